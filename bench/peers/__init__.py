@@ -1,0 +1,48 @@
+"""The systems compared. Each is one module that drives one system by its public API, and all look alike."""
+
+import importlib
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+NAMES = ("pgqueue", "procrastinate", "pgqueuer", "awa")
+
+QUEUE = "bench"
+NOTE = "x" * 180  # with its sequence number, every job carries about 200 bytes of JSON
+
+
+def job(n: int) -> dict[str, Any]:
+    """The arguments of the n-th job."""
+    return {"n": n, "note": NOTE}
+
+
+class Producer(Protocol):
+    async def enqueue_many(self, jobs: list[dict[str, Any]]) -> None:
+        """Enqueue and commit all the jobs in one call of the system's bulk API."""
+
+    async def enqueue_one(self, job: dict[str, Any]) -> float:
+        """Enqueue a job in a transaction of the caller; the monotonic time just before its commit."""
+
+
+class Peer(Protocol):
+    """What a module of this package offers."""
+
+    VERSION: str
+    SETTINGS: str  # how the worker is set, for people
+    DRAIN_JOBS: int  # so many that a drain lasts some seconds
+    DONE: str  # SQL: how many jobs the database knows to be finished
+    WORKER: list[str]  # the command of one worker process; it reads BENCH_DSN
+
+    async def setup(self, dsn: str) -> None:
+        """Create the system's schema in an empty database."""
+
+    def producer(self, dsn: str) -> AbstractAsyncContextManager[Producer]:
+        """Connect an enqueuing process."""
+
+
+def load(name: str) -> Peer:
+    return importlib.import_module(f"bench.peers.{name}")  # type: ignore[return-value]
+
+
+def describe(name: str) -> str:
+    peer = load(name)
+    return f"{peer.VERSION}; {peer.SETTINGS}"

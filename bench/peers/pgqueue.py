@@ -1,0 +1,56 @@
+"""pgqueue itself, by the same public API and the same command as everybody uses it."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+
+import pgqueue
+from bench import probe
+
+CONCURRENCY = 200
+VERSION = pgqueue.__version__
+SETTINGS = f"pgq work -c {CONCURRENCY}"
+DRAIN_JOBS = 100_000
+DONE = "SELECT count(*) FROM pgqueue.jobs WHERE state = 'completed'"
+WORKER = [sys.executable, "-m", "pgqueue", "work", "-A", "bench.peers.pgqueue:app", "-c", str(CONCURRENCY)]
+
+app = pgqueue.App()
+
+
+@app.task(name="noop")
+async def noop(n: int, note: str) -> None:  # noqa: ARG001
+    probe.job_started()
+
+
+async def setup(dsn: str) -> None:
+    migrate = [sys.executable, "-m", "pgqueue", "migrate"]
+    await asyncio.to_thread(
+        subprocess.run, migrate, check=True, capture_output=True, env=os.environ | {"PGQUEUE_DSN": dsn}
+    )
+
+
+class Producer:
+    def __init__(self, conn: psycopg.AsyncConnection) -> None:
+        self.conn = conn
+
+    async def enqueue_many(self, jobs: list[dict[str, Any]]) -> None:
+        await noop.using(self.conn).aenqueue_many(jobs)
+        await self.conn.commit()
+
+    async def enqueue_one(self, job: dict[str, Any]) -> float:
+        await noop.using(self.conn).aenqueue(**job)
+        before = probe.now()
+        await self.conn.commit()
+        return before
+
+
+@asynccontextmanager
+async def producer(dsn: str) -> AsyncIterator[Producer]:
+    async with await psycopg.AsyncConnection.connect(dsn) as conn:
+        yield Producer(conn)

@@ -1,0 +1,71 @@
+"""The one Postgres server that all systems share, and a fresh database for every run."""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}  # durable: fsync and synchronous_commit stay on
+SHOWN = ("server_version", "fsync", "synchronous_commit", "shared_buffers", "max_wal_size", "autovacuum")
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """Give the DSN of the server: ``PGQUEUE_BENCH_DSN`` if set, else one of our own that is removed afterwards."""
+    if dsn := os.environ.get("PGQUEUE_BENCH_DSN"):
+        yield dsn
+        return
+    from pgqueue.embedded import start
+
+    with tempfile.TemporaryDirectory(prefix="pgqueue-bench-") as directory:
+        Path(directory).chmod(0o711)  # root's Postgres runs as nobody
+        postgres = start(Path(directory) / "pg", settings=SETTINGS)
+        try:
+            yield postgres.dsn
+        finally:
+            postgres.stop()
+
+
+@contextmanager
+def fresh_database(server_dsn: str) -> Iterator[str]:
+    name = f"bench_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(server_dsn, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        try:
+            yield _with_database(server_dsn, name)
+        finally:
+            conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def settle(dsn: str) -> None:
+    """Let every run begin alike: statistics are there, and no checkpoint is pending from what came before."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("ANALYZE")
+        conn.execute("CHECKPOINT")
+
+
+def shown_settings(dsn: str) -> dict[str, str]:
+    with psycopg.connect(dsn) as conn:
+        return {name: _show(conn, name) for name in SHOWN}
+
+
+def _show(conn: psycopg.Connection[Any], name: str) -> str:
+    (value,) = conn.execute("SELECT current_setting(%s)", [name]).fetchone() or ("",)
+    return value
+
+
+def _with_database(dsn: str, name: str) -> str:
+    """Replace the path of a URL, or add to a key=value string: the other parts stay as the user wrote them."""
+    old = conninfo_to_dict(dsn).get("dbname", "")
+    if "://" not in dsn:
+        return f"{dsn} dbname={name}"
+    head, _, query = dsn.partition("?")
+    head = head.removesuffix(f"/{old}").removesuffix("/") if old else head.removesuffix("/")
+    return f"{head}/{name}" + (f"?{query}" if query else "")

@@ -1,0 +1,100 @@
+"""The root command, the options that many commands share, and how they find their database."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from psycopg import Connection
+
+from pgqueue.app import App, load_app
+from pgqueue.config import find_dsn, libpq_dsn, read_file
+from pgqueue.database import connect
+from pgqueue.errors import AppImportError, NoDsnError
+from pgqueue.migrate import check_server
+
+Dsn = Annotated[
+    str | None,
+    typer.Option("--dsn", metavar="URL", help="The database. Else PGQUEUE_DSN, DATABASE_URL, pyproject.toml, PG*.", show_default=False),
+]
+AppPath = Annotated[
+    str | None,
+    typer.Option("-A", "--app", metavar="MODULE[:APP]", help="Where the tasks are. Else PGQUEUE_APP, pyproject.toml.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables for people.")]
+
+cli = typer.Typer(
+    name="pgq",
+    help="A job queue that lives in your Postgres.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        print(f"pgqueue-jobs {version('pgqueue-jobs')} (pgq, pgqueue)")
+        raise typer.Exit
+
+
+@cli.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log more.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Log only warnings and errors.")] = False,
+) -> None:
+    """Exit codes and messages are documented in the README."""
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
+    logging.getLogger("pgqueue").setLevel(level)
+
+
+def dsn_or_running(given: str | None) -> str:
+    """The configured DSN, or else the embedded server of a running `pgq dev`; raises NoDsnError."""
+    try:
+        return find_dsn(given)
+    except NoDsnError:
+        from pgqueue.embedded import running  # noqa: PLC0415
+
+        found = running()
+        if found is None:
+            raise
+        return found
+
+
+@contextmanager
+def database(given: str | None) -> Iterator[Connection[Any]]:
+    """A connection to a database that has our schema; raises the error that says why not."""
+    with connect(dsn_or_running(given), name="pgq") as connection:
+        check_server(connection)
+        yield connection
+
+
+def app_path(given: str | None) -> str:
+    """The app's path; raises AppImportError if there is none."""
+    path = given or os.environ.get("PGQUEUE_APP") or read_file().get("app")
+    if not path:
+        raise AppImportError(
+            "No app is named.",
+            why="looked at -A, PGQUEUE_APP and app in [tool.pgqueue] of pyproject.toml",
+            do="pgq work -A module:app",
+        )
+    return str(path)
+
+
+def app_with_database(path: str, dsn: str | None) -> App:
+    """The app, its database fixed for child processes too."""
+    app = load_app(path)
+    resolved = libpq_dsn(dsn) if dsn else app._dsn or dsn_or_running(None)  # noqa: SLF001 - its own command line
+    if resolved:
+        os.environ["PGQUEUE_DSN"] = resolved
+    app._dsn = resolved or None  # noqa: SLF001
+    return app

@@ -1,0 +1,100 @@
+"""``pgq enqueue TASK --name value``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from pgqueue.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database
+from pgqueue.cli.output import as_dict, emit, say
+from pgqueue.errors import InvalidArgumentsError
+
+
+def add(cli: typer.Typer) -> None:
+    cli.command("enqueue", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(enqueue)
+
+
+def enqueue(
+    context: typer.Context,
+    task: Annotated[str, typer.Argument(help="The task's name.")],
+    app: AppPath = None,
+    args: Annotated[str | None, typer.Option(metavar="JSON", help="All arguments as one JSON object; - reads stdin.")] = None,
+    queue: Annotated[str | None, typer.Option(help="Another queue than the task's.")] = None,
+    priority: Annotated[int | None, typer.Option(help="Smaller runs first.")] = None,
+    delay: Annotated[str | None, typer.Option("--in", metavar="DURATION", help="Not before then: 90s, 5m, 1h30m.")] = None,
+    at: Annotated[str | None, typer.Option(metavar="TIME", help="Not before this time, with its zone: 2030-01-01T09:00+01:00.")] = None,
+    unique_key: Annotated[str | None, typer.Option(help="At most one unfinished job of this task carries it.")] = None,
+    idempotency_key: Annotated[str | None, typer.Option(help="The same key again names the same job.")] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="Attempts before it is dead.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
+    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="How long to --wait.")] = None,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Store a job. Its arguments follow as options: pgq enqueue shop.greet --name Ada."""
+    loaded = app_with_database(app_path(app), dsn)
+    loaded.spec(task)
+    chosen = loaded.tasks[task].using(
+        queue=queue, priority=priority, delay=delay, run_at=_moment(at), unique_key=unique_key,
+        idempotency_key=idempotency_key, max_attempts=max_attempts, tags=tag,
+    )  # fmt: skip
+    handle = chosen.enqueue(**_arguments(args, context.args))
+    if not as_json:
+        made = "enqueued" if handle.created else "exists"
+        say(made, f"job {handle.id}  {task}" + ("" if handle.created else f"  ({handle.conflict}, {handle.state})"))
+    if wait:
+        emit(handle.wait(timeout))
+    elif as_json:
+        emit(as_dict(handle))
+    else:
+        print(handle.id)
+
+
+def _arguments(text: str | None, options: list[str]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    if text is not None:
+        try:
+            given = json.loads(sys.stdin.read() if text == "-" else text)
+        except ValueError as error:
+            raise InvalidArgumentsError(f"--args is not JSON: {error}.", do="""write it like '{"name": "Ada"}'""") from None
+        if not isinstance(given, dict):
+            raise InvalidArgumentsError("--args is not a JSON object.", do="""write it like '{"name": "Ada"}'""")
+    words = iter(options)
+    for word in words:
+        if not word.startswith("--"):
+            raise InvalidArgumentsError(f"{word!r} stands alone.", do="give every argument as --name value")
+        name, equals, value = word[2:].partition("=")
+        if not equals:
+            following = next(words, None)
+            if following is None:
+                raise InvalidArgumentsError(f"--{name} has no value.", do=f"write --{name} VALUE")
+            value = following
+        given[name.replace("-", "_")] = _value(value)
+    return given
+
+
+def _value(text: str) -> Any:
+    """JSON where it is a JSON list, object, true, false or null; otherwise text, which the signature converts."""
+    if text[:1] in ("{", "[") or text in ("true", "false", "null"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _moment(text: str | None) -> Any:
+    from datetime import datetime  # noqa: PLC0415
+
+    from pgqueue.errors import InvalidOptionError  # noqa: PLC0415
+
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidOptionError(f"--at is {text!r:.40}.", do="write it like 2030-01-01T09:00+01:00") from None

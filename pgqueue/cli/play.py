@@ -1,0 +1,83 @@
+"""``pgq dev`` and ``pgq demo``: pgqueue with nothing else installed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from pgqueue import migrate, statements
+from pgqueue.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database
+from pgqueue.cli.output import as_dict, emit, say
+from pgqueue.cli.work import Concurrency, Queues, settings_for
+from pgqueue.config import find_dsn, redact
+from pgqueue.database import connect, run
+from pgqueue.errors import NoDsnError
+
+CHECK_FAILED = 7
+
+
+def add(cli: typer.Typer) -> None:
+    cli.command("dev")(dev)
+    cli.command("demo")(demo)
+
+
+@contextmanager
+def _server(given: str | None) -> Iterator[str]:
+    """The configured database, or an embedded Postgres that lives while somebody uses it; migrated."""
+    try:
+        dsn = find_dsn(given)
+    except NoDsnError:
+        from pgqueue.embedded import acquire  # noqa: PLC0415
+
+        with acquire() as server:
+            say("postgres", "an embedded server of your own, because no DSN is configured")
+            say("", f"export PGQUEUE_DSN='{server.dsn}'")
+            yield _prepared(server.dsn)
+    else:
+        say("postgres", redact(dsn) or "as libpq's environment says")
+        yield _prepared(dsn)
+
+
+def _prepared(dsn: str) -> str:
+    migrate.upgrade(dsn)
+    with connect(dsn, name="pgq dev") as connection:
+        migrate.check_server(connection)
+        run(connection, statements.add_partitions(3))
+    os.environ["PGQUEUE_DSN"] = dsn
+    return dsn
+
+
+def dev(
+    app: AppPath = None,
+    queues: Queues = None,
+    concurrency: Concurrency = None,
+    dsn: Dsn = None,
+) -> None:
+    """For development: a Postgres if you have none, the schema, and a worker."""
+    from pgqueue.worker import Worker  # noqa: PLC0415
+
+    path = app_path(app)
+    with _server(dsn) as target:
+        loaded = app_with_database(path, target)
+        settings = settings_for(loaded, queues, concurrency=concurrency)
+        code = Worker(loaded, settings, app_path=path).run()
+    raise typer.Exit(code)
+
+
+def demo(
+    orders: Annotated[int, typer.Option(min=20, max=500, help="How many orders the shop takes.")] = 300,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """A shop on real orders: transactions, rollbacks, mail, a failing webhook, a dead letter, a killed worker; with proof."""
+    from pgqueue.demo.run import run as run_demo  # noqa: PLC0415
+
+    with _server(dsn) as target:
+        result = run_demo(target, orders=orders, json_output=as_json)
+    if as_json:
+        emit(as_dict(result))
+    raise typer.Exit(0 if result.ok else CHECK_FAILED)

@@ -1,0 +1,63 @@
+"""``pgq migrate``."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from pgqueue import migrate, statements
+from pgqueue.cli.common import AsJson, Dsn, dsn_or_running
+from pgqueue.cli.output import emit, say
+from pgqueue.config import redact
+from pgqueue.database import connect, run
+from pgqueue.errors import ReadOnlyServerError, SchemaTooNewError, SchemaTooOldError, UnsupportedServerError
+
+
+def add(cli: typer.Typer) -> None:
+    cli.command("migrate")(command)
+
+
+def command(
+    sql: Annotated[bool, typer.Option("--sql", help="Print the SQL; no connection is made.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 0 if the schema is this version's, else 4.")] = False,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Create or upgrade pgqueue's schema in the database."""
+    if sql:
+        print(migrate.upgrade_sql())
+        return
+    target = dsn_or_running(dsn)
+    with connect(target, name="pgq migrate") as connection:
+        if check:
+            migrate.check_server(connection)
+            if different := migrate.differences(connection):
+                raise SchemaTooOldError("The SQL API is not this version's: " + "; ".join(different), do="pgq migrate")
+            _report(as_json, "current", target, 0.0)
+            return
+        server = run(connection, statements.describe_server())
+        if server.installed:
+            try:
+                migrate.check_server(connection)
+            except SchemaTooOldError:
+                pass
+            except (SchemaTooNewError, UnsupportedServerError, ReadOnlyServerError):
+                raise
+        elif server.version < migrate.OLDEST_SERVER or server.in_recovery:
+            migrate.check_server(connection)
+    begun = time.monotonic()
+    migrate.upgrade(target)
+    with connect(target, name="pgq migrate") as connection:
+        run(connection, statements.add_partitions(3))
+    _report(as_json, "migrated", target, time.monotonic() - begun)
+
+
+def _report(as_json: bool, what: str, target: str, took: float) -> None:
+    if as_json:
+        emit({"schema": migrate.HEAD, "result": what, "seconds": round(took, 3)})
+        return
+    say(what, f"schema pgqueue at {migrate.HEAD} in {redact(target)}" + (f", {took:.2f} s" if took else ""))
+    if took:
+        say("next", "pgq work -A module:app")

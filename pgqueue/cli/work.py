@@ -1,0 +1,76 @@
+"""``pgq work``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pgqueue.app import App
+from pgqueue.cli.common import AppPath, Dsn, app_path, app_with_database
+from pgqueue.config import WorkerSettings, parse_queues, read_file
+from pgqueue.errors import InvalidSettingError
+
+Queues = Annotated[
+    str | None,
+    typer.Option("-Q", "--queues", metavar="NAMES", help="Queues to serve, each with slots of its own if given: mail:20,default. Default: those of the app's tasks.", show_default=False),
+]
+Concurrency = Annotated[int | None, typer.Option("-c", "--concurrency", metavar="N", help="Jobs at once in each process.  [default: 10]", show_default=False)]
+
+
+def add(cli: typer.Typer) -> None:
+    cli.command("work")(work)
+
+
+def settings_for(app: App, queues: str | None, **given: Any) -> WorkerSettings:
+    """Flags, then pyproject.toml, then defaults; raises InvalidSettingError."""
+    file = read_file()
+    chosen: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is not None:
+            chosen[name] = value
+        elif name in file:
+            chosen[name] = file[name]
+    text = queues or file.get("queues") or ",".join(sorted({task.spec.queue for task in app.tasks.values()} | {"default"}))
+    try:
+        return WorkerSettings(queues=parse_queues(text), **chosen)
+    except TypeError as error:
+        raise InvalidSettingError(f"[tool.pgqueue] holds a value of the wrong type: {error}") from None
+
+
+def work(
+    app: AppPath = None,
+    queues: Queues = None,
+    concurrency: Concurrency = None,
+    executor: Annotated[str | None, typer.Option(metavar="async|thread|process", help="Where handlers run. async: async def on the loop, def on threads.  [default: async]", show_default=False)] = None,
+    processes: Annotated[int | None, typer.Option(metavar="N", help="Worker processes to run.  [default: 1]", show_default=False)] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="Work until nothing is due, then exit.")] = False,
+    grace: Annotated[float | None, typer.Option(metavar="SECONDS", help="Time for running jobs after SIGTERM.  [default: 30]", show_default=False)] = None,
+    no_listen: Annotated[bool, typer.Option("--no-listen", help="Poll only; for transaction-mode poolers.")] = False,
+    poll: Annotated[float | None, typer.Option(metavar="SECONDS", help="Longest time without looking for jobs.  [default: 1]", show_default=False)] = None,
+    lease: Annotated[float | None, typer.Option(metavar="SECONDS", help="A silent worker's jobs are rescued after this.  [default: 30]", show_default=False)] = None,
+    heartbeat: Annotated[float | None, typer.Option(metavar="SECONDS", help="How often the lease is renewed.  [default: 5]", show_default=False)] = None,
+    crash_limit: Annotated[int | None, typer.Option(metavar="N", help="A job is dead after this many crashes of its workers.  [default: 3]", show_default=False)] = None,
+    wait_for_db: Annotated[float | None, typer.Option(metavar="SECONDS", help="Keep trying that long to reach the database.  [default: 0]", show_default=False)] = None,
+    dsn: Dsn = None,
+) -> None:
+    """Run a worker until it is stopped.
+
+    SIGTERM or Ctrl-C: take no more, finish what runs within --grace, hand back the rest. Twice: hand back now.
+    """
+    from pgqueue.worker import Worker  # noqa: PLC0415
+    from pgqueue.worker.supervisor import supervise  # noqa: PLC0415
+
+    path = app_path(app)
+    loaded = app_with_database(path, dsn)
+    settings = settings_for(
+        loaded, queues, concurrency=concurrency, executor=executor, drain=drain or None, grace=grace,
+        listen=False if no_listen else None, poll=poll, lease=lease, heartbeat=heartbeat, crash_limit=crash_limit,
+        wait_for_db=wait_for_db,
+    )  # fmt: skip
+    count = processes if processes is not None else int(read_file().get("processes", 1))
+    if not 1 <= count <= 256:
+        raise InvalidSettingError(f"--processes is {count}.", do="use 1 to 256")
+    if count > 1:
+        raise typer.Exit(supervise(count, grace=settings.grace))
+    raise typer.Exit(Worker(loaded, settings, app_path=path).run())

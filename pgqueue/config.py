@@ -1,0 +1,189 @@
+"""Settings: where they come from, what they may be, and how a DSN is shown.
+
+Order: an explicit argument or flag, the environment, ``[tool.pgqueue]`` in the nearest pyproject.toml, the default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pgqueue.errors import InvalidNameError, InvalidOptionError, InvalidSettingError, NoDsnError
+
+QUEUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,62}", re.ASCII)
+TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,126}", re.ASCII)
+
+DSN_PLACES = (
+    "--dsn",
+    "PGQUEUE_DSN",
+    "DATABASE_URL",
+    "dsn in [tool.pgqueue] of pyproject.toml",
+    "PGSERVICE, PGHOST, PGDATABASE",
+)
+FILE_KEYS = ("app", "dsn", "queues", "concurrency", "executor", "processes", "poll", "grace", "lease", "heartbeat")
+EXECUTORS = ("async", "thread", "process")
+DEFAULT_MAX_ATTEMPTS = 6
+CRASH_LIMIT = 3
+LONGEST = 365 * 86_400.0
+DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
+
+
+def check_name(kind: str, name: object) -> str:
+    """Returns ``name``; raises InvalidNameError unless it may name a queue or a task."""
+    pattern = TASK_NAME if kind == "task" else QUEUE_NAME
+    if not isinstance(name, str) or not pattern.fullmatch(name):
+        limit = 127 if kind == "task" else 63
+        raise InvalidNameError(
+            f"{name!a:.80} cannot name a {kind}.",
+            do=f"use a letter or _ first, then letters, digits, '_', '.', ':' or '-', {limit} characters at most",
+        )
+    return name
+
+
+def seconds(value: float | str | timedelta, what: str) -> float:
+    """Seconds of a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``; what is past is 0.
+
+    Raises InvalidOptionError, naming ``what``, unless they are finite and at most a year.
+    """
+    number: object = value
+    if isinstance(value, timedelta):
+        number = value.total_seconds()
+    elif isinstance(value, str) and value and (match := DURATION.fullmatch(value.strip())):
+        number = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (86_400, 3600, 60, 1), strict=True))
+    if isinstance(number, bool) or not isinstance(number, int | float) or not -1e12 <= number <= LONGEST:
+        raise InvalidOptionError(
+            f"{what} is {value!r:.60}.", do="give seconds, a timedelta or a text like 90s, 5m, 1h30m, a year at most"
+        )
+    return max(float(number), 0.0)
+
+
+def redact(dsn: str) -> str:
+    """The DSN without its password, for messages; of a DSN that cannot be parsed nothing is shown."""
+    if "://" in dsn:
+        try:
+            parts = urlsplit(dsn)
+            host = parts.hostname or ""
+            port = f":{parts.port}" if parts.port else ""
+        except ValueError:
+            return "(unreadable DSN)"
+        user = f"{parts.username}@" if parts.username else ""
+        query = re.sub(r"(?i)(password|sslpassword)=[^&]*", r"\1=***", parts.query)
+        return f"{parts.scheme}://{user}{host}{port}{parts.path}" + (f"?{query}" if query else "")
+    shown = re.findall(r"\b(host|hostaddr|port|dbname|user|service)\s*=\s*('[^']*'|\S+)", dsn)
+    return " ".join(f"{key}={value}" for key, value in shown) or "(DSN without a host)"
+
+
+def libpq_dsn(dsn: str) -> str:
+    """The DSN as libpq reads it: SQLAlchemy's ``postgresql+driver://`` loses its driver."""
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", dsn.strip())
+
+
+def sqlalchemy_url(dsn: str) -> Any:
+    """A SQLAlchemy URL for a libpq DSN, URL or key=value alike."""
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - only migrations need either
+    from sqlalchemy import URL  # noqa: PLC0415
+
+    parts = {key: str(value) for key, value in conninfo_to_dict(libpq_dsn(dsn)).items() if value is not None}
+    return URL.create("postgresql+psycopg", query=parts)
+
+
+def find_dsn(explicit: str | None = None) -> str:
+    """The DSN of the first place that has one, for libpq; raises NoDsnError naming the places."""
+    file = read_file()
+    given = explicit or os.environ.get("PGQUEUE_DSN") or os.environ.get("DATABASE_URL") or file.get("dsn")
+    if given:
+        return libpq_dsn(str(given))
+    if any(os.environ.get(name) for name in ("PGSERVICE", "PGHOST", "PGDATABASE")):
+        return ""
+    raise NoDsnError(
+        "No database is configured.",
+        why="looked at, in this order: " + "; ".join(DSN_PLACES),
+        do="export PGQUEUE_DSN=postgresql://user@host/database, or try: pgq demo",
+    )
+
+
+def read_file(start: Path | None = None) -> dict[str, Any]:
+    """``[tool.pgqueue]`` of the nearest pyproject.toml upward; raises InvalidSettingError on an unknown key."""
+    folder = (start or Path.cwd()).resolve()
+    for candidate in (folder, *folder.parents):
+        path = candidate / "pyproject.toml"
+        if not path.is_file():
+            continue
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("pgqueue", {})
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InvalidSettingError(f"{path} is not valid TOML: {error}") from None
+        for key in table:
+            if key not in FILE_KEYS:
+                near = difflib.get_close_matches(key, FILE_KEYS, n=1)
+                raise InvalidSettingError(
+                    f"{path} has an unknown key {key!r} in [tool.pgqueue].",
+                    do=f"did you mean {near[0]!r}?" if near else "known keys: " + ", ".join(FILE_KEYS),
+                )
+        return dict(table)
+    return {}
+
+
+def parse_queues(text: str) -> dict[str, int | None]:
+    """``mail:20,default`` as queue name to its own number of slots (None: as many as the worker has)."""
+    queues: dict[str, int | None] = {}
+    for part in text.split(","):
+        name, colon, slots = part.strip().rpartition(":")
+        if not colon or not slots.isdigit():
+            name, slots = part.strip(), ""
+        check_name("queue", name)
+        if slots and not 1 <= int(slots) <= 10_000:
+            raise InvalidSettingError(f"Queue {name!r} asks for {slots} slots.", do="use 1 to 10000")
+        if name in queues:
+            raise InvalidSettingError(f"Queue {name!r} is named twice.", do="name each queue once in -Q")
+        queues[name] = int(slots) if slots else None
+    return queues
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerSettings:
+    """How a worker works. Times are seconds. Raises InvalidSettingError for values that cannot work."""
+
+    queues: dict[str, int | None]
+    concurrency: int = 10
+    executor: str = "async"
+    drain: bool = False
+    listen: bool = True
+    poll: float = 1.0
+    grace: float = 30.0
+    lease: float = 30.0
+    heartbeat: float = 5.0
+    crash_limit: int = CRASH_LIMIT
+    wait_for_db: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.executor not in EXECUTORS:
+            raise InvalidSettingError(f"--executor is {self.executor!r}.", do="use " + ", ".join(EXECUTORS))
+        for name, low, high in (
+            ("concurrency", 1, 10_000),
+            ("poll", 0.01, 3600),
+            ("grace", 0, 86_400),
+            ("lease", 0.5, 86_400),
+            ("heartbeat", 0.05, 28_800),
+            ("crash_limit", 1, 1000),
+            ("wait_for_db", 0, 86_400),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                flag = "--" + name.replace("_", "-")
+                raise InvalidSettingError(f"{flag} is {value:g}.", do=f"use a number from {low} to {high}")
+        if self.heartbeat > self.lease / 3:
+            raise InvalidSettingError(
+                f"--heartbeat {self.heartbeat:g} s is too long for --lease {self.lease:g} s.",
+                why="a lease must outlive two missed heartbeats",
+                do=f"use --heartbeat {self.lease / 3:g} or less",
+            )
+        if not self.queues:
+            raise InvalidSettingError("The worker has no queue to serve.", do="name one: -Q default")

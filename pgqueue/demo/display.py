@@ -1,0 +1,73 @@
+"""What the demo shows while it runs: bars on a terminal, a line each second elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self, TypeAlias
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+FINAL = ("completed", "dead", "cancelled")
+
+Counts: TypeAlias = Mapping[str, Mapping[str, int]]  # task -> state -> number of jobs
+
+
+class Display:
+    """``say`` tells an event, ``show`` the present counts."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.started = time.monotonic()
+        self.line_due = self.started
+        self.bars: dict[str, TaskID] = {}
+        self.progress = Progress(
+            TextColumn("  {task.description:17}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[states]}", style="dim"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def say(self, event: str) -> None:
+        self.console.print(f"[dim]{self.seconds:5.1f} s[/]  {event}", highlight=False)
+
+    def show(self, counts: Counts) -> None:
+        if self.console.is_terminal:
+            self._draw(counts)
+        elif time.monotonic() >= self.line_due:
+            self.line_due = time.monotonic() + 1
+            total: dict[str, int] = {}
+            for states in counts.values():
+                for state, number in states.items():
+                    total[state] = total.get(state, 0) + number
+            self.say(words(total) or "no jobs yet")
+
+    def _draw(self, counts: Counts) -> None:
+        for task, states in sorted(counts.items()):
+            if task not in self.bars:
+                self.bars[task] = self.progress.add_task(task.rpartition(".")[2], total=0, states="")
+            done = sum(states.get(state, 0) for state in FINAL)
+            self.progress.update(
+                self.bars[task], completed=done, total=sum(states.values()), states=words(states)
+            )
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+
+def words(states: Mapping[str, int]) -> str:
+    return " · ".join(f"{number} {state}" for state, number in sorted(states.items()) if number)

@@ -1,0 +1,137 @@
+"""The verbs of enqueuing: ``Task`` is what ``@app.task`` returns, ``Enqueuer`` is a task with options chosen.
+
+Sync and async are one-line twins over ``Stores``; a test keeps their signatures equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+
+from pgqueue import task as rules
+from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError
+from pgqueue.handle import JobHandle
+from pgqueue.job import NewJob
+from pgqueue.task import TaskSpec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Stores(Protocol):
+    """Who writes jobs: the app. ``connection`` None is one of its own, in a transaction of its own."""
+
+    def store(self, jobs: list[NewJob], connection: Any) -> list[JobHandle]: ...
+    async def store_async(self, jobs: list[NewJob], connection: Any) -> list[JobHandle]: ...
+
+
+class Enqueuer(Generic[P, R]):
+    """A task with a connection to join and options chosen. Immutable; may be kept and used again."""
+
+    def __init__(self, app: Stores, spec: TaskSpec, connection: Any = None, options: Mapping[str, object] = {}) -> None:
+        self.spec = spec
+        self._app, self._connection, self._options = app, connection, options
+
+    def using(self, connection: Any = None, **options: Any) -> Enqueuer[P, R]:
+        """The same with more options, and joining the transaction of ``connection``.
+
+        ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
+        AsyncSession, whatever driver is underneath. Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware
+        datetime) or ``delay``, ``unique_key`` (one unfinished job of this task may carry it), ``idempotency_key``
+        with ``idempotency_ttl`` (default 7 days), ``max_attempts``, ``timeout``, ``concurrency_key``, ``tags``, ``meta``.
+        Durations are seconds, a timedelta, or a text such as "5m".
+
+        Raises InvalidOptionError or InvalidNameError; PGQ-502 is warned about at enqueue.
+        """
+        try:
+            chosen = rules.options(**options)
+        except TypeError:
+            allowed = ", ".join(sorted(rules.options.__kwdefaults__ or ()))
+            unknown = ", ".join(sorted(set(options) - set(rules.options.__kwdefaults__ or ())))
+            raise InvalidArgumentsError(f"using() has no option {unknown}.", do=f"it takes {allowed}") from None
+        if "run_at" in chosen and "delay" in self._options or "delay" in chosen and "run_at" in self._options:
+            raise rules.InvalidOptionError("run_at and delay are both given.", do="give one of them")
+        return Enqueuer(
+            self._app, self.spec, self._connection if connection is None else connection, {**self._options, **chosen}
+        )
+
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
+        """The job that would be enqueued, checked but not stored: an item for ``enqueue_many``."""
+        spec = self.spec
+        options: dict[str, object] = {"queue": spec.queue, "max_attempts": spec.retry.max_attempts}
+        if spec.priority:
+            options["priority"] = spec.priority
+        if spec.timeout is not None:
+            options["timeout"] = spec.timeout
+        options.update(self._options)
+        return NewJob(spec.name, spec.encode(args, kwargs), options)
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+        """Stores one job and returns its handle; ``created`` is False if a key names an existing job.
+
+        Raises InvalidArgumentsError, InvalidPayloadError or PayloadTooLargeError before anything is written, and
+        IdempotencyConflictError if the idempotency key was used with other arguments; none of these aborts the
+        caller's transaction.
+        """
+        return self._app.store([self.job(*args, **kwargs)], self._connection)[0]
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+        """``enqueue`` for async connections."""
+        return (await self._app.store_async([self.job(*args, **kwargs)], self._connection))[0]
+
+    def enqueue_many(self, items: Iterable[Mapping[str, Any] | NewJob]) -> list[JobHandle]:
+        """Stores many jobs in one round trip and returns their handles in order, each duplicate told apart.
+
+        An item is a dict of arguments, or a job made by ``task.using(unique_key=…).job(…)`` with options of its own.
+        Raises InvalidBatchError, listing the first 20 reasons, if any item is bad: then none is stored.
+        """
+        return self._app.store(self._batch(items), self._connection)
+
+    async def aenqueue_many(self, items: Iterable[Mapping[str, Any] | NewJob]) -> list[JobHandle]:
+        """``enqueue_many`` for async connections."""
+        return await self._app.store_async(self._batch(items), self._connection)
+
+    delay = enqueue
+    adelay = aenqueue
+
+    def _batch(self, items: Iterable[Mapping[str, Any] | NewJob]) -> list[NewJob]:
+        jobs: list[NewJob] = []
+        reasons: dict[int, str] = {}
+        bad = 0
+        for index, item in enumerate(items):
+            try:
+                if isinstance(item, NewJob):
+                    jobs.append(item)
+                elif isinstance(item, Mapping):
+                    jobs.append(self.job(**item))
+                else:
+                    raise InvalidArgumentsError(f"it is a {type(item).__name__}, not a dict of arguments.")
+            except InvalidJobError as error:
+                bad += 1
+                if len(reasons) < 20:
+                    reasons[index] = error.what
+        if bad:
+            shown = "; ".join(f"[{index}] {reason}" for index, reason in list(reasons.items())[:3])
+            raise InvalidBatchError(f"{bad} of the items are bad: {shown}", reasons=reasons)
+        return jobs
+
+
+class Task(Enqueuer[P, R]):
+    """A registered task. Calling it runs the function here and now; ``enqueue`` stores a job for a worker."""
+
+    def __init__(self, app: Stores, spec: TaskSpec) -> None:
+        super().__init__(app, spec)
+        self.__doc__ = spec.function.__doc__
+        self.__name__ = getattr(spec.function, "__name__", spec.name)
+        self.__wrapped__ = spec.function
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = self.spec.function(*args, **kwargs)
+        return result
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} ({self.spec.describe()})>"

@@ -1,0 +1,308 @@
+"""Every error pgqueue raises, each with a stable code, what happened, why as far as known, and what to do.
+
+::
+
+    PgQueueError
+    ├── ConfigError                     the settings, before any connection
+    │   ├── DriverMissingError          PGQ-101
+    │   ├── NoDsnError                  PGQ-102
+    │   ├── InvalidSettingError         PGQ-107
+    │   └── EmbeddedPostgresError       PGQ-108
+    ├── DatabaseError                   the server, the login or the schema
+    │   ├── DatabaseUnreachableError    PGQ-103
+    │   ├── LoginRefusedError           PGQ-104
+    │   ├── TooManyConnectionsError     PGQ-106
+    │   ├── MissingPrivilegeError       PGQ-201
+    │   ├── ReadOnlyServerError         PGQ-202
+    │   ├── UnsupportedServerError      PGQ-203
+    │   ├── SchemaMissingError          PGQ-204
+    │   ├── SchemaTooOldError           PGQ-205
+    │   └── SchemaTooNewError           PGQ-206
+    ├── AppError                        the user's module of tasks
+    │   ├── AppImportError              PGQ-301
+    │   ├── NoTasksError                PGQ-302
+    │   ├── UnknownTaskError            PGQ-303
+    │   ├── DuplicateTaskError          PGQ-304
+    │   └── UnnameableTaskError         PGQ-305
+    ├── InvalidJobError                 refused at enqueue, nothing was written
+    │   ├── InvalidArgumentsError       PGQ-401
+    │   ├── InvalidPayloadError         PGQ-402
+    │   ├── PayloadTooLargeError        PGQ-403
+    │   ├── InvalidOptionError          PGQ-404
+    │   ├── InvalidNameError            PGQ-405
+    │   └── InvalidBatchError           PGQ-408
+    ├── IdempotencyConflictError        PGQ-407
+    ├── WrongConnectionError            PGQ-505
+    ├── NotFoundError
+    │   ├── JobNotFoundError            PGQ-503
+    │   └── QueueNotFoundError          PGQ-506
+    ├── WaitTimeoutError                PGQ-507
+    ├── JobFailedError                  PGQ-508   the awaited job ended dead or cancelled
+    └── AttemptError                    how one attempt of a job went wrong
+        ├── LeaseLostError              PGQ-601
+        ├── ProcessDiedError            PGQ-602
+        ├── JobTimeoutError             PGQ-603
+        └── UndecodableJobError         PGQ-604
+
+Warnings: ``AutocommitWarning`` (PGQ-502).
+
+Codes never change their meaning. No message holds a password: DSNs are shown by ``config.redact``.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PgQueueError(Exception):
+    """What happened, why, and what to do.
+
+    ``what`` is one sentence with the offending value; ``why`` adds the cause where it is known; ``do`` is a
+    step, if possible a command to paste; ``facts`` are further labelled values.
+    """
+
+    code: ClassVar[str] = "PGQ-001"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self, what: str, *, why: str = "", do: str = "", facts: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.do = do
+        self.facts = facts or {}
+
+    def __str__(self) -> str:
+        parts = [f"{self.code}  {self.what}"]
+        if self.why:
+            parts.append(f"why: {self.why}")
+        if self.do:
+            parts.append(f"do: {self.do}")
+        return "  ".join(parts)
+
+    def as_dict(self) -> dict[str, object]:
+        """The same, for ``--json``."""
+        return {"code": self.code, "message": self.what, "why": self.why, "do": self.do, **self.facts}
+
+
+class ConfigError(PgQueueError):
+    exit_code = 2
+
+
+class DriverMissingError(ConfigError):
+    code = "PGQ-101"
+
+
+class NoDsnError(ConfigError):
+    code = "PGQ-102"
+
+
+class InvalidSettingError(ConfigError):
+    code = "PGQ-107"
+
+
+class EmbeddedPostgresError(ConfigError):
+    code = "PGQ-108"
+    exit_code = 3
+
+
+class DatabaseError(PgQueueError):
+    exit_code = 3
+
+
+class DatabaseUnreachableError(DatabaseError):
+    code = "PGQ-103"
+
+
+class LoginRefusedError(DatabaseError):
+    code = "PGQ-104"
+
+
+class TooManyConnectionsError(DatabaseError):
+    code = "PGQ-106"
+
+
+class MissingPrivilegeError(DatabaseError):
+    code = "PGQ-201"
+    exit_code = 11
+
+
+class ReadOnlyServerError(DatabaseError):
+    code = "PGQ-202"
+
+
+class UnsupportedServerError(DatabaseError):
+    code = "PGQ-203"
+    exit_code = 4
+
+
+class SchemaMissingError(DatabaseError):
+    code = "PGQ-204"
+    exit_code = 4
+
+
+class SchemaTooOldError(DatabaseError):
+    code = "PGQ-205"
+    exit_code = 4
+
+
+class SchemaTooNewError(DatabaseError):
+    code = "PGQ-206"
+    exit_code = 4
+
+
+class AppError(PgQueueError):
+    exit_code = 8
+
+
+class AppImportError(AppError):
+    code = "PGQ-301"
+
+
+class NoTasksError(AppError):
+    code = "PGQ-302"
+
+
+class UnknownTaskError(AppError):
+    code = "PGQ-303"
+    exit_code = 5
+
+
+class DuplicateTaskError(AppError):
+    code = "PGQ-304"
+
+
+class UnnameableTaskError(AppError):
+    code = "PGQ-305"
+
+
+class InvalidJobError(PgQueueError):
+    exit_code = 2
+
+
+class InvalidArgumentsError(InvalidJobError):
+    code = "PGQ-401"
+
+
+class InvalidPayloadError(InvalidJobError):
+    code = "PGQ-402"
+
+
+class PayloadTooLargeError(InvalidJobError):
+    code = "PGQ-403"
+
+
+class InvalidOptionError(InvalidJobError):
+    code = "PGQ-404"
+
+
+class InvalidNameError(InvalidJobError):
+    code = "PGQ-405"
+
+
+class InvalidBatchError(InvalidJobError):
+    """Some items of a bulk enqueue are bad, so none was written; ``reasons`` maps index to reason."""
+
+    code = "PGQ-408"
+
+    def __init__(self, what: str, *, reasons: dict[int, str]) -> None:
+        super().__init__(what, do="correct or drop these items and send the batch again; none was stored")
+        self.reasons = reasons
+
+
+class IdempotencyConflictError(PgQueueError):
+    """The idempotency key is taken by job ``job_id``, which was enqueued with other arguments."""
+
+    code = "PGQ-407"
+    exit_code = 6
+
+    def __init__(self, what: str, *, job_id: int, do: str = "") -> None:
+        super().__init__(what, do=do)
+        self.job_id = job_id
+
+
+class WrongConnectionError(PgQueueError):
+    code = "PGQ-505"
+    exit_code = 2
+
+
+class NotFoundError(PgQueueError):
+    exit_code = 5
+
+
+class JobNotFoundError(NotFoundError):
+    code = "PGQ-503"
+
+    def __init__(self, job_id: int) -> None:
+        super().__init__(
+            f"There is no job {job_id}.",
+            why="its transaction was rolled back or has not committed yet, its task keeps no finished jobs,"
+            " or retention removed it",
+            do="check that the enqueuing transaction committed",
+        )
+        self.job_id = job_id
+
+
+class QueueNotFoundError(NotFoundError):
+    code = "PGQ-506"
+
+
+class WaitTimeoutError(PgQueueError):
+    code = "PGQ-507"
+    exit_code = 9
+
+
+class JobFailedError(PgQueueError):
+    """The awaited job ended ``dead`` or ``cancelled`` (``state``); ``last_error`` is what it died of."""
+
+    code = "PGQ-508"
+    exit_code = 10
+
+    def __init__(self, job_id: int, state: str, last_error: str | None) -> None:
+        super().__init__(
+            f"Job {job_id} is {state}" + (f": {last_error}" if last_error else "."),
+            do=f"pgq jobs show {job_id}",
+        )
+        self.job_id = job_id
+        self.state = state
+        self.last_error = last_error
+
+
+class AttemptError(PgQueueError):
+    """Written into ``last_error`` by the worker, or raised inside a handler."""
+
+
+class LeaseLostError(AttemptError):
+    """This worker's lease on the job has run out; nothing it writes for it counts any more."""
+
+    code = "PGQ-601"
+
+    def __init__(self, job_id: int, lease_id: int) -> None:
+        super().__init__(
+            f"The lease {lease_id} on job {job_id} is lost.",
+            why="the worker did not renew it in time, and another worker may be running the job now",
+            do="stop; a job with a lost lease is run again",
+        )
+        self.job_id = job_id
+        self.lease_id = lease_id
+
+
+class ProcessDiedError(AttemptError):
+    code = "PGQ-602"
+
+
+class JobTimeoutError(AttemptError):
+    code = "PGQ-603"
+
+
+class UndecodableJobError(AttemptError):
+    code = "PGQ-604"
+
+
+class PgQueueWarning(UserWarning):
+    """Base of pgqueue's warnings."""
+
+
+class AutocommitWarning(PgQueueWarning):
+    """PGQ-502: enqueued on an autocommit connection outside a transaction, so nothing ties the job to it."""

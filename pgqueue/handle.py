@@ -1,0 +1,126 @@
+"""``JobHandle``: a stored job as its enqueuer holds it, and how one waits for its end.
+
+Waiting announces itself (``mark_waited.sql``); only then does settling send a NOTIFY. It is an accelerator: the row is
+read again at least every POLL seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from psycopg import AsyncConnection, Connection
+
+from pgqueue import statements
+from pgqueue.database import run, run_async, wait_notified
+from pgqueue.errors import JobFailedError, JobNotFoundError, WaitTimeoutError
+from pgqueue.job import Job
+
+POLL = 1.0
+FINISHED = "pgqueue_finished"
+
+
+class Connects(Protocol):
+    """Who lends connections to read jobs with: the app."""
+
+    def connection(self) -> AbstractContextManager[Connection[Any]]: ...
+    def connection_async(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]: ...
+    def listening(self, channel: str) -> AbstractContextManager[Connection[Any]]: ...
+    def listening_async(self, channel: str) -> AbstractAsyncContextManager[AsyncConnection[Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class JobHandle:
+    """A job's id, and whether this enqueue made it.
+
+    ``created`` False: the key named in ``conflict`` (unique_key or idempotency_key) belongs to the existing job ``id``,
+    which was in ``state``. The job exists once the enqueuing transaction has committed.
+    """
+
+    id: int
+    created: bool = True
+    state: str | None = None
+    conflict: str | None = None
+    app: Connects | None = field(default=None, repr=False, compare=False)
+
+    def job(self) -> Job:
+        """The job's row now; raises JobNotFoundError, also while its transaction is open or after it rolled back."""
+        with self._app().connection() as connection:
+            return _found(self.id, run(connection, statements.get_job(self.id)))
+
+    async def ajob(self) -> Job:
+        """``job`` for async callers."""
+        async with self._app().connection_async() as connection:
+            return _found(self.id, await run_async(connection, statements.get_job(self.id)))
+
+    def wait(self, timeout: float | None = None) -> Any:
+        """Waits until the job is final and returns its result (what its handler returned).
+
+        Raises JobFailedError if it ended dead or cancelled, WaitTimeoutError after ``timeout`` seconds, and
+        JobNotFoundError if there is no such job.
+        """
+        clock = _Deadline(self.id, timeout)
+        with self._app().listening(FINISHED) as connection:
+            while True:
+                run(connection, statements.mark_waited(3 * POLL))
+                job = _found(self.id, run(connection, statements.get_job(self.id)))
+                if job.is_final:
+                    return _result(job)
+                until = time.monotonic() + clock.step()
+                while (left := until - time.monotonic()) > 0:
+                    payloads = [note.payload for note in connection.notifies(timeout=left, stop_after=1)]
+                    if str(self.id) in payloads:
+                        break
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """``wait`` for async callers: ``await handle.result()``."""
+        clock = _Deadline(self.id, timeout)
+        async with self._app().listening_async(FINISHED) as connection:
+            while True:
+                await run_async(connection, statements.mark_waited(3 * POLL))
+                job = _found(self.id, await run_async(connection, statements.get_job(self.id)))
+                if job.is_final:
+                    return _result(job)
+                until = asyncio.get_running_loop().time() + clock.step()
+                while (left := until - asyncio.get_running_loop().time()) > 0:
+                    if str(self.id) in await wait_notified(connection, left):
+                        break
+
+    def _app(self) -> Connects:
+        if self.app is None:
+            msg = "this handle was made without an app: use app.handle(id)"
+            raise RuntimeError(msg)
+        return self.app
+
+
+class _Deadline:
+    def __init__(self, job_id: int, timeout: float | None, now: Callable[[], float] = time.monotonic) -> None:
+        self._job_id, self._timeout, self._now = job_id, timeout, now
+        self._end = None if timeout is None else now() + timeout
+
+    def step(self) -> float:
+        """Seconds until the row must be read again; raises WaitTimeoutError once the time is up."""
+        if self._end is None:
+            return POLL
+        left = self._end - self._now()
+        if left <= 0:
+            raise WaitTimeoutError(
+                f"Job {self._job_id} is not finished after {self._timeout:g} s.", do=f"pgq jobs show {self._job_id}"
+            )
+        return min(left, POLL)
+
+
+def _found(job_id: int, job: Job | None) -> Job:
+    if job is None:
+        raise JobNotFoundError(job_id)
+    return job
+
+
+def _result(job: Job) -> Any:
+    if job.state != "completed":
+        raise JobFailedError(job.id, job.state, job.last_error)
+    return job.result

@@ -1,0 +1,102 @@
+"""What a job is: ``NewJob`` before it is stored, ``Job`` as it is stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+State = Literal["pending", "running", "retrying", "waiting", "completed", "cancelled", "dead"]
+STATES: tuple[State, ...] = ("pending", "running", "retrying", "waiting", "completed", "cancelled", "dead")
+FINAL: frozenset[str] = frozenset({"completed", "cancelled", "dead"})
+
+
+class Lease(Protocol):
+    """What a running attempt lends to its ``Job``; made by the worker."""
+
+    def check(self) -> None: ...
+    def transaction(self, result: object) -> AbstractContextManager[Any]: ...
+    def transaction_async(self, result: object) -> AbstractAsyncContextManager[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job that is not stored yet: a task's name, its arguments as JSON text, and the options of the SQL API."""
+
+    task: str
+    args: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    def as_json(self) -> str:
+        """The item that ``pgqueue.enqueue_many`` takes."""
+        head = json.dumps({"task": self.task, **self.options})
+        return f'{head[:-1]}, "args": {self.args}}}'
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A stored job, as its row was when it was read. ``timeout`` is in seconds, times are aware datetimes.
+
+    A handler that asks for its job (a parameter annotated ``Job``) gets one that also holds the lease: then
+    ``check`` and ``transaction`` work.
+    """
+
+    id: int
+    queue: str
+    task: str
+    args: dict[str, Any]
+    state: State
+    priority: int
+    run_at: datetime
+    attempt: int
+    max_attempts: int
+    lease_id: int
+    created_at: datetime
+    worker_id: int | None = None
+    crash_count: int = 0
+    unique_key: str | None = None
+    concurrency_key: str | None = None
+    tags: tuple[str, ...] = ()
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    timeout: float | None = None
+    progress: Any = None
+    result: Any = None
+    last_error: str | None = None
+    last_traceback: str | None = None
+    cancel_requested: bool = False
+    meta: dict[str, Any] = field(default_factory=dict)
+    lease: Lease | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL
+
+    def check(self) -> None:
+        """Raises LeaseLostError if the worker lost the job, and Cancel if somebody asked for its end.
+
+        A long handler on a thread calls this now and then: nothing else can stop it.
+        """
+        if self.lease is not None:
+            self.lease.check()
+
+    def transaction(self, result: object = None) -> AbstractContextManager[Any]:
+        """A psycopg connection whose commit completes the job: ``with job.transaction() as conn: ...``
+
+        Business rows, follow-up jobs, ``result`` and the completion commit together, or LeaseLostError is
+        raised and all of it is rolled back: the effect takes place exactly once.
+        """
+        return self._held().transaction(result)
+
+    def transaction_async(self, result: object = None) -> AbstractAsyncContextManager[Any]:
+        """The same for ``async def`` handlers: ``async with job.transaction_async() as conn: ...``."""
+        return self._held().transaction_async(result)
+
+    def _held(self) -> Lease:
+        if self.lease is None:
+            msg = f"job {self.id} was read, not claimed: only the job handed to its handler has a lease"
+            raise RuntimeError(msg)
+        return self.lease

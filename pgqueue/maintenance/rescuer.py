@@ -1,0 +1,28 @@
+"""Takes back the jobs of workers whose lease ran out, whether or not this worker knows their tasks."""
+
+from __future__ import annotations
+
+import logging
+
+from pgqueue import statements
+from pgqueue.database import Link
+
+BATCH = 500
+
+log = logging.getLogger("pgqueue")
+
+
+async def rescue_all(link: Link, crash_limit: int) -> int:
+    """Rescues in bounded batches until none is left; returns how many jobs."""
+    total = 0
+    while True:
+        rescued = await link.once(statements.rescue(crash_limit, BATCH))
+        total += len(rescued)
+        for job in rescued:
+            if job.state == "dead":
+                log.error("job %d (%s) is dead: its workers die while they run it", job.id, job.task)
+        if rescued:
+            workers = sorted({job.worker_id for job in rescued})
+            log.warning("rescued %d jobs of dead workers %s", len(rescued), workers)
+        if len(rescued) < BATCH:
+            return total

@@ -1,0 +1,92 @@
+"""Bringing a database to this version's schema, and saying how far it is from it. Alembic is imported only here."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from psycopg import Connection
+
+from pgqueue import statements
+from pgqueue.database import run
+from pgqueue.errors import (
+    ReadOnlyServerError,
+    SchemaMissingError,
+    SchemaTooNewError,
+    SchemaTooOldError,
+    UnsupportedServerError,
+)
+from pgqueue.sql import functions
+
+OLDEST_SERVER = 150_000
+HEAD = "0001"
+BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
+
+
+def _config(**attributes: Any) -> Any:
+    from alembic.config import Config  # noqa: PLC0415 - a quarter of a second that only `pgq migrate` needs
+
+    here = Path(__file__).resolve().parent
+    folder = here / "migrations" if (here / "migrations").is_dir() else here.parent / "migrations"
+    config = Config(output_buffer=attributes.pop("buffer", None))
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes.update(attributes)
+    return config
+
+
+def upgrade(dsn: str) -> None:
+    """Creates or upgrades the schema and replaces the SQL API. Safe to run on several hosts at once."""
+    from alembic import command  # noqa: PLC0415
+
+    command.upgrade(_config(dsn=dsn), "head")
+
+
+def upgrade_sql() -> str:
+    """The SQL that ``upgrade`` would run on an empty database; needs no connection."""
+    from alembic import command  # noqa: PLC0415
+
+    buffer = io.StringIO()
+    command.upgrade(_config(buffer=buffer), "head", sql=True)
+    return buffer.getvalue()
+
+
+def check_server(connection: Connection[Any]) -> None:
+    """Raises the error that says why pgqueue cannot work in this database yet, if so."""
+    server = run(connection, statements.describe_server())
+    if server.version < OLDEST_SERVER:
+        raise UnsupportedServerError(
+            f"This server is PostgreSQL {server.version // 10_000}.", do="pgqueue needs PostgreSQL 15 or later"
+        )
+    if server.in_recovery:
+        raise ReadOnlyServerError("This server is a standby, which is read-only.", do="connect to the primary")
+    if not server.installed:
+        raise SchemaMissingError(
+            f"The database {server.database!r} has no pgqueue tables.", do="pgq migrate"
+        )
+    revision = run(connection, statements.schema_version()) or "0000"
+    if revision < HEAD:
+        raise SchemaTooOldError(
+            f"The database {server.database!r} has schema {revision}; this version needs {HEAD}.", do="pgq migrate"
+        )
+    if revision > HEAD:
+        raise SchemaTooNewError(
+            f"The database {server.database!r} has schema {revision}; this version knows {HEAD}.",
+            do="upgrade pgqueue here: pip install -U pgqueue-jobs",
+        )
+
+
+def differences(connection: Connection[Any]) -> list[str]:
+    """Functions of the SQL API that differ from this version's, one sentence each."""
+    installed = run(connection, statements.function_bodies())
+    found = []
+    for name, text in functions().items():
+        body = BODY.search(text)
+        assert body is not None, name
+        if name not in installed:
+            found.append(f"function pgqueue.{name} is missing")
+        elif installed[name].strip() != body.group(1).strip():
+            found.append(f"function pgqueue.{name} is not this version's")
+    return found

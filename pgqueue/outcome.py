@@ -1,0 +1,144 @@
+"""How an attempt ends: the outcomes, what a handler may raise to choose one, and the one function that decides.
+
+Outcomes are made by their named constructors, so that an illegal transition cannot be written.
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from pgqueue.config import seconds
+from pgqueue.errors import AttemptError
+from pgqueue.retry import RetryPolicy
+
+ERROR_LIMIT = 2_000
+TRACEBACK_LIMIT = 16_000
+Keep = Literal["all", "failures", "none"]
+
+
+class Snooze(Exception):  # noqa: N818 - an instruction, not an error
+    """Raised (or returned) by a handler: run me again after ``delay`` seconds. The attempt is given back."""
+
+    def __init__(self, delay: float | str | timedelta) -> None:
+        super().__init__(f"snoozed for {delay}")
+        self.delay = seconds(delay, "Snooze")
+
+
+class Cancel(Exception):  # noqa: N818
+    """Raised (or returned) by a handler: stop here for good, without it being a failure."""
+
+    def __init__(self, why: str = "cancelled by its handler") -> None:
+        super().__init__(why)
+
+
+class Retry(Exception):  # noqa: N818
+    """Raised (or returned) by a handler: this attempt failed; try again, ``after`` seconds if given."""
+
+    def __init__(self, why: str = "the handler asked for a retry", *, after: float | str | timedelta | None = None) -> None:
+        super().__init__(why)
+        self.after = None if after is None else seconds(after, "Retry(after=)")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What settle writes. ``delay`` in seconds from then; ``result`` is JSON text; ``kept`` False drops the row."""
+
+    state: Literal["completed", "cancelled", "dead", "retrying", "pending"]
+    reason: str
+    delay: float = 0.0
+    result: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    kept: bool = True
+    counted: bool = True
+    crashed: bool = False
+
+    @classmethod
+    def completed(cls, result: str | None = None, keep: Keep = "all") -> Outcome:
+        return cls("completed", "completed", result=result, kept=keep == "all")
+
+    @classmethod
+    def retried(cls, delay: float, error: BaseException, *, crashed: bool = False) -> Outcome:
+        return cls("retrying", "failed", delay, error=describe(error), traceback=trace(error), crashed=crashed)
+
+    @classmethod
+    def snoozed(cls, delay: float) -> Outcome:
+        return cls("pending", "snoozed", delay, counted=False)
+
+    @classmethod
+    def released(cls) -> Outcome:
+        return cls("pending", "released", counted=False)
+
+    @classmethod
+    def cancelled(cls, why: str, keep: Keep = "all") -> Outcome:
+        return cls("cancelled", "cancelled", error=clean(why, ERROR_LIMIT), kept=keep != "none")
+
+    @classmethod
+    def dead(cls, reason: str, error: BaseException, keep: Keep = "all", *, crashed: bool = False) -> Outcome:
+        return cls(
+            "dead", reason, error=describe(error), traceback=trace(error), kept=keep != "none", crashed=crashed
+        )
+
+
+COMPLETED = Outcome.completed()
+
+
+def decide(
+    error: BaseException,
+    policy: RetryPolicy,
+    *,
+    attempt: int,
+    max_attempts: int,
+    age: float,
+    keep: Keep = "all",
+    crash_count: int = 0,
+    crash_limit: int = 3,
+    crashed: bool = False,
+) -> Outcome:
+    """The outcome of an attempt that ended in ``error``. Pure. ``age`` is seconds since the job was enqueued."""
+    match error:
+        case Snooze():
+            return Outcome.snoozed(error.delay)
+        case Cancel():
+            return Outcome.cancelled(str(error), keep)
+    asked = isinstance(error, Retry)
+    if crashed and crash_count + 1 >= crash_limit:
+        return Outcome.dead("crash_loop", error, keep, crashed=True)
+    if not asked and policy.is_permanent(error):
+        return Outcome.dead("permanent_error", error, keep, crashed=crashed)
+    if attempt >= max_attempts or policy.gives_up(attempt, age, error):
+        return Outcome.dead("attempts_exhausted", error, keep, crashed=crashed)
+    after = error.after if isinstance(error, Retry) else None
+    return Outcome.retried(
+        policy.delay(attempt, age, error) if after is None else after, error, crashed=crashed
+    )
+
+
+def clean(text: str, limit: int) -> str:
+    """``text`` as a text column can hold it: no NUL, no lone surrogate, at most ``limit`` characters (its ends)."""
+    if len(text) > limit:
+        text = f"{text[: limit // 2]}\n[… {len(text) - limit} characters …]\n{text[-limit // 2 :]}"
+    return text.replace("\x00", "\ufffd").encode("utf-8", "backslashreplace").decode()
+
+
+def describe(error: BaseException) -> str:
+    """``ValueError: bad address``; never fails, whatever ``__str__`` does."""
+    try:
+        said = error.what if isinstance(error, AttemptError) else str(error)
+    except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything
+        said = f"(its message cannot be shown: {type(broken).__name__})"
+    return clean(f"{type(error).__name__}: {said}" if said else type(error).__name__, ERROR_LIMIT)
+
+
+def trace(error: BaseException) -> str | None:
+    """The traceback as text, cut at its middle; never fails, also on cyclic causes and huge groups."""
+    if error.__traceback__ is None:
+        return None
+    try:
+        lines = traceback.TracebackException.from_exception(error, limit=-30, max_group_width=5, max_group_depth=5)
+        return clean("".join(lines.format()), TRACEBACK_LIMIT)
+    except Exception as broken:  # noqa: BLE001
+        return f"(the traceback cannot be shown: {type(broken).__name__})"

@@ -1,0 +1,64 @@
+"""JSON on its way into the database: what jsonb cannot hold is refused, with the path to it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from pgqueue.errors import InvalidPayloadError, PayloadTooLargeError
+
+ARGS_LIMIT = 256 * 1024
+RESULT_LIMIT = 64 * 1024
+DEPTH_LIMIT = 64
+DIGITS_LIMIT = 400
+
+# Texts that match none of these hold nothing bad, which spares nearly every payload the walk.
+SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|NaN|Infinity|[0-9]{401}")
+
+
+def check_text(text: bytes, what: str, limit: int) -> str:
+    """JSON text that jsonb stores as it is; raises PayloadTooLargeError or InvalidPayloadError."""
+    if len(text) > limit:
+        raise PayloadTooLargeError(
+            f"{what} is {len(text) / 1024:,.0f} KiB of JSON; the limit is {limit // 1024} KiB.",
+            do="store the data elsewhere and pass a reference to it",
+        )
+    if SUSPICIOUS.search(text) or text.count(b"[") + text.count(b"{") > DEPTH_LIMIT:
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise InvalidPayloadError(f"{what} cannot be read back from JSON: {error}") from None
+        except RecursionError:
+            raise InvalidPayloadError(f"{what} is nested more than {DEPTH_LIMIT} levels deep.") from None
+        walk(value, what)
+    return text.decode()
+
+
+def walk(root: Any, what: str) -> None:
+    """Raises InvalidPayloadError, naming the path, for anything jsonb cannot hold."""
+    stack: list[tuple[str, Any, int]] = [("$", root, 1)]
+    while stack:
+        path, value, depth = stack.pop()
+        if depth > DEPTH_LIMIT:
+            raise InvalidPayloadError(f"{what} is nested more than {DEPTH_LIMIT} levels deep at {path:.80}.")
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                _check_string(key, f"{path} (a key)", what)
+                stack.append((f"{path}.{key}", inner, depth + 1))
+        elif isinstance(value, list):
+            stack.extend((f"{path}[{index}]", inner, depth + 1) for index, inner in enumerate(value))
+        elif isinstance(value, str):
+            _check_string(value, path, what)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise InvalidPayloadError(f"{what}: {path} is {value}, which JSON does not have.", do="use null")
+        elif isinstance(value, int) and abs(value) >= 10**DIGITS_LIMIT:
+            raise InvalidPayloadError(f"{what}: {path} has more than {DIGITS_LIMIT} digits.", do="pass it as a string")
+
+
+def _check_string(value: str, path: str, what: str) -> None:
+    if "\x00" in value:
+        raise InvalidPayloadError(f"{what}: {path!a} contains U+0000, which PostgreSQL's jsonb cannot store.")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidPayloadError(f"{what}: {path!a} contains a lone surrogate, which is no valid Unicode text.")

@@ -1,0 +1,54 @@
+"""Everything pgqueue does in the database: one statement a file, and the SQL API in ``functions/``.
+
+``Statement`` is a statement as a value: building one does no I/O, so it can be tested, explained and run on any
+connection (the idea of sans-I/O protocols at the grain of one statement).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, Generic, LiteralString, TypeVar, cast
+
+T_co = TypeVar("T_co", covariant=True)
+
+Row = Sequence[Any]
+COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement(Generic[T_co]):
+    """SQL text with named parameters, their values, and what its rows mean."""
+
+    name: str
+    text: LiteralString
+    parameters: Mapping[str, object]
+    decode: Callable[[Sequence[Row]], T_co]
+
+
+@cache
+def load(name: str) -> LiteralString:
+    """The text of ``<name>.sql`` without its comments (they would be sent at every parse)."""
+    text = (files(__package__) / f"{name}.sql").read_text(encoding="utf-8")
+    return cast("LiteralString", COMMENT.sub("", text).strip())
+
+
+@cache
+def functions() -> dict[str, str]:
+    """The SQL API: function name to the statement that creates or replaces it."""
+    folder = files(__package__) / "functions"
+    return {
+        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8").strip()
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".sql")
+    }
+
+
+def names() -> list[str]:
+    """The names of all statement files."""
+    return sorted(
+        file.name.removesuffix(".sql") for file in files(__package__).iterdir() if file.name.endswith(".sql")
+    )

@@ -1,0 +1,29 @@
+-- Claims due jobs: marks up to `count` of them running under this worker and returns all that running and settling need.
+-- Scans one lane (queue and priority) after the other in the given order, each from `since` on, by jobs_live_claim_idx.
+-- Locks the claimed rows, skipping those that others have locked; an update of such a row never waits for a claim.
+-- The CTE is materialized and rows are found again by ctid, which the row lock keeps in place, so that no plan can
+-- claim more than asked. Arguments leave as text: one that cannot be decoded must not strand the batch.
+-- Jobs of tasks that this worker does not know stay where they are. Zero rows: nothing is due in these lanes.
+with found as materialized (
+    select j.spot
+    from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::timestamptz[]) as lane (queue, priority, since)
+    cross join lateral (
+        select l.ctid as spot
+        from pgqueue.jobs_live l
+        where l.queue = lane.queue and l.priority = lane.priority and l.state in ('pending', 'retrying')
+          and l.run_at >= lane.since and l.run_at <= now()
+          and l.task = any(%(tasks)s::text[])
+        order by l.run_at, l.id
+        limit %(count)s::int
+        for update skip locked
+    ) j
+    where not exists (select from pgqueue.queues q where q.name = lane.queue and q.paused)
+    limit %(count)s::int
+)
+update pgqueue.jobs_live j
+set state = 'running', attempt = j.attempt + 1, lease_id = j.lease_id + 1, worker_id = %(worker_id)s::bigint,
+    started_at = clock_timestamp(), cancel_requested = false
+where j.ctid = any(array(select f.spot from found f))
+returning j.id, j.lease_id, j.queue, j.priority, j.task, j.args::text, j.attempt, j.max_attempts, j.crash_count,
+    extract(epoch from j.timeout)::float8, extract(epoch from j.run_at)::float8, extract(epoch from j.created_at)::float8,
+    j.trace_context::text

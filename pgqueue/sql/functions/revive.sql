@@ -1,0 +1,43 @@
+-- Makes a dead or cancelled job pending again, due now, with all its attempts. Its lease_id goes on growing, so a
+-- worker that still believes in an old lease stays shut out.
+-- Returns 'revived', 'unique_key' if an unfinished job holds its key now, or the state of a job that is neither dead
+-- nor cancelled; null if there is no such job.
+create or replace function pgqueue.revive(job bigint)
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $function$
+declare
+    revived bigint;
+    held    text;
+begin
+    with gone as (
+        select j.* from pgqueue.jobs j
+        where j.id = job and j.state in ('dead', 'cancelled')
+        for update
+    ), back as (
+        insert into pgqueue.jobs_live as l
+            (id, lease_id, run_at, created_at, priority, max_attempts, state, queue, task,
+             unique_key, concurrency_key, timeout, tags, args, meta, trace_context, last_error)
+        select g.id, g.lease_id, clock_timestamp(), g.created_at, g.priority, g.max_attempts, 'pending', g.queue, g.task,
+               g.unique_key, g.concurrency_key, g.timeout, g.tags, g.args, g.meta, g.trace_context, g.last_error
+        from gone g
+        on conflict do nothing
+        returning l.id
+    ), noted as (
+        insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason)
+        select g.id, g.lease_id, g.attempt, g.state, 'pending', 'revived' from gone g join back using (id)
+    ), removed as (
+        delete from pgqueue.jobs_dead d using back b where d.id = b.id
+    ), taken as (
+        delete from pgqueue.jobs_done d using back b where d.id = b.id
+    )
+    select b.id into revived from back b;
+    if revived is not null then
+        perform pg_notify('pgqueue', '');
+        return 'revived';
+    end if;
+    select j.state into held from pgqueue.jobs j where j.id = job order by j.finished_at nulls first limit 1;
+    return case when held in ('dead', 'cancelled') then 'unique_key' else held end;
+end
+$function$;

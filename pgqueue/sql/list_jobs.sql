@@ -1,0 +1,15 @@
+-- Jobs by filter, newest id first, below `before` (a cursor). Every filter may be null. Reads the id index of each
+-- partition backwards until `count` rows match. Locks nothing.
+select j.id, j.queue, j.task, j.args::text, j.state, j.priority, j.run_at, j.attempt, j.max_attempts, j.lease_id,
+    j.worker_id, j.crash_count, j.unique_key, j.concurrency_key, j.tags, j.created_at, j.started_at, j.finished_at,
+    extract(epoch from j.timeout)::float8, j.progress::text, j.result::text, j.last_error, j.last_traceback,
+    j.cancel_requested, j.meta::text
+from pgqueue.jobs j
+where (%(states)s::text[] is null or j.state = any(%(states)s::text[]))
+  and (%(queue)s::text is null or j.queue = %(queue)s::text)
+  and (%(task)s::text is null or j.task = %(task)s::text)
+  and (%(tag)s::text is null or %(tag)s::text = any(j.tags))
+  and (%(error)s::text is null or j.last_error ilike '%%' || %(error)s::text || '%%')
+  and (%(before)s::bigint is null or j.id < %(before)s::bigint)
+order by j.id desc
+limit %(count)s::int

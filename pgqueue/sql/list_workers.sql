@@ -1,0 +1,9 @@
+-- Workers, the living ones first; all of them if `ended`. Locks nothing.
+select w.id, w.host, w.pid, w.version, w.executor, w.slots, w.queues,
+       case when w.state in ('running', 'draining') and w.expires_at < clock_timestamp() then 'expired' else w.state end,
+       w.started_at, w.heartbeat_at, w.expires_at,
+       (select count(*) from pgqueue.jobs_live j where j.worker_id = w.id)
+from pgqueue.workers w
+where %(ended)s::boolean or (w.state in ('running', 'draining'))
+order by w.stopped_at desc nulls first, w.id
+limit 200

@@ -1,0 +1,19 @@
+-- Deletes what has run out: idempotency keys past their lifetime, and workers that ended longer ago than any retention
+-- and hold no job. Bounded batches, skipping locked rows. Returns (keys, workers) deleted.
+with keys as (
+    delete from pgqueue.idempotency_keys k
+    where (k.task, k.key) in (
+        select o.task, o.key from pgqueue.idempotency_keys o
+        where o.expires_at <= clock_timestamp() limit %(count)s::int for update skip locked)
+    returning 1
+), workers as (
+    delete from pgqueue.workers w
+    where w.id in (
+        select o.id from pgqueue.workers o
+        where o.state in ('stopped', 'expired')
+          and o.stopped_at < clock_timestamp() - (select max(q.retention) from pgqueue.queues q)
+          and not exists (select from pgqueue.jobs_live j where j.worker_id = o.id)
+        limit %(count)s::int for update skip locked)
+    returning 1
+)
+select (select count(*) from keys), (select count(*) from workers)

@@ -1,0 +1,13 @@
+-- Adds this worker and makes the rows of its queues, which enqueuing never does: an enqueuer must not wait for another.
+-- Returns the worker's id, which is the owner of its leases.
+with known as (
+    insert into pgqueue.queues (name)
+    select q from unnest(%(queues)s::text[]) as q (q)
+    where not exists (select from pgqueue.queues k where k.name = q)
+    order by q
+    on conflict (name) do nothing
+)
+insert into pgqueue.workers (host, pid, version, executor, slots, queues, tasks, expires_at)
+values (%(host)s::text, %(pid)s::int, %(version)s::text, %(executor)s::text, %(slots)s::int, %(queues)s::text[],
+        %(tasks)s::text[], clock_timestamp() + make_interval(secs => %(lease_seconds)s::float8))
+returning id

@@ -1,0 +1,61 @@
+-- Writes the outcomes of a batch of attempts and returns the ids of those that were still ours.
+-- The fence: only rows with this lease_id that are still running; a job that is missing from the result was lost.
+-- Rows are found by id (jobs_live_id_key); state and lease are checked on the row, never searched for: there is no
+-- index on running jobs that the planner could prefer. Locks the rows in the order given; callers sort by id.
+-- A finished job leaves jobs_live by delete and insert, never by an update of the partition key.
+with outcome as materialized (
+    select o.*
+    from unnest(%(ids)s::bigint[], %(lease_ids)s::bigint[], %(states)s::text[], %(reasons)s::text[], %(delays)s::float8[],
+                %(results)s::text[], %(errors)s::text[], %(tracebacks)s::text[], %(kept)s::boolean[],
+                %(counted)s::boolean[], %(crashed)s::boolean[])
+        as o (id, lease_id, state, reason, delay, result, error, traceback, kept, counted, crashed)
+), finished as (
+    delete from pgqueue.jobs_live j
+    using outcome o
+    where j.id = o.id and j.lease_id = o.lease_id and j.state = 'running'
+      and o.state in ('completed', 'cancelled', 'dead')
+    returning j.id, j.lease_id, j.worker_id, j.run_at, j.created_at, j.started_at, j.priority, j.attempt, j.max_attempts,
+        j.crash_count + o.crashed::int as crash_count, j.cancel_requested, o.state, j.queue, j.task, j.unique_key,
+        j.concurrency_key, j.timeout, j.tags, j.args, j.meta, j.trace_context, j.progress, o.result,
+        coalesce(o.error, j.last_error) as last_error, o.traceback, o.error, o.reason, o.kept
+), back as (
+    update pgqueue.jobs_live j
+    set state = o.state, run_at = clock_timestamp() + make_interval(secs => o.delay), worker_id = null,
+        attempt = j.attempt - (not o.counted)::int, crash_count = j.crash_count + o.crashed::int,
+        last_error = coalesce(o.error, j.last_error)
+    from outcome o
+    where j.id = o.id and j.lease_id = o.lease_id and j.state = 'running'
+      and o.state in ('pending', 'retrying')
+    returning j.id, j.lease_id, j.attempt, j.run_at, o.state, o.reason, o.error, o.traceback
+), done as (
+    insert into pgqueue.jobs_done
+        (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
+         cancel_requested, state, queue, task, unique_key, concurrency_key, timeout, tags, args, meta, trace_context,
+         progress, result, last_error)
+    select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, clock_timestamp(), f.priority, f.attempt,
+           f.max_attempts, f.crash_count, f.cancel_requested, f.state, f.queue, f.task, f.unique_key, f.concurrency_key,
+           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.result::jsonb, f.last_error
+    from finished f where f.kept and f.state <> 'dead'
+), buried as (
+    insert into pgqueue.jobs_dead
+        (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
+         cancel_requested, state, queue, task, unique_key, concurrency_key, timeout, tags, args, meta, trace_context,
+         progress, last_error, last_traceback)
+    select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, clock_timestamp(), f.priority, f.attempt,
+           f.max_attempts, f.crash_count, f.cancel_requested, f.state, f.queue, f.task, f.unique_key, f.concurrency_key,
+           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.last_error, f.traceback
+    from finished f where f.kept and f.state = 'dead'
+), noted as (
+    insert into pgqueue.transitions
+        (job_id, lease_id, worker_id, run_at, attempt, from_state, to_state, reason, error, traceback)
+    select f.id, f.lease_id, f.worker_id, null, f.attempt, 'running', f.state, f.reason, f.error, f.traceback
+    from finished f where f.state <> 'completed'
+    union all
+    select b.id, b.lease_id, %(worker_id)s::bigint, b.run_at, b.attempt, 'running', b.state, b.reason, b.error, b.traceback
+    from back b
+)
+select f.id, case when waited.now then pg_notify('pgqueue_finished', f.id::text)::text end
+from finished f,
+     (select coalesce(pg_sequence_last_value('pgqueue.waited_until'), 0) > extract(epoch from clock_timestamp()) * 1000) waited (now)
+union all
+select b.id, null from back b

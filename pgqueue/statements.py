@@ -1,0 +1,376 @@
+"""One typed constructor for each file in ``sql/``: what it takes and what its rows mean. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from pgqueue.job import Job, NewJob
+from pgqueue.outcome import Outcome
+from pgqueue.sql import Row, Statement, load
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What became of one enqueued item; ``conflict`` names the key that an existing job ``id`` holds."""
+
+    id: int
+    created: bool
+    state: str | None
+    conflict: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A queue and a priority with unclaimed jobs, the earliest due in ``due_in`` seconds (negative: overdue)."""
+
+    queue: str
+    priority: int
+    due_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A renewed lease, and the jobs of this worker that were asked to stop."""
+
+    worker_id: int
+    cancelled: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    id: int
+    task: str
+    state: str
+    worker_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    at: datetime
+    from_state: str
+    to_state: str
+    reason: str
+    attempt: int
+    lease_id: int
+    worker_id: int | None
+    run_at: datetime | None
+    error: str | None
+    traceback: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """Counts of a queue's jobs; ``oldest_due`` in seconds since the oldest due job might have run."""
+
+    queue: str
+    paused: bool
+    due: int
+    scheduled: int
+    waiting: int
+    running: int
+    oldest_due: float | None
+    dead: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    id: int
+    host: str
+    pid: int
+    version: str
+    executor: str
+    slots: int
+    queues: list[str]
+    state: str
+    started_at: datetime
+    heartbeat_at: datetime
+    expires_at: datetime
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A database as pgqueue finds it: ``version`` as 180006, ``installed`` if our tables exist."""
+
+    version: int
+    in_recovery: bool
+    installed: bool
+    isolation: str
+    database: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Due jobs that no living worker takes; ``queue_served`` tells whether it is only the task that none knows."""
+
+    queue: str
+    task: str
+    count: int
+    age: float
+    queue_served: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The session that holds the oldest snapshot; ``age`` in seconds."""
+
+    pid: int
+    user: str
+    application: str
+    state: str
+    age: float
+
+
+def _nothing(_rows: Sequence[Row]) -> None:
+    return None
+
+
+def _raw(rows: Sequence[Row]) -> list[Row]:
+    return list(rows)
+
+
+def _column(rows: Sequence[Row]) -> list[Any]:
+    return [row[0] for row in rows]
+
+
+def _one(rows: Sequence[Row]) -> Any:
+    return rows[0][0] if rows else None
+
+
+def _each(make: Callable[..., T]) -> Callable[[Sequence[Row]], list[T]]:
+    return lambda rows: [make(*row) for row in rows]
+
+
+def _job(row: Row) -> Job:
+    (
+        job_id, queue, task, args, state, priority, run_at, attempt, max_attempts, lease_id, worker_id, crash_count,
+        unique_key, concurrency_key, tags, created_at, started_at, finished_at, timeout, progress, result,
+        last_error, last_traceback, cancel_requested, meta,
+    ) = row  # fmt: skip
+    return Job(
+        id=job_id, queue=queue, task=task, args=json.loads(args), state=state, priority=priority, run_at=run_at,
+        attempt=attempt, max_attempts=max_attempts, lease_id=lease_id, worker_id=worker_id, crash_count=crash_count,
+        unique_key=unique_key, concurrency_key=concurrency_key, tags=tuple(tags), created_at=created_at,
+        started_at=started_at, finished_at=finished_at, timeout=timeout, last_error=last_error,
+        progress=None if progress is None else json.loads(progress),
+        result=None if result is None else json.loads(result), last_traceback=last_traceback,
+        cancel_requested=cancel_requested, meta=json.loads(meta),
+    )  # fmt: skip
+
+
+def _statement(name: str, decode: Callable[[Sequence[Row]], T], **parameters: object) -> Statement[T]:
+    return Statement(name, load(name), parameters, decode)
+
+
+def enqueue_many(jobs: Sequence[NewJob]) -> Statement[list[Stored]]:
+    text = "[" + ",".join(job.as_json() for job in jobs) + "]"
+    return _statement("enqueue_many", _each(Stored), jobs=text)
+
+
+def claim(
+    worker_id: int,
+    tasks: list[str],
+    lanes: Sequence[tuple[str, int]],
+    since: Sequence[datetime | str],
+    count: int,
+) -> Statement[list[Row]]:
+    """Rows are ``worker.attempt.Attempt``'s arguments, undecoded. ``lanes`` are scanned in this order."""
+    return _statement(
+        "claim",
+        _raw,
+        worker_id=worker_id,
+        tasks=tasks,
+        queues=[queue for queue, _ in lanes],
+        priorities=[priority for _, priority in lanes],
+        since=list(since),
+        count=count,
+    )
+
+
+def lanes(queues: list[str]) -> Statement[list[Lane]]:
+    return _statement("lanes", _each(Lane), queues=queues)
+
+
+def settle(worker_id: int, settled: Sequence[tuple[int, int, Outcome]]) -> Statement[set[int]]:
+    """``settled`` is (job id, lease id, outcome), sorted by id. The ids that were still ours come back."""
+    outcomes = [outcome for _, _, outcome in settled]
+    return _statement(
+        "settle",
+        lambda rows: {row[0] for row in rows},
+        worker_id=worker_id,
+        ids=[job_id for job_id, _, _ in settled],
+        lease_ids=[lease_id for _, lease_id, _ in settled],
+        states=[outcome.state for outcome in outcomes],
+        reasons=[outcome.reason for outcome in outcomes],
+        delays=[outcome.delay for outcome in outcomes],
+        results=[outcome.result for outcome in outcomes],
+        errors=[outcome.error for outcome in outcomes],
+        tracebacks=[outcome.traceback for outcome in outcomes],
+        kept=[outcome.kept for outcome in outcomes],
+        counted=[outcome.counted for outcome in outcomes],
+        crashed=[outcome.crashed for outcome in outcomes],
+    )
+
+
+def register_worker(
+    *,
+    host: str,
+    pid: int,
+    version: str,
+    executor: str,
+    slots: int,
+    queues: list[str],
+    tasks: list[str],
+    lease_seconds: float,
+) -> Statement[int]:
+    return _statement(
+        "register_worker",
+        _one,
+        host=host,
+        pid=pid,
+        version=version,
+        executor=executor,
+        slots=slots,
+        queues=queues,
+        tasks=tasks,
+        lease_seconds=lease_seconds,
+    )
+
+
+def heartbeat(worker_id: int, lease_seconds: float, state: str) -> Statement[Beat | None]:
+    """None: the lease has run out."""
+    return _statement(
+        "heartbeat",
+        lambda rows: Beat(*rows[0]) if rows else None,
+        worker_id=worker_id,
+        lease_seconds=lease_seconds,
+        state=state,
+    )
+
+
+def stop_worker(worker_id: int) -> Statement[None]:
+    return _statement("stop_worker", _nothing, worker_id=worker_id)
+
+
+def elect(worker_id: int, lease_seconds: float) -> Statement[bool]:
+    """Whether this worker leads now."""
+    return _statement("elect", bool, worker_id=worker_id, lease_seconds=lease_seconds)
+
+
+def rescue(crash_limit: int, count: int) -> Statement[list[Rescued]]:
+    return _statement(
+        "rescue", lambda rows: [Rescued(*row[:4]) for row in rows], crash_limit=crash_limit, count=count
+    )
+
+
+def adopt_orphans() -> Statement[list[int]]:
+    return _statement("adopt_orphans", _column)
+
+
+def discover_queues() -> Statement[list[str]]:
+    return _statement("discover_queues", _column)
+
+
+def purge(count: int) -> Statement[tuple[int, int]]:
+    return _statement("purge", lambda rows: (rows[0][0], rows[0][1]), count=count)
+
+
+def add_partitions(days: int) -> Statement[list[str]]:
+    return _statement("add_partitions", _column, days=days)
+
+
+def drop_partitions() -> Statement[list[str]]:
+    return _statement("drop_partitions", _column)
+
+
+def mark_busy(queues: list[str], seconds: float) -> Statement[list[str]]:
+    return _statement("mark_busy", _column, queues=queues, seconds=seconds)
+
+
+def mark_waited(seconds: float) -> Statement[None]:
+    return _statement("mark_waited", _nothing, seconds=seconds)
+
+
+def get_job(job_id: int) -> Statement[Job | None]:
+    return _statement("get_job", lambda rows: _job(rows[0]) if rows else None, job_id=job_id)
+
+
+def list_jobs(
+    *,
+    states: list[str] | None = None,
+    queue: str | None = None,
+    task: str | None = None,
+    tag: str | None = None,
+    error: str | None = None,
+    before: int | None = None,
+    count: int = 50,
+) -> Statement[list[Job]]:
+    return _statement(
+        "list_jobs",
+        lambda rows: [_job(row) for row in rows],
+        states=states,
+        queue=queue,
+        task=task,
+        tag=tag,
+        error=error,
+        before=before,
+        count=count,
+    )
+
+
+def list_transitions(job_id: int) -> Statement[list[Transition]]:
+    return _statement("list_transitions", _each(Transition), job_id=job_id)
+
+
+def list_queues() -> Statement[list[QueueDepth]]:
+    return _statement("list_queues", _each(QueueDepth))
+
+
+def list_workers(ended: bool) -> Statement[list[WorkerRow]]:
+    return _statement("list_workers", _each(WorkerRow), ended=ended)
+
+
+def pause_queue(queue: str, paused: bool) -> Statement[bool]:
+    """Whether there is such a queue."""
+    return _statement("pause_queue", bool, queue=queue, paused=paused)
+
+
+def cancel(job_id: int) -> Statement[str | None]:
+    return _statement("cancel", _one, job_id=job_id)
+
+
+def revive(job_id: int) -> Statement[str | None]:
+    return _statement("revive", _one, job_id=job_id)
+
+
+def count_unclaimed(queues: list[str], tasks: list[str]) -> Statement[tuple[int, int]]:
+    """(due, running)"""
+    return _statement("count_unclaimed", lambda rows: (rows[0][0], rows[0][1]), queues=queues, tasks=tasks)
+
+
+def describe_server() -> Statement[Server]:
+    return _statement("describe_server", lambda rows: Server(*rows[0]))
+
+
+def schema_version() -> Statement[str | None]:
+    return _statement("schema_version", _one)
+
+
+def function_bodies() -> Statement[dict[str, str]]:
+    return _statement("function_bodies", lambda rows: {row[0]: row[1] for row in rows})
+
+
+def unserved() -> Statement[list[Unserved]]:
+    return _statement("unserved", _each(Unserved))
+
+
+def oldest_snapshot() -> Statement[Snapshot | None]:
+    return _statement("oldest_snapshot", lambda rows: Snapshot(*rows[0]) if rows else None)

@@ -1,0 +1,306 @@
+"""What a task is: a function, its name and defaults, and the translation of its arguments to JSON and back.
+
+Pure: nothing here touches a database. ``pgqueue.enqueue`` adds the verbs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, get_args, get_origin
+
+from pydantic import ConfigDict, JsonValue, PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
+from typing_extensions import NotRequired, TypedDict
+
+from pgqueue.config import EXECUTORS, check_name, seconds
+from pgqueue.errors import (
+    InvalidArgumentsError,
+    InvalidOptionError,
+    InvalidPayloadError,
+    InvalidSettingError,
+    UnnameableTaskError,
+)
+from pgqueue.job import Job
+from pgqueue.outcome import Keep
+from pgqueue.payload import ARGS_LIMIT, RESULT_LIMIT, check_text
+from pgqueue.retry import RetryPolicy
+
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
+KEEPS = ("all", "failures", "none")
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task without the app it belongs to. ``timeout`` is in seconds; ``executor`` None leaves it to the worker."""
+
+    name: str
+    function: Callable[..., Any]
+    queue: str = "default"
+    priority: int = 0
+    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy.of(None))
+    timeout: float | None = None
+    keep: Keep = "all"
+    executor: str | None = None
+
+    def __post_init__(self) -> None:
+        check_name("task", self.name)
+        check_name("queue", self.queue)
+        if self.keep not in KEEPS:
+            raise InvalidOptionError(f"keep is {self.keep!r}.", do="use " + ", ".join(KEEPS))
+        if self.executor is not None and self.executor not in EXECUTORS:
+            raise InvalidSettingError(f"executor is {self.executor!r}.", do="use " + ", ".join(EXECUTORS))
+
+    @cached_property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.function)
+
+    @cached_property
+    def job_parameter(self) -> str | None:
+        """The parameter that wants the stored job, found by its annotation."""
+        hints = _hints(self)
+        return next((name for name in self.signature.parameters if hints.get(name) is Job), None)
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
+    @cached_property
+    def arguments(self) -> dict[str, inspect.Parameter]:
+        """The parameters that a job's args fill, in order."""
+        found = {name: p for name, p in self.signature.parameters.items() if name != self.job_parameter}
+        for name, parameter in found.items():
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+                raise InvalidArgumentsError(
+                    f"Task {self.name} has the parameter {name!r}, which cannot be given by name.",
+                    do="arguments are stored as a JSON object: name every parameter",
+                )
+        return found
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[dict[str, Any]]:
+        hints = _hints(self)
+        fields: dict[str, Any] = {}
+        extra: typing.Literal["forbid", "allow"] = "forbid"
+        for name, parameter in self.arguments.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                extra = "allow"
+                continue
+            kind = _plain(hints.get(name, Any))
+            fields[name] = kind if parameter.default is parameter.empty else NotRequired[kind]
+        shape = TypedDict("Arguments", fields)  # type: ignore[operator]  # made at run time
+        shape.__pydantic_config__ = ConfigDict(
+            extra=extra, ser_json_inf_nan="constants", arbitrary_types_allowed=False
+        )
+        try:
+            return TypeAdapter(shape)
+        except PydanticUserError as error:
+            raise InvalidArgumentsError(
+                f"The signature of task {self.name} cannot be stored: {error.message}",
+                do="annotate its parameters with types that JSON can carry",
+            ) from None
+
+    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        """The arguments as JSON text, checked against the signature; raises InvalidArgumentsError and the payload's errors."""
+        given = dict(kwargs)
+        if args:
+            names = list(self.arguments)
+            if len(args) > len(names):
+                raise InvalidArgumentsError(f"Task {self.name} takes {len(names)} arguments, not {len(args)}.")
+            for name, value in zip(names, args, strict=False):
+                if name in given:
+                    raise InvalidArgumentsError(f"Task {self.name} got the argument {name!r} twice.")
+                given[name] = value
+        try:
+            text = self.adapter.dump_json(self.adapter.validate_python(given))
+        except ValidationError as error:
+            raise InvalidArgumentsError(
+                f"Arguments of task {self.name}: {explain(error)}.", do=f"it takes {self.describe()}"
+            ) from None
+        except (PydanticSerializationError, ValueError, RecursionError) as error:
+            raise InvalidPayloadError(f"Arguments of task {self.name} are not JSON: {error}") from None
+        return check_text(text, f"The arguments of task {self.name}", ARGS_LIMIT)
+
+    def decode(self, text: str) -> dict[str, Any]:
+        """The keyword arguments of the function; raises InvalidArgumentsError or ValueError."""
+        try:
+            return self.adapter.validate_json(text)
+        except ValidationError as error:
+            raise InvalidArgumentsError(
+                f"The stored arguments do not fit task {self.name}: {explain(error)}.",
+                do=f"it takes {self.describe()}",
+            ) from None
+
+    def encode_result(self, value: object) -> str | None:
+        """The result as JSON text; raises InvalidPayloadError or PayloadTooLargeError."""
+        if value is None:
+            return None
+        try:
+            text = to_json(value, inf_nan_mode="constants")
+        except (PydanticSerializationError, ValueError, RecursionError) as error:
+            raise InvalidPayloadError(
+                f"Task {self.name} returned {type(value).__name__}, which is not JSON: {error}",
+                do="return plain data, or nothing",
+            ) from None
+        return check_text(text, f"The result of task {self.name}", RESULT_LIMIT)
+
+    def describe(self) -> str:
+        """``order_id: int, email: str = ...``"""
+        return ", ".join(str(parameter) for parameter in self.arguments.values()) or "no arguments"
+
+
+def task_name(function: Callable[..., Any]) -> str:
+    """``module.function``; raises UnnameableTaskError for what a worker could not import under that name."""
+    module, qualname = function.__module__, getattr(function, "__qualname__", "")
+    if module == "__main__":
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        module = spec.name if spec is not None else ""
+    if not module or not qualname or "<" in qualname:
+        raise UnnameableTaskError(
+            f"{qualname or function!r} has no name that a worker could know it by.",
+            why="it is a lambda, is defined inside another function, or its file is run as the main program",
+            do='give it one: @app.task(name="orders.ship")',
+        )
+    return f"{module}.{qualname}"
+
+
+def options(
+    *,
+    queue: str | None = None,
+    priority: int | None = None,
+    run_at: datetime | None = None,
+    delay: float | str | timedelta | None = None,
+    unique_key: str | None = None,
+    idempotency_key: str | None = None,
+    idempotency_ttl: float | str | timedelta | None = None,
+    max_attempts: int | None = None,
+    timeout: float | str | timedelta | None = None,
+    concurrency_key: str | None = None,
+    tags: list[str] | tuple[str, ...] | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> dict[str, object]:
+    """The options of one enqueue as the SQL API takes them, without those not given.
+
+    Raises InvalidOptionError or InvalidNameError, naming the option and its limit.
+    """
+    chosen: dict[str, object] = {}
+    if queue is not None:
+        chosen["queue"] = check_name("queue", queue)
+    if priority is not None:
+        chosen["priority"] = _integer("priority", priority, -32_768, 32_767)
+    if max_attempts is not None:
+        chosen["max_attempts"] = _integer("max_attempts", max_attempts, 1, 10_000)
+    if run_at is not None:
+        if delay is not None:
+            raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
+        chosen["run_at"] = _moment(run_at)
+    if delay is not None:
+        chosen["delay"] = seconds(delay, "delay")
+    if timeout is not None:
+        chosen["timeout"] = seconds(timeout, "timeout")
+        if not chosen["timeout"]:
+            raise InvalidOptionError(f"timeout is {timeout!r}.", do="give more than 0 seconds")
+    if idempotency_ttl is not None:
+        chosen["idempotency_ttl"] = seconds(idempotency_ttl, "idempotency_ttl")
+    for name, key in (
+        ("unique_key", unique_key),
+        ("idempotency_key", idempotency_key),
+        ("concurrency_key", concurrency_key),
+    ):
+        if key is not None:
+            chosen[name] = _text(name, key, 255)
+    if tags is not None:
+        if isinstance(tags, str) or len(tags) > 32:
+            raise InvalidOptionError(f"tags is {tags!r:.60}.", do="give a list of at most 32 texts")
+        chosen["tags"] = [_text("a tag", tag, 64) for tag in tags]
+    if meta is not None:
+        chosen["meta"] = _object("meta", meta)
+    return chosen
+
+
+def _integer(name: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidOptionError(f"{name} is {value!r:.40}.", do=f"give a whole number from {low} to {high}")
+    return value
+
+
+def _moment(value: object) -> str:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidOptionError(
+            f"run_at is {value!r:.60}.", why="run_at needs a time zone", do="use datetime.now(UTC) + …"
+        )
+    if not EARLIEST <= value < LATEST:
+        raise InvalidOptionError(f"run_at is {value.isoformat()}.", do="give a time from year 2000 to 2999")
+    return value.isoformat()
+
+
+def _text(name: str, value: object, limit: int) -> str:
+    if not isinstance(value, str) or "\x00" in value:
+        raise InvalidOptionError(f"{name} is {value!a:.60}.", do="give a text without U+0000")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidOptionError(f"{name} is {value!a:.60}.", do="give valid Unicode text") from None
+    if not 1 <= size <= limit:
+        raise InvalidOptionError(f"{name} has {size} bytes.", do=f"give 1 to {limit}")
+    return value
+
+
+def _object(name: str, value: object) -> Any:
+    if not isinstance(value, Mapping):
+        raise InvalidOptionError(f"{name} is {value!r:.60}.", do="give a dict")
+    try:
+        text = _OBJECT.dump_json(_OBJECT.validate_python(dict(value)))
+    except (ValidationError, ValueError) as error:
+        raise InvalidPayloadError(f"{name} is not JSON: {error!s:.200}") from None
+    check_text(text, name, RESULT_LIMIT)
+    return _OBJECT.validate_json(text)
+
+
+_OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(
+    dict[str, JsonValue], config=ConfigDict(ser_json_inf_nan="constants")
+)
+
+
+def explain(error: ValidationError) -> str:
+    """The complaints of pydantic in one sentence, the first three of them."""
+    said = []
+    for item in error.errors(include_url=False, include_context=False)[:3]:
+        path = ".".join(str(part) for part in item["loc"])
+        match item["type"]:
+            case "missing":
+                said.append(f"{path} is missing")
+            case "extra_forbidden":
+                said.append(f"{path} is unknown")
+            case _:
+                shown = f"{item['input']!r}" if item["type"] != "json_invalid" else "the text"
+                said.append(f"{path or '$'}: {item['msg']}, not {shown:.60}")
+    rest = error.error_count() - len(said)
+    return "; ".join(said) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _hints(spec: TaskSpec) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(spec.function, include_extras=True)
+    except NameError as error:
+        raise InvalidArgumentsError(
+            f"An annotation of task {spec.name} cannot be resolved: {error}",
+            do="import the type at the top of the task's module, outside `if TYPE_CHECKING`",
+        ) from None
+
+
+def _plain(kind: Any) -> Any:
+    """``kind`` with every Any in it replaced by plain JSON, so that a set or a datetime is refused, not turned into text."""
+    if kind is Any or kind is object:
+        return JsonValue
+    if kind in (dict, list):
+        return dict[str, JsonValue] if kind is dict else list[JsonValue]
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (list, dict, tuple, set, frozenset) and inner:
+        return origin[tuple(part if part is Ellipsis else _plain(part) for part in inner)]
+    return kind

@@ -1,0 +1,111 @@
+"""Handlers in child processes, which can truly be killed: by a timeout, a cancel, or their own crash, alone.
+
+A child runs one attempt at a time, decides its outcome (it has the exception, the parent has not) and sends it back as one
+line of JSON. Children are kept for the next attempt and grow to as many as run at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from pgqueue.errors import InvalidSettingError, ProcessDiedError
+from pgqueue.outcome import Outcome
+from pgqueue.task import TaskSpec
+from pgqueue.worker.attempt import Attempt, failed
+
+LONGEST_LINE = 4 * 1024 * 1024
+PATIENCE = 1.0  # seconds that a child gets to end by itself
+
+log = logging.getLogger("pgqueue")
+
+
+class Children:
+    def __init__(
+        self, app_path: str | None, crash_limit: int, finish: Callable[[Attempt, Outcome | None], None]
+    ) -> None:
+        self._app_path, self._crash_limit, self._finish = app_path, crash_limit, finish
+        self._idle: list[asyncio.subprocess.Process] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, spec: TaskSpec, attempt: Attempt) -> Callable[[], None]:
+        """Runs the attempt in a child; returns what kills it."""
+        if self._app_path is None:
+            raise InvalidSettingError(
+                f"Task {spec.name} runs in a child process, which must be able to import the app.",
+                do="start the worker with pgq work -A module:app",
+            )
+        task = asyncio.create_task(self._perform(spec, attempt))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task.cancel
+
+    async def _perform(self, spec: TaskSpec, attempt: Attempt) -> None:
+        child: asyncio.subprocess.Process | None = None
+        outcome: Outcome | None
+        try:
+            child = self._idle.pop() if self._idle else await self._spawn()
+            async with asyncio.timeout(attempt.timeout) as deadline:
+                answer = await self._ask(child, {"worker_id": attempt.worker_id, "row": attempt.row()})
+            attempt.settled = answer["settled"]
+            outcome = Outcome(**answer["outcome"]) if answer["outcome"] else None
+            self._idle.append(child)
+        except BaseException as error:  # noqa: BLE001 - the end of a child is the end of one attempt only
+            if isinstance(error, TimeoutError):
+                attempt.timed_out = deadline.expired()
+            died = await _kill(child)
+            crashed = not isinstance(error, TimeoutError | asyncio.CancelledError)
+            if crashed:
+                error = ProcessDiedError(f"The process that ran it died: {died}.")
+            outcome = failed(spec, attempt, error, crashed=crashed, crash_limit=self._crash_limit)
+        self._finish(attempt, outcome)
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        assert self._app_path is not None
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pgqueue.worker.child", self._app_path,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LONGEST_LINE,
+            start_new_session=True,  # a Ctrl-C is the worker's to handle
+        )  # fmt: skip
+
+    async def _ask(self, child: asyncio.subprocess.Process, request: dict[str, Any]) -> dict[str, Any]:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps(request).encode() + b"\n")
+        await child.stdin.drain()
+        line = await child.stdout.readline()
+        if not line:
+            raise EOFError
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        for child in self._idle:
+            if child.stdin is not None:
+                child.stdin.close()
+
+
+async def _kill(child: asyncio.subprocess.Process | None) -> str:
+    """Ends a child for good and says how it ended."""
+    if child is None:
+        return "it could not be started"
+    try:
+        async with asyncio.timeout(0 if child.returncode is None else PATIENCE):
+            await child.wait()
+    except TimeoutError:
+        if child.returncode is None:
+            child.kill()
+    code = await child.wait()
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"it exited with {code}"
+
+
+def encode(attempt: Attempt, outcome: Outcome | None) -> bytes:
+    """A child's answer."""
+    answer = {"settled": attempt.settled, "outcome": None if outcome is None else asdict(outcome)}
+    return json.dumps(answer).encode() + b"\n"

@@ -1,0 +1,201 @@
+"""Claims jobs for free slots, and knows when to ask again.
+
+Lanes: a queue and a priority are one lane, found by a loose index scan (``lanes.sql``) and remembered.
+Cursor: of each lane the claimer remembers how far it has claimed and starts there, because rows behind are dead index
+entries that nobody can remove while some session holds an old snapshot. It is only a hint: a sweep from the start happens
+at every claim while that is cheap, else every max(1 s, 20 times its own duration), and finds what committed late.
+Waking: an idle worker waits for a wake-up or its poll. One that keeps finding work marks its queues busy, which spares
+enqueuers the NOTIFY (a database-wide lock at commit), and polls every few milliseconds instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pgqueue import statements
+from pgqueue.config import WorkerSettings
+from pgqueue.database import Link
+from pgqueue.worker.attempt import Attempt, InFlight
+
+MARGIN = 0.2  # seconds a cursor stays behind the last claimed run_at
+CHEAP_SWEEP = 0.002
+CHEAP_ROW = 0.00004
+BUSY_HITS = 20  # claims that found work within a second
+BUSY_MARK = 2.0
+BUSY_PATIENCE = 0.2  # seconds without work after which a worker is idle
+QUICK, SLOWER = 0.002, 1.6
+BEGINNING = "-infinity"
+
+log = logging.getLogger("pgqueue")
+
+
+class Claimer:
+    def __init__(
+        self,
+        link: Link,
+        settings: WorkerSettings,
+        tasks: list[str],
+        in_flight: InFlight,
+        hand_over: Callable[[list[Attempt]], None],
+        prefetch: Callable[[], int],
+    ) -> None:
+        self._link, self._settings, self._tasks = link, settings, tasks
+        self._in_flight, self._hand_over, self._prefetch = in_flight, hand_over, prefetch
+        self.worker_id = 0
+        self.wake_up = asyncio.Event()
+        self.stopping = False
+        self.drained = asyncio.Event()
+        self._cursors: dict[tuple[str, int], float] = {}
+        self._turn = 0
+        self._next_sweep = self._next_lanes = 0.0
+        self._due_in = 0.0
+        self._hits: list[float] = []
+        self._busy_since = self._marked_at = 0.0
+        self._last_work = 0.0
+        self._pause = QUICK
+
+    def stop(self) -> None:
+        """No claim begins after this; one that is under way is finished and handed over."""
+        self.stopping = True
+        self.wake_up.set()
+        self._in_flight.room_made.set()
+
+    async def run(self) -> None:
+        while not self.stopping:
+            self._in_flight.room_made.clear()
+            self.wake_up.clear()
+            room = self._in_flight.room(self._prefetch())
+            if not room:
+                await self._in_flight.room_made.wait()
+                continue
+            found = await self._claim(room)
+            if found:
+                self._note_work(full=found >= room)
+                await self._mark_busy()
+                if found >= room:
+                    continue
+            await self._wait(bool(found))
+        await self._clear_busy()
+
+    async def _claim(self, room: int) -> int:
+        now = time.monotonic()
+        if now >= self._next_lanes or not self._cursors:
+            await self._find_lanes()
+        found = 0
+        for queues, limit in self._groups():
+            count = room - found if limit is None else min(room - found, limit)
+            lanes = sorted(
+                (lane for lane in self._cursors if lane[0] in queues),
+                key=lambda lane: (lane[1], (queues.index(lane[0]) + self._turn) % len(queues)),
+            )
+            if count > 0 and lanes and not self.stopping:
+                found += await self._claim_lanes(lanes, count)
+        self._turn += 1
+        return found
+
+    def _groups(self) -> list[tuple[list[str], int | None]]:
+        """Queues that share the worker's slots are claimed together; one with slots of its own, alone."""
+        shared = [queue for queue, limit in self._settings.queues.items() if limit is None]
+        groups: list[tuple[list[str], int | None]] = [(shared, None)] if shared else []
+        groups += [([q], self._in_flight.queue_room(q)) for q, n in self._settings.queues.items() if n is not None]
+        return groups
+
+    async def _find_lanes(self) -> None:
+        begun = time.monotonic()
+        lanes = await self._link.run(statements.lanes(list(self._settings.queues)))
+        for lane in lanes:
+            self._cursors.setdefault((lane.queue, lane.priority), 0.0)
+        self._due_in = min((lane.due_in for lane in lanes), default=3600.0)
+        self._next_lanes = time.monotonic() + max(1.0, 20 * (time.monotonic() - begun))
+
+    async def _claim_lanes(self, lanes: list[tuple[str, int]], count: int) -> int:
+        begun = time.monotonic()
+        sweep = begun >= self._next_sweep
+        since: list[datetime | str] = [
+            BEGINNING if sweep or not self._cursors[lane] else datetime.fromtimestamp(self._cursors[lane], UTC)
+            for lane in lanes
+        ]
+        statement = statements.claim(self.worker_id, self._tasks, lanes, since, count)
+        rows = await self._link.run(statement)
+        took = time.monotonic() - begun
+        if sweep:
+            cheap = took < CHEAP_SWEEP + CHEAP_ROW * len(rows)
+            self._next_sweep = 0.0 if cheap else time.monotonic() + max(1.0, 20 * took)
+        if not rows:
+            return 0
+        attempts = [Attempt(self.worker_id, row) for row in rows]
+        attempts.sort(key=lambda attempt: (attempt.priority, attempt.run_at, attempt.id))
+        for attempt in attempts:
+            lane = (attempt.queue, attempt.priority)
+            if attempt.run_at - MARGIN > self._cursors[lane]:
+                self._cursors[lane] = attempt.run_at - MARGIN
+        self._in_flight.add(attempts)
+        self._hand_over(attempts)
+        return len(attempts)
+
+    # ---------------------------------------------------------------- waiting
+
+    def _note_work(self, *, full: bool) -> None:
+        now = self._last_work = time.monotonic()
+        self._pause = QUICK
+        self._hits = [hit for hit in self._hits[-BUSY_HITS:] if now - hit < 1.0] + [now]
+        if not self._busy_since and (full and len(self._hits) > 2 or len(self._hits) > BUSY_HITS):
+            self._busy_since = now
+
+    async def _wait(self, found: bool) -> None:
+        """Until a wake-up, or until it is time to look again."""
+        if self._busy_since:
+            if time.monotonic() - self._last_work < BUSY_PATIENCE:
+                await self._sleep(self._pause)
+                self._pause = min(self._pause * SLOWER, 0.05)
+                return
+            await self._clear_busy()  # from now on enqueuers wake us; the next claim finds who had read the flag before
+            return
+        if found:
+            if self._settings.listen:
+                await self._sleep(self._settings.poll)
+                return
+        elif not self.wake_up.is_set():
+            # Nothing was due in the lanes we know: is there a new lane, and when is the next job due?
+            await self._find_lanes()
+            if self._due_in <= 0 and self._pause < self._settings.poll:
+                await self._sleep(self._pause)
+                self._pause *= SLOWER
+                return
+            if self._settings.drain and not len(self._in_flight) and await self._is_drained():
+                self.drained.set()
+        await self._sleep(min(self._settings.poll, max(self._due_in, QUICK) if self._due_in > 0 else self._settings.poll))
+
+    async def _is_drained(self) -> bool:
+        due, _running = await self._link.run(
+            statements.count_unclaimed(list(self._settings.queues), self._tasks)
+        )
+        return due == 0
+
+    async def _sleep(self, seconds: float) -> None:
+        if self.stopping:
+            return
+        try:
+            async with asyncio.timeout(seconds * random.uniform(0.9, 1.0)):  # noqa: S311 - jitter, not a secret
+                await self.wake_up.wait()
+        except TimeoutError:
+            pass
+
+    async def _mark_busy(self) -> None:
+        now = time.monotonic()
+        if self._busy_since and self._settings.listen and now - self._marked_at > BUSY_MARK / 2:
+            self._marked_at = now
+            await self._link.run(statements.mark_busy(list(self._settings.queues), BUSY_MARK))
+
+    async def _clear_busy(self) -> None:
+        if self._busy_since:
+            self._busy_since = self._marked_at = 0.0
+            self._hits.clear()
+            self._pause = QUICK
+            if self._settings.listen:
+                await self._link.run(statements.mark_busy(list(self._settings.queues), 0.0))

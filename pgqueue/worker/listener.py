@@ -1,0 +1,66 @@
+"""Turns notifications into wake-ups. An accelerator only: a worker that hears nothing still polls.
+
+At its start it proves that LISTEN delivers, because behind a transaction pooler it silently does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+
+import psycopg
+
+from pgqueue.database import TROUBLE, Link, wait_notified
+
+CHANNEL = "pgqueue"
+PROOF = 2.0
+PROBE = 15.0  # seconds of silence after which the connection is probed
+
+log = logging.getLogger("pgqueue")
+
+
+class Listener:
+    def __init__(self, link: Link, queues: set[str], wake_up: Callable[[], None]) -> None:
+        self._link, self._queues, self._wake_up = link, queues, wake_up
+        self.proven = asyncio.Event()
+        self._warned = False
+
+    async def run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                connection = await self._link.connection()
+                await connection.execute(f"listen {CHANNEL}".encode())
+                await self._prove(connection)
+                failures = 0
+                self._wake_up()  # what was announced while nobody listened
+                while True:
+                    payloads = await wait_notified(connection, PROBE)
+                    if not payloads:
+                        await asyncio.wait_for(connection.execute("select 1"), PROOF)
+                    elif any(payload in self._queues or not payload for payload in payloads):
+                        self._wake_up()
+            except (*TROUBLE, TimeoutError) as error:
+                await self._link.lost(error)
+                failures += 1
+                await asyncio.sleep(min(0.05 * 2**failures, 2.0))
+
+    async def _prove(self, connection: psycopg.AsyncConnection[object]) -> None:
+        token = f"proof:{secrets.token_hex(8)}"
+        await connection.execute("select pg_notify(%s, %s)", [CHANNEL, token])
+        loop = asyncio.get_running_loop()
+        end = loop.time() + PROOF
+        while (left := end - loop.time()) > 0:
+            if token in await wait_notified(connection, left):
+                self.proven.set()
+                return
+        if not self._warned:
+            self._warned = True
+            log.warning(
+                "PGQ-105  LISTEN delivers nothing on this connection, as behind a transaction-mode pooler; jobs are found"
+                " by polling. Point the worker's --dsn directly at the server, or use --no-listen to say so."
+            )
+
+

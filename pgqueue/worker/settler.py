@@ -1,0 +1,88 @@
+"""Writes outcomes in batches and frees the slots of what it wrote.
+
+At once when nothing is being written, else as soon as the last batch has returned: a single job waits for nobody, and
+a flood shares its commits. A crash costs at most the batch under way and what gathered meanwhile: those jobs run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import psycopg
+
+from pgqueue import statements
+from pgqueue.database import TROUBLE, Link
+from pgqueue.outcome import Outcome
+from pgqueue.worker.attempt import Attempt
+
+log = logging.getLogger("pgqueue")
+LARGEST = 1000
+
+
+class Settler:
+    def __init__(self, link: Link, freed: Callable[[list[Attempt]], None]) -> None:
+        self._link, self._freed = link, freed
+        self._outcomes: list[tuple[Attempt, Outcome]] = []
+        self._arrived = asyncio.Event()
+        self._stopping = False
+        self.worker_id = 0
+
+    def add(self, attempt: Attempt, outcome: Outcome) -> None:
+        self._outcomes.append((attempt, outcome))
+        self._arrived.set()
+
+    def stop(self) -> None:
+        """Ends ``run`` once everything added so far is written."""
+        self._stopping = True
+        self._arrived.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch, self._outcomes = self._outcomes[:LARGEST], self._outcomes[LARGEST:]
+            if not self._outcomes and not self._stopping:
+                self._arrived.clear()
+            if not batch:
+                if self._stopping:
+                    return
+                continue
+            batch.sort(key=lambda item: item[0].id)
+            await self._settle(batch)
+            self._freed([attempt for attempt, _ in batch])
+
+    async def _settle(self, batch: list[tuple[Attempt, Outcome]]) -> None:
+        statement = statements.settle(self.worker_id, [(a.id, a.lease_id, outcome) for a, outcome in batch])
+        interrupted = False
+
+        while True:
+            try:
+                ours = await self._link.once(statement)
+            except TROUBLE:
+                # The commit may have happened: then the rows are gone, and a second try finds nothing to do.
+                interrupted = True
+                await self._link.wait_until_back()
+            except (psycopg.DataError, psycopg.IntegrityError) as error:
+                await self._settle_apart(batch, error)
+                return
+            else:
+                break
+        for attempt, outcome in batch:
+            if attempt.id not in ours and not interrupted:
+                log.warning(
+                    "%r: its lease %d was lost, so its outcome (%s) was not written", attempt, attempt.lease_id, outcome.state
+                )
+
+    async def _settle_apart(self, batch: list[tuple[Attempt, Outcome]], error: psycopg.Error) -> None:
+        """One outcome that the database refuses must not hold up the others."""
+        if len(batch) > 1:
+            for item in batch:
+                await self._settle([item])
+            return
+        attempt, outcome = batch[0]
+        if outcome.reason == "unsettleable":
+            log.error("%r: the database refuses every outcome: %s", attempt, error)
+            return
+        log.error("%r: the database refused its outcome: %s", attempt, error)
+        await self._settle([(attempt, Outcome.dead("unsettleable", error.with_traceback(None)))])

@@ -1,0 +1,142 @@
+"""Handlers on threads. Not concurrent.futures: a thread whose handler outlives its timeout must be interrupted or, if it is
+deaf to that, replaced, which a pool does not do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from pgqueue.app import App
+from pgqueue.outcome import Outcome
+from pgqueue.task import TaskSpec
+from pgqueue.worker.attempt import Attempt, failed, perform, timeout_error
+
+DEAF = 2.0  # seconds that an interrupted handler gets to end
+
+log = logging.getLogger("pgqueue")
+
+
+class InterruptedByTimeout(BaseException):
+    """Raised inside a handler whose time is up; a BaseException, so that `except Exception` does not swallow it."""
+
+
+class Threads:
+    """Grows to as many threads as attempts run at once; ``finish`` is called on the loop."""
+
+    def __init__(self, app: App, finish: Callable[[Attempt, Outcome | None], None]) -> None:
+        self._app, self._finish = app, finish
+        self._work: queue.SimpleQueue[tuple[TaskSpec, Attempt] | None] = queue.SimpleQueue()
+        self._finished: deque[tuple[Attempt, Outcome | None]] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._scheduled = False
+        self._threads: set[_Thread] = set()
+        self._busy = 0
+        self._timers: dict[Attempt, asyncio.TimerHandle] = {}
+        self._given_up: set[Attempt] = set()
+
+    def start(self, spec: TaskSpec, attempt: Attempt) -> Callable[[], None]:
+        """Runs the attempt on a thread; returns what stops it, which for a thread is only its flags."""
+        self._loop = self._loop or asyncio.get_running_loop()
+        self._busy += 1
+        if self._busy > len(self._threads):
+            self._threads.add(_Thread(self))
+        self._work.put((spec, attempt))
+        if attempt.timeout is not None:
+            self._timers[attempt] = self._loop.call_later(attempt.timeout, self._time_out, spec, attempt)
+        return _nothing
+
+    def _time_out(self, spec: TaskSpec, attempt: Attempt) -> None:
+        assert self._loop is not None
+        attempt.timed_out = True
+        for thread in self._threads:
+            if thread.interrupt(attempt):
+                break
+        self._timers[attempt] = self._loop.call_later(DEAF, self._give_up, spec, attempt)
+
+    def _give_up(self, spec: TaskSpec, attempt: Attempt) -> None:
+        """The handler does not react, as in a C call: its thread is left alone and replaced."""
+        log.error("%r does not end after its timeout; its thread is abandoned and its effects may still happen", attempt)
+        self._threads = {thread for thread in self._threads if thread.current is not attempt}
+        self._given_up.add(attempt)
+        self._timers.pop(attempt, None)
+        self._busy -= 1
+        self._finish(attempt, failed(spec, attempt, timeout_error(attempt)))
+
+    def performed(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        """Called on a thread: brings the outcome to the loop, one wake-up for all that gather meanwhile."""
+        self._finished.append((attempt, outcome))
+        if not self._scheduled and self._loop is not None:
+            self._scheduled = True
+            try:
+                self._loop.call_soon_threadsafe(self._collect)
+            except RuntimeError:
+                log.debug("%r ended after its worker", attempt)
+
+    def _collect(self) -> None:
+        self._scheduled = False
+        while self._finished:
+            attempt, outcome = self._finished.popleft()
+            if attempt in self._given_up:
+                self._given_up.discard(attempt)
+                continue
+            timer = self._timers.pop(attempt, None)
+            if timer is not None:
+                timer.cancel()
+            self._busy -= 1
+            self._finish(attempt, outcome)
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._work.put(None)
+
+    def perform_all(self, thread: _Thread) -> None:
+        """The life of a thread: one attempt after the other, async handlers on a loop of its own."""
+        with asyncio.Runner() as runner:
+            while (item := self._work.get()) is not None:
+                spec, attempt = item
+                try:
+                    try:
+                        thread.current = attempt
+                        outcome = perform(spec, attempt, self._app, runner)
+                    finally:
+                        thread.rest()
+                except InterruptedByTimeout:
+                    outcome = failed(spec, attempt, timeout_error(attempt))
+                thread.clear()
+                self.performed(attempt, outcome)
+
+
+class _Thread:
+    def __init__(self, threads: Threads) -> None:
+        self.current: Attempt | None = None
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=threads.perform_all, args=(self,), name="pgqueue slot", daemon=True)
+        self._thread.start()
+
+    def interrupt(self, attempt: Attempt) -> bool:
+        """Raises InterruptedByTimeout in the thread if it runs this attempt (the way dramatiq's time limit goes)."""
+        with self._lock:
+            if self.current is not attempt or self._thread.ident is None:
+                return False
+            thread_id = ctypes.c_ulong(self._thread.ident)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread_id, ctypes.py_object(InterruptedByTimeout))
+            return True
+
+    def rest(self) -> None:
+        with self._lock:
+            self.current = None
+
+    def clear(self) -> None:
+        """Takes back an interruption that came too late to be raised inside the handler."""
+        assert self._thread.ident is not None
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), None)
+
+
+def _nothing() -> None:
+    return None

@@ -1,0 +1,210 @@
+"""A worker process: wires claimer, runner and settler together, keeps its lease, and stops without losing anything.
+
+::
+
+    claimer ═Attempt═► runner ═Outcome═► settler ══► final row
+       ▲                                    │
+       └──────────── freed slots ───────────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Coroutine
+from typing import Any
+
+import pgqueue
+from pgqueue import statements
+from pgqueue.app import App
+from pgqueue.config import WorkerSettings, redact
+from pgqueue.database import Link, Outage, connect, retry_connecting, run
+from pgqueue.maintenance.leader import Leader
+from pgqueue.migrate import check_server
+from pgqueue.outcome import Outcome
+from pgqueue.worker.attempt import Attempt, InFlight
+from pgqueue.worker.claimer import Claimer
+from pgqueue.worker.heartbeat import Heartbeat
+from pgqueue.worker.listener import Listener
+from pgqueue.worker.runner import Runner
+from pgqueue.worker.settler import Settler
+
+log = logging.getLogger("pgqueue")
+
+STOPPED, UNFINISHED = 0, 12
+LATE = 1.0  # seconds an attempt claimed ahead may wait for its turn
+
+
+class Worker:
+    """Claims and runs the jobs of one app until it is told to stop.
+
+    ``app_path`` (``module:app``) is what child processes import; only ``executor="process"`` needs it.
+    """
+
+    def __init__(self, app: App, settings: WorkerSettings, *, app_path: str | None = None) -> None:
+        self.app, self.settings = app, settings
+        self.id = 0
+        self._dsn = app.dsn
+        self._outage = Outage(self._dsn)
+        self._in_flight = InFlight(settings.concurrency, settings.queues)
+        self._claim_link = Link(self._dsn, "pgqueue claim", self._outage)
+        self._settle_link = Link(self._dsn, "pgqueue settle", self._outage)
+        self._listen_link = Link(self._dsn, "pgqueue listen", self._outage)
+        self._runner = Runner(
+            app, slots=settings.concurrency, executor=settings.executor, app_path=app_path,
+            crash_limit=settings.crash_limit, done=self._done,
+        )  # fmt: skip
+        self._settler = Settler(self._settle_link, self._in_flight.remove)
+        self._claimer = Claimer(
+            self._claim_link, settings, sorted(app.tasks), self._in_flight, self._runner.take, self._runner.prefetch
+        )
+        self._listener = Listener(self._listen_link, set(settings.queues), self._claimer.wake_up.set)
+        self._leader = Leader(self._claim_link, Link(self._dsn, "pgqueue leader", self._outage), settings)
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._signals = 0
+        self._registering: asyncio.Task[None] | None = None
+
+    def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        if outcome is None:
+            self._in_flight.remove([attempt])
+        else:
+            self._settler.add(attempt, outcome)
+
+    # ---------------------------------------------------------------- life
+
+    def run(self) -> int:
+        """Works until stopped or drained; returns the exit code: 0, or 12 if jobs had to be handed back unfinished.
+
+        Raises the DatabaseError that says why it cannot begin.
+        """
+        for attempt in retry_connecting(self.settings.wait_for_db):
+            with attempt, connect(self._dsn) as connection:
+                check_server(connection)
+                run(connection, statements.add_partitions(3))
+        return asyncio.run(self._work())
+
+    def stop(self) -> None:
+        """Takes no more, finishes what runs within ``grace``; a second call hands it back now. For signal handlers."""
+        self._signals += 1
+        self._stopping.set()
+        self._claimer.stop()
+        if self._signals > 1:
+            self._hurry.set()
+
+    async def _work(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        self._heartbeat = Heartbeat(
+            self._dsn, self._outage, every=self.settings.heartbeat, lease=self.settings.lease,
+            lost=lambda: loop.call_soon_threadsafe(self._lose),
+            cancel=lambda ids: loop.call_soon_threadsafe(self._runner.cancel, ids),
+        )  # fmt: skip
+        await self._register()
+        background = [self._leader.run(), self._watch()]
+        if self.settings.listen:
+            background.append(self._listener.run())
+        services = [asyncio.create_task(self._service(coroutine)) for coroutine in background]
+        claiming = asyncio.create_task(self._claimer.run())
+        settling = asyncio.create_task(self._settler.run())
+        log.info(
+            "worker %d: %d tasks, queues %s, %d slots, %s, %s",
+            self.id, len(self.app.tasks), ",".join(self.settings.queues), self.settings.concurrency,
+            self.settings.executor, redact(self._dsn),
+        )  # fmt: skip
+        drained = asyncio.create_task(self._claimer.drained.wait())
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({drained, stopping, claiming, settling}, return_when=asyncio.FIRST_COMPLETED)
+        for crashed in (claiming, settling):
+            if crashed.done() and not self._stopping.is_set():
+                crashed.result()
+        code = await self._finish(claiming, settling)
+        for task in (*services, drained, stopping):
+            task.cancel()
+        await asyncio.gather(*services, drained, stopping, return_exceptions=True)
+        await self._say_goodbye()
+        return code
+
+    async def _service(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """A failing service is a bug that must not go unseen, nor take the jobs with it."""
+        try:
+            await coroutine
+        except Exception:
+            log.exception("a service of the worker failed, which is a bug; the worker stops")
+            self.stop()
+
+    async def _register(self) -> None:
+        settings = self.settings
+        self.id = await self._claim_link.run(
+            statements.register_worker(
+                host=socket.gethostname(), pid=os.getpid(), version=pgqueue.__version__, executor=settings.executor,
+                slots=settings.concurrency, queues=list(settings.queues), tasks=sorted(self.app.tasks),
+                lease_seconds=settings.lease,
+            )
+        )  # fmt: skip
+        self._claimer.worker_id = self._settler.worker_id = self._leader.worker_id = self.id
+        self._heartbeat.start(self.id)
+
+    def _lose(self) -> None:
+        """The lease ran out: every job is lost, and the worker starts anew under another id."""
+        if self._registering is not None and not self._registering.done():
+            return
+        log.error("worker %d lost its lease; it gives up %d jobs and registers anew", self.id, len(self._in_flight))
+        self._runner.lose()
+        self._registering = asyncio.get_running_loop().create_task(self._register())
+
+    async def _watch(self) -> None:
+        """Hands back what was claimed ahead and waits behind jobs that turned out long."""
+        while True:
+            await asyncio.sleep(LATE / 2)
+            self._runner.release_waiting(older_than=LATE)
+
+    # ---------------------------------------------------------------- stopping
+
+    async def _finish(self, claiming: asyncio.Task[None], settling: asyncio.Task[None]) -> int:
+        self._claimer.stop()
+        self._heartbeat.state = "draining"
+        code = STOPPED
+        try:
+            async with asyncio.timeout(self.settings.grace):
+                await asyncio.wait({claiming})
+                self._runner.release_waiting()
+                idle = asyncio.create_task(self._runner.wait_idle())
+                hurry = asyncio.create_task(self._hurry.wait())
+                await asyncio.wait({idle, hurry}, return_when=asyncio.FIRST_COMPLETED)
+                idle.cancel()
+                hurry.cancel()
+        except TimeoutError:
+            pass
+        claiming.cancel()
+        left = self._runner.release_running()
+        if left:
+            code = UNFINISHED if not self._hurry.is_set() else 128 + signal.SIGTERM
+            log.warning("%d jobs were still running and are handed back", left)
+        self._settler.stop()
+        try:
+            async with asyncio.timeout(2.0):
+                await self._runner.wait_idle()
+                await settling
+        except TimeoutError:
+            settling.cancel()
+            log.warning("the database did not take the last outcomes in time; those jobs will run again")
+        await asyncio.gather(claiming, settling, return_exceptions=True)
+        self._runner.close()
+        return code
+
+    async def _say_goodbye(self) -> None:
+        self._heartbeat.stop()
+        try:
+            async with asyncio.timeout(1.0):
+                await self._settle_link.once(statements.stop_worker(self.id))
+        except Exception as error:  # noqa: BLE001 - its lease runs out by itself
+            log.warning("the worker could not say goodbye: %s", error)
+        for link in (self._claim_link, self._settle_link, self._listen_link):
+            await link.close()
+        await self._leader.close()
+        log.info("worker %d stopped", self.id)

