@@ -9,6 +9,7 @@ import time
 import psycopg
 
 from bench import peers, probe
+from bench.cpu import Meter
 from bench.report import Measurement, Report
 from bench.server import fresh_database, settle
 from bench.worker import Worker
@@ -21,21 +22,22 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale:
     for round_ in range(rounds):  # interleaved, so that a noisy minute hits everybody
         for name in systems:
             jobs = int(peers.load(name).DRAIN_JOBS * scale)
-            seconds = measure(server, peers.load(name), jobs)
-            report.add(Measurement("drain", name, round_, {"jobs_per_s": jobs / seconds, "jobs": jobs}))
-    report.table("drain", "one worker process empties a queue of no-op jobs", ["jobs_per_s"])
+            report.add(Measurement("drain", name, round_, measure(server, peers.load(name), jobs)))
+    shown = ["jobs_per_s", "client_us", "server_us"]
+    report.table("drain", "one worker process empties a queue of no-op jobs; CPU a job in µs", shown)
 
 
-def measure(server: str, peer: peers.Peer, jobs: int) -> float:
+def measure(server: str, peer: peers.Peer, jobs: int) -> dict[str, float]:
     with fresh_database(server) as dsn:
         asyncio.run(fill(peer, dsn, jobs))
         settle(dsn)
-        with Worker(peer, dsn, jobs) as worker:
+        with psycopg.connect(dsn, autocommit=True) as conn, Worker(peer, dsn, jobs) as worker:
             first = worker.next_start()
-            worker.next_start()  # the last one
-            with psycopg.connect(dsn, autocommit=True) as conn:
-                wait_until_done(conn, peer, jobs)
-            return probe.now() - first
+            meter = Meter(conn, worker.process.pid)
+            worker.next_start()  # of the last job
+            wait_until_done(conn, peer, jobs)
+            rate = jobs / (probe.now() - first)
+            return {"jobs_per_s": rate, "jobs": jobs, **meter.per_job(jobs)}
 
 
 async def fill(peer: peers.Peer, dsn: str, jobs: int) -> None:

@@ -23,7 +23,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
-from tenacity import AsyncRetrying, Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+from tenacity import AsyncRetrying, Retrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
 
 from pgqueue import errors
 from pgqueue.config import redact
@@ -48,7 +48,7 @@ PINNED = (
     " set statement_timeout = '60s'; set timezone = 'UTC'"
 )
 ORDINARY = "set default_transaction_isolation = 'read committed'; set timezone = 'UTC'"
-RECONNECT = wait_exponential_jitter(initial=0.05, max=2.0, jitter=0.2)
+RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
 TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError)
 
 
@@ -125,7 +125,7 @@ def _sqlalchemy(connection: Any, *, asynchronous: bool) -> Callable[..., Any]:
 def _sqlalchemy_text(text: str) -> Any:
     from sqlalchemy import text as sqlalchemy_text  # noqa: PLC0415 - only its users pay for its import
 
-    return sqlalchemy_text(PARAMETER.sub(r":\1", text).replace("%%", "%"))
+    return sqlalchemy_text(PARAMETER.sub(r"(:\1)", text).replace("%%", "%"))
 
 
 # ------------------------------------------------------------------ what an error of the driver means

@@ -40,7 +40,7 @@ class wait_list(wait_base):  # noqa: N801 - named like its siblings in tenacity
 class RetryPolicy:
     """Which failures are tried again, how often and how late.
 
-    ``wait``, ``stop`` and ``retry`` are tenacity objects (``wait_exponential_jitter(initial=1, max=300)``,
+    ``wait``, ``stop`` and ``retry`` are tenacity objects (``wait_exponential(max=300) + wait_random(0, 5)``,
     ``stop_after_attempt(8)``, ``retry_if_exception_type(OSError)``). ``permanent`` exceptions go to dead at once;
     with ``transient`` given, every exception that is not among them does. ``max_attempts`` counts attempts from 1.
     """

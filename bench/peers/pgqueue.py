@@ -31,7 +31,7 @@ async def noop(n: int, note: str) -> None:  # noqa: ARG001
 async def setup(dsn: str) -> None:
     migrate = [sys.executable, "-m", "pgqueue", "migrate"]
     await asyncio.to_thread(
-        subprocess.run, migrate, check=True, capture_output=True, env=os.environ | {"PGQUEUE_DSN": dsn}
+        subprocess.run, migrate, check=True, stderr=subprocess.DEVNULL, env=os.environ | {"PGQUEUE_DSN": dsn}
     )
 
 

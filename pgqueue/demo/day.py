@@ -32,6 +32,8 @@ WHERE m.id > %s AND r.pid = ANY(%s)
 LIMIT 1
 """
 
+RESCUED = "SELECT count(*) FROM pgqueue.transitions WHERE reason = 'rescued' AND at >= %s"
+
 
 @dataclass
 class Day:
@@ -43,6 +45,7 @@ class Day:
     transactions: int = 0
     written: int = 0
     rolled_back: int = 0
+    rescued: int = 0
 
     def play(self, orders: Sequence[Order]) -> None:
         imported, half = len(orders) // 3, len(orders) * 2 // 3
@@ -82,6 +85,10 @@ class Day:
         counts: dict[str, dict[str, int]] = {}
         for task, state, number in self.conn.execute(COUNTS, (self.since,)):
             counts.setdefault(task, {})[state] = number
+        rescued = self.conn.execute(RESCUED, (self.since,)).fetchone()
+        if rescued and rescued[0] > self.rescued:
+            self.rescued = rescued[0]
+            self.display.say(f"jobs rescued since their worker's lease ran out: {self.rescued}")
         self.workers.check()
         self.display.show(counts)
         return counts
@@ -98,7 +105,7 @@ class Day:
                 self.look()
                 time.sleep(PACE)
             self.workers.kill(pid)
-        self.display.say(f"worker {pid} is killed: its mails have left, its jobs do not know so yet")
+        self.display.say(f"worker {pid} is killed, just after it has sent mail")
 
     def worker_in_the_middle(self, after: int) -> int | None:
         row = self.conn.execute(IN_THE_MIDDLE, (after, list(self.workers.processes))).fetchone()

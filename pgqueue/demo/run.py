@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import datetime
 from importlib.resources import files
 
@@ -23,14 +21,17 @@ from pgqueue.demo.sinks import MailSink, WebhookSink
 from pgqueue.demo.workers import Workers
 from pgqueue.errors import InvalidOptionError, InvalidSettingError
 
-LEAST = 40  # orders; fewer would not show all there is to see
+LEAST = 20  # orders; fewer would not show all there is to see
 MARK = "made by pgq demo, dropped by the next one"
 
 
 def run(
     dsn: str, *, orders: int = 300, console: Console | None = None, json_output: bool = False
 ) -> DemoResult:
-    """Play the day on a migrated database; ``json_output`` prints the result on stdout as JSON, no table."""
+    """Play the day on a migrated database and print the table.
+
+    With ``json_output`` stdout stays free for the caller's JSON: progress goes to stderr and there is no table.
+    """
     day_orders = list(read_orders())
     if not LEAST <= orders <= len(day_orders):
         raise InvalidOptionError(
@@ -53,9 +54,7 @@ def run(
         result = prove(
             conn, since, written=day.written, rolled_back=day.rolled_back, seconds=round(display.seconds, 1)
         )
-    if json_output:
-        sys.stdout.write(json.dumps(asdict(result)) + "\n")
-    else:
+    if not json_output:
         show(result, console)
     return result
 

@@ -22,7 +22,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 import psycopg
-from tenacity import stop_after_attempt, wait_exponential_jitter
+from tenacity import stop_after_attempt, wait_random_exponential
 
 from pgqueue import App, Job, RetryPolicy
 
@@ -78,12 +78,12 @@ def email(order: Order) -> str:
 @app.task(
     queue="demo-mail",
     retry=RetryPolicy(
-        wait=wait_exponential_jitter(initial=0.2, max=2),
+        wait=wait_random_exponential(multiplier=0.2, max=2),
         stop=stop_after_attempt(8),
         permanent=(NothingPaidError,),
     ),
 )
-def send_receipt(order_id: int, email: str, amount: str, job: Job) -> None:
+def send_receipt(job: Job, order_id: int, email: str, amount: str) -> None:
     if Decimal(amount) == 0:
         raise NothingPaidError(f"order {order_id} was for ${amount}")
     mail = EmailMessage()
@@ -97,7 +97,7 @@ def send_receipt(order_id: int, email: str, amount: str, job: Job) -> None:
 
 
 @app.task(queue="demo-web", retry=[0.25, 0.5, 1, 1, 2, 2, 4])
-def notify_warehouse(order_id: int, quantity: int, job: Job) -> dict[str, int]:
+def notify_warehouse(job: Job, order_id: int, quantity: int) -> dict[str, int]:
     connection = http.client.HTTPConnection(*address("DEMO_WEBHOOK"), timeout=10)
     try:
         body = json.dumps({"order_id": order_id, "quantity": quantity})
@@ -111,7 +111,7 @@ def notify_warehouse(order_id: int, quantity: int, job: Job) -> dict[str, int]:
 
 
 @app.task(queue="demo-books")
-def record_sale(order_id: int, job: Job) -> None:
+def record_sale(job: Job, order_id: int) -> None:
     with job.transaction() as conn:  # the sale and the job's completion commit together
         conn.execute(
             "INSERT INTO demo.sales (job_id, order_id, amount)"

@@ -53,9 +53,9 @@ with outcome as materialized (
     union all
     select b.id, b.lease_id, %(worker_id)s::bigint, b.run_at, b.attempt, 'running', b.state, b.reason, b.error, b.traceback
     from back b
+), waited as materialized (
+    select coalesce(pg_sequence_last_value('pgqueue.waited_until'), 0) > extract(epoch from clock_timestamp()) * 1000 as now
 )
-select f.id, case when waited.now then pg_notify('pgqueue_finished', f.id::text)::text end
-from finished f,
-     (select coalesce(pg_sequence_last_value('pgqueue.waited_until'), 0) > extract(epoch from clock_timestamp()) * 1000) waited (now)
+select f.id, case when (select w.now from waited w) then pg_notify('pgqueue_finished', f.id::text)::text end from finished f
 union all
 select b.id, null from back b

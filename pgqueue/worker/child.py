@@ -20,6 +20,7 @@ def main() -> None:
     app = load_app(sys.argv[1])
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests,), daemon=True).start()
+    answers.write(b"ready\n")
     with asyncio.Runner() as runner:
         while True:
             request = json.loads(requests.get())

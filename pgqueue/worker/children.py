@@ -68,11 +68,15 @@ class Children:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         assert self._app_path is not None
-        return await asyncio.create_subprocess_exec(
+        child = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "pgqueue.worker.child", self._app_path,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LONGEST_LINE,
             start_new_session=True,  # a Ctrl-C is the worker's to handle
         )  # fmt: skip
+        assert child.stdout is not None
+        if not await child.stdout.readline():  # it says when it has imported the app; timeouts begin then
+            raise EOFError
+        return child
 
     async def _ask(self, child: asyncio.subprocess.Process, request: dict[str, Any]) -> dict[str, Any]:
         assert child.stdin is not None

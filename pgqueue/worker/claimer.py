@@ -153,23 +153,23 @@ class Claimer:
             if time.monotonic() - self._last_work < BUSY_PATIENCE:
                 await self._sleep(self._pause)
                 self._pause = min(self._pause * SLOWER, 0.05)
-                return
-            await self._clear_busy()  # from now on enqueuers wake us; the next claim finds who had read the flag before
-            return
-        if found:
-            if self._settings.listen:
-                await self._sleep(self._settings.poll)
-                return
-        elif not self.wake_up.is_set():
-            # Nothing was due in the lanes we know: is there a new lane, and when is the next job due?
+            else:  # from now on enqueuers wake us; the next claim finds what came from those who had read the flag before
+                await self._clear_busy()
+        elif not found or await self._sleep(self._settings.poll) is False:
+            await self._idle()
+
+    async def _idle(self) -> None:
+        """Nothing is due in the lanes we know: until one is, at one cheap query a poll."""
+        while not self.stopping:
             await self._find_lanes()
-            if self._due_in <= 0 and self._pause < self._settings.poll:
-                await self._sleep(self._pause)
-                self._pause *= SLOWER
-                return
             if self._settings.drain and not len(self._in_flight) and await self._is_drained():
                 self.drained.set()
-        await self._sleep(min(self._settings.poll, max(self._due_in, QUICK) if self._due_in > 0 else self._settings.poll))
+            if self._due_in <= 0:  # not claimable all the same: locked, paused, or of a task we do not know
+                await self._sleep(self._pause)
+                self._pause = min(self._pause * SLOWER, self._settings.poll)
+                return
+            if await self._sleep(min(self._settings.poll, self._due_in)):
+                return
 
     async def _is_drained(self) -> bool:
         due, _running = await self._link.run(
@@ -177,14 +177,15 @@ class Claimer:
         )
         return due == 0
 
-    async def _sleep(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> bool:
+        """Whether a wake-up ended it."""
         if self.stopping:
-            return
+            return True
         try:
             async with asyncio.timeout(seconds * random.uniform(0.9, 1.0)):  # noqa: S311 - jitter, not a secret
-                await self.wake_up.wait()
+                return await self.wake_up.wait()
         except TimeoutError:
-            pass
+            return False
 
     async def _mark_busy(self) -> None:
         now = time.monotonic()

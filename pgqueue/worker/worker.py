@@ -73,6 +73,8 @@ class Worker:
             self._in_flight.remove([attempt])
         else:
             self._settler.add(attempt, outcome)
+            if 0 < outcome.delay < self.settings.poll:
+                asyncio.get_running_loop().call_later(outcome.delay, self._claimer.wake_up.set)
 
     # ---------------------------------------------------------------- life
 

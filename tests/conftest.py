@@ -1,0 +1,93 @@
+"""One Postgres server for a whole run, one database for each test, copied from a migrated template."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from pgqueue import App, migrate
+from tests.servers import create_database, drop_database, test_server
+
+SERVER = "PGQUEUE_TEST_SERVER"
+TEMPLATE = "PGQUEUE_TEST_TEMPLATE"
+RUN = pytest.StashKey[ExitStack]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The controller starts the server before any worker exists; workers find it in the environment."""
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    stack = ExitStack()
+    admin = stack.enter_context(test_server())
+    template = f"pgqueue_template_{secrets.token_hex(4)}"
+    migrate.upgrade(create_database(admin, template))
+    stack.callback(drop_database, admin, template)
+    os.environ[SERVER], os.environ[TEMPLATE] = admin, template
+    config.stash[RUN] = stack
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if RUN in config.stash:
+        config.stash[RUN].close()
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's shell reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("PG") and not name.startswith(("PGQUEUE_TEST", "PGQUEUE_PG_BIN")) or name == "DATABASE_URL":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def admin() -> str:
+    """The DSN of the server, for a role that may do everything."""
+    return os.environ[SERVER]
+
+
+@pytest.fixture
+def empty_dsn(admin: str) -> Iterator[str]:
+    """A database without pgqueue."""
+    name = f"pgqueue_test_{secrets.token_hex(6)}"
+    yield create_database(admin, name)
+    drop_database(admin, name)
+
+
+@pytest.fixture
+def dsn(admin: str) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    name = f"pgqueue_test_{secrets.token_hex(6)}"
+    yield create_database(admin, name, os.environ[TEMPLATE])
+    drop_database(admin, name)
+
+
+@pytest.fixture
+def connect(dsn: str) -> Iterator[Callable[..., Connection[Any]]]:
+    """Opens connections to the test's database that are closed at its end."""
+    with ExitStack() as stack:
+
+        def open_one(*, autocommit: bool = True) -> Connection[Any]:
+            return stack.enter_context(psycopg.connect(dsn, autocommit=autocommit))
+
+        yield open_one
+
+
+@pytest.fixture
+def db(connect: Callable[..., Connection[Any]]) -> Connection[Any]:
+    """An autocommit connection to look with."""
+    return connect()
+
+
+@pytest.fixture
+def app(dsn: str) -> Iterator[App]:
+    """An App on the test's database, without tasks."""
+    app = App(dsn)
+    yield app
+    app.close()
