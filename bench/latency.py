@@ -13,14 +13,16 @@ WARM_UP = 20
 GAP = 0.020
 
 
-def run(server: str, systems: list[str], report: Report, rounds: int = 1, scale: float = 1.0) -> None:
+def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale: float = 1.0) -> None:
     samples = max(20, int(SAMPLES * scale))
     for round_ in range(rounds):
         for name in systems:
             pickups = asyncio.run(measure(server, peers.load(name), samples))
             report.add(Measurement("latency", name, round_, percentiles(pickups)))
     shown = ["p50_ms", "p95_ms", "p99_ms", "max_ms"]
-    report.table("latency", f"an idle worker picks up a job, {samples} samples", shown, less_is_better=True)
+    report.table(
+        "latency", f"an idle worker picks up a job, {rounds} x {samples} samples", shown, less_is_better=True
+    )
 
 
 async def measure(server: str, peer: peers.Peer, samples: int) -> list[float]:

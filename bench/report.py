@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import sys
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +31,7 @@ class Report:
     environment: dict[str, Any]
     lines: IO[str] | None = None
     measured: list[Measurement] = field(default_factory=list)
-    console: Console = field(default_factory=Console)
+    console: Console = field(default_factory=lambda: Console(width=None if sys.stdout.isatty() else 120))
 
     def __post_init__(self) -> None:
         self._write({"environment": self.environment})
@@ -51,9 +52,11 @@ class Report:
         table.add_column("system")
         for name in shown:
             table.add_column(name, justify="right")
-        table.add_column(f"ratio to {against}", justify="right")
+        if len(medians) > 1:
+            table.add_column(f"ratio to {against}", justify="right")
         for system, row in medians.items():
-            table.add_row(system, *(_number(value) for value in row), f"{row[0] / reference:.2f}")
+            ratio = [f"{row[0] / reference:.2f}"] if len(medians) > 1 else []
+            table.add_row(system, *(_number(value) for value in row), *ratio)
         self.console.print(table)
 
     def _medians(self, question: str, shown: list[str]) -> dict[str, list[float]]:

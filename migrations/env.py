@@ -46,7 +46,7 @@ def run() -> None:
 
 
 if context.is_offline_mode():
-    configure(dialect_name="postgresql", literal_binds=True)
+    configure(dialect_name="postgresql", literal_binds=True, dialect_opts={"paramstyle": "named"})
     run()
 else:
     dsn = context.config.attributes["dsn"]

@@ -1,13 +1,21 @@
-"""pgqueue: a job queue that lives in your Postgres."""
+"""pgqueue: a job queue that lives in your Postgres.
+
+The names are imported at their first use, so that a missing libpq is told by whoever needs it, in a sentence.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from pgqueue import errors
-from pgqueue.app import App
-from pgqueue.enqueue import Task
 from pgqueue.errors import LeaseLostError, PgQueueError
-from pgqueue.handle import JobHandle
-from pgqueue.job import Job, NewJob
-from pgqueue.outcome import Cancel, Retry, Snooze
-from pgqueue.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from pgqueue.app import App
+    from pgqueue.enqueue import Task
+    from pgqueue.handle import JobHandle
+    from pgqueue.job import Job, NewJob
+    from pgqueue.outcome import Cancel, Retry, Snooze
+    from pgqueue.retry import RetryPolicy
 
 __version__ = "0.1.0"
 
@@ -25,3 +33,20 @@ __all__ = [
     "Task",
     "errors",
 ]
+
+_HOMES = {
+    "app": ("App",),
+    "enqueue": ("Task",),
+    "handle": ("JobHandle",),
+    "job": ("Job", "NewJob"),
+    "outcome": ("Cancel", "Retry", "Snooze"),
+    "retry": ("RetryPolicy",),
+}
+
+
+def __getattr__(name: str) -> object:
+    for home, names in _HOMES.items():
+        if name in names:
+            found = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

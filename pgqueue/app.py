@@ -6,10 +6,15 @@ import difflib
 import importlib
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from psycopg import AsyncConnection, Connection
 
@@ -31,6 +36,7 @@ from pgqueue.errors import (
     DuplicateTaskError,
     IdempotencyConflictError,
     NoTasksError,
+    PgQueueError,
     UnknownTaskError,
     WrongConnectionError,
 )
@@ -196,7 +202,9 @@ class App:
         near = difflib.get_close_matches(name, self.tasks, n=3, cutoff=0.5)
         raise UnknownTaskError(
             f"There is no task {name!r} in this app.",
-            do="did you mean " + " or ".join(near) + "?" if near else "it has " + ", ".join(sorted(self.tasks)),
+            do="did you mean " + " or ".join(near) + "?"
+            if near
+            else "it has " + ", ".join(sorted(self.tasks)),
         )
 
     # -------------------------------------------------------------- connections
@@ -230,15 +238,13 @@ class App:
         await self._pools.aclose()
 
 
-class _Decorator:
-    """The type of ``@app.task(…)``: what the overloads of ``App.task`` say, for type checkers only."""
+class _Decorator(Protocol):
+    """The type of ``@app.task(…)``, for type checkers: what the overloads of ``App.task`` say."""
 
     @overload
     def __call__(self, function: Callable[Concatenate[Job, P], R], /) -> Task[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
-    def __call__(self, function: Any, /) -> Any:
-        raise AssertionError
 
 
 @contextmanager
@@ -263,6 +269,8 @@ def load_app(path: str) -> App:
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
+    except PgQueueError:
+        raise
     except Exception as error:
         raise _import_error(path, module_name, error) from error
     if attribute:
@@ -276,11 +284,14 @@ def load_app(path: str) -> App:
         names = [name for name, value in vars(module).items() if isinstance(value, App)]
         raise AppImportError(
             f"{path!r} names no App." if not apps else f"{module_name} holds {len(apps)} Apps.",
-            do=f"use -A {module_name}:{names[0]}" if names else f"make one in {module_name}: app = pgqueue.App()",
+            do=f"use -A {module_name}:{names[0]}"
+            if names
+            else f"make one in {module_name}: app = pgqueue.App()",
         )
     if not apps[0].tasks:
         raise NoTasksError(
-            f"The App of {path!r} has no tasks.", do="declare one with @app.task, in a module that this one imports"
+            f"The App of {path!r} has no tasks.",
+            do="declare one with @app.task, in a module that this one imports",
         )
     return apps[0]
 
@@ -289,7 +300,7 @@ def _import_error(path: str, module_name: str, error: Exception) -> AppImportErr
     if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
         near = [entry.stem for entry in Path.cwd().glob("*.py")]
         near += [entry.parent.name for entry in Path.cwd().glob("*/__init__.py")]
-        close = difflib.get_close_matches(module_name.split(".")[0], near, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(module_name.split(".", maxsplit=1)[0], near, n=1, cutoff=0.5)
         return AppImportError(
             f"There is no module {error.name!r} (of -A {path}).",
             why=f"looked in {Path.cwd()} and in the installed packages",
@@ -303,5 +314,6 @@ def _import_error(path: str, module_name: str, error: Exception) -> AppImportErr
             shown = f"{file}:{frame.tb_lineno}"
         frame = frame.tb_next
     return AppImportError(
-        f"Importing {module_name!r} failed: {type(error).__name__}: {error}", why=f"at {shown}" if shown else ""
+        f"Importing {module_name!r} failed: {type(error).__name__}: {error}",
+        why=f"at {shown}" if shown else "",
     )

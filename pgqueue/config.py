@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl
 
-from pgqueue.errors import InvalidNameError, InvalidOptionError, InvalidSettingError, NoDsnError
+from pgqueue.errors import InvalidNameError, InvalidOptionError, InvalidSettingError, NoDsnError, shown
 
 QUEUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,62}", re.ASCII)
 TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,126}", re.ASCII)
@@ -27,12 +27,32 @@ DSN_PLACES = (
     "dsn in [tool.pgqueue] of pyproject.toml",
     "PGSERVICE, PGHOST, PGDATABASE",
 )
-FILE_KEYS = ("app", "dsn", "queues", "concurrency", "executor", "processes", "poll", "grace", "lease", "heartbeat")
+FILE_KEYS = (
+    "app",
+    "dsn",
+    "queues",
+    "concurrency",
+    "executor",
+    "processes",
+    "poll",
+    "grace",
+    "lease",
+    "heartbeat",
+)
 EXECUTORS = ("async", "thread", "process")
 DEFAULT_MAX_ATTEMPTS = 6
 CRASH_LIMIT = 3
 LONGEST = 365 * 86_400.0
-DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII)
+DURATION = re.compile(
+    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII
+)
+
+PLACE = re.compile(
+    r"(?:[^:/,]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?(?:,(?:[^:/,]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?)*(?:/.*)?", re.DOTALL
+)
+PAIR = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)")
+SHOWN = ("host", "hostaddr", "port", "dbname", "user", "service")
+UNREADABLE = "(unreadable DSN)"
 
 
 def check_name(kind: str, name: object) -> str:
@@ -41,7 +61,7 @@ def check_name(kind: str, name: object) -> str:
     if not isinstance(name, str) or not pattern.fullmatch(name):
         limit = 127 if kind == "task" else 63
         raise InvalidNameError(
-            f"{name!a:.80} cannot name a {kind}.",
+            f"{shown(name)} cannot name a {kind}.",
             do=f"use a letter or _ first, then letters, digits, '_', '.', ':' or '-', {limit} characters at most",
         )
     return name
@@ -55,29 +75,37 @@ def seconds(value: float | str | timedelta, what: str) -> float:
     number: object = value
     if isinstance(value, timedelta):
         number = value.total_seconds()
-    elif isinstance(value, str) and value and (match := DURATION.fullmatch(value.strip())):
-        number = sum(float(part or 0) * unit for part, unit in zip(match.groups(), (86_400, 3600, 60, 1), strict=True))
+    elif isinstance(value, str) and value.strip() and (match := DURATION.fullmatch(value.strip())):
+        number = sum(
+            float(part or 0) * unit for part, unit in zip(match.groups(), (86_400, 3600, 60, 1), strict=True)
+        )
     if isinstance(number, bool) or not isinstance(number, int | float) or not -1e12 <= number <= LONGEST:
         raise InvalidOptionError(
-            f"{what} is {value!r:.60}.", do="give seconds, a timedelta or a text like 90s, 5m, 1h30m, a year at most"
+            f"{what} is {shown(value)}.",
+            do="give seconds, a timedelta or a text like 90s, 5m, 1h30m, a year at most",
         )
     return max(float(number), 0.0)
 
 
 def redact(dsn: str) -> str:
     """The DSN without its password, for messages; of a DSN that cannot be parsed nothing is shown."""
-    if "://" in dsn:
-        try:
-            parts = urlsplit(dsn)
-            host = parts.hostname or ""
-            port = f":{parts.port}" if parts.port else ""
-        except ValueError:
-            return "(unreadable DSN)"
-        user = f"{parts.username}@" if parts.username else ""
-        query = re.sub(r"(?i)(password|sslpassword)=[^&]*", r"\1=***", parts.query)
-        return f"{parts.scheme}://{user}{host}{port}{parts.path}" + (f"?{query}" if query else "")
-    shown = re.findall(r"\b(host|hostaddr|port|dbname|user|service)\s*=\s*('[^']*'|\S+)", dsn)
-    return " ".join(f"{key}={value}" for key, value in shown) or "(DSN without a host)"
+    if not dsn.strip():
+        return "libpq's PG* variables"
+    if re.match(r"[\w+]+://", dsn):
+        scheme, _, rest = dsn.partition("://")
+        rest, _, query = rest.partition("?")
+        credentials, at, place = rest.rpartition("@")  # the last one: a password may hold others
+        if "@" in query or not PLACE.fullmatch(place):
+            return UNREADABLE
+        user = credentials.partition(":")[0] + at
+        shown = "&".join(f"{key}={value}" for key, value in parse_qsl(query) if key in SHOWN)
+        return f"{scheme}://{user}{place}" + (f"?{shown}" if shown else "")
+    if not re.fullmatch(rf"\s*({PAIR.pattern}(\s+|$))*", dsn):
+        return UNREADABLE
+    return (
+        " ".join(f"{key}={value}" for key, value in PAIR.findall(dsn) if key in SHOWN)
+        or "(DSN without a host)"
+    )
 
 
 def libpq_dsn(dsn: str) -> str:
@@ -117,9 +145,12 @@ def read_file(start: Path | None = None) -> dict[str, Any]:
         if not path.is_file():
             continue
         try:
-            table = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("pgqueue", {})
+            tools = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InvalidSettingError(f"{path} is not valid TOML: {error}") from None
+        table = tools.get("pgqueue", {}) if isinstance(tools, dict) else None
+        if not isinstance(table, dict):
+            raise InvalidSettingError(f"[tool.pgqueue] of {path} is no table.")
         for key in table:
             if key not in FILE_KEYS:
                 near = difflib.get_close_matches(key, FILE_KEYS, n=1)

@@ -23,7 +23,14 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
-from tenacity import AsyncRetrying, Retrying, retry_if_exception, stop_after_delay, wait_exponential, wait_random
+from tenacity import (
+    AsyncRetrying,
+    Retrying,
+    retry_if_exception,
+    stop_after_delay,
+    wait_exponential,
+    wait_random,
+)
 
 from pgqueue import errors
 from pgqueue.config import redact
@@ -33,7 +40,7 @@ T = TypeVar("T")
 log = logging.getLogger("pgqueue")
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
-KEEPALIVE = {
+KEEPALIVE: dict[str, Any] = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -49,6 +56,12 @@ PINNED = (
 )
 ORDINARY = "set default_transaction_isolation = 'read committed'; set timezone = 'UTC'"
 RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
+LOGIN = "check user, password and database of the DSN"
+CONNECTIONS = "run fewer workers (each process holds 4 connections), or raise max_connections"
+GRANT = (
+    "grant usage on schema pgqueue to ROLE; grant select, insert, update, delete on all tables in schema pgqueue to ROLE;"
+    " grant usage, select, update on all sequences in schema pgqueue to ROLE"
+)
 TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError)
 
 
@@ -71,14 +84,16 @@ async def run_async(connection: Any, statement: Statement[T]) -> T:
             cursor = await connection.execute(statement.text, statement.parameters)
             return statement.decode(await cursor.fetchall())
     execute = _sqlalchemy(connection, asynchronous=True)
-    return statement.decode((await execute(_sqlalchemy_text(statement.text), statement.parameters)).fetchall())
+    return statement.decode(
+        (await execute(_sqlalchemy_text(statement.text), statement.parameters)).fetchall()
+    )
 
 
 def is_async(connection: Any) -> bool:
     """Whether this connection wants ``await``; raises WrongConnectionError for what is no connection."""
     if isinstance(connection, Connection | AsyncConnection):
         return isinstance(connection, AsyncConnection)
-    kind = _sqlalchemy_kind(type(connection))
+    kind = _sqlalchemy_kind(connection.__class__)
     if kind is None:
         raise errors.WrongConnectionError(
             f"{type(connection).__module__}.{type(connection).__name__} is no connection that pgqueue can join.",
@@ -89,20 +104,26 @@ def is_async(connection: Any) -> bool:
 
 def warn_if_autocommit(connection: Any) -> None:
     """PGQ-502: on an autocommit connection outside a transaction nothing ties the job to the business write."""
-    if isinstance(connection, Connection | AsyncConnection):
-        if connection.autocommit and connection.info.transaction_status is TransactionStatus.IDLE:
-            warnings.warn(
-                "PGQ-502  A job is enqueued on an autocommit connection outside a transaction, so a later rollback"
-                " will not take it back. Use `with conn.transaction():` around both, or a connection without autocommit.",
-                errors.AutocommitWarning,
-                stacklevel=4,
-            )
+    if (
+        isinstance(connection, Connection | AsyncConnection)
+        and connection.autocommit
+        and connection.info.transaction_status is TransactionStatus.IDLE
+    ):
+        warnings.warn(
+            "PGQ-502  A job is enqueued on an autocommit connection outside a transaction, so a later rollback will"
+            " not take it back. Use `with conn.transaction():` around both, or a connection without autocommit.",
+            errors.AutocommitWarning,
+            stacklevel=4,
+        )
 
 
 @cache
 def _sqlalchemy_kind(cls: type) -> str | None:
     names = {f"{base.__module__}.{base.__name__}" for base in cls.__mro__}
-    if names & {"sqlalchemy.ext.asyncio.engine.AsyncConnection", "sqlalchemy.ext.asyncio.session.AsyncSession"}:
+    if names & {
+        "sqlalchemy.ext.asyncio.engine.AsyncConnection",
+        "sqlalchemy.ext.asyncio.session.AsyncSession",
+    }:
         return "async"
     if names & {
         "sqlalchemy.engine.base.Connection",
@@ -115,7 +136,9 @@ def _sqlalchemy_kind(cls: type) -> str | None:
 
 def _sqlalchemy(connection: Any, *, asynchronous: bool) -> Callable[..., Any]:
     if is_async(connection) is not asynchronous:
-        wanted, verb = ("an async", "await task.aenqueue(…)") if not asynchronous else ("a sync", "task.enqueue(…)")
+        wanted, verb = (
+            ("an async", "await task.aenqueue(…)") if not asynchronous else ("a sync", "task.enqueue(…)")
+        )
         raise errors.WrongConnectionError(f"This is {wanted} connection.", do=f"use {verb}")
     execute: Callable[..., Any] = connection.execute
     return execute
@@ -131,60 +154,64 @@ def _sqlalchemy_text(text: str) -> Any:
 # ------------------------------------------------------------------ what an error of the driver means
 
 
+# SQLSTATE: the error, what it says, what to do.
+MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
+    "28P01": (errors.LoginRefusedError, "The server refused the login", LOGIN),
+    "28000": (errors.LoginRefusedError, "The server refused the login", LOGIN),
+    "3D000": (errors.LoginRefusedError, "The server has no such database", LOGIN),
+    "53300": (errors.TooManyConnectionsError, "The server has no free connection", CONNECTIONS),
+    "42501": (errors.MissingPrivilegeError, "This database role may not do that", GRANT),
+    "25006": (
+        errors.ReadOnlyServerError,
+        "This server is read-only",
+        "connect to the primary, not to a standby",
+    ),
+    "3F000": (errors.SchemaMissingError, "This database has no pgqueue tables", "pgq migrate"),
+    "42P01": (errors.SchemaMissingError, "This database has no pgqueue tables", "pgq migrate"),
+    "42883": (errors.SchemaMissingError, "This database has no such pgqueue function", "pgq migrate"),
+    "PQ404": (errors.InvalidOptionError, "The database refused the job", "correct the option"),
+    "23514": (errors.InvalidOptionError, "The database refused a value of the job", "correct the value"),
+}
+# What libpq says before there is a session, and so a SQLSTATE; the first that fits.
+SAYINGS: tuple[tuple[str, str], ...] = (
+    ("password authentication failed", "28P01"),
+    ("no password supplied", "28P01"),
+    ("no pg_hba.conf entry", "28000"),
+    ("does not exist", "3D000"),
+    ("too many clients", "53300"),
+    ("too many connections", "53300"),
+    ("remaining connection slots", "53300"),
+)
+BAD_PORT = ("invalid port number", "Servname not supported")
+
+
 def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
     """The error in pgqueue's words, or None if it is not one that we know."""
-    where = f" ({redact(dsn)})" if dsn else ""
-    said = str(error).strip().splitlines()
-    text = re.sub(r"(?i)(password=)\S+", r"\1***", said[-1] if said else type(error).__name__)
-    match error.sqlstate or "":
-        case "28P01" | "28000" | "3D000":
-            return errors.LoginRefusedError(
-                f"The server refused the login{where}.", why=text, do="check user, password and database of the DSN"
-            )
-        case "53300":
-            return errors.TooManyConnectionsError(
-                f"The server has no free connection{where}.",
-                why=text,
-                do="run fewer workers (each holds 4 connections), or raise max_connections",
-            )
-        case "42501":
-            return errors.MissingPrivilegeError(
-                "This database role may not do that.",
-                why=text,
-                do="grant usage on schema pgqueue, and select, insert, update, delete on its tables and sequences",
-            )
-        case "25006":
-            return errors.ReadOnlyServerError(
-                f"This server is read-only{where}.", why=text, do="connect to the primary, not to a standby"
-            )
-        case "3F000" | "42P01" | "42883":
-            if "pgqueue" in text or "pgqueue" in str(error):
-                return errors.SchemaMissingError(
-                    f"This database has no pgqueue tables{where}.", why=text, do="pgq migrate"
-                )
-        case "PQ404":
-            return errors.InvalidOptionError(text)
-        case "23514" if error.diag.schema_name == "pgqueue":
-            return errors.InvalidOptionError(
-                f"The database refused a value: {error.diag.constraint_name}.", why=text
-            )
-    if isinstance(error, psycopg.OperationalError) and not error.sqlstate:
-        if "password authentication failed" in str(error) or "does not exist" in str(error) or "no password" in text:
-            return errors.LoginRefusedError(
-                f"The server refused the login{where}.", why=text, do="check user, password and database of the DSN"
-            )
-        if "too many clients" in str(error) or "remaining connection slots" in str(error):
-            return errors.TooManyConnectionsError(
-                f"The server has no free connection{where}.", why=text, do="run fewer workers or raise max_connections"
-            )
-        return errors.DatabaseUnreachableError(
-            f"The database cannot be reached{where}.", why=text, do="is it running, and is this its host and port?"
-        )
-    if isinstance(error, psycopg.ProgrammingError) and not error.sqlstate and dsn:
+    whole = str(error)
+    said = (whole.strip().splitlines() or [type(error).__name__])[0]
+    said = re.sub(
+        r"(resolve host ')[^']*@", r"\1", said
+    )  # what follows an @ inside a password is taken for the host
+    where = f" ({redact(dsn)})." if dsn else "."
+    state = error.sqlstate
+    unreadable = isinstance(error, psycopg.ProgrammingError) or any(saying in whole for saying in BAD_PORT)
+    if state is None and unreadable and dsn:
+        do = "write it as postgresql://user@host:5432/database"
         return errors.InvalidSettingError(
-            "The DSN cannot be read.", do="write it as postgresql://user@host:5432/database"
-        )
-    return None
+            "The DSN cannot be read.", do=do
+        )  # libpq's words may quote the password
+    if state is None and isinstance(error, psycopg.OperationalError):
+        state = next((state for saying, state in SAYINGS if saying in whole), None)
+        if state is None:
+            do = "is it running, and is this its host and port?"
+            return errors.DatabaseUnreachableError(f"The database cannot be reached{where}", why=said, do=do)
+    foreign = state in {"3F000", "42P01", "42883", "23514"} and "pgqueue" not in whole + (
+        error.diag.schema_name or ""
+    )
+    if state not in MEANINGS or foreign:
+        return None
+    kind, what, do = MEANINGS[state]
+    return kind(what + where, why=error.diag.message_primary or said, do=do)
 
 
 @contextmanager
@@ -198,7 +225,7 @@ def _explained(dsn: str = "") -> Iterator[None]:
         known = explain(error, dsn)
         if known is None:
             raise
-        raise known from error
+        raise known from None if dsn else error  # what libpq quotes of a DSN may be a part of the password
 
 
 # ------------------------------------------------------------------ our own connections
@@ -206,7 +233,7 @@ def _explained(dsn: str = "") -> Iterator[None]:
 
 def connect(dsn: str, *, name: str = "pgqueue") -> Connection[Any]:
     """An autocommit connection; raises the DatabaseError that says why there is none."""
-    with _explained(dsn or "libpq's environment"):
+    with _explained(dsn or " "):
         connection = psycopg.connect(dsn, autocommit=True, application_name=name, **KEEPALIVE)
     connection.execute(ORDINARY)
     return connection
@@ -221,24 +248,32 @@ async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncC
 
 
 class Outage:
-    """One line when the database goes away and one when it is back, however many connections notice."""
+    """One line when the database goes away and one when it is back, however many connections notice, and however late."""
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
         self.since: float | None = None
+        self._ended = 0.0
         self._lock = threading.Lock()
 
-    def lost(self, error: BaseException) -> None:
+    def lost(self, error: BaseException, opened: float) -> None:
+        """A connection broke, or could not be made, that was begun at ``opened``: if before the end of the last outage, in it."""
         with self._lock:
-            if self.since is None:
+            if self.since is None and opened >= self._ended:
                 self.since = time.monotonic()
                 why = str(error).strip().splitlines() or [type(error).__name__]
-                log.warning("the database went away (%s): %s; trying again until it is back", redact(self.dsn), why[-1])
+                log.warning(
+                    "the database went away (%s): %s; trying again until it is back",
+                    redact(self.dsn),
+                    why[-1],
+                )
 
     def over(self) -> None:
+        """A new connection was made."""
         with self._lock:
             if self.since is not None:
-                log.warning("the database is back after %.1f s", time.monotonic() - self.since)
+                self._ended = time.monotonic()
+                log.warning("the database is back after %.1f s", self._ended - self.since)
                 self.since = None
 
 
@@ -255,11 +290,13 @@ class Link:
     def __init__(self, dsn: str, name: str, outage: Outage, *, session: str = PINNED) -> None:
         self._dsn, self._name, self._outage, self._session = dsn, name, outage, session
         self._connection: AsyncConnection[Any] | None = None
+        self._opened = 0.0
         self._connecting = asyncio.Lock()
 
     async def connection(self) -> AsyncConnection[Any]:
         async with self._connecting:
             if self._connection is None or self._connection.closed:
+                self._opened = time.monotonic()
                 self._connection = await connect_async(self._dsn, name=self._name, session=self._session)
                 self._outage.over()
             return self._connection
@@ -296,7 +333,7 @@ class Link:
     async def lost(self, error: BaseException) -> None:
         """Notes that the connection broke; only a break of the whole server is worth a line."""
         if not isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
-            self._outage.lost(error)
+            self._outage.lost(error, self._opened)
         await self.close()
 
     async def close(self) -> None:
@@ -311,7 +348,9 @@ class Link:
 def retry_connecting(seconds: float) -> Retrying:
     """For ``--wait-for-db``: tries for that long while the server cannot be reached."""
     return Retrying(
-        retry=retry_if_exception(lambda e: isinstance(e, errors.DatabaseUnreachableError | errors.TooManyConnectionsError)),
+        retry=retry_if_exception(
+            lambda e: isinstance(e, errors.DatabaseUnreachableError | errors.TooManyConnectionsError)
+        ),
         wait=RECONNECT,
         stop=stop_after_delay(seconds),
         reraise=True,
@@ -342,7 +381,11 @@ class Pools:
                 dsn = self._dsn()
                 connect(dsn).close()  # a clear error now instead of a time-out of the pool
                 self._sync = ConnectionPool(
-                    dsn, min_size=1, max_size=self._size, kwargs={"application_name": "pgqueue app", **KEEPALIVE}, open=True
+                    dsn,
+                    min_size=1,
+                    max_size=self._size,
+                    kwargs={"application_name": "pgqueue app", **KEEPALIVE},
+                    open=True,
                 )
             pool = self._sync
         with pool.connection() as connection:
@@ -358,7 +401,11 @@ class Pools:
             dsn = self._dsn()
             connect(dsn).close()
             pool = AsyncConnectionPool(
-                dsn, min_size=1, max_size=self._size, kwargs={"application_name": "pgqueue app", **KEEPALIVE}, open=False
+                dsn,
+                min_size=1,
+                max_size=self._size,
+                kwargs={"application_name": "pgqueue app", **KEEPALIVE},
+                open=False,
             )
             self._async[loop] = pool
             await pool.open()

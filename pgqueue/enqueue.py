@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from pgqueue import task as rules
-from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError
+from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError, InvalidOptionError
 from pgqueue.handle import JobHandle
 from pgqueue.job import NewJob
 from pgqueue.task import TaskSpec
@@ -28,7 +28,9 @@ class Stores(Protocol):
 class Enqueuer(Generic[P, R]):
     """A task with a connection to join and options chosen. Immutable; may be kept and used again."""
 
-    def __init__(self, app: Stores, spec: TaskSpec, connection: Any = None, options: Mapping[str, object] = {}) -> None:
+    def __init__(
+        self, app: Stores, spec: TaskSpec, connection: Any = None, options: Mapping[str, object] = {}
+    ) -> None:
         self.spec = spec
         self._app, self._connection, self._options = app, connection, options
 
@@ -48,15 +50,25 @@ class Enqueuer(Generic[P, R]):
         except TypeError:
             allowed = ", ".join(sorted(rules.options.__kwdefaults__ or ()))
             unknown = ", ".join(sorted(set(options) - set(rules.options.__kwdefaults__ or ())))
-            raise InvalidArgumentsError(f"using() has no option {unknown}.", do=f"it takes {allowed}") from None
-        if "run_at" in chosen and "delay" in self._options or "delay" in chosen and "run_at" in self._options:
-            raise rules.InvalidOptionError("run_at and delay are both given.", do="give one of them")
+            raise InvalidArgumentsError(
+                f"using() has no option {unknown}.", do=f"it takes {allowed}"
+            ) from None
+        if ("run_at" in chosen and "delay" in self._options) or (
+            "delay" in chosen and "run_at" in self._options
+        ):
+            raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
         return Enqueuer(
-            self._app, self.spec, self._connection if connection is None else connection, {**self._options, **chosen}
+            self._app,
+            self.spec,
+            self._connection if connection is None else connection,
+            {**self._options, **chosen},
         )
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         """The job that would be enqueued, checked but not stored: an item for ``enqueue_many``."""
+        return self._job(args, kwargs)
+
+    def _job(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> NewJob:
         spec = self.spec
         options: dict[str, object] = {"queue": spec.queue, "max_attempts": spec.retry.max_attempts}
         if spec.priority:
@@ -103,7 +115,7 @@ class Enqueuer(Generic[P, R]):
                 if isinstance(item, NewJob):
                     jobs.append(item)
                 elif isinstance(item, Mapping):
-                    jobs.append(self.job(**item))
+                    jobs.append(self._job((), item))
                 else:
                     raise InvalidArgumentsError(f"it is a {type(item).__name__}, not a dict of arguments.")
             except InvalidJobError as error:

@@ -51,7 +51,17 @@ Codes never change their meaning. No message holds a password: DSNs are shown by
 
 from __future__ import annotations
 
+import reprlib
 from typing import ClassVar
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it: short and in ASCII, whatever its ``__repr__`` does."""
+    try:
+        text = ascii(value) if isinstance(value, str) else reprlib.repr(value)
+    except Exception:  # noqa: BLE001 - besides users' own ones, a number of 5,000 digits has no repr
+        text = f"a {type(value).__name__}"
+    return text.encode("ascii", "backslashreplace").decode()[:80]
 
 
 class PgQueueError(Exception):

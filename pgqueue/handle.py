@@ -109,7 +109,8 @@ class _Deadline:
         left = self._end - self._now()
         if left <= 0:
             raise WaitTimeoutError(
-                f"Job {self._job_id} is not finished after {self._timeout:g} s.", do=f"pgq jobs show {self._job_id}"
+                f"Job {self._job_id} is not finished after {self._timeout:g} s.",
+                do=f"pgq jobs show {self._job_id}",
             )
         return min(left, POLL)
 

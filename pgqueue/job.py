@@ -84,7 +84,7 @@ class Job:
             self.lease.check()
 
     def transaction(self, result: object = None) -> AbstractContextManager[Any]:
-        """A psycopg connection whose commit completes the job: ``with job.transaction() as conn: ...``
+        """A psycopg connection whose commit completes the job: ``with job.transaction() as conn: ...``.
 
         Business rows, follow-up jobs, ``result`` and the completion commit together, or LeaseLostError is
         raised and all of it is rolled back: the effect takes place exactly once.

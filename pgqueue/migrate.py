@@ -58,18 +58,20 @@ def check_server(connection: Connection[Any]) -> None:
     server = run(connection, statements.describe_server())
     if server.version < OLDEST_SERVER:
         raise UnsupportedServerError(
-            f"This server is PostgreSQL {server.version // 10_000}.", do="pgqueue needs PostgreSQL 15 or later"
+            f"This server is PostgreSQL {server.version // 10_000}.",
+            do="pgqueue needs PostgreSQL 15 or later",
         )
     if server.in_recovery:
-        raise ReadOnlyServerError("This server is a standby, which is read-only.", do="connect to the primary")
-    if not server.installed:
-        raise SchemaMissingError(
-            f"The database {server.database!r} has no pgqueue tables.", do="pgq migrate"
+        raise ReadOnlyServerError(
+            "This server is a standby, which is read-only.", do="connect to the primary"
         )
+    if not server.installed:
+        raise SchemaMissingError(f"The database {server.database!r} has no pgqueue tables.", do="pgq migrate")
     revision = run(connection, statements.schema_version()) or "0000"
     if revision < HEAD:
         raise SchemaTooOldError(
-            f"The database {server.database!r} has schema {revision}; this version needs {HEAD}.", do="pgq migrate"
+            f"The database {server.database!r} has schema {revision}; this version needs {HEAD}.",
+            do="pgq migrate",
         )
     if revision > HEAD:
         raise SchemaTooNewError(

@@ -37,7 +37,9 @@ class Cancel(Exception):  # noqa: N818
 class Retry(Exception):  # noqa: N818
     """Raised (or returned) by a handler: this attempt failed; try again, ``after`` seconds if given."""
 
-    def __init__(self, why: str = "the handler asked for a retry", *, after: float | str | timedelta | None = None) -> None:
+    def __init__(
+        self, why: str = "the handler asked for a retry", *, after: float | str | timedelta | None = None
+    ) -> None:
         super().__init__(why)
         self.after = None if after is None else seconds(after, "Retry(after=)")
 
@@ -62,7 +64,9 @@ class Outcome:
 
     @classmethod
     def retried(cls, delay: float, error: BaseException, *, crashed: bool = False) -> Outcome:
-        return cls("retrying", "failed", delay, error=describe(error), traceback=trace(error), crashed=crashed)
+        return cls(
+            "retrying", "failed", delay, error=describe(error), traceback=trace(error), crashed=crashed
+        )
 
     @classmethod
     def snoozed(cls, delay: float) -> Outcome:
@@ -79,7 +83,12 @@ class Outcome:
     @classmethod
     def dead(cls, reason: str, error: BaseException, keep: Keep = "all", *, crashed: bool = False) -> Outcome:
         return cls(
-            "dead", reason, error=describe(error), traceback=trace(error), kept=keep != "none", crashed=crashed
+            "dead",
+            reason,
+            error=describe(error),
+            traceback=trace(error),
+            kept=keep != "none",
+            crashed=crashed,
         )
 
 
@@ -128,7 +137,7 @@ def describe(error: BaseException) -> str:
     """``ValueError: bad address``; never fails, whatever ``__str__`` does."""
     try:
         said = error.what if isinstance(error, AttemptError) else str(error)
-    except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything
+    except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything, also SystemExit
         said = f"(its message cannot be shown: {type(broken).__name__})"
     return clean(f"{type(error).__name__}: {said}" if said else type(error).__name__, ERROR_LIMIT)
 
@@ -138,7 +147,9 @@ def trace(error: BaseException) -> str | None:
     if error.__traceback__ is None:
         return None
     try:
-        lines = traceback.TracebackException.from_exception(error, limit=-30, max_group_width=5, max_group_depth=5)
+        lines = traceback.TracebackException.from_exception(
+            error, limit=-30, max_group_width=5, max_group_depth=5
+        )
         return clean("".join(lines.format()), TRACEBACK_LIMIT)
-    except Exception as broken:  # noqa: BLE001
+    except BaseException as broken:  # noqa: BLE001
         return f"(the traceback cannot be shown: {type(broken).__name__})"

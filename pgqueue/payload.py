@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any
+from collections.abc import Hashable
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
-from pgqueue.errors import InvalidPayloadError, PayloadTooLargeError
+from pydantic import JsonValue, ValidationError
+
+from pgqueue.errors import InvalidPayloadError, PayloadTooLargeError, shown
 
 ARGS_LIMIT = 256 * 1024
 RESULT_LIMIT = 64 * 1024
@@ -54,11 +58,54 @@ def walk(root: Any, what: str) -> None:
         elif isinstance(value, float) and not math.isfinite(value):
             raise InvalidPayloadError(f"{what}: {path} is {value}, which JSON does not have.", do="use null")
         elif isinstance(value, int) and abs(value) >= 10**DIGITS_LIMIT:
-            raise InvalidPayloadError(f"{what}: {path} has more than {DIGITS_LIMIT} digits.", do="pass it as a string")
+            raise InvalidPayloadError(
+                f"{what}: {path} has more than {DIGITS_LIMIT} digits.", do="pass it as a string"
+            )
 
 
 def _check_string(value: str, path: str, what: str) -> None:
     if "\x00" in value:
         raise InvalidPayloadError(f"{what}: {path!a} contains U+0000, which PostgreSQL's jsonb cannot store.")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise InvalidPayloadError(f"{what}: {path!a} contains a lone surrogate, which is no valid Unicode text.")
+        raise InvalidPayloadError(
+            f"{what}: {path!a} contains a lone surrogate, which is no valid Unicode text."
+        )
+
+
+PLAIN: dict[Any, Any] = {
+    Any: JsonValue,
+    object: JsonValue,
+    dict: dict[str, JsonValue],
+    list: list[JsonValue],
+    tuple: tuple[JsonValue, ...],
+}
+
+
+def plain(kind: Any) -> Any:
+    """``kind`` with every Any in it replaced by plain JSON, so that a set or a datetime is refused, not turned into text."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is None:
+        return PLAIN.get(kind, kind) if isinstance(kind, Hashable) else kind
+    if origin is Annotated:
+        return Annotated[plain(inner[0]), *inner[1:]]
+    made = tuple(part if part is Ellipsis else plain(part) for part in inner)
+    if origin in (Union, UnionType):
+        return Union[made]  # noqa: UP007 - made at run time
+    return origin[made] if origin in (list, dict, tuple, set, frozenset) and made else kind
+
+
+def complaints(error: ValidationError) -> str:
+    """Those of pydantic in one sentence, the first three of them."""
+    said = []
+    for item in error.errors(include_url=False, include_context=False)[:3]:
+        path = f"{'.'.join(str(part) for part in item['loc']):.80}"
+        match item["type"]:
+            case "missing":
+                said.append(f"{path} is missing")
+            case "extra_forbidden":
+                said.append(f"{path} is unknown")
+            case _:
+                found = shown(item["input"]) if item["type"] != "json_invalid" else "the text"
+                said.append(f"{path or '$'}: {item['msg']}, not {found}")
+    rest = error.error_count() - len(said)
+    return "; ".join(said) + (f"; and {rest} more" if rest > 0 else "")

@@ -18,7 +18,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from pgqueue.config import DEFAULT_MAX_ATTEMPTS, LONGEST
-from pgqueue.errors import InvalidOptionError
+from pgqueue.errors import InvalidOptionError, shown
 
 DEFAULT_DELAYS = (1.0, 5.0, 30.0, 300.0, 1800.0)
 ATTEMPTS = "an attempt count is 1 to 10000"
@@ -36,6 +36,9 @@ class wait_list(wait_base):  # noqa: N801 - named like its siblings in tenacity
         return self.delays[min(retry_state.attempt_number, len(self.delays)) - 1]
 
 
+DEFAULT_WAIT = wait_list(DEFAULT_DELAYS)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """Which failures are tried again, how often and how late.
@@ -45,7 +48,7 @@ class RetryPolicy:
     with ``transient`` given, every exception that is not among them does. ``max_attempts`` counts attempts from 1.
     """
 
-    wait: wait_base = wait_list(DEFAULT_DELAYS)
+    wait: wait_base = DEFAULT_WAIT
     stop: stop_base = stop_never
     retry: retry_base | None = None
     permanent: tuple[type[BaseException], ...] = ()
@@ -78,11 +81,12 @@ class RetryPolicy:
             case list() | tuple():
                 if not value or not all(_is_delay(delay) for delay in value):
                     raise InvalidOptionError(
-                        f"retry={value!r:.80} is not a list of delays.", do="give seconds, such as [1, 5, 30]"
+                        f"retry={shown(value)} is not a list of delays.",
+                        do="give seconds, such as [1, 5, 30]",
                     )
                 return RetryPolicy(wait=wait_list(value), max_attempts=len(value) + 1)
         raise InvalidOptionError(
-            f"retry={value!r:.80} is no retry policy.",
+            f"retry={shown(value)} is no retry policy.",
             do="give a number of attempts, a list of delays in seconds, a tenacity wait, or a RetryPolicy",
         )
 
@@ -106,7 +110,11 @@ class RetryPolicy:
             log.exception("the wait of a retry policy failed; its default is used")
             seconds = math.nan
         if not 0 <= seconds <= LONGEST:
-            return DEFAULT_POLICY.delay(attempt, age, error) if self is not DEFAULT_POLICY else DEFAULT_DELAYS[-1]
+            return (
+                DEFAULT_POLICY.delay(attempt, age, error)
+                if self is not DEFAULT_POLICY
+                else DEFAULT_DELAYS[-1]
+            )
         return seconds
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from pgqueue.job import Job, NewJob
-from pgqueue.outcome import Outcome
+from pgqueue.outcome import COMPLETED, Outcome
 from pgqueue.sql import Row, Statement, load
 
 T = TypeVar("T")
+OUTCOME = tuple(field.name for field in fields(Outcome))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,14 @@ def _each(make: Callable[..., T]) -> Callable[[Sequence[Row]], list[T]]:
     return lambda rows: [make(*row) for row in rows]
 
 
+def _plain(text: str | None) -> Any:
+    """A value of jsonb. What Python cannot decode (5,000 digits, 1,000 levels) stays text: it must not hide other jobs."""
+    try:
+        return None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def _job(row: Row) -> Job:
     (
         job_id, queue, task, args, state, priority, run_at, attempt, max_attempts, lease_id, worker_id, crash_count,
@@ -156,14 +165,23 @@ def _job(row: Row) -> Job:
         last_error, last_traceback, cancel_requested, meta,
     ) = row  # fmt: skip
     return Job(
-        id=job_id, queue=queue, task=task, args=json.loads(args), state=state, priority=priority, run_at=run_at,
+        id=job_id, queue=queue, task=task, args=_plain(args), state=state, priority=priority, run_at=run_at,
         attempt=attempt, max_attempts=max_attempts, lease_id=lease_id, worker_id=worker_id, crash_count=crash_count,
         unique_key=unique_key, concurrency_key=concurrency_key, tags=tuple(tags), created_at=created_at,
         started_at=started_at, finished_at=finished_at, timeout=timeout, last_error=last_error,
-        progress=None if progress is None else json.loads(progress),
-        result=None if result is None else json.loads(result), last_traceback=last_traceback,
-        cancel_requested=cancel_requested, meta=json.loads(meta),
+        progress=_plain(progress),
+        result=_plain(result), last_traceback=last_traceback,
+        cancel_requested=cancel_requested, meta=_plain(meta),
     )  # fmt: skip
+
+
+def _array(values: Iterable[object]) -> str:
+    """A Postgres array as text, of numbers or of names that need no quotes.
+
+    psycopg's own would do it in Python, element by element, and call small numbers int2 and large ones int8: one hot
+    statement, prepared several times.
+    """
+    return "{" + ",".join(map(str, values)) + "}"
 
 
 def _statement(name: str, decode: Callable[[Sequence[Row]], T], **parameters: object) -> Statement[T]:
@@ -177,22 +195,35 @@ def enqueue_many(jobs: Sequence[NewJob]) -> Statement[list[Stored]]:
 
 def claim(
     worker_id: int,
-    tasks: list[str],
+    tasks: Sequence[str],
     lanes: Sequence[tuple[str, int]],
-    since: Sequence[datetime | str],
+    since: Sequence[float],
     count: int,
 ) -> Statement[list[Row]]:
-    """Rows are ``worker.attempt.Attempt``'s arguments, undecoded. ``lanes`` are scanned in this order."""
+    """Claims from ``lanes`` in this order, each from ``since`` on (epoch seconds; 0 is the beginning).
+
+    Rows are ``worker.attempt.Attempt``'s arguments, undecoded.
+    """
     return _statement(
         "claim",
         _raw,
         worker_id=worker_id,
-        tasks=tasks,
-        queues=[queue for queue, _ in lanes],
-        priorities=[priority for _, priority in lanes],
-        since=list(since),
+        tasks=_array(tasks),
+        queues=_array([queue for queue, _ in lanes]),
+        priorities=_array([priority for _, priority in lanes]),
+        since=_array(
+            [
+                f'"{datetime.fromtimestamp(moment, UTC).isoformat()}"' if moment else "-infinity"
+                for moment in since
+            ]
+        ),
         count=count,
     )
+
+
+def held(worker_id: int, known: Sequence[int]) -> Statement[list[Row]]:
+    """Jobs of this worker that are not among ``known``; rows as of ``claim``."""
+    return _statement("held", _raw, worker_id=worker_id, known=_array(known))
 
 
 def lanes(queues: list[str]) -> Statement[list[Lane]]:
@@ -200,24 +231,23 @@ def lanes(queues: list[str]) -> Statement[list[Lane]]:
 
 
 def settle(worker_id: int, settled: Sequence[tuple[int, int, Outcome]]) -> Statement[set[int]]:
-    """``settled`` is (job id, lease id, outcome), sorted by id. The ids that were still ours come back."""
-    outcomes = [outcome for _, _, outcome in settled]
+    """``settled`` is (job id, lease id, outcome). The ids that were still ours come back."""
+    plain = [(job_id, lease_id) for job_id, lease_id, outcome in settled if outcome is COMPLETED]
+    others = [_outcome(*item) for item in settled if item[2] is not COMPLETED]
     return _statement(
         "settle",
         lambda rows: {row[0] for row in rows},
         worker_id=worker_id,
-        ids=[job_id for job_id, _, _ in settled],
-        lease_ids=[lease_id for _, lease_id, _ in settled],
-        states=[outcome.state for outcome in outcomes],
-        reasons=[outcome.reason for outcome in outcomes],
-        delays=[outcome.delay for outcome in outcomes],
-        results=[outcome.result for outcome in outcomes],
-        errors=[outcome.error for outcome in outcomes],
-        tracebacks=[outcome.traceback for outcome in outcomes],
-        kept=[outcome.kept for outcome in outcomes],
-        counted=[outcome.counted for outcome in outcomes],
-        crashed=[outcome.crashed for outcome in outcomes],
+        ids=_array([job_id for job_id, _ in plain]),
+        lease_ids=_array([lease_id for _, lease_id in plain]),
+        others="[" + ",".join(others) + "]",
     )
+
+
+def _outcome(job_id: int, lease_id: int, outcome: Outcome) -> str:
+    fields = {field: getattr(outcome, field) for field in OUTCOME if field != "result"}
+    head = json.dumps({"id": job_id, "lease_id": lease_id, **fields})
+    return f'{head[:-1]}, "result": {outcome.result or "null"}}}'
 
 
 def register_worker(
@@ -352,7 +382,7 @@ def revive(job_id: int) -> Statement[str | None]:
 
 
 def count_unclaimed(queues: list[str], tasks: list[str]) -> Statement[tuple[int, int]]:
-    """(due, running)"""
+    """(due, running)."""
     return _statement("count_unclaimed", lambda rows: (rows[0][0], rows[0][1]), queues=queues, tasks=tasks)
 
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, get_args, get_origin
+from typing import Any, NotRequired
 
 from pydantic import ConfigDict, JsonValue, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, to_json
-from typing_extensions import NotRequired, TypedDict
+from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer, to_json
+from typing_extensions import TypedDict
 
 from pgqueue.config import EXECUTORS, check_name, seconds
 from pgqueue.errors import (
@@ -25,10 +25,11 @@ from pgqueue.errors import (
     InvalidPayloadError,
     InvalidSettingError,
     UnnameableTaskError,
+    shown,
 )
 from pgqueue.job import Job
 from pgqueue.outcome import Keep
-from pgqueue.payload import ARGS_LIMIT, RESULT_LIMIT, check_text
+from pgqueue.payload import ARGS_LIMIT, RESULT_LIMIT, check_text, complaints, plain
 from pgqueue.retry import RetryPolicy
 
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
@@ -86,44 +87,55 @@ class TaskSpec:
     def adapter(self) -> TypeAdapter[dict[str, Any]]:
         hints = _hints(self)
         fields: dict[str, Any] = {}
-        extra: typing.Literal["forbid", "allow"] = "forbid"
+        rest: dict[str, Any] = {}
         for name, parameter in self.arguments.items():
             if parameter.kind is parameter.VAR_KEYWORD:
-                extra = "allow"
+                rest["extra_items"] = plain(hints.get(name, Any))
                 continue
-            kind = _plain(hints.get(name, Any))
+            kind = plain(hints.get(name, Any))
             fields[name] = kind if parameter.default is parameter.empty else NotRequired[kind]
-        shape = TypedDict("Arguments", fields)  # type: ignore[operator]  # made at run time
+        make: Any = TypedDict
+        shape = make("Arguments", fields, **rest)
         shape.__pydantic_config__ = ConfigDict(
-            extra=extra, ser_json_inf_nan="constants", arbitrary_types_allowed=False
+            extra="allow" if rest else "forbid", allow_inf_nan=False, arbitrary_types_allowed=False
         )
         try:
             return TypeAdapter(shape)
         except PydanticUserError as error:
             raise InvalidArgumentsError(
-                f"The signature of task {self.name} cannot be stored: {error.message}",
+                f"The signature of task {self.name} cannot be stored: {error.message.splitlines()[0]}",
                 do="annotate its parameters with types that JSON can carry",
             ) from None
+
+    @cached_property
+    def serializer(self) -> SchemaSerializer:
+        """The adapter's, but NaN stays NaN, to be refused, instead of becoming null."""
+        return SchemaSerializer(self.adapter.core_schema, CoreConfig(ser_json_inf_nan="constants"))
 
     def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         """The arguments as JSON text, checked against the signature; raises InvalidArgumentsError and the payload's errors."""
         given = dict(kwargs)
         if args:
-            names = list(self.arguments)
+            names = [name for name, p in self.arguments.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
             if len(args) > len(names):
-                raise InvalidArgumentsError(f"Task {self.name} takes {len(names)} arguments, not {len(args)}.")
+                raise InvalidArgumentsError(
+                    f"Task {self.name} takes {len(names)} positional arguments, not {len(args)}."
+                )
             for name, value in zip(names, args, strict=False):
                 if name in given:
                     raise InvalidArgumentsError(f"Task {self.name} got the argument {name!r} twice.")
                 given[name] = value
+        serializer = self.serializer
         try:
-            text = self.adapter.dump_json(self.adapter.validate_python(given))
+            text = serializer.to_json(self.adapter.validate_python(given))
         except ValidationError as error:
             raise InvalidArgumentsError(
-                f"Arguments of task {self.name}: {explain(error)}.", do=f"it takes {self.describe()}"
+                f"Arguments of task {self.name}: {complaints(error)}.", do=f"it takes {self.describe()}"
             ) from None
-        except (PydanticSerializationError, ValueError, RecursionError) as error:
-            raise InvalidPayloadError(f"Arguments of task {self.name} are not JSON: {error}") from None
+        except Exception as error:
+            raise InvalidPayloadError(
+                f"Arguments of task {self.name} cannot be made JSON: {type(error).__name__}: {error!s:.200}"
+            ) from error
         return check_text(text, f"The arguments of task {self.name}", ARGS_LIMIT)
 
     def decode(self, text: str) -> dict[str, Any]:
@@ -132,7 +144,7 @@ class TaskSpec:
             return self.adapter.validate_json(text)
         except ValidationError as error:
             raise InvalidArgumentsError(
-                f"The stored arguments do not fit task {self.name}: {explain(error)}.",
+                f"The stored arguments do not fit task {self.name}: {complaints(error)}.",
                 do=f"it takes {self.describe()}",
             ) from None
 
@@ -150,8 +162,15 @@ class TaskSpec:
         return check_text(text, f"The result of task {self.name}", RESULT_LIMIT)
 
     def describe(self) -> str:
-        """``order_id: int, email: str = ...``"""
-        return ", ".join(str(parameter) for parameter in self.arguments.values()) or "no arguments"
+        """``order_id: int, email: str = ...``, for messages."""
+        return ", ".join(_written(parameter) for parameter in self.arguments.values()) or "no arguments"
+
+
+def _written(parameter: inspect.Parameter) -> str:
+    """As in its source: annotations that are texts, as they may be, without quotes."""
+    if not isinstance(parameter.annotation, str):
+        return str(parameter)
+    return str(parameter).replace(repr(parameter.annotation), parameter.annotation, 1)
 
 
 def task_name(function: Callable[..., Any]) -> str:
@@ -188,72 +207,75 @@ def options(
 
     Raises InvalidOptionError or InvalidNameError, naming the option and its limit.
     """
-    chosen: dict[str, object] = {}
-    if queue is not None:
-        chosen["queue"] = check_name("queue", queue)
-    if priority is not None:
-        chosen["priority"] = _integer("priority", priority, -32_768, 32_767)
-    if max_attempts is not None:
-        chosen["max_attempts"] = _integer("max_attempts", max_attempts, 1, 10_000)
-    if run_at is not None:
-        if delay is not None:
-            raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
-        chosen["run_at"] = _moment(run_at)
-    if delay is not None:
-        chosen["delay"] = seconds(delay, "delay")
-    if timeout is not None:
-        chosen["timeout"] = seconds(timeout, "timeout")
-        if not chosen["timeout"]:
-            raise InvalidOptionError(f"timeout is {timeout!r}.", do="give more than 0 seconds")
-    if idempotency_ttl is not None:
-        chosen["idempotency_ttl"] = seconds(idempotency_ttl, "idempotency_ttl")
-    for name, key in (
-        ("unique_key", unique_key),
-        ("idempotency_key", idempotency_key),
-        ("concurrency_key", concurrency_key),
-    ):
-        if key is not None:
-            chosen[name] = _text(name, key, 255)
-    if tags is not None:
-        if isinstance(tags, str) or len(tags) > 32:
-            raise InvalidOptionError(f"tags is {tags!r:.60}.", do="give a list of at most 32 texts")
-        chosen["tags"] = [_text("a tag", tag, 64) for tag in tags]
-    if meta is not None:
-        chosen["meta"] = _object("meta", meta)
-    return chosen
+    given = {name: value for name, value in locals().items() if value is not None}
+    if "run_at" in given and "delay" in given:
+        raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
+    return {name: RULES[name](name, value) for name, value in given.items()}
 
 
 def _integer(name: str, value: object, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidOptionError(f"{name} is {value!r:.40}.", do=f"give a whole number from {low} to {high}")
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do=f"give a whole number from {low} to {high}")
     return value
 
 
-def _moment(value: object) -> str:
+def _moment(name: str, value: object) -> str:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise InvalidOptionError(
-            f"run_at is {value!r:.60}.", why="run_at needs a time zone", do="use datetime.now(UTC) + …"
+            f"{name} is {shown(value)}.", why=f"{name} needs a time zone", do="use datetime.now(UTC) + …"
         )
     if not EARLIEST <= value < LATEST:
-        raise InvalidOptionError(f"run_at is {value.isoformat()}.", do="give a time from year 2000 to 2999")
+        raise InvalidOptionError(f"{name} is {value.isoformat()}.", do="give a time from year 2000 to 2999")
     return value.isoformat()
 
 
 def _text(name: str, value: object, limit: int) -> str:
     if not isinstance(value, str) or "\x00" in value:
-        raise InvalidOptionError(f"{name} is {value!a:.60}.", do="give a text without U+0000")
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a text without U+0000")
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        raise InvalidOptionError(f"{name} is {value!a:.60}.", do="give valid Unicode text") from None
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give valid Unicode text") from None
     if not 1 <= size <= limit:
         raise InvalidOptionError(f"{name} has {size} bytes.", do=f"give 1 to {limit}")
     return value
 
 
+def _queue(_name: str, value: object) -> str:
+    return check_name("queue", value)
+
+
+def _priority(name: str, value: object) -> int:
+    return _integer(name, value, -32_768, 32_767)
+
+
+def _attempts(name: str, value: object) -> int:
+    return _integer(name, value, 1, 10_000)
+
+
+def _seconds(name: str, value: Any) -> float:
+    return seconds(value, name)
+
+
+def _timeout(name: str, value: Any) -> float:
+    if not (limit := seconds(value, name)):
+        raise InvalidOptionError(f"{name} is {value!r}.", do="give more than 0 seconds")
+    return limit
+
+
+def _key(name: str, value: object) -> str:
+    return _text(name, value, 255)
+
+
+def _tags(name: str, value: object) -> list[str]:
+    if not isinstance(value, list | tuple) or len(value) > 32:
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a list of at most 32 texts")
+    return [_text("a tag", tag, 64) for tag in value]
+
+
 def _object(name: str, value: object) -> Any:
     if not isinstance(value, Mapping):
-        raise InvalidOptionError(f"{name} is {value!r:.60}.", do="give a dict")
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a dict")
     try:
         text = _OBJECT.dump_json(_OBJECT.validate_python(dict(value)))
     except (ValidationError, ValueError) as error:
@@ -267,21 +289,20 @@ _OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(
 )
 
 
-def explain(error: ValidationError) -> str:
-    """The complaints of pydantic in one sentence, the first three of them."""
-    said = []
-    for item in error.errors(include_url=False, include_context=False)[:3]:
-        path = ".".join(str(part) for part in item["loc"])
-        match item["type"]:
-            case "missing":
-                said.append(f"{path} is missing")
-            case "extra_forbidden":
-                said.append(f"{path} is unknown")
-            case _:
-                shown = f"{item['input']!r}" if item["type"] != "json_invalid" else "the text"
-                said.append(f"{path or '$'}: {item['msg']}, not {shown:.60}")
-    rest = error.error_count() - len(said)
-    return "; ".join(said) + (f"; and {rest} more" if rest > 0 else "")
+RULES: dict[str, Callable[[str, Any], object]] = {
+    "queue": _queue,
+    "priority": _priority,
+    "run_at": _moment,
+    "delay": _seconds,
+    "unique_key": _key,
+    "idempotency_key": _key,
+    "idempotency_ttl": _seconds,
+    "max_attempts": _attempts,
+    "timeout": _timeout,
+    "concurrency_key": _key,
+    "tags": _tags,
+    "meta": _object,
+}
 
 
 def _hints(spec: TaskSpec) -> dict[str, Any]:
@@ -292,15 +313,3 @@ def _hints(spec: TaskSpec) -> dict[str, Any]:
             f"An annotation of task {spec.name} cannot be resolved: {error}",
             do="import the type at the top of the task's module, outside `if TYPE_CHECKING`",
         ) from None
-
-
-def _plain(kind: Any) -> Any:
-    """``kind`` with every Any in it replaced by plain JSON, so that a set or a datetime is refused, not turned into text."""
-    if kind is Any or kind is object:
-        return JsonValue
-    if kind in (dict, list):
-        return dict[str, JsonValue] if kind is dict else list[JsonValue]
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (list, dict, tuple, set, frozenset) and inner:
-        return origin[tuple(part if part is Ellipsis else _plain(part) for part in inner)]
-    return kind

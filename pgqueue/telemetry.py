@@ -33,13 +33,19 @@ def is_traced() -> bool:
 @contextmanager
 def enqueue_span(task: str, count: int) -> Iterator[None]:
     """``pgqueue.enqueue``: the enqueuing of ``count`` jobs."""
-    attributes = {"messaging.system": "pgqueue", "pgqueue.task": task, "messaging.batch.message_count": count}
+    attributes: dict[str, str | int] = {
+        "messaging.system": "pgqueue",
+        "pgqueue.task": task,
+        "messaging.batch.message_count": count,
+    }
     with tracer.start_as_current_span("pgqueue.enqueue", kind=SpanKind.PRODUCER, attributes=attributes):
         yield
 
 
 @contextmanager
-def run_span(task: str, job_id: int, queue: str, attempt: int, trace_context: str | None) -> Iterator[trace.Span]:
+def run_span(
+    task: str, job_id: int, queue: str, attempt: int, trace_context: str | None
+) -> Iterator[trace.Span]:
     """``pgqueue.run``: one attempt, a child of the trace in which its job was enqueued."""
     attributes: dict[str, str | int] = {
         "messaging.system": "pgqueue",
@@ -50,7 +56,12 @@ def run_span(task: str, job_id: int, queue: str, attempt: int, trace_context: st
     }
     parent = extract(json.loads(trace_context)) if trace_context else None
     with tracer.start_as_current_span(
-        "pgqueue.run", parent, SpanKind.CONSUMER, attributes, record_exception=False, set_status_on_exception=False
+        "pgqueue.run",
+        parent,
+        SpanKind.CONSUMER,
+        attributes,
+        record_exception=False,
+        set_status_on_exception=False,
     ) as span:
         yield span
 

@@ -208,4 +208,3 @@ def upgrade() -> None:
     for flag in range(BUSY_FLAGS):
         execute(f"create sequence pgqueue.busy_{flag} as bigint minvalue 0")
     execute(VIEWS)
-

@@ -11,50 +11,52 @@ import os
 import sys
 import traceback
 
-import psycopg
-
-from pgqueue.cli import doctor, enqueue, jobs, play, queues, schema, work
-from pgqueue.cli.common import cli
-from pgqueue.cli.output import fail
-from pgqueue.database import explain
-from pgqueue.errors import PgQueueError
+from pgqueue.cli.output import fail, wants_json
+from pgqueue.errors import DriverMissingError, InvalidSettingError, PgQueueError
 
 __all__ = ["main"]
-
-work.add(cli)
-play.add(cli)
-enqueue.add(cli)
-schema.add(cli)
-doctor.add(cli)
-cli.add_typer(jobs.commands, name="jobs")
-cli.add_typer(queues.commands, name="queues")
-cli.add_typer(queues.workers, name="workers")
 
 
 def main() -> None:
     """The console script: every error ends in one clear message and its documented exit code."""
     try:
-        cli()
+        from pgqueue.cli.commands import cli  # without libpq, this import fails already
+
+        sys.exit(cli(standalone_mode=not wants_json()))
     except PgQueueError as error:
         sys.exit(fail(error))
-    except psycopg.Error as error:
-        known = explain(error)
-        if known is not None:
-            sys.exit(fail(known))
-        _bug(error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:  # noqa: BLE001
-        _bug(error)
+        sys.exit(fail(_known(error) or _bug(error)))
 
 
-def _bug(error: Exception) -> None:
+def _known(error: Exception) -> PgQueueError | None:
+    if isinstance(error, ImportError):
+        if not any(sign in str(error) for sign in ("pq wrapper", "psycopg")):
+            return None
+        return DriverMissingError(
+            "psycopg, the driver, finds no libpq.",
+            why=str(error).splitlines()[0],
+            do="pip install 'pgqueue-jobs[binary]', or install your system's libpq",
+        )
+    from psycopg import Error
+
+    from pgqueue.database import explain
+
+    if hasattr(
+        error, "format_message"
+    ):  # of typer, only with --json: for people it shows its own, with the usage
+        return InvalidSettingError(error.format_message(), do="pgq --help")
+    return explain(error) if isinstance(error, Error) else None
+
+
+def _bug(error: Exception) -> PgQueueError:
     if os.environ.get("PGQUEUE_TRACEBACK"):
         traceback.print_exc()
-    problem = PgQueueError(
+    return PgQueueError(
         f"Unexpected {type(error).__name__}: {str(error).strip() or 'no message'}",
         why="this is a bug in pgqueue",
         do="run it again with PGQUEUE_TRACEBACK=1 and report what it prints",
     )
-    sys.exit(fail(problem))

@@ -20,11 +20,22 @@ from pgqueue.migrate import check_server
 
 Dsn = Annotated[
     str | None,
-    typer.Option("--dsn", metavar="URL", help="The database. Else PGQUEUE_DSN, DATABASE_URL, pyproject.toml, PG*.", show_default=False),
+    typer.Option(
+        "--dsn",
+        metavar="URL",
+        help="The database. Else PGQUEUE_DSN, DATABASE_URL, pyproject.toml, PG*.",
+        show_default=False,
+    ),
 ]
 AppPath = Annotated[
     str | None,
-    typer.Option("-A", "--app", metavar="MODULE[:APP]", help="Where the tasks are. Else PGQUEUE_APP, pyproject.toml.", show_default=False),
+    typer.Option(
+        "-A",
+        "--app",
+        metavar="MODULE[:APP]",
+        help="Where the tasks are. Else PGQUEUE_APP, pyproject.toml.",
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables for people.")]
 
@@ -39,7 +50,7 @@ cli = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version  # noqa: PLC0415
+        from importlib.metadata import version
 
         print(f"pgqueue-jobs {version('pgqueue-jobs')} (pgq, pgqueue)")
         raise typer.Exit
@@ -47,13 +58,17 @@ def _version(value: bool) -> None:
 
 @cli.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log more.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Log only warnings and errors.")] = False,
 ) -> None:
     """Exit codes and messages are documented in the README."""
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+    )
     logging.getLogger("pgqueue").setLevel(level)
 
 
@@ -62,7 +77,7 @@ def dsn_or_running(given: str | None) -> str:
     try:
         return find_dsn(given)
     except NoDsnError:
-        from pgqueue.embedded import running  # noqa: PLC0415
+        from pgqueue.embedded import running
 
         found = running()
         if found is None:

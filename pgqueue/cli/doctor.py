@@ -52,10 +52,24 @@ def doctor(as_json: AsJson = False, dsn: Dsn = None) -> None:
 def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
     """The checks, from the ground up; the rest makes no sense once the schema is not there."""
     server = run(connection, statements.describe_server())
-    yield Finding("ok", f"{redact(target)}: PostgreSQL {server.version // 10_000}.{server.version % 10_000}, role {server.user}")
-    owners = sorted({d.name for d in distributions() for e in d.entry_points if e.group == "console_scripts" and e.name == "pgq"})
+    yield Finding(
+        "ok",
+        f"{redact(target)}: PostgreSQL {server.version // 10_000}.{server.version % 10_000}, role {server.user}",
+    )
+    owners = sorted(
+        {
+            d.name
+            for d in distributions()
+            for e in d.entry_points
+            if e.group == "console_scripts" and e.name == "pgq"
+        }
+    )
     if len(owners) > 1:
-        yield Finding("warn", f"Several installed packages own the command pgq: {', '.join(owners)}.", "use `pgqueue` instead of `pgq`")
+        yield Finding(
+            "warn",
+            f"Several installed packages own the command pgq: {', '.join(owners)}.",
+            "use `pgqueue` instead of `pgq`",
+        )
     try:
         migrate.check_server(connection)
     except DatabaseError as error:
@@ -69,9 +83,17 @@ def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
     yield from _workers(connection)
     for queue in run(connection, statements.list_queues()):
         if queue.paused and queue.due:
-            yield Finding("warn", f"Queue {queue.queue} is paused with {queue.due} due jobs.", f"pgq queues resume {queue.queue}")
+            yield Finding(
+                "warn",
+                f"Queue {queue.queue} is paused with {queue.due} due jobs.",
+                f"pgq queues resume {queue.queue}",
+            )
         if queue.dead:
-            yield Finding("warn", f"Queue {queue.queue} has {queue.dead} dead letters.", f"pgq jobs list --state dead --queue {queue.queue}")
+            yield Finding(
+                "warn",
+                f"Queue {queue.queue} has {queue.dead} dead letters.",
+                f"pgq jobs list --state dead --queue {queue.queue}",
+            )
     for gap in run(connection, statements.unserved()):
         why = "no living worker knows this task" if gap.queue_served else "no living worker serves this queue"
         yield Finding(
@@ -92,7 +114,13 @@ def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
 def _workers(connection: Connection[Any]) -> Iterator[Finding]:
     found = run(connection, statements.list_workers(False))
     alive = [worker for worker in found if worker.state != "expired"]
-    yield Finding("ok" if alive else "warn", f"{len(alive)} workers alive", "" if alive else "pgq work -A module:app")
+    yield Finding(
+        "ok" if alive else "warn", f"{len(alive)} workers alive", "" if alive else "pgq work -A module:app"
+    )
     for worker in found:
         if worker.state == "expired":
-            yield Finding("warn", f"Worker {worker.id} ({worker.host}, pid {worker.pid}) lost its lease and holds {worker.running} jobs.", "a living worker rescues them within seconds")
+            yield Finding(
+                "warn",
+                f"Worker {worker.id} ({worker.host}, pid {worker.pid}) lost its lease and holds {worker.running} jobs.",
+                "a living worker rescues them within seconds",
+            )

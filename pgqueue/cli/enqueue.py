@@ -14,20 +14,33 @@ from pgqueue.errors import InvalidArgumentsError
 
 
 def add(cli: typer.Typer) -> None:
-    cli.command("enqueue", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(enqueue)
+    cli.command("enqueue", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(
+        enqueue
+    )
 
 
 def enqueue(
     context: typer.Context,
     task: Annotated[str, typer.Argument(help="The task's name.")],
     app: AppPath = None,
-    args: Annotated[str | None, typer.Option(metavar="JSON", help="All arguments as one JSON object; - reads stdin.")] = None,
+    args: Annotated[
+        str | None, typer.Option(metavar="JSON", help="All arguments as one JSON object; - reads stdin.")
+    ] = None,
     queue: Annotated[str | None, typer.Option(help="Another queue than the task's.")] = None,
     priority: Annotated[int | None, typer.Option(help="Smaller runs first.")] = None,
-    delay: Annotated[str | None, typer.Option("--in", metavar="DURATION", help="Not before then: 90s, 5m, 1h30m.")] = None,
-    at: Annotated[str | None, typer.Option(metavar="TIME", help="Not before this time, with its zone: 2030-01-01T09:00+01:00.")] = None,
-    unique_key: Annotated[str | None, typer.Option(help="At most one unfinished job of this task carries it.")] = None,
-    idempotency_key: Annotated[str | None, typer.Option(help="The same key again names the same job.")] = None,
+    delay: Annotated[
+        str | None, typer.Option("--in", metavar="DURATION", help="Not before then: 90s, 5m, 1h30m.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Not before this time, with its zone: 2030-01-01T09:00+01:00."),
+    ] = None,
+    unique_key: Annotated[
+        str | None, typer.Option(help="At most one unfinished job of this task carries it.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key again names the same job.")
+    ] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Attempts before it is dead.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
@@ -45,7 +58,10 @@ def enqueue(
     handle = chosen.enqueue(**_arguments(args, context.args))
     if not as_json:
         made = "enqueued" if handle.created else "exists"
-        say(made, f"job {handle.id}  {task}" + ("" if handle.created else f"  ({handle.conflict}, {handle.state})"))
+        say(
+            made,
+            f"job {handle.id}  {task}" + ("" if handle.created else f"  ({handle.conflict}, {handle.state})"),
+        )
     if wait:
         emit(handle.wait(timeout))
     elif as_json:
@@ -60,9 +76,13 @@ def _arguments(text: str | None, options: list[str]) -> dict[str, Any]:
         try:
             given = json.loads(sys.stdin.read() if text == "-" else text)
         except ValueError as error:
-            raise InvalidArgumentsError(f"--args is not JSON: {error}.", do="""write it like '{"name": "Ada"}'""") from None
+            raise InvalidArgumentsError(
+                f"--args is not JSON: {error}.", do="""write it like '{"name": "Ada"}'"""
+            ) from None
         if not isinstance(given, dict):
-            raise InvalidArgumentsError("--args is not a JSON object.", do="""write it like '{"name": "Ada"}'""")
+            raise InvalidArgumentsError(
+                "--args is not a JSON object.", do="""write it like '{"name": "Ada"}'"""
+            )
     words = iter(options)
     for word in words:
         if not word.startswith("--"):
@@ -88,13 +108,15 @@ def _value(text: str) -> Any:
 
 
 def _moment(text: str | None) -> Any:
-    from datetime import datetime  # noqa: PLC0415
+    from datetime import datetime
 
-    from pgqueue.errors import InvalidOptionError  # noqa: PLC0415
+    from pgqueue.errors import InvalidOptionError
 
     if text is None:
         return None
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidOptionError(f"--at is {text!r:.40}.", do="write it like 2030-01-01T09:00+01:00") from None
+        raise InvalidOptionError(
+            f"--at is {text!r:.40}.", do="write it like 2030-01-01T09:00+01:00"
+        ) from None

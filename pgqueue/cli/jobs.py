@@ -20,7 +20,10 @@ from pgqueue.job import STATES, Job
 
 commands = typer.Typer(help="See and change jobs.", no_args_is_help=True)
 
-States = Annotated[list[str] | None, typer.Option("--state", help="May be repeated. Also 'failed': retrying and dead.", show_default=False)]
+States = Annotated[
+    list[str] | None,
+    typer.Option("--state", help="May be repeated. Also 'failed': retrying and dead.", show_default=False),
+]
 Queue = Annotated[str | None, typer.Option("--queue", show_default=False)]
 TaskName = Annotated[str | None, typer.Option("--task", show_default=False)]
 Tag = Annotated[str | None, typer.Option("--tag", show_default=False)]
@@ -40,7 +43,9 @@ def list_jobs(
     tag: Tag = None,
     error: Error = None,
     limit: Limit = 50,
-    before: Annotated[int | None, typer.Option(help="Only ids below this: the next page.", show_default=False)] = None,
+    before: Annotated[
+        int | None, typer.Option(help="Only ids below this: the next page.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
@@ -48,20 +53,41 @@ def list_jobs(
     with database(dsn) as connection:
         found = run(
             connection,
-            statements.list_jobs(states=_states(state), queue=_queue(queue), task=task, tag=tag, error=error, before=before, count=limit),
+            statements.list_jobs(
+                states=_states(state),
+                queue=_queue(queue),
+                task=task,
+                tag=tag,
+                error=error,
+                before=before,
+                count=limit,
+            ),
         )
     if as_json:
         emit_items(found, found[-1].id if len(found) == limit else None)
         return
     table(
         ("id", "state", "queue", "task", "attempt", "due", "last_error"),
-        [(j.id, j.state, j.queue, j.task, f"{j.attempt}/{j.max_attempts}", ago(j.finished_at or j.run_at), j.last_error) for j in found],
+        [
+            (
+                j.id,
+                j.state,
+                j.queue,
+                j.task,
+                f"{j.attempt}/{j.max_attempts}",
+                ago(j.finished_at or j.run_at),
+                j.last_error,
+            )
+            for j in found
+        ],
         empty="No job matches.",
     )
 
 
 @commands.command()
-def show(job_id: Annotated[int, typer.Argument(metavar="ID")], as_json: AsJson = False, dsn: Dsn = None) -> None:
+def show(
+    job_id: Annotated[int, typer.Argument(metavar="ID")], as_json: AsJson = False, dsn: Dsn = None
+) -> None:
     """Show one job with its history."""
     with database(dsn) as connection:
         job = _get(connection, job_id)
@@ -71,12 +97,25 @@ def show(job_id: Annotated[int, typer.Argument(metavar="ID")], as_json: AsJson =
         return
     for name, value in as_dict(job).items():
         if value not in (None, (), {}, False) and name != "last_traceback":
-            print(f"{name:<16} {value.isoformat(sep=' ', timespec='milliseconds') if hasattr(value, 'isoformat') else value}")
+            print(
+                f"{name:<16} {value.isoformat(sep=' ', timespec='milliseconds') if hasattr(value, 'isoformat') else value}"
+            )
     if history:
         print()
         table(
             ("at", "from", "to", "reason", "attempt", "worker", "error"),
-            [(f"{t.at:%Y-%m-%d %H:%M:%S}", t.from_state, t.to_state, t.reason, t.attempt, t.worker_id, t.error) for t in history],
+            [
+                (
+                    f"{t.at:%Y-%m-%d %H:%M:%S}",
+                    t.from_state,
+                    t.to_state,
+                    t.reason,
+                    t.attempt,
+                    t.worker_id,
+                    t.error,
+                )
+                for t in history
+            ],
             empty="",
         )
     if job.last_traceback:
@@ -100,9 +139,13 @@ def retry(
     filters: dict[str, Any] = {"queue": _queue(queue), "task": task, "tag": tag, "error": error}
     chosen = _states(state) or (None if ids else ["dead"])
     if chosen and not set(chosen) <= {"dead", "cancelled"}:
-        raise InvalidOptionError(f"--state is {', '.join(chosen)}.", do="only dead and cancelled jobs can be revived")
+        raise InvalidOptionError(
+            f"--state is {', '.join(chosen)}.", do="only dead and cancelled jobs can be revived"
+        )
     if not ids and not state and not any(filters.values()):
-        raise InvalidSettingError("No job is named.", do="name ids or a filter; for all dead letters: --state dead")
+        raise InvalidSettingError(
+            "No job is named.", do="name ids or a filter; for all dead letters: --state dead"
+        )
     _change(dsn, "revive", ids, {**filters, "states": chosen}, limit, dry_run, as_json)
 
 
@@ -144,7 +187,13 @@ def wait(
 
 
 def _change(
-    dsn: str | None, verb: str, ids: list[int] | None, filters: dict[str, Any], limit: int, dry_run: bool, as_json: bool
+    dsn: str | None,
+    verb: str,
+    ids: list[int] | None,
+    filters: dict[str, Any],
+    limit: int,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Applies a verb of the SQL API to each job, one short transaction a job; shows what became of it."""
     make = statements.revive if verb == "revive" else statements.cancel
@@ -158,8 +207,13 @@ def _change(
         emit({"items": done, "dry_run": dry_run})
         return
     if len(done) <= 20:
-        table(("id", "task", "state", "result"), [list(item.values()) for item in done], empty="No job matches.")
-    counts = {word: sum(item["result"] == word for item in done) for word in sorted({str(i["result"]) for i in done})}
+        table(
+            ("id", "task", "state", "result"), [list(item.values()) for item in done], empty="No job matches."
+        )
+    counts = {
+        word: sum(item["result"] == word for item in done)
+        for word in sorted({str(i["result"]) for i in done})
+    }
     if done:
         say("total", ", ".join(f"{count} {word}" for word, count in counts.items()))
 
@@ -184,7 +238,7 @@ def _progress(jobs: list[Job], verb: str) -> Iterable[Job]:
     """A progress bar on stderr for work that takes long, on a terminal only."""
     if len(jobs) < 100 or not sys.stderr.isatty():
         return jobs
-    from rich.progress import track  # noqa: PLC0415
+    from rich.progress import track
 
     return track(jobs, description=verb, console=console(stderr=True))
 
@@ -212,5 +266,3 @@ def _states(given: list[str] | None) -> list[str] | None:
 
 def _queue(name: str | None) -> str | None:
     return None if name is None else check_name("queue", name)
-
-

@@ -36,8 +36,8 @@ def fail(error: PgQueueError) -> int:
 
 
 def console(*, stderr: bool = False) -> Any:
-    """rich's console: colours only on a terminal, never with NO_COLOR."""
-    from rich.console import Console  # noqa: PLC0415
+    """Rich's console: colours only on a terminal, never with NO_COLOR."""
+    from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
 
@@ -53,7 +53,9 @@ def emit_items(items: Iterable[Any], cursor: int | None = None) -> None:
 
 def as_dict(item: Any) -> Any:
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
-        return {f.name: getattr(item, f.name) for f in dataclasses.fields(item) if f.name not in ("lease", "app")}
+        return {
+            f.name: getattr(item, f.name) for f in dataclasses.fields(item) if f.name not in ("lease", "app")
+        }
     return item
 
 
@@ -67,23 +69,25 @@ def _plain(value: Any) -> Any:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """A table on a terminal, tab-separated lines with a head into a pipe."""
-    rows = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    if not rows:
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    if not texts:
         print(empty, file=sys.stderr)
         return
     if not sys.stdout.isatty():
         print("\t".join(columns))
-        for row in rows:
+        for row in texts:
             print("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in row))
         return
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table
+    from rich.text import Text
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         shown.add_column(column, overflow="ellipsis", no_wrap=True)
-    for row in rows:
-        shown.add_row(*(Text(cell.splitlines()[0] if cell else "", style=STYLES.get(cell, "")) for cell in row))
+    for row in texts:
+        shown.add_row(
+            *(Text(cell.splitlines()[0] if cell else "", style=STYLES.get(cell, "")) for cell in row)
+        )
     console().print(shown)
 
 

@@ -31,7 +31,7 @@ def _server(given: str | None) -> Iterator[str]:
     try:
         dsn = find_dsn(given)
     except NoDsnError:
-        from pgqueue.embedded import acquire  # noqa: PLC0415
+        from pgqueue.embedded import acquire
 
         with acquire() as server:
             say("postgres", "an embedded server of your own, because no DSN is configured")
@@ -58,7 +58,7 @@ def dev(
     dsn: Dsn = None,
 ) -> None:
     """For development: a Postgres if you have none, the schema, and a worker."""
-    from pgqueue.worker import Worker  # noqa: PLC0415
+    from pgqueue.worker import Worker
 
     path = app_path(app)
     with _server(dsn) as target:
@@ -69,12 +69,12 @@ def dev(
 
 
 def demo(
-    orders: Annotated[int, typer.Option(min=20, max=500, help="How many orders the shop takes.")] = 300,
+    orders: Annotated[int, typer.Option(min=20, max=492, help="How many orders the shop takes.")] = 300,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
     """A shop on real orders: transactions, rollbacks, mail, a failing webhook, a dead letter, a killed worker; with proof."""
-    from pgqueue.demo.run import run as run_demo  # noqa: PLC0415
+    from pgqueue.demo.run import run as run_demo
 
     with _server(dsn) as target:
         result = run_demo(target, orders=orders, json_output=as_json)

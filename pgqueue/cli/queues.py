@@ -30,7 +30,20 @@ def list_queues(as_json: AsJson = False, dsn: Dsn = None) -> None:
         return
     table(
         ("queue", "paused", "due", "scheduled", "waiting", "running", "dead", "workers", "oldest_due"),
-        [(q.queue, "paused" if q.paused else "", q.due, q.scheduled, q.waiting, q.running, q.dead, q.workers, span(q.oldest_due)) for q in found],
+        [
+            (
+                q.queue,
+                "paused" if q.paused else "",
+                q.due,
+                q.scheduled,
+                q.waiting,
+                q.running,
+                q.dead,
+                q.workers,
+                span(q.oldest_due),
+            )
+            for q in found
+        ],
         empty="There is no queue yet.",
     )
 
@@ -54,7 +67,8 @@ def _pause(queue: str, paused: bool, as_json: bool, dsn: str | None) -> None:
             names = [depth.queue for depth in run(connection, statements.list_queues())]
             near = difflib.get_close_matches(queue, names, n=1, cutoff=0.5)
             raise QueueNotFoundError(
-                f"There is no queue {queue!r}.", do=f"did you mean {near[0]}?" if near else "known: " + ", ".join(names)
+                f"There is no queue {queue!r}.",
+                do=f"did you mean {near[0]}?" if near else "known: " + ", ".join(names),
             )
     if as_json:
         emit({"queue": queue, "paused": paused})
@@ -76,6 +90,19 @@ def list_workers(
         return
     table(
         ("id", "state", "host", "pid", "queues", "slots", "running", "heartbeat", "started"),
-        [(w.id, w.state, w.host, w.pid, ",".join(w.queues), w.slots, w.running, ago(w.heartbeat_at), ago(w.started_at)) for w in found],
+        [
+            (
+                w.id,
+                w.state,
+                w.host,
+                w.pid,
+                ",".join(w.queues),
+                w.slots,
+                w.running,
+                ago(w.heartbeat_at),
+                ago(w.started_at),
+            )
+            for w in found
+        ],
         empty="No worker runs.",
     )

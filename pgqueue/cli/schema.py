@@ -21,7 +21,9 @@ def add(cli: typer.Typer) -> None:
 
 def command(
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL; no connection is made.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 0 if the schema is this version's, else 4.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit 0 if the schema is this version's, else 4.")
+    ] = False,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
@@ -34,7 +36,9 @@ def command(
         if check:
             migrate.check_server(connection)
             if different := migrate.differences(connection):
-                raise SchemaTooOldError("The SQL API is not this version's: " + "; ".join(different), do="pgq migrate")
+                raise SchemaTooOldError(
+                    "The SQL API is not this version's: " + "; ".join(different), do="pgq migrate"
+                )
             _report(as_json, "current", target, 0.0)
             return
         server = run(connection, statements.describe_server())

@@ -13,9 +13,24 @@ from pgqueue.errors import InvalidSettingError
 
 Queues = Annotated[
     str | None,
-    typer.Option("-Q", "--queues", metavar="NAMES", help="Queues to serve, each with slots of its own if given: mail:20,default. Default: those of the app's tasks.", show_default=False),
+    typer.Option(
+        "-Q",
+        "--queues",
+        metavar="NAMES",
+        help="Queues to serve, each with slots of its own if given: mail:20,default. Default: those of the app's tasks.",
+        show_default=False,
+    ),
 ]
-Concurrency = Annotated[int | None, typer.Option("-c", "--concurrency", metavar="N", help="Jobs at once in each process.  [default: 10]", show_default=False)]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(
+        "-c",
+        "--concurrency",
+        metavar="N",
+        help="Jobs at once in each process.  [default: 10]",
+        show_default=False,
+    ),
+]
 
 
 def add(cli: typer.Typer) -> None:
@@ -31,7 +46,11 @@ def settings_for(app: App, queues: str | None, **given: Any) -> WorkerSettings:
             chosen[name] = value
         elif name in file:
             chosen[name] = file[name]
-    text = queues or file.get("queues") or ",".join(sorted({task.spec.queue for task in app.tasks.values()} | {"default"}))
+    text = (
+        queues
+        or file.get("queues")
+        or ",".join(sorted({task.spec.queue for task in app.tasks.values()} | {"default"}))
+    )
     try:
         return WorkerSettings(queues=parse_queues(text), **chosen)
     except TypeError as error:
@@ -42,24 +61,72 @@ def work(
     app: AppPath = None,
     queues: Queues = None,
     concurrency: Concurrency = None,
-    executor: Annotated[str | None, typer.Option(metavar="async|thread|process", help="Where handlers run. async: async def on the loop, def on threads.  [default: async]", show_default=False)] = None,
-    processes: Annotated[int | None, typer.Option(metavar="N", help="Worker processes to run.  [default: 1]", show_default=False)] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="async|thread|process",
+            help="Where handlers run. async: async def on the loop, def on threads.  [default: async]",
+            show_default=False,
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Worker processes to run.  [default: 1]", show_default=False),
+    ] = None,
     drain: Annotated[bool, typer.Option("--drain", help="Work until nothing is due, then exit.")] = False,
-    grace: Annotated[float | None, typer.Option(metavar="SECONDS", help="Time for running jobs after SIGTERM.  [default: 30]", show_default=False)] = None,
-    no_listen: Annotated[bool, typer.Option("--no-listen", help="Poll only; for transaction-mode poolers.")] = False,
-    poll: Annotated[float | None, typer.Option(metavar="SECONDS", help="Longest time without looking for jobs.  [default: 1]", show_default=False)] = None,
-    lease: Annotated[float | None, typer.Option(metavar="SECONDS", help="A silent worker's jobs are rescued after this.  [default: 30]", show_default=False)] = None,
-    heartbeat: Annotated[float | None, typer.Option(metavar="SECONDS", help="How often the lease is renewed.  [default: 5]", show_default=False)] = None,
-    crash_limit: Annotated[int | None, typer.Option(metavar="N", help="A job is dead after this many crashes of its workers.  [default: 3]", show_default=False)] = None,
-    wait_for_db: Annotated[float | None, typer.Option(metavar="SECONDS", help="Keep trying that long to reach the database.  [default: 0]", show_default=False)] = None,
+    grace: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Time for running jobs after SIGTERM.  [default: 30]", show_default=False
+        ),
+    ] = None,
+    no_listen: Annotated[
+        bool, typer.Option("--no-listen", help="Poll only; for transaction-mode poolers.")
+    ] = False,
+    poll: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Longest time without looking for jobs.  [default: 1]", show_default=False
+        ),
+    ] = None,
+    lease: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="A silent worker's jobs are rescued after this.  [default: 30]",
+            show_default=False,
+        ),
+    ] = None,
+    heartbeat: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="How often the lease is renewed.  [default: 5]", show_default=False
+        ),
+    ] = None,
+    crash_limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="A job is dead after this many crashes of its workers.  [default: 3]",
+            show_default=False,
+        ),
+    ] = None,
+    wait_for_db: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Keep trying that long to reach the database.  [default: 0]",
+            show_default=False,
+        ),
+    ] = None,
     dsn: Dsn = None,
 ) -> None:
     """Run a worker until it is stopped.
 
     SIGTERM or Ctrl-C: take no more, finish what runs within --grace, hand back the rest. Twice: hand back now.
     """
-    from pgqueue.worker import Worker  # noqa: PLC0415
-    from pgqueue.worker.supervisor import supervise  # noqa: PLC0415
+    from pgqueue.worker import Worker
+    from pgqueue.worker.supervisor import supervise
 
     path = app_path(app)
     loaded = app_with_database(path, dsn)

@@ -71,7 +71,7 @@ class MailSink(Sink):
     table = "mails"
 
     def __init__(self, dsn: str) -> None:
-        super().__init__(dsn, MailSession)
+        super().__init__(dsn, MailConversation)
         self.may_answer = threading.Event()
         self.may_answer.set()
 
@@ -85,7 +85,7 @@ class MailSink(Sink):
             self.may_answer.set()
 
 
-class MailSession(socketserver.StreamRequestHandler):
+class MailConversation(socketserver.StreamRequestHandler):
     """As much SMTP as one mail needs."""
 
     server: MailSink

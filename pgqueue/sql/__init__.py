@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Generic, LiteralString, TypeVar, cast
+from typing import Any, Generic, LiteralString, TypeVar
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -32,8 +32,9 @@ class Statement(Generic[T_co]):
 @cache
 def load(name: str) -> LiteralString:
     """The text of ``<name>.sql`` without its comments (they would be sent at every parse)."""
-    text = (files(__package__) / f"{name}.sql").read_text(encoding="utf-8")
-    return cast("LiteralString", COMMENT.sub("", text).strip())
+    text: Any = (files(__package__) / f"{name}.sql").read_text(encoding="utf-8")
+    shown: LiteralString = COMMENT.sub("", text).strip()
+    return shown
 
 
 @cache

@@ -3,7 +3,8 @@
 -- Locks the claimed rows, skipping those that others have locked; an update of such a row never waits for a claim.
 -- The CTE is materialized and rows are found again by ctid, which the row lock keeps in place, so that no plan can
 -- claim more than asked. Arguments leave as text: one that cannot be decoded must not strand the batch.
--- Jobs of tasks that this worker does not know stay where they are. Zero rows: nothing is due in these lanes.
+-- Jobs of tasks that this worker does not know stay where they are. Zero rows: nothing is due in these lanes, or the lease
+-- of this worker is over: what it claimed now would only be rescued from it.
 with found as materialized (
     select j.spot
     from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::timestamptz[]) as lane (queue, priority, since)
@@ -18,6 +19,7 @@ with found as materialized (
         for update skip locked
     ) j
     where not exists (select from pgqueue.queues q where q.name = lane.queue and q.paused)
+      and exists (select from pgqueue.workers w where w.id = %(worker_id)s::bigint and w.expires_at > clock_timestamp())
     limit %(count)s::int
 )
 update pgqueue.jobs_live j

@@ -2,13 +2,14 @@
 -- used up (attempts_exhausted) or the job has been there at too many crashes (crash_loop).
 -- Locks the expired workers first: a heartbeat that arrives meanwhile waits, then finds itself expired, so the expiry that
 -- was read stays true. Then the jobs, by jobs_live_worker_idx, skipping locked ones (being settled this moment).
+-- `limit 1` instead of `exists`: the planner may turn the latter into a scan of the whole table.
 -- Returns (id, task, state, worker_id). Zero rows: nothing to rescue.
 with expired as materialized (
     select w.id
     from pgqueue.workers w
     where w.expires_at < clock_timestamp()
       and (w.state in ('running', 'draining')
-           or exists (select from pgqueue.jobs_live j where j.worker_id = w.id))
+           or (select true from pgqueue.jobs_live j where j.worker_id = w.id limit 1))
     order by w.id
     for update skip locked
 ), marked as (

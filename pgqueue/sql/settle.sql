@@ -1,14 +1,18 @@
 -- Writes the outcomes of a batch of attempts and returns the ids of those that were still ours.
 -- The fence: only rows with this lease_id that are still running; a job that is missing from the result was lost.
 -- Rows are found by id (jobs_live_id_key); state and lease are checked on the row, never searched for: there is no
--- index on running jobs that the planner could prefer. Locks the rows in the order given; callers sort by id.
+-- index on running jobs that the planner could prefer. Locks the rows of this worker only, which nobody else locks in bulk.
+-- `ids` and `lease_ids` are the plain completions, nearly all of a batch; `others` is a JSON array with every detail.
 -- A finished job leaves jobs_live by delete and insert, never by an update of the partition key.
 with outcome as materialized (
-    select o.*
-    from unnest(%(ids)s::bigint[], %(lease_ids)s::bigint[], %(states)s::text[], %(reasons)s::text[], %(delays)s::float8[],
-                %(results)s::text[], %(errors)s::text[], %(tracebacks)s::text[], %(kept)s::boolean[],
-                %(counted)s::boolean[], %(crashed)s::boolean[])
-        as o (id, lease_id, state, reason, delay, result, error, traceback, kept, counted, crashed)
+    select p.id, p.lease_id, 'completed' as state, 'completed' as reason, 0::float8 as delay, null::jsonb as result,
+           null::text as error, null::text as traceback, true as kept, true as counted, false as crashed
+    from unnest(%(ids)s::bigint[], %(lease_ids)s::bigint[]) as p (id, lease_id)
+    union all
+    select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed
+    from jsonb_to_recordset(%(others)s::jsonb) as o (
+        id bigint, lease_id bigint, state text, reason text, delay float8, result jsonb,
+        error text, traceback text, kept boolean, counted boolean, crashed boolean)
 ), finished as (
     delete from pgqueue.jobs_live j
     using outcome o
@@ -34,7 +38,7 @@ with outcome as materialized (
          progress, result, last_error)
     select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, clock_timestamp(), f.priority, f.attempt,
            f.max_attempts, f.crash_count, f.cancel_requested, f.state, f.queue, f.task, f.unique_key, f.concurrency_key,
-           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.result::jsonb, f.last_error
+           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.result, f.last_error
     from finished f where f.kept and f.state <> 'dead'
 ), buried as (
     insert into pgqueue.jobs_dead

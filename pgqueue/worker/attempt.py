@@ -9,7 +9,12 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +27,7 @@ from pgqueue.errors import InvalidArgumentsError, JobTimeoutError, LeaseLostErro
 from pgqueue.job import Job
 from pgqueue.outcome import COMPLETED, Cancel, Outcome, Retry, Snooze, decide
 from pgqueue.task import TaskSpec
-from pgqueue.telemetry import is_traced, mark_failed, run_span
+from pgqueue.telemetry import mark_failed, run_span
 
 
 class Attempt:
@@ -132,7 +137,9 @@ def arguments(spec: TaskSpec, attempt: Attempt, app: App) -> dict[str, Any]:
     except InvalidArgumentsError:
         raise
     except Exception as error:
-        raise UndecodableJobError(f"Its arguments cannot be decoded: {type(error).__name__}: {error}") from error
+        raise UndecodableJobError(
+            f"Its arguments cannot be decoded: {type(error).__name__}: {error}"
+        ) from error
     if spec.job_parameter is not None:
         kwargs[spec.job_parameter] = attempt.job(app)
     return kwargs
@@ -149,7 +156,9 @@ def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Outcome | None
     return Outcome.completed(spec.encode_result(value), spec.keep)
 
 
-def failed(spec: TaskSpec, attempt: Attempt, error: BaseException, *, crashed: bool = False, crash_limit: int = 3) -> Outcome | None:
+def failed(
+    spec: TaskSpec, attempt: Attempt, error: BaseException, *, crashed: bool = False, crash_limit: int = 3
+) -> Outcome | None:
     """The outcome of an attempt that ended in ``error``; None if there is nothing left to settle."""
     if attempt.settled or attempt.lost:
         return None
@@ -177,15 +186,16 @@ def failed(spec: TaskSpec, attempt: Attempt, error: BaseException, *, crashed: b
     )
 
 
-def perform(spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner | None = None) -> Outcome | None:
+def perform(
+    spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner, *, traced: bool
+) -> Outcome | None:
     """Runs a handler on this thread, an async one on ``runner``'s loop; returns what is to be settled."""
     try:
         kwargs = arguments(spec, attempt, app)
         attempt.started_at = time.monotonic()
-        with _traced(spec, attempt) as span:
+        with _span(spec, attempt, traced) as span:
             try:
                 if spec.is_async:
-                    assert runner is not None
                     value = runner.run(spec.function(**kwargs))
                 else:
                     value = spec.function(**kwargs)
@@ -198,14 +208,14 @@ def perform(spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner |
         return failed(spec, attempt, error)
 
 
-async def perform_async(spec: TaskSpec, attempt: Attempt, app: App) -> Outcome | None:
+async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: bool) -> Outcome | None:
     """Runs an async handler on this loop; returns what is to be settled."""
     try:
         kwargs = arguments(spec, attempt, app)
         attempt.started_at = time.monotonic()
-        if attempt.timeout is None and not is_traced():
+        if attempt.timeout is None and not traced:
             return succeeded(spec, attempt, await spec.function(**kwargs))
-        with _traced(spec, attempt) as span:
+        with _span(spec, attempt, traced) as span:
             try:
                 async with asyncio.timeout(attempt.timeout) as deadline:
                     value = await spec.function(**kwargs)
@@ -220,8 +230,8 @@ async def perform_async(spec: TaskSpec, attempt: Attempt, app: App) -> Outcome |
 
 
 @contextmanager
-def _traced(spec: TaskSpec, attempt: Attempt) -> Iterator[Any]:
-    if not is_traced():
+def _span(spec: TaskSpec, attempt: Attempt, traced: bool) -> Iterator[Any]:
+    if not traced:
         yield None
         return
     with run_span(spec.name, attempt.id, attempt.queue, attempt.attempt, attempt.trace_context) as span:

@@ -10,6 +10,7 @@ import sys
 import threading
 
 from pgqueue.app import load_app
+from pgqueue.telemetry import is_traced
 from pgqueue.worker.attempt import Attempt, perform
 from pgqueue.worker.children import encode
 
@@ -21,11 +22,14 @@ def main() -> None:
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests,), daemon=True).start()
     answers.write(b"ready\n")
+    traced = is_traced()
     with asyncio.Runner() as runner:
         while True:
             request = json.loads(requests.get())
             attempt = Attempt(request["worker_id"], request["row"])
-            answers.write(encode(attempt, perform(app.tasks[attempt.task].spec, attempt, app, runner)))
+            answers.write(
+                encode(attempt, perform(app.tasks[attempt.task].spec, attempt, app, runner, traced=traced))
+            )
 
 
 def _read(requests: queue.SimpleQueue[bytes]) -> None:

@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from pgqueue.errors import InvalidSettingError, ProcessDiedError
@@ -34,7 +35,7 @@ class Children:
         self._idle: list[asyncio.subprocess.Process] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, spec: TaskSpec, attempt: Attempt) -> Callable[[], None]:
+    def start(self, spec: TaskSpec, attempt: Attempt) -> Callable[[], object]:
         """Runs the attempt in a child; returns what kills it."""
         if self._app_path is None:
             raise InvalidSettingError(
@@ -43,8 +44,14 @@ class Children:
             )
         task = asyncio.create_task(self._perform(spec, attempt))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._end_unbegun, spec, attempt))
         return task.cancel
+
+    def _end_unbegun(self, spec: TaskSpec, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step never takes one: its attempt ends here."""
+        self._tasks.discard(task)
+        if task.cancelled():
+            self._finish(attempt, failed(spec, attempt, asyncio.CancelledError()))
 
     async def _perform(self, spec: TaskSpec, attempt: Attempt) -> None:
         child: asyncio.subprocess.Process | None = None
@@ -74,7 +81,12 @@ class Children:
             start_new_session=True,  # a Ctrl-C is the worker's to handle
         )  # fmt: skip
         assert child.stdout is not None
-        if not await child.stdout.readline():  # it says when it has imported the app; timeouts begin then
+        try:
+            ready = await child.stdout.readline()  # it says when it has imported the app; timeouts begin then
+        except asyncio.CancelledError:
+            child.kill()
+            raise
+        if not ready:
             raise EOFError
         return child
 

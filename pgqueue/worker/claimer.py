@@ -14,22 +14,23 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from pgqueue import statements
 from pgqueue.config import WorkerSettings
-from pgqueue.database import Link
+from pgqueue.database import TROUBLE, Link
 from pgqueue.worker.attempt import Attempt, InFlight
 
 MARGIN = 0.2  # seconds a cursor stays behind the last claimed run_at
 CHEAP_SWEEP = 0.002
 CHEAP_ROW = 0.00004
-BUSY_HITS = 20  # claims that found work within a second
+BUSY_HITS = 250  # claims that found work within a second
+FULL_HITS = 3  # the same, if they filled all slots
 BUSY_MARK = 2.0
 BUSY_PATIENCE = 0.2  # seconds without work after which a worker is idle
 QUICK, SLOWER = 0.002, 1.6
-BEGINNING = "-infinity"
+DOUBT = 65.0  # seconds in which a claim whose answer was lost may still be committed: a bit more than its time-out
 
 log = logging.getLogger("pgqueue")
 
@@ -54,6 +55,7 @@ class Claimer:
         self._turn = 0
         self._next_sweep = self._next_lanes = 0.0
         self._due_in = 0.0
+        self._doubtful_until = 0.0
         self._hits: list[float] = []
         self._busy_since = self._marked_at = 0.0
         self._last_work = 0.0
@@ -83,8 +85,7 @@ class Claimer:
         await self._clear_busy()
 
     async def _claim(self, room: int) -> int:
-        now = time.monotonic()
-        if now >= self._next_lanes or not self._cursors:
+        if not self._cursors:
             await self._find_lanes()
         found = 0
         for queues, limit in self._groups():
@@ -96,17 +97,24 @@ class Claimer:
             if count > 0 and lanes and not self.stopping:
                 found += await self._claim_lanes(lanes, count)
         self._turn += 1
+        if time.monotonic() >= self._next_lanes:
+            await self._find_lanes()
         return found
 
     def _groups(self) -> list[tuple[list[str], int | None]]:
         """Queues that share the worker's slots are claimed together; one with slots of its own, alone."""
         shared = [queue for queue, limit in self._settings.queues.items() if limit is None]
         groups: list[tuple[list[str], int | None]] = [(shared, None)] if shared else []
-        groups += [([q], self._in_flight.queue_room(q)) for q, n in self._settings.queues.items() if n is not None]
+        groups += [
+            ([q], self._in_flight.queue_room(q)) for q, n in self._settings.queues.items() if n is not None
+        ]
         return groups
 
     async def _find_lanes(self) -> None:
         begun = time.monotonic()
+        if begun < self._doubtful_until and not self.stopping:
+            known = list(self._in_flight.attempts)
+            self._take(self.worker_id, await self._link.run(statements.held(self.worker_id, known)))
         lanes = await self._link.run(statements.lanes(list(self._settings.queues)))
         for lane in lanes:
             self._cursors.setdefault((lane.queue, lane.priority), 0.0)
@@ -116,27 +124,34 @@ class Claimer:
     async def _claim_lanes(self, lanes: list[tuple[str, int]], count: int) -> int:
         begun = time.monotonic()
         sweep = begun >= self._next_sweep
-        since: list[datetime | str] = [
-            BEGINNING if sweep or not self._cursors[lane] else datetime.fromtimestamp(self._cursors[lane], UTC)
-            for lane in lanes
-        ]
-        statement = statements.claim(self.worker_id, self._tasks, lanes, since, count)
-        rows = await self._link.run(statement)
+        since = [0.0 if sweep else self._cursors[lane] for lane in lanes]
+        worker_id = self.worker_id
+        try:
+            rows = await self._link.once(statements.claim(worker_id, self._tasks, lanes, since, count))
+        except TROUBLE:
+            # It may have been committed, or may yet be: those jobs are ours, and nobody rescues them while we live.
+            self._doubtful_until = time.monotonic() + DOUBT
+            self._next_lanes = 0.0
+            await self._link.wait_until_back()
+            return 0
         took = time.monotonic() - begun
         if sweep:
             cheap = took < CHEAP_SWEEP + CHEAP_ROW * len(rows)
             self._next_sweep = 0.0 if cheap else time.monotonic() + max(1.0, 20 * took)
         if not rows:
             return 0
-        attempts = [Attempt(self.worker_id, row) for row in rows]
-        attempts.sort(key=lambda attempt: (attempt.priority, attempt.run_at, attempt.id))
+        attempts = self._take(worker_id, rows)
         for attempt in attempts:
             lane = (attempt.queue, attempt.priority)
-            if attempt.run_at - MARGIN > self._cursors[lane]:
-                self._cursors[lane] = attempt.run_at - MARGIN
+            self._cursors[lane] = max(self._cursors[lane], attempt.run_at - MARGIN)
+        return len(attempts)
+
+    def _take(self, worker_id: int, rows: Sequence[Any]) -> list[Attempt]:
+        attempts = [Attempt(worker_id, row) for row in rows]
+        attempts.sort(key=lambda attempt: (attempt.priority, attempt.run_at, attempt.id))
         self._in_flight.add(attempts)
         self._hand_over(attempts)
-        return len(attempts)
+        return attempts
 
     # ---------------------------------------------------------------- waiting
 
@@ -144,7 +159,7 @@ class Claimer:
         now = self._last_work = time.monotonic()
         self._pause = QUICK
         self._hits = [hit for hit in self._hits[-BUSY_HITS:] if now - hit < 1.0] + [now]
-        if not self._busy_since and (full and len(self._hits) > 2 or len(self._hits) > BUSY_HITS):
+        if not self._busy_since and ((full and len(self._hits) > FULL_HITS) or len(self._hits) > BUSY_HITS):
             self._busy_since = now
 
     async def _wait(self, found: bool) -> None:

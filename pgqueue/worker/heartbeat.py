@@ -30,8 +30,8 @@ class Heartbeat:
         *,
         every: float,
         lease: float,
-        lost: Callable[[], None],
-        cancel: Callable[[list[int]], None],
+        lost: Callable[[], object],
+        cancel: Callable[[list[int]], object],
     ) -> None:
         self._dsn, self._outage = dsn, outage
         self._every, self._lease = every, lease
@@ -45,7 +45,9 @@ class Heartbeat:
         """Begins renewing the lease of a worker that has just registered."""
         self.worker_id = worker_id
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, args=(worker_id, self._stop), name="pgqueue heartbeat", daemon=True)
+        self._thread = threading.Thread(
+            target=self._beat, args=(worker_id, self._stop), name="pgqueue heartbeat", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -55,7 +57,8 @@ class Heartbeat:
 
     def _beat(self, worker_id: int, stop: threading.Event) -> None:
         connection: psycopg.Connection[Any] | None = None
-        expires = time.monotonic() + self._lease
+        opened = time.monotonic()
+        expires = opened + self._lease
         pause = self._every
         try:
             while not stop.wait(pause):
@@ -65,15 +68,16 @@ class Heartbeat:
                     return
                 try:
                     if connection is None or connection.closed:
+                        opened = time.monotonic()
                         connection = connect(self._dsn, name="pgqueue heartbeat")
+                        self._outage.over()
                         connection.execute("set statement_timeout = '10s'")
                     beat = run(connection, statements.heartbeat(worker_id, self._lease, self.state))
                 except (*TROUBLE, DatabaseError) as error:
-                    self._outage.lost(error)
+                    self._outage.lost(error, opened)
                     connection = None
                     pause = min(self._every, 0.5)
                     continue
-                self._outage.over()
                 pause = self._every
                 if beat is None:
                     self._lost()

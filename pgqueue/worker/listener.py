@@ -62,5 +62,3 @@ class Listener:
                 "PGQ-105  LISTEN delivers nothing on this connection, as behind a transaction-mode pooler; jobs are found"
                 " by polling. Point the worker's --dsn directly at the server, or use --no-listen to say so."
             )
-
-

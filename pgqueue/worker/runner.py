@@ -10,12 +10,14 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pgqueue.app import App
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
-from pgqueue.worker.attempt import Attempt, perform_async
+from pgqueue.telemetry import is_traced
+from pgqueue.worker.attempt import Attempt, failed, perform_async
 from pgqueue.worker.children import Children
 from pgqueue.worker.threads import Threads
 
@@ -40,11 +42,13 @@ class Runner:
         self._app, self._slots, self._executor, self._done = app, slots, executor, done
         self._specs = {name: task.spec for name, task in app.tasks.items()}
         self._waiting: deque[Attempt] = deque()
-        self._running: dict[Attempt, Callable[[], None]] = {}
+        self._running: dict[Attempt, Callable[[], object]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._traced = is_traced()  # asked once: the answer costs a look into the environment
         self._ended = asyncio.Event()
         self._seconds: float | None = None
         self._alone: deque[Attempt] = deque()
+        self._suspect: Attempt | None = None
         self._threads = Threads(app, self._finish)
         self._children = Children(app_path, crash_limit, self._finish)
 
@@ -57,8 +61,13 @@ class Runner:
         self._fill()
 
     def prefetch(self) -> int:
-        """How many attempts to claim beyond the slots: enough short ones that no turn stays empty, none of long ones."""
-        if self._seconds is None or self._seconds > SHORT or self._alone:
+        """How many attempts to claim beyond the slots: enough short ones that no turn stays empty, none of long ones.
+
+        As many fewer as there are slots while a suspect runs or waits to run alone: nobody else would get a turn.
+        """
+        if self._alone or self._suspect in self._running:
+            return -self._slots
+        if self._seconds is None or self._seconds > SHORT:
             return 0
         return min(MOST_AHEAD * self._slots, int(self._slots * AHEAD / max(self._seconds, 1e-4)))
 
@@ -66,7 +75,7 @@ class Runner:
         return len(self._running)
 
     def _fill(self) -> None:
-        if self._alone:
+        if self._alone or self._suspect in self._running:
             self._start_alone()
             return
         while self._waiting and len(self._running) < self._slots:
@@ -75,7 +84,8 @@ class Runner:
     def _start_alone(self) -> None:
         """A suspect of crash loops runs with nothing beside it, so that a crash condemns the guilty job only."""
         if not self._running:
-            self._start(self._alone.popleft())
+            self._suspect = self._alone.popleft()
+            self._start(self._suspect)
 
     def _start(self, attempt: Attempt) -> None:
         spec = self._specs[attempt.task]
@@ -83,7 +93,7 @@ class Runner:
             case "async":
                 task = asyncio.create_task(self._on_loop(spec, attempt))
                 self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                task.add_done_callback(partial(self._end_unbegun, spec, attempt))
                 self._running[attempt] = task.cancel
             case "thread":
                 self._running[attempt] = self._threads.start(spec, attempt)
@@ -95,7 +105,13 @@ class Runner:
         return "thread" if where == "async" and not spec.is_async else where
 
     async def _on_loop(self, spec: TaskSpec, attempt: Attempt) -> None:
-        self._finish(attempt, await perform_async(spec, attempt, self._app))
+        self._finish(attempt, await perform_async(spec, attempt, self._app, traced=self._traced))
+
+    def _end_unbegun(self, spec: TaskSpec, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step never takes one: its attempt ends here."""
+        self._tasks.discard(task)
+        if task.cancelled():
+            self._finish(attempt, failed(spec, attempt, asyncio.CancelledError()))
 
     def _finish(self, attempt: Attempt, outcome: Outcome | None) -> None:
         if self._running.pop(attempt, None) is None:
@@ -165,7 +181,12 @@ class Runner:
 
 def report(attempt: Attempt, outcome: Outcome) -> None:
     """One line for an attempt that did not go well."""
-    fields: dict[str, Any] = {"job_id": attempt.id, "task": attempt.task, "queue": attempt.queue, "attempt": attempt.attempt}
+    fields: dict[str, Any] = {
+        "job_id": attempt.id,
+        "task": attempt.task,
+        "queue": attempt.queue,
+        "attempt": attempt.attempt,
+    }
     match outcome.state:
         case "retrying":
             log.warning(
@@ -174,8 +195,13 @@ def report(attempt: Attempt, outcome: Outcome) -> None:
                 extra=fields,
             )  # fmt: skip
         case "dead":
-            log.error("job %d (%s) is dead (%s): %s", attempt.id, attempt.task, outcome.reason, outcome.error, extra=fields)
+            log.error(
+                "job %d (%s) is dead (%s): %s",
+                attempt.id,
+                attempt.task,
+                outcome.reason,
+                outcome.error,
+                extra=fields,
+            )
         case "cancelled":
             log.info("job %d (%s) is cancelled: %s", attempt.id, attempt.task, outcome.error, extra=fields)
-
-

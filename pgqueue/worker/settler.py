@@ -71,7 +71,10 @@ class Settler:
         for attempt, outcome in batch:
             if attempt.id not in ours and not interrupted:
                 log.warning(
-                    "%r: its lease %d was lost, so its outcome (%s) was not written", attempt, attempt.lease_id, outcome.state
+                    "%r: its lease %d was lost, so its outcome (%s) was not written",
+                    attempt,
+                    attempt.lease_id,
+                    outcome.state,
                 )
 
     async def _settle_apart(self, batch: list[tuple[Attempt, Outcome]], error: psycopg.Error) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -19,52 +19,57 @@ log = logging.getLogger("pgqueue")
 def supervise(count: int, *, grace: float) -> int:
     """Runs the same command line in ``count`` children; returns their highest exit code.
 
-    A child that dies by a signal or by a bug is started again; one that ends by itself (drained, misconfigured) is not.
+    A child that dies by a signal or a bug is started again; one that ends by itself (drained, misconfigured) is not.
     """
-    command = [sys.executable, "-m", "pgqueue", *_without_processes(sys.argv[1:]), "--processes", "1"]
-    children: dict[subprocess.Popen[bytes], float] = {}
-    stopping: list[float] = []
+    return _Supervisor([*_without_processes(sys.argv[1:]), "--processes", "1"], grace).run(count)
 
-    def stop(number: int, _frame: FrameType | None) -> None:
-        stopping.append(time.monotonic())
-        for child in children:
+
+class _Supervisor:
+    def __init__(self, arguments: list[str], grace: float) -> None:
+        self._command = [sys.executable, "-m", "pgqueue", *arguments]
+        self._grace = grace
+        self._children: dict[subprocess.Popen[bytes], float] = {}
+        self._stopping: float | None = None
+        self._worst = 0
+
+    def run(self, count: int) -> int:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        for _ in range(count):
+            self._start()
+        while self._children:
+            for child in [child for child in self._children if child.poll() is not None]:
+                self._ended(child)
+            if self._stopping is not None and time.monotonic() - self._stopping > self._grace + LATER:
+                for child in self._children:
+                    child.kill()
+            self._wait()
+        return self._worst
+
+    def _start(self) -> None:
+        child = subprocess.Popen(self._command, start_new_session=True)  # noqa: S603 - our own command line again
+        self._children[child] = time.monotonic()
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        self._stopping = self._stopping or time.monotonic()
+        for child in self._children:
             child.send_signal(number)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-
-    def start() -> None:
-        child = subprocess.Popen(command, start_new_session=True, env={**os.environ})
-        children[child] = time.monotonic()
-
-    for _ in range(count):
-        start()
-    worst = 0
-    while children:
-        ended = [child for child in children if child.poll() is not None]
-        for child in ended:
-            begun = children.pop(child)
-            code = child.returncode
-            if stopping or code in range(2, 13) or code == 0:
-                worst = max(worst, code if code >= 0 else 128 - code)
-                continue
+    def _ended(self, child: subprocess.Popen[bytes]) -> None:
+        age = time.monotonic() - self._children.pop(child)
+        code = child.returncode
+        if self._stopping is None and (code < 0 or code == 1):
             log.error("a worker process (pid %d) died with %d and is started again", child.pid, code)
-            time.sleep(max(0.0, SOON - (time.monotonic() - begun)))
-            start()
-        if stopping and time.monotonic() - stopping[0] > grace + LATER:
-            for child in children:
-                child.kill()
-        if not ended:
-            _wait_for_any(children)
-    return worst
+            time.sleep(max(0.0, SOON - age))
+            self._start()
+        else:
+            self._worst = max(self._worst, code if code >= 0 else 128 - code)
 
-
-def _wait_for_any(children: dict[subprocess.Popen[bytes], float]) -> None:
-    first = next(iter(children))
-    try:
-        first.wait(timeout=0.2)
-    except subprocess.TimeoutExpired:
-        pass
+    def _wait(self) -> None:
+        for child in self._children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=0.2)
+            return
 
 
 def _without_processes(arguments: list[str]) -> list[str]:

@@ -1,5 +1,7 @@
-"""Handlers on threads. Not concurrent.futures: a thread whose handler outlives its timeout must be interrupted or, if it is
-deaf to that, replaced, which a pool does not do.
+"""Handlers on threads.
+
+Not concurrent.futures: a thread whose handler outlives its timeout must be interrupted or, if it is deaf to that,
+replaced, which a pool does not do.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Callable
 from pgqueue.app import App
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
+from pgqueue.telemetry import is_traced
 from pgqueue.worker.attempt import Attempt, failed, perform, timeout_error
 
 DEAF = 2.0  # seconds that an interrupted handler gets to end
@@ -31,6 +34,7 @@ class Threads:
 
     def __init__(self, app: App, finish: Callable[[Attempt, Outcome | None], None]) -> None:
         self._app, self._finish = app, finish
+        self._traced = is_traced()
         self._work: queue.SimpleQueue[tuple[TaskSpec, Attempt] | None] = queue.SimpleQueue()
         self._finished: deque[tuple[Attempt, Outcome | None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -61,7 +65,10 @@ class Threads:
 
     def _give_up(self, spec: TaskSpec, attempt: Attempt) -> None:
         """The handler does not react, as in a C call: its thread is left alone and replaced."""
-        log.error("%r does not end after its timeout; its thread is abandoned and its effects may still happen", attempt)
+        log.error(
+            "%r does not end after its timeout; its thread is abandoned and its effects may still happen",
+            attempt,
+        )
         self._threads = {thread for thread in self._threads if thread.current is not attempt}
         self._given_up.add(attempt)
         self._timers.pop(attempt, None)
@@ -103,7 +110,7 @@ class Threads:
                 try:
                     try:
                         thread.current = attempt
-                        outcome = perform(spec, attempt, self._app, runner)
+                        outcome = perform(spec, attempt, self._app, runner, traced=self._traced)
                     finally:
                         thread.rest()
                 except InterruptedByTimeout:
@@ -116,7 +123,9 @@ class _Thread:
     def __init__(self, threads: Threads) -> None:
         self.current: Attempt | None = None
         self._lock = threading.Lock()
-        self._thread = threading.Thread(target=threads.perform_all, args=(self,), name="pgqueue slot", daemon=True)
+        self._thread = threading.Thread(
+            target=threads.perform_all, args=(self,), name="pgqueue slot", daemon=True
+        )
         self._thread.start()
 
     def interrupt(self, attempt: Attempt) -> bool:

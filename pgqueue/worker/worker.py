@@ -59,13 +59,19 @@ class Worker:
         )  # fmt: skip
         self._settler = Settler(self._settle_link, self._in_flight.remove)
         self._claimer = Claimer(
-            self._claim_link, settings, sorted(app.tasks), self._in_flight, self._runner.take, self._runner.prefetch
+            self._claim_link,
+            settings,
+            sorted(app.tasks),
+            self._in_flight,
+            self._runner.take,
+            self._runner.prefetch,
         )
         self._listener = Listener(self._listen_link, set(settings.queues), self._claimer.wake_up.set)
         self._leader = Leader(self._claim_link, Link(self._dsn, "pgqueue leader", self._outage), settings)
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._signals = 0
+        self._hurried_by: int = signal.SIGTERM
         self._registering: asyncio.Task[None] | None = None
 
     def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
@@ -89,9 +95,10 @@ class Worker:
                 run(connection, statements.add_partitions(3))
         return asyncio.run(self._work())
 
-    def stop(self) -> None:
+    def stop(self, number: int = signal.SIGTERM) -> None:
         """Takes no more, finishes what runs within ``grace``; a second call hands it back now. For signal handlers."""
         self._signals += 1
+        self._hurried_by = number
         self._stopping.set()
         self._claimer.stop()
         if self._signals > 1:
@@ -100,7 +107,7 @@ class Worker:
     async def _work(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+            loop.add_signal_handler(number, self.stop, number)
         self._heartbeat = Heartbeat(
             self._dsn, self._outage, every=self.settings.heartbeat, lease=self.settings.lease,
             lost=lambda: loop.call_soon_threadsafe(self._lose),
@@ -155,7 +162,9 @@ class Worker:
         """The lease ran out: every job is lost, and the worker starts anew under another id."""
         if self._registering is not None and not self._registering.done():
             return
-        log.error("worker %d lost its lease; it gives up %d jobs and registers anew", self.id, len(self._in_flight))
+        log.error(
+            "worker %d lost its lease; it gives up %d jobs and registers anew", self.id, len(self._in_flight)
+        )
         self._runner.lose()
         self._registering = asyncio.get_running_loop().create_task(self._register())
 
@@ -183,14 +192,15 @@ class Worker:
         except TimeoutError:
             pass
         claiming.cancel()
+        self._runner.release_waiting()
         left = self._runner.release_running()
         if left:
-            code = UNFINISHED if not self._hurry.is_set() else 128 + signal.SIGTERM
+            code = UNFINISHED if not self._hurry.is_set() else 128 + self._hurried_by
             log.warning("%d jobs were still running and are handed back", left)
-        self._settler.stop()
         try:
             async with asyncio.timeout(2.0):
                 await self._runner.wait_idle()
+                self._settler.stop()
                 await settling
         except TimeoutError:
             settling.cancel()

@@ -14,6 +14,7 @@ declare
     day    date;
     child  text;
 begin
+    perform pg_advisory_xact_lock(7467178352);  -- workers that start together make the same days
     foreach parent in array array['jobs_done', 'transitions'] loop
         key := case parent when 'jobs_done' then 'finished_at' else 'at' end;
         for day in select d::date from generate_series(current_date, current_date + ahead, interval '1 day') d loop

@@ -1,0 +1,205 @@
+"""The tables as SQLAlchemy sees them: for users' own queries, and for the test that finds drift from the migrations.
+
+``select(jobs).where(jobs.c.state == "dead")`` reads all partitions. Only the migrations create anything; ``info`` says
+what SQLAlchemy has no words for (partition bounds), so that the test can compare it too.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    Interval,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(schema="pgqueue")
+
+Moment = DateTime(timezone=True)
+Word = Text(collation="C")
+NAME = "{0} ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length({0}) <= {1}"
+KEY = "octet_length({0}) between 1 and 255"
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", BigInteger, nullable=False, server_default=text("nextval('pgqueue.jobs_id_seq')")),
+    Column("lease_id", BigInteger, nullable=False, server_default=text("0")),
+    Column("worker_id", BigInteger),
+    Column("run_at", Moment, nullable=False, server_default=text("now()")),
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Column("started_at", Moment),
+    Column("finished_at", Moment),
+    Column("priority", SmallInteger, nullable=False, server_default=text("0")),
+    Column("attempt", SmallInteger, nullable=False, server_default=text("0")),
+    Column("max_attempts", SmallInteger, nullable=False, server_default=text("6")),
+    Column("crash_count", SmallInteger, nullable=False, server_default=text("0")),
+    Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),
+    Column("state", Word, nullable=False, server_default=text("'pending'")),
+    Column("queue", Word, nullable=False, server_default=text("'default'")),
+    Column("task", Word, nullable=False),
+    Column("unique_key", Word),
+    Column("concurrency_key", Word),
+    Column("timeout", Interval),
+    Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("args", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("meta", JSONB, nullable=False, server_default=text("'{}'")),
+    Column("trace_context", JSONB),
+    Column("progress", JSONB),
+    Column("result", JSONB),
+    Column("last_error", Text),
+    Column("last_traceback", Text),
+    CheckConstraint(
+        "state in ('pending', 'running', 'retrying', 'waiting', 'completed', 'cancelled', 'dead')",
+        "jobs_state_check",
+    ),
+    CheckConstraint(NAME.format("queue", 63), "jobs_queue_check"),
+    CheckConstraint(NAME.format("task", 127), "jobs_task_check"),
+    CheckConstraint("jsonb_typeof(args) = 'object'", "jobs_args_check"),
+    CheckConstraint("pg_column_size(args) <= 1048576", "jobs_args_size_check"),
+    CheckConstraint("jsonb_typeof(meta) = 'object'", "jobs_meta_check"),
+    CheckConstraint(
+        "run_at >= '2000-01-01 00:00+00' and run_at < '3000-01-01 00:00+00'", "jobs_run_at_check"
+    ),
+    CheckConstraint("attempt >= 0 and max_attempts >= 1 and crash_count >= 0", "jobs_attempt_check"),
+    CheckConstraint("timeout > interval '0' and timeout <= interval '365 days'", "jobs_timeout_check"),
+    CheckConstraint(KEY.format("unique_key"), "jobs_unique_key_check"),
+    CheckConstraint(KEY.format("concurrency_key"), "jobs_concurrency_key_check"),
+    CheckConstraint("cardinality(tags) <= 32", "jobs_tags_check"),
+    CheckConstraint(
+        "case when state in ('completed', 'cancelled', 'dead') then finished_at is not null"
+        " else finished_at is null and (state = 'running') = (worker_id is not null) end",
+        "jobs_shape_check",
+    ),
+    postgresql_partition_by="LIST (state)",
+)
+
+
+def _partition(name: str, of: Table, bound: str, partition_by: str | None = None) -> Table:
+    table = of.to_metadata(metadata, name=name)
+    table.dialect_options["postgresql"]["partition_by"] = partition_by
+    table.info.update(partition_of=of.name, bound=bound)
+    return table
+
+
+jobs_live = _partition("jobs_live", jobs, "FOR VALUES IN ('pending', 'running', 'retrying', 'waiting')")
+jobs_dead = _partition("jobs_dead", jobs, "FOR VALUES IN ('dead')")
+jobs_done = _partition("jobs_done", jobs, "FOR VALUES IN ('completed', 'cancelled')", "RANGE (finished_at)")
+jobs_done_default = _partition("jobs_done_default", jobs_done, "DEFAULT")
+
+Index("jobs_live_id_key", jobs_live.c.id, unique=True)
+Index("jobs_dead_id_key", jobs_dead.c.id, unique=True)
+Index("jobs_done_default_id_key", jobs_done_default.c.id, unique=True)
+Index(
+    "jobs_live_claim_idx",
+    jobs_live.c.queue,
+    jobs_live.c.priority,
+    jobs_live.c.run_at,
+    jobs_live.c.id,
+    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"]),
+)
+Index("jobs_live_worker_idx", jobs_live.c.worker_id, postgresql_where=jobs_live.c.worker_id.is_not(None))
+Index("jobs_live_cancel_idx", jobs_live.c.worker_id, postgresql_where=jobs_live.c.cancel_requested)
+Index(
+    "jobs_live_unique_key",
+    jobs_live.c.task,
+    jobs_live.c.unique_key,
+    unique=True,
+    postgresql_where=jobs_live.c.unique_key.is_not(None),
+)
+
+queues = Table(
+    "queues",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("name", Word, nullable=False),
+    Column("paused", Boolean, nullable=False, server_default=text("false")),
+    Column("retention", Interval, nullable=False, server_default=text("'7 days'")),
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    UniqueConstraint("name", name="queues_name_key"),
+    CheckConstraint(NAME.format("name", 63), "queues_name_check"),
+    CheckConstraint("retention >= interval '0'", "queues_retention_check"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("started_at", Moment, nullable=False, server_default=text("now()")),
+    Column("heartbeat_at", Moment, nullable=False, server_default=text("now()")),
+    Column("expires_at", Moment, nullable=False),
+    Column("stopped_at", Moment),
+    Column("pid", Integer, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("state", Word, nullable=False, server_default=text("'running'")),
+    Column("host", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("executor", Text, nullable=False),
+    Column("queues", ARRAY(Text), nullable=False),
+    Column("tasks", ARRAY(Text), nullable=False),
+    CheckConstraint("state in ('running', 'draining', 'stopped', 'expired')", "workers_state_check"),
+    CheckConstraint("slots >= 0", "workers_slots_check"),
+)
+Index(
+    "workers_expires_at_idx",
+    workers.c.expires_at,
+    postgresql_where=workers.c.state.in_(["running", "draining"]),
+)
+
+leader = Table(
+    "leader",
+    metadata,
+    Column("singleton", Boolean, primary_key=True, server_default=text("true")),
+    Column("worker_id", BigInteger, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    CheckConstraint("singleton", "leader_singleton_check"),
+)
+
+transitions = Table(
+    "transitions",
+    metadata,
+    Column("at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("job_id", BigInteger, nullable=False),
+    Column("lease_id", BigInteger, nullable=False),
+    Column("worker_id", BigInteger),
+    Column("run_at", Moment),
+    Column("attempt", SmallInteger, nullable=False),
+    Column("from_state", Word, nullable=False),
+    Column("to_state", Word, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("error", Text),
+    Column("traceback", Text),
+    postgresql_partition_by="RANGE (at)",
+)
+transitions_default = _partition("transitions_default", transitions, "DEFAULT")
+Index("transitions_job_id_idx", transitions.c.job_id, transitions.c.at)
+Index("transitions_default_job_id_at_idx", transitions_default.c.job_id, transitions_default.c.at)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("job_id", BigInteger, nullable=False),
+    Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("expires_at", Moment, nullable=False),
+    Column("task", Word, nullable=False),
+    Column("key", Word, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("task", "key", name="idempotency_keys_pkey"),
+    CheckConstraint(KEY.format("key"), "idempotency_keys_key_check"),
+)
+Index("idempotency_keys_expires_at_idx", idempotency_keys.c.expires_at)

@@ -1,0 +1,121 @@
+"""The checker: invariants in SQL (checker.sql) that no crash, race or zombie may break, run after every process test.
+
+``install`` puts a test-only schema beside the queue. A trigger records every change of a job; ``chk.business`` is written
+in the enqueuing transaction, ``chk.effects`` (no unique key, on purpose) in the job's own. ``Intents`` are what clients
+asked for and were told; they are kept outside of the database, which may lose data itself, and loaded for the check.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+INVARIANTS = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+
+SCHEMA = """
+create schema chk;
+create table chk.intents (op bigint not null, outcome text not null);
+create table chk.business (op bigint not null);
+create table chk.effects (
+    op bigint not null, job_id bigint not null, lease_id bigint not null,
+    at timestamptz not null default clock_timestamp(), xact xid8 not null default pg_current_xact_id());
+create table chk.runs (
+    op bigint not null, job_id bigint not null, lease_id bigint not null, pid integer not null,
+    at timestamptz not null default clock_timestamp());
+create table chk.ends (op bigint not null, pid integer not null);
+create table chk.events (
+    seq bigint generated always as identity primary key,
+    at timestamptz not null default clock_timestamp(), xact xid8 not null default pg_current_xact_id(),
+    job_id bigint not null, old_state text, new_state text, lease_id bigint not null, worker_id bigint,
+    attempt integer not null, run_at timestamptz not null);
+create index on chk.events (job_id, seq);
+create table chk.rescues (
+    job_id bigint not null, lease_id bigint not null, worker_id bigint not null,
+    at timestamptz not null, expires_at timestamptz);
+
+create function chk.note_job() returns trigger language plpgsql as $$
+begin
+    if tg_op = 'DELETE' then
+        insert into chk.events (job_id, old_state, lease_id, worker_id, attempt, run_at)
+        values (old.id, old.state, old.lease_id, old.worker_id, old.attempt, old.run_at);
+    elsif tg_op = 'INSERT' then
+        insert into chk.events (job_id, new_state, lease_id, worker_id, attempt, run_at)
+        values (new.id, new.state, new.lease_id, new.worker_id, new.attempt, new.run_at);
+    elsif (old.state, old.lease_id) is distinct from (new.state, new.lease_id) then
+        insert into chk.events (job_id, old_state, new_state, lease_id, worker_id, attempt, run_at)
+        values (new.id, old.state, new.state, new.lease_id, new.worker_id, new.attempt, new.run_at);
+    end if;
+    return null;
+end $$;
+create trigger chk_note_job after insert or update or delete on pgqueue.jobs
+    for each row execute function chk.note_job();
+
+create function chk.note_rescue() returns trigger language plpgsql as $$
+begin
+    insert into chk.rescues (job_id, lease_id, worker_id, at, expires_at)
+    select new.job_id, new.lease_id, new.worker_id, clock_timestamp(), w.expires_at
+    from pgqueue.workers w where w.id = new.worker_id;
+    return null;
+end $$;
+create trigger chk_note_rescue after insert on pgqueue.transitions
+    for each row when (new.error like 'worker % died or lost its lease%') execute function chk.note_rescue();
+"""
+
+
+def install(dsn: str) -> None:
+    """Begins recording. Today's partitions are made first: a later move of rows into them would not be recorded."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("select pgqueue.add_partitions(3)")
+        connection.execute(SCHEMA.encode())
+
+
+def violations(dsn: str) -> dict[str, int]:
+    """The broken invariants."""
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(INVARIANTS.encode()).fetchall()
+    return {invariant: n for invariant, n in rows if n}
+
+
+def check(dsn: str) -> None:
+    """Raises AssertionError naming every broken invariant."""
+    broken = violations(dsn)
+    assert not broken, "the checker found " + "; ".join(f"{name}: {n}" for name, n in broken.items())
+
+
+class Intents:
+    """What a client asked for and what it was told, as JSON lines that are on disk before the client goes on.
+
+    Outcomes: ``ack`` (commit was acknowledged), ``rollback`` (never committed), ``unknown`` (the connection broke).
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file.open("a", encoding="utf-8")
+        self.path = file
+
+    def note(self, ops: list[int], outcome: str) -> None:
+        for op in ops:
+            self._file.write(json.dumps({"op": op, "outcome": outcome}) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def load(self, dsn: str) -> None:
+        """Into chk.intents, each request with the last thing it was told."""
+        lines = (json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines())
+        outcomes = {line["op"]: line["outcome"] for line in lines}
+        with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+            with cursor.copy("copy chk.intents (op, outcome) from stdin") as copy:
+                for row in outcomes.items():
+                    copy.write_row(row)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()

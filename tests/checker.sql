@@ -1,0 +1,90 @@
+-- The invariants of the queue, one row each: (invariant, n). Any row with n > 0 is a failure.
+-- Reads the product's tables and the test-only schema chk (see checker.py), where a trigger has recorded every change.
+-- Safety holds at any moment, also between two faults; I16 and I17 are liveness, for after a quiet period.
+with moved as (
+    -- A job changes its partition by a delete and an insert in one transaction, in either order.
+    select e.job_id, e.xact, min(e.seq) as seq, min(e.at) as at,
+           coalesce(max(e.old_state) filter (where e.new_state is null), 'none') as from_state,
+           coalesce(max(e.new_state) filter (where e.old_state is null), 'none') as to_state,
+           max(e.lease_id) as lease_id, max(e.worker_id) as worker_id, max(e.attempt) as attempt, max(e.run_at) as run_at
+    from chk.events e
+    where e.old_state is null or e.new_state is null
+    group by e.job_id, e.xact
+), change as materialized (
+    select m.job_id, m.xact, m.seq, m.at, m.from_state, m.to_state, m.lease_id, m.worker_id, m.attempt, m.run_at
+    from moved m
+    union all
+    select e.job_id, e.xact, e.seq, e.at, e.old_state, e.new_state, e.lease_id, e.worker_id, e.attempt, e.run_at
+    from chk.events e
+    where e.old_state is not null and e.new_state is not null
+), claim as materialized (
+    select c.*, coalesce(lag(c.lease_id) over (partition by c.job_id order by c.seq), 0) as former_lease_id
+    from change c
+    where c.to_state = 'running'
+), last_change as materialized (
+    select distinct on (c.job_id) c.* from change c order by c.job_id, c.seq desc
+), job as materialized (
+    select j.*, (j.args ->> 'op')::bigint as op, 'effect' = any(j.tags) as has_effect from pgqueue.jobs j
+), known as (
+    -- What the product's own history must tell: everything but claims and completions.
+    select c.job_id, c.lease_id, c.from_state, c.to_state
+    from change c
+    where c.from_state <> 'none' and c.to_state not in ('none', 'running', 'completed')
+), told as (
+    select t.job_id, t.lease_id, t.from_state, t.to_state from pgqueue.transitions t
+)
+select 'I1 an acknowledged enqueue is lost' as invariant, count(*) as n from chk.intents i
+    where i.outcome = 'ack' and not exists (select from job j where j.op = i.op)
+union all select 'I1b a rolled back enqueue exists', count(*) from chk.intents i
+    where i.outcome = 'rollback' and exists (select from job j where j.op = i.op)
+union all select 'I2a business row without job', count(*) from chk.business b
+    where not exists (select from job j where j.op = b.op)
+union all select 'I2b job without business row', count(*) from job j
+    where j.op is not null and not exists (select from chk.business b where b.op = j.op)
+union all select 'I3 a transactional effect twice', count(*) from (
+    select e.op from chk.effects e group by e.op having count(*) > 1) x
+union all select 'I4 completed without effect, or effect without completion', count(*) from job j
+    where j.has_effect and (j.state = 'completed') is distinct from exists (select from chk.effects e where e.op = j.op)
+union all select 'I5 effect of a losing lease', count(*) from chk.effects e
+    where not exists (select from change c
+                      where c.job_id = e.job_id and c.lease_id = e.lease_id and c.to_state = 'completed' and c.xact = e.xact)
+union all select 'I6 completed twice', count(*) from (
+    select c.job_id from change c where c.to_state = 'completed' group by c.job_id having count(*) > 1) x
+union all select 'I7 shape of a row', count(*) from job j
+    where (j.state in ('completed', 'cancelled', 'dead')) <> (j.finished_at is not null)
+       or (j.finished_at is null and (j.state = 'running') <> (j.worker_id is not null))
+union all select 'I7b a job in two places', count(*) from (select j.id from job j group by j.id having count(*) > 1) x
+union all select 'I8 attempts out of bounds', count(*) from job j
+    where j.attempt > j.max_attempts or j.attempt < 0 or (j.state in ('running', 'completed') and j.attempt < 1)
+union all select 'I9 lease_id does not count the claims', count(*) from (
+    select j.id from job j left join claim c on c.job_id = j.id
+    group by j.id, j.lease_id having j.lease_id <> coalesce(max(c.lease_id), 0) or j.lease_id <> count(c.job_id)) x
+union all select 'I10 a running job is not held by its last claim', count(*) from job j
+    left join last_change c on c.job_id = j.id
+    where j.state = 'running'
+      and (c.to_state, c.lease_id, c.worker_id) is distinct from ('running', j.lease_id, j.worker_id)
+union all select 'I11 leases overlap', count(*) from claim c
+    where c.from_state = 'running' or c.lease_id <> c.former_lease_id + 1
+union all select 'I11b rescued before its lease had run out', count(*) from chk.rescues r
+    where r.expires_at > r.at
+union all select 'I12 ran early', count(*) from claim c where c.at < c.run_at
+union all select 'I13 one request, two jobs', count(*) from (
+    select j.task, j.op from job j where j.op is not null group by j.task, j.op having count(*) > 1) x
+union all select 'I13b a unique key held twice', count(*) from (
+    select j.task, j.unique_key from job j where j.unique_key is not null and j.finished_at is null
+    group by j.task, j.unique_key having count(*) > 1) x
+union all select 'I16 stuck running', count(*) from job j left join pgqueue.workers w on w.id = j.worker_id
+    where j.state = 'running' and coalesce(w.expires_at, '-infinity') < clock_timestamp() - interval '15 s'
+union all select 'I17 starved', count(*) from job j
+    where j.state in ('pending', 'retrying') and j.run_at < clock_timestamp() - interval '60 s'
+union all select 'I19 illegal transition', count(*) from change c
+    where (c.from_state, c.to_state) not in (
+        ('none', 'pending'), ('none', 'waiting'), ('waiting', 'pending'), ('waiting', 'cancelled'),
+        ('pending', 'running'), ('pending', 'cancelled'), ('retrying', 'running'), ('retrying', 'cancelled'),
+        ('running', 'completed'), ('running', 'retrying'), ('running', 'pending'), ('running', 'waiting'),
+        ('running', 'cancelled'), ('running', 'dead'),
+        ('dead', 'pending'), ('cancelled', 'pending'))
+union all select 'I20 jobs created and jobs there differ', abs(
+    (select count(*) from change c where c.from_state = 'none') - (select count(*) from job))
+union all select 'I25 the transitions do not tell what happened', count(*) from (
+    (table known except all table told) union all (table told except all table known)) x

@@ -1,0 +1,65 @@
+"""The command line as a user runs it: a process with its exit code and both its outputs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SHOP = """
+import asyncio, os, signal
+from datetime import datetime
+from typing import Annotated
+from pydantic import BeforeValidator
+from pgqueue import App, Job
+
+app = App()
+
+@app.task(name="greet")
+def greet(name: str, times: int = 1) -> str:
+    return " ".join(["Hello,", name] * times)
+
+@app.task(name="plan")
+def plan(at: datetime, tags: list[str], loud: bool = False) -> None: ...
+
+@app.task(name="echo")
+async def echo(value) -> None: ...
+
+@app.task(name="fussy")
+async def fussy(value: Annotated[int, BeforeValidator(lambda value: 1 // value)] = 1) -> None: ...
+
+@app.task(name="fail", retry=False)
+def fail() -> None:
+    raise ValueError("boom")
+
+@app.task(name="slow", retry=False)
+async def slow() -> None:
+    await asyncio.Event().wait()
+
+@app.task(name="die", retry=False, executor="process")
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def pgq(*words: str, cwd: Path, dsn: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """``pgq …`` in a folder, with ``env`` added to the environment."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        **options.pop("env", {}),
+    }
+    if dsn is not None:
+        environment["PGQUEUE_DSN"] = dsn
+    return subprocess.run(
+        [sys.executable, "-m", "pgqueue", *words],
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False, **options,
+    )  # fmt: skip
+
+
+def shop(folder: Path) -> Path:
+    """The folder, with ``shop.py`` in it."""
+    (folder / "shop.py").write_text(SHOP)
+    return folder

@@ -1,0 +1,141 @@
+"""Real worker processes of a test, and what SQL and their logs tell about them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+from psycopg import Connection
+
+from tests.process import workload
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+APP = "tests.process.workload:app"
+QUICK = ("--lease", "1.5", "--heartbeat", "0.3", "--poll", "0.2")  # the rescue of a test must not take half a minute
+
+
+class WorkerProcess:
+    """``pgq work``, its log in a file."""
+
+    def __init__(
+        self, dsn: str, log: Path, options: tuple[str, ...], environment: Mapping[str, str], broken: str
+    ) -> None:
+        module = ("tests.process.workload", broken) if broken else ("pgqueue",)
+        self.log = log
+        self.stopped = False
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *module, "work", "-A", APP, *options],
+                cwd=ROOT,
+                env={**os.environ, **environment, "PGQUEUE_DSN": dsn, "PYTHONPATH": str(ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        self.pid = self.process.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            self.stopped = number is signal.SIGSTOP
+
+    def wait(self, timeout: float = 20) -> int:
+        """Its exit code."""
+        return self.process.wait(timeout=timeout)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def lines(self, containing: str, since: int = 0) -> list[str]:
+        """Lines of its log from that size on."""
+        text = self.log.read_bytes()[since:].decode(errors="replace")
+        return [line for line in text.splitlines() if containing in line]
+
+    def id(self, db: Connection[Any]) -> int | None:
+        """Under which it works now."""
+        row = db.execute(
+            "select max(id) from pgqueue.workers where pid = %s and state in ('running', 'draining')"
+            " and started_at > clock_timestamp() - interval '1 hour'",
+            [self.pid],
+        ).fetchone()
+        return row[0] if row else None
+
+
+class WorkerProcesses:
+    """Starts workers on one database; leaving the block ends all of them and prints their logs (``quiet``: if it failed)."""
+
+    def __init__(
+        self, dsn: str, directory: Path, environment: Mapping[str, str] | None = None, *, quiet: bool = False
+    ) -> None:
+        self.dsn, self.directory, self.quiet = dsn, directory, quiet
+        self.environment = dict(environment or {})
+        self.all: list[WorkerProcess] = []
+
+    def start(self, *options: str, broken: str = "") -> WorkerProcess:
+        log = self.directory / f"worker-{len(self.all)}.log"
+        worker = WorkerProcess(self.dsn, log, options, self.environment, broken)
+        self.all.append(worker)
+        return worker
+
+    def start_registered(self, *options: str, broken: str = "") -> tuple[WorkerProcess, int]:
+        """A worker that is at work, and its id."""
+        worker = self.start(*options, broken=broken)
+        with psycopg.connect(self.dsn, autocommit=True) as db:
+
+            def registered() -> int | None:
+                assert worker.process.poll() is None, worker.log.read_text()
+                return worker.id(db)
+
+            return worker, wait_until(registered) or 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self.all:
+            worker.end()
+        if error is not None or not self.quiet:
+            for worker in self.all:
+                print(f"--- {worker.log.name} (pid {worker.pid})", worker.log.read_text()[-3000:], sep="\n")
+
+
+def enqueue(db: Connection[Any], task: str, op: int, effect: bool = True, **args: Any) -> int:
+    """A job with its business row, in one transaction; returns its id."""
+    with db.transaction():
+        db.execute("insert into chk.business (op) values (%s)", [op])
+        handle = (
+            getattr(workload, task)
+            .using(db, tags=["effect"] if effect else [], idempotency_key=str(op))
+            .enqueue(op=op, **args)
+        )
+    return handle.id
+
+
+def state_of(db: Connection[Any], job_id: int) -> str | None:
+    row = db.execute("select state from pgqueue.jobs where id = %s", [job_id]).fetchone()
+    return row[0] if row else None
+
+
+def unfinished(db: Connection[Any]) -> int:
+    row = db.execute("select count(*) from pgqueue.jobs_live").fetchone()
+    return row[0] if row else 0
+
+
+@contextmanager
+def gate(dsn: str, op: int) -> Any:
+    """Holds back every handler that comes to this gate, until it is opened: ``opened()``, or the block's end."""
+    with psycopg.connect(dsn, autocommit=True) as holder:
+        holder.execute("select pg_advisory_lock(%s)", [op])
+        yield lambda: holder.execute("select pg_advisory_unlock_all()")

@@ -1,0 +1,402 @@
+"""The campaign: 4,000 jobs on six workers that are killed, stopped and cut off, on a server that crashes in the middle.
+
+Nothing may be lost and no transactional effect may happen twice, and every fault must really have happened: a worker was
+running jobs when it died, a zombie's jobs were rescued, a backend was really terminated. The faults come from one seed,
+which is printed; PGQUEUE_CAMPAIGN_SEED repeats it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+from psycopg.rows import scalar_row
+
+from pgqueue import embedded, migrate
+from tests import checker
+from tests.checker import Intents
+from tests.process import workload
+from tests.process.processes import WorkerProcess, WorkerProcesses, unfinished
+from tests.servers import create_database, directory_for_servers
+from tests.waiting import wait_until
+
+SEED = int(os.environ.get("PGQUEUE_CAMPAIGN_SEED", secrets.randbelow(1_000_000)))
+TRANSACTIONAL, EXTERNAL = 3000, 1000
+ROLLED_BACK = 0.05
+WORKERS, SLOTS = 6, 8
+LEASE = 2.0
+OPTIONS = (
+    "--lease", str(LEASE), "--heartbeat", "0.5", "--poll", "0.2", "--crash-limit", "100", "-c", str(SLOTS),
+    "--wait-for-db", "30",
+)  # fmt: skip
+KILLS, ZOMBIES, TERMINATIONS = 30, 10, 20  # at least
+DOWN = 1.0  # seconds that the server is away
+TASKS = {
+    "move_async": 1400, "move_thread": 1300, "move_process": 300, "mail_async": 500, "mail_thread": 500,
+}  # fmt: skip
+SERVER = {"max_connections": "300", "shared_buffers": "64MB"}  # with fsync, as for users
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="stops and kills processes")
+
+
+@dataclass
+class Clients:
+    """Enqueues all jobs, a few at a time as the faults go on, and notes what it was told about each."""
+
+    dsn: str
+    intents: Intents
+    dice: random.Random
+    ops: list[tuple[int, str]] = field(default_factory=list)
+    quota: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    given: int = 0
+    tally: Counter[str] = field(default_factory=Counter)
+    error: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        kinds = [task for task, count in TASKS.items() for _ in range(count)]
+        self.dice.shuffle(kinds)
+        self.ops = list(enumerate(kinds, start=1))
+        self._next_rolled_back = 1_000_000
+        self._pause = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="clients")
+
+    def release(self, count: int) -> None:
+        """Allows so many more jobs."""
+        count = min(count, len(self.ops) - self.given)
+        self.given += count
+        for _ in range(count):
+            self.quota.release()
+
+    def _run(self) -> None:
+        try:
+            connection: Connection[Any] | None = None
+            at = 0
+            while at < len(self.ops):
+                batch = self.ops[at : at + self.dice.randint(1, 15)]
+                for _ in batch:
+                    self.quota.acquire()
+                connection = self._enqueue(connection, batch)
+                at += len(batch)
+                self._pause.wait(self.dice.uniform(0.0, 0.08))
+            if connection is not None:
+                connection.close()
+        except BaseException as error:  # noqa: BLE001 - the test's own thread raises it
+            self.error = error
+
+    def _enqueue(self, connection: Connection[Any] | None, batch: list[tuple[int, str]]) -> Connection[Any]:
+        """Until it is acknowledged, with the same keys again when the connection broke."""
+        if self.dice.random() < ROLLED_BACK:
+            self._next_rolled_back += len(batch)
+            first = self._next_rolled_back
+            unwanted = [(first + n, kind) for n, (_, kind) in enumerate(batch)]
+            connection = self._try(connection, unwanted, roll_back=True) or connection
+        while True:
+            done = self._try(connection, batch, roll_back=False)
+            if done is not None:
+                return done
+            connection = None
+            self._pause.wait(0.05)
+
+    def _try(
+        self, connection: Connection[Any] | None, batch: list[tuple[int, str]], *, roll_back: bool
+    ) -> Connection[Any] | None:
+        ops = [op for op, _ in batch]
+        try:
+            if connection is None or connection.closed:
+                connection = psycopg.connect(self.dsn, application_name="clients")
+            jobs = [
+                getattr(workload, kind)
+                .using(
+                    idempotency_key=str(op), tags=["effect"] if kind.startswith("move") else ["external"]
+                )
+                .job(op=op, ms=self.dice.randint(1, 200))
+                for op, kind in batch
+            ]
+            for (op, _), handle in zip(batch, workload.app.enqueue_many(jobs, connection), strict=True):
+                if handle.created:
+                    connection.execute("insert into chk.business (op) values (%s)", [op])
+            if roll_back:
+                connection.rollback()
+                self.intents.note(ops, "rollback")
+                self.tally["rolled back"] += len(ops)
+            else:
+                connection.commit()
+                self.intents.note(ops, "ack")
+                self.tally["acknowledged"] += len(ops)
+        except psycopg.OperationalError:
+            self.intents.note(ops, "rollback" if roll_back else "unknown")
+            self.tally["unknown"] += 0 if roll_back else len(ops)
+            if connection is not None:
+                connection.close()
+            return None
+        return connection
+
+
+@dataclass
+class Faults:
+    """Does harm, one fault after the other, and remembers to whom."""
+
+    home: Path
+    server: embedded.Postgres
+    workers: WorkerProcesses
+    clients: Clients
+    dice: random.Random
+    db: Connection[Any]
+    alive: list[WorkerProcess] = field(default_factory=list)
+    killed: set[int] = field(default_factory=set)
+    zombies: dict[int, WorkerProcess] = field(default_factory=dict)
+    woken: dict[int, WorkerProcess] = field(default_factory=dict)
+    terminated: int = 0
+    gone_lines: list[tuple[int, int]] = field(default_factory=list)
+
+    def run(self) -> None:
+        order = ["kill"] * (KILLS + 1) + ["zombie"] * ZOMBIES + ["terminate"] * TERMINATIONS
+        self.dice.shuffle(order)
+        order.insert(len(order) // 2, "restart")
+        portion = len(self.clients.ops) // (len(order) + 10)
+        for fault in order:
+            self.clients.release(portion)
+            getattr(self, fault)()
+        while len(self.effective("killed")) < KILLS or len(self.effective("woken")) < ZOMBIES:
+            self.clients.release(20)
+            self.kill() if len(self.effective("killed")) < KILLS else self.zombie()
+            self.wake(rest=0)
+        self.wake(rest=0)
+
+    def start(self) -> None:
+        self.alive.append(self.workers.start(*OPTIONS))
+
+    # ------------------------------------------------------------ the faults
+
+    def kill(self) -> None:
+        """SIGKILL to a worker that runs jobs, and another one in its place at once."""
+        worker, worker_id = self.caught()
+        worker.end()
+        self.killed.add(worker_id)
+        self.alive.remove(worker)
+        self.start()
+
+    def zombie(self) -> None:
+        """SIGSTOP to a worker that runs jobs, until others have taken them; two at a time at most."""
+        self.wake(rest=1)
+        worker, worker_id = self.caught()
+        self.zombies[worker_id] = worker
+
+    def wake(self, rest: int) -> None:
+        """SIGCONT to zombies whose jobs were rescued, until only ``rest`` are left."""
+        while len(self.zombies) > rest:
+            ready = wait_until(lambda: self.effective("zombies"), timeout=30)
+            for worker_id in ready:
+                worker = self.zombies.pop(worker_id)
+                worker.signal(signal.SIGCONT)
+                self.woken[worker_id] = worker
+
+    def terminate(self) -> None:
+        """pg_terminate_backend on a connection of a worker."""
+
+        def terminated() -> bool:
+            pids = self.db.execute(
+                "select pid from pg_stat_activity where application_name ~ '^pgqueue (claim|settle|listen|leader|heartbeat|app)$'"
+                " order by backend_start, pid"
+            ).fetchall()
+            return bool(pids) and bool(
+                self.one("select pg_terminate_backend(%s)", self.dice.choice(pids)[0])
+            )
+
+        wait_until(terminated)
+        self.terminated += 1
+
+    def restart(self) -> None:
+        """The server crashes and comes back; every worker says one line about each."""
+        self.wake(rest=0)
+        wait_until(lambda: all(self.is_settled(worker) for worker in self.alive), timeout=40)
+        sizes = {worker.pid: worker.log.stat().st_size for worker in self.alive}
+        self.db.close()
+        self.server.stop("immediate")
+        threading.Event().wait(DOWN)
+        self.server = embedded.start(self.home, settings=SERVER)
+        self.db = observer(self.clients.dsn)
+        self.clients.release(60)
+        wait_until(lambda: all(self.has_worked_since(worker) for worker in self.alive), timeout=40)
+        self.gone_lines = [
+            (
+                len(worker.lines("the database went away", sizes[worker.pid])),
+                len(worker.lines("the database is back", sizes[worker.pid])),
+            )
+            for worker in self.alive
+        ]
+
+    # ------------------------------------------------------------ what SQL tells
+
+    def one(self, query: str, *parameters: Any) -> Any:
+        with self.db.cursor(row_factory=scalar_row) as cursor:
+            return cursor.execute(query.encode(), parameters).fetchone()
+
+    def caught(self) -> tuple[WorkerProcess, int]:
+        """A worker, stopped while it ran jobs."""
+        since = time.monotonic()
+
+        def busy() -> tuple[WorkerProcess, int] | None:
+            nonlocal since
+            if time.monotonic() - since > 1:
+                since = time.monotonic()
+                self.clients.release(20)
+            candidates = self.alive[:]
+            self.dice.shuffle(candidates)
+            for worker in candidates:
+                worker_id = None if worker.stopped else worker.id(self.db)
+                if worker_id and worker_id not in self.woken and self.runs(worker_id):
+                    worker.signal(signal.SIGSTOP)
+                    if self.runs(worker_id):
+                        return worker, worker_id
+                    worker.signal(signal.SIGCONT)
+            return None
+
+        return wait_until(busy, timeout=40)  # type: ignore[return-value]
+
+    def runs(self, worker_id: int) -> bool:
+        return bool(
+            self.one("select count(*) from pgqueue.jobs_live where state = 'running' and worker_id = %s", worker_id)
+        )
+
+    def effective(self, which: str) -> set[int]:
+        """Those workers whose fault had its effect: jobs that they were running were rescued from them."""
+        ids = list(getattr(self, which))
+        return {
+            row[0]
+            for row in self.db.execute(
+                "select distinct worker_id from pgqueue.transitions where reason = 'rescued' and worker_id = any(%s)",
+                [ids],
+            )
+        }
+
+    def is_settled(self, worker: WorkerProcess) -> bool:
+        """Registered, listening, and not in the middle of an older outage."""
+        gone, back = worker.lines("the database went away"), worker.lines("the database is back")
+        return not worker.stopped and worker.id(self.db) is not None and len(gone) == len(back)
+
+    def has_worked_since(self, worker: WorkerProcess) -> bool:
+        """Whether its heartbeat goes again and it has claimed something since the server came back."""
+        return bool(
+            self.one(
+                "select exists (select from pgqueue.workers w where w.pid = %s and w.state = 'running'"
+                " and w.heartbeat_at > pg_postmaster_start_time() + interval '1.5 s'"
+                " and exists (select from chk.events e where e.worker_id = w.id and e.new_state = 'completed'"
+                " and e.at > pg_postmaster_start_time()))",
+                worker.pid,
+            )
+        ) or (self.clients.release(10) or False)
+
+
+def observer(dsn: str) -> Connection[Any]:
+    return psycopg.connect(dsn, autocommit=True, application_name="campaign")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with directory_for_servers() as directory:
+        yield directory
+
+
+def test_the_campaign(home: Path, tmp_path: Path) -> None:
+    print(f"\ncampaign: seed {SEED}")
+    begun = time.monotonic()
+    dice = random.Random(SEED)
+    mailbox = home / "mailbox"
+    server = embedded.start(home / "server", settings=SERVER)
+    faults = None
+    try:
+        dsn = create_database(server.dsn, "campaign")
+        migrate.upgrade(dsn)
+        checker.install(dsn)
+        with (
+            Intents(home / "intents.jsonl") as intents,
+            WorkerProcesses(dsn, tmp_path, {workload.MAILBOX: str(mailbox)}, quiet=True) as workers,
+        ):
+            clients = Clients(dsn, intents, random.Random(dice.random()))
+            faults = Faults(home / "server", server, workers, clients, dice, observer(dsn))
+            for _ in range(WORKERS):
+                faults.start()
+            clients.thread.start()
+            try:
+                faults.run()
+            finally:
+                clients.release(len(clients.ops))
+                clients.thread.join(timeout=60)
+            if clients.error is not None:
+                raise clients.error
+            try:
+                wait_until(lambda: not unfinished(faults.db), timeout=60)
+            except AssertionError:
+                show_unfinished(faults.db)
+                raise
+            report(faults, time.monotonic() - begun)
+            judge(faults, mailbox)
+    finally:
+        if faults is not None:
+            faults.db.close()
+        (faults.server if faults else server).stop()
+    print(f"campaign: {time.monotonic() - begun:.0f} s in all")
+
+
+def show_unfinished(db: Connection[Any]) -> None:
+    for query in (
+        "select id, task, state, attempt, lease_id, worker_id, run_at, started_at, clock_timestamp() from pgqueue.jobs_live limit 20",
+        "select id, pid, state, heartbeat_at from pgqueue.workers where id in (select worker_id from pgqueue.jobs_live)",
+        "select pid, application_name, state, wait_event_type, wait_event, xact_start, left(query, 100)"
+        " from pg_stat_activity where application_name ~ '^pgqueue'",
+    ):
+        for row in db.execute(query.encode()):
+            print(*row)
+
+
+def report(faults: Faults, seconds: float) -> None:
+    states = dict(faults.db.execute("select state, count(*) from pgqueue.jobs group by 1").fetchall())
+    reasons = dict(faults.db.execute("select reason, count(*) from pgqueue.transitions group by 1").fetchall())
+    print(
+        f"campaign: {seconds:.0f} s; jobs {states}; clients {dict(faults.clients.tally)}; transitions {reasons};"
+        f" kills {len(faults.effective('killed'))} of {len(faults.killed)}, zombies {len(faults.effective('woken'))},"
+        f" terminated backends {faults.terminated}, restarts 1 (lines gone, back: {faults.gone_lines})"
+    )
+
+
+def judge(faults: Faults, mailbox: Path) -> None:
+    clients, db = faults.clients, faults.db
+    # Every fault has really happened.
+    assert len(faults.effective("killed")) >= KILLS
+    assert len(faults.effective("woken")) >= ZOMBIES
+    assert faults.terminated >= TERMINATIONS
+    assert faults.one("select count(*) from pgqueue.workers where state = 'expired'") >= KILLS + ZOMBIES
+    # Nothing is lost, nothing is there that was rolled back, nothing happened twice.
+    assert clients.tally["acknowledged"] == TRANSACTIONAL + EXTERNAL
+    assert clients.tally["rolled back"] > 0
+    assert db.execute("select state, count(*) from pgqueue.jobs group by 1").fetchall() == [
+        ("completed", TRANSACTIONAL + EXTERNAL)
+    ]
+    clients.intents.load(clients.dsn)
+    checker.check(clients.dsn)
+    assert faults.one("select count(*) from chk.effects") == TRANSACTIONAL
+    # Effects outside happen at least once, and again only for jobs that a fault has interrupted.
+    delivered = Counter(line.split()[0] for line in mailbox.read_text().splitlines())
+    assert len(delivered) == EXTERNAL
+    duplicates = delivered.total() - EXTERNAL
+    most = (len(faults.killed) + len(faults.woken)) * SLOTS + WORKERS * SLOTS  # the last for the server's crash
+    print(f"campaign: {duplicates} external effects happened again, {most} might have")
+    assert duplicates <= most
+    # An outage is one line when it begins and one when it ends.
+    assert faults.gone_lines == [(1, 1)] * WORKERS
+    # Every zombie has noticed that it was one, unless it was killed before it could.
+    noticed = sum(bool(worker.lines("lost its lease")) for worker in faults.woken.values())
+    assert noticed >= ZOMBIES // 2

@@ -1,0 +1,271 @@
+"""The checker is tested too: it must notice a broken settle, rescue and claim, and every invariant must be able to fail.
+
+Each scenario forces its race with real connections or processes, once with the product's statement, where the checker is
+content, and once with the same statement broken on purpose.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from pgqueue import sql, statements
+from pgqueue.database import run
+from pgqueue.outcome import COMPLETED
+from tests import checker
+from tests.process import workload
+from tests.process.processes import QUICK, WorkerProcesses, enqueue, gate, state_of
+from tests.process.workload import running_at_gate
+from tests.waiting import wait_until
+
+Connect = Callable[..., Connection[Any]]
+
+
+@pytest.fixture
+def recorded(dsn: str) -> str:
+    """A database that is watched, but whose verdict the test wants to read itself."""
+    checker.install(dsn)
+    return dsn
+
+
+@pytest.fixture
+def processes(recorded: str, tmp_path: Path):
+    with WorkerProcesses(recorded, tmp_path) as started:
+        yield started
+
+
+def found(dsn: str) -> set[str]:
+    """The numbers of the broken invariants."""
+    return {name.split()[0] for name in checker.violations(dsn)}
+
+
+def use_broken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    if not name:
+        return
+    statement, text = workload.broken_text(name)
+    load = sql.load
+    monkeypatch.setattr(statements, "load", lambda wanted: text if wanted == statement else load(wanted))
+
+
+# ---------------------------------------------------------------- settle: a zombie completes what is not its own
+
+
+@pytest.mark.parametrize(
+    ("broken", "caught"), [("", set()), ("settle_without_lease", {"I5"}), ("settle_without_fence", {"I5"})]
+)
+def test_settle_by_a_zombie_while_another_runs_the_job(
+    processes: WorkerProcesses, db: Connection[Any], broken: str, caught: set[str]
+) -> None:
+    """The zombie wakes in the middle of its transaction while the second worker is at the same job."""
+    zombie, _ = processes.start_registered(*QUICK, broken=broken)
+    with gate(processes.dsn, 1) as opened, gate(processes.dsn, 2):
+        job_id = enqueue(db, "linger", 1)
+        wait_until(lambda: running_at_gate(db, 1))
+        zombie.signal(signal.SIGSTOP)
+        processes.start_registered(*QUICK)
+        wait_until(lambda: running_at_gate(db, 2))
+        opened()
+        zombie.signal(signal.SIGCONT)
+        wait_until(lambda: zombie.lines("lost its lease"))
+        wait_until(lambda: handler_gone(db, zombie.pid) or state_of(db, job_id) == "completed")
+        assert state_of(db, job_id) == ("completed" if broken else "running")
+    wait_until(lambda: state_of(db, job_id) == "completed")
+    assert found(processes.dsn) == caught
+
+
+def handler_gone(db: Connection[Any], pid: int) -> bool:
+    """Whether the handler in that process has ended its attempt."""
+    row = db.execute("select exists (select from chk.ends where pid = %s)", [pid]).fetchone()
+    return bool(row and row[0])
+
+
+@pytest.mark.parametrize(("broken", "caught"), [("", set()), ("settle_without_fence", {"I19"})])
+def test_settle_after_the_rescue(
+    recorded: str, db: Connection[Any], monkeypatch: pytest.MonkeyPatch, broken: str, caught: set[str]
+) -> None:
+    """The outcome arrives when the job is back in the queue."""
+    use_broken(monkeypatch, broken)
+    worker_id, lease_id, job_id = claimed(db)
+    expire(db, worker_id)
+    assert [job.id for job in run(db, statements.rescue(3, 10))] == [job_id]
+    with psycopg.connect(recorded) as own:
+        own.execute(workload.EFFECT.encode(), [1, job_id, lease_id])
+        if run(own, statements.settle(worker_id, [(job_id, lease_id, COMPLETED)])):
+            own.commit()
+        else:
+            own.rollback()
+    assert found(recorded) == caught
+
+
+# ---------------------------------------------------------------- rescue: takes the jobs of the living
+
+
+@pytest.mark.parametrize(("broken", "caught"), [("", set()), ("rescue_without_expiry", {"I11b"})])
+def test_rescue_of_a_living_worker(
+    processes: WorkerProcesses, db: Connection[Any], broken: str, caught: set[str]
+) -> None:
+    """A worker runs a job for longer than two turns of the rescuer."""
+    processes.start_registered(*QUICK)
+    with gate(processes.dsn, 1):
+        job_id = enqueue(db, "hold_thread", 1, inside=False)
+        wait_until(lambda: running_at_gate(db, 1))
+        processes.start_registered(*QUICK, broken=broken)
+        if broken:
+            lead(db)
+            wait_until(lambda: db.execute("select 1 from pgqueue.transitions where reason = 'rescued'").fetchone())
+        else:
+            wait_until(lambda: beats(db) >= 3)
+    wait_until(lambda: state_of(db, job_id) == "completed")
+    assert found(processes.dsn) == caught
+
+
+def lead(db: Connection[Any]) -> None:
+    """Makes the youngest worker the leader."""
+    db.execute("update pgqueue.leader set worker_id = (select max(id) from pgqueue.workers)")
+
+
+def beats(db: Connection[Any]) -> float:
+    """Of the first worker, since the job began."""
+    row = db.execute(
+        "select extract(epoch from max(w.heartbeat_at) - min(r.at))::float8 / 0.3 from pgqueue.workers w, chk.runs r"
+    ).fetchone()
+    return row[0] if row else 0.0
+
+
+# ---------------------------------------------------------------- claim: two workers, one job
+
+
+@pytest.mark.parametrize(
+    ("broken", "caught"), [("", set()), ("claim_without_lock", {"I11", "I19"}), ("claim_of_running", {"I11", "I19"})]
+)
+def test_two_claims_at_once(
+    recorded: str,
+    db: Connection[Any],
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+    caught: set[str],
+) -> None:
+    """The second claim runs while the first one has not committed."""
+    use_broken(monkeypatch, broken)
+    job_id = enqueue(db, "hold_thread", 1, effect=False, inside=False)
+    workers = [register(db), register(db)]
+    one, two = connect(autocommit=False), connect()
+    first = run(one, claim(workers[0]))
+    with ThreadPoolExecutor(1) as pool:
+        later = pool.submit(run, two, claim(workers[1]))
+        wait_until(lambda: later.done() or is_blocked(db, two))
+        one.commit()
+        second = later.result()
+    if broken == "claim_of_running":
+        second = run(two, claim(workers[1]))
+    assert [row[0] for row in first] == [job_id]
+    assert [row[0] for row in second] == ([job_id] if broken else [])
+    assert found(recorded) == caught
+
+
+def is_blocked(db: Connection[Any], other: Connection[Any]) -> bool:
+    row = db.execute(
+        "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s", [other.info.backend_pid]
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def register(db: Connection[Any]) -> int:
+    return run(
+        db,
+        statements.register_worker(
+            host="here", pid=1, version="0", executor="async", slots=1, queues=["default"], tasks=[], lease_seconds=60
+        ),
+    )
+
+
+def claim(worker_id: int) -> Any:
+    return statements.claim(worker_id, ["hold_thread"], [("default", 0)], ["-infinity"], 1)
+
+
+def claimed(db: Connection[Any]) -> tuple[int, int, int]:
+    """A job that a worker has claimed: (worker, lease, job)."""
+    job_id = enqueue(db, "hold_thread", 1, effect=False, inside=False)
+    worker_id = register(db)
+    [row] = run(db, claim(worker_id))
+    assert row[0] == job_id
+    return worker_id, row[1], job_id
+
+
+def expire(db: Connection[Any], worker_id: int) -> None:
+    db.execute("update pgqueue.workers set expires_at = clock_timestamp() - interval '1 s' where id = %s", [worker_id])
+
+
+# ---------------------------------------------------------------- every invariant can fail
+
+SABOTAGE = {
+    "I1": "insert into chk.intents values (99, 'ack')",
+    "I1b": "insert into chk.intents values (1, 'rollback')",
+    "I2a": "insert into chk.business values (99)",
+    "I2b": "delete from chk.business where op = 1",
+    "I3": "insert into chk.effects select * from chk.effects",
+    "I4": "delete from chk.effects where op = 1",
+    "I5": "update chk.effects set lease_id = 7 where op = 1",
+    "I6": "insert into chk.events (xact, job_id, new_state, lease_id, attempt, run_at)"
+    " select '1', job_id, 'completed', lease_id, attempt, run_at from chk.events where new_state = 'completed'",
+    "I7": "alter table pgqueue.jobs drop constraint jobs_shape_check;"
+    " update pgqueue.jobs_live set worker_id = 5 where state = 'pending'",
+    "I7b": "insert into pgqueue.jobs_dead select * from (select (jsonb_populate_record(j, '{\"state\": \"dead\"}')).*"
+    " from pgqueue.jobs j where state = 'completed') x",
+    "I8": "update pgqueue.jobs set attempt = max_attempts + 1 where state = 'running'",
+    "I9": "update pgqueue.jobs set lease_id = lease_id + 1 where state = 'completed'",
+    "I10": "update pgqueue.jobs set worker_id = worker_id + 1 where state = 'running'",
+    "I11": "update chk.events set old_state = 'running' where new_state = 'running'",
+    "I11b": "insert into chk.rescues values (1, 1, 1, now(), now() + interval '1 s')",
+    "I12": "update chk.events set run_at = at + interval '1 s' where new_state = 'running'",
+    "I13": "update pgqueue.jobs set args = '{\"op\": 1}' where state = 'running'",
+    "I13b": "drop index pgqueue.jobs_live_unique_key; update pgqueue.jobs set unique_key = 'same', task = 'same'",
+    "I16": "update pgqueue.workers set expires_at = now() - interval '1 hour'",
+    "I17": "update pgqueue.jobs set run_at = now() - interval '1 hour' where state = 'pending'",
+    "I19": "update chk.events set old_state = 'dead' where new_state = 'running'",
+    "I20": "delete from pgqueue.jobs where state = 'pending'",
+    "I25": "insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason)"
+    " values (1, 1, 1, 'running', 'dead', 'x')",
+}
+
+
+def test_every_invariant_is_sabotaged() -> None:
+    """A new invariant comes with a way to break it."""
+    numbers = {line.split("'")[1].split()[0] for line in checker.INVARIANTS.splitlines() if "select 'I" in line}
+    assert numbers == set(SABOTAGE)
+
+
+@pytest.mark.parametrize("invariant", SABOTAGE)
+def test_a_broken_invariant_is_found(recorded: str, db: Connection[Any], invariant: str) -> None:
+    """A database with a completed, a running and a pending job, all in order, and then one thing wrong."""
+    worker_id, lease_id, job_id = claimed(db)
+    db.execute("update pgqueue.jobs_live set tags = '{effect}'")
+    with psycopg.connect(recorded) as own:
+        own.execute(workload.EFFECT.encode(), [1, job_id, lease_id])
+        assert run(own, statements.settle(worker_id, [(job_id, lease_id, COMPLETED)])) == {job_id}
+    enqueue(db, "hold_thread", 2, effect=False, inside=False)
+    assert len(run(db, claim(worker_id))) == 1
+    enqueue(db, "hold_thread", 3, effect=False, inside=False)
+    checker.check(recorded)
+    with psycopg.connect(recorded) as own:
+        own.execute("set session_replication_role = replica")  # the triggers look away
+        own.execute(SABOTAGE[invariant].encode())
+    with pytest.raises(AssertionError, match=rf"{invariant} "):
+        checker.check(recorded)
+
+
+def test_what_a_client_was_told_is_loaded(recorded: str, tmp_path: Path) -> None:
+    with checker.Intents(tmp_path / "intents.jsonl") as intents:
+        intents.note([1, 2], "unknown")
+        intents.note([1], "ack")
+        intents.load(recorded)
+    with pytest.raises(AssertionError, match="I1 an acknowledged enqueue is lost: 1$"):
+        checker.check(recorded)

@@ -1,0 +1,490 @@
+"""``pgq``: what each command prints, stores and exits with."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from pgqueue import cli, statements
+from pgqueue.database import run
+from pgqueue.outcome import COMPLETED, Outcome
+from tests.process import commands
+from tests.stages.hands import Hand
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def items(self) -> Any:
+        return json.loads(self.out)["items"]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """Of a piped table, without its head."""
+        return [line.split("\t") for line in self.out.splitlines()[1:]]
+
+
+@pytest.fixture
+def pgq(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """``pgq …`` beside ``shop.py`` on the test's database, in this process, which is quicker than another."""
+    commands.shop(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name, value in {"PGQUEUE_DSN": dsn, "PGQUEUE_APP": "shop:app"}.items():
+        monkeypatch.setenv(name, value)
+
+    def play(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["pgq", *words])
+        monkeypatch.delitem(sys.modules, "shop", raising=False)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        if "shop" in sys.modules:
+            sys.modules["shop"].app.close()
+        return Done(caught.value.code or 0, *capfd.readouterr())
+
+    return play
+
+
+def insert(db: Connection[Any], count: int = 1, **columns: Any) -> list[int]:
+    columns = {"task": "greet", **columns}
+    statement = f"insert into pgqueue.jobs ({', '.join(columns)}) values ({', '.join(['%s'] * len(columns))}) returning id"
+    return [db.execute(statement.encode(), list(columns.values())).fetchone()[0] for _ in range(count)]
+
+
+def bury(db: Connection[Any], job_id: int, error: str = "boom") -> None:
+    hand = Hand(db, ["greet"])
+    for attempt in hand.claim(100):
+        outcome = (
+            Outcome.dead("permanent_error", ValueError(error)) if attempt.id == job_id else Outcome.released()
+        )
+        hand.settle(attempt, outcome)
+
+
+def state(db: Connection[Any], job_id: int) -> str:
+    return db.execute("select state from pgqueue.jobs where id = %s", [job_id]).fetchone()[0]
+
+
+# ------------------------------------------------------------------ help, usage
+
+
+COMMANDS = [
+    (), ("work",), ("dev",), ("demo",), ("enqueue",), ("migrate",), ("doctor",), ("jobs",), ("jobs", "list"),
+    ("jobs", "show"), ("jobs", "retry"), ("jobs", "cancel"), ("jobs", "wait"), ("queues",), ("queues", "list"),
+    ("queues", "pause"), ("queues", "resume"), ("workers",), ("workers", "list"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_has_help_and_refuses_an_unknown_flag(pgq, words, flag):
+    shown = pgq(*words, flag)
+    assert (shown.code, "Usage: pgq " + " ".join(words) in shown.out) == (0, True)
+    if words != ("enqueue",):  # which takes the flags of its task
+        assert pgq(*words, "--no-such-flag").code == 2
+
+
+def test_help_comes_within_a_second(tmp_path):
+    took = []
+    for _ in range(3):
+        begun = time.monotonic()
+        assert commands.pgq("--help", cwd=tmp_path).returncode == 0
+        took.append(time.monotonic() - begun)
+    assert min(took) < 1.0
+
+
+def test_help_imports_nothing_that_only_some_commands_need():
+    loaded = "import sys, pgqueue.cli.commands; print([m for m in ('sqlalchemy', 'alembic', 'pgqueue.worker', 'pgqueue.demo', 'rich.console') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_library_is_imported_name_by_name():
+    loaded = "import sys, pgqueue; print([m for m in ('psycopg', 'pydantic', 'tenacity', 'opentelemetry') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"), [(("jbos",), "jobs"), (("jobs", "lst"), "list"), (("migrat",), "migrate")]
+)
+def test_a_misspelt_command_is_answered_with_the_near_one(pgq, typo, meant):
+    done = pgq(*typo)
+    assert (done.code, f"'{meant}'" in done.err) == (2, True)
+
+
+def test_the_version_is_told(pgq):
+    assert pgq("--version").out.startswith("pgqueue-jobs 0.1.0")
+
+
+# ------------------------------------------------------------------ enqueue
+
+
+def args(db: Connection[Any]) -> Any:
+    return db.execute("select args from pgqueue.jobs order by id desc limit 1").fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "stored"),
+    [
+        (("greet", "--name", "Ada"), {"name": "Ada"}),
+        (("greet", "--name=7", "--times", "3"), {"name": "7", "times": 3}),
+        (("greet", "--args", '{"name": "Ada"}', "--times", "2"), {"name": "Ada", "times": 2}),
+        (
+            ("plan", "--at", "2031-01-01T00:00Z", "--args", '{"at": "2030-01-01T00:00:00Z"}', "--tags", '["a"]', "--loud", "true"),
+            {"at": "2030-01-01T00:00:00Z", "tags": ["a"], "loud": True},
+        ),
+        (("echo", "--value", "12"), {"value": "12"}),
+        (("echo", "--value", '{"a": 1}'), {"value": {"a": 1}}),
+        (("echo", "--value", "{broken"), {"value": "{broken"}),
+    ],
+)  # fmt: skip
+def test_arguments_are_typed_by_the_signature(pgq, db, words, stored):
+    done = pgq("enqueue", *words)
+    assert done.code == 0, done.err
+    assert args(db) == stored
+
+
+def test_enqueue_prints_the_id_and_tells_its_story_on_stderr(pgq, db):
+    done = pgq("enqueue", "greet", "--name", "Ada", "--unique-key", "k", "--queue", "mail", "--priority", "-3", "--tag", "a",
+               "--tag", "b", "--max-attempts", "2", "--in", "1h")  # fmt: skip
+    assert done.out.strip().isdigit()
+    assert "enqueued" in done.err
+    row = db.execute(
+        "select id, queue, priority, tags, max_attempts, run_at > now() + interval '59 minutes' from pgqueue.jobs"
+    ).fetchone()
+    assert row == (int(done.out), "mail", -3, ["a", "b"], 2, True)
+    again = pgq("enqueue", "greet", "--name", "Bob", "--unique-key", "k", "--json")
+    assert json.loads(again.out) == {
+        "id": row[0],
+        "created": False,
+        "state": "pending",
+        "conflict": "unique_key",
+    }
+    assert again.err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("greet",), 2, "name is missing"),
+        (("greet", "--name"), 2, "--name has no value"),
+        (("greet", "Ada"), 2, "'Ada' stands alone"),
+        (("greet", "--args", "{"), 2, "--args is not JSON"),
+        (("greet", "--args", "[]"), 2, "not a JSON object"),
+        (("greet", "--name", "Ada", "--times", "many"), 2, "times: "),
+        (("greet", "--name", "Ada", "--at", "tomorrow"), 2, "PGQ-404"),
+        (("greet", "--name", "Ada", "--at", "2031-01-01T09:00"), 2, "needs a time zone"),
+        (("greet", "--name", "Ada", "--in", "-5"), 2, "PGQ-404"),
+        (("greet", "--name", "Ada", "--in", "1h", "--at", "2031-01-01T09:00Z"), 2, "both given"),
+        (("greet", "--name", "Ada", "--priority", "40000"), 2, "-32768 to 32767"),
+        (("greet", "--name", "Ada", "--max-attempts", "0"), 2, "1 to 10000"),
+        (("gret", "--name", "Ada"), 5, "did you mean greet?"),
+        (("greet", "-A", "shopp", "--name", "Ada"), 8, "did you mean shop?"),
+    ],
+)
+def test_a_mistake_at_enqueue_stores_nothing(pgq, db, words, code, said):
+    done = pgq("enqueue", *words)
+    assert (done.code, done.out) == (code, "")
+    assert said in done.err
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
+
+
+# ------------------------------------------------------------------ jobs
+
+
+def test_jobs_are_listed_newest_first_by_filter_and_page(pgq, db):
+    plain = insert(db, 3)
+    [tagged] = insert(db, tags=["red"], queue="mail")
+    [other] = insert(db, task="echo")
+    bury(db, plain[0], "disk full")
+
+    def ids(*words: str) -> list[int]:
+        return [item["id"] for item in pgq("jobs", "list", "--json", *words).items]
+
+    assert ids() == [other, tagged, *reversed(plain)]
+    assert ids("--queue", "mail") == ids("--tag", "red") == [tagged]
+    assert ids("--task", "echo") == [other]
+    assert ids("--state", "dead") == ids("--state", "failed") == ids("--error", "DISK") == [plain[0]]
+    assert ids("--state", "pending,dead", "--queue", "default", "--task", "greet") == list(reversed(plain))
+    page = pgq("jobs", "list", "--json", "--limit", "2")
+    assert [item["id"] for item in page.items] == [other, tagged]
+    assert json.loads(page.out)["next"] == tagged
+    assert ids("--before", str(tagged)) == list(reversed(plain))
+    assert json.loads(pgq("jobs", "list", "--json", "--before", str(tagged)).out)["next"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("list", "--state", "ded"), 2), (("list", "--limit", "0"), 2), (("list", "--queue", "a b"), 2), (("list", "--before", "x"), 2),
+        (("show", "0"), 5), (("show", "-1"), 2), (("show", str(2**63)), 5), (("show", "1e3"), 2), (("show", "' or 1=1"), 2),
+        (("wait", "0"), 5), (("wait", "99"), 5), (("retry", "0"), 2), (("retry", "99"), 5), (("cancel", str(2**63)), 2), (("cancel", "99"), 5),
+        (("retry",), 2), (("cancel",), 2), (("retry", "--state", "pending"), 2),
+    ],
+)  # fmt: skip
+def test_nonsense_for_jobs_ends_in_one_sentence(pgq, words, code):
+    done = pgq("jobs", *words)
+    assert (done.code, done.out) == (code, "")
+    assert done.err
+
+
+def test_a_piped_table_is_tab_separated_with_a_head(pgq, db):
+    [job] = insert(db)
+    done = pgq("jobs", "list")
+    assert done.out.splitlines()[0] == "id\tstate\tqueue\ttask\tattempt\tdue\tlast_error"
+    assert done.rows[0][:5] == [str(job), "pending", "default", "greet", "0/6"]
+    assert "No job matches" in pgq("jobs", "list", "--queue", "none").err
+
+
+def test_show_tells_a_job_and_its_history(pgq, db):
+    [job] = insert(db, args='{"name": "Ada"}')
+    bury(db, job)
+    shown = pgq("jobs", "show", str(job))
+    assert all(word in shown.out for word in ("Ada", "dead", "ValueError: boom", "permanent_error"))
+    told = json.loads(pgq("jobs", "show", str(job), "--json").out)
+    assert (told["id"], told["state"], told["args"]) == (job, "dead", {"name": "Ada"})
+    assert [t["reason"] for t in told["transitions"]] == ["permanent_error"]
+    assert told["finished_at"].endswith(("Z", "+00:00"))
+
+
+def test_retry_revives_the_one_the_many_or_all_that_match(pgq, db):
+    jobs = insert(db, 4)
+    for job in jobs[:3]:
+        bury(db, job)
+    dry = pgq("jobs", "retry", "--state", "dead", "--dry-run", "--json")
+    assert [item["result"] for item in dry.items] == ["would revive"] * 3
+    assert [state(db, job) for job in jobs] == ["dead"] * 3 + ["pending"]
+
+    one = pgq("jobs", "retry", str(jobs[0]), str(jobs[3]), "--json")
+    assert [item["result"] for item in one.items] == ["revived", "pending"]
+    rest = pgq("jobs", "retry", "--task", "greet", "--json")
+    assert {item["id"] for item in rest.items} == set(jobs[1:3])
+    assert [state(db, job) for job in jobs] == ["pending"] * 4
+    assert "No job matches" in pgq("jobs", "retry", "--state", "dead").err
+
+
+def test_cancel_takes_what_waits_and_asks_what_runs(pgq, db):
+    [running] = insert(db)
+    Hand(db, ["greet"]).claim()
+    waiting = insert(db, 2, queue="mail")
+    assert [
+        item["result"] for item in pgq("jobs", "cancel", "--queue", "mail", "--dry-run", "--json").items
+    ] == ["would cancel"] * 2
+    done = pgq("jobs", "cancel", str(running), *map(str, waiting))
+    assert done.rows[0] == [str(running), "greet", "running", "requested"]
+    assert [state(db, job) for job in (running, *waiting)] == ["running", "cancelled", "cancelled"]
+    assert "2 cancelled, 1 requested" in done.err
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "out"),
+    [
+        (Outcome.completed('{"a": 1}'), 0, '{"a": 1}\n'),
+        (COMPLETED, 0, "null\n"),
+        (Outcome.dead("permanent_error", ValueError("boom")), 10, ""),
+        (Outcome.cancelled("enough"), 10, ""),
+        (None, 9, ""),
+    ],
+)
+def test_wait_prints_the_result_or_exits_with_what_became_of_it(pgq, db, outcome, code, out):
+    [job] = insert(db)
+    hand = Hand(db, ["greet"])
+    [attempt] = hand.claim()
+    if outcome:
+        hand.settle(attempt, outcome)
+    done = pgq("jobs", "wait", str(job), "--timeout", "0.05")
+    assert (done.code, done.out) == (code, out)
+
+
+# ------------------------------------------------------------------ queues, workers
+
+
+def test_a_paused_queue_is_not_claimed_until_it_is_resumed(pgq, db):
+    insert(db)
+    hand = Hand(db, ["greet"])
+    assert json.loads(pgq("queues", "pause", "default", "--json").out) == {"queue": "default", "paused": True}
+    assert hand.claim() == []
+    assert pgq("queues", "list").rows[0][:3] == ["default", "paused", "1"]
+    resumed = pgq("queues", "resume", "default")
+    assert (resumed.out, "resumed" in resumed.err) == ("", True)
+    assert len(hand.claim()) == 1
+    assert pgq("queues", "list", "--json").items[0]["running"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "said"),
+    [("defalt", 5, "did you mean default?"), ("zzz", 5, "known: default"), ("a b", 2, "PGQ-405")],
+)
+def test_pausing_what_is_no_queue_names_the_near_one(pgq, name, code, said):
+    done = pgq("queues", "pause", name)
+    assert (done.code, said in done.err) == (code, True)
+
+
+def test_workers_are_listed_with_their_health(pgq, db):
+    assert "No worker runs" in pgq("workers", "list").err
+    alive, expired, stopped = (Hand(db, ["greet"]) for _ in range(3))
+    db.execute("update pgqueue.workers set expires_at = now() - interval '1 s' where id = %s", [expired.id])
+    run(db, statements.stop_worker(stopped.id))
+    assert {(w["id"], w["state"]) for w in pgq("workers", "list", "--json").items} == {
+        (alive.id, "running"),
+        (expired.id, "expired"),
+    }
+    assert [row[1] for row in pgq("workers", "list", "--all").rows].count("stopped") == 1
+
+
+# ------------------------------------------------------------------ doctor, migrate
+
+
+def findings(done: Done) -> str:
+    report = json.loads(done.out)
+    assert done.code == (0 if report["ok"] else 7)
+    return "\n".join(
+        f"{finding['level']} {finding['what']} {finding['do']}" for finding in report["findings"]
+    )
+
+
+def test_doctor_is_content_with_a_served_database(pgq, db):
+    Hand(db, ["greet"])
+    done = pgq("doctor", "--json")
+    assert (done.code, "1 workers alive" in findings(done)) == (0, True)
+    assert "ok    " in pgq("doctor").out
+
+
+@pytest.mark.parametrize(
+    ("mistake", "expected", "code"),
+    [
+        ("select 1", "warn 0 workers alive pgq work", 0),
+        ("insert into pgqueue.jobs (task) values ('ghost')", "no living worker serves this queue pgq work -Q default", 0),
+        ("insert into pgqueue.jobs (task, run_at) values ('ghost', now() - interval '2 h')", "fail 1 due jobs of task ghost", 7),
+        ("insert into pgqueue.jobs (task) values ('t'); update pgqueue.queues set paused = true", "Queue default is paused with 1 due jobs. pgq queues resume default", 0),
+        ("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'dead', now())", "Queue default has 1 dead letters.", 0),
+        ("insert into pgqueue.workers (expires_at, pid, slots, host, version, executor, queues, tasks) values (now(), 7, 1, 'far', '0', 'async', '{}', '{}')", "(far, pid 7) lost its lease", 0),
+        ("drop function pgqueue.revive", "fail function pgqueue.revive is missing pgq migrate", 7),
+        ("create or replace function pgqueue.revive(job bigint) returns text language sql as 'select null'", "fail function pgqueue.revive is not this version's", 7),
+        ("update pgqueue.schema_version set version_num = '0000'", "fail PGQ-205", 7),
+        ("drop schema pgqueue cascade", "fail PGQ-204", 7),
+    ],
+)  # fmt: skip
+def test_doctor_finds(pgq, dsn, mistake, expected, code):
+    with psycopg.connect(dsn) as connection:
+        connection.execute(mistake.encode())
+    done = pgq("doctor", "--json")
+    assert done.code == code
+    assert expected in findings(done)
+
+
+def test_doctor_tells_a_task_that_no_worker_of_its_queue_knows(pgq, db):
+    Hand(db, ["greet"])
+    insert(db, task="ghost")
+    assert "no living worker knows this task" in findings(pgq("doctor", "--json"))
+
+
+def test_migrate_makes_the_schema_and_may_run_again(pgq, empty_dsn):
+    assert pgq("migrate", "--check", "--dsn", empty_dsn).code == 4
+    assert json.loads(pgq("migrate", "--json", "--dsn", empty_dsn).out)["result"] == "migrated"
+    assert pgq("migrate", "--dsn", empty_dsn).code == 0
+    assert json.loads(pgq("migrate", "--check", "--json", "--dsn", empty_dsn).out)["result"] == "current"
+
+
+def test_migrate_check_sees_a_changed_function(pgq, db):
+    db.execute("drop function pgqueue.cancel")
+    done = pgq("migrate", "--check")
+    assert (done.code, "PGQ-205" in done.err, "pgqueue.cancel is missing" in done.err) == (4, True, True)
+    assert pgq("migrate").code == 0
+    assert pgq("migrate", "--check").code == 0
+
+
+def test_the_printed_sql_makes_the_same_schema_without_a_connection(pgq, empty_dsn, monkeypatch):
+    monkeypatch.delenv("PGQUEUE_DSN")
+    printed = pgq("migrate", "--sql")
+    assert (printed.code, printed.err) == (0, "")
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(printed.out.encode())
+    assert pgq("migrate", "--check", "--dsn", empty_dsn).code == 0
+
+
+# ------------------------------------------------------------------ work
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--concurrency", "0"), "--concurrency"), (("--concurrency", "-1"), "--concurrency"), (("--concurrency", "1000000"), "--concurrency"),
+        (("--heartbeat", "20"), "heartbeat"), (("--executor", "fork"), "--executor"), (("--processes", "0"), "--processes"),
+        (("-Q", "a b"), "PGQ-405"), (("-Q", "a:0"), "slots"), (("-Q", "a,a"), "twice"), (("--poll", "nan"), "poll"),
+    ],
+)  # fmt: skip
+def test_a_worker_that_cannot_work_does_not_start(pgq, flags, said):
+    done = pgq("work", *flags)
+    assert (done.code, said in done.err) == (2, True), done.err
+
+
+def test_a_drained_worker_has_done_all_that_is_due(dsn, db, tmp_path):
+    insert(db, 3, args='{"name": "Ada"}')
+    done = commands.pgq("work", "-A", "shop", "--drain", cwd=commands.shop(tmp_path), dsn=dsn)
+    assert done.returncode == 0, done.stderr
+    assert db.execute("select distinct state, result from pgqueue.jobs").fetchall() == [
+        ("completed", "Hello, Ada")
+    ]
+
+
+# ------------------------------------------------------------------ on a terminal
+
+
+def on_terminal(words: list[str], folder: Path, dsn: str, **environment: str) -> str:
+    """What a person sees."""
+    leader, follower = pty.openpty()
+    env = {
+        **os.environ,
+        "PGQUEUE_DSN": dsn,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "TERM": "xterm-256color",
+        "COLUMNS": "120",
+        **environment,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgqueue", *words],
+        cwd=folder,
+        env=env,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 65_536):
+            shown += chunk
+    except OSError:  # the way Linux ends a terminal that nobody holds any more
+        pass
+    process.wait()
+    os.close(leader)
+    return shown.decode()
+
+
+def test_a_terminal_gets_a_coloured_table_and_no_color_a_plain_one(db, dsn, tmp_path):
+    [job] = insert(db)
+    bury(db, job)
+    coloured = on_terminal(["jobs", "list"], tmp_path, dsn)
+    assert "\x1b[31mdead" in coloured
+    assert "\t" not in coloured
+    plain = on_terminal(["jobs", "list"], tmp_path, dsn, NO_COLOR="1")
+    assert "\x1b[31m" not in plain
+    assert "dead" in plain

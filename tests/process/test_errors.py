@@ -1,0 +1,308 @@
+"""Every code of ``pgqueue.errors``, provoked for real: the mistake is made, and its sentence comes without a traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from pgqueue import App, errors, migrate
+from pgqueue.database import connect
+from tests.process.commands import pgq, shop
+from tests.servers import with_database
+from tests.stages.hands import Hand
+
+CODES = {
+    kind.code: kind
+    for kind in vars(errors).values()
+    if inspect.isclass(kind) and issubclass(kind, errors.PgQueueError) and "code" in vars(kind)
+}
+SECRET = "s3cr3t"  # every DSN holds it, no message may
+
+
+@dataclass
+class Scene:
+    """What a mistake needs: a migrated database, one without tables, and a folder with an app."""
+
+    dsn: str
+    empty_dsn: str
+    admin: str
+    folder: Path
+
+    def pgq(self, *words: str, dsn: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+        return pgq(*words, cwd=self.folder, dsn=self.dsn if dsn is None else dsn, **options)
+
+    def greet(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        return self.pgq("enqueue", "greet", "-A", "shop:app", *words, **options)
+
+    def write(self, **modules: str) -> None:
+        for name, text in modules.items():
+            (self.folder / f"{name}.py").write_text(text)
+
+    def app(self) -> App:
+        return App(self.dsn)
+
+    def role(self, options: str, dsn: str | None = None) -> str:
+        """A DSN for a new role that may log in and nothing else; roles are the server's, and dropped with their test."""
+        name = f"pgqueue_test_{os.urandom(6).hex()}"
+        with psycopg.connect(self.admin, autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("create role {} login password {} " + options).format(sql.Identifier(name), SECRET)
+            )
+        self.roles.append(name)
+        return psycopg.conninfo.make_conninfo(dsn or self.dsn, user=name, password=SECRET)
+
+    def __post_init__(self) -> None:
+        self.roles: list[str] = []
+
+
+@pytest.fixture
+def scene(dsn, empty_dsn, admin, tmp_path):
+    scene = Scene(psycopg.conninfo.make_conninfo(dsn, password=SECRET), empty_dsn, admin, shop(tmp_path))
+    yield scene
+    with psycopg.connect(admin, autocommit=True) as connection:
+        for name in scene.roles:
+            connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
+
+
+# ------------------------------------------------------------------ mistakes on the command line
+
+
+def revised(scene: Scene, revision: str) -> subprocess.CompletedProcess[str]:
+    with psycopg.connect(scene.dsn) as connection:
+        connection.execute("update pgqueue.schema_version set version_num = %s", [revision])
+    return scene.pgq("migrate", "--check")
+
+
+def written(scene: Scene, text: str) -> subprocess.CompletedProcess[str]:
+    scene.write(mine="import pgqueue\n" + text)
+    return scene.pgq("work", "-A", "mine:app")
+
+
+def failed(scene: Scene) -> subprocess.CompletedProcess[str]:
+    job_id = scene.greet("--name", "Ada").stdout.strip()
+    scene.pgq("jobs", "cancel", job_id)
+    return scene.pgq("jobs", "wait", job_id)
+
+
+COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
+    "PGQ-101": lambda s: s.pgq("jobs", "list", env={"PSYCOPG_IMPL": "c"}),
+    "PGQ-102": lambda s: s.pgq("jobs", "list", dsn="", env={"PGQUEUE_EMBEDDED_DIR": str(s.folder / "none")}),
+    "PGQ-103": lambda s: s.pgq("jobs", "list", dsn=f"postgresql://u:{SECRET}@127.0.0.1:1/db"),
+    "PGQ-104": lambda s: s.pgq("jobs", "list", dsn=with_database(s.dsn, "nowhere")),
+    "PGQ-106": lambda s: s.pgq("jobs", "list", dsn=s.role("connection limit 0")),
+    "PGQ-107": lambda s: s.pgq("work", "-A", "shop:app", "--concurrency", "0"),
+    "PGQ-108": lambda s: s.pgq("demo", dsn="", env={"PGQUEUE_PG_BIN": str(s.folder)}),
+    "PGQ-201": lambda s: s.pgq("jobs", "list", dsn=s.role("")),
+    "PGQ-202": lambda s: s.greet(
+        "--name", "Ada",
+        dsn=psycopg.conninfo.make_conninfo(s.dsn, options="-c default_transaction_read_only=on"),
+    ),
+    "PGQ-204": lambda s: s.pgq("jobs", "list", dsn=s.empty_dsn),
+    "PGQ-205": lambda s: revised(s, "0000"),
+    "PGQ-206": lambda s: revised(s, "9999"),
+    "PGQ-301": lambda s: s.pgq("work", "-A", "shopp:app"),
+    "PGQ-302": lambda s: written(s, "app = pgqueue.App()"),
+    "PGQ-303": lambda s: s.pgq("enqueue", "gret", "-A", "shop:app"),
+    "PGQ-304": lambda s: written(s, "app = pgqueue.App()\nfor _ in '12':\n  @app.task(name='a')\n  def a(): ..."),
+    "PGQ-305": lambda s: written(s, "app = pgqueue.App()\napp.task(lambda: None)"),
+    "PGQ-401": lambda s: s.greet("--nam", "Ada"),
+    "PGQ-402": lambda s: s.greet("--args", json.dumps({"name": "a\x00"})),
+    "PGQ-403": lambda s: s.greet("--args", "-", input=json.dumps({"name": "x" * 300_000})),
+    "PGQ-404": lambda s: s.greet("--name", "Ada", "--at", "2031-01-01T09:00"),
+    "PGQ-405": lambda s: s.greet("--name", "Ada", "--queue", "my queue"),
+    "PGQ-407": lambda s: [s.greet("--idempotency-key", "k", "--name", name) for name in ("Ada", "Bob")][1],
+    "PGQ-503": lambda s: s.pgq("jobs", "show", "999"),
+    "PGQ-506": lambda s: s.pgq("queues", "pause", "defalt"),
+    "PGQ-507": lambda s: s.greet("--name", "Ada", "--wait", "--timeout", "0.05"),
+    "PGQ-508": failed,
+}  # fmt: skip
+
+WORDS = {
+    "PGQ-101": "pip install 'pgqueue-jobs[binary]'",
+    "PGQ-102": "--dsn; PGQUEUE_DSN; DATABASE_URL",
+    "PGQ-103": "Connection refused",
+    "PGQ-104": "nowhere",
+    "PGQ-106": "max_connections",
+    "PGQ-201": "grant usage on schema pgqueue to",
+    "PGQ-202": "primary",
+    "PGQ-204": "pgq migrate",
+    "PGQ-205": "pgq migrate",
+    "PGQ-206": "pip install -U",
+    "PGQ-301": "did you mean shop?",
+    "PGQ-303": "did you mean greet?",
+    "PGQ-304": "mine.a has the name already",
+    "PGQ-305": 'name="',
+    "PGQ-401": "nam is unknown",
+    "PGQ-402": "$.name",
+    "PGQ-403": "293 KiB of JSON; the limit is 256 KiB",
+    "PGQ-404": "needs a time zone",
+    "PGQ-407": "belongs to job 1",
+    "PGQ-506": "did you mean default?",
+    "PGQ-508": "Job 1 is cancelled",
+}
+
+
+@pytest.mark.parametrize("code", COMMANDS)
+def test_a_mistake_on_the_command_line_is_one_message_with_its_exit_code(scene, code):
+    done = COMMANDS[code](scene)
+    assert done.returncode == CODES[code].exit_code, done.stderr
+    assert f"{code}  " in done.stderr
+    assert WORDS.get(code, "") in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert SECRET not in done.stderr + done.stdout
+
+
+def test_with_json_a_mistake_is_one_object_on_stderr(scene):
+    for words, code in [
+        (("queues", "pause", "defalt"), "PGQ-506"),
+        (("jobs", "list", "--nosuch"), "PGQ-107"),
+        (("jobs", "lst"), "PGQ-107"),
+        (("jobs", "show", "x"), "PGQ-107"),
+    ]:
+        done = scene.pgq(*words, "--json")
+        assert done.returncode == CODES[code].exit_code
+        assert done.stdout == ""
+        error = json.loads(done.stderr)["error"]
+        assert (error["code"], set(error) >= {"message", "why", "do"}) == (code, True)
+
+
+def test_an_error_in_the_users_module_shows_the_users_line(scene):
+    scene.write(broken="import pgqueue\n\n1 / 0\n")
+    done = scene.pgq("work", "-A", "broken")
+    assert (done.returncode, "Traceback" in done.stderr) == (8, False)
+    assert "ZeroDivisionError" in done.stderr
+    assert "broken.py:3" in done.stderr
+
+
+def test_without_any_libpq_even_the_help_says_what_to_install(scene):
+    scene.write(
+        sitecustomize="import ctypes.util, sys\n"
+        "sys.modules.update(psycopg_binary=None, psycopg_c=None)\n"
+        "ctypes.util.find_library = lambda name: None\n"
+    )
+    done = scene.pgq("--help", env={"PYTHONPATH": os.pathsep.join([str(scene.folder), *sys.path])})
+    assert (done.returncode, done.stderr.count("PGQ-101"), "Traceback" in done.stderr) == (2, 1, False)
+
+
+DSNS = [
+    f"postgresql://u:{SECRET}@localhost:abc/db",
+    f"postgresql://u:x@{SECRET}@127.0.0.1:1/db",
+    f"postgresql://u:%ZZ{SECRET}@h/db",
+    f"host=127.0.0.1 port=99999 password={SECRET}",
+    f"host=127.0.0.1 password=a {SECRET}",
+    f"host=127.0.0.1 port=1 password='{SECRET}",
+    f"nonsense {SECRET}",
+]
+
+
+@pytest.mark.parametrize("bad", DSNS)
+def test_a_dsn_that_cannot_work_is_refused_without_its_password(scene, bad):
+    done = scene.pgq("jobs", "list", dsn=bad)
+    assert done.returncode in (2, 3), done.stderr
+    assert "PGQ-10" in done.stderr
+    assert SECRET not in done.stderr
+    assert "Traceback" not in done.stderr
+    with pytest.raises(errors.PgQueueError) as caught:
+        connect(bad)
+    assert SECRET not in str(caught.value) + str(caught.value.__cause__ or "")
+
+
+# ------------------------------------------------------------------ mistakes in Python
+
+
+def old_server(scene: Scene) -> None:
+    with pytest.MonkeyPatch.context() as patch, psycopg.connect(scene.dsn) as connection:
+        patch.setattr(migrate, "OLDEST_SERVER", 990_000)
+        migrate.check_server(connection)
+
+
+def bad_batch(scene: Scene) -> None:
+    scene.app().task(name="t")(named).enqueue_many([{"name": "Ada"}, {}])
+
+
+def wrong_connection(scene: Scene) -> None:
+    scene.app().task(name="t")(named).using(object()).enqueue("Ada")
+
+
+def lost_lease(scene: Scene) -> None:
+    """Another worker holds the job by the time the handler's own transaction commits."""
+    app = scene.app()
+    app.task(name="t")(named).enqueue("Ada")
+    with psycopg.connect(scene.dsn, autocommit=True) as db:
+        [attempt] = Hand(db, ["t"]).claim()
+        with attempt.job(app).transaction():
+            db.execute("update pgqueue.jobs_live set lease_id = lease_id + 1")
+
+
+def named(name: str) -> None: ...
+
+
+RAISED: dict[str, Callable[[Scene], None]] = {
+    "PGQ-203": old_server,
+    "PGQ-408": bad_batch,
+    "PGQ-505": wrong_connection,
+    "PGQ-601": lost_lease,
+}
+
+
+@pytest.mark.parametrize("code", RAISED)
+def test_a_mistake_in_python_raises_its_error(scene, code):
+    with pytest.raises(CODES[code], match=f"{code}  "):
+        RAISED[code](scene)
+
+
+def test_the_sync_verb_inside_an_event_loop_says_which_to_use_on_its_connection(scene):
+    async def enqueue() -> None:
+        async with await psycopg.AsyncConnection.connect(scene.dsn) as connection:
+            scene.app().task(name="t")(named).using(connection).enqueue("Ada")
+
+    with pytest.raises(errors.WrongConnectionError, match="aenqueue"):
+        asyncio.run(enqueue())
+
+
+# ------------------------------------------------------------------ what a worker writes
+
+WRITTEN = {"PGQ-602": ("die", "{}"), "PGQ-603": ("slow", "{}"), "PGQ-604": ("fussy", '{"value": 0}')}
+
+
+@pytest.mark.parametrize("code", WRITTEN)
+def test_how_an_attempt_went_wrong_is_written_into_its_row(scene, code):
+    with psycopg.connect(scene.dsn, autocommit=True) as db:
+        db.execute("insert into pgqueue.jobs (task, args, timeout) values (%s, %s, '1 s')", [*WRITTEN[code]])
+        done = scene.pgq("work", "-A", "shop:app", "--drain", "--poll", "0.05")
+        assert done.returncode == 0, done.stderr
+        [(error,)] = db.execute("select last_error from pgqueue.jobs").fetchall()
+    assert error.split(":")[0] == CODES[code].__name__
+
+
+# ------------------------------------------------------------------ nothing is forgotten
+
+
+def unexpected(scene: Scene) -> subprocess.CompletedProcess[str]:
+    """The only error without a cause of its own: the current folder vanishes."""
+    gone = scene.folder / "gone"
+    gone.mkdir()
+    return pgq("jobs", "list", cwd=gone, preexec_fn=gone.rmdir)
+
+
+def test_what_nobody_foresaw_is_called_a_bug_and_shows_its_traceback_on_demand_only(scene):
+    done = unexpected(scene)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "PGQ-001  Unexpected FileNotFoundError" in done.stderr
+    assert "PGQUEUE_TRACEBACK=1" in done.stderr
+
+
+def test_every_code_is_provoked_here():
+    assert set(CODES) == {"PGQ-001", *COMMANDS, *RAISED, *WRITTEN}

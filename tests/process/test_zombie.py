@@ -1,0 +1,119 @@
+"""A worker is stopped past its lease, another one finishes its job, and the first wakes up: it must change nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from tests.process.processes import QUICK, WorkerProcess, WorkerProcesses, enqueue, gate, state_of
+from tests.process.workload import running_at_gate
+from tests.waiting import wait_until
+
+OP, NEXT = 1, 2
+
+
+def picture(db: Connection[Any], job_id: int) -> list[Any]:
+    """All that is stored about a job."""
+    return [
+        db.execute(query, [job_id]).fetchall()
+        for query in (
+            "select j.* from pgqueue.jobs j where j.id = %s",
+            "select t.* from pgqueue.transitions t where t.job_id = %s order by t.at",
+            "select e.* from chk.effects e where e.job_id = %s",
+            "select e.* from chk.events e where e.job_id = %s order by e.seq",
+        )
+    ]
+
+
+def is_rescued(db: Connection[Any], job_id: int) -> bool:
+    row = db.execute(
+        "select exists (select from pgqueue.transitions where job_id = %s and reason = 'rescued')", [job_id]
+    ).fetchone()
+    return bool(row and row[0])
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["before_the_transaction", "inside_the_transaction"])
+@pytest.mark.parametrize("task", ["hold_async", "hold_thread", "hold_process"])
+def test_a_zombie_changes_nothing(
+    workers: WorkerProcesses, db: Connection[Any], task: str, inside: bool
+) -> None:
+    first, first_id = workers.start_registered(*QUICK)
+    with gate(workers.dsn, OP) as opened:
+        job_id = enqueue(db, task, OP, inside=inside)
+        wait_until(lambda: running_at_gate(db, OP))
+        stop(db, first, OP)
+        _, second_id = workers.start_registered(*QUICK)
+        wait_until(lambda: state_of(db, job_id) == "completed")
+        assert is_rescued(db, job_id)
+        before = picture(db, job_id)
+        opened()
+    resume(db, first, OP)
+    # It learns of its loss, gives the job up and works on under another id, also for the same handler.
+    wait_until(lambda: first.lines("lost its lease; it gives up 1 jobs and registers anew"))
+    third_id = wait_until(lambda: (first.id(db) or 0) > second_id and first.id(db))
+    workers.all[1].end()
+    next_id = enqueue(db, task, NEXT, inside=False)
+    wait_until(lambda: state_of(db, next_id) == "completed")
+    wait_until(lambda: no_transaction_open(db))
+
+    assert picture(db, job_id) == before
+    assert db.execute("select lease_id, worker_id, attempt from pgqueue.jobs where id = %s", [job_id]).fetchone() == (
+        2,
+        second_id,
+        2,
+    )
+    assert db.execute("select lease_id from chk.effects where job_id = %s", [job_id]).fetchall() == [(2,)]
+    assert db.execute("select worker_id from pgqueue.jobs where id = %s", [next_id]).fetchone() == (third_id,)
+    assert first_id < second_id < third_id
+    assert not first.lines("Traceback")
+
+
+def handlers(db: Connection[Any], op: int) -> set[int]:
+    """Processes in which a handler has begun this op."""
+    return {pid for (pid,) in db.execute("select pid from chk.runs where op = %s and lease_id = 1", [op])}
+
+
+def stop(db: Connection[Any], worker: WorkerProcess, op: int) -> None:
+    """The worker, and its child if the handler runs in one."""
+    for pid in handlers(db, op) - {worker.pid}:
+        os.kill(pid, signal.SIGSTOP)
+    worker.signal(signal.SIGSTOP)
+
+
+def resume(db: Connection[Any], worker: WorkerProcess, op: int) -> None:
+    for pid in handlers(db, op) - {worker.pid}:
+        os.kill(pid, signal.SIGCONT)
+    worker.signal(signal.SIGCONT)
+
+
+def no_transaction_open(db: Connection[Any]) -> bool:
+    row = db.execute(
+        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'pgqueue app'"
+        " and xact_start is not null"
+    ).fetchone()
+    return row == (0,)
+
+
+def test_a_zombie_that_was_not_missed_goes_on(workers: WorkerProcesses, db: Connection[Any]) -> None:
+    """With nobody there to rescue them its jobs are still its own: it may finish what nobody has taken."""
+    worker, worker_id = workers.start_registered(*QUICK)
+    with gate(workers.dsn, OP) as opened:
+        job_id = enqueue(db, "hold_thread", OP, inside=True)
+        wait_until(lambda: running_at_gate(db, OP))
+        worker.signal(signal.SIGSTOP)
+        wait_until(lambda: lease_is_over(db, worker_id))
+        opened()
+        worker.signal(signal.SIGCONT)
+    wait_until(lambda: state_of(db, job_id) == "completed")
+    wait_until(lambda: (worker.id(db) or 0) > worker_id)
+
+
+def lease_is_over(db: Connection[Any], worker_id: int) -> bool:
+    row = db.execute(
+        "select expires_at < clock_timestamp() from pgqueue.workers where id = %s", [worker_id]
+    ).fetchone()
+    return bool(row and row[0])

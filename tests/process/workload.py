@@ -1,0 +1,203 @@
+"""The tasks of the process tests: effects in the job's own transaction, effects outside, and jobs held at a gate.
+
+``python -m tests.process.workload BROKEN work …`` runs the command line with one statement broken on purpose (see
+``BROKEN``), to show that the checker would notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+from tenacity import wait_fixed
+
+from pgqueue import App, Job, RetryPolicy, database, sql
+
+MAILBOX = "PGQUEUE_TEST_MAILBOX"  # the file that external effects go to
+PATIENT = RetryPolicy(wait=wait_fixed(0.05), max_attempts=50)
+EFFECT = "insert into chk.effects (op, job_id, lease_id) values (%s, %s, %s)"
+
+app = App()
+
+
+@app.task(retry=PATIENT)
+async def move_async(op: int, ms: int, job: Job) -> None:
+    await asyncio.sleep(ms / 1000)
+    async with job.transaction_async() as connection:
+        await connection.execute(EFFECT, [op, job.id, job.lease_id])
+
+
+@app.task(retry=PATIENT)
+def move_thread(op: int, ms: int, job: Job) -> None:
+    time.sleep(ms / 1000)
+    with job.transaction() as connection:
+        connection.execute(EFFECT, [op, job.id, job.lease_id])
+
+
+@app.task(retry=PATIENT, executor="process")
+def move_process(op: int, ms: int, job: Job) -> None:
+    time.sleep(ms / 1000)
+    with job.transaction() as connection:
+        connection.execute(EFFECT, [op, job.id, job.lease_id])
+
+
+@app.task(retry=PATIENT)
+async def mail_async(op: int, ms: int, job: Job) -> None:
+    await asyncio.sleep(ms / 1000)
+    deliver(op, job)
+
+
+@app.task(retry=PATIENT)
+def mail_thread(op: int, ms: int, job: Job) -> None:
+    time.sleep(ms / 1000)
+    deliver(op, job)
+
+
+def deliver(op: int, job: Job) -> None:
+    """One line a delivery: an effect that no transaction takes back."""
+    mailbox = os.open(os.environ[MAILBOX], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(mailbox, f"{op} {job.lease_id}\n".encode())
+    finally:
+        os.close(mailbox)
+
+
+# ---------------------------------------------------------------- a gate: an advisory lock that the test holds
+
+
+@app.task(retry=PATIENT)
+async def hold_async(op: int, inside: bool, job: Job) -> None:
+    note_run(op, job)
+    if not inside and job.attempt == 1:
+        async with await AsyncConnection.connect(app.dsn, autocommit=True) as own:
+            await own.execute("select pg_advisory_lock_shared(%s)", [op])
+    async with job.transaction_async() as connection:
+        await connection.execute(EFFECT, [op, job.id, job.lease_id])
+        if inside and job.attempt == 1:
+            await connection.execute("select pg_advisory_xact_lock_shared(%s)", [op])
+
+
+def hold(op: int, inside: bool, job: Job) -> None:
+    note_run(op, job)
+    if not inside and job.attempt == 1:
+        with psycopg.connect(app.dsn, autocommit=True) as own:
+            own.execute("select pg_advisory_lock_shared(%s)", [op])
+    with job.transaction() as connection:
+        connection.execute(EFFECT, [op, job.id, job.lease_id])
+        if inside and job.attempt == 1:
+            connection.execute("select pg_advisory_xact_lock_shared(%s)", [op])
+
+
+hold_thread = app.task(name="hold_thread", retry=PATIENT)(hold)
+hold_process = app.task(name="hold_process", retry=PATIENT, executor="process")(hold)
+
+
+@app.task(name="linger", retry=PATIENT)
+def linger(op: int, job: Job) -> None:
+    """Each attempt waits inside its transaction, at a gate of its own: the one with the attempt's number."""
+    try:
+        with job.transaction() as connection:
+            connection.execute(EFFECT, [op, job.id, job.lease_id])
+            connection.execute("select pg_advisory_xact_lock_shared(%s)", [job.attempt])
+    finally:
+        with psycopg.connect(app.dsn) as own:
+            own.execute("insert into chk.ends (op, pid) values (%s, %s)", [op, os.getpid()])
+
+
+def note_run(op: int, job: Job) -> None:
+    with psycopg.connect(app.dsn) as own:
+        own.execute(
+            "insert into chk.runs (op, job_id, lease_id, pid) values (%s, %s, %s, %s)",
+            [op, job.id, job.lease_id, os.getpid()],
+        )
+
+
+def running_at_gate(db: Connection[Any], op: int) -> bool:
+    """Whether a handler waits at the gate that the test holds."""
+    row = db.execute(
+        "select exists (select from pg_locks where locktype = 'advisory' and not granted"
+        " and database = (select oid from pg_database where datname = current_database()) and objid = %s)",
+        [op],
+    ).fetchone()
+    return bool(row and row[0])
+
+
+# ---------------------------------------------------------------- statements broken on purpose
+
+
+def without(*pieces: tuple[str, str]) -> Callable[[str], str]:
+    def broken(text: str) -> str:
+        for piece, instead in pieces:
+            assert piece in text, f"the statement does not say {piece!r} any more"
+            text = text.replace(piece, instead)
+        return text
+
+    return broken
+
+
+BROKEN: dict[str, tuple[str, Callable[[str], str]]] = {
+    "settle_without_lease": ("settle", without((" and j.lease_id = o.lease_id", ""))),
+    "settle_without_fence": (
+        "settle",
+        without((" and j.lease_id = o.lease_id", ""), (" and j.state = 'running'", "")),
+    ),
+    "rescue_without_expiry": ("rescue", without(("w.expires_at < clock_timestamp()", "true"))),
+    "claim_without_lock": (
+        "claim",
+        without(
+            ("for update skip locked", ""),
+            ("l.ctid as spot", "l.id as spot"),
+            ("where j.ctid = any", "where j.id = any"),
+        ),
+    ),
+    "claim_of_running": (
+        "claim",
+        without(("l.state in ('pending', 'retrying')", "l.state in ('pending', 'retrying', 'running')")),
+    ),
+}
+
+
+def broken_text(name: str) -> tuple[str, str]:
+    """(statement, its broken text)"""
+    statement, breaking = BROKEN[name]
+    return statement, breaking(sql.load(statement))
+
+
+def lose_the_answer(name: str) -> None:
+    """The first answer with rows to that statement is lost with its connection, after the commit."""
+    run_async: Any = database.run_async
+    lost: list[object] = []
+
+    async def run_and_lose(connection: Any, statement: Any) -> Any:
+        answer = await run_async(connection, statement)
+        if statement.name == name and answer and not lost:
+            lost.append(answer)
+            await connection.close()
+            raise psycopg.OperationalError("the answer is lost")
+        return answer
+
+    database.run_async = run_and_lose
+
+
+def main() -> None:
+    from pgqueue import statements
+    from pgqueue.cli import main as pgq
+
+    broken = sys.argv.pop(1)
+    if broken.startswith("lose_the_answer_to_"):
+        lose_the_answer(broken.removeprefix("lose_the_answer_to_"))
+        pgq()
+    statement, text = broken_text(broken)
+    load: Any = sql.load
+    statements.load = lambda name: text if name == statement else load(name)  # type: ignore[attr-defined]
+    pgq()
+
+
+if __name__ == "__main__":
+    main()

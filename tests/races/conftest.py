@@ -1,0 +1,19 @@
+"""Races are played on a watched database, and the checker has the last word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from tests import checker
+from tests.races.players import Players
+
+
+@pytest.fixture
+def players(dsn: str, connect: Callable[..., Connection[Any]]) -> Iterator[Players]:
+    checker.install(dsn)
+    yield Players(connect(), connect(autocommit=False), connect(autocommit=False))
+    checker.check(dsn)

@@ -1,0 +1,97 @@
+"""Two connections that play a race in a given order: one acts and keeps its transaction open, the other one comes second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from psycopg import Connection
+
+from pgqueue import statements
+from pgqueue.database import run
+from pgqueue.outcome import Outcome
+from pgqueue.sql import Statement
+from tests.waiting import wait_until
+
+Act = Callable[[Connection[Any]], Any]
+SETUP = "task"  # of every job here
+
+
+class Players:
+    """``db`` looks on; the players' transactions begin with their first statement."""
+
+    def __init__(self, db: Connection[Any], one: Connection[Any], two: Connection[Any]) -> None:
+        self.db, self.one, self.two = db, one, two
+
+    @contextmanager
+    def during(self, first: Act, second: Act) -> Iterator[Future[Any]]:
+        """``first`` has acted but not committed, and ``second`` has come as far as it can: it waits, or has ended."""
+        self.result = first(self.one)
+        with ThreadPoolExecutor(1) as pool:
+            later = pool.submit(self._commit, second)
+            try:
+                wait_until(lambda: later.done() or self.is_blocked())
+                yield later
+            finally:
+                self.one.commit()
+
+    def race(self, first: Act, second: Act) -> tuple[Any, Any, bool]:
+        """What both answered, and whether the second had to wait for the first one's commit."""
+        with self.during(first, second) as later:
+            waited = not later.done()
+        return self.result, later.result(timeout=20), waited
+
+    def _commit(self, act: Act) -> Any:
+        answer = act(self.two)
+        self.two.commit()
+        return answer
+
+    def is_blocked(self) -> bool:
+        row = self.db.execute(
+            "select cardinality(pg_blocking_pids(%s)) > 0", [self.two.info.backend_pid]
+        ).fetchone()
+        return bool(row and row[0])
+
+
+def does(statement: Statement[Any]) -> Act:
+    return lambda connection: run(connection, statement)
+
+
+def enqueue(db: Connection[Any], **options: Any) -> int:
+    from psycopg.types.json import Jsonb
+
+    row = db.execute("select id from pgqueue.enqueue(%s, '{}', %s)", [SETUP, Jsonb(options)]).fetchone()
+    assert row
+    return row[0]
+
+
+def register(db: Connection[Any], seconds: float = 60) -> int:
+    return run(
+        db,
+        statements.register_worker(
+            host="here", pid=1, version="0", executor="async", slots=1, queues=["default"], tasks=[SETUP],
+            lease_seconds=seconds,
+        ),
+    )  # fmt: skip
+
+
+def claim(worker_id: int, count: int = 1) -> Statement[Any]:
+    return statements.claim(worker_id, [SETUP], [("default", 0)], ["-infinity"], count)
+
+
+def settle(worker_id: int, job_id: int, lease_id: int, outcome: Outcome) -> Statement[Any]:
+    return statements.settle(worker_id, [(job_id, lease_id, outcome)])
+
+
+def expire(db: Connection[Any], worker_id: int) -> None:
+    db.execute(
+        "update pgqueue.workers set expires_at = clock_timestamp() - interval '1 s' where id = %s", [worker_id]
+    )
+
+
+def row(db: Connection[Any], job_id: int, columns: str = "state") -> tuple[Any, ...]:
+    found = db.execute(f"select {columns} from pgqueue.jobs where id = %s".encode(), [job_id]).fetchall()
+    assert len(found) == 1, f"{len(found)} rows of job {job_id}"
+    return found[0]

@@ -1,0 +1,140 @@
+"""The migrated database has the shape that ``pgqueue.schema`` declares, down to predicates, checks and bounds."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from psycopg import Connection
+from sqlalchemy import create_engine
+
+from pgqueue import migrate, statements
+from pgqueue.config import sqlalchemy_url
+from pgqueue.database import run
+from pgqueue.schema import metadata
+
+Shape = dict[str, str]
+
+SHAPE = """
+select 'column ' || c.relname || '.' || a.attname,
+       format_type(a.atttypid, a.atttypmod) || case when a.attnotnull then ' not null' else '' end
+       || coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')
+       || case when a.attidentity <> '' then ' identity ' || a.attidentity::text else '' end
+       || case when a.attcollation = 'pg_catalog."C"'::regcollation then ' collate C' else '' end
+from pg_attribute a join pg_class c on c.oid = a.attrelid
+left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+where c.relnamespace = 'pgqueue'::regnamespace and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
+union all
+select 'constraint ' || c.relname || '.' || k.conname, pg_get_constraintdef(k.oid)
+from pg_constraint k join pg_class c on c.oid = k.conrelid
+where k.connamespace = 'pgqueue'::regnamespace and k.contype <> 'n'
+union all
+select 'index ' || c.relname, pg_get_indexdef(i.indexrelid)
+from pg_index i join pg_class c on c.oid = i.indexrelid where c.relnamespace = 'pgqueue'::regnamespace
+union all
+select 'table ' || c.relname, coalesce(pg_get_partkeydef(c.oid), '')
+from pg_class c where c.relnamespace = 'pgqueue'::regnamespace and c.relkind in ('r', 'p')
+"""
+BOUNDS = """
+select c.relname, p.relname, pg_get_expr(c.relpartbound, c.oid)
+from pg_inherits i join pg_class c on c.oid = i.inhrelid join pg_class p on p.oid = i.inhparent
+where c.relnamespace = 'pgqueue'::regnamespace and c.relkind in ('r', 'p')
+"""
+
+
+def shape(connection: Connection[Any]) -> Shape:
+    """What the catalog says of every table, but for days, which come and go, and alembic's own table."""
+    rows = connection.execute(SHAPE).fetchall()
+    # A partition's index says ON ONLY where the parent has it too; where it stands is not part of the shape.
+    return {
+        name: text.replace(" ON ONLY ", " ON ")
+        for name, text in rows
+        if not re.search(r"_\d{8}|schema_version", name)
+    }
+
+
+@pytest.fixture
+def declared(empty_dsn: str) -> Shape:
+    import psycopg
+
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute("create schema pgqueue")
+        connection.execute("create sequence pgqueue.jobs_id_seq")
+        engine = create_engine(sqlalchemy_url(empty_dsn))
+        metadata.create_all(engine)
+        engine.dispose()
+        return shape(connection)
+
+
+def test_the_migrated_database_has_the_declared_shape(db: Connection[Any], declared: Shape) -> None:
+    assert shape(db) == declared
+
+
+def test_the_partitions_have_the_declared_bounds(db: Connection[Any]) -> None:
+    found = {
+        child: (parent, bound)
+        for child, parent, bound in db.execute(BOUNDS)
+        if not re.search(r"_\d{8}$", child)
+    }
+    declared = {
+        table.name: (table.info["partition_of"], table.info["bound"])
+        for table in metadata.tables.values()
+        if "bound" in table.info
+    }
+    assert found == declared
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "drop index pgqueue.jobs_live_claim_idx;"
+        " create index jobs_live_claim_idx on pgqueue.jobs_live (queue, priority, run_at, id) where state = 'pending'",
+        "alter table pgqueue.jobs drop constraint jobs_args_check",
+        "alter table pgqueue.jobs alter column queue drop default",
+        "alter table pgqueue.workers alter column slots type bigint",
+        "alter table pgqueue.workers add column extra text",
+        "drop index pgqueue.jobs_live_unique_key",
+    ],
+)
+def test_any_drift_is_found(db: Connection[Any], declared: Shape, change: str) -> None:
+    db.execute(change)
+    assert shape(db) != declared
+
+
+def test_the_revision_that_the_code_wants_is_the_newest(db: Connection[Any]) -> None:
+    assert run(db, statements.schema_version()) == migrate.HEAD
+    assert migrate.differences(db) == []
+
+
+def test_migrating_again_changes_nothing(dsn: str, db: Connection[Any]) -> None:
+    before = shape(db)
+    migrate.upgrade(dsn)
+    assert shape(db) == before
+
+
+def test_the_printed_sql_makes_the_same_schema(empty_dsn: str, db: Connection[Any]) -> None:
+    import psycopg
+
+    script = migrate.upgrade_sql()
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(script.encode())
+        assert shape(connection) == shape(db)
+        assert migrate.differences(connection) == []
+
+
+def test_hosts_that_migrate_at_once_wait_for_each_other(
+    empty_dsn: str, connect: Callable[..., Connection[Any]]
+) -> None:
+    import psycopg
+
+    command = [sys.executable, "-m", "pgqueue", "migrate", "--dsn", empty_dsn]
+    hosts = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
+    for host in hosts:
+        _, said = host.communicate(timeout=60)
+        assert host.returncode == 0, said.decode()
+    with psycopg.connect(empty_dsn) as connection:
+        migrate.check_server(connection)

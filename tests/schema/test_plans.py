@@ -1,0 +1,103 @@
+"""Every statement file can be planned against the migrated schema, and the hot ones use their index whatever the statistics."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import statements
+from pgqueue.database import PINNED
+from pgqueue.job import NewJob
+from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.sql import Statement, names
+
+SAMPLES: dict[str, Statement[Any]] = {
+    statement.name: statement
+    for statement in (
+        statements.add_partitions(1),
+        statements.adopt_orphans(),
+        statements.cancel(1),
+        statements.claim(1, ["a", "b"], [("default", 0), ("default", 5)], [0.0, 1.8e9], 10),
+        statements.count_unclaimed(["default"], ["a"]),
+        statements.describe_server(),
+        statements.discover_queues(),
+        statements.drop_partitions(),
+        statements.elect(1, 15.0),
+        statements.enqueue_many([NewJob("a", "{}")]),
+        statements.function_bodies(),
+        statements.get_job(1),
+        statements.heartbeat(1, 30.0, "running"),
+        statements.held(1, [2, 3]),
+        statements.lanes(["default", "mail"]),
+        statements.list_jobs(),
+        statements.list_queues(),
+        statements.list_transitions(1),
+        statements.list_workers(True),
+        statements.mark_busy(["default"], 2.0),
+        statements.mark_waited(3.0),
+        statements.oldest_snapshot(),
+        statements.pause_queue("default", True),
+        statements.purge(100),
+        statements.register_worker(
+            host="h", pid=1, version="0", executor="async", slots=1, queues=["default"], tasks=["a"], lease_seconds=30.0
+        ),
+        statements.rescue(3, 100),
+        statements.revive(1),
+        statements.schema_version(),
+        statements.settle(1, [(1, 1, COMPLETED), (2, 1, Outcome.snoozed(1.0))]),
+        statements.stop_worker(1),
+        statements.unserved(),
+    )
+}
+
+HOT = {
+    "claim": {"jobs_live_claim_idx", "Tid Scan"},
+    "lanes": {"jobs_live_claim_idx"},
+    "settle": {"jobs_live_id_key"},
+    "rescue": {"jobs_live_worker_idx", "jobs_live_id_key"},
+    "heartbeat": {"workers_pkey", "jobs_live_cancel_idx"},
+    "held": {"jobs_live_worker_idx"},
+}
+
+
+def plan(connection: Connection[Any], statement: Statement[Any]) -> str:
+    rows = connection.execute("explain " + statement.text, statement.parameters).fetchall()  # type: ignore[arg-type]
+    return "\n".join(row[0] for row in rows)
+
+
+def fill(connection: Connection[Any], count: int) -> None:
+    """Waiting jobs in two queues, and a few running ones."""
+    connection.execute(
+        "insert into pgqueue.jobs_live (task, queue, priority, run_at, state, worker_id)"
+        " select 'a', (array['default', 'mail'])[1 + i %% 2], i %% 3, now() - make_interval(secs => i),"
+        " case when i %% 100 = 0 then 'running' else 'pending' end, case when i %% 100 = 0 then 1 end"
+        " from generate_series(1, %s) i",
+        [count],
+    )
+
+
+def test_every_statement_file_has_a_sample_here() -> None:
+    assert sorted(SAMPLES) == names()
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+def test_the_statement_can_be_planned(db: Connection[Any], name: str) -> None:
+    assert plan(db, SAMPLES[name])
+
+
+@pytest.mark.parametrize("statistics", ["never", "of an empty table", "fresh"])
+def test_hot_statements_use_their_index_and_never_read_the_whole_table(db: Connection[Any], statistics: str) -> None:
+    if statistics == "of an empty table":
+        db.execute("vacuum analyze pgqueue.jobs_live")
+    fill(db, 20_000)
+    if statistics == "fresh":
+        db.execute("vacuum analyze pgqueue.jobs_live")
+    db.execute(PINNED)
+    for name, indexes in HOT.items():
+        shown = plan(db, SAMPLES[name])
+        for index in indexes:
+            assert index in shown, f"{name} under statistics {statistics}:\n{shown}"
+        assert not re.search(r"Seq Scan on jobs_live", shown), f"{name} under statistics {statistics}:\n{shown}"

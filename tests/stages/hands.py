@@ -1,0 +1,31 @@
+"""A worker played by hand: claims and settles on a connection, one statement at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import Connection
+
+from pgqueue import statements
+from pgqueue.database import run
+from pgqueue.outcome import Outcome
+from pgqueue.worker.attempt import Attempt
+
+
+class Hand:
+    def __init__(self, db: Connection[Any], tasks: list[str], queue: str = "default") -> None:
+        self.db, self.tasks, self.queue = db, tasks, queue
+        self.id = run(db, statements.register_worker(
+            host="test", pid=1, version="0", executor="async", slots=10, queues=[queue], tasks=tasks, lease_seconds=60,
+        ))  # fmt: skip
+
+    def claim(self, count: int = 10) -> list[Attempt]:
+        """All that is due in the queue, whatever its priority."""
+        lanes = [(lane.queue, lane.priority) for lane in run(self.db, statements.lanes([self.queue]))]
+        since = ["-infinity"] * len(lanes)
+        rows = run(self.db, statements.claim(self.id, self.tasks, lanes, since, count))
+        return [Attempt(self.id, row) for row in rows]
+
+    def settle(self, attempt: Attempt, outcome: Outcome) -> bool:
+        """Whether it was still ours."""
+        return bool(run(self.db, statements.settle(self.id, [(attempt.id, attempt.lease_id, outcome)])))

@@ -1,0 +1,215 @@
+"""Bad input: refused at enqueue by a sentence, or, forced in by SQL, buried without harm to its neighbours."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import Connection
+
+from pgqueue import App, PgQueueError, Task, statements
+from pgqueue.database import run
+from pgqueue.errors import InvalidArgumentsError, InvalidPayloadError, PayloadTooLargeError
+from tests.process.commands import pgq, shop
+
+
+@pytest.fixture
+def echo(app: App) -> Task[..., Any]:
+    @app.task(name="echo")
+    def echo(value): ...
+
+    return echo
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"queue": "a\x00b"}, "PGQ-405"),
+        ({"queue": "a b"}, "PGQ-405"),
+        ({"queue": "q" * 64}, "63 characters at most"),
+        ({"unique_key": "a\x00b"}, r"without U\+0000"),
+        ({"unique_key": ""}, "give 1 to 255"),
+        ({"unique_key": "k" * 256}, "256 bytes"),
+        ({"unique_key": "ż" * 128}, "256 bytes"),
+        ({"unique_key": 5}, "unique_key is 5"),
+        ({"idempotency_key": "k" * 256}, "idempotency_key has"),
+        ({"concurrency_key": "\ud800"}, "valid Unicode"),
+        ({"priority": 40_000}, "from -32768 to 32767"),
+        ({"priority": 1.5}, "priority is 1.5"),
+        ({"priority": True}, "priority is True"),
+        ({"max_attempts": 0}, "from 1 to 10000"),
+        ({"max_attempts": -1}, "from 1 to 10000"),
+        ({"max_attempts": 2**31}, "from 1 to 10000"),
+        pytest.param({"max_attempts": 10**5000}, "from 1 to 10000", id="10^5000 attempts"),
+        ({"run_at": datetime(2031, 1, 1)}, "run_at needs a time zone"),  # noqa: DTZ001
+        ({"run_at": "2031-01-01T00:00Z"}, "run_at needs a time zone"),
+        ({"run_at": datetime(1999, 12, 31, tzinfo=UTC)}, "from year 2000 to 2999"),
+        ({"run_at": datetime.max.replace(tzinfo=UTC)}, "from year 2000 to 2999"),
+        ({"delay": math.nan}, "delay is nan"),
+        ({"delay": 1e18}, "a year at most"),
+        ({"delay": timedelta.max}, "a year at most"),
+        ({"delay": "tomorrow"}, "delay is 'tomorrow'"),
+        ({"delay": 1, "run_at": datetime(2031, 1, 1, tzinfo=UTC)}, "both given"),
+        ({"timeout": 0}, "more than 0 seconds"),
+        ({"timeout": -1}, "more than 0 seconds"),
+        ({"idempotency_ttl": math.inf}, "idempotency_ttl is inf"),
+        ({"tags": "abc"}, "at most 32 texts"),
+        ({"tags": ["t"] * 33}, "at most 32 texts"),
+        ({"tags": ["t" * 65]}, "a tag has 65 bytes"),
+        ({"tags": [5]}, "a tag is 5"),
+        ({"meta": [1]}, "meta is"),
+        ({"meta": {1: 2}}, "meta is not JSON"),
+        ({"meta": {"a": {1}}}, "meta is not JSON"),
+        ({"meta": {"a": math.nan}}, r"\$.a is nan"),
+        ({"meta": {"a": "\x00"}}, r"U\+0000"),
+        ({"meta": {"a": "\ud800"}}, "meta"),
+        ({"meta": {"a": "x" * 70_000}}, "PGQ-403  meta"),
+        ({"priorty": 1}, "no option priorty"),
+    ],
+)
+def test_a_bad_option_is_refused_by_its_name_and_limit(echo, db, options, message):
+    with pytest.raises(PgQueueError, match=message):
+        echo.using(**options).enqueue(1)
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
+
+
+def test_deeply_nested_meta_is_refused(echo):
+    value: list[Any] = []
+    for _ in range(5000):
+        value = [value]
+    with pytest.raises(PgQueueError, match="meta"):
+        echo.using(meta={"a": value})
+
+
+def test_options_at_their_limits_are_stored(echo, db):
+    handle = echo.using(
+        queue="q" * 63, priority=-32_768, max_attempts=10_000, unique_key="ż" * 127 + "z", idempotency_key="🙂" * 63,
+        tags=["t" * 64] * 32, delay=365 * 86_400, timeout=365 * 86_400, meta={"a": "\u202e\t"},
+    ).enqueue(10**399)  # fmt: skip
+    assert handle.job().args == {"value": 10**399}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[1] * 131_000, [[]] * 87_000, ["a"] * 65_000, [{"a": 1}] * 29_000, [1.5] * 65_000],
+    ids=lambda v: str(v[0]),
+)
+def test_what_python_accepts_the_table_accepts(echo, value):
+    assert echo.enqueue(value).job().args["value"] == value
+
+
+def test_identical_arguments_in_another_order_are_the_same_request(app):
+    @app.task(name="pair")
+    def pair(a: int, b: dict[str, int]) -> None: ...
+
+    keyed = pair.using(idempotency_key="k")
+    assert keyed.enqueue(a=1, b={"x": 1, "y": 2}).created
+    assert not keyed.enqueue(b={"y": 2, "x": 1}, a=1).created
+
+
+# ------------------------------------------------------------------ any payload at all
+
+TEXTS = st.text(
+    st.characters(exclude_categories=()) | st.sampled_from('\x00\ud800\ufffe\u202e\u2028\\"/'), max_size=6
+)
+NUMBERS = st.integers() | st.integers(-(10**410), 10**410) | st.floats()
+ODD = st.sampled_from([b"a", {1}, object(), datetime(2031, 1, 1, tzinfo=UTC), (1,), math.nan, -math.inf])
+PAYLOADS = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=12,
+)
+ANYTHING = st.recursive(PAYLOADS | ODD, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS | st.integers(), inner, max_size=2), max_leaves=4)  # fmt: skip
+
+
+def same(one: Any, two: Any) -> bool:
+    """Equal, but that jsonb has one kind of number: 1e23 comes back as its digits."""
+    if isinstance(one, float) and type(two) in (int, float):
+        return one == float(two)
+    if isinstance(one, dict):
+        return (
+            isinstance(two, dict)
+            and one.keys() == two.keys()
+            and all(same(one[key], two[key]) for key in one)
+        )
+    if isinstance(one, list):
+        return isinstance(two, list) and len(one) == len(two) and all(map(same, one, two))
+    return type(one) is type(two) and one == two
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(payload=ANYTHING)
+def test_what_is_accepted_comes_back_equal_and_all_else_is_refused_in_our_words(echo, db, payload):
+    try:
+        job = echo.job(payload)
+    except (InvalidArgumentsError, InvalidPayloadError, PayloadTooLargeError) as error:
+        str(error).encode()
+        return
+    with db.transaction():
+        [row] = run(db, statements.enqueue_many([job]))
+    [(text,)] = db.execute("select args::text from pgqueue.jobs where id = %s", [row.id]).fetchall()
+    assert same(payload, echo.spec.decode(text)["value"])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(meta=st.dictionaries(TEXTS, ANYTHING, max_size=3), tags=st.lists(TEXTS, max_size=3), key=TEXTS)
+def test_any_option_is_stored_as_given_or_refused_in_our_words(echo, db, meta, tags, key):
+    try:
+        job = echo.using(meta=meta, tags=tags, concurrency_key=key).job(1)
+    except PgQueueError as error:
+        str(error).encode()
+        return
+    with db.transaction():
+        [row] = run(db, statements.enqueue_many([job]))
+    stored = run(db, statements.get_job(row.id))
+    assert (stored.tags, stored.concurrency_key) == (tuple(tags), key)
+    assert same(meta, stored.meta)
+
+
+# ------------------------------------------------------------------ rows forced in by SQL
+
+POISON = {
+    "5001 digits": '{{"value": {}}}'.format("9" * 5001),
+    "131072 digits": '{"value": 1e131071}',
+    "nested 5000": '{{"value": {}{}}}'.format("[" * 5000, "]" * 5000),
+    "missing": "{}",
+    "unknown": '{"value": 1, "valeu": 2}',
+}
+
+
+def test_poisoned_rows_end_dead_and_their_neighbours_complete(
+    dsn: str, db: Connection[Any], tmp_path
+) -> None:
+    def insert(args: str) -> int:
+        [(job_id,)] = db.execute(
+            "insert into pgqueue.jobs (task, args) values ('echo', %s) returning id", [args]
+        ).fetchall()
+        return job_id
+
+    poisoned, healthy = {}, []
+    for name, args in POISON.items():
+        healthy.append(insert('{"value": 1}'))
+        poisoned[insert(args)] = name
+    healthy.append(insert('{"value": 2}'))
+
+    listed = pgq("jobs", "list", "--json", cwd=shop(tmp_path), dsn=dsn)
+    assert listed.returncode == 0, listed.stderr
+    done = pgq("work", "-A", "shop:app", "--drain", "--poll", "0.05", cwd=tmp_path, dsn=dsn)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+    ended = dict(db.execute("select id, state from pgqueue.jobs").fetchall())
+    assert {job_id: ended[job_id] for job_id in healthy} == dict.fromkeys(healthy, "completed")
+    reasons = dict(db.execute("select id, reason from pgqueue.dead_letters").fetchall())
+    assert {poisoned[job_id]: reason in {"undecodable", "bad_arguments"} for job_id, reason in reasons.items()} == dict.fromkeys(POISON, True)  # fmt: skip
+    for job_id in poisoned:
+        shown = pgq("jobs", "show", str(job_id), cwd=tmp_path, dsn=dsn)
+        assert (shown.returncode, "dead" in shown.stdout) == (0, True)

@@ -1,0 +1,151 @@
+"""Handles: reading a job and waiting for its end, from sync and from async code."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import App, Job, JobHandle, statements
+from pgqueue.database import run
+from pgqueue.errors import JobFailedError, JobNotFoundError, WaitTimeoutError
+from pgqueue.outcome import Outcome
+from tests.stages.hands import Hand
+from tests.waiting import wait_until
+
+ENDS = {
+    "completed": Outcome.completed('{"a": [1, null]}'),
+    "dead": Outcome.dead("permanent_error", ValueError("boom")),
+    "cancelled": Outcome.cancelled("enough"),
+}
+
+
+@pytest.fixture
+def handle(app: App) -> JobHandle:
+    @app.task(name="t")
+    def t() -> None: ...
+
+    return t.enqueue()
+
+
+@pytest.fixture(params=["wait", "result"])
+def wait(request: pytest.FixtureRequest, app: App) -> Callable[..., Any]:
+    """Waits for a handle's result, the sync or the async way."""
+    if request.param == "wait":
+        return JobHandle.wait
+
+    def result(handle: JobHandle, timeout: float | None = None) -> Any:
+        async def awaited() -> Any:
+            try:
+                return await handle.result(timeout)
+            finally:
+                await app.aclose()
+
+        return asyncio.run(awaited())
+
+    return result
+
+
+@pytest.fixture(params=["job", "ajob"])
+def read(request: pytest.FixtureRequest, app: App) -> Iterator[Callable[[JobHandle], Job]]:
+    async def awaited(handle: JobHandle) -> Job:
+        try:
+            return await handle.ajob()
+        finally:
+            await app.aclose()
+
+    yield JobHandle.job if request.param == "job" else lambda handle: asyncio.run(awaited(handle))
+
+
+def test_a_handle_reads_its_job_as_it_is_now(app, handle, db, read):
+    assert read(handle).state == "pending"
+    Hand(db, ["t"]).claim()
+    job = read(app.handle(handle.id))
+    assert (job.id, job.state, job.attempt, job.args, job.is_final) == (handle.id, "running", 1, {}, False)
+
+
+def test_a_handle_of_a_rolled_back_enqueue_says_so(app, connect, read, wait):
+    @app.task(name="t")
+    def t() -> None: ...
+
+    with connect(autocommit=False) as connection:
+        handle = t.using(connection).enqueue()
+        for look in (read, wait):
+            with pytest.raises(JobNotFoundError, match="rolled back or has not committed"):
+                look(handle)
+        connection.rollback()
+    with pytest.raises(JobNotFoundError, match=f"PGQ-503  There is no job {handle.id}"):
+        read(handle)
+
+
+@pytest.mark.parametrize("state", ENDS)
+def test_waiting_for_what_has_ended_answers_at_once(handle, db, wait, state):
+    hand = Hand(db, ["t"])
+    hand.settle(hand.claim()[0], ENDS[state])
+    if state == "completed":
+        assert wait(handle) == {"a": [1, None]}
+        return
+    with pytest.raises(JobFailedError, match="PGQ-508") as caught:
+        wait(handle)
+    assert (caught.value.job_id, caught.value.state) == (handle.id, state)
+    assert caught.value.last_error == {"dead": "ValueError: boom", "cancelled": "enough"}[state]
+
+
+@pytest.mark.parametrize("timeout", [0, 0.05])
+def test_waiting_ends_with_its_timeout(handle, wait, timeout):
+    with pytest.raises(WaitTimeoutError, match=f"Job {handle.id} is not finished after"):
+        wait(handle, timeout)
+
+
+def test_the_end_wakes_whoever_waits(handle, db, wait, monkeypatch):
+    monkeypatch.setattr("pgqueue.handle.POLL", 60.0)  # so that only the notification can end it in time
+    hand = Hand(db, ["t"])
+    [attempt] = hand.claim()
+    results: list[Any] = []
+    waiter = threading.Thread(target=lambda: results.append(wait(handle, 30)))
+    waiter.start()
+    wait_until(lambda: is_waited_for(db))
+    hand.settle(attempt, ENDS["completed"])
+    waiter.join(20)
+    assert results == [{"a": [1, None]}]
+
+
+def is_waited_for(db: Connection[Any]) -> bool:
+    """Whether somebody listens and has read the row: its session is idle after its last statement."""
+    found = db.execute(
+        "select 1 from pg_stat_activity where application_name = 'pgqueue wait' and state = 'idle'"
+        " and query like '%from pgqueue.jobs%' and datname = current_database()"
+    ).fetchall()
+    return bool(found)
+
+
+def test_nothing_is_announced_while_nobody_waits(handle, db, connect):
+    listener = connect()
+    listener.execute("listen pgqueue_finished")
+    hand = Hand(db, ["t"])
+    hand.settle(hand.claim()[0], ENDS["completed"])
+    db.execute("notify pgqueue_finished, 'end'")
+    assert [note.payload for note in listener.notifies(timeout=20, stop_after=1)] == ["end"]
+
+
+def test_a_read_job_holds_no_lease(handle):
+    job = handle.job()
+    job.check()
+    with pytest.raises(RuntimeError, match="was read, not claimed"):
+        job.transaction()
+
+
+def test_a_handle_without_an_app_says_how_to_get_one():
+    with pytest.raises(RuntimeError, match=r"app\.handle\(id\)"):
+        JobHandle(1).job()
+
+
+def test_one_job_that_cannot_be_decoded_does_not_hide_the_others(app, handle, db):
+    db.execute("insert into pgqueue.jobs (task, args) values ('t', %s)", ['{"a": 1e131071}'])
+    found = run(db, statements.list_jobs())
+    assert [job.id for job in found] == [handle.id + 1, handle.id]
+    assert isinstance(found[0].args, str)

@@ -1,0 +1,272 @@
+"""Each way of joining the caller's transaction: what happens to the job is what happens to the order beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from pgqueue import App, JobHandle, Task
+from pgqueue.config import sqlalchemy_url
+from pgqueue.errors import IdempotencyConflictError, WrongConnectionError
+
+Scenario = Callable[["Joined"], Coroutine[Any, Any, None]]
+
+
+@dataclass
+class Joined:
+    """A connection of any kind, spoken to in one way."""
+
+    connection: Any
+
+    @property
+    def asynchronous(self) -> bool:
+        return inspect.iscoroutinefunction(self.connection.commit)
+
+    async def order(self, number: int) -> None:
+        """The business write."""
+        statement = f"insert into orders values ({number})"
+        await settled(
+            self.connection.execute(
+                statement if "psycopg" in type(self.connection).__module__ else text(statement)
+            )
+        )
+
+    async def enqueue(self, task: Task[..., Any], *args: Any, **options: Any) -> JobHandle:
+        chosen = task.using(self.connection, **options)
+        return await settled((chosen.aenqueue if self.asynchronous else chosen.enqueue)(*args))
+
+    async def enqueue_many(self, task: Task[..., Any], items: list[Any]) -> list[JobHandle]:
+        chosen = task.using(self.connection)
+        return await settled((chosen.aenqueue_many if self.asynchronous else chosen.enqueue_many)(items))
+
+    async def commit(self) -> None:
+        await settled(self.connection.commit())
+
+    async def rollback(self) -> None:
+        await settled(self.connection.rollback())
+
+    def savepoint(self) -> Any:
+        """A context manager; an exception that leaves it rolls back to it."""
+        begin = getattr(self.connection, "begin_nested", None) or self.connection.transaction
+        return entered(begin())
+
+
+async def settled(value: Any) -> Any:
+    return await value if inspect.isawaitable(value) else value
+
+
+@asynccontextmanager
+async def entered(manager: Any) -> AsyncIterator[Any]:
+    if hasattr(manager, "__aenter__"):
+        async with manager as inner:
+            yield inner
+    else:
+        with manager as inner:
+            yield inner
+
+
+@asynccontextmanager
+async def psycopg_sync(dsn: str) -> AsyncIterator[Any]:
+    with psycopg.connect(dsn) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def psycopg_async(dsn: str) -> AsyncIterator[Any]:
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        yield connection
+
+
+def sqlalchemy_sync(make: Callable[[Any], Any]) -> Callable[[str], Any]:
+    @asynccontextmanager
+    async def opened(dsn: str) -> AsyncIterator[Any]:
+        engine = create_engine(sqlalchemy_url(dsn))
+        with make(engine) as connection:
+            yield connection
+        engine.dispose()
+
+    return opened
+
+
+def sqlalchemy_async(make: Callable[[Any], Any], driver: str) -> Callable[[str], Any]:
+    @asynccontextmanager
+    async def opened(dsn: str) -> AsyncIterator[Any]:
+        url = sqlalchemy_url(dsn).set(drivername=f"postgresql+{driver}")
+        if driver == "asyncpg":  # knows libpq's dbname by another name
+            query = dict(url.query)
+            url = url.set(database=query.pop("dbname"), query=query)
+        engine = create_async_engine(url)
+        async with make(engine) as connection:
+            yield connection
+        await engine.dispose()
+
+    return opened
+
+
+WAYS: dict[str, Callable[[str], Any]] = {
+    "psycopg Connection": psycopg_sync,
+    "psycopg AsyncConnection": psycopg_async,
+    "SQLAlchemy Connection": sqlalchemy_sync(lambda engine: engine.connect()),
+    "SQLAlchemy Session": sqlalchemy_sync(Session),
+    "SQLAlchemy AsyncConnection on psycopg": sqlalchemy_async(lambda engine: engine.connect(), "psycopg"),
+    "SQLAlchemy AsyncConnection on asyncpg": sqlalchemy_async(lambda engine: engine.connect(), "asyncpg"),
+    "SQLAlchemy AsyncSession on psycopg": sqlalchemy_async(AsyncSession, "psycopg"),
+    "SQLAlchemy AsyncSession on asyncpg": sqlalchemy_async(AsyncSession, "asyncpg"),
+}
+
+
+@pytest.fixture(params=list(WAYS))
+def joining(request: pytest.FixtureRequest, dsn: str, db: Connection[Any]) -> Callable[[Scenario], None]:
+    """Plays a scenario on a connection of each kind, with a table of orders beside the jobs."""
+    db.execute("create table orders (id int primary key)")
+
+    def play(scenario: Scenario) -> None:
+        async def played() -> None:
+            async with WAYS[request.param](dsn) as connection:
+                await scenario(Joined(connection))
+
+        asyncio.run(played())
+
+    return play
+
+
+@pytest.fixture
+def ship(app: App) -> Iterator[Task[..., Any]]:
+    @app.task(name="ship")
+    def ship(order: int) -> None: ...
+
+    return ship
+
+
+def stored(db: Connection[Any]) -> tuple[list[int], list[int]]:
+    """The orders, and those that will be shipped."""
+    orders = db.execute("select id from orders order by 1").fetchall()
+    jobs = db.execute("select (args ->> 'order')::int from pgqueue.jobs order by 1").fetchall()
+    return [row[0] for row in orders], [row[0] for row in jobs]
+
+
+def test_a_commit_keeps_the_order_and_its_job(joining, ship, db):
+    async def scenario(joined: Joined) -> None:
+        await joined.order(1)
+        handle = await joined.enqueue(ship, 1)
+        assert handle.created
+        assert stored(db) == ([], []), "nothing is visible before the commit"
+        await joined.commit()
+
+    joining(scenario)
+    assert stored(db) == ([1], [1])
+
+
+def test_a_commit_after_an_enqueue_alone_keeps_the_job(joining, ship, db):
+    async def scenario(joined: Joined) -> None:
+        await joined.enqueue(ship, 1)
+        await joined.commit()
+
+    joining(scenario)
+    assert stored(db) == ([], [1])
+
+
+def test_a_rollback_takes_the_order_and_its_job_back(joining, ship, db):
+    async def scenario(joined: Joined) -> None:
+        await joined.order(1)
+        await joined.enqueue(ship, 1)
+        await joined.rollback()
+
+    joining(scenario)
+    assert stored(db) == ([], [])
+
+
+def test_a_savepoint_takes_back_what_came_after_it_and_frees_the_keys(joining, ship, db):
+    async def scenario(joined: Joined) -> None:
+        await joined.order(1)
+        await joined.enqueue(ship, 1)
+        with suppress(ZeroDivisionError):
+            async with joined.savepoint():
+                await joined.order(2)
+                await joined.enqueue(ship, 2, unique_key="two", idempotency_key="two")
+                raise ZeroDivisionError
+        await joined.order(3)
+        again = await joined.enqueue(ship, 3, unique_key="two", idempotency_key="two")
+        assert again.created
+        await joined.commit()
+
+    joining(scenario)
+    assert stored(db) == ([1, 3], [1, 3])
+
+
+@pytest.mark.parametrize("key", ["unique_key", "idempotency_key"])
+def test_a_duplicate_names_the_job_and_leaves_the_transaction_alive(joining, ship, db, key):
+    first = ship.using(**{key: "k"}).enqueue(1)
+
+    async def scenario(joined: Joined) -> None:
+        await joined.order(1)
+        second = await joined.enqueue(ship, 1, **{key: "k"})
+        assert (second.created, second.id, second.state, second.conflict) == (False, first.id, "pending", key)
+        await joined.order(2)
+        await joined.commit()
+
+    joining(scenario)
+    assert stored(db) == ([1, 2], [1])
+
+
+def test_an_idempotency_key_with_other_arguments_is_an_error_that_stores_nothing_and_aborts_nothing(
+    joining, ship, db
+):
+    first = ship.using(idempotency_key="k").enqueue(1)
+
+    async def scenario(joined: Joined) -> None:
+        await joined.order(1)
+        batch = [ship.using(idempotency_key="a").job(2), ship.using(idempotency_key="k").job(3)]
+        with pytest.raises(IdempotencyConflictError, match=f"belongs to job {first.id}") as caught:
+            await joined.enqueue_many(ship, batch)
+        assert caught.value.job_id == first.id
+        assert (await joined.enqueue(ship, 4, idempotency_key="a")).created, "the batch kept no key"
+        await joined.commit()
+
+    joining(scenario)
+    assert stored(db) == ([1], [1, 4])
+
+
+def test_a_batch_is_stored_in_order_with_each_duplicate_told_apart(joining, ship, db):
+    first = ship.using(unique_key="k").enqueue(1)
+
+    async def scenario(joined: Joined) -> None:
+        await joined.order(1)
+        handles = await joined.enqueue_many(
+            ship,
+            [
+                {"order": 2},
+                ship.using(unique_key="k").job(3),
+                ship.using(unique_key="new").job(4),
+                ship.using(unique_key="new").job(5),
+            ],
+        )
+        assert [handle.created for handle in handles] == [True, False, True, False]
+        assert (handles[1].id, handles[3].id) == (first.id, handles[2].id)
+        assert await joined.enqueue_many(ship, []) == []
+        await joined.commit()
+
+    joining(scenario)
+    assert stored(db) == ([1], [1, 2, 4])
+
+
+def test_the_other_verb_is_refused_before_anything_is_written(joining, ship, db):
+    async def scenario(joined: Joined) -> None:
+        chosen = ship.using(joined.connection)
+        with pytest.raises(WrongConnectionError, match="PGQ-505"):
+            await settled((chosen.enqueue if joined.asynchronous else chosen.aenqueue)(1))
+        await joined.commit()
+
+    joining(scenario)
+    assert stored(db) == ([], [])

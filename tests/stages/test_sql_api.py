@@ -1,0 +1,315 @@
+"""The SQL API for any language, and the row that tells the truth about a job at every moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+from psycopg.types.json import Jsonb
+
+from pgqueue import statements
+from pgqueue.database import run
+from pgqueue.outcome import COMPLETED, Outcome
+from tests.stages.hands import Hand
+
+BOOM = ValueError("boom")
+
+
+def enqueue(db: Connection[Any], task: str = "t", args: Any = None, **options: Any) -> tuple[Any, ...]:
+    """(id, created, state, conflict)"""
+    row = db.execute(
+        "select * from pgqueue.enqueue(%s, %s, %s)", [task, Jsonb(args or {}), Jsonb(options)]
+    ).fetchone()
+    assert row is not None
+    return row
+
+
+def truth(db: Connection[Any], job_id: int) -> tuple[Any, ...]:
+    """What a person reads in psql."""
+    rows = db.execute(
+        "select state, attempt, last_error from pgqueue.jobs where id = %s", [job_id]
+    ).fetchall()
+    assert len(rows) == 1, "a job is in one place"
+    return rows[0]
+
+
+def call(db: Connection[Any], verb: str, job_id: int) -> str | None:
+    row = db.execute(f"select pgqueue.{verb}(%s)".encode(), [job_id]).fetchone()
+    return row[0] if row else None
+
+
+# ------------------------------------------------------------------ the truth at every moment
+
+
+@pytest.fixture
+def job(db: Connection[Any]) -> int:
+    return enqueue(db, max_attempts=2)[0]
+
+
+@pytest.fixture
+def hand(db: Connection[Any]) -> Hand:
+    return Hand(db, ["t"])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected", "reason"),
+    [
+        (COMPLETED, ("completed", 1, None), None),
+        (Outcome.retried(0, BOOM), ("retrying", 1, "ValueError: boom"), "failed"),
+        (Outcome.dead("permanent_error", BOOM), ("dead", 1, "ValueError: boom"), "permanent_error"),
+        (Outcome.snoozed(60), ("pending", 0, None), "snoozed"),
+        (Outcome.released(), ("pending", 0, None), "released"),
+        (Outcome.cancelled("enough"), ("cancelled", 1, "enough"), "cancelled"),
+    ],
+    ids=lambda value: value.reason if isinstance(value, Outcome) else "",
+)
+def test_the_row_tells_each_outcome_of_an_attempt(db, hand, job, outcome, expected, reason):
+    assert truth(db, job) == ("pending", 0, None)
+    [attempt] = hand.claim()
+    assert truth(db, job) == ("running", 1, None)
+    assert hand.settle(attempt, outcome)
+    assert truth(db, job) == expected
+    assert [t.reason for t in run(db, statements.list_transitions(job))] == ([reason] if reason else [])
+    assert not hand.settle(attempt, COMPLETED), "the lease is spent"
+    assert truth(db, job) == expected
+
+
+def test_the_row_tells_a_whole_life(db, hand, job):
+    hand.settle(hand.claim()[0], Outcome.retried(0, BOOM))
+    [second] = hand.claim()
+    assert truth(db, job) == ("running", 2, "ValueError: boom"), "why it was tried again stays known"
+    hand.settle(second, Outcome.dead("attempts_exhausted", KeyError("k")))
+    assert truth(db, job) == ("dead", 2, "KeyError: 'k'")
+    assert call(db, "revive", job) == "revived"
+    assert truth(db, job) == ("pending", 0, "KeyError: 'k'")
+    [third] = hand.claim()
+    assert third.lease_id == 3, "a lease_id only grows"
+    hand.settle(third, COMPLETED)
+    assert truth(db, job) == ("completed", 1, "KeyError: 'k'")
+    story = [(t.from_state, t.to_state, t.reason) for t in run(db, statements.list_transitions(job))]
+    assert story == [
+        ("running", "retrying", "failed"),
+        ("running", "dead", "attempts_exhausted"),
+        ("dead", "pending", "revived"),
+    ]
+
+
+def test_an_uncommitted_claim_is_not_seen_and_a_rolled_back_one_never_was(db, connect, job):
+    with connect(autocommit=False) as other:
+        hand = Hand(other, ["t"])
+        assert hand.claim()
+        assert truth(db, job) == ("pending", 0, None)
+        other.rollback()
+    assert truth(db, job) == ("pending", 0, None)
+
+
+# ------------------------------------------------------------------ cancel and revive
+
+
+def finish(db: Connection[Any], hand: Hand, outcome: Outcome) -> None:
+    hand.settle(hand.claim()[0], outcome)
+
+
+REACH: dict[str, Callable[[Connection[Any], Hand], object]] = {
+    "pending": lambda db, hand: None,
+    "running": lambda db, hand: hand.claim(),
+    "retrying": lambda db, hand: finish(db, hand, Outcome.retried(60, BOOM)),
+    "waiting": lambda db, hand: db.execute("update pgqueue.jobs_live set state = 'waiting'"),
+    "completed": lambda db, hand: finish(db, hand, COMPLETED),
+    "dead": lambda db, hand: finish(db, hand, Outcome.dead("permanent_error", BOOM)),
+    "cancelled": lambda db, hand: finish(db, hand, Outcome.cancelled("enough")),
+}
+
+
+@pytest.mark.parametrize(
+    ("state", "answer", "after"),
+    [
+        ("pending", "cancelled", "cancelled"),
+        ("retrying", "cancelled", "cancelled"),
+        ("waiting", "cancelled", "cancelled"),
+        ("running", "requested", "running"),
+        ("completed", "completed", "completed"),
+        ("dead", "dead", "dead"),
+        ("cancelled", "cancelled", "cancelled"),
+    ],
+)
+def test_cancel_in_each_state(db, hand, job, state, answer, after):
+    REACH[state](db, hand)
+    assert truth(db, job)[0] == state
+    assert call(db, "cancel", job) == answer
+    assert truth(db, job)[0] == after
+    beat = run(db, statements.heartbeat(hand.id, 60, "running"))
+    assert beat.cancelled == ([job] if answer == "requested" else [])
+
+
+@pytest.mark.parametrize(
+    ("state", "answer", "after"),
+    [
+        ("dead", "revived", "pending"),
+        ("cancelled", "revived", "pending"),
+        ("completed", "completed", "completed"),
+        ("pending", "pending", "pending"),
+        ("running", "running", "running"),
+        ("retrying", "retrying", "retrying"),
+    ],
+)
+def test_revive_in_each_state(db, hand, job, state, answer, after):
+    REACH[state](db, hand)
+    assert call(db, "revive", job) == answer
+    assert truth(db, job)[0] == after
+
+
+def test_revive_gives_way_to_the_job_that_holds_the_key_now(db, hand):
+    first = enqueue(db, unique_key="k")[0]
+    finish(db, hand, Outcome.dead("permanent_error", BOOM))
+    enqueue(db, unique_key="k")
+    assert call(db, "revive", first) == "unique_key"
+    assert truth(db, first)[0] == "dead"
+
+
+@pytest.mark.parametrize("verb", ["cancel", "revive"])
+def test_what_does_not_exist_is_null(db, verb):
+    assert [call(db, verb, job_id) for job_id in (0, -1, 10**9, 2**63 - 1)] == [None] * 4
+
+
+@pytest.mark.parametrize("verb", ["cancel", "revive"])
+def test_cancel_and_revive_join_the_callers_transaction(db, hand, job, connect, verb):
+    REACH["pending" if verb == "cancel" else "dead"](db, hand)
+    before = truth(db, job)
+    with connect(autocommit=False) as other:
+        call(other, verb, job)
+        assert truth(other, job) != before
+        other.rollback()
+    assert truth(db, job) == before
+
+
+# ------------------------------------------------------------------ enqueue
+
+
+def test_plain_sql_needs_no_more_than_a_task(db, hand):
+    (one, created, state, conflict) = db.execute("select * from pgqueue.enqueue('t')").fetchone()
+    assert (created, state, conflict) == (True, "pending", None)
+    [(two,)] = db.execute("insert into pgqueue.jobs (task) values ('t') returning id").fetchall()
+    rows = db.execute("""select id from pgqueue.enqueue_many('[{"task": "t"}, {"task": "t"}]')""").fetchall()
+    assert {attempt.id for attempt in hand.claim()} == {one, two, rows[0][0], rows[1][0]}
+
+
+def test_a_batch_names_each_duplicate_and_null_options_are_none(db):
+    items = [{"task": "t", "unique_key": "a", "queue": None, "delay": None}, {"task": "t", "unique_key": "a"}]
+    rows = db.execute("select * from pgqueue.enqueue_many(%s)", [Jsonb(items)]).fetchall()
+    assert [(row[0], row[2], row[4]) for row in rows] == [(1, True, None), (2, False, "unique_key")]
+    assert rows[0][1] == rows[1][1]
+    assert db.execute("select * from pgqueue.enqueue_many('[]')").fetchall() == []
+
+
+def test_an_idempotency_mismatch_stores_nothing_of_the_call(db):
+    first = enqueue(db, args={"a": 1}, idempotency_key="k")[0]
+    items = [{"task": "t", "idempotency_key": "new"}, {"task": "t", "idempotency_key": "k"}]
+    rows = db.execute("select id, created, conflict from pgqueue.enqueue_many(%s)", [Jsonb(items)]).fetchall()
+    assert [row[1:] for row in rows] == [(False, None), (False, "idempotency_mismatch")]
+    assert rows[1][0] == first
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (1,)
+    assert db.execute("select key from pgqueue.idempotency_keys").fetchall() == [("k",)]
+
+
+def test_a_rolled_back_enqueue_leaves_nothing(db, connect):
+    with connect(autocommit=False) as other:
+        enqueue(other, unique_key="u", idempotency_key="i")
+        other.rollback()
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
+    assert db.execute("select count(*) from pgqueue.idempotency_keys").fetchone() == (0,)
+
+
+def test_a_unique_key_is_one_constraint_for_plain_inserts_too(db):
+    enqueue(db, unique_key="k")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        db.execute("insert into pgqueue.jobs (task, unique_key) values ('t', 'k')")
+    db.execute("insert into pgqueue.jobs (task, unique_key) values ('u', 'k')")
+
+
+# ------------------------------------------------------------------ bad input
+
+LONG = "k" * 256
+CHECKED: dict[str, Any] = {
+    **{f"queue {name!a}": {"queue": name} for name in ("", "a b", "1a", "a;b", "../a", "a\u200b", "é", "q" * 64)},
+    **{f"task {name!a}": {"task": name} for name in ("", "a b", "a'b", "🙂", "t" * 128)},
+    **{f"args {value!a}": {"args": Jsonb(value)} for value in ([], 1, "a", None)},
+    "args too large": {"args": Jsonb({"a": "x" * 1_100_000})},
+    "meta []": {"meta": Jsonb([])},
+    **{f"run_at {text}": {"run_at": text} for text in ("-infinity", "infinity", "1999-12-31Z", "3000-01-01Z", "0044-03-15 BC")},
+    "max_attempts 0": {"max_attempts": 0},
+    "max_attempts -1": {"max_attempts": -1},
+    "max_attempts 2^31": {"max_attempts": 2**31},
+    "priority 40000": {"priority": 40_000},
+    "timeout 0": {"timeout": "0"},
+    "timeout -1": {"timeout": "-1 s"},
+    "timeout too long": {"timeout": "366 days"},
+    "unique_key empty": {"unique_key": ""},
+    "unique_key 256": {"unique_key": LONG},
+    "unique_key bytes": {"unique_key": "ż" * 128},
+    "concurrency_key 256": {"concurrency_key": LONG},
+    "33 tags": {"tags": ["t"] * 33},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHECKED)
+def test_a_plain_insert_is_held_to_the_limits_of_python(db, case):
+    columns = {"task": "t", **CHECKED[case]}
+    names, holes = ", ".join(columns), ", ".join(["%s"] * len(columns))
+    with pytest.raises((psycopg.errors.CheckViolation, psycopg.errors.NumericValueOutOfRange)):
+        db.execute(f"insert into pgqueue.jobs ({names}) values ({holes})".encode(), list(columns.values()))
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"queue": "a b"},
+        {"priority": 40_000},
+        {"priority": "high"},
+        {"max_attempts": 0},
+        {"delay": 1e18},
+        {"delay": 1e11},
+        {"timeout": 0},
+        {"timeout": -1},
+        {"run_at": "infinity"},
+        {"run_at": "soon"},
+        {"unique_key": LONG},
+        {"idempotency_key": ""},
+        {"idempotency_key": LONG},
+        {"concurrency_key": LONG},
+        {"tags": ["t"] * 33},
+        {"meta": []},
+        {"nosuch": 1},
+    ],
+    ids=str,
+)
+def test_the_sql_api_refuses_bad_options_and_stores_nothing(db, options):
+    with pytest.raises(psycopg.Error) as caught:
+        enqueue(db, **options)
+    assert caught.value.sqlstate[:2] in {"22", "23", "PQ"}, "an error of the data, not of ours"
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
+    assert db.execute("select count(*) from pgqueue.idempotency_keys").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    "jobs", ["{}", "1", '"a"', "[1]", "[[]]", "[null]", '[{"args": {}}]', '[{"task": null}]']
+)
+def test_what_is_no_list_of_jobs_is_refused(db, jobs):
+    with pytest.raises(psycopg.Error) as caught:
+        db.execute("select pgqueue.enqueue_many(%s)", [jobs])
+    assert caught.value.sqlstate[:2] in {"22", "PQ"}
+
+
+def test_an_unknown_option_is_named_with_those_there_are(db):
+    with pytest.raises(psycopg.Error, match=r'unknown option \{"priorty": 1\}.*task t') as caught:
+        enqueue(db, priorty=1)
+    assert "priority" in caught.value.diag.message_hint
+
+
+def test_a_negative_delay_is_now(db, hand):
+    enqueue(db, delay=-5)
+    assert len(hand.claim()) == 1

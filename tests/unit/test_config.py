@@ -1,0 +1,228 @@
+"""Settings: where they come from, what they may be, and that no password is ever shown."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from pgqueue.config import WorkerSettings, check_name, find_dsn, parse_queues, read_file, redact, seconds
+from pgqueue.errors import InvalidNameError, InvalidOptionError, InvalidSettingError, NoDsnError
+
+SECRET = "S3cr3T"
+ODD = st.text(alphabet="ab1@:/?#&=%' \\.,[]", max_size=4)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        "postgresql://user:{}@host:5432/database",
+        "postgres://user:{}@/database?host=/run/postgresql",
+        "postgresql+psycopg://:{}@[::1]:1,other/database?sslmode=require",
+        "postgresql://host/database?user=me&password={}&sslmode=require",
+        "postgresql://host/database?PASSWORD={}",
+        "postgresql://host/database?sslpassword={}",
+        "host=h password={} dbname=d",
+        "password='{}' host=h",
+        "host=h password = {}",
+    ],
+)
+@given(before=ODD, after=ODD)
+@example("", "")
+@example("://", "")
+@example("' host=", "")
+@example("p@", "?x@y")
+@example("", "\\' host=")
+def test_no_password_is_ever_shown(shape, before, after):
+    assert SECRET not in redact(shape.format(before + SECRET + after))
+
+
+@given(st.text())
+def test_any_text_at_all_can_be_redacted(text):
+    redact(text)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "shown"),
+    [
+        ("postgresql://me:secret@host:5432/shop", "postgresql://me@host:5432/shop"),
+        ("postgresql:///shop?host=/run/pg&user=me", "postgresql:///shop?host=/run/pg&user=me"),
+        ("host=h port=1 dbname='my shop' password=x", "host=h port=1 dbname='my shop'"),
+        ("application_name=x", "(DSN without a host)"),
+        ("nonsense", "(unreadable DSN)"),
+        ("", "libpq's PG* variables"),
+    ],
+)
+def test_a_redacted_dsn_still_tells_where_it_leads(dsn, shown):
+    assert redact(dsn) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (90, 90),
+        (0.5, 0.5),
+        (-5, 0),
+        ("90", 90),
+        ("90s", 90),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("2d", 172_800),
+        (" 1.5h ", 5400),
+        (timedelta(minutes=2), 120),
+        (timedelta(seconds=-2), 0),
+    ],
+)
+def test_durations_are_read_in_every_form(value, expected):
+    assert seconds(value, "delay") == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        math.nan,
+        math.inf,
+        -math.inf,
+        1e18,
+        -1e18,
+        timedelta.max,
+        "",
+        " ",
+        "soon",
+        "-5",
+        "1x",
+        "1h 30",
+        True,
+        None,
+        "٣s",
+    ],
+)
+def test_nonsense_durations_are_refused_by_the_name_of_the_option(value):
+    with pytest.raises(InvalidOptionError, match="PGQ-404  delay is"):
+        seconds(value, "delay")
+
+
+@pytest.mark.parametrize(
+    ("text", "queues"),
+    [
+        ("default", {"default": None}),
+        ("mail:20, default", {"mail": 20, "default": None}),
+        ("a:b:3", {"a:b": 3}),
+        ("a:b", {"a:b": None}),
+    ],
+)
+def test_queues_are_read_with_their_slots(text, queues):
+    assert parse_queues(text) == queues
+
+
+@pytest.mark.parametrize("text", ["mail:0", "mail:10001", "mail,mail", "mail:1,mail:2"])
+def test_slots_out_of_range_and_queues_named_twice_are_refused(text):
+    with pytest.raises(InvalidSettingError):
+        parse_queues(text)
+
+
+BAD_NAMES = [
+    "",
+    " ",
+    "a b",
+    "1a",
+    "a;b",
+    "a'b",
+    '"a"',
+    "../a",
+    "a\x00",
+    "a\u200b",
+    "\u202ea",
+    "é",
+    "e\u0301",
+    "🙂",
+    "a\n",
+    "x" * 128,
+    None,
+    7,
+]
+
+
+@pytest.mark.parametrize("kind", ["queue", "task"])
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_odd_names_are_refused(kind, name):
+    with pytest.raises(InvalidNameError, match=f"PGQ-405 .* cannot name a {kind}"):
+        check_name(kind, name)
+
+
+def test_names_up_to_their_limit_are_accepted():
+    assert check_name("queue", "q" * 63)
+    assert check_name("task", "t" * 127)
+    with pytest.raises(InvalidNameError):
+        check_name("queue", "q" * 64)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project two folders above the current one."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    return tmp_path
+
+
+def test_the_nearest_pyproject_upward_is_read(project):
+    (project / "pyproject.toml").write_text('[tool.pgqueue]\napp = "shop:app"\nconcurrency = 3\n')
+    assert read_file() == {"app": "shop:app", "concurrency": 3}
+    (project / "a" / "pyproject.toml").write_text("[project]\nname = 'nearer'\n")
+    assert read_file() == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[tool.pgqueue]\nconcurency = 3", "did you mean 'concurrency'"),
+        ("[tool.pgqueue]\nzzz = 3", "known keys: app, dsn"),
+        ("[tool.pgqueue", "not valid TOML"),
+        ("[tool]\npgqueue = 3", "is no table"),
+        ("tool = 3", "is no table"),
+    ],
+)
+def test_a_wrong_pyproject_is_explained(project, text, message):
+    (project / "pyproject.toml").write_text(text)
+    with pytest.raises(InvalidSettingError, match=message):
+        read_file()
+
+
+def test_the_dsn_comes_from_the_first_place_that_has_one(project, monkeypatch):
+    with pytest.raises(NoDsnError, match=r"--dsn; PGQUEUE_DSN; DATABASE_URL; dsn in .*; PGSERVICE"):
+        find_dsn()
+    monkeypatch.setenv("PGHOST", "somewhere")
+    assert find_dsn() == ""
+    (project / "pyproject.toml").write_text('[tool.pgqueue]\ndsn = "postgresql://file/"\n')
+    assert find_dsn() == "postgresql://file/"
+    monkeypatch.setenv("DATABASE_URL", "postgres://url/")
+    assert find_dsn() == "postgresql://url/"
+    monkeypatch.setenv("PGQUEUE_DSN", "postgresql+asyncpg://own/")
+    assert find_dsn() == "postgresql://own/"
+    assert find_dsn("host=given") == "host=given"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"concurrency": 0},
+        {"concurrency": -1},
+        {"concurrency": 1_000_000},
+        {"executor": "fork"},
+        {"poll": 0},
+        {"poll": math.nan},
+        {"grace": -1},
+        {"lease": 0.1},
+        {"heartbeat": 20},
+        {"lease": 6},
+        {"crash_limit": 0},
+        {"wait_for_db": -1},
+    ],
+)
+def test_worker_settings_that_cannot_work_are_refused(setting):
+    with pytest.raises(InvalidSettingError, match=f"--{next(iter(setting)).replace('_', '-')}|heartbeat"):
+        WorkerSettings(queues={"default": None}, **setting)

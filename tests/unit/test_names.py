@@ -1,0 +1,143 @@
+"""Public names, and the rules of the code that no type checker knows."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pgqueue
+from pgqueue import App, JobHandle, Task, database, errors, sql, statements
+
+PACKAGE = Path(pgqueue.__file__).parent
+MODULES = {
+    path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text()) for path in PACKAGE.rglob("*.py")
+}
+
+
+def test_the_public_names_are_these():
+    assert pgqueue.__all__ == [
+        "App", "Cancel", "Job", "JobHandle", "LeaseLostError", "NewJob", "PgQueueError", "Retry", "RetryPolicy",
+        "Snooze", "Task", "errors",
+    ]  # fmt: skip
+    assert all(getattr(pgqueue, name) for name in pgqueue.__all__)
+    with pytest.raises(AttributeError, match="module 'pgqueue' has no attribute 'Manager'"):
+        pgqueue.Manager  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("home", "sync", "other"),
+    [
+        (Task, "enqueue", "aenqueue"),
+        (Task, "enqueue_many", "aenqueue_many"),
+        (Task, "delay", "adelay"),
+        (App, "enqueue_many", "aenqueue_many"),
+        (App, "store", "store_async"),
+        (App, "connection", "connection_async"),
+        (App, "listening", "listening_async"),
+        (App, "close", "aclose"),
+        (JobHandle, "job", "ajob"),
+        (JobHandle, "wait", "result"),
+        (database, "run", "run_async"),
+        (pgqueue.Job, "transaction", "transaction_async"),
+    ],
+)
+def test_sync_and_async_twins_take_the_same(home, sync, other):
+    one, two = (inspect.signature(getattr(home, name)) for name in (sync, other))
+    assert one.parameters == two.parameters
+
+
+def test_every_async_verb_has_a_sync_twin():
+    for home in (Task, App):
+        names = {name for name in dir(home) if not name.startswith("_")}
+        assert {name[1:] for name in names if name.startswith("a") and name[1:] in names} >= {"enqueue_many"}
+        assert {name.removesuffix("_async") for name in names if name.endswith("_async")} <= names
+
+
+def test_the_options_of_using_are_those_of_the_sql_api():
+    from pgqueue.task import options
+
+    listed = re.search(r"body - array\[(.*?)\]", sql.functions()["enqueue_many"], re.DOTALL)
+    known = set(re.findall(r"\w+", listed.group(1))) - {"task", "args", "trace_context"}
+    assert known == set(options.__kwdefaults__)
+
+
+COLOURED = ("database.py", "enqueue.py", "handle.py", "app.py", "worker/", "maintenance/", "demo/")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_outermost_modules_are_coloured(module):
+    if not module.startswith(COLOURED):
+        assert not [node.name for node in ast.walk(MODULES[module]) if isinstance(node, ast.AsyncFunctionDef)]
+
+
+# LISTEN names its channel as an identifier, a session's setting is set, not queried, and the demo's shop is a user.
+EXECUTES = (
+    "database.py",
+    "app.py",
+    "worker/listener.py",
+    "worker/heartbeat.py",
+    "maintenance/partitions.py",
+    "demo/",
+)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_database_module_executes_sql(module):
+    calls = [
+        node.func.attr
+        for node in ast.walk(MODULES[module])
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+    if not module.startswith(EXECUTES):
+        assert not {"execute", "executemany", "cursor", "copy"} & set(calls)
+
+
+def constructed() -> Iterator[str]:
+    """The statement file that each constructor names."""
+    for node in ast.walk(MODULES["statements.py"]):
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            for call in ast.walk(node):
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "_statement":
+                    assert call.args[0].value == node.name, "a constructor has the name of its file"
+                    yield node.name
+
+
+def test_each_statement_has_one_constructor():
+    assert sorted(constructed()) == sql.names()
+    assert all(callable(getattr(statements, name)) for name in sql.names())
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.sql")), ids=lambda path: path.stem)
+def test_each_sql_file_says_what_it_does_and_names_its_columns(path):
+    text = path.read_text()
+    head = re.match(r"(?:--.*\n)+", text)
+    assert head
+    assert len(head.group()) > 40
+    if path.parent.name == "sql":
+        assert not re.search(r"select\s+\*", text)
+
+
+def test_each_error_has_a_code_of_its_own_and_stands_in_the_tree():
+    def descend(kind: type) -> Iterator[type]:
+        yield kind
+        for child in kind.__subclasses__():
+            yield from descend(child)
+
+    kinds = [kind for kind in descend(errors.PgQueueError) if kind.__module__ == errors.__name__]
+    codes = [kind.code for kind in kinds if "code" in vars(kind)]
+    assert len(codes) == len(set(codes))
+    drawn = dict(re.findall(r"(\w+Error) +(PGQ-\d{3})", errors.__doc__))
+    assert all(getattr(errors, name).code == code for name, code in drawn.items())
+    assert {kind.__name__ for kind in kinds if "code" in vars(kind)} - set(drawn) == {"PgQueueError"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_files_stay_small(module):
+    length = len((PACKAGE / module).read_text().splitlines())
+    # These two are lists: constructors one after the other, and one server's life from the lock to the log.
+    assert length <= {"statements.py": 420, "database.py": 440, "embedded.py": 560}.get(module, 330)

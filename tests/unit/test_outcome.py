@@ -1,0 +1,138 @@
+"""How an attempt ends, as a table; and that no exception is too hostile to be described."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgqueue import Cancel, Retry, RetryPolicy, Snooze
+from pgqueue.errors import InvalidOptionError, ProcessDiedError
+from pgqueue.outcome import ERROR_LIMIT, TRACEBACK_LIMIT, Outcome, clean, decide, describe, trace
+
+BOOM = ValueError("boom")
+ONCE = RetryPolicy.of(False)
+PERMANENT = RetryPolicy(permanent=(ValueError,))
+
+
+@pytest.mark.parametrize(
+    ("error", "facts", "expected"),
+    [
+        (BOOM, {}, ("retrying", "failed", 1.0)),
+        (BOOM, {"attempt": 2}, ("retrying", "failed", 5.0)),
+        (BOOM, {"attempt": 6}, ("dead", "attempts_exhausted", 0.0)),
+        (BOOM, {"attempt": 7}, ("dead", "attempts_exhausted", 0.0)),
+        (BOOM, {"policy": PERMANENT}, ("dead", "permanent_error", 0.0)),
+        (KeyboardInterrupt(), {}, ("retrying", "failed", 1.0)),
+        (SystemExit(1), {}, ("retrying", "failed", 1.0)),
+        (Snooze(60), {"attempt": 6}, ("pending", "snoozed", 60.0)),
+        (Snooze("5m"), {"policy": PERMANENT}, ("pending", "snoozed", 300.0)),
+        (Cancel("enough"), {"attempt": 6}, ("cancelled", "cancelled", 0.0)),
+        (Retry(), {}, ("retrying", "failed", 1.0)),
+        (Retry(after=timedelta(minutes=1)), {}, ("retrying", "failed", 60.0)),
+        (Retry(after=0), {"attempt": 5}, ("retrying", "failed", 0.0)),
+        (Retry(), {"attempt": 6}, ("dead", "attempts_exhausted", 0.0)),
+        (Retry(), {"policy": RetryPolicy(transient=(OSError,))}, ("retrying", "failed", 1.0)),
+        (ProcessDiedError("killed"), {"crashed": True}, ("retrying", "failed", 1.0)),
+        (ProcessDiedError("killed"), {"crashed": True, "crash_count": 2}, ("dead", "crash_loop", 0.0)),
+        (ProcessDiedError("killed"), {"crashed": True, "crash_count": 1}, ("retrying", "failed", 1.0)),
+        (ProcessDiedError("killed"), {"crashed": True, "attempt": 6}, ("dead", "attempts_exhausted", 0.0)),
+        (BOOM, {"crash_count": 9}, ("retrying", "failed", 1.0)),
+    ],
+)
+def test_the_outcome_of_a_failed_attempt(error, facts, expected):
+    given = {"policy": RetryPolicy(), "attempt": 1, "max_attempts": 6, "age": 0.0, **facts}
+    outcome = decide(error, given.pop("policy"), **given)
+    assert (outcome.state, outcome.reason, outcome.delay) == expected
+    assert outcome.counted is (outcome.reason != "snoozed"), "only a snooze gives the attempt back"
+    assert outcome.crashed is facts.get("crashed", False)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "keeps"),
+    [
+        (lambda keep: Outcome.completed(None, keep), {"all"}),
+        (lambda keep: Outcome.cancelled("why", keep), {"all", "failures"}),
+        (lambda keep: Outcome.dead("permanent_error", BOOM, keep), {"all", "failures"}),
+    ],
+)
+def test_which_finished_rows_are_kept(outcome, keeps):
+    assert {keep for keep in ("all", "failures", "none") if outcome(keep).kept} == keeps
+
+
+def test_what_a_handler_asks_for_is_checked_where_it_asks():
+    for ask in (lambda: Snooze("soon"), lambda: Retry(after=float("nan"))):
+        with pytest.raises(InvalidOptionError):
+            ask()
+
+
+class HostileError(Exception):
+    """``__str__`` and ``__repr__`` do what they are told."""
+
+    def __init__(self, act):
+        super().__init__()
+        self.act = act
+
+    def __str__(self):
+        return self.act()
+
+    __repr__ = __str__
+
+
+def fail(error):
+    raise error
+
+
+def cyclic():
+    one, two = ValueError("one"), ValueError("two")
+    one.__cause__, two.__cause__ = two, one
+    return one
+
+
+def deep(depth=3000):
+    error = ValueError(0)
+    for number in range(depth):
+        outer = ValueError(number)
+        outer.__cause__ = error
+        error = outer
+    return error
+
+
+HOSTILE = {
+    "its __str__ raises": lambda: HostileError(lambda: fail(RuntimeError("no"))),
+    "its __str__ exits": lambda: HostileError(lambda: fail(SystemExit(1))),
+    "its __str__ interrupts": lambda: HostileError(lambda: fail(KeyboardInterrupt())),
+    "its __str__ is no text": lambda: HostileError(lambda: 5),
+    "its __str__ recurses": lambda: HostileError(lambda: describe(HOSTILE["its __str__ recurses"]())),
+    "10 MB": lambda: ValueError("x" * 10_000_000),
+    "NUL and surrogate": lambda: ValueError("a\x00b\ud800c"),
+    "a cycle of causes": cyclic,
+    "thousands of causes": deep,
+    "a huge group": lambda: ExceptionGroup("many", [ValueError(n) for n in range(100_000)]),
+    "a group of hostile ones": lambda: ExceptionGroup("g", [HostileError(lambda: fail(RuntimeError("no")))]),
+    "empty": ValueError,
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_any_exception_can_be_stored(kind):
+    with pytest.raises(Exception) as caught:
+        fail(HOSTILE[kind]())
+    said, traced = describe(caught.value), trace(caught.value)
+    assert said.startswith(type(caught.value).__name__)
+    for text, limit in ((said, ERROR_LIMIT), (traced, TRACEBACK_LIMIT)):
+        assert text
+        assert "\x00" not in text
+        assert len(text) <= limit + 100
+        text.encode()
+
+
+@given(st.text(), st.integers(10, 200))
+def test_any_text_is_cleaned_for_a_text_column(text, limit):
+    cleaned = clean(text, limit)
+    assert "\x00" not in cleaned
+    cleaned.encode()
+    if len(text) <= limit and text.isprintable():
+        assert cleaned == text

@@ -1,0 +1,274 @@
+"""A task's signature: what its arguments may be, and their way to JSON and back."""
+
+from __future__ import annotations
+
+import math
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel, Field
+
+from pgqueue import App, Job
+from pgqueue.errors import InvalidArgumentsError, InvalidPayloadError, PgQueueError, UnnameableTaskError
+from pgqueue.task import TaskSpec, task_name
+
+NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001
+
+
+@dataclass
+class Address:
+    street: str
+    number: int = 1
+
+
+class Order(BaseModel):
+    id: int
+    total: Decimal
+    address: Address | None = None
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+def spec(function: Callable[..., Any]) -> TaskSpec:
+    return TaskSpec("t", function)
+
+
+def taking(kind: Any) -> TaskSpec:
+    """A task with one parameter ``x`` of that type."""
+
+    def function(x): ...
+
+    function.__annotations__["x"] = kind
+    return spec(function)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (int, 5),
+        (int, 2**63),
+        (float, 1e300),
+        (bool, True),
+        (str, "żółć 🙂 \u202e \t"),
+        (bytes, b"plain"),
+        (UUID, UUID(int=7)),
+        (Decimal, Decimal("0.10")),
+        (datetime, datetime(2030, 1, 1, 12, tzinfo=UTC)),
+        (datetime, NAIVE),
+        (date, date(2030, 1, 1)),
+        (timedelta, timedelta(hours=1)),
+        (Colour, Colour.RED),
+        (Literal["a", "b"], "b"),
+        (set[int], {1, 2}),
+        (tuple[int, str], (1, "a")),
+        (tuple, (1, [2])),
+        (list[UUID], [UUID(int=1)]),
+        (dict[str, Decimal], {"a": Decimal(1)}),
+        (int | None, None),
+        (int | str, "5"),
+        (Address, Address("Main", 2)),
+        (Order, Order(id=1, total=Decimal("9.99"), address=Address("Main"))),
+        (list[Order], [Order(id=1, total=Decimal(1))]),
+        (Annotated[int, Field(ge=0)], 0),
+        (Any, {"a": [1, None, True, 2.5, "b", {}]}),
+        (object, []),
+        (dict, {"a": []}),
+        (Any | None, [None]),
+    ],
+)
+def test_a_value_of_its_type_comes_back_as_it_was(kind, value):
+    task = taking(kind)
+    assert task.decode(task.encode((value,), {})) == {"x": value}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (int, "many"),
+        (int, None),
+        (str, 5),
+        (UUID, "no"),
+        (Literal["a"], "b"),
+        (Address, {"number": 1}),
+        (Order, {"id": 1, "total": "x"}),
+        (Annotated[int, Field(ge=0)], -1),
+        (float, math.nan),
+        (float, math.inf),
+        (dict, {1: 2}),
+        *((kind, value) for kind in (Any, object, Any | None, Annotated[Any, "note"])
+          for value in ({1}, NAIVE, date(2030, 1, 1), (1,), b"a", Decimal(1), UUID(int=1), {1: 2}, object(), Colour.RED)),
+        (list, [{1}]),
+        (tuple, ({1},)),
+        (dict[str, Any], {"a": {"b": {1}}}),
+        (list[Any] | None, [NAIVE]),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_refused_by_its_path(kind, value):
+    with pytest.raises(InvalidArgumentsError, match=r"PGQ-401  Arguments of task t: x"):
+        taking(kind).encode((), {"x": value})
+
+
+def nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("a\x00b", "x' contains U\\+0000"),
+        ({"a\x00": 1}, r"\(a key\)' contains U\+0000"),
+        (["\ud800"], "surrogate|UnicodeEncodeError"),
+        ({"\ud800": 1}, "surrogate|UnicodeEncodeError|valid string|not a valid JSON"),
+        ("\udcff", "surrogate|UnicodeEncodeError"),
+        ([math.nan], r"\$.x\[0\] is nan"),
+        ({"a": -math.inf}, r"\$.x.a is -inf"),
+        (10**400, "more than 400 digits"),
+        pytest.param(10**5000, "digits", id="5000 digits"),
+        pytest.param([10**5000], "digits", id="5000 digits within"),
+        (nested(64), "more than 64 levels deep"),
+        (nested(5000), "levels deep|[Rr]ecursion|cyclic"),
+    ],
+)
+def test_what_jsonb_cannot_hold_is_refused_with_the_path_to_it(value, message):
+    with pytest.raises((InvalidPayloadError, InvalidArgumentsError), match=message):
+        taking(Any).encode((value,), {})
+
+
+def test_a_value_that_contains_itself_is_refused():
+    value: list[Any] = []
+    value.append(value)
+    with pytest.raises(PgQueueError, match="PGQ-40"):
+        taking(Any).encode((value,), {})
+
+
+def test_the_limits_themselves_are_accepted():
+    taking(Any).encode((nested(63),), {})
+    taking(Any).encode((10**399,), {})
+
+
+def test_the_error_of_a_hostile_value_is_still_one_sentence():
+    class Hostile:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    with pytest.raises(InvalidArgumentsError, match="Hostile"):
+        taking(int).encode((Hostile(),), {})
+
+
+def first(job: Job, a: int, b: str = "b") -> None: ...
+def middle(a: int, job: Job, b: str = "b") -> None: ...
+def last(a: int, b: str = "b", *, job: Job) -> None: ...
+def without(a: int, b: str = "b") -> None: ...
+
+
+@pytest.mark.parametrize("function", [first, middle, last, without])
+def test_the_job_may_stand_anywhere_and_is_no_argument(function):
+    task = spec(function)
+    assert task.job_parameter == (None if function is without else "job")
+    assert task.decode(task.encode((1,), {})) == {"a": 1}
+    assert task.decode(task.encode((1, "c"), {})) == {"a": 1, "b": "c"}
+    assert task.describe() == "a: int, b: str = 'b'"
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        ((), {}, "a is missing"),
+        ((1, "b", 3), {}, "takes 2 positional arguments, not 3"),
+        ((1,), {"a": 1}, "'a' twice"),
+        ((), {"a": 1, "c": 2}, "c is unknown.* do: it takes a: int, b: str = 'b'"),
+        ((), {"job": 1, "a": 1}, "job is unknown"),
+        ((None,), {}, "a: .*not None"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_like_a_call(args, kwargs, message):
+    with pytest.raises(InvalidArgumentsError, match=message):
+        spec(middle).encode(args, kwargs)
+
+
+def test_open_keyword_arguments_are_checked_as_well():
+    def loose(a: int = 0, **rest): ...
+    def typed(**rest: UUID): ...
+
+    assert spec(loose).decode(spec(loose).encode((), {"b": [1]})) == {"b": [1]}
+    assert spec(typed).decode(spec(typed).encode((), {"b": UUID(int=1)})) == {"b": UUID(int=1)}
+    for task, args, kwargs in [
+        (spec(loose), (), {"b": {1}}),
+        (spec(loose), (), {"b": NAIVE}),
+        (spec(loose), (1, 2), {}),
+        (spec(typed), (), {"b": 1}),
+    ]:
+        with pytest.raises(InvalidArgumentsError):
+            task.encode(args, kwargs)
+
+
+def positional_only(a, /): ...
+def variadic(*args): ...
+def unresolved(a: Nowhere): ...  # noqa: F821
+def connection(a: types.FrameType): ...
+
+
+@pytest.mark.parametrize("function", [positional_only, variadic, unresolved, connection])
+def test_a_signature_that_cannot_be_stored_is_refused_when_it_is_declared(function):
+    app = App("")
+    with pytest.raises(InvalidArgumentsError, match="do: "):
+        app.task(name="t")(function).spec.encode((), {})
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "null", "1", "{", '{"a": 1, "a": "x"}', '{"a": "x"}', "{}", '{"a":1,"z":1}']
+)
+def test_stored_arguments_that_do_not_fit_are_told_apart_from_crashes(text):
+    with pytest.raises(InvalidArgumentsError, match="stored arguments do not fit"):
+        spec(without).decode(text)
+
+
+def test_a_task_is_named_by_its_module_and_function(monkeypatch):
+    assert task_name(middle) == f"{__name__}.middle"
+    monkeypatch.setattr(middle, "__module__", "__main__")
+    monkeypatch.setattr(
+        sys.modules["__main__"], "__spec__", types.SimpleNamespace(name="shop.__main__"), raising=False
+    )
+    assert task_name(middle) == "shop.__main__.middle"
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    with pytest.raises(UnnameableTaskError):
+        task_name(middle)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ({1, 2}, None),
+        (Order(id=1, total=Decimal(1)), None),
+        (object(), "PGQ-402"),
+        (math.nan, "PGQ-402"),
+        ("a\x00", "PGQ-402"),
+        (nested(100), "PGQ-402"),
+        (nested(5000), "PGQ-402"),
+        ("x" * 65 * 1024, "PGQ-403"),
+    ],
+)
+def test_a_result_is_checked_like_arguments(value, code):
+    task = spec(without)
+    if code is None:
+        assert task.encode_result(value)
+    else:
+        with pytest.raises(PgQueueError, match=code):
+            task.encode_result(value)
+
+
+def test_no_result_is_stored_as_nothing():
+    assert spec(without).encode_result(None) is None
