@@ -44,7 +44,7 @@ from pgqueue.handle import JobHandle
 from pgqueue.job import Job, NewJob
 from pgqueue.outcome import Keep
 from pgqueue.retry import RetryPolicy
-from pgqueue.statements import Stored
+from pgqueue.sql import Row
 from pgqueue.task import TaskSpec, task_name
 from pgqueue.telemetry import carrier, enqueue_span, is_traced
 
@@ -177,17 +177,18 @@ class App:
         with enqueue_span(jobs[0].task, len(jobs)) if is_traced() else _untraced():
             return self._handles(jobs, await run_async(connection, statements.enqueue_many(_traced(jobs))))
 
-    def _handles(self, jobs: list[NewJob], rows: list[Stored]) -> list[JobHandle]:
-        for index, row in enumerate(rows):
-            if row.conflict == "idempotency_mismatch":
-                key = jobs[index].options.get("idempotency_key")
+    def _handles(self, jobs: list[NewJob], rows: list[Row]) -> list[JobHandle]:
+        handles = [JobHandle(*row[:4], app=self) for row in rows]
+        for job, handle in zip(jobs, handles, strict=True):
+            if handle.conflict == "idempotency_mismatch":
+                key = job.options.get("idempotency_key")
                 raise IdempotencyConflictError(
-                    f"The idempotency key {key!r} of task {jobs[index].task} belongs to job {row.id}, which was"
-                    " enqueued with other arguments.",
-                    job_id=row.id,
+                    f"The idempotency key {key!r} of task {job.task} belongs to job {handle.id}, which was enqueued"
+                    " with other arguments.",
+                    job_id=handle.id,
                     do="use another key for another request; nothing of this call was stored",
                 )
-        return [JobHandle(row.id, row.created, row.state, row.conflict, self) for row in rows]
+        return handles
 
     # -------------------------------------------------------------- reading
 

@@ -74,7 +74,8 @@ def run(connection: Any, statement: Statement[T]) -> T:
         with _explained():
             return statement.decode(connection.execute(statement.text, statement.parameters).fetchall())
     execute = _sqlalchemy(connection, asynchronous=False)
-    return statement.decode(execute(_sqlalchemy_text(statement.text), statement.parameters).fetchall())
+    with _explained():
+        return statement.decode(execute(_sqlalchemy_text(statement.text), statement.parameters).fetchall())
 
 
 async def run_async(connection: Any, statement: Statement[T]) -> T:
@@ -84,9 +85,9 @@ async def run_async(connection: Any, statement: Statement[T]) -> T:
             cursor = await connection.execute(statement.text, statement.parameters)
             return statement.decode(await cursor.fetchall())
     execute = _sqlalchemy(connection, asynchronous=True)
-    return statement.decode(
-        (await execute(_sqlalchemy_text(statement.text), statement.parameters)).fetchall()
-    )
+    with _explained():
+        result = await execute(_sqlalchemy_text(statement.text), statement.parameters)
+        return statement.decode(result.fetchall())
 
 
 def is_async(connection: Any) -> bool:
@@ -219,10 +220,13 @@ def _explained(dsn: str = "") -> Iterator[None]:
     """Only what the user can mend is translated; what may heal by itself stays psycopg's error for our own retries."""
     try:
         yield
-    except psycopg.Error as error:
-        if isinstance(error, psycopg.OperationalError) and not dsn:
+    except Exception as error:
+        origin = getattr(error, "orig", error)  # SQLAlchemy wraps it
+        if not isinstance(origin, psycopg.Error) or (
+            isinstance(origin, psycopg.OperationalError) and not dsn
+        ):
             raise
-        known = explain(error, dsn)
+        known = explain(origin, dsn)
         if known is None:
             raise
         raise known from None if dsn else error  # what libpq quotes of a DSN may be a part of the password

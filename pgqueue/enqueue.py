@@ -6,6 +6,7 @@ Sync and async are one-line twins over ``Stores``; a test keeps their signatures
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from pgqueue import task as rules
@@ -69,14 +70,18 @@ class Enqueuer(Generic[P, R]):
         return self._job(args, kwargs)
 
     def _job(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> NewJob:
+        return NewJob(self.spec.name, self.spec.encode(args, kwargs), self._all_options)
+
+    @cached_property
+    def _all_options(self) -> Mapping[str, object]:
+        """The task's defaults and what was chosen over them; one object for all jobs of a batch."""
         spec = self.spec
         options: dict[str, object] = {"queue": spec.queue, "max_attempts": spec.retry.max_attempts}
         if spec.priority:
             options["priority"] = spec.priority
         if spec.timeout is not None:
             options["timeout"] = spec.timeout
-        options.update(self._options)
-        return NewJob(spec.name, spec.encode(args, kwargs), options)
+        return {**options, **self._options}
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """Stores one job and returns its handle; ``created`` is False if a key names an existing job.

@@ -30,10 +30,9 @@ class NewJob:
     args: str
     options: Mapping[str, object] = field(default_factory=dict)
 
-    def as_json(self) -> str:
-        """The item that ``pgqueue.enqueue_many`` takes."""
-        head = json.dumps({"task": self.task, **self.options})
-        return f'{head[:-1]}, "args": {self.args}}}'
+    def head(self) -> str:
+        """The item that ``pgqueue.enqueue_many`` takes, up to where the text of ``args`` and a brace must follow."""
+        return json.dumps({"task": self.task, **self.options})[:-1] + ', "args": '
 
 
 @dataclass(frozen=True, slots=True)

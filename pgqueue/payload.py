@@ -18,8 +18,10 @@ RESULT_LIMIT = 64 * 1024
 DEPTH_LIMIT = 64
 DIGITS_LIMIT = 400
 
-# Texts that match none of these hold nothing bad, which spares nearly every payload the walk.
-SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])|NaN|Infinity|[0-9]{401}")
+# Text that holds none of these is good, which spares nearly every payload the walk. Plain searches first: one regex for
+# all of it costs more than everything else that an enqueue does in Python.
+SUSPICIOUS = (b"\\u", b"NaN", b"Infinity")
+LONG_NUMBER = re.compile(rb"[0-9]{401}")
 
 
 def check_text(text: bytes, what: str, limit: int) -> str:
@@ -29,7 +31,11 @@ def check_text(text: bytes, what: str, limit: int) -> str:
             f"{what} is {len(text) / 1024:,.0f} KiB of JSON; the limit is {limit // 1024} KiB.",
             do="store the data elsewhere and pass a reference to it",
         )
-    if SUSPICIOUS.search(text) or text.count(b"[") + text.count(b"{") > DEPTH_LIMIT:
+    if (
+        any(sign in text for sign in SUSPICIOUS)
+        or text.count(b"[") + text.count(b"{") > DEPTH_LIMIT
+        or (len(text) > DIGITS_LIMIT and LONG_NUMBER.search(text))
+    ):
         try:
             value = json.loads(text)
         except ValueError as error:

@@ -17,16 +17,6 @@ OUTCOME = tuple(field.name for field in fields(Outcome))
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """What became of one enqueued item; ``conflict`` names the key that an existing job ``id`` holds."""
-
-    id: int
-    created: bool
-    state: str | None
-    conflict: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Lane:
     """A queue and a priority with unclaimed jobs, the earliest due in ``due_in`` seconds (negative: overdue)."""
 
@@ -188,9 +178,15 @@ def _statement(name: str, decode: Callable[[Sequence[Row]], T], **parameters: ob
     return Statement(name, load(name), parameters, decode)
 
 
-def enqueue_many(jobs: Sequence[NewJob]) -> Statement[list[Stored]]:
-    text = "[" + ",".join(job.as_json() for job in jobs) + "]"
-    return _statement("enqueue_many", _each(Stored), jobs=text)
+def enqueue_many(jobs: Sequence[NewJob]) -> Statement[list[Row]]:
+    """Rows are (id, created, state, conflict), one a job, in order."""
+    items = []
+    head, of = "", None
+    for job in jobs:
+        if of is None or job.options is not of.options or job.task != of.task:
+            head, of = job.head(), job  # the jobs of one batch share it
+        items.append(f"{head}{job.args}}}")
+    return _statement("enqueue_many", _raw, jobs="[" + ",".join(items) + "]")
 
 
 def claim(

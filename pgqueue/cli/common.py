@@ -7,16 +7,18 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from psycopg import Connection
 
-from pgqueue.app import App, load_app
 from pgqueue.config import find_dsn, libpq_dsn, read_file
 from pgqueue.database import connect
 from pgqueue.errors import AppImportError, NoDsnError
 from pgqueue.migrate import check_server
+
+if TYPE_CHECKING:
+    from pgqueue.app import App
 
 Dsn = Annotated[
     str | None,
@@ -107,6 +109,8 @@ def app_path(given: str | None) -> str:
 
 def app_with_database(path: str, dsn: str | None) -> App:
     """The app, its database fixed for child processes too."""
+    from pgqueue.app import load_app  # which imports pydantic
+
     app = load_app(path)
     resolved = libpq_dsn(dsn) if dsn else app._dsn or dsn_or_running(None)  # noqa: SLF001 - its own command line
     if resolved:

@@ -10,7 +10,6 @@ import typer
 from psycopg import Connection
 
 from pgqueue import statements
-from pgqueue.app import App
 from pgqueue.cli.common import AsJson, Dsn, database, dsn_or_running
 from pgqueue.cli.output import ago, as_dict, console, emit, emit_items, say, table
 from pgqueue.config import check_name
@@ -178,6 +177,8 @@ def wait(
 ) -> None:
     """Wait until a job is final and print its result. Exit 10 if it ended dead or cancelled, 9 after --timeout."""
     del as_json  # a result is JSON anyway
+    from pgqueue.app import App
+
     app = App(dsn_or_running(dsn))
     with database(dsn) as connection:
         _get(connection, job_id)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pgqueue.app import App
 from pgqueue.cli.common import AppPath, Dsn, app_path, app_with_database
 from pgqueue.config import WorkerSettings, parse_queues, read_file
 from pgqueue.errors import InvalidSettingError
+
+if TYPE_CHECKING:
+    from pgqueue.app import App
 
 Queues = Annotated[
     str | None,

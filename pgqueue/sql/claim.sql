@@ -3,6 +3,7 @@
 -- Locks the claimed rows, skipping those that others have locked; an update of such a row never waits for a claim.
 -- The CTE is materialized and rows are found again by ctid, which the row lock keeps in place, so that no plan can
 -- claim more than asked. Arguments leave as text: one that cannot be decoded must not strand the batch.
+-- A request to cancel that came too late for the last attempt stays: the first heartbeat of this one hears of it.
 -- Jobs of tasks that this worker does not know stay where they are. Zero rows: nothing is due in these lanes, or the lease
 -- of this worker is over: what it claimed now would only be rescued from it.
 with found as materialized (
@@ -24,7 +25,7 @@ with found as materialized (
 )
 update pgqueue.jobs_live j
 set state = 'running', attempt = j.attempt + 1, lease_id = j.lease_id + 1, worker_id = %(worker_id)s::bigint,
-    started_at = clock_timestamp(), cancel_requested = false
+    started_at = clock_timestamp()
 where j.ctid = any(array(select f.spot from found f))
 returning j.id, j.lease_id, j.queue, j.priority, j.task, j.args::text, j.attempt, j.max_attempts, j.crash_count,
     extract(epoch from j.timeout)::float8, extract(epoch from j.run_at)::float8, extract(epoch from j.created_at)::float8,

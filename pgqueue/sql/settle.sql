@@ -3,6 +3,7 @@
 -- Rows are found by id (jobs_live_id_key); state and lease are checked on the row, never searched for: there is no
 -- index on running jobs that the planner could prefer. Locks the rows of this worker only, which nobody else locks in bulk.
 -- `ids` and `lease_ids` are the plain completions, nearly all of a batch; `others` is a JSON array with every detail.
+-- A job that was asked to stop and did not hear of it in time is cancelled instead of going back to the queue.
 -- A finished job leaves jobs_live by delete and insert, never by an update of the partition key.
 with outcome as materialized (
     select p.id, p.lease_id, 'completed' as state, 'completed' as reason, 0::float8 as delay, null::jsonb as result,
@@ -17,11 +18,13 @@ with outcome as materialized (
     delete from pgqueue.jobs_live j
     using outcome o
     where j.id = o.id and j.lease_id = o.lease_id and j.state = 'running'
-      and o.state in ('completed', 'cancelled', 'dead')
+      and (o.state in ('completed', 'cancelled', 'dead') or j.cancel_requested)
     returning j.id, j.lease_id, j.worker_id, j.run_at, j.created_at, j.started_at, j.priority, j.attempt, j.max_attempts,
-        j.crash_count + o.crashed::int as crash_count, j.cancel_requested, o.state, j.queue, j.task, j.unique_key,
+        j.crash_count + o.crashed::int as crash_count, j.cancel_requested,
+        case when o.state in ('pending', 'retrying') then 'cancelled' else o.state end as state, j.queue, j.task, j.unique_key,
         j.concurrency_key, j.timeout, j.tags, j.args, j.meta, j.trace_context, j.progress, o.result,
-        coalesce(o.error, j.last_error) as last_error, o.traceback, o.error, o.reason, o.kept
+        coalesce(o.error, j.last_error) as last_error, o.traceback, o.error,
+        case when o.state in ('pending', 'retrying') then 'cancelled' else o.reason end as reason, o.kept
 ), back as (
     update pgqueue.jobs_live j
     set state = o.state, run_at = clock_timestamp() + make_interval(secs => o.delay), worker_id = null,
@@ -29,7 +32,7 @@ with outcome as materialized (
         last_error = coalesce(o.error, j.last_error)
     from outcome o
     where j.id = o.id and j.lease_id = o.lease_id and j.state = 'running'
-      and o.state in ('pending', 'retrying')
+      and o.state in ('pending', 'retrying') and o.id <> all(array(select f.id from finished f))
     returning j.id, j.lease_id, j.attempt, j.run_at, o.state, o.reason, o.error, o.traceback
 ), done as (
     insert into pgqueue.jobs_done

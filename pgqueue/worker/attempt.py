@@ -195,10 +195,7 @@ def perform(
         attempt.started_at = time.monotonic()
         with _span(spec, attempt, traced) as span:
             try:
-                if spec.is_async:
-                    value = runner.run(spec.function(**kwargs))
-                else:
-                    value = spec.function(**kwargs)
+                value = runner.run(spec.function(**kwargs)) if spec.is_async else spec.function(**kwargs)
                 return succeeded(spec, attempt, value)
             except BaseException as error:
                 if span is not None:

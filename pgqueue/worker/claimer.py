@@ -135,6 +135,9 @@ class Claimer:
             await self._link.wait_until_back()
             return 0
         took = time.monotonic() - begun
+        log.debug(
+            "claimed %d of %d in %.2f ms%s", len(rows), count, took * 1000, ", a sweep" if sweep else ""
+        )
         if sweep:
             cheap = took < CHEAP_SWEEP + CHEAP_ROW * len(rows)
             self._next_sweep = 0.0 if cheap else time.monotonic() + max(1.0, 20 * took)

@@ -34,6 +34,14 @@ async def fussy(value: Annotated[int, BeforeValidator(lambda value: 1 // value)]
 def fail() -> None:
     raise ValueError("boom")
 
+@app.task(name="unspeakable", retry=False)
+def unspeakable() -> None:
+    raise ValueError("a\\x00b\\ud800")
+
+@app.task(name="unstorable", retry=False)
+def unstorable() -> object:
+    return {"a": [object()]}
+
 @app.task(name="slow", retry=False)
 async def slow() -> None:
     await asyncio.Event().wait()

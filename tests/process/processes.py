@@ -20,7 +20,14 @@ from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.process.workload:app"
-QUICK = ("--lease", "1.5", "--heartbeat", "0.3", "--poll", "0.2")  # the rescue of a test must not take half a minute
+QUICK = (
+    "--lease",
+    "1.5",
+    "--heartbeat",
+    "0.3",
+    "--poll",
+    "0.2",
+)  # the rescue of a test must not take half a minute
 
 
 class WorkerProcess:

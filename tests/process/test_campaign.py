@@ -70,14 +70,21 @@ class Clients:
         self.ops = list(enumerate(kinds, start=1))
         self._next_rolled_back = 1_000_000
         self._pause = threading.Event()
+        self._released_at = time.monotonic()
         self.thread = threading.Thread(target=self._run, name="clients")
 
     def release(self, count: int) -> None:
         """Allows so many more jobs."""
+        self._released_at = time.monotonic()
         count = min(count, len(self.ops) - self.given)
         self.given += count
         for _ in range(count):
             self.quota.release()
+
+    def release_more(self) -> None:
+        """A few more, if the last ones did not suffice for a while."""
+        if time.monotonic() - self._released_at > 0.5:
+            self.release(15)
 
     def _run(self) -> None:
         try:
@@ -118,9 +125,7 @@ class Clients:
                 connection = psycopg.connect(self.dsn, application_name="clients")
             jobs = [
                 getattr(workload, kind)
-                .using(
-                    idempotency_key=str(op), tags=["effect"] if kind.startswith("move") else ["external"]
-                )
+                .using(idempotency_key=str(op), tags=["effect"] if kind.startswith("move") else ["external"])
                 .job(op=op, ms=self.dice.randint(1, 200))
                 for op, kind in batch
             ]
@@ -165,7 +170,7 @@ class Faults:
         order = ["kill"] * (KILLS + 1) + ["zombie"] * ZOMBIES + ["terminate"] * TERMINATIONS
         self.dice.shuffle(order)
         order.insert(len(order) // 2, "restart")
-        portion = len(self.clients.ops) // (len(order) + 10)
+        portion = len(self.clients.ops) * 2 // 3 // len(order)  # the rest for faults that find nobody at work
         for fault in order:
             self.clients.release(portion)
             getattr(self, fault)()
@@ -211,9 +216,7 @@ class Faults:
                 "select pid from pg_stat_activity where application_name ~ '^pgqueue (claim|settle|listen|leader|heartbeat|app)$'"
                 " order by backend_start, pid"
             ).fetchall()
-            return bool(pids) and bool(
-                self.one("select pg_terminate_backend(%s)", self.dice.choice(pids)[0])
-            )
+            return bool(pids) and bool(self.one("select pg_terminate_backend(%s)", self.dice.choice(pids)[0]))
 
         wait_until(terminated)
         self.terminated += 1
@@ -246,13 +249,9 @@ class Faults:
 
     def caught(self) -> tuple[WorkerProcess, int]:
         """A worker, stopped while it ran jobs."""
-        since = time.monotonic()
 
         def busy() -> tuple[WorkerProcess, int] | None:
-            nonlocal since
-            if time.monotonic() - since > 1:
-                since = time.monotonic()
-                self.clients.release(20)
+            self.clients.release_more()
             candidates = self.alive[:]
             self.dice.shuffle(candidates)
             for worker in candidates:
@@ -268,7 +267,9 @@ class Faults:
 
     def runs(self, worker_id: int) -> bool:
         return bool(
-            self.one("select count(*) from pgqueue.jobs_live where state = 'running' and worker_id = %s", worker_id)
+            self.one(
+                "select count(*) from pgqueue.jobs_live where state = 'running' and worker_id = %s", worker_id
+            )
         )
 
     def effective(self, which: str) -> set[int]:
@@ -288,7 +289,8 @@ class Faults:
         return not worker.stopped and worker.id(self.db) is not None and len(gone) == len(back)
 
     def has_worked_since(self, worker: WorkerProcess) -> bool:
-        """Whether its heartbeat goes again and it has claimed something since the server came back."""
+        """Whether its heartbeat goes again and it has completed something since the server came back."""
+        self.clients.release_more()
         return bool(
             self.one(
                 "select exists (select from pgqueue.workers w where w.pid = %s and w.state = 'running'"
@@ -297,7 +299,7 @@ class Faults:
                 " and e.at > pg_postmaster_start_time()))",
                 worker.pid,
             )
-        ) or (self.clients.release(10) or False)
+        )
 
 
 def observer(dsn: str) -> Connection[Any]:
@@ -364,7 +366,9 @@ def show_unfinished(db: Connection[Any]) -> None:
 
 def report(faults: Faults, seconds: float) -> None:
     states = dict(faults.db.execute("select state, count(*) from pgqueue.jobs group by 1").fetchall())
-    reasons = dict(faults.db.execute("select reason, count(*) from pgqueue.transitions group by 1").fetchall())
+    reasons = dict(
+        faults.db.execute("select reason, count(*) from pgqueue.transitions group by 1").fetchall()
+    )
     print(
         f"campaign: {seconds:.0f} s; jobs {states}; clients {dict(faults.clients.tally)}; transitions {reasons};"
         f" kills {len(faults.effective('killed'))} of {len(faults.killed)}, zombies {len(faults.effective('woken'))},"
@@ -392,7 +396,9 @@ def judge(faults: Faults, mailbox: Path) -> None:
     delivered = Counter(line.split()[0] for line in mailbox.read_text().splitlines())
     assert len(delivered) == EXTERNAL
     duplicates = delivered.total() - EXTERNAL
-    most = (len(faults.killed) + len(faults.woken)) * SLOTS + WORKERS * SLOTS  # the last for the server's crash
+    most = (
+        len(faults.killed) + len(faults.woken)
+    ) * SLOTS + WORKERS * SLOTS  # the last for the server's crash
     print(f"campaign: {duplicates} external effects happened again, {most} might have")
     assert duplicates <= most
     # An outage is one line when it begins and one when it ends.

@@ -119,7 +119,9 @@ def test_rescue_of_a_living_worker(
         processes.start_registered(*QUICK, broken=broken)
         if broken:
             lead(db)
-            wait_until(lambda: db.execute("select 1 from pgqueue.transitions where reason = 'rescued'").fetchone())
+            wait_until(
+                lambda: db.execute("select 1 from pgqueue.transitions where reason = 'rescued'").fetchone()
+            )
         else:
             wait_until(lambda: beats(db) >= 3)
     wait_until(lambda: state_of(db, job_id) == "completed")
@@ -143,7 +145,8 @@ def beats(db: Connection[Any]) -> float:
 
 
 @pytest.mark.parametrize(
-    ("broken", "caught"), [("", set()), ("claim_without_lock", {"I11", "I19"}), ("claim_of_running", {"I11", "I19"})]
+    ("broken", "caught"),
+    [("", set()), ("claim_without_lock", {"I11", "I19"}), ("claim_of_running", {"I11", "I19"})],
 )
 def test_two_claims_at_once(
     recorded: str,
@@ -182,13 +185,20 @@ def register(db: Connection[Any]) -> int:
     return run(
         db,
         statements.register_worker(
-            host="here", pid=1, version="0", executor="async", slots=1, queues=["default"], tasks=[], lease_seconds=60
+            host="here",
+            pid=1,
+            version="0",
+            executor="async",
+            slots=1,
+            queues=["default"],
+            tasks=[],
+            lease_seconds=60,
         ),
     )
 
 
 def claim(worker_id: int) -> Any:
-    return statements.claim(worker_id, ["hold_thread"], [("default", 0)], ["-infinity"], 1)
+    return statements.claim(worker_id, ["hold_thread"], [("default", 0)], [0.0], 1)
 
 
 def claimed(db: Connection[Any]) -> tuple[int, int, int]:
@@ -201,7 +211,10 @@ def claimed(db: Connection[Any]) -> tuple[int, int, int]:
 
 
 def expire(db: Connection[Any], worker_id: int) -> None:
-    db.execute("update pgqueue.workers set expires_at = clock_timestamp() - interval '1 s' where id = %s", [worker_id])
+    db.execute(
+        "update pgqueue.workers set expires_at = clock_timestamp() - interval '1 s' where id = %s",
+        [worker_id],
+    )
 
 
 # ---------------------------------------------------------------- every invariant can fail
@@ -218,7 +231,7 @@ SABOTAGE = {
     " select '1', job_id, 'completed', lease_id, attempt, run_at from chk.events where new_state = 'completed'",
     "I7": "alter table pgqueue.jobs drop constraint jobs_shape_check;"
     " update pgqueue.jobs_live set worker_id = 5 where state = 'pending'",
-    "I7b": "insert into pgqueue.jobs_dead select * from (select (jsonb_populate_record(j, '{\"state\": \"dead\"}')).*"
+    "I7b": 'insert into pgqueue.jobs_dead select * from (select (jsonb_populate_record(j, \'{"state": "dead"}\')).*'
     " from pgqueue.jobs j where state = 'completed') x",
     "I8": "update pgqueue.jobs set attempt = max_attempts + 1 where state = 'running'",
     "I9": "update pgqueue.jobs set lease_id = lease_id + 1 where state = 'completed'",
@@ -239,7 +252,9 @@ SABOTAGE = {
 
 def test_every_invariant_is_sabotaged() -> None:
     """A new invariant comes with a way to break it."""
-    numbers = {line.split("'")[1].split()[0] for line in checker.INVARIANTS.splitlines() if "select 'I" in line}
+    numbers = {
+        line.split("'")[1].split()[0] for line in checker.INVARIANTS.splitlines() if "select 'I" in line
+    }
     assert numbers == set(SABOTAGE)
 
 

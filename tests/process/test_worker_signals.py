@@ -61,7 +61,9 @@ def test_a_stop_under_load_loses_nothing_and_claims_no_more(
         [worker_id, at[0] if at else None],
     ).fetchone()
     assert late == (0,)
-    assert db.execute("select state from pgqueue.workers where id = %s", [worker_id]).fetchone() == ("stopped",)
+    assert db.execute("select state from pgqueue.workers where id = %s", [worker_id]).fetchone() == (
+        "stopped",
+    )
 
 
 @pytest.mark.parametrize("task", ["hold_async", "hold_thread", "hold_process"])
@@ -74,7 +76,9 @@ def test_what_outlasts_the_grace_is_handed_back(
         wait_until(lambda: running_at_gate(db, 1))
         worker.signal(signal.SIGTERM)
         assert worker.wait() == 12
-        row = db.execute("select state, attempt, lease_id from pgqueue.jobs where id = %s", [job_id]).fetchone()
+        row = db.execute(
+            "select state, attempt, lease_id from pgqueue.jobs where id = %s", [job_id]
+        ).fetchone()
         assert row == ("pending", 0, 1)
         assert reasons(db) == {"released"}
         assert worker.lines("1 jobs were still running and are handed back")
@@ -122,7 +126,9 @@ def test_of_two_processes_the_killed_one_is_started_again(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     def pids() -> set[int]:
-        rows = db.execute("select pid from pgqueue.workers where state = 'running' and expires_at > clock_timestamp()")
+        rows = db.execute(
+            "select pid from pgqueue.workers where state = 'running' and expires_at > clock_timestamp()"
+        )
         return {pid for (pid,) in rows}
 
     worker = workers.start("--processes", "2", *QUICK)
@@ -155,7 +161,9 @@ def test_a_worker_that_lost_its_lease_registers_anew(workers: WorkerProcesses, d
         new_id = wait_until(lambda: (worker.id(db) or 0) > worker_id and worker.id(db))
         # It was its own rescuer, and runs the job again under the new lease.
         wait_until(lambda: state_of(db, job_id) == "completed")
-    row = db.execute("select worker_id, lease_id, attempt from pgqueue.jobs where id = %s", [job_id]).fetchone()
+    row = db.execute(
+        "select worker_id, lease_id, attempt from pgqueue.jobs where id = %s", [job_id]
+    ).fetchone()
     assert row == (new_id, 2, 2)
     assert len(worker.lines("lost its lease; it gives up 1 jobs and registers anew")) == 1
     worker.signal(signal.SIGTERM)

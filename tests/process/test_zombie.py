@@ -61,7 +61,9 @@ def test_a_zombie_changes_nothing(
     wait_until(lambda: no_transaction_open(db))
 
     assert picture(db, job_id) == before
-    assert db.execute("select lease_id, worker_id, attempt from pgqueue.jobs where id = %s", [job_id]).fetchone() == (
+    assert db.execute(
+        "select lease_id, worker_id, attempt from pgqueue.jobs where id = %s", [job_id]
+    ).fetchone() == (
         2,
         second_id,
         2,

@@ -78,7 +78,7 @@ def register(db: Connection[Any], seconds: float = 60) -> int:
 
 
 def claim(worker_id: int, count: int = 1) -> Statement[Any]:
-    return statements.claim(worker_id, [SETUP], [("default", 0)], ["-infinity"], count)
+    return statements.claim(worker_id, [SETUP], [("default", 0)], [0.0], count)
 
 
 def settle(worker_id: int, job_id: int, lease_id: int, outcome: Outcome) -> Statement[Any]:
@@ -87,7 +87,8 @@ def settle(worker_id: int, job_id: int, lease_id: int, outcome: Outcome) -> Stat
 
 def expire(db: Connection[Any], worker_id: int) -> None:
     db.execute(
-        "update pgqueue.workers set expires_at = clock_timestamp() - interval '1 s' where id = %s", [worker_id]
+        "update pgqueue.workers set expires_at = clock_timestamp() - interval '1 s' where id = %s",
+        [worker_id],
     )
 
 

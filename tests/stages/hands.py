@@ -22,8 +22,7 @@ class Hand:
     def claim(self, count: int = 10) -> list[Attempt]:
         """All that is due in the queue, whatever its priority."""
         lanes = [(lane.queue, lane.priority) for lane in run(self.db, statements.lanes([self.queue]))]
-        since = ["-infinity"] * len(lanes)
-        rows = run(self.db, statements.claim(self.id, self.tasks, lanes, since, count))
+        rows = run(self.db, statements.claim(self.id, self.tasks, lanes, [0.0] * len(lanes), count))
         return [Attempt(self.id, row) for row in rows]
 
     def settle(self, attempt: Attempt, outcome: Outcome) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -51,14 +51,14 @@ def wait(request: pytest.FixtureRequest, app: App) -> Callable[..., Any]:
 
 
 @pytest.fixture(params=["job", "ajob"])
-def read(request: pytest.FixtureRequest, app: App) -> Iterator[Callable[[JobHandle], Job]]:
+def read(request: pytest.FixtureRequest, app: App) -> Callable[[JobHandle], Job]:
     async def awaited(handle: JobHandle) -> Job:
         try:
             return await handle.ajob()
         finally:
             await app.aclose()
 
-    yield JobHandle.job if request.param == "job" else lambda handle: asyncio.run(awaited(handle))
+    return JobHandle.job if request.param == "job" else lambda handle: asyncio.run(awaited(handle))
 
 
 def test_a_handle_reads_its_job_as_it_is_now(app, handle, db, read):

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from pgqueue import App, JobHandle, Task
 from pgqueue.config import sqlalchemy_url
-from pgqueue.errors import IdempotencyConflictError, WrongConnectionError
+from pgqueue.errors import IdempotencyConflictError, SchemaMissingError, WrongConnectionError
 
 Scenario = Callable[["Joined"], Coroutine[Any, Any, None]]
 
@@ -147,6 +147,16 @@ def ship(app: App) -> Iterator[Task[..., Any]]:
     def ship(order: int) -> None: ...
 
     return ship
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if "asyncpg" not in way])
+def test_a_database_without_tables_is_explained_on_any_connection(app, empty_dsn, ship, way):
+    async def scenario() -> None:
+        async with WAYS[way](empty_dsn) as connection:
+            with pytest.raises(SchemaMissingError, match="do: pgq migrate"):
+                await Joined(connection).enqueue(ship, 1)
+
+    asyncio.run(scenario())
 
 
 def stored(db: Connection[Any]) -> tuple[list[int], list[int]]:

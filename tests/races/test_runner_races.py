@@ -1,0 +1,104 @@
+"""What happens to attempts in the moment between their claim and their first step, and to suspects of crash loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pgqueue import App
+from pgqueue.outcome import Outcome
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.runner import Runner
+
+SLOTS = 4
+Done = list[tuple[int, str | None]]
+
+
+def attempt(job_id: int, task: str, crash_count: int = 0) -> Attempt:
+    return Attempt(1, (job_id, 1, "default", 0, task, "{}", 1, 6, crash_count, None, 0.0, 0.0, None))
+
+
+def runner_of(app: App, done: Done) -> Runner:
+    def note(ended: Attempt, outcome: Outcome | None) -> None:
+        done.append((ended.id, outcome and outcome.reason))
+
+    return Runner(app, slots=SLOTS, executor="async", app_path="none:app", crash_limit=3, done=note)
+
+
+@pytest.mark.parametrize(
+    ("give_up", "reason"),
+    [
+        (lambda runner: runner.lose(), None),
+        (lambda runner: runner.cancel([1]), "cancelled"),
+        (lambda runner: runner.release_running(), "released"),
+    ],
+    ids=["lost", "cancelled", "released"],
+)
+@pytest.mark.parametrize("executor", ["async", "process"])
+def test_an_attempt_that_ends_before_its_first_step_frees_its_slot(
+    executor: str, give_up: Callable[[Runner], Any], reason: str | None
+) -> None:
+    """A task that is cancelled before it has run at all never runs: it cannot report its own end."""
+    app = App()
+
+    @app.task(name="never", executor=executor)
+    async def never() -> None:
+        raise AssertionError
+
+    done: Done = []
+
+    async def play() -> None:
+        runner = runner_of(app, done)
+        runner.take([attempt(1, "never")])
+        give_up(runner)
+        async with asyncio.timeout(5):
+            await runner.wait_idle()
+
+    asyncio.run(play())
+    assert done == [(1, reason)]
+
+
+def test_a_suspect_runs_alone() -> None:
+    """A job that was at two crashes has nobody beside it, neither before nor after it has begun, and nothing is claimed."""
+    app = App()
+    running: set[str] = set()
+    together: set[frozenset[str]] = set()
+
+    async def run(name: str) -> None:
+        running.add(name)
+        await asyncio.sleep(0)
+        together.add(frozenset(running))
+        await asyncio.sleep(0)
+        running.discard(name)
+
+    @app.task(name="healthy")
+    async def healthy() -> None:
+        await run("healthy")
+
+    @app.task(name="suspect")
+    async def suspect() -> None:
+        await run("suspect")
+
+    done: Done = []
+
+    async def play() -> None:
+        runner = runner_of(app, done)
+        runner.take([attempt(1, "healthy")])
+        assert runner.prefetch() == 0
+        runner.take([attempt(2, "suspect", crash_count=2)])
+        assert runner.prefetch() == -SLOTS
+        runner.take([attempt(3, "healthy")])
+        while "suspect" not in running:
+            await asyncio.sleep(0)
+        assert runner.prefetch() == -SLOTS
+        runner.take([attempt(4, "healthy")])
+        async with asyncio.timeout(5):
+            await runner.wait_idle()
+        assert runner.prefetch() >= 0
+
+    asyncio.run(play())
+    assert together == {frozenset({"healthy"}), frozenset({"suspect"})}
+    assert sorted(job_id for job_id, _ in done) == [1, 2, 3, 4]
