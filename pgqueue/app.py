@@ -44,7 +44,7 @@ from pgqueue.handle import JobHandle
 from pgqueue.job import Job, NewJob
 from pgqueue.outcome import Keep
 from pgqueue.retry import RetryPolicy
-from pgqueue.sql import Row
+from pgqueue.statements import Stored
 from pgqueue.task import TaskSpec, task_name
 from pgqueue.telemetry import carrier, enqueue_span, is_traced
 
@@ -177,8 +177,8 @@ class App:
         with enqueue_span(jobs[0].task, len(jobs)) if is_traced() else _untraced():
             return self._handles(jobs, await run_async(connection, statements.enqueue_many(_traced(jobs))))
 
-    def _handles(self, jobs: list[NewJob], rows: list[Row]) -> list[JobHandle]:
-        handles = [JobHandle(*row[:4], app=self) for row in rows]
+    def _handles(self, jobs: list[NewJob], rows: list[Stored]) -> list[JobHandle]:
+        handles = [JobHandle(row.id, row.created, row.state, row.conflict, self) for row in rows]
         for job, handle in zip(jobs, handles, strict=True):
             if handle.conflict == "idempotency_mismatch":
                 key = job.options.get("idempotency_key")

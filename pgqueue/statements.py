@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pgqueue.job import Job, NewJob
 from pgqueue.outcome import COMPLETED, Outcome
@@ -14,6 +14,15 @@ from pgqueue.sql import Row, Statement, load
 
 T = TypeVar("T")
 OUTCOME = tuple(field.name for field in fields(Outcome))
+
+
+class Stored(NamedTuple):
+    """What became of one enqueued item; ``conflict`` names the key that an existing job ``id`` holds."""
+
+    id: int
+    created: bool
+    state: str | None
+    conflict: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,19 +183,23 @@ def _array(values: Iterable[object]) -> str:
     return "{" + ",".join(map(str, values)) + "}"
 
 
+def _stored(rows: Sequence[Row]) -> list[Stored]:
+    return [Stored._make(row) for row in rows]
+
+
 def _statement(name: str, decode: Callable[[Sequence[Row]], T], **parameters: object) -> Statement[T]:
     return Statement(name, load(name), parameters, decode)
 
 
-def enqueue_many(jobs: Sequence[NewJob]) -> Statement[list[Row]]:
-    """Rows are (id, created, state, conflict), one a job, in order."""
+def enqueue_many(jobs: Sequence[NewJob]) -> Statement[list[Stored]]:
+    """One row a job, in order."""
     items = []
     head, of = "", None
     for job in jobs:
         if of is None or job.options is not of.options or job.task != of.task:
             head, of = job.head(), job  # the jobs of one batch share it
         items.append(f"{head}{job.args}}}")
-    return _statement("enqueue_many", _raw, jobs="[" + ",".join(items) + "]")
+    return _statement("enqueue_many", _stored, jobs="[" + ",".join(items) + "]")
 
 
 def claim(

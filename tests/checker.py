@@ -107,10 +107,13 @@ class Intents:
         """Into chk.intents, each request with the last thing it was told."""
         lines = (json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines())
         outcomes = {line["op"]: line["outcome"] for line in lines}
-        with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
-            with cursor.copy("copy chk.intents (op, outcome) from stdin") as copy:
-                for row in outcomes.items():
-                    copy.write_row(row)
+        with (
+            psycopg.connect(dsn) as connection,
+            connection.cursor() as cursor,
+            cursor.copy("copy chk.intents (op, outcome) from stdin") as copy,
+        ):
+            for row in outcomes.items():
+                copy.write_row(row)
 
     def __enter__(self) -> Self:
         return self

@@ -357,8 +357,7 @@ def show_unfinished(db: Connection[Any]) -> None:
     for query in (
         "select id, task, state, attempt, lease_id, worker_id, run_at, started_at, clock_timestamp() from pgqueue.jobs_live limit 20",
         "select id, pid, state, heartbeat_at from pgqueue.workers where id in (select worker_id from pgqueue.jobs_live)",
-        "select pid, application_name, state, wait_event_type, wait_event, xact_start, left(query, 100)"
-        " from pg_stat_activity where application_name ~ '^pgqueue'",
+        "select pid, application_name, state, wait_event, xact_start from pg_stat_activity where xact_start is not null",
     ):
         for row in db.execute(query.encode()):
             print(*row)

@@ -282,5 +282,5 @@ def test_what_a_client_was_told_is_loaded(recorded: str, tmp_path: Path) -> None
         intents.note([1, 2], "unknown")
         intents.note([1], "ack")
         intents.load(recorded)
-    with pytest.raises(AssertionError, match="I1 an acknowledged enqueue is lost: 1$"):
+    with pytest.raises(AssertionError, match=r"I1 an acknowledged enqueue is lost: 1$"):
         checker.check(recorded)

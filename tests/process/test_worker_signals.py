@@ -92,7 +92,7 @@ def test_what_outlasts_the_grace_is_handed_back(
 def test_a_second_signal_ends_it_now(
     workers: WorkerProcesses, db: Connection[Any], number: signal.Signals, code: int, task: str
 ) -> None:
-    worker, worker_id = workers.start_registered("--grace", "600")
+    worker, worker_id = workers.start_registered("--grace", "600", "--heartbeat", "0.3")
     with gate(workers.dsn, 1):
         job_id = enqueue(db, task, 1, inside=True)
         wait_until(lambda: running_at_gate(db, 1))
