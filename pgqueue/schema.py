@@ -71,7 +71,7 @@ jobs = Table(
     CheckConstraint(NAME.format("queue", 63), "jobs_queue_check"),
     CheckConstraint(NAME.format("task", 127), "jobs_task_check"),
     CheckConstraint("jsonb_typeof(args) = 'object'", "jobs_args_check"),
-    CheckConstraint("pg_column_size(args) <= 1048576", "jobs_args_size_check"),
+    CheckConstraint("pg_column_size(args) <= 2097152", "jobs_args_size_check"),
     CheckConstraint("jsonb_typeof(meta) = 'object'", "jobs_meta_check"),
     CheckConstraint(
         "run_at >= '2000-01-01 00:00+00' and run_at < '3000-01-01 00:00+00'", "jobs_run_at_check"

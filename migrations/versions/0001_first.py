@@ -48,7 +48,7 @@ create table pgqueue.jobs (
     constraint jobs_queue_check check (queue ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length(queue) <= 63),
     constraint jobs_task_check check (task ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length(task) <= 127),
     constraint jobs_args_check check (jsonb_typeof(args) = 'object'),
-    constraint jobs_args_size_check check (pg_column_size(args) <= 1048576),
+    constraint jobs_args_size_check check (pg_column_size(args) <= 2097152),
     constraint jobs_meta_check check (jsonb_typeof(meta) = 'object'),
     constraint jobs_run_at_check check (run_at >= '2000-01-01 00:00+00' and run_at < '3000-01-01 00:00+00'),
     constraint jobs_attempt_check check (attempt >= 0 and max_attempts >= 1 and crash_count >= 0),
