@@ -1,12 +1,15 @@
 """Does claiming stay fast while some session holds an old snapshot? Target: the last claims cost at most twice the first.
 
 Another session keeps a REPEATABLE READ transaction open, so no dead row can be removed, while jobs are enqueued
-steadily and one worker process serves them. Of the first and the last seconds it compares the median pickup (from
-``created_at`` to ``started_at``, with the worker's pauses between claims) and the server's CPU time for claiming alone.
+steadily and one worker process serves them. Of the first and the last seconds it compares the median duration of a claim
+as the worker logs it, the median pickup (from ``created_at`` to ``started_at``, with the worker's pauses between claims) and
+the server's CPU time for claiming alone.
 """
 
 import asyncio
 import math
+import re
+from datetime import datetime
 from statistics import median
 from typing import Any
 
@@ -23,6 +26,7 @@ WINDOW = 10
 RATE = 500
 TICK = 0.010
 
+CLAIMED = re.compile(r"^(\S+ \S+) DEBUG +claimed [1-9]\d* of \d+ in (\S+) ms", re.MULTILINE)
 CLAIMER = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pgqueue claim'"
 PICKUPS = """
 SELECT extract(epoch FROM created_at - min(created_at) OVER ())::float8,
@@ -38,6 +42,9 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 1, scale:
         report.add(Measurement("snapshot", "pgqueue", round_, values))
     title = f"the first and last {WINDOW} s of {SECONDS * scale:g} s under a held snapshot, {RATE} jobs/s"
     shown = [
+        "claim_p50_growth",
+        "claim_p50_ms_first",
+        "claim_p50_ms_last",
         "claim_growth",
         "claim_us_first",
         "claim_us_last",
@@ -53,7 +60,7 @@ async def measure(server: str, peer: peers.Peer, seconds: float) -> dict[str, fl
         await peer.setup(dsn)
         settle(dsn)
         async with peer.producer(dsn) as producer, await psycopg.AsyncConnection.connect(dsn) as reader:
-            with Worker(peer, dsn, jobs=1) as worker:
+            with Worker(peer, dsn, jobs=1, command=peer.TALKING_WORKER) as worker:
                 await producer.enqueue_one(peers.job(0))
                 await asyncio.to_thread(worker.next_start)  # it serves
                 claimer = await (await reader.execute(CLAIMER)).fetchone()
@@ -65,9 +72,19 @@ async def measure(server: str, peer: peers.Peer, seconds: float) -> dict[str, fl
                     await enqueue_steadily(producer, leg)
                     claiming.append(used_seconds(claimer[0]) if claimer else math.nan)
                 await asyncio.sleep(1)
+                claims = claim_times(worker.all_output())
         with psycopg.connect(dsn) as conn:
             pickups = conn.execute(PICKUPS).fetchall()[1:]
-    return claim_cost(claiming) | pickup_times(pickups)
+    return claims | claim_cost(claiming) | pickup_times(pickups)
+
+
+def claim_times(log: str) -> dict[str, float]:
+    """How long the claims that found something took, as the worker saw it."""
+    claims = [(datetime.fromisoformat(at).timestamp(), float(ms)) for at, ms in CLAIMED.findall(log)][1:]
+    begin, end = claims[0][0], claims[-1][0]
+    first = median(ms for at, ms in claims if at - begin < WINDOW)
+    last = median(ms for at, ms in claims if end - at < WINDOW)
+    return {"claim_p50_growth": last / first, "claim_p50_ms_first": first, "claim_p50_ms_last": last}
 
 
 def claim_cost(claiming: list[float]) -> dict[str, float]:

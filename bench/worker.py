@@ -20,7 +20,7 @@ class WorkerFailedError(RuntimeError):
 class Worker:
     """Runs while the ``with`` block lasts; see ``bench.probe`` for what ``jobs`` means."""
 
-    def __init__(self, peer: Peer, dsn: str, jobs: int = 0) -> None:
+    def __init__(self, peer: Peer, dsn: str, jobs: int = 0, command: list[str] | None = None) -> None:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115
         self.pipe, theirs = os.pipe()
         environment = {
@@ -30,7 +30,11 @@ class Worker:
             "BENCH_JOBS": str(jobs),
         }
         self.process = subprocess.Popen(
-            peer.WORKER, env=os.environ | environment, pass_fds=[theirs], stdout=self.log, stderr=self.log
+            command or peer.WORKER,
+            env=os.environ | environment,
+            pass_fds=[theirs],
+            stdout=self.log,
+            stderr=self.log,
         )
         os.close(theirs)
         self.unread = b""
@@ -48,8 +52,11 @@ class Worker:
         return float(line)
 
     def output(self) -> str:
+        return self.all_output()[-4000:]
+
+    def all_output(self) -> str:
         self.log.seek(0)
-        return self.log.read().decode(errors="replace")[-4000:]
+        return self.log.read().decode(errors="replace")
 
     def __enter__(self) -> Self:
         return self

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -361,6 +362,9 @@ def retry_connecting(seconds: float) -> Retrying:
     )
 
 
+Pool = WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnectionPool[AsyncConnection[Any]]]
+
+
 class Pools:
     """The application's own connections: a pool for sync callers, and one for each event loop. Safe over fork."""
 
@@ -369,12 +373,12 @@ class Pools:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._sync: ConnectionPool[Connection[Any]] | None = None
-        self._async: dict[int, AsyncConnectionPool[AsyncConnection[Any]]] = {}
+        self._async: Pool = WeakKeyDictionary()
 
     def _forked(self) -> None:
         # An inherited socket belongs to the parent: forget it without closing it.
         if self._pid != os.getpid():
-            self._pid, self._sync, self._async = os.getpid(), None, {}
+            self._pid, self._sync, self._async = os.getpid(), None, WeakKeyDictionary()
 
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
@@ -386,6 +390,7 @@ class Pools:
                 connect(dsn).close()  # a clear error now instead of a time-out of the pool
                 self._sync = ConnectionPool(
                     dsn,
+                    check=ConnectionPool.check_connection,  # one that an outage broke costs no job its attempt
                     min_size=1,
                     max_size=self._size,
                     kwargs={"application_name": "pgqueue app", **KEEPALIVE},
@@ -399,20 +404,24 @@ class Pools:
     async def connection_async(self) -> AsyncIterator[AsyncConnection[Any]]:
         """The same for the running event loop."""
         self._forked()
-        loop = id(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
         pool = self._async.get(loop)
         if pool is None:
             dsn = self._dsn()
-            connect(dsn).close()
-            pool = AsyncConnectionPool(
-                dsn,
-                min_size=1,
-                max_size=self._size,
-                kwargs={"application_name": "pgqueue app", **KEEPALIVE},
-                open=False,
+            with _explained(dsn or " "):  # a clear error now instead of a time-out of the pool
+                await (await connect_async(dsn, name="pgqueue app", session=ORDINARY)).close()
+            pool = self._async.setdefault(
+                loop,
+                AsyncConnectionPool(
+                    dsn,
+                    check=AsyncConnectionPool.check_connection,
+                    min_size=1,
+                    max_size=self._size,
+                    kwargs={"application_name": "pgqueue app", **KEEPALIVE},
+                    open=False,
+                ),
             )
-            self._async[loop] = pool
-            await pool.open()
+        await pool.open()  # does nothing if it is open
         async with pool.connection() as connection:
             yield connection
 
@@ -423,7 +432,7 @@ class Pools:
             pool.close()
 
     async def aclose(self) -> None:
-        pool = self._async.pop(id(asyncio.get_running_loop()), None)
+        pool = self._async.pop(asyncio.get_running_loop(), None)
         if pool is not None:
             await pool.close()
         self.close()
