@@ -20,16 +20,8 @@ from psycopg import AsyncConnection, Connection
 
 from pgqueue import statements
 from pgqueue.config import find_dsn, seconds
-from pgqueue.database import (
-    ORDINARY,
-    Pools,
-    connect,
-    connect_async,
-    is_async,
-    run,
-    run_async,
-    warn_if_autocommit,
-)
+from pgqueue.connections import Pools
+from pgqueue.database import ORDINARY, connect, connect_async, is_async, run, run_async, warn_if_autocommit
 from pgqueue.enqueue import Task
 from pgqueue.errors import (
     AppImportError,

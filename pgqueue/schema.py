@@ -72,15 +72,23 @@ jobs = Table(
     CheckConstraint(NAME.format("task", 127), "jobs_task_check"),
     CheckConstraint("jsonb_typeof(args) = 'object'", "jobs_args_check"),
     CheckConstraint("pg_column_size(args) <= 2097152", "jobs_args_size_check"),
-    CheckConstraint("jsonb_typeof(meta) = 'object'", "jobs_meta_check"),
+    CheckConstraint("jsonb_typeof(meta) = 'object' and pg_column_size(meta) <= 524288", "jobs_meta_check"),
     CheckConstraint(
         "run_at >= '2000-01-01 00:00+00' and run_at < '3000-01-01 00:00+00'", "jobs_run_at_check"
     ),
-    CheckConstraint("attempt >= 0 and max_attempts >= 1 and crash_count >= 0", "jobs_attempt_check"),
+    CheckConstraint(
+        "created_at >= '2000-01-01 00:00+00' and created_at < '3000-01-01 00:00+00'", "jobs_created_at_check"
+    ),
+    CheckConstraint(
+        "attempt >= 0 and max_attempts between 1 and 10000 and crash_count >= 0", "jobs_attempt_check"
+    ),
     CheckConstraint("timeout > interval '0' and timeout <= interval '365 days'", "jobs_timeout_check"),
     CheckConstraint(KEY.format("unique_key"), "jobs_unique_key_check"),
     CheckConstraint(KEY.format("concurrency_key"), "jobs_concurrency_key_check"),
-    CheckConstraint("cardinality(tags) <= 32", "jobs_tags_check"),
+    CheckConstraint(
+        "cardinality(tags) <= 32 and array_position(tags, null) is null and pg_column_size(tags) <= 4096",
+        "jobs_tags_check",
+    ),
     CheckConstraint(
         "case when state in ('completed', 'cancelled', 'dead') then finished_at is not null"
         " else finished_at is null and (state = 'running') = (worker_id is not null) end",

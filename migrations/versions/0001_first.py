@@ -49,13 +49,15 @@ create table pgqueue.jobs (
     constraint jobs_task_check check (task ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length(task) <= 127),
     constraint jobs_args_check check (jsonb_typeof(args) = 'object'),
     constraint jobs_args_size_check check (pg_column_size(args) <= 2097152),
-    constraint jobs_meta_check check (jsonb_typeof(meta) = 'object'),
+    constraint jobs_meta_check check (jsonb_typeof(meta) = 'object' and pg_column_size(meta) <= 524288),
     constraint jobs_run_at_check check (run_at >= '2000-01-01 00:00+00' and run_at < '3000-01-01 00:00+00'),
-    constraint jobs_attempt_check check (attempt >= 0 and max_attempts >= 1 and crash_count >= 0),
+    constraint jobs_created_at_check check (created_at >= '2000-01-01 00:00+00' and created_at < '3000-01-01 00:00+00'),
+    constraint jobs_attempt_check check (attempt >= 0 and max_attempts between 1 and 10000 and crash_count >= 0),
     constraint jobs_timeout_check check (timeout > interval '0' and timeout <= interval '365 days'),
     constraint jobs_unique_key_check check (octet_length(unique_key) between 1 and 255),
     constraint jobs_concurrency_key_check check (octet_length(concurrency_key) between 1 and 255),
-    constraint jobs_tags_check check (cardinality(tags) <= 32),
+    constraint jobs_tags_check check (
+        cardinality(tags) <= 32 and array_position(tags, null) is null and pg_column_size(tags) <= 4096),
     constraint jobs_shape_check check (
         case when state in ('completed', 'cancelled', 'dead')
              then finished_at is not null

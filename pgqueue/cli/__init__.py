@@ -43,7 +43,7 @@ def _known(error: Exception) -> PgQueueError | None:
         )
     from psycopg import Error
 
-    from pgqueue.database import explain
+    from pgqueue.diagnosis import explain
 
     if hasattr(
         error, "format_message"

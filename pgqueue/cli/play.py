@@ -18,6 +18,7 @@ from pgqueue.database import connect, run
 from pgqueue.errors import NoDsnError
 
 CHECK_FAILED = 7
+LOOK = "stops when nobody uses it; to look, start it again: pgq dev -A pgqueue.demo.shop"
 
 
 def add(cli: typer.Typer) -> None:
@@ -26,7 +27,7 @@ def add(cli: typer.Typer) -> None:
 
 
 @contextmanager
-def _server(given: str | None) -> Iterator[str]:
+def _server(given: str | None, *, afterwards: str = "") -> Iterator[str]:
     """The configured database, or an embedded Postgres that lives while somebody uses it; migrated."""
     try:
         dsn = find_dsn(given)
@@ -37,6 +38,8 @@ def _server(given: str | None) -> Iterator[str]:
             say("postgres", "an embedded server of your own, because no DSN is configured")
             say("", f"export PGQUEUE_DSN='{server.dsn}'")
             yield _prepared(server.dsn)
+        if afterwards:
+            say("postgres", afterwards)
     else:
         say("postgres", redact(dsn) or "as libpq's environment says")
         yield _prepared(dsn)
@@ -76,7 +79,7 @@ def demo(
     """A shop on real orders: transactions, rollbacks, mail, a failing webhook, a dead letter, a killed worker; with proof."""
     from pgqueue.demo.run import run as run_demo
 
-    with _server(dsn) as target:
+    with _server(dsn, afterwards=LOOK) as target:
         result = run_demo(target, orders=orders, json_output=as_json)
     if as_json:
         emit(as_dict(result))

@@ -10,7 +10,7 @@ import logging
 
 from pgqueue import statements
 from pgqueue.config import WorkerSettings
-from pgqueue.database import Link, is_trouble
+from pgqueue.connections import Link, is_trouble
 from pgqueue.maintenance.partitions import keep_partitions
 from pgqueue.maintenance.rescuer import rescue_all
 

@@ -7,7 +7,7 @@ import logging
 import psycopg
 
 from pgqueue import statements
-from pgqueue.database import Link
+from pgqueue.connections import Link
 
 AHEAD = 3  # days
 PATIENCE = b"set lock_timeout = '200ms'"

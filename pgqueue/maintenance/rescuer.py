@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from pgqueue import statements
-from pgqueue.database import Link
+from pgqueue.connections import Link
 
 BATCH = 500
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from pgqueue import statements
 from pgqueue.config import WorkerSettings
-from pgqueue.database import TROUBLE, Link
+from pgqueue.connections import TROUBLE, Link
 from pgqueue.worker.attempt import Attempt, InFlight
 
 MARGIN = 0.2  # seconds a cursor stays behind the last claimed run_at

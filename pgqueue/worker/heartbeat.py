@@ -14,7 +14,8 @@ from typing import Any
 import psycopg
 
 from pgqueue import statements
-from pgqueue.database import TROUBLE, Outage, connect, run
+from pgqueue.connections import TROUBLE, Outage
+from pgqueue.database import connect, run
 from pgqueue.errors import DatabaseError
 
 log = logging.getLogger("pgqueue")

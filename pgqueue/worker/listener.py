@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import psycopg
 
-from pgqueue.database import TROUBLE, Link, wait_notified
+from pgqueue.connections import TROUBLE, Link
+from pgqueue.database import wait_notified
 
 CHANNEL = "pgqueue"
 PROOF = 2.0

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import psycopg
 
 from pgqueue import statements
-from pgqueue.database import TROUBLE, Link
+from pgqueue.connections import TROUBLE, Link
 from pgqueue.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
 

@@ -21,7 +21,8 @@ import pgqueue
 from pgqueue import statements
 from pgqueue.app import App
 from pgqueue.config import WorkerSettings, redact
-from pgqueue.database import Link, Outage, connect, retry_connecting, run
+from pgqueue.connections import Link, Outage, retry_connecting
+from pgqueue.database import connect, run
 from pgqueue.maintenance.leader import Leader
 from pgqueue.migrate import check_server
 from pgqueue.outcome import Outcome

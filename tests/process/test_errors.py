@@ -164,18 +164,21 @@ def test_a_mistake_on_the_command_line_is_one_message_with_its_exit_code(scene, 
     assert SECRET not in done.stderr + done.stdout
 
 
-def test_with_json_a_mistake_is_one_object_on_stderr(scene):
-    for words, code in [
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
         (("queues", "pause", "defalt"), "PGQ-506"),
         (("jobs", "list", "--nosuch"), "PGQ-107"),
         (("jobs", "lst"), "PGQ-107"),
         (("jobs", "show", "x"), "PGQ-107"),
-    ]:
-        done = scene.pgq(*words, "--json")
-        assert done.returncode == CODES[code].exit_code
-        assert done.stdout == ""
-        error = json.loads(done.stderr)["error"]
-        assert (error["code"], set(error) >= {"message", "why", "do"}) == (code, True)
+    ],
+)
+def test_with_json_a_mistake_is_one_object_on_stderr(scene, words, code):
+    done = scene.pgq(*words, "--json")
+    assert done.returncode == CODES[code].exit_code
+    assert done.stdout == ""
+    error = json.loads(done.stderr)["error"]
+    assert (error["code"], set(error) >= {"message", "why", "do"}) == (code, True)
 
 
 def test_an_error_in_the_users_module_shows_the_users_line(scene):

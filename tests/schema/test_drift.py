@@ -91,8 +91,10 @@ def test_the_partitions_have_the_declared_bounds(db: Connection[Any]) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        "drop index pgqueue.jobs_live_claim_idx;"
-        " create index jobs_live_claim_idx on pgqueue.jobs_live (queue, priority, run_at, id) where state = 'pending'",
+        (
+            "drop index pgqueue.jobs_live_claim_idx;"
+            " create index jobs_live_claim_idx on pgqueue.jobs_live (queue, priority, run_at, id) where state = 'pending'"
+        ),
         "alter table pgqueue.jobs drop constraint jobs_args_check",
         "alter table pgqueue.jobs alter column queue drop default",
         "alter table pgqueue.workers alter column slots type bigint",

@@ -42,7 +42,14 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.pause_queue("default", True),
         statements.purge(100),
         statements.register_worker(
-            host="h", pid=1, version="0", executor="async", slots=1, queues=["default"], tasks=["a"], lease_seconds=30.0
+            host="h",
+            pid=1,
+            version="0",
+            executor="async",
+            slots=1,
+            queues=["default"],
+            tasks=["a"],
+            lease_seconds=30.0,
         ),
         statements.rescue(3, 100),
         statements.revive(1),
@@ -89,7 +96,9 @@ def test_the_statement_can_be_planned(db: Connection[Any], name: str) -> None:
 
 
 @pytest.mark.parametrize("statistics", ["never", "of an empty table", "fresh"])
-def test_hot_statements_use_their_index_and_never_read_the_whole_table(db: Connection[Any], statistics: str) -> None:
+def test_hot_statements_use_their_index_and_never_read_the_whole_table(
+    db: Connection[Any], statistics: str
+) -> None:
     if statistics == "of an empty table":
         db.execute("vacuum analyze pgqueue.jobs_live")
     fill(db, 20_000)
@@ -100,4 +109,6 @@ def test_hot_statements_use_their_index_and_never_read_the_whole_table(db: Conne
         shown = plan(db, SAMPLES[name])
         for index in indexes:
             assert index in shown, f"{name} under statistics {statistics}:\n{shown}"
-        assert not re.search(r"Seq Scan on jobs_live", shown), f"{name} under statistics {statistics}:\n{shown}"
+        assert not re.search(r"Seq Scan on jobs_live", shown), (
+            f"{name} under statistics {statistics}:\n{shown}"
+        )

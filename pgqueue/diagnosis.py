@@ -1,0 +1,95 @@
+"""What an error of the driver means to the user: our own error, with what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from pgqueue import errors
+from pgqueue.config import redact
+
+LOGIN = "check user, password and database of the DSN"
+CONNECTIONS = "run fewer workers (each process holds 4 connections), or raise max_connections"
+GRANT = (
+    "grant usage on schema pgqueue to ROLE; grant select, insert, update, delete on all tables in schema pgqueue to ROLE;"
+    " grant usage, select, update on all sequences in schema pgqueue to ROLE"
+)
+
+# SQLSTATE: the error, what it says, what to do.
+MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
+    "28P01": (errors.LoginRefusedError, "The server refused the login", LOGIN),
+    "28000": (errors.LoginRefusedError, "The server refused the login", LOGIN),
+    "3D000": (errors.LoginRefusedError, "The server has no such database", LOGIN),
+    "53300": (errors.TooManyConnectionsError, "The server has no free connection", CONNECTIONS),
+    "42501": (errors.MissingPrivilegeError, "This database role may not do that", GRANT),
+    "25006": (
+        errors.ReadOnlyServerError,
+        "This server is read-only",
+        "connect to the primary, not to a standby",
+    ),
+    "3F000": (errors.SchemaMissingError, "This database has no pgqueue tables", "pgq migrate"),
+    "42P01": (errors.SchemaMissingError, "This database has no pgqueue tables", "pgq migrate"),
+    "42883": (errors.SchemaMissingError, "This database has no such pgqueue function", "pgq migrate"),
+    "PQ404": (errors.InvalidOptionError, "The database refused the job", "correct the option"),
+    "23514": (errors.InvalidOptionError, "The database refused a value of the job", "correct the value"),
+}
+# What libpq says before there is a session, and so a SQLSTATE; the first that fits.
+SAYINGS: tuple[tuple[str, str], ...] = (
+    ("password authentication failed", "28P01"),
+    ("no password supplied", "28P01"),
+    ("no pg_hba.conf entry", "28000"),
+    ("does not exist", "3D000"),
+    ("too many clients", "53300"),
+    ("too many connections", "53300"),
+    ("remaining connection slots", "53300"),
+)
+BAD_PORT = ("invalid port number", "Servname not supported")
+
+
+def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
+    """The error in pgqueue's words, or None if it is not one that we know."""
+    whole = str(error)
+    said = (whole.strip().splitlines() or [type(error).__name__])[0]
+    said = re.sub(
+        r"(resolve host ')[^']*@", r"\1", said
+    )  # what follows an @ inside a password is taken for the host
+    where = f" ({redact(dsn)})." if dsn else "."
+    state = error.sqlstate
+    unreadable = isinstance(error, psycopg.ProgrammingError) or any(saying in whole for saying in BAD_PORT)
+    if state is None and unreadable and dsn:
+        do = "write it as postgresql://user@host:5432/database"
+        return errors.InvalidSettingError(
+            "The DSN cannot be read.", do=do
+        )  # libpq's words may quote the password
+    if state is None and isinstance(error, psycopg.OperationalError):
+        state = next((state for saying, state in SAYINGS if saying in whole), None)
+        if state is None:
+            do = "is it running, and is this its host and port?"
+            return errors.DatabaseUnreachableError(f"The database cannot be reached{where}", why=said, do=do)
+    foreign = state in {"3F000", "42P01", "42883", "23514"} and "pgqueue" not in whole + (
+        error.diag.schema_name or ""
+    )
+    if state not in MEANINGS or foreign:
+        return None
+    kind, what, do = MEANINGS[state]
+    return kind(what + where, why=error.diag.message_primary or said, do=do)
+
+
+@contextmanager
+def explained(dsn: str = "") -> Iterator[None]:
+    """Only what the user can mend is translated; what may heal by itself stays psycopg's error for our own retries."""
+    try:
+        yield
+    except Exception as error:
+        origin = getattr(error, "orig", error)  # SQLAlchemy wraps it
+        if not isinstance(origin, psycopg.Error) or (
+            isinstance(origin, psycopg.OperationalError) and not dsn
+        ):
+            raise
+        known = explain(origin, dsn)
+        if known is None:
+            raise
+        raise known from None if dsn else error  # what libpq quotes of a DSN may be a part of the password
