@@ -189,7 +189,7 @@ create view pgqueue.job_timeline as
     select t.job_id, t.at, t.from_state, t.to_state, t.reason, t.attempt, t.worker_id, t.error
     from pgqueue.transitions t
     union all
-    select j.id, j.started_at, 'pending', 'running', 'claimed', j.attempt, j.worker_id, null
+    select j.id, j.started_at, case when j.attempt > 1 then 'retrying' else 'pending' end, 'running', 'claimed', j.attempt, j.worker_id, null
     from pgqueue.jobs j where j.started_at is not null
     union all
     select j.id, j.finished_at, 'running', 'completed', 'completed', j.attempt, j.worker_id, null

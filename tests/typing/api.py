@@ -1,0 +1,48 @@
+"""What type checkers know of user code. Checked by mypy, never run."""
+
+from __future__ import annotations
+
+from typing import assert_type
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from tenacity import stop_after_attempt, wait_fixed
+
+from pgqueue import App, Job, JobHandle, RetryPolicy, Task
+
+app = App()
+
+
+@app.task
+def plain(order_id: int, note: str = "") -> str:
+    return note * order_id
+
+
+@app.task(
+    queue="mail",
+    retry=RetryPolicy(wait=wait_fixed(1), stop=stop_after_attempt(3)),
+    timeout="5m",
+    keep="failures",
+)
+async def with_job(job: Job, order_id: int) -> None:
+    async with job.transaction_async() as conn:
+        await conn.execute("select 1")
+
+
+def enqueues(session: Session) -> None:
+    assert_type(plain.using(session, delay="5m", tags=["a"]).enqueue(7, note="x"), JobHandle)
+    assert_type(with_job.enqueue(order_id=7), JobHandle)  # the job itself is no argument
+    assert_type(plain.using(session).enqueue_many([{"order_id": 7}]), list[JobHandle])
+    assert_type(plain(1), str)
+    plain.enqueue("seven")  # type: ignore[arg-type]
+    plain.enqueue()  # type: ignore[call-arg]
+    with_job.enqueue(order_id=7, other=1)  # type: ignore[call-arg]
+
+
+async def enqueues_async(session: AsyncSession) -> None:
+    handle = await with_job.using(session, unique_key="a").aenqueue(order_id=7)
+    assert_type(handle.created, bool)
+    await handle.result(timeout=1)
+
+
+tasks: dict[str, Task[..., object]] = dict(app.tasks)
