@@ -43,10 +43,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the developer's shell reaches a test."""
     for name in list(os.environ):
         if (
-            (name.startswith("PG")
-            and not name.startswith(("PGQUEUE_TEST", "PGQUEUE_PG_BIN")))
-            or name == "DATABASE_URL"
-        ):
+            name.startswith("PG") and not name.startswith(("PGQUEUE_TEST", "PGQUEUE_PG_BIN"))
+        ) or name == "DATABASE_URL":
             monkeypatch.delenv(name)
 
 

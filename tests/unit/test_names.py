@@ -66,7 +66,16 @@ def test_the_options_of_using_are_those_of_the_sql_api():
     assert known == set(options.__kwdefaults__)
 
 
-COLOURED = ("database.py", "connections.py", "enqueue.py", "handle.py", "app.py", "worker/", "maintenance/", "demo/")
+COLOURED = (
+    "database.py",
+    "connections.py",
+    "enqueue.py",
+    "handle.py",
+    "app.py",
+    "worker/",
+    "maintenance/",
+    "demo/",
+)
 
 
 @pytest.mark.parametrize("module", MODULES)
