@@ -133,7 +133,7 @@ def find_dsn(explicit: str | None = None) -> str:
     raise NoDsnError(
         "No database is configured.",
         why="looked at, in this order: " + "; ".join(DSN_PLACES),
-        do="export PGQUEUE_DSN=postgresql://user@host/database, or try: pgq demo",
+        do="export PGQUEUE_DSN=postgresql://user@host/database; without a server: pgq dev -A module:app, or pgq demo",
     )
 
 

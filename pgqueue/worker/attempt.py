@@ -242,7 +242,6 @@ class InFlight:
         self.slots = slots
         self.limits = queues
         self.attempts: dict[int, Attempt] = {}
-        self.room_made = asyncio.Event()
         self._per_queue = dict.fromkeys((queue for queue, limit in queues.items() if limit is not None), 0)
 
     def __len__(self) -> int:
@@ -261,7 +260,6 @@ class InFlight:
                 del self.attempts[attempt.id]
                 if attempt.queue in self._per_queue:
                     self._per_queue[attempt.queue] -= 1
-        self.room_made.set()
 
     def room(self, prefetch: int) -> int:
         return max(self.slots + prefetch - len(self.attempts), 0)

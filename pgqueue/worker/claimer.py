@@ -55,6 +55,7 @@ class Claimer:
         self._turn = 0
         self._next_sweep = self._next_lanes = 0.0
         self._due_in = 0.0
+        self._wants_room = False
         self._doubtful_until = 0.0
         self._hits: list[float] = []
         self._busy_since = self._marked_at = 0.0
@@ -65,19 +66,23 @@ class Claimer:
         """No claim begins after this; one that is under way is finished and handed over."""
         self.stopping = True
         self.wake_up.set()
-        self._in_flight.room_made.set()
+
+    def make_room(self) -> None:
+        """Slots are free again: a reason to look only for who has left jobs behind for want of slots."""
+        if self._wants_room:
+            self.wake_up.set()
 
     async def run(self) -> None:
         while not self.stopping:
-            self._in_flight.room_made.clear()
             self.wake_up.clear()
             room = self._in_flight.room(self._prefetch())
+            self._wants_room = not room
             if not room:
-                await self._in_flight.room_made.wait()
+                await self.wake_up.wait()
                 continue
             found = await self._claim(room)
             if found:
-                self._note_work(full=found >= room)
+                self._note_work(full=self._wants_room)
                 await self._mark_busy()
                 if found >= room:
                     continue
@@ -94,8 +99,9 @@ class Claimer:
                 (lane for lane in self._cursors if lane[0] in queues),
                 key=lambda lane: (lane[1], (queues.index(lane[0]) + self._turn) % len(queues)),
             )
-            if count > 0 and lanes and not self.stopping:
-                found += await self._claim_lanes(lanes, count)
+            claimed = await self._claim_lanes(lanes, count) if count > 0 and lanes and not self.stopping else 0
+            found += claimed
+            self._wants_room |= bool(lanes) and claimed >= count
         self._turn += 1
         if time.monotonic() >= self._next_lanes:
             await self._find_lanes()

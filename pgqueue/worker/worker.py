@@ -58,7 +58,7 @@ class Worker:
             app, slots=settings.concurrency, executor=settings.executor, app_path=app_path,
             crash_limit=settings.crash_limit, done=self._done,
         )  # fmt: skip
-        self._settler = Settler(self._settle_link, self._in_flight.remove)
+        self._settler = Settler(self._settle_link, self._free)
         self._claimer = Claimer(
             self._claim_link,
             settings,
@@ -75,9 +75,13 @@ class Worker:
         self._hurried_by: int = signal.SIGTERM
         self._registering: asyncio.Task[None] | None = None
 
+    def _free(self, attempts: list[Attempt]) -> None:
+        self._in_flight.remove(attempts)
+        self._claimer.make_room()
+
     def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
         if outcome is None:
-            self._in_flight.remove([attempt])
+            self._free([attempt])
         else:
             self._settler.add(attempt, outcome)
             if 0 < outcome.delay < self.settings.poll:

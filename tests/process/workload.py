@@ -17,7 +17,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 from tenacity import wait_fixed
 
-from pgqueue import App, Job, RetryPolicy, database, sql
+from pgqueue import App, Job, RetryPolicy, connections, sql
 
 MAILBOX = "PGQUEUE_TEST_MAILBOX"  # the file that external effects go to
 PATIENT = RetryPolicy(wait=wait_fixed(0.05), max_attempts=50)
@@ -171,7 +171,7 @@ def broken_text(name: str) -> tuple[str, str]:
 
 def lose_the_answer(name: str) -> None:
     """The first answer with rows to that statement is lost with its connection, after the commit."""
-    run_async: Any = database.run_async
+    run_async: Any = connections.run_async
     lost: list[object] = []
 
     async def run_and_lose(connection: Any, statement: Any) -> Any:
@@ -182,7 +182,7 @@ def lose_the_answer(name: str) -> None:
             raise psycopg.OperationalError("the answer is lost")
         return answer
 
-    database.run_async = run_and_lose
+    connections.run_async = run_and_lose
 
 
 def main() -> None:

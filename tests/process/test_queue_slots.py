@@ -1,0 +1,31 @@
+"""A queue with slots of its own (`-Q mail:20`) never gets more, and gets them again as soon as they are free."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psycopg import Connection
+
+from tests.process.processes import WorkerProcesses, enqueue, unfinished
+from tests.waiting import wait_until
+
+MOST_AT_ONCE = """
+select max(beside) from (
+    select count(*) as beside from pgqueue.jobs a
+    join pgqueue.jobs b on b.started_at <= a.started_at and b.finished_at > a.started_at
+    where a.queue = 'narrow' and b.queue = 'narrow' group by a.id) n
+"""
+
+
+def test_free_slots_of_a_queue_are_filled_without_waiting_for_a_poll(
+    workers: WorkerProcesses, db: Connection[Any]
+) -> None:
+    for op in range(60):
+        enqueue(db, "mail_async", op, effect=False, ms=2)
+    db.execute("update pgqueue.jobs_live set queue = 'narrow'")
+
+    workers.start("-Q", "narrow:3,default", "-c", "20", "--poll", "30")
+    wait_until(lambda: not unfinished(db), timeout=20)
+
+    (most,) = db.execute(MOST_AT_ONCE).fetchone() or (None,)
+    assert most == 3
