@@ -32,6 +32,7 @@
     │   ├── InvalidNameError            PGQ-405
     │   └── InvalidBatchError           PGQ-408
     ├── IdempotencyConflictError        PGQ-407
+    ├── JobUnchangedError               PGQ-409
     ├── WrongConnectionError            PGQ-505
     ├── NotFoundError
     │   ├── JobNotFoundError            PGQ-503
@@ -230,6 +231,11 @@ class IdempotencyConflictError(PgQueueError):
     def __init__(self, what: str, *, job_id: int, do: str = "") -> None:
         super().__init__(what, do=do)
         self.job_id = job_id
+
+
+class JobUnchangedError(PgQueueError):
+    code = "PGQ-409"
+    exit_code = 6
 
 
 class WrongConnectionError(PgQueueError):

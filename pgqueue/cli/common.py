@@ -102,7 +102,7 @@ def app_path(given: str | None) -> str:
         raise AppImportError(
             "No app is named.",
             why="looked at -A, PGQUEUE_APP and app in [tool.pgqueue] of pyproject.toml",
-            do="pgq work -A module:app",
+            do="name it with -A module:app",
         )
     return str(path)
 

@@ -14,7 +14,7 @@ from pgqueue.cli.common import AsJson, Dsn, database, dsn_or_running
 from pgqueue.cli.output import ago, as_dict, console, emit, emit_items, say, table
 from pgqueue.config import check_name
 from pgqueue.database import run
-from pgqueue.errors import InvalidOptionError, InvalidSettingError, JobNotFoundError
+from pgqueue.errors import InvalidOptionError, InvalidSettingError, JobNotFoundError, JobUnchangedError
 from pgqueue.job import STATES, Job
 
 commands = typer.Typer(help="See and change jobs.", no_args_is_help=True)
@@ -206,7 +206,23 @@ def _change(
             done.append({"id": job.id, "task": job.task, "state": job.state, "result": outcome})
     if as_json:
         emit({"items": done, "dry_run": dry_run})
-        return
+    else:
+        _show_changes(done)
+    unchanged = [item for item in done if item["result"] in (item["state"], "unique_key", "gone")]
+    if ids and unchanged and not dry_run:
+        first = unchanged[0]
+        why = (
+            "an unfinished job has its unique key"
+            if first["result"] == "unique_key"
+            else f"it is {first['result']}"
+        )
+        raise JobUnchangedError(
+            f"{len(unchanged)} of {len(done)} jobs could not be changed: job {first['id']}, {why}.",
+            do="pgq jobs show " + str(first["id"]),
+        )
+
+
+def _show_changes(done: list[dict[str, Any]]) -> None:
     if len(done) <= 20:
         table(
             ("id", "task", "state", "result"), [list(item.values()) for item in done], empty="No job matches."

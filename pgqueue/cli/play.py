@@ -18,7 +18,7 @@ from pgqueue.database import connect, run
 from pgqueue.errors import NoDsnError
 
 CHECK_FAILED = 7
-LOOK = "stops when nobody uses it; to look, start it again: pgq dev -A pgqueue.demo.shop"
+LOOK = "stops when nobody uses it; to look, start it again: PGQUEUE_EMBEDDED_DIR='{0}' pgq dev -A pgqueue.demo.shop"
 
 
 def add(cli: typer.Typer) -> None:
@@ -27,19 +27,24 @@ def add(cli: typer.Typer) -> None:
 
 
 @contextmanager
-def _server(given: str | None, *, afterwards: str = "") -> Iterator[str]:
-    """The configured database, or an embedded Postgres that lives while somebody uses it; migrated."""
+def _server(given: str | None, *, demo: bool = False) -> Iterator[str]:
+    """The configured database, or an embedded Postgres that lives while somebody uses it; migrated.
+
+    The demo's is another than that of ``pgq dev``: its jobs must not lie among a newcomer's own.
+    """
     try:
         dsn = find_dsn(given)
     except NoDsnError:
-        from pgqueue.embedded import acquire
+        from pgqueue.embedded import acquire, default_data_dir
 
-        with acquire() as server:
+        home = default_data_dir()
+        home = home.with_name(f"{home.name}-demo") if demo else home
+        with acquire(home) as server:
             say("postgres", "an embedded server of your own, because no DSN is configured")
             say("", f"export PGQUEUE_DSN='{server.dsn}'")
             yield _prepared(server.dsn)
-        if afterwards:
-            say("postgres", afterwards)
+        if demo:
+            say("postgres", LOOK.format(home))
     else:
         say("postgres", redact(dsn) or "as libpq's environment says")
         yield _prepared(dsn)
@@ -79,7 +84,7 @@ def demo(
     """A shop on real orders: transactions, rollbacks, mail, a failing webhook, a dead letter, a killed worker; with proof."""
     from pgqueue.demo.run import run as run_demo
 
-    with _server(dsn, afterwards=LOOK) as target:
+    with _server(dsn, demo=True) as target:
         result = run_demo(target, orders=orders, json_output=as_json)
     if as_json:
         emit(as_dict(result))

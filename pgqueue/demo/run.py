@@ -22,6 +22,7 @@ from pgqueue.demo.workers import Workers
 from pgqueue.errors import InvalidOptionError, InvalidSettingError
 
 LEAST = 20  # orders; fewer would not show all there is to see
+ONE_AT_A_TIME = 7_467_178_353  # the key of a lock that only demos take
 MARK = "made by pgq demo, dropped by the next one"
 
 
@@ -43,6 +44,10 @@ def run(
         psycopg.connect(dsn, autocommit=True) as conn,
         Display(console) as display,
     ):
+        (free,) = conn.execute("SELECT pg_try_advisory_lock(%s)", [ONE_AT_A_TIME]).fetchone() or (False,)
+        if not free:
+            display.say("another demo runs in this database; this one begins when it has ended")
+            conn.execute("SELECT pg_advisory_lock(%s)", [ONE_AT_A_TIME])
         since = open_shop(conn)
         with (
             MailSink(dsn) as mail,

@@ -99,7 +99,9 @@ class Claimer:
                 (lane for lane in self._cursors if lane[0] in queues),
                 key=lambda lane: (lane[1], (queues.index(lane[0]) + self._turn) % len(queues)),
             )
-            claimed = await self._claim_lanes(lanes, count) if count > 0 and lanes and not self.stopping else 0
+            claimed = (
+                await self._claim_lanes(lanes, count) if count > 0 and lanes and not self.stopping else 0
+            )
             found += claimed
             self._wants_room |= bool(lanes) and claimed >= count
         self._turn += 1

@@ -108,6 +108,12 @@ class Worker:
         self._claimer.stop()
         if self._signals > 1:
             self._hurry.set()
+        elif len(self._runner):
+            log.info(
+                "stopping: %d running jobs have %g s to finish; a second signal hands them back at once",
+                len(self._runner),
+                self.settings.grace,
+            )
 
     async def _work(self) -> int:
         loop = asyncio.get_running_loop()

@@ -123,6 +123,7 @@ COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
     "PGQ-404": lambda s: s.greet("--name", "Ada", "--at", "2031-01-01T09:00"),
     "PGQ-405": lambda s: s.greet("--name", "Ada", "--queue", "my queue"),
     "PGQ-407": lambda s: [s.greet("--idempotency-key", "k", "--name", name) for name in ("Ada", "Bob")][1],
+    "PGQ-409": lambda s: [s.greet("--name", "Ada"), *(s.pgq("jobs", "cancel", "1") for _ in range(2))][2],
     "PGQ-503": lambda s: s.pgq("jobs", "show", "999"),
     "PGQ-506": lambda s: s.pgq("queues", "pause", "defalt"),
     "PGQ-507": lambda s: s.greet("--name", "Ada", "--wait", "--timeout", "0.05"),
@@ -149,6 +150,7 @@ WORDS = {
     "PGQ-403": "293 KiB of JSON; the limit is 256 KiB",
     "PGQ-404": "needs a time zone",
     "PGQ-407": "belongs to job 1",
+    "PGQ-409": "job 1, it is cancelled",
     "PGQ-506": "did you mean default?",
     "PGQ-508": "Job 1 is cancelled",
 }
