@@ -1,0 +1,59 @@
+"""One trace from the enqueue to the attempt, with a real SDK; in a process of its own, because a provider is set once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = """
+import json, sys
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pgqueue import App
+from pgqueue.config import WorkerSettings
+from pgqueue.worker import Worker
+
+exporter = InMemorySpanExporter()
+provider = TracerProvider()
+provider.add_span_processor(SimpleSpanProcessor(exporter))
+trace.set_tracer_provider(provider)
+
+app = App(sys.argv[1])
+
+@app.task(name="good")
+async def good(): ...
+
+@app.task(name="bad", retry=False)
+def bad():
+    raise ValueError("no")
+
+with trace.get_tracer("shop").start_as_current_span("order"):
+    good.enqueue()
+    bad.enqueue()
+Worker(app, WorkerSettings(queues={"default": None}, drain=True)).run()
+app.close()
+print(json.dumps([
+    {"name": s.name, "trace": s.context.trace_id, "failed": not s.status.is_ok, "task": dict(s.attributes).get("pgqueue.task")}
+    for s in exporter.get_finished_spans()
+]))
+"""
+
+
+def test_an_attempt_belongs_to_the_trace_in_which_its_job_was_enqueued(dsn: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT, dsn],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    spans = json.loads(done.stdout)
+    assert len({span["trace"] for span in spans}) == 1
+    assert sorted((span["name"], span["task"], span["failed"]) for span in spans if span["task"]) == [
+        ("pgqueue.enqueue", "bad", False),
+        ("pgqueue.enqueue", "good", False),
+        ("pgqueue.run", "bad", True),
+        ("pgqueue.run", "good", False),
+    ]
