@@ -22,6 +22,11 @@ PROBE = 15.0  # seconds of silence after which the connection is probed
 log = logging.getLogger("pgqueue")
 
 
+def pause(failures: int) -> float:
+    """Seconds before the next try after so many in a row; an outage may last for days."""
+    return min(0.05 * 2 ** min(failures, 6), 2.0)
+
+
 class Listener:
     def __init__(self, link: Link, queues: set[str], wake_up: Callable[[], None]) -> None:
         self._link, self._queues, self._wake_up = link, queues, wake_up
@@ -46,7 +51,7 @@ class Listener:
             except (*TROUBLE, TimeoutError) as error:
                 await self._link.lost(error)
                 failures += 1
-                await asyncio.sleep(min(0.05 * 2**failures, 2.0))
+                await asyncio.sleep(pause(failures))
 
     async def _prove(self, connection: psycopg.AsyncConnection[object]) -> None:
         token = f"proof:{secrets.token_hex(8)}"

@@ -61,7 +61,8 @@ class _Supervisor:
         if self._stopping is None and (code < 0 or code == 1):
             log.error("a worker process (pid %d) died with %d and is started again", child.pid, code)
             time.sleep(max(0.0, SOON - age))
-            self._start()
+            if self._stopping is None:  # a signal may have come meanwhile
+                self._start()
         else:
             self._worst = max(self._worst, code if code >= 0 else 128 - code)
 
