@@ -24,7 +24,7 @@ log = logging.getLogger("pgqueue")
 
 def pause(failures: int) -> float:
     """Seconds before the next try after so many in a row; an outage may last for days."""
-    return min(0.05 * 2 ** min(failures, 6), 2.0)
+    return min(0.05 * 2.0 ** min(failures, 6), 2.0)
 
 
 class Listener:
