@@ -18,7 +18,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 from tenacity import (
     AsyncRetrying,
     Retrying,
-    retry_if_exception,
+    retry_if_exception_type,
     stop_after_delay,
     wait_exponential,
     wait_random,
@@ -31,6 +31,7 @@ from pgqueue.diagnosis import explained
 from pgqueue.sql import Statement
 
 RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
+# Trying again may help: the connection broke, the server restarts, or (operational errors too) a deadlock picked us.
 TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError)
 
 T = TypeVar("T")
@@ -67,11 +68,9 @@ class Outage:
                 self.since = None
 
 
-def is_trouble(error: BaseException) -> bool:
-    """Whether trying again may help: the connection broke, the server restarts, or a deadlock picked us."""
-    if isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
-        return True
-    return isinstance(error, TROUBLE)
+def until_back() -> AsyncRetrying:
+    """Tries again while it fails with TROUBLE."""
+    return AsyncRetrying(retry=retry_if_exception_type(TROUBLE), wait=RECONNECT)
 
 
 class Link:
@@ -105,14 +104,14 @@ class Link:
 
     async def run(self, statement: Statement[T]) -> T:
         """Tries until the server answers. Only for what may run twice: a claim whose answer is lost is rescued."""
-        async for attempt in AsyncRetrying(retry=retry_if_exception(is_trouble), wait=RECONNECT):
+        async for attempt in until_back():
             with attempt:
                 return await self.once(statement)
         raise AssertionError
 
     async def wait_until_back(self) -> None:
         """Returns once the server can be reached again."""
-        async for attempt in AsyncRetrying(retry=retry_if_exception(is_trouble), wait=RECONNECT):
+        async for attempt in until_back():
             with attempt:
                 try:
                     await self.connection()
@@ -138,9 +137,7 @@ class Link:
 def retry_connecting(seconds: float) -> Retrying:
     """For ``--wait-for-db``: tries for that long while the server cannot be reached."""
     return Retrying(
-        retry=retry_if_exception(
-            lambda e: isinstance(e, errors.DatabaseUnreachableError | errors.TooManyConnectionsError)
-        ),
+        retry=retry_if_exception_type((errors.DatabaseUnreachableError, errors.TooManyConnectionsError)),
         wait=RECONNECT,
         stop=stop_after_delay(seconds),
         reraise=True,

@@ -102,7 +102,6 @@ class Server:
     version: int
     in_recovery: bool
     installed: bool
-    isolation: str
     database: str
     user: str
 

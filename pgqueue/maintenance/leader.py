@@ -10,7 +10,7 @@ import logging
 
 from pgqueue import statements
 from pgqueue.config import WorkerSettings
-from pgqueue.connections import Link, is_trouble
+from pgqueue.connections import TROUBLE, Link
 from pgqueue.maintenance.partitions import keep_partitions
 from pgqueue.maintenance.rescuer import rescue_all
 
@@ -43,7 +43,7 @@ class Leader:
                 else:
                     await self._link.close()
             except Exception as error:
-                if not is_trouble(error):
+                if not isinstance(error, TROUBLE):
                     log.exception("maintenance failed; it goes on at the next turn")
             await asyncio.sleep(self._settings.heartbeat)
 
