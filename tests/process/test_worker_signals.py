@@ -185,7 +185,9 @@ def test_an_answer_lost_after_the_commit_strands_no_job(
         "select distinct state, worker_id, attempt, lease_id from pgqueue.jobs where id = any(%s)", [job_ids]
     ).fetchall()
     assert rows == [("completed", worker_id, 1, 1)]
-    wait_until(lambda: worker.lines("the answer is lost"))  # it is written after the commit that ends the wait above
+    wait_until(
+        lambda: worker.lines("the answer is lost")
+    )  # it is written after the commit that ends the wait above
 
 
 @pytest.fixture
