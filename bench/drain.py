@@ -5,6 +5,7 @@ The clock runs from the first handler's start until the database knows that all 
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import psycopg
 
@@ -31,11 +32,15 @@ def measure(server: str, peer: peers.Peer, jobs: int) -> dict[str, float]:
     with fresh_database(server) as dsn:
         asyncio.run(fill(peer, dsn, jobs))
         settle(dsn)
-        with psycopg.connect(dsn, autocommit=True) as conn, Worker(peer, dsn, jobs) as worker:
+        with (
+            psycopg.connect(dsn, autocommit=True) as conn,
+            peer.counter(dsn) as finished,
+            Worker(peer, dsn, jobs) as worker,
+        ):
             first = worker.next_start()
             meter = Meter(conn, worker.process.pid)
             worker.next_start()  # of the last job
-            wait_until_done(conn, peer, jobs)
+            wait_until(finished, jobs)
             rate = jobs / (probe.now() - first)
             return {"jobs_per_s": rate, "jobs": jobs, **meter.per_job(jobs)}
 
@@ -47,9 +52,9 @@ async def fill(peer: peers.Peer, dsn: str, jobs: int) -> None:
             await producer.enqueue_many([peers.job(n) for n in range(start, min(start + CHUNK, jobs))])
 
 
-def wait_until_done(conn: psycopg.Connection, peer: peers.Peer, jobs: int, patience: float = 60.0) -> None:
+def wait_until(finished: Callable[[], int], jobs: int, patience: float = 60.0) -> None:
     deadline = time.monotonic() + patience
-    while (done := conn.execute(peer.DONE).fetchone()[0]) < jobs:  # type: ignore[index, arg-type]
+    while (done := finished()) < jobs:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{peer.WORKER}: {done} of {jobs} jobs were finished after all had run")
+            raise TimeoutError(f"{done} of {jobs} jobs were finished after all had run")
         time.sleep(POLL)

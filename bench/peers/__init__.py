@@ -1,8 +1,11 @@
 """The systems compared. Each is one module that drives one system by its public API, and all look alike."""
 
 import importlib
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from typing import Any, Protocol
+
+import psycopg
 
 NAMES = ("pgqueue", "procrastinate", "pgqueuer", "awa")
 
@@ -29,7 +32,6 @@ class Peer(Protocol):
     VERSION: str
     SETTINGS: str  # how the worker is set, for people
     DRAIN_JOBS: int  # so many that a drain lasts some seconds
-    DONE: str  # SQL: how many jobs the database knows to be finished
     WORKER: list[str]  # the command of one worker process; it reads BENCH_DSN
 
     async def setup(self, dsn: str) -> None:
@@ -37,6 +39,16 @@ class Peer(Protocol):
 
     def producer(self, dsn: str) -> AbstractAsyncContextManager[Producer]:
         """Connect an enqueuing process."""
+
+    def counter(self, dsn: str) -> AbstractContextManager[Callable[[], int]]:
+        """Give a function that tells how many jobs the store knows to be finished."""
+
+
+@contextmanager
+def count_by_sql(dsn: str, query: str) -> Iterator[Callable[[], int]]:
+    """A counter for systems whose store is the database."""
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        yield lambda: conn.execute(query).fetchone()[0]  # type: ignore[index, arg-type]
 
 
 def load(name: str) -> Peer:

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -13,7 +13,7 @@ import awa
 import uvloop
 
 from bench import probe
-from bench.peers import QUEUE
+from bench.peers import QUEUE, count_by_sql
 
 VERSION = version("awa-pg")
 WORKERS = {"max_workers": 1024, "claim_batch_size": 512}
@@ -60,6 +60,10 @@ class Producer:
 async def producer(dsn: str) -> AsyncIterator[Producer]:
     async with client(dsn) as connected:
         yield Producer(connected)
+
+
+def counter(dsn: str) -> AbstractContextManager[Callable[[], int]]:
+    return count_by_sql(dsn, DONE)
 
 
 async def work() -> None:

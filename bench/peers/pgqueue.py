@@ -4,14 +4,15 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
 import psycopg
 
 import pgqueue
 from bench import probe
+from bench.peers import count_by_sql
 
 CONCURRENCY = 200
 VERSION = pgqueue.__version__
@@ -55,3 +56,7 @@ class Producer:
 async def producer(dsn: str) -> AsyncIterator[Producer]:
     async with await psycopg.AsyncConnection.connect(dsn) as conn:
         yield Producer(conn)
+
+
+def counter(dsn: str) -> AbstractContextManager[Callable[[], int]]:
+    return count_by_sql(dsn, DONE)

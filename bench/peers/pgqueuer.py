@@ -3,8 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +15,7 @@ from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
 from bench import probe
+from bench.peers import count_by_sql
 
 BATCH = 100
 VERSION = version("pgqueuer")
@@ -55,6 +56,10 @@ async def producer(dsn: str) -> AsyncIterator[Producer]:
     conn = await asyncpg.connect(dsn)
     yield Producer(conn)
     await conn.close()
+
+
+def counter(dsn: str) -> AbstractContextManager[Callable[[], int]]:
+    return count_by_sql(dsn, DONE)
 
 
 async def work() -> None:

@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -12,7 +12,7 @@ import psycopg
 import uvloop
 
 from bench import probe
-from bench.peers import QUEUE
+from bench.peers import QUEUE, count_by_sql
 
 CONCURRENCY = 30
 VERSION = version("procrastinate")
@@ -57,6 +57,10 @@ class Producer:
 async def producer(dsn: str) -> AsyncIterator[Producer]:
     async with app(dsn).open_async() as opened, await psycopg.AsyncConnection.connect(dsn) as conn:
         yield Producer(opened, conn)
+
+
+def counter(dsn: str) -> AbstractContextManager[Callable[[], int]]:
+    return count_by_sql(dsn, DONE)
 
 
 async def work() -> None:
