@@ -6,6 +6,8 @@ what SQLAlchemy has no words for (partition bounds), so that the test can compar
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -27,13 +29,40 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
 
 metadata = MetaData(schema="pgqueue")
 
 Moment = DateTime(timezone=True)
 Word = Text(collation="C")
-NAME = "{0} ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length({0}) <= {1}"
-KEY = "octet_length({0}) between 1 and 255"
+NAME = "value ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length(value) <= {}"
+DOCUMENT = "jsonb_typeof(value) = 'object' and pg_column_size(value) <= {}"
+
+
+# What the database checks of a value, whoever writes it: the base type and the check of each domain.
+DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
+    "queue_name": (Word, NAME.format(63)),
+    "task_name": (Word, NAME.format(127)),
+    "job_key": (Word, "octet_length(value) between 1 and 255"),
+    "job_args": (JSONB(), DOCUMENT.format(2097152)),
+    "job_meta": (JSONB(), DOCUMENT.format(524288)),
+    "job_tags": (
+        ARRAY(Text),
+        "cardinality(value) <= 32 and array_position(value, null) is null and pg_column_size(value) <= 4096",
+    ),
+    "job_time": (Moment, "value >= '2000-01-01 00:00+00' and value < '3000-01-01 00:00+00'"),
+    "job_timeout": (Interval(), "value > interval '0' and value <= interval '365 days'"),
+    "attempts": (SmallInteger(), "value between 1 and 10000"),
+}
+
+
+def _column(name: str, domain: str, default: str | None = None, *, nullable: bool = False) -> Column[Any]:
+    # SQLAlchemy's own DOMAIN type knows no operators, so users see the base type.
+    column_default = None if default is None else text(default)
+    return Column(
+        name, DOMAINS[domain][0], nullable=nullable, server_default=column_default, info={"domain": domain}
+    )
+
 
 jobs = Table(
     "jobs",
@@ -41,59 +70,29 @@ jobs = Table(
     Column("id", BigInteger, nullable=False, server_default=text("nextval('pgqueue.jobs_id_seq')")),
     Column("lease_id", BigInteger, nullable=False, server_default=text("0")),
     Column("worker_id", BigInteger),
-    Column("run_at", Moment, nullable=False, server_default=text("now()")),
-    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    _column("run_at", "job_time", "now()"),
+    _column("created_at", "job_time", "now()"),
     Column("started_at", Moment),
     Column("finished_at", Moment),
     Column("priority", SmallInteger, nullable=False, server_default=text("0")),
     Column("attempt", SmallInteger, nullable=False, server_default=text("0")),
-    Column("max_attempts", SmallInteger, nullable=False, server_default=text("6")),
+    _column("max_attempts", "attempts", "6"),
     Column("crash_count", SmallInteger, nullable=False, server_default=text("0")),
     Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),
     Column("state", Word, nullable=False, server_default=text("'pending'")),
-    Column("queue", Word, nullable=False, server_default=text("'default'")),
-    Column("task", Word, nullable=False),
-    Column("unique_key", Word),
-    Column("concurrency_key", Word),
-    Column("timeout", Interval),
-    Column("tags", ARRAY(Text), nullable=False, server_default=text("'{}'")),
-    Column("args", JSONB, nullable=False, server_default=text("'{}'")),
-    Column("meta", JSONB, nullable=False, server_default=text("'{}'")),
+    _column("queue", "queue_name", "'default'"),
+    _column("task", "task_name"),
+    _column("unique_key", "job_key", nullable=True),
+    _column("concurrency_key", "job_key", nullable=True),
+    _column("timeout", "job_timeout", nullable=True),
+    _column("tags", "job_tags", "'{}'"),
+    _column("args", "job_args", "'{}'"),
+    _column("meta", "job_meta", "'{}'"),
     Column("trace_context", JSONB),
     Column("progress", JSONB),
     Column("result", JSONB),
     Column("last_error", Text),
     Column("last_traceback", Text),
-    CheckConstraint(
-        "state in ('pending', 'running', 'retrying', 'waiting', 'completed', 'cancelled', 'dead')",
-        "jobs_state_check",
-    ),
-    CheckConstraint(NAME.format("queue", 63), "jobs_queue_check"),
-    CheckConstraint(NAME.format("task", 127), "jobs_task_check"),
-    CheckConstraint("jsonb_typeof(args) = 'object'", "jobs_args_check"),
-    CheckConstraint("pg_column_size(args) <= 2097152", "jobs_args_size_check"),
-    CheckConstraint("jsonb_typeof(meta) = 'object' and pg_column_size(meta) <= 524288", "jobs_meta_check"),
-    CheckConstraint(
-        "run_at >= '2000-01-01 00:00+00' and run_at < '3000-01-01 00:00+00'", "jobs_run_at_check"
-    ),
-    CheckConstraint(
-        "created_at >= '2000-01-01 00:00+00' and created_at < '3000-01-01 00:00+00'", "jobs_created_at_check"
-    ),
-    CheckConstraint(
-        "attempt >= 0 and max_attempts between 1 and 10000 and crash_count >= 0", "jobs_attempt_check"
-    ),
-    CheckConstraint("timeout > interval '0' and timeout <= interval '365 days'", "jobs_timeout_check"),
-    CheckConstraint(KEY.format("unique_key"), "jobs_unique_key_check"),
-    CheckConstraint(KEY.format("concurrency_key"), "jobs_concurrency_key_check"),
-    CheckConstraint(
-        "cardinality(tags) <= 32 and array_position(tags, null) is null and pg_column_size(tags) <= 4096",
-        "jobs_tags_check",
-    ),
-    CheckConstraint(
-        "case when state in ('completed', 'cancelled', 'dead') then finished_at is not null"
-        " else finished_at is null and (state = 'running') = (worker_id is not null) end",
-        "jobs_shape_check",
-    ),
     postgresql_partition_by="LIST (state)",
 )
 
@@ -109,6 +108,14 @@ jobs_live = _partition("jobs_live", jobs, "FOR VALUES IN ('pending', 'running', 
 jobs_dead = _partition("jobs_dead", jobs, "FOR VALUES IN ('dead')")
 jobs_done = _partition("jobs_done", jobs, "FOR VALUES IN ('completed', 'cancelled')", "RANGE (finished_at)")
 jobs_done_default = _partition("jobs_done_default", jobs_done, "DEFAULT")
+
+jobs_live.append_constraint(
+    CheckConstraint(
+        "finished_at is null and (state = 'running') = (worker_id is not null)", "jobs_live_shape_check"
+    )
+)
+for finished in (jobs_dead, jobs_done, jobs_done_default):
+    finished.c.finished_at.nullable = False
 
 Index("jobs_live_id_key", jobs_live.c.id, unique=True)
 Index("jobs_dead_id_key", jobs_dead.c.id, unique=True)
@@ -135,12 +142,11 @@ queues = Table(
     "queues",
     metadata,
     Column("id", Integer, Identity(), primary_key=True),
-    Column("name", Word, nullable=False),
+    _column("name", "queue_name"),
     Column("paused", Boolean, nullable=False, server_default=text("false")),
     Column("retention", Interval, nullable=False, server_default=text("'7 days'")),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
     UniqueConstraint("name", name="queues_name_key"),
-    CheckConstraint(NAME.format("name", 63), "queues_name_check"),
     CheckConstraint("retention >= interval '0'", "queues_retention_check"),
 )
 
@@ -204,10 +210,9 @@ idempotency_keys = Table(
     Column("job_id", BigInteger, nullable=False),
     Column("created_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
     Column("expires_at", Moment, nullable=False),
-    Column("task", Word, nullable=False),
-    Column("key", Word, nullable=False),
+    _column("task", "task_name"),
+    _column("key", "job_key"),
     Column("fingerprint", LargeBinary, nullable=False),
     PrimaryKeyConstraint("task", "key", name="idempotency_keys_pkey"),
-    CheckConstraint(KEY.format("key"), "idempotency_keys_key_check"),
 )
 Index("idempotency_keys_expires_at_idx", idempotency_keys.c.expires_at)

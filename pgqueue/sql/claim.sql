@@ -28,5 +28,5 @@ set state = 'running', attempt = j.attempt + 1, lease_id = j.lease_id + 1, worke
     started_at = clock_timestamp()
 where j.ctid = any(array(select f.spot from found f))
 returning j.id, j.lease_id, j.queue, j.priority, j.task, j.args::text, j.attempt, j.max_attempts, j.crash_count,
-    extract(epoch from j.timeout)::float8, extract(epoch from j.run_at)::float8, extract(epoch from j.created_at)::float8,
+    date_part('epoch', j.timeout), date_part('epoch', j.run_at), date_part('epoch', j.created_at),
     j.trace_context::text

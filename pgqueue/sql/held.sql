@@ -2,7 +2,7 @@
 -- Columns as in claim.sql. Reads jobs_live_worker_idx, and locks nothing: only this worker claims under its id.
 -- Zero rows: no answer was lost, or the lease is over and the jobs are not this worker's any more.
 select j.id, j.lease_id, j.queue, j.priority, j.task, j.args::text, j.attempt, j.max_attempts, j.crash_count,
-    extract(epoch from j.timeout)::float8, extract(epoch from j.run_at)::float8, extract(epoch from j.created_at)::float8,
+    date_part('epoch', j.timeout), date_part('epoch', j.run_at), date_part('epoch', j.created_at),
     j.trace_context::text
 from pgqueue.jobs_live j
 where j.worker_id = %(worker_id)s::bigint and j.state = 'running' and j.id <> all(%(known)s::bigint[])

@@ -17,4 +17,4 @@ with recursive lanes as (
         order by j.priority, j.run_at limit 1
     ) next
 )
-select l.queue, l.priority, extract(epoch from l.run_at - clock_timestamp())::float8 from lanes l
+select l.queue, l.priority, date_part('epoch', l.run_at - clock_timestamp()) from lanes l

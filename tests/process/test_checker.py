@@ -229,7 +229,7 @@ SABOTAGE = {
     "I5": "update chk.effects set lease_id = 7 where op = 1",
     "I6": "insert into chk.events (xact, job_id, new_state, lease_id, attempt, run_at)"
     " select '1', job_id, 'completed', lease_id, attempt, run_at from chk.events where new_state = 'completed'",
-    "I7": "alter table pgqueue.jobs drop constraint jobs_shape_check;"
+    "I7": "alter table pgqueue.jobs_live drop constraint jobs_live_shape_check;"
     " update pgqueue.jobs_live set worker_id = 5 where state = 'pending'",
     "I7b": 'insert into pgqueue.jobs_dead select * from (select (jsonb_populate_record(j, \'{"state": "dead"}\')).*'
     " from pgqueue.jobs j where state = 'completed') x",
