@@ -38,6 +38,9 @@ PINNED = (
     " set enable_hashjoin = off; set enable_mergejoin = off; set default_transaction_isolation = 'read committed';"
     " set statement_timeout = '60s'; set timezone = 'UTC'"
 )
+# A claim that a crash of the server undoes leaves the job pending, so it need not wait for the disk. Two leases may then
+# have one number: the fence names the worker too (complete.sql). Who registers a worker must not use it.
+CLAIMING = PINNED + "; set synchronous_commit = off"
 ORDINARY = "set default_transaction_isolation = 'read committed'; set timezone = 'UTC'"
 
 

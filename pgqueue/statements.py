@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 from pgqueue.job import Job, NewJob
-from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.outcome import Outcome
 from pgqueue.sql import Row, Statement, load
 
 T = TypeVar("T")
@@ -238,18 +238,22 @@ def lanes(queues: list[str]) -> Statement[list[Lane]]:
     return _statement("lanes", _each(Lane), queues=queues)
 
 
-def settle(worker_id: int, settled: Sequence[tuple[int, int, Outcome]]) -> Statement[set[int]]:
-    """``settled`` is (job id, lease id, outcome). The ids that were still ours come back."""
-    plain = [(job_id, lease_id) for job_id, lease_id, outcome in settled if outcome is COMPLETED]
-    others = [_outcome(*item) for item in settled if item[2] is not COMPLETED]
+def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Statement[list[int]]:
+    """``completed`` is (job id, lease id, whether its row is kept). The ids that were still ours come back."""
     return _statement(
-        "settle",
-        lambda rows: {row[0] for row in rows},
+        "complete",
+        _column,
         worker_id=worker_id,
-        ids=_array([job_id for job_id, _ in plain]),
-        lease_ids=_array([lease_id for _, lease_id in plain]),
-        others="[" + ",".join(others) + "]",
+        ids=_array([job_id for job_id, _, _ in completed]),
+        lease_ids=_array([lease_id for _, lease_id, _ in completed]),
+        kept=_array([kept for _, _, kept in completed]),
     )
+
+
+def settle(worker_id: int, settled: Sequence[tuple[int, int, Outcome]]) -> Statement[list[int]]:
+    """``settled`` is (job id, lease id, outcome), of any kind. The ids that were still ours come back."""
+    outcomes = "[" + ",".join([_outcome(*item) for item in settled]) + "]"
+    return _statement("settle", _column, worker_id=worker_id, outcomes=outcomes)
 
 
 def _outcome(job_id: int, lease_id: int, outcome: Outcome) -> str:

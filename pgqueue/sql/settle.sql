@@ -1,24 +1,17 @@
--- Writes the outcomes of a batch of attempts and returns the ids of those that were still ours.
--- The fence: only rows with this lease_id that are still running; a job that is missing from the result was lost.
--- Rows are found by id (jobs_live_id_key); state and lease are checked on the row, never searched for: there is no
--- index on running jobs that the planner could prefer. Locks the rows of this worker only, which nobody else locks in bulk.
--- `ids` and `lease_ids` are the plain completions, nearly all of a batch; `others` is a JSON array with every detail.
+-- Writes outcomes of every kind, a JSON array of them, and returns the ids of those that were still ours.
+-- The fence, the index and the locks are those of complete.sql, which takes the plain completions.
 -- A job that was asked to stop and did not hear of it in time is cancelled instead of going back to the queue.
 -- A finished job leaves jobs_live by delete and insert, never by an update of the partition key.
 with outcome as materialized (
-    select p.id, p.lease_id, 'completed' as state, 'completed' as reason, 0::float8 as delay, null::jsonb as result,
-           null::text as error, null::text as traceback, true as kept, true as counted, false as crashed
-    from unnest(%(ids)s::bigint[], %(lease_ids)s::bigint[]) as p (id, lease_id)
-    union all
     select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed
-    from jsonb_to_recordset(%(others)s::jsonb) as o (
+    from jsonb_to_recordset(%(outcomes)s::jsonb) as o (
         id bigint, lease_id bigint, state text, reason text, delay float8, result jsonb,
         error text, traceback text, kept boolean, counted boolean, crashed boolean)
 ), finished as (
     delete from pgqueue.jobs_live j
     using outcome o
-    where j.id = o.id and j.lease_id = o.lease_id and j.state = 'running'
-      and (o.state in ('completed', 'cancelled', 'dead') or j.cancel_requested)
+    where j.id = o.id and j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint
+      and j.state = 'running' and (o.state in ('completed', 'cancelled', 'dead') or j.cancel_requested)
     returning j.id, j.lease_id, j.worker_id, j.run_at, j.created_at, j.started_at, j.priority, j.attempt, j.max_attempts,
         j.crash_count + o.crashed::int as crash_count, j.cancel_requested,
         case when o.state in ('pending', 'retrying') then 'cancelled' else o.state end as state, j.queue, j.task, j.unique_key,
@@ -31,8 +24,8 @@ with outcome as materialized (
         attempt = j.attempt - (not o.counted)::int, crash_count = j.crash_count + o.crashed::int,
         last_error = coalesce(o.error, j.last_error)
     from outcome o
-    where j.id = o.id and j.lease_id = o.lease_id and j.state = 'running'
-      and o.state in ('pending', 'retrying') and o.id <> all(array(select f.id from finished f))
+    where j.id = o.id and j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint
+      and j.state = 'running' and o.state in ('pending', 'retrying') and o.id <> all(array(select f.id from finished f))
     returning j.id, j.lease_id, j.attempt, j.run_at, o.state, o.reason, o.error, o.traceback
 ), done as (
     insert into pgqueue.jobs_done
@@ -61,7 +54,7 @@ with outcome as materialized (
     select b.id, b.lease_id, %(worker_id)s::bigint, b.run_at, b.attempt, 'running', b.state, b.reason, b.error, b.traceback
     from back b
 ), waited as materialized (
-    select coalesce(pg_sequence_last_value('pgqueue.waited_until'), 0) > extract(epoch from clock_timestamp()) * 1000 as now
+    select coalesce(pg_sequence_last_value('pgqueue.waited_until'), 0) > date_part('epoch', clock_timestamp()) * 1000 as now
 )
 select f.id, case when (select w.now from waited w) then pg_notify('pgqueue_finished', f.id::text)::text end from finished f
 union all

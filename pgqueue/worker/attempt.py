@@ -25,7 +25,7 @@ from pgqueue.app import App
 from pgqueue.database import run, run_async
 from pgqueue.errors import InvalidArgumentsError, JobTimeoutError, LeaseLostError, UndecodableJobError
 from pgqueue.job import Job
-from pgqueue.outcome import COMPLETED, Cancel, Outcome, Retry, Snooze, decide
+from pgqueue.outcome import COMPLETED, FORGOTTEN, Cancel, Outcome, Retry, Snooze, decide
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import mark_failed, run_span
 
@@ -118,9 +118,11 @@ class HeldLease:
         attempt = self._attempt
         spec = self._app.tasks[attempt.task].spec
         outcome = Outcome.completed(spec.encode_result(result), spec.keep)
+        if outcome.result is None:
+            return statements.complete(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome.kept)])
         return statements.settle(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome)])
 
-    def _fenced(self, ours: set[int]) -> None:
+    def _fenced(self, ours: list[int]) -> None:
         if self._attempt.id not in ours:
             self._attempt.lost = True
             raise LeaseLostError(self._attempt.id, self._attempt.lease_id)
@@ -149,8 +151,8 @@ def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Outcome | None
     """The outcome of a handler that returned; None if it has completed the job in its own transaction."""
     if attempt.settled:
         return None
-    if value is None and spec.keep == "all":
-        return COMPLETED
+    if value is None:
+        return COMPLETED if spec.keep == "all" else FORGOTTEN
     if isinstance(value, Snooze | Cancel | Retry):
         raise value
     return Outcome.completed(spec.encode_result(value), spec.keep)
@@ -249,6 +251,9 @@ class InFlight:
 
     def add(self, attempts: list[Attempt]) -> None:
         for attempt in attempts:
+            former = self.attempts.get(attempt.id)
+            if former is not None:  # a crash of the server undid the claim that it came from
+                former.lost = True
             self.attempts[attempt.id] = attempt
             if attempt.queue in self._per_queue:
                 self._per_queue[attempt.queue] += 1

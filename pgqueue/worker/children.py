@@ -33,23 +33,26 @@ class Children:
     ) -> None:
         self._app_path, self._crash_limit, self._finish = app_path, crash_limit, finish
         self._idle: list[asyncio.subprocess.Process] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[Attempt, asyncio.Task[None]] = {}
 
-    def start(self, spec: TaskSpec, attempt: Attempt) -> Callable[[], object]:
-        """Runs the attempt in a child; returns what kills it."""
+    def start(self, spec: TaskSpec, attempt: Attempt) -> None:
+        """Runs the attempt in a child."""
         if self._app_path is None:
             raise InvalidSettingError(
                 f"Task {spec.name} runs in a child process, which must be able to import the app.",
                 do="start the worker with pgq work -A module:app",
             )
-        task = asyncio.create_task(self._perform(spec, attempt))
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._end_unbegun, spec, attempt))
-        return task.cancel
+        self._tasks[attempt] = asyncio.create_task(self._perform(spec, attempt))
+        self._tasks[attempt].add_done_callback(partial(self._end_unbegun, spec, attempt))
+
+    def stop(self, attempt: Attempt) -> None:
+        """Kills the child that runs it."""
+        if attempt in self._tasks:
+            self._tasks[attempt].cancel()
 
     def _end_unbegun(self, spec: TaskSpec, attempt: Attempt, task: asyncio.Task[None]) -> None:
         """A task that is cancelled before its first step never takes one: its attempt ends here."""
-        self._tasks.discard(task)
+        del self._tasks[attempt]
         if task.cancelled():
             self._finish(attempt, failed(spec, attempt, asyncio.CancelledError()))
 

@@ -10,22 +10,31 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from pgqueue.app import App
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
-from pgqueue.telemetry import is_traced
-from pgqueue.worker.attempt import Attempt, failed, perform_async
+from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.children import Children
+from pgqueue.worker.coroutines import Coroutines
 from pgqueue.worker.threads import Threads
 
 log = logging.getLogger("pgqueue")
 
 SHORT = 0.05  # seconds: jobs longer than this are not claimed ahead
 AHEAD = 0.05  # seconds of work to have at hand
-MOST_AHEAD = 4  # times the slots
+MOST_AHEAD = 1000  # jobs
+WEIGHT = 0.05  # of the newest job in what is measured
+
+
+class Executor(Protocol):
+    """Performs attempts and calls the runner's ``_finish`` on the loop with each outcome."""
+
+    def start(self, spec: TaskSpec, attempt: Attempt) -> None: ...
+
+    def stop(self, attempt: Attempt) -> None:
+        """Makes an attempt end soon, if that can be done from outside."""
 
 
 class Runner:
@@ -39,18 +48,28 @@ class Runner:
         crash_limit: int,
         done: Callable[[Attempt, Outcome | None], None],
     ) -> None:
-        self._app, self._slots, self._executor, self._done = app, slots, executor, done
-        self._specs = {name: task.spec for name, task in app.tasks.items()}
-        self._waiting: deque[Attempt] = deque()
-        self._running: dict[Attempt, Callable[[], object]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._traced = is_traced()  # asked once: the answer costs a look into the environment
-        self._ended = asyncio.Event()
-        self._seconds: float | None = None
-        self._alone: deque[Attempt] = deque()
-        self._suspect: Attempt | None = None
+        self._slots, self._done = slots, done
+        self._coroutines = Coroutines(app, self._finish)
         self._threads = Threads(app, self._finish)
         self._children = Children(app_path, crash_limit, self._finish)
+        self._ways = {name: (task.spec, self._way(task.spec, executor)) for name, task in app.tasks.items()}
+        self._waiting: deque[Attempt] = deque()
+        self._running: dict[Attempt, Executor] = {}
+        self._idle = asyncio.Event()
+        self._seconds: float | None = None  # what a job takes
+        self._pace: float | None = None  # seconds from one end of a job to the next, while there is work
+        self._last_end = 0.0
+        self._alone: deque[Attempt] = deque()
+        self._suspect: Attempt | None = None
+
+    def _way(self, spec: TaskSpec, executor: str) -> Executor:
+        match spec.executor or executor:
+            case "async" if spec.is_async:
+                return self._coroutines
+            case "async" | "thread":
+                return self._threads
+            case _:
+                return self._children
 
     # ---------------------------------------------------------------- taking
 
@@ -67,9 +86,9 @@ class Runner:
         """
         if self._alone or self._suspect in self._running:
             return -self._slots
-        if self._seconds is None or self._seconds > SHORT:
+        if self._seconds is None or self._pace is None or self._seconds > SHORT:
             return 0
-        return min(MOST_AHEAD * self._slots, int(self._slots * AHEAD / max(self._seconds, 1e-4)))
+        return min(MOST_AHEAD, int(AHEAD / max(self._pace, 1e-6)))
 
     def __len__(self) -> int:
         return len(self._running)
@@ -88,42 +107,33 @@ class Runner:
             self._start(self._suspect)
 
     def _start(self, attempt: Attempt) -> None:
-        spec = self._specs[attempt.task]
-        match self._where(spec):
-            case "async":
-                task = asyncio.create_task(self._on_loop(spec, attempt))
-                self._tasks.add(task)
-                task.add_done_callback(partial(self._end_unbegun, spec, attempt))
-                self._running[attempt] = task.cancel
-            case "thread":
-                self._running[attempt] = self._threads.start(spec, attempt)
-            case _:
-                self._running[attempt] = self._children.start(spec, attempt)
-
-    def _where(self, spec: TaskSpec) -> str:
-        where = spec.executor or self._executor
-        return "thread" if where == "async" and not spec.is_async else where
-
-    async def _on_loop(self, spec: TaskSpec, attempt: Attempt) -> None:
-        self._finish(attempt, await perform_async(spec, attempt, self._app, traced=self._traced))
-
-    def _end_unbegun(self, spec: TaskSpec, attempt: Attempt, task: asyncio.Task[None]) -> None:
-        """A task that is cancelled before its first step never takes one: its attempt ends here."""
-        self._tasks.discard(task)
-        if task.cancelled():
-            self._finish(attempt, failed(spec, attempt, asyncio.CancelledError()))
+        spec, executor = self._ways[attempt.task]
+        self._running[attempt] = executor
+        executor.start(spec, attempt)
 
     def _finish(self, attempt: Attempt, outcome: Outcome | None) -> None:
         if self._running.pop(attempt, None) is None:
             return  # it was given up before, as timed out or lost
         if attempt.started_at:
-            took = time.monotonic() - attempt.started_at
-            self._seconds = took if self._seconds is None else self._seconds + 0.05 * (took - self._seconds)
+            self._measure(attempt.started_at)
         if outcome is not None and outcome.error is not None:
             report(attempt, outcome)
-        self._ended.set()
         self._done(attempt, outcome)
-        self._fill()
+        if self._waiting or self._alone:
+            self._fill()
+        elif not self._running:
+            self._idle.set()
+
+    def _measure(self, started_at: float) -> None:
+        now = time.monotonic()
+        took = now - started_at
+        pace = min(took, now - self._last_end)
+        self._last_end = now
+        if self._seconds is None or self._pace is None:
+            self._seconds, self._pace = took, pace
+        else:
+            self._seconds += WEIGHT * (took - self._seconds)
+            self._pace += WEIGHT * (pace - self._pace)
 
     # ---------------------------------------------------------------- giving up
 
@@ -132,7 +142,7 @@ class Runner:
         for attempt in list(self._running):
             if attempt.id in job_ids and not attempt.cancelled:
                 attempt.cancelled = True
-                self._running[attempt]()
+                self._running[attempt].stop(attempt)
 
     def lose(self) -> None:
         """Tells every handler that the lease is lost. What has not begun is dropped."""
@@ -141,10 +151,10 @@ class Runner:
             self._done(attempt, None)
         self._waiting.clear()
         self._alone.clear()
-        for attempt, stop in list(self._running.items()):
+        for attempt, executor in list(self._running.items()):
             attempt.lost = True
-            stop()
-            if self._where(self._specs[attempt.task]) == "thread":
+            executor.stop(attempt)
+            if executor is self._threads:
                 self._finish(attempt, None)  # its thread ends when it checks; the slot is needed now
 
     def release_waiting(self, older_than: float = 0.0) -> None:
@@ -161,18 +171,18 @@ class Runner:
     def release_running(self) -> int:
         """Hands back what still runs; returns how many. Handlers on threads cannot be stopped and lose their lease."""
         running = list(self._running.items())
-        for attempt, stop in running:
+        for attempt, executor in running:
             attempt.released = True
-            stop()
-            if self._where(self._specs[attempt.task]) != "async":
+            executor.stop(attempt)
+            if executor is not self._coroutines:
                 self._finish(attempt, Outcome.released())
         return len(running)
 
     async def wait_idle(self) -> None:
         """Returns once nothing runs or waits."""
         while self._running or self._waiting or self._alone:
-            self._ended.clear()
-            await self._ended.wait()
+            self._idle.clear()
+            await self._idle.wait()
 
     def close(self) -> None:
         self._threads.close()

@@ -14,17 +14,21 @@ import psycopg
 
 from pgqueue import statements
 from pgqueue.connections import TROUBLE, Link
-from pgqueue.outcome import Outcome
+from pgqueue.outcome import COMPLETED, FORGOTTEN, Outcome
+from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 
 log = logging.getLogger("pgqueue")
 LARGEST = 1000
 
 
+Batch = list[tuple[Attempt, Outcome]]
+
+
 class Settler:
     def __init__(self, link: Link, freed: Callable[[list[Attempt]], None]) -> None:
         self._link, self._freed = link, freed
-        self._outcomes: list[tuple[Attempt, Outcome]] = []
+        self._outcomes: Batch = []
         self._arrived = asyncio.Event()
         self._stopping = False
         self.worker_id = 0
@@ -44,48 +48,61 @@ class Settler:
             batch, self._outcomes = self._outcomes[:LARGEST], self._outcomes[LARGEST:]
             if not self._outcomes and not self._stopping:
                 self._arrived.clear()
-            if not batch:
-                if self._stopping:
-                    return
-                continue
-            batch.sort(key=lambda item: item[0].id)
-            await self._settle(batch)
-            self._freed([attempt for attempt, _ in batch])
+            if not batch and self._stopping:
+                return
+            plain = [item for item in batch if item[1] is COMPLETED or item[1] is FORGOTTEN]
+            others = [item for item in batch if item[1] is not COMPLETED and item[1] is not FORGOTTEN]
+            for part, statement in ((plain, self._complete), (others, self._settle)):
+                if part:
+                    part.sort(key=_job_id)
+                    await self._write(part, statement)
+                    self._freed([attempt for attempt, _ in part])
 
-    async def _settle(self, batch: list[tuple[Attempt, Outcome]]) -> None:
-        statement = statements.settle(self.worker_id, [(a.id, a.lease_id, outcome) for a, outcome in batch])
+    def _complete(self, batch: Batch) -> Statement[list[int]]:
+        return statements.complete(self.worker_id, [(a.id, a.lease_id, outcome.kept) for a, outcome in batch])
+
+    def _settle(self, batch: Batch) -> Statement[list[int]]:
+        return statements.settle(self.worker_id, [(a.id, a.lease_id, outcome) for a, outcome in batch])
+
+    async def _write(self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]) -> None:
         interrupted = False
-
         while True:
             try:
-                ours = await self._link.once(statement)
+                ours = await self._link.once(statement(batch))
             except TROUBLE:
                 # The commit may have happened: then the rows are gone, and a second try finds nothing to do.
                 interrupted = True
                 await self._link.wait_until_back()
             except (psycopg.DataError, psycopg.IntegrityError) as error:
-                await self._settle_apart(batch, error)
+                await self._write_apart(batch, error)
                 return
             else:
                 break
-        for attempt, outcome in batch:
-            if attempt.id not in ours and not interrupted:
-                log.warning(
-                    "%r: its lease %d was lost, so its outcome (%s) was not written",
-                    attempt,
-                    attempt.lease_id,
-                    outcome.state,
-                )
+        if len(ours) < len(batch) and not interrupted:
+            for attempt, outcome in batch:
+                if attempt.id not in ours:
+                    log.warning(
+                        "%r: its lease %d was lost, so its outcome (%s) was not written",
+                        attempt,
+                        attempt.lease_id,
+                        outcome.state,
+                    )
 
-    async def _settle_apart(self, batch: list[tuple[Attempt, Outcome]], error: psycopg.Error) -> None:
+    async def _write_apart(self, batch: Batch, error: psycopg.Error) -> None:
         """One outcome that the database refuses must not hold up the others."""
         if len(batch) > 1:
             for item in batch:
-                await self._settle([item])
+                await self._write([item], self._settle)
             return
         attempt, outcome = batch[0]
         if outcome.reason == "unsettleable":
             log.error("%r: the database refuses every outcome: %s", attempt, error)
             return
         log.error("%r: the database refused its outcome: %s", attempt, error)
-        await self._settle([(attempt, Outcome.dead("unsettleable", error.with_traceback(None)))])
+        refused = Outcome.dead("unsettleable", error.with_traceback(None))
+        await self._write([(attempt, refused)], self._settle)
+
+
+def _job_id(item: tuple[Attempt, Outcome]) -> int:
+    job_id: int = item[0].id
+    return job_id

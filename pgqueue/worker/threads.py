@@ -44,8 +44,8 @@ class Threads:
         self._timers: dict[Attempt, asyncio.TimerHandle] = {}
         self._given_up: set[Attempt] = set()
 
-    def start(self, spec: TaskSpec, attempt: Attempt) -> Callable[[], None]:
-        """Runs the attempt on a thread; returns what stops it, which for a thread is only its flags."""
+    def start(self, spec: TaskSpec, attempt: Attempt) -> None:
+        """Runs the attempt on a thread."""
         self._loop = self._loop or asyncio.get_running_loop()
         self._busy += 1
         if self._busy > len(self._threads):
@@ -53,7 +53,9 @@ class Threads:
         self._work.put((spec, attempt))
         if attempt.timeout is not None:
             self._timers[attempt] = self._loop.call_later(attempt.timeout, self._time_out, spec, attempt)
-        return _nothing
+
+    def stop(self, attempt: Attempt) -> None:
+        """A thread ends by itself, when its handler next asks ``job.check()``."""
 
     def _time_out(self, spec: TaskSpec, attempt: Attempt) -> None:
         assert self._loop is not None
@@ -145,7 +147,3 @@ class _Thread:
         """Takes back an interruption that came too late to be raised inside the handler."""
         assert self._thread.ident is not None
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), None)
-
-
-def _nothing() -> None:
-    return None

@@ -22,7 +22,7 @@ from pgqueue import statements
 from pgqueue.app import App
 from pgqueue.config import WorkerSettings, redact
 from pgqueue.connections import Link, Outage, retry_connecting
-from pgqueue.database import connect, run
+from pgqueue.database import CLAIMING, connect, run
 from pgqueue.maintenance.leader import Leader
 from pgqueue.migrate import check_server
 from pgqueue.outcome import Outcome
@@ -51,7 +51,7 @@ class Worker:
         self._dsn = app.dsn
         self._outage = Outage(self._dsn)
         self._in_flight = InFlight(settings.concurrency, settings.queues)
-        self._claim_link = Link(self._dsn, "pgqueue claim", self._outage)
+        self._claim_link = Link(self._dsn, "pgqueue claim", self._outage, session=CLAIMING)
         self._settle_link = Link(self._dsn, "pgqueue settle", self._outage)
         self._listen_link = Link(self._dsn, "pgqueue listen", self._outage)
         self._runner = Runner(
@@ -159,7 +159,7 @@ class Worker:
 
     async def _register(self) -> None:
         settings = self.settings
-        self.id = await self._claim_link.run(
+        self.id = await self._settle_link.run(
             statements.register_worker(
                 host=socket.gethostname(), pid=os.getpid(), version=pgqueue.__version__, executor=settings.executor,
                 slots=settings.concurrency, queues=list(settings.queues), tasks=sorted(self.app.tasks),

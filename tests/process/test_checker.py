@@ -18,7 +18,6 @@ from psycopg import Connection
 
 from pgqueue import sql, statements
 from pgqueue.database import run
-from pgqueue.outcome import COMPLETED
 from tests import checker
 from tests.process import workload
 from tests.process.processes import QUICK, WorkerProcesses, enqueue, gate, state_of
@@ -97,7 +96,7 @@ def test_settle_after_the_rescue(
     assert [job.id for job in run(db, statements.rescue(3, 10))] == [job_id]
     with psycopg.connect(recorded) as own:
         own.execute(workload.EFFECT.encode(), [1, job_id, lease_id])
-        if run(own, statements.settle(worker_id, [(job_id, lease_id, COMPLETED)])):
+        if run(own, statements.complete(worker_id, [(job_id, lease_id, True)])):
             own.commit()
         else:
             own.rollback()
@@ -265,7 +264,7 @@ def test_a_broken_invariant_is_found(recorded: str, db: Connection[Any], invaria
     db.execute("update pgqueue.jobs_live set tags = '{effect}'")
     with psycopg.connect(recorded) as own:
         own.execute(workload.EFFECT.encode(), [1, job_id, lease_id])
-        assert run(own, statements.settle(worker_id, [(job_id, lease_id, COMPLETED)])) == {job_id}
+        assert run(own, statements.complete(worker_id, [(job_id, lease_id, True)])) == [job_id]
     enqueue(db, "hold_thread", 2, effect=False, inside=False)
     assert len(run(db, claim(worker_id))) == 1
     enqueue(db, "hold_thread", 3, effect=False, inside=False)

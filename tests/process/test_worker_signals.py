@@ -173,7 +173,7 @@ def test_a_worker_that_lost_its_lease_registers_anew(workers: WorkerProcesses, d
 # ---------------------------------------------------------------- the server goes and comes
 
 
-@pytest.mark.parametrize("statement", ["claim", "settle"])
+@pytest.mark.parametrize("statement", ["claim", "complete"])
 def test_an_answer_lost_after_the_commit_strands_no_job(
     workers: WorkerProcesses, db: Connection[Any], statement: str
 ) -> None:

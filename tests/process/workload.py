@@ -141,11 +141,12 @@ def without(*pieces: tuple[str, str]) -> Callable[[str], str]:
     return broken
 
 
+FENCE = " and j.worker_id is not distinct from %(worker_id)s::bigint"
 BROKEN: dict[str, tuple[str, Callable[[str], str]]] = {
-    "settle_without_lease": ("settle", without((" and j.lease_id = o.lease_id", ""))),
+    "settle_without_lease": ("complete", without((" and j.lease_id = o.lease_id", ""), (FENCE, ""))),
     "settle_without_fence": (
-        "settle",
-        without((" and j.lease_id = o.lease_id", ""), (" and j.state = 'running'", "")),
+        "complete",
+        without((" and j.lease_id = o.lease_id", ""), (FENCE, ""), ("\n      and j.state = 'running'", "")),
     ),
     "rescue_without_expiry": ("rescue", without(("w.expires_at < clock_timestamp()", "true"))),
     "claim_without_lock": (

@@ -91,7 +91,7 @@ def test_enqueue_then_the_holder_finishes(players: Players) -> None:
     )
     assert not waited
     assert found == [(holder, False, "unique_key")]
-    assert settled == {holder}
+    assert settled == [holder]
 
 
 @pytest.mark.parametrize("key", ["unique_key", "idempotency_key"])

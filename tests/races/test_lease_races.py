@@ -51,7 +51,7 @@ def test_settle_then_rescue(players: Players, outcome: Outcome) -> None:
     expire(players.db, worker_id)
     settled, rescued, waited = players.race(does(settle(worker_id, job_id, lease_id, outcome)), does(RESCUE))
     assert not waited
-    assert settled == {job_id}
+    assert settled == [job_id]
     assert rescued == []
     assert row(players.db, job_id) == (outcome.state,)
     assert run(players.db, RESCUE) == []
@@ -64,7 +64,7 @@ def test_rescue_then_settle(players: Players, outcome: Outcome) -> None:
     rescued, settled, waited = players.race(does(RESCUE), does(settle(worker_id, job_id, lease_id, outcome)))
     assert waited
     assert [job.id for job in rescued] == [job_id]
-    assert settled == set()
+    assert settled == []
     assert row(players.db, job_id, "state, lease_id, attempt, crash_count") == ("retrying", 1, 1, 1)
 
 
@@ -78,7 +78,7 @@ def test_settle_of_a_lease_that_was_claimed_again(players: Players) -> None:
     )
     assert not waited
     assert again[0][1] == 2
-    assert settled == set()
+    assert settled == []
     assert row(players.db, job_id, "state, worker_id, lease_id") == ("running", other, 2)
 
 
@@ -149,7 +149,7 @@ def test_settle_then_cancel(players: Players, outcome: Outcome) -> None:
         does(settle(worker_id, job_id, lease_id, outcome)), does(statements.cancel(job_id))
     )
     assert waited
-    assert settled == {job_id}
+    assert settled == [job_id]
     end = "completed" if outcome is COMPLETED else "cancelled"
     assert said == end
     assert row(players.db, job_id) == (end,)
@@ -163,7 +163,7 @@ def test_cancel_then_completion(players: Players) -> None:
     )
     assert waited
     assert said == "requested"
-    assert settled == {job_id}
+    assert settled == [job_id]
     assert row(players.db, job_id) == ("completed",)
 
 
@@ -172,7 +172,7 @@ def test_a_requested_cancel_outlives_the_attempt(players: Players, outcome: Outc
     """The attempt ends without having heard of it: the job must not be run again as if nobody had asked."""
     worker_id, job_id, lease_id = claimed(players)
     assert run(players.db, statements.cancel(job_id)) == "requested"
-    assert run(players.db, settle(worker_id, job_id, lease_id, outcome)) == {job_id}
+    assert run(players.db, settle(worker_id, job_id, lease_id, outcome)) == [job_id]
     assert row(players.db, job_id) == ("cancelled",)
 
 
@@ -185,7 +185,7 @@ def test_cancel_then_settle(players: Players, outcome: Outcome) -> None:
     )
     assert waited
     assert said == "requested"
-    assert settled == {job_id}
+    assert settled == [job_id]
     if row(players.db, job_id) != ("cancelled",):
         assert len(run(players.db, claim(worker_id))) == 1
         beat = run(players.db, statements.heartbeat(worker_id, 30, "running"))
@@ -227,7 +227,7 @@ def test_two_revivals(players: Players, ended: str) -> None:
         if ended == "cancelled"
         else Outcome.dead("permanent_error", ValueError("no"))
     )
-    assert run(players.db, settle(worker_id, job_id, lease_id, outcome)) == {job_id}
+    assert run(players.db, settle(worker_id, job_id, lease_id, outcome)) == [job_id]
     first, second, waited = players.race(does(statements.revive(job_id)), does(statements.revive(job_id)))
     assert waited
     assert (first, second) == ("revived", "pending")

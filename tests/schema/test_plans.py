@@ -21,6 +21,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.adopt_orphans(),
         statements.cancel(1),
         statements.claim(1, ["a", "b"], [("default", 0), ("default", 5)], [0.0, 1.8e9], 10),
+        statements.complete(1, [(1, 1, True), (2, 1, False)]),
         statements.count_unclaimed(["default"], ["a"]),
         statements.describe_server(),
         statements.discover_queues(),
@@ -63,6 +64,7 @@ SAMPLES: dict[str, Statement[Any]] = {
 HOT = {
     "claim": {"jobs_live_claim_idx", "Tid Scan"},
     "lanes": {"jobs_live_claim_idx"},
+    "complete": {"jobs_live_id_key"},
     "settle": {"jobs_live_id_key"},
     "rescue": {"jobs_live_worker_idx", "jobs_live_id_key"},
     "heartbeat": {"workers_pkey", "jobs_live_cancel_idx"},

@@ -1,0 +1,113 @@
+"""Async handlers on the worker's loop.
+
+A task performs one attempt after the other as long as their handlers do not suspend, for making a task costs as much
+as performing a short job. At its first suspension a handler keeps the task for itself, and new ones go on with the rest.
+Each attempt has a context of its own: what it sets in a ContextVar the next does not see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import Context, copy_context
+from functools import partial
+from typing import Any, TypeVar
+
+from pgqueue.app import App
+from pgqueue.outcome import Outcome
+from pgqueue.task import TaskSpec
+from pgqueue.telemetry import is_traced
+from pgqueue.worker.attempt import Attempt, failed, perform_async
+
+T = TypeVar("T")
+TURN = 0.005  # seconds after which handlers that never suspend let the loop do something else
+
+
+class Coroutines:
+    """``finish`` is called with each outcome."""
+
+    def __init__(self, app: App, finish: Callable[[Attempt, Outcome | None], None]) -> None:
+        self._app, self._finish = app, finish
+        self._traced = is_traced()  # asked once: the answer costs a look into the environment
+        self._ready: deque[tuple[TaskSpec, Attempt]] = deque()
+        self._going = 0  # tasks that take from `_ready`
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._suspended: dict[Attempt, asyncio.Task[None]] = {}
+
+    def start(self, spec: TaskSpec, attempt: Attempt) -> None:
+        """Has the attempt performed in a later step of the loop."""
+        self._ready.append((spec, attempt))
+        if not self._going:
+            self._go_on()
+
+    def stop(self, attempt: Attempt) -> None:
+        """Cancels the attempt; one that has not begun ends at once."""
+        task = self._suspended.get(attempt)
+        if task is not None:
+            task.cancel()
+            return
+        for item in self._ready:
+            if item[1] is attempt:
+                self._ready.remove(item)
+                self._finish(attempt, failed(item[0], attempt, asyncio.CancelledError()))
+                return
+
+    def _go_on(self) -> None:
+        self._going += 1
+        task = asyncio.get_running_loop().create_task(self._perform_ready())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _perform_ready(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        began = time.monotonic()
+        while self._ready:
+            spec, attempt = self._ready.popleft()
+            performing = perform_async(spec, attempt, self._app, traced=self._traced)
+            outcome = await _apart(copy_context(), performing, partial(self._suspend, attempt, me))
+            kept = self._suspended.pop(attempt, None) is not None
+            self._finish(attempt, outcome)
+            if kept:
+                return
+            if me.cancelling():
+                break  # by its handler, and not yet delivered: it must not hit another attempt
+            if time.monotonic() - began > TURN:
+                await asyncio.sleep(0)
+                began = time.monotonic()
+        self._going -= 1
+        if self._ready and not self._going:
+            self._go_on()
+
+    def _suspend(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        """Two take the place of one, so that a crowd of waiting handlers gathers in a few steps of the loop."""
+        self._suspended[attempt] = task
+        self._going -= 1
+        for _ in range(min(2, len(self._ready)) - self._going):
+            self._go_on()
+
+
+@types.coroutine
+def _apart(
+    context: Context, coroutine: Coroutine[Any, Any, T], suspended: Callable[[], None]
+) -> Generator[Any, Any, T]:
+    """Awaits ``coroutine`` with every step in ``context``, and tells of its first suspension."""
+    step: Callable[[Any], Any] = coroutine.send
+    value: Any = None
+    first = True
+    while True:
+        try:
+            waited_for = context.run(step, value)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if first:
+            first = False
+            suspended()
+        try:
+            value = yield waited_for
+            step = coroutine.send
+        except BaseException as error:  # noqa: BLE001 - handed on to the coroutine
+            step, value = coroutine.throw, error
