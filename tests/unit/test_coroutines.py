@@ -1,0 +1,221 @@
+"""Async handlers share tasks while they do not suspend, and must not notice it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
+
+from pgqueue.app import App
+from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.coroutines import Coroutines
+
+seen: ContextVar[str] = ContextVar("seen", default="nothing")
+
+
+def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    @wraps(test)
+    def run() -> None:
+        asyncio.run(test())
+
+    return run
+
+
+class Stage:
+    """Performs ``handler(n)`` for each n, and remembers how each ended."""
+
+    def __init__(self, handler: Callable[[int], Awaitable[object]]) -> None:
+        app = App()
+
+        @app.task(name="stage")
+        async def stage(n: int) -> Any:
+            return await handler(n)
+
+        self.spec = stage.spec
+        self.outcomes: dict[int, Outcome | None] = {}
+        self.attempts: dict[int, Attempt] = {}
+        self.coroutines = Coroutines(app, self._finish)
+        self._all = asyncio.Event()
+
+    def _finish(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        assert attempt.id not in self.outcomes, "it ended twice"
+        self.outcomes[attempt.id] = outcome
+        if len(self.outcomes) == len(self.attempts):
+            self._all.set()
+
+    def start(self, count: int, timeout: float | None = None) -> None:
+        for n in range(count):
+            row = (n, 1, "default", 0, "stage", f'{{"n": {n}}}', 1, 3, 0, timeout, 0.0, 0.0, None)
+            self.attempts[n] = Attempt(1, row)
+        for attempt in list(self.attempts.values()):
+            self.coroutines.start(self.spec, attempt)
+
+    async def end(self) -> list[str]:
+        async with asyncio.timeout(10):
+            await self._all.wait()
+        return [outcome.state if outcome else "nothing" for _, outcome in sorted(self.outcomes.items())]
+
+
+@on_a_loop
+async def test_handlers_that_do_not_suspend_share_a_task_but_no_context() -> None:
+    tasks = set()
+
+    async def handler(n: int) -> None:
+        assert seen.get() == "nothing"
+        seen.set(f"job {n}")
+        tasks.add(asyncio.current_task())
+
+    stage = Stage(handler)
+    stage.start(100)
+    assert await stage.end() == ["completed"] * 100
+    assert len(tasks) == 1
+    assert stage.outcomes[0] is COMPLETED
+
+
+@on_a_loop
+async def test_handlers_that_suspend_run_at_once_each_in_a_task_of_its_own() -> None:
+    running: set[asyncio.Task[Any] | None] = set()
+    everybody = asyncio.Event()
+
+    async def handler(n: int) -> None:
+        if n % 2:
+            return
+        seen.set(f"job {n}")
+        running.add(asyncio.current_task())
+        if len(running) == 50:
+            everybody.set()
+        await everybody.wait()
+        assert seen.get() == f"job {n}"
+
+    stage = Stage(handler)
+    stage.start(100)
+    assert await stage.end() == ["completed"] * 100
+    assert len(running) == 50
+
+
+@on_a_loop
+async def test_a_cancellation_reaches_the_attempt_it_means_and_no_other() -> None:
+    begun = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def handler(n: int) -> None:
+        if n == 1:
+            begun.set()
+            await asyncio.sleep(3600)
+        await go_on.wait()
+
+    stage = Stage(handler)
+    stage.start(3)
+    await begun.wait()
+    stage.attempts[1].cancelled = True
+    stage.coroutines.stop(stage.attempts[1])
+    go_on.set()
+    assert await stage.end() == ["completed", "cancelled", "completed"]
+
+
+@on_a_loop
+async def test_an_attempt_that_is_stopped_before_it_began_never_begins() -> None:
+    begun = []
+
+    async def handler(n: int) -> None:
+        begun.append(n)
+
+    stage = Stage(handler)
+    stage.start(3)
+    stage.attempts[1].cancelled = True
+    stage.coroutines.stop(stage.attempts[1])
+    assert await stage.end() == ["completed", "cancelled", "completed"]
+    assert begun == [0, 2]
+
+
+@on_a_loop
+async def test_a_handler_that_cancels_its_own_task_harms_no_other() -> None:
+    async def handler(n: int) -> None:
+        if n == 1:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        elif n == 2:
+            await asyncio.sleep(0)
+
+    stage = Stage(handler)
+    stage.start(4)
+    assert await stage.end() == ["completed"] * 4
+
+
+@on_a_loop
+async def test_a_handler_may_swallow_its_cancellation() -> None:
+    begun = asyncio.Event()
+
+    async def handler(n: int) -> None:
+        if n == 0:
+            begun.set()
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                return
+
+    stage = Stage(handler)
+    stage.start(2)
+    await begun.wait()
+    stage.coroutines.stop(stage.attempts[0])
+    assert await stage.end() == ["completed", "completed"]
+
+
+@on_a_loop
+async def test_timeouts_inside_and_around_a_handler() -> None:
+    async def handler(n: int) -> str:
+        try:
+            async with asyncio.timeout(0.01):
+                await asyncio.sleep(3600)
+        except TimeoutError:
+            if n == 0:
+                return "its own time-out"
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(3600))
+        return "never"
+
+    stage = Stage(handler)
+    stage.start(2, timeout=0.05)
+    assert await stage.end() == ["completed", "retrying"]
+    outcome = stage.outcomes[1]
+    assert outcome is not None
+    assert "longer than its timeout" in (outcome.error or "")
+
+
+@on_a_loop
+async def test_a_crowd_that_never_suspends_lets_the_loop_breathe() -> None:
+    ticks = 0
+    stop = False
+
+    async def clock() -> None:
+        nonlocal ticks
+        while not stop:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    async def handler(n: int) -> None:
+        end = asyncio.get_running_loop().time() + 0.002
+        while asyncio.get_running_loop().time() < end:
+            pass
+
+    ticking = asyncio.create_task(clock())
+    stage = Stage(handler)
+    stage.start(50)
+    await stage.end()
+    stop = True
+    await ticking
+    assert ticks >= 10
+
+
+@on_a_loop
+async def test_whatever_a_handler_raises_is_an_outcome() -> None:
+    async def handler(n: int) -> None:
+        raise [ValueError("no"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()][n]
+
+    stage = Stage(handler)
+    stage.start(4)
+    assert await stage.end() == ["retrying"] * 4
