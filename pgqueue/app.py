@@ -18,11 +18,10 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
 from psycopg import AsyncConnection, Connection
 
-from pgqueue import statements
 from pgqueue.config import find_dsn, seconds
 from pgqueue.connections import Pools
-from pgqueue.database import ORDINARY, connect, connect_async, is_async, run, run_async, warn_if_autocommit
-from pgqueue.enqueue import Task
+from pgqueue.database import ORDINARY, connect, connect_async, is_async, warn_if_autocommit
+from pgqueue.enqueue import Task, insert, insert_async
 from pgqueue.errors import (
     AppImportError,
     DuplicateTaskError,
@@ -153,7 +152,7 @@ class App:
         if not jobs:
             return []
         with enqueue_span(jobs[0].task, len(jobs)) if is_traced() else _untraced():
-            return self._handles(jobs, run(connection, statements.enqueue_many(_traced(jobs))))
+            return self._handles(jobs, insert(connection, _traced(jobs)))
 
     async def store_async(self, jobs: list[NewJob], connection: Any) -> list[JobHandle]:
         if connection is None:
@@ -167,20 +166,19 @@ class App:
         if not jobs:
             return []
         with enqueue_span(jobs[0].task, len(jobs)) if is_traced() else _untraced():
-            return self._handles(jobs, await run_async(connection, statements.enqueue_many(_traced(jobs))))
+            return self._handles(jobs, await insert_async(connection, _traced(jobs)))
 
     def _handles(self, jobs: list[NewJob], rows: list[Stored]) -> list[JobHandle]:
-        handles = [JobHandle(row.id, row.created, row.state, row.conflict, self) for row in rows]
-        for job, handle in zip(jobs, handles, strict=True):
-            if handle.conflict == "idempotency_mismatch":
+        for job, row in zip(jobs, rows, strict=True):
+            if row.conflict == "idempotency_mismatch":
                 key = job.options.get("idempotency_key")
                 raise IdempotencyConflictError(
-                    f"The idempotency key {key!r} of task {job.task} belongs to job {handle.id}, which was enqueued"
+                    f"The idempotency key {key!r} of task {job.task} belongs to job {row.id}, which was enqueued"
                     " with other arguments.",
-                    job_id=handle.id,
+                    job_id=row.id,
                     do="use another key for another request; nothing of this call was stored",
                 )
-        return handles
+        return [JobHandle(*row, self) for row in rows]
 
     # -------------------------------------------------------------- reading
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, TypeVar
 
@@ -67,6 +67,27 @@ async def run_async(connection: Any, statement: Statement[T]) -> T:
     with explained():
         result = await execute(_sqlalchemy_text(statement.text), statement.parameters)
         return statement.decode(result.fetchall())
+
+
+def copy(connection: Connection[Any], statement: Statement[None], blocks: Iterable[str]) -> None:
+    """Runs a COPY … FROM STDIN in the caller's transaction. SQLAlchemy has no words for it: psycopg's connections only."""
+    with explained(), connection.cursor().copy(statement.text) as sink:
+        for block in blocks:
+            sink.write(block)
+
+
+async def copy_async(
+    connection: AsyncConnection[Any], statement: Statement[None], blocks: Iterable[str]
+) -> None:
+    """The same on a psycopg AsyncConnection."""
+    with explained():
+        async with connection.cursor().copy(statement.text) as sink:
+            for block in blocks:
+                await sink.write(block)
+
+
+def can_copy(connection: Any) -> bool:
+    return isinstance(connection, Connection | AsyncConnection)
 
 
 def is_async(connection: Any) -> bool:

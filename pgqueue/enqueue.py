@@ -9,14 +9,47 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
+from pgqueue import bulk, statements
 from pgqueue import task as rules
+from pgqueue.database import can_copy, copy, copy_async, run, run_async
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError, InvalidOptionError
 from pgqueue.handle import JobHandle
 from pgqueue.job import NewJob
+from pgqueue.statements import Stored
 from pgqueue.task import TaskSpec
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def insert(connection: Any, jobs: list[NewJob]) -> list[Stored]:
+    """Writes jobs in the caller's transaction, each in the cheapest way: alone, by COPY, or by the SQL API, which knows keys."""
+    if bulk.keyless(jobs):
+        if len(jobs) == 1:
+            return created([run(connection, statements.insert_job(jobs[0]))])
+        if len(jobs) >= bulk.SMALLEST and can_copy(connection):
+            ids, moment = run(connection, statements.reserve_ids(len(jobs)))
+            copy(connection, statements.copy_jobs(), bulk.lines(jobs, ids, moment))
+            run(connection, statements.wake(bulk.queues_to_wake(jobs, moment)))
+            return created(ids)
+    return run(connection, statements.enqueue_many(jobs))
+
+
+async def insert_async(connection: Any, jobs: list[NewJob]) -> list[Stored]:
+    """The same for async connections."""
+    if bulk.keyless(jobs):
+        if len(jobs) == 1:
+            return created([await run_async(connection, statements.insert_job(jobs[0]))])
+        if len(jobs) >= bulk.SMALLEST and can_copy(connection):
+            ids, moment = await run_async(connection, statements.reserve_ids(len(jobs)))
+            await copy_async(connection, statements.copy_jobs(), bulk.lines(jobs, ids, moment))
+            await run_async(connection, statements.wake(bulk.queues_to_wake(jobs, moment)))
+            return created(ids)
+    return await run_async(connection, statements.enqueue_many(jobs))
+
+
+def created(ids: list[int]) -> list[Stored]:
+    return [Stored(job_id, True, "pending", None) for job_id in ids]
 
 
 class Stores(Protocol):

@@ -33,7 +33,9 @@ class Connects(Protocol):
     def listening_async(self, channel: str) -> AbstractAsyncContextManager[AsyncConnection[Any]]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True, unsafe_hash=True
+)  # frozen would cost a bulk enqueue more than the rest of Python's part
 class JobHandle:
     """A job's id, and whether this enqueue made it.
 

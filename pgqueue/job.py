@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, Protocol
 
 State = Literal["pending", "running", "retrying", "waiting", "completed", "cancelled", "dead"]
 STATES: tuple[State, ...] = ("pending", "running", "retrying", "waiting", "completed", "cancelled", "dead")
@@ -22,13 +23,12 @@ class Lease(Protocol):
     def transaction_async(self, result: object) -> AbstractAsyncContextManager[Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(NamedTuple):
     """A job that is not stored yet: a task's name, its arguments as JSON text, and the options of the SQL API."""
 
     task: str
     args: str
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, Any] = MappingProxyType({})
 
     def head(self) -> str:
         """The item that ``pgqueue.enqueue_many`` takes, up to where the text of ``args`` and a brace must follow."""

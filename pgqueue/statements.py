@@ -201,6 +201,41 @@ def enqueue_many(jobs: Sequence[NewJob]) -> Statement[list[Stored]]:
     return _statement("enqueue_many", _stored, jobs="[" + ",".join(items) + "]")
 
 
+def insert_job(job: NewJob) -> Statement[int]:
+    """For a job without keys (``bulk.keyless``). Its id."""
+    options = job.options
+    meta, trace_context = options.get("meta"), options.get("trace_context")
+    return _statement(
+        "insert_job",
+        _one,
+        task=job.task,
+        args=job.args,
+        queue=options.get("queue"),
+        priority=options.get("priority"),
+        run_at=options.get("run_at"),
+        delay=options.get("delay"),
+        max_attempts=options.get("max_attempts"),
+        timeout=options.get("timeout"),
+        concurrency_key=options.get("concurrency_key"),
+        tags=options.get("tags"),
+        meta=None if meta is None else json.dumps(meta),
+        trace_context=None if trace_context is None else json.dumps(trace_context),
+    )
+
+
+def reserve_ids(count: int) -> Statement[tuple[list[int], datetime]]:
+    """(ids, the database's time). ``count`` is at least 1."""
+    return _statement("reserve_ids", lambda rows: ([row[0] for row in rows], rows[0][1]), count=count)
+
+
+def copy_jobs() -> Statement[None]:
+    return _statement("copy_jobs", _nothing)
+
+
+def wake(queues: list[str]) -> Statement[None]:
+    return _statement("wake", _nothing, queues=queues)
+
+
 def claim(
     worker_id: int,
     tasks: Sequence[str],

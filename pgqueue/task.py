@@ -108,6 +108,11 @@ class TaskSpec:
             ) from None
 
     @cached_property
+    def validator(self) -> Any:
+        """The adapter's own, without the layer around it."""
+        return self.adapter.validator
+
+    @cached_property
     def serializer(self) -> SchemaSerializer:
         """The adapter's, but NaN stays NaN, to be refused, instead of becoming null."""
         return SchemaSerializer(self.adapter.core_schema, CoreConfig(ser_json_inf_nan="constants"))
@@ -127,7 +132,7 @@ class TaskSpec:
                 given[name] = value
         serializer = self.serializer
         try:
-            text = serializer.to_json(self.adapter.validate_python(given))
+            text = serializer.to_json(self.validator.validate_python(given))
         except ValidationError as error:
             raise InvalidArgumentsError(
                 f"Arguments of task {self.name}: {complaints(error)}.", do=f"it takes {self.describe()}"
@@ -141,7 +146,8 @@ class TaskSpec:
     def decode(self, text: str) -> dict[str, Any]:
         """The keyword arguments of the function; raises InvalidArgumentsError or ValueError."""
         try:
-            return self.adapter.validate_json(text)
+            arguments: dict[str, Any] = self.validator.validate_json(text)
+            return arguments  # noqa: TRY300
         except ValidationError as error:
             raise InvalidArgumentsError(
                 f"The stored arguments do not fit task {self.name}: {complaints(error)}.",

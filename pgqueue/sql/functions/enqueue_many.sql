@@ -111,12 +111,8 @@ begin
             on conflict (task, unique_key) where unique_key is not null do nothing
             returning j.id, j.queue, j.run_at
         ), woken as (
-            -- A queue that a worker has marked busy needs no wake-up: its worker polls (see mark_busy.sql).
-            select pg_notify('pgqueue', q.queue)
+            select pgqueue.wake(q.queue)
             from (select distinct i.queue from inserted i where i.run_at <= moment + interval '1 second') q
-            left join pgqueue.queues k on k.name = q.queue
-            where coalesce(pg_sequence_last_value(('pgqueue.busy_' || k.id % 64)::regclass), 0)
-                  < extract(epoch from moment) * 1000
         )
         select coalesce(stored, '{}') || coalesce(array_agg(i.id), '{}') into stored
         from inserted i, (select count(*) from woken) w;

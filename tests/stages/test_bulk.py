@@ -1,0 +1,125 @@
+"""The three ways of storing a job without keys (alone, by COPY, by the SQL API) store the same row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import Connection
+
+from pgqueue import App, bulk, statements
+from pgqueue.database import run
+from pgqueue.enqueue import insert
+from pgqueue.job import NewJob
+from pgqueue.task import options
+
+text = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=12)
+awkward = st.sampled_from(
+    ["\\", "\\N", "\\.", "\t", "\n", "\r\n", '"', "{}", "{,}", "NULL", "a,b", "'", " ", "é€😀"]
+)
+words = text | awkward
+chosen = st.fixed_dictionaries(
+    {},
+    optional={
+        "queue": st.sampled_from(["default", "mail", "a.b:c-d"]),
+        "priority": st.integers(-32768, 32767),
+        "delay": st.floats(0, 1e6),
+        "max_attempts": st.integers(1, 10000),
+        "timeout": st.floats(0.001, 86400),
+        "concurrency_key": words.filter(lambda key: 1 <= len(key.encode()) <= 255),
+        "tags": st.lists(words.filter(lambda tag: 1 <= len(tag.encode()) <= 64), max_size=4),
+        "meta": st.dictionaries(words, words | st.integers() | st.none(), max_size=3),
+    },
+)
+SHAPE = (
+    "select task, args, queue, state, priority, attempt, max_attempts, lease_id, timeout, concurrency_key, tags, meta,"
+    " trace_context, unique_key, date_part('epoch', run_at - created_at) from pgqueue.jobs where id = %s"
+)
+
+
+def stored(db: Connection[Any], job_id: int) -> tuple[Any, ...]:
+    row = db.execute(SHAPE, [job_id]).fetchone()
+    assert row
+    return row
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(options=chosen, note=words, trace=st.none() | st.just({"traceparent": "00-a-b-01"}))
+def test_every_way_stores_the_same_row(
+    db: Connection[Any], options: dict[str, Any], note: str, trace: dict[str, str] | None
+) -> None:
+    from pydantic_core import to_json
+
+    made = rules(options) | ({"trace_context": trace} if trace else {})
+    job = NewJob("a.task", to_json({"note": note}).decode(), made)
+    assert bulk.keyless([job])
+    alone = run(db, statements.insert_job(job))
+    by_api = run(db, statements.enqueue_many([job]))[0].id
+    with db.transaction():
+        copied = insert(db, [job] * bulk.SMALLEST)
+    rows = [stored(db, job_id) for job_id in (alone, by_api, copied[0].id, copied[-1].id)]
+    for row in rows[1:]:
+        assert row[:-1] == rows[0][:-1]
+        assert row[-1] == pytest.approx(rows[0][-1], abs=1e-5)
+
+
+def rules(chosen: dict[str, Any]) -> dict[str, Any]:
+    return options(**chosen)
+
+
+def test_run_at_is_the_same_moment_in_every_way(db: Connection[Any]) -> None:
+    moment = datetime.now(UTC) + timedelta(days=3)
+    job = NewJob("a.task", "{}", options(run_at=moment))
+    with db.transaction():
+        ids = [run(db, statements.insert_job(job)), *(row.id for row in insert(db, [job] * bulk.SMALLEST))]
+    found = db.execute("select distinct run_at from pgqueue.jobs where id = any(%s)", [ids]).fetchall()
+    assert found == [(moment,)]
+
+
+@pytest.mark.parametrize("count", [1, bulk.SMALLEST])
+def test_idle_workers_are_woken_for_what_is_due_and_once(
+    db: Connection[Any], connect: Callable[..., Connection[Any]], count: int
+) -> None:
+    listening = connect()
+    listening.execute("listen pgqueue")
+    later = NewJob("a.task", "{}", options(queue="later", delay=60))
+    with db.transaction():
+        insert(db, [NewJob("a.task", "{}", options(queue="mail"))] * count)
+        insert(db, [later] * count)
+        assert not list(listening.notifies(timeout=0.1)), "nobody hears of what is not committed"
+    assert [notify.payload for notify in listening.notifies(timeout=5, stop_after=1)] == ["mail"]
+    assert not list(listening.notifies(timeout=0.1))
+
+
+def test_a_rollback_takes_a_copied_batch_back(app: App, db: Connection[Any]) -> None:
+    @app.task(name="bulk")
+    def task(n: int) -> None: ...
+
+    with pytest.raises(ZeroDivisionError), db.transaction():
+        handles = task.using(db).enqueue_many([{"n": n} for n in range(bulk.SMALLEST)])
+        assert [handle.created for handle in handles] == [True] * bulk.SMALLEST
+        raise ZeroDivisionError
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
+
+
+def test_the_database_checks_a_copied_value_too(db: Connection[Any]) -> None:
+    from pgqueue.errors import InvalidOptionError
+
+    with pytest.raises(InvalidOptionError, match="max_attempts|attempts"), db.transaction():
+        insert(db, [NewJob("a.task", "{}", {"max_attempts": 20_000})] * bulk.SMALLEST)
+    assert db.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
+
+
+def test_jobs_with_keys_or_unknown_options_go_by_the_api() -> None:
+    assert not bulk.keyless([NewJob("a", "{}", {"unique_key": "k"})])
+    assert not bulk.keyless([NewJob("a", "{}"), NewJob("a", "{}", {"idempotency_key": "k"})])
+    assert not bulk.keyless([NewJob("a", "{}", {"color": "red"})])
