@@ -1,25 +1,46 @@
-"""``python -m bench [QUESTION ...]``: every question, or those named."""
+"""``python -m bench [QUESTION ...]``: asks all questions, or those named. ``python -m bench report FILE``: publishes."""
 
-import contextlib
 import importlib
 import importlib.util
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from typer.core import TyperGroup
 
 from bench import peers
-from bench.report import Report, environment
+from bench.environment import environment
+from bench.publish import rewrite, show_targets
+from bench.report import Question, Report, Results
 from bench.server import server, shown_settings
 
-QUESTIONS = ("drain", "latency", "enqueue", "snapshot")
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+ORDER = (
+    "limit", "drain", "latency", "urgent", "straggler", "enqueue", "transaction", "bulk", "cost", "backlog", "history",
+    "snapshot", "hostile", "idle", "wakeups", "fleet",
+)  # fmt: skip
+QUESTIONS = [name for name in ORDER if importlib.util.find_spec(f"bench.{name}")]
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+class Commands(TyperGroup):
+    """``report`` is a command; all other words are questions."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args if args[:1] == ["report"] else ["ask", *args])
+
+
+app = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_enable=False)
+
+
+def module(name: str) -> Question:
+    return importlib.import_module(f"bench.{name}")  # type: ignore[return-value]
 
 
 @app.command()
-def main(
+def ask(
     questions: Annotated[
         list[str] | None, typer.Argument(help=f"Any of {', '.join(QUESTIONS)}; all if none.")
     ] = None,
@@ -27,25 +48,60 @@ def main(
     rounds: Annotated[
         int | None, typer.Option(help="Interleaved rounds, of which the median is shown.")
     ] = None,
-    scale: Annotated[
-        float, typer.Option(help="Fewer or more jobs, calls and samples: 0.1 for a quick look.")
-    ] = 1.0,
+    scale: Annotated[float, typer.Option(help="Fewer or more jobs, calls and samples.")] = 1.0,
+    quick: Annotated[bool, typer.Option("--quick", help="A first look: one round at a tenth.")] = False,
+    load: Annotated[
+        float | None, typer.Option(help="Jobs/s beside the samples of `latency`, if not half a drain.")
+    ] = None,
     json: Annotated[
         Path | None, typer.Option(help="Append every measurement to this file, a line each.")
     ] = None,
 ) -> None:
     """Measure pgqueue and its peers on one Postgres server, each at the settings its documentation recommends."""
-    asked = questions or list(QUESTIONS)
+    asked = QUESTIONS if not questions or questions == ["all"] else questions
     if unknown := set(asked) - set(QUESTIONS):
         raise typer.BadParameter(f"no such question: {', '.join(unknown)}; there are {', '.join(QUESTIONS)}")
-    systems = system or list(peers.NAMES)
-    options = {"scale": scale} | ({"rounds": rounds} if rounds else {})
-    with contextlib.ExitStack() as stack:
-        dsn = stack.enter_context(server())
-        lines = stack.enter_context(json.open("a")) if json else None
+    if unknown := set(system or []) - set(peers.NAMES):
+        raise typer.BadParameter(f"no such system: {', '.join(unknown)}; there are {', '.join(peers.NAMES)}")
+    missing = {name: reason for name in system or peers.NAMES if (reason := peers.available(name))}
+    for name, reason in missing.items():
+        print(f"{name} is left out: {reason}")
+    if not (systems := [name for name in system or peers.NAMES if name not in missing]):
+        raise typer.Exit(1)
+    options: dict[str, Any] = {"scale": scale * 0.1 if quick else scale}
+    if rounds or quick:
+        options["rounds"] = rounds or 1
+    RESULTS.mkdir(exist_ok=True)
+    file = json or RESULTS / f"{datetime.now(UTC):%Y-%m-%dT%H%M%S}.jsonl"
+    with server() as dsn, file.open("a") as lines:
         report = Report(environment(systems, shown_settings(dsn)), lines)
-        for question in asked:
-            importlib.import_module(f"bench.{question}").run(dsn, systems, report, **options)
+        for name in asked:
+            more = {"load": load} if load and name == "latency" else {}
+            try:
+                module(name).run(dsn, systems, report, **options, **more)
+            except Exception:  # noqa: BLE001 - the other questions have an answer all the same
+                report.fail(name)
+        show_targets(report.console, report.results, {name: module(name) for name in asked})
+    report.console.print(f"python -m bench report {file}", soft_wrap=True)
+    if report.failed:
+        report.console.print(f"[red]failed[/]: {', '.join(report.failed)}", soft_wrap=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="JSON lines of one run, or of a run's parts.", exists=True)
+    ] = None,
+    readme: Annotated[Path, typer.Option(help="Its table is replaced.")] = HERE.parent / "README.md",
+) -> None:
+    """Rewrite the README's table and the plots in docs/, and list all targets."""
+    results = Results.read(files or [RESULTS / "published.jsonl"])
+    questions = {name: module(name) for name in QUESTIONS}
+    from bench.plots import draw  # only this command needs matplotlib
+
+    rewrite(readme, results, questions, draw(results, readme.parent / "docs"))
+    show_targets(Console(), results, questions)
 
 
 if __name__ == "__main__":

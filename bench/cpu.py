@@ -3,40 +3,105 @@
 Read from /proc, so there is none to show elsewhere or for a server on another host.
 """
 
+import contextlib
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
 TICKS = os.sysconf("SC_CLK_TCK")
+SERVERS = {"postgres", "redis-server"}
 BACKENDS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 
 class Meter:
-    """From its making on, what one client process and all connections to this database have used."""
+    """From its making on, what client processes with their children, and the servers of their jobs, have used.
 
-    def __init__(self, conn: psycopg.Connection[Any], client: int) -> None:
-        self.conn, self.client = conn, client
+    Connections of the measuring process itself, open before the worker was, can be ``ignored``.
+    """
+
+    def __init__(self, conn: psycopg.Connection[Any], *clients: int, ignored: Iterable[int] = ()) -> None:
+        self.conn, self.clients, self.ignored = conn, clients, set(ignored)
         self.client_before, self.server_before = self._client(), self._server()
 
     def per_job(self, jobs: int) -> dict[str, float]:
-        """Microseconds; a connection that has ended meanwhile is not counted."""
-        server = sum(used - self.server_before.get(pid, 0.0) for pid, used in self._server().items())
-        client = self._client() - self.client_before
+        """Microseconds; a process or connection that has ended meanwhile is not counted."""
+        client, server = since(self.client_before, self._client()), since(self.server_before, self._server())
         return {"client_us": 1e6 * client / jobs, "server_us": 1e6 * server / jobs}
 
-    def _client(self) -> float:
-        return used_seconds(self.client)
+    def _client(self) -> dict[int, float]:
+        return {pid: used_seconds(pid) for client in self.clients for pid in tree(client)}
 
     def _server(self) -> dict[int, float]:
-        return {pid: used_seconds(pid) for (pid,) in self.conn.execute(BACKENDS)}
+        redis = {pid for pid in children(os.getpid()) if name(pid) == "redis-server"}
+        return {pid: used_seconds(pid) for pid in (backends(self.conn) - self.ignored) | redis}
+
+
+def since(before: dict[int, float], now: dict[int, float]) -> float:
+    return sum(used - before.get(pid, 0.0) for pid, used in now.items())
+
+
+def backends(conn: psycopg.Connection[Any]) -> set[int]:
+    """The server processes of all other connections to this database."""
+    return {pid for (pid,) in conn.execute(BACKENDS)}
 
 
 def used_seconds(pid: int) -> float:
+    return _ticks(pid, 11, 12)
+
+
+def reaped_seconds(pid: int) -> float:
+    """What the ended children of a process have used: of the postmaster, all connections that were closed."""
+    return _ticks(pid, 13, 14)
+
+
+def parent(pid: int) -> int:
+    return int(_fields(pid)[1])
+
+
+def name(pid: int) -> str:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended meanwhile
+            found += map(int, task.read_text().split())
+    return found
+
+
+def tree(pid: int) -> list[int]:
+    """A process and its descendants, but no server that it has started."""
+    return [pid, *(found for child in children(pid) if name(child) not in SERVERS for found in tree(child))]
+
+
+def memory_mb(pids: Iterable[int], field: str = "VmRSS") -> float:
+    """The resident memory of processes, or the peak of it: ``VmHWM``. What they share is counted for each."""
+    kilobytes = 0
+    for pid in pids:
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except OSError:
+            return math.nan
+        kilobytes += int(status.partition(f"{field}:")[2].split()[0])
+    return kilobytes / 1000
+
+
+def _ticks(pid: int, *fields: int) -> float:
+    try:
+        found = _fields(pid)
     except OSError:
         return math.nan
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return sum(int(found[field]) for field in fields) / TICKS
+
+
+def _fields(pid: int) -> list[str]:
+    """Of /proc/PID/stat, from the state on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,6 +1,8 @@
-"""How many no-op jobs a second does ONE worker process finish, when they are all waiting already?
+"""How many no-op jobs a second do worker processes finish, when all of them are waiting already?
 
-The clock runs from the first handler's start until the database knows that all jobs are finished.
+The clock runs from the first handler's start until the store knows that all jobs are finished. Asked of one process
+and of several, and of pgqueue also with handlers on threads and in child processes, and with jobs of one millisecond.
+Memory is that of the worker's processes; its growth, in runs long enough, is from the first 100,000 jobs to the end.
 """
 
 import asyncio
@@ -9,40 +11,71 @@ from collections.abc import Callable
 
 import psycopg
 
-from bench import peers, probe
-from bench.cpu import Meter
-from bench.report import Measurement, Report
+from bench import peers, probe, variants
+from bench.cpu import Meter, backends, memory_mb
+from bench.report import OURS, Report, Results, Target, joined
 from bench.server import fresh_database, settle
 from bench.worker import Worker
 
+TITLE = "drain of waiting no-op jobs by one worker process"
+SHOWN = ["jobs_per_s", "client_us", "server_us", "peak_mb", "rss_growth"]
+
+
+def share_of_limit(results: Results) -> float | None:
+    ours, bare = (
+        results.median("drain", "jobs_per_s"),
+        results.median("limit", "jobs_per_s", "pgqueue loop of 200"),
+    )
+    return 100 * ours / bare if ours and bare else None
+
+
+TARGETS = [
+    Target("one process, times the fastest other system", lambda r: r.ratio("drain", "jobs_per_s"), 1.0),
+    Target("one process, % of the bare loop of 200", share_of_limit, 50),
+    Target("two processes, times the fastest other system", lambda r: r.ratio("drain", "jobs_per_s", "pgqueue x2"), 1.0),
+    Target("a worker's peak memory, MB", lambda r: r.median("drain", "peak_mb"), 80, at_least=False),
+    Target("its growth over 1,000,000 jobs (--scale 10)", lambda r: r.median("drain", "rss_growth"), 1.1, at_least=False),
+]  # fmt: skip
+
 CHUNK = 1_000
+LONG = 100_000
 POLL = 0.005
 
 
 def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale: float = 1.0) -> None:
     for round_ in range(rounds):  # interleaved, so that a noisy minute hits everybody
         for name in systems:
-            jobs = int(peers.load(name).DRAIN_JOBS * scale)
-            report.add(Measurement("drain", name, round_, measure(server, peers.load(name), jobs)))
-    shown = ["jobs_per_s", "client_us", "server_us"]
-    report.table("drain", "one worker process empties a queue of no-op jobs; CPU a job in µs", shown)
+            peer = peers.load(name)
+            report.take("drain", name, round_, measure, server, peer, int(peer.DRAIN_JOBS * scale))
+        shorter = min(scale, 1.0)
+        for name in systems:
+            if name != OURS:
+                peer = peers.load(name)
+                jobs = int(peer.DRAIN_JOBS * shorter)
+                report.take("drain", joined(name, "x2"), round_, measure, server, peer, jobs, 2)
+        for variant in [*variants.PROCESSES, *variants.EXECUTORS] if OURS in systems else []:
+            jobs = int(variant.DRAIN_JOBS * shorter)
+            report.take("drain", joined(OURS, variant.label), round_, measure, server, variant, jobs)
+    report.table("drain", TITLE, SHOWN)
 
 
-def measure(server: str, peer: peers.Peer, jobs: int) -> dict[str, float]:
+def measure(server: str, peer: peers.Peer, jobs: int, count: int = 1) -> dict[str, float]:
     with fresh_database(server) as dsn:
         asyncio.run(fill(peer, dsn, jobs))
         settle(dsn)
-        with (
-            psycopg.connect(dsn, autocommit=True) as conn,
-            peer.counter(dsn) as finished,
-            Worker(peer, dsn, jobs) as worker,
-        ):
-            first = worker.next_start()
-            meter = Meter(conn, worker.process.pid)
-            worker.next_start()  # of the last job
-            wait_until(finished, jobs)
-            rate = jobs / (probe.now() - first)
-            return {"jobs_per_s": rate, "jobs": jobs, **meter.per_job(jobs)}
+        with psycopg.connect(dsn, autocommit=True) as conn, peer.counter(dsn) as finished:
+            mine = backends(conn)
+            with Worker(peer, dsn, 1, count=count) as worker:
+                first = worker.next_start()
+                meter = Meter(conn, *worker.leaders(), ignored=mine)
+                early = 0.0
+                if jobs >= 2 * LONG:
+                    wait_until(finished, LONG)
+                    early = memory_mb(worker.pids())
+                wait_until(finished, jobs)
+                values = {"jobs_per_s": jobs / (probe.now() - first), "jobs": jobs, **meter.per_job(jobs)}
+                values["peak_mb"] = memory_mb(worker.pids(), "VmHWM")
+                return values | ({"rss_growth": memory_mb(worker.pids()) / early} if early else {})
 
 
 async def fill(peer: peers.Peer, dsn: str, jobs: int) -> None:
@@ -53,8 +86,14 @@ async def fill(peer: peers.Peer, dsn: str, jobs: int) -> None:
 
 
 def wait_until(finished: Callable[[], int], jobs: int, patience: float = 60.0) -> None:
-    deadline = time.monotonic() + patience
-    while (done := finished()) < jobs:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{done} of {jobs} jobs were finished after all had run")
-        time.sleep(POLL)
+    """Asks after half of the time that seems left, again and again: counting takes time from those who work."""
+    begin, before = time.monotonic(), finished()
+    done, progress = before, begin
+    while done < jobs:
+        rate = (done - before) / max(time.monotonic() - begin, POLL)
+        time.sleep(min(max(POLL, (jobs - done) / rate / 2), 5.0) if rate else 0.05)
+        counted = finished()
+        if counted > done:
+            done, progress = counted, time.monotonic()
+        elif time.monotonic() > progress + patience:
+            raise TimeoutError(f"{done} of {jobs} jobs were finished, and no more of them for {patience:g} s")

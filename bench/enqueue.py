@@ -1,6 +1,5 @@
 """How fast does one process enqueue in bulk, 1,000 jobs a call, each call committed?"""
 
-import asyncio
 import os
 import time
 
@@ -8,10 +7,16 @@ import psycopg
 
 from bench import peers
 from bench.cpu import Meter
-from bench.report import Measurement, Report
+from bench.report import Report, Target
 from bench.server import fresh_database, settle
 
 BATCH = 1_000
+TITLE = f"one process enqueues {BATCH:,} jobs a call"
+SHOWN = ["jobs_per_s", "calls_per_s", "client_us", "server_us"]
+TARGETS = [
+    Target("times the fastest other system", lambda results: results.ratio("enqueue", "jobs_per_s"), 1.0),
+]
+
 CALLS = 20
 
 
@@ -19,10 +24,8 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale:
     calls = max(3, int(CALLS * scale))
     for round_ in range(rounds):
         for name in systems:
-            values = asyncio.run(measure(server, peers.load(name), calls))
-            report.add(Measurement("enqueue", name, round_, values))
-    shown = ["jobs_per_s", "calls_per_s", "client_us", "server_us"]
-    report.table("enqueue", f"one process enqueues {BATCH:,} jobs a call; CPU a job in µs", shown)
+            report.take("enqueue", name, round_, measure, server, peers.load(name), calls)
+    report.table("enqueue", TITLE, SHOWN)
 
 
 async def measure(server: str, peer: peers.Peer, calls: int) -> dict[str, float]:

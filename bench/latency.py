@@ -1,39 +1,129 @@
-"""How long does an idle worker process take to start a job, from just before the commit that enqueued it?"""
+"""How long does a worker process take to start a job, from just before the commit that enqueued it?
+
+First while it is idle, then while others enqueue at half of the rate at which pgqueue drained in this run (or at ``--load``).
+The same jobs a second for every system: one that cannot finish so many is left out. Where the enqueuing process did not
+reach the load it was asked for, ``reached_share`` says so, and the target counts as not measured.
+"""
 
 import asyncio
 import random
+from dataclasses import dataclass, field
 
-from bench import peers
-from bench.report import Measurement, Report, percentiles
+from bench import drain, peers
+from bench.report import OURS, Report, Results, Target, joined, number, percentiles
 from bench.server import fresh_database, settle
-from bench.worker import Worker
+from bench.worker import Start, Worker
+
+TITLE = "from commit to the start of the handler"
+SHOWN = ["p50_ms", "p95_ms", "p99_ms", "max_ms", "load_per_s", "reached_share"]
+HEADLINES = ["p50_ms", "p99_ms", "load_per_s"]
+LOADED = "under load"
+REACHED = 90  # % of the load asked for
+
+
+def loaded_p99(results: Results) -> float | None:
+    reached = results.median("latency", "reached_share", joined(OURS, LOADED))
+    enough = reached is not None and reached >= REACHED
+    return results.median("latency", "p99_ms", joined(OURS, LOADED)) if enough else None
+
+
+TARGETS = [
+    Target("idle worker, p50, ms", lambda r: r.median("latency", "p50_ms"), 5, at_least=False),
+    Target("idle worker, p99, ms", lambda r: r.median("latency", "p99_ms"), 20, at_least=False),
+    Target("half loaded, p99, ms", loaded_p99, 50, at_least=False),
+]  # fmt: skip
 
 SAMPLES = 200
 WARM_UP = 20
 GAP = 0.020
+TICK = 0.010
+SPARE = 1.2  # a system must drain so many times the load to be sampled under it
 
 
-def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale: float = 1.0) -> None:
+def run(
+    server: str,
+    systems: list[str],
+    report: Report,
+    rounds: int = 3,
+    scale: float = 1.0,
+    load: float | None = None,
+) -> None:
     samples = max(20, int(SAMPLES * scale))
     for round_ in range(rounds):
         for name in systems:
-            pickups = asyncio.run(measure(server, peers.load(name), samples))
-            report.add(Measurement("latency", name, round_, percentiles(pickups)))
-    shown = ["p50_ms", "p95_ms", "p99_ms", "max_ms"]
-    report.table(
-        "latency", f"an idle worker picks up a job, {rounds} x {samples} samples", shown, less_is_better=True
-    )
+            report.take("latency", name, round_, measure, server, peers.load(name), samples)
+    load = load or drained(server, OURS, report) / 2
+    able = [name for name in systems if drained(server, name, report) >= SPARE * load]
+    for round_ in range(rounds):
+        for name in able:
+            system = joined(name, LOADED)
+            report.take("latency", system, round_, measure, server, peers.load(name), samples, load)
+    report.table("latency", f"{TITLE}; under load: beside {number(load)} jobs/s", SHOWN)
 
 
-async def measure(server: str, peer: peers.Peer, samples: int) -> list[float]:
-    pickups = []
+def drained(server: str, name: str, report: Report) -> float:
+    """Jobs/s, as this run has measured it, or else by a short drain."""
+    if known := report.results.median("drain", "jobs_per_s", name):
+        return known
+    peer = peers.load(name)
+    try:
+        return drain.measure(server, peer, peer.DRAIN_JOBS // 5)["jobs_per_s"]
+    except Exception:  # noqa: BLE001 - then it cannot bear the load
+        report.fail(f"latency: a drain by {name}")
+        return 0.0
+
+
+async def measure(server: str, peer: peers.Peer, samples: int, load: float = 0.0) -> dict[str, float]:
+    """Empty if this system's handler does not tell which job it starts, which only matters under load."""
     with fresh_database(server) as dsn:
         await peer.setup(dsn)
         settle(dsn)
-        async with peer.producer(dsn) as producer:
+        async with peer.producer(dsn) as producer, peer.producer(dsn) as other:
             with Worker(peer, dsn) as worker:
-                for n in range(WARM_UP + samples):
-                    before = await producer.enqueue_one(peers.job(n))
-                    pickups.append(await asyncio.to_thread(worker.next_start) - before)
+                committed = [await producer.enqueue_one(peers.job(0))]
+                started = [await asyncio.to_thread(worker.next_started)]
+                if load and started[0].job is None:
+                    return {}
+                noise = Noise(other, load)
+                making = asyncio.create_task(noise.make())
+                for n in range(1, WARM_UP + samples):
+                    committed.append(await producer.enqueue_one(peers.job(n)))
+                    if not load:  # then wait for each, so that the worker is idle again
+                        started.append(await asyncio.to_thread(worker.next_started))
                     await asyncio.sleep(GAP * random.uniform(0.5, 1.5))
-    return pickups[WARM_UP:]
+                noise.stop = True
+                made = await making
+                while len(started) < len(committed):
+                    started.append(await asyncio.to_thread(worker.next_started))
+    pickups = [start.at - committed[n] for n, start in enumerate(in_order(started))]
+    return percentiles(pickups[WARM_UP:]) | (
+        {"load_per_s": made, "reached_share": 100 * made / load} if load else {}
+    )
+
+
+def in_order(started: list[Start]) -> list[Start]:
+    """As they were enqueued; those without a number were waited for, one by one."""
+    return sorted(started, key=lambda start: start.job or 0)
+
+
+@dataclass
+class Noise:
+    """Jobs that nobody samples, enqueued at an even rate in small batches."""
+
+    producer: peers.Producer
+    rate: float
+    stop: bool = field(default=False)
+
+    async def make(self) -> float:
+        """Until told to stop; gives the rate that was reached."""
+        if not self.rate:
+            return 0.0
+        loop = asyncio.get_running_loop()
+        begin, made = loop.time(), 0
+        while not self.stop:
+            due = int(self.rate * (loop.time() - begin)) - made
+            if due:
+                await self.producer.enqueue_many([peers.job(-1)] * due)
+                made += due
+            await asyncio.sleep(TICK)
+        return made / (loop.time() - begin)

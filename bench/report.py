@@ -1,21 +1,43 @@
-"""Measurements: kept as JSON lines, shown as tables of medians with ratios, under what they were measured on."""
+"""Measurements, what is read from them, and what they shall reach: the words in which every question answers.
 
+A question is a module of this package with ``run`` and these declarations, from which the tables, the README and the
+list of targets are made::
+
+    TITLE = "one worker process empties a queue"          # what is measured, in one line
+    SHOWN = ["jobs_per_s", "server_us"]                   # columns, the headline first
+    HEADLINES = ["jobs_per_s"]                            # rows of the README, if not just the first of SHOWN
+    TARGETS = [Target("…", lambda results: results.median("drain", "jobs_per_s"), 40_000)]
+
+The name of a value ends in its unit (``UNITS``), which also tells whether less of it is better. The name of a system may
+be followed by a variant ("pgqueue x2"): systems are compared within one variant.
+"""
+
+import asyncio
 import json
-import os
-import platform
 import sys
+import traceback
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
-from typing import IO, Any
+from typing import IO, Any, Protocol, Self
 
 from rich.console import Console
 from rich.table import Table
 
-from bench import peers
-
 OURS = "pgqueue"
+UNITS = {
+    "_per_s": "/s",
+    "_ms": "ms",
+    "_us": "µs",
+    "_s": "s",
+    "_mb": "MB",
+    "_bytes": "B",
+    "_growth": "",
+    "_ratio": "",
+    "_share": "%",
+}
+MORE_IS_BETTER = ("_per_s", "_share")
 
 
 @dataclass(frozen=True)
@@ -27,46 +49,146 @@ class Measurement:
 
 
 @dataclass
+class Results:
+    """All measurements of one or more runs, and the environments they were made in."""
+
+    measured: list[Measurement] = field(default_factory=list)
+    environments: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, files: Iterable[Path]) -> Self:
+        results = cls()
+        for file in files:
+            for line in map(json.loads, file.read_text().splitlines()):
+                if "environment" in line:
+                    results.environments.append(line["environment"])
+                else:
+                    results.measured.append(Measurement(**line))
+        return results
+
+    def systems(self, question: str) -> list[str]:
+        """In the order in which they were first measured."""
+        return list(dict.fromkeys(m.system for m in self.measured if m.question == question))
+
+    def values(self, question: str, value: str, system: str = OURS) -> list[float]:
+        """One a round; empty if it was not measured."""
+        rows = (m.values for m in self.measured if (m.question, m.system) == (question, system))
+        return [row[value] for row in rows if value in row]
+
+    def median(self, question: str, value: str, system: str = OURS) -> float | None:
+        values = self.values(question, value, system)
+        return median(values) if values else None
+
+    def ratio(self, question: str, value: str, system: str = OURS) -> float | None:
+        """To the best of the other systems in the same variant."""
+        ours, best = self.median(question, value, system), self.best_peer(question, value, system)
+        return ours / best[1] if ours is not None and best and best[1] else None
+
+    def peers(self, question: str, value: str, system: str = OURS) -> dict[str, float]:
+        """The medians of the other systems in the variant of this one."""
+        name, variant = split(system)
+        others = [o for o in self.systems(question) if split(o)[1] == variant and split(o)[0] != name]
+        medians = {split(other)[0]: self.median(question, value, other) for other in others}
+        return {other: found for other, found in medians.items() if found is not None}
+
+    def best_peer(self, question: str, value: str, system: str = OURS) -> tuple[str, float] | None:
+        found = self.peers(question, value, system).items()
+        best = max if more_is_better(value) else min
+        return best(found, key=lambda item: item[1]) if found else None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound that a figure shall keep. ``measured`` reads the figure from the results: None if they do not have it."""
+
+    text: str
+    measured: Callable[[Results], float | None]
+    bound: float
+    at_least: bool = True
+
+    def met(self, results: Results) -> bool | None:
+        figure = self.measured(results)
+        if figure is None:
+            return None
+        return figure >= self.bound if self.at_least else figure <= self.bound
+
+
+class Question(Protocol):
+    """What a module declares; ``HEADLINES`` and ``TARGETS`` may be missing."""
+
+    TITLE: str
+    SHOWN: list[str]
+    HEADLINES: list[str]
+    TARGETS: list[Target]
+
+    def run(
+        self, server: str, systems: list[str], report: "Report", rounds: int = ..., scale: float = ...
+    ) -> None: ...
+
+
+@dataclass
 class Report:
+    """Takes the measurements of a run as they are made: written as JSON lines, shown as tables of medians."""
+
     environment: dict[str, Any]
     lines: IO[str] | None = None
-    measured: list[Measurement] = field(default_factory=list)
-    console: Console = field(default_factory=lambda: Console(width=None if sys.stdout.isatty() else 120))
+    results: Results = field(default_factory=Results)
+    failed: list[str] = field(default_factory=list)
+    console: Console = field(default_factory=lambda: Console(width=None if sys.stdout.isatty() else 160))
 
     def __post_init__(self) -> None:
+        self.results.environments.append(self.environment)
         self._write({"environment": self.environment})
         for name, value in self.environment.items():
             self.console.print(f"[bold]{name}[/]: {value}", highlight=False, soft_wrap=True)
 
+    def take(
+        self,
+        question: str,
+        system: str,
+        round_: int,
+        measure: Callable[..., dict[str, float] | Coroutine[Any, Any, dict[str, float]]],
+        *given: Any,
+    ) -> None:
+        """Measure and add. One system that fails must not cost the others their run; no values, no measurement."""
+        try:
+            values = measure(*given)
+            if isinstance(values, Coroutine):
+                values = asyncio.run(values)
+        except Exception:  # noqa: BLE001
+            self.fail(f"{question}: {system}")
+        else:
+            if values:
+                self.add(Measurement(question, system, round_, values))
+
+    def fail(self, what: str) -> None:
+        """Note the exception that is being handled."""
+        self.failed.append(what)
+        said = f"{what} failed\n{traceback.format_exc()}"
+        self.console.print(said, markup=False, highlight=False, soft_wrap=True)
+
     def add(self, measurement: Measurement) -> None:
-        self.measured.append(measurement)
+        self.results.measured.append(measurement)
         self._write(asdict(measurement))
 
-    def table(self, question: str, title: str, shown: list[str], *, less_is_better: bool = False) -> None:
-        """Show the medians over rounds; the ratio compares the first shown value with pgqueue's."""
-        medians = self._medians(question, shown)
-        reference = medians[OURS][0] if OURS in medians else max(row[0] for row in medians.values())
-        against = OURS if OURS in medians else "the highest"
-        arrow = "less is better" if less_is_better else "more is better"
-        table = Table(title=f"{question}: {title} ({arrow})", title_justify="left")
-        table.add_column("system")
-        for name in shown:
-            table.add_column(name, justify="right")
-        if len(medians) > 1:
-            table.add_column(f"ratio to {against}", justify="right")
-        for system, row in medians.items():
-            ratio = [f"{row[0] / reference:.2f}"] if len(medians) > 1 else []
-            table.add_row(system, *(_number(value) for value in row), *ratio)
+    def table(
+        self, question: str, title: str, shown: list[str], *, less_is_better: bool | None = None
+    ) -> None:
+        """Show medians over rounds, the spread of the headline, and its ratio to that of the same variant of pgqueue."""
+        headline, results = shown[0], self.results
+        less = not more_is_better(headline) if less_is_better is None else less_is_better
+        direction = "less is better" if less else "more is better"
+        table = Table(title=f"{question}: {title} ({direction})", title_justify="left")
+        for name in ("system", *map(label, shown), "min to max", f"ratio to {OURS}"):
+            table.add_column(name, justify="left" if name == "system" else "right", no_wrap=name == "system")
+        for system in results.systems(question):
+            name, variant = split(system)
+            ours = results.median(question, headline, joined(OURS, variant))
+            theirs = results.median(question, headline, system)
+            ratio = f"{theirs / ours:.2f}" if name != OURS and theirs is not None and ours else ""
+            cells = (number(results.median(question, value, system)) for value in shown)
+            table.add_row(system, *cells, spread(results.values(question, headline, system)), ratio)
         self.console.print(table)
-
-    def _medians(self, question: str, shown: list[str]) -> dict[str, list[float]]:
-        rows: dict[str, list[Measurement]] = {}
-        for measurement in self.measured:
-            if measurement.question == question:
-                rows.setdefault(measurement.system, []).append(measurement)
-        return {
-            system: [median(m.values[name] for m in row) for name in shown] for system, row in rows.items()
-        }
 
     def _write(self, line: dict[str, Any]) -> None:
         if self.lines:
@@ -78,27 +200,36 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
     return {"p50_ms": cuts[49], "p95_ms": cuts[94], "p99_ms": cuts[98], "max_ms": 1000 * max(seconds)}
 
 
-def environment(systems: list[str], server_settings: dict[str, str]) -> dict[str, Any]:
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{_processor()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}",
-        "load": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "postgres": ", ".join(f"{name}={value}" for name, value in server_settings.items()),
-        "job": f"async no-op, {len(json.dumps(peers.job(1)))} bytes of JSON arguments",
-        **{name: peers.describe(name) for name in systems},
-    }
+def split(system: str) -> tuple[str, str]:
+    """The name of a system and its variant."""
+    name, _, variant = system.partition(" ")
+    return name, variant
 
 
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.machine()
+def joined(name: str, variant: str) -> str:
+    return f"{name} {variant}".rstrip()
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+def more_is_better(value: str) -> bool:
+    return value.endswith(MORE_IS_BETTER)
+
+
+def label(value: str) -> str:
+    """``jobs_per_s`` as "jobs/s", ``claim_p50_ms`` as "claim p50, ms"."""
+    for suffix, unit in UNITS.items():
+        if value.endswith(suffix):
+            words = value.removesuffix("" if unit in {"", "%"} else suffix).replace("_", " ")
+            return f"{words}{unit}" if unit.startswith("/") else f"{words}, {unit}".rstrip(", ")
+    return value.replace("_", " ")
+
+
+def number(value: float | None) -> str:
+    if value is None or value != value:  # noqa: PLR0124 - NaN
+        return "-"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def spread(values: list[float]) -> str:
+    return f"{number(min(values))} to {number(max(values))}" if len(values) > 1 else ""

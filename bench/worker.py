@@ -1,13 +1,15 @@
-"""One worker process of any system, and the starts of jobs that its probe reports."""
+"""The worker processes of any system, and the starts of jobs that their probes report."""
 
 import os
 import select
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
+from bench.cpu import tree
 from bench.peers import Peer
 
 PATIENCE = 180.0  # seconds without any news from a worker
@@ -17,30 +19,49 @@ class WorkerFailedError(RuntimeError):
     pass
 
 
-class Worker:
-    """Runs while the ``with`` block lasts; see ``bench.probe`` for what ``jobs`` means."""
+class Start(NamedTuple):
+    at: float
+    job: int | None  # its number, if the system's handler reports it
 
-    def __init__(self, peer: Peer, dsn: str, jobs: int = 0, command: list[str] | None = None) -> None:
+
+class Worker:
+    """Runs while the ``with`` block lasts, in ``count`` processes alike; see ``bench.probe`` for what ``jobs`` means."""
+
+    def __init__(
+        self, peer: Peer, dsn: str, jobs: int = 0, command: list[str] | None = None, count: int = 1
+    ) -> None:
         self.log = tempfile.TemporaryFile()  # noqa: SIM115
-        self.pipe, theirs = os.pipe()
+        self.folder = tempfile.TemporaryDirectory(prefix="pgqueue-bench-")
+        fifo = Path(self.folder.name) / "starts"
+        os.mkfifo(fifo)
+        self.pipe = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        theirs = os.open(fifo, os.O_WRONLY)
         environment = {
             "BENCH_DSN": dsn,
             "PGQUEUE_DSN": dsn,
             "BENCH_PIPE": str(theirs),
+            "BENCH_FIFO": str(fifo),
             "BENCH_JOBS": str(jobs),
         }
-        self.process = subprocess.Popen(
-            command or peer.WORKER,
-            env=os.environ | environment,
-            pass_fds=[theirs],
-            stdout=self.log,
-            stderr=self.log,
-        )
-        os.close(theirs)
+        self.processes = [
+            subprocess.Popen(
+                command or peer.WORKER,
+                env=os.environ | environment,
+                pass_fds=[theirs],
+                stdout=self.log,
+                stderr=self.log,
+            )
+            for _ in range(count)
+        ]
+        self.process = self.processes[0]
+        os.close(theirs)  # so that the end of all workers is the end of the pipe
         self.unread = b""
 
     def next_start(self) -> float:
         """Wait for the next reported start of a job and give its monotonic time."""
+        return self.next_started().at
+
+    def next_started(self) -> Start:
         deadline = time.monotonic() + PATIENCE
         while b"\n" not in self.unread:
             ready, _, _ = select.select([self.pipe], [], [], max(0.0, deadline - time.monotonic()))
@@ -49,7 +70,15 @@ class Worker:
                 raise WorkerFailedError(f"{self.process.args} started no further job\n{self.output()}")
             self.unread += news
         line, _, self.unread = self.unread.partition(b"\n")
-        return float(line)
+        at, _, job = line.partition(b" ")
+        return Start(float(at), int(job) if job else None)
+
+    def leaders(self) -> list[int]:
+        return [process.pid for process in self.processes]
+
+    def pids(self) -> list[int]:
+        """Of its processes and of theirs."""
+        return [pid for leader in self.leaders() for pid in tree(leader)]
 
     def output(self) -> str:
         return self.all_output()[-4000:]
@@ -64,11 +93,16 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        for process in self.processes:
+            process.terminate()
+        deadline = time.monotonic() + 5
+        for process in self.processes:
+            try:
+                process.wait(timeout=max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                for pid in reversed(tree(process.pid)):
+                    os.kill(pid, 9)
+                process.wait()
         os.close(self.pipe)
         self.log.close()
+        self.folder.cleanup()

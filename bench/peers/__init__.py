@@ -55,6 +55,17 @@ def load(name: str) -> Peer:
     return importlib.import_module(f"bench.peers.{name}")  # type: ignore[return-value]
 
 
+def available(name: str) -> str | None:
+    """Why a system cannot be measured here, or None if it can."""
+    try:
+        load(name)
+    except ModuleNotFoundError as missing:
+        return f"{missing}: pip install -e '.[bench]'"
+    except ImportError as missing:  # as a module says it of what pip does not install
+        return str(missing)
+    return None
+
+
 def describe(name: str) -> str:
     peer = load(name)
     return f"{peer.VERSION}; {peer.SETTINGS}"

@@ -19,8 +19,10 @@ VERSION = version("awa-pg")
 WORKERS = {"max_workers": 1024, "claim_batch_size": 512}
 SETTINGS = f"queue storage, uvloop, {WORKERS}, 20 connections"
 DRAIN_JOBS = 15_000
-DONE = """SELECT (SELECT coalesce(sum(completed_count), 0) FROM awa.receipt_completion_batches)
-               + (SELECT count(*) FROM awa.done_entries)"""  # its view awa.jobs takes minutes to count as many
+DONE = """SELECT ((SELECT coalesce(sum(completed_count), 0) FROM awa.receipt_completion_batches)
+                + (SELECT count(*) FROM awa.done_entries)
+                + (SELECT coalesce(sum(pruned_completed_count), 0) FROM awa.queue_terminal_rollups))::bigint
+"""  # its view awa.jobs takes minutes to count as many
 WORKER = [sys.executable, "-m", "bench.peers.awa"]
 
 
@@ -70,8 +72,8 @@ async def work() -> None:
     worker = client(os.environ["BENCH_DSN"])
 
     @worker.task(Noop, queue=QUEUE)
-    async def noop(job: awa.Job) -> None:  # noqa: ARG001
-        probe.job_started()
+    async def noop(job: awa.Job) -> None:
+        probe.job_started(job.args.n)
 
     await worker.start([{"name": QUEUE, **WORKERS}])
     await asyncio.Event().wait()

@@ -27,35 +27,37 @@ app = pgqueue.App()
 
 @app.task(name="noop")
 async def noop(n: int, note: str) -> None:  # noqa: ARG001
-    probe.job_started()
+    probe.job_started(n)
+
+
+def migrate(dsn: str) -> None:
+    command = [sys.executable, "-m", "pgqueue", "migrate"]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL, env=os.environ | {"PGQUEUE_DSN": dsn})
 
 
 async def setup(dsn: str) -> None:
-    migrate = [sys.executable, "-m", "pgqueue", "migrate"]
-    await asyncio.to_thread(
-        subprocess.run, migrate, check=True, stderr=subprocess.DEVNULL, env=os.environ | {"PGQUEUE_DSN": dsn}
-    )
+    await asyncio.to_thread(migrate, dsn)
 
 
 class Producer:
-    def __init__(self, conn: psycopg.AsyncConnection) -> None:
-        self.conn = conn
+    def __init__(self, conn: psycopg.AsyncConnection, task: Any) -> None:
+        self.conn, self.task = conn, task
 
     async def enqueue_many(self, jobs: list[dict[str, Any]]) -> None:
-        await noop.using(self.conn).aenqueue_many(jobs)
+        await self.task.using(self.conn).aenqueue_many(jobs)
         await self.conn.commit()
 
     async def enqueue_one(self, job: dict[str, Any]) -> float:
-        await noop.using(self.conn).aenqueue(**job)
+        await self.task.using(self.conn).aenqueue(**job)
         before = probe.now()
         await self.conn.commit()
         return before
 
 
 @asynccontextmanager
-async def producer(dsn: str) -> AsyncIterator[Producer]:
+async def producer(dsn: str, task: Any = noop) -> AsyncIterator[Producer]:
     async with await psycopg.AsyncConnection.connect(dsn) as conn:
-        yield Producer(conn)
+        yield Producer(conn, task)
 
 
 def counter(dsn: str) -> AbstractContextManager[Callable[[], int]]:

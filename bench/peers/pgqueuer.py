@@ -67,8 +67,7 @@ async def work() -> None:
 
     @worker.entrypoint("noop")
     async def noop(job: Job) -> None:
-        json.loads(job.payload or b"")
-        probe.job_started()
+        probe.job_started(json.loads(job.payload or b"")["n"])
 
     await worker.run(batch_size=BATCH)
 

@@ -23,7 +23,7 @@ WORKER = [sys.executable, "-m", "bench.peers.procrastinate"]
 
 
 async def noop(n: int, note: str) -> None:  # noqa: ARG001
-    probe.job_started()
+    probe.job_started(n)
 
 
 def app(dsn: str) -> procrastinate.App:

@@ -1,0 +1,71 @@
+"""Results as others read them: the README's table, the list of targets, the plots."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.report import OURS, Question, Results, joined, label, number, split, spread
+
+BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+HEAD = "| measure | pgqueue | min to max | other systems | ratio to the best |\n|---|---:|---:|---|---:|"
+
+Questions = Mapping[str, Question]
+
+
+def rewrite(readme: Path, results: Results, questions: Questions, plots: Iterable[Path] = ()) -> None:
+    """Replace what stands between the markers."""
+    pictures = "".join(f"\n\n![{plot.stem}]({plot.relative_to(readme.parent)})" for plot in plots)
+    head, _, rest = readme.read_text().partition(BEGIN)
+    _, found, tail = rest.partition(END)
+    if not found:
+        raise ValueError(f"{readme} has no {BEGIN} followed by {END}")
+    readme.write_text(f"{head}{BEGIN}\n{markdown(results, questions)}{pictures}\n{END}{tail}")
+
+
+def markdown(results: Results, questions: Questions) -> str:
+    lines = [HEAD]
+    for name in filter(results.systems, questions):
+        lines += _rows(name, questions[name], results)
+    return "\n".join([*lines, "", *_environment(results)])
+
+
+def _environment(results: Results) -> Iterator[str]:
+    """What all parts of the run have in common, and where they differ."""
+    yield "<details><summary>Machine, versions and settings</summary>\n"
+    for key in dict.fromkeys(key for environment in results.environments for key in environment):
+        told = dict.fromkeys(str(e[key]) for e in results.environments if key in e)
+        yield f"- {key}: {' and '.join(told)}"
+    yield "\n</details>"
+
+
+def _rows(name: str, question: Question, results: Results) -> Iterator[str]:
+    for value in getattr(question, "HEADLINES", question.SHOWN[:1]):
+        for variant in dict.fromkeys(split(system)[1] for system in results.systems(name)):
+            ours = joined(OURS, variant)
+            peers = results.peers(name, value, ours)
+            others = ", ".join(f"{peer} {number(figure)}" for peer, figure in peers.items())
+            if not peers and not results.values(name, value, ours):
+                continue
+            ratio = results.ratio(name, value, ours)
+            measure = f"{question.TITLE}{variant and f' ({variant})'}: {label(value)}"
+            cells = (
+                number(results.median(name, value, ours)),
+                spread(results.values(name, value, ours)),
+                others,
+            )
+            yield f"| {measure} | {' | '.join(cells)} | {'' if ratio is None else f'{ratio:.2f}'} |"
+
+
+def show_targets(console: Console, results: Results, questions: Questions) -> None:
+    table = Table(title="targets", title_justify="left")
+    for column in ("question", "target", "bound", "measured", ""):
+        table.add_column(column, justify="right" if column in {"bound", "measured"} else "left")
+    words = {True: "[green]met[/]", False: "[red]missed[/]", None: "not measured"}
+    for name, question in questions.items():
+        for target in getattr(question, "TARGETS", []):
+            bound = f"{'≥' if target.at_least else '≤'} {number(target.bound)}"
+            figure, verdict = number(target.measured(results)), words[target.met(results)]
+            table.add_row(name, target.text, bound, figure, verdict)
+    console.print(table)
