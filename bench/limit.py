@@ -22,12 +22,11 @@ from bench.peers import pgqueue as ours
 from bench.report import OURS, Report, Target
 from bench.server import fresh_database, settle
 from pgqueue import statements
-from pgqueue.database import PARAMETER, PINNED, connect, connect_async, run_async
+from pgqueue.database import CLAIMING, PARAMETER, PINNED, connect, connect_async, run_async
 from pgqueue.database import run as run_statement
 from pgqueue.embedded.binaries import find_binaries
 from pgqueue.errors import EmbeddedPostgresError
 from pgqueue.job import NewJob
-from pgqueue.outcome import COMPLETED
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 
@@ -74,8 +73,8 @@ def claim_of(worker_id: int, since: float, count: int) -> Statement[list[stateme
     return statements.claim(worker_id, [ours.noop.name], [(ours.noop.spec.queue, 0)], [since], count)
 
 
-def settle_of(worker_id: int, claimed: list[tuple[int, int]]) -> Statement[set[int]]:
-    return statements.settle(worker_id, [(job_id, lease_id, COMPLETED) for job_id, lease_id in claimed])
+def settle_of(worker_id: int, claimed: list[tuple[int, int]]) -> Statement[list[int]]:
+    return statements.complete(worker_id, [(job_id, lease_id, True) for job_id, lease_id in claimed])
 
 
 def register(dsn: str) -> int:
@@ -118,7 +117,7 @@ async def loop(dsn: str, jobs: int, size: int) -> dict[str, float]:
     settle(dsn)
     with psycopg.connect(dsn, autocommit=True) as watcher:
         async with (
-            await connect_async(dsn, name="bench claim") as claiming,
+            await connect_async(dsn, name="bench claim", session=CLAIMING) as claiming,
             await connect_async(dsn, name="bench settle") as settling,
         ):
             meter, begin, settled = Meter(watcher, os.getpid()), time.perf_counter(), 0
