@@ -119,13 +119,60 @@ class Unserved:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The session that holds the oldest snapshot; ``age`` in seconds."""
+    """Who holds back vacuum: ``kind`` is session, standby, slot, catalog slot or prepared transaction.
 
-    pid: int
-    user: str
-    application: str
-    state: str
-    age: float
+    ``age`` in seconds, None if it is not known; ``transactions`` is the same in transactions.
+    """
+
+    kind: str
+    name: str
+    pid: int | None
+    user: str | None
+    application: str | None
+    state: str | None
+    age: float | None
+    transactions: int
+    query: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayChange:
+    """What became of a day's table; ``what`` is made, attached, dropped, locked, crowded or refused."""
+
+    name: str
+    what: str
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a table: missing, detached, detaching, or default (it holds rows)."""
+
+    name: str
+    fault: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFault:
+    """An index of jobs_live that is outgrown or invalid; ``ours`` if this role may mend it."""
+
+    name: str
+    fault: str
+    size: int
+    live: int
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """jobs_live and its claim index: rows by the server's estimate, sizes in bytes."""
+
+    live: int
+    dead: int
+    table: int
+    claim_index: int
+    vacuumed: bool
 
 
 def _nothing(_rows: Sequence[Row]) -> None:
@@ -274,7 +321,7 @@ def lanes(queues: list[str]) -> Statement[list[Lane]]:
 
 
 def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Statement[list[int]]:
-    """``completed`` is (job id, lease id, whether its row is kept). The ids that were still ours come back."""
+    """``completed`` is (job id, lease id, whether its row is kept), sorted. The ids that were still ours come back."""
     return _statement(
         "complete",
         _column,
@@ -360,12 +407,44 @@ def purge(count: int) -> Statement[tuple[int, int]]:
     return _statement("purge", lambda rows: (rows[0][0], rows[0][1]), count=count)
 
 
-def add_partitions(days: int) -> Statement[list[str]]:
-    return _statement("add_partitions", _column, days=days)
+def add_partitions(days: int) -> Statement[list[DayChange]]:
+    return _statement("add_partitions", _each(DayChange), days=days)
 
 
-def drop_partitions() -> Statement[list[str]]:
-    return _statement("drop_partitions", _column)
+def drop_partitions() -> Statement[DayChange | None]:
+    """None: nothing is over age."""
+    return _statement("drop_partitions", lambda rows: DayChange(*rows[0]) if rows else None)
+
+
+def list_expiring() -> Statement[dict[str, str]]:
+    """Table to the days before which its rows may go."""
+    return _statement("list_expiring", lambda rows: {row[0]: row[1] for row in rows})
+
+
+def purge_jobs(child: str, first: int, count: int) -> Statement[int | None]:
+    """The next block to begin with; None at the end of the table."""
+    return _statement("purge_jobs", _one, child=child, first=first, count=count)
+
+
+def check_partitions() -> Statement[list[Fault]]:
+    return _statement("check_partitions", _each(Fault))
+
+
+def check_indexes(floor: int) -> Statement[list[IndexFault]]:
+    """``floor``: an index smaller than this many bytes is never outgrown."""
+    return _statement("check_indexes", _each(IndexFault), floor=floor)
+
+
+def index_size(index: str) -> Statement[int]:
+    return _statement("index_size", _one, index=index)
+
+
+def list_holders() -> Statement[set[str]]:
+    return _statement("list_holders", lambda rows: {row[0] for row in rows})
+
+
+def measure_storage() -> Statement[Storage]:
+    return _statement("measure_storage", lambda rows: Storage(*rows[0]))
 
 
 def mark_busy(queues: list[str], seconds: float) -> Statement[list[str]]:
@@ -449,5 +528,5 @@ def unserved() -> Statement[list[Unserved]]:
     return _statement("unserved", _each(Unserved))
 
 
-def oldest_snapshot() -> Statement[Snapshot | None]:
-    return _statement("oldest_snapshot", lambda rows: Snapshot(*rows[0]) if rows else None)
+def oldest_snapshot() -> Statement[list[Snapshot]]:
+    return _statement("oldest_snapshot", _each(Snapshot))

@@ -70,7 +70,8 @@ create table pgqueue.jobs_live partition of pgqueue.jobs
     -- holds only what changed (320 bytes less a job)
     with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000,
           autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.2,
-          autovacuum_analyze_threshold = 10000);
+          autovacuum_analyze_threshold = 10000, toast.autovacuum_vacuum_scale_factor = 0.05,
+          toast.autovacuum_vacuum_threshold = 2000, toast.autovacuum_vacuum_cost_delay = 0);
 alter table pgqueue.jobs_live add constraint jobs_live_shape_check
     check (finished_at is null and (state = 'running') = (worker_id is not null));
 create table pgqueue.jobs_dead partition of pgqueue.jobs for values in ('dead');

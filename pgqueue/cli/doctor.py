@@ -16,8 +16,11 @@ from pgqueue.cli.output import as_dict, console, emit, span
 from pgqueue.config import redact
 from pgqueue.database import connect, run
 from pgqueue.errors import DatabaseError
+from pgqueue.maintenance import indexes
+from pgqueue.statements import Snapshot
 
 CHECK_FAILED = 7
+SWEEP = 1e-6  # seconds a sweep of a claim spends on a dead entry of its index, as measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +104,8 @@ def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
             f"{gap.count} due jobs of task {gap.task} in queue {gap.queue} are left alone, the oldest for {span(gap.age)}: {why}.",
             "start a worker whose app declares it" if gap.queue_served else f"pgq work -Q {gap.queue}",
         )
-    snapshot = run(connection, statements.oldest_snapshot())
-    if snapshot is not None:
-        yield Finding(
-            "warn",
-            f"Session {snapshot.pid} ({snapshot.user}, {snapshot.application or 'no name'}, {snapshot.state}) has held a"
-            f" snapshot for {span(snapshot.age)}: dead rows cannot be removed meanwhile.",
-            f"end its transaction, or: select pg_terminate_backend({snapshot.pid})",
-        )
+    yield from _storage(connection)
+    yield from _partitions(connection)
 
 
 def _workers(connection: Connection[Any]) -> Iterator[Finding]:
@@ -124,3 +121,89 @@ def _workers(connection: Connection[Any]) -> Iterator[Finding]:
                 f"Worker {worker.id} ({worker.host}, pid {worker.pid}) lost its lease and holds {worker.running} jobs.",
                 "a living worker rescues them within seconds",
             )
+
+
+def _storage(connection: Connection[Any]) -> Iterator[Finding]:
+    """Whether dead rows of jobs_live can go, and who keeps them."""
+    storage = run(connection, statements.measure_storage())
+    if not storage.vacuumed:
+        yield Finding(
+            "fail",
+            "Autovacuum is off, so dead rows of jobs_live are never removed.",
+            "alter system set autovacuum = on; alter system set track_counts = on;"
+            " alter table pgqueue.jobs_live reset (autovacuum_enabled)",
+        )
+    holders = run(connection, statements.oldest_snapshot())
+    for holder in holders:
+        yield Finding("warn", _held(holder), _release(holder))
+    if any(holder.kind != "catalog slot" for holder in holders):
+        yield Finding(
+            "warn",
+            f"Meanwhile vacuum cannot remove the dead rows of jobs_live, about {storage.dead:,} beside {storage.live:,} live"
+            f" ones: the table takes {_megabytes(storage.table)}, its claim index {_megabytes(storage.claim_index)}, and a"
+            f" sweep of a claim over that index about {span(storage.dead * SWEEP)}.",
+            "end the oldest holder above; vacuum and the leader do the rest",
+        )
+    for fault in run(connection, statements.check_indexes(indexes.FLOOR)):
+        if fault.fault == "outgrown":
+            what = f"Index {fault.name} has outgrown its rows: {_megabytes(fault.size)} for {fault.live:,} live ones."
+        else:
+            what = f"Index {fault.name} is invalid, left by a rebuild that was cut off, and slows down every write."
+        yield Finding(
+            "warn", what, ("the leader does it within minutes, or: " if fault.ours else "let its owner run: ")
+            + indexes.command(fault),
+        )  # fmt: skip
+
+
+def _held(holder: Snapshot) -> str:
+    age = f"for {span(holder.age)}" if holder.age is not None else f"for {holder.transactions:,} transactions"
+    if holder.kind == "session":
+        parts = [holder.user, holder.application or "no name", holder.state]
+        query = f", last query: {holder.query}" if holder.query else ""
+        return f"Session {holder.name} ({', '.join(filter(None, parts))}) has held a snapshot {age}{query}"
+    if holder.kind == "standby":
+        return f"Standby {holder.application or holder.name} (walsender {holder.pid}) has held a snapshot by hot_standby_feedback {age}."
+    if holder.kind == "prepared transaction":
+        return f"Prepared transaction {holder.name!r} of {holder.user} has been open {age}."
+    rows = "dead rows of the system catalogs" if holder.kind == "catalog slot" else "dead rows"
+    return f"Replication slot {holder.name!r} ({holder.state}) has kept {rows} {age}."
+
+
+def _release(holder: Snapshot) -> str:
+    if holder.kind == "session":
+        return f"end its transaction, or: select pg_terminate_backend({holder.pid})"
+    if holder.kind == "standby":
+        return "end the long query there, or set hot_standby_feedback = off on it"
+    if holder.kind == "prepared transaction":
+        return f"commit prepared '{holder.name}' or rollback prepared '{holder.name}'"
+    return f"let its consumer catch up, or: select pg_drop_replication_slot('{holder.name}')"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+FAULTS = {
+    "missing": (
+        "{0} is missing: its rows go to the default partition, from where retention must delete them one by one.",
+        "start a worker, or: select * from pgqueue.add_partitions()",
+    ),
+    "detached": (
+        "{0} ({1}) lies detached: its jobs are not seen.",
+        "select * from pgqueue.add_partitions() attaches it or says why not; to archive it, move it to another schema",
+    ),
+    "detaching": (
+        "{0} ({1}) is half detached, by a command that was cut off.",
+        "select * from pgqueue.add_partitions()",
+    ),
+    "default": (
+        "{0} holds rows ({1}), because their day did not exist when they came.",
+        "nothing: retention deletes them; if there is more each day, see what keeps workers from making days",
+    ),
+}
+
+
+def _partitions(connection: Connection[Any]) -> Iterator[Finding]:
+    for fault in run(connection, statements.check_partitions()):
+        what, do = FAULTS[fault.fault]
+        yield Finding("warn", what.format(f"Partition {fault.name}", _megabytes(fault.size)), do)

@@ -11,41 +11,50 @@ import logging
 from pgqueue import statements
 from pgqueue.config import WorkerSettings
 from pgqueue.connections import TROUBLE, Link
-from pgqueue.maintenance.partitions import keep_partitions
 from pgqueue.maintenance.rescuer import rescue_all
+from pgqueue.maintenance.upkeep import Upkeep
 
 TIDY = 60.0
-PARTITIONS = 3600.0
 
 log = logging.getLogger("pgqueue")
 
 
 class Leader:
-    """``election`` is a connection that every worker has anyway; only the leader opens ``link``."""
+    """``election`` is a connection that every worker has anyway; only the leader opens the others.
 
-    def __init__(self, election: Link, link: Link, settings: WorkerSettings) -> None:
+    Rescue has ``link`` for itself, so that no upkeep of tables and indexes, which may take minutes, can delay it.
+    """
+
+    def __init__(self, election: Link, link: Link, upkeep: Link, settings: WorkerSettings) -> None:
         self._election, self._link, self._settings = election, link, settings
+        self._upkeep = Upkeep(upkeep)
+        self._keeping: asyncio.Task[None] | None = None
         self.worker_id = 0
 
     async def run(self) -> None:
-        """Every heartbeat: keep or seek the lead; the leader rescues, and now and then tidies up."""
-        loop = asyncio.get_running_loop()
-        tidied = partitioned = -PARTITIONS
-        while True:
-            try:
-                if await self._election.once(statements.elect(self.worker_id, 3 * self._settings.heartbeat)):
-                    await rescue_all(self._link, self._settings.crash_limit)
-                    if loop.time() - tidied > TIDY:
-                        tidied = loop.time()
-                        await self._tidy()
-                    if loop.time() - partitioned > PARTITIONS and await keep_partitions(self._link):
-                        partitioned = loop.time()
-                else:
-                    await self._link.close()
-            except Exception as error:
-                if not isinstance(error, TROUBLE):
-                    log.exception("maintenance failed; it goes on at the next turn")
-            await asyncio.sleep(self._settings.heartbeat)
+        """Every heartbeat: keep or seek the lead; the leader rescues, now and then tidies up, and has its upkeep go on."""
+        tidied = -TIDY
+        try:
+            while True:
+                try:
+                    if await self._election.once(
+                        statements.elect(self.worker_id, 3 * self._settings.heartbeat)
+                    ):
+                        if self._keeping is None:
+                            self._keeping = asyncio.create_task(self._upkeep.run())
+                        await rescue_all(self._link, self._settings.crash_limit)
+                        now = asyncio.get_running_loop().time()
+                        if now - tidied > TIDY:
+                            tidied = now
+                            await self._tidy()
+                    else:
+                        await self.close()
+                except Exception as error:
+                    if not isinstance(error, TROUBLE):
+                        log.exception("maintenance failed; it goes on at the next turn")
+                await asyncio.sleep(self._settings.heartbeat)
+        finally:
+            await self.close()
 
     async def _tidy(self) -> None:
         orphaned = await self._link.once(statements.adopt_orphans())
@@ -57,4 +66,9 @@ class Leader:
             pass
 
     async def close(self) -> None:
+        """Ends the upkeep, also in the middle of a statement: the next leader finds and mends what is left."""
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
         await self._link.close()

@@ -1,3 +1,3 @@
--- Makes the coming days of jobs_done and transitions. Returns the tables it made.
--- Locks: see functions/add_partitions.sql; the caller sets a short lock_timeout and tries again later.
-select name from pgqueue.add_partitions(%(days)s::int) as name
+-- Makes the coming days of jobs_done and transitions. One row for each day that was missing, and what became of it.
+-- Locks: see functions/add_partitions.sql. Zero rows, the normal case: all days are there.
+select p.name, p.what, p.why from pgqueue.add_partitions(%(days)s::int) p

@@ -2,16 +2,17 @@
 -- a statement that costs a third of it. Returns the ids that were still ours; a job that is missing was lost.
 -- The fence: only rows with this lease_id under this worker that are still running. A claim commits asynchronously, so a
 -- crash of the server may hand out a lease_id again, then to another worker or to this one, which knows it.
--- Rows are found by id (jobs_live_id_key); the rest is checked on the row, in words that no index can be searched by.
+-- Rows are found by id (jobs_live_id_key), and the rest is checked on the row, in words that no index can be searched by.
+-- No join, which under stale statistics reads the whole index: `ids` is sorted, so a row's place in it is its bucket.
 -- Locks the rows of this worker only, which nobody else locks in bulk. The row of a job that is not kept just goes.
 with finished as (
     delete from pgqueue.jobs_live j
-    using unnest(%(ids)s::bigint[], %(lease_ids)s::bigint[], %(kept)s::boolean[]) as o (id, lease_id, kept)
-    where j.id = o.id and j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint
-      and j.state = 'running'
+    where j.id = any(%(ids)s::bigint[])
+      and j.lease_id = (%(lease_ids)s::bigint[])[width_bucket(j.id, %(ids)s::bigint[])]
+      and j.worker_id is not distinct from %(worker_id)s::bigint and j.state = 'running'
     returning j.id, j.lease_id, j.worker_id, j.run_at, j.created_at, j.started_at, j.priority, j.attempt, j.max_attempts,
         j.crash_count, j.cancel_requested, j.queue, j.task, j.unique_key, j.concurrency_key, j.timeout, j.tags, j.args,
-        j.meta, j.trace_context, j.progress, j.last_error, o.kept
+        j.meta, j.trace_context, j.progress, j.last_error, (%(kept)s::boolean[])[width_bucket(j.id, %(ids)s::bigint[])] as kept
 ), done as (
     insert into pgqueue.jobs_done
         (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,

@@ -1,5 +1,6 @@
 -- Writes outcomes of every kind, a JSON array of them, and returns the ids of those that were still ours.
--- The fence, the index and the locks are those of complete.sql, which takes the plain completions.
+-- The fence, the index and the locks are those of complete.sql, which takes the plain completions. The ids are also an
+-- array, for a join alone reads the whole index when the statistics are of an empty table.
 -- A job that was asked to stop and did not hear of it in time is cancelled instead of going back to the queue.
 -- A finished job leaves jobs_live by delete and insert, never by an update of the partition key.
 with outcome as materialized (
@@ -10,7 +11,7 @@ with outcome as materialized (
 ), finished as (
     delete from pgqueue.jobs_live j
     using outcome o
-    where j.id = o.id and j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint
+    where j.id = any(array(select w.id from outcome w)) and j.id = o.id and j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint
       and j.state = 'running' and (o.state in ('completed', 'cancelled', 'dead') or j.cancel_requested)
     returning j.id, j.lease_id, j.worker_id, j.run_at, j.created_at, j.started_at, j.priority, j.attempt, j.max_attempts,
         j.crash_count + o.crashed::int as crash_count, j.cancel_requested,
@@ -24,7 +25,7 @@ with outcome as materialized (
         attempt = j.attempt - (not o.counted)::int, crash_count = j.crash_count + o.crashed::int,
         last_error = coalesce(o.error, j.last_error)
     from outcome o
-    where j.id = o.id and j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint
+    where j.id = any(array(select w.id from outcome w)) and j.id = o.id and j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint
       and j.state = 'running' and o.state in ('pending', 'retrying') and o.id <> all(array(select f.id from finished f))
     returning j.id, j.lease_id, j.attempt, j.run_at, o.state, o.reason, o.error, o.traceback
 ), done as (

@@ -22,7 +22,7 @@ from pgqueue import statements
 from pgqueue.app import App
 from pgqueue.config import WorkerSettings, redact
 from pgqueue.connections import Link, Outage, retry_connecting
-from pgqueue.database import CLAIMING, connect, run
+from pgqueue.database import CLAIMING, ORDINARY, connect, run
 from pgqueue.maintenance.leader import Leader
 from pgqueue.migrate import check_server
 from pgqueue.outcome import Outcome
@@ -68,7 +68,12 @@ class Worker:
             self._runner.prefetch,
         )
         self._listener = Listener(self._listen_link, set(settings.queues), self._claimer.wake_up.set)
-        self._leader = Leader(self._claim_link, Link(self._dsn, "pgqueue leader", self._outage), settings)
+        self._leader = Leader(
+            self._claim_link,
+            Link(self._dsn, "pgqueue leader", self._outage),
+            Link(self._dsn, "pgqueue upkeep", self._outage, session=ORDINARY),
+            settings,
+        )
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._signals = 0

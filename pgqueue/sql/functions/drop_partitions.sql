@@ -1,26 +1,41 @@
--- Drops the days of jobs_done and transitions that are older than the longest retention of any queue.
--- Returns those it dropped. Never a mass DELETE. Runs as the owner, so that a worker's role needs no DDL rights.
+-- Drops the oldest day of jobs_done or transitions that is older than the longest retention of any queue, attached or not.
+-- One a call, so that its locks are short: call it until it returns no row. Never a mass DELETE.
+-- `what` is dropped, or locked: somebody holds the tables (try again later).
+-- Locks: the parent, its default partition and the day, exclusively, with patience for 25 ms each, and none if somebody
+--   holds them for long: all who settle would queue behind it. (DETACH CONCURRENTLY is not possible beside a default
+--   partition.) Runs as the owner, so that a worker's role needs no DDL rights.
 create or replace function pgqueue.drop_partitions()
-returns setof text
+returns table (name text, what text, why text)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
+set lock_timeout = '25ms'
 as $function$
+#variable_conflict use_column
 declare
-    oldest date := (clock_timestamp() - coalesce((select max(q.retention) from pgqueue.queues q), interval '7 days'))::date;
-    child  text;
+    oldest record;
 begin
-    for child in
-        select c.relname
-        from pg_inherits i
-        join pg_class c on c.oid = i.inhrelid
-        where i.inhparent in ('pgqueue.jobs_done'::regclass, 'pgqueue.transitions'::regclass)
-          and c.relname ~ '_\d{8}$' and to_date(right(c.relname, 8), 'YYYYMMDD') < oldest
-        order by 1
-    loop
-        execute format('drop table pgqueue.%I', child);
-        return next child;
-    end loop;
+    select d.* into oldest
+    from pgqueue.days() d
+    where d.day < pgqueue.expired_before(
+        (select coalesce(max(q.retention), interval '7 days') from pgqueue.queues q))
+    order by d.day, d.parent
+    limit 1;
+    if not found then
+        return;
+    end if;
+    name := oldest.name;
+    what := 'locked';
+    begin
+        if not pgqueue.held_for_long(array['pgqueue.' || oldest.parent, 'pgqueue.' || oldest.parent || '_default',
+                                           'pgqueue.' || oldest.name]::regclass[]) then
+            execute format('drop table pgqueue.%I', oldest.name);
+            what := 'dropped';
+        end if;
+    exception
+        when lock_not_available then null;
+    end;
+    return next;
 end
 $function$;

@@ -1,0 +1,91 @@
+"""Rebuilds the indexes that every claim and settle reads when dead entries have blown them up.
+
+REINDEX CONCURRENTLY waits for every transaction that is open when it begins, and would take over the dead entries that an old
+snapshot still needs: nothing is rebuilt while anybody holds one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import psycopg
+from psycopg import sql
+
+from pgqueue import statements
+from pgqueue.connections import Link
+from pgqueue.statements import IndexFault
+
+FLOOR = 64 << 20  # bytes; a smaller index is not worth it
+LOOK = 1.0  # seconds between two looks at who holds what
+SESSION = "set lock_timeout = '2s'; set statement_timeout = 0"
+MEND = {
+    "outgrown": "reindex index concurrently pgqueue.{}",
+    "invalid": "drop index concurrently if exists pgqueue.{}",
+}
+
+log = logging.getLogger("pgqueue")
+
+
+class Indexes:
+    def __init__(self, link: Link, *, floor: int = FLOOR) -> None:
+        self._link, self._floor = link, floor
+        self._rebuilt: dict[str, int] = {}
+        self._said: set[str] = set()
+
+    async def keep(self) -> bool:
+        """Mends what is wrong, rebuilding one index at most. False if somebody's snapshot or lock stood in the way."""
+        faults = [fault for fault in await self._faults() if self._is_ours(fault)]
+        if not faults:
+            return True
+        before = await self._link.once(statements.list_holders())
+        await asyncio.sleep(LOOK)
+        held = before & await self._link.once(statements.list_holders())
+        if held:
+            log.info("the rebuild of %s waits for: %s", faults[0].name, "; ".join(sorted(held)))
+            return False
+        leftovers = [fault for fault in faults if fault.fault == "invalid"]
+        outgrown = [fault for fault in faults if fault.fault == "outgrown"]
+        for fault in leftovers + outgrown[:1]:
+            if not await self._mend(fault):
+                return False
+        return len(outgrown) <= 1
+
+    async def _faults(self) -> list[IndexFault]:
+        """An index that a rebuild left large is as large as it has to be, until it has doubled again."""
+        return [
+            fault
+            for fault in await self._link.once(statements.check_indexes(self._floor))
+            if fault.fault == "invalid" or fault.size > 2 * self._rebuilt.get(fault.name, 0)
+        ]
+
+    def _is_ours(self, fault: IndexFault) -> bool:
+        if not fault.ours and fault.name not in self._said:
+            self._said.add(fault.name)
+            log.warning(
+                "index %s is %s, and this role may not mend it; let its owner run: %s",
+                fault.name, fault.fault, command(fault),
+            )  # fmt: skip
+        return fault.ours
+
+    async def _mend(self, fault: IndexFault) -> bool:
+        connection = await self._link.connection()
+        begun = asyncio.get_running_loop().time()
+        try:
+            await connection.execute(SESSION, prepare=False)
+            await connection.execute(sql.SQL(MEND[fault.fault]).format(sql.Identifier(fault.name)))
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+            log.info("index %s could not be mended now: %s", fault.name, error)
+            return False
+        size = await self._link.once(statements.index_size(fault.name))
+        self._rebuilt[fault.name] = size
+        log.info(
+            "index %s was %s and is mended in %.1f s: %.0f MB became %.0f MB", fault.name, fault.fault,
+            asyncio.get_running_loop().time() - begun, fault.size / 1e6, size / 1e6,
+        )  # fmt: skip
+        return True
+
+
+def command(fault: IndexFault) -> str:
+    """What a person types to mend it."""
+    return MEND[fault.fault].format(fault.name)

@@ -1,0 +1,48 @@
+"""The leader's slow work beside rescue: days made and dropped, over-age rows purged, outgrown indexes rebuilt."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from pgqueue.connections import TROUBLE, Link
+from pgqueue.maintenance.indexes import Indexes
+from pgqueue.maintenance.partitions import Partitions
+
+REGULAR = 600.0  # seconds from turn to turn; one that finds nothing to do takes a few milliseconds
+SOON = 60.0  # until what somebody's lock prevented is tried again
+
+log = logging.getLogger("pgqueue")
+
+
+class Upkeep:
+    """``link`` is open only while there is something to do."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._partitions = Partitions(link)
+        self._indexes = Indexes(link)
+
+    async def run(self) -> None:
+        """Goes on until it is cancelled."""
+        try:
+            while True:
+                done = await self.once()
+                await asyncio.sleep(REGULAR if done else SOON)
+        finally:
+            await self._link.close()
+
+    async def once(self) -> bool:
+        """Whether all was done; False if something stood in the way, and it has to be tried again soon."""
+        done = True
+        for step in (self._partitions.keep, self._indexes.keep):
+            try:
+                done = await step() and done
+            except TROUBLE as error:
+                await self._link.lost(error)
+                done = False
+            except Exception:
+                log.exception("upkeep failed; it goes on at the next turn")
+                await self._link.close()
+        await self._link.close()
+        return done

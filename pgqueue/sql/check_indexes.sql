@@ -1,0 +1,19 @@
+-- The indexes of jobs_live that need care: (name, fault, bytes, live rows, whether this role may rebuild it).
+-- Faults: invalid (left by a rebuild that was cut off), and outgrown: larger than `floor` bytes and than four times what the
+-- live rows need, because its dead entries were once many. Locks nothing. Zero rows: all is well.
+-- The count of live rows is the larger of the two that the server keeps: either may be stale.
+select c.relname::text, case when i.indisvalid then 'outgrown' else 'invalid' end, pg_relation_size(c.oid), live.rows,
+       pg_has_role(c.relowner, 'USAGE')
+       or (i.indisvalid and current_setting('server_version_num')::int >= 170000
+           -- a name that older servers do not know must not reach them
+           and has_table_privilege(t.oid, case when current_setting('server_version_num')::int >= 170000
+                                               then 'MAINTAIN' else 'SELECT' end))
+from pg_catalog.pg_class t
+join pg_catalog.pg_index i on i.indrelid = t.oid
+join pg_catalog.pg_class c on c.oid = i.indexrelid
+left join (values ('jobs_live_claim_idx', 120), ('jobs_live_id_key', 40)) as entry (name, bytes) on entry.name = c.relname
+cross join lateral (select greatest(pg_stat_get_live_tuples(t.oid), t.reltuples, 0)::bigint as rows) live
+where t.oid = 'pgqueue.jobs_live'::regclass
+  and (not i.indisvalid
+       or pg_relation_size(c.oid) > greatest(%(floor)s::bigint, 4 * entry.bytes * live.rows))
+order by i.indisvalid, c.relname

@@ -1,0 +1,33 @@
+-- Deletes over-age rows from `count` blocks of one table, beginning with block `first`: a day of jobs_done, for queues
+-- that keep less than the longest retention, or a default partition, which is never dropped.
+-- Returns the next block, or null at the end of the table. Runs as the owner; finds rows by block, because an index for
+-- it would cost every finished job.
+create or replace function pgqueue.purge_jobs(child text, first bigint, count integer)
+returns bigint
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $function$
+declare
+    longest date := pgqueue.expired_before((select coalesce(max(q.retention), interval '7 days') from pgqueue.queues q));
+    expired jsonb := (select jsonb_object_agg(q.name, pgqueue.expired_before(q.retention)) from pgqueue.queues q);
+    place   regclass;
+begin
+    select i.inhrelid into place
+    from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent in ('pgqueue.jobs_done'::regclass, 'pgqueue.transitions'::regclass) and c.relname = child;
+    if not found or first * current_setting('block_size')::int >= pg_relation_size(place) then
+        return null;
+    end if;
+    if child like 'transitions%' then
+        execute format('delete from %s t where t.ctid >= $1 and t.ctid < $2 and t.at < $3', place)
+            using format('(%s,0)', first)::tid, format('(%s,0)', first + count)::tid, longest;
+    else
+        execute format('delete from %s j where j.ctid >= $1 and j.ctid < $2'
+                       ' and j.finished_at < coalesce(($4 ->> j.queue)::date, $3)', place)
+            using format('(%s,0)', first)::tid, format('(%s,0)', first + count)::tid, longest, expired;
+    end if;
+    return first + count;
+end
+$function$;

@@ -1,0 +1,205 @@
+"""``pgq doctor`` names whoever holds back vacuum, says what that costs, and finds what is wrong with days and indexes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection, IsolationLevel
+from psycopg.pq import ExecStatus
+
+from pgqueue import embedded, migrate, statements
+from pgqueue.cli.doctor import examine
+from pgqueue.database import run
+from tests.servers import SETTINGS, create_database, directory_for_servers, drop_database
+from tests.stages.days import name_of
+from tests.waiting import wait_until
+
+AGE = "interval '1 minute'"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A server of one's own: that of the other tests may know neither prepared transactions nor logical slots."""
+    settings = {**SETTINGS, "wal_level": "logical", "max_prepared_transactions": "5"}
+    with directory_for_servers() as directory:
+        postgres = embedded.start(directory / "server", settings=settings)
+        try:
+            yield postgres.dsn
+        finally:
+            postgres.stop("immediate")
+
+
+@pytest.fixture
+def ours(server: str) -> Iterator[str]:
+    dsn = create_database(server, "doctor")
+    migrate.upgrade(dsn)
+    yield dsn
+    drop_database(server, "doctor")
+
+
+def said(dsn: str) -> str:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        return "\n".join(
+            f"{finding.level} {finding.what} do: {finding.do}" for finding in examine(connection, dsn)
+        )
+
+
+def once_said(dsn: str, words: str) -> str:
+    """All findings, as soon as these words are among them."""
+    return wait_until(lambda: text if words in (text := said(dsn)) else "")
+
+
+def grow_old(db: Connection[Any]) -> None:
+    """10,000 transactions pass."""
+    db.execute("create temp table if not exists passed (n int)")
+    db.execute(
+        "do $$ begin for n in 1..10010 loop begin insert into passed values (n); exception when others then null; end;"
+        " end loop; end $$"
+    )
+
+
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits a minute here: a tenth of a second makes a holder old."""
+    from pgqueue import sql
+
+    text = sql.load("oldest_snapshot")
+    assert AGE in text
+    short = text.replace(AGE, "interval '0.1 s'")
+    load = sql.load
+    monkeypatch.setattr(statements, "load", lambda name: short if name == "oldest_snapshot" else load(name))
+
+
+def test_it_names_the_session_that_holds_the_oldest_snapshot_and_what_that_costs(dsn, connect, monkeypatch):
+    patient(monkeypatch)
+    holder = connect(autocommit=False)
+    holder.isolation_level = IsolationLevel.REPEATABLE_READ
+    holder.execute("set application_name = 'report'")
+    holder.execute("select 'first words of a query that is much longer than sixty\n characters, s3cr3t'")
+    db = connect()
+    db.execute("insert into pgqueue.jobs_live (task) select 't' from generate_series(1, 30000)")
+    db.execute("delete from pgqueue.jobs_live where id > 1000")
+    db.execute("select pg_stat_force_next_flush()")
+    db.execute("vacuum pgqueue.jobs_live")
+    [line] = [line for line in once_said(dsn, "Session").splitlines() if "Session" in line]
+    assert (
+        f"Session {holder.info.backend_pid} (postgres, report, idle in transaction) has held a snapshot for"
+        in line
+    )
+    assert (
+        "last query: select 'first words of a query that is much longer than sixt do: end its transaction"
+        in line
+    )
+    assert f"pg_terminate_backend({holder.info.backend_pid})" in line
+    assert "s3cr3t" not in line
+    cost = said(dsn)
+    assert (
+        "cannot remove the dead rows of jobs_live, about 29,000 beside 1,000 live ones: the table takes"
+        in cost
+    )
+    assert "sweep of a claim over that index about 29 ms." in cost
+    db.execute("select pg_terminate_backend(%s)", [holder.info.backend_pid])
+    holder.close()
+    wait_until(lambda: "has held a snapshot" not in said(dsn))
+    assert "cannot remove" not in said(dsn)
+
+
+def test_it_names_a_prepared_transaction(ours, monkeypatch):
+    patient(monkeypatch)
+    with psycopg.connect(ours, autocommit=True) as connection:
+        connection.execute("begin")
+        connection.execute("insert into pgqueue.queues (name) values ('q')")
+        connection.execute("prepare transaction 'forgotten'")
+        found = once_said(ours, "forgotten")
+        assert "Prepared transaction 'forgotten' of postgres has been open" in found
+        assert "rollback prepared 'forgotten'" in found
+        assert "cannot remove the dead rows" in found
+        connection.execute("rollback prepared 'forgotten'")
+        assert "forgotten" not in said(ours)
+
+
+def test_it_names_a_slot_that_nobody_reads(ours):
+    with psycopg.connect(ours, autocommit=True) as connection:
+        connection.execute("select pg_create_logical_replication_slot('unread', 'pgoutput')")
+        try:
+            assert "unread" not in said(ours), "a young one does no harm"
+            grow_old(connection)
+            found = said(ours)
+            assert (
+                "Replication slot 'unread' (not in use) has kept dead rows of the system catalogs for 10,0"
+                in found
+            )
+            assert "pg_drop_replication_slot('unread')" in found
+            assert "cannot remove the dead rows" not in found
+        finally:
+            connection.execute("select pg_drop_replication_slot('unread')")
+
+
+@pytest.mark.parametrize("slot", ["", "standby1"])
+def test_it_names_a_standby_and_its_slot(ours, slot):
+    """A walreceiver by hand: what hot_standby_feedback sends is one message."""
+    with psycopg.connect(ours, autocommit=True) as connection:
+        if slot:
+            connection.execute("select pg_create_physical_replication_slot(%s)", [slot])
+        [(xid,)] = connection.execute("select pg_current_xact_id()::text::bigint")
+        standby = psycopg.pq.PGconn.connect(f"{ours}&replication=true&application_name=far".encode())
+        assert standby.status == psycopg.pq.ConnStatus.OK, standby.error_message
+        [(lsn,)] = connection.execute("select pg_current_wal_flush_lsn()::text")
+        begin = f"START_REPLICATION {'SLOT ' + slot if slot else ''} PHYSICAL {lsn}"
+        began = standby.exec_(begin.encode())
+        assert began.status == ExecStatus.COPY_BOTH, began.error_message
+        standby.put_copy_data(b"h" + struct.pack("!qIIII", 0, xid, 0, 0, 0))
+        standby.flush()
+        grow_old(connection)
+        expected = (
+            f"Replication slot '{slot}' (in use) has kept dead rows for" if slot else "Standby far (walsender"
+        )
+        found = once_said(ours, expected)
+        assert "cannot remove the dead rows" in found
+        standby.finish()
+        if slot:
+            assert f"Replication slot '{slot}'" in said(ours), "a slot remembers"
+            drop = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where active_pid is null"
+            wait_until(lambda: connection.execute(drop).rowcount)
+        wait_until(lambda: "cannot remove" not in said(ours))
+
+
+@pytest.mark.parametrize(
+    ("mistake", "expected"),
+    [
+        ("alter table pgqueue.jobs_live set (autovacuum_enabled = off)", "fail Autovacuum is off"),
+        (f"drop table pgqueue.{name_of(-1)}", f"warn Partition {name_of(-1)} is missing"),
+        (f"alter table pgqueue.jobs_done detach partition pgqueue.{name_of(0)}", f"warn Partition {name_of(0)} (0.0 MB) lies detached"),
+        ("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'completed', '2020-01-01')", "warn Partition jobs_done_default holds rows (0.0 MB)"),
+    ],
+)  # fmt: skip
+def test_it_finds(dsn, db, mistake, expected):
+    run(db, statements.add_partitions(3))
+    assert "Partition" not in (before := said(dsn))
+    assert "Autovacuum" not in before
+    db.execute(mistake.encode())
+    assert expected in said(dsn)
+
+
+def test_it_finds_indexes_to_mend_and_says_how(dsn, db, connect, monkeypatch):
+    from pgqueue.maintenance import indexes
+
+    monkeypatch.setattr(indexes, "FLOOR", 200_000)
+    db.execute("alter table pgqueue.jobs_live set (autovacuum_vacuum_threshold = 1000000000)")
+    db.execute("insert into pgqueue.jobs_live (task) select 't' from generate_series(1, 20000)")
+    db.execute("delete from pgqueue.jobs_live where id > 10")
+    db.execute("select pg_stat_force_next_flush()")
+    db.execute("vacuum pgqueue.jobs_live")
+    holder = connect(autocommit=False)
+    holder.execute("lock table pgqueue.jobs_live in row exclusive mode")
+    db.execute("set lock_timeout = '100ms'")
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        db.execute("reindex index concurrently pgqueue.jobs_live_claim_idx")
+    found = said(dsn)
+    assert "warn Index jobs_live_claim_idx has outgrown its rows:" in found
+    assert "or: reindex index concurrently pgqueue.jobs_live_claim_idx" in found
+    assert "Index jobs_live_claim_idx_ccnew is invalid" in found
+    assert "or: drop index concurrently if exists pgqueue.jobs_live_claim_idx_ccnew" in found

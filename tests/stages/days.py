@@ -1,0 +1,55 @@
+"""Days of finished jobs as time would have made them, without waiting for it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg import Connection
+
+PARENTS = {"jobs_done": "finished_at", "transitions": "at"}
+
+
+def name_of(ago: int, parent: str = "jobs_done") -> str:
+    """The table of the day that was so many days ago (negative: is to come)."""
+    return f"{parent}_{datetime.now(UTC) - timedelta(days=ago):%Y%m%d}"
+
+
+def make_days(db: Connection[Any], *ago: int) -> None:
+    """Days of both tables, made when it was their time."""
+    for day in ago:
+        first = (datetime.now(UTC) - timedelta(days=day)).date()
+        for parent in PARENTS:
+            table = f"pgqueue.{name_of(day, parent)}"
+            db.execute(
+                f"create table {table} partition of pgqueue.{parent}"
+                f" for values from ('{first} 00:00+00') to ('{first + timedelta(days=1)} 00:00+00')".encode()
+            )
+            if parent == "jobs_done":
+                db.execute(f"create unique index {name_of(day)}_id_key on {table} (id)".encode())
+
+
+def finish(db: Connection[Any], ago: int, count: int = 1, queue: str = "default") -> list[int]:
+    """Jobs that completed so many days ago; their ids."""
+    rows = db.execute(
+        "insert into pgqueue.jobs (task, queue, state, finished_at)"
+        " select 't', %s, 'completed', clock_timestamp() - make_interval(days => %s) from generate_series(1, %s)"
+        " returning id",
+        [queue, ago, count],
+    )
+    return [row[0] for row in rows]
+
+
+def days(db: Connection[Any], parent: str = "jobs_done") -> list[int]:
+    """The attached days, each as how long ago it was, the oldest first."""
+    rows = db.execute(
+        "select (clock_timestamp() at time zone 'UTC')::date - d.day from pgqueue.days() d"
+        " where d.parent = %s and d.attached order by d.day",
+        [parent],
+    )
+    return [row[0] for row in rows]
+
+
+def places(db: Connection[Any]) -> dict[int, str]:
+    """Where each finished job lies."""
+    return dict(db.execute("select id, tableoid::regclass::text from pgqueue.jobs_done").fetchall())

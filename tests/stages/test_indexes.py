@@ -1,0 +1,228 @@
+"""An index that dead entries have blown up is rebuilt by the leader, when nobody's snapshot would make that wait or be in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+
+import psycopg
+import pytest
+from psycopg import IsolationLevel, sql
+
+from pgqueue import statements
+from pgqueue.config import WorkerSettings
+from pgqueue.connections import Link, Outage
+from pgqueue.database import ORDINARY, PINNED, run
+from pgqueue.maintenance import indexes
+from pgqueue.maintenance.indexes import Indexes
+from pgqueue.maintenance.leader import Leader
+from tests.waiting import wait_until
+
+FLOOR = 200_000
+ROWS = 20_000
+INDEXES = ("jobs_live_claim_idx", "jobs_live_id_key")
+
+
+def size(db, index=INDEXES[0]):
+    return run(db, statements.index_size(index))
+
+
+def names(db):
+    rows = db.execute(
+        "select c.relname from pg_class c where c.relname like 'jobs_live%' and c.relkind = 'i'"
+    )
+    return {row[0] for row in rows}
+
+
+@pytest.fixture
+def blown_up(db):
+    """Many jobs came and went; a few stay."""
+    db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
+    db.execute("insert into pgqueue.jobs_live (task) select 't' from generate_series(1, %s)", [ROWS])
+    db.execute("delete from pgqueue.jobs_live where id > 10")
+    db.execute("select pg_stat_force_next_flush()")
+    db.execute("vacuum pgqueue.jobs_live")
+    assert all(size(db, index) > FLOOR for index in INDEXES)
+    return db
+
+
+def keep(dsn, turns=1, floor=FLOOR):
+    async def go():
+        link = Link(dsn, "pgqueue upkeep", Outage(dsn), session=ORDINARY)
+        upkeep = Indexes(link, floor=floor)
+        try:
+            return [await upkeep.keep() for _ in range(turns)]
+        finally:
+            await link.close()
+
+    return asyncio.run(go())
+
+
+@pytest.fixture(autouse=True)
+def _quick_look(monkeypatch):
+    monkeypatch.setattr(indexes, "LOOK", 0.1)
+
+
+def test_jobs_live_is_vacuumed_early_and_at_full_speed(db):
+    [(options,)] = db.execute("select reloptions from pg_class where oid = 'pgqueue.jobs_live'::regclass")
+    assert {"autovacuum_vacuum_scale_factor=0.01", "autovacuum_vacuum_cost_delay=0"} <= set(options)
+    large = "select t.reloptions from pg_class t join pg_class c on c.reltoastrelid = t.oid where c.relname = 'jobs_live'"
+    assert "autovacuum_vacuum_cost_delay=0" in db.execute(large).fetchone()[0], "large arguments too"
+
+
+def test_outgrown_indexes_are_rebuilt_one_a_turn(blown_up, dsn):
+    before = names(blown_up)
+    assert keep(dsn, turns=1) == [False], "there is another one"
+    assert (size(blown_up) < 50_000, size(blown_up, INDEXES[1]) > FLOOR) == (True, True)
+    assert keep(dsn, turns=2) == [True, True]
+    assert size(blown_up, INDEXES[1]) < 50_000
+    assert names(blown_up) == before
+
+
+def test_a_full_index_is_left_alone(db, dsn):
+    db.execute("insert into pgqueue.jobs_live (task) select 't' from generate_series(1, %s)", [ROWS])
+    db.execute("analyze pgqueue.jobs_live")
+    before = size(db)
+    assert keep(dsn) == [True]
+    assert size(db) == before > FLOOR
+
+
+def test_statistics_that_deny_the_rows_do_not_rebuild_a_full_index_again_and_again(db, dsn, caplog):
+    caplog.set_level(logging.INFO, "pgqueue")
+    db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
+    db.execute("vacuum analyze pgqueue.jobs_live")
+    db.execute("insert into pgqueue.jobs_live (task) select 't' from generate_series(1, %s)", [ROWS])
+    db.execute("select pg_stat_force_next_flush()")
+    db.execute("select pg_stat_reset()")
+    keep(dsn, turns=5)
+    assert [caplog.text.count(f"index {index} was outgrown and is mended") for index in INDEXES] == [1, 1]
+
+
+@pytest.mark.parametrize("hold", ["snapshot", "enqueue"])
+def test_nothing_is_rebuilt_while_a_transaction_would_make_it_wait(blown_up, dsn, connect, hold, caplog):
+    caplog.set_level(logging.INFO, "pgqueue")
+    holder = connect(autocommit=False)
+    if hold == "snapshot":
+        holder.isolation_level = IsolationLevel.REPEATABLE_READ
+        holder.execute("select 1 from pgqueue.queues")
+    else:
+        holder.execute("insert into pgqueue.jobs (task) values ('t')")
+    large = size(blown_up)
+    assert keep(dsn) == [False]
+    assert size(blown_up) == large
+    assert f"the rebuild of {INDEXES[0]} waits for: " in caplog.text
+    assert str(holder.info.backend_pid) in caplog.text or hold == "enqueue"
+    holder.rollback()
+    assert keep(dsn, turns=2)[-1]
+    assert size(blown_up) < 50_000
+
+
+def test_what_a_rebuild_that_was_cut_off_left_is_dropped(blown_up, dsn, connect):
+    before = names(blown_up)
+    holder = connect(autocommit=False)
+    holder.isolation_level = IsolationLevel.REPEATABLE_READ
+    holder.execute("select 1 from pgqueue.queues")
+    blown_up.execute("set lock_timeout = '200ms'")
+    with pytest.raises(psycopg.errors.LockNotAvailable):
+        blown_up.execute("reindex index concurrently pgqueue.jobs_live_claim_idx")
+    assert {fault.fault for fault in run(blown_up, statements.check_indexes(FLOOR))} == {
+        "invalid",
+        "outgrown",
+    }
+    holder.rollback()
+    assert keep(dsn, turns=3)[-1]
+    assert names(blown_up) == before
+    assert run(blown_up, statements.check_indexes(FLOOR)) == []
+
+
+@pytest.fixture
+def worker_role(admin, dsn, db):
+    """A login that may do all that a worker needs, and owns nothing."""
+    name = f"pgqueue_worker_{secrets.token_hex(4)}"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {} login password 's3cr3t'").format(sql.Identifier(name)))
+    for grant in (
+        "usage on schema pgqueue", "select, insert, update, delete on all tables in schema pgqueue",
+        "usage, select, update on all sequences in schema pgqueue",
+    ):  # fmt: skip
+        db.execute(sql.SQL("grant {} to {}").format(sql.SQL(grant), sql.Identifier(name)))
+    yield psycopg.conninfo.make_conninfo(dsn, user=name, password="s3cr3t")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("drop owned by {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
+
+
+def test_a_role_that_may_not_rebuild_says_once_what_its_owner_has_to_run(blown_up, worker_role, caplog):
+    assert keep(worker_role, turns=3) == [True] * 3
+    assert caplog.text.count("let its owner run: reindex index concurrently pgqueue.jobs_live_claim_idx") == 1
+    assert size(blown_up) > FLOOR
+
+
+def test_from_17_on_the_privilege_maintain_is_enough(blown_up, worker_role):
+    if blown_up.info.server_version < 170000:
+        with pytest.raises(psycopg.errors.SyntaxError):
+            blown_up.execute("grant maintain on pgqueue.jobs_live to public")
+        return
+    blown_up.execute("grant maintain on pgqueue.jobs_live to public")
+    keep(worker_role, turns=2)
+    assert size(blown_up) < 50_000
+
+
+# ------------------------------------------------------------------ beside rescue
+
+
+def test_upkeep_that_waits_does_not_delay_rescue(db, dsn, connect):
+    """Upkeep waits for somebody who is just making days; a dead worker's job is rescued meanwhile."""
+    maker = connect(autocommit=False)
+    maker.execute("select pg_advisory_xact_lock(7467178352)")
+    db.execute(
+        "insert into pgqueue.workers (id, expires_at, pid, slots, host, version, executor, queues, tasks)"
+        " overriding system value values (99, now(), 1, 1, 'h', '0', 'async', '{}', '{}')"
+    )
+    db.execute("insert into pgqueue.jobs (task, state, worker_id) values ('t', 'running', 99)")
+
+    async def lead():
+        outage = Outage(dsn)
+        election, link, upkeep = (
+            Link(dsn, name, outage, session=session)
+            for name, session in (("claim", PINNED), ("leader", PINNED), ("upkeep", ORDINARY))
+        )
+        leader = Leader(election, link, upkeep, WorkerSettings(queues={"default": None}, heartbeat=0.1))
+        leader.worker_id = 1
+        running = asyncio.create_task(leader.run())
+        try:
+            waiting = "select count(*) from pg_stat_activity where application_name = 'upkeep' and datname = current_database() and wait_event_type = 'Lock'"
+            await asyncio.to_thread(wait_until, lambda: db.execute(waiting).fetchone()[0])
+            retrying = "select state from pgqueue.jobs_live where state = 'retrying'"
+            await asyncio.to_thread(wait_until, lambda: db.execute(retrying).fetchone())
+            assert db.execute(waiting).fetchone()[0], "upkeep waits still"
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await election.close()
+
+    asyncio.run(lead())
+    gone = "select count(*) from pg_stat_activity where application_name = any('{claim,leader,upkeep}') and datname = current_database()"
+    wait_until(lambda: not db.execute(gone).fetchone()[0])
+
+
+def test_the_leader_makes_the_days_and_closes_its_connection(db, dsn):
+    async def lead():
+        outage = Outage(dsn)
+        election, link = Link(dsn, "claim", outage), Link(dsn, "leader", outage)
+        leader = Leader(
+            election, link, Link(dsn, "upkeep", outage, session=ORDINARY),
+            WorkerSettings(queues={"default": None}, heartbeat=0.1),
+        )  # fmt: skip
+        leader.worker_id = 1
+        running = asyncio.create_task(leader.run())
+        done = "select count(*) from pgqueue.days()"
+        await asyncio.to_thread(wait_until, lambda: db.execute(done).fetchone()[0] == 8)
+        there = "select count(*) from pg_stat_activity where application_name = 'upkeep' and datname = current_database()"
+        await asyncio.to_thread(wait_until, lambda: not db.execute(there).fetchone()[0])
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await election.close()
+
+    asyncio.run(lead())
