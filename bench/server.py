@@ -12,7 +12,11 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
-SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "4GB"}  # durable: fsync and synchronous_commit stay on
+SETTINGS = {
+    "shared_buffers": "1GB",
+    "max_wal_size": "4GB",
+    "max_connections": "1000",
+}  # durable: fsync and synchronous_commit stay on
 SHOWN = ("server_version", "fsync", "synchronous_commit", "shared_buffers", "max_wal_size", "autovacuum")
 
 

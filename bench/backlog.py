@@ -1,0 +1,83 @@
+"""Does a deep backlog slow the next jobs down? Target: behind 10 M waiting jobs at least 0.9 of the rate with 10 k.
+
+The next jobs are drained by one worker process where the backlog lies in a lane of lower priority (``lower``), in
+the same lane behind them (``same``), and where they are the front of a backlog that lies before a lower lane
+(``front``). One database holds the shallow backlog, one 1 M, one 10 M; their drains alternate.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+
+from bench.load import against, drain, fill, migrate, number, tidy
+from bench.report import Measurement, Report, Target
+from bench.server import fresh_database
+
+TITLE = "one worker process drains the next jobs of a backlog: shallow 10 k, deep 1 M, deepest 10 M"
+JOBS = 60_000
+DEPTHS = {"shallow": 10_000, "deep": 1_000_000, "deepest": 10_000_000}
+PLACES = ("lower", "same", "front")
+SHOWN = ["jobs_per_s", "kept_share", "cpu_ratio", "server_us", "client_us"]
+HEADLINES = ["kept_share", "cpu_ratio"]
+TARGETS = [
+    Target(
+        f"rate with the deepest backlog, {place} lane",
+        lambda results, place=place: results.median("backlog", "kept_share", f"pgqueue {place}, deepest"),
+        90,
+    )
+    for place in PLACES
+]
+
+WAITING = "SELECT count(*) FROM pgqueue.jobs_live WHERE priority = 0 AND state = 'pending'"
+
+
+def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale: float = 1.0) -> None:
+    if "pgqueue" not in systems:
+        return
+    jobs = max(10_000, int(JOBS * scale))
+    depths = {name: max(10_000, int(depth * scale)) for name, depth in DEPTHS.items()} | {"shallow": 10_000}
+    with contextlib.ExitStack() as stack:
+        databases = {name: stack.enter_context(fresh_database(server)) for name in depths}
+        for dsn in databases.values():
+            migrate(dsn)
+        for round_ in range(rounds):
+            for place in PLACES:
+                rows: dict[str, dict[str, float]] = {}
+                for name, dsn in databases.items():
+                    rows[name] = measure(dsn, depths[name], jobs, LAY[place])
+                    values = against(rows[name], rows["shallow"])
+                    report.add(Measurement("backlog", f"pgqueue {place}, {name}", round_, values))
+    report.table(
+        "backlog", f"{TITLE}; here {jobs:,} jobs of {', '.join(f'{d:,}' for d in depths.values())}", SHOWN
+    )
+
+
+def measure(
+    dsn: str, depth: int, jobs: int, lay: Callable[[psycopg.Connection[Any], int], None]
+) -> dict[str, float]:
+    with psycopg.connect(dsn, autocommit=True) as conn:
+        conn.execute("DELETE FROM pgqueue.jobs_live WHERE priority <> 0")
+        missing = depth - int(number(conn, WAITING))
+        if missing > 0:
+            fill(conn, missing)
+        lay(conn, jobs)
+        tidy(conn)
+    return drain(dsn, jobs)
+
+
+def lower(conn: psycopg.Connection[Any], jobs: int) -> None:
+    fill(conn, jobs, priority=-1)
+
+
+def same(conn: psycopg.Connection[Any], jobs: int) -> None:
+    fill(conn, jobs, age=7200)
+
+
+def front(conn: psycopg.Connection[Any], jobs: int) -> None:
+    fill(conn, jobs, age=7200)
+    fill(conn, jobs, priority=1)
+
+
+LAY = {"lower": lower, "same": same, "front": front}

@@ -1,0 +1,107 @@
+"""Do many workers, or many queues, cost more than few?
+
+Targets: the CPU of 100 workers that drain one queue together is at most 1.5 times that of 4, a job, in the server and in the
+workers; and one worker drains 1,000 queues at 0.8 or more of its rate with one. The jobs appear in one commit while
+all workers are idle; the clock runs from the first job's claim until the last is finished, by the database's time. ``lock_waits`` is
+how many sessions waited for a row or table lock, on average over the samples taken 20 times a second.
+"""
+
+import asyncio
+from statistics import mean
+from typing import Any
+
+import psycopg
+
+from bench.cpu import used_seconds
+from bench.load import against, drain, fill, fleet, migrate, number, sampling, server_seconds, tidy
+from bench.peers import pgqueue as ours
+from bench.report import Measurement, Report, Target
+from bench.server import fresh_database, settle
+
+TITLE = "4 and 100 worker processes drain one queue together; one worker drains 1 and 1,000 queues"
+JOBS = 200_000
+SLOTS = 400  # of all workers together
+SIZES = {"few": 4, "many": 100}
+QUEUES = 1_000
+SHOWN = ["jobs_per_s", "server_us", "client_us", "kept_share", "cpu_ratio", "lock_waits"]
+HEADLINES = ["jobs_per_s", "cpu_ratio"]
+TARGETS = [
+    Target(
+        "CPU a job of 100 workers, to that of 4",
+        lambda results: results.median("fleet", "cpu_ratio", "pgqueue many workers"),
+        1.5,
+        at_least=False,
+    ),
+    Target(
+        "rate of one worker with 1,000 queues, % of that with one",
+        lambda results: results.median("fleet", "kept_share", "pgqueue many queues"),
+        80,
+    ),
+]
+
+LEFT = "SELECT count(*) FROM pgqueue.jobs_live"
+SPAN = "SELECT extract(epoch FROM max(finished_at) - min(started_at)) FROM pgqueue.jobs"
+LOCK_WAITS = "SELECT count(*)::int FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+def run(server: str, systems: list[str], report: Report, rounds: int = 2, scale: float = 1.0) -> None:
+    if "pgqueue" not in systems:
+        return
+    jobs = max(20_000, int(JOBS * scale))
+    sizes = {"few": SIZES["few"], "many": max(10, int(SIZES["many"] * scale))}
+    queues = {"few": 1, "many": max(50, int(QUEUES * scale))}
+    for round_ in range(rounds):
+        rows = {f"{name} workers": drain_together(server, size, jobs) for name, size in sizes.items()}
+        rows |= {f"{name} queues": drain_queues(server, count, jobs) for name, count in queues.items()}
+        for name, values in rows.items():
+            first = rows["few workers" if name.endswith("workers") else "few queues"]
+            report.add(Measurement("fleet", f"pgqueue {name}", round_, against(values, first)))
+    title = f"{TITLE}; here {jobs:,} jobs, {sizes['many']} workers, {queues['many']} queues"
+    report.table("fleet", title, SHOWN)
+
+
+def drain_together(server: str, size: int, jobs: int) -> dict[str, float]:
+    command = [*ours.WORKER[:-1], str(SLOTS // size)]
+    with fresh_database(server) as dsn:
+        migrate(dsn)
+        settle(dsn)
+        with fleet(dsn, size, command=command) as workers, psycopg.connect(dsn, autocommit=True) as conn:
+            pids = [worker.process.pid for worker in workers]
+            with conn.transaction():
+                fill(conn, jobs)
+                server_before, client_before = server_seconds(conn), sum(map(used_seconds, pids))
+            waits = asyncio.run(until_empty(dsn))
+            server_used = server_seconds(conn) - server_before
+            client_used = sum(map(used_seconds, pids)) - client_before
+            return {
+                "jobs_per_s": jobs / number(conn, SPAN),
+                "server_us": 1e6 * server_used / jobs,
+                "client_us": 1e6 * client_used / jobs,
+                "lock_waits": mean(waits),
+            }
+
+
+async def until_empty(dsn: str) -> list[int]:
+    async with (
+        sampling(dsn, LOCK_WAITS, []) as waits,
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as conn,
+    ):
+        async with asyncio.timeout(600):
+            while await left(conn):
+                await asyncio.sleep(0.1)
+    return waits
+
+
+async def left(conn: psycopg.AsyncConnection[Any]) -> int:
+    (count,) = await (await conn.execute(LEFT)).fetchone() or (0,)
+    return int(count)
+
+
+def drain_queues(server: str, count: int, jobs: int) -> dict[str, float]:
+    queues = [f"q{n}" for n in range(count)]
+    with fresh_database(server) as dsn:
+        migrate(dsn)
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            fill(conn, jobs, queues=queues)
+            tidy(conn)
+        return drain(dsn, jobs, "-Q", ",".join(queues))

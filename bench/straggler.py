@@ -1,0 +1,111 @@
+"""Does a business transaction that enqueued and stays open hold up anybody else?
+
+Targets: no other enqueue waits for it, and its jobs start within 2 s of its commit. The transaction writes a row and some jobs by
+the public API and stays open for ten minutes, while others enqueue 2,000 jobs a second and one worker process serves
+them. ``waits`` is how often a session was found waiting for that transaction (``pg_blocking_pids``, 20 times a second). The
+transaction holds back vacuum too, so its jobs lie behind all dead rows of those minutes when they appear.
+"""
+
+import asyncio
+from typing import Any
+
+import psycopg
+
+from bench import peers
+from bench.load import Offered, migrate, number, offer, percentile, sampling, wait_for
+from bench.peers import pgqueue as ours
+from bench.report import Measurement, Report, Target
+from bench.server import fresh_database, settle
+from bench.worker import Worker
+
+TITLE = "others enqueue and a worker serves while a transaction that enqueued stays open, and then commits"
+SECONDS = 600.0
+RATE = 2_000
+CONNECTIONS = 4
+JOBS = 20
+AFTER = 5.0  # seconds for which the others go on
+SHOWN = [
+    "waits",
+    "enqueue_p99_ms",
+    "enqueue_max_ms",
+    "late_p50_s",
+    "late_max_s",
+    "offered_per_s",
+    "completed_share",
+]
+HEADLINES = ["waits", "late_max_s"]
+TARGETS = [
+    Target(
+        "waits for the open transaction",
+        lambda results: results.median("straggler", "waits"),
+        0,
+        at_least=False,
+    ),
+    Target(
+        "start of its jobs after its commit, s",
+        lambda results: results.median("straggler", "late_max_s"),
+        2,
+        at_least=False,
+    ),
+]
+
+WAITING = "SELECT count(*)::int FROM pg_stat_activity WHERE %s = ANY(pg_blocking_pids(pid))"
+LATE = """
+SELECT extract(epoch FROM started_at)::float8 - %s FROM pgqueue.jobs WHERE id = ANY(%s) AND started_at IS NOT NULL"""
+COMPLETED = "SELECT count(*) FROM pgqueue.jobs WHERE state = 'completed'"
+
+
+def run(server: str, systems: list[str], report: Report, rounds: int = 1, scale: float = 1.0) -> None:
+    if "pgqueue" not in systems:
+        return
+    seconds = max(10.0, SECONDS * scale)
+    for round_ in range(rounds):
+        report.add(Measurement("straggler", "pgqueue", round_, measure(server, seconds)))
+    report.table("straggler", f"{TITLE}: {RATE:,} jobs/s for {seconds:g} s", SHOWN)
+
+
+def measure(server: str, seconds: float) -> dict[str, float]:
+    with fresh_database(server) as dsn:
+        migrate(dsn)
+        settle(dsn)
+        with psycopg.connect(dsn) as straggler, psycopg.connect(dsn, autocommit=True) as conn:
+            conn.execute("CREATE TABLE orders (id int PRIMARY KEY)")
+            with Worker(ours, dsn, jobs=1):
+                straggler.execute("INSERT INTO orders VALUES (1)")
+                jobs = ours.noop.using(straggler).enqueue_many([peers.job(n) for n in range(JOBS)])
+                offered, waits, committed = asyncio.run(meanwhile(dsn, straggler, seconds))
+                completed = number(conn, COMPLETED)
+                ids = [job.id for job in jobs]
+                wait_for(
+                    conn,
+                    f"SELECT count(*) FROM pgqueue.jobs WHERE id = ANY('{{{','.join(map(str, ids))}}}') AND started_at IS NOT NULL",
+                    JOBS,
+                )
+                late = [row[0] for row in conn.execute(LATE, [committed, ids])]
+        return {
+            "waits": sum(waits),
+            "samples": len(waits),
+            "enqueue_p99_ms": 1000 * percentile(offered.calls, 99),
+            "enqueue_max_ms": 1000 * max(offered.calls),
+            "late_p50_s": percentile(late, 50),
+            "late_max_s": max(late),
+            "offered_per_s": offered.jobs / (seconds + AFTER),
+            "completed_share": 100 * completed / (offered.jobs + JOBS),
+        }
+
+
+async def meanwhile(
+    dsn: str, straggler: psycopg.Connection[Any], seconds: float
+) -> tuple[Offered, list[int], float]:
+    """Offer jobs all the time, and commit the straggler after so many seconds; the database's time just before that."""
+    async with sampling(dsn, WAITING, [straggler.info.backend_pid]) as waits:
+        offering = asyncio.create_task(offer(dsn, RATE, seconds + AFTER, CONNECTIONS))
+        await asyncio.sleep(seconds)
+        committed = await asyncio.to_thread(commit, straggler)
+        return await offering, waits, committed
+
+
+def commit(straggler: psycopg.Connection[Any]) -> float:
+    now = number(straggler, "SELECT extract(epoch FROM clock_timestamp())")
+    straggler.commit()
+    return now

@@ -1,0 +1,96 @@
+"""How soon does an urgent job start while a worker drains a million others? Target: pickup p99 at most 20 ms.
+
+One urgent job (priority -10) at a time, from just before its commit to the start of its handler, in a worker process whose slots
+are all in use: ``one queue`` with 1 M less urgent jobs, and ``50 queues`` that share 1 M jobs of four priorities, 90 % of
+them of the last. Each also while another session holds a snapshot.
+"""
+
+import asyncio
+import random
+
+import psycopg
+
+import pgqueue
+from bench import peers, probe
+from bench.load import fill, held_snapshot, migrate, number, sampling, tidy
+from bench.peers import pgqueue as ours
+from bench.report import Measurement, Report, Target, percentiles
+from bench.server import fresh_database
+from bench.worker import Worker
+
+TITLE = "one urgent job at a time starts while a worker process drains a million others"
+SAMPLES = 500
+BACKLOG = 1_000_000
+GAP = 0.020
+LATER = (0, 1, 2)  # the other three priorities; nine tenths have the last
+SHOWN = ["p50_ms", "p95_ms", "p99_ms", "max_ms", "samples", "others_per_s"]
+HEADLINES = ["p99_ms"]
+QUEUES = {"one queue": ["default"], "50 queues": [f"q{n}" for n in range(50)]}
+TARGETS = [
+    Target(
+        f"pickup of an urgent job, p99 ms: {name}{held}",
+        lambda results, system=f"pgqueue {name}{held}": results.median("urgent", "p99_ms", system),
+        20,
+        at_least=False,
+    )
+    for name in QUEUES
+    for held in ("", ", held snapshot")
+]
+
+COMMAND = [word.replace("bench.peers.pgqueue:app", "bench.urgent:app") for word in ours.WORKER]
+LEFT = "SELECT count(*)::int FROM pgqueue.jobs_live WHERE state = 'pending' AND task = 'noop'"
+
+app = pgqueue.App()
+
+
+@app.task(name="noop")
+async def noop(n: int, note: str) -> None: ...
+
+
+@app.task(name="urgent", priority=-10)
+async def urgent(n: int, note: str) -> None:  # noqa: ARG001
+    probe.job_started()
+
+
+def run(server: str, systems: list[str], report: Report, rounds: int = 1, scale: float = 1.0) -> None:
+    if "pgqueue" not in systems:
+        return
+    samples, backlog = max(50, int(SAMPLES * scale)), max(300_000, int(BACKLOG * scale))
+    for round_ in range(rounds):
+        for name, queues in QUEUES.items():
+            for held in (False, True):
+                values = measure(server, queues, samples, backlog, held)
+                report.add(Measurement("urgent", f"pgqueue {name}{', held snapshot' * held}", round_, values))
+    report.table("urgent", f"{TITLE}; here up to {samples} among {backlog:,}", SHOWN)
+
+
+def measure(server: str, queues: list[str], samples: int, backlog: int, held: bool) -> dict[str, float]:
+    with fresh_database(server) as dsn:
+        migrate(dsn)
+        with psycopg.connect(dsn, autocommit=True) as conn:
+            for priority in LATER if len(queues) > 1 else LATER[:1]:
+                share = 1.0 if len(queues) == 1 else 0.9 if priority == LATER[-1] else 0.05
+                fill(conn, int(backlog * share), priority=priority, queues=queues)
+            tidy(conn)
+            with (
+                held_snapshot(dsn, held),
+                Worker(ours, dsn, command=[*COMMAND, "-Q", ",".join(queues)]) as worker,
+            ):
+                asyncio.run(pick_up(dsn, worker, queues, 5))  # it drains
+                before, begun = number(conn, LEFT), probe.now()
+                pickups = asyncio.run(pick_up(dsn, worker, queues, samples))
+                others = (before - number(conn, LEFT)) / (probe.now() - begun)
+                return percentiles(pickups) | {"samples": len(pickups), "others_per_s": others}
+
+
+async def pick_up(dsn: str, worker: Worker, queues: list[str], samples: int) -> list[float]:
+    """So many samples, or fewer if the others have all been served before."""
+    pickups: list[float] = []
+    async with await psycopg.AsyncConnection.connect(dsn) as conn, sampling(dsn, LEFT, [], every=1.0) as left:
+        while len(pickups) < samples and all(left):
+            await urgent.using(conn, queue=random.choice(queues)).aenqueue(**peers.job(len(pickups)))
+            before = probe.now()
+            await conn.commit()
+            pickups.append(await asyncio.to_thread(worker.next_start) - before)
+            await asyncio.sleep(GAP * random.uniform(0.5, 1.5))
+    return pickups
