@@ -1,4 +1,7 @@
-"""The systems compared. Each is one module that drives one system by its public API, and all look alike."""
+"""The systems compared. Each is one module that drives one system by its public API, and all look alike.
+
+Oban for Python needs Python 3.12, more than pgqueue does, and is not among them.
+"""
 
 import importlib
 from collections.abc import Callable, Iterator
@@ -7,7 +10,18 @@ from typing import Any, Protocol
 
 import psycopg
 
-NAMES = ("pgqueue", "procrastinate", "pgqueuer", "awa")
+NAMES = (
+    "pgqueue",
+    "procrastinate",
+    "pgqueuer",
+    "awa",
+    "chancy",
+    "dbos",
+    "graphile_worker",
+    "pg_boss",
+    "celery",
+    "bullmq",
+)
 
 QUEUE = "bench"
 NOTE = "x" * 180  # with its sequence number, every job carries about 200 bytes of JSON

@@ -1,0 +1,67 @@
+"""A private Redis server for one measurement, with the persistence that BullMQ's page on production recommends."""
+
+import atexit
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import redis
+
+if not (EXECUTABLE := shutil.which("redis-server")):
+    raise ImportError("needs redis-server: apt-get install redis-server, or whatever your system calls it")
+
+VERSION = subprocess.run(
+    [EXECUTABLE, "--version"], check=True, capture_output=True, text=True
+).stdout.split()[2][2:]
+PERSISTENCE = {
+    "appendonly": "yes",
+    "appendfsync": "everysec",
+    "save": "",
+}  # up to a second of jobs can be lost
+SETTINGS = f"Redis {VERSION} on a Unix socket, appendonly with everysec"
+PATIENCE = 10.0
+
+
+def start() -> None:
+    """Start an empty server in place of the last one; this process and its children find it in ``BENCH_REDIS``."""
+    stop()
+    directory = Path(tempfile.mkdtemp(prefix="bench-redis-"))
+    options = {"dir": str(directory), "unixsocket": str(directory / "socket"), "port": "0"} | PERSISTENCE
+    command = [EXECUTABLE, *(word for name, value in options.items() for word in (f"--{name}", value))]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _running.append((process, directory))
+    os.environ["BENCH_REDIS"] = options["unixsocket"]
+    _wait_until_ready(process)
+
+
+@atexit.register
+def stop() -> None:
+    while _running:
+        process, directory = _running.pop()
+        process.terminate()
+        process.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def client() -> redis.Redis:
+    return redis.Redis(unix_socket_path=os.environ["BENCH_REDIS"])
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    with client() as connected:
+        while True:
+            try:
+                connected.ping()
+            except redis.ConnectionError:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
+
+_running: list[tuple[subprocess.Popen[bytes], Path]] = []

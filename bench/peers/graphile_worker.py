@@ -1,0 +1,50 @@
+"""graphile-worker: the batched settings its Performance page measures with, one process of them. It deletes finished jobs."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg.types.json import Json
+
+from bench import probe
+from bench.peers import _node, count_by_sql
+
+SCRIPT = "graphile_worker.mjs"
+VERSION = _node.version("graphile-worker")
+SETTINGS = (
+    f"Node {_node.NODE_VERSION}, concurrentJobs 24, localQueue 500, batches without delay, NO_LOG_SUCCESS"
+)
+DRAIN_JOBS = 60_000
+DONE = """SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('graphile_worker._private_jobs', 'id')), 0)
+               - (SELECT count(*) FROM graphile_worker._private_jobs)"""  # ever enqueued, less what is left
+ENQUEUE = "SELECT graphile_worker.add_job('noop', payload => %s)"
+WORKER = ["env", "NO_LOG_SUCCESS=1", *_node.command(SCRIPT, "work")]
+
+
+async def setup(dsn: str) -> None:
+    await _node.run(SCRIPT, "setup", dsn)
+
+
+class Producer:
+    """Bulk by the library, one by the SQL function that is documented for enqueuing in a transaction."""
+
+    def __init__(self, node: _node.Producer, conn: psycopg.AsyncConnection) -> None:
+        self.enqueue_many = node.enqueue_many
+        self.conn = conn
+
+    async def enqueue_one(self, job: dict[str, Any]) -> float:
+        await self.conn.execute(ENQUEUE, [Json(job)])
+        before = probe.now()
+        await self.conn.commit()
+        return before
+
+
+@asynccontextmanager
+async def producer(dsn: str) -> AsyncIterator[Producer]:
+    async with _node.producer(SCRIPT, dsn) as node, await psycopg.AsyncConnection.connect(dsn) as conn:
+        yield Producer(node, conn)
+
+
+def counter(dsn: str) -> AbstractContextManager[Callable[[], int]]:
+    return count_by_sql(dsn, DONE)
