@@ -38,14 +38,19 @@ FILE_KEYS = (
     "grace",
     "lease",
     "heartbeat",
+    "max_jobs",
+    "max_rss",
 )
 EXECUTORS = ("async", "thread", "process")
 DEFAULT_MAX_ATTEMPTS = 6
 CRASH_LIMIT = 3
 LONGEST = 365 * 86_400.0
+MB = 1024 * 1024
+SMALLEST, LARGEST = 16 * MB, 16 * MB * MB  # of --max-rss
 DURATION = re.compile(
     r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII
 )
+SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 
 PLACE = re.compile(
     r"(?:[^:/,]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?(?:,(?:[^:/,]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?)*(?:/.*)?", re.DOTALL
@@ -85,6 +90,14 @@ def seconds(value: float | str | timedelta, what: str) -> float:
             do="give seconds, a timedelta or a text like 90s, 5m, 1h30m, a year at most",
         )
     return max(float(number), 0.0)
+
+
+def size(value: int | str, what: str) -> int:
+    """Bytes of a number or a text such as ``512M``, ``1.5GiB`` (units of 1024); raises InvalidSettingError, naming ``what``."""
+    match = SIZE.fullmatch(str(value).strip())
+    if match is None or isinstance(value, bool):
+        raise InvalidSettingError(f"{what} is {shown(value)}.", do="give a size like 512M or 1.5G")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
 
 
 def redact(dsn: str) -> str:
@@ -193,6 +206,8 @@ class WorkerSettings:
     heartbeat: float = 5.0
     crash_limit: int = CRASH_LIMIT
     wait_for_db: float = 0.0
+    max_jobs: int | None = None  # after so many, or this many bytes of memory, the process is to be replaced
+    max_rss: int | None = None
 
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
@@ -205,11 +220,16 @@ class WorkerSettings:
             ("heartbeat", 0.05, 28_800),
             ("crash_limit", 1, 1000),
             ("wait_for_db", 0, 86_400),
+            ("max_jobs", 1, 1_000_000_000),
         ):
             value = getattr(self, name)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 flag = "--" + name.replace("_", "-")
                 raise InvalidSettingError(f"{flag} is {value:g}.", do=f"use a number from {low} to {high}")
+        if self.max_rss is not None and not SMALLEST <= self.max_rss <= LARGEST:
+            raise InvalidSettingError(
+                f"--max-rss is {self.max_rss / MB:.3g}M.", do="use a size from 16M to 16T"
+            )
         if self.heartbeat > self.lease / 3:
             raise InvalidSettingError(
                 f"--heartbeat {self.heartbeat:g} s is too long for --lease {self.lease:g} s.",

@@ -43,6 +43,14 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
+class Term:
+    """Whether this worker leads; if not, in how many seconds the lease of the one who leads is over unless renewed."""
+
+    leads: bool
+    left: float
+
+
+@dataclass(frozen=True, slots=True)
 class Rescued:
     id: int
     task: str
@@ -384,9 +392,8 @@ def stop_worker(worker_id: int) -> Statement[None]:
     return _statement("stop_worker", _nothing, worker_id=worker_id)
 
 
-def elect(worker_id: int, lease_seconds: float) -> Statement[bool]:
-    """Whether this worker leads now."""
-    return _statement("elect", bool, worker_id=worker_id, lease_seconds=lease_seconds)
+def elect(worker_id: int, lease_seconds: float) -> Statement[Term]:
+    return _statement("elect", lambda rows: Term(*rows[0]), worker_id=worker_id, lease_seconds=lease_seconds)
 
 
 def rescue(crash_limit: int, count: int) -> Statement[list[Rescued]]:

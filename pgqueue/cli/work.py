@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pgqueue.cli.common import AppPath, Dsn, app_path, app_with_database
-from pgqueue.config import WorkerSettings, parse_queues, read_file
+from pgqueue.config import WorkerSettings, parse_queues, read_file, size
 from pgqueue.errors import InvalidSettingError
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ Concurrency = Annotated[
     ),
 ]
 
+FRESH = 1.5  # times the memory of a fresh process is the least that --max-rss may be
+
 
 def add(cli: typer.Typer) -> None:
     cli.command("work")(work)
@@ -48,6 +50,8 @@ def settings_for(app: App, queues: str | None, **given: Any) -> WorkerSettings:
             chosen[name] = value
         elif name in file:
             chosen[name] = file[name]
+    if "max_rss" in chosen:
+        chosen["max_rss"] = size(chosen["max_rss"], "--max-rss")
     text = (
         queues
         or file.get("queues")
@@ -121,6 +125,23 @@ def work(
             show_default=False,
         ),
     ] = None,
+    max_jobs: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="A process that has run N jobs drains; with --processes another takes its place, else it exits 0.",
+            show_default=False,
+        ),
+    ] = None,
+    max_rss: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="The same for one that occupies more memory, without its children, than SIZE, such as 512M.",
+            show_default=False,
+        ),
+    ] = None,
+    supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
     dsn: Dsn = None,
 ) -> None:
     """Run a worker until it is stopped.
@@ -128,6 +149,7 @@ def work(
     SIGTERM or Ctrl-C: take no more, finish what runs within --grace, hand back the rest. Twice: hand back now.
     """
     from pgqueue.worker import Worker
+    from pgqueue.worker.limits import rss
     from pgqueue.worker.supervisor import supervise
 
     path = app_path(app)
@@ -135,11 +157,17 @@ def work(
     settings = settings_for(
         loaded, queues, concurrency=concurrency, executor=executor, drain=drain or None, grace=grace,
         listen=False if no_listen else None, poll=poll, lease=lease, heartbeat=heartbeat, crash_limit=crash_limit,
-        wait_for_db=wait_for_db,
+        wait_for_db=wait_for_db, max_jobs=max_jobs, max_rss=max_rss,
     )  # fmt: skip
     count = processes if processes is not None else int(read_file().get("processes", 1))
     if not 1 <= count <= 256:
         raise InvalidSettingError(f"--processes is {count}.", do="use 1 to 256")
+    if supervisor is None and settings.max_rss is not None and settings.max_rss < FRESH * rss():
+        raise InvalidSettingError(
+            f"--max-rss {settings.max_rss >> 20}M leaves no room for jobs.",
+            why=f"the app alone occupies {rss() >> 20}M once it is imported",
+            do=f"use at least {int(FRESH * rss()) + 1 >> 20}M",
+        )
     if count > 1:
-        raise typer.Exit(supervise(count, grace=settings.grace))
-    raise typer.Exit(Worker(loaded, settings, app_path=path).run())
+        raise typer.Exit(supervise(count, loaded.dsn, settings))
+    raise typer.Exit(Worker(loaded, settings, app_path=path, supervisor=supervisor).run())

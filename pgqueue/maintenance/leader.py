@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 
 from pgqueue import statements
 from pgqueue.config import WorkerSettings
@@ -32,14 +33,14 @@ class Leader:
         self.worker_id = 0
 
     async def run(self) -> None:
-        """Every heartbeat: keep or seek the lead; the leader rescues, now and then tidies up, and has its upkeep go on."""
+        """Every heartbeat the leader renews the lead, rescues, and now and then tidies up; others ask when a term is over."""
         tidied = -TIDY
         try:
             while True:
+                pause = self._settings.heartbeat
                 try:
-                    if await self._election.once(
-                        statements.elect(self.worker_id, 3 * self._settings.heartbeat)
-                    ):
+                    term = await self._election.once(statements.elect(self.worker_id, 3 * pause))
+                    if term.leads:
                         if self._keeping is None:
                             self._keeping = asyncio.create_task(self._upkeep.run())
                         await rescue_all(self._link, self._settings.crash_limit)
@@ -48,11 +49,12 @@ class Leader:
                             tidied = now
                             await self._tidy()
                     else:
+                        pause = term.left + random.uniform(0.05, 0.2) * pause  # noqa: S311 - jitter, not a secret
                         await self.close()
                 except Exception as error:
                     if not isinstance(error, TROUBLE):
                         log.exception("maintenance failed; it goes on at the next turn")
-                await asyncio.sleep(self._settings.heartbeat)
+                await asyncio.sleep(pause)
         finally:
             await self.close()
 

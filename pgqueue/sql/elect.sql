@@ -1,8 +1,16 @@
 -- Takes or keeps the lease of the leader, who maintains (rescue, partitions, retention).
--- Locks the one row. Zero rows: another worker leads.
-insert into pgqueue.leader as l (singleton, worker_id, expires_at)
-values (true, %(worker_id)s::bigint, clock_timestamp() + make_interval(secs => %(lease_seconds)s::float8))
-on conflict (singleton) do update
-    set worker_id = excluded.worker_id, expires_at = excluded.expires_at
-    where l.worker_id = excluded.worker_id or l.expires_at < clock_timestamp()
-returning l.worker_id
+-- Locks the one row, and only if the lease is ours or over: to look while another leads is to read.
+-- Returns one row: whether this worker leads, and the seconds until the lease is over, when it is worth to ask again.
+with now_leading as materialized (
+    select l.worker_id, l.expires_at from pgqueue.leader l
+), elected as (
+    insert into pgqueue.leader as l (singleton, worker_id, expires_at)
+    select true, %(worker_id)s::bigint, clock_timestamp() + make_interval(secs => %(lease_seconds)s::float8)
+    where not exists (select from now_leading n where n.worker_id <> %(worker_id)s::bigint and n.expires_at >= clock_timestamp())
+    on conflict (singleton) do update
+        set worker_id = excluded.worker_id, expires_at = excluded.expires_at
+        where l.worker_id = excluded.worker_id or l.expires_at < clock_timestamp()
+    returning l.worker_id
+)
+select exists (select from elected),
+       greatest(extract(epoch from (select n.expires_at from now_leading n) - clock_timestamp()), 0)::float8

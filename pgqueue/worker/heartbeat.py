@@ -6,6 +6,7 @@ It also brings back what the row tells: that the lease is lost, and which jobs w
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from pgqueue import statements
 from pgqueue.connections import TROUBLE, Outage
 from pgqueue.database import connect, run
 from pgqueue.errors import DatabaseError
+
+SLOWEST = 2.0  # seconds between two tries to reach a server that is away
 
 log = logging.getLogger("pgqueue")
 
@@ -60,9 +63,9 @@ class Heartbeat:
         connection: psycopg.Connection[Any] | None = None
         opened = time.monotonic()
         expires = opened + self._lease
-        pause = self._every
+        pause, failures = self._every, 0
         try:
-            while not stop.wait(pause):
+            while not stop.wait(pause * random.uniform(0.5 if failures else 0.9, 1.0)):  # noqa: S311 - jitter
                 sent = time.monotonic()
                 if sent > expires:
                     self._lost()
@@ -77,9 +80,10 @@ class Heartbeat:
                 except (*TROUBLE, DatabaseError) as error:
                     self._outage.lost(error, opened)
                     connection = None
-                    pause = min(self._every, 0.5)
+                    failures += 1
+                    pause = min(self._every, 0.1 * 2.0 ** min(failures, 10), SLOWEST)
                     continue
-                pause = self._every
+                pause, failures = self._every, 0
                 if beat is None:
                     self._lost()
                     return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import secrets
 from collections.abc import Callable
 
@@ -17,7 +18,7 @@ from pgqueue.database import wait_notified
 
 CHANNEL = "pgqueue"
 PROOF = 2.0
-PROBE = 15.0  # seconds of silence after which the connection is probed
+PROBE = 60.0  # seconds of silence after which the connection is probed; TCP's keep-alive looks sooner, but not past a proxy
 
 log = logging.getLogger("pgqueue")
 
@@ -51,7 +52,7 @@ class Listener:
             except (*TROUBLE, TimeoutError) as error:
                 await self._link.lost(error)
                 failures += 1
-                await asyncio.sleep(pause(failures))
+                await asyncio.sleep(pause(failures) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
     async def _prove(self, connection: psycopg.AsyncConnection[object]) -> None:
         token = f"proof:{secrets.token_hex(8)}"

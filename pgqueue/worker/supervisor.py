@@ -1,86 +1,222 @@
-"""``pgq work --processes N``: N workers, each a process of its own, kept alive and stopped together."""
+"""``pgq work --processes N``: N workers, each a process of its own, woken, kept alive, replaced and stopped together."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import random
 import signal
-import subprocess
 import sys
-import time
-from types import FrameType
+from asyncio.subprocess import Process
+from collections.abc import Coroutine
+from typing import Any
+
+from pgqueue.config import WorkerSettings
+from pgqueue.connections import Link, Outage
+from pgqueue.worker.listener import Listener
+from pgqueue.worker.relay import Relay
 
 LATER = 10.0  # seconds after the grace until a worker that hangs is killed
-SOON = 1.0  # a worker that dies younger than this is not started again at once
+STAGGER = 2.0  # seconds within which the first workers are started
+HEALTHY = 5.0  # seconds: a worker that lived that long died of something of the moment
+FIRST, LONGEST = 1.0, 30.0  # seconds until one that died younger is started again
+BY_ITSELF = {
+    0,
+    12,
+    128 + signal.SIGINT,
+    128 + signal.SIGTERM,
+}  # drained, or stopped by a signal that it got alone
 
 log = logging.getLogger("pgqueue")
 
 
-def supervise(count: int, *, grace: float) -> int:
+def supervise(count: int, dsn: str, settings: WorkerSettings) -> int:
     """Runs the same command line in ``count`` children; returns their highest exit code.
 
-    A child that dies by a signal or a bug is started again; one that ends by itself (drained, misconfigured) is not.
+    A child that dies by a signal or a bug is started again; one that ends by itself (drained, misconfigured) is not,
+    except in the place of one that has worked: then what is wrong now was right before, and may be again.
     """
-    return _Supervisor([*_without_processes(sys.argv[1:]), "--processes", "1"], grace).run(count)
+    return asyncio.run(Supervisor(count, dsn, settings).run())
 
 
-class _Supervisor:
-    def __init__(self, arguments: list[str], grace: float) -> None:
-        self._command = [sys.executable, "-m", "pgqueue", *arguments]
-        self._grace = grace
-        self._children: dict[subprocess.Popen[bytes], float] = {}
-        self._stopping: float | None = None
-        self._worst = 0
+def backoff(deaths: int) -> float:
+    """Seconds until the next start after so many early deaths in a row; spread, so that what died as one starts apart."""
+    if deaths == 0:
+        return random.uniform(0.0, FIRST / 2)  # noqa: S311 - jitter, not a secret
+    return random.uniform(0.5, 1.0) * min(FIRST * 2.0 ** min(deaths - 1, 10), LONGEST)  # noqa: S311
 
-    def run(self, count: int) -> int:
+
+def spread(limit: int | None) -> int | None:
+    """The limit give or take a tenth, so that workers of the same age do not reach theirs together."""
+    return None if limit is None else max(1, round(limit * random.uniform(0.9, 1.1)))  # noqa: S311
+
+
+class Place:
+    """Room for one worker process: whoever dies in it is followed by another."""
+
+    def __init__(self) -> None:
+        self.child: Process | None = None
+        self.at_work = asyncio.Event()
+        self.has_worked = False
+        self.replacing = False
+
+    def send(self, number: int) -> None:
+        if self.child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.child.send_signal(number)
+
+
+class Supervisor:
+    def __init__(self, count: int, dsn: str, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._link = Link(dsn, "pgqueue listen", Outage(dsn))
+        self._places = [Place() for _ in range(count)]
+        self._relay = Relay(self._said)
+        self._anybody = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._signals: list[int] = []
+        self._one_at_a_time = asyncio.Lock()
+        self._wanted: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-        for _ in range(count):
-            self._start()
-        while self._children:
-            for child in [child for child in self._children if child.poll() is not None]:
-                self._ended(child)
-            if self._stopping is not None and time.monotonic() - self._stopping > self._grace + LATER:
-                for child in self._children:
-                    child.kill()
-            self._wait()
-        return self._worst
+            loop.add_signal_handler(number, self._stop, number)
+        self._relay.open()
+        if self._settings.listen:
+            self._begin(self._listen())
+        try:
+            return max(await asyncio.gather(*(self._keep(n, place) for n, place in enumerate(self._places))))
+        finally:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._link.close()
+            self._relay.close()
 
-    def _start(self) -> None:
-        child = subprocess.Popen(self._command, start_new_session=True)  # noqa: S603 - our own command line again
-        self._children[child] = time.monotonic()
+    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _stop(self, number: int, _frame: FrameType | None) -> None:
-        self._stopping = self._stopping or time.monotonic()
-        for child in self._children:
-            child.send_signal(number)
+    async def _listen(self) -> None:
+        """Begins when somebody is at work, who could be woken."""
+        await self._anybody.wait()
+        try:
+            await Listener(self._link, set(self._settings.queues), self._relay.wake_up).run()
+        except Exception:
+            log.exception("the supervisor's listener failed, which is a bug; jobs are found by polling")
 
-    def _ended(self, child: subprocess.Popen[bytes]) -> None:
-        age = time.monotonic() - self._children.pop(child)
-        code = child.returncode
-        if self._stopping is None and (code < 0 or code == 1):
-            log.error("a worker process (pid %d) died with %d and is started again", child.pid, code)
-            time.sleep(max(0.0, SOON - age))
-            if self._stopping is None:  # a signal may have come meanwhile
-                self._start()
-        else:
-            self._worst = max(self._worst, code if code >= 0 else 128 - code)
+    def _said(self, verb: str, pid: int) -> None:
+        """A worker's message."""
+        for place in self._places:
+            if place.child is not None and place.child.pid == pid:
+                if verb == "ready":
+                    place.has_worked = True
+                    place.at_work.set()
+                    self._anybody.set()
+                elif verb == "replace" and pid not in self._wanted:
+                    self._wanted.add(pid)
+                    self._begin(self._replace(place, place.child))
 
-    def _wait(self) -> None:
-        for child in self._children:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(timeout=0.2)
-            return
+    # ---------------------------------------------------------------- life and death
 
+    async def _keep(self, number: int, place: Place) -> int:
+        """Keeps a worker in this place until one ends for good; returns the exit code of the last."""
+        loop = asyncio.get_running_loop()
+        await self._pause(number * STAGGER / len(self._places))
+        deaths = 0
+        try:
+            while not self._stopping.is_set():
+                place.child = child = await self._start()
+                begun = loop.time()
+                for _ in self._signals:  # that came while it was being started
+                    place.send(self._signals[-1])
+                code = await child.wait()
+                worked, replaced = place.at_work.is_set(), place.replacing
+                place.at_work.clear()
+                place.child, place.replacing = None, False
+                self._wanted.discard(child.pid)
+                if self._stopping.is_set() and not worked:
+                    return 0
+                if self._stopping.is_set() or not (replaced or self._is_started_again(place, code)):
+                    return code if code >= 0 else 128 - code
+                if replaced:
+                    continue
+                deaths = 0 if worked and loop.time() - begun > HEALTHY else deaths + 1
+                pause = backoff(deaths)
+                log.error(
+                    "a worker process (pid %d) died with %d and is started again in %.1f s",
+                    child.pid, code, pause,
+                )  # fmt: skip
+                await self._pause(pause)
+            return 0
+        finally:
+            place.at_work.set()  # nobody need wait for it any more
 
-def _without_processes(arguments: list[str]) -> list[str]:
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument == "--processes":
-            skip = True
-        elif not argument.startswith("--processes="):
-            kept.append(argument)
-    return kept
+    @staticmethod
+    def _is_started_again(place: Place, code: int) -> bool:
+        return code < 0 or code == 1 or (place.has_worked and code not in BY_ITSELF)
+
+    async def _start(self) -> Process:
+        overruled = ["--processes", "1", "--supervisor", str(self._relay.fd)]
+        for name in ("max_jobs", "max_rss"):
+            if (limit := spread(getattr(self._settings, name))) is not None:
+                overruled += ["--" + name.replace("_", "-"), str(limit)]
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "pgqueue", *sys.argv[1:], *overruled,  # the last of two options counts
+            pass_fds=[self._relay.fd], start_new_session=True,  # a Ctrl-C is the supervisor's to hand on
+        )  # fmt: skip
+
+    async def _pause(self, seconds: float) -> None:
+        """Unless it is told to stop meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _replace(self, place: Place, child: Process) -> None:
+        """Drains a worker that asked for it, and waits until another works in its place. One after the other."""
+        async with self._one_at_a_time:
+            if place.child is not child or self._stopping.is_set():
+                return
+            place.replacing = True
+            place.at_work.clear()
+            place.send(signal.SIGTERM)
+            if not await self._ends_in_time(child):
+                log.error("a worker process (pid %d) does not end after its grace and is killed", child.pid)
+                place.send(signal.SIGKILL)
+                await child.wait()
+            await place.at_work.wait()
+
+    async def _ends_in_time(self, child: Process) -> bool:
+        try:
+            async with asyncio.timeout(self._settings.grace + LATER):
+                await child.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # ---------------------------------------------------------------- stopping
+
+    def _stop(self, number: int) -> None:
+        for place in self._places:
+            if (
+                self._signals or not place.replacing
+            ):  # that one is draining already: this would be its second signal
+                place.send(number)
+        if not self._signals:
+            self._stopping.set()
+            self._begin(self._kill_later())
+        self._signals.append(number)
+
+    async def _kill_later(self) -> None:
+        await asyncio.sleep(self._settings.grace + LATER)
+        for place in self._places:
+            if place.child is not None:
+                log.error(
+                    "a worker process (pid %d) does not end after its grace and is killed", place.child.pid
+                )
+                place.send(signal.SIGKILL)

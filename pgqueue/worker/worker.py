@@ -29,7 +29,9 @@ from pgqueue.outcome import Outcome
 from pgqueue.worker.attempt import Attempt, InFlight
 from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.heartbeat import Heartbeat
+from pgqueue.worker.limits import Limits
 from pgqueue.worker.listener import Listener
+from pgqueue.worker.relay import Supervised
 from pgqueue.worker.runner import Runner
 from pgqueue.worker.settler import Settler
 
@@ -42,10 +44,18 @@ LATE = 1.0  # seconds an attempt claimed ahead may wait for its turn
 class Worker:
     """Claims and runs the jobs of one app until it is told to stop.
 
-    ``app_path`` (``module:app``) is what child processes import; only ``executor="process"`` needs it.
+    ``app_path`` (``module:app``) is what child processes import; only ``executor="process"`` needs it. ``supervisor`` is
+    the file descriptor of a socket to the process that supervises this one, see ``relay.py``.
     """
 
-    def __init__(self, app: App, settings: WorkerSettings, *, app_path: str | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        settings: WorkerSettings,
+        *,
+        app_path: str | None = None,
+        supervisor: int | None = None,
+    ) -> None:
         self.app, self.settings = app, settings
         self.id = 0
         self._dsn = app.dsn
@@ -64,7 +74,7 @@ class Worker:
             settings,
             sorted(app.tasks),
             self._in_flight,
-            self._runner.take,
+            self._take,
             self._runner.prefetch,
         )
         self._listener = Listener(self._listen_link, set(settings.queues), self._claimer.wake_up.set)
@@ -79,12 +89,33 @@ class Worker:
         self._signals = 0
         self._hurried_by: int = signal.SIGTERM
         self._registering: asyncio.Task[None] | None = None
+        self._limits = Limits(settings, self._use_up)
+        self._supervised: Supervised | None = None
+        if supervisor is not None:
+            self._supervised = Supervised(
+                supervisor, room=self._room, wake_up=self._claimer.wake_up.set, orphaned=self._orphaned
+            )
+
+    def _room(self) -> int:
+        return 0 if self._stopping.is_set() else self._in_flight.room(self._runner.prefetch())
+
+    def _take(self, attempts: list[Attempt]) -> None:
+        self._runner.take(attempts)
+        if self._supervised is not None:
+            full = not self._room() or any(
+                self._in_flight.queue_room(attempt.queue) == 0 for attempt in attempts
+            )
+            self._supervised.taken(full=full)
 
     def _free(self, attempts: list[Attempt]) -> None:
         self._in_flight.remove(attempts)
         self._claimer.make_room()
+        if self._supervised is not None:
+            self._supervised.made_room()
 
     def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        if outcome is None or outcome.reason != "released":
+            self._limits.count()
         if outcome is None:
             self._free([attempt])
         else:
@@ -109,8 +140,7 @@ class Worker:
         """Takes no more, finishes what runs within ``grace``; a second call hands it back now. For signal handlers."""
         self._signals += 1
         self._hurried_by = number
-        self._stopping.set()
-        self._claimer.stop()
+        self._drain()
         if self._signals > 1:
             self._hurry.set()
         elif len(self._runner):
@@ -119,6 +149,23 @@ class Worker:
                 len(self._runner),
                 self.settings.grace,
             )
+
+    def _drain(self) -> None:
+        self._stopping.set()
+        self._claimer.stop()
+
+    def _use_up(self, why: str) -> None:
+        if self._supervised is None:
+            log.info("worker %d %s; it drains and exits", self.id, why)
+            self._drain()
+        else:
+            log.info("worker %d (pid %d) %s; it will be drained and replaced", self.id, os.getpid(), why)
+            self._supervised.ask_replacement()
+
+    def _orphaned(self) -> None:
+        if not self._stopping.is_set():
+            log.error("worker %d: its supervisor is gone; it drains and exits", self.id)
+        self._drain()
 
     async def _work(self) -> int:
         loop = asyncio.get_running_loop()
@@ -130,8 +177,10 @@ class Worker:
             cancel=lambda ids: loop.call_soon_threadsafe(self._runner.cancel, ids),
         )  # fmt: skip
         await self._register()
-        background = [self._leader.run(), self._watch()]
-        if self.settings.listen:
+        background = [self._leader.run(), self._watch(), self._limits.run()]
+        if self._supervised is not None:
+            background.append(self._supervised.run())
+        elif self.settings.listen:
             background.append(self._listener.run())
         services = [asyncio.create_task(self._service(coroutine)) for coroutine in background]
         claiming = asyncio.create_task(self._claimer.run())

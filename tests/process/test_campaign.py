@@ -3,10 +3,15 @@
 Nothing may be lost and no transactional effect may happen twice, and every fault must really have happened: a worker was
 running jobs when it died, a zombie's jobs were rescued, a backend was really terminated. The faults come from one seed,
 which is printed; PGQUEUE_CAMPAIGN_SEED repeats it.
+
+Short campaigns do the same with supervisors (``--processes 2``), which are killed too, and with every handler on a thread
+or in a child process. PGQUEUE_CAMPAIGN_LONG=1 makes all of them long: ``PGQUEUE_CAMPAIGN_LONG=1 pytest -n 0 -s
+tests/process/test_campaign.py``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import secrets
@@ -15,7 +20,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +38,11 @@ from tests.servers import create_database, directory_for_servers
 from tests.waiting import wait_until
 
 SEED = int(os.environ.get("PGQUEUE_CAMPAIGN_SEED", secrets.randbelow(1_000_000)))
-TRANSACTIONAL, EXTERNAL = 3000, 1000
 ROLLED_BACK = 0.05
-WORKERS, SLOTS = 6, 8
 LEASE = 2.0
 OPTIONS = (
-    "--lease", str(LEASE), "--heartbeat", "0.5", "--poll", "0.2", "--crash-limit", "100", "-c", str(SLOTS),
-    "--wait-for-db", "30",
+    "--lease", str(LEASE), "--heartbeat", "0.5", "--poll", "0.2", "--crash-limit", "100", "--wait-for-db", "30",
 )  # fmt: skip
-KILLS, ZOMBIES, TERMINATIONS = 30, 10, 20  # at least
 DOWN = 1.0  # seconds that the server is away
 TASKS = {
     "move_async": 1400, "move_thread": 1300, "move_process": 300, "mail_async": 500, "mail_thread": 500,
@@ -51,11 +52,53 @@ SERVER = {"max_connections": "300", "shared_buffers": "64MB"}  # with fsync, as 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="stops and kills processes")
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How many of what; the faults are so many at least."""
+
+    options: tuple[str, ...] = ()
+    supervisors: int = 6  # with one process each: plain workers
+    processes: int = 1
+    slots: int = 8
+    part: float = 1.0  # of the jobs
+    kills: int = 30
+    zombies: int = 10
+    terminations: int = 20
+    orphanings: int = 0  # kills of a supervisor
+
+    @property
+    def workers(self) -> int:
+        return self.supervisors * self.processes
+
+    @property
+    def tasks(self) -> dict[str, int]:
+        return {task: int(count * self.part) for task, count in TASKS.items()}
+
+    def count(self, kind: str) -> int:
+        """Jobs whose task's name begins so."""
+        return sum(count for task, count in self.tasks.items() if task.startswith(kind))
+
+    def long(self) -> Plan:
+        return replace(self, part=1.0, kills=30, zombies=10, terminations=20, orphanings=5 * self.orphanings)
+
+
+SHORT = Plan(part=0.2, kills=4, zombies=1, terminations=4)
+PLANS = {
+    "workers": Plan(),
+    "supervisors": replace(SHORT, options=("--processes", "2"), supervisors=3, processes=2, orphanings=2),
+    "threads": replace(SHORT, options=("--executor", "thread")),
+    "children": replace(SHORT, options=("--executor", "process"), supervisors=3, slots=2),
+}
+if os.environ.get("PGQUEUE_CAMPAIGN_LONG"):
+    PLANS = {name: plan.long() for name, plan in PLANS.items()}
+
+
 @dataclass
 class Clients:
     """Enqueues all jobs, a few at a time as the faults go on, and notes what it was told about each."""
 
     dsn: str
+    plan: Plan
     intents: Intents
     dice: random.Random
     ops: list[tuple[int, str]] = field(default_factory=list)
@@ -65,7 +108,7 @@ class Clients:
     error: BaseException | None = None
 
     def __post_init__(self) -> None:
-        kinds = [task for task, count in TASKS.items() for _ in range(count)]
+        kinds = [task for task, count in self.plan.tasks.items() for _ in range(count)]
         self.dice.shuffle(kinds)
         self.ops = list(enumerate(kinds, start=1))
         self._next_rolled_back = 1_000_000
@@ -159,54 +202,71 @@ class Faults:
     clients: Clients
     dice: random.Random
     db: Connection[Any]
+    plan: Plan
     alive: list[WorkerProcess] = field(default_factory=list)
-    killed: set[int] = field(default_factory=set)
-    zombies: dict[int, WorkerProcess] = field(default_factory=dict)
-    woken: dict[int, WorkerProcess] = field(default_factory=dict)
+    killed: set[int] = field(default_factory=set)  # worker ids
+    zombies: dict[int, int] = field(default_factory=dict)  # worker id and pid
+    woken: dict[int, int] = field(default_factory=dict)
+    orphans: dict[int, int] = field(default_factory=dict)
+    orphaned: int = 0
     terminated: int = 0
     gone_lines: list[tuple[int, int]] = field(default_factory=list)
 
     def run(self) -> None:
-        order = ["kill"] * (KILLS + 1) + ["zombie"] * ZOMBIES + ["terminate"] * TERMINATIONS
+        plan = self.plan
+        order = ["kill"] * (plan.kills + 1) + ["zombie"] * plan.zombies + ["terminate"] * plan.terminations
+        order += ["orphan"] * plan.orphanings
         self.dice.shuffle(order)
         order.insert(len(order) // 2, "restart")
         portion = len(self.clients.ops) * 2 // 3 // len(order)  # the rest for faults that find nobody at work
         for fault in order:
             self.clients.release(portion)
             getattr(self, fault)()
-        while len(self.effective("killed")) < KILLS or len(self.effective("woken")) < ZOMBIES:
+        while len(self.effective("killed")) < plan.kills or len(self.effective("woken")) < plan.zombies:
             self.clients.release(20)
-            self.kill() if len(self.effective("killed")) < KILLS else self.zombie()
+            self.kill() if len(self.effective("killed")) < plan.kills else self.zombie()
             self.wake(rest=0)
         self.wake(rest=0)
 
     def start(self) -> None:
-        self.alive.append(self.workers.start(*OPTIONS))
+        self.alive.append(self.workers.start(*OPTIONS, "-c", str(self.plan.slots), *self.plan.options))
 
     # ------------------------------------------------------------ the faults
 
     def kill(self) -> None:
-        """SIGKILL to a worker that runs jobs, and another one in its place at once."""
-        worker, worker_id = self.caught()
-        worker.end()
+        """SIGKILL to a worker that runs jobs, and another one in its place at once, or by its supervisor."""
+        pid, worker_id = self.caught()
         self.killed.add(worker_id)
+        os.kill(pid, signal.SIGKILL)
+        for worker in self.alive[:]:
+            if worker.pid == pid:
+                worker.end()
+                self.alive.remove(worker)
+                self.start()
+
+    def orphan(self) -> None:
+        """SIGKILL to a supervisor: its workers end by themselves, which is seen at the end."""
+        worker = self.dice.choice(self.alive)
+        children = {worker_id: pid for worker_id, pid in self.at_work() if parent(pid) == worker.pid}
+        self.orphans |= children
+        self.orphaned += 1
+        worker.end()
         self.alive.remove(worker)
         self.start()
 
     def zombie(self) -> None:
         """SIGSTOP to a worker that runs jobs, until others have taken them; two at a time at most."""
         self.wake(rest=1)
-        worker, worker_id = self.caught()
-        self.zombies[worker_id] = worker
+        pid, worker_id = self.caught()
+        self.zombies[worker_id] = pid
 
     def wake(self, rest: int) -> None:
         """SIGCONT to zombies whose jobs were rescued, until only ``rest`` are left."""
         while len(self.zombies) > rest:
             ready = wait_until(lambda: self.effective("zombies"), timeout=30)
             for worker_id in ready:
-                worker = self.zombies.pop(worker_id)
-                worker.signal(signal.SIGCONT)
-                self.woken[worker_id] = worker
+                self.woken[worker_id] = pid = self.zombies.pop(worker_id)
+                os.kill(pid, signal.SIGCONT)
 
     def terminate(self) -> None:
         """pg_terminate_backend on a connection of a worker."""
@@ -224,7 +284,7 @@ class Faults:
     def restart(self) -> None:
         """The server crashes and comes back; every worker says one line about each."""
         self.wake(rest=0)
-        wait_until(lambda: all(self.is_settled(worker) for worker in self.alive), timeout=40)
+        wait_until(self.is_settled, timeout=40)
         sizes = {worker.pid: worker.log.stat().st_size for worker in self.alive}
         self.db.close()
         self.server.stop("immediate")
@@ -232,7 +292,7 @@ class Faults:
         self.server = embedded.start(self.home, settings=SERVER)
         self.db = observer(self.clients.dsn)
         self.clients.release(60)
-        wait_until(lambda: all(self.has_worked_since(worker) for worker in self.alive), timeout=40)
+        wait_until(self.have_worked_since, timeout=40)
         self.gone_lines = [
             (
                 len(worker.lines("the database went away", sizes[worker.pid])),
@@ -247,20 +307,31 @@ class Faults:
         with self.db.cursor(row_factory=scalar_row) as cursor:
             return cursor.execute(query.encode(), parameters).fetchone()
 
-    def caught(self) -> tuple[WorkerProcess, int]:
-        """A worker, stopped while it ran jobs."""
+    def at_work(self) -> list[tuple[int, int]]:
+        """Workers (id, pid) that are registered and were done no harm."""
+        hurt = {*self.killed, *self.zombies, *self.woken, *self.orphans}
+        return [
+            (worker_id, pid)
+            for worker_id, pid in self.db.execute(
+                "select id, pid from pgqueue.workers where state = 'running' and expires_at > clock_timestamp() order by id"
+            )
+            if worker_id not in hurt
+        ]
 
-        def busy() -> tuple[WorkerProcess, int] | None:
+    def caught(self) -> tuple[int, int]:
+        """A worker (pid, id), stopped while it ran jobs."""
+
+        def busy() -> tuple[int, int] | None:
             self.clients.release_more()
-            candidates = self.alive[:]
+            candidates = self.at_work()
             self.dice.shuffle(candidates)
-            for worker in candidates:
-                worker_id = None if worker.stopped else worker.id(self.db)
-                if worker_id and worker_id not in self.woken and self.runs(worker_id):
-                    worker.signal(signal.SIGSTOP)
-                    if self.runs(worker_id):
-                        return worker, worker_id
-                    worker.signal(signal.SIGCONT)
+            for worker_id, pid in candidates:
+                if pid not in self.zombies.values() and self.runs(worker_id):
+                    with contextlib.suppress(ProcessLookupError):  # it was an orphan that has just ended
+                        os.kill(pid, signal.SIGSTOP)
+                        if self.runs(worker_id):
+                            return pid, worker_id
+                        os.kill(pid, signal.SIGCONT)
             return None
 
         return wait_until(busy, timeout=40)  # type: ignore[return-value]
@@ -283,23 +354,37 @@ class Faults:
             )
         }
 
-    def is_settled(self, worker: WorkerProcess) -> bool:
-        """Registered, listening, and not in the middle of an older outage."""
-        gone, back = worker.lines("the database went away"), worker.lines("the database is back")
-        return not worker.stopped and worker.id(self.db) is not None and len(gone) == len(back)
-
-    def has_worked_since(self, worker: WorkerProcess) -> bool:
-        """Whether its heartbeat goes again and it has completed something since the server came back."""
-        self.clients.release_more()
-        return bool(
-            self.one(
-                "select exists (select from pgqueue.workers w where w.pid = %s and w.state = 'running'"
-                " and w.heartbeat_at > pg_postmaster_start_time() + interval '1.5 s'"
-                " and exists (select from chk.events e where e.worker_id = w.id and e.new_state = 'completed'"
-                " and e.at > pg_postmaster_start_time()))",
-                worker.pid,
-            )
+    def is_settled(self) -> bool:
+        """All are registered, and none is in the middle of an older outage."""
+        return len(self.at_work()) == self.plan.workers and all(
+            len(worker.lines("the database went away")) == len(worker.lines("the database is back"))
+            for worker in self.alive
         )
+
+    def have_worked_since(self) -> bool:
+        """Whether all heartbeats go again and everybody has completed something since the server came back."""
+        self.clients.release_more()
+        at_work = self.one(
+            "select count(*) from pgqueue.workers w where w.state = 'running'"
+            " and w.heartbeat_at > pg_postmaster_start_time() + interval '1.5 s'"
+            " and exists (select from chk.events e where e.worker_id = w.id and e.new_state = 'completed'"
+            " and e.at > pg_postmaster_start_time())"
+        )
+        return bool(at_work == self.plan.workers)
+
+
+def parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return None
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def observer(dsn: str) -> Connection[Any]:
@@ -312,8 +397,10 @@ def home() -> Iterator[Path]:
         yield directory
 
 
-def test_the_campaign(home: Path, tmp_path: Path) -> None:
-    print(f"\ncampaign: seed {SEED}")
+@pytest.mark.parametrize("name", PLANS)
+def test_the_campaign(home: Path, tmp_path: Path, name: str) -> None:
+    plan = PLANS[name]
+    print(f"\ncampaign of {name}: seed {SEED}")
     begun = time.monotonic()
     dice = random.Random(SEED)
     mailbox = home / "mailbox"
@@ -327,9 +414,9 @@ def test_the_campaign(home: Path, tmp_path: Path) -> None:
             Intents(home / "intents.jsonl") as intents,
             WorkerProcesses(dsn, tmp_path, {workload.MAILBOX: str(mailbox)}, quiet=True) as workers,
         ):
-            clients = Clients(dsn, intents, random.Random(dice.random()))
-            faults = Faults(home / "server", server, workers, clients, dice, observer(dsn))
-            for _ in range(WORKERS):
+            clients = Clients(dsn, plan, intents, random.Random(dice.random()))
+            faults = Faults(home / "server", server, workers, clients, dice, observer(dsn), plan)
+            for _ in range(plan.supervisors):
                 faults.start()
             clients.thread.start()
             try:
@@ -344,6 +431,7 @@ def test_the_campaign(home: Path, tmp_path: Path) -> None:
             except AssertionError:
                 show_unfinished(faults.db)
                 raise
+            wait_until(lambda: all(is_gone(pid) for pid in faults.orphans.values()))
             report(faults, time.monotonic() - begun)
             judge(faults, mailbox)
     finally:
@@ -371,37 +459,45 @@ def report(faults: Faults, seconds: float) -> None:
     print(
         f"campaign: {seconds:.0f} s; jobs {states}; clients {dict(faults.clients.tally)}; transitions {reasons};"
         f" kills {len(faults.effective('killed'))} of {len(faults.killed)}, zombies {len(faults.effective('woken'))},"
-        f" terminated backends {faults.terminated}, restarts 1 (lines gone, back: {faults.gone_lines})"
+        f" terminated backends {faults.terminated}, orphans {len(faults.orphans)} of {faults.orphaned} supervisors,"
+        f" restarts 1 (lines gone, back: {faults.gone_lines})"
     )
 
 
 def judge(faults: Faults, mailbox: Path) -> None:
-    clients, db = faults.clients, faults.db
+    clients, db, plan = faults.clients, faults.db, faults.plan
+    transactional, external = plan.count("move"), plan.count("mail")
     # Every fault has really happened.
-    assert len(faults.effective("killed")) >= KILLS
-    assert len(faults.effective("woken")) >= ZOMBIES
-    assert faults.terminated >= TERMINATIONS
-    assert faults.one("select count(*) from pgqueue.workers where state = 'expired'") >= KILLS + ZOMBIES
+    assert len(faults.effective("killed")) >= plan.kills
+    assert len(faults.effective("woken")) >= plan.zombies
+    assert faults.terminated >= plan.terminations
+    assert (
+        faults.one("select count(*) from pgqueue.workers where state = 'expired'")
+        >= plan.kills + plan.zombies
+    )
+    assert faults.orphaned == plan.orphanings
+    assert len(faults.orphans) >= plan.orphanings
     # Nothing is lost, nothing is there that was rolled back, nothing happened twice.
-    assert clients.tally["acknowledged"] == TRANSACTIONAL + EXTERNAL
+    assert clients.tally["acknowledged"] == transactional + external
     assert clients.tally["rolled back"] > 0
     assert db.execute("select state, count(*) from pgqueue.jobs group by 1").fetchall() == [
-        ("completed", TRANSACTIONAL + EXTERNAL)
+        ("completed", transactional + external)
     ]
     clients.intents.load(clients.dsn)
     checker.check(clients.dsn)
-    assert faults.one("select count(*) from chk.effects") == TRANSACTIONAL
+    assert faults.one("select count(*) from chk.effects") == transactional
     # Effects outside happen at least once, and again only for jobs that a fault has interrupted.
     delivered = Counter(line.split()[0] for line in mailbox.read_text().splitlines())
-    assert len(delivered) == EXTERNAL
-    duplicates = delivered.total() - EXTERNAL
-    most = (
-        len(faults.killed) + len(faults.woken)
-    ) * SLOTS + WORKERS * SLOTS  # the last for the server's crash
+    assert len(delivered) == external
+    duplicates = delivered.total() - external
+    hurt = len(faults.killed) + len(faults.woken) + len(faults.orphans)
+    most = (hurt + plan.workers) * plan.slots  # the last for the server's crash
     print(f"campaign: {duplicates} external effects happened again, {most} might have")
     assert duplicates <= most
-    # An outage is one line when it begins and one when it ends.
-    assert faults.gone_lines == [(1, 1)] * WORKERS
+    # An outage is one line of each process when it begins and one when it ends.
+    lines = plan.processes + (plan.processes > 1)
+    assert faults.gone_lines == [(lines, lines)] * plan.supervisors
     # Every zombie has noticed that it was one, unless it was killed before it could.
-    noticed = sum(bool(worker.lines("lost its lease")) for worker in faults.woken.values())
-    assert noticed >= ZOMBIES // 2
+    logs = "".join(worker.log.read_text(errors="replace") for worker in faults.workers.all)
+    noticed = sum(f"worker {worker_id} lost its lease" in logs for worker_id in faults.woken)
+    assert noticed >= plan.zombies // 2

@@ -440,6 +440,7 @@ def test_the_printed_sql_makes_the_same_schema_without_a_connection(pgq, empty_d
         (("--concurrency", "0"), "--concurrency"), (("--concurrency", "-1"), "--concurrency"), (("--concurrency", "1000000"), "--concurrency"),
         (("--heartbeat", "20"), "heartbeat"), (("--executor", "fork"), "--executor"), (("--processes", "0"), "--processes"),
         (("-Q", "a b"), "PGQ-405"), (("-Q", "a:0"), "slots"), (("-Q", "a,a"), "twice"), (("--poll", "nan"), "poll"),
+        (("--max-jobs", "0"), "--max-jobs"), (("--max-rss", "lots"), "--max-rss"), (("--max-rss", "1M"), "16M"),
     ],
 )  # fmt: skip
 def test_a_worker_that_cannot_work_does_not_start(pgq, flags, said):

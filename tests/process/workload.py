@@ -59,6 +59,22 @@ def mail_thread(op: int, ms: int, job: Job) -> None:
     deliver(op, job)
 
 
+HOARD: list[bytes] = []
+
+
+@app.task(retry=PATIENT)
+def hoard(op: int, megabytes: int, job: Job) -> None:
+    """Leaks."""
+    HOARD.append(b"x" * (megabytes << 20))
+    with job.transaction() as connection:
+        connection.execute(EFFECT, [op, job.id, job.lease_id])
+
+
+@app.task(name="nothing")
+async def nothing(op: int) -> None:
+    """For tests that count what else is asked of the server."""
+
+
 def deliver(op: int, job: Job) -> None:
     """One line a delivery: an effect that no transaction takes back."""
     mailbox = os.open(os.environ[MAILBOX], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pgqueue.config import WorkerSettings, check_name, find_dsn, parse_queues, read_file, redact, seconds
+from pgqueue.config import (
+    WorkerSettings,
+    check_name,
+    find_dsn,
+    parse_queues,
+    read_file,
+    redact,
+    seconds,
+    size,
+)
 from pgqueue.errors import InvalidNameError, InvalidOptionError, InvalidSettingError, NoDsnError
 
 SECRET = "S3cr3T"
@@ -104,6 +113,28 @@ def test_durations_are_read_in_every_form(value, expected):
 def test_nonsense_durations_are_refused_by_the_name_of_the_option(value):
     with pytest.raises(InvalidOptionError, match="PGQ-404  delay is"):
         seconds(value, "delay")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("512M", 512 * 2**20),
+        ("1.5G", 3 * 2**29),
+        ("64MiB", 2**26),
+        ("10kB", 10_240),
+        ("7", 7),
+        (8, 8),
+        (" 1T ", 2**40),
+    ],
+)
+def test_sizes_are_read_in_units_of_1024(text, count):
+    assert size(text, "--max-rss") == count
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1M", "1 000", "1P", "1e9", "٣M", True, None, 1.5e300])
+def test_nonsense_sizes_are_refused_by_the_name_of_the_option(text):
+    with pytest.raises(InvalidSettingError, match="--max-rss is"):
+        size(text, "--max-rss")
 
 
 @pytest.mark.parametrize(
@@ -221,6 +252,9 @@ def test_the_dsn_comes_from_the_first_place_that_has_one(project, monkeypatch):
         {"lease": 6},
         {"crash_limit": 0},
         {"wait_for_db": -1},
+        {"max_jobs": 0},
+        {"max_rss": 1},
+        {"max_rss": 2**60},
     ],
 )
 def test_worker_settings_that_cannot_work_are_refused(setting):

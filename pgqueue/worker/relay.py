@@ -1,0 +1,114 @@
+"""One LISTEN connection for all processes of a supervisor: it hands wake-ups on through a socket that they share.
+
+::
+
+    listener ─► Relay ══ a byte for each wake-up ══► Supervised: whoever has a free slot reads it and looks for jobs
+                  ▲                                      │
+                  └────── more, ready PID, replace PID ──┘
+
+Exactly one process reads a byte, so that one job wakes one of them and not all. One that hangs does not read, and holds up
+nobody; one that has no slot free, or that was filled up by what it found, says ``more``, and another one looks. Neither end
+ever waits for the other: a full socket means that there is enough to read. What gets lost is found by the next poll.
+The end of the socket is the end of the supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+
+ANEW = 1.0  # seconds after which a process without a free slot looks whether its supervisor still lives
+
+
+class Relay:
+    """The supervisor's end; ``said`` is called with each message (its verb and the process it comes from)."""
+
+    def __init__(self, said: Callable[[str, int], None]) -> None:
+        self._said = said
+        self._mine, self._theirs = socket.socketpair()
+        self._mine.setblocking(False)
+        self._theirs.setblocking(False)
+        self._rest = b""
+
+    @property
+    def fd(self) -> int:
+        """What the children inherit."""
+        return self._theirs.fileno()
+
+    def open(self) -> None:
+        """Begins to hear the children; call it on the running loop."""
+        asyncio.get_running_loop().add_reader(self._mine, self._read)
+
+    def wake_up(self) -> None:
+        """Has one process that has free slots look for jobs."""
+        with contextlib.suppress(BlockingIOError):
+            self._mine.send(b"\n")
+
+    def _read(self) -> None:
+        *lines, self._rest = (self._rest + self._mine.recv(65_536)).split(b"\n")
+        if b"more" in lines:
+            self.wake_up()
+        for line in lines:
+            verb, _, pid = line.decode().partition(" ")
+            if pid:
+                self._said(verb, int(pid))
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._mine)
+        self._mine.close()
+        self._theirs.close()
+
+
+class Supervised:
+    """A worker's end. ``room`` tells how many jobs it could take now."""
+
+    def __init__(
+        self, fd: int, *, room: Callable[[], int], wake_up: Callable[[], None], orphaned: Callable[[], None]
+    ) -> None:
+        os.set_inheritable(fd, False)
+        self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(False)
+        self._room, self._wake_up, self._orphaned = room, wake_up, orphaned
+        self._parent = os.getppid()
+        self._has_room = asyncio.Event()
+        self._woken = False
+
+    async def run(self) -> None:
+        """Says that this worker is at work, and takes wake-ups until the supervisor is gone."""
+        self._say(f"ready {os.getpid()}")
+        loop = asyncio.get_running_loop()
+        while await loop.sock_recv(self._socket, 4096):  # whoever is quicker has it; the others go on waiting
+            if self._room():
+                self._woken = True
+                self._wake_up()
+            else:
+                self._say("more")
+                await self._until_room()
+        self._orphaned()
+
+    async def _until_room(self) -> None:
+        while not self._room() and os.getppid() == self._parent:
+            self._has_room.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANEW):
+                    await self._has_room.wait()
+
+    def taken(self, *, full: bool) -> None:
+        """Jobs were claimed; if a wake-up led to that and they fill this worker, there may be more for others."""
+        if self._woken and full:
+            self._woken = False
+            self._say("more")
+
+    def made_room(self) -> None:
+        self._has_room.set()
+
+    def ask_replacement(self) -> None:
+        """The supervisor stops this process when its turn has come, and starts another."""
+        self._say(f"replace {os.getpid()}")
+
+    def _say(self, message: str) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.send(message.encode() + b"\n")
