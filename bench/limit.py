@@ -27,7 +27,8 @@ from pgqueue.database import run as run_statement
 from pgqueue.embedded.binaries import find_binaries
 from pgqueue.errors import EmbeddedPostgresError
 from pgqueue.job import NewJob
-from pgqueue.sql import Statement
+from pgqueue.rows import Stored
+from pgqueue.sql import Row, Statement
 from pgqueue.worker.attempt import Attempt
 
 TITLE = "its statements alone"
@@ -65,11 +66,11 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale:
 # ------------------------------------------------------------------ the statements, each built in one place
 
 
-def enqueue_of(jobs: list[NewJob]) -> Statement[list[statements.Stored]]:
+def enqueue_of(jobs: list[NewJob]) -> Statement[list[Stored]]:
     return statements.enqueue_many(jobs)
 
 
-def claim_of(worker_id: int, since: float, count: int) -> Statement[list[statements.Row]]:
+def claim_of(worker_id: int, since: float, count: int) -> Statement[list[Row]]:
     return statements.claim(worker_id, [ours.noop.name], [(ours.noop.spec.queue, 0)], [since], count)
 
 

@@ -35,7 +35,7 @@ from pgqueue.handle import JobHandle
 from pgqueue.job import Job, NewJob
 from pgqueue.outcome import Keep
 from pgqueue.retry import RetryPolicy
-from pgqueue.statements import Stored
+from pgqueue.rows import Stored
 from pgqueue.task import TaskSpec, task_name
 from pgqueue.telemetry import carrier, enqueue_span, is_traced
 

@@ -15,7 +15,7 @@ from pgqueue.database import can_copy, copy, copy_async, run, run_async
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError, InvalidOptionError
 from pgqueue.handle import JobHandle
 from pgqueue.job import NewJob
-from pgqueue.statements import Stored
+from pgqueue.rows import Stored
 from pgqueue.task import TaskSpec
 
 P = ParamSpec("P")

@@ -4,183 +4,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pgqueue.job import Job, NewJob
 from pgqueue.outcome import Outcome
+from pgqueue.rows import (
+    Beat,
+    DayChange,
+    Fault,
+    IndexFault,
+    Lane,
+    QueueDepth,
+    Rescued,
+    Server,
+    Snapshot,
+    Storage,
+    Stored,
+    Term,
+    Transition,
+    Unserved,
+    WorkerRow,
+)
 from pgqueue.sql import Row, Statement, load
 
 T = TypeVar("T")
 OUTCOME = tuple(field.name for field in fields(Outcome))
-
-
-class Stored(NamedTuple):
-    """What became of one enqueued item; ``conflict`` names the key that an existing job ``id`` holds."""
-
-    id: int
-    created: bool
-    state: str | None
-    conflict: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """A queue and a priority with unclaimed jobs, the earliest due in ``due_in`` seconds (negative: overdue)."""
-
-    queue: str
-    priority: int
-    due_in: float
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """A renewed lease, and the jobs of this worker that were asked to stop."""
-
-    worker_id: int
-    cancelled: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """Whether this worker leads; if not, in how many seconds the lease of the one who leads is over unless renewed."""
-
-    leads: bool
-    left: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rescued:
-    id: int
-    task: str
-    state: str
-    worker_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    at: datetime
-    from_state: str
-    to_state: str
-    reason: str
-    attempt: int
-    lease_id: int
-    worker_id: int | None
-    run_at: datetime | None
-    error: str | None
-    traceback: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class QueueDepth:
-    """Counts of a queue's jobs; ``oldest_due`` in seconds since the oldest due job might have run."""
-
-    queue: str
-    paused: bool
-    due: int
-    scheduled: int
-    waiting: int
-    running: int
-    oldest_due: float | None
-    dead: int
-    workers: int
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerRow:
-    id: int
-    host: str
-    pid: int
-    version: str
-    executor: str
-    slots: int
-    queues: list[str]
-    state: str
-    started_at: datetime
-    heartbeat_at: datetime
-    expires_at: datetime
-    running: int
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A database as pgqueue finds it: ``version`` as 180006, ``installed`` if our tables exist."""
-
-    version: int
-    in_recovery: bool
-    installed: bool
-    database: str
-    user: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unserved:
-    """Due jobs that no living worker takes; ``queue_served`` tells whether it is only the task that none knows."""
-
-    queue: str
-    task: str
-    count: int
-    age: float
-    queue_served: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Who holds back vacuum: ``kind`` is session, standby, slot, catalog slot or prepared transaction.
-
-    ``age`` in seconds, None if it is not known; ``transactions`` is the same in transactions.
-    """
-
-    kind: str
-    name: str
-    pid: int | None
-    user: str | None
-    application: str | None
-    state: str | None
-    age: float | None
-    transactions: int
-    query: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class DayChange:
-    """What became of a day's table; ``what`` is made, attached, dropped, locked, crowded or refused."""
-
-    name: str
-    what: str
-    why: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong with a table: missing, detached, detaching, or default (it holds rows)."""
-
-    name: str
-    fault: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class IndexFault:
-    """An index of jobs_live that is outgrown or invalid; ``ours`` if this role may mend it."""
-
-    name: str
-    fault: str
-    size: int
-    live: int
-    ours: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Storage:
-    """jobs_live and its claim index: rows by the server's estimate, sizes in bytes."""
-
-    live: int
-    dead: int
-    table: int
-    claim_index: int
-    vacuumed: bool
 
 
 def _nothing(_rows: Sequence[Row]) -> None:

@@ -17,7 +17,7 @@ from pgqueue.config import redact
 from pgqueue.database import connect, run
 from pgqueue.errors import DatabaseError
 from pgqueue.maintenance import indexes
-from pgqueue.statements import Snapshot
+from pgqueue.rows import Snapshot
 
 CHECK_FAILED = 7
 SWEEP = 1e-6  # seconds a sweep of a claim spends on a dead entry of its index, as measured

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from pgqueue import statements
 from pgqueue.connections import Link
-from pgqueue.statements import IndexFault
+from pgqueue.rows import IndexFault
 
 FLOOR = 64 << 20  # bytes; a smaller index is not worth it
 LOOK = 1.0  # seconds between two looks at who holds what

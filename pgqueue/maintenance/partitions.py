@@ -11,7 +11,7 @@ import logging
 
 from pgqueue import statements
 from pgqueue.connections import Link
-from pgqueue.statements import DayChange
+from pgqueue.rows import DayChange
 
 AHEAD = 3  # days
 BLOCKS = 500  # of 8 kB, purged in one transaction
