@@ -40,6 +40,7 @@ TARGETS = [
 CHUNK = 1_000
 LONG = 100_000
 POLL = 0.005
+LONGEST_LOOK = 0.1  # the first jobs tell little about the rate of the rest
 
 
 def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale: float = 1.0) -> None:
@@ -91,7 +92,7 @@ def wait_until(finished: Callable[[], int], jobs: int, patience: float = 60.0) -
     done, progress = before, begin
     while done < jobs:
         rate = (done - before) / max(time.monotonic() - begin, POLL)
-        time.sleep(min(max(POLL, (jobs - done) / rate / 2), 5.0) if rate else 0.05)
+        time.sleep(min(max(POLL, (jobs - done) / rate / 2), LONGEST_LOOK) if rate else 0.05)
         counted = finished()
         if counted > done:
             done, progress = counted, time.monotonic()

@@ -9,8 +9,10 @@ import difflib
 import os
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -176,19 +178,41 @@ def read_file(start: Path | None = None) -> dict[str, Any]:
 
 
 def parse_queues(text: str) -> dict[str, int | None]:
-    """``mail:20,default`` as queue name to its own number of slots (None: as many as the worker has)."""
+    """``mail:20,shop.*`` as queue name or pattern to its own number of slots (None: as many as the worker has)."""
     queues: dict[str, int | None] = {}
     for part in text.split(","):
         name, colon, slots = part.strip().rpartition(":")
         if not colon or not slots.isdigit():
             name, slots = part.strip(), ""
-        check_name("queue", name)
+        check_name("queue", name.replace("*", "_"))
         if slots and not 1 <= int(slots) <= 10_000:
             raise InvalidSettingError(f"Queue {name!r} asks for {slots} slots.", do="use 1 to 10000")
         if name in queues:
             raise InvalidSettingError(f"Queue {name!r} is named twice.", do="name each queue once in -Q")
         queues[name] = int(slots) if slots else None
     return queues
+
+
+class ServedQueues:
+    """The names of ``-Q``, and its patterns, in which ``*`` stands for anything."""
+
+    def __init__(self, queues: Iterable[str]) -> None:
+        queues = list(queues)
+        self.names = [queue for queue in queues if "*" not in queue]
+        self.patterns = [queue for queue in queues if "*" in queue]
+        self._places = {queue: place for place, queue in enumerate(queues)}
+        self._keys: dict[str, str | None] = {}
+
+    def key(self, queue: str) -> str | None:
+        """The name or pattern that a queue is served by, names first; None if by none."""
+        if queue not in self._keys:
+            fitting = (pattern for pattern in self.patterns if fnmatchcase(queue, pattern))
+            self._keys[queue] = queue if queue in self._places else next(fitting, None)
+        return self._keys[queue]
+
+    def place(self, queue: str) -> int:
+        key = self.key(queue)
+        return len(self._places) if key is None else self._places[key]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

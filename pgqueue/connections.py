@@ -34,6 +34,12 @@ RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
 # Trying again may help: the connection broke, the server restarts, or (operational errors too) a deadlock picked us.
 TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError)
 
+CONFLICTS = (  # with another transaction: the server is well
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.SerializationFailure,
+    psycopg.errors.LockNotAvailable,
+)
+
 T = TypeVar("T")
 log = logging.getLogger("pgqueue")
 
@@ -121,7 +127,7 @@ class Link:
 
     async def lost(self, error: BaseException) -> None:
         """Notes that the connection broke; only a break of the whole server is worth a line."""
-        if not isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
+        if not isinstance(error, CONFLICTS):
             self._outage.lost(error, self._opened)
         await self.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 from pgqueue.job import Job, NewJob
@@ -159,12 +159,7 @@ def claim(
         tasks=_array(tasks),
         queues=_array([queue for queue, _ in lanes]),
         priorities=_array([priority for _, priority in lanes]),
-        since=_array(
-            [
-                f'"{datetime.fromtimestamp(moment, UTC).isoformat()}"' if moment else "-infinity"
-                for moment in since
-            ]
-        ),
+        since=_array(since),
         count=count,
     )
 
@@ -174,8 +169,31 @@ def held(worker_id: int, known: Sequence[int]) -> Statement[list[Row]]:
     return _statement("held", _raw, worker_id=worker_id, known=_array(known))
 
 
-def lanes(queues: list[str]) -> Statement[list[Lane]]:
-    return _statement("lanes", _each(Lane), queues=queues)
+def lanes(
+    known: Sequence[tuple[str, int]], since: Sequence[float], gaps: Sequence[tuple[str, int, int]]
+) -> Statement[list[Lane]]:
+    """Those of ``known`` that hold jobs from ``since`` on, and the first in each of ``gaps`` (queue, low, high; exclusive)."""
+    return _statement(
+        "lanes",
+        _each(Lane),
+        queues=_array([queue for queue, _ in known]),
+        priorities=_array([priority for _, priority in known]),
+        since=_array(since),
+        gap_queues=_array([queue for queue, _, _ in gaps]),
+        lows=_array([low for _, low, _ in gaps]),
+        highs=_array([high for _, _, high in gaps]),
+    )
+
+
+def match_queues(patterns: Sequence[str]) -> Statement[list[str]]:
+    """``patterns`` as in -Q: a name in which * stands for anything."""
+    like = [pattern.replace("_", r"\_").replace("*", "%") for pattern in patterns]
+    return _statement("match_queues", _column, patterns=like)
+
+
+def open_writers() -> Statement[dict[str, float | None]]:
+    """What names the transaction, and when it began (epoch seconds)."""
+    return _statement("open_writers", lambda rows: {row[0]: row[1] for row in rows})
 
 
 def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Statement[list[int]]:
@@ -304,8 +322,15 @@ def measure_storage() -> Statement[Storage]:
     return _statement("measure_storage", lambda rows: Storage(*rows[0]))
 
 
-def mark_busy(queues: list[str], seconds: float) -> Statement[list[str]]:
-    return _statement("mark_busy", _column, queues=queues, seconds=seconds)
+def mark_busy(queues: list[str], seconds: float, mine: int = 0) -> Statement[int]:
+    """Until when (milliseconds of the epoch) the queues are marked now; 0 if none is."""
+    return _statement(
+        "mark_busy",
+        lambda rows: max((row[1] for row in rows), default=0),
+        queues=queues,
+        seconds=seconds,
+        mine=mine,
+    )
 
 
 def mark_waited(seconds: float) -> Statement[None]:

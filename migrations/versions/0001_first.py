@@ -12,7 +12,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-BUSY_FLAGS = 64
+FLAGS = 64
 COMMENT = re.compile(r"--.*")
 
 JOBS = r"""
@@ -211,6 +211,7 @@ def execute(script: str) -> None:
 def upgrade() -> None:
     execute(JOBS)
     execute(REST)
-    for flag in range(BUSY_FLAGS):
+    for flag in range(FLAGS):
         execute(f"create sequence pgqueue.busy_{flag} as bigint minvalue 0")
+        execute(f"create sequence pgqueue.woken_{flag} as bigint minvalue 0")
     execute(VIEWS)

@@ -3,7 +3,7 @@
 with known as (
     insert into pgqueue.queues (name)
     select q from unnest(%(queues)s::text[]) as q (q)
-    where not exists (select from pgqueue.queues k where k.name = q)
+    where q not like '%%*%%' and not exists (select from pgqueue.queues k where k.name = q)
     order by q
     on conflict (name) do nothing
 )

@@ -7,7 +7,7 @@ from (select l.queue, l.task, l.run_at from pgqueue.jobs_live l
 cross join lateral (
     select coalesce(bool_or(j.task = any(w.tasks)), false) as task_served, count(*) > 0 as queue_served
     from pgqueue.workers w
-    where w.state in ('running', 'draining') and w.expires_at > clock_timestamp() and j.queue = any(w.queues)
+    where w.state in ('running', 'draining') and w.expires_at > clock_timestamp() and pgqueue.is_served(j.queue, w.queues)
 ) w
 where not w.task_served
 group by j.queue, j.task

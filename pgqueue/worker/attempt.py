@@ -22,6 +22,7 @@ from psycopg import AsyncConnection, Connection
 
 from pgqueue import statements
 from pgqueue.app import App
+from pgqueue.config import ServedQueues
 from pgqueue.database import run, run_async
 from pgqueue.errors import InvalidArgumentsError, JobTimeoutError, LeaseLostError, UndecodableJobError
 from pgqueue.job import Job
@@ -238,13 +239,17 @@ def _span(spec: TaskSpec, attempt: Attempt, traced: bool) -> Iterator[Any]:
 
 
 class InFlight:
-    """The claimed and not yet settled attempts of a worker, by job id, and how many more it may take."""
+    """The claimed and not yet settled attempts of a worker, by job id, and how many more it may take.
+
+    ``queues``: names and patterns, each with slots of its own or None.
+    """
 
     def __init__(self, slots: int, queues: dict[str, int | None]) -> None:
         self.slots = slots
         self.limits = queues
         self.attempts: dict[int, Attempt] = {}
-        self._per_queue = dict.fromkeys((queue for queue, limit in queues.items() if limit is not None), 0)
+        self._served = ServedQueues(queues)
+        self._taken = dict.fromkeys((key for key, limit in queues.items() if limit is not None), 0)
 
     def __len__(self) -> int:
         return len(self.attempts)
@@ -254,22 +259,29 @@ class InFlight:
             former = self.attempts.get(attempt.id)
             if former is not None:  # a crash of the server undid the claim that it came from
                 former.lost = True
+                self.remove([former])
             self.attempts[attempt.id] = attempt
-            if attempt.queue in self._per_queue:
-                self._per_queue[attempt.queue] += 1
+            if self._taken:
+                self._count(attempt.queue, 1)
 
     def remove(self, attempts: list[Attempt]) -> None:
         """Frees their slots: only after their settle committed."""
         for attempt in attempts:
             if self.attempts.get(attempt.id) is attempt:
                 del self.attempts[attempt.id]
-                if attempt.queue in self._per_queue:
-                    self._per_queue[attempt.queue] -= 1
+                if self._taken:
+                    self._count(attempt.queue, -1)
+
+    def _count(self, queue: str, change: int) -> None:
+        key = self._served.key(queue)
+        if key in self._taken:
+            self._taken[key] += change
 
     def room(self, prefetch: int) -> int:
         return max(self.slots + prefetch - len(self.attempts), 0)
 
     def queue_room(self, queue: str) -> int | None:
-        """Free slots of a queue with a limit of its own; None without one."""
-        limit = self.limits[queue]
-        return None if limit is None else max(limit - self._per_queue[queue], 0)
+        """Free slots of the name or pattern that serves a queue, if it has slots of its own; else None."""
+        key = self._served.key(queue)
+        limit = None if key is None else self.limits[key]
+        return None if key is None or limit is None else max(limit - self._taken[key], 0)

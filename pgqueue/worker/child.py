@@ -8,8 +8,9 @@ import os
 import queue
 import sys
 import threading
+from typing import BinaryIO
 
-from pgqueue.app import load_app
+from pgqueue.app import App, load_app
 from pgqueue.telemetry import is_traced
 from pgqueue.worker.attempt import Attempt, perform
 from pgqueue.worker.children import encode
@@ -21,15 +22,21 @@ def main() -> None:
     app = load_app(sys.argv[1])
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(requests,), daemon=True).start()
+    try:
+        perform_all(app, requests, answers)
+    except BrokenPipeError:  # the parent is gone, and nobody is left to tell
+        os._exit(0)
+
+
+def perform_all(app: App, requests: queue.SimpleQueue[bytes], answers: BinaryIO) -> None:
     answers.write(b"ready\n")
     traced = is_traced()
     with asyncio.Runner() as runner:
         while True:
             request = json.loads(requests.get())
             attempt = Attempt(request["worker_id"], request["row"])
-            answers.write(
-                encode(attempt, perform(app.tasks[attempt.task].spec, attempt, app, runner, traced=traced))
-            )
+            spec = app.tasks[attempt.task].spec
+            answers.write(encode(attempt, perform(spec, attempt, app, runner, traced=traced)))
 
 
 def _read(requests: queue.SimpleQueue[bytes]) -> None:

@@ -1,9 +1,9 @@
 """Claims jobs for free slots, and knows when to ask again.
 
-Lanes: a queue and a priority are one lane, found by a loose index scan (``lanes.sql``) and remembered.
-Cursor: of each lane the claimer remembers how far it has claimed and starts there, because rows behind are dead index
-entries that nobody can remove while some session holds an old snapshot. It is only a hint: a sweep from the start happens
-at every claim while that is cheap, else every max(1 s, 20 times its own duration), and finds what committed late.
+Lanes: a queue and a priority are one lane, found by a loose index scan (``lanes.sql``); ``lanes.py`` says where to look.
+Sweep: the look behind the cursors of the lanes, for what committed late. At every claim while that is cheap, else every max(1 s, 20
+times its own duration), and at once when a transaction ends that had been writing jobs for long.
+Size: no claim takes so many jobs that an urgent one would wait for its end.
 Waking: an idle worker waits for a wake-up or its poll. One that keeps finding work marks its queues busy, which spares
 enqueuers the NOTIFY (a database-wide lock at commit), and polls every few milliseconds instead.
 """
@@ -18,18 +18,24 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pgqueue import statements
-from pgqueue.config import WorkerSettings
+from pgqueue.config import ServedQueues, WorkerSettings
 from pgqueue.connections import TROUBLE, Link
 from pgqueue.worker.attempt import Attempt, InFlight
+from pgqueue.worker.lanes import MARGIN, Lanes, Name
 
-MARGIN = 0.2  # seconds a cursor stays behind the last claimed run_at
 CHEAP_SWEEP = 0.002
 CHEAP_ROW = 0.00004
-BUSY_HITS = 250  # claims that found work within a second
+LONGEST_CLAIM = 0.008  # seconds
+SMALLEST, LARGEST = 100, 1000  # jobs that a claim may take at most, according to how long they take
+BUSY_HITS = 100  # claims that found work within a second
 FULL_HITS = 3  # the same, if they filled all slots
 BUSY_MARK = 2.0
 BUSY_PATIENCE = 0.2  # seconds without work after which a worker is idle
+SPARED = 0.012  # seconds after a wake-up within which enqueuers spare the next (10 ms: wake.sql)
 QUICK, SLOWER = 0.002, 1.6
+HEARD = 1.5  # times the poll, where wake-ups are known to arrive
+LANES = 0.05  # seconds between two looks for lanes while there is work
+WATCH = MARGIN / 2  # seconds between two looks at who writes jobs
 DOUBT = 65.0  # seconds in which a claim whose answer was lost may still be committed: a bit more than its time-out
 
 log = logging.getLogger("pgqueue")
@@ -47,24 +53,34 @@ class Claimer:
     ) -> None:
         self._link, self._settings, self._tasks = link, settings, tasks
         self._in_flight, self._hand_over, self._prefetch = in_flight, hand_over, prefetch
+        self._served = ServedQueues(settings.queues)
+        self._lanes = Lanes(self._served)
         self.worker_id = 0
+        self.heard = False  # wake-ups arrive
         self.wake_up = asyncio.Event()
         self.stopping = False
         self.drained = asyncio.Event()
-        self._cursors: dict[tuple[str, int], float] = {}
-        self._turn = 0
-        self._next_sweep = self._next_lanes = 0.0
+        self._woken = False
+        self._next_sweep = self._next_lanes = self._next_watch = 0.0
+        self._writers: dict[str, float] = {}
         self._due_in = 0.0
+        self._most = SMALLEST
         self._wants_room = False
         self._doubtful_until = 0.0
         self._hits: list[float] = []
         self._busy_since = self._marked_at = 0.0
+        self._marked_until = 0
         self._last_work = 0.0
         self._pause = QUICK
 
     def stop(self) -> None:
         """No claim begins after this; one that is under way is finished and handed over."""
         self.stopping = True
+        self.wake_up.set()
+
+    def wake(self) -> None:
+        """Somebody has enqueued."""
+        self._woken = True
         self.wake_up.set()
 
     def make_room(self) -> None:
@@ -84,58 +100,87 @@ class Claimer:
             if found:
                 self._note_work(full=self._wants_room)
                 await self._mark_busy()
-                if found >= room:
+                if self._wants_room or self._lanes.sweeping:
                     continue
             await self._wait(bool(found))
         await self._clear_busy()
 
     async def _claim(self, room: int) -> int:
-        if not self._cursors:
+        if not self._lanes:
             await self._find_lanes()
         found = 0
-        for queues, limit in self._groups():
-            count = room - found if limit is None else min(room - found, limit)
-            lanes = sorted(
-                (lane for lane in self._cursors if lane[0] in queues),
-                key=lambda lane: (lane[1], (queues.index(lane[0]) + self._turn) % len(queues)),
-            )
+        for keys, limit in self._groups():
+            free = room - found if limit is None else min(room - found, limit)
+            count = min(free, self._most)
+            lanes = self._lanes.in_turn(keys)
             claimed = (
                 await self._claim_lanes(lanes, count) if count > 0 and lanes and not self.stopping else 0
             )
             found += claimed
             self._wants_room |= bool(lanes) and claimed >= count
-        self._turn += 1
         if time.monotonic() >= self._next_lanes:
             await self._find_lanes()
         return found
 
     def _groups(self) -> list[tuple[list[str], int | None]]:
         """Queues that share the worker's slots are claimed together; one with slots of its own, alone."""
-        shared = [queue for queue, limit in self._settings.queues.items() if limit is None]
+        shared = [key for key, limit in self._settings.queues.items() if limit is None]
         groups: list[tuple[list[str], int | None]] = [(shared, None)] if shared else []
         groups += [
-            ([q], self._in_flight.queue_room(q)) for q, n in self._settings.queues.items() if n is not None
+            ([key], self._in_flight.queue_room(key))
+            for key, n in self._settings.queues.items()
+            if n is not None
         ]
         return groups
 
-    async def _find_lanes(self) -> None:
+    async def _find_lanes(self) -> bool:
+        """Whether there is a lane that was not known before."""
         begun = time.monotonic()
         if begun < self._doubtful_until and not self.stopping:
-            known = list(self._in_flight.attempts)
-            self._take(self.worker_id, await self._link.run(statements.held(self.worker_id, known)))
-        lanes = await self._link.run(statements.lanes(list(self._settings.queues)))
-        for lane in lanes:
-            self._cursors.setdefault((lane.queue, lane.priority), 0.0)
+            known_ids = list(self._in_flight.attempts)
+            self._take(self.worker_id, await self._link.run(statements.held(self.worker_id, known_ids)))
+        if self._served.patterns:
+            matched = await self._link.run(statements.match_queues(self._served.patterns))
+            self._lanes.matched = [queue for queue in matched if self._served.key(queue) is not None]
+        swept = begun >= self._next_sweep
+        known = self._lanes.in_turn(list(self._settings.queues))
+        since = [0.0] * len(known) if swept else self._lanes.since(known)
+        lanes = await self._link.run(statements.lanes(known, since, self._lanes.gaps()))
+        new = self._lanes.see([(lane.queue, lane.priority) for lane in lanes], begun)
         self._due_in = min((lane.due_in for lane in lanes), default=3600.0)
-        self._next_lanes = time.monotonic() + max(1.0, 20 * (time.monotonic() - begun))
+        now = time.monotonic()
+        self._next_lanes = now + max(LANES, 20 * (now - begun))
+        if swept and now - begun > CHEAP_SWEEP and self._due_in > 0:
+            self._next_sweep = now + max(1.0, 20 * (now - begun))
+        elif not swept and now >= self._next_watch:
+            self._next_watch = now + WATCH
+            await self._watch_writers()
+        return new
 
-    async def _claim_lanes(self, lanes: list[tuple[str, int]], count: int) -> int:
+    async def _watch_writers(self) -> None:
+        """A transaction that wrote jobs for longer than the cursors stay behind, and has ended, left jobs behind them."""
+        now = time.time()  # compared with the server's clock, and with nothing finer than MARGIN
+        writers = await self._link.run(statements.open_writers())
+        ended = [
+            since for name, since in self._writers.items() if name not in writers and now - since > MARGIN
+        ]
+        self._writers = {
+            name: self._writers.get(name, now - WATCH if since is None else since)
+            for name, since in writers.items()
+        }
+        if ended:
+            self._lanes.sweep(min(ended) - MARGIN)
+
+    async def _claim_lanes(self, lanes: list[Name], count: int) -> int:
         begun = time.monotonic()
-        sweep = begun >= self._next_sweep
-        since = [0.0 if sweep else self._cursors[lane] for lane in lanes]
+        whole = begun >= self._next_sweep
+        if whole:
+            self._lanes.sweep()
         worker_id = self.worker_id
         try:
-            rows = await self._link.once(statements.claim(worker_id, self._tasks, lanes, since, count))
+            rows = await self._link.once(
+                statements.claim(worker_id, self._tasks, lanes, self._lanes.since(lanes), count)
+            )
         except TROUBLE:
             # It may have been committed, or may yet be: those jobs are ours, and nobody rescues them while we live.
             self._doubtful_until = time.monotonic() + DOUBT
@@ -144,17 +189,19 @@ class Claimer:
             return 0
         took = time.monotonic() - begun
         log.debug(
-            "claimed %d of %d in %.2f ms%s", len(rows), count, took * 1000, ", a sweep" if sweep else ""
+            "claimed %d of %d in %.2f ms%s", len(rows), count, took * 1000, ", a sweep" if whole else ""
         )
-        if sweep:
-            cheap = took < CHEAP_SWEEP + CHEAP_ROW * len(rows)
+        cheap = took < CHEAP_SWEEP + CHEAP_ROW * len(rows)
+        if whole:
             self._next_sweep = 0.0 if cheap else time.monotonic() + max(1.0, 20 * took)
-        if not rows:
-            return 0
+        if len(rows) >= SMALLEST:
+            fitting = int(len(rows) * LONGEST_CLAIM / took)
+            self._most = max(SMALLEST, min((self._most + fitting) // 2, LARGEST))
         attempts = self._take(worker_id, rows)
-        for attempt in attempts:
-            lane = (attempt.queue, attempt.priority)
-            self._cursors[lane] = max(self._cursors[lane], attempt.run_at - MARGIN)
+        self._lanes.advance(
+            [((attempt.queue, attempt.priority), attempt.run_at) for attempt in attempts],
+            full=len(rows) >= count and not (whole and cheap),
+        )
         return len(attempts)
 
     def _take(self, worker_id: int, rows: Sequence[Any]) -> list[Attempt]:
@@ -181,26 +228,31 @@ class Claimer:
                 self._pause = min(self._pause * SLOWER, 0.05)
             else:  # from now on enqueuers wake us; the next claim finds what came from those who had read the flag before
                 await self._clear_busy()
+        elif self._woken:
+            self._woken = False
+            await self._sleep(SPARED)
         elif not found or await self._sleep(self._settings.poll) is False:
             await self._idle()
 
     async def _idle(self) -> None:
         """Nothing is due in the lanes we know: until one is, at one cheap query a poll."""
         while not self.stopping:
-            await self._find_lanes()
+            new = await self._find_lanes()
             if self._settings.drain and not len(self._in_flight) and await self._is_drained():
                 self.drained.set()
-            if self._due_in <= 0:  # not claimable all the same: locked, paused, or of a task we do not know
-                await self._sleep(self._pause)
-                self._pause = min(self._pause * SLOWER, self._settings.poll)
+            if (
+                self._due_in <= 0
+            ):  # else not claimable all the same: locked, paused, or of a task we do not know
+                if not new:
+                    await self._sleep(self._pause)
+                    self._pause = min(self._pause * SLOWER, self._settings.poll)
                 return
-            if await self._sleep(min(self._settings.poll, self._due_in)):
+            poll = self._settings.poll * (HEARD if self.heard else 1.0)
+            if await self._sleep(min(poll, self._due_in)):
                 return
 
     async def _is_drained(self) -> bool:
-        due, _running = await self._link.run(
-            statements.count_unclaimed(list(self._settings.queues), self._tasks)
-        )
+        due, _running = await self._link.run(statements.count_unclaimed(self._lanes.queues(), self._tasks))
         return due == 0
 
     async def _sleep(self, seconds: float) -> bool:
@@ -217,7 +269,7 @@ class Claimer:
         now = time.monotonic()
         if self._busy_since and self._settings.listen and now - self._marked_at > BUSY_MARK / 2:
             self._marked_at = now
-            await self._link.run(statements.mark_busy(list(self._settings.queues), BUSY_MARK))
+            self._marked_until = await self._link.run(statements.mark_busy(self._lanes.queues(), BUSY_MARK))
 
     async def _clear_busy(self) -> None:
         if self._busy_since:
@@ -225,4 +277,4 @@ class Claimer:
             self._hits.clear()
             self._pause = QUICK
             if self._settings.listen:
-                await self._link.run(statements.mark_busy(list(self._settings.queues), 0.0))
+                await self._link.run(statements.mark_busy(self._lanes.queues(), 0.0, self._marked_until))

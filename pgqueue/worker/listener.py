@@ -9,10 +9,11 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import psycopg
 
+from pgqueue.config import ServedQueues
 from pgqueue.connections import TROUBLE, Link
 from pgqueue.database import wait_notified
 
@@ -29,8 +30,8 @@ def pause(failures: int) -> float:
 
 
 class Listener:
-    def __init__(self, link: Link, queues: set[str], wake_up: Callable[[], None]) -> None:
-        self._link, self._queues, self._wake_up = link, queues, wake_up
+    def __init__(self, link: Link, queues: Iterable[str], wake_up: Callable[[], None]) -> None:
+        self._link, self._served, self._wake_up = link, ServedQueues(queues), wake_up
         self.proven = asyncio.Event()
         self._warned = False
 
@@ -47,7 +48,7 @@ class Listener:
                     payloads = await wait_notified(connection, PROBE)
                     if not payloads:
                         await asyncio.wait_for(connection.execute("select 1"), PROOF)
-                    elif any(payload in self._queues or not payload for payload in payloads):
+                    elif any(self._served.key(payload) or not payload for payload in payloads):
                         self._wake_up()
             except (*TROUBLE, TimeoutError) as error:
                 await self._link.lost(error)

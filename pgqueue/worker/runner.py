@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from pgqueue.app import App
@@ -37,6 +37,41 @@ class Executor(Protocol):
         """Makes an attempt end soon, if that can be done from outside."""
 
 
+class Waiting:
+    """Attempts in the order in which they are to run: urgent ones first, else as they came."""
+
+    def __init__(self) -> None:
+        self._by_priority: dict[int, deque[Attempt]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_priority)
+
+    def __iter__(self) -> Iterator[Attempt]:
+        return (attempt for _, attempts in sorted(self._by_priority.items()) for attempt in attempts)
+
+    def append(self, attempt: Attempt) -> None:
+        attempts = self._by_priority.get(attempt.priority)
+        if attempts is None:
+            attempts = self._by_priority[attempt.priority] = deque()
+        attempts.append(attempt)
+
+    def popleft(self) -> Attempt:
+        priority = min(self._by_priority)
+        attempts = self._by_priority[priority]
+        attempt = attempts.popleft()
+        if not attempts:
+            del self._by_priority[priority]
+        return attempt
+
+    def remove(self, attempt: Attempt) -> None:
+        self._by_priority[attempt.priority].remove(attempt)
+        if not self._by_priority[attempt.priority]:
+            del self._by_priority[attempt.priority]
+
+    def clear(self) -> None:
+        self._by_priority.clear()
+
+
 class Runner:
     def __init__(
         self,
@@ -53,13 +88,13 @@ class Runner:
         self._threads = Threads(app, self._finish)
         self._children = Children(app_path, crash_limit, self._finish)
         self._ways = {name: (task.spec, self._way(task.spec, executor)) for name, task in app.tasks.items()}
-        self._waiting: deque[Attempt] = deque()
+        self._waiting = Waiting()
         self._running: dict[Attempt, Executor] = {}
         self._idle = asyncio.Event()
         self._seconds: float | None = None  # what a job takes
         self._pace: float | None = None  # seconds from one end of a job to the next, while there is work
         self._last_end = 0.0
-        self._alone: deque[Attempt] = deque()
+        self._alone = Waiting()
         self._suspect: Attempt | None = None
 
     def _way(self, spec: TaskSpec, executor: str) -> Executor:

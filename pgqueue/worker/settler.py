@@ -14,6 +14,7 @@ import psycopg
 
 from pgqueue import statements
 from pgqueue.connections import TROUBLE, Link
+from pgqueue.errors import InvalidOptionError
 from pgqueue.outcome import COMPLETED, FORGOTTEN, Outcome
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
@@ -73,7 +74,7 @@ class Settler:
                 # The commit may have happened: then the rows are gone, and a second try finds nothing to do.
                 interrupted = True
                 await self._link.wait_until_back()
-            except (psycopg.DataError, psycopg.IntegrityError) as error:
+            except (psycopg.DataError, psycopg.IntegrityError, InvalidOptionError) as error:
                 await self._write_apart(batch, error)
                 return
             else:
@@ -88,7 +89,7 @@ class Settler:
                         outcome.state,
                     )
 
-    async def _write_apart(self, batch: Batch, error: psycopg.Error) -> None:
+    async def _write_apart(self, batch: Batch, error: Exception) -> None:
         """One outcome that the database refuses must not hold up the others."""
         if len(batch) > 1:
             for item in batch:

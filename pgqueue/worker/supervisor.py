@@ -106,7 +106,7 @@ class Supervisor:
         """Begins when somebody is at work, who could be woken."""
         await self._anybody.wait()
         try:
-            await Listener(self._link, set(self._settings.queues), self._relay.wake_up).run()
+            await Listener(self._link, self._settings.queues, self._relay.wake_up).run()
         except Exception:
             log.exception("the supervisor's listener failed, which is a bug; jobs are found by polling")
 

@@ -77,7 +77,7 @@ class Worker:
             self._take,
             self._runner.prefetch,
         )
-        self._listener = Listener(self._listen_link, set(settings.queues), self._claimer.wake_up.set)
+        self._listener = Listener(self._listen_link, settings.queues, self._heard)
         self._leader = Leader(
             self._claim_link,
             Link(self._dsn, "pgqueue leader", self._outage),
@@ -93,8 +93,12 @@ class Worker:
         self._supervised: Supervised | None = None
         if supervisor is not None:
             self._supervised = Supervised(
-                supervisor, room=self._room, wake_up=self._claimer.wake_up.set, orphaned=self._orphaned
+                supervisor, room=self._room, wake_up=self._claimer.wake, orphaned=self._orphaned
             )
+
+    def _heard(self) -> None:
+        self._claimer.heard = self._listener.proven.is_set()
+        self._claimer.wake()
 
     def _room(self) -> int:
         return 0 if self._stopping.is_set() else self._in_flight.room(self._runner.prefetch())

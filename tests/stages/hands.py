@@ -21,7 +21,10 @@ class Hand:
 
     def claim(self, count: int = 10) -> list[Attempt]:
         """All that is due in the queue, whatever its priority."""
-        lanes = [(lane.queue, lane.priority) for lane in run(self.db, statements.lanes([self.queue]))]
+        priorities = self.db.execute(
+            "select distinct priority from pgqueue.jobs_live where queue = %s order by 1", [self.queue]
+        ).fetchall()
+        lanes = [(self.queue, priority) for (priority,) in priorities]
         rows = run(self.db, statements.claim(self.id, self.tasks, lanes, [0.0] * len(lanes), count))
         return [Attempt(self.id, row) for row in rows]
 
