@@ -32,7 +32,7 @@ def measure(server: str, jobs: int) -> dict[str, float]:
     with fresh_database(server) as dsn:
         ours.migrate(dsn)
         with psycopg.connect(dsn) as conn:
-            conn.execute("CREATE TABLE bare (LIKE pgqueue.jobs_live INCLUDING ALL)")
+            conn.execute("CREATE TABLE bare (LIKE pgqueue.jobs_live INCLUDING ALL) WITH (fillfactor = 50)")
             ours.noop.using(conn).enqueue_many([peers.job(n) for n in range(100)])
             conn.execute("TRUNCATE pgqueue.jobs_live")
             conn.commit()

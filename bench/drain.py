@@ -1,13 +1,14 @@
 """How many no-op jobs a second do worker processes finish, when all of them are waiting already?
 
 The clock runs from the first handler's start until the store knows that all jobs are finished. Asked of one process
-and of several, and of pgqueue also with handlers on threads and in child processes, and with jobs of one millisecond.
+and of several (of pgqueue's, once all have started), and of pgqueue also with handlers on threads and in child processes, and with jobs of one millisecond.
 Memory is that of the worker's processes; its growth, in runs long enough, is from the first 100,000 jobs to the end.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 
@@ -29,10 +30,27 @@ def share_of_limit(results: Results) -> float | None:
     return 100 * ours / bare if ours and bare else None
 
 
+def times(*systems: str, variant: str = OURS) -> Callable[[Results], float | None]:
+    return lambda results: results.ratio("drain", "jobs_per_s", variant, to=systems)
+
+
+def of_own(variant: str, other: str) -> Callable[[Results], float | None]:
+    return lambda results: results.to_own(
+        "drain", "jobs_per_s", f"{OURS} {variant}", f"{OURS} {other}".strip()
+    )
+
+
 TARGETS = [
-    Target("one process, times the fastest other system", lambda r: r.ratio("drain", "jobs_per_s"), 1.0),
+    Target("one process, times the fastest on Postgres (graphile-worker, pg-boss)", times("graphile_worker", "pg_boss"), 1.0),
+    Target("one process, times pgqueuer", times("pgqueuer"), 2),
+    Target("one process, times awa-pg", times("awa"), 4),
+    Target("one process, times procrastinate", times("procrastinate"), 50),
     Target("one process, % of the bare loop of 200", share_of_limit, 50),
-    Target("two processes, times the fastest other system", lambda r: r.ratio("drain", "jobs_per_s", "pgqueue x2"), 1.0),
+    Target("two processes, times one", of_own("x2", ""), 1.2),
+    Target("two processes, times two graphile-workers", times("graphile_worker", variant=f"{OURS} x2"), 1.1),
+    Target("four processes, times two", of_own("x4", "x2"), 1.0),
+    Target("eight processes, times two", of_own("x8", "x2"), 1.0),
+    Target("threads, times async", of_own("threads", ""), 0.4),
     Target("a worker's peak memory, MB", lambda r: r.median("drain", "peak_mb"), 80, at_least=False),
     Target("its growth over 1,000,000 jobs (--scale 10)", lambda r: r.median("drain", "rss_growth"), 1.1, at_least=False),
 ]  # fmt: skip
@@ -66,7 +84,9 @@ def measure(server: str, peer: peers.Peer, jobs: int, count: int = 1) -> dict[st
         settle(dsn)
         with psycopg.connect(dsn, autocommit=True) as conn, peer.counter(dsn) as finished:
             mine = backends(conn)
+            hold(conn, peer)
             with Worker(peer, dsn, 1, count=count) as worker:
+                let_go(conn, peer)
                 first = worker.next_start()
                 meter = Meter(conn, *worker.leaders(), ignored=mine)
                 early = 0.0
@@ -77,6 +97,23 @@ def measure(server: str, peer: peers.Peer, jobs: int, count: int = 1) -> dict[st
                 values = {"jobs_per_s": jobs / (probe.now() - first), "jobs": jobs, **meter.per_job(jobs)}
                 values["peak_mb"] = memory_mb(worker.pids(), "VmHWM")
                 return values | ({"rss_growth": memory_mb(worker.pids()) / early} if early else {})
+
+
+def hold(conn: psycopg.Connection[Any], peer: peers.Peer) -> None:
+    """Nothing is claimed until all processes are there: starting Python eight times takes longer than such a drain."""
+    if isinstance(peer, variants.Variant) and peer.processes > 1:
+        conn.execute("UPDATE pgqueue.queues SET paused = true")
+
+
+def let_go(conn: psycopg.Connection[Any], peer: peers.Peer) -> None:
+    if isinstance(peer, variants.Variant) and peer.processes > 1:
+        there = 0
+        while there < peer.processes:
+            time.sleep(POLL)
+            (there,) = conn.execute("SELECT count(*) FROM pgqueue.workers").fetchone() or (0,)
+        time.sleep(1)  # and at rest
+        conn.execute("UPDATE pgqueue.queues SET paused = false")
+        conn.execute("SELECT pg_notify('pgqueue', '')")
 
 
 async def fill(peer: peers.Peer, dsn: str, jobs: int) -> None:

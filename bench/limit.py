@@ -19,7 +19,7 @@ import psycopg
 from bench import peers
 from bench.cpu import Meter, parent, reaped_seconds
 from bench.peers import pgqueue as ours
-from bench.report import OURS, Report, Target
+from bench.report import OURS, Report
 from bench.server import fresh_database, settle
 from pgqueue import statements
 from pgqueue.database import CLAIMING, PARAMETER, PINNED, connect, connect_async, run_async
@@ -33,10 +33,6 @@ from pgqueue.worker.attempt import Attempt
 
 TITLE = "its statements alone"
 SHOWN = ["jobs_per_s", "client_us", "server_us"]
-TARGETS = [
-    Target("a bare loop of 200, jobs/s", lambda r: r.median("limit", "jobs_per_s", "pgqueue loop of 200"), 40_000),
-]  # fmt: skip
-
 JOBS = 100_000
 BATCH = 1_000
 SIZES = (200, 500)

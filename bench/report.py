@@ -16,7 +16,7 @@ import asyncio
 import json
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
@@ -79,10 +79,17 @@ class Results:
         values = self.values(question, value, system)
         return median(values) if values else None
 
-    def ratio(self, question: str, value: str, system: str = OURS) -> float | None:
-        """To the best of the other systems in the same variant."""
-        ours, best = self.median(question, value, system), self.best_peer(question, value, system)
+    def ratio(
+        self, question: str, value: str, system: str = OURS, *, to: Collection[str] = ()
+    ) -> float | None:
+        """To the best of the other systems in the same variant, or of those in ``to``."""
+        ours, best = self.median(question, value, system), self.best_peer(question, value, system, of=to)
         return ours / best[1] if ours is not None and best and best[1] else None
+
+    def to_own(self, question: str, value: str, system: str, other: str) -> float | None:
+        """Of one variant to another."""
+        one, two = self.median(question, value, system), self.median(question, value, other)
+        return one / two if one is not None and two else None
 
     def peers(self, question: str, value: str, system: str = OURS) -> dict[str, float]:
         """The medians of the other systems in the variant of this one."""
@@ -91,8 +98,10 @@ class Results:
         medians = {split(other)[0]: self.median(question, value, other) for other in others}
         return {other: found for other, found in medians.items() if found is not None}
 
-    def best_peer(self, question: str, value: str, system: str = OURS) -> tuple[str, float] | None:
-        found = self.peers(question, value, system).items()
+    def best_peer(
+        self, question: str, value: str, system: str = OURS, *, of: Collection[str] = ()
+    ) -> tuple[str, float] | None:
+        found = [item for item in self.peers(question, value, system).items() if not of or item[0] in of]
         best = max if more_is_better(value) else min
         return best(found, key=lambda item: item[1]) if found else None
 

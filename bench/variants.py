@@ -48,6 +48,7 @@ class Variant:
     task: Any = ours.noop
     flags: tuple[str, ...] = ()
     DRAIN_JOBS: int = ours.DRAIN_JOBS
+    processes: int = 1
     VERSION: str = ours.VERSION
 
     @property
@@ -73,7 +74,10 @@ class Variant:
 THREADS = ("--executor", "thread")
 CHILDREN = ("--executor", "process", "-c", "8")
 
-PROCESSES = [Variant(f"x{count}", flags=("--processes", str(count))) for count in (2, 4, 8)]
+PROCESSES = [
+    Variant(f"x{count}", flags=("--processes", str(count)), processes=count, DRAIN_JOBS=200_000)
+    for count in (2, 4, 8)
+]
 EXECUTORS = [
     Variant("threads", noop_sync, THREADS, 50_000),
     Variant("children", noop_sync, CHILDREN, 10_000),
