@@ -1,17 +1,11 @@
 -- Stores one job that carries no key: what pgqueue.enqueue_many does, as a plain insert, for this is what people do in
 -- the middle of their own transactions. Locks nothing that another enqueuer could wait for. One row: the job's id.
-with inserted as (
-    insert into pgqueue.jobs_live as j
-        (task, args, queue, priority, created_at, run_at, max_attempts, timeout, concurrency_key, tags, meta, trace_context)
-    values (%(task)s::text, %(args)s::text::jsonb, coalesce(%(queue)s::text, 'default'), coalesce(%(priority)s::smallint, 0),
-            statement_timestamp(),
-            coalesce(%(run_at)s::timestamptz, statement_timestamp() + make_interval(secs => %(delay)s::float8),
-                     statement_timestamp()),
-            coalesce(%(max_attempts)s::smallint, 6), make_interval(secs => %(timeout)s::float8),
-            %(concurrency_key)s::text, coalesce(%(tags)s::text[], '{}'), coalesce(%(meta)s::text::jsonb, '{}'),
-            %(trace_context)s::text::jsonb)
-    returning j.id, j.queue, j.run_at
-)
-select i.id,
-       case when i.run_at <= statement_timestamp() + interval '1 second' then pgqueue.wake(i.queue)::text end
-from inserted i
+insert into pgqueue.jobs_live as j
+    (task, args, queue, priority, created_at, run_at, max_attempts, timeout, concurrency_key, tags, meta, trace_context)
+values (%(task)s::text, %(args)s::text::jsonb, coalesce(%(queue)s::text, 'default'), coalesce(%(priority)s::smallint, 0),
+        statement_timestamp(),
+        coalesce(%(run_at)s::timestamptz, statement_timestamp() + make_interval(secs => %(delay)s::float8), statement_timestamp()),
+        coalesce(%(max_attempts)s::smallint, 6), make_interval(secs => %(timeout)s::float8),
+        %(concurrency_key)s::text, coalesce(%(tags)s::text[], '{}'), coalesce(%(meta)s::text::jsonb, '{}'),
+        %(trace_context)s::text::jsonb)
+returning j.id, case when j.run_at <= statement_timestamp() + interval '1 second' then pgqueue.wake(j.queue)::text end

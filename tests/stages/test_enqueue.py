@@ -246,10 +246,10 @@ def test_what_is_not_due_or_was_not_stored_wakes_nobody(greet, heard):
 
 
 def test_a_busy_queue_is_not_woken_until_the_mark_is_taken_back(greet, db, heard):
-    run(db, statements.mark_busy(["default"], 60))
+    until = run(db, statements.mark_busy(["default"], 60))
     greet.enqueue("Ada")
     greet.using(queue="mail").enqueue("Bob")
     assert heard() == ["mail"]
-    run(db, statements.mark_busy(["default"], 0))
+    run(db, statements.mark_busy(["default"], 0, until))
     greet.enqueue("Cid")
     assert heard() == ["default"]
