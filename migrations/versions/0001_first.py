@@ -212,6 +212,5 @@ def upgrade() -> None:
     execute(JOBS)
     execute(REST)
     for flag in range(FLAGS):
-        execute(f"create sequence pgqueue.busy_{flag} as bigint minvalue 0")
-        execute(f"create sequence pgqueue.woken_{flag} as bigint minvalue 0")
+        execute(f"create sequence pgqueue.awake_{flag} as bigint minvalue 0")
     execute(VIEWS)

@@ -30,8 +30,8 @@ def rest(db: Connection[object]) -> None:
     wait_until(
         lambda: (
             db.execute(
-                "select pg_sequence_last_value(('pgqueue.woken_' || q.id % 64)::regclass)"
-                " < date_part('epoch', clock_timestamp()) * 1000 - 15 from pgqueue.queues q where q.name = 'default'"
+                "select pg_sequence_last_value(('pgqueue.awake_' || (hashtext('default') & 63))::regclass)"
+                " < date_part('epoch', clock_timestamp()) * 1000 - 5"
             ).fetchone()
             == (True,)
         )
