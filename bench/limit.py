@@ -38,7 +38,6 @@ BATCH = 1_000
 SIZES = (200, 500)
 CYCLE = 200
 SECONDS = 5
-MARGIN = 0.2  # seconds that a claimer's cursor stays behind
 
 Measure = Callable[[str, float], dict[str, float]]
 
@@ -66,7 +65,7 @@ def enqueue_of(jobs: list[NewJob]) -> Statement[list[Stored]]:
     return statements.enqueue_many(jobs)
 
 
-def claim_of(worker_id: int, since: float, count: int) -> Statement[list[Row]]:
+def claim_of(worker_id: int, since: tuple[float, int], count: int) -> Statement[list[Row]]:
     return statements.claim(worker_id, [ours.noop.name], [(ours.noop.spec.queue, 0)], [since], count)
 
 
@@ -119,7 +118,7 @@ async def loop(dsn: str, jobs: int, size: int) -> dict[str, float]:
         ):
             meter, begin, settled = Meter(watcher, os.getpid()), time.perf_counter(), 0
             held: list[Attempt] = []
-            since = 0.0
+            since = (0.0, 0)
             while True:
                 rows, ended = await asyncio.gather(
                     run_async(claiming, claim_of(worker_id, since, size)),
@@ -129,7 +128,7 @@ async def loop(dsn: str, jobs: int, size: int) -> dict[str, float]:
                 held = [Attempt(worker_id, row) for row in rows]
                 if not held:
                     break
-                since = max(attempt.run_at for attempt in held) - MARGIN
+                since = max((attempt.run_at, attempt.id) for attempt in held)
             return figures(settled, time.perf_counter() - begin, meter)
 
 
@@ -151,7 +150,7 @@ def find_pgbench() -> str | None:
 def measure_cycle(dsn: str, scale: float, pgbench: str) -> dict[str, float]:
     worker_id = register(dsn)
     settle(dsn)
-    enqueued, claimed = enqueue_of(batch_of(CYCLE)), claim_of(worker_id, 0, CYCLE)
+    enqueued, claimed = enqueue_of(batch_of(CYCLE)), claim_of(worker_id, (0.0, 0), CYCLE)
     settled = settle_of(worker_id, [(n, 1) for n in range(CYCLE)])  # a job's first lease is number 1
     parameters = {**enqueued.parameters, **claimed.parameters, **settled.parameters}
     script = f"""

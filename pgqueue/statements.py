@@ -145,10 +145,10 @@ def claim(
     worker_id: int,
     tasks: Sequence[str],
     lanes: Sequence[tuple[str, int]],
-    since: Sequence[float],
+    since: Sequence[tuple[float, int]],
     count: int,
 ) -> Statement[list[Row]]:
-    """Claims from ``lanes`` in this order, each from ``since`` on (epoch seconds; 0 is the beginning).
+    """Claims from ``lanes`` in this order, each from a place on: run_at (epoch seconds) and id; (0, 0) is the beginning.
 
     Rows are ``worker.attempt.Attempt``'s arguments, undecoded.
     """
@@ -159,7 +159,8 @@ def claim(
         tasks=_array(tasks),
         queues=_array([queue for queue, _ in lanes]),
         priorities=_array([priority for _, priority in lanes]),
-        since=_array(since),
+        since=_array([moment for moment, _ in since]),
+        since_ids=_array([job_id for _, job_id in since]),
         count=count,
     )
 
@@ -170,15 +171,18 @@ def held(worker_id: int, known: Sequence[int]) -> Statement[list[Row]]:
 
 
 def lanes(
-    known: Sequence[tuple[str, int]], since: Sequence[float], gaps: Sequence[tuple[str, int, int]]
+    known: Sequence[tuple[str, int]],
+    since: Sequence[tuple[float, int]],
+    gaps: Sequence[tuple[str, int, int]],
 ) -> Statement[list[Lane]]:
-    """Those of ``known`` that hold jobs from ``since`` on, and the first in each of ``gaps`` (queue, low, high; exclusive)."""
+    """Those of ``known`` that hold jobs from ``since`` on (as of ``claim``), and the first in each of ``gaps`` (queue, low, high; exclusive)."""
     return _statement(
         "lanes",
         _each(Lane),
         queues=_array([queue for queue, _ in known]),
         priorities=_array([priority for _, priority in known]),
-        since=_array(since),
+        since=_array([moment for moment, _ in since]),
+        since_ids=_array([job_id for _, job_id in since]),
         gap_queues=_array([queue for queue, _, _ in gaps]),
         lows=_array([low for _, low, _ in gaps]),
         highs=_array([high for _, _, high in gaps]),

@@ -8,12 +8,13 @@
 -- of this worker is over: what it claimed now would only be rescued from it.
 with found as materialized (
     select j.spot
-    from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::float8[]) as lane (queue, priority, since)
+    from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::float8[], %(since_ids)s::bigint[])
+        as lane (queue, priority, since, since_id)
     cross join lateral (
         select l.ctid as spot
         from pgqueue.jobs_live l
         where l.queue = lane.queue and l.priority = lane.priority and l.state in ('pending', 'retrying')
-          and l.run_at >= to_timestamp(lane.since) and l.run_at <= now()
+          and (l.run_at, l.id) >= (to_timestamp(lane.since), lane.since_id) and l.run_at <= now()
           and l.task = any(%(tasks)s::text[])
         order by l.run_at, l.id
         limit %(count)s::int

@@ -3,12 +3,13 @@
 -- there may be a lane that nobody knows yet. So it never walks the dead entries of what was claimed.
 -- Locks nothing. Zero rows: there is nothing to claim, nor anything scheduled.
 select k.queue, k.priority::int, date_part('epoch', first.run_at - clock_timestamp())
-from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::float8[]) as k (queue, priority, since)
+from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::float8[], %(since_ids)s::bigint[])
+    as k (queue, priority, since, since_id)
 cross join lateral (
     select j.run_at from pgqueue.jobs_live j
     where j.queue = k.queue and j.priority = k.priority and j.state in ('pending', 'retrying')
-      and j.run_at >= to_timestamp(k.since)
-    order by j.run_at limit 1
+      and (j.run_at, j.id) >= (to_timestamp(k.since), k.since_id)
+    order by j.run_at, j.id limit 1
 ) first
 union all
 select g.queue, first.priority::int, date_part('epoch', first.run_at - clock_timestamp())

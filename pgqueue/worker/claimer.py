@@ -21,11 +21,11 @@ from pgqueue import statements
 from pgqueue.config import ServedQueues, WorkerSettings
 from pgqueue.connections import TROUBLE, Link
 from pgqueue.worker.attempt import Attempt, InFlight
-from pgqueue.worker.lanes import MARGIN, Lanes, Name
+from pgqueue.worker.lanes import LAG, START, Lanes, Name
 
 CHEAP_SWEEP = 0.002
 CHEAP_ROW = 0.00004
-LONGEST_CLAIM = 0.008  # seconds
+LONGEST_CLAIM = 0.004  # seconds
 SMALLEST, LARGEST = 100, 1000  # jobs that a claim may take at most, according to how long they take
 BUSY_HITS = 100  # claims that found work within a second
 FULL_HITS = 3  # the same, if they filled all slots
@@ -35,7 +35,7 @@ SPARED = 0.012  # seconds after a wake-up within which enqueuers spare the next 
 QUICK, SLOWER = 0.002, 1.6
 HEARD = 1.5  # times the poll, where wake-ups are known to arrive
 LANES = 0.05  # seconds between two looks for lanes while there is work
-WATCH = MARGIN / 2  # seconds between two looks at who writes jobs
+WATCH = LAG / 2  # seconds between two looks at who writes jobs
 DOUBT = 65.0  # seconds in which a claim whose answer was lost may still be committed: a bit more than its time-out
 
 log = logging.getLogger("pgqueue")
@@ -144,7 +144,7 @@ class Claimer:
             self._lanes.matched = [queue for queue in matched if self._served.key(queue) is not None]
         swept = begun >= self._next_sweep
         known = self._lanes.in_turn(list(self._settings.queues))
-        since = [0.0] * len(known) if swept else self._lanes.since(known)
+        since = [START] * len(known) if swept else self._lanes.since(known)
         lanes = await self._link.run(statements.lanes(known, since, self._lanes.gaps()))
         new = self._lanes.see([(lane.queue, lane.priority) for lane in lanes], begun)
         self._due_in = min((lane.due_in for lane in lanes), default=3600.0)
@@ -159,17 +159,15 @@ class Claimer:
 
     async def _watch_writers(self) -> None:
         """A transaction that wrote jobs for longer than the cursors stay behind, and has ended, left jobs behind them."""
-        now = time.time()  # compared with the server's clock, and with nothing finer than MARGIN
+        now = time.time()  # compared with the server's clock, and with nothing finer than LAG
         writers = await self._link.run(statements.open_writers())
-        ended = [
-            since for name, since in self._writers.items() if name not in writers and now - since > MARGIN
-        ]
+        ended = [since for name, since in self._writers.items() if name not in writers and now - since > LAG]
         self._writers = {
             name: self._writers.get(name, now - WATCH if since is None else since)
             for name, since in writers.items()
         }
         if ended:
-            self._lanes.sweep(min(ended) - MARGIN)
+            self._lanes.sweep(min(ended) - LAG)
 
     async def _claim_lanes(self, lanes: list[Name], count: int) -> int:
         begun = time.monotonic()
@@ -199,7 +197,8 @@ class Claimer:
             self._most = max(SMALLEST, min((self._most + fitting) // 2, LARGEST))
         attempts = self._take(worker_id, rows)
         self._lanes.advance(
-            [((attempt.queue, attempt.priority), attempt.run_at) for attempt in attempts],
+            [((attempt.queue, attempt.priority), (attempt.run_at, attempt.id)) for attempt in attempts],
+            time.monotonic(),
             full=len(rows) >= count and not (whole and cheap),
         )
         return len(attempts)

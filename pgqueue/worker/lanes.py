@@ -1,7 +1,8 @@
 """Which lanes (a queue and a priority) a claimer looks into, in which order, and from where on. Pure.
 
-Cursor: how far a lane has been claimed. Rows behind it are dead index entries that nobody can remove while some session holds
-an old snapshot, so claims start there. It is only a hint: a sweep looks behind the cursors for what committed late.
+Cursor: how far a lane had been claimed a moment ago. Rows behind it are dead index entries that nobody can remove while some
+session holds an old snapshot, so claims start there. It is only a hint: a sweep looks behind the cursors for what committed
+late.
 """
 
 from __future__ import annotations
@@ -11,20 +12,36 @@ from itertools import pairwise
 
 from pgqueue.config import ServedQueues
 
-MARGIN = 0.5  # seconds a cursor stays behind the last claimed run_at
+LAG = 0.2  # seconds, at least, that a cursor is behind: what commits so late is found without a sweep
 FORGET = 60.0  # seconds without a job after which a lane is looked for anew
 MANY = 16  # lanes up to which none is forgotten
+CROSSED = 500  # lanes up to which each queue is looked into for every priority seen in any
 LOWEST, HIGHEST = -32_769, 32_768  # beyond any priority
 
 Name = tuple[str, int]
+Place = tuple[float, int]  # run_at (epoch seconds) and id
+START: Place = (0.0, 0)
+
+
+class Cursor:
+    """Where a lane's claims begin, and how far they have come since."""
+
+    def __init__(self) -> None:
+        self.place = self._next = self._reached = START
+        self._at = 0.0
+
+    def reach(self, place: Place, now: float) -> None:
+        self._reached = max(self._reached, place)
+        if now - self._at >= LAG:
+            self.place, self._next, self._at = self._next, self._reached, now
 
 
 class Lanes:
     def __init__(self, served: ServedQueues) -> None:
         self._served = served
-        self._cursors: dict[Name, float] = {}
+        self._cursors: dict[Name, Cursor] = {}
         self._seen: dict[Name, float] = {}
-        self._sweep: dict[Name, float] = {}
+        self._sweep: dict[Name, Place] = {}
         self._by_priority: dict[int, list[str]] = {}
         self._turn = 0
         self.matched: list[str] = []  # queues found to fit a pattern
@@ -34,12 +51,17 @@ class Lanes:
 
     def see(self, lanes: Iterable[Name], now: float) -> bool:
         """Lanes that hold jobs; whether one of them was unknown. Forgets those that have been empty for long."""
-        new = False
-        for lane in lanes:
-            self._seen[lane] = now
-            if lane not in self._cursors:
-                new = True
-                self._cursors[lane] = 0.0
+        found = set(lanes)
+        new = found - self._cursors.keys()
+        if new:
+            # An urgent job rarely comes alone: where else it may be is known before the next look for lanes.
+            queues = {queue for queue, _ in (*found, *self._cursors)}
+            priorities = {priority for _, priority in (*found, *self._cursors)}
+            if len(queues) * len(priorities) <= CROSSED:
+                found |= {(queue, priority) for queue in queues for priority in priorities}
+        self._seen.update(dict.fromkeys(found, now))
+        for lane in found - self._cursors.keys():
+            self._cursors[lane] = Cursor()
         old = [lane for lane, seen in self._seen.items() if now - seen > FORGET]
         if len(self._cursors) > MANY:
             for lane in old:
@@ -49,7 +71,7 @@ class Lanes:
             self._by_priority = {}
             for queue, priority in sorted(self._cursors, key=self._place):
                 self._by_priority.setdefault(priority, []).append(queue)
-        return new
+        return bool(new)
 
     def _place(self, lane: Name) -> tuple[int, int, str]:
         return lane[1], self._served.place(lane[0]), lane[0]
@@ -64,9 +86,9 @@ class Lanes:
             found += [(queue, priority) for queue in turned if self._served.key(queue) in keys]
         return found
 
-    def since(self, lanes: Sequence[Name]) -> list[float]:
-        """From which run_at on to look (0 is the beginning)."""
-        return [self._sweep.get(lane, self._cursors[lane]) for lane in lanes]
+    def since(self, lanes: Sequence[Name]) -> list[Place]:
+        """From where on to look."""
+        return [self._sweep.get(lane, self._cursors[lane].place) for lane in lanes]
 
     def gaps(self) -> list[tuple[str, int, int]]:
         """(queue, priority, priority): a lane that is not known yet lies between two such priorities."""
@@ -90,18 +112,21 @@ class Lanes:
         return bool(self._sweep)
 
     def sweep(self, since: float = 0.0) -> None:
-        """From now on look behind the cursors, down to ``since``."""
+        """From now on look behind the cursors, down to this run_at."""
+        place = (since, 0)
         for lane, cursor in self._cursors.items():
-            if since < cursor:
-                self._sweep[lane] = min(since, self._sweep.get(lane, cursor))
+            if place < cursor.place:
+                self._sweep[lane] = min(place, self._sweep.get(lane, place))
 
-    def advance(self, claimed: Iterable[tuple[Name, float]], *, full: bool) -> None:
-        """Notes what was claimed, each with its run_at. Unless that filled the claim, nothing more lies behind the cursors."""
-        for lane, run_at in claimed:
-            reached = run_at - MARGIN
-            self._cursors[lane] = max(self._cursors[lane], reached)
+    def advance(self, claimed: Iterable[tuple[Name, Place]], now: float, *, full: bool) -> None:
+        """Notes what was claimed. Unless that filled the claim, nothing more lies behind the cursors."""
+        for lane, place in claimed:
+            self._cursors[lane].reach(place, now)
             if lane in self._sweep:
-                self._sweep[lane] = max(self._sweep[lane], reached)
-        self._sweep = (
-            {lane: at for lane, at in self._sweep.items() if at < self._cursors[lane]} if full else {}
-        )
+                self._sweep[lane] = max(self._sweep[lane], place)
+        if not full:
+            self._sweep = {}
+        elif self._sweep:
+            self._sweep = {
+                lane: place for lane, place in self._sweep.items() if place < self._cursors[lane].place
+            }

@@ -198,7 +198,7 @@ def register(db: Connection[Any]) -> int:
 
 
 def claim(worker_id: int) -> Any:
-    return statements.claim(worker_id, ["hold_thread"], [("default", 0)], [0.0], 1)
+    return statements.claim(worker_id, ["hold_thread"], [("default", 0)], [(0.0, 0)], 1)
 
 
 def claimed(db: Connection[Any]) -> tuple[int, int, int]:

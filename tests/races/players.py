@@ -78,7 +78,7 @@ def register(db: Connection[Any], seconds: float = 60) -> int:
 
 
 def claim(worker_id: int, count: int = 1) -> Statement[Any]:
-    return statements.claim(worker_id, [SETUP], [("default", 0)], [0.0], count)
+    return statements.claim(worker_id, [SETUP], [("default", 0)], [(0.0, 0)], count)
 
 
 def settle(worker_id: int, job_id: int, lease_id: int, outcome: Outcome) -> Statement[Any]:

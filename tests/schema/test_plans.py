@@ -22,7 +22,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.cancel(1),
         statements.check_indexes(64 << 20),
         statements.check_partitions(),
-        statements.claim(1, ["a", "b"], [("default", 0), ("default", 5)], [0.0, 1.8e9], 10),
+        statements.claim(1, ["a", "b"], [("default", 0), ("default", 5)], [(0.0, 0), (1.8e9, 7)], 10),
         statements.complete(1, [(1, 1, True), (2, 1, False)]),
         statements.copy_jobs(),
         statements.count_unclaimed(["default"], ["a"]),
@@ -39,7 +39,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.index_size("jobs_live_claim_idx"),
         statements.lanes(
             [("default", 0), ("default", 1), ("mail", 0), ("mail", 2)],
-            [0.0] * 4,
+            [(0.0, 0)] * 4,
             [("default", 1, 9), ("mail", -9, 0), ("mail", 0, 2)],
         ),
         statements.list_expiring(),

@@ -25,7 +25,7 @@ class Hand:
             "select distinct priority from pgqueue.jobs_live where queue = %s order by 1", [self.queue]
         ).fetchall()
         lanes = [(self.queue, priority) for (priority,) in priorities]
-        rows = run(self.db, statements.claim(self.id, self.tasks, lanes, [0.0] * len(lanes), count))
+        rows = run(self.db, statements.claim(self.id, self.tasks, lanes, [(0.0, 0)] * len(lanes), count))
         return [Attempt(self.id, row) for row in rows]
 
     def settle(self, attempt: Attempt, outcome: Outcome) -> bool:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pgqueue.config import ServedQueues, parse_queues
 from pgqueue.errors import InvalidNameError
-from pgqueue.worker.lanes import FORGET, HIGHEST, LOWEST, MANY, MARGIN, Lanes
+from pgqueue.worker.lanes import FORGET, HIGHEST, LAG, LOWEST, MANY, START, Lanes
 
 
 def lanes_of(*queues: str) -> Lanes:
@@ -18,12 +18,11 @@ def lanes_of(*queues: str) -> Lanes:
 def test_urgent_lanes_come_first_and_queues_take_turns() -> None:
     lanes = lanes_of("a", "b", "c")
     lanes.see([("c", 0), ("b", 0), ("a", 0), ("b", -5), ("a", 9)], 0.0)
-    keys = ["a", "b", "c"]
-    turns = [lanes.in_turn(keys) for _ in range(3)]
-    assert {turn[0] for turn in turns} == {("b", -5)}
-    assert {turn[-1] for turn in turns} == {("a", 9)}
-    assert {turn[1] for turn in turns} == {("a", 0), ("b", 0), ("c", 0)}
-    assert lanes.in_turn(["b"]) == [("b", -5), ("b", 0)]
+    turns = [lanes.in_turn(["a", "b", "c"]) for _ in range(3)]
+    for turn in turns:
+        assert [priority for _, priority in turn] == [-5, -5, -5, 0, 0, 0, 9, 9, 9]
+    assert {turn[3][0] for turn in turns} == {"a", "b", "c"}
+    assert lanes.in_turn(["b"]) == [("b", -5), ("b", 0), ("b", 9)]
 
 
 def test_patterns_serve_what_fits_and_names_come_first() -> None:
@@ -42,8 +41,9 @@ def test_patterns_serve_what_fits_and_names_come_first() -> None:
 
 def test_a_lane_is_looked_for_between_the_known_ones() -> None:
     lanes = lanes_of("a", "b")
+    assert lanes.gaps() == [("a", LOWEST, HIGHEST), ("b", LOWEST, HIGHEST)]
     lanes.see([("a", 0), ("a", 1), ("a", 5)], 0.0)
-    assert lanes.gaps() == [("a", LOWEST, 0), ("a", 1, 5), ("a", 5, HIGHEST), ("b", LOWEST, HIGHEST)]
+    assert lanes.gaps()[:3] == [("a", LOWEST, 0), ("a", 1, 5), ("a", 5, HIGHEST)]
     assert lanes.see([("a", 3)], 1.0)
     assert not lanes.see([("a", 3)], 2.0)
 
@@ -58,47 +58,65 @@ def test_only_many_lanes_are_forgotten_when_they_stay_empty() -> None:
     assert many.in_turn(["q"]) == [("q", 0)]
 
 
-def test_claims_begin_a_margin_behind_what_was_claimed_last() -> None:
+def test_claims_begin_where_they_had_come_a_moment_ago() -> None:
     lanes = lanes_of("q")
     lane = ("q", 0)
     lanes.see([lane], 0.0)
-    assert lanes.since([lane]) == [0.0]
-    lanes.advance([(lane, 100.0), (lane, 101.0)], full=True)
-    assert lanes.since([lane]) == [101.0 - MARGIN]
-    lanes.advance([(lane, 50.0)], full=True)
-    assert lanes.since([lane]) == [101.0 - MARGIN], "what came late does not set a cursor back"
+    assert lanes.since([lane]) == [START]
+    lanes.advance([(lane, (100.0, 1)), (lane, (100.0, 2))], 10.0, full=True)
+    lanes.advance([(lane, (100.0, 3))], 10.0 + LAG / 2, full=True)
+    assert lanes.since([lane]) == [START]
+    lanes.advance([(lane, (50.0, 9))], 10.0 + 1.1 * LAG, full=True)
+    assert lanes.since([lane]) == [(100.0, 2)], "what came late sets no cursor back"
+    lanes.advance([(lane, (100.0, 4))], 10.0 + 2.2 * LAG, full=True)
+    assert lanes.since([lane]) == [(100.0, 3)], "jobs of one moment are told apart by their ids"
 
 
 def test_a_sweep_goes_on_until_a_claim_is_not_filled() -> None:
     lanes = lanes_of("q")
     lane = ("q", 0)
     lanes.see([lane], 0.0)
-    lanes.advance([(lane, 1000.0)], full=False)
+    for now in range(3):
+        lanes.advance([(lane, (1000.0, 5))], float(now), full=False)
     lanes.sweep(100.0)
-    assert lanes.since([lane]) == [100.0]
-    lanes.advance([(lane, 200.0)], full=True)
+    assert lanes.since([lane]) == [(100.0, 0)]
+    lanes.advance([(lane, (200.0, 3))], 5.0, full=True)
     assert lanes.sweeping
-    assert lanes.since([lane]) == [200.0 - MARGIN]
-    lanes.advance([(lane, 300.0)], full=False)
+    assert lanes.since([lane]) == [(200.0, 3)]
+    lanes.advance([(lane, (300.0, 4))], 5.0, full=False)
     assert not lanes.sweeping
-    assert lanes.since([lane]) == [1000.0 - MARGIN]
+    assert lanes.since([lane]) == [(1000.0, 5)]
+
+
+def test_a_priority_seen_in_one_queue_is_looked_for_in_all() -> None:
+    lanes = lanes_of("a", "b")
+    lanes.see([("a", 0), ("b", 0)], 0.0)
+    assert lanes.see([("a", -9)], 0.0)
+    assert sorted(lanes.in_turn(["a", "b"])) == [("a", -9), ("a", 0), ("b", -9), ("b", 0)]
+    assert not lanes.see([("b", -9)], 0.0)
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1000), st.booleans(), st.booleans()), max_size=40)
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 1000), st.booleans(), st.booleans(), st.floats(0, 0.3)),
+        max_size=40,
+    )
 )
-def test_a_cursor_never_goes_back_and_a_sweep_never_looks_beyond_it(
-    steps: list[tuple[int, int, bool, bool]],
+def test_a_cursor_never_goes_back_nor_beyond_what_was_claimed(
+    steps: list[tuple[int, int, bool, bool, float]],
 ) -> None:
     lanes = lanes_of("q")
     names = [("q", n) for n in range(3)]
     lanes.see(names, 0.0)
-    reached = [0.0] * 3
-    for lane, run_at, full, sweep in steps:
+    reached, cursors, now = [START] * 3, [START] * 3, 1.0
+    for lane, run_at, full, sweep, pause in steps:
+        now += pause
         if sweep:
             lanes.sweep(float(run_at))
-        lanes.advance([(names[lane], float(run_at))], full=full)
-        reached[lane] = max(reached[lane], run_at - MARGIN)
-        assert all(since <= cursor for since, cursor in zip(lanes.since(names), reached, strict=True))
+        lanes.advance([(names[lane], (float(run_at), 1))], now, full=full)
+        reached[lane] = max(reached[lane], (float(run_at), 1))
+        since = lanes.since(names)
+        assert all(place <= end for place, end in zip(since, reached, strict=True))
         if not lanes.sweeping:
-            assert lanes.since(names) == reached
+            assert all(place >= before for place, before in zip(since, cursors, strict=True))
+            cursors = since
