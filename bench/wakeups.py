@@ -90,10 +90,10 @@ async def measure(server: str, state: str, seconds: int, *, wakes: bool) -> dict
 
 def silence(conn: psycopg.Connection[Any]) -> None:
     """Replace what enqueuing calls to wake workers."""
-    (body,) = conn.execute("SELECT pg_get_functiondef('pgqueue.enqueue_many'::regproc)").fetchone() or ("",)
+    (body,) = conn.execute("SELECT pg_get_functiondef('pgqueue.wake'::regproc)").fetchone() or ("",)
     quiet = body.replace("pg_notify(", "pgqueue.no_notify(")
     if quiet == body:
-        raise RuntimeError("pgqueue.enqueue_many calls no pg_notify that could be replaced")
+        raise RuntimeError("pgqueue.wake calls no pg_notify that could be replaced")
     conn.execute(SILENT)
     conn.execute(quiet)
 

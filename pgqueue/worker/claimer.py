@@ -25,7 +25,7 @@ from pgqueue.worker.lanes import LAG, START, Lanes, Name
 
 CHEAP_SWEEP = 0.002
 CHEAP_ROW = 0.00004
-LONGEST_CLAIM = 0.004  # seconds
+LONGEST_CLAIM, SHORT_CLAIM = 0.010, 0.003  # seconds; the shorter where jobs of several priorities are about
 SMALLEST, LARGEST = 100, 1000  # jobs that a claim may take at most, according to how long they take
 BUSY_HITS = 100  # claims that found work within a second
 FULL_HITS = 3  # the same, if they filled all slots
@@ -33,7 +33,7 @@ BUSY_MARK = 2.0
 BUSY_PATIENCE = 0.2  # seconds without work after which a worker is idle
 SPARED = 0.012  # seconds after a wake-up within which enqueuers spare the next (10 ms: wake.sql)
 QUICK, SLOWER = 0.002, 1.6
-HEARD = 1.5  # times the poll, where wake-ups are known to arrive
+HEARD = 1.7  # times the poll, where wake-ups are known to arrive
 LANES = 0.05  # seconds between two looks for lanes while there is work
 WATCH = LAG / 2  # seconds between two looks at who writes jobs
 DOUBT = 65.0  # seconds in which a claim whose answer was lost may still be committed: a bit more than its time-out
@@ -193,7 +193,8 @@ class Claimer:
         if whole:
             self._next_sweep = 0.0 if cheap else time.monotonic() + max(1.0, 20 * took)
         if len(rows) >= SMALLEST:
-            fitting = int(len(rows) * LONGEST_CLAIM / took)
+            longest = SHORT_CLAIM if self._lanes.urgency else LONGEST_CLAIM
+            fitting = int(len(rows) * longest / took)
             self._most = max(SMALLEST, min((self._most + fitting) // 2, LARGEST))
         attempts = self._take(worker_id, rows)
         self._lanes.advance(

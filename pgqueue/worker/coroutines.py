@@ -23,7 +23,7 @@ from pgqueue.telemetry import is_traced
 from pgqueue.worker.attempt import Attempt, failed, perform_async
 
 T = TypeVar("T")
-TURN = 0.005  # seconds after which handlers that never suspend let the loop do something else
+TURN = 0.002  # seconds after which handlers that never suspend let the loop do something else
 
 
 class Coroutines:

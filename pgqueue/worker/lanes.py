@@ -73,6 +73,11 @@ class Lanes:
                 self._by_priority.setdefault(priority, []).append(queue)
         return bool(new)
 
+    @property
+    def urgency(self) -> bool:
+        """Whether some jobs are more urgent than others."""
+        return len(self._by_priority) > 1
+
     def _place(self, lane: Name) -> tuple[int, int, str]:
         return lane[1], self._served.place(lane[0]), lane[0]
 
@@ -120,7 +125,11 @@ class Lanes:
 
     def advance(self, claimed: Iterable[tuple[Name, Place]], now: float, *, full: bool) -> None:
         """Notes what was claimed. Unless that filled the claim, nothing more lies behind the cursors."""
+        furthest: dict[Name, Place] = {}
         for lane, place in claimed:
+            if place > furthest.get(lane, START):
+                furthest[lane] = place
+        for lane, place in furthest.items():
             self._cursors[lane].reach(place, now)
             if lane in self._sweep:
                 self._sweep[lane] = max(self._sweep[lane], place)

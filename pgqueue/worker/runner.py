@@ -23,7 +23,7 @@ from pgqueue.worker.threads import Threads
 log = logging.getLogger("pgqueue")
 
 SHORT = 0.05  # seconds: jobs longer than this are not claimed ahead
-AHEAD = 0.05  # seconds of work to have at hand
+AHEAD = 0.03  # seconds of work to have at hand
 MOST_AHEAD = 1000  # jobs
 WEIGHT = 0.05  # of the newest job in what is measured
 

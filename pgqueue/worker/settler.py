@@ -20,7 +20,7 @@ from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 
 log = logging.getLogger("pgqueue")
-LARGEST = 1000
+LARGEST = 500  # outcomes in a batch: more would cost no less each, and hold up the slots that they free
 
 
 Batch = list[tuple[Attempt, Outcome]]
