@@ -195,9 +195,9 @@ def match_queues(patterns: Sequence[str]) -> Statement[list[str]]:
     return _statement("match_queues", _column, patterns=like)
 
 
-def open_writers() -> Statement[dict[str, float | None]]:
-    """What names the transaction, and when it began (epoch seconds)."""
-    return _statement("open_writers", lambda rows: {row[0]: row[1] for row in rows})
+def open_writers() -> Statement[list[tuple[str, float | None, float]]]:
+    """What names the transaction, when it began, and the time now (epoch seconds of the database)."""
+    return _statement("open_writers", lambda rows: [(row[0], row[1], row[2]) for row in rows])
 
 
 def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Statement[list[int]]:

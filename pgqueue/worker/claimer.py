@@ -62,7 +62,7 @@ class Claimer:
         self.drained = asyncio.Event()
         self._woken = False
         self._next_sweep = self._next_lanes = self._next_watch = 0.0
-        self._writers: dict[str, float] = {}
+        self._writers: dict[str, tuple[float, float]] = {}  # when they began, and how long ago that was
         self._due_in = 0.0
         self._most = SMALLEST
         self._wants_room = False
@@ -158,14 +158,13 @@ class Claimer:
         return new
 
     async def _watch_writers(self) -> None:
-        """A transaction that wrote jobs for longer than the cursors stay behind, and has ended, left jobs behind them."""
-        now = time.time()  # compared with the server's clock, and with nothing finer than LAG
-        writers = await self._link.run(statements.open_writers())
-        ended = [since for name, since in self._writers.items() if name not in writers and now - since > LAG]
-        self._writers = {
-            name: self._writers.get(name, now - WATCH if since is None else since)
-            for name, since in writers.items()
-        }
+        """A transaction that wrote jobs for longer than the cursors lag, and has ended, left jobs behind them."""
+        writers: dict[str, tuple[float, float]] = {}
+        for name, began, now in await self._link.run(statements.open_writers()):
+            first, _ = self._writers.get(name, (now - WATCH if began is None else began, 0.0))
+            writers[name] = first, now - first
+        ended = [first for name, (first, age) in self._writers.items() if name not in writers and age > WATCH]
+        self._writers = writers
         if ended:
             self._lanes.sweep(min(ended) - LAG)
 

@@ -1,0 +1,65 @@
+"""A claimer whose sweeps are dear, because some session holds an old snapshot, still finds what commits late."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Any
+
+from psycopg import Connection
+
+from pgqueue import statements
+from pgqueue.config import WorkerSettings
+from pgqueue.connections import Link, Outage
+from pgqueue.database import CLAIMING, run
+from pgqueue.worker.attempt import Attempt, InFlight
+from pgqueue.worker.claimer import WATCH, Claimer
+from pgqueue.worker.lanes import START
+
+INSERT = "insert into pgqueue.jobs_live (task, run_at) values ('a', clock_timestamp()) returning id"
+
+
+def insert(db: Connection[Any]) -> int:
+    row = db.execute(INSERT).fetchone()
+    assert row
+    return row[0]
+
+
+def test_a_job_that_commits_behind_the_cursor_is_found_when_its_transaction_ends(
+    dsn: str, db: Connection[Any], connect: Callable[..., Connection[Any]]
+) -> None:
+    asyncio.run(play(dsn, db, connect()))
+
+
+async def play(dsn: str, db: Connection[Any], writer: Connection[Any]) -> None:
+    taken: list[Attempt] = []
+    settings = WorkerSettings(queues={"default": None}, concurrency=1000)
+    link = Link(dsn, "test", Outage(dsn), session=CLAIMING)
+    claimer = Claimer(link, settings, ["a"], InFlight(1000, settings.queues), taken.extend, lambda: 0)
+    claimer.worker_id = run(
+        db,
+        statements.register_worker(
+            host="h", pid=1, version="0", executor="async", slots=1, queues=["default"], tasks=["a"], lease_seconds=60
+        ),
+    )  # fmt: skip
+
+    async def claim_until(condition: Callable[[], bool], *, work: bool) -> None:
+        async with asyncio.timeout(20):
+            while not condition():
+                if work:
+                    insert(db)
+                await claimer._claim(100)
+
+    insert(db)
+    await claimer._claim(100)
+    claimer._next_sweep = math.inf  # from now on a sweep is too dear
+    with writer.transaction():
+        late = insert(writer)
+        await claim_until(lambda: any(age > WATCH for _, age in claimer._writers.values()), work=True)
+        cursor = claimer._lanes._cursors["default", 0]
+        await claim_until(lambda: cursor.place > START and cursor.place[1] > late, work=True)
+        assert late not in {attempt.id for attempt in taken}
+    await claim_until(lambda: late in {attempt.id for attempt in taken}, work=False)
+    assert claimer._next_sweep == math.inf
+    await link.close()
