@@ -55,6 +55,7 @@ TARGETS = [
     Target("its growth over 1,000,000 jobs (--scale 10)", lambda r: r.median("drain", "rss_growth"), 1.1, at_least=False),
 ]  # fmt: skip
 
+PAIRED = ("graphile_worker", "pg_boss", "pgqueuer")  # the fastest: two processes of these are measured too
 CHUNK = 1_000
 LONG = 100_000
 POLL = 0.005
@@ -68,7 +69,7 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale:
             report.take("drain", name, round_, measure, server, peer, int(peer.DRAIN_JOBS * scale))
         shorter = min(scale, 1.0)
         for name in systems:
-            if name != OURS:
+            if name in PAIRED:
                 peer = peers.load(name)
                 jobs = int(peer.DRAIN_JOBS * shorter)
                 report.take("drain", joined(name, "x2"), round_, measure, server, peer, jobs, 2)
