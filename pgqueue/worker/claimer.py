@@ -1,8 +1,9 @@
 """Claims jobs for free slots, and knows when to ask again.
 
 Lanes: a queue and a priority are one lane, found by a loose index scan (``lanes.sql``); ``lanes.py`` says where to look.
-Sweep: the look behind the cursors of the lanes, for what committed late. At every claim while that is cheap, else every max(1 s, 20
-times its own duration), and at once when a transaction ends that had been writing jobs for long.
+Sweep: the look behind the cursors of the lanes, for what committed late. At every claim while that is cheap, else at once when a
+transaction ends that had been writing jobs for long, and every max(1 s, 200 times its own duration) for the rest: jobs that
+were given a run_at in the past.
 Size: no claim takes so many jobs that an urgent one would wait for its end.
 Waking: an idle worker waits for a wake-up or its poll. One that keeps finding work marks its queues busy, which spares
 enqueuers the NOTIFY (a database-wide lock at commit), and polls every few milliseconds instead.
@@ -24,6 +25,7 @@ from pgqueue.worker.attempt import Attempt, InFlight
 from pgqueue.worker.lanes import LAG, START, Lanes, Name
 
 CHEAP_SWEEP = 0.002
+SPARING = 200  # times its duration between two dear sweeps, so that not one job in a hundred waits for one
 CHEAP_ROW = 0.00004
 LONGEST_CLAIM, SHORT_CLAIM = 0.010, 0.003  # seconds; the shorter where jobs of several priorities are about
 SMALLEST, LARGEST = 100, 1000  # jobs that a claim may take at most, according to how long they take
@@ -151,7 +153,7 @@ class Claimer:
         now = time.monotonic()
         self._next_lanes = now + max(LANES, 20 * (now - begun))
         if swept and now - begun > CHEAP_SWEEP and self._due_in > 0:
-            self._next_sweep = now + max(1.0, 20 * (now - begun))
+            self._next_sweep = now + max(1.0, SPARING * (now - begun))
         elif not swept and now >= self._next_watch:
             self._next_watch = now + WATCH
             await self._watch_writers()
@@ -190,7 +192,7 @@ class Claimer:
         )
         cheap = took < CHEAP_SWEEP + CHEAP_ROW * len(rows)
         if whole:
-            self._next_sweep = 0.0 if cheap else time.monotonic() + max(1.0, 20 * took)
+            self._next_sweep = 0.0 if cheap else time.monotonic() + max(1.0, SPARING * took)
         if len(rows) >= SMALLEST:
             longest = SHORT_CLAIM if self._lanes.urgency else LONGEST_CLAIM
             fitting = int(len(rows) * longest / took)
