@@ -19,7 +19,7 @@ Queues = Annotated[
         "-Q",
         "--queues",
         metavar="NAMES",
-        help="Queues to serve, each with slots of its own if given: mail:20,default. Default: those of the app's tasks.",
+        help="Queues to serve, each with slots of its own if given: mail:20,shop.*,default; * is anything. Default: those of the app's tasks.",
         show_default=False,
     ),
 ]
@@ -92,7 +92,9 @@ def work(
     poll: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="Longest time without looking for jobs.  [default: 1]", show_default=False
+            metavar="SECONDS",
+            help="Longest time without looking for jobs; 1.8 times that while wake-ups arrive.  [default: 1]",
+            show_default=False,
         ),
     ] = None,
     lease: Annotated[

@@ -142,8 +142,7 @@ class Claimer:
             known_ids = list(self._in_flight.attempts)
             self._take(self.worker_id, await self._link.run(statements.held(self.worker_id, known_ids)))
         if self._served.patterns:
-            matched = await self._link.run(statements.match_queues(self._served.patterns))
-            self._lanes.matched = [queue for queue in matched if self._served.key(queue) is not None]
+            self._lanes.matched = await self._link.run(statements.match_queues(self._served.patterns))
         swept = begun >= self._next_sweep
         known = self._lanes.in_turn(list(self._settings.queues))
         since = [START] * len(known) if swept else self._lanes.since(known)
@@ -241,10 +240,8 @@ class Claimer:
             new = await self._find_lanes()
             if self._settings.drain and not len(self._in_flight) and await self._is_drained():
                 self.drained.set()
-            if (
-                self._due_in <= 0
-            ):  # else not claimable all the same: locked, paused, or of a task we do not know
-                if not new:
+            if self._due_in <= 0:
+                if not new:  # not claimable all the same: locked, paused, or of a task we do not know
                     await self._sleep(self._pause)
                     self._pause = min(self._pause * SLOWER, self._settings.poll)
                 return

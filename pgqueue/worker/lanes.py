@@ -62,11 +62,11 @@ class Lanes:
         self._seen.update(dict.fromkeys(found, now))
         for lane in found - self._cursors.keys():
             self._cursors[lane] = Cursor()
-        old = [lane for lane, seen in self._seen.items() if now - seen > FORGET]
-        if len(self._cursors) > MANY:
-            for lane in old:
-                del self._seen[lane], self._cursors[lane]
-                self._sweep.pop(lane, None)
+        many = len(self._cursors) > MANY
+        old = [lane for lane, seen in self._seen.items() if many and now - seen > FORGET]
+        for lane in old:
+            del self._seen[lane], self._cursors[lane]
+            self._sweep.pop(lane, None)
         if new or old:
             self._by_priority = {}
             for queue, priority in sorted(self._cursors, key=self._place):

@@ -24,6 +24,7 @@ from pgqueue.config import WorkerSettings, redact
 from pgqueue.connections import Link, Outage, retry_connecting
 from pgqueue.database import CLAIMING, ORDINARY, connect, run
 from pgqueue.maintenance.leader import Leader
+from pgqueue.maintenance.partitions import AHEAD
 from pgqueue.migrate import check_server
 from pgqueue.outcome import Outcome
 from pgqueue.worker.attempt import Attempt, InFlight
@@ -137,7 +138,7 @@ class Worker:
         for attempt in retry_connecting(self.settings.wait_for_db):
             with attempt, connect(self._dsn) as connection:
                 check_server(connection)
-                run(connection, statements.add_partitions(3))
+                run(connection, statements.add_partitions(AHEAD))
         return asyncio.run(self._work())
 
     def stop(self, number: int = signal.SIGTERM) -> None:
