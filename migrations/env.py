@@ -1,6 +1,6 @@
-"""Alembic's entry: runs the revisions, then installs the SQL API of `pgqueue/sql/functions/`.
+"""Alembic's entry: runs the revisions, then installs the SQL API of `pgqueue/sql/functions/` and the views of `views/`.
 
-Functions are replaced as a whole at every upgrade instead of being copied into revisions, so each has one text,
+Functions and views are replaced as a whole at every upgrade instead of being copied into revisions, so each has one text,
 in one file. Migrations of several hosts at once wait for each other on an advisory lock.
 """
 
@@ -10,7 +10,7 @@ from alembic import context
 from sqlalchemy import create_engine, pool, text
 
 from pgqueue.config import sqlalchemy_url
-from pgqueue.sql import functions
+from pgqueue.sql import functions, views
 
 LOCK = 7_467_178_351  # any constant: only migrations of pgqueue take it
 
@@ -41,8 +41,9 @@ def run() -> None:
         for statement in PREPARE:
             context.execute(statement)
         context.run_migrations()
-        for statement in functions().values():
-            context.execute(text(as_text(statement)))
+        if context.get_revision_argument() == context.get_head_revision():
+            for statement in (*functions().values(), *views().values()):
+                context.execute(text(as_text(statement)))
 
 
 if context.is_offline_mode():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from alembic import op
 from sqlalchemy import text
 
@@ -12,73 +10,69 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-FLAGS = 64
-COMMENT = re.compile(r"--.*")
+BUSY_FLAGS = 64
 
 JOBS = r"""
 create sequence pgqueue.jobs_id_seq as bigint;
-
--- What a caller may write into a column is a domain's check, not the table's: a table's checks are read from the catalog
--- by every statement that touches it and evaluated again for each claim and settle, which cost them a third.
--- A regex with a bounded repeat, {0,62}, costs twenty times one with a star.
-create domain pgqueue.queue_name as text collate "C"
-    check (value ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length(value) <= 63);
-create domain pgqueue.task_name as text collate "C"
-    check (value ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length(value) <= 127);
-create domain pgqueue.job_key as text collate "C" check (octet_length(value) between 1 and 255);
-create domain pgqueue.job_args as jsonb check (jsonb_typeof(value) = 'object' and pg_column_size(value) <= 2097152);
-create domain pgqueue.job_meta as jsonb check (jsonb_typeof(value) = 'object' and pg_column_size(value) <= 524288);
-create domain pgqueue.job_tags as text[]
-    check (cardinality(value) <= 32 and array_position(value, null) is null and pg_column_size(value) <= 4096);
-create domain pgqueue.job_time as timestamptz
-    check (value >= '2000-01-01 00:00+00' and value < '3000-01-01 00:00+00');
-create domain pgqueue.job_timeout as interval check (value > interval '0' and value <= interval '365 days');
-create domain pgqueue.attempts as smallint check (value between 1 and 10000);
 
 create table pgqueue.jobs (
     id              bigint      not null default nextval('pgqueue.jobs_id_seq'),
     lease_id        bigint      not null default 0,
     worker_id       bigint,
-    run_at          pgqueue.job_time not null default now(),
-    created_at      pgqueue.job_time not null default now(),
+    run_at          timestamptz not null default now(),
+    created_at      timestamptz not null default now(),
     started_at      timestamptz,
     finished_at     timestamptz,
     priority        smallint    not null default 0,
     attempt         smallint    not null default 0,
-    max_attempts    pgqueue.attempts not null default 6,
+    max_attempts    smallint    not null default 6,
     crash_count     smallint    not null default 0,
     cancel_requested boolean    not null default false,
     state           text        collate "C" not null default 'pending',
-    queue           pgqueue.queue_name not null default 'default',
-    task            pgqueue.task_name not null,
-    unique_key      pgqueue.job_key,
-    concurrency_key pgqueue.job_key,
-    timeout         pgqueue.job_timeout,
-    tags            pgqueue.job_tags not null default '{}',
-    args            pgqueue.job_args not null default '{}',
-    meta            pgqueue.job_meta not null default '{}',
+    queue           text        collate "C" not null default 'default',
+    task            text        collate "C" not null,
+    unique_key      text        collate "C",
+    concurrency_key text        collate "C",
+    timeout         interval,
+    tags            text[]      not null default '{}',
+    args            jsonb       not null default '{}',
+    meta            jsonb       not null default '{}',
     trace_context   jsonb,
     progress        jsonb,
     result          jsonb,
     last_error      text,
-    last_traceback  text
+    last_traceback  text,
+    constraint jobs_state_check check (state in
+        ('pending', 'running', 'retrying', 'waiting', 'completed', 'cancelled', 'dead')),
+    -- a regex with a bounded repeat, {0,62}, costs twenty times this one
+    constraint jobs_queue_check check (queue ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length(queue) <= 63),
+    constraint jobs_task_check check (task ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length(task) <= 127),
+    constraint jobs_args_check check (jsonb_typeof(args) = 'object'),
+    constraint jobs_args_size_check check (pg_column_size(args) <= 2097152),
+    constraint jobs_meta_check check (jsonb_typeof(meta) = 'object' and pg_column_size(meta) <= 524288),
+    constraint jobs_run_at_check check (run_at >= '2000-01-01 00:00+00' and run_at < '3000-01-01 00:00+00'),
+    constraint jobs_created_at_check check (created_at >= '2000-01-01 00:00+00' and created_at < '3000-01-01 00:00+00'),
+    constraint jobs_attempt_check check (attempt >= 0 and max_attempts between 1 and 10000 and crash_count >= 0),
+    constraint jobs_timeout_check check (timeout > interval '0' and timeout <= interval '365 days'),
+    constraint jobs_unique_key_check check (octet_length(unique_key) between 1 and 255),
+    constraint jobs_concurrency_key_check check (octet_length(concurrency_key) between 1 and 255),
+    constraint jobs_tags_check check (
+        cardinality(tags) <= 32 and array_position(tags, null) is null and pg_column_size(tags) <= 4096),
+    constraint jobs_shape_check check (
+        case when state in ('completed', 'cancelled', 'dead')
+             then finished_at is not null
+             else finished_at is null and (state = 'running') = (worker_id is not null)
+        end)
 ) partition by list (state);
 
 create table pgqueue.jobs_live partition of pgqueue.jobs
     for values in ('pending', 'running', 'retrying', 'waiting')
-    -- half of a page is kept for the claims of the jobs on it: the new version of a row needs no other page, and the log
-    -- holds only what changed (320 bytes less a job)
-    with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000,
+    with (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_threshold = 2000,
           autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.2,
-          autovacuum_analyze_threshold = 10000, toast.autovacuum_vacuum_scale_factor = 0.05,
-          toast.autovacuum_vacuum_threshold = 2000, toast.autovacuum_vacuum_cost_delay = 0);
-alter table pgqueue.jobs_live add constraint jobs_live_shape_check
-    check (finished_at is null and (state = 'running') = (worker_id is not null));
+          autovacuum_analyze_threshold = 10000);
 create table pgqueue.jobs_dead partition of pgqueue.jobs for values in ('dead');
-alter table pgqueue.jobs_dead alter column finished_at set not null;
 create table pgqueue.jobs_done partition of pgqueue.jobs
     for values in ('completed', 'cancelled') partition by range (finished_at);
-alter table pgqueue.jobs_done alter column finished_at set not null;
 create table pgqueue.jobs_done_default partition of pgqueue.jobs_done default;
 
 create unique index jobs_live_id_key on pgqueue.jobs_live (id);
@@ -95,11 +89,12 @@ create unique index jobs_live_unique_key on pgqueue.jobs_live (task, unique_key)
 REST = r"""
 create table pgqueue.queues (
     id          integer     generated by default as identity primary key,
-    name        pgqueue.queue_name not null,
+    name        text        collate "C" not null,
     paused      boolean     not null default false,
     retention   interval    not null default '7 days',
     created_at  timestamptz not null default now(),
     constraint queues_name_key unique (name),
+    constraint queues_name_check check (name ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length(name) <= 63),
     constraint queues_retention_check check (retention >= interval '0')
 );
 insert into pgqueue.queues (name) values ('default');
@@ -150,10 +145,11 @@ create table pgqueue.idempotency_keys (
     job_id      bigint      not null,
     created_at  timestamptz not null default clock_timestamp(),
     expires_at  timestamptz not null,
-    task        pgqueue.task_name not null,
-    key         pgqueue.job_key not null,
+    task        text        collate "C" not null,
+    key         text        collate "C" not null,
     fingerprint bytea       not null,
-    constraint idempotency_keys_pkey primary key (task, key)
+    constraint idempotency_keys_pkey primary key (task, key),
+    constraint idempotency_keys_key_check check (octet_length(key) between 1 and 255)
 );
 create index idempotency_keys_expires_at_idx on pgqueue.idempotency_keys (expires_at);
 
@@ -202,8 +198,8 @@ create view pgqueue.job_timeline as
 
 
 def execute(script: str) -> None:
-    # One statement a time: a prepared statement holds no more. No statement here contains a semicolon; comments may.
-    for statement in COMMENT.sub("", script).split(";"):
+    # One statement a time: a prepared statement holds no more. No statement here contains a semicolon.
+    for statement in script.split(";"):
         if statement.strip():
             op.execute(text(statement.strip().replace(":", "\\:")))
 
@@ -211,6 +207,6 @@ def execute(script: str) -> None:
 def upgrade() -> None:
     execute(JOBS)
     execute(REST)
-    for flag in range(FLAGS):
-        execute(f"create sequence pgqueue.awake_{flag} as bigint minvalue 0")
+    for flag in range(BUSY_FLAGS):
+        execute(f"create sequence pgqueue.busy_{flag} as bigint minvalue 0")
     execute(VIEWS)

@@ -1,4 +1,5 @@
-"""Everything pgqueue does in the database: one statement a file, and the SQL API in ``functions/``.
+"""Everything pgqueue does in the database: one statement a file, the SQL API in ``functions/``, and what people
+read in ``views/``.
 
 ``Statement`` is a statement as a value: building one does no I/O, so it can be tested, explained and run on any
 connection (the idea of sans-I/O protocols at the grain of one statement).
@@ -37,15 +38,24 @@ def load(name: str) -> LiteralString:
     return shown
 
 
+def _folder(name: str) -> dict[str, str]:
+    return {
+        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8").strip()
+        for file in sorted((files(__package__) / name).iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".sql")
+    }
+
+
 @cache
 def functions() -> dict[str, str]:
     """The SQL API: function name to the statement that creates or replaces it."""
-    folder = files(__package__) / "functions"
-    return {
-        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8").strip()
-        for file in sorted(folder.iterdir(), key=lambda file: file.name)
-        if file.name.endswith(".sql")
-    }
+    return _folder("functions")
+
+
+@cache
+def views() -> dict[str, str]:
+    """What people read: view name to the statement that creates or replaces it."""
+    return _folder("views")
 
 
 def names() -> list[str]:

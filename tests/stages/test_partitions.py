@@ -310,7 +310,7 @@ def test_thirty_days_cost_a_claim_nothing_and_a_lookup_one_probe_each(db):
     for ago in range(31):
         finish(db, ago, 2000)
     db.execute("analyze pgqueue.jobs_done")
-    statement = statements.claim(1, ["t"], [("default", 0)], [0.0], 10)
+    statement = statements.claim(1, ["t"], [("default", 0)], [(0.0, 0)], 10)
     claim = db.execute("explain " + statement.text, statement.parameters).fetchall()
     assert "jobs_done" not in str(claim)
     for mode in ("force_generic_plan", "force_custom_plan"):
