@@ -1,5 +1,4 @@
-"""Everything pgqueue does in the database: one statement a file, the SQL API in ``functions/``, and what people
-read in ``views/``.
+"""Everything pgqueue does in the database: one statement a file; the SQL API in ``functions/``, its views in ``views/``.
 
 ``Statement`` is a statement as a value: building one does no I/O, so it can be tested, explained and run on any
 connection (the idea of sans-I/O protocols at the grain of one statement).
