@@ -26,7 +26,7 @@ from pgqueue.database import CLAIMING, PARAMETER, PINNED, connect, connect_async
 from pgqueue.database import run as run_statement
 from pgqueue.embedded.binaries import find_binaries
 from pgqueue.errors import EmbeddedPostgresError
-from pgqueue.job import NewJob
+from pgqueue.job import NewJob, in_batches
 from pgqueue.rows import Stored
 from pgqueue.sql import Row, Statement
 from pgqueue.worker.attempt import Attempt
@@ -62,7 +62,7 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale:
 
 
 def enqueue_of(jobs: list[NewJob]) -> Statement[list[Stored]]:
-    return statements.enqueue_many(jobs)
+    return statements.enqueue_many(in_batches(jobs))
 
 
 def claim_of(worker_id: int, since: tuple[float, int], count: int) -> Statement[list[Row]]:

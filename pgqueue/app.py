@@ -5,14 +5,16 @@ from __future__ import annotations
 import difflib
 import importlib
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
+    nullcontext,
 )
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
 
@@ -32,7 +34,7 @@ from pgqueue.errors import (
     WrongConnectionError,
 )
 from pgqueue.handle import JobHandle
-from pgqueue.job import Job, NewJob
+from pgqueue.job import Batch, Job, NewJob, in_batches
 from pgqueue.outcome import Keep
 from pgqueue.retry import RetryPolicy
 from pgqueue.rows import Stored
@@ -134,51 +136,52 @@ class App:
 
     def enqueue_many(self, jobs: list[NewJob], connection: Any = None) -> list[JobHandle]:
         """Stores jobs of any tasks, made by ``task.job(…)``, in one round trip and, if given, in ``connection``'s transaction."""
-        return self.store(jobs, connection)
+        return self.store(in_batches(jobs), connection)
 
     async def aenqueue_many(self, jobs: list[NewJob], connection: Any = None) -> list[JobHandle]:
         """``enqueue_many`` for async connections."""
-        return await self.store_async(jobs, connection)
+        return await self.store_async(in_batches(jobs), connection)
 
-    def store(self, jobs: list[NewJob], connection: Any) -> list[JobHandle]:
+    def store(self, batches: list[Batch], connection: Any) -> list[JobHandle]:
         if connection is None:
             with self.connection() as own:
-                return self.store(jobs, own)
+                return self.store(batches, own)
         if is_async(connection):
             raise WrongConnectionError(
                 "enqueue() was given an async connection.", do="use `await task.using(conn).aenqueue(…)`"
             )
         warn_if_autocommit(connection)
-        if not jobs:
+        if not any(batch.args for batch in batches):
             return []
-        with enqueue_span(jobs[0].task, len(jobs)) if is_traced() else _untraced():
-            return self._handles(jobs, insert(connection, _traced(jobs)))
+        with _span(batches) if is_traced() else nullcontext():
+            return self._handles(batches, insert(connection, _traced(batches)))
 
-    async def store_async(self, jobs: list[NewJob], connection: Any) -> list[JobHandle]:
+    async def store_async(self, batches: list[Batch], connection: Any) -> list[JobHandle]:
         if connection is None:
             async with self.connection_async() as own:
-                return await self.store_async(jobs, own)
+                return await self.store_async(batches, own)
         if not is_async(connection):
             raise WrongConnectionError(
                 "aenqueue() was given a sync connection.", do="use `task.using(conn).enqueue(…)`"
             )
         warn_if_autocommit(connection)
-        if not jobs:
+        if not any(batch.args for batch in batches):
             return []
-        with enqueue_span(jobs[0].task, len(jobs)) if is_traced() else _untraced():
-            return self._handles(jobs, await insert_async(connection, _traced(jobs)))
+        with _span(batches) if is_traced() else nullcontext():
+            return self._handles(batches, await insert_async(connection, _traced(batches)))
 
-    def _handles(self, jobs: list[NewJob], rows: list[Stored]) -> list[JobHandle]:
-        for job, row in zip(jobs, rows, strict=True):
-            if row.conflict == "idempotency_mismatch":
-                key = job.options.get("idempotency_key")
+    def _handles(self, batches: list[Batch], rows: Iterable[Stored]) -> list[JobHandle]:
+        handles = [JobHandle(*row, self) for row in rows]
+        for index, handle in enumerate(handles):
+            if handle.conflict == "idempotency_mismatch":
+                [*_, batch] = islice((batch for batch in batches for _ in batch.args), index + 1)
                 raise IdempotencyConflictError(
-                    f"The idempotency key {key!r} of task {job.task} belongs to job {row.id}, which was enqueued"
-                    " with other arguments.",
-                    job_id=row.id,
+                    f"The idempotency key {batch.options.get('idempotency_key')!r} of task {batch.task} belongs to job"
+                    f" {handle.id}, which was enqueued with other arguments.",
+                    job_id=handle.id,
                     do="use another key for another request; nothing of this call was stored",
                 )
-        return [JobHandle(*row, self) for row in rows]
+        return handles
 
     # -------------------------------------------------------------- reading
 
@@ -238,16 +241,15 @@ class _Decorator(Protocol):
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
 
-@contextmanager
-def _untraced() -> Iterator[None]:
-    yield
+def _span(batches: list[Batch]) -> AbstractContextManager[None]:
+    return enqueue_span(batches[0].task, sum(len(batch.args) for batch in batches))
 
 
-def _traced(jobs: list[NewJob]) -> list[NewJob]:
+def _traced(batches: list[Batch]) -> list[Batch]:
     headers = carrier()
     if not headers:
-        return jobs
-    return [NewJob(job.task, job.args, {**job.options, "trace_context": headers}) for job in jobs]
+        return batches
+    return [batch._replace(options={**batch.options, "trace_context": headers}) for batch in batches]
 
 
 def load_app(path: str) -> App:

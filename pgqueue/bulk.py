@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from pgqueue.job import NewJob
+from pgqueue.job import Batch
 
 SMALLEST = 100  # jobs for which three round trips pay
 BLOCK = 500  # lines sent at once: the server works on them while the next are made
@@ -20,39 +20,26 @@ KEYLESS = frozenset(
 )  # fmt: skip
 
 
-def keyless(jobs: Sequence[NewJob]) -> bool:
+def keyless(batches: Sequence[Batch]) -> bool:
     """Whether no job carries a key, nor any option that only the SQL API knows, or refuses."""
-    checked = None
-    for job in jobs:
-        if job.options is not checked:
-            checked = job.options  # the jobs of one batch share it
-            if not KEYLESS.issuperset(checked):
-                return False
-    return True
+    return all(KEYLESS.issuperset(batch.options) for batch in batches)
 
 
-def lines(jobs: Sequence[NewJob], ids: Sequence[int], moment: datetime) -> Iterator[str]:
+def lines(batches: Sequence[Batch], ids: Sequence[int], moment: datetime) -> Iterator[str]:
     """Blocks of lines in the columns of ``copy_jobs.sql``; ``moment`` is the database's time."""
-    of, tail = None, ""
-    for start in range(0, len(jobs), BLOCK):
-        block = []
-        for job_id, job in zip(ids[start : start + BLOCK], jobs[start : start + BLOCK], strict=True):
-            if job.options is not of:
-                of, tail = job.options, _tail(job.options, moment)
-            block.append(f"{job_id}\t{_text(job.task)}\t{_text(job.args)}{tail}")
-        yield "".join(block)
+    numbers = iter(ids)
+    for batch in batches:
+        task, tail = _text(batch.task), _tail(batch.options, moment)
+        for start in range(0, len(batch.args), BLOCK):
+            yield "".join(
+                f"{next(numbers)}\t{task}\t{_text(args)}{tail}" for args in batch.args[start : start + BLOCK]
+            )
 
 
-def queues_to_wake(jobs: Sequence[NewJob], moment: datetime) -> list[str]:
+def queues_to_wake(batches: Sequence[Batch], moment: datetime) -> list[str]:
     """The queues in which a job is due now or soon."""
-    found: dict[str, None] = {}
-    of = None
-    for job in jobs:
-        if job.options is not of:
-            of = job.options
-            if _run_at(of, moment) <= moment + SOON:
-                found[str(of.get("queue") or "default")] = None
-    return list(found)
+    soon = [batch.options for batch in batches if _run_at(batch.options, moment) <= moment + SOON]
+    return list(dict.fromkeys(str(options.get("queue") or "default") for options in soon))
 
 
 def _run_at(options: Mapping[str, Any], moment: datetime) -> datetime:

@@ -5,16 +5,16 @@ Sync and async are one-line twins over ``Stores``; a test keeps their signatures
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from pgqueue import bulk, statements
-from pgqueue import task as rules
+from pgqueue import options as rules
 from pgqueue.database import can_copy, copy, copy_async, run, run_async
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError, InvalidOptionError
 from pgqueue.handle import JobHandle
-from pgqueue.job import NewJob
+from pgqueue.job import Batch, NewJob, in_batches
 from pgqueue.rows import Stored
 from pgqueue.task import TaskSpec
 
@@ -22,41 +22,45 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def insert(connection: Any, jobs: list[NewJob]) -> list[Stored]:
+def insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
     """Writes jobs in the caller's transaction, each in the cheapest way: alone, by COPY, or by the SQL API, which knows keys."""
-    if bulk.keyless(jobs):
-        if len(jobs) == 1:
-            return created([run(connection, statements.insert_job(jobs[0]))])
-        if len(jobs) >= bulk.SMALLEST and can_copy(connection):
-            ids, moment = run(connection, statements.reserve_ids(len(jobs)))
-            copy(connection, statements.copy_jobs(), bulk.lines(jobs, ids, moment))
-            run(connection, statements.wake(bulk.queues_to_wake(jobs, moment)))
+    if bulk.keyless(batches):
+        count = sum(len(batch.args) for batch in batches)
+        if count == 1:
+            [(task, [args], options)] = batches
+            return created([run(connection, statements.insert_job(task, args, options))])
+        if count >= bulk.SMALLEST and can_copy(connection):
+            ids, moment = run(connection, statements.reserve_ids(count))
+            copy(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
+            run(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
-    return run(connection, statements.enqueue_many(jobs))
+    return run(connection, statements.enqueue_many(batches))
 
 
-async def insert_async(connection: Any, jobs: list[NewJob]) -> list[Stored]:
+async def insert_async(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
     """The same for async connections."""
-    if bulk.keyless(jobs):
-        if len(jobs) == 1:
-            return created([await run_async(connection, statements.insert_job(jobs[0]))])
-        if len(jobs) >= bulk.SMALLEST and can_copy(connection):
-            ids, moment = await run_async(connection, statements.reserve_ids(len(jobs)))
-            await copy_async(connection, statements.copy_jobs(), bulk.lines(jobs, ids, moment))
-            await run_async(connection, statements.wake(bulk.queues_to_wake(jobs, moment)))
+    if bulk.keyless(batches):
+        count = sum(len(batch.args) for batch in batches)
+        if count == 1:
+            [(task, [args], options)] = batches
+            return created([await run_async(connection, statements.insert_job(task, args, options))])
+        if count >= bulk.SMALLEST and can_copy(connection):
+            ids, moment = await run_async(connection, statements.reserve_ids(count))
+            await copy_async(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
+            await run_async(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
-    return await run_async(connection, statements.enqueue_many(jobs))
+    return await run_async(connection, statements.enqueue_many(batches))
 
 
-def created(ids: list[int]) -> list[Stored]:
-    return [Stored(job_id, True, "pending", None) for job_id in ids]
+def created(ids: list[int]) -> Iterator[Stored]:
+    return (Stored(job_id, True, "pending", None) for job_id in ids)
 
 
 class Stores(Protocol):
     """Who writes jobs: the app. ``connection`` None is one of its own, in a transaction of its own."""
 
-    def store(self, jobs: list[NewJob], connection: Any) -> list[JobHandle]: ...
-    async def store_async(self, jobs: list[NewJob], connection: Any) -> list[JobHandle]: ...
+    def store(self, batches: list[Batch], connection: Any) -> list[JobHandle]: ...
+    async def store_async(self, batches: list[Batch], connection: Any) -> list[JobHandle]: ...
 
 
 class Enqueuer(Generic[P, R]):
@@ -123,11 +127,11 @@ class Enqueuer(Generic[P, R]):
         IdempotencyConflictError if the idempotency key was used with other arguments; none of these aborts the
         caller's transaction.
         """
-        return self._app.store([self.job(*args, **kwargs)], self._connection)[0]
+        return self._app.store(in_batches([self.job(*args, **kwargs)]), self._connection)[0]
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """``enqueue`` for async connections."""
-        return (await self._app.store_async([self.job(*args, **kwargs)], self._connection))[0]
+        return (await self._app.store_async(in_batches([self.job(*args, **kwargs)]), self._connection))[0]
 
     def enqueue_many(self, items: Iterable[Mapping[str, Any] | NewJob]) -> list[JobHandle]:
         """Stores many jobs in one round trip and returns their handles in order, each duplicate told apart.
@@ -135,20 +139,26 @@ class Enqueuer(Generic[P, R]):
         An item is a dict of arguments, or a job made by ``task.using(unique_key=…).job(…)`` with options of its own.
         Raises InvalidBatchError, listing the first 20 reasons, if any item is bad: then none is stored.
         """
-        return self._app.store(self._batch(items), self._connection)
+        return self._app.store(self._batches(items), self._connection)
 
     async def aenqueue_many(self, items: Iterable[Mapping[str, Any] | NewJob]) -> list[JobHandle]:
         """``enqueue_many`` for async connections."""
-        return await self._app.store_async(self._batch(items), self._connection)
+        return await self._app.store_async(self._batches(items), self._connection)
 
     delay = enqueue
     adelay = aenqueue
 
-    def _batch(self, items: Iterable[Mapping[str, Any] | NewJob]) -> list[NewJob]:
+    def _batches(self, items: Iterable[Mapping[str, Any] | NewJob]) -> list[Batch]:
+        listed = list(items)
+        arguments = [item for item in listed if not isinstance(item, NewJob)]
+        if len(arguments) == len(listed):
+            try:
+                return [Batch(self.spec.name, self.spec.encode_many(arguments), self._all_options)]
+            except InvalidJobError:
+                pass  # which one is bad, and why, is told one by one
         jobs: list[NewJob] = []
         reasons: dict[int, str] = {}
-        bad = 0
-        for index, item in enumerate(items):
+        for index, item in enumerate(listed):
             try:
                 if isinstance(item, NewJob):
                     jobs.append(item)
@@ -157,13 +167,13 @@ class Enqueuer(Generic[P, R]):
                 else:
                     raise InvalidArgumentsError(f"it is a {type(item).__name__}, not a dict of arguments.")
             except InvalidJobError as error:
-                bad += 1
-                if len(reasons) < 20:
-                    reasons[index] = error.what
-        if bad:
+                reasons[index] = error.what
+        if reasons:
             shown = "; ".join(f"[{index}] {reason}" for index, reason in list(reasons.items())[:3])
-            raise InvalidBatchError(f"{bad} of the items are bad: {shown}", reasons=reasons)
-        return jobs
+            raise InvalidBatchError(
+                f"{len(reasons)} of the items are bad: {shown}", reasons=dict(list(reasons.items())[:20])
+            )
+        return in_batches(jobs)
 
 
 class Task(Enqueuer[P, R]):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pgqueue.job import Job, NewJob
+from pgqueue.job import Batch, Job
 from pgqueue.outcome import Outcome
 from pgqueue.rows import (
     Beat,
@@ -95,26 +95,20 @@ def _statement(name: str, decode: Callable[[Sequence[Row]], T], **parameters: ob
     return Statement(name, load(name), parameters, decode)
 
 
-def enqueue_many(jobs: Sequence[NewJob]) -> Statement[list[Stored]]:
+def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
     """One row a job, in order."""
-    items = []
-    head, of = "", None
-    for job in jobs:
-        if of is None or job.options is not of.options or job.task != of.task:
-            head, of = job.head(), job  # the jobs of one batch share it
-        items.append(f"{head}{job.args}}}")
+    items = [f"{head}{args}}}" for batch in batches for head in (batch.head(),) for args in batch.args]
     return _statement("enqueue_many", _stored, jobs="[" + ",".join(items) + "]")
 
 
-def insert_job(job: NewJob) -> Statement[int]:
+def insert_job(task: str, args: str, options: Mapping[str, Any]) -> Statement[int]:
     """For a job without keys (``bulk.keyless``). Its id."""
-    options = job.options
     meta, trace_context = options.get("meta"), options.get("trace_context")
     return _statement(
         "insert_job",
         _one,
-        task=job.task,
-        args=job.args,
+        task=task,
+        args=args,
         queue=options.get("queue"),
         priority=options.get("priority"),
         run_at=options.get("run_at"),

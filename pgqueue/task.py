@@ -8,31 +8,29 @@ from __future__ import annotations
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, NotRequired
 
-from pydantic import ConfigDict, JsonValue, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer, to_json
 from typing_extensions import TypedDict
 
-from pgqueue.config import EXECUTORS, check_name, seconds
+from pgqueue.config import EXECUTORS, check_name
 from pgqueue.errors import (
     InvalidArgumentsError,
     InvalidOptionError,
     InvalidPayloadError,
     InvalidSettingError,
     UnnameableTaskError,
-    shown,
 )
 from pgqueue.job import Job
 from pgqueue.outcome import Keep
-from pgqueue.payload import ARGS_LIMIT, RESULT_LIMIT, check_text, complaints, plain
+from pgqueue.payload import ARGS_LIMIT, RESULT_LIMIT, check_text, check_texts, complaints, plain
 from pgqueue.retry import RetryPolicy
 
-EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
+TOGETHER = 500  # items whose texts are checked at one look, and stay in the processor's cache meanwhile
 KEEPS = ("all", "failures", "none")
 
 
@@ -143,6 +141,18 @@ class TaskSpec:
             ) from error
         return check_text(text, f"The arguments of task {self.name}", ARGS_LIMIT)
 
+    def encode_many(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
+        """``encode`` of each, at a third of its cost. Raises an InvalidJobError if one is bad, without saying which."""
+        validate, to_json = self.validator.validate_python, self.serializer.to_json
+        texts: list[str] = []
+        for start in range(0, len(items), TOGETHER):
+            try:
+                made = [to_json(validate(item)) for item in items[start : start + TOGETHER]]
+            except Exception as error:
+                raise InvalidArgumentsError(f"An item is bad: {error!s:.200}") from error
+            texts += check_texts(made, f"The arguments of task {self.name}", ARGS_LIMIT)
+        return texts
+
     def decode(self, text: str) -> dict[str, Any]:
         """The keyword arguments of the function; raises InvalidArgumentsError or ValueError."""
         try:
@@ -192,123 +202,6 @@ def task_name(function: Callable[..., Any]) -> str:
             do='give it one: @app.task(name="orders.ship")',
         )
     return f"{module}.{qualname}"
-
-
-def options(
-    *,
-    queue: str | None = None,
-    priority: int | None = None,
-    run_at: datetime | None = None,
-    delay: float | str | timedelta | None = None,
-    unique_key: str | None = None,
-    idempotency_key: str | None = None,
-    idempotency_ttl: float | str | timedelta | None = None,
-    max_attempts: int | None = None,
-    timeout: float | str | timedelta | None = None,
-    concurrency_key: str | None = None,
-    tags: list[str] | tuple[str, ...] | None = None,
-    meta: Mapping[str, Any] | None = None,
-) -> dict[str, object]:
-    """The options of one enqueue as the SQL API takes them, without those not given.
-
-    Raises InvalidOptionError or InvalidNameError, naming the option and its limit.
-    """
-    given = {name: value for name, value in locals().items() if value is not None}
-    if "run_at" in given and "delay" in given:
-        raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
-    return {name: RULES[name](name, value) for name, value in given.items()}
-
-
-def _integer(name: str, value: object, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InvalidOptionError(f"{name} is {shown(value)}.", do=f"give a whole number from {low} to {high}")
-    return value
-
-
-def _moment(name: str, value: object) -> str:
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise InvalidOptionError(
-            f"{name} is {shown(value)}.", why=f"{name} needs a time zone", do="use datetime.now(UTC) + …"
-        )
-    if not EARLIEST <= value < LATEST:
-        raise InvalidOptionError(f"{name} is {value.isoformat()}.", do="give a time from year 2000 to 2999")
-    return value.isoformat()
-
-
-def _text(name: str, value: object, limit: int) -> str:
-    if not isinstance(value, str) or "\x00" in value:
-        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a text without U+0000")
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give valid Unicode text") from None
-    if not 1 <= size <= limit:
-        raise InvalidOptionError(f"{name} has {size} bytes.", do=f"give 1 to {limit}")
-    return value
-
-
-def _queue(_name: str, value: object) -> str:
-    return check_name("queue", value)
-
-
-def _priority(name: str, value: object) -> int:
-    return _integer(name, value, -32_768, 32_767)
-
-
-def _attempts(name: str, value: object) -> int:
-    return _integer(name, value, 1, 10_000)
-
-
-def _seconds(name: str, value: Any) -> float:
-    return seconds(value, name)
-
-
-def _timeout(name: str, value: Any) -> float:
-    if not (limit := seconds(value, name)):
-        raise InvalidOptionError(f"{name} is {value!r}.", do="give more than 0 seconds")
-    return limit
-
-
-def _key(name: str, value: object) -> str:
-    return _text(name, value, 255)
-
-
-def _tags(name: str, value: object) -> list[str]:
-    if not isinstance(value, list | tuple) or len(value) > 32:
-        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a list of at most 32 texts")
-    return [_text("a tag", tag, 64) for tag in value]
-
-
-def _object(name: str, value: object) -> Any:
-    if not isinstance(value, Mapping):
-        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a dict")
-    try:
-        text = _OBJECT.dump_json(_OBJECT.validate_python(dict(value)))
-    except (ValidationError, ValueError) as error:
-        raise InvalidPayloadError(f"{name} is not JSON: {error!s:.200}") from None
-    check_text(text, name, RESULT_LIMIT)
-    return _OBJECT.validate_json(text)
-
-
-_OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(
-    dict[str, JsonValue], config=ConfigDict(ser_json_inf_nan="constants")
-)
-
-
-RULES: dict[str, Callable[[str, Any], object]] = {
-    "queue": _queue,
-    "priority": _priority,
-    "run_at": _moment,
-    "delay": _seconds,
-    "unique_key": _key,
-    "idempotency_key": _key,
-    "idempotency_ttl": _seconds,
-    "max_attempts": _attempts,
-    "timeout": _timeout,
-    "concurrency_key": _key,
-    "tags": _tags,
-    "meta": _object,
-}
 
 
 def _hints(spec: TaskSpec) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from psycopg import Connection
 
 from pgqueue import statements
 from pgqueue.database import PINNED
-from pgqueue.job import NewJob
+from pgqueue.job import Batch
 from pgqueue.outcome import COMPLETED, Outcome
 from pgqueue.sql import Statement, names
 
@@ -30,12 +30,12 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.discover_queues(),
         statements.drop_partitions(),
         statements.elect(1, 15.0),
-        statements.enqueue_many([NewJob("a", "{}")]),
+        statements.enqueue_many([Batch("a", ["{}"])]),
         statements.function_bodies(),
         statements.get_job(1),
         statements.heartbeat(1, 30.0, "running"),
         statements.held(1, [2, 3]),
-        statements.insert_job(NewJob("a", "{}")),
+        statements.insert_job("a", "{}", {}),
         statements.index_size("jobs_live_claim_idx"),
         statements.lanes(
             [("default", 0), ("default", 1), ("mail", 0), ("mail", 2)],

@@ -15,8 +15,8 @@ from psycopg import Connection
 from pgqueue import App, bulk, statements
 from pgqueue.database import run
 from pgqueue.enqueue import insert
-from pgqueue.job import NewJob
-from pgqueue.task import options
+from pgqueue.job import NewJob, in_batches
+from pgqueue.options import options
 
 text = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=12)
 awkward = st.sampled_from(
@@ -61,11 +61,11 @@ def test_every_way_stores_the_same_row(
 
     made = rules(options) | ({"trace_context": trace} if trace else {})
     job = NewJob("a.task", to_json({"note": note}).decode(), made)
-    assert bulk.keyless([job])
-    alone = run(db, statements.insert_job(job))
-    by_api = run(db, statements.enqueue_many([job]))[0].id
+    assert bulk.keyless(in_batches([job]))
+    alone = run(db, statements.insert_job(*job))
+    by_api = run(db, statements.enqueue_many(in_batches([job])))[0].id
     with db.transaction():
-        copied = insert(db, [job] * bulk.SMALLEST)
+        copied = list(insert(db, in_batches([job] * bulk.SMALLEST)))
     rows = [stored(db, job_id) for job_id in (alone, by_api, copied[0].id, copied[-1].id)]
     for row in rows[1:]:
         assert row[:-1] == rows[0][:-1]
@@ -80,7 +80,10 @@ def test_run_at_is_the_same_moment_in_every_way(db: Connection[Any]) -> None:
     moment = datetime.now(UTC) + timedelta(days=3)
     job = NewJob("a.task", "{}", options(run_at=moment))
     with db.transaction():
-        ids = [run(db, statements.insert_job(job)), *(row.id for row in insert(db, [job] * bulk.SMALLEST))]
+        ids = [
+            run(db, statements.insert_job(*job)),
+            *(row.id for row in list(insert(db, in_batches([job] * bulk.SMALLEST)))),
+        ]
     found = db.execute("select distinct run_at from pgqueue.jobs where id = any(%s)", [ids]).fetchall()
     assert found == [(moment,)]
 
@@ -93,8 +96,8 @@ def test_idle_workers_are_woken_for_what_is_due_and_once(
     listening.execute("listen pgqueue")
     later = NewJob("a.task", "{}", options(queue="later", delay=60))
     with db.transaction():
-        insert(db, [NewJob("a.task", "{}", options(queue="mail"))] * count)
-        insert(db, [later] * count)
+        insert(db, in_batches([NewJob("a.task", "{}", options(queue="mail"))] * count))
+        insert(db, in_batches([later] * count))
         assert not list(listening.notifies(timeout=0.1)), "nobody hears of what is not committed"
     assert [notify.payload for notify in listening.notifies(timeout=5, stop_after=1)] == ["mail"]
     assert not list(listening.notifies(timeout=0.1))
@@ -114,11 +117,11 @@ def test_the_database_checks_a_copied_value_too(db: Connection[Any]) -> None:
     from pgqueue.errors import InvalidOptionError
 
     with pytest.raises(InvalidOptionError, match="attempts"), db.transaction():
-        insert(db, [NewJob("a.task", "{}", {"max_attempts": 20_000})] * bulk.SMALLEST)
+        insert(db, in_batches([NewJob("a.task", "{}", {"max_attempts": 20_000})] * bulk.SMALLEST))
     assert db.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
 
 
 def test_jobs_with_keys_or_unknown_options_go_by_the_api() -> None:
-    assert not bulk.keyless([NewJob("a", "{}", {"unique_key": "k"})])
-    assert not bulk.keyless([NewJob("a", "{}"), NewJob("a", "{}", {"idempotency_key": "k"})])
-    assert not bulk.keyless([NewJob("a", "{}", {"color": "red"})])
+    assert not bulk.keyless(in_batches([NewJob("a", "{}", {"unique_key": "k"})]))
+    assert not bulk.keyless(in_batches([NewJob("a", "{}"), NewJob("a", "{}", {"idempotency_key": "k"})]))
+    assert not bulk.keyless(in_batches([NewJob("a", "{}", {"color": "red"})]))

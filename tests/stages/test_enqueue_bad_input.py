@@ -14,6 +14,7 @@ from psycopg import Connection
 from pgqueue import App, PgQueueError, Task, statements
 from pgqueue.database import run
 from pgqueue.errors import InvalidArgumentsError, InvalidPayloadError, PayloadTooLargeError
+from pgqueue.job import in_batches
 from tests.process.commands import pgq, shop
 
 
@@ -154,7 +155,7 @@ def test_what_is_accepted_comes_back_equal_and_all_else_is_refused_in_our_words(
         str(error).encode()
         return
     with db.transaction():
-        [(job_id, *_)] = run(db, statements.enqueue_many([job]))
+        [(job_id, *_)] = run(db, statements.enqueue_many(in_batches([job])))
     [(text,)] = db.execute("select args::text from pgqueue.jobs where id = %s", [job_id]).fetchall()
     assert same(payload, echo.spec.decode(text)["value"])
 
@@ -168,7 +169,7 @@ def test_any_option_is_stored_as_given_or_refused_in_our_words(echo, db, meta, t
         str(error).encode()
         return
     with db.transaction():
-        [(job_id, *_)] = run(db, statements.enqueue_many([job]))
+        [(job_id, *_)] = run(db, statements.enqueue_many(in_batches([job])))
     stored = run(db, statements.get_job(job_id))
     assert (stored.tags, stored.concurrency_key) == (tuple(tags), key)
     assert same(meta, stored.meta)

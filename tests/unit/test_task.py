@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from pgqueue import App, Job
@@ -272,3 +274,23 @@ def test_a_result_is_checked_like_arguments(value, code):
 
 def test_no_result_is_stored_as_nothing():
     assert spec(without).encode_result(None) is None
+
+
+values = st.recursive(
+    st.none() | st.integers(-5, 5) | st.text('aN\\u\x00"[{\n', max_size=4) | st.sampled_from([math.nan, 10**402, object()]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("a\\", max_size=2), inner, max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+arguments = st.fixed_dictionaries({"x": values | st.builds(nested, st.sampled_from([10, 70]))})
+
+
+@given(items=st.lists(arguments | st.just({"wrong": 1}), max_size=5))
+def test_many_are_encoded_and_refused_as_each_alone(items: list[dict[str, Any]]) -> None:
+    task = taking(Any)
+    try:
+        alone = [task.encode((), item) for item in items]
+    except PgQueueError:
+        with pytest.raises(PgQueueError):
+            task.encode_many(items)
+    else:
+        assert task.encode_many(items) == alone

@@ -1,0 +1,132 @@
+"""What one enqueue may be given beside its arguments: each option with its rule, as the SQL API takes it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+
+from pgqueue.config import check_name, seconds
+from pgqueue.errors import InvalidOptionError, InvalidPayloadError, shown
+from pgqueue.payload import RESULT_LIMIT, check_text
+
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
+
+
+def options(
+    *,
+    queue: str | None = None,
+    priority: int | None = None,
+    run_at: datetime | None = None,
+    delay: float | str | timedelta | None = None,
+    unique_key: str | None = None,
+    idempotency_key: str | None = None,
+    idempotency_ttl: float | str | timedelta | None = None,
+    max_attempts: int | None = None,
+    timeout: float | str | timedelta | None = None,
+    concurrency_key: str | None = None,
+    tags: list[str] | tuple[str, ...] | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> dict[str, object]:
+    """The options of one enqueue as the SQL API takes them, without those not given.
+
+    Raises InvalidOptionError or InvalidNameError, naming the option and its limit.
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+    if "run_at" in given and "delay" in given:
+        raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
+    return {name: RULES[name](name, value) for name, value in given.items()}
+
+
+def _integer(name: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do=f"give a whole number from {low} to {high}")
+    return value
+
+
+def _moment(name: str, value: object) -> str:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidOptionError(
+            f"{name} is {shown(value)}.", why=f"{name} needs a time zone", do="use datetime.now(UTC) + …"
+        )
+    if not EARLIEST <= value < LATEST:
+        raise InvalidOptionError(f"{name} is {value.isoformat()}.", do="give a time from year 2000 to 2999")
+    return value.isoformat()
+
+
+def _text(name: str, value: object, limit: int) -> str:
+    if not isinstance(value, str) or "\x00" in value:
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a text without U+0000")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give valid Unicode text") from None
+    if not 1 <= size <= limit:
+        raise InvalidOptionError(f"{name} has {size} bytes.", do=f"give 1 to {limit}")
+    return value
+
+
+def _queue(_name: str, value: object) -> str:
+    return check_name("queue", value)
+
+
+def _priority(name: str, value: object) -> int:
+    return _integer(name, value, -32_768, 32_767)
+
+
+def _attempts(name: str, value: object) -> int:
+    return _integer(name, value, 1, 10_000)
+
+
+def _seconds(name: str, value: Any) -> float:
+    return seconds(value, name)
+
+
+def _timeout(name: str, value: Any) -> float:
+    if not (limit := seconds(value, name)):
+        raise InvalidOptionError(f"{name} is {value!r}.", do="give more than 0 seconds")
+    return limit
+
+
+def _key(name: str, value: object) -> str:
+    return _text(name, value, 255)
+
+
+def _tags(name: str, value: object) -> list[str]:
+    if not isinstance(value, list | tuple) or len(value) > 32:
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a list of at most 32 texts")
+    return [_text("a tag", tag, 64) for tag in value]
+
+
+def _object(name: str, value: object) -> Any:
+    if not isinstance(value, Mapping):
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a dict")
+    try:
+        text = _OBJECT.dump_json(_OBJECT.validate_python(dict(value)))
+    except (ValidationError, ValueError) as error:
+        raise InvalidPayloadError(f"{name} is not JSON: {error!s:.200}") from None
+    check_text(text, name, RESULT_LIMIT)
+    return _OBJECT.validate_json(text)
+
+
+_OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(
+    dict[str, JsonValue], config=ConfigDict(ser_json_inf_nan="constants")
+)
+
+
+RULES: dict[str, Callable[[str, Any], object]] = {
+    "queue": _queue,
+    "priority": _priority,
+    "run_at": _moment,
+    "delay": _seconds,
+    "unique_key": _key,
+    "idempotency_key": _key,
+    "idempotency_ttl": _seconds,
+    "max_attempts": _attempts,
+    "timeout": _timeout,
+    "concurrency_key": _key,
+    "tags": _tags,
+    "meta": _object,
+}
