@@ -29,7 +29,7 @@ class Commands(TyperGroup):
     """``report`` is a command; all other words are questions."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, args if args[:1] == ["report"] else ["ask", *args])
+        return super().parse_args(ctx, args if args[:1] in (["report"], ["ask"]) else ["ask", *args])
 
 
 app = typer.Typer(cls=Commands, add_completion=False, pretty_exceptions_enable=False)

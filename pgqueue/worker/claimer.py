@@ -27,7 +27,7 @@ from pgqueue.worker.lanes import LAG, START, Lanes, Name
 CHEAP_SWEEP = 0.002
 SPARING = 200  # times its duration between two dear sweeps, so that not one job in a hundred waits for one
 CHEAP_ROW = 0.000015
-LONGEST_CLAIM, SHORT_CLAIM = 0.010, 0.003  # seconds; the shorter where jobs of several priorities are about
+LONGEST_CLAIM, SHORT_CLAIM = 0.025, 0.003  # seconds; the shorter where jobs of several priorities are about
 SMALLEST, LARGEST = 100, 1000  # jobs that a claim may take at most, according to how long they take
 BUSY_HITS = 100  # claims that found work within a second
 FULL_HITS = 3  # the same, if they filled all slots
