@@ -53,6 +53,8 @@ DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
     "job_time": (Moment, "value >= '2000-01-01 00:00+00' and value < '3000-01-01 00:00+00'"),
     "job_timeout": (Interval(), "value > interval '0' and value <= interval '365 days'"),
     "attempts": (SmallInteger(), "value between 1 and 10000"),
+    "job_weight": (SmallInteger(), "value between 1 and 1000"),
+    "job_order": (Word, "value in ('block', 'skip')"),
 }
 
 
@@ -93,6 +95,11 @@ jobs = Table(
     Column("result", JSONB),
     Column("last_error", Text),
     Column("last_traceback", Text),
+    Column("expires_at", Moment),
+    Column("deadline_at", Moment),
+    _column("weight", "job_weight", nullable=True),
+    _column("ordering", "job_order", nullable=True),
+    Column("holds", ARRAY(Integer)),
     postgresql_partition_by="LIST (state)",
 )
 

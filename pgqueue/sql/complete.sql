@@ -11,15 +11,18 @@ with finished as (
       and j.lease_id = (%(lease_ids)s::bigint[])[width_bucket(j.id, %(ids)s::bigint[])]
       and j.worker_id is not distinct from %(worker_id)s::bigint and j.state = 'running'
     returning j.id, j.lease_id, j.worker_id, j.run_at, j.created_at, j.started_at, j.priority, j.attempt, j.max_attempts,
-        j.crash_count, j.cancel_requested, j.queue, j.task, j.unique_key, j.concurrency_key, j.timeout, j.tags, j.args,
+        j.crash_count, j.cancel_requested, j.queue, j.task, j.unique_key, j.concurrency_key, j.weight, j.ordering, j.expires_at, j.deadline_at,
+        j.timeout, j.tags, j.args,
         j.meta, j.trace_context, j.progress, j.last_error, (%(kept)s::boolean[])[width_bucket(j.id, %(ids)s::bigint[])] as kept
 ), done as (
     insert into pgqueue.jobs_done
         (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
-         cancel_requested, state, queue, task, unique_key, concurrency_key, timeout, tags, args, meta, trace_context,
+         cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
+         timeout, tags, args, meta, trace_context,
          progress, last_error)
     select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, clock_timestamp(), f.priority, f.attempt,
            f.max_attempts, f.crash_count, f.cancel_requested, 'completed', f.queue, f.task, f.unique_key, f.concurrency_key,
+           f.weight, f.ordering, f.expires_at, f.deadline_at,
            f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.last_error
     from finished f where f.kept
 ), waited as materialized (

@@ -16,7 +16,8 @@ with outcome as materialized (
     returning j.id, j.lease_id, j.worker_id, j.run_at, j.created_at, j.started_at, j.priority, j.attempt, j.max_attempts,
         j.crash_count + o.crashed::int as crash_count, j.cancel_requested,
         case when o.state in ('pending', 'retrying') then 'cancelled' else o.state end as state, j.queue, j.task, j.unique_key,
-        j.concurrency_key, j.timeout, j.tags, j.args, j.meta, j.trace_context, j.progress, o.result,
+        j.concurrency_key, j.weight, j.ordering, j.expires_at, j.deadline_at,
+        j.timeout, j.tags, j.args, j.meta, j.trace_context, j.progress, o.result,
         coalesce(o.error, j.last_error) as last_error, o.traceback, o.error,
         case when o.state in ('pending', 'retrying') then 'cancelled' else o.reason end as reason, o.kept
 ), back as (
@@ -31,19 +32,23 @@ with outcome as materialized (
 ), done as (
     insert into pgqueue.jobs_done
         (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
-         cancel_requested, state, queue, task, unique_key, concurrency_key, timeout, tags, args, meta, trace_context,
+         cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
+         timeout, tags, args, meta, trace_context,
          progress, result, last_error)
     select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, clock_timestamp(), f.priority, f.attempt,
            f.max_attempts, f.crash_count, f.cancel_requested, f.state, f.queue, f.task, f.unique_key, f.concurrency_key,
+           f.weight, f.ordering, f.expires_at, f.deadline_at,
            f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.result, f.last_error
     from finished f where f.kept and f.state <> 'dead'
 ), buried as (
     insert into pgqueue.jobs_dead
         (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
-         cancel_requested, state, queue, task, unique_key, concurrency_key, timeout, tags, args, meta, trace_context,
+         cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
+         timeout, tags, args, meta, trace_context,
          progress, last_error, last_traceback)
     select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, clock_timestamp(), f.priority, f.attempt,
            f.max_attempts, f.crash_count, f.cancel_requested, f.state, f.queue, f.task, f.unique_key, f.concurrency_key,
+           f.weight, f.ordering, f.expires_at, f.deadline_at,
            f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.last_error, f.traceback
     from finished f where f.kept and f.state = 'dead'
 ), noted as (

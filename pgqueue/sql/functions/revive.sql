@@ -18,9 +18,11 @@ begin
     ), back as (
         insert into pgqueue.jobs_live as l
             (id, lease_id, run_at, created_at, priority, max_attempts, state, queue, task,
-             unique_key, concurrency_key, timeout, tags, args, meta, trace_context, last_error)
+             unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
+             timeout, tags, args, meta, trace_context, last_error)
         select g.id, g.lease_id, clock_timestamp(), g.created_at, g.priority, g.max_attempts, 'pending', g.queue, g.task,
-               g.unique_key, g.concurrency_key, g.timeout, g.tags, g.args, g.meta, g.trace_context, g.last_error
+               g.unique_key, g.concurrency_key, g.weight, g.ordering, g.expires_at, g.deadline_at,
+               g.timeout, g.tags, g.args, g.meta, g.trace_context, g.last_error
         from gone g
         on conflict do nothing
         returning l.id
