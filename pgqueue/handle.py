@@ -19,6 +19,7 @@ from pgqueue import statements
 from pgqueue.database import run, run_async, wait_notified
 from pgqueue.errors import JobFailedError, JobNotFoundError, WaitTimeoutError
 from pgqueue.job import Job
+from pgqueue.rows import Why
 
 POLL = 1.0
 FINISHED = "pgqueue_finished"
@@ -58,6 +59,16 @@ class JobHandle:
         """``job`` for async callers."""
         async with self._app().connection_async() as connection:
             return _found(self.id, await run_async(connection, statements.get_job(self.id)))
+
+    def why(self) -> Why:
+        """Why the job is not running, in one word and one sentence; of a job that runs or is final, that it is."""
+        with self._app().connection() as connection:
+            return run(connection, statements.why(self.id))
+
+    async def awhy(self) -> Why:
+        """``why`` for async callers."""
+        async with self._app().connection_async() as connection:
+            return await run_async(connection, statements.why(self.id))
 
     def wait(self, timeout: float | None = None) -> Any:
         """Waits until the job is final and returns its result (what its handler returned).

@@ -64,6 +64,20 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
+class Why:
+    """Why a job is not running: one word for programs, a sentence for people, and what is known of its end.
+
+    ``until`` is when the reason ends, ``ahead`` how many due jobs come first (counted to 10,000), ``do`` a command that helps.
+    """
+
+    reason: str
+    sentence: str
+    until: datetime | None
+    ahead: int | None
+    do: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class QueueDepth:
     """Counts of a queue's jobs; ``oldest_due`` in seconds since the oldest due job might have run."""
 

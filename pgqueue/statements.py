@@ -25,6 +25,7 @@ from pgqueue.rows import (
     Term,
     Transition,
     Unserved,
+    Why,
     WorkerRow,
 )
 from pgqueue.sql import Row, Statement, load
@@ -337,6 +338,10 @@ def mark_waited(seconds: float) -> Statement[None]:
 
 def get_job(job_id: int) -> Statement[Job | None]:
     return _statement("get_job", lambda rows: _job(rows[0]) if rows else None, job_id=job_id)
+
+
+def why(job_id: int) -> Statement[Why]:
+    return _statement("why", lambda rows: Why(*rows[0]), job_id=job_id)
 
 
 def list_jobs(

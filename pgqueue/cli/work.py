@@ -119,6 +119,14 @@ def work(
             show_default=False,
         ),
     ] = None,
+    patience: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Jobs due for longer get a share of the claims, however many urgent ones there are.  [default: 60]",
+            show_default=False,
+        ),
+    ] = None,
     wait_for_db: Annotated[
         float | None,
         typer.Option(
@@ -159,7 +167,7 @@ def work(
     settings = settings_for(
         loaded, queues, concurrency=concurrency, executor=executor, drain=drain or None, grace=grace,
         listen=False if no_listen else None, poll=poll, lease=lease, heartbeat=heartbeat, crash_limit=crash_limit,
-        wait_for_db=wait_for_db, max_jobs=max_jobs, max_rss=max_rss,
+        patience=patience, wait_for_db=wait_for_db, max_jobs=max_jobs, max_rss=max_rss,
     )  # fmt: skip
     count = processes if processes is not None else int(read_file().get("processes", 1))
     if not 1 <= count <= 256:

@@ -56,7 +56,7 @@ class Claimer:
         self._link, self._settings, self._tasks = link, settings, tasks
         self._in_flight, self._hand_over, self._prefetch = in_flight, hand_over, prefetch
         self._served = ServedQueues(settings.queues)
-        self._lanes = Lanes(self._served)
+        self._lanes = Lanes(self._served, settings.patience)
         self.worker_id = 0
         self.heard = False  # wake-ups arrive
         self.wake_up = asyncio.Event()
@@ -148,6 +148,7 @@ class Claimer:
         since = [START] * len(known) if swept else self._lanes.since(known)
         lanes = await self._link.run(statements.lanes(known, since, self._lanes.gaps()))
         new = self._lanes.see([(lane.queue, lane.priority) for lane in lanes], begun)
+        self._lanes.wait({(lane.queue, lane.priority): -lane.due_in for lane in lanes})
         self._due_in = min((lane.due_in for lane in lanes), default=3600.0)
         now = time.monotonic()
         self._next_lanes = now + max(LANES, 20 * (now - begun))

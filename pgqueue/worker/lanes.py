@@ -7,7 +7,7 @@ late.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from pgqueue.config import ServedQueues
@@ -16,6 +16,7 @@ LAG = 0.2  # seconds, at least, that a cursor is behind: what commits so late is
 FORGET = 60.0  # seconds without a job after which a lane is looked for anew
 MANY = 16  # lanes up to which none is forgotten
 CROSSED = 500  # lanes up to which each queue is looked into for every priority seen in any
+SHARE = 8  # one claim in so many begins with a lane that has waited beyond patience
 LOWEST, HIGHEST = -32_769, 32_768  # beyond any priority
 
 Name = tuple[str, int]
@@ -37,8 +38,9 @@ class Cursor:
 
 
 class Lanes:
-    def __init__(self, served: ServedQueues) -> None:
-        self._served = served
+    def __init__(self, served: ServedQueues, patience: float = 60.0) -> None:
+        self._served, self._patience = served, patience
+        self._overdue: list[Name] = []
         self._cursors: dict[Name, Cursor] = {}
         self._seen: dict[Name, float] = {}
         self._sweep: dict[Name, Place] = {}
@@ -82,14 +84,30 @@ class Lanes:
         return lane[1], self._served.place(lane[0]), lane[0]
 
     def in_turn(self, keys: Sequence[str]) -> list[Name]:
-        """The lanes of these names and patterns: urgent ones first, queues of one priority each first in its turn."""
+        """The lanes of these names and patterns: urgent ones first, queues of one priority each first in its turn.
+
+        One turn in SHARE begins with a lane that waits beyond patience: nothing starves, and urgent jobs keep the rest.
+        """
         self._turn += 1
-        found = []
+        found: list[Name] = []
+        if self._overdue and self._turn % SHARE == 0:
+            waiting = [lane for lane in self._overdue if self._served.key(lane[0]) in keys]
+            found = waiting[self._turn // SHARE % len(waiting) :][:1] if waiting else []
         for priority, queues in self._by_priority.items():
             start = self._turn % len(queues)
             turned = (*queues[start:], *queues[:start])
-            found += [(queue, priority) for queue in turned if self._served.key(queue) in keys]
+            found += [
+                (queue, priority)
+                for queue in turned
+                if self._served.key(queue) in keys and (queue, priority) not in found[:1]
+            ]
         return found
+
+    def wait(self, seconds: Mapping[Name, float]) -> None:
+        """How long the first job of each lane has been due. Beyond ``patience``, urgent lanes no longer overtake it at every claim."""
+        self._overdue = sorted(
+            lane for lane, waited in seconds.items() if waited > self._patience and lane in self._cursors
+        )
 
     def since(self, lanes: Sequence[Name]) -> list[Place]:
         """From where on to look."""

@@ -25,6 +25,7 @@ log = logging.getLogger("pgqueue")
 SHORT = 0.05  # seconds: jobs longer than this are not claimed ahead
 AHEAD = 0.03  # seconds of work to have at hand
 MOST_AHEAD = 1000  # jobs
+OVERTAKEN = 0.3  # seconds by which a more urgent attempt may have been claimed later and still goes first
 WEIGHT = 0.05  # of the newest job in what is measured
 
 
@@ -38,7 +39,10 @@ class Executor(Protocol):
 
 
 class Waiting:
-    """Attempts in the order in which they are to run: urgent ones first, else as they came."""
+    """Attempts in the order in which they are to run: urgent ones first, else as they came.
+
+    None is overtaken by those that were claimed OVERTAKEN later, or a stream of urgent jobs would let it starve here.
+    """
 
     def __init__(self) -> None:
         self._by_priority: dict[int, deque[Attempt]] = {}
@@ -57,6 +61,10 @@ class Waiting:
 
     def popleft(self) -> Attempt:
         priority = min(self._by_priority)
+        if len(self._by_priority) > 1:
+            late = self._by_priority[priority][0].claimed_at - OVERTAKEN
+            oldest = min(self._by_priority, key=lambda other: self._by_priority[other][0].claimed_at)
+            priority = oldest if self._by_priority[oldest][0].claimed_at < late else priority
         attempts = self._by_priority[priority]
         attempt = attempts.popleft()
         if not attempts:

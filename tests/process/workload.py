@@ -75,6 +75,11 @@ async def nothing(op: int) -> None:
     """For tests that count what else is asked of the server."""
 
 
+@app.task(name="rest")
+async def rest(ms: int) -> None:
+    await asyncio.sleep(ms / 1000)
+
+
 def deliver(op: int, job: Job) -> None:
     """One line a delivery: an effect that no transaction takes back."""
     mailbox = os.open(os.environ[MAILBOX], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -33,6 +33,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.enqueue_many([Batch("a", ["{}"])]),
         statements.function_bodies(),
         statements.get_job(1),
+        statements.why(1),
         statements.heartbeat(1, 30.0, "running"),
         statements.held(1, [2, 3]),
         statements.insert_job("a", "{}", {}),

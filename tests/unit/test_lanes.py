@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pgqueue.config import ServedQueues, parse_queues
 from pgqueue.errors import InvalidNameError
-from pgqueue.worker.lanes import FORGET, HIGHEST, LAG, LOWEST, MANY, START, Lanes
+from pgqueue.worker.lanes import FORGET, HIGHEST, LAG, LOWEST, MANY, SHARE, START, Lanes
+from pgqueue.worker.runner import OVERTAKEN, Waiting
 
 
 def lanes_of(*queues: str) -> Lanes:
@@ -23,6 +27,36 @@ def test_urgent_lanes_come_first_and_queues_take_turns() -> None:
         assert [priority for _, priority in turn] == [-5, -5, -5, 0, 0, 0, 9, 9, 9]
     assert {turn[3][0] for turn in turns} == {"a", "b", "c"}
     assert lanes.in_turn(["b"]) == [("b", -5), ("b", 0), ("b", 9)]
+
+
+def test_a_lane_that_waits_beyond_patience_begins_one_turn_of_many() -> None:
+    lanes = lanes_of("a", "b")
+    lanes.see([("a", -1), ("a", 5), ("b", 5)], 0.0)
+    lanes.wait({("a", 5): 61.0, ("b", 5): 70.0, ("a", -1): 3.0, ("unknown", 1): 99.0})
+    firsts = [lanes.in_turn(["a", "b"])[0] for _ in range(4 * SHARE)]
+    assert [firsts.count(lane) for lane in (("a", 5), ("b", 5))] == [2, 2]
+    assert all(lane[1] == -1 for lane in firsts if lane[1] != 5)
+    assert all(len(turn) == len(set(turn)) == 4 for turn in [lanes.in_turn(["a", "b"]) for _ in range(SHARE)])
+    assert lanes.in_turn(["b"])[0][0] == "b"
+    lanes.wait({("a", 5): 59.0})
+    assert {lanes.in_turn(["a", "b"])[0][1] for _ in range(2 * SHARE)} == {-1}
+
+
+@given(st.lists(st.tuples(st.integers(-2, 2), st.floats(0, 3)), min_size=1, max_size=30))
+def test_no_attempt_is_overtaken_for_long(claims: list[tuple[int, float]]) -> None:
+    """Attempts come as they are claimed; the next is always the most urgent, unless another has waited too long."""
+    waiting = Waiting()
+    left = [SimpleNamespace(priority=priority, claimed_at=at) for priority, at in sorted(claims, key=lambda c: c[1])]
+    for attempt in left:
+        waiting.append(attempt)  # type: ignore[arg-type]
+    while waiting:
+        taken: Any = waiting.popleft()
+        left.remove(taken)
+        assert not any(a.claimed_at < taken.claimed_at - OVERTAKEN and a.priority > taken.priority for a in left)
+        same = [a for a in left if a.priority == taken.priority]
+        assert all(a.claimed_at >= taken.claimed_at for a in same)
+        first = min(left, key=lambda a: (a.priority, a.claimed_at), default=taken)
+        assert first.priority >= taken.priority or first.claimed_at - OVERTAKEN > taken.claimed_at
 
 
 def test_patterns_serve_what_fits_and_names_come_first() -> None:

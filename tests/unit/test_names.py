@@ -42,6 +42,7 @@ def test_the_public_names_are_these():
         (App, "close", "aclose"),
         (JobHandle, "job", "ajob"),
         (JobHandle, "wait", "result"),
+        (JobHandle, "why", "awhy"),
         (database, "run", "run_async"),
         (pgqueue.Job, "transaction", "transaction_async"),
     ],

@@ -1,0 +1,139 @@
+-- Says why a job is not running: the first of these that is true. It is not committed here (or gone); it is final; it runs; it is not
+-- due yet; its queue is paused; no living worker serves its queue; none of those knows its task; all their slots are taken; others
+-- are ahead of it; nothing stands in its way.
+-- `reason` is one word for programs, `sentence` the same for people, `until` when that ends if it is known, `ahead` how many due
+-- jobs come first (counted to 10,000), `do_this` a command that helps. Reads the job's row, its queue's, the workers', and at most
+-- 10,000 entries of jobs_live_claim_idx. Locks nothing. Always one row.
+create or replace function pgqueue.why(job bigint, out reason text, out sentence text, out until timestamptz,
+    out ahead integer, out do_this text)
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $function$
+#variable_conflict use_column
+declare
+    moment  timestamptz := clock_timestamp();
+    most    constant integer := 10000;
+    j       record;
+    w       record;
+    workers record;
+    lag     interval;
+begin
+    select l.id, l.state, l.queue, l.task, l.priority, l.run_at, l.created_at, l.started_at, l.finished_at, l.attempt, l.max_attempts,
+           l.worker_id, split_part(coalesce(l.last_error, ''), E'\n', 1) as error
+    into j
+    from pgqueue.jobs l where l.id = why.job order by l.finished_at nulls first limit 1;
+
+    if not found then
+        reason := 'unknown';
+        if why.job > coalesce(pg_sequence_last_value('pgqueue.jobs_id_seq'), 0) then
+            sentence := format('No job has had the number %s yet.', why.job);
+        else
+            sentence := format('There is no job %s: the transaction that enqueued it is still open or was rolled back, or the'
+                               ' finished job was over its retention.', why.job);
+        end if;
+        return;
+    end if;
+
+    if j.state in ('completed', 'cancelled', 'dead') then
+        reason := j.state;
+        sentence := format('It is %s since %s', j.state, pgqueue.shown(j.finished_at)) ||
+            case when j.state <> 'completed' and j.error <> ''
+                 then format(', after %s of %s attempts: %s', j.attempt, j.max_attempts, j.error) else '.' end;
+        if j.state <> 'completed' then
+            do_this := format('pgq jobs retry %s', j.id);
+        end if;
+        return;
+    end if;
+
+    if j.state = 'running' then
+        select x.host, x.pid, x.expires_at into w from pgqueue.workers x where x.id = j.worker_id;
+        if w.expires_at < moment then
+            reason := 'lost';
+            sentence := format('Its worker %s (%s, pid %s) has not been heard of since its lease ran out at %s; the job will be rescued.',
+                               j.worker_id, w.host, w.pid, pgqueue.shown(w.expires_at));
+            return;
+        end if;
+        reason := 'running';
+        sentence := format('It is running since %s, attempt %s of %s, on worker %s (%s, pid %s).', pgqueue.shown(j.started_at),
+                           j.attempt, j.max_attempts, j.worker_id, w.host, w.pid);
+        return;
+    end if;
+
+    if j.run_at > moment then
+        until := j.run_at;
+        if j.state = 'retrying' then
+            reason := 'backoff';
+            sentence := format('Attempt %s of %s failed (%s); the next is due at %s.', j.attempt, j.max_attempts, j.error,
+                               pgqueue.shown(j.run_at));
+        else
+            reason := 'scheduled';
+            sentence := format('It is due at %s.', pgqueue.shown(j.run_at));
+        end if;
+        return;
+    end if;
+
+    if exists (select from pgqueue.queues q where q.name = j.queue and q.paused) then
+        reason := 'paused';
+        sentence := format('Its queue %s is paused.', j.queue);
+        do_this := format('pgq queues resume %s', j.queue);
+        return;
+    end if;
+
+    select count(*) as living,
+           count(*) filter (where pgqueue.is_served(j.queue, x.queues)) as serving,
+           count(*) filter (where pgqueue.is_served(j.queue, x.queues) and j.task = any(x.tasks)) as able,
+           coalesce(sum(x.slots) filter (where pgqueue.is_served(j.queue, x.queues) and j.task = any(x.tasks)), 0) as slots,
+           coalesce(array_agg(x.id) filter (where pgqueue.is_served(j.queue, x.queues) and j.task = any(x.tasks)), '{}') as ids
+    into workers
+    from pgqueue.workers x where x.state = 'running' and x.expires_at > moment;
+
+    if workers.serving = 0 then
+        reason := 'no_worker';
+        sentence := format('No living worker serves its queue %s; ', j.queue) ||
+            case workers.living when 0 then 'none is alive at all.' else format('%s serve other queues.', workers.living) end;
+        do_this := format('pgq work -Q %s', j.queue);
+        return;
+    end if;
+    if workers.able = 0 then
+        reason := 'unknown_task';
+        select x.id, x.host, x.version, x.heartbeat_at into w
+        from pgqueue.workers x where j.task = any(x.tasks) order by x.heartbeat_at desc limit 1;
+        sentence := format('No living worker of its queue %s knows the task %s; ', j.queue, j.task) ||
+            case when found then format('the last that did was worker %s on %s (pgqueue %s), heard of last at %s.', w.id, w.host,
+                                        w.version, pgqueue.shown(w.heartbeat_at))
+                 else 'none ever did.' end;
+        do_this := 'start a worker whose app has that task: pgq work -A module:app';
+        return;
+    end if;
+
+    select count(*) into ahead from (
+        select from pgqueue.jobs_live l
+        where l.queue = j.queue and l.state in ('pending', 'retrying') and l.priority <= j.priority and l.run_at <= moment
+          and (l.priority, l.run_at, l.id) < (j.priority, j.run_at, j.id)
+        limit most) a;
+    -- What started last had waited this long.
+    select l.started_at - l.run_at into lag
+    from pgqueue.jobs_live l
+    where l.worker_id = any(workers.ids) and l.state = 'running' and l.queue = j.queue and l.priority = j.priority
+    order by l.started_at desc limit 1;
+
+    if (select count(*) from pgqueue.jobs_live l where l.worker_id = any(workers.ids) and l.state = 'running') >= workers.slots then
+        reason := 'busy';
+        sentence := format('All %s slots of the %s workers that can run it are taken, and %s due jobs are ahead of it.', workers.slots,
+                           workers.able, case when ahead = most then 'at least ' || most else ahead::text end);
+    elsif ahead > 0 then
+        reason := 'behind';
+        sentence := format('%s due jobs are ahead of it.', case when ahead = most then 'At least ' || most else ahead::text end);
+    else
+        reason := 'due';
+        sentence := 'Nothing stands in its way: a worker takes it at once, or within its poll.';
+        return;
+    end if;
+    if j.run_at + lag > moment then
+        until := j.run_at + lag;
+        sentence := sentence || format(' At the present pace it starts at about %s.', pgqueue.shown(until));
+    end if;
+end
+$function$;
