@@ -16,7 +16,8 @@ SMALLEST = 100  # jobs for which three round trips pay
 BLOCK = 500  # lines sent at once: the server works on them while the next are made
 SOON = timedelta(seconds=1)  # a job due later is found by polling in time
 KEYLESS = frozenset(
-    {"queue", "priority", "run_at", "delay", "max_attempts", "timeout", "concurrency_key", "tags", "meta", "trace_context"}
+    {"queue", "priority", "run_at", "delay", "max_attempts", "timeout", "concurrency_key", "weight", "ordering",
+     "tags", "meta", "trace_context"}
 )  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def _run_at(options: Mapping[str, Any], moment: datetime) -> datetime:
 
 
 def _tail(options: Mapping[str, Any], moment: datetime) -> str:
-    timeout, key = options.get("timeout"), options.get("concurrency_key")
+    timeout, weight = options.get("timeout"), options.get("weight")
     tags = ",".join('"' + _quoted(tag) + '"' for tag in options.get("tags") or ())
     trace_context = options.get("trace_context")
     values = [
@@ -59,7 +60,9 @@ def _tail(options: Mapping[str, Any], moment: datetime) -> str:
         _run_at(options, moment).isoformat(),
         str(options.get("max_attempts") or 6),
         None if timeout is None else f"{timeout!r} seconds",
-        key,
+        options.get("concurrency_key"),
+        None if weight is None else str(weight),
+        options.get("ordering"),
         f"{{{tags}}}",
         json.dumps(options.get("meta") or {}),
         None if trace_context is None else json.dumps(trace_context),

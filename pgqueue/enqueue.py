@@ -78,7 +78,9 @@ class Enqueuer(Generic[P, R]):
         ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
         AsyncSession, whatever driver is underneath. Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware
         datetime) or ``delay``, ``unique_key`` (one unfinished job of this task may carry it), ``idempotency_key``
-        with ``idempotency_ttl`` (default 7 days), ``max_attempts``, ``timeout``, ``concurrency_key``, ``tags``, ``meta``.
+        with ``idempotency_ttl`` (default 7 days), ``max_attempts``, ``timeout``, ``tags``, ``meta``.
+        ``concurrency_key`` (jobs of different keys take turns; limits count by it), ``weight`` (against limits, default 1),
+        ``ordering`` ("block" or "skip": the key's jobs run one after the other as enqueued, and what a dead one does to the rest).
         Durations are seconds, a timedelta, or a text such as "5m".
 
         Raises InvalidOptionError or InvalidNameError; PGQ-502 is warned about at enqueue.
@@ -95,6 +97,10 @@ class Enqueuer(Generic[P, R]):
             "delay" in chosen and "run_at" in self._options
         ):
             raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
+        if "ordering" in chosen and not {"concurrency_key"} & {*chosen, *self._options}:
+            raise InvalidOptionError(
+                "ordering is given without a concurrency_key.", do="give the key whose jobs keep their order"
+            )
         return Enqueuer(
             self._app,
             self.spec,

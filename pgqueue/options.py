@@ -27,6 +27,8 @@ def options(
     max_attempts: int | None = None,
     timeout: float | str | timedelta | None = None,
     concurrency_key: str | None = None,
+    weight: int | None = None,
+    ordering: str | None = None,
     tags: list[str] | tuple[str, ...] | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> dict[str, object]:
@@ -80,6 +82,16 @@ def _attempts(name: str, value: object) -> int:
     return _integer(name, value, 1, 10_000)
 
 
+def _weight(name: str, value: object) -> int:
+    return _integer(name, value, 1, 1000)
+
+
+def _ordering(name: str, value: object) -> str:
+    if value not in ("block", "skip"):
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give block or skip: what a dead job does to those behind it")
+    return str(value)
+
+
 def _seconds(name: str, value: Any) -> float:
     return seconds(value, name)
 
@@ -127,6 +139,8 @@ RULES: dict[str, Callable[[str, Any], object]] = {
     "max_attempts": _attempts,
     "timeout": _timeout,
     "concurrency_key": _key,
+    "weight": _weight,
+    "ordering": _ordering,
     "tags": _tags,
     "meta": _object,
 }

@@ -17,12 +17,27 @@ class Stored(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """A queue and a priority with unclaimed jobs, the earliest due in ``due_in`` seconds (negative: overdue)."""
+class Lanes:
+    """What there is to claim. ``lanes``: queue and priority, with the seconds until the first job is due (negative: overdue).
 
-    queue: str
-    priority: int
-    due_in: float
+    ``keyed``: lanes of jobs with keys. ``limited``: queues under limits that are not by key, None for any. ``later``: seconds until
+    the next job with a key is due, or a seat under a rate is free; None if neither is known.
+    """
+
+    lanes: dict[tuple[str, int], float]
+    keyed: list[tuple[str, int]]
+    limited: list[str | None]
+    later: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Miscount:
+    """A seat of which ``counted`` was taken, but ``held`` by running jobs."""
+
+    limit_id: int
+    key: str
+    counted: int
+    held: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,34 @@ Index(
     jobs_live.c.priority,
     jobs_live.c.run_at,
     jobs_live.c.id,
-    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"]),
+    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"]) & jobs_live.c.concurrency_key.is_(None),
+)
+Index(
+    "jobs_live_key_idx",
+    jobs_live.c.queue,
+    jobs_live.c.priority,
+    jobs_live.c.concurrency_key,
+    jobs_live.c.run_at,
+    jobs_live.c.id,
+    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"]) & jobs_live.c.concurrency_key.is_not(None),
+)
+Index(
+    "jobs_live_later_idx",
+    jobs_live.c.run_at,
+    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"]) & jobs_live.c.concurrency_key.is_not(None),
+)
+Index(
+    "jobs_live_order_idx",
+    jobs_live.c.queue,
+    jobs_live.c.concurrency_key,
+    jobs_live.c.id,
+    postgresql_where=jobs_live.c.ordering.is_not(None) & jobs_live.c.concurrency_key.is_not(None),
+)
+Index(
+    "jobs_dead_order_idx",
+    jobs_dead.c.queue,
+    jobs_dead.c.concurrency_key,
+    postgresql_where=(jobs_dead.c.ordering == "block") & jobs_dead.c.concurrency_key.is_not(None),
 )
 Index("jobs_live_worker_idx", jobs_live.c.worker_id, postgresql_where=jobs_live.c.worker_id.is_not(None))
 Index("jobs_live_cancel_idx", jobs_live.c.worker_id, postgresql_where=jobs_live.c.cancel_requested)
@@ -156,6 +183,52 @@ queues = Table(
     UniqueConstraint("name", name="queues_name_key"),
     CheckConstraint("retention >= interval '0'", "queues_retention_check"),
 )
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("id", Integer, Identity(), primary_key=True),
+    Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Column("concurrency", Integer),
+    Column("rate", Integer),
+    Column("burst", Integer),
+    Column("per_key", Boolean, nullable=False, server_default=text("false")),
+    Column("sliding", Boolean, nullable=False, server_default=text("false")),
+    Column("period", Interval),
+    _column("queue", "queue_name", nullable=True),
+    _column("task", "task_name", nullable=True),
+    _column("key", "job_key", nullable=True),
+    UniqueConstraint(
+        "queue", "task", "per_key", "key", "sliding", name="limits_scope_key", postgresql_nulls_not_distinct=True
+    ),
+    CheckConstraint("num_nonnulls(concurrency, rate) >= 1", "limits_kind_check"),
+    CheckConstraint("concurrency >= 0", "limits_concurrency_check"),
+    CheckConstraint("rate >= 1 and (rate is null) = (period is null)", "limits_rate_check"),
+    CheckConstraint("period between interval '1 millisecond' and interval '365 days'", "limits_period_check"),
+    CheckConstraint("burst >= 1 and rate is not null and not sliding", "limits_burst_check"),
+    CheckConstraint("key is null or per_key", "limits_key_check"),
+)
+seats = Table(
+    "seats",
+    metadata,
+    Column("limit_id", Integer, nullable=False),
+    Column("taken", Integer, nullable=False, server_default=text("0")),
+    Column("arrival", Moment),
+    Column("free_at", Moment),
+    Column("key", Word, nullable=False),
+    PrimaryKeyConstraint("limit_id", "key", name="seats_pkey"),
+    CheckConstraint("taken >= 0", "seats_taken_check"),
+)
+Index("seats_free_at_idx", seats.c.free_at, postgresql_where=seats.c.free_at.is_not(None))
+starts = Table(
+    "starts",
+    metadata,
+    Column("limit_id", Integer, nullable=False),
+    Column("weight", Integer, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("key", Word, nullable=False),
+)
+Index("starts_at_idx", starts.c.limit_id, starts.c.key, starts.c.at)
 
 workers = Table(
     "workers",

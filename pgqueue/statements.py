@@ -15,7 +15,8 @@ from pgqueue.rows import (
     DayChange,
     Fault,
     IndexFault,
-    Lane,
+    Lanes,
+    Miscount,
     QueueDepth,
     Rescued,
     Server,
@@ -117,6 +118,8 @@ def insert_job(task: str, args: str, options: Mapping[str, Any]) -> Statement[in
         max_attempts=options.get("max_attempts"),
         timeout=options.get("timeout"),
         concurrency_key=options.get("concurrency_key"),
+        weight=options.get("weight"),
+        ordering=options.get("ordering"),
         tags=options.get("tags"),
         meta=None if meta is None else json.dumps(meta),
         trace_context=None if trace_context is None else json.dumps(trace_context),
@@ -165,15 +168,48 @@ def held(worker_id: int, known: Sequence[int]) -> Statement[list[Row]]:
     return _statement("held", _raw, worker_id=worker_id, known=_array(known))
 
 
+def _lanes(rows: Sequence[Row]) -> Lanes:
+    return Lanes(
+        {(queue, priority): due_in for queue, priority, due_in, kind in rows if kind == "lane"},
+        [(queue, priority) for queue, priority, _, kind in rows if kind == "keyed"],
+        [queue for queue, _, _, kind in rows if kind == "limited"],
+        next((due_in for _, _, due_in, kind in rows if kind == "later"), None),
+    )
+
+
+def claim_limited(
+    worker_id: int, tasks: Sequence[str], lane: tuple[str, int], after: str | None, count: int
+) -> Statement[list[Row]]:
+    """Claims from a lane under limits: by turns of its keys from the one after ``after`` on, or, None, its jobs without a key.
+
+    Rows are those of ``claim``, with the job's key behind them.
+    """
+    return _statement(
+        "claim_limited",
+        list,
+        worker_id=worker_id,
+        tasks=list(tasks),
+        queue=lane[0],
+        priority=lane[1],
+        after=after,
+        count=count,
+    )
+
+
+def heal_seats() -> Statement[list[Miscount]]:
+    """Seats whose count was wrong: none, ever."""
+    return _statement("heal_seats", _each(Miscount))
+
+
 def lanes(
     known: Sequence[tuple[str, int]],
     since: Sequence[tuple[float, int]],
     gaps: Sequence[tuple[str, int, int]],
-) -> Statement[list[Lane]]:
+) -> Statement[Lanes]:
     """Those of ``known`` that hold jobs from ``since`` on (as of ``claim``), and the first in each of ``gaps`` (queue, low, high; exclusive)."""
     return _statement(
         "lanes",
-        _each(Lane),
+        _lanes,
         queues=_array([queue for queue, _ in known]),
         priorities=_array([priority for _, priority in known]),
         since=_array([moment for moment, _ in since]),

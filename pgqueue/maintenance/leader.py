@@ -64,6 +64,8 @@ class Leader:
             log.warning("jobs of unknown workers %s will be rescued", orphaned)
         for name in await self._link.once(statements.discover_queues()):
             log.info("queue %s has jobs", name)
+        for seat in await self._link.once(statements.heal_seats()):
+            log.error("the seat of limit %d, key %r counted %d, but %d is held: mended", seat.limit_id, seat.key, seat.counted, seat.held)
         while max(await self._link.once(statements.purge(1000))) == 1000:
             pass
 

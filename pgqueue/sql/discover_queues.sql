@@ -1,18 +1,23 @@
 -- Makes the rows of queues that exist only as jobs so far (no worker serves them), so that they are seen and can be
--- paused. A loose scan of jobs_live_claim_idx. Returns the new names.
+-- paused. Loose scans of jobs_live_claim_idx and jobs_live_key_idx. Returns the new names.
 with recursive seen as (
-    (select j.queue from pgqueue.jobs_live j where j.state in ('pending', 'retrying') order by j.queue limit 1)
+    select least(
+        (select j.queue::text from pgqueue.jobs_live j
+         where j.state in ('pending', 'retrying') and j.concurrency_key is null order by j.queue limit 1),
+        (select j.queue::text from pgqueue.jobs_live j
+         where j.state in ('pending', 'retrying') and j.concurrency_key is not null order by j.queue limit 1)) as queue
     union all
-    select next.queue
-    from seen s
-    cross join lateral (
-        select j.queue from pgqueue.jobs_live j
-        where j.state in ('pending', 'retrying') and j.queue > s.queue
-        order by j.queue limit 1
-    ) next
+    select least(
+        (select j.queue::text from pgqueue.jobs_live j
+         where j.state in ('pending', 'retrying') and j.concurrency_key is null and j.queue > s.queue
+         order by j.queue limit 1),
+        (select j.queue::text from pgqueue.jobs_live j
+         where j.state in ('pending', 'retrying') and j.concurrency_key is not null and j.queue > s.queue
+         order by j.queue limit 1))
+    from seen s where s.queue is not null
 )
 insert into pgqueue.queues (name)
 select s.queue from seen s
-where not exists (select from pgqueue.queues q where q.name = s.queue)
+where s.queue is not null and not exists (select from pgqueue.queues q where q.name = s.queue)
 on conflict (name) do nothing
 returning name

@@ -17,10 +17,12 @@ with expired as materialized (
     update pgqueue.workers w set state = 'expired', stopped_at = clock_timestamp()
     from expired e where w.id = e.id and w.state in ('running', 'draining')
 ), lost as materialized (
-    select j.ctid as spot, j.id, j.worker_id, j.attempt, j.max_attempts, j.crash_count, j.cancel_requested
+    select j.ctid as spot, j.id, j.worker_id, j.attempt, j.max_attempts, j.crash_count, j.cancel_requested,
+        j.holds, j.queue, j.concurrency_key
     from expired e
     cross join lateral (
-        select l.ctid, l.id, l.worker_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested
+        select l.ctid, l.id, l.worker_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.holds, l.queue,
+            l.concurrency_key
         from pgqueue.jobs_live l
         where l.worker_id = e.id and l.state = 'running'
         limit %(count)s::int
@@ -41,7 +43,7 @@ with expired as materialized (
     returning j.*, (select v.final from verdict v where v.id = j.id), (select v.error from verdict v where v.id = j.id)
 ), back as (
     update pgqueue.jobs_live j
-    set state = 'retrying', run_at = clock_timestamp(), worker_id = null, crash_count = j.crash_count + 1,
+    set state = 'retrying', run_at = clock_timestamp(), worker_id = null, holds = null, crash_count = j.crash_count + 1,
         last_error = (select v.error from verdict v where v.id = j.id)
     where j.ctid = any(array(select v.spot from verdict v where v.final is null))
     returning j.id, j.task, j.lease_id, j.attempt, j.run_at, (select v.worker_id from verdict v where v.id = j.id),
@@ -62,7 +64,17 @@ with expired as materialized (
     select b.id, b.lease_id, b.worker_id, b.run_at, b.attempt, 'running', 'retrying', 'rescued', b.error from back b
     union all
     select f.id, f.lease_id, f.worker_id, null, f.attempt, 'running', case f.final when 'cancelled' then 'cancelled' else 'dead' end, f.final, f.error from finished f
+), released as (
+    select pgqueue.release(array_agg(h.holds[i]), array_agg(coalesce(h.concurrency_key, '')), array_agg(h.holds[i + 1]),
+                           array_agg(h.queue::text)) as done
+    from lost h cross join lateral generate_series(1, cardinality(h.holds), 2) i
+    where h.holds is not null
+    having count(*) > 0
 )
-select b.id, b.task, 'retrying' as state, b.worker_id, pg_notify('pgqueue', '')::text from back b
+select b.id, b.task, 'retrying' as state, b.worker_id, pg_notify('pgqueue', '')::text,
+    (select r.done::text from released r)
+from back b
 union all
-select f.id, f.task, case f.final when 'cancelled' then 'cancelled' else 'dead' end, f.worker_id, null from finished f
+select f.id, f.task, case f.final when 'cancelled' then 'cancelled' else 'dead' end, f.worker_id, null,
+    (select r.done::text from released r)
+from finished f

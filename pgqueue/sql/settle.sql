@@ -8,6 +8,9 @@ with outcome as materialized (
     from jsonb_to_recordset(%(outcomes)s::jsonb) as o (
         id bigint, lease_id bigint, state text, reason text, delay float8, result jsonb,
         error text, traceback text, kept boolean, counted boolean, crashed boolean)
+), seated as materialized (
+    select j.id, j.holds, j.concurrency_key, j.queue from pgqueue.jobs_live j
+    where j.id = any(array(select w.id from outcome w)) and j.holds is not null
 ), finished as (
     delete from pgqueue.jobs_live j
     using outcome o
@@ -22,7 +25,7 @@ with outcome as materialized (
         case when o.state in ('pending', 'retrying') then 'cancelled' else o.reason end as reason, o.kept
 ), back as (
     update pgqueue.jobs_live j
-    set state = o.state, run_at = clock_timestamp() + make_interval(secs => o.delay), worker_id = null,
+    set state = o.state, run_at = clock_timestamp() + make_interval(secs => o.delay), worker_id = null, holds = null,
         attempt = j.attempt - (not o.counted)::int, crash_count = j.crash_count + o.crashed::int,
         last_error = coalesce(o.error, j.last_error)
     from outcome o
@@ -59,9 +62,18 @@ with outcome as materialized (
     union all
     select b.id, b.lease_id, %(worker_id)s::bigint, b.run_at, b.attempt, 'running', b.state, b.reason, b.error, b.traceback
     from back b
+), released as (
+    select pgqueue.release(array_agg(h.holds[i]), array_agg(coalesce(h.concurrency_key, '')), array_agg(h.holds[i + 1]),
+                           array_agg(h.queue::text)) as done
+    from seated h cross join lateral generate_series(1, cardinality(h.holds), 2) i
+    where h.holds is not null
+      and (h.id = any(array(select f.id from finished f)) or h.id = any(array(select b.id from back b)))
+    having count(*) > 0
 ), waited as materialized (
     select coalesce(pg_sequence_last_value('pgqueue.waited_until'), 0) > date_part('epoch', clock_timestamp()) * 1000 as now
 )
-select f.id, case when (select w.now from waited w) then pg_notify('pgqueue_finished', f.id::text)::text end from finished f
+select f.id, case when (select w.now from waited w) then pg_notify('pgqueue_finished', f.id::text)::text end,
+    (select r.done::text from released r)
+from finished f
 union all
-select b.id, null from back b
+select b.id, null, (select r.done::text from released r) from back b

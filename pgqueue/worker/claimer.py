@@ -23,6 +23,7 @@ from pgqueue.config import ServedQueues, WorkerSettings
 from pgqueue.connections import TROUBLE, Link
 from pgqueue.worker.attempt import Attempt, InFlight
 from pgqueue.worker.lanes import LAG, START, Lanes, Name
+from pgqueue.worker.turns import Turns
 
 CHEAP_SWEEP = 0.002
 SPARING = 200  # times its duration between two dear sweeps, so that not one job in a hundred waits for one
@@ -57,6 +58,7 @@ class Claimer:
         self._in_flight, self._hand_over, self._prefetch = in_flight, hand_over, prefetch
         self._served = ServedQueues(settings.queues)
         self._lanes = Lanes(self._served, settings.patience)
+        self._turns = Turns(self._served)
         self.worker_id = 0
         self.heard = False  # wake-ups arrive
         self.wake_up = asyncio.Event()
@@ -65,7 +67,7 @@ class Claimer:
         self._woken = False
         self._next_sweep = self._next_lanes = self._next_watch = 0.0
         self._writers: dict[str, tuple[float, float]] = {}  # when they began, and how long ago that was
-        self._due_in = 0.0
+        self._due_in = self._later = 0.0
         self._most = SMALLEST
         self._wants_room = False
         self._doubtful_until = 0.0
@@ -108,18 +110,21 @@ class Claimer:
         await self._clear_busy()
 
     async def _claim(self, room: int) -> int:
-        if not self._lanes:
+        if not self._lanes and not self._turns:
             await self._find_lanes()
         found = 0
         for keys, limit in self._groups():
-            free = room - found if limit is None else min(room - found, limit)
-            count = min(free, self._most)
-            lanes = self._lanes.in_turn(keys)
-            claimed = (
-                await self._claim_lanes(lanes, count) if count > 0 and lanes and not self.stopping else 0
-            )
-            found += claimed
-            self._wants_room |= bool(lanes) and claimed >= count
+            left = room - found if limit is None else min(room - found, limit)
+            for errand in self._turns.errands(self._lanes.in_turn(keys), keys):
+                count = min(left, self._most)
+                claimed = 0
+                if count > 0 and not self.stopping:
+                    if errand.way == "plain":
+                        claimed = await self._claim_lanes(errand.lanes, count)
+                    else:
+                        claimed = await self._claim_limited(errand.lanes[0], errand.way == "keyed", count)
+                found, left = found + claimed, left - claimed
+                self._wants_room |= claimed >= count
         if time.monotonic() >= self._next_lanes:
             await self._find_lanes()
         return found
@@ -146,10 +151,12 @@ class Claimer:
         swept = begun >= self._next_sweep
         known = self._lanes.in_turn(list(self._settings.queues))
         since = [START] * len(known) if swept else self._lanes.since(known)
-        lanes = await self._link.run(statements.lanes(known, since, self._lanes.gaps()))
-        new = self._lanes.see([(lane.queue, lane.priority) for lane in lanes], begun)
-        self._lanes.wait({(lane.queue, lane.priority): -lane.due_in for lane in lanes})
-        self._due_in = min((lane.due_in for lane in lanes), default=3600.0)
+        there = await self._link.run(statements.lanes(known, since, self._lanes.gaps()))
+        new = self._lanes.see(there.lanes, begun)
+        new |= self._turns.see(there.keyed, there.limited)
+        self._lanes.wait({lane: -due_in for lane, due_in in there.lanes.items()})
+        self._due_in = min(there.lanes.values(), default=3600.0)
+        self._later = 3600.0 if there.later is None else max(there.later, 0.001)
         now = time.monotonic()
         self._next_lanes = now + max(LANES, 20 * (now - begun))
         if swept and now - begun > CHEAP_SWEEP and self._due_in > 0:
@@ -181,10 +188,7 @@ class Claimer:
                 statements.claim(worker_id, self._tasks, lanes, self._lanes.since(lanes), count)
             )
         except TROUBLE:
-            # It may have been committed, or may yet be: those jobs are ours, and nobody rescues them while we live.
-            self._doubtful_until = time.monotonic() + DOUBT
-            self._next_lanes = 0.0
-            await self._link.wait_until_back()
+            await self._doubt()
             return 0
         took = time.monotonic() - begun
         log.debug(
@@ -204,6 +208,24 @@ class Claimer:
             full=len(rows) >= count and not (whole and cheap),
         )
         return len(attempts)
+
+    async def _claim_limited(self, lane: Name, keyed: bool, count: int) -> int:
+        worker_id = self.worker_id
+        after = self._turns.after(lane) if keyed else None
+        try:
+            rows = await self._link.once(statements.claim_limited(worker_id, self._tasks, lane, after, count))
+        except TROUBLE:
+            await self._doubt()
+            return 0
+        if keyed and rows:
+            self._turns.took(lane, rows[-1][-1])
+        return len(self._take(worker_id, [row[:-1] for row in rows]))
+
+    async def _doubt(self) -> None:
+        """A claim without an answer may have been committed, or may yet be: those jobs are ours, and nobody rescues them while we live."""
+        self._doubtful_until = time.monotonic() + DOUBT
+        self._next_lanes = 0.0
+        await self._link.wait_until_back()
 
     def _take(self, worker_id: int, rows: Sequence[Any]) -> list[Attempt]:
         attempts = [Attempt(worker_id, row) for row in rows]
@@ -241,13 +263,13 @@ class Claimer:
             new = await self._find_lanes()
             if self._settings.drain and not len(self._in_flight) and await self._is_drained():
                 self.drained.set()
-            if self._due_in <= 0:
-                if not new:  # not claimable all the same: locked, paused, or of a task we do not know
-                    await self._sleep(self._pause)
+            if self._due_in <= 0 or self._turns:
+                if not new:  # not claimable all the same: locked, paused, limited, or of a task we do not know
+                    await self._sleep(min(self._pause, self._later))
                     self._pause = min(self._pause * SLOWER, self._settings.poll)
                 return
             poll = self._settings.poll * (HEARD if self.heard else 1.0)
-            if await self._sleep(min(poll, self._due_in)):
+            if await self._sleep(min(poll, self._due_in, self._later)):
                 return
 
     async def _is_drained(self) -> bool:

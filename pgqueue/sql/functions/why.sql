@@ -1,6 +1,6 @@
--- Says why a job is not running: the first of these that is true. It is not committed here (or gone); it is final; it runs; it is not
--- due yet; its queue is paused; no living worker serves its queue; none of those knows its task; all their slots are taken; others
--- are ahead of it; nothing stands in its way.
+-- Says why a job is not running: the first of these that is true. It is not committed here (or gone); it is final; it runs; it is
+-- not due yet; its queue is paused; no living worker serves its queue; none of those knows its task; a job of its key must end
+-- first; a limit is used up; all slots of the workers are taken; others are ahead of it; nothing stands in its way.
 -- `reason` is one word for programs, `sentence` the same for people, `until` when that ends if it is known, `ahead` how many due
 -- jobs come first (counted to 10,000), `do_this` a command that helps. Reads the job's row, its queue's, the workers', and at most
 -- 10,000 entries of jobs_live_claim_idx. Locks nothing. Always one row.
@@ -19,9 +19,10 @@ declare
     w       record;
     workers record;
     lag     interval;
+    held    record;
 begin
     select l.id, l.state, l.queue, l.task, l.priority, l.run_at, l.created_at, l.started_at, l.finished_at, l.attempt, l.max_attempts,
-           l.worker_id, split_part(coalesce(l.last_error, ''), E'\n', 1) as error
+           l.worker_id, l.concurrency_key, l.ordering, l.weight, split_part(coalesce(l.last_error, ''), E'\n', 1) as error
     into j
     from pgqueue.jobs l where l.id = why.job order by l.finished_at nulls first limit 1;
 
@@ -108,11 +109,66 @@ begin
         return;
     end if;
 
-    select count(*) into ahead from (
-        select from pgqueue.jobs_live l
-        where l.queue = j.queue and l.state in ('pending', 'retrying') and l.priority <= j.priority and l.run_at <= moment
-          and (l.priority, l.run_at, l.id) < (j.priority, j.run_at, j.id)
-        limit most) a;
+    if j.ordering is not null then
+        select d.id, d.state, d.started_at into held from (
+            (select o.id, o.state, o.started_at from pgqueue.jobs_live o
+             where o.queue = j.queue and o.concurrency_key = j.concurrency_key and o.ordering is not null and o.id < j.id
+             order by o.id limit 1)
+            union all
+            (select x.id, x.state, x.started_at from pgqueue.jobs_dead x
+             where x.queue = j.queue and x.concurrency_key = j.concurrency_key and x.ordering = 'block' and x.id < j.id
+             order by x.id limit 1)) d
+        order by d.state = 'dead' desc, d.id limit 1;
+        if found then
+            reason := 'order';
+            sentence := format('Jobs of its key %s run one after the other, and job %s before it is %s.', j.concurrency_key, held.id, held.state);
+            if held.state = 'dead' then
+                do_this := format('pgq jobs retry %s', held.id);
+            end if;
+            return;
+        end if;
+    end if;
+
+    for held in
+        select l.id, l.concurrency, l.rate, l.period, l.per_key, coalesce(s.taken, 0) as taken, s.free_at
+        from pgqueue.limits l
+        join pgqueue.seats s on s.limit_id = l.id and s.key = case when l.per_key then j.concurrency_key else '' end
+        where (l.queue is null or l.queue = j.queue) and (l.task is null or l.task = j.task)
+          and (l.key is null or l.key = j.concurrency_key)
+          and (s.taken >= l.concurrency or s.free_at > moment)
+        order by s.free_at desc nulls last, l.id
+    loop
+        if held.free_at > moment then
+            reason := 'rate';
+            until := held.free_at;
+            sentence := format('Limit %s lets %s start every %s%s; the next start is free at %s.', held.id, held.rate, held.period,
+                               case when held.per_key then ' for its key ' || j.concurrency_key else '' end, pgqueue.shown(held.free_at));
+        else
+            reason := 'limit';
+            sentence := format('All %s seats of limit %s%s are taken', held.concurrency, held.id,
+                               case when held.per_key then ' for its key ' || j.concurrency_key else '' end)
+                || coalesce((select format(', by job %s since %s', o.id, pgqueue.shown(o.started_at)) from pgqueue.jobs_live o
+                             where o.state = 'running' and o.worker_id is not null and held.id = any(o.holds)
+                               and (not held.per_key or o.concurrency_key = j.concurrency_key)
+                             order by o.started_at limit 1), '') || '.';
+        end if;
+        return;
+    end loop;
+
+    -- Jobs with keys take turns, so only those of its own key are ahead of it.
+    if j.concurrency_key is null then
+        select count(*) into ahead from (
+            select from pgqueue.jobs_live l
+            where l.queue = j.queue and l.state in ('pending', 'retrying') and l.concurrency_key is null
+              and l.priority <= j.priority and l.run_at <= moment and (l.priority, l.run_at, l.id) < (j.priority, j.run_at, j.id)
+            limit most) a;
+    else
+        select count(*) into ahead from (
+            select from pgqueue.jobs_live l
+            where l.queue = j.queue and l.state in ('pending', 'retrying') and l.concurrency_key = j.concurrency_key
+              and l.priority <= j.priority and l.run_at <= moment and (l.priority, l.run_at, l.id) < (j.priority, j.run_at, j.id)
+            limit most) a;
+    end if;
     -- What started last had waited this long.
     select l.started_at - l.run_at into lag
     from pgqueue.jobs_live l

@@ -1,0 +1,36 @@
+-- Counts anew what is taken of each seat, from the jobs that run, and removes seats that tell nothing any more and starts that no
+-- window reaches. Nothing should differ, ever: what did is returned, (limit_id, key, what was counted, what is true).
+-- Locks all seats in the order of (limit_id, key): claims and settles of limited jobs wait for some milliseconds.
+create or replace function pgqueue.heal_seats()
+returns table (limit_id integer, key text, counted integer, held integer)
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+as $function$
+#variable_conflict use_column
+begin
+    perform from pgqueue.seats s order by s.limit_id, s.key for update;
+    return query
+        with running as materialized (
+            select h.limit_id, case when l.per_key then j.concurrency_key::text else '' end as key, sum(h.weight)::integer as held
+            from pgqueue.jobs_live j
+            cross join lateral (select j.holds[i] as limit_id, j.holds[i + 1] as weight
+                                from generate_series(1, cardinality(j.holds), 2) i) h
+            join pgqueue.limits l on l.id = h.limit_id
+            where j.worker_id is not null and j.state = 'running' and j.holds is not null
+            group by 1, 2
+        ), wrong as (
+            select s.limit_id, s.key, s.taken, coalesce(r.held, 0) as held
+            from pgqueue.seats s left join running r using (limit_id, key)
+            where s.taken <> coalesce(r.held, 0)
+        ), mended as (
+            update pgqueue.seats s set taken = w.held from wrong w where s.limit_id = w.limit_id and s.key = w.key
+        )
+        select w.limit_id, w.key, w.taken, w.held from wrong w;
+    delete from pgqueue.starts t
+    where not exists (select from pgqueue.limits l where l.id = t.limit_id and t.at > clock_timestamp() - l.period);
+    delete from pgqueue.seats s
+    where s.taken = 0 and coalesce(s.free_at, '-infinity') < clock_timestamp() and coalesce(s.arrival, '-infinity') < clock_timestamp()
+      or not exists (select from pgqueue.limits l where l.id = s.limit_id);
+end
+$function$;

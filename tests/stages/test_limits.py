@@ -1,0 +1,394 @@
+"""Limits and keys by hand: what may run, runs; nothing more; whoever had a seat gives it back; a key's turn comes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import Connection
+
+from pgqueue import App, statements
+from pgqueue.database import run
+from pgqueue.errors import InvalidOptionError
+from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.worker.attempt import Attempt
+from tests.stages.hands import Hand
+
+SEATS = "select limit_id, key, taken from pgqueue.seats where taken > 0 order by 1, 2"
+
+
+class Player(Hand):
+    """A worker's hand that claims by turns and under limits."""
+
+    def take(self, count: int = 100, *, after: str | None = "", priority: int = 0) -> list[Attempt]:
+        lane = (self.queue, priority)
+        rows = run(self.db, statements.claim_limited(self.id, self.tasks, lane, after, count))
+        return [Attempt(self.id, row[:-1]) for row in rows]
+
+    def complete(self, *attempts: Attempt) -> None:
+        items = sorted((attempt.id, attempt.lease_id, True) for attempt in attempts)
+        assert len(run(self.db, statements.complete(self.id, items))) == len(attempts)
+
+
+@pytest.fixture
+def player(db: Connection[Any]) -> Player:
+    return Player(db, ["t", "u"])
+
+
+def limit(db: Connection[Any], **columns: Any) -> int:
+    names = ", ".join(columns)
+    values = ", ".join(f"%({name})s" for name in columns)
+    text = f"insert into pgqueue.limits ({names}) values ({values}) returning id"
+    [(number,)] = db.execute(text.encode(), columns)
+    return int(number)
+
+
+def add(db: Connection[Any], key: str | None = None, task: str = "t", count: int = 1, **columns: Any) -> list[int]:
+    given = {"task": task, "concurrency_key": key, "count": count, **columns}
+    names = ", ".join(name for name in given if name != "count")
+    values = ", ".join(f"%({name})s" for name in given if name != "count")
+    text = f"insert into pgqueue.jobs ({names}) select {values} from generate_series(1, %(count)s) returning id"
+    return [number for (number,) in db.execute(text.encode(), given)]
+
+
+def keys_of(db: Connection[Any], attempts: list[Attempt]) -> Counter[str]:
+    rows = db.execute(
+        "select concurrency_key from pgqueue.jobs where id = any(%s)", [[attempt.id for attempt in attempts]]
+    )
+    return Counter(key for (key,) in rows)
+
+
+def test_jobs_with_keys_are_left_to_the_turns(db: Connection[Any], player: Player) -> None:
+    [keyed], [plain] = add(db, "a"), add(db)
+    assert [attempt.id for attempt in player.claim()] == [plain]
+    assert [attempt.id for attempt in player.take()] == [keyed]
+
+
+def test_keys_take_turns_however_long_their_backlogs_are(db: Connection[Any], player: Player) -> None:
+    add(db, "big", count=1000)
+    for key in ("a", "b", "c"):
+        add(db, key, count=2)
+    first = player.take(8)
+    assert keys_of(db, first) == {"a": 2, "b": 2, "c": 2, "big": 2}
+    assert keys_of(db, player.take(8)) == {"big": 8}
+
+
+def test_a_round_goes_on_behind_the_key_that_was_last(db: Connection[Any], player: Player) -> None:
+    for key in "abcdef":
+        add(db, key, count=5)
+    assert keys_of(db, player.take(2)) == {"a": 1, "b": 1}
+    assert keys_of(db, player.take(2, after="b")) == {"c": 1, "d": 1}
+    assert keys_of(db, player.take(4, after="d")) == {"e": 1, "f": 1, "a": 1, "b": 1}
+
+
+def test_no_more_of_a_key_run_than_its_limit_and_each_end_lets_one_more_in(db: Connection[Any], player: Player) -> None:
+    number = limit(db, per_key=True, concurrency=2)
+    limit(db, per_key=True, key="vip", concurrency=3)
+    for key in ("a", "b", "vip"):
+        add(db, key, count=5)
+    running = player.take()
+    assert keys_of(db, running) == {"a": 2, "b": 2, "vip": 3}
+    assert player.take() == []
+    of_a = [attempt for attempt in running if keys_of(db, [attempt]) == {"a": 1}]
+    player.complete(of_a[0])
+    player.settle(of_a[1], Outcome.retried(0.0, ValueError("x")))
+    again = player.take()
+    assert keys_of(db, again) == {"a": 2}
+    assert db.execute("select holds from pgqueue.jobs where id = %s", [again[0].id]).fetchone() == ([number, 1],)
+
+
+def test_limits_of_a_queue_and_a_task_hold_for_jobs_without_keys(db: Connection[Any], player: Player) -> None:
+    limit(db, queue="default", concurrency=4)
+    limit(db, task="t", concurrency=1)
+    add(db, count=3)
+    add(db, task="u", count=9)
+    running = player.take(after=None)
+    assert Counter(attempt.task for attempt in running) == {"t": 1, "u": 3}
+    assert player.take(after=None) == []
+    player.complete(*running)
+    assert len(player.take(after=None)) == 4
+    assert player.claim(0) == []
+
+
+def test_weights_count_and_none_is_overtaken_by_lighter_ones(db: Connection[Any], player: Player) -> None:
+    limit(db, queue="default", concurrency=5)
+    first = add(db, weight=3) + add(db, weight=4) + add(db, weight=1)
+    running = player.take(after=None)
+    assert [attempt.id for attempt in running] == first[:1]
+    player.complete(*running)
+    assert sorted(attempt.id for attempt in player.take(after=None)) == first[1:]
+
+
+def test_one_that_weighs_more_than_the_limit_runs_alone(db: Connection[Any], player: Player) -> None:
+    limit(db, per_key=True, concurrency=2)
+    heavy, light = add(db, "k", weight=9), add(db, "k")
+    running = player.take()
+    assert [attempt.id for attempt in running] == heavy
+    player.complete(*running)
+    assert [attempt.id for attempt in player.take()] == light
+
+
+def test_a_limit_is_changed_by_its_row(db: Connection[Any], player: Player) -> None:
+    number = limit(db, per_key=True, concurrency=1)
+    add(db, "k", count=9)
+    running = player.take()
+    db.execute("update pgqueue.limits set concurrency = 4 where id = %s", [number])
+    running += player.take()
+    assert len(running) == 4
+    db.execute("update pgqueue.limits set concurrency = 2 where id = %s", [number])
+    player.complete(running.pop(), running.pop())
+    assert player.take() == []
+    player.complete(running.pop())
+    assert len(player.take()) == 1
+    db.execute("delete from pgqueue.limits")
+    assert len(player.take()) == 4
+
+
+def test_rescue_gives_the_seats_of_a_dead_worker_back(db: Connection[Any], player: Player) -> None:
+    limit(db, per_key=True, concurrency=2)
+    add(db, "k", count=3)
+    other = Player(db, ["t"])
+    assert len(other.take()) == 2
+    db.execute("update pgqueue.workers set expires_at = now() - interval '1 s' where id = %s", [other.id])
+    assert player.take() == []
+    assert len(run(db, statements.rescue(3, 100))) == 2
+    assert db.execute(SEATS).fetchall() == []
+    assert len(player.take()) == 2
+
+
+def test_what_slipped_is_counted_anew(db: Connection[Any], player: Player) -> None:
+    number = limit(db, per_key=True, concurrency=2)
+    add(db, "k", count=3)
+    player.take(1)
+    assert run(db, statements.heal_seats()) == []
+    db.execute("update pgqueue.seats set taken = 2")
+    assert [(m.limit_id, m.key, m.counted, m.held) for m in run(db, statements.heal_seats())] == [(number, "k", 2, 1)]
+    assert len(player.take()) == 1
+
+
+def test_a_paused_queue_and_an_expired_worker_get_nothing(db: Connection[Any], player: Player) -> None:
+    add(db, "k")
+    db.execute("insert into pgqueue.queues (name, paused) values ('default', true) on conflict (name) do update set paused = true")
+    assert player.take() == []
+    db.execute("update pgqueue.queues set paused = false")
+    db.execute("update pgqueue.workers set expires_at = now()")
+    assert player.take() == []
+
+
+# ------------------------------------------------------------------ rates
+
+
+@pytest.mark.parametrize("scope", [{"per_key": True}, {"queue": "default"}])
+def test_a_bucket_lets_its_burst_start_and_then_says_when(db: Connection[Any], player: Player, scope: dict[str, Any]) -> None:
+    limit(db, rate=1, period="10 min", burst=3, **scope)
+    key = "k" if "per_key" in scope else None
+    jobs = add(db, key, count=5)
+    after = "" if key else None
+    assert [attempt.id for attempt in player.take(after=after)] == jobs[:3]
+    assert player.take(after=after) == []
+    [(free_in,)] = db.execute("select date_part('epoch', free_at - clock_timestamp()) from pgqueue.seats")
+    assert free_in == pytest.approx(600, abs=2)
+    db.execute("update pgqueue.seats set arrival = arrival - interval '10 min', free_at = clock_timestamp()")
+    assert [attempt.id for attempt in player.take(after=after)] == jobs[3:4]
+
+
+def test_a_sliding_window_is_full_until_its_oldest_start_leaves_it(db: Connection[Any], player: Player) -> None:
+    limit(db, rate=2, period="1 hour", sliding=True, per_key=True)
+    jobs = add(db, "k", count=4)
+    assert [attempt.id for attempt in player.take(1)] == jobs[:1]
+    db.execute("update pgqueue.starts set at = at - interval '30 min'")
+    assert [attempt.id for attempt in player.take()] == jobs[1:2]
+    [(free_in,)] = db.execute("select date_part('epoch', free_at - clock_timestamp()) from pgqueue.seats")
+    assert free_in == pytest.approx(1800, abs=2)
+    assert player.take() == []
+    db.execute("update pgqueue.starts set at = at - interval '30 min'")
+    db.execute("update pgqueue.seats set free_at = clock_timestamp()")
+    assert [attempt.id for attempt in player.take()] == jobs[2:3]
+
+
+# ------------------------------------------------------------------ order
+
+
+def test_jobs_in_order_run_one_after_the_other_also_through_retries(db: Connection[Any], player: Player) -> None:
+    jobs = add(db, "k", count=3, ordering="block")
+    free = add(db, "k")
+    running = player.take()
+    assert sorted(attempt.id for attempt in running) == [jobs[0], *free]
+    [first] = [attempt for attempt in running if attempt.id == jobs[0]]
+    assert player.take() == []
+    player.settle(first, Outcome.retried(3600.0, ValueError("x")))
+    assert player.take() == []
+    db.execute("update pgqueue.jobs_live set run_at = now() where id = %s", [jobs[0]])
+    [first] = player.take()
+    assert first.id == jobs[0]
+    player.complete(first)
+    assert [attempt.id for attempt in player.take()] == jobs[1:2]
+
+
+@pytest.mark.parametrize("ordering", ["block", "skip"])
+def test_a_dead_job_blocks_or_is_skipped(db: Connection[Any], player: Player, ordering: str) -> None:
+    jobs = add(db, "k", count=2, ordering=ordering)
+    [first] = player.take()
+    player.settle(first, Outcome.dead("permanent_error", ValueError("x")))
+    if ordering == "skip":
+        assert [attempt.id for attempt in player.take()] == jobs[1:]
+    else:
+        assert player.take() == []
+        why = run(db, statements.why(jobs[1]))
+        assert (why.reason, why.do) == ("order", f"pgq jobs retry {jobs[0]}")
+        assert run(db, statements.revive(jobs[0])) == "revived"
+        [first] = player.take()
+        assert first.id == jobs[0]
+        player.complete(first)
+        assert [attempt.id for attempt in player.take()] == jobs[1:]
+
+
+def test_order_needs_a_key(app: App) -> None:
+    @app.task(name="t")
+    def t() -> None: ...
+
+    with pytest.raises(InvalidOptionError, match="without a concurrency_key"):
+        t.using(ordering="block")
+    with pytest.raises(InvalidOptionError, match="give block or skip"):
+        t.using(ordering="strict", concurrency_key="k")
+    with pytest.raises(InvalidOptionError, match="from 1 to 1000"):
+        t.using(weight=0)
+
+
+def test_why_tells_of_seats_and_rates(db: Connection[Any], player: Player) -> None:
+    number = limit(db, per_key=True, concurrency=1)
+    first, second = add(db, "k", count=2)
+    player.take()
+    said = run(db, statements.why(second))
+    assert said.reason == "limit"
+    assert said.sentence.startswith(f"All 1 seats of limit {number} for its key k are taken, by job {first} since ")
+    db.execute("delete from pgqueue.limits")
+    number = limit(db, queue="default", rate=1, period="1 hour")
+    third, fourth = add(db, count=2)
+    assert [attempt.id for attempt in player.take(after=None)] == [third]
+    said = run(db, statements.why(fourth))
+    assert said.reason == "rate"
+    assert said.sentence.startswith(f"Limit {number} lets 1 start every 01:00:00; the next start is free at ")
+    assert said.until is not None
+
+
+# ------------------------------------------------------------------ against a model
+
+KEYS, TASKS = ("a", "b", "c"), ("t", "u")
+limits = st.fixed_dictionaries(
+    {"queue": st.sampled_from([None, "default"]), "task": st.sampled_from([None, *TASKS]), "per_key": st.booleans(),
+     "concurrency": st.integers(1, 4)}
+)  # fmt: skip
+jobs = st.tuples(st.sampled_from(KEYS), st.sampled_from(TASKS), st.integers(1, 3), st.sampled_from([None, None, "skip", "block"]))
+moves = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.lists(jobs, min_size=1, max_size=6)),
+        st.tuples(st.just("take"), st.integers(0, 1), st.integers(1, 8), st.sampled_from(["", *KEYS])),
+        st.tuples(st.just("end"), st.sampled_from(["complete", "retry", "die", "snooze"]), st.integers(0, 20)),
+        st.tuples(st.just("crash"), st.integers(0, 1)),
+        st.tuples(st.just("resize"), st.integers(0, 9), st.integers(1, 4)),
+    ),
+    min_size=4, max_size=25,
+)  # fmt: skip
+
+
+class Model:
+    """The rows as they are, judged by the rules as a person would say them."""
+
+    def __init__(self, db: Connection[Any]) -> None:
+        self.limits = db.execute("select id, queue, task, per_key, concurrency from pgqueue.limits").fetchall()
+        self.live = db.execute(
+            "select id, concurrency_key, task, coalesce(weight, 1), ordering, state, run_at <= now() from pgqueue.jobs_live"
+        ).fetchall()
+        self.dead = db.execute("select id, concurrency_key, ordering from pgqueue.jobs_dead").fetchall()
+
+    def used(self) -> Counter[tuple[int, str]]:
+        found: Counter[tuple[int, str]] = Counter()
+        for _, key, task, weight, _, state, _ in self.live:
+            if state == "running":
+                for number, _, of, per_key, concurrency in self.limits:
+                    if of in (None, task):
+                        found[number, key if per_key else ""] += min(weight, concurrency)
+        return found
+
+    def may_run(self, job: Any) -> bool:
+        number, key, task, weight, ordering, state, due = job
+        if state not in ("pending", "retrying") or not due:
+            return False
+        if ordering and any(j[0] < number and j[1] == key and j[4] for j in self.live):
+            return False
+        if ordering and any(d[0] < number and d[1] == key and d[2] == "block" for d in self.dead):
+            return False
+        used = self.used()
+        return all(
+            used[limit_id, key if per_key else ""] + min(weight, concurrency) <= concurrency
+            for limit_id, _, of, per_key, concurrency in self.limits
+            if of in (None, task)
+        )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(chosen=st.lists(limits, max_size=3), played=moves)
+def test_whatever_happens_limits_hold_and_what_may_run_runs(
+    db: Connection[Any], chosen: list[dict[str, Any]], played: list[Any]
+) -> None:
+    db.execute("truncate pgqueue.jobs, pgqueue.limits, pgqueue.seats, pgqueue.workers")
+    seen = set()
+    for each in chosen:
+        if (each["queue"], each["task"], each["per_key"]) not in seen:
+            seen.add((each["queue"], each["task"], each["per_key"]))
+            limit(db, **each)
+    players = [Player(db, list(TASKS)), Player(db, list(TASKS))]
+    running: list[tuple[int, Attempt]] = []
+    resized = False
+    for verb, *how in played:
+        if verb == "add":
+            for key, task, weight, ordering in how[0]:
+                add(db, key, task, weight=weight, ordering=ordering)
+        elif verb == "take":
+            who, count, after = how
+            running += [(who, attempt) for attempt in players[who].take(count, after=after)]
+        elif verb == "end" and running:
+            who, attempt = running.pop(how[1] % len(running))
+            end(players[who], attempt, how[0])
+        elif verb == "crash":
+            db.execute("update pgqueue.workers set expires_at = now() - interval '1 s' where id = %s", [players[how[0]].id])
+            run(db, statements.rescue(100, 1000))
+            running = [item for item in running if item[0] != how[0]]
+            players[how[0]] = Player(db, list(TASKS))
+        elif verb == "resize" and chosen:
+            resized = True
+            db.execute("update pgqueue.limits set concurrency = %s where id = (select max(id) - %s %% count(*) from pgqueue.limits)", [how[1], how[0]])
+        model = Model(db)
+        assert run(db, statements.heal_seats()) == []
+        if not resized:
+            for (number, _), weight in model.used().items():
+                assert weight <= next(limited[4] for limited in model.limits if limited[0] == number)
+    # Liveness: claim until nothing comes any more; then nothing is left that may run.
+    while more := players[0].take(3):
+        running += [(0, attempt) for attempt in more]
+    model = Model(db)
+    blocked_by_weight = {job[1] for job in model.live if job[3] > 1}
+    assert not [job for job in model.live if model.may_run(job) and job[1] not in blocked_by_weight]
+    # And once all have ended, everything has run, but for what a dead one blocks.
+    while running:
+        for who, attempt in running:
+            end(players[who], attempt, "complete")
+        running = [(0, attempt) for attempt in players[0].take(5)]
+    model = Model(db)
+    blocking = {d[1] for d in model.dead if d[2] == "block"}
+    assert [job for job in model.live if not (job[4] and job[1] in blocking)] == []
+
+
+def end(player: Player, attempt: Attempt, how: str) -> None:
+    outcomes: dict[str, Callable[[], Outcome]] = {
+        "complete": lambda: COMPLETED,
+        "retry": lambda: Outcome.retried(0.0, ValueError("x")),
+        "die": lambda: Outcome.dead("permanent_error", ValueError("x")),
+        "snooze": lambda: Outcome.snoozed(0.0),
+    }
+    assert player.settle(attempt, outcomes[how]())
