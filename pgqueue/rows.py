@@ -31,6 +31,25 @@ class Lanes:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit's row (``period`` in seconds), what of it is taken, of how many keys all is, and when the last of those is free."""
+
+    id: int
+    queue: str | None
+    task: str | None
+    per_key: bool
+    key: str | None
+    concurrency: int | None
+    rate: int | None
+    period: float | None
+    sliding: bool
+    burst: int | None
+    taken: int
+    full_keys: int
+    free_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Miscount:
     """A seat of which ``counted`` was taken, but ``held`` by running jobs."""
 

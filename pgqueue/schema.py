@@ -213,6 +213,7 @@ seats = Table(
     metadata,
     Column("limit_id", Integer, nullable=False),
     Column("taken", Integer, nullable=False, server_default=text("0")),
+    Column("wanted", Integer, nullable=False, server_default=text("1")),
     Column("arrival", Moment),
     Column("free_at", Moment),
     Column("key", Word, nullable=False),

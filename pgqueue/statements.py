@@ -16,6 +16,7 @@ from pgqueue.rows import (
     Fault,
     IndexFault,
     Lanes,
+    Limit,
     Miscount,
     QueueDepth,
     Rescued,
@@ -194,6 +195,34 @@ def claim_limited(
         after=after,
         count=count,
     )
+
+
+def set_limit(
+    *,
+    queue: str | None,
+    task: str | None,
+    per_key: bool,
+    key: str | None,
+    concurrency: int | None,
+    rate: int | None,
+    period: float | None,
+    sliding: bool,
+    burst: int | None,
+) -> Statement[int]:
+    """Its id. ``period`` in seconds."""
+    return _statement(
+        "set_limit", _one, queue=queue, task=task, per_key=per_key, key=key, concurrency=concurrency, rate=rate, period=period,
+        sliding=sliding, burst=burst,
+    )  # fmt: skip
+
+
+def list_limits() -> Statement[list[Limit]]:
+    return _statement("list_limits", _each(Limit))
+
+
+def remove_limit(limit_id: int) -> Statement[int | None]:
+    """None: there is no such limit."""
+    return _statement("remove_limit", lambda rows: rows[0][0] if rows else None, limit_id=limit_id)
 
 
 def heal_seats() -> Statement[list[Miscount]]:

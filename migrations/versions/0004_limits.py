@@ -36,6 +36,7 @@ STATEMENTS = (
     create table pgqueue.seats (
         limit_id integer     not null,
         taken    integer     not null default 0,
+        wanted   integer     not null default 1,
         arrival  timestamptz,
         free_at  timestamptz,
         key      text        collate "C" not null,

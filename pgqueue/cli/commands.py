@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgqueue.cli import doctor, enqueue, jobs, play, queues, schema, why, work
+from pgqueue.cli import doctor, enqueue, jobs, limits, play, queues, schema, why, work
 from pgqueue.cli.common import cli
 
 __all__ = ["cli"]
@@ -14,5 +14,6 @@ schema.add(cli)
 doctor.add(cli)
 why.add(cli)
 cli.add_typer(jobs.commands, name="jobs")
+cli.add_typer(limits.commands, name="limits")
 cli.add_typer(queues.commands, name="queues")
 cli.add_typer(queues.workers, name="workers")

@@ -34,6 +34,13 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.function_bodies(),
         statements.get_job(1),
         statements.why(1),
+        statements.claim_limited(1, ["t"], ("q", 0), "", 5),
+        statements.heal_seats(),
+        statements.set_limit(
+            queue="q", task=None, per_key=True, key=None, concurrency=1, rate=None, period=None, sliding=False, burst=None
+        ),
+        statements.list_limits(),
+        statements.remove_limit(1),
         statements.heartbeat(1, 30.0, "running"),
         statements.held(1, [2, 3]),
         statements.insert_job("a", "{}", {}),

@@ -111,7 +111,6 @@ def test_limits_of_a_queue_and_a_task_hold_for_jobs_without_keys(db: Connection[
     assert player.take(after=None) == []
     player.complete(*running)
     assert len(player.take(after=None)) == 4
-    assert player.claim(0) == []
 
 
 def test_weights_count_and_none_is_overtaken_by_lighter_ones(db: Connection[Any], player: Player) -> None:
@@ -372,8 +371,8 @@ def test_whatever_happens_limits_hold_and_what_may_run_runs(
     while more := players[0].take(3):
         running += [(0, attempt) for attempt in more]
     model = Model(db)
-    blocked_by_weight = {job[1] for job in model.live if job[3] > 1}
-    assert not [job for job in model.live if model.may_run(job) and job[1] not in blocked_by_weight]
+    if not resized and all(job[3] == 1 for job in model.live):  # none is overtaken by lighter ones
+        assert not [job for job in model.live if model.may_run(job)]
     # And once all have ended, everything has run, but for what a dead one blocks.
     while running:
         for who, attempt in running:

@@ -27,6 +27,7 @@ declare
     weights  integer[];
     full_up  text[];     -- tasks of which nothing is free
     limits   integer[];  -- that concern this lane
+    by_task  integer[];  -- those of them that are by key and for one task
 begin
     if not exists (select from pgqueue.workers w where w.id = worker and w.expires_at > moment)
        or exists (select from pgqueue.queues q where q.name = claim_limited.queue and q.paused) then
@@ -36,17 +37,19 @@ begin
     from pgqueue.limits l
     where (l.queue is null or l.queue = claim_limited.queue) and (after is not null or not l.per_key);
 
+    select array_agg(l.id) into by_task from pgqueue.limits l where l.id = any(limits) and l.per_key and l.task is not null;
+
     -- What is full at a first look is left out of the choice, or it would fill it.
     if limits is not null then
         if exists (select from pgqueue.limits l join pgqueue.seats s on s.limit_id = l.id and s.key = ''
                    where l.id = any(limits) and not l.per_key and l.task is null
-                     and (s.taken >= l.concurrency or s.free_at > moment)) then
+                     and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at)) then
             return;
         end if;
         select array_agg(l.task::text) into full_up
         from pgqueue.limits l join pgqueue.seats s on s.limit_id = l.id and s.key = ''
         where l.id = any(limits) and not l.per_key and l.task is not null
-          and (s.taken >= l.concurrency or s.free_at > moment);
+          and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at);
         if full_up is not null then
             tasks := array(select t from unnest(tasks) t where t <> all(full_up));
         end if;
@@ -95,11 +98,16 @@ begin
                   select from unnest(limits) u (id)
                   join pgqueue.limits l on l.id = u.id and l.per_key and l.task is null and (l.key is null or l.key = r.key)
                   join pgqueue.seats s on s.limit_id = l.id and s.key = r.key
-                  where s.taken >= l.concurrency or s.free_at > moment)
+                  where pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at))
               and exists (
                   select from pgqueue.jobs_live j
                   where j.queue = claim_limited.queue and j.priority = claim_limited.priority and j.state in ('pending', 'retrying')
-                    and j.concurrency_key = r.key and j.run_at <= moment and j.task = any(tasks))
+                    and j.concurrency_key = r.key and j.run_at <= moment and j.task = any(tasks)
+                    and (by_task is null or not exists (
+                      select from unnest(by_task) u (id)
+                      join pgqueue.limits b on b.id = u.id and b.task = j.task and (b.key is null or b.key = r.key)
+                      join pgqueue.seats s on s.limit_id = b.id and s.key = r.key
+                      where pgqueue.is_full(s.taken, s.wanted, b.concurrency, s.free_at))))
             limit claim_limited.count
         ) k;
         if keys is null then
@@ -115,6 +123,11 @@ begin
                 from pgqueue.jobs_live l
                 where l.queue = claim_limited.queue and l.priority = claim_limited.priority and l.state in ('pending', 'retrying')
                   and l.concurrency_key = k.key and l.run_at <= moment and l.task = any(tasks)
+                  and (by_task is null or not exists (
+                      select from unnest(by_task) u (id)
+                      join pgqueue.limits b on b.id = u.id and b.task = l.task and (b.key is null or b.key = k.key)
+                      join pgqueue.seats s on s.limit_id = b.id and s.key = k.key
+                      where pgqueue.is_full(s.taken, s.wanted, b.concurrency, s.free_at)))
                   and (l.ordering is null or (
                       not exists (select from pgqueue.jobs_live o
                                   where o.queue = claim_limited.queue and o.concurrency_key = k.key and o.ordering is not null

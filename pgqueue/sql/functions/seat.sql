@@ -24,7 +24,7 @@ begin
     into places, limit_ids, seat_keys, amounts
     from (
         select c.place::integer as place, l.id as limit_id, case when l.per_key then c.key else '' end as key,
-               least(c.weight, nullif(l.concurrency, 0), coalesce(l.burst, case when l.sliding then l.rate end, l.rate)) as amount
+               least(c.weight, nullif(l.concurrency, 0), case when l.sliding then l.rate end) as amount
         from unnest(keys, tasks, weights) with ordinality as c(key, task, weight, place)
         join pgqueue.limits l
           on l.id = any(limits) and (l.task is null or l.task = c.task)
@@ -59,37 +59,40 @@ begin
             join pgqueue.limits l on l.id = s.limit_id
             where (s.limit_id, s.key) in (select n.limit_id, n.key from need n)
         ), room as materialized (
-            select s.*, least(
-                coalesce(s.concurrency - s.taken, 2000000000),
-                case when s.rate is null then 2000000000
-                     when s.sliding then s.rate - s.started
-                     else floor(s.burst - date_part('epoch', s.arrival - moment) / date_part('epoch', s.pace) + 0.000001) end) as free
+            select s.*, s.concurrency - s.taken as chairs,
+                   case when s.sliding then s.rate - s.started
+                        else floor(s.burst - date_part('epoch', s.arrival - moment) / date_part('epoch', s.pace) + 0.000001) end as tokens
             from seat s
         ), counted as materialized (
-            select n.place, n.limit_id, n.key, n.amount, r.free,
-                   sum(n.amount) over (partition by n.limit_id, n.key order by n.place) as upto
-            from need n join room r using (limit_id, key)
+            -- One that weighs more than a bucket holds starts when that is full, and the next ones wait the longer.
+            select c.place, c.limit_id, c.key, c.amount,
+                   coalesce(c.upto > c.chairs, false)
+                   or coalesce(c.upto > c.tokens and not (c.upto = c.amount and not c.sliding and c.arrival = moment), false) as refused
+            from (select n.place, n.limit_id, n.key, n.amount, r.chairs, r.tokens, r.sliding, r.arrival,
+                         sum(n.amount) over (partition by n.limit_id, n.key order by n.place) as upto
+                  from need n join room r using (limit_id, key)) c
         ), refused as materialized (
-            select distinct c.place from counted c where c.upto > c.free
+            select distinct c.place from counted c where c.refused
         ), granted as materialized (
             select c.limit_id, c.key, sum(c.amount)::integer as amount
             from counted c where c.place not in (select r.place from refused r)
             group by c.limit_id, c.key
         ), next as materialized (
             select distinct on (c.limit_id, c.key) c.limit_id, c.key, c.amount
-            from counted c where c.upto > c.free order by c.limit_id, c.key, c.place
+            from counted c where c.refused order by c.limit_id, c.key, c.place
         ), noted as (
             insert into pgqueue.starts (limit_id, key, at, weight)
             select g.limit_id, g.key, moment, g.amount from granted g join room r using (limit_id, key) where r.sliding
         ), counting as (
             update pgqueue.seats s
-            set taken = s.taken + case when r.concurrency is null then 0 else coalesce(g.amount, 0) end,
+            set wanted = coalesce(x.amount, 1),
+                taken = s.taken + case when r.concurrency is null then 0 else coalesce(g.amount, 0) end,
                 arrival = case when r.rate is not null and not r.sliding
                                then r.arrival + coalesce(g.amount, 0) * r.pace else s.arrival end,
                 free_at = case when x.amount is null or r.rate is null then null
                                when r.sliding then (select min(t.at) + r.period from pgqueue.starts t
                                                     where t.limit_id = r.limit_id and t.key = r.key and t.at > moment - r.period)
-                               else r.arrival + (coalesce(g.amount, 0) + x.amount - r.burst) * r.pace end
+                               else r.arrival + (coalesce(g.amount, 0) + least(x.amount, r.burst) - r.burst) * r.pace end
             from room r
             left join granted g using (limit_id, key)
             left join next x using (limit_id, key)

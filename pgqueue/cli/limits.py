@@ -1,0 +1,108 @@
+"""``pgq limits``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pgqueue import statements
+from pgqueue.cli.common import AsJson, Dsn, database
+from pgqueue.cli.output import ago, emit, emit_items, say, span, table
+from pgqueue.config import check_name, seconds
+from pgqueue.database import run
+from pgqueue.errors import InvalidOptionError
+from pgqueue.rows import Limit
+
+commands = typer.Typer(help="See and change how many jobs may run or start.", no_args_is_help=True)
+
+PerKey = Annotated[bool, typer.Option("--per-key", help="Count each concurrency_key by itself.")]
+
+
+@commands.command("list")
+def list_limits(as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """List all limits, and what of them is taken."""
+    with database(dsn) as connection:
+        found = run(connection, statements.list_limits())
+    if as_json:
+        emit_items(found)
+        return
+    table(
+        ("id", "queue", "task", "key", "at most", "taken", "full keys", "next start"),
+        [(limit.id, limit.queue or "any", limit.task or "any", limit.key or ("each" if limit.per_key else ""),
+          _shown(limit), limit.taken, limit.full_keys if limit.per_key else "", ago(limit.free_at)) for limit in found],
+        empty="There are no limits.",
+    )  # fmt: skip
+
+
+def _shown(limit: Limit) -> str:
+    parts = [] if limit.concurrency is None else [f"{limit.concurrency} running"]
+    if limit.rate is not None:
+        window = "in any" if limit.sliding else "every"
+        parts.append(f"{limit.rate} starts {window} {span(limit.period)}" + (f", {limit.burst} at once" if limit.burst else ""))
+    return ", ".join(parts)
+
+
+@commands.command("set")
+def set_limit(
+    queue: Annotated[str | None, typer.Option(show_default=False, help="Of this queue; else of all.")] = None,
+    task: Annotated[str | None, typer.Option(show_default=False, help="Of this task; else of all.")] = None,
+    per_key: PerKey = False,
+    key: Annotated[
+        str | None, typer.Option(show_default=False, help="Of this concurrency_key only, in place of --per-key.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=0, max=2**30, metavar="N", show_default=False, help="So many may run at once.")
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(metavar="N/TIME", show_default=False, help="So many may start, such as 100/1m.")
+    ] = None,
+    sliding: Annotated[
+        bool, typer.Option("--sliding", help="The rate holds for any window of that time, instead of an even pace.")
+    ] = False,
+    burst: Annotated[
+        int | None,
+        typer.Option(min=1, max=2**30, metavar="N", show_default=False, help="So many may start together after a rest."),
+    ] = None,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Make a limit, or change the one with the same queue, task and key. Workers heed it at once."""
+    if concurrency is None and rate is None:
+        raise InvalidOptionError("Neither --concurrency nor --rate is given.", do="give at least one of them")
+    if burst is not None and (rate is None or sliding):
+        raise InvalidOptionError("--burst goes with --rate, without --sliding.", do="leave it out")
+    count, period = _rate(rate) if rate is not None else (None, None)
+    statement = statements.set_limit(
+        queue=None if queue is None else check_name("queue", queue), task=None if task is None else check_name("task", task),
+        per_key=per_key or key is not None, key=key, concurrency=concurrency, rate=count, period=period, sliding=sliding,
+        burst=burst,
+    )  # fmt: skip
+    with database(dsn) as connection:
+        number = run(connection, statement)
+    if as_json:
+        emit({"id": number})
+    else:
+        say("limit", f"{number} is set")
+
+
+def _rate(text: str) -> tuple[int, float]:
+    count, slash, period = text.partition("/")
+    if not slash or not count.isdecimal() or not 1 <= int(count) <= 2**30:
+        raise InvalidOptionError(f"--rate is {text!r}.", do="give starts and a time, such as 100/1m")
+    return int(count), seconds(period, "the time of --rate")
+
+
+@commands.command()
+def remove(
+    limit_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**31 - 1)], as_json: AsJson = False, dsn: Dsn = None
+) -> None:
+    """Remove a limit."""
+    with database(dsn) as connection:
+        removed = run(connection, statements.remove_limit(limit_id))
+    if removed is None:
+        raise InvalidOptionError(f"There is no limit {limit_id}.", do="pgq limits list")
+    if as_json:
+        emit({"id": removed})
+    else:
+        say("limit", f"{removed} is removed")
