@@ -80,6 +80,19 @@ async def rest(ms: int) -> None:
     await asyncio.sleep(ms / 1000)
 
 
+@app.task(name="nap")
+async def nap(ms: int) -> None:
+    await asyncio.sleep(ms / 1000)
+
+
+@app.task(name="falter", retry=PATIENT)
+async def falter(ms: int, job: Job) -> None:
+    """Fails now and then, and comes through in the end."""
+    await asyncio.sleep(ms / 1000)
+    if job.attempt <= job.id % 3:
+        raise ValueError(job.attempt)
+
+
 def deliver(op: int, job: Job) -> None:
     """One line a delivery: an effect that no transaction takes back."""
     mailbox = os.open(os.environ[MAILBOX], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

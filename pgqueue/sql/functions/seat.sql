@@ -10,6 +10,7 @@ returns table (id bigint, holds integer[])
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set enable_hashjoin = on  -- claim_limited() has it off, and here are small sets without an index
 as $function$
 #variable_conflict use_column
 declare
@@ -77,6 +78,11 @@ begin
             select c.limit_id, c.key, sum(c.amount)::integer as amount
             from counted c where c.place not in (select r.place from refused r)
             group by c.limit_id, c.key
+        ), held as materialized (
+            select n.place, array_agg(v.part order by n.limit_id, v.side) as holds
+            from need n join room r using (limit_id, key) cross join lateral (values (1, n.limit_id), (2, n.amount)) v(side, part)
+            where r.concurrency is not null
+            group by n.place
         ), next as materialized (
             select distinct on (c.limit_id, c.key) c.limit_id, c.key, c.amount
             from counted c where c.refused order by c.limit_id, c.key, c.place
@@ -90,7 +96,8 @@ begin
                 arrival = case when r.rate is not null and not r.sliding
                                then r.arrival + coalesce(g.amount, 0) * r.pace else s.arrival end,
                 free_at = case when x.amount is null or r.rate is null then null
-                               when r.sliding then (select min(t.at) + r.period from pgqueue.starts t
+                               when r.sliding and r.tokens - coalesce(g.amount, 0) >= x.amount then null
+                               when r.sliding then (select coalesce(min(t.at), moment) + r.period from pgqueue.starts t
                                                     where t.limit_id = r.limit_id and t.key = r.key and t.at > moment - r.period)
                                else r.arrival + (coalesce(g.amount, 0) + least(x.amount, r.burst) - r.burst) * r.pace end
             from room r
@@ -98,14 +105,9 @@ begin
             left join next x using (limit_id, key)
             where s.limit_id = r.limit_id and s.key = r.key
         )
-        select ids[p.place],
-               (select array_agg(h.part order by h.place, h.side)
-                from (select n.limit_id as part, n.limit_id as place, 1 as side
-                      from need n join room r using (limit_id, key) where n.place = p.place and r.concurrency is not null
-                      union all
-                      select n.amount, n.limit_id, 2
-                      from need n join room r using (limit_id, key) where n.place = p.place and r.concurrency is not null) h)
+        select ids[p.place], h.holds
         from generate_series(1, cardinality(ids)) p(place)
+        left join held h using (place)
         where p.place not in (select r.place from refused r);
 end
 $function$;

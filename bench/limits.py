@@ -1,0 +1,58 @@
+"""What do limits, keys and fairness cost, and what do those pay who use none of them?
+
+One worker process drains the same no-op jobs: without any of it; with an unrelated limit in the database; under a limit of 20 at once
+for each of 1,000 keys; and with 10,000 keys that only take turns. ``kept_share`` is the rate in per cent of the first one's.
+"""
+
+import psycopg
+
+from bench.load import against, drain, migrate, tidy
+from bench.report import OURS, Measurement, Report, Results, Target
+from bench.server import fresh_database
+
+TITLE = "one worker process drains jobs under limits and with keys"
+JOBS = 60_000
+SHOWN = ["jobs_per_s", "kept_share", "cpu_ratio", "server_us", "client_us"]
+HEADLINES = ["kept_share", "cpu_ratio"]
+LIMIT = "INSERT INTO pgqueue.limits (queue, per_key, concurrency) VALUES (%s, true, 20)"
+FILL = """
+INSERT INTO pgqueue.jobs (task, args, concurrency_key)
+SELECT 'noop', jsonb_build_object('n', n, 'note', repeat('x', 180)), %s || (n %% %s) FROM generate_series(1, %s) n
+"""
+WAYS: dict[str, tuple[str | None, str | None, int]] = {
+    "no rules": (None, None, 1),
+    "another queue limited": ("other", None, 1),
+    "1,000 keys limited": ("default", "key", 1_000),
+    "10,000 keys in turn": (None, "key", 10_000),
+}
+
+
+def kept(label: str) -> Target:
+    bound = {"another queue limited": 97, "1,000 keys limited": 50, "10,000 keys in turn": 40}[label]
+    return Target(f"{label}, % of the rate without rules", lambda r: share(r, label), bound)
+
+
+def share(results: Results, label: str) -> float | None:
+    return results.median("limits", "kept_share", f"{OURS} {label}")
+
+
+TARGETS = [kept(label) for label in list(WAYS)[1:]]
+
+
+def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale: float = 1.0) -> None:
+    if OURS not in systems:
+        return
+    jobs = max(5_000, int(JOBS * scale))
+    for round_ in range(rounds):
+        rows: dict[str, dict[str, float]] = {}
+        for label, (limited, key, keys) in WAYS.items():
+            with fresh_database(server) as dsn:
+                migrate(dsn)
+                with psycopg.connect(dsn, autocommit=True) as conn:
+                    if limited:
+                        conn.execute(LIMIT, [limited])
+                    conn.execute(FILL, [key, keys, jobs])
+                    tidy(conn)
+                rows[label] = drain(dsn, jobs)
+            report.add(Measurement("limits", f"{OURS} {label}", round_, against(rows[label], rows["no rules"])))
+    report.table("limits", f"{TITLE}; {jobs:,} jobs", SHOWN)

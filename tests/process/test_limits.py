@@ -1,0 +1,141 @@
+"""Limits, rates, turns and order with several worker processes that are killed meanwhile, judged by what the rows tell."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from tests.process.processes import QUICK, WorkerProcesses, unfinished
+from tests.waiting import wait_until
+
+# Every beginning and end of an attempt in the order in which they were committed, with what limits look at.
+STEPS = """
+select e.seq, date_part('epoch', e.at), e.job_id, e.new_state is not distinct from 'running' as begun, j.concurrency_key, j.task,
+       coalesce(j.weight, 1)
+from chk.events e join pgqueue.jobs j on j.id = e.job_id
+where (e.new_state is not distinct from 'running') <> (e.old_state is not distinct from 'running')
+order by e.seq
+"""
+ADD = """
+insert into pgqueue.jobs (task, args, concurrency_key, weight, ordering, max_attempts)
+select %(task)s, jsonb_build_object('ms', %(ms)s::int), %(key)s, %(weight)s, %(ordering)s, 50 from generate_series(1, %(count)s)
+"""
+
+
+def add(db: Connection[Any], count: int, *, key: str | None = None, task: str = "rest", ms: int = 5, **more: Any) -> None:
+    db.execute(ADD, {"task": task, "ms": ms, "key": key, "count": count, "weight": None, "ordering": None} | more)
+
+
+def most_at_once(db: Connection[Any], group: Callable[[Any], str | None]) -> dict[str, int]:
+    """The largest weight that ran at one time, of each group."""
+    now: dict[str, int] = defaultdict(int)
+    most: dict[str, int] = defaultdict(int)
+    for _, _, _, begun, key, task, weight in db.execute(STEPS):
+        name = group((key, task))
+        if name is not None:
+            now[name] += weight if begun else -weight
+            most[name] = max(most[name], now[name])
+    assert all(left == 0 for left in now.values())
+    return dict(most)
+
+
+def kill_one_now_and_then(workers: WorkerProcesses, db: Connection[Any], times: int, *options: str) -> None:
+    """A worker dies in the middle of its work, and another takes its place."""
+    for _ in range(times):
+        before = unfinished(db)
+        wait_until(lambda before=before: unfinished(db) < before - 20 or not unfinished(db))
+        victim = random.choice([worker for worker in workers.all if worker.process.poll() is None])  # noqa: S311
+        victim.signal(signal.SIGKILL)
+        victim.wait()
+        workers.start(*QUICK, *options)
+
+
+def test_no_limit_is_ever_exceeded_and_no_seat_leaks_while_workers_die(
+    db: Connection[Any], workers: WorkerProcesses
+) -> None:
+    db.execute("insert into pgqueue.limits (queue, concurrency) values ('default', 9)")
+    db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 3)")
+    db.execute("insert into pgqueue.limits (per_key, key, concurrency) values (true, 'narrow', 1)")
+    db.execute("insert into pgqueue.limits (task, concurrency) values ('nap', 2)")
+    for key in ("a", "b", "narrow", None):
+        add(db, 60, key=key)
+        add(db, 20, key=key, weight=2)
+        add(db, 20, key=key, task="nap")
+    for _ in range(2):
+        workers.start(*QUICK, "-c", "10")
+    kill_one_now_and_then(workers, db, 3, "-c", "10")
+    wait_until(lambda: unfinished(db) == 0, timeout=60)
+    assert most_at_once(db, lambda job: "queue")["queue"] <= 9
+    most = most_at_once(db, lambda job: job[0])
+    assert most["narrow"] == 1 or most["narrow"] == 2, "one that weighs 2 runs alone"
+    assert most["a"] <= 3
+    assert most["b"] <= 3
+    assert max(most["a"], most["b"]) == 3, "the limit is used"
+    assert most_at_once(db, lambda job: job[1] if job[1] == "nap" else None)["nap"] <= 2
+    assert db.execute("select * from pgqueue.seats where taken <> 0").fetchall() == []
+
+
+def test_rates_hold_over_any_window_and_are_used(db: Connection[Any], workers: WorkerProcesses) -> None:
+    db.execute("insert into pgqueue.limits (per_key, key, rate, period, sliding) values (true, 'window', 10, '1 s', true)")
+    db.execute("insert into pgqueue.limits (per_key, key, rate, period, burst) values (true, 'bucket', 20, '1 s', 5)")
+    add(db, 35, key="window", ms=0)
+    add(db, 60, key="bucket", ms=0)
+    for _ in range(2):
+        workers.start(*QUICK, "-c", "10")
+    wait_until(lambda: unfinished(db) == 0)
+    starts: dict[str, list[float]] = defaultdict(list)
+    for _, at, _, begun, key, _, _ in db.execute(STEPS):
+        if begun:
+            starts[key].append(at)
+    window, bucket = sorted(starts["window"]), sorted(starts["bucket"])
+    assert len(window) == 35
+    assert len(bucket) == 60
+    for first in range(len(window)):
+        assert sum(window[first] <= at < window[first] + 1.0 for at in window) <= 10 + 1
+    for first in range(len(bucket)):
+        for last in range(first, len(bucket)):
+            assert last - first + 1 <= 5 + 20 * (bucket[last] - bucket[first]) + 1
+    assert window[-1] - window[0] < 3.0 + 1.0
+    assert bucket[-1] - bucket[0] < 55 / 20 + 1.0
+
+
+@pytest.mark.parametrize("ordering", ["block", "skip"])
+def test_order_holds_through_retries_and_kills(db: Connection[Any], workers: WorkerProcesses, ordering: str) -> None:
+    for _ in range(30):
+        for key in ("a", "b", "c"):
+            add(db, 1, key=key, ordering=ordering)
+            add(db, 1, key=key, ordering=ordering, task="falter")
+    for _ in range(2):
+        workers.start(*QUICK, "-c", "5")
+    kill_one_now_and_then(workers, db, 2, "-c", "5")
+    wait_until(lambda: unfinished(db) == 0, timeout=60)
+    ended: dict[str, int] = {}
+    for _, _, job, begun, key, _, _ in db.execute(STEPS):
+        if begun:
+            assert job >= ended.get(key, 0), f"job {job} of key {key} ran after a later one"
+        ended[key] = job
+    assert most_at_once(db, lambda job: job[0]) == {"a": 1, "b": 1, "c": 1}
+
+
+def test_a_long_backlog_of_one_key_does_not_delay_another(db: Connection[Any], workers: WorkerProcesses) -> None:
+    add(db, 3000, key="big")
+    for _ in range(2):
+        workers.start(*QUICK, "-c", "4")
+    wait_until(lambda: unfinished(db) < 2800)
+    [(late,)] = db.execute(
+        "insert into pgqueue.jobs (task, args, concurrency_key) values ('rest', '{\"ms\": 0}', 'small') returning id"
+    ).fetchall()
+    db.execute("select pgqueue.wake('default')")
+    wait_until(lambda: db.execute("select started_at from pgqueue.jobs where id = %s", [late]).fetchone() != (None,))
+    [(between,)] = db.execute(
+        "select count(*) from pgqueue.jobs b join pgqueue.jobs s on s.id = %s"
+        " where b.concurrency_key = 'big' and b.started_at between s.created_at and s.started_at", [late]
+    ).fetchall()  # fmt: skip
+    assert between < 100, "one round of the keys"
+    assert unfinished(db) > 1000
