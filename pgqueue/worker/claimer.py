@@ -5,6 +5,8 @@ Sweep: the look behind the cursors of the lanes, for what committed late. At eve
 transaction ends that had been writing jobs for long, and every max(1 s, 200 times its own duration) for the rest: jobs that
 were given a run_at in the past.
 Size: no claim takes so many jobs that an urgent one would wait for its end.
+Looking: while short jobs fill all room, more urgent lanes are still looked into every few milliseconds: an urgent job waits neither
+for a settle that makes room nor behind what was claimed before it.
 Waking: an idle worker waits for a wake-up or its poll. One that keeps finding work marks its queues busy, which spares
 enqueuers the NOTIFY (a database-wide lock at commit), and polls every few milliseconds instead.
 """
@@ -29,6 +31,10 @@ SPARING = 200  # times its duration between two dear sweeps, so that not one job
 CHEAP_ROW = 0.000015
 LONGEST_CLAIM, SHORT_CLAIM = 0.025, 0.003  # seconds; the shorter where jobs of several priorities are about
 SMALLEST, LARGEST = 100, 1000  # jobs that a claim may take at most, according to how long they take
+LOOK, EXTRA = (
+    0.004,
+    20,
+)  # seconds between two looks for urgent jobs while there is no room, and how many it may take
 BUSY_HITS = 100  # claims that found work within a second
 FULL_HITS = 3  # the same, if they filled all slots
 BUSY_MARK = 2.0
@@ -67,6 +73,9 @@ class Claimer:
         self._writers: dict[str, tuple[float, float]] = {}  # when they began, and how long ago that was
         self._due_in = 0.0
         self._most = SMALLEST
+        self._filling = self._last_priority = (
+            0  # of the least urgent job in the last ordinary claim, and in the last one
+        )
         self._wants_room = False
         self._doubtful_until = 0.0
         self._hits: list[float] = []
@@ -96,7 +105,7 @@ class Claimer:
             room = self._in_flight.room(self._prefetch())
             self._wants_room = not room
             if not room:
-                await self.wake_up.wait()
+                await self._wait_for_room()
                 continue
             found = await self._claim(room)
             if found:
@@ -106,6 +115,17 @@ class Claimer:
                     continue
             await self._wait(bool(found))
         await self._clear_busy()
+
+    async def _wait_for_room(self) -> None:
+        ahead = self._prefetch()
+        urgent: list[Name] = []
+        if ahead > 0 and len(self._in_flight) < self._in_flight.slots + ahead + EXTRA:
+            shared = [key for key, limit in self._settings.queues.items() if limit is None]
+            urgent = [lane for lane in self._lanes.in_turn(shared) if lane[1] < self._filling]
+        if not urgent:
+            await self.wake_up.wait()
+        elif not await self._sleep(LOOK):
+            await self._claim_lanes(urgent, EXTRA)
 
     async def _claim(self, room: int) -> int:
         if not self._lanes:
@@ -118,6 +138,7 @@ class Claimer:
             claimed = (
                 await self._claim_lanes(lanes, count) if count > 0 and lanes and not self.stopping else 0
             )
+            self._filling = self._last_priority if claimed else self._filling
             found += claimed
             self._wants_room |= bool(lanes) and claimed >= count
         if time.monotonic() >= self._next_lanes:
@@ -197,10 +218,11 @@ class Claimer:
             fitting = int(len(rows) * longest / took)
             self._most = max(SMALLEST, min((self._most + fitting) // 2, LARGEST))
         attempts = self._take(worker_id, rows)
+        self._last_priority = attempts[-1].priority if attempts else 0
         self._lanes.advance(
             [((attempt.queue, attempt.priority), (attempt.run_at, attempt.id)) for attempt in attempts],
             time.monotonic(),
-            full=len(rows) >= count and not (whole and cheap),
+            exhausted=lanes if len(rows) < count or (whole and cheap) else (),
         )
         return len(attempts)
 

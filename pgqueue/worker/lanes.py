@@ -123,8 +123,10 @@ class Lanes:
             if place < cursor.place:
                 self._sweep[lane] = min(place, self._sweep.get(lane, place))
 
-    def advance(self, claimed: Iterable[tuple[Name, Place]], now: float, *, full: bool) -> None:
-        """Notes what was claimed. Unless that filled the claim, nothing more lies behind the cursors."""
+    def advance(
+        self, claimed: Iterable[tuple[Name, Place]], now: float, *, exhausted: Iterable[Name] = ()
+    ) -> None:
+        """Notes what was claimed, and in which lanes nothing more lies behind the cursors."""
         furthest: dict[Name, Place] = {}
         for lane, place in claimed:
             if place > furthest.get(lane, START):
@@ -133,9 +135,9 @@ class Lanes:
             self._cursors[lane].reach(place, now)
             if lane in self._sweep:
                 self._sweep[lane] = max(self._sweep[lane], place)
-        if not full:
-            self._sweep = {}
-        elif self._sweep:
+        for lane in exhausted:
+            self._sweep.pop(lane, None)
+        if self._sweep:
             self._sweep = {
                 lane: place for lane, place in self._sweep.items() if place < self._cursors[lane].place
             }
