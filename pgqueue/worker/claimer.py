@@ -174,7 +174,7 @@ class Claimer:
         self._next_lanes = now + max(LANES, 20 * (now - begun))
         if swept and now - begun > CHEAP_SWEEP and self._due_in > 0:
             self._next_sweep = now + max(1.0, SPARING * (now - begun))
-        elif not swept and now >= self._next_watch:
+        elif not swept and now >= self._next_watch and self._lanes.moved:
             self._next_watch = now + WATCH
             await self._watch_writers()
         return new

@@ -74,6 +74,11 @@ class Lanes:
         return bool(new)
 
     @property
+    def moved(self) -> bool:
+        """Whether anything can lie behind a cursor."""
+        return any(cursor.place > START for cursor in self._cursors.values())
+
+    @property
     def urgency(self) -> bool:
         """Whether some jobs are more urgent than others."""
         return len(self._by_priority) > 1
