@@ -54,5 +54,7 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale:
                     conn.execute(FILL, [key, keys, jobs])
                     tidy(conn)
                 rows[label] = drain(dsn, jobs)
-            report.add(Measurement("limits", f"{OURS} {label}", round_, against(rows[label], rows["no rules"])))
+            report.add(
+                Measurement("limits", f"{OURS} {label}", round_, against(rows[label], rows["no rules"]))
+            )
     report.table("limits", f"{TITLE}; {jobs:,} jobs", SHOWN)

@@ -5,7 +5,7 @@ Sync and async are one-line twins over ``Stores``; a test keeps their signatures
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
@@ -52,7 +52,7 @@ async def insert_async(connection: Any, batches: list[Batch]) -> Iterable[Stored
     return await run_async(connection, statements.enqueue_many(batches))
 
 
-def created(ids: list[int]) -> Iterator[Stored]:
+def created(ids: Sequence[int]) -> Iterator[Stored]:
     return (Stored(job_id, True, "pending", None) for job_id in ids)
 
 

@@ -88,7 +88,9 @@ def _weight(name: str, value: object) -> int:
 
 def _ordering(name: str, value: object) -> str:
     if value not in ("block", "skip"):
-        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give block or skip: what a dead job does to those behind it")
+        raise InvalidOptionError(
+            f"{name} is {shown(value)}.", do="give block or skip: what a dead job does to those behind it"
+        )
     return str(value)
 
 

@@ -142,12 +142,14 @@ Index(
     jobs_live.c.concurrency_key,
     jobs_live.c.run_at,
     jobs_live.c.id,
-    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"]) & jobs_live.c.concurrency_key.is_not(None),
+    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"])
+    & jobs_live.c.concurrency_key.is_not(None),
 )
 Index(
     "jobs_live_later_idx",
     jobs_live.c.run_at,
-    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"]) & jobs_live.c.concurrency_key.is_not(None),
+    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"])
+    & jobs_live.c.concurrency_key.is_not(None),
 )
 Index(
     "jobs_live_order_idx",
@@ -199,7 +201,13 @@ limits = Table(
     _column("task", "task_name", nullable=True),
     _column("key", "job_key", nullable=True),
     UniqueConstraint(
-        "queue", "task", "per_key", "key", "sliding", name="limits_scope_key", postgresql_nulls_not_distinct=True
+        "queue",
+        "task",
+        "per_key",
+        "key",
+        "sliding",
+        name="limits_scope_key",
+        postgresql_nulls_not_distinct=True,
     ),
     CheckConstraint("num_nonnulls(concurrency, rate) >= 1", "limits_kind_check"),
     CheckConstraint("concurrency >= 0", "limits_concurrency_check"),

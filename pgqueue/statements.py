@@ -127,9 +127,14 @@ def insert_job(task: str, args: str, options: Mapping[str, Any]) -> Statement[in
     )
 
 
-def reserve_ids(count: int) -> Statement[tuple[list[int], datetime]]:
+def _reserved(rows: Sequence[Row]) -> tuple[Sequence[int], datetime]:
+    [(first, last, apart, moment)] = rows
+    return range(first, last + 1) if apart is None else [int(n) for n in apart[1:-1].split(",")], moment
+
+
+def reserve_ids(count: int) -> Statement[tuple[Sequence[int], datetime]]:
     """(ids, the database's time). ``count`` is at least 1."""
-    return _statement("reserve_ids", lambda rows: ([row[0] for row in rows], rows[0][1]), count=count)
+    return _statement("reserve_ids", _reserved, count=count)
 
 
 def copy_jobs() -> Statement[None]:

@@ -39,7 +39,10 @@ def _shown(limit: Limit) -> str:
     parts = [] if limit.concurrency is None else [f"{limit.concurrency} running"]
     if limit.rate is not None:
         window = "in any" if limit.sliding else "every"
-        parts.append(f"{limit.rate} starts {window} {span(limit.period)}" + (f", {limit.burst} at once" if limit.burst else ""))
+        parts.append(
+            f"{limit.rate} starts {window} {span(limit.period)}"
+            + (f", {limit.burst} at once" if limit.burst else "")
+        )
     return ", ".join(parts)
 
 
@@ -49,20 +52,28 @@ def set_limit(
     task: Annotated[str | None, typer.Option(show_default=False, help="Of this task; else of all.")] = None,
     per_key: PerKey = False,
     key: Annotated[
-        str | None, typer.Option(show_default=False, help="Of this concurrency_key only, in place of --per-key.")
+        str | None,
+        typer.Option(show_default=False, help="Of this concurrency_key only, in place of --per-key."),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=0, max=2**30, metavar="N", show_default=False, help="So many may run at once.")
+        int | None,
+        typer.Option(min=0, max=2**30, metavar="N", show_default=False, help="So many may run at once."),
     ] = None,
     rate: Annotated[
-        str | None, typer.Option(metavar="N/TIME", show_default=False, help="So many may start, such as 100/1m.")
+        str | None,
+        typer.Option(metavar="N/TIME", show_default=False, help="So many may start, such as 100/1m."),
     ] = None,
     sliding: Annotated[
-        bool, typer.Option("--sliding", help="The rate holds for any window of that time, instead of an even pace.")
+        bool,
+        typer.Option(
+            "--sliding", help="The rate holds for any window of that time, instead of an even pace."
+        ),
     ] = False,
     burst: Annotated[
         int | None,
-        typer.Option(min=1, max=2**30, metavar="N", show_default=False, help="So many may start together after a rest."),
+        typer.Option(
+            min=1, max=2**30, metavar="N", show_default=False, help="So many may start together after a rest."
+        ),
     ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
@@ -95,7 +106,9 @@ def _rate(text: str) -> tuple[int, float]:
 
 @commands.command()
 def remove(
-    limit_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**31 - 1)], as_json: AsJson = False, dsn: Dsn = None
+    limit_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**31 - 1)],
+    as_json: AsJson = False,
+    dsn: Dsn = None,
 ) -> None:
     """Remove a limit."""
     with database(dsn) as connection:

@@ -65,7 +65,13 @@ class Leader:
         for name in await self._link.once(statements.discover_queues()):
             log.info("queue %s has jobs", name)
         for seat in await self._link.once(statements.heal_seats()):
-            log.error("the seat of limit %d, key %r counted %d, but %d is held: mended", seat.limit_id, seat.key, seat.counted, seat.held)
+            log.error(
+                "the seat of limit %d, key %r counted %d, but %d is held: mended",
+                seat.limit_id,
+                seat.key,
+                seat.counted,
+                seat.held,
+            )
         while max(await self._link.once(statements.purge(1000))) == 1000:
             pass
 

@@ -5,6 +5,8 @@ Sweep: the look behind the cursors of the lanes, for what committed late. At eve
 transaction ends that had been writing jobs for long, and every max(1 s, 200 times its own duration) for the rest: jobs that
 were given a run_at in the past.
 Size: no claim takes so many jobs that an urgent one would wait for its end.
+Looking: while short jobs fill all room, more urgent lanes are still looked into every few milliseconds: an urgent job waits neither
+for a settle that makes room nor behind what was claimed before it.
 Waking: an idle worker waits for a wake-up or its poll. One that keeps finding work marks its queues busy, which spares
 enqueuers the NOTIFY (a database-wide lock at commit), and polls every few milliseconds instead.
 """
@@ -30,6 +32,10 @@ SPARING = 200  # times its duration between two dear sweeps, so that not one job
 CHEAP_ROW = 0.000015
 LONGEST_CLAIM, SHORT_CLAIM = 0.025, 0.003  # seconds; the shorter where jobs of several priorities are about
 SMALLEST, LARGEST = 100, 1000  # jobs that a claim may take at most, according to how long they take
+LOOK, EXTRA = (
+    0.004,
+    20,
+)  # seconds between two looks for urgent jobs while there is no room, and how many it may take
 BUSY_HITS = 100  # claims that found work within a second
 FULL_HITS = 3  # the same, if they filled all slots
 BUSY_MARK = 2.0
@@ -69,6 +75,9 @@ class Claimer:
         self._writers: dict[str, tuple[float, float]] = {}  # when they began, and how long ago that was
         self._due_in = self._later = 0.0
         self._most = SMALLEST
+        self._filling = self._last_priority = (
+            0  # of the least urgent job in the last ordinary claim, and in the last one
+        )
         self._wants_room = False
         self._doubtful_until = 0.0
         self._hits: list[float] = []
@@ -98,7 +107,7 @@ class Claimer:
             room = self._in_flight.room(self._prefetch())
             self._wants_room = not room
             if not room:
-                await self.wake_up.wait()
+                await self._wait_for_room()
                 continue
             found = await self._claim(room)
             if found:
@@ -108,6 +117,17 @@ class Claimer:
                     continue
             await self._wait(bool(found))
         await self._clear_busy()
+
+    async def _wait_for_room(self) -> None:
+        ahead = self._prefetch()
+        urgent: list[Name] = []
+        if ahead > 0 and len(self._in_flight) < self._in_flight.slots + ahead + EXTRA:
+            shared = [key for key, limit in self._settings.queues.items() if limit is None]
+            urgent = [lane for lane in self._lanes.in_turn(shared) if lane[1] < self._filling]
+        if not urgent:
+            await self.wake_up.wait()
+        elif not await self._sleep(LOOK):
+            await self._claim_lanes(urgent, EXTRA)
 
     async def _claim(self, room: int) -> int:
         if not self._lanes and not self._turns:
@@ -121,6 +141,7 @@ class Claimer:
                 if count > 0 and not self.stopping:
                     if errand.way == "plain":
                         claimed = await self._claim_lanes(errand.lanes, count)
+                        self._filling = self._last_priority if claimed else self._filling
                     else:
                         claimed = await self._claim_limited(errand.lanes[0], errand.way == "keyed", count)
                 found, left = found + claimed, left - claimed
@@ -161,7 +182,7 @@ class Claimer:
         self._next_lanes = now + max(LANES, 20 * (now - begun))
         if swept and now - begun > CHEAP_SWEEP and self._due_in > 0:
             self._next_sweep = now + max(1.0, SPARING * (now - begun))
-        elif not swept and now >= self._next_watch:
+        elif not swept and now >= self._next_watch and self._lanes.moved:
             self._next_watch = now + WATCH
             await self._watch_writers()
         return new
@@ -202,10 +223,11 @@ class Claimer:
             fitting = int(len(rows) * longest / took)
             self._most = max(SMALLEST, min((self._most + fitting) // 2, LARGEST))
         attempts = self._take(worker_id, rows)
+        self._last_priority = attempts[-1].priority if attempts else 0
         self._lanes.advance(
             [((attempt.queue, attempt.priority), (attempt.run_at, attempt.id)) for attempt in attempts],
             time.monotonic(),
-            full=len(rows) >= count and not (whole and cheap),
+            exhausted=lanes if len(rows) < count or (whole and cheap) else (),
         )
         return len(attempts)
 
@@ -264,7 +286,9 @@ class Claimer:
             if self._settings.drain and not len(self._in_flight) and await self._is_drained():
                 self.drained.set()
             if self._due_in <= 0 or self._turns:
-                if not new:  # not claimable all the same: locked, paused, limited, or of a task we do not know
+                if (
+                    not new
+                ):  # not claimable all the same: locked, paused, limited, or of a task we do not know
                     await self._sleep(min(self._pause, self._later))
                     self._pause = min(self._pause * SLOWER, self._settings.poll)
                 return

@@ -76,6 +76,11 @@ class Lanes:
         return bool(new)
 
     @property
+    def moved(self) -> bool:
+        """Whether anything can lie behind a cursor."""
+        return any(cursor.place > START for cursor in self._cursors.values())
+
+    @property
     def urgency(self) -> bool:
         """Whether some jobs are more urgent than others."""
         return len(self._by_priority) > 1
@@ -141,8 +146,10 @@ class Lanes:
             if place < cursor.place:
                 self._sweep[lane] = min(place, self._sweep.get(lane, place))
 
-    def advance(self, claimed: Iterable[tuple[Name, Place]], now: float, *, full: bool) -> None:
-        """Notes what was claimed. Unless that filled the claim, nothing more lies behind the cursors."""
+    def advance(
+        self, claimed: Iterable[tuple[Name, Place]], now: float, *, exhausted: Iterable[Name] = ()
+    ) -> None:
+        """Notes what was claimed, and in which lanes nothing more lies behind the cursors."""
         furthest: dict[Name, Place] = {}
         for lane, place in claimed:
             if place > furthest.get(lane, START):
@@ -151,9 +158,9 @@ class Lanes:
             self._cursors[lane].reach(place, now)
             if lane in self._sweep:
                 self._sweep[lane] = max(self._sweep[lane], place)
-        if not full:
-            self._sweep = {}
-        elif self._sweep:
+        for lane in exhausted:
+            self._sweep.pop(lane, None)
+        if self._sweep:
             self._sweep = {
                 lane: place for lane, place in self._sweep.items() if place < self._cursors[lane].place
             }

@@ -28,8 +28,12 @@ select %(task)s, jsonb_build_object('ms', %(ms)s::int), %(key)s, %(weight)s, %(o
 """
 
 
-def add(db: Connection[Any], count: int, *, key: str | None = None, task: str = "rest", ms: int = 5, **more: Any) -> None:
-    db.execute(ADD, {"task": task, "ms": ms, "key": key, "count": count, "weight": None, "ordering": None} | more)
+def add(
+    db: Connection[Any], count: int, *, key: str | None = None, task: str = "rest", ms: int = 5, **more: Any
+) -> None:
+    db.execute(
+        ADD, {"task": task, "ms": ms, "key": key, "count": count, "weight": None, "ordering": None} | more
+    )
 
 
 def most_at_once(db: Connection[Any], group: Callable[[Any], str | None]) -> dict[str, int]:
@@ -50,7 +54,7 @@ def kill_one_now_and_then(workers: WorkerProcesses, db: Connection[Any], times: 
     for _ in range(times):
         before = unfinished(db)
         wait_until(lambda before=before: unfinished(db) < before - 20 or not unfinished(db))
-        victim = random.choice([worker for worker in workers.all if worker.process.poll() is None])  # noqa: S311
+        victim = random.choice([worker for worker in workers.all if worker.process.poll() is None])
         victim.signal(signal.SIGKILL)
         victim.wait()
         workers.start(*QUICK, *options)
@@ -82,8 +86,12 @@ def test_no_limit_is_ever_exceeded_and_no_seat_leaks_while_workers_die(
 
 
 def test_rates_hold_over_any_window_and_are_used(db: Connection[Any], workers: WorkerProcesses) -> None:
-    db.execute("insert into pgqueue.limits (per_key, key, rate, period, sliding) values (true, 'window', 10, '1 s', true)")
-    db.execute("insert into pgqueue.limits (per_key, key, rate, period, burst) values (true, 'bucket', 20, '1 s', 5)")
+    db.execute(
+        "insert into pgqueue.limits (per_key, key, rate, period, sliding) values (true, 'window', 10, '1 s', true)"
+    )
+    db.execute(
+        "insert into pgqueue.limits (per_key, key, rate, period, burst) values (true, 'bucket', 20, '1 s', 5)"
+    )
     add(db, 35, key="window", ms=0)
     add(db, 60, key="bucket", ms=0)
     for _ in range(2):
@@ -106,7 +114,9 @@ def test_rates_hold_over_any_window_and_are_used(db: Connection[Any], workers: W
 
 
 @pytest.mark.parametrize("ordering", ["block", "skip"])
-def test_order_holds_through_retries_and_kills(db: Connection[Any], workers: WorkerProcesses, ordering: str) -> None:
+def test_order_holds_through_retries_and_kills(
+    db: Connection[Any], workers: WorkerProcesses, ordering: str
+) -> None:
     for _ in range(30):
         for key in ("a", "b", "c"):
             add(db, 1, key=key, ordering=ordering)
@@ -123,7 +133,9 @@ def test_order_holds_through_retries_and_kills(db: Connection[Any], workers: Wor
     assert most_at_once(db, lambda job: job[0]) == {"a": 1, "b": 1, "c": 1}
 
 
-def test_a_long_backlog_of_one_key_does_not_delay_another(db: Connection[Any], workers: WorkerProcesses) -> None:
+def test_a_long_backlog_of_one_key_does_not_delay_another(
+    db: Connection[Any], workers: WorkerProcesses
+) -> None:
     add(db, 3000, key="big")
     for _ in range(2):
         workers.start(*QUICK, "-c", "4")
@@ -132,7 +144,9 @@ def test_a_long_backlog_of_one_key_does_not_delay_another(db: Connection[Any], w
         "insert into pgqueue.jobs (task, args, concurrency_key) values ('rest', '{\"ms\": 0}', 'small') returning id"
     ).fetchall()
     db.execute("select pgqueue.wake('default')")
-    wait_until(lambda: db.execute("select started_at from pgqueue.jobs where id = %s", [late]).fetchone() != (None,))
+    wait_until(
+        lambda: db.execute("select started_at from pgqueue.jobs where id = %s", [late]).fetchone() != (None,)
+    )
     [(between,)] = db.execute(
         "select count(*) from pgqueue.jobs b join pgqueue.jobs s on s.id = %s"
         " where b.concurrency_key = 'big' and b.started_at between s.created_at and s.started_at", [late]

@@ -37,7 +37,15 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.claim_limited(1, ["t"], ("q", 0), "", 5),
         statements.heal_seats(),
         statements.set_limit(
-            queue="q", task=None, per_key=True, key=None, concurrency=1, rate=None, period=None, sliding=False, burst=None
+            queue="q",
+            task=None,
+            per_key=True,
+            key=None,
+            concurrency=1,
+            rate=None,
+            period=None,
+            sliding=False,
+            burst=None,
         ),
         statements.list_limits(),
         statements.remove_limit(1),

@@ -15,7 +15,7 @@ from psycopg import Connection
 from pgqueue import App, bulk, statements
 from pgqueue.database import run
 from pgqueue.enqueue import insert
-from pgqueue.job import NewJob, in_batches
+from pgqueue.job import Batch, NewJob, in_batches
 from pgqueue.options import options
 
 text = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=12)
@@ -125,3 +125,13 @@ def test_jobs_with_keys_or_unknown_options_go_by_the_api() -> None:
     assert not bulk.keyless(in_batches([NewJob("a", "{}", {"unique_key": "k"})]))
     assert not bulk.keyless(in_batches([NewJob("a", "{}"), NewJob("a", "{}", {"idempotency_key": "k"})]))
     assert not bulk.keyless(in_batches([NewJob("a", "{}", {"color": "red"})]))
+
+
+def test_ids_are_told_one_by_one_when_others_take_some_in_between(db: Connection[Any]) -> None:
+    """An increment of 3 leaves the gaps that another session would."""
+    db.execute("alter sequence pgqueue.jobs_id_seq increment by 3")
+    with db.transaction():
+        rows = list(insert(db, [Batch("a.task", [f'{{"n": {n}}}' for n in range(bulk.SMALLEST)])]))
+    stored = db.execute("select id, (args ->> 'n')::int from pgqueue.jobs order by id").fetchall()
+    assert stored == [(row.id, n) for n, row in enumerate(rows)]
+    assert rows[1].id - rows[0].id == 3

@@ -47,11 +47,15 @@ def limit(db: Connection[Any], **columns: Any) -> int:
     return int(number)
 
 
-def add(db: Connection[Any], key: str | None = None, task: str = "t", count: int = 1, **columns: Any) -> list[int]:
+def add(
+    db: Connection[Any], key: str | None = None, task: str = "t", count: int = 1, **columns: Any
+) -> list[int]:
     given = {"task": task, "concurrency_key": key, "count": count, **columns}
     names = ", ".join(name for name in given if name != "count")
     values = ", ".join(f"%({name})s" for name in given if name != "count")
-    text = f"insert into pgqueue.jobs ({names}) select {values} from generate_series(1, %(count)s) returning id"
+    text = (
+        f"insert into pgqueue.jobs ({names}) select {values} from generate_series(1, %(count)s) returning id"
+    )
     return [number for (number,) in db.execute(text.encode(), given)]
 
 
@@ -85,7 +89,9 @@ def test_a_round_goes_on_behind_the_key_that_was_last(db: Connection[Any], playe
     assert keys_of(db, player.take(4, after="d")) == {"e": 1, "f": 1, "a": 1, "b": 1}
 
 
-def test_no_more_of_a_key_run_than_its_limit_and_each_end_lets_one_more_in(db: Connection[Any], player: Player) -> None:
+def test_no_more_of_a_key_run_than_its_limit_and_each_end_lets_one_more_in(
+    db: Connection[Any], player: Player
+) -> None:
     number = limit(db, per_key=True, concurrency=2)
     limit(db, per_key=True, key="vip", concurrency=3)
     for key in ("a", "b", "vip"):
@@ -98,7 +104,9 @@ def test_no_more_of_a_key_run_than_its_limit_and_each_end_lets_one_more_in(db: C
     player.settle(of_a[1], Outcome.retried(0.0, ValueError("x")))
     again = player.take()
     assert keys_of(db, again) == {"a": 2}
-    assert db.execute("select holds from pgqueue.jobs where id = %s", [again[0].id]).fetchone() == ([number, 1],)
+    assert db.execute("select holds from pgqueue.jobs where id = %s", [again[0].id]).fetchone() == (
+        [number, 1],
+    )
 
 
 def test_limits_of_a_queue_and_a_task_hold_for_jobs_without_keys(db: Connection[Any], player: Player) -> None:
@@ -165,13 +173,17 @@ def test_what_slipped_is_counted_anew(db: Connection[Any], player: Player) -> No
     player.take(1)
     assert run(db, statements.heal_seats()) == []
     db.execute("update pgqueue.seats set taken = 2")
-    assert [(m.limit_id, m.key, m.counted, m.held) for m in run(db, statements.heal_seats())] == [(number, "k", 2, 1)]
+    assert [(m.limit_id, m.key, m.counted, m.held) for m in run(db, statements.heal_seats())] == [
+        (number, "k", 2, 1)
+    ]
     assert len(player.take()) == 1
 
 
 def test_a_paused_queue_and_an_expired_worker_get_nothing(db: Connection[Any], player: Player) -> None:
     add(db, "k")
-    db.execute("insert into pgqueue.queues (name, paused) values ('default', true) on conflict (name) do update set paused = true")
+    db.execute(
+        "insert into pgqueue.queues (name, paused) values ('default', true) on conflict (name) do update set paused = true"
+    )
     assert player.take() == []
     db.execute("update pgqueue.queues set paused = false")
     db.execute("update pgqueue.workers set expires_at = now()")
@@ -182,7 +194,9 @@ def test_a_paused_queue_and_an_expired_worker_get_nothing(db: Connection[Any], p
 
 
 @pytest.mark.parametrize("scope", [{"per_key": True}, {"queue": "default"}])
-def test_a_bucket_lets_its_burst_start_and_then_says_when(db: Connection[Any], player: Player, scope: dict[str, Any]) -> None:
+def test_a_bucket_lets_its_burst_start_and_then_says_when(
+    db: Connection[Any], player: Player, scope: dict[str, Any]
+) -> None:
     limit(db, rate=1, period="10 min", burst=3, **scope)
     key = "k" if "per_key" in scope else None
     jobs = add(db, key, count=5)
@@ -195,7 +209,9 @@ def test_a_bucket_lets_its_burst_start_and_then_says_when(db: Connection[Any], p
     assert [attempt.id for attempt in player.take(after=after)] == jobs[3:4]
 
 
-def test_a_sliding_window_is_full_until_its_oldest_start_leaves_it(db: Connection[Any], player: Player) -> None:
+def test_a_sliding_window_is_full_until_its_oldest_start_leaves_it(
+    db: Connection[Any], player: Player
+) -> None:
     limit(db, rate=2, period="1 hour", sliding=True, per_key=True)
     jobs = add(db, "k", count=4)
     assert [attempt.id for attempt in player.take(1)] == jobs[:1]
@@ -212,7 +228,9 @@ def test_a_sliding_window_is_full_until_its_oldest_start_leaves_it(db: Connectio
 # ------------------------------------------------------------------ order
 
 
-def test_jobs_in_order_run_one_after_the_other_also_through_retries(db: Connection[Any], player: Player) -> None:
+def test_jobs_in_order_run_one_after_the_other_also_through_retries(
+    db: Connection[Any], player: Player
+) -> None:
     jobs = add(db, "k", count=3, ordering="block")
     free = add(db, "k")
     running = player.take()
@@ -264,7 +282,9 @@ def test_why_tells_of_seats_and_rates(db: Connection[Any], player: Player) -> No
     player.take()
     said = run(db, statements.why(second))
     assert said.reason == "limit"
-    assert said.sentence.startswith(f"All 1 seats of limit {number} for its key k are taken, by job {first} since ")
+    assert said.sentence.startswith(
+        f"All 1 seats of limit {number} for its key k are taken, by job {first} since "
+    )
     db.execute("delete from pgqueue.limits")
     number = limit(db, queue="default", rate=1, period="1 hour")
     third, fourth = add(db, count=2)
@@ -282,7 +302,12 @@ limits = st.fixed_dictionaries(
     {"queue": st.sampled_from([None, "default"]), "task": st.sampled_from([None, *TASKS]), "per_key": st.booleans(),
      "concurrency": st.integers(1, 4)}
 )  # fmt: skip
-jobs = st.tuples(st.sampled_from(KEYS), st.sampled_from(TASKS), st.integers(1, 3), st.sampled_from([None, None, "skip", "block"]))
+jobs = st.tuples(
+    st.sampled_from(KEYS),
+    st.sampled_from(TASKS),
+    st.integers(1, 3),
+    st.sampled_from([None, None, "skip", "block"]),
+)
 moves = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.lists(jobs, min_size=1, max_size=6)),
@@ -299,7 +324,9 @@ class Model:
     """The rows as they are, judged by the rules as a person would say them."""
 
     def __init__(self, db: Connection[Any]) -> None:
-        self.limits = db.execute("select id, queue, task, per_key, concurrency from pgqueue.limits").fetchall()
+        self.limits = db.execute(
+            "select id, queue, task, per_key, concurrency from pgqueue.limits"
+        ).fetchall()
         self.live = db.execute(
             "select id, concurrency_key, task, coalesce(weight, 1), ordering, state, run_at <= now() from pgqueue.jobs_live"
         ).fetchall()
@@ -330,7 +357,11 @@ class Model:
         )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(chosen=st.lists(limits, max_size=3), played=moves)
 def test_whatever_happens_limits_hold_and_what_may_run_runs(
     db: Connection[Any], chosen: list[dict[str, Any]], played: list[Any]
@@ -355,13 +386,19 @@ def test_whatever_happens_limits_hold_and_what_may_run_runs(
             who, attempt = running.pop(how[1] % len(running))
             end(players[who], attempt, how[0])
         elif verb == "crash":
-            db.execute("update pgqueue.workers set expires_at = now() - interval '1 s' where id = %s", [players[how[0]].id])
+            db.execute(
+                "update pgqueue.workers set expires_at = now() - interval '1 s' where id = %s",
+                [players[how[0]].id],
+            )
             run(db, statements.rescue(100, 1000))
             running = [item for item in running if item[0] != how[0]]
             players[how[0]] = Player(db, list(TASKS))
         elif verb == "resize" and chosen:
             resized = True
-            db.execute("update pgqueue.limits set concurrency = %s where id = (select max(id) - %s %% count(*) from pgqueue.limits)", [how[1], how[0]])
+            db.execute(
+                "update pgqueue.limits set concurrency = %s where id = (select max(id) - %s %% count(*) from pgqueue.limits)",
+                [how[1], how[0]],
+            )
         model = Model(db)
         assert run(db, statements.heal_seats()) == []
         if not resized:

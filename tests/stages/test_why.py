@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
@@ -77,8 +76,11 @@ def test_one_reason_after_the_other_is_removed(db: Connection[Any]) -> None:
     assert said.sentence == "No living worker serves its queue mail; 1 serve other queues."
     worker(db, queues=["ma*"], tasks=["other"])
     said = why(db, job)
-    assert said.sentence == "No living worker of its queue mail knows the task t; the last that did was worker 1 on h (pgqueue 1.2), heard of last at 2026-01-01 00:00:00 UTC ({}).".format(  # noqa: E501
-        said.sentence.rpartition("(")[2].rstrip(").")
+    assert (
+        said.sentence
+        == "No living worker of its queue mail knows the task t; the last that did was worker 1 on h (pgqueue 1.2), heard of last at 2026-01-01 00:00:00 UTC ({}).".format(
+            said.sentence.rpartition("(")[2].rstrip(").")
+        )
     )
     able = worker(db, queues=["ma*"], slots=2)
     assert why(db, job).reason == "due"
@@ -117,7 +119,13 @@ def test_running_lost_failed_and_final_jobs(app: App, db: Connection[Any]) -> No
     assert said.reason == "lost"
     assert said.sentence.endswith("the job will be rescued.")
     db.execute("delete from pgqueue.jobs_live where id = %s", [job])
-    failed = add(db, state="retrying", attempt=2, run_at=datetime.now(UTC) + timedelta(minutes=5), last_error="E: no\nmore")
+    failed = add(
+        db,
+        state="retrying",
+        attempt=2,
+        run_at=datetime.now(UTC) + timedelta(minutes=5),
+        last_error="E: no\nmore",
+    )
     said = why(db, failed)
     assert said.reason == "backoff"
     assert said.sentence.startswith("Attempt 2 of 6 failed (E: no); the next is due at ")
@@ -162,7 +170,9 @@ class Living:
     state: str
 
     def serves(self, queue: str) -> bool:
-        return any(name == queue or (name.endswith("*") and queue.startswith(name[:-1])) for name in self.queues)
+        return any(
+            name == queue or (name.endswith("*") and queue.startswith(name[:-1])) for name in self.queues
+        )
 
     @property
     def alive(self) -> bool:
@@ -182,22 +192,43 @@ others = st.tuples(st.integers(-1, 1), st.integers(-60, 60), st.booleans())
     state=st.sampled_from(["pending", "retrying"]), due_in=st.sampled_from([-30, 3600]),
 )  # fmt: skip
 def test_the_first_true_reason_is_told(
-    db: Connection[Any], alive: list[Living], beside: list[tuple[int, int, bool]], paused: bool, state: str, due_in: int
+    db: Connection[Any],
+    alive: list[Living],
+    beside: list[tuple[int, int, bool]],
+    paused: bool,
+    state: str,
+    due_in: int,
 ) -> None:
     db.execute("truncate pgqueue.workers, pgqueue.jobs_live, pgqueue.queues")
     db.execute("insert into pgqueue.queues (name, paused) values ('a', %s)", [paused])
-    ids = [worker(db, slots=w.slots, queues=list(w.queues), tasks=list(w.tasks), left=w.left, state=w.state) for w in alive]
-    able = [(w, number) for w, number in zip(alive, ids, strict=True) if w.alive and w.serves("a") and "t" in w.tasks]
+    ids = [
+        worker(db, slots=w.slots, queues=list(w.queues), tasks=list(w.tasks), left=w.left, state=w.state)
+        for w in alive
+    ]
+    able = [
+        (w, number)
+        for w, number in zip(alive, ids, strict=True)
+        if w.alive and w.serves("a") and "t" in w.tasks
+    ]
     now = datetime.now(UTC)
     running = ahead = 0
     for priority, away, runs in beside:
         if runs and able:
             running += 1
-            add(db, queue="a", state="running", worker_id=able[0][1], started_at=now, run_at=now - timedelta(days=1))
+            add(
+                db,
+                queue="a",
+                state="running",
+                worker_id=able[0][1],
+                started_at=now,
+                run_at=now - timedelta(days=1),
+            )
         else:
             add(db, queue="a", priority=priority, run_at=now + timedelta(seconds=away))
             ahead += away < 0 and (priority, away) <= (0, -30)
-    job = add(db, queue="a", state=state, run_at=now + timedelta(seconds=due_in), attempt=int(state == "retrying"))
+    job = add(
+        db, queue="a", state=state, run_at=now + timedelta(seconds=due_in), attempt=int(state == "retrying")
+    )
     if due_in > 0:
         expected = "backoff" if state == "retrying" else "scheduled"
     elif paused:

@@ -46,13 +46,18 @@ def test_a_lane_that_waits_beyond_patience_begins_one_turn_of_many() -> None:
 def test_no_attempt_is_overtaken_for_long(claims: list[tuple[int, float]]) -> None:
     """Attempts come as they are claimed; the next is always the most urgent, unless another has waited too long."""
     waiting = Waiting()
-    left = [SimpleNamespace(priority=priority, claimed_at=at) for priority, at in sorted(claims, key=lambda c: c[1])]
+    left = [
+        SimpleNamespace(priority=priority, claimed_at=at)
+        for priority, at in sorted(claims, key=lambda c: c[1])
+    ]
     for attempt in left:
         waiting.append(attempt)  # type: ignore[arg-type]
     while waiting:
         taken: Any = waiting.popleft()
         left.remove(taken)
-        assert not any(a.claimed_at < taken.claimed_at - OVERTAKEN and a.priority > taken.priority for a in left)
+        assert not any(
+            a.claimed_at < taken.claimed_at - OVERTAKEN and a.priority > taken.priority for a in left
+        )
         same = [a for a in left if a.priority == taken.priority]
         assert all(a.claimed_at >= taken.claimed_at for a in same)
         first = min(left, key=lambda a: (a.priority, a.claimed_at), default=taken)
@@ -97,12 +102,12 @@ def test_claims_begin_where_they_had_come_a_moment_ago() -> None:
     lane = ("q", 0)
     lanes.see([lane], 0.0)
     assert lanes.since([lane]) == [START]
-    lanes.advance([(lane, (100.0, 1)), (lane, (100.0, 2))], 10.0, full=True)
-    lanes.advance([(lane, (100.0, 3))], 10.0 + LAG / 2, full=True)
+    lanes.advance([(lane, (100.0, 1)), (lane, (100.0, 2))], 10.0)
+    lanes.advance([(lane, (100.0, 3))], 10.0 + LAG / 2)
     assert lanes.since([lane]) == [START]
-    lanes.advance([(lane, (50.0, 9))], 10.0 + 1.1 * LAG, full=True)
+    lanes.advance([(lane, (50.0, 9))], 10.0 + 1.1 * LAG)
     assert lanes.since([lane]) == [(100.0, 2)], "what came late sets no cursor back"
-    lanes.advance([(lane, (100.0, 4))], 10.0 + 2.2 * LAG, full=True)
+    lanes.advance([(lane, (100.0, 4))], 10.0 + 2.2 * LAG)
     assert lanes.since([lane]) == [(100.0, 3)], "jobs of one moment are told apart by their ids"
 
 
@@ -111,13 +116,13 @@ def test_a_sweep_goes_on_until_a_claim_is_not_filled() -> None:
     lane = ("q", 0)
     lanes.see([lane], 0.0)
     for now in range(3):
-        lanes.advance([(lane, (1000.0, 5))], float(now), full=False)
+        lanes.advance([(lane, (1000.0, 5))], float(now), exhausted=[lane])
     lanes.sweep(100.0)
     assert lanes.since([lane]) == [(100.0, 0)]
-    lanes.advance([(lane, (200.0, 3))], 5.0, full=True)
+    lanes.advance([(lane, (200.0, 3))], 5.0)
     assert lanes.sweeping
     assert lanes.since([lane]) == [(200.0, 3)]
-    lanes.advance([(lane, (300.0, 4))], 5.0, full=False)
+    lanes.advance([(lane, (300.0, 4))], 5.0, exhausted=[lane])
     assert not lanes.sweeping
     assert lanes.since([lane]) == [(1000.0, 5)]
 
@@ -147,7 +152,7 @@ def test_a_cursor_never_goes_back_nor_beyond_what_was_claimed(
         now += pause
         if sweep:
             lanes.sweep(float(run_at))
-        lanes.advance([(names[lane], (float(run_at), 1))], now, full=full)
+        lanes.advance([(names[lane], (float(run_at), 1))], now, exhausted=() if full else names)
         reached[lane] = max(reached[lane], (float(run_at), 1))
         since = lanes.since(names)
         assert all(place <= end for place, end in zip(since, reached, strict=True))
