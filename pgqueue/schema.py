@@ -213,7 +213,9 @@ limits = Table(
     CheckConstraint("concurrency >= 0", "limits_concurrency_check"),
     CheckConstraint("rate >= 1 and (rate is null) = (period is null)", "limits_rate_check"),
     CheckConstraint("period between interval '1 millisecond' and interval '365 days'", "limits_period_check"),
-    CheckConstraint("burst >= 1 and rate is not null and not sliding", "limits_burst_check"),
+    CheckConstraint(
+        "burst is null or (burst >= 1 and rate is not null and not sliding)", "limits_burst_check"
+    ),
     CheckConstraint("key is null or per_key", "limits_key_check"),
 )
 seats = Table(

@@ -28,7 +28,7 @@ STATEMENTS = (
         constraint limits_concurrency_check check (concurrency >= 0),
         constraint limits_rate_check check (rate >= 1 and (rate is null) = (period is null)),
         constraint limits_period_check check (period between interval '1 millisecond' and interval '365 days'),
-        constraint limits_burst_check check (burst >= 1 and rate is not null and not sliding),
+        constraint limits_burst_check check (burst is null or (burst >= 1 and rate is not null and not sliding)),
         constraint limits_key_check check (key is null or per_key)
     )
     """,
