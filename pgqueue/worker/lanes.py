@@ -96,6 +96,10 @@ class Lanes:
             found += [(queue, priority) for queue in turned if self._served.key(queue) in keys]
         return found
 
+    def all(self) -> list[Name]:
+        """Every lane, urgent ones first. Takes nobody's turn."""
+        return [(queue, priority) for priority, queues in self._by_priority.items() for queue in queues]
+
     def since(self, lanes: Sequence[Name]) -> list[Place]:
         """From where on to look."""
         return [self._sweep.get(lane, self._cursors[lane].place) for lane in lanes]
