@@ -122,8 +122,11 @@ class Claimer:
         ahead = self._prefetch()
         urgent: list[Name] = []
         if ahead > 0 and len(self._in_flight) < self._in_flight.slots + ahead + EXTRA:
-            shared = [key for key, limit in self._settings.queues.items() if limit is None]
-            urgent = [lane for lane in self._lanes.in_turn(shared) if lane[1] < self._filling]
+            urgent = [
+                lane
+                for lane in self._lanes.all()
+                if lane[1] < self._filling and self._in_flight.queue_room(lane[0]) is None
+            ]
         if not urgent:
             await self.wake_up.wait()
         elif not await self._sleep(LOOK):
@@ -170,7 +173,7 @@ class Claimer:
         if self._served.patterns:
             self._lanes.matched = await self._link.run(statements.match_queues(self._served.patterns))
         swept = begun >= self._next_sweep
-        known = self._lanes.in_turn(list(self._settings.queues))
+        known = self._lanes.all()
         since = [START] * len(known) if swept else self._lanes.since(known)
         there = await self._link.run(statements.lanes(known, since, self._lanes.gaps()))
         new = self._lanes.see(there.lanes, begun)

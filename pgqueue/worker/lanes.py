@@ -114,6 +114,10 @@ class Lanes:
             lane for lane, waited in seconds.items() if waited > self._patience and lane in self._cursors
         )
 
+    def all(self) -> list[Name]:
+        """Every lane, urgent ones first. Takes nobody's turn."""
+        return [(queue, priority) for priority, queues in self._by_priority.items() for queue in queues]
+
     def since(self, lanes: Sequence[Name]) -> list[Place]:
         """From where on to look."""
         return [self._sweep.get(lane, self._cursors[lane].place) for lane in lanes]
