@@ -32,10 +32,8 @@ SPARING = 200  # times its duration between two dear sweeps, so that not one job
 CHEAP_ROW = 0.000015
 LONGEST_CLAIM, SHORT_CLAIM = 0.025, 0.003  # seconds; the shorter where jobs of several priorities are about
 SMALLEST, LARGEST = 100, 1000  # jobs that a claim may take at most, according to how long they take
-LOOK, EXTRA = (
-    0.004,
-    20,
-)  # seconds between two looks for urgent jobs while there is no room, and how many it may take
+LOOK = 0.004  # seconds between two looks for urgent jobs while there is no room
+EXTRA = 20  # jobs that these may take between two ordinary claims
 BUSY_HITS = 100  # claims that found work within a second
 FULL_HITS = 3  # the same, if they filled all slots
 BUSY_MARK = 2.0
@@ -75,8 +73,9 @@ class Claimer:
         self._writers: dict[str, tuple[float, float]] = {}  # when they began, and how long ago that was
         self._due_in = self._later = 0.0
         self._most = SMALLEST
+        self._extra = EXTRA
         self._filling = self._last_priority = (
-            0  # of the least urgent job in the last ordinary claim, and in the last one
+            0  # of the least urgent job of the last ordinary claim; of the last claim
         )
         self._wants_room = False
         self._doubtful_until = 0.0
@@ -119,9 +118,8 @@ class Claimer:
         await self._clear_busy()
 
     async def _wait_for_room(self) -> None:
-        ahead = self._prefetch()
         urgent: list[Name] = []
-        if ahead > 0 and len(self._in_flight) < self._in_flight.slots + ahead + EXTRA:
+        if self._extra > 0 and self._prefetch() > 0:
             urgent = [
                 lane
                 for lane in self._lanes.all()
@@ -130,11 +128,12 @@ class Claimer:
         if not urgent:
             await self.wake_up.wait()
         elif not await self._sleep(LOOK):
-            await self._claim_lanes(urgent, EXTRA)
+            self._extra -= await self._claim_lanes(urgent, self._extra)
 
     async def _claim(self, room: int) -> int:
         if not self._lanes and not self._turns:
             await self._find_lanes()
+        self._extra = EXTRA
         found = 0
         for keys, limit in self._groups():
             left = room - found if limit is None else min(room - found, limit)
