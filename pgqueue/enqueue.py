@@ -78,8 +78,9 @@ class Enqueuer(Generic[P, R]):
         ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
         AsyncSession, whatever driver is underneath. Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware
         datetime) or ``delay``, ``unique_key`` (one unfinished job of this task may carry it), ``idempotency_key``
-        with ``idempotency_ttl`` (default 7 days), ``max_attempts``, ``timeout``, ``concurrency_key``, ``tags``, ``meta``.
-        Durations are seconds, a timedelta, or a text such as "5m".
+        with ``idempotency_ttl`` (default 7 days), ``max_attempts``, ``timeout``, ``concurrency_key``, ``tags``, ``meta``,
+        ``expires`` (cancelled unless it has started by then) and ``deadline`` (dead unless it has ended by then), each a
+        duration or an aware datetime. Durations are seconds, a timedelta, or a text such as "5m".
 
         Raises InvalidOptionError or InvalidNameError; PGQ-502 is warned about at enqueue.
         """

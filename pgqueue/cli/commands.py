@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgqueue.cli import doctor, enqueue, jobs, play, queues, schema, work
+from pgqueue.cli import doctor, edit, enqueue, jobs, play, queues, schema, wait, work
 from pgqueue.cli.common import cli
 
 __all__ = ["cli"]
@@ -12,6 +12,8 @@ play.add(cli)
 enqueue.add(cli)
 schema.add(cli)
 doctor.add(cli)
+edit.add(jobs.commands)
+wait.add(jobs.commands)
 cli.add_typer(jobs.commands, name="jobs")
 cli.add_typer(queues.commands, name="queues")
 cli.add_typer(queues.workers, name="workers")
