@@ -24,24 +24,24 @@ app = App()
 
 
 @app.task(retry=SOON)
-async def take_async(op: int, ms: int, fails: bool, job: Job) -> None:
+async def take_async(n: int, ms: int, fails: bool, job: Job) -> None:
     begun = time.time()
     async with await AsyncConnection.connect(app.dsn, autocommit=True) as own:
-        await own.execute(NOTE, [op, job.id, job.lease_id, begun])
+        await own.execute(NOTE, [n, job.id, job.lease_id, begun])
     await asyncio.sleep(ms / 1000)
     if fails:
-        raise ValueError(op)
+        raise ValueError(n)
 
 
-def take(op: int, ms: int, fails: bool, job: Job) -> None:
+def take(n: int, ms: int, fails: bool, job: Job) -> None:
     begun = time.time()
     with psycopg.connect(app.dsn, autocommit=True) as own:
-        own.execute(NOTE, [op, job.id, job.lease_id, begun])
+        own.execute(NOTE, [n, job.id, job.lease_id, begun])
     while time.time() < begun + ms / 1000:
         job.check()
         time.sleep(0.01)
     if fails:
-        raise ValueError(op)
+        raise ValueError(n)
 
 
 take_thread = app.task(name="take_thread", retry=SOON, executor="thread")(take)
@@ -77,33 +77,33 @@ SLEEPS = {"async": sleep_async, "thread": sleep_thread, "process": sleep_process
 
 
 @app.task(retry=SOON)
-async def count_async(op: int, job: Job) -> Any:
+async def count_async(n: int, job: Job) -> Any:
     """Says 3 of 10, waits at the gate, fails once, and goes on from there."""
     before = job.progressed
     if before is None:
         job.progress(3, 10, "on the way")
         async with await AsyncConnection.connect(app.dsn, autocommit=True) as own:
-            await own.execute(GATE, [op])
+            await own.execute(GATE, [n])
         job.progress(5, 10)
-        raise ValueError(op)
+        raise ValueError(n)
     async for _ in job.track(some(10), total=10, message="again"):
         pass
     return before
 
 
 async def some(count: int) -> Any:
-    for n in range(count):
-        yield n
+    for item in range(count):
+        yield item
 
 
-def count(op: int, job: Job) -> Any:
+def count(n: int, job: Job) -> Any:
     before = job.progressed
     if before is None:
         job.progress(3, 10, "on the way")
         with psycopg.connect(app.dsn, autocommit=True) as own:
-            own.execute(GATE, [op])
+            own.execute(GATE, [n])
         job.progress(5, 10)
-        raise ValueError(op)
+        raise ValueError(n)
     for _ in job.track(range(10), message="again"):
         pass
     return before

@@ -338,7 +338,7 @@ def test_edit_changes_what_waits_and_refuses_what_runs(pgq, db, tmp_path):
         (("--meta", "{"), 2, "--meta is not JSON"),
         (("--run-at", "soon"), 2, "--run-at is 'soon'"),
         (("--run-at", "2030-01-01"), 2, "needs a time zone"),
-        (("--run-at", "2030-01-01Z", "--in", "5m"), 2, "both given"),
+        (("--run-at", "2030-01-01T00:00Z", "--in", "5m"), 2, "both given"),
         (("--expires", "soon"), 2, "expires is 'soon'"),
         (("--deadline", "2030-01-01T25:00Z"), 2, "--deadline is"),
         (("--queue", "a b"), 2, "PGQ-405"),
