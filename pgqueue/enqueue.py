@@ -79,9 +79,10 @@ class Enqueuer(Generic[P, R]):
         AsyncSession, whatever driver is underneath. Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware
         datetime) or ``delay``, ``unique_key`` (one unfinished job of this task may carry it), ``idempotency_key``
         with ``idempotency_ttl`` (default 7 days), ``max_attempts``, ``timeout``, ``tags``, ``meta``.
-        ``concurrency_key`` (jobs of different keys take turns; limits count by it), ``weight`` (against limits, default 1),
-        ``ordering`` ("block" or "skip": the key's jobs run one after the other as enqueued, and what a dead one does to the rest).
-        Durations are seconds, a timedelta, or a text such as "5m".
+        ``expires`` (cancelled unless it has started by then) and ``deadline`` (dead unless it has ended by then), each a
+        duration or an aware datetime. ``concurrency_key`` (jobs of different keys take turns; limits count by it), ``weight``
+        (against limits, default 1), ``ordering`` ("block" or "skip": the key's jobs run one after the other as enqueued, and
+        what a dead one does to the rest). Durations are seconds, a timedelta, or a text such as "5m".
 
         Raises InvalidOptionError or InvalidNameError; PGQ-502 is warned about at enqueue.
         """

@@ -43,7 +43,8 @@
         ├── LeaseLostError              PGQ-601
         ├── ProcessDiedError            PGQ-602
         ├── JobTimeoutError             PGQ-603
-        └── UndecodableJobError         PGQ-604
+        ├── UndecodableJobError         PGQ-604
+        └── DeadlineExceededError       PGQ-605
 
 Warnings: ``AutocommitWarning`` (PGQ-502).
 
@@ -314,6 +315,10 @@ class JobTimeoutError(AttemptError):
 
 class UndecodableJobError(AttemptError):
     code = "PGQ-604"
+
+
+class DeadlineExceededError(AttemptError):
+    code = "PGQ-605"
 
 
 class PgQueueWarning(UserWarning):

@@ -7,27 +7,43 @@ read again at least every POLL seconds.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from psycopg import AsyncConnection, Connection
 
-from pgqueue import statements
+from pgqueue import options, statements
 from pgqueue.database import run, run_async, wait_notified
-from pgqueue.errors import JobFailedError, JobNotFoundError, WaitTimeoutError
+from pgqueue.errors import (
+    InvalidOptionError,
+    JobFailedError,
+    JobNotFoundError,
+    JobUnchangedError,
+    WaitTimeoutError,
+    shown,
+)
 from pgqueue.job import Job
 from pgqueue.rows import Why
+from pgqueue.task import TaskSpec
 
 POLL = 1.0
 FINISHED = "pgqueue_finished"
 
 
-class Connects(Protocol):
-    """Who lends connections to read jobs with: the app."""
+class HasSpec(Protocol):
+    @property
+    def spec(self) -> TaskSpec: ...
 
+
+class Connects(Protocol):
+    """Who lends connections to read and change jobs with, and knows tasks: the app."""
+
+    @property
+    def tasks(self) -> Mapping[str, HasSpec]: ...
     def connection(self) -> AbstractContextManager[Connection[Any]]: ...
     def connection_async(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]: ...
     def listening(self, channel: str) -> AbstractContextManager[Connection[Any]]: ...
@@ -70,10 +86,62 @@ class JobHandle:
         async with self._app().connection_async() as connection:
             return await run_async(connection, statements.why(self.id))
 
-    def wait(self, timeout: float | None = None) -> Any:
+    def cancel(self, connection: Any = None) -> str:
+        """Cancels the job: ``cancelled``; ``requested`` if it runs, for its worker hears of it within a second; or its final state.
+
+        Joins the transaction of ``connection``, if given. Raises JobNotFoundError.
+        """
+        if connection is None:
+            with self._app().connection() as own:
+                return self.cancel(own)
+        return _known(self.id, run(connection, statements.cancel(self.id)))
+
+    async def acancel(self, connection: Any = None) -> str:
+        """``cancel`` for async callers."""
+        if connection is None:
+            async with self._app().connection_async() as own:
+                return await self.acancel(own)
+        return _known(self.id, await run_async(connection, statements.cancel(self.id)))
+
+    def edit(self, connection: Any = None, **changes: Any) -> None:
+        """Changes a job that does not run: ``handle.edit(priority=-5, delay=0)``. Joins ``connection``'s transaction, if given.
+
+        ``args`` (a dict of all of them), ``queue``, ``priority``, ``run_at`` or ``delay``, ``max_attempts``, ``timeout``, ``tags``,
+        ``meta``, ``expires``, ``deadline``, as at its enqueue; None takes a timeout, an expiry or a deadline away.
+        Raises JobUnchangedError if it runs or has ended, JobNotFoundError, and what enqueuing raises for bad values.
+        """
+        if connection is None:
+            with self._app().connection() as own:
+                self.edit(own, **changes)
+            return
+        if "args" in changes:
+            job = _found(self.id, run(connection, statements.get_job(self.id)))
+            changes["args"] = self._args(job.task, changes["args"])
+        _edited(self.id, run(connection, statements.edit(self.id, options.changes(changes))))
+
+    async def aedit(self, connection: Any = None, **changes: Any) -> None:
+        """``edit`` for async callers."""
+        if connection is None:
+            async with self._app().connection_async() as own:
+                await self.aedit(own, **changes)
+            return
+        if "args" in changes:
+            job = _found(self.id, await run_async(connection, statements.get_job(self.id)))
+            changes["args"] = self._args(job.task, changes["args"])
+        edit = statements.edit(self.id, options.changes(changes))
+        _edited(self.id, await run_async(connection, edit))
+
+    def _args(self, task: str, args: Any) -> Any:
+        """Checked against the task's signature, if the app knows it."""
+        if not isinstance(args, Mapping):
+            raise InvalidOptionError(f"args is {shown(args)}.", do="give a dict of all arguments")
+        known = None if self.app is None else self.app.tasks.get(task)
+        return args if known is None else json.loads(known.spec.encode((), args))
+
+    def wait(self, timeout: float | None = None, watch: Callable[[Job], object] | None = None) -> Any:
         """Waits until the job is final and returns its result (what its handler returned).
 
-        Raises JobFailedError if it ended dead or cancelled, WaitTimeoutError after ``timeout`` seconds, and
+        ``watch`` is called with the job as it is, about once a second. Raises JobFailedError if it ended dead or cancelled, WaitTimeoutError after ``timeout`` seconds, and
         JobNotFoundError if there is no such job.
         """
         clock = _Deadline(self.id, timeout)
@@ -81,6 +149,8 @@ class JobHandle:
             while True:
                 run(connection, statements.mark_waited(3 * POLL))
                 job = _found(self.id, run(connection, statements.get_job(self.id)))
+                if watch is not None:
+                    watch(job)
                 if job.is_final:
                     return _result(job)
                 until = time.monotonic() + clock.step()
@@ -89,13 +159,15 @@ class JobHandle:
                     if str(self.id) in payloads:
                         break
 
-    async def result(self, timeout: float | None = None) -> Any:
+    async def result(self, timeout: float | None = None, watch: Callable[[Job], object] | None = None) -> Any:
         """``wait`` for async callers: ``await handle.result()``."""
         clock = _Deadline(self.id, timeout)
         async with self._app().listening_async(FINISHED) as connection:
             while True:
                 await run_async(connection, statements.mark_waited(3 * POLL))
                 job = _found(self.id, await run_async(connection, statements.get_job(self.id)))
+                if watch is not None:
+                    watch(job)
                 if job.is_final:
                     return _result(job)
                 until = asyncio.get_running_loop().time() + clock.step()
@@ -132,6 +204,17 @@ def _found(job_id: int, job: Job | None) -> Job:
     if job is None:
         raise JobNotFoundError(job_id)
     return job
+
+
+def _known(job_id: int, said: str | None) -> str:
+    if said is None:
+        raise JobNotFoundError(job_id)
+    return said
+
+
+def _edited(job_id: int, said: str | None) -> None:
+    if _known(job_id, said) != "edited":
+        raise JobUnchangedError(f"Job {job_id} was not edited: it is {said}.", do=f"pgq jobs show {job_id}")
 
 
 def _result(job: Job) -> Any:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
+from pgqueue.progress import Report, Track, length
+
+T = TypeVar("T")
 State = Literal["pending", "running", "retrying", "waiting", "completed", "cancelled", "dead"]
 STATES: tuple[State, ...] = ("pending", "running", "retrying", "waiting", "completed", "cancelled", "dead")
 FINAL: frozenset[str] = frozenset({"completed", "cancelled", "dead"})
@@ -19,6 +22,7 @@ class Lease(Protocol):
     """What a running attempt lends to its ``Job``; made by the worker."""
 
     def check(self) -> None: ...
+    def progress(self, report: Report) -> None: ...
     def transaction(self, result: object) -> AbstractContextManager[Any]: ...
     def transaction_async(self, result: object) -> AbstractAsyncContextManager[Any]: ...
 
@@ -62,8 +66,10 @@ def in_batches(jobs: Iterable[NewJob]) -> list[Batch]:
 class Job:
     """A stored job, as its row was when it was read. ``timeout`` is in seconds, times are aware datetimes.
 
+    ``progressed`` is what ``progress`` said last, in this attempt or a former one: done, total, message, at.
+
     A handler that asks for its job (a parameter annotated ``Job``) gets one that also holds the lease: then
-    ``check`` and ``transaction`` work.
+    ``check``, ``progress``, ``track`` and ``transaction`` work.
     """
 
     id: int
@@ -85,12 +91,14 @@ class Job:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     timeout: float | None = None
-    progress: Any = None
+    progressed: Any = None
     result: Any = None
     last_error: str | None = None
     last_traceback: str | None = None
     cancel_requested: bool = False
     meta: dict[str, Any] = field(default_factory=dict)
+    expires_at: datetime | None = None
+    deadline_at: datetime | None = None
     lease: Lease | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -104,6 +112,27 @@ class Job:
         """
         if self.lease is not None:
             self.lease.check()
+
+    def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
+        """Says how far this attempt has come: ``job.progress(120, 400, "resizing")``.
+
+        As often as you like: the worker writes the last one once a second, and the very last with the outcome.
+        Raises InvalidOptionError for what is no number or no text.
+        """
+        self._held().progress(Report.of(done, total, message))
+
+    def track(
+        self,
+        items: Iterable[T] | AsyncIterable[T],
+        total: float | None = None,
+        message: str | None = None,
+    ) -> Track[T]:
+        """``for item in job.track(items)``, or ``async for``: says how many items are done. ``total``: if they do not know.
+
+        A plain ``for`` also calls ``check`` before each item, so that a handler on a thread can be stopped.
+        """
+        known = length(items) if total is None else total
+        return Track(items, lambda done: self.progress(done, known, message), self.check)
 
     def transaction(self, result: object = None) -> AbstractContextManager[Any]:
         """A psycopg connection whose commit completes the job: ``with job.transaction() as conn: ...``.

@@ -10,8 +10,12 @@ from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
 
 from pgqueue.config import check_name, seconds
 from pgqueue.errors import InvalidOptionError, InvalidPayloadError, shown
-from pgqueue.payload import RESULT_LIMIT, check_text
+from pgqueue.payload import ARGS_LIMIT, RESULT_LIMIT, check_text
 
+EDITABLE = (
+    "args", "queue", "priority", "run_at", "delay", "max_attempts", "timeout", "tags", "meta", "expires", "deadline",
+)  # fmt: skip
+REMOVABLE = ("timeout", "expires", "deadline")
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
@@ -31,6 +35,8 @@ def options(
     ordering: str | None = None,
     tags: list[str] | tuple[str, ...] | None = None,
     meta: Mapping[str, Any] | None = None,
+    expires: datetime | float | str | timedelta | None = None,
+    deadline: datetime | float | str | timedelta | None = None,
 ) -> dict[str, object]:
     """The options of one enqueue as the SQL API takes them, without those not given.
 
@@ -40,6 +46,22 @@ def options(
     if "run_at" in given and "delay" in given:
         raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
     return {name: RULES[name](name, value) for name, value in given.items()}
+
+
+def changes(given: Mapping[str, Any]) -> dict[str, object]:
+    """What an edit changes, as the SQL API takes it; None takes a timeout, an expiry or a deadline away."""
+    unknown = ", ".join(sorted(set(given) - set(EDITABLE)))
+    if unknown or not given:
+        raise InvalidOptionError(
+            f"A job has no option {unknown} that can be edited." if unknown else "The edit changes nothing.",
+            do="give one of " + ", ".join(EDITABLE),
+        )
+    if "run_at" in given and "delay" in given:
+        raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
+    return {
+        name: None if value is None and name in REMOVABLE else RULES[name](name, value)
+        for name, value in given.items()
+    }
 
 
 def _integer(name: str, value: object, low: int, high: int) -> int:
@@ -104,6 +126,14 @@ def _timeout(name: str, value: Any) -> float:
     return limit
 
 
+def _bound(name: str, value: Any) -> str | float:
+    return _moment(name, value) if isinstance(value, datetime) else seconds(value, name)
+
+
+def _args(name: str, value: Any) -> Any:
+    return _object(name, value, ARGS_LIMIT)
+
+
 def _key(name: str, value: object) -> str:
     return _text(name, value, 255)
 
@@ -114,14 +144,14 @@ def _tags(name: str, value: object) -> list[str]:
     return [_text("a tag", tag, 64) for tag in value]
 
 
-def _object(name: str, value: object) -> Any:
+def _object(name: str, value: object, limit: int = RESULT_LIMIT) -> Any:
     if not isinstance(value, Mapping):
         raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a dict")
     try:
         text = _OBJECT.dump_json(_OBJECT.validate_python(dict(value)))
     except (ValidationError, ValueError) as error:
         raise InvalidPayloadError(f"{name} is not JSON: {error!s:.200}") from None
-    check_text(text, name, RESULT_LIMIT)
+    check_text(text, name, limit)
     return _OBJECT.validate_json(text)
 
 
@@ -145,4 +175,7 @@ RULES: dict[str, Callable[[str, Any], object]] = {
     "ordering": _ordering,
     "tags": _tags,
     "meta": _object,
+    "expires": _bound,
+    "deadline": _bound,
+    "args": _args,
 }

@@ -5,13 +5,15 @@ Outcomes are made by their named constructors, so that an illegal transition can
 
 from __future__ import annotations
 
+import math
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from pgqueue.config import seconds
-from pgqueue.errors import AttemptError
+from pgqueue.errors import AttemptError, DeadlineExceededError
 from pgqueue.retry import RetryPolicy
 
 ERROR_LIMIT = 2_000
@@ -46,7 +48,10 @@ class Retry(Exception):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What settle writes. ``delay`` in seconds from then; ``result`` is JSON text; ``kept`` False drops the row."""
+    """What settle writes. ``delay`` in seconds from then; ``result`` is JSON text; ``kept`` False drops the row.
+
+    ``begun`` False: no handler has seen this attempt. ``progress`` is what its handler said last, if that is not written yet.
+    """
 
     state: Literal["completed", "cancelled", "dead", "retrying", "pending"]
     reason: str
@@ -57,6 +62,8 @@ class Outcome:
     kept: bool = True
     counted: bool = True
     crashed: bool = False
+    begun: bool = True
+    progress: Mapping[str, Any] | None = None
 
     @classmethod
     def completed(cls, result: str | None = None, keep: Keep = "all") -> Outcome:
@@ -73,12 +80,16 @@ class Outcome:
         return cls("pending", "snoozed", delay, counted=False)
 
     @classmethod
-    def released(cls) -> Outcome:
-        return cls("pending", "released", counted=False)
+    def released(cls, *, begun: bool = True) -> Outcome:
+        return cls("pending", "released", counted=False, begun=begun)
 
     @classmethod
     def cancelled(cls, why: str, keep: Keep = "all") -> Outcome:
         return cls("cancelled", "cancelled", error=clean(why, ERROR_LIMIT), kept=keep != "none")
+
+    @classmethod
+    def expired(cls, keep: Keep = "all") -> Outcome:
+        return cls("cancelled", "expired", error="It had not started when it expired.", kept=keep != "none")
 
     @classmethod
     def dead(cls, reason: str, error: BaseException, keep: Keep = "all", *, crashed: bool = False) -> Outcome:
@@ -107,24 +118,39 @@ def decide(
     crash_count: int = 0,
     crash_limit: int = 3,
     crashed: bool = False,
+    left: float | None = None,
 ) -> Outcome:
-    """The outcome of an attempt that ended in ``error``. Pure. ``age`` is seconds since the job was enqueued."""
+    """The outcome of an attempt that ended in ``error``. Pure.
+
+    ``age`` is seconds since the job was enqueued, ``left`` those until its deadline, if it has one: nothing is tried again that
+    would begin after it.
+    """
+    left = math.inf if left is None else left
     match error:
         case Snooze():
-            return Outcome.snoozed(error.delay)
+            late = DeadlineExceededError(f"It asked to wait {error.delay:g} s, and its deadline is sooner.")
+            return (
+                Outcome.snoozed(error.delay)
+                if error.delay < left
+                else Outcome.dead("deadline_exceeded", late, keep)
+            )
         case Cancel():
             return Outcome.cancelled(str(error), keep)
-    asked = isinstance(error, Retry)
-    if crashed and crash_count + 1 >= crash_limit:
-        return Outcome.dead("crash_loop", error, keep, crashed=True)
-    if not asked and policy.is_permanent(error):
-        return Outcome.dead("permanent_error", error, keep, crashed=crashed)
-    if attempt >= max_attempts or policy.gives_up(attempt, age, error):
-        return Outcome.dead("attempts_exhausted", error, keep, crashed=crashed)
-    after = error.after if isinstance(error, Retry) else None
-    return Outcome.retried(
-        policy.delay(attempt, age, error) if after is None else after, error, crashed=crashed
-    )
+    if isinstance(error, DeadlineExceededError):
+        reason = "deadline_exceeded"
+    elif crashed and crash_count + 1 >= crash_limit:
+        reason = "crash_loop"
+    elif not isinstance(error, Retry) and policy.is_permanent(error):
+        reason = "permanent_error"
+    elif attempt >= max_attempts or policy.gives_up(attempt, age, error):
+        reason = "attempts_exhausted"
+    else:
+        after = error.after if isinstance(error, Retry) else None
+        delay = policy.delay(attempt, age, error) if after is None else after
+        if delay < left:
+            return Outcome.retried(delay, error, crashed=crashed)
+        reason = "deadline_exceeded"
+    return Outcome.dead(reason, error, keep, crashed=crashed)
 
 
 def clean(text: str, limit: int) -> str:

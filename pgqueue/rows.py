@@ -84,6 +84,16 @@ class Rescued:
 
 
 @dataclass(frozen=True, slots=True)
+class Swept:
+    """A job that nobody may run any more: expired, past its deadline, or asked to stop."""
+
+    id: int
+    task: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Transition:
     at: datetime
     from_state: str

@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -52,6 +53,7 @@ DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
     ),
     "job_time": (Moment, "value >= '2000-01-01 00:00+00' and value < '3000-01-01 00:00+00'"),
     "job_timeout": (Interval(), "value > interval '0' and value <= interval '365 days'"),
+    "job_bound": (Moment, "value >= '2000-01-01 00:00+00' and value < '3000-01-01 00:00+00'"),
     "attempts": (SmallInteger(), "value between 1 and 10000"),
     "job_weight": (SmallInteger(), "value between 1 and 1000"),
     "job_order": (Word, "value in ('block', 'skip')"),
@@ -95,8 +97,8 @@ jobs = Table(
     Column("result", JSONB),
     Column("last_error", Text),
     Column("last_traceback", Text),
-    Column("expires_at", Moment),
-    Column("deadline_at", Moment),
+    _column("expires_at", "job_bound", nullable=True),
+    _column("deadline_at", "job_bound", nullable=True),
     _column("weight", "job_weight", nullable=True),
     _column("ordering", "job_order", nullable=True),
     Column("holds", ARRAY(Integer)),
@@ -166,6 +168,11 @@ Index(
 )
 Index("jobs_live_worker_idx", jobs_live.c.worker_id, postgresql_where=jobs_live.c.worker_id.is_not(None))
 Index("jobs_live_cancel_idx", jobs_live.c.worker_id, postgresql_where=jobs_live.c.cancel_requested)
+Index(
+    "jobs_live_overdue_idx",
+    func.least(jobs_live.c.expires_at, jobs_live.c.deadline_at),
+    postgresql_where=text("state <> 'running' and (expires_at is not null or deadline_at is not null)"),
+)
 Index(
     "jobs_live_unique_key",
     jobs_live.c.task,

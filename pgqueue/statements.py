@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from pgqueue.job import Batch, Job
 from pgqueue.outcome import Outcome
+from pgqueue.progress import Report
 from pgqueue.rows import (
     Beat,
     DayChange,
@@ -24,6 +25,7 @@ from pgqueue.rows import (
     Snapshot,
     Storage,
     Stored,
+    Swept,
     Term,
     Transition,
     Unserved,
@@ -68,16 +70,15 @@ def _job(row: Row) -> Job:
     (
         job_id, queue, task, args, state, priority, run_at, attempt, max_attempts, lease_id, worker_id, crash_count,
         unique_key, concurrency_key, tags, created_at, started_at, finished_at, timeout, progress, result,
-        last_error, last_traceback, cancel_requested, meta,
+        last_error, last_traceback, cancel_requested, meta, expires_at, deadline_at,
     ) = row  # fmt: skip
     return Job(
         id=job_id, queue=queue, task=task, args=_plain(args), state=state, priority=priority, run_at=run_at,
         attempt=attempt, max_attempts=max_attempts, lease_id=lease_id, worker_id=worker_id, crash_count=crash_count,
         unique_key=unique_key, concurrency_key=concurrency_key, tags=tuple(tags), created_at=created_at,
         started_at=started_at, finished_at=finished_at, timeout=timeout, last_error=last_error,
-        progress=_plain(progress),
-        result=_plain(result), last_traceback=last_traceback,
-        cancel_requested=cancel_requested, meta=_plain(meta),
+        progressed=_plain(progress), result=_plain(result), last_traceback=last_traceback,
+        cancel_requested=cancel_requested, meta=_plain(meta), expires_at=expires_at, deadline_at=deadline_at,
     )  # fmt: skip
 
 
@@ -289,6 +290,12 @@ def _outcome(job_id: int, lease_id: int, outcome: Outcome) -> str:
     return f'{head[:-1]}, "result": {outcome.result or "null"}}}'
 
 
+def report_progress(worker_id: int, reports: Sequence[tuple[int, int, Report]]) -> Statement[list[int]]:
+    """``reports`` is (job id, lease id, report). The ids that were still ours come back."""
+    items = [{"id": job, "lease_id": lease, "progress": report.as_json()} for job, lease, report in reports]
+    return _statement("report_progress", _column, worker_id=worker_id, reports=json.dumps(items))
+
+
 def register_worker(
     *,
     host: str,
@@ -301,17 +308,9 @@ def register_worker(
     lease_seconds: float,
 ) -> Statement[int]:
     return _statement(
-        "register_worker",
-        _one,
-        host=host,
-        pid=pid,
-        version=version,
-        executor=executor,
-        slots=slots,
-        queues=queues,
-        tasks=tasks,
-        lease_seconds=lease_seconds,
-    )
+        "register_worker", _one, host=host, pid=pid, version=version, executor=executor, slots=slots, queues=queues,
+        tasks=tasks, lease_seconds=lease_seconds,
+    )  # fmt: skip
 
 
 def heartbeat(worker_id: int, lease_seconds: float, state: str) -> Statement[Beat | None]:
@@ -323,6 +322,10 @@ def heartbeat(worker_id: int, lease_seconds: float, state: str) -> Statement[Bea
         lease_seconds=lease_seconds,
         state=state,
     )
+
+
+def list_cancel_requests(worker_id: int) -> Statement[list[int]]:
+    return _statement("list_cancel_requests", _column, worker_id=worker_id)
 
 
 def stop_worker(worker_id: int) -> Statement[None]:
@@ -337,6 +340,10 @@ def rescue(crash_limit: int, count: int) -> Statement[list[Rescued]]:
     return _statement(
         "rescue", lambda rows: [Rescued(*row[:4]) for row in rows], crash_limit=crash_limit, count=count
     )
+
+
+def sweep(count: int) -> Statement[list[Swept]]:
+    return _statement("sweep", lambda rows: [Swept(*row[:4]) for row in rows], count=count)
 
 
 def adopt_orphans() -> Statement[list[int]]:
@@ -425,16 +432,9 @@ def list_jobs(
     count: int = 50,
 ) -> Statement[list[Job]]:
     return _statement(
-        "list_jobs",
-        lambda rows: [_job(row) for row in rows],
-        states=states,
-        queue=queue,
-        task=task,
-        tag=tag,
-        error=error,
-        before=before,
-        count=count,
-    )
+        "list_jobs", lambda rows: [_job(row) for row in rows], states=states, queue=queue, task=task, tag=tag,
+        error=error, before=before, count=count,
+    )  # fmt: skip
 
 
 def list_transitions(job_id: int) -> Statement[list[Transition]]:
@@ -460,6 +460,10 @@ def cancel(job_id: int) -> Statement[str | None]:
 
 def revive(job_id: int) -> Statement[str | None]:
     return _statement("revive", _one, job_id=job_id)
+
+
+def edit(job_id: int, changes: Mapping[str, object]) -> Statement[str | None]:
+    return _statement("edit", _one, job_id=job_id, changes=json.dumps(changes))
 
 
 def count_unclaimed(queues: list[str], tasks: list[str]) -> Statement[tuple[int, int]]:

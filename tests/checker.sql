@@ -31,7 +31,7 @@ with moved as (
     from change c
     where c.from_state <> 'none' and c.to_state not in ('none', 'running', 'completed')
 ), told as (
-    select t.job_id, t.lease_id, t.from_state, t.to_state from pgqueue.transitions t
+    select t.job_id, t.lease_id, t.from_state, t.to_state from pgqueue.transitions t where t.reason <> 'edited'
 )
 select 'I1 an acknowledged enqueue is lost' as invariant, count(*) as n from chk.intents i
     where i.outcome = 'ack' and not exists (select from job j where j.op = i.op)
@@ -81,6 +81,7 @@ union all select 'I19 illegal transition', count(*) from change c
     where (c.from_state, c.to_state) not in (
         ('none', 'pending'), ('none', 'waiting'), ('waiting', 'pending'), ('waiting', 'cancelled'),
         ('pending', 'running'), ('pending', 'cancelled'), ('retrying', 'running'), ('retrying', 'cancelled'),
+        ('pending', 'dead'), ('retrying', 'dead'), ('waiting', 'dead'),
         ('running', 'completed'), ('running', 'retrying'), ('running', 'pending'), ('running', 'waiting'),
         ('running', 'cancelled'), ('running', 'dead'),
         ('dead', 'pending'), ('cancelled', 'pending'))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgqueue.cli import doctor, enqueue, jobs, limits, play, queues, schema, why, work
+from pgqueue.cli import doctor, edit, enqueue, jobs, limits, play, queues, schema, wait, why, work
 from pgqueue.cli.common import cli
 
 __all__ = ["cli"]
@@ -13,6 +13,8 @@ enqueue.add(cli)
 schema.add(cli)
 doctor.add(cli)
 why.add(cli)
+edit.add(jobs.commands)
+wait.add(jobs.commands)
 cli.add_typer(jobs.commands, name="jobs")
 cli.add_typer(limits.commands, name="limits")
 cli.add_typer(queues.commands, name="queues")

@@ -95,9 +95,14 @@ def database(given: str | None) -> Iterator[Connection[Any]]:
         yield connection
 
 
+def named_app(given: str | None) -> str | None:
+    """The app's path, if one is named anywhere."""
+    return given or os.environ.get("PGQUEUE_APP") or read_file().get("app")
+
+
 def app_path(given: str | None) -> str:
     """The app's path; raises AppImportError if there is none."""
-    path = given or os.environ.get("PGQUEUE_APP") or read_file().get("app")
+    path = named_app(given)
     if not path:
         raise AppImportError(
             "No app is named.",

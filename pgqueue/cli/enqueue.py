@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from pgqueue.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database
 from pgqueue.cli.output import as_dict, emit, say
-from pgqueue.errors import InvalidArgumentsError
+from pgqueue.cli.wait import wait_watching
+from pgqueue.errors import InvalidArgumentsError, InvalidOptionError
 
 
 def add(cli: typer.Typer) -> None:
@@ -42,6 +44,13 @@ def enqueue(
         str | None, typer.Option(help="The same key again names the same job.")
     ] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Attempts before it is dead.")] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION|TIME", help="Cancelled unless it has started by then."),
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option(metavar="DURATION|TIME", help="Dead unless it has ended by then.")
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="How long to --wait.")] = None,
@@ -52,8 +61,9 @@ def enqueue(
     loaded = app_with_database(app_path(app), dsn)
     loaded.spec(task)
     chosen = loaded.tasks[task].using(
-        queue=queue, priority=priority, delay=delay, run_at=_moment(at), unique_key=unique_key,
-        idempotency_key=idempotency_key, max_attempts=max_attempts, tags=tag,
+        queue=queue, priority=priority, delay=delay, run_at=moment("--at", at), unique_key=unique_key,
+        idempotency_key=idempotency_key, max_attempts=max_attempts, expires=bound("--expires", expires),
+        deadline=bound("--deadline", deadline), tags=tag,
     )  # fmt: skip
     handle = chosen.enqueue(**_arguments(args, context.args))
     if not as_json:
@@ -63,7 +73,7 @@ def enqueue(
             f"job {handle.id}  {task}" + ("" if handle.created else f"  ({handle.conflict}, {handle.state})"),
         )
     if wait:
-        emit(handle.wait(timeout))
+        emit(wait_watching(handle, timeout))
     elif as_json:
         emit(as_dict(handle))
     else:
@@ -71,18 +81,7 @@ def enqueue(
 
 
 def _arguments(text: str | None, options: list[str]) -> dict[str, Any]:
-    given: dict[str, Any] = {}
-    if text is not None:
-        try:
-            given = json.loads(sys.stdin.read() if text == "-" else text)
-        except ValueError as error:
-            raise InvalidArgumentsError(
-                f"--args is not JSON: {error}.", do="""write it like '{"name": "Ada"}'"""
-            ) from None
-        if not isinstance(given, dict):
-            raise InvalidArgumentsError(
-                "--args is not a JSON object.", do="""write it like '{"name": "Ada"}'"""
-            )
+    given: dict[str, Any] = json_object("--args", text) or {}
     words = iter(options)
     for word in words:
         if not word.startswith("--"):
@@ -107,16 +106,31 @@ def _value(text: str) -> Any:
     return text
 
 
-def _moment(text: str | None) -> Any:
-    from datetime import datetime
+def json_object(flag: str, text: str | None) -> dict[str, Any] | None:
+    """The object that a flag gives, or stdin if it is ``-``."""
+    if text is None:
+        return None
+    do = """write it like '{"name": "Ada"}'"""
+    try:
+        given = json.loads(sys.stdin.read() if text == "-" else text)
+    except ValueError as error:
+        raise InvalidArgumentsError(f"{flag} is not JSON: {error}.", do=do) from None
+    if not isinstance(given, dict):
+        raise InvalidArgumentsError(f"{flag} is not a JSON object.", do=do)
+    return given
 
-    from pgqueue.errors import InvalidOptionError
 
+def moment(flag: str, text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
         return datetime.fromisoformat(text)
     except ValueError:
         raise InvalidOptionError(
-            f"--at is {text!r:.40}.", do="write it like 2030-01-01T09:00+01:00"
+            f"{flag} is {text!r:.40}.", do="write it like 2030-01-01T09:00+01:00"
         ) from None
+
+
+def bound(flag: str, text: str | None) -> datetime | str | None:
+    """A time, or a duration as it is."""
+    return text if text is None or "-" not in text[1:] else moment(flag, text)

@@ -10,7 +10,7 @@ import typer
 from psycopg import Connection
 
 from pgqueue import statements
-from pgqueue.cli.common import AsJson, Dsn, database, dsn_or_running
+from pgqueue.cli.common import AsJson, Dsn, database
 from pgqueue.cli.output import ago, as_dict, console, emit, emit_items, say, table
 from pgqueue.config import check_name
 from pgqueue.database import run
@@ -94,7 +94,7 @@ def show(
     if as_json:
         emit({**as_dict(job), "transitions": [as_dict(transition) for transition in history]})
         return
-    for name, value in as_dict(job).items():
+    for name, value in {**as_dict(job), "progressed": said_of(job.progressed)}.items():
         if value not in (None, (), {}, False) and name != "last_traceback":
             print(
                 f"{name:<16} {value.isoformat(sep=' ', timespec='milliseconds') if hasattr(value, 'isoformat') else value}"
@@ -168,25 +168,6 @@ def cancel(
     _change(dsn, "cancel", ids, {**filters, "states": chosen}, limit, dry_run, as_json)
 
 
-@commands.command()
-def wait(
-    job_id: Annotated[int, typer.Argument(metavar="ID")],
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", show_default=False)] = None,
-    as_json: AsJson = False,
-    dsn: Dsn = None,
-) -> None:
-    """Wait until a job is final and print its result. Exit 10 if it ended dead or cancelled, 9 after --timeout."""
-    del as_json  # a result is JSON anyway
-    from pgqueue.app import App
-
-    app = App(dsn_or_running(dsn))
-    with database(dsn) as connection:
-        _get(connection, job_id)
-    with console(stderr=True).status(f"waiting for job {job_id}"):
-        result = app.handle(job_id).wait(timeout)
-    emit(result)
-
-
 def _change(
     dsn: str | None,
     verb: str,
@@ -220,6 +201,19 @@ def _change(
             f"{len(unchanged)} of {len(done)} jobs could not be changed: job {first['id']}, {why}.",
             do="pgq jobs show " + str(first["id"]),
         )
+
+
+def said_of(progress: Any) -> str | None:
+    """``120 of 400, 30 %: resizing``, as far as that was said."""
+    if not isinstance(progress, dict) or not isinstance(progress.get("done"), int | float):
+        return None if progress is None else str(progress)
+    done, total = progress["done"], progress.get("total")
+    text = f"{done:,}"
+    if isinstance(total, int | float):
+        text += f" of {total:,}" + (f", {100 * done / total:.0f} %" if total else "")
+    if progress.get("message"):
+        text += f": {progress['message']}"
+    return text
 
 
 def _show_changes(done: list[dict[str, Any]]) -> None:

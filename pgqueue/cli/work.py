@@ -151,7 +151,7 @@ def work(
             show_default=False,
         ),
     ] = None,
-    supervisor: Annotated[int | None, typer.Option(hidden=True)] = None,
+    supervisor: Annotated[str | None, typer.Option(hidden=True)] = None,
     dsn: Dsn = None,
 ) -> None:
     """Run a worker until it is stopped.
@@ -180,4 +180,5 @@ def work(
         )
     if count > 1:
         raise typer.Exit(supervise(count, loaded.dsn, settings))
-    raise typer.Exit(Worker(loaded, settings, app_path=path, supervisor=supervisor).run())
+    fds = None if supervisor is None else tuple(int(fd) for fd in supervisor.split(","))
+    raise typer.Exit(Worker(loaded, settings, app_path=path, supervisor=fds).run())

@@ -13,6 +13,7 @@ from pgqueue import statements
 from pgqueue.config import WorkerSettings
 from pgqueue.connections import TROUBLE, Link
 from pgqueue.maintenance.rescuer import rescue_all
+from pgqueue.maintenance.sweeper import sweep_forever
 from pgqueue.maintenance.upkeep import Upkeep
 
 TIDY = 60.0
@@ -23,13 +24,14 @@ log = logging.getLogger("pgqueue")
 class Leader:
     """``election`` is a connection that every worker has anyway; only the leader opens the others.
 
-    Rescue has ``link`` for itself, so that no upkeep of tables and indexes, which may take minutes, can delay it.
+    Rescue and sweep have ``link`` for themselves, so that no upkeep of tables and indexes, which may take minutes, can delay
+    them.
     """
 
     def __init__(self, election: Link, link: Link, upkeep: Link, settings: WorkerSettings) -> None:
         self._election, self._link, self._settings = election, link, settings
         self._upkeep = Upkeep(upkeep)
-        self._keeping: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []  # while it leads
         self.worker_id = 0
 
     async def run(self) -> None:
@@ -41,8 +43,9 @@ class Leader:
                 try:
                     term = await self._election.once(statements.elect(self.worker_id, 3 * pause))
                     if term.leads:
-                        if self._keeping is None:
-                            self._keeping = asyncio.create_task(self._upkeep.run())
+                        if not self._beside:
+                            for coroutine in (self._upkeep.run(), sweep_forever(self._link)):
+                                self._beside.append(asyncio.create_task(coroutine))
                         await rescue_all(self._link, self._settings.crash_limit)
                         now = asyncio.get_running_loop().time()
                         if now - tidied > TIDY:
@@ -76,9 +79,9 @@ class Leader:
             pass
 
     async def close(self) -> None:
-        """Ends the upkeep, also in the middle of a statement: the next leader finds and mends what is left."""
-        keeping, self._keeping = self._keeping, None
-        if keeping is not None:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+        """Ends upkeep and sweep, also in the middle of a statement: the next leader finds and mends what is left."""
+        beside, self._beside = self._beside, []
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await self._link.close()

@@ -3,8 +3,9 @@
 -- Locks the claimed rows, skipping those that others have locked; an update of such a row never waits for a claim.
 -- The CTE is materialized and rows are found again by ctid, which the row lock keeps in place, so that no plan can
 -- claim more than asked. Arguments leave as text: one that cannot be decoded must not strand the batch.
--- A request to cancel that came too late for the last attempt stays: the first heartbeat of this one hears of it.
--- Jobs with a concurrency_key are claim_limited.sql's. Jobs of tasks that this worker does not know stay where they are. Zero rows: nothing is due in these lanes, or the lease
+-- Not what has expired, is past its deadline, or was asked to stop while its last attempt ended: sweep.sql finishes those. Jobs
+-- with a concurrency_key are claim_limited.sql's. Jobs of tasks that this worker does not know stay where they are.
+-- Zero rows: nothing is due in these lanes, or the lease
 -- of this worker is over: what it claimed now would only be rescued from it.
 with found as materialized (
     select j.spot
@@ -17,6 +18,7 @@ with found as materialized (
           and l.concurrency_key is null
           and (l.run_at, l.id) >= (to_timestamp(lane.since), lane.since_id) and l.run_at <= now()
           and l.task = any(%(tasks)s::text[])
+          and not l.cancel_requested and (least(l.expires_at, l.deadline_at) > now()) is not false
         order by l.run_at, l.id
         limit %(count)s::int
         for update skip locked
@@ -31,4 +33,8 @@ set state = 'running', attempt = j.attempt + 1, lease_id = j.lease_id + 1, worke
 where j.ctid = any(array(select f.spot from found f))
 returning j.id, j.lease_id, j.queue, j.priority, j.task, j.args::text, j.attempt, j.max_attempts, j.crash_count,
     date_part('epoch', j.timeout), date_part('epoch', j.run_at), date_part('epoch', j.created_at),
-    j.trace_context::text
+    j.trace_context::text,
+    case when j.expires_at is not null or j.deadline_at is not null or j.progress is not null
+         then json_build_object('expires', date_part('epoch', j.expires_at - clock_timestamp()),
+                                'deadline', date_part('epoch', j.deadline_at - clock_timestamp()),
+                                'progress', j.progress::text)::text end

@@ -44,6 +44,7 @@ with expired as materialized (
 ), back as (
     update pgqueue.jobs_live j
     set state = 'retrying', run_at = clock_timestamp(), worker_id = null, holds = null, crash_count = j.crash_count + 1,
+        expires_at = null,
         last_error = (select v.error from verdict v where v.id = j.id)
     where j.ctid = any(array(select v.spot from verdict v where v.final is null))
     returning j.id, j.task, j.lease_id, j.attempt, j.run_at, (select v.worker_id from verdict v where v.id = j.id),

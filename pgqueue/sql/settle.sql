@@ -2,12 +2,14 @@
 -- The fence, the index and the locks are those of complete.sql, which takes the plain completions. The ids are also an
 -- array, for a join alone reads the whole index when the statistics are of an empty table.
 -- A job that was asked to stop and did not hear of it in time is cancelled instead of going back to the queue.
+-- One that goes back has been started, so it cannot expire any more, unless no handler has seen it yet.
 -- A finished job leaves jobs_live by delete and insert, never by an update of the partition key.
 with outcome as materialized (
-    select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed
+    select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed,
+           o.begun, o.progress || jsonb_build_object('at', clock_timestamp()) as progress
     from jsonb_to_recordset(%(outcomes)s::jsonb) as o (
         id bigint, lease_id bigint, state text, reason text, delay float8, result jsonb,
-        error text, traceback text, kept boolean, counted boolean, crashed boolean)
+        error text, traceback text, kept boolean, counted boolean, crashed boolean, begun boolean, progress jsonb)
 ), seated as materialized (
     select j.id, j.holds, j.concurrency_key, j.queue from pgqueue.jobs_live j
     where j.id = any(array(select w.id from outcome w)) and j.holds is not null
@@ -20,14 +22,15 @@ with outcome as materialized (
         j.crash_count + o.crashed::int as crash_count, j.cancel_requested,
         case when o.state in ('pending', 'retrying') then 'cancelled' else o.state end as state, j.queue, j.task, j.unique_key,
         j.concurrency_key, j.weight, j.ordering, j.expires_at, j.deadline_at,
-        j.timeout, j.tags, j.args, j.meta, j.trace_context, j.progress, o.result,
+        j.timeout, j.tags, j.args, j.meta, j.trace_context, coalesce(o.progress, j.progress) as progress, o.result,
         coalesce(o.error, j.last_error) as last_error, o.traceback, o.error,
         case when o.state in ('pending', 'retrying') then 'cancelled' else o.reason end as reason, o.kept
 ), back as (
     update pgqueue.jobs_live j
     set state = o.state, run_at = clock_timestamp() + make_interval(secs => o.delay), worker_id = null, holds = null,
         attempt = j.attempt - (not o.counted)::int, crash_count = j.crash_count + o.crashed::int,
-        last_error = coalesce(o.error, j.last_error)
+        last_error = coalesce(o.error, j.last_error), expires_at = case when not o.begun then j.expires_at end,
+        progress = coalesce(o.progress, j.progress)
     from outcome o
     where j.id = any(array(select w.id from outcome w)) and j.id = o.id and j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint
       and j.state = 'running' and o.state in ('pending', 'retrying') and o.id <> all(array(select f.id from finished f))

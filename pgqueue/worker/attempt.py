@@ -15,6 +15,7 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,29 +23,40 @@ from psycopg import AsyncConnection, Connection
 
 from pgqueue import statements
 from pgqueue.app import App
-from pgqueue.config import ServedQueues
 from pgqueue.database import run, run_async
-from pgqueue.errors import InvalidArgumentsError, JobTimeoutError, LeaseLostError, UndecodableJobError
+from pgqueue.errors import (
+    AttemptError,
+    DeadlineExceededError,
+    InvalidArgumentsError,
+    JobTimeoutError,
+    LeaseLostError,
+    UndecodableJobError,
+)
 from pgqueue.job import Job
 from pgqueue.outcome import COMPLETED, FORGOTTEN, Cancel, Outcome, Retry, Snooze, decide
+from pgqueue.progress import Report
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import mark_failed, run_span
+from pgqueue.worker.extra import Extra
+
+TICK = 0.01  # seconds by which a clock may ring early
 
 
 class Attempt:
     """A claimed job with its lease, undecoded. Made from a row of ``claim.sql``, in its order."""
 
     __slots__ = (
-        "age", "args", "attempt", "cancelled", "claimed_at", "crash_count", "created_at", "id", "lease_id", "lost",
-        "max_attempts", "priority", "queue", "released", "run_at", "settled", "started_at", "task", "timed_out",
-        "timeout", "trace_context", "worker_id",
+        "args", "attempt", "cancelled", "claimed_at", "crash_count", "created_at", "extra", "id", "lease_id", "lost",
+        "max_attempts", "priority", "queue", "released", "report", "run_at", "settled", "started_at", "task",
+        "timed_out", "timeout", "trace_context", "worker_id",
     )  # fmt: skip
 
     def __init__(self, worker_id: int, row: Any) -> None:
         (
             self.id, self.lease_id, self.queue, self.priority, self.task, self.args, self.attempt, self.max_attempts,
-            self.crash_count, self.timeout, self.run_at, self.created_at, self.trace_context,
+            self.crash_count, self.timeout, self.run_at, self.created_at, self.trace_context, extra,
         ) = row  # fmt: skip
+        self.extra = None if extra is None else Extra.of(extra)
         self.worker_id = worker_id
         self.claimed_at = time.monotonic()
         self.started_at = 0.0
@@ -53,6 +65,7 @@ class Attempt:
         self.released = False  # the worker stops: the job goes back
         self.timed_out = False
         self.settled = False  # completed by its handler's own transaction
+        self.report: Report | None = None  # what its handler said last of its progress, until that is written
 
     def __repr__(self) -> str:
         return f"job {self.id} ({self.task})"
@@ -62,6 +75,7 @@ class Attempt:
         return [
             self.id, self.lease_id, self.queue, self.priority, self.task, self.args, self.attempt, self.max_attempts,
             self.crash_count, self.timeout, self.run_at, self.created_at, self.trace_context,
+            None if self.extra is None else self.extra.text(),
         ]  # fmt: skip
 
     def job(self, app: App) -> Job:
@@ -72,7 +86,26 @@ class Attempt:
             max_attempts=self.max_attempts, lease_id=self.lease_id, worker_id=self.worker_id,
             created_at=datetime.fromtimestamp(self.created_at, UTC), crash_count=self.crash_count,
             timeout=self.timeout, lease=HeldLease(self, app),
+            progressed=None if self.extra is None else self.extra.progressed(),
         )  # fmt: skip
+
+    def left(self) -> float | None:
+        """Seconds until its deadline, if it has one; less than 0 once that has passed."""
+        if self.extra is None or self.extra.deadline is None:
+            return None
+        return self.extra.deadline - time.monotonic()
+
+    def limit(self) -> float | None:
+        """Seconds for which it may run from now on, by its timeout and its deadline."""
+        left = self.left()
+        return self.timeout if left is None else max(min(left, self.timeout or left), 0.0)
+
+    def note(self, report: Report) -> None:
+        self.report = report
+
+    def reported(self, outcome: Outcome) -> Outcome:
+        """The outcome, with what the handler said last if that is not written yet."""
+        return outcome if self.report is None else replace(outcome, progress=self.report.as_json())
 
     def check(self) -> None:
         """Raises what a handler must learn: the lease is lost, its end is asked for, or its time is up."""
@@ -92,6 +125,9 @@ class HeldLease:
 
     def check(self) -> None:
         self._attempt.check()
+
+    def progress(self, report: Report) -> None:
+        self._attempt.note(report)
 
     def transaction(self, result: object) -> AbstractContextManager[Connection[Any]]:
         return self._transaction(result)
@@ -118,8 +154,8 @@ class HeldLease:
     def _settle(self, result: object) -> Any:
         attempt = self._attempt
         spec = self._app.tasks[attempt.task].spec
-        outcome = Outcome.completed(spec.encode_result(result), spec.keep)
-        if outcome.result is None:
+        outcome = attempt.reported(Outcome.completed(spec.encode_result(result), spec.keep))
+        if outcome.result is None and outcome.progress is None:
             return statements.complete(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome.kept)])
         return statements.settle(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome)])
 
@@ -129,8 +165,21 @@ class HeldLease:
             raise LeaseLostError(self._attempt.id, self._attempt.lease_id)
 
 
-def timeout_error(attempt: Attempt) -> JobTimeoutError:
+def timeout_error(attempt: Attempt) -> AttemptError:
+    left = attempt.left()
+    if attempt.timeout is None or (left is not None and left < TICK):
+        return DeadlineExceededError("Its deadline passed while it ran.")
     return JobTimeoutError(f"It ran longer than its timeout of {attempt.timeout:g} s.")
+
+
+def missed(spec: TaskSpec, attempt: Attempt) -> Outcome | None:
+    """The outcome of an attempt that has waited too long for its turn; None if it may begin."""
+    left = attempt.left()
+    if left is not None and left <= 0:
+        return failed(spec, attempt, DeadlineExceededError("Its deadline passed before it could begin."))
+    if attempt.extra is None or attempt.extra.expires is None or attempt.extra.expires > time.monotonic():
+        return None
+    return Outcome.expired(spec.keep)
 
 
 def arguments(spec: TaskSpec, attempt: Attempt, app: App) -> dict[str, Any]:
@@ -186,6 +235,7 @@ def failed(
         crash_count=attempt.crash_count,
         crash_limit=crash_limit,
         crashed=crashed,
+        left=attempt.left(),
     )
 
 
@@ -213,15 +263,15 @@ async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: b
     try:
         kwargs = arguments(spec, attempt, app)
         attempt.started_at = time.monotonic()
-        if attempt.timeout is None and not traced:
+        if attempt.timeout is None and attempt.extra is None and not traced:
             return succeeded(spec, attempt, await spec.function(**kwargs))
         with _span(spec, attempt, traced) as span:
             try:
-                async with asyncio.timeout(attempt.timeout) as deadline:
+                async with asyncio.timeout(attempt.limit()) as timer:
                     value = await spec.function(**kwargs)
                 return succeeded(spec, attempt, value)
             except BaseException as error:
-                attempt.timed_out = deadline.expired()
+                attempt.timed_out = timer.expired()
                 if span is not None:
                     mark_failed(span, error)
                 raise
@@ -236,52 +286,3 @@ def _span(spec: TaskSpec, attempt: Attempt, traced: bool) -> Iterator[Any]:
         return
     with run_span(spec.name, attempt.id, attempt.queue, attempt.attempt, attempt.trace_context) as span:
         yield span
-
-
-class InFlight:
-    """The claimed and not yet settled attempts of a worker, by job id, and how many more it may take.
-
-    ``queues``: names and patterns, each with slots of its own or None.
-    """
-
-    def __init__(self, slots: int, queues: dict[str, int | None]) -> None:
-        self.slots = slots
-        self.limits = queues
-        self.attempts: dict[int, Attempt] = {}
-        self._served = ServedQueues(queues)
-        self._taken = dict.fromkeys((key for key, limit in queues.items() if limit is not None), 0)
-
-    def __len__(self) -> int:
-        return len(self.attempts)
-
-    def add(self, attempts: list[Attempt]) -> None:
-        for attempt in attempts:
-            former = self.attempts.get(attempt.id)
-            if former is not None:  # a crash of the server undid the claim that it came from
-                former.lost = True
-                self.remove([former])
-            self.attempts[attempt.id] = attempt
-            if self._taken:
-                self._count(attempt.queue, 1)
-
-    def remove(self, attempts: list[Attempt]) -> None:
-        """Frees their slots: only after their settle committed."""
-        for attempt in attempts:
-            if self.attempts.get(attempt.id) is attempt:
-                del self.attempts[attempt.id]
-                if self._taken:
-                    self._count(attempt.queue, -1)
-
-    def _count(self, queue: str, change: int) -> None:
-        key = self._served.key(queue)
-        if key in self._taken:
-            self._taken[key] += change
-
-    def room(self, prefetch: int) -> int:
-        return max(self.slots + prefetch - len(self.attempts), 0)
-
-    def queue_room(self, queue: str) -> int | None:
-        """Free slots of the name or pattern that serves a queue, if it has slots of its own; else None."""
-        key = self._served.key(queue)
-        limit = None if key is None else self.limits[key]
-        return None if key is None or limit is None else max(limit - self._taken[key], 0)

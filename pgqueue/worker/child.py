@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import queue
 import sys
 import threading
+import time
 from typing import BinaryIO
 
 from pgqueue.app import App, load_app
+from pgqueue.progress import Report
 from pgqueue.telemetry import is_traced
 from pgqueue.worker.attempt import Attempt, perform
-from pgqueue.worker.children import encode
+from pgqueue.worker.children import encode, encode_report
+
+EVERY = 0.5  # seconds between two reports of progress to the parent, which writes one a second
 
 
 def main() -> None:
@@ -31,12 +36,54 @@ def main() -> None:
 def perform_all(app: App, requests: queue.SimpleQueue[bytes], answers: BinaryIO) -> None:
     answers.write(b"ready\n")
     traced = is_traced()
+    reporter = Reporter(answers)
     with asyncio.Runner() as runner:
         while True:
             request = json.loads(requests.get())
-            attempt = Attempt(request["worker_id"], request["row"])
+            attempt = ReportingAttempt(request["worker_id"], request["row"])
+            attempt.reporter, reporter.attempt = reporter, attempt
             spec = app.tasks[attempt.task].spec
-            answers.write(encode(attempt, perform(spec, attempt, app, runner, traced=traced)))
+            outcome = perform(spec, attempt, app, runner, traced=traced)
+            with reporter.lock:
+                reporter.attempt = None
+                answers.write(encode(attempt, outcome))
+
+
+class Reporter:
+    """Tells the parent now and then how far the attempt has come, from a thread that begins with the first report."""
+
+    def __init__(self, answers: BinaryIO) -> None:
+        self._answers = answers
+        self.lock = threading.Lock()  # of the answers, and of which attempt they are about
+        self.attempt: Attempt | None = None
+        self._thread: threading.Thread | None = None
+        self._noted = threading.Event()
+
+    def note(self, attempt: Attempt) -> None:
+        if attempt is not self.attempt:
+            return  # from a thread that its handler left behind
+        self._noted.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._tell, daemon=True)
+            self._thread.start()
+
+    def _tell(self) -> None:
+        while self._noted.wait():
+            self._noted.clear()
+            with self.lock, contextlib.suppress(OSError):
+                report = None if self.attempt is None else self.attempt.report
+                if report is not None:
+                    self._answers.write(encode_report(report))
+            time.sleep(EVERY)
+
+
+class ReportingAttempt(Attempt):
+    __slots__ = ("reporter",)
+    reporter: Reporter
+
+    def note(self, report: Report) -> None:
+        super().note(report)
+        self.reporter.note(self)
 
 
 def _read(requests: queue.SimpleQueue[bytes]) -> None:

@@ -18,8 +18,9 @@ from typing import Any
 
 from pgqueue.errors import InvalidSettingError, ProcessDiedError
 from pgqueue.outcome import Outcome
+from pgqueue.progress import Report
 from pgqueue.task import TaskSpec
-from pgqueue.worker.attempt import Attempt, failed
+from pgqueue.worker.attempt import Attempt, failed, missed
 
 LONGEST_LINE = 4 * 1024 * 1024
 PATIENCE = 1.0  # seconds that a child gets to end by itself
@@ -61,14 +62,15 @@ class Children:
         outcome: Outcome | None
         try:
             child = self._idle.pop() if self._idle else await self._spawn()
-            async with asyncio.timeout(attempt.timeout) as deadline:
-                answer = await self._ask(child, {"worker_id": attempt.worker_id, "row": attempt.row()})
-            attempt.settled = answer["settled"]
-            outcome = Outcome(**answer["outcome"]) if answer["outcome"] else None
+            outcome = missed(spec, attempt)  # while the child was started
+            if outcome is None:
+                async with asyncio.timeout(attempt.limit()):
+                    answer = await self._ask(child, attempt)
+                attempt.settled = answer["settled"]
+                outcome = Outcome(**answer["outcome"]) if answer["outcome"] else None
             self._idle.append(child)
         except BaseException as error:  # noqa: BLE001 - the end of a child is the end of one attempt only
-            if isinstance(error, TimeoutError):
-                attempt.timed_out = deadline.expired()
+            attempt.timed_out = isinstance(error, TimeoutError)
             died = await _kill(child)
             crashed = not isinstance(error, TimeoutError | asyncio.CancelledError)
             if crashed:
@@ -93,16 +95,20 @@ class Children:
             raise EOFError
         return child
 
-    async def _ask(self, child: asyncio.subprocess.Process, request: dict[str, Any]) -> dict[str, Any]:
+    async def _ask(self, child: asyncio.subprocess.Process, attempt: Attempt) -> dict[str, Any]:
+        """The child's answer; what it says before is how far it has come."""
         assert child.stdin is not None
         assert child.stdout is not None
+        request = {"worker_id": attempt.worker_id, "row": attempt.row()}
         child.stdin.write(json.dumps(request).encode() + b"\n")
         await child.stdin.drain()
-        line = await child.stdout.readline()
-        if not line:
-            raise EOFError
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        while line := await child.stdout.readline():
+            said: dict[str, Any] = json.loads(line)
+            if said["report"] is not None:
+                attempt.note(Report(*said["report"]))
+            if "settled" in said:
+                return said
+        raise EOFError
 
     def close(self) -> None:
         for child in self._idle:
@@ -127,4 +133,9 @@ async def _kill(child: asyncio.subprocess.Process | None) -> str:
 def encode(attempt: Attempt, outcome: Outcome | None) -> bytes:
     """A child's answer."""
     answer = {"settled": attempt.settled, "outcome": None if outcome is None else asdict(outcome)}
-    return json.dumps(answer).encode() + b"\n"
+    return json.dumps({**answer, "report": attempt.report}).encode() + b"\n"
+
+
+def encode_report(report: Report) -> bytes:
+    """What a child says in between."""
+    return json.dumps({"report": report}).encode() + b"\n"

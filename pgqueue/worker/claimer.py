@@ -23,7 +23,8 @@ from typing import Any
 from pgqueue import statements
 from pgqueue.config import ServedQueues, WorkerSettings
 from pgqueue.connections import TROUBLE, Link
-from pgqueue.worker.attempt import Attempt, InFlight
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.in_flight import InFlight
 from pgqueue.worker.lanes import LAG, START, Lanes, Name
 from pgqueue.worker.turns import Turns
 

@@ -1,4 +1,6 @@
-"""Turns notifications into wake-ups. An accelerator only: a worker that hears nothing still polls.
+"""Turns notifications into wake-ups, and into looks at which jobs were asked to stop.
+
+An accelerator only: a worker that hears nothing still polls, and looks by itself.
 
 At its start it proves that LISTEN delivers, because behind a transaction pooler it silently does not.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 import secrets
 from collections.abc import Callable, Iterable
 
@@ -18,6 +21,9 @@ from pgqueue.connections import TROUBLE, Link
 from pgqueue.database import wait_notified
 
 CHANNEL = "pgqueue"
+CANCEL = re.compile(
+    r"cancel (\d{1,18})", re.ASCII
+)  # the id of the worker that runs the job: functions/cancel.sql
 PROOF = 2.0
 PROBE = 60.0  # seconds of silence after which the connection is probed; TCP's keep-alive looks sooner, but not past a proxy
 
@@ -30,8 +36,17 @@ def pause(failures: int) -> float:
 
 
 class Listener:
-    def __init__(self, link: Link, queues: Iterable[str], wake_up: Callable[[], None]) -> None:
+    """``cancelled`` is called with the ids of workers that have jobs to stop; None: it may be any, for nobody listened till now."""
+
+    def __init__(
+        self,
+        link: Link,
+        queues: Iterable[str],
+        wake_up: Callable[[], None],
+        cancelled: Callable[[set[int] | None], None],
+    ) -> None:
         self._link, self._served, self._wake_up = link, ServedQueues(queues), wake_up
+        self._cancelled = cancelled
         self.proven = asyncio.Event()
         self._warned = False
 
@@ -44,16 +59,27 @@ class Listener:
                 await self._prove(connection)
                 failures = 0
                 self._wake_up()  # what was announced while nobody listened
+                if self.proven.is_set():
+                    self._cancelled(None)
                 while True:
                     payloads = await wait_notified(connection, PROBE)
-                    if not payloads:
+                    if payloads:
+                        self._hear(payloads)
+                    else:
                         await asyncio.wait_for(connection.execute("select 1"), PROOF)
-                    elif any(self._served.key(payload) or not payload for payload in payloads):
-                        self._wake_up()
             except (*TROUBLE, TimeoutError) as error:
                 await self._link.lost(error)
                 failures += 1
                 await asyncio.sleep(pause(failures) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+
+    def _hear(self, payloads: list[str]) -> None:
+        cancels = [CANCEL.fullmatch(payload) for payload in payloads]
+        workers = {int(cancel[1]) for cancel in cancels if cancel}
+        if workers:
+            self._cancelled(workers)
+        queues = [payload for payload, cancel in zip(payloads, cancels, strict=True) if not cancel]
+        if any(self._served.key(queue) or not queue for queue in queues):
+            self._wake_up()
 
     async def _prove(self, connection: psycopg.AsyncConnection[object]) -> None:
         token = f"proof:{secrets.token_hex(8)}"

@@ -3,13 +3,13 @@
 ::
 
     listener ─► Relay ══ a byte for each wake-up ══► Supervised: whoever has a free slot reads it and looks for jobs
-                  ▲                                      │
-                  └────── more, ready PID, replace PID ──┘
+                  ▲                                      │  ▲
+                  └────── more, ready PID, replace PID ──┘  └══ Line: ids of workers whose jobs were asked to stop
 
 Exactly one process reads a byte, so that one job wakes one of them and not all. One that hangs does not read, and holds up
 nobody; one that has no slot free, or that was filled up by what it found, says ``more``, and another one looks. Neither end
 ever waits for the other: a full socket means that there is enough to read. What gets lost is found by the next poll.
-The end of the socket is the end of the supervisor.
+The end of the socket is the end of the supervisor. What concerns one process must reach that one: each has a line of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import os
 import socket
 from collections.abc import Callable
 
+ANY = b"any"
+MOST = 100  # ids in one message; where there are more, everybody looks
 ANEW = 1.0  # seconds after which a process without a free slot looks whether its supervisor still lives
 
 
@@ -62,24 +64,56 @@ class Relay:
         self._theirs.close()
 
 
+class Line:
+    """A supervisor's way to one process."""
+
+    def __init__(self) -> None:
+        self._mine, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._mine.setblocking(False)
+        self._theirs.setblocking(False)
+
+    @property
+    def fd(self) -> int:
+        """What the child inherits."""
+        return self._theirs.fileno()
+
+    def tell(self, workers: set[int] | None) -> None:
+        """Has it look for jobs to stop if it is one of these workers; None: whoever it is."""
+        message = ANY if workers is None or len(workers) > MOST else b" ".join(b"%d" % n for n in workers)
+        with contextlib.suppress(OSError):
+            self._mine.send(message)
+
+    def close(self) -> None:
+        self._mine.close()
+        self._theirs.close()
+
+
 class Supervised:
-    """A worker's end. ``room`` tells how many jobs it could take now."""
+    """A worker's end. ``room`` tells how many jobs it could take now; ``cancelled`` is as of ``Listener``."""
 
     def __init__(
-        self, fd: int, *, room: Callable[[], int], wake_up: Callable[[], None], orphaned: Callable[[], None]
+        self,
+        fds: tuple[int, int],
+        *,
+        room: Callable[[], int],
+        wake_up: Callable[[], None],
+        cancelled: Callable[[set[int] | None], None],
+        orphaned: Callable[[], None],
     ) -> None:
-        os.set_inheritable(fd, False)
-        self._socket = socket.socket(fileno=fd)
-        self._socket.setblocking(False)
-        self._room, self._wake_up, self._orphaned = room, wake_up, orphaned
+        self._socket, self._line = (socket.socket(fileno=fd) for fd in fds)
+        for end in (self._socket, self._line):
+            end.set_inheritable(False)
+            end.setblocking(False)
+        self._room, self._wake_up, self._cancelled, self._orphaned = room, wake_up, cancelled, orphaned
         self._parent = os.getppid()
         self._has_room = asyncio.Event()
         self._woken = False
 
     async def run(self) -> None:
         """Says that this worker is at work, and takes wake-ups until the supervisor is gone."""
-        self._say(f"ready {os.getpid()}")
         loop = asyncio.get_running_loop()
+        loop.add_reader(self._line, self._hear)
+        self._say(f"ready {os.getpid()}")
         while await loop.sock_recv(self._socket, 4096):  # whoever is quicker has it; the others go on waiting
             if self._room():
                 self._woken = True
@@ -88,6 +122,10 @@ class Supervised:
                 self._say("more")
                 await self._until_room()
         self._orphaned()
+
+    def _hear(self) -> None:
+        message = self._line.recv(65_536)
+        self._cancelled(None if message == ANY else {int(worker) for worker in message.split()})
 
     async def _until_room(self) -> None:
         while not self._room() and os.getppid() == self._parent:

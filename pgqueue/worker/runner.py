@@ -9,13 +9,13 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Protocol
 
 from pgqueue.app import App
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
-from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.attempt import Attempt, failed, missed
 from pgqueue.worker.children import Children
 from pgqueue.worker.coroutines import Coroutines
 from pgqueue.worker.threads import Threads
@@ -136,18 +136,34 @@ class Runner:
     def __len__(self) -> int:
         return len(self._running)
 
+    def running(self) -> Collection[Attempt]:
+        """The longest at it first."""
+        return self._running
+
     def _fill(self) -> None:
+        while self._alone and not self._running:
+            self._start_alone(self._alone.popleft())
         if self._alone or self._suspect in self._running:
-            self._start_alone()
             return
         while self._waiting and len(self._running) < self._slots:
-            self._start(self._waiting.popleft())
-
-    def _start_alone(self) -> None:
-        """A suspect of crash loops runs with nothing beside it, so that a crash condemns the guilty job only."""
+            attempt = self._waiting.popleft()
+            if attempt.extra is None or not self._has_missed(attempt):
+                self._start(attempt)
         if not self._running:
-            self._suspect = self._alone.popleft()
-            self._start(self._suspect)
+            self._idle.set()
+
+    def _start_alone(self, attempt: Attempt) -> None:
+        """A suspect of crash loops runs with nothing beside it, so that a crash condemns the guilty job only."""
+        if not self._has_missed(attempt):
+            self._suspect = attempt
+            self._start(attempt)
+
+    def _has_missed(self, attempt: Attempt) -> bool:
+        """Whether it expired, or its deadline passed, while it waited for its turn: then it ends here."""
+        outcome = missed(self._ways[attempt.task][0], attempt)
+        if outcome is not None:
+            self._done(attempt, outcome)
+        return outcome is not None
 
     def _start(self, attempt: Attempt) -> None:
         spec, executor = self._ways[attempt.task]
@@ -181,11 +197,17 @@ class Runner:
     # ---------------------------------------------------------------- giving up
 
     def cancel(self, job_ids: list[int]) -> None:
-        """Stops jobs that were asked to end: the handler is cancelled, or told when it next checks."""
+        """Stops jobs that were asked to end: the handler is cancelled, or told when it next checks; or it never begins."""
+        asked = set(job_ids)
         for attempt in list(self._running):
-            if attempt.id in job_ids and not attempt.cancelled:
+            if attempt.id in asked and not attempt.cancelled:
                 attempt.cancelled = True
                 self._running[attempt].stop(attempt)
+        for queue in (self._waiting, self._alone):
+            for attempt in [attempt for attempt in queue if attempt.id in asked]:
+                attempt.cancelled = True
+                queue.remove(attempt)
+                self._done(attempt, failed(self._ways[attempt.task][0], attempt, asyncio.CancelledError()))
 
     def lose(self) -> None:
         """Tells every handler that the lease is lost. What has not begun is dropped."""
@@ -207,7 +229,7 @@ class Runner:
             late = [attempt for attempt in queue if now - attempt.claimed_at >= older_than]
             for attempt in late:
                 queue.remove(attempt)
-                self._done(attempt, Outcome.released())
+                self._done(attempt, Outcome.released(begun=False))
             if late and older_than:
                 self._seconds = max(self._seconds or 0.0, 2 * SHORT)  # jobs are longer than they seemed
 

@@ -15,7 +15,7 @@ from typing import Any
 from pgqueue.config import WorkerSettings
 from pgqueue.connections import Link, Outage
 from pgqueue.worker.listener import Listener
-from pgqueue.worker.relay import Relay
+from pgqueue.worker.relay import Line, Relay
 
 LATER = 10.0  # seconds after the grace until a worker that hangs is killed
 STAGGER = 2.0  # seconds within which the first workers are started
@@ -57,6 +57,7 @@ class Place:
 
     def __init__(self) -> None:
         self.child: Process | None = None
+        self.line: Line | None = None
         self.at_work = asyncio.Event()
         self.has_worked = False
         self.replacing = False
@@ -66,6 +67,11 @@ class Place:
             with contextlib.suppress(ProcessLookupError):
                 self.child.send_signal(number)
 
+    def tell(self, workers: set[int] | None) -> None:
+        """Of jobs to stop."""
+        if self.line is not None:
+            self.line.tell(workers)
+
 
 class Supervisor:
     def __init__(self, count: int, dsn: str, settings: WorkerSettings) -> None:
@@ -73,6 +79,7 @@ class Supervisor:
         self._link = Link(dsn, "pgqueue listen", Outage(dsn))
         self._places = [Place() for _ in range(count)]
         self._relay = Relay(self._said)
+        self._listener = Listener(self._link, settings.queues, self._relay.wake_up, self._cancelled)
         self._anybody = asyncio.Event()
         self._stopping = asyncio.Event()
         self._signals: list[int] = []
@@ -106,9 +113,13 @@ class Supervisor:
         """Begins when somebody is at work, who could be woken."""
         await self._anybody.wait()
         try:
-            await Listener(self._link, self._settings.queues, self._relay.wake_up).run()
+            await self._listener.run()
         except Exception:
             log.exception("the supervisor's listener failed, which is a bug; jobs are found by polling")
+
+    def _cancelled(self, workers: set[int] | None) -> None:
+        for place in self._places:
+            place.tell(workers)
 
     def _said(self, verb: str, pid: int) -> None:
         """A worker's message."""
@@ -118,6 +129,8 @@ class Supervisor:
                     place.has_worked = True
                     place.at_work.set()
                     self._anybody.set()
+                    if self._listener.proven.is_set():
+                        place.tell(None)
                 elif verb == "replace" and pid not in self._wanted:
                     self._wanted.add(pid)
                     self._begin(self._replace(place, place.child))
@@ -131,7 +144,7 @@ class Supervisor:
         deaths = 0
         try:
             while not self._stopping.is_set():
-                place.child = child = await self._start()
+                place.child = child = await self._start(place)
                 begun = loop.time()
                 for _ in self._signals:  # that came while it was being started
                     place.send(self._signals[-1])
@@ -156,19 +169,26 @@ class Supervisor:
             return 0
         finally:
             place.at_work.set()  # nobody need wait for it any more
+            if place.line is not None:
+                place.line.close()
+                place.line = None
 
     @staticmethod
     def _is_started_again(place: Place, code: int) -> bool:
         return code < 0 or code == 1 or (place.has_worked and code not in BY_ITSELF)
 
-    async def _start(self) -> Process:
-        overruled = ["--processes", "1", "--supervisor", str(self._relay.fd)]
+    async def _start(self, place: Place) -> Process:
+        if place.line is not None:
+            place.line.close()
+        place.line = Line()
+        fds = (self._relay.fd, place.line.fd)
+        overruled = ["--processes", "1", "--supervisor", f"{fds[0]},{fds[1]}"]
         for name in ("max_jobs", "max_rss"):
             if (limit := spread(getattr(self._settings, name))) is not None:
                 overruled += ["--" + name.replace("_", "-"), str(limit)]
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "pgqueue", *sys.argv[1:], *overruled,  # the last of two options counts
-            pass_fds=[self._relay.fd], start_new_session=True,  # a Ctrl-C is the supervisor's to hand on
+            pass_fds=fds, start_new_session=True,  # a Ctrl-C is the supervisor's to hand on
         )  # fmt: skip
 
     async def _pause(self, seconds: float) -> None:

@@ -51,8 +51,8 @@ class Threads:
         if self._busy > len(self._threads):
             self._threads.add(_Thread(self))
         self._work.put((spec, attempt))
-        if attempt.timeout is not None:
-            self._timers[attempt] = self._loop.call_later(attempt.timeout, self._time_out, spec, attempt)
+        if (limit := attempt.limit()) is not None:
+            self._timers[attempt] = self._loop.call_later(limit, self._time_out, spec, attempt)
 
     def stop(self, attempt: Attempt) -> None:
         """A thread ends by itself, when its handler next asks ``job.check()``."""

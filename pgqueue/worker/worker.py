@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -27,12 +28,14 @@ from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.partitions import AHEAD
 from pgqueue.migrate import check_server
 from pgqueue.outcome import Outcome
-from pgqueue.worker.attempt import Attempt, InFlight
+from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.heartbeat import Heartbeat
+from pgqueue.worker.in_flight import InFlight
 from pgqueue.worker.limits import Limits
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.relay import Supervised
+from pgqueue.worker.reporter import Reporter
 from pgqueue.worker.runner import Runner
 from pgqueue.worker.settler import Settler
 
@@ -46,7 +49,7 @@ class Worker:
     """Claims and runs the jobs of one app until it is told to stop.
 
     ``app_path`` (``module:app``) is what child processes import; only ``executor="process"`` needs it. ``supervisor`` is
-    the file descriptor of a socket to the process that supervises this one, see ``relay.py``.
+    the file descriptors of two sockets to the process that supervises this one, see ``relay.py``.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class Worker:
         settings: WorkerSettings,
         *,
         app_path: str | None = None,
-        supervisor: int | None = None,
+        supervisor: tuple[int, ...] | None = None,
     ) -> None:
         self.app, self.settings = app, settings
         self.id = 0
@@ -78,7 +81,8 @@ class Worker:
             self._take,
             self._runner.prefetch,
         )
-        self._listener = Listener(self._listen_link, settings.queues, self._heard)
+        self._listener = Listener(self._listen_link, settings.queues, self._heard, self._cancelled)
+        self._reporter = Reporter(self._claim_link, self._runner.running)
         self._leader = Leader(
             self._claim_link,
             Link(self._dsn, "pgqueue leader", self._outage),
@@ -91,15 +95,28 @@ class Worker:
         self._hurried_by: int = signal.SIGTERM
         self._registering: asyncio.Task[None] | None = None
         self._limits = Limits(settings, self._use_up)
+        self._told = False  # of cancels, by whoever listens
         self._supervised: Supervised | None = None
         if supervisor is not None:
             self._supervised = Supervised(
-                supervisor, room=self._room, wake_up=self._claimer.wake, orphaned=self._orphaned
-            )
+                (supervisor[0], supervisor[1]), room=self._room, wake_up=self._claimer.wake,
+                cancelled=self._cancelled, orphaned=self._orphaned,
+            )  # fmt: skip
 
     def _heard(self) -> None:
         self._claimer.heard = self._listener.proven.is_set()
         self._claimer.wake()
+
+    def _cancelled(self, workers: set[int] | None) -> None:
+        """Somebody has asked jobs of these workers to stop (None: of any): the heartbeat looks which."""
+        self._told |= workers is None
+        if workers is None or self.id in workers:
+            self._heartbeat.look()
+
+    def _cancel(self, job_ids: list[int]) -> None:
+        self._runner.cancel(job_ids)
+        if not self._in_flight.attempts.keys() >= set(job_ids):  # just claimed, and on their way
+            asyncio.get_running_loop().call_later(LATE / 4, self._heartbeat.look)
 
     def _room(self) -> int:
         return 0 if self._stopping.is_set() else self._in_flight.room(self._runner.prefetch())
@@ -124,7 +141,7 @@ class Worker:
         if outcome is None:
             self._free([attempt])
         else:
-            self._settler.add(attempt, outcome)
+            self._settler.add(attempt, outcome if attempt.report is None else attempt.reported(outcome))
             if 0 < outcome.delay < self.settings.poll:
                 asyncio.get_running_loop().call_later(outcome.delay, self._claimer.wake_up.set)
 
@@ -179,10 +196,10 @@ class Worker:
         self._heartbeat = Heartbeat(
             self._dsn, self._outage, every=self.settings.heartbeat, lease=self.settings.lease,
             lost=lambda: loop.call_soon_threadsafe(self._lose),
-            cancel=lambda ids: loop.call_soon_threadsafe(self._runner.cancel, ids),
+            cancel=lambda ids: loop.call_soon_threadsafe(self._cancel, ids),
         )  # fmt: skip
         await self._register()
-        background = [self._leader.run(), self._watch(), self._limits.run()]
+        background = [self._leader.run(), self._watch(), self._limits.run(), self._reporter.run()]
         if self._supervised is not None:
             background.append(self._supervised.run())
         elif self.settings.listen:
@@ -226,6 +243,7 @@ class Worker:
             )
         )  # fmt: skip
         self._claimer.worker_id = self._settler.worker_id = self._leader.worker_id = self.id
+        self._reporter.worker_id = self.id
         self._heartbeat.start(self.id)
 
     def _lose(self) -> None:
@@ -239,10 +257,13 @@ class Worker:
         self._registering = asyncio.get_running_loop().create_task(self._register())
 
     async def _watch(self) -> None:
-        """Hands back what was claimed ahead and waits behind jobs that turned out long."""
+        """Hands back what was claimed ahead and waits behind jobs that turned out long. Looks for cancels that nobody tells of."""
         while True:
             await asyncio.sleep(LATE / 2)
             self._runner.release_waiting(older_than=LATE)
+            longest = next(iter(self._runner.running()), None)
+            if not self._told and longest is not None and time.monotonic() - longest.claimed_at > LATE / 4:
+                self._heartbeat.look()
 
     # ---------------------------------------------------------------- stopping
 

@@ -19,6 +19,7 @@ from psycopg import Connection
 from pgqueue import cli, statements
 from pgqueue.database import run
 from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.progress import Report
 from tests.process import commands
 from tests.stages.hands import Hand
 
@@ -86,7 +87,7 @@ def state(db: Connection[Any], job_id: int) -> str:
 
 COMMANDS = [
     (), ("work",), ("dev",), ("demo",), ("enqueue",), ("migrate",), ("doctor",), ("jobs",), ("jobs", "list"),
-    ("jobs", "show"), ("jobs", "retry"), ("jobs", "cancel"), ("jobs", "wait"), ("queues",), ("queues", "list"),
+    ("jobs", "show"), ("jobs", "retry"), ("jobs", "cancel"), ("jobs", "edit"), ("jobs", "wait"), ("queues",), ("queues", "list"),
     ("queues", "pause"), ("queues", "resume"), ("workers",), ("workers", "list"),
 ]  # fmt: skip
 
@@ -304,6 +305,73 @@ def test_cancel_takes_what_waits_and_asks_what_runs(pgq, db):
     assert "2 cancelled, 1 requested" in done.err
 
 
+def test_edit_changes_what_waits_and_refuses_what_runs(pgq, db, tmp_path):
+    [job] = insert(db, args='{"name": "Ada"}', run_at="2030-01-01Z")
+    done = pgq(
+        "jobs", "edit", str(job), "--priority", "-5", "--run-at", "2031-01-01T09:00+00:00", "--args", '{"name": "Bo"}',
+        "--queue", "mail", "--max-attempts", "2", "--timeout", "5m", "--deadline", "2032-01-01T00:00Z", "--expires", "1h",
+        "--tag", "a", "--tag", "b", "--meta", '{"by": "me"}',
+    )  # fmt: skip
+    assert (done.code, done.out, "edited" in done.err) == (0, "", True)
+    told = json.loads(pgq("jobs", "show", str(job), "--json").out)
+    assert [told[name] for name in ("priority", "run_at", "args", "queue", "max_attempts", "timeout", "tags", "meta")] == [
+        -5, "2031-01-01T09:00:00Z", {"name": "Bo"}, "mail", 2, 300.0, ["a", "b"], {"by": "me"},
+    ]  # fmt: skip
+    assert told["deadline_at"] == "2032-01-01T00:00:00Z"
+    assert told["expires_at"]
+    assert [t["reason"] for t in told["transitions"]] == ["edited"]
+    done = pgq("jobs", "edit", str(job), "--in", "0", "--deadline", "none", "--expires", "none", "--json")
+    assert json.loads(done.out) == {"id": job, "result": "edited"}
+    told = json.loads(pgq("jobs", "show", str(job), "--json").out)
+    assert (told["deadline_at"], told["expires_at"], told["args"]) == (None, None, {"name": "Bo"})
+    assert [attempt.id for attempt in Hand(db, ["greet"], "mail").claim()] == [job]
+    done = pgq("jobs", "edit", str(job), "--priority", "1")
+    assert (done.code, "PGQ-409" in done.err, "it is running" in done.err) == (6, True, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        ((), 2, "changes nothing"),
+        (("--args", '{"nobody": 1}'), 2, "nobody is unknown"),
+        (("--args", "[]"), 2, "--args is not a JSON object"),
+        (("--meta", "{"), 2, "--meta is not JSON"),
+        (("--run-at", "soon"), 2, "--run-at is 'soon'"),
+        (("--run-at", "2030-01-01"), 2, "needs a time zone"),
+        (("--run-at", "2030-01-01T00:00Z", "--in", "5m"), 2, "both given"),
+        (("--expires", "soon"), 2, "expires is 'soon'"),
+        (("--deadline", "2030-01-01T25:00Z"), 2, "--deadline is"),
+        (("--queue", "a b"), 2, "PGQ-405"),
+        (("--timeout", "0"), 2, "timeout is"),
+    ],
+)
+def test_an_edit_that_makes_no_sense_ends_in_one_sentence(pgq, db, flags, code, said):
+    [job] = insert(db)
+    done = pgq("jobs", "edit", str(job), *flags)
+    assert (done.code, said in done.err) == (code, True), done.err
+    assert pgq("jobs", "edit", "999999", "--priority", "1").code == 5
+
+
+def test_enqueue_takes_an_expiry_and_a_deadline(pgq):
+    done = pgq("enqueue", "greet", "--name", "Ada", "--expires", "1h", "--deadline", "2030-01-01T00:00Z")
+    told = json.loads(pgq("jobs", "show", done.out.strip(), "--json").out)
+    assert (told["deadline_at"], told["expires_at"] is not None) == ("2030-01-01T00:00:00Z", True)
+
+
+def test_show_tells_how_far_a_job_has_come(pgq, db):
+    [job] = insert(db)
+    hand = Hand(db, ["greet"])
+    [attempt] = hand.claim()
+    for report, text in (
+        (Report(120, 1400, "on the way"), "120 of 1,400, 9 %: on the way"),
+        (Report(1200), "1,200"),
+        (Report(0, 0), "0 of 0"),
+    ):
+        run(db, statements.report_progress(hand.id, [(job, attempt.lease_id, report)]))
+        [line] = [line for line in pgq("jobs", "show", str(job)).out.splitlines() if "progress" in line]
+        assert line.split(maxsplit=1)[1] == text
+
+
 @pytest.mark.parametrize(
     ("outcome", "code", "out"),
     [
@@ -500,3 +568,14 @@ def test_a_terminal_gets_a_coloured_table_and_no_color_a_plain_one(db, dsn, tmp_
     plain = on_terminal(["jobs", "list"], tmp_path, dsn, NO_COLOR="1")
     assert "\x1b[31m" not in plain
     assert "dead" in plain
+
+
+def test_a_terminal_shows_a_bar_while_it_waits(db, dsn, tmp_path):
+    [job] = insert(db)
+    hand = Hand(db, ["greet"])
+    [attempt] = hand.claim()
+    run(db, statements.report_progress(hand.id, [(job, attempt.lease_id, Report(3, 10, "on [the] way"))]))
+    shown = on_terminal(["jobs", "wait", str(job), "--timeout", "1.5"], tmp_path, dsn)
+    assert f"job {job} running on [the] way" in shown
+    assert "3/10" in shown
+    assert "PGQ-507" in shown

@@ -13,8 +13,9 @@ from pgqueue import statements
 from pgqueue.config import WorkerSettings
 from pgqueue.connections import Link, Outage
 from pgqueue.database import CLAIMING, run
-from pgqueue.worker.attempt import Attempt, InFlight
+from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claimer import WATCH, Claimer
+from pgqueue.worker.in_flight import InFlight
 from pgqueue.worker.lanes import START
 
 INSERT = "insert into pgqueue.jobs_live (task, run_at) values ('a', clock_timestamp()) returning id"

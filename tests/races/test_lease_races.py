@@ -178,7 +178,7 @@ def test_a_requested_cancel_outlives_the_attempt(players: Players, outcome: Outc
 
 @pytest.mark.parametrize("outcome", [RETRIED, SNOOZED], ids=lambda outcome: outcome.reason)
 def test_cancel_then_settle(players: Players, outcome: Outcome) -> None:
-    """The request commits while the settle waits for the row: the next attempt is asked to stop at its first heartbeat."""
+    """The request commits while the settle waits for the row: the job goes back, is never claimed again, and is swept."""
     worker_id, job_id, lease_id = claimed(players)
     said, settled, waited = players.race(
         does(statements.cancel(job_id)), does(settle(worker_id, job_id, lease_id, outcome))
@@ -187,10 +187,9 @@ def test_cancel_then_settle(players: Players, outcome: Outcome) -> None:
     assert said == "requested"
     assert settled == [job_id]
     if row(players.db, job_id) != ("cancelled",):
-        assert len(run(players.db, claim(worker_id))) == 1
-        beat = run(players.db, statements.heartbeat(worker_id, 30, "running"))
-        assert beat is not None
-        assert beat.cancelled == [job_id]
+        assert run(players.db, claim(worker_id)) == []
+        assert [swept.reason for swept in run(players.db, statements.sweep(10))] == ["cancelled"]
+    assert row(players.db, job_id) == ("cancelled",)
 
 
 def test_claim_then_cancel(players: Players) -> None:
@@ -234,3 +233,82 @@ def test_two_revivals(players: Players, ended: str) -> None:
     assert row(players.db, job_id, "state, lease_id, attempt") == ("pending", 1, 0)
     [again] = run(players.db, claim(worker_id))
     assert again[1] == 2
+
+
+# ---------------------------------------------------------------- edit, expiry
+
+
+def bounded(players: Players, column: str) -> int:
+    """A job whose expiry or deadline has just passed."""
+    job_id = enqueue(players.db)
+    players.db.execute(
+        f"update pgqueue.jobs_live set {column} = clock_timestamp() - interval '1 ms' where id = %s".encode(),
+        [job_id],
+    )
+    return job_id
+
+
+def test_claim_then_edit(players: Players) -> None:
+    job_id, worker_id = enqueue(players.db), register(players.db)
+    found, said, waited = players.race(does(claim(worker_id)), does(statements.edit(job_id, {"priority": 5})))
+    assert waited
+    assert len(found) == 1
+    assert said == "running"
+    assert row(players.db, job_id, "state, priority") == ("running", 0)
+
+
+def test_edit_then_claim(players: Players) -> None:
+    """The claim passes by, and the next one finds the job as it was edited."""
+    job_id, worker_id = enqueue(players.db), register(players.db)
+    said, found, waited = players.race(
+        does(statements.edit(job_id, {"args": {"a": 1}})), does(claim(worker_id))
+    )
+    assert not waited
+    assert said == "edited"
+    assert found == []
+    [again] = run(players.db, claim(worker_id))
+    assert again[5] == '{"a": 1}'
+
+
+@pytest.mark.parametrize("column", ["expires_at", "deadline_at"])
+def test_edit_then_sweep(players: Players, column: str) -> None:
+    """An edit that gives it more time in the last moment wins."""
+    job_id = bounded(players, column)
+    option = column.removesuffix("_at")
+    said, swept, waited = players.race(
+        does(statements.edit(job_id, {option: 60})), does(statements.sweep(10))
+    )
+    assert not waited
+    assert (said, swept) == ("edited", [])
+    assert run(players.db, statements.sweep(10)) == []
+    assert row(players.db, job_id) == ("pending",)
+
+
+@pytest.mark.parametrize(("column", "end"), [("expires_at", "cancelled"), ("deadline_at", "dead")])
+def test_sweep_then_edit(players: Players, column: str, end: str) -> None:
+    job_id = bounded(players, column)
+    option = column.removesuffix("_at")
+    swept, said, waited = players.race(
+        does(statements.sweep(10)), does(statements.edit(job_id, {option: 60}))
+    )
+    assert waited
+    assert [job.id for job in swept] == [job_id]
+    assert said == end
+    assert row(players.db, job_id) == (end,)
+
+
+@pytest.mark.parametrize(("column", "end"), [("expires_at", "cancelled"), ("deadline_at", "dead")])
+def test_two_sweeps(players: Players, column: str, end: str) -> None:
+    job_id = bounded(players, column)
+    first, second, waited = players.race(does(statements.sweep(10)), does(statements.sweep(10)))
+    assert not waited
+    assert (len(first), len(second)) == (1, 0)
+    assert row(players.db, job_id) == (end,)
+
+
+def test_sweep_then_cancel(players: Players) -> None:
+    job_id = bounded(players, "deadline_at")
+    _, said, waited = players.race(does(statements.sweep(10)), does(statements.cancel(job_id)))
+    assert waited
+    assert said == "dead"
+    assert row(players.db, job_id) == ("dead",)

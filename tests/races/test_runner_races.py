@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -17,8 +18,10 @@ SLOTS = 4
 Done = list[tuple[int, str | None]]
 
 
-def attempt(job_id: int, task: str, crash_count: int = 0) -> Attempt:
-    return Attempt(1, (job_id, 1, "default", 0, task, "{}", 1, 6, crash_count, None, 0.0, 0.0, None))
+def attempt(job_id: int, task: str, crash_count: int = 0, **left: float) -> Attempt:
+    """``left``: seconds until it expires, or until its deadline."""
+    extra = json.dumps({"expires": None, "deadline": None, "progress": None, **left}) if left else None
+    return Attempt(1, (job_id, 1, "default", 0, task, "{}", 1, 6, crash_count, None, 0.0, 0.0, None, extra))
 
 
 def runner_of(app: App, done: Done) -> Runner:
@@ -59,6 +62,49 @@ def test_an_attempt_that_ends_before_its_first_step_frees_its_slot(
 
     asyncio.run(play())
     assert done == [(1, reason)]
+
+
+@pytest.mark.parametrize("crash_count", [0, 2])
+@pytest.mark.parametrize(
+    ("left", "reason"),
+    [({}, "cancelled"), ({"expires": 0.0}, "expired"), ({"deadline": 0.0}, "deadline_exceeded"), ({"deadline": 60.0}, "completed")],
+    ids=str,
+)  # fmt: skip
+def test_what_waited_too_long_for_its_turn_or_was_cancelled_meanwhile_never_begins(
+    left: dict[str, float], reason: str, crash_count: int
+) -> None:
+    app = App()
+    go_on = asyncio.Event()
+    begun: list[str] = []
+
+    @app.task(name="first")
+    async def first() -> None:
+        begun.append("first")
+        await go_on.wait()
+
+    @app.task(name="late", executor="thread")
+    def late() -> None:
+        begun.append("late")
+
+    done: Done = []
+
+    async def play() -> None:
+        runner = runner_of(app, done)
+        runner.take([attempt(job_id, "first") for job_id in range(SLOTS)])
+        runner.take([attempt(9, "late", crash_count, **left)])
+        while begun.count("first") < SLOTS:
+            await asyncio.sleep(0)
+        if not left:
+            runner.cancel([9])
+            assert done == [(9, "cancelled")]
+        go_on.set()
+        async with asyncio.timeout(5):
+            await runner.wait_idle()
+        runner.close()
+
+    asyncio.run(play())
+    assert ("late" in begun) is (reason == "completed")
+    assert dict(done)[9] == reason
 
 
 def test_a_suspect_runs_alone() -> None:

@@ -12,6 +12,7 @@ from pgqueue import statements
 from pgqueue.database import PINNED
 from pgqueue.job import Batch
 from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.progress import Report
 from pgqueue.sql import Statement, names
 
 SAMPLES: dict[str, Statement[Any]] = {
@@ -29,6 +30,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.describe_server(),
         statements.discover_queues(),
         statements.drop_partitions(),
+        statements.edit(1, {"priority": 1}),
         statements.elect(1, 15.0),
         statements.enqueue_many([Batch("a", ["{}"])]),
         statements.function_bodies(),
@@ -58,6 +60,7 @@ SAMPLES: dict[str, Statement[Any]] = {
             [(0.0, 0)] * 4,
             [("default", 1, 9), ("mail", -9, 0), ("mail", 0, 2)],
         ),
+        statements.list_cancel_requests(1),
         statements.list_expiring(),
         statements.list_holders(),
         statements.list_jobs(),
@@ -83,12 +86,14 @@ SAMPLES: dict[str, Statement[Any]] = {
             tasks=["a"],
             lease_seconds=30.0,
         ),
+        statements.report_progress(1, [(1, 1, Report(1)), (2, 1, Report(3, 10, "on"))]),
         statements.rescue(3, 100),
         statements.reserve_ids(3),
         statements.revive(1),
         statements.schema_version(),
         statements.settle(1, [(1, 1, COMPLETED), (2, 1, Outcome.snoozed(1.0))]),
         statements.stop_worker(1),
+        statements.sweep(100),
         statements.unserved(),
         statements.wake(["default"]),
     )
@@ -102,6 +107,9 @@ HOT = {
     "rescue": {"jobs_live_worker_idx", "Tid Scan"},
     "heartbeat": {"workers_pkey", "jobs_live_cancel_idx"},
     "held": {"jobs_live_worker_idx"},
+    "list_cancel_requests": {"jobs_live_cancel_idx"},
+    "report_progress": {"jobs_live_id_key"},
+    "sweep": {"jobs_live_overdue_idx", "jobs_live_cancel_idx", "Tid Scan"},
 }
 
 

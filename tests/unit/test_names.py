@@ -43,6 +43,8 @@ def test_the_public_names_are_these():
         (JobHandle, "job", "ajob"),
         (JobHandle, "wait", "result"),
         (JobHandle, "why", "awhy"),
+        (JobHandle, "cancel", "acancel"),
+        (JobHandle, "edit", "aedit"),
         (database, "run", "run_async"),
         (pgqueue.Job, "transaction", "transaction_async"),
     ],
@@ -65,6 +67,16 @@ def test_the_options_of_using_are_those_of_the_sql_api():
     listed = re.search(r"body - array\[(.*?)\]", sql.functions()["enqueue_many"], re.DOTALL)
     known = set(re.findall(r"\w+", listed.group(1))) - {"task", "args", "trace_context"}
     assert known == set(options.__kwdefaults__)
+
+
+def test_what_an_edit_may_change_is_what_the_sql_api_may():
+    from pgqueue.options import EDITABLE, REMOVABLE
+
+    text = sql.functions()["edit"]
+    listed = re.search(r"known +constant text\[\] := array\[(.*?)\];", text, re.DOTALL)
+    assert re.findall(r"'(\w+)'", listed.group(1)) == list(EDITABLE)
+    removable = re.search(r"e.value = 'null' and e.key not in \((.*?)\)", text)
+    assert re.findall(r"'(\w+)'", removable.group(1)) == list(REMOVABLE)
 
 
 COLOURED = (

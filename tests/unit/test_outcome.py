@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgqueue import Cancel, Retry, RetryPolicy, Snooze
-from pgqueue.errors import InvalidOptionError, ProcessDiedError
+from pgqueue.errors import DeadlineExceededError, InvalidOptionError, ProcessDiedError
 from pgqueue.outcome import ERROR_LIMIT, TRACEBACK_LIMIT, Outcome, clean, decide, describe, trace
 
 BOOM = ValueError("boom")
+LATE = DeadlineExceededError("Its deadline passed while it ran.")
 ONCE = RetryPolicy.of(False)
 PERMANENT = RetryPolicy(permanent=(ValueError,))
 
@@ -40,6 +41,17 @@ PERMANENT = RetryPolicy(permanent=(ValueError,))
         (ProcessDiedError("killed"), {"crashed": True, "crash_count": 1}, ("retrying", "failed", 1.0)),
         (ProcessDiedError("killed"), {"crashed": True, "attempt": 6}, ("dead", "attempts_exhausted", 0.0)),
         (BOOM, {"crash_count": 9}, ("retrying", "failed", 1.0)),
+        (BOOM, {"left": 1.5}, ("retrying", "failed", 1.0)),
+        (BOOM, {"left": 0.5}, ("dead", "deadline_exceeded", 0.0)),
+        (BOOM, {"left": -2.0}, ("dead", "deadline_exceeded", 0.0)),
+        (BOOM, {"left": 0.5, "attempt": 6}, ("dead", "attempts_exhausted", 0.0)),
+        (LATE, {}, ("dead", "deadline_exceeded", 0.0)),
+        (LATE, {"left": 0.0, "attempt": 6, "policy": PERMANENT}, ("dead", "deadline_exceeded", 0.0)),
+        (Retry(after=3), {"left": 2.0}, ("dead", "deadline_exceeded", 0.0)),
+        (Snooze(60), {"left": 61.0}, ("pending", "snoozed", 60.0)),
+        (Snooze(60), {"left": 60.0}, ("dead", "deadline_exceeded", 0.0)),
+        (Cancel("enough"), {"left": -1.0}, ("cancelled", "cancelled", 0.0)),
+        (ProcessDiedError("killed"), {"crashed": True, "left": 0.5}, ("dead", "deadline_exceeded", 0.0)),
     ],
 )
 def test_the_outcome_of_a_failed_attempt(error, facts, expected):

@@ -1,4 +1,5 @@
--- Cancels a job: at once if it is not running, else its worker is asked (the next heartbeat sees it).
+-- Cancels a job: at once if it is not running, else its worker is asked. A notification names that worker, which then reads
+-- its rows; the next heartbeat reads them in any case.
 -- Returns 'cancelled', 'requested', or the final state in which it already is; null if there is no such job.
 create or replace function pgqueue.cancel(job bigint)
 returns text
@@ -6,15 +7,17 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $function$
 declare
-    held text;
+    held   text;
+    holder bigint;
 begin
-    select j.state into held from pgqueue.jobs_live j where j.id = job for update;
+    select j.state, j.worker_id into held, holder from pgqueue.jobs_live j where j.id = job for update;
     if not found then
         select j.state into held from pgqueue.jobs j where j.id = job;
         return held;
     end if;
     if held = 'running' then
         update pgqueue.jobs_live j set cancel_requested = true where j.id = job;
+        perform pg_notify('pgqueue', 'cancel ' || holder);
         return 'requested';
     end if;
     with gone as (

@@ -8,7 +8,7 @@
 -- Expects jobs_live_claim_idx or jobs_live_key_idx, and seats_pkey. Zero rows: nothing is due, or nothing is free.
 create or replace function pgqueue.claim_limited(worker bigint, tasks text[], queue text, priority smallint, after text, count integer)
 returns table (id bigint, lease_id bigint, queue_of text, priority_of smallint, task text, args text, attempt smallint,
-    max_attempts smallint, crash_count smallint, timeout float8, run_at float8, created_at float8, trace_context text, key text)
+    max_attempts smallint, crash_count smallint, timeout float8, run_at float8, created_at float8, trace_context text, extra text, key text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -63,6 +63,7 @@ begin
             from pgqueue.jobs_live j
             where j.queue = claim_limited.queue and j.priority = claim_limited.priority and j.state in ('pending', 'retrying')
               and j.concurrency_key is null and j.run_at <= moment and j.task = any(tasks)
+              and not j.cancel_requested and (least(j.expires_at, j.deadline_at) > moment) is not false
             order by j.run_at, j.id
             limit claim_limited.count
             for update skip locked
@@ -103,6 +104,7 @@ begin
                   select from pgqueue.jobs_live j
                   where j.queue = claim_limited.queue and j.priority = claim_limited.priority and j.state in ('pending', 'retrying')
                     and j.concurrency_key = r.key and j.run_at <= moment and j.task = any(tasks)
+                    and not j.cancel_requested and (least(j.expires_at, j.deadline_at) > moment) is not false
                     and (by_task is null or not exists (
                       select from unnest(by_task) u (id)
                       join pgqueue.limits b on b.id = u.id and b.task = j.task and (b.key is null or b.key = r.key)
@@ -123,6 +125,7 @@ begin
                 from pgqueue.jobs_live l
                 where l.queue = claim_limited.queue and l.priority = claim_limited.priority and l.state in ('pending', 'retrying')
                   and l.concurrency_key = k.key and l.run_at <= moment and l.task = any(tasks)
+                  and not l.cancel_requested and (least(l.expires_at, l.deadline_at) > moment) is not false
                   and (by_task is null or not exists (
                       select from unnest(by_task) u (id)
                       join pgqueue.limits b on b.id = u.id and b.task = l.task and (b.key is null or b.key = k.key)
@@ -155,6 +158,11 @@ begin
         where j.id = s.id
         returning j.id, j.lease_id, j.queue::text, j.priority, j.task::text, j.args::text, j.attempt, j.max_attempts::smallint, j.crash_count,
             date_part('epoch', j.timeout::interval), date_part('epoch', j.run_at::timestamptz), date_part('epoch', j.created_at::timestamptz),
-            j.trace_context::text, j.concurrency_key::text;
+            j.trace_context::text,
+            case when j.expires_at is not null or j.deadline_at is not null or j.progress is not null
+                 then json_build_object('expires', date_part('epoch', j.expires_at - clock_timestamp()),
+                                        'deadline', date_part('epoch', j.deadline_at - clock_timestamp()),
+                                        'progress', j.progress::text)::text end,
+            j.concurrency_key::text;
 end
 $function$;

@@ -1,7 +1,7 @@
 -- Stores jobs in the caller's transaction: the one implementation of enqueuing, for Python and for SQL.
 -- `jobs` is a JSON array of objects: task, and optionally args, queue, priority, run_at or delay (seconds),
 --   max_attempts, timeout (seconds), unique_key, idempotency_key, idempotency_ttl (seconds, default 7 days),
---   concurrency_key, weight, ordering, tags, meta, trace_context.
+--   concurrency_key, weight, ordering, tags, meta, trace_context, expires and deadline (each seconds from now, or a time as text).
 -- Returns one row an item, in order. created = false names the job that holds the key in `conflict`:
 --   unique_key, idempotency_key, or idempotency_mismatch (same key, other arguments: then nothing at all is stored).
 -- A duplicate is a row, never an error, so it cannot abort the caller's transaction.
@@ -34,7 +34,7 @@ begin
     from (select i.place, i.body ->> 'task' as task,
                  i.body - array['task', 'args', 'queue', 'priority', 'run_at', 'delay', 'max_attempts', 'timeout',
                                 'unique_key', 'idempotency_key', 'idempotency_ttl', 'concurrency_key', 'weight', 'ordering', 'tags',
-                                'meta', 'trace_context'] as keys
+                                'meta', 'trace_context', 'expires', 'deadline'] as keys
           from jsonb_array_elements(jobs) with ordinality as i(body, place)) e
     where e.keys <> '{}' or e.task is null
     limit 1;
@@ -43,7 +43,7 @@ begin
             message = case when unknown.task is null then format('pgqueue: item %s names no task', unknown.place)
                            else format('pgqueue: unknown option %s for task %s', unknown.keys, unknown.task) end,
             hint = 'options: queue, priority, run_at or delay, max_attempts, timeout, unique_key, idempotency_key,'
-                   ' idempotency_ttl, concurrency_key, weight, ordering, tags, meta, trace_context';
+                   ' idempotency_ttl, concurrency_key, weight, ordering, tags, meta, trace_context, expires, deadline';
     end if;
 
     select array_agg(nextval('pgqueue.jobs_id_seq') order by n) into new_ids from generate_series(1, size) n;
@@ -94,18 +94,20 @@ begin
             from rows from (jsonb_to_recordset(jobs) as (
                 task text, args jsonb, queue text, priority smallint, run_at timestamptz, delay float8,
                 max_attempts smallint, timeout float8, unique_key text, concurrency_key text, weight smallint, ordering text,
-                tags text[], meta jsonb, trace_context jsonb)) with ordinality
+                tags text[], meta jsonb, trace_context jsonb, expires jsonb, deadline jsonb)) with ordinality
                 as i(task, args, queue, priority, run_at, delay, max_attempts, timeout, unique_key, concurrency_key,
-                     weight, ordering, tags, meta, trace_context, place)
+                     weight, ordering, tags, meta, trace_context, expires, deadline, place)
             where conflicts[i.place] is null and (stored is null or new_ids[i.place] <> all(stored))
         ), inserted as (
             insert into pgqueue.jobs_live as j
                 (id, task, args, queue, priority, created_at, run_at, max_attempts, timeout,
-                 unique_key, concurrency_key, weight, ordering, tags, meta, trace_context)
+                 unique_key, concurrency_key, weight, ordering, tags, meta, trace_context, expires_at, deadline_at)
             select w.id, w.task, coalesce(w.args, '{}'), coalesce(w.queue, 'default'), coalesce(w.priority, 0), moment,
                    coalesce(w.run_at, moment + make_interval(secs => greatest(w.delay, 0)), moment),
                    coalesce(w.max_attempts, 6), make_interval(secs => w.timeout),
-                   w.unique_key, w.concurrency_key, w.weight, w.ordering, coalesce(w.tags, '{}'), coalesce(w.meta, '{}'), w.trace_context
+                   w.unique_key, w.concurrency_key, w.weight, w.ordering, coalesce(w.tags, '{}'), coalesce(w.meta, '{}'), w.trace_context,
+                   case when w.expires is not null then pgqueue.moment(w.expires, moment) end,
+                   case when w.deadline is not null then pgqueue.moment(w.deadline, moment) end
             from wanted w
             order by w.task, w.unique_key, w.place
             on conflict (task, unique_key) where unique_key is not null do nothing

@@ -1,5 +1,5 @@
 -- Makes a dead or cancelled job pending again, due now, with all its attempts. Its lease_id goes on growing, so a
--- worker that still believes in an old lease stays shut out.
+-- worker that still believes in an old lease stays shut out. An expiry or a deadline that has passed is taken away.
 -- Returns 'revived', 'unique_key' if an unfinished job holds its key now, or the state of a job that is neither dead
 -- nor cancelled; null if there is no such job.
 create or replace function pgqueue.revive(job bigint)
@@ -19,10 +19,12 @@ begin
         insert into pgqueue.jobs_live as l
             (id, lease_id, run_at, created_at, priority, max_attempts, state, queue, task,
              unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
-             timeout, tags, args, meta, trace_context, last_error)
+             timeout, tags, args, meta, trace_context, progress, last_error)
         select g.id, g.lease_id, clock_timestamp(), g.created_at, g.priority, g.max_attempts, 'pending', g.queue, g.task,
-               g.unique_key, g.concurrency_key, g.weight, g.ordering, g.expires_at, g.deadline_at,
-               g.timeout, g.tags, g.args, g.meta, g.trace_context, g.last_error
+               g.unique_key, g.concurrency_key, g.weight, g.ordering,
+               case when g.expires_at > clock_timestamp() then g.expires_at end,
+               case when g.deadline_at > clock_timestamp() then g.deadline_at end,
+               g.timeout, g.tags, g.args, g.meta, g.trace_context, g.progress, g.last_error
         from gone g
         on conflict do nothing
         returning l.id

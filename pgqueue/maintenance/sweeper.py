@@ -1,0 +1,37 @@
+"""Finishes jobs that nobody may run any more, also in queues that nobody serves: expired, past their deadline, cancelled late."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from pgqueue import statements
+from pgqueue.connections import TROUBLE, Link
+
+PAUSE = 1.5  # seconds; a job is finished at most so late, if somebody leads
+BATCH = 500
+
+log = logging.getLogger("pgqueue")
+
+
+async def sweep_forever(link: Link) -> None:
+    """Goes on until it is cancelled."""
+    while True:
+        full = False
+        try:
+            full = await sweep_once(link)
+        except Exception as error:
+            if not isinstance(error, TROUBLE):
+                log.exception("the sweep failed; it goes on at the next turn")
+        await asyncio.sleep(0 if full else PAUSE)
+
+
+async def sweep_once(link: Link) -> bool:
+    """Whether there may be more."""
+    swept = await link.once(statements.sweep(BATCH))
+    for job in swept:
+        if job.state == "dead":
+            log.error("job %d (%s) is dead: its deadline passed while it waited", job.id, job.task)
+        else:
+            log.info("job %d (%s) is cancelled: %s", job.id, job.task, job.reason)
+    return len(swept) >= BATCH

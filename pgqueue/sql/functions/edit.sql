@@ -1,0 +1,66 @@
+-- Changes a job that does not run: `select pgqueue.edit(7, '{"priority": -5, "delay": 0}')`.
+-- `changes` is an object of args (all of them), queue, priority, run_at or delay (seconds), max_attempts, timeout (seconds),
+--   tags, meta, expires and deadline (seconds from now, or a time as text); null takes timeout, expires or deadline away.
+-- Returns 'edited', or the state of a job that runs or has ended and stays as it is; null if there is no such job.
+-- Locks the job's row: waits for a claim of it, and then finds it running. An idempotency key goes on meaning the request
+--   that the job was enqueued for. A new expiry of a job that has been tried before concerns its next start.
+create or replace function pgqueue.edit(job bigint, changes jsonb)
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $function$
+declare
+    moment constant timestamptz := clock_timestamp();
+    known  constant text[] := array['args', 'queue', 'priority', 'run_at', 'delay', 'max_attempts', 'timeout', 'tags',
+                                    'meta', 'expires', 'deadline'];
+    wrong  text;
+    held   text;
+    edited record;
+begin
+    if jsonb_typeof(changes) is distinct from 'object' or changes = '{}' then
+        wrong := 'an edit needs an object of options';
+    elsif changes - known <> '{}' then
+        wrong := format('unknown option %s for an edit', changes - known);
+    elsif changes ?& array['run_at', 'delay'] then
+        wrong := 'run_at and delay are both given';
+    else
+        select format('%s cannot be null', e.key) into wrong
+        from jsonb_each(changes) e
+        where e.value = 'null' and e.key not in ('timeout', 'expires', 'deadline')
+        limit 1;
+    end if;
+    if wrong is not null then
+        raise exception using errcode = 'PQ404', message = 'pgqueue: ' || wrong,
+            hint = 'options: ' || array_to_string(known, ', ');
+    end if;
+
+    select j.state into held from pgqueue.jobs_live j where j.id = job for update;
+    if not found then
+        select j.state into held from pgqueue.jobs j where j.id = job;
+        return held;
+    end if;
+    if held = 'running' then
+        return held;
+    end if;
+    update pgqueue.jobs_live j
+    set args = coalesce(c.args, j.args), queue = coalesce(c.queue, j.queue), priority = coalesce(c.priority, j.priority),
+        run_at = case when c.delay is not null then moment + make_interval(secs => greatest(c.delay, 0))
+                      else coalesce(c.run_at, j.run_at) end,
+        max_attempts = coalesce(c.max_attempts, j.max_attempts),
+        timeout = case when changes ? 'timeout' then make_interval(secs => c.timeout) else j.timeout end,
+        tags = coalesce(c.tags, j.tags), meta = coalesce(c.meta, j.meta),
+        expires_at = case when changes ? 'expires' then pgqueue.moment(c.expires, moment) else j.expires_at end,
+        deadline_at = case when changes ? 'deadline' then pgqueue.moment(c.deadline, moment) else j.deadline_at end
+    from jsonb_to_record(changes) as c (
+        args jsonb, queue text, priority smallint, run_at timestamptz, delay float8, max_attempts smallint, timeout float8,
+        tags text[], meta jsonb, expires jsonb, deadline jsonb)
+    where j.id = job
+    returning j.lease_id, j.attempt, j.queue, j.run_at into edited;
+    insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason, run_at)
+    values (job, edited.lease_id, edited.attempt, held, held, 'edited', edited.run_at);
+    if held <> 'waiting' and edited.run_at <= moment + interval '1 second' then
+        perform pgqueue.wake(edited.queue);
+    end if;
+    return 'edited';
+end
+$function$;
