@@ -1,0 +1,112 @@
+"""Claiming: where there is work, and taking it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pgqueue.rows import Lanes
+from pgqueue.sql import Row, Statement
+from pgqueue.statements.base import array, column, raw, statement
+
+
+def _lanes(rows: Sequence[Row]) -> Lanes:
+    return Lanes(
+        {(queue, priority): due_in for queue, priority, due_in, kind in rows if kind == "lane"},
+        [(queue, priority) for queue, priority, _, kind in rows if kind == "keyed"],
+        [queue for queue, _, _, kind in rows if kind == "limited"],
+        next((due_in for _, _, due_in, kind in rows if kind == "later"), None),
+    )
+
+
+def lanes(
+    known: Sequence[tuple[str, int]],
+    since: Sequence[tuple[float, int]],
+    gaps: Sequence[tuple[str, int, int]],
+) -> Statement[Lanes]:
+    """Those of ``known`` that hold jobs from ``since`` on (as of ``claim``), and the first in each of ``gaps`` (queue, low, high; exclusive)."""
+    return statement(
+        "lanes",
+        _lanes,
+        queues=array([queue for queue, _ in known]),
+        priorities=array([priority for _, priority in known]),
+        since=array([moment for moment, _ in since]),
+        since_ids=array([job_id for _, job_id in since]),
+        gap_queues=array([queue for queue, _, _ in gaps]),
+        lows=array([low for _, low, _ in gaps]),
+        highs=array([high for _, _, high in gaps]),
+    )
+
+
+def match_queues(patterns: Sequence[str]) -> Statement[list[str]]:
+    """``patterns`` as in -Q: a name in which * stands for anything."""
+    like = [pattern.replace("_", r"\_").replace("*", "%") for pattern in patterns]
+    return statement("match_queues", column, patterns=like)
+
+
+def open_writers() -> Statement[list[tuple[str, float | None, float]]]:
+    """What names the transaction, when it began, and the time now (epoch seconds of the database)."""
+    return statement("open_writers", lambda rows: [(row[0], row[1], row[2]) for row in rows])
+
+
+def claim(
+    worker_id: int,
+    tasks: Sequence[str],
+    lanes: Sequence[tuple[str, int]],
+    since: Sequence[tuple[float, int]],
+    count: int,
+) -> Statement[list[Row]]:
+    """Claims from ``lanes`` in this order, each from a place on: run_at (epoch seconds) and id; (0, 0) is the beginning.
+
+    Rows are ``worker.attempt.Attempt``'s arguments, undecoded.
+    """
+    return statement(
+        "claim",
+        raw,
+        worker_id=worker_id,
+        tasks=array(tasks),
+        queues=array([queue for queue, _ in lanes]),
+        priorities=array([priority for _, priority in lanes]),
+        since=array([moment for moment, _ in since]),
+        since_ids=array([job_id for _, job_id in since]),
+        count=count,
+    )
+
+
+def claim_limited(
+    worker_id: int, tasks: Sequence[str], lane: tuple[str, int], after: str | None, count: int
+) -> Statement[list[Row]]:
+    """Claims from a lane under limits: by turns of its keys from the one after ``after`` on, or, None, its jobs without a key.
+
+    Rows are those of ``claim``, with the job's key behind them.
+    """
+    return statement(
+        "claim_limited",
+        list,
+        worker_id=worker_id,
+        tasks=list(tasks),
+        queue=lane[0],
+        priority=lane[1],
+        after=after,
+        count=count,
+    )
+
+
+def held(worker_id: int, known: Sequence[int]) -> Statement[list[Row]]:
+    """Jobs of this worker that are not among ``known``; rows as of ``claim``."""
+    return statement("held", raw, worker_id=worker_id, known=array(known))
+
+
+def mark_busy(queues: list[str], seconds: float, mine: int = 0) -> Statement[int]:
+    """Until when (milliseconds of the epoch) the queues are marked now; 0 if none is."""
+    return statement(
+        "mark_busy",
+        lambda rows: max((row[1] for row in rows), default=0),
+        queues=queues,
+        seconds=seconds,
+        mine=mine,
+    )
+
+
+def count_unclaimed(queues: list[str], tasks: list[str]) -> Statement[tuple[int, int]]:
+    """(due, running)."""
+    return statement("count_unclaimed", lambda rows: (rows[0][0], rows[0][1]), queues=queues, tasks=tasks)

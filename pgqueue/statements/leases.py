@@ -1,0 +1,61 @@
+"""Leases: workers that live, and what is taken back from those that do not."""
+
+from __future__ import annotations
+
+from pgqueue.rows import Beat, Rescued, Swept, Term
+from pgqueue.sql import Statement
+from pgqueue.statements.base import column, nothing, one, statement
+
+
+def register_worker(
+    *,
+    host: str,
+    pid: int,
+    version: str,
+    executor: str,
+    slots: int,
+    queues: list[str],
+    tasks: list[str],
+    lease_seconds: float,
+) -> Statement[int]:
+    return statement(
+        "register_worker", one, host=host, pid=pid, version=version, executor=executor, slots=slots, queues=queues,
+        tasks=tasks, lease_seconds=lease_seconds,
+    )  # fmt: skip
+
+
+def heartbeat(worker_id: int, lease_seconds: float, state: str) -> Statement[Beat | None]:
+    """None: the lease has run out."""
+    return statement(
+        "heartbeat",
+        lambda rows: Beat(*rows[0]) if rows else None,
+        worker_id=worker_id,
+        lease_seconds=lease_seconds,
+        state=state,
+    )
+
+
+def list_cancel_requests(worker_id: int) -> Statement[list[int]]:
+    return statement("list_cancel_requests", column, worker_id=worker_id)
+
+
+def stop_worker(worker_id: int) -> Statement[None]:
+    return statement("stop_worker", nothing, worker_id=worker_id)
+
+
+def elect(worker_id: int, lease_seconds: float) -> Statement[Term]:
+    return statement("elect", lambda rows: Term(*rows[0]), worker_id=worker_id, lease_seconds=lease_seconds)
+
+
+def rescue(crash_limit: int, count: int) -> Statement[list[Rescued]]:
+    return statement(
+        "rescue", lambda rows: [Rescued(*row[:4]) for row in rows], crash_limit=crash_limit, count=count
+    )
+
+
+def sweep(count: int) -> Statement[list[Swept]]:
+    return statement("sweep", lambda rows: [Swept(*row[:4]) for row in rows], count=count)
+
+
+def adopt_orphans() -> Statement[list[int]]:
+    return statement("adopt_orphans", column)

@@ -1,0 +1,116 @@
+"""What people ask and change: jobs, queues, workers, limits, the server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from pgqueue.job import Job
+from pgqueue.rows import Limit, QueueDepth, Server, Snapshot, Transition, Unserved, Why, WorkerRow
+from pgqueue.sql import Statement
+from pgqueue.statements.base import each, job_of, nothing, one, statement
+
+
+def get_job(job_id: int) -> Statement[Job | None]:
+    return statement("get_job", lambda rows: job_of(rows[0]) if rows else None, job_id=job_id)
+
+
+def why(job_id: int) -> Statement[Why]:
+    return statement("why", lambda rows: Why(*rows[0]), job_id=job_id)
+
+
+def list_jobs(
+    *,
+    states: list[str] | None = None,
+    queue: str | None = None,
+    task: str | None = None,
+    tag: str | None = None,
+    error: str | None = None,
+    before: int | None = None,
+    count: int = 50,
+) -> Statement[list[Job]]:
+    return statement(
+        "list_jobs", lambda rows: [job_of(row) for row in rows], states=states, queue=queue, task=task, tag=tag,
+        error=error, before=before, count=count,
+    )  # fmt: skip
+
+
+def list_transitions(job_id: int) -> Statement[list[Transition]]:
+    return statement("list_transitions", each(Transition), job_id=job_id)
+
+
+def cancel(job_id: int) -> Statement[str | None]:
+    return statement("cancel", one, job_id=job_id)
+
+
+def revive(job_id: int) -> Statement[str | None]:
+    return statement("revive", one, job_id=job_id)
+
+
+def edit(job_id: int, changes: Mapping[str, object]) -> Statement[str | None]:
+    return statement("edit", one, job_id=job_id, changes=json.dumps(changes))
+
+
+def mark_waited(seconds: float) -> Statement[None]:
+    return statement("mark_waited", nothing, seconds=seconds)
+
+
+def list_queues() -> Statement[list[QueueDepth]]:
+    return statement("list_queues", each(QueueDepth))
+
+
+def pause_queue(queue: str, paused: bool) -> Statement[bool]:
+    """Whether there is such a queue."""
+    return statement("pause_queue", bool, queue=queue, paused=paused)
+
+
+def list_workers(ended: bool) -> Statement[list[WorkerRow]]:
+    return statement("list_workers", each(WorkerRow), ended=ended)
+
+
+def set_limit(
+    *,
+    queue: str | None,
+    task: str | None,
+    per_key: bool,
+    key: str | None,
+    concurrency: int | None,
+    rate: int | None,
+    period: float | None,
+    sliding: bool,
+    burst: int | None,
+) -> Statement[int]:
+    """Its id. ``period`` in seconds."""
+    return statement(
+        "set_limit", one, queue=queue, task=task, per_key=per_key, key=key, concurrency=concurrency, rate=rate, period=period,
+        sliding=sliding, burst=burst,
+    )  # fmt: skip
+
+
+def list_limits() -> Statement[list[Limit]]:
+    return statement("list_limits", each(Limit))
+
+
+def remove_limit(limit_id: int) -> Statement[int | None]:
+    """None: there is no such limit."""
+    return statement("remove_limit", lambda rows: rows[0][0] if rows else None, limit_id=limit_id)
+
+
+def unserved() -> Statement[list[Unserved]]:
+    return statement("unserved", each(Unserved))
+
+
+def oldest_snapshot() -> Statement[list[Snapshot]]:
+    return statement("oldest_snapshot", each(Snapshot))
+
+
+def describe_server() -> Statement[Server]:
+    return statement("describe_server", lambda rows: Server(*rows[0]))
+
+
+def schema_version() -> Statement[str | None]:
+    return statement("schema_version", one)
+
+
+def function_bodies() -> Statement[dict[str, str]]:
+    return statement("function_bodies", lambda rows: {row[0]: row[1] for row in rows})

@@ -1,0 +1,44 @@
+"""Settling: what became of attempts, and what they say of themselves meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+
+from pgqueue.outcome import Outcome
+from pgqueue.progress import Report
+from pgqueue.sql import Statement
+from pgqueue.statements.base import array, column, statement
+
+OUTCOME = tuple(field.name for field in fields(Outcome))
+
+
+def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Statement[list[int]]:
+    """``completed`` is (job id, lease id, whether its row is kept), sorted. The ids that were still ours come back."""
+    return statement(
+        "complete",
+        column,
+        worker_id=worker_id,
+        ids=array([job_id for job_id, _, _ in completed]),
+        lease_ids=array([lease_id for _, lease_id, _ in completed]),
+        kept=array([kept for _, _, kept in completed]),
+    )
+
+
+def settle(worker_id: int, settled: Sequence[tuple[int, int, Outcome]]) -> Statement[list[int]]:
+    """``settled`` is (job id, lease id, outcome), of any kind. The ids that were still ours come back."""
+    outcomes = "[" + ",".join([_outcome(*item) for item in settled]) + "]"
+    return statement("settle", column, worker_id=worker_id, outcomes=outcomes)
+
+
+def _outcome(job_id: int, lease_id: int, outcome: Outcome) -> str:
+    fields = {field: getattr(outcome, field) for field in OUTCOME if field != "result"}
+    head = json.dumps({"id": job_id, "lease_id": lease_id, **fields})
+    return f'{head[:-1]}, "result": {outcome.result or "null"}}}'
+
+
+def report_progress(worker_id: int, reports: Sequence[tuple[int, int, Report]]) -> Statement[list[int]]:
+    """``reports`` is (job id, lease id, report). The ids that were still ours come back."""
+    items = [{"id": job, "lease_id": lease, "progress": report.as_json()} for job, lease, report in reports]
+    return statement("report_progress", column, worker_id=worker_id, reports=json.dumps(items))
