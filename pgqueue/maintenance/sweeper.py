@@ -10,7 +10,7 @@ from pgqueue import statements
 from pgqueue.connections import TROUBLE, Link
 
 PAUSE = 1.5  # seconds; a job is finished at most so late, if somebody leads
-SPARING = 20  # times its duration between two sweeps that an old snapshot makes dear: no claim takes those jobs in any case
+SPARING = 5  # times its duration between two sweeps that an old snapshot makes dear: no claim takes those jobs in any case
 BATCH = 500
 
 log = logging.getLogger("pgqueue")
