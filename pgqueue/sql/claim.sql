@@ -18,7 +18,8 @@ with found as materialized (
           and l.concurrency_key is null
           and (l.run_at, l.id) >= (to_timestamp(lane.since), lane.since_id) and l.run_at <= now()
           and l.task = any(%(tasks)s::text[])
-          and not l.cancel_requested and (least(l.expires_at, l.deadline_at) > now()) is not false
+          and not l.cancel_requested
+          and (l.expires_at is null or l.expires_at > now()) and (l.deadline_at is null or l.deadline_at > now())
         order by l.run_at, l.id
         limit %(count)s::int
         for update skip locked

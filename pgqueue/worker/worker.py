@@ -262,7 +262,7 @@ class Worker:
             await asyncio.sleep(LATE / 2)
             self._runner.release_waiting(older_than=LATE)
             longest = next(iter(self._runner.running()), None)
-            if not self._told and longest is not None and time.monotonic() - longest.claimed_at > LATE / 4:
+            if not self._told and longest is not None and time.monotonic() - longest.claimed_at > LATE / 10:
                 self._heartbeat.look()
 
     # ---------------------------------------------------------------- stopping

@@ -279,13 +279,20 @@ def test_the_sync_verb_inside_an_event_loop_says_which_to_use_on_its_connection(
 
 # ------------------------------------------------------------------ what a worker writes
 
-WRITTEN = {"PGQ-602": ("die", "{}"), "PGQ-603": ("slow", "{}"), "PGQ-604": ("fussy", '{"value": 0}')}
+WRITTEN = {
+    "PGQ-602": ("die", "{}", None), "PGQ-603": ("slow", "{}", None), "PGQ-604": ("fussy", '{"value": 0}', None),
+    "PGQ-605": ("slow", "{}", 0.1),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("code", WRITTEN)
 def test_how_an_attempt_went_wrong_is_written_into_its_row(scene, code):
     with psycopg.connect(scene.dsn, autocommit=True) as db:
-        db.execute("insert into pgqueue.jobs (task, args, timeout) values (%s, %s, '1 s')", [*WRITTEN[code]])
+        db.execute(
+            "insert into pgqueue.jobs (task, args, timeout, deadline_at)"
+            " values (%s, %s, '1 s', now() + make_interval(secs => %s))",
+            [*WRITTEN[code]],
+        )
         done = scene.pgq("work", "-A", "shop:app", "--drain", "--poll", "0.05")
         assert done.returncode == 0, done.stderr
         [(error,)] = db.execute("select last_error from pgqueue.jobs").fetchall()

@@ -164,7 +164,8 @@ select j.id, j.state, j.attempt, j.finished_at, j.expires_at, j.deadline_at,
        (select t.reason from pgqueue.transitions t where t.job_id = j.id order by t.at desc limit 1),
        (select min(r.at) from chk.runs r where r.job_id = j.id),
        (select max(r.at) from chk.runs r where r.job_id = j.id),
-       exists (select from pgqueue.transitions t where t.job_id = j.id and t.to_state = 'retrying')
+       exists (select from pgqueue.transitions t where t.job_id = j.id and t.to_state = 'retrying'),
+       (select max(e.at) from chk.events e where e.job_id = j.id and e.old_state = 'running')
 from pgqueue.jobs j where j.id = any(%s)
 """
 SLACK = 0.1  # seconds: clocks are one, but a claim takes its time
@@ -175,7 +176,7 @@ def seconds(later: Any, earlier: Any) -> float:
 
 
 def judge(db: Connection[Any], jobs: dict[int, dict[str, Any]]) -> None:
-    for job, state, attempt, end, expires, deadline, reason, first, last, retried in rows(
+    for job, state, attempt, end, expires, deadline, reason, first, last, retried, ended in rows(
         db, STORY, list(jobs)
     ):
         item = {**jobs[job], "job": job, "state": state, "reason": reason}
@@ -184,20 +185,17 @@ def judge(db: Connection[Any], jobs: dict[int, dict[str, Any]]) -> None:
             assert first is None or seconds(first, expires) < SLACK, f"started after its expiry: {item}"
         if reason == "expired":
             assert (state, first) == ("cancelled", None), item
-            assert 0 <= seconds(end, expires) < 3, item
+            assert seconds(end, expires) >= 0, item
         if deadline is not None:
             assert last is None or seconds(last, deadline) < SLACK, (
                 f"an attempt began after the deadline: {item}"
             )
-            assert seconds(end, deadline) < 1.0 or (last is None or reason == "deadline_exceeded"), item
-            assert seconds(end, deadline) < 3, item
+            assert ended is None or seconds(ended, deadline) < 1.0, f"it ran past its deadline: {item}"
         if reason == "deadline_exceeded":
             assert state == "dead", item
         if item.get("said") == "cancelled":
             assert state == "cancelled", item
             assert reason in ("cancelled", "expired"), item
-        if item.get("said") == "requested":
-            assert seconds(end, item["asked_at"]) < 3, item
         if state == "completed":
             assert not item["fails"], item
         if state == "dead" and reason != "deadline_exceeded":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import assert_type
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,6 +17,20 @@ app = App()
 @app.task
 def plain(order_id: int, note: str = "") -> str:
     return note * order_id
+
+
+@app.task
+async def step_by_step(job: Job, pages: list[int]) -> None:
+    for page in job.track(pages, message="reading"):
+        assert_type(page, int)
+    async for text in job.track(lines(), total=3):
+        assert_type(text, str)
+    job.progress(3, 10.5)
+    job.progress("3")  # type: ignore[arg-type]
+
+
+async def lines() -> AsyncIterator[str]:
+    yield "a line"
 
 
 @app.task(
@@ -34,6 +49,9 @@ def enqueues(session: Session) -> None:
     assert_type(with_job.enqueue(order_id=7), JobHandle)  # the job itself is no argument
     assert_type(plain.using(session).enqueue_many([{"order_id": 7}]), list[JobHandle])
     assert_type(plain(1), str)
+    handle = plain.using(session, expires="5m", deadline=60).enqueue(7)
+    assert_type(handle.cancel(session), str)
+    handle.edit(session, priority=1)
     plain.enqueue("seven")  # type: ignore[arg-type]
     plain.enqueue()  # type: ignore[call-arg]
     with_job.enqueue(order_id=7, other=1)  # type: ignore[call-arg]
