@@ -1,4 +1,4 @@
-"""Elects one worker by a lease row, and has it maintain the queue.
+"""Elects one worker by a lease row, and has it maintain the queue and run the schedules.
 
 Losing the election while maintaining does no harm: every step may run twice, also at the same time.
 """
@@ -13,6 +13,7 @@ from pgqueue import statements
 from pgqueue.config import WorkerSettings
 from pgqueue.connections import TROUBLE, Link
 from pgqueue.maintenance.rescuer import rescue_all
+from pgqueue.maintenance.scheduler import Scheduler
 from pgqueue.maintenance.upkeep import Upkeep
 
 TIDY = 60.0
@@ -23,13 +24,21 @@ log = logging.getLogger("pgqueue")
 class Leader:
     """``election`` is a connection that every worker has anyway; only the leader opens the others.
 
-    Rescue has ``link`` for itself, so that no upkeep of tables and indexes, which may take minutes, can delay it.
+    Rescue has ``link`` for itself, so that no upkeep of tables and indexes, which may take minutes, can delay it; so
+    has the scheduler (None: this leader leaves schedules alone).
     """
 
-    def __init__(self, election: Link, link: Link, upkeep: Link, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        election: Link,
+        link: Link,
+        upkeep: Link,
+        settings: WorkerSettings,
+        scheduler: Scheduler | None = None,
+    ) -> None:
         self._election, self._link, self._settings = election, link, settings
-        self._upkeep = Upkeep(upkeep)
-        self._keeping: asyncio.Task[None] | None = None
+        self._upkeep, self._scheduler = Upkeep(upkeep), scheduler
+        self._keeping: list[asyncio.Task[None]] = []
         self.worker_id = 0
 
     async def run(self) -> None:
@@ -41,8 +50,7 @@ class Leader:
                 try:
                     term = await self._election.once(statements.elect(self.worker_id, 3 * pause))
                     if term.leads:
-                        if self._keeping is None:
-                            self._keeping = asyncio.create_task(self._upkeep.run())
+                        self._begin()
                         await rescue_all(self._link, self._settings.crash_limit)
                         now = asyncio.get_running_loop().time()
                         if now - tidied > TIDY:
@@ -58,6 +66,11 @@ class Leader:
         finally:
             await self.close()
 
+    def _begin(self) -> None:
+        if not self._keeping:
+            runs = [self._upkeep.run()] + ([self._scheduler.run()] if self._scheduler else [])
+            self._keeping = [asyncio.create_task(run) for run in runs]
+
     async def _tidy(self) -> None:
         orphaned = await self._link.once(statements.adopt_orphans())
         if orphaned:
@@ -66,11 +79,13 @@ class Leader:
             log.info("queue %s has jobs", name)
         while max(await self._link.once(statements.purge(1000))) == 1000:
             pass
+        while await self._link.once(statements.purge_runs(1000)) == 1000:
+            pass
 
     async def close(self) -> None:
-        """Ends the upkeep, also in the middle of a statement: the next leader finds and mends what is left."""
-        keeping, self._keeping = self._keeping, None
-        if keeping is not None:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+        """Ends upkeep and scheduler, also in the middle of a statement: the next leader finds and mends what is left."""
+        keeping, self._keeping = self._keeping, []
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
         await self._link.close()

@@ -1,12 +1,15 @@
-"""One typed constructor for each file in ``sql/``: what it takes and what its rows mean. No I/O."""
+"""One typed constructor for each file in ``sql/``: what it takes and what its rows mean. No I/O.
+
+Those of schedules stand in ``schedules.py``; all are named here.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from pgqueue.job import Batch, Job
 from pgqueue.outcome import Outcome
@@ -27,38 +30,46 @@ from pgqueue.rows import (
     Unserved,
     WorkerRow,
 )
-from pgqueue.sql import Row, Statement, load
+from pgqueue.sql import Row, Statement
+from pgqueue.statements.making import column as _column
+from pgqueue.statements.making import each as _each
+from pgqueue.statements.making import nothing as _nothing
+from pgqueue.statements.making import one as _one
+from pgqueue.statements.making import plain as _plain
+from pgqueue.statements.making import statement as _statement
+from pgqueue.statements.schedules import (
+    add_schedule,
+    due_schedules,
+    edit_schedule,
+    fire_schedule,
+    list_schedules,
+    note_problem,
+    pause_schedule,
+    purge_runs,
+    remove_schedule,
+    run_schedule,
+    sync_schedules,
+)
 
-T = TypeVar("T")
+__all__ = [  # what is passed on; all that is defined here is public too
+    "add_schedule",
+    "due_schedules",
+    "edit_schedule",
+    "fire_schedule",
+    "list_schedules",
+    "note_problem",
+    "pause_schedule",
+    "purge_runs",
+    "remove_schedule",
+    "run_schedule",
+    "sync_schedules",
+]
+
 OUTCOME = tuple(field.name for field in fields(Outcome))
-
-
-def _nothing(_rows: Sequence[Row]) -> None:
-    return None
 
 
 def _raw(rows: Sequence[Row]) -> list[Row]:
     return list(rows)
-
-
-def _column(rows: Sequence[Row]) -> list[Any]:
-    return [row[0] for row in rows]
-
-
-def _one(rows: Sequence[Row]) -> Any:
-    return rows[0][0] if rows else None
-
-
-def _each(make: Callable[..., T]) -> Callable[[Sequence[Row]], list[T]]:
-    return lambda rows: [make(*row) for row in rows]
-
-
-def _plain(text: str | None) -> Any:
-    """A value of jsonb. What Python cannot decode (5,000 digits, 1,000 levels) stays text: it must not hide other jobs."""
-    try:
-        return None if text is None else json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def _job(row: Row) -> Job:
@@ -89,10 +100,6 @@ def _array(values: Iterable[object]) -> str:
 
 def _stored(rows: Sequence[Row]) -> list[Stored]:
     return [Stored._make(row) for row in rows]
-
-
-def _statement(name: str, decode: Callable[[Sequence[Row]], T], **parameters: object) -> Statement[T]:
-    return Statement(name, load(name), parameters, decode)
 
 
 def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
