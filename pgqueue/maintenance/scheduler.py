@@ -20,9 +20,10 @@ from pgqueue.schedule import Plan, plan, problem
 
 LOOK = 1.5  # seconds at most until an edited row takes effect
 SOON = 0.3  # until a run that waits for the end of another is looked after again, or a locked row tried again
-BATCH = 200  # schedules of one look
+BATCH = 200  # schedules of one look, dealt with in one transaction
 GRACE = 60.0  # seconds; who is away for longer has missed what came meanwhile
 
+Ready = tuple[DueSchedule, Plan]
 log = logging.getLogger("pgqueue")
 
 
@@ -51,41 +52,54 @@ class Scheduler:
     async def turn(self, moment: datetime | None = None, *, anew: bool = False) -> float:
         """Deals with all that is due at ``moment`` (None: now); returns the seconds until it is worth to look again."""
         look = await self._link.once(statements.due_schedules(moment, anew, BATCH))
-        done = [await self._tend(due, look.now) for due in look.due]
+        ready: list[Ready] = []
+        done = []
+        for due in look.due:
+            try:
+                ready.append((due, self._plan(due, look.now)))
+            except Exception as error:  # noqa: BLE001 - it is told
+                done.append(await self._give_up(due, error))
+        done += await self._fire(ready)
         if any(done):
             return 0.0  # what they do next is known only now
         pause = LOOK if look.nearest is None else min(LOOK, look.nearest)
         return min(pause, SOON) if done or look.waiting else pause
 
-    async def _tend(self, due: DueSchedule, now: datetime) -> bool:
-        """Whether it is dealt with; False if somebody else's lock or edit stood in the way. One bad row stops no other."""
-        name = due.schedule.name
+    def _plan(self, due: DueSchedule, now: datetime) -> Plan:
+        return plan(
+            due.schedule, now, next_at=due.next_at, edited_at=due.edited_at, over=due.over, grace=self._grace
+        )
+
+    async def _fire(self, ready: list[Ready]) -> list[bool]:
+        """Whether each is dealt with; False if somebody's lock or edit stood in the way. If all together fail, one by one."""
+        if not ready:
+            return []
         try:
-            planned = plan(
-                due.schedule,
-                now,
-                next_at=due.next_at,
-                edited_at=due.edited_at,
-                over=due.over,
-                grace=self._grace,
-            )
-            jobs = await self._link.once(statements.fire_schedule(due.id, due.version, planned))
-        except CONFLICTS as error:
-            log.info("schedule %s is tried again: %s", name, error)
-            return False
-        except TROUBLE:
-            raise
+            jobs = await self._link.once(statements.fire_schedules(ready))
         except Exception as error:
-            said = problem(error)
-            if isinstance(error, PgQueueError | psycopg.Error):
-                log.warning("schedule %s cannot run: %s", name, said)
-            else:
-                log.exception("schedule %s cannot run, which is a bug", name)
-            return await self._link.once(statements.note_problem(due.id, due.version, said))
-        if jobs is None:
-            return False
-        self._say(name, planned, jobs)
-        return True
+            if isinstance(error, TROUBLE) and not isinstance(error, CONFLICTS):
+                raise
+            if len(ready) > 1:
+                return [done for one in ready for done in await self._fire([one])]
+            [(due, _)] = ready
+            if isinstance(error, CONFLICTS):
+                log.info("schedule %s is tried again: %s", due.schedule.name, error)
+                return [False]
+            return [await self._give_up(due, error)]
+        for due, planned in ready:
+            count = jobs[due.id]
+            if count is not None:
+                self._say(due.schedule.name, planned, count)
+        return [count is not None for count in jobs.values()]
+
+    async def _give_up(self, due: DueSchedule, error: Exception) -> bool:
+        """A row that cannot run says why, and stops no other."""
+        said = problem(error)
+        if isinstance(error, PgQueueError | psycopg.Error):
+            log.warning("schedule %s cannot run: %s", due.schedule.name, said)
+        else:
+            log.error("schedule %s cannot run, which is a bug", due.schedule.name, exc_info=error)
+        return await self._link.once(statements.note_problem(due.id, due.version, said))
 
     def _say(self, name: str, planned: Plan, jobs: int) -> None:
         if planned.passed_over is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -41,18 +41,13 @@ def due_schedules(moment: datetime | None, anew: bool, count: int) -> Statement[
     return statement("due_schedules", _look, moment=moment, anew=anew, count=count)
 
 
-def fire_schedule(schedule_id: int, version: str, plan: Plan) -> Statement[int | None]:
-    """How many jobs were enqueued; None: the row was edited meanwhile, or another scheduler is at it."""
+def fire_schedules(plans: Iterable[tuple[DueSchedule, Plan]]) -> Statement[dict[int, int | None]]:
+    """A schedule's id to how many jobs were enqueued; None: the row was edited meanwhile, or another scheduler is at it."""
+    items = [{"id": due.id, "version": due.version, **plan._asdict()} for due, plan in plans]
     return statement(
-        "fire_schedule",
-        one,
-        schedule_id=schedule_id,
-        version=version,
-        fires=list(plan.fires),
-        due=list(plan.due),
-        missed_since=plan.missed_since,
-        passed_over=plan.passed_over,
-        following=plan.following,
+        "fire_schedules",
+        lambda rows: {row[0]: row[1] for row in rows},
+        plans=json.dumps(items, default=datetime.isoformat),
     )
 
 

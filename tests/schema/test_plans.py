@@ -12,7 +12,7 @@ from pgqueue import statements
 from pgqueue.database import PINNED
 from pgqueue.job import Batch
 from pgqueue.outcome import COMPLETED, Outcome
-from pgqueue.schedule import Plan, Schedule
+from pgqueue.schedule import Schedule
 from pgqueue.sql import Statement, names
 
 NIGHTLY = Schedule(name="nightly", task="a", cron="0 2 * * *")
@@ -36,7 +36,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.edit_schedule(NIGHTLY),
         statements.elect(1, 15.0),
         statements.enqueue_many([Batch("a", ["{}"])]),
-        statements.fire_schedule(1, "1", Plan()),
+        statements.fire_schedules([]),
         statements.function_bodies(),
         statements.get_job(1),
         statements.heartbeat(1, 30.0, "running"),

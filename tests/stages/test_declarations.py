@@ -47,6 +47,7 @@ def test_the_schedules_of_the_code_become_rows_and_leave_with_it(db: Connection[
         "a": "changed", "b": "removed", "c": "added", None: "applied",
     }  # fmt: skip
     assert rows(db) == {"a": "5 * * * *", "c": "0 * * * *"}
+    leave(db, hourly("a", 5), hourly("c"))
     assert sync(db) == {"a": "removed", "c": "removed", None: "applied"}
     assert rows(db) == {}
 
@@ -82,6 +83,17 @@ def test_an_older_deploy_changes_nothing_while_a_newer_one_lives_and_takes_over_
     assert rows(db) == {"a": "0 * * * *", "gone": "0 * * * *"}
 
 
+def test_a_deploy_of_before_there_were_schedules_takes_none_away_while_one_with_them_lives(
+    db: Connection[Any],
+) -> None:
+    assert sync(db) == {None: "none"}
+    sync(db, hourly("a"))
+    assert sync(db) == {None: "older"}
+    assert sync(db, hourly("a")) == {None: "current"}
+    leave(db, hourly("a"))
+    assert sync(db) == {"a": "removed", None: "applied"}
+
+
 def test_rows_of_others_are_never_touched(db: Connection[Any]) -> None:
     add(db, "mine", cron="7 * * * *")
     db.execute(
@@ -91,6 +103,7 @@ def test_rows_of_others_are_never_touched(db: Connection[Any]) -> None:
     assert sync(db, hourly("mine"), hourly("theirs"), hourly("a")) == {
         "mine": "foreign", "theirs": "foreign", "a": "added", None: "applied",
     }  # fmt: skip
+    leave(db, hourly("mine"), hourly("theirs"), hourly("a"))
     sync(db)
     assert rows(db) == {"mine": "7 * * * *", "typed": "8 * * * *", "theirs": "0 * * * *"}
 

@@ -14,6 +14,7 @@ from psycopg import Connection
 from pgqueue import statements
 from pgqueue.database import run
 from pgqueue.outcome import COMPLETED
+from pgqueue.rows import DueSchedule
 from pgqueue.schedule import Plan
 from tests.stages.hands import Hand
 from tests.stages.scheduling import MINUTE, NOON, add, jobs, overview, play, runs
@@ -57,40 +58,45 @@ def test_a_simulated_year_in_five_zones_has_every_fire_time_once(db: Connection[
     assert counted == (sum(map(len, found.values())),) * 2
 
 
+def due_at(db: Connection[Any], moment: datetime) -> DueSchedule:
+    [due] = run(db, statements.due_schedules(moment, False, 10)).due
+    return due
+
+
+def fire(db: Connection[Any], due: DueSchedule, *fires: datetime) -> int | None:
+    """How many jobs were enqueued; None: it was not this one's turn."""
+    done = run(db, statements.fire_schedules([(due, Plan(fires, [None] * len(fires)))]))
+    return done[due.id]
+
+
 def test_who_comes_second_or_after_an_edit_does_nothing(
     db: Connection[Any], connect: Callable[..., Connection[Any]]
 ) -> None:
-    schedule_id = add(db, "s", cron="* * * * *")
-    look = run(db, statements.due_schedules(NOON, False, 10))
-    [due] = look.due
+    add(db, "s", cron="* * * * *")
+    due = due_at(db, NOON)
     one, two = connect(autocommit=False), connect()
-    fire = statements.fire_schedule(schedule_id, due.version, Plan([NOON], [NOON], following=NOON + MINUTE))
-    assert run(one, fire) == 1
-    assert run(two, fire) is None, "the row is locked, and nobody waits"
+    assert fire(one, due, NOON) == 1
+    assert fire(two, due, NOON) is None, "the row is locked, and nobody waits"
     one.commit()
-    assert run(two, fire) is None, "the row is another one"
+    assert fire(two, due, NOON) is None, "the row is another one"
     assert len(jobs(db, "s")) == 1
 
-    [due] = run(db, statements.due_schedules(NOON + MINUTE, False, 10)).due
+    db.execute("update pgqueue.schedules set planned = false")
+    due = due_at(db, NOON)
+    assert fire(db, due, NOON) == 0, "a fire time that was dealt with, as if a clock had gone back"
+    db.execute("update pgqueue.schedules set planned = false")
+    due = due_at(db, NOON + MINUTE)
     db.execute("update pgqueue.schedules set paused = true")
-    late = Plan([NOON + MINUTE], [NOON + MINUTE], following=None)
-    assert run(db, statements.fire_schedule(schedule_id, due.version, late)) is None
-    db.execute("update pgqueue.schedules set paused = false")
-    version = db.execute("select xmin::text from pgqueue.schedules").fetchone()
-    assert version
-    again = statements.fire_schedule(schedule_id, version[0], Plan([NOON], [NOON], following=None))
-    assert run(db, again) == 0, "a fire time that was dealt with, even if a clock went back"
+    assert fire(db, due, NOON + MINUTE) is None
     assert len(jobs(db, "s")) == 1
 
 
 def test_a_transaction_that_fails_leaves_neither_run_nor_job(
     db: Connection[Any], connect: Callable[..., Connection[Any]]
 ) -> None:
-    schedule_id = add(db, "s", cron="* * * * *")
-    [due] = run(db, statements.due_schedules(NOON, False, 10)).due
+    add(db, "s", cron="* * * * *")
     other = connect(autocommit=False)
-    fire = statements.fire_schedule(schedule_id, due.version, Plan([NOON], [NOON], following=None))
-    assert run(other, fire) == 1
+    assert fire(other, due_at(db, NOON), NOON) == 1
     other.rollback()
     assert (runs(db, "s"), jobs(db, "s")) == ([], [])
 

@@ -2,7 +2,8 @@
 -- Rows made in SQL or by `pgq cron`, and the pauses of operators, are never touched; an operator's other edits of a row hold
 -- until its declaration in the code changes.
 -- Of several deploys that are alive at once, the one whose set of schedules was seen last for the first time is in force; an
--- older set changes nothing, and takes over when no worker has reported a newer one for `seconds` (a rollback).
+-- older set changes nothing, and takes over when no worker has reported a newer one for `seconds` (a rollback). An empty set,
+-- which nobody notes as long as there was no other, counts as older than any that is alive.
 -- `declared` is an array of objects with the columns of pgqueue.schedules; every and jitter are seconds.
 -- Returns (null, what became of the set): none (there is nothing to report again), current, applied, older, or busy (another
 -- worker is at it; ask again); and for an applied set (name, what): added, changed, removed, or foreign (a row of that name
@@ -40,9 +41,9 @@ begin
         return query select null, 'current';
         return;
     end if;
-    if newest.expires_at > moment and exists (
+    if newest.expires_at > moment and (sync_schedules.declared = '[]' or exists (
         select from pgqueue.schedule_sets s
-        where s.app = sync_schedules.app and s.fingerprint = sync_schedules.fingerprint) then
+        where s.app = sync_schedules.app and s.fingerprint = sync_schedules.fingerprint)) then
         return query select null, 'older';
         return;
     end if;
