@@ -16,6 +16,7 @@ import difflib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Protocol
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -170,9 +171,14 @@ class Once:
 
 
 def _checked(expression: object) -> str:
-    """The five fields, in capitals; raises InvalidScheduleError, naming the field that is wrong."""
     if not isinstance(expression, str) or not expression.isascii() or len(expression) > 255:
         raise InvalidScheduleError(f"{shown(expression)} is no cron expression.", do=HOW)
+    return _five_fields(expression)
+
+
+@lru_cache(1024)
+def _five_fields(expression: str) -> str:
+    """In capitals; raises InvalidScheduleError, naming the field that is wrong."""
     text = ALIASES.get(expression.strip().lower(), expression)
     fields = text.upper().split()
     if len(fields) != len(FIELDS):
