@@ -22,6 +22,7 @@ from psycopg import AsyncConnection, Connection
 
 from pgqueue.config import find_dsn, seconds
 from pgqueue.connections import Pools
+from pgqueue.crontab import Crontab
 from pgqueue.database import ORDINARY, connect, connect_async, is_async, warn_if_autocommit
 from pgqueue.enqueue import Task, insert, insert_async
 from pgqueue.errors import (
@@ -45,14 +46,15 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class App:
-    """A registry of tasks with a database.
+class App(Crontab):
+    """A registry of tasks and schedules with a database.
 
     ``dsn``: where its jobs live; without one, PGQUEUE_DSN, DATABASE_URL, ``[tool.pgqueue]`` or libpq's PG* decide, when
     it is first needed. ``pool_size``: connections held at most for enqueues that join no transaction of yours.
     """
 
     def __init__(self, dsn: str | None = None, *, pool_size: int = 10) -> None:
+        super().__init__()
         self._dsn = dsn
         self.tasks: dict[str, Task[..., Any]] = {}
         self._pools = Pools(lambda: self.dsn, pool_size)

@@ -63,10 +63,10 @@ UNREADABLE = "(unreadable DSN)"
 
 
 def check_name(kind: str, name: object) -> str:
-    """Returns ``name``; raises InvalidNameError unless it may name a queue or a task."""
-    pattern = TASK_NAME if kind == "task" else QUEUE_NAME
+    """Returns ``name``; raises InvalidNameError unless it may name a queue, a task or a schedule."""
+    pattern = QUEUE_NAME if kind == "queue" else TASK_NAME
     if not isinstance(name, str) or not pattern.fullmatch(name):
-        limit = 127 if kind == "task" else 63
+        limit = 63 if kind == "queue" else 127
         raise InvalidNameError(
             f"{shown(name)} cannot name a {kind}.",
             do=f"use a letter or _ first, then letters, digits, '_', '.', ':' or '-', {limit} characters at most",

@@ -33,10 +33,13 @@
     │   └── InvalidBatchError           PGQ-408
     ├── IdempotencyConflictError        PGQ-407
     ├── JobUnchangedError               PGQ-409
+    ├── InvalidScheduleError            PGQ-420   refused, nothing was written
+    ├── ScheduleExistsError             PGQ-421
     ├── WrongConnectionError            PGQ-505
     ├── NotFoundError
     │   ├── JobNotFoundError            PGQ-503
-    │   └── QueueNotFoundError          PGQ-506
+    │   ├── QueueNotFoundError          PGQ-506
+    │   └── ScheduleNotFoundError       PGQ-520
     ├── WaitTimeoutError                PGQ-507
     ├── JobFailedError                  PGQ-508   the awaited job ended dead or cancelled
     └── AttemptError                    how one attempt of a job went wrong
@@ -239,6 +242,16 @@ class JobUnchangedError(PgQueueError):
     exit_code = 6
 
 
+class InvalidScheduleError(PgQueueError):
+    code = "PGQ-420"
+    exit_code = 2
+
+
+class ScheduleExistsError(PgQueueError):
+    code = "PGQ-421"
+    exit_code = 6
+
+
 class WrongConnectionError(PgQueueError):
     code = "PGQ-505"
     exit_code = 2
@@ -263,6 +276,10 @@ class JobNotFoundError(NotFoundError):
 
 class QueueNotFoundError(NotFoundError):
     code = "PGQ-506"
+
+
+class ScheduleNotFoundError(NotFoundError):
+    code = "PGQ-520"
 
 
 class WaitTimeoutError(PgQueueError):

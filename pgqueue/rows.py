@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from pgqueue.schedule import Schedule
+
 
 class Stored(NamedTuple):
     """What became of one enqueued item; ``conflict`` names the key that an existing job ``id`` holds."""
@@ -230,3 +232,41 @@ class Storage:
     table: int
     claim_index: int
     vacuumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DueSchedule:
+    """A schedule that wants something, as of ``version``; see ``schedule.plan`` for the rest."""
+
+    id: int
+    version: str
+    schedule: Schedule
+    edited_at: datetime
+    next_at: datetime | None
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A scheduler's look at the table: ``nearest`` is in how many seconds the next fire time of any other schedule comes."""
+
+    now: datetime
+    nearest: float | None
+    waiting: bool
+    due: list[DueSchedule]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRow:
+    """A schedule with its last run and its next; ``last_run`` is enqueued, waiting, skipped, missed or duplicate."""
+
+    schedule: Schedule
+    source: str
+    paused: bool
+    problem: str | None
+    next_fire_at: datetime | None
+    last_fire_at: datetime | None
+    last_run: str | None
+    last_job_id: int | None
+    last_job_state: str | None
+    waiting: int

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from pgqueue.cli import doctor, edit, enqueue, jobs, limits, play, queues, schema, wait, why, work
+from pgqueue.cli import (
+    cron,
+    doctor,
+    edit,
+    enqueue,
+    jobs,
+    limits,
+    play,
+    queues,
+    schema,
+    wait,
+    why,
+    work,
+)
 from pgqueue.cli.common import cli
 
 __all__ = ["cli"]
@@ -19,3 +32,4 @@ cli.add_typer(jobs.commands, name="jobs")
 cli.add_typer(limits.commands, name="limits")
 cli.add_typer(queues.commands, name="queues")
 cli.add_typer(queues.workers, name="workers")
+cli.add_typer(cron.commands, name="cron")

@@ -104,6 +104,10 @@ def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
             f"{gap.count} due jobs of task {gap.task} in queue {gap.queue} are left alone, the oldest for {span(gap.age)}: {why}.",
             "start a worker whose app declares it" if gap.queue_served else f"pgq work -Q {gap.queue}",
         )
+    for row in run(connection, statements.list_schedules()):
+        if row.problem:
+            name = row.schedule.name
+            yield Finding("warn", f"Schedule {name} cannot run: {row.problem}", f"pgq cron edit {name}")
     yield from _storage(connection)
     yield from _partitions(connection)
 

@@ -1,4 +1,4 @@
-"""Elects one worker by a lease row, and has it maintain the queue.
+"""Elects one worker by a lease row, and has it maintain the queue and run the schedules.
 
 Losing the election while maintaining does no harm: every step may run twice, also at the same time.
 """
@@ -13,6 +13,7 @@ from pgqueue import statements
 from pgqueue.config import WorkerSettings
 from pgqueue.connections import TROUBLE, Link
 from pgqueue.maintenance.rescuer import rescue_all
+from pgqueue.maintenance.scheduler import Scheduler
 from pgqueue.maintenance.sweeper import sweep_forever
 from pgqueue.maintenance.upkeep import Upkeep
 
@@ -25,12 +26,19 @@ class Leader:
     """``election`` is a connection that every worker has anyway; only the leader opens the others.
 
     Rescue and sweep have ``link`` for themselves, so that no upkeep of tables and indexes, which may take minutes, can delay
-    them.
+    them; so has the scheduler (None: this leader leaves schedules alone).
     """
 
-    def __init__(self, election: Link, link: Link, upkeep: Link, settings: WorkerSettings) -> None:
+    def __init__(
+        self,
+        election: Link,
+        link: Link,
+        upkeep: Link,
+        settings: WorkerSettings,
+        scheduler: Scheduler | None = None,
+    ) -> None:
         self._election, self._link, self._settings = election, link, settings
-        self._upkeep = Upkeep(upkeep)
+        self._upkeep, self._scheduler = Upkeep(upkeep), scheduler
         self._beside: list[asyncio.Task[None]] = []  # while it leads
         self.worker_id = 0
 
@@ -43,9 +51,7 @@ class Leader:
                 try:
                     term = await self._election.once(statements.elect(self.worker_id, 3 * pause))
                     if term.leads:
-                        if not self._beside:
-                            for coroutine in (self._upkeep.run(), sweep_forever(self._link)):
-                                self._beside.append(asyncio.create_task(coroutine))
+                        self._begin()
                         await rescue_all(self._link, self._settings.crash_limit)
                         now = asyncio.get_running_loop().time()
                         if now - tidied > TIDY:
@@ -60,6 +66,12 @@ class Leader:
                 await asyncio.sleep(pause)
         finally:
             await self.close()
+
+    def _begin(self) -> None:
+        if not self._beside:
+            runs = [self._upkeep.run(), sweep_forever(self._link)]
+            runs += [self._scheduler.run()] if self._scheduler else []
+            self._beside = [asyncio.create_task(run) for run in runs]
 
     async def _tidy(self) -> None:
         orphaned = await self._link.once(statements.adopt_orphans())
@@ -77,9 +89,11 @@ class Leader:
             )
         while max(await self._link.once(statements.purge(1000))) == 1000:
             pass
+        while await self._link.once(statements.purge_runs(1000)) == 1000:
+            pass
 
     async def close(self) -> None:
-        """Ends upkeep and sweep, also in the middle of a statement: the next leader finds and mends what is left."""
+        """Ends upkeep, sweep and scheduler, also in the middle of a statement: the next leader finds and mends what is left."""
         beside, self._beside = self._beside, []
         for task in beside:
             task.cancel()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pgqueue.rows import Lanes
 from pgqueue.sql import Row, Statement
-from pgqueue.statements.base import array, column, raw, statement
+from pgqueue.statements.making import array, column, raw, statement
 
 
 def _lanes(rows: Sequence[Row]) -> Lanes:

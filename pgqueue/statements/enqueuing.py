@@ -10,7 +10,7 @@ from typing import Any
 from pgqueue.job import Batch
 from pgqueue.rows import Stored
 from pgqueue.sql import Row, Statement
-from pgqueue.statements.base import nothing, one, statement, stored
+from pgqueue.statements.making import nothing, one, statement, stored
 
 
 def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgqueue.rows import Beat, Rescued, Swept, Term
 from pgqueue.sql import Statement
-from pgqueue.statements.base import column, nothing, one, statement
+from pgqueue.statements.making import column, nothing, one, statement
 
 
 def register_worker(

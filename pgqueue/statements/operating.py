@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pgqueue.job import Job
 from pgqueue.rows import Limit, QueueDepth, Server, Snapshot, Transition, Unserved, Why, WorkerRow
 from pgqueue.sql import Statement
-from pgqueue.statements.base import each, job_of, nothing, one, statement
+from pgqueue.statements.making import each, job_of, nothing, one, statement
 
 
 def get_job(job_id: int) -> Statement[Job | None]:

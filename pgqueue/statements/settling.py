@@ -9,7 +9,7 @@ from dataclasses import fields
 from pgqueue.outcome import Outcome
 from pgqueue.progress import Report
 from pgqueue.sql import Statement
-from pgqueue.statements.base import array, column, statement
+from pgqueue.statements.making import array, column, statement
 
 OUTCOME = tuple(field.name for field in fields(Outcome))
 

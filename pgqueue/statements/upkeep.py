@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgqueue.rows import DayChange, Fault, IndexFault, Miscount, Storage
 from pgqueue.sql import Statement
-from pgqueue.statements.base import column, each, one, statement
+from pgqueue.statements.making import column, each, one, statement
 
 
 def discover_queues() -> Statement[list[str]]:

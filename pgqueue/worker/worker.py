@@ -18,14 +18,18 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+from psycopg import Connection
+
 import pgqueue
 from pgqueue import statements
 from pgqueue.app import App
 from pgqueue.config import WorkerSettings, redact
-from pgqueue.connections import Link, Outage, retry_connecting
+from pgqueue.connections import CONFLICTS, Link, Outage, retry_connecting
 from pgqueue.database import CLAIMING, ORDINARY, connect, run
+from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.partitions import AHEAD
+from pgqueue.maintenance.scheduler import GRACE, Scheduler
 from pgqueue.migrate import check_server
 from pgqueue.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
@@ -88,7 +92,12 @@ class Worker:
             Link(self._dsn, "pgqueue leader", self._outage),
             Link(self._dsn, "pgqueue upkeep", self._outage, session=ORDINARY),
             settings,
+            Scheduler(
+                Link(self._dsn, "pgqueue schedules", self._outage),
+                grace=max(GRACE, 6 * settings.heartbeat),  # a leader's term is three
+            ),
         )
+        self._declarations = Declarations(app_path or "", list(app.schedules.values()), settings.heartbeat)
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._signals = 0
@@ -156,7 +165,15 @@ class Worker:
             with attempt, connect(self._dsn) as connection:
                 check_server(connection)
                 run(connection, statements.add_partitions(AHEAD))
+                self._declare(connection)
         return asyncio.run(self._work())
+
+    def _declare(self, connection: Connection[Any]) -> None:
+        """The schedules of the code become rows; if somebody holds one, a little later."""
+        try:
+            self._declarations.note(run(connection, self._declarations.sync()))
+        except CONFLICTS as error:
+            log.info("schedules of the code are synced later: %s", error)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Takes no more, finishes what runs within ``grace``; a second call hands it back now. For signal handlers."""
@@ -199,7 +216,11 @@ class Worker:
             cancel=lambda ids: loop.call_soon_threadsafe(self._cancel, ids),
         )  # fmt: skip
         await self._register()
-        background = [self._leader.run(), self._watch(), self._limits.run(), self._reporter.run()]
+        declared = Link(self._dsn, "pgqueue schedules", self._outage)
+        background = [
+            self._leader.run(), self._watch(), self._limits.run(), self._reporter.run(),
+            self._declarations.run(declared),
+        ]  # fmt: skip
         if self._supervised is not None:
             background.append(self._supervised.run())
         elif self.settings.listen:

@@ -50,7 +50,9 @@ def use_broken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         return
     statement, text = workload.broken_text(name)
     load = sql.load
-    monkeypatch.setattr(statements, "load", lambda wanted: text if wanted == statement else load(wanted))
+    monkeypatch.setattr(
+        statements.making, "load", lambda wanted: text if wanted == statement else load(wanted)
+    )
 
 
 # ---------------------------------------------------------------- settle: a zombie completes what is not its own

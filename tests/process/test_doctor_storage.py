@@ -70,7 +70,9 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     assert AGE in text
     short = text.replace(AGE, "interval '0.1 s'")
     load = sql.load
-    monkeypatch.setattr(statements, "load", lambda name: short if name == "oldest_snapshot" else load(name))
+    monkeypatch.setattr(
+        statements.making, "load", lambda name: short if name == "oldest_snapshot" else load(name)
+    )
 
 
 def test_it_names_the_session_that_holds_the_oldest_snapshot_and_what_that_costs(dsn, connect, monkeypatch):

@@ -93,6 +93,11 @@ async def falter(ms: int, job: Job) -> None:
         raise ValueError(job.attempt)
 
 
+@app.task(name="tick")
+async def tick() -> None:
+    """What schedules enqueue."""
+
+
 def deliver(op: int, job: Job) -> None:
     """One line a delivery: an effect that no transaction takes back."""
     mailbox = os.open(os.environ[MAILBOX], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -222,8 +227,8 @@ def lose_the_answer(name: str) -> None:
 
 
 def main() -> None:
-    from pgqueue import statements
     from pgqueue.cli import main as pgq
+    from pgqueue.statements import making
 
     broken = sys.argv.pop(1)
     if broken.startswith("lose_the_answer_to_"):
@@ -231,7 +236,7 @@ def main() -> None:
         pgq()
     statement, text = broken_text(broken)
     load: Any = sql.load
-    statements.load = lambda name: text if name == statement else load(name)  # type: ignore[attr-defined]
+    making.load = lambda name: text if name == statement else load(name)  # type: ignore[attr-defined]
     pgq()
 
 

@@ -13,12 +13,15 @@ from pgqueue.database import PINNED
 from pgqueue.job import Batch
 from pgqueue.outcome import COMPLETED, Outcome
 from pgqueue.progress import Report
+from pgqueue.schedule import Schedule
 from pgqueue.sql import Statement, names
 
+NIGHTLY = Schedule(name="nightly", task="a", cron="0 2 * * *")
 SAMPLES: dict[str, Statement[Any]] = {
     statement.name: statement
     for statement in (
         statements.add_partitions(1),
+        statements.add_schedule(NIGHTLY),
         statements.adopt_orphans(),
         statements.cancel(1),
         statements.check_indexes(64 << 20),
@@ -31,8 +34,11 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.discover_queues(),
         statements.drop_partitions(),
         statements.edit(1, {"priority": 1}),
+        statements.due_schedules(None, False, 100),
+        statements.edit_schedule(NIGHTLY),
         statements.elect(1, 15.0),
         statements.enqueue_many([Batch("a", ["{}"])]),
+        statements.fire_schedules([]),
         statements.function_bodies(),
         statements.get_job(1),
         statements.why(1),
@@ -65,17 +71,21 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.list_holders(),
         statements.list_jobs(),
         statements.list_queues(),
+        statements.list_schedules(),
         statements.list_transitions(1),
         statements.list_workers(True),
         statements.mark_busy(["default"], 2.0),
         statements.mark_waited(3.0),
         statements.measure_storage(),
         statements.match_queues(["m*"]),
+        statements.note_problem(1, "1", "it is bad"),
         statements.oldest_snapshot(),
         statements.open_writers(),
         statements.pause_queue("default", True),
+        statements.pause_schedule("nightly", True),
         statements.purge(100),
         statements.purge_jobs("jobs_done_default", 0, 500),
+        statements.purge_runs(100),
         statements.register_worker(
             host="h",
             pid=1,
@@ -87,13 +97,16 @@ SAMPLES: dict[str, Statement[Any]] = {
             lease_seconds=30.0,
         ),
         statements.report_progress(1, [(1, 1, Report(1)), (2, 1, Report(3, 10, "on"))]),
+        statements.remove_schedule("nightly"),
         statements.rescue(3, 100),
         statements.reserve_ids(3),
         statements.revive(1),
+        statements.run_schedule("nightly"),
         statements.schema_version(),
         statements.settle(1, [(1, 1, COMPLETED), (2, 1, Outcome.snoozed(1.0))]),
         statements.stop_worker(1),
         statements.sweep(100),
+        statements.sync_schedules("app", "f", [NIGHTLY], 60.0),
         statements.unserved(),
         statements.wake(["default"]),
     )

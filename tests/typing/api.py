@@ -44,6 +44,18 @@ async def with_job(job: Job, order_id: int) -> None:
         await conn.execute("select 1")
 
 
+@app.cron("0 9 * * MON-FRI", tz="Europe/Warsaw", overlap="skip", missed="all", jitter="1m", priority=3)
+@app.cron(every="5m", name="often", args={"order_id": 1})
+@app.task
+def recurring(order_id: int) -> str:
+    return str(order_id)
+
+
+@app.cron("@daily", overlap="pile")  # type: ignore[arg-type]
+@app.task
+def wrong() -> None: ...
+
+
 def enqueues(session: Session) -> None:
     assert_type(plain.using(session, delay="5m", tags=["a"]).enqueue(7, note="x"), JobHandle)
     assert_type(with_job.enqueue(order_id=7), JobHandle)  # the job itself is no argument
@@ -52,6 +64,8 @@ def enqueues(session: Session) -> None:
     handle = plain.using(session, expires="5m", deadline=60).enqueue(7)
     assert_type(handle.cancel(session), str)
     handle.edit(session, priority=1)
+    assert_type(recurring(1), str)
+    assert_type(recurring.enqueue(1), JobHandle)
     plain.enqueue("seven")  # type: ignore[arg-type]
     plain.enqueue()  # type: ignore[call-arg]
     with_job.enqueue(order_id=7, other=1)  # type: ignore[call-arg]

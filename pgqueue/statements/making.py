@@ -70,5 +70,5 @@ def stored(rows: Sequence[Row]) -> list[Stored]:
     return [Stored._make(row) for row in rows]
 
 
-def statement(name: str, decode: Callable[[Sequence[Row]], T], **parameters: object) -> Statement[T]:
+def statement(name: str, decode: Callable[[Sequence[Row]], T], /, **parameters: object) -> Statement[T]:
     return Statement(name, load(name), parameters, decode)

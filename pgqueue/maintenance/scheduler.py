@@ -1,0 +1,110 @@
+"""Enqueues the jobs of schedules when their fire times come: one round a look, sleeping until the next of them.
+
+Any number of schedulers may run at once, in any process: a fire time is noted under a primary key in the transaction
+that enqueues its job, so it happens once. By default the leader's runs alone. Time is the database's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import datetime
+
+import psycopg
+
+from pgqueue import statements
+from pgqueue.connections import CONFLICTS, TROUBLE, Link
+from pgqueue.errors import PgQueueError
+from pgqueue.rows import DueSchedule
+from pgqueue.schedule import Plan, plan, problem
+
+LOOK = 1.5  # seconds at most until an edited row takes effect
+SOON = 0.3  # until a run that waits for the end of another is looked after again, or a locked row tried again
+BATCH = 200  # schedules of one look, dealt with in one transaction
+GRACE = 60.0  # seconds; who is away for longer has missed what came meanwhile
+
+Ready = tuple[DueSchedule, Plan]
+log = logging.getLogger("pgqueue")
+
+
+class Scheduler:
+    """``grace`` must be longer than it takes until another leader is elected, which is late, but has missed nothing."""
+
+    def __init__(self, link: Link, *, grace: float = GRACE) -> None:
+        self._link, self._grace = link, grace
+
+    async def run(self) -> None:
+        """Goes on until it is cancelled. ``link`` comes back by itself."""
+        anew = True
+        try:
+            while True:
+                pause = LOOK
+                try:
+                    pause = await self.turn(anew=anew)
+                    anew = False
+                except Exception as error:
+                    if not isinstance(error, TROUBLE):
+                        log.exception("schedules failed; they go on at the next look")
+                await asyncio.sleep(pause)
+        finally:
+            await self._link.close()
+
+    async def turn(self, moment: datetime | None = None, *, anew: bool = False) -> float:
+        """Deals with all that is due at ``moment`` (None: now); returns the seconds until it is worth to look again."""
+        look = await self._link.once(statements.due_schedules(moment, anew, BATCH))
+        ready: list[Ready] = []
+        done = []
+        for due in look.due:
+            try:
+                ready.append((due, self._plan(due, look.now)))
+            except Exception as error:  # noqa: BLE001 - it is told
+                done.append(await self._give_up(due, error))
+        done += await self._fire(ready)
+        if any(done):
+            return 0.0  # what they do next is known only now
+        pause = LOOK if look.nearest is None else min(LOOK, look.nearest)
+        return min(pause, SOON) if done or look.waiting else pause
+
+    def _plan(self, due: DueSchedule, now: datetime) -> Plan:
+        return plan(
+            due.schedule, now, next_at=due.next_at, edited_at=due.edited_at, over=due.over, grace=self._grace
+        )
+
+    async def _fire(self, ready: list[Ready]) -> list[bool]:
+        """Whether each is dealt with; False if somebody's lock or edit stood in the way. If all together fail, one by one."""
+        if not ready:
+            return []
+        try:
+            jobs = await self._link.once(statements.fire_schedules(ready))
+        except Exception as error:
+            if isinstance(error, TROUBLE) and not isinstance(error, CONFLICTS):
+                raise
+            if len(ready) > 1:
+                return [done for one in ready for done in await self._fire([one])]
+            [(due, _)] = ready
+            if isinstance(error, CONFLICTS):
+                log.info("schedule %s is tried again: %s", due.schedule.name, error)
+                return [False]
+            return [await self._give_up(due, error)]
+        for due, planned in ready:
+            count = jobs[due.id]
+            if count is not None:
+                self._say(due.schedule.name, planned, count)
+        return [count is not None for count in jobs.values()]
+
+    async def _give_up(self, due: DueSchedule, error: Exception) -> bool:
+        """A row that cannot run says why, and stops no other."""
+        said = problem(error)
+        if isinstance(error, PgQueueError | psycopg.Error):
+            log.warning("schedule %s cannot run: %s", due.schedule.name, said)
+        else:
+            log.error("schedule %s cannot run, which is a bug", due.schedule.name, exc_info=error)
+        return await self._link.once(statements.note_problem(due.id, due.version, said))
+
+    def _say(self, name: str, planned: Plan, jobs: int) -> None:
+        if planned.passed_over is not None:
+            log.warning("schedule %s: what it missed until %s is skipped", name, planned.passed_over)
+        elif planned.missed_since is not None:
+            log.warning("schedule %s: it missed its times since %s", name, planned.missed_since)
+        if jobs:
+            log.debug("schedule %s: %d jobs enqueued", name, jobs)

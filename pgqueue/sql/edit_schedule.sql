@@ -1,0 +1,9 @@
+-- Writes a schedule's definition over its row. Whether it is paused, and who made it, stays. Locks the row.
+-- Zero rows: there is none of that name.
+update pgqueue.schedules s
+set task = %(task)s::text, cron = %(cron)s::text, every = make_interval(secs => %(every)s::float8),
+    at = %(at)s::timestamptz, anchor = coalesce(%(anchor)s::timestamptz, s.anchor), tz = %(tz)s::text,
+    overlap = %(overlap)s::text, missed = %(missed)s::text, missed_cap = %(missed_cap)s::smallint,
+    jitter = make_interval(secs => %(jitter)s::float8), args = %(args)s::text::jsonb, options = %(options)s::text::jsonb
+where s.name = %(name)s::text
+returning s.id

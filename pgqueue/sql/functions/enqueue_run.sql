@@ -1,0 +1,26 @@
+-- Enqueues the job of a run that is noted already, and notes its id: what fire_schedule and run_schedule share.
+-- The job's meta tells the schedule's name and the fire time. `due`, if it is still to come, is the job's run_at.
+create or replace function pgqueue.enqueue_run(schedule bigint, fire_at timestamptz, due timestamptz)
+returns bigint
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+as $function$
+declare
+    stored record;
+begin
+    select e.id, e.conflict into stored
+    from pgqueue.schedules s
+    cross join lateral pgqueue.enqueue(s.task, s.args,
+        s.options
+        || jsonb_build_object('meta', coalesce(s.options -> 'meta', '{}')
+                                      || jsonb_build_object('schedule', s.name, 'fire_at', enqueue_run.fire_at))
+        || case when due > clock_timestamp() then jsonb_build_object('run_at', due) else '{}' end) e
+    where s.id = schedule;
+    update pgqueue.schedule_runs r
+    set job_id = stored.id, enqueued_at = clock_timestamp(),
+        state = case when stored.conflict is null then 'enqueued' else 'duplicate' end
+    where r.schedule_id = schedule and r.fire_at = enqueue_run.fire_at;
+    return stored.id;
+end
+$function$;

@@ -1,0 +1,27 @@
+-- Trigger of pgqueue.schedules: whoever edits a row, in SQL or otherwise, has it planned anew by the next look of a scheduler.
+-- An edit of the times, also a pause or its end, counts from now on: what the old times had still to come is given up, and
+-- what the new ones would have had before is not made up for. Any other edit keeps the fire time that is next.
+create or replace function pgqueue.replan_schedule()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $function$
+begin
+    if tg_op = 'INSERT' then
+        new.planned := false;
+        new.next_at := null;
+        new.problem := null;
+    elsif (new.cron, new.every, new.at, new.anchor, new.tz, new.paused)
+          is distinct from (old.cron, old.every, old.at, old.anchor, old.tz, old.paused) then
+        new.edited_at := clock_timestamp();
+        new.planned := false;
+        new.next_at := null;
+        new.problem := null;
+    elsif (new.name, new.task, new.args, new.options, new.overlap, new.missed, new.missed_cap, new.jitter)
+          is distinct from (old.name, old.task, old.args, old.options, old.overlap, old.missed, old.missed_cap, old.jitter) then
+        new.planned := false;
+        new.problem := null;
+    end if;
+    return new;
+end
+$function$;

@@ -1,0 +1,100 @@
+-- Makes the schedules that an app's code declares into rows, all in one transaction, and takes away those that left the code.
+-- Rows made in SQL or by `pgq cron`, and the pauses of operators, are never touched; an operator's other edits of a row hold
+-- until its declaration in the code changes.
+-- Of several deploys that are alive at once, the one whose set of schedules was seen last for the first time is in force; an
+-- older set changes nothing, and takes over when no worker has reported a newer one for `seconds` (a rollback). An empty set,
+-- which nobody notes as long as there was no other, counts as older than any that is alive.
+-- `declared` is an array of objects with the columns of pgqueue.schedules; every and jitter are seconds.
+-- Returns (null, what became of the set): none (there is nothing to report again), current, applied, older, or busy (another
+-- worker is at it; ask again); and for an applied set (name, what): added, changed, removed, or foreign (a row of that name
+-- was not made by this app's code, and stays as it is).
+-- Locks: an advisory lock per app, tried without waiting; then the app's rows of schedules that change.
+create or replace function pgqueue.sync_schedules(app text, fingerprint text, declared jsonb, seconds float8)
+returns table (schedule text, what text)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '2s'
+as $function$
+#variable_conflict use_column
+declare
+    moment  timestamptz := clock_timestamp();
+    until   timestamptz := clock_timestamp() + make_interval(secs => seconds);
+    newest  record;
+    item    record;
+    present record;
+begin
+    select s.fingerprint, s.expires_at into newest
+    from pgqueue.schedule_sets s where s.app = sync_schedules.app order by s.since desc limit 1;
+    if not found and sync_schedules.declared = '[]' then
+        return query select null, 'none';
+        return;
+    end if;
+    if not pg_try_advisory_xact_lock(hashtextextended(sync_schedules.app, 7467178353)) then
+        return query select null, 'busy';
+        return;
+    end if;
+    select s.fingerprint, s.expires_at into newest  -- as it is now that nobody else can change it
+    from pgqueue.schedule_sets s where s.app = sync_schedules.app order by s.since desc limit 1;
+    if newest.fingerprint = sync_schedules.fingerprint then
+        update pgqueue.schedule_sets s set expires_at = greatest(s.expires_at, until)
+        where s.app = sync_schedules.app and s.fingerprint = sync_schedules.fingerprint;
+        return query select null, 'current';
+        return;
+    end if;
+    if newest.expires_at > moment and (sync_schedules.declared = '[]' or exists (
+        select from pgqueue.schedule_sets s
+        where s.app = sync_schedules.app and s.fingerprint = sync_schedules.fingerprint)) then
+        return query select null, 'older';
+        return;
+    end if;
+    insert into pgqueue.schedule_sets as s (app, fingerprint, since, expires_at)
+    values (sync_schedules.app, sync_schedules.fingerprint, moment, until)
+    on conflict (app, fingerprint) do update set since = excluded.since, expires_at = excluded.expires_at;
+
+    return query
+        with gone as (
+            delete from pgqueue.schedules s
+            where s.source = 'code' and s.app = sync_schedules.app
+              and s.name not in (select d ->> 'name' from jsonb_array_elements(sync_schedules.declared) d)
+            returning s.name
+        )
+        select g.name::text, 'removed' from gone g order by 1;
+
+    for item in
+        select i.*, md5(d.body::text) as digest
+        from jsonb_array_elements(sync_schedules.declared) as d (body)
+        cross join lateral jsonb_to_record(d.body) as i (
+            name text, task text, cron text, every float8, at timestamptz, anchor timestamptz, tz text, overlap text,
+            missed text, missed_cap smallint, jitter float8, args jsonb, options jsonb)
+        order by i.name
+    loop
+        insert into pgqueue.schedules
+            (name, task, cron, every, at, anchor, tz, overlap, missed, missed_cap, jitter, args, options,
+             source, app, declared)
+        values (item.name, item.task, item.cron, make_interval(secs => item.every), item.at,
+                coalesce(item.anchor, date_trunc('second', moment)), item.tz, item.overlap, item.missed, item.missed_cap,
+                make_interval(secs => item.jitter), item.args, item.options, 'code', sync_schedules.app, item.digest)
+        on conflict (name) do nothing;
+        if found then
+            return query select item.name, 'added';
+            continue;
+        end if;
+        select s.source, s.app, s.declared into present from pgqueue.schedules s where s.name = item.name for update;
+        if present.source = 'code' and (present.app = sync_schedules.app or not exists (
+            select from pgqueue.schedule_sets o where o.app = present.app and o.expires_at > moment)) then
+            if present.declared is distinct from item.digest then
+                update pgqueue.schedules s
+                set task = item.task, cron = item.cron, every = make_interval(secs => item.every), at = item.at,
+                    anchor = coalesce(item.anchor, s.anchor), tz = item.tz, overlap = item.overlap, missed = item.missed,
+                    missed_cap = item.missed_cap, jitter = make_interval(secs => item.jitter), args = item.args,
+                    options = item.options, app = sync_schedules.app, declared = item.digest
+                where s.name = item.name;
+                return query select item.name, 'changed';
+            end if;
+        else
+            return query select item.name, 'foreign';
+        end if;
+    end loop;
+    return query select null, 'applied';
+end
+$function$;

@@ -1,0 +1,5 @@
+-- Pauses or resumes a schedule. Fire times during a pause are not made up for. Locks the row.
+-- Zero rows: there is no such schedule.
+update pgqueue.schedules s set paused = %(paused)s::boolean
+where s.name = %(name)s::text
+returning s.id

@@ -1,0 +1,21 @@
+-- Deletes the notes of runs that are older than any queue keeps its jobs, but for the last of each schedule, those that wait
+-- or whose job has not ended, and the one of a single time, which would fire again; and sets of schedules that nobody has
+-- reported for a month. Bounded, skipping locked rows. Returns the number of runs deleted.
+with runs as (
+    delete from pgqueue.schedule_runs r
+    where (r.schedule_id, r.fire_at) in (
+        select o.schedule_id, o.fire_at
+        from pgqueue.schedule_runs o
+        where o.fire_at < clock_timestamp() - greatest((select max(q.retention) from pgqueue.queues q), interval '1 day')
+          and o.state <> 'waiting'
+          and exists (select from pgqueue.schedule_runs n where n.schedule_id = o.schedule_id and n.fire_at > o.fire_at)
+          and not exists (select from pgqueue.schedules s where s.id = o.schedule_id and s.at = o.fire_at)
+          and not exists (select from pgqueue.jobs_live j where j.id = o.job_id)
+        limit %(count)s::int
+        for update skip locked)
+    returning 1
+), sets as (
+    delete from pgqueue.schedule_sets s where s.expires_at < clock_timestamp() - interval '30 days'
+      and exists (select from pgqueue.schedule_sets n where n.app = s.app and n.since > s.since)
+)
+select count(*) from runs

@@ -1,0 +1,106 @@
+"""The statements of schedules: what schedulers do, what workers declare, what ``pgq cron`` changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from pgqueue.rows import DueSchedule, Look, ScheduleRow
+from pgqueue.schedule import COLUMNS, Plan, Schedule
+from pgqueue.sql import Row, Statement
+from pgqueue.statements.making import one, plain, statement
+
+
+def _schedule(row: Row) -> Schedule:
+    name, task, cron, every, at, anchor, tz, overlap, missed, missed_cap, jitter, args, options = row
+    return Schedule(
+        name=name, task=task, cron=cron, every=every, at=at, anchor=anchor, tz=tz, overlap=overlap, missed=missed,
+        missed_cap=missed_cap, jitter=jitter, args=args, options=plain(options),
+    )  # fmt: skip
+
+
+def _definition(schedule: Schedule) -> dict[str, Any]:
+    columns = {name: getattr(schedule, name) for name in COLUMNS}
+    return {**columns, "options": json.dumps(dict(schedule.options))}
+
+
+def _look(rows: Sequence[Row]) -> Look:
+    now, nearest, waiting = rows[0][:3]
+    due = [
+        DueSchedule(row[3], row[4], _schedule(row[5:18]), row[18], row[19], row[20])
+        for row in rows
+        if row[3] is not None
+    ]
+    return Look(now, nearest, waiting, due)
+
+
+def due_schedules(moment: datetime | None, anew: bool, count: int) -> Statement[Look]:
+    """``moment`` None is the database's time; ``anew``: also those with a problem."""
+    return statement("due_schedules", _look, moment=moment, anew=anew, count=count)
+
+
+def fire_schedules(plans: Iterable[tuple[DueSchedule, Plan]]) -> Statement[dict[int, int | None]]:
+    """A schedule's id to how many jobs were enqueued; None: the row was edited meanwhile, or another scheduler is at it."""
+    items = [{"id": due.id, "version": due.version, **plan._asdict()} for due, plan in plans]
+    return statement(
+        "fire_schedules",
+        lambda rows: {row[0]: row[1] for row in rows},
+        plans=json.dumps(items, default=datetime.isoformat),
+    )
+
+
+def note_problem(schedule_id: int, version: str, problem: str) -> Statement[bool]:
+    return statement("note_problem", bool, schedule_id=schedule_id, version=version, problem=problem)
+
+
+def sync_schedules(
+    app: str, fingerprint: str, declared: Sequence[Schedule], seconds: float
+) -> Statement[list[tuple[str | None, str]]]:
+    """(schedule, what became of it), and for the whole set (None, …); see the function's head."""
+    return statement(
+        "sync_schedules",
+        lambda rows: [(row[0], row[1]) for row in rows],
+        app=app,
+        fingerprint=fingerprint,
+        declared=json.dumps([schedule.as_row() for schedule in declared]),
+        seconds=seconds,
+    )
+
+
+def add_schedule(schedule: Schedule) -> Statement[int | None]:
+    """Its id; None: the name is taken."""
+    return statement("add_schedule", one, **_definition(schedule))
+
+
+def edit_schedule(schedule: Schedule) -> Statement[bool]:
+    """Whether there is such a schedule."""
+    return statement("edit_schedule", bool, **_definition(schedule))
+
+
+def pause_schedule(name: str, paused: bool) -> Statement[bool]:
+    """Whether there is such a schedule."""
+    return statement("pause_schedule", bool, name=name, paused=paused)
+
+
+def remove_schedule(name: str) -> Statement[str | None]:
+    """Who had made it; None: there is no such schedule."""
+    return statement("remove_schedule", one, name=name)
+
+
+def run_schedule(name: str) -> Statement[int | None]:
+    """The job's id; None: there is no such schedule."""
+    return statement("run_schedule", one, name=name)
+
+
+def list_schedules(name: str | None = None) -> Statement[list[ScheduleRow]]:
+    return statement(
+        "list_schedules",
+        lambda rows: [ScheduleRow(_schedule(row[:13]), *row[13:]) for row in rows],
+        name=name,
+    )
+
+
+def purge_runs(count: int) -> Statement[int]:
+    return statement("purge_runs", one, count=count)

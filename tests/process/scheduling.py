@@ -1,0 +1,18 @@
+"""A scheduler alone in a process, without a worker around it: ``python -m tests.process.scheduling DSN``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from pgqueue.connections import Link, Outage
+from pgqueue.maintenance.scheduler import Scheduler
+
+
+def main() -> None:
+    dsn = sys.argv[1]
+    asyncio.run(Scheduler(Link(dsn, "pgqueue schedules", Outage(dsn))).run())
+
+
+if __name__ == "__main__":
+    main()

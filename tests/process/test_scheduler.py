@@ -1,0 +1,220 @@
+"""Real schedulers that run at once, are killed and follow each other: every fire time once, and in time."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from tests.process import commands
+from tests.process.processes import QUICK, ROOT, WorkerProcess, WorkerProcesses
+from tests.waiting import wait_until
+
+EACH_ONCE = """
+select s.name, count(*), count(distinct r.job_id), count(r.job_id),
+       extract(epoch from max(r.fire_at) - min(r.fire_at))::int / extract(epoch from s.every)::int + 1,
+       (select count(*) from pgqueue.jobs j where j.meta ->> 'schedule' = s.name),
+       (select count(distinct j.meta ->> 'fire_at') from pgqueue.jobs j where j.meta ->> 'schedule' = s.name)
+from pgqueue.schedules s join pgqueue.schedule_runs r on r.schedule_id = s.id
+group by s.id
+"""
+
+
+def add(db: Connection[Any], name: str, **columns: Any) -> None:
+    columns = {"name": name, "task": "tick", "overlap": "allow", **columns}
+    db.execute(
+        f"insert into pgqueue.schedules ({', '.join(columns)}) values ({', '.join(['%s'] * len(columns))})".encode(),
+        list(columns.values()),
+    )
+
+
+def fired(db: Connection[Any], count: int, name: str = "%") -> bool:
+    """Whether each schedule of that name has fired so often."""
+    row = db.execute(
+        "select bool_and((select count(*) from pgqueue.schedule_runs r where r.schedule_id = s.id) >= %s)"
+        " from pgqueue.schedules s where s.name like %s",
+        [count, name],
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def check_each_once(db: Connection[Any]) -> None:
+    """No fire time is lost (they follow each other without a gap), and none has two jobs."""
+    for name, noted, distinct, with_job, expected, jobs, fire_times in db.execute(EACH_ONCE).fetchall():
+        assert (name, noted) == (name, expected)
+        assert {distinct, with_job, jobs, fire_times} == {noted}, name
+
+
+@contextmanager
+def schedulers(dsn: str, count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The list may be changed; whoever is in it at the end is killed."""
+    found = [start_scheduler(dsn) for _ in range(count)]
+    try:
+        yield found
+    finally:
+        for process in found:
+            process.kill()
+            process.wait()
+
+
+def start_scheduler(dsn: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.process.scheduling", dsn]
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def test_two_schedulers_at_once_that_are_killed_again_and_again(dsn: str, db: Connection[Any]) -> None:
+    for n in range(6):
+        add(db, f"s{n}", every="1 second")
+    chance = random.Random()
+    seed = chance.randrange(10_000)
+    print("seed", seed)
+    chance.seed(seed)
+    with schedulers(dsn, 2) as running:
+        for kills in range(4):
+            wait_until(lambda kills=kills: fired(db, 1 + kills))  # type: ignore[misc]
+            moment = time.monotonic() + chance.uniform(0, 1)
+            wait_until(lambda moment=moment: time.monotonic() > moment)  # type: ignore[misc]
+            running[kills % 2].kill()  # sooner or later in the middle of a transaction
+            running[kills % 2].wait()
+            running[kills % 2] = start_scheduler(dsn)
+        wait_until(lambda: fired(db, 7))
+    check_each_once(db)
+
+
+def test_hundreds_that_are_due_at_once_take_few_transactions(dsn: str, db: Connection[Any]) -> None:
+    with schedulers(dsn, 1):
+        db.execute(
+            "insert into pgqueue.schedules (name, task, at)"
+            " select 's' || n, 'tick', date_trunc('second', now()) + interval '4 seconds' from generate_series(1, 500) n"
+        )
+        wait_until(lambda: fired(db, 1))
+    row = db.execute(
+        "select max(enqueued_at - fire_at)::text, count(distinct job_id), count(distinct xmin::text)"
+        " from pgqueue.schedule_runs"
+    ).fetchone()
+    assert row
+    print("500 at once: the last after", row[0])
+    assert row[1] == 500
+    assert row[2] <= 6
+
+
+def leader(db: Connection[Any], workers: list[WorkerProcess]) -> WorkerProcess | None:
+    row = db.execute(
+        "select w.pid from pgqueue.leader l join pgqueue.workers w on w.id = l.worker_id"
+        " where l.expires_at > clock_timestamp()"
+    ).fetchone()
+    return next((worker for worker in workers if row and worker.pid == row[0]), None)
+
+
+def test_two_workers_lose_and_double_nothing_when_the_leader_is_killed(
+    workers: WorkerProcesses, db: Connection[Any]
+) -> None:
+    add(db, "allow", every="1 second")
+    add(db, "queue", every="2 seconds", overlap="queue")
+    add(db, "other", every="1 second", task="unknown")
+    alive = [workers.start_registered(*QUICK)[0] for _ in range(2)]
+    for kills in range(2):
+        wait_until(lambda kills=kills: fired(db, 2 + 2 * kills, "allow"))  # type: ignore[misc]
+        dying = wait_until(lambda: leader(db, alive))
+        dying.signal(signal.SIGKILL)
+        dying.wait()
+        alive.remove(dying)
+        alive.append(workers.start_registered(*QUICK)[0])
+    wait_until(lambda: fired(db, 8, "allow"))
+    db.execute("update pgqueue.schedules set paused = true")
+    waiting = "select count(*) from pgqueue.jobs_live where task = 'tick'"
+    wait_until(lambda: db.execute(waiting).fetchone() == (0,))
+    rows = [row for row in db.execute(EACH_ONCE).fetchall() if row[0] != "queue"]
+    for name, noted, distinct, with_job, expected, jobs, fire_times in rows:
+        assert {distinct, with_job, expected, jobs, fire_times} == {noted}, name
+
+
+def test_while_a_leader_lives_a_job_is_enqueued_within_a_second_and_edits_count_within_two(
+    workers: WorkerProcesses, db: Connection[Any]
+) -> None:
+    workers.start_registered(*QUICK)
+    workers.start_registered(*QUICK)
+    add(db, "s", every="1 second", overlap="queue")
+    begun = time.monotonic()
+    wait_until(lambda: fired(db, 1))
+    assert time.monotonic() - begun < 4, "planned within two seconds, and then its second comes"
+    wait_until(lambda: fired(db, 5))
+    add(db, "bad", cron="61 * * * *")
+    begun = time.monotonic()
+    wait_until(lambda: db.execute("select 1 from pgqueue.schedules where problem like '%minute%'").fetchone())
+    assert time.monotonic() - begun < 4
+    db.execute("update pgqueue.schedules set options = '{\"tags\": [\"new\"]}' where name = 's'")
+    begun = time.monotonic()
+    wait_until(lambda: db.execute("select 1 from pgqueue.jobs where tags = '{new}'").fetchone())
+    assert time.monotonic() - begun < 4
+    row = db.execute(
+        "select max(extract(epoch from r.enqueued_at - r.fire_at)), min(r.enqueued_at - r.fire_at) >= interval '0'"
+        " from pgqueue.schedule_runs r where r.state = 'enqueued' and not exists ("
+        "  select from pgqueue.schedule_runs f join pgqueue.jobs j on j.id = f.job_id"
+        "  where f.schedule_id = r.schedule_id and f.fire_at < r.fire_at and coalesce(j.finished_at, 'infinity') > r.fire_at)"
+    ).fetchone()
+    assert row
+    print("latest enqueue after its fire time", row[0])
+    assert row[0] < 1
+    assert row[1]
+    db.execute("delete from pgqueue.schedules")
+
+
+SHOP = """
+from pgqueue import App
+app = App()
+
+@app.cron("0 9 * * *", tz="Europe/Warsaw", name="{name}", args={{"n": {n}}})
+@app.task(name="report")
+def report(n: int) -> None: ...
+"""
+
+
+def test_a_worker_brings_the_schedules_of_its_code(dsn: str, db: Connection[Any], tmp_path: Path) -> None:
+    def deploy(name: str, n: int) -> list[tuple[Any, ...]]:
+        (tmp_path / "shop.py").write_text(SHOP.format(name=name, n=n))
+        done = commands.pgq("work", "-A", "shop:app", "--drain", cwd=tmp_path, dsn=dsn)
+        assert done.returncode == 0, done.stderr
+        return db.execute("select name, args, paused, source from pgqueue.schedules").fetchall()
+
+    assert deploy("report", 1) == [("report", {"n": 1}, False, "code")]
+    db.execute("update pgqueue.schedules set paused = true")
+    assert deploy("report", 2) == [("report", {"n": 2}, True, "code")]
+    assert deploy("daily", 2) == [("daily", {"n": 2}, False, "code")]
+
+
+def test_a_scheduler_goes_on_after_its_connection_broke(dsn: str, db: Connection[Any]) -> None:
+    add(db, "s", every="1 second")
+    with schedulers(dsn, 1):
+        for count in (1, 3):
+            wait_until(lambda count=count: fired(db, count))  # type: ignore[misc]
+            db.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where application_name = 'pgqueue schedules' and datname = current_database()"
+            )
+        wait_until(lambda: fired(db, 5))
+    check_each_once(db)
+
+
+def test_a_row_that_somebody_holds_delays_only_itself(dsn: str, db: Connection[Any]) -> None:
+    add(db, "held", every="1 second")
+    add(db, "free", every="1 second")
+    with psycopg.connect(dsn) as holder, schedulers(dsn, 1):
+        wait_until(lambda: fired(db, 1))
+        holder.execute("select 1 from pgqueue.schedules where name = 'held' for update")
+        seen = db.execute("select count(*) from pgqueue.schedule_runs").fetchone()
+        assert seen
+        wait_until(lambda: fired(db, seen[0] + 3, "free"))
+        holder.rollback()
+        wait_until(lambda: fired(db, seen[0] + 3, "held"))
+    check_each_once(db)

@@ -1,0 +1,74 @@
+"""Schedulers played at given times, without waiting for them to come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from psycopg import Connection
+from psycopg.types.json import Jsonb
+
+from pgqueue.connections import Link, Outage
+from pgqueue.maintenance.scheduler import Scheduler
+
+NOON = datetime(2027, 6, 1, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def play(dsn: str, moments: Iterable[datetime], *, count: int = 1, grace: float = 60.0) -> None:
+    """``count`` schedulers at once, at each of the moments until nothing is left to do."""
+
+    async def run() -> None:
+        links = [Link(dsn, "pgqueue schedules", Outage(dsn)) for _ in range(count)]
+        schedulers = [Scheduler(link, grace=grace) for link in links]
+        for moment in moments:
+            while 0.0 in await asyncio.gather(*(scheduler.turn(moment) for scheduler in schedulers)):
+                pass
+        for link in links:
+            await link.close()
+
+    asyncio.run(run())
+
+
+def add(
+    db: Connection[Any], name: str, *, edited_at: datetime = NOON - timedelta(hours=1), **columns: Any
+) -> int:
+    """A schedule as it would be had it been made then; its id."""
+    columns = {"task": "t", "edited_at": edited_at, **columns}
+    columns = {
+        column: Jsonb(value) if isinstance(value, dict) else value for column, value in columns.items()
+    }
+    row = db.execute(
+        f"insert into pgqueue.schedules (name, {', '.join(columns)}) values (%s, {', '.join(['%s'] * len(columns))}) returning id".encode(),
+        [name, *columns.values()],
+    ).fetchone()
+    assert row
+    return row[0]
+
+
+def runs(db: Connection[Any], name: str) -> list[tuple[datetime, str]]:
+    """(fire time, state)"""
+    return db.execute(
+        "select r.fire_at, r.state from pgqueue.schedule_runs r join pgqueue.schedules s on s.id = r.schedule_id"
+        " where s.name = %s order by 1",
+        [name],
+    ).fetchall()
+
+
+def jobs(db: Connection[Any], name: str) -> list[int]:
+    """The ids of its jobs, in the order of their fire times."""
+    rows = db.execute(
+        "select id from pgqueue.jobs where meta ->> 'schedule' = %s order by (meta ->> 'fire_at')::timestamptz, id",
+        [name],
+    )
+    return [job_id for (job_id,) in rows]
+
+
+def overview(db: Connection[Any], name: str, columns: str) -> tuple[Any, ...]:
+    row = db.execute(
+        f"select {columns} from pgqueue.schedule_overview where name = %s".encode(), [name]
+    ).fetchone()
+    assert row
+    return row

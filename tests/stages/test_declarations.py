@@ -1,0 +1,157 @@
+"""Schedules of the code as rows: two deploys at once, rollbacks, and what operators did meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import statements
+from pgqueue.database import run
+from pgqueue.maintenance.declarations import Declarations
+from pgqueue.schedule import Schedule
+from tests.stages.scheduling import add
+
+HEARTBEAT = 1.0  # so a set of schedules is gone 30 s after it was last reported
+
+
+def hourly(name: str, minute: int = 0, **columns: Any) -> Schedule:
+    return Schedule(name=name, task="t", cron=f"{minute} * * * *", **columns)
+
+
+def sync(db: Connection[Any], *schedules: Schedule, app: str = "shop:app") -> dict[str | None, str]:
+    """What a worker of that deploy does when it starts, and again and again."""
+    return dict(run(db, Declarations(app, schedules, HEARTBEAT).sync()))
+
+
+def rows(db: Connection[Any]) -> dict[str, str]:
+    return dict(db.execute("select name, cron from pgqueue.schedules order by name").fetchall())
+
+
+def leave(db: Connection[Any], *schedules: Schedule) -> None:
+    """The last worker of that deploy has gone half a minute ago."""
+    fingerprint = Declarations("", schedules, HEARTBEAT)._fingerprint
+    db.execute(
+        "update pgqueue.schedule_sets set expires_at = now() - interval '1 s' where fingerprint = %s",
+        [fingerprint],
+    )
+
+
+def test_the_schedules_of_the_code_become_rows_and_leave_with_it(db: Connection[Any]) -> None:
+    assert sync(db) == {None: "none"}
+    assert sync(db, hourly("a"), hourly("b")) == {"a": "added", "b": "added", None: "applied"}
+    assert sync(db, hourly("a"), hourly("b")) == {None: "current"}
+    assert sync(db, hourly("a", 5), hourly("c")) == {
+        "a": "changed", "b": "removed", "c": "added", None: "applied",
+    }  # fmt: skip
+    assert rows(db) == {"a": "5 * * * *", "c": "0 * * * *"}
+    leave(db, hourly("a", 5), hourly("c"))
+    assert sync(db) == {"a": "removed", "c": "removed", None: "applied"}
+    assert rows(db) == {}
+
+
+def test_every_column_arrives(db: Connection[Any]) -> None:
+    schedule = Schedule(
+        name="a", task="t", every=90.0, tz="Europe/Warsaw", overlap="skip", missed="all", missed_cap=7, jitter=2.5,
+        args='{"n": 1}', options={"queue": "mail"},
+    )  # fmt: skip
+    sync(db, schedule)
+    [row] = run(db, statements.list_schedules())
+    anchor = row.schedule.anchor
+    assert row.schedule == Schedule(**{**vars(schedule), "anchor": anchor})
+    assert row.source == "code"
+    sync(db, Schedule(**{**vars(schedule), "jitter": 0.0}))
+    [row] = run(db, statements.list_schedules())
+    assert row.schedule.anchor == anchor, "a deploy does not move the interval"
+
+
+def test_an_older_deploy_changes_nothing_while_a_newer_one_lives_and_takes_over_after_a_rollback(
+    db: Connection[Any],
+) -> None:
+    old, new = (hourly("a"), hourly("gone")), (hourly("a", 30), hourly("fresh"))
+    sync(db, *old)
+    sync(db, *new)
+    for _ in range(3):  # workers of both start and report for a long time
+        assert sync(db, *old) == {None: "older"}
+        assert sync(db, *new) == {None: "current"}
+    assert rows(db) == {"a": "30 * * * *", "fresh": "0 * * * *"}
+    leave(db, *new)
+    assert sync(db, *old) == {"a": "changed", "fresh": "removed", "gone": "added", None: "applied"}
+    assert sync(db, *new) == {None: "older"}, "a straggler of the deploy that was rolled back"
+    assert rows(db) == {"a": "0 * * * *", "gone": "0 * * * *"}
+
+
+def test_a_deploy_of_before_there_were_schedules_takes_none_away_while_one_with_them_lives(
+    db: Connection[Any],
+) -> None:
+    assert sync(db) == {None: "none"}
+    sync(db, hourly("a"))
+    assert sync(db) == {None: "older"}
+    assert sync(db, hourly("a")) == {None: "current"}
+    leave(db, hourly("a"))
+    assert sync(db) == {"a": "removed", None: "applied"}
+
+
+def test_rows_of_others_are_never_touched(db: Connection[Any]) -> None:
+    add(db, "mine", cron="7 * * * *")
+    db.execute(
+        "insert into pgqueue.schedules (name, task, cron, source) values ('typed', 't', '8 * * * *', 'cli')"
+    )
+    sync(db, hourly("theirs"), app="other:app")
+    assert sync(db, hourly("mine"), hourly("theirs"), hourly("a")) == {
+        "mine": "foreign", "theirs": "foreign", "a": "added", None: "applied",
+    }  # fmt: skip
+    leave(db, hourly("mine"), hourly("theirs"), hourly("a"))
+    sync(db)
+    assert rows(db) == {"mine": "7 * * * *", "typed": "8 * * * *", "theirs": "0 * * * *"}
+
+
+def test_a_renamed_app_takes_its_schedules_over(db: Connection[Any]) -> None:
+    sync(db, hourly("a"), app="shop:app")
+    leave(db, hourly("a"))
+    assert sync(db, hourly("a", 5), app="store:app") == {"a": "changed", None: "applied"}
+    assert db.execute("select app, cron from pgqueue.schedules").fetchall() == [("store:app", "5 * * * *")]
+
+
+def test_pauses_and_edits_of_operators_outlive_deploys(db: Connection[Any]) -> None:
+    sync(db, hourly("a"), hourly("b"))
+    db.execute("update pgqueue.schedules set paused = true where name = 'a'")
+    db.execute("update pgqueue.schedules set cron = '59 * * * *' where name = 'b'")
+    sync(db, hourly("a", 1), hourly("b"))
+    assert rows(db) == {"a": "1 * * * *", "b": "59 * * * *"}, "b's declaration has not changed"
+    assert db.execute("select name from pgqueue.schedules where paused").fetchall() == [("a",)]
+    sync(db, hourly("a", 1), hourly("b", 2))
+    assert rows(db) == {"a": "1 * * * *", "b": "2 * * * *"}
+
+
+def test_syncs_at_once_do_not_wait_for_each_other(
+    db: Connection[Any], connect: Callable[..., Connection[Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    one = connect(autocommit=False)
+    sync(one, hourly("a"))
+    declarations = Declarations("shop:app", [hourly("b")], HEARTBEAT)
+    answer = run(db, declarations.sync())
+    assert answer == [(None, "busy")]
+    declarations.note(answer)
+    assert declarations._pause == 1.0
+    one.commit()
+    declarations.note(run(db, declarations.sync()))
+    assert rows(db) == {"b": "0 * * * *"}
+    assert declarations._pause == 12 * HEARTBEAT
+
+
+def test_a_sync_that_fails_changes_nothing(db: Connection[Any]) -> None:
+    import psycopg
+
+    sync(db, hourly("a"))
+    db.execute(
+        "create function public.refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$;"
+        " create trigger refuse before insert on pgqueue.schedules for each row when (new.name = 'z')"
+        " execute function public.refuse()"
+    )
+    with pytest.raises(psycopg.errors.RaiseException):
+        sync(db, hourly("b"), hourly("z"))
+    assert rows(db) == {"a": "0 * * * *"}
+    assert sync(db, hourly("a")) == {None: "current"}

@@ -1,0 +1,384 @@
+"""Schedules in the database: each fire time once, whoever computes it and whatever is edited meanwhile."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from pgqueue import statements
+from pgqueue.database import run
+from pgqueue.outcome import COMPLETED
+from pgqueue.rows import DueSchedule
+from pgqueue.schedule import Plan
+from tests.stages.hands import Hand
+from tests.stages.scheduling import MINUTE, NOON, add, jobs, overview, play, runs
+from tests.unit.test_firetimes import YEAR, ZONES, changes, expression, walk
+
+HOUR = timedelta(hours=1)
+
+
+def finish(db: Connection[Any], hand: Hand) -> None:
+    for attempt in hand.claim():
+        assert hand.settle(attempt, COMPLETED)
+
+
+def test_a_simulated_year_in_five_zones_has_every_fire_time_once(db: Connection[Any], dsn: str) -> None:
+    """Three schedulers at once, at odd moments: days apart, and every two hours around each change of the clocks."""
+    start, end = YEAR
+    texts = {"daily": "30 2 * * *", "midnight": "0 0 * * *", "interval": "30 */12 * * *"}
+    for name in ZONES:
+        for kind, text in texts.items():
+            add(
+                db, f"{kind}-{name.split('/')[1]}", cron=text, tz=name, edited_at=start, overlap="allow", missed="all",
+                missed_cap=1000,
+            )  # fmt: skip
+    chance = random.Random(7)
+    moments = {end} | {start + timedelta(days=8 * n, seconds=chance.uniform(0, 600_000)) for n in range(46)}
+    for change in (change for name in ZONES for change in changes(name) if start < change < end):
+        moments |= {change + n * HOUR + timedelta(seconds=chance.uniform(0, 600)) for n in range(-4, 5, 2)}
+    play(dsn, sorted(moment for moment in moments if moment <= end), count=3, grace=1_800_000)
+
+    found: dict[str, list[datetime]] = {}
+    rows = db.execute(
+        "select meta ->> 'schedule', (meta ->> 'fire_at')::timestamptz from pgqueue.jobs order by 2"
+    )
+    for name, at in rows:
+        found.setdefault(name, []).append(at)
+    for name in ZONES:
+        for kind, text in texts.items():
+            expected = walk(expression(text), name, start, end)
+            assert found[f"{kind}-{name.split('/')[1]}"] == expected, (kind, name)
+    counted = db.execute("select count(*), count(distinct job_id) from pgqueue.schedule_runs").fetchone()
+    assert counted == (sum(map(len, found.values())),) * 2
+
+
+def due_at(db: Connection[Any], moment: datetime) -> DueSchedule:
+    [due] = run(db, statements.due_schedules(moment, False, 10)).due
+    return due
+
+
+def fire(db: Connection[Any], due: DueSchedule, *fires: datetime) -> int | None:
+    """How many jobs were enqueued; None: it was not this one's turn."""
+    done = run(db, statements.fire_schedules([(due, Plan(fires, [None] * len(fires)))]))
+    return done[due.id]
+
+
+def test_who_comes_second_or_after_an_edit_does_nothing(
+    db: Connection[Any], connect: Callable[..., Connection[Any]]
+) -> None:
+    add(db, "s", cron="* * * * *")
+    due = due_at(db, NOON)
+    one, two = connect(autocommit=False), connect()
+    assert fire(one, due, NOON) == 1
+    assert fire(two, due, NOON) is None, "the row is locked, and nobody waits"
+    one.commit()
+    assert fire(two, due, NOON) is None, "the row is another one"
+    assert len(jobs(db, "s")) == 1
+
+    db.execute("update pgqueue.schedules set planned = false")
+    due = due_at(db, NOON)
+    assert fire(db, due, NOON) == 0, "a fire time that was dealt with, as if a clock had gone back"
+    db.execute("update pgqueue.schedules set planned = false")
+    due = due_at(db, NOON + MINUTE)
+    db.execute("update pgqueue.schedules set paused = true")
+    assert fire(db, due, NOON + MINUTE) is None
+    assert len(jobs(db, "s")) == 1
+
+
+def test_a_transaction_that_fails_leaves_neither_run_nor_job(
+    db: Connection[Any], connect: Callable[..., Connection[Any]]
+) -> None:
+    add(db, "s", cron="* * * * *")
+    other = connect(autocommit=False)
+    assert fire(other, due_at(db, NOON), NOON) == 1
+    other.rollback()
+    assert (runs(db, "s"), jobs(db, "s")) == ([], [])
+
+
+# ------------------------------------------------------------------ what a job gets
+
+
+def test_the_job_has_the_args_the_options_and_the_fire_time(db: Connection[Any], dsn: str) -> None:
+    add(
+        db, "s", cron="0 * * * *", args={"n": 1},
+        options={"queue": "mail", "priority": 3, "max_attempts": 2, "tags": ["a"], "meta": {"b": 1}},
+    )  # fmt: skip
+    play(dsn, [NOON])
+    row = db.execute(
+        "select task, args, queue, priority, max_attempts, tags, meta, run_at <= now() from pgqueue.jobs"
+    ).fetchone()
+    meta = {"b": 1, "schedule": "s", "fire_at": "2027-06-01T12:00:00+00:00"}
+    assert row == ("t", {"n": 1}, "mail", 3, 2, ["a"], meta, True)
+
+
+def test_jitter_makes_the_job_due_later_and_the_fire_time_stays(db: Connection[Any], dsn: str) -> None:
+    add(db, "s", every="10 seconds", anchor=NOON, jitter="30 seconds", overlap="allow")
+    play(dsn, [NOON + 5 * MINUTE], grace=1000)
+    rows = db.execute(
+        "select extract(epoch from j.run_at - r.fire_at)::float8 from pgqueue.schedule_runs r"
+        " join pgqueue.jobs j on j.id = r.job_id"
+    ).fetchall()
+    late = [seconds for (seconds,) in rows]
+    assert len(late) == 31
+    assert all(0 <= seconds < 30 for seconds in late)
+    assert max(late) - min(late) > 10
+
+
+def test_an_unfinished_holder_of_the_unique_key_is_told(db: Connection[Any], dsn: str) -> None:
+    add(db, "s", cron="0 * * * *", options={"unique_key": "one"}, overlap="allow")
+    play(dsn, [NOON, NOON + HOUR])
+    assert [state for _, state in runs(db, "s")] == ["enqueued", "duplicate"]
+    assert len(jobs(db, "s")) == 1
+
+
+# ------------------------------------------------------------------ missed runs
+
+
+@pytest.mark.parametrize(
+    ("policy", "states"),
+    [
+        ({"missed": "once"}, [(3, "enqueued")]),
+        ({"missed": "skip"}, [(3, "missed")]),
+        ({"missed": "all"}, [(0, "enqueued"), (1, "enqueued"), (2, "enqueued"), (3, "enqueued")]),
+        ({"missed": "all", "missed_cap": 2}, [(2, "enqueued"), (3, "enqueued")]),
+    ],
+)
+def test_missed_fire_times_follow_the_policy(
+    db: Connection[Any], dsn: str, policy: dict[str, Any], states: list[tuple[int, str]]
+) -> None:
+    """Planned before noon, then nobody is there until a quarter past three."""
+    add(db, "s", cron="0 * * * *", overlap="allow", edited_at=NOON - MINUTE, **policy)
+    play(dsn, [NOON - MINUTE, NOON + 3 * HOUR + 15 * MINUTE])
+    assert runs(db, "s") == [(NOON + n * HOUR, state) for n, state in states]
+    assert overview(db, "s", "next_fire_at") == (NOON + 4 * HOUR,)
+    truncated = states[0][0] > 0
+    [since] = db.execute("select missed_since from pgqueue.schedule_runs order by fire_at limit 1").fetchone()  # type: ignore[misc]
+    assert since == (NOON if truncated else None)
+
+
+def test_what_is_less_than_a_minute_late_is_never_missed(db: Connection[Any], dsn: str) -> None:
+    add(db, "s", every="10 seconds", anchor=NOON, missed="skip", overlap="allow", edited_at=NOON - MINUTE)
+    play(dsn, [NOON - MINUTE, NOON + timedelta(seconds=55)])
+    assert len(runs(db, "s")) == 6
+
+
+def test_a_pause_is_not_made_up_for(db: Connection[Any], dsn: str) -> None:
+    add(db, "s", cron="0 * * * *", missed="all")
+    play(dsn, [NOON])
+    db.execute("update pgqueue.schedules set paused = true")
+    play(dsn, [NOON + HOUR, NOON + 2 * HOUR])
+    db.execute("update pgqueue.schedules set paused = false")
+    db.execute("update pgqueue.schedules set edited_at = %s", [NOON + 2.5 * HOUR])
+    play(dsn, [NOON + 3 * HOUR])
+    assert [at for at, _ in runs(db, "s")] == [NOON, NOON + 3 * HOUR]
+
+
+def test_a_single_time_runs_once_whatever_is_edited_or_purged(db: Connection[Any], dsn: str) -> None:
+    add(db, "s", at=datetime(2026, 1, 1, tzinfo=UTC))
+    play(dsn, [NOON])
+    db.execute("select pgqueue.run_schedule('s')")
+    finish(db, Hand(db, ["t"]))
+    db.execute("update pgqueue.schedules set paused = true")
+    db.execute("update pgqueue.schedules set paused = false")
+    assert run(db, statements.purge_runs(100)) == 0
+    play(dsn, [NOON + HOUR])
+    assert len(jobs(db, "s")) == 2
+    assert overview(db, "s", "state, next_fire_at") == ("over", None)
+    db.execute("update pgqueue.schedules set at = %s", [NOON + 2 * HOUR])
+    play(dsn, [NOON + HOUR, NOON + 2 * HOUR])
+    assert len(jobs(db, "s")) == 3
+
+
+# ------------------------------------------------------------------ overlap
+
+
+def test_overlap_queue_has_one_after_the_other(db: Connection[Any], dsn: str) -> None:
+    add(db, "s", cron="* * * * *")
+    hand = Hand(db, ["t"])
+    play(dsn, [NOON, NOON + MINUTE, NOON + 2 * MINUTE])
+    assert [state for _, state in runs(db, "s")] == ["enqueued", "waiting", "waiting"]
+    assert overview(db, "s", "waiting, last_run") == (2, "waiting")
+    for done in (1, 2):
+        finish(db, hand)
+        play(dsn, [NOON + 2.5 * MINUTE], count=3)
+        assert len(jobs(db, "s")) == done + 1
+        assert db.execute("select count(*) from pgqueue.jobs_live").fetchone() == (1,)
+    finish(db, hand)
+    play(dsn, [NOON + 3 * MINUTE])
+    assert [state for _, state in runs(db, "s")] == ["enqueued"] * 4
+    assert jobs(db, "s") == sorted(jobs(db, "s")), "in the order of their fire times"
+
+
+def test_overlap_skip_notes_what_it_skips(db: Connection[Any], dsn: str) -> None:
+    add(db, "s", cron="* * * * *", overlap="skip")
+    play(dsn, [NOON, NOON + MINUTE])
+    finish(db, Hand(db, ["t"]))
+    play(dsn, [NOON + 2 * MINUTE])
+    assert [state for _, state in runs(db, "s")] == ["enqueued", "skipped", "enqueued"]
+
+
+def test_overlap_cancel_old_ends_the_former_one(db: Connection[Any], dsn: str) -> None:
+    add(db, "s", cron="* * * * *", overlap="cancel-old")
+    play(dsn, [NOON, NOON + MINUTE])
+    states = [
+        db.execute("select state from pgqueue.jobs where id = %s", [j]).fetchone() for j in jobs(db, "s")
+    ]
+    assert states == [("cancelled",), ("pending",)]
+    [attempt] = Hand(db, ["t"]).claim()
+    play(dsn, [NOON + 2 * MINUTE])
+    asked = db.execute("select state, cancel_requested from pgqueue.jobs where id = %s", [attempt.id])
+    assert asked.fetchone() == ("running", True)
+
+
+def test_overlap_allow_does_not_care(db: Connection[Any], dsn: str) -> None:
+    add(db, "s", cron="* * * * *", overlap="allow")
+    play(dsn, [NOON, NOON + MINUTE])
+    assert db.execute("select count(*) from pgqueue.jobs_live").fetchone() == (2,)
+
+
+# ------------------------------------------------------------------ rows that people write
+
+
+BAD = {
+    "expression": ({"cron": "61 * * * *"}, "'61' is no minute"),
+    "never": ({"cron": "0 0 30 2 *"}, "no day-of-month"),
+    "zone": ({"cron": "0 * * * *", "tz": "Europe/Warsav"}, "did you mean Europe/Warsaw"),
+    "option": ({"cron": "0 * * * *", "options": {"colour": "red"}}, "no option colour"),
+    "queue": ({"cron": "0 * * * *", "options": {"queue": "no queue"}}, "cannot name a queue"),
+    "run_at": ({"cron": "0 * * * *", "options": {"run_at": "2030-01-01"}}, "takes no run_at"),
+}
+
+
+def test_a_bad_row_says_what_is_wrong_and_stops_no_other(db: Connection[Any], dsn: str) -> None:
+    for name, (columns, _) in BAD.items():
+        add(db, name, **columns)
+    add(db, "z-good", cron="0 * * * *")
+    play(dsn, [NOON])
+    assert len(jobs(db, "z-good")) == 1
+    for name, (_, said) in BAD.items():
+        state, problem = overview(db, name, "state, problem")
+        assert state == "problem"
+        assert said in problem
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (1,)
+    db.execute("update pgqueue.schedules set cron = '0 * * * *' where name = 'expression'")
+    assert overview(db, "expression", "state, problem") == ("new", None)
+
+
+def test_a_job_that_the_database_refuses_is_a_problem_that_an_edit_mends(
+    db: Connection[Any], dsn: str
+) -> None:
+    """The fire time at which it was found out is not lost."""
+    add(db, "s", cron="0 * * * *")
+    add(db, "t", cron="0 * * * *")
+    db.execute(
+        "create function public.refuse() returns trigger language plpgsql as"
+        " $$ begin raise exception using errcode = '23514', message = 'pgqueue: not today'; end $$"
+    )
+    db.execute(
+        "create trigger refuse before insert on pgqueue.jobs_live for each row"
+        " when (new.meta ->> 'schedule' = 's') execute function public.refuse()"
+    )
+    play(dsn, [NOON])
+    assert (len(jobs(db, "s")), len(jobs(db, "t"))) == (0, 1)
+    assert "not today" in overview(db, "s", "problem")[0]
+    db.execute("drop trigger refuse on pgqueue.jobs_live")
+    play(dsn, [NOON + MINUTE])
+    assert jobs(db, "s") == []
+    db.execute("update pgqueue.schedules set args = '{\"n\": 2}' where name = 's'")
+    play(dsn, [NOON + MINUTE])
+    assert runs(db, "s") == [(NOON, "enqueued")]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"cron": "0 * * * *", "every": "1 hour"},
+        {},
+        {"every": "0.5 seconds"},
+        {"every": "1 month"},
+        {"cron": "0 * * * *", "overlap": "pile"},
+        {"cron": "0 * * * *", "missed_cap": 0},
+        {"cron": "0 * * * *", "jitter": "-1 second"},
+        {"cron": "0 * * * *", "args": [1]},
+        {"at": "infinity"},
+    ],
+)
+def test_the_database_refuses_what_can_never_be_right(db: Connection[Any], columns: dict[str, Any]) -> None:
+    columns = {key: psycopg.types.json.Jsonb(value) if key == "args" else value for key, value in columns.items()}  # fmt: skip
+    with pytest.raises(psycopg.errors.CheckViolation):
+        add(db, "s", **columns)
+
+
+def test_an_edit_counts_from_now_on_and_keeps_what_is_next_unless_it_changes_the_times(
+    db: Connection[Any], dsn: str
+) -> None:
+    add(db, "s", cron="0 * * * *")
+    play(dsn, [NOON - MINUTE])
+    db.execute("update pgqueue.schedules set args = '{\"n\": 1}', overlap = 'allow'")
+    assert db.execute("select next_at, planned from pgqueue.schedules").fetchone() == (NOON, False)
+    play(dsn, [NOON])
+    db.execute("update pgqueue.schedules set cron = '30 * * * *'")
+    assert db.execute(
+        "select next_at, planned, edited_at > now() - interval '1 minute' from pgqueue.schedules"
+    ).fetchone() == (None, False, True)
+    db.execute("update pgqueue.schedules set edited_at = %s", [NOON + 45 * MINUTE])
+    play(dsn, [NOON + 50 * MINUTE, NOON + 90 * MINUTE])
+    assert [at for at, _ in runs(db, "s")] == [NOON, NOON + 90 * MINUTE]
+
+
+def test_run_now_runs_also_what_is_paused_and_moves_no_fire_time(db: Connection[Any], dsn: str) -> None:
+    add(db, "s", cron="0 * * * *")
+    play(dsn, [NOON])
+    db.execute("update pgqueue.schedules set paused = true")
+    before = db.execute("select next_at, paused from pgqueue.schedules").fetchone()
+    found = db.execute("select pgqueue.run_schedule('s'), pgqueue.run_schedule('unknown')").fetchone()
+    assert found
+    assert found[0] in jobs(db, "s")
+    assert found[1] is None
+    assert db.execute("select next_at, paused from pgqueue.schedules").fetchone() == before
+    assert db.execute("select count(*) from pgqueue.schedule_runs where manual").fetchone() == (1,)
+
+
+def test_the_overview_is_one_select(db: Connection[Any], dsn: str) -> None:
+    add(db, "s", cron="0 * * * *", tz="Europe/Warsaw")
+    add(db, "n", every="1 hour", anchor=NOON + HOUR)
+    play(dsn, [NOON])
+    finish(db, Hand(db, ["t"]))
+    columns = "fires, tz, state, last_fire_at, last_run, last_job_state, next_fire_at, source"
+    assert overview(db, "s", columns) == (
+        "0 * * * *", "Europe/Warsaw", "on", NOON, "enqueued", "completed", NOON + HOUR, "sql",
+    )  # fmt: skip
+    assert overview(db, "n", columns) == (
+        "every 01:00:00", "UTC", "on", None, None, None, NOON + HOUR, "sql",
+    )  # fmt: skip
+
+
+def test_old_runs_go_but_for_the_last_and_those_that_have_not_ended(db: Connection[Any], dsn: str) -> None:
+    schedule_id = add(db, "s", cron="0 * * * *", overlap="allow")
+    hand = Hand(db, ["t"])
+    db.execute(
+        "insert into pgqueue.schedule_runs (schedule_id, fire_at, state) select %s, now() - make_interval(days => n),"
+        " case when n = 12 then 'waiting' else 'skipped' end from generate_series(1, 20) n",
+        [schedule_id],
+    )
+    job_id = db.execute("select id from pgqueue.enqueue('t')").fetchone()
+    assert job_id
+    db.execute(
+        "update pgqueue.schedule_runs set job_id = %s where fire_at < now() - interval '19.5 days'", job_id
+    )
+    assert run(db, statements.purge_runs(5)) == 5
+    assert (
+        run(db, statements.purge_runs(100)) == 7
+    )  # of 14 that are a week old one waits, and one's job has not ended
+    assert run(db, statements.purge_runs(100)) == 0
+    assert [state for _, state in runs(db, "s")].count("waiting") == 1
+    finish(db, hand)
+    assert run(db, statements.purge_runs(100)) == 1
+    db.execute("delete from pgqueue.schedules")
+    assert db.execute("select count(*) from pgqueue.schedule_runs").fetchone() == (0,)

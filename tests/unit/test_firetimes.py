@@ -1,0 +1,278 @@
+"""Fire times against a walk through every minute, over changes of the clock in zones that change them in every odd way."""
+
+from __future__ import annotations
+
+import calendar
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import islice, pairwise, takewhile
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgqueue.errors import InvalidScheduleError
+from pgqueue.firetimes import Cron, Every, Once, zone
+
+MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
+# By an hour at 2 or 3; by half an hour; at midnight, so that a day begins at 1 or has its last hour twice; from +12:45.
+ZONES = ["Europe/Warsaw", "America/New_York", "Australia/Lord_Howe", "Asia/Beirut", "Pacific/Chatham"]
+YEAR = (datetime(2027, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC))
+
+
+class Field(NamedTuple):
+    text: str
+    values: frozenset[int]
+
+
+class Expression(NamedTuple):
+    """A cron expression with what it means, known without parsing it."""
+
+    minute: Field
+    hour: Field
+    day: Field
+    month: Field
+    weekday: Field
+
+    @property
+    def text(self) -> str:
+        return " ".join(field.text for field in self)
+
+    @property
+    def is_interval(self) -> bool:
+        return self.minute.text.startswith("*") or self.hour.text.startswith("*")
+
+    def fits(self, wall: datetime) -> bool:
+        if wall.minute not in self.minute.values or wall.hour not in self.hour.values:
+            return False
+        if wall.month not in self.month.values:
+            return False
+        days = wall.day in self.day.values, wall.isoweekday() % 7 in {day % 7 for day in self.weekday.values}
+        both = self.day.text.startswith("*") or self.weekday.text.startswith("*")
+        return all(days) if both else any(days)
+
+
+def field(text: str, low: int, high: int) -> Field:
+    """Of ``*``, ``*/5``, ``1,2`` and ``1-5``."""
+    if text.startswith("*"):
+        return Field(text, frozenset(range(low, high + 1, int(text[2:] or 1))))
+    if "-" in text:
+        first, last = map(int, text.split("-"))
+        return Field(text, frozenset(range(first, last + 1)))
+    return Field(text, frozenset(map(int, text.split(","))))
+
+
+RANGES = [(0, 59), (0, 23), (1, 31), (1, 12), (0, 7)]
+
+
+def expression(text: str) -> Expression:
+    return Expression(*(field(part, *limits) for part, limits in zip(text.split(), RANGES, strict=True)))
+
+
+@cache
+def quarters(name: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    """Every quarter of an hour that comes, with what the clocks show. Within one, these zones never change them."""
+    tz = ZoneInfo(name)
+    count = (end - start) // QUARTER
+    return [(at, at.astimezone(tz)) for at in (start + n * QUARTER for n in range(-1, count + 1))]
+
+
+def walk(wanted: Expression, name: str, start: datetime, end: datetime) -> list[datetime]:
+    """The fire times in (start, end], by looking at every minute, and at those that the clocks skip."""
+    found: list[datetime] = []
+    expected = None  # what the clocks would show if nobody changed them
+    for at, local in quarters(name, start, end):
+        wall = local.replace(tzinfo=None, fold=0)
+        skipped = (
+            [] if expected is None else [expected + n * MINUTE for n in range((wall - expected) // MINUTE)]
+        )
+        moved = not wanted.is_interval and any(map(wanted.fits, skipped))
+        repeated = not wanted.is_interval and local.fold
+        expected = wall + QUARTER
+        for n in range(15) if moved or wall.hour in wanted.hour.values else ():
+            fits = not repeated and wanted.fits(wall + n * MINUTE)
+            if (fits or (moved and n == 0)) and start < at + n * MINUTE <= end:
+                found.append(at + n * MINUTE)
+    return found
+
+
+def between(cron: Cron, start: datetime, end: datetime) -> list[datetime]:
+    return list(takewhile(lambda at: at <= end, cron.after(start)))
+
+
+def numbers(low: int, high: int) -> st.SearchStrategy[str]:
+    some = st.integers(low, high)
+    return st.one_of(
+        some.map(str),
+        st.lists(some, min_size=1, max_size=4).map(lambda them: ",".join(map(str, sorted(set(them))))),
+        st.tuples(some, some).map(lambda pair: f"{min(pair)}-{max(pair)}"),
+        st.integers(1, max(high // 2, 1)).map(lambda step: f"*/{step}"),
+        st.just("*"),
+    )
+
+
+expressions = st.tuples(
+    numbers(0, 59), numbers(0, 4), st.just("*") | numbers(1, 31), st.just("*"), st.just("*") | numbers(0, 6)
+).map(lambda parts: expression(" ".join(parts)))
+
+
+@cache
+def changes(name: str) -> list[datetime]:
+    tz = ZoneInfo(name)
+    hours = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(3 * 8760)]
+    return [
+        two for one, two in pairwise(hours)
+        if one.astimezone(tz).utcoffset() != two.astimezone(tz).utcoffset()
+    ]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(wanted=expressions, data=st.data())
+def test_near_a_change_of_clocks_every_expression_fires_as_the_walk_says(wanted, data):
+    name = data.draw(st.sampled_from(ZONES))
+    start = data.draw(st.sampled_from(changes(name))) - timedelta(hours=30)
+    end = start + timedelta(hours=60)
+    found = between(Cron(wanted.text, zone(name)), start, end)
+    assert found == walk(wanted, name, start, end)
+
+
+@settings(max_examples=100, deadline=None)
+@given(wanted=expressions, data=st.data())
+def test_from_any_moment_on_the_same_fire_times_follow(wanted, data):
+    """Whoever computes the next one after each, as schedulers do, loses none and has none twice."""
+    name = data.draw(st.sampled_from(ZONES))
+    middle = data.draw(st.sampled_from(changes(name)))
+    start, end = middle - timedelta(hours=12), middle + timedelta(hours=12)
+    cron = Cron(wanted.text, zone(name))
+    whole = between(cron, start, end)
+    moment = start + timedelta(seconds=data.draw(st.floats(0, 86_400)))
+    assert between(cron, moment, end) == [at for at in whole if at > moment]
+    one_by_one = [next(cron.after(at)) for at in whole[:50]]
+    assert one_by_one[: len(whole) - 1] == whole[1:51]
+
+
+@pytest.mark.parametrize("name", ZONES)
+def test_a_year_has_every_fire_time_once(name):
+    start, end = YEAR
+    found = {}
+    for text in ("30 2 * * *", "0 0 * * *", "0 */2 * * *", "15,45 0,1,2,3,23 1-7 * 0", "*/15 * * * *"):
+        found[text] = between(Cron(text, zone(name)), start, end)
+        assert found[text] == walk(expression(text), name, start, end), text
+    assert {two - one for one, two in pairwise(found["*/15 * * * *"])} == {QUARTER}
+    days = [at.astimezone(zone(name)).date() for at in found["30 2 * * *"]]
+    assert len(days) == len(set(days)) == 365
+
+
+def local(text: str, name: str, start: str, count: int = 3) -> list[str]:
+    fires = Cron(text, zone(name)).after(datetime.fromisoformat(start))
+    return [at.astimezone(zone(name)).isoformat(timespec="minutes") for at in islice(fires, count)]
+
+
+def test_what_the_documentation_says():
+    assert local("30 2 * * *", "Europe/Warsaw", "2027-03-26T12:00+01:00") == [
+        "2027-03-27T02:30+01:00", "2027-03-28T03:00+02:00", "2027-03-29T02:30+02:00",
+    ]  # fmt: skip
+    assert local("30 2 * * *", "Europe/Warsaw", "2027-10-30T12:00+02:00") == [
+        "2027-10-31T02:30+02:00", "2027-11-01T02:30+01:00", "2027-11-02T02:30+01:00",
+    ]  # fmt: skip
+    assert local("30 * * * *", "Europe/Warsaw", "2027-03-28T01:00+01:00") == [
+        "2027-03-28T01:30+01:00", "2027-03-28T03:30+02:00", "2027-03-28T04:30+02:00",
+    ]  # fmt: skip
+    assert local("30 * * * *", "Europe/Warsaw", "2027-10-31T02:00+02:00") == [
+        "2027-10-31T02:30+02:00", "2027-10-31T02:30+01:00", "2027-10-31T03:30+01:00",
+    ]  # fmt: skip
+    assert local("0,30 2 * * *", "Europe/Warsaw", "2027-03-28T00:00+01:00", 2) == [
+        "2027-03-28T03:00+02:00", "2027-03-29T02:00+02:00",
+    ]  # fmt: skip
+
+
+def test_names_last_days_and_leap_years():
+    assert local("0 12 L * *", "UTC", "2028-02-01T00:00+00:00", 2) == [
+        "2028-02-29T12:00+00:00",
+        "2028-03-31T12:00+00:00",
+    ]
+    assert local("0 9 * jan mon#1", "UTC", "2027-01-01T00:00+00:00", 1) == ["2027-01-04T09:00+00:00"]
+    leaps = [datetime.fromisoformat(text).year for text in local("0 0 29 2 *", "UTC", "2027-01-01T00:00Z", 4)]
+    assert leaps == [2028, 2032, 2036, 2040]
+    assert all(calendar.isleap(year) for year in leaps)
+    assert local(" @Daily ", "UTC", "2027-01-01T00:00Z", 1) == ["2027-01-02T00:00+00:00"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("60 * * * *", "'60' is no minute"),
+        ("* * * 13 *", "'13' is no month"),
+        ("* * * * funday", "'FUNDAY' is no day-of-week"),
+        ("0 0 31 2 *", "'31' is no day-of-month"),
+        ("* * */20 * 1L", "never fires"),
+        ("* * * *", "has 4 fields"),
+        ("*/5 * * * * *", "has 6 fields"),
+        ("@often", "has 1 fields"),
+        ("", "has 0 fields"),
+        ("* " * 5_000, "is no cron expression"),
+        ("٣ * * * *", "is no cron expression"),
+        ("*/0 * * * *", "'*/0' is no minute"),
+        ("5-1 * * * *", "'5-1' is no minute"),
+        (None, "is no cron expression"),
+    ],
+)
+def test_a_bad_expression_is_refused_with_its_field(text, said):
+    with pytest.raises(InvalidScheduleError) as caught:
+        Cron(text, zone("UTC"))
+    assert said in caught.value.what
+    assert caught.value.do
+
+
+@pytest.mark.parametrize("name", ["US/Foo", "Europe", "", "../etc/passwd", "/etc/localtime", "localtime", "right/UTC", "+02:00", "x" * 500, 5, None])  # fmt: skip
+def test_a_bad_zone_is_refused(name):
+    with pytest.raises(InvalidScheduleError, match="is no time zone"):
+        zone(name)
+
+
+def test_near_zones_are_named():
+    with pytest.raises(InvalidScheduleError, match="did you mean Europe/Warsaw"):
+        zone("Europe/Warsav")
+
+
+moments = st.timedeltas(timedelta(), timedelta(days=14_000)).map(
+    lambda age: datetime(2001, 1, 1, tzinfo=UTC) + age
+)
+
+
+@settings(deadline=None)
+@given(
+    seconds=st.integers(1, 10_000_000),
+    anchor=moments,
+    moment=moments,
+)
+def test_intervals_keep_their_distance_from_the_anchor(seconds, anchor, moment):
+    one, two = islice(Every(seconds, anchor).after(moment), 2)
+    assert two - one == timedelta(seconds=seconds)
+    assert one > moment
+    assert one - timedelta(seconds=seconds) <= moment or one == anchor
+    assert (one - anchor) % timedelta(seconds=seconds) == timedelta()
+
+
+def test_a_single_time_fires_once():
+    at = datetime(2030, 1, 1, tzinfo=UTC)
+    assert list(Once(at).after(at - MINUTE)) == [at]
+    assert list(Once(at).after(at)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "day", "said"),
+    [
+        ("30 2 * * *", "2027-03-28T00:00+01:00", "clocks go from 02:00 to 03:00 that day: a skipped time fires when they jump"),
+        ("0 3 * * *", "2027-03-28T00:00+01:00", "clocks go from 02:00 to 03:00 that day"),
+        ("30 2 * * *", "2027-10-31T00:00+02:00", "clocks go from 03:00 to 02:00 that day: a repeated time fires the first time"),
+        ("0 9 * * *", "2027-10-31T00:00+02:00", "clocks go from 03:00 to 02:00 that day"),
+        ("0 * * * *", "2027-10-31T00:00+02:00", "clocks go from 03:00 to 02:00 that day"),
+        ("30 2 * * *", "2027-10-30T00:00+02:00", ""),
+    ],
+)  # fmt: skip
+def test_days_with_a_change_are_flagged(text, day, said):
+    cron = Cron(text, zone("Europe/Warsaw"))
+    assert cron.remark(next(cron.after(datetime.fromisoformat(day)))) == said

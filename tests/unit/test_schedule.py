@@ -1,0 +1,197 @@
+"""What a schedule may say, which of its past fire times are made up for, and jitter."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgqueue import App, errors
+from pgqueue.errors import InvalidArgumentsError, InvalidScheduleError, PgQueueError
+from pgqueue.schedule import Plan, Schedule, duration, fingerprint, jitter, make, plan
+
+NOON = datetime(2027, 6, 1, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def minutely(**columns):
+    return Schedule(name="s", task="t", cron="* * * * *", **columns)
+
+
+def planned(schedule, now=NOON, next_at=None, edited_at=NOON - timedelta(days=1), *, over=False, grace=60.0):
+    return plan(schedule, now, next_at=next_at, edited_at=edited_at, over=over, grace=grace)
+
+
+def test_a_new_schedule_fires_after_its_edit_and_not_before():
+    made = planned(minutely(), edited_at=NOON - timedelta(seconds=30), now=NOON - timedelta(seconds=20))
+    assert (list(made.fires), made.following) == ([], NOON)
+
+
+def test_what_is_late_is_not_missed():
+    late = [NOON - MINUTE, NOON]
+    for missed in ("once", "skip", "all"):
+        made = planned(minutely(missed=missed), next_at=late[0])
+        assert (made.fires, made.missed_since, made.following) == (late, None, NOON + MINUTE)
+
+
+def test_once_makes_up_for_the_last_one():
+    made = planned(minutely(), next_at=NOON - timedelta(hours=3), now=NOON + MINUTE / 2)
+    assert (made.fires, made.missed_since) == ([NOON], NOON - timedelta(hours=3))
+    assert made.following == NOON + MINUTE
+
+
+def test_all_makes_up_for_the_last_of_them_up_to_its_cap():
+    made = planned(minutely(missed="all", missed_cap=3), next_at=NOON - timedelta(days=900))
+    assert made.fires == [NOON - 2 * MINUTE, NOON - MINUTE, NOON]
+    assert made.missed_since == NOON - timedelta(days=900)
+    few = planned(minutely(missed="all", missed_cap=5), next_at=NOON - 3 * MINUTE)
+    assert (few.fires, few.missed_since) == ([NOON - n * MINUTE for n in (3, 2, 1, 0)], None)
+
+
+def test_skip_runs_only_what_is_on_time():
+    assert planned(minutely(missed="skip"), next_at=NOON - timedelta(hours=1)).fires == [NOON]
+    daily = Schedule(name="s", task="t", cron="0 9 * * *", missed="skip")
+    made = planned(daily, next_at=NOON - timedelta(days=2, hours=3))
+    assert not made.fires
+    assert made.passed_over == NOON - timedelta(hours=3)
+    assert made.missed_since == NOON - timedelta(days=2, hours=3)
+    assert made.following == NOON + timedelta(hours=21)
+
+
+def test_a_single_time_that_is_past_is_a_missed_run():
+    once = Schedule(name="s", task="t", at=NOON - timedelta(hours=1))
+    assert planned(once).fires == [once.at]
+    assert planned(once, over=True) == Plan()
+    skipping = Schedule(name="s", task="t", at=NOON - timedelta(hours=1), missed="skip")
+    assert planned(skipping).passed_over == skipping.at
+
+
+@settings(deadline=None)
+@given(
+    every=st.integers(1, 5000), away=st.integers(0, 20_000), missed=st.sampled_from(["once", "skip", "all"]),
+    cap=st.integers(1, 50), grace=st.integers(1, 300),
+)  # fmt: skip
+def test_plans_keep_their_order_their_cap_and_the_next_time(every, away, missed, cap, grace):
+    schedule = Schedule(
+        name="s", task="t", every=every, anchor=NOON - timedelta(days=9), missed=missed, missed_cap=cap
+    )
+    timing = schedule.timing()
+    first = next(timing.after(NOON - timedelta(seconds=away)))
+    made = planned(schedule, next_at=first, grace=grace)
+    everything = []
+    for at in timing.after(first - timedelta(seconds=1)):
+        if at > NOON:
+            break
+        everything.append(at)
+    assert made.following == (next(timing.after(NOON)) if everything else first)
+    if not everything:
+        assert not made.fires
+    elif NOON - first <= timedelta(seconds=grace):
+        assert made.fires == everything
+    else:
+        wanted = {"all": everything[-cap:], "once": everything[-1:], "skip": everything[-1:]}[missed]
+        if missed == "skip" and NOON - everything[-1] > timedelta(seconds=grace):
+            wanted = []
+        assert made.fires == wanted
+    assert len(made.due) == len(made.fires)
+
+
+@given(
+    name=st.text(max_size=20),
+    seconds=st.floats(0.001, 86_400),
+    age=st.timedeltas(timedelta(), timedelta(days=9000)),
+)
+def test_jitter_stays_in_its_bounds_and_is_always_the_same(name, seconds, age):
+    at = NOON + age
+    assert 0 <= jitter(name, at, seconds) < seconds
+    assert jitter(name, at, seconds) == jitter(name, at.astimezone(), seconds)
+
+
+def test_jitter_spreads():
+    found = {int(jitter("s", NOON + n * MINUTE, 10)) for n in range(200)}
+    assert found == set(range(10))
+    made = planned(minutely(jitter=30.0), next_at=NOON - MINUTE)
+    assert all(0 <= (due - at).total_seconds() < 30 for at, due in zip(made.fires, made.due, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({}, "does not say when"),
+        ({"cron": "* * * * *", "every": 5}, "says it twice"),
+        ({"every": 0.5}, "every is 0.5 s"),
+        ({"every": "soon"}, "every is 'soon'"),
+        ({"at": NOON.replace(tzinfo=None)}, "at is '2027"),
+        ({"at": "tomorrow"}, "at is 'tomorrow'"),
+        ({"cron": "* * * * *", "tz": "Mars/Base"}, "no time zone"),
+        ({"cron": "* * * * *", "overlap": "pile"}, "overlap is 'pile'"),
+        ({"cron": "* * * * *", "missed": "some"}, "missed is 'some'"),
+        ({"cron": "* * * * *", "missed_cap": 0}, "missed_cap is 0"),
+        ({"cron": "* * * * *", "jitter": "2d"}, "jitter is 172800 s"),
+        ({"cron": "* * * * *", "options": {"colour": 1}}, "no option colour"),
+        ({"cron": "* * * * *", "options": {"priority": "high"}}, "priority is 'high'"),
+        ({"cron": "* * * * *", "options": {"run_at": "2030-01-01"}}, "takes no run_at"),
+        ({"cron": "* * * * *", "options": "{"}, "options is"),
+        ({"cron": "* * * * *", "color": 1}, "cannot be made so"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(columns, said):
+    with pytest.raises(PgQueueError) as caught:
+        make("s", "t", **columns)
+    assert said in caught.value.what
+
+
+def test_durations_and_fingerprints():
+    assert [duration(value) for value in (90, 5400, 86_400, 0.5, 3601)] == [
+        "1m30s",
+        "1h30m",
+        "1d",
+        "0.5s",
+        "1h1s",
+    ]
+    one, two = minutely(), Schedule(name="u", task="t", every=60)
+    assert fingerprint([one, two]) == fingerprint([two, one]) != fingerprint([one])
+    assert fingerprint([minutely(args='{"a": 1}')]) != fingerprint([one])
+
+
+# ------------------------------------------------------------------ @app.cron
+
+
+def test_the_decorator_declares_a_schedule_with_the_options_of_its_task():
+    app = App("postgresql://nowhere")
+
+    @app.cron("*/5 * * * *", tz="Europe/Warsaw", jitter="10s", overlap="skip", args={"n": 1}, priority=-5)
+    @app.cron(every="1h", name="hourly", missed="all", missed_cap=3)
+    @app.task(name="report", queue="mail", retry=3, timeout="1m")
+    def report(n: int = 0) -> int:
+        return n
+
+    assert report(2) == 2
+    assert list(app.schedules) == ["hourly", "report"]
+    made = app.schedules["report"]
+    assert (made.cron, made.tz, made.jitter, made.args) == ("*/5 * * * *", "Europe/Warsaw", 10.0, '{"n":1}')
+    assert made.options == {"queue": "mail", "max_attempts": 3, "timeout": 60.0, "priority": -5}
+    assert (app.schedules["hourly"].every, app.schedules["hourly"].missed_cap) == (3600.0, 3)
+
+
+def test_the_decorator_refuses_what_cannot_work():
+    app = App("postgresql://nowhere")
+
+    @app.task(name="report")
+    def report(n: int) -> None: ...
+
+    with pytest.raises(InvalidArgumentsError, match="n is missing"):
+        app.cron("@daily")(report)
+    with pytest.raises(InvalidScheduleError, match="no day-of-month"):
+        app.cron("0 0 31 2 *", args={"n": 1})(report)
+    with pytest.raises(InvalidScheduleError, match="is no task"):
+        app.cron("@daily")(print)
+    app.cron("@daily", args={"n": 1})(report)
+    with pytest.raises(InvalidScheduleError, match="Two schedules are named 'report'"):
+        app.cron("@hourly", args={"n": 1})(report)
+    with pytest.raises(InvalidArgumentsError, match="no option colour"):
+        app.cron("@hourly", name="b", args={"n": 1}, colour="red")(report)
+    assert errors.InvalidScheduleError.exit_code == 2
+    assert list(app.schedules) == ["report"]
