@@ -261,9 +261,14 @@ class Faults:
         self.zombies[worker_id] = pid
 
     def wake(self, rest: int) -> None:
-        """SIGCONT to zombies whose jobs were rescued, until only ``rest`` are left."""
+        """SIGCONT to zombies that hold no job any more, until only ``rest`` are left.
+
+        Others have rescued them, or its children, which go on, have completed them in transactions of their own.
+        """
         while len(self.zombies) > rest:
-            ready = wait_until(lambda: self.effective("zombies"), timeout=30)
+            ready = wait_until(
+                lambda: [worker for worker in self.zombies if not self.runs(worker)], timeout=30
+            )
             for worker_id in ready:
                 self.woken[worker_id] = pid = self.zombies.pop(worker_id)
                 os.kill(pid, signal.SIGCONT)
