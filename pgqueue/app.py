@@ -176,7 +176,7 @@ class App(Crontab):
         handles = [JobHandle(*row, self) for row in rows]
         for index, handle in enumerate(handles):
             if handle.conflict == "idempotency_mismatch":
-                [*_, batch] = islice((batch for batch in batches for _ in batch.args), index + 1)
+                batch = next(islice((batch for batch in batches for _ in batch.args), index, None))
                 raise IdempotencyConflictError(
                     f"The idempotency key {batch.options.get('idempotency_key')!r} of task {batch.task} belongs to job"
                     f" {handle.id}, which was enqueued with other arguments.",

@@ -75,9 +75,8 @@ class Claimer:
         self._due_in = self._later = 0.0
         self._most = SMALLEST
         self._extra = EXTRA
-        self._filling = self._last_priority = (
-            0  # of the least urgent job of the last ordinary claim; of the last claim
-        )
+        # The priority of the least urgent job: of the last ordinary claim, of the last claim.
+        self._filling = self._last_priority = 0
         self._wants_room = False
         self._doubtful_until = 0.0
         self._hits: list[float] = []

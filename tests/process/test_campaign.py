@@ -246,8 +246,16 @@ class Faults:
 
     def orphan(self) -> None:
         """SIGKILL to a supervisor: its workers end by themselves, which is seen at the end."""
-        worker = self.dice.choice(self.alive)
-        children = {worker_id: pid for worker_id, pid in self.at_work() if parent(pid) == worker.pid}
+
+        def families() -> list[tuple[WorkerProcess, dict[int, int]]]:
+            """Supervisors with workers that were done no harm: all of one may just have been killed."""
+            found = []
+            for worker in self.alive:
+                children = {worker_id: pid for worker_id, pid in self.at_work() if parent(pid) == worker.pid}
+                found += [(worker, children)] if children else []
+            return found
+
+        worker, children = self.dice.choice(wait_until(families, timeout=40))
         self.orphans |= children
         self.orphaned += 1
         worker.end()
@@ -261,10 +269,18 @@ class Faults:
         self.zombies[worker_id] = pid
 
     def wake(self, rest: int) -> None:
-        """SIGCONT to zombies whose jobs were rescued, until only ``rest`` are left."""
+        """SIGCONT to zombies of whose jobs some were rescued, until only ``rest`` are left.
+
+        Or all are gone: its children, which go on, may have completed them in transactions of their own. (That all are gone
+        is not to be waited for: one may be locked by the transaction in which the zombie was stopped.)
+        """
+
+        def ready() -> list[int]:
+            rescued = self.effective("zombies")
+            return [worker for worker in self.zombies if worker in rescued or not self.runs(worker)]
+
         while len(self.zombies) > rest:
-            ready = wait_until(lambda: self.effective("zombies"), timeout=30)
-            for worker_id in ready:
+            for worker_id in wait_until(ready, timeout=30):
                 self.woken[worker_id] = pid = self.zombies.pop(worker_id)
                 os.kill(pid, signal.SIGCONT)
 

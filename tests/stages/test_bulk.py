@@ -82,7 +82,7 @@ def test_run_at_is_the_same_moment_in_every_way(db: Connection[Any]) -> None:
     with db.transaction():
         ids = [
             run(db, statements.insert_job(*job)),
-            *(row.id for row in list(insert(db, in_batches([job] * bulk.SMALLEST)))),
+            *(row.id for row in insert(db, in_batches([job] * bulk.SMALLEST))),
         ]
     found = db.execute("select distinct run_at from pgqueue.jobs where id = any(%s)", [ids]).fetchall()
     assert found == [(moment,)]
