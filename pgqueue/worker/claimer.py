@@ -220,10 +220,7 @@ class Claimer:
         cheap = took < CHEAP_SWEEP + CHEAP_ROW * len(rows)
         if whole:
             self._next_sweep = 0.0 if cheap else time.monotonic() + max(1.0, SPARING * took)
-        if len(rows) >= SMALLEST:
-            longest = SHORT_CLAIM if self._lanes.urgency else LONGEST_CLAIM
-            fitting = int(len(rows) * longest / took)
-            self._most = max(SMALLEST, min((self._most + fitting) // 2, LARGEST))
+        self._measure(len(rows), took)
         attempts = self._take(worker_id, rows, seated=False)
         self._last_priority = attempts[-1].priority if attempts else 0
         self._lanes.advance(
@@ -233,14 +230,22 @@ class Claimer:
         )
         return len(attempts)
 
+    def _measure(self, found: int, took: float) -> None:
+        """The next claims take as many as fit into the time that one may last."""
+        if found >= SMALLEST:
+            longest = SHORT_CLAIM if self._lanes.urgency else LONGEST_CLAIM
+            self._most = max(SMALLEST, min((self._most + int(found * longest / took)) // 2, LARGEST))
+
     async def _claim_limited(self, lane: Name, keyed: bool, count: int) -> int:
         worker_id = self.worker_id
         after = self._turns.after(lane) if keyed else None
+        begun = time.monotonic()
         try:
             rows = await self._link.once(statements.claim_limited(worker_id, self._tasks, lane, after, count))
         except TROUBLE:
             await self._doubt()
             return 0
+        self._measure(len(rows), time.monotonic() - begun)
         if keyed and rows:
             self._turns.took(lane, rows[-1][-1])
         return len(self._take(worker_id, [row[:-1] for row in rows]))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pgqueue import statements
 from pgqueue.database import run
+from pgqueue.outcome import COMPLETED
 from pgqueue.sql import Statement
-from tests.races.players import SETUP, Players, claim, does, enqueue, register
+from tests.races.players import SETUP, Players, claim, does, enqueue, register, settle
 
 
 def claim_by_turns(worker_id: int, count: int = 10) -> Statement[list[tuple[object, ...]]]:
@@ -38,6 +39,22 @@ def test_a_seat_that_is_tidied_away_while_a_claim_waits_for_it_is_made_anew(play
         tidy(players.one)
     assert len(later.result(timeout=20)) == 2
     assert run(players.db, statements.heal_seats()) == []
+
+
+def test_jobs_in_order_never_run_beside_each_other_though_the_first_is_committed_last(
+    players: Players,
+) -> None:
+    first = enqueue(players.one, concurrency_key="k", ordering="block")
+    second = enqueue(players.db, concurrency_key="k", ordering="block")
+    worker_id = register(players.db)
+    [claimed] = run(players.db, claim_by_turns(worker_id))
+    assert claimed[0] == second
+    players.one.commit()
+    assert run(players.db, claim_by_turns(worker_id)) == []
+    assert run(players.db, statements.why(first)).sentence.endswith(f"and job {second} is running.")
+    assert run(players.db, settle(worker_id, second, claimed[1], COMPLETED)) == [second]
+    [claimed] = run(players.db, claim_by_turns(worker_id))
+    assert claimed[0] == first
 
 
 def test_claims_without_keys_wait_for_no_seat(players: Players) -> None:

@@ -23,6 +23,7 @@ declare
     keys     text[];     -- the job's concurrency_key, or ''
     task_of  text[];
     weights  integer[];
+    orders   text[];     -- the queue and key of those that keep their order
     full_up  text[];     -- tasks of which nothing is free
     limits   integer[];  -- that concern this lane
 begin
@@ -70,8 +71,8 @@ begin
             for update skip locked
         ) c;
     else
-        select array_agg(d.id), array_agg(d.turn), array_agg(d.key), array_agg(d.task), array_agg(d.weight)
-        into ids, turns, keys, task_of, weights
+        select array_agg(d.id), array_agg(d.turn), array_agg(d.key), array_agg(d.task), array_agg(d.weight), array_agg(d.ordered)
+        into ids, turns, keys, task_of, weights, orders
         from pgqueue.due_by_key(tasks, queue, priority, after, count, limits, full_up) d;
     end if;
     if ids is null then
@@ -82,7 +83,7 @@ begin
         update pgqueue.jobs_live j
         set state = 'running', attempt = j.attempt + 1, lease_id = j.lease_id + 1, worker_id = worker,
             started_at = s.moment, holds = s.holds
-        from pgqueue.seat(coalesce(limits, '{}'), ids, keys, task_of, weights) s
+        from pgqueue.seat(coalesce(limits, '{}'), ids, keys, task_of, weights, orders) s
         where j.id = s.id
         returning j.id, j.lease_id, j.queue::text, j.priority, j.task::text, j.args::text, j.attempt, j.max_attempts::smallint, j.crash_count,
             date_part('epoch', j.timeout::interval), date_part('epoch', j.run_at::timestamptz), date_part('epoch', j.created_at::timestamptz),

@@ -12,12 +12,13 @@ begin
     perform from pgqueue.seats s order by s.limit_id, s.key for update;
     return query
         with running as materialized (
-            select h.limit_id, case when l.per_key then j.concurrency_key::text else '' end as key, sum(h.weight)::integer as held
+            select h.limit_id, case when h.limit_id = 0 then j.queue || ':' || j.concurrency_key when l.per_key then j.concurrency_key::text else '' end as key,
+                   sum(h.weight)::integer as held
             from pgqueue.jobs_live j
             cross join lateral (select j.holds[i] as limit_id, j.holds[i + 1] as weight
                                 from generate_series(1, cardinality(j.holds), 2) i) h
-            join pgqueue.limits l on l.id = h.limit_id
-            where j.worker_id is not null and j.state = 'running' and j.holds is not null
+            left join pgqueue.limits l on l.id = h.limit_id
+            where (l.id is not null or h.limit_id = 0) and j.worker_id is not null and j.state = 'running' and j.holds is not null
             group by 1, 2
         ), wrong as (
             select s.limit_id, s.key, s.taken, coalesce(r.held, 0) as held
@@ -32,6 +33,6 @@ begin
     delete from pgqueue.pauses p where p.until < clock_timestamp();
     delete from pgqueue.seats s
     where s.taken = 0 and coalesce(s.free_at, '-infinity') < clock_timestamp() and coalesce(s.arrival, '-infinity') < clock_timestamp()
-      or not exists (select from pgqueue.limits l where l.id = s.limit_id);
+      or (s.limit_id <> 0 and not exists (select from pgqueue.limits l where l.id = s.limit_id));
 end
 $function$;

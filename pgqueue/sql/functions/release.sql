@@ -1,5 +1,5 @@
 -- Gives back the seats of jobs that ended their attempt, and wakes the workers of their queues: somebody may be waiting for a seat.
--- One element a hold: the limit, the job's concurrency_key or '', the weight, the job's queue. Called by complete.sql, settle.sql and
+-- One element a hold: the limit (0: the one seat of a key whose jobs keep their order), the job's concurrency_key or '', the weight, the job's queue. Called by complete.sql, settle.sql and
 -- rescue.sql within their own statements, so a seat is free exactly when its holder is not running any more.
 -- Locks the seats in the order of (limit_id, key), as seat() does.
 create or replace function pgqueue.release(limit_ids integer[], keys text[], weights integer[], queues text[])
@@ -8,20 +8,23 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 as $function$
+declare
+    by_key constant integer[] := array(select l.id from pgqueue.limits l where l.per_key);
 begin
-    perform from pgqueue.seats s
-    where (s.limit_id, s.key) in (
-        select h.limit_id, case when l.per_key then h.key else '' end
-        from unnest(limit_ids, keys) h(limit_id, key) join pgqueue.limits l on l.id = h.limit_id)
+    select array_agg(h.limit_id), array_agg(h.key), array_agg(h.weight) into limit_ids, keys, weights
+    from (
+        select h.limit_id, sum(h.weight)::integer as weight,
+               case when h.limit_id = 0 then h.queue || ':' || h.key when h.limit_id = any(by_key) then h.key else '' end as key
+        from unnest(limit_ids, keys, weights, queues) h(limit_id, key, weight, queue)
+        group by 1, 3 order by 1, 3
+    ) h;
+    perform from unnest(limit_ids, keys) h(limit_id, key)
+    join pgqueue.seats s on s.limit_id = h.limit_id and s.key = h.key
     order by s.limit_id, s.key
-    for update;
+    for update of s;
     update pgqueue.seats s
     set taken = greatest(s.taken - g.weight, 0)
-    from (
-        select h.limit_id, case when l.per_key then h.key else '' end as key, sum(h.weight)::integer as weight
-        from unnest(limit_ids, keys, weights) h(limit_id, key, weight) join pgqueue.limits l on l.id = h.limit_id
-        group by 1, 2
-    ) g
+    from unnest(limit_ids, keys, weights) g(limit_id, key, weight)
     where s.limit_id = g.limit_id and s.key = g.key;
     perform pgqueue.wake(q.queue) from (select distinct w.queue from unnest(queues) w(queue)) q;
 end

@@ -4,10 +4,12 @@
 -- First locks the seats, in the order of (limit_id, key), then counts in a statement of its own, which sees what others committed
 -- meanwhile: so no limit is overshot at any instant. Who gets no seat for want of room under one limit is not overtaken under it,
 -- and takes no room under the others.
+-- Jobs that keep their order (`orders`: their queue and key, or null) share one seat of a key under limit 0: the next one in order is not
+-- always known, for one with a smaller id may be committed later.
 -- A limit for one key takes the place of the one for each key with the same queue and task.
 -- Rates: a bucket is kept as the moment at which it would be empty of debts (the generic cell rate algorithm); a sliding window as the
 -- starts within it. `free_at` is when the first one that waits can have its start: until then nobody looks again.
-create or replace function pgqueue.seat(limits integer[], ids bigint[], keys text[], tasks text[], weights integer[])
+create or replace function pgqueue.seat(limits integer[], ids bigint[], keys text[], tasks text[], weights integer[], orders text[])
 returns table (id bigint, place integer, holds integer[], moment timestamptz)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -16,8 +18,9 @@ set enable_hashjoin = on  -- claim_limited() has it off, and here are small sets
 as $function$
 #variable_conflict use_column
 declare
-    needed    integer;
-    found     integer;
+    needed    integer;    -- seats
+    takens    integer[];  -- of each, as it is
+    arrivals  timestamptz[];
     place_of  integer[];  -- of each need, in the order of the candidates: which candidate,
     limit_of  integer[];  -- and under which limit
     key_of    text[];
@@ -49,6 +52,8 @@ begin
                   select from pgqueue.limits o
                   where o.id = any(limits) and o.key = c.key and o.queue is not distinct from l.queue
                     and o.task is not distinct from l.task and o.sliding = l.sliding)))))
+        union all
+        select o.place::integer, 0, o.key, 1 from unnest(orders) with ordinality o(key, place) where o.key is not null
     ) n;
     if place_of is null then
         return query select c.id, c.place::integer, null::integer[], clock_timestamp() from unnest(ids) with ordinality c(id, place);
@@ -57,44 +62,47 @@ begin
 
     select count(distinct (n.limit_id, n.key)) into needed from unnest(limit_of, key_of) n(limit_id, key);
     loop
+        -- A row that is locked comes as it is then, whatever this statement saw before it waited.
+        select array_agg(s.limit_id), array_agg(s.key), array_agg(s.taken), array_agg(s.arrival)
+        into limit_ids, seat_keys, takens, arrivals
+        from (
+            select s.limit_id, s.key, s.taken, s.arrival
+            from (select distinct n.limit_id, n.key from unnest(limit_of, key_of) n(limit_id, key)) n
+            join pgqueue.seats s on s.limit_id = n.limit_id and s.key = n.key
+            order by s.limit_id, s.key
+            for update of s
+        ) s;
+        exit when cardinality(limit_ids) = needed;
         insert into pgqueue.seats (limit_id, key)
         select distinct n.limit_id, n.key from unnest(limit_of, key_of) n(limit_id, key) order by 1, 2
-        on conflict do nothing;
-        perform from pgqueue.seats s
-        where (s.limit_id, s.key) in (select n.limit_id, n.key from unnest(limit_of, key_of) n(limit_id, key))
-        order by s.limit_id, s.key
-        for update;
-        get diagnostics found = row_count;
-        exit when found = needed;  -- else one was there, and was tidied away (heal_seats.sql) before it was locked
+        on conflict do nothing;  -- what is tidied away (heal_seats.sql) before it is locked is made again
     end loop;
 
     moment := clock_timestamp();
-    select array_agg(s.limit_id order by s.limit_id, s.key), array_agg(s.key order by s.limit_id, s.key),
-           array_agg(l.concurrency - s.taken order by s.limit_id, s.key),
+    select array_agg(case s.limit_id when 0 then 1 else l.concurrency end - s.taken order by s.number),
            array_agg(case
                when l.sliding then l.rate - (select coalesce(sum(t.weight), 0) from pgqueue.starts t
                                              where t.limit_id = s.limit_id and t.key = s.key and t.at > moment - l.period)
                when l.rate is not null then floor(coalesce(l.burst, 1) + 0.000001
                    - date_part('epoch', greatest(s.arrival, moment) - moment) / date_part('epoch', l.period / l.rate))
-               end::integer order by s.limit_id, s.key),
-           array_agg(l.rate is not null and not l.sliding and coalesce(s.arrival <= moment, true) order by s.limit_id, s.key)
-    into limit_ids, seat_keys, chairs, tokens, rested
-    from pgqueue.seats s
-    join pgqueue.limits l on l.id = s.limit_id
-    where (s.limit_id, s.key) in (select n.limit_id, n.key from unnest(limit_of, key_of) n(limit_id, key));
+               end::integer order by s.number),
+           array_agg(l.rate is not null and not l.sliding and coalesce(s.arrival <= moment, true) order by s.number)
+    into chairs, tokens, rested
+    from unnest(limit_ids, seat_keys, takens, arrivals) with ordinality s(limit_id, key, taken, arrival, number)
+    left join pgqueue.limits l on l.id = s.limit_id;
     select array_agg(s.number::integer order by n.number) into seat_of
     from unnest(limit_of, key_of) with ordinality n(limit_id, key, number)
-    left join unnest(limit_ids, seat_keys) with ordinality s(limit_id, key, number) using (limit_id, key);
-    granted := array_fill(0, array[coalesce(cardinality(limit_ids), 0)]);
-    missed := array_fill(0, array[coalesce(cardinality(limit_ids), 0)]);
+    join unnest(limit_ids, seat_keys) with ordinality s(limit_id, key, number) using (limit_id, key);
+    granted := array_fill(0, array[needed]);
+    missed := array_fill(0, array[needed]);
 
     for place in 1 .. cardinality(ids) loop
         refused := false;
         i := first;
         while place_of[i] = place loop
-            n := seat_of[i];  -- null: the limit has just been removed
+            n := seat_of[i];  -- chairs and tokens are null where there is no such limit, or no more
             -- One that weighs more than a bucket holds starts when that is full, and the next ones wait the longer.
-            if n is not null and (missed[n] > 0 or amounts[i] > chairs[n] or (amounts[i] > tokens[n] and not (rested[n] and granted[n] = 0))) then
+            if missed[n] > 0 or amounts[i] > chairs[n] or (amounts[i] > tokens[n] and not (rested[n] and granted[n] = 0)) then
                 refused := true;
                 if missed[n] = 0 then
                     missed[n] := amounts[i];
@@ -106,11 +114,9 @@ begin
             seated := seated || place;
             for k in first .. i - 1 loop
                 n := seat_of[k];
-                if n is not null then
-                    granted[n] := granted[n] + amounts[k];
-                    chairs[n] := chairs[n] - amounts[k];
-                    tokens[n] := tokens[n] - amounts[k];
-                end if;
+                granted[n] := granted[n] + amounts[k];
+                chairs[n] := chairs[n] - amounts[k];
+                tokens[n] := tokens[n] - amounts[k];
             end loop;
         end if;
         first := i;
@@ -123,7 +129,7 @@ begin
     where s.granted > 0;
     update pgqueue.seats s
     set wanted = greatest(c.missed, 1),
-        taken = s.taken + case when l.concurrency is null then 0 else c.granted end,
+        taken = s.taken + case when l.concurrency is null and c.limit_id <> 0 then 0 else c.granted end,
         arrival = case when l.rate is not null and not l.sliding
                        then greatest(s.arrival, moment) + c.granted * (l.period / l.rate) else s.arrival end,
         free_at = case when c.missed = 0 or l.rate is null or c.tokens >= c.missed then null
@@ -132,7 +138,7 @@ begin
                        else greatest(s.arrival, moment)
                             + (c.granted + least(c.missed, coalesce(l.burst, 1)) - coalesce(l.burst, 1)) * (l.period / l.rate) end
     from unnest(limit_ids, seat_keys, granted, missed, tokens) c(limit_id, key, granted, missed, tokens)
-    join pgqueue.limits l on l.id = c.limit_id
+    left join pgqueue.limits l on l.id = c.limit_id
     where s.limit_id = c.limit_id and s.key = c.key;
 
     return query
@@ -141,8 +147,9 @@ begin
         left join (
             select n.place, array_agg(v.part order by n.limit_id, v.side) as holds
             from unnest(place_of, limit_of, amounts) n(place, limit_id, amount)
-            join pgqueue.limits l on l.id = n.limit_id and l.concurrency is not null
+            left join pgqueue.limits l on l.id = n.limit_id
             cross join lateral (values (1, n.limit_id), (2, n.amount)) v(side, part)
+            where l.concurrency is not null or n.limit_id = 0
             group by n.place
         ) h using (place);
 end

@@ -114,6 +114,10 @@ begin
             (select o.id, o.state, o.started_at from pgqueue.jobs_live o
              where o.queue = j.queue and o.concurrency_key = j.concurrency_key and o.ordering is not null and o.id < j.id
              order by o.id limit 1)
+            union all  -- one with a greater number may have begun before this one was committed
+            (select o.id, o.state, o.started_at from pgqueue.jobs_live o
+             where o.queue = j.queue and o.concurrency_key = j.concurrency_key and o.ordering is not null and o.id > j.id
+               and o.state = 'running' limit 1)
             union all
             (select x.id, x.state, x.started_at from pgqueue.jobs_dead x
              where x.queue = j.queue and x.concurrency_key = j.concurrency_key and x.ordering = 'block' and x.id < j.id
@@ -121,7 +125,7 @@ begin
         order by d.state = 'dead' desc, d.id limit 1;
         if found then
             reason := 'order';
-            sentence := format('Jobs of its key %s run one after the other, and job %s before it is %s.', j.concurrency_key, held.id, held.state);
+            sentence := format('Jobs of its key %s run one after the other, and job %s is %s.', j.concurrency_key, held.id, held.state);
             if held.state = 'dead' then
                 do_this := format('pgq jobs retry %s', held.id);
             end if;

@@ -1,0 +1,11 @@
+-- How many jobs of a key are claimed at each turn of it: its limits.share, for this queue before that for all, or else 1.
+create or replace function pgqueue.share_of(key text, queue text)
+returns integer
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $function$
+    select coalesce((select l.share from pgqueue.limits l
+                     where l.share is not null and l.key = share_of.key and (l.queue is null or l.queue = share_of.queue)
+                     order by l.queue nulls last limit 1), 1)
+$function$;
