@@ -34,6 +34,10 @@ def insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
             copy(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
             run(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
+    elif bulk.is_unique(batches):
+        [(task, [args], options)] = batches
+        if (job_id := run(connection, statements.insert_unique(task, args, options))) is not None:
+            return created([job_id])
     return run(connection, statements.enqueue_many(batches))
 
 
@@ -49,6 +53,10 @@ async def insert_async(connection: Any, batches: list[Batch]) -> Iterable[Stored
             await copy_async(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
             await run_async(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
+    elif bulk.is_unique(batches):
+        [(task, [args], options)] = batches
+        if (job_id := await run_async(connection, statements.insert_unique(task, args, options))) is not None:
+            return created([job_id])
     return await run_async(connection, statements.enqueue_many(batches))
 
 
@@ -77,9 +85,12 @@ class Enqueuer(Generic[P, R]):
 
         ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
         AsyncSession, whatever driver is underneath. Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware
-        datetime) or ``delay``, ``unique_key`` (one unfinished job of this task may carry it), ``idempotency_key``
-        with ``idempotency_ttl`` (default 7 days), ``max_attempts``, ``timeout``, ``concurrency_key``, ``tags``, ``meta``.
-        Durations are seconds, a timedelta, or a text such as "5m".
+        datetime) or ``delay``, ``max_attempts``, ``timeout``, ``concurrency_key``, ``tags``, ``meta``. Of keys:
+        ``unique_key`` (one unfinished job of this task may carry it) or ``unique`` (the same, made of all arguments, or
+        of those named; False: no rule of the task), ``unique_for`` (the key is of one window of that length),
+        ``on_conflict`` ("skip", "replace", "raise"), ``throttle`` (no other job so long), ``debounce`` with
+        ``debounce_max`` (each further one puts the job off and replaces it), ``idempotency_key`` with
+        ``idempotency_ttl`` (default 7 days). Durations are seconds, a timedelta, or a text such as "5m".
 
         Raises InvalidOptionError or InvalidNameError; PGQ-502 is warned about at enqueue.
         """
@@ -95,11 +106,12 @@ class Enqueuer(Generic[P, R]):
             "delay" in chosen and "run_at" in self._options
         ):
             raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
+        self.spec.check_unique(chosen.get("unique"))
         return Enqueuer(
             self._app,
             self.spec,
             self._connection if connection is None else connection,
-            {**self._options, **chosen},
+            rules.merged(self._options, chosen),
         )
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
@@ -118,14 +130,14 @@ class Enqueuer(Generic[P, R]):
             options["priority"] = spec.priority
         if spec.timeout is not None:
             options["timeout"] = spec.timeout
-        return {**options, **self._options}
+        return rules.checked_together(rules.merged({**options, **spec.rules}, self._options))
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """Stores one job and returns its handle; ``created`` is False if a key names an existing job.
 
-        Raises InvalidArgumentsError, InvalidPayloadError or PayloadTooLargeError before anything is written, and
-        IdempotencyConflictError if the idempotency key was used with other arguments; none of these aborts the
-        caller's transaction.
+        Raises InvalidArgumentsError, InvalidOptionError, InvalidPayloadError or PayloadTooLargeError before anything is
+        written, IdempotencyConflictError if the idempotency key was used with other arguments, and DuplicateJobError for
+        ``on_conflict="raise"``; none of these aborts the caller's transaction.
         """
         return self._app.store(in_batches([self.job(*args, **kwargs)]), self._connection)[0]
 

@@ -18,7 +18,7 @@ from psycopg import AsyncConnection, Connection
 from pgqueue import statements
 from pgqueue.database import run, run_async, wait_notified
 from pgqueue.errors import JobFailedError, JobNotFoundError, WaitTimeoutError
-from pgqueue.job import Job
+from pgqueue.job import FINAL, Job
 
 POLL = 1.0
 FINISHED = "pgqueue_finished"
@@ -39,14 +39,17 @@ class Connects(Protocol):
 class JobHandle:
     """A job's id, and whether this enqueue made it.
 
-    ``created`` False: the key named in ``conflict`` (unique_key or idempotency_key) belongs to the existing job ``id``,
-    which was in ``state``. The job exists once the enqueuing transaction has committed.
+    ``created`` False: the key named in ``conflict`` (unique_key, throttle, debounce or idempotency_key) belongs to the
+    existing job ``id``, which was in ``state``; if it was finished, with ``stored_result`` or ``stored_error``, which a key
+    remembers when the job's row is gone. The job exists once the enqueuing transaction has committed.
     """
 
     id: int
     created: bool = True
     state: str | None = None
     conflict: str | None = None
+    stored_result: Any = field(default=None, repr=False, compare=False)
+    stored_error: str | None = field(default=None, repr=False, compare=False)
     app: Connects | None = field(default=None, repr=False, compare=False)
 
     def job(self) -> Job:
@@ -69,9 +72,9 @@ class JobHandle:
         with self._app().listening(FINISHED) as connection:
             while True:
                 run(connection, statements.mark_waited(3 * POLL))
-                job = _found(self.id, run(connection, statements.get_job(self.id)))
-                if job.is_final:
-                    return _result(job)
+                job = run(connection, statements.get_job(self.id))
+                if job is None or job.is_final:
+                    return self._result(job)
                 until = time.monotonic() + clock.step()
                 while (left := until - time.monotonic()) > 0:
                     payloads = [note.payload for note in connection.notifies(timeout=left, stop_after=1)]
@@ -84,13 +87,24 @@ class JobHandle:
         async with self._app().listening_async(FINISHED) as connection:
             while True:
                 await run_async(connection, statements.mark_waited(3 * POLL))
-                job = _found(self.id, await run_async(connection, statements.get_job(self.id)))
-                if job.is_final:
-                    return _result(job)
+                job = await run_async(connection, statements.get_job(self.id))
+                if job is None or job.is_final:
+                    return self._result(job)
                 until = asyncio.get_running_loop().time() + clock.step()
                 while (left := until - asyncio.get_running_loop().time()) > 0:
                     if str(self.id) in await wait_notified(connection, left):
                         break
+
+    def _result(self, job: Job | None) -> Any:
+        """The job's, or, without its row, what its key remembered."""
+        if job is None and self.state in FINAL:
+            state, result, error = self.state, self.stored_result, self.stored_error
+        else:
+            job = _found(self.id, job)
+            state, result, error = job.state, job.result, job.last_error
+        if state != "completed":
+            raise JobFailedError(self.id, state, error)
+        return result
 
     def _app(self) -> Connects:
         if self.app is None:
@@ -121,9 +135,3 @@ def _found(job_id: int, job: Job | None) -> Job:
     if job is None:
         raise JobNotFoundError(job_id)
     return job
-
-
-def _result(job: Job) -> Any:
-    if job.state != "completed":
-        raise JobFailedError(job.id, job.state, job.last_error)
-    return job.result

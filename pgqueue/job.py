@@ -41,9 +41,9 @@ class Batch(NamedTuple):
     args: list[str]
     options: Mapping[str, Any] = MappingProxyType({})
 
-    def head(self) -> str:
-        """The item that ``pgqueue.enqueue_many`` takes, up to where the text of ``args`` and a brace must follow."""
-        return json.dumps({"task": self.task, **self.options})[:-1] + ', "args": '
+    def item(self) -> str:
+        """What ``pgqueue.enqueue_many`` takes for these jobs."""
+        return json.dumps({"task": self.task, **self.options})[:-1] + f', "each": [{",".join(self.args)}]}}'
 
 
 def in_batches(jobs: Iterable[NewJob]) -> list[Batch]:

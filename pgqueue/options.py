@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from pgqueue.config import check_name, seconds
 from pgqueue.errors import InvalidOptionError, InvalidPayloadError, shown
 from pgqueue.payload import RESULT_LIMIT, check_text
 
+Duration = float | str | timedelta
+
+
+class KeyRules(TypedDict, total=False):
+    """When a job is a duplicate, and what then: the options of keys that a task may have for all its jobs."""
+
+    unique: bool | list[str] | tuple[str, ...]
+    unique_for: Duration
+    on_conflict: Literal["skip", "replace", "raise"]
+    throttle: Duration
+    debounce: Duration
+    debounce_max: Duration
+
+
+KEY_RULES = frozenset(KeyRules.__annotations__)
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
@@ -20,12 +36,18 @@ def options(
     queue: str | None = None,
     priority: int | None = None,
     run_at: datetime | None = None,
-    delay: float | str | timedelta | None = None,
+    delay: Duration | None = None,
     unique_key: str | None = None,
+    unique: bool | list[str] | tuple[str, ...] | None = None,
+    unique_for: Duration | None = None,
+    on_conflict: Literal["skip", "replace", "raise"] | None = None,
+    throttle: Duration | None = None,
+    debounce: Duration | None = None,
+    debounce_max: Duration | None = None,
     idempotency_key: str | None = None,
-    idempotency_ttl: float | str | timedelta | None = None,
+    idempotency_ttl: Duration | None = None,
     max_attempts: int | None = None,
-    timeout: float | str | timedelta | None = None,
+    timeout: Duration | None = None,
     concurrency_key: str | None = None,
     tags: list[str] | tuple[str, ...] | None = None,
     meta: Mapping[str, Any] | None = None,
@@ -38,6 +60,60 @@ def options(
     if "run_at" in given and "delay" in given:
         raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
     return {name: RULES[name](name, value) for name, value in given.items()}
+
+
+def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> dict[str, object]:
+    """``chosen`` over ``earlier``. A key named in one way takes the place of one named in the other; ``unique=False`` ends all rules of keys."""
+    gone: set[str] | frozenset[str] = (
+        {"unique", "unique_key"} if {"unique", "unique_key"} & chosen.keys() else set()
+    )
+    if chosen.get("unique") is False:
+        gone = KEY_RULES | {"unique_key"}
+    return {**{name: value for name, value in earlier.items() if name not in gone}, **chosen}
+
+
+def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
+    """``chosen`` as the SQL API takes it; raises InvalidOptionError for rules of keys that do not go together (check_jobs.sql refuses them too)."""
+    if KEY_RULES.isdisjoint(chosen):
+        return chosen
+    found = {name: value for name, value in chosen.items() if value is not False}
+    has_key = "unique" in found or "unique_key" in found
+    debounce: Any = found.get("debounce")
+    debounce_max: Any = found.get("debounce_max")
+    holders = [name for name in ("throttle", "debounce", "idempotency_key") if name in found]
+    if not has_key and (rule := next((name for name in found if name in KEY_RULES), None)):
+        raise InvalidOptionError(f"{rule} is given without a key.", do="give unique or unique_key, too")
+    if len(holders) > 1:
+        raise InvalidOptionError(f"{' and '.join(holders)} are both given.", do="give one of them")
+    if debounce_max is not None and (debounce is None or debounce_max < debounce):
+        raise InvalidOptionError(
+            "debounce_max is given without a debounce that is not longer.", do="give both"
+        )
+    if debounce is not None and ("run_at" in found or "delay" in found):
+        raise InvalidOptionError(
+            "debounce is given with run_at or delay.", why="debounce sets run_at", do="leave them out"
+        )
+    if (debounce is not None and found.get("on_conflict", "replace") != "replace") or (
+        "throttle" in found and found.get("on_conflict") == "replace"
+    ):
+        raise InvalidOptionError(
+            f"on_conflict is {found['on_conflict']!r}.",
+            why="a debounce always replaces, a throttle never",
+            do="leave on_conflict out",
+        )
+    return found
+
+
+def key_rules(given: Mapping[str, Any]) -> dict[str, object]:
+    """Those of a task, as the SQL API takes them; raises InvalidOptionError."""
+    if unknown := sorted(given.keys() - KEY_RULES):
+        raise InvalidOptionError(
+            f"A task has no option {', '.join(unknown)}.",
+            do="of keys it takes " + ", ".join(sorted(KEY_RULES)),
+        )
+    rules = {name: RULES[name](name, value) for name, value in given.items() if value is not None}
+    checked_together({"unique": True, **rules})  # each job may bring its own unique_key
+    return rules
 
 
 def _integer(name: str, value: object, low: int, high: int) -> int:
@@ -84,10 +160,24 @@ def _seconds(name: str, value: Any) -> float:
     return seconds(value, name)
 
 
-def _timeout(name: str, value: Any) -> float:
-    if not (limit := seconds(value, name)):
+def _span(name: str, value: Any) -> float:
+    if not (span := seconds(value, name)):
         raise InvalidOptionError(f"{name} is {value!r}.", do="give more than 0 seconds")
-    return limit
+    return span
+
+
+def _unique(name: str, value: object) -> bool | list[str]:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, list | tuple) or not value:
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give True or a list of names of arguments")
+    return [_text("a name in unique", argument, 255) for argument in value]
+
+
+def _on_conflict(name: str, value: object) -> str:
+    if value not in ("skip", "replace", "raise"):
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="use skip, replace or raise")
+    return str(value)
 
 
 def _key(name: str, value: object) -> str:
@@ -122,10 +212,16 @@ RULES: dict[str, Callable[[str, Any], object]] = {
     "run_at": _moment,
     "delay": _seconds,
     "unique_key": _key,
+    "unique": _unique,
+    "unique_for": _span,
+    "on_conflict": _on_conflict,
+    "throttle": _span,
+    "debounce": _span,
+    "debounce_max": _span,
     "idempotency_key": _key,
     "idempotency_ttl": _seconds,
     "max_attempts": _attempts,
-    "timeout": _timeout,
+    "timeout": _span,
     "concurrency_key": _key,
     "tags": _tags,
     "meta": _object,

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Stored(NamedTuple):
-    """What became of one enqueued item; ``conflict`` names the key that an existing job ``id`` holds."""
+    """What became of one enqueued item; ``conflict`` names the key that an existing job ``id`` holds.
+
+    ``result`` and ``error`` are that job's, if it is finished.
+    """
 
     id: int
     created: bool
     state: str | None
     conflict: str | None
+    result: Any = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

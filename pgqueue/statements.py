@@ -88,7 +88,10 @@ def _array(values: Iterable[object]) -> str:
 
 
 def _stored(rows: Sequence[Row]) -> list[Stored]:
-    return [Stored._make(row) for row in rows]
+    return [
+        Stored._make(row) if row[4] is None else Stored._make((*row[:4], _plain(row[4]), row[5]))
+        for row in rows
+    ]
 
 
 def _statement(name: str, decode: Callable[[Sequence[Row]], T], **parameters: object) -> Statement[T]:
@@ -97,8 +100,19 @@ def _statement(name: str, decode: Callable[[Sequence[Row]], T], **parameters: ob
 
 def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
     """One row a job, in order."""
-    items = [f"{head}{args}}}" for batch in batches for head in (batch.head(),) for args in batch.args]
-    return _statement("enqueue_many", _stored, jobs="[" + ",".join(items) + "]")
+    return _statement("enqueue_many", _stored, jobs="[" + ",".join([batch.item() for batch in batches]) + "]")
+
+
+def insert_unique(task: str, args: str, options: Mapping[str, Any]) -> Statement[int | None]:
+    """For a job of which only a unique key is to be seen to (``bulk.is_unique``). Its id; None: the key is held."""
+    return _statement(
+        "insert_unique",
+        _one,
+        **insert_job(task, args, options).parameters,
+        unique_key=options.get("unique_key"),
+        unique=json.dumps(options.get("unique")),
+        unique_for=options.get("unique_for"),
+    )
 
 
 def insert_job(task: str, args: str, options: Mapping[str, Any]) -> Statement[int]:

@@ -38,6 +38,10 @@ def enqueue(
     unique_key: Annotated[
         str | None, typer.Option(help="At most one unfinished job of this task carries it.")
     ] = None,
+    on_conflict: Annotated[
+        str | None,
+        typer.Option(help="What a job that holds the unique key calls for: skip (default), replace, raise."),
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key again names the same job.")
     ] = None,
@@ -53,7 +57,7 @@ def enqueue(
     loaded.spec(task)
     chosen = loaded.tasks[task].using(
         queue=queue, priority=priority, delay=delay, run_at=_moment(at), unique_key=unique_key,
-        idempotency_key=idempotency_key, max_attempts=max_attempts, tags=tag,
+        on_conflict=on_conflict, idempotency_key=idempotency_key, max_attempts=max_attempts, tags=tag,
     )  # fmt: skip
     handle = chosen.enqueue(**_arguments(args, context.args))
     if not as_json:
