@@ -229,6 +229,14 @@ def test_many_jobs_share_their_options_in_sql(db):
         by_sql(db, {"account": 7}, each=[{}])
 
 
+def test_an_id_that_exists_is_an_error_and_no_key(db):
+    db.execute("select setval('pgqueue.jobs_id_seq', 1, false)")
+    db.execute("insert into pgqueue.jobs (id, task) values (2, 'refresh')")
+    items = [{"task": "refresh", "unique": ["account"], "each": [{"account": 1}, {"account": 2}]}]
+    with pytest.raises(psycopg.errors.UniqueViolation, match="jobs_live_id_key"):
+        db.execute("select pgqueue.enqueue_many(%s)", [Jsonb(items)])
+
+
 # ------------------------------------------------------------------ on_conflict
 
 

@@ -32,6 +32,7 @@ declare
     conflicts text[];
     left_out  boolean[];  -- null: none
     refused   boolean := false;
+    how       text := 'quick';
     holder    bigint;
     now_is    text;
 begin
@@ -62,26 +63,17 @@ begin
         from (
             select n.*, case when n.kind = 'debounce' then max(n.place) over same else min(n.place) over same end as leader
             from (
-                select i.place::int as place, i.task, k.kind, k.ttl,
+                select i.item as place, i.task, k.kind, k.ttl,
                        case when k.kind = 'idempotency_key' then k.name
                             when octet_length(k.name) <= 240 then format('pgq:%s:%s', k.kind, k.name)
                             else format('pgq:%s:sha256:%s', k.kind, encode(sha256(convert_to(k.name, 'UTF8')), 'hex'))
                        end as key,
-                       case when k.kind = 'idempotency_key'
-                            then sha256(convert_to(coalesce(i.args, '{}')::text, 'UTF8')) else '' end as fingerprint
-                from rows from (jsonb_to_recordset(jobs) as (
-                         task text, args jsonb, run_at timestamptz, delay float8, unique_key text, "unique" jsonb,
-                         unique_for float8, throttle float8, debounce float8, debounce_max float8,
-                         idempotency_key text, idempotency_ttl float8))
-                     with ordinality as i(task, args, run_at, delay, unique_key, "unique",
-                         unique_for, throttle, debounce, debounce_max, idempotency_key, idempotency_ttl, place)
-                cross join lateral pgqueue.unique_key(
-                    i.args, i."unique", i.unique_key, i.unique_for,
-                    coalesce(i.run_at, moment + make_interval(secs => greatest(i.delay, 0)))) u
+                       case when k.kind = 'idempotency_key' then sha256(convert_to(i.args::text, 'UTF8')) else '' end as fingerprint
+                from pgqueue.job_items(jobs, null, moment) i
                 cross join lateral (values
                     ('idempotency_key', i.idempotency_key, coalesce(i.idempotency_ttl, 604800)),
-                    ('throttle', case when i.throttle is not null then u.unique_key end, i.throttle),
-                    ('debounce', case when i.debounce is not null then u.unique_key end, greatest(i.debounce, i.debounce_max) + 604800)
+                    ('throttle', case when i.throttle is not null then i.held_key end, i.throttle),
+                    ('debounce', case when i.debounce is not null then i.held_key end, greatest(i.debounce, i.debounce_max) + 604800)
                 ) as k(kind, name, ttl)
                 where k.name is not null
             ) n
@@ -138,22 +130,15 @@ begin
     if asked.replacing and not refused then
         -- One after the other in key order: nothing is locked that a key before it would have to wait for.
         for held in
-            select i.place::int as place, i.on_conflict, jobs -> i.place::int - 1 as body
-            from rows from (jsonb_to_recordset(jobs) as (
-                     task text, args jsonb, run_at timestamptz, delay float8, unique_key text, "unique" jsonb,
-                     unique_for float8, on_conflict text, throttle float8, debounce float8))
-                 with ordinality as i(task, args, run_at, delay, unique_key, "unique",
-                     unique_for, on_conflict, throttle, debounce, place)
-            cross join lateral pgqueue.unique_key(
-                i.args, i."unique", i.unique_key, i.unique_for,
-                coalesce(i.run_at, moment + make_interval(secs => greatest(i.delay, 0)))) u
-            where u.unique_key is not null and i.throttle is null and i.debounce is null and not left_out[i.place]
-            order by i.task collate "C", u.unique_key collate "C", i.place
+            select i.item as place, i.on_conflict, jobs -> i.item - 1 as body
+            from pgqueue.job_items(jobs, left_out, moment) i
+            where i.unique_key is not null
+            order by i.task collate "C", i.unique_key collate "C", i.item
         loop
             left_out[held.place] := true;
             loop
                 select s.holders[1], s.states[1] into holder, now_is
-                from pgqueue.insert_jobs(jsonb_build_array(held.body), array[new_ids[held.place]], null, moment, true) s;
+                from pgqueue.insert_jobs(jsonb_build_array(held.body), array[new_ids[held.place]], null, moment, 'alone') s;
                 exit when holder is null;
                 if held.on_conflict = 'replace' then
                     now_is := pgqueue.replace_job(holder, held.body, moment);
@@ -174,13 +159,23 @@ begin
         if asked.uniques > 1 and not asked.replacing then
             loop
                 begin
-                    held := pgqueue.insert_jobs(jobs, new_ids, left_out, moment, false);
+                    held := pgqueue.insert_jobs(jobs, new_ids, left_out, moment, how);
                     exit;
-                exception when sqlstate 'PQ000' then null;
+                exception when sqlstate 'PQ000' or unique_violation then
+                    if how = 'ordered' and sqlstate <> 'PQ000' then
+                        raise;  -- by no key of ours
+                    end if;
+                    how := 'ordered';
                 end;
             end loop;
         else
-            held := pgqueue.insert_jobs(jobs, new_ids, left_out, moment, true);
+            held := pgqueue.insert_jobs(jobs, new_ids, left_out, moment, 'alone');
+        end if;
+        if held.places is null and not asked.keyed and not asked.replacing then
+            return query
+                select n.place::int, n.id, true, 'pending', null::text, null::jsonb, null::text
+                from unnest(new_ids) with ordinality as n(id, place);
+            return;
         end if;
         for n in 1 .. coalesce(cardinality(held.places), 0) loop
             found_ids[held.places[n]] := held.holders[n];

@@ -19,11 +19,13 @@ as $function$
             when unique_for is null and given is not null then given
             when given is not null then 'pgq:key:' || given || w.part
             when by = 'true' then 'pgq:args:' || coalesce(args, '{}')::text || w.part
-            when pg_catalog.jsonb_typeof(by) = 'array' then 'pgq:by:' || (
-                select pg_catalog.jsonb_object_agg(n.name, coalesce(args -> n.name, 'null'))
-                from pg_catalog.jsonb_array_elements_text(by) n (name))::text || w.part
+            when pg_catalog.jsonb_typeof(by) = 'array' then 'pgq:by:' || case pg_catalog.jsonb_array_length(by)
+                when 1 then pg_catalog.jsonb_build_object(by ->> 0, args -> (by ->> 0))  -- a fifth of what follows
+                else (select pg_catalog.jsonb_object_agg(n.name, coalesce(args -> n.name, 'null'))
+                from pg_catalog.jsonb_array_elements_text(by) n (name)) end::text || w.part
             end as key
         from (select coalesce('@' || pg_catalog.floor(pg_catalog.date_part('epoch', at) / unique_for)::bigint
                               || '/' || unique_for::numeric, '') as part) w
+        offset 0  -- a fence: what is made of the key makes the key but once
     ) k
 $function$;
