@@ -124,13 +124,7 @@ class Enqueuer(Generic[P, R]):
     @cached_property
     def _all_options(self) -> Mapping[str, object]:
         """The task's defaults and what was chosen over them; one object for all jobs of a batch."""
-        spec = self.spec
-        options: dict[str, object] = {"queue": spec.queue, "max_attempts": spec.retry.max_attempts}
-        if spec.priority:
-            options["priority"] = spec.priority
-        if spec.timeout is not None:
-            options["timeout"] = spec.timeout
-        return rules.checked_together(rules.merged({**options, **spec.rules}, self._options))
+        return rules.checked_together(rules.merged(self.spec.options, self._options))
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """Stores one job and returns its handle; ``created`` is False if a key names an existing job.

@@ -64,12 +64,14 @@ def options(
 
 def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> dict[str, object]:
     """``chosen`` over ``earlier``. A key named in one way takes the place of one named in the other; ``unique=False`` ends all rules of keys."""
-    gone: set[str] | frozenset[str] = (
-        {"unique", "unique_key"} if {"unique", "unique_key"} & chosen.keys() else set()
-    )
+    both = {**earlier, **chosen}
+    if "unique_key" in both and "unique" in both:
+        gone = "unique" if "unique_key" in chosen else "unique_key"
+        if gone not in chosen:
+            del both[gone]
     if chosen.get("unique") is False:
-        gone = KEY_RULES | {"unique_key"}
-    return {**{name: value for name, value in earlier.items() if name not in gone}, **chosen}
+        return {name: value for name, value in both.items() if name in chosen or name not in KEY_RULES}
+    return both
 
 
 def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
@@ -81,6 +83,8 @@ def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
     debounce: Any = found.get("debounce")
     debounce_max: Any = found.get("debounce_max")
     holders = [name for name in ("throttle", "debounce", "idempotency_key") if name in found]
+    if "unique" in found and "unique_key" in found:
+        raise InvalidOptionError("unique and unique_key are both given.", do="give one of them")
     if not has_key and (rule := next((name for name in found if name in KEY_RULES), None)):
         raise InvalidOptionError(f"{rule} is given without a key.", do="give unique or unique_key, too")
     if len(holders) > 1:

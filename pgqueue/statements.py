@@ -8,7 +8,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pgqueue.job import Batch, Job
+from pgqueue.job import Batch, Job, items
 from pgqueue.outcome import Outcome
 from pgqueue.rows import (
     Beat,
@@ -100,7 +100,7 @@ def _statement(name: str, decode: Callable[[Sequence[Row]], T], **parameters: ob
 
 def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
     """One row a job, in order."""
-    return _statement("enqueue_many", _stored, jobs="[" + ",".join([batch.item() for batch in batches]) + "]")
+    return _statement("enqueue_many", _stored, jobs="[" + ",".join(items(batches)) + "]")
 
 
 def insert_unique(task: str, args: str, options: Mapping[str, Any]) -> Statement[int | None]:

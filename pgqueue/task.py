@@ -57,6 +57,16 @@ class TaskSpec:
             raise InvalidSettingError(f"executor is {self.executor!r}.", do="use " + ", ".join(EXECUTORS))
         self.check_unique(self.rules.get("unique"))
 
+    @cached_property
+    def options(self) -> dict[str, object]:
+        """What the SQL API is told of each job, unless its enqueuer says otherwise."""
+        options: dict[str, object] = {"queue": self.queue, "max_attempts": self.retry.max_attempts}
+        if self.priority:
+            options["priority"] = self.priority
+        if self.timeout is not None:
+            options["timeout"] = self.timeout
+        return {**options, **self.rules}
+
     def check_unique(self, names: object) -> None:
         """Raises InvalidOptionError unless these are arguments; a key of what does not exist would be the same for every job."""
         if not isinstance(names, list) or any(p.kind is p.VAR_KEYWORD for p in self.arguments.values()):

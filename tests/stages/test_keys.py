@@ -175,6 +175,7 @@ WRONG: list[dict[str, Any]] = [
     {"unique": [1]},
     {"unique_key": "k", "on_conflict": "ignore"},
     {"on_conflict": "skip"},
+    {"unique": True, "unique_key": "k"},
     {"throttle": 5},
     {"debounce": 5},
     {"unique_for": 5},
@@ -227,6 +228,36 @@ def test_many_jobs_share_their_options_in_sql(db):
     assert found == [(1, "mail"), (2, "mail"), (3, "default")]
     with pytest.raises(psycopg.Error, match="item 1 has both args and each"):
         by_sql(db, {"account": 7}, each=[{}])
+
+
+def test_keys_written_by_hand_travel_together_and_apart(refresh, db):
+    refresh.using(unique_key="b").enqueue(0)
+    jobs = [refresh.using(unique_key=key).job(n) for n, key in enumerate("abcba")]
+    jobs += [
+        refresh.job(5),
+        refresh.using(unique_key="d", tags=["x"]).job(6),
+        refresh.using(unique_key="d").job(7),
+    ]
+    handles = refresh.enqueue_many(jobs)
+    assert [handle.created for handle in handles] == [True, False, True, False, False, True, True, False]
+    assert handles[4].id == handles[0].id
+    assert handles[7].id == handles[6].id
+    found = db.execute(
+        "select (args -> 'account')::int, unique_key, tags from pgqueue.jobs order by id"
+    ).fetchall()
+    assert found == [(0, "b", []), (0, "a", []), (2, "c", []), (5, None, []), (6, "d", ["x"])]
+    throttled = [refresh.using(unique_key=key, throttle=60).job(9) for key in "xyx"]
+    assert [handle.created for handle in refresh.enqueue_many(throttled)] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"keys": ["a"]}, {"keys": ["a"], "each": [{}, {}]}, {"keys": ["a"], "each": [{}], "unique": True}],
+    ids=str,
+)
+def test_keys_that_are_not_one_for_each_are_refused(db, wrong):
+    with pytest.raises(psycopg.Error, match="item 1: keys are one for each"):
+        db.execute("select pgqueue.enqueue_many(%s)", [Jsonb([{"task": "refresh", **wrong}])])
 
 
 def test_an_id_that_exists_is_an_error_and_no_key(db):

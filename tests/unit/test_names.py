@@ -64,7 +64,7 @@ def test_the_options_of_using_are_those_of_the_sql_api():
     listed = re.search(
         r"known +constant text\[\] := array\[(.*?)\]", sql.functions()["check_jobs"], re.DOTALL
     )
-    known = set(re.findall(r"\w+", listed.group(1))) - {"task", "args", "each", "trace_context"}
+    known = set(re.findall(r"\w+", listed.group(1))) - {"task", "args", "each", "keys", "trace_context"}
     assert known == set(options.__kwdefaults__)
 
 

@@ -10,7 +10,7 @@ set plan_cache_mode = force_generic_plan
 as $function$
 declare
     known     constant text[] := array[
-        'task', 'args', 'each', 'queue', 'priority', 'run_at', 'delay', 'max_attempts', 'timeout', 'unique_key', 'unique',
+        'task', 'args', 'each', 'keys', 'queue', 'priority', 'run_at', 'delay', 'max_attempts', 'timeout', 'unique_key', 'unique',
         'unique_for', 'on_conflict', 'throttle', 'debounce', 'debounce_max', 'idempotency_key', 'idempotency_ttl',
         'concurrency_key', 'tags', 'meta', 'trace_context'];
     wrong     boolean;
@@ -20,24 +20,29 @@ declare
 begin
     select coalesce(sum(case when b.body ? 'each' then jsonb_array_length(b.body -> 'each') else 1 end), 0),
            coalesce(sum(case when b.body ? 'each' then jsonb_array_length(b.body -> 'each') else 1 end)
-                    filter (where b.body ?| array['unique', 'unique_key']), 0),
+                    filter (where b.body ?| array['unique', 'unique_key', 'keys']), 0),
            coalesce(bool_or(b.body ?| array['idempotency_key', 'throttle', 'debounce']), false),
            coalesce(bool_or(b.body ->> 'on_conflict' = 'replace'), false),
            coalesce(bool_or(b.body ->> 'on_conflict' = 'raise'), false),
            bool_or(b.body ? 'debounce'),
            bool_or(b.body ?| array['unique', 'unique_for', 'on_conflict', 'throttle', 'debounce', 'debounce_max']),
-           bool_or(b.body ->> 'task' is null or b.body - known <> '{}' or b.body ?& array['args', 'each'])
+           bool_or(b.body ->> 'task' is null or b.body - known <> '{}' or b.body ?& array['args', 'each']
+                   or b.body ? 'keys' and (jsonb_array_length(b.body -> 'keys') = jsonb_array_length(b.body -> 'each')
+                                           and not b.body ?| array['unique', 'unique_key']) is not true)
     into size, uniques, keyed, replacing, raising, debounced, ruled, wrong
     from jsonb_array_elements(jobs) b (body);
 
     if wrong then
-        select i.place, i.body ->> 'task' as task, i.body - known as unknown into bad
+        select i.place, i.body ->> 'task' as task, i.body - known as unknown, i.body ? 'keys' as keys into bad
         from jsonb_array_elements(jobs) with ordinality as i(body, place)
         where i.body ->> 'task' is null or i.body - known <> '{}' or i.body ?& array['args', 'each']
+              or i.body ? 'keys' and (jsonb_array_length(i.body -> 'keys') = jsonb_array_length(i.body -> 'each')
+                                      and not i.body ?| array['unique', 'unique_key']) is not true
         order by i.place limit 1;
         raise exception using errcode = 'PQ404',
             message = case when bad.task is null then format('pgqueue: item %s names no task', bad.place)
                            when bad.unknown <> '{}' then format('pgqueue: unknown option %s for task %s', bad.unknown, bad.task)
+                           when bad.keys then format('pgqueue: item %s: keys are one for each, instead of unique_key', bad.place)
                            else format('pgqueue: item %s has both args and each', bad.place) end,
             hint = 'options: queue, priority, run_at or delay, max_attempts, timeout, unique or unique_key, unique_for,'
                    ' on_conflict, throttle, debounce, debounce_max, idempotency_key, idempotency_ttl, concurrency_key,'
@@ -57,7 +62,7 @@ begin
                 then 'unique and unique_key are both given: give one of them'
             when r.on_conflict not in ('skip', 'replace', 'raise')
                 then format('on_conflict is %s: give skip, replace or raise', r.on_conflict)
-            when r.unique_key is null and coalesce(r."unique", 'false') = 'false'
+            when r.unique_key is null and r.keys is null and coalesce(r."unique", 'false') = 'false'
                  and num_nonnulls(r.on_conflict, r.unique_for, r.throttle, r.debounce, r.debounce_max) > 0
                 then 'unique_for, on_conflict, throttle and debounce need a key: give unique or unique_key'
             when least(r.unique_for, r.throttle, r.debounce, r.debounce_max) <= 0
@@ -77,9 +82,9 @@ begin
                 then 'on_conflict = raise stores all or nothing, so no job of the same call can replace or debounce'
             end as complaint
         from rows from (jsonb_to_recordset(jobs) as (
-                 run_at text, delay float8, unique_key text, "unique" jsonb, unique_for float8,
+                 run_at text, delay float8, keys jsonb, unique_key text, "unique" jsonb, unique_for float8,
                  on_conflict text, throttle float8, debounce float8, debounce_max float8, idempotency_key text))
-             with ordinality as r(run_at, delay, unique_key, "unique", unique_for, on_conflict, throttle,
+             with ordinality as r(run_at, delay, keys, unique_key, "unique", unique_for, on_conflict, throttle,
                                   debounce, debounce_max, idempotency_key, place)
     ) c
     where c.complaint is not null

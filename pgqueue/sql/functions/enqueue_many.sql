@@ -1,6 +1,6 @@
 -- Stores jobs in the caller's transaction: the one implementation of enqueuing, for Python and for SQL.
--- `jobs` is a JSON array of objects: task, and optionally args (or each: a list of args, of jobs that share the rest), queue,
---   priority, run_at or delay (seconds), max_attempts, timeout (seconds), concurrency_key, tags, meta, trace_context;
+-- `jobs` is a JSON array of objects: task, and optionally args (or each: a list of args, of jobs that share the rest, and
+--   keys: their unique_keys), queue, priority, run_at or delay (seconds), max_attempts, timeout (seconds), concurrency_key, tags, meta, trace_context;
 --   and what makes it a duplicate (functions/unique_key.sql, docs/rules/keys.md):
 --   unique_key or unique (true, or names of arguments), with unique_for (seconds): one unfinished job may have the key;
 --   on_conflict: skip, replace (an unfinished job that no worker has takes what is new), raise (nothing is stored);
@@ -47,11 +47,15 @@ begin
     if asked.keyed or asked.replacing or asked.raising then
         left_out := array_fill(false, array[asked.size]);
         jobs := (
-            select jsonb_agg(case when b.body ? 'each' then b.body - 'each' || jsonb_build_object('args', a.args) else b.body end
+            select jsonb_agg(case when b.body ? 'keys'
+                                  then b.body - 'each' - 'keys' || jsonb_build_object('args', a.args, 'unique_key', a.key)
+                                  when b.body ? 'each' then b.body - 'each' || jsonb_build_object('args', a.args)
+                                  else b.body end
                              order by b.place, a.place)
             from jsonb_array_elements(jobs) with ordinality as b(body, place)
-            cross join lateral jsonb_array_elements(case when b.body ? 'each' then b.body -> 'each' else '[null]' end)
-                with ordinality as a(args, place));
+            cross join lateral rows from (
+                jsonb_array_elements(case when b.body ? 'each' then b.body -> 'each' else '[null]' end),
+                jsonb_array_elements(b.body -> 'keys')) with ordinality as a(args, key, place));
     end if;
 
     if asked.keyed then

@@ -14,23 +14,24 @@ as $function$
            case when i.throttle is null and i.debounce is null then u.unique_key end, u.unique_key,
            i.on_conflict, i.throttle, i.debounce, i.debounce_max, i.idempotency_key, i.idempotency_ttl
     from (
-        select b.*, a.args as own_args, b.before + a.place as item,
+        select b.*, a.args as own_args, coalesce(a.key, b.unique_key) as own_key, b.before + a.place as item,
                coalesce(b.run_at, moment + pg_catalog.make_interval(
                    secs => greatest(b.delay, least(b.debounce, b.debounce_max), 0))) as due_at
         from (select r.*, coalesce(pg_catalog.sum(coalesce(pg_catalog.jsonb_array_length(r."each"), 1)) over (
                       order by r.place rows between unbounded preceding and 1 preceding), 0) as before
               from rows from (pg_catalog.jsonb_to_recordset(jobs) as (
-                  task text, args jsonb, "each" jsonb, queue text, priority smallint, run_at timestamptz, delay float8,
+                  task text, args jsonb, "each" jsonb, keys jsonb, queue text, priority smallint, run_at timestamptz, delay float8,
                   max_attempts smallint, timeout float8, concurrency_key text, tags text[], meta jsonb, trace_context jsonb,
                   unique_key text, "unique" jsonb, unique_for float8, on_conflict text, throttle float8, debounce float8,
                   debounce_max float8, idempotency_key text, idempotency_ttl float8)) with ordinality as r(
-                  task, args, "each", queue, priority, run_at, delay,
+                  task, args, "each", keys, queue, priority, run_at, delay,
                   max_attempts, timeout, concurrency_key, tags, meta, trace_context,
                   unique_key, "unique", unique_for, on_conflict, throttle, debounce,
                   debounce_max, idempotency_key, idempotency_ttl, place)) b
-        cross join lateral pg_catalog.jsonb_array_elements(
-            coalesce(b."each", pg_catalog.jsonb_build_array(coalesce(b.args, '{}')))) with ordinality as a(args, place)
+        cross join lateral rows from (
+            pg_catalog.jsonb_array_elements(coalesce(b."each", pg_catalog.jsonb_build_array(coalesce(b.args, '{}')))),
+            pg_catalog.jsonb_array_elements_text(b.keys)) with ordinality as a(args, key, place)
     ) i
-    cross join lateral pgqueue.unique_key(i.own_args, i."unique", i.unique_key, i.unique_for, i.due_at) u
+    cross join lateral pgqueue.unique_key(i.own_args, i."unique", i.own_key, i.unique_for, i.due_at) u
     where left_out is null or not left_out[i.item]
 $function$;
