@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
-from pgqueue import bulk, statements
+from pgqueue import bulk, keys, statements
 from pgqueue import options as rules
 from pgqueue.database import can_copy, copy, copy_async, run, run_async
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError, InvalidOptionError
@@ -34,6 +34,10 @@ def insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
             copy(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
             run(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
+    elif bulk.is_unique(batches):
+        [(task, [args], options)] = batches
+        if (job_id := run(connection, statements.insert_unique(task, args, options))) is not None:
+            return created([job_id])
     return run(connection, statements.enqueue_many(batches))
 
 
@@ -49,6 +53,10 @@ async def insert_async(connection: Any, batches: list[Batch]) -> Iterable[Stored
             await copy_async(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
             await run_async(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
+    elif bulk.is_unique(batches):
+        [(task, [args], options)] = batches
+        if (job_id := await run_async(connection, statements.insert_unique(task, args, options))) is not None:
+            return created([job_id])
     return await run_async(connection, statements.enqueue_many(batches))
 
 
@@ -77,12 +85,15 @@ class Enqueuer(Generic[P, R]):
 
         ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
         AsyncSession, whatever driver is underneath. Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware
-        datetime) or ``delay``, ``unique_key`` (one unfinished job of this task may carry it), ``idempotency_key``
-        with ``idempotency_ttl`` (default 7 days), ``max_attempts``, ``timeout``, ``tags``, ``meta``.
+        datetime) or ``delay``, ``max_attempts``, ``timeout``, ``tags``, ``meta``.
         ``expires`` (cancelled unless it has started by then) and ``deadline`` (dead unless it has ended by then), each a
         duration or an aware datetime. ``concurrency_key`` (jobs of different keys take turns; limits count by it), ``weight``
         (against limits, default 1), ``ordering`` ("block" or "skip": the key's jobs run one after the other as enqueued, and
-        what a dead one does to the rest). Durations are seconds, a timedelta, or a text such as "5m".
+        what a dead one does to the rest). What makes a job a duplicate: ``unique_key`` (one unfinished job of this task may
+        carry it) or ``unique`` (the same, made of all arguments, or of those named; False: no rule of the task),
+        ``unique_for`` (the key is of one window of that length), ``on_conflict`` ("skip", "replace", "raise"), ``throttle``
+        (no other job so long), ``debounce`` with ``debounce_max`` (each further one puts the job off and replaces it),
+        ``idempotency_key`` with ``idempotency_ttl`` (default 7 days). Durations are seconds, a timedelta, or a text such as "5m".
 
         Raises InvalidOptionError or InvalidNameError; PGQ-502 is warned about at enqueue.
         """
@@ -98,6 +109,7 @@ class Enqueuer(Generic[P, R]):
             "delay" in chosen and "run_at" in self._options
         ):
             raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
+        self.spec.check_unique(chosen.get("unique"))
         if "ordering" in chosen and not {"concurrency_key"} & {*chosen, *self._options}:
             raise InvalidOptionError(
                 "ordering is given without a concurrency_key.", do="give the key whose jobs keep their order"
@@ -106,7 +118,7 @@ class Enqueuer(Generic[P, R]):
             self._app,
             self.spec,
             self._connection if connection is None else connection,
-            {**self._options, **chosen},
+            keys.merged(self._options, chosen),
         )
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
@@ -119,20 +131,14 @@ class Enqueuer(Generic[P, R]):
     @cached_property
     def _all_options(self) -> Mapping[str, object]:
         """The task's defaults and what was chosen over them; one object for all jobs of a batch."""
-        spec = self.spec
-        options: dict[str, object] = {"queue": spec.queue, "max_attempts": spec.retry.max_attempts}
-        if spec.priority:
-            options["priority"] = spec.priority
-        if spec.timeout is not None:
-            options["timeout"] = spec.timeout
-        return {**options, **self._options}
+        return keys.checked_together(keys.merged(self.spec.options, self._options))
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """Stores one job and returns its handle; ``created`` is False if a key names an existing job.
 
-        Raises InvalidArgumentsError, InvalidPayloadError or PayloadTooLargeError before anything is written, and
-        IdempotencyConflictError if the idempotency key was used with other arguments; none of these aborts the
-        caller's transaction.
+        Raises InvalidArgumentsError, InvalidOptionError, InvalidPayloadError or PayloadTooLargeError before anything is
+        written, IdempotencyConflictError if the idempotency key was used with other arguments, and DuplicateJobError for
+        ``on_conflict="raise"``; none of these aborts the caller's transaction.
         """
         return self._app.store(in_batches([self.job(*args, **kwargs)]), self._connection)[0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -45,9 +45,35 @@ class Batch(NamedTuple):
     args: list[str]
     options: Mapping[str, Any] = MappingProxyType({})
 
-    def head(self) -> str:
-        """The item that ``pgqueue.enqueue_many`` takes, up to where the text of ``args`` and a brace must follow."""
-        return json.dumps({"task": self.task, **self.options})[:-1] + ', "args": '
+    def item(self, **more: object) -> str:
+        """What ``pgqueue.enqueue_many`` takes for these jobs."""
+        return (
+            json.dumps({"task": self.task, **self.options, **more})[:-1]
+            + f', "each": [{",".join(self.args)}]}}'
+        )
+
+
+def items(batches: Iterable[Batch]) -> Iterator[str]:
+    """What ``pgqueue.enqueue_many`` takes for these; neighbours that differ in nothing but their unique_key, together."""
+    together: Batch | None = None
+    keys: list[object] = []
+    for batch in batches:
+        if "unique_key" not in batch.options:
+            if together is not None:
+                yield together.item(keys=keys)
+                together = None
+            yield batch.item()
+            continue
+        options = dict(batch.options)
+        key = options.pop("unique_key")
+        if together is None or together.task != batch.task or together.options != options:
+            if together is not None:
+                yield together.item(keys=keys)
+            together, keys = Batch(batch.task, [], options), []
+        together.args.extend(batch.args)
+        keys.extend([key] * len(batch.args))
+    if together is not None:
+        yield together.item(keys=keys)
 
 
 def in_batches(jobs: Iterable[NewJob]) -> list[Batch]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
 
@@ -16,6 +16,7 @@ EDITABLE = (
     "args", "queue", "priority", "run_at", "delay", "max_attempts", "timeout", "tags", "meta", "expires", "deadline",
 )  # fmt: skip
 REMOVABLE = ("timeout", "expires", "deadline")
+Duration = float | str | timedelta
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
@@ -24,19 +25,25 @@ def options(
     queue: str | None = None,
     priority: int | None = None,
     run_at: datetime | None = None,
-    delay: float | str | timedelta | None = None,
+    delay: Duration | None = None,
     unique_key: str | None = None,
+    unique: bool | list[str] | tuple[str, ...] | None = None,
+    unique_for: Duration | None = None,
+    on_conflict: Literal["skip", "replace", "raise"] | None = None,
+    throttle: Duration | None = None,
+    debounce: Duration | None = None,
+    debounce_max: Duration | None = None,
     idempotency_key: str | None = None,
-    idempotency_ttl: float | str | timedelta | None = None,
+    idempotency_ttl: Duration | None = None,
     max_attempts: int | None = None,
-    timeout: float | str | timedelta | None = None,
+    timeout: Duration | None = None,
     concurrency_key: str | None = None,
     weight: int | None = None,
     ordering: str | None = None,
     tags: list[str] | tuple[str, ...] | None = None,
     meta: Mapping[str, Any] | None = None,
-    expires: datetime | float | str | timedelta | None = None,
-    deadline: datetime | float | str | timedelta | None = None,
+    expires: datetime | Duration | None = None,
+    deadline: datetime | Duration | None = None,
 ) -> dict[str, object]:
     """The options of one enqueue as the SQL API takes them, without those not given.
 
@@ -120,10 +127,24 @@ def _seconds(name: str, value: Any) -> float:
     return seconds(value, name)
 
 
-def _timeout(name: str, value: Any) -> float:
-    if not (limit := seconds(value, name)):
+def _span(name: str, value: Any) -> float:
+    if not (span := seconds(value, name)):
         raise InvalidOptionError(f"{name} is {value!r}.", do="give more than 0 seconds")
-    return limit
+    return span
+
+
+def _unique(name: str, value: object) -> bool | list[str]:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, list | tuple) or not value:
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give True or a list of names of arguments")
+    return [_text("a name in unique", argument, 255) for argument in value]
+
+
+def _on_conflict(name: str, value: object) -> str:
+    if value not in ("skip", "replace", "raise"):
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="use skip, replace or raise")
+    return str(value)
 
 
 def _bound(name: str, value: Any) -> str | float:
@@ -166,10 +187,16 @@ RULES: dict[str, Callable[[str, Any], object]] = {
     "run_at": _moment,
     "delay": _seconds,
     "unique_key": _key,
+    "unique": _unique,
+    "unique_for": _span,
+    "on_conflict": _on_conflict,
+    "throttle": _span,
+    "debounce": _span,
+    "debounce_max": _span,
     "idempotency_key": _key,
     "idempotency_ttl": _seconds,
     "max_attempts": _attempts,
-    "timeout": _timeout,
+    "timeout": _span,
     "concurrency_key": _key,
     "weight": _weight,
     "ordering": _ordering,

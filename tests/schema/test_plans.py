@@ -60,6 +60,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.heartbeat(1, 30.0, "running"),
         statements.held(1, [2, 3]),
         statements.insert_job("a", "{}", {}),
+        statements.insert_unique("a", "{}", {"unique": ["n"], "unique_for": 60.0}),
         statements.index_size("jobs_live_claim_idx"),
         statements.lanes(
             [("default", 0), ("default", 1), ("mail", 0), ("mail", 2)],
