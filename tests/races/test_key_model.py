@@ -25,7 +25,7 @@ from tests.stages.hands import Hand
 from tests.stages.test_keys import pass_time
 
 TASK = "modelled"
-THROTTLE, DEBOUNCE, DEBOUNCE_MAX, TTL = 100.0, 50.0, 110.0, 150.0
+THROTTLE, DEBOUNCE, DEBOUNCE_MAX, TTL, EXPIRES = 100.0, 50.0, 110.0, 150.0, 70.0
 STEP = 20.0  # of passing time: no moment that matters lies near another one
 OUTCOMES = {
     "completed": COMPLETED,
@@ -34,6 +34,7 @@ OUTCOMES = {
 }
 MODES: dict[str, dict[str, Any]] = {
     "skip": {},
+    "expiring": {"expires": EXPIRES},
     "replace": {"on_conflict": "replace"},
     "raise": {"on_conflict": "raise"},
     "throttle": {"throttle": THROTTLE},
@@ -54,6 +55,10 @@ class Modelled:
     due: float
     since: float
     state: str = "pending"
+    expires: float | None = None
+
+    def is_over(self, now: float) -> bool:
+        return self.state in ("pending", "retrying") and self.expires is not None and self.expires <= now
 
 
 class Keys(RuleBasedStateMachine):
@@ -77,7 +82,7 @@ class Keys(RuleBasedStateMachine):
         self.expect([item])
 
     @rule(
-        mode=st.sampled_from(["skip", "replace", "throttle", "debounce"]),
+        mode=st.sampled_from(["skip", "expiring", "replace", "throttle", "debounce"]),
         chosen=st.lists(st.tuples(keys, values), max_size=4),
     )
     def enqueue_many(self, mode: str, chosen: list[tuple[str, int]]) -> None:
@@ -91,6 +96,7 @@ class Keys(RuleBasedStateMachine):
             job = self.jobs[attempt.id]
             assert job.state in ("pending", "retrying")
             assert job.due <= self.now + STEP / 2
+            assert not job.is_over(self.now)
             job.state = "running"
             self.running[attempt.id] = attempt
 
@@ -101,6 +107,15 @@ class Keys(RuleBasedStateMachine):
         assert self.hand.settle(self.running.pop(job_id), OUTCOMES[end])
         self.jobs[job_id].state = end
         self.jobs[job_id].due = self.now
+        if end == "retrying":  # it has started
+            self.jobs[job_id].expires = None
+
+    @rule()
+    def sweep(self) -> None:
+        run(self.db, statements.sweep(100))
+        for job in self.jobs.values():
+            if job.is_over(self.now):
+                job.state = "cancelled"
 
     @precondition(lambda self: any(job.state in ("pending", "retrying") for job in self.jobs.values()))
     @rule(data=st.data())
@@ -163,6 +178,9 @@ class Keys(RuleBasedStateMachine):
             if job.key == key and job.state in ("pending", "retrying", "running")
         ]  # fmt: skip
         assert len(held) <= 1
+        if held and self.jobs[held[0]].is_over(self.now):
+            self.jobs[held[0]].state = "cancelled"
+            return None
         return held[0] if held else None
 
     def replace(self, holder: int, mode: str, n: int) -> None:
@@ -170,11 +188,15 @@ class Keys(RuleBasedStateMachine):
         if mode == "debounce":
             job.n, job.due = n, min(self.now + DEBOUNCE, job.since + DEBOUNCE_MAX)
         elif mode == "replace" and job.state != "running":
-            job.n, job.due = n, self.now
+            job.n, job.due, job.expires = n, self.now, None
 
     def create(self, job_id: int, mode: str, key: str, n: int) -> None:
         due = self.now + (DEBOUNCE if mode == "debounce" else 0)
-        self.jobs[job_id] = Modelled(n, key if mode in ("skip", "replace", "raise") else None, due, self.now)
+        self.jobs[job_id] = Modelled(
+            n, key if mode in ("skip", "expiring", "replace", "raise") else None, due, self.now
+        )
+        if mode == "expiring":
+            self.jobs[job_id].expires = self.now + EXPIRES
         if mode == "throttle":
             self.throttled[key] = (job_id, self.now + THROTTLE)
         elif mode == "idempotent":

@@ -305,6 +305,61 @@ def test_replacement_then_cancel(players: Players, rule: str) -> None:
     assert row(players.db, holder, "args, state") == ({"n": 2}, "cancelled")
 
 
+# ---------------------------------------------------------------- a holder that has expired
+
+
+def expired_holder(players: Players) -> int:
+    holder = enqueue(players.db, unique_key="k", expires=60)
+    players.db.execute("update pgqueue.jobs_live set expires_at = clock_timestamp()")
+    return holder
+
+
+BATCHES = pytest.mark.parametrize("batch", [["k"], ["a", "k", "z"]], ids=["alone", "in a batch"])
+
+
+@BATCHES
+def test_two_enqueues_of_the_key_of_an_expired_job(players: Players, batch: list[str]) -> None:
+    holder = expired_holder(players)
+    act = enqueues(*({"unique_key": name} for name in batch))
+    first, second, waited = players.race(act, act)
+    assert waited
+    assert all(created for _, created, _ in first)
+    assert second == [(job_id, False, "unique_key") for job_id, _, _ in first]
+    assert row(players.db, holder) == ("cancelled",)
+
+
+@BATCHES
+def test_sweep_then_enqueue_of_the_key(players: Players, batch: list[str]) -> None:
+    holder = expired_holder(players)
+    swept, found, waited = players.race(
+        does(statements.sweep(10)), enqueues(*({"unique_key": name} for name in batch))
+    )
+    assert [job.id for job in swept] == [holder]
+    assert waited
+    assert all(created for _, created, _ in found)
+
+
+def test_enqueue_of_the_key_then_sweep(players: Players) -> None:
+    """Who enqueues has the row: the leader does not wait."""
+    holder = expired_holder(players)
+    found, swept, waited = players.race(enqueues({"unique_key": "k"}), does(statements.sweep(10)))
+    assert (found[0][1], swept, waited) == (True, [], False)
+    assert row(players.db, holder) == ("cancelled",)
+
+
+@BATCHES
+def test_an_edit_that_takes_the_expiry_away_then_enqueue_of_the_key(
+    players: Players, batch: list[str]
+) -> None:
+    holder = expired_holder(players)
+    said, found, waited = players.race(
+        does(statements.edit(holder, {"expires": None})), enqueues(*({"unique_key": name} for name in batch))
+    )
+    assert (said, waited) == ("edited", True)
+    assert (holder, False, "unique_key") in found
+    assert row(players.db, holder) == ("pending",)
+
+
 def test_python_and_sql_race_for_one_derived_key(players: Players) -> None:
     """A single enqueue of Python takes a statement of its own, and the same key."""
     options = {"unique": ["n"], "unique_for": 3600.0}

@@ -123,7 +123,7 @@ HOT = {
     "held": {"jobs_live_worker_idx"},
     "list_cancel_requests": {"jobs_live_cancel_idx"},
     "report_progress": {"jobs_live_id_key"},
-    "sweep": {"jobs_live_overdue_idx", "jobs_live_cancel_idx", "Tid Scan"},
+    "sweep": {"jobs_live_overdue_idx", "jobs_live_cancel_idx"},
 }
 
 

@@ -18,6 +18,7 @@ from pgqueue.outcome import COMPLETED, Outcome
 from tests.stages.days import make_days, name_of
 from tests.stages.hands import Hand
 
+RULES = "weight, ordering, expires_at, deadline_at"
 BOOM = Outcome.dead("permanent_error", ValueError("boom"))
 WON = Outcome.completed('{"sum": 3}')
 
@@ -56,7 +57,8 @@ def pass_time(db: Connection[Any], seconds: float) -> None:
     """Everything was that much earlier."""
     span = timedelta(seconds=seconds)
     db.execute(
-        "update pgqueue.jobs_live set run_at = run_at - %s, created_at = created_at - %s", [span, span]
+        "update pgqueue.jobs_live set run_at = run_at - %s, created_at = created_at - %s, expires_at = expires_at - %s",
+        [span, span, span],
     )
     db.execute(
         "update pgqueue.idempotency_keys set created_at = created_at - %s, expires_at = expires_at - %s",
@@ -276,7 +278,7 @@ def test_a_waiting_job_is_replaced_as_a_whole_and_keeps_its_identity(refresh, db
     at = datetime(2031, 1, 2, tzinfo=UTC)
     again = refresh.using(
         unique_key="k", on_conflict="replace", run_at=at, priority=3, queue="mail", tags=["new"], meta={"m": 1},
-        max_attempts=2, timeout=9, concurrency_key="c",
+        max_attempts=2, timeout=9, concurrency_key="c", weight=3, ordering="skip", expires=at, deadline=at,
     ).enqueue(2)  # fmt: skip
     assert (again.id, again.created, again.state, again.conflict) == (
         first.id,
@@ -290,6 +292,7 @@ def test_a_waiting_job_is_replaced_as_a_whole_and_keeps_its_identity(refresh, db
         "args, run_at, priority, queue, tags, meta, max_attempts, timeout, concurrency_key, unique_key",
     )
     assert row == ({"account": 2}, at, 3, "mail", ["new"], {"m": 1}, 2, timedelta(seconds=9), "c", "k")
+    assert job(db, first.id, RULES) == (3, "skip", at, at)
     assert count(db) == 1
     refresh.using(unique_key="k", on_conflict="replace").enqueue(3)
     assert job(db, first.id, "args, priority, tags, run_at <= clock_timestamp()") == (
@@ -298,6 +301,102 @@ def test_a_waiting_job_is_replaced_as_a_whole_and_keeps_its_identity(refresh, db
         [],
         True,
     )
+    assert job(db, first.id, RULES) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("by", ["python", "python, alone", "sql"])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"unique_key": "k"},
+        {"unique": ["account"], "on_conflict": "replace"},
+        {"unique": True, "on_conflict": "raise"},
+        {"unique": True, "throttle": 60},
+        {"unique": True, "debounce": 60},
+        {"idempotency_key": "k"},
+    ],
+    ids=str,
+)
+def test_a_job_with_a_key_has_all_its_other_options(refresh, db, rules, by):
+    others = {"concurrency_key": "c", "weight": 3, "ordering": "block", "expires": 3600, "deadline": 7200}
+    if by == "sql":
+        job_id = by_sql(db, {"account": 1}, **rules, **others)[0]
+    else:
+        if by == "python, alone":  # a statement of its own
+            del others["expires"], others["deadline"]
+        job_id = refresh.using(**rules, **others).enqueue(1).id
+    left = "round(extract(epoch from {}_at - created_at))::int"
+    found = job(db, job_id, f"weight, ordering, {left.format('expires')}, {left.format('deadline')}")
+    assert found == (3, "block", others.get("expires"), others.get("deadline"))
+
+
+@pytest.mark.parametrize(
+    ("bound", "rules", "ended"),
+    [
+        ("expires", {}, "cancelled"),
+        ("expires", {"on_conflict": "raise"}, "cancelled"),
+        ("deadline", {"on_conflict": "replace"}, "dead"),
+        ("deadline", {}, "dead"),
+    ],
+)
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_job_that_will_not_run_any_more_holds_no_key(refresh, db, bound, rules, ended, others):
+    """No leader has ended it yet; else the new job would be told to wait for one that never runs."""
+    keyed = refresh.using(unique=["account"])
+    over = keyed.using(**{bound: 60}).enqueue(1)
+    held = keyed.using(**{bound: 60}).enqueue(0)
+    db.execute(
+        f"update pgqueue.jobs_live set {bound}_at = clock_timestamp() where id = %s".encode(), [over.id]
+    )
+    accounts = [{"account": number} for number in range(1, 2 + others)]
+    handles = keyed.using(**rules).enqueue_many(accounts)
+    assert [handle.created for handle in handles] == [True] * (1 + others)
+    assert job(db, over.id, "state") == (ended,)
+    assert job(db, held.id, "state") == ("pending",)
+    assert {job(db, handle.id, "state, unique_key is null") for handle in handles} == {("pending", False)}
+    assert not keyed.enqueue(1).created
+
+
+def test_a_holder_whose_end_was_asked_for_is_ended_and_not_replaced(refresh, db):
+    """The request came too late for its attempt, which goes on to be retried, and too early for the leader."""
+    keyed = refresh.using(unique_key="k", on_conflict="replace")
+    first = keyed.enqueue(1)
+    db.execute("update pgqueue.jobs_live set state = 'retrying', cancel_requested = true")
+    again = keyed.enqueue(2)
+    assert again.created
+    assert job(db, first.id, "state, args") == ("cancelled", {"account": 1})
+    assert job(db, again.id, "state, args, cancel_requested") == ("pending", {"account": 2}, False)
+
+
+def test_a_debounced_job_that_expired_makes_room_for_the_next(refresh, db):
+    calm = refresh.using(unique=True, debounce=60, expires=600)
+    first = calm.enqueue(1)
+    db.execute("update pgqueue.jobs_live set expires_at = clock_timestamp()")
+    again = calm.enqueue(1)
+    assert again.created
+    run(db, statements.sweep(10))
+    assert [job(db, handle.id, "state") for handle in (first, again)] == [("cancelled",), ("pending",)]
+    assert not calm.enqueue(1).created
+
+
+def test_a_request_is_told_that_its_job_expired(refresh, db):
+    request = refresh.using(idempotency_key="r", expires=60)
+    first = request.enqueue(1)
+    db.execute("update pgqueue.jobs_live set expires_at = clock_timestamp()")
+    run(db, statements.sweep(10))
+    again = request.enqueue(1)
+    assert (again.id, again.created, again.state) == (first.id, False, "cancelled")
+    assert again.stored_error == "It had not started when it expired."
+
+
+def test_an_edited_job_keeps_its_keys(refresh, db):
+    keyed, request = refresh.using(unique=["account"]), refresh.using(idempotency_key="r")
+    one, two = keyed.enqueue(1), request.enqueue(2)
+    one.edit(args={"account": 3})
+    two.edit(args={"account": 4})
+    assert keyed.enqueue(1).id == one.id
+    assert request.enqueue(2).id == two.id
+    assert keyed.enqueue(3).created
 
 
 def test_a_job_that_is_to_be_retried_is_replaced_and_keeps_its_attempts(refresh, db):

@@ -26,6 +26,7 @@ declare
     moment    timestamptz := clock_timestamp();
     asked     record;     -- what check_jobs found
     own       record;     -- of the jobs with a row in idempotency_keys: places, tasks, keys, kinds, leaders
+    taken     record;     -- what insert_jobs returned
     held      record;
     new_ids   bigint[];
     found_ids bigint[];
@@ -34,6 +35,7 @@ declare
     left_out  boolean[];  -- null: none
     refused   boolean := false;
     how       text := 'quick';
+    one_by_one boolean;
     holder    bigint;
     now_is    text;
 begin
@@ -47,16 +49,7 @@ begin
     conflicts := array_fill(null::text, array[asked.size]);
     if asked.keyed or asked.replacing or asked.raising then
         left_out := array_fill(false, array[asked.size]);
-        jobs := (
-            select jsonb_agg(case when b.body ? 'keys'
-                                  then b.body - 'each' - 'keys' || jsonb_build_object('args', a.args, 'unique_key', a.key)
-                                  when b.body ? 'each' then b.body - 'each' || jsonb_build_object('args', a.args)
-                                  else b.body end
-                             order by b.place, a.place)
-            from jsonb_array_elements(jobs) with ordinality as b(body, place)
-            cross join lateral rows from (
-                jsonb_array_elements(case when b.body ? 'each' then b.body -> 'each' else '[null]' end),
-                jsonb_array_elements(b.body -> 'keys')) with ordinality as a(args, key, place));
+        jobs := pgqueue.apart(jobs);
     end if;
 
     if asked.keyed then
@@ -132,8 +125,29 @@ begin
         refused := array_position(conflicts, 'idempotency_mismatch') is not null or array_position(conflicts, 'duplicate') is not null;
     end if;
 
-    if asked.replacing and not refused then
+    one_by_one := asked.replacing;
+    if not refused and not one_by_one and asked.uniques > 1 then
+        loop
+            begin
+                taken := pgqueue.insert_jobs(jobs, new_ids, left_out, moment, how);
+                exit;
+            exception when sqlstate 'PQ000' or unique_violation then
+                if how = 'ordered' and sqlstate <> 'PQ000' then
+                    raise;  -- by no key of ours
+                end if;
+                one_by_one := how = 'ordered';
+                exit when one_by_one;
+                how := 'ordered';
+            end;
+        end loop;
+    end if;
+
+    if not refused and one_by_one then
         -- One after the other in key order: nothing is locked that a key before it would have to wait for.
+        if left_out is null then
+            left_out := array_fill(false, array[asked.size]);
+            jobs := pgqueue.apart(jobs);
+        end if;
         for held in
             select i.item as place, i.on_conflict, jobs -> i.item - 1 as body
             from pgqueue.job_items(jobs, left_out, moment) i
@@ -147,46 +161,34 @@ begin
                 exit when holder is null;
                 if held.on_conflict = 'replace' then
                     now_is := pgqueue.replace_job(holder, held.body, moment);
-                    if now_is is null then  -- a worker has it, or had: then its key may be free now
+                    if now_is is null then  -- a worker has it, or had, or it is over: then its key may be free now
                         select j.state into now_is from pgqueue.jobs_live j where j.id = holder;
                         continue when now_is is null or now_is in ('pending', 'retrying');
                     end if;
                 end if;
                 found_ids[held.place] := holder;
                 states[held.place] := now_is;
-                conflicts[held.place] := 'unique_key';
+                conflicts[held.place] := case held.on_conflict when 'raise' then 'duplicate' else 'unique_key' end;
                 exit;
             end loop;
         end loop;
     end if;
 
     if not refused then
-        if asked.uniques > 1 and not asked.replacing then
-            loop
-                begin
-                    held := pgqueue.insert_jobs(jobs, new_ids, left_out, moment, how);
-                    exit;
-                exception when sqlstate 'PQ000' or unique_violation then
-                    if how = 'ordered' and sqlstate <> 'PQ000' then
-                        raise;  -- by no key of ours
-                    end if;
-                    how := 'ordered';
-                end;
-            end loop;
-        else
-            held := pgqueue.insert_jobs(jobs, new_ids, left_out, moment, 'alone');
+        if one_by_one or asked.uniques <= 1 then
+            taken := pgqueue.insert_jobs(jobs, new_ids, left_out, moment, 'alone');
         end if;
-        if held.places is null and not asked.keyed and not asked.replacing then
+        if taken.places is null and not asked.keyed and not one_by_one then
             return query
                 select n.place::int, n.id, true, 'pending', null::text, null::jsonb, null::text
                 from unnest(new_ids) with ordinality as n(id, place);
             return;
         end if;
-        for n in 1 .. coalesce(cardinality(held.places), 0) loop
-            found_ids[held.places[n]] := held.holders[n];
-            states[held.places[n]] := held.states[n];
-            conflicts[held.places[n]] := case when asked.raising and jobs -> held.places[n] - 1 ->> 'on_conflict' = 'raise'
-                                              then 'duplicate' else 'unique_key' end;
+        for n in 1 .. coalesce(cardinality(taken.places), 0) loop
+            found_ids[taken.places[n]] := taken.holders[n];
+            states[taken.places[n]] := taken.states[n];
+            conflicts[taken.places[n]] := case when asked.raising and jobs -> taken.places[n] - 1 ->> 'on_conflict' = 'raise'
+                                               then 'duplicate' else 'unique_key' end;
         end loop;
         refused := array_position(conflicts, 'duplicate') is not null;
     end if;

@@ -2,9 +2,9 @@
 -- Returns the places whose unique key an unfinished job holds, with that job; null if there is none.
 -- `how`: quick passes over the keys of jobs that it sees, and fails with unique_violation where another transaction is just
 --   taking the same key; it costs three quarters of the other two, which wait for that one.
---   A holder may end before it can be named: then its key is free, and the job is stored after all. That takes a key out of
---   order, so ordered, for several jobs with keys, says PQ000, as does quick, and the caller undoes it and calls again; alone
---   tries again by itself.
+--   A holder may end before it can be named, or be over without anybody having written that: then its key is free, and the
+--   job is stored after all. That takes a key out of order, so ordered, for several jobs with keys, says PQ000, as does
+--   quick, and the caller undoes it and calls in another way; alone tries again by itself.
 -- Locks: unique keys, in key order. Waits for another transaction only where that one inserts, claims or settles a job of
 --   the same key.
 create or replace function pgqueue.insert_jobs(jobs jsonb, ids bigint[], left_out boolean[], moment timestamptz, how text,
@@ -21,6 +21,7 @@ declare
     missing integer := cardinality(ids) - coalesce(cardinality(array_positions(left_out, true)), 0);
     again   boolean := false;
     stored  integer;
+    over    bigint[];
 begin
     if missing = 0 then
         return;
@@ -72,13 +73,19 @@ begin
         missing := missing - stored;
         exit when missing = 0;
         -- The rest are duplicates. A new statement sees who holds their keys, unless that job has just ended.
-        select array_agg(i.item), array_agg(j.id), array_agg(j.state) into places, holders, states
+        select array_agg(i.item), array_agg(j.id), array_agg(j.state),
+               array_agg(j.id) filter (where pgqueue.is_over(j.state, j.expires_at, j.deadline_at, j.cancel_requested, moment))
+        into places, holders, states, over
         from pgqueue.job_items(jobs, left_out, moment) i
         join pgqueue.jobs_live j on j.task = i.task and j.unique_key = i.unique_key and j.id <> ids[i.item];
-        exit when cardinality(places) = missing;
+        exit when cardinality(places) = missing and over is null;
         if how <> 'alone' then
             raise exception using errcode = 'PQ000', message = 'pgqueue: a key became free, out of order';
         end if;
+        perform pgqueue.finish_overdue(over, moment);
+        places := null;
+        holders := null;
+        states := null;
         again := true;
     end loop;
 end

@@ -1,7 +1,7 @@
 -- Gives an unfinished job that no worker has the arguments and options of `body`, an item of enqueue_many: the last one wins.
 -- A debounced job is put off again, to `moment` + debounce, but not beyond debounce_max after it was first enqueued.
 -- Its id, state, attempts, created_at and key stay. Returns its state, or null if it is running, waits for something else
--- than its time, or has ended: then nothing was changed.
+-- than its time, has ended or is over: then nothing was changed.
 -- Locks the job's row, after a claim or another replacement of it. A row that is running is never locked: its worker
 -- would have to wait for the caller's transaction to settle it.
 create or replace function pgqueue.replace_job(job bigint, body jsonb, moment timestamptz)
@@ -20,13 +20,13 @@ begin
         concurrency_key = w.concurrency_key, weight = w.weight, ordering = w.ordering, tags = coalesce(w.tags, '{}'),
         meta = coalesce(w.meta, '{}'), trace_context = w.trace_context,
         expires_at = case when w.expires is not null then pgqueue.moment(w.expires, replace_job.moment) end,
-        deadline_at = case when w.deadline is not null then pgqueue.moment(w.deadline, replace_job.moment) end,
-        cancel_requested = false
+        deadline_at = case when w.deadline is not null then pgqueue.moment(w.deadline, replace_job.moment) end
     from jsonb_to_record(body) as w (
         args jsonb, queue text, priority smallint, run_at timestamptz, delay float8, debounce float8, debounce_max float8,
         max_attempts smallint, timeout float8, concurrency_key text, weight smallint, ordering text, tags text[], meta jsonb,
         trace_context jsonb, expires jsonb, deadline jsonb)
     where j.id = job and j.state in ('pending', 'retrying')
+      and not pgqueue.is_over(j.state, j.expires_at, j.deadline_at, j.cancel_requested, replace_job.moment)
     returning j.state, j.queue, j.run_at into replaced;
     if replaced.run_at <= moment + interval '1 second' then
         perform pgqueue.wake(replaced.queue);
