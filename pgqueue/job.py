@@ -36,7 +36,7 @@ class NewJob(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Jobs of one task that share their options, each with its arguments as JSON text.
+    """Jobs of one task that share their options, each with its arguments as JSON text and, if there are ``keys``, its unique_key.
 
     A hundred thousand jobs are as many texts, which cost the garbage collector nothing, instead of as many objects.
     """
@@ -44,36 +44,39 @@ class Batch(NamedTuple):
     task: str
     args: list[str]
     options: Mapping[str, Any] = MappingProxyType({})
+    keys: list[str] | None = None
 
-    def item(self, **more: object) -> str:
+    def item(self) -> str:
         """What ``pgqueue.enqueue_many`` takes for these jobs."""
+        keys = {} if self.keys is None else {"keys": self.keys}
         return (
-            json.dumps({"task": self.task, **self.options, **more})[:-1]
+            json.dumps({"task": self.task, **self.options, **keys})[:-1]
             + f', "each": [{",".join(self.args)}]}}'
         )
 
 
 def items(batches: Iterable[Batch]) -> Iterator[str]:
     """What ``pgqueue.enqueue_many`` takes for these; neighbours that differ in nothing but their unique_key, together."""
-    together: Batch | None = None
-    keys: list[object] = []
+    last: Batch | None = None
+    names: list[str] = []
     for batch in batches:
-        if "unique_key" not in batch.options:
-            if together is not None:
-                yield together.item(keys=keys)
-                together = None
+        if (key := batch.options.get("unique_key")) is None:
+            if last is not None:
+                yield last.item()
+                last = None
             yield batch.item()
             continue
         options = dict(batch.options)
-        key = options.pop("unique_key")
-        if together is None or together.task != batch.task or together.options != options:
-            if together is not None:
-                yield together.item(keys=keys)
-            together, keys = Batch(batch.task, [], options), []
-        together.args.extend(batch.args)
-        keys.extend([key] * len(batch.args))
-    if together is not None:
-        yield together.item(keys=keys)
+        del options["unique_key"]
+        if last is None or last.options != options or last.task != batch.task:
+            if last is not None:
+                yield last.item()
+            names = []
+            last = Batch(batch.task, [], options, names)
+        last.args.extend(batch.args)
+        names.extend([key] * len(batch.args))
+    if last is not None:
+        yield last.item()
 
 
 def in_batches(jobs: Iterable[NewJob]) -> list[Batch]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
 
@@ -20,53 +20,33 @@ Duration = float | str | timedelta
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
-def options(
-    *,
-    queue: str | None = None,
-    priority: int | None = None,
-    run_at: datetime | None = None,
-    delay: Duration | None = None,
-    unique_key: str | None = None,
-    unique: bool | list[str] | tuple[str, ...] | None = None,
-    unique_for: Duration | None = None,
-    on_conflict: Literal["skip", "replace", "raise"] | None = None,
-    throttle: Duration | None = None,
-    debounce: Duration | None = None,
-    debounce_max: Duration | None = None,
-    idempotency_key: str | None = None,
-    idempotency_ttl: Duration | None = None,
-    max_attempts: int | None = None,
-    timeout: Duration | None = None,
-    concurrency_key: str | None = None,
-    weight: int | None = None,
-    ordering: str | None = None,
-    tags: list[str] | tuple[str, ...] | None = None,
-    meta: Mapping[str, Any] | None = None,
-    expires: datetime | Duration | None = None,
-    deadline: datetime | Duration | None = None,
-) -> dict[str, object]:
-    """The options of one enqueue as the SQL API takes them, without those not given.
+def options(**given: Any) -> dict[str, object]:
+    """The options of one enqueue as the SQL API takes them, without those that are None.
 
-    Raises InvalidOptionError or InvalidNameError, naming the option and its limit.
+    Raises InvalidOptionError or InvalidNameError, naming the option and its limit. For names in RULES only: see ``unknown``.
     """
-    given = {name: value for name, value in locals().items() if value is not None}
-    if "run_at" in given and "delay" in given:
+    if given.get("run_at") is not None and given.get("delay") is not None:
         raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
-    return {name: RULES[name](name, value) for name, value in given.items()}
+    return {name: RULES[name](name, value) for name, value in given.items() if value is not None}
+
+
+def unknown(given: Iterable[object]) -> str:
+    """Those that are no options, for messages; empty if there are none."""
+    return ", ".join(sorted(str(name) for name in given if name not in RULES))
 
 
 def changes(given: Mapping[str, Any]) -> dict[str, object]:
     """What an edit changes, as the SQL API takes it; None takes a timeout, an expiry or a deadline away."""
-    unknown = ", ".join(sorted(set(given) - set(EDITABLE)))
-    if unknown or not given:
+    wrong = ", ".join(sorted(set(given) - set(EDITABLE)))
+    if wrong or not given:
         raise InvalidOptionError(
-            f"A job has no option {unknown} that can be edited." if unknown else "The edit changes nothing.",
+            f"A job has no option {wrong} that can be edited." if wrong else "The edit changes nothing.",
             do="give one of " + ", ".join(EDITABLE),
         )
     if "run_at" in given and "delay" in given:
         raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
     return {
-        name: None if value is None and name in REMOVABLE else RULES[name](name, value)
+        name: None if value is None and name in REMOVABLE else EDITS[name](name, value)
         for name, value in given.items()
     }
 
@@ -204,5 +184,5 @@ RULES: dict[str, Callable[[str, Any], object]] = {
     "meta": _object,
     "expires": _bound,
     "deadline": _bound,
-    "args": _args,
 }
+EDITS = {**RULES, "args": _args}

@@ -13,7 +13,13 @@ from psycopg.types.json import Jsonb
 
 from pgqueue import App, PgQueueError, Task, statements
 from pgqueue.database import run
-from pgqueue.errors import DuplicateJobError, IdempotencyConflictError, InvalidOptionError, JobFailedError
+from pgqueue.errors import (
+    DuplicateJobError,
+    IdempotencyConflictError,
+    InvalidBatchError,
+    InvalidOptionError,
+    JobFailedError,
+)
 from pgqueue.outcome import COMPLETED, Outcome
 from tests.stages.days import make_days, name_of
 from tests.stages.hands import Hand
@@ -250,6 +256,39 @@ def test_keys_written_by_hand_travel_together_and_apart(refresh, db):
     assert found == [(0, "b", []), (0, "a", []), (2, "c", []), (5, None, []), (6, "d", ["x"])]
     throttled = [refresh.using(unique_key=key, throttle=60).job(9) for key in "xyx"]
     assert [handle.created for handle in refresh.enqueue_many(throttled)] == [True, True, False]
+
+
+@pytest.mark.parametrize("count", [1, 3, 200])
+def test_unique_keys_are_given_beside_the_arguments(refresh, db, count):
+    accounts = [{"account": number} for number in range(count)]
+    names = [f"k{number}" for number in range(count)]
+    assert all(handle.created for handle in refresh.enqueue_many(accounts, names))
+    found = db.execute("select (args -> 'account')::int, unique_key from pgqueue.jobs order by id").fetchall()
+    assert found == list(enumerate(names))
+    again = refresh.using(on_conflict="replace").enqueue_many([{"account": 9}], iter(["k0"]))
+    assert [handle.created for handle in again] == [False]
+    assert again[0].job().args == {"account": 9}
+    assert refresh.enqueue_many([], []) == []
+    assert asyncio.run(later(refresh, accounts, names)) == [False] * count
+
+
+async def later(task: Task[..., Any], items: list[Any], names: list[str]) -> list[bool]:
+    handles = await task.aenqueue_many(items, unique_keys=names)
+    await task._app.aclose()
+    return [handle.created for handle in handles]
+
+
+@pytest.mark.parametrize(
+    "names", [[], ["a"], ["a", "b", "c"], ["a", ""], ["a", 7], ["a", "x" * 256]], ids=str
+)
+def test_unique_keys_that_do_not_fit_are_refused(refresh, db, names):
+    with pytest.raises(InvalidOptionError, match="unique_key"):
+        refresh.enqueue_many([{"account": 1}, {"account": 2}], names)
+    with pytest.raises(InvalidOptionError, match="1 of them made jobs"):
+        refresh.enqueue_many([{"account": 1}, refresh.job(2)], ["a", "b"])
+    with pytest.raises(InvalidBatchError, match=r"\[1\]"):
+        refresh.enqueue_many([{"account": 1}, {"account": "x"}], ["a", "b"])
+    assert count(db) == 0
 
 
 @pytest.mark.parametrize(

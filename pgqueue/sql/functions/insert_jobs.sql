@@ -15,6 +15,7 @@ set plan_cache_mode = force_generic_plan
 set enable_seqscan = off  -- keys are found by jobs_live_unique_key, whatever the statistics say
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_memoize = off  -- nothing comes twice
 as $function$
 #variable_conflict use_column
 declare
@@ -38,10 +39,8 @@ begin
                     partition by i.task collate "C", i.unique_key collate "C" order by i.item) as n
                 from pgqueue.job_items(jobs, left_out, moment) i
             ) w
-            left join lateral (
-                select true as is_held from pgqueue.jobs_live j
-                where j.task = w.task and j.unique_key = w.unique_key limit 1) h on true
-            where h.is_held is null and (w.n = 1 or w.unique_key is null)
+            where (w.n = 1 or w.unique_key is null)
+              and not exists (select from pgqueue.jobs_live j where j.task = w.task and j.unique_key = w.unique_key)
             order by w.task collate "C", w.unique_key collate "C", w.item;
             get diagnostics stored = row_count;
             if stored > 0 then
