@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pgqueue.enqueue import Task
     from pgqueue.handle import JobHandle
     from pgqueue.job import Job, NewJob
-    from pgqueue.outcome import Cancel, Retry, Snooze
+    from pgqueue.outcome import Cancel, RateLimited, Retry, Snooze
     from pgqueue.retry import RetryPolicy
 
 __version__ = "0.1.0"
@@ -27,6 +27,7 @@ __all__ = [
     "LeaseLostError",
     "NewJob",
     "PgQueueError",
+    "RateLimited",
     "Retry",
     "RetryPolicy",
     "Snooze",
@@ -39,7 +40,7 @@ _HOMES = {
     "enqueue": ("Task",),
     "handle": ("JobHandle",),
     "job": ("Job", "NewJob"),
-    "outcome": ("Cancel", "Retry", "Snooze"),
+    "outcome": ("Cancel", "RateLimited", "Retry", "Snooze"),
     "retry": ("RetryPolicy",),
 }
 

@@ -103,6 +103,7 @@ jobs = Table(
     _column("weight", "job_weight", nullable=True),
     _column("ordering", "job_order", nullable=True),
     Column("holds", ARRAY(Integer)),
+    Column("parked", Boolean),
     postgresql_partition_by="LIST (state)",
 )
 
@@ -136,24 +137,21 @@ Index(
     jobs_live.c.priority,
     jobs_live.c.run_at,
     jobs_live.c.id,
-    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"]) & jobs_live.c.concurrency_key.is_(None),
+    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"])
+    & jobs_live.c.concurrency_key.is_(None)
+    & jobs_live.c.parked.is_(None),
 )
+IN_TURNS = text("state in ('pending', 'retrying') and (concurrency_key is not null or parked)")
 Index(
     "jobs_live_key_idx",
     jobs_live.c.queue,
     jobs_live.c.priority,
-    jobs_live.c.concurrency_key,
+    text("coalesce(concurrency_key, E'\\x01' || task)"),
     jobs_live.c.run_at,
     jobs_live.c.id,
-    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"])
-    & jobs_live.c.concurrency_key.is_not(None),
+    postgresql_where=IN_TURNS,
 )
-Index(
-    "jobs_live_later_idx",
-    jobs_live.c.run_at,
-    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"])
-    & jobs_live.c.concurrency_key.is_not(None),
-)
+Index("jobs_live_later_idx", jobs_live.c.run_at, postgresql_where=IN_TURNS)
 Index(
     "jobs_live_order_idx",
     jobs_live.c.queue,
@@ -202,6 +200,7 @@ limits = Table(
     Column("concurrency", Integer),
     Column("rate", Integer),
     Column("burst", Integer),
+    Column("share", Integer),
     Column("per_key", Boolean, nullable=False, server_default=text("false")),
     Column("sliding", Boolean, nullable=False, server_default=text("false")),
     Column("period", Interval),
@@ -217,12 +216,16 @@ limits = Table(
         name="limits_scope_key",
         postgresql_nulls_not_distinct=True,
     ),
-    CheckConstraint("num_nonnulls(concurrency, rate) >= 1", "limits_kind_check"),
+    CheckConstraint("num_nonnulls(concurrency, rate, share) >= 1", "limits_kind_check"),
     CheckConstraint("concurrency >= 0", "limits_concurrency_check"),
     CheckConstraint("rate >= 1 and (rate is null) = (period is null)", "limits_rate_check"),
     CheckConstraint("period between interval '1 millisecond' and interval '365 days'", "limits_period_check"),
     CheckConstraint(
         "burst is null or (burst >= 1 and rate is not null and not sliding)", "limits_burst_check"
+    ),
+    CheckConstraint(
+        "share is null or (share >= 1 and share <= 1000 and key is not null and task is null)",
+        "limits_share_check",
     ),
     CheckConstraint("key is null or per_key", "limits_key_check"),
 )
@@ -248,6 +251,15 @@ starts = Table(
     Column("key", Word, nullable=False),
 )
 Index("starts_at_idx", starts.c.limit_id, starts.c.key, starts.c.at)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("until", Moment, nullable=False),
+    Column("task", Word, nullable=False),
+    Column("key", Word, nullable=False),
+    PrimaryKeyConstraint("task", "key", name="pauses_pkey"),
+)
 
 workers = Table(
     "workers",

@@ -33,7 +33,7 @@ from pgqueue.errors import (
     UndecodableJobError,
 )
 from pgqueue.job import Job
-from pgqueue.outcome import COMPLETED, FORGOTTEN, Cancel, Outcome, Retry, Snooze, decide
+from pgqueue.outcome import COMPLETED, FORGOTTEN, Cancel, Outcome, RateLimited, Retry, Snooze, decide
 from pgqueue.progress import Report
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import mark_failed, run_span
@@ -203,7 +203,7 @@ def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Outcome | None
         return None
     if value is None:
         return COMPLETED if spec.keep == "all" else FORGOTTEN
-    if isinstance(value, Snooze | Cancel | Retry):
+    if isinstance(value, Snooze | RateLimited | Cancel | Retry):
         raise value
     return Outcome.completed(spec.encode_result(value), spec.keep)
 

@@ -54,6 +54,7 @@ SAMPLES: dict[str, Statement[Any]] = {
             period=None,
             sliding=False,
             burst=None,
+            share=None,
         ),
         statements.list_limits(),
         statements.remove_limit(1),

@@ -21,7 +21,7 @@ MODULES = {
 
 def test_the_public_names_are_these():
     assert pgqueue.__all__ == [
-        "App", "Cancel", "Job", "JobHandle", "LeaseLostError", "NewJob", "PgQueueError", "Retry", "RetryPolicy",
+        "App", "Cancel", "Job", "JobHandle", "LeaseLostError", "NewJob", "PgQueueError", "RateLimited", "Retry", "RetryPolicy",
         "Snooze", "Task", "errors",
     ]  # fmt: skip
     assert all(getattr(pgqueue, name) for name in pgqueue.__all__)
