@@ -62,10 +62,11 @@ class Enqueuer(threading.Thread):
 
     def enqueue(self, connection: Connection[Any], n: int) -> None:
         """One call: several keys at once, in any order."""
-        kind = self.dice.choice(["unique", "replace", "throttle", "debounce"])
+        kind = self.dice.choice(["unique", "replace", "throttle", "debounce", "expiring"])
         rules: dict[str, dict[str, Any]] = {
             "unique": {}, "replace": {"on_conflict": "replace"}, "throttle": {"throttle": THROTTLE},
             "debounce": {"debounce": 0.3, "debounce_max": 1.0},
+            "expiring": {"delay": 0.2, "expires": 0.1},  # it is over before it can start: the leader or the next one ends it
         }  # fmt: skip
         names = self.dice.sample("abcdef", self.dice.choice([1, 1, 3]))
         task = workload.keyed.using(connection, unique=["kind", "key"], **rules[kind])
@@ -100,12 +101,17 @@ def test_keys_hold_under_load(watched: str, workers: WorkerProcesses, db: Connec
     calls = dict(db.execute("select kind, count(*) from chk.asked group by 1").fetchall())
     jobs = dict(db.execute("select args ->> 'kind', count(*) from pgqueue.jobs group by 1").fetchall())
     print(f"calls {calls}; jobs {jobs}")
-    assert set(calls) == {"unique", "replace", "throttle", "debounce"}
-    assert one("select count(*) from pgqueue.jobs where state <> 'completed'") == 0
+    assert set(calls) == {"unique", "replace", "throttle", "debounce", "expiring"}
+    ends = "select count(*) from pgqueue.jobs where state <> case args ->> 'kind' when 'expiring' then 'cancelled' else 'completed' end"
+    assert one(ends) == 0
     # Each job was made by one call, and each has run once.
     assert one("select count(*) from chk.asked where created") == one("select count(*) from pgqueue.jobs")
-    assert one("select count(*) from chk.keyed") == one("select count(*) from pgqueue.jobs")
+    assert one("select count(*) from chk.keyed") == one(
+        "select count(*) from pgqueue.jobs where state = 'completed'"
+    )
     assert one(TOGETHER) == 0
+    # The key of an expired job is free at once, and not when the leader comes by.
+    assert jobs["expiring"] > 6 * SECONDS
     # One job a window, and windows follow each other.
     assert one(TOO_SOON, THROTTLE) == 0
     most = 6 * (int((SECONDS + 5) / THROTTLE) + 2)
