@@ -78,12 +78,13 @@ def measure(server: str, calls: int) -> dict[str, float]:
     rates = {}
     with fresh_database(server) as dsn:
         ours.migrate(dsn)
+        settle(dsn)
         with psycopg.connect(dsn) as conn:
             task = ours.noop.using(conn)
             for label, (_, size, enqueue) in WAYS.items():
                 conn.execute("TRUNCATE pgqueue.jobs_live")
+                conn.execute("ANALYZE pgqueue.jobs_live")
                 conn.commit()
-                settle(dsn)
                 batches = [
                     [peers.job(n) for n in range(call * size, (call + 1) * size)] for call in range(calls + 2)
                 ]

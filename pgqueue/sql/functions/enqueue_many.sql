@@ -20,6 +20,7 @@ returns table (item integer, id bigint, created boolean, state text, conflict te
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan  -- planning anew at each call costs ten times the insert
+set enable_seqscan = off  -- jobs and keys are found by their indexes, whatever the statistics say
 as $function$
 #variable_conflict use_column
 declare
@@ -97,7 +98,9 @@ begin
                    k.fingerprint = o.fingerprint as is_same, jobs -> o.place - 1 as body
             from unnest(own.places, own.tasks, own.keys, own.kinds, own.leaders, own.fingerprints) with ordinality
                  as o(place, task, key, kind, leader, fingerprint, n)
-            join pgqueue.idempotency_keys k on k.task = o.task and k.key = o.key
+            cross join lateral (
+                select k.job_id, k.task, k.key, k.fingerprint from pgqueue.idempotency_keys k
+                where k.task = o.task and k.key = o.key offset 0) k  -- each by the index, whatever the statistics say
             where k.job_id <> new_ids[o.place]
             order by o.n
         loop
@@ -197,23 +200,24 @@ begin
         delete from pgqueue.jobs_live j where j.id = any(new_ids);
     end if;
     if asked.keyed then
-        if refused then
-            delete from pgqueue.idempotency_keys k
-            using unnest(own.places, own.tasks, own.keys) as o(place, task, key)
-            where k.task = o.task and k.key = o.key and k.job_id = new_ids[o.place];
-        else
-            -- A unique key that was held names the job of the idempotency key, too; and followers go where their leader went.
-            update pgqueue.idempotency_keys k set job_id = found_ids[o.place]
-            from unnest(own.places, own.tasks, own.keys) as o(place, task, key)
-            where conflicts[o.place] = 'unique_key' and k.task = o.task and k.key = o.key and k.job_id = new_ids[o.place];
-            for n in 1 .. coalesce(cardinality(own.places), 0) loop
-                if own.leaders[n] <> own.places[n] then
-                    found_ids[own.places[n]] := found_ids[own.leaders[n]];
-                    states[own.places[n]] := states[own.leaders[n]];
-                    conflicts[own.places[n]] := own.kinds[n];
-                end if;
-            end loop;
-        end if;
+        -- A unique key that was held names the job of the idempotency key, too.
+        for n in 1 .. coalesce(cardinality(own.places), 0) loop
+            if refused then
+                delete from pgqueue.idempotency_keys k
+                where k.task = own.tasks[n] and k.key = own.keys[n] and k.job_id = new_ids[own.places[n]];
+            elsif conflicts[own.places[n]] = 'unique_key' then
+                update pgqueue.idempotency_keys k set job_id = found_ids[own.places[n]]
+                where k.task = own.tasks[n] and k.key = own.keys[n] and k.job_id = new_ids[own.places[n]];
+            end if;
+        end loop;
+        -- Followers go where their leader went.
+        for n in 1 .. coalesce(cardinality(own.places), 0) loop
+            if not refused and own.leaders[n] <> own.places[n] then
+                found_ids[own.places[n]] := found_ids[own.leaders[n]];
+                states[own.places[n]] := states[own.leaders[n]];
+                conflicts[own.places[n]] := own.kinds[n];
+            end if;
+        end loop;
     end if;
 
     if not refused and array_position(states, null) is null then

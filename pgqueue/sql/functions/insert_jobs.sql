@@ -40,7 +40,9 @@ begin
                 from pgqueue.job_items(jobs, left_out, moment) i
             ) w
             where (w.n = 1 or w.unique_key is null)
-              and not exists (select from pgqueue.jobs_live j where j.task = w.task and j.unique_key = w.unique_key)
+              and not exists (
+                  -- offset 0: one look into the index for each; a join under stale statistics reads all of it each time
+                  select from pgqueue.jobs_live j where j.task = w.task and j.unique_key = w.unique_key offset 0)
             order by w.task collate "C", w.unique_key collate "C", w.item;
             get diagnostics stored = row_count;
             if stored > 0 then
@@ -72,11 +74,14 @@ begin
         missing := missing - stored;
         exit when missing = 0;
         -- The rest are duplicates. A new statement sees who holds their keys, unless that job has just ended.
-        select array_agg(i.item), array_agg(j.id), array_agg(j.state),
-               array_agg(j.id) filter (where pgqueue.is_over(j.state, j.expires_at, j.deadline_at, j.cancel_requested, moment))
+        select array_agg(i.item), array_agg(h.id), array_agg(h.state), array_agg(h.id) filter (where h.is_over)
         into places, holders, states, over
         from pgqueue.job_items(jobs, left_out, moment) i
-        join pgqueue.jobs_live j on j.task = i.task and j.unique_key = i.unique_key and j.id <> ids[i.item];
+        cross join lateral (
+            select j.id, j.state,
+                   pgqueue.is_over(j.state, j.expires_at, j.deadline_at, j.cancel_requested, moment) as is_over
+            from pgqueue.jobs_live j
+            where j.task = i.task and j.unique_key = i.unique_key and j.id <> ids[i.item] offset 0) h;
         exit when cardinality(places) = missing and over is null;
         if how <> 'alone' then
             raise exception using errcode = 'PQ000', message = 'pgqueue: a key became free, out of order';
