@@ -16,7 +16,7 @@ from contextlib import (
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from psycopg import AsyncConnection, Connection
 
@@ -27,6 +27,7 @@ from pgqueue.database import ORDINARY, connect, connect_async, is_async, warn_if
 from pgqueue.enqueue import Task, insert, insert_async
 from pgqueue.errors import (
     AppImportError,
+    DuplicateJobError,
     DuplicateTaskError,
     IdempotencyConflictError,
     NoTasksError,
@@ -36,6 +37,7 @@ from pgqueue.errors import (
 )
 from pgqueue.handle import JobHandle
 from pgqueue.job import Batch, Job, NewJob, in_batches
+from pgqueue.keys import KeyRules, key_rules
 from pgqueue.outcome import Keep
 from pgqueue.retry import RetryPolicy
 from pgqueue.rows import Stored
@@ -44,6 +46,7 @@ from pgqueue.telemetry import carrier, enqueue_span, is_traced
 
 P = ParamSpec("P")
 R = TypeVar("R")
+REFUSED = ("idempotency_mismatch", "duplicate")
 
 
 class App(Crontab):
@@ -82,6 +85,7 @@ class App(Crontab):
         timeout: float | str | timedelta | None = None,
         keep: Keep = "all",
         executor: str | None = None,
+        **keys: Unpack[KeyRules],
     ) -> _Decorator: ...
 
     def task(
@@ -96,6 +100,7 @@ class App(Crontab):
         timeout: float | str | timedelta | None = None,
         keep: Keep = "all",
         executor: str | None = None,
+        **keys: Unpack[KeyRules],
     ) -> Any:
         """Declares a task: ``@app.task`` or ``@app.task(queue="mail", retry=[1, 5, 30])`` on a def or async def.
 
@@ -103,6 +108,8 @@ class App(Crontab):
         seconds, a tenacity wait, or a ``RetryPolicy``; default 1 s, 5 s, 30 s, 5 min, 30 min. ``timeout``: of one attempt.
         ``keep``: which finished rows stay until retention: "all", only "failures" (dead and cancelled), or "none".
         ``executor``: "async", "thread" or "process"; default is the worker's (async def on its loop, def on a thread).
+        ``unique`` (True: by all arguments, or by those named), ``unique_for``, ``on_conflict``, ``throttle``, ``debounce``,
+        ``debounce_max``: as in ``using()``, for all jobs of the task.
         A parameter annotated ``Job`` receives the job itself; it is best the first one, so that type checkers know.
 
         Raises DuplicateTaskError, UnnameableTaskError, InvalidNameError, InvalidOptionError, InvalidArgumentsError.
@@ -120,6 +127,7 @@ class App(Crontab):
                 timeout=None if timeout is None else seconds(timeout, "timeout"),
                 keep=keep,
                 executor=executor,
+                rules=key_rules(keys),
             )
             if spec.name in self.tasks:
                 known = self.tasks[spec.name].spec.function
@@ -175,8 +183,10 @@ class App(Crontab):
     def _handles(self, batches: list[Batch], rows: Iterable[Stored]) -> list[JobHandle]:
         handles = [JobHandle(*row, self) for row in rows]
         for index, handle in enumerate(handles):
-            if handle.conflict == "idempotency_mismatch":
+            if handle.conflict in REFUSED:
                 batch = next(islice((batch for batch in batches for _ in batch.args), index, None))
+                if handle.conflict == "duplicate":
+                    raise DuplicateJobError(batch.task, handle.id, handle.state)
                 raise IdempotencyConflictError(
                     f"The idempotency key {batch.options.get('idempotency_key')!r} of task {batch.task} belongs to job"
                     f" {handle.id}, which was enqueued with other arguments.",

@@ -20,10 +20,19 @@ KEYLESS = frozenset(
      "tags", "meta", "trace_context"}
 )  # fmt: skip
 
+# Whatever a conflict calls for, mostly there is none.
+UNIQUE = KEYLESS | {"unique_key", "unique", "unique_for", "on_conflict"}
+
 
 def keyless(batches: Sequence[Batch]) -> bool:
     """Whether no job carries a key, nor any option that only the SQL API knows, or refuses."""
-    return all(KEYLESS.issuperset(batch.options) for batch in batches)
+    return all(batch.keys is None and KEYLESS.issuperset(batch.options) for batch in batches)
+
+
+def is_unique(batches: Sequence[Batch]) -> bool:
+    """Whether this is one job with a unique key and nothing else that only the SQL API knows."""
+    [batch, *more] = batches
+    return not more and batch.keys is None and len(batch.args) == 1 and UNIQUE.issuperset(batch.options)
 
 
 def lines(batches: Sequence[Batch], ids: Sequence[int], moment: datetime) -> Iterator[str]:

@@ -6,15 +6,15 @@ Sync and async are one-line twins over ``Stores``; a test keeps their signatures
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
-from pgqueue import bulk, statements
+from pgqueue import bulk, keys, statements
 from pgqueue import options as rules
 from pgqueue.database import can_copy, copy, copy_async, run, run_async
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError, InvalidOptionError
 from pgqueue.handle import JobHandle
 from pgqueue.job import Batch, NewJob, in_batches
+from pgqueue.options import RULES
 from pgqueue.rows import Stored
 from pgqueue.task import TaskSpec
 
@@ -27,13 +27,17 @@ def insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
     if bulk.keyless(batches):
         count = sum(len(batch.args) for batch in batches)
         if count == 1:
-            [(task, [args], options)] = batches
+            [(task, [args], options, _)] = batches
             return created([run(connection, statements.insert_job(task, args, options))])
         if count >= bulk.SMALLEST and can_copy(connection):
             ids, moment = run(connection, statements.reserve_ids(count))
             copy(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
             run(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
+    elif bulk.is_unique(batches):
+        [(task, [args], options, _)] = batches
+        if (job_id := run(connection, statements.insert_unique(task, args, options))) is not None:
+            return created([job_id])
     return run(connection, statements.enqueue_many(batches))
 
 
@@ -42,13 +46,17 @@ async def insert_async(connection: Any, batches: list[Batch]) -> Iterable[Stored
     if bulk.keyless(batches):
         count = sum(len(batch.args) for batch in batches)
         if count == 1:
-            [(task, [args], options)] = batches
+            [(task, [args], options, _)] = batches
             return created([await run_async(connection, statements.insert_job(task, args, options))])
         if count >= bulk.SMALLEST and can_copy(connection):
             ids, moment = await run_async(connection, statements.reserve_ids(count))
             await copy_async(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
             await run_async(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
+    elif bulk.is_unique(batches):
+        [(task, [args], options, _)] = batches
+        if (job_id := await run_async(connection, statements.insert_unique(task, args, options))) is not None:
+            return created([job_id])
     return await run_async(connection, statements.enqueue_many(batches))
 
 
@@ -71,33 +79,36 @@ class Enqueuer(Generic[P, R]):
     ) -> None:
         self.spec = spec
         self._app, self._connection, self._options = app, connection, options
+        self._all: Mapping[str, object] | None = None
 
     def using(self, connection: Any = None, **options: Any) -> Enqueuer[P, R]:
         """The same with more options, and joining the transaction of ``connection``.
 
         ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
         AsyncSession, whatever driver is underneath. Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware
-        datetime) or ``delay``, ``unique_key`` (one unfinished job of this task may carry it), ``idempotency_key``
-        with ``idempotency_ttl`` (default 7 days), ``max_attempts``, ``timeout``, ``tags``, ``meta``.
+        datetime) or ``delay``, ``max_attempts``, ``timeout``, ``tags``, ``meta``.
         ``expires`` (cancelled unless it has started by then) and ``deadline`` (dead unless it has ended by then), each a
         duration or an aware datetime. ``concurrency_key`` (jobs of different keys take turns; limits count by it), ``weight``
         (against limits, default 1), ``ordering`` ("block" or "skip": the key's jobs run one after the other as enqueued, and
-        what a dead one does to the rest). Durations are seconds, a timedelta, or a text such as "5m".
+        what a dead one does to the rest). What makes a job a duplicate: ``unique_key`` (one unfinished job of this task may
+        carry it) or ``unique`` (the same, made of all arguments, or of those named; False: no rule of the task),
+        ``unique_for`` (the key is of one window of that length), ``on_conflict`` ("skip", "replace", "raise"), ``throttle``
+        (no other job so long), ``debounce`` with ``debounce_max`` (each further one puts the job off and replaces it),
+        ``idempotency_key`` with ``idempotency_ttl`` (default 7 days). Durations are seconds, a timedelta, or a text such as "5m".
 
         Raises InvalidOptionError or InvalidNameError; PGQ-502 is warned about at enqueue.
         """
-        try:
-            chosen = rules.options(**options)
-        except TypeError:
-            allowed = ", ".join(sorted(rules.options.__kwdefaults__ or ()))
-            unknown = ", ".join(sorted(set(options) - set(rules.options.__kwdefaults__ or ())))
+        if not RULES.keys() >= options.keys():
             raise InvalidArgumentsError(
-                f"using() has no option {unknown}.", do=f"it takes {allowed}"
-            ) from None
+                f"using() has no option {rules.unknown(options)}.", do="it takes " + ", ".join(sorted(RULES))
+            )
+        chosen = rules.options(**options)
         if ("run_at" in chosen and "delay" in self._options) or (
             "delay" in chosen and "run_at" in self._options
         ):
             raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
+        if "unique" in chosen:
+            self.spec.check_unique(chosen["unique"])
         if "ordering" in chosen and not {"concurrency_key"} & {*chosen, *self._options}:
             raise InvalidOptionError(
                 "ordering is given without a concurrency_key.", do="give the key whose jobs keep their order"
@@ -106,33 +117,27 @@ class Enqueuer(Generic[P, R]):
             self._app,
             self.spec,
             self._connection if connection is None else connection,
-            {**self._options, **chosen},
+            keys.merged(self._options, chosen),
         )
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         """The job that would be enqueued, checked but not stored: an item for ``enqueue_many``."""
-        return self._job(args, kwargs)
+        return NewJob(self.spec.name, self.spec.encode(args, kwargs), self._all_options())
 
-    def _job(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> NewJob:
-        return NewJob(self.spec.name, self.spec.encode(args, kwargs), self._all_options)
-
-    @cached_property
     def _all_options(self) -> Mapping[str, object]:
         """The task's defaults and what was chosen over them; one object for all jobs of a batch."""
-        spec = self.spec
-        options: dict[str, object] = {"queue": spec.queue, "max_attempts": spec.retry.max_attempts}
-        if spec.priority:
-            options["priority"] = spec.priority
-        if spec.timeout is not None:
-            options["timeout"] = spec.timeout
-        return {**options, **self._options}
+        if (
+            self._all is None
+        ):  # cached_property takes a lock, which each job with a key of its own would pay for
+            self._all = keys.checked_together(keys.merged(self.spec.options, self._options))
+        return self._all
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """Stores one job and returns its handle; ``created`` is False if a key names an existing job.
 
-        Raises InvalidArgumentsError, InvalidPayloadError or PayloadTooLargeError before anything is written, and
-        IdempotencyConflictError if the idempotency key was used with other arguments; none of these aborts the
-        caller's transaction.
+        Raises InvalidArgumentsError, InvalidOptionError, InvalidPayloadError or PayloadTooLargeError before anything is
+        written, IdempotencyConflictError if the idempotency key was used with other arguments, and DuplicateJobError for
+        ``on_conflict="raise"``; none of these aborts the caller's transaction.
         """
         return self._app.store(in_batches([self.job(*args, **kwargs)]), self._connection)[0]
 
@@ -140,27 +145,40 @@ class Enqueuer(Generic[P, R]):
         """``enqueue`` for async connections."""
         return (await self._app.store_async(in_batches([self.job(*args, **kwargs)]), self._connection))[0]
 
-    def enqueue_many(self, items: Iterable[Mapping[str, Any] | NewJob]) -> list[JobHandle]:
+    def enqueue_many(
+        self, items: Iterable[Mapping[str, Any] | NewJob], unique_keys: Iterable[str] | None = None
+    ) -> list[JobHandle]:
         """Stores many jobs in one round trip and returns their handles in order, each duplicate told apart.
 
         An item is a dict of arguments, or a job made by ``task.using(unique_key=…).job(…)`` with options of its own.
+        ``unique_keys``: those of dicts, one for each; cheaper than such jobs.
         Raises InvalidBatchError, listing the first 20 reasons, if any item is bad: then none is stored.
         """
-        return self._app.store(self._batches(items), self._connection)
+        return self._app.store(self._batches(items, unique_keys), self._connection)
 
-    async def aenqueue_many(self, items: Iterable[Mapping[str, Any] | NewJob]) -> list[JobHandle]:
+    async def aenqueue_many(
+        self, items: Iterable[Mapping[str, Any] | NewJob], unique_keys: Iterable[str] | None = None
+    ) -> list[JobHandle]:
         """``enqueue_many`` for async connections."""
-        return await self._app.store_async(self._batches(items), self._connection)
+        return await self._app.store_async(self._batches(items, unique_keys), self._connection)
 
     delay = enqueue
     adelay = aenqueue
 
-    def _batches(self, items: Iterable[Mapping[str, Any] | NewJob]) -> list[Batch]:
+    def _batches(
+        self, items: Iterable[Mapping[str, Any] | NewJob], unique_keys: Iterable[str] | None = None
+    ) -> list[Batch]:
         listed = list(items)
         arguments = [item for item in listed if not isinstance(item, NewJob)]
+        names = None if unique_keys is None else list(unique_keys)
+        options: Mapping[str, object] = {}
+        if names is not None:
+            options = self._options_beside(names, len(listed), len(arguments))
+        elif arguments:
+            options = self._all_options()
         if len(arguments) == len(listed):
             try:
-                return [Batch(self.spec.name, self.spec.encode_many(arguments), self._all_options)]
+                return [Batch(self.spec.name, self.spec.encode_many(arguments), options, names)]
             except InvalidJobError:
                 pass  # which one is bad, and why, is told one by one
         jobs: list[NewJob] = []
@@ -170,7 +188,7 @@ class Enqueuer(Generic[P, R]):
                 if isinstance(item, NewJob):
                     jobs.append(item)
                 elif isinstance(item, Mapping):
-                    jobs.append(self._job((), item))
+                    jobs.append(NewJob(self.spec.name, self.spec.encode((), item), options))
                 else:
                     raise InvalidArgumentsError(f"it is a {type(item).__name__}, not a dict of arguments.")
             except InvalidJobError as error:
@@ -180,7 +198,21 @@ class Enqueuer(Generic[P, R]):
             raise InvalidBatchError(
                 f"{len(reasons)} of the items are bad: {shown}", reasons=dict(list(reasons.items())[:20])
             )
-        return in_batches(jobs)
+        return [batch._replace(keys=names) for batch in in_batches(jobs)]
+
+    def _options_beside(self, unique_keys: list[str], items: int, arguments: int) -> Mapping[str, object]:
+        """What jobs share that have a unique_key each."""
+        if not len(unique_keys) == items == arguments:
+            raise InvalidOptionError(
+                f"{len(unique_keys)} unique_keys are given for {items} items, {items - arguments} of them made jobs.",
+                why="each dict of arguments has one, and a made job has its own",
+                do="give one for each, or make each job by task.using(unique_key=…).job(…)",
+            )
+        for key in unique_keys:
+            RULES["unique_key"]("unique_key", key)
+        chosen = keys.merged({**self.spec.options, **self._options}, {"unique_key": "one for each"})
+        together = keys.checked_together(chosen)
+        return {name: value for name, value in together.items() if name != "unique_key"}
 
 
 class Task(Enqueuer[P, R]):

@@ -31,6 +31,7 @@
     │   ├── InvalidOptionError          PGQ-404
     │   ├── InvalidNameError            PGQ-405
     │   └── InvalidBatchError           PGQ-408
+    ├── DuplicateJobError               PGQ-406
     ├── IdempotencyConflictError        PGQ-407
     ├── JobUnchangedError               PGQ-409
     ├── InvalidScheduleError            PGQ-420   refused, nothing was written
@@ -224,6 +225,21 @@ class InvalidBatchError(InvalidJobError):
     def __init__(self, what: str, *, reasons: dict[int, str]) -> None:
         super().__init__(what, do="correct or drop these items and send the batch again; none was stored")
         self.reasons = reasons
+
+
+class DuplicateJobError(PgQueueError):
+    """Its key is held by job ``job_id``, which was in ``state``; raised only for ``on_conflict="raise"``."""
+
+    code = "PGQ-406"
+    exit_code = 6
+
+    def __init__(self, task: str, job_id: int, state: str | None) -> None:
+        super().__init__(
+            f"Job {job_id} of task {task}, which is {state}, holds the key.",
+            do=f"pgq jobs show {job_id}; nothing of this call was stored",
+        )
+        self.job_id = job_id
+        self.state = state
 
 
 class IdempotencyConflictError(PgQueueError):

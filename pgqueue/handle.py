@@ -26,7 +26,7 @@ from pgqueue.errors import (
     WaitTimeoutError,
     shown,
 )
-from pgqueue.job import Job
+from pgqueue.job import FINAL, Job
 from pgqueue.rows import Why
 from pgqueue.task import TaskSpec
 
@@ -56,14 +56,17 @@ class Connects(Protocol):
 class JobHandle:
     """A job's id, and whether this enqueue made it.
 
-    ``created`` False: the key named in ``conflict`` (unique_key or idempotency_key) belongs to the existing job ``id``,
-    which was in ``state``. The job exists once the enqueuing transaction has committed.
+    ``created`` False: the key named in ``conflict`` (unique_key, throttle, debounce or idempotency_key) belongs to the
+    existing job ``id``, which was in ``state``; if it was finished, with ``stored_result`` or ``stored_error``, which a key
+    remembers when the job's row is gone. The job exists once the enqueuing transaction has committed.
     """
 
     id: int
     created: bool = True
     state: str | None = None
     conflict: str | None = None
+    stored_result: Any = field(default=None, repr=False, compare=False)
+    stored_error: str | None = field(default=None, repr=False, compare=False)
     app: Connects | None = field(default=None, repr=False, compare=False)
 
     def job(self) -> Job:
@@ -148,11 +151,11 @@ class JobHandle:
         with self._app().listening(FINISHED) as connection:
             while True:
                 run(connection, statements.mark_waited(3 * POLL))
-                job = _found(self.id, run(connection, statements.get_job(self.id)))
-                if watch is not None:
+                job = run(connection, statements.get_job(self.id))
+                if job is not None and watch is not None:
                     watch(job)
-                if job.is_final:
-                    return _result(job)
+                if job is None or job.is_final:
+                    return self._result(job)
                 until = time.monotonic() + clock.step()
                 while (left := until - time.monotonic()) > 0:
                     payloads = [note.payload for note in connection.notifies(timeout=left, stop_after=1)]
@@ -165,15 +168,26 @@ class JobHandle:
         async with self._app().listening_async(FINISHED) as connection:
             while True:
                 await run_async(connection, statements.mark_waited(3 * POLL))
-                job = _found(self.id, await run_async(connection, statements.get_job(self.id)))
-                if watch is not None:
+                job = await run_async(connection, statements.get_job(self.id))
+                if job is not None and watch is not None:
                     watch(job)
-                if job.is_final:
-                    return _result(job)
+                if job is None or job.is_final:
+                    return self._result(job)
                 until = asyncio.get_running_loop().time() + clock.step()
                 while (left := until - asyncio.get_running_loop().time()) > 0:
                     if str(self.id) in await wait_notified(connection, left):
                         break
+
+    def _result(self, job: Job | None) -> Any:
+        """The job's, or, without its row, what its key remembered."""
+        if job is None and self.state in FINAL:
+            state, result, error = self.state, self.stored_result, self.stored_error
+        else:
+            job = _found(self.id, job)
+            state, result, error = job.state, job.result, job.last_error
+        if state != "completed":
+            raise JobFailedError(self.id, state, error)
+        return result
 
     def _app(self) -> Connects:
         if self.app is None:
@@ -215,9 +229,3 @@ def _known(job_id: int, said: str | None) -> str:
 def _edited(job_id: int, said: str | None) -> None:
     if _known(job_id, said) != "edited":
         raise JobUnchangedError(f"Job {job_id} was not edited: it is {said}.", do=f"pgq jobs show {job_id}")
-
-
-def _result(job: Job) -> Any:
-    if job.state != "completed":
-        raise JobFailedError(job.id, job.state, job.last_error)
-    return job.result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,7 +36,7 @@ class NewJob(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Jobs of one task that share their options, each with its arguments as JSON text.
+    """Jobs of one task that share their options, each with its arguments as JSON text and, if there are ``keys``, its unique_key.
 
     A hundred thousand jobs are as many texts, which cost the garbage collector nothing, instead of as many objects.
     """
@@ -44,10 +44,39 @@ class Batch(NamedTuple):
     task: str
     args: list[str]
     options: Mapping[str, Any] = MappingProxyType({})
+    keys: list[str] | None = None
 
-    def head(self) -> str:
-        """The item that ``pgqueue.enqueue_many`` takes, up to where the text of ``args`` and a brace must follow."""
-        return json.dumps({"task": self.task, **self.options})[:-1] + ', "args": '
+    def item(self) -> str:
+        """What ``pgqueue.enqueue_many`` takes for these jobs."""
+        keys = {} if self.keys is None else {"keys": self.keys}
+        return (
+            json.dumps({"task": self.task, **self.options, **keys})[:-1]
+            + f', "each": [{",".join(self.args)}]}}'
+        )
+
+
+def items(batches: Iterable[Batch]) -> Iterator[str]:
+    """What ``pgqueue.enqueue_many`` takes for these; neighbours that differ in nothing but their unique_key, together."""
+    last: Batch | None = None
+    names: list[str] = []
+    for batch in batches:
+        if (key := batch.options.get("unique_key")) is None:
+            if last is not None:
+                yield last.item()
+                last = None
+            yield batch.item()
+            continue
+        options = dict(batch.options)
+        del options["unique_key"]
+        if last is None or last.options != options or last.task != batch.task:
+            if last is not None:
+                yield last.item()
+            names = []
+            last = Batch(batch.task, [], options, names)
+        last.args.extend(batch.args)
+        names.extend([key] * len(batch.args))
+    if last is not None:
+        yield last.item()
 
 
 def in_batches(jobs: Iterable[NewJob]) -> list[Batch]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,50 +16,37 @@ EDITABLE = (
     "args", "queue", "priority", "run_at", "delay", "max_attempts", "timeout", "tags", "meta", "expires", "deadline",
 )  # fmt: skip
 REMOVABLE = ("timeout", "expires", "deadline")
+Duration = float | str | timedelta
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
-def options(
-    *,
-    queue: str | None = None,
-    priority: int | None = None,
-    run_at: datetime | None = None,
-    delay: float | str | timedelta | None = None,
-    unique_key: str | None = None,
-    idempotency_key: str | None = None,
-    idempotency_ttl: float | str | timedelta | None = None,
-    max_attempts: int | None = None,
-    timeout: float | str | timedelta | None = None,
-    concurrency_key: str | None = None,
-    weight: int | None = None,
-    ordering: str | None = None,
-    tags: list[str] | tuple[str, ...] | None = None,
-    meta: Mapping[str, Any] | None = None,
-    expires: datetime | float | str | timedelta | None = None,
-    deadline: datetime | float | str | timedelta | None = None,
-) -> dict[str, object]:
-    """The options of one enqueue as the SQL API takes them, without those not given.
+def options(**given: Any) -> dict[str, object]:
+    """The options of one enqueue as the SQL API takes them, without those that are None.
 
-    Raises InvalidOptionError or InvalidNameError, naming the option and its limit.
+    Raises InvalidOptionError or InvalidNameError, naming the option and its limit. For names in RULES only: see ``unknown``.
     """
-    given = {name: value for name, value in locals().items() if value is not None}
-    if "run_at" in given and "delay" in given:
+    if given.get("run_at") is not None and given.get("delay") is not None:
         raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
-    return {name: RULES[name](name, value) for name, value in given.items()}
+    return {name: RULES[name](name, value) for name, value in given.items() if value is not None}
+
+
+def unknown(given: Iterable[object]) -> str:
+    """Those that are no options, for messages; empty if there are none."""
+    return ", ".join(sorted(str(name) for name in given if name not in RULES))
 
 
 def changes(given: Mapping[str, Any]) -> dict[str, object]:
     """What an edit changes, as the SQL API takes it; None takes a timeout, an expiry or a deadline away."""
-    unknown = ", ".join(sorted(set(given) - set(EDITABLE)))
-    if unknown or not given:
+    wrong = ", ".join(sorted(set(given) - set(EDITABLE)))
+    if wrong or not given:
         raise InvalidOptionError(
-            f"A job has no option {unknown} that can be edited." if unknown else "The edit changes nothing.",
+            f"A job has no option {wrong} that can be edited." if wrong else "The edit changes nothing.",
             do="give one of " + ", ".join(EDITABLE),
         )
     if "run_at" in given and "delay" in given:
         raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
     return {
-        name: None if value is None and name in REMOVABLE else RULES[name](name, value)
+        name: None if value is None and name in REMOVABLE else EDITS[name](name, value)
         for name, value in given.items()
     }
 
@@ -120,10 +107,24 @@ def _seconds(name: str, value: Any) -> float:
     return seconds(value, name)
 
 
-def _timeout(name: str, value: Any) -> float:
-    if not (limit := seconds(value, name)):
+def _span(name: str, value: Any) -> float:
+    if not (span := seconds(value, name)):
         raise InvalidOptionError(f"{name} is {value!r}.", do="give more than 0 seconds")
-    return limit
+    return span
+
+
+def _unique(name: str, value: object) -> bool | list[str]:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, list | tuple) or not value:
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give True or a list of names of arguments")
+    return [_text("a name in unique", argument, 255) for argument in value]
+
+
+def _on_conflict(name: str, value: object) -> str:
+    if value not in ("skip", "replace", "raise"):
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="use skip, replace or raise")
+    return str(value)
 
 
 def _bound(name: str, value: Any) -> str | float:
@@ -166,10 +167,16 @@ RULES: dict[str, Callable[[str, Any], object]] = {
     "run_at": _moment,
     "delay": _seconds,
     "unique_key": _key,
+    "unique": _unique,
+    "unique_for": _span,
+    "on_conflict": _on_conflict,
+    "throttle": _span,
+    "debounce": _span,
+    "debounce_max": _span,
     "idempotency_key": _key,
     "idempotency_ttl": _seconds,
     "max_attempts": _attempts,
-    "timeout": _timeout,
+    "timeout": _span,
     "concurrency_key": _key,
     "weight": _weight,
     "ordering": _ordering,
@@ -177,5 +184,5 @@ RULES: dict[str, Callable[[str, Any], object]] = {
     "meta": _object,
     "expires": _bound,
     "deadline": _bound,
-    "args": _args,
 }
+EDITS = {**RULES, "args": _args}

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pgqueue.schedule import Schedule
 
 
 class Stored(NamedTuple):
-    """What became of one enqueued item; ``conflict`` names the key that an existing job ``id`` holds."""
+    """What became of one enqueued item; ``conflict`` names the key that an existing job ``id`` holds.
+
+    ``result`` and ``error`` are that job's, if it is finished.
+    """
 
     id: int
     created: bool
     state: str | None
     conflict: str | None
+    result: Any = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

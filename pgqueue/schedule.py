@@ -104,6 +104,7 @@ def _is_moment(value: object) -> bool:
 
 
 def _check_options(options: object) -> None:
+    from pgqueue import keys  # noqa: PLC0415
     from pgqueue import options as rules  # noqa: PLC0415 - and pydantic, which `pgq` does without where it can
 
     if not isinstance(options, Mapping):
@@ -114,15 +115,9 @@ def _check_options(options: object) -> None:
             why="its fire times say when each job runs, and each is enqueued once",
             do="use jitter, overlap and missed",
         )
-    try:
-        rules.options(**options)
-    except TypeError:
-        unknown = ", ".join(
-            sorted(str(name) for name in set(options) - set(rules.options.__kwdefaults__ or ()))
-        )
-        raise InvalidScheduleError(
-            f"A schedule has no option {unknown}.", do="use enqueue's options"
-        ) from None
+    if wrong := rules.unknown(options):
+        raise InvalidScheduleError(f"A schedule has no option {wrong}.", do="use enqueue's options")
+    keys.checked_together(rules.options(**options))
 
 
 def make(

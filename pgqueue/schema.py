@@ -324,9 +324,13 @@ idempotency_keys = Table(
     _column("task", "task_name"),
     _column("key", "job_key"),
     Column("fingerprint", LargeBinary, nullable=False),
+    Column("state", Word),
+    Column("result", JSONB),
+    Column("error", Text),
     PrimaryKeyConstraint("task", "key", name="idempotency_keys_pkey"),
 )
 Index("idempotency_keys_expires_at_idx", idempotency_keys.c.expires_at)
+Index("idempotency_keys_job_id_idx", idempotency_keys.c.job_id)
 
 schedules = Table(
     "schedules",

@@ -46,6 +46,7 @@ class TaskSpec:
     timeout: float | None = None
     keep: Keep = "all"
     executor: str | None = None
+    rules: Mapping[str, object] = field(default_factory=dict)  # keys.KeyRules, as the SQL API takes them
 
     def __post_init__(self) -> None:
         check_name("task", self.name)
@@ -54,6 +55,27 @@ class TaskSpec:
             raise InvalidOptionError(f"keep is {self.keep!r}.", do="use " + ", ".join(KEEPS))
         if self.executor is not None and self.executor not in EXECUTORS:
             raise InvalidSettingError(f"executor is {self.executor!r}.", do="use " + ", ".join(EXECUTORS))
+        self.check_unique(self.rules.get("unique"))
+
+    @cached_property
+    def options(self) -> dict[str, object]:
+        """What the SQL API is told of each job, unless its enqueuer says otherwise."""
+        options: dict[str, object] = {"queue": self.queue, "max_attempts": self.retry.max_attempts}
+        if self.priority:
+            options["priority"] = self.priority
+        if self.timeout is not None:
+            options["timeout"] = self.timeout
+        return {**options, **self.rules}
+
+    def check_unique(self, names: object) -> None:
+        """Raises InvalidOptionError unless these are arguments; a key of what does not exist would be the same for every job."""
+        if not isinstance(names, list) or any(p.kind is p.VAR_KEYWORD for p in self.arguments.values()):
+            return
+        if unknown := [name for name in names if name not in self.arguments]:
+            raise InvalidOptionError(
+                f"unique names {', '.join(unknown)}, which task {self.name} does not take.",
+                do=f"it takes {self.describe()}",
+            )
 
     @cached_property
     def is_async(self) -> bool:

@@ -40,6 +40,10 @@ def enqueue(
     unique_key: Annotated[
         str | None, typer.Option(help="At most one unfinished job of this task carries it.")
     ] = None,
+    on_conflict: Annotated[
+        str | None,
+        typer.Option(help="What a job that holds the unique key calls for: skip (default), replace, raise."),
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key again names the same job.")
     ] = None,
@@ -62,8 +66,8 @@ def enqueue(
     loaded.spec(task)
     chosen = loaded.tasks[task].using(
         queue=queue, priority=priority, delay=delay, run_at=moment("--at", at), unique_key=unique_key,
-        idempotency_key=idempotency_key, max_attempts=max_attempts, expires=bound("--expires", expires),
-        deadline=bound("--deadline", deadline), tags=tag,
+        on_conflict=on_conflict, idempotency_key=idempotency_key, max_attempts=max_attempts,
+        expires=bound("--expires", expires), deadline=bound("--deadline", deadline), tags=tag,
     )  # fmt: skip
     handle = chosen.enqueue(**_arguments(args, context.args))
     if not as_json:

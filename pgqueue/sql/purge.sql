@@ -1,10 +1,12 @@
--- Deletes what has run out: idempotency keys past their lifetime, and workers that ended longer ago than any retention
--- and hold no job. Bounded batches, skipping locked rows. Returns (keys, workers) deleted.
+-- Deletes what has run out: idempotency keys past their lifetime (that of a debounce lasts as long as its job), and workers
+-- that ended longer ago than any retention and hold no job. Bounded batches, skipping locked rows. Returns (keys, workers) deleted.
 with keys as (
     delete from pgqueue.idempotency_keys k
     where (k.task, k.key) in (
         select o.task, o.key from pgqueue.idempotency_keys o
-        where o.expires_at <= clock_timestamp() limit %(count)s::int for update skip locked)
+        where o.expires_at <= clock_timestamp()
+          and not (starts_with(o.key, 'pgq:debounce:') and exists (select from pgqueue.jobs_live j where j.id = o.job_id))
+        limit %(count)s::int for update skip locked)
     returning 1
 ), workers as (
     delete from pgqueue.workers w

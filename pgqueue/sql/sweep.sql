@@ -1,9 +1,8 @@
--- Finishes up to `count` jobs that no worker may run (any more), in whatever queue: cancelled as expired, dead as past their
--- deadline, whichever moment came first, or cancelled because the request came while their last attempt ended.
+-- Finishes up to `count` jobs that no worker may run (any more), in whatever queue, as functions/finish_overdue.sql says.
 -- Finds them by jobs_live_overdue_idx and jobs_live_cancel_idx. Locks them, skipping what is locked (being edited, cancelled).
 -- Returns (id, task, state, reason). Zero rows, the normal case: there are none.
 with overdue as materialized (
-    select l.ctid as spot
+    select l.id
     from pgqueue.jobs_live l
     where l.state <> 'running' and (l.expires_at is not null or l.deadline_at is not null)
       and least(l.expires_at::timestamptz, l.deadline_at::timestamptz) <= now()  -- the casts are the index's
@@ -11,38 +10,14 @@ with overdue as materialized (
     limit %(count)s::int
     for update skip locked
 ), asked as materialized (
-    select l.ctid as spot
+    select l.id
     from pgqueue.jobs_live l
     where l.cancel_requested and l.state <> 'running'
     limit %(count)s::int
     for update skip locked
-), finished as (
-    delete from pgqueue.jobs_live j
-    where j.ctid = any(array(select o.spot from overdue o union select a.spot from asked a))
-    returning j.*, case when j.cancel_requested then 'cancelled'
-                        when j.expires_at = least(j.expires_at, j.deadline_at) then 'expired'
-                        else 'deadline_exceeded' end as reason
-), named as (
-    select f.*, case f.reason when 'deadline_exceeded' then 'dead' else 'cancelled' end as end_state,
-           case f.reason when 'expired' then 'It had not started when it expired.'
-                         when 'deadline_exceeded' then 'DeadlineExceededError: Its deadline passed while it waited.' end as error
-    from finished f
-), moved as (
-    insert into pgqueue.jobs
-        (id, lease_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
-         cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
-         timeout, tags, args, meta, trace_context, progress, last_error)
-    select n.id, n.lease_id, n.run_at, n.created_at, n.started_at, clock_timestamp(), n.priority, n.attempt, n.max_attempts,
-           n.crash_count, n.cancel_requested, n.end_state, n.queue, n.task, n.unique_key, n.concurrency_key, n.weight,
-           n.ordering, n.expires_at, n.deadline_at, n.timeout, n.tags, n.args, n.meta, n.trace_context, n.progress,
-           coalesce(n.last_error, n.error)
-    from named n
-), noted as (
-    insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason, error)
-    select n.id, n.lease_id, n.attempt, n.state, n.end_state, n.reason, n.error from named n
 ), waited as materialized (
     select coalesce(pg_sequence_last_value('pgqueue.waited_until'), 0) > date_part('epoch', clock_timestamp()) * 1000 as now
 )
-select n.id, n.task, n.end_state, n.reason,
-       case when (select w.now from waited w) then pg_notify('pgqueue_finished', n.id::text)::text end
-from named n
+select f.id, f.task, f.state, f.reason,
+       case when (select w.now from waited w) then pg_notify('pgqueue_finished', f.id::text)::text end
+from pgqueue.finish_overdue(array(select o.id from overdue o union select a.id from asked a), now()) f

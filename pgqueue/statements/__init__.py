@@ -10,7 +10,7 @@ from pgqueue.statements.claiming import (
     match_queues,
     open_writers,
 )
-from pgqueue.statements.enqueuing import copy_jobs, enqueue_many, insert_job, reserve_ids, wake
+from pgqueue.statements.enqueuing import copy_jobs, enqueue_many, insert_job, insert_unique, reserve_ids, wake
 from pgqueue.statements.leases import (
     adopt_orphans,
     elect,
@@ -100,6 +100,7 @@ __all__ = [
     "hold",
     "index_size",
     "insert_job",
+    "insert_unique",
     "lanes",
     "list_cancel_requests",
     "list_expiring",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pgqueue.job import Batch
+from pgqueue.job import Batch, items
 from pgqueue.rows import Stored
 from pgqueue.sql import Row, Statement
 from pgqueue.statements.making import nothing, one, statement, stored
@@ -15,8 +15,7 @@ from pgqueue.statements.making import nothing, one, statement, stored
 
 def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
     """One row a job, in order."""
-    items = [f"{head}{args}}}" for batch in batches for head in (batch.head(),) for args in batch.args]
-    return statement("enqueue_many", stored, jobs="[" + ",".join(items) + "]")
+    return statement("enqueue_many", stored, jobs="[" + ",".join(items(batches)) + "]")
 
 
 def insert_job(task: str, args: str, options: Mapping[str, Any]) -> Statement[int]:
@@ -39,6 +38,18 @@ def insert_job(task: str, args: str, options: Mapping[str, Any]) -> Statement[in
         tags=options.get("tags"),
         meta=None if meta is None else json.dumps(meta),
         trace_context=None if trace_context is None else json.dumps(trace_context),
+    )
+
+
+def insert_unique(task: str, args: str, options: Mapping[str, Any]) -> Statement[int | None]:
+    """For a job of which only a unique key is to be seen to (``bulk.is_unique``). Its id; None: the key is held."""
+    return statement(
+        "insert_unique",
+        one,
+        **insert_job(task, args, options).parameters,
+        unique_key=options.get("unique_key"),
+        unique=json.dumps(options.get("unique")),
+        unique_for=options.get("unique_for"),
     )
 
 

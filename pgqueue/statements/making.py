@@ -67,7 +67,10 @@ def array(values: Iterable[object]) -> str:
 
 
 def stored(rows: Sequence[Row]) -> list[Stored]:
-    return [Stored._make(row) for row in rows]
+    return [
+        Stored._make(row) if row[4] is None else Stored._make((*row[:4], plain(row[4]), row[5]))
+        for row in rows
+    ]
 
 
 def statement(name: str, decode: Callable[[Sequence[Row]], T], /, **parameters: object) -> Statement[T]:

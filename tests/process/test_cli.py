@@ -188,8 +188,12 @@ def test_enqueue_prints_the_id_and_tells_its_story_on_stderr(pgq, db):
         "created": False,
         "state": "pending",
         "conflict": "unique_key",
+        "stored_result": None,
+        "stored_error": None,
     }
     assert again.err == ""
+    refused = pgq("enqueue", "greet", "--name", "Bob", "--unique-key", "k", "--on-conflict", "raise")
+    assert (refused.code, "PGQ-406" in refused.err) == (6, True)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,13 @@ def hoard(op: int, megabytes: int, job: Job) -> None:
         connection.execute(EFFECT, [op, job.id, job.lease_id])
 
 
+@app.task(name="keyed", retry=PATIENT)
+async def keyed(kind: str, key: str, n: int, job: Job) -> None:
+    """For tests of keys: what a job was at last."""
+    async with job.transaction_async() as connection:
+        await connection.execute("insert into chk.keyed (job_id, n) values (%s, %s)", [job.id, n])
+
+
 @app.task(name="nothing")
 async def nothing(op: int) -> None:
     """For tests that count what else is asked of the server."""

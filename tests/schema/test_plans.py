@@ -62,6 +62,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.held(1, [2, 3]),
         statements.hold(1, 2, 3),
         statements.insert_job("a", "{}", {}),
+        statements.insert_unique("a", "{}", {"unique": ["n"], "unique_for": 60.0}),
         statements.index_size("jobs_live_claim_idx"),
         statements.lanes(
             [("default", 0), ("default", 1), ("mail", 0), ("mail", 2)],
@@ -124,7 +125,7 @@ HOT = {
     "held": {"jobs_live_worker_idx"},
     "list_cancel_requests": {"jobs_live_cancel_idx"},
     "report_progress": {"jobs_live_id_key"},
-    "sweep": {"jobs_live_overdue_idx", "jobs_live_cancel_idx", "Tid Scan"},
+    "sweep": {"jobs_live_overdue_idx", "jobs_live_cancel_idx"},
 }
 
 

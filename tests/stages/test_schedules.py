@@ -140,6 +140,18 @@ def test_an_unfinished_holder_of_the_unique_key_is_told(db: Connection[Any], dsn
 # ------------------------------------------------------------------ missed runs
 
 
+def test_a_debounce_says_when_the_job_runs_whatever_the_jitter(db: Connection[Any]) -> None:
+    add(db, "s", cron="0 * * * *", options={"unique": True, "debounce": 60}, jitter="1 hour", overlap="allow")
+    plan = Plan([NOON, NOON + HOUR], [datetime.now(UTC) + HOUR] * 2)
+    assert list(run(db, statements.fire_schedules([(due_at(db, NOON + HOUR), plan)])).values()) == [2]
+    assert [state for _, state in runs(db, "s")] == ["enqueued", "duplicate"]
+    [job] = jobs(db, "s")
+    found = db.execute(
+        "select run_at < clock_timestamp() + interval '61 s' from pgqueue.jobs where id = %s", [job]
+    )
+    assert found.fetchone() == (True,)
+
+
 @pytest.mark.parametrize(
     ("policy", "states"),
     [

@@ -190,7 +190,7 @@ def test_cancel_and_revive_join_the_callers_transaction(db, hand, job, connect, 
 
 
 def test_plain_sql_needs_no_more_than_a_task(db, hand):
-    (one, created, state, conflict) = db.execute("select * from pgqueue.enqueue('t')").fetchone()
+    (one, created, state, conflict, _, _) = db.execute("select * from pgqueue.enqueue('t')").fetchone()
     assert (created, state, conflict) == (True, "pending", None)
     [(two,)] = db.execute("insert into pgqueue.jobs (task) values ('t') returning id").fetchall()
     rows = db.execute("""select id from pgqueue.enqueue_many('[{"task": "t"}, {"task": "t"}]')""").fetchall()

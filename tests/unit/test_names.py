@@ -63,11 +63,13 @@ def test_every_async_verb_has_a_sync_twin():
 
 
 def test_the_options_of_using_are_those_of_the_sql_api():
-    from pgqueue.options import options
+    from pgqueue.options import RULES
 
-    listed = re.search(r"body - array\[(.*?)\]", sql.functions()["enqueue_many"], re.DOTALL)
-    known = set(re.findall(r"\w+", listed.group(1))) - {"task", "args", "trace_context"}
-    assert known == set(options.__kwdefaults__)
+    listed = re.search(
+        r"known +constant text\[\] := array\[(.*?)\]", sql.functions()["check_jobs"], re.DOTALL
+    )
+    known = set(re.findall(r"\w+", listed.group(1))) - {"task", "args", "each", "keys", "trace_context"}
+    assert known == set(RULES)
 
 
 def test_what_an_edit_may_change_is_what_the_sql_api_may():

@@ -1,5 +1,6 @@
 -- Drops the oldest day of jobs_done or transitions that is older than the longest retention of any queue, attached or not.
 -- One a call, so that its locks are short: call it until it returns no row. Never a mass DELETE.
+-- Keys that outlive their jobs take over how those ended, before they are dropped with their day.
 -- `what` is dropped, or locked: somebody holds the tables (try again later).
 -- Locks: the parent, its default partition and the day, exclusively, with patience for 25 ms each, and none if somebody
 --   holds them for long: all who settle would queue behind it. (DETACH CONCURRENTLY is not possible beside a default
@@ -11,6 +12,8 @@ security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 set lock_timeout = '25ms'
+set enable_hashjoin = off  -- there are few such keys, and many jobs
+set enable_mergejoin = off
 as $function$
 #variable_conflict use_column
 declare
@@ -30,6 +33,11 @@ begin
     begin
         if not pgqueue.held_for_long(array['pgqueue.' || oldest.parent, 'pgqueue.' || oldest.parent || '_default',
                                            'pgqueue.' || oldest.name]::regclass[]) then
+            if oldest.parent = 'jobs_done' then
+                execute format('update pgqueue.idempotency_keys k set state = j.state, result = j.result, error = j.last_error'
+                               ' from pgqueue.%I j where j.id = k.job_id and k.state is null and k.expires_at > clock_timestamp()',
+                               oldest.name);
+            end if;
             execute format('drop table pgqueue.%I', oldest.name);
             what := 'dropped';
         end if;

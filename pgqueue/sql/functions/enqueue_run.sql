@@ -1,5 +1,6 @@
 -- Enqueues the job of a run that is noted already, and notes its id: what fire_schedule and run_schedule share.
--- The job's meta tells the schedule's name and the fire time. `due`, if it is still to come, is the job's run_at.
+-- The job's meta tells the schedule's name and the fire time. `due`, if it is still to come, is the job's run_at,
+-- unless a debounce says when that is.
 create or replace function pgqueue.enqueue_run(schedule bigint, fire_at timestamptz, due timestamptz)
 returns bigint
 language plpgsql
@@ -15,7 +16,7 @@ begin
         s.options
         || jsonb_build_object('meta', coalesce(s.options -> 'meta', '{}')
                                       || jsonb_build_object('schedule', s.name, 'fire_at', enqueue_run.fire_at))
-        || case when due > clock_timestamp() then jsonb_build_object('run_at', due) else '{}' end) e
+        || case when due > clock_timestamp() and not s.options ? 'debounce' then jsonb_build_object('run_at', due) else '{}' end) e
     where s.id = schedule;
     update pgqueue.schedule_runs r
     set job_id = stored.id, enqueued_at = clock_timestamp(),

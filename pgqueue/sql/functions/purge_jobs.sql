@@ -1,5 +1,6 @@
 -- Deletes over-age rows from `count` blocks of one table, beginning with block `first`: a day of jobs_done, for queues
 -- that keep less than the longest retention, or a default partition, which is never dropped.
+-- Keys that outlive their jobs take over how those ended.
 -- Returns the next block, or null at the end of the table. Runs as the owner; finds rows by block, because an index for
 -- it would cost every finished job.
 create or replace function pgqueue.purge_jobs(child text, first bigint, count integer)
@@ -8,6 +9,9 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_seqscan = off  -- keys are found by idempotency_keys_job_id_idx
 as $function$
 declare
     longest date := pgqueue.expired_before((select coalesce(max(q.retention), interval '7 days') from pgqueue.queues q));
@@ -24,8 +28,12 @@ begin
         execute format('delete from %s t where t.ctid >= $1 and t.ctid < $2 and t.at < $3', place)
             using format('(%s,0)', first)::tid, format('(%s,0)', first + count)::tid, longest;
     else
-        execute format('delete from %s j where j.ctid >= $1 and j.ctid < $2'
-                       ' and j.finished_at < coalesce(($4 ->> j.queue)::date, $3)', place)
+        execute format('with gone as ('
+                       'delete from %s j where j.ctid >= $1 and j.ctid < $2'
+                       ' and j.finished_at < coalesce(($4 ->> j.queue)::date, $3)'
+                       ' returning j.id, j.state, j.result, j.last_error)'
+                       ' update pgqueue.idempotency_keys k set state = g.state, result = g.result, error = g.last_error'
+                       ' from gone g where k.job_id = g.id and k.state is null and k.expires_at > clock_timestamp()', place)
             using format('(%s,0)', first)::tid, format('(%s,0)', first + count)::tid, longest, expired;
     end if;
     return first + count;

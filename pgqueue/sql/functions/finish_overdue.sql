@@ -1,0 +1,43 @@
+-- Finishes those of these jobs that no worker may run (any more) as of `moment`: cancelled as expired, dead as past their
+-- deadline, whichever moment came first, or cancelled because the request came while their last attempt ended.
+-- Called by the leader (sweep.sql), and by enqueue_many for a job whose key is wanted.
+-- Finds them by jobs_live_id_key and locks them, after a claim or an edit of them: then they may be over no more, and stay.
+-- Returns what it finished.
+create or replace function pgqueue.finish_overdue(ids bigint[], moment timestamptz)
+returns table (id bigint, task text, state text, reason text)
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+as $function$
+#variable_conflict use_column
+begin
+    return query
+        with finished as (
+            delete from pgqueue.jobs_live j
+            where j.id = any(ids) and pgqueue.is_over(j.state, j.expires_at, j.deadline_at, j.cancel_requested, moment)
+            returning j.*, case when j.cancel_requested then 'cancelled'
+                                when j.expires_at = least(j.expires_at, j.deadline_at) then 'expired'
+                                else 'deadline_exceeded' end as reason
+        ), named as (
+            select f.*, case f.reason when 'deadline_exceeded' then 'dead' else 'cancelled' end as end_state,
+                   case f.reason when 'expired' then 'It had not started when it expired.'
+                                 when 'deadline_exceeded' then 'DeadlineExceededError: Its deadline passed while it waited.' end as error
+            from finished f
+        ), moved as (
+            insert into pgqueue.jobs
+                (id, lease_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
+                 cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
+                 timeout, tags, args, meta, trace_context, progress, last_error)
+            select n.id, n.lease_id, n.run_at, n.created_at, n.started_at, clock_timestamp(), n.priority, n.attempt, n.max_attempts,
+                   n.crash_count, n.cancel_requested, n.end_state, n.queue, n.task, n.unique_key, n.concurrency_key, n.weight,
+                   n.ordering, n.expires_at, n.deadline_at, n.timeout, n.tags, n.args, n.meta, n.trace_context, n.progress,
+                   coalesce(n.last_error, n.error)
+            from named n
+        ), noted as (
+            insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason, error)
+            select n.id, n.lease_id, n.attempt, n.state, n.end_state, n.reason, n.error from named n
+        )
+        select n.id, n.task::text, n.end_state, n.reason from named n;
+end
+$function$;

@@ -1,0 +1,96 @@
+-- Inserts jobs that enqueue_many has looked at, all but those `left_out` by their place, under `ids`, and wakes workers.
+-- Returns the places whose unique key an unfinished job holds, with that job; null if there is none.
+-- `how`: quick passes over the keys of jobs that it sees, and fails with unique_violation where another transaction is just
+--   taking the same key; it costs three quarters of the other two, which wait for that one.
+--   A holder may end before it can be named, or be over without anybody having written that: then its key is free, and the
+--   job is stored after all. That takes a key out of order, so ordered, for several jobs with keys, says PQ000, as does
+--   quick, and the caller undoes it and calls in another way; alone tries again by itself.
+-- Locks: unique keys, in key order. Waits for another transaction only where that one inserts, claims or settles a job of
+--   the same key.
+create or replace function pgqueue.insert_jobs(jobs jsonb, ids bigint[], left_out boolean[], moment timestamptz, how text,
+    out places integer[], out holders bigint[], out states text[])
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off  -- keys are found by jobs_live_unique_key, whatever the statistics say
+set enable_hashjoin = off
+set enable_mergejoin = off
+set enable_memoize = off  -- nothing comes twice
+as $function$
+#variable_conflict use_column
+declare
+    missing integer := cardinality(ids) - coalesce(cardinality(array_positions(left_out, true)), 0);
+    again   boolean := false;
+    stored  integer;
+    over    bigint[];
+begin
+    if missing = 0 then
+        return;
+    end if;
+    loop
+        if how = 'quick' then
+            insert into pgqueue.jobs_live
+                (id, task, args, queue, priority, created_at, run_at, max_attempts, timeout,
+                 unique_key, concurrency_key, weight, ordering, tags, meta, trace_context, expires_at, deadline_at)
+            select ids[w.item], w.task, w.args, w.queue, w.priority, moment, w.run_at, w.max_attempts, w.timeout,
+                   w.unique_key, w.concurrency_key, w.weight, w.ordering, w.tags, w.meta, w.trace_context, w.expires_at, w.deadline_at
+            from (
+                select i.*, row_number() over (
+                    partition by i.task collate "C", i.unique_key collate "C" order by i.item) as n
+                from pgqueue.job_items(jobs, left_out, moment) i
+            ) w
+            where (w.n = 1 or w.unique_key is null)
+              and not exists (
+                  -- offset 0: one look into the index for each; a join under stale statistics reads all of it each time
+                  select from pgqueue.jobs_live j where j.task = w.task and j.unique_key = w.unique_key offset 0)
+            order by w.task collate "C", w.unique_key collate "C", w.item;
+            get diagnostics stored = row_count;
+            if stored > 0 then
+                perform pgqueue.wake(q.queue)
+                from (select distinct coalesce(b.queue, 'default') as queue
+                      from jsonb_to_recordset(jobs) as b(
+                          queue text, run_at timestamptz, delay float8, debounce float8, debounce_max float8)
+                      where coalesce(b.run_at - moment, make_interval(
+                          secs => greatest(b.delay, least(b.debounce, b.debounce_max)))) > interval '1 second' is not true) q;
+            end if;
+        else
+            with inserted as (
+                insert into pgqueue.jobs_live as j
+                    (id, task, args, queue, priority, created_at, run_at, max_attempts, timeout,
+                     unique_key, concurrency_key, weight, ordering, tags, meta, trace_context, expires_at, deadline_at)
+                select ids[w.item], w.task, w.args, w.queue, w.priority, moment, w.run_at, w.max_attempts, w.timeout,
+                       w.unique_key, w.concurrency_key, w.weight, w.ordering, w.tags, w.meta, w.trace_context, w.expires_at, w.deadline_at
+                from pgqueue.job_items(jobs, left_out, moment) w
+                where not again or w.unique_key is not null
+                order by w.task collate "C", w.unique_key collate "C", w.item
+                on conflict (task, unique_key) where unique_key is not null do nothing
+                returning j.queue, j.run_at
+            ), woken as (
+                select pgqueue.wake(q.queue)
+                from (select distinct i.queue from inserted i where i.run_at <= moment + interval '1 second') q
+            )
+            select (select count(*) from inserted) + 0 * (select count(*) from woken) into stored;
+        end if;
+        missing := missing - stored;
+        exit when missing = 0;
+        -- The rest are duplicates. A new statement sees who holds their keys, unless that job has just ended.
+        select array_agg(i.item), array_agg(h.id), array_agg(h.state), array_agg(h.id) filter (where h.is_over)
+        into places, holders, states, over
+        from pgqueue.job_items(jobs, left_out, moment) i
+        cross join lateral (
+            select j.id, j.state,
+                   pgqueue.is_over(j.state, j.expires_at, j.deadline_at, j.cancel_requested, moment) as is_over
+            from pgqueue.jobs_live j
+            where j.task = i.task and j.unique_key = i.unique_key and j.id <> ids[i.item] offset 0) h;
+        exit when cardinality(places) = missing and over is null;
+        if how <> 'alone' then
+            raise exception using errcode = 'PQ000', message = 'pgqueue: a key became free, out of order';
+        end if;
+        perform pgqueue.finish_overdue(over, moment);
+        places := null;
+        holders := null;
+        states := null;
+        again := true;
+    end loop;
+end
+$function$;

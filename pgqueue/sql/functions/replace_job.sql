@@ -1,0 +1,37 @@
+-- Gives an unfinished job that no worker has the arguments and options of `body`, an item of enqueue_many: the last one wins.
+-- A debounced job is put off again, to `moment` + debounce, but not beyond debounce_max after it was first enqueued.
+-- Its id, state, attempts, created_at and key stay. Returns its state, or null if it is running, waits for something else
+-- than its time, has ended or is over: then nothing was changed.
+-- Locks the job's row, after a claim or another replacement of it. A row that is running is never locked: its worker
+-- would have to wait for the caller's transaction to settle it.
+create or replace function pgqueue.replace_job(job bigint, body jsonb, moment timestamptz)
+returns text
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off  -- found by jobs_live_id_key, whatever the statistics say
+as $function$
+declare
+    replaced record;
+begin
+    update pgqueue.jobs_live j
+    set args = coalesce(w.args, '{}'), queue = coalesce(w.queue, 'default'), priority = coalesce(w.priority, 0),
+        run_at = case when w.debounce is null then coalesce(w.run_at, moment + make_interval(secs => greatest(w.delay, 0)))
+                      else least(moment + make_interval(secs => w.debounce), j.created_at + make_interval(secs => w.debounce_max)) end,
+        max_attempts = greatest(coalesce(w.max_attempts, 6), j.attempt + 1), timeout = make_interval(secs => w.timeout),
+        concurrency_key = w.concurrency_key, parked = null, weight = w.weight, ordering = w.ordering, tags = coalesce(w.tags, '{}'),
+        meta = coalesce(w.meta, '{}'), trace_context = w.trace_context,
+        expires_at = case when w.expires is not null then pgqueue.moment(w.expires, replace_job.moment) end,
+        deadline_at = case when w.deadline is not null then pgqueue.moment(w.deadline, replace_job.moment) end
+    from jsonb_to_record(body) as w (
+        args jsonb, queue text, priority smallint, run_at timestamptz, delay float8, debounce float8, debounce_max float8,
+        max_attempts smallint, timeout float8, concurrency_key text, weight smallint, ordering text, tags text[], meta jsonb,
+        trace_context jsonb, expires jsonb, deadline jsonb)
+    where j.id = job and j.state <> all(array['running', 'waiting'])  -- not in words of the indexes of due jobs
+      and not pgqueue.is_over(j.state, j.expires_at, j.deadline_at, j.cancel_requested, replace_job.moment)
+    returning j.state, j.queue, j.run_at into replaced;
+    if replaced.run_at <= moment + interval '1 second' then
+        perform pgqueue.wake(replaced.queue);
+    end if;
+    return replaced.state;
+end
+$function$;

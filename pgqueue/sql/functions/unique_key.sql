@@ -1,0 +1,31 @@
+-- The unique_key of a job, one row: what was given, or what is derived from its arguments. The only place that derives keys,
+-- so that a job has the same key wherever it is enqueued.
+--   by: true for all arguments, or a list of names of arguments; one that is missing counts as null.
+--   unique_for: seconds. The key is then of one window of that length, the one that `at` (the job's run_at) lies in.
+--     Windows are counted from 1970-01-01 UTC: those of a day begin at midnight, those of an hour on the hour.
+-- The values are jsonb's text, in which the order of members does not matter. Derived keys begin with pgq: and, longer
+-- than 255 bytes, become a hash. Null without `by` and `given`: the job has no key.
+-- A function in FROM without settings of its own becomes part of the statement that calls it.
+create or replace function pgqueue.unique_key(args jsonb, by jsonb, given text, unique_for float8, at timestamptz)
+returns table (unique_key text)
+language sql
+stable parallel safe
+rows 1
+as $function$
+    select case when pg_catalog.octet_length(k.key) <= 255 or unique_for is null and given is not null then k.key
+                else 'pgq:sha256:' || pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(k.key, 'UTF8')), 'hex') end
+    from (
+        select case
+            when unique_for is null and given is not null then given
+            when given is not null then 'pgq:key:' || given || w.part
+            when by = 'true' then 'pgq:args:' || coalesce(args, '{}')::text || w.part
+            when pg_catalog.jsonb_typeof(by) = 'array' then 'pgq:by:' || case pg_catalog.jsonb_array_length(by)
+                when 1 then pg_catalog.jsonb_build_object(by ->> 0, args -> (by ->> 0))  -- a fifth of what follows
+                else (select pg_catalog.jsonb_object_agg(n.name, coalesce(args -> n.name, 'null'))
+                from pg_catalog.jsonb_array_elements_text(by) n (name)) end::text || w.part
+            end as key
+        from (select coalesce('@' || pg_catalog.floor(pg_catalog.date_part('epoch', at) / unique_for)::bigint
+                              || '/' || unique_for::numeric, '') as part) w
+        offset 0  -- a fence: what is made of the key makes the key but once
+    ) k
+$function$;
