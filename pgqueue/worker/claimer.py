@@ -293,9 +293,7 @@ class Claimer:
             if self._settings.drain and not len(self._in_flight) and await self._is_drained():
                 self.drained.set()
             if self._due_in <= 0 or self._turns:
-                if (
-                    not new
-                ):  # not claimable all the same: locked, paused, limited, or of a task we do not know
+                if not new:  # not claimable: locked, paused, limited, or of a task we do not know
                     await self._sleep(min(self._pause, self._later))
                     self._pause = min(self._pause * SLOWER, self._settings.poll)
                 return
