@@ -36,18 +36,18 @@
     ├── WrongConnectionError            PGQ-505
     ├── NotFoundError
     │   ├── JobNotFoundError            PGQ-503
-    │   └── QueueNotFoundError          PGQ-506
+    │   ├── QueueNotFoundError          PGQ-506
+    │   └── AlertNotFoundError          PGQ-509
     ├── WaitTimeoutError                PGQ-507
     ├── JobFailedError                  PGQ-508   the awaited job ended dead or cancelled
     └── AttemptError                    how one attempt of a job went wrong
         ├── LeaseLostError              PGQ-601
         ├── ProcessDiedError            PGQ-602
         ├── JobTimeoutError             PGQ-603
-        └── UndecodableJobError         PGQ-604
+        ├── UndecodableJobError         PGQ-604
+        └── WrongOutcomesError          PGQ-609   a handler of chunks returned too few or too many
 
-Warnings: ``AutocommitWarning`` (PGQ-502).
-
-Codes never change their meaning. No message holds a password: DSNs are shown by ``config.redact``.
+Warnings: ``AutocommitWarning`` (PGQ-502). Codes never change their meaning. No message holds a password: DSNs are shown by ``config.redact``.
 """
 
 from __future__ import annotations
@@ -66,11 +66,7 @@ def shown(value: object) -> str:
 
 
 class PgQueueError(Exception):
-    """What happened, why, and what to do.
-
-    ``what`` is one sentence with the offending value; ``why`` adds the cause where it is known; ``do`` is a
-    step, if possible a command to paste; ``facts`` are further labelled values.
-    """
+    """``what`` happened, in a sentence; ``why``, where it is known; what to ``do``, if possible a command; ``facts``: values."""
 
     code: ClassVar[str] = "PGQ-001"
     exit_code: ClassVar[int] = 1
@@ -264,6 +260,10 @@ class QueueNotFoundError(NotFoundError):
     code = "PGQ-506"
 
 
+class AlertNotFoundError(NotFoundError):
+    code = "PGQ-509"
+
+
 class WaitTimeoutError(PgQueueError):
     code = "PGQ-507"
     exit_code = 9
@@ -314,6 +314,10 @@ class JobTimeoutError(AttemptError):
 
 class UndecodableJobError(AttemptError):
     code = "PGQ-604"
+
+
+class WrongOutcomesError(AttemptError):
+    code = "PGQ-609"
 
 
 class PgQueueWarning(UserWarning):

@@ -44,6 +44,16 @@ class Retry(Exception):  # noqa: N818
         self.after = None if after is None else seconds(after, "Retry(after=)")
 
 
+class Dead(Exception):  # noqa: N818
+    """Raised (or returned) by a handler: this job is dead, however many attempts are left."""
+
+    def __init__(self, why: str = "given up by its handler") -> None:
+        super().__init__(why)
+
+
+INSTRUCTIONS = (Snooze, Cancel, Retry, Dead)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What settle writes. ``delay`` in seconds from then; ``result`` is JSON text; ``kept`` False drops the row."""
@@ -96,7 +106,7 @@ class Outcome:
 COMPLETED, FORGOTTEN = Outcome.completed(), Outcome.completed(keep="none")
 
 
-def decide(
+def decide(  # noqa: PLR0911 - one way out for each outcome
     error: BaseException,
     policy: RetryPolicy,
     *,
@@ -114,6 +124,8 @@ def decide(
             return Outcome.snoozed(error.delay)
         case Cancel():
             return Outcome.cancelled(str(error), keep)
+        case Dead():
+            return Outcome.dead("given_up", error, keep, crashed=crashed)
     asked = isinstance(error, Retry)
     if crashed and crash_count + 1 >= crash_limit:
         return Outcome.dead("crash_loop", error, keep, crashed=True)

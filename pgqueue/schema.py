@@ -126,6 +126,7 @@ for finished in (jobs_dead, jobs_done, jobs_done_default):
 
 Index("jobs_live_id_key", jobs_live.c.id, unique=True)
 Index("jobs_dead_id_key", jobs_dead.c.id, unique=True)
+Index("jobs_dead_task_idx", jobs_dead.c.task, jobs_dead.c.finished_at)
 Index("jobs_done_default_id_key", jobs_done_default.c.id, unique=True)
 Index(
     "jobs_live_claim_idx",
@@ -153,6 +154,8 @@ queues = Table(
     Column("paused", Boolean, nullable=False, server_default=text("false")),
     Column("retention", Interval, nullable=False, server_default=text("'7 days'")),
     Column("created_at", Moment, nullable=False, server_default=text("now()")),
+    Column("max_age", Interval),
+    CheckConstraint("max_age > interval '0'", "queues_max_age_check"),
     UniqueConstraint("name", name="queues_name_key"),
     CheckConstraint("retention >= interval '0'", "queues_retention_check"),
 )
@@ -223,3 +226,31 @@ idempotency_keys = Table(
     PrimaryKeyConstraint("task", "key", name="idempotency_keys_pkey"),
 )
 Index("idempotency_keys_expires_at_idx", idempotency_keys.c.expires_at)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("first_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("last_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("resolved_at", Moment),
+    Column("sent_at", Moment),
+    Column("muted_until", Moment),
+    Column("job_id", BigInteger),
+    Column("count", Integer, nullable=False, server_default=text("1")),
+    Column("messages", Integer, nullable=False, server_default=text("0")),
+    Column("kind", Word, nullable=False),
+    Column("subject", Word, nullable=False),
+    Column("queue", Word),
+    Column("text", Text, nullable=False),
+    CheckConstraint("kind in ('dead', 'stalled', 'late')", "alerts_kind_check"),
+    CheckConstraint("count > 0 and messages >= 0", "alerts_count_check"),
+)
+Index(
+    "alerts_open_key",
+    alerts.c.kind,
+    alerts.c.subject,
+    unique=True,
+    postgresql_where=alerts.c.resolved_at.is_(None),
+)
+Index("alerts_subject_idx", alerts.c.kind, alerts.c.subject, alerts.c.resolved_at)

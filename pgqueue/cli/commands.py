@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgqueue.cli import doctor, enqueue, jobs, play, queues, schema, work
+from pgqueue.cli import alerts, doctor, enqueue, jobs, play, queues, schema, work
 from pgqueue.cli.common import cli
 
 __all__ = ["cli"]
@@ -15,3 +15,4 @@ doctor.add(cli)
 cli.add_typer(jobs.commands, name="jobs")
 cli.add_typer(queues.commands, name="queues")
 cli.add_typer(queues.workers, name="workers")
+cli.add_typer(alerts.commands, name="alerts")

@@ -150,6 +150,7 @@ def work(
 
     SIGTERM or Ctrl-C: take no more, finish what runs within --grace, hand back the rest. Twice: hand back now.
     """
+    from pgqueue.alerts import find_alerts
     from pgqueue.worker import Worker
     from pgqueue.worker.limits import rss
     from pgqueue.worker.supervisor import supervise
@@ -170,6 +171,7 @@ def work(
             why=f"the app alone occupies {rss() >> 20}M once it is imported",
             do=f"use at least {int(FRESH * rss()) + 1 >> 20}M",
         )
+    alerts = find_alerts(read_file())
     if count > 1:
         raise typer.Exit(supervise(count, loaded.dsn, settings))
-    raise typer.Exit(Worker(loaded, settings, app_path=path, supervisor=supervisor).run())
+    raise typer.Exit(Worker(loaded, settings, app_path=path, supervisor=supervisor, alerts=alerts).run())

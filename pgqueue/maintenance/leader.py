@@ -14,6 +14,7 @@ from pgqueue.config import WorkerSettings
 from pgqueue.connections import TROUBLE, Link
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.upkeep import Upkeep
+from pgqueue.maintenance.watch import Watch
 
 TIDY = 60.0
 
@@ -23,13 +24,16 @@ log = logging.getLogger("pgqueue")
 class Leader:
     """``election`` is a connection that every worker has anyway; only the leader opens the others.
 
-    Rescue has ``link`` for itself, so that no upkeep of tables and indexes, which may take minutes, can delay it.
+    Rescue has ``link`` for itself, so that no upkeep of tables and indexes, which may take minutes, can delay it, nor a
+    watch that has to read the dead entries of an old snapshot.
     """
 
-    def __init__(self, election: Link, link: Link, upkeep: Link, settings: WorkerSettings) -> None:
+    def __init__(
+        self, election: Link, link: Link, upkeep: Link, watch: Watch, settings: WorkerSettings
+    ) -> None:
         self._election, self._link, self._settings = election, link, settings
-        self._upkeep = Upkeep(upkeep)
-        self._keeping: asyncio.Task[None] | None = None
+        self._services = (Upkeep(upkeep), watch)
+        self._serving: list[asyncio.Task[None]] = []
         self.worker_id = 0
 
     async def run(self) -> None:
@@ -41,8 +45,8 @@ class Leader:
                 try:
                     term = await self._election.once(statements.elect(self.worker_id, 3 * pause))
                     if term.leads:
-                        if self._keeping is None:
-                            self._keeping = asyncio.create_task(self._upkeep.run())
+                        if not self._serving:
+                            self._serving = [asyncio.create_task(service.run()) for service in self._services]
                         await rescue_all(self._link, self._settings.crash_limit)
                         now = asyncio.get_running_loop().time()
                         if now - tidied > TIDY:
@@ -68,9 +72,9 @@ class Leader:
             pass
 
     async def close(self) -> None:
-        """Ends the upkeep, also in the middle of a statement: the next leader finds and mends what is left."""
-        keeping, self._keeping = self._keeping, None
-        if keeping is not None:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+        """Ends upkeep and watch, also in the middle of a statement: the next leader finds and mends what is left."""
+        serving, self._serving = self._serving, []
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
         await self._link.close()

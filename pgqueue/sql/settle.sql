@@ -3,6 +3,7 @@
 -- array, for a join alone reads the whole index when the statistics are of an empty table.
 -- A job that was asked to stop and did not hear of it in time is cancelled instead of going back to the queue.
 -- A finished job leaves jobs_live by delete and insert, never by an update of the partition key.
+-- `hooks` are the hooks that this worker knows, <task>:on_<event>: the outcomes they are about store a job for each.
 with outcome as materialized (
     select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed
     from jsonb_to_recordset(%(outcomes)s::jsonb) as o (
@@ -28,7 +29,8 @@ with outcome as materialized (
     from outcome o
     where j.id = any(array(select w.id from outcome w)) and j.id = o.id and j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint
       and j.state = 'running' and o.state in ('pending', 'retrying') and o.id <> all(array(select f.id from finished f))
-    returning j.id, j.lease_id, j.attempt, j.run_at, o.state, o.reason, o.error, o.traceback
+    returning j.id, j.lease_id, j.attempt, j.run_at, o.state, o.reason, o.error, o.traceback,
+        case when cardinality(%(hooks)s::text[]) > 0 then to_jsonb(j) end as job
 ), done as (
     insert into pgqueue.jobs_done
         (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
@@ -59,6 +61,23 @@ with outcome as materialized (
     union all
     select b.id, b.lease_id, %(worker_id)s::bigint, b.run_at, b.attempt, 'running', b.state, b.reason, b.error, b.traceback
     from back b
+), told as (
+    insert into pgqueue.jobs_live as h (task, queue, priority, trace_context, args)
+    select k.hook, e.job ->> 'queue', (e.job ->> 'priority')::smallint, nullif(e.job -> 'trace_context', 'null'),
+           pgqueue.hook_args(e.job, e.reason, e.error, e.traceback)
+    from (
+        select to_jsonb(f) || jsonb_build_object('finished_at', clock_timestamp()) as job,
+               f.reason, f.error, f.traceback,
+               case f.state when 'completed' then array[f.task || ':on_completed']
+                            when 'dead' then array[f.task || ':on_failed', f.task || ':on_dead'] end as names
+        from finished f where cardinality(%(hooks)s::text[]) > 0
+        union all
+        select b.job, b.reason, b.error, b.traceback,
+               case b.state when 'retrying' then array[b.job ->> 'task' || ':on_failed', b.job ->> 'task' || ':on_retry'] end
+        from back b where cardinality(%(hooks)s::text[]) > 0
+    ) e
+    join unnest(%(hooks)s::text[]) k (hook) on k.hook collate "C" = any(e.names)
+    returning pgqueue.wake(h.queue)
 ), waited as materialized (
     select coalesce(pg_sequence_last_value('pgqueue.waited_until'), 0) > date_part('epoch', clock_timestamp()) * 1000 as now
 )

@@ -25,10 +25,12 @@ from pgqueue.app import App
 from pgqueue.config import ServedQueues
 from pgqueue.database import run, run_async
 from pgqueue.errors import InvalidArgumentsError, JobTimeoutError, LeaseLostError, UndecodableJobError
+from pgqueue.events import Call, hook_name
 from pgqueue.job import Job
-from pgqueue.outcome import COMPLETED, FORGOTTEN, Cancel, Outcome, Retry, Snooze, decide
+from pgqueue.outcome import INSTRUCTIONS, Cancel, Outcome, decide
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import mark_failed, run_span
+from pgqueue.worker.middleware import around, around_async, obeyed
 
 
 class Attempt:
@@ -119,9 +121,11 @@ class HeldLease:
         attempt = self._attempt
         spec = self._app.tasks[attempt.task].spec
         outcome = Outcome.completed(spec.encode_result(result), spec.keep)
-        if outcome.result is None:
+        tells = "completed" in self._app.events_of(attempt.task)
+        if outcome.result is None and not tells:
             return statements.complete(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome.kept)])
-        return statements.settle(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome)])
+        hooks = [hook_name(attempt.task, "completed")] if tells else []
+        return statements.settle(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome)], hooks)
 
     def _fenced(self, ours: list[int]) -> None:
         if self._attempt.id not in ours:
@@ -133,16 +137,21 @@ def timeout_error(attempt: Attempt) -> JobTimeoutError:
     return JobTimeoutError(f"It ran longer than its timeout of {attempt.timeout:g} s.")
 
 
-def arguments(spec: TaskSpec, attempt: Attempt, app: App) -> dict[str, Any]:
-    """The handler's keyword arguments; raises what makes the job dead at once."""
+def decoded(spec: TaskSpec, attempt: Attempt) -> Any:
+    """The arguments; raises what makes the job dead at once."""
     try:
-        kwargs = spec.decode(attempt.args)
+        return spec.decode(attempt.args)
     except InvalidArgumentsError:
         raise
     except Exception as error:
         raise UndecodableJobError(
             f"Its arguments cannot be decoded: {type(error).__name__}: {error}"
         ) from error
+
+
+def arguments(spec: TaskSpec, attempt: Attempt, app: App) -> dict[str, Any]:
+    """The handler's keyword arguments."""
+    kwargs: dict[str, Any] = decoded(spec, attempt)
     if spec.job_parameter is not None:
         kwargs[spec.job_parameter] = attempt.job(app)
     return kwargs
@@ -153,8 +162,8 @@ def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Outcome | None
     if attempt.settled:
         return None
     if value is None:
-        return COMPLETED if spec.keep == "all" else FORGOTTEN
-    if isinstance(value, Snooze | Cancel | Retry):
+        return spec.completion
+    if isinstance(value, INSTRUCTIONS):
         raise value
     return Outcome.completed(spec.encode_result(value), spec.keep)
 
@@ -196,9 +205,12 @@ def perform(
     try:
         kwargs = arguments(spec, attempt, app)
         attempt.started_at = time.monotonic()
-        with _span(spec, attempt, traced) as span:
+        with span_of(spec, attempt, traced) as span:
             try:
-                value = runner.run(spec.function(**kwargs)) if spec.is_async else spec.function(**kwargs)
+                if app.layers and not spec.is_ours:
+                    value = _call_within(spec, attempt, app, kwargs, runner)
+                else:
+                    value = runner.run(spec.function(**kwargs)) if spec.is_async else spec.function(**kwargs)
                 return succeeded(spec, attempt, value)
             except BaseException as error:
                 if span is not None:
@@ -213,12 +225,15 @@ async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: b
     try:
         kwargs = arguments(spec, attempt, app)
         attempt.started_at = time.monotonic()
-        if attempt.timeout is None and not traced:
+        if attempt.timeout is None and not traced and not app.layers:
             return succeeded(spec, attempt, await spec.function(**kwargs))
-        with _span(spec, attempt, traced) as span:
+        with span_of(spec, attempt, traced) as span:
             try:
                 async with asyncio.timeout(attempt.timeout) as deadline:
-                    value = await spec.function(**kwargs)
+                    if app.layers and not spec.is_ours:
+                        value = await _call_within_async(spec, attempt, app, kwargs)
+                    else:
+                        value = await spec.function(**kwargs)
                 return succeeded(spec, attempt, value)
             except BaseException as error:
                 attempt.timed_out = deadline.expired()
@@ -229,8 +244,32 @@ async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: b
         return failed(spec, attempt, error)
 
 
+def _call_within(
+    spec: TaskSpec, attempt: Attempt, app: App, kwargs: dict[str, Any], runner: asyncio.Runner
+) -> object:
+    """Calls a handler on this thread within the app's middleware."""
+    call = call_of(spec, attempt, app, kwargs)
+    with around(app.layers, call, runner):
+        given = call.arguments
+        call.result = obeyed(runner.run(spec.function(**given)) if spec.is_async else spec.function(**given))
+    return call.result
+
+
+async def _call_within_async(spec: TaskSpec, attempt: Attempt, app: App, kwargs: dict[str, Any]) -> object:
+    """The same of an async handler, on this loop."""
+    call = call_of(spec, attempt, app, kwargs)
+    async with around_async(app.layers, call):
+        call.result = obeyed(await spec.function(**call.arguments))
+    return call.result
+
+
+def call_of(spec: TaskSpec, attempt: Attempt, app: App, kwargs: dict[str, Any]) -> Call:
+    job = kwargs[spec.job_parameter] if spec.job_parameter is not None else attempt.job(app)
+    return Call(job, kwargs)
+
+
 @contextmanager
-def _span(spec: TaskSpec, attempt: Attempt, traced: bool) -> Iterator[Any]:
+def span_of(spec: TaskSpec, attempt: Attempt, traced: bool) -> Iterator[Any]:
     if not traced:
         yield None
         return

@@ -10,10 +10,14 @@ import sys
 import threading
 from typing import BinaryIO
 
-from pgqueue.app import App, load_app
+from pgqueue.app import App
+from pgqueue.chunk import ChunkSpec
+from pgqueue.loading import load_app
 from pgqueue.telemetry import is_traced
 from pgqueue.worker.attempt import Attempt, perform
 from pgqueue.worker.children import encode
+from pgqueue.worker.chunk_calls import Chunk, perform_chunk
+from pgqueue.worker.handlers import handlers
 
 
 def main() -> None:
@@ -31,12 +35,17 @@ def main() -> None:
 def perform_all(app: App, requests: queue.SimpleQueue[bytes], answers: BinaryIO) -> None:
     answers.write(b"ready\n")
     traced = is_traced()
+    specs = handlers(app)
     with asyncio.Runner() as runner:
         while True:
             request = json.loads(requests.get())
-            attempt = Attempt(request["worker_id"], request["row"])
-            spec = app.tasks[attempt.task].spec
-            answers.write(encode(attempt, perform(spec, attempt, app, runner, traced=traced)))
+            attempts = [Attempt(request["worker_id"], row) for row in request["rows"]]
+            spec = specs[attempts[0].task]
+            if isinstance(spec, ChunkSpec):
+                outcomes = perform_chunk(spec, Chunk(attempts), app, runner, traced=traced)
+            else:
+                outcomes = [perform(spec, attempts[0], app, runner, traced=traced)]
+            answers.write(b"".join(encode(*ended) for ended in zip(attempts, outcomes, strict=True)))
 
 
 def _read(requests: queue.SimpleQueue[bytes]) -> None:

@@ -28,14 +28,14 @@ log = logging.getLogger("pgqueue")
 
 
 class Children:
-    def __init__(
-        self, app_path: str | None, crash_limit: int, finish: Callable[[Attempt, Outcome | None], None]
-    ) -> None:
+    """What it runs is an ``Attempt``; its kin for chunks (chunks.py) says what to do with a ``Chunk`` instead."""
+
+    def __init__(self, app_path: str | None, crash_limit: int, finish: Callable[[Any, Any], None]) -> None:
         self._app_path, self._crash_limit, self._finish = app_path, crash_limit, finish
         self._idle: list[asyncio.subprocess.Process] = []
-        self._tasks: dict[Attempt, asyncio.Task[None]] = {}
+        self._tasks: dict[Any, asyncio.Task[None]] = {}
 
-    def start(self, spec: TaskSpec, attempt: Attempt) -> None:
+    def start(self, spec: TaskSpec, attempt: Any) -> None:
         """Runs the attempt in a child."""
         if self._app_path is None:
             raise InvalidSettingError(
@@ -45,26 +45,23 @@ class Children:
         self._tasks[attempt] = asyncio.create_task(self._perform(spec, attempt))
         self._tasks[attempt].add_done_callback(partial(self._end_unbegun, spec, attempt))
 
-    def stop(self, attempt: Attempt) -> None:
+    def stop(self, attempt: Any) -> None:
         """Kills the child that runs it."""
         if attempt in self._tasks:
             self._tasks[attempt].cancel()
 
-    def _end_unbegun(self, spec: TaskSpec, attempt: Attempt, task: asyncio.Task[None]) -> None:
+    def _end_unbegun(self, spec: TaskSpec, attempt: Any, task: asyncio.Task[None]) -> None:
         """A task that is cancelled before its first step never takes one: its attempt ends here."""
         del self._tasks[attempt]
         if task.cancelled():
-            self._finish(attempt, failed(spec, attempt, asyncio.CancelledError()))
+            self._finish(attempt, self.failed(spec, attempt, asyncio.CancelledError()))
 
-    async def _perform(self, spec: TaskSpec, attempt: Attempt) -> None:
+    async def _perform(self, spec: TaskSpec, attempt: Any) -> None:
         child: asyncio.subprocess.Process | None = None
-        outcome: Outcome | None
         try:
             child = self._idle.pop() if self._idle else await self._spawn()
             async with asyncio.timeout(attempt.timeout) as deadline:
-                answer = await self._ask(child, {"worker_id": attempt.worker_id, "row": attempt.row()})
-            attempt.settled = answer["settled"]
-            outcome = Outcome(**answer["outcome"]) if answer["outcome"] else None
+                outcome = await self.hand_over(child, attempt)
             self._idle.append(child)
         except BaseException as error:  # noqa: BLE001 - the end of a child is the end of one attempt only
             if isinstance(error, TimeoutError):
@@ -73,8 +70,14 @@ class Children:
             crashed = not isinstance(error, TimeoutError | asyncio.CancelledError)
             if crashed:
                 error = ProcessDiedError(f"The process that ran it died: {died}.")
-            outcome = failed(spec, attempt, error, crashed=crashed, crash_limit=self._crash_limit)
+            outcome = self.failed(spec, attempt, error, crashed=crashed, crash_limit=self._crash_limit)
         self._finish(attempt, outcome)
+
+    async def hand_over(self, child: asyncio.subprocess.Process, attempt: Any) -> Any:
+        """Has the child perform it; returns the outcome."""
+        return (await self.ask(child, [attempt]))[0]
+
+    failed: Callable[..., Any] = staticmethod(failed)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         assert self._app_path is not None
@@ -93,16 +96,22 @@ class Children:
             raise EOFError
         return child
 
-    async def _ask(self, child: asyncio.subprocess.Process, request: dict[str, Any]) -> dict[str, Any]:
+    async def ask(self, child: asyncio.subprocess.Process, attempts: list[Attempt]) -> list[Outcome | None]:
+        """Has the child perform attempts of one task; it answers with a line for each."""
         assert child.stdin is not None
         assert child.stdout is not None
+        request = {"worker_id": attempts[0].worker_id, "rows": [attempt.row() for attempt in attempts]}
         child.stdin.write(json.dumps(request).encode() + b"\n")
         await child.stdin.drain()
-        line = await child.stdout.readline()
-        if not line:
-            raise EOFError
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        outcomes: list[Outcome | None] = []
+        for attempt in attempts:
+            line = await child.stdout.readline()
+            if not line:
+                raise EOFError
+            answer = json.loads(line)
+            attempt.settled = answer["settled"]
+            outcomes.append(Outcome(**answer["outcome"]) if answer["outcome"] else None)
+        return outcomes
 
     def close(self) -> None:
         for child in self._idle:

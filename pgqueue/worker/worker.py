@@ -15,20 +15,24 @@ import os
 import signal
 import socket
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pgqueue
 from pgqueue import statements
+from pgqueue.alerts import QUEUE, AlertSettings, alert_tasks
 from pgqueue.app import App
 from pgqueue.config import WorkerSettings, redact
 from pgqueue.connections import Link, Outage, retry_connecting
 from pgqueue.database import CLAIMING, ORDINARY, connect, run
 from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.partitions import AHEAD
+from pgqueue.maintenance.watch import Watch
 from pgqueue.migrate import check_server
 from pgqueue.outcome import Outcome
 from pgqueue.worker.attempt import Attempt, InFlight
 from pgqueue.worker.claimer import Claimer
+from pgqueue.worker.handlers import handlers, hook_names
 from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.limits import Limits
 from pgqueue.worker.listener import Listener
@@ -56,8 +60,14 @@ class Worker:
         *,
         app_path: str | None = None,
         supervisor: int | None = None,
+        alerts: AlertSettings | None = None,
     ) -> None:
+        alerts = alerts or AlertSettings()
+        messages = alert_tasks(alerts)  # whoever can send them serves their queue too
+        if messages:
+            settings = replace(settings, queues={**settings.queues, QUEUE: None})
         self.app, self.settings = app, settings
+        self._specs = {**handlers(app), **messages}
         self.id = 0
         self._dsn = app.dsn
         self._outage = Outage(self._dsn)
@@ -67,13 +77,13 @@ class Worker:
         self._listen_link = Link(self._dsn, "pgqueue listen", self._outage)
         self._runner = Runner(
             app, slots=settings.concurrency, executor=settings.executor, app_path=app_path,
-            crash_limit=settings.crash_limit, done=self._done,
+            crash_limit=settings.crash_limit, done=self._done, specs=self._specs,
         )  # fmt: skip
-        self._settler = Settler(self._settle_link, self._free)
+        self._settler = Settler(self._settle_link, self._free, hook_names(app))
         self._claimer = Claimer(
             self._claim_link,
             settings,
-            sorted(app.tasks),
+            sorted(self._specs),
             self._in_flight,
             self._take,
             self._runner.prefetch,
@@ -83,6 +93,7 @@ class Worker:
             self._claim_link,
             Link(self._dsn, "pgqueue leader", self._outage),
             Link(self._dsn, "pgqueue upkeep", self._outage, session=ORDINARY),
+            Watch(Link(self._dsn, "pgqueue watch", self._outage), alerts, settings.heartbeat),
             settings,
         )
         self._stopping = asyncio.Event()
@@ -221,7 +232,7 @@ class Worker:
         self.id = await self._settle_link.run(
             statements.register_worker(
                 host=socket.gethostname(), pid=os.getpid(), version=pgqueue.__version__, executor=settings.executor,
-                slots=settings.concurrency, queues=list(settings.queues), tasks=sorted(self.app.tasks),
+                slots=settings.concurrency, queues=list(settings.queues), tasks=sorted(self._specs),
                 lease_seconds=settings.lease,
             )
         )  # fmt: skip

@@ -12,6 +12,7 @@ from pgqueue import statements
 from pgqueue.database import PINNED
 from pgqueue.job import Batch
 from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.rows import Cause
 from pgqueue.sql import Statement, names
 
 SAMPLES: dict[str, Statement[Any]] = {
@@ -42,6 +43,7 @@ SAMPLES: dict[str, Statement[Any]] = {
             [(0.0, 0)] * 4,
             [("default", 1, 9), ("mail", -9, 0), ("mail", 0, 2)],
         ),
+        statements.list_alerts(True),
         statements.list_expiring(),
         statements.list_holders(),
         statements.list_jobs(),
@@ -53,10 +55,12 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.measure_storage(),
         statements.match_queues(["m*"]),
         statements.oldest_snapshot(),
+        statements.mute_alert(1, 60.0),
         statements.open_writers(),
         statements.pause_queue("default", True),
         statements.purge(100),
         statements.purge_jobs("jobs_done_default", 0, 500),
+        statements.raise_alerts([Cause("late", "mail", "late")], ["a"], calm=15.0, remind=None),
         statements.register_worker(
             host="h",
             pid=1,
@@ -69,12 +73,15 @@ SAMPLES: dict[str, Statement[Any]] = {
         ),
         statements.rescue(3, 100),
         statements.reserve_ids(3),
+        statements.resolve_alert(1),
         statements.revive(1),
         statements.schema_version(),
         statements.settle(1, [(1, 1, COMPLETED), (2, 1, Outcome.snoozed(1.0))]),
         statements.stop_worker(1),
         statements.unserved(),
         statements.wake(["default"]),
+        statements.watch_dead(),
+        statements.watch_queues(),
     )
 }
 
@@ -86,6 +93,8 @@ HOT = {
     "rescue": {"jobs_live_worker_idx", "Tid Scan"},
     "heartbeat": {"workers_pkey", "jobs_live_cancel_idx"},
     "held": {"jobs_live_worker_idx"},
+    "watch_dead": {"jobs_dead_task_idx"},
+    "watch_queues": {"jobs_live_claim_idx"},
 }
 
 

@@ -1,12 +1,15 @@
-"""One typed constructor for each file in ``sql/``: what it takes and what its rows mean. No I/O."""
+"""One typed constructor for each file in ``sql/``: what it takes and what its rows mean. No I/O.
+
+Those of alerts are in ``alerts.py``.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from pgqueue.job import Batch, Job
 from pgqueue.outcome import Outcome
@@ -27,30 +30,11 @@ from pgqueue.rows import (
     Unserved,
     WorkerRow,
 )
-from pgqueue.sql import Row, Statement, load
+from pgqueue.sql import Row, Statement
+from pgqueue.statements.alerts import *  # noqa: F403 - theirs are this package's, too
+from pgqueue.statements.making import _column, _each, _nothing, _one, _raw, _statement
 
-T = TypeVar("T")
 OUTCOME = tuple(field.name for field in fields(Outcome))
-
-
-def _nothing(_rows: Sequence[Row]) -> None:
-    return None
-
-
-def _raw(rows: Sequence[Row]) -> list[Row]:
-    return list(rows)
-
-
-def _column(rows: Sequence[Row]) -> list[Any]:
-    return [row[0] for row in rows]
-
-
-def _one(rows: Sequence[Row]) -> Any:
-    return rows[0][0] if rows else None
-
-
-def _each(make: Callable[..., T]) -> Callable[[Sequence[Row]], list[T]]:
-    return lambda rows: [make(*row) for row in rows]
 
 
 def _plain(text: str | None) -> Any:
@@ -89,10 +73,6 @@ def _array(values: Iterable[object]) -> str:
 
 def _stored(rows: Sequence[Row]) -> list[Stored]:
     return [Stored._make(row) for row in rows]
-
-
-def _statement(name: str, decode: Callable[[Sequence[Row]], T], **parameters: object) -> Statement[T]:
-    return Statement(name, load(name), parameters, decode)
 
 
 def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
@@ -206,10 +186,12 @@ def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Stat
     )
 
 
-def settle(worker_id: int, settled: Sequence[tuple[int, int, Outcome]]) -> Statement[list[int]]:
-    """``settled`` is (job id, lease id, outcome), of any kind. The ids that were still ours come back."""
+def settle(
+    worker_id: int, settled: Sequence[tuple[int, int, Outcome]], hooks: Sequence[str] = ()
+) -> Statement[list[int]]:
+    """``settled`` is (job id, lease id, outcome), of any kind; ``hooks`` are told. The ids that were still ours come back."""
     outcomes = "[" + ",".join([_outcome(*item) for item in settled]) + "]"
-    return _statement("settle", _column, worker_id=worker_id, outcomes=outcomes)
+    return _statement("settle", _column, worker_id=worker_id, outcomes=outcomes, hooks=_array(hooks))
 
 
 def _outcome(job_id: int, lease_id: int, outcome: Outcome) -> str:
