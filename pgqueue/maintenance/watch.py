@@ -39,8 +39,8 @@ class Watch:
                 begun = time.monotonic()
                 try:
                     await self.look(begun)
-                except TROUBLE as error:
-                    await self._link.lost(error)
+                except TROUBLE:
+                    log.debug("the watch for alerts goes on when the database is back")
                 except Exception:
                     log.exception("the watch for alerts failed; it goes on at the next turn")
                     await self._link.close()

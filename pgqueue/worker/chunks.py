@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from pgqueue.app import App
 from pgqueue.chunk import ChunkSpec
+from pgqueue.errors import InvalidSettingError
 from pgqueue.outcome import Outcome
 from pgqueue.telemetry import is_traced
 from pgqueue.worker.attempt import Attempt, failed, timeout_error
@@ -59,6 +60,11 @@ class Chunks:
                 self._performer = ChunkCoroutines(app, self._spread)
             case "async" | "thread":
                 self._performer = ChunkThreads(app, self._spread)
+            case _ if app_path is None:
+                raise InvalidSettingError(
+                    f"Task {spec.name} runs in a child process, which must be able to import the app.",
+                    do="start the worker with pgq work -A module:app",
+                )
             case _:
                 self._performer = ChunkChildren(app_path, crash_limit, self._spread)
 

@@ -65,7 +65,7 @@ class Worker:
         alerts = alerts or AlertSettings()
         messages = alert_tasks(alerts)  # whoever can send them serves their queue too
         if messages:
-            settings = replace(settings, queues={**settings.queues, QUEUE: None})
+            settings = replace(settings, queues={QUEUE: None, **settings.queues})
         self.app, self.settings = app, settings
         self._specs = {**handlers(app), **messages}
         self.id = 0

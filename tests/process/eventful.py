@@ -6,12 +6,13 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 from tenacity import wait_fixed
 
-from pgqueue import App, Cancel, Dead, Failure, Job, Retry, RetryPolicy, Snooze
+from pgqueue import App, Call, Cancel, Dead, Failure, Job, Retry, RetryPolicy, Snooze
 
 NOTES = "PGQUEUE_TEST_NOTES"
 TWICE = RetryPolicy(wait=wait_fixed(0.02), max_attempts=2)
@@ -86,6 +87,39 @@ def note_completed(job: Job) -> None:
 @kill_worker.on_stalled
 async def note_stalled(job: Job, failure: Failure) -> None:
     note("stalled", job.id, failure.reason)
+
+
+# ---------------------------------------------------------------- middleware
+
+
+@app.middleware
+async def note_layers(call: Call) -> AsyncIterator[None]:
+    if not call.job.task.startswith("layered"):
+        yield
+        return
+    note("before", call.job.id, call.arguments["op"])
+    call.arguments["op"] += 1
+    try:
+        yield
+    except LookupError:
+        note("after", call.job.id, "LookupError")
+        raise Cancel("middleware says so") from None
+    note("after", call.job.id, call.result)
+
+
+@app.task(name="layered_async")
+async def layered_async(op: int) -> int:
+    return [op][op - 2]
+
+
+@app.task(name="layered_thread")
+def layered_thread(op: int) -> int:
+    return [op][op - 2]
+
+
+@app.task(name="layered_process", executor="process")
+def layered_process(op: int) -> int:
+    return [op][op - 2]
 
 
 # ---------------------------------------------------------------- chunks

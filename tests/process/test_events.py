@@ -130,6 +130,30 @@ def test_a_hook_tells_why_and_a_broken_one_is_logged_by_its_name_and_harms_nobod
     assert db.execute("select count(*) from pgqueue.jobs where task like '%:on%'").fetchone() == (0,)
 
 
+# ---------------------------------------------------------------- middleware
+
+
+def test_middleware_is_around_attempts_on_the_loop_on_threads_and_in_children(
+    workers: WorkerProcesses, db: Connection[Any], notes: Path
+) -> None:
+    with db.transaction():
+        tasks = [getattr(eventful, f"layered_{way}").using(db) for way in ("async", "thread", "process")]
+        good, bad = ([task.enqueue(op=op).id for task in tasks] for op in (1, 5))
+    worker = workers.start(*EVENTFUL, "--drain")
+    assert worker.wait() == 0
+    rows = db.execute("select id, state, result, last_error from pgqueue.jobs").fetchall()
+    assert {row[0]: row[1:] for row in rows} == {
+        **dict.fromkeys(good, ("completed", 2, None)),
+        **dict.fromkeys(bad, ("cancelled", None, "middleware says so")),
+    }
+    assert sorted(read(notes, "before")) == sorted(
+        [[str(job_id), "1"] for job_id in good] + [[str(job_id), "5"] for job_id in bad]
+    )
+    assert sorted(read(notes, "after")) == sorted(
+        [[str(job_id), "2"] for job_id in good] + [[str(job_id), "LookupError"] for job_id in bad]
+    )
+
+
 # ---------------------------------------------------------------- chunks
 
 PLANS = ("nothing", "value", "error", "retry", "snooze", "cancel", "dead", "unstorable")
