@@ -204,8 +204,8 @@ def lose_the_answer(name: str) -> None:
 
 
 def main() -> None:
-    from pgqueue import statements
     from pgqueue.cli import main as pgq
+    from pgqueue.statements import making
 
     broken = sys.argv.pop(1)
     if broken.startswith("lose_the_answer_to_"):
@@ -213,7 +213,7 @@ def main() -> None:
         pgq()
     statement, text = broken_text(broken)
     load: Any = sql.load
-    statements.load = lambda name: text if name == statement else load(name)  # type: ignore[attr-defined]
+    making.load = lambda name: text if name == statement else load(name)  # type: ignore[assignment, return-value]
     pgq()
 
 
