@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NotRequired
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from typing_extensions import TypedDict
@@ -147,6 +147,7 @@ ENDS: dict[str, Any] = {
 
 @pytest.mark.parametrize("way", ["thread", "async on a thread", "loop"])
 @pytest.mark.parametrize("layered", [False, True], ids=["plain", "layered"])
+@settings(deadline=None, max_examples=50)
 @given(plan=st.lists(st.sampled_from(sorted(ENDS)), min_size=1, max_size=12))
 def test_every_mix_of_outcomes_goes_to_the_jobs_it_is_meant_for(way, layered, plan):
     app, story = App(), []

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgqueue import App, Call, Cancel, Dead, Job, Retry, Snooze
@@ -60,6 +60,7 @@ ENDS: list[tuple[Any, str]] = [
 
 
 @WAYS
+@settings(deadline=None, max_examples=50)
 @given(
     kinds=st.lists(st.sampled_from(["def", "async", "object"]), min_size=1, max_size=4),
     end=st.sampled_from(ENDS),
