@@ -1,6 +1,7 @@
 -- Finishes up to `count` jobs that no worker may run (any more), in whatever queue: cancelled as expired, dead as past their
 -- deadline, whichever moment came first, or cancelled because the request came while their last attempt ended.
 -- Finds them by jobs_live_overdue_idx and jobs_live_cancel_idx. Locks them, skipping what is locked (being edited, cancelled).
+-- No attempt of theirs failed, so only on_dead is told, by a job as in settle.sql, if a living worker knows that hook.
 -- Returns (id, task, state, reason). Zero rows, the normal case: there are none.
 with overdue as materialized (
     select l.ctid as spot
@@ -40,6 +41,17 @@ with overdue as materialized (
 ), noted as (
     insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason, error)
     select n.id, n.lease_id, n.attempt, n.state, n.end_state, n.reason, n.error from named n
+), told as (
+    insert into pgqueue.jobs_live as h (task, queue, priority, trace_context, args)
+    select k.hook, 'pgqueue.hooks', n.priority, n.trace_context,
+           pgqueue.hook_args(to_jsonb(n) || jsonb_build_object(
+               'state', n.end_state, 'last_error', coalesce(n.last_error, n.error), 'finished_at', clock_timestamp()),
+               n.reason, n.error, null)
+    from named n cross join lateral (select n.task || ':on_dead') k (hook)
+    where n.end_state = 'dead'
+      and exists (select from pgqueue.workers w
+                  where k.hook = any(w.tasks) and w.state in ('running', 'draining') and w.expires_at > clock_timestamp())
+    returning pgqueue.wake(h.queue)
 ), waited as materialized (
     select coalesce(pg_sequence_last_value('pgqueue.waited_until'), 0) > date_part('epoch', clock_timestamp()) * 1000 as now
 )

@@ -125,6 +125,7 @@ COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
     "PGQ-407": lambda s: [s.greet("--idempotency-key", "k", "--name", name) for name in ("Ada", "Bob")][1],
     "PGQ-409": lambda s: [s.greet("--name", "Ada"), *(s.pgq("jobs", "cancel", "1") for _ in range(2))][2],
     "PGQ-503": lambda s: s.pgq("jobs", "show", "999"),
+    "PGQ-509": lambda s: s.pgq("alerts", "resolve", "7"),
     "PGQ-506": lambda s: s.pgq("queues", "pause", "defalt"),
     "PGQ-507": lambda s: s.greet("--name", "Ada", "--wait", "--timeout", "0.05"),
     "PGQ-508": failed,
@@ -281,7 +282,7 @@ def test_the_sync_verb_inside_an_event_loop_says_which_to_use_on_its_connection(
 
 WRITTEN = {
     "PGQ-602": ("die", "{}", None), "PGQ-603": ("slow", "{}", None), "PGQ-604": ("fussy", '{"value": 0}', None),
-    "PGQ-605": ("slow", "{}", 0.1),
+    "PGQ-605": ("slow", "{}", 0.1), "PGQ-609": ("miscount", "{}", None),
 }  # fmt: skip
 
 
