@@ -93,9 +93,6 @@ class Worker:
             self._take,
             self._runner.prefetch,
         )
-        self._listener = Listener(
-            self._listen_link, settings.queues, self._heard, self._cancelled, self._vacant
-        )
         self._reporter = Reporter(self._claim_link, self._runner.running)
         self._leader = Leader(
             self._claim_link,
@@ -108,6 +105,9 @@ class Worker:
             ),
             Watch(Link(self._dsn, "pgqueue watch", self._outage), alerts, settings.heartbeat),
         )
+        self._listener = Listener(
+            self._listen_link, settings.queues, self._heard, self._cancelled, self._leader.stand
+        )
         self._declarations = Declarations(app_path or "", list(app.schedules.values()), settings.heartbeat)
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -115,12 +115,15 @@ class Worker:
         self._hurried_by: int = signal.SIGTERM
         self._registering: asyncio.Task[None] | None = None
         self._limits = Limits(settings, self._use_up)
+        self._again: dict[
+            Attempt, float
+        ] = {}  # jobs that come back before the next poll: in how many seconds once that is written
         self._told = False  # of cancels, by whoever listens
         self._supervised: Supervised | None = None
         if supervisor is not None:
             self._supervised = Supervised(
                 (supervisor[0], supervisor[1]), room=self._room, wake_up=self._claimer.wake,
-                cancelled=self._cancelled, vacant=self._vacant, orphaned=self._orphaned,
+                cancelled=self._cancelled, vacant=self._leader.stand, orphaned=self._orphaned,
             )  # fmt: skip
 
     def _heard(self) -> None:
@@ -132,9 +135,6 @@ class Worker:
         self._told |= workers is None
         if workers is None or self.id in workers:
             self._heartbeat.look()
-
-    def _vacant(self) -> None:
-        self._leader.stand()
 
     def _cancel(self, job_ids: list[int]) -> None:
         self._runner.cancel(job_ids)
@@ -155,6 +155,9 @@ class Worker:
     def _free(self, attempts: list[Attempt]) -> None:
         self._in_flight.remove(attempts)
         self._claimer.make_room()
+        if self._again:
+            for delay in [self._again.pop(attempt) for attempt in attempts if attempt in self._again]:
+                asyncio.get_running_loop().call_later(delay, self._claimer.wake_up.set)
         if self._supervised is not None:
             self._supervised.made_room()
 
@@ -166,7 +169,7 @@ class Worker:
         else:
             self._settler.add(attempt, outcome if attempt.report is None else attempt.reported(outcome))
             if 0 < outcome.delay < self.settings.poll:
-                asyncio.get_running_loop().call_later(outcome.delay, self._claimer.wake_up.set)
+                self._again[attempt] = outcome.delay
 
     # ---------------------------------------------------------------- life
 

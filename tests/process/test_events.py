@@ -18,6 +18,7 @@ from tests.process import eventful, sinks
 from tests.process.processes import QUICK, WorkerProcesses, unfinished
 from tests.waiting import wait_until
 
+MANY_CRASHES = (*QUICK, "--crash-limit", "50")  # whoever is killed with others is not to die of that
 EVENTFUL = ("-A", "tests.process.eventful:app")
 HOOK_JOBS = """
 create schema seen;
@@ -74,7 +75,7 @@ def test_every_outcome_is_told_at_least_once_while_workers_are_killed(
         {"doom_async": 60, "doom_thread": 40, "doom_process": 12, "fine": 60, "booked": 20, "kill_worker": 3},
     )
     for _ in range(2):
-        workers.start(*EVENTFUL, *QUICK, "-c", "8")
+        workers.start(*EVENTFUL, *MANY_CRASHES, "-c", "8")
 
     def settled() -> bool:
         """Keeps two workers going, whatever kills them, and kills one itself now and then."""
@@ -86,7 +87,7 @@ def test_every_outcome_is_told_at_least_once_while_workers_are_killed(
         ):
             random.choice(living).signal(signal.SIGKILL)
         if len(living) < 2:
-            workers.start(*EVENTFUL, *QUICK, "-c", "8")
+            workers.start(*EVENTFUL, *MANY_CRASHES, "-c", "8")
         return not unfinished(db)
 
     wait_until(settled, timeout=60)
