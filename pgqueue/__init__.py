@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pgqueue.events import Call, Failure
     from pgqueue.handle import JobHandle
     from pgqueue.job import Job, NewJob
-    from pgqueue.outcome import Cancel, Dead, Retry, Snooze
+    from pgqueue.outcome import Cancel, Dead, RateLimited, Retry, Snooze
     from pgqueue.retry import RetryPolicy
 
 __version__ = "0.1.0"
@@ -31,6 +31,7 @@ __all__ = [
     "LeaseLostError",
     "NewJob",
     "PgQueueError",
+    "RateLimited",
     "Retry",
     "RetryPolicy",
     "Snooze",
@@ -44,7 +45,7 @@ _HOMES = {
     "events": ("Call", "Failure"),
     "handle": ("JobHandle",),
     "job": ("Job", "NewJob"),
-    "outcome": ("Cancel", "Dead", "Retry", "Snooze"),
+    "outcome": ("Cancel", "Dead", "RateLimited", "Retry", "Snooze"),
     "retry": ("RetryPolicy",),
 }
 

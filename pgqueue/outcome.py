@@ -29,6 +29,17 @@ class Snooze(Exception):  # noqa: N818 - an instruction, not an error
         self.delay = seconds(delay, "Snooze")
 
 
+class RateLimited(Exception):  # noqa: N818
+    """Raised (or returned) by a handler: somebody outside has had enough for now, as HTTP's 429 with Retry-After says.
+
+    Nothing of the job's concurrency_key starts for ``retry_after`` seconds, or of its task if it has no key. The attempt is given back.
+    """
+
+    def __init__(self, retry_after: float | str | timedelta) -> None:
+        super().__init__(f"limited for {retry_after}")
+        self.retry_after = seconds(retry_after, "RateLimited")
+
+
 class Cancel(Exception):  # noqa: N818
     """Raised (or returned) by a handler: stop here for good, without it being a failure."""
 
@@ -53,14 +64,14 @@ class Dead(Exception):  # noqa: N818
         super().__init__(why)
 
 
-INSTRUCTIONS = (Snooze, Cancel, Retry, Dead)
+INSTRUCTIONS = (Snooze, RateLimited, Cancel, Retry, Dead)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What settle writes. ``delay`` in seconds from then; ``result`` is JSON text; ``kept`` False drops the row.
 
-    ``begun`` False: no handler has seen this attempt. ``progress`` is what its handler said last, if that is not written yet.
+    ``begun`` False: no handler has seen this attempt. ``paused``: its key or task waits as long as the job. ``progress`` is what its handler said last, if that is not written yet.
     """
 
     state: Literal["completed", "cancelled", "dead", "retrying", "pending"]
@@ -73,6 +84,7 @@ class Outcome:
     counted: bool = True
     crashed: bool = False
     begun: bool = True
+    paused: bool = False
     progress: Mapping[str, Any] | None = None
 
     @classmethod
@@ -88,6 +100,10 @@ class Outcome:
     @classmethod
     def snoozed(cls, delay: float) -> Outcome:
         return cls("pending", "snoozed", delay, counted=False)
+
+    @classmethod
+    def rate_limited(cls, delay: float) -> Outcome:
+        return cls("pending", "rate_limited", delay, counted=False, paused=True)
 
     @classmethod
     def released(cls, *, begun: bool = True) -> Outcome:
@@ -137,13 +153,11 @@ def decide(
     """
     left = math.inf if left is None else left
     match error:
-        case Snooze():
-            late = DeadlineExceededError(f"It asked to wait {error.delay:g} s, and its deadline is sooner.")
-            return (
-                Outcome.snoozed(error.delay)
-                if error.delay < left
-                else Outcome.dead("deadline_exceeded", late, keep)
-            )
+        case Snooze(delay=delay) | RateLimited(retry_after=delay):
+            if delay >= left:
+                late = DeadlineExceededError(f"It asked to wait {delay:g} s, and its deadline is sooner.")
+                return Outcome.dead("deadline_exceeded", late, keep)
+            return Outcome.snoozed(delay) if isinstance(error, Snooze) else Outcome.rate_limited(delay)
         case Cancel():
             return Outcome.cancelled(str(error), keep)
         case Dead():

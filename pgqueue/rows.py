@@ -46,6 +46,7 @@ class Limit:
     period: float | None
     sliding: bool
     burst: int | None
+    share: int | None
     taken: int
     full_keys: int
     free_at: datetime | None

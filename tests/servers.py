@@ -27,6 +27,8 @@ from pgqueue import embedded
 
 NEWEST = "18"
 CACHE = Path(__file__).parents[1] / ".pg"
+MEMORY = Path("/dev/shm")
+ROOM = 8 * 2**30  # bytes
 SETTINGS = {
     "fsync": "off",  # no test pulls the plug; those that kill Postgres lose nothing by it
     "max_connections": "300",
@@ -58,13 +60,24 @@ test_server.__test__ = False  # it is not a test, whoever imports it
 
 @contextlib.contextmanager
 def directory_for_servers() -> Iterator[Path]:
-    """A temporary directory that everybody may pass; pytest's ``tmp_path`` is closed to root's server."""
-    directory = Path(tempfile.mkdtemp(prefix="pgqueue-tests-"))
+    """A temporary directory that everybody may pass; pytest's ``tmp_path`` is closed to root's server.
+
+    In memory where there is room: a database a test is mostly a hundred files made and removed, and
+    on a disk that costs more than many a test.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="pgqueue-tests-", dir=_memory()))
     try:
         directory.chmod(0o755)
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _memory() -> Path | None:
+    """A file system in memory with room for every test database at once."""
+    if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
+        return MEMORY
+    return None
 
 
 def create_database(admin_dsn: str, name: str, template: str | None = None) -> str:

@@ -17,6 +17,7 @@ STATEMENTS = (
         concurrency integer,
         rate        integer,
         burst       integer,
+        share       integer,
         per_key     boolean     not null default false,
         sliding     boolean     not null default false,
         period      interval,
@@ -24,11 +25,12 @@ STATEMENTS = (
         task        pgqueue.task_name,
         key         pgqueue.job_key,
         constraint limits_scope_key unique nulls not distinct (queue, task, per_key, key, sliding),
-        constraint limits_kind_check check (num_nonnulls(concurrency, rate) >= 1),
+        constraint limits_kind_check check (num_nonnulls(concurrency, rate, share) >= 1),
         constraint limits_concurrency_check check (concurrency >= 0),
         constraint limits_rate_check check (rate >= 1 and (rate is null) = (period is null)),
         constraint limits_period_check check (period between interval '1 millisecond' and interval '365 days'),
         constraint limits_burst_check check (burst is null or (burst >= 1 and rate is not null and not sliding)),
+        constraint limits_share_check check (share is null or (share >= 1 and share <= 1000 and key is not null and task is null)),
         constraint limits_key_check check (key is null or per_key)
     )
     """,
@@ -54,18 +56,28 @@ STATEMENTS = (
     )
     """,
     "create index starts_at_idx on pgqueue.starts (limit_id, key, at)",
+    """
+    create table pgqueue.pauses (
+        until timestamptz not null,
+        task  text        collate "C" not null,
+        key   text        collate "C" not null,
+        constraint pauses_pkey primary key (task, key)
+    )
+    """,
+    "alter table pgqueue.jobs add column parked boolean",
     "drop index pgqueue.jobs_live_claim_idx",
     """
     create index jobs_live_claim_idx on pgqueue.jobs_live (queue, priority, run_at, id)
-        where state in ('pending', 'retrying') and concurrency_key is null
+        where state in ('pending', 'retrying') and concurrency_key is null and parked is null
     """,
     """
-    create index jobs_live_key_idx on pgqueue.jobs_live (queue, priority, concurrency_key, run_at, id)
-        where state in ('pending', 'retrying') and concurrency_key is not null
+    create index jobs_live_key_idx on pgqueue.jobs_live
+        (queue, priority, coalesce(concurrency_key, E'\\x01' || task), run_at, id)
+        where state in ('pending', 'retrying') and (concurrency_key is not null or parked)
     """,
     """
     create index jobs_live_later_idx on pgqueue.jobs_live (run_at)
-        where state in ('pending', 'retrying') and concurrency_key is not null
+        where state in ('pending', 'retrying') and (concurrency_key is not null or parked)
     """,
     """
     create index jobs_live_order_idx on pgqueue.jobs_live (queue, concurrency_key, id)

@@ -43,6 +43,8 @@ def _shown(limit: Limit) -> str:
             f"{limit.rate} starts {window} {span(limit.period)}"
             + (f", {limit.burst} at once" if limit.burst else "")
         )
+    if limit.share is not None:
+        parts.append(f"{limit.share} in each turn")
     return ", ".join(parts)
 
 
@@ -75,19 +77,35 @@ def set_limit(
             min=1, max=2**30, metavar="N", show_default=False, help="So many may start together after a rest."
         ),
     ] = None,
+    share: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            metavar="N",
+            show_default=False,
+            help="Of --key: so many jobs in each turn of the keys, where others have one.",
+        ),
+    ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Make a limit, or change the one with the same queue, task and key. Workers heed it at once."""
-    if concurrency is None and rate is None:
-        raise InvalidOptionError("Neither --concurrency nor --rate is given.", do="give at least one of them")
+    """Make a limit, or change the one with the same queue, task and key: what is not given stays. Workers heed it at once."""
+    if concurrency is None and rate is None and share is None:
+        raise InvalidOptionError(
+            "None of --concurrency, --rate and --share is given.", do="give at least one of them"
+        )
+    if share is not None and (key is None or task is not None):
+        raise InvalidOptionError(
+            "--share goes with --key, without --task.", do="name the key whose share it is"
+        )
     if burst is not None and (rate is None or sliding):
         raise InvalidOptionError("--burst goes with --rate, without --sliding.", do="leave it out")
     count, period = _rate(rate) if rate is not None else (None, None)
     statement = statements.set_limit(
         queue=None if queue is None else check_name("queue", queue), task=None if task is None else check_name("task", task),
         per_key=per_key or key is not None, key=key, concurrency=concurrency, rate=count, period=period, sliding=sliding,
-        burst=burst,
+        burst=burst, share=share,
     )  # fmt: skip
     with database(dsn) as connection:
         number = run(connection, statement)

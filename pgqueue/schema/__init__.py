@@ -7,7 +7,7 @@ what SQLAlchemy has no words for (partition bounds), so that the test can compar
 from pgqueue.schema.alerts import alerts
 from pgqueue.schema.base import DOMAINS, metadata
 from pgqueue.schema.jobs import jobs, jobs_dead, jobs_done, jobs_done_default, jobs_live
-from pgqueue.schema.limits import limits, seats, starts
+from pgqueue.schema.limits import limits, pauses, seats, starts
 from pgqueue.schema.schedules import schedule_runs, schedule_sets, schedules
 from pgqueue.schema.work import idempotency_keys, leader, queues, transitions, transitions_default, workers
 
@@ -23,6 +23,7 @@ __all__ = [
     "leader",
     "limits",
     "metadata",
+    "pauses",
     "queues",
     "schedule_runs",
     "schedule_sets",

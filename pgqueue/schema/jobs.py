@@ -54,6 +54,7 @@ jobs = Table(
     column("weight", "job_weight", nullable=True),
     column("ordering", "job_order", nullable=True),
     Column("holds", ARRAY(Integer)),
+    Column("parked", Boolean),
     postgresql_partition_by="LIST (state)",
 )
 
@@ -81,24 +82,21 @@ Index(
     jobs_live.c.priority,
     jobs_live.c.run_at,
     jobs_live.c.id,
-    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"]) & jobs_live.c.concurrency_key.is_(None),
+    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"])
+    & jobs_live.c.concurrency_key.is_(None)
+    & jobs_live.c.parked.is_(None),
 )
+IN_TURNS = text("state in ('pending', 'retrying') and (concurrency_key is not null or parked)")
 Index(
     "jobs_live_key_idx",
     jobs_live.c.queue,
     jobs_live.c.priority,
-    jobs_live.c.concurrency_key,
+    text("coalesce(concurrency_key, E'\\x01' || task)"),
     jobs_live.c.run_at,
     jobs_live.c.id,
-    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"])
-    & jobs_live.c.concurrency_key.is_not(None),
+    postgresql_where=IN_TURNS,
 )
-Index(
-    "jobs_live_later_idx",
-    jobs_live.c.run_at,
-    postgresql_where=jobs_live.c.state.in_(["pending", "retrying"])
-    & jobs_live.c.concurrency_key.is_not(None),
-)
+Index("jobs_live_later_idx", jobs_live.c.run_at, postgresql_where=IN_TURNS)
 Index(
     "jobs_live_order_idx",
     jobs_live.c.queue,

@@ -26,6 +26,7 @@ limits = Table(
     Column("concurrency", Integer),
     Column("rate", Integer),
     Column("burst", Integer),
+    Column("share", Integer),
     Column("per_key", Boolean, nullable=False, server_default=text("false")),
     Column("sliding", Boolean, nullable=False, server_default=text("false")),
     Column("period", Interval),
@@ -41,12 +42,16 @@ limits = Table(
         name="limits_scope_key",
         postgresql_nulls_not_distinct=True,
     ),
-    CheckConstraint("num_nonnulls(concurrency, rate) >= 1", "limits_kind_check"),
+    CheckConstraint("num_nonnulls(concurrency, rate, share) >= 1", "limits_kind_check"),
     CheckConstraint("concurrency >= 0", "limits_concurrency_check"),
     CheckConstraint("rate >= 1 and (rate is null) = (period is null)", "limits_rate_check"),
     CheckConstraint("period between interval '1 millisecond' and interval '365 days'", "limits_period_check"),
     CheckConstraint(
         "burst is null or (burst >= 1 and rate is not null and not sliding)", "limits_burst_check"
+    ),
+    CheckConstraint(
+        "share is null or (share >= 1 and share <= 1000 and key is not null and task is null)",
+        "limits_share_check",
     ),
     CheckConstraint("key is null or per_key", "limits_key_check"),
 )
@@ -72,3 +77,12 @@ starts = Table(
     Column("key", Word, nullable=False),
 )
 Index("starts_at_idx", starts.c.limit_id, starts.c.key, starts.c.at)
+
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("until", Moment, nullable=False),
+    Column("task", Word, nullable=False),
+    Column("key", Word, nullable=False),
+    PrimaryKeyConstraint("task", "key", name="pauses_pkey"),
+)

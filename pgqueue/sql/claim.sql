@@ -4,7 +4,7 @@
 -- The CTE is materialized and rows are found again by ctid, which the row lock keeps in place, so that no plan can
 -- claim more than asked. Arguments leave as text: one that cannot be decoded must not strand the batch.
 -- Not what has expired, is past its deadline, or was asked to stop while its last attempt ended: sweep.sql finishes those. Jobs
--- with a concurrency_key are claim_limited.sql's. Jobs of tasks that this worker does not know stay where they are.
+-- with a concurrency_key, or parked by a limit, are claim_limited.sql's. Jobs of tasks that this worker does not know stay where they are.
 -- Zero rows: nothing is due in these lanes, or the lease
 -- of this worker is over: what it claimed now would only be rescued from it.
 with found as materialized (
@@ -15,7 +15,7 @@ with found as materialized (
         select l.ctid as spot
         from pgqueue.jobs_live l
         where l.queue = lane.queue and l.priority = lane.priority and l.state in ('pending', 'retrying')
-          and l.concurrency_key is null
+          and l.concurrency_key is null and l.parked is null
           and (l.run_at, l.id) >= (to_timestamp(lane.since), lane.since_id) and l.run_at <= now()
           and l.task = any(%(tasks)s::text[])
           and not l.cancel_requested

@@ -1,16 +1,16 @@
 -- Finds which lanes (a queue and a priority) hold unclaimed jobs, with the earliest run_at of each: one probe of
 -- jobs_live_claim_idx for each known lane, from its `since` on, and one for each gap between the known priorities of a queue, where
 -- there may be a lane that nobody knows yet. So it never walks the dead entries of what was claimed.
--- Beside these `lane` rows: a `keyed` row for each lane with jobs that carry a concurrency_key, whichever queue it is (one probe of
--- jobs_live_key_idx each); a `limited` row for each queue under a limit that is not by key, null for any queue; and one `later` row with
--- the moment at which the next job with a key is due or the next seat is free.
+-- Beside these `lane` rows: a `keyed` row for each lane with jobs that take turns, whichever queue it is (one probe of
+-- jobs_live_key_idx each); a `limited` row for each queue under a limit that is not by key, null for any queue, also while a task is
+-- paused; and one `later` row with the moment at which the next such job is due, the next seat is free or a pause ends.
 -- Locks nothing. No `lane` nor `keyed` row: there is nothing to claim, nor anything scheduled.
 select k.queue, k.priority::int, date_part('epoch', first.run_at - clock_timestamp()), 'lane' as kind
 from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::float8[], %(since_ids)s::bigint[])
     as k (queue, priority, since, since_id)
 cross join lateral (
     select j.run_at from pgqueue.jobs_live j
-    where j.queue = k.queue and j.priority = k.priority and j.state in ('pending', 'retrying') and j.concurrency_key is null
+    where j.queue = k.queue and j.priority = k.priority and j.state in ('pending', 'retrying') and j.concurrency_key is null and j.parked is null
       and (j.run_at, j.id) >= (to_timestamp(k.since), k.since_id)
     order by j.run_at, j.id limit 1
 ) first
@@ -20,7 +20,7 @@ from unnest(%(gap_queues)s::text[], %(lows)s::int[], %(highs)s::int[]) as g (que
 cross join lateral (
     select j.priority, j.run_at from pgqueue.jobs_live j
     where j.queue = g.queue and j.priority > g.low and j.priority < g.high and j.state in ('pending', 'retrying')
-      and j.concurrency_key is null
+      and j.concurrency_key is null and j.parked is null
     order by j.priority, j.run_at limit 1
 ) first
 union all
@@ -28,12 +28,12 @@ select k.queue, k.priority, null, 'keyed'
 from (
     with recursive keyed as (
         (select j.queue::text as queue, j.priority::int as priority from pgqueue.jobs_live j
-         where j.state in ('pending', 'retrying') and j.concurrency_key is not null
+         where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
          order by j.queue, j.priority limit 1)
         union all
         select n.queue, n.priority from keyed c cross join lateral (
             select j.queue::text as queue, j.priority::int as priority from pgqueue.jobs_live j
-            where j.state in ('pending', 'retrying') and j.concurrency_key is not null
+            where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
               and (j.queue, j.priority) > (c.queue, c.priority)
             order by j.queue, j.priority limit 1) n
     ) select c.queue, c.priority from keyed c limit 2000
@@ -41,7 +41,10 @@ from (
 union all
 select distinct l.queue::text, null::int, null::float8, 'limited' from pgqueue.limits l where not l.per_key
 union all
+(select null, null, null, 'limited' from pgqueue.pauses p where p.key = '' and p.until > now() limit 1)
+union all
 select null, null, date_part('epoch', least(
     (select j.run_at::timestamptz from pgqueue.jobs_live j
-     where j.state in ('pending', 'retrying') and j.concurrency_key is not null and j.run_at > now() order by j.run_at limit 1),
-    (select s.free_at from pgqueue.seats s where s.free_at > now() order by s.free_at limit 1)) - clock_timestamp()), 'later'
+     where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked) and j.run_at > now() order by j.run_at limit 1),
+    (select s.free_at from pgqueue.seats s where s.free_at > now() order by s.free_at limit 1),
+    (select min(p.until) from pgqueue.pauses p where p.until > now())) - clock_timestamp()), 'later'

@@ -3,16 +3,16 @@
 with recursive seen as (
     select least(
         (select j.queue::text from pgqueue.jobs_live j
-         where j.state in ('pending', 'retrying') and j.concurrency_key is null order by j.queue limit 1),
+         where j.state in ('pending', 'retrying') and j.concurrency_key is null and j.parked is null order by j.queue limit 1),
         (select j.queue::text from pgqueue.jobs_live j
-         where j.state in ('pending', 'retrying') and j.concurrency_key is not null order by j.queue limit 1)) as queue
+         where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked) order by j.queue limit 1)) as queue
     union all
     select least(
         (select j.queue::text from pgqueue.jobs_live j
-         where j.state in ('pending', 'retrying') and j.concurrency_key is null and j.queue > s.queue
+         where j.state in ('pending', 'retrying') and j.concurrency_key is null and j.parked is null and j.queue > s.queue
          order by j.queue limit 1),
         (select j.queue::text from pgqueue.jobs_live j
-         where j.state in ('pending', 'retrying') and j.concurrency_key is not null and j.queue > s.queue
+         where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked) and j.queue > s.queue
          order by j.queue limit 1))
     from seen s where s.queue is not null
 )

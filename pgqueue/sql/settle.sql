@@ -2,16 +2,18 @@
 -- The fence, the index and the locks are those of complete.sql, which takes the plain completions. The ids are also an
 -- array, for a join alone reads the whole index when the statistics are of an empty table.
 -- A job that was asked to stop and did not hear of it in time is cancelled instead of going back to the queue.
+-- An outcome with `paused` keeps back all of the job's concurrency_key for its delay, or of its task if it has none; with a key the
+-- job keeps its place among them.
 -- One that goes back has been started, so it cannot expire any more, unless no handler has seen it yet.
 -- A finished job leaves jobs_live by delete and insert, never by an update of the partition key.
 -- `hooks` are the hooks that this worker knows, <task>:on_<event>: the outcomes they are about store a job for each, in a queue of
 -- their own, so that they neither wait for nor use up what the job's queue is given. It has no key, order or limit of the job.
 with outcome as materialized (
     select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed,
-           o.begun, o.progress || jsonb_build_object('at', clock_timestamp()) as progress
+           o.begun, o.paused, o.progress || jsonb_build_object('at', clock_timestamp()) as progress
     from jsonb_to_recordset(%(outcomes)s::jsonb) as o (
         id bigint, lease_id bigint, state text, reason text, delay float8, result jsonb,
-        error text, traceback text, kept boolean, counted boolean, crashed boolean, begun boolean, progress jsonb)
+        error text, traceback text, kept boolean, counted boolean, crashed boolean, begun boolean, paused boolean, progress jsonb)
 ), seated as materialized (
     select j.id, j.holds, j.concurrency_key, j.queue from pgqueue.jobs_live j
     where j.id = any(array(select w.id from outcome w)) and j.holds is not null
@@ -29,14 +31,16 @@ with outcome as materialized (
         case when o.state in ('pending', 'retrying') then 'cancelled' else o.reason end as reason, o.kept, o.begun
 ), back as (
     update pgqueue.jobs_live j
-    set state = o.state, run_at = clock_timestamp() + make_interval(secs => o.delay), worker_id = null, holds = null,
+    set state = o.state, worker_id = null, holds = null,
+        run_at = case when o.paused and j.concurrency_key is not null then j.run_at else clock_timestamp() + make_interval(secs => o.delay) end,
         attempt = j.attempt - (not o.counted)::int, crash_count = j.crash_count + o.crashed::int,
         last_error = coalesce(o.error, j.last_error), expires_at = case when not o.begun then j.expires_at end,
         progress = coalesce(o.progress, j.progress)
     from outcome o
     where j.id = any(array(select w.id from outcome w)) and j.id = o.id and j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint
       and j.state = 'running' and o.state in ('pending', 'retrying') and o.id <> all(array(select f.id from finished f))
-    returning j.id, j.lease_id, j.attempt, j.run_at, o.state, o.reason, o.error, o.traceback, j.task, j.priority, j.trace_context,
+    returning j.id, j.lease_id, j.attempt, j.run_at, j.task, j.concurrency_key, o.state, o.reason, o.error, o.traceback, o.delay, o.paused,
+        j.priority, j.trace_context,
         case when o.state = 'retrying' and array[(j.task || ':on_failed') collate "C", j.task || ':on_retry'] && %(hooks)s::text[]
              then to_jsonb(j) end as job
 ), done as (
@@ -69,6 +73,12 @@ with outcome as materialized (
     union all
     select b.id, b.lease_id, %(worker_id)s::bigint, b.run_at, b.attempt, 'running', b.state, b.reason, b.error, b.traceback
     from back b
+), pausing as (
+    insert into pgqueue.pauses as p (task, key, until)
+    select case when b.concurrency_key is null then b.task else '' end, coalesce(b.concurrency_key, ''),
+           clock_timestamp() + make_interval(secs => max(b.delay))
+    from back b where b.paused group by 1, 2 order by 1, 2
+    on conflict (task, key) do update set until = greatest(p.until, excluded.until)
 ), released as (
     select pgqueue.release(array_agg(h.holds[i]), array_agg(coalesce(h.concurrency_key, '')), array_agg(h.holds[i + 1]),
                            array_agg(h.queue::text)) as done

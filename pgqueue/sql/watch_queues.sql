@@ -1,30 +1,31 @@
 -- The first due job of each lane (a queue and a priority) and of each key in it, whether anybody would take the oldest of a queue,
--- and how old it may become. Loose scans of jobs_live_claim_idx and jobs_live_key_idx, two probes a lane or key, at most 1000 of
--- each; and, as that may leave out keys, the oldest of all jobs with keys (jobs_live_later_idx). Locks nothing.
+-- and how old it may become. A key is a concurrency_key, or that of parked jobs (functions/due_by_key.sql). Loose scans of
+-- jobs_live_claim_idx and jobs_live_key_idx, two probes a lane or key, at most 1000 of each; and, as that may leave out keys, the
+-- oldest of all jobs that have one (jobs_live_later_idx). Locks nothing.
 -- In order of queue and age. Zero rows: nothing is due.
 with recursive lanes as (
     (select j.queue::text, j.priority from pgqueue.jobs_live j
-     where j.state in ('pending', 'retrying') and j.concurrency_key is null order by j.queue, j.priority limit 1)
+     where j.state in ('pending', 'retrying') and j.concurrency_key is null and j.parked is null order by j.queue, j.priority limit 1)
     union all
     select next.queue, next.priority
     from lanes s
     cross join lateral (
         select j.queue::text, j.priority from pgqueue.jobs_live j
-        where j.state in ('pending', 'retrying') and j.concurrency_key is null and (j.queue, j.priority) > (s.queue, s.priority)
+        where j.state in ('pending', 'retrying') and j.concurrency_key is null and j.parked is null and (j.queue, j.priority) > (s.queue, s.priority)
         order by j.queue, j.priority limit 1
     ) next
 ), keys as (
-    (select j.queue::text, j.priority, j.concurrency_key::text as key from pgqueue.jobs_live j
-     where j.state in ('pending', 'retrying') and j.concurrency_key is not null
-     order by j.queue, j.priority, j.concurrency_key limit 1)
+    (select j.queue::text, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) as key from pgqueue.jobs_live j
+     where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
+     order by j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) limit 1)
     union all
     select next.queue, next.priority, next.key
     from keys s
     cross join lateral (
-        select j.queue::text, j.priority, j.concurrency_key::text as key from pgqueue.jobs_live j
-        where j.state in ('pending', 'retrying') and j.concurrency_key is not null
-          and (j.queue, j.priority, j.concurrency_key) > (s.queue, s.priority, s.key)
-        order by j.queue, j.priority, j.concurrency_key limit 1
+        select j.queue::text, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) as key from pgqueue.jobs_live j
+        where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
+          and (j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task)) > (s.queue, s.priority, s.key)
+        order by j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) limit 1
     ) next
 ), due as (
     select l.queue, l.priority, null::text as key, first.id, first.task, first.run_at
@@ -32,7 +33,7 @@ with recursive lanes as (
     cross join lateral (
         select j.id, j.task::text, j.run_at from pgqueue.jobs_live j
         where j.queue = l.queue and j.priority = l.priority and j.state in ('pending', 'retrying')
-          and j.concurrency_key is null and j.run_at <= now()
+          and j.concurrency_key is null and j.parked is null and j.run_at <= now()
         order by j.run_at, j.id limit 1
     ) first
     union
@@ -41,12 +42,12 @@ with recursive lanes as (
     cross join lateral (
         select j.id, j.task::text, j.run_at from pgqueue.jobs_live j
         where j.queue = k.queue and j.priority = k.priority and j.state in ('pending', 'retrying')
-          and j.concurrency_key = k.key and j.run_at <= now()
+          and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = k.key and j.run_at <= now()
         order by j.run_at, j.id limit 1
     ) first
     union
-    (select j.queue::text, j.priority, j.concurrency_key::text, j.id, j.task::text, j.run_at from pgqueue.jobs_live j
-     where j.state in ('pending', 'retrying') and j.concurrency_key is not null and j.run_at <= now()
+    (select j.queue::text, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task), j.id, j.task::text, j.run_at from pgqueue.jobs_live j
+     where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked) and j.run_at <= now()
      order by j.run_at limit 1)
 ), front as materialized (
     select d.queue, d.priority, d.key, d.id, d.task, d.run_at,

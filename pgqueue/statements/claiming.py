@@ -77,7 +77,7 @@ def claim_limited(
 ) -> Statement[list[Row]]:
     """Claims from a lane under limits: by turns of its keys from the one after ``after`` on, or, None, its jobs without a key.
 
-    Rows are those of ``claim``, with the job's key behind them.
+    Rows are those of ``claim``, with the key whose turn it was behind them.
     """
     return statement(
         "claim_limited",

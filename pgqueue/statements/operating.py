@@ -79,11 +79,12 @@ def set_limit(
     period: float | None,
     sliding: bool,
     burst: int | None,
+    share: int | None,
 ) -> Statement[int]:
     """Its id. ``period`` in seconds."""
     return statement(
         "set_limit", one, queue=queue, task=task, per_key=per_key, key=key, concurrency=concurrency, rate=rate, period=period,
-        sliding=sliding, burst=burst,
+        sliding=sliding, burst=burst, share=share,
     )  # fmt: skip
 
 

@@ -124,11 +124,14 @@ COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
     "PGQ-405": lambda s: s.greet("--name", "Ada", "--queue", "my queue"),
     "PGQ-407": lambda s: [s.greet("--idempotency-key", "k", "--name", name) for name in ("Ada", "Bob")][1],
     "PGQ-409": lambda s: [s.greet("--name", "Ada"), *(s.pgq("jobs", "cancel", "1") for _ in range(2))][2],
+    "PGQ-420": lambda s: s.pgq("cron", "add", "nightly", "greet", "--cron", "61 * * * *"),
+    "PGQ-421": lambda s: [s.pgq("cron", "add", "nightly", "greet", "--every", "5m") for _ in range(2)][1],
     "PGQ-503": lambda s: s.pgq("jobs", "show", "999"),
     "PGQ-509": lambda s: s.pgq("alerts", "resolve", "7"),
     "PGQ-506": lambda s: s.pgq("queues", "pause", "defalt"),
     "PGQ-507": lambda s: s.greet("--name", "Ada", "--wait", "--timeout", "0.05"),
     "PGQ-508": failed,
+    "PGQ-520": lambda s: s.pgq("cron", "pause", "nightly"),
 }  # fmt: skip
 
 WORDS = {

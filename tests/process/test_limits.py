@@ -98,9 +98,10 @@ def test_rates_hold_over_any_window_and_are_used(db: Connection[Any], workers: W
         workers.start(*QUICK, "-c", "10")
     wait_until(lambda: unfinished(db) == 0)
     starts: dict[str, list[float]] = defaultdict(list)
-    for _, at, _, begun, key, _, _ in db.execute(STEPS):
-        if begun:
-            starts[key].append(at)
+    for key, at in db.execute(
+        "select concurrency_key, date_part('epoch', started_at) from pgqueue.jobs"
+    ).fetchall():
+        starts[key].append(at)
     window, bucket = sorted(starts["window"]), sorted(starts["bucket"])
     assert len(window) == 35
     assert len(bucket) == 60
@@ -111,6 +112,58 @@ def test_rates_hold_over_any_window_and_are_used(db: Connection[Any], workers: W
             assert last - first + 1 <= 5 + 20 * (bucket[last] - bucket[first]) + 1
     assert window[-1] - window[0] < 3.0 + 1.0
     assert bucket[-1] - bucket[0] < 55 / 20 + 1.0
+
+
+@pytest.mark.parametrize("key", ["k", None])
+def test_whoever_outside_has_had_enough_is_left_alone_for_the_time_he_gave(
+    db: Connection[Any], workers: WorkerProcesses, key: str | None
+) -> None:
+    add(db, 20, key=key, task="ask")
+    add(db, 20, key="other")
+    for _ in range(2):
+        workers.start(*QUICK, "-c", "3")
+    wait_until(lambda: unfinished(db) == 0)
+    pauses = db.execute(
+        "select date_part('epoch', at) from pgqueue.transitions where reason = 'rate_limited'"
+    ).fetchall()
+    assert len(pauses) == 4
+    begun = [at for _, at, _, begins, of, task, _ in db.execute(STEPS) if begins and task == "ask"]
+    heed = 0.2 if key else 1.0  # a key is looked up by each claim, a task's pause with the lanes
+    for (paused,) in pauses:
+        assert [at - paused for at in begun if paused + heed < at < paused + 0.49] == []
+    assert db.execute("select max(attempt) from pgqueue.jobs where task = 'ask'").fetchone() == (1,)
+
+
+def test_a_backlog_of_a_full_task_does_not_delay_the_others_of_its_queue(
+    db: Connection[Any], workers: WorkerProcesses
+) -> None:
+    db.execute("insert into pgqueue.limits (task, concurrency) values ('nap', 2)")
+    add(db, 10_000, task="nap", ms=20)
+    add(db, 200)
+    for _ in range(2):
+        workers.start(*QUICK, "-c", "10")
+    wait_until(
+        lambda: db.execute("select count(*) from pgqueue.jobs_live where task = 'rest'").fetchone() == (0,),
+        timeout=20,
+    )
+    db.execute("delete from pgqueue.jobs_live where task = 'nap' and state <> 'running'")
+    wait_until(lambda: unfinished(db) == 0)
+    db.execute("delete from chk.events e where not exists (select from pgqueue.jobs j where j.id = e.job_id)")
+    assert most_at_once(db, lambda job: job[1])["nap"] == 2
+
+
+def test_keys_have_their_shares_of_the_turns(db: Connection[Any], workers: WorkerProcesses) -> None:
+    db.execute("insert into pgqueue.limits (per_key, key, share) values (true, 'b', 4)")
+    for key in ("a", "b", "c"):
+        add(db, 1500, key=key)
+    for _ in range(2):
+        workers.start(*QUICK, "-c", "6")
+    wait_until(lambda: unfinished(db) < 3700)
+    [(of_b, others)] = db.execute(
+        "select count(*) filter (where concurrency_key = 'b'), count(*) filter (where concurrency_key <> 'b') / 2"
+        " from pgqueue.jobs where finished_at is not null"
+    ).fetchall()
+    assert 3 < of_b / others < 5
 
 
 @pytest.mark.parametrize("ordering", ["block", "skip"])

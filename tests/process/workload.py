@@ -17,7 +17,7 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 from tenacity import wait_fixed
 
-from pgqueue import App, Job, RetryPolicy, connections, sql
+from pgqueue import App, Job, RateLimited, RetryPolicy, connections, sql
 
 MAILBOX = "PGQUEUE_TEST_MAILBOX"  # the file that external effects go to
 PATIENT = RetryPolicy(wait=wait_fixed(0.05), max_attempts=50)
@@ -91,6 +91,14 @@ async def falter(ms: int, job: Job) -> None:
     await asyncio.sleep(ms / 1000)
     if job.attempt <= job.id % 3:
         raise ValueError(job.attempt)
+
+
+@app.task(name="ask", retry=PATIENT)
+async def ask(ms: int, job: Job) -> None:
+    """Of somebody outside who says at first, and now and then, that it is too much."""
+    await asyncio.sleep(ms / 1000)
+    if job.lease_id == 1 and job.id % 5 == 1:
+        raise RateLimited(retry_after=0.5)
 
 
 @app.task(name="tick")

@@ -55,6 +55,7 @@ SAMPLES: dict[str, Statement[Any]] = {
             period=None,
             sliding=False,
             burst=None,
+            share=None,
         ),
         statements.list_limits(),
         statements.remove_limit(1),

@@ -64,17 +64,18 @@ def test_a_database_of_the_first_revision_becomes_todays(
     assert [name for (name,) in checks if name.endswith("_check")] == []
 
 
-def test_a_first_revision_that_had_all_of_the_second_stays_as_it_is(dsn: str, db: Connection[Any]) -> None:
-    """For a time the first revision made today's shape itself."""
-    before = shape(db)
-    db.execute(JOBS.encode())
-    rows = db.execute(f"{ROWS} order by id".encode()).fetchall()
-    db.execute("update pgqueue.schema_version set version_num = '0001'")
-    migrate.upgrade(dsn)
-    migrate.check_server(db)
-    assert shape(db) == before
-    assert migrate.differences(db) == []
-    assert db.execute(f"{ROWS} order by id".encode()).fetchall() == rows
+def test_a_first_revision_that_had_all_of_the_second_becomes_todays(
+    former: Connection[Any], db: Connection[Any]
+) -> None:
+    """For a time the first revision made the shape of the second itself."""
+    command.upgrade(migrate._config(dsn=former.info.dsn), "0002")
+    before = former.execute(f"{ROWS} order by id".encode()).fetchall()
+    former.execute("update pgqueue.schema_version set version_num = '0001'")
+    migrate.upgrade(former.info.dsn)
+    migrate.check_server(former)
+    assert shape(former) == shape(db)
+    assert migrate.differences(former) == []
+    assert former.execute(f"{ROWS} order by id".encode()).fetchall() == before
 
 
 def test_an_upgraded_database_enqueues_refuses_and_makes_days(former: Connection[Any]) -> None:

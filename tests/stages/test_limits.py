@@ -17,6 +17,7 @@ from pgqueue.errors import InvalidOptionError
 from pgqueue.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt
 from tests.stages.hands import Hand
+from tests.waiting import wait_until
 
 SEATS = "select limit_id, key, taken from pgqueue.seats where taken > 0 order by 1, 2"
 
@@ -120,6 +121,38 @@ def test_limits_of_a_queue_and_a_task_hold_for_jobs_without_keys(db: Connection[
     assert player.take(after=None) == []
     player.complete(*running)
     assert len(player.take(after=None)) == 4
+
+
+def test_a_backlog_of_a_full_task_is_parked_and_runs_by_turns(db: Connection[Any], player: Player) -> None:
+    number = limit(db, task="t", concurrency=2)
+    crowd, others = add(db, count=3000), add(db, task="u", count=3)
+    running = player.take(after=None)
+    assert [attempt.id for attempt in running] == crowd[:2]
+    found = wait_until(lambda: player.take(after=None))  # a claim parks for a tenth of a second at most
+    assert [attempt.id for attempt in found] == others
+    assert db.execute("select count(*) from pgqueue.jobs where parked").fetchone() == (2998,)
+    assert player.take() == []
+    assert player.take(after=None) == []
+    said = run(db, statements.why(crowd[2]))
+    assert said.reason == "limit"
+    assert said.sentence.startswith(f"All 2 seats of limit {number} are taken")
+    player.settle(running[0], Outcome.retried(0.0, ValueError("x")))
+    player.complete(running[1])
+    running = player.take()
+    assert [attempt.id for attempt in running] == crowd[2:4], "and the one that failed is due after these"
+    db.execute("delete from pgqueue.limits")
+    assert len(player.take(3000)) == 2996, "parked jobs need no limit to run"
+    assert [attempt.id for attempt in player.take(after=None)] == crowd[:1], (
+        "it ran when the others were parked"
+    )
+
+
+def test_a_key_with_a_share_has_more_of_each_turn(db: Connection[Any], player: Player) -> None:
+    limit(db, per_key=True, key="b", share=3)
+    for key in "abc":
+        add(db, key, count=50)
+    assert keys_of(db, player.take(10)) == {"a": 2, "b": 6, "c": 2}
+    assert keys_of(db, player.take(5)) == {"a": 1, "b": 3, "c": 1}
 
 
 def test_weights_count_and_none_is_overtaken_by_lighter_ones(db: Connection[Any], player: Player) -> None:
@@ -226,6 +259,35 @@ def test_a_sliding_window_is_full_until_its_oldest_start_leaves_it(
     assert [attempt.id for attempt in player.take()] == jobs[2:3]
 
 
+def test_a_handler_that_is_limited_from_outside_pauses_its_key_and_keeps_its_place(
+    db: Connection[Any], player: Player
+) -> None:
+    jobs, other = add(db, "k", count=3), add(db, "l")
+    [first, *_] = player.take(1)
+    assert player.settle(first, Outcome.rate_limited(3600.0))
+    assert [attempt.id for attempt in player.take()] == other
+    said = run(db, statements.why(jobs[1]))
+    assert said.reason == "rate"
+    assert said.sentence.startswith("Its key k is paused until ")
+    assert run(db, statements.lanes([], [], [])).later == pytest.approx(3600, abs=5)
+    db.execute("update pgqueue.pauses set until = now()")
+    again = player.take()
+    assert [(attempt.id, attempt.attempt) for attempt in again] == [(job, 1) for job in jobs]
+
+
+def test_without_a_key_it_pauses_its_task(db: Connection[Any], player: Player) -> None:
+    jobs, others = add(db, count=3), add(db, task="u", count=2)
+    [first] = player.claim(1)
+    assert player.settle(first, Outcome.rate_limited(3600.0))
+    assert run(db, statements.lanes([("default", 0)], [(0.0, 0)], [])).limited == [None]
+    assert [attempt.id for attempt in player.take(after=None)] == others
+    assert run(db, statements.why(jobs[1])).sentence.startswith("Its task t is paused until ")
+    db.execute("update pgqueue.pauses set until = now()")
+    assert [attempt.id for attempt in player.take(after=None)] == jobs[1:], "its own time has not come yet"
+    run(db, statements.heal_seats())
+    assert db.execute("select * from pgqueue.pauses").fetchall() == []
+
+
 # ------------------------------------------------------------------ order
 
 
@@ -299,22 +361,27 @@ def test_why_tells_of_seats_and_rates(db: Connection[Any], player: Player) -> No
 # ------------------------------------------------------------------ against a model
 
 KEYS, TASKS = ("a", "b", "c"), ("t", "u")
+WAYS = ("", *KEYS, None)  # of claiming: after which key, or without one
 limits = st.fixed_dictionaries(
     {"queue": st.sampled_from([None, "default"]), "task": st.sampled_from([None, *TASKS]), "per_key": st.booleans(),
      "concurrency": st.integers(1, 4)}
 )  # fmt: skip
-jobs = st.tuples(
-    st.sampled_from(KEYS),
-    st.sampled_from(TASKS),
-    st.integers(1, 3),
-    st.sampled_from([None, None, "skip", "block"]),
+jobs = st.one_of(
+    st.tuples(
+        st.sampled_from(KEYS),
+        st.sampled_from(TASKS),
+        st.integers(1, 3),
+        st.sampled_from([None, None, "skip", "block"]),
+    ),
+    st.tuples(st.none(), st.sampled_from(TASKS), st.integers(1, 3), st.none()),
 )
 moves = st.lists(
     st.one_of(
         st.tuples(st.just("add"), st.lists(jobs, min_size=1, max_size=6)),
-        st.tuples(st.just("take"), st.integers(0, 1), st.integers(1, 8), st.sampled_from(["", *KEYS])),
-        st.tuples(st.just("end"), st.sampled_from(["complete", "retry", "die", "snooze"]), st.integers(0, 20)),
+        st.tuples(st.just("take"), st.integers(0, 1), st.integers(1, 8), st.sampled_from(WAYS)),
+        st.tuples(st.just("end"), st.sampled_from(["complete", "retry", "die", "snooze", "limited"]), st.integers(0, 20)),
         st.tuples(st.just("crash"), st.integers(0, 1)),
+        st.tuples(st.just("park"), st.sampled_from(TASKS)),
         st.tuples(st.just("resize"), st.integers(0, 9), st.integers(1, 4)),
     ),
     min_size=4, max_size=25,
@@ -331,6 +398,7 @@ class Model:
         self.live = db.execute(
             "select id, concurrency_key, task, coalesce(weight, 1), ordering, state, run_at <= now() from pgqueue.jobs_live"
         ).fetchall()
+        self.paused = dict(db.execute("select task || key, until from pgqueue.pauses").fetchall())
         self.dead = db.execute("select id, concurrency_key, ordering from pgqueue.jobs_dead").fetchall()
 
     def used(self) -> Counter[tuple[int, str]]:
@@ -338,13 +406,13 @@ class Model:
         for _, key, task, weight, _, state, _ in self.live:
             if state == "running":
                 for number, _, of, per_key, concurrency in self.limits:
-                    if of in (None, task):
+                    if of in (None, task) and (key or not per_key):
                         found[number, key if per_key else ""] += min(weight, concurrency)
         return found
 
     def may_run(self, job: Any) -> bool:
         number, key, task, weight, ordering, state, due = job
-        if state not in ("pending", "retrying") or not due:
+        if state not in ("pending", "retrying") or not due or (key or task) in self.paused:
             return False
         if ordering and any(j[0] < number and j[1] == key and j[4] for j in self.live):
             return False
@@ -354,7 +422,7 @@ class Model:
         return all(
             used[limit_id, key if per_key else ""] + min(weight, concurrency) <= concurrency
             for limit_id, _, of, per_key, concurrency in self.limits
-            if of in (None, task)
+            if of in (None, task) and (key or not per_key)
         )
 
 
@@ -367,7 +435,7 @@ class Model:
 def test_whatever_happens_limits_hold_and_what_may_run_runs(  # noqa: PLR0912 - a move a branch
     db: Connection[Any], chosen: list[dict[str, Any]], played: list[Any]
 ) -> None:
-    db.execute("truncate pgqueue.jobs, pgqueue.limits, pgqueue.seats, pgqueue.workers")
+    db.execute("truncate pgqueue.jobs, pgqueue.limits, pgqueue.seats, pgqueue.pauses, pgqueue.workers")
     seen = set()
     for each in chosen:
         if (each["queue"], each["task"], each["per_key"]) not in seen:
@@ -394,6 +462,10 @@ def test_whatever_happens_limits_hold_and_what_may_run_runs(  # noqa: PLR0912 - 
             run(db, statements.rescue(100, 1000))
             running = [item for item in running if item[0] != how[0]]
             players[how[0]] = Player(db, list(TASKS))
+        elif verb == "park":
+            db.execute(
+                "update pgqueue.jobs_live set parked = true where task = %s and concurrency_key is null", how
+            )
         elif verb == "resize" and chosen:
             resized = True
             db.execute(
@@ -406,16 +478,19 @@ def test_whatever_happens_limits_hold_and_what_may_run_runs(  # noqa: PLR0912 - 
             for (number, _), weight in model.used().items():
                 assert weight <= next(limited[4] for limited in model.limits if limited[0] == number)
     # Liveness: claim until nothing comes any more; then nothing is left that may run.
-    while more := players[0].take(3):
+    while more := players[0].take(3) + players[0].take(3, after=None):
         running += [(0, attempt) for attempt in more]
     model = Model(db)
     if not resized and all(job[3] == 1 for job in model.live):  # none is overtaken by lighter ones
         assert not [job for job in model.live if model.may_run(job)]
     # And once all have ended, everything has run, but for what a dead one blocks.
+    db.execute("delete from pgqueue.pauses")
+    db.execute("update pgqueue.jobs_live set run_at = now() where state = 'pending'")
+    running += [(0, attempt) for attempt in players[0].take(5) + players[0].take(5, after=None)]
     while running:
         for who, attempt in running:
             end(players[who], attempt, "complete")
-        running = [(0, attempt) for attempt in players[0].take(5)]
+        running = [(0, attempt) for attempt in players[0].take(5) + players[0].take(5, after=None)]
     model = Model(db)
     blocking = {d[1] for d in model.dead if d[2] == "block"}
     assert [job for job in model.live if not (job[4] and job[1] in blocking)] == []
@@ -427,5 +502,6 @@ def end(player: Player, attempt: Attempt, how: str) -> None:
         "retry": lambda: Outcome.retried(0.0, ValueError("x")),
         "die": lambda: Outcome.dead("permanent_error", ValueError("x")),
         "snooze": lambda: Outcome.snoozed(0.0),
+        "limited": lambda: Outcome.rate_limited(3600.0),
     }
     assert player.settle(attempt, outcomes[how]())

@@ -29,6 +29,7 @@ begin
         select w.limit_id, w.key, w.taken, w.held from wrong w;
     delete from pgqueue.starts t
     where not exists (select from pgqueue.limits l where l.id = t.limit_id and t.at > clock_timestamp() - l.period);
+    delete from pgqueue.pauses p where p.until < clock_timestamp();
     delete from pgqueue.seats s
     where s.taken = 0 and coalesce(s.free_at, '-infinity') < clock_timestamp() and coalesce(s.arrival, '-infinity') < clock_timestamp()
       or not exists (select from pgqueue.limits l where l.id = s.limit_id);

@@ -129,6 +129,17 @@ begin
         end if;
     end if;
 
+    select p.until into until from pgqueue.pauses p
+    where p.until > moment
+      and (p.task, p.key) = (case when j.concurrency_key is null then j.task else '' end, coalesce(j.concurrency_key, ''));
+    if found then
+        reason := 'rate';
+        sentence := format('Its %s is paused until %s, as a handler was told to come back then.',
+                           coalesce('key ' || j.concurrency_key, 'task ' || j.task), pgqueue.shown(until));
+        do_this := 'delete its row in pgqueue.pauses to let it go on at once';
+        return;
+    end if;
+
     for held in
         select l.id, l.concurrency, l.rate, l.period, l.per_key, coalesce(s.taken, 0) as taken, s.free_at
         from pgqueue.limits l

@@ -1,0 +1,41 @@
+-- Takes a backlog of tasks of which nothing is free out of the way of the others: its jobs without a concurrency_key get `parked`, which
+-- moves them from jobs_live_claim_idx to jobs_live_key_idx, where each task is a key that is passed over at the cost of one look.
+-- Only for claim_limited.sql: without it every claim from such a lane would walk through the backlog.
+-- Looks at the first due jobs of the lane, parks those if they are mostly such ones, and goes on for a tenth of a second at most. Returns whether
+-- there is more of it; then the workers of the queue are woken to come again.
+-- Locks the jobs that it looks at, skipping locked ones.
+create or replace function pgqueue.park(queue text, priority smallint, tasks text[], full_up text[])
+returns boolean
+language plpgsql
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+as $function$
+#variable_conflict use_column
+declare
+    head   constant integer := 1000;
+    moment constant timestamptz := clock_timestamp();
+    moved  integer;
+begin
+    loop
+        with first as materialized (
+            select j.ctid as spot, j.task = any(full_up) as is_full
+            from pgqueue.jobs_live j
+            where j.queue = park.queue and j.priority = park.priority and j.state in ('pending', 'retrying')
+              and j.concurrency_key is null and j.parked is null and j.run_at <= moment and j.task = any(tasks)
+            order by j.run_at, j.id
+            limit head
+            for update skip locked
+        )
+        update pgqueue.jobs_live j set parked = true
+        where j.ctid = any(array(select f.spot from first f where f.is_full))
+          and (select count(*) from first f where f.is_full) >= head / 2;
+        get diagnostics moved = row_count;
+        exit when moved = 0;
+        if clock_timestamp() > moment + interval '100 ms' then
+            perform pgqueue.wake(park.queue);
+            return true;
+        end if;
+    end loop;
+    return false;
+end
+$function$;

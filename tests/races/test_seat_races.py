@@ -1,0 +1,50 @@
+"""Claims under limits against each other, and against the check that counts their seats anew."""
+
+from __future__ import annotations
+
+from pgqueue import statements
+from pgqueue.database import run
+from pgqueue.sql import Statement
+from tests.races.players import SETUP, Players, claim, does, enqueue, register
+
+
+def claim_by_turns(worker_id: int, count: int = 10) -> Statement[list[tuple[object, ...]]]:
+    return statements.claim_limited(worker_id, [SETUP], ("default", 0), "", count)
+
+
+def test_two_claims_of_one_key_take_no_more_than_its_limit(players: Players) -> None:
+    players.db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 3)")
+    for _ in range(6):
+        enqueue(players.db, concurrency_key="k")
+    workers = register(players.db), register(players.db)
+    first, second, waited = players.race(
+        does(claim_by_turns(workers[0], 2)), does(claim_by_turns(workers[1], 2))
+    )
+    assert waited, "for what the first one takes of the seat"
+    assert (len(first), len(second)) == (2, 1)
+
+
+def test_a_seat_that_is_tidied_away_while_a_claim_waits_for_it_is_made_anew(players: Players) -> None:
+    players.db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 2)")
+    players.db.execute("insert into pgqueue.seats (limit_id, key) select id, 'k' from pgqueue.limits")
+    for _ in range(6):
+        enqueue(players.db, concurrency_key="k")
+    worker_id = register(players.db)
+    tidy = does(statements.heal_seats())
+    with players.during(
+        lambda one: one.execute("select from pgqueue.seats for update"), does(claim_by_turns(worker_id))
+    ) as later:
+        assert not later.done()
+        tidy(players.one)
+    assert len(later.result(timeout=20)) == 2
+    assert run(players.db, statements.heal_seats()) == []
+
+
+def test_claims_without_keys_wait_for_no_seat(players: Players) -> None:
+    players.db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 1)")
+    enqueue(players.db, concurrency_key="k")
+    enqueue(players.db)
+    workers = register(players.db), register(players.db)
+    first, second, waited = players.race(does(claim_by_turns(workers[0])), does(claim(workers[1])))
+    assert not waited
+    assert (len(first), len(second)) == (1, 1)
