@@ -23,11 +23,12 @@ from pgqueue.worker.chunk_calls import Chunk, chunk_failed, perform_chunk, perfo
 from pgqueue.worker.endings import failed, missed
 from pgqueue.worker.threads import Threads
 
+Begun = Callable[[Chunk], None]
 Ended = Callable[[Chunk, list[Outcome | None]], None]
 
 
 class Performer(Protocol):
-    """Performs chunks, and tells of the outcomes of each on the loop."""
+    """Performs chunks, and tells on the loop when each call begins, and of the outcomes of each."""
 
     def start(self, spec: ChunkSpec, chunk: Chunk) -> None: ...
 
@@ -63,16 +64,16 @@ class Chunks:
         self._performer: Performer
         match executor:
             case "async" if spec.is_async:
-                self._performer = ChunkCoroutines(app, self._spread)
+                self._performer = ChunkCoroutines(app, self._spread, self._begun)
             case "async" | "thread":
-                self._performer = ChunkThreads(app, self._spread)
+                self._performer = ChunkThreads(app, self._spread, self._begun)
             case _ if app_path is None:
                 raise InvalidSettingError(
                     f"Task {spec.name} runs in a child process, which must be able to import the app.",
                     do="start the worker with pgq work -A module:app",
                 )
             case _:
-                self._performer = ChunkChildren(app_path, crash_limit, self._spread)
+                self._performer = ChunkChildren(app_path, crash_limit, self._spread, self._begun)
 
     def start(self, _spec: Any, attempt: Attempt) -> None:
         """Has the attempt performed with the next ones that come within the task's wait."""
@@ -103,13 +104,16 @@ class Chunks:
         chunk = Chunk([attempt for attempt in gathered if not self._has_missed(attempt)])
         if not chunk.attempts:
             return
+        self._called.update(dict.fromkeys(chunk.attempts, chunk))
+        self._performer.start(self._spec, chunk)
+
+    def _begun(self, chunk: Chunk) -> None:
+        """The call begins, and so does the time of each attempt; that of the longest is the call's."""
         loop, longest = asyncio.get_running_loop(), chunk.limit()
         for attempt in chunk.attempts:
-            self._called[attempt] = chunk
             limit = attempt.limit()
-            if limit is not None and (longest is None or limit < longest):
+            if attempt in self._called and limit is not None and (longest is None or limit < longest):
                 self._timers[attempt] = loop.call_later(limit, self._time_out, attempt)
-        self._performer.start(self._spec, chunk)
 
     def _has_missed(self, attempt: Attempt) -> bool:
         """Whether it expired, or its deadline passed, while it waited for others: then it ends here."""
@@ -145,12 +149,13 @@ class Chunks:
 class ChunkCoroutines:
     """Calls of async handlers on the worker's loop, each in a task of its own."""
 
-    def __init__(self, app: App, finish: Ended) -> None:
-        self._app, self._finish = app, finish
+    def __init__(self, app: App, finish: Ended, begun: Begun) -> None:
+        self._app, self._finish, self._begun = app, finish, begun
         self._traced = is_traced()
         self._tasks: dict[Chunk, asyncio.Task[None]] = {}
 
     def start(self, spec: ChunkSpec, chunk: Chunk) -> None:
+        self._begun(chunk)
         task = self._tasks[chunk] = asyncio.get_running_loop().create_task(self._perform(spec, chunk))
         task.add_done_callback(partial(self._end_unbegun, spec, chunk))
 
@@ -178,6 +183,14 @@ class ChunkThreads(Threads):
     perform = staticmethod(perform_chunk)
     failed = staticmethod(chunk_failed)
 
+    def __init__(self, app: App, finish: Ended, begun: Begun) -> None:
+        super().__init__(app, finish)
+        self._begun = begun
+
+    def start(self, spec: Any, attempt: Any) -> None:
+        self._begun(attempt)
+        super().start(spec, attempt)
+
     def tell(self, chunk: Chunk, attempt: Attempt) -> None:
         """The handler has the attempt itself."""
 
@@ -185,8 +198,9 @@ class ChunkThreads(Threads):
 class ChunkChildren(Children):
     failed = staticmethod(chunk_failed)
 
-    def __init__(self, app_path: str | None, crash_limit: int, finish: Ended) -> None:
+    def __init__(self, app_path: str | None, crash_limit: int, finish: Ended, begun: Begun) -> None:
         super().__init__(app_path, crash_limit, finish)
+        self._begun = begun
         self._at_work: dict[Chunk, asyncio.subprocess.Process] = {}
 
     async def hand_over(self, child: asyncio.subprocess.Process, spec: Any, attempt: Any) -> Any:
@@ -195,6 +209,7 @@ class ChunkChildren(Children):
         held = [one for one, outcome in ended.items() if outcome is None and not is_over(one)]
         if held:
             self._at_work[attempt] = child
+            self._begun(attempt)
             try:
                 async with asyncio.timeout(attempt.limit()):
                     ended.update(zip(held, await self.ask(child, held), strict=True))

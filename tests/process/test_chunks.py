@@ -93,7 +93,7 @@ def test_one_job_of_a_chunk_is_cancelled_within_a_second_and_the_call_goes_on(
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize(
     ("options", "error"),
-    [({"deadline": 3}, "DeadlineExceededError"), ({"timeout": 1}, "JobTimeoutError")],
+    [({"deadline": 8}, "DeadlineExceededError"), ({"timeout": 1}, "JobTimeoutError")],
     ids=["deadline", "timeout"],
 )
 def test_one_job_of_a_chunk_has_no_time_left_and_the_call_goes_on(
