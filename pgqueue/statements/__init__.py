@@ -63,7 +63,7 @@ from pgqueue.statements.schedules import (
     run_schedule,
     sync_schedules,
 )
-from pgqueue.statements.settling import complete, report_progress, settle
+from pgqueue.statements.settling import complete, hold, report_progress, settle
 from pgqueue.statements.upkeep import (
     add_partitions,
     check_indexes,
@@ -105,6 +105,7 @@ __all__ = [
     "heal_seats",
     "heartbeat",
     "held",
+    "hold",
     "index_size",
     "insert_job",
     "lanes",

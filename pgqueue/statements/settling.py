@@ -26,6 +26,11 @@ def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Stat
     )
 
 
+def hold(worker_id: int, job_id: int, lease_id: int) -> Statement[list[int]]:
+    """Locks a job's row; its id, if it is still ours."""
+    return statement("hold", column, worker_id=worker_id, job_id=job_id, lease_id=lease_id)
+
+
 def settle(
     worker_id: int, settled: Sequence[tuple[int, int, Outcome]], hooks: Sequence[str] = ()
 ) -> Statement[list[int]]:

@@ -19,12 +19,13 @@ from psycopg import AsyncConnection, Connection
 
 from pgqueue import statements
 from pgqueue.app import App
-from pgqueue.database import run, run_async
+from pgqueue.database import run, run_and_commit, run_and_commit_async, run_async
 from pgqueue.errors import AttemptError, DeadlineExceededError, JobTimeoutError, LeaseLostError
 from pgqueue.events import hook_name
 from pgqueue.job import Job
 from pgqueue.outcome import Cancel, Outcome
 from pgqueue.progress import Report
+from pgqueue.sql import Statement
 from pgqueue.worker.extra import Extra
 
 TICK = 0.01  # seconds by which a clock may ring early
@@ -35,17 +36,18 @@ class Attempt:
 
     __slots__ = (
         "args", "attempt", "cancelled", "claimed_at", "crash_count", "created_at", "extra", "id", "lease_id", "lost",
-        "max_attempts", "priority", "queue", "released", "report", "run_at", "settled", "started_at", "task",
+        "max_attempts", "priority", "queue", "released", "report", "run_at", "seated", "settled", "started_at", "task",
         "timed_out", "timeout", "trace_context", "worker_id",
     )  # fmt: skip
 
-    def __init__(self, worker_id: int, row: Any) -> None:
+    def __init__(self, worker_id: int, row: Any, *, seated: bool = True) -> None:
         (
             self.id, self.lease_id, self.queue, self.priority, self.task, self.args, self.attempt, self.max_attempts,
             self.crash_count, self.timeout, self.run_at, self.created_at, self.trace_context, extra,
         ) = row  # fmt: skip
         self.extra = None if extra is None else Extra.of(extra)
         self.worker_id = worker_id
+        self.seated = seated  # it may hold seats of limits, which others wait for
         self.claimed_at = time.monotonic()
         self.started_at = 0.0
         self.cancelled = False  # somebody asked for the job's end
@@ -128,7 +130,11 @@ class HeldLease:
         self.check()
         with self._app.connection() as connection:
             yield connection
-            self._fenced(run(connection, self._settle(result)))
+            if self._attempt.seated:
+                self._fenced(run(connection, self._hold()))
+                run_and_commit(connection, self._settle(result))
+            else:
+                self._fenced(run(connection, self._settle(result)))
         self._attempt.settled = True
 
     @asynccontextmanager
@@ -136,10 +142,17 @@ class HeldLease:
         self.check()
         async with self._app.connection_async() as connection:
             yield connection
-            self._fenced(await run_async(connection, self._settle(result)))
+            if self._attempt.seated:
+                self._fenced(await run_async(connection, self._hold()))
+                await run_and_commit_async(connection, self._settle(result))
+            else:
+                self._fenced(await run_async(connection, self._settle(result)))
         self._attempt.settled = True
 
-    def _settle(self, result: object) -> Any:
+    def _hold(self) -> Statement[list[int]]:
+        return statements.hold(self._attempt.worker_id, self._attempt.id, self._attempt.lease_id)
+
+    def _settle(self, result: object) -> Statement[list[int]]:
         attempt = self._attempt
         spec = self._app.tasks[attempt.task].spec
         outcome = attempt.reported(Outcome.completed(spec.encode_result(result), spec.keep))

@@ -224,7 +224,7 @@ class Claimer:
             longest = SHORT_CLAIM if self._lanes.urgency else LONGEST_CLAIM
             fitting = int(len(rows) * longest / took)
             self._most = max(SMALLEST, min((self._most + fitting) // 2, LARGEST))
-        attempts = self._take(worker_id, rows)
+        attempts = self._take(worker_id, rows, seated=False)
         self._last_priority = attempts[-1].priority if attempts else 0
         self._lanes.advance(
             [((attempt.queue, attempt.priority), (attempt.run_at, attempt.id)) for attempt in attempts],
@@ -251,8 +251,8 @@ class Claimer:
         self._next_lanes = 0.0
         await self._link.wait_until_back()
 
-    def _take(self, worker_id: int, rows: Sequence[Any]) -> list[Attempt]:
-        attempts = [Attempt(worker_id, row) for row in rows]
+    def _take(self, worker_id: int, rows: Sequence[Any], *, seated: bool = True) -> list[Attempt]:
+        attempts = [Attempt(worker_id, row, seated=seated) for row in rows]
         attempts.sort(key=lambda attempt: (attempt.priority, attempt.run_at, attempt.id))
         self._in_flight.add(attempts)
         self._hand_over(attempts)

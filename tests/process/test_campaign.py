@@ -4,6 +4,9 @@ Nothing may be lost and no transactional effect may happen twice, and every faul
 running jobs when it died, a zombie's jobs were rescued, a backend was really terminated. The faults come from one seed,
 which is printed; PGQUEUE_CAMPAIGN_SEED repeats it.
 
+Three jobs of four are under a rule: of keys whose jobs have limits, rates and weights, of rows whose jobs keep their order, or unique. No
+limit may be exceeded at any instant, no order broken, and no seat lost.
+
 Short campaigns do the same with supervisors (``--processes 2``), which are killed too, and with every handler on a thread
 or in a child process. PGQUEUE_CAMPAIGN_LONG=1 makes all of them long: ``PGQUEUE_CAMPAIGN_LONG=1 pytest -n 0 -s
 tests/process/test_campaign.py``.
@@ -34,6 +37,7 @@ from tests import checker
 from tests.checker import Intents
 from tests.process import workload
 from tests.process.processes import WorkerProcess, WorkerProcesses, unfinished
+from tests.process.running import assert_order_was_kept, most_at_once
 from tests.servers import create_database, directory_for_servers
 from tests.waiting import wait_until
 
@@ -47,6 +51,12 @@ DOWN = 1.0  # seconds that the server is away
 TASKS = {
     "move_async": 1400, "move_thread": 1300, "move_process": 300, "mail_async": 500, "mail_thread": 500,
 }  # fmt: skip
+LIMITS = """
+insert into pgqueue.limits (queue, task, per_key, key, concurrency, rate, period, burst) values
+    ('default', null, false, null, 24, null, null, null), (null, %s, false, null, 12, null, null, null),
+    (null, null, true, null, 3, null, null, null), (null, null, true, 'tenant 1', 2, 100, '1 s', 20)
+"""
+ROWS, TENANTS = 25, 9
 SERVER = {"max_connections": "300", "shared_buffers": "64MB"}  # with fsync, as for users
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="stops and kills processes")
@@ -91,6 +101,20 @@ PLANS = {
 }
 if os.environ.get("PGQUEUE_CAMPAIGN_LONG"):
     PLANS = {name: plan.long() for name, plan in PLANS.items()}
+
+
+def rules(op: int) -> dict[str, Any]:
+    match op % 4:
+        case 0:
+            return {"concurrency_key": f"tenant {op // 4 % TENANTS}", "weight": op // 4 % 2 + 1}
+        case 1:
+            return {
+                "concurrency_key": f"row {op // 4 % ROWS}",
+                "ordering": "skip" if op // 4 % 2 else "block",
+            }
+        case 2:
+            return {"unique_key": str(op)}
+    return {}
 
 
 @dataclass
@@ -168,7 +192,11 @@ class Clients:
                 connection = psycopg.connect(self.dsn, application_name="clients")
             jobs = [
                 getattr(workload, kind)
-                .using(idempotency_key=str(op), tags=["effect"] if kind.startswith("move") else ["external"])
+                .using(
+                    idempotency_key=str(op),
+                    tags=["effect"] if kind.startswith("move") else ["external"],
+                    **rules(op),
+                )
                 .job(op=op, ms=self.dice.randint(1, 200))
                 for op, kind in batch
             ]
@@ -426,6 +454,8 @@ def test_the_campaign(home: Path, tmp_path: Path, name: str) -> None:
         dsn = create_database(server.dsn, "campaign")
         migrate.upgrade(dsn)
         checker.install(dsn)
+        with psycopg.connect(dsn) as connection:
+            connection.execute(LIMITS, [workload.move_thread.name])
         with (
             Intents(home / "intents.jsonl") as intents,
             WorkerProcesses(dsn, tmp_path, {workload.MAILBOX: str(mailbox)}, quiet=True) as workers,
@@ -502,6 +532,17 @@ def judge(faults: Faults, mailbox: Path) -> None:
     clients.intents.load(clients.dsn)
     checker.check(clients.dsn)
     assert faults.one("select count(*) from chk.effects") == transactional
+    # Nobody has exceeded a limit or broken an order, and all seats are free again, without being mended.
+    assert most_at_once(db, lambda key, task: "all")["all"] <= 24
+    assert most_at_once(db, lambda key, task: task)[workload.move_thread.name] <= 12
+    by_key = most_at_once(db, lambda key, task: key)
+    assert len(by_key) == ROWS + TENANTS
+    assert by_key.pop("tenant 1") <= 2
+    assert max(by_key.values()) == 3
+    assert assert_order_was_kept(db) > plan.part * 900
+    assert db.execute("select * from pgqueue.seats where taken > 0").fetchall() == []
+    assert db.execute("select * from pgqueue.heal_seats()").fetchall() == []
+    assert "mended" not in "".join(worker.log.read_text(errors="replace") for worker in faults.workers.all)
     # Effects outside happen at least once, and again only for jobs that a fault has interrupted.
     delivered = Counter(line.split()[0] for line in mailbox.read_text().splitlines())
     assert len(delivered) == external

@@ -5,23 +5,15 @@ from __future__ import annotations
 import random
 import signal
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from psycopg import Connection
 
 from tests.process.processes import QUICK, WorkerProcesses, unfinished
+from tests.process.running import STEPS, assert_order_was_kept, most_at_once
 from tests.waiting import wait_until
 
-# Every beginning and end of an attempt in the order in which they were committed, with what limits look at.
-STEPS = """
-select e.seq, date_part('epoch', e.at), e.job_id, e.new_state is not distinct from 'running' as begun, j.concurrency_key, j.task,
-       coalesce(j.weight, 1)
-from chk.events e join pgqueue.jobs j on j.id = e.job_id
-where (e.new_state is not distinct from 'running') <> (e.old_state is not distinct from 'running')
-order by e.seq
-"""
 ADD = """
 insert into pgqueue.jobs (task, args, concurrency_key, weight, ordering, max_attempts)
 select %(task)s, jsonb_build_object('ms', %(ms)s::int), %(key)s, %(weight)s, %(ordering)s, 50 from generate_series(1, %(count)s)
@@ -34,19 +26,6 @@ def add(
     db.execute(
         ADD, {"task": task, "ms": ms, "key": key, "count": count, "weight": None, "ordering": None} | more
     )
-
-
-def most_at_once(db: Connection[Any], group: Callable[[Any], str | None]) -> dict[str, int]:
-    """The largest weight that ran at one time, of each group."""
-    now: dict[str, int] = defaultdict(int)
-    most: dict[str, int] = defaultdict(int)
-    for _, _, _, begun, key, task, weight in db.execute(STEPS):
-        name = group((key, task))
-        if name is not None:
-            now[name] += weight if begun else -weight
-            most[name] = max(most[name], now[name])
-    assert all(left == 0 for left in now.values())
-    return dict(most)
 
 
 def kill_one_now_and_then(workers: WorkerProcesses, db: Connection[Any], times: int, *options: str) -> None:
@@ -75,13 +54,13 @@ def test_no_limit_is_ever_exceeded_and_no_seat_leaks_while_workers_die(
         workers.start(*QUICK, "-c", "10")
     kill_one_now_and_then(workers, db, 3, "-c", "10")
     wait_until(lambda: unfinished(db) == 0, timeout=60)
-    assert most_at_once(db, lambda job: "queue")["queue"] <= 9
-    most = most_at_once(db, lambda job: job[0])
+    assert most_at_once(db, lambda key, task: "queue")["queue"] <= 9
+    most = most_at_once(db, lambda key, task: key)
     assert most["narrow"] == 1 or most["narrow"] == 2, "one that weighs 2 runs alone"
     assert most["a"] <= 3
     assert most["b"] <= 3
     assert max(most["a"], most["b"]) == 3, "the limit is used"
-    assert most_at_once(db, lambda job: job[1] if job[1] == "nap" else None)["nap"] <= 2
+    assert most_at_once(db, lambda key, task: task if task == "nap" else None)["nap"] <= 2
     assert db.execute("select * from pgqueue.seats where taken <> 0").fetchall() == []
 
 
@@ -127,7 +106,7 @@ def test_whoever_outside_has_had_enough_is_left_alone_for_the_time_he_gave(
         "select date_part('epoch', at) from pgqueue.transitions where reason = 'rate_limited'"
     ).fetchall()
     assert len(pauses) == 4
-    begun = [at for _, at, _, begins, of, task, _ in db.execute(STEPS) if begins and task == "ask"]
+    begun = [at for _, at, _, begins, _, task, _, _ in db.execute(STEPS) if begins and task == "ask"]
     heed = 0.2 if key else 1.0  # a key is looked up by each claim, a task's pause with the lanes
     for (paused,) in pauses:
         assert [at - paused for at in begun if paused + heed < at < paused + 0.49] == []
@@ -149,7 +128,7 @@ def test_a_backlog_of_a_full_task_does_not_delay_the_others_of_its_queue(
     db.execute("delete from pgqueue.jobs_live where task = 'nap' and state <> 'running'")
     wait_until(lambda: unfinished(db) == 0)
     db.execute("delete from chk.events e where not exists (select from pgqueue.jobs j where j.id = e.job_id)")
-    assert most_at_once(db, lambda job: job[1])["nap"] == 2
+    assert most_at_once(db, lambda key, task: task)["nap"] == 2
 
 
 def test_keys_have_their_shares_of_the_turns(db: Connection[Any], workers: WorkerProcesses) -> None:
@@ -178,12 +157,8 @@ def test_order_holds_through_retries_and_kills(
         workers.start(*QUICK, "-c", "5")
     kill_one_now_and_then(workers, db, 2, "-c", "5")
     wait_until(lambda: unfinished(db) == 0, timeout=60)
-    ended: dict[str, int] = {}
-    for _, _, job, begun, key, _, _ in db.execute(STEPS):
-        if begun:
-            assert job >= ended.get(key, 0), f"job {job} of key {key} ran after a later one"
-        ended[key] = job
-    assert most_at_once(db, lambda job: job[0]) == {"a": 1, "b": 1, "c": 1}
+    assert assert_order_was_kept(db) == 180
+    assert most_at_once(db, lambda key, task: key) == {"a": 1, "b": 1, "c": 1}
 
 
 def test_a_long_backlog_of_one_key_does_not_delay_another(

@@ -61,6 +61,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.remove_limit(1),
         statements.heartbeat(1, 30.0, "running"),
         statements.held(1, [2, 3]),
+        statements.hold(1, 2, 3),
         statements.insert_job("a", "{}", {}),
         statements.index_size("jobs_live_claim_idx"),
         statements.lanes(

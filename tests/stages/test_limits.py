@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from pgqueue import App, statements
 from pgqueue.database import run
 from pgqueue.errors import InvalidOptionError
 from pgqueue.outcome import COMPLETED, Outcome
-from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.attempt import Attempt, HeldLease
 from tests.stages.hands import Hand
 from tests.waiting import wait_until
 
@@ -222,6 +224,40 @@ def test_a_paused_queue_and_an_expired_worker_get_nothing(db: Connection[Any], p
     db.execute("update pgqueue.queues set paused = false")
     db.execute("update pgqueue.workers set expires_at = now()")
     assert player.take() == []
+
+
+def test_a_handler_that_is_stopped_at_its_commit_keeps_nobody_from_the_seats(
+    db: Connection[Any], player: Player, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.task(name="t")
+    def t() -> None: ...
+
+    limit(db, queue="default", concurrency=2)
+    add(db, "k", count=3)
+    [attempt] = player.take(1)
+    stopped, go_on = threading.Event(), threading.Event()
+    commit = Connection.commit
+
+    def slow(connection: Connection[Any]) -> None:
+        stopped.set()
+        go_on.wait(20)
+        commit(connection)
+
+    def handle() -> None:
+        with HeldLease(attempt, app).transaction(None) as connection:
+            connection.execute("select 1")
+            monkeypatch.setattr(Connection, "commit", slow)
+
+    with ThreadPoolExecutor(1) as pool:
+        handler = pool.submit(handle)
+        try:
+            assert stopped.wait(20)
+            db.execute("set lock_timeout = '2s'")
+            assert len(player.take()) == 2
+        finally:
+            go_on.set()
+        handler.result(20)
+    assert attempt.settled
 
 
 # ------------------------------------------------------------------ rates

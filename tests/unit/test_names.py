@@ -46,6 +46,7 @@ def test_the_public_names_are_these():
         (JobHandle, "cancel", "acancel"),
         (JobHandle, "edit", "aedit"),
         (database, "run", "run_async"),
+        (database, "run_and_commit", "run_and_commit_async"),
         (pgqueue.Job, "transaction", "transaction_async"),
     ],
 )

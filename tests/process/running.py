@@ -1,0 +1,53 @@
+"""What ran beside what, told by the events that the checker's trigger has noted: no limit may be exceeded at any instant."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from psycopg import Connection
+
+# Every beginning and end of an attempt in the order in which they happened, with what limits look at.
+STEPS = """
+select e.seq, date_part('epoch', e.at), e.job_id, e.new_state is not distinct from 'running' as begun, j.concurrency_key, j.task,
+       coalesce(j.weight, 1), j.ordering is not null
+from chk.events e join pgqueue.jobs j on j.id = e.job_id
+where (e.new_state is not distinct from 'running') <> (e.old_state is not distinct from 'running')
+order by e.seq
+"""
+
+
+def most_at_once(db: Connection[Any], group: Callable[[str | None, str], str | None]) -> dict[str, int]:
+    """The largest weight that ran at one time, of each group (by concurrency_key and task; None is not looked at)."""
+    now: dict[str, int] = defaultdict(int)
+    most: dict[str, int] = defaultdict(int)
+    for _, _, _, begun, key, task, weight, _ in db.execute(STEPS):
+        name = group(key, task)
+        if name is not None:
+            now[name] += weight if begun else -weight
+            most[name] = max(most[name], now[name])
+    assert all(left == 0 for left in now.values())
+    return dict(most)
+
+
+def assert_order_was_kept(db: Connection[Any]) -> int:
+    """No job with an ordering began before an earlier one of its key was final; how many there were."""
+    last: dict[str, int] = {}
+    finished_at: dict[int, int] = {}
+    begun_at: dict[int, int] = {}
+    keys: dict[int, str] = {}
+    for seq, _, job, begun, key, _, _, ordered in db.execute(STEPS):
+        if ordered:
+            keys[job] = key
+            if begun:
+                begun_at.setdefault(job, seq)
+            else:
+                finished_at[job] = seq
+    for job in sorted(keys):
+        before = last.get(keys[job])
+        assert before is None or finished_at[before] < begun_at[job], (
+            f"job {job} of key {keys[job]} ran before {before} had ended"
+        )
+        last[keys[job]] = job
+    return len(keys)
