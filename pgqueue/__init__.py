@@ -12,16 +12,20 @@ from pgqueue.errors import LeaseLostError, PgQueueError
 if TYPE_CHECKING:
     from pgqueue.app import App
     from pgqueue.enqueue import Task
+    from pgqueue.events import Call, Failure
     from pgqueue.handle import JobHandle
     from pgqueue.job import Job, NewJob
-    from pgqueue.outcome import Cancel, RateLimited, Retry, Snooze
+    from pgqueue.outcome import Cancel, Dead, RateLimited, Retry, Snooze
     from pgqueue.retry import RetryPolicy
 
 __version__ = "0.1.0"
 
 __all__ = [
     "App",
+    "Call",
     "Cancel",
+    "Dead",
+    "Failure",
     "Job",
     "JobHandle",
     "LeaseLostError",
@@ -38,9 +42,10 @@ __all__ = [
 _HOMES = {
     "app": ("App",),
     "enqueue": ("Task",),
+    "events": ("Call", "Failure"),
     "handle": ("JobHandle",),
     "job": ("Job", "NewJob"),
-    "outcome": ("Cancel", "RateLimited", "Retry", "Snooze"),
+    "outcome": ("Cancel", "Dead", "RateLimited", "Retry", "Snooze"),
     "retry": ("RetryPolicy",),
 }
 

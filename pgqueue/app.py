@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import sys
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -15,26 +13,25 @@ from contextlib import (
 )
 from datetime import timedelta
 from itertools import islice
-from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from psycopg import AsyncConnection, Connection
 
+from pgqueue.chunk import ChunkSpec
 from pgqueue.config import find_dsn, seconds
 from pgqueue.connections import Pools
 from pgqueue.crontab import Crontab
 from pgqueue.database import ORDINARY, connect, connect_async, is_async, warn_if_autocommit
 from pgqueue.enqueue import Task, insert, insert_async
 from pgqueue.errors import (
-    AppImportError,
     DuplicateJobError,
     DuplicateTaskError,
     IdempotencyConflictError,
-    NoTasksError,
-    PgQueueError,
+    InvalidOptionError,
     UnknownTaskError,
     WrongConnectionError,
 )
+from pgqueue.events import EVENTS, CompletedHook, Event, Hook, Hooked, Layer, M, as_layer
 from pgqueue.handle import JobHandle
 from pgqueue.job import Batch, Job, NewJob, in_batches
 from pgqueue.keys import KeyRules, key_rules
@@ -46,19 +43,22 @@ from pgqueue.telemetry import carrier, enqueue_span, is_traced
 
 P = ParamSpec("P")
 R = TypeVar("R")
+HOOKS = frozenset(f"on_{event}" for event in EVENTS)
 REFUSED = ("idempotency_mismatch", "duplicate")
 
 
-class App(Crontab):
-    """A registry of tasks and schedules with a database.
+class App(Crontab, Hooked):
+    """A registry of tasks and schedules with a database, and of the hooks and middleware of all tasks.
 
     ``dsn``: where its jobs live; without one, PGQUEUE_DSN, DATABASE_URL, ``[tool.pgqueue]`` or libpq's PG* decide, when
     it is first needed. ``pool_size``: connections held at most for enqueues that join no transaction of yours.
     """
 
     def __init__(self, dsn: str | None = None, *, pool_size: int = 10) -> None:
-        super().__init__()
+        Crontab.__init__(self)
+        Hooked.__init__(self)
         self._dsn = dsn
+        self.layers: list[Layer] = []  # middleware, the outermost first
         self.tasks: dict[str, Task[..., Any]] = {}
         self._pools = Pools(lambda: self.dsn, pool_size)
 
@@ -74,19 +74,11 @@ class App(Crontab):
     @overload
     def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
     @overload
+    def task(self, /, **options: Unpack[_Options]) -> _Decorator: ...
+    @overload
     def task(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        queue: str = "default",
-        priority: int = 0,
-        retry: object = None,
-        timeout: float | str | timedelta | None = None,
-        keep: Keep = "all",
-        executor: str | None = None,
-        **keys: Unpack[KeyRules],
-    ) -> _Decorator: ...
+        self, /, *, chunk: int, chunk_wait: float | str | timedelta = 0, **options: Unpack[_Options]
+    ) -> _ChunkDecorator: ...
 
     def task(
         self,
@@ -100,7 +92,9 @@ class App(Crontab):
         timeout: float | str | timedelta | None = None,
         keep: Keep = "all",
         executor: str | None = None,
-        **keys: Unpack[KeyRules],
+        chunk: int | None = None,
+        chunk_wait: float | str | timedelta = 0,
+        **more: Any,
     ) -> Any:
         """Declares a task: ``@app.task`` or ``@app.task(queue="mail", retry=[1, 5, 30])`` on a def or async def.
 
@@ -108,8 +102,10 @@ class App(Crontab):
         seconds, a tenacity wait, or a ``RetryPolicy``; default 1 s, 5 s, 30 s, 5 min, 30 min. ``timeout``: of one attempt.
         ``keep``: which finished rows stay until retention: "all", only "failures" (dead and cancelled), or "none".
         ``executor``: "async", "thread" or "process"; default is the worker's (async def on its loop, def on a thread).
+        ``chunk``: the handler takes a list of up to so many jobs, gathered for ``chunk_wait`` at most (see docs/rules).
         ``unique`` (True: by all arguments, or by those named), ``unique_for``, ``on_conflict``, ``throttle``, ``debounce``,
         ``debounce_max``: as in ``using()``, for all jobs of the task.
+        ``on_completed``, ``on_failed``, ``on_retry``, ``on_dead``, ``on_stalled``: a hook, as ``@task.on_dead`` declares it.
         A parameter annotated ``Job`` receives the job itself; it is best the first one, so that type checkers know.
 
         Raises DuplicateTaskError, UnnameableTaskError, InvalidNameError, InvalidOptionError, InvalidArgumentsError.
@@ -118,17 +114,21 @@ class App(Crontab):
             return self.task()(function)
 
         def declare(function: Callable[..., Any]) -> Task[..., Any]:
-            spec = TaskSpec(
-                name=task_name(function) if name is None else name,
-                function=function,
-                queue=queue,
-                priority=priority,
-                retry=RetryPolicy.of(retry),
-                timeout=None if timeout is None else seconds(timeout, "timeout"),
-                keep=keep,
-                executor=executor,
-                rules=key_rules(keys),
-            )
+            given: dict[str, Any] = {
+                "name": task_name(function) if name is None else name,
+                "function": function,
+                "queue": queue,
+                "priority": priority,
+                "retry": RetryPolicy.of(retry),
+                "timeout": None if timeout is None else seconds(timeout, "timeout"),
+                "keep": keep,
+                "executor": executor,
+                "rules": key_rules({name: rule for name, rule in more.items() if name not in HOOKS}),
+            }
+            wait = seconds(chunk_wait, "chunk_wait")
+            if chunk is None and wait:
+                raise InvalidOptionError("chunk_wait is given without chunk.", do="say how many: chunk=100")
+            spec = TaskSpec(**given) if chunk is None else ChunkSpec(**given, chunk=chunk, chunk_wait=wait)
             if spec.name in self.tasks:
                 known = self.tasks[spec.name].spec.function
                 raise DuplicateTaskError(
@@ -137,10 +137,29 @@ class App(Crontab):
                     do="give one of them another name=",
                 )
             spec.arguments  # noqa: B018 - a signature that cannot be stored is refused here
-            self.tasks[spec.name] = task = Task[..., Any](self, spec)
+            task = Task[..., Any](self, spec)
+            for name_of_hook in HOOKS & more.keys():
+                if more[name_of_hook] is not None:
+                    getattr(task, name_of_hook)(more[name_of_hook])
+            self.tasks[spec.name] = task
             return task
 
         return declare
+
+    def middleware(self, function: M) -> M:
+        """Declares middleware around each attempt of every task: a generator of one ``Call`` that yields once.
+
+        What stands before the yield runs before the handler, in the order of declaration, and what stands after it
+        afterwards, in the opposite order. The handler's exception is raised at the yield; middleware may raise another one,
+        before or after, which counts like one of the handler's. An async generator may await, also around a ``def``.
+        What makes a (sync or async) context manager for a ``Call`` will do too.
+        """
+        self.layers.append(as_layer(function))
+        return function
+
+    def events_of(self, task: str) -> list[Event]:
+        """The events of a task that have hooks, its own or the app's."""
+        return [event for event in EVENTS if event in self.hooks or event in self.tasks[task].hooks]
 
     # -------------------------------------------------------------- enqueuing
 
@@ -244,6 +263,21 @@ class App(Crontab):
         await self._pools.aclose()
 
 
+class _Options(KeyRules, total=False):
+    name: str | None
+    queue: str
+    priority: int
+    retry: object
+    timeout: float | str | timedelta | None
+    keep: Keep
+    executor: str | None
+    on_completed: CompletedHook | None
+    on_failed: Hook | None
+    on_retry: Hook | None
+    on_dead: Hook | None
+    on_stalled: Hook | None
+
+
 class _Decorator(Protocol):
     """The type of ``@app.task(…)``, for type checkers: what the overloads of ``App.task`` say."""
 
@@ -251,6 +285,12 @@ class _Decorator(Protocol):
     def __call__(self, function: Callable[Concatenate[Job, P], R], /) -> Task[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class _ChunkDecorator(Protocol):
+    """The same of ``@app.task(chunk=…)``: its jobs are enqueued with the fields of an item, or with an item."""
+
+    def __call__(self, function: Callable[..., R], /) -> Task[..., R]: ...
 
 
 def _span(batches: list[Batch]) -> AbstractContextManager[None]:
@@ -262,63 +302,3 @@ def _traced(batches: list[Batch]) -> list[Batch]:
     if not headers:
         return batches
     return [batch._replace(options={**batch.options, "trace_context": headers}) for batch in batches]
-
-
-def load_app(path: str) -> App:
-    """The App that ``module:attribute`` names (``module`` alone: its only App); the current directory is importable.
-
-    Raises AppImportError, showing the user's own frame, or NoTasksError.
-    """
-    module_name, _, attribute = path.partition(":")
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except PgQueueError:
-        raise
-    except Exception as error:
-        raise _import_error(path, module_name, error) from error
-    if attribute:
-        found: Any = module
-        for part in attribute.split("."):
-            found = getattr(found, part, None)
-        apps = [found] if isinstance(found, App) else []
-    else:
-        apps = list({id(value): value for value in vars(module).values() if isinstance(value, App)}.values())
-    if len(apps) != 1:
-        names = [name for name, value in vars(module).items() if isinstance(value, App)]
-        raise AppImportError(
-            f"{path!r} names no App." if not apps else f"{module_name} holds {len(apps)} Apps.",
-            do=f"use -A {module_name}:{names[0]}"
-            if names
-            else f"make one in {module_name}: app = pgqueue.App()",
-        )
-    if not apps[0].tasks:
-        raise NoTasksError(
-            f"The App of {path!r} has no tasks.",
-            do="declare one with @app.task, in a module that this one imports",
-        )
-    return apps[0]
-
-
-def _import_error(path: str, module_name: str, error: Exception) -> AppImportError:
-    if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
-        near = [entry.stem for entry in Path.cwd().glob("*.py")]
-        near += [entry.parent.name for entry in Path.cwd().glob("*/__init__.py")]
-        close = difflib.get_close_matches(module_name.split(".", maxsplit=1)[0], near, n=1, cutoff=0.5)
-        return AppImportError(
-            f"There is no module {error.name!r} (of -A {path}).",
-            why=f"looked in {Path.cwd()} and in the installed packages",
-            do=f"did you mean {close[0]}?" if close else "run this where the module lies, or install it",
-        )
-    frame = error.__traceback__
-    shown = ""
-    while frame is not None:
-        file = frame.tb_frame.f_code.co_filename
-        if "importlib" not in file and file != __file__:
-            shown = f"{file}:{frame.tb_lineno}"
-        frame = frame.tb_next
-    return AppImportError(
-        f"Importing {module_name!r} failed: {type(error).__name__}: {error}",
-        why=f"at {shown}" if shown else "",
-    )

@@ -42,6 +42,7 @@ FILE_KEYS = (
     "heartbeat",
     "max_jobs",
     "max_rss",
+    "alerts",
 )
 EXECUTORS = ("async", "thread", "process")
 DEFAULT_MAX_ATTEMPTS = 6
@@ -50,8 +51,10 @@ LONGEST = 365 * 86_400.0
 MB = 1024 * 1024
 SMALLEST, LARGEST = 16 * MB, 16 * MB * MB  # of --max-rss
 DURATION = re.compile(
-    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", re.ASCII
+    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)ms)?(?:(\d+(?:\.\d+)?)s?)?",
+    re.ASCII,
 )
+UNITS = (86_400, 3600, 60, 0.001, 1)
 SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 
 PLACE = re.compile(
@@ -83,9 +86,7 @@ def seconds(value: float | str | timedelta, what: str) -> float:
     if isinstance(value, timedelta):
         number = value.total_seconds()
     elif isinstance(value, str) and value.strip() and (match := DURATION.fullmatch(value.strip())):
-        number = sum(
-            float(part or 0) * unit for part, unit in zip(match.groups(), (86_400, 3600, 60, 1), strict=True)
-        )
+        number = sum(float(part or 0) * unit for part, unit in zip(match.groups(), UNITS, strict=True))
     if isinstance(number, bool) or not isinstance(number, int | float) or not -1e12 <= number <= LONGEST:
         raise InvalidOptionError(
             f"{what} is {shown(value)}.",

@@ -12,6 +12,7 @@ from pgqueue import bulk, keys, statements
 from pgqueue import options as rules
 from pgqueue.database import can_copy, copy, copy_async, run, run_async
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError, InvalidOptionError
+from pgqueue.events import Hooked
 from pgqueue.handle import JobHandle
 from pgqueue.job import Batch, NewJob, in_batches
 from pgqueue.options import RULES
@@ -215,11 +216,12 @@ class Enqueuer(Generic[P, R]):
         return {name: value for name, value in together.items() if name != "unique_key"}
 
 
-class Task(Enqueuer[P, R]):
+class Task(Enqueuer[P, R], Hooked):
     """A registered task. Calling it runs the function here and now; ``enqueue`` stores a job for a worker."""
 
     def __init__(self, app: Stores, spec: TaskSpec) -> None:
-        super().__init__(app, spec)
+        Enqueuer.__init__(self, app, spec)
+        Hooked.__init__(self)
         self.__doc__ = spec.function.__doc__
         self.__name__ = getattr(spec.function, "__name__", spec.name)
         self.__wrapped__ = spec.function

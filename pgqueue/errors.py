@@ -40,7 +40,8 @@
     ├── NotFoundError
     │   ├── JobNotFoundError            PGQ-503
     │   ├── QueueNotFoundError          PGQ-506
-    │   └── ScheduleNotFoundError       PGQ-520
+    │   ├── ScheduleNotFoundError       PGQ-520
+    │   └── AlertNotFoundError          PGQ-509
     ├── WaitTimeoutError                PGQ-507
     ├── JobFailedError                  PGQ-508   the awaited job ended dead or cancelled
     └── AttemptError                    how one attempt of a job went wrong
@@ -48,7 +49,8 @@
         ├── ProcessDiedError            PGQ-602
         ├── JobTimeoutError             PGQ-603
         ├── UndecodableJobError         PGQ-604
-        └── DeadlineExceededError       PGQ-605
+        ├── DeadlineExceededError       PGQ-605
+        └── WrongOutcomesError          PGQ-609   a handler of chunks returned too few or too many
 
 Warnings: ``AutocommitWarning`` (PGQ-502).
 
@@ -298,6 +300,10 @@ class ScheduleNotFoundError(NotFoundError):
     code = "PGQ-520"
 
 
+class AlertNotFoundError(NotFoundError):
+    code = "PGQ-509"
+
+
 class WaitTimeoutError(PgQueueError):
     code = "PGQ-507"
     exit_code = 9
@@ -352,6 +358,10 @@ class UndecodableJobError(AttemptError):
 
 class DeadlineExceededError(AttemptError):
     code = "PGQ-605"
+
+
+class WrongOutcomesError(AttemptError):
+    code = "PGQ-609"
 
 
 class PgQueueWarning(UserWarning):

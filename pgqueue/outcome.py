@@ -57,6 +57,16 @@ class Retry(Exception):  # noqa: N818
         self.after = None if after is None else seconds(after, "Retry(after=)")
 
 
+class Dead(Exception):  # noqa: N818
+    """Raised (or returned) by a handler: this job is dead, however many attempts are left."""
+
+    def __init__(self, why: str = "given up by its handler") -> None:
+        super().__init__(why)
+
+
+INSTRUCTIONS = (Snooze, RateLimited, Cancel, Retry, Dead)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What settle writes. ``delay`` in seconds from then; ``result`` is JSON text; ``kept`` False drops the row.
@@ -150,6 +160,8 @@ def decide(
             return Outcome.snoozed(delay) if isinstance(error, Snooze) else Outcome.rate_limited(delay)
         case Cancel():
             return Outcome.cancelled(str(error), keep)
+        case Dead():
+            return Outcome.dead("given_up", error, keep, crashed=crashed)
     if isinstance(error, DeadlineExceededError):
         reason = "deadline_exceeded"
     elif crashed and crash_count + 1 >= crash_limit:

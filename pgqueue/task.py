@@ -26,7 +26,7 @@ from pgqueue.errors import (
     UnnameableTaskError,
 )
 from pgqueue.job import Job
-from pgqueue.outcome import Keep
+from pgqueue.outcome import COMPLETED, FORGOTTEN, Keep, Outcome
 from pgqueue.payload import ARGS_LIMIT, RESULT_LIMIT, check_text, check_texts, complaints, plain
 from pgqueue.retry import RetryPolicy
 
@@ -36,7 +36,10 @@ KEEPS = ("all", "failures", "none")
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """A task without the app it belongs to. ``timeout`` is in seconds; ``executor`` None leaves it to the worker."""
+    """A task without the app it belongs to. ``timeout`` is in seconds; ``executor`` None leaves it to the worker.
+
+    ``tells``: its completions are told to hooks. ``is_ours``: the package's own, which no middleware sees.
+    """
 
     name: str
     function: Callable[..., Any]
@@ -47,6 +50,8 @@ class TaskSpec:
     keep: Keep = "all"
     executor: str | None = None
     rules: Mapping[str, object] = field(default_factory=dict)  # keys.KeyRules, as the SQL API takes them
+    tells: bool = False
+    is_ours: bool = False
 
     def __post_init__(self) -> None:
         check_name("task", self.name)
@@ -82,9 +87,16 @@ class TaskSpec:
         return inspect.iscoroutinefunction(self.function)
 
     @cached_property
+    def completion(self) -> Outcome:
+        """The outcome of a handler that returned nothing; the cheap ones (complete.sql) tell no hook."""
+        if self.tells:
+            return Outcome.completed(keep=self.keep)
+        return COMPLETED if self.keep == "all" else FORGOTTEN
+
+    @cached_property
     def job_parameter(self) -> str | None:
         """The parameter that wants the stored job, found by its annotation."""
-        hints = _hints(self)
+        hints = hints_of(self)
         return next((name for name in self.signature.parameters if hints.get(name) is Job), None)
 
     @cached_property
@@ -105,7 +117,7 @@ class TaskSpec:
 
     @cached_property
     def adapter(self) -> TypeAdapter[dict[str, Any]]:
-        hints = _hints(self)
+        hints = hints_of(self)
         fields: dict[str, Any] = {}
         rest: dict[str, Any] = {}
         for name, parameter in self.arguments.items():
@@ -226,7 +238,7 @@ def task_name(function: Callable[..., Any]) -> str:
     return f"{module}.{qualname}"
 
 
-def _hints(spec: TaskSpec) -> dict[str, Any]:
+def hints_of(spec: TaskSpec) -> dict[str, Any]:
     try:
         return typing.get_type_hints(spec.function, include_extras=True)
     except NameError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pgqueue.cli import (
+    alerts,
     cron,
     doctor,
     edit,
@@ -33,3 +34,4 @@ cli.add_typer(limits.commands, name="limits")
 cli.add_typer(queues.commands, name="queues")
 cli.add_typer(queues.workers, name="workers")
 cli.add_typer(cron.commands, name="cron")
+cli.add_typer(alerts.commands, name="alerts")

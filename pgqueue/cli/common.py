@@ -114,7 +114,7 @@ def app_path(given: str | None) -> str:
 
 def app_with_database(path: str, dsn: str | None) -> App:
     """The app, its database fixed for child processes too."""
-    from pgqueue.app import load_app  # which imports pydantic
+    from pgqueue.loading import load_app  # which imports pydantic
 
     app = load_app(path)
     resolved = libpq_dsn(dsn) if dsn else app._dsn or dsn_or_running(None)  # noqa: SLF001 - its own command line

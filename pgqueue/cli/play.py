@@ -13,7 +13,7 @@ from pgqueue import migrate, statements
 from pgqueue.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database
 from pgqueue.cli.output import as_dict, emit, say
 from pgqueue.cli.work import Concurrency, Queues, settings_for
-from pgqueue.config import find_dsn, redact
+from pgqueue.config import find_dsn, read_file, redact
 from pgqueue.database import connect, run
 from pgqueue.errors import NoDsnError
 
@@ -66,13 +66,14 @@ def dev(
     dsn: Dsn = None,
 ) -> None:
     """For development: a Postgres if you have none, the schema, and a worker."""
+    from pgqueue.alerts import find_alerts
     from pgqueue.worker import Worker
 
     path = app_path(app)
     with _server(dsn) as target:
         loaded = app_with_database(path, target)
         settings = settings_for(loaded, queues, concurrency=concurrency)
-        code = Worker(loaded, settings, app_path=path).run()
+        code = Worker(loaded, settings, app_path=path, alerts=find_alerts(read_file())).run()
     raise typer.Exit(code)
 
 

@@ -158,7 +158,9 @@ def work(
 
     SIGTERM or Ctrl-C: take no more, finish what runs within --grace, hand back the rest. Twice: hand back now.
     """
+    from pgqueue.alerts import find_alerts
     from pgqueue.worker import Worker
+    from pgqueue.worker.handlers import serving
     from pgqueue.worker.limits import rss
     from pgqueue.worker.supervisor import supervise
 
@@ -178,7 +180,8 @@ def work(
             why=f"the app alone occupies {rss() >> 20}M once it is imported",
             do=f"use at least {int(FRESH * rss()) + 1 >> 20}M",
         )
+    alerts = find_alerts(read_file())
     if count > 1:
-        raise typer.Exit(supervise(count, loaded.dsn, settings))
+        raise typer.Exit(supervise(count, loaded.dsn, serving(settings, loaded, alerts)))
     fds = None if supervisor is None else tuple(int(fd) for fd in supervisor.split(","))
-    raise typer.Exit(Worker(loaded, settings, app_path=path, supervisor=fds).run())
+    raise typer.Exit(Worker(loaded, settings, app_path=path, supervisor=fds, alerts=alerts).run())

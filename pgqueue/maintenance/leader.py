@@ -6,14 +6,15 @@ Losing the election while maintaining does no harm: every step may run twice, al
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
+from typing import Protocol
 
 from pgqueue import statements
 from pgqueue.config import WorkerSettings
 from pgqueue.connections import TROUBLE, Link
 from pgqueue.maintenance.rescuer import rescue_all
-from pgqueue.maintenance.scheduler import Scheduler
 from pgqueue.maintenance.sweeper import sweep_forever
 from pgqueue.maintenance.upkeep import Upkeep
 
@@ -22,11 +23,16 @@ TIDY = 60.0
 log = logging.getLogger("pgqueue")
 
 
+class Service(Protocol):
+    async def run(self) -> None:
+        """Goes on until it is cancelled."""
+
+
 class Leader:
     """``election`` is a connection that every worker has anyway; only the leader opens the others.
 
     Rescue and sweep have ``link`` for themselves, so that no upkeep of tables and indexes, which may take minutes, can delay
-    them; so has the scheduler (None: this leader leaves schedules alone).
+    them. ``services`` run beside them while it leads, on links of their own: the scheduler, the watch for alerts.
     """
 
     def __init__(
@@ -35,11 +41,12 @@ class Leader:
         link: Link,
         upkeep: Link,
         settings: WorkerSettings,
-        scheduler: Scheduler | None = None,
+        *services: Service,
     ) -> None:
         self._election, self._link, self._settings = election, link, settings
-        self._upkeep, self._scheduler = Upkeep(upkeep), scheduler
+        self._services = (Upkeep(upkeep), *services)
         self._beside: list[asyncio.Task[None]] = []  # while it leads
+        self._vacant = asyncio.Event()
         self.worker_id = 0
 
     async def run(self) -> None:
@@ -63,14 +70,24 @@ class Leader:
                 except Exception as error:
                     if not isinstance(error, TROUBLE):
                         log.exception("maintenance failed; it goes on at the next turn")
-                await asyncio.sleep(pause)
+                await self._pause(pause)
         finally:
             await self.close()
 
+    def stand(self) -> None:
+        """The leader has resigned, as one that stops does: whoever asks first takes its place."""
+        if not self._beside:
+            self._vacant.set()
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._vacant.wait()
+        self._vacant.clear()
+
     def _begin(self) -> None:
         if not self._beside:
-            runs = [self._upkeep.run(), sweep_forever(self._link)]
-            runs += [self._scheduler.run()] if self._scheduler else []
+            runs = [sweep_forever(self._link), *(service.run() for service in self._services)]
             self._beside = [asyncio.create_task(run) for run in runs]
 
     async def _tidy(self) -> None:
@@ -93,7 +110,7 @@ class Leader:
             pass
 
     async def close(self) -> None:
-        """Ends upkeep, sweep and scheduler, also in the middle of a statement: the next leader finds and mends what is left."""
+        """Ends all that runs beside, also in the middle of a statement: the next leader finds and mends what is left."""
         beside, self._beside = self._beside, []
         for task in beside:
             task.cancel()

@@ -1,5 +1,6 @@
--- Deletes what has run out: idempotency keys past their lifetime (that of a debounce lasts as long as its job), and workers
--- that ended longer ago than any retention and hold no job. Bounded batches, skipping locked rows. Returns (keys, workers) deleted.
+-- Deletes what has run out: idempotency keys past their lifetime (that of a debounce lasts as long as its job), workers that ended
+-- longer ago than any retention and hold no job, and alerts resolved before that. Bounded batches, skipping locked rows.
+-- Returns (keys, workers) deleted.
 with keys as (
     delete from pgqueue.idempotency_keys k
     where (k.task, k.key) in (
@@ -17,5 +18,12 @@ with keys as (
           and not exists (select from pgqueue.jobs_live j where j.worker_id = o.id)
         limit %(count)s::int for update skip locked)
     returning 1
+), alerts as (
+    delete from pgqueue.alerts a
+    where a.id in (
+        select o.id from pgqueue.alerts o
+        where o.resolved_at < clock_timestamp() - (select max(q.retention) from pgqueue.queues q)
+          and coalesce(o.muted_until < clock_timestamp(), true)
+        limit %(count)s::int for update skip locked)
 )
 select (select count(*) from keys), (select count(*) from workers)

@@ -4,6 +4,7 @@
 -- was read stays true. Then the jobs, by jobs_live_worker_idx, skipping locked ones (being settled this moment).
 -- `limit 1` instead of `exists`, a LATERAL scan for each worker, rows found again by ctid, which the row lock keeps in place,
 -- and no join with them: after ANALYZE of a drained queue the planner believes in one row, and would read the whole table.
+-- A hook that the dead worker or a living one knows is told by a job, as in settle.sql.
 -- Returns (id, task, state, worker_id). Zero rows: nothing to rescue.
 with expired as materialized (
     select w.id
@@ -48,7 +49,7 @@ with expired as materialized (
         last_error = (select v.error from verdict v where v.id = j.id)
     where j.ctid = any(array(select v.spot from verdict v where v.final is null))
     returning j.id, j.task, j.lease_id, j.attempt, j.run_at, (select v.worker_id from verdict v where v.id = j.id),
-        j.last_error as error
+        j.last_error as error, to_jsonb(j) as job
 ), moved as (
     insert into pgqueue.jobs
         (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
@@ -71,6 +72,25 @@ with expired as materialized (
     from lost h cross join lateral generate_series(1, cardinality(h.holds), 2) i
     where h.holds is not null
     having count(*) > 0
+), told as (
+    insert into pgqueue.jobs_live as h (task, queue, priority, trace_context, args)
+    select k.hook, 'pgqueue.hooks', (e.job ->> 'priority')::smallint, nullif(e.job -> 'trace_context', 'null'),
+           pgqueue.hook_args(e.job, e.reason, e.error, null)
+    from (
+        select b.job, 'rescued' as reason, b.error, b.worker_id, array['stalled', 'failed', 'retry'] as events from back b
+        union all
+        select to_jsonb(f) || jsonb_build_object(
+                   'state', case f.final when 'cancelled' then 'cancelled' else 'dead' end, 'last_error', f.error,
+                   'crash_count', f.crash_count + 1, 'finished_at', clock_timestamp()),
+               f.final, f.error, f.worker_id,
+               case f.final when 'cancelled' then array['stalled'] else array['stalled', 'failed', 'dead'] end
+        from finished f
+    ) e
+    cross join lateral (select (e.job ->> 'task') || ':on_' || v.event from unnest(e.events) v (event)) k (hook)
+    where exists (select from pgqueue.workers w
+                  where k.hook = any(w.tasks)
+                    and (w.id = e.worker_id or w.state in ('running', 'draining') and w.expires_at > clock_timestamp()))
+    returning pgqueue.wake(h.queue)
 )
 select b.id, b.task, 'retrying' as state, b.worker_id, pg_notify('pgqueue', '')::text,
     (select r.done::text from released r)

@@ -6,6 +6,8 @@
 -- job keeps its place among them.
 -- One that goes back has been started, so it cannot expire any more, unless no handler has seen it yet.
 -- A finished job leaves jobs_live by delete and insert, never by an update of the partition key.
+-- `hooks` are the hooks that this worker knows, <task>:on_<event>: the outcomes they are about store a job for each, in a queue of
+-- their own, so that they neither wait for nor use up what the job's queue is given. It has no key, order or limit of the job.
 with outcome as materialized (
     select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed,
            o.begun, o.paused, o.progress || jsonb_build_object('at', clock_timestamp()) as progress
@@ -26,7 +28,7 @@ with outcome as materialized (
         j.concurrency_key, j.weight, j.ordering, j.expires_at, j.deadline_at,
         j.timeout, j.tags, j.args, j.meta, j.trace_context, coalesce(o.progress, j.progress) as progress, o.result,
         coalesce(o.error, j.last_error) as last_error, o.traceback, o.error,
-        case when o.state in ('pending', 'retrying') then 'cancelled' else o.reason end as reason, o.kept
+        case when o.state in ('pending', 'retrying') then 'cancelled' else o.reason end as reason, o.kept, o.begun
 ), back as (
     update pgqueue.jobs_live j
     set state = o.state, worker_id = null, holds = null,
@@ -37,7 +39,10 @@ with outcome as materialized (
     from outcome o
     where j.id = any(array(select w.id from outcome w)) and j.id = o.id and j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint
       and j.state = 'running' and o.state in ('pending', 'retrying') and o.id <> all(array(select f.id from finished f))
-    returning j.id, j.lease_id, j.attempt, j.run_at, j.task, j.concurrency_key, o.state, o.reason, o.error, o.traceback, o.delay, o.paused
+    returning j.id, j.lease_id, j.attempt, j.run_at, j.task, j.concurrency_key, o.state, o.reason, o.error, o.traceback, o.delay, o.paused,
+        j.priority, j.trace_context,
+        case when o.state = 'retrying' and array[(j.task || ':on_failed') collate "C", j.task || ':on_retry'] && %(hooks)s::text[]
+             then to_jsonb(j) end as job
 ), done as (
     insert into pgqueue.jobs_done
         (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
@@ -81,6 +86,24 @@ with outcome as materialized (
     where h.holds is not null
       and (h.id = any(array(select f.id from finished f)) or h.id = any(array(select b.id from back b)))
     having count(*) > 0
+), told as (
+    insert into pgqueue.jobs_live as h (task, queue, priority, trace_context, args)
+    select e.hook, 'pgqueue.hooks', e.priority, e.trace_context, pgqueue.hook_args(e.job, e.reason, e.error, e.traceback)
+    from (
+        select k.hook, f.priority, f.trace_context, to_jsonb(f) || jsonb_build_object('finished_at', clock_timestamp()) as job,
+               f.reason, f.error, f.traceback
+        from finished f
+        join unnest(%(hooks)s::text[]) k (hook)
+          on k.hook collate "C" = any(case f.state when 'completed' then array[f.task || ':on_completed']
+                                                   when 'dead' then array[f.task || ':on_dead',
+                                                                          case when f.begun then f.task || ':on_failed' end] end)
+        union all
+        select k.hook, b.priority, b.trace_context, b.job, b.reason, b.error, b.traceback
+        from back b
+        join unnest(%(hooks)s::text[]) k (hook) on k.hook collate "C" = any(array[b.task || ':on_failed', b.task || ':on_retry'])
+        where b.state = 'retrying'
+    ) e
+    returning pgqueue.wake(h.queue)
 ), waited as materialized (
     select coalesce(pg_sequence_last_value('pgqueue.waited_until'), 0) > date_part('epoch', clock_timestamp()) * 1000 as now
 )

@@ -1,6 +1,14 @@
--- Marks a worker stopped. Its leases end at once, so that a job it could not release is rescued without delay.
--- Locks the worker's row. Zero rows: it is unknown or was expired already.
-update pgqueue.workers w
-set state = 'stopped', stopped_at = clock_timestamp(), expires_at = clock_timestamp()
-where w.id = %(worker_id)s::bigint and w.state in ('running', 'draining')
-returning w.id
+-- Marks a worker stopped. Its leases end at once, so that a job it could not release is rescued without delay; if it leads, it
+-- resigns, and says so to those who could take its place. Locks the worker's row, then the leader's.
+-- Zero rows: it is unknown or was expired already.
+with stopped as (
+    update pgqueue.workers w
+    set state = 'stopped', stopped_at = clock_timestamp(), expires_at = clock_timestamp()
+    where w.id = %(worker_id)s::bigint and w.state in ('running', 'draining')
+    returning w.id
+), resigned as (
+    update pgqueue.leader l set expires_at = clock_timestamp()
+    where l.worker_id = %(worker_id)s::bigint and l.expires_at > clock_timestamp()
+    returning l.worker_id
+)
+select s.id, (select pg_notify('pgqueue', 'elect leader')::text from resigned r) from stopped s

@@ -1,5 +1,13 @@
 """One typed constructor for each file in ``sql/``: what it takes and what its rows mean. No I/O."""
 
+from pgqueue.statements.alerts import (
+    list_alerts,
+    mute_alert,
+    raise_alerts,
+    resolve_alert,
+    watch_dead,
+    watch_queues,
+)
 from pgqueue.statements.claiming import (
     claim,
     claim_limited,
@@ -102,6 +110,7 @@ __all__ = [
     "insert_job",
     "insert_unique",
     "lanes",
+    "list_alerts",
     "list_cancel_requests",
     "list_expiring",
     "list_holders",
@@ -115,6 +124,7 @@ __all__ = [
     "mark_waited",
     "match_queues",
     "measure_storage",
+    "mute_alert",
     "note_problem",
     "oldest_snapshot",
     "open_writers",
@@ -123,12 +133,14 @@ __all__ = [
     "purge",
     "purge_jobs",
     "purge_runs",
+    "raise_alerts",
     "register_worker",
     "remove_limit",
     "remove_schedule",
     "report_progress",
     "rescue",
     "reserve_ids",
+    "resolve_alert",
     "revive",
     "run_schedule",
     "schema_version",
@@ -139,5 +151,7 @@ __all__ = [
     "sync_schedules",
     "unserved",
     "wake",
+    "watch_dead",
+    "watch_queues",
     "why",
 ]

@@ -31,10 +31,12 @@ def hold(worker_id: int, job_id: int, lease_id: int) -> Statement[list[int]]:
     return statement("hold", column, worker_id=worker_id, job_id=job_id, lease_id=lease_id)
 
 
-def settle(worker_id: int, settled: Sequence[tuple[int, int, Outcome]]) -> Statement[list[int]]:
-    """``settled`` is (job id, lease id, outcome), of any kind. The ids that were still ours come back."""
+def settle(
+    worker_id: int, settled: Sequence[tuple[int, int, Outcome]], hooks: Sequence[str] = ()
+) -> Statement[list[int]]:
+    """``settled`` is (job id, lease id, outcome), of any kind; ``hooks`` are told. The ids that were still ours come back."""
     outcomes = "[" + ",".join([_outcome(*item) for item in settled]) + "]"
-    return statement("settle", column, worker_id=worker_id, outcomes=outcomes)
+    return statement("settle", column, worker_id=worker_id, outcomes=outcomes, hooks=array(hooks))
 
 
 def _outcome(job_id: int, lease_id: int, outcome: Outcome) -> str:

@@ -1,11 +1,7 @@
-"""One attempt of one job: the claimed row, what it lends to its handler, and how it is performed.
-
-``perform`` and ``perform_async`` are the only places that call a handler. Nothing a handler raises leaves them.
-"""
+"""One attempt of one job: the claimed row, and what it lends to its handler. How it is performed: calls.py; how it ends: endings.py."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -24,20 +20,12 @@ from psycopg import AsyncConnection, Connection
 from pgqueue import statements
 from pgqueue.app import App
 from pgqueue.database import run, run_and_commit, run_and_commit_async, run_async
-from pgqueue.errors import (
-    AttemptError,
-    DeadlineExceededError,
-    InvalidArgumentsError,
-    JobTimeoutError,
-    LeaseLostError,
-    UndecodableJobError,
-)
+from pgqueue.errors import AttemptError, DeadlineExceededError, JobTimeoutError, LeaseLostError
+from pgqueue.events import hook_name
 from pgqueue.job import Job
-from pgqueue.outcome import COMPLETED, FORGOTTEN, Cancel, Outcome, RateLimited, Retry, Snooze, decide
+from pgqueue.outcome import Cancel, Outcome
 from pgqueue.progress import Report
 from pgqueue.sql import Statement
-from pgqueue.task import TaskSpec
-from pgqueue.telemetry import mark_failed, run_span
 from pgqueue.worker.extra import Extra
 
 TICK = 0.01  # seconds by which a clock may ring early
@@ -168,9 +156,11 @@ class HeldLease:
         attempt = self._attempt
         spec = self._app.tasks[attempt.task].spec
         outcome = attempt.reported(Outcome.completed(spec.encode_result(result), spec.keep))
-        if outcome.result is None and outcome.progress is None:
+        tells = "completed" in self._app.events_of(attempt.task)
+        if outcome.result is None and outcome.progress is None and not tells:
             return statements.complete(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome.kept)])
-        return statements.settle(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome)])
+        hooks = [hook_name(attempt.task, "completed")] if tells else []
+        return statements.settle(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome)], hooks)
 
     def _fenced(self, ours: list[int]) -> None:
         if self._attempt.id not in ours:
@@ -183,119 +173,3 @@ def timeout_error(attempt: Attempt) -> AttemptError:
     if attempt.timeout is None or (left is not None and left < TICK):
         return DeadlineExceededError("Its deadline passed while it ran.")
     return JobTimeoutError(f"It ran longer than its timeout of {attempt.timeout:g} s.")
-
-
-def missed(spec: TaskSpec, attempt: Attempt) -> Outcome | None:
-    """The outcome of an attempt that has waited too long for its turn; None if it may begin."""
-    left = attempt.left()
-    if left is not None and left <= 0:
-        return failed(spec, attempt, DeadlineExceededError("Its deadline passed before it could begin."))
-    if attempt.extra is None or attempt.extra.expires is None or attempt.extra.expires > time.monotonic():
-        return None
-    return Outcome.expired(spec.keep)
-
-
-def arguments(spec: TaskSpec, attempt: Attempt, app: App) -> dict[str, Any]:
-    """The handler's keyword arguments; raises what makes the job dead at once."""
-    try:
-        kwargs = spec.decode(attempt.args)
-    except InvalidArgumentsError:
-        raise
-    except Exception as error:
-        raise UndecodableJobError(
-            f"Its arguments cannot be decoded: {type(error).__name__}: {error}"
-        ) from error
-    if spec.job_parameter is not None:
-        kwargs[spec.job_parameter] = attempt.job(app)
-    return kwargs
-
-
-def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Outcome | None:
-    """The outcome of a handler that returned; None if it has completed the job in its own transaction."""
-    if attempt.settled:
-        return None
-    if value is None:
-        return COMPLETED if spec.keep == "all" else FORGOTTEN
-    if isinstance(value, Snooze | RateLimited | Cancel | Retry):
-        raise value
-    return Outcome.completed(spec.encode_result(value), spec.keep)
-
-
-def failed(
-    spec: TaskSpec, attempt: Attempt, error: BaseException, *, crashed: bool = False, crash_limit: int = 3
-) -> Outcome | None:
-    """The outcome of an attempt that ended in ``error``; None if there is nothing left to settle."""
-    if attempt.settled or attempt.lost:
-        return None
-    if attempt.timed_out:
-        error = timeout_error(attempt).with_traceback(error.__traceback__)
-    elif attempt.cancelled and isinstance(error, asyncio.CancelledError):
-        error = Cancel("cancelled on request")
-    elif attempt.released:
-        return Outcome.released()
-    match error:
-        case InvalidArgumentsError() if error.__traceback__ is not None and not attempt.started_at:
-            return Outcome.dead("bad_arguments", error, spec.keep)
-        case UndecodableJobError():
-            return Outcome.dead("undecodable", error, spec.keep)
-    return decide(
-        error,
-        spec.retry,
-        attempt=attempt.attempt,
-        max_attempts=attempt.max_attempts,
-        age=max(time.time() - attempt.created_at, 0.0),
-        keep=spec.keep,
-        crash_count=attempt.crash_count,
-        crash_limit=crash_limit,
-        crashed=crashed,
-        left=attempt.left(),
-    )
-
-
-def perform(
-    spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner, *, traced: bool
-) -> Outcome | None:
-    """Runs a handler on this thread, an async one on ``runner``'s loop; returns what is to be settled."""
-    try:
-        kwargs = arguments(spec, attempt, app)
-        attempt.started_at = time.monotonic()
-        with _span(spec, attempt, traced) as span:
-            try:
-                value = runner.run(spec.function(**kwargs)) if spec.is_async else spec.function(**kwargs)
-                return succeeded(spec, attempt, value)
-            except BaseException as error:
-                if span is not None:
-                    mark_failed(span, error)
-                raise
-    except BaseException as error:  # noqa: BLE001 - also SystemExit and KeyboardInterrupt of a handler end here
-        return failed(spec, attempt, error)
-
-
-async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: bool) -> Outcome | None:
-    """Runs an async handler on this loop; returns what is to be settled."""
-    try:
-        kwargs = arguments(spec, attempt, app)
-        attempt.started_at = time.monotonic()
-        if attempt.timeout is None and attempt.extra is None and not traced:
-            return succeeded(spec, attempt, await spec.function(**kwargs))
-        with _span(spec, attempt, traced) as span:
-            try:
-                async with asyncio.timeout(attempt.limit()) as timer:
-                    value = await spec.function(**kwargs)
-                return succeeded(spec, attempt, value)
-            except BaseException as error:
-                attempt.timed_out = timer.expired()
-                if span is not None:
-                    mark_failed(span, error)
-                raise
-    except BaseException as error:  # noqa: BLE001
-        return failed(spec, attempt, error)
-
-
-@contextmanager
-def _span(spec: TaskSpec, attempt: Attempt, traced: bool) -> Iterator[Any]:
-    if not traced:
-        yield None
-        return
-    with run_span(spec.name, attempt.id, attempt.queue, attempt.attempt, attempt.trace_context) as span:
-        yield span

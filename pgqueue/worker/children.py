@@ -1,7 +1,7 @@
 """Handlers in child processes, which can truly be killed: by a timeout, a cancel, or their own crash, alone.
 
-A child runs one attempt at a time, decides its outcome (it has the exception, the parent has not) and sends it back as one
-line of JSON. Children are kept for the next attempt and grow to as many as run at once.
+A child runs one attempt (or one chunk) at a time, decides the outcome (it has the exception, the parent has not) and sends it
+back as one line of JSON for each attempt. Children are kept for the next one and grow to as many as run at once.
 """
 
 from __future__ import annotations
@@ -20,23 +20,27 @@ from pgqueue.errors import InvalidSettingError, ProcessDiedError
 from pgqueue.outcome import Outcome
 from pgqueue.progress import Report
 from pgqueue.task import TaskSpec
-from pgqueue.worker.attempt import Attempt, failed, missed
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.endings import failed, missed
 
 LONGEST_LINE = 4 * 1024 * 1024
+ENDS = ("cancelled", "lost", "released", "timed_out")
 PATIENCE = 1.0  # seconds that a child gets to end by itself
 
 log = logging.getLogger("pgqueue")
 
 
 class Children:
-    def __init__(
-        self, app_path: str | None, crash_limit: int, finish: Callable[[Attempt, Outcome | None], None]
-    ) -> None:
+    """What it runs is an ``Attempt``; its kin for chunks (chunks.py) says what to do with a ``Chunk`` instead."""
+
+    def __init__(self, app_path: str | None, crash_limit: int, finish: Callable[[Any, Any], None]) -> None:
         self._app_path, self._crash_limit, self._finish = app_path, crash_limit, finish
         self._idle: list[asyncio.subprocess.Process] = []
-        self._tasks: dict[Attempt, asyncio.Task[None]] = {}
+        self._tasks: dict[Any, asyncio.Task[None]] = {}
 
-    def start(self, spec: TaskSpec, attempt: Attempt) -> None:
+    failed: Callable[..., Any] = staticmethod(failed)
+
+    def start(self, spec: TaskSpec, attempt: Any) -> None:
         """Runs the attempt in a child."""
         if self._app_path is None:
             raise InvalidSettingError(
@@ -46,28 +50,22 @@ class Children:
         self._tasks[attempt] = asyncio.create_task(self._perform(spec, attempt))
         self._tasks[attempt].add_done_callback(partial(self._end_unbegun, spec, attempt))
 
-    def stop(self, attempt: Attempt) -> None:
+    def stop(self, attempt: Any) -> None:
         """Kills the child that runs it."""
         if attempt in self._tasks:
             self._tasks[attempt].cancel()
 
-    def _end_unbegun(self, spec: TaskSpec, attempt: Attempt, task: asyncio.Task[None]) -> None:
+    def _end_unbegun(self, spec: TaskSpec, attempt: Any, task: asyncio.Task[None]) -> None:
         """A task that is cancelled before its first step never takes one: its attempt ends here."""
         del self._tasks[attempt]
         if task.cancelled():
-            self._finish(attempt, failed(spec, attempt, asyncio.CancelledError()))
+            self._finish(attempt, self.failed(spec, attempt, asyncio.CancelledError()))
 
-    async def _perform(self, spec: TaskSpec, attempt: Attempt) -> None:
+    async def _perform(self, spec: TaskSpec, attempt: Any) -> None:
         child: asyncio.subprocess.Process | None = None
-        outcome: Outcome | None
         try:
             child = self._idle.pop() if self._idle else await self._spawn()
-            outcome = missed(spec, attempt)  # while the child was started
-            if outcome is None:
-                async with asyncio.timeout(attempt.limit()):
-                    answer = await self._ask(child, attempt)
-                attempt.settled = answer["settled"]
-                outcome = Outcome(**answer["outcome"]) if answer["outcome"] else None
+            outcome = await self.hand_over(child, spec, attempt)
             self._idle.append(child)
         except BaseException as error:  # noqa: BLE001 - the end of a child is the end of one attempt only
             attempt.timed_out = isinstance(error, TimeoutError)
@@ -75,8 +73,17 @@ class Children:
             crashed = not isinstance(error, TimeoutError | asyncio.CancelledError)
             if crashed:
                 error = ProcessDiedError(f"The process that ran it died: {died}.")
-            outcome = failed(spec, attempt, error, crashed=crashed, crash_limit=self._crash_limit)
+            outcome = self.failed(spec, attempt, error, crashed=crashed, crash_limit=self._crash_limit)
         self._finish(attempt, outcome)
+
+    async def hand_over(self, child: asyncio.subprocess.Process, spec: TaskSpec, attempt: Any) -> Any:
+        """Has the child perform it, unless it came too late while the child was started; returns the outcome."""
+        late = missed(spec, attempt)
+        if late is not None:
+            return late
+        async with asyncio.timeout(attempt.limit()):
+            [outcome] = await self.ask(child, [attempt])
+        return outcome
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         assert self._app_path is not None
@@ -95,20 +102,27 @@ class Children:
             raise EOFError
         return child
 
-    async def _ask(self, child: asyncio.subprocess.Process, attempt: Attempt) -> dict[str, Any]:
-        """The child's answer; what it says before is how far it has come."""
+    async def ask(self, child: asyncio.subprocess.Process, attempts: list[Attempt]) -> list[Outcome | None]:
+        """Has the child perform attempts of one task, in one call; what it says before its answers is how far they have come."""
         assert child.stdin is not None
         assert child.stdout is not None
-        request = {"worker_id": attempt.worker_id, "row": attempt.row()}
+        request = {"worker_id": attempts[0].worker_id, "rows": [attempt.row() for attempt in attempts]}
         child.stdin.write(json.dumps(request).encode() + b"\n")
         await child.stdin.drain()
-        while line := await child.stdout.readline():
-            said: dict[str, Any] = json.loads(line)
+        asked = {attempt.id: attempt for attempt in attempts}
+        outcomes: dict[int, Outcome | None] = {}
+        while len(outcomes) < len(asked):
+            line = await child.stdout.readline()
+            if not line:
+                raise EOFError
+            said = json.loads(line)
+            attempt = asked[said["id"]]
             if said["report"] is not None:
                 attempt.note(Report(*said["report"]))
             if "settled" in said:
-                return said
-        raise EOFError
+                attempt.settled = said["settled"]
+                outcomes[attempt.id] = Outcome(**said["outcome"]) if said["outcome"] else None
+        return [outcomes[attempt.id] for attempt in attempts]
 
     def close(self) -> None:
         for child in self._idle:
@@ -133,9 +147,15 @@ async def _kill(child: asyncio.subprocess.Process | None) -> str:
 def encode(attempt: Attempt, outcome: Outcome | None) -> bytes:
     """A child's answer."""
     answer = {"settled": attempt.settled, "outcome": None if outcome is None else asdict(outcome)}
-    return json.dumps({**answer, "report": attempt.report}).encode() + b"\n"
+    return json.dumps({"id": attempt.id, **answer, "report": attempt.report}).encode() + b"\n"
 
 
-def encode_report(report: Report) -> bytes:
+def encode_report(attempt: Attempt) -> bytes:
     """What a child says in between."""
-    return json.dumps({"report": report}).encode() + b"\n"
+    return json.dumps({"id": attempt.id, "report": attempt.report}).encode() + b"\n"
+
+
+def encode_end(attempt: Attempt) -> bytes:
+    """What a child is told of an attempt that has ended while the call goes on for others."""
+    how = [name for name in ENDS if getattr(attempt, name)]
+    return json.dumps({"id": attempt.id, "ended": how}).encode() + b"\n"

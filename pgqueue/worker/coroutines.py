@@ -20,7 +20,9 @@ from pgqueue.app import App
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import is_traced
-from pgqueue.worker.attempt import Attempt, failed, perform_async
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.calls import perform_async
+from pgqueue.worker.endings import failed
 
 T = TypeVar("T")
 TURN = 0.002  # seconds after which handlers that never suspend let the loop do something else

@@ -24,6 +24,7 @@ CHANNEL = "pgqueue"
 CANCEL = re.compile(
     r"cancel (\d{1,18})", re.ASCII
 )  # the id of the worker that runs the job: functions/cancel.sql
+ELECTION = "elect leader"  # stop_worker.sql
 PROOF = 2.0
 PROBE = 60.0  # seconds of silence after which the connection is probed; TCP's keep-alive looks sooner, but not past a proxy
 
@@ -36,7 +37,10 @@ def pause(failures: int) -> float:
 
 
 class Listener:
-    """``cancelled`` is called with the ids of workers that have jobs to stop; None: it may be any, for nobody listened till now."""
+    """``cancelled`` is called with the ids of workers that have jobs to stop; None: it may be any, for nobody listened till now.
+
+    ``vacant`` is called when the leader has resigned.
+    """
 
     def __init__(
         self,
@@ -44,9 +48,10 @@ class Listener:
         queues: Iterable[str],
         wake_up: Callable[[], None],
         cancelled: Callable[[set[int] | None], None],
+        vacant: Callable[[], None],
     ) -> None:
         self._link, self._served, self._wake_up = link, ServedQueues(queues), wake_up
-        self._cancelled = cancelled
+        self._cancelled, self._vacant = cancelled, vacant
         self.proven = asyncio.Event()
         self._warned = False
 
@@ -77,7 +82,13 @@ class Listener:
         workers = {int(cancel[1]) for cancel in cancels if cancel}
         if workers:
             self._cancelled(workers)
-        queues = [payload for payload, cancel in zip(payloads, cancels, strict=True) if not cancel]
+        if ELECTION in payloads:
+            self._vacant()
+        queues = [
+            payload
+            for payload, cancel in zip(payloads, cancels, strict=True)
+            if not cancel and payload != ELECTION
+        ]
         if any(self._served.key(queue) or not queue for queue in queues):
             self._wake_up()
 

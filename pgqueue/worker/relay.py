@@ -4,7 +4,7 @@
 
     listener ─► Relay ══ a byte for each wake-up ══► Supervised: whoever has a free slot reads it and looks for jobs
                   ▲                                      │  ▲
-                  └────── more, ready PID, replace PID ──┘  └══ Line: ids of workers whose jobs were asked to stop
+                  └────── more, ready PID, replace PID ──┘  └══ Line: whose jobs were asked to stop; that nobody leads
 
 Exactly one process reads a byte, so that one job wakes one of them and not all. One that hangs does not read, and holds up
 nobody; one that has no slot free, or that was filled up by what it found, says ``more``, and another one looks. Neither end
@@ -20,7 +20,7 @@ import os
 import socket
 from collections.abc import Callable
 
-ANY = b"any"
+ANY, VACANT = b"any", b"vacant"
 MOST = 100  # ids in one message; where there are more, everybody looks
 ANEW = 1.0  # seconds after which a process without a free slot looks whether its supervisor still lives
 
@@ -80,6 +80,13 @@ class Line:
     def tell(self, workers: set[int] | None) -> None:
         """Has it look for jobs to stop if it is one of these workers; None: whoever it is."""
         message = ANY if workers is None or len(workers) > MOST else b" ".join(b"%d" % n for n in workers)
+        self._send(message)
+
+    def tell_vacant(self) -> None:
+        """The leader has resigned."""
+        self._send(VACANT)
+
+    def _send(self, message: bytes) -> None:
         with contextlib.suppress(OSError):
             self._mine.send(message)
 
@@ -89,7 +96,7 @@ class Line:
 
 
 class Supervised:
-    """A worker's end. ``room`` tells how many jobs it could take now; ``cancelled`` is as of ``Listener``."""
+    """A worker's end. ``room`` tells how many jobs it could take now; ``cancelled`` and ``vacant`` are as of ``Listener``."""
 
     def __init__(
         self,
@@ -98,6 +105,7 @@ class Supervised:
         room: Callable[[], int],
         wake_up: Callable[[], None],
         cancelled: Callable[[set[int] | None], None],
+        vacant: Callable[[], None],
         orphaned: Callable[[], None],
     ) -> None:
         self._socket, self._line = (socket.socket(fileno=fd) for fd in fds)
@@ -105,6 +113,7 @@ class Supervised:
             end.set_inheritable(False)
             end.setblocking(False)
         self._room, self._wake_up, self._cancelled, self._orphaned = room, wake_up, cancelled, orphaned
+        self._vacant = vacant
         self._parent = os.getppid()
         self._has_room = asyncio.Event()
         self._woken = False
@@ -125,7 +134,10 @@ class Supervised:
 
     def _hear(self) -> None:
         message = self._line.recv(65_536)
-        self._cancelled(None if message == ANY else {int(worker) for worker in message.split()})
+        if message == VACANT:
+            self._vacant()
+        else:
+            self._cancelled(None if message == ANY else {int(worker) for worker in message.split()})
 
     async def _until_room(self) -> None:
         while not self._room() and os.getppid() == self._parent:

@@ -9,15 +9,19 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
 
 from pgqueue.app import App
+from pgqueue.chunk import ChunkSpec
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
-from pgqueue.worker.attempt import Attempt, failed, missed
+from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.children import Children
+from pgqueue.worker.chunks import Chunks
 from pgqueue.worker.coroutines import Coroutines
+from pgqueue.worker.endings import failed, missed
+from pgqueue.worker.handlers import handlers
 from pgqueue.worker.threads import Threads
 
 log = logging.getLogger("pgqueue")
@@ -90,12 +94,17 @@ class Runner:
         app_path: str | None,
         crash_limit: int,
         done: Callable[[Attempt, Outcome | None], None],
+        specs: Mapping[str, TaskSpec] | None = None,
     ) -> None:
+        """``specs``: what it performs, by default all of the app."""
         self._slots, self._done = slots, done
+        self._app, self._app_path, self._crash_limit = app, app_path, crash_limit
         self._coroutines = Coroutines(app, self._finish)
         self._threads = Threads(app, self._finish)
         self._children = Children(app_path, crash_limit, self._finish)
-        self._ways = {name: (task.spec, self._way(task.spec, executor)) for name, task in app.tasks.items()}
+        self._chunks: list[Chunks] = []
+        specs = handlers(app) if specs is None else specs
+        self._ways = {name: (spec, self._way(spec, executor)) for name, spec in specs.items()}
         self._waiting = Waiting()
         self._running: dict[Attempt, Executor] = {}
         self._idle = asyncio.Event()
@@ -106,7 +115,15 @@ class Runner:
         self._suspect: Attempt | None = None
 
     def _way(self, spec: TaskSpec, executor: str) -> Executor:
-        match spec.executor or executor:
+        executor = spec.executor or executor
+        if isinstance(spec, ChunkSpec):
+            chunks = Chunks(
+                spec, self._app, executor, slots=self._slots, app_path=self._app_path, crash_limit=self._crash_limit,
+                finish=self._finish,
+            )  # fmt: skip
+            self._chunks.append(chunks)
+            return chunks
+        match executor:
             case "async" if spec.is_async:
                 return self._coroutines
             case "async" | "thread":
@@ -252,6 +269,8 @@ class Runner:
     def close(self) -> None:
         self._threads.close()
         self._children.close()
+        for chunks in self._chunks:
+            chunks.close()
 
 
 def report(attempt: Attempt, outcome: Outcome) -> None:

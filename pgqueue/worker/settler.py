@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import psycopg
 
@@ -27,8 +27,9 @@ Batch = list[tuple[Attempt, Outcome]]
 
 
 class Settler:
-    def __init__(self, link: Link, freed: Callable[[list[Attempt]], None]) -> None:
-        self._link, self._freed = link, freed
+    def __init__(self, link: Link, freed: Callable[[list[Attempt]], None], hooks: Sequence[str] = ()) -> None:
+        """``hooks`` are to be told of what is written."""
+        self._link, self._freed, self._hooks = link, freed, hooks
         self._outcomes: Batch = []
         self._arrived = asyncio.Event()
         self._stopping = False
@@ -63,7 +64,8 @@ class Settler:
         return statements.complete(self.worker_id, [(a.id, a.lease_id, outcome.kept) for a, outcome in batch])
 
     def _settle(self, batch: Batch) -> Statement[list[int]]:
-        return statements.settle(self.worker_id, [(a.id, a.lease_id, outcome) for a, outcome in batch])
+        settled = [(a.id, a.lease_id, outcome) for a, outcome in batch]
+        return statements.settle(self.worker_id, settled, self._hooks)
 
     async def _write(self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]) -> None:
         interrupted = False

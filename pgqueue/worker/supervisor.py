@@ -79,7 +79,9 @@ class Supervisor:
         self._link = Link(dsn, "pgqueue listen", Outage(dsn))
         self._places = [Place() for _ in range(count)]
         self._relay = Relay(self._said)
-        self._listener = Listener(self._link, settings.queues, self._relay.wake_up, self._cancelled)
+        self._listener = Listener(
+            self._link, settings.queues, self._relay.wake_up, self._cancelled, self._vacant
+        )
         self._anybody = asyncio.Event()
         self._stopping = asyncio.Event()
         self._signals: list[int] = []
@@ -120,6 +122,11 @@ class Supervisor:
     def _cancelled(self, workers: set[int] | None) -> None:
         for place in self._places:
             place.tell(workers)
+
+    def _vacant(self) -> None:
+        for place in self._places:
+            if place.line is not None:
+                place.line.tell_vacant()
 
     def _said(self, verb: str, pid: int) -> None:
         """A worker's message."""

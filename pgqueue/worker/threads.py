@@ -13,12 +13,13 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from pgqueue.app import App
-from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import is_traced
-from pgqueue.worker.attempt import Attempt, failed, perform, timeout_error
+from pgqueue.worker.calls import perform
+from pgqueue.worker.endings import failed
 
 DEAF = 2.0  # seconds that an interrupted handler gets to end
 
@@ -30,21 +31,27 @@ class InterruptedByTimeout(BaseException):
 
 
 class Threads:
-    """Grows to as many threads as attempts run at once; ``finish`` is called on the loop."""
+    """Grows to as many threads as attempts run at once; ``finish`` is called on the loop.
 
-    def __init__(self, app: App, finish: Callable[[Attempt, Outcome | None], None]) -> None:
+    What it runs is an ``Attempt``; its kin for chunks (chunks.py) says what to do with a ``Chunk`` instead.
+    """
+
+    def __init__(self, app: App, finish: Callable[[Any, Any], None]) -> None:
         self._app, self._finish = app, finish
         self._traced = is_traced()
-        self._work: queue.SimpleQueue[tuple[TaskSpec, Attempt] | None] = queue.SimpleQueue()
-        self._finished: deque[tuple[Attempt, Outcome | None]] = deque()
+        self._work: queue.SimpleQueue[tuple[Any, Any] | None] = queue.SimpleQueue()
+        self._finished: deque[tuple[Any, Any]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
         self._threads: set[_Thread] = set()
         self._busy = 0
-        self._timers: dict[Attempt, asyncio.TimerHandle] = {}
-        self._given_up: set[Attempt] = set()
+        self._timers: dict[Any, asyncio.TimerHandle] = {}
+        self._given_up: set[Any] = set()
 
-    def start(self, spec: TaskSpec, attempt: Attempt) -> None:
+    perform: Callable[..., Any] = staticmethod(perform)
+    failed: Callable[..., Any] = staticmethod(failed)
+
+    def start(self, spec: TaskSpec, attempt: Any) -> None:
         """Runs the attempt on a thread."""
         self._loop = self._loop or asyncio.get_running_loop()
         self._busy += 1
@@ -54,10 +61,10 @@ class Threads:
         if (limit := attempt.limit()) is not None:
             self._timers[attempt] = self._loop.call_later(limit, self._time_out, spec, attempt)
 
-    def stop(self, attempt: Attempt) -> None:
+    def stop(self, attempt: Any) -> None:
         """A thread ends by itself, when its handler next asks ``job.check()``."""
 
-    def _time_out(self, spec: TaskSpec, attempt: Attempt) -> None:
+    def _time_out(self, spec: TaskSpec, attempt: Any) -> None:
         assert self._loop is not None
         attempt.timed_out = True
         for thread in self._threads:
@@ -65,7 +72,7 @@ class Threads:
                 break
         self._timers[attempt] = self._loop.call_later(DEAF, self._give_up, spec, attempt)
 
-    def _give_up(self, spec: TaskSpec, attempt: Attempt) -> None:
+    def _give_up(self, spec: TaskSpec, attempt: Any) -> None:
         """The handler does not react, as in a C call: its thread is left alone and replaced."""
         log.error(
             "%r does not end after its timeout; its thread is abandoned and its effects may still happen",
@@ -75,9 +82,9 @@ class Threads:
         self._given_up.add(attempt)
         self._timers.pop(attempt, None)
         self._busy -= 1
-        self._finish(attempt, failed(spec, attempt, timeout_error(attempt)))
+        self._finish(attempt, self.failed(spec, attempt, TimeoutError()))
 
-    def performed(self, attempt: Attempt, outcome: Outcome | None) -> None:
+    def performed(self, attempt: Any, outcome: Any) -> None:
         """Called on a thread: brings the outcome to the loop, one wake-up for all that gather meanwhile."""
         self._finished.append((attempt, outcome))
         if not self._scheduled and self._loop is not None:
@@ -112,25 +119,25 @@ class Threads:
                 try:
                     try:
                         thread.current = attempt
-                        outcome = perform(spec, attempt, self._app, runner, traced=self._traced)
+                        outcome = self.perform(spec, attempt, self._app, runner, traced=self._traced)
                     finally:
                         thread.rest()
-                except InterruptedByTimeout:
-                    outcome = failed(spec, attempt, timeout_error(attempt))
+                except InterruptedByTimeout as error:
+                    outcome = self.failed(spec, attempt, error)
                 thread.clear()
                 self.performed(attempt, outcome)
 
 
 class _Thread:
     def __init__(self, threads: Threads) -> None:
-        self.current: Attempt | None = None
+        self.current: Any = None
         self._lock = threading.Lock()
         self._thread = threading.Thread(
             target=threads.perform_all, args=(self,), name="pgqueue slot", daemon=True
         )
         self._thread.start()
 
-    def interrupt(self, attempt: Attempt) -> bool:
+    def interrupt(self, attempt: Any) -> bool:
         """Raises InterruptedByTimeout in the thread if it runs this attempt (the way dramatiq's time limit goes)."""
         with self._lock:
             if self.current is not attempt or self._thread.ident is None:

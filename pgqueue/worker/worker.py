@@ -22,6 +22,7 @@ from psycopg import Connection
 
 import pgqueue
 from pgqueue import statements
+from pgqueue.alerts import AlertSettings, alert_tasks
 from pgqueue.app import App
 from pgqueue.config import WorkerSettings, redact
 from pgqueue.connections import CONFLICTS, Link, Outage, retry_connecting
@@ -30,10 +31,12 @@ from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.partitions import AHEAD
 from pgqueue.maintenance.scheduler import GRACE, Scheduler
+from pgqueue.maintenance.watch import Watch
 from pgqueue.migrate import check_server
 from pgqueue.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claimer import Claimer
+from pgqueue.worker.handlers import handlers, hook_names, serving
 from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.in_flight import InFlight
 from pgqueue.worker.limits import Limits
@@ -42,6 +45,7 @@ from pgqueue.worker.relay import Supervised
 from pgqueue.worker.reporter import Reporter
 from pgqueue.worker.runner import Runner
 from pgqueue.worker.settler import Settler
+from pgqueue.worker.stopping import finish
 
 log = logging.getLogger("pgqueue")
 
@@ -63,8 +67,12 @@ class Worker:
         *,
         app_path: str | None = None,
         supervisor: tuple[int, ...] | None = None,
+        alerts: AlertSettings | None = None,
     ) -> None:
+        alerts = alerts or AlertSettings()
+        settings = serving(settings, app, alerts)
         self.app, self.settings = app, settings
+        self._specs = {**handlers(app), **alert_tasks(alerts)}
         self.id = 0
         self._dsn = app.dsn
         self._outage = Outage(self._dsn)
@@ -74,18 +82,17 @@ class Worker:
         self._listen_link = Link(self._dsn, "pgqueue listen", self._outage)
         self._runner = Runner(
             app, slots=settings.concurrency, executor=settings.executor, app_path=app_path,
-            crash_limit=settings.crash_limit, done=self._done,
+            crash_limit=settings.crash_limit, done=self._done, specs=self._specs,
         )  # fmt: skip
-        self._settler = Settler(self._settle_link, self._free)
+        self._settler = Settler(self._settle_link, self._free, hook_names(app))
         self._claimer = Claimer(
             self._claim_link,
             settings,
-            sorted(app.tasks),
+            sorted(self._specs),
             self._in_flight,
             self._take,
             self._runner.prefetch,
         )
-        self._listener = Listener(self._listen_link, settings.queues, self._heard, self._cancelled)
         self._reporter = Reporter(self._claim_link, self._runner.running)
         self._leader = Leader(
             self._claim_link,
@@ -96,6 +103,10 @@ class Worker:
                 Link(self._dsn, "pgqueue schedules", self._outage),
                 grace=max(GRACE, 6 * settings.heartbeat),  # a leader's term is three
             ),
+            Watch(Link(self._dsn, "pgqueue watch", self._outage), alerts, settings.heartbeat),
+        )
+        self._listener = Listener(
+            self._listen_link, settings.queues, self._heard, self._cancelled, self._leader.stand
         )
         self._declarations = Declarations(app_path or "", list(app.schedules.values()), settings.heartbeat)
         self._stopping = asyncio.Event()
@@ -104,12 +115,15 @@ class Worker:
         self._hurried_by: int = signal.SIGTERM
         self._registering: asyncio.Task[None] | None = None
         self._limits = Limits(settings, self._use_up)
+        self._again: dict[
+            Attempt, float
+        ] = {}  # jobs that come back before the next poll: in how many seconds once that is written
         self._told = False  # of cancels, by whoever listens
         self._supervised: Supervised | None = None
         if supervisor is not None:
             self._supervised = Supervised(
                 (supervisor[0], supervisor[1]), room=self._room, wake_up=self._claimer.wake,
-                cancelled=self._cancelled, orphaned=self._orphaned,
+                cancelled=self._cancelled, vacant=self._leader.stand, orphaned=self._orphaned,
             )  # fmt: skip
 
     def _heard(self) -> None:
@@ -141,6 +155,9 @@ class Worker:
     def _free(self, attempts: list[Attempt]) -> None:
         self._in_flight.remove(attempts)
         self._claimer.make_room()
+        if self._again:
+            for delay in [self._again.pop(attempt) for attempt in attempts if attempt in self._again]:
+                asyncio.get_running_loop().call_later(delay, self._claimer.wake_up.set)
         if self._supervised is not None:
             self._supervised.made_room()
 
@@ -152,7 +169,7 @@ class Worker:
         else:
             self._settler.add(attempt, outcome if attempt.report is None else attempt.reported(outcome))
             if 0 < outcome.delay < self.settings.poll:
-                asyncio.get_running_loop().call_later(outcome.delay, self._claimer.wake_up.set)
+                self._again[attempt] = outcome.delay
 
     # ---------------------------------------------------------------- life
 
@@ -259,7 +276,7 @@ class Worker:
         self.id = await self._settle_link.run(
             statements.register_worker(
                 host=socket.gethostname(), pid=os.getpid(), version=pgqueue.__version__, executor=settings.executor,
-                slots=settings.concurrency, queues=list(settings.queues), tasks=sorted(self.app.tasks),
+                slots=settings.concurrency, queues=list(settings.queues), tasks=sorted(self._specs),
                 lease_seconds=settings.lease,
             )
         )  # fmt: skip
@@ -291,35 +308,12 @@ class Worker:
     async def _finish(self, claiming: asyncio.Task[None], settling: asyncio.Task[None]) -> int:
         self._claimer.stop()
         self._heartbeat.state = "draining"
-        code = STOPPED
-        try:
-            async with asyncio.timeout(self.settings.grace):
-                await asyncio.wait({claiming})
-                self._runner.release_waiting()
-                idle = asyncio.create_task(self._runner.wait_idle())
-                hurry = asyncio.create_task(self._hurry.wait())
-                await asyncio.wait({idle, hurry}, return_when=asyncio.FIRST_COMPLETED)
-                idle.cancel()
-                hurry.cancel()
-        except TimeoutError:
-            pass
-        claiming.cancel()
-        self._runner.release_waiting()
-        left = self._runner.release_running()
-        if left:
-            code = UNFINISHED if not self._hurry.is_set() else 128 + self._hurried_by
-            log.warning("%d jobs were still running and are handed back", left)
-        try:
-            async with asyncio.timeout(2.0):
-                await self._runner.wait_idle()
-                self._settler.stop()
-                await settling
-        except TimeoutError:
-            settling.cancel()
-            log.warning("the database did not take the last outcomes in time; those jobs will run again")
-        await asyncio.gather(claiming, settling, return_exceptions=True)
-        self._runner.close()
-        return code
+        left = await finish(
+            self._runner, self._settler, claiming, settling, grace=self.settings.grace, hurry=self._hurry
+        )
+        if not left:
+            return STOPPED
+        return 128 + self._hurried_by if self._hurry.is_set() else UNFINISHED
 
     async def _say_goodbye(self) -> None:
         self._heartbeat.stop()

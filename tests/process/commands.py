@@ -46,6 +46,10 @@ def unstorable() -> object:
 async def slow() -> None:
     await asyncio.Event().wait()
 
+@app.task(name="miscount", retry=False, chunk=5)
+def miscount(jobs: list[Job]) -> list[int]:
+    return []
+
 @app.task(name="die", retry=False, executor="process")
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)

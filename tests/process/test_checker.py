@@ -18,6 +18,7 @@ from psycopg import Connection
 
 from pgqueue import sql, statements
 from pgqueue.database import run
+from pgqueue.statements import making
 from tests import checker
 from tests.process import workload
 from tests.process.processes import QUICK, WorkerProcesses, enqueue, gate, state_of
@@ -50,9 +51,7 @@ def use_broken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         return
     statement, text = workload.broken_text(name)
     load = sql.load
-    monkeypatch.setattr(
-        statements.making, "load", lambda wanted: text if wanted == statement else load(wanted)
-    )
+    monkeypatch.setattr(making, "load", lambda wanted: text if wanted == statement else load(wanted))
 
 
 # ---------------------------------------------------------------- settle: a zombie completes what is not its own

@@ -88,7 +88,8 @@ def state(db: Connection[Any], job_id: int) -> str:
 COMMANDS = [
     (), ("work",), ("dev",), ("demo",), ("enqueue",), ("migrate",), ("doctor",), ("jobs",), ("jobs", "list"),
     ("jobs", "show"), ("jobs", "retry"), ("jobs", "cancel"), ("jobs", "edit"), ("jobs", "wait"), ("queues",), ("queues", "list"),
-    ("queues", "pause"), ("queues", "resume"), ("workers",), ("workers", "list"),
+    ("queues", "pause"), ("queues", "resume"), ("workers",), ("workers", "list"), ("alerts",),
+    ("alerts", "list"), ("alerts", "resolve"), ("alerts", "mute"),
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from psycopg.pq import ExecStatus
 from pgqueue import embedded, migrate, statements
 from pgqueue.cli.doctor import examine
 from pgqueue.database import run
+from pgqueue.statements import making
 from tests.servers import SETTINGS, create_database, directory_for_servers, drop_database
 from tests.stages.days import name_of
 from tests.waiting import wait_until
@@ -70,9 +71,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     assert AGE in text
     short = text.replace(AGE, "interval '0.1 s'")
     load = sql.load
-    monkeypatch.setattr(
-        statements.making, "load", lambda name: short if name == "oldest_snapshot" else load(name)
-    )
+    monkeypatch.setattr(making, "load", lambda name: short if name == "oldest_snapshot" else load(name))
 
 
 def test_it_names_the_session_that_holds_the_oldest_snapshot_and_what_that_costs(dsn, connect, monkeypatch):

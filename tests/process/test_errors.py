@@ -127,6 +127,7 @@ COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
     "PGQ-420": lambda s: s.pgq("cron", "add", "nightly", "greet", "--cron", "61 * * * *"),
     "PGQ-421": lambda s: [s.pgq("cron", "add", "nightly", "greet", "--every", "5m") for _ in range(2)][1],
     "PGQ-503": lambda s: s.pgq("jobs", "show", "999"),
+    "PGQ-509": lambda s: s.pgq("alerts", "resolve", "7"),
     "PGQ-506": lambda s: s.pgq("queues", "pause", "defalt"),
     "PGQ-507": lambda s: s.greet("--name", "Ada", "--wait", "--timeout", "0.05"),
     "PGQ-508": failed,
@@ -284,7 +285,7 @@ def test_the_sync_verb_inside_an_event_loop_says_which_to_use_on_its_connection(
 
 WRITTEN = {
     "PGQ-602": ("die", "{}", None), "PGQ-603": ("slow", "{}", None), "PGQ-604": ("fussy", '{"value": 0}', None),
-    "PGQ-605": ("slow", "{}", 0.1),
+    "PGQ-605": ("slow", "{}", 0.1), "PGQ-609": ("miscount", "{}", None),
 }  # fmt: skip
 
 

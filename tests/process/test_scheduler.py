@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg import Connection
 
 from tests.process import commands
@@ -137,6 +138,42 @@ def test_two_workers_lose_and_double_nothing_when_the_leader_is_killed(
     rows = [row for row in db.execute(EACH_ONCE).fetchall() if row[0] != "queue"]
     for name, noted, distinct, with_job, expected, jobs, fire_times in rows:
         assert {distinct, with_job, expected, jobs, fire_times} == {noted}, name
+
+
+@pytest.mark.parametrize("mode", ["listen", "supervised"])
+def test_a_leader_that_stops_resigns_and_another_leads_at_once(
+    workers: WorkerProcesses, db: Connection[Any], mode: str
+) -> None:
+    """Not after its term, which with the default heartbeat is a quarter of a minute."""
+    dying, _ = workers.start_registered()
+    wait_until(lambda: leader(db, [dying]))
+    if mode == "supervised":
+        workers.start("--processes", "2")
+    else:
+        for _ in range(2):
+            workers.start_registered()
+    others = "select count(*) from pgqueue.workers where state = 'running' and pid <> %s"
+    wait_until(lambda: db.execute(others, [dying.pid]).fetchone() == (2,))
+    proven = "select count(*) from pg_stat_activity where application_name = 'pgqueue listen' and query ~ 'pg_notify'"
+    heard = f"{proven} and datname = current_database()".encode()
+    wait_until(lambda: db.execute(heard).fetchone() == (2 if mode == "supervised" else 3,))
+    add(db, "allow", every="1 second")
+    wait_until(lambda: fired(db, 2))
+    dying.signal(signal.SIGTERM)
+    assert dying.wait() == 0
+    left = time.monotonic()
+    leads = (
+        "select count(*) from pgqueue.leader l join pgqueue.workers w on w.id = l.worker_id where w.pid <> %s"
+    )
+    wait_until(lambda: db.execute(leads, [dying.pid]).fetchone() == (1,))
+    assert time.monotonic() - left < 1.0
+    gone = db.execute("select count(*) from pgqueue.schedule_runs").fetchone()
+    assert gone
+    wait_until(lambda: fired(db, gone[0] + 2))
+    late = db.execute(
+        "select max(enqueued_at - fire_at) < interval '2 s' from pgqueue.schedule_runs"
+    ).fetchone()
+    assert late == (True,)
 
 
 def test_while_a_leader_lives_a_job_is_enqueued_within_a_second_and_edits_count_within_two(

@@ -9,6 +9,7 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import statements
+from pgqueue.causes import Cause
 from pgqueue.database import PINNED
 from pgqueue.job import Batch
 from pgqueue.outcome import COMPLETED, Outcome
@@ -69,6 +70,7 @@ SAMPLES: dict[str, Statement[Any]] = {
             [(0.0, 0)] * 4,
             [("default", 1, 9), ("mail", -9, 0), ("mail", 0, 2)],
         ),
+        statements.list_alerts(True),
         statements.list_cancel_requests(1),
         statements.list_expiring(),
         statements.list_holders(),
@@ -83,12 +85,14 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.match_queues(["m*"]),
         statements.note_problem(1, "1", "it is bad"),
         statements.oldest_snapshot(),
+        statements.mute_alert(1, 60.0),
         statements.open_writers(),
         statements.pause_queue("default", True),
         statements.pause_schedule("nightly", True),
         statements.purge(100),
         statements.purge_jobs("jobs_done_default", 0, 500),
         statements.purge_runs(100),
+        statements.raise_alerts([Cause("late", "mail", "late")], ["a"], calm=15.0, remind=None),
         statements.register_worker(
             host="h",
             pid=1,
@@ -103,6 +107,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.remove_schedule("nightly"),
         statements.rescue(3, 100),
         statements.reserve_ids(3),
+        statements.resolve_alert(1),
         statements.revive(1),
         statements.run_schedule("nightly"),
         statements.schema_version(),
@@ -112,6 +117,8 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.sync_schedules("app", "f", [NIGHTLY], 60.0),
         statements.unserved(),
         statements.wake(["default"]),
+        statements.watch_dead(),
+        statements.watch_queues(),
     )
 }
 
@@ -126,6 +133,8 @@ HOT = {
     "list_cancel_requests": {"jobs_live_cancel_idx"},
     "report_progress": {"jobs_live_id_key"},
     "sweep": {"jobs_live_overdue_idx", "jobs_live_cancel_idx"},
+    "watch_dead": {"jobs_dead_task_idx"},
+    "watch_queues": {"jobs_live_claim_idx"},
 }
 
 

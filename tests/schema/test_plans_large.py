@@ -67,7 +67,8 @@ def explained(db: Connection[Any], statement: Statement[Any], options: str) -> P
     values = sql.SQL(", ").join(sql.Literal(statement.parameters[name]) for name in names)
     with db.transaction(force_rollback=True):
         db.execute(f"prepare hot as {text}".encode())
-        asked = sql.SQL("explain ({}, format json) execute hot ({})").format(sql.SQL(options), values)
+        given = sql.SQL("({})").format(values) if names else sql.SQL("")
+        asked = sql.SQL("explain ({}, format json) execute hot {}").format(sql.SQL(options), given)
         [[[found]]] = db.execute(asked).fetchall()
         db.execute("deallocate hot")
     plan: Plan = found["Plan"]

@@ -11,12 +11,14 @@ import pytest
 from psycopg import IsolationLevel, sql
 
 from pgqueue import statements
+from pgqueue.alerts import AlertSettings
 from pgqueue.config import WorkerSettings
 from pgqueue.connections import Link, Outage
 from pgqueue.database import ORDINARY, PINNED, run
 from pgqueue.maintenance import indexes
 from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.leader import Leader
+from pgqueue.maintenance.watch import Watch
 from tests.waiting import wait_until
 
 FLOOR = 200_000
@@ -188,7 +190,10 @@ def test_upkeep_that_waits_does_not_delay_rescue(db, dsn, connect):
             Link(dsn, name, outage, session=session)
             for name, session in (("claim", PINNED), ("leader", PINNED), ("upkeep", ORDINARY))
         )
-        leader = Leader(election, link, upkeep, WorkerSettings(queues={"default": None}, heartbeat=0.1))
+        watch = Watch(Link(dsn, "watch", outage), AlertSettings(), 0.1)
+        leader = Leader(
+            election, link, upkeep, WorkerSettings(queues={"default": None}, heartbeat=0.1), watch
+        )
         leader.worker_id = 1
         running = asyncio.create_task(leader.run())
         try:
@@ -203,7 +208,7 @@ def test_upkeep_that_waits_does_not_delay_rescue(db, dsn, connect):
             await election.close()
 
     asyncio.run(lead())
-    gone = "select count(*) from pg_stat_activity where application_name = any('{claim,leader,upkeep}') and datname = current_database()"
+    gone = "select count(*) from pg_stat_activity where application_name = any('{claim,leader,upkeep,watch}') and datname = current_database()"
     wait_until(lambda: not db.execute(gone).fetchone()[0])
 
 
@@ -213,7 +218,7 @@ def test_the_leader_makes_the_days_and_closes_its_connection(db, dsn):
         election, link = Link(dsn, "claim", outage), Link(dsn, "leader", outage)
         leader = Leader(
             election, link, Link(dsn, "upkeep", outage, session=ORDINARY),
-            WorkerSettings(queues={"default": None}, heartbeat=0.1),
+            WorkerSettings(queues={"default": None}, heartbeat=0.1), Watch(Link(dsn, "watch", outage), AlertSettings(), 0.1),
         )  # fmt: skip
         leader.worker_id = 1
         running = asyncio.create_task(leader.run())

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from typing import assert_type
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from tenacity import stop_after_attempt, wait_fixed
 
-from pgqueue import App, Job, JobHandle, RetryPolicy, Task
+from pgqueue import App, Call, Failure, Job, JobHandle, RetryPolicy, Task
 
 app = App()
 
@@ -75,6 +76,43 @@ async def enqueues_async(session: AsyncSession) -> None:
     handle = await with_job.using(session, unique_key="a").aenqueue(order_id=7)
     assert_type(handle.created, bool)
     await handle.result(timeout=1)
+
+
+@app.middleware
+def around(call: Call) -> Iterator[None]:
+    yield
+
+
+@app.task(on_dead=lambda job, failure: failure.reason)
+async def hooked(order_id: int) -> None: ...
+
+
+@hooked.on_failed
+async def told(job: Job, failure: Failure) -> None: ...
+
+
+@app.on_completed
+def done(job: Job) -> None: ...
+
+
+app.on_dead(done)  # type: ignore[type-var]
+app.on_completed(told)  # type: ignore[type-var]
+assert_type(hooked.enqueue(order_id=7), JobHandle)
+
+
+@dataclass
+class Document:
+    id: int
+
+
+@app.task(chunk=100, chunk_wait="50ms", queue="index")
+async def index(documents: list[Document], jobs: list[Job]) -> list[object]:
+    return [document.id for document in documents]
+
+
+assert_type(index.enqueue(id=7), JobHandle)
+assert_type(index.enqueue(Document(7)), JobHandle)
+app.task(chunk_wait=1)(plain)  # type: ignore[call-overload]
 
 
 tasks: dict[str, Task[..., object]] = dict(app.tasks)

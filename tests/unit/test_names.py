@@ -21,8 +21,8 @@ MODULES = {
 
 def test_the_public_names_are_these():
     assert pgqueue.__all__ == [
-        "App", "Cancel", "Job", "JobHandle", "LeaseLostError", "NewJob", "PgQueueError", "RateLimited", "Retry", "RetryPolicy",
-        "Snooze", "Task", "errors",
+        "App", "Call", "Cancel", "Dead", "Failure", "Job", "JobHandle", "LeaseLostError", "NewJob", "PgQueueError",
+        "RateLimited", "Retry", "RetryPolicy", "Snooze", "Task", "errors",
     ]  # fmt: skip
     assert all(getattr(pgqueue, name) for name in pgqueue.__all__)
     with pytest.raises(AttributeError, match="module 'pgqueue' has no attribute 'Manager'"):

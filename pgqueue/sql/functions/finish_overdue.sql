@@ -1,5 +1,6 @@
 -- Finishes those of these jobs that no worker may run (any more) as of `moment`: cancelled as expired, dead as past their
 -- deadline, whichever moment came first, or cancelled because the request came while their last attempt ended.
+-- No attempt of theirs failed, so only on_dead is told, by a job as in settle.sql, if a living worker knows that hook.
 -- Called by the leader (sweep.sql), and by enqueue_many for a job whose key is wanted.
 -- Finds them by jobs_live_id_key and locks them, after a claim or an edit of them: then they may be over no more, and stay.
 -- Returns what it finished.
@@ -37,6 +38,17 @@ begin
         ), noted as (
             insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason, error)
             select n.id, n.lease_id, n.attempt, n.state, n.end_state, n.reason, n.error from named n
+        ), told as (
+            insert into pgqueue.jobs_live as h (task, queue, priority, trace_context, args)
+            select k.hook, 'pgqueue.hooks', n.priority, n.trace_context,
+                   pgqueue.hook_args(to_jsonb(n) || jsonb_build_object(
+                       'state', n.end_state, 'last_error', coalesce(n.last_error, n.error), 'finished_at', clock_timestamp()),
+                       n.reason, n.error, null)
+            from named n cross join lateral (select n.task || ':on_dead') k (hook)
+            where n.end_state = 'dead'
+              and exists (select from pgqueue.workers w
+                          where k.hook = any(w.tasks) and w.state in ('running', 'draining') and w.expires_at > clock_timestamp())
+            returning pgqueue.wake(h.queue)
         )
         select n.id, n.task::text, n.end_state, n.reason from named n;
 end

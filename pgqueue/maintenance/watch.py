@@ -1,0 +1,153 @@
+"""Sees what is wrong with the queues, and raises and resolves the alerts of it.
+
+Looks once a heartbeat, but no oftener than it costs little: under an old snapshot a look reads many dead entries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pgqueue import statements
+from pgqueue.alerts import TASKS, AlertSettings
+from pgqueue.causes import Cause, DeadTask, Front
+from pgqueue.connections import TROUBLE, Link
+
+SPARING = 20  # times its own duration between two looks
+CALM = 3  # looks without the cause, after which an alert is resolved
+
+Name = tuple[int, str | None]  # a priority and, of jobs that have one, a key
+log = logging.getLogger("pgqueue")
+
+
+class Watch:
+    """``every``: seconds between two looks."""
+
+    def __init__(self, link: Link, settings: AlertSettings, every: float) -> None:
+        self._link, self._settings, self._every = link, settings, every
+        self._queues = Standstill()
+        self._until = 0.0
+
+    async def run(self) -> None:
+        """Goes on until it is cancelled."""
+        self._queues = Standstill()
+        self._until = time.monotonic() + 2 * CALM * self._every  # open alerts that the last leader left
+        try:
+            while True:
+                begun = time.monotonic()
+                try:
+                    await self.look(begun)
+                except TROUBLE:
+                    log.debug("the watch for alerts goes on when the database is back")
+                except Exception:
+                    log.exception("the watch for alerts failed; it goes on at the next turn")
+                    await self._link.close()
+                await asyncio.sleep(max(self._every, SPARING * (time.monotonic() - begun)))
+        finally:
+            await self._link.close()
+
+    async def look(self, now: float) -> None:
+        fronts = await self._link.once(statements.watch_queues())
+        dead = await self._link.once(statements.watch_dead())
+        causes = [
+            *(dead_cause(task) for task in dead),
+            *late_causes(fronts, self._settings.max_age),
+            *stalled_causes(fronts, self._queues.seen(fronts, now), self._settings.stalled_after),
+        ]
+        if causes:
+            self._until = now + 2 * CALM * self._every
+        if now > self._until:
+            return
+        remind = self._settings.remind_every or None
+        changes = await self._link.once(
+            statements.raise_alerts(causes, sorted(TASKS.values()), calm=CALM * self._every, remind=remind)
+        )
+        for change in changes:
+            level, what = (logging.WARNING, "is open") if change.opened else (logging.INFO, "is resolved")
+            log.log(level, "alert %d %s: %s", change.id, what, change.text)
+
+
+@dataclass
+class Still:
+    """The fronts of a queue, one for each priority and key, and since when none of them has moved on."""
+
+    fronts: dict[Name, tuple[float, int]]
+    since: float
+
+
+class Standstill:
+    """Remembers the fronts of each queue from look to look: one that moves on, or is gone, was claimed."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, Still] = {}
+
+    def seen(self, fronts: Sequence[Front], now: float) -> dict[str, float]:
+        """For how many seconds nothing has been claimed from each queue where something is due."""
+        found: dict[str, dict[Name, tuple[float, int]]] = {}
+        for front in fronts:
+            found.setdefault(front.queue, {})[front.priority, front.key] = (front.run_at, front.job_id)
+        self._queues = {queue: self._compared(queue, lanes, now) for queue, lanes in found.items()}
+        return {queue: now - still.since for queue, still in self._queues.items()}
+
+    def _compared(self, queue: str, lanes: dict[Name, tuple[float, int]], now: float) -> Still:
+        former = self._queues.get(queue)
+        if former is None or any(
+            name not in lanes or lanes[name] > place for name, place in former.fronts.items()
+        ):
+            return Still(lanes, now)
+        return Still(lanes, former.since)
+
+
+def dead_cause(dead: DeadTask) -> Cause:
+    what = f"1 job of {dead.task} is" if dead.count == 1 else f"{dead.count} jobs of {dead.task} are"
+    error = f": {dead.error.splitlines()[0]:.200}" if dead.error else ""
+    return Cause(
+        "dead", dead.task, f"{what} dead, the last is {dead.job_id}{error}", dead.queue, dead.job_id, dead.count,
+        dead.first_at,
+    )  # fmt: skip
+
+
+def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
+    """Queues whose oldest due job has waited longer than they, or else the settings, allow."""
+    causes = []
+    for front in _oldest(fronts):
+        allowed = front.max_age or limit
+        if allowed and front.age > allowed:
+            text = f"job {front.job_id} of queue {front.queue} has been due for {_span(front.age)}; the limit is {_span(allowed)}"
+            causes.append(Cause("late", front.queue, text, front.queue, front.job_id))
+    return causes
+
+
+def stalled_causes(fronts: Sequence[Front], still: dict[str, float], after: float) -> list[Cause]:
+    """Queues with due jobs from which nobody has claimed for so long, or of which nobody will take the oldest."""
+    causes = []
+    for front in _oldest(fronts) if after else ():
+        if front.age <= after or (front.task_served and still[front.queue] <= after):
+            continue
+        if not front.queue_served:
+            why = "no living worker serves it"
+        elif not front.task_served:
+            why = f"no living worker of it knows the task {front.task}"
+        else:
+            why = f"nothing has been claimed for {_span(still[front.queue])}"
+        text = f"queue {front.queue} stands still: job {front.job_id} has been due for {_span(front.age)}, and {why}"
+        causes.append(Cause("stalled", front.queue, text, front.queue, front.job_id))
+    return causes
+
+
+def _oldest(fronts: Sequence[Front]) -> list[Front]:
+    """That of each queue, which comes first."""
+    found: dict[str, Front] = {}
+    for front in fronts:
+        found.setdefault(front.queue, front)
+    return list(found.values())
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.3g} s"

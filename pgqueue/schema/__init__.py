@@ -1,0 +1,36 @@
+"""The tables as SQLAlchemy sees them: for users' own queries, and for the test that finds drift from the migrations.
+
+``select(jobs).where(jobs.c.state == "dead")`` reads all partitions. Only the migrations create anything; ``info`` says
+what SQLAlchemy has no words for (partition bounds), so that the test can compare it too.
+"""
+
+from pgqueue.schema.alerts import alerts
+from pgqueue.schema.base import DOMAINS, metadata
+from pgqueue.schema.jobs import jobs, jobs_dead, jobs_done, jobs_done_default, jobs_live
+from pgqueue.schema.limits import limits, pauses, seats, starts
+from pgqueue.schema.schedules import schedule_runs, schedule_sets, schedules
+from pgqueue.schema.work import idempotency_keys, leader, queues, transitions, transitions_default, workers
+
+__all__ = [
+    "DOMAINS",
+    "alerts",
+    "idempotency_keys",
+    "jobs",
+    "jobs_dead",
+    "jobs_done",
+    "jobs_done_default",
+    "jobs_live",
+    "leader",
+    "limits",
+    "metadata",
+    "pauses",
+    "queues",
+    "schedule_runs",
+    "schedule_sets",
+    "schedules",
+    "seats",
+    "starts",
+    "transitions",
+    "transitions_default",
+    "workers",
+]

@@ -1,0 +1,61 @@
+"""What all tables are declared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    DateTime,
+    Interval,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+metadata = MetaData(schema="pgqueue")
+
+Moment = DateTime(timezone=True)
+Word = Text(collation="C")
+NAME = "value ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length(value) <= {}"
+DOCUMENT = "jsonb_typeof(value) = 'object' and pg_column_size(value) <= {}"
+
+
+# What the database checks of a value, whoever writes it: the base type and the check of each domain.
+DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
+    "queue_name": (Word, NAME.format(63)),
+    "task_name": (Word, NAME.format(127)),
+    "job_key": (Word, "octet_length(value) between 1 and 255"),
+    "job_args": (JSONB(), DOCUMENT.format(2097152)),
+    "job_meta": (JSONB(), DOCUMENT.format(524288)),
+    "job_tags": (
+        ARRAY(Text),
+        "cardinality(value) <= 32 and array_position(value, null) is null and pg_column_size(value) <= 4096",
+    ),
+    "job_time": (Moment, "value >= '2000-01-01 00:00+00' and value < '3000-01-01 00:00+00'"),
+    "job_timeout": (Interval(), "value > interval '0' and value <= interval '365 days'"),
+    "job_bound": (Moment, "value >= '2000-01-01 00:00+00' and value < '3000-01-01 00:00+00'"),
+    "attempts": (SmallInteger(), "value between 1 and 10000"),
+    "job_weight": (SmallInteger(), "value between 1 and 1000"),
+    "job_order": (Word, "value in ('block', 'skip')"),
+}
+
+
+def column(name: str, domain: str, default: str | None = None, *, nullable: bool = False) -> Column[Any]:
+    # SQLAlchemy's own DOMAIN type knows no operators, so users see the base type.
+    column_default = None if default is None else text(default)
+    return Column(
+        name, DOMAINS[domain][0], nullable=nullable, server_default=column_default, info={"domain": domain}
+    )
+
+
+def partition(name: str, of: Table, bound: str, partition_by: str | None = None) -> Table:
+    table = of.to_metadata(metadata, name=name)
+    table.dialect_options["postgresql"]["partition_by"] = partition_by
+    table.info.update(partition_of=of.name, bound=bound)
+    return table

@@ -1,0 +1,52 @@
+-- Opens or renews an alert for each cause that the leader sees, a JSON array of them, and resolves the open ones whose cause
+-- has not been seen for `calm` seconds. An alert has a message when it opens, and another each `remind` seconds (null: none),
+-- unless it is muted: a job for each target, a task that some living worker knows. So that two leaders at once send one.
+-- Locks the alerts it writes, by alerts_open_key, in the order of their subjects. Returns those that opened or were resolved.
+with cause as materialized (
+    select c.kind, c.subject, c.queue, c.job_id, c.count, c.first_at, c.text
+    from jsonb_to_recordset(%(causes)s::text::jsonb) as c
+        (kind text, subject text, queue text, job_id bigint, count integer, first_at timestamptz, text text)
+), target as materialized (
+    select t.task from unnest(%(targets)s::text[]) t (task)
+    where exists (select from pgqueue.workers w
+                  where w.state in ('running', 'draining') and w.expires_at > clock_timestamp() and t.task = any(w.tasks))
+), told as materialized (
+    select c.kind, c.subject, max(o.muted_until) as muted_until,
+           case when exists (select from target) and coalesce(max(o.muted_until) <= statement_timestamp(), true)
+                then statement_timestamp() end as sent_at
+    from cause c left join pgqueue.alerts o on o.kind = c.kind and o.subject = c.subject
+    group by c.kind, c.subject
+), raised as (
+    insert into pgqueue.alerts as a
+        (kind, subject, queue, job_id, count, first_at, last_at, muted_until, sent_at, messages, text)
+    select c.kind, c.subject, c.queue, c.job_id, c.count, coalesce(c.first_at, statement_timestamp()),
+           statement_timestamp(), t.muted_until, t.sent_at, (t.sent_at is not null)::int, c.text
+    from cause c join told t on t.kind = c.kind and t.subject = c.subject
+    order by c.kind, c.subject
+    on conflict (kind, subject) where resolved_at is null do update
+        set last_at = excluded.last_at, queue = excluded.queue, job_id = excluded.job_id, text = excluded.text,
+            count = case a.kind when 'dead' then excluded.count else a.count + 1 end,
+            messages = a.messages + (excluded.sent_at is not null
+                and (a.sent_at is null or a.sent_at < excluded.sent_at - make_interval(secs => %(remind)s::float8)) is true)::int,
+            sent_at = case when a.sent_at is null or a.sent_at < excluded.sent_at - make_interval(secs => %(remind)s::float8)
+                           then excluded.sent_at else a.sent_at end
+    returning a.id, a.kind, a.subject, a.queue, a.job_id, a.count, a.messages, a.first_at, a.text,
+        a.sent_at = statement_timestamp() as is_due
+), message as (
+    insert into pgqueue.jobs_live as j (task, queue, args)
+    select t.task, 'pgqueue.alerts', jsonb_build_object(
+        'alert', r.id, 'message', r.messages, 'kind', r.kind, 'subject', r.subject, 'queue', r.queue, 'job_id', r.job_id,
+        'count', r.count, 'first_at', r.first_at, 'text', r.text)
+    from raised r cross join target t
+    where r.is_due
+    returning pgqueue.wake(j.queue)
+), resolved as (
+    update pgqueue.alerts a set resolved_at = statement_timestamp()
+    where a.resolved_at is null and a.last_at < statement_timestamp() - make_interval(secs => %(calm)s::float8)
+      and not exists (select from cause c where c.kind = a.kind and c.subject = a.subject)
+    returning a.id, a.kind, a.subject, a.text
+)
+select r.id, r.kind, r.subject, r.text, true as opened
+from raised r where not exists (select from pgqueue.alerts o where o.id = r.id)
+union all
+select d.id, d.kind, d.subject, d.text, false from resolved d

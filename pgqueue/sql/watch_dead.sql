@@ -1,0 +1,29 @@
+-- Tasks with dead jobs that are news: those of the open alert, else such as died after the last alert was resolved, within the
+-- last hour. A loose scan of jobs_dead_task_idx, a probe a task, and at most 1000 entries to count where there is news.
+-- Returns (task, queue, id, error of the newest, how many, when the first of them died). Locks nothing. Zero rows: none.
+with recursive tasks as (
+    (select d.task::text from pgqueue.jobs_dead d order by d.task limit 1)
+    union all
+    select next.task
+    from tasks s
+    cross join lateral (
+        select d.task::text from pgqueue.jobs_dead d where d.task > s.task order by d.task limit 1
+    ) next
+)
+select t.task, newest.queue, newest.id, newest.last_error, news.count, news.first_at
+from tasks t
+cross join lateral (
+    select coalesce(min(a.first_at) filter (where a.resolved_at is null),
+                    greatest(max(a.resolved_at), clock_timestamp() - interval '1 hour')) as at
+    from pgqueue.alerts a where a.kind = 'dead' and a.subject = t.task
+) since
+cross join lateral (
+    select d.id, d.queue, left(d.last_error, 300) as last_error from pgqueue.jobs_dead d
+    where d.task = t.task order by d.finished_at desc limit 1
+) newest
+cross join lateral (
+    select count(*)::int as count, min(n.finished_at) as first_at
+    from (select d.finished_at from pgqueue.jobs_dead d
+          where d.task = t.task and d.finished_at >= since.at order by d.finished_at desc limit 1000) n
+) news
+where news.count > 0

@@ -1,0 +1,68 @@
+-- The first due job of each lane (a queue and a priority) and of each key in it, whether anybody would take the oldest of a queue,
+-- and how old it may become. A key is a concurrency_key, or that of parked jobs (functions/due_by_key.sql). Loose scans of
+-- jobs_live_claim_idx and jobs_live_key_idx, two probes a lane or key, at most 1000 of each; and, as that may leave out keys, the
+-- oldest of all jobs that have one (jobs_live_later_idx). Locks nothing.
+-- In order of queue and age. Zero rows: nothing is due.
+with recursive lanes as (
+    (select j.queue::text, j.priority from pgqueue.jobs_live j
+     where j.state in ('pending', 'retrying') and j.concurrency_key is null and j.parked is null order by j.queue, j.priority limit 1)
+    union all
+    select next.queue, next.priority
+    from lanes s
+    cross join lateral (
+        select j.queue::text, j.priority from pgqueue.jobs_live j
+        where j.state in ('pending', 'retrying') and j.concurrency_key is null and j.parked is null and (j.queue, j.priority) > (s.queue, s.priority)
+        order by j.queue, j.priority limit 1
+    ) next
+), keys as (
+    (select j.queue::text, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) as key from pgqueue.jobs_live j
+     where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
+     order by j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) limit 1)
+    union all
+    select next.queue, next.priority, next.key
+    from keys s
+    cross join lateral (
+        select j.queue::text, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) as key from pgqueue.jobs_live j
+        where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
+          and (j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task)) > (s.queue, s.priority, s.key)
+        order by j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) limit 1
+    ) next
+), due as (
+    select l.queue, l.priority, null::text as key, first.id, first.task, first.run_at
+    from (select lanes.queue, lanes.priority from lanes limit 1000) l
+    cross join lateral (
+        select j.id, j.task::text, j.run_at from pgqueue.jobs_live j
+        where j.queue = l.queue and j.priority = l.priority and j.state in ('pending', 'retrying')
+          and j.concurrency_key is null and j.parked is null and j.run_at <= now()
+        order by j.run_at, j.id limit 1
+    ) first
+    union
+    select k.queue, k.priority, k.key, first.id, first.task, first.run_at
+    from (select keys.queue, keys.priority, keys.key from keys limit 1000) k
+    cross join lateral (
+        select j.id, j.task::text, j.run_at from pgqueue.jobs_live j
+        where j.queue = k.queue and j.priority = k.priority and j.state in ('pending', 'retrying')
+          and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = k.key and j.run_at <= now()
+        order by j.run_at, j.id limit 1
+    ) first
+    union
+    (select j.queue::text, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task), j.id, j.task::text, j.run_at from pgqueue.jobs_live j
+     where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked) and j.run_at <= now()
+     order by j.run_at limit 1)
+), front as materialized (
+    select d.queue, d.priority, d.key, d.id, d.task, d.run_at,
+           row_number() over (partition by d.queue order by d.run_at, d.id) as place
+    from due d
+)
+select f.queue, f.priority::int, f.key, f.id, f.task, date_part('epoch', f.run_at::timestamptz),
+       date_part('epoch', now() - f.run_at), date_part('epoch', q.max_age),
+       coalesce(served.queue_served, false), coalesce(served.task_served, false)
+from front f
+left join pgqueue.queues q on q.name = f.queue
+left join lateral (
+    select count(*) > 0 as queue_served, bool_or(f.task = any(w.tasks)) as task_served
+    from pgqueue.workers w
+    where w.state in ('running', 'draining') and w.expires_at > clock_timestamp() and pgqueue.is_served(f.queue, w.queues)
+) served on f.place = 1
+where not coalesce(q.paused, false)
+order by f.queue, f.run_at, f.id

@@ -1,0 +1,220 @@
+"""One call of a handler with the attempts of a chunk; each keeps an outcome of its own.
+
+``perform_chunk`` and ``perform_chunk_async`` are the only places that call such a handler. Nothing it raises leaves them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Generator, Iterable
+from typing import Any
+
+from pgqueue.app import App
+from pgqueue.chunk import ChunkSpec
+from pgqueue.events import Call
+from pgqueue.outcome import Outcome
+from pgqueue.telemetry import mark_failed
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.calls import decoded, span_of
+from pgqueue.worker.endings import failed, stopped, succeeded
+from pgqueue.worker.middleware import around, around_async, obeyed
+
+
+class Chunk:
+    """Attempts of one task for one call. It is to threads and children what an ``Attempt`` is to them alone."""
+
+    __slots__ = ("attempts", "timed_out")
+
+    def __init__(self, attempts: list[Attempt]) -> None:
+        self.attempts = attempts
+        self.timed_out = False
+
+    def __repr__(self) -> str:
+        first = self.attempts[0]
+        return f"chunk of {len(self.attempts)} jobs ({first.task}), the first is {first.id}"
+
+    def limit(self) -> float | None:
+        """That of the attempt which may run longest; None if one may run for ever. The others end before it (chunks.py)."""
+        limits = [limit for attempt in self.attempts if (limit := attempt.limit()) is not None]
+        return max(limits) if len(limits) == len(self.attempts) else None
+
+
+class Item:
+    """An attempt on its way through the call: either its ``outcome`` is decided already, or it takes part."""
+
+    __slots__ = ("attempt", "call", "outcome", "takes_part", "within")
+
+    def __init__(self, spec: ChunkSpec, attempt: Attempt, app: App) -> None:
+        self.attempt = attempt
+        self.call: Any = None
+        self.outcome: Outcome | None = None
+        self.takes_part = False
+        self.within: Any = None  # its middleware and its span: a generator that stands at its yield
+        try:
+            argument = decoded(spec, attempt)
+            attempt.started_at = time.monotonic()
+            if spec.wants_jobs or app.layers:
+                job = attempt.job(app)
+                self.call = Call(job, argument if spec.parameters[0] is not None else job.args)
+            else:
+                self.call = argument
+            self.takes_part = True
+        except BaseException as error:  # noqa: BLE001
+            self.fail(spec, error)
+
+    def fail(self, spec: ChunkSpec, error: BaseException) -> None:
+        self.takes_part = False
+        self.outcome = failed(spec, self.attempt, error)
+
+    def end(self, spec: ChunkSpec, result: object) -> None:
+        """By what the handler returned for it."""
+        if isinstance(result, BaseException):
+            self.outcome = failed(spec, self.attempt, result)
+            return
+        try:
+            self.outcome = succeeded(spec, self.attempt, result)
+        except BaseException as error:  # noqa: BLE001
+            self.outcome = failed(spec, self.attempt, error)
+
+
+def call_handler(spec: ChunkSpec, items: list[Item]) -> Any:
+    """What the handler returned, or its coroutine."""
+    calls = [item.call for item in items]
+    arguments = [call.arguments if isinstance(call, Call) else call for call in calls]
+    return spec.call_with(arguments, [call.job for call in calls] if spec.wants_jobs else [])
+
+
+def all_of(items: list[Item], error: BaseException, chunk: Chunk) -> list[Any]:
+    """The call failed, and so did each of its attempts."""
+    for item in items:
+        item.attempt.timed_out |= chunk.timed_out
+    return [error] * len(items)
+
+
+def seen(item: Item, result: Any) -> Any:
+    """What its middleware sees: if the attempt ended while the call went on for others, that, whatever the handler returned."""
+    if item.attempt.settled:
+        return result
+    try:
+        item.attempt.check()
+    except Exception as ended:  # noqa: BLE001
+        return ended
+    return stopped(item.attempt, result) if isinstance(result, BaseException) else result
+
+
+def backwards(items: list[Item], results: list[Any]) -> Iterable[tuple[Item, Any]]:
+    """In the opposite order in which they were begun, as contexts end. One error of all keeps the traceback it came with."""
+    results = [seen(item, result) for item, result in zip(items, results, strict=True)]
+    traces = {id(result): result.__traceback__ for result in results if isinstance(result, BaseException)}
+    for item, result in zip(reversed(items), reversed(results), strict=True):
+        yield item, result.with_traceback(traces[id(result)]) if isinstance(result, BaseException) else result
+
+
+def perform_chunk(
+    spec: ChunkSpec, chunk: Chunk, app: App, runner: asyncio.Runner, *, traced: bool
+) -> list[Outcome | None]:
+    """On this thread, an async handler on ``runner``'s loop; returns what is to be settled of each attempt."""
+    items = [Item(spec, attempt, app) for attempt in chunk.attempts]
+    if app.layers or traced:
+        for item in [item for item in items if item.takes_part]:
+            item.within = _within(spec, item, app, runner, traced)
+            try:
+                next(item.within)
+            except BaseException as error:  # noqa: BLE001
+                item.fail(spec, error)
+    held = [item for item in items if item.takes_part]
+    if held:
+        try:
+            value = call_handler(spec, held)
+            results = spec.results_of(runner.run(value) if spec.is_async else value, len(held))
+        except BaseException as error:  # noqa: BLE001
+            results = all_of(held, error, chunk)
+        for item, result in backwards(held, results):
+            if item.within is None:
+                item.end(spec, result)
+                continue
+            try:
+                step = item.within.throw if isinstance(result, BaseException) else item.within.send
+                step(result)
+            except StopIteration as end:
+                item.end(spec, end.value)
+            except BaseException as error:  # noqa: BLE001
+                item.end(spec, error)
+    return [item.outcome for item in items]
+
+
+def _within(
+    spec: ChunkSpec, item: Item, app: App, runner: asyncio.Runner, traced: bool
+) -> Generator[None, object, object]:
+    """Gets what the handler returned for the item, or raised, at its yield; returns the result."""
+    call: Call = item.call if isinstance(item.call, Call) else Call(item.attempt.job(app), item.call)
+    with span_of(spec, item.attempt, traced) as span:
+        try:
+            with around(app.layers, call, runner):
+                call.result = obeyed((yield))
+        except BaseException as error:
+            if span is not None:
+                mark_failed(span, error)
+            raise
+    return call.result
+
+
+async def perform_chunk_async(
+    spec: ChunkSpec, chunk: Chunk, app: App, *, traced: bool
+) -> list[Outcome | None]:
+    """The same of an async handler, on this loop."""
+    items = [Item(spec, attempt, app) for attempt in chunk.attempts]
+    if app.layers or traced:
+        for item in [item for item in items if item.takes_part]:
+            item.within = _within_async(spec, item, app, traced)
+            try:
+                await anext(item.within)
+            except BaseException as error:  # noqa: BLE001
+                item.fail(spec, error)
+    held = [item for item in items if item.takes_part]
+    if held:
+        try:
+            async with asyncio.timeout(chunk.limit()) as timer:
+                value = await call_handler(spec, held)
+            results = spec.results_of(value, len(held))
+        except BaseException as error:  # noqa: BLE001
+            chunk.timed_out = timer.expired()
+            results = all_of(held, error, chunk)
+        for item, result in backwards(held, results):
+            if item.within is None:
+                item.end(spec, result)
+                continue
+            try:
+                step = item.within.athrow if isinstance(result, BaseException) else item.within.asend
+                item.end(spec, await step(result))
+            except BaseException as error:  # noqa: BLE001
+                item.end(spec, error)
+            finally:
+                await item.within.aclose()
+    return [item.outcome for item in items]
+
+
+async def _within_async(spec: ChunkSpec, item: Item, app: App, traced: bool) -> AsyncGenerator[Any, Any]:
+    """As ``_within``; an async generator returns nothing, so the result is its second yield."""
+    call: Call = item.call if isinstance(item.call, Call) else Call(item.attempt.job(app), item.call)
+    with span_of(spec, item.attempt, traced) as span:
+        try:
+            async with around_async(app.layers, call):
+                call.result = obeyed((yield))
+        except BaseException as error:
+            if span is not None:
+                mark_failed(span, error)
+            raise
+    yield call.result
+
+
+def chunk_failed(
+    spec: ChunkSpec, chunk: Chunk, error: BaseException, *, crashed: bool = False, crash_limit: int = 3
+) -> list[Outcome | None]:
+    """What becomes of the attempts of a call that ended from outside."""
+    for attempt in chunk.attempts:
+        attempt.timed_out |= chunk.timed_out
+    return [
+        failed(spec, attempt, error, crashed=crashed, crash_limit=crash_limit) for attempt in chunk.attempts
+    ]

@@ -1,0 +1,74 @@
+"""How an attempt ends: what its handler returned or raised, or what was done to it from outside, as the outcome to be settled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+from pgqueue.errors import DeadlineExceededError, InvalidArgumentsError, LeaseLostError, UndecodableJobError
+from pgqueue.outcome import INSTRUCTIONS, Cancel, Outcome, decide
+from pgqueue.task import TaskSpec
+from pgqueue.worker.attempt import Attempt, timeout_error
+
+
+def missed(spec: TaskSpec, attempt: Attempt) -> Outcome | None:
+    """The outcome of an attempt that has waited too long for its turn; None if it may begin."""
+    left = attempt.left()
+    if left is not None and left <= 0:
+        late = failed(spec, attempt, DeadlineExceededError("Its deadline passed before it could begin."))
+        return None if late is None else replace(late, begun=False)
+    if attempt.extra is None or attempt.extra.expires is None or attempt.extra.expires > time.monotonic():
+        return None
+    return Outcome.expired(spec.keep)
+
+
+def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Outcome | None:
+    """The outcome of a handler that returned; None if it has completed the job in its own transaction."""
+    if attempt.settled:
+        return None
+    if value is None:
+        return spec.completion
+    if isinstance(value, INSTRUCTIONS):
+        raise value
+    return Outcome.completed(spec.encode_result(value), spec.keep)
+
+
+def stopped(attempt: Attempt, error: BaseException) -> BaseException:
+    """What ended an attempt, if it was ended from outside; else the error that its handler raised."""
+    if attempt.timed_out:
+        return timeout_error(attempt).with_traceback(error.__traceback__)
+    if isinstance(error, asyncio.CancelledError):
+        if attempt.lost:
+            return LeaseLostError(attempt.id, attempt.lease_id)
+        if attempt.cancelled:
+            return Cancel("cancelled on request")
+    return error
+
+
+def failed(
+    spec: TaskSpec, attempt: Attempt, error: BaseException, *, crashed: bool = False, crash_limit: int = 3
+) -> Outcome | None:
+    """The outcome of an attempt that ended in ``error``; None if there is nothing left to settle."""
+    if attempt.settled or attempt.lost:
+        return None
+    told = stopped(attempt, error)
+    if told is error and attempt.released:
+        return Outcome.released()
+    match told:
+        case InvalidArgumentsError() if told.__traceback__ is not None and not attempt.started_at:
+            return Outcome.dead("bad_arguments", told, spec.keep)
+        case UndecodableJobError():
+            return Outcome.dead("undecodable", told, spec.keep)
+    return decide(
+        told,
+        spec.retry,
+        attempt=attempt.attempt,
+        max_attempts=attempt.max_attempts,
+        age=max(time.time() - attempt.created_at, 0.0),
+        keep=spec.keep,
+        crash_count=attempt.crash_count,
+        crash_limit=crash_limit,
+        crashed=crashed,
+        left=attempt.left(),
+    )

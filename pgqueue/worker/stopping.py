@@ -1,0 +1,52 @@
+"""The end of a worker: what runs is finished in time or handed back, and what it came to is written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from pgqueue.worker.runner import Runner
+from pgqueue.worker.settler import Settler
+
+PATIENCE = 2.0  # seconds that handlers get to hear of it, and the database to take the last outcomes
+
+log = logging.getLogger("pgqueue")
+
+
+async def finish(
+    runner: Runner,
+    settler: Settler,
+    claiming: asyncio.Task[None],
+    settling: asyncio.Task[None],
+    *,
+    grace: float,
+    hurry: asyncio.Event,
+) -> int:
+    """Gives what runs ``grace`` seconds, or until ``hurry``; returns how many jobs had to be handed back. Claiming must be told to stop."""
+    try:
+        async with asyncio.timeout(grace):
+            await asyncio.wait({claiming})
+            runner.release_waiting()
+            idle = asyncio.create_task(runner.wait_idle())
+            hurried = asyncio.create_task(hurry.wait())
+            await asyncio.wait({idle, hurried}, return_when=asyncio.FIRST_COMPLETED)
+            idle.cancel()
+            hurried.cancel()
+    except TimeoutError:
+        pass
+    claiming.cancel()
+    runner.release_waiting()
+    left = runner.release_running()
+    if left:
+        log.warning("%d jobs were still running and are handed back", left)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await runner.wait_idle()
+            settler.stop()
+            await settling
+    except TimeoutError:
+        settling.cancel()
+        log.warning("the database did not take the last outcomes in time; those jobs will run again")
+    await asyncio.gather(claiming, settling, return_exceptions=True)
+    runner.close()
+    return left

@@ -1,0 +1,305 @@
+"""Alerts in the database: opened once, told once, reminded of, muted, and resolved when their cause is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from pgqueue import statements
+from pgqueue.alerts import TASKS, AlertSettings
+from pgqueue.causes import AlertChange, Cause
+from pgqueue.connections import Link, Outage
+from pgqueue.database import run
+from pgqueue.maintenance.watch import Watch
+from pgqueue.outcome import Outcome
+from tests.process.test_cli import pgq as pgq  # noqa: PLC0414 - a fixture
+from tests.stages.hands import Hand
+from tests.waiting import wait_until
+
+TARGETS = sorted(TASKS.values())
+
+
+def cause(subject: str = "mail", kind: str = "late", **more: Any) -> Cause:
+    return Cause(kind, subject, f"{subject} is {kind}", **more)
+
+
+def see(
+    db: Connection[Any], *causes: Cause, calm: float = 60.0, remind: float | None = None
+) -> list[AlertChange]:
+    return run(db, statements.raise_alerts(causes, TARGETS, calm=calm, remind=remind))
+
+
+def messages(db: Connection[Any]) -> list[tuple[str, int, int]]:
+    """(task, alert, which message of it)"""
+    return db.execute(
+        "select task, (args ->> 'alert')::int, (args ->> 'message')::int from pgqueue.jobs_live"
+        " where queue = 'pgqueue.alerts' order by id"
+    ).fetchall()
+
+
+def sender(db: Connection[Any], *names: str) -> Hand:
+    return Hand(db, [TASKS[name] for name in names], "pgqueue.alerts")
+
+
+def older(db: Connection[Any], column: str) -> None:
+    db.execute(f"update pgqueue.alerts set {column} = {column} - interval '10 min'".encode())
+
+
+def test_an_alert_opens_once_is_told_once_to_each_target_and_counts(db):
+    sender(db, "webhook", "mail")
+    [opened] = see(db, cause())
+    assert (opened.kind, opened.subject, opened.opened) == ("late", "mail", True)
+    assert see(db, cause()) == see(db, cause()) == []
+    assert sorted(messages(db)) == [(task, opened.id, 1) for task in TARGETS]
+    [alert] = run(db, statements.list_alerts(False))
+    assert (alert.count, alert.messages, alert.resolved_at) == (3, 1, None)
+    assert len(see(db, cause("other"), cause("mail", "stalled"))) == 2
+    assert len(messages(db)) == 6
+
+
+def test_two_leaders_at_once_tell_it_once(db, connect):
+    sender(db, "webhook")
+    one = connect(autocommit=False)
+    assert len(see(one, cause("a"), cause("b"))) == 2
+    two = connect()
+    with ThreadPoolExecutor(1) as pool:
+        later = pool.submit(see, two, cause("b"), cause("a"))
+        waits = "select cardinality(pg_blocking_pids(%s)) > 0"
+        wait_until(lambda: db.execute(waits, [two.info.backend_pid]).fetchone()[0])
+        one.commit()
+        later.result(timeout=10)
+    assert len(messages(db)) == 2
+    assert [alert.count for alert in run(db, statements.list_alerts(True))] == [2, 2]
+
+
+def test_it_is_resolved_when_its_cause_has_not_been_seen_for_a_while_and_opens_anew(db):
+    sender(db, "webhook")
+    [first] = see(db, cause())
+    assert see(db) == []
+    older(db, "last_at")
+    assert [(change.id, change.opened) for change in see(db)] == [(first.id, False)]
+    assert run(db, statements.list_alerts(False)) == []
+    [second] = see(db, cause())
+    assert second.id != first.id
+    assert [alert for _, alert, _ in messages(db)] == [first.id, second.id]
+    older(db, "last_at")
+    assert see(db, cause()) == []  # whoever sees it in time keeps it open
+
+
+def test_reminders_come_when_they_are_due_and_never_if_they_are_off(db):
+    sender(db, "webhook")
+    see(db, cause(), remind=300)
+    see(db, cause(), remind=300)
+    assert [number for *_, number in messages(db)] == [1]
+    older(db, "sent_at")
+    see(db, cause(), remind=None)
+    see(db, cause(), remind=700)
+    assert [number for *_, number in messages(db)] == [1]
+    see(db, cause(), remind=300)
+    see(db, cause(), remind=300)
+    assert [number for *_, number in messages(db)] == [1, 2]
+
+
+def test_nobody_is_told_before_somebody_can_send(db):
+    see(db, cause())
+    hand = sender(db, "mail")
+    db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
+    see(db, cause())
+    assert messages(db) == []
+    db.execute("update pgqueue.workers set expires_at = now() + interval '1 h' where id = %s", [hand.id])
+    see(db, cause())
+    see(db, cause())
+    assert [(task, number) for task, _, number in messages(db)] == [(TASKS["mail"], 1)]
+
+
+def test_a_muted_subject_tells_nothing_also_when_it_opens_anew(db):
+    sender(db, "webhook")
+    [opened] = see(db, cause())
+    assert run(db, statements.mute_alert(opened.id, 3600.0)) is not None
+    older(db, "sent_at")
+    see(db, cause(), remind=1)
+    assert run(db, statements.resolve_alert(opened.id)) is True
+    [again] = see(db, cause(), remind=1)
+    assert [alert for _, alert, _ in messages(db)] == [opened.id]
+    for alert in (opened.id, again.id):
+        run(db, statements.mute_alert(alert, 0.0))
+    see(db, cause(), remind=1)
+    assert [alert for _, alert, _ in messages(db)] == [opened.id, again.id]
+
+
+def test_resolving_says_what_it_found(db):
+    [opened] = see(db, cause())
+    assert [run(db, statements.resolve_alert(alert)) for alert in (opened.id, opened.id, 99)] == [
+        True,
+        False,
+        None,
+    ]
+    assert run(db, statements.mute_alert(99, 60.0)) is None
+
+
+# ---------------------------------------------------------------- what the leader looks at
+
+
+def look(dsn: str, **settings: Any) -> None:
+    async def once() -> None:
+        watch = Watch(Link(dsn, "watch", Outage(dsn)), AlertSettings(**settings), 0.0)
+        watch._until = float("inf")
+        try:
+            await watch.look(0.0)
+        finally:
+            await watch._link.close()
+
+    asyncio.run(once())
+
+
+def bury(db: Connection[Any], task: str, count: int = 1) -> None:
+    db.execute("insert into pgqueue.jobs (task) select %s from generate_series(1, %s)", [task, count])
+    hand = Hand(db, [task])
+    for attempt in hand.claim(count):
+        hand.settle(attempt, Outcome.dead("permanent_error", ValueError(f"no {attempt.id}")))
+
+
+def open_alerts(db: Connection[Any]) -> dict[tuple[str, str], int]:
+    return {(alert.kind, alert.subject): alert.count for alert in run(db, statements.list_alerts(False))}
+
+
+def test_dead_jobs_open_an_alert_for_each_task_and_count_until_they_are_gone(db, dsn):
+    look(dsn)
+    assert open_alerts(db) == {}
+    bury(db, "a", 3)
+    bury(db, "b")
+    look(dsn)
+    assert open_alerts(db) == {("dead", "a"): 3, ("dead", "b"): 1}
+    bury(db, "a", 2)
+    look(dsn)
+    assert open_alerts(db) == {("dead", "a"): 5, ("dead", "b"): 1}
+    [alert] = [alert for alert in run(db, statements.list_alerts(False)) if alert.subject == "a"]
+    newest = db.execute("select max(id) from pgqueue.jobs_dead").fetchone()[0]
+    assert alert.text == f"5 jobs of a are dead, the last is {newest}: ValueError: no {newest}"
+    db.execute("select pgqueue.revive(id) from pgqueue.jobs_dead where task = 'b'")
+    look(dsn)
+    assert open_alerts(db) == {("dead", "a"): 5}
+
+
+def test_dead_jobs_that_were_resolved_by_hand_are_no_news_but_new_ones_are(db, dsn):
+    bury(db, "a", 3)
+    look(dsn)
+    [alert] = run(db, statements.list_alerts(False))
+    run(db, statements.resolve_alert(alert.id))
+    look(dsn)
+    assert open_alerts(db) == {}
+    bury(db, "a")
+    look(dsn)
+    assert open_alerts(db) == {("dead", "a"): 1}
+
+
+def test_jobs_that_died_long_ago_are_no_news(db, dsn):
+    bury(db, "a")
+    db.execute("update pgqueue.jobs_dead set finished_at = now() - interval '2 h'")
+    look(dsn)
+    assert open_alerts(db) == {}
+
+
+def test_queues_are_judged_by_their_oldest_due_job_unless_they_are_paused(db, dsn):
+    db.execute(
+        "insert into pgqueue.jobs (task, queue, priority, run_at) values"
+        " ('a', 'own', 0, now() - interval '50 s'), ('a', 'own', 5, now() - interval '90 s'),"
+        " ('a', 'kept', 0, now() - interval '50 s'), ('a', 'later', 0, now() + interval '1 h'),"
+        " ('a', 'paused', 0, now() - interval '1 day'), ('b', 'default', 0, now() - interval '10 min')"
+    )
+    db.execute(
+        "insert into pgqueue.queues (name, max_age, paused) values ('own', '60 s', false), ('kept', '80 s', false),"
+        " ('paused', '1 s', true)"
+    )
+    Hand(db, ["a"])
+    look(dsn, stalled_after=0)
+    assert open_alerts(db) == {("late", "own"): 1}
+    look(dsn, stalled_after=60, max_age=300)
+    assert open_alerts(db) == {
+        ("late", "own"): 2, ("late", "default"): 1, ("stalled", "own"): 1, ("stalled", "default"): 1,
+    }  # fmt: skip
+    texts = {
+        alert.subject: alert.text
+        for alert in run(db, statements.list_alerts(False))
+        if alert.kind == "stalled"
+    }
+    assert "no living worker serves it" in texts["own"]
+    assert "no living worker of it knows the task b" in texts["default"]
+
+
+def test_queues_are_also_judged_by_their_jobs_with_keys_each_key_by_itself(db, dsn):
+    db.execute(
+        "insert into pgqueue.jobs (task, queue, concurrency_key, run_at)"
+        " select 'a', 'keyed', 'k' || n, now() - make_interval(secs => n) from generate_series(1, 60) n"
+    )
+    db.execute(
+        "insert into pgqueue.jobs (task, queue, run_at) values ('a', 'keyed', now() - interval '55 s')"
+    )
+    Hand(db, ["a"], "keyed")
+    fronts = run(db, statements.watch_queues())
+    assert len(fronts) == 61
+    assert [front.key for front in fronts[:2]] == ["k60", "k59"]
+    assert fronts[0].task_served
+    look(dsn, max_age=59)
+    assert open_alerts(db) == {("late", "keyed"): 1}
+
+
+def test_the_oldest_job_with_a_key_is_seen_however_many_keys_there_are(db):
+    db.execute(
+        "insert into pgqueue.jobs (task, queue, concurrency_key, run_at)"
+        " select 'a', 'keyed', lpad(n::text, 5, '0'), now() - make_interval(secs => n) from generate_series(1, 1500) n"
+    )
+    fronts = run(db, statements.watch_queues())
+    assert len(fronts) == 1001
+    assert fronts[0].key == "01500"
+
+
+def test_resolved_alerts_go_after_the_retention(db):
+    for subject in ("old", "new", "open"):
+        see(db, cause(subject))
+    db.execute(
+        "update pgqueue.alerts set resolved_at = now() - case subject when 'old' then interval '8 days' else '1 day' end"
+        " where subject <> 'open'"
+    )
+    run(db, statements.purge(100))
+    assert {alert.subject for alert in run(db, statements.list_alerts(True))} == {"new", "open"}
+
+
+@pytest.mark.parametrize(
+    "broken", ["'other', 's', 't', 1", "'late', 's', 't', 0", "'late', 's', null, 1", "'late', null, 't', 1"]
+)
+def test_a_row_that_says_nothing_is_refused(db, broken):
+    with pytest.raises(psycopg.errors.IntegrityError):
+        db.execute(f"insert into pgqueue.alerts (kind, subject, text, count) values ({broken})".encode())
+    with pytest.raises(psycopg.errors.CheckViolation):
+        db.execute("update pgqueue.queues set max_age = interval '0'")
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def test_alerts_are_listed_resolved_and_muted_by_command(pgq, db):
+    assert pgq("alerts").err.strip() == "No alert is open."
+    [one] = see(db, cause("mail", queue="mail", job_id=7))
+    [two] = see(db, cause("shop"))
+    assert [row[:3] for row in pgq("alerts").rows] == [
+        [str(two.id), "late", "shop"],
+        [str(one.id), "late", "mail"],
+    ]
+    assert [item["subject"] for item in pgq("alerts", "--json").items] == ["shop", "mail"]
+    assert "muted" in pgq("alerts", "mute", str(one.id), "--for", "2h").err
+    assert [row[6] for row in pgq("alerts", "list").rows] == ["open", "muted"]
+    assert "unmuted" in pgq("alerts", "mute", str(one.id), "--for", "0").err
+    assert "resolved" in pgq("alerts", "resolve", str(one.id)).err
+    assert "resolved already" in pgq("alerts", "resolve", str(one.id)).err
+    assert [item["id"] for item in pgq("alerts", "list", "--json").items] == [two.id]
+    assert [item["id"] for item in pgq("alerts", "--all", "--json").items] == [two.id, one.id]
+    for words in (("resolve", "99"), ("mute", "99")):
+        done = pgq("alerts", *words)
+        assert (done.code, "PGQ-509  There is no alert 99." in done.err) == (5, True)
+    assert pgq("alerts", "mute", str(one.id), "--for", "soon").code == 2

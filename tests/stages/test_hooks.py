@@ -1,0 +1,291 @@
+"""Outcomes are stored with the jobs that tell of them, in one statement: both, or neither."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import App, Job, statements
+from pgqueue.database import run
+from pgqueue.errors import DuplicateTaskError, InvalidNameError
+from pgqueue.events import EVENTS, job_told
+from pgqueue.outcome import Outcome
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.handlers import handlers
+from tests.stages.hands import Hand
+
+HOOKS = [f"a:on_{event}" for event in EVENTS]
+OUTCOMES: list[tuple[Outcome, set[str]]] = [
+    (Outcome.completed(), {"completed"}),
+    (Outcome.completed('{"x": 1}', "none"), {"completed"}),
+    (Outcome.retried(5.0, ValueError("no")), {"failed", "retry"}),
+    (Outcome.dead("attempts_exhausted", ValueError("no")), {"failed", "dead"}),
+    (Outcome.dead("permanent_error", ValueError("no"), "none"), {"failed", "dead"}),
+    (Outcome.dead("deadline_exceeded", ValueError("late")), {"failed", "dead"}),
+    (replace(Outcome.dead("deadline_exceeded", ValueError("never begun")), begun=False), {"dead"}),
+    (Outcome.cancelled("why"), set()),
+    (Outcome.expired(), set()),
+    (Outcome.snoozed(5.0), set()),
+    (Outcome.released(), set()),
+]
+
+
+def insert(db: Connection[Any], **columns: Any) -> int:
+    columns = {"task": "a", "args": "{}", **columns}
+    places = ", ".join(["%s"] * len(columns))
+    statement = f"insert into pgqueue.jobs ({', '.join(columns)}) values ({places}) returning id"
+    return db.execute(statement.encode(), list(columns.values())).fetchone()[0]
+
+
+def settle(
+    db: Connection[Any], hand: Hand, attempt: Attempt, outcome: Outcome, hooks: list[str]
+) -> list[int]:
+    return run(db, statements.settle(hand.id, [(attempt.id, attempt.lease_id, outcome)], hooks))
+
+
+def told(db: Connection[Any]) -> dict[str, dict[str, Any]]:
+    """Event to the arguments of its hook's job."""
+    rows = db.execute("select task, args from pgqueue.jobs_live where task like '%:on\\_%'").fetchall()
+    assert len(dict(rows)) == len(rows), "told twice"
+    return {task.rpartition(":on_")[2]: args for task, args in rows}
+
+
+@pytest.mark.parametrize(("outcome", "events"), OUTCOMES, ids=[o.reason for o, _ in OUTCOMES])
+def test_an_outcome_is_told_to_the_hooks_that_it_is_about(db, outcome, events):
+    job_id = insert(
+        db,
+        args='{"n": 1}',
+        queue="mail",
+        priority=3,
+        tags=["t"],
+        timeout="90 s",
+        trace_context='{"traceparent": "00-x"}',
+    )
+    hand = Hand(db, ["a"], "mail")
+    [attempt] = hand.claim()
+    assert settle(db, hand, attempt, outcome, HOOKS) == [job_id]
+    found = told(db)
+    assert set(found) == events
+    for args in found.values():
+        job = job_told(args["job"])
+        assert (job.id, job.task, job.args, job.queue, job.priority, job.tags, job.timeout, job.attempt, job.lease_id) == (
+            job_id, "a", {"n": 1}, "mail", 3, ("t",), 90.0, 1, 1,
+        )  # fmt: skip
+        assert job.state == outcome.state
+        assert (job.finished_at is not None) == job.is_final
+        assert (args["reason"], args["error"]) == (outcome.reason, outcome.error)
+        assert job.result == ({"x": 1} if outcome.result else None)
+        assert job.last_error == outcome.error
+    rows = db.execute(
+        "select queue, priority, trace_context from pgqueue.jobs_live where task <> 'a'"
+    ).fetchall()
+    assert set(map(str, rows)) <= {str(("pgqueue.hooks", 3, {"traceparent": "00-x"}))}
+
+
+GIVEN = {
+    "concurrency_key": "k", "ordering": "block", "weight": 7, "unique_key": "u", "deadline_at": "2999-01-01 00:00+00",
+    "progress": '{"done": 3}', "tags": ["t"], "timeout": "90 s", "max_attempts": 1,
+}  # fmt: skip
+
+
+def test_a_hooks_job_knows_all_that_its_job_was_given_and_has_none_of_it(db):
+    """Nor does it wait for, or use up, what its job's queue, task and key may have."""
+    for scope in ("queue", "task"):
+        db.execute(f"insert into pgqueue.limits ({scope}, concurrency) values ('a', 1)".encode())
+    db.execute("insert into pgqueue.limits (per_key, rate, period) values (true, 1, '1 hour')")
+    for _ in range(2):
+        insert(db, queue="a", **{**GIVEN, "unique_key": None})
+    hand = Hand(db, ["a", *HOOKS], "a")
+    [row] = run(db, statements.claim_limited(hand.id, ["a"], ("a", 0), "", 10))
+    attempt = Attempt(hand.id, row[:-1])
+    assert settle(db, hand, attempt, Outcome.dead("permanent_error", ValueError("no")), HOOKS)
+    given = (
+        "concurrency_key, ordering, weight, unique_key, deadline_at, progress, tags, timeout, max_attempts"
+    )
+    rows = db.execute(
+        f"select {given} from pgqueue.jobs_live where queue = 'pgqueue.hooks'".encode()
+    ).fetchall()
+    assert rows == [(None, None, None, None, None, None, [], None, 6)] * 2
+    for args in told(db).values():
+        job = job_told(args["job"])
+        assert (job.concurrency_key, job.tags, job.timeout, job.progressed) == (
+            "k",
+            ("t",),
+            90.0,
+            {"done": 3},
+        )
+        assert job.deadline_at is not None
+        assert job.deadline_at.year == 2999
+        assert "holds" not in args["job"]
+    assert (
+        run(db, statements.claim_limited(hand.id, ["a"], ("a", 0), "", 10)) == []
+    )  # its order is blocked, its rate used up
+    hooks = Hand(db, HOOKS, "pgqueue.hooks")
+    assert {attempt.task for attempt in hooks.claim()} == {"a:on_dead", "a:on_failed"}
+    seats = db.execute("select sum(taken) from pgqueue.seats").fetchone()
+    assert seats == (0,)
+
+
+def test_only_known_hooks_are_told_and_a_lost_lease_tells_nothing(db):
+    insert(db)
+    hand = Hand(db, ["a"])
+    [attempt] = hand.claim()
+    dead = Outcome.dead("permanent_error", ValueError("no"))
+    lost = Attempt(hand.id, [attempt.id, attempt.lease_id + 1, *attempt.row()[2:]])
+    assert settle(db, hand, lost, dead, HOOKS) == []
+    assert told(db) == {}
+    settle(db, hand, attempt, dead, ["b:on_dead", "a:on_failed"])
+    assert set(told(db)) == {"failed"}
+
+
+def test_one_statement_tells_of_many_outcomes_each_by_its_own(db):
+    for n in range(20):
+        insert(db, args=f'{{"n": {n}}}', task="ab"[n % 2])
+    hand = Hand(db, ["a", "b"])
+    settled = [
+        (attempt.id, attempt.lease_id, Outcome.dead("permanent_error", ValueError(str(attempt.id))))
+        for attempt in hand.claim(20)
+    ]
+    run(db, statements.settle(hand.id, settled, ["a:on_dead", "b:on_dead", "a:on_failed"]))
+    rows = db.execute(
+        "select task, (args -> 'job' ->> 'id')::bigint, args ->> 'error' from pgqueue.jobs_live order by 2, 1"
+    ).fetchall()
+    names = {"a": ["a:on_dead", "a:on_failed"], "b": ["b:on_dead"]}
+    dead = db.execute("select id, task from pgqueue.jobs_dead order by id").fetchall()
+    assert rows == [(name, job_id, f"ValueError: {job_id}") for job_id, task in dead for name in names[task]]
+
+
+def test_arguments_that_leave_no_room_are_left_out(db):
+    large = secrets.token_hex(950_000)
+    insert(db, args=f'{{"x": "{large}"}}')
+    hand = Hand(db, ["a"])
+    [attempt] = hand.claim()
+    error = ValueError("y" * 3000)
+    assert settle(db, hand, attempt, Outcome.dead("permanent_error", error), HOOKS)
+    for args in told(db).values():
+        assert job_told(args["job"]).args == {"x": large}
+    db.execute("delete from pgqueue.jobs_live")
+    insert(db, args=f'{{"x": "{large}", "y": "{large[:190_000]}"}}')
+    [attempt] = hand.claim()
+    assert settle(db, hand, attempt, Outcome.dead("permanent_error", error), HOOKS)
+    assert len(told(db)) == 2
+    for args in told(db).values():
+        assert job_told(args["job"]).args == {}
+
+
+# ---------------------------------------------------------------- what the leader writes
+
+
+@pytest.mark.parametrize(
+    ("columns", "events"),
+    [
+        ({}, {"stalled", "failed", "retry"}),
+        ({"max_attempts": 1}, {"stalled", "failed", "dead"}),
+        ({"crash_count": 2}, {"stalled", "failed", "dead"}),
+        ({"cancel_requested": True}, {"stalled"}),
+    ],
+    ids=["retried", "attempts_exhausted", "crash_loop", "cancelled"],
+)
+def test_a_rescued_job_is_told_as_well(db, columns, events):
+    job_id = insert(db)
+    hand = Hand(db, ["a", *HOOKS])
+    [attempt] = hand.claim()
+    for column, value in columns.items():  # one that was asked to stop before would not have been claimed
+        db.execute(f"update pgqueue.jobs_live set {column} = %s".encode(), [value])
+    db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
+    [rescued] = run(db, statements.rescue(3, 10))
+    found = told(db)
+    assert set(found) == events
+    for args in found.values():
+        job = job_told(args["job"])
+        assert (job.id, job.state) == (job_id, rescued.state)
+        assert job.crash_count == columns.get("crash_count", attempt.crash_count) + 1
+        assert "died or lost its lease" in args["error"] == job.last_error
+    assert run(db, statements.rescue(3, 10)) == []
+
+
+def test_a_rescue_tells_what_a_living_worker_knows_and_nothing_else(db):
+    insert(db)
+    Hand(db, ["a"]).claim()
+    db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
+    Hand(db, ["a", "a:on_retry", "b:on_dead"], "other")
+    run(db, statements.rescue(3, 10))
+    assert set(told(db)) == {"retry"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason", "events"),
+    [
+        ({"deadline_at": "2020-01-01 00:00+00"}, "deadline_exceeded", {"dead"}),
+        ({"expires_at": "2020-01-01 00:00+00"}, "expired", set()),
+        ({"cancel_requested": True}, "cancelled", set()),
+    ],
+    ids=["deadline", "expiry", "cancel"],
+)
+def test_what_the_leader_sweeps_is_told_if_it_is_dead(db, columns, reason, events):
+    """No attempt failed, so nothing but on_dead is told: by whoever lives and knows it."""
+    Hand(db, ["a", *HOOKS])
+    insert(db, task="b", **columns)
+    job_id = insert(db, args='{"n": 1}', concurrency_key="k", **columns)
+    assert len(run(db, statements.sweep(10))) == 2
+    found = told(db)
+    assert set(found) == events
+    for args in found.values():
+        job = job_told(args["job"])
+        assert (job.id, job.state, job.args, job.concurrency_key) == (job_id, "dead", {"n": 1}, "k")
+        assert job.finished_at is not None
+        assert args["reason"] == reason
+        assert (
+            job.last_error == args["error"] == "DeadlineExceededError: Its deadline passed while it waited."
+        )
+    db.execute("update pgqueue.workers set expires_at = now()")
+    insert(db, **columns)
+    run(db, statements.sweep(10))
+    assert set(told(db)) == events
+
+
+# ---------------------------------------------------------------- the job's own transaction
+
+
+def test_completing_in_the_jobs_own_transaction_tells_with_it_or_not_at_all(dsn, db):
+    app = App(dsn)
+
+    @app.task(name="a", on_completed=lambda job: None)
+    def a() -> None: ...
+
+    @app.task(name="plain")
+    def plain() -> None: ...
+
+    for task in ("a", "plain"):
+        insert(db, task=task)
+        [attempt] = Hand(db, [task]).claim()
+        job: Job = attempt.job(app)
+        with pytest.raises(ZeroDivisionError), job.transaction():
+            raise ZeroDivisionError
+        assert told(db) == {}
+        with job.transaction():
+            pass
+        assert set(told(db)) == ({"completed"} if task == "a" else set())
+        db.execute("delete from pgqueue.jobs_live")
+    app.close()
+    assert db.execute("select task, state from pgqueue.jobs order by 1").fetchall() == [
+        ("a", "completed"), ("plain", "completed"),
+    ]  # fmt: skip
+
+
+def test_names_of_hooks_that_cannot_be_are_refused_by_the_worker():
+    app = App()
+    app.on_completed(lambda job: None)
+    app.task(name="x" * 115)(lambda: None)
+    with pytest.raises(InvalidNameError, match="cannot name a task"):
+        handlers(app)
+    app = App()
+    app.task(name="x" * 114, on_completed=lambda job: None)(lambda: None)
+    assert len(handlers(app)) == 2
+    app.task(name=f"{'x' * 114}:on_completed")(lambda: None)
+    with pytest.raises(DuplicateTaskError, match="names a task and the hooks of"):
+        handlers(app)

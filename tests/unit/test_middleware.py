@@ -1,0 +1,350 @@
+"""Middleware around attempts: its order, what it sees, and what it may change."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pgqueue import App, Call, Cancel, Dead, Job, Retry, Snooze
+from pgqueue.errors import DeadlineExceededError, InvalidOptionError, JobTimeoutError, LeaseLostError
+from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.calls import perform, perform_async
+from pgqueue.worker.handlers import handlers, hook_spec
+from pgqueue.worker.runner import Runner
+
+
+def attempt(
+    task: str = "t", args: str = "{}", timeout: float | None = None, extra: str | None = None
+) -> Attempt:
+    return Attempt(1, (7, 1, "default", 0, task, args, 1, 3, 0, timeout, 0.0, 0.0, None, extra))
+
+
+def performed(app: App, way: str, args: str = "{}", timeout: float | None = None) -> Outcome | None:
+    """As on a thread or on the loop."""
+    spec = app.tasks["t"].spec
+    if way == "loop":
+        return asyncio.run(perform_async(spec, attempt(args=args, timeout=timeout), app, traced=False))
+    with asyncio.Runner() as runner:
+        return perform(spec, attempt(args=args), app, runner, traced=False)
+
+
+def declare(app: App, way: str, handler: Callable[..., Any]) -> None:
+    """The task ``t``: ``def`` on a thread, ``async def`` on a thread or on the loop."""
+    if way == "thread":
+
+        def run(x: int = 0) -> Any:
+            return handler(x)
+    else:
+
+        async def run(x: int = 0) -> Any:
+            await asyncio.sleep(0)
+            return handler(x)
+
+    app.task(name="t", retry=[1, 2])(run)
+
+
+WAYS = pytest.mark.parametrize("way", ["thread", "async on a thread", "loop"])
+ENDS: list[tuple[Any, str]] = [
+    (None, "completed"),
+    ({"a": 1}, "completed"),
+    (ValueError("no"), "retrying"),
+    (Retry(after=5), "retrying"),
+    (Snooze(5), "pending"),
+    (Cancel(), "cancelled"),
+    (Dead("why"), "dead"),
+    (SystemExit(3), "retrying"),
+]
+
+
+@WAYS
+@settings(deadline=None, max_examples=50)
+@given(
+    kinds=st.lists(st.sampled_from(["def", "async", "object"]), min_size=1, max_size=4),
+    end=st.sampled_from(ENDS),
+)
+def test_layers_nest_like_an_onion_whatever_their_kind_and_the_end(way, kinds, end):
+    app, story = App(), []
+
+    def layer(number: int, kind: str) -> Any:
+        def plain(call: Call) -> Iterator[None]:
+            story.append(("in", number))
+            try:
+                yield
+            except BaseException as error:
+                story.append((type(error), number))
+                raise
+            story.append((call.result, number))
+
+        async def waiting(call: Call) -> AsyncIterator[None]:
+            await asyncio.sleep(0)
+            story.append(("in", number))
+            try:
+                yield
+            except BaseException as error:
+                await asyncio.sleep(0)
+                story.append((type(error), number))
+                raise
+            await asyncio.sleep(0)
+            story.append((call.result, number))
+
+        def made(call: Call) -> AbstractContextManager[None]:
+            return contextmanager(plain)(call)
+
+        return {"def": plain, "async": waiting, "object": made}[kind]
+
+    for number, kind in enumerate(kinds):
+        app.middleware(layer(number, kind))
+    value, state = end
+
+    def handler(_x: int) -> Any:
+        story.append("handler")
+        if isinstance(value, ValueError | SystemExit):
+            raise value
+        return value
+
+    declare(app, way, handler)
+    outcome = performed(app, way)
+    assert outcome is not None
+    assert outcome.state == state
+    numbers = list(range(len(kinds)))
+    seen = type(value) if isinstance(value, BaseException) else value
+    assert story == [("in", n) for n in numbers] + ["handler"] + [(seen, n) for n in reversed(numbers)]
+
+
+@WAYS
+def test_middleware_sees_the_job_and_its_arguments_and_may_change_them_and_the_result(way):
+    app, seen = App(), []
+
+    @app.middleware
+    def change(call: Call) -> Iterator[None]:
+        seen.append((call.job.id, call.job.task, call.job.args, dict(call.arguments)))
+        call.arguments["x"] += 1
+        yield
+        call.result *= 10
+
+    declare(app, way, lambda x: x)
+    outcome = performed(app, way, '{"x": "4"}')
+    assert seen == [(7, "t", {"x": "4"}, {"x": 4})]
+    assert outcome is not None
+    assert outcome.result == "50"
+
+
+@WAYS
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    ("error", "state"), [(OSError("no"), "retrying"), (Snooze(5), "pending"), (Dead(), "dead")]
+)
+def test_what_middleware_raises_counts_like_an_error_of_the_handler(way, when, error, state):
+    app, ran = App(), []
+
+    @app.middleware
+    async def fail(call: Call) -> AsyncIterator[None]:
+        if when == "before":
+            raise error
+        yield
+        raise error
+
+    declare(app, way, ran.append)
+    outcome = performed(app, way)
+    assert outcome is not None
+    assert outcome.state == state
+    assert ran == ([] if when == "before" else [0])
+
+
+@WAYS
+def test_middleware_may_take_an_error_for_success(way):
+    app = App()
+
+    @app.middleware
+    def forgive(_call: Call) -> Iterator[None]:
+        with suppress(ValueError):
+            yield
+
+    def handler(_x: int) -> None:
+        raise ValueError
+
+    declare(app, way, handler)
+    assert performed(app, way) is COMPLETED
+
+
+DEADLINE = '{"expires": null, "deadline": 0.05, "progress": null}'
+
+
+@pytest.mark.parametrize("end", ["timeout", "deadline", "cancel", "lost"])
+def test_middleware_sees_how_an_attempt_was_ended_from_outside(end):
+    app, seen = App(), []
+
+    @app.middleware
+    async def watch(_call: Call) -> AsyncIterator[None]:
+        try:
+            yield
+        except Exception as error:
+            seen.append(type(error))
+            raise
+
+    @app.task(name="t")
+    async def t() -> None:
+        await asyncio.Event().wait()
+
+    job = attempt(timeout=0.05 if end == "timeout" else None, extra=DEADLINE if end == "deadline" else None)
+
+    async def play() -> Outcome | None:
+        task = asyncio.create_task(perform_async(t.spec, job, app, traced=False))
+        if end in ("cancel", "lost"):
+            await asyncio.sleep(0)
+            job.cancelled, job.lost = end == "cancel", end == "lost"
+            task.cancel()
+        return await task
+
+    outcome = asyncio.run(play())
+    wanted: dict[str, tuple[type, str | None]] = {
+        "timeout": (JobTimeoutError, "retrying"), "deadline": (DeadlineExceededError, "dead"), "cancel": (Cancel, "cancelled"),
+        "lost": (LeaseLostError, None),
+    }  # fmt: skip
+    assert (seen, outcome and outcome.state) == ([wanted[end][0]], wanted[end][1])
+
+
+def test_middleware_on_a_thread_sees_a_timeout_and_what_the_handler_learns_by_asking():
+    app, seen = App(), []
+
+    @app.middleware
+    def watch(_call: Call) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            seen.append(type(error))
+            raise
+
+    @app.task(name="t", retry=[1])
+    def t(job: Job) -> None:
+        while True:
+            time.sleep(0.005)
+            if job.timeout is None:
+                job.check()
+
+    ended: list[str | None] = []
+
+    async def play(job: Attempt, *, cancelled: bool = False) -> None:
+        runner = Runner(
+            app, slots=2, executor="thread", app_path=None, crash_limit=3,
+            done=lambda _, outcome: ended.append(outcome and outcome.state),
+        )  # fmt: skip
+        runner.take([job])
+        if cancelled:
+            runner.cancel([job.id])
+        async with asyncio.timeout(10):
+            await runner.wait_idle()
+        runner.close()
+
+    asyncio.run(play(attempt(timeout=0.1)))
+    asyncio.run(play(attempt(), cancelled=True))
+    assert (seen, ended) == ([JobTimeoutError, Cancel], ["retrying", "cancelled"])
+
+
+def test_arguments_that_do_not_fit_never_come_to_middleware():
+    app, seen = App(), []
+
+    @app.middleware
+    def watch(call: Call) -> Iterator[None]:
+        seen.append(call)
+        yield
+
+    declare(app, "thread", lambda x: x)
+    outcome = performed(app, "thread", '{"x": "no"}')
+    assert outcome is not None
+    assert (outcome.reason, seen) == ("bad_arguments", [])
+
+
+def test_hooks_are_no_attempts_of_the_apps_own_and_have_no_middleware():
+    app, seen = App(), []
+
+    @app.middleware
+    def watch(call: Call) -> Iterator[None]:
+        seen.append(call)
+        yield
+
+    spec = hook_spec("t:on_completed", "completed", [seen.append])
+    told = {"id": 3, "queue": "q", "task": "t", "state": "completed", "priority": 0, "run_at": "2030-01-01T00:00:00+00:00",
+            "attempt": 1, "max_attempts": 3, "lease_id": 1, "created_at": "2030-01-01T00:00:00.5+00:00", "new": 1}  # fmt: skip
+    hook = attempt(
+        "t:on_completed", f'{{"job": {str(told).replace(chr(39), chr(34))}, "reason": "completed"}}'
+    )
+    with asyncio.Runner() as runner:
+        assert perform(spec, hook, app, runner, traced=False) is not None
+    [job] = seen
+    assert isinstance(job, Job)
+    assert (job.id, job.state, job.args, job.tags, job.run_at.year, job.created_at.microsecond) == (
+        3, "completed", {}, (), 2030, 500_000,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("function", [5, None, "mw"])
+def test_what_is_no_middleware_is_refused(function):
+    with pytest.raises(InvalidOptionError, match="is no middleware"):
+        App().middleware(function)
+
+    async def coroutine(call: Call) -> None: ...
+
+    with pytest.raises(InvalidOptionError, match="is no middleware"):
+        App().middleware(coroutine)
+
+
+# ---------------------------------------------------------------- declaring hooks
+
+
+def test_hooks_of_a_task_and_of_its_app_are_one_task_for_each_event():
+    app = App()
+
+    def any_failure(job: Job, failure: object) -> None: ...
+
+    @app.task(name="early", on_dead=any_failure)
+    def early() -> None: ...
+
+    app.on_dead(any_failure)
+
+    @app.on_completed
+    async def done(job: Job) -> None: ...
+
+    @app.task(name="late", on_retry=any_failure)
+    def late() -> None: ...
+
+    found = handlers(app)
+    assert sorted(found) == [
+        "early", "early:on_completed", "early:on_dead", "late", "late:on_completed", "late:on_dead", "late:on_retry",
+    ]  # fmt: skip
+    assert [found[name].is_async for name in ("early:on_dead", "late:on_completed")] == [False, True]
+    assert found["early"].completion is not COMPLETED
+    assert found["early"].completion == COMPLETED
+
+
+def test_an_app_without_hooks_and_middleware_is_performed_as_it_is():
+    app = App()
+
+    @app.task(name="t")
+    async def t() -> None: ...
+
+    assert handlers(app) == {"t": t.spec}
+    assert handlers(app)["t"] is t.spec
+    assert t.spec.completion is COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("event", "hook"), [("on_dead", lambda job: None), ("on_completed", lambda: None), ("on_retry", 5)]
+)
+def test_a_hook_that_could_not_be_called_is_refused(event, hook):
+    app = App()
+    with pytest.raises(InvalidOptionError, match=event):
+        getattr(app, event)(hook)
+    with pytest.raises(InvalidOptionError, match=event):
+        app.task(name="t", **{event: hook})(lambda: None)
+    assert not app.tasks
+    with pytest.raises(InvalidOptionError, match="on_ded"):
+        app.task(name="t", on_ded=hook)(lambda: None)
