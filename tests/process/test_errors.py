@@ -122,6 +122,9 @@ COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
     "PGQ-403": lambda s: s.greet("--args", "-", input=json.dumps({"name": "x" * 300_000})),
     "PGQ-404": lambda s: s.greet("--name", "Ada", "--at", "2031-01-01T09:00"),
     "PGQ-405": lambda s: s.greet("--name", "Ada", "--queue", "my queue"),
+    "PGQ-406": lambda s: [
+        s.greet("--unique-key", "k", "--on-conflict", "raise", "--name", "Ada") for _ in range(2)
+    ][1],
     "PGQ-407": lambda s: [s.greet("--idempotency-key", "k", "--name", name) for name in ("Ada", "Bob")][1],
     "PGQ-409": lambda s: [s.greet("--name", "Ada"), *(s.pgq("jobs", "cancel", "1") for _ in range(2))][2],
     "PGQ-420": lambda s: s.pgq("cron", "add", "nightly", "greet", "--cron", "61 * * * *"),

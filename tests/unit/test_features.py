@@ -23,7 +23,7 @@ FACTS = ["Store, runtime, licence", "Maturity"]  # neither there nor not
 
 
 @cache
-def tests_of(module: str) -> frozenset[str]:
+def shown_by(module: str) -> frozenset[str]:
     tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     return frozenset(node.name for node in tree.body if isinstance(node, kinds))
@@ -35,7 +35,7 @@ def test_every_test_that_is_named_exists():
     missing = [
         f"{module}::{test}"
         for module, test in sorted({match.groups() for match in named})
-        if not (ROOT / module).is_file() or test not in tests_of(module)
+        if not (ROOT / module).is_file() or test not in shown_by(module)
     ]
     assert missing == []
 
