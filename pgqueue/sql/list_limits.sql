@@ -3,7 +3,7 @@ select l.id, l.queue, l.task, l.per_key, l.key, l.concurrency, l.rate, date_part
        coalesce(s.taken, 0)::int, coalesce(s.full_keys, 0)::int, s.free_at
 from pgqueue.limits l
 left join lateral (
-    select sum(s.taken) as taken, count(*) filter (where pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at)) as full_keys,
+    select sum(s.taken) as taken, count(*) filter (where pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at, clock_timestamp())) as full_keys,
            max(s.free_at) filter (where s.free_at > clock_timestamp()) as free_at
     from pgqueue.seats s where s.limit_id = l.id
 ) s on true

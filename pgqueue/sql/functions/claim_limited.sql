@@ -40,13 +40,13 @@ begin
     if limits is not null then
         if exists (select from pgqueue.limits l join pgqueue.seats s on s.limit_id = l.id and s.key = ''
                    where l.id = any(limits) and not l.per_key and l.task is null
-                     and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at)) then
+                     and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at, moment)) then
             return;
         end if;
         select array_agg(l.task::text) into full_up
         from pgqueue.limits l join pgqueue.seats s on s.limit_id = l.id and s.key = ''
         where l.id = any(limits) and not l.per_key and l.task is not null
-          and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at);
+          and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at, moment);
         if full_up is not null then
             if after is null and pgqueue.park(queue, priority, tasks, full_up) then
                 return;

@@ -78,7 +78,7 @@ begin
                       select from pgqueue.seats s join pgqueue.limits l on l.id = s.limit_id
                       where s.limit_id = any(limits) and s.key = k.turn and l.per_key and l.task is null
                         and (l.key is null or l.key = k.turn)
-                        and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at)))
+                        and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at, moment)))
                 union all
                 select u.turn, u.part from unnest(turns, parts) u (turn, part)
             ) r
@@ -94,7 +94,7 @@ begin
                       select from unnest(by_task) u (id)
                       join pgqueue.limits b on b.id = u.id and b.task = l.task and (b.key is null or b.key = r.turn)
                       join pgqueue.seats s on s.limit_id = b.id and s.key = r.turn
-                      where pgqueue.is_full(s.taken, s.wanted, b.concurrency, s.free_at)))
+                      where pgqueue.is_full(s.taken, s.wanted, b.concurrency, s.free_at, moment)))
                   and (l.ordering is null or (
                       not exists (select from pgqueue.jobs_live o
                                   where o.queue = due_by_key.queue and o.concurrency_key = r.turn and o.ordering is not null

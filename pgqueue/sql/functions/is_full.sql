@@ -1,11 +1,10 @@
 -- Whether a look at this seat is in vain: all is taken, or not enough is left for the first who waits, or its rate is used up.
 -- A seat that nobody holds is never full, whatever the last one wanted.
-create or replace function pgqueue.is_full(taken integer, wanted integer, concurrency integer, free_at timestamptz)
+-- Without a search_path of its own, so that it is inlined: it is asked for every key that a claim passes.
+create or replace function pgqueue.is_full(taken integer, wanted integer, concurrency integer, free_at timestamptz, moment timestamptz)
 returns boolean
 language sql
-stable
-set search_path = pg_catalog, pg_temp
+immutable
 as $function$
-    select coalesce(taken >= concurrency or (taken > 0 and taken + wanted > concurrency), false)
-        or coalesce(free_at > clock_timestamp(), false)
+    select coalesce(taken >= concurrency or (taken > 0 and taken + wanted > concurrency), false) or coalesce(free_at > moment, false)
 $function$;

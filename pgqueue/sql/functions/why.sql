@@ -150,7 +150,7 @@ begin
         join pgqueue.seats s on s.limit_id = l.id and s.key = case when l.per_key then j.concurrency_key else '' end
         where (l.queue is null or l.queue = j.queue) and (l.task is null or l.task = j.task)
           and (l.key is null or l.key = j.concurrency_key)
-          and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at)
+          and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at, moment)
         order by s.free_at desc nulls last, l.id
     loop
         if held.free_at > moment then
