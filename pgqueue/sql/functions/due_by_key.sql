@@ -1,5 +1,5 @@
--- The due jobs of a lane that its next claim may take by turns: of keys in order, from the one after `after` on, one each, or so
--- many as its share says (share_of.sql). If there are too few keys to fill `count` so, a second look gives each a larger part. A key is a
+-- The due jobs of a lane that its next claim may take by turns: of keys in order, from the one after `after` on, one each (a
+-- large claim: up to four), times its share (share_of.sql). If there are too few keys to fill `count` so, a second look gives each a larger part. A key is a
 -- concurrency_key; that of a parked job (park.sql) is E'\x01' and its task. Only for claim_limited.sql, which knows the `limits` of the lane and of which tasks nothing is free (`full_up`).
 -- A claim that ends within a key's share tells it by chance, so that in the mean the key gets all of it before the turn is the next one's.
 -- Keys of which nothing is free are passed over at the cost of a look at their seat, as are paused ones (pauses).
@@ -22,6 +22,9 @@ declare
     shared   constant boolean := exists (select from pgqueue.limits l where l.share is not null);
     by_key   constant boolean := exists (select from pgqueue.limits l where l.id = any(limits) and l.per_key);
     by_task  constant integer[] := array(select l.id from pgqueue.limits l where l.id = any(limits) and l.per_key and l.task is not null);
+    -- A large claim takes a few of each key that it passes: half of its cost is finding the keys.
+    base     constant integer := least(greatest(count / 100, 1), 4, (
+        select min(l.concurrency) from pgqueue.limits l where l.id = any(limits) and l.per_key and l.concurrency > 0));
     passed   constant text[] := array(select E'\x01' || t.task from (
         select unnest(full_up) as task union all select p.task from pgqueue.pauses p where p.key = '' and p.until > moment) t);
     ids      bigint[];
@@ -69,7 +72,7 @@ begin
         from (
             select d.id, r.turn, d.key, d.task, d.weight, d.ordered
             from (
-                select k.turn, case when shared then pgqueue.share_of(k.turn, due_by_key.queue) else 1 end as part
+                select k.turn, base * case when shared then pgqueue.share_of(k.turn, due_by_key.queue) else 1 end as part
                 from (select a.turn from ahead a union all select b.turn from behind b) k
                 where k.turn is not null and k.turn <> all(passed)
                   and (not paused or not exists (
@@ -121,7 +124,7 @@ begin
 
     if shared and ids is not null then
         had := (select count(*) from unnest(turn_of) u (turn) where u.turn = turn_of[cardinality(ids)]);
-        if random() * pgqueue.share_of(turn_of[cardinality(ids)], queue) > had then
+        if random() * base * pgqueue.share_of(turn_of[cardinality(ids)], queue) > had then
             turn_of[cardinality(ids)] := coalesce(turn_of[cardinality(ids) - had], after);
         end if;
     end if;
