@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from pgqueue.config import seconds
@@ -32,11 +34,15 @@ class Snooze(Exception):  # noqa: N818 - an instruction, not an error
 class RateLimited(Exception):  # noqa: N818
     """Raised (or returned) by a handler: somebody outside has had enough for now, as HTTP's 429 with Retry-After says.
 
-    Nothing of the job's concurrency_key starts for ``retry_after`` seconds, or of its task if it has no key. The attempt is given back.
+    Nothing of the job's concurrency_key starts for ``retry_after`` (seconds, or a date as HTTP writes it), or of its task if it has no
+    key. The attempt is given back.
     """
 
     def __init__(self, retry_after: float | str | timedelta) -> None:
         super().__init__(f"limited for {retry_after}")
+        if isinstance(retry_after, str) and "," in retry_after:
+            with suppress(ValueError):
+                retry_after = parsedate_to_datetime(retry_after) - datetime.now(UTC)
         self.retry_after = seconds(retry_after, "RateLimited")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgqueue import Cancel, Retry, RetryPolicy, Snooze
+from pgqueue import Cancel, RateLimited, Retry, RetryPolicy, Snooze
 from pgqueue.errors import DeadlineExceededError, InvalidOptionError, ProcessDiedError
 from pgqueue.outcome import ERROR_LIMIT, TRACEBACK_LIMIT, Outcome, clean, decide, describe, trace
 
@@ -148,3 +149,13 @@ def test_any_text_is_cleaned_for_a_text_column(text, limit):
     cleaned.encode()
     if len(text) <= limit and text.isprintable():
         assert cleaned == text
+
+
+def test_what_http_says_of_retrying_is_understood():
+    in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    assert RateLimited(in_a_minute).retry_after == pytest.approx(60, abs=2)
+    assert RateLimited("Wed, 21 Oct 2015 07:28:00 GMT").retry_after == 0
+    assert RateLimited("120").retry_after == 120
+    for bad in ("soon", "Wed, 99 Oct", "Wed, x"):
+        with pytest.raises(InvalidOptionError, match="RateLimited is"):
+            RateLimited(bad)
