@@ -104,8 +104,9 @@ class Enqueuer(Generic[P, R]):
                 f"using() has no option {rules.unknown(options)}.", do="it takes " + ", ".join(sorted(RULES))
             )
         chosen = rules.options(**options)
-        if ("run_at" in chosen and "delay" in self._options) or (
-            "delay" in chosen and "run_at" in self._options
+        if self._options and (
+            ("run_at" in chosen and "delay" in self._options)
+            or ("delay" in chosen and "run_at" in self._options)
         ):
             raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
         if "unique" in chosen:

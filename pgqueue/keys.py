@@ -25,8 +25,10 @@ class KeyRules(TypedDict, total=False):
 KEY_RULES = frozenset(KeyRules.__annotations__)
 
 
-def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> dict[str, object]:
+def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> Mapping[str, object]:
     """``chosen`` over ``earlier``. A key named in one way takes the place of one named in the other; ``unique=False`` ends all rules of keys."""
+    if not earlier and "unique" not in chosen:
+        return chosen
     both = {**earlier, **chosen}
     if "unique_key" in both and "unique" in both:
         gone = "unique" if "unique_key" in chosen else "unique_key"

@@ -25,7 +25,7 @@ def options(**given: Any) -> dict[str, object]:
 
     Raises InvalidOptionError or InvalidNameError, naming the option and its limit. For names in RULES only: see ``unknown``.
     """
-    if given.get("run_at") is not None and given.get("delay") is not None:
+    if "run_at" in given and given["run_at"] is not None and given.get("delay") is not None:
         raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
     return {name: RULES[name](name, value) for name, value in given.items() if value is not None}
 
