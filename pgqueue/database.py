@@ -148,12 +148,13 @@ def _sqlalchemy_kind(cls: type) -> str | None:
     if names & {
         "sqlalchemy.ext.asyncio.engine.AsyncConnection",
         "sqlalchemy.ext.asyncio.session.AsyncSession",
+        "sqlalchemy.ext.asyncio.scoping.async_scoped_session",
     }:
         return "async"
     if names & {
         "sqlalchemy.engine.base.Connection",
         "sqlalchemy.orm.session.Session",
-        "sqlalchemy.ext.asyncio.session.async_scoped_session",
+        "sqlalchemy.orm.scoping.scoped_session",
     }:
         return "sync"
     return None

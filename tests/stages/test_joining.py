@@ -13,8 +13,13 @@ import psycopg
 import pytest
 from psycopg import Connection
 from sqlalchemy import create_engine, text
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import (
+    AsyncSession,
+    async_scoped_session,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from pgqueue import App, JobHandle, Task
 from pgqueue.config import sqlalchemy_url
@@ -99,6 +104,25 @@ def sqlalchemy_sync(make: Callable[[Any], Any]) -> Callable[[str], Any]:
     return opened
 
 
+@asynccontextmanager
+async def scoped(dsn: str) -> AsyncIterator[Any]:
+    """A registry of sessions, as web frameworks hand it out."""
+    engine = create_engine(sqlalchemy_url(dsn))
+    sessions = scoped_session(sessionmaker(engine))
+    yield sessions
+    sessions.remove()
+    engine.dispose()
+
+
+@asynccontextmanager
+async def scoped_async(dsn: str) -> AsyncIterator[Any]:
+    engine = create_async_engine(sqlalchemy_url(dsn))
+    sessions = async_scoped_session(async_sessionmaker(engine), scopefunc=asyncio.current_task)
+    yield sessions
+    await sessions.remove()
+    await engine.dispose()
+
+
 def sqlalchemy_async(make: Callable[[Any], Any], driver: str) -> Callable[[str], Any]:
     @asynccontextmanager
     async def opened(dsn: str) -> AsyncIterator[Any]:
@@ -119,6 +143,8 @@ WAYS: dict[str, Callable[[str], Any]] = {
     "psycopg AsyncConnection": psycopg_async,
     "SQLAlchemy Connection": sqlalchemy_sync(lambda engine: engine.connect()),
     "SQLAlchemy Session": sqlalchemy_sync(Session),
+    "SQLAlchemy scoped_session": scoped,
+    "SQLAlchemy async_scoped_session": scoped_async,
     "SQLAlchemy AsyncConnection on psycopg": sqlalchemy_async(lambda engine: engine.connect(), "psycopg"),
     "SQLAlchemy AsyncConnection on asyncpg": sqlalchemy_async(lambda engine: engine.connect(), "asyncpg"),
     "SQLAlchemy AsyncSession on psycopg": sqlalchemy_async(AsyncSession, "psycopg"),

@@ -84,6 +84,20 @@ def test_keys_take_turns_however_long_their_backlogs_are(db: Connection[Any], pl
     assert keys_of(db, player.take(8)) == {"big": 8}
 
 
+def test_a_large_claim_takes_a_few_of_each_key_and_no_more_than_its_limit(
+    db: Connection[Any], player: Player
+) -> None:
+    for key in range(150):
+        add(db, f"k{key:03}", count=6)
+    taken = keys_of(db, player.take(400))
+    assert taken == {f"k{key:03}": 4 for key in range(100)}
+    limit(db, per_key=True, concurrency=2)
+    taken = keys_of(db, player.take(400, after="k099"))
+    assert taken == {f"k{key:03}": 2 for key in range(150)}, (
+        "what ran before the limit was set is not counted"
+    )
+
+
 def test_a_round_goes_on_behind_the_key_that_was_last(db: Connection[Any], player: Player) -> None:
     for key in "abcdef":
         add(db, key, count=5)
