@@ -27,7 +27,7 @@ STATEMENTS = (
         constraint limits_scope_key unique nulls not distinct (queue, task, per_key, key, sliding),
         constraint limits_kind_check check (num_nonnulls(concurrency, rate, share) >= 1),
         constraint limits_concurrency_check check (concurrency >= 0),
-        constraint limits_rate_check check (rate >= 1 and (rate is null) = (period is null)),
+        constraint limits_rate_check check (rate >= 1 and (rate is null) = (period is null) and period / rate >= interval '1 microsecond'),
         constraint limits_period_check check (period between interval '1 millisecond' and interval '365 days'),
         constraint limits_burst_check check (burst is null or (burst >= 1 and rate is not null and not sliding)),
         constraint limits_share_check check (share is null or (share >= 1 and share <= 1000 and key is not null and task is null)),
@@ -63,6 +63,20 @@ STATEMENTS = (
         key   text        collate "C" not null,
         constraint pauses_pkey primary key (task, key)
     )
+    """,
+    # What the seats of a limit remember of its former rate must not hold anybody back any more.
+    """
+    create function pgqueue.limit_changed() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $body$
+    begin
+        perform from pgqueue.seats s where s.limit_id = new.id order by s.limit_id, s.key for update;
+        update pgqueue.seats s set free_at = null, arrival = null, wanted = 1 where s.limit_id = new.id;
+        return null;
+    end
+    $body$
+    """,
+    """
+    create trigger limits_changed_trigger after update on pgqueue.limits
+        for each row execute function pgqueue.limit_changed()
     """,
     "alter table pgqueue.jobs add column parked boolean",
     "drop index pgqueue.jobs_live_claim_idx",

@@ -119,7 +119,13 @@ def _rate(text: str) -> tuple[int, float]:
     count, slash, period = text.partition("/")
     if not slash or not count.isdecimal() or not 1 <= int(count) <= 2**30:
         raise InvalidOptionError(f"--rate is {text!r}.", do="give starts and a time, such as 100/1m")
-    return int(count), seconds(period, "the time of --rate")
+    span_of_all = seconds(period, "the time of --rate")
+    if span_of_all * 1_000_000 < int(count):
+        raise InvalidOptionError(
+            f"--rate is {text!r}, more than a start each microsecond.",
+            do="give fewer starts or a longer time",
+        )
+    return int(count), span_of_all
 
 
 @commands.command()

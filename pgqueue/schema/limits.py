@@ -44,7 +44,10 @@ limits = Table(
     ),
     CheckConstraint("num_nonnulls(concurrency, rate, share) >= 1", "limits_kind_check"),
     CheckConstraint("concurrency >= 0", "limits_concurrency_check"),
-    CheckConstraint("rate >= 1 and (rate is null) = (period is null)", "limits_rate_check"),
+    CheckConstraint(
+        "rate >= 1 and (rate is null) = (period is null) and period / rate >= interval '1 microsecond'",
+        "limits_rate_check",
+    ),
     CheckConstraint("period between interval '1 millisecond' and interval '365 days'", "limits_period_check"),
     CheckConstraint(
         "burst is null or (burst >= 1 and rate is not null and not sliding)", "limits_burst_check"

@@ -4,7 +4,8 @@
 -- The CTE is materialized and rows are found again by ctid, which the row lock keeps in place, so that no plan can
 -- claim more than asked. Arguments leave as text: one that cannot be decoded must not strand the batch.
 -- Not what has expired, is past its deadline, or was asked to stop while its last attempt ended: sweep.sql finishes those. Jobs
--- with a concurrency_key, or parked by a limit, are claim_limited.sql's. Jobs of tasks that this worker does not know stay where they are.
+-- with a concurrency_key, or parked by a limit, are claim_limited.sql's, as is a whole lane under a limit, or while a task is paused,
+-- whether this worker knows it yet or not. Jobs of tasks that this worker does not know stay where they are.
 -- Zero rows: nothing is due in these lanes, or the lease
 -- of this worker is over: what it claimed now would only be rescued from it.
 with found as materialized (
@@ -25,6 +26,8 @@ with found as materialized (
         for update skip locked
     ) j
     where not exists (select from pgqueue.queues q where q.name = lane.queue and q.paused)
+      and not exists (select from pgqueue.limits m where not m.per_key and (m.queue is null or m.queue = lane.queue))
+      and not exists (select from pgqueue.pauses p where p.key = '' and p.until > now())
       and exists (select from pgqueue.workers w where w.id = %(worker_id)s::bigint and w.expires_at > clock_timestamp())
     limit %(count)s::int
 )

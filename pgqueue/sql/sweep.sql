@@ -20,4 +20,6 @@ with overdue as materialized (
 )
 select f.id, f.task, f.state, f.reason,
        case when (select w.now from waited w) then pg_notify('pgqueue_finished', f.id::text)::text end
-from pgqueue.finish_overdue(array(select o.id from overdue o union select a.id from asked a), now()) f
+from (select array(select o.id from overdue o union select a.id from asked a) as ids) i
+cross join lateral pgqueue.finish_overdue(i.ids, now()) f
+where i.ids <> '{}'

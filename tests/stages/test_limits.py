@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
+from psycopg.errors import CheckViolation
 
 from pgqueue import App, statements
 from pgqueue.database import run
@@ -205,6 +206,47 @@ def test_a_limit_is_changed_by_its_row(db: Connection[Any], player: Player) -> N
     assert len(player.take()) == 4
 
 
+def test_the_plain_claim_leaves_a_lane_under_a_limit_alone(db: Connection[Any], player: Player) -> None:
+    """A worker may not know the limit yet, or look for urgent jobs while it has no room."""
+    number = limit(db, queue="default", concurrency=1)
+    add(db, count=3)
+    assert player.claim() == []
+    assert len(player.take(after=None)) == 1
+    db.execute("update pgqueue.limits set queue = 'other' where id = %s", [number])
+    [attempt] = player.claim(1)
+    player.settle(attempt, Outcome.rate_limited(60.0))
+    assert player.claim() == []
+
+
+def test_a_changed_rate_counts_at_once(db: Connection[Any], player: Player) -> None:
+    limit(db, per_key=True, rate=1, period="1 day")
+    add(db, "k", count=5)
+    assert len(player.take()) == 1
+    assert player.take() == []
+    db.execute("update pgqueue.limits set rate = 2, period = '1 s', burst = 2")
+    assert len(player.take()) == 2
+    assert player.take() == []
+    db.execute("update pgqueue.limits set rate = null, period = null, burst = null, concurrency = 9")
+    assert len(player.take()) == 2
+
+
+def test_what_a_heavy_job_wanted_is_forgotten_when_it_is_gone(db: Connection[Any], player: Player) -> None:
+    limit(db, queue="default", concurrency=10)
+    add(db)
+    assert len(player.take(after=None)) == 1
+    [heavy] = add(db, weight=10)
+    assert player.take(after=None) == []
+    db.execute("delete from pgqueue.jobs where id = %s", [heavy])
+    add(db, count=5)
+    run(db, statements.heal_seats())
+    assert len(player.take(after=None)) == 5
+
+
+def test_a_rate_beyond_all_clocks_is_refused(db: Connection[Any]) -> None:
+    with pytest.raises(CheckViolation):
+        limit(db, queue="default", rate=5_000_000, period="1 s")
+
+
 def test_rescue_gives_the_seats_of_a_dead_worker_back(db: Connection[Any], player: Player) -> None:
     limit(db, per_key=True, concurrency=2)
     add(db, "k", count=3)
@@ -375,6 +417,19 @@ def test_a_dead_job_blocks_or_is_skipped(db: Connection[Any], player: Player, or
         assert first.id == jobs[0]
         player.complete(first)
         assert [attempt.id for attempt in player.take()] == jobs[1:]
+
+
+def test_an_ordered_job_that_must_wait_keeps_no_other_key_from_its_turn(
+    db: Connection[Any], player: Player
+) -> None:
+    first, second = add(db, "k", count=2, ordering="skip")
+    [attempt] = player.take()
+    player.settle(attempt, Outcome.dead("permanent_error", ValueError("x")))
+    assert [attempt.id for attempt in player.take()] == [second]
+    run(db, statements.revive(first))
+    [other] = add(db, "z")
+    assert [attempt.id for attempt in player.take(1, after="j")] == [other]
+    assert player.take() == []
 
 
 def test_order_needs_a_key(app: App) -> None:

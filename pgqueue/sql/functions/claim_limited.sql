@@ -24,7 +24,7 @@ declare
     task_of  text[];
     weights  integer[];
     orders   text[];     -- the queue and key of those that keep their order
-    full_up  text[];     -- tasks of which nothing is free
+    full_up  text[];     -- tasks of which nothing is free, or that are paused
     limits   integer[];  -- that concern this lane
 begin
     if not exists (select from pgqueue.workers w where w.id = worker and w.expires_at > moment)
@@ -47,17 +47,21 @@ begin
         from pgqueue.limits l join pgqueue.seats s on s.limit_id = l.id and s.key = ''
         where l.id = any(limits) and not l.per_key and l.task is not null
           and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at, moment);
-        if full_up is not null then
-            if after is null and pgqueue.park(queue, priority, tasks, full_up) then
-                return;
-            end if;
-            tasks := array(select t from unnest(tasks) t where t <> all(full_up));
+    end if;
+    if after is null then
+        full_up := full_up || (select array_agg(p.task) from pgqueue.pauses p where p.key = '' and p.until > moment);
+    end if;
+    if full_up is not null then
+        if after is null and pgqueue.park(queue, priority, tasks, full_up) then
+            return;
+        end if;
+        tasks := array(select t from unnest(tasks) t where t <> all(full_up));
+        if tasks = '{}' then
+            return;
         end if;
     end if;
 
     if after is null then
-        tasks := array(select t from unnest(tasks) t
-                       where not exists (select from pgqueue.pauses p where p.task = t and p.key = '' and p.until > moment));
         select array_agg(c.id), array_agg(''::text), array_agg(''::text), array_agg(c.task), array_agg(c.weight)
         into ids, turns, keys, task_of, weights
         from (

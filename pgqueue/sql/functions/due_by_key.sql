@@ -1,6 +1,7 @@
 -- The due jobs of a lane that its next claim may take by turns: of keys in order, from the one after `after` on, one each (a
--- large claim: up to four), times its share (share_of.sql). If there are too few keys to fill `count` so, a second look gives each a larger part. A key is a
--- concurrency_key; that of a parked job (park.sql) is E'\x01' and its task. Only for claim_limited.sql, which knows the `limits` of the lane and of which tasks nothing is free (`full_up`).
+-- large claim: up to four), times its share (share_of.sql). If there are too few keys to fill `count` so, a second look gives each a
+-- larger part. A key is a concurrency_key; that of a parked job (park.sql) is E'\x01' and its task. Only for claim_limited.sql, which
+-- knows the `limits` of the lane and of which tasks nothing is free (`full_up`).
 -- A claim that ends within a key's share tells it by chance, so that in the mean the key gets all of it before the turn is the next one's.
 -- Keys of which nothing is free are passed over at the cost of a look at their seat, as are paused ones (pauses).
 -- Order: of jobs with an `ordering` only the first unfinished one of its key is due, and none while a dead one blocks.
@@ -22,6 +23,8 @@ declare
     shared   constant boolean := exists (select from pgqueue.limits l where l.share is not null);
     by_key   constant boolean := exists (select from pgqueue.limits l where l.id = any(limits) and l.per_key);
     by_task  constant integer[] := array(select l.id from pgqueue.limits l where l.id = any(limits) and l.per_key and l.task is not null);
+    ordered  constant boolean := exists (select from pgqueue.jobs_live o
+        where o.queue = due_by_key.queue and o.ordering is not null and o.concurrency_key is not null);
     -- A large claim takes a few of each key that it passes: half of its cost is finding the keys.
     base     constant integer := least(greatest(count / 100, 1), 4, (
         select min(l.concurrency) from pgqueue.limits l where l.id = any(limits) and l.per_key and l.concurrency > 0));
@@ -72,7 +75,10 @@ begin
         from (
             select d.id, r.turn, d.key, d.task, d.weight, d.ordered
             from (
-                select k.turn, base * case when shared then pgqueue.share_of(k.turn, due_by_key.queue) else 1 end as part
+                select k.turn, case when ordered then (
+                           select o.id from pgqueue.jobs_live o
+                           where o.queue = due_by_key.queue and o.concurrency_key = k.turn and o.ordering is not null
+                           order by o.id limit 1) end as first, base * case when shared then pgqueue.share_of(k.turn, due_by_key.queue) else 1 end as part
                 from (select a.turn from ahead a union all select b.turn from behind b) k
                 where k.turn is not null and k.turn <> all(passed)
                   and (not paused or not exists (
@@ -83,7 +89,11 @@ begin
                         and (l.key is null or l.key = k.turn)
                         and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at, moment)))
                 union all
-                select u.turn, u.part from unnest(turns, parts) u (turn, part)
+                select u.turn, case when ordered then (
+                           select o.id from pgqueue.jobs_live o
+                           where o.queue = due_by_key.queue and o.concurrency_key = u.turn and o.ordering is not null
+                           order by o.id limit 1) end, u.part
+                from unnest(turns, parts) u (turn, part)
             ) r
             cross join lateral (
                 select l.id, coalesce(l.concurrency_key::text, '') as key, l.task::text as task, coalesce(l.weight, 1)::integer as weight,
@@ -99,9 +109,9 @@ begin
                       join pgqueue.seats s on s.limit_id = b.id and s.key = r.turn
                       where pgqueue.is_full(s.taken, s.wanted, b.concurrency, s.free_at, moment)))
                   and (l.ordering is null or (
-                      not exists (select from pgqueue.jobs_live o
-                                  where o.queue = due_by_key.queue and o.concurrency_key = r.turn and o.ordering is not null
-                                    and o.id < l.id)
+                      l.id = r.first
+                      and not exists (select from pgqueue.seats s
+                                      where s.limit_id = 0 and s.key = due_by_key.queue || ':' || r.turn and s.taken > 0)
                       and not exists (select from pgqueue.jobs_dead d
                                       where d.queue = due_by_key.queue and d.concurrency_key = r.turn and d.ordering = 'block'
                                         and d.id < l.id)))

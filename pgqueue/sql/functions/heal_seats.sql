@@ -28,6 +28,7 @@ begin
             update pgqueue.seats s set taken = w.held from wrong w where s.limit_id = w.limit_id and s.key = w.key
         )
         select w.limit_id, w.key, w.taken, w.held from wrong w;
+    update pgqueue.seats s set wanted = 1 where s.wanted > 1;  -- who waits for so much says it again at the next look, if he is still there
     delete from pgqueue.starts t
     where not exists (select from pgqueue.limits l where l.id = t.limit_id and t.at > clock_timestamp() - l.period);
     delete from pgqueue.pauses p where p.until < clock_timestamp();

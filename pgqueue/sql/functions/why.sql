@@ -174,7 +174,7 @@ begin
     if j.concurrency_key is null then
         select count(*) into ahead from (
             select from pgqueue.jobs_live l
-            where l.queue = j.queue and l.state in ('pending', 'retrying') and l.concurrency_key is null
+            where l.queue = j.queue and l.state in ('pending', 'retrying') and l.concurrency_key is null and l.parked is null
               and l.priority <= j.priority and l.run_at <= moment and (l.priority, l.run_at, l.id) < (j.priority, j.run_at, j.id)
             limit most) a;
     else
