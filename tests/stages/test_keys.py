@@ -711,3 +711,24 @@ def test_a_bad_combination_in_a_batch_is_refused_before_anything_is_sent(refresh
     with pytest.raises(PgQueueError, match="without a key"):
         refresh.enqueue_many([refresh.using(throttle=5).job(1)])
     assert count(db) == 0
+
+
+def test_a_batch_that_is_refused_changes_no_debounced_job_either(
+    app: App, db: Connection[Any], connect: Any
+) -> None:
+    @app.task(name="both")
+    def both(a: int) -> None: ...
+
+    mine = connect(autocommit=False)
+
+    def enqueue(a: int) -> None:
+        app.enqueue_many(
+            [both.using(unique_key="d", debounce=60).job(a=a), both.using(idempotency_key="i").job(a=a)], mine
+        )
+
+    enqueue(1)
+    mine.commit()
+    with pytest.raises(IdempotencyConflictError):
+        enqueue(2)
+    mine.commit()
+    assert db.execute("select args ->> 'a' from pgqueue.jobs").fetchall() == [("1",), ("1",)]

@@ -102,9 +102,10 @@ begin
                 select k.job_id, k.task, k.key, k.fingerprint from pgqueue.idempotency_keys k
                 where k.task = o.task and k.key = o.key offset 0) k  -- each by the index, whatever the statistics say
             where k.job_id <> new_ids[o.place]
-            order by o.n
+            order by o.kind = 'debounce' and o.place = o.leader, o.n  -- what only finds first: it may refuse all
         loop
             if held.kind = 'debounce' and held.leads then
+                exit when array_position(conflicts, 'idempotency_mismatch') is not null or array_position(conflicts, 'duplicate') is not null;
                 now_is := pgqueue.replace_job(held.job_id, held.body, moment);
                 if now_is is null then
                     update pgqueue.idempotency_keys k
