@@ -110,6 +110,7 @@ def add(
             raise ScheduleExistsError(
                 f"There is a schedule {name!r} already.", do=f"pgq cron edit {name}, or use another name"
             )
+        made = _find(connection, name).schedule  # with its anchor
     _report("added", made, as_json)
 
 
@@ -139,6 +140,8 @@ def edit(
         overlap=overlap, missed=missed, missed_cap=missed_cap, jitter=jitter, args=_args(args),
     )  # fmt: skip
     options = _given(queue=queue, priority=priority, max_attempts=max_attempts)
+    if not given and not options:
+        raise InvalidScheduleError("The edit changes nothing.", do="give a change, such as --every 5m")
     with database(dsn) as connection:
         before = _find(connection, name).schedule
         columns = {column: getattr(before, column) for column in COLUMNS}
@@ -149,6 +152,7 @@ def edit(
         columns.update(given, options={**columns["options"], **options})
         made = make(columns.pop("name"), columns.pop("task"), **columns)
         run(connection, statements.edit_schedule(made))
+        made = _find(connection, name).schedule
     _report("edited", made, as_json)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,6 +92,18 @@ def test_list(cron: Cron, db: Connection[Any]) -> None:
     assert items[1]["at"] == "2030-01-01T08:00:00Z"
 
 
+def test_the_next_fire_time_after_a_change_is_the_one_that_the_row_has(
+    cron: Cron, db: Connection[Any]
+) -> None:
+    for words in (("add", "s", "t", "--every", "1h"), ("edit", "s", "--every", "2h")):
+        begun = datetime.now(UTC)
+        told = datetime.fromisoformat(json.loads(cron(*words, "--json").out)["next_fire_at"])
+        [(anchor,)] = stored(db, "anchor")
+        steps = (told - anchor) / timedelta(hours=int(words[-1][0]))
+        assert told > begun
+        assert steps == 1
+
+
 def test_next_shows_what_changes_of_the_clocks_do(cron: Cron, monkeypatch: pytest.MonkeyPatch) -> None:
     since = ("--from", "2027-03-26T12:00Z")
     shown = cron("next", "30 2 * * *", "--tz", "Europe/Warsaw", "-n", "3", *since).out.splitlines()
@@ -123,6 +136,7 @@ def test_next_shows_what_changes_of_the_clocks_do(cron: Cron, monkeypatch: pytes
         (["add", "s", "t", "--every", "5m", "--overlap", "pile"], 2, "overlap is 'pile'"),
         (["add", "known", "t", "--every", "5m"], 6, "PGQ-421  There is a schedule 'known' already"),
         (["edit", "knwon", "--every", "5m"], 5, "did you mean known?"),
+        (["edit", "known"], 2, "The edit changes nothing"),
         (["pause", "knwon"], 5, "did you mean known?"),
         (["resume", "other"], 5, "known: known"),
         (["remove", "knwon"], 5, "did you mean known?"),
