@@ -84,7 +84,13 @@ def test_list(cron: Cron, db: Connection[Any]) -> None:
     assert [row[:4] for row in rows] == [
         ["a", "t", "every 1m30s", "UTC"], ["b", "t", "at 2030-01-01 08:00:00+00:00", "UTC"], ["c", "t", "x", "UTC"],
     ]  # fmt: skip
-    assert rows[2][4] == "it is bad"
+    assert [row[4] for row in rows] == ["new", "new", "it is bad"]
+    db.execute("update pgqueue.schedules set planned = true")
+    assert [line.split("\t")[4] for line in cron("list").out.splitlines()[1:]] == [
+        "over",
+        "over",
+        "it is bad",
+    ]
     items = json.loads(cron("list", "--json").out)["items"]
     assert [(item["name"], item["every"], item["source"]) for item in items] == [
         ("a", 90.0, "cli"), ("b", None, "cli"), ("c", None, "sql"),
