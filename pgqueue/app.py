@@ -35,6 +35,7 @@ from pgqueue.events import EVENTS, CompletedHook, Event, Hook, Hooked, Layer, M,
 from pgqueue.handle import JobHandle
 from pgqueue.job import Batch, Job, NewJob, in_batches
 from pgqueue.keys import KeyRules, key_rules
+from pgqueue.options import RULES
 from pgqueue.outcome import Keep
 from pgqueue.retry import RetryPolicy
 from pgqueue.rows import Stored
@@ -118,9 +119,9 @@ class App(Crontab, Hooked):
                 "name": task_name(function) if name is None else name,
                 "function": function,
                 "queue": queue,
-                "priority": priority,
+                "priority": RULES["priority"]("priority", priority),
                 "retry": RetryPolicy.of(retry),
-                "timeout": None if timeout is None else seconds(timeout, "timeout"),
+                "timeout": None if timeout is None else RULES["timeout"]("timeout", timeout),
                 "keep": keep,
                 "executor": executor,
                 "rules": key_rules({name: rule for name, rule in more.items() if name not in HOOKS}),

@@ -128,6 +128,8 @@ class ChunkSpec(TaskSpec):
 
     def encode_many(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
         for item in items:
+            if not isinstance(item, Mapping):
+                raise InvalidArgumentsError(f"An item is a {type(item).__name__}, not a dict of arguments.")
             self._refuse_unknown(item)
         return super().encode_many(items)
 

@@ -42,6 +42,9 @@ FILE_KEYS = (
     "heartbeat",
     "max_jobs",
     "max_rss",
+    "patience",
+    "crash_limit",
+    "wait_for_db",
     "alerts",
 )
 EXECUTORS = ("async", "thread", "process")

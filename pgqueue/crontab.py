@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from pgqueue.enqueue import Task
-from pgqueue.errors import InvalidScheduleError
+from pgqueue.errors import InvalidArgumentsError, InvalidScheduleError, shown
 from pgqueue.schedule import Missed, Overlap, Schedule, make
 
 P = ParamSpec("P")
@@ -54,6 +54,8 @@ class Crontab:
                     f"@app.cron stands on {getattr(task, '__qualname__', task)!s:.80}, which is no task.",
                     do="put @app.cron(…) above @app.task",
                 )
+            if args is not None and not isinstance(args, Mapping):
+                raise InvalidArgumentsError(f"args is {shown(args)}.", do='give a dict: args={"name": "Ada"}')
             chosen: Any = task.using(**options)
             job = chosen.job(**(args or {}))
             made = make(

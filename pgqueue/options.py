@@ -60,7 +60,7 @@ def _integer(name: str, value: object, low: int, high: int) -> int:
 def _moment(name: str, value: object) -> str:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise InvalidOptionError(
-            f"{name} is {shown(value)}.", why=f"{name} needs a time zone", do="use datetime.now(UTC) + …"
+            f"{name} is {shown(str(value))}.", why=f"{name} needs a time zone", do="use datetime.now(UTC) + …"
         )
     if not EARLIEST <= value < LATEST:
         raise InvalidOptionError(f"{name} is {value.isoformat()}.", do="give a time from year 2000 to 2999")

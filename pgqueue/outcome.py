@@ -42,7 +42,10 @@ class RateLimited(Exception):  # noqa: N818
         super().__init__(f"limited for {retry_after}")
         if isinstance(retry_after, str) and "," in retry_after:
             with suppress(ValueError):
-                retry_after = parsedate_to_datetime(retry_after) - datetime.now(UTC)
+                until = parsedate_to_datetime(
+                    retry_after
+                )  # naive where its zone is written -0000, which is UTC
+                retry_after = (until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)
         self.retry_after = seconds(retry_after, "RateLimited")
 
 

@@ -22,6 +22,9 @@ from pgqueue.errors import InvalidOptionError, shown
 
 DEFAULT_DELAYS = (1.0, 5.0, 30.0, 300.0, 1800.0)
 ATTEMPTS = "an attempt count is 1 to 10000"
+SUCH = {
+    "wait": "wait_exponential()", "stop": "stop_after_attempt(8)", "retry": "retry_if_exception_type(OSError)",
+}  # fmt: skip
 
 log = logging.getLogger("pgqueue")
 
@@ -58,8 +61,24 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if isinstance(self.stop, stop_after_attempt):
             object.__setattr__(self, "max_attempts", int(self.stop.max_attempt_number))
-        if not 1 <= self.max_attempts <= 10_000:
-            raise InvalidOptionError(f"A retry policy has {self.max_attempts} attempts.", why=ATTEMPTS)
+        if not isinstance(self.max_attempts, int) or not 1 <= self.max_attempts <= 10_000:
+            raise InvalidOptionError(
+                f"max_attempts of a retry policy is {shown(self.max_attempts)}.", why=ATTEMPTS
+            )
+        for name, tool in (("wait", self.wait), ("stop", self.stop), ("retry", self.retry)):
+            if not callable(tool) and (name, tool) != ("retry", None):
+                raise InvalidOptionError(
+                    f"{name} of a retry policy is {shown(tool)}.",
+                    do=f"give one of tenacity's, such as {SUCH[name]}",
+                )
+        for name, kinds in (("permanent", self.permanent), ("transient", self.transient)):
+            try:
+                issubclass(Exception, kinds)
+            except TypeError:
+                raise InvalidOptionError(
+                    f"{name} of a retry policy is {shown(kinds)}.",
+                    do="give a tuple of exceptions, such as (ValueError,)",
+                ) from None
 
     @staticmethod
     def of(value: object) -> RetryPolicy:

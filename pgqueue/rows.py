@@ -264,7 +264,10 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRow:
-    """A schedule with its last run and its next; ``last_run`` is enqueued, waiting, skipped, missed or duplicate."""
+    """A schedule with its last run and its next; ``last_run`` is enqueued, waiting, skipped, missed or duplicate.
+
+    ``state`` is on, new (not planned yet), over, paused or problem.
+    """
 
     schedule: Schedule
     source: str
@@ -276,3 +279,4 @@ class ScheduleRow:
     last_job_id: int | None
     last_job_state: str | None
     waiting: int
+    state: str

@@ -66,7 +66,7 @@ def list_schedules(as_json: AsJson = False, dsn: Dsn = None) -> None:
                 row.schedule.task,
                 row.schedule.fires(),
                 row.schedule.tz,
-                row.problem or ("paused" if row.paused else "over" if row.next_fire_at is None else ""),
+                row.problem or ("" if row.state == "on" else row.state),
                 ago(row.last_fire_at),
                 row.last_job_state or row.last_run,
                 ago(row.next_fire_at),
@@ -110,6 +110,7 @@ def add(
             raise ScheduleExistsError(
                 f"There is a schedule {name!r} already.", do=f"pgq cron edit {name}, or use another name"
             )
+        made = _find(connection, name).schedule  # with its anchor
     _report("added", made, as_json)
 
 
@@ -139,6 +140,8 @@ def edit(
         overlap=overlap, missed=missed, missed_cap=missed_cap, jitter=jitter, args=_args(args),
     )  # fmt: skip
     options = _given(queue=queue, priority=priority, max_attempts=max_attempts)
+    if not given and not options:
+        raise InvalidScheduleError("The edit changes nothing.", do="give a change, such as --every 5m")
     with database(dsn) as connection:
         before = _find(connection, name).schedule
         columns = {column: getattr(before, column) for column in COLUMNS}
@@ -149,6 +152,7 @@ def edit(
         columns.update(given, options={**columns["options"], **options})
         made = make(columns.pop("name"), columns.pop("task"), **columns)
         run(connection, statements.edit_schedule(made))
+        made = _find(connection, name).schedule
     _report("edited", made, as_json)
 
 
@@ -233,7 +237,7 @@ def as_item(row: ScheduleRow) -> dict[str, Any]:
         "name": schedule.name, "task": schedule.task, "cron": schedule.cron, "every": schedule.every, "at": schedule.at,
         "anchor": schedule.anchor, "tz": schedule.tz, "overlap": schedule.overlap, "missed": schedule.missed,
         "missed_cap": schedule.missed_cap, "jitter": schedule.jitter, "args": plain(schedule.args),
-        "options": options, "source": row.source, "paused": row.paused, "problem": row.problem,
+        "options": options, "source": row.source, "state": row.state, "paused": row.paused, "problem": row.problem,
         "next_fire_at": row.next_fire_at, "last_fire_at": row.last_fire_at, "last_run": row.last_run,
         "last_job_id": row.last_job_id, "last_job_state": row.last_job_state, "waiting": row.waiting,
     }  # fmt: skip

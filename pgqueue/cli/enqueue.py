@@ -127,12 +127,14 @@ def json_object(flag: str, text: str | None) -> dict[str, Any] | None:
 def moment(flag: str, text: str | None) -> datetime | None:
     if text is None:
         return None
+    do = "write it like 2030-01-01T09:00+01:00"
     try:
-        return datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidOptionError(
-            f"{flag} is {text!r:.40}.", do="write it like 2030-01-01T09:00+01:00"
-        ) from None
+        raise InvalidOptionError(f"{flag} is {text!r:.40}.", do=do) from None
+    if found.tzinfo is None:
+        raise InvalidOptionError(f"{flag} is {text!r:.40}.", why="it needs a time zone", do=do)
+    return found
 
 
 def bound(flag: str, text: str | None) -> datetime | str | None:

@@ -43,7 +43,8 @@ def list_jobs(
     error: Error = None,
     limit: Limit = 50,
     before: Annotated[
-        int | None, typer.Option(help="Only ids below this: the next page.", show_default=False)
+        int | None,
+        typer.Option(min=1, max=2**63 - 1, help="Only ids below this: the next page.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,

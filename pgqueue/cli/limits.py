@@ -16,6 +16,7 @@ from pgqueue.rows import Limit
 
 commands = typer.Typer(help="See and change how many jobs may run or start.", no_args_is_help=True)
 
+SHORTEST = 0.001  # seconds that a rate counts by; limits_period_check
 PerKey = Annotated[bool, typer.Option("--per-key", help="Count each concurrency_key by itself.")]
 
 
@@ -99,8 +100,14 @@ def set_limit(
         raise InvalidOptionError(
             "--share goes with --key, without --task.", do="name the key whose share it is"
         )
+    if sliding and rate is None:
+        raise InvalidOptionError(
+            "--sliding goes with --rate.", do="give both, such as --rate 10/1s --sliding"
+        )
     if burst is not None and (rate is None or sliding):
         raise InvalidOptionError("--burst goes with --rate, without --sliding.", do="leave it out")
+    if key is not None and not 1 <= (size := len(key.encode("utf-8", "surrogateescape"))) <= 255:
+        raise InvalidOptionError(f"--key has {size} bytes.", do="give 1 to 255")
     count, period = _rate(rate) if rate is not None else (None, None)
     statement = statements.set_limit(
         queue=None if queue is None else check_name("queue", queue), task=None if task is None else check_name("task", task),
@@ -119,13 +126,14 @@ def _rate(text: str) -> tuple[int, float]:
     count, slash, period = text.partition("/")
     if not slash or not count.isdecimal() or not 1 <= int(count) <= 2**30:
         raise InvalidOptionError(f"--rate is {text!r}.", do="give starts and a time, such as 100/1m")
-    span_of_all = seconds(period, "the time of --rate")
-    if span_of_all * 1_000_000 < int(count):
+    if (length := seconds(period, "the time of --rate")) < SHORTEST:
+        raise InvalidOptionError(f"the time of --rate is {period!r}.", do="give a millisecond at least")
+    if length * 1_000_000 < int(count):
         raise InvalidOptionError(
             f"--rate is {text!r}, more than a start each microsecond.",
             do="give fewer starts or a longer time",
         )
-    return int(count), span_of_all
+    return int(count), length
 
 
 @commands.command()

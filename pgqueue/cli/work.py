@@ -8,7 +8,7 @@ import typer
 
 from pgqueue.cli.common import AppPath, Dsn, app_path, app_with_database
 from pgqueue.config import WorkerSettings, parse_queues, read_file, size
-from pgqueue.errors import InvalidSettingError
+from pgqueue.errors import InvalidSettingError, shown
 
 if TYPE_CHECKING:
     from pgqueue.app import App
@@ -57,10 +57,26 @@ def settings_for(app: App, queues: str | None, **given: Any) -> WorkerSettings:
         or file.get("queues")
         or ",".join(sorted({task.spec.queue for task in app.tasks.values()} | {"default"}))
     )
+    if not isinstance(text, str):
+        raise InvalidSettingError(
+            f"queues in [tool.pgqueue] is {shown(text)}.", do='give one text: queues = "mail:20,default"'
+        )
     try:
         return WorkerSettings(queues=parse_queues(text), **chosen)
     except TypeError as error:
         raise InvalidSettingError(f"[tool.pgqueue] holds a value of the wrong type: {error}") from None
+
+
+def process_count(given: int | None) -> int:
+    """Of --processes, or pyproject.toml; raises InvalidSettingError."""
+    count = read_file().get("processes", 1) if given is None else given
+    if isinstance(count, bool) or not isinstance(count, int):
+        raise InvalidSettingError(
+            f"processes in [tool.pgqueue] is {shown(count)}.", do="give a whole number: processes = 2"
+        )
+    if not 1 <= count <= 256:
+        raise InvalidSettingError(f"--processes is {count}.", do="use 1 to 256")
+    return count
 
 
 def work(
@@ -171,9 +187,7 @@ def work(
         listen=False if no_listen else None, poll=poll, lease=lease, heartbeat=heartbeat, crash_limit=crash_limit,
         patience=patience, wait_for_db=wait_for_db, max_jobs=max_jobs, max_rss=max_rss,
     )  # fmt: skip
-    count = processes if processes is not None else int(read_file().get("processes", 1))
-    if not 1 <= count <= 256:
-        raise InvalidSettingError(f"--processes is {count}.", do="use 1 to 256")
+    count = process_count(processes)
     if supervisor is None and settings.max_rss is not None and settings.max_rss < FRESH * rss():
         raise InvalidSettingError(
             f"--max-rss {settings.max_rss >> 20}M leaves no room for jobs.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,12 +84,30 @@ def test_list(cron: Cron, db: Connection[Any]) -> None:
     assert [row[:4] for row in rows] == [
         ["a", "t", "every 1m30s", "UTC"], ["b", "t", "at 2030-01-01 08:00:00+00:00", "UTC"], ["c", "t", "x", "UTC"],
     ]  # fmt: skip
-    assert rows[2][4] == "it is bad"
+    assert [row[4] for row in rows] == ["new", "new", "it is bad"]
+    db.execute("update pgqueue.schedules set planned = true")
+    assert [line.split("\t")[4] for line in cron("list").out.splitlines()[1:]] == [
+        "over",
+        "over",
+        "it is bad",
+    ]
     items = json.loads(cron("list", "--json").out)["items"]
     assert [(item["name"], item["every"], item["source"]) for item in items] == [
         ("a", 90.0, "cli"), ("b", None, "cli"), ("c", None, "sql"),
     ]  # fmt: skip
     assert items[1]["at"] == "2030-01-01T08:00:00Z"
+
+
+def test_the_next_fire_time_after_a_change_is_the_one_that_the_row_has(
+    cron: Cron, db: Connection[Any]
+) -> None:
+    for words in (("add", "s", "t", "--every", "1h"), ("edit", "s", "--every", "2h")):
+        begun = datetime.now(UTC)
+        told = datetime.fromisoformat(json.loads(cron(*words, "--json").out)["next_fire_at"])
+        [(anchor,)] = stored(db, "anchor")
+        steps = (told - anchor) / timedelta(hours=int(words[-1][0]))
+        assert told > begun
+        assert steps == 1
 
 
 def test_next_shows_what_changes_of_the_clocks_do(cron: Cron, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,6 +142,7 @@ def test_next_shows_what_changes_of_the_clocks_do(cron: Cron, monkeypatch: pytes
         (["add", "s", "t", "--every", "5m", "--overlap", "pile"], 2, "overlap is 'pile'"),
         (["add", "known", "t", "--every", "5m"], 6, "PGQ-421  There is a schedule 'known' already"),
         (["edit", "knwon", "--every", "5m"], 5, "did you mean known?"),
+        (["edit", "known"], 2, "The edit changes nothing"),
         (["pause", "knwon"], 5, "did you mean known?"),
         (["resume", "other"], 5, "known: known"),
         (["remove", "knwon"], 5, "did you mean known?"),

@@ -174,6 +174,24 @@ def test_a_mistake_on_the_command_line_is_one_message_with_its_exit_code(scene, 
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("limits", "set", "--queue", "mail", "--rate", "5/0"), "the time of --rate is '0'"),
+        (("limits", "set", "--queue", "mail", "--rate", "5/0.1ms"), "the time of --rate is '0.1ms'"),
+        (("limits", "set", "--key", "", "--concurrency", "5"), "--key has 0 bytes"),
+        (("limits", "set", "--key", "ż" * 128, "--concurrency", "5"), "--key has 256 bytes"),
+        (("limits", "set", "--sliding", "--concurrency", "5"), "--sliding goes with --rate"),
+        (("jobs", "list", "--before", str(2**70)), "--before"),
+        (("jobs", "edit", "1", "--run-at", "2030-01-01T09:00"), "--run-at is '2030-01-01T09:00'"),
+        (("jobs", "edit", "1", "--expires", "2030-01-01"), "--expires is '2030-01-01'"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_option(scene, words, said):
+    done = scene.pgq(*words)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize(
     ("words", "code"),
     [
         (("queues", "pause", "defalt"), "PGQ-506"),

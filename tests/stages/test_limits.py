@@ -242,6 +242,18 @@ def test_what_a_heavy_job_wanted_is_forgotten_when_it_is_gone(db: Connection[Any
     assert len(player.take(after=None)) == 5
 
 
+def test_a_limit_that_is_removed_while_a_job_runs_under_it_leaves_no_false_alarm(
+    db: Connection[Any], player: Player
+) -> None:
+    limit(db, per_key=True, concurrency=1)
+    add(db, "k")
+    [attempt] = player.take()
+    db.execute("delete from pgqueue.limits")
+    player.complete(attempt)
+    assert run(db, statements.heal_seats()) == []
+    assert db.execute("select * from pgqueue.seats").fetchall() == []
+
+
 def test_a_rate_beyond_all_clocks_is_refused(db: Connection[Any]) -> None:
     with pytest.raises(CheckViolation):
         limit(db, queue="default", rate=5_000_000, period="1 s")

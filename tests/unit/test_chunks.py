@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from pgqueue import App, Call, Cancel, Dead, Job, Retry, Snooze
 from pgqueue.chunk import ChunkSpec
-from pgqueue.errors import InvalidArgumentsError, InvalidOptionError
+from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidOptionError
 from pgqueue.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.chunk_calls import Chunk, perform_chunk, perform_chunk_async
@@ -76,6 +76,16 @@ def test_a_job_is_enqueued_with_the_fields_of_an_item_or_with_an_item(kind):
         with pytest.raises(InvalidArgumentsError, match="z is unknown"):
             task.job(x=1, z=2)
     assert "x: int" in task.spec.describe()
+
+
+def test_many_are_enqueued_as_dicts_and_another_thing_is_told_by_its_place():
+    app = App("")
+
+    @app.task(name="t", chunk=5)
+    def handle(points: list[Point]) -> None: ...
+
+    with pytest.raises(InvalidBatchError, match=r"\[1\] it is a Point, not a dict"):
+        handle.enqueue_many([{"x": 1}, Point(2)])  # type: ignore[list-item]
 
 
 def test_jobs_alone_carry_any_arguments():

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pgqueue import App
+from pgqueue.cli.work import process_count, settings_for
 from pgqueue.config import (
     WorkerSettings,
     check_name,
@@ -221,6 +223,30 @@ def test_a_wrong_pyproject_is_explained(project, text, message):
     (project / "pyproject.toml").write_text(text)
     with pytest.raises(InvalidSettingError, match=message):
         read_file()
+
+
+def test_what_a_worker_is_told_by_flags_may_stand_in_pyproject_too(project):
+    given = {"patience": 5, "crash_limit": 2, "wait_for_db": 1.5}
+    lines = "".join(f"{name} = {value}\n" for name, value in given.items())
+    (project / "pyproject.toml").write_text("[tool.pgqueue]\n" + lines)
+    settings = settings_for(App(""), None, **dict.fromkeys(given))
+    assert {name: getattr(settings, name) for name in given} == given
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('queues = ["mail"]', r"queues .* is \['mail'\]"),
+        ("queues = 5", "queues .* is 5"),
+        ('processes = "many"', "processes .* is 'many'"),
+        ("processes = [1]", r"processes .* is \[1\]"),
+        ("processes = true", "processes .* is True"),
+    ],
+)
+def test_a_setting_of_the_wrong_type_is_explained(project, line, message):
+    (project / "pyproject.toml").write_text(f"[tool.pgqueue]\n{line}\n")
+    with pytest.raises(InvalidSettingError, match=message):
+        settings_for(App(""), None), process_count(None)
 
 
 def test_the_dsn_comes_from_the_first_place_that_has_one(project, monkeypatch):

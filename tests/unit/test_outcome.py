@@ -155,6 +155,7 @@ def test_what_http_says_of_retrying_is_understood():
     in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     assert RateLimited(in_a_minute).retry_after == pytest.approx(60, abs=2)
     assert RateLimited("Wed, 21 Oct 2015 07:28:00 GMT").retry_after == 0
+    assert RateLimited("Wed, 21 Oct 2015 07:28:00 -0000").retry_after == 0
     assert RateLimited("120").retry_after == 120
     for bad in ("soon", "Wed, 99 Oct", "Wed, x"):
         with pytest.raises(InvalidOptionError, match="RateLimited is"):

@@ -61,6 +61,23 @@ def test_what_is_no_policy_is_refused(value):
 
 
 @pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        ("wait", 5),
+        ("stop", 5),
+        ("retry", ValueError()),
+        ("max_attempts", "8"),
+        ("max_attempts", 2.5),
+        ("permanent", "ValueError"),
+        ("transient", (OSError, "x")),
+    ],
+)
+def test_what_a_policy_cannot_use_is_refused(field, bad):
+    with pytest.raises(InvalidOptionError, match=field):
+        RetryPolicy(**{field: bad})
+
+
+@pytest.mark.parametrize(
     ("policy", "error", "permanent"),
     [
         (RetryPolicy(), BOOM, False),

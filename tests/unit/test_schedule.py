@@ -188,6 +188,8 @@ def test_the_decorator_refuses_what_cannot_work():
         app.cron("0 0 31 2 *", args={"n": 1})(report)
     with pytest.raises(InvalidScheduleError, match="is no task"):
         app.cron("@daily")(print)
+    with pytest.raises(InvalidArgumentsError, match=r"args is \[1\]"):
+        app.cron("@daily", args=[1])(report)  # type: ignore[arg-type]
     app.cron("@daily", args={"n": 1})(report)
     with pytest.raises(InvalidScheduleError, match="Two schedules are named 'report'"):
         app.cron("@hourly", args={"n": 1})(report)

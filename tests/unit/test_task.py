@@ -19,7 +19,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from pgqueue import App, Job
-from pgqueue.errors import InvalidArgumentsError, InvalidPayloadError, PgQueueError, UnnameableTaskError
+from pgqueue.errors import (
+    InvalidArgumentsError,
+    InvalidOptionError,
+    InvalidPayloadError,
+    PgQueueError,
+    UnnameableTaskError,
+)
 from pgqueue.task import TaskSpec, task_name
 
 NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001
@@ -236,6 +242,21 @@ def test_a_signature_that_cannot_be_stored_is_refused_when_it_is_declared(functi
 def test_stored_arguments_that_do_not_fit_are_told_apart_from_crashes(text):
     with pytest.raises(InvalidArgumentsError, match="stored arguments do not fit"):
         spec(without).decode(text)
+
+
+@pytest.mark.parametrize(
+    ("option", "bad"),
+    [
+        ("timeout", 0),
+        ("timeout", "-5"),
+        ("timeout", timedelta(-1)),
+        ("priority", "high"),
+        ("priority", 10**6),
+    ],
+)
+def test_an_option_that_no_job_may_have_is_refused_when_the_task_is_declared(option, bad):
+    with pytest.raises(InvalidOptionError, match=f"{option} is "):
+        App("").task(name="t", **{option: bad})(without)
 
 
 def test_a_task_is_named_by_its_module_and_function(monkeypatch):

@@ -24,6 +24,7 @@ begin
             select s.limit_id, s.key, s.taken, coalesce(r.held, 0) as held
             from pgqueue.seats s left join running r using (limit_id, key)
             where s.taken <> coalesce(r.held, 0)
+              and (s.limit_id = 0 or exists (select from pgqueue.limits l where l.id = s.limit_id))
         ), mended as (
             update pgqueue.seats s set taken = w.held from wrong w where s.limit_id = w.limit_id and s.key = w.key
         )
