@@ -77,13 +77,12 @@ class Claimer:
         self._extra = EXTRA
         # The priority of the least urgent job: of the last ordinary claim, of the last claim.
         self._filling = self._last_priority = 0
-        self._wants_room = False
+        self._wants_room = self._more = False
         self._doubtful_until = 0.0
         self._hits: list[float] = []
         self._busy_since = self._marked_at = 0.0
         self._marked_until = 0
-        self._last_work = 0.0
-        self._pause = QUICK
+        self._last_work, self._pause = 0.0, QUICK
 
     def stop(self) -> None:
         """No claim begins after this; one that is under way is finished and handed over."""
@@ -112,7 +111,7 @@ class Claimer:
             if found:
                 self._note_work(full=self._wants_room)
                 await self._mark_busy()
-                if self._wants_room or self._lanes.sweeping:
+                if self._wants_room or self._more or self._lanes.sweeping:
                     continue
             await self._wait(bool(found))
         await self._clear_busy()
@@ -133,7 +132,7 @@ class Claimer:
     async def _claim(self, room: int) -> int:
         if not self._lanes and not self._turns:
             await self._find_lanes()
-        self._extra = EXTRA
+        self._extra, self._more = EXTRA, False
         found = 0
         for keys, limit in self._groups():
             left = room - found if limit is None else min(room - found, limit)
@@ -146,6 +145,7 @@ class Claimer:
                         self._filling = self._last_priority if claimed else self._filling
                     else:
                         claimed = await self._claim_limited(errand.lanes[0], errand.way == "keyed", count)
+                        self._more |= claimed > 0  # a round of the keys may leave room
                 found, left = found + claimed, left - claimed
                 self._wants_room |= claimed >= count
         if time.monotonic() >= self._next_lanes:

@@ -128,7 +128,8 @@ begin
                    case when shared then pgqueue.share_of(u.turn, due_by_key.queue) else 1 end as part
             from unnest(turn_of) with ordinality u (turn, place) group by u.turn
         ) t;
-        parts := array(select (due_by_key.count * p + t.total - 1) / t.total
+        parts := array(select case when shared then p * greatest(due_by_key.count / t.total, 1)  -- so that shares stay what they are
+                                   else (due_by_key.count * p + t.total - 1) / t.total end
                        from unnest(parts) with ordinality u (p, place), (select sum(s) as total from unnest(parts) s) t order by u.place);
     end loop;
 
