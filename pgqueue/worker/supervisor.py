@@ -59,6 +59,7 @@ class Place:
         self.child: Process | None = None
         self.line: Line | None = None
         self.at_work = asyncio.Event()
+        self.at_work_since = 0.0  # by the loop's clock
         self.has_worked = False
         self.replacing = False
 
@@ -134,6 +135,7 @@ class Supervisor:
             if place.child is not None and place.child.pid == pid:
                 if verb == "ready":
                     place.has_worked = True
+                    place.at_work_since = asyncio.get_running_loop().time()
                     place.at_work.set()
                     self._anybody.set()
                     if self._listener.proven.is_set():
@@ -152,7 +154,6 @@ class Supervisor:
         try:
             while not self._stopping.is_set():
                 place.child = child = await self._start(place)
-                begun = loop.time()
                 for _ in self._signals:  # that came while it was being started
                     place.send(self._signals[-1])
                 code = await child.wait()
@@ -166,7 +167,7 @@ class Supervisor:
                     return code if code >= 0 else 128 - code
                 if replaced:
                     continue
-                deaths = 0 if worked and loop.time() - begun > HEALTHY else deaths + 1
+                deaths = 0 if worked and loop.time() - place.at_work_since > HEALTHY else deaths + 1
                 pause = backoff(deaths)
                 log.error(
                     "a worker process (pid %d) died with %d and is started again in %.1f s",
