@@ -41,33 +41,19 @@ declare
     had      integer;    -- of the last key
 begin
     loop
-        with recursive ahead as (
-            (select coalesce(j.concurrency_key, E'\x01' || j.task) as turn from pgqueue.jobs_live j
-             where turns is null and j.queue = due_by_key.queue and j.priority = due_by_key.priority
-               and j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
-               and coalesce(j.concurrency_key, E'\x01' || j.task) > after
-             order by coalesce(j.concurrency_key, E'\x01' || j.task) limit 1)
+        -- A loose scan: each step is a probe for the next key, from the one after `after` to the last, and from the first one to `after`.
+        with recursive step (turn, is_key, wrapped) as (
+            select after collate "C", false, false where turns is null
             union all
-            select (select coalesce(j.concurrency_key, E'\x01' || j.task) from pgqueue.jobs_live j
-                    where j.queue = due_by_key.queue and j.priority = due_by_key.priority
-                      and j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
-                      and coalesce(j.concurrency_key, E'\x01' || j.task) > a.turn
-                    order by coalesce(j.concurrency_key, E'\x01' || j.task) limit 1)
-            from ahead a where a.turn is not null
-        ), behind as (
-            (select coalesce(j.concurrency_key, E'\x01' || j.task) as turn from pgqueue.jobs_live j
-             where turns is null and j.queue = due_by_key.queue and j.priority = due_by_key.priority
-               and j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
-               and coalesce(j.concurrency_key, E'\x01' || j.task) <= after
-             order by coalesce(j.concurrency_key, E'\x01' || j.task) limit 1)
-            union all
-            select (select coalesce(j.concurrency_key, E'\x01' || j.task) from pgqueue.jobs_live j
-                    where j.queue = due_by_key.queue and j.priority = due_by_key.priority
-                      and j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
-                      and coalesce(j.concurrency_key, E'\x01' || j.task) > b.turn
-                      and coalesce(j.concurrency_key, E'\x01' || j.task) <= after
-                    order by coalesce(j.concurrency_key, E'\x01' || j.task) limit 1)
-            from behind b where b.turn is not null
+            select coalesce(n.turn, ''), n.turn is not null, s.wrapped or n.turn is null
+            from step s
+            cross join lateral (select (
+                select coalesce(j.concurrency_key, E'\x01' || j.task) from pgqueue.jobs_live j
+                where j.queue = due_by_key.queue and j.priority = due_by_key.priority
+                  and j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
+                  and coalesce(j.concurrency_key, E'\x01' || j.task) > s.turn
+                order by coalesce(j.concurrency_key, E'\x01' || j.task) limit 1) as turn) n
+            where not s.wrapped or n.turn <= after
         )
         select array_agg(c.id), array_agg(c.turn), array_agg(c.key), array_agg(c.task), array_agg(c.weight),
                array_agg(c.ordered)
@@ -75,25 +61,24 @@ begin
         from (
             select d.id, r.turn, d.key, d.task, d.weight, d.ordered
             from (
-                select k.turn, case when ordered then (
+                select k.turn, k.part, case when ordered then (
                            select o.id from pgqueue.jobs_live o
                            where o.queue = due_by_key.queue and o.concurrency_key = k.turn and o.ordering is not null
-                           order by o.id limit 1) end as first, base * case when shared then pgqueue.share_of(k.turn, due_by_key.queue) else 1 end as part
-                from (select a.turn from ahead a union all select b.turn from behind b) k
-                where k.turn is not null and k.turn <> all(passed)
-                  and (not paused or not exists (
-                      select from pgqueue.pauses p where p.task = '' and p.key = k.turn and p.until > moment))
-                  and (not by_key or not exists (
-                      select from pgqueue.seats s join pgqueue.limits l on l.id = s.limit_id
-                      where s.limit_id = any(limits) and s.key = k.turn and l.per_key and l.task is null
-                        and (l.key is null or l.key = k.turn)
-                        and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at, moment)))
-                union all
-                select u.turn, case when ordered then (
-                           select o.id from pgqueue.jobs_live o
-                           where o.queue = due_by_key.queue and o.concurrency_key = u.turn and o.ordering is not null
-                           order by o.id limit 1) end, u.part
-                from unnest(turns, parts) u (turn, part)
+                           order by o.id limit 1) end as first
+                from (
+                    select s.turn, base * case when shared then pgqueue.share_of(s.turn, due_by_key.queue) else 1 end as part
+                    from step s
+                    where s.is_key and s.turn <> all(passed)
+                      and (not paused or not exists (
+                          select from pgqueue.pauses p where p.task = '' and p.key = s.turn and p.until > moment))
+                      and (not by_key or not exists (
+                          select from pgqueue.seats t join pgqueue.limits l on l.id = t.limit_id
+                          where t.limit_id = any(limits) and t.key = s.turn and l.per_key and l.task is null
+                            and (l.key is null or l.key = s.turn)
+                            and pgqueue.is_full(t.taken, t.wanted, l.concurrency, t.free_at, moment)))
+                    union all
+                    select u.turn, u.part from unnest(turns, parts) u (turn, part)
+                ) k
             ) r
             cross join lateral (
                 select l.id, coalesce(l.concurrency_key::text, '') as key, l.task::text as task, coalesce(l.weight, 1)::integer as weight,

@@ -13,9 +13,6 @@ set enable_seqscan = off
 as $function$
 #variable_conflict use_column
 begin
-    if cardinality(ids) = 0 then
-        return;
-    end if;
     return query
         with finished as (
             delete from pgqueue.jobs_live j

@@ -1,0 +1,21 @@
+-- The queues that hold unclaimed jobs: loose scans of jobs_live_claim_idx and jobs_live_key_idx, a probe of each for a queue. Locks nothing.
+create or replace function pgqueue.unclaimed_queues()
+returns setof text
+language sql
+stable
+set search_path = pg_catalog, pg_temp
+as $function$
+    with recursive seen (queue) as (
+        select '' collate "C"
+        union all
+        select least(
+            (select j.queue::text from pgqueue.jobs_live j
+             where j.state in ('pending', 'retrying') and j.concurrency_key is null and j.parked is null and j.queue > s.queue
+             order by j.queue limit 1),
+            (select j.queue::text from pgqueue.jobs_live j
+             where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked) and j.queue > s.queue
+             order by j.queue limit 1))
+        from seen s where s.queue is not null
+    )
+    select s.queue from seen s where s.queue <> ''
+$function$;
