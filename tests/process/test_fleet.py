@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -279,13 +280,14 @@ def test_an_idle_fleet_asks_little_and_a_job_wakes_one_process(home: Path, tmp_p
             assert counts["claim"] == 0
             assert counts["all"] < 4 * 1.2 * 2 + 1.2 * 2 + 3 * 0.5 + 0.5 + 1.2 * 3
 
-            before = calls(db, "with found")
+            before, begun = calls(db, "with found"), time.monotonic()
             for op in range(20):
                 job_id = enqueue_alone(db, op)
                 wait_until(lambda job_id=job_id: state_of(db, job_id) == "completed")  # type: ignore[misc]
             claims = calls(db, "with found") - before
             print(f"{claims} claims for 20 jobs, 4 workers")
-            assert claims <= 40
+            polls = 4 * 1.2 * (1 + time.monotonic() - begun)  # one of these may see a job before it is taken
+            assert claims <= 20 * 2 + polls  # one takes the job, one finds no other
     finally:
         server.stop()
 
