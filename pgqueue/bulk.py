@@ -32,7 +32,7 @@ def keyless(batches: Sequence[Batch]) -> bool:
 def is_unique(batches: Sequence[Batch]) -> bool:
     """Whether this is one job with a unique key and nothing else that only the SQL API knows."""
     [batch, *more] = batches
-    return not more and batch.keys is None and len(batch.args) == 1 and UNIQUE.issuperset(batch.options)
+    return not more and len(batch.args) == 1 and UNIQUE.issuperset(batch.options)
 
 
 def lines(batches: Sequence[Batch], ids: Sequence[int], moment: datetime) -> Iterator[str]:

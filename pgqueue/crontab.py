@@ -58,9 +58,10 @@ class Crontab:
                 raise InvalidArgumentsError(f"args is {shown(args)}.", do='give a dict: args={"name": "Ada"}')
             chosen: Any = task.using(**options)
             job = chosen.job(**(args or {}))
+            key = {} if job.unique_key is None else {"unique_key": job.unique_key}
             made = make(
                 name or task.name, task.name, cron=expression, every=every, at=at, tz=tz, overlap=overlap, missed=missed,
-                missed_cap=missed_cap, jitter=jitter, anchor=anchor, args=job.args, options=dict(job.options),
+                missed_cap=missed_cap, jitter=jitter, anchor=anchor, args=job.args, options={**job.options, **key},
             )  # fmt: skip
             if made.name in self.schedules:
                 raise InvalidScheduleError(

@@ -5,7 +5,7 @@ Sync and async are one-line twins over ``Stores``; a test keeps their signatures
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from pgqueue import bulk, keys, statements
@@ -17,6 +17,7 @@ from pgqueue.handle import JobHandle
 from pgqueue.job import Batch, NewJob, in_batches
 from pgqueue.options import RULES
 from pgqueue.rows import Stored
+from pgqueue.sql import Statement
 from pgqueue.task import TaskSpec
 
 P = ParamSpec("P")
@@ -35,10 +36,8 @@ def insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
             copy(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
             run(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
-    elif bulk.is_unique(batches):
-        [(task, [args], options, _)] = batches
-        if (job_id := run(connection, statements.insert_unique(task, args, options))) is not None:
-            return created([job_id])
+    elif bulk.is_unique(batches) and (job_id := run(connection, _unique(batches))) is not None:
+        return created([job_id])
     return run(connection, statements.enqueue_many(batches))
 
 
@@ -54,11 +53,16 @@ async def insert_async(connection: Any, batches: list[Batch]) -> Iterable[Stored
             await copy_async(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
             await run_async(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
-    elif bulk.is_unique(batches):
-        [(task, [args], options, _)] = batches
-        if (job_id := await run_async(connection, statements.insert_unique(task, args, options))) is not None:
-            return created([job_id])
+    elif bulk.is_unique(batches) and (job_id := await run_async(connection, _unique(batches))) is not None:
+        return created([job_id])
     return await run_async(connection, statements.enqueue_many(batches))
+
+
+def _unique(batches: list[Batch]) -> Statement[int | None]:
+    [(task, [args], options, names)] = batches
+    return statements.insert_unique(
+        task, args, options if names is None else {**options, "unique_key": names[0]}
+    )
 
 
 def created(ids: Sequence[int]) -> Iterator[Stored]:
@@ -73,14 +77,20 @@ class Stores(Protocol):
 
 
 class Enqueuer(Generic[P, R]):
-    """A task with a connection to join and options chosen. Immutable; may be kept and used again."""
+    """A task with a connection to join and options chosen. Immutable; may be kept and used again.
+
+    ``shared``: gives what its jobs share with those of others that differ in their unique_key alone.
+    """
 
     def __init__(
-        self, app: Stores, spec: TaskSpec, connection: Any = None, options: Mapping[str, object] = {}
-    ) -> None:
+        self, app: Stores, spec: TaskSpec, connection: Any = None, options: Mapping[str, Any] = {},
+        shared: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:  # fmt: skip
         self.spec = spec
         self._app, self._connection, self._options = app, connection, options
-        self._all: Mapping[str, object] | None = None
+        self._shared_with = shared
+        self._all: Mapping[str, Any] | None = None
+        self._all_beside_keys: Mapping[str, Any] | None = None
 
     def using(self, connection: Any = None, **options: Any) -> Enqueuer[P, R]:
         """The same with more options, and joining the transaction of ``connection``.
@@ -120,19 +130,34 @@ class Enqueuer(Generic[P, R]):
             self.spec,
             self._connection if connection is None else connection,
             keys.merged(self._options, chosen),
+            self._beside_keys if len(chosen) == 1 and "unique_key" in chosen else None,
         )
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
         """The job that would be enqueued, checked but not stored: an item for ``enqueue_many``."""
-        return NewJob(self.spec.name, self.spec.encode(args, kwargs), self._all_options())
+        return NewJob(self.spec.name, self.spec.encode(args, kwargs), self._shared(), self._key())
 
-    def _all_options(self) -> Mapping[str, object]:
-        """The task's defaults and what was chosen over them; one object for all jobs of a batch."""
-        if (
-            self._all is None
-        ):  # cached_property takes a lock, which each job with a key of its own would pay for
-            self._all = keys.checked_together(keys.merged(self.spec.options, self._options))
+    def _key(self) -> str | None:
+        return self._options.get("unique_key")
+
+    def _shared(self) -> Mapping[str, Any]:
+        """The task's defaults and what was chosen over them, but for a unique_key; one object for all jobs of a batch."""
+        # Not cached_property: it takes a lock, which each job with a key of its own would pay for.
+        if self._all is None:
+            self._all = self._made_together(self._options) if self._shared_with is None else self._shared_with()
         return self._all
+
+    def _beside_keys(self) -> Mapping[str, Any]:
+        """What jobs share that have a unique_key each."""
+        if self._all_beside_keys is None:
+            self._all_beside_keys = self._made_together(
+                keys.merged(self._options, {"unique_key": "one for each"})
+            )
+        return self._all_beside_keys
+
+    def _made_together(self, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
+        together = keys.checked_together(keys.merged(self.spec.options, chosen))
+        return {name: value for name, value in together.items() if name != "unique_key"}
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """Stores one job and returns its handle; ``created`` is False if a key names an existing job.
@@ -172,12 +197,15 @@ class Enqueuer(Generic[P, R]):
     ) -> list[Batch]:
         listed = list(items)
         arguments = [item for item in listed if not isinstance(item, NewJob)]
-        names = None if unique_keys is None else list(unique_keys)
-        options: Mapping[str, object] = {}
-        if names is not None:
-            options = self._options_beside(names, len(listed), len(arguments))
+        options: Mapping[str, Any] = {}
+        names: list[str] | None = None
+        if unique_keys is not None:
+            names = _checked_keys(list(unique_keys), len(listed), len(arguments))
+            options = self._beside_keys()
         elif arguments:
-            options = self._all_options()
+            options = self._shared()
+            if (key := self._key()) is not None:
+                names = [key] * len(listed)
         if len(arguments) == len(listed):
             try:
                 return [Batch(self.spec.name, self.spec.encode_many(arguments), options, names)]
@@ -190,7 +218,10 @@ class Enqueuer(Generic[P, R]):
                 if isinstance(item, NewJob):
                     jobs.append(item)
                 elif isinstance(item, Mapping):
-                    jobs.append(NewJob(self.spec.name, self.spec.encode((), item), options))
+                    args = self.spec.encode((), item)
+                    jobs.append(
+                        NewJob(self.spec.name, args, options, None if names is None else names[index])
+                    )
                 else:
                     raise InvalidArgumentsError(f"it is a {type(item).__name__}, not a dict of arguments.")
             except InvalidJobError as error:
@@ -200,21 +231,19 @@ class Enqueuer(Generic[P, R]):
             raise InvalidBatchError(
                 f"{len(reasons)} of the items are bad: {shown}", reasons=dict(list(reasons.items())[:20])
             )
-        return [batch._replace(keys=names) for batch in in_batches(jobs)]
+        return in_batches(jobs)
 
-    def _options_beside(self, unique_keys: list[str], items: int, arguments: int) -> Mapping[str, object]:
-        """What jobs share that have a unique_key each."""
-        if not len(unique_keys) == items == arguments:
-            raise InvalidOptionError(
-                f"{len(unique_keys)} unique_keys are given for {items} items, {items - arguments} of them made jobs.",
-                why="each dict of arguments has one, and a made job has its own",
-                do="give one for each, or make each job by task.using(unique_key=…).job(…)",
-            )
-        for key in unique_keys:
-            RULES["unique_key"]("unique_key", key)
-        chosen = keys.merged({**self.spec.options, **self._options}, {"unique_key": "one for each"})
-        together = keys.checked_together(chosen)
-        return {name: value for name, value in together.items() if name != "unique_key"}
+
+def _checked_keys(unique_keys: list[str], items: int, arguments: int) -> list[str]:
+    if not len(unique_keys) == items == arguments:
+        raise InvalidOptionError(
+            f"{len(unique_keys)} unique_keys are given for {items} items, {items - arguments} of them made jobs.",
+            why="each dict of arguments has one, and a made job has its own",
+            do="give one for each, or make each job by task.using(unique_key=…).job(…)",
+        )
+    for key in unique_keys:
+        RULES["unique_key"]("unique_key", key)
+    return unique_keys
 
 
 class Task(Enqueuer[P, R], Hooked):

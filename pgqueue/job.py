@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,11 +28,15 @@ class Lease(Protocol):
 
 
 class NewJob(NamedTuple):
-    """A job that is not stored yet: a task's name, its arguments as JSON text, and the options of the SQL API."""
+    """A job that is not stored yet: a task's name, its arguments as JSON text, and the options of the SQL API.
+
+    ``unique_key`` stands beside the options, so that jobs which differ in it alone share them.
+    """
 
     task: str
     args: str
     options: Mapping[str, Any] = MappingProxyType({})
+    unique_key: str | None = None
 
 
 class Batch(NamedTuple):
@@ -55,39 +59,22 @@ class Batch(NamedTuple):
         )
 
 
-def items(batches: Iterable[Batch]) -> Iterator[str]:
-    """What ``pgqueue.enqueue_many`` takes for these; neighbours that differ in nothing but their unique_key, together."""
-    last: Batch | None = None
-    names: list[str] = []
-    for batch in batches:
-        if (key := batch.options.get("unique_key")) is None:
-            if last is not None:
-                yield last.item()
-                last = None
-            yield batch.item()
-            continue
-        options = dict(batch.options)
-        del options["unique_key"]
-        if last is None or last.options != options or last.task != batch.task:
-            if last is not None:
-                yield last.item()
-            names = []
-            last = Batch(batch.task, [], options, names)
-        last.args.extend(batch.args)
-        names.extend([key] * len(batch.args))
-    if last is not None:
-        yield last.item()
-
-
 def in_batches(jobs: Iterable[NewJob]) -> list[Batch]:
     """Neighbours that share their task and options, together."""
     found: list[Batch] = []
     last = None
-    for job in jobs:
-        if last is None or job.options is not last.options or job.task != last.task:
-            last = Batch(job.task, [], job.options)
+    for task, args, options, key in jobs:
+        if (
+            last is None
+            or task != last.task
+            or (options is not last.options and options != last.options)
+            or (key is None) != (last.keys is None)
+        ):
+            last = Batch(task, [], options, None if key is None else [])
             found.append(last)
-        last.args.append(job.args)
+        last.args.append(args)
+        if key is not None and last.keys is not None:
+            last.keys.append(key)
     return found
 
 

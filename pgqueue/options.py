@@ -25,9 +25,13 @@ def options(**given: Any) -> dict[str, object]:
 
     Raises InvalidOptionError or InvalidNameError, naming the option and its limit. For names in RULES only: see ``unknown``.
     """
-    if "run_at" in given and given["run_at"] is not None and given.get("delay") is not None:
+    chosen: dict[str, object] = {}
+    for name, value in given.items():
+        if value is not None:
+            chosen[name] = RULES[name](name, value)
+    if "run_at" in chosen and "delay" in chosen:
         raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
-    return {name: RULES[name](name, value) for name, value in given.items() if value is not None}
+    return chosen
 
 
 def unknown(given: Iterable[object]) -> str:

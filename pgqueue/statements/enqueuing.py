@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pgqueue.job import Batch, items
+from pgqueue.job import Batch
 from pgqueue.rows import Stored
 from pgqueue.sql import Row, Statement
 from pgqueue.statements.making import nothing, one, statement, stored
@@ -15,7 +15,7 @@ from pgqueue.statements.making import nothing, one, statement, stored
 
 def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
     """One row a job, in order."""
-    return statement("enqueue_many", stored, jobs="[" + ",".join(items(batches)) + "]")
+    return statement("enqueue_many", stored, jobs="[" + ",".join(batch.item() for batch in batches) + "]")
 
 
 def insert_job(task: str, args: str, options: Mapping[str, Any]) -> Statement[int]:
