@@ -11,7 +11,7 @@ select c.relname::text, case when i.indisvalid then 'outgrown' else 'invalid' en
 from pg_catalog.pg_class t
 join pg_catalog.pg_index i on i.indrelid = t.oid
 join pg_catalog.pg_class c on c.oid = i.indexrelid
-left join (values ('jobs_live_claim_idx', 120), ('jobs_live_key_idx', 160), ('jobs_live_id_key', 40)) as entry (name, bytes) on entry.name = c.relname
+left join (values ('jobs_live_claim_idx', 120), ('jobs_live_key_idx', 190), ('jobs_live_id_key', 40)) as entry (name, bytes) on entry.name = c.relname
 cross join lateral (select greatest(pg_stat_get_live_tuples(t.oid), t.reltuples, 0)::bigint as rows) live
 where t.oid = 'pgqueue.jobs_live'::regclass
   and (not i.indisvalid

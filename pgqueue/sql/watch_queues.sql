@@ -1,7 +1,7 @@
 -- The first due job of each lane (a queue and a priority) and of each key in it, whether anybody would take the oldest of a queue,
 -- and how old it may become. A key is a concurrency_key, or that of parked jobs (functions/due_by_key.sql). Loose scans of
--- jobs_live_claim_idx and jobs_live_key_idx, two probes a lane or key, at most 1000 of each; and, as that may leave out keys, the
--- oldest of all jobs that have one (jobs_live_later_idx). Locks nothing.
+-- jobs_live_claim_idx and jobs_live_key_idx, two probes a lane or a task of a key, at most 1000 of each; and, as that may leave out
+-- keys, the oldest job of each lane that has one (jobs_live_due_idx). Locks nothing.
 -- In order of queue and age. Zero rows: nothing is due.
 with recursive lanes as (
     (select j.queue::text, j.priority from pgqueue.jobs_live j
@@ -15,17 +15,18 @@ with recursive lanes as (
         order by j.queue, j.priority limit 1
     ) next
 ), keys as (
-    (select j.queue::text, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) as key from pgqueue.jobs_live j
+    (select j.queue::text, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) as key, num_nonnulls(j.ordering) as ordered, j.task from pgqueue.jobs_live j
      where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
-     order by j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) limit 1)
+     order by j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task), num_nonnulls(j.ordering), j.task limit 1)
     union all
-    select next.queue, next.priority, next.key
+    select next.queue, next.priority, next.key, next.ordered, next.task
     from keys s
     cross join lateral (
-        select j.queue::text, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) as key from pgqueue.jobs_live j
+        select j.queue::text, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) as key, num_nonnulls(j.ordering) as ordered, j.task from pgqueue.jobs_live j
         where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
-          and (j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task)) > (s.queue, s.priority, s.key)
-        order by j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) limit 1
+          and (j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task), num_nonnulls(j.ordering), j.task)
+              > (s.queue, s.priority, s.key, s.ordered, s.task)
+        order by j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task), num_nonnulls(j.ordering), j.task limit 1
     ) next
 ), due as (
     select l.queue, l.priority, null::text as key, first.id, first.task, first.run_at
@@ -37,18 +38,25 @@ with recursive lanes as (
         order by j.run_at, j.id limit 1
     ) first
     union
-    select k.queue, k.priority, k.key, first.id, first.task, first.run_at
-    from (select keys.queue, keys.priority, keys.key from keys limit 1000) k
-    cross join lateral (
-        select j.id, j.task::text, j.run_at from pgqueue.jobs_live j
-        where j.queue = k.queue and j.priority = k.priority and j.state in ('pending', 'retrying')
-          and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = k.key and j.run_at <= now()
-        order by j.run_at, j.id limit 1
-    ) first
+    (select distinct on (k.queue, k.priority, k.key) k.queue, k.priority, k.key, first.id, first.task, first.run_at
+     from (select keys.queue, keys.priority, keys.key, keys.ordered, keys.task from keys limit 1000) k
+     cross join lateral (
+         select j.id, j.task::text, j.run_at from pgqueue.jobs_live j
+         where j.queue = k.queue and j.priority = k.priority and j.state in ('pending', 'retrying')
+           and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = k.key
+           and num_nonnulls(j.ordering) = k.ordered and j.task = k.task and j.run_at <= now()
+         order by j.run_at, j.id limit 1
+     ) first
+     order by k.queue, k.priority, k.key, first.run_at, first.id)
     union
-    (select j.queue::text, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task), j.id, j.task::text, j.run_at from pgqueue.jobs_live j
-     where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked) and j.run_at <= now()
-     order by j.run_at limit 1)
+    select k.queue, k.priority::smallint, first.key, first.id, first.task, first.run_at
+    from pgqueue.keyed_lanes() k
+    cross join lateral (
+        select coalesce(j.concurrency_key, E'\x01' || j.task) as key, j.id, j.task::text, j.run_at from pgqueue.jobs_live j
+        where j.queue = k.queue and j.priority = k.priority and j.state in ('pending', 'retrying')
+          and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1 and j.run_at <= now()
+        order by j.run_at limit 1
+    ) first
 ), front as materialized (
     select d.queue, d.priority, d.key, d.id, d.task, d.run_at,
            row_number() over (partition by d.queue order by d.run_at, d.id) as place

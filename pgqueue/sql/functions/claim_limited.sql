@@ -77,7 +77,7 @@ begin
     else
         select array_agg(d.id), array_agg(d.turn), array_agg(d.key), array_agg(d.task), array_agg(d.weight), array_agg(d.ordered)
         into ids, turns, keys, task_of, weights, orders
-        from pgqueue.due_by_key(tasks, queue, priority, after, count, limits, full_up) d;
+        from pgqueue.due_by_key(tasks, queue, priority, after, count, limits) d;
     end if;
     if ids is null then
         return;

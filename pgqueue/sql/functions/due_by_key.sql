@@ -1,12 +1,15 @@
 -- The due jobs of a lane that its next claim may take by turns: of keys in order, from the one after `after` on, one each (a
 -- large claim: up to four), times its share (share_of.sql). If there are too few keys to fill `count` so, a second look gives each a
 -- larger part. A key is a concurrency_key; that of a parked job (park.sql) is E'\x01' and its task. Only for claim_limited.sql, which
--- knows the `limits` of the lane and of which tasks nothing is free (`full_up`).
+-- knows the `limits` of the lane, and whose `tasks` are those of which something is free.
 -- A claim that ends within a key's share tells it by chance, so that in the mean the key gets all of it before the turn is the next one's.
--- Keys of which nothing is free are passed over at the cost of a look at their seat, as are paused ones (pauses).
--- Order: of jobs with an `ordering` only the first unfinished one of its key is due, and none while a dead one blocks.
--- Locks the jobs that it returns, skipping locked ones. Expects jobs_live_key_idx, jobs_live_order_idx and seats_pkey.
-create or replace function pgqueue.due_by_key(tasks text[], queue text, priority smallint, after text, count integer, limits integer[], full_up text[])
+-- What may not run is passed over at the cost of one look, however much there is of it: a key by its seat or its pause (pauses); of a
+-- key that has something free, the jobs of one task by the seat of that, or because it is none of `tasks`; and where few jobs are
+-- due, keys that have none are not even passed.
+-- Order: a key's jobs by run_at; of those with an `ordering` only the first unfinished one is due, and none while a dead one blocks.
+-- Locks the jobs that it returns and a few more, skipping locked ones.
+-- Expects jobs_live_key_idx, jobs_live_due_idx, jobs_live_order_idx and seats_pkey.
+create or replace function pgqueue.due_by_key(tasks text[], queue text, priority smallint, after text, count integer, limits integer[])
 returns table (id bigint, turn text, key text, task text, weight integer, ordered text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -28,8 +31,9 @@ declare
     -- A large claim takes a few of each key that it passes: half of its cost is finding the keys.
     base     constant integer := least(greatest(count / 100, 1), 4, (
         select min(l.concurrency) from pgqueue.limits l where l.id = any(limits) and l.per_key and l.concurrency > 0));
-    passed   constant text[] := array(select E'\x01' || t.task from (
-        select unnest(full_up) as task union all select p.task from pgqueue.pauses p where p.key = '' and p.until > moment) t);
+    passed   constant text[] := array(select E'\x01' || p.task from pgqueue.pauses p where p.key = '' and p.until > moment);
+    few      integer := count;
+    near     text[];     -- the keys with due jobs, if these are few
     ids      bigint[];
     turn_of  text[];
     key_of   text[];
@@ -41,72 +45,133 @@ declare
     had      integer;    -- of the last key
 begin
     loop
-        -- A loose scan: each step is a probe for the next key, from the one after `after` to the last, and from the first one to `after`.
-        with recursive step (turn, is_key, wrapped) as (
-            select after collate "C", false, false where turns is null
+        select coalesce(array_agg(d.turn order by d.turn <= after, d.turn), '{}') into near
+        from (
+            select f.turn, count(*) as jobs
+            from (
+                select coalesce(j.concurrency_key, E'\x01' || j.task) as turn from pgqueue.jobs_live j
+                where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
+                  and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1 and j.run_at <= moment
+                order by j.run_at limit few + 1) f
+            group by f.turn) d
+        having coalesce(sum(d.jobs), 0) <= few;
+        exit when near is not null or few > count;
+        few := (  -- the more are scheduled for later, the more a look at who is due may cost
+            select count(*) from (
+                select from pgqueue.jobs_live j
+                where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
+                  and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1 and j.run_at > moment
+                order by j.run_at limit 5000) l);
+        exit when few <= count;
+    end loop;
+
+    loop
+        -- A loose scan: each step is a probe for the next key and its first task, from the one after `after` to the last, and then from the
+        -- first one to `after`.
+        with recursive step (turn, task, wrapped) as (
+            select after collate "C", null::text collate "C", false where near is null and turns is null
             union all
-            select coalesce(n.turn, ''), n.turn is not null, s.wrapped or n.turn is null
+            select coalesce(n.turn, ''), n.task, s.wrapped or n.turn is null
             from step s
-            cross join lateral (select (
-                select coalesce(j.concurrency_key, E'\x01' || j.task) from pgqueue.jobs_live j
-                where j.queue = due_by_key.queue and j.priority = due_by_key.priority
-                  and j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
-                  and coalesce(j.concurrency_key, E'\x01' || j.task) > s.turn
-                order by coalesce(j.concurrency_key, E'\x01' || j.task) limit 1) as turn) n
+            left join lateral (
+                select coalesce(j.concurrency_key, E'\x01' || j.task) as turn, case when j.ordering is null then j.task::text else '' end as task
+                from pgqueue.jobs_live j
+                where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
+                  and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) > s.turn
+                order by coalesce(j.concurrency_key, E'\x01' || j.task), num_nonnulls(j.ordering), j.task limit 1) n on true
             where not s.wrapped or n.turn <= after
         )
-        select array_agg(c.id), array_agg(c.turn), array_agg(c.key), array_agg(c.task), array_agg(c.weight),
-               array_agg(c.ordered)
+        select array_agg(c.id), array_agg(c.turn), array_agg(c.key), array_agg(c.task), array_agg(c.weight), array_agg(c.ordered)
         into ids, turn_of, key_of, task_of, weights, orders
         from (
             select d.id, r.turn, d.key, d.task, d.weight, d.ordered
             from (
-                select k.turn, k.part, case when ordered then (
-                           select o.id from pgqueue.jobs_live o
-                           where o.queue = due_by_key.queue and o.concurrency_key = k.turn and o.ordering is not null
-                           order by o.id limit 1) end as first
+                select k.turn, k.task, base * case when shared then pgqueue.share_of(k.turn, due_by_key.queue) else 1 end as part
                 from (
-                    select s.turn, base * case when shared then pgqueue.share_of(s.turn, due_by_key.queue) else 1 end as part
-                    from step s
-                    where s.is_key and s.turn <> all(passed)
-                      and (not paused or not exists (
-                          select from pgqueue.pauses p where p.task = '' and p.key = s.turn and p.until > moment))
-                      and (not by_key or not exists (
-                          select from pgqueue.seats t join pgqueue.limits l on l.id = t.limit_id
-                          where t.limit_id = any(limits) and t.key = s.turn and l.per_key and l.task is null
-                            and (l.key is null or l.key = s.turn)
-                            and pgqueue.is_full(t.taken, t.wanted, l.concurrency, t.free_at, moment)))
+                    select s.turn, s.task from step s where s.task is not null
                     union all
-                    select u.turn, u.part from unnest(turns, parts) u (turn, part)
+                    select u.turn, '' from unnest(near) u (turn)
                 ) k
+                where k.turn <> all(passed)
+                  and (not paused or not exists (
+                      select from pgqueue.pauses p where p.task = '' and p.key = k.turn and p.until > moment))
+                  and (not by_key or not exists (
+                      select from pgqueue.seats s join pgqueue.limits l on l.id = s.limit_id
+                      where s.limit_id = any(limits) and s.key = k.turn and l.per_key and l.task is null
+                        and (l.key is null or l.key = k.turn)
+                        and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at, moment)))
+                union all
+                select u.turn, '', u.part from unnest(turns, parts) u (turn, part)
             ) r
             cross join lateral (
-                select l.id, coalesce(l.concurrency_key::text, '') as key, l.task::text as task, coalesce(l.weight, 1)::integer as weight,
-                       case when l.ordering is not null then l.queue || ':' || l.concurrency_key end as ordered
-                from pgqueue.jobs_live l
-                where l.queue = due_by_key.queue and l.priority = due_by_key.priority and l.state in ('pending', 'retrying')
-                  and (l.concurrency_key is not null or l.parked) and coalesce(l.concurrency_key, E'\x01' || l.task) = r.turn
-                  and l.run_at <= moment and l.task = any(tasks)
-                  and not l.cancel_requested and (least(l.expires_at, l.deadline_at) > moment) is not false
+                select l.run_at, l.id, l.key, l.task, l.weight, case when t.first is not null then due_by_key.queue || ':' || r.turn end as ordered
+                from (
+                    select r.task, null::bigint as first
+                    union all
+                    select f.task, null from (  -- the key's further tasks: a loose scan again, but mostly there is none
+                        with recursive further (task) as (
+                            select r.task
+                            union all
+                            select (select j.task::text from pgqueue.jobs_live j
+                                    where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
+                                      and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
+                                      and num_nonnulls(j.ordering) = 0 and j.task > f.task
+                                    order by j.task limit 1)
+                            from further f where f.task is not null
+                        ) select f.task from further f offset 1) f
+                    where exists (
+                        select from pgqueue.jobs_live j
+                        where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
+                          and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
+                          and num_nonnulls(j.ordering) = 0 and j.task > r.task)
+                    union all
+                    select o.task, o.id from (  -- in an order that jobs_live_order_idx alone has, or it might be looked for by id
+                        select j.task::text as task, j.id, j.queue, j.concurrency_key from pgqueue.jobs_live j
+                        where ordered and j.ordering is not null and j.concurrency_key is not null
+                          and (j.queue, j.concurrency_key) >= (due_by_key.queue, r.turn)
+                        order by j.queue, j.concurrency_key, j.id limit 1) o
+                    where o.queue = due_by_key.queue and o.concurrency_key = r.turn
+                ) t
+                cross join lateral (
+                    select u.* from (
+                        select j.run_at, j.id, coalesce(j.concurrency_key::text, '') as key, j.task::text as task, coalesce(j.weight, 1)::integer as weight
+                        from pgqueue.jobs_live j
+                        where t.first is null
+                          and j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
+                          and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
+                          and num_nonnulls(j.ordering) = 0 and j.task = t.task and j.run_at <= moment
+                          and not j.cancel_requested and (least(j.expires_at, j.deadline_at) > moment) is not false
+                        order by j.run_at, j.id
+                        limit r.part
+                        for update skip locked) u
+                    union all
+                    select o.* from (
+                        select j.run_at, j.id, j.concurrency_key::text, j.task::text, coalesce(j.weight, 1)::integer
+                        from pgqueue.jobs_live j
+                        where j.id = t.first
+                          and j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
+                          and j.run_at <= moment
+                          and not j.cancel_requested and (least(j.expires_at, j.deadline_at) > moment) is not false
+                          and not exists (select from pgqueue.seats s
+                                          where s.limit_id = 0 and s.key = due_by_key.queue || ':' || r.turn and s.taken > 0)
+                          and not exists (select from pgqueue.jobs_dead d
+                                          where d.queue = due_by_key.queue and d.concurrency_key = r.turn and d.ordering = 'block'
+                                            and d.id < j.id)
+                        for update skip locked) o
+                ) l
+                where t.task = any(tasks)
                   and (cardinality(by_task) = 0 or not exists (
                       select from unnest(by_task) u (id)
-                      join pgqueue.limits b on b.id = u.id and b.task = l.task and (b.key is null or b.key = r.turn)
+                      join pgqueue.limits b on b.id = u.id and b.task = t.task and (b.key is null or b.key = r.turn)
                       join pgqueue.seats s on s.limit_id = b.id and s.key = r.turn
                       where pgqueue.is_full(s.taken, s.wanted, b.concurrency, s.free_at, moment)))
-                  and (l.ordering is null or (
-                      l.id = r.first
-                      and not exists (select from pgqueue.seats s
-                                      where s.limit_id = 0 and s.key = due_by_key.queue || ':' || r.turn and s.taken > 0)
-                      and not exists (select from pgqueue.jobs_dead d
-                                      where d.queue = due_by_key.queue and d.concurrency_key = r.turn and d.ordering = 'block'
-                                        and d.id < l.id)))
                 order by l.run_at, l.id
                 limit r.part
-                for update skip locked
             ) d
             limit due_by_key.count
         ) c;
         exit when ids is null or cardinality(ids) = due_by_key.count or turns is not null;
+        near := null;
         select array_agg(t.turn order by t.place), array_agg(t.part order by t.place) into turns, parts
         from (
             select u.turn, min(u.place) as place,

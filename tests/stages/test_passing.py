@@ -1,0 +1,117 @@
+"""What may not run costs a claim one look, however much there is of it: counted in the buffers that the claim touches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import statements
+from pgqueue.database import run
+from tests.schema.test_plans_large import explained
+from tests.stages.test_limits import Player, add, limit
+
+BACKLOG = 20_000  # each row of it that a claim passed would be a buffer, or three
+MOST = 1_000  # buffers for a claim of ten, whatever waits beside them
+
+
+@pytest.fixture
+def player(db: Connection[Any]) -> Player:
+    return Player(db, ["t", "u"])
+
+
+def full_task_of_a_key(db: Connection[Any], player: Player) -> None:
+    limit(db, task="t", per_key=True, concurrency=1)
+    add(db, "a", count=BACKLOG)
+    assert len(player.take(1)) == 1
+
+
+def full_task(db: Connection[Any], player: Player) -> None:
+    limit(db, task="t", concurrency=1)
+    add(db, "a", count=BACKLOG)
+    assert len(player.take(1)) == 1
+
+
+def unknown_task(db: Connection[Any], player: Player) -> None:
+    add(db, "a", task="elsewhere", count=BACKLOG)
+
+
+def order_kept_behind_one_that_runs(db: Connection[Any], player: Player) -> None:
+    add(db, "a", count=BACKLOG, ordering="block")
+    assert len(player.take(10)) == 1
+
+
+def keys_with_jobs_for_later(db: Connection[Any], player: Player) -> None:
+    db.execute(
+        "insert into pgqueue.jobs (task, concurrency_key, run_at)"
+        " select 't', 'a' || i, now() + interval '1 h' from generate_series(1, %s) i",
+        [BACKLOG],
+    )
+
+
+CASES = [
+    full_task_of_a_key, full_task, unknown_task, order_kept_behind_one_that_runs, keys_with_jobs_for_later,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("analyzed", [False, True], ids=["never_analyzed", "analyzed"])
+@pytest.mark.parametrize("backlog", CASES, ids=lambda case: case.__name__)
+def test_a_backlog_that_may_not_run_is_passed_over_at_one_look(
+    db: Connection[Any], player: Player, backlog: Callable[[Connection[Any], Player], None], analyzed: bool
+) -> None:
+    db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
+    backlog(db, player)
+    others = [job_id for key in "bcdef" for job_id in add(db, key, task="u", count=10)]
+    if analyzed:
+        db.execute("analyze pgqueue.jobs_live")
+    lane = (player.queue, 0)
+    for count in (10, 100):  # as many as there are due, and more than that
+        claim = statements.claim_limited(player.id, player.tasks, lane, "", count)
+        for _ in range(2):  # what a session reads of the catalog at its first call is not the claim's
+            plan = explained(db, claim, "analyze, buffers, timing off")
+        assert plan["Actual Rows"] == min(count, len(others))
+        assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MOST + 30 * plan["Actual Rows"]
+    assert {attempt.id for attempt in player.take(100)} == set(others)
+    assert player.take(100) == []
+
+
+def test_an_idle_worker_sees_that_all_keys_are_for_later(db: Connection[Any], player: Player) -> None:
+    keys_with_jobs_for_later(db, player)
+    there = run(db, statements.lanes([], [], []))
+    assert there.keyed == []
+    assert there.later is not None
+    assert 3500 < there.later <= 3600
+    add(db, "b")
+    assert run(db, statements.lanes([], [], [])).keyed == [(player.queue, 0)]
+
+
+def test_a_key_s_jobs_of_several_tasks_run_in_the_order_in_which_they_are_due(
+    db: Connection[Any], player: Player
+) -> None:
+    made = [add(db, "a", task="ut"[n % 2])[0] for n in range(20)]
+    unknown = add(db, "a", task="elsewhere", count=3)
+    assert [attempt.id for _ in range(5) for attempt in player.take(1)] == made[:5]
+    assert [attempt.id for attempt in player.take(7)] == made[5:12]
+    limit(db, task="u", per_key=True, concurrency=1)
+    [held] = [attempt for attempt in player.take(1) if attempt.task == "u"]
+    assert held.id == made[12]
+    found = player.take(100)
+    assert [attempt.id for attempt in found] == made[13::2], "those of the other task go on"
+    player.complete(held)
+    assert [attempt.id for attempt in player.take(100)] == made[14:15]
+    assert not set(unknown) & {attempt.id for attempt in player.take(100)}
+
+
+def test_jobs_of_a_key_without_an_order_run_beside_those_that_keep_it(
+    db: Connection[Any], player: Player
+) -> None:
+    kept = [*add(db, "a", ordering="block"), *add(db, "a", task="u", ordering="skip", count=2)]
+    free = add(db, "a", count=3)
+    first = player.take(100)
+    assert {attempt.id for attempt in first} == {kept[0], *free}
+    player.complete(*first)
+    [second] = player.take(100)
+    assert second.id == kept[1]
+    assert player.take(100) == []
