@@ -144,7 +144,9 @@ class Enqueuer(Generic[P, R]):
         """The task's defaults and what was chosen over them, but for a unique_key; one object for all jobs of a batch."""
         # Not cached_property: it takes a lock, which each job with a key of its own would pay for.
         if self._all is None:
-            self._all = self._made_together(self._options) if self._shared_with is None else self._shared_with()
+            self._all = (
+                self._made_together(self._options) if self._shared_with is None else self._shared_with()
+            )
         return self._all
 
     def _beside_keys(self) -> Mapping[str, Any]:
