@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pgqueue.cli import main
+from pgqueue.config import WorkerSettings
 
 
 class Interrupting:
@@ -24,3 +25,32 @@ def test_ctrl_c_before_a_command_has_begun_is_no_traceback(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         main()
     assert (ended.value.code, *capsys.readouterr()) == (130, "", "")
+
+
+def help_of(monkeypatch, capsys, *words: str) -> str:
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(sys, "argv", ["pgq", *words, "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "concurrency",
+        "executor",
+        "grace",
+        "poll",
+        "lease",
+        "heartbeat",
+        "crash_limit",
+        "patience",
+        "wait_for_db",
+    ],
+)
+def test_the_help_of_a_worker_shows_what_is_taken_if_an_option_is_not_given(monkeypatch, capsys, name):
+    shown = help_of(monkeypatch, capsys, "work")
+    [line] = [line for line in shown.splitlines() if f" --{name.replace('_', '-')} " in line]
+    default = getattr(WorkerSettings(queues={"default": None}), name)
+    assert f"[default: {default if isinstance(default, str) else f'{default:g}'}]" in line
