@@ -27,6 +27,7 @@ from pgqueue.errors import (
     DuplicateJobError,
     DuplicateTaskError,
     IdempotencyConflictError,
+    InvalidBatchError,
     InvalidOptionError,
     UnknownTaskError,
     WrongConnectionError,
@@ -165,12 +166,15 @@ class App(Crontab, Hooked):
     # -------------------------------------------------------------- enqueuing
 
     def enqueue_many(self, jobs: list[NewJob], connection: Any = None) -> list[JobHandle]:
-        """Stores jobs of any tasks, made by ``task.job(…)``, in one round trip and, if given, in ``connection``'s transaction."""
-        return self.store(in_batches(jobs), connection)
+        """Stores jobs of any tasks, made by ``task.job(…)``, in one round trip and, if given, in ``connection``'s transaction.
+
+        Raises InvalidBatchError if one of them is something else: then none is stored.
+        """
+        return self.store(in_batches(_made(jobs)), connection)
 
     async def aenqueue_many(self, jobs: list[NewJob], connection: Any = None) -> list[JobHandle]:
         """``enqueue_many`` for async connections."""
-        return await self.store_async(in_batches(jobs), connection)
+        return await self.store_async(in_batches(_made(jobs)), connection)
 
     def store(self, batches: list[Batch], connection: Any) -> list[JobHandle]:
         if connection is None:
@@ -292,6 +296,20 @@ class _ChunkDecorator(Protocol):
     """The same of ``@app.task(chunk=…)``: its jobs are enqueued with the fields of an item, or with an item."""
 
     def __call__(self, function: Callable[..., R], /) -> Task[..., R]: ...
+
+
+def _made(jobs: list[NewJob]) -> list[NewJob]:
+    wrong = {
+        index: f"it is a {type(job).__name__}, not a job made by task.job(…)"
+        for index, job in enumerate(jobs)
+        if not isinstance(job, NewJob)
+    }
+    if wrong:
+        shown = "; ".join(f"[{index}] {reason}" for index, reason in list(wrong.items())[:3])
+        raise InvalidBatchError(
+            f"{len(wrong)} of the items are bad: {shown}.", reasons=dict(list(wrong.items())[:20])
+        )
+    return jobs
 
 
 def _span(batches: list[Batch]) -> AbstractContextManager[None]:

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Protocol
 
 from psycopg import AsyncConnection, Connection
 
 from pgqueue import options, statements
+from pgqueue.config import seconds
 from pgqueue.database import run, run_async, wait_notified
 from pgqueue.errors import (
     InvalidOptionError,
@@ -27,6 +29,7 @@ from pgqueue.errors import (
     shown,
 )
 from pgqueue.job import FINAL, Job
+from pgqueue.options import Duration
 from pgqueue.rows import Why
 from pgqueue.task import TaskSpec
 
@@ -141,11 +144,11 @@ class JobHandle:
         known = None if self.app is None else self.app.tasks.get(task)
         return args if known is None else json.loads(known.spec.encode((), args))
 
-    def wait(self, timeout: float | None = None, watch: Callable[[Job], object] | None = None) -> Any:
+    def wait(self, timeout: Duration | None = None, watch: Callable[[Job], object] | None = None) -> Any:
         """Waits until the job is final and returns its result (what its handler returned).
 
-        ``watch`` is called with the job as it is, about once a second. Raises JobFailedError if it ended dead or cancelled, WaitTimeoutError after ``timeout`` seconds, and
-        JobNotFoundError if there is no such job.
+        ``watch`` is called with the job as it is, about once a second. Raises JobFailedError if it ended dead or cancelled, WaitTimeoutError after ``timeout`` (seconds, a timedelta or a text
+        such as ``5m``), and JobNotFoundError if there is no such job.
         """
         clock = _Deadline(self.id, timeout)
         with self._app().listening(FINISHED) as connection:
@@ -162,7 +165,9 @@ class JobHandle:
                     if str(self.id) in payloads:
                         break
 
-    async def result(self, timeout: float | None = None, watch: Callable[[Job], object] | None = None) -> Any:
+    async def result(
+        self, timeout: Duration | None = None, watch: Callable[[Job], object] | None = None
+    ) -> Any:
         """``wait`` for async callers: ``await handle.result()``."""
         clock = _Deadline(self.id, timeout)
         async with self._app().listening_async(FINISHED) as connection:
@@ -197,9 +202,12 @@ class JobHandle:
 
 
 class _Deadline:
-    def __init__(self, job_id: int, timeout: float | None, now: Callable[[], float] = time.monotonic) -> None:
-        self._job_id, self._timeout, self._now = job_id, timeout, now
-        self._end = None if timeout is None else now() + timeout
+    def __init__(
+        self, job_id: int, timeout: Duration | None, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._timeout = seconds(timeout, "timeout") if isinstance(timeout, str | timedelta) else timeout
+        self._job_id, self._now = job_id, now
+        self._end = None if self._timeout is None else now() + self._timeout
 
     def step(self) -> float:
         """Seconds until the row must be read again; raises WaitTimeoutError once the time is up."""

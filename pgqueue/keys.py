@@ -41,6 +41,10 @@ def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> Mappi
 
 def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
     """``chosen`` as the SQL API takes it; raises InvalidOptionError for rules of keys that do not go together (check_jobs.sql refuses them too)."""
+    if "idempotency_ttl" in chosen and "idempotency_key" not in chosen:
+        raise InvalidOptionError(
+            "idempotency_ttl is given without an idempotency_key.", do="give the key, or leave it out"
+        )
     if KEY_RULES.isdisjoint(chosen):
         return chosen
     found = {name: value for name, value in chosen.items() if value is not False}
@@ -54,10 +58,10 @@ def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
         raise InvalidOptionError(f"{rule} is given without a key.", do="give unique or unique_key, too")
     if len(holders) > 1:
         raise InvalidOptionError(f"{' and '.join(holders)} are both given.", do="give one of them")
-    if debounce_max is not None and (debounce is None or debounce_max < debounce):
-        raise InvalidOptionError(
-            "debounce_max is given without a debounce that is not longer.", do="give both"
-        )
+    if debounce_max is not None and debounce is None:
+        raise InvalidOptionError("debounce_max is given without debounce.", do="give debounce, too")
+    if debounce_max is not None and debounce_max < debounce:
+        raise InvalidOptionError("debounce_max is shorter than debounce.", do="give at least as much")
     if debounce is not None and ("run_at" in found or "delay" in found):
         raise InvalidOptionError(
             "debounce is given with run_at or delay.", why="debounce sets run_at", do="leave them out"

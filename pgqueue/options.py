@@ -10,7 +10,7 @@ from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
 
 from pgqueue.config import check_name, seconds
 from pgqueue.errors import InvalidOptionError, InvalidPayloadError, shown
-from pgqueue.payload import ARGS_LIMIT, RESULT_LIMIT, check_text
+from pgqueue.payload import ARGS_LIMIT, RESULT_LIMIT, check_text, complaints
 
 EDITABLE = (
     "args", "queue", "priority", "run_at", "delay", "max_attempts", "timeout", "tags", "meta", "expires", "deadline",
@@ -62,17 +62,20 @@ def _integer(name: str, value: object, low: int, high: int) -> int:
 
 
 def _moment(name: str, value: object) -> str:
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise InvalidOptionError(
-            f"{name} is {shown(str(value))}.", why=f"{name} needs a time zone", do="use datetime.now(UTC) + …"
-        )
+    do = "give a datetime with a time zone, such as datetime.now(UTC) + …"
+    if not isinstance(value, datetime):
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do=do)
+    if value.tzinfo is None:
+        raise InvalidOptionError(f"{name} is {shown(str(value))}.", why=f"{name} needs a time zone", do=do)
     if not EARLIEST <= value < LATEST:
         raise InvalidOptionError(f"{name} is {value.isoformat()}.", do="give a time from year 2000 to 2999")
     return value.isoformat()
 
 
 def _text(name: str, value: object, limit: int) -> str:
-    if not isinstance(value, str) or "\x00" in value:
+    if not isinstance(value, str):
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a text")
+    if "\x00" in value:
         raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a text without U+0000")
     try:
         size = len(value.encode())
@@ -132,7 +135,12 @@ def _on_conflict(name: str, value: object) -> str:
 
 
 def _bound(name: str, value: Any) -> str | float:
-    return _moment(name, value) if isinstance(value, datetime) else seconds(value, name)
+    if isinstance(value, datetime):
+        return _moment(name, value)
+    try:
+        return seconds(value, name)
+    except InvalidOptionError as error:
+        raise InvalidOptionError(error.what, do=f"{error.do}, or a datetime with a time zone") from None
 
 
 def _args(name: str, value: Any) -> Any:
@@ -154,7 +162,9 @@ def _object(name: str, value: object, limit: int = RESULT_LIMIT) -> Any:
         raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a dict")
     try:
         text = _OBJECT.dump_json(_OBJECT.validate_python(dict(value)))
-    except (ValidationError, ValueError) as error:
+    except ValidationError as error:
+        raise InvalidPayloadError(f"{name} is not JSON: {complaints(error)}.") from None
+    except ValueError as error:
         raise InvalidPayloadError(f"{name} is not JSON: {error!s:.200}") from None
     check_text(text, name, limit)
     return _OBJECT.validate_json(text)

@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 database unreachable or login refused; 4 schema missing, too old or too new;
 5 not found; 6 conflict; 7 a check failed; 8 the app cannot be imported; 9 timed out waiting; 10 the awaited job ended dead or
-cancelled; 11 not allowed; 12 stopped with jobs still running (they were handed back); 130, 143 hurried by a second signal.
+cancelled; 11 not allowed; 12 stopped with jobs still running (they were handed back); 130, 143 hurried by a second signal, or
+interrupted before it had begun.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ def main() -> None:
         sys.exit(cli(standalone_mode=not wants_json()))
     except PgQueueError as error:
         sys.exit(fail(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -35,12 +35,14 @@ Expr = Annotated[str | None, typer.Option("--cron", metavar="EXPR", help="'0 9 *
 Interval = Annotated[str | None, typer.Option("--every", metavar="DURATION", help="90s, 5m, 1h30m.")]
 Single = Annotated[str | None, typer.Option("--at", metavar="TIME", help="Once, 2030-01-01T09:00+01:00.")]
 Anchor = Annotated[str | None, typer.Option("--anchor", metavar="TIME", help="What --every counts from.")]
-Zone = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="IANA name.  [default: UTC]")]
+Zone = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="IANA name; a new schedule's is UTC.")]
 OverlapText = Annotated[
-    str | None, typer.Option("--overlap", help="queue, skip, cancel-old, allow.  [default: queue]")
+    str | None, typer.Option("--overlap", help="queue (default), skip, cancel-old, allow.")
 ]
-MissedText = Annotated[str | None, typer.Option("--missed", help="once, skip, all.  [default: once]")]
-Cap = Annotated[int | None, typer.Option("--missed-cap", metavar="N", help="The last N.  [default: 100]")]
+MissedText = Annotated[str | None, typer.Option("--missed", help="once (default), skip, all.")]
+Cap = Annotated[
+    int | None, typer.Option("--missed-cap", metavar="N", help="The last N; a new schedule's is 100.")
+]
 Jitter = Annotated[
     str | None, typer.Option("--jitter", metavar="DURATION", help="Run so much later at most.")
 ]

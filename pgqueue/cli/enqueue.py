@@ -11,7 +11,7 @@ import typer
 
 from pgqueue.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database
 from pgqueue.cli.output import as_dict, emit, say
-from pgqueue.cli.wait import wait_watching
+from pgqueue.cli.wait import wait_limit, wait_watching
 from pgqueue.errors import InvalidArgumentsError, InvalidOptionError
 
 
@@ -57,11 +57,14 @@ def enqueue(
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", help="How long to --wait.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How long to --wait: 90s, 5m.")
+    ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
     """Store a job. Its arguments follow as options: pgq enqueue shop.greet --name Ada."""
+    limit = wait_limit(timeout)
     loaded = app_with_database(app_path(app), dsn)
     loaded.spec(task)
     chosen = loaded.tasks[task].using(
@@ -77,7 +80,7 @@ def enqueue(
             f"job {handle.id}  {task}" + ("" if handle.created else f"  ({handle.conflict}, {handle.state})"),
         )
     if wait:
-        emit(wait_watching(handle, timeout))
+        emit(wait_watching(handle, limit))
     elif as_json:
         emit(as_dict(handle))
     else:

@@ -10,6 +10,7 @@ import typer
 from pgqueue import statements
 from pgqueue.cli.common import AsJson, Dsn, database, dsn_or_running
 from pgqueue.cli.output import console, emit
+from pgqueue.config import seconds
 from pgqueue.database import run
 from pgqueue.errors import JobNotFoundError
 
@@ -24,7 +25,9 @@ def add(jobs: typer.Typer) -> None:
 
 def wait(
     job_id: Annotated[int, typer.Argument(metavar="ID")],
-    timeout: Annotated[float | None, typer.Option(metavar="SECONDS", show_default=False)] = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Exit 9 after this: 90s, 5m.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
@@ -32,10 +35,16 @@ def wait(
     del as_json  # a result is JSON anyway
     from pgqueue.app import App
 
+    limit = wait_limit(timeout)
     with database(dsn) as connection:
         if not 1 <= job_id < 2**63 or run(connection, statements.get_job(job_id)) is None:
             raise JobNotFoundError(job_id)
-    emit(wait_watching(App(dsn_or_running(dsn)).handle(job_id), timeout))
+    emit(wait_watching(App(dsn_or_running(dsn)).handle(job_id), limit))
+
+
+def wait_limit(text: str | None) -> float | None:
+    """Seconds; raises InvalidOptionError before anything is done."""
+    return None if text is None else seconds(text, "--timeout")
 
 
 def wait_watching(handle: JobHandle, timeout: float | None) -> Any:

@@ -29,7 +29,7 @@ Concurrency = Annotated[
         "-c",
         "--concurrency",
         metavar="N",
-        help="Jobs at once in each process.  [default: 10]",
+        help="Jobs at once in each process.  \\[default: 10]",
         show_default=False,
     ),
 ]
@@ -87,19 +87,21 @@ def work(
         str | None,
         typer.Option(
             metavar="async|thread|process",
-            help="Where handlers run. async: async def on the loop, def on threads.  [default: async]",
+            help="Where handlers run. async: async def on the loop, def on threads.  \\[default: async]",
             show_default=False,
         ),
     ] = None,
     processes: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Worker processes to run.  [default: 1]", show_default=False),
+        typer.Option(metavar="N", help="Worker processes to run.  \\[default: 1]", show_default=False),
     ] = None,
     drain: Annotated[bool, typer.Option("--drain", help="Work until nothing is due, then exit.")] = False,
     grace: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="Time for running jobs after SIGTERM.  [default: 30]", show_default=False
+            metavar="SECONDS",
+            help="Time for running jobs after SIGTERM.  \\[default: 30]",
+            show_default=False,
         ),
     ] = None,
     no_listen: Annotated[
@@ -109,7 +111,7 @@ def work(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Longest time without looking for jobs; 1.8 times that while wake-ups arrive.  [default: 1]",
+            help="Longest time without looking for jobs; 1.8 times that while wake-ups arrive.  \\[default: 1]",
             show_default=False,
         ),
     ] = None,
@@ -117,21 +119,21 @@ def work(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="A silent worker's jobs are rescued after this.  [default: 30]",
+            help="A silent worker's jobs are rescued after this.  \\[default: 30]",
             show_default=False,
         ),
     ] = None,
     heartbeat: Annotated[
         float | None,
         typer.Option(
-            metavar="SECONDS", help="How often the lease is renewed.  [default: 5]", show_default=False
+            metavar="SECONDS", help="How often the lease is renewed.  \\[default: 5]", show_default=False
         ),
     ] = None,
     crash_limit: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="A job is dead after this many crashes of its workers.  [default: 3]",
+            help="A job is dead after this many crashes of its workers.  \\[default: 3]",
             show_default=False,
         ),
     ] = None,
@@ -139,7 +141,7 @@ def work(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Jobs due for longer get a share of the claims, however many urgent ones there are.  [default: 60]",
+            help="Jobs due for longer get a share of the claims, however many urgent ones there are.  \\[default: 60]",
             show_default=False,
         ),
     ] = None,
@@ -147,7 +149,7 @@ def work(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Keep trying that long to reach the database.  [default: 0]",
+            help="Keep trying that long to reach the database.  \\[default: 0]",
             show_default=False,
         ),
     ] = None,

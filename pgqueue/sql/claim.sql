@@ -39,6 +39,9 @@ returning j.id, j.lease_id, j.queue, j.priority, j.task, j.args::text, j.attempt
     date_part('epoch', j.timeout), date_part('epoch', j.run_at), date_part('epoch', j.created_at),
     j.trace_context::text,
     case when j.expires_at is not null or j.deadline_at is not null or j.progress is not null
+              or j.unique_key is not null or j.tags <> '{}' or j.meta <> '{}'
          then json_build_object('expires', date_part('epoch', j.expires_at - clock_timestamp()),
                                 'deadline', date_part('epoch', j.deadline_at - clock_timestamp()),
-                                'progress', j.progress::text)::text end
+                                'deadline_at', date_part('epoch', j.deadline_at::timestamptz),
+                                'progress', j.progress::text, 'unique_key', j.unique_key,
+                                'tags', j.tags, 'meta', j.meta::text)::text end

@@ -76,7 +76,7 @@ class Attempt:
             max_attempts=self.max_attempts, lease_id=self.lease_id, worker_id=self.worker_id,
             created_at=datetime.fromtimestamp(self.created_at, UTC), crash_count=self.crash_count,
             timeout=self.timeout, lease=HeldLease(self, app),
-            progressed=None if self.extra is None else self.extra.progressed(),
+            **({} if self.extra is None else self.extra.facts()),
         )  # fmt: skip
 
     def left(self) -> float | None:

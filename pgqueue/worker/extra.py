@@ -5,25 +5,37 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 
 @dataclass(slots=True)
 class Extra:
-    """What only some jobs have: when (by ``time.monotonic``) they expire and must have ended, and what they said of their progress."""
+    """What only some jobs have: when (by ``time.monotonic``) they expire and must have ended, what they said of their progress, and what their enqueuer said of them.
+
+    ``deadline_at`` is the deadline in epoch seconds of the database; ``progress`` and ``meta`` are JSON text.
+    """
 
     expires: float | None
     deadline: float | None
     progress: str | None
+    deadline_at: float | None = None
+    unique_key: str | None = None
+    concurrency_key: str | None = None
+    tags: tuple[str, ...] = ()
+    meta: str = "{}"
 
     @classmethod
     def of(cls, text: str) -> Extra:
-        """From the seconds that are left, as ``claim.sql`` counts them."""
-        left, now = json.loads(text), time.monotonic()
+        """From the seconds that are left, as ``claim.sql`` counts them. A claim_limited of before the last migration says less."""
+        said, now = json.loads(text), time.monotonic()
         expires, deadline = (
-            None if left[name] is None else now + left[name] for name in ("expires", "deadline")
+            None if said[name] is None else now + said[name] for name in ("expires", "deadline")
         )
-        return cls(expires, deadline, left["progress"])
+        return cls(
+            expires, deadline, said["progress"], said.get("deadline_at"), said.get("unique_key"),
+            said.get("concurrency_key"), tuple(said.get("tags", ())), said.get("meta", "{}"),
+        )  # fmt: skip
 
     def text(self) -> str:
         now = time.monotonic()
@@ -31,11 +43,26 @@ class Extra:
             name: None if moment is None else moment - now
             for name, moment in (("expires", self.expires), ("deadline", self.deadline))
         }
-        return json.dumps({**left, "progress": self.progress})
+        return json.dumps({
+            **left, "progress": self.progress, "deadline_at": self.deadline_at, "unique_key": self.unique_key,
+            "concurrency_key": self.concurrency_key, "tags": self.tags, "meta": self.meta,
+        })  # fmt: skip
 
     def progressed(self) -> Any:
-        """What Python cannot decode, though jsonb can hold it, stays text."""
-        try:
-            return None if self.progress is None else json.loads(self.progress)
-        except (ValueError, RecursionError):
-            return self.progress
+        return None if self.progress is None else _decoded(self.progress)
+
+    def facts(self) -> dict[str, Any]:
+        """As ``Job`` names them."""
+        moment = None if self.deadline_at is None else datetime.fromtimestamp(self.deadline_at, UTC)
+        return {
+            "deadline_at": moment, "unique_key": self.unique_key, "concurrency_key": self.concurrency_key,
+            "tags": self.tags, "meta": _decoded(self.meta), "progressed": self.progressed(),
+        }  # fmt: skip
+
+
+def _decoded(text: str) -> Any:
+    """What Python cannot decode, though jsonb can hold it, stays text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -210,6 +210,7 @@ def test_enqueue_prints_the_id_and_tells_its_story_on_stderr(pgq, db):
         (("greet", "--name", "Ada", "--at", "2031-01-01T09:00"), 2, "needs a time zone"),
         (("greet", "--name", "Ada", "--in", "-5"), 2, "PGQ-404"),
         (("greet", "--name", "Ada", "--in", "1h", "--at", "2031-01-01T09:00Z"), 2, "both given"),
+        (("greet", "--name", "Ada", "--wait", "--timeout", "soon"), 2, "--timeout is 'soon'"),
         (("greet", "--name", "Ada", "--priority", "40000"), 2, "-32768 to 32767"),
         (("greet", "--name", "Ada", "--max-attempts", "0"), 2, "1 to 10000"),
         (("gret", "--name", "Ada"), 5, "did you mean greet?"),
@@ -393,7 +394,7 @@ def test_wait_prints_the_result_or_exits_with_what_became_of_it(pgq, db, outcome
     [attempt] = hand.claim()
     if outcome:
         hand.settle(attempt, outcome)
-    done = pgq("jobs", "wait", str(job), "--timeout", "0.05")
+    done = pgq("jobs", "wait", str(job), "--timeout", "50ms")
     assert (done.code, done.out) == (code, out)
 
 

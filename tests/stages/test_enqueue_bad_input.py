@@ -13,7 +13,7 @@ from psycopg import Connection
 
 from pgqueue import App, PgQueueError, Task, statements
 from pgqueue.database import run
-from pgqueue.errors import InvalidArgumentsError, InvalidPayloadError, PayloadTooLargeError
+from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidPayloadError, PayloadTooLargeError
 from pgqueue.job import in_batches
 from tests.process.commands import pgq, shop
 
@@ -47,7 +47,9 @@ def echo(app: App) -> Task[..., Any]:
         ({"max_attempts": 2**31}, "from 1 to 10000"),
         pytest.param({"max_attempts": 10**5000}, "from 1 to 10000", id="10^5000 attempts"),
         ({"run_at": datetime(2031, 1, 1)}, "run_at needs a time zone"),  # noqa: DTZ001
-        ({"run_at": "2031-01-01T00:00Z"}, "run_at needs a time zone"),
+        ({"run_at": "2031-01-01T00:00Z"}, "give a datetime with a time zone"),
+        ({"expires": "2031-01-01T00:00Z"}, "or a datetime with a time zone"),
+        ({"deadline": "soon"}, "or a datetime with a time zone"),
         ({"run_at": datetime(1999, 12, 31, tzinfo=UTC)}, "from year 2000 to 2999"),
         ({"run_at": datetime.max.replace(tzinfo=UTC)}, "from year 2000 to 2999"),
         ({"delay": math.nan}, "delay is nan"),
@@ -58,13 +60,17 @@ def echo(app: App) -> Task[..., Any]:
         ({"timeout": 0}, "more than 0 seconds"),
         ({"timeout": -1}, "more than 0 seconds"),
         ({"idempotency_ttl": math.inf}, "idempotency_ttl is inf"),
+        ({"idempotency_ttl": "1h"}, "idempotency_ttl is given without an idempotency_key"),
+        ({"unique_key": 7}, "unique_key is 7.  do: give a text$"),
+        ({"unique_key": "k", "debounce_max": 5}, "debounce_max is given without debounce"),
+        ({"unique_key": "k", "debounce": 5, "debounce_max": 4}, "debounce_max is shorter than debounce"),
         ({"tags": "abc"}, "at most 32 texts"),
         ({"tags": ["t"] * 33}, "at most 32 texts"),
         ({"tags": ["t" * 65]}, "a tag has 65 bytes"),
         ({"tags": [5]}, "a tag is 5"),
         ({"meta": [1]}, "meta is"),
-        ({"meta": {1: 2}}, "meta is not JSON"),
-        ({"meta": {"a": {1}}}, "meta is not JSON"),
+        ({"meta": {1: 2}}, "meta is not JSON: 1.*, not 1"),
+        ({"meta": {"a": {1}}}, "meta is not JSON: a: input was not a valid JSON value, not {1}"),
         ({"meta": {"a": math.nan}}, r"\$.a is nan"),
         ({"meta": {"a": "\x00"}}, r"U\+0000"),
         ({"meta": {"a": "\ud800"}}, "meta"),
@@ -75,6 +81,18 @@ def echo(app: App) -> Task[..., Any]:
 def test_a_bad_option_is_refused_by_its_name_and_limit(echo, db, options, message):
     with pytest.raises(PgQueueError, match=message):
         echo.using(**options).enqueue(1)
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
+
+
+def test_what_is_no_made_job_is_named(echo, app, db):
+    made = echo.job(1)
+    for wrong, said in (
+        ([made, echo], r"1 of the items are bad: \[1\] it is a Task"),
+        ([{"value": 1}], r"\[0\] it is a dict, not a job made by task.job"),
+        (made, r"4 of the items are bad: \[0\] it is a str"),
+    ):
+        with pytest.raises(InvalidBatchError, match=said):
+            app.enqueue_many(wrong)
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
 
 

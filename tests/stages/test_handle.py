@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from psycopg import Connection
 
 from pgqueue import App, Job, JobHandle, statements
 from pgqueue.database import run
-from pgqueue.errors import JobFailedError, JobNotFoundError, WaitTimeoutError
+from pgqueue.errors import InvalidOptionError, JobFailedError, JobNotFoundError, WaitTimeoutError
 from pgqueue.outcome import Outcome
 from tests.stages.hands import Hand
 from tests.waiting import wait_until
@@ -95,10 +96,15 @@ def test_waiting_for_what_has_ended_answers_at_once(handle, db, wait, state):
     assert caught.value.last_error == {"dead": "ValueError: boom", "cancelled": "enough"}[state]
 
 
-@pytest.mark.parametrize("timeout", [0, 0.05])
+@pytest.mark.parametrize("timeout", [0, 0.05, "50ms", timedelta(milliseconds=50), -1])
 def test_waiting_ends_with_its_timeout(handle, wait, timeout):
     with pytest.raises(WaitTimeoutError, match=f"Job {handle.id} is not finished after"):
         wait(handle, timeout)
+
+
+def test_a_timeout_that_is_none_is_refused_before_anything_is_waited_for(handle, wait):
+    with pytest.raises(InvalidOptionError, match="timeout is 'soon'"):
+        wait(handle, "soon")
 
 
 def test_the_end_wakes_whoever_waits(handle, db, wait, monkeypatch):

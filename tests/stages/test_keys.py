@@ -164,7 +164,7 @@ def test_a_task_has_rules_that_one_job_may_leave(app, db):
         ({"on_conflict": "ignore"}, "use skip, replace or raise"),
         ({"throttle": 0}, "more than 0 seconds"),
         ({"debounce": 5, "throttle": 5}, "throttle and debounce are both given"),
-        ({"debounce": 5, "debounce_max": 4}, "not longer"),
+        ({"debounce": 5, "debounce_max": 4}, "debounce_max is shorter than debounce"),
         ({"debounce": 5, "on_conflict": "skip"}, "a debounce always replaces"),
         ({"unique_key": "k"}, "no option unique_key"),
     ],
@@ -196,6 +196,8 @@ WRONG: list[dict[str, Any]] = [
     {"unique": True, "throttle": 5, "idempotency_key": "i"},
     {"unique": True, "debounce": 5, "on_conflict": "skip"},
     {"unique": True, "throttle": 5, "on_conflict": "replace"},
+    {"idempotency_ttl": 5},
+    {"unique": True, "idempotency_ttl": 5},
 ]
 
 

@@ -25,7 +25,7 @@ begin
            coalesce(bool_or(b.body ->> 'on_conflict' = 'replace'), false),
            coalesce(bool_or(b.body ->> 'on_conflict' = 'raise'), false),
            bool_or(b.body ? 'debounce'),
-           bool_or(b.body ?| array['unique', 'unique_for', 'on_conflict', 'throttle', 'debounce', 'debounce_max']),
+           bool_or(b.body ?| array['unique', 'unique_for', 'on_conflict', 'throttle', 'debounce', 'debounce_max', 'idempotency_ttl']),
            bool_or(b.body ->> 'task' is null or b.body - known <> '{}' or b.body ?& array['args', 'each']
                    or b.body ? 'keys' and (jsonb_array_length(b.body -> 'keys') = jsonb_array_length(b.body -> 'each')
                                            and not b.body ?| array['unique', 'unique_key']) is not true)
@@ -74,6 +74,8 @@ begin
                 then 'debounce sets run_at: leave out run_at and delay'
             when num_nonnulls(r.throttle, r.debounce, r.idempotency_key) > 1
                 then 'throttle, debounce and idempotency_key exclude each other: give one of them'
+            when r.idempotency_ttl is not null and r.idempotency_key is null
+                then 'idempotency_ttl is given without an idempotency_key'
             when r.debounce is not null and r.on_conflict <> 'replace'
                 then format('debounce replaces, so on_conflict cannot be %s', r.on_conflict)
             when r.throttle is not null and r.on_conflict = 'replace'
@@ -83,9 +85,10 @@ begin
             end as complaint
         from rows from (jsonb_to_recordset(jobs) as (
                  run_at text, delay float8, keys jsonb, unique_key text, "unique" jsonb, unique_for float8,
-                 on_conflict text, throttle float8, debounce float8, debounce_max float8, idempotency_key text))
+                 on_conflict text, throttle float8, debounce float8, debounce_max float8, idempotency_key text,
+                 idempotency_ttl text))
              with ordinality as r(run_at, delay, keys, unique_key, "unique", unique_for, on_conflict, throttle,
-                                  debounce, debounce_max, idempotency_key, place)
+                                  debounce, debounce_max, idempotency_key, idempotency_ttl, place)
     ) c
     where c.complaint is not null
     order by c.place limit 1;

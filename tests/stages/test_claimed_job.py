@@ -1,0 +1,53 @@
+"""The job that a handler is given says what its row says, however it was claimed, and also in a child process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import App, statements
+from pgqueue.database import run
+from pgqueue.worker.attempt import Attempt
+from tests.stages.hands import Hand
+
+OPTIONS: dict[str, Any] = {"unique_key": "u", "tags": ["a", "b"], "meta": {"fire_at": "x"}, "deadline": "1h"}
+FACTS = (
+    "args",
+    "attempt",
+    "concurrency_key",
+    "deadline_at",
+    "meta",
+    "priority",
+    "tags",
+    "timeout",
+    "unique_key",
+)
+
+
+def told(attempt: Attempt, app: App) -> dict[str, Any]:
+    job = attempt.job(app)
+    return {name: getattr(job, name) for name in FACTS}
+
+
+@pytest.mark.parametrize("name", ["unique_key", "tags", "meta", "deadline"])
+@pytest.mark.parametrize("key", [None, "tenant:7"])
+def test_a_handler_is_told_what_its_row_says(
+    db: Connection[Any], app: App, name: str, key: str | None
+) -> None:
+    @app.task(name="t")
+    def t() -> None: ...
+
+    handle = t.using(concurrency_key=key, **{name: OPTIONS[name]}).enqueue()
+    hand = Hand(db, ["t"])
+    if key is None:
+        [claimed] = hand.claim()
+    else:
+        [row] = run(db, statements.claim_limited(hand.id, ["t"], ("default", 0), "", 1))
+        claimed = Attempt(hand.id, row[:-1])
+    [again] = (Attempt(hand.id, row) for row in run(db, statements.held(hand.id, [])))
+    child = Attempt(hand.id, claimed.row())
+    stored = handle.job()
+    expected = {name: getattr(stored, name) for name in FACTS}
+    assert [told(attempt, app) for attempt in (claimed, again, child)] == [expected] * 3

@@ -1,0 +1,56 @@
+"""The console script around its commands."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from pgqueue.cli import main
+from pgqueue.config import WorkerSettings
+
+
+class Interrupting:
+    """As if Ctrl-C came while the commands are imported, which takes the better part of a short command."""
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name == "pgqueue.cli.commands":
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_before_a_command_has_begun_is_no_traceback(monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "pgqueue.cli.commands", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, *capsys.readouterr()) == (130, "", "")
+
+
+def help_of(monkeypatch, capsys, *words: str) -> str:
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(sys, "argv", ["pgq", *words, "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "concurrency",
+        "executor",
+        "grace",
+        "poll",
+        "lease",
+        "heartbeat",
+        "crash_limit",
+        "patience",
+        "wait_for_db",
+    ],
+)
+def test_the_help_of_a_worker_shows_what_is_taken_if_an_option_is_not_given(monkeypatch, capsys, name):
+    shown = help_of(monkeypatch, capsys, "work")
+    [line] = [line for line in shown.splitlines() if f" --{name.replace('_', '-')} " in line]
+    default = getattr(WorkerSettings(queues={"default": None}), name)
+    assert f"[default: {default if isinstance(default, str) else f'{default:g}'}]" in line
