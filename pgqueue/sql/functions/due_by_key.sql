@@ -15,6 +15,8 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off  -- only jobs_live_key_idx has the order that is asked for, whatever the statistics say
+set enable_incremental_sort = off
 as $function$
 #variable_conflict use_column
 declare
@@ -52,7 +54,7 @@ begin
                 where j.queue = due_by_key.queue and j.priority = due_by_key.priority
                   and j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
                   and coalesce(j.concurrency_key, E'\x01' || j.task) > s.turn
-                order by coalesce(j.concurrency_key, E'\x01' || j.task) limit 1) as turn) n
+                order by coalesce(j.concurrency_key, E'\x01' || j.task) limit 1) as turn offset 0) n  -- a fence: else each use of it is a probe
             where not s.wrapped or n.turn <= after
         )
         select array_agg(c.id), array_agg(c.turn), array_agg(c.key), array_agg(c.task), array_agg(c.weight),
@@ -62,9 +64,12 @@ begin
             select d.id, r.turn, d.key, d.task, d.weight, d.ordered
             from (
                 select k.turn, k.part, case when ordered then (
-                           select o.id from pgqueue.jobs_live o
-                           where o.queue = due_by_key.queue and o.concurrency_key = k.turn and o.ordering is not null
-                           order by o.id limit 1) end as first
+                           select case when o.queue = due_by_key.queue and o.concurrency_key = k.turn then o.id end
+                           from (  -- in words that only jobs_live_order_idx can be searched by
+                               select o.queue, o.concurrency_key, o.id from pgqueue.jobs_live o
+                               where (o.queue, o.concurrency_key) >= (due_by_key.queue, k.turn)
+                                 and o.ordering is not null and o.concurrency_key is not null
+                               order by o.queue, o.concurrency_key, o.id limit 1) o) end as first
                 from (
                     select s.turn, base * case when shared then pgqueue.share_of(s.turn, due_by_key.queue) else 1 end as part
                     from step s
