@@ -65,3 +65,17 @@ def test_claims_without_keys_wait_for_no_seat(players: Players) -> None:
     first, second, waited = players.race(does(claim_by_turns(workers[0])), does(claim(workers[1])))
     assert not waited
     assert (len(first), len(second)) == (1, 1)
+
+
+def test_a_claim_that_waits_for_a_change_of_its_limit_obeys_the_change(players: Players) -> None:
+    players.db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 10)")
+    for _ in range(6):
+        enqueue(players.db, concurrency_key="k")
+    worker_id = register(players.db)
+    assert len(run(players.db, claim_by_turns(worker_id, 1))) == 1
+    _, claimed, waited = players.race(
+        lambda one: one.execute("update pgqueue.limits set concurrency = 2"),
+        does(claim_by_turns(worker_id)),
+    )
+    assert waited, "for the seats of the limit"
+    assert len(claimed) == 1
