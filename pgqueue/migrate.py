@@ -21,7 +21,7 @@ from pgqueue.errors import (
 from pgqueue.sql import functions
 
 OLDEST_SERVER = 150_000
-HEAD = "0008"
+HEAD = "0009"
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
 
