@@ -87,7 +87,7 @@ begin
             ) r
             cross join lateral (
                 select l.id, coalesce(l.concurrency_key::text, '') as key, l.task::text as task, coalesce(l.weight, 1)::integer as weight,
-                       case when l.ordering is not null then l.queue || ':' || l.concurrency_key end as ordered
+                       case when l.ordering is not null then l.queue || ' ' || l.concurrency_key end as ordered
                 from pgqueue.jobs_live l
                 where l.queue = due_by_key.queue and l.priority = due_by_key.priority and l.state in ('pending', 'retrying')
                   and (l.concurrency_key is not null or l.parked) and coalesce(l.concurrency_key, E'\x01' || l.task) = r.turn
@@ -101,7 +101,7 @@ begin
                   and (l.ordering is null or (
                       l.id = r.first
                       and not exists (select from pgqueue.seats s
-                                      where s.limit_id = 0 and s.key = due_by_key.queue || ':' || r.turn and s.taken > 0)
+                                      where s.limit_id = 0 and s.key = due_by_key.queue || ' ' || r.turn and s.taken > 0)
                       and not exists (select from pgqueue.jobs_dead d
                                       where d.queue = due_by_key.queue and d.concurrency_key = r.turn and d.ordering = 'block'
                                         and d.id < l.id)))

@@ -4,7 +4,7 @@
 -- First locks the seats, in the order of (limit_id, key), then counts in a statement of its own, which sees what others committed
 -- meanwhile: so no limit is overshot at any instant. Who gets no seat for want of room under one limit is not overtaken under it,
 -- and takes no room under the others.
--- Jobs that keep their order (`orders`: their queue and key, or null) share one seat of a key under limit 0: the next one in order is not
+-- Jobs that keep their order (`orders`: their queue and key with a space between, which no queue's name has; or null) share one seat of a key under limit 0: the next one in order is not
 -- always known, for one with a smaller id may be committed later.
 -- A limit for one key takes the place of the one for each key with the same queue and task.
 -- Rates: a bucket is kept as the moment at which it would be empty of debts (the generic cell rate algorithm); a sliding window as the
