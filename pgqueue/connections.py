@@ -26,8 +26,7 @@ from tenacity import (
 
 from pgqueue import errors
 from pgqueue.config import redact
-from pgqueue.database import KEEPALIVE, ORDINARY, PINNED, connect, connect_async, run_async
-from pgqueue.diagnosis import explained
+from pgqueue.database import KEEPALIVE, PINNED, connect, connect_async, run_async
 from pgqueue.sql import Statement
 
 RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
@@ -150,6 +149,12 @@ def retry_connecting(seconds: float) -> Retrying:
     )
 
 
+def prepare_threshold(dsn: str) -> int | None:
+    """After how many uses a pool here prepares a statement; None behind a pooler. Raises a clear error now instead of a time-out of the pool."""
+    with connect(dsn) as probe:
+        return probe.prepare_threshold
+
+
 Pool = WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnectionPool[AsyncConnection[Any]]]
 
 
@@ -175,13 +180,13 @@ class Pools:
             self._forked()
             if self._sync is None:
                 dsn = self._dsn()
-                connect(dsn).close()  # a clear error now instead of a time-out of the pool
+                threshold = prepare_threshold(dsn)
                 self._sync = ConnectionPool(
                     dsn,
                     check=ConnectionPool.check_connection,  # one that an outage broke costs no job its attempt
                     min_size=1,
                     max_size=self._size,
-                    kwargs={"application_name": "pgqueue app", **KEEPALIVE},
+                    kwargs={"application_name": "pgqueue app", "prepare_threshold": threshold, **KEEPALIVE},
                     open=True,
                 )
             pool = self._sync
@@ -196,8 +201,7 @@ class Pools:
         pool = self._async.get(loop)
         if pool is None:
             dsn = self._dsn()
-            with explained(dsn or " "):  # a clear error now instead of a time-out of the pool
-                await (await connect_async(dsn, name="pgqueue app", session=ORDINARY)).close()
+            threshold = await asyncio.to_thread(prepare_threshold, dsn)
             pool = self._async.setdefault(
                 loop,
                 AsyncConnectionPool(
@@ -205,7 +209,7 @@ class Pools:
                     check=AsyncConnectionPool.check_connection,
                     min_size=1,
                     max_size=self._size,
-                    kwargs={"application_name": "pgqueue app", **KEEPALIVE},
+                    kwargs={"application_name": "pgqueue app", "prepare_threshold": threshold, **KEEPALIVE},
                     open=False,
                 ),
             )

@@ -41,6 +41,8 @@ PINNED = (
 # A claim that a crash of the server undoes leaves the job pending, so it need not wait for the disk. Two leases may then
 # have one number: the fence names the worker too (complete.sql). Who registers a worker must not use it.
 CLAIMING = PINNED + "; set synchronous_commit = off"
+BACKEND = "select pg_backend_pid()"
+POOLER_TRIES = 5
 ORDINARY = "set default_transaction_isolation = 'read committed'; set timezone = 'UTC'"
 
 
@@ -184,16 +186,59 @@ def connect(dsn: str, *, name: str = "pgqueue") -> Connection[Any]:
     """An autocommit connection; raises the DatabaseError that says why there is none."""
     with explained(dsn or " "):
         connection = psycopg.connect(dsn, autocommit=True, application_name=name, **KEEPALIVE)
-    connection.execute(ORDINARY)
+    if is_pooled(connection):
+        connection.prepare_threshold = None
+    else:
+        connection.execute(ORDINARY)
     return connection
 
 
 async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncConnection[Any]:
     """An autocommit connection of the worker, by default with pinned plans and statements prepared at first use."""
     connection = await AsyncConnection.connect(dsn, autocommit=True, application_name=name, **KEEPALIVE)
+    if session == ORDINARY:
+        [(pid,)] = await (await connection.execute(BACKEND)).fetchall()
+        if pid != connection.info.backend_pid:
+            connection.prepare_threshold = None
+            return connection
     await connection.execute(session)
     connection.prepare_threshold = 0
     return connection
+
+
+def is_pooled(connection: Connection[Any]) -> bool:
+    """Whether a pooler answers in the server's place. In transaction mode what a session sets or prepares is soon another client's."""
+    return _backend(connection) != connection.info.backend_pid
+
+
+def check_sessions(dsn: str) -> None:
+    """Raises InvalidSettingError if this leads to a pooler in transaction mode, before anything is set in its sessions.
+
+    There one session answers two connections in turn, or two sessions one.
+    """
+    with (
+        explained(dsn or " "),
+        psycopg.connect(dsn, autocommit=True, prepare_threshold=None, **KEEPALIVE) as one,
+    ):
+        if not is_pooled(one):
+            return
+        with psycopg.connect(dsn, prepare_threshold=None, **KEEPALIVE) as two:
+            for _ in range(POOLER_TRIES):
+                before = _backend(one)
+                between = _backend(two)  # in a transaction, which keeps that session from the other one
+                if before != between and _backend(one) == before:
+                    two.rollback()
+                    continue
+                raise errors.InvalidSettingError(
+                    "The worker's DSN leads to a pooler in transaction mode.",
+                    why="a worker prepares statements and sets its sessions to its needs, which other clients would get",
+                    do="give the worker the address of the server, or of a pooler in session mode; who enqueues may use this one",
+                )
+
+
+def _backend(connection: Connection[Any]) -> int:
+    [(pid,)] = connection.execute(BACKEND).fetchall()
+    return int(pid)
 
 
 async def wait_notified(connection: AsyncConnection[Any], seconds: float) -> list[str]:

@@ -21,7 +21,7 @@ from pgqueue.errors import (
 from pgqueue.sql import functions
 
 OLDEST_SERVER = 150_000
-HEAD = "0009"
+HEAD = "0010"
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
 

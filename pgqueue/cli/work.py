@@ -105,7 +105,7 @@ def work(
         ),
     ] = None,
     no_listen: Annotated[
-        bool, typer.Option("--no-listen", help="Poll only; for transaction-mode poolers.")
+        bool, typer.Option("--no-listen", help="Poll only; where LISTEN delivers nothing.")
     ] = False,
     poll: Annotated[
         float | None,

@@ -2,7 +2,7 @@
 
 An accelerator only: a worker that hears nothing still polls, and looks by itself.
 
-At its start it proves that LISTEN delivers, because behind a transaction pooler it silently does not.
+At its start it proves that LISTEN delivers, because behind some poolers it silently does not.
 """
 
 from __future__ import annotations
@@ -104,6 +104,6 @@ class Listener:
         if not self._warned:
             self._warned = True
             log.warning(
-                "PGQ-105  LISTEN delivers nothing on this connection, as behind a transaction-mode pooler; jobs are found"
+                "PGQ-105  LISTEN delivers nothing on this connection, as behind some poolers; jobs are found"
                 " by polling. Point the worker's --dsn directly at the server, or use --no-listen to say so."
             )

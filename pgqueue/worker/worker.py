@@ -26,7 +26,7 @@ from pgqueue.alerts import AlertSettings, alert_tasks
 from pgqueue.app import App
 from pgqueue.config import WorkerSettings, redact
 from pgqueue.connections import CONFLICTS, Link, Outage, retry_connecting
-from pgqueue.database import CLAIMING, ORDINARY, connect, run
+from pgqueue.database import CLAIMING, ORDINARY, check_sessions, connect, run
 from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.partitions import AHEAD
@@ -179,10 +179,12 @@ class Worker:
         Raises the DatabaseError that says why it cannot begin.
         """
         for attempt in retry_connecting(self.settings.wait_for_db):
-            with attempt, connect(self._dsn) as connection:
-                check_server(connection)
-                run(connection, statements.add_partitions(AHEAD))
-                self._declare(connection)
+            with attempt:
+                check_sessions(self._dsn)
+                with connect(self._dsn) as connection:
+                    check_server(connection)
+                    run(connection, statements.add_partitions(AHEAD))
+                    self._declare(connection)
         return asyncio.run(self._work())
 
     def _declare(self, connection: Connection[Any]) -> None:

@@ -257,6 +257,15 @@ def test_claim_then_edit(players: Players) -> None:
     assert row(players.db, job_id, "state, priority") == ("running", 0)
 
 
+def test_edit_of_a_running_job_then_settle(players: Players) -> None:
+    job_id, worker_id = enqueue(players.db), register(players.db)
+    [found] = run(players.db, claim(worker_id))
+    said, settled, waited = players.race(
+        does(statements.edit(job_id, {"priority": 5})), does(settle(worker_id, job_id, found[1], COMPLETED))
+    )
+    assert (said, settled, waited) == ("running", [job_id], False)
+
+
 def test_edit_then_claim(players: Players) -> None:
     """The claim passes by, and the next one finds the job as it was edited."""
     job_id, worker_id = enqueue(players.db), register(players.db)

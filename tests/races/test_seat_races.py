@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
 from pgqueue import statements
 from pgqueue.database import run
 from pgqueue.outcome import COMPLETED
@@ -65,3 +70,24 @@ def test_claims_without_keys_wait_for_no_seat(players: Players) -> None:
     first, second, waited = players.race(does(claim_by_turns(workers[0])), does(claim(workers[1])))
     assert not waited
     assert (len(first), len(second)) == (1, 1)
+
+
+@pytest.mark.parametrize("committing", [False, True])
+def test_a_claim_waits_for_no_change_of_its_limit_before_its_commit_and_then_obeys_it(
+    players: Players, committing: bool
+) -> None:
+    players.db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 4)")
+    for _ in range(6):
+        enqueue(players.db, concurrency_key="k")
+    worker_id = register(players.db)
+    assert len(run(players.db, claim_by_turns(worker_id, 1))) == 1
+
+    def change(one: Connection[Any]) -> None:
+        one.execute("update pgqueue.limits set concurrency = 2")
+        if committing:
+            one.execute("set constraints all immediate")
+
+    _, claimed, waited = players.race(change, does(claim_by_turns(worker_id)))
+    assert waited is committing, "for the seats of the limit"
+    assert len(claimed) == (1 if committing else 3)
+    assert run(players.db, claim_by_turns(worker_id)) == []

@@ -32,7 +32,7 @@ where c.relnamespace = 'pgqueue'::regnamespace and c.relkind in ('r', 'p') and a
 union all
 select 'constraint ' || c.relname || '.' || k.conname, pg_get_constraintdef(k.oid)
 from pg_constraint k join pg_class c on c.oid = k.conrelid
-where k.connamespace = 'pgqueue'::regnamespace and k.contype <> 'n'
+where k.connamespace = 'pgqueue'::regnamespace and k.contype <> all('{n,t}')
 union all
 select 'domain ' || t.typname, format_type(t.typbasetype, t.typtypmod) || coalesce(' ' || pg_get_constraintdef(k.oid), '')
        || case when t.typcollation = 'pg_catalog."C"'::regcollation then ' collate C' else '' end

@@ -444,6 +444,14 @@ def test_an_ordered_job_that_must_wait_keeps_no_other_key_from_its_turn(
     assert player.take() == []
 
 
+def test_keys_of_two_queues_keep_their_order_apart_however_they_are_called(db: Connection[Any]) -> None:
+    add(db, "b:c", ordering="skip", queue="a")
+    add(db, "c", ordering="skip", queue="a:b")
+    attempts = [Player(db, ["t"], queue).take() for queue in ("a", "a:b")]
+    assert [len(taken) for taken in attempts] == [1, 1]
+    assert run(db, statements.heal_seats()) == []
+
+
 def test_order_needs_a_key(app: App) -> None:
     @app.task(name="t")
     def t() -> None: ...

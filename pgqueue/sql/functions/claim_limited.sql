@@ -84,21 +84,26 @@ begin
     end if;
 
     return query
-        update pgqueue.jobs_live j
-        set state = 'running', attempt = j.attempt + 1, lease_id = j.lease_id + 1, worker_id = worker,
-            started_at = s.moment, holds = s.holds
-        from pgqueue.seat(coalesce(limits, '{}'), ids, keys, task_of, weights, orders) s
-        where j.id = s.id
-        returning j.id, j.lease_id, j.queue::text, j.priority, j.task::text, j.args::text, j.attempt, j.max_attempts::smallint, j.crash_count,
-            date_part('epoch', j.timeout::interval), date_part('epoch', j.run_at::timestamptz), date_part('epoch', j.created_at::timestamptz),
-            j.trace_context::text,
-            case when j.expires_at is not null or j.deadline_at is not null or j.progress is not null or j.unique_key is not null
-                      or j.concurrency_key is not null or j.tags <> '{}' or j.meta <> '{}'
-                 then json_build_object('expires', date_part('epoch', j.expires_at - clock_timestamp()),
-                                        'deadline', date_part('epoch', j.deadline_at - clock_timestamp()),
-                                        'deadline_at', date_part('epoch', j.deadline_at::timestamptz),
-                                        'progress', j.progress::text, 'unique_key', j.unique_key,
-                                        'concurrency_key', j.concurrency_key, 'tags', j.tags, 'meta', j.meta::text)::text end,
-            turns[s.place];
+        with claimed as (
+            update pgqueue.jobs_live j
+            set state = 'running', attempt = j.attempt + 1, lease_id = j.lease_id + 1, worker_id = worker,
+                started_at = s.moment, holds = s.holds
+            from pgqueue.seat(coalesce(limits, '{}'), ids, keys, task_of, weights, orders) s
+            where j.id = any(ids) and j.id = s.id  -- the former alone is found by its index, whatever the statistics say
+            returning j.*, s.place
+        )
+        select c.id, c.lease_id, c.queue::text, c.priority, c.task::text, c.args::text, c.attempt, c.max_attempts::smallint, c.crash_count,
+            date_part('epoch', c.timeout::interval), date_part('epoch', c.run_at::timestamptz), date_part('epoch', c.created_at::timestamptz),
+            c.trace_context::text,
+            case when c.expires_at is not null or c.deadline_at is not null or c.progress is not null or c.unique_key is not null
+                      or c.concurrency_key is not null or c.tags <> '{}' or c.meta <> '{}'
+                 then json_build_object('expires', date_part('epoch', c.expires_at - clock_timestamp()),
+                                        'deadline', date_part('epoch', c.deadline_at - clock_timestamp()),
+                                        'deadline_at', date_part('epoch', c.deadline_at::timestamptz),
+                                        'progress', c.progress::text, 'unique_key', c.unique_key,
+                                        'concurrency_key', c.concurrency_key, 'tags', c.tags, 'meta', c.meta::text)::text end,
+            turns[c.place]
+        from claimed c
+        order by c.place;  -- the last one's turn is where the next claim goes on
 end
 $function$;

@@ -18,6 +18,8 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
+set enable_sort = off  -- only jobs_live_key_idx has the order that is asked for, whatever the statistics say
+set enable_incremental_sort = off
 as $function$
 #variable_conflict use_column
 declare

@@ -2,7 +2,8 @@
 -- `changes` is an object of args (all of them), queue, priority, run_at or delay (seconds), max_attempts, timeout (seconds),
 --   tags, meta, expires and deadline (seconds from now, or a time as text); null takes timeout, expires or deadline away.
 -- Returns 'edited', or the state of a job that runs or has ended and stays as it is; null if there is no such job.
--- Locks the job's row: waits for a claim of it, and then finds it running. An idempotency key goes on meaning the request
+-- Locks the job's row: waits for a claim of it, and then finds it running. One that runs is not locked: its worker would have to
+--   wait for the caller's transaction to settle it, and with it all that the worker settles. An idempotency key goes on meaning the request
 --   that the job was enqueued for. A new expiry of a job that has been tried before concerns its next start.
 create or replace function pgqueue.edit(job bigint, changes jsonb)
 returns text
@@ -34,14 +35,14 @@ begin
             hint = 'options: ' || array_to_string(known, ', ');
     end if;
 
-    select j.state into held from pgqueue.jobs_live j where j.id = job for update;
-    if not found then
+    loop
+        select j.state into held from pgqueue.jobs_live j where j.id = job and j.state <> 'running' for update;
+        exit when found;
         select j.state into held from pgqueue.jobs j where j.id = job;
-        return held;
-    end if;
-    if held = 'running' then
-        return held;
-    end if;
+        if held is null or held not in ('pending', 'retrying', 'waiting') then  -- else it has just come back
+            return held;
+        end if;
+    end loop;
     update pgqueue.jobs_live j
     set args = coalesce(c.args, j.args), queue = coalesce(c.queue, j.queue), priority = coalesce(c.priority, j.priority),
         run_at = case when c.delay is not null then moment + make_interval(secs => greatest(c.delay, 0))

@@ -12,7 +12,7 @@ begin
     perform from pgqueue.seats s order by s.limit_id, s.key for update;
     return query
         with running as materialized (
-            select h.limit_id, case when h.limit_id = 0 then j.queue || ':' || j.concurrency_key when l.per_key then j.concurrency_key::text else '' end as key,
+            select h.limit_id, case when h.limit_id = 0 then j.queue || ' ' || j.concurrency_key when l.per_key then j.concurrency_key::text else '' end as key,
                    sum(h.weight)::integer as held
             from pgqueue.jobs_live j
             cross join lateral (select j.holds[i] as limit_id, j.holds[i + 1] as weight

@@ -14,7 +14,7 @@ begin
     select array_agg(h.limit_id), array_agg(h.key), array_agg(h.weight) into limit_ids, keys, weights
     from (
         select h.limit_id, sum(h.weight)::integer as weight,
-               case when h.limit_id = 0 then h.queue || ':' || h.key when h.limit_id = any(by_key) then h.key else '' end as key
+               case when h.limit_id = 0 then h.queue || ' ' || h.key when h.limit_id = any(by_key) then h.key else '' end as key
         from unnest(limit_ids, keys, weights, queues) h(limit_id, key, weight, queue)
         group by 1, 3 order by 1, 3
     ) h;

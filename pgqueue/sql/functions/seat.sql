@@ -4,7 +4,7 @@
 -- First locks the seats, in the order of (limit_id, key), then counts in a statement of its own, which sees what others committed
 -- meanwhile: so no limit is overshot at any instant. Who gets no seat for want of room under one limit is not overtaken under it,
 -- and takes no room under the others.
--- Jobs that keep their order (`orders`: their queue and key, or null) share one seat of a key under limit 0: the next one in order is not
+-- Jobs that keep their order (`orders`: their queue and key with a space between, which no queue's name has; or null) share one seat of a key under limit 0: the next one in order is not
 -- always known, for one with a smaller id may be committed later.
 -- A limit for one key takes the place of the one for each key with the same queue and task.
 -- Rates: a bucket is kept as the moment at which it would be empty of debts (the generic cell rate algorithm); a sliding window as the
@@ -23,7 +23,7 @@ declare
     seat_of   integer[];  -- and the number of that
     limit_ids integer[];  -- of each seat: limit and key,
     seat_keys text[];
-    chairs    integer[];  -- what is left of its concurrency,
+    chairs    integer[];  -- what is taken, then what is left of its concurrency,
     tokens    integer[];  -- and of its rate; null: any number
     rested    boolean[];  -- a bucket that is full
     granted   integer[];
@@ -63,15 +63,14 @@ begin
 
     loop
         -- A row that is locked comes as it is then, whatever this statement saw before it waited.
-        select array_agg(case s.limit_id when 0 then 1 else l.concurrency end - s.taken order by s.number) into chairs
+        select array_agg(s.taken order by s.number) into chairs
         from (
-            select s.limit_id, s.taken, n.number
+            select s.taken, n.number
             from unnest(limit_ids, seat_keys) with ordinality n(limit_id, key, number)
             join pgqueue.seats s on s.limit_id = n.limit_id and s.key = n.key
             order by n.number
             for update of s
-        ) s
-        left join pgqueue.limits l on l.id = s.limit_id;
+        ) s;
         exit when cardinality(chairs) = cardinality(limit_ids);
         insert into pgqueue.seats (limit_id, key)
         select n.limit_id, n.key from unnest(limit_ids, seat_keys) with ordinality n(limit_id, key, number) order by n.number
@@ -79,6 +78,10 @@ begin
     end loop;
 
     moment := clock_timestamp();
+    -- A limit comes as it is now: whoever changes it holds its seats until that is committed.
+    select array_agg(case n.limit_id when 0 then 1 else l.concurrency end - n.taken order by n.number) into chairs
+    from unnest(limit_ids, chairs) with ordinality n(limit_id, taken, number)
+    left join pgqueue.limits l on l.id = n.limit_id;
     tokens := array_fill(null::integer, array[cardinality(limit_ids)]);
     if rated then
         select array_agg(case

@@ -1,0 +1,48 @@
+"""Claims by key read little of a long backlog, and come in the order of turns, though the planner believes that there is one job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import statements
+from pgqueue.database import PINNED, run
+from tests.stages.test_limits import Player
+
+KEYS, EACH = 100, 50
+MOST = 20  # rows read for a job that is claimed
+
+
+def fill(db: Connection[Any], ordering: str | None) -> None:
+    """Jobs of every key, those of the last key first. Long keys: their index is deeper than any other."""
+    db.execute(
+        "insert into pgqueue.jobs_live (task, concurrency_key, ordering)"
+        " select 't', repeat('k', 200) || to_char(%s - i / %s, '000'), %s from generate_series(0, %s) i",
+        [KEYS, EACH, ordering, KEYS * EACH - 1],
+    )
+
+
+@pytest.mark.parametrize("ordering", [None, "block"])
+def test_a_claim_by_turns_under_statistics_of_an_empty_queue(
+    db: Connection[Any], ordering: str | None
+) -> None:
+    player = Player(db, ["t"])
+    db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
+    fill(db, ordering)
+    db.execute("delete from pgqueue.jobs_live")
+    db.execute("analyze pgqueue.jobs_live")  # pages, but no rows
+    fill(db, ordering)
+    db.execute(PINNED)
+    count = KEYS // 2
+    with db.transaction():
+        rows = run(db, statements.claim_limited(player.id, ["t"], (player.queue, 0), "", count))
+        read = db.execute(
+            "select idx_tup_fetch from pg_stat_xact_user_tables where relid = 'pgqueue.jobs_live'::regclass"
+        ).fetchone()
+    turns = [row[-1] for row in rows]
+    assert len(turns) == count
+    assert turns == sorted(turns)
+    assert read is not None
+    assert read[0] <= MOST * count
