@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -23,16 +24,24 @@ class Stored(NamedTuple):
     error: str | None = None
 
 
+class Round(NamedTuple):
+    """What a claim by turns found, in their order: rows of ``claim``, the key whose turn each was, and a place in front of which none is left."""
+
+    rows: list[Sequence[Any]]
+    turns: list[str]
+    since: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Lanes:
     """What there is to claim. ``lanes``: queue and priority, with the seconds until the first job is due (negative: overdue).
 
-    ``keyed``: lanes of jobs with keys. ``limited``: queues under limits that are not by key, None for any. ``later``: seconds until
+    ``keyed``: lanes of jobs with keys, with the place of the first one. ``limited``: queues under limits that are not by key, None for any. ``later``: seconds until
     the next job with a key is due, or a seat under a rate is free; None if neither is known.
     """
 
     lanes: dict[tuple[str, int], float]
-    keyed: list[tuple[str, int]]
+    keyed: dict[tuple[str, int], str]
     limited: list[str | None]
     later: float | None
 

@@ -1,4 +1,4 @@
-"""What may not run is passed over at the cost of one look: the jobs of one task of a key, those that keep their order, those due later."""
+"""What may not run is passed over at the cost of one look: the jobs of one task of a key, those that keep their order, those due later, and what a snapshot keeps."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ branch_labels = None
 depends_on = None
 
 STATEMENTS = (
+    "drop function if exists pgqueue.claim_limited(bigint, text[], text, smallint, text, integer)",
+    "drop function if exists pgqueue.due_by_key(text[], text, smallint, text, integer, integer[], text[])",
     "drop index pgqueue.jobs_live_key_idx",
     """
     create index jobs_live_key_idx on pgqueue.jobs_live
@@ -18,7 +20,7 @@ STATEMENTS = (
     """,
     "drop index pgqueue.jobs_live_later_idx",
     """
-    create index jobs_live_due_idx on pgqueue.jobs_live (queue, priority, run_at)
+    create index jobs_live_due_idx on pgqueue.jobs_live (queue, priority, run_at, id)
         where state in ('pending', 'retrying') and (concurrency_key is not null or parked) and num_nonnulls(run_at) = 1
     """,
 )

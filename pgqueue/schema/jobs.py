@@ -103,6 +103,7 @@ Index(
     jobs_live.c.queue,
     jobs_live.c.priority,
     jobs_live.c.run_at,
+    jobs_live.c.id,
     # run_at is never null: no statement that does not ask for this index by these words gets it.
     postgresql_where=text(f"{IN_TURNS} and num_nonnulls(run_at) = 1"),
 )

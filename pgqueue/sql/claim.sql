@@ -38,10 +38,4 @@ where j.ctid = any(array(select f.spot from found f))
 returning j.id, j.lease_id, j.queue, j.priority, j.task, j.args::text, j.attempt, j.max_attempts, j.crash_count,
     date_part('epoch', j.timeout), date_part('epoch', j.run_at), date_part('epoch', j.created_at),
     j.trace_context::text,
-    case when j.expires_at is not null or j.deadline_at is not null or j.progress is not null
-              or j.unique_key is not null or j.tags <> '{}' or j.meta <> '{}'
-         then json_build_object('expires', date_part('epoch', j.expires_at - clock_timestamp()),
-                                'deadline', date_part('epoch', j.deadline_at - clock_timestamp()),
-                                'deadline_at', date_part('epoch', j.deadline_at::timestamptz),
-                                'progress', j.progress::text, 'unique_key', j.unique_key,
-                                'tags', j.tags, 'meta', j.meta::text)::text end
+    pgqueue.extra(j.expires_at, j.deadline_at, j.progress, j.unique_key, j.tags, j.meta), null::text as concurrency_key

@@ -4,13 +4,7 @@
 select j.id, j.lease_id, j.queue, j.priority, j.task, j.args::text, j.attempt, j.max_attempts, j.crash_count,
     date_part('epoch', j.timeout), date_part('epoch', j.run_at), date_part('epoch', j.created_at),
     j.trace_context::text,
-    case when j.expires_at is not null or j.deadline_at is not null or j.progress is not null or j.unique_key is not null
-              or j.concurrency_key is not null or j.tags <> '{}' or j.meta <> '{}'
-         then json_build_object('expires', date_part('epoch', j.expires_at - clock_timestamp()),
-                                'deadline', date_part('epoch', j.deadline_at - clock_timestamp()),
-                                'deadline_at', date_part('epoch', j.deadline_at::timestamptz),
-                                'progress', j.progress::text, 'unique_key', j.unique_key,
-                                'concurrency_key', j.concurrency_key, 'tags', j.tags, 'meta', j.meta::text)::text end
+    pgqueue.extra(j.expires_at, j.deadline_at, j.progress, j.unique_key, j.tags, j.meta), j.concurrency_key
 from pgqueue.jobs_live j
 where j.worker_id = %(worker_id)s::bigint and j.state = 'running' and j.id <> all(%(known)s::bigint[])
   and exists (select from pgqueue.workers w where w.id = %(worker_id)s::bigint and w.expires_at > clock_timestamp())

@@ -1,14 +1,14 @@
 -- Finds which lanes (a queue and a priority) hold unclaimed jobs, with the earliest run_at of each: one probe of
 -- jobs_live_claim_idx for each known lane, from its `since` on, and one for each gap between the known priorities of a queue, where
 -- there may be a lane that nobody knows yet. So it never walks the dead entries of what was claimed.
--- Beside these `lane` rows: a `keyed` row for each lane in which a job that takes turns is due, whichever queue it is; a `limited` row
+-- Beside these `lane` rows: a `keyed` row for each lane in which a job that takes turns is due, whichever queue it is, with the place of the first one; a `limited` row
 -- for each queue under a limit that is not by key, null for any queue, also while a task is paused; and one `later` row with the moment
 -- at which the next job that takes turns is due, the next seat is free or a pause ends.
 -- Locks nothing. No `lane` nor `keyed` row: there is nothing to claim, nor anything scheduled.
 with keyed as materialized (
-    select k.queue, k.priority, k.run_at, clock_timestamp() as moment from pgqueue.keyed_lanes() k
+    select k.queue, k.priority, k.run_at, k.place, clock_timestamp() as moment from pgqueue.keyed_lanes() k
 )
-select k.queue, k.priority::int, date_part('epoch', first.run_at - clock_timestamp()), 'lane' as kind
+select k.queue, k.priority::int, date_part('epoch', first.run_at - clock_timestamp()), 'lane' as kind, null as place
 from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::float8[], %(since_ids)s::bigint[])
     as k (queue, priority, since, since_id)
 cross join lateral (
@@ -18,7 +18,7 @@ cross join lateral (
     order by j.run_at, j.id limit 1
 ) first
 union all
-select g.queue, first.priority::int, date_part('epoch', first.run_at - clock_timestamp()), 'lane'
+select g.queue, first.priority::int, date_part('epoch', first.run_at - clock_timestamp()), 'lane', null
 from unnest(%(gap_queues)s::text[], %(lows)s::int[], %(highs)s::int[]) as g (queue, low, high)
 cross join lateral (
     select j.priority, j.run_at from pgqueue.jobs_live j
@@ -27,11 +27,11 @@ cross join lateral (
     order by j.priority, j.run_at limit 1
 ) first
 union all
-select k.queue, k.priority, null, 'keyed' from keyed k where k.run_at <= k.moment
+select k.queue, k.priority, null, 'keyed', k.place from keyed k where k.run_at <= k.moment
 union all
-select distinct l.queue::text, null::int, null::float8, 'limited' from pgqueue.limits l where not l.per_key
+select distinct l.queue::text, null::int, null::float8, 'limited', null from pgqueue.limits l where not l.per_key
 union all
-(select null, null, null, 'limited' from pgqueue.pauses p where p.key = '' and p.until > now() limit 1)
+(select null, null, null, 'limited', null from pgqueue.pauses p where p.key = '' and p.until > now() limit 1)
 union all
 select null, null, date_part('epoch', least(
     (select min(n.run_at) from keyed k cross join lateral (
@@ -40,4 +40,4 @@ select null, null, date_part('epoch', least(
           and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1 and j.run_at > k.moment
         order by j.run_at limit 1) n),
     (select s.free_at from pgqueue.seats s where s.free_at > now() order by s.free_at limit 1),
-    (select min(p.until) from pgqueue.pauses p where p.until > now())) - clock_timestamp()), 'later'
+    (select min(p.until) from pgqueue.pauses p where p.until > now())) - clock_timestamp()), 'later', null

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 
-from pgqueue.rows import Lanes
+from pgqueue.rows import Lanes, Round
 from pgqueue.sql import Row, Statement
 from pgqueue.statements.making import array, column, raw, statement
 
 
 def _lanes(rows: Sequence[Row]) -> Lanes:
     return Lanes(
-        {(queue, priority): due_in for queue, priority, due_in, kind in rows if kind == "lane"},
-        [(queue, priority) for queue, priority, _, kind in rows if kind == "keyed"],
-        [queue for queue, _, _, kind in rows if kind == "limited"],
-        next((due_in for _, _, due_in, kind in rows if kind == "later"), None),
+        {(queue, priority): due_in for queue, priority, due_in, kind, _ in rows if kind == "lane"},
+        {(queue, priority): place for queue, priority, _, kind, place in rows if kind == "keyed"},
+        [queue for queue, _, _, kind, _ in rows if kind == "limited"],
+        next((due_in for _, _, due_in, kind, _ in rows if kind == "later"), None),
     )
+
+
+def _round(rows: Sequence[Row]) -> Round:
+    ordered = sorted(rows, key=itemgetter(-2))
+    return Round([row[:-3] for row in ordered], [row[-3] for row in ordered], rows[0][-1] if rows else None)
 
 
 def lanes(
@@ -73,21 +79,27 @@ def claim(
 
 
 def claim_limited(
-    worker_id: int, tasks: Sequence[str], lane: tuple[str, int], after: str | None, count: int
-) -> Statement[list[Row]]:
+    worker_id: int,
+    tasks: Sequence[str],
+    lane: tuple[str, int],
+    after: str | None,
+    count: int,
+    since: str | None = None,
+) -> Statement[Round]:
     """Claims from a lane under limits: by turns of its keys from the one after ``after`` on, or, None, its jobs without a key.
 
-    Rows are those of ``claim``, with the key whose turn it was behind them.
+    ``since``: a place in front of which nothing is, as ``lanes`` and the last claim told; None is the beginning.
     """
     return statement(
         "claim_limited",
-        list,
+        _round,
         worker_id=worker_id,
         tasks=list(tasks),
         queue=lane[0],
         priority=lane[1],
         after=after,
         count=count,
+        since=since,
     )
 
 

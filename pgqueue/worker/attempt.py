@@ -35,7 +35,7 @@ class Attempt:
     """A claimed job with its lease, undecoded. Made from a row of ``claim.sql``, in its order."""
 
     __slots__ = (
-        "args", "attempt", "cancelled", "claimed_at", "crash_count", "created_at", "extra", "id", "lease_id", "lost",
+        "args", "attempt", "cancelled", "claimed_at", "concurrency_key", "crash_count", "created_at", "extra", "id", "lease_id", "lost",
         "max_attempts", "priority", "queue", "released", "report", "run_at", "seated", "settled", "started_at", "task",
         "timed_out", "timeout", "trace_context", "worker_id",
     )  # fmt: skip
@@ -44,6 +44,7 @@ class Attempt:
         (
             self.id, self.lease_id, self.queue, self.priority, self.task, self.args, self.attempt, self.max_attempts,
             self.crash_count, self.timeout, self.run_at, self.created_at, self.trace_context, extra,
+            self.concurrency_key,
         ) = row  # fmt: skip
         self.extra = None if extra is None else Extra.of(extra)
         self.worker_id = worker_id
@@ -65,7 +66,7 @@ class Attempt:
         return [
             self.id, self.lease_id, self.queue, self.priority, self.task, self.args, self.attempt, self.max_attempts,
             self.crash_count, self.timeout, self.run_at, self.created_at, self.trace_context,
-            None if self.extra is None else self.extra.text(),
+            None if self.extra is None else self.extra.text(), self.concurrency_key,
         ]  # fmt: skip
 
     def job(self, app: App) -> Job:
@@ -75,7 +76,7 @@ class Attempt:
             priority=self.priority, run_at=datetime.fromtimestamp(self.run_at, UTC), attempt=self.attempt,
             max_attempts=self.max_attempts, lease_id=self.lease_id, worker_id=self.worker_id,
             created_at=datetime.fromtimestamp(self.created_at, UTC), crash_count=self.crash_count,
-            timeout=self.timeout, lease=HeldLease(self, app),
+            timeout=self.timeout, concurrency_key=self.concurrency_key, lease=HeldLease(self, app),
             **({} if self.extra is None else self.extra.facts()),
         )  # fmt: skip
 

@@ -69,7 +69,7 @@ async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: b
     try:
         kwargs = arguments(spec, attempt, app)
         attempt.started_at = time.monotonic()
-        if not traced and not app.layers and attempt.limit() is None:
+        if attempt.timeout is None and attempt.left() is None and not traced and not app.layers:
             return succeeded(spec, attempt, await spec.function(**kwargs))
         with span_of(spec, attempt, traced) as span:
             try:

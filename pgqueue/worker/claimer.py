@@ -237,18 +237,18 @@ class Claimer:
             self._most = max(SMALLEST, min((self._most + int(found * longest / took)) // 2, LARGEST))
 
     async def _claim_limited(self, lane: Name, keyed: bool, count: int) -> int:
-        worker_id = self.worker_id
-        after = self._turns.after(lane) if keyed else None
-        begun = time.monotonic()
+        worker_id, begun = self.worker_id, time.monotonic()
+        after, since = self._turns.place(lane) if keyed else (None, None)
+        claim = statements.claim_limited(worker_id, self._tasks, lane, after, count, since)
         try:
-            rows = await self._link.once(statements.claim_limited(worker_id, self._tasks, lane, after, count))
+            found = await self._link.once(claim)
         except TROUBLE:
             await self._doubt()
             return 0
-        self._measure(len(rows), time.monotonic() - begun)
-        if keyed and rows:
-            self._turns.took(lane, rows[-1][-1])
-        return len(self._take(worker_id, [row[:-1] for row in rows]))
+        self._measure(len(found.rows), time.monotonic() - begun)
+        if keyed and found.since:
+            self._turns.took(lane, found.turns[-1], found.since)
+        return len(self._take(worker_id, found.rows))
 
     async def _doubt(self) -> None:
         """A claim without an answer may have been committed, or may yet be: those jobs are ours, and nobody rescues them while we live."""

@@ -21,20 +21,19 @@ class Extra:
     progress: str | None
     deadline_at: float | None = None
     unique_key: str | None = None
-    concurrency_key: str | None = None
     tags: tuple[str, ...] = ()
     meta: str = "{}"
 
     @classmethod
     def of(cls, text: str) -> Extra:
-        """From the seconds that are left, as ``claim.sql`` counts them. A claim_limited of before the last migration says less."""
+        """From the seconds that are left, as ``claim.sql`` counts them."""
         said, now = json.loads(text), time.monotonic()
         expires, deadline = (
             None if said[name] is None else now + said[name] for name in ("expires", "deadline")
         )
         return cls(
-            expires, deadline, said["progress"], said.get("deadline_at"), said.get("unique_key"),
-            said.get("concurrency_key"), tuple(said.get("tags", ())), said.get("meta", "{}"),
+            expires, deadline, said["progress"], said["deadline_at"], said["unique_key"], tuple(said["tags"]),
+            said["meta"],
         )  # fmt: skip
 
     def text(self) -> str:
@@ -45,7 +44,7 @@ class Extra:
         }
         return json.dumps({
             **left, "progress": self.progress, "deadline_at": self.deadline_at, "unique_key": self.unique_key,
-            "concurrency_key": self.concurrency_key, "tags": self.tags, "meta": self.meta,
+            "tags": self.tags, "meta": self.meta,
         })  # fmt: skip
 
     def progressed(self) -> Any:
@@ -55,7 +54,7 @@ class Extra:
         """As ``Job`` names them."""
         moment = None if self.deadline_at is None else datetime.fromtimestamp(self.deadline_at, UTC)
         return {
-            "deadline_at": moment, "unique_key": self.unique_key, "concurrency_key": self.concurrency_key,
+            "deadline_at": moment, "unique_key": self.unique_key,
             "tags": self.tags, "meta": _decoded(self.meta), "progressed": self.progressed(),
         }  # fmt: skip
 

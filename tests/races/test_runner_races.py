@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from pgqueue import App
 from pgqueue.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.extra import Extra
 from pgqueue.worker.runner import Runner
 
 SLOTS = 4
@@ -20,8 +21,12 @@ Done = list[tuple[int, str | None]]
 
 def attempt(job_id: int, task: str, crash_count: int = 0, **left: float) -> Attempt:
     """``left``: seconds until it expires, or until its deadline."""
-    extra = json.dumps({"expires": None, "deadline": None, "progress": None, **left}) if left else None
-    return Attempt(1, (job_id, 1, "default", 0, task, "{}", 1, 6, crash_count, None, 0.0, 0.0, None, extra))
+    now = time.monotonic()
+    moments = [now + left[name] if name in left else None for name in ("expires", "deadline")]
+    extra = Extra(*moments, None).text() if left else None
+    return Attempt(
+        1, (job_id, 1, "default", 0, task, "{}", 1, 6, crash_count, None, 0.0, 0.0, None, extra, None)
+    )
 
 
 def runner_of(app: App, done: Done) -> Runner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,8 +15,11 @@ from pgqueue.sql import Statement
 from tests.races.players import SETUP, Players, claim, does, enqueue, register, settle
 
 
-def claim_by_turns(worker_id: int, count: int = 10) -> Statement[list[tuple[object, ...]]]:
-    return statements.claim_limited(worker_id, [SETUP], ("default", 0), "", count)
+def claim_by_turns(worker_id: int, count: int = 10) -> Statement[list[Sequence[Any]]]:
+    by_turns = statements.claim_limited(worker_id, [SETUP], ("default", 0), "", count)
+    return Statement(
+        by_turns.name, by_turns.text, by_turns.parameters, lambda rows: by_turns.decode(rows).rows
+    )
 
 
 def test_two_claims_of_one_key_take_no_more_than_its_limit(players: Players) -> None:

@@ -37,12 +37,11 @@ def test_a_claim_by_turns_under_statistics_of_an_empty_queue(
     db.execute(PINNED)
     count = KEYS // 2
     with db.transaction():
-        rows = run(db, statements.claim_limited(player.id, ["t"], (player.queue, 0), "", count))
+        found = run(db, statements.claim_limited(player.id, ["t"], (player.queue, 0), "", count))
         read = db.execute(
             "select idx_tup_fetch from pg_stat_xact_user_tables where relid = 'pgqueue.jobs_live'::regclass"
         ).fetchone()
-    turns = [row[-1] for row in rows]
-    assert len(turns) == count
-    assert turns == sorted(turns)
+    assert len(found.turns) == count
+    assert found.turns == sorted(found.turns)
     assert read is not None
     assert read[0] <= MOST * count

@@ -44,8 +44,8 @@ def test_a_handler_is_told_what_its_row_says(
     if key is None:
         [claimed] = hand.claim()
     else:
-        [row] = run(db, statements.claim_limited(hand.id, ["t"], ("default", 0), "", 1))
-        claimed = Attempt(hand.id, row[:-1])
+        [row] = run(db, statements.claim_limited(hand.id, ["t"], ("default", 0), "", 1)).rows
+        claimed = Attempt(hand.id, row)
     [again] = (Attempt(hand.id, row) for row in run(db, statements.held(hand.id, [])))
     child = Attempt(hand.id, claimed.row())
     stored = handle.job()

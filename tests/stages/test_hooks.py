@@ -100,8 +100,8 @@ def test_a_hooks_job_knows_all_that_its_job_was_given_and_has_none_of_it(db):
     for _ in range(2):
         insert(db, queue="a", **{**GIVEN, "unique_key": None})
     hand = Hand(db, ["a", *HOOKS], "a")
-    [row] = run(db, statements.claim_limited(hand.id, ["a"], ("a", 0), "", 10))
-    attempt = Attempt(hand.id, row[:-1])
+    [row] = run(db, statements.claim_limited(hand.id, ["a"], ("a", 0), "", 10)).rows
+    attempt = Attempt(hand.id, row)
     assert settle(db, hand, attempt, Outcome.dead("permanent_error", ValueError("no")), HOOKS)
     given = (
         "concurrency_key, ordering, weight, unique_key, deadline_at, progress, tags, timeout, max_attempts"
@@ -122,11 +122,11 @@ def test_a_hooks_job_knows_all_that_its_job_was_given_and_has_none_of_it(db):
         assert job.deadline_at.year == 2999
         assert "holds" not in args["job"]
     assert (
-        run(db, statements.claim_limited(hand.id, ["a"], ("a", 0), "", 10)) == []
+        run(db, statements.claim_limited(hand.id, ["a"], ("a", 0), "", 10)).rows == []
     )  # its order is blocked, its rate used up
     hooks = Hand(db, HOOKS, "pgqueue.hooks")
-    rows = run(db, statements.claim_limited(hooks.id, HOOKS, ("pgqueue.hooks", 0), None, 10))
-    assert {Attempt(hooks.id, row[:-1]).task for row in rows} == {"a:on_dead", "a:on_failed"}
+    rows = run(db, statements.claim_limited(hooks.id, HOOKS, ("pgqueue.hooks", 0), None, 10)).rows
+    assert {Attempt(hooks.id, row).task for row in rows} == {"a:on_dead", "a:on_failed"}
     seats = db.execute("select sum(taken) from pgqueue.seats").fetchone()
     assert seats == (0,)
 

@@ -30,8 +30,8 @@ class Player(Hand):
 
     def take(self, count: int = 100, *, after: str | None = "", priority: int = 0) -> list[Attempt]:
         lane = (self.queue, priority)
-        rows = run(self.db, statements.claim_limited(self.id, self.tasks, lane, after, count))
-        return [Attempt(self.id, row[:-1]) for row in rows]
+        found = run(self.db, statements.claim_limited(self.id, self.tasks, lane, after, count))
+        return [Attempt(self.id, row) for row in found.rows]
 
     def complete(self, *attempts: Attempt) -> None:
         items = sorted((attempt.id, attempt.lease_id, True) for attempt in attempts)

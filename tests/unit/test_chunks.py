@@ -40,7 +40,7 @@ class Shape(TypedDict):
 
 
 def row(job_id: int, args: str, timeout: float | None = None, extra: str | None = None) -> Attempt:
-    return Attempt(1, (job_id, 1, "default", 0, "t", args, 1, 3, 0, timeout, 0.0, 0.0, None, extra))
+    return Attempt(1, (job_id, 1, "default", 0, "t", args, 1, 3, 0, timeout, 0.0, 0.0, None, extra, None))
 
 
 def performed(app: App, spec: ChunkSpec, attempts: list[Attempt], way: str) -> list[Outcome | None]:

@@ -48,7 +48,7 @@ class Stage:
 
     def start(self, count: int, timeout: float | None = None) -> None:
         for n in range(count):
-            row = (n, 1, "default", 0, "stage", f'{{"n": {n}}}', 1, 3, 0, timeout, 0.0, 0.0, None, None)
+            row = (n, 1, "default", 0, "stage", f'{{"n": {n}}}', 1, 3, 0, timeout, 0.0, 0.0, None, None, None)
             self.attempts[n] = Attempt(1, row)
         for attempt in list(self.attempts.values()):
             self.coroutines.start(self.spec, attempt)

@@ -17,6 +17,7 @@ from pgqueue.errors import DeadlineExceededError, InvalidOptionError, JobTimeout
 from pgqueue.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.calls import perform, perform_async
+from pgqueue.worker.extra import Extra
 from pgqueue.worker.handlers import handlers, hook_spec
 from pgqueue.worker.runner import Runner
 
@@ -24,7 +25,7 @@ from pgqueue.worker.runner import Runner
 def attempt(
     task: str = "t", args: str = "{}", timeout: float | None = None, extra: str | None = None
 ) -> Attempt:
-    return Attempt(1, (7, 1, "default", 0, task, args, 1, 3, 0, timeout, 0.0, 0.0, None, extra))
+    return Attempt(1, (7, 1, "default", 0, task, args, 1, 3, 0, timeout, 0.0, 0.0, None, extra, None))
 
 
 def performed(app: App, way: str, args: str = "{}", timeout: float | None = None) -> Outcome | None:
@@ -175,7 +176,8 @@ def test_middleware_may_take_an_error_for_success(way):
     assert performed(app, way) is COMPLETED
 
 
-DEADLINE = '{"expires": null, "deadline": 0.05, "progress": null}'
+def deadline(seconds: float) -> str:
+    return Extra(None, time.monotonic() + seconds, None).text()
 
 
 @pytest.mark.parametrize("end", ["timeout", "deadline", "cancel", "lost"])
@@ -194,7 +196,9 @@ def test_middleware_sees_how_an_attempt_was_ended_from_outside(end):
     async def t() -> None:
         await asyncio.Event().wait()
 
-    job = attempt(timeout=0.05 if end == "timeout" else None, extra=DEADLINE if end == "deadline" else None)
+    job = attempt(
+        timeout=0.05 if end == "timeout" else None, extra=deadline(0.05) if end == "deadline" else None
+    )
 
     async def play() -> Outcome | None:
         task = asyncio.create_task(perform_async(t.spec, job, app, traced=False))

@@ -1,12 +1,14 @@
 -- Claims from one lane (a queue and a priority) whose jobs are under limits or carry a concurrency_key: marks up to `count` due jobs
--- running under this worker and returns them as claim.sql does, with the key whose turn it was.
+-- running under this worker and returns them as claim.sql does, each with the key whose turn it was and its place in the order of turns,
+-- and the `front` of the lane: in front of it, by run_at and id, no job with a key was, so the next claim may be told it as `since`.
 -- A function, for it needs a second look after it has locked: what it then counts is exact, and no limit is ever overshot.
 -- `after` null: jobs without a key, in order of run_at. Else those with one, by turns (due_by_key.sql).
 -- Locks: the jobs, skipping locked ones; then the seats, in the order of (limit_id, key), as release() does.
 -- Expects jobs_live_claim_idx or jobs_live_key_idx, and seats_pkey. Zero rows: nothing is due, or nothing is free.
-create or replace function pgqueue.claim_limited(worker bigint, tasks text[], queue text, priority smallint, after text, count integer)
+create or replace function pgqueue.claim_limited(worker bigint, tasks text[], queue text, priority smallint, after text, count integer, since text)
 returns table (id bigint, lease_id bigint, queue_of text, priority_of smallint, task text, args text, attempt smallint,
-    max_attempts smallint, crash_count smallint, timeout float8, run_at float8, created_at float8, trace_context text, extra text, turn text)
+    max_attempts smallint, crash_count smallint, timeout float8, run_at float8, created_at float8, trace_context text, extra text, concurrency_key text,
+    turn text, place integer, front text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -26,6 +28,7 @@ declare
     orders   text[];     -- the queue and key of those that keep their order
     full_up  text[];     -- tasks of which nothing is free, or that are paused
     limits   integer[];  -- that concern this lane
+    first    text;       -- the place of the first job with a key: run_at and id
 begin
     if not exists (select from pgqueue.workers w where w.id = worker and w.expires_at > moment)
        or exists (select from pgqueue.queues q where q.name = claim_limited.queue and q.paused) then
@@ -77,33 +80,31 @@ begin
     else
         select array_agg(d.id), array_agg(d.turn), array_agg(d.key), array_agg(d.task), array_agg(d.weight), array_agg(d.ordered)
         into ids, turns, keys, task_of, weights, orders
-        from pgqueue.due_by_key(tasks, queue, priority, after, count, limits) d;
+        from pgqueue.due_by_key(tasks, queue, priority, after, count, limits, since) d;
     end if;
     if ids is null then
         return;
     end if;
 
+    if after is not null then
+        first := (select j.run_at || '/' || j.id from pgqueue.jobs_live j
+                  where j.queue = claim_limited.queue and j.priority = claim_limited.priority and j.state in ('pending', 'retrying')
+                    and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1
+                    and (j.run_at, j.id) >= (coalesce(split_part(since, '/', 1), '-infinity')::timestamptz,
+                                             coalesce(split_part(since, '/', 2), '0')::bigint)
+                  order by j.run_at, j.id limit 1);
+    end if;
     return query
-        with claimed as (
-            update pgqueue.jobs_live j
-            set state = 'running', attempt = j.attempt + 1, lease_id = j.lease_id + 1, worker_id = worker,
-                started_at = s.moment, holds = s.holds
-            from pgqueue.seat(coalesce(limits, '{}'), ids, keys, task_of, weights, orders) s
-            where j.id = any(ids) and j.id = s.id  -- the former alone is found by its index, whatever the statistics say
-            returning j.*, s.place
-        )
-        select c.id, c.lease_id, c.queue::text, c.priority, c.task::text, c.args::text, c.attempt, c.max_attempts::smallint, c.crash_count,
-            date_part('epoch', c.timeout::interval), date_part('epoch', c.run_at::timestamptz), date_part('epoch', c.created_at::timestamptz),
-            c.trace_context::text,
-            case when c.expires_at is not null or c.deadline_at is not null or c.progress is not null or c.unique_key is not null
-                      or c.concurrency_key is not null or c.tags <> '{}' or c.meta <> '{}'
-                 then json_build_object('expires', date_part('epoch', c.expires_at - clock_timestamp()),
-                                        'deadline', date_part('epoch', c.deadline_at - clock_timestamp()),
-                                        'deadline_at', date_part('epoch', c.deadline_at::timestamptz),
-                                        'progress', c.progress::text, 'unique_key', c.unique_key,
-                                        'concurrency_key', c.concurrency_key, 'tags', c.tags, 'meta', c.meta::text)::text end,
-            turns[c.place]
-        from claimed c
-        order by c.place;  -- the last one's turn is where the next claim goes on
+        update pgqueue.jobs_live j
+        set state = 'running', attempt = j.attempt + 1, lease_id = j.lease_id + 1, worker_id = worker,
+            started_at = s.moment, holds = s.holds
+        from pgqueue.seat(coalesce(limits, '{}'), ids, keys, task_of, weights, orders) s
+        cross join lateral (select l.ctid as spot from pgqueue.jobs_live l where l.id = s.id offset 0) l  -- each by its index, whatever
+        where j.ctid = l.spot                                                                          -- the statistics say
+        returning j.id, j.lease_id, j.queue::text, j.priority, j.task::text, j.args::text, j.attempt, j.max_attempts::smallint, j.crash_count,
+            date_part('epoch', j.timeout::interval), date_part('epoch', j.run_at::timestamptz), date_part('epoch', j.created_at::timestamptz),
+            j.trace_context::text,
+            pgqueue.extra(j.expires_at, j.deadline_at, j.progress, j.unique_key, j.tags, j.meta), j.concurrency_key::text,
+            turns[s.place], s.place, first;
 end
 $function$;

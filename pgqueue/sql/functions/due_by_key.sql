@@ -6,10 +6,13 @@
 -- What may not run is passed over at the cost of one look, however much there is of it: a key by its seat or its pause (pauses); of a
 -- key that has something free, the jobs of one task by the seat of that, or because it is none of `tasks`; and where few jobs are
 -- due, keys that have none are not even passed.
+-- `since` is a place (run_at and id) in front of which no job was a moment ago: so this does not walk the dead entries of what was claimed,
+-- which nobody can remove while some session holds an old snapshot.
 -- Order: a key's jobs by run_at; of those with an `ordering` only the first unfinished one is due, and none while a dead one blocks.
 -- Locks the jobs that it returns and a few more, skipping locked ones.
 -- Expects jobs_live_key_idx, jobs_live_due_idx, jobs_live_order_idx and seats_pkey.
-create or replace function pgqueue.due_by_key(tasks text[], queue text, priority smallint, after text, count integer, limits integer[])
+create or replace function pgqueue.due_by_key(tasks text[], queue text, priority smallint, after text, count integer, limits integer[],
+    since text)
 returns table (id bigint, turn text, key text, task text, weight integer, ordered text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -35,6 +38,8 @@ declare
         select min(l.concurrency) from pgqueue.limits l where l.id = any(limits) and l.per_key and l.concurrency > 0));
     passed   constant text[] := array(select E'\x01' || p.task from pgqueue.pauses p where p.key = '' and p.until > moment);
     few      integer := count;
+    after_at constant timestamptz := coalesce(split_part(since, '/', 1), '-infinity');
+    after_id constant bigint := coalesce(split_part(since, '/', 2), '0');
     near     text[];     -- the keys with due jobs, if these are few
     ids      bigint[];
     turn_of  text[];
@@ -46,18 +51,23 @@ declare
     parts    integer[];
     had      integer;    -- of the last key
 begin
-    loop
-        select coalesce(array_agg(d.turn order by d.turn <= after, d.turn), '{}') into near
-        from (
-            select f.turn, count(*) as jobs
-            from (
-                select coalesce(j.concurrency_key, E'\x01' || j.task) as turn from pgqueue.jobs_live j
-                where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
-                  and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1 and j.run_at <= moment
-                order by j.run_at limit few + 1) f
-            group by f.turn) d
-        having coalesce(sum(d.jobs), 0) <= few;
-        exit when near is not null or few > count;
+    for looks in 1 .. 2 loop
+        if not exists (
+            select from pgqueue.jobs_live j
+            where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
+              and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1 and j.run_at <= moment
+              and (j.run_at, j.id) >= (after_at, after_id)
+            order by j.run_at, j.id offset few) then
+            near := array(
+                select d.turn
+                from (select distinct coalesce(j.concurrency_key, E'\x01' || j.task) as turn from pgqueue.jobs_live j
+                      where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
+                        and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1 and j.run_at <= moment
+                        and (j.run_at, j.id) >= (after_at, after_id)) d
+                order by d.turn <= after, d.turn);
+            exit;
+        end if;
+        exit when few > count;
         few := (  -- the more are scheduled for later, the more a look at who is due may cost
             select count(*) from (
                 select from pgqueue.jobs_live j
@@ -80,6 +90,7 @@ begin
                 from pgqueue.jobs_live j
                 where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
                   and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) > s.turn
+                  and j.run_at >= after_at
                 order by coalesce(j.concurrency_key, E'\x01' || j.task), num_nonnulls(j.ordering), j.task limit 1) n on true
             where not s.wrapped or n.turn <= after
         )
@@ -106,7 +117,7 @@ begin
                 select u.turn, '', u.part from unnest(turns, parts) u (turn, part)
             ) r
             cross join lateral (
-                select l.run_at, l.id, l.key, l.task, l.weight, case when t.first is not null then due_by_key.queue || ':' || r.turn end as ordered
+                select l.run_at, l.id, l.key, l.task, l.weight, case when t.first is not null then due_by_key.queue || ' ' || r.turn end as ordered
                 from (
                     select r.task, null::bigint as first
                     union all
@@ -117,7 +128,7 @@ begin
                             select (select j.task::text from pgqueue.jobs_live j
                                     where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
                                       and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
-                                      and num_nonnulls(j.ordering) = 0 and j.task > f.task
+                                      and num_nonnulls(j.ordering) = 0 and j.task > f.task and j.run_at >= after_at
                                     order by j.task limit 1)
                             from further f where f.task is not null
                         ) select f.task from further f offset 1) f
@@ -125,7 +136,7 @@ begin
                         select from pgqueue.jobs_live j
                         where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
                           and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
-                          and num_nonnulls(j.ordering) = 0 and j.task > r.task)
+                          and num_nonnulls(j.ordering) = 0 and j.task > r.task and j.run_at >= after_at)
                     union all
                     select o.task, o.id from (  -- in an order that jobs_live_order_idx alone has, or it might be looked for by id
                         select j.task::text as task, j.id, j.queue, j.concurrency_key from pgqueue.jobs_live j
@@ -141,7 +152,7 @@ begin
                         where t.first is null
                           and j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
                           and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
-                          and num_nonnulls(j.ordering) = 0 and j.task = t.task and j.run_at <= moment
+                          and num_nonnulls(j.ordering) = 0 and j.task = t.task and j.run_at >= after_at and j.run_at <= moment
                           and not j.cancel_requested and (least(j.expires_at, j.deadline_at) > moment) is not false
                         order by j.run_at, j.id
                         limit r.part
@@ -155,7 +166,7 @@ begin
                           and j.run_at <= moment
                           and not j.cancel_requested and (least(j.expires_at, j.deadline_at) > moment) is not false
                           and not exists (select from pgqueue.seats s
-                                          where s.limit_id = 0 and s.key = due_by_key.queue || ':' || r.turn and s.taken > 0)
+                                          where s.limit_id = 0 and s.key = due_by_key.queue || ' ' || r.turn and s.taken > 0)
                           and not exists (select from pgqueue.jobs_dead d
                                           where d.queue = due_by_key.queue and d.concurrency_key = r.turn and d.ordering = 'block'
                                             and d.id < j.id)

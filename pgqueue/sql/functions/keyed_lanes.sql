@@ -1,7 +1,7 @@
--- The lanes (a queue and a priority) with unclaimed jobs that take turns, and when the first of each is due: a loose scan of
--- jobs_live_due_idx, one probe a lane, at most 2000. Locks nothing.
+-- The lanes (a queue and a priority) with unclaimed jobs that take turns, when the first of each is due, and its place: where a claim
+-- need not look behind (due_by_key.sql). A loose scan of jobs_live_due_idx, one probe a lane, at most 2000. Locks nothing.
 create or replace function pgqueue.keyed_lanes()
-returns table (queue text, priority integer, run_at timestamptz)
+returns table (queue text, priority integer, run_at timestamptz, place text)
 language sql
 stable
 set search_path = pg_catalog, pg_temp
@@ -9,15 +9,15 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 as $function$
     with recursive lanes as (
-        (select j.queue::text, j.priority::int, j.run_at::timestamptz from pgqueue.jobs_live j
+        (select j.queue::text, j.priority::int, j.run_at::timestamptz, j.id from pgqueue.jobs_live j
          where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1
-         order by j.queue, j.priority, j.run_at limit 1)
+         order by j.queue, j.priority, j.run_at, j.id limit 1)
         union all
-        select n.queue, n.priority, n.run_at from lanes l cross join lateral (
-            select j.queue::text, j.priority::int, j.run_at::timestamptz from pgqueue.jobs_live j
+        select n.queue, n.priority, n.run_at, n.id from lanes l cross join lateral (
+            select j.queue::text, j.priority::int, j.run_at::timestamptz, j.id from pgqueue.jobs_live j
             where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1
               and (j.queue, j.priority) > (l.queue, l.priority)
-            order by j.queue, j.priority, j.run_at limit 1) n
+            order by j.queue, j.priority, j.run_at, j.id limit 1) n
     )
-    select l.queue, l.priority, l.run_at from lanes l limit 2000
+    select l.queue, l.priority, l.run_at, l.run_at || '/' || l.id from lanes l limit 2000
 $function$;
