@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import Connection
 
 from pgqueue import statements
 from pgqueue.database import run
+from pgqueue.worker.attempt import Attempt
 from tests.schema.test_plans_large import explained
 from tests.stages.test_limits import Player, add, limit
 
@@ -83,7 +85,6 @@ def test_a_backlog_that_may_not_run_is_passed_over_at_one_look(
         for _ in range(2):  # what a session reads of the catalog at its first call is not the claim's
             plan = explained(db, claim, "analyze, buffers, timing off")
         assert plan["Actual Rows"] == min(count, len(others))
-        print(backlog.__name__, count, plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
         assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MOST + 30 * plan["Actual Rows"]
     assert {attempt.id for attempt in player.take(100)} == set(others)
     assert player.take(100) == []
@@ -127,3 +128,55 @@ def test_jobs_of_a_key_without_an_order_run_beside_those_that_keep_it(
     [second] = player.take(100)
     assert second.id == kept[1]
     assert player.take(100) == []
+
+
+def held(db: Connection[Any]) -> psycopg.Connection[Any]:
+    """Another session's old snapshot: no dead entry can be removed from now on."""
+    other = psycopg.connect(db.info.dsn)
+    other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    other.execute("select 1")
+    return other
+
+
+def test_a_held_snapshot_slows_no_claim_by_turns_that_knows_where_the_first_job_lay(
+    db: Connection[Any], player: Player
+) -> None:
+    db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
+    lane = (player.queue, 0)
+    for _ in range(20):
+        db.execute(
+            "insert into pgqueue.jobs (task, concurrency_key) select 't', 'a' || i % 10 from generate_series(1, 500) i"
+        )
+    with held(db):
+        since = None
+        while True:
+            found = run(db, statements.claim_limited(player.id, player.tasks, lane, "", 500, since))
+            if not found.rows:
+                break
+            player.complete(*(Attempt(player.id, row) for row in found.rows))
+            since = found.since
+        made = {job_id for key in ("a1", "a2") for job_id in add(db, key, count=5)}
+        claim = statements.claim_limited(player.id, player.tasks, lane, "", 10, since)
+        plan = explained(db, claim, "analyze, buffers, timing off")
+        assert plan["Actual Rows"] == 10
+        assert (
+            plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MOST + 500
+        )  # dead ones of the last claim
+        assert {row[0] for row in run(db, claim).rows} == made
+
+
+def test_a_job_committed_late_in_front_of_the_first_one_is_seen_at_the_next_look(
+    db: Connection[Any], player: Player
+) -> None:
+    with psycopg.connect(db.info.dsn) as late:
+        [job_id] = add(late, "a")
+        others = add(db, "b", count=3)
+        lane = (player.queue, 0)
+        first = run(db, statements.claim_limited(player.id, player.tasks, lane, "", 1))
+        assert [row[0] for row in first.rows] == others[:1]
+    assert run(db, statements.lanes([], [], [])).keyed[lane].endswith(f"/{job_id}")
+    behind = run(db, statements.claim_limited(player.id, player.tasks, lane, "", 10, first.since))
+    assert {row[0] for row in behind.rows} == set(others[1:])
+    since = run(db, statements.lanes([], [], [])).keyed[lane]
+    [row] = run(db, statements.claim_limited(player.id, player.tasks, lane, "", 10, since)).rows
+    assert row[0] == job_id
