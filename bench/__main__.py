@@ -95,7 +95,7 @@ def report(
     ] = None,
     readme: Annotated[Path, typer.Option(help="Its table is replaced.")] = HERE.parent / "README.md",
 ) -> None:
-    """Rewrite the README's table and the plots in docs/, and list all targets."""
+    """Rewrite the README's table, the whole of it and the plots in docs/, and list all targets."""
     results = Results.read(files or [RESULTS / "published.jsonl"])
     questions = {name: module(name) for name in QUESTIONS}
     from bench.plots import draw  # only this command needs matplotlib

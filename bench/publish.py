@@ -9,26 +9,37 @@ from rich.table import Table
 from bench.report import OURS, Question, Results, joined, label, number, split, spread
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
+ABOUT = """# Benchmarks
+
+What `python -m bench report` makes of the measurements in `bench/results/`: medians of interleaved rounds, and their range.
+Each question is a module of `bench/`, whose first lines say what is measured and why.
+"""
 HEAD = "| measure | pgqueue | min to max | other systems | ratio to the best |\n|---|---:|---:|---|---:|"
 
 Questions = Mapping[str, Question]
 
 
 def rewrite(readme: Path, results: Results, questions: Questions, plots: Iterable[Path] = ()) -> None:
-    """Replace what stands between the markers."""
+    """Replace what stands between the markers by what other systems were asked, too; all of it goes to docs/benchmarks.md."""
     pictures = "".join(f"\n\n![{plot.stem}]({plot.relative_to(readme.parent)})" for plot in plots)
     head, _, rest = readme.read_text().partition(BEGIN)
     _, found, tail = rest.partition(END)
     if not found:
         raise ValueError(f"{readme} has no {BEGIN} followed by {END}")
-    readme.write_text(f"{head}{BEGIN}\n{markdown(results, questions)}{pictures}\n{END}{tail}")
+    readme.write_text(f"{head}{BEGIN}\n{table(results, questions, compared=True)}{pictures}\n{END}{tail}")
+    (readme.parent / "docs" / "benchmarks.md").write_text(page(results, questions))
 
 
-def markdown(results: Results, questions: Questions) -> str:
+def page(results: Results, questions: Questions) -> str:
+    return "\n".join([ABOUT, table(results, questions), "", *_environment(results), ""])
+
+
+def table(results: Results, questions: Questions, *, compared: bool = False) -> str:
+    """``compared``: only what other systems were asked, too."""
     lines = [HEAD]
     for name in filter(results.systems, questions):
-        lines += _rows(name, questions[name], results)
-    return "\n".join([*lines, "", *_environment(results)])
+        lines += _rows(name, questions[name], results, compared=compared)
+    return "\n".join(lines)
 
 
 def _environment(results: Results) -> Iterator[str]:
@@ -40,13 +51,13 @@ def _environment(results: Results) -> Iterator[str]:
     yield "\n</details>"
 
 
-def _rows(name: str, question: Question, results: Results) -> Iterator[str]:
+def _rows(name: str, question: Question, results: Results, *, compared: bool) -> Iterator[str]:
     for value in getattr(question, "HEADLINES", question.SHOWN[:1]):
         for variant in dict.fromkeys(split(system)[1] for system in results.systems(name)):
             ours = joined(OURS, variant)
             peers = results.peers(name, value, ours)
             others = ", ".join(f"{peer} {number(figure)}" for peer, figure in peers.items())
-            if not peers and not results.values(name, value, ours):
+            if not peers and (compared or not results.values(name, value, ours)):
                 continue
             ratio = results.ratio(name, value, ours)
             measure = f"{question.TITLE}{variant and f' ({variant})'}: {label(value)}"

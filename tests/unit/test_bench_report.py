@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from bench.limit import for_pgbench
-from bench.publish import markdown, rewrite
+from bench.publish import page, rewrite
 from bench.report import Measurement, Results, Target, label, number, percentiles
 
 RATES = {
@@ -16,6 +16,7 @@ RATES = {
     "best": [80],
     "pgqueue x2": [500],
     "other x2": [1000],
+    "pgqueue alone": [7],
 }
 
 
@@ -72,6 +73,7 @@ def test_the_readme_is_changed_between_the_markers_only(results, tmp_path):
     questions = {"drain": SimpleNamespace(TITLE="drain", SHOWN=["jobs_per_s"]),
                  "enqueue": SimpleNamespace(TITLE="enqueue", SHOWN=["jobs_per_s"])}  # fmt: skip
     readme = tmp_path / "README.md"
+    (tmp_path / "docs").mkdir()
     readme.write_text("before\n<!-- bench -->\nold\n<!-- /bench -->\nafter\n")
     rewrite(readme, results, questions, [tmp_path / "docs" / "plot.png"])
     text = readme.read_text()
@@ -81,6 +83,11 @@ def test_the_readme_is_changed_between_the_markers_only(results, tmp_path):
     assert "| drain: jobs/s | 200 | 100 to 300 | other 50.0, best 80.0 | 2.50 |" in text
     assert "| drain (x2): jobs/s | 500 |  | other 1,000 | 0.50 |" in text
     assert "enqueue" not in text  # it was not measured
+    assert "alone" not in text  # no other system was asked
+    whole = (tmp_path / "docs" / "benchmarks.md").read_text()
+    assert "| drain: jobs/s | 200 | 100 to 300 | other 50.0, best 80.0 | 2.50 |" in whole
+    assert "| drain (alone): jobs/s | 7.00 |  |  |  |" in whole
+    assert "- machine: two cores" in whole
     rewrite(readme, results, questions, [tmp_path / "docs" / "plot.png"])
     assert readme.read_text() == text
 
@@ -95,7 +102,7 @@ def test_a_readme_without_markers_is_refused(results, tmp_path):
 
 def test_environments_are_told_once(results):
     results.environments.append({"date": "tomorrow", "machine": "two cores"})
-    text = markdown(results, {})
+    text = page(results, {})
     assert "- date: today and tomorrow" in text
     assert text.count("two cores") == 1
 
