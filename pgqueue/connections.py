@@ -202,18 +202,20 @@ class Pools:
         if pool is None:
             dsn = self._dsn()
             threshold = await asyncio.to_thread(prepare_threshold, dsn)
-            pool = self._async.setdefault(
-                loop,
-                AsyncConnectionPool(
-                    dsn,
-                    check=AsyncConnectionPool.check_connection,
-                    min_size=1,
-                    max_size=self._size,
-                    kwargs={"application_name": "pgqueue app", "prepare_threshold": threshold, **KEEPALIVE},
-                    open=False,
-                ),
+            made: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+                dsn,
+                check=AsyncConnectionPool.check_connection,
+                min_size=1,
+                max_size=self._size,
+                kwargs={"application_name": "pgqueue app", "prepare_threshold": threshold, **KEEPALIVE},
+                open=False,
             )
-        await pool.open()  # does nothing if it is open
+            # Waits: a pool that is asked sooner grows, and the end of a short asyncio.run() waits for ever for a worker of
+            # the pool that was cancelled while it connected.
+            await made.open(wait=True)
+            pool = self._async.setdefault(loop, made)
+            if pool is not made:  # somebody was quicker meanwhile
+                await made.close()
         async with pool.connection() as connection:
             yield connection
 

@@ -253,3 +253,15 @@ def test_a_busy_queue_is_not_woken_until_the_mark_is_taken_back(greet, db, heard
     run(db, statements.mark_busy(["default"], 0, until))
     greet.enqueue("Cid")
     assert heard() == ["default"]
+
+
+def test_calls_one_after_the_other_use_one_connection_of_the_loop(app, greet, db):
+    """One that is still being made at the end of asyncio.run() would keep that from returning."""
+
+    async def many() -> int:
+        for n in range(20):
+            await greet.aenqueue(str(n))
+        sessions = "select count(*) from pg_stat_activity where application_name = 'pgqueue app' and datname = current_database()"
+        return db.execute(sessions).fetchone()[0]
+
+    assert asyncio.run(many()) == 1

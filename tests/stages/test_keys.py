@@ -240,6 +240,14 @@ def test_many_jobs_share_their_options_in_sql(db):
         by_sql(db, {"account": 7}, each=[{}])
 
 
+def test_sql_refuses_an_order_without_a_key(db: Connection[Any]) -> None:
+    with pytest.raises(psycopg.Error, match="item 2 has an ordering without a concurrency_key"):
+        db.execute(
+            """select pgqueue.enqueue_many('[{"task": "a"}, {"task": "a", "ordering": "block", "concurrency_key": null}]')"""
+        )
+    db.execute("select pgqueue.enqueue('a', '{}', '{\"ordering\": null}')")
+
+
 def test_keys_written_by_hand_travel_together_and_apart(refresh, db):
     refresh.using(unique_key="b").enqueue(0)
     jobs = [refresh.using(unique_key=key).job(n) for n, key in enumerate("abcba")]

@@ -27,15 +27,17 @@ begin
            bool_or(b.body ? 'debounce'),
            bool_or(b.body ?| array['unique', 'unique_for', 'on_conflict', 'throttle', 'debounce', 'debounce_max', 'idempotency_ttl']),
            bool_or(b.body ->> 'task' is null or b.body - known <> '{}' or b.body ?& array['args', 'each']
+                   or (b.body ->> 'ordering' is not null and b.body ->> 'concurrency_key' is null)
                    or b.body ? 'keys' and (jsonb_array_length(b.body -> 'keys') = jsonb_array_length(b.body -> 'each')
                                            and not b.body ?| array['unique', 'unique_key']) is not true)
     into size, uniques, keyed, replacing, raising, debounced, ruled, wrong
     from jsonb_array_elements(jobs) b (body);
 
     if wrong then
-        select i.place, i.body ->> 'task' as task, i.body - known as unknown, i.body ? 'keys' as keys into bad
+        select i.place, i.body ->> 'task' as task, i.body - known as unknown, i.body ? 'keys' as keys, i.body ?& array['args', 'each'] as both into bad
         from jsonb_array_elements(jobs) with ordinality as i(body, place)
         where i.body ->> 'task' is null or i.body - known <> '{}' or i.body ?& array['args', 'each']
+              or (i.body ->> 'ordering' is not null and i.body ->> 'concurrency_key' is null)
               or i.body ? 'keys' and (jsonb_array_length(i.body -> 'keys') = jsonb_array_length(i.body -> 'each')
                                       and not i.body ?| array['unique', 'unique_key']) is not true
         order by i.place limit 1;
@@ -43,7 +45,8 @@ begin
             message = case when bad.task is null then format('pgqueue: item %s names no task', bad.place)
                            when bad.unknown <> '{}' then format('pgqueue: unknown option %s for task %s', bad.unknown, bad.task)
                            when bad.keys then format('pgqueue: item %s: keys are one for each, instead of unique_key', bad.place)
-                           else format('pgqueue: item %s has both args and each', bad.place) end,
+                           when bad.both then format('pgqueue: item %s has both args and each', bad.place)
+                           else format('pgqueue: item %s has an ordering without a concurrency_key', bad.place) end,
             hint = 'options: queue, priority, run_at or delay, max_attempts, timeout, unique or unique_key, unique_for,'
                    ' on_conflict, throttle, debounce, debounce_max, idempotency_key, idempotency_ttl, concurrency_key,'
                    ' weight, ordering, tags, meta, trace_context, expires, deadline';
