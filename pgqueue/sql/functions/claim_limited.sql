@@ -28,6 +28,8 @@ declare
     orders   text[];     -- the queue and key of those that keep their order
     full_up  text[];     -- tasks of which nothing is free, or that are paused
     limits   integer[];  -- that concern this lane
+    after_at constant timestamptz := coalesce(split_part(since, '/', 1), '-infinity');
+    after_id constant bigint := coalesce(split_part(since, '/', 2), '0');
     first    text;       -- the place of the first job with a key: run_at and id
 begin
     if not exists (select from pgqueue.workers w where w.id = worker and w.expires_at > moment)
@@ -80,7 +82,7 @@ begin
     else
         select array_agg(d.id), array_agg(d.turn), array_agg(d.key), array_agg(d.task), array_agg(d.weight), array_agg(d.ordered)
         into ids, turns, keys, task_of, weights, orders
-        from pgqueue.due_by_key(tasks, queue, priority, after, count, limits, since) d;
+        from pgqueue.due_by_key(tasks, queue, priority, after, count, limits, after_at, after_id) d;
     end if;
     if ids is null then
         return;
@@ -90,8 +92,7 @@ begin
         first := (select j.run_at || '/' || j.id from pgqueue.jobs_live j
                   where j.queue = claim_limited.queue and j.priority = claim_limited.priority and j.state in ('pending', 'retrying')
                     and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1
-                    and (j.run_at, j.id) >= (coalesce(split_part(since, '/', 1), '-infinity')::timestamptz,
-                                             coalesce(split_part(since, '/', 2), '0')::bigint)
+                    and (j.run_at, j.id) >= (after_at, after_id)
                   order by j.run_at, j.id limit 1);
     end if;
     return query

@@ -6,13 +6,13 @@
 -- What may not run is passed over at the cost of one look, however much there is of it: a key by its seat or its pause (pauses); of a
 -- key that has something free, the jobs of one task by the seat of that, or because it is none of `tasks`; and where few jobs are
 -- due, keys that have none are not even passed.
--- `since` is a place (run_at and id) in front of which no job was a moment ago: so this does not walk the dead entries of what was claimed,
+-- `after_at` and `after_id` are a place in front of which no job was a moment ago: so this does not walk the dead entries of what was claimed,
 -- which nobody can remove while some session holds an old snapshot.
 -- Order: a key's jobs by run_at; of those with an `ordering` only the first unfinished one is due, and none while a dead one blocks.
 -- Locks the jobs that it returns and a few more, skipping locked ones.
 -- Expects jobs_live_key_idx, jobs_live_due_idx, jobs_live_order_idx and seats_pkey.
 create or replace function pgqueue.due_by_key(tasks text[], queue text, priority smallint, after text, count integer, limits integer[],
-    since text)
+    after_at timestamptz, after_id bigint)
 returns table (id bigint, turn text, key text, task text, weight integer, ordered text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -38,8 +38,6 @@ declare
         select min(l.concurrency) from pgqueue.limits l where l.id = any(limits) and l.per_key and l.concurrency > 0));
     passed   constant text[] := array(select E'\x01' || p.task from pgqueue.pauses p where p.key = '' and p.until > moment);
     few      integer := count;
-    after_at constant timestamptz := coalesce(split_part(since, '/', 1), '-infinity');
-    after_id constant bigint := coalesce(split_part(since, '/', 2), '0');
     near     text[];     -- the keys with due jobs, if these are few
     ids      bigint[];
     turn_of  text[];
