@@ -3,11 +3,13 @@
 The names are imported at their first use, so that a missing libpq is told by whoever needs it, in a sentence.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pgqueue import errors
 from pgqueue.errors import LeaseLostError, PgQueueError
+from pgqueue.shown import Cleaning
 
 if TYPE_CHECKING:
     from pgqueue.app import App
@@ -48,6 +50,8 @@ _HOMES = {
     "outcome": ("Cancel", "Dead", "RateLimited", "Retry", "Snooze"),
     "retry": ("RetryPolicy",),
 }
+
+logging.getLogger("pgqueue").addFilter(Cleaning())
 
 
 def __getattr__(name: str) -> object:

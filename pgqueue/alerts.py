@@ -23,6 +23,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from pgqueue.config import seconds
 from pgqueue.errors import InvalidOptionError, InvalidSettingError
 from pgqueue.outcome import Retry
+from pgqueue.shown import visible
 from pgqueue.task import TaskSpec
 
 QUEUE = "pgqueue.alerts"
@@ -152,7 +153,10 @@ def _task(
     name: str, send: Callable[[AlertSettings, dict[str, Any]], None], settings: AlertSettings
 ) -> TaskSpec:
     def tell(**message: Any) -> None:
-        send(settings, message)
+        send(
+            settings,
+            {key: visible(value) if isinstance(value, str) else value for key, value in message.items()},
+        )
 
     return TaskSpec(name=name, function=tell, queue=QUEUE, keep="failures", executor="thread", is_ours=True)
 

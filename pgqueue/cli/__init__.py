@@ -14,12 +14,15 @@ import traceback
 
 from pgqueue.cli.output import fail, wants_json
 from pgqueue.errors import DriverMissingError, InvalidSettingError, PgQueueError
+from pgqueue.shown import bear
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """The console script: every error ends in one clear message and its documented exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        bear(stream)
     try:
         from pgqueue.cli.commands import cli  # without libpq, this import fails already
 

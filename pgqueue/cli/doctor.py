@@ -12,12 +12,13 @@ from psycopg import Connection
 
 from pgqueue import migrate, statements
 from pgqueue.cli.common import AsJson, Dsn, dsn_or_running
-from pgqueue.cli.output import as_dict, console, emit, span
+from pgqueue.cli.output import as_dict, console, emit, span, tell
 from pgqueue.config import redact
 from pgqueue.database import connect, run
 from pgqueue.errors import DatabaseError
 from pgqueue.maintenance import indexes
 from pgqueue.rows import Snapshot
+from pgqueue.shown import quoted
 
 CHECK_FAILED = 7
 SWEEP = 1e-6  # seconds a sweep of a claim spends on a dead entry of its index, as measured
@@ -48,7 +49,9 @@ def doctor(as_json: AsJson = False, dsn: Dsn = None) -> None:
         styles = {"ok": "green", "warn": "yellow", "fail": "red"}
         for finding in findings:
             console().print(f"[{styles[finding.level]}]{finding.level:<5}[/] ", end="")
-            print(finding.what + (f"\n        do: {finding.do}" if finding.do else ""))
+            tell(finding.what)
+            if finding.do:
+                tell(f"        do: {finding.do}")
     raise typer.Exit(CHECK_FAILED if bad else 0)
 
 
@@ -179,8 +182,8 @@ def _release(holder: Snapshot) -> str:
     if holder.kind == "standby":
         return "end the long query there, or set hot_standby_feedback = off on it"
     if holder.kind == "prepared transaction":
-        return f"commit prepared '{holder.name}' or rollback prepared '{holder.name}'"
-    return f"let its consumer catch up, or: select pg_drop_replication_slot('{holder.name}')"
+        return f"commit prepared {quoted(holder.name)} or rollback prepared {quoted(holder.name)}"
+    return f"let its consumer catch up, or: select pg_drop_replication_slot({quoted(holder.name)})"
 
 
 def _megabytes(size: int) -> str:

@@ -11,11 +11,12 @@ from psycopg import Connection
 
 from pgqueue import statements
 from pgqueue.cli.common import AsJson, Dsn, database
-from pgqueue.cli.output import ago, as_dict, console, emit, emit_items, say, table
+from pgqueue.cli.output import ago, as_dict, console, emit, emit_items, say, table, tell
 from pgqueue.config import check_name
 from pgqueue.database import run
 from pgqueue.errors import InvalidOptionError, InvalidSettingError, JobNotFoundError, JobUnchangedError
 from pgqueue.job import STATES, Job
+from pgqueue.shown import block
 
 commands = typer.Typer(help="See and change jobs.", no_args_is_help=True)
 
@@ -97,7 +98,7 @@ def show(
         return
     for name, value in {**as_dict(job), "progressed": said_of(job.progressed)}.items():
         if value not in (None, (), {}, False) and name != "last_traceback":
-            print(
+            tell(
                 f"{name:<16} {value.isoformat(sep=' ', timespec='milliseconds') if hasattr(value, 'isoformat') else value}"
             )
     if history:
@@ -119,7 +120,7 @@ def show(
             empty="",
         )
     if job.last_traceback:
-        print(f"\n{job.last_traceback.rstrip()}")
+        print(f"\n{block(job.last_traceback.rstrip())}")
 
 
 @commands.command()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pgqueue.errors import PgQueueError
+from pgqueue.shown import block, visible
 
 STYLES = {
     "completed": "green", "running": "cyan", "retrying": "yellow", "dead": "red", "cancelled": "dim", "expired": "red",
@@ -25,12 +26,10 @@ def fail(error: PgQueueError) -> int:
     if wants_json():
         print(json.dumps({"error": error.as_dict()}), file=sys.stderr)
         return error.exit_code
-    lines = [f"{error.code}  {error.what}"]
-    lines += [f"  {label:<9} {value}" for label, value in error.facts.items()]
-    if error.why:
-        lines.append(f"  {'why':<9} {error.why}")
-    if error.do:
-        lines.append(f"  {'do':<9} {error.do}")
+    lines = [f"{error.code}  {visible(error.what)}"]
+    for label, value in {**error.facts, "why": error.why, "do": error.do}.items():
+        if value:
+            lines.append(f"  {label:<9} {block(value, ' ' * 12).lstrip()}")
     print("\n".join(lines), file=sys.stderr)
     return error.exit_code
 
@@ -69,14 +68,14 @@ def _plain(value: Any) -> Any:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """A table on a terminal, tab-separated lines with a head into a pipe."""
-    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    texts = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]
     if not texts:
         print(empty, file=sys.stderr)
         return
     if not sys.stdout.isatty():
         print("\t".join(columns))
         for row in texts:
-            print("\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in row))
+            print("\t".join(cell.replace("\t", " ") for cell in row))
         return
     from rich.table import Table
     from rich.text import Text
@@ -85,15 +84,18 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
     for column in columns:
         shown.add_column(column, overflow="ellipsis", no_wrap=True)
     for row in texts:
-        shown.add_row(
-            *(Text(cell.splitlines()[0] if cell else "", style=STYLES.get(cell, "")) for cell in row)
-        )
+        shown.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
     console().print(shown)
 
 
 def say(label: str, text: str) -> None:
     """One line of a command's story, on stderr."""
-    print(f"  {label:<10} {text}", file=sys.stderr)
+    print(f"  {label:<10} {visible(text)}", file=sys.stderr)
+
+
+def tell(text: object) -> None:
+    """One line of an answer, on stdout."""
+    print(visible(str(text)))
 
 
 def ago(moment: datetime | None) -> str:

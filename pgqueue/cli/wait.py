@@ -13,6 +13,7 @@ from pgqueue.cli.output import console, emit
 from pgqueue.config import seconds
 from pgqueue.database import run
 from pgqueue.errors import JobNotFoundError
+from pgqueue.shown import visible
 
 if TYPE_CHECKING:
     from pgqueue.handle import JobHandle
@@ -64,7 +65,7 @@ def wait_watching(handle: JobHandle, timeout: float | None) -> Any:
                 value if isinstance(value, int | float) else None
                 for value in (said.get("done"), said.get("total"))
             )
-            description = f"{job.state} {said.get('message') or ''}".rstrip()
+            description = visible(f"{job.state} {said.get('message') or ''}".rstrip())
             bar.update(task, description=description, completed=done or 0, total=total)
 
         return handle.wait(timeout, show)

@@ -8,7 +8,7 @@ import typer
 
 from pgqueue import statements
 from pgqueue.cli.common import AsJson, Dsn, database
-from pgqueue.cli.output import emit, say
+from pgqueue.cli.output import emit, say, tell
 from pgqueue.database import run
 from pgqueue.errors import JobNotFoundError
 
@@ -28,7 +28,7 @@ def why(
     if as_json:
         emit(found)
     else:
-        print(found.sentence)
+        tell(found.sentence)
         if found.do:
             say("do", found.do)
     if found.reason == "unknown":

@@ -1,0 +1,96 @@
+"""Text as a person may see it: on a terminal, in a log, in a mail. What would act instead of being read becomes an escape."""
+
+from __future__ import annotations
+
+import io
+import logging
+import traceback
+import unicodedata
+from typing import TextIO
+
+# Beside the control and format characters, those that take no room: what differs only by them looks the same.
+UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
+ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+NAMED = {"\n": r"\n", "\r": r"\r"}
+PLAIN = (bool, int, float, type(None))
+
+
+def visible(text: str, *, lines: bool = False) -> str:
+    r"""``text`` with every character that acts on a terminal, hides, or turns the direction of writing as an escape (``\x1b``).
+
+    Tabs stay, and line ends where ``lines`` are expected.
+    """
+    if text.isprintable() and (text.isascii() or UNSEEN.isdisjoint(text)):
+        return text
+    return "".join(_seen(character, lines) for character in text)
+
+
+def _seen(character: str, lines: bool) -> str:
+    if character == "\t" or (lines and character == "\n"):
+        return character
+    if unicodedata.category(character) in ACTING or character in UNSEEN:
+        return NAMED.get(character) or character.encode("unicode_escape").decode()
+    return character
+
+
+def block(text: str, indent: str = "    ") -> str:
+    """Several lines, each of them indented, so that none can pass for a line of ours."""
+    return "\n".join(indent + line for line in visible(text, lines=True).split("\n"))
+
+
+def quoted(text: str) -> str:
+    """``text`` as a literal of SQL that can be pasted, in characters that can be seen."""
+    if text == visible(text) and "\\" not in text and "\t" not in text:
+        return "'" + text.replace("'", "''") + "'"
+    return "E'" + "".join(_written(character) for character in text) + "'"
+
+
+def _written(character: str) -> str:
+    if character in "'\\":
+        return "\\" + character
+    if character.isprintable() and character not in UNSEEN:
+        return character
+    number = ord(character)
+    return (
+        f"\\x{number:02x}"
+        if number < 0x80
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )
+
+
+def bear(stream: TextIO) -> None:
+    """Lets a stream that is not UTF-8 replace what it cannot write, instead of raising."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+        stream.reconfigure(errors="backslashreplace")
+
+
+class Cleaning(logging.Filter):
+    """On pgqueue's logger, whatever the user's handler and format: a record is one line of visible text, its traceback indented."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                argument if isinstance(argument, PLAIN) else _Cleaned(argument) for argument in record.args
+            )
+        if record.exc_info and record.exc_info[0] and not record.exc_text:
+            try:
+                said = "".join(traceback.format_exception(*record.exc_info))
+            except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything
+                said = f"(the traceback cannot be shown: {type(broken).__name__})"
+            record.exc_text = block(said.rstrip("\n"))
+        return True
+
+
+class _Cleaned:
+    """An argument of a log line, cleaned when the line is written."""
+
+    def __init__(self, argument: object) -> None:
+        self._argument = argument
+
+    def __str__(self) -> str:
+        return visible(str(self._argument))
+
+    def __repr__(self) -> str:
+        return visible(repr(self._argument))

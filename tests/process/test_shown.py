@@ -1,0 +1,90 @@
+"""What others wrote reaches the operator's terminal as text, whatever the terminal can show."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from pgqueue.outcome import Outcome
+from tests.process.commands import pgq, shop
+from tests.stages.hands import Hand
+from tests.unit.test_shown import HOSTILE, acts
+
+BAD = HOSTILE.replace("\ud800", "")
+
+
+@pytest.fixture
+def job(db) -> int:
+    """A dead job with hostile arguments, tag, meta, error and traceback."""
+    options = {"tags": [BAD[:20]], "meta": {"x": BAD}, "max_attempts": 1}
+    [(job_id,)] = db.execute(
+        "select id from pgqueue.enqueue('greet', %s, %s)", [json.dumps({"name": BAD}), json.dumps(options)]
+    ).fetchall()
+    hand = Hand(db, ["greet"])
+    try:
+        int(BAD)
+    except ValueError as error:
+        hand.settle(hand.claim(1)[0], Outcome.dead("permanent_error", error))
+    db.execute("insert into pgqueue.limits (key, per_key, concurrency) values (%s, true, 1)", [BAD[:60]])
+    return job_id
+
+
+COMMANDS = (["jobs", "list"], ["jobs", "show", "{job}"], ["why", "{job}"], ["limits", "list"])
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_no_command_writes_what_acts_on_a_terminal(job, dsn, tmp_path, words):
+    words = [word.format(job=job) for word in words]
+    piped = pgq(*words, cwd=tmp_path, dsn=dsn)
+    assert piped.returncode == 0, piped.stderr
+    assert not acts(piped.stdout + piped.stderr, "\t\n")
+    assert not any(line.startswith("2026-11-29 CRITICAL") for line in piped.stdout.splitlines())
+    assert not acts(on_a_terminal(*words, dsn=dsn), "\t\n\r\x1b"), "no other than rich's own colours"
+
+
+def on_a_terminal(*words: str, dsn: str) -> str:
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "PGQUEUE_DSN": dsn, "NO_COLOR": "1", "COLUMNS": "400"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "pgqueue", *words], stdout=theirs, stderr=theirs, stdin=theirs, env=environment
+    ):
+        os.close(theirs)
+        found = b""
+        try:
+            while more := os.read(ours, 65536):
+                found += more
+        except OSError:  # the other end is closed
+            pass
+    os.close(ours)
+    assert b"\x1b]0;" not in found
+    assert b"\x1b[2J" not in found
+    return found.decode()
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_terminal_that_knows_ascii_alone_gets_escapes_instead_of_a_crash(job, dsn, tmp_path, words):
+    environment = {"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
+    done = pgq(*[word.format(job=job) for word in words], cwd=tmp_path, dsn=dsn, env=environment)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert done.stdout.isascii()
+
+
+def test_the_log_of_a_worker_has_one_line_for_what_a_job_said(dsn, db, tmp_path):
+    shop(tmp_path)
+    db.execute(
+        "select pgqueue.enqueue('fussy', %s, '{\"max_attempts\": 1}')", [json.dumps({"value": f"Ü{BAD}"})]
+    )
+    done = pgq(
+        "work", "-A", "shop:app", "--drain", cwd=tmp_path, dsn=dsn,
+        env={"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"},
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "is dead" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not acts(done.stderr, "\n")
+    assert done.stderr.isascii()

@@ -1,0 +1,105 @@
+"""Text that a person sees holds no character that acts, hides or forges a line."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pgqueue.alerts import AlertSettings, alert_tasks
+from pgqueue.cli import main
+from pgqueue.errors import InvalidOptionError
+from pgqueue.outcome import Outcome
+from pgqueue.shown import block, quoted, visible
+from pgqueue.worker.runner import report
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202e\u2066\u200b\u2060\ufeff\u2028\r\n2026-11-29 CRITICAL forged \ud800\U000e0041"
+KEPT = "Grüße, 日本, \u00a0é, 👍🏽 \\ 'x'"
+
+
+def acts(text: str, allowed: str = "\t") -> bool:
+    return any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and c not in allowed for c in text)
+
+
+@given(st.text(st.characters()), st.booleans())
+def test_no_text_keeps_a_character_that_acts(text, lines):
+    assert not acts(visible(text, lines=lines), "\t\n" if lines else "\t")
+    assert visible(visible(text, lines=lines), lines=lines) == visible(text, lines=lines)
+
+
+def test_what_can_be_read_stays_as_it_is_and_the_rest_is_an_escape():
+    assert visible(KEPT) == KEPT
+    assert visible("a\tb\x1b[2J\x85\u202e\n\U000e0041") == "a\tb\\x1b[2J\\x85\\u202e\\n\\U000e0041"
+    assert visible("a\nb\r", lines=True) == "a\nb\\r"
+
+
+def test_of_several_lines_none_begins_where_ours_begin():
+    assert block("a\nDEAD\x1b") == "    a\n    DEAD\\x1b"
+
+
+@pytest.mark.parametrize("text", ["plain", "it's", "back\\slash", HOSTILE.replace("\ud800", ""), KEPT])
+def test_a_name_in_a_suggested_command_is_a_literal_that_reads_back(db, text):
+    assert not acts(quoted(text), "")
+    assert db.execute(f"select {quoted(text)}".encode()).fetchone() == (text,)
+
+
+@pytest.fixture
+def lines() -> Any:
+    """What the user's own handler writes of our records."""
+    sink = io.StringIO()
+    handler = logging.StreamHandler(sink)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger = logging.getLogger("pgqueue")
+    logger.addHandler(handler)
+    yield lambda: sink.getvalue().splitlines()
+    logger.removeHandler(handler)
+
+
+def test_the_error_of_a_job_is_one_line_of_the_log_whatever_it_holds(lines):
+    class Attempt:
+        id, task, queue, attempt, max_attempts = 1, "t", "default", 1, 1
+
+    report(Attempt(), Outcome.dead("permanent_error", ValueError(HOSTILE)))
+    report(Attempt(), Outcome.dead("permanent_error", type(f"E{HOSTILE[:9]}\nforged", (Exception,), {})("x")))
+    assert len(lines()) == 2
+    assert not any(acts(line) for line in lines())
+
+
+def test_a_traceback_in_the_log_is_indented_so_that_its_message_forges_no_line(lines):
+    try:
+        int(f"1{HOSTILE}")
+    except ValueError:
+        logging.getLogger("pgqueue").exception("a hook failed: %r", HOSTILE)
+    first, *rest = lines()
+    assert first.startswith("ERROR a hook failed: ")
+    assert rest
+    assert all(line.startswith("    ") for line in rest)
+    assert not any(acts(line) for line in (first, *rest))
+
+
+def test_an_error_of_the_command_line_is_cleaned(monkeypatch, capsys):
+    def broken(**_: Any) -> None:
+        raise InvalidOptionError(f"what {HOSTILE}", why=f"a\nb {HOSTILE}", do=HOSTILE)
+
+    monkeypatch.setattr("pgqueue.cli.commands.cli", broken)
+    monkeypatch.setattr(sys, "argv", ["pgq"])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("PGQ-")
+    assert all(line.startswith("  ") for line in said[1:])
+    assert not any(acts(line) for line in said)
+
+
+def test_a_message_of_an_alert_is_cleaned_before_it_is_sent(monkeypatch):
+    sent = []
+    monkeypatch.setattr("pgqueue.alerts.post", lambda settings, message: sent.append(message))
+    [spec] = alert_tasks(AlertSettings(webhook="https://example.org/")).values()
+    spec.function(alert=1, message=1, text=HOSTILE, subject="a\u202eb")
+    assert sent == [{"alert": 1, "message": 1, "text": visible(HOSTILE), "subject": r"a\u202eb"}]
