@@ -125,6 +125,32 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """What happened to a job, by the view job_timeline; the worker's host and pid as far as its row is still there."""
+
+    at: datetime
+    from_state: str | None
+    to_state: str
+    reason: str
+    attempt: int
+    worker_id: int | None
+    host: str | None
+    pid: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobCount:
+    """How many jobs share these; None for what was not asked by, or of jobs without a tag."""
+
+    task: str | None
+    queue: str | None
+    state: str | None
+    tag: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Why:
     """Why a job is not running: one word for programs, a sentence for people, and what is known of its end.
 

@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from pgqueue import statements
+from pgqueue.cli import tables
 from pgqueue.cli.common import AsJson, Dsn, database
-from pgqueue.cli.output import ago, emit, emit_items, say, table
+from pgqueue.cli.output import emit, emit_items, say
+from pgqueue.cli.tables import table
+from pgqueue.cli.units import ago
 from pgqueue.config import seconds
 from pgqueue.database import run
 from pgqueue.errors import AlertNotFoundError
@@ -35,7 +38,7 @@ def list_alerts(all_: All = False, as_json: AsJson = False, dsn: Dsn = None) -> 
         emit_items(found)
         return
     table(
-        ("id", "kind", "subject", "count", "since", "seen", "state", "text"),
+        ("id", "kind", tables.name("subject"), "count", "since", "seen", "state", tables.text("text")),
         [
             (
                 a.id,
@@ -55,7 +58,7 @@ def list_alerts(all_: All = False, as_json: AsJson = False, dsn: Dsn = None) -> 
 
 @commands.command()
 def resolve(alert: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """Close an alert; it opens anew when its cause is seen again (a dead job: when another one dies)."""
+    """Close an alert; it opens again when its cause is seen again (a dead job: when another one dies)."""
     with database(dsn) as connection:
         was_open = run(connection, statements.resolve_alert(alert))
     if was_open is None:

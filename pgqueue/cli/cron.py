@@ -12,8 +12,11 @@ import typer
 from psycopg import Connection
 
 from pgqueue import statements
+from pgqueue.cli import tables
 from pgqueue.cli.common import AsJson, Dsn, database
-from pgqueue.cli.output import ago, emit, emit_items, say, table
+from pgqueue.cli.output import emit, emit_items, say
+from pgqueue.cli.tables import table
+from pgqueue.cli.units import ago
 from pgqueue.database import run
 from pgqueue.errors import (
     InvalidArgumentsError,
@@ -61,7 +64,17 @@ def list_schedules(as_json: AsJson = False, dsn: Dsn = None) -> None:
         emit_items([as_item(row) for row in found])
         return
     table(
-        ("schedule", "task", "fires", "tz", "state", "last", "last_run", "next", "made_by"),
+        (
+            tables.name("name"),
+            tables.name("task"),
+            tables.name("fires"),
+            "tz",
+            tables.name("state"),
+            "last",
+            "last_run",
+            "next",
+            "source",
+        ),
         [
             (
                 row.schedule.name,
@@ -226,7 +239,7 @@ def show_next(
         emit({"items": [{"at": at, "local": str(wall), "note": note} for at, wall, note in fires]})
         return
     table(
-        ("local", "utc", "note"),
+        ("local", "utc", tables.name("note")),
         [(f"{wall:%a %Y-%m-%d %H:%M:%S %z}", f"{at:%Y-%m-%d %H:%M:%S}", note) for at, wall, note in fires],
         empty="It never fires again.",
     )

@@ -1,24 +1,25 @@
-"""``pgq doctor``: what is wrong, and what to do about it. Exit 7 if anything is."""
+"""``pgq doctor``: what is wrong, and what to do about it. Exit 7 if anything is, so that it serves as a health check."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import distributions
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from psycopg import Connection
 
 from pgqueue import migrate, statements
 from pgqueue.cli.common import AsJson, Dsn, dsn_or_running
-from pgqueue.cli.output import as_dict, console, emit, span, tell
+from pgqueue.cli.output import as_dict, console, emit, paragraph, tell
+from pgqueue.cli.units import count, exact, span
 from pgqueue.config import redact
 from pgqueue.database import connect, run
 from pgqueue.errors import DatabaseError
 from pgqueue.maintenance import indexes
 from pgqueue.rows import Snapshot
-from pgqueue.shown import quoted
 
 CHECK_FAILED = 7
 SWEEP = 1e-6  # seconds a sweep of a claim spends on a dead entry of its index, as measured
@@ -26,7 +27,7 @@ SWEEP = 1e-6  # seconds a sweep of a claim spends on a dead entry of its index, 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``level``: ok, warn or fail."""
+    """``level``: ok, warn (worth a look) or error (jobs do not run, or will not)."""
 
     level: str
     what: str
@@ -37,22 +38,28 @@ def add(cli: typer.Typer) -> None:
     cli.command("doctor")(doctor)
 
 
-def doctor(as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """Check the database, the schema, the queues and the workers."""
+def doctor(
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 7 for warnings too.")] = False,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Check the database, the schema, the queues and the workers. Exit 7 if there is an error."""
     target = dsn_or_running(dsn)
     with connect(target, name="pgq doctor") as connection:
         findings = list(examine(connection, target))
-    bad = any(finding.level == "fail" for finding in findings)
+    bad = {"error", "warn"} if strict else {"error"}
+    ok = not any(finding.level in bad for finding in findings)
     if as_json:
-        emit({"ok": not bad, "findings": [as_dict(finding) for finding in findings]})
+        emit({"ok": ok, "findings": [as_dict(finding) for finding in findings]})
     else:
-        styles = {"ok": "green", "warn": "yellow", "fail": "red"}
+        styles = {"ok": "green", "warn": "yellow", "error": "red"}
         for finding in findings:
-            console().print(f"[{styles[finding.level]}]{finding.level:<5}[/] ", end="")
-            tell(finding.what)
+            head = f"{finding.level:<5} "
+            console().print(head, style=styles[finding.level], end="")
+            print(paragraph(head, finding.what, sys.stdout).removeprefix(head))
             if finding.do:
-                tell(f"        do: {finding.do}")
-    raise typer.Exit(CHECK_FAILED if bad else 0)
+                tell(finding.do, "        do: ")
+    raise typer.Exit(0 if ok else CHECK_FAILED)
 
 
 def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
@@ -79,11 +86,11 @@ def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
     try:
         migrate.check_server(connection)
     except DatabaseError as error:
-        yield Finding("fail", f"{error.code}  {error.what}", error.do)
+        yield Finding("error", f"{error.code}  {error.what}", error.do)
         return
     different = migrate.differences(connection)
     if different:
-        yield Finding("fail", "; ".join(different), "pgq migrate")
+        yield Finding("error", "; ".join(different), "pgq migrate")
     else:
         yield Finding("ok", f"schema {migrate.HEAD}, SQL API of this version")
     yield from _workers(connection)
@@ -91,20 +98,21 @@ def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
         if queue.paused and queue.due:
             yield Finding(
                 "warn",
-                f"Queue {queue.queue} is paused with {queue.due} due jobs.",
+                f"Queue {queue.queue} is paused with {count(queue.due, 'due job')}.",
                 f"pgq queues resume {queue.queue}",
             )
         if queue.dead:
             yield Finding(
                 "warn",
-                f"Queue {queue.queue} has {queue.dead} dead letters.",
+                f"Queue {queue.queue} has {count(queue.dead, 'dead letter')}.",
                 f"pgq jobs list --state dead --queue {queue.queue}",
             )
     for gap in run(connection, statements.unserved()):
         why = "no living worker knows this task" if gap.queue_served else "no living worker serves this queue"
         yield Finding(
-            "fail" if gap.age > 3600 else "warn",
-            f"{gap.count} due jobs of task {gap.task} in queue {gap.queue} are left alone, the oldest for {span(gap.age)}: {why}.",
+            "error",
+            f"{count(gap.count, 'due job')} of task {gap.task} in queue {gap.queue} {'is' if gap.count == 1 else 'are'} left"
+            f" alone, the oldest for {span(gap.age)}: {why}.",
             "start a worker whose app declares it" if gap.queue_served else f"pgq work -Q {gap.queue}",
         )
     for row in run(connection, statements.list_schedules()):
@@ -119,13 +127,15 @@ def _workers(connection: Connection[Any]) -> Iterator[Finding]:
     found = run(connection, statements.list_workers(False))
     alive = [worker for worker in found if worker.state != "expired"]
     yield Finding(
-        "ok" if alive else "warn", f"{len(alive)} workers alive", "" if alive else "pgq work -A module:app"
+        "ok" if alive else "warn",
+        f"{count(len(alive), 'worker')} alive",
+        "" if alive else "pgq work -A module:app",
     )
     for worker in found:
         if worker.state == "expired":
             yield Finding(
                 "warn",
-                f"Worker {worker.id} ({worker.host}, pid {worker.pid}) lost its lease and holds {worker.running} jobs.",
+                f"Worker {worker.id} ({worker.host}, pid {worker.pid}) lost its lease and holds {count(worker.running, 'job')}.",
                 "a living worker rescues them within seconds",
             )
 
@@ -135,7 +145,7 @@ def _storage(connection: Connection[Any]) -> Iterator[Finding]:
     storage = run(connection, statements.measure_storage())
     if not storage.vacuumed:
         yield Finding(
-            "fail",
+            "error",
             "Autovacuum is off, so dead rows of jobs_live are never removed.",
             "alter system set autovacuum = on; alter system set track_counts = on;"
             " alter table pgqueue.jobs_live reset (autovacuum_enabled)",
@@ -148,7 +158,7 @@ def _storage(connection: Connection[Any]) -> Iterator[Finding]:
             "warn",
             f"Meanwhile vacuum cannot remove the dead rows of jobs_live, about {storage.dead:,} beside {storage.live:,} live"
             f" ones: the table takes {_megabytes(storage.table)}, its claim index {_megabytes(storage.claim_index)}, and a"
-            f" sweep of a claim over that index about {span(storage.dead * SWEEP)}.",
+            f" sweep of a claim over that index about {exact(round(storage.dead * SWEEP, 3))}.",
             "end the oldest holder above; vacuum and the leader do the rest",
         )
     for fault in run(connection, statements.check_indexes(indexes.FLOOR)):
@@ -182,8 +192,8 @@ def _release(holder: Snapshot) -> str:
     if holder.kind == "standby":
         return "end the long query there, or set hot_standby_feedback = off on it"
     if holder.kind == "prepared transaction":
-        return f"commit prepared {quoted(holder.name)} or rollback prepared {quoted(holder.name)}"
-    return f"let its consumer catch up, or: select pg_drop_replication_slot({quoted(holder.name)})"
+        return f"commit prepared '{holder.name}' or rollback prepared '{holder.name}'"
+    return f"let its consumer catch up, or: select pg_drop_replication_slot('{holder.name}')"
 
 
 def _megabytes(size: int) -> str:

@@ -3,45 +3,52 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from typing import Annotated, Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
 import typer
 from psycopg import Connection
 
 from pgqueue import statements
+from pgqueue.cli import tables
 from pgqueue.cli.common import AsJson, Dsn, database
-from pgqueue.cli.output import ago, as_dict, console, emit, emit_items, say, table, tell
-from pgqueue.config import check_name
+from pgqueue.cli.filters import filtered
+from pgqueue.cli.output import as_dict, console, emit, emit_items, say, shown_json, tell
+from pgqueue.cli.tables import table
+from pgqueue.cli.units import ago, count, exact, since, span
 from pgqueue.database import run
 from pgqueue.errors import InvalidOptionError, InvalidSettingError, JobNotFoundError, JobUnchangedError
-from pgqueue.job import STATES, Job
+from pgqueue.job import FINAL, STATES, Job
 from pgqueue.shown import block
+from pgqueue.sql import Statement
+from pgqueue.statements import JobFilter
 
 commands = typer.Typer(help="See and change jobs.", no_args_is_help=True)
 
-States = Annotated[
-    list[str] | None,
-    typer.Option("--state", help="May be repeated. Also 'failed': retrying and dead.", show_default=False),
-]
-Queue = Annotated[str | None, typer.Option("--queue", show_default=False)]
-TaskName = Annotated[str | None, typer.Option("--task", show_default=False)]
-Tag = Annotated[str | None, typer.Option("--tag", show_default=False)]
-Error = Annotated[str | None, typer.Option("--error", help="A part of the last error.", show_default=False)]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1_000_000)]
 Ids = Annotated[list[int] | None, typer.Argument(min=1, max=2**63 - 1, show_default=False)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would become of each job, as the command itself would.")
+]
 
 PAGE = 500
+BY = ("task", "queue", "state", "tag")
+DURATIONS = ("timeout",)
+WOULD = {"cancelled": "would cancel", "requested": "would ask it to stop", "revived": "would revive"}
+NOTES = {
+    "requested": "asked to stop; `pgq jobs wait` tells when it has",
+    "revived": "pending again, due now, with all attempts",
+    "unique_key": "not revived, because an unfinished job has the same unique key",
+}
 
 
 @commands.command("list")
+@filtered()
 def list_jobs(
-    state: States = None,
-    queue: Queue = None,
-    task: TaskName = None,
-    tag: Tag = None,
-    error: Error = None,
+    which: JobFilter,
     limit: Limit = 50,
     before: Annotated[
         int | None,
@@ -52,35 +59,51 @@ def list_jobs(
 ) -> None:
     """List jobs, the newest first."""
     with database(dsn) as connection:
-        found = run(
-            connection,
-            statements.list_jobs(
-                states=_states(state),
-                queue=_queue(queue),
-                task=task,
-                tag=tag,
-                error=error,
-                before=before,
-                count=limit,
-            ),
-        )
+        found = run(connection, statements.list_jobs(which, before=before, count=limit))
     if as_json:
         emit_items(found, found[-1].id if len(found) == limit else None)
         return
     table(
-        ("id", "state", "queue", "task", "attempt", "due", "last_error"),
-        [
-            (
-                j.id,
-                j.state,
-                j.queue,
-                j.task,
-                f"{j.attempt}/{j.max_attempts}",
-                ago(j.finished_at or j.run_at),
-                j.last_error,
-            )
-            for j in found
-        ],
+        ("id", "state", tables.name("queue"), tables.name("task"), "attempt", "when", "worker", tables.name("progress"),
+         tables.text("last_error")),
+        [(j.id, j.state, j.queue, j.task, f"{j.attempt}/{j.max_attempts}", _when(j),
+          j.worker_id if j.state == "running" else None, said_of(j.progressed) if j.state not in FINAL else None,
+          j.last_error) for j in found],
+        empty="No job matches.",
+    )  # fmt: skip
+
+
+def _when(job: Job) -> str:
+    """Since when a job runs or has ended; when one that waits is due."""
+    began = job.started_at if job.state == "running" else job.finished_at
+    if began is not None:
+        return f"since {span(max(since(began), 0.0))}"
+    return "" if job.state == "waiting" else f"due {ago(job.run_at)}"
+
+
+@commands.command("count")
+@filtered()
+def count_jobs(
+    which: JobFilter,
+    by: Annotated[
+        str, typer.Option(metavar="WORDS", help="Of task, queue, state and tag, with commas.")
+    ] = "task,state",
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Count jobs by task, queue, state or tag. A job with two tags counts under both."""
+    words = [word.strip() for word in by.split(",")]
+    if not set(words) <= set(BY):
+        raise InvalidOptionError(f"--by is {by!r:.80}.", do="use words of " + ", ".join(BY))
+    with database(dsn) as connection:
+        found = run(connection, statements.count_jobs(which, words))
+    items = [{**{word: getattr(row, word) for word in words}, "count": row.count} for row in found]
+    if as_json:
+        emit_items(items)
+        return
+    table(
+        [word if word == "state" else tables.name(word) for word in words] + ["count"],
+        [list(item.values()) for item in items],
         empty="No job matches.",
     )
 
@@ -89,126 +112,146 @@ def list_jobs(
 def show(
     job_id: Annotated[int, typer.Argument(metavar="ID")], as_json: AsJson = False, dsn: Dsn = None
 ) -> None:
-    """Show one job with its history."""
+    """Show one job with all that happened to it."""
     with database(dsn) as connection:
         job = _get(connection, job_id)
+        timeline = run(connection, statements.job_timeline(job_id))
         history = run(connection, statements.list_transitions(job_id))
     if as_json:
-        emit({**as_dict(job), "transitions": [as_dict(transition) for transition in history]})
+        emit({**as_dict(job), "transitions": [as_dict(t) for t in history], "timeline": [as_dict(e) for e in timeline]})  # fmt: skip
         return
     for name, value in {**as_dict(job), "progressed": said_of(job.progressed)}.items():
         if value not in (None, (), {}, False) and name != "last_traceback":
-            tell(
-                f"{name:<16} {value.isoformat(sep=' ', timespec='milliseconds') if hasattr(value, 'isoformat') else value}"
-            )
-    if history:
-        print()
-        table(
-            ("at", "from", "to", "reason", "attempt", "worker", "error"),
-            [
-                (
-                    f"{t.at:%Y-%m-%d %H:%M:%S}",
-                    t.from_state,
-                    t.to_state,
-                    t.reason,
-                    t.attempt,
-                    t.worker_id,
-                    t.error,
-                )
-                for t in history
-            ],
-            empty="",
-        )
+            tell(_shown(name, value), f"{name:<16} ")
+    print()
+    table(
+        ("at", "from", "to", "reason", "attempt", tables.name("worker"), tables.text("error")),
+        [(_shown("at", e.at), e.from_state, e.to_state, e.reason, e.attempt or None,
+          e.worker_id if e.host is None else f"{e.worker_id} ({e.host}, pid {e.pid})", e.error) for e in timeline],
+        empty="",
+    )  # fmt: skip
     if job.last_traceback:
         print(f"\n{block(job.last_traceback.rstrip())}")
 
 
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
+    if name in DURATIONS:
+        return exact(value)
+    if name == "progressed" or isinstance(value, str):
+        return str(value) if name != "result" else shown_json(value)
+    return shown_json(value)
+
+
 @commands.command()
+@filtered()
 def retry(
+    which: JobFilter,
     ids: Ids = None,
-    state: States = None,
-    queue: Queue = None,
-    task: TaskName = None,
-    tag: Tag = None,
-    error: Error = None,
     limit: Limit = 1_000_000,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
     """Revive dead (or, by id or --state, cancelled) jobs: those named, or all that match."""
-    filters: dict[str, Any] = {"queue": _queue(queue), "task": task, "tag": tag, "error": error}
-    chosen = _states(state) or (None if ids else ["dead"])
-    if chosen and not set(chosen) <= {"dead", "cancelled"}:
-        raise InvalidOptionError(
-            f"--state is {', '.join(chosen)}.", do="only dead and cancelled jobs can be revived"
-        )
-    if not ids and not state and not any(filters.values()):
-        raise InvalidSettingError(
-            "No job is named.", do="name ids or a filter; for all dead letters: --state dead"
-        )
-    _change(dsn, "revive", ids, {**filters, "states": chosen}, limit, dry_run, as_json)
+    can = ("dead", "cancelled")
+    chosen = _chosen("revived", can, ids, which, ["dead"])
+    _change(dsn, "revive", statements.revive, ids, chosen, limit, dry_run, as_json)
 
 
 @commands.command()
+@filtered()
 def cancel(
+    which: JobFilter,
     ids: Ids = None,
-    state: States = None,
-    queue: Queue = None,
-    task: TaskName = None,
-    tag: Tag = None,
     limit: Limit = 1_000_000,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
     """Cancel jobs that wait, and ask running ones to stop: those named, or all that match."""
-    filters: dict[str, Any] = {"queue": _queue(queue), "task": task, "tag": tag}
-    chosen = _states(state) or (None if ids else ["pending", "retrying", "waiting", "running"])
-    if not ids and not state and not any(filters.values()):
-        raise InvalidSettingError("No job is named.", do="name ids or a filter, such as --queue mail")
-    _change(dsn, "cancel", ids, {**filters, "states": chosen}, limit, dry_run, as_json)
+    can = tuple(state for state in STATES if state not in FINAL)
+    chosen = _chosen("cancelled", can, ids, which, list(can))
+    _change(dsn, "cancel", statements.cancel, ids, chosen, limit, dry_run, as_json)
+
+
+def _chosen(
+    what: str, can: tuple[str, ...], ids: list[int] | None, which: JobFilter, states: list[str]
+) -> JobFilter:
+    """The filter, of ``states`` unless it names others; raises unless it, or ids, say which jobs."""
+    if ids:
+        if which != JobFilter():
+            raise InvalidOptionError("Ids and a filter are both given.", do="give one of them")
+        return which
+    if which == JobFilter():
+        example = "; for all dead letters: --state dead" if "dead" in can else ", such as --queue mail"
+        raise InvalidSettingError("No job is named.", do=f"name ids or a filter{example}")
+    if which.states is None:
+        return replace(which, states=states)
+    if others := [state for state in which.states if state not in can]:
+        raise InvalidOptionError(f"No {others[0]} job can be {what}.", do="use --state " + ",".join(can))
+    return which
 
 
 def _change(
     dsn: str | None,
-    verb: str,
+    verb: Literal["revive", "cancel"],
+    make: Callable[[int], Statement[str | None]],
     ids: list[int] | None,
-    filters: dict[str, Any],
+    which: JobFilter,
     limit: int,
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Applies a verb of the SQL API to each job, one short transaction a job; shows what became of it."""
-    make = statements.revive if verb == "revive" else statements.cancel
+    """Applies a function of the SQL API to each job, one short transaction a job, and shows what became of it.
+
+    A dry run does the same and takes each back, so that it cannot promise what the function would refuse.
+    """
     with database(dsn) as connection:
-        targets = list(_named(connection, ids) if ids else _matching(connection, filters, limit))
+        targets = list(named(connection, dict.fromkeys(ids)) if ids else matching(connection, which, limit))
         done = []
-        for job in _progress(targets, verb):
-            outcome = f"would {verb}" if dry_run else run(connection, make(job.id)) or "gone"
-            done.append({"id": job.id, "task": job.task, "state": job.state, "result": outcome})
+        keys: set[tuple[str, str]] = set()  # of those that this run would have revived
+        for job in track(targets, verb):
+            outcome = _applied(connection, make(job.id), dry_run)
+            if dry_run and outcome == "revived" and job.unique_key is not None:
+                key = (job.task, job.unique_key)
+                outcome = "unique_key" if key in keys else outcome
+                keys.add(key)
+            result = WOULD.get(outcome, outcome) if dry_run else outcome
+            done.append({"id": job.id, "task": job.task, "state": job.state, "result": result})
     if as_json:
         emit({"items": done, "dry_run": dry_run})
     else:
         _show_changes(done)
-    unchanged = [item for item in done if item["result"] in (item["state"], "unique_key", "gone")]
-    if ids and unchanged and not dry_run:
+    unchanged = [item for item in done if item["result"] not in (*WOULD, *WOULD.values())]
+    if not ids:  # what ended by itself in the meantime needs no change
+        unchanged = [item for item in unchanged if item["result"] == "unique_key"]
+    if unchanged:
         first = unchanged[0]
         why = (
             "an unfinished job has its unique key"
             if first["result"] == "unique_key"
             else f"it is {first['result']}"
         )
+        cannot = "cannot" if dry_run else "could not"
         raise JobUnchangedError(
-            f"{len(unchanged)} of {len(done)} jobs could not be changed: job {first['id']}, {why}.",
+            f"{len(unchanged)} of {count(len(done), 'job')} {cannot} be changed: job {first['id']}, {why}.",
             do="pgq jobs show " + str(first["id"]),
         )
+
+
+def _applied(connection: Connection[Any], statement: Statement[str | None], dry_run: bool) -> str:
+    if not dry_run:
+        return run(connection, statement) or "gone"
+    with connection.transaction(force_rollback=True):
+        return run(connection, statement) or "gone"
 
 
 def said_of(progress: Any) -> str | None:
     """``120 of 400, 30 %: resizing``, as far as that was said."""
     if not isinstance(progress, dict) or not isinstance(progress.get("done"), int | float):
-        return None if progress is None else str(progress)
+        return None if progress is None else shown_json(progress)
     done, total = progress["done"], progress.get("total")
     text = f"{done:,}"
     if isinstance(total, int | float):
@@ -221,25 +264,24 @@ def said_of(progress: Any) -> str | None:
 def _show_changes(done: list[dict[str, Any]]) -> None:
     if len(done) <= 20:
         table(
-            ("id", "task", "state", "result"), [list(item.values()) for item in done], empty="No job matches."
-        )
-    counts = {
-        word: sum(item["result"] == word for item in done)
-        for word in sorted({str(i["result"]) for i in done})
-    }
+            ("id", tables.name("task"), "was", "result"), [list(i.values()) for i in done], empty="No job matches."
+        )  # fmt: skip
     if done:
-        say("total", ", ".join(f"{count} {word}" for word, count in counts.items()))
+        results = Counter(str(item["result"]) for item in done)
+        say("total", ", ".join(f"{number:,} {word}" for word, number in sorted(results.items())))
+        for word in sorted(results.keys() & NOTES.keys()):
+            say(word, f"{count(results[word], 'job')} {NOTES[word]}")
 
 
-def _named(connection: Connection[Any], ids: list[int]) -> Iterator[Job]:
+def named(connection: Connection[Any], ids: Iterable[int]) -> Iterator[Job]:
     for job_id in ids:
         yield _get(connection, job_id)
 
 
-def _matching(connection: Connection[Any], filters: dict[str, Any], limit: int) -> Iterator[Job]:
+def matching(connection: Connection[Any], which: JobFilter, limit: int) -> Iterator[Job]:
     before: int | None = None
     while limit > 0:
-        page = run(connection, statements.list_jobs(**filters, before=before, count=min(limit, PAGE)))
+        page = run(connection, statements.list_jobs(which, before=before, count=min(limit, PAGE)))
         yield from page
         if len(page) < PAGE:
             return
@@ -247,13 +289,13 @@ def _matching(connection: Connection[Any], filters: dict[str, Any], limit: int) 
         limit -= len(page)
 
 
-def _progress(jobs: list[Job], verb: str) -> Iterable[Job]:
+def track(jobs: list[Job], verb: str) -> Iterable[Job]:
     """A progress bar on stderr for work that takes long, on a terminal only."""
     if len(jobs) < 100 or not sys.stderr.isatty():
         return jobs
-    from rich.progress import track
+    from rich.progress import track as bar
 
-    return track(jobs, description=verb, console=console(stderr=True))
+    return bar(jobs, description=verb, console=console(stderr=True))
 
 
 def _get(connection: Connection[Any], job_id: int) -> Job:
@@ -263,19 +305,3 @@ def _get(connection: Connection[Any], job_id: int) -> Job:
     if job is None:
         raise JobNotFoundError(job_id)
     return job
-
-
-def _states(given: list[str] | None) -> list[str] | None:
-    if not given:
-        return None
-    chosen = [word for item in given for word in item.split(",")]
-    if "failed" in chosen:
-        chosen = [word for word in chosen if word != "failed"] + ["retrying", "dead"]
-    for word in chosen:
-        if word not in STATES:
-            raise InvalidOptionError(f"--state is {word!r}.", do="use " + ", ".join(STATES))
-    return chosen
-
-
-def _queue(name: str | None) -> str | None:
-    return None if name is None else check_name("queue", name)

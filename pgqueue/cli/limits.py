@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from pgqueue import statements
+from pgqueue.cli import tables
 from pgqueue.cli.common import AsJson, Dsn, database
-from pgqueue.cli.output import ago, emit, emit_items, say, span, table
+from pgqueue.cli.output import emit, emit_items, say
+from pgqueue.cli.tables import table
+from pgqueue.cli.units import ago, count, exact
 from pgqueue.config import check_name, seconds
 from pgqueue.database import run
 from pgqueue.errors import InvalidOptionError
@@ -29,7 +32,7 @@ def list_limits(as_json: AsJson = False, dsn: Dsn = None) -> None:
         emit_items(found)
         return
     table(
-        ("id", "queue", "task", "key", "at most", "taken", "full keys", "next start"),
+        ("id", tables.name("queue"), tables.name("task"), tables.name("key"), tables.name("at most"), "taken", "full_keys", "free_at"),
         [(limit.id, limit.queue or "any", limit.task or "any", limit.key or ("each" if limit.per_key else ""),
           _shown(limit), limit.taken, limit.full_keys if limit.per_key else "", ago(limit.free_at)) for limit in found],
         empty="There are no limits.",
@@ -41,7 +44,7 @@ def _shown(limit: Limit) -> str:
     if limit.rate is not None:
         window = "in any" if limit.sliding else "every"
         parts.append(
-            f"{limit.rate} starts {window} {span(limit.period)}"
+            f"{count(limit.rate, 'start')} {window} {exact(limit.period or 0)}"
             + (f", {limit.burst} at once" if limit.burst else "")
         )
     if limit.share is not None:
@@ -64,7 +67,15 @@ def set_limit(
     ] = None,
     rate: Annotated[
         str | None,
-        typer.Option(metavar="N/TIME", show_default=False, help="So many may start, such as 100/1m."),
+        typer.Option(
+            metavar="N[/TIME]",
+            show_default=False,
+            help="So many may start, such as 100/1m, or 100 with --period 1m.",
+        ),
+    ] = None,
+    period: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", show_default=False, help="The time that --rate counts by."),
     ] = None,
     sliding: Annotated[
         bool,
@@ -96,6 +107,8 @@ def set_limit(
         raise InvalidOptionError(
             "None of --concurrency, --rate and --share is given.", do="give at least one of them"
         )
+    if period is not None and rate is None:
+        raise InvalidOptionError("--period goes with --rate.", do="give both, such as --rate 100 --period 1m")
     if share is not None and (key is None or task is not None):
         raise InvalidOptionError(
             "--share goes with --key, without --task.", do="name the key whose share it is"
@@ -108,10 +121,10 @@ def set_limit(
         raise InvalidOptionError("--burst goes with --rate, without --sliding.", do="leave it out")
     if key is not None and not 1 <= (size := len(key.encode("utf-8", "surrogateescape"))) <= 255:
         raise InvalidOptionError(f"--key has {size} bytes.", do="give 1 to 255")
-    count, period = _rate(rate) if rate is not None else (None, None)
+    starts, length = _rate(rate, period) if rate is not None else (None, None)
     statement = statements.set_limit(
         queue=None if queue is None else check_name("queue", queue), task=None if task is None else check_name("task", task),
-        per_key=per_key or key is not None, key=key, concurrency=concurrency, rate=count, period=period, sliding=sliding,
+        per_key=per_key or key is not None, key=key, concurrency=concurrency, rate=starts, period=length, sliding=sliding,
         burst=burst, share=share,
     )  # fmt: skip
     with database(dsn) as connection:
@@ -122,18 +135,22 @@ def set_limit(
         say("limit", f"{number} is set")
 
 
-def _rate(text: str) -> tuple[int, float]:
-    count, slash, period = text.partition("/")
-    if not slash or not count.isdecimal() or not 1 <= int(count) <= 2**30:
+def _rate(text: str, period: str | None) -> tuple[int, float]:
+    """Starts and seconds, of ``100/1m``, or of ``100`` and a period."""
+    number, _, time = text.partition("/")
+    if period is not None and time:
+        raise InvalidOptionError(f"--rate is {text!r}, and --period is given.", do=f"leave out /{time}")
+    time = time or period or ""
+    if not time or not number.isdecimal() or not 1 <= int(number) <= 2**30:
         raise InvalidOptionError(f"--rate is {text!r}.", do="give starts and a time, such as 100/1m")
-    if (length := seconds(period, "the time of --rate")) < SHORTEST:
-        raise InvalidOptionError(f"the time of --rate is {period!r}.", do="give a millisecond at least")
-    if length * 1_000_000 < int(count):
+    if (length := seconds(time, "the time of --rate")) < SHORTEST:
+        raise InvalidOptionError(f"the time of --rate is {time!r}.", do="give a millisecond at least")
+    if length * 1_000_000 < int(number):
         raise InvalidOptionError(
             f"--rate is {text!r}, more than a start each microsecond.",
             do="give fewer starts or a longer time",
         )
-    return int(count), length
+    return int(number), length
 
 
 @commands.command()

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO
 
 from pgqueue.errors import PgQueueError
-from pgqueue.shown import block, visible
-
-STYLES = {
-    "completed": "green", "running": "cyan", "retrying": "yellow", "dead": "red", "cancelled": "dim", "expired": "red",
-}  # fmt: skip
+from pgqueue.shown import visible
 
 
 def wants_json() -> bool:
@@ -26,12 +24,32 @@ def fail(error: PgQueueError) -> int:
     if wants_json():
         print(json.dumps({"error": error.as_dict()}), file=sys.stderr)
         return error.exit_code
-    lines = [f"{error.code}  {visible(error.what)}"]
+    print(paragraph(f"{error.code}  ", error.what, sys.stderr), file=sys.stderr)
     for label, value in {**error.facts, "why": error.why, "do": error.do}.items():
         if value:
-            lines.append(f"  {label:<9} {block(value, ' ' * 12).lstrip()}")
-    print("\n".join(lines), file=sys.stderr)
+            print(paragraph(f"  {label:<9} ", value, sys.stderr), file=sys.stderr)
     return error.exit_code
+
+
+def paragraph(head: str, value: object, stream: TextIO) -> str:
+    """Text after a head, as a person may see it: each further line stands to the right of the head, so that none passes for ours.
+
+    On a terminal lines end at its width; a word that is longer stays whole.
+    """
+    lines = visible(str(value), lines=True).split("\n")
+    if stream.isatty():
+        room = max(width() - len(head), 20)
+        lines = [part for line in lines for part in _wrapped(line, room)]
+    return head + ("\n" + " " * len(head)).join(lines)
+
+
+def _wrapped(line: str, room: int) -> list[str]:
+    return textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def width() -> int:
+    """Of the terminal, in columns."""
+    return shutil.get_terminal_size().columns
 
 
 def console(*, stderr: bool = False) -> Any:
@@ -50,6 +68,11 @@ def emit_items(items: Iterable[Any], cursor: int | None = None) -> None:
     emit({"items": [as_dict(item) for item in items], "next": cursor})
 
 
+def shown_json(value: Any) -> str:
+    """A value of JSON as a person reads it, letters of all scripts as they are."""
+    return json.dumps(value, default=_plain, ensure_ascii=False)
+
+
 def as_dict(item: Any) -> Any:
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         return {
@@ -66,50 +89,11 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """A table on a terminal, tab-separated lines with a head into a pipe."""
-    texts = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]
-    if not texts:
-        print(empty, file=sys.stderr)
-        return
-    if not sys.stdout.isatty():
-        print("\t".join(columns))
-        for row in texts:
-            print("\t".join(cell.replace("\t", " ") for cell in row))
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        shown.add_column(column, overflow="ellipsis", no_wrap=True)
-    for row in texts:
-        shown.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    console().print(shown)
-
-
-def say(label: str, text: str) -> None:
+def say(label: str, text: object) -> None:
     """One line of a command's story, on stderr."""
-    print(f"  {label:<10} {visible(text)}", file=sys.stderr)
+    print(paragraph(f"  {label:<10} ", text, sys.stderr), file=sys.stderr)
 
 
-def tell(text: object) -> None:
-    """One line of an answer, on stdout."""
-    print(visible(str(text)))
-
-
-def ago(moment: datetime | None) -> str:
-    """``12 s ago``, ``in 5 m``."""
-    if moment is None:
-        return ""
-    seconds = (datetime.now(UTC) - moment).total_seconds()
-    return f"in {span(-seconds)}" if seconds < 0 else f"{span(seconds)} ago"
-
-
-def span(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s" if seconds >= 2 else f"{seconds * 1000:.0f} ms"
+def tell(text: object, head: str = "") -> None:
+    """A part of an answer, on stdout."""
+    print(paragraph(head, text, sys.stdout))

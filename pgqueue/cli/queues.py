@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from pgqueue import statements
+from pgqueue.cli import tables
 from pgqueue.cli.common import AsJson, Dsn, database
-from pgqueue.cli.output import ago, emit, emit_items, say, span, table
+from pgqueue.cli.output import emit, emit_items, say
+from pgqueue.cli.tables import table
+from pgqueue.cli.units import ago, span
 from pgqueue.config import check_name
 from pgqueue.database import run
 from pgqueue.errors import QueueNotFoundError
@@ -29,7 +32,17 @@ def list_queues(as_json: AsJson = False, dsn: Dsn = None) -> None:
         emit_items(found)
         return
     table(
-        ("queue", "paused", "due", "scheduled", "waiting", "running", "dead", "workers", "oldest_due"),
+        (
+            tables.name("queue"),
+            "paused",
+            "due",
+            "scheduled",
+            "waiting",
+            "running",
+            "dead",
+            "workers",
+            "oldest_due",
+        ),
         [
             (
                 q.queue,
@@ -89,7 +102,17 @@ def list_workers(
         emit_items(found)
         return
     table(
-        ("id", "state", "host", "pid", "queues", "slots", "running", "heartbeat", "started"),
+        (
+            "id",
+            "state",
+            tables.name("host"),
+            "pid",
+            tables.name("queues"),
+            "slots",
+            "running",
+            "heartbeat",
+            "started",
+        ),
         [
             (
                 w.id,

@@ -10,6 +10,7 @@ import typer
 from pgqueue import migrate, statements
 from pgqueue.cli.common import AsJson, Dsn, dsn_or_running
 from pgqueue.cli.output import emit, say
+from pgqueue.cli.units import exact
 from pgqueue.config import redact
 from pgqueue.database import connect, run
 from pgqueue.errors import ReadOnlyServerError, SchemaTooNewError, SchemaTooOldError, UnsupportedServerError
@@ -42,9 +43,11 @@ def command(
             _report(as_json, "current", target, 0.0)
             return
         server = run(connection, statements.describe_server())
+        current = False
         if server.installed:
             try:
                 migrate.check_server(connection)
+                current = not migrate.differences(connection)
             except SchemaTooOldError:
                 pass
             except (SchemaTooNewError, UnsupportedServerError, ReadOnlyServerError):
@@ -55,13 +58,16 @@ def command(
     migrate.upgrade(target)
     with connect(target, name="pgq migrate") as connection:
         run(connection, statements.add_partitions(3))
-    _report(as_json, "migrated", target, time.monotonic() - begun)
+    _report(as_json, "current" if current else "migrated", target, time.monotonic() - begun)
 
 
 def _report(as_json: bool, what: str, target: str, took: float) -> None:
     if as_json:
         emit({"schema": migrate.HEAD, "result": what, "seconds": round(took, 3)})
         return
-    say(what, f"schema pgqueue at {migrate.HEAD} in {redact(target)}" + (f", {took:.2f} s" if took else ""))
-    if took:
-        say("next", "pgq work -A module:app")
+    place = f"schema pgqueue at {migrate.HEAD} in {redact(target)}"
+    if what == "current":
+        say(what, f"{place}: there was nothing to do")
+        return
+    say(what, f"{place}, in {exact(took)}")
+    say("next", "pgq work -A module:app")

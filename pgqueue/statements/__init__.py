@@ -30,11 +30,14 @@ from pgqueue.statements.leases import (
     sweep,
 )
 from pgqueue.statements.operating import (
+    JobFilter,
     cancel,
+    count_jobs,
     describe_server,
     edit,
     function_bodies,
     get_job,
+    job_timeline,
     list_jobs,
     list_limits,
     list_queues,
@@ -80,6 +83,7 @@ from pgqueue.statements.upkeep import (
 )
 
 __all__ = [
+    "JobFilter",
     "add_partitions",
     "add_schedule",
     "adopt_orphans",
@@ -90,6 +94,7 @@ __all__ = [
     "claim_limited",
     "complete",
     "copy_jobs",
+    "count_jobs",
     "count_unclaimed",
     "describe_server",
     "discover_queues",
@@ -109,6 +114,7 @@ __all__ = [
     "index_size",
     "insert_job",
     "insert_unique",
+    "job_timeline",
     "lanes",
     "list_alerts",
     "list_cancel_requests",

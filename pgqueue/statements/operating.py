@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 
 from pgqueue.job import Job
-from pgqueue.rows import Limit, QueueDepth, Server, Snapshot, Transition, Unserved, Why, WorkerRow
+from pgqueue.rows import (
+    JobCount,
+    Limit,
+    QueueDepth,
+    Server,
+    Snapshot,
+    TimelineEntry,
+    Transition,
+    Unserved,
+    Why,
+    WorkerRow,
+)
 from pgqueue.sql import Statement
 from pgqueue.statements.making import each, job_of, nothing, one, statement
 
@@ -19,20 +31,41 @@ def why(job_id: int) -> Statement[Why]:
     return statement("why", lambda rows: Why(*rows[0]), job_id=job_id)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs: those that all of these are true of. ``error`` is a part of the last error; ``args`` JSON that the arguments contain."""
+
+    states: list[str] | None = None
+    queue: str | None = None
+    task: str | None = None
+    tag: str | None = None
+    error: str | None = None
+    unique_key: str | None = None
+    idempotency_key: str | None = None
+    concurrency_key: str | None = None
+    args: str | None = None
+
+
 def list_jobs(
-    *,
-    states: list[str] | None = None,
-    queue: str | None = None,
-    task: str | None = None,
-    tag: str | None = None,
-    error: str | None = None,
-    before: int | None = None,
-    count: int = 50,
+    which: JobFilter = JobFilter(), *, before: int | None = None, count: int = 50
 ) -> Statement[list[Job]]:
     return statement(
-        "list_jobs", lambda rows: [job_of(row) for row in rows], states=states, queue=queue, task=task, tag=tag,
-        error=error, before=before, count=count,
-    )  # fmt: skip
+        "list_jobs",
+        lambda rows: [job_of(row) for row in rows],
+        **asdict(which),
+        before=before,
+        count=count,
+    )
+
+
+def count_jobs(which: JobFilter, by: Collection[str]) -> Statement[list[JobCount]]:
+    """``by``: of task, queue, state and tag. A job with two tags counts under both."""
+    wanted = {f"by_{word}": word in by for word in ("task", "queue", "state", "tag")}
+    return statement("count_jobs", each(JobCount), **asdict(which), **wanted)
+
+
+def job_timeline(job_id: int) -> Statement[list[TimelineEntry]]:
+    return statement("job_timeline", each(TimelineEntry), job_id=job_id)
 
 
 def list_transitions(job_id: int) -> Statement[list[Transition]]:

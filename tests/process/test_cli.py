@@ -266,7 +266,7 @@ def test_nonsense_for_jobs_ends_in_one_sentence(pgq, words, code):
 def test_a_piped_table_is_tab_separated_with_a_head(pgq, db):
     [job] = insert(db)
     done = pgq("jobs", "list")
-    assert done.out.splitlines()[0] == "id\tstate\tqueue\ttask\tattempt\tdue\tlast_error"
+    assert done.out.splitlines()[0] == "id\tstate\tqueue\ttask\tattempt\twhen\tworker\tprogress\tlast_error"
     assert done.rows[0][:5] == [str(job), "pending", "default", "greet", "0/6"]
     assert "No job matches" in pgq("jobs", "list", "--queue", "none").err
 
@@ -448,7 +448,7 @@ def findings(done: Done) -> str:
 def test_doctor_is_content_with_a_served_database(pgq, db):
     Hand(db, ["greet"])
     done = pgq("doctor", "--json")
-    assert (done.code, "1 workers alive" in findings(done)) == (0, True)
+    assert (done.code, "1 worker alive" in findings(done)) == (0, True)
     assert "ok    " in pgq("doctor").out
 
 
@@ -456,15 +456,15 @@ def test_doctor_is_content_with_a_served_database(pgq, db):
     ("mistake", "expected", "code"),
     [
         ("select 1", "warn 0 workers alive pgq work", 0),
-        ("insert into pgqueue.jobs (task) values ('ghost')", "no living worker serves this queue. pgq work -Q default", 0),
-        ("insert into pgqueue.jobs (task, run_at) values ('ghost', now() - interval '2 h')", "fail 1 due jobs of task ghost", 7),
-        ("insert into pgqueue.jobs (task) values ('t'); update pgqueue.queues set paused = true", "Queue default is paused with 1 due jobs. pgq queues resume default", 0),
-        ("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'dead', now())", "Queue default has 1 dead letters.", 0),
+        ("insert into pgqueue.jobs (task) values ('ghost')", "no living worker serves this queue. pgq work -Q default", 7),
+        ("insert into pgqueue.jobs (task, run_at) values ('ghost', now() - interval '2 h')", "error 1 due job of task ghost", 7),
+        ("insert into pgqueue.jobs (task) values ('t'); update pgqueue.queues set paused = true", "Queue default is paused with 1 due job. pgq queues resume default", 0),
+        ("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'dead', now())", "Queue default has 1 dead letter.", 0),
         ("insert into pgqueue.workers (expires_at, pid, slots, host, version, executor, queues, tasks) values (now(), 7, 1, 'far', '0', 'async', '{}', '{}')", "(far, pid 7) lost its lease", 0),
-        ("drop function pgqueue.revive", "fail function pgqueue.revive is missing pgq migrate", 7),
-        ("create or replace function pgqueue.revive(job bigint) returns text language sql as 'select null'", "fail function pgqueue.revive is not this version's", 7),
-        ("update pgqueue.schema_version set version_num = '0000'", "fail PGQ-205", 7),
-        ("drop schema pgqueue cascade", "fail PGQ-204", 7),
+        ("drop function pgqueue.revive", "error function pgqueue.revive is missing pgq migrate", 7),
+        ("create or replace function pgqueue.revive(job bigint) returns text language sql as 'select null'", "error function pgqueue.revive is not this version's", 7),
+        ("update pgqueue.schema_version set version_num = '0000'", "error PGQ-205", 7),
+        ("drop schema pgqueue cascade", "error PGQ-204", 7),
     ],
 )  # fmt: skip
 def test_doctor_finds(pgq, dsn, mistake, expected, code):

@@ -80,7 +80,7 @@ def test_list(cron: Cron, db: Connection[Any]) -> None:
     db.execute("insert into pgqueue.schedules (name, task, cron) values ('c', 't', 'x')")
     db.execute("update pgqueue.schedules set problem = 'it is bad', planned = true where name = 'c'")
     head, *rows = [line.split("\t") for line in cron("list").out.splitlines()]
-    assert head[:4] == ["schedule", "task", "fires", "tz"]
+    assert head[:4] == ["name", "task", "fires", "tz"]
     assert [row[:4] for row in rows] == [
         ["a", "t", "every 1m30s", "UTC"], ["b", "t", "at 2030-01-01 08:00:00+00:00", "UTC"], ["c", "t", "x", "UTC"],
     ]  # fmt: skip

@@ -171,7 +171,7 @@ def test_it_names_a_standby_and_its_slot(ours, slot):
 @pytest.mark.parametrize(
     ("mistake", "expected"),
     [
-        ("alter table pgqueue.jobs_live set (autovacuum_enabled = off)", "fail Autovacuum is off"),
+        ("alter table pgqueue.jobs_live set (autovacuum_enabled = off)", "error Autovacuum is off"),
         (f"drop table pgqueue.{name_of(-1)}", f"warn Partition {name_of(-1)} is missing"),
         (f"alter table pgqueue.jobs_done detach partition pgqueue.{name_of(0)}", f"warn Partition {name_of(0)} (0.0 MB) lies detached"),
         ("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'completed', '2020-01-01')", "warn Partition jobs_done_default holds rows (0.0 MB)"),

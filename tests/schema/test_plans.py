@@ -30,6 +30,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.claim(1, ["a", "b"], [("default", 0), ("default", 5)], [(0.0, 0), (1.8e9, 7)], 10),
         statements.complete(1, [(1, 1, True), (2, 1, False)]),
         statements.copy_jobs(),
+        statements.count_jobs(statements.JobFilter(tag="a", args="{}"), ["task", "tag"]),
         statements.count_unclaimed(["default"], ["a"]),
         statements.describe_server(),
         statements.discover_queues(),
@@ -65,6 +66,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.insert_job("a", "{}", {}),
         statements.insert_unique("a", "{}", {"unique": ["n"], "unique_for": 60.0}),
         statements.index_size("jobs_live_claim_idx"),
+        statements.job_timeline(1),
         statements.lanes(
             [("default", 0), ("default", 1), ("mail", 0), ("mail", 2)],
             [(0.0, 0)] * 4,

@@ -1,0 +1,7 @@
+-- All that happened to one job, oldest first, with the workers that had it, by the view job_timeline. Locks nothing.
+-- What is told with one time was enqueued before it was claimed, and claimed before it ended.
+select e.at, e.from_state, e.to_state, e.reason, e.attempt, e.worker_id, w.host, w.pid, e.error
+from pgqueue.job_timeline e
+left join pgqueue.workers w on w.id = e.worker_id
+where e.job_id = %(job_id)s::bigint
+order by e.at, e.from_state is not null, e.to_state <> 'running'
