@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
-    asynccontextmanager,
-    contextmanager,
     nullcontext,
 )
 from datetime import timedelta
@@ -19,9 +18,8 @@ from psycopg import AsyncConnection, Connection
 
 from pgqueue.chunk import ChunkSpec
 from pgqueue.config import find_dsn, seconds
-from pgqueue.connections import Pools
 from pgqueue.crontab import Crontab
-from pgqueue.database import ORDINARY, connect, connect_async, is_async, warn_if_autocommit
+from pgqueue.database import is_async, warn_if_autocommit
 from pgqueue.enqueue import Task, insert, insert_async
 from pgqueue.errors import (
     DuplicateJobError,
@@ -38,10 +36,12 @@ from pgqueue.job import Batch, Job, NewJob, in_batches
 from pgqueue.keys import KeyRules, key_rules
 from pgqueue.options import RULES
 from pgqueue.outcome import Keep
+from pgqueue.pools import Pools
 from pgqueue.retry import RetryPolicy
 from pgqueue.rows import Stored
 from pgqueue.task import TaskSpec, task_name
 from pgqueue.telemetry import carrier, enqueue_span, is_traced
+from pgqueue.waiters import Waiters
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,16 +53,18 @@ class App(Crontab, Hooked):
     """A registry of tasks and schedules with a database, and of the hooks and middleware of all tasks.
 
     ``dsn``: where its jobs live; without one, PGQUEUE_DSN, DATABASE_URL, ``[tool.pgqueue]`` or libpq's PG* decide, when
-    it is first needed. ``pool_size``: connections held at most for enqueues that join no transaction of yours.
+    it is first needed. ``pool_size``: connections held at most for what joins no transaction of yours, and for
+    ``job.transaction()``; default 10, or in a worker twice its slots. Each event loop has as many of its own.
     """
 
-    def __init__(self, dsn: str | None = None, *, pool_size: int = 10) -> None:
+    def __init__(self, dsn: str | None = None, *, pool_size: int | None = None) -> None:
         Crontab.__init__(self)
         Hooked.__init__(self)
         self._dsn = dsn
         self.layers: list[Layer] = []  # middleware, the outermost first
         self.tasks: dict[str, Task[..., Any]] = {}
         self._pools = Pools(lambda: self.dsn, pool_size)
+        self.waiters = Waiters(lambda: self.dsn)
 
     @property
     def dsn(self) -> str:
@@ -247,24 +249,18 @@ class App(Crontab, Hooked):
         """``connection`` for async callers."""
         return self._pools.connection_async()
 
-    @contextmanager
-    def listening(self, channel: str) -> Iterator[Connection[Any]]:
-        with connect(self.dsn, name="pgqueue wait") as connection:
-            connection.execute(f"listen {channel}".encode())
-            yield connection
-
-    @asynccontextmanager
-    async def listening_async(self, channel: str) -> AsyncIterator[AsyncConnection[Any]]:
-        async with await connect_async(self.dsn, name="pgqueue wait", session=ORDINARY) as connection:
-            await connection.execute(f"listen {channel}".encode())
-            yield connection
+    def make_room(self, handlers: int) -> None:
+        """Called by a worker: so many handlers will use the app's connections at once."""
+        self._pools.make_room(handlers)
 
     def close(self) -> None:
         """Closes the app's own connections; it opens new ones when it needs them."""
+        self.waiters.close()
         self._pools.close()
 
     async def aclose(self) -> None:
         """``close`` for async callers, also of the running loop's pool."""
+        await asyncio.to_thread(self.waiters.close)
         await self._pools.aclose()
 
 

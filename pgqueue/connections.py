@@ -1,20 +1,15 @@
-"""Connections that last: the worker's, which come back by themselves, and the application's pools."""
+"""The worker's connections, which come back by themselves."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg import AsyncConnection, Connection
-from psycopg_pool import AsyncConnectionPool, ConnectionPool
+from psycopg import AsyncConnection
 from tenacity import (
     AsyncRetrying,
     Retrying,
@@ -26,7 +21,7 @@ from tenacity import (
 
 from pgqueue import errors
 from pgqueue.config import redact
-from pgqueue.database import KEEPALIVE, PINNED, connect, connect_async, run_async
+from pgqueue.database import PINNED, connect_async, run_async
 from pgqueue.sql import Statement
 
 RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
@@ -147,86 +142,3 @@ def retry_connecting(seconds: float) -> Retrying:
         stop=stop_after_delay(seconds),
         reraise=True,
     )
-
-
-def prepare_threshold(dsn: str) -> int | None:
-    """After how many uses a pool here prepares a statement; None behind a pooler. Raises a clear error now instead of a time-out of the pool."""
-    with connect(dsn) as probe:
-        return probe.prepare_threshold
-
-
-Pool = WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnectionPool[AsyncConnection[Any]]]
-
-
-class Pools:
-    """The application's own connections: a pool for sync callers, and one for each event loop. Safe over fork."""
-
-    def __init__(self, dsn: Callable[[], str], size: int = 10) -> None:
-        self._dsn, self._size = dsn, size
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
-        self._sync: ConnectionPool[Connection[Any]] | None = None
-        self._async: Pool = WeakKeyDictionary()
-
-    def _forked(self) -> None:
-        # An inherited socket belongs to the parent: forget it without closing it.
-        if self._pid != os.getpid():
-            self._pid, self._sync, self._async = os.getpid(), None, WeakKeyDictionary()
-
-    @contextmanager
-    def connection(self) -> Iterator[Connection[Any]]:
-        """A connection in a transaction that commits at the end of the block."""
-        with self._lock:
-            self._forked()
-            if self._sync is None:
-                dsn = self._dsn()
-                threshold = prepare_threshold(dsn)
-                self._sync = ConnectionPool(
-                    dsn,
-                    check=ConnectionPool.check_connection,  # one that an outage broke costs no job its attempt
-                    min_size=1,
-                    max_size=self._size,
-                    kwargs={"application_name": "pgqueue app", "prepare_threshold": threshold, **KEEPALIVE},
-                    open=True,
-                )
-            pool = self._sync
-        with pool.connection() as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def connection_async(self) -> AsyncIterator[AsyncConnection[Any]]:
-        """The same for the running event loop."""
-        self._forked()
-        loop = asyncio.get_running_loop()
-        pool = self._async.get(loop)
-        if pool is None:
-            dsn = self._dsn()
-            threshold = await asyncio.to_thread(prepare_threshold, dsn)
-            made: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
-                dsn,
-                check=AsyncConnectionPool.check_connection,
-                min_size=1,
-                max_size=self._size,
-                kwargs={"application_name": "pgqueue app", "prepare_threshold": threshold, **KEEPALIVE},
-                open=False,
-            )
-            # Waits: a pool that is asked sooner grows, and the end of a short asyncio.run() waits for ever for a worker of
-            # the pool that was cancelled while it connected.
-            await made.open(wait=True)
-            pool = self._async.setdefault(loop, made)
-            if pool is not made:  # somebody was quicker meanwhile
-                await made.close()
-        async with pool.connection() as connection:
-            yield connection
-
-    def close(self) -> None:
-        with self._lock:
-            pool, self._sync = self._sync, None
-        if pool is not None:
-            pool.close()
-
-    async def aclose(self) -> None:
-        pool = self._async.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
-            await pool.close()
-        self.close()

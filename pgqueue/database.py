@@ -241,6 +241,6 @@ def _backend(connection: Connection[Any]) -> int:
     return int(pid)
 
 
-async def wait_notified(connection: AsyncConnection[Any], seconds: float) -> list[str]:
-    """The payloads that arrive on this listening connection: the first within ``seconds``, and those with it."""
+async def wait_notified(connection: AsyncConnection[Any], seconds: float | None) -> list[str]:
+    """The payloads that arrive on this listening connection: the first within ``seconds``, if given, and those with it."""
     return [notify.payload async for notify in connection.notifies(timeout=seconds, stop_after=1)]

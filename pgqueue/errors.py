@@ -12,6 +12,7 @@
     │   ├── DatabaseUnreachableError    PGQ-103
     │   ├── LoginRefusedError           PGQ-104
     │   ├── TooManyConnectionsError     PGQ-106
+    │   ├── PoolExhaustedError          PGQ-110
     │   ├── MissingPrivilegeError       PGQ-201
     │   ├── ReadOnlyServerError         PGQ-202
     │   ├── UnsupportedServerError      PGQ-203
@@ -139,6 +140,10 @@ class LoginRefusedError(DatabaseError):
 
 class TooManyConnectionsError(DatabaseError):
     code = "PGQ-106"
+
+
+class PoolExhaustedError(DatabaseError):
+    code = "PGQ-110"
 
 
 class MissingPrivilegeError(DatabaseError):

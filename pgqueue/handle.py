@@ -1,16 +1,10 @@
-"""``JobHandle``: a stored job as its enqueuer holds it, and how one waits for its end.
-
-Waiting announces itself (``mark_waited.sql``); only then does settling send a NOTIFY. It is an accelerator: the row is
-read again at least every POLL seconds.
-"""
+"""``JobHandle``: a stored job as its enqueuer holds it, and how one waits for its end."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -19,7 +13,7 @@ from psycopg import AsyncConnection, Connection
 
 from pgqueue import options, statements
 from pgqueue.config import seconds
-from pgqueue.database import run, run_async, wait_notified
+from pgqueue.database import run, run_async
 from pgqueue.errors import (
     InvalidOptionError,
     JobFailedError,
@@ -32,9 +26,7 @@ from pgqueue.job import FINAL, Job
 from pgqueue.options import Duration
 from pgqueue.rows import Why
 from pgqueue.task import TaskSpec
-
-POLL = 1.0
-FINISHED = "pgqueue_finished"
+from pgqueue.waiters import Waiters
 
 
 class HasSpec(Protocol):
@@ -45,12 +37,12 @@ class HasSpec(Protocol):
 class Connects(Protocol):
     """Who lends connections to read and change jobs with, and knows tasks: the app."""
 
+    waiters: Waiters
+
     @property
     def tasks(self) -> Mapping[str, HasSpec]: ...
     def connection(self) -> AbstractContextManager[Connection[Any]]: ...
     def connection_async(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]: ...
-    def listening(self, channel: str) -> AbstractContextManager[Connection[Any]]: ...
-    def listening_async(self, channel: str) -> AbstractAsyncContextManager[AsyncConnection[Any]]: ...
 
 
 @dataclass(
@@ -150,38 +142,34 @@ class JobHandle:
         ``watch`` is called with the job as it is, about once a second. Raises JobFailedError if it ended dead or cancelled, WaitTimeoutError after ``timeout`` (seconds, a timedelta or a text
         such as ``5m``), and JobNotFoundError if there is no such job.
         """
-        clock = _Deadline(self.id, timeout)
-        with self._app().listening(FINISHED) as connection:
-            while True:
-                run(connection, statements.mark_waited(3 * POLL))
-                job = run(connection, statements.get_job(self.id))
+        limit = _limit(timeout)
+        with closing(self._app().waiters.looks(self.id, limit, watched=watch is not None)) as looks:
+            for job in looks:
                 if job is not None and watch is not None:
                     watch(job)
                 if job is None or job.is_final:
                     return self._result(job)
-                until = time.monotonic() + clock.step()
-                while (left := until - time.monotonic()) > 0:
-                    payloads = [note.payload for note in connection.notifies(timeout=left, stop_after=1)]
-                    if str(self.id) in payloads:
-                        break
+        raise self._too_late(limit)
 
     async def result(
         self, timeout: Duration | None = None, watch: Callable[[Job], object] | None = None
     ) -> Any:
         """``wait`` for async callers: ``await handle.result()``."""
-        clock = _Deadline(self.id, timeout)
-        async with self._app().listening_async(FINISHED) as connection:
-            while True:
-                await run_async(connection, statements.mark_waited(3 * POLL))
-                job = await run_async(connection, statements.get_job(self.id))
+        limit = _limit(timeout)
+        async with aclosing(
+            self._app().waiters.looks_async(self.id, limit, watched=watch is not None)
+        ) as looks:
+            async for job in looks:
                 if job is not None and watch is not None:
                     watch(job)
                 if job is None or job.is_final:
                     return self._result(job)
-                until = asyncio.get_running_loop().time() + clock.step()
-                while (left := until - asyncio.get_running_loop().time()) > 0:
-                    if str(self.id) in await wait_notified(connection, left):
-                        break
+        raise self._too_late(limit)
+
+    def _too_late(self, limit: float | None) -> WaitTimeoutError:
+        return WaitTimeoutError(
+            f"Job {self.id} is not finished after {limit:g} s.", do=f"pgq jobs show {self.id}"
+        )
 
     def _result(self, job: Job | None) -> Any:
         """The job's, or, without its row, what its key remembered."""
@@ -201,25 +189,8 @@ class JobHandle:
         return self.app
 
 
-class _Deadline:
-    def __init__(
-        self, job_id: int, timeout: Duration | None, now: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._timeout = seconds(timeout, "timeout") if isinstance(timeout, str | timedelta) else timeout
-        self._job_id, self._now = job_id, now
-        self._end = None if self._timeout is None else now() + self._timeout
-
-    def step(self) -> float:
-        """Seconds until the row must be read again; raises WaitTimeoutError once the time is up."""
-        if self._end is None:
-            return POLL
-        left = self._end - self._now()
-        if left <= 0:
-            raise WaitTimeoutError(
-                f"Job {self._job_id} is not finished after {self._timeout:g} s.",
-                do=f"pgq jobs show {self._job_id}",
-            )
-        return min(left, POLL)
+def _limit(timeout: Duration | None) -> float | None:
+    return seconds(timeout, "timeout") if isinstance(timeout, str | timedelta) else timeout
 
 
 def _found(job_id: int, job: Job | None) -> Job:

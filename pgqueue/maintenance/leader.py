@@ -31,8 +31,8 @@ class Service(Protocol):
 class Leader:
     """``election`` is a connection that every worker has anyway; only the leader opens the others.
 
-    Rescue and sweep have ``link`` for themselves, so that no upkeep of tables and indexes, which may take minutes, can delay
-    them. ``services`` run beside them while it leads, on links of their own: the scheduler, the watch for alerts.
+    ``link`` is for what takes milliseconds, rescue, sweep and watch, so that no upkeep of tables and indexes, which may take
+    minutes, can delay them. ``services`` run beside while it leads: the scheduler, on a link of its own, and the watch.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from pgqueue.job import Job
@@ -20,11 +20,21 @@ from pgqueue.rows import (
     WorkerRow,
 )
 from pgqueue.sql import Statement
-from pgqueue.statements.making import each, job_of, nothing, one, statement
+from pgqueue.statements.making import array, each, job_of, nothing, one, statement
 
 
 def get_job(job_id: int) -> Statement[Job | None]:
     return statement("get_job", lambda rows: job_of(rows[0]) if rows else None, job_id=job_id)
+
+
+def get_ended(job_ids: Iterable[int], watched: Iterable[int]) -> Statement[list[tuple[int, Job | None]]]:
+    """Of these those that have ended, are watched, or are not there (None)."""
+    return statement(
+        "get_ended",
+        lambda rows: [(row[0], None if row[1] is None else job_of(row)) for row in rows],
+        job_ids=array(job_ids),
+        watched=array(watched),
+    )
 
 
 def why(job_id: int) -> Statement[Why]:

@@ -72,6 +72,7 @@ class Worker:
         alerts = alerts or AlertSettings()
         settings = serving(settings, app, alerts)
         self.app, self.settings = app, settings
+        app.make_room(settings.concurrency)
         self._specs = {**handlers(app), **alert_tasks(alerts)}
         self.id = 0
         self._dsn = app.dsn
@@ -86,24 +87,20 @@ class Worker:
         )  # fmt: skip
         self._settler = Settler(self._settle_link, self._free, hook_names(app))
         self._claimer = Claimer(
-            self._claim_link,
-            settings,
-            sorted(self._specs),
-            self._in_flight,
-            self._take,
-            self._runner.prefetch,
-        )
+            self._claim_link, settings, sorted(self._specs), self._in_flight, self._take, self._runner.prefetch,
+        )  # fmt: skip
         self._reporter = Reporter(self._claim_link, self._runner.running)
+        leading = Link(self._dsn, "pgqueue leader", self._outage)
         self._leader = Leader(
             self._claim_link,
-            Link(self._dsn, "pgqueue leader", self._outage),
+            leading,
             Link(self._dsn, "pgqueue upkeep", self._outage, session=ORDINARY),
             settings,
             Scheduler(
                 Link(self._dsn, "pgqueue schedules", self._outage),
                 grace=max(GRACE, 6 * settings.heartbeat),  # a leader's term is three
             ),
-            Watch(Link(self._dsn, "pgqueue watch", self._outage), alerts, settings.heartbeat),
+            Watch(leading, alerts, settings.heartbeat),
         )
         self._listener = Listener(
             self._listen_link, settings.queues, self._heard, self._cancelled, self._leader.stand
@@ -115,9 +112,8 @@ class Worker:
         self._hurried_by: int = signal.SIGTERM
         self._registering: asyncio.Task[None] | None = None
         self._limits = Limits(settings, self._use_up)
-        self._again: dict[
-            Attempt, float
-        ] = {}  # jobs that come back before the next poll: in how many seconds once that is written
+        # Jobs that come back before the next poll: in how many seconds once that is written.
+        self._again: dict[Attempt, float] = {}
         self._told = False  # of cancels, by whoever listens
         self._supervised: Supervised | None = None
         if supervisor is not None:

@@ -108,7 +108,7 @@ def test_a_timeout_that_is_none_is_refused_before_anything_is_waited_for(handle,
 
 
 def test_the_end_wakes_whoever_waits(handle, db, wait, monkeypatch):
-    monkeypatch.setattr("pgqueue.handle.POLL", 60.0)  # so that only the notification can end it in time
+    monkeypatch.setattr("pgqueue.lookout.POLL", 60.0)  # so that only the notification can end it in time
     hand = Hand(db, ["t"])
     [attempt] = hand.claim()
     results: list[Any] = []

@@ -12,6 +12,7 @@ import pytest
 
 import pgqueue
 from pgqueue import App, JobHandle, Task, database, errors, sql, statements
+from pgqueue.waiters import Waiters
 
 PACKAGE = Path(pgqueue.__file__).parent
 MODULES = {
@@ -38,8 +39,8 @@ def test_the_public_names_are_these():
         (App, "enqueue_many", "aenqueue_many"),
         (App, "store", "store_async"),
         (App, "connection", "connection_async"),
-        (App, "listening", "listening_async"),
         (App, "close", "aclose"),
+        (Waiters, "looks", "looks_async"),
         (JobHandle, "job", "ajob"),
         (JobHandle, "wait", "result"),
         (JobHandle, "why", "awhy"),
@@ -88,6 +89,9 @@ COLOURED = (
     "enqueue.py",
     "handle.py",
     "app.py",
+    "pools.py",
+    "waiters.py",
+    "lookout.py",
     "worker/",
     "maintenance/",
     "demo/",
@@ -103,7 +107,7 @@ def test_only_the_outermost_modules_are_coloured(module):
 # LISTEN names its channel as an identifier, REINDEX takes no parameters, a session's setting is set, not queried, and the demo's shop is a user.
 EXECUTES = (
     "database.py",
-    "app.py",
+    "lookout.py",
     "worker/listener.py",
     "worker/heartbeat.py",
     "maintenance/indexes.py",

@@ -1,0 +1,169 @@
+"""The application's own connections: a pool for sync callers, and one for each event loop that goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakSet
+
+from psycopg import AsyncConnection, Connection
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+
+from pgqueue import forks
+from pgqueue.database import KEEPALIVE, connect
+from pgqueue.errors import PoolExhaustedError
+
+SIZE = 10
+PATIENCE = 30.0  # seconds that a caller waits for a connection
+
+
+def prepare_threshold(dsn: str) -> int | None:
+    """After how many uses a pool here prepares a statement; None behind a pooler. Raises a clear error now instead of a time-out of the pool."""
+    with connect(dsn) as probe:
+        return probe.prepare_threshold
+
+
+@dataclass(eq=False)
+class LoopPool:
+    """The pool of one event loop. ``connections``: all that it has opened."""
+
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
+    connections: WeakSet[AsyncConnection[Any]] = field(default_factory=WeakSet)
+
+    async def remember(self, connection: AsyncConnection[Any]) -> None:
+        self.connections.add(connection)
+
+    def abandon(self) -> None:
+        """Closes the sockets, which is all that can be done for a pool whose loop is closed."""
+        for connection in list(self.connections):
+            connection.pgconn.finish()
+        if self.pool is not None:
+            self.pool._closed = True  # noqa: SLF001 - else its finalizer wants that loop
+
+
+class Pools:
+    """Safe over threads, event loops and forks. ``size``: connections in each pool at most; None: SIZE, or what a worker needs."""
+
+    def __init__(self, dsn: Callable[[], str], size: int | None = None) -> None:
+        self._dsn, self._given, self._size = dsn, size, size or SIZE
+        self._sync: ConnectionPool[Connection[Any]] | None = None
+        self._async: dict[asyncio.AbstractEventLoop, LoopPool] = {}
+        self._lock = threading.Lock()
+        forks.tell(self)
+
+    def forked(self) -> None:
+        forks.keep((self._sync, self._async))
+        self._sync, self._async, self._lock = None, {}, threading.Lock()
+
+    def make_room(self, handlers: int) -> None:
+        """For so many handlers at once, each in a transaction and enqueuing beside it. What the user has set stays."""
+        if self._given is None:
+            self._size = max(self._size, 2 * handlers)
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[Any]]:
+        """A connection in a transaction that commits at the end of the block."""
+        with self._lock:
+            if self._sync is None:
+                dsn = self._dsn()
+                self._sync = ConnectionPool(
+                    dsn,
+                    check=ConnectionPool.check_connection,  # one that an outage broke costs no job its attempt
+                    min_size=1,
+                    max_size=self._size,
+                    timeout=PATIENCE,
+                    kwargs=_session(prepare_threshold(dsn)),
+                    open=True,
+                )
+            pool = self._sync
+        try:
+            taken = pool.getconn()
+        except PoolTimeout:
+            raise _exhausted(pool) from None
+        try:
+            with taken:
+                yield taken
+        finally:
+            pool.putconn(taken)
+
+    @asynccontextmanager
+    async def connection_async(self) -> AsyncIterator[AsyncConnection[Any]]:
+        """The same for the running event loop."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._async:
+            self._abandon()
+        ours = self._async.setdefault(loop, LoopPool())
+        async with ours.opening:  # those who come at once must not each make one
+            if ours.pool is None:
+                ours.pool = await self._open(ours)
+            pool = ours.pool
+        try:
+            taken = await pool.getconn()
+        except PoolTimeout:
+            raise await asyncio.to_thread(_exhausted, pool) from None
+        try:
+            async with taken:
+                yield taken
+        finally:
+            await pool.putconn(taken)
+
+    async def _open(self, ours: LoopPool) -> AsyncConnectionPool[AsyncConnection[Any]]:
+        dsn = self._dsn()
+        pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+            dsn,
+            configure=ours.remember,
+            check=AsyncConnectionPool.check_connection,
+            min_size=1,
+            max_size=self._size,
+            timeout=PATIENCE,
+            kwargs=_session(await asyncio.to_thread(prepare_threshold, dsn)),
+            open=False,
+        )
+        # Waits: a pool that is asked sooner grows, and the end of a short asyncio.run() waits for ever for a worker of
+        # the pool that was cancelled while it connected.
+        try:
+            await pool.open(wait=True)
+        except BaseException:
+            await pool.close()
+            raise
+        return pool
+
+    def _abandon(self) -> None:
+        """Of loops that are closed."""
+        for loop in [loop for loop in list(self._async) if loop.is_closed()]:
+            former = self._async.pop(loop, None)
+            if former is not None:
+                former.abandon()
+
+    def close(self) -> None:
+        """The pools of sync callers and of closed loops. That of a loop that goes on is closed in it, by ``aclose``."""
+        self._abandon()
+        with self._lock:
+            pool, self._sync = self._sync, None
+        if pool is not None:
+            pool.close()
+
+    async def aclose(self) -> None:
+        ours = self._async.pop(asyncio.get_running_loop(), None)
+        if ours is not None and ours.pool is not None:
+            await ours.pool.close()
+        self.close()
+
+
+def _session(threshold: int | None) -> dict[str, Any]:
+    return {"application_name": "pgqueue app", "prepare_threshold": threshold, **KEEPALIVE}
+
+
+def _exhausted(pool: ConnectionPool[Any] | AsyncConnectionPool[Any]) -> PoolExhaustedError:
+    """Raises instead what says why the server cannot be reached, if that is why."""
+    prepare_threshold(pool.conninfo)  # type: ignore[arg-type]
+    return PoolExhaustedError(
+        f"No connection of the app's pool became free within {pool.timeout:g} s; all {pool.max_size} are in use.",
+        why="a handler in job.transaction() that enqueues without using(conn), or a caller that holds a connection for long, needs more",
+        do=f"join the transaction with task.using(conn), or make the pool larger: App(pool_size={2 * pool.max_size})",
+    )

@@ -1,0 +1,328 @@
+"""Those who wait for results share one connection, whatever thread, loop or process they are in, and whatever befalls it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import App, JobHandle, lookout
+from pgqueue.errors import DatabaseUnreachableError, JobFailedError, WaitTimeoutError
+from pgqueue.outcome import Outcome
+from tests.stages.hands import Hand
+from tests.waiting import wait_until
+
+DONE = Outcome.completed('"done"')
+
+
+@pytest.fixture
+def jobs(app: App) -> Callable[[int], list[JobHandle]]:
+    @app.task(name="t")
+    def t(n: int) -> None: ...
+
+    return lambda count: t.enqueue_many([{"n": n} for n in range(count)])
+
+
+@pytest.fixture
+def waiting() -> Iterator[Callable[[JobHandle], list[Any]]]:
+    """Waits for a handle on a thread of its own; the list gets the result, or the error."""
+    threads = []
+
+    def start(handle: JobHandle) -> list[Any]:
+        ends: list[Any] = []
+
+        def wait() -> None:
+            try:
+                ends.append(handle.wait(60))
+            except Exception as error:  # noqa: BLE001 - it is looked at
+                ends.append(error)
+
+        threads.append(threading.Thread(target=wait))
+        threads[-1].start()
+        return ends
+
+    yield start
+    for thread in threads:
+        thread.join(90)
+
+
+def sessions(db: Connection[Any]) -> list[int]:
+    """The server's processes of those who wait."""
+    return [
+        pid
+        for (pid,) in db.execute(
+            "select pid from pg_stat_activity where application_name = 'pgqueue wait' and datname = current_database()"
+        )
+    ]
+
+
+def looked(db: Connection[Any]) -> bool:
+    return bool(
+        db.execute(
+            "select 1 from pg_stat_activity where application_name = 'pgqueue wait' and state = 'idle'"
+            " and query like '%from pgqueue.jobs%' and datname = current_database()"
+        ).fetchall()
+    )
+
+
+def finish(db: Connection[Any], *outcomes: Outcome) -> None:
+    hand = Hand(db, ["t"])
+    for attempt in hand.claim(1000):
+        hand.settle(attempt, outcomes[0] if outcomes else DONE)
+
+
+def test_all_who_wait_share_one_connection(app, jobs, db, waiting) -> None:
+    handles = jobs(60)
+    ends = [waiting(handle) for handle in handles[:20]]
+
+    async def gathered() -> list[Any]:
+        finishing = asyncio.create_task(asyncio.to_thread(finish_when_seen))
+        try:
+            return await asyncio.gather(*(handle.result(60) for handle in handles))
+        finally:
+            await finishing
+            await app.aclose()
+
+    def finish_when_seen() -> None:
+        wait_until(lambda: looked(db))
+        assert len(sessions(db)) == 1
+        finish(db)
+
+    assert asyncio.run(gathered()) == ["done"] * 60
+    wait_until(lambda: all(ends))
+    assert [end for [end] in ends] == ["done"] * 20
+
+
+def test_one_query_reads_the_rows_of_all_who_wait(app, jobs, db, waiting, monkeypatch) -> None:
+    asked: list[int] = []
+    real = lookout.statements.get_ended
+    monkeypatch.setattr(
+        lookout.statements, "get_ended", lambda ids, watched: (asked.append(len(ids)), real(ids, watched))[1]
+    )
+    ends = [waiting(handle) for handle in jobs(30)]
+    wait_until(lambda: 30 in asked)
+    regular = asked.index(30)
+    wait_until(lambda: asked.count(30) >= 3)
+    assert set(asked[regular:]) == {30}, "each look is for all"
+    finish(db)
+    wait_until(lambda: all(ends))
+
+
+def test_each_gets_his_own_result_or_error(jobs, db, waiting) -> None:
+    first, second = jobs(2)
+    one, other = waiting(first), waiting(second)
+    hand = Hand(db, ["t"])
+    attempts = {attempt.id: attempt for attempt in hand.claim(2)}
+    hand.settle(attempts[first.id], Outcome.completed('"mine"'))
+    wait_until(lambda: one)
+    assert one == ["mine"]
+    assert not other
+    hand.settle(attempts[second.id], Outcome.dead("permanent_error", ValueError("boom")))
+    wait_until(lambda: other)
+    assert isinstance(other[0], JobFailedError)
+
+
+def test_a_cut_connection_costs_nobody_his_wait(jobs, db, waiting) -> None:
+    [handle] = jobs(1)
+    ends = waiting(handle)
+    wait_until(lambda: looked(db))
+    [pid] = sessions(db)
+    db.execute("select pg_terminate_backend(%s)", [pid])
+    wait_until(lambda: sessions(db) not in ([], [pid]))
+    assert not ends
+    finish(db)
+    wait_until(lambda: ends)
+    assert ends == ["done"]
+
+
+def test_a_server_that_was_never_there_is_told_at_once() -> None:
+    with pytest.raises(DatabaseUnreachableError, match="PGQ-103"):
+        App("postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=2").handle(1).wait(30)
+
+
+def test_the_connection_is_closed_when_nobody_has_waited_for_a_while(jobs, db, monkeypatch) -> None:
+    monkeypatch.setattr(lookout, "LINGER", 0.2)
+    [handle] = jobs(1)
+    for _ in range(2):
+        with pytest.raises(WaitTimeoutError):
+            handle.wait(0.01)
+        wait_until(lambda: not sessions(db))
+
+
+def test_closing_the_app_closes_it_at_once_or_after_the_last_who_waits(app, jobs, db, waiting) -> None:
+    [handle] = jobs(1)
+    with pytest.raises(WaitTimeoutError):
+        handle.wait(0.01)
+    assert len(sessions(db)) == 1
+    app.close()
+    wait_until(lambda: not sessions(db), timeout=5)
+    ends = waiting(handle)
+    wait_until(lambda: looked(db))
+    app.close()
+    finish(db)
+    wait_until(lambda: ends)
+    assert ends == ["done"]
+    wait_until(lambda: not sessions(db), timeout=5)
+
+
+def test_a_forked_process_waits_on_a_connection_of_its_own(jobs, db, waiting) -> None:
+    first, second = jobs(2)
+    ends = waiting(first)
+    wait_until(lambda: looked(db))
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = 0 if second.wait(60) == "done" else 2
+        finally:
+            os._exit(code)
+    wait_until(lambda: len(sessions(db)) == 2)
+    finish(db)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    wait_until(lambda: ends)
+    assert ends == ["done"], "the child has closed nothing of the parent's"
+
+
+def test_many_loops_one_after_the_other_leave_one_connection(app, jobs, db) -> None:
+    [handle] = jobs(1)
+
+    async def look() -> None:
+        with pytest.raises(WaitTimeoutError):
+            await handle.result(0)
+
+    for _ in range(10):
+        asyncio.run(look())
+    assert len(sessions(db)) == 1
+
+
+def test_a_wait_that_is_given_up_leaves_nothing_behind(app, jobs, db) -> None:
+    [handle] = jobs(1)
+
+    async def give_up() -> None:
+        waits = [asyncio.create_task(handle.result()) for _ in range(5)]
+        await asyncio.to_thread(wait_until, lambda: looked(db))
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+    asyncio.run(give_up())
+    thread = app.waiters._lookout
+    assert thread is not None
+    assert not thread._waiters
+
+
+def test_waiting_ends_in_time_while_a_test_freezes_the_clock(app, jobs, wait_for, frozen) -> None:
+    [handle] = jobs(1)
+    with frozen(), pytest.raises(WaitTimeoutError):
+        wait_for(handle, 0.3)
+
+
+def test_a_result_arrives_while_a_test_freezes_the_clock(app, jobs, db, wait_for, frozen) -> None:
+    [handle] = jobs(1)
+    finishing = threading.Thread(target=lambda: (wait_until(lambda: looked(db)), finish(db)))
+    finishing.start()
+    with frozen():
+        assert wait_for(handle, 60) == "done"
+    finishing.join()
+
+
+@pytest.fixture(params=["wait", "result"])
+def wait_for(request: pytest.FixtureRequest, app: App) -> Callable[[JobHandle, float], Any]:
+    if request.param == "wait":
+        return JobHandle.wait
+    return lambda handle, timeout: asyncio.run(handle.result(timeout))
+
+
+def test_a_pool_of_a_loop_that_is_closed_is_closed_too(app, jobs, db) -> None:
+    [handle] = jobs(1)
+    for _ in range(20):
+        assert asyncio.run(handle.ajob()).state == "pending"
+    own = "select count(*) from pg_stat_activity where application_name = 'pgqueue app' and datname = current_database()"
+    wait_until(lambda: db.execute(own).fetchone() <= (3,))  # of the last loop, and of sync callers
+    gc.collect()
+    app.close()
+    wait_until(lambda: db.execute(own).fetchone() == (0,))
+
+
+def test_many_first_uses_at_once_make_one_pool(app, jobs, db) -> None:
+    [handle] = jobs(1)
+
+    async def read() -> int:
+        await asyncio.gather(*(handle.ajob() for _ in range(50)))
+        [(count,)] = db.execute(
+            "select count(*) from pg_stat_activity where application_name = 'pgqueue app' and datname = current_database()"
+        ).fetchall()
+        await app.aclose()
+        return int(count)
+
+    assert asyncio.run(read()) < 20
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_pool_in_use_says_what_to_do(dsn, kind, monkeypatch) -> None:
+    from pgqueue import pools
+    from pgqueue.errors import PoolExhaustedError
+
+    monkeypatch.setattr(pools, "PATIENCE", 0.05)
+    app = App(dsn, pool_size=1)
+    expected = pytest.raises(PoolExhaustedError, match=r"(?s)PGQ-110.*all 1 are in use.*App\(pool_size=2\)")
+
+    async def nested() -> None:
+        async with app.connection_async():
+            with expected:
+                async with app.connection_async():
+                    pass
+        await app.aclose()
+
+    if kind == "async":
+        asyncio.run(nested())
+    else:
+        with app.connection(), expected, app.connection():
+            pass
+    app.close()
+
+
+def test_a_worker_has_room_for_two_connections_a_slot_unless_the_app_says_how_many(dsn) -> None:
+    from pgqueue.config import WorkerSettings
+    from pgqueue.worker.worker import Worker
+
+    settings = WorkerSettings(queues={"default": None}, concurrency=20)
+    sizes = []
+    for app in (App(dsn), App(dsn, pool_size=5)):
+        app.task(name="t")(_nothing)
+        Worker(app, settings)
+        sizes.append(app._pools._size)
+    assert sizes == [40, 5]
+
+
+def _nothing() -> None: ...
+
+
+@pytest.fixture
+def frozen(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Stops the clocks of all modules that know them by name, as libraries for tests do."""
+    import contextlib
+
+    @contextlib.contextmanager
+    def freeze() -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            for name in ("time", "monotonic", "perf_counter"):
+                real, moment = getattr(time, name), getattr(time, name)()
+
+                def stopped(moment: float = moment) -> float:
+                    return moment
+
+                for module in list(sys.modules.values()):
+                    for attribute in [key for key, value in list(vars(module).items()) if value is real]:
+                        patch.setattr(module, attribute, stopped)
+            yield
+
+    return freeze
