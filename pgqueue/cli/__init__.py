@@ -12,11 +12,12 @@ import os
 import sys
 import traceback
 
+from pgqueue import origin
 from pgqueue.cli.output import fail, wants_json
 from pgqueue.errors import DriverMissingError, InvalidSettingError, PgQueueError
 from pgqueue.shown import bear
 
-__all__ = ["main"]
+__all__ = ["main", "origin"]  # the latter remembers how the command began, before any app is imported
 
 
 def main() -> None:

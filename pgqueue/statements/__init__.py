@@ -21,6 +21,7 @@ from pgqueue.statements.claiming import (
 from pgqueue.statements.enqueuing import copy_jobs, enqueue_many, insert_job, insert_unique, reserve_ids, wake
 from pgqueue.statements.leases import (
     adopt_orphans,
+    bury_worker,
     elect,
     heartbeat,
     list_cancel_requests,
@@ -88,6 +89,7 @@ __all__ = [
     "add_partitions",
     "add_schedule",
     "adopt_orphans",
+    "bury_worker",
     "cancel",
     "check_indexes",
     "check_partitions",

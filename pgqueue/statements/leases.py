@@ -43,6 +43,11 @@ def stop_worker(worker_id: int) -> Statement[None]:
     return statement("stop_worker", nothing, worker_id=worker_id)
 
 
+def bury_worker(worker_id: int, pid: int) -> Statement[bool]:
+    """Whether there was a lease to end."""
+    return statement("bury_worker", bool, worker_id=worker_id, pid=pid)
+
+
 def elect(worker_id: int, lease_seconds: float) -> Statement[Term]:
     return statement("elect", lambda rows: Term(*rows[0]), worker_id=worker_id, lease_seconds=lease_seconds)
 

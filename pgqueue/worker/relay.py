@@ -3,13 +3,16 @@
 ::
 
     listener ─► Relay ══ a byte for each wake-up ══► Supervised: whoever has a free slot reads it and looks for jobs
-                  ▲                                      │  ▲
-                  └────── more, ready PID, replace PID ──┘  └══ Line: whose jobs were asked to stop; that nobody leads
+                  ▲                                   │  ║
+                  └─────────────── more ──────────────┘  ║ Line, one for each process
+                                                         ║ ─► stop; whose jobs were asked to stop; that nobody leads
+                                                         ║ ◄─ ready, registered ID, replace, drained
 
 Exactly one process reads a byte, so that one job wakes one of them and not all. One that hangs does not read, and holds up
 nobody; one that has no slot free, or that was filled up by what it found, says ``more``, and another one looks. Neither end
 ever waits for the other: a full socket means that there is enough to read. What gets lost is found by the next poll.
-The end of the socket is the end of the supervisor. What concerns one process must reach that one: each has a line of its own.
+The end of the socket is the end of the supervisor. What concerns one process, or comes from it, goes over a line of its own:
+so a supervisor knows by a word, and not by an exit code that any handler can choose, that a worker has drained.
 """
 
 from __future__ import annotations
@@ -20,20 +23,18 @@ import os
 import socket
 from collections.abc import Callable
 
-ANY, VACANT = b"any", b"vacant"
+ANY, VACANT, STOP = b"any", b"vacant", b"stop "
 MOST = 100  # ids in one message; where there are more, everybody looks
 ANEW = 1.0  # seconds after which a process without a free slot looks whether its supervisor still lives
 
 
 class Relay:
-    """The supervisor's end; ``said`` is called with each message (its verb and the process it comes from)."""
+    """The supervisor's end of what all share."""
 
-    def __init__(self, said: Callable[[str, int], None]) -> None:
-        self._said = said
+    def __init__(self) -> None:
         self._mine, self._theirs = socket.socketpair()
         self._mine.setblocking(False)
         self._theirs.setblocking(False)
-        self._rest = b""
 
     @property
     def fd(self) -> int:
@@ -50,13 +51,8 @@ class Relay:
             self._mine.send(b"\n")
 
     def _read(self) -> None:
-        *lines, self._rest = (self._rest + self._mine.recv(65_536)).split(b"\n")
-        if b"more" in lines:
+        if self._mine.recv(65_536):  # more, however often
             self.wake_up()
-        for line in lines:
-            verb, _, pid = line.decode().partition(" ")
-            if pid:
-                self._said(verb, int(pid))
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._mine)
@@ -65,12 +61,14 @@ class Relay:
 
 
 class Line:
-    """A supervisor's way to one process."""
+    """A supervisor's end of the line to one process; ``said`` is called with the words of each message that comes from it."""
 
-    def __init__(self) -> None:
+    def __init__(self, said: Callable[..., None]) -> None:
+        self._said = said
         self._mine, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._mine.setblocking(False)
         self._theirs.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._mine, self.hear)
 
     @property
     def fd(self) -> int:
@@ -86,17 +84,31 @@ class Line:
         """The leader has resigned."""
         self._send(VACANT)
 
+    def tell_to_stop(self, number: int) -> None:
+        """As this signal, which the supervisor got, would."""
+        self._send(STOP + b"%d" % number)
+
+    def hear(self) -> None:
+        """Takes all that has been said."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._said(*self._mine.recv(1024).decode().split())
+
     def _send(self, message: bytes) -> None:
         with contextlib.suppress(OSError):
             self._mine.send(message)
 
     def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._mine)
         self._mine.close()
         self._theirs.close()
 
 
 class Supervised:
-    """A worker's end. ``room`` tells how many jobs it could take now; ``cancelled`` and ``vacant`` are as of ``Listener``."""
+    """A worker's end. ``room`` tells how many jobs it could take now; ``cancelled`` and ``vacant`` are as of ``Listener``.
+
+    ``stop`` is called with the signal that the supervisor got: a signal to this process may be the same one, sent to all.
+    """
 
     def __init__(
         self,
@@ -106,6 +118,7 @@ class Supervised:
         wake_up: Callable[[], None],
         cancelled: Callable[[set[int] | None], None],
         vacant: Callable[[], None],
+        stop: Callable[[int], None],
         orphaned: Callable[[], None],
     ) -> None:
         self._socket, self._line = (socket.socket(fileno=fd) for fd in fds)
@@ -113,7 +126,7 @@ class Supervised:
             end.set_inheritable(False)
             end.setblocking(False)
         self._room, self._wake_up, self._cancelled, self._orphaned = room, wake_up, cancelled, orphaned
-        self._vacant = vacant
+        self._vacant, self._stop = vacant, stop
         self._parent = os.getppid()
         self._has_room = asyncio.Event()
         self._woken = False
@@ -122,13 +135,13 @@ class Supervised:
         """Says that this worker is at work, and takes wake-ups until the supervisor is gone."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._line, self._hear)
-        self._say(f"ready {os.getpid()}")
+        self.say("ready")
         while await loop.sock_recv(self._socket, 4096):  # whoever is quicker has it; the others go on waiting
             if self._room():
                 self._woken = True
                 self._wake_up()
             else:
-                self._say("more")
+                self._look_elsewhere()
                 await self._until_room()
         self._orphaned()
 
@@ -136,6 +149,8 @@ class Supervised:
         message = self._line.recv(65_536)
         if message == VACANT:
             self._vacant()
+        elif message.startswith(STOP):
+            self._stop(int(message.removeprefix(STOP)))
         else:
             self._cancelled(None if message == ANY else {int(worker) for worker in message.split()})
 
@@ -150,15 +165,16 @@ class Supervised:
         """Jobs were claimed; if a wake-up led to that and they fill this worker, there may be more for others."""
         if self._woken and full:
             self._woken = False
-            self._say("more")
+            self._look_elsewhere()
 
     def made_room(self) -> None:
         self._has_room.set()
 
-    def ask_replacement(self) -> None:
-        """The supervisor stops this process when its turn has come, and starts another."""
-        self._say(f"replace {os.getpid()}")
-
-    def _say(self, message: str) -> None:
+    def _look_elsewhere(self) -> None:
         with contextlib.suppress(OSError):
-            self._socket.send(message.encode() + b"\n")
+            self._socket.send(b"more\n")
+
+    def say(self, message: str) -> None:
+        """To the supervisor: ``ready``; ``registered ID``; ``replace`` (stop me when my turn has come, and start another); ``drained``."""
+        with contextlib.suppress(OSError):
+            self._line.send(message.encode())

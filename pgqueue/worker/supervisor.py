@@ -7,26 +7,25 @@ import contextlib
 import logging
 import random
 import signal
-import sys
-from asyncio.subprocess import Process
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
+from pgqueue import origin, statements
 from pgqueue.config import WorkerSettings
-from pgqueue.connections import Link, Outage
+from pgqueue.connections import TROUBLE, Link, Outage
+from pgqueue.errors import DatabaseError
+from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.relay import Line, Relay
+from pgqueue.worker.spawning import Spawned
+from pgqueue.worker.stopping import STOPPED, UNFINISHED
 
 LATER = 10.0  # seconds after the grace until a worker that hangs is killed
 STAGGER = 2.0  # seconds within which the first workers are started
 HEALTHY = 5.0  # seconds: a worker that lived that long died of something of the moment
 FIRST, LONGEST = 1.0, 30.0  # seconds until one that died younger is started again
-BY_ITSELF = {
-    0,
-    12,
-    128 + signal.SIGINT,
-    128 + signal.SIGTERM,
-}  # drained, or stopped by a signal that it got alone
+SOON = 10.0  # seconds for telling the database that a worker is dead
 
 log = logging.getLogger("pgqueue")
 
@@ -34,8 +33,8 @@ log = logging.getLogger("pgqueue")
 def supervise(count: int, dsn: str, settings: WorkerSettings) -> int:
     """Runs the same command line in ``count`` children; returns their highest exit code.
 
-    A child that dies by a signal or a bug is started again; one that ends by itself (drained, misconfigured) is not,
-    except in the place of one that has worked: then what is wrong now was right before, and may be again.
+    A child that was not told to stop and has not said that it drained is dead, whatever its exit code, and is started
+    again. If its own command line or configuration was refused, it is not, unless a child in that place has worked before.
     """
     return asyncio.run(Supervisor(count, dsn, settings).run())
 
@@ -56,17 +55,26 @@ class Place:
     """Room for one worker process: whoever dies in it is followed by another."""
 
     def __init__(self) -> None:
-        self.child: Process | None = None
+        self.child: Spawned | None = None
         self.line: Line | None = None
         self.at_work = asyncio.Event()
         self.at_work_since = 0.0  # by the loop's clock
         self.has_worked = False
         self.replacing = False
+        self.drained = False
+        self.worker_id: int | None = None
 
-    def send(self, number: int) -> None:
-        if self.child is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self.child.send_signal(number)
+    def clear(self) -> None:
+        """For the next worker."""
+        self.at_work.clear()
+        self.child, self.worker_id = None, None
+        self.replacing = self.drained = False
+
+    def stop(self, number: int) -> None:
+        """The signal is for one that does not listen yet, and means no more than the word to one that does."""
+        if self.child is not None and self.line is not None:
+            self.line.tell_to_stop(number)
+            self.child.send(signal.SIGTERM)
 
     def tell(self, workers: set[int] | None) -> None:
         """Of jobs to stop."""
@@ -76,19 +84,20 @@ class Place:
 
 class Supervisor:
     def __init__(self, count: int, dsn: str, settings: WorkerSettings) -> None:
-        self._settings = settings
+        self._settings, self._dsn = settings, dsn
         self._link = Link(dsn, "pgqueue listen", Outage(dsn))
         self._places = [Place() for _ in range(count)]
-        self._relay = Relay(self._said)
+        self._relay = Relay()
         self._listener = Listener(
             self._link, settings.queues, self._relay.wake_up, self._cancelled, self._vacant
         )
         self._anybody = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._signals: list[int] = []
+        self._stops = 0
         self._one_at_a_time = asyncio.Lock()
         self._wanted: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._burials: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -100,6 +109,8 @@ class Supervisor:
         try:
             return max(await asyncio.gather(*(self._keep(n, place) for n, place in enumerate(self._places))))
         finally:
+            if self._burials:
+                await asyncio.wait(self._burials)
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
@@ -107,10 +118,11 @@ class Supervisor:
             await self._link.close()
             self._relay.close()
 
-    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _listen(self) -> None:
         """Begins when somebody is at work, who could be woken."""
@@ -129,75 +141,101 @@ class Supervisor:
             if place.line is not None:
                 place.line.tell_vacant()
 
-    def _said(self, verb: str, pid: int) -> None:
+    def _said(self, place: Place, verb: str, *words: str) -> None:
         """A worker's message."""
-        for place in self._places:
-            if place.child is not None and place.child.pid == pid:
-                if verb == "ready":
-                    place.has_worked = True
-                    place.at_work_since = asyncio.get_running_loop().time()
-                    place.at_work.set()
-                    self._anybody.set()
-                    if self._listener.proven.is_set():
-                        place.tell(None)
-                elif verb == "replace" and pid not in self._wanted:
-                    self._wanted.add(pid)
-                    self._begin(self._replace(place, place.child))
+        match verb:
+            case "registered":
+                place.worker_id = int(words[0])
+            case "ready":
+                place.has_worked = True
+                place.at_work_since = asyncio.get_running_loop().time()
+                place.at_work.set()
+                self._anybody.set()
+                if self._listener.proven.is_set():
+                    place.tell(None)
+            case "drained":
+                place.drained = True
+            case "replace" if place.child is not None and place.child.pid not in self._wanted:
+                self._wanted.add(place.child.pid)
+                self._begin(self._replace(place, place.child))
 
     # ---------------------------------------------------------------- life and death
 
     async def _keep(self, number: int, place: Place) -> int:
         """Keeps a worker in this place until one ends for good; returns the exit code of the last."""
-        loop = asyncio.get_running_loop()
         await self._pause(number * STAGGER / len(self._places))
         deaths = 0
         try:
             while not self._stopping.is_set():
-                place.child = child = await self._start(place)
-                for _ in self._signals:  # that came while it was being started
-                    place.send(self._signals[-1])
+                try:
+                    place.child = child = self._start(place)
+                except OSError as error:
+                    deaths += 1
+                    await self._start_again(f"a worker process could not be started ({error})", deaths)
+                    continue
                 code = await child.wait()
-                worked, replaced = place.at_work.is_set(), place.replacing
-                place.at_work.clear()
-                place.child, place.replacing = None, False
+                assert place.line is not None
+                place.line.hear()  # its last words
+                worked, replaced, drained = place.at_work.is_set(), place.replacing, place.drained
+                asked = self._stopping.is_set() or replaced or drained
+                if not (asked and is_clean(code)) and place.worker_id is not None:
+                    self._bury(place.worker_id, child.pid)
+                place.clear()
                 self._wanted.discard(child.pid)
-                if self._stopping.is_set() and not worked:
-                    return 0
-                if self._stopping.is_set() or not (replaced or self._is_started_again(place, code)):
-                    return code if code >= 0 else 128 - code
+                if self._stopping.is_set():
+                    return exit_code(code) if worked else STOPPED
                 if replaced:
                     continue
-                deaths = 0 if worked and loop.time() - place.at_work_since > HEALTHY else deaths + 1
-                pause = backoff(deaths)
-                log.error(
-                    "a worker process (pid %d) died with %d and is started again in %.1f s",
-                    child.pid, code, pause,
-                )  # fmt: skip
-                await self._pause(pause)
-            return 0
+                if (drained and is_clean(code)) or (not place.has_worked and is_refusal(code)):
+                    return exit_code(code)
+                lived = asyncio.get_running_loop().time() - place.at_work_since
+                deaths = 0 if worked and lived > HEALTHY else deaths + 1
+                how = "an unknown exit code" if code is None else str(code)
+                await self._start_again(f"a worker process (pid {child.pid}) died with {how}", deaths)
+            return STOPPED
         finally:
             place.at_work.set()  # nobody need wait for it any more
             if place.line is not None:
                 place.line.close()
                 place.line = None
 
-    @staticmethod
-    def _is_started_again(place: Place, code: int) -> bool:
-        return code < 0 or code == 1 or (place.has_worked and code not in BY_ITSELF)
+    async def _start_again(self, why: str, deaths: int) -> None:
+        pause = backoff(deaths)
+        log.error("%s and is started again in %.1f s", why, pause)
+        await self._pause(pause)
 
-    async def _start(self, place: Place) -> Process:
+    def _start(self, place: Place) -> Spawned:
         if place.line is not None:
             place.line.close()
-        place.line = Line()
+        place.line = Line(partial(self._said, place))
         fds = (self._relay.fd, place.line.fd)
         overruled = ["--processes", "1", "--supervisor", f"{fds[0]},{fds[1]}"]
         for name in ("max_jobs", "max_rss"):
             if (limit := spread(getattr(self._settings, name))) is not None:
                 overruled += ["--" + name.replace("_", "-"), str(limit)]
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pgqueue", *sys.argv[1:], *overruled,  # the last of two options counts
-            pass_fds=fds, start_new_session=True,  # a Ctrl-C is the supervisor's to hand on
-        )  # fmt: skip
+        # the last of two options counts
+        return Spawned("pgqueue", (*origin.ARGUMENTS, *overruled), fds)
+
+    def _bury(self, worker_id: int, pid: int) -> None:
+        burial = self._begin(self._end_lease(worker_id, pid))
+        self._burials.add(burial)
+        burial.add_done_callback(self._burials.discard)
+
+    async def _end_lease(self, worker_id: int, pid: int) -> None:
+        """Tells the database that this worker is dead, so that its jobs and seats need not wait for the end of its lease."""
+        link = Link(self._dsn, "pgqueue burial", Outage(self._dsn))
+        try:
+            async with asyncio.timeout(SOON):
+                if await link.once(statements.bury_worker(worker_id, pid)):
+                    await rescue_all(link, self._settings.crash_limit)
+        except (*TROUBLE, DatabaseError, TimeoutError) as error:
+            log.warning("the jobs of worker %d wait for the end of its lease: %s", worker_id, error)
+        except Exception:
+            log.exception(
+                "the burial of worker %d failed, which is a bug; its lease runs out by itself", worker_id
+            )
+        finally:
+            await link.close()
 
     async def _pause(self, seconds: float) -> None:
         """Unless it is told to stop meanwhile."""
@@ -205,21 +243,21 @@ class Supervisor:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
-    async def _replace(self, place: Place, child: Process) -> None:
+    async def _replace(self, place: Place, child: Spawned) -> None:
         """Drains a worker that asked for it, and waits until another works in its place. One after the other."""
         async with self._one_at_a_time:
             if place.child is not child or self._stopping.is_set():
                 return
             place.replacing = True
             place.at_work.clear()
-            place.send(signal.SIGTERM)
+            place.stop(signal.SIGTERM)
             if not await self._ends_in_time(child):
                 log.error("a worker process (pid %d) does not end after its grace and is killed", child.pid)
-                place.send(signal.SIGKILL)
+                child.kill()
                 await child.wait()
             await place.at_work.wait()
 
-    async def _ends_in_time(self, child: Process) -> bool:
+    async def _ends_in_time(self, child: Spawned) -> bool:
         try:
             async with asyncio.timeout(self._settings.grace + LATER):
                 await child.wait()
@@ -230,15 +268,15 @@ class Supervisor:
     # ---------------------------------------------------------------- stopping
 
     def _stop(self, number: int) -> None:
+        self._stops += 1
         for place in self._places:
             if (
-                self._signals or not place.replacing
+                self._stops > 1 or not place.replacing
             ):  # that one is draining already: this would be its second signal
-                place.send(number)
-        if not self._signals:
+                place.stop(number)
+        if self._stops == 1:
             self._stopping.set()
             self._begin(self._kill_later())
-        self._signals.append(number)
 
     async def _kill_later(self) -> None:
         await asyncio.sleep(self._settings.grace + LATER)
@@ -247,4 +285,19 @@ class Supervisor:
                 log.error(
                     "a worker process (pid %d) does not end after its grace and is killed", place.child.pid
                 )
-                place.send(signal.SIGKILL)
+                place.child.kill()
+
+
+def is_clean(code: int | None) -> bool:
+    """Whether a worker that was asked to end, or has drained, may end so."""
+    return code in (STOPPED, UNFINISHED, 128 + signal.SIGINT, 128 + signal.SIGTERM)
+
+
+def is_refusal(code: int | None) -> bool:
+    """Whether the command ended before it began to work: wrong usage, no database, no schema, no such app … (see pgqueue.cli)."""
+    return code is not None and 1 < code < UNFINISHED
+
+
+def exit_code(code: int | None) -> int:
+    """As a shell tells it."""
+    return 1 if code is None else code if code >= 0 else 128 - code

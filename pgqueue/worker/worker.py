@@ -45,11 +45,10 @@ from pgqueue.worker.relay import Supervised
 from pgqueue.worker.reporter import Reporter
 from pgqueue.worker.runner import Runner
 from pgqueue.worker.settler import Settler
-from pgqueue.worker.stopping import finish
+from pgqueue.worker.stopping import STOPPED, UNFINISHED, finish
 
 log = logging.getLogger("pgqueue")
 
-STOPPED, UNFINISHED = 0, 12
 LATE = 1.0  # seconds an attempt claimed ahead may wait for its turn
 
 
@@ -108,7 +107,7 @@ class Worker:
         self._declarations = Declarations(app_path or "", list(app.schedules.values()), settings.heartbeat)
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._signals = 0
+        self._stops = 0
         self._hurried_by: int = signal.SIGTERM
         self._registering: asyncio.Task[None] | None = None
         self._limits = Limits(settings, self._use_up)
@@ -119,7 +118,7 @@ class Worker:
         if supervisor is not None:
             self._supervised = Supervised(
                 (supervisor[0], supervisor[1]), room=self._room, wake_up=self._claimer.wake,
-                cancelled=self._cancelled, vacant=self._leader.stand, orphaned=self._orphaned,
+                cancelled=self._cancelled, vacant=self._leader.stand, stop=self.stop, orphaned=self._orphaned,
             )  # fmt: skip
 
     def _heard(self) -> None:
@@ -192,10 +191,10 @@ class Worker:
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Takes no more, finishes what runs within ``grace``; a second call hands it back now. For signal handlers."""
-        self._signals += 1
+        self._stops += 1
         self._hurried_by = number
         self._drain()
-        if self._signals > 1:
+        if self._stops > 1:
             self._hurry.set()
         elif len(self._runner):
             log.info(
@@ -214,17 +213,25 @@ class Worker:
             self._drain()
         else:
             log.info("worker %d (pid %d) %s; it will be drained and replaced", self.id, os.getpid(), why)
-            self._supervised.ask_replacement()
+            self._supervised.say("replace")
 
     def _orphaned(self) -> None:
         if not self._stopping.is_set():
             log.error("worker %d: its supervisor is gone; it drains and exits", self.id)
         self._drain()
+        self._supervised = None
+
+    def _signalled(self, number: int) -> None:
+        """One that has a supervisor takes its word for how often it is to stop: this may be the signal that both have got."""
+        if self._supervised is None:
+            self.stop(number)
+        else:
+            self._drain()
 
     async def _work(self) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop, number)
+            loop.add_signal_handler(number, self._signalled, number)
         self._heartbeat = Heartbeat(
             self._dsn, self._outage, every=self.settings.heartbeat, lease=self.settings.lease,
             lost=lambda: loop.call_soon_threadsafe(self._lose),
@@ -251,6 +258,8 @@ class Worker:
         drained = asyncio.create_task(self._claimer.drained.wait())
         stopping = asyncio.create_task(self._stopping.wait())
         await asyncio.wait({drained, stopping, claiming, settling}, return_when=asyncio.FIRST_COMPLETED)
+        if self._supervised is not None and drained.done():
+            self._supervised.say("drained")
         for crashed in (claiming, settling):
             if crashed.done() and not self._stopping.is_set():
                 crashed.result()
@@ -281,6 +290,8 @@ class Worker:
         self._claimer.worker_id = self._settler.worker_id = self._leader.worker_id = self.id
         self._reporter.worker_id = self.id
         self._heartbeat.start(self.id)
+        if self._supervised is not None:
+            self._supervised.say(f"registered {self.id}")
 
     def _lose(self) -> None:
         """The lease ran out: every job is lost, and the worker starts anew under another id."""

@@ -67,6 +67,16 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+def below(pid: int) -> list[int]:
+    """All processes that it has started, and those have."""
+    children = [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    return children + [other for child in children for other in below(child)]
+
+
 @contextmanager
 def gates(dsn: str, count: int) -> Iterator[None]:
     """Gates 1 to ``count``, closed."""
@@ -172,6 +182,64 @@ def test_the_supervisor_hands_signals_on_and_tells_how_its_workers_ended(
         assert state_of(db, job_id) == "pending"
     workers.start("--drain")
     wait_until(lambda: not unfinished(db))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    ("task", "number"),
+    [("hold_thread", signal.SIGTERM)],
+)
+def test_a_signal_to_all_processes_is_one_request_to_stop_and_a_second_one_hurries(
+    workers: WorkerProcesses, db: Connection[Any], number: signal.Signals, count: int, task: str
+) -> None:
+    """As systemd stops a unit, and Ctrl-C the group of a terminal."""
+    worker = start(workers, db, 2, "--grace", "60")
+    with gate(workers.dsn, 1) as opened:
+        job_id = enqueue(db, task, 1, inside=False)
+        wait_until(lambda: running_at_gate(db, 1))
+        for _ in range(count):
+            for pid in [worker.pid, *below(worker.pid)]:
+                os.kill(pid, number)
+            wait_until(lambda: worker.lines("1 running jobs have"))
+        if count == 1:
+            opened()
+        assert worker.wait() == (0 if count == 1 else 128 + number)
+    row = db.execute(
+        "select state, attempt, crash_count from pgqueue.jobs where id = %s", [job_id]
+    ).fetchone()
+    assert row == (("completed", 1, 0) if count == 1 else ("pending", 0, 0))
+    assert not worker.lines("died with")
+    workers.start("--drain")
+    wait_until(lambda: not unfinished(db))
+
+
+@pytest.mark.parametrize("code", [0, 12, 143, -11], ids=str)
+def test_a_worker_that_ends_unasked_is_started_again_and_its_jobs_are_back_at_once(
+    workers: WorkerProcesses, db: Connection[Any], code: int
+) -> None:
+    worker = start(workers, db, 2)  # a lease of 30 s
+    first = pids(db)
+    with gates(workers.dsn, 8):
+        held = [enqueue(db, "hold_async", op, inside=False) for op in range(1, 9)]
+        wait_until(lambda: at_gates(db) == 8)
+        guilty = enqueue(db, "exit_once", 9, effect=False, code=code)
+        [line] = wait_until(lambda: worker.lines("ERROR   a worker process"))
+        assert f"died with {code} and is started again in" in line
+        wait_until(lambda: state_of(db, guilty) == "completed", timeout=10)
+        wait_until(lambda: len(pids(db)) == 2 and len(first & pids(db)) == 1)
+    wait_until(lambda: not unfinished(db), timeout=10)
+    assert {state_of(db, job_id) for job_id in held} == {"completed"}
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+def test_processes_that_drain_end_for_good(workers: WorkerProcesses, db: Connection[Any]) -> None:
+    for op in range(20):
+        enqueue(db, "move_async", op, ms=1)
+    worker = workers.start("--processes", "2", "--drain", "--poll", "0.2")
+    assert worker.wait() == 0
+    assert not unfinished(db)
+    assert not worker.lines("died with")
 
 
 # ---------------------------------------------------------------- --max-jobs, --max-rss

@@ -24,6 +24,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.add_partitions(1),
         statements.add_schedule(NIGHTLY),
         statements.adopt_orphans(),
+        statements.bury_worker(1, 1),
         statements.cancel(1),
         statements.check_indexes(64 << 20),
         statements.check_partitions(),

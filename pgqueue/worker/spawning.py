@@ -1,0 +1,89 @@
+"""Processes of our own: workers of a supervisor, and the child processes in which a worker runs handlers.
+
+Not asyncio's: those wait for the end of pipes that a fork may hold for long, and a signal sent by ``Popen`` takes the exit
+code away from whom waits for it. Each leads a process group of its own, so that what it has started ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from pgqueue import origin
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Spawned:
+    """A process that runs a module of ours, begun where and as this one was begun; raises OSError if it cannot be."""
+
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        fds: Sequence[int],
+        environment: Mapping[str, str] | None = None,
+        *,
+        deaf: bool = False,
+    ) -> None:
+        """``fds`` are what it inherits, beside stdout and stderr; its stdin is empty. ``deaf``: to STOPS, until it listens."""
+        loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[int | None] = loop.create_future()
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS if deaf else ())
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own Python, as we were begun
+                [origin.EXECUTABLE, "-m", module, *arguments],
+                cwd=origin.FOLDER,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                pass_fds=fds,
+                start_new_session=True,  # a Ctrl-C is the parent's to hand on
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
+        self.pid = self._process.pid
+        threading.Thread(target=self._wait, args=(loop,), name="pgqueue waits", daemon=True).start()
+
+    def _wait(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            _, status = os.waitpid(self.pid, 0)
+            code: int | None = os.waitstatus_to_exitcode(status)
+        except ChildProcessError:
+            code = None  # a handler has waited for all children of this process
+        self._process.returncode = 0 if code is None else code
+        with suppress(RuntimeError):  # the loop has ended before
+            loop.call_soon_threadsafe(self._end, code)
+
+    def _end(self, code: int | None) -> None:
+        if not self._ended.done():
+            self._ended.set_result(code)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.returncode is not None
+
+    async def wait(self) -> int | None:
+        """Its exit code, or the negative number of the signal that killed it; None: taken by a handler."""
+        return await asyncio.shield(self._ended)
+
+    def send(self, number: int) -> None:
+        if not self.has_ended:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Ends it and all of its group, also what it has left behind."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+def told(code: int | None) -> str:
+    """How a process ended, in words."""
+    if code is None:
+        return "its exit code is unknown"
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"it exited with {code}"
