@@ -1,7 +1,8 @@
 """Alembic's entry: runs the revisions, then installs the SQL API of `pgqueue/sql/functions/` and the views of `views/`.
 
 Functions and views are replaced as a whole at every upgrade instead of being copied into revisions, so each has one text,
-in one file. Migrations of several hosts at once wait for each other on an advisory lock.
+in one file. Migrations of several hosts at once wait for each other on a table of ours, which no role without rights on it
+can lock; `migrate.upgrade` tries again for a while, and names the session that is in the way.
 """
 
 from __future__ import annotations
@@ -12,14 +13,36 @@ from sqlalchemy import create_engine, pool, text
 from pgqueue.config import sqlalchemy_url
 from pgqueue.sql import functions, views
 
-LOCK = 7_467_178_351  # any constant: only migrations of pgqueue take it
-
+# Whoever owns the schema can replace what we make in it, and a superuser would run that.
+OURS = """
+do $do$
+declare
+    owner record;
+begin
+    if to_regnamespace('pgqueue') is null then
+        create schema pgqueue;
+    end if;
+    select r.oid, r.rolname, r.rolsuper into owner
+    from pg_namespace n join pg_roles r on r.oid = n.nspowner where n.nspname = 'pgqueue';
+    if not owner.rolsuper and ((select m.rolsuper from pg_roles m where m.rolname = current_user)
+                               or not pg_has_role(owner.oid, 'USAGE')) then
+        raise exception using errcode = 'PQ201', message = format('the schema pgqueue belongs to the role %I, not to %I', owner.rolname, current_user),
+            hint = format('let %I run pgq migrate, or, if nothing of his is in it: alter schema pgqueue owner to %I', owner.rolname, current_user);
+    end if;
+    if to_regclass('pgqueue.schema_version') is not null then
+        lock table pgqueue.schema_version in share row exclusive mode;
+    end if;
+end
+$do$
+"""
 PREPARE = (
-    "create schema if not exists pgqueue",
-    "set local lock_timeout = '5s'",
     "set local search_path = pg_catalog, pg_temp",
+    "set local lock_timeout = '5s'",
+    OURS,
     "set local check_function_bodies = off",  # functions may name each other, in any order
 )
+# A new function may be executed by PUBLIC, five of ours as their owner. `pgq db grants` says what each role needs.
+CLOSE = "revoke all on all functions in schema pgqueue from public"
 
 
 def as_text(statement: str) -> str:
@@ -37,12 +60,11 @@ def configure(**options: object) -> None:
 
 def run() -> None:
     with context.begin_transaction():
-        context.execute(f"select pg_advisory_xact_lock({LOCK})")
         for statement in PREPARE:
-            context.execute(statement)
+            context.execute(text(as_text(statement)))
         context.run_migrations()
         if context.get_revision_argument() == context.get_head_revision():
-            for statement in (*functions().values(), *views().values()):
+            for statement in (*functions().values(), *views().values(), CLOSE):
                 context.execute(text(as_text(statement)))
 
 

@@ -13,10 +13,8 @@ from pgqueue.config import redact
 
 LOGIN = "check user, password and database of the DSN"
 CONNECTIONS = "run fewer workers (each process holds 4 connections), or raise max_connections"
-GRANT = (
-    "grant usage on schema pgqueue to ROLE; grant select, insert, update, delete on all tables in schema pgqueue to ROLE;"
-    " grant usage, select, update on all sequences in schema pgqueue to ROLE"
-)
+GRANT = "pgq db grants prints what an enqueuer, a worker, an operator and a reader need; the schema's owner runs it"
+OWNER = "connect as the owner of the schema; pgq db grants prints what other roles need"
 
 # SQLSTATE: the error, what it says, what to do.
 MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
@@ -25,6 +23,12 @@ MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
     "3D000": (errors.LoginRefusedError, "The server has no such database", LOGIN),
     "53300": (errors.TooManyConnectionsError, "The server has no free connection", CONNECTIONS),
     "42501": (errors.MissingPrivilegeError, "This database role may not do that", GRANT),
+    "PQ201": (errors.MissingPrivilegeError, "This database role may not do that", OWNER),
+    "55P03": (
+        errors.LockedError,
+        "Another transaction has locked what this needs",
+        "end that transaction, and try again",
+    ),
     "25006": (
         errors.ReadOnlyServerError,
         "This server is read-only",

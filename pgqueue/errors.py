@@ -18,7 +18,8 @@
     │   ├── UnsupportedServerError      PGQ-203
     │   ├── SchemaMissingError          PGQ-204
     │   ├── SchemaTooOldError           PGQ-205
-    │   └── SchemaTooNewError           PGQ-206
+    │   ├── SchemaTooNewError           PGQ-206
+    │   └── LockedError                 PGQ-207
     ├── AppError                        the user's module of tasks
     │   ├── AppImportError              PGQ-301
     │   ├── NoTasksError                PGQ-302
@@ -173,6 +174,11 @@ class SchemaTooOldError(DatabaseError):
 class SchemaTooNewError(DatabaseError):
     code = "PGQ-206"
     exit_code = 4
+
+
+class LockedError(DatabaseError):
+    code = "PGQ-207"
+    exit_code = 6
 
 
 class AppError(PgQueueError):

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import io
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from psycopg import Connection
+from psycopg import errors as states
 
 from pgqueue import statements
-from pgqueue.database import run
+from pgqueue.database import connect, run
+from pgqueue.diagnosis import explained
 from pgqueue.errors import (
+    LockedError,
     ReadOnlyServerError,
     SchemaMissingError,
     SchemaTooNewError,
     SchemaTooOldError,
     UnsupportedServerError,
 )
+from pgqueue.rows import Locker
 from pgqueue.sql import functions
 
 OLDEST_SERVER = 150_000
 HEAD = "0010"
+PATIENCE = 60.0  # seconds for the locks of others
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
 
@@ -37,11 +44,45 @@ def _config(**attributes: Any) -> Any:
     return config
 
 
-def upgrade(dsn: str) -> None:
-    """Creates or upgrades the schema and replaces the SQL API. Safe to run on several hosts at once."""
+def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
+    """Creates or upgrades the schema and replaces the SQL API. Safe to run on several hosts at once.
+
+    Each lock is waited for 5 s; then ``waiting`` hears who is in the way, and all is tried again, for PATIENCE seconds.
+    Raises LockedError, which names that session.
+    """
     from alembic import command  # noqa: PLC0415
 
-    command.upgrade(_config(dsn=dsn), "head")
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with explained(dsn):
+                command.upgrade(_config(dsn=dsn), "head")
+        except LockedError as error:
+            lockers = in_the_way(dsn)
+            said = "; ".join(str(locker) for locker in lockers) or "nobody any more"
+            if time.monotonic() >= end:
+                pids = [locker.pid for locker in lockers if locker.pid]
+                do = f"end that transaction, or: select pg_terminate_backend({pids[0]}); " if pids else ""
+                raise LockedError(
+                    "The schema cannot be changed, because tables of it are locked.",
+                    why=f"in the way: {said}",
+                    do=do + "pgq migrate",
+                ) from error
+            waiting(said)
+        except Exception as error:
+            # Another host has made the schema meanwhile.
+            if getattr(
+                getattr(error, "orig", error), "sqlstate", None
+            ) != states.UniqueViolation.sqlstate or (time.monotonic() >= end):
+                raise
+        else:
+            return
+
+
+def in_the_way(dsn: str) -> list[Locker]:
+    """Who has locked tables of pgqueue now."""
+    with connect(dsn, name="pgq migrate") as connection:
+        return run(connection, statements.list_lockers())
 
 
 def upgrade_sql() -> str:

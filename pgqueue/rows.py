@@ -67,6 +67,24 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
+class Locker:
+    """A transaction that has locked ``table``; ``pid`` None: a prepared one."""
+
+    pid: int | None
+    user: str
+    application: str
+    state: str
+    age: float | None
+    table: str
+
+    def __str__(self) -> str:
+        who = f"session {self.pid}" if self.pid else "a prepared transaction"
+        about = ", ".join(part for part in (self.user, self.application, self.state) if part)
+        since = "" if self.age is None else f", for {self.age:.0f} s"
+        return f"{who} ({about}){since}, on {self.table}"
+
+
+@dataclass(frozen=True, slots=True)
 class Miscount:
     """A seat of which ``counted`` was taken, but ``held`` by running jobs."""
 

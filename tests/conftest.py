@@ -93,3 +93,25 @@ def app(dsn: str) -> Iterator[App]:
     app = App(dsn)
     yield app
     app.close()
+
+
+@pytest.fixture
+def role(admin: str, dsn: str) -> Iterator[Callable[..., str]]:
+    """Makes logins that may do what is granted to them (SQL with ROLE for their name) and own nothing; gives their DSN."""
+    made: list[str] = []
+
+    def make(*grants: str) -> str:
+        name = f"pgqueue_role_{secrets.token_hex(4)}"
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(f"create role {name} login password 's3cr3t'".encode())
+        made.append(name)
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            for grant in grants:
+                connection.execute(grant.replace("ROLE", name).encode())
+        return psycopg.conninfo.make_conninfo(dsn, user=name, password="s3cr3t")
+
+    yield make
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for name in made:
+            connection.execute(f"drop owned by {name} cascade".encode())
+            connection.execute(f"drop role {name}".encode())

@@ -34,6 +34,7 @@ def command(
         return
     target = dsn_or_running(dsn)
     with connect(target, name="pgq migrate") as connection:
+        connection.execute("set lock_timeout = '5s'")
         if check:
             migrate.check_server(connection)
             if different := migrate.differences(connection):
@@ -55,7 +56,7 @@ def command(
         elif server.version < migrate.OLDEST_SERVER or server.in_recovery:
             migrate.check_server(connection)
     begun = time.monotonic()
-    migrate.upgrade(target)
+    migrate.upgrade(target, lambda said: say("waits", f"a lock is held by {said}"))
     with connect(target, name="pgq migrate") as connection:
         run(connection, statements.add_partitions(3))
     _report(as_json, "current" if current else "migrated", target, time.monotonic() - begun)

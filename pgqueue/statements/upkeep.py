@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgqueue.rows import DayChange, Fault, IndexFault, Miscount, Storage
+from pgqueue.rows import DayChange, Fault, IndexFault, Locker, Miscount, Storage
 from pgqueue.sql import Statement
 from pgqueue.statements.making import column, each, one, statement
 
@@ -49,6 +49,10 @@ def index_size(index: str) -> Statement[int]:
 
 def list_holders() -> Statement[set[str]]:
     return statement("list_holders", lambda rows: {row[0] for row in rows})
+
+
+def list_lockers() -> Statement[list[Locker]]:
+    return statement("list_lockers", each(Locker))
 
 
 def measure_storage() -> Statement[Storage]:

@@ -177,7 +177,7 @@ def test_from_17_on_the_privilege_maintain_is_enough(blown_up, worker_role):
 def test_upkeep_that_waits_does_not_delay_rescue(db, dsn, connect):
     """Upkeep waits for somebody who is just making days; a dead worker's job is rescued meanwhile."""
     maker = connect(autocommit=False)
-    maker.execute("select pg_advisory_xact_lock(7467178352)")
+    maker.execute("lock table pgqueue.leader in share update exclusive mode")
     db.execute(
         "insert into pgqueue.workers (id, expires_at, pid, slots, host, version, executor, queues, tasks)"
         " overriding system value values (99, now(), 1, 1, 'h', '0', 'async', '{}', '{}')"

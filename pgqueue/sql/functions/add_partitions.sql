@@ -1,11 +1,12 @@
--- Makes the days of jobs_done and transitions from today to `ahead` days from now (UTC), and attaches what lies detached.
+-- Makes the days of jobs_done and transitions from today to `ahead` days (0 to 30) from now (UTC), and attaches what lies detached.
 -- Returns one row for each day that was missing: `what` is made, attached, or why not: locked (try again later), crowded
 -- (over 5,000 rows of that day lie in the default partition, where they stay until retention) or refused, with `why`.
 -- Call it until it makes none: if there is much to read in a default partition, it makes one day, so that its locks are short.
 -- Locks: shows patience for 50 ms at most, and none if somebody holds the tables: readers and writers would queue behind it.
 --   Attaching locks the default partition, which no insert uses whose day exists. For today also the parent against
 --   writers, because an insert that has chosen the default partition would fail once that day has its own.
--- Runs as the owner, so that a worker's role needs no DDL rights.
+-- Runs as the owner, so that a worker's role needs no DDL rights. A caller that then leaves its transaction open loses its
+-- session after 10 s, and so the locks.
 create or replace function pgqueue.add_partitions(ahead integer default 3)
 returns table (name text, what text, why text)
 language plpgsql
@@ -23,8 +24,13 @@ declare
     crowd   bigint;
     locked  text[] := '{}';  -- default partitions that this transaction holds
 begin
+    if ahead is null or ahead not between 0 and 30 then
+        raise exception using errcode = 'PQ404', message = format('pgqueue: ahead is %s: give from 0 to 30 days', ahead);
+    end if;
+    perform set_config('idle_in_transaction_session_timeout', '10s', true);
     begin
-        perform pg_advisory_xact_lock(7467178352);  -- workers that start together make the same days
+        -- Workers that start together make the same days. A lock that only those can take who may change the leader.
+        lock table pgqueue.leader in share update exclusive mode;
     exception
         when lock_not_available then
             name := 'jobs_done';

@@ -19,6 +19,7 @@ as $function$
 declare
     oldest record;
 begin
+    perform set_config('idle_in_transaction_session_timeout', '10s', true);  -- an open transaction would keep the locks
     select d.* into oldest
     from pgqueue.days() d
     where d.day < pgqueue.expired_before(

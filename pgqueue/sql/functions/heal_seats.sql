@@ -6,9 +6,11 @@ returns table (limit_id integer, key text, counted integer, held integer)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '5s'
 as $function$
 #variable_conflict use_column
 begin
+    perform set_config('idle_in_transaction_session_timeout', '10s', true);  -- an open transaction would keep the locks
     perform from pgqueue.seats s order by s.limit_id, s.key for update;
     return query
         with running as materialized (

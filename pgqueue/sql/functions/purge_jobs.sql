@@ -9,6 +9,7 @@ language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
+set lock_timeout = '5s'
 set enable_hashjoin = off
 set enable_mergejoin = off
 set enable_seqscan = off  -- keys are found by idempotency_keys_job_id_idx
@@ -18,6 +19,10 @@ declare
     expired jsonb := (select jsonb_object_agg(q.name, pgqueue.expired_before(q.retention)) from pgqueue.queues q);
     place   regclass;
 begin
+    if count not between 1 and 10000 or first < 0 then
+        raise exception using errcode = 'PQ404', message = 'pgqueue: first is 0 or more, and count from 1 to 10000 blocks';
+    end if;
+    perform set_config('idle_in_transaction_session_timeout', '10s', true);  -- an open transaction would keep the locks
     select i.inhrelid into place
     from pg_inherits i join pg_class c on c.oid = i.inhrelid
     where i.inhparent in ('pgqueue.jobs_done'::regclass, 'pgqueue.transitions'::regclass) and c.relname = child;

@@ -8,7 +8,7 @@
 -- Returns (null, what became of the set): none (there is nothing to report again), current, applied, older, or busy (another
 -- worker is at it; ask again); and for an applied set (name, what): added, changed, removed, or foreign (a row of that name
 -- was not made by this app's code, and stays as it is).
--- Locks: an advisory lock per app, tried without waiting; then the app's rows of schedules that change.
+-- Locks: pgqueue.schedule_sets against others that sync, tried without waiting; then the app's rows of schedules that change.
 create or replace function pgqueue.sync_schedules(app text, fingerprint text, declared jsonb, seconds float8)
 returns table (schedule text, what text)
 language plpgsql
@@ -29,10 +29,13 @@ begin
         return query select null, 'none';
         return;
     end if;
-    if not pg_try_advisory_xact_lock(hashtextextended(sync_schedules.app, 7467178353)) then
-        return query select null, 'busy';
-        return;
-    end if;
+    begin
+        lock table pgqueue.schedule_sets in share update exclusive mode nowait;
+    exception
+        when lock_not_available then
+            return query select null, 'busy';
+            return;
+    end;
     select s.fingerprint, s.expires_at into newest  -- as it is now that nobody else can change it
     from pgqueue.schedule_sets s where s.app = sync_schedules.app order by s.since desc limit 1;
     if newest.fingerprint = sync_schedules.fingerprint then

@@ -1,0 +1,14 @@
+-- Whoever has locked tables of pgqueue, or is making them, the oldest first: for `pgq migrate`, which could not have a lock.
+-- (pid; null: a prepared transaction), who it is, seconds since its transaction began (null if this role may not know), and a
+-- table. Locks nothing, needs no table of ours. Zero rows: nobody does any more.
+select l.pid, coalesce(a.usename::text, 'unknown'), coalesce(a.application_name, ''), coalesce(a.state, ''),
+       extract(epoch from clock_timestamp() - min(a.xact_start))::float8, min(c.relname::text)
+from pg_catalog.pg_locks l
+join pg_catalog.pg_class c on c.oid = l.relation
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace and n.nspname = 'pgqueue'
+left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+where l.locktype = 'relation' and l.granted and l.pid is distinct from pg_backend_pid()
+  and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
+group by l.pid, l.virtualtransaction, a.usename, a.application_name, a.state
+order by min(a.xact_start) nulls last
+limit 3

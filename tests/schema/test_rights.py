@@ -1,0 +1,191 @@
+"""Who may do what in the schema, and what holds up `pgq migrate`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import psycopg
+import pytest
+
+from pgqueue import migrate
+from pgqueue.errors import LockedError, MissingPrivilegeError
+
+FUNCTIONS = """
+select p.oid::regprocedure::text from pg_proc p, lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+where p.pronamespace = 'pgqueue'::regnamespace and a.grantee = 0 and a.privilege_type = 'EXECUTE'
+"""
+USAGE = "grant usage on schema pgqueue to ROLE"
+
+
+def test_public_may_execute_nothing(db):
+    assert db.execute(FUNCTIONS).fetchall() == []
+
+
+def test_the_printed_sql_leaves_nothing_to_public_either(empty_dsn):
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(migrate.upgrade_sql().encode())
+        assert connection.execute(FUNCTIONS).fetchall() == []
+
+
+def test_an_upgrade_takes_away_what_public_got_meanwhile_and_leaves_the_grants_of_roles(dsn, db, role):
+    mine = role(
+        USAGE, "grant execute on function pgqueue.why(bigint) to ROLE", "grant select on pgqueue.jobs to ROLE"
+    )
+    db.execute("grant execute on function pgqueue.heal_seats() to public")
+    db.execute("drop function pgqueue.shown(timestamptz)")  # is made anew, with PUBLIC's default right
+    migrate.upgrade(dsn)
+    assert db.execute(FUNCTIONS).fetchall() == []
+    with psycopg.connect(mine) as connection:
+        assert connection.execute("select reason from pgqueue.why(9)").fetchone() == ("unknown",)
+
+
+def test_a_role_with_usage_alone_executes_no_function_of_the_owner(db, role):
+    mine = role(USAGE)
+    calls = ("add_partitions(1)", "drop_partitions()", "heal_seats()", "purge_jobs('jobs_done_default', 0, 1)",
+             "enqueue('t')", "cancel(1)", "wake('default')")  # fmt: skip
+    with psycopg.connect(mine, autocommit=True) as connection:
+        for call in calls:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"select pgqueue.{call}".encode())
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["add_partitions(400)", "add_partitions(-1)", "add_partitions(null)", "purge_jobs('jobs_done_default', 0, 100000)",
+     "purge_jobs('jobs_done_default', -1, 1)"],
+)  # fmt: skip
+def test_a_function_of_the_owner_has_bounded_arguments(db, call):
+    with pytest.raises(psycopg.errors.DatabaseError) as caught:
+        db.execute(f"select pgqueue.{call}".encode())
+    assert caught.value.sqlstate == "PQ404"
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["add_partitions(3)", "drop_partitions()", "heal_seats()", "purge_jobs('jobs_done_default', 0, 1)"],
+)
+def test_a_caller_that_keeps_its_transaction_open_cannot_keep_the_locks(connect, call):
+    caller = connect(autocommit=False)
+    caller.execute(f"select * from pgqueue.{call}".encode())
+    assert caller.execute("show idle_in_transaction_session_timeout").fetchone() == ("10s",)
+    caller.rollback()
+    assert caller.execute("show idle_in_transaction_session_timeout").fetchone() == ("0",)
+
+
+def test_every_function_of_the_owner_has_a_path_of_its_own_and_bounded_waits(db):
+    rows = db.execute(
+        "select p.proname, p.proconfig from pg_proc p where p.pronamespace = 'pgqueue'::regnamespace and p.prosecdef"
+    ).fetchall()
+    assert {name for name, _ in rows} >= {"add_partitions", "drop_partitions", "heal_seats", "purge_jobs"}
+    for name, settings in rows:
+        assert "search_path=pg_catalog, pg_temp" in settings, name
+
+
+# ------------------------------------------------------------------ migrating
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gives up after the first lock that is not had, instead of a minute later."""
+    monkeypatch.setattr(migrate, "PATIENCE", 0.0)
+
+
+def test_no_advisory_lock_holds_up_a_migration(dsn, role):
+    with psycopg.connect(role(), autocommit=True) as connection:
+        for number in (7_467_178_351, 7_467_178_352, 7_467_178_353):
+            connection.execute("select pg_advisory_lock(%s)", [number])
+        migrate.upgrade(dsn)
+
+
+def test_no_advisory_lock_holds_up_the_making_of_days_or_the_sync_of_schedules(db, role):
+    with psycopg.connect(role(), autocommit=True) as other:
+        other.execute(
+            "select pg_advisory_lock(7467178352), pg_advisory_lock(hashtextextended('shop', 7467178353))"
+        )
+        assert {what for (what,) in db.execute("select what from pgqueue.add_partitions(5)")} == {"made"}
+        declared = json.dumps([{
+            "name": "nightly", "task": "t", "every": 60, "tz": "UTC", "overlap": "skip", "missed": "skip", "missed_cap": 1,
+            "jitter": 0, "args": {}, "options": {},
+        }])  # fmt: skip
+        said = db.execute(
+            "select what from pgqueue.sync_schedules('shop', 'f', %s, 60)", [declared]
+        ).fetchall()
+        assert said[-1] == ("applied",)
+
+
+def test_a_lock_that_is_held_is_told_with_its_session(dsn, connect, hurried):
+    reader = connect(autocommit=False)
+    reader.execute("lock table pgqueue.jobs in access exclusive mode")
+    heard: list[str] = []
+    with pytest.raises(LockedError) as caught:
+        migrate.upgrade(dsn, heard.append)
+    assert f"session {reader.info.backend_pid} (" in caught.value.why
+    assert f"pg_terminate_backend({reader.info.backend_pid})" in caught.value.do
+
+
+def test_a_migration_goes_on_once_the_lock_is_free_and_says_meanwhile_who_has_it(dsn, connect):
+    reader = connect(autocommit=False)
+    reader.execute("lock table pgqueue.schema_version in access exclusive mode")
+    heard: list[str] = []
+
+    def free(said: str) -> None:
+        heard.append(said)
+        reader.rollback()
+
+    migrate.upgrade(dsn, free)
+    assert len(heard) == 1
+    assert f"session {reader.info.backend_pid} (" in heard[0]
+
+
+def test_a_role_with_the_rights_of_a_worker_cannot_lock_what_migrations_wait_for(dsn, role):
+    mine = role(
+        USAGE,
+        "grant select on all tables in schema pgqueue to ROLE",
+        "grant insert, update, delete on pgqueue.jobs_live to ROLE",
+    )
+    with psycopg.connect(mine) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        connection.execute("lock table pgqueue.schema_version in share row exclusive mode")
+
+
+def test_a_schema_that_another_role_made_is_refused(empty_dsn, admin, role):
+    other = psycopg.conninfo.conninfo_to_dict(role())["user"]
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(f"create schema pgqueue authorization {other}".encode())
+        with pytest.raises(MissingPrivilegeError, match=f"belongs to the role {other}") as caught:
+            migrate.upgrade(empty_dsn)
+        assert caught.value.code == "PGQ-201"
+        with pytest.raises(psycopg.DatabaseError, match=f"belongs to the role {other}"):
+            connection.execute(migrate.upgrade_sql().encode())
+        connection.rollback()
+        assert connection.execute(
+            "select count(*) from pg_class where relnamespace = 'pgqueue'::regnamespace"
+        ).fetchone() == (0,)
+        connection.execute(f"drop owned by {other}".encode())
+
+
+def test_the_owner_of_a_schema_made_for_him_migrates_without_being_a_superuser(empty_dsn, role):
+    owner = psycopg.conninfo.conninfo_to_dict(role())["user"]
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(f"create schema pgqueue authorization {owner}".encode())
+        mine = psycopg.conninfo.make_conninfo(empty_dsn, user=owner, password="s3cr3t")
+        migrate.upgrade(mine)
+        migrate.upgrade(mine)
+        migrate.check_server(connection)
+        connection.execute(f"drop owned by {owner} cascade".encode())
+
+
+def test_a_role_without_rights_is_told_so_by_pgq_migrate(empty_dsn, role, tmp_path):
+    login = psycopg.conninfo.conninfo_to_dict(role())
+    mine = psycopg.conninfo.make_conninfo(empty_dsn, user=login["user"], password=login["password"])
+    done = subprocess.run(
+        [sys.executable, "-m", "pgqueue", "migrate", "--dsn", mine],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 11
+    assert done.stderr.startswith("PGQ-201 ")
+    assert "Traceback" not in done.stderr
