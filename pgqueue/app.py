@@ -19,7 +19,6 @@ from psycopg import AsyncConnection, Connection
 from pgqueue.chunk import ChunkSpec
 from pgqueue.config import find_dsn, seconds
 from pgqueue.crontab import Crontab
-from pgqueue.database import is_async, warn_if_autocommit
 from pgqueue.enqueue import Task, insert, insert_async
 from pgqueue.errors import (
     DuplicateJobError,
@@ -33,6 +32,7 @@ from pgqueue.errors import (
 from pgqueue.events import EVENTS, CompletedHook, Event, Hook, Hooked, Layer, M, as_layer
 from pgqueue.handle import JobHandle
 from pgqueue.job import Batch, Job, NewJob, in_batches
+from pgqueue.joining import is_async, joined, warn_if_autocommit
 from pgqueue.keys import KeyRules, key_rules
 from pgqueue.options import RULES
 from pgqueue.outcome import Keep
@@ -182,6 +182,7 @@ class App(Crontab, Hooked):
         if connection is None:
             with self.connection() as own:
                 return self.store(batches, own)
+        connection = joined(connection)
         if is_async(connection):
             raise WrongConnectionError(
                 "enqueue() was given an async connection.", do="use `await task.using(conn).aenqueue(…)`"
@@ -196,6 +197,7 @@ class App(Crontab, Hooked):
         if connection is None:
             async with self.connection_async() as own:
                 return await self.store_async(batches, own)
+        connection = joined(connection)
         if not is_async(connection):
             raise WrongConnectionError(
                 "aenqueue() was given a sync connection.", do="use `task.using(conn).enqueue(…)`"

@@ -17,7 +17,7 @@ BLOCK = 500  # lines sent at once: the server works on them while the next are m
 SOON = timedelta(seconds=1)  # a job due later is found by polling in time
 KEYLESS = frozenset(
     {"queue", "priority", "run_at", "delay", "max_attempts", "timeout", "concurrency_key", "weight", "ordering",
-     "tags", "meta", "trace_context"}
+     "tags", "meta", "trace_context", "wake"}
 )  # fmt: skip
 
 # Whatever a conflict calls for, mostly there is none.
@@ -48,7 +48,11 @@ def lines(batches: Sequence[Batch], ids: Sequence[int], moment: datetime) -> Ite
 
 def queues_to_wake(batches: Sequence[Batch], moment: datetime) -> list[str]:
     """The queues in which a job is due now or soon."""
-    soon = [batch.options for batch in batches if _run_at(batch.options, moment) <= moment + SOON]
+    soon = [
+        batch.options
+        for batch in batches
+        if batch.options.get("wake") is not False and _run_at(batch.options, moment) <= moment + SOON
+    ]
     return list(dict.fromkeys(str(options.get("queue") or "default") for options in soon))
 
 

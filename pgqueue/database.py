@@ -1,72 +1,155 @@
-"""The only place that executes SQL: on our own connections, and on the caller's, whatever kind that is.
+"""The only place that executes SQL: on our own connections, and on the caller's, whatever kind that is (``joining``).
 
 ``run`` and ``run_async`` are the only coloured code. They run a ``Statement`` on psycopg connections, and on SQLAlchemy's
 Connection, Session, AsyncConnection and AsyncSession through SQLAlchemy itself: a statement sent past it, on the raw
 driver connection, would not begin SQLAlchemy's transaction and be lost at its end.
+
+Nothing that a caller has set up for his own statements reaches ours: cursors and adapters are our own, and results come
+in their binary form, which DateStyle, IntervalStyle, bytea_output and extra_float_digits do not change.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
-from psycopg import AsyncClientCursor, AsyncConnection, ClientCursor, Connection
-from psycopg.pq import TransactionStatus
+from psycopg import AsyncClientCursor, AsyncConnection, AsyncCursor, ClientCursor, Connection, Cursor
+from psycopg.adapt import AdaptersMap
+from psycopg.postgres import register_default_adapters, register_default_types
+from psycopg.rows import TupleRow, tuple_row
+from psycopg.types import TypesRegistry
+from psycopg.types.array import register_all_arrays
+from psycopg.types.string import TextLoader
 
 from pgqueue import errors
 from pgqueue.diagnosis import explained
+from pgqueue.joining import is_async, is_two_phase, joined
 from pgqueue.sql import Statement
 
 T = TypeVar("T")
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
+# What each connection of ours is opened with.
 KEEPALIVE: dict[str, Any] = {
+    "client_encoding": "UTF8",
     "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
+# What the role or the database has set otherwise would change what our statements mean.
+SESSION = (
+    "set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; set timezone = 'UTC';"
+    " set datestyle = 'ISO'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; set extra_float_digits = 1;"
+    " set standard_conforming_strings = on"
+)
 # The hot statements have one good plan each. Pinned, because statistics of a queue are wrong most of the time, and all of
 # these together: a half-pinned plan was a hundred times slower than none.
 PINNED = (
     "set plan_cache_mode = force_generic_plan; set jit = off; set enable_seqscan = off; set enable_bitmapscan = off;"
-    " set enable_hashjoin = off; set enable_mergejoin = off; set default_transaction_isolation = 'read committed';"
-    " set statement_timeout = '60s'; set timezone = 'UTC'"
+    " set enable_hashjoin = off; set enable_mergejoin = off; set statement_timeout = '60s'; " + SESSION
 )
 # A claim that a crash of the server undoes leaves the job pending, so it need not wait for the disk. Two leases may then
 # have one number: the fence names the worker too (complete.sql). Who registers a worker must not use it.
 CLAIMING = PINNED + "; set synchronous_commit = off"
 BACKEND = "select pg_backend_pid()"
 POOLER_TRIES = 5
-ORDINARY = "set default_transaction_isolation = 'read committed'; set timezone = 'UTC'"
+ORDINARY = SESSION
+# Of the app's pools: whatever else a handler's own statements see in them is as his role has it.
+WRITING = "set default_transaction_read_only = off"
+# A transaction that is to be prepared may not have sent a NOTIFY: its jobs are found by the next poll.
+SILENT = "select set_config('pgqueue.notify', 'off', true)"
 
 
 # ------------------------------------------------------------------ statements on any connection
 
 
+class _Text(TextLoader):
+    """To a client that asked for SQL_ASCII the server sends its text as it is, which psycopg would leave as bytes."""
+
+    format = psycopg.pq.Format.BINARY
+
+    def load(self, data: Any) -> str:
+        return bytes(data).decode()
+
+
+def _adapters(loader: type[TextLoader] | None = None) -> AdaptersMap:
+    """Those of psycopg itself, whatever is registered on the caller's connection or for all."""
+    known = TypesRegistry()
+    register_default_types(known)
+    adapters = AdaptersMap(types=known)
+    register_default_adapters(adapters)
+    register_all_arrays(adapters)
+    if loader is not None:
+        for name in ("text", "varchar", "name"):
+            adapters.register_loader(name, loader)
+    return adapters
+
+
+ADAPTERS, UNCONVERTED = _adapters(), _adapters(_Text)
+
+
+def _adapters_for(connection: Any) -> AdaptersMap:
+    return UNCONVERTED if connection.pgconn.parameter_status(b"client_encoding") == b"SQL_ASCII" else ADAPTERS
+
+
+class OwnCursor(Cursor[TupleRow]):
+    """A cursor of ours on the caller's connection, without his row factory, cursor factory and adapters."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        super().__init__(connection, row_factory=tuple_row)
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        return _adapters_for(self._conn)
+
+
+class OwnAsyncCursor(AsyncCursor[TupleRow]):
+    """The same on an AsyncConnection."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        super().__init__(connection, row_factory=tuple_row)
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        return _adapters_for(self._conn)
+
+
 def run(connection: Any, statement: Statement[T]) -> T:
     """Runs a statement in the caller's transaction on a psycopg Connection or SQLAlchemy Connection or Session."""
+    connection = joined(connection)
     if isinstance(connection, Connection):
         with explained():
-            return statement.decode(connection.execute(statement.text, statement.parameters).fetchall())
+            cursor = OwnCursor(connection)
+            if is_two_phase(connection):
+                cursor.execute(SILENT)
+            cursor.execute(statement.text, statement.parameters, binary=True)
+            return statement.decode(cursor.fetchall())
     execute = _sqlalchemy(connection, asynchronous=False)
     with explained():
+        if is_two_phase(connection):
+            execute(_sqlalchemy_text(SILENT), {})
         return statement.decode(execute(_sqlalchemy_text(statement.text), statement.parameters).fetchall())
 
 
 async def run_async(connection: Any, statement: Statement[T]) -> T:
     """The same on a psycopg AsyncConnection or SQLAlchemy AsyncConnection or AsyncSession."""
+    connection = joined(connection)
     if isinstance(connection, AsyncConnection):
         with explained():
-            cursor = await connection.execute(statement.text, statement.parameters)
+            cursor = OwnAsyncCursor(connection)
+            if is_two_phase(connection):
+                await cursor.execute(SILENT)
+            await cursor.execute(statement.text, statement.parameters, binary=True)
             return statement.decode(await cursor.fetchall())
     execute = _sqlalchemy(connection, asynchronous=True)
     with explained():
+        if is_two_phase(connection):
+            await execute(_sqlalchemy_text(SILENT), {})
         result = await execute(_sqlalchemy_text(statement.text), statement.parameters)
         return statement.decode(result.fetchall())
 
@@ -95,71 +178,19 @@ def _with_commit(text: LiteralString) -> LiteralString:
     return text + "; commit"
 
 
-def copy(connection: Connection[Any], statement: Statement[None], blocks: Iterable[str]) -> None:
-    """Runs a COPY … FROM STDIN in the caller's transaction. SQLAlchemy has no words for it: psycopg's connections only."""
-    with explained(), connection.cursor().copy(statement.text) as sink:
+def copy(connection: Any, statement: Statement[None], blocks: Iterable[str]) -> None:
+    """Runs a COPY … FROM STDIN in the caller's transaction, where ``can_copy``."""
+    with explained(), OwnCursor(joined(connection)).copy(statement.text) as sink:
         for block in blocks:
             sink.write(block)
 
 
-async def copy_async(
-    connection: AsyncConnection[Any], statement: Statement[None], blocks: Iterable[str]
-) -> None:
+async def copy_async(connection: Any, statement: Statement[None], blocks: Iterable[str]) -> None:
     """The same on a psycopg AsyncConnection."""
     with explained():
-        async with connection.cursor().copy(statement.text) as sink:
+        async with OwnAsyncCursor(joined(connection)).copy(statement.text) as sink:
             for block in blocks:
                 await sink.write(block)
-
-
-def can_copy(connection: Any) -> bool:
-    return isinstance(connection, Connection | AsyncConnection)
-
-
-def is_async(connection: Any) -> bool:
-    """Whether this connection wants ``await``; raises WrongConnectionError for what is no connection."""
-    if isinstance(connection, Connection | AsyncConnection):
-        return isinstance(connection, AsyncConnection)
-    kind = _sqlalchemy_kind(connection.__class__)
-    if kind is None:
-        raise errors.WrongConnectionError(
-            f"{type(connection).__module__}.{type(connection).__name__} is no connection that pgqueue can join.",
-            do="pass a psycopg connection, or SQLAlchemy's Connection, Session, AsyncConnection or AsyncSession",
-        )
-    return kind == "async"
-
-
-def warn_if_autocommit(connection: Any) -> None:
-    """PGQ-502: on an autocommit connection outside a transaction nothing ties the job to the business write."""
-    if (
-        isinstance(connection, Connection | AsyncConnection)
-        and connection.autocommit
-        and connection.info.transaction_status is TransactionStatus.IDLE
-    ):
-        warnings.warn(
-            "PGQ-502  A job is enqueued on an autocommit connection outside a transaction, so a later rollback will"
-            " not take it back. Use `with conn.transaction():` around both, or a connection without autocommit.",
-            errors.AutocommitWarning,
-            stacklevel=4,
-        )
-
-
-@cache
-def _sqlalchemy_kind(cls: type) -> str | None:
-    names = {f"{base.__module__}.{base.__name__}" for base in cls.__mro__}
-    if names & {
-        "sqlalchemy.ext.asyncio.engine.AsyncConnection",
-        "sqlalchemy.ext.asyncio.session.AsyncSession",
-        "sqlalchemy.ext.asyncio.scoping.async_scoped_session",
-    }:
-        return "async"
-    if names & {
-        "sqlalchemy.engine.base.Connection",
-        "sqlalchemy.orm.session.Session",
-        "sqlalchemy.orm.scoping.scoped_session",
-    }:
-        return "sync"
-    return None
 
 
 def _sqlalchemy(connection: Any, *, asynchronous: bool) -> Callable[..., Any]:

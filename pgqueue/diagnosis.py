@@ -31,8 +31,8 @@ MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
     ),
     "25006": (
         errors.ReadOnlyServerError,
-        "This server is read-only",
-        "connect to the primary, not to a standby",
+        "This transaction is read-only",
+        "connect to the primary, not to a standby; if it is the primary, look at default_transaction_read_only",
     ),
     "3F000": (errors.SchemaMissingError, "This database has no pgqueue tables", "pgq migrate"),
     "42P01": (errors.SchemaMissingError, "This database has no pgqueue tables", "pgq migrate"),

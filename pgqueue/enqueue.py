@@ -10,11 +10,12 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from pgqueue import bulk, keys, statements
 from pgqueue import options as rules
-from pgqueue.database import can_copy, copy, copy_async, run, run_async
+from pgqueue.database import copy, copy_async, run, run_async
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError, InvalidOptionError
 from pgqueue.events import Hooked
 from pgqueue.handle import JobHandle
 from pgqueue.job import Batch, NewJob, in_batches
+from pgqueue.joining import can_copy
 from pgqueue.options import RULES
 from pgqueue.rows import Stored
 from pgqueue.sql import Statement
@@ -25,7 +26,15 @@ R = TypeVar("R")
 
 
 def insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
-    """Writes jobs in the caller's transaction, each in the cheapest way: alone, by COPY, or by the SQL API, which knows keys."""
+    """Writes jobs in the caller's transaction. What his connection's encoding lacks is escaped, which only JSON can."""
+    try:
+        return _insert(connection, batches)
+    except UnicodeEncodeError:  # before anything was sent
+        return run(connection, statements.enqueue_many(batches, escaped=True))
+
+
+def _insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
+    """Each in the cheapest way: alone, by COPY, or by the SQL API, which knows keys."""
     if bulk.keyless(batches):
         count = sum(len(batch.args) for batch in batches)
         if count == 1:
@@ -43,6 +52,13 @@ def insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
 
 async def insert_async(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
     """The same for async connections."""
+    try:
+        return await _insert_async(connection, batches)
+    except UnicodeEncodeError:  # before anything was sent
+        return await run_async(connection, statements.enqueue_many(batches, escaped=True))
+
+
+async def _insert_async(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
     if bulk.keyless(batches):
         count = sum(len(batch.args) for batch in batches)
         if count == 1:

@@ -113,8 +113,8 @@ class JobHandle:
                 self.edit(own, **changes)
             return
         if "args" in changes:
-            job = _found(self.id, run(connection, statements.get_job(self.id)))
-            changes["args"] = self._args(job.task, changes["args"])
+            task = _known(self.id, run(connection, statements.get_task(self.id)))
+            changes["args"] = self._args(task, changes["args"])
         _edited(self.id, run(connection, statements.edit(self.id, options.changes(changes))))
 
     async def aedit(self, connection: Any = None, **changes: Any) -> None:
@@ -124,8 +124,8 @@ class JobHandle:
                 await self.aedit(own, **changes)
             return
         if "args" in changes:
-            job = _found(self.id, await run_async(connection, statements.get_job(self.id)))
-            changes["args"] = self._args(job.task, changes["args"])
+            task = _known(self.id, await run_async(connection, statements.get_task(self.id)))
+            changes["args"] = self._args(task, changes["args"])
         edit = statements.edit(self.id, options.changes(changes))
         _edited(self.id, await run_async(connection, edit))
 

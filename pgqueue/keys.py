@@ -47,7 +47,7 @@ def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
         )
     if KEY_RULES.isdisjoint(chosen):
         return chosen
-    found = {name: value for name, value in chosen.items() if value is not False}
+    found = {name: value for name, value in chosen.items() if value is not False or name not in KEY_RULES}
     has_key = "unique" in found or "unique_key" in found
     debounce: Any = found.get("debounce")
     debounce_max: Any = found.get("debounce_max")

@@ -110,6 +110,12 @@ def _ordering(name: str, value: object) -> str:
     return str(value)
 
 
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do="give True or False")
+    return value
+
+
 def _seconds(name: str, value: Any) -> float:
     return seconds(value, name)
 
@@ -198,5 +204,6 @@ RULES: dict[str, Callable[[str, Any], object]] = {
     "meta": _object,
     "expires": _bound,
     "deadline": _bound,
+    "wake": _flag,
 }
 EDITS = {**RULES, "args": _args}

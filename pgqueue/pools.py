@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgqueue import forks
-from pgqueue.database import KEEPALIVE, connect
+from pgqueue.database import KEEPALIVE, WRITING, connect
 from pgqueue.errors import PoolExhaustedError
 
 SIZE = 10
@@ -35,8 +35,11 @@ class LoopPool:
     pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
     connections: WeakSet[AsyncConnection[Any]] = field(default_factory=WeakSet)
 
-    async def remember(self, connection: AsyncConnection[Any]) -> None:
+    async def made(self, connection: AsyncConnection[Any]) -> None:
         self.connections.add(connection)
+        if connection.prepare_threshold is not None:
+            await connection.execute(WRITING)
+            await connection.commit()
 
     def abandon(self) -> None:
         """Closes the sockets, which is all that can be done for a pool whose loop is closed."""
@@ -73,6 +76,7 @@ class Pools:
                 dsn = self._dsn()
                 self._sync = ConnectionPool(
                     dsn,
+                    configure=_made,
                     check=ConnectionPool.check_connection,  # one that an outage broke costs no job its attempt
                     min_size=1,
                     max_size=self._size,
@@ -116,7 +120,7 @@ class Pools:
         dsn = self._dsn()
         pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
             dsn,
-            configure=ours.remember,
+            configure=ours.made,
             check=AsyncConnectionPool.check_connection,
             min_size=1,
             max_size=self._size,
@@ -153,6 +157,12 @@ class Pools:
         if ours is not None and ours.pool is not None:
             await ours.pool.close()
         self.close()
+
+
+def _made(connection: Connection[Any]) -> None:
+    if connection.prepare_threshold is not None:  # else a pooler's, whose sessions are also other clients'
+        connection.execute(WRITING)
+        connection.commit()
 
 
 def _session(threshold: int | None) -> dict[str, Any]:

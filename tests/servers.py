@@ -34,6 +34,7 @@ SETTINGS = {
     "max_connections": "300",
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
+    "max_prepared_transactions": "10",
 }
 
 

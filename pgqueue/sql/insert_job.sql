@@ -8,4 +8,5 @@ values (%(task)s::text, %(args)s::text::jsonb, coalesce(%(queue)s::text, 'defaul
         coalesce(%(max_attempts)s::smallint, 6), make_interval(secs => %(timeout)s::float8),
         %(concurrency_key)s::text, %(weight)s::smallint, %(ordering)s::text, coalesce(%(tags)s::text[], '{}'), coalesce(%(meta)s::text::jsonb, '{}'),
         %(trace_context)s::text::jsonb)
-returning j.id, case when j.run_at <= statement_timestamp() + interval '1 second' then pgqueue.wake(j.queue)::text end
+returning j.id, case when j.run_at <= statement_timestamp() + interval '1 second' and %(wake)s::boolean is not false
+                     then pgqueue.wake(j.queue)::text end

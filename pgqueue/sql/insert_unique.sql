@@ -14,4 +14,5 @@ from (select %(args)s::text::jsonb as args,
 cross join lateral pgqueue.unique_key(
     w.args, %(unique)s::text::jsonb, %(unique_key)s::text, %(unique_for)s::float8, w.run_at) u
 on conflict (task, unique_key) where unique_key is not null do nothing
-returning j.id, case when j.run_at <= statement_timestamp() + interval '1 second' then pgqueue.wake(j.queue)::text end
+returning j.id, case when j.run_at <= statement_timestamp() + interval '1 second' and %(wake)s::boolean is not false
+                     then pgqueue.wake(j.queue)::text end

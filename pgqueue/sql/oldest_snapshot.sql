@@ -3,7 +3,7 @@
 -- a session whose times this role may not see, once 10,000 transactions old. A slot's catalog_xmin holds only rows of the
 -- system catalogs. Locks nothing. Zero rows: nobody does.
 select h.kind, h.name, h.pid, h.owner, h.application, h.state, extract(epoch from clock_timestamp() - h.since)::float8,
-       age(h.xmin), regexp_replace(left(h.query, 60), '\s+', ' ', 'g')
+       age(h.xmin), regexp_replace(left(h.query, 60), '[[:space:]]+', ' ', 'g')
 from (
     select case a.backend_type when 'walsender' then 'standby' else 'session' end as kind, a.pid::text as name, a.pid,
            a.usename::text as owner, a.application_name as application, a.state, a.backend_xmin as xmin, a.query,

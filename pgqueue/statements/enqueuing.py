@@ -8,14 +8,16 @@ from datetime import datetime
 from typing import Any
 
 from pgqueue.job import Batch
+from pgqueue.payload import in_ascii
 from pgqueue.rows import Stored
 from pgqueue.sql import Row, Statement
 from pgqueue.statements.making import nothing, one, statement, stored
 
 
-def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
-    """One row a job, in order."""
-    return statement("enqueue_many", stored, jobs="[" + ",".join(batch.item() for batch in batches) + "]")
+def enqueue_many(batches: Sequence[Batch], *, escaped: bool = False) -> Statement[list[Stored]]:
+    """One row a job, in order. ``escaped``: in ASCII, for a connection whose encoding lacks a character."""
+    jobs = "[" + ",".join(batch.item() for batch in batches) + "]"
+    return statement("enqueue_many", stored, jobs=in_ascii(jobs) if escaped else jobs)
 
 
 def insert_job(task: str, args: str, options: Mapping[str, Any]) -> Statement[int]:
@@ -36,6 +38,7 @@ def insert_job(task: str, args: str, options: Mapping[str, Any]) -> Statement[in
         weight=options.get("weight"),
         ordering=options.get("ordering"),
         tags=options.get("tags"),
+        wake=options.get("wake"),
         meta=None if meta is None else json.dumps(meta),
         trace_context=None if trace_context is None else json.dumps(trace_context),
     )

@@ -68,9 +68,15 @@ def array(values: Iterable[object]) -> str:
 
 def stored(rows: Sequence[Row]) -> list[Stored]:
     return [
-        Stored._make(row) if row[4] is None else Stored._make((*row[:4], plain(row[4]), row[5]))
+        Stored._make(row)
+        if row[4] is None and row[5] is None
+        else Stored._make((*row[:4], plain(_text(row[4])), _text(row[5])))
         for row in rows
     ]
+
+
+def _text(utf8: bytes | None) -> str | None:
+    return None if utf8 is None else bytes(utf8).decode()
 
 
 def statement(name: str, decode: Callable[[Sequence[Row]], T], /, **parameters: object) -> Statement[T]:

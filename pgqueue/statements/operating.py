@@ -37,6 +37,10 @@ def get_ended(job_ids: Iterable[int], watched: Iterable[int]) -> Statement[list[
     )
 
 
+def get_task(job_id: int) -> Statement[str | None]:
+    return statement("get_task", one, job_id=job_id)
+
+
 def why(job_id: int) -> Statement[Why]:
     return statement("why", lambda rows: Why(*rows[0]), job_id=job_id)
 

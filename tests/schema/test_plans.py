@@ -45,6 +45,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.function_bodies(),
         statements.get_job(1),
         statements.get_ended([1, 2], [2]),
+        statements.get_task(1),
         statements.why(1),
         statements.claim_limited(1, ["t"], ("q", 0), "", 5),
         statements.heal_seats(),

@@ -17,7 +17,7 @@ begin
     end if;
     if held = 'running' then
         update pgqueue.jobs_live j set cancel_requested = true where j.id = job;
-        perform pg_notify('pgqueue', 'cancel ' || holder);
+        perform pgqueue.notify('cancel ' || holder);
         return 'requested';
     end if;
     with gone as (

@@ -12,7 +12,7 @@ declare
     known     constant text[] := array[
         'task', 'args', 'each', 'keys', 'queue', 'priority', 'run_at', 'delay', 'max_attempts', 'timeout', 'unique_key', 'unique',
         'unique_for', 'on_conflict', 'throttle', 'debounce', 'debounce_max', 'idempotency_key', 'idempotency_ttl',
-        'concurrency_key', 'weight', 'ordering', 'tags', 'meta', 'trace_context', 'expires', 'deadline'];
+        'concurrency_key', 'weight', 'ordering', 'tags', 'meta', 'trace_context', 'expires', 'deadline', 'wake'];
     wrong     boolean;
     ruled     boolean;
     debounced boolean;
@@ -49,7 +49,7 @@ begin
                            else format('pgqueue: item %s has an ordering without a concurrency_key', bad.place) end,
             hint = 'options: queue, priority, run_at or delay, max_attempts, timeout, unique or unique_key, unique_for,'
                    ' on_conflict, throttle, debounce, debounce_max, idempotency_key, idempotency_ttl, concurrency_key,'
-                   ' weight, ordering, tags, meta, trace_context, expires, deadline';
+                   ' weight, ordering, tags, meta, trace_context, expires, deadline, wake';
     end if;
     if not ruled then
         return;

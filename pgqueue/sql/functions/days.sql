@@ -14,7 +14,7 @@ as $function$
                   + make_interval(months => substr(right(c.relname, 8), 5, 2)::int - 1,
                                   days => substr(right(c.relname, 8), 7, 2)::int - 1))::date as day
           from unnest(array['jobs_done', 'transitions']) p (parent)
-          join pg_class c on c.relname ~ ('^' || p.parent || '_[12]\d{7}$')
+          join pg_class c on c.relname ~ ('^' || p.parent || '_[12][0-9]{7}$')
           where c.relnamespace = 'pgqueue'::regnamespace and c.relkind = 'r') d
     left join pg_inherits i on i.inhrelid = d.oid and i.inhparent = ('pgqueue.' || d.parent)::regclass
     where d.name = d.parent || '_' || to_char(d.day, 'YYYYMMDD')

@@ -49,8 +49,8 @@ begin
                 perform pgqueue.wake(q.queue)
                 from (select distinct coalesce(b.queue, 'default') as queue
                       from jsonb_to_recordset(jobs) as b(
-                          queue text, run_at timestamptz, delay float8, debounce float8, debounce_max float8)
-                      where coalesce(b.run_at - moment, make_interval(
+                          queue text, run_at timestamptz, delay float8, debounce float8, debounce_max float8, wake boolean)
+                      where b.wake is not false and coalesce(b.run_at - moment, make_interval(
                           secs => greatest(b.delay, least(b.debounce, b.debounce_max)))) > interval '1 second' is not true) q;
             end if;
         else
@@ -68,6 +68,9 @@ begin
             ), woken as (
                 select pgqueue.wake(q.queue)
                 from (select distinct i.queue from inserted i where i.run_at <= moment + interval '1 second') q
+                where not exists (select from jsonb_array_elements(jobs) b (body) where b.body ? 'wake')
+                      or exists (select from jsonb_to_recordset(jobs) as b(queue text, wake boolean)
+                                 where b.wake is not false and coalesce(b.queue, 'default') = q.queue)
             )
             select (select count(*) from inserted) + 0 * (select count(*) from woken) into stored;
         end if;

@@ -8,5 +8,5 @@ set search_path = pg_catalog, pg_temp
 as $function$
     select queue = any(queues)
         or exists (select from unnest(queues) p
-                   where p like '%*%' and queue like replace(replace(p, '_', '\_'), '*', '%'))
+                   where p like '%*%' and queue like replace(replace(p, '_', E'\\_'), '*', '%'))
 $function$;

@@ -29,7 +29,7 @@ begin
     where j.id = job and j.state <> all(array['running', 'waiting'])  -- not in words of the indexes of due jobs
       and not pgqueue.is_over(j.state, j.expires_at, j.deadline_at, j.cancel_requested, replace_job.moment)
     returning j.state, j.queue, j.run_at into replaced;
-    if replaced.run_at <= moment + interval '1 second' then
+    if replaced.run_at <= moment + interval '1 second' and body -> 'wake' is distinct from 'false' then
         perform pgqueue.wake(replaced.queue);
     end if;
     return replaced.state;

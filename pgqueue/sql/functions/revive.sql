@@ -38,7 +38,7 @@ begin
     )
     select b.id into revived from back b;
     if revived is not null then
-        perform pg_notify('pgqueue', '');
+        perform pgqueue.notify('');
         return 'revived';
     end if;
     select j.state into held from pgqueue.jobs j where j.id = job order by j.finished_at nulls first limit 1;

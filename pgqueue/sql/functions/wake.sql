@@ -3,6 +3,7 @@
 --   a busy one has said so, and polls (mark_busy.sql);
 --   others were woken less than 10 ms ago, and look again after 12 ms (worker/claimer.py).
 -- A transaction says the latter once only, so that a long one, which wakes nobody before its end, keeps no other from it.
+-- Nor in a transaction that may send none (functions/notify.sql).
 -- A wake-up spared for one that is then rolled back, or committed late, is made up for by the next poll.
 -- The flag is a sequence: visible at once, also to open transactions, and without dead rows under an old snapshot.
 -- Queues share 64 of them; sharing one costs at most a wake-up that comes by the next poll.
@@ -17,7 +18,7 @@ declare
     moment bigint := date_part('epoch', clock_timestamp()) * 1000;
     mine   text := pg_current_xact_id()::text;
 begin
-    if pg_sequence_last_value(awake) > moment then
+    if pg_sequence_last_value(awake) > moment or current_setting('pgqueue.notify', true) = 'off' then
         return;
     end if;
     if current_setting(flag, true) is distinct from mine then

@@ -1,0 +1,118 @@
+"""Whatever connection a caller has, and what is known of it: psycopg's, SQLAlchemy's, Django's. Sends nothing.
+
+SQLAlchemy and Django are known by the names of their classes, so that neither is imported.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from typing import Any
+
+from psycopg import AsyncConnection, Connection
+from psycopg.pq import PipelineStatus, TransactionStatus
+
+from pgqueue import errors
+
+KINDS = {
+    "sqlalchemy.ext.asyncio.engine.AsyncConnection": "async",
+    "sqlalchemy.ext.asyncio.session.AsyncSession": "async",
+    "sqlalchemy.ext.asyncio.scoping.async_scoped_session": "async",
+    "sqlalchemy.engine.base.Connection": "sync",
+    "sqlalchemy.orm.session.Session": "sync",
+    "sqlalchemy.orm.scoping.scoped_session": "sync",
+    "sqlalchemy.pool.base.PoolProxiedConnection": "raw",
+    "django.utils.connection.ConnectionProxy": "django",
+    "django.db.backends.base.base.BaseDatabaseWrapper": "django",
+}
+
+
+def joined(connection: Any) -> Any:
+    """What statements are sent on: the psycopg connection inside Django's and inside SQLAlchemy's raw one, else ``connection``."""
+    if isinstance(connection, Connection | AsyncConnection):
+        return connection
+    kind = _kind(connection.__class__)
+    if kind == "django":
+        return _inside_django(connection)
+    if kind == "raw":
+        return _psycopg(connection.driver_connection, "SQLAlchemy's raw connection")
+    return connection
+
+
+def _inside_django(wrapper: Any) -> Any:
+    if wrapper.vendor != "postgresql":
+        raise errors.WrongConnectionError(
+            f"Django's connection {wrapper.alias!r} leads to {wrapper.vendor}.",
+            do="use the one of the PostgreSQL database that has pgqueue's tables: django.db.connections[…]",
+        )
+    wrapper.validate_thread_sharing()
+    wrapper.ensure_connection()
+    wrapper.validate_no_broken_transaction()
+    return _psycopg(wrapper.connection, f"Django's connection {wrapper.alias!r}")
+
+
+def _psycopg(driver: Any, where: str) -> Any:
+    if not isinstance(driver, Connection | AsyncConnection):
+        raise errors.WrongConnectionError(
+            f"{where} is one of {type(driver).__module__.partition('.')[0]}, which pgqueue does not speak.",
+            do="let it use psycopg 3: pip install 'psycopg[binary]'",
+        )
+    return driver
+
+
+def is_async(connection: Any) -> bool:
+    """Whether this connection wants ``await``; raises WrongConnectionError for what is no connection."""
+    if isinstance(connection, Connection | AsyncConnection):
+        return isinstance(connection, AsyncConnection)
+    kind = _kind(connection.__class__)
+    if kind is None:
+        raise errors.WrongConnectionError(
+            f"{type(connection).__module__}.{type(connection).__name__} is no connection that pgqueue can join.",
+            do="pass a psycopg (3) connection, SQLAlchemy's Connection, Session, AsyncConnection or AsyncSession,"
+            " or Django's connection",
+        )
+    return kind == "async"
+
+
+def warn_if_autocommit(connection: Any) -> None:
+    """PGQ-502: on an autocommit connection outside a transaction nothing ties the job to the business write."""
+    if (
+        isinstance(connection, Connection | AsyncConnection)
+        and connection.autocommit
+        and connection.info.transaction_status is TransactionStatus.IDLE
+    ):
+        warnings.warn(
+            "PGQ-502  A job is enqueued on an autocommit connection outside a transaction, so a later rollback will"
+            " not take it back. Use `with conn.transaction():` (Django: `with transaction.atomic():`) around both,"
+            " or a connection without autocommit.",
+            errors.AutocommitWarning,
+            stacklevel=4,
+        )
+
+
+def can_copy(connection: Any) -> bool:
+    """Whether COPY is possible: SQLAlchemy has no words for it, a pipeline none either, and its lines need every character."""
+    return (
+        isinstance(connection, Connection | AsyncConnection)
+        and connection.info.pipeline_status is PipelineStatus.OFF
+        and connection.info.encoding == "utf-8"
+    )
+
+
+def is_two_phase(connection: Any) -> bool:
+    """Whether its transaction was begun to be prepared, which a NOTIFY in it would forbid."""
+    if isinstance(connection, Connection | AsyncConnection):
+        return connection._tpc is not None  # noqa: SLF001 - psycopg does not tell in another way
+    if hasattr(connection, "registry"):  # a scoped session
+        connection = connection.registry()
+    for inside in ("sync_session", "sync_connection"):
+        connection = getattr(connection, inside, None) or connection
+    if hasattr(connection, "twophase"):
+        return bool(connection.twophase)
+    return type(connection.get_transaction()).__name__ == "TwoPhaseTransaction"
+
+
+@cache
+def _kind(cls: type) -> str | None:
+    names = [f"{base.__module__}.{base.__name__}" for base in cls.__mro__]
+    return next((kind for name in names if (kind := KINDS.get(name))), None)
