@@ -59,7 +59,6 @@ CLAIMING = PINNED + "; set synchronous_commit = off"
 BACKEND = "select pg_backend_pid()"
 POOLER_TRIES = 5
 ORDINARY = SESSION
-# Of the app's pools: whatever else a handler's own statements see in them is as his role has it.
 WRITING = "set default_transaction_read_only = off"
 # A transaction that is to be prepared may not have sent a NOTIFY: its jobs are found by the next poll.
 SILENT = "select set_config('pgqueue.notify', 'off', true)"
@@ -235,6 +234,20 @@ async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncC
     await connection.execute(session)
     connection.prepare_threshold = 0
     return connection
+
+
+def make_writing(connection: Connection[Any]) -> None:
+    """Of the app's pools, whose users' own statements else see what their role has set."""
+    if connection.prepare_threshold is not None:  # else a pooler's, whose sessions are other clients' too
+        connection.execute(WRITING)
+        connection.commit()
+
+
+async def make_writing_async(connection: AsyncConnection[Any]) -> None:
+    """The same of an AsyncConnection."""
+    if connection.prepare_threshold is not None:
+        await connection.execute(WRITING)
+        await connection.commit()
 
 
 def is_pooled(connection: Connection[Any]) -> bool:

@@ -112,7 +112,7 @@ class Enqueuer(Generic[P, R]):
         """The same with more options, and joining the transaction of ``connection``.
 
         ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
-        AsyncSession, whatever driver is underneath. Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware
+        AsyncSession, whatever driver is underneath; Django's ``connection``. Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware
         datetime) or ``delay``, ``max_attempts``, ``timeout``, ``tags``, ``meta``.
         ``expires`` (cancelled unless it has started by then) and ``deadline`` (dead unless it has ended by then), each a
         duration or an aware datetime. ``concurrency_key`` (jobs of different keys take turns; limits count by it), ``weight``
@@ -122,6 +122,7 @@ class Enqueuer(Generic[P, R]):
         ``unique_for`` (the key is of one window of that length), ``on_conflict`` ("skip", "replace", "raise"), ``throttle``
         (no other job so long), ``debounce`` with ``debounce_max`` (each further one puts the job off and replaces it),
         ``idempotency_key`` with ``idempotency_ttl`` (default 7 days). Durations are seconds, a timedelta, or a text such as "5m".
+        ``wake=False``: no NOTIFY, which a two-phase commit forbids; the next poll finds the job.
 
         Raises InvalidOptionError or InvalidNameError; PGQ-502 is warned about at enqueue.
         """

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgqueue import forks
-from pgqueue.database import KEEPALIVE, WRITING, connect
+from pgqueue.database import KEEPALIVE, connect, make_writing, make_writing_async
 from pgqueue.errors import PoolExhaustedError
 
 SIZE = 10
@@ -37,9 +37,7 @@ class LoopPool:
 
     async def made(self, connection: AsyncConnection[Any]) -> None:
         self.connections.add(connection)
-        if connection.prepare_threshold is not None:
-            await connection.execute(WRITING)
-            await connection.commit()
+        await make_writing_async(connection)
 
     def abandon(self) -> None:
         """Closes the sockets, which is all that can be done for a pool whose loop is closed."""
@@ -76,7 +74,7 @@ class Pools:
                 dsn = self._dsn()
                 self._sync = ConnectionPool(
                     dsn,
-                    configure=_made,
+                    configure=make_writing,
                     check=ConnectionPool.check_connection,  # one that an outage broke costs no job its attempt
                     min_size=1,
                     max_size=self._size,
@@ -157,12 +155,6 @@ class Pools:
         if ours is not None and ours.pool is not None:
             await ours.pool.close()
         self.close()
-
-
-def _made(connection: Connection[Any]) -> None:
-    if connection.prepare_threshold is not None:  # else a pooler's, whose sessions are also other clients'
-        connection.execute(WRITING)
-        connection.commit()
 
 
 def _session(threshold: int | None) -> dict[str, Any]:
