@@ -36,6 +36,7 @@
     ├── DuplicateJobError               PGQ-406
     ├── IdempotencyConflictError        PGQ-407
     ├── JobUnchangedError               PGQ-409
+    ├── QueueInUseError                 PGQ-510   not removed: jobs or workers need it
     ├── InvalidScheduleError            PGQ-420   refused, nothing was written
     ├── ScheduleExistsError             PGQ-421
     ├── WrongConnectionError            PGQ-505
@@ -274,6 +275,11 @@ class JobUnchangedError(PgQueueError):
 class InvalidScheduleError(PgQueueError):
     code = "PGQ-420"
     exit_code = 2
+
+
+class QueueInUseError(PgQueueError):
+    code = "PGQ-510"
+    exit_code = 6
 
 
 class ScheduleExistsError(PgQueueError):

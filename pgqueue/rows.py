@@ -198,7 +198,18 @@ class QueueDepth:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """What keeps a queue from being removed: unfinished and dead jobs, living workers that name it; ``known`` if it had a row."""
+
+    jobs: int
+    workers: int
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerRow:
+    """Of each of ``queues``: ``queue_slots`` of its own, or None, and ``queue_taken`` of them."""
+
     id: int
     host: str
     pid: int
@@ -211,6 +222,8 @@ class WorkerRow:
     heartbeat_at: datetime
     expires_at: datetime
     running: int
+    queue_slots: list[int | None]
+    queue_taken: list[int | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,25 +1,37 @@
-"""``pgq jobs edit ID``."""
+"""``pgq jobs edit``. Its filter is that of the other commands with ``where`` before each name: the plain names are the changes."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from psycopg import Connection
 
+from pgqueue import statements
 from pgqueue.cli.common import AppPath, AsJson, Dsn, app_with_database, database, dsn_or_running, named_app
 from pgqueue.cli.enqueue import bound, json_object, moment
-from pgqueue.cli.output import emit, say
-from pgqueue.errors import InvalidOptionError, JobNotFoundError
+from pgqueue.cli.filters import filtered
+from pgqueue.cli.jobs import DryRun, Ids, Limit, chosen_jobs, matching, named, report, track
+from pgqueue.database import run
+from pgqueue.errors import InvalidOptionError, JobNotFoundError, JobUnchangedError
+from pgqueue.job import FINAL, STATES
+from pgqueue.statements import JobFilter
+
+if TYPE_CHECKING:
+    from pgqueue.app import App
 
 NONE = "none"
+CAN = tuple(state for state in STATES if state not in (*FINAL, "running"))
 
 
 def add(jobs: typer.Typer) -> None:
     jobs.command("edit")(edit)
 
 
+@filtered("where-")
 def edit(
-    job_id: Annotated[int, typer.Argument(metavar="ID")],
+    which: JobFilter,
+    ids: Ids = None,
     priority: Annotated[int | None, typer.Option(help="Smaller runs first.", show_default=False)] = None,
     delay: Annotated[
         str | None,
@@ -69,11 +81,13 @@ def edit(
     meta: Annotated[
         str | None, typer.Option(metavar="JSON", help="All its meta as one JSON object.", show_default=False)
     ] = None,
+    limit: Limit = 1_000_000,
+    dry_run: DryRun = False,
     app: AppPath = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Change a job that does not run. Exit 6 if it runs or has ended. --args are checked if the app is known (-A)."""
+    """Change jobs that do not run. Exit 6 if one that is named runs or has ended. --args are checked if the app is known (-A)."""
     from pgqueue.app import App
 
     given: dict[str, Any] = {
@@ -87,17 +101,30 @@ def edit(
             changes[name] = None if text == NONE else text if name == "timeout" else bound(f"--{name}", text)
     if not changes:
         raise InvalidOptionError("The edit changes nothing.", do="give a change, such as --priority -5")
-    if not 1 <= job_id < 2**63:
-        raise JobNotFoundError(job_id)
-    with database(dsn):
-        pass  # a clear error if the schema is not there
+    chosen = chosen_jobs("edited", CAN, ids, which, list(CAN), "--where-")
     path = named_app(app) if args is not None else None
-    loaded = app_with_database(path, dsn) if path else App(dsn_or_running(dsn))
-    try:
-        loaded.handle(job_id).edit(**changes)
-    finally:
-        loaded.close()
-    if as_json:
-        emit({"id": job_id, "result": "edited"})
-    else:
-        say("edited", f"job {job_id}")
+    with database(dsn) as connection:  # a clear error if the schema is not there
+        loaded = app_with_database(path, dsn) if path else App(dsn_or_running(dsn))
+        try:
+            targets = list(named(connection, ids) if ids else matching(connection, chosen, limit))
+            done = []
+            for job in track(targets, "edit"):
+                result = _edited(connection, loaded, job.id, changes, dry_run)
+                done.append({"id": job.id, "task": job.task, "state": job.state, "result": result})
+        finally:
+            loaded.close()
+    report(done, bool(ids), dry_run, as_json)
+
+
+def _edited(
+    connection: Connection[Any], app: App, job_id: int, changes: dict[str, Any], dry_run: bool
+) -> str:
+    with connection.transaction(force_rollback=dry_run):
+        try:
+            app.handle(job_id).edit(connection, **changes)
+        except JobUnchangedError:
+            job = run(connection, statements.get_job(job_id))
+            return job.state if job else "gone"
+        except JobNotFoundError:
+            return "gone"
+    return "would edit" if dry_run else "edited"

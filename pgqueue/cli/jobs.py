@@ -38,6 +38,7 @@ PAGE = 500
 BY = ("task", "queue", "state", "tag")
 DURATIONS = ("timeout",)
 WOULD = {"cancelled": "would cancel", "requested": "would ask it to stop", "revived": "would revive"}
+CHANGED = {*WOULD, *WOULD.values(), "edited", "would edit"}
 NOTES = {
     "requested": "asked to stop; `pgq jobs wait` tells when it has",
     "revived": "pending again, due now, with all attempts",
@@ -156,7 +157,7 @@ def retry(
 ) -> None:
     """Revive dead (or, by id or --state, cancelled) jobs: those named, or all that match."""
     can = ("dead", "cancelled")
-    chosen = _chosen("revived", can, ids, which, ["dead"])
+    chosen = chosen_jobs("revived", can, ids, which, ["dead"])
     _change(dsn, "revive", statements.revive, ids, chosen, limit, dry_run, as_json)
 
 
@@ -172,12 +173,17 @@ def cancel(
 ) -> None:
     """Cancel jobs that wait, and ask running ones to stop: those named, or all that match."""
     can = tuple(state for state in STATES if state not in FINAL)
-    chosen = _chosen("cancelled", can, ids, which, list(can))
+    chosen = chosen_jobs("cancelled", can, ids, which, list(can))
     _change(dsn, "cancel", statements.cancel, ids, chosen, limit, dry_run, as_json)
 
 
-def _chosen(
-    what: str, can: tuple[str, ...], ids: list[int] | None, which: JobFilter, states: list[str]
+def chosen_jobs(
+    what: str,
+    can: tuple[str, ...],
+    ids: list[int] | None,
+    which: JobFilter,
+    states: list[str],
+    prefix: str = "--",
 ) -> JobFilter:
     """The filter, of ``states`` unless it names others; raises unless it, or ids, say which jobs."""
     if ids:
@@ -185,12 +191,18 @@ def _chosen(
             raise InvalidOptionError("Ids and a filter are both given.", do="give one of them")
         return which
     if which == JobFilter():
-        example = "; for all dead letters: --state dead" if "dead" in can else ", such as --queue mail"
+        example = (
+            f"; for all dead letters: {prefix}state dead"
+            if "dead" in can
+            else f", such as {prefix}queue mail"
+        )
         raise InvalidSettingError("No job is named.", do=f"name ids or a filter{example}")
     if which.states is None:
         return replace(which, states=states)
     if others := [state for state in which.states if state not in can]:
-        raise InvalidOptionError(f"No {others[0]} job can be {what}.", do="use --state " + ",".join(can))
+        raise InvalidOptionError(
+            f"No {others[0]} job can be {what}.", do=f"use {prefix}state " + ",".join(can)
+        )
     return which
 
 
@@ -220,12 +232,17 @@ def _change(
                 keys.add(key)
             result = WOULD.get(outcome, outcome) if dry_run else outcome
             done.append({"id": job.id, "task": job.task, "state": job.state, "result": result})
+    report(done, bool(ids), dry_run, as_json)
+
+
+def report(done: list[dict[str, Any]], by_id: bool, dry_run: bool, as_json: bool) -> None:
+    """Shows what became of jobs; raises JobUnchangedError if one that was named, or has its key taken, is as it was."""
     if as_json:
         emit({"items": done, "dry_run": dry_run})
     else:
         _show_changes(done)
-    unchanged = [item for item in done if item["result"] not in (*WOULD, *WOULD.values())]
-    if not ids:  # what ended by itself in the meantime needs no change
+    unchanged = [item for item in done if item["result"] not in CHANGED]
+    if not by_id:  # what ended by itself in the meantime needs no change
         unchanged = [item for item in unchanged if item["result"] == "unique_key"]
     if unchanged:
         first = unchanged[0]

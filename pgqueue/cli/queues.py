@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from typing import Annotated
+from itertools import repeat
+from typing import Annotated, Any
 
 import typer
+from psycopg import Connection
 
 from pgqueue import statements
 from pgqueue.cli import tables
 from pgqueue.cli.common import AsJson, Dsn, database
 from pgqueue.cli.output import emit, emit_items, say
 from pgqueue.cli.tables import table
-from pgqueue.cli.units import ago, span
+from pgqueue.cli.units import ago, count, span
 from pgqueue.config import check_name
 from pgqueue.database import run
-from pgqueue.errors import QueueNotFoundError
+from pgqueue.errors import QueueInUseError, QueueNotFoundError
 
-commands = typer.Typer(help="See, pause and resume queues.", no_args_is_help=True)
+commands = typer.Typer(help="See, pause, resume and remove queues.", no_args_is_help=True)
 workers = typer.Typer(help="See workers.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The queue's name.")]
@@ -64,29 +66,72 @@ def list_queues(as_json: AsJson = False, dsn: Dsn = None) -> None:
 @commands.command()
 def pause(queue: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Let no worker claim from a queue; what runs is finished."""
-    _pause(queue, True, as_json, dsn)
+    check_name("queue", queue)
+    with database(dsn) as connection:
+        known = _names(connection)
+        run(connection, statements.pause_queue(queue))
+    if as_json:
+        emit({"queue": queue, "paused": True})
+        return
+    say("paused", queue)
+    if queue not in known:
+        near = _near(queue, known)
+        say(
+            "note",
+            "no job and no worker has named this queue yet"
+            + (f"; did you mean {near}? If so: pgq queues remove {queue}" if near else ""),
+        )
 
 
 @commands.command()
 def resume(queue: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Let workers claim from a queue again."""
-    _pause(queue, False, as_json, dsn)
-
-
-def _pause(queue: str, paused: bool, as_json: bool, dsn: str | None) -> None:
     check_name("queue", queue)
     with database(dsn) as connection:
-        if not run(connection, statements.pause_queue(queue, paused)):
-            names = [depth.queue for depth in run(connection, statements.list_queues())]
-            near = difflib.get_close_matches(queue, names, n=1, cutoff=0.5)
-            raise QueueNotFoundError(
-                f"There is no queue {queue!r}.",
-                do=f"did you mean {near[0]}?" if near else "known: " + ", ".join(names),
-            )
+        if not run(connection, statements.resume_queue(queue)) and queue not in (known := _names(connection)):
+            raise _not_found(queue, known)
     if as_json:
-        emit({"queue": queue, "paused": paused})
+        emit({"queue": queue, "paused": False})
     else:
-        say("paused" if paused else "resumed", queue)
+        say("resumed", queue)
+
+
+@commands.command()
+def remove(queue: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """Remove a queue that is not needed, such as a mistyped one. Exit 6 if jobs are in it or a worker serves it."""
+    check_name("queue", queue)
+    with database(dsn) as connection:
+        kept = run(connection, statements.remove_queue(queue))
+        if kept.jobs or kept.workers:
+            parts = [
+                count(kept.jobs, "unfinished or dead job") if kept.jobs else "",
+                count(kept.workers, "living worker") if kept.workers else "",
+            ]
+            raise QueueInUseError(
+                f"Queue {queue} is in use, by {' and '.join(filter(None, parts))}.",
+                do=f"pgq jobs list --queue {queue}" if kept.jobs else "stop the workers that name it in -Q",
+            )
+        if not kept.known:
+            raise _not_found(queue, _names(connection))
+    if as_json:
+        emit({"queue": queue, "removed": True})
+    else:
+        say("removed", queue)
+
+
+def _names(connection: Connection[Any]) -> list[str]:
+    return [depth.queue for depth in run(connection, statements.list_queues())]
+
+
+def _near(queue: str, names: list[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(queue, names, n=1, cutoff=0.5)), None)
+
+
+def _not_found(queue: str, names: list[str]) -> QueueNotFoundError:
+    near = _near(queue, names)
+    return QueueNotFoundError(
+        f"There is no queue {queue!r}.", do=f"did you mean {near}?" if near else "known: " + ", ".join(names)
+    )
 
 
 @workers.command("list")
@@ -119,7 +164,7 @@ def list_workers(
                 w.state,
                 w.host,
                 w.pid,
-                ",".join(w.queues),
+                ",".join(map(_served, w.queues, w.queue_slots or repeat(None), w.queue_taken)),
                 w.slots,
                 w.running,
                 ago(w.heartbeat_at),
@@ -129,3 +174,7 @@ def list_workers(
         ],
         empty="No worker runs.",
     )
+
+
+def _served(queue: str, slots: int | None, taken: int | None) -> str:
+    return queue if slots is None else f"{queue}:{slots} ({taken} taken)"

@@ -54,6 +54,7 @@ workers = Table(
     Column("executor", Text, nullable=False),
     Column("queues", ARRAY(Text), nullable=False),
     Column("tasks", ARRAY(Text), nullable=False),
+    Column("queue_slots", ARRAY(Integer), nullable=False, server_default=text("'{}'")),
     CheckConstraint("state in ('running', 'draining', 'stopped', 'expired')", "workers_state_check"),
     CheckConstraint("slots >= 0", "workers_slots_check"),
 )

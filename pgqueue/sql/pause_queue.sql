@@ -1,5 +1,5 @@
--- Pauses or resumes a queue; claims see it at once. Locks the queue's row. Zero rows: there is no such queue.
--- Resuming wakes the workers.
-update pgqueue.queues q set paused = %(paused)s::boolean
-where q.name = %(queue)s::text
-returning q.name, case when not %(paused)s::boolean then pg_notify('pgqueue', q.name)::text end
+-- Pauses a queue; claims see it at once. One that no worker has served yet gets its row so. Locks the queue's row.
+insert into pgqueue.queues as q (name, paused)
+values (%(queue)s::text, true)
+on conflict (name) do update set paused = true
+returning (q.xmax = 0)

@@ -7,7 +7,7 @@ with known as (
     order by q
     on conflict (name) do nothing
 )
-insert into pgqueue.workers (host, pid, version, executor, slots, queues, tasks, expires_at)
-values (%(host)s::text, %(pid)s::int, %(version)s::text, %(executor)s::text, %(slots)s::int, %(queues)s::text[],
+insert into pgqueue.workers (host, pid, version, executor, slots, queues, queue_slots, tasks, expires_at)
+values (%(host)s::text, %(pid)s::int, %(version)s::text, %(executor)s::text, %(slots)s::int, %(queues)s::text[], %(queue_slots)s::int[],
         %(tasks)s::text[], clock_timestamp() + make_interval(secs => %(lease_seconds)s::float8))
 returning id

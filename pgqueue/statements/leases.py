@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pgqueue.rows import Beat, Rescued, Swept, Term
 from pgqueue.sql import Statement
 from pgqueue.statements.making import column, nothing, one, statement
@@ -17,10 +19,12 @@ def register_worker(
     queues: list[str],
     tasks: list[str],
     lease_seconds: float,
+    queue_slots: Sequence[int | None] = (),
 ) -> Statement[int]:
+    """``queue_slots``: of each of ``queues``, the slots of its own or None."""
     return statement(
-        "register_worker", one, host=host, pid=pid, version=version, executor=executor, slots=slots, queues=queues,
-        tasks=tasks, lease_seconds=lease_seconds,
+        "register_worker", one, host=host, pid=pid, version=version, executor=executor, slots=slots,
+        queues=queues, queue_slots=list(queue_slots), tasks=tasks, lease_seconds=lease_seconds,
     )  # fmt: skip
 
 

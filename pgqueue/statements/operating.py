@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pgqueue.job import Job
 from pgqueue.rows import (
     JobCount,
+    Kept,
     Limit,
     QueueDepth,
     Server,
@@ -106,9 +107,18 @@ def list_queues() -> Statement[list[QueueDepth]]:
     return statement("list_queues", each(QueueDepth))
 
 
-def pause_queue(queue: str, paused: bool) -> Statement[bool]:
-    """Whether there is such a queue."""
-    return statement("pause_queue", bool, queue=queue, paused=paused)
+def pause_queue(queue: str) -> Statement[bool]:
+    """Whether its row was made by that."""
+    return statement("pause_queue", one, queue=queue)
+
+
+def resume_queue(queue: str) -> Statement[bool]:
+    """Whether it has a row."""
+    return statement("resume_queue", bool, queue=queue)
+
+
+def remove_queue(queue: str) -> Statement[Kept]:
+    return statement("remove_queue", lambda rows: Kept(*rows[0]), queue=queue)
 
 
 def list_workers(ended: bool) -> Statement[list[WorkerRow]]:

@@ -284,7 +284,7 @@ class Worker:
             statements.register_worker(
                 host=socket.gethostname(), pid=os.getpid(), version=pgqueue.__version__, executor=settings.executor,
                 slots=settings.concurrency, queues=list(settings.queues), tasks=sorted(self._specs),
-                lease_seconds=settings.lease,
+                lease_seconds=settings.lease, queue_slots=list(settings.queues.values()),
             )
         )  # fmt: skip
         self._claimer.worker_id = self._settler.worker_id = self._leader.worker_id = self.id

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import cli, statements
+from pgqueue import App, cli, statements
 from pgqueue.database import run
 from pgqueue.outcome import COMPLETED, Outcome
 from pgqueue.progress import Report
@@ -88,7 +88,7 @@ def state(db: Connection[Any], job_id: int) -> str:
 COMMANDS = [
     (), ("work",), ("dev",), ("demo",), ("enqueue",), ("migrate",), ("doctor",), ("jobs",), ("jobs", "list"),
     ("jobs", "show"), ("jobs", "retry"), ("jobs", "cancel"), ("jobs", "edit"), ("jobs", "wait"), ("queues",), ("queues", "list"),
-    ("queues", "pause"), ("queues", "resume"), ("workers",), ("workers", "list"), ("alerts",),
+    ("queues", "pause"), ("queues", "resume"), ("queues", "remove"), ("jobs", "count"), ("workers",), ("workers", "list"), ("alerts",),
     ("alerts", "list"), ("alerts", "resolve"), ("alerts", "mute"),
 ]  # fmt: skip
 
@@ -288,6 +288,7 @@ def test_retry_revives_the_one_the_many_or_all_that_match(pgq, db):
         bury(db, job)
     dry = pgq("jobs", "retry", "--state", "dead", "--dry-run", "--json")
     assert [item["result"] for item in dry.items] == ["would revive"] * 3
+    assert dry.code == 0
     assert [state(db, job) for job in jobs] == ["dead"] * 3 + ["pending"]
 
     one = pgq("jobs", "retry", str(jobs[0]), str(jobs[3]), "--json")
@@ -318,7 +319,11 @@ def test_edit_changes_what_waits_and_refuses_what_runs(pgq, db, tmp_path):
         "--queue", "mail", "--max-attempts", "2", "--timeout", "5m", "--deadline", "2032-01-01T00:00Z", "--expires", "1h",
         "--tag", "a", "--tag", "b", "--meta", '{"by": "me"}',
     )  # fmt: skip
-    assert (done.code, done.out, "edited" in done.err) == (0, "", True)
+    assert (done.code, done.rows, "1 edited" in done.err) == (
+        0,
+        [[str(job), "greet", "pending", "edited"]],
+        True,
+    )
     told = json.loads(pgq("jobs", "show", str(job), "--json").out)
     assert [told[name] for name in ("priority", "run_at", "args", "queue", "max_attempts", "timeout", "tags", "meta")] == [
         -5, "2031-01-01T09:00:00Z", {"name": "Bo"}, "mail", 2, 300.0, ["a", "b"], {"by": "me"},
@@ -327,7 +332,7 @@ def test_edit_changes_what_waits_and_refuses_what_runs(pgq, db, tmp_path):
     assert told["expires_at"]
     assert [t["reason"] for t in told["transitions"]] == ["edited"]
     done = pgq("jobs", "edit", str(job), "--in", "0", "--deadline", "none", "--expires", "none", "--json")
-    assert json.loads(done.out) == {"id": job, "result": "edited"}
+    assert done.items == [{"id": job, "task": "greet", "state": "pending", "result": "edited"}]
     told = json.loads(pgq("jobs", "show", str(job), "--json").out)
     assert (told["deadline_at"], told["expires_at"], told["args"]) == (None, None, {"name": "Bo"})
     assert [attempt.id for attempt in Hand(db, ["greet"], "mail").claim()] == [job]
@@ -398,6 +403,111 @@ def test_wait_prints_the_result_or_exits_with_what_became_of_it(pgq, db, outcome
     assert (done.code, done.out) == (code, out)
 
 
+# ------------------------------------------------------------------ which jobs
+
+
+def test_jobs_are_chosen_by_key_and_arguments_by_every_command(pgq, db):
+    app = App(db.info.dsn)
+    options = {"unique_key": "u", "concurrency_key": "c", "idempotency_key": "i", "tags": ["red"]}
+    mine = app.task(name="greet")(lambda tenant, n: None).using(**options).enqueue(tenant="t1", n=5).id
+    app.close()
+    insert(db, args='{"tenant": "t2", "n": 5}', tags=["red"])
+    for words in (
+        ("--unique-key", "u"), ("--concurrency-key", "c"), ("--key", "c"), ("--idempotency-key", "i"), ("--arg", "tenant=t1"),
+        ("--args", '{"tenant": "t1"}'), ("--arg", "n=5", "--arg", "tenant=t1"), ("--tag", "red", "--arg", "tenant=t1"),
+    ):  # fmt: skip
+        assert [item["id"] for item in pgq("jobs", "list", "--json", *words).items] == [mine], words
+        assert [item["count"] for item in pgq("jobs", "count", "--json", *words).items] == [1]
+        where = [word.replace("--", "--where-") for word in words]
+        assert [item["id"] for item in pgq("jobs", "edit", "--priority", "1", "--json", *where).items] == [
+            mine
+        ]
+        assert [item["id"] for item in pgq("jobs", "cancel", "--json", *words).items] == [mine]
+        assert [
+            item["id"] for item in pgq("jobs", "retry", "--state", "cancelled", "--json", *words).items
+        ] == [mine]
+    assert pgq("jobs", "list", "--arg", "n=7").rows == []
+    for words in (("--arg", "n"), ("--args", "[1]"), ("--args", "{")):
+        assert pgq("jobs", "list", *words).code == 2
+
+
+def test_a_percent_sign_in_an_error_is_itself(pgq, db):
+    insert(db, last_error="disk 90% full")
+    assert len(pgq("jobs", "list", "--error", "90% F").rows) == 1
+    assert pgq("jobs", "list", "--error", "9%full").rows == []
+
+
+def test_jobs_are_counted_by_what_is_asked_for(pgq, db):
+    insert(db, 2, tags=["a", "b"])
+    insert(db, tags=["a"], queue="mail")
+    insert(db, task="echo", state="dead", finished_at="2026-01-01Z")
+
+    def counted(*words: str) -> list[list[str]]:
+        return pgq("jobs", "count", *words).rows
+
+    assert counted("--by", "task,state") == counted() == [["greet", "pending", "3"], ["echo", "dead", "1"]]
+    assert counted("--by", "tag") == [["a", "3"], ["b", "2"], ["", "1"]]
+    assert counted("--by", "queue", "--tag", "a") == [["default", "2"], ["mail", "1"]]
+    assert pgq("jobs", "count", "--by", "tag,state", "--json", "--state", "dead").items == [
+        {"tag": None, "state": "dead", "count": 1}
+    ]
+    assert pgq("jobs", "count", "--by", "age").code == 2
+
+
+# ------------------------------------------------------------------ what a dry run promises
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "edit"])
+def test_a_dry_run_promises_what_the_command_does_for_jobs_of_every_state(pgq, db, verb):
+    hand = Hand(db, ["greet"])
+    jobs = insert(db)
+    hand.claim()
+    for state in ("pending", "retrying", "waiting"):
+        jobs += insert(db, state=state)
+    for state in ("completed", "cancelled", "dead"):
+        jobs += insert(db, state=state, finished_at="2026-11-01Z")
+    jobs += insert(
+        db, 2, state="dead", finished_at="2026-11-01Z", unique_key="k"
+    )  # of which one can be revived
+    words = ("jobs", verb, *map(str, jobs), *(["--priority", "3"] if verb == "edit" else []))
+    everything = "select xmin::text, j.* from pgqueue.jobs j order by id"
+    before = db.execute(everything).fetchall()
+    dry = pgq(*words, "--dry-run", "--json")
+    assert db.execute(everything).fetchall() == before
+    real = pgq(*words, "--json")
+    promised = {
+        "would cancel": "cancelled",
+        "would ask it to stop": "requested",
+        "would revive": "revived",
+        "would edit": "edited",
+    }
+    assert [promised.get(item["result"], item["result"]) for item in dry.items] == [
+        item["result"] for item in real.items
+    ]
+    assert dry.code == real.code == 6
+    assert any(item["result"].startswith("would") for item in dry.items)
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["real", "dry"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("cancel", "--state", "dead"), "No dead job can be cancelled"), (("retry", "--state", "running"), "No running job can be revived"),
+     (("cancel", "1", "--queue", "mail"), "Ids and a filter are both given"), (("edit", "--priority", "1"), "No job is named"),
+     (("edit", "--priority", "1", "--where-state", "running"), "No running job can be edited")],
+)  # fmt: skip
+def test_what_can_never_be_done_is_refused_by_a_dry_run_too(pgq, db, words, said, dry):
+    insert(db, state="dead", finished_at="2026-11-01Z")
+    done = pgq("jobs", *words, *dry)
+    assert (done.code, said in done.err, done.out) == (2, True, "")
+
+
+def test_retry_says_what_it_did(pgq, db):
+    [job] = insert(db, state="dead", finished_at="2026-11-01Z")
+    done = pgq("jobs", "retry", str(job))
+    assert done.rows == [[str(job), "greet", "dead", "revived"]]
+    assert "1 job pending again, due now, with all attempts" in done.err
+
+
 # ------------------------------------------------------------------ queues, workers
 
 
@@ -413,13 +523,64 @@ def test_a_paused_queue_is_not_claimed_until_it_is_resumed(pgq, db):
     assert pgq("queues", "list", "--json").items[0]["running"] == 1
 
 
+@pytest.mark.parametrize("verb", ["resume", "remove"])
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [("defalt", 5, "did you mean default?"), ("zzz", 5, "known: default"), ("a b", 2, "PGQ-405")],
 )
-def test_pausing_what_is_no_queue_names_the_near_one(pgq, name, code, said):
-    done = pgq("queues", "pause", name)
+def test_what_is_no_queue_is_answered_with_the_near_one(pgq, verb, name, code, said):
+    done = pgq("queues", verb, name)
     assert (done.code, said in done.err) == (code, True)
+
+
+def test_a_queue_that_no_worker_has_served_yet_is_seen_and_can_be_paused(pgq, db):
+    insert(db, 3, queue="mail")
+    insert(db, queue="mail", run_at="2030-01-01Z")
+    insert(db, queue="later", run_at="2030-01-01Z")
+    depth = "select queue, due, scheduled, running, oldest_due is not null from pgqueue.queue_depth order by queue"
+    assert db.execute(depth).fetchall() == [
+        ("default", 0, 0, 0, False),
+        ("later", 0, 1, 0, False),
+        ("mail", 3, 1, 0, True),
+    ]
+    assert [row[:4] for row in pgq("queues", "list").rows] == [["default", "", "0", "0"], ["later", "", "0", "1"], ["mail", "", "3", "1"]]  # fmt: skip
+    assert pgq("queues", "resume", "mail").code == 0, "it is not paused, which is what was asked for"
+    paused = pgq("queues", "pause", "mail")
+    assert (paused.code, "note" in paused.err) == (0, False)
+    assert Hand(db, ["greet"], "mail").claim() == []
+    assert pgq("queues", "list").rows[2][:3] == ["mail", "paused", "3"]
+
+
+def test_pausing_a_queue_that_nothing_has_named_makes_it_and_says_so(pgq, db):
+    insert(db, queue="mail")
+    paused = pgq("queues", "pause", "mial")
+    assert paused.code == 0
+    assert (
+        "no job and no worker has named this queue yet; did you mean mail? If so: pgq queues remove mial"
+        in paused.err
+    )
+    insert(db, queue="mial")
+    assert Hand(db, ["greet"], "mial").claim() == []
+
+
+def test_a_queue_is_removed_only_when_nothing_needs_it(pgq, db):
+    hand = Hand(db, ["greet"], "mail")
+    assert (
+        pgq("queues", "remove", "mail").code,
+        "1 living worker" in pgq("queues", "remove", "mail").err,
+    ) == (6, True)
+    [job] = insert(db, queue="mail")
+    hand.settle(hand.claim()[0], Outcome.dead("permanent_error", ValueError("no")))
+    run(db, statements.stop_worker(hand.id))
+    refused = pgq("queues", "remove", "mail")
+    assert (refused.code, "PGQ-510" in refused.err, "1 unfinished or dead job" in refused.err) == (
+        6,
+        True,
+        True,
+    )
+    db.execute("delete from pgqueue.jobs_dead where id = %s", [job])
+    assert json.loads(pgq("queues", "remove", "mail", "--json").out) == {"queue": "mail", "removed": True}
+    assert [item["queue"] for item in pgq("queues", "list", "--json").items] == ["default"]
 
 
 def test_workers_are_listed_with_their_health(pgq, db):
@@ -461,6 +622,7 @@ def test_doctor_is_content_with_a_served_database(pgq, db):
         ("insert into pgqueue.jobs (task) values ('t'); update pgqueue.queues set paused = true", "Queue default is paused with 1 due job. pgq queues resume default", 0),
         ("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'dead', now())", "Queue default has 1 dead letter.", 0),
         ("insert into pgqueue.workers (expires_at, pid, slots, host, version, executor, queues, tasks) values (now(), 7, 1, 'far', '0', 'async', '{}', '{}')", "(far, pid 7) lost its lease", 0),
+        ("insert into pgqueue.jobs (task, queue) values ('t', 'mail'); insert into pgqueue.queues (name, paused) values ('mail', true)", "Queue mail is paused", 0),
         ("drop function pgqueue.revive", "error function pgqueue.revive is missing pgq migrate", 7),
         ("create or replace function pgqueue.revive(job bigint) returns text language sql as 'select null'", "error function pgqueue.revive is not this version's", 7),
         ("update pgqueue.schema_version set version_num = '0000'", "error PGQ-205", 7),
@@ -475,6 +637,16 @@ def test_doctor_finds(pgq, dsn, mistake, expected, code):
     assert expected in findings(done)
 
 
+def test_strict_makes_a_warning_fail_and_a_served_database_passes(pgq, db):
+    Hand(db, ["greet"])
+    run(db, statements.add_partitions(3))
+    assert pgq("doctor", "--strict").code == 0
+    insert(db, state="dead", finished_at="2026-11-01Z")
+    assert (pgq("doctor").code, pgq("doctor", "--strict").code) == (0, 7)
+    report = json.loads(pgq("doctor", "--strict", "--json").out)
+    assert (report["ok"], {finding["level"] for finding in report["findings"]}) == (False, {"ok", "warn"})
+
+
 def test_doctor_tells_a_task_that_no_worker_of_its_queue_knows(pgq, db):
     Hand(db, ["greet"])
     insert(db, task="ghost")
@@ -484,7 +656,8 @@ def test_doctor_tells_a_task_that_no_worker_of_its_queue_knows(pgq, db):
 def test_migrate_makes_the_schema_and_may_run_again(pgq, empty_dsn):
     assert pgq("migrate", "--check", "--dsn", empty_dsn).code == 4
     assert json.loads(pgq("migrate", "--json", "--dsn", empty_dsn).out)["result"] == "migrated"
-    assert pgq("migrate", "--dsn", empty_dsn).code == 0
+    again = pgq("migrate", "--dsn", empty_dsn)
+    assert (again.code, "there was nothing to do" in again.err) == (0, True)
     assert json.loads(pgq("migrate", "--check", "--json", "--dsn", empty_dsn).out)["result"] == "current"
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from psycopg import Connection
 
+from pgqueue import statements
+from pgqueue.database import run
 from tests.process.processes import WorkerProcesses, enqueue, unfinished
 from tests.waiting import wait_until
 
@@ -29,3 +31,24 @@ def test_free_slots_of_a_queue_are_filled_without_waiting_for_a_poll(
 
     (most,) = db.execute(MOST_AT_ONCE).fetchone() or (None,)
     assert most == 3
+
+
+def test_why_and_the_workers_row_tell_the_slots_of_a_queue_and_who_has_them(
+    workers: WorkerProcesses, db: Connection[Any]
+) -> None:
+    for op in range(2):
+        enqueue(db, "mail_async", op, effect=False, ms=60_000)
+    db.execute("update pgqueue.jobs_live set queue = 'narrow'")
+    workers.start("-Q", "narrow:1,default:2", "-c", "3")
+    wait_until(lambda: db.execute("select from pgqueue.jobs_live where state = 'running'").fetchone() == ())
+
+    [(first, second)] = db.execute("select min(id), max(id) from pgqueue.jobs_live").fetchall()
+    said = run(db, statements.why(second))
+    assert said.reason == "queue_slots"
+    assert f"1 of 1 are taken, the longest by job {first} since " in said.sentence
+    [row] = run(db, statements.list_workers(False))
+    assert (row.queues[:2], row.queue_slots[:2], row.queue_taken[:2]) == (
+        ["narrow", "default"],
+        [1, 2],
+        [1, 0],
+    )

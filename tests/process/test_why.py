@@ -22,7 +22,7 @@ select coalesce(%(queue)s, 'default'), coalesce(%(task)s, 'rest'), '{"ms": 20}',
 from generate_series(1, %(count)s) returning id
 """
 # Why a job in such a state may wait, or not; `limit` also while the seat of one that has just ended is not taken again.
-WAITS = {"order", "rate", "limit", "busy", "behind", "due"}
+WAITS = {"order", "rate", "limit", "busy", "queue_slots", "behind", "due"}
 MAY_BE = {
     "pending": WAITS | {"paused", "no_worker", "unknown_task", "scheduled"},
     "retrying": WAITS | {"backoff"},

@@ -471,7 +471,7 @@ def test_why_tells_of_seats_and_rates(db: Connection[Any], player: Player) -> No
     said = run(db, statements.why(second))
     assert said.reason == "limit"
     assert said.sentence.startswith(
-        f"All 1 seats of limit {number} for its key k are taken, by job {first} since "
+        f"The only seat of limit {number} for its key k is taken, by job {first} since "
     )
     db.execute("delete from pgqueue.limits")
     number = limit(db, queue="default", rate=1, period="1 hour")
@@ -479,7 +479,7 @@ def test_why_tells_of_seats_and_rates(db: Connection[Any], player: Player) -> No
     assert [attempt.id for attempt in player.take(after=None)] == [third]
     said = run(db, statements.why(fourth))
     assert said.reason == "rate"
-    assert said.sentence.startswith(f"Limit {number} lets 1 start every 01:00:00; the next start is free at ")
+    assert said.sentence.startswith(f"Limit {number} lets 1 job start every 1 h; the next start is free at ")
     assert said.until is not None
 
 

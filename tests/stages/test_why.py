@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,8 +23,8 @@ from tests.process.commands import pgq
 from tests.stages.hands import Hand
 
 WORKER = """
-insert into pgqueue.workers (pid, slots, host, version, executor, queues, tasks, expires_at, state, heartbeat_at)
-values (7, %(slots)s, 'h', '1.2', 'async', %(queues)s, %(tasks)s, now() + %(left)s::float8 * interval '1 s', %(state)s, '2026-01-01')
+insert into pgqueue.workers (pid, slots, host, version, executor, queues, queue_slots, tasks, expires_at, state, heartbeat_at)
+values (7, %(slots)s, 'h', '1.2', 'async', %(queues)s, %(queue_slots)s, %(tasks)s, now() + %(left)s::float8 * interval '1 s', %(state)s, '2026-01-01')
 returning id
 """
 
@@ -35,7 +38,14 @@ def add(db: Connection[Any], **columns: Any) -> int:
 
 
 def worker(db: Connection[Any], **changes: Any) -> int:
-    given = {"slots": 1, "queues": ["default"], "tasks": ["t"], "left": 30, "state": "running"}
+    given = {
+        "slots": 1,
+        "queues": ["default"],
+        "tasks": ["t"],
+        "left": 30,
+        "state": "running",
+        "queue_slots": [],
+    }
     [(worker_id,)] = db.execute(WORKER, given | changes)
     return int(worker_id)
 
@@ -73,7 +83,7 @@ def test_one_reason_after_the_other_is_removed(db: Connection[Any]) -> None:
     worker(db)
     said = why(db, job)
     assert (said.reason, said.do) == ("no_worker", "pgq work -Q mail")
-    assert said.sentence == "No living worker serves its queue mail; 1 serve other queues."
+    assert said.sentence == "No living worker serves its queue mail; 1 worker serves other queues."
     worker(db, queues=["ma*"], tasks=["other"])
     said = why(db, job)
     assert (
@@ -86,7 +96,7 @@ def test_one_reason_after_the_other_is_removed(db: Connection[Any]) -> None:
     assert why(db, job).reason == "due"
     before = add(db, queue="mail", priority=-1)
     said = why(db, job)
-    assert (said.reason, said.ahead, said.sentence) == ("behind", 1, "1 due jobs are ahead of it.")
+    assert (said.reason, said.ahead, said.sentence) == ("behind", 1, "1 due job is ahead of it.")
     for number in (before, add(db, queue="mail")):
         db.execute(
             "update pgqueue.jobs_live set state = 'running', worker_id = %s, started_at = now(), attempt = 1 where id = %s",
@@ -94,7 +104,120 @@ def test_one_reason_after_the_other_is_removed(db: Connection[Any]) -> None:
         )
     said = why(db, job)
     assert (said.reason, said.ahead) == ("busy", 0)
-    assert "All 2 slots of the 1 workers that can run it are taken, and 0 due jobs" in said.sentence
+    expected = (
+        "No slot is free on the 1 worker that can run it: 2 of 2 are taken, and no due job is ahead of it."
+    )
+    assert said.sentence.startswith(expected)
+
+
+def runs(db: Connection[Any], worker_id: int, queue: str, seconds: int = 0) -> int:
+    started = datetime.now(UTC) - timedelta(seconds=seconds)
+    return add(db, queue=queue, state="running", worker_id=worker_id, started_at=started, attempt=1)
+
+
+def test_a_queues_own_slots_are_told_with_who_has_them(db: Connection[Any]) -> None:
+    able = worker(db, slots=5, queues=["slow", "mail"], queue_slots=[2, None])
+    runs(db, able, "mail")
+    holder = runs(db, able, "slow", 240)
+    job = add(db, queue="slow")
+    assert why(db, job).reason == "due"
+    runs(db, able, "slow", 5)
+    said = why(db, job)
+    assert (said.reason, said.ahead) == ("queue_slots", 0)
+    assert said.sentence.startswith(
+        f"No slot of its queue slow is free on the 1 worker that can run it: 2 of 2 are taken, the longest by job {holder} since "
+    )
+    assert "(4 m ago), and no due job is ahead of it." in said.sentence
+    assert why(db, add(db, queue="mail")).reason == "due"
+    other = worker(db, slots=1, queues=["slow"])
+    assert why(db, job).reason == "due"
+    runs(db, other, "slow")
+    assert why(db, job).reason == "queue_slots"
+    assert "on the 2 workers" in why(db, job).sentence
+
+
+def test_the_slots_of_a_pattern_are_shared_by_its_queues_and_a_name_goes_before_it(
+    db: Connection[Any],
+) -> None:
+    able = worker(db, slots=9, queues=["a*", "ab", "*"], queue_slots=[1, 1, None])
+    runs(db, able, "ac")
+    assert why(db, add(db, queue="ad")).reason == "queue_slots"
+    assert why(db, add(db, queue="ab")).reason == "due"
+    assert why(db, add(db, queue="z")).reason == "due"
+    runs(db, able, "ab")
+    assert why(db, add(db, queue="ab")).reason == "queue_slots"
+
+
+def test_the_pace_of_a_rate_and_a_full_limit_are_told_in_words(db: Connection[Any]) -> None:
+    worker(db)
+    db.execute(
+        "insert into pgqueue.limits (queue, rate, period) values ('default', 40, '1 s'), ('b', 1, '90 m'), ('c', 1, '2 h')"
+    )
+    db.execute(
+        "insert into pgqueue.seats (limit_id, key, taken, free_at) select id, '', 0, now() + interval '1 h' from pgqueue.limits"
+    )
+    assert "lets 40 jobs start every 1 s;" in why(db, add(db)).sentence
+    worker(db, queues=["b", "c"])
+    assert "lets 1 job start every 90 m;" in why(db, add(db, queue="b")).sentence
+    assert "lets 1 job start every 2 h;" in why(db, add(db, queue="c")).sentence
+
+
+def test_a_role_that_may_not_read_the_sequence_is_told_so_instead_of_a_guess(
+    admin: str, dsn: str, db: Connection[Any]
+) -> None:
+    with role(db, "reader", "grant select on all tables in schema pgqueue to {}") as name:
+        add(db)
+        db.execute("delete from pgqueue.jobs")
+        db.execute(f"set role {name}")
+        said = why(db, 1)
+        assert (said.reason, said.do) == (
+            "unknown",
+            f"grant select on sequence pgqueue.jobs_id_seq to {name}",
+        )
+        assert said.sentence.startswith(
+            f"There is no job 1 that the role {name} can see: no job has had the number yet, or "
+        )
+        db.execute("reset role")
+        db.execute(f"grant select on sequence pgqueue.jobs_id_seq to {name}")
+        db.execute(f"set role {name}")
+        assert "is still open or was rolled back" in why(db, 1).sentence
+        assert why(db, 2).sentence == "No job has had the number 2 yet."
+
+
+def test_a_role_from_which_row_security_hides_rows_is_told_so(db: Connection[Any]) -> None:
+    with role(
+        db,
+        "tenant",
+        "grant select on all tables in schema pgqueue to {}; grant usage on all sequences in schema pgqueue to {}",
+    ) as name:
+        hidden, seen = add(db), add(db, meta='{"tenant": 1}')
+        worker(db)
+        for table in ("jobs", "workers"):
+            db.execute(f"alter table pgqueue.{table} enable row level security".encode())
+        db.execute(f"create policy own on pgqueue.jobs to {name} using (meta ->> 'tenant' = '1')".encode())
+        db.execute(f"set role {name}")
+        said = why(db, hidden)
+        assert said.reason == "unknown"
+        assert said.sentence.endswith(
+            f" Row security hides rows of jobs, workers from the role {name}, so this may be wrong."
+        )
+        assert why(db, seen).reason == "no_worker"
+        assert why(db, seen).sentence.endswith("so this may be wrong.")
+        db.execute("reset role")
+
+
+@contextmanager
+def role(db: Connection[Any], word: str, grants: str) -> Iterator[str]:
+    """A login without rights but these; gone at the end."""
+    name = f"{word}_{secrets.token_hex(4)}"
+    db.execute(f"create role {name}".encode())
+    try:
+        db.execute(f"grant usage on schema pgqueue to {name}; {grants.replace('{}', name)}".encode())
+        db.execute(f"grant execute on all functions in schema pgqueue to {name}".encode())
+        yield name
+    finally:
+        db.execute("reset role")
+        db.execute(f"drop owned by {name}; drop role {name}".encode())
 
 
 def test_the_start_is_estimated_from_what_started_last(db: Connection[Any]) -> None:
@@ -164,6 +287,7 @@ def test_the_command_says_it_to_people_and_programs(dsn: str, db: Connection[Any
 @dataclass(frozen=True)
 class Living:
     slots: int
+    own: int | None
     queues: tuple[str, ...]
     tasks: tuple[str, ...]
     left: int
@@ -180,7 +304,7 @@ class Living:
 
 
 workers = st.builds(
-    Living, st.integers(0, 2), st.sampled_from([("a",), ("b",), ("a*", "c"), ()]), st.sampled_from([("t",), ("u",), ("t", "u")]),
+    Living, st.integers(0, 2), st.sampled_from([None, 1, 2]), st.sampled_from([("a",), ("b",), ("a*", "c"), ()]), st.sampled_from([("t",), ("u",), ("t", "u")]),
     st.sampled_from([-5, 600]), st.sampled_from(["running", "draining", "stopped"]),
 )  # fmt: skip
 others = st.tuples(st.integers(-1, 1), st.integers(-60, 60), st.booleans())
@@ -202,7 +326,15 @@ def test_the_first_true_reason_is_told(
     db.execute("truncate pgqueue.workers, pgqueue.jobs_live, pgqueue.queues")
     db.execute("insert into pgqueue.queues (name, paused) values ('a', %s)", [paused])
     ids = [
-        worker(db, slots=w.slots, queues=list(w.queues), tasks=list(w.tasks), left=w.left, state=w.state)
+        worker(
+            db,
+            slots=w.slots,
+            queues=list(w.queues),
+            queue_slots=[w.own] * len(w.queues),
+            tasks=list(w.tasks),
+            left=w.left,
+            state=w.state,
+        )
         for w in alive
     ]
     able = [
@@ -211,15 +343,17 @@ def test_the_first_true_reason_is_told(
         if w.alive and w.serves("a") and "t" in w.tasks
     ]
     now = datetime.now(UTC)
-    running = ahead = 0
+    ahead = 0
+    running = dict.fromkeys([number for _, number in able], 0)
     for priority, away, runs in beside:
         if runs and able:
-            running += 1
+            _, number = able[priority % len(able)]
+            running[number] += 1
             add(
                 db,
                 queue="a",
                 state="running",
-                worker_id=able[0][1],
+                worker_id=number,
                 started_at=now,
                 run_at=now - timedelta(days=1),
             )
@@ -237,11 +371,13 @@ def test_the_first_true_reason_is_told(
         expected = "no_worker"
     elif not able:
         expected = "unknown_task"
-    elif running >= sum(w.slots for w, _ in able):
+    elif all(running[number] >= w.slots for w, number in able):
         expected = "busy"
+    elif all(running[number] >= min(w.slots, w.own or 9) for w, number in able):
+        expected = "queue_slots"
     else:
         expected = "behind" if ahead else "due"
     said = why(db, job)
     assert said.reason == expected
-    if expected in ("busy", "behind", "due"):
+    if expected in ("busy", "queue_slots", "behind", "due"):
         assert said.ahead == ahead

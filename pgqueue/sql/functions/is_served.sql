@@ -6,7 +6,5 @@ immutable
 parallel safe
 set search_path = pg_catalog, pg_temp
 as $function$
-    select queue = any(queues)
-        or exists (select from unnest(queues) p
-                   where p like '%*%' and queue like replace(replace(p, '_', E'\\_'), '*', '%'))
+    select pgqueue.serving_name(queue, queues) is not null
 $function$;

@@ -10,7 +10,8 @@ as $function$
     from (select moment - clock_timestamp() as away) a
     cross join lateral (select abs(date_part('epoch', away)) as seconds) s
     cross join lateral (
-        select case when seconds < 120 then round(seconds)::bigint || ' s' when seconds < 7200 then round(seconds / 60)::bigint || ' min'
-                    when seconds < 172800 then round(seconds / 3600)::bigint || ' h' else round(seconds / 86400)::bigint || ' days' end as span
+        select case when seconds < 59.5 then round(seconds) || ' s'
+                    when seconds < 7200 then round(seconds / 60) || ' m' when seconds < 172800 then round(seconds / 3600) || ' h'
+                    else round(seconds / 86400) || ' d' end as span
     ) t
 $function$;

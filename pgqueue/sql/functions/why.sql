@@ -1,6 +1,7 @@
 -- Says why a job is not running: the first of these that is true. It is not committed here (or gone); it is final; it runs; it is
 -- not due yet; its queue is paused; no living worker serves its queue; none of those knows its task; a job of its key must end
--- first; a limit is used up; all slots of the workers are taken; others are ahead of it; nothing stands in its way.
+-- first; a limit is used up; all slots of the workers, or of its queue on them, are taken; others are ahead of it; nothing stands in
+-- its way. What the role may not see is said where it matters.
 -- `reason` is one word for programs, `sentence` the same for people, `until` when that ends if it is known, `ahead` how many due
 -- jobs come first (counted to 10,000), `do_this` a command that helps. Reads the job's row, its queue's, the workers', and at most
 -- 10,000 entries of jobs_live_claim_idx. Locks nothing. Always one row.
@@ -20,6 +21,11 @@ declare
     workers record;
     lag     interval;
     held    record;
+    before  text;
+    unseen  text := coalesce(
+        (select format(' Row security hides rows of %s from the role %s, so this may be wrong.', string_agg(t, ', '), current_user)
+         from unnest(array['jobs', 'queues', 'workers', 'limits', 'seats', 'pauses']) t
+         where row_security_active(('pgqueue.' || t)::regclass) having count(*) > 0), '');
 begin
     select l.id, l.state, l.queue, l.task, l.priority, l.run_at, l.created_at, l.started_at, l.finished_at, l.attempt, l.max_attempts,
            l.worker_id, l.concurrency_key, l.ordering, l.weight, split_part(coalesce(l.last_error, ''), E'\n', 1) as error
@@ -28,12 +34,18 @@ begin
 
     if not found then
         reason := 'unknown';
-        if why.job > coalesce(pg_sequence_last_value('pgqueue.jobs_id_seq'), 0) then
+        if not has_sequence_privilege('pgqueue.jobs_id_seq', 'select, usage') then
+            sentence := format('There is no job %s that the role %s can see: no job has had the number yet, or the transaction that'
+                               ' enqueued it is still open or was rolled back, or the finished job was over its retention. The role'
+                               ' may not read the sequence pgqueue.jobs_id_seq, which would tell.', why.job, current_user);
+            do_this := format('grant select on sequence pgqueue.jobs_id_seq to %I', current_user);
+        elsif why.job > coalesce(pg_sequence_last_value('pgqueue.jobs_id_seq'), 0) then
             sentence := format('No job has had the number %s yet.', why.job);
         else
             sentence := format('There is no job %s: the transaction that enqueued it is still open or was rolled back, or the'
                                ' finished job was over its retention.', why.job);
         end if;
+        sentence := sentence || unseen;
         return;
     end if;
 
@@ -82,18 +94,18 @@ begin
         return;
     end if;
 
-    select count(*) as living,
-           count(*) filter (where pgqueue.is_served(j.queue, x.queues)) as serving,
-           count(*) filter (where pgqueue.is_served(j.queue, x.queues) and j.task = any(x.tasks)) as able,
-           coalesce(sum(x.slots) filter (where pgqueue.is_served(j.queue, x.queues) and j.task = any(x.tasks)), 0) as slots,
-           coalesce(array_agg(x.id) filter (where pgqueue.is_served(j.queue, x.queues) and j.task = any(x.tasks)), '{}') as ids
+    select count(*) as living, count(x.serving) as serving, count(*) filter (where x.able) as able,
+           coalesce(array_agg(x.id) filter (where x.able), '{}') as ids
     into workers
-    from pgqueue.workers x where x.state = 'running' and x.expires_at > moment;
+    from (select w.id, s.serving, s.serving is not null and j.task = any(w.tasks) as able
+          from pgqueue.workers w cross join lateral (select pgqueue.serving_name(j.queue, w.queues)) s (serving)
+          where w.state = 'running' and w.expires_at > moment) x;
 
     if workers.serving = 0 then
         reason := 'no_worker';
         sentence := format('No living worker serves its queue %s; ', j.queue) ||
-            case workers.living when 0 then 'none is alive at all.' else format('%s serve other queues.', workers.living) end;
+            case workers.living when 0 then 'none is alive at all.' when 1 then '1 worker serves other queues.'
+                 else format('%s workers serve other queues.', workers.living) end || unseen;
         do_this := format('pgq work -Q %s', j.queue);
         return;
     end if;
@@ -104,7 +116,7 @@ begin
         sentence := format('No living worker of its queue %s knows the task %s; ', j.queue, j.task) ||
             case when found then format('the last that did was worker %s on %s (pgqueue %s), heard of last at %s.', w.id, w.host,
                                         w.version, pgqueue.shown(w.heartbeat_at))
-                 else 'none ever did.' end;
+                 else 'none ever did.' end || unseen;
         do_this := 'start a worker whose app has that task: pgq work -A module:app';
         return;
     end if;
@@ -145,7 +157,7 @@ begin
     end if;
 
     for held in
-        select l.id, l.concurrency, l.rate, l.period, l.per_key, coalesce(s.taken, 0) as taken, s.free_at
+        select l.id, l.concurrency, l.rate, trim_scale(extract(epoch from l.period)) as period, l.per_key, coalesce(s.taken, 0) as taken, s.free_at
         from pgqueue.limits l
         join pgqueue.seats s on s.limit_id = l.id and s.key = case when l.per_key then j.concurrency_key else '' end
         where (l.queue is null or l.queue = j.queue) and (l.task is null or l.task = j.task)
@@ -156,11 +168,15 @@ begin
         if held.free_at > moment then
             reason := 'rate';
             until := held.free_at;
-            sentence := format('Limit %s lets %s start every %s%s; the next start is free at %s.', held.id, held.rate, held.period,
+            sentence := format('Limit %s lets %s start every %s%s; the next start is free at %s.', held.id,
+                               pgqueue.counted(held.rate, 'job'),
+                               case when held.period % 3600 = 0 then trim_scale(held.period / 3600) || ' h'
+                                    when held.period % 60 = 0 then trim_scale(held.period / 60) || ' m' else held.period || ' s' end,
                                case when held.per_key then ' for its key ' || j.concurrency_key else '' end, pgqueue.shown(held.free_at));
         else
             reason := 'limit';
-            sentence := format('All %s seats of limit %s%s are taken', held.concurrency, held.id,
+            sentence := format(case held.concurrency when 1 then 'The only seat of limit %2$s%3$s is taken' when 0 then 'Limit %2$s%3$s lets no job run'
+                                    else 'All %1$s seats of limit %2$s%3$s are taken' end, held.concurrency, held.id,
                                case when held.per_key then ' for its key ' || j.concurrency_key else '' end)
                 || coalesce((select format(', by job %s since %s', o.id, pgqueue.shown(o.started_at)) from pgqueue.jobs_live o
                              where o.state = 'running' and o.worker_id is not null and held.id = any(o.holds)
@@ -190,16 +206,41 @@ begin
     where l.worker_id = any(workers.ids) and l.state = 'running' and l.queue = j.queue and l.priority = j.priority
     order by l.started_at desc limit 1;
 
-    if (select count(*) from pgqueue.jobs_live l where l.worker_id = any(workers.ids) and l.state = 'running') >= workers.slots then
+    before := case ahead when 0 then 'no due job is' when 1 then '1 due job is' when most then format('at least %s due jobs are', most)
+                   else format('%s due jobs are', ahead) end || ' ahead of it.';
+
+    -- The slots that each worker has for it, of its own and of its queue, and how many of them are taken.
+    select bool_or(x.taken < x.slots) as has_slots, bool_or(x.taken < x.slots and (x.own is null or x.own_taken < x.own)) as has_room,
+           sum(x.slots) as slots, sum(x.taken) as taken, sum(x.own) as own, sum(x.own_taken) filter (where x.own is not null) as own_taken
+    into w
+    from (select k.slots, s.own, r.taken, r.own_taken
+          from pgqueue.workers k
+          cross join lateral (select pgqueue.serving_name(j.queue, k.queues)) n (serving)
+          cross join lateral (select k.queue_slots[array_position(k.queues, n.serving)]) s (own)
+          cross join lateral (
+              select count(*) as taken, count(*) filter (where pgqueue.serving_name(l.queue, k.queues) = n.serving) as own_taken
+              from pgqueue.jobs_live l where l.worker_id = k.id and l.state = 'running') r
+          where k.id = any(workers.ids)) x;
+
+    if not w.has_slots then
         reason := 'busy';
-        sentence := format('All %s slots of the %s workers that can run it are taken, and %s due jobs are ahead of it.', workers.slots,
-                           workers.able, case when ahead = most then 'at least ' || most else ahead::text end);
+        sentence := format('No slot is free on the %s that can run it: %s of %s are taken, and %s',
+                           pgqueue.counted(workers.able, 'worker'), w.taken, w.slots, before);
+    elsif not w.has_room then
+        reason := 'queue_slots';
+        sentence := format('No slot of its queue %s is free on the %s that can run it: %s of %s are taken%s, and %s', j.queue,
+                           pgqueue.counted(workers.able, 'worker'), w.own_taken, w.own,
+                           (select format(', the longest by job %s since %s', l.id, pgqueue.shown(l.started_at))
+                            from pgqueue.jobs_live l join pgqueue.workers k on k.id = l.worker_id
+                            where k.id = any(workers.ids) and l.state = 'running'
+                              and pgqueue.serving_name(l.queue, k.queues) = pgqueue.serving_name(j.queue, k.queues)
+                            order by l.started_at limit 1), before);
     elsif ahead > 0 then
         reason := 'behind';
-        sentence := format('%s due jobs are ahead of it.', case when ahead = most then 'At least ' || most else ahead::text end);
+        sentence := upper(left(before, 1)) || substr(before, 2);
     else
         reason := 'due';
-        sentence := 'Nothing stands in its way: a worker takes it at once, or within its poll.';
+        sentence := 'Nothing stands in its way: a worker takes it at once, or within its poll.' || unseen;
         return;
     end if;
     if j.run_at + lag > moment then

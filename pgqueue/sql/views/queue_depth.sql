@@ -1,10 +1,16 @@
--- How many jobs of each queue are due, scheduled, waiting and running, and since when the oldest is due.
+-- How many jobs of each queue are due, scheduled, waiting and running, and since when the oldest is due; also of queues that no worker
+-- has served yet, which have no row.
 create or replace view pgqueue.queue_depth as
-    select q.name as queue, q.paused,
-           count(j.id) filter (where j.state in ('pending', 'retrying') and j.run_at <= now()) as due,
-           count(j.id) filter (where j.state in ('pending', 'retrying') and j.run_at > now()) as scheduled,
-           count(j.id) filter (where j.state = 'waiting') as waiting,
-           count(j.id) filter (where j.state = 'running') as running,
-           min(j.run_at) filter (where j.state in ('pending', 'retrying') and j.run_at <= now()) as oldest_due
-    from pgqueue.queues q left join pgqueue.jobs_live j on j.queue = q.name
-    group by q.name, q.paused
+    select coalesce(q.name, j.queue) as queue, coalesce(q.paused, false) as paused,
+           coalesce(j.due, 0) as due, coalesce(j.scheduled, 0) as scheduled, coalesce(j.waiting, 0) as waiting,
+           coalesce(j.running, 0) as running, j.oldest_due
+    from pgqueue.queues q
+    full join (
+        select l.queue,
+               count(*) filter (where l.state in ('pending', 'retrying') and l.run_at <= now()) as due,
+               count(*) filter (where l.state in ('pending', 'retrying') and l.run_at > now()) as scheduled,
+               count(*) filter (where l.state = 'waiting') as waiting,
+               count(*) filter (where l.state = 'running') as running,
+               min(l.run_at) filter (where l.state in ('pending', 'retrying') and l.run_at <= now()) as oldest_due
+        from pgqueue.jobs_live l
+        group by l.queue) j on j.queue = q.name
