@@ -20,7 +20,6 @@ DIGITS_LIMIT = 400
 
 # Text that holds none of these is good, which spares nearly every payload the walk. Plain searches first: one regex for
 # all of it costs more than everything else that an enqueue does in Python.
-NO_ASCII = re.compile(r"[^\x00-\x7f]+")
 LONG_NUMBER = re.compile(rb"[0-9]{401}")
 
 
@@ -61,11 +60,6 @@ def check_text(text: bytes, what: str, limit: int) -> str:
             raise InvalidPayloadError(f"{what} is nested more than {DEPTH_LIMIT} levels deep.") from None
         walk(value, what)
     return text.decode()
-
-
-def in_ascii(text: str) -> str:
-    """The same JSON text, every other character escaped."""
-    return NO_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def walk(root: Any, what: str) -> None:

@@ -8,10 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from pgqueue.job import Batch
-from pgqueue.payload import in_ascii
 from pgqueue.rows import Stored
 from pgqueue.sql import Row, Statement
-from pgqueue.statements.making import nothing, one, statement, stored
+from pgqueue.statements.making import in_ascii, nothing, one, statement, stored
 
 
 def enqueue_many(batches: Sequence[Batch], *, escaped: bool = False) -> Statement[list[Stored]]:

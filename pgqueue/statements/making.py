@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +12,8 @@ from pgqueue.rows import Stored
 from pgqueue.sql import Row, Statement, load
 
 T = TypeVar("T")
+
+NO_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 def nothing(_rows: Sequence[Row]) -> None:
@@ -64,6 +67,11 @@ def array(values: Iterable[object]) -> str:
     statement, prepared several times.
     """
     return "{" + ",".join(map(str, values)) + "}"
+
+
+def in_ascii(text: str) -> str:
+    """The same JSON text, every other character escaped."""
+    return NO_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def stored(rows: Sequence[Row]) -> list[Stored]:

@@ -80,6 +80,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.list_expiring(),
         statements.list_holders(),
         statements.list_jobs(),
+        statements.list_lockers(),
         statements.list_queues(),
         statements.list_schedules(),
         statements.list_transitions(1),
