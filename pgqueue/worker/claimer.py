@@ -95,8 +95,8 @@ class Claimer:
         self.wake_up.set()
 
     def make_room(self) -> None:
-        """Slots are free again: a reason to look only for who has left jobs behind for want of slots."""
-        if self._wants_room:
+        """Slots are free again: a reason to look only for who has left jobs behind for want of slots, or drains and has ended the last."""
+        if self._wants_room or (self._settings.drain and not self._in_flight):
             self.wake_up.set()
 
     async def run(self) -> None:
