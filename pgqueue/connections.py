@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from typing import Any, TypeVar
 
 import psycopg
@@ -20,6 +19,7 @@ from tenacity import (
 )
 
 from pgqueue import errors
+from pgqueue.clock import monotonic
 from pgqueue.config import redact
 from pgqueue.database import PINNED, connect_async, run_async
 from pgqueue.sql import Statement
@@ -51,7 +51,7 @@ class Outage:
         """A connection broke, or could not be made, that was begun at ``opened``: if before the end of the last outage, in it."""
         with self._lock:
             if self.since is None and opened >= self._ended:
-                self.since = time.monotonic()
+                self.since = monotonic()
                 why = str(error).strip().splitlines() or [type(error).__name__]
                 log.warning(
                     "the database went away (%s): %s; trying again until it is back",
@@ -63,7 +63,7 @@ class Outage:
         """A new connection was made."""
         with self._lock:
             if self.since is not None:
-                self._ended = time.monotonic()
+                self._ended = monotonic()
                 log.warning("the database is back after %.1f s", self._ended - self.since)
                 self.since = None
 
@@ -85,7 +85,7 @@ class Link:
     async def connection(self) -> AsyncConnection[Any]:
         async with self._connecting:
             if self._connection is None or self._connection.closed:
-                self._opened = time.monotonic()
+                self._opened = monotonic()
                 self._connection = await connect_async(self._dsn, name=self._name, session=self._session)
                 self._outage.over()
             return self._connection

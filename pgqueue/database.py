@@ -10,6 +10,7 @@ in their binary form, which DateStyle, IntervalStyle, bytea_output and extra_flo
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -287,4 +288,10 @@ def _backend(connection: Connection[Any]) -> int:
 
 async def wait_notified(connection: AsyncConnection[Any], seconds: float | None) -> list[str]:
     """The payloads that arrive on this listening connection: the first within ``seconds``, if given, and those with it."""
-    return [notify.payload async for notify in connection.notifies(timeout=seconds, stop_after=1)]
+    try:
+        async with asyncio.timeout(
+            seconds
+        ):  # on the loop's clock, which nobody freezes; notifies() has its own
+            return [notify.payload async for notify in connection.notifies(stop_after=1)]
+    except TimeoutError:
+        return []

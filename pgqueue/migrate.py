@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from psycopg import Connection
 from psycopg import errors as states
 
 from pgqueue import statements
+from pgqueue.clock import monotonic
 from pgqueue.database import connect, run
 from pgqueue.diagnosis import explained
 from pgqueue.errors import (
@@ -52,7 +52,7 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
     """
     from alembic import command  # noqa: PLC0415
 
-    end = time.monotonic() + PATIENCE
+    end = monotonic() + PATIENCE
     while True:
         try:
             with explained(dsn):
@@ -60,7 +60,7 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
         except LockedError as error:
             lockers = in_the_way(dsn)
             said = "; ".join(str(locker) for locker in lockers) or "nobody any more"
-            if time.monotonic() >= end:
+            if monotonic() >= end:
                 pids = [locker.pid for locker in lockers if locker.pid]
                 do = f"end that transaction, or: select pg_terminate_backend({pids[0]}); " if pids else ""
                 raise LockedError(
@@ -73,7 +73,7 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
             # Another host has made the schema meanwhile.
             if getattr(
                 getattr(error, "orig", error), "sqlstate", None
-            ) != states.UniqueViolation.sqlstate or (time.monotonic() >= end):
+            ) != states.UniqueViolation.sqlstate or (monotonic() >= end):
                 raise
         else:
             return

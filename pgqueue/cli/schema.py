@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ from pgqueue import migrate, statements
 from pgqueue.cli.common import AsJson, Dsn, dsn_or_running
 from pgqueue.cli.output import emit, say
 from pgqueue.cli.units import exact
+from pgqueue.clock import monotonic
 from pgqueue.config import redact
 from pgqueue.database import connect, run
 from pgqueue.errors import ReadOnlyServerError, SchemaTooNewError, SchemaTooOldError, UnsupportedServerError
@@ -55,11 +55,11 @@ def command(
                 raise
         elif server.version < migrate.OLDEST_SERVER or server.in_recovery:
             migrate.check_server(connection)
-    begun = time.monotonic()
+    begun = monotonic()
     migrate.upgrade(target, lambda said: say("waits", f"a lock is held by {said}"))
     with connect(target, name="pgq migrate") as connection:
         run(connection, statements.add_partitions(3))
-    _report(as_json, "current" if current else "migrated", target, time.monotonic() - begun)
+    _report(as_json, "current" if current else "migrated", target, monotonic() - begun)
 
 
 def _report(as_json: bool, what: str, target: str, took: float) -> None:

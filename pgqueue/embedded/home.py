@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from pgqueue.clock import monotonic
 from pgqueue.embedded.binaries import ROOT_HOME, find_binaries, is_root, major_of, server_account
 from pgqueue.errors import EmbeddedPostgresError
 
@@ -104,7 +105,7 @@ def log_since(home: Path, size: int) -> str:
 
 
 def pause(home: Path, deadline: float) -> None:
-    if time.monotonic() > deadline:
+    if monotonic() > deadline:
         raise EmbeddedPostgresError(f"The server in {home} was not ready in time.", do=f"read {home / 'log'}")
     time.sleep(0.02)
 

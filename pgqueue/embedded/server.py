@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Literal
 
 from psycopg import pq
 
+from pgqueue.clock import monotonic
 from pgqueue.embedded.binaries import executable_binaries, major_of, make_reachable, output_of, server_account
 from pgqueue.embedded.home import (
     dsn_of,
@@ -70,7 +70,7 @@ class Postgres:
 
 def start(data_dir: Path, *, settings: Mapping[str, str] = NO_SETTINGS, timeout: float = 60) -> Postgres:
     """Run a server in ``data_dir``, made at first use, and wait until it answers. The caller owns and stops it."""
-    deadline = time.monotonic() + timeout
+    deadline = monotonic() + timeout
     home = data_dir.resolve()
     with explained(home), contextlib.ExitStack() as undo:
         make_reachable(home)
@@ -110,7 +110,7 @@ def _make_data(home: Path, binaries: Path, settings: Mapping[str, str], deadline
         options.append("--no-sync")
     began = log_size(home)
     initdb = _launch(home, [binaries / "initdb", "-D", draft, *options])
-    if initdb.wait(timeout=max(1.0, deadline - time.monotonic())):
+    if initdb.wait(timeout=max(1.0, deadline - monotonic())):
         raise EmbeddedPostgresError(f"initdb failed in {home}.", why=log_since(home, began))
     draft.rename(data)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from pgqueue.clock import monotonic
 from pgqueue.embedded.binaries import make_reachable
 from pgqueue.embedded.home import (
     default_data_dir,
@@ -74,7 +75,7 @@ def acquire(
     data_dir: Path | None = None, *, settings: Mapping[str, str] = NO_SETTINGS, timeout: float = 60
 ) -> EmbeddedServer:
     """Start or join the server in ``data_dir``; ``settings`` count only if this call starts it."""
-    deadline = time.monotonic() + timeout
+    deadline = monotonic() + timeout
     home = (data_dir or default_data_dir()).resolve()
     with explained(home), contextlib.ExitStack() as undo:
         make_reachable(home)
@@ -94,7 +95,7 @@ def _start_supervisor(home: Path, settings: Mapping[str, str], deadline: float) 
     pause(home, deadline)
     arguments = [
         str(home),
-        str(max(1.0, deadline - time.monotonic())),
+        str(max(1.0, deadline - monotonic())),
         *(f"{k}={v}" for k, v in settings.items()),
     ]
     with open_log(home) as log:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from pgqueue import statements
+from pgqueue.clock import monotonic
 from pgqueue.connections import TROUBLE, Link
 
 PAUSE = 1.5  # seconds; a job is finished at most so late, if somebody leads
@@ -19,13 +19,13 @@ log = logging.getLogger("pgqueue")
 async def sweep_forever(link: Link) -> None:
     """Goes on until it is cancelled."""
     while True:
-        begun, full = time.monotonic(), False
+        begun, full = monotonic(), False
         try:
             full = await sweep_once(link)
         except Exception as error:
             if not isinstance(error, TROUBLE):
                 log.exception("the sweep failed; it goes on at the next turn")
-        await asyncio.sleep(0 if full else max(PAUSE, SPARING * (time.monotonic() - begun)))
+        await asyncio.sleep(0 if full else max(PAUSE, SPARING * (monotonic() - begun)))
 
 
 async def sweep_once(link: Link) -> bool:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pgqueue import statements
 from pgqueue.alerts import TASKS, AlertSettings
 from pgqueue.causes import Cause, DeadTask, Front
+from pgqueue.clock import monotonic
 from pgqueue.connections import TROUBLE, Link
 
 SPARING = 20  # times its own duration between two looks
@@ -34,10 +34,10 @@ class Watch:
     async def run(self) -> None:
         """Goes on until it is cancelled."""
         self._queues = Standstill()
-        self._until = time.monotonic() + 2 * CALM * self._every  # open alerts that the last leader left
+        self._until = monotonic() + 2 * CALM * self._every  # open alerts that the last leader left
         try:
             while True:
-                begun = time.monotonic()
+                begun = monotonic()
                 try:
                     await self.look(begun)
                 except TROUBLE:
@@ -45,7 +45,7 @@ class Watch:
                 except Exception:
                     log.exception("the watch for alerts failed; it goes on at the next turn")
                     await self._link.close()
-                await asyncio.sleep(max(self._every, SPARING * (time.monotonic() - begun)))
+                await asyncio.sleep(max(self._every, SPARING * (monotonic() - begun)))
         finally:
             await self._link.close()
 

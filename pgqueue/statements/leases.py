@@ -28,6 +28,10 @@ def register_worker(
     )  # fmt: skip
 
 
+def read_clock() -> Statement[float]:
+    return statement("read_clock", one)
+
+
 def heartbeat(worker_id: int, lease_seconds: float, state: str) -> Statement[Beat | None]:
     """None: the lease has run out."""
     return statement(

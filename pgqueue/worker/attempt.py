@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -19,6 +18,7 @@ from psycopg import AsyncConnection, Connection
 
 from pgqueue import statements
 from pgqueue.app import App
+from pgqueue.clock import monotonic
 from pgqueue.database import run, run_and_commit, run_and_commit_async, run_async
 from pgqueue.errors import AttemptError, DeadlineExceededError, JobTimeoutError, LeaseLostError
 from pgqueue.events import hook_name
@@ -49,7 +49,7 @@ class Attempt:
         self.extra = None if extra is None else Extra.of(extra)
         self.worker_id = worker_id
         self.seated = seated  # it may hold seats of limits, which others wait for
-        self.claimed_at = time.monotonic()
+        self.claimed_at = monotonic()
         self.started_at = 0.0
         self.cancelled = False  # somebody asked for the job's end
         self.lost = False  # the lease is gone: nothing may be written any more
@@ -84,7 +84,7 @@ class Attempt:
         """Seconds until its deadline, if it has one; less than 0 once that has passed."""
         if self.extra is None or self.extra.deadline is None:
             return None
-        return self.extra.deadline - time.monotonic()
+        return self.extra.deadline - monotonic()
 
     def limit(self) -> float | None:
         """Seconds for which it may run from now on, by its timeout and its deadline."""

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from pgqueue.app import App
+from pgqueue.clock import monotonic
 from pgqueue.errors import InvalidArgumentsError, UndecodableJobError
 from pgqueue.events import Call
 from pgqueue.outcome import Outcome
@@ -48,7 +48,7 @@ def perform(
     """Runs a handler on this thread, an async one on ``runner``'s loop; returns what is to be settled."""
     try:
         kwargs = arguments(spec, attempt, app)
-        attempt.started_at = time.monotonic()
+        attempt.started_at = monotonic()
         with span_of(spec, attempt, traced) as span:
             try:
                 if app.layers and not spec.is_ours:
@@ -68,7 +68,7 @@ async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: b
     """Runs an async handler on this loop; returns what is to be settled."""
     try:
         kwargs = arguments(spec, attempt, app)
-        attempt.started_at = time.monotonic()
+        attempt.started_at = monotonic()
         if attempt.timeout is None and attempt.left() is None and not traced and not app.layers:
             return succeeded(spec, attempt, await spec.function(**kwargs))
         with span_of(spec, attempt, traced) as span:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from pgqueue.app import App
 from pgqueue.chunk import ChunkSpec
+from pgqueue.clock import server_time
 from pgqueue.loading import load_app
 from pgqueue.progress import Report
 from pgqueue.telemetry import is_traced
@@ -48,6 +49,7 @@ def perform_all(
     with asyncio.Runner() as runner:
         while True:
             request = requests.get()
+            server_time.tell(request["now"])
             attempts = [ReportingAttempt(request["worker_id"], row) for row in request["rows"]]
             reporter.begin(attempts)
             spec = specs[attempts[0].task]

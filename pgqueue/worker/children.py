@@ -16,6 +16,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from pgqueue.clock import server_time
 from pgqueue.errors import InvalidSettingError, ProcessDiedError
 from pgqueue.outcome import Outcome
 from pgqueue.progress import Report
@@ -106,7 +107,8 @@ class Children:
         """Has the child perform attempts of one task, in one call; what it says before its answers is how far they have come."""
         assert child.stdin is not None
         assert child.stdout is not None
-        request = {"worker_id": attempts[0].worker_id, "rows": [attempt.row() for attempt in attempts]}
+        rows = [attempt.row() for attempt in attempts]
+        request = {"worker_id": attempts[0].worker_id, "now": server_time.now(), "rows": rows}
         child.stdin.write(json.dumps(request).encode() + b"\n")
         await child.stdin.drain()
         asked = {attempt.id: attempt for attempt in attempts}

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Generator, Iterable
 from typing import Any
 
 from pgqueue.app import App
 from pgqueue.chunk import ChunkSpec
+from pgqueue.clock import monotonic
 from pgqueue.events import Call
 from pgqueue.outcome import Outcome
 from pgqueue.telemetry import mark_failed
@@ -53,7 +53,7 @@ class Item:
         self.within: Any = None  # its middleware and its span: a generator that stands at its yield
         try:
             argument = decoded(spec, attempt)
-            attempt.started_at = time.monotonic()
+            attempt.started_at = monotonic()
             if spec.wants_jobs or app.layers:
                 job = attempt.job(app)
                 self.call = Call(job, argument if spec.parameters[0] is not None else job.args)

@@ -16,11 +16,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from pgqueue import statements
+from pgqueue.clock import monotonic
 from pgqueue.config import ServedQueues, WorkerSettings
 from pgqueue.connections import TROUBLE, Link
 from pgqueue.worker.attempt import Attempt
@@ -148,7 +148,7 @@ class Claimer:
                         self._more |= claimed > 0  # a round of the keys may leave room
                 found, left = found + claimed, left - claimed
                 self._wants_room |= claimed >= count
-        if time.monotonic() >= self._next_lanes:
+        if monotonic() >= self._next_lanes:
             await self._find_lanes()
         return found
 
@@ -165,7 +165,7 @@ class Claimer:
 
     async def _find_lanes(self) -> bool:
         """Whether there is a lane that was not known before."""
-        begun = time.monotonic()
+        begun = monotonic()
         if begun < self._doubtful_until and not self.stopping:
             known_ids = list(self._in_flight.attempts)
             self._take(self.worker_id, await self._link.run(statements.held(self.worker_id, known_ids)))
@@ -180,7 +180,7 @@ class Claimer:
         self._lanes.wait({lane: -due_in for lane, due_in in there.lanes.items()})
         self._due_in = min(there.lanes.values(), default=3600.0)
         self._later = 3600.0 if there.later is None else max(there.later, 0.001)
-        now = time.monotonic()
+        now = monotonic()
         self._next_lanes = now + max(LANES, 20 * (now - begun))
         if swept and now - begun > CHEAP_SWEEP and self._due_in > 0:
             self._next_sweep = now + max(1.0, SPARING * (now - begun))
@@ -201,7 +201,7 @@ class Claimer:
             self._lanes.sweep(min(ended) - LAG)
 
     async def _claim_lanes(self, lanes: list[Name], count: int) -> int:
-        begun = time.monotonic()
+        begun = monotonic()
         whole = begun >= self._next_sweep
         if whole:
             self._lanes.sweep()
@@ -213,19 +213,19 @@ class Claimer:
         except TROUBLE:
             await self._doubt()
             return 0
-        took = time.monotonic() - begun
+        took = monotonic() - begun
         log.debug(
             "claimed %d of %d in %.2f ms%s", len(rows), count, took * 1000, ", a sweep" if whole else ""
         )
         cheap = took < CHEAP_SWEEP + CHEAP_ROW * len(rows)
         if whole:
-            self._next_sweep = 0.0 if cheap else time.monotonic() + max(1.0, SPARING * took)
+            self._next_sweep = 0.0 if cheap else monotonic() + max(1.0, SPARING * took)
         self._measure(len(rows), took)
         attempts = self._take(worker_id, rows, seated=False)
         self._last_priority = attempts[-1].priority if attempts else 0
         self._lanes.advance(
             [((attempt.queue, attempt.priority), (attempt.run_at, attempt.id)) for attempt in attempts],
-            time.monotonic(),
+            monotonic(),
             exhausted=lanes if len(rows) < count or (whole and cheap) else (),
         )
         return len(attempts)
@@ -237,7 +237,7 @@ class Claimer:
             self._most = max(SMALLEST, min((self._most + int(found * longest / took)) // 2, LARGEST))
 
     async def _claim_limited(self, lane: Name, keyed: bool, count: int) -> int:
-        worker_id, begun = self.worker_id, time.monotonic()
+        worker_id, begun = self.worker_id, monotonic()
         after, since = self._turns.place(lane) if keyed else (None, None)
         claim = statements.claim_limited(worker_id, self._tasks, lane, after, count, since)
         try:
@@ -245,14 +245,14 @@ class Claimer:
         except TROUBLE:
             await self._doubt()
             return 0
-        self._measure(len(found.rows), time.monotonic() - begun)
+        self._measure(len(found.rows), monotonic() - begun)
         if keyed and found.since:
             self._turns.took(lane, found.turns[-1], found.since)
         return len(self._take(worker_id, found.rows))
 
     async def _doubt(self) -> None:
         """A claim without an answer may have been committed, or may yet be: those jobs are ours, and nobody rescues them while we live."""
-        self._doubtful_until = time.monotonic() + DOUBT
+        self._doubtful_until = monotonic() + DOUBT
         self._next_lanes = 0.0
         await self._link.wait_until_back()
 
@@ -266,7 +266,7 @@ class Claimer:
     # ---------------------------------------------------------------- waiting
 
     def _note_work(self, *, full: bool) -> None:
-        now = self._last_work = time.monotonic()
+        now = self._last_work = monotonic()
         self._pause = QUICK
         self._hits = [hit for hit in self._hits[-BUSY_HITS:] if now - hit < 1.0] + [now]
         if not self._busy_since and ((full and len(self._hits) > FULL_HITS) or len(self._hits) > BUSY_HITS):
@@ -275,7 +275,7 @@ class Claimer:
     async def _wait(self, found: bool) -> None:
         """Until a wake-up, or until it is time to look again."""
         if self._busy_since:
-            if time.monotonic() - self._last_work < BUSY_PATIENCE:
+            if monotonic() - self._last_work < BUSY_PATIENCE:
                 await self._sleep(self._pause)
                 self._pause = min(self._pause * SLOWER, 0.05)
             else:  # from now on enqueuers wake us; the next claim finds what came from those who had read the flag before
@@ -316,7 +316,7 @@ class Claimer:
             return False
 
     async def _mark_busy(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         if self._busy_since and self._settings.listen and now - self._marked_at > BUSY_MARK / 2:
             self._marked_at = now
             self._marked_until = await self._link.run(statements.mark_busy(self._lanes.queues(), BUSY_MARK))

@@ -8,7 +8,6 @@ Each attempt has a context of its own: what it sets in a ContextVar the next doe
 from __future__ import annotations
 
 import asyncio
-import time
 import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
@@ -17,6 +16,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from pgqueue.app import App
+from pgqueue.clock import monotonic
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import is_traced
@@ -66,7 +66,7 @@ class Coroutines:
     async def _perform_ready(self) -> None:
         me = asyncio.current_task()
         assert me is not None
-        began = time.monotonic()
+        began = monotonic()
         while self._ready:
             spec, attempt = self._ready.popleft()
             performing = perform_async(spec, attempt, self._app, traced=self._traced)
@@ -77,9 +77,9 @@ class Coroutines:
                 return
             if me.cancelling():
                 break  # by its handler, and not yet delivered: it must not hit another attempt
-            if time.monotonic() - began > TURN:
+            if monotonic() - began > TURN:
                 await asyncio.sleep(0)
-                began = time.monotonic()
+                began = monotonic()
         self._going -= 1
         if self._ready and not self._going:
             self._go_on()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 
+from pgqueue.clock import monotonic, server_time
 from pgqueue.errors import DeadlineExceededError, InvalidArgumentsError, LeaseLostError, UndecodableJobError
 from pgqueue.outcome import INSTRUCTIONS, Cancel, Outcome, decide
 from pgqueue.task import TaskSpec
@@ -18,7 +18,7 @@ def missed(spec: TaskSpec, attempt: Attempt) -> Outcome | None:
     if left is not None and left <= 0:
         late = failed(spec, attempt, DeadlineExceededError("Its deadline passed before it could begin."))
         return None if late is None else replace(late, begun=False)
-    if attempt.extra is None or attempt.extra.expires is None or attempt.extra.expires > time.monotonic():
+    if attempt.extra is None or attempt.extra.expires is None or attempt.extra.expires > monotonic():
         return None
     return Outcome.expired(spec.keep)
 
@@ -65,7 +65,7 @@ def failed(
         spec.retry,
         attempt=attempt.attempt,
         max_attempts=attempt.max_attempts,
-        age=max(time.time() - attempt.created_at, 0.0),
+        age=max(server_time.now() - attempt.created_at, 0.0),
         keep=spec.keep,
         crash_count=attempt.crash_count,
         crash_limit=crash_limit,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from pgqueue.clock import monotonic
 
 
 @dataclass(slots=True)
@@ -27,7 +28,7 @@ class Extra:
     @classmethod
     def of(cls, text: str) -> Extra:
         """From the seconds that are left, as ``claim.sql`` counts them."""
-        said, now = json.loads(text), time.monotonic()
+        said, now = json.loads(text), monotonic()
         expires, deadline = (
             None if said[name] is None else now + said[name] for name in ("expires", "deadline")
         )
@@ -37,7 +38,7 @@ class Extra:
         )  # fmt: skip
 
     def text(self) -> str:
-        now = time.monotonic()
+        now = monotonic()
         left = {
             name: None if moment is None else moment - now
             for name, moment in (("expires", self.expires), ("deadline", self.deadline))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import random
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import psycopg
 
 from pgqueue import statements
+from pgqueue.clock import monotonic
 from pgqueue.connections import TROUBLE, Outage
 from pgqueue.database import connect, run
 from pgqueue.errors import DatabaseError
@@ -70,22 +70,22 @@ class Heartbeat:
 
     def _beat(self, worker_id: int, stop: threading.Event, due: threading.Event) -> None:
         connection: psycopg.Connection[Any] | None = None
-        opened = time.monotonic()
+        opened = monotonic()
         expires = opened + self._lease
         beat_at, failures = opened + self._every * random.uniform(0.9, 1.0), 0  # noqa: S311 - jitter
         try:
             while True:
-                due.wait(max(beat_at - time.monotonic(), 0.0))
+                due.wait(max(beat_at - monotonic(), 0.0))
                 due.clear()
                 if stop.is_set():
                     return
-                sent = time.monotonic()
+                sent = monotonic()
                 if sent > expires:
                     self._lost()
                     return
                 try:
                     if connection is None or connection.closed:
-                        opened = time.monotonic()
+                        opened = monotonic()
                         connection = connect(self._dsn, name="pgqueue heartbeat")
                         self._outage.over()
                         connection.execute("set statement_timeout = '10s'")
@@ -98,10 +98,10 @@ class Heartbeat:
                     connection = None
                     failures += 1
                     pause = min(self._every, 0.1 * 2.0 ** min(failures, 10), SLOWEST)
-                    beat_at = time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311
+                    beat_at = monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311
                     continue
                 failures = 0
-                beat_at = time.monotonic() + self._every * random.uniform(0.9, 1.0)  # noqa: S311
+                beat_at = monotonic() + self._every * random.uniform(0.9, 1.0)  # noqa: S311
                 if beat is None:
                     self._lost()
                     return

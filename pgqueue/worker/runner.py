@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol
 
 from pgqueue.app import App
 from pgqueue.chunk import ChunkSpec
+from pgqueue.clock import monotonic
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
 from pgqueue.worker.attempt import Attempt
@@ -201,7 +201,7 @@ class Runner:
             self._idle.set()
 
     def _measure(self, started_at: float) -> None:
-        now = time.monotonic()
+        now = monotonic()
         took = now - started_at
         pace = min(took, now - self._last_end)
         self._last_end = now
@@ -241,7 +241,7 @@ class Runner:
 
     def release_waiting(self, older_than: float = 0.0) -> None:
         """Hands back attempts that were claimed ahead and have waited too long for a turn."""
-        now = time.monotonic()
+        now = monotonic()
         for queue in (self._waiting, self._alone) if not older_than else (self._waiting,):
             late = [attempt for attempt in queue if now - attempt.claimed_at >= older_than]
             for attempt in late:

@@ -14,7 +14,6 @@ import logging
 import os
 import signal
 import socket
-import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -24,6 +23,7 @@ import pgqueue
 from pgqueue import statements
 from pgqueue.alerts import AlertSettings, alert_tasks
 from pgqueue.app import App
+from pgqueue.clock import monotonic, new_loop, server_time
 from pgqueue.config import WorkerSettings, redact
 from pgqueue.connections import CONFLICTS, Link, Outage, retry_connecting
 from pgqueue.database import CLAIMING, ORDINARY, check_sessions, connect, run
@@ -180,7 +180,8 @@ class Worker:
                     check_server(connection)
                     run(connection, statements.add_partitions(AHEAD))
                     self._declare(connection)
-        return asyncio.run(self._work())
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(self._work())
 
     def _declare(self, connection: Connection[Any]) -> None:
         """The schedules of the code become rows; if somebody holds one, a little later."""
@@ -287,8 +288,9 @@ class Worker:
                 lease_seconds=settings.lease, queue_slots=list(settings.queues.values()),
             )
         )  # fmt: skip
-        self._claimer.worker_id = self._settler.worker_id = self._leader.worker_id = self.id
-        self._reporter.worker_id = self.id
+        server_time.tell(await self._settle_link.run(statements.read_clock()))
+        for part in (self._claimer, self._settler, self._leader, self._reporter):
+            part.worker_id = self.id
         self._heartbeat.start(self.id)
         if self._supervised is not None:
             self._supervised.say(f"registered {self.id}")
@@ -309,7 +311,7 @@ class Worker:
             await asyncio.sleep(LATE / 2)
             self._runner.release_waiting(older_than=LATE)
             longest = next(iter(self._runner.running()), None)
-            if not self._told and longest is not None and time.monotonic() - longest.claimed_at > LATE / 10:
+            if not self._told and longest is not None and monotonic() - longest.claimed_at > LATE / 10:
                 self._heartbeat.look()
 
     # ---------------------------------------------------------------- stopping

@@ -87,6 +87,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.list_workers(True),
         statements.mark_busy(["default"], 2.0),
         statements.mark_waited(3.0),
+        statements.read_clock(),
         statements.measure_storage(),
         statements.match_queues(["m*"]),
         statements.note_problem(1, "1", "it is bad"),

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +15,7 @@ from psycopg import Connection
 from pgqueue import App, JobHandle, lookout
 from pgqueue.errors import DatabaseUnreachableError, JobFailedError, WaitTimeoutError
 from pgqueue.outcome import Outcome
+from tests.frozen import frozen
 from tests.stages.hands import Hand
 from tests.waiting import wait_until
 
@@ -219,13 +218,13 @@ def test_a_wait_that_is_given_up_leaves_nothing_behind(app, jobs, db) -> None:
     assert not thread._waiters
 
 
-def test_waiting_ends_in_time_while_a_test_freezes_the_clock(app, jobs, wait_for, frozen) -> None:
+def test_waiting_ends_in_time_while_a_test_freezes_the_clock(app, jobs, wait_for) -> None:
     [handle] = jobs(1)
     with frozen(), pytest.raises(WaitTimeoutError):
         wait_for(handle, 0.3)
 
 
-def test_a_result_arrives_while_a_test_freezes_the_clock(app, jobs, db, wait_for, frozen) -> None:
+def test_a_result_arrives_while_a_test_freezes_the_clock(app, jobs, db, wait_for) -> None:
     [handle] = jobs(1)
     finishing = threading.Thread(target=lambda: (wait_until(lambda: looked(db)), finish(db)))
     finishing.start()
@@ -304,25 +303,3 @@ def test_a_worker_has_room_for_two_connections_a_slot_unless_the_app_says_how_ma
 
 
 def _nothing() -> None: ...
-
-
-@pytest.fixture
-def frozen(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
-    """Stops the clocks of all modules that know them by name, as libraries for tests do."""
-    import contextlib
-
-    @contextlib.contextmanager
-    def freeze() -> Iterator[None]:
-        with monkeypatch.context() as patch:
-            for name in ("time", "monotonic", "perf_counter"):
-                real, moment = getattr(time, name), getattr(time, name)()
-
-                def stopped(moment: float = moment) -> float:
-                    return moment
-
-                for module in list(sys.modules.values()):
-                    for attribute in [key for key, value in list(vars(module).items()) if value is real]:
-                        patch.setattr(module, attribute, stopped)
-            yield
-
-    return freeze

@@ -1,0 +1,27 @@
+"""Stopped clocks, as libraries for tests make them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+
+@contextmanager
+def frozen(moment: float | None = None) -> Iterator[None]:
+    """Stops the clocks of all modules that know them by name; ``moment``: where the time of day stands."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("time", "monotonic", "perf_counter"):
+            real = getattr(time, name)
+            at = moment if moment is not None and name == "time" else real()
+
+            def stopped(at: float = at) -> float:
+                return at
+
+            for module in list(sys.modules.values()):
+                for attribute in [key for key, value in list(vars(module).items()) if value is real]:
+                    patch.setattr(module, attribute, stopped)
+        yield

@@ -1,0 +1,68 @@
+"""A worker that drains: it ends with its last job, whatever its poll, and whatever clock a test has stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from tenacity import stop_after_attempt, stop_after_delay, wait_fixed
+
+from pgqueue import App, RetryPolicy
+from pgqueue.config import WorkerSettings
+from pgqueue.worker.worker import STOPPED, Worker
+from tests.frozen import frozen
+
+FUTURE = 4_000_000_000.0
+
+
+def drain(app: App, **settings: object) -> int:
+    return Worker(app, WorkerSettings(queues={"default": None}, drain=True, **settings)).run()
+
+
+@pytest.mark.parametrize("executor", ["async", "thread"])
+def test_a_drain_ends_with_the_last_job_and_not_at_the_next_poll(app, db, executor) -> None:
+    @app.task(name="t")
+    async def t() -> None:
+        await asyncio.sleep(0.2)
+
+    t.enqueue_many([{}] * 3)
+    begun = time.monotonic()
+    assert drain(app, poll=60.0, executor=executor) == STOPPED
+    assert time.monotonic() - begun < 40
+    assert db.execute("select count(*) from pgqueue.jobs where state = 'completed'").fetchone() == (3,)
+
+
+def test_a_worker_drains_while_a_test_freezes_the_clock(app, db) -> None:
+    @app.task(name="t", retry=[0.05])
+    async def t(n: int) -> None:
+        await asyncio.sleep(0.01)
+
+    @app.task(name="slow", retry=False, timeout=0.3)
+    async def slow() -> None:
+        await asyncio.Event().wait()
+
+    with frozen():
+        t.enqueue_many([{"n": n} for n in range(5)])
+        slow.enqueue()
+        assert drain(app) == STOPPED
+    assert db.execute("select state, count(*) from pgqueue.jobs group by 1 order by 1").fetchall() == [
+        ("completed", 5), ("dead", 1),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("executor", ["async", "thread"])
+@pytest.mark.parametrize("moment", [0.0, FUTURE])
+def test_how_old_a_job_is_does_not_depend_on_the_clock_of_the_host(app, db, executor, moment) -> None:
+    @app.task(
+        name="t",
+        retry=RetryPolicy(wait=wait_fixed(0), stop=stop_after_attempt(2) | stop_after_delay(1000)),
+    )
+    async def t() -> None:
+        raise ValueError
+
+    with frozen(moment):
+        t.enqueue()
+        assert drain(app, executor=executor) == STOPPED
+    # With a host far in the future the job would be dead at its first attempt.
+    assert db.execute("select state, attempt from pgqueue.jobs").fetchall() == [("dead", 2)]
