@@ -143,7 +143,7 @@ WORDS = {
     "PGQ-103": "Connection refused",
     "PGQ-104": "nowhere",
     "PGQ-106": "max_connections",
-    "PGQ-201": "grant usage on schema pgqueue to",
+    "PGQ-201": "pgq db grants",
     "PGQ-202": "primary",
     "PGQ-204": "pgq migrate",
     "PGQ-205": "pgq migrate",
@@ -252,6 +252,13 @@ def test_a_dsn_that_cannot_work_is_refused_without_its_password(scene, bad):
 # ------------------------------------------------------------------ mistakes in Python
 
 
+def locked(scene: Scene) -> None:
+    with pytest.MonkeyPatch.context() as patch, psycopg.connect(scene.dsn) as connection:
+        patch.setattr(migrate, "PATIENCE", 0.0)
+        connection.execute("lock table pgqueue.schema_version in access exclusive mode")
+        migrate.upgrade(scene.dsn)
+
+
 def old_server(scene: Scene) -> None:
     with pytest.MonkeyPatch.context() as patch, psycopg.connect(scene.dsn) as connection:
         patch.setattr(migrate, "OLDEST_SERVER", 990_000)
@@ -281,6 +288,7 @@ def named(name: str) -> None: ...
 
 RAISED: dict[str, Callable[[Scene], None]] = {
     "PGQ-203": old_server,
+    "PGQ-207": locked,
     "PGQ-408": bad_batch,
     "PGQ-505": wrong_connection,
     "PGQ-601": lost_lease,
