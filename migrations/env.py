@@ -7,10 +7,12 @@ can lock; `migrate.upgrade` tries again for a while, and names the session that 
 
 from __future__ import annotations
 
+from typing import Any
+
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 
-from pgqueue.config import sqlalchemy_url
+from pgqueue.database import connect
 from pgqueue.sql import functions, views
 
 # Whoever owns the schema can replace what we make in it, and a superuser would run that.
@@ -68,12 +70,18 @@ def run() -> None:
                 context.execute(text(as_text(statement)))
 
 
+def connected() -> Any:
+    """A session of ours, so with a search path of ours: SQLAlchemy and alembic ask the catalog, too."""
+    connection = connect(context.config.attributes["dsn"], name="pgq migrate")
+    connection.autocommit = False
+    return connection
+
+
 if context.is_offline_mode():
     configure(dialect_name="postgresql", literal_binds=True, dialect_opts={"paramstyle": "named"})
     run()
 else:
-    dsn = context.config.attributes["dsn"]
-    engine = create_engine(sqlalchemy_url(dsn), poolclass=pool.NullPool)
+    engine = create_engine("postgresql+psycopg://", creator=connected, poolclass=pool.NullPool)
     with engine.connect() as connection:
         configure(connection=connection)
         run()

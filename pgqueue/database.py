@@ -42,9 +42,10 @@ KEEPALIVE: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-# What the role or the database has set otherwise would change what our statements mean.
+# What the role or the database has set otherwise would change what our statements mean. The path first: a function or an
+# operator of another schema, whose types fit better, would be taken for the server's own.
 SESSION = (
-    "set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; set timezone = 'UTC';"
+    "set search_path = pg_catalog, pg_temp; set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; set timezone = 'UTC';"
     " set datestyle = 'ISO'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; set extra_float_digits = 1;"
     " set standard_conforming_strings = on"
 )
@@ -57,12 +58,12 @@ PINNED = (
 # A claim that a crash of the server undoes leaves the job pending, so it need not wait for the disk. Two leases may then
 # have one number: the fence names the worker too (complete.sql). Who registers a worker must not use it.
 CLAIMING = PINNED + "; set synchronous_commit = off"
-BACKEND = "select pg_backend_pid()"
+BACKEND = "select pg_catalog.pg_backend_pid()"
 POOLER_TRIES = 5
 ORDINARY = SESSION
 WRITING = "set default_transaction_read_only = off"
 # A transaction that is to be prepared may not have sent a NOTIFY: its jobs are found by the next poll.
-SILENT = "select set_config('pgqueue.notify', 'off', true)"
+SILENT = "select pg_catalog.set_config('pgqueue.notify', 'off', true)"
 
 
 # ------------------------------------------------------------------ statements on any connection

@@ -5,6 +5,6 @@ select j.id, j.queue, j.task, j.args::text, j.state, j.priority, j.run_at, j.att
     extract(epoch from j.timeout)::float8, j.progress::text, j.result::text, j.last_error, j.last_traceback,
     j.cancel_requested, j.meta::text, j.expires_at, j.deadline_at
 from pgqueue.jobs j
-where j.id = %(job_id)s::bigint
+where j.id operator(pg_catalog.=) %(job_id)s::bigint
 order by j.finished_at nulls first
 limit 1

@@ -1,7 +1,8 @@
 -- Locks the row of a job that a handler is about to complete in its own transaction: from then on it stays ours.
+-- Pins the search path of that transaction for what settles the job (pin.sql).
 -- Found by jobs_live_id_key. Zero rows: the lease was lost.
-select j.id
+select j.id, pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)
 from pgqueue.jobs_live j
-where j.id = %(job_id)s::bigint and j.lease_id = %(lease_id)s::bigint and j.worker_id is not distinct from %(worker_id)s::bigint
-  and j.state = 'running'
+where j.id operator(pg_catalog.=) %(job_id)s::bigint and j.lease_id operator(pg_catalog.=) %(lease_id)s::bigint
+  and (j.worker_id operator(pg_catalog.=) %(worker_id)s::bigint) is true and j.state operator(pg_catalog.=) 'running'
 for update

@@ -1,7 +1,9 @@
 -- Takes ids for jobs that are about to be copied in, and says what time it is. Locks nothing; ids that end up unused are gaps.
 -- One row: the first and the last id, and all of them as an array's text only if somebody else took some in between.
 with taken as materialized (
-    select nextval('pgqueue.jobs_id_seq') as id from generate_series(1, %(count)s::int)
+    select pg_catalog.nextval('pgqueue.jobs_id_seq') as id from pg_catalog.generate_series(1, %(count)s::int)
 )
-select min(t.id), max(t.id), case when max(t.id) - min(t.id) >= count(*) then array_agg(t.id)::text end, clock_timestamp()
+select pg_catalog.min(t.id), pg_catalog.max(t.id),
+    case when (pg_catalog.max(t.id) operator(pg_catalog.-) pg_catalog.min(t.id)) operator(pg_catalog.>=) pg_catalog.count(*)
+         then pg_catalog.array_agg(t.id)::text end, pg_catalog.clock_timestamp()
 from taken t

@@ -72,7 +72,7 @@ from pgqueue.statements.schedules import (
     run_schedule,
     sync_schedules,
 )
-from pgqueue.statements.settling import complete, hold, report_progress, settle
+from pgqueue.statements.settling import complete, hold, pin, report_progress, settle
 from pgqueue.statements.upkeep import (
     add_partitions,
     check_indexes,
@@ -147,6 +147,7 @@ __all__ = [
     "open_writers",
     "pause_queue",
     "pause_schedule",
+    "pin",
     "purge",
     "purge_jobs",
     "purge_runs",

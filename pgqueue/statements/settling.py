@@ -9,7 +9,7 @@ from dataclasses import fields
 from pgqueue.outcome import Outcome
 from pgqueue.progress import Report
 from pgqueue.sql import Statement
-from pgqueue.statements.making import array, column, statement
+from pgqueue.statements.making import array, column, nothing, statement
 
 OUTCOME = tuple(field.name for field in fields(Outcome))
 
@@ -29,6 +29,11 @@ def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Stat
 def hold(worker_id: int, job_id: int, lease_id: int) -> Statement[list[int]]:
     """Locks a job's row; its id, if it is still ours."""
     return statement("hold", column, worker_id=worker_id, job_id=job_id, lease_id=lease_id)
+
+
+def pin() -> Statement[None]:
+    """Before ``settle`` or ``complete`` in a transaction of the user's, unless ``hold`` was there."""
+    return statement("pin", nothing)
 
 
 def settle(

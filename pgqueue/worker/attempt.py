@@ -135,7 +135,10 @@ class HeldLease:
                 self._fenced(run(connection, self._hold()))
                 run_and_commit(connection, self._settle(result))
             else:
-                self._fenced(run(connection, self._settle(result)))
+                settle = self._settle(result)
+                if settle.name != "complete":  # which needs no search path
+                    run(connection, statements.pin())
+                self._fenced(run(connection, settle))
         self._attempt.settled = True
 
     @asynccontextmanager
@@ -147,7 +150,10 @@ class HeldLease:
                 self._fenced(await run_async(connection, self._hold()))
                 await run_and_commit_async(connection, self._settle(result))
             else:
-                self._fenced(await run_async(connection, self._settle(result)))
+                settle = self._settle(result)
+                if settle.name != "complete":
+                    await run_async(connection, statements.pin())
+                self._fenced(await run_async(connection, settle))
         self._attempt.settled = True
 
     def _hold(self) -> Statement[list[int]]:

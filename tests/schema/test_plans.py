@@ -79,6 +79,8 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.list_cancel_requests(1),
         statements.list_expiring(),
         statements.list_holders(),
+        statements.list_lockers(),
+        statements.pin(),
         statements.list_jobs(),
         statements.list_lockers(),
         statements.list_queues(),

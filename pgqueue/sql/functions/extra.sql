@@ -7,9 +7,9 @@ language sql
 volatile
 as $function$
     select case when expires_at is not null or deadline_at is not null or progress is not null or unique_key is not null
-                     or tags <> '{}' or meta <> '{}'
-                then json_build_object('expires', date_part('epoch', expires_at - clock_timestamp()),
-                                       'deadline', date_part('epoch', deadline_at - clock_timestamp()),
-                                       'deadline_at', date_part('epoch', deadline_at), 'progress', progress::text,
+                     or tags operator(pg_catalog.<>) '{}' or meta operator(pg_catalog.<>) '{}'
+                then pg_catalog.json_build_object('expires', pg_catalog.date_part('epoch', expires_at operator(pg_catalog.-) pg_catalog.clock_timestamp()),
+                                       'deadline', pg_catalog.date_part('epoch', deadline_at operator(pg_catalog.-) pg_catalog.clock_timestamp()),
+                                       'deadline_at', pg_catalog.date_part('epoch', deadline_at), 'progress', progress::text,
                                        'unique_key', unique_key, 'tags', tags, 'meta', meta::text)::text end
 $function$;

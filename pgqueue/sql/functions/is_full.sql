@@ -6,5 +6,7 @@ returns boolean
 language sql
 immutable
 as $function$
-    select coalesce(taken >= concurrency or (taken > 0 and taken + wanted > concurrency), false) or coalesce(free_at > moment, false)
+    select coalesce(taken operator(pg_catalog.>=) concurrency
+                    or (taken operator(pg_catalog.>) 0 and (taken operator(pg_catalog.+) wanted) operator(pg_catalog.>) concurrency), false)
+        or coalesce(free_at operator(pg_catalog.>) moment, false)
 $function$;

@@ -7,5 +7,6 @@ returns boolean
 language sql
 immutable parallel safe
 as $function$
-    select state <> 'running' and (cancel_requested or coalesce(least(expires_at, deadline_at) <= moment, false))
+    select state operator(pg_catalog.<>) 'running'
+        and (cancel_requested or coalesce(least(expires_at, deadline_at) operator(pg_catalog.<=) moment, false))
 $function$;

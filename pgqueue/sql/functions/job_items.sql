@@ -19,8 +19,8 @@ as $function$
            case when i.throttle is null and i.debounce is null then u.unique_key end, u.unique_key,
            i.on_conflict, i.throttle, i.debounce, i.debounce_max, i.idempotency_key, i.idempotency_ttl
     from (
-        select b.*, a.args as own_args, coalesce(a.key, b.unique_key) as own_key, b.before + a.place as item,
-               coalesce(b.run_at, moment + pg_catalog.make_interval(
+        select b.*, a.args as own_args, coalesce(a.key, b.unique_key) as own_key, b.before operator(pg_catalog.+) a.place as item,
+               coalesce(b.run_at, moment operator(pg_catalog.+) pg_catalog.make_interval(
                    secs => greatest(b.delay, least(b.debounce, b.debounce_max), 0))) as due_at
         from (select r.*, coalesce(pg_catalog.sum(coalesce(pg_catalog.jsonb_array_length(r."each"), 1)) over (
                       order by r.place rows between unbounded preceding and 1 preceding), 0) as before

@@ -12,20 +12,21 @@ language sql
 stable parallel safe
 rows 1
 as $function$
-    select case when pg_catalog.octet_length(k.key) <= 255 or unique_for is null and given is not null then k.key
-                else 'pgq:sha256:' || pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(k.key, 'UTF8')), 'hex') end
+    select case when pg_catalog.octet_length(k.key) operator(pg_catalog.<=) 255 or unique_for is null and given is not null then k.key
+                else 'pgq:sha256:' operator(pg_catalog.||) pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(k.key, 'UTF8')), 'hex') end
     from (
         select case
             when unique_for is null and given is not null then given
-            when given is not null then 'pgq:key:' || given || w.part
-            when by = 'true' then 'pgq:args:' || coalesce(args, '{}')::text || w.part
-            when pg_catalog.jsonb_typeof(by) = 'array' then 'pgq:by:' || case pg_catalog.jsonb_array_length(by)
-                when 1 then pg_catalog.jsonb_build_object(by ->> 0, args -> (by ->> 0))  -- a fifth of what follows
-                else (select pg_catalog.jsonb_object_agg(n.name, coalesce(args -> n.name, 'null'))
-                from pg_catalog.jsonb_array_elements_text(by) n (name)) end::text || w.part
+            when given is not null then 'pgq:key:' operator(pg_catalog.||) given operator(pg_catalog.||) w.part
+            when by operator(pg_catalog.=) 'true' then 'pgq:args:' operator(pg_catalog.||) coalesce(args, '{}')::text operator(pg_catalog.||) w.part
+            when pg_catalog.jsonb_typeof(by) operator(pg_catalog.=) 'array' then 'pgq:by:' operator(pg_catalog.||) case
+                when pg_catalog.jsonb_array_length(by) operator(pg_catalog.=) 1  -- a fifth of what follows
+                then pg_catalog.jsonb_build_object(by operator(pg_catalog.->>) 0, args operator(pg_catalog.->) (by operator(pg_catalog.->>) 0))
+                else (select pg_catalog.jsonb_object_agg(n.name, coalesce(args operator(pg_catalog.->) n.name, 'null'))
+                from pg_catalog.jsonb_array_elements_text(by) n (name)) end::text operator(pg_catalog.||) w.part
             end as key
-        from (select coalesce('@' || pg_catalog.floor(pg_catalog.date_part('epoch', at) / unique_for)::bigint
-                              || '/' || unique_for::numeric, '') as part) w
+        from (select coalesce('@' operator(pg_catalog.||) pg_catalog.floor(pg_catalog.date_part('epoch', at) operator(pg_catalog./) unique_for)::bigint
+                              operator(pg_catalog.||) '/' operator(pg_catalog.||) unique_for::numeric, '') as part) w
         offset 0  -- a fence: what is made of the key makes the key but once
     ) k
 $function$;
