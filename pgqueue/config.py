@@ -80,6 +80,16 @@ def check_name(kind: str, name: object) -> str:
     return name
 
 
+def check_free(name: object) -> str:
+    """Returns ``name``; raises InvalidNameError unless a task of the user's may have it."""
+    if (checked := check_name("task", name)).startswith("pgqueue.") or ":on_" in checked:
+        raise InvalidNameError(
+            f"{shown(name)} is a name that pgqueue keeps for itself.",
+            do="use one that does not begin with 'pgqueue.' and holds no ':on_'",
+        )
+    return checked
+
+
 def seconds(value: float | str | timedelta, what: str) -> float:
     """Seconds of a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``; what is past is 0.
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 
-from pgqueue.config import LONGEST, check_name, seconds
+from pgqueue.config import LONGEST, check_free, check_name, seconds
 from pgqueue.errors import InvalidScheduleError, PgQueueError, shown
 from pgqueue.firetimes import END, Cron, Every, Once, Timing, zone
 
@@ -58,7 +58,7 @@ class Schedule:
     def check(self) -> Timing:
         """Its timing, if all else is right too; raises the PgQueueError that says what is wrong."""
         check_name("schedule", self.name)
-        check_name("task", self.task)
+        check_free(self.task)
         if sum(value is not None for value in (self.cron, self.every, self.at)) != 1:
             raise InvalidScheduleError(
                 f"Schedule {self.name} does not say when it fires, or says it twice.",

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer, to_json
 from typing_extensions import TypedDict
 
-from pgqueue.config import EXECUTORS, check_name
+from pgqueue.config import EXECUTORS, check_free, check_name
 from pgqueue.errors import (
     InvalidArgumentsError,
     InvalidOptionError,
@@ -54,7 +54,7 @@ class TaskSpec:
     is_ours: bool = False
 
     def __post_init__(self) -> None:
-        check_name("task", self.name)
+        check_name("task", self.name) if self.is_ours else check_free(self.name)
         check_name("queue", self.queue)
         if self.keep not in KEEPS:
             raise InvalidOptionError(f"keep is {self.keep!r}.", do="use " + ", ".join(KEEPS))

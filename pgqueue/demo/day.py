@@ -20,7 +20,7 @@ PATIENCE = 60.0  # seconds until a wait is given up; the whole day takes a quart
 
 COUNTS = """
 SELECT task, state, count(*) FROM pgqueue.jobs
-WHERE created_at >= %s AND task LIKE 'pgqueue.demo.shop.%%' GROUP BY task, state
+WHERE created_at >= %s AND task LIKE 'demo.shop.%%' GROUP BY task, state
 """
 
 # Whose mail has arrived while its job is still running: this worker has not yet heard that it did.

@@ -5,7 +5,7 @@ job AS MATERIALIZED (
     SELECT j.id, substring(j.task FROM '[^.]+$') AS task, j.state, o.order_id
     FROM pgqueue.jobs AS j
     LEFT JOIN demo.orders AS o ON o.order_id = (j.args ->> 'order_id')::int
-    WHERE j.created_at >= %(since)s AND j.task LIKE 'pgqueue.demo.shop.%%'
+    WHERE j.created_at >= %(since)s AND j.task LIKE 'demo.shop.%%'
 ),
 jobs AS (
     SELECT

@@ -80,7 +80,7 @@ def open_shop(conn: psycopg.Connection) -> datetime:
         conn.execute(f"COMMENT ON SCHEMA demo IS '{MARK}'")
     conn.execute(  # what an interrupted demo left
         "SELECT pgqueue.cancel(id) FROM pgqueue.jobs"
-        " WHERE state IN ('pending', 'retrying', 'waiting', 'running') AND task LIKE 'pgqueue.demo.shop.%'"
+        " WHERE state IN ('pending', 'retrying', 'waiting', 'running') AND task LIKE 'demo.shop.%'"
     )
     row = conn.execute("SELECT clock_timestamp()").fetchone()
     assert row

@@ -76,6 +76,7 @@ def email(order: Order) -> str:
 
 
 @app.task(
+    name="demo.shop.send_receipt",
     queue="demo-mail",
     retry=RetryPolicy(
         wait=wait_random_exponential(multiplier=0.2, max=2),
@@ -96,7 +97,7 @@ def send_receipt(job: Job, order_id: int, email: str, amount: str) -> None:
         server.send_message(mail)
 
 
-@app.task(queue="demo-web", retry=[0.25, 0.5, 1, 1, 2, 2, 4])
+@app.task(name="demo.shop.notify_warehouse", queue="demo-web", retry=[0.25, 0.5, 1, 1, 2, 2, 4])
 def notify_warehouse(job: Job, order_id: int, quantity: int) -> dict[str, int]:
     connection = http.client.HTTPConnection(*address("DEMO_WEBHOOK"), timeout=10)
     try:
@@ -110,7 +111,7 @@ def notify_warehouse(job: Job, order_id: int, quantity: int) -> dict[str, int]:
     return {"status": status}
 
 
-@app.task(queue="demo-books")
+@app.task(name="demo.shop.record_sale", queue="demo-books")
 def record_sale(job: Job, order_id: int) -> None:
     with job.transaction() as conn:  # the sale and the job's completion commit together
         conn.execute(

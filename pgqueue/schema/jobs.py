@@ -55,6 +55,7 @@ jobs = Table(
     column("ordering", "job_order", nullable=True),
     Column("holds", ARRAY(Integer)),
     Column("parked", Boolean),
+    Column("ours", Boolean),
     postgresql_partition_by="LIST (state)",
 )
 

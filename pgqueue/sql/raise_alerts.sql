@@ -33,8 +33,8 @@ with cause as materialized (
     returning a.id, a.kind, a.subject, a.queue, a.job_id, a.count, a.messages, a.first_at, a.text,
         a.sent_at = statement_timestamp() as is_due
 ), message as (
-    insert into pgqueue.jobs_live as j (task, queue, args)
-    select t.task, 'pgqueue.alerts', jsonb_build_object(
+    insert into pgqueue.jobs_live as j (ours, task, queue, args)
+    select true, t.task, 'pgqueue.alerts', jsonb_build_object(
         'alert', r.id, 'message', r.messages, 'kind', r.kind, 'subject', r.subject, 'queue', r.queue, 'job_id', r.job_id,
         'count', r.count, 'first_at', r.first_at, 'text', r.text)
     from raised r cross join target t

@@ -73,8 +73,8 @@ with expired as materialized (
     where h.holds is not null
     having count(*) > 0
 ), told as (
-    insert into pgqueue.jobs_live as h (task, queue, priority, trace_context, args)
-    select k.hook, 'pgqueue.hooks', (e.job ->> 'priority')::smallint, nullif(e.job -> 'trace_context', 'null'),
+    insert into pgqueue.jobs_live as h (ours, task, queue, priority, trace_context, args)
+    select true, k.hook, 'pgqueue.hooks', (e.job ->> 'priority')::smallint, nullif(e.job -> 'trace_context', 'null'),
            pgqueue.hook_args(e.job, e.reason, e.error, null)
     from (
         select b.job, 'rescued' as reason, b.error, b.worker_id, array['stalled', 'failed', 'retry'] as events from back b

@@ -87,8 +87,8 @@ with outcome as materialized (
       and (h.id = any(array(select f.id from finished f)) or h.id = any(array(select b.id from back b)))
     having count(*) > 0
 ), told as (
-    insert into pgqueue.jobs_live as h (task, queue, priority, trace_context, args)
-    select e.hook, 'pgqueue.hooks', e.priority, e.trace_context, pgqueue.hook_args(e.job, e.reason, e.error, e.traceback)
+    insert into pgqueue.jobs_live as h (ours, task, queue, priority, trace_context, args)
+    select true, e.hook, 'pgqueue.hooks', e.priority, e.trace_context, pgqueue.hook_args(e.job, e.reason, e.error, e.traceback)
     from (
         select k.hook, f.priority, f.trace_context, to_jsonb(f) || jsonb_build_object('finished_at', clock_timestamp()) as job,
                f.reason, f.error, f.traceback

@@ -13,7 +13,6 @@ from typing import Any
 from pgqueue import alerts
 from pgqueue.app import App
 from pgqueue.config import WorkerSettings
-from pgqueue.errors import DuplicateTaskError
 from pgqueue.events import QUEUE, Event, Failure, hook_name, job_told
 from pgqueue.outcome import INSTRUCTIONS
 from pgqueue.task import TaskSpec
@@ -22,7 +21,7 @@ log = logging.getLogger("pgqueue")
 
 
 def handlers(app: App) -> dict[str, TaskSpec]:
-    """By name. Raises InvalidNameError or DuplicateTaskError if a hook's name is too long or taken."""
+    """By name. Raises InvalidNameError if a hook's name is too long."""
     found: dict[str, TaskSpec] = {}
     for name, task in app.tasks.items():
         events = app.events_of(name)
@@ -30,8 +29,6 @@ def handlers(app: App) -> dict[str, TaskSpec]:
         for event in events:
             hooks = [*task.hooks.get(event, ()), *app.hooks.get(event, ())]
             spec = hook_spec(hook_name(name, event), event, hooks)
-            if spec.name in app.tasks:
-                raise DuplicateTaskError(f"{spec.name!r} names a task and the hooks of {name!r}.")
             found[spec.name] = spec
     return found
 

@@ -39,8 +39,8 @@ begin
             insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason, error)
             select n.id, n.lease_id, n.attempt, n.state, n.end_state, n.reason, n.error from named n
         ), told as (
-            insert into pgqueue.jobs_live as h (task, queue, priority, trace_context, args)
-            select k.hook, 'pgqueue.hooks', n.priority, n.trace_context,
+            insert into pgqueue.jobs_live as h (ours, task, queue, priority, trace_context, args)
+            select true, k.hook, 'pgqueue.hooks', n.priority, n.trace_context,
                    pgqueue.hook_args(to_jsonb(n) || jsonb_build_object(
                        'state', n.end_state, 'last_error', coalesce(n.last_error, n.error), 'finished_at', clock_timestamp()),
                        n.reason, n.error, null)

@@ -9,7 +9,7 @@ as $function$
     select case when pg_column_size(w.args) <= 2000000 then w.args
                 else jsonb_set(w.args, '{job}', (w.args -> 'job') - array['args', 'result', 'progress', 'meta']) end
     from (select jsonb_build_object(
-              'job', (job - array['traceback', 'error', 'reason', 'final', 'end_state', 'kept', 'begun', 'holds', 'parked'])
+              'job', (job - array['traceback', 'error', 'reason', 'final', 'end_state', 'kept', 'begun', 'holds', 'parked', 'ours'])
                      || jsonb_build_object('timeout', date_part('epoch', (job ->> 'timeout')::interval)),
               'reason', reason, 'error', error, 'traceback', traceback)) w (args)
 $function$;

@@ -1,0 +1,12 @@
+-- Trigger of pgqueue.jobs_live: a job of a name that pgqueue keeps for itself (messages of alerts, hooks) was not stored by one of
+-- its own statements, which mark their rows as `ours`. Whoever may only enqueue has no right on that column.
+create or replace function pgqueue.refuse_reserved()
+returns trigger
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $function$
+begin
+    raise exception using errcode = 'PQ404', message = format('pgqueue: the name %s is reserved', new.task),
+        hint = 'names that begin with pgqueue. or hold :on_ belong to messages of alerts and to hooks';
+end
+$function$;
