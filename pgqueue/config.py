@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -207,6 +208,9 @@ def parse_queues(text: str) -> dict[str, int | None]:
     return queues
 
 
+MOST_KEPT = 4096  # names of queues of which a process remembers which pattern fits
+
+
 class ServedQueues:
     """The names of ``-Q``, and its patterns, in which ``*`` stands for anything."""
 
@@ -215,14 +219,18 @@ class ServedQueues:
         self.names = [queue for queue in queues if "*" not in queue]
         self.patterns = [queue for queue in queues if "*" in queue]
         self._places = {queue: place for place, queue in enumerate(queues)}
-        self._keys: dict[str, str | None] = {}
+        self._fitting = lru_cache(MOST_KEPT)(
+            self._fit
+        )  # whoever may enqueue names as many queues as he likes
 
     def key(self, queue: str) -> str | None:
         """The name or pattern that a queue is served by, names first; None if by none."""
-        if queue not in self._keys:
-            fitting = (pattern for pattern in self.patterns if fnmatchcase(queue, pattern))
-            self._keys[queue] = queue if queue in self._places else next(fitting, None)
-        return self._keys[queue]
+        if queue in self._places or not self.patterns:
+            return queue if queue in self._places else None
+        return self._fitting(queue)
+
+    def _fit(self, queue: str) -> str | None:
+        return next((pattern for pattern in self.patterns if fnmatchcase(queue, pattern)), None)
 
     def place(self, queue: str) -> int:
         key = self.key(queue)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ FIRST = 5.0  # that a waiter without time left may wait for his first look
 ANSWER = 20.0  # seconds within which it answers
 AGAIN = 0.5  # between two tries to reach it
 FINISHED = "pgqueue_finished"
+NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # anybody may send anything
 
 log = logging.getLogger("pgqueue")
 
@@ -166,7 +168,8 @@ class Lookout:
                         await self._look(waiters)
                     elif self._new:
                         new, self._new = self._new, set()
-                        await self._look([waiter for waiter in waiters if waiter.job_id in new])
+                        if concerned := [waiter for waiter in waiters if waiter.job_id in new]:
+                            await self._look(concerned)
                     self._trouble_since = None
                     self._new |= await self._heard(poll_at)
                 except (*TROUBLE, DatabaseError, TimeoutError) as error:
@@ -218,7 +221,7 @@ class Lookout:
             await asyncio.wait({listening, news})
         if listening.cancelled():
             return set()
-        return {int(payload) for payload in listening.result() if payload.isdecimal()}
+        return {int(payload) for payload in listening.result() if NUMBER.fullmatch(payload)}
 
     async def _stirred(self, seconds: float) -> bool:
         """Whether there was news within that time."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 import psycopg
 
-from pgqueue.config import ServedQueues
+from pgqueue.config import QUEUE_NAME, ServedQueues
 from pgqueue.connections import TROUBLE, Link
 from pgqueue.database import wait_notified
 
@@ -78,19 +78,17 @@ class Listener:
                 await asyncio.sleep(pause(failures) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
     def _hear(self, payloads: list[str]) -> None:
-        cancels = [CANCEL.fullmatch(payload) for payload in payloads]
-        workers = {int(cancel[1]) for cancel in cancels if cancel}
+        # Any role may send anything: what is none of ours is dropped here, before anything remembers it.
+        workers = {int(cancel[1]) for payload in payloads if (cancel := CANCEL.fullmatch(payload))}
         if workers:
             self._cancelled(workers)
         if ELECTION in payloads:
             self._vacant()
-        queues = [
-            payload
-            for payload, cancel in zip(payloads, cancels, strict=True)
-            if not cancel and payload != ELECTION
-        ]
-        if any(self._served.key(queue) or not queue for queue in queues):
+        if any(not payload or self._is_served(payload) for payload in payloads):
             self._wake_up()
+
+    def _is_served(self, payload: str) -> bool:
+        return QUEUE_NAME.fullmatch(payload) is not None and self._served.key(payload) is not None
 
     async def _prove(self, connection: psycopg.AsyncConnection[object]) -> None:
         token = f"proof:{secrets.token_hex(8)}"

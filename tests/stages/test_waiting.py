@@ -303,3 +303,14 @@ def test_a_worker_has_room_for_two_connections_a_slot_unless_the_app_says_how_ma
 
 
 def _nothing() -> None: ...
+
+
+def test_a_notification_of_anything_harms_nobody_who_waits(jobs, db, waiting) -> None:
+    [handle] = jobs(1)
+    ends = waiting(handle)
+    wait_until(lambda: looked(db))
+    for payload in ("9" * 7000, "9" * 19, "x" * 7000, "²", "-1", "٣", ""):
+        db.execute("select pg_notify('pgqueue_finished', %s)", [payload])
+    finish(db)
+    wait_until(lambda: ends)
+    assert ends == ["done"]
