@@ -243,10 +243,11 @@ def written(settings: AlertSettings, message: Mapping[str, Any]) -> EmailMessage
     found["To"] = ", ".join(settings.mail_to)
     domain = (settings.mail_from or "").rpartition("@")[2]
     found["Message-ID"] = f"<pgqueue-alert-{message['alert']}-{message['message']}@{domain}>"
-    lines = [
-        message["text"],
-        "",
-        f"since     {message['first_at']}",
+    lines = [message["text"], "", f"since     {message['first_at']}"]
+    if message["kind"] == "many":
+        found.set_content("\n".join([*lines, "look      pgq alerts"]) + "\n")
+        return found
+    lines += [
         f"seen      {message['count']} times"
         if message["kind"] != "dead"
         else f"dead      {message['count']}",

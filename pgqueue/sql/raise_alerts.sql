@@ -1,6 +1,8 @@
 -- Opens or renews an alert for each cause that the leader sees, a JSON array of them, and resolves the open ones whose cause
 -- has not been seen for `calm` seconds. An alert has a message when it opens, and another each `remind` seconds (null: none),
 -- unless it is muted: a job for each target, a task that some living worker knows. So that two leaders at once send one.
+-- At most `most` alerts a minute have a message of their own; the rest that would have one then share one, which counts them, and
+-- after that they wait for the end of the minute.
 -- Locks the alerts it writes, by alerts_open_key, in the order of their subjects. Returns those that opened or were resolved.
 with cause as materialized (
     select c.kind, c.subject, c.queue, c.job_id, c.count, c.first_at, c.text
@@ -10,12 +12,19 @@ with cause as materialized (
     select t.task from unnest(%(targets)s::text[]) t (task)
     where exists (select from pgqueue.workers w
                   where w.state in ('running', 'draining') and w.expires_at > clock_timestamp() and t.task = any(w.tasks))
-), told as materialized (
+), spent as materialized (
+    select count(*) as count from pgqueue.alerts a where a.sent_at > statement_timestamp() - interval '1 minute'
+), known as materialized (
     select c.kind, c.subject, max(o.muted_until) as muted_until,
-           case when exists (select from target) and coalesce(max(o.muted_until) <= statement_timestamp(), true)
-                then statement_timestamp() end as sent_at
+           exists (select from target) and coalesce(max(o.muted_until) <= statement_timestamp(), true)
+           and coalesce(bool_and(o.sent_at is null or o.sent_at < statement_timestamp() - make_interval(secs => %(remind)s::float8))
+                        filter (where o.resolved_at is null), bool_and(o.resolved_at is not null), true) is true as is_due
     from cause c left join pgqueue.alerts o on o.kind = c.kind and o.subject = c.subject
     group by c.kind, c.subject
+), told as materialized (
+    select k.kind, k.subject, k.muted_until, row_number() over (partition by k.is_due order by k.kind, k.subject) + s.count as place,
+           case when k.is_due and s.count <= %(most)s::int then statement_timestamp() end as sent_at
+    from known k cross join spent s
 ), raised as (
     insert into pgqueue.alerts as a
         (kind, subject, queue, job_id, count, first_at, last_at, muted_until, sent_at, messages, text)
@@ -34,11 +43,24 @@ with cause as materialized (
         a.sent_at = statement_timestamp() as is_due
 ), message as (
     insert into pgqueue.jobs_live as j (ours, task, queue, args)
-    select true, t.task, 'pgqueue.alerts', jsonb_build_object(
-        'alert', r.id, 'message', r.messages, 'kind', r.kind, 'subject', r.subject, 'queue', r.queue, 'job_id', r.job_id,
-        'count', r.count, 'first_at', r.first_at, 'text', r.text)
-    from raised r cross join target t
-    where r.is_due
+    select true, t.task, 'pgqueue.alerts', m.args
+    from (
+        select jsonb_build_object(
+            'alert', r.id, 'message', r.messages, 'kind', r.kind, 'subject', r.subject, 'queue', r.queue, 'job_id', r.job_id,
+            'count', r.count, 'first_at', r.first_at, 'text', r.text) as args
+        from raised r join told d on d.kind = r.kind and d.subject = r.subject
+        where r.is_due and d.place <= %(most)s::int
+        union all
+        select jsonb_build_object(
+            'alert', min(r.id), 'message', (array_agg(r.messages order by r.id))[1], 'kind', 'many', 'subject', count(*) || ' more',
+            'queue', null, 'job_id', null, 'count', count(*), 'first_at', min(r.first_at),
+            'text', format('%%s more alerts within a minute, of %%s%%s', count(*),
+                           array_to_string((array_agg(r.kind || ' ' || r.subject order by r.id))[1:5], ', '),
+                           case when count(*) > 5 then ' and others' else '' end))
+        from raised r join told d on d.kind = r.kind and d.subject = r.subject
+        where r.is_due and d.place > %(most)s::int
+        having count(*) > 0
+    ) m cross join target t
     returning pgqueue.wake(j.queue)
 ), resolved as (
     update pgqueue.alerts a set resolved_at = statement_timestamp()

@@ -11,6 +11,8 @@ from pgqueue.causes import Alert, AlertChange, Cause, DeadTask, Front
 from pgqueue.sql import Statement
 from pgqueue.statements.making import each, one, statement
 
+MOST = 20  # alerts that have a message of their own within a minute
+
 
 def watch_queues() -> Statement[list[Front]]:
     return statement("watch_queues", each(Front))
@@ -21,12 +23,18 @@ def watch_dead() -> Statement[list[DeadTask]]:
 
 
 def raise_alerts(
-    causes: Sequence[Cause], targets: Sequence[str], *, calm: float, remind: float | None
+    causes: Sequence[Cause], targets: Sequence[str], *, calm: float, remind: float | None, most: int = MOST
 ) -> Statement[list[AlertChange]]:
-    """``targets``: the tasks that send messages. ``calm`` and ``remind`` in seconds."""
+    """``targets``: the tasks that send messages. ``calm`` and ``remind`` in seconds. ``most``: messages a minute to each target."""
     listed = json.dumps([asdict(cause) for cause in causes], default=datetime.isoformat)
     return statement(
-        "raise_alerts", each(AlertChange), causes=listed, targets=list(targets), calm=calm, remind=remind
+        "raise_alerts",
+        each(AlertChange),
+        causes=listed,
+        targets=list(targets),
+        calm=calm,
+        remind=remind,
+        most=most,
     )
 
 

@@ -11,12 +11,13 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import statements
-from pgqueue.alerts import TASKS, AlertSettings
+from pgqueue.alerts import TASKS, AlertSettings, written
 from pgqueue.causes import AlertChange, Cause
 from pgqueue.connections import Link, Outage
 from pgqueue.database import run
 from pgqueue.maintenance.watch import Watch
 from pgqueue.outcome import Outcome
+from pgqueue.statements.alerts import MOST
 from tests.process.test_cli import pgq as pgq  # noqa: PLC0414 - a fixture
 from tests.stages.hands import Hand
 from tests.waiting import wait_until
@@ -75,6 +76,43 @@ def test_two_leaders_at_once_tell_it_once(db, connect):
         later.result(timeout=10)
     assert len(messages(db)) == 2
     assert [alert.count for alert in run(db, statements.list_alerts(True))] == [2, 2]
+
+
+def told(db: Connection[Any]) -> list[dict[str, Any]]:
+    return [
+        args
+        for (args,) in db.execute(
+            "select args from pgqueue.jobs_live where queue = 'pgqueue.alerts' order by id"
+        )
+    ]
+
+
+def test_a_flood_of_alerts_is_told_in_a_few_messages_a_minute_the_last_of_which_counts_the_rest(db):
+    sender(db, "webhook")
+    causes = [cause(f"made_up_{n:04}", "dead") for n in range(2000)]
+    assert len(see(db, *causes)) == 2000
+    *each, rest = told(db)
+    assert [message["subject"] for message in each] == [f"made_up_{n:04}" for n in range(MOST)]
+    assert (rest["kind"], rest["subject"], rest["count"]) == ("many", f"{2000 - MOST} more", 2000 - MOST)
+    assert "made_up_0020" in rest["text"]
+    see(db, *causes, cause("another"))
+    see(db, cause("one more"))
+    assert len(told(db)) == MOST + 1, "the rest of the minute is silent"
+    db.execute("update pgqueue.alerts set sent_at = sent_at - interval '61 s'")
+    see(db, *causes, cause("another"), cause("one more"))
+    assert sorted(message["subject"] for message in told(db)[MOST + 1 :]) == ["another", "one more"], (
+        "and is made up for"
+    )
+    assert len({(message["alert"], message["message"]) for message in told(db)}) == MOST + 3
+
+
+def test_a_message_that_counts_the_rest_can_be_sent(db):
+    sender(db, "webhook")
+    see(db, *(cause(f"c{n}") for n in range(MOST + 2)))
+    settings = AlertSettings(smtp="smtp://localhost", mail_from="a@example.org", mail_to=("b@example.org",))
+    mail = written(settings, told(db)[-1])
+    assert mail["Subject"] == "pgqueue: many: 2 more"
+    assert "2 more alerts within a minute, of late c" in mail.get_content()
 
 
 def test_it_is_resolved_when_its_cause_has_not_been_seen_for_a_while_and_opens_anew(db):
