@@ -119,6 +119,11 @@ class Outcome:
         return cls("pending", "released", counted=False, begun=begun)
 
     @classmethod
+    def postponed(cls, delay: float, error: BaseException) -> Outcome:
+        """Released, because what it needs to run is not there."""
+        return cls("pending", "released", max(delay, 0.0), error=describe(error), counted=False, begun=False)
+
+    @classmethod
     def cancelled(cls, why: str, keep: Keep = "all") -> Outcome:
         return cls("cancelled", "cancelled", error=clean(why, ERROR_LIMIT), kept=keep != "none")
 

@@ -1,4 +1,7 @@
-"""``python -m pgqueue.worker.child module:app``: runs one attempt, or chunk, after the other for its parent, then dies with it."""
+"""``python -m pgqueue.worker.child module:app FD``: runs one attempt, or chunk, after the other for its parent, then dies with it.
+
+FD is a socket to the parent, which no program that a handler starts inherits.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,22 @@ import contextlib
 import json
 import os
 import queue
+import signal
+import socket
 import sys
 import threading
 import time
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import Any
 
 from pgqueue.app import App
 from pgqueue.chunk import ChunkSpec
 from pgqueue.clock import server_time
 from pgqueue.loading import load_app
+from pgqueue.outcome import describe
 from pgqueue.progress import Report
 from pgqueue.telemetry import is_traced
+from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.calls import perform
 from pgqueue.worker.children import encode, encode_report
@@ -28,24 +36,62 @@ EVERY = 0.5  # seconds between two reports of progress to the parent, which writ
 
 
 def main() -> None:
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)  # what a handler prints must not mix with the answers
-    app = load_app(sys.argv[1])
-    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    reporter = Reporter(answers)
-    threading.Thread(target=_read, args=(requests, reporter), daemon=True).start()
+    ignore_stops()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, forked.STOPS)
+    parent = Parent(int(sys.argv[2]))
     try:
-        perform_all(app, requests, reporter, answers)
-    except BrokenPipeError:  # the parent is gone, and nobody is left to tell
-        os._exit(0)
+        app = load_app(sys.argv[1])
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent tells it
+        parent.send(describe(error).replace("\n", " ").encode() + b"\n")
+        sys.exit(1)
+    ignore_stops()  # whatever the app has made of them
+    forked.begin()
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    reporter = Reporter(parent)
+    threading.Thread(target=_read, args=(parent, requests, reporter), daemon=True).start()
+    perform_all(app, requests, reporter, parent)
+
+
+def ignore_stops() -> None:
+    """They are for the worker, who ends this process. Not SIG_IGN, which programs that a handler starts would inherit."""
+    for number in forked.STOPS:
+        signal.signal(number, lambda *_: None)
+
+
+class Parent:
+    """The way to the parent. Its end is that of this process and of all that its handlers have started, whatever they do."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.set_inheritable(False)
+        self._ends = forked.Ends(self._socket)
+
+    def send(self, message: bytes) -> None:
+        try:
+            self._socket.sendall(message)
+        except OSError:
+            die()
+
+    def lines(self) -> Iterator[bytes]:
+        rest = b""
+        with contextlib.suppress(OSError):
+            while heard := self._socket.recv(65_536):
+                *lines, rest = (rest + heard).split(b"\n")
+                yield from lines
+
+
+def die() -> None:
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
 
 
 def perform_all(
-    app: App, requests: queue.SimpleQueue[dict[str, Any]], reporter: Reporter, answers: BinaryIO
+    app: App, requests: queue.SimpleQueue[dict[str, Any]], reporter: Reporter, parent: Parent
 ) -> None:
     specs = handlers(app)
     traced = is_traced()
-    answers.write(b"ready\n")
+    parent.send(b"ready\n")
     with asyncio.Runner() as runner:
         while True:
             request = requests.get()
@@ -57,9 +103,11 @@ def perform_all(
                 outcomes = perform_chunk(spec, Chunk(list(attempts)), app, runner, traced=traced)
             else:
                 outcomes = [perform(spec, attempts[0], app, runner, traced=traced)]
+            if forked.astray:
+                forked.leave()
             with reporter.lock:
                 reporter.attempts = {}
-                answers.write(b"".join(encode(*ended) for ended in zip(attempts, outcomes, strict=True)))
+                parent.send(b"".join(encode(*ended) for ended in zip(attempts, outcomes, strict=True)))
 
 
 class Reporter:
@@ -68,8 +116,8 @@ class Reporter:
     What the parent tells meanwhile is that one of a chunk has ended: it is noted on the attempt.
     """
 
-    def __init__(self, answers: BinaryIO) -> None:
-        self._answers = answers
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
         self.lock = threading.Lock()  # of the answers, and of which attempts they are about
         self.attempts: dict[int, ReportingAttempt] = {}
         self._ended: dict[int, list[str]] = {}
@@ -111,11 +159,11 @@ class Reporter:
     def _tell(self) -> None:
         while self._noted.wait():
             self._noted.clear()
-            with self.lock, contextlib.suppress(OSError):
+            with self.lock:
                 for attempt in self.attempts.values():
                     if attempt.report is not None and attempt.report is not attempt.told:
                         attempt.told = attempt.report
-                        self._answers.write(encode_report(attempt))
+                        self._parent.send(encode_report(attempt))
             time.sleep(EVERY)
 
 
@@ -132,16 +180,16 @@ class ReportingAttempt(Attempt):
         self.reporter.note(self)
 
 
-def _read(requests: queue.SimpleQueue[dict[str, Any]], reporter: Reporter) -> None:
+def _read(parent: Parent, requests: queue.SimpleQueue[dict[str, Any]], reporter: Reporter) -> None:
     """Ends this process, whatever its handler does, when the parent is gone."""
-    for line in sys.stdin.buffer:
+    for line in parent.lines():
         request = json.loads(line)
         if "ended" in request:
             reporter.hear(request)
         else:
             reporter.forget()
             requests.put(request)
-    os._exit(0)
+    die()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 A child runs one attempt (or one chunk) at a time, decides the outcome (it has the exception, the parent has not) and sends it
 back as one line of JSON for each attempt. Children are kept for the next one and grow to as many as run at once.
+
+Parent and child talk over a socket that is theirs alone, not over stdin and stdout, which programs that a handler starts inherit.
+The end of a child is that of its process, whoever else still holds its files; with it ends all that it has started.
 """
 
 from __future__ import annotations
@@ -9,26 +12,103 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import signal
-import sys
-from collections.abc import Callable
+import os
+import random
+import socket
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from pgqueue.clock import server_time
+from pgqueue.clock import monotonic, server_time
 from pgqueue.errors import InvalidSettingError, ProcessDiedError
-from pgqueue.outcome import Outcome
+from pgqueue.outcome import Outcome, describe
 from pgqueue.progress import Report
 from pgqueue.task import TaskSpec
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.endings import failed, missed
+from pgqueue.worker.forked import Ends
+from pgqueue.worker.spawning import Spawned, told
 
 LONGEST_LINE = 4 * 1024 * 1024
 ENDS = ("cancelled", "lost", "released", "timed_out")
 PATIENCE = 1.0  # seconds that a child gets to end by itself
+FIRST, LONGEST = (
+    1.0,
+    60.0,
+)  # seconds until a child is started again after the first failure to do so, and after many
 
 log = logging.getLogger("pgqueue")
+
+
+class NotStartedError(Exception):
+    """There is no child to run an attempt, which is no fault of the attempt."""
+
+
+class Child:
+    """A process and the socket to it. Raises OSError if there can be none."""
+
+    def __init__(self, app_path: str, environment: Mapping[str, str]) -> None:
+        self._mine, theirs = socket.socketpair()
+        try:
+            fd = theirs.fileno()
+            self._process = Spawned("pgqueue.worker.child", [app_path, str(fd)], [fd], environment, deaf=True)
+        except BaseException:
+            self._mine.close()
+            raise
+        finally:
+            theirs.close()
+        self._ends = Ends(self._mine)
+        self._requests: asyncio.StreamWriter | None = None
+
+    async def begin(self) -> None:
+        """Returns once it has imported the app; timeouts begin then."""
+        opened = await asyncio.open_connection(sock=self._mine, limit=LONGEST_LINE)
+        self._answers, self._requests = opened
+        self._process.when_ended(self._hang_up)
+        said = await self._answers.readline()
+        if said != b"ready\n":
+            raise NotStartedError(said.decode().strip() or await self.end())
+
+    def _hang_up(self) -> None:
+        """In the next turn of the loop: what it has said before its end is read first."""
+        if self._requests is not None:
+            asyncio.get_running_loop().call_soon(self._requests.transport.abort)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.has_ended
+
+    def tell(self, request: bytes) -> None:
+        assert self._requests is not None
+        self._requests.write(request)
+
+    async def ask(self, request: bytes) -> None:
+        self.tell(request)
+        assert self._requests is not None
+        await self._requests.drain()
+
+    async def answer(self) -> Any:
+        """Raises EOFError if it has died."""
+        line = await self._answers.readline()
+        if not line:
+            raise EOFError
+        return json.loads(line)
+
+    async def end(self, patience: float = PATIENCE) -> str:
+        """Ends it and what it has started, after so many seconds; returns how it ended."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._process.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._process.kill()
+        return told(await self._process.wait())
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._hang_up()
 
 
 class Children:
@@ -36,8 +116,12 @@ class Children:
 
     def __init__(self, app_path: str | None, crash_limit: int, finish: Callable[[Any, Any], None]) -> None:
         self._app_path, self._crash_limit, self._finish = app_path, crash_limit, finish
-        self._idle: list[asyncio.subprocess.Process] = []
+        self._environment = dict(os.environ)  # handlers may change it
+        self._idle: list[Child] = []
         self._tasks: dict[Any, asyncio.Task[None]] = {}
+        self._failures = 0  # to start a child, since the last success
+        self._not_before = 0.0
+        self._why = ""
 
     failed: Callable[..., Any] = staticmethod(failed)
 
@@ -63,21 +147,28 @@ class Children:
             self._finish(attempt, self.failed(spec, attempt, asyncio.CancelledError()))
 
     async def _perform(self, spec: TaskSpec, attempt: Any) -> None:
-        child: asyncio.subprocess.Process | None = None
+        child: Child | None = None
         try:
-            child = self._idle.pop() if self._idle else await self._spawn()
+            child = await self._child()
             outcome = await self.hand_over(child, spec, attempt)
             self._idle.append(child)
-        except BaseException as error:  # noqa: BLE001 - the end of a child is the end of one attempt only
+        except NotStartedError as error:
+            outcome = self.postponed(attempt, self._not_before - monotonic(), error)
+        except (asyncio.CancelledError, TimeoutError) as error:
             attempt.timed_out = isinstance(error, TimeoutError)
-            died = await _kill(child)
-            crashed = not isinstance(error, TimeoutError | asyncio.CancelledError)
-            if crashed:
-                error = ProcessDiedError(f"The process that ran it died: {died}.")
-            outcome = self.failed(spec, attempt, error, crashed=crashed, crash_limit=self._crash_limit)
+            if child is not None:
+                await child.end(0)
+            outcome = self.failed(spec, attempt, error)
+        except BaseException as error:  # noqa: BLE001 - the end of a child is the end of one attempt only
+            died = describe(error) if child is None else await child.end()
+            died_error = ProcessDiedError(f"The process that ran it died: {died}.")
+            outcome = self.failed(spec, attempt, died_error, crashed=True, crash_limit=self._crash_limit)
         self._finish(attempt, outcome)
 
-    async def hand_over(self, child: asyncio.subprocess.Process, spec: TaskSpec, attempt: Any) -> Any:
+    def postponed(self, _attempt: Any, delay: float, error: Exception) -> Any:
+        return Outcome.postponed(delay, error)
+
+    async def hand_over(self, child: Child, spec: TaskSpec, attempt: Any) -> Any:
         """Has the child perform it, unless it came too late while the child was started; returns the outcome."""
         late = missed(spec, attempt)
         if late is not None:
@@ -86,38 +177,48 @@ class Children:
             [outcome] = await self.ask(child, [attempt])
         return outcome
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _child(self) -> Child:
+        """One that waits for work, or a new one; raises NotStartedError if that is in vain, or was so a moment ago."""
+        while self._idle:
+            child = self._idle.pop()
+            if not child.has_ended:
+                return child
+        if monotonic() < self._not_before:
+            raise NotStartedError(self._why)
         assert self._app_path is not None
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "pgqueue.worker.child", self._app_path,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LONGEST_LINE,
-            start_new_session=True,  # a Ctrl-C is the worker's to handle
-        )  # fmt: skip
-        assert child.stdout is not None
+        started: Child | None = None
         try:
-            ready = await child.stdout.readline()  # it says when it has imported the app; timeouts begin then
-        except asyncio.CancelledError:
-            child.kill()
+            started = Child(self._app_path, self._environment)
+            await started.begin()
+        except (OSError, NotStartedError) as error:
+            if started is not None:
+                await started.end(0)
+            if monotonic() >= self._not_before:  # of those that fail together, one says so
+                self._note_failure(error)
+            raise NotStartedError(self._why) from error
+        except BaseException:
+            if started is not None:
+                started.kill()
             raise
-        if not ready:
-            raise EOFError
-        return child
+        self._failures = 0
+        return started
 
-    async def ask(self, child: asyncio.subprocess.Process, attempts: list[Attempt]) -> list[Outcome | None]:
+    def _note_failure(self, error: Exception) -> None:
+        pause = min(FIRST * 2.0 ** min(self._failures, 10), LONGEST) * random.uniform(0.75, 1.0)  # noqa: S311 - jitter
+        self._failures += 1
+        self._not_before = monotonic() + pause
+        self._why = f"No child process could be started: {error}"
+        log.error("no child process could be started, the next is tried in %.1f s: %s", pause, error)
+
+    async def ask(self, child: Child, attempts: list[Attempt]) -> list[Outcome | None]:
         """Has the child perform attempts of one task, in one call; what it says before its answers is how far they have come."""
-        assert child.stdin is not None
-        assert child.stdout is not None
         rows = [attempt.row() for attempt in attempts]
         request = {"worker_id": attempts[0].worker_id, "now": server_time.now(), "rows": rows}
-        child.stdin.write(json.dumps(request).encode() + b"\n")
-        await child.stdin.drain()
+        await child.ask(json.dumps(request).encode() + b"\n")
         asked = {attempt.id: attempt for attempt in attempts}
         outcomes: dict[int, Outcome | None] = {}
         while len(outcomes) < len(asked):
-            line = await child.stdout.readline()
-            if not line:
-                raise EOFError
-            said = json.loads(line)
+            said = await child.answer()
             attempt = asked[said["id"]]
             if said["report"] is not None:
                 attempt.note(Report(*said["report"]))
@@ -127,23 +228,9 @@ class Children:
         return [outcomes[attempt.id] for attempt in attempts]
 
     def close(self) -> None:
+        """What handlers have left behind in the groups of their children ends with them."""
         for child in self._idle:
-            if child.stdin is not None:
-                child.stdin.close()
-
-
-async def _kill(child: asyncio.subprocess.Process | None) -> str:
-    """Ends a child for good and says how it ended."""
-    if child is None:
-        return "it could not be started"
-    try:
-        async with asyncio.timeout(0 if child.returncode is None else PATIENCE):
-            await child.wait()
-    except TimeoutError:
-        if child.returncode is None:
             child.kill()
-    code = await child.wait()
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"it exited with {code}"
 
 
 def encode(attempt: Attempt, outcome: Outcome | None) -> bytes:

@@ -17,8 +17,9 @@ from pgqueue.chunk import ChunkSpec
 from pgqueue.errors import InvalidSettingError
 from pgqueue.outcome import Outcome
 from pgqueue.telemetry import is_traced
+from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.children import Children, encode_end
+from pgqueue.worker.children import Child, Children, encode_end
 from pgqueue.worker.chunk_calls import Chunk, chunk_failed, perform_chunk, perform_chunk_async
 from pgqueue.worker.endings import failed, missed
 from pgqueue.worker.threads import Threads
@@ -164,7 +165,10 @@ class ChunkCoroutines:
             self._tasks[chunk].cancel()
 
     async def _perform(self, spec: ChunkSpec, chunk: Chunk) -> None:
-        self._finish(chunk, await perform_chunk_async(spec, chunk, self._app, traced=self._traced))
+        outcomes = await perform_chunk_async(spec, chunk, self._app, traced=self._traced)
+        if forked.astray:
+            forked.leave()
+        self._finish(chunk, outcomes)
 
     def _end_unbegun(self, spec: ChunkSpec, chunk: Chunk, task: asyncio.Task[None]) -> None:
         """A task that is cancelled before its first step never takes one: its attempts end here."""
@@ -201,9 +205,9 @@ class ChunkChildren(Children):
     def __init__(self, app_path: str | None, crash_limit: int, finish: Ended, begun: Begun) -> None:
         super().__init__(app_path, crash_limit, finish)
         self._begun = begun
-        self._at_work: dict[Chunk, asyncio.subprocess.Process] = {}
+        self._at_work: dict[Chunk, Child] = {}
 
-    async def hand_over(self, child: asyncio.subprocess.Process, spec: Any, attempt: Any) -> Any:
+    async def hand_over(self, child: Child, spec: Any, attempt: Any) -> Any:
         """What ended, or came too late, while the child was started, does not take part."""
         ended = {one: missed(spec, one) for one in attempt.attempts}
         held = [one for one, outcome in ended.items() if outcome is None and not is_over(one)]
@@ -219,8 +223,11 @@ class ChunkChildren(Children):
 
     def tell(self, chunk: Chunk, attempt: Attempt) -> None:
         child = self._at_work.get(chunk)
-        if child is not None and child.stdin is not None:
-            child.stdin.write(encode_end(attempt))
+        if child is not None:
+            child.tell(encode_end(attempt))
+
+    def postponed(self, attempt: Any, delay: float, error: Exception) -> Any:
+        return [super(ChunkChildren, self).postponed(one, delay, error) for one in attempt.attempts]
 
 
 def is_over(attempt: Attempt) -> bool:

@@ -20,6 +20,7 @@ from pgqueue.clock import monotonic
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import is_traced
+from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.calls import perform_async
 from pgqueue.worker.endings import failed
@@ -104,7 +105,11 @@ def _apart(
         try:
             waited_for = context.run(step, value)
         except StopIteration as end:
+            if forked.astray:
+                forked.leave()
             return end.value  # type: ignore[no-any-return]
+        if forked.astray:
+            forked.leave()
         if first:
             first = False
             suspended()

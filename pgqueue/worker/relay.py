@@ -23,6 +23,8 @@ import os
 import socket
 from collections.abc import Callable
 
+from pgqueue.worker.forked import Ends
+
 ANY, VACANT, STOP = b"any", b"vacant", b"stop "
 MOST = 100  # ids in one message; where there are more, everybody looks
 ANEW = 1.0  # seconds after which a process without a free slot looks whether its supervisor still lives
@@ -125,6 +127,7 @@ class Supervised:
         for end in (self._socket, self._line):
             end.set_inheritable(False)
             end.setblocking(False)
+        self._ends = Ends(self._socket, self._line)
         self._room, self._wake_up, self._cancelled, self._orphaned = room, wake_up, cancelled, orphaned
         self._vacant, self._stop = vacant, stop
         self._parent = os.getppid()

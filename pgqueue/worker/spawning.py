@@ -11,12 +11,11 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from pgqueue import origin
-
-STOPS = (signal.SIGTERM, signal.SIGINT)
+from pgqueue.worker.forked import STOPS
 
 
 class Spawned:
@@ -66,6 +65,9 @@ class Spawned:
     @property
     def has_ended(self) -> bool:
         return self._process.returncode is not None
+
+    def when_ended(self, tell: Callable[[], None]) -> None:
+        self._ended.add_done_callback(lambda _: tell())
 
     async def wait(self) -> int | None:
         """Its exit code, or the negative number of the signal that killed it; None: taken by a handler."""

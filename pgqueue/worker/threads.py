@@ -18,6 +18,7 @@ from typing import Any
 from pgqueue.app import App
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import is_traced
+from pgqueue.worker import forked
 from pgqueue.worker.calls import perform
 from pgqueue.worker.endings import failed
 
@@ -124,6 +125,8 @@ class Threads:
                         thread.rest()
                 except InterruptedByTimeout as error:
                     outcome = self.failed(spec, attempt, error)
+                if forked.astray:
+                    forked.leave()
                 thread.clear()
                 self.performed(attempt, outcome)
 

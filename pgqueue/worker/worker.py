@@ -34,6 +34,7 @@ from pgqueue.maintenance.scheduler import GRACE, Scheduler
 from pgqueue.maintenance.watch import Watch
 from pgqueue.migrate import check_server
 from pgqueue.outcome import Outcome
+from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.handlers import handlers, hook_names, serving
@@ -231,6 +232,7 @@ class Worker:
 
     async def _work(self) -> int:
         loop = asyncio.get_running_loop()
+        forked.begin()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
         self._heartbeat = Heartbeat(

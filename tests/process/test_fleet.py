@@ -187,7 +187,7 @@ def test_the_supervisor_hands_signals_on_and_tells_how_its_workers_ended(
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize(
     ("task", "number"),
-    [("hold_thread", signal.SIGTERM)],
+    [("hold_thread", signal.SIGTERM), ("hold_process", signal.SIGTERM), ("hold_process", signal.SIGINT)],
 )
 def test_a_signal_to_all_processes_is_one_request_to_stop_and_a_second_one_hurries(
     workers: WorkerProcesses, db: Connection[Any], number: signal.Signals, count: int, task: str
@@ -225,9 +225,9 @@ def test_a_worker_that_ends_unasked_is_started_again_and_its_jobs_are_back_at_on
         guilty = enqueue(db, "exit_once", 9, effect=False, code=code)
         [line] = wait_until(lambda: worker.lines("ERROR   a worker process"))
         assert f"died with {code} and is started again in" in line
-        wait_until(lambda: state_of(db, guilty) == "completed", timeout=10)
+        wait_until(lambda: state_of(db, guilty) == "completed", timeout=25)
         wait_until(lambda: len(pids(db)) == 2 and len(first & pids(db)) == 1)
-    wait_until(lambda: not unfinished(db), timeout=10)
+    wait_until(lambda: not unfinished(db), timeout=25)
     assert {state_of(db, job_id) for job_id in held} == {"completed"}
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0

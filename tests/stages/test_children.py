@@ -1,0 +1,269 @@
+"""Handlers in child processes, and those that fork on threads: what they inherit, leave behind, and take with them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pgqueue import origin
+from pgqueue.outcome import Outcome
+from pgqueue.worker import forked
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.runner import Runner
+from tests.process.test_fleet import is_gone
+from tests.stages import offspring
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+EXECUTORS = ("process", "thread")
+
+
+def attempt(task: str, args: dict[str, Any], job_id: int = 1, timeout: float | None = None) -> Attempt:
+    return Attempt(
+        1,
+        (job_id, 1, "default", 0, task, json.dumps(args), 1, 1, 0, timeout, 0.0, 0.0, None, None, None),
+    )
+
+
+def perform(
+    *tasks: str,
+    executor: str = "process",
+    timeout: float | None = None,
+    meanwhile: Callable[[Runner], Any] = lambda _: None,
+    **args: Any,
+) -> list[Outcome | None]:
+    """Their outcomes, one after the other in one worker. ``meanwhile`` runs on a thread beside them."""
+    done: list[Outcome | None] = []
+
+    async def play() -> None:
+        forked.begin()
+        runner = Runner(
+            offspring.app, slots=1, executor=executor, app_path=offspring.PATH, crash_limit=3,
+            done=lambda _, outcome: done.append(outcome),
+        )  # fmt: skip
+        for number, task in enumerate(tasks):
+            given = args if task != "nothing" else {}
+            runner.take([attempt(task, given, number, timeout)])
+            async with asyncio.timeout(60):
+                await asyncio.gather(runner.wait_idle(), asyncio.to_thread(meanwhile, runner))
+        runner.close()
+
+    asyncio.run(play())
+    return done
+
+
+def results(outcomes: list[Outcome | None]) -> list[Any]:
+    assert all(outcome is not None and outcome.state == "completed" for outcome in outcomes), outcomes
+    return [outcome and outcome.result and json.loads(outcome.result) for outcome in outcomes]
+
+
+def noted(path: Path) -> list[int]:
+    wait_until(path.exists)
+    return [int(pid) for pid in path.read_text().split()]
+
+
+# ---------------------------------------------------------------- what they inherit
+
+
+def test_stdin_of_a_handler_in_a_child_process_is_empty_and_the_next_job_is_not_in_it() -> None:
+    assert results(perform("read_stdin", "nothing")) == ["", None]
+
+
+def test_neither_programs_nor_forks_have_the_way_to_the_worker() -> None:
+    assert results(perform("look_for_the_way")) == [0]
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+@pytest.mark.parametrize(
+    ("task", "result"),
+    [("pool", [1, 2]), ("terminate", -signal.SIGTERM), ("terminate_program", -signal.SIGTERM)],
+)
+def test_what_a_handler_starts_can_be_terminated_as_anywhere(executor: str, task: str, result: Any) -> None:
+    assert results(perform(task, "nothing", executor=executor)) == [result, None]
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_a_fork_that_comes_back_from_its_handler_does_not_act_as_a_worker(
+    executor: str, tmp_path: Path
+) -> None:
+    outcomes = perform("return_twice", "nothing", executor=executor, pids=str(tmp_path / "pids"))
+    [fork] = noted(tmp_path / "pids")
+    assert results(outcomes) == [fork, None]
+    wait_until(lambda: is_gone(fork))
+
+
+@pytest.mark.parametrize("number", forked.STOPS)
+def test_a_signal_to_the_group_does_not_end_a_child(number: signal.Signals, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+
+    def send(_: Runner) -> None:
+        [child] = noted(pids)
+        for _ in range(3):
+            os.killpg(child, number)
+        (tmp_path / "pids.sent").touch()
+
+    assert results(perform("hold_signals", pids=str(pids), meanwhile=send)) == ["undisturbed"]
+
+
+# ---------------------------------------------------------------- what ends with them
+
+
+@pytest.mark.parametrize("give_up", ["timeout", "cancel", "release", "lose"])
+def test_all_that_a_handler_started_ends_with_it(give_up: str, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+
+    def end(runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
+        noted(pids)
+        calls: dict[str, Callable[[], Any]] = {
+            "cancel": lambda: runner.cancel([0]), "release": runner.release_running, "lose": runner.lose,
+        }  # fmt: skip
+        if give_up in calls:
+            loop.call_soon_threadsafe(calls[give_up])
+
+    async def play() -> list[Outcome | None]:
+        done: list[Outcome | None] = []
+        runner = Runner(
+            offspring.app, slots=1, executor="process", app_path=offspring.PATH, crash_limit=3,
+            done=lambda _, outcome: done.append(outcome),
+        )  # fmt: skip
+        runner.take([attempt("fork_and_wait", {"pids": str(pids)}, 0, 2.0 if give_up == "timeout" else None)])
+        await asyncio.to_thread(end, runner, asyncio.get_running_loop())
+        async with asyncio.timeout(30):
+            await runner.wait_idle()
+        await asyncio.to_thread(wait_until, lambda: all(is_gone(pid) for pid in noted(pids)))
+        runner.close()
+        return done
+
+    [outcome] = asyncio.run(play())
+    reasons = {"timeout": "attempts_exhausted", "cancel": "cancelled", "release": "released", "lose": None}
+    assert (outcome and outcome.reason) == reasons[give_up]
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(0, "it exited with 0"), (9, "it exited with 9"), (255, "it exited with 255"), (-9, "killed by SIGKILL"), (-11, "killed by SIGSEGV")],
+)  # fmt: skip
+def test_a_child_that_ends_is_noticed_though_its_fork_lives_and_told_by_its_true_code(
+    code: int, said: str, tmp_path: Path
+) -> None:
+    pids = tmp_path / "pids"
+    [outcome] = perform("fork_and_end", pids=str(pids), code=code)
+    assert outcome is not None
+    assert outcome.crashed
+    assert outcome.error == f"ProcessDiedError: The process that ran it died: {said}."
+    wait_until(lambda: all(is_gone(pid) for pid in noted(pids)))
+
+
+def test_nothing_outlives_a_worker_that_was_killed(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    worker = subprocess.Popen([sys.executable, "-m", "tests.stages.offspring", str(pids)], cwd=ROOT)
+    started = noted(pids)
+    worker.kill()
+    worker.wait()
+    wait_until(lambda: all(is_gone(pid) for pid in started))
+
+
+def test_a_child_that_died_while_it_was_idle_costs_no_job_an_attempt(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    (tmp_path / "pids.sent").touch()
+
+    def kill(_: Runner) -> None:
+        [child] = noted(pids)
+        os.kill(child, signal.SIGKILL)
+        wait_until(lambda: "pgqueue waits" not in {thread.name for thread in threading.enumerate()})
+        pids.unlink()
+
+    done: list[Outcome | None] = []
+
+    async def play() -> None:
+        runner = Runner(
+            offspring.app, slots=1, executor="process", app_path=offspring.PATH, crash_limit=3,
+            done=lambda _, outcome: done.append(outcome),
+        )  # fmt: skip
+        for number in range(2):
+            runner.take([attempt("hold_signals", {"pids": str(pids)}, number)])
+            async with asyncio.timeout(30):
+                await runner.wait_idle()
+            await asyncio.to_thread(kill, runner)
+        runner.close()
+
+    asyncio.run(play())
+    assert results(done) == ["undisturbed"] * 2
+
+
+# ---------------------------------------------------------------- how they are started
+
+
+def test_children_begin_where_and_as_their_worker_began(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever the app or a handler on a thread has made of it since."""
+
+    def change(_: Runner) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [])
+        monkeypatch.setattr(sys, "executable", "/nowhere")
+        monkeypatch.setenv("PYTHONHOME", "/nowhere")
+
+    async def play() -> list[Outcome | None]:
+        done: list[Outcome | None] = []
+        runner = Runner(
+            offspring.app, slots=1, executor="process", app_path=offspring.PATH, crash_limit=3,
+            done=lambda _, outcome: done.append(outcome),
+        )  # fmt: skip
+        change(runner)
+        runner.take([attempt("nothing", {})])
+        async with asyncio.timeout(30):
+            await runner.wait_idle()
+        runner.close()
+        return done
+
+    assert results(asyncio.run(play())) == [None]
+
+
+def no_permission(patch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    patch.setattr(origin, "EXECUTABLE", str(tmp_path))
+    return "Permission denied"
+
+
+def no_folder(patch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    patch.setattr(origin, "FOLDER", str(tmp_path / "gone"))
+    return "No such file or directory"
+
+
+def no_module(patch: pytest.MonkeyPatch, _: Path) -> str:
+    patch.setattr(offspring, "PATH", "tests.stages.nowhere:app")
+    return "There is no module 'tests.stages.nowhere'"
+
+
+@pytest.mark.parametrize("obstacle", [no_permission, no_folder, no_module])
+def test_a_job_whose_child_cannot_be_started_goes_back_uncharged_for_a_growing_while_with_the_reason(
+    obstacle: Callable[[pytest.MonkeyPatch, Path], str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reason = obstacle(monkeypatch, tmp_path)
+    outcomes = perform("nothing", "nothing")
+    for outcome in outcomes:
+        assert outcome is not None
+        assert (outcome.state, outcome.counted, outcome.crashed, outcome.begun) == (
+            "pending",
+            False,
+            False,
+            False,
+        )
+        assert 0 < outcome.delay <= 1
+        assert reason in (outcome.error or "")
+    # the second did not try again within the pause
+    assert len([line for line in caplog.messages if "no child process could be started" in line]) == 1
