@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,8 +22,8 @@ RUN = pytest.StashKey[ExitStack]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The controller starts the server before any worker exists; workers find it in the environment."""
-    if hasattr(config, "workerinput") or config.option.collectonly:
+    """The controller starts the server before any worker exists; workers find it in the environment, as does a run of mutants."""
+    if SERVER in os.environ or config.option.collectonly:
         return
     stack = ExitStack()
     admin = stack.enter_context(test_server())
@@ -36,6 +37,24 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     if RUN in config.stash:
         config.stash[RUN].close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: pytest.CallInfo[None],
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test is told while no garbage is collected.
+
+    CPython 3.11 cannot parse while it parses, and pytest parses to show a failure. What a failed test of SQLAlchemy's asyncio
+    leaves open would be finalized meanwhile, with a warning whose traceback is parsed too: pytest itself would end by that.
+    """
+    if call.excinfo is None:
+        return (yield)
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 @pytest.fixture(autouse=True)

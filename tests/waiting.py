@@ -9,7 +9,11 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-def wait_until(predicate: Callable[[], Value], timeout: float = 20) -> Value:
+PATIENCE = 60.0  # seconds: only what never comes is waited for as long
+STARTS = 180.0  # the same for what processes must start for, on a machine that is busy with other things
+
+
+def wait_until(predicate: Callable[[], Value], timeout: float = PATIENCE) -> Value:
     """The first true value of ``predicate``, asked again and again."""
     deadline = time.monotonic() + timeout
     while not (value := predicate()):

@@ -109,8 +109,8 @@ def _lines(
         ]
         for line in zip_longest(*parts, fillvalue=""):
             shown = Text()
-            for padded, value in zip(_padded(line, widths), row, strict=False):
-                shown.append(padded, style=STYLES.get(value, "")).append(" " * GAP)
+            for padded, part in zip(_padded(line, widths), line, strict=True):
+                shown.append(padded, style=STYLES.get(part, "")).append(" " * GAP)
             shown.rstrip()
             yield shown
         if below and row[-1]:

@@ -16,7 +16,7 @@ import psycopg
 from psycopg import Connection
 
 from tests.process import workload
-from tests.waiting import wait_until
+from tests.waiting import STARTS, wait_until
 
 ROOT = Path(__file__).parents[2]
 APP = "tests.process.workload:app"
@@ -103,7 +103,7 @@ class WorkerProcesses:
                 assert worker.process.poll() is None, worker.log.read_text()
                 return worker.id(db)
 
-            return worker, wait_until(registered) or 0
+            return worker, wait_until(registered, STARTS) or 0
 
     def __enter__(self) -> Self:
         return self

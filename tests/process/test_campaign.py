@@ -39,7 +39,7 @@ from tests.process import workload
 from tests.process.processes import WorkerProcess, WorkerProcesses, unfinished
 from tests.process.running import assert_order_was_kept, most_at_once
 from tests.servers import create_database, directory_for_servers
-from tests.waiting import wait_until
+from tests.waiting import STARTS, wait_until
 
 SEED = int(os.environ.get("PGQUEUE_CAMPAIGN_SEED", secrets.randbelow(1_000_000)))
 ROLLED_BACK = 0.05
@@ -283,7 +283,7 @@ class Faults:
                 found += [(worker, children)] if children else []
             return found
 
-        worker, children = self.dice.choice(wait_until(families, timeout=40))
+        worker, children = self.dice.choice(wait_until(families, STARTS))
         self.orphans |= children
         self.orphaned += 1
         worker.end()
@@ -308,7 +308,7 @@ class Faults:
             return [worker for worker in self.zombies if worker in rescued or not self.runs(worker)]
 
         while len(self.zombies) > rest:
-            for worker_id in wait_until(ready, timeout=30):
+            for worker_id in wait_until(ready, STARTS):
                 self.woken[worker_id] = pid = self.zombies.pop(worker_id)
                 os.kill(pid, signal.SIGCONT)
 
@@ -328,7 +328,7 @@ class Faults:
     def restart(self) -> None:
         """The server crashes and comes back; every worker says one line about each."""
         self.wake(rest=0)
-        wait_until(self.is_settled, timeout=40)
+        wait_until(self.is_settled, STARTS)
         sizes = {worker.pid: worker.log.stat().st_size for worker in self.alive}
         self.db.close()
         self.server.stop("immediate")
@@ -336,7 +336,7 @@ class Faults:
         self.server = embedded.start(self.home, settings=SERVER)
         self.db = observer(self.clients.dsn)
         self.clients.release(60)
-        wait_until(self.have_worked_since, timeout=40)
+        wait_until(self.have_worked_since, STARTS)
         self.gone_lines = [
             (
                 len(worker.lines("the database went away", sizes[worker.pid])),
@@ -378,7 +378,7 @@ class Faults:
                         os.kill(pid, signal.SIGCONT)
             return None
 
-        return wait_until(busy, timeout=40)  # type: ignore[return-value]
+        return wait_until(busy, STARTS)  # type: ignore[return-value]
 
     def runs(self, worker_id: int) -> bool:
         return bool(

@@ -30,7 +30,7 @@ from tests.process.processes import (
 )
 from tests.process.workload import running_at_gate
 from tests.servers import create_database, directory_for_servers
-from tests.waiting import wait_until
+from tests.waiting import STARTS, wait_until
 
 SELDOM = ("--poll", "30")  # what happens sooner was not found by a poll
 
@@ -54,8 +54,8 @@ def listening(db: Connection[Any]) -> list[str]:
 def start(workers: WorkerProcesses, db: Connection[Any], count: int, *options: str) -> WorkerProcess:
     """A supervisor, its children at work and its listener proven."""
     worker = workers.start("--processes", str(count), *options)
-    wait_until(lambda: len(pids(db)) == count)
-    wait_until(lambda: any("pg_notify" in query for query in listening(db)))
+    wait_until(lambda: len(pids(db)) == count, STARTS)
+    wait_until(lambda: any("pg_notify" in query for query in listening(db)), STARTS)
     return worker
 
 
@@ -417,8 +417,8 @@ def test_a_fleet_comes_back_after_a_restart_without_a_stampede(home: Path, tmp_p
             with psycopg.connect(dsn, autocommit=True) as db:
                 for _ in range(2):
                     workers.start("--processes", "4", "--heartbeat", "2")
-                wait_until(lambda: len(pids(db)) == 8)
-                wait_until(lambda: len(listening(db)) == 2)
+                wait_until(lambda: len(pids(db)) == 8, STARTS)
+                wait_until(lambda: len(listening(db)) == 2, STARTS)
                 heartbeats_later(db, 0)
             size = (home / "log").stat().st_size
             server.stop("immediate")
@@ -426,9 +426,9 @@ def test_a_fleet_comes_back_after_a_restart_without_a_stampede(home: Path, tmp_p
             server = embedded.start(home, settings=settings)
             with psycopg.connect(dsn, autocommit=True) as db:
                 heartbeats_later(db, 0)
-                wait_until(lambda: len(listening(db)) == 2, timeout=30)
+                wait_until(lambda: len(listening(db)) == 2)
                 # an idle worker's connection for jobs comes back with its next poll
-                wait_until(lambda: len(connections_received(home / "log", size)) >= 8 * 2 + 2, timeout=30)
+                wait_until(lambda: len(connections_received(home / "log", size)) >= 8 * 2 + 2)
             attempts = connections_received(home / "log", size)
             most = max(sum(at <= other < at + 0.1 for other in attempts) for at in attempts)
             seconds = Counter(int(at - attempts[0]) for at in attempts)

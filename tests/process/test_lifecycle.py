@@ -14,7 +14,7 @@ from psycopg import Connection
 from pgqueue import App
 from tests.process import steps
 from tests.process.processes import QUICK, WorkerProcesses, state_of, unfinished
-from tests.waiting import wait_until
+from tests.waiting import STARTS, wait_until
 
 EXECUTORS = ["async", "thread", "process"]
 EACH = 4  # jobs of each executor
@@ -41,7 +41,9 @@ def start_two(workers: WorkerProcesses, db: Connection[Any], mode: str) -> None:
     else:
         for _ in range(2):
             workers.start(*options, *(("--no-listen",) if mode == "no_listen" else ()))
-    wait_until(lambda: rows(db, "select count(*) from pgqueue.workers where state = 'running'") == [(2,)])
+    wait_until(
+        lambda: rows(db, "select count(*) from pgqueue.workers where state = 'running'") == [(2,)], STARTS
+    )
     if mode != "no_listen":
         listening = "select count(*) from pg_stat_activity where application_name = 'pgqueue listen' and query ~ 'pg_notify'"
         wait_until(
@@ -209,7 +211,9 @@ def test_in_any_mix_nothing_starts_too_late_runs_too_long_or_stays_behind(
 ) -> None:
     for _ in range(2):
         workers.start(*steps.APP, *QUICK, "-c", "6")
-    wait_until(lambda: rows(db, "select count(*) from pgqueue.workers where state = 'running'") == [(2,)])
+    wait_until(
+        lambda: rows(db, "select count(*) from pgqueue.workers where state = 'running'") == [(2,)], STARTS
+    )
     ends: dict[str, int] = {}
 
     @settings(

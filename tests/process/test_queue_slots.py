@@ -45,7 +45,7 @@ def test_why_and_the_workers_row_tell_the_slots_of_a_queue_and_who_has_them(
     [(first, second)] = db.execute("select min(id), max(id) from pgqueue.jobs_live").fetchall()
     said = run(db, statements.why(second))
     assert said.reason == "queue_slots"
-    assert f"1 of 1 are taken, the longest by job {first} since " in said.sentence
+    assert f"1 of 1 taken, the longest by job {first} since " in said.sentence
     [row] = run(db, statements.list_workers(False))
     assert (row.queues[:2], row.queue_slots[:2], row.queue_taken[:2]) == (
         ["narrow", "default"],

@@ -10,7 +10,7 @@ from psycopg import Connection
 from pgqueue import statements
 from pgqueue.database import run
 from tests.process.processes import QUICK, WorkerProcesses, unfinished
-from tests.waiting import wait_until
+from tests.waiting import STARTS, wait_until
 
 MORE = (
     "select id, state, lease_id, attempt, run_at > clock_timestamp() from pgqueue.jobs where task <> 'nobody'"
@@ -60,7 +60,7 @@ def test_why_is_right_at_any_moment_and_names_what_holds_the_rest(
     stuck["rate"] = late + add(db, key="quiet")
     for _ in range(2):
         workers.start(*QUICK, "-c", "4", "-Q", "default,closed")
-    wait_until(lambda: db.execute("select count(*) from pgqueue.workers").fetchone() == (2,))
+    wait_until(lambda: db.execute("select count(*) from pgqueue.workers").fetchone() == (2,), STARTS)
     said: Counter[str] = Counter()
 
     def none_but_the_stuck_are_left() -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -104,6 +107,38 @@ def test_two_batches_in_opposite_order_do_not_deadlock(players: Players, key: st
     assert all(created for _, created, _ in first)
     assert [found for found, _, _ in second] == [found for found, _, _ in reversed(first)]
     assert not any(created for _, created, _ in second)
+
+
+@pytest.mark.parametrize("key", ["unique_key", "idempotency_key", "throttle"])
+def test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock(
+    players: Players, connect: Callable[..., Connection[Any]], key: str
+) -> None:
+    """Batches that meet in the middle, not one behind the other: two hundred times twenty keys, in opposite order."""
+    start = threading.Barrier(2)
+
+    def enqueue_all(own: Connection[Any], backwards: bool) -> int:
+        made = 0
+        own.execute("set deadlock_timeout = '5ms'")
+        for turn in range(200):
+            keys = [f"{turn} {number:02}" for number in range(20)]
+            jobs = [named(key, name) for name in (reversed(keys) if backwards else keys)]
+            start.wait(60)
+            rows = own.execute("select created from pgqueue.enqueue_many(%s)", [Jsonb(jobs)]).fetchall()
+            made += sum(created for (created,) in rows)
+        return made
+
+    def named(key: str, name: str) -> dict[str, Any]:
+        return {
+            "task": "task",
+            **({"unique_key": name, "throttle": 60} if key == "throttle" else {key: name}),
+        }
+
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(enqueue_all, connect(), backwards) for backwards in (False, True)]
+        try:
+            assert sum(future.result(timeout=100) for future in both) == 4000
+        finally:
+            start.abort()
 
 
 def test_batches_that_overlap_share_the_keys(players: Players) -> None:

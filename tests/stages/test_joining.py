@@ -97,9 +97,11 @@ def sqlalchemy_sync(make: Callable[[Any], Any]) -> Callable[[str], Any]:
     @asynccontextmanager
     async def opened(dsn: str) -> AsyncIterator[Any]:
         engine = create_engine(sqlalchemy_url(dsn))
-        with make(engine) as connection:
-            yield connection
-        engine.dispose()
+        try:
+            with make(engine) as connection:
+                yield connection
+        finally:
+            engine.dispose()
 
     return opened
 
@@ -109,18 +111,22 @@ async def scoped(dsn: str) -> AsyncIterator[Any]:
     """A registry of sessions, as web frameworks hand it out."""
     engine = create_engine(sqlalchemy_url(dsn))
     sessions = scoped_session(sessionmaker(engine))
-    yield sessions
-    sessions.remove()
-    engine.dispose()
+    try:
+        yield sessions
+    finally:
+        sessions.remove()
+        engine.dispose()
 
 
 @asynccontextmanager
 async def scoped_async(dsn: str) -> AsyncIterator[Any]:
     engine = create_async_engine(sqlalchemy_url(dsn))
     sessions = async_scoped_session(async_sessionmaker(engine), scopefunc=asyncio.current_task)
-    yield sessions
-    await sessions.remove()
-    await engine.dispose()
+    try:
+        yield sessions
+    finally:
+        await sessions.remove()
+        await engine.dispose()
 
 
 def sqlalchemy_async(make: Callable[[Any], Any], driver: str) -> Callable[[str], Any]:
@@ -131,9 +137,11 @@ def sqlalchemy_async(make: Callable[[Any], Any], driver: str) -> Callable[[str],
             query = dict(url.query)
             url = url.set(database=query.pop("dbname"), query=query)
         engine = create_async_engine(url)
-        async with make(engine) as connection:
-            yield connection
-        await engine.dispose()
+        try:
+            async with make(engine) as connection:
+                yield connection
+        finally:
+            await engine.dispose()
 
     return opened
 

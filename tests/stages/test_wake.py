@@ -9,6 +9,7 @@ from psycopg import Connection
 
 from pgqueue import statements
 from pgqueue.database import run
+from pgqueue.worker.claimer import SPARED
 from tests.waiting import wait_until
 
 Connect = Callable[..., "Connection[object]"]
@@ -48,6 +49,17 @@ def test_a_wake_up_spares_those_that_follow_at_once(
     rest(db)
     run(db, statements.wake(["default"]))
     assert heard(listening) == ["default"]
+
+
+def test_others_are_spared_for_less_than_the_time_after_which_a_woken_worker_looks_again(
+    db: Connection[object],
+) -> None:
+    clock = "select date_part('epoch', clock_timestamp()) * 1000"
+    flag = "select pg_sequence_last_value(('pgqueue.awake_' || (hashtext('default') & 63))::regclass)"
+    [(before,)] = db.execute(clock).fetchall()
+    run(db, statements.wake(["default"]))
+    [(until,)], [(after,)] = db.execute(flag).fetchall(), db.execute(clock).fetchall()
+    assert before + 1 < until <= after + SPARED * 1000
 
 
 def test_a_long_transaction_that_enqueues_all_the_time_spares_others_nothing(

@@ -105,7 +105,7 @@ def test_one_reason_after_the_other_is_removed(db: Connection[Any]) -> None:
     said = why(db, job)
     assert (said.reason, said.ahead) == ("busy", 0)
     expected = (
-        "No slot is free on the 1 worker that can run it: 2 of 2 are taken, and no due job is ahead of it."
+        "No slot is free on the 1 worker that can run it (2 of 2 taken), and no due job is ahead of it."
     )
     assert said.sentence.startswith(expected)
 
@@ -125,9 +125,9 @@ def test_a_queues_own_slots_are_told_with_who_has_them(db: Connection[Any]) -> N
     said = why(db, job)
     assert (said.reason, said.ahead) == ("queue_slots", 0)
     assert said.sentence.startswith(
-        f"No slot of its queue slow is free on the 1 worker that can run it: 2 of 2 are taken, the longest by job {holder} since "
+        f"No slot of its queue slow is free on the 1 worker that can run it (2 of 2 taken, the longest by job {holder} since "
     )
-    assert "(4 m ago), and no due job is ahead of it." in said.sentence
+    assert "(4 m ago)), and no due job is ahead of it." in said.sentence
     assert why(db, add(db, queue="mail")).reason == "due"
     other = worker(db, slots=1, queues=["slow"])
     assert why(db, job).reason == "due"

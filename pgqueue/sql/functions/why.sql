@@ -224,11 +224,11 @@ begin
 
     if not w.has_slots then
         reason := 'busy';
-        sentence := format('No slot is free on the %s that can run it: %s of %s are taken, and %s',
+        sentence := format('No slot is free on the %s that can run it (%s of %s taken), and %s',
                            pgqueue.counted(workers.able, 'worker'), w.taken, w.slots, before);
     elsif not w.has_room then
         reason := 'queue_slots';
-        sentence := format('No slot of its queue %s is free on the %s that can run it: %s of %s are taken%s, and %s', j.queue,
+        sentence := format('No slot of its queue %s is free on the %s that can run it (%s of %s taken%s), and %s', j.queue,
                            pgqueue.counted(workers.able, 'worker'), w.own_taken, w.own,
                            (select format(', the longest by job %s since %s', l.id, pgqueue.shown(l.started_at))
                             from pgqueue.jobs_live l join pgqueue.workers k on k.id = l.worker_id

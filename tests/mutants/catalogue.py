@@ -1,0 +1,147 @@
+"""Small faults, each with the tests that must fail because of it. Every bug that is mended adds one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """An edit: in ``file``, ``old``, which stands there once, becomes ``new``. One of ``tests`` must notice it."""
+
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        gone, come = (" ".join(text.split()) for text in (self.old, self.new))
+        return f"{self.file}: {gone[:70]} -> {come[:70] or 'nothing'}"
+
+    @property
+    def changes_schema(self) -> bool:
+        """Whether databases must be made by the edited project."""
+        return self.file.startswith(
+            ("pgqueue/sql/functions", "pgqueue/sql/views", "pgqueue/migrate", "migrations")
+        )
+
+    def fits(self, root: Path) -> bool:
+        path = root / self.file
+        return path.is_file() and path.read_text(encoding="utf-8").count(self.old) == 1
+
+    def apply(self, root: Path) -> None:
+        path = root / self.file
+        path.write_text(path.read_text(encoding="utf-8").replace(self.old, self.new), encoding="utf-8")
+
+
+def mutant(file: str, old: str, new: str, *tests: str) -> Mutant:
+    return Mutant(f"pgqueue/{file}", old, new, tuple(f"tests/{test}" for test in tests))
+
+
+FENCES = "stages/test_fences.py"
+CLAIMS = "stages/test_what_is_claimed.py"
+UPKEEP = "stages/test_what_is_kept.py"
+
+# fmt: off
+MUTANTS = (
+    # ---------------------------------------------------------------- claims
+    mutant("sql/claim.sql", "          and not l.cancel_requested\n", "", f"{CLAIMS}::test_what_may_not_run_is_claimed_in_no_way"),
+    mutant("sql/claim.sql", "(l.expires_at is null or l.expires_at > now())", "true", f"{CLAIMS}::test_what_may_not_run_is_claimed_in_no_way"),
+    mutant("sql/claim.sql", "(l.deadline_at is null or l.deadline_at > now())", "true", f"{CLAIMS}::test_what_may_not_run_is_claimed_in_no_way"),
+    mutant("sql/claim.sql", "          and l.task = any(%(tasks)s::text[])\n", "", f"{CLAIMS}::test_what_may_not_run_is_claimed_in_no_way"),
+    mutant("sql/claim.sql", "l.run_at <= now()", "l.run_at <= now() + interval '1 s'", f"{CLAIMS}::test_nothing_is_claimed_before_it_is_due"),
+    mutant("sql/claim.sql", " and w.expires_at > clock_timestamp()", "", f"{CLAIMS}::test_a_worker_without_a_lease_claims_nothing"),
+    mutant("sql/claim.sql", "q.name = lane.queue and q.paused", "false", f"{CLAIMS}::test_a_paused_queue_gives_nothing"),
+    mutant("sql/functions/claim_limited.sql", "              and not j.cancel_requested and (least(j.expires_at, j.deadline_at) > moment) is not false\n", "",
+           f"{CLAIMS}::test_what_may_not_run_is_claimed_in_no_way"),
+    mutant("sql/functions/claim_limited.sql", "not j.cancel_requested and (least(j.expires_at", "(least(j.expires_at",
+           f"{CLAIMS}::test_what_may_not_run_is_claimed_in_no_way"),
+    mutant("sql/functions/claim_limited.sql", "j.run_at <= moment and j.task = any(tasks)", "j.task = any(tasks)",
+           f"{CLAIMS}::test_nothing_is_claimed_before_it_is_due"),
+    mutant("sql/functions/claim_limited.sql", "j.run_at <= moment and j.task = any(tasks)", "j.run_at <= moment",
+           f"{CLAIMS}::test_what_may_not_run_is_claimed_in_no_way"),
+    mutant("sql/functions/claim_limited.sql", " and w.expires_at > moment)", ")", f"{CLAIMS}::test_a_worker_without_a_lease_claims_nothing"),
+    mutant("sql/functions/claim_limited.sql", "q.name = claim_limited.queue and q.paused", "false", f"{CLAIMS}::test_a_paused_queue_gives_nothing"),
+    # ---------------------------------------------------------------- fences
+    mutant("sql/complete.sql", "      and j.lease_id = (%(lease_ids)s::bigint[])[width_bucket(j.id, %(ids)s::bigint[])]\n", "",
+           f"{FENCES}::test_a_former_attempt_writes_nothing", f"{FENCES}::test_a_late_outcome_beside_a_good_one_gives_back_no_seat_of_the_next_attempt"),
+    mutant("sql/complete.sql", "j.worker_id is not distinct from %(worker_id)s::bigint and ", "", f"{FENCES}::test_a_claim_that_a_crash_of_the_server_undid_writes_nothing"),
+    mutant("sql/hold.sql", " and j.lease_id = %(lease_id)s::bigint", "", f"{FENCES}::test_a_former_attempt_writes_nothing"),
+    mutant("sql/hold.sql", " and j.worker_id is not distinct from %(worker_id)s::bigint", "", f"{FENCES}::test_a_claim_that_a_crash_of_the_server_undid_writes_nothing"),
+    mutant("sql/settle.sql", "j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint\n      and j.state = 'running' and (o.state",
+           "j.worker_id is not distinct from %(worker_id)s::bigint\n      and j.state = 'running' and (o.state", f"{FENCES}::test_a_former_attempt_writes_nothing"),
+    mutant("sql/settle.sql", "j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint\n      and j.state = 'running' and o.state in",
+           "j.worker_id is not distinct from %(worker_id)s::bigint\n      and j.state = 'running' and o.state in", f"{FENCES}::test_a_former_attempt_writes_nothing"),
+    mutant("sql/settle.sql", "    where h.holds is not null\n      and (h.id = any(array(select f.id from finished f)) or h.id = any(array(select b.id from back b)))\n",
+           "    where h.holds is not null\n", f"{FENCES}::test_a_late_outcome_beside_a_good_one_gives_back_no_seat_of_the_next_attempt"),
+    mutant("sql/report_progress.sql", " and j.lease_id = r.lease_id", "", f"{FENCES}::test_progress_of_a_former_attempt_is_not_written"),
+    mutant("sql/heartbeat.sql", " and w.expires_at > clock_timestamp()", "", f"{FENCES}::test_a_lease_that_is_over_is_not_renewed"),
+    mutant("sql/heartbeat.sql", "w.state in ('running', 'draining') and ", "", f"{FENCES}::test_a_lease_that_is_over_is_not_renewed"),
+    # ---------------------------------------------------------------- seats and limits
+    mutant("sql/functions/release.sql", "    perform pgqueue.wake(q.queue) from (select distinct w.queue from unnest(queues) w(queue)) q;\n", "",
+           f"{FENCES}::test_a_freed_seat_wakes_a_worker"),
+    mutant("sql/functions/release.sql", "s.taken - g.weight", "s.taken - 1", "stages/test_limits.py"),
+    # ---------------------------------------------------------------- keys
+    mutant("sql/functions/insert_jobs.sql", 'offset 0)\n            order by w.task collate "C", w.unique_key collate "C", w.item;', "offset 0);",
+           "races/test_key_races.py::test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock"),
+    mutant("sql/functions/insert_jobs.sql", '                order by w.task collate "C", w.unique_key collate "C", w.item\n                on conflict',
+           "                on conflict", "races/test_key_races.py::test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock"),
+    mutant("sql/functions/enqueue_many.sql", '        order by o.task collate "C", o.key collate "C"\n        on conflict', "        on conflict",
+           "races/test_key_races.py::test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock"),
+    mutant("sql/functions/enqueue_many.sql", "coalesce(i.idempotency_ttl, 604800)", "coalesce(i.idempotency_ttl, 86400)",
+           f"{UPKEEP}::test_an_idempotency_key_lives_for_a_week_unless_it_is_told_otherwise"),
+    mutant("sql/functions/unique_key.sql", "coalesce(args -> n.name, 'null')", "args -> n.name",
+           f"{UPKEEP}::test_a_missing_argument_is_null_however_many_names_a_key_has", "stages/test_keys.py::test_what_is_not_passed_counts_as_null"),
+    mutant("bulk.py", "None if weight is None else str(weight)", "None", "stages/test_bulk.py::test_every_way_stores_the_same_row"),
+    mutant("bulk.py", 'options.get("ordering")', "None", "stages/test_bulk.py::test_every_way_stores_the_same_row"),
+    mutant("sql/functions/wake.sql", "moment + 10)", "moment + 10000)", "stages/test_wake.py::test_others_are_spared_for_less_than_the_time_after_which_a_woken_worker_looks_again"),
+    # ---------------------------------------------------------------- what is kept
+    mutant("sql/functions/purge_jobs.sql", "where i.inhparent in ('pgqueue.jobs_done'::regclass, 'pgqueue.transitions'::regclass)",
+           "where i.inhparent in ('pgqueue.jobs'::regclass, 'pgqueue.jobs_done'::regclass, 'pgqueue.transitions'::regclass)",
+           f"{UPKEEP}::test_dead_letters_stay_until_somebody_takes_them"),
+    mutant("sql/purge.sql", "          and not exists (select from pgqueue.jobs_live j where j.worker_id = o.id)\n", "",
+           f"{UPKEEP}::test_a_worker_stays_while_a_job_names_it_and_goes_when_none_does"),
+    mutant("sql/purge.sql", "o.state in ('stopped', 'expired')", "o.state = 'stopped'", f"{UPKEEP}::test_a_worker_stays_while_a_job_names_it_and_goes_when_none_does"),
+    mutant("sql/purge_runs.sql", "          and exists (select from pgqueue.schedule_runs n where n.schedule_id = o.schedule_id and n.fire_at > o.fire_at)\n", "",
+           f"{UPKEEP}::test_the_last_run_of_a_schedule_stays_and_so_do_those_whose_job_has_not_ended"),
+    mutant("sql/purge_runs.sql", "          and not exists (select from pgqueue.jobs_live j where j.id = o.job_id)\n", "",
+           f"{UPKEEP}::test_the_last_run_of_a_schedule_stays_and_so_do_those_whose_job_has_not_ended"),
+    mutant("sql/adopt_orphans.sql", "j.worker_id is not null and not exists", "j.worker_id is null and not exists",
+           f"{UPKEEP}::test_jobs_of_a_worker_whose_row_is_gone_are_rescued"),
+    mutant("sql/adopt_orphans.sql", "'expired',\n       clock_timestamp() - interval '1 second'", "'expired',\n       clock_timestamp() + interval '1 hour'",
+           f"{UPKEEP}::test_jobs_of_a_worker_whose_row_is_gone_are_rescued"),
+    mutant("sql/functions/unclaimed_queues.sql", "and j.concurrency_key is null and j.parked is null and j.queue > s.queue", "and false",
+           f"{UPKEEP}::test_a_queue_that_no_worker_serves_becomes_known"),
+    mutant("sql/functions/unclaimed_queues.sql", "(j.concurrency_key is not null or j.parked) and j.queue > s.queue", "false",
+           f"{UPKEEP}::test_a_queue_that_no_worker_serves_becomes_known"),
+    mutant("sql/elect.sql", "        where l.worker_id = excluded.worker_id or l.expires_at < clock_timestamp()\n", "",
+           f"{UPKEEP}::test_of_two_that_ask_at_once_one_leads"),
+    mutant("sql/elect.sql", "    where not exists (select from now_leading n where n.worker_id <> %(worker_id)s::bigint and n.expires_at >= clock_timestamp())\n", "",
+           f"{UPKEEP}::test_of_two_that_ask_at_once_one_leads"),
+    mutant("sql/functions/expired_before.sql", "set timezone = 'UTC'\n", "", f"{UPKEEP}::test_days_are_those_of_utc_whatever_the_session_s_zone"),
+    mutant("sql/functions/add_partitions.sql", "set timezone = 'UTC'\n", "", f"{UPKEEP}::test_days_are_those_of_utc_whatever_the_session_s_zone"),
+    # ---------------------------------------------------------------- the command line and what it asks
+    mutant("sql/functions/why.sql", "x.taken < x.slots and (x.own is null or x.own_taken < x.own)", "x.taken < x.slots",
+           "stages/test_why.py::test_a_queues_own_slots_are_told_with_who_has_them"),
+    mutant("sql/functions/serving_name.sql", "case when queue = any(queues) then queue\n        else (", "(",
+           "stages/test_why.py::test_the_slots_of_a_pattern_are_shared_by_its_queues_and_a_name_goes_before_it"),
+    mutant("sql/functions/why.sql", "if not has_sequence_privilege('pgqueue.jobs_id_seq', 'select, usage') then", "if false then",
+           "stages/test_why.py::test_a_role_that_may_not_read_the_sequence_is_told_so_instead_of_a_guess"),
+    mutant("sql/views/queue_depth.sql", "full join", "left join", "process/test_cli.py::test_a_queue_that_no_worker_has_served_yet_is_seen_and_can_be_paused"),
+    mutant("sql/unserved.sql", "where not w.task_served", "where not w.queue_served", "process/test_cli.py::test_doctor_tells_a_task_that_no_worker_of_its_queue_knows"),
+    mutant("sql/remove_queue.sql", "           + (select count(*) from pgqueue.jobs_dead j where j.queue = %(queue)s::text) as jobs", "           as jobs",
+           "process/test_cli.py::test_a_queue_is_removed_only_when_nothing_needs_it"),
+    mutant("sql/list_jobs.sql", "  and (%(concurrency_key)s::text is null or j.concurrency_key = %(concurrency_key)s::text)\n", "",
+           "process/test_cli.py::test_jobs_are_chosen_by_key_and_arguments_by_every_command"),
+    mutant("sql/list_jobs.sql", "j.args @> %(args)s::jsonb", "j.args <@ %(args)s::jsonb", "process/test_cli.py::test_jobs_are_chosen_by_key_and_arguments_by_every_command"),
+    mutant("cli/jobs.py", "connection.transaction(force_rollback=True)", "connection.transaction()",
+           "process/test_cli.py::test_a_dry_run_promises_what_the_command_does_for_jobs_of_every_state"),
+    mutant("cli/jobs.py", '"unique_key" if key in keys else outcome', "outcome", "process/test_cli.py::test_a_dry_run_promises_what_the_command_does_for_jobs_of_every_state"),
+    mutant("cli/tables.py", 'replace("\\t", " ")', 'replace("\\t", "\\t")', "process/test_tables.py::test_any_table_fits_and_keeps_each_short_cell_whole"),
+    mutant("cli/tables.py", "if column.least is None:", "if False:", "process/test_tables.py::test_any_table_fits_and_keeps_each_short_cell_whole"),
+    mutant("cli/doctor.py", 'bad = {"error", "warn"} if strict else {"error"}', 'bad = {"error"}', "process/test_cli.py::test_strict_makes_a_warning_fail_and_a_served_database_passes"),
+    mutant("cli/units.py", '"s", 1, 59.5', '"s", 1, 120', "process/test_tables.py::test_a_span_is_said_in_one_fitting_unit"),
+)
+# fmt: on

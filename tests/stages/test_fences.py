@@ -1,0 +1,137 @@
+"""A worker that has lost a job can change nothing of it, also if it has the same job again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import statements
+from pgqueue.database import run
+from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.progress import Report
+from tests.stages.hands import Hand
+from tests.stages.test_limits import SEATS, Player, add, limit
+
+WRITES: dict[str, Callable[[Hand, int, int], Any]] = {
+    "complete": lambda hand, job, lease: run(hand.db, statements.complete(hand.id, [(job, lease, True)])),
+    "hold": lambda hand, job, lease: run(hand.db, statements.hold(hand.id, job, lease)),
+    **{
+        outcome.state: lambda hand, job, lease, outcome=outcome: run(hand.db, statements.settle(hand.id, [(job, lease, outcome)]))
+        for outcome in (
+            COMPLETED, Outcome.dead("permanent_error", ValueError("x")), Outcome.cancelled("x"), Outcome.retried(5.0, ValueError("x")),
+            Outcome.released(),
+        )
+    },
+}  # fmt: skip
+ROWS = "select xmin::text, ctid::text, j.* from pgqueue.jobs j"
+
+
+@pytest.mark.parametrize("write", WRITES)
+@pytest.mark.parametrize("whose", ["the same worker", "another worker"])
+def test_a_former_attempt_writes_nothing(db: Connection[Any], write: str, whose: str) -> None:
+    """A thread that was given up after its timeout goes on, and ends while the next attempt of its job runs."""
+    hand = Hand(db, ["t"])
+    add(db)
+    [former] = hand.claim()
+    assert hand.settle(former, Outcome.retried(0.0, ValueError("timeout")))
+    db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
+    now = hand if whose == "the same worker" else Hand(db, ["t"])
+    [attempt] = now.claim()
+    before = db.execute(ROWS).fetchall()
+    assert not WRITES[write](hand, attempt.id, former.lease_id)
+    assert db.execute(ROWS).fetchall() == before
+    assert WRITES[write](now, attempt.id, attempt.lease_id)
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_claim_that_a_crash_of_the_server_undid_writes_nothing(db: Connection[Any], write: str) -> None:
+    """Another worker's claim of the same job then has the same number."""
+    gone, now = Hand(db, ["t"]), Hand(db, ["t"])
+    add(db)
+    with db.transaction(force_rollback=True):
+        [undone] = gone.claim()
+    [attempt] = now.claim()
+    before = db.execute(ROWS).fetchall()
+    assert not WRITES[write](gone, attempt.id, undone.lease_id)
+    assert db.execute(ROWS).fetchall() == before
+    assert WRITES[write](now, attempt.id, attempt.lease_id)
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_an_attempt_that_has_ended_is_not_ended_again(db: Connection[Any], write: str) -> None:
+    hand = Hand(db, ["t"])
+    add(db)
+    [attempt] = hand.claim()
+    assert hand.settle(attempt, Outcome.retried(60.0, ValueError("x")))
+    before = db.execute(ROWS).fetchall()
+    assert not WRITES[write](hand, attempt.id, attempt.lease_id)
+    assert db.execute(ROWS).fetchall() == before
+
+
+@pytest.mark.parametrize("write", ["complete", "settle"])
+def test_a_late_outcome_beside_a_good_one_gives_back_no_seat_of_the_next_attempt(
+    db: Connection[Any], write: str
+) -> None:
+    number = limit(db, per_key=True, concurrency=5)
+    player = Player(db, ["t"])
+    add(db, "a")
+    [former] = player.take()
+    player.settle(former, Outcome.retried(0.0, ValueError("x")))
+    db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
+    [again] = player.take()
+    add(db, "b")
+    [own] = player.take()
+    both = sorted([(again.id, former.lease_id, COMPLETED), (own.id, own.lease_id, COMPLETED)])
+    if write == "settle":
+        assert run(db, statements.settle(player.id, both)) == [own.id]
+    else:
+        assert run(db, statements.complete(player.id, [(job, lease, True) for job, lease, _ in both])) == [
+            own.id
+        ]
+    assert db.execute(SEATS).fetchall() == [(number, "a", 1)]
+
+
+def test_progress_of_a_former_attempt_is_not_written(db: Connection[Any]) -> None:
+    hand = Hand(db, ["t"])
+    add(db)
+    [former] = hand.claim()
+    hand.settle(former, Outcome.retried(0.0, ValueError("x")))
+    db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
+    [attempt] = hand.claim()
+    run(db, statements.report_progress(hand.id, [(attempt.id, former.lease_id, Report(9))]))
+    assert db.execute("select progress from pgqueue.jobs_live").fetchone() == (None,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["expires_at = clock_timestamp() - interval '1 ms'", "state = 'stopped'", "state = 'expired'"],
+)
+def test_a_lease_that_is_over_is_not_renewed(db: Connection[Any], change: str) -> None:
+    hand = Hand(db, ["t"])
+    assert run(db, statements.heartbeat(hand.id, 30.0, "running")) is not None
+    db.execute(f"update pgqueue.workers set {change}".encode())
+    before = db.execute("select w.* from pgqueue.workers w").fetchall()
+    assert run(db, statements.heartbeat(hand.id, 30.0, "running")) is None
+    assert db.execute("select w.* from pgqueue.workers w").fetchall() == before
+
+
+@pytest.mark.parametrize("way", ["complete", "settle"])
+def test_a_freed_seat_wakes_a_worker(
+    db: Connection[Any], connect: Callable[..., Connection[Any]], way: str
+) -> None:
+    limit(db, per_key=True, concurrency=1)
+    add(db, "a", count=2)
+    player = Player(db, ["t"])
+    [attempt] = player.take()
+    assert player.take() == []
+    listener = connect()
+    listener.execute("listen pgqueue")
+    if way == "complete":
+        player.complete(attempt)
+    else:
+        player.settle(attempt, Outcome.retried(60.0, ValueError("x")))
+    assert [note.payload for note in listener.notifies(timeout=20, stop_after=1)] == ["default"]
+    assert len(player.take()) == 1

@@ -1,0 +1,109 @@
+"""What may not run is claimed in no way: plain, under a limit, by turns, in order, or by turns under a limit."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from tests.stages.test_limits import Player, add, limit
+
+NOW = datetime.now(UTC)
+WAYS = ("plain", "limited", "by turns", "in order", "by turns under a limit")
+STATES: dict[str, dict[str, Any]] = {
+    "expired": {"expires_at": NOW - timedelta(seconds=5)},
+    "past its deadline": {"deadline_at": NOW - timedelta(seconds=5)},
+    "asked to stop": {"cancel_requested": True},
+    "of a task that the worker does not know": {"task": "strange"},
+}
+
+
+class Claims:
+    """Adds jobs for one way of claiming, and claims in that way."""
+
+    def __init__(self, db: Connection[Any], way: str) -> None:
+        self.db, self.way = db, way
+        self.player = Player(db, ["t", "u"])
+        if way == "limited":
+            limit(db, queue="default", concurrency=50)
+        if way == "by turns under a limit":
+            limit(db, queue="default", per_key=True, concurrency=50)
+
+    def add(self, key: str, **columns: Any) -> int:
+        if self.way in ("plain", "limited"):
+            return add(self.db, **columns)[0]
+        if self.way == "in order":
+            columns["ordering"] = "block"
+        return add(self.db, key, **columns)[0]
+
+    def claim(self, count: int = 10) -> list[int]:
+        after = None if self.way == "limited" else ""
+        found = self.player.claim(count) if self.way == "plain" else self.player.take(count, after=after)
+        return [attempt.id for attempt in found]
+
+
+@pytest.fixture(params=WAYS)
+def claims(request: pytest.FixtureRequest, db: Connection[Any]) -> Claims:
+    return Claims(db, request.param)
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("of", ["pending", "retrying"])
+def test_what_may_not_run_is_claimed_in_no_way(claims: Claims, state: str, of: str) -> None:
+    claims.add("a", state=of, **STATES[state])
+    good = claims.add("b", state=of)
+    assert claims.claim() == [good]
+    assert claims.claim() == []
+
+
+def test_nothing_is_claimed_before_it_is_due(claims: Claims) -> None:
+    """Not even by the second within which an enqueue wakes a worker."""
+    early = claims.add("a")
+    claims.db.execute(
+        "update pgqueue.jobs_live set run_at = clock_timestamp() + interval '2 s' where id = %s", [early]
+    )
+    assert claims.claim() == []
+    claims.db.execute(
+        "update pgqueue.jobs_live set run_at = clock_timestamp() + interval '0.9 s' where id = %s", [early]
+    )
+    assert claims.claim() == []
+    claims.db.execute("update pgqueue.jobs_live set run_at = clock_timestamp() where id = %s", [early])
+    assert claims.claim() == [early]
+
+
+@pytest.mark.parametrize(
+    "change", ["expires_at = now() - interval '1 ms'", None], ids=["its lease is over", "it has no row"]
+)
+def test_a_worker_without_a_lease_claims_nothing(claims: Claims, change: str | None) -> None:
+    job = claims.add("a")
+    claims.db.execute(
+        f"update pgqueue.workers set {change}".encode() if change else "delete from pgqueue.workers"
+    )
+    assert claims.claim() == []
+    claims.player = Player(claims.db, ["t"])
+    assert claims.claim() == [job]
+
+
+def test_a_paused_queue_gives_nothing(claims: Claims) -> None:
+    job = claims.add("a")
+    claims.db.execute("update pgqueue.queues set paused = true")
+    assert claims.claim() == []
+    claims.db.execute("update pgqueue.queues set paused = false")
+    assert claims.claim() == [job]
+
+
+def test_a_job_is_claimed_once_and_no_more_than_asked_for(claims: Claims) -> None:
+    jobs = [claims.add(f"{n}") for n in range(5)]
+    first, rest = claims.claim(2), claims.claim()
+    assert (len(first), sorted(first + rest)) == (2, jobs)
+    assert claims.claim() == []
+
+
+def test_the_earlier_due_comes_first_and_then_the_smaller_id(claims: Claims) -> None:
+    late, early, second = (claims.add("k", run_at=NOW - timedelta(seconds=ago)) for ago in (10, 50, 50))
+    if claims.way == "in order":
+        assert claims.claim(1) == [late], "there the order of the enqueues is kept"
+    else:
+        assert [claims.claim(1) for _ in range(3)] == [[early], [second], [late]]
