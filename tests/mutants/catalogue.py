@@ -8,16 +8,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Mutant:
-    """An edit: in ``file``, ``old``, which stands there once, becomes ``new``. One of ``tests`` must notice it."""
+    """Edits of ``file``: each first text, which stands there once, becomes the second. One of ``tests`` must notice it."""
 
     file: str
-    old: str
-    new: str
+    edits: tuple[tuple[str, str], ...]
     tests: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        gone, come = (" ".join(text.split()) for text in (self.old, self.new))
+        (gone, come), *_ = [[" ".join(text.split()) for text in edit] for edit in self.edits]
         return f"{self.file}: {gone[:70]} -> {come[:70] or 'nothing'}"
 
     @property
@@ -29,15 +28,19 @@ class Mutant:
 
     def fits(self, root: Path) -> bool:
         path = root / self.file
-        return path.is_file() and path.read_text(encoding="utf-8").count(self.old) == 1
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        return all(text.count(old) == 1 for old, _ in self.edits)
 
     def apply(self, root: Path) -> None:
         path = root / self.file
-        path.write_text(path.read_text(encoding="utf-8").replace(self.old, self.new), encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
+        for old, new in self.edits:
+            text = text.replace(old, new)
+        path.write_text(text, encoding="utf-8")
 
 
 def mutant(file: str, old: str, new: str, *tests: str) -> Mutant:
-    return Mutant(f"pgqueue/{file}", old, new, tuple(f"tests/{test}" for test in tests))
+    return Mutant(f"pgqueue/{file}", ((old, new),), tuple(f"tests/{test}" for test in tests))
 
 
 FENCES = "stages/test_fences.py"
@@ -65,11 +68,11 @@ MUTANTS = (
     mutant("sql/functions/claim_limited.sql", " and w.expires_at > moment)", ")", f"{CLAIMS}::test_a_worker_without_a_lease_claims_nothing"),
     mutant("sql/functions/claim_limited.sql", "q.name = claim_limited.queue and q.paused", "false", f"{CLAIMS}::test_a_paused_queue_gives_nothing"),
     # ---------------------------------------------------------------- fences
-    mutant("sql/complete.sql", "      and j.lease_id = (%(lease_ids)s::bigint[])[width_bucket(j.id, %(ids)s::bigint[])]\n", "",
+    mutant("sql/complete.sql", "      and j.lease_id operator(pg_catalog.=) (%(lease_ids)s::bigint[])[pg_catalog.width_bucket(j.id, %(ids)s::bigint[])]\n", "",
            f"{FENCES}::test_a_former_attempt_writes_nothing", f"{FENCES}::test_a_late_outcome_beside_a_good_one_gives_back_no_seat_of_the_next_attempt"),
-    mutant("sql/complete.sql", "j.worker_id is not distinct from %(worker_id)s::bigint and ", "", f"{FENCES}::test_a_claim_that_a_crash_of_the_server_undid_writes_nothing"),
-    mutant("sql/hold.sql", " and j.lease_id = %(lease_id)s::bigint", "", f"{FENCES}::test_a_former_attempt_writes_nothing"),
-    mutant("sql/hold.sql", " and j.worker_id is not distinct from %(worker_id)s::bigint", "", f"{FENCES}::test_a_claim_that_a_crash_of_the_server_undid_writes_nothing"),
+    mutant("sql/complete.sql", "(j.worker_id operator(pg_catalog.=) %(worker_id)s::bigint) is true and ", "", f"{FENCES}::test_a_claim_that_a_crash_of_the_server_undid_writes_nothing"),
+    mutant("sql/hold.sql", " and j.lease_id operator(pg_catalog.=) %(lease_id)s::bigint", "", f"{FENCES}::test_a_former_attempt_writes_nothing"),
+    mutant("sql/hold.sql", "(j.worker_id operator(pg_catalog.=) %(worker_id)s::bigint) is true and ", "", f"{FENCES}::test_a_claim_that_a_crash_of_the_server_undid_writes_nothing"),
     mutant("sql/settle.sql", "j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint\n      and j.state = 'running' and (o.state",
            "j.worker_id is not distinct from %(worker_id)s::bigint\n      and j.state = 'running' and (o.state", f"{FENCES}::test_a_former_attempt_writes_nothing"),
     mutant("sql/settle.sql", "j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint\n      and j.state = 'running' and o.state in",
@@ -84,15 +87,17 @@ MUTANTS = (
            f"{FENCES}::test_a_freed_seat_wakes_a_worker"),
     mutant("sql/functions/release.sql", "s.taken - g.weight", "s.taken - 1", "stages/test_limits.py"),
     # ---------------------------------------------------------------- keys
-    mutant("sql/functions/insert_jobs.sql", 'offset 0)\n            order by w.task collate "C", w.unique_key collate "C", w.item;', "offset 0);",
-           "races/test_key_races.py::test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock"),
     mutant("sql/functions/insert_jobs.sql", '                order by w.task collate "C", w.unique_key collate "C", w.item\n                on conflict',
            "                on conflict", "races/test_key_races.py::test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock"),
-    mutant("sql/functions/enqueue_many.sql", '        order by o.task collate "C", o.key collate "C"\n        on conflict', "        on conflict",
-           "races/test_key_races.py::test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock"),
+    mutant("sql/functions/insert_jobs.sql", """partition by i.task collate "C", i.unique_key collate "C" order by i.item) as n""",
+           """partition by i.task collate "C", i.unique_key collate "C" order by i.item desc) as n""", "stages/test_keys.py", "races/test_key_races.py"),
+    Mutant("pgqueue/sql/functions/enqueue_many.sql", (
+        ('            order by n.task collate "C", n.key collate "C", n.place\n', "            order by n.place\n"),
+        ('        order by o.task collate "C", o.key collate "C"\n        on conflict', "        on conflict"),
+    ), ("tests/races/test_key_races.py::test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock",)),
     mutant("sql/functions/enqueue_many.sql", "coalesce(i.idempotency_ttl, 604800)", "coalesce(i.idempotency_ttl, 86400)",
            f"{UPKEEP}::test_an_idempotency_key_lives_for_a_week_unless_it_is_told_otherwise"),
-    mutant("sql/functions/unique_key.sql", "coalesce(args -> n.name, 'null')", "args -> n.name",
+    mutant("sql/functions/unique_key.sql", "from pg_catalog.jsonb_array_elements_text(by) n (name))", "from pg_catalog.jsonb_array_elements_text(by) n (name) where args ? n.name)",
            f"{UPKEEP}::test_a_missing_argument_is_null_however_many_names_a_key_has", "stages/test_keys.py::test_what_is_not_passed_counts_as_null"),
     mutant("bulk.py", "None if weight is None else str(weight)", "None", "stages/test_bulk.py::test_every_way_stores_the_same_row"),
     mutant("bulk.py", 'options.get("ordering")', "None", "stages/test_bulk.py::test_every_way_stores_the_same_row"),
@@ -118,8 +123,8 @@ MUTANTS = (
            f"{UPKEEP}::test_a_queue_that_no_worker_serves_becomes_known"),
     mutant("sql/elect.sql", "        where l.worker_id = excluded.worker_id or l.expires_at < clock_timestamp()\n", "",
            f"{UPKEEP}::test_of_two_that_ask_at_once_one_leads"),
-    mutant("sql/elect.sql", "    where not exists (select from now_leading n where n.worker_id <> %(worker_id)s::bigint and n.expires_at >= clock_timestamp())\n", "",
-           f"{UPKEEP}::test_of_two_that_ask_at_once_one_leads"),
+    mutant("sql/elect.sql", "    where not exists (select from now_leading n where n.worker_id <> %(worker_id)s::bigint and n.expires_at >= clock_timestamp())\n", "    where true\n",
+           f"{UPKEEP}::test_to_ask_while_another_leads_waits_for_no_lock"),
     mutant("sql/functions/expired_before.sql", "set timezone = 'UTC'\n", "", f"{UPKEEP}::test_days_are_those_of_utc_whatever_the_session_s_zone"),
     mutant("sql/functions/add_partitions.sql", "set timezone = 'UTC'\n", "", f"{UPKEEP}::test_days_are_those_of_utc_whatever_the_session_s_zone"),
     # ---------------------------------------------------------------- the command line and what it asks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +14,7 @@ from pgqueue import statements
 from pgqueue.database import run
 from pgqueue.outcome import COMPLETED, Outcome
 from tests.races.players import SETUP, Act, Players, claim, does, enqueue, register, row, settle
+from tests.waiting import wait_until
 
 Rows = list[tuple[int, bool, str | None]]
 
@@ -113,32 +113,31 @@ def test_two_batches_in_opposite_order_do_not_deadlock(players: Players, key: st
 def test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock(
     players: Players, connect: Callable[..., Connection[Any]], key: str
 ) -> None:
-    """Batches that meet in the middle, not one behind the other: two hundred times twenty keys, in opposite order."""
-    start = threading.Barrier(2)
+    """Two batches in opposite order that both wait for a third one, whose end lets them go on at the same moment."""
 
-    def enqueue_all(own: Connection[Any], backwards: bool) -> int:
-        made = 0
-        own.execute("set deadlock_timeout = '5ms'")
-        for turn in range(200):
-            keys = [f"{turn} {number:02}" for number in range(20)]
-            jobs = [named(key, name) for name in (reversed(keys) if backwards else keys)]
-            start.wait(60)
-            rows = own.execute("select created from pgqueue.enqueue_many(%s)", [Jsonb(jobs)]).fetchall()
-            made += sum(created for (created,) in rows)
-        return made
+    def batch(*names: str) -> Jsonb:
+        rest = {"throttle": 60} if key == "throttle" else {}
+        return Jsonb([{"task": "task", "unique_key" if rest else key: name, **rest} for name in names])
 
-    def named(key: str, name: str) -> dict[str, Any]:
-        return {
-            "task": "task",
-            **({"unique_key": name, "throttle": 60} if key == "throttle" else {key: name}),
-        }
-
+    one, two = connect(), connect()
+    for own in (one, two):
+        own.execute("set deadlock_timeout = '10ms'")
+    pids = [one.info.backend_pid, two.info.backend_pid]
+    enqueue = "select created from pgqueue.enqueue_many(%s)"
+    blocked = "select count(*) from unnest(%s::int[]) p where cardinality(pg_blocking_pids(p)) > 0"
     with ThreadPoolExecutor(2) as pool:
-        both = [pool.submit(enqueue_all, connect(), backwards) for backwards in (False, True)]
-        try:
-            assert sum(future.result(timeout=100) for future in both) == 4000
-        finally:
-            start.abort()
+        for turn in range(25):
+            names = [f"{turn} {number:02}" for number in range(200)]
+            with players.one.transaction():
+                players.one.execute(enqueue, [batch(names[0], names[-1])])
+                both = [
+                    pool.submit(lambda own, jobs: own.execute(enqueue, [jobs]).fetchall(), own, batch(*order))
+                    for own, order in ((one, names), (two, names[::-1]))
+                ]
+                wait_until(lambda: players.db.execute(blocked, [pids]).fetchone() == (2,))
+            players.one.commit()
+            made = [sum(created for (created,) in future.result(timeout=60)) for future in both]
+            assert sum(made) == 198
 
 
 def test_batches_that_overlap_share_the_keys(players: Players) -> None:

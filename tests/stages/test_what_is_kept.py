@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg import Connection
 
@@ -16,6 +16,7 @@ from pgqueue.job import Batch
 from pgqueue.outcome import COMPLETED, Outcome
 from tests.stages.hands import Hand
 from tests.stages.test_limits import add
+from tests.waiting import wait_until
 
 AGES_AGO = datetime(2024, 12, 1, tzinfo=UTC)
 TABLES = "select c.relname from pg_class c where c.relnamespace = 'pgqueue'::regnamespace and c.relkind = 'r' and c.relname ~ '^(jobs|transitions)_'"
@@ -113,22 +114,31 @@ def test_one_worker_leads_until_its_lease_is_over_or_it_goes(db: Connection[Any]
     assert not run(db, statements.elect(first, 30.0)).leads
 
 
+@pytest.mark.parametrize("former", ["none", "expired"])
 def test_of_two_that_ask_at_once_one_leads(
+    db: Connection[Any], connect: Callable[..., Connection[Any]], former: str
+) -> None:
+    if former == "expired":
+        run(db, statements.elect(3, 30.0))
+        db.execute("update pgqueue.leader set expires_at = clock_timestamp() - interval '1 ms'")
+    one, two = connect(autocommit=False), connect()
+    assert run(one, statements.elect(1, 30.0)).leads
+    waits = "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s"
+    with ThreadPoolExecutor(1) as pool:
+        later = pool.submit(run, two, statements.elect(2, 30.0))
+        wait_until(lambda: later.done() or db.execute(waits, [two.info.backend_pid]).fetchone() == (True,))
+        one.commit()
+        assert not later.result(timeout=20).leads
+
+
+def test_to_ask_while_another_leads_waits_for_no_lock(
     db: Connection[Any], connect: Callable[..., Connection[Any]]
 ) -> None:
-    for expired in (False, True):
-        if expired:
-            db.execute("update pgqueue.leader set expires_at = clock_timestamp() - interval '1 ms'")
-        one, two = connect(autocommit=False), connect(autocommit=False)
-        two.execute("set lock_timeout = '20s'")
-        assert run(one, statements.elect(1, 30.0)).leads
-        with psycopg.connect(db.info.dsn, autocommit=True) as third:
-            third.execute("set lock_timeout = '50ms'")
-            with pytest.raises(psycopg.errors.LockNotAvailable):
-                third.execute(statements.elect(2, 30.0).text, statements.elect(2, 30.0).parameters)
-        one.commit()
-        assert not run(two, statements.elect(2, 30.0)).leads
-        two.commit()
+    run(db, statements.elect(1, 30.0))
+    renewing = connect(autocommit=False)
+    assert run(renewing, statements.elect(1, 30.0)).leads
+    db.execute("set lock_timeout = '50ms'")
+    assert not run(db, statements.elect(2, 30.0)).leads
 
 
 # ------------------------------------------------------------------ keys
