@@ -82,6 +82,13 @@ class ChunkSpec(TaskSpec):
         _, kind, _ = self.parameters
         if kind is None:
             return {"arguments": Parameter("arguments", Parameter.VAR_KEYWORD)}
+        if issubclass(kind, BaseModel):
+            return {
+                name: Parameter(name, Parameter.KEYWORD_ONLY, annotation=field.annotation)
+                if field.is_required()
+                else Parameter(name, Parameter.KEYWORD_ONLY, annotation=field.annotation, default=...)
+                for name, field in kind.model_fields.items()
+            }
         if not is_typeddict(kind):
             return dict(inspect.signature(kind).parameters)
         return {
@@ -135,7 +142,7 @@ class ChunkSpec(TaskSpec):
 
     def _fields(self, item: Any) -> dict[str, Any]:
         if isinstance(item, BaseModel):
-            return item.model_dump(by_alias=True)
+            return dict(item)
         return {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
 
     def _refuse_unknown(self, given: Mapping[str, Any]) -> None:
@@ -148,7 +155,7 @@ class ChunkSpec(TaskSpec):
     def decode(self, text: str) -> Any:
         """The item; raises InvalidArgumentsError or ValueError."""
         try:
-            return self.validator.validate_json(text)
+            return self.read(text)
         except ValidationError as error:
             raise InvalidArgumentsError(
                 f"The stored arguments do not fit task {self.name}: {complaints(error)}.",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import abc
 from collections.abc import Hashable
+from decimal import Decimal
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -20,6 +22,8 @@ DIGITS_LIMIT = 400
 
 # Text that holds none of these is good, which spares nearly every payload the walk. Plain searches first: one regex for
 # all of it costs more than everything else that an enqueue does in Python.
+EXPONENT = re.compile(rb"[0-9]e[-+]?[0-9]")
+NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|(?P<number>-?[0-9]+(?:\.[0-9]+)?e[-+]?[0-9]+)')
 LONG_NUMBER = re.compile(rb"[0-9]{401}")
 
 
@@ -62,6 +66,18 @@ def check_text(text: bytes, what: str, limit: int) -> str:
     return text.decode()
 
 
+def plain_numbers(text: bytes) -> bytes:
+    """The same JSON text without exponents: jsonb would write 1e22 as a whole number, which comes back as an int."""
+    return NUMBERS.sub(_without_exponent, text) if EXPONENT.search(text) else text
+
+
+def _without_exponent(found: re.Match[bytes]) -> bytes:
+    if found["number"] is None:
+        return found[0]
+    digits = format(Decimal(found[0].decode()), "f")
+    return (digits if "." in digits else digits + ".0").encode()
+
+
 def walk(root: Any, what: str) -> None:
     """Raises InvalidPayloadError, naming the path, for anything jsonb cannot hold."""
     stack: list[tuple[str, Any, int]] = [("$", root, 1)]
@@ -94,12 +110,28 @@ def _check_string(value: str, path: str, what: str) -> None:
         )
 
 
+# An Iterable would be read but once, lazily, and be spent then.
+KEPT = (
+    list,
+    dict,
+    tuple,
+    set,
+    frozenset,
+    abc.Sequence,
+    abc.MutableSequence,
+    abc.Mapping,
+    abc.MutableMapping,
+    abc.Set,
+)
 PLAIN: dict[Any, Any] = {
     Any: JsonValue,
     object: JsonValue,
     dict: dict[str, JsonValue],
     list: list[JsonValue],
     tuple: tuple[JsonValue, ...],
+    abc.Iterable: abc.Sequence[JsonValue],
+    abc.Sequence: abc.Sequence[JsonValue],
+    abc.Mapping: abc.Mapping[str, JsonValue],
 }
 
 
@@ -113,10 +145,12 @@ def plain(kind: Any) -> Any:
     made = tuple(part if part is Ellipsis else plain(part) for part in inner)
     if origin in (Union, UnionType):
         return Union[made]  # noqa: UP007 - made at run time
-    return origin[made] if origin in (list, dict, tuple, set, frozenset) and made else kind
+    if origin is abc.Iterable:
+        return abc.Sequence[made]  # type: ignore[valid-type]
+    return origin[made] if origin in KEPT and made else kind
 
 
-def complaints(error: ValidationError) -> str:
+def complaints(error: ValidationError, *, values: bool = True) -> str:
     """Those of pydantic in one sentence, the first three of them."""
     said = []
     for item in error.errors(include_url=False, include_context=False)[:3]:
@@ -126,6 +160,8 @@ def complaints(error: ValidationError) -> str:
                 said.append(f"{path} is missing")
             case "extra_forbidden":
                 said.append(f"{path} is unknown")
+            case _ if not values:
+                said.append(f"{path or '$'}: {item['msg']}")
             case _:
                 found = shown(item["input"]) if item["type"] != "json_invalid" else "the text"
                 said.append(f"{path or '$'}: {item['msg']}, not {found}")

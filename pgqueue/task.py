@@ -10,7 +10,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NotRequired
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
@@ -27,10 +27,20 @@ from pgqueue.errors import (
 )
 from pgqueue.job import Job
 from pgqueue.outcome import COMPLETED, FORGOTTEN, Keep, Outcome
-from pgqueue.payload import ARGS_LIMIT, RESULT_LIMIT, check_text, check_texts, complaints, plain
+from pgqueue.payload import (
+    ARGS_LIMIT,
+    RESULT_LIMIT,
+    check_text,
+    check_texts,
+    complaints,
+    plain,
+    plain_numbers,
+)
 from pgqueue.retry import RetryPolicy
+from pgqueue.roundtrip import difference, has_any, is_closed
 
 TOGETHER = 500  # items whose texts are checked at one look, and stay in the processor's cache meanwhile
+BOTH_NAMES: dict[str, Any] = {"by_alias": True, "by_name": True}  # a field may be given by its alias, too
 KEEPS = ("all", "failures", "none")
 
 
@@ -145,6 +155,43 @@ class TaskSpec:
         return self.adapter.validator
 
     @cached_property
+    def is_closed(self) -> bool:
+        """Whether whatever fits the signature comes back equal; else each job's arguments are read back when they are enqueued."""
+        return is_closed(self.adapter.core_schema)
+
+    @cached_property
+    def validate(self) -> Callable[[Any], Any]:
+        return self.validator.validate_python if self.is_closed else partial(self.validator.validate_python, **BOTH_NAMES)  # fmt: skip
+
+    @cached_property
+    def read(self) -> Callable[[str], Any]:
+        return self.validator.validate_json if self.is_closed else partial(self.validator.validate_json, **BOTH_NAMES)  # fmt: skip
+
+    @cached_property
+    def write(self) -> Callable[[Any], bytes]:
+        """By the names of fields, which any model can read; an alias may be another in each direction."""
+        to_json = self.serializer.to_json
+        if self.is_closed and not has_any(self.adapter.core_schema):
+            return to_json
+        rules: Any = {} if self.is_closed else {"by_alias": False, "round_trip": True, "warnings": "none"}
+        return lambda arguments: plain_numbers(to_json(arguments, **rules))
+
+    def check_return(self, sent: Any, text: str) -> None:
+        """Raises InvalidArgumentsError unless the worker would read what was sent."""
+        try:
+            said = difference(sent, self.read(text))
+        except ValidationError as error:
+            said = f"read back, {complaints(error, values=False)}"
+        except Exception as error:  # noqa: BLE001 - a user's own validators and equality may raise anything
+            said = f"reading it back raises {type(error).__name__}"
+        if said is not None:
+            raise InvalidArgumentsError(
+                f"Arguments of task {self.name} would change on their way through JSON: {said}.",
+                why="a handler gets what it was sent, or the enqueue is refused",
+                do="annotate the parameter so that JSON can carry it (unions told apart, no secrets, no excluded fields)",
+            )
+
+    @cached_property
     def serializer(self) -> SchemaSerializer:
         """The adapter's, but NaN stays NaN, to be refused, instead of becoming null."""
         return SchemaSerializer(self.adapter.core_schema, CoreConfig(ser_json_inf_nan="constants"))
@@ -162,9 +209,10 @@ class TaskSpec:
                 if name in given:
                     raise InvalidArgumentsError(f"Task {self.name} got the argument {name!r} twice.")
                 given[name] = value
-        serializer = self.serializer
+        validate, write = self.validate, self.write
         try:
-            text = serializer.to_json(self.validator.validate_python(given))
+            valid = validate(given)
+            written = write(valid)
         except ValidationError as error:
             raise InvalidArgumentsError(
                 f"Arguments of task {self.name}: {complaints(error)}.", do=f"it takes {self.describe()}"
@@ -173,11 +221,16 @@ class TaskSpec:
             raise InvalidPayloadError(
                 f"Arguments of task {self.name} cannot be made JSON: {type(error).__name__}: {error!s:.200}"
             ) from error
-        return check_text(text, f"The arguments of task {self.name}", ARGS_LIMIT)
+        text = check_text(written, f"The arguments of task {self.name}", ARGS_LIMIT)
+        if not self.is_closed:
+            self.check_return(valid, text)
+        return text
 
     def encode_many(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
         """``encode`` of each, at a third of its cost. Raises an InvalidJobError if one is bad, without saying which."""
-        validate, to_json = self.validator.validate_python, self.serializer.to_json
+        if not self.is_closed:
+            return [self.encode((), item) for item in items]
+        validate, to_json = self.validate, self.write
         texts: list[str] = []
         for start in range(0, len(items), TOGETHER):
             try:
@@ -190,7 +243,7 @@ class TaskSpec:
     def decode(self, text: str) -> dict[str, Any]:
         """The keyword arguments of the function; raises InvalidArgumentsError or ValueError."""
         try:
-            arguments: dict[str, Any] = self.validator.validate_json(text)
+            arguments: dict[str, Any] = self.read(text)
             return arguments  # noqa: TRY300
         except ValidationError as error:
             raise InvalidArgumentsError(
@@ -203,7 +256,7 @@ class TaskSpec:
         if value is None:
             return None
         try:
-            text = to_json(value, inf_nan_mode="constants")
+            text = plain_numbers(to_json(value, inf_nan_mode="constants"))
         except (PydanticSerializationError, ValueError, RecursionError) as error:
             raise InvalidPayloadError(
                 f"Task {self.name} returned {type(value).__name__}, which is not JSON: {error}",
