@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from pgqueue import statements
+from pgqueue.apart import run_apart
 from pgqueue.connections import Link
 
 BATCH = 500
@@ -16,7 +17,12 @@ async def rescue_all(link: Link, crash_limit: int) -> int:
     """Rescues in bounded batches until none is left; returns how many jobs."""
     total = 0
     while True:
-        rescued = await link.once(statements.rescue(crash_limit, BATCH))
+        rescued = await run_apart(
+            link.once,
+            statements.rescue(crash_limit, BATCH),
+            statements.lost(BATCH),
+            lambda only: statements.rescue(crash_limit, BATCH, only),
+        )
         total += len(rescued)
         for job in rescued:
             if job.state == "dead":

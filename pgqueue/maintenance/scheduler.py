@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import psycopg
 
 from pgqueue import statements
+from pgqueue.apart import apart, is_of_a_row
 from pgqueue.connections import CONFLICTS, TROUBLE, Link
 from pgqueue.errors import PgQueueError
-from pgqueue.rows import DueSchedule
+from pgqueue.rows import DueSchedule, Look
 from pgqueue.schedule import Plan, plan, problem
 
 LOOK = 1.5  # seconds at most until an edited row takes effect
@@ -51,7 +54,7 @@ class Scheduler:
 
     async def turn(self, moment: datetime | None = None, *, anew: bool = False) -> float:
         """Deals with all that is due at ``moment`` (None: now); returns the seconds until it is worth to look again."""
-        look = await self._link.once(statements.due_schedules(moment, anew, BATCH))
+        look = await self._look(moment, anew=anew)
         ready: list[Ready] = []
         done = []
         for due in look.due:
@@ -65,6 +68,26 @@ class Scheduler:
         pause = LOOK if look.nearest is None else min(LOOK, look.nearest)
         return min(pause, SOON) if done or look.waiting else pause
 
+    async def _look(self, moment: datetime | None, *, anew: bool) -> Look:
+        """If a row cannot be read, it says so, and stops no other."""
+        try:
+            return await self._link.once(statements.due_schedules(moment, anew, BATCH))
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+
+        async def run(part: Sequence[tuple[int, str]]) -> list[Look]:
+            ids = [schedule for schedule, _ in part]
+            return [await self._link.once(statements.due_schedules(moment, anew, BATCH, ids))]
+
+        async def give_up(row: tuple[int, str], error: Exception) -> None:
+            log.warning("schedule %d cannot be read: %s", row[0], problem(error))
+            await self._link.once(statements.note_problem(*row, problem(error)))
+
+        looks = await apart(await self._link.once(statements.schedule_versions()), run, give_up)
+        looks.append(await self._link.once(statements.due_schedules(moment, anew, BATCH, [])))
+        return replace(looks[-1], due=[due for look in looks for due in look.due][:BATCH])
+
     def _plan(self, due: DueSchedule, now: datetime) -> Plan:
         return plan(
             due.schedule, now, next_at=due.next_at, edited_at=due.edited_at, over=due.over, grace=self._grace
@@ -77,7 +100,7 @@ class Scheduler:
         try:
             jobs = await self._link.once(statements.fire_schedules(ready))
         except Exception as error:
-            if isinstance(error, TROUBLE) and not isinstance(error, CONFLICTS):
+            if isinstance(error, TROUBLE) and not isinstance(error, CONFLICTS) and not is_of_a_row(error):
                 raise
             if len(ready) > 1:
                 return [done for one in ready for done in await self._fire([one])]

@@ -6,6 +6,7 @@ import asyncio
 import logging
 
 from pgqueue import statements
+from pgqueue.apart import run_apart
 from pgqueue.clock import monotonic
 from pgqueue.connections import TROUBLE, Link
 
@@ -30,7 +31,12 @@ async def sweep_forever(link: Link) -> None:
 
 async def sweep_once(link: Link) -> bool:
     """Whether there may be more."""
-    swept = await link.once(statements.sweep(BATCH))
+    swept = await run_apart(
+        link.once,
+        statements.sweep(BATCH),
+        statements.overdue(BATCH),
+        lambda only: statements.sweep(BATCH, only),
+    )
     for job in swept:
         if job.state == "dead":
             log.error("job %d (%s) is dead: its deadline passed while it waited", job.id, job.task)

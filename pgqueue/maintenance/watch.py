@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from pgqueue import statements
 from pgqueue.alerts import TASKS, AlertSettings
-from pgqueue.causes import Cause, DeadTask, Front
+from pgqueue.apart import apart
+from pgqueue.causes import AlertChange, Cause, DeadTask, Front
 from pgqueue.clock import monotonic
 from pgqueue.connections import TROUBLE, Link
 
@@ -62,10 +63,15 @@ class Watch:
         if now > self._until:
             return
         remind = self._settings.remind_every or None
-        changes = await self._link.once(
-            statements.raise_alerts(causes, sorted(TASKS.values()), calm=CALM * self._every, remind=remind)
-        )
-        for change in changes:
+
+        async def run(part: Sequence[Cause]) -> list[AlertChange]:
+            calm, tasks = CALM * self._every, sorted(TASKS.values())
+            return await self._link.once(statements.raise_alerts(part, tasks, calm=calm, remind=remind))
+
+        async def give_up(cause: Cause, error: Exception) -> None:
+            log.error("the alert %s of %s cannot be raised: %s", cause.kind, cause.subject, error)
+
+        for change in await apart(causes, run, give_up):
             level, what = (logging.WARNING, "is open") if change.opened else (logging.INFO, "is resolved")
             log.log(level, "alert %d %s: %s", change.id, what, change.text)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     Column,
     DateTime,
     Interval,
@@ -23,7 +24,8 @@ metadata = MetaData(schema="pgqueue")
 Moment = DateTime(timezone=True)
 Word = Text(collation="C")
 NAME = "value ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length(value) <= {}"
-DOCUMENT = "jsonb_typeof(value) = 'object' and pg_column_size(value) <= {}"
+OBJECT = "jsonb_typeof(value) = 'object'"
+TEXT = "(pg_column_size(value) <= 240 and pg_column_compression(value) is null or octet_length(value::text) <= 2097152)"
 
 
 # What the database checks of a value, whoever writes it: the base type and the check of each domain.
@@ -31,8 +33,8 @@ DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
     "queue_name": (Word, NAME.format(63)),
     "task_name": (Word, NAME.format(127)),
     "job_key": (Word, "octet_length(value) between 1 and 255"),
-    "job_args": (JSONB(), DOCUMENT.format(2097152)),
-    "job_meta": (JSONB(), DOCUMENT.format(524288)),
+    "job_args": (JSONB(), f"{OBJECT} and {TEXT}"),
+    "job_meta": (JSONB(), f"{OBJECT} and pg_column_size(value) <= 524288 and {TEXT}"),
     "job_tags": (
         ARRAY(Text),
         "cardinality(value) <= 32 and array_position(value, null) is null and pg_column_size(value) <= 4096",
@@ -42,6 +44,9 @@ DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
     "job_bound": (Moment, "value >= '2000-01-01 00:00+00' and value < '3000-01-01 00:00+00'"),
     "attempts": (SmallInteger(), "value between 1 and 10000"),
     "job_weight": (SmallInteger(), "value between 1 and 1000"),
+    "job_count": (SmallInteger(), "value between 0 and 20000"),
+    "job_lease": (BigInteger(), "value between 0 and 4611686018427387904"),
+    "job_note": (JSONB(), TEXT),
     "job_order": (Word, "value in ('block', 'skip')"),
 }
 

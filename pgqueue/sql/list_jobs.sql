@@ -1,9 +1,9 @@
 -- Jobs by filter, newest id first, below `before` (a cursor). Every filter may be null. Reads the id index of each
 -- partition backwards until `count` rows match. Locks nothing.
-select j.id, j.queue, j.task, j.args::text, j.state, j.priority, j.run_at, j.attempt, j.max_attempts, j.lease_id,
-    j.worker_id, j.crash_count, j.unique_key, j.concurrency_key, j.tags, j.created_at, j.started_at, j.finished_at,
-    extract(epoch from j.timeout)::float8, j.progress::text, j.result::text, j.last_error, j.last_traceback,
-    j.cancel_requested, j.meta::text, j.expires_at, j.deadline_at
+select j.id, j.queue, j.task, pgqueue.text_of(j.args), j.state, j.priority, j.run_at, j.attempt, j.max_attempts, j.lease_id,
+    j.worker_id, j.crash_count, j.unique_key, j.concurrency_key, j.tags, j.created_at, pgqueue.time_of(j.started_at), pgqueue.time_of(j.finished_at),
+    extract(epoch from j.timeout)::float8, pgqueue.text_of(j.progress), pgqueue.text_of(j.result), j.last_error, j.last_traceback,
+    j.cancel_requested, pgqueue.text_of(j.meta), j.expires_at, j.deadline_at
 from pgqueue.jobs j
 where (%(states)s::text[] is null or j.state = any(%(states)s::text[]))
   and (%(queue)s::text is null or j.queue = %(queue)s::text)

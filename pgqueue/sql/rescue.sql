@@ -4,6 +4,7 @@
 -- was read stays true. Then the jobs, by jobs_live_worker_idx, skipping locked ones (being settled this moment).
 -- `limit 1` instead of `exists`, a LATERAL scan for each worker, rows found again by ctid, which the row lock keeps in place,
 -- and no join with them: after ANALYZE of a drained queue the planner believes in one row, and would read the whole table.
+-- `only` (null: any) leaves out all other jobs.
 -- A hook that the dead worker or a living one knows is told by a job, as in settle.sql.
 -- Returns (id, task, state, worker_id). Zero rows: nothing to rescue.
 with expired as materialized (
@@ -25,7 +26,7 @@ with expired as materialized (
         select l.ctid, l.id, l.worker_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.holds, l.queue,
             l.concurrency_key
         from pgqueue.jobs_live l
-        where l.worker_id = e.id and l.state = 'running'
+        where l.worker_id = e.id and l.state = 'running' and (%(only)s::bigint[] is null or l.id = any(%(only)s::bigint[]))
         limit %(count)s::int
         for update skip locked
     ) j

@@ -1,10 +1,12 @@
 -- Finishes up to `count` jobs that no worker may run (any more), in whatever queue, as functions/finish_overdue.sql says.
 -- Finds them by jobs_live_overdue_idx and jobs_live_cancel_idx. Locks them, skipping what is locked (being edited, cancelled).
+-- `only` (null: any) leaves out all other jobs.
 -- Returns (id, task, state, reason). Zero rows, the normal case: there are none.
 with overdue as materialized (
     select l.id
     from pgqueue.jobs_live l
-    where l.state <> 'running' and (l.expires_at is not null or l.deadline_at is not null)
+    where l.state <> 'running' and (%(only)s::bigint[] is null or l.id = any(%(only)s::bigint[]))
+      and (l.expires_at is not null or l.deadline_at is not null)
       and least(l.expires_at::timestamptz, l.deadline_at::timestamptz) <= now()  -- the casts are the index's
     order by least(l.expires_at::timestamptz, l.deadline_at::timestamptz)
     limit %(count)s::int
@@ -12,7 +14,7 @@ with overdue as materialized (
 ), asked as materialized (
     select l.id
     from pgqueue.jobs_live l
-    where l.cancel_requested and l.state <> 'running'
+    where l.cancel_requested and l.state <> 'running' and (%(only)s::bigint[] is null or l.id = any(%(only)s::bigint[]))
     limit %(count)s::int
     for update skip locked
 ), waited as materialized (

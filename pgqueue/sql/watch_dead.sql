@@ -1,5 +1,6 @@
 -- Tasks with dead jobs that are news: those of the open alert, else such as died after the last alert was resolved, within the
 -- last hour. A loose scan of jobs_dead_task_idx, a probe a task, and at most 1000 entries to count where there is news.
+-- Leaves out rows of a time to come, or long past, which SQL may have written.
 -- Returns (task, queue, id, error of the newest, how many, when the first of them died). Locks nothing. Zero rows: none.
 with recursive tasks as (
     (select d.task::text from pgqueue.jobs_dead d order by d.task limit 1)
@@ -19,11 +20,11 @@ cross join lateral (
 ) since
 cross join lateral (
     select d.id, d.queue, left(d.last_error, 300) as last_error from pgqueue.jobs_dead d
-    where d.task = t.task order by d.finished_at desc limit 1
+    where d.task = t.task and d.finished_at <= now() order by d.finished_at desc limit 1
 ) newest
 cross join lateral (
     select count(*)::int as count, min(n.finished_at) as first_at
     from (select d.finished_at from pgqueue.jobs_dead d
-          where d.task = t.task and d.finished_at >= since.at order by d.finished_at desc limit 1000) n
+          where d.task = t.task and d.finished_at between greatest(since.at, '2000-01-01 00:00+00') and now() order by d.finished_at desc limit 1000) n
 ) news
 where news.count > 0

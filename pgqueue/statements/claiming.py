@@ -7,7 +7,7 @@ from operator import itemgetter
 
 from pgqueue.rows import Lanes, Round
 from pgqueue.sql import Row, Statement
-from pgqueue.statements.making import array, column, raw, statement
+from pgqueue.statements.making import array, column, maybe_array, raw, statement
 
 
 def _lanes(rows: Sequence[Row]) -> Lanes:
@@ -85,10 +85,12 @@ def claim_limited(
     after: str | None,
     count: int,
     since: str | None = None,
+    only: Sequence[int] | None = None,
 ) -> Statement[Round]:
     """Claims from a lane under limits: by turns of its keys from the one after ``after`` on, or, None, its jobs without a key.
 
     ``since``: a place in front of which nothing is, as ``lanes`` and the last claim told; None is the beginning.
+    ``only``: of what it would claim, those jobs alone; None: all of it.
     """
     return statement(
         "claim_limited",
@@ -100,12 +102,31 @@ def claim_limited(
         after=after,
         count=count,
         since=since,
+        only=maybe_array(only),
     )
+
+
+def choose_limited(
+    worker_id: int,
+    tasks: Sequence[str],
+    lane: tuple[str, int],
+    after: str | None,
+    count: int,
+    since: str | None,
+) -> Statement[list[int]]:
+    """The ids of what ``claim_limited`` would claim, in its order."""
+    claims = claim_limited(worker_id, tasks, lane, after, count, since, [])
+    return Statement(claims.name, claims.text, claims.parameters, lambda rows: column(_round(rows).rows))
 
 
 def held(worker_id: int, known: Sequence[int]) -> Statement[list[Row]]:
     """Jobs of this worker that are not among ``known``; rows as of ``claim``."""
     return statement("held", raw, worker_id=worker_id, known=array(known))
+
+
+def held_ids(worker_id: int, known: Sequence[int]) -> Statement[list[int]]:
+    """The ids of these jobs."""
+    return statement("held_ids", column, worker_id=worker_id, known=array(known))
 
 
 def mark_busy(queues: list[str], seconds: float, mine: int = 0) -> Statement[int]:

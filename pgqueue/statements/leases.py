@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pgqueue.rows import Beat, Rescued, Swept, Term
 from pgqueue.sql import Statement
-from pgqueue.statements.making import column, nothing, one, statement
+from pgqueue.statements.making import column, maybe_array, nothing, one, statement
 
 
 def register_worker(
@@ -60,14 +60,37 @@ def elect(worker_id: int, lease_seconds: float) -> Statement[Term]:
     return statement("elect", lambda rows: Term(*rows[0]), worker_id=worker_id, lease_seconds=lease_seconds)
 
 
-def rescue(crash_limit: int, count: int) -> Statement[list[Rescued]]:
+def rescue(crash_limit: int, count: int, only: Sequence[int] | None = None) -> Statement[list[Rescued]]:
+    """``only``: no other jobs; None: any."""
     return statement(
-        "rescue", lambda rows: [Rescued(*row[:4]) for row in rows], crash_limit=crash_limit, count=count
+        "rescue",
+        lambda rows: [Rescued(*row[:4]) for row in rows],
+        crash_limit=crash_limit,
+        count=count,
+        only=maybe_array(only),
     )
 
 
-def sweep(count: int) -> Statement[list[Swept]]:
-    return statement("sweep", lambda rows: [Swept(*row[:4]) for row in rows], count=count)
+def lost(count: int) -> Statement[list[int]]:
+    """The jobs that the next rescue takes."""
+    return statement("lost", column, count=count)
+
+
+def sweep(count: int, only: Sequence[int] | None = None) -> Statement[list[Swept]]:
+    """``only``: no other jobs; None: any."""
+    return statement(
+        "sweep", lambda rows: [Swept(*row[:4]) for row in rows], count=count, only=maybe_array(only)
+    )
+
+
+def overdue(count: int) -> Statement[list[int]]:
+    """The jobs that the next sweep finishes."""
+    return statement("overdue", column, count=count)
+
+
+def bury(job_id: int, worker_id: int, why: str) -> Statement[str | None]:
+    """Its task; None: it was left alone, because it has ended, or runs under a worker other than this one."""
+    return statement("bury", one, job_id=job_id, worker_id=worker_id, why=why)
 
 
 def adopt_orphans() -> Statement[list[int]]:

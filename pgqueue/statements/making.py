@@ -74,6 +74,11 @@ def in_ascii(text: str) -> str:
     return NO_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
+def maybe_array(values: Iterable[object] | None) -> str | None:
+    """For a parameter that may be left out."""
+    return None if values is None else array(values)
+
+
 def stored(rows: Sequence[Row]) -> list[Stored]:
     return [
         Stored._make(row)

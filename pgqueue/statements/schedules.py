@@ -10,7 +10,7 @@ from typing import Any
 from pgqueue.rows import DueSchedule, Look, ScheduleRow
 from pgqueue.schedule import COLUMNS, Plan, Schedule
 from pgqueue.sql import Row, Statement
-from pgqueue.statements.making import one, plain, statement
+from pgqueue.statements.making import maybe_array, one, plain, statement
 
 
 def _schedule(row: Row) -> Schedule:
@@ -36,9 +36,16 @@ def _look(rows: Sequence[Row]) -> Look:
     return Look(now, nearest, waiting, due)
 
 
-def due_schedules(moment: datetime | None, anew: bool, count: int) -> Statement[Look]:
-    """``moment`` None is the database's time; ``anew``: also those with a problem."""
-    return statement("due_schedules", _look, moment=moment, anew=anew, count=count)
+def due_schedules(
+    moment: datetime | None, anew: bool, count: int, only: Sequence[int] | None = None
+) -> Statement[Look]:
+    """``moment`` None is the database's time; ``anew``: also those with a problem; ``only``: no other schedules, None: any."""
+    return statement("due_schedules", _look, moment=moment, anew=anew, count=count, only=maybe_array(only))
+
+
+def schedule_versions() -> Statement[list[tuple[int, str]]]:
+    """The schedules that ``due_schedules`` chooses from, each with the version of its row."""
+    return statement("schedule_versions", lambda rows: [(row[0], row[1]) for row in rows])
 
 
 def fire_schedules(plans: Iterable[tuple[DueSchedule, Plan]]) -> Statement[dict[int, int | None]]:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pgqueue import statements
+from pgqueue.apart import is_of_a_row, listed, run_apart
 from pgqueue.clock import monotonic
 from pgqueue.config import ServedQueues, WorkerSettings
 from pgqueue.connections import TROUBLE, Link
@@ -168,7 +169,7 @@ class Claimer:
         begun = monotonic()
         if begun < self._doubtful_until and not self.stopping:
             known_ids = list(self._in_flight.attempts)
-            self._take(self.worker_id, await self._link.run(statements.held(self.worker_id, known_ids)))
+            self._take(self.worker_id, await self._held(self.worker_id, known_ids))
         if self._served.patterns:
             self._lanes.matched = await self._link.run(statements.match_queues(self._served.patterns))
         swept = begun >= self._next_sweep
@@ -188,6 +189,17 @@ class Claimer:
             self._next_watch = now + WATCH
             await self._watch_writers()
         return new
+
+    async def _held(self, worker_id: int, known: list[int]) -> list[Any]:
+        ids = statements.held_ids(worker_id, known)
+        others = await self._link.run(ids)
+        return await run_apart(
+            self._link.run,
+            statements.held(worker_id, known),
+            ids,
+            lambda part: statements.held(worker_id, [*known, *(set(others) - set(part))]),
+            worker_id,
+        )
 
     async def _watch_writers(self) -> None:
         """A transaction that wrote jobs for longer than the cursors lag, and has ended, left jobs behind them."""
@@ -210,7 +222,11 @@ class Claimer:
             rows = await self._link.once(
                 statements.claim(worker_id, self._tasks, lanes, self._lanes.since(lanes), count)
             )
-        except TROUBLE:
+        except Exception as error:
+            if is_of_a_row(error):  # the claims of one lane can leave out jobs
+                return sum([await self._claim_limited(lane, keyed=False, count=count) for lane in lanes])
+            if not isinstance(error, TROUBLE):
+                raise
             await self._doubt()
             return 0
         took = monotonic() - begun
@@ -239,16 +255,24 @@ class Claimer:
     async def _claim_limited(self, lane: Name, keyed: bool, count: int) -> int:
         worker_id, begun = self.worker_id, monotonic()
         after, since = self._turns.place(lane) if keyed else (None, None)
-        claim = statements.claim_limited(worker_id, self._tasks, lane, after, count, since)
+        asked = (worker_id, self._tasks, lane, after, count, since)
         try:
-            found = await self._link.once(claim)
+            rounds = await run_apart(
+                self._link.once,
+                listed(statements.claim_limited(*asked)),
+                statements.choose_limited(*asked),
+                lambda only: listed(statements.claim_limited(*asked, only)),
+                worker_id,
+            )
         except TROUBLE:
             await self._doubt()
             return 0
-        self._measure(len(found.rows), monotonic() - begun)
-        if keyed and found.since:
-            self._turns.took(lane, found.turns[-1], found.since)
-        return len(self._take(worker_id, found.rows))
+        rows = [row for found in rounds for row in found.rows]
+        self._measure(len(rows), monotonic() - begun)
+        last = next((found for found in reversed(rounds) if found.rows), None)
+        if keyed and last and last.since:
+            self._turns.took(lane, last.turns[-1], last.since)
+        return len(self._take(worker_id, rows))
 
     async def _doubt(self) -> None:
         """A claim without an answer may have been committed, or may yet be: those jobs are ours, and nobody rescues them while we live."""

@@ -6,13 +6,18 @@ What was said after that goes with the outcome. So nothing is lost, and a handle
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Sequence
 
 from pgqueue import statements
+from pgqueue.apart import apart
 from pgqueue.connections import TROUBLE, Link
+from pgqueue.progress import Report
 from pgqueue.worker.attempt import Attempt
 
 EVERY = 1.0
+
+log = logging.getLogger("pgqueue")
 
 
 class Reporter:
@@ -31,11 +36,17 @@ class Reporter:
         reports = [(attempt, report) for attempt in self._running() if (report := attempt.report) is not None]
         if not reports:
             return
-        rows = [(attempt.id, attempt.lease_id, report) for attempt, report in reports]
         try:
-            await self._link.once(statements.report_progress(self.worker_id, rows))
+            await apart(reports, self._write, self._refused)
         except TROUBLE:
             return  # the next turn says it again
         for attempt, report in reports:
             if attempt.report is report:
                 attempt.report = None
+
+    async def _write(self, part: Sequence[tuple[Attempt, Report]]) -> list[int]:
+        rows = [(attempt.id, attempt.lease_id, report) for attempt, report in part]
+        return await self._link.once(statements.report_progress(self.worker_id, rows))
+
+    async def _refused(self, item: tuple[Attempt, Report], error: Exception) -> None:
+        log.error("%r: the database refused its progress: %s", item[0], error)

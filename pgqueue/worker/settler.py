@@ -10,11 +10,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-import psycopg
-
 from pgqueue import statements
+from pgqueue.apart import apart, bury, is_of_a_row
 from pgqueue.connections import TROUBLE, Link
-from pgqueue.errors import InvalidOptionError
 from pgqueue.outcome import COMPLETED, FORGOTTEN, Outcome
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
@@ -68,17 +66,26 @@ class Settler:
         return statements.settle(self.worker_id, settled, self._hooks)
 
     async def _write(self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]) -> None:
+        """All outcomes but those that the database refuses, which hold up no other."""
+
+        async def run(part: Sequence[tuple[Attempt, Outcome]]) -> list[int]:
+            return await self._write_part(list(part), statement)
+
+        await apart(batch, run, self._refused)
+
+    async def _write_part(
+        self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]
+    ) -> list[int]:
         interrupted = False
         while True:
             try:
                 ours = await self._link.once(statement(batch))
-            except TROUBLE:
+            except Exception as error:
+                if is_of_a_row(error) or not isinstance(error, TROUBLE):
+                    raise
                 # The commit may have happened: then the rows are gone, and a second try finds nothing to do.
                 interrupted = True
                 await self._link.wait_until_back()
-            except (psycopg.DataError, psycopg.IntegrityError, InvalidOptionError) as error:
-                await self._write_apart(batch, error)
-                return
             else:
                 break
         if len(ours) < len(batch) and not interrupted:
@@ -90,16 +97,13 @@ class Settler:
                         attempt.lease_id,
                         outcome.state,
                     )
+        return ours
 
-    async def _write_apart(self, batch: Batch, error: Exception) -> None:
-        """One outcome that the database refuses must not hold up the others."""
-        if len(batch) > 1:
-            for item in batch:
-                await self._write([item], self._settle)
-            return
-        attempt, outcome = batch[0]
+    async def _refused(self, item: tuple[Attempt, Outcome], error: Exception) -> None:
+        attempt, outcome = item
         if outcome.reason == "unsettleable":
             log.error("%r: the database refuses every outcome: %s", attempt, error)
+            await bury(self._link.once, attempt.id, self.worker_id, error)
             return
         log.error("%r: the database refused its outcome: %s", attempt, error)
         refused = Outcome.dead("unsettleable", error.with_traceback(None))

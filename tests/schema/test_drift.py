@@ -34,7 +34,7 @@ select 'constraint ' || c.relname || '.' || k.conname, pg_get_constraintdef(k.oi
 from pg_constraint k join pg_class c on c.oid = k.conrelid
 where k.connamespace = 'pgqueue'::regnamespace and k.contype <> all('{n,t}')
 union all
-select 'domain ' || t.typname, format_type(t.typbasetype, t.typtypmod) || coalesce(' ' || pg_get_constraintdef(k.oid), '')
+select 'domain ' || t.typname, format_type(t.typbasetype, t.typtypmod) || coalesce(' ' || replace(pg_get_constraintdef(k.oid), ' NOT VALID', ''), '')
        || case when t.typcollation = 'pg_catalog."C"'::regcollation then ' collate C' else '' end
 from pg_type t left join pg_constraint k on k.contypid = t.oid
 where t.typnamespace = 'pgqueue'::regnamespace and t.typtype = 'd'

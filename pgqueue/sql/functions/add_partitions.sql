@@ -79,6 +79,9 @@ begin
                            case missing.parent when 'jobs_done' then 'unique' else '' end,
                            missing.child || case missing.parent when 'jobs_done' then '_id_key' else '_job_id_at_idx' end,
                            missing.child, missing.lookup);
+            -- Or a publication of all tables would refuse to purge it (transitions: no index of theirs is unique).
+            execute format('alter table pgqueue.%I replica identity ', missing.child)
+                || case missing.parent when 'jobs_done' then format('using index %I', missing.child || '_id_key') else 'full' end;
             -- Attaching proves the bounds by this constraint instead of reading a large table while it holds its locks.
             execute format('alter table pgqueue.%1$I add constraint bounds'
                            ' check (%2$I is not null and %2$I >= %3$L and %2$I < %4$L)',

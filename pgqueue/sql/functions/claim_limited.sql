@@ -2,10 +2,12 @@
 -- running under this worker and returns them as claim.sql does, each with the key whose turn it was and its place in the order of turns,
 -- and the `front` of the lane: in front of it, by run_at and id, no job with a key was, so the next claim may be told it as `since`.
 -- A function, for it needs a second look after it has locked: what it then counts is exact, and no limit is ever overshot.
+-- `among` (null: any): claims those jobs alone of what it would claim; an empty array tells what that is, the ids, and claims nothing.
 -- `after` null: jobs without a key, in order of run_at. Else those with one, by turns (due_by_key.sql).
 -- Locks: the jobs, skipping locked ones; then the seats, in the order of (limit_id, key), as release() does.
 -- Expects jobs_live_claim_idx or jobs_live_key_idx, and seats_pkey. Zero rows: nothing is due, or nothing is free.
-create or replace function pgqueue.claim_limited(worker bigint, tasks text[], queue text, priority smallint, after text, count integer, since text)
+create or replace function pgqueue.claim_limited(worker bigint, tasks text[], queue text, priority smallint, after text, count integer, since text,
+    among bigint[] default null)
 returns table (id bigint, lease_id bigint, queue_of text, priority_of smallint, task text, args text, attempt smallint,
     max_attempts smallint, crash_count smallint, timeout float8, run_at float8, created_at float8, trace_context text, extra text, concurrency_key text,
     turn text, place integer, front text)
@@ -87,6 +89,21 @@ begin
     if ids is null then
         return;
     end if;
+    if among = '{}' then
+        return query
+            select u.id, null::bigint, null::text, null::smallint, null::text, null::text, null::smallint, null::smallint, null::smallint,
+                   null::float8, null::float8, null::float8, null::text, null::text, null::text, u.turn, u.place::integer, null::text
+            from unnest(ids, turns) with ordinality u (id, turn, place);
+        return;
+    elsif among is not null then
+        select array_agg(u.id), array_agg(u.turn), array_agg(u.key), array_agg(u.task), array_agg(u.weight), array_agg(u.ordered)
+        into ids, turns, keys, task_of, weights, orders
+        from unnest(ids, turns, keys, task_of, weights, orders) u (id, turn, key, task, weight, ordered)
+        where u.id = any(among);
+        if ids is null then
+            return;
+        end if;
+    end if;
 
     if after is not null then
         first := (select j.run_at || '/' || j.id from pgqueue.jobs_live j
@@ -102,7 +119,7 @@ begin
         from pgqueue.seat(coalesce(limits, '{}'), ids, keys, task_of, weights, orders) s
         cross join lateral (select l.ctid as spot from pgqueue.jobs_live l where l.id = s.id offset 0) l  -- each by its index, whatever
         where j.ctid = l.spot                                                                          -- the statistics say
-        returning j.id, j.lease_id, j.queue::text, j.priority, j.task::text, j.args::text, j.attempt, j.max_attempts::smallint, j.crash_count,
+        returning j.id, j.lease_id::bigint, j.queue::text, j.priority, j.task::text, j.args::text, j.attempt::smallint, j.max_attempts::smallint, j.crash_count::smallint,
             date_part('epoch', j.timeout::interval), date_part('epoch', j.run_at::timestamptz), date_part('epoch', j.created_at::timestamptz),
             j.trace_context::text,
             pgqueue.extra(j.expires_at, j.deadline_at, j.progress, j.unique_key, j.tags, j.meta), j.concurrency_key::text,

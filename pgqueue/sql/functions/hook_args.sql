@@ -1,13 +1,14 @@
 -- The arguments of a hook's job: the job as the outcome left it, and how it went. What would not fit into a job's arguments
--- (2 MB, which only callers of the SQL API reach) is left out: then the hook sees the job without arguments and result.
+-- (2 MB of text, which only callers of the SQL API reach) is left out: then the hook sees the job without arguments and result.
 create or replace function pgqueue.hook_args(job jsonb, reason text, error text, traceback text)
 returns jsonb
 language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $function$
-    select case when pg_column_size(w.args) <= 2000000 then w.args
-                else jsonb_set(w.args, '{job}', (w.args -> 'job') - array['args', 'result', 'progress', 'meta']) end
+    select case when pgqueue.fits(w.args) then w.args
+                else jsonb_set(w.args, '{job}', (w.args -> 'job') - array['args', 'result', 'progress', 'meta', 'trace_context', 'last_traceback']
+                                                || jsonb_build_object('last_error', left(w.args #>> '{job,last_error}', 10000))) end
     from (select jsonb_build_object(
               'job', (job - array['traceback', 'error', 'reason', 'final', 'end_state', 'kept', 'begun', 'holds', 'parked', 'ours'])
                      || jsonb_build_object('timeout', date_part('epoch', (job ->> 'timeout')::interval)),

@@ -1,0 +1,127 @@
+"""One row never stops a statement over many: the statement is tried on halves, until the row that fails is alone and the others are done.
+
+The one mechanism for it: of claims, rescues, sweeps, settles, schedules and alerts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import psycopg
+
+from pgqueue import statements
+from pgqueue.errors import PgQueueError
+from pgqueue.sql import Statement
+
+# Classes of SQLSTATE that a value can cause: data, integrity, limits. One error of them is enough to give up the row.
+VALUES = ("21", "22", "23", "54")
+# These, of a trigger, a damaged page or the memory, may be everybody's: they are the row's if others succeed.
+PERHAPS = ("44", "P0", "XX", "53200")
+
+I = TypeVar("I")  # noqa: E741 - an item
+T = TypeVar("T")
+log = logging.getLogger("pgqueue")
+
+
+def _is_of_a_value(error: BaseException) -> bool:
+    """Also what is raised here, while a value is sent or read, and never reaches the server."""
+    if isinstance(error, PgQueueError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, psycopg.Error):
+        if error.sqlstate is None:
+            return isinstance(error, psycopg.DataError | psycopg.ProgrammingError)
+        return error.sqlstate.startswith(VALUES)
+    return isinstance(error, ValueError | TypeError | ArithmeticError | LookupError | RecursionError)
+
+
+def is_of_a_row(error: BaseException) -> bool:
+    """Whether leaving out one row may help."""
+    return _is_of_a_value(error) or (
+        isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(PERHAPS)
+    )
+
+
+async def apart(
+    items: Sequence[I],
+    run: Callable[[Sequence[I]], Awaitable[list[T]]],
+    give_up: Callable[[I, Exception], Awaitable[None]],
+) -> list[T]:
+    """What ``run`` returns for all but those items on which it fails, which are given up. Raises any error that is not a row's."""
+    failed: list[tuple[I, Exception]] = []
+    found = await _halves(items, run, failed)
+    if len(failed) == len(items):
+        for _, error in failed:
+            if not _is_of_a_value(error):
+                raise error
+    for item, error in failed:
+        await give_up(item, error)
+    return found
+
+
+async def _halves(
+    items: Sequence[I],
+    run: Callable[[Sequence[I]], Awaitable[list[T]]],
+    failed: list[tuple[I, Exception]],
+) -> list[T]:
+    try:
+        return await run(items)
+    except Exception as error:
+        if not items or not is_of_a_row(error):
+            raise
+        if len(items) == 1:
+            failed.append((items[0], error))
+            return []
+    middle = len(items) // 2
+    return [*await _halves(items[:middle], run, failed), *await _halves(items[middle:], run, failed)]
+
+
+def listed(statement: Statement[T]) -> Statement[list[T]]:
+    """What it returns, as the only item of a list."""
+    return Statement(
+        statement.name, statement.text, statement.parameters, lambda rows: [statement.decode(rows)]
+    )
+
+
+Send = Callable[[Statement[Any]], Awaitable[Any]]
+
+
+async def run_apart(
+    send: Send,
+    whole: Statement[list[T]],
+    chosen: Statement[Sequence[int]],
+    some: Callable[[Sequence[int]], Statement[list[T]]],
+    worker_id: int = 0,
+) -> list[T]:
+    """``send`` (of a link) a statement that chooses its jobs itself. If one of them stops it: ``some`` of those it would choose, and that one is buried."""
+    try:
+        found: list[T] = await send(whole)
+    except Exception as error:
+        if not is_of_a_row(error) or not (ids := await send(chosen)):
+            raise
+    else:
+        return found
+
+    async def run(part: Sequence[int]) -> list[T]:
+        rows: list[T] = await send(some(part))
+        return rows
+
+    async def give_up(job_id: int, error: Exception) -> None:
+        await bury(send, job_id, worker_id, error)
+
+    return await apart(ids, run, give_up)
+
+
+async def bury(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
+    """Makes a job dead that nobody can run. If even that fails, it is told, and the others go on."""
+    said = f"{type(error).__name__}: {error}"[:4000].replace("\x00", "")
+    try:
+        task = await send(statements.bury(job_id, worker_id, said))
+    except Exception as another:
+        if not is_of_a_row(another):
+            raise
+        log.exception("job %d stops statements over many (%s), and cannot be buried", job_id, said)
+    else:
+        if task is not None:
+            log.error("job %d (%s) is dead, undecodable: %s", job_id, task, said)

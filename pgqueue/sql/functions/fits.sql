@@ -1,0 +1,14 @@
+-- Whether a document is short enough for arguments of a job, in the form that is used, which is text (the domain job_args); with a little room.
+create or replace function pgqueue.fits(document jsonb)
+returns boolean
+language plpgsql
+immutable
+set search_path = pg_catalog, pg_temp
+as $function$
+begin
+    return pg_column_size(document) <= 240 or octet_length(document::text) <= 2000000;
+exception
+    when program_limit_exceeded then
+        return false;
+end
+$function$;

@@ -1,0 +1,14 @@
+-- A document as text, for statements that show jobs: of one that is too long (beyond 1 GB nothing can be) a word about it.
+create or replace function pgqueue.text_of(document jsonb)
+returns text
+language plpgsql
+stable
+set search_path = pg_catalog, pg_temp
+as $function$
+begin
+    return case when octet_length(document::text) <= 16777216 then document::text else to_json('too long to be shown'::text)::text end;
+exception
+    when program_limit_exceeded or data_exception or internal_error then
+        return to_json(sqlerrm)::text;
+end
+$function$;

@@ -1,0 +1,5 @@
+-- The ids of what held.sql returns. By jobs_live_worker_idx. Locks nothing.
+select j.id
+from pgqueue.jobs_live j
+where j.worker_id = %(worker_id)s::bigint and j.state = 'running' and j.id <> all(%(known)s::bigint[])
+order by j.id

@@ -1,0 +1,12 @@
+-- What the next sweep finishes, up to twice `count` ids. By jobs_live_overdue_idx and jobs_live_cancel_idx. Locks nothing.
+(select l.id
+ from pgqueue.jobs_live l
+ where l.state <> 'running' and (l.expires_at is not null or l.deadline_at is not null)
+   and least(l.expires_at::timestamptz, l.deadline_at::timestamptz) <= now()  -- the casts are the index's
+ order by least(l.expires_at::timestamptz, l.deadline_at::timestamptz)
+ limit %(count)s::int)
+union
+(select l.id
+ from pgqueue.jobs_live l
+ where l.cancel_requested and l.state <> 'running'
+ limit %(count)s::int)

@@ -1,0 +1,341 @@
+"""One row never stops a statement over many: what fails alone is buried with its reason, and all others go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from pgqueue import App, statements
+from pgqueue.alerts import AlertSettings
+from pgqueue.apart import apart
+from pgqueue.config import WorkerSettings
+from pgqueue.connections import Link, Outage
+from pgqueue.database import run
+from pgqueue.maintenance.rescuer import rescue_all
+from pgqueue.maintenance.scheduler import Scheduler
+from pgqueue.maintenance.sweeper import sweep_once
+from pgqueue.maintenance.watch import Watch
+from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.worker.settler import Settler
+from pgqueue.worker.worker import Worker
+from tests.stages.hands import Hand
+from tests.stages.scheduling import add
+
+BOMB = '{"v": [' + ",".join(["1e131071"] * 9000) + "]}"  # 144 kB, of which the text has 1.2 GB
+# Columns of rows that were there before the database refused them.
+POISON = {
+    "args": f"args) values ('ok', '{BOMB}'",
+    "meta": f"meta) values ('ok', '{BOMB}'",
+    "trace_context": f"trace_context) values ('ok', '{BOMB}'",
+    "progress": f"progress) values ('ok', '{BOMB}'",
+    "attempt": "attempt) values ('ok', 32767",
+    "lease_id": "lease_id) values ('ok', 9223372036854775807",
+    "args with a key": f"concurrency_key, args) values ('ok', 'k', '{BOMB}'",
+    "attempt in an order": "concurrency_key, ordering, attempt) values ('ok', 'k', 'block', 32767",
+}
+
+
+def lift_checks(db: Connection[Any]) -> None:
+    """As before the revision that made them."""
+    for domain in ("job_args", "job_meta", "job_note", "job_count", "job_lease"):
+        db.execute(f"alter domain pgqueue.{domain} drop constraint {domain}_check".encode())
+
+
+def ended(db: Connection[Any]) -> list[tuple[Any, ...]]:
+    return db.execute(
+        "select j.task, j.state, count(*) from pgqueue.jobs j group by 1, 2 order by 1, 2"
+    ).fetchall()
+
+
+def buried(db: Connection[Any]) -> list[tuple[Any, ...]]:
+    return db.execute("select id, reason, last_error from pgqueue.dead_letters order by id").fetchall()
+
+
+def drain(app: App, **settings: Any) -> None:
+    Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.1, **settings)).run()
+
+
+@asynccontextmanager
+async def link(dsn: str):
+    made = Link(dsn, "test", Outage(dsn))
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+def linked(dsn: str, does: Callable[[Link], Coroutine[Any, Any, Any]]) -> Any:
+    async def play() -> Any:
+        async with link(dsn) as made:
+            return await does(made)
+
+    return asyncio.run(play())
+
+
+def die(db: Connection[Any], worker: int) -> None:
+    db.execute("update pgqueue.workers set expires_at = now() - interval '1 s' where id = %s", [worker])
+
+
+@pytest.fixture
+def ok(app: App) -> App:
+    @app.task(name="ok")
+    async def ok() -> None: ...
+
+    return app
+
+
+# ------------------------------------------------------------------ claims
+
+
+@pytest.mark.parametrize("poison", POISON.values(), ids=POISON)
+@pytest.mark.parametrize("limited", [False, True], ids=["plain", "limited"])
+def test_a_claim_buries_the_row_that_stops_it_and_takes_the_others(
+    db: Connection[Any], ok: App, poison: str, limited: bool
+) -> None:
+    lift_checks(db)
+    if limited:
+        db.execute("insert into pgqueue.limits (concurrency) values (5)")
+    neighbours = (
+        "insert into pgqueue.jobs (task, concurrency_key)"
+        " select 'ok', case when n > 2 then 'n' || n end from generate_series(1, 4) n"
+    )
+    db.execute(neighbours)
+    db.execute(f"insert into pgqueue.jobs (task, {poison})".encode())
+    db.execute(neighbours)
+    drain(ok)
+    assert ended(db) == [("ok", "completed", 8), ("ok", "dead", 1)]
+    [(_, reason, error)] = buried(db)
+    assert reason == "undecodable"
+    assert "exceeds" in error or "out of range" in error
+    assert db.execute("select coalesce(sum(taken), 0) from pgqueue.seats").fetchone() == (0,)
+
+
+def test_a_row_that_only_a_trigger_refuses_is_buried_for_others_succeed(db: Connection[Any], ok: App) -> None:
+    db.execute("insert into pgqueue.jobs (task, priority) select 'ok', n % 2 from generate_series(1, 9) n")
+    db.execute("insert into pgqueue.jobs (task, tags) values ('ok', '{odd}')")
+    db.execute(
+        "create function no() returns trigger language plpgsql as 'begin raise exception ''not this one''; end'"
+    )
+    db.execute(
+        "create trigger no before update on pgqueue.jobs_live for each row when (new.tags <> '{}') execute function no()"
+    )
+    drain(ok)
+    assert ended(db) == [("ok", "completed", 9), ("ok", "dead", 1)]
+
+
+def test_what_a_claim_took_whose_answer_was_lost_is_found_without_the_row_that_cannot_be_read(
+    db: Connection[Any], dsn: str, ok: App
+) -> None:
+    lift_checks(db)
+    worker = Worker(ok, WorkerSettings(queues={"default": None}))
+    hand = Hand(db, ["ok"])
+    db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 5)")
+    assert len(hand.claim()) == 5
+    db.execute(
+        "update pgqueue.jobs_live set args = %s where id = (select min(id) from pgqueue.jobs_live)", [BOMB]
+    )
+
+    async def play() -> list[Any]:
+        try:
+            return await worker._claimer._held(hand.id, [])
+        finally:
+            await worker._claim_link.close()
+
+    found = asyncio.run(play())
+    assert len(found) == 4
+    assert [reason for _, reason, _ in buried(db)] == ["undecodable"]
+
+
+# ------------------------------------------------------------------ what the leader does
+
+
+def test_a_rescue_buries_the_row_that_stops_it_and_takes_back_the_others(
+    db: Connection[Any], dsn: str
+) -> None:
+    lift_checks(db)
+    hand = Hand(db, ["ok"])
+    db.execute(
+        "insert into pgqueue.jobs (task, concurrency_key) select 'ok', null from generate_series(1, 20)"
+    )
+    db.execute("insert into pgqueue.jobs (task, crash_count) values ('ok', 32767)")
+    assert len(hand.claim(30)) == 21
+    die(db, hand.id)
+    linked(dsn, lambda made: rescue_all(made, 3))
+    assert db.execute("select state, count(*) from pgqueue.jobs group by 1 order by 1").fetchall() == [
+        ("dead", 1),
+        ("retrying", 20),
+    ]
+    assert [reason for _, reason, _ in buried(db)] == ["undecodable"]
+
+
+def test_a_sweep_buries_the_row_that_stops_it_and_finishes_the_others(db: Connection[Any], dsn: str) -> None:
+    db.execute(
+        "insert into pgqueue.jobs (task, expires_at) select 'ok', now() - interval '1 s' from generate_series(1, 9)"
+    )
+    [(job,)] = db.execute("select max(id) from pgqueue.jobs").fetchall()
+    db.execute(
+        "insert into pgqueue.jobs (id, task, state, finished_at) values (%s, 'old', 'cancelled', now())",
+        [job],
+    )
+    linked(dsn, sweep_once)
+    assert ended(db) == [("ok", "cancelled", 8), ("ok", "dead", 1), ("old", "cancelled", 1)]
+
+
+def test_schedules_fire_though_one_of_them_cannot_be_read(db: Connection[Any], dsn: str) -> None:
+    lift_checks(db)
+    for name in ("one", "bad", "two"):
+        add(db, name, every="1 hour", edited_at=datetime(2026, 1, 1, tzinfo=UTC))
+    db.execute("update pgqueue.schedules set args = %s where name = 'bad'", [BOMB])
+
+    async def turn(made: Link) -> None:
+        scheduler = Scheduler(made)
+        for _ in range(3):
+            await scheduler.turn(datetime(2026, 1, 1, 12, tzinfo=UTC))
+
+    linked(dsn, turn)
+    told = dict(db.execute("select name, problem from pgqueue.schedules").fetchall())
+    assert told["one"] is None
+    assert told["two"] is None
+    assert "exceeds" in told["bad"] or "maximum" in told["bad"]
+    assert db.execute(
+        "select count(*) from pgqueue.schedules where next_at > '2026-01-01 12:00+00'"
+    ).fetchone() == (2,)
+
+
+def test_the_watch_sees_dead_jobs_whatever_time_stands_in_others(db: Connection[Any], dsn: str) -> None:
+    for moment in ("infinity", "-infinity", "20000-01-01", "now"):
+        db.execute("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'dead', %s)", [moment])
+
+    async def look(made: Link) -> None:
+        await Watch(made, AlertSettings(), 5.0).look(0.0)
+
+    linked(dsn, look)
+    assert db.execute("select count from pgqueue.alerts").fetchall() == [(1,)]
+
+
+# ------------------------------------------------------------------ settling
+
+
+def test_an_outcome_that_cannot_be_sent_is_refused_alone(db: Connection[Any], dsn: str) -> None:
+    """Also what the driver raises before it sends anything."""
+    hand = Hand(db, ["ok"])
+    db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 9)")
+    attempts = hand.claim()
+    freed: list[Any] = []
+
+    async def settle(made: Link) -> None:
+        settler = Settler(made, freed.extend)
+        settler.worker_id = hand.id
+        for attempt in attempts:
+            bad = attempt is attempts[3]
+            settler.add(attempt, Outcome.completed('"\ud800"' if bad else '"fine"'))
+        settler.stop()
+        await settler.run()
+
+    linked(dsn, settle)
+    assert len(freed) == 9
+    assert ended(db) == [("ok", "completed", 8), ("ok", "dead", 1)]
+    assert [reason for _, reason, _ in buried(db)] == ["unsettleable"]
+
+
+def test_a_job_of_which_every_outcome_is_refused_does_not_run_for_ever(db: Connection[Any], dsn: str) -> None:
+    """Its id is taken among the completed, and its weight of a seat is more than any number."""
+    hand = Hand(db, ["ok"])
+    db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 3)")
+    attempts = hand.claim()
+    db.execute(
+        "update pgqueue.jobs_live set holds = '{0,2147483647,0,2147483647}', concurrency_key = 'k' where id = %s",
+        [attempts[1].id],
+    )
+
+    async def settle(made: Link) -> None:
+        settler = Settler(made, lambda _: None)
+        settler.worker_id = hand.id
+        for attempt in attempts:
+            settler.add(attempt, COMPLETED)
+        settler.stop()
+        await settler.run()
+
+    linked(dsn, settle)
+    assert ended(db) == [("ok", "completed", 2), ("ok", "dead", 1)]
+    assert [reason for _, reason, _ in buried(db)] == ["undecodable"]
+
+
+# ------------------------------------------------------------------ looking
+
+
+def test_jobs_are_listed_and_shown_whatever_one_of_them_holds(db: Connection[Any]) -> None:
+    lift_checks(db)
+    db.execute("insert into pgqueue.jobs (task, args) values ('fine', '{\"n\": 1}')")
+    db.execute(
+        "insert into pgqueue.jobs (task, args, meta, progress, started_at) values ('odd', %s, %s, %s, 'infinity')",
+        [BOMB] * 3,
+    )
+    db.execute(
+        "insert into pgqueue.jobs (task, state, result, started_at, finished_at)"
+        " values ('old', 'completed', %s, '-infinity', '20000-01-01')",
+        [BOMB],
+    )
+    jobs = run(db, statements.list_jobs())
+    assert [job.task for job in jobs] == ["old", "odd", "fine"]
+    assert jobs[2].args == {"n": 1}
+    for job in jobs:
+        assert run(db, statements.get_job(job.id)) == job
+
+
+# ------------------------------------------------------------------ the mechanism
+
+
+def test_what_may_be_everybodys_fault_buries_nobody() -> None:
+    class Broken(psycopg.errors.InternalError_):
+        sqlstate = "XX000"
+
+    async def fails(_part: Any) -> list[int]:
+        raise Broken
+
+    async def give_up(item: int, _error: Exception) -> None:
+        pytest.fail(f"{item} was given up")
+
+    with pytest.raises(Broken):
+        asyncio.run(apart([1, 2, 3], fails, give_up))
+
+
+@pytest.mark.parametrize("state", ["42501", "55000", "57P01", "08006", "53300", "40P01", "25006", "53100"])
+def test_what_is_no_rows_fault_is_not_tried_on_parts(state: str) -> None:
+    tried = []
+
+    async def fails(part: Any) -> list[int]:
+        tried.append(part)
+        raise psycopg.errors.lookup(state)
+
+    async def give_up(item: int, _error: Exception) -> None:
+        pytest.fail(f"{item} was given up")
+
+    with pytest.raises(psycopg.Error):
+        asyncio.run(apart([1, 2, 3], fails, give_up))
+    assert tried == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("bad", [{0}, {6}, {1, 2}, set(range(7))], ids=str)
+def test_whichever_items_fail_the_others_are_done_once_in_order(bad: set[int]) -> None:
+    done, given_up = [], []
+
+    async def does(part: Any) -> list[int]:
+        if bad & set(part):
+            raise psycopg.errors.NumericValueOutOfRange
+        done.extend(part)
+        return list(part)
+
+    async def give_up(item: int, _error: Exception) -> None:
+        given_up.append(item)
+
+    found = asyncio.run(apart(range(7), does, give_up))
+    assert found == done == [n for n in range(7) if n not in bad]
+    assert given_up == sorted(bad)
