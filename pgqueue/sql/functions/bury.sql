@@ -46,8 +46,8 @@ begin
                 where g.former = 'running'
                 having count(*) > 0
             ), told as (
-                insert into pgqueue.jobs_live as h (task, queue, priority, args)
-                select k.hook, 'pgqueue.hooks', g.priority, pgqueue.hook_args(to_jsonb(g) - 'former', 'undecodable', why, null)
+                insert into pgqueue.jobs_live as h (task, queue, priority, args, ours)
+                select k.hook, 'pgqueue.hooks', g.priority, pgqueue.hook_args(to_jsonb(g) - 'former', 'undecodable', why, null), true
                 from gone g cross join lateral (select g.task || ':on_dead') k (hook)
                 where exists (select from pgqueue.workers w
                               where k.hook = any(w.tasks) and w.state in ('running', 'draining') and w.expires_at > clock_timestamp())
