@@ -1,0 +1,176 @@
+"""What a campaign is to be: how many jobs, of which kinds, under which rules; and the clients that enqueue them."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+
+from tests.checker import Intents
+from tests.process import workload
+
+ROLLED_BACK = 0.05
+TASKS = {
+    "move_async": 1400, "move_thread": 1300, "move_process": 300, "mail_async": 500, "mail_thread": 500,
+}  # fmt: skip
+ROWS, TENANTS = 25, 9
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many of what; the faults are so many at least."""
+
+    options: tuple[str, ...] = ()
+    supervisors: int = 6  # with one process each: plain workers
+    processes: int = 1
+    slots: int = 8
+    part: float = 1.0  # of the jobs
+    kills: int = 30
+    zombies: int = 10
+    terminations: int = 20
+    orphanings: int = 0  # kills of a supervisor
+    crashes: int = 0  # of the server, right after a claim
+    silences: int = 0  # frozen backends
+    stops: int = 0  # SIGTERM to all processes of a supervisor at once
+    bombs: int = 0  # jobs that kill their process
+
+    @property
+    def workers(self) -> int:
+        return self.supervisors * self.processes
+
+    @property
+    def tasks(self) -> dict[str, int]:
+        return {task: int(count * self.part) for task, count in TASKS.items()}
+
+    def count(self, kind: str) -> int:
+        """Jobs whose task's name begins so."""
+        return sum(count for task, count in self.tasks.items() if task.startswith(kind))
+
+    def long(self) -> Plan:
+        return replace(
+            self, part=1.0, kills=30, zombies=10, terminations=20, orphanings=5 * self.orphanings,
+            crashes=8, silences=6, stops=6, bombs=4,
+        )  # fmt: skip
+
+
+def rules(op: int) -> dict[str, Any]:
+    match op % 4:
+        case 0:
+            return {"concurrency_key": f"tenant {op // 4 % TENANTS}", "weight": op // 4 % 2 + 1}
+        case 1:
+            return {
+                "concurrency_key": f"row {op // 4 % ROWS}",
+                "ordering": "skip" if op // 4 % 2 else "block",
+            }
+        case 2:
+            return {"unique_key": str(op)}
+    return {}
+
+
+@dataclass
+class Clients:
+    """Enqueues all jobs, a few at a time as the faults go on, and notes what it was told about each."""
+
+    dsn: str
+    plan: Plan
+    intents: Intents
+    dice: random.Random
+    ops: list[tuple[int, str]] = field(default_factory=list)
+    quota: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    given: int = 0
+    tally: Counter[str] = field(default_factory=Counter)
+    error: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        kinds = [task for task, count in self.plan.tasks.items() for _ in range(count)]
+        self.dice.shuffle(kinds)
+        self.ops = list(enumerate(kinds, start=1))
+        self._next_rolled_back = 1_000_000
+        self._pause = threading.Event()
+        self._released_at = time.monotonic()
+        self.thread = threading.Thread(target=self._run, name="clients")
+
+    def release(self, count: int) -> None:
+        """Allows so many more jobs."""
+        self._released_at = time.monotonic()
+        count = min(count, len(self.ops) - self.given)
+        self.given += count
+        for _ in range(count):
+            self.quota.release()
+
+    def release_more(self) -> None:
+        """A few more, if the last ones did not suffice for a while."""
+        if time.monotonic() - self._released_at > 0.5:
+            self.release(15)
+
+    def _run(self) -> None:
+        try:
+            connection: Connection[Any] | None = None
+            at = 0
+            while at < len(self.ops):
+                batch = self.ops[at : at + self.dice.randint(1, 15)]
+                for _ in batch:
+                    self.quota.acquire()
+                connection = self._enqueue(connection, batch)
+                at += len(batch)
+                self._pause.wait(self.dice.uniform(0.0, 0.08))
+            if connection is not None:
+                connection.close()
+        except BaseException as error:  # noqa: BLE001 - the test's own thread raises it
+            self.error = error
+
+    def _enqueue(self, connection: Connection[Any] | None, batch: list[tuple[int, str]]) -> Connection[Any]:
+        """Until it is acknowledged, with the same keys again when the connection broke."""
+        if self.dice.random() < ROLLED_BACK:
+            self._next_rolled_back += len(batch)
+            first = self._next_rolled_back
+            unwanted = [(first + n, kind) for n, (_, kind) in enumerate(batch)]
+            connection = self._try(connection, unwanted, roll_back=True) or connection
+        while True:
+            done = self._try(connection, batch, roll_back=False)
+            if done is not None:
+                return done
+            connection = None
+            self._pause.wait(0.05)
+
+    def _try(
+        self, connection: Connection[Any] | None, batch: list[tuple[int, str]], *, roll_back: bool
+    ) -> Connection[Any] | None:
+        ops = [op for op, _ in batch]
+        try:
+            if connection is None or connection.closed:
+                connection = psycopg.connect(self.dsn, application_name="clients")
+            jobs = [
+                getattr(workload, kind)
+                .using(
+                    idempotency_key=str(op),
+                    tags=["effect"] if kind.startswith("move") else ["external"],
+                    **rules(op),
+                )
+                .job(op=op, ms=self.dice.randint(1, 200))
+                for op, kind in batch
+            ]
+            for (op, _), handle in zip(batch, workload.app.enqueue_many(jobs, connection), strict=True):
+                if handle.created:
+                    connection.execute("insert into chk.business (op) values (%s)", [op])
+            if roll_back:
+                connection.rollback()
+                self.intents.note(ops, "rollback")
+                self.tally["rolled back"] += len(ops)
+            else:
+                connection.commit()
+                self.intents.note(ops, "ack")
+                self.tally["acknowledged"] += len(ops)
+        except psycopg.OperationalError:
+            self.intents.note(ops, "rollback" if roll_back else "unknown")
+            self.tally["unknown"] += 0 if roll_back else len(ops)
+            if connection is not None:
+                connection.close()
+            return None
+        return connection

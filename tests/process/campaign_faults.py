@@ -1,0 +1,363 @@
+"""The harm that a campaign does to its workers and its server, one fault after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import Connection
+from psycopg.rows import scalar_row
+
+from pgqueue import embedded
+from tests.process import workload
+from tests.process.campaign_clients import Clients, Plan
+from tests.process.processes import WorkerProcess, WorkerProcesses, state_of
+from tests.waiting import STARTS, wait_until
+
+LEASE = 2.0
+CRASH_LIMIT = 5  # a guilty job reaches it, and an innocent one does not
+OPTIONS = (
+    "--lease", str(LEASE), "--heartbeat", "0.5", "--poll", "0.2", "--crash-limit", str(CRASH_LIMIT), "--wait-for-db", "30",
+)  # fmt: skip
+SILENT = ("heartbeat", "claim", "settle")  # connections that fall silent
+DOWN = 1.0  # seconds that the server is away
+SERVER = {"max_connections": "300", "shared_buffers": "64MB"}  # with fsync, as for users
+
+
+@dataclass
+class Faults:
+    """Does harm, one fault after the other, and remembers to whom."""
+
+    home: Path
+    server: embedded.Postgres
+    workers: WorkerProcesses
+    clients: Clients
+    dice: random.Random
+    db: Connection[Any]
+    plan: Plan
+    alive: list[WorkerProcess] = field(default_factory=list)
+    killed: set[int] = field(default_factory=set)  # worker ids
+    zombies: dict[int, int] = field(default_factory=dict)  # worker id and pid
+    woken: dict[int, int] = field(default_factory=dict)
+    orphans: dict[int, int] = field(default_factory=dict)
+    orphaned: int = 0
+    terminated: int = 0
+    crashed: int = 0
+    silenced: Counter[str] = field(default_factory=Counter)
+    exit_codes: list[int] = field(default_factory=list)  # of supervisors whose whole group was stopped
+    drained: set[int] = field(default_factory=set)  # their workers' ids
+    bombs: list[int] = field(default_factory=list)  # job ids
+    gone_lines: list[tuple[int, int]] = field(default_factory=list)
+
+    def run(self) -> None:
+        plan = self.plan
+        order = ["kill"] * (plan.kills + 1) + ["zombie"] * plan.zombies + ["terminate"] * plan.terminations
+        order += ["orphan"] * plan.orphanings + ["crash"] * plan.crashes + ["silence"] * plan.silences
+        order += ["stop"] * plan.stops + ["bomb"] * plan.bombs
+        self.dice.shuffle(order)
+        order.insert(len(order) // 2, "restart")
+        portion = len(self.clients.ops) * 2 // 3 // len(order)  # the rest for faults that find nobody at work
+        for fault in order:
+            self.clients.release(portion)
+            getattr(self, fault)()
+        while len(self.effective("killed")) < plan.kills or len(self.effective("woken")) < plan.zombies:
+            self.clients.release(20)
+            self.kill() if len(self.effective("killed")) < plan.kills else self.zombie()
+            self.wake(rest=0)
+        self.wake(rest=0)
+
+    def start(self) -> None:
+        self.alive.append(self.workers.start(*OPTIONS, "-c", str(self.plan.slots), *self.plan.options))
+
+    # ------------------------------------------------------------ the faults
+
+    def kill(self) -> None:
+        """SIGKILL to a worker that runs jobs, and another one in its place at once, or by its supervisor."""
+        pid, worker_id = self.caught()
+        self.killed.add(worker_id)
+        os.kill(pid, signal.SIGKILL)
+        for worker in self.alive[:]:
+            if worker.pid == pid:
+                worker.end()
+                self.alive.remove(worker)
+                self.start()
+
+    def orphan(self) -> None:
+        """SIGKILL to a supervisor: its workers end by themselves, which is seen at the end."""
+
+        def families() -> list[tuple[WorkerProcess, dict[int, int]]]:
+            """Supervisors with workers that were done no harm: all of one may just have been killed."""
+            found = []
+            for worker in self.alive:
+                children = {worker_id: pid for worker_id, pid in self.at_work() if parent(pid) == worker.pid}
+                found += [(worker, children)] if children else []
+            return found
+
+        worker, children = self.dice.choice(wait_until(families, STARTS))
+        self.orphans |= children
+        self.orphaned += 1
+        worker.end()
+        self.alive.remove(worker)
+        self.start()
+
+    def zombie(self) -> None:
+        """SIGSTOP to a worker that runs jobs, until others have taken them; two at a time at most."""
+        self.wake(rest=1)
+        pid, worker_id = self.caught()
+        self.zombies[worker_id] = pid
+
+    def wake(self, rest: int) -> None:
+        """SIGCONT to zombies of whose jobs some were rescued, until only ``rest`` are left.
+
+        Or all are gone: its children, which go on, may have completed them in transactions of their own. (That all are gone
+        is not to be waited for: one may be locked by the transaction in which the zombie was stopped.)
+        """
+
+        def ready() -> list[int]:
+            rescued = self.effective("zombies")
+            return [worker for worker in self.zombies if worker in rescued or not self.runs(worker)]
+
+        while len(self.zombies) > rest:
+            for worker_id in wait_until(ready, STARTS):
+                self.woken[worker_id] = pid = self.zombies.pop(worker_id)
+                os.kill(pid, signal.SIGCONT)
+
+    def terminate(self) -> None:
+        """pg_terminate_backend on a connection of a worker."""
+
+        def terminated() -> bool:
+            pids = self.db.execute(
+                "select pid from pg_stat_activity where application_name ~ '^pgqueue (claim|settle|listen|leader|heartbeat|app)$'"
+                " order by backend_start, pid"
+            ).fetchall()
+            return bool(pids) and bool(self.one("select pg_terminate_backend(%s)", self.dice.choice(pids)[0]))
+
+        wait_until(terminated)
+        self.terminated += 1
+
+    def crash(self) -> None:
+        """The server crashes right after a claim, which may not have reached the disk."""
+        self.wake(rest=0)
+        wait_until(self.has_just_claimed, STARTS)
+        self.lose_server()
+        self.crashed += 1
+        wait_until(self.are_at_work, STARTS)
+
+    def silence(self) -> None:
+        """SIGSTOP to the server's process behind a worker's connection, until the worker has opened another one."""
+        name = self.dice.choice(SILENT)
+
+        def backends() -> list[int]:
+            return [
+                pid
+                for (pid,) in self.db.execute(
+                    "select pid from pg_stat_activity where application_name = %s and state = 'idle' order by pid",
+                    [f"pgqueue {name}"],
+                )
+            ]
+
+        def frozen() -> int | None:
+            """Idle ones only: in a transaction they would hold locks that others wait for."""
+            pid: int = self.dice.choice(wait_until(backends))
+            os.kill(pid, signal.SIGSTOP)
+            if pid in backends():
+                return pid
+            os.kill(pid, signal.SIGCONT)
+            return None
+
+        def count() -> int:
+            return int(
+                self.one(
+                    "select count(*) from pg_stat_activity where application_name = %s", f"pgqueue {name}"
+                )
+            )
+
+        wait_until(self.are_at_work, STARTS)
+        connections = count()
+        pid = wait_until(frozen)
+        assert pid is not None
+        try:
+            wait_until(lambda: self.clients.release_more() or count() > connections, timeout=90)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self.silenced[name] += 1
+
+    def stop(self) -> None:
+        """SIGTERM to a supervisor and to all that it has started, at once, while they run jobs."""
+
+        def busy() -> tuple[WorkerProcess, list[int], list[int]] | None:
+            self.clients.release_more()
+            for worker in self.dice.sample(self.alive, len(self.alive)):
+                family = [worker.pid, *descendants(worker.pid)]
+                ids = [worker_id for worker_id, pid in self.at_work() if pid in family]
+                if not {*family} & {*self.zombies.values()} and any(self.runs(one) for one in ids):
+                    return worker, family, ids
+            return None
+
+        worker, family, ids = wait_until(busy, STARTS)  # type: ignore[misc]
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        self.exit_codes.append(worker.wait(timeout=60))
+        self.drained |= set(ids)
+        self.alive.remove(worker)
+        self.start()
+
+    def bomb(self) -> None:
+        """A job that kills its process at each attempt, among innocent ones, until it is dead."""
+        job_id = workload.bomb.using(self.db).enqueue(how=self.dice.choice(workload.BOMBS)).id
+        self.bombs.append(job_id)
+        wait_until(lambda: self.replace_ended() or state_of(self.db, job_id) == "dead", timeout=120)
+
+    def replace_ended(self) -> None:
+        """A worker without a supervisor is started again by the machine that it runs on."""
+        self.clients.release_more()
+        for worker in self.alive[:]:
+            if worker.process.poll() is not None:
+                self.alive.remove(worker)
+                self.start()
+
+    def lose_server(self) -> None:
+        self.db.close()
+        self.server.stop("immediate")
+        threading.Event().wait(DOWN)
+        self.server = embedded.start(self.home, settings=SERVER)
+        self.db = observer(self.clients.dsn)
+
+    def restart(self) -> None:
+        """The server crashes and comes back; every worker says one line about each."""
+        self.wake(rest=0)
+        wait_until(self.is_settled, STARTS)
+        sizes = {worker.pid: worker.log.stat().st_size for worker in self.alive}
+        self.lose_server()
+        self.clients.release(60)
+        wait_until(self.have_worked_since, STARTS)
+        self.gone_lines = [
+            (
+                len(worker.lines("the database went away", sizes[worker.pid])),
+                len(worker.lines("the database is back", sizes[worker.pid])),
+            )
+            for worker in self.alive
+        ]
+
+    # ------------------------------------------------------------ what SQL tells
+
+    def one(self, query: str, *parameters: Any) -> Any:
+        with self.db.cursor(row_factory=scalar_row) as cursor:
+            return cursor.execute(query.encode(), parameters).fetchone()
+
+    def at_work(self) -> list[tuple[int, int]]:
+        """Workers (id, pid) that are registered and were done no harm."""
+        hurt = {*self.killed, *self.zombies, *self.woken, *self.orphans}
+        return [
+            (worker_id, pid)
+            for worker_id, pid in self.db.execute(
+                "select id, pid from pgqueue.workers where state = 'running' and expires_at > clock_timestamp() order by id"
+            )
+            if worker_id not in hurt
+        ]
+
+    def caught(self) -> tuple[int, int]:
+        """A worker (pid, id), stopped while it ran jobs."""
+
+        def busy() -> tuple[int, int] | None:
+            self.clients.release_more()
+            candidates = self.at_work()
+            self.dice.shuffle(candidates)
+            for worker_id, pid in candidates:
+                if pid not in self.zombies.values() and self.runs(worker_id):
+                    with contextlib.suppress(ProcessLookupError):  # it was an orphan that has just ended
+                        os.kill(pid, signal.SIGSTOP)
+                        if self.runs(worker_id):
+                            return pid, worker_id
+                        os.kill(pid, signal.SIGCONT)
+            return None
+
+        return wait_until(busy, STARTS)  # type: ignore[return-value]
+
+    def runs(self, worker_id: int) -> bool:
+        return bool(
+            self.one(
+                "select count(*) from pgqueue.jobs_live where state = 'running' and worker_id = %s", worker_id
+            )
+        )
+
+    def effective(self, which: str) -> set[int]:
+        """Those workers whose fault had its effect: jobs that they were running were rescued from them."""
+        ids = list(getattr(self, which))
+        return {
+            row[0]
+            for row in self.db.execute(
+                "select distinct worker_id from pgqueue.transitions where reason = 'rescued' and worker_id = any(%s)",
+                [ids],
+            )
+        }
+
+    def has_just_claimed(self) -> bool:
+        self.clients.release_more()
+        return bool(
+            self.one(
+                "select exists (select from pgqueue.jobs_live where state = 'running'"
+                " and started_at > clock_timestamp() - interval '10 ms')"
+            )
+        )
+
+    def are_at_work(self) -> bool:
+        self.replace_ended()
+        return len(self.at_work()) == self.plan.workers
+
+    def is_settled(self) -> bool:
+        """All are registered, and none is in the middle of an older outage."""
+        return self.are_at_work() and all(
+            len(worker.lines("the database went away")) == len(worker.lines("the database is back"))
+            for worker in self.alive
+        )
+
+    def have_worked_since(self) -> bool:
+        """Whether all heartbeats go again and everybody has completed something since the server came back."""
+        self.clients.release_more()
+        at_work = self.one(
+            "select count(*) from pgqueue.workers w where w.state = 'running'"
+            " and w.heartbeat_at > pg_postmaster_start_time() + interval '1.5 s'"
+            " and exists (select from chk.events e where e.worker_id = w.id and e.new_state = 'completed'"
+            " and e.at > pg_postmaster_start_time())"
+        )
+        return bool(at_work == self.plan.workers)
+
+
+def parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return None
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that it has started, and those that they have started."""
+    children: dict[int | None, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            children.setdefault(parent(int(entry.name)), []).append(int(entry.name))
+    found = list(children.get(pid, []))
+    for child in found:
+        found += children.get(child, [])
+    return found
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def observer(dsn: str) -> Connection[Any]:
+    return psycopg.connect(dsn, autocommit=True, application_name="campaign")
