@@ -46,6 +46,7 @@ def mutant(file: str, old: str, new: str, *tests: str) -> Mutant:
 FENCES = "stages/test_fences.py"
 CLAIMS = "stages/test_what_is_claimed.py"
 UPKEEP = "stages/test_what_is_kept.py"
+PARTS = "stages/test_small_parts.py"
 
 # fmt: off
 MUTANTS = (
@@ -127,6 +128,20 @@ MUTANTS = (
            f"{UPKEEP}::test_to_ask_while_another_leads_waits_for_no_lock"),
     mutant("sql/functions/expired_before.sql", "set timezone = 'UTC'\n", "", f"{UPKEEP}::test_days_are_those_of_utc_whatever_the_session_s_zone"),
     mutant("sql/functions/add_partitions.sql", "set timezone = 'UTC'\n", "", f"{UPKEEP}::test_days_are_those_of_utc_whatever_the_session_s_zone"),
+    # ---------------------------------------------------------------- the small parts of a worker
+    mutant("worker/settler.py", "self._outcomes[:LARGEST], self._outcomes[LARGEST:]", "self._outcomes[:LARGEST], []",
+           f"{PARTS}::test_more_outcomes_than_fit_in_a_batch_are_all_written"),
+    mutant("worker/settler.py", "                    part.sort(key=_job_id)\n", "", f"{PARTS}::test_outcomes_may_arrive_in_any_order"),
+    mutant("worker/settler.py", "        if len(batch) > 1:\n            for item in batch:\n", "        if len(batch) > 1:\n            for item in batch[:1]:\n",
+           f"{PARTS}::test_an_outcome_that_the_database_refuses_loses_no_other"),
+    mutant("worker/in_flight.py", "                former.lost = True\n", "", f"{PARTS}::test_a_later_claim_of_the_same_job_ends_the_former_one"),
+    mutant("worker/in_flight.py", "                self.remove([former])\n", "", f"{PARTS}::test_a_later_claim_of_the_same_job_ends_the_former_one"),
+    mutant("worker/in_flight.py", "if self.attempts.get(attempt.id) is attempt:", "if attempt.id in self.attempts:",
+           f"{PARTS}::test_a_later_claim_of_the_same_job_ends_the_former_one"),
+    mutant("worker/attempt.py", "outcome = attempt.reported(Outcome.completed(spec.encode_result(result), spec.keep))",
+           "outcome = Outcome.completed(spec.encode_result(result), spec.keep)", f"{PARTS}::test_what_a_job_says_last_goes_with_its_transaction"),
+    mutant("worker/reporter.py", "            if attempt.report is report:\n                attempt.report = None", "            attempt.report = None",
+           f"{PARTS}::test_what_is_said_while_the_former_report_is_written_is_not_lost"),
     # ---------------------------------------------------------------- the command line and what it asks
     mutant("sql/functions/why.sql", "x.taken < x.slots and (x.own is null or x.own_taken < x.own)", "x.taken < x.slots",
            "stages/test_why.py::test_a_queues_own_slots_are_told_with_who_has_them"),

@@ -1,0 +1,144 @@
+"""The small parts of a worker by themselves: what it holds, what it writes, what its jobs say last."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import App
+from pgqueue.connections import Link, Outage
+from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.progress import Report
+from pgqueue.worker.attempt import Attempt, HeldLease
+from pgqueue.worker.in_flight import InFlight
+from pgqueue.worker.reporter import Reporter
+from pgqueue.worker.settler import LARGEST, Settler
+from tests.stages.hands import Hand
+from tests.stages.test_limits import add
+
+
+def linked(dsn: str, play: Callable[[Link], Awaitable[None]]) -> None:
+    """Plays with a link of a worker to the database."""
+
+    async def go() -> None:
+        link = Link(dsn, "pgqueue test", Outage(dsn))
+        try:
+            await asyncio.wait_for(play(link), 60)
+        finally:
+            await link.close()
+
+    asyncio.run(go())
+
+
+def settled(dsn: str, hand: Hand, outcomes: list[tuple[Attempt, Outcome]]) -> list[Attempt]:
+    """Writes all outcomes, which arrive at once; returns those whose slots were freed."""
+    freed: list[Attempt] = []
+
+    async def play(link: Link) -> None:
+        settler = Settler(link, freed.extend)
+        settler.worker_id = hand.id
+        for attempt, outcome in outcomes:
+            settler.add(attempt, outcome)
+        settler.stop()
+        await settler.run()
+
+    linked(dsn, play)
+    return freed
+
+
+def test_more_outcomes_than_fit_in_a_batch_are_all_written(dsn: str, db: Connection[Any]) -> None:
+    hand = Hand(db, ["t"])
+    jobs = add(db, count=2 * LARGEST + 200)
+    attempts = hand.claim(len(jobs))
+    freed = settled(dsn, hand, [(attempt, COMPLETED) for attempt in attempts])
+    assert sorted(attempt.id for attempt in freed) == jobs
+    assert db.execute("select state, count(*) from pgqueue.jobs group by 1").fetchall() == [
+        ("completed", len(jobs))
+    ]
+
+
+def test_outcomes_may_arrive_in_any_order(dsn: str, db: Connection[Any]) -> None:
+    """complete.sql finds the lease of a row by its place among sorted ids."""
+    hand = Hand(db, ["t"])
+    jobs = add(db, count=9)
+    db.execute("update pgqueue.jobs_live set lease_id = id * 10")
+    attempts = hand.claim()
+    settled(dsn, hand, [(attempt, COMPLETED) for attempt in reversed(attempts)])
+    assert db.execute("select count(*) from pgqueue.jobs where state = 'completed'").fetchone() == (
+        len(jobs),
+    )
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_outcome_that_the_database_refuses_loses_no_other(
+    dsn: str, db: Connection[Any], place: int
+) -> None:
+    hand = Hand(db, ["t"])
+    jobs = add(db, count=3)
+    outcomes = [(attempt, Outcome.completed("1")) for attempt in hand.claim()]
+    outcomes[place] = (outcomes[place][0], Outcome.completed('"\\u0000"'))
+    freed = settled(dsn, hand, outcomes)
+    assert len(freed) == 3
+    states = dict(db.execute("select id, state from pgqueue.jobs").fetchall())
+    assert states == {job: "dead" if job == outcomes[place][0].id else "completed" for job in jobs}
+
+
+def test_a_later_claim_of_the_same_job_ends_the_former_one(db: Connection[Any]) -> None:
+    """A crash of the server undid the first claim: its handler must hear so, and its end frees nothing of the second."""
+    hand = Hand(db, ["t"])
+    add(db)
+    with db.transaction(force_rollback=True):
+        [former] = hand.claim()
+    [later] = hand.claim()
+    held = InFlight(5, {"default": 2})
+    held.add([former])
+    held.add([later])
+    assert (former.lost, later.lost) == (True, False)
+    assert (len(held), held.room(0), held.queue_room("default")) == (1, 4, 1)
+    held.remove([former])
+    assert (len(held), held.queue_room("default")) == (1, 1)
+    held.remove([later])
+    assert (len(held), held.room(0), held.queue_room("default")) == (0, 5, 2)
+
+
+def test_what_a_job_says_last_goes_with_its_transaction(app: App, db: Connection[Any]) -> None:
+    @app.task(name="t")
+    def t() -> None: ...
+
+    hand = Hand(db, ["t"])
+    add(db)
+    [attempt] = hand.claim()
+    lease = HeldLease(attempt, app)
+    lease.progress(Report.of(3, 10, None))
+    lease.progress(Report.of(10, 10, "done"))
+    with lease.transaction(None):
+        pass
+    [(state, progress)] = db.execute("select state, progress - 'at' from pgqueue.jobs").fetchall()
+    assert (state, progress) == ("completed", {"done": 10, "total": 10, "message": "done"})
+
+
+def test_what_is_said_while_the_former_report_is_written_is_not_lost(dsn: str, db: Connection[Any]) -> None:
+    hand = Hand(db, ["t"])
+    add(db)
+    [attempt] = hand.claim()
+    attempt.report = Report(1)
+
+    async def play(link: Link) -> None:
+        reporter = Reporter(link, lambda: [attempt])
+        reporter.worker_id = hand.id
+        await link.connection()
+        writing = asyncio.ensure_future(reporter.once())
+        await asyncio.sleep(0)  # it has begun, and waits for the database
+        assert not writing.done()
+        attempt.report = Report(2)
+        await writing
+        assert attempt.report == Report(2)
+        await reporter.once()
+        assert attempt.report is None
+
+    linked(dsn, play)
+    assert db.execute("select progress ->> 'done' from pgqueue.jobs_live").fetchone() == ("2",)
