@@ -23,7 +23,7 @@ from pgqueue.clock import Loop, monotonic
 from pgqueue.connections import TROUBLE
 from pgqueue.database import ORDINARY, connect_async, run_async, wait_notified
 from pgqueue.diagnosis import explained
-from pgqueue.errors import DatabaseError, DatabaseUnreachableError
+from pgqueue.errors import DatabaseError, DatabaseUnreachableError, MissingPrivilegeError
 from pgqueue.job import Job
 from pgqueue.sql import Statement
 
@@ -172,6 +172,9 @@ class Lookout:
                             await self._look(concerned)
                     self._trouble_since = None
                     self._new |= await self._heard(poll_at)
+                except MissingPrivilegeError as error:  # which no time mends
+                    self._tell_all(error)
+                    await self._stirred(AGAIN)
                 except (*TROUBLE, DatabaseError, TimeoutError) as error:
                     await self._lose(error)
                 except Exception as error:  # noqa: BLE001 - whoever waits is told

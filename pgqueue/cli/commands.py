@@ -5,6 +5,7 @@ from __future__ import annotations
 from pgqueue.cli import (
     alerts,
     cron,
+    db,
     doctor,
     edit,
     enqueue,
@@ -35,3 +36,4 @@ cli.add_typer(queues.commands, name="queues")
 cli.add_typer(queues.workers, name="workers")
 cli.add_typer(cron.commands, name="cron")
 cli.add_typer(alerts.commands, name="alerts")
+cli.add_typer(db.commands, name="db")

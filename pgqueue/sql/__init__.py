@@ -57,6 +57,12 @@ def views() -> dict[str, str]:
     return _folder("views")
 
 
+@cache
+def grants(kind: str) -> str:
+    """What a role needs, SQL in which it is named ROLE. Kinds: enqueuer, worker, operator, reader."""
+    return _folder("grants")[kind]
+
+
 def names() -> list[str]:
     """The names of all statement files."""
     return sorted(

@@ -7,9 +7,11 @@
 -- A wake-up spared for one that is then rolled back, or committed late, is made up for by the next poll.
 -- The flag is a sequence: visible at once, also to open transactions, and without dead rows under an old snapshot.
 -- Queues share 64 of them; sharing one costs at most a wake-up that comes by the next poll.
+-- Runs as the owner: whoever could set the flags himself could keep all workers asleep.
 create or replace function pgqueue.wake(queue text)
 returns void
 language plpgsql
+security definer
 set search_path = pg_catalog, pg_temp
 as $function$
 declare

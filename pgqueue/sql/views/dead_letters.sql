@@ -1,5 +1,5 @@
 -- Dead jobs with the reason of their death and the worker that had them last.
-create or replace view pgqueue.dead_letters as
+create or replace view pgqueue.dead_letters with (security_invoker) as
     select j.id, j.queue, j.task, j.args, j.attempt, j.max_attempts, t.reason, j.last_error,
            j.last_traceback, j.worker_id, w.host, w.pid, j.created_at, j.finished_at
     from pgqueue.jobs_dead j

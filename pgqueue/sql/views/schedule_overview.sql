@@ -1,5 +1,5 @@
 -- Every schedule in one line: when it fires, its last fire time with what became of it and of its job, and its next.
-create or replace view pgqueue.schedule_overview as
+create or replace view pgqueue.schedule_overview with (security_invoker) as
     select s.id, s.name::text as name, s.task::text as task,
            coalesce(s.cron, 'every ' || s.every::text, 'at ' || s.at::text) as fires, s.tz,
            case when s.problem is not null then 'problem' when s.paused then 'paused'

@@ -1,0 +1,12 @@
+-- A person with `pgq`, or a panel: sees everything, and cancels, revives and edits jobs, pauses queues, sets limits and schedules.
+grant usage on schema pgqueue to ROLE;
+grant select on all tables in schema pgqueue to ROLE;
+grant insert, update, delete on pgqueue.jobs_live, pgqueue.limits, pgqueue.schedules, pgqueue.schedule_runs to ROLE;
+grant insert on pgqueue.transitions, pgqueue.jobs_done, pgqueue.jobs to ROLE;
+grant update on pgqueue.jobs, pgqueue.jobs_dead, pgqueue.jobs_done, pgqueue.alerts to ROLE;
+grant delete on pgqueue.jobs_dead, pgqueue.jobs_done to ROLE;
+grant insert, update on pgqueue.queues to ROLE;
+grant usage on sequence pgqueue.jobs_id_seq to ROLE;
+grant usage, update on sequence pgqueue.waited_until to ROLE;
+grant execute on all functions in schema pgqueue to ROLE;
+revoke execute on function pgqueue.add_partitions, pgqueue.drop_partitions, pgqueue.purge_jobs, pgqueue.heal_seats from ROLE;

@@ -1,0 +1,10 @@
+-- A person or a monitor that reads, with SQL or `pgq`; also arguments, results and errors.
+grant usage on schema pgqueue to ROLE;
+grant select on all tables in schema pgqueue to ROLE;
+grant usage on sequence pgqueue.jobs_id_seq to ROLE;
+grant execute on function pgqueue.why, pgqueue.shown, pgqueue.counted, pgqueue.serving_name, pgqueue.is_full, pgqueue.is_over,
+    pgqueue.is_served, pgqueue.days, pgqueue.expired_before to ROLE;
+-- One that must not see what is in the jobs gets, instead of select on all tables:
+-- grant select (id, queue, state, run_at) on pgqueue.jobs_live to ROLE;
+-- grant select (name, paused) on pgqueue.queues to ROLE;
+-- grant select on pgqueue.queue_depth to ROLE;

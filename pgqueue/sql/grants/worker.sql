@@ -1,0 +1,10 @@
+-- A worker, `pgq work`: it runs jobs, maintains the tables and sends alerts, and owns nothing.
+grant usage on schema pgqueue to ROLE;
+grant select on all tables in schema pgqueue to ROLE;
+grant insert, update, delete on pgqueue.jobs_live, pgqueue.workers, pgqueue.leader, pgqueue.seats, pgqueue.starts, pgqueue.pauses,
+    pgqueue.schedules, pgqueue.schedule_runs, pgqueue.schedule_sets, pgqueue.alerts, pgqueue.idempotency_keys to ROLE;
+grant insert on pgqueue.jobs, pgqueue.jobs_done, pgqueue.jobs_dead, pgqueue.transitions, pgqueue.queues to ROLE;
+grant usage, select, update on all sequences in schema pgqueue to ROLE;
+grant execute on all functions in schema pgqueue to ROLE;
+-- On PostgreSQL 17 and later, so that it may rebuild indexes that have outgrown their rows:
+-- grant maintain on pgqueue.jobs_live to ROLE;

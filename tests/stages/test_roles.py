@@ -1,0 +1,334 @@
+"""Roles with exactly the rights that `pgq db grants` prints: what they are for works, and all else is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from pgqueue import App, Dead, Job, Retry
+from pgqueue.alerts import AlertSettings
+from pgqueue.cli.commands import cli
+from pgqueue.config import WorkerSettings
+from pgqueue.errors import MissingPrivilegeError
+from pgqueue.outcome import Outcome
+from pgqueue.sql import grants
+from pgqueue.worker import Worker
+from tests.stages.hands import Hand
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def granted(role: Callable[..., str]) -> Callable[..., str]:
+    """The DSN of a login with what is printed for a kind of role; with ``more`` also the lines commented out that hold it."""
+
+    def make(kind: str, *more: str) -> str:
+        lines = [
+            line.removeprefix("-- ") if any(word in line for word in more) else line
+            for line in grants(kind).splitlines()
+        ]
+        return role("\n".join(lines))
+
+    return make
+
+
+def denied(dsn: str, *statements: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement in statements:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
+
+
+def pgq(dsn: str, *words: str) -> Any:
+    return CliRunner().invoke(cli, [*words, "--dsn", dsn])
+
+
+# ------------------------------------------------------------------ who enqueues
+
+
+def test_an_enqueuer_enqueues_in_every_way(granted, db):
+    app = App(granted("enqueuer"))
+
+    @app.task(name="t")
+    def task(n: int = 0) -> None: ...
+
+    task.enqueue(n=1)
+    task.using(
+        queue="mail", delay=5, tags=["a"], meta={"a": 1}, concurrency_key="c", ordering="block", weight=2
+    ).enqueue()
+    task.using(unique_key="k", expires=60, deadline=90).enqueue()
+    assert not task.using(unique_key="k").enqueue().created
+    assert task.using(unique=["n"], unique_for=60).enqueue(n=3).created
+    for count in (3, 300):
+        assert len(task.enqueue_many([{"n": n} for n in range(count)])) == count
+
+    async def on_a_loop() -> None:
+        await task.aenqueue(n=2)
+        await task.aenqueue_many([{"n": n} for n in range(300)])
+        await app.aclose()
+
+    asyncio.run(on_a_loop())
+    app.close()
+    with psycopg.connect(granted("enqueuer"), autocommit=True) as connection:
+        connection.execute("insert into pgqueue.jobs (task, args, queue) values ('t', '{}', 'mail')")
+        connection.execute(
+            "select * from pgqueue.enqueue('t', '{\"n\": 9}', '{\"unique\": true, \"expires\": 60}')"
+        )
+        connection.execute("select pgqueue.wake('mail')")
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (5 + 303 + 301 + 2 - 1,)
+
+
+def test_an_enqueuer_gets_the_key_of_a_job_that_is_over_though_it_may_change_none(granted, db):
+    with psycopg.connect(granted("enqueuer"), autocommit=True) as connection:
+        for _ in range(2):
+            db.execute("update pgqueue.jobs_live set expires_at = now() - interval '1 s'")
+            [(created,)] = connection.execute(
+                "select created from pgqueue.enqueue('t', '{}', '{\"unique_key\": \"k\"}')"
+            ).fetchall()
+            assert created
+        connection.execute("insert into pgqueue.jobs (task, expires_at) values ('x', now() + interval '1 h')")
+        connection.execute(
+            "select from pgqueue.finish_overdue(array(select id from pgqueue.jobs_live), 'infinity')"
+        )
+    assert db.execute("select task, state from pgqueue.jobs order by id").fetchall() == [
+        ("t", "cancelled"), ("t", "pending"), ("x", "pending"),
+    ]  # fmt: skip
+
+
+def test_an_enqueuer_reads_changes_and_holds_up_nothing(granted, db):
+    db.execute("insert into pgqueue.jobs (task, args) values ('t', '{\"secret\": 1}')")
+    denied(
+        granted("enqueuer"),
+        "select args from pgqueue.jobs_live", "select args from pgqueue.jobs", "select * from pgqueue.running",
+        "select * from pgqueue.dead_letters", "select * from pgqueue.idempotency_keys", "select * from pgqueue.workers",
+        "insert into pgqueue.jobs (task, attempt) values ('t', 5)", "insert into pgqueue.jobs (task, lease_id) values ('t', 5)",
+        "insert into pgqueue.jobs (task, state, worker_id) values ('t', 'running', 1)",
+        "insert into pgqueue.jobs (task, ours) values ('t:on_dead', true)",
+        "update pgqueue.jobs_live set priority = 1", "delete from pgqueue.jobs_live", "select id from pgqueue.jobs_live for update",
+        "do $$ begin lock table pgqueue.jobs_live in share update exclusive mode; end $$", "select pgqueue.cancel(1)", "select pgqueue.edit(1, '{\"priority\": 1}')",
+        "select pgqueue.revive(1)", "select pgqueue.why(1)", "select pgqueue.heal_seats()", "select pgqueue.add_partitions(1)",
+        "select setval('pgqueue.jobs_id_seq', 1)", "select setval('pgqueue.awake_0', 9999999999999)",
+        "select nextval('pgqueue.waited_until')", "update pgqueue.queues set paused = true", "insert into pgqueue.limits (concurrency) values (0)",
+        "update pgqueue.schema_version set version_num = '9999'", "create table pgqueue.mine ()",
+    )  # fmt: skip
+
+
+def test_what_an_enqueuer_may_not_do_is_told_with_the_way_to_the_grants(granted):
+    app = App(granted("enqueuer"))
+
+    @app.task(name="t")
+    def task() -> None: ...
+
+    with pytest.raises(MissingPrivilegeError) as caught:
+        task.using(idempotency_key="k").enqueue()
+    assert "pgq db grants" in caught.value.do
+    app.close()
+
+
+def test_with_the_rights_for_it_an_enqueuer_uses_idempotency_keys_replaces_and_waits(granted, db):
+    app = App(
+        granted(
+            "enqueuer",
+            "idempotency_keys",
+            "pgqueue.jobs",
+            "replace_job",
+            "waited_until",
+        )
+    )
+
+    @app.task(name="t")
+    def task(n: int = 0) -> str: ...
+
+    task.using(idempotency_key="k").enqueue()
+    assert not task.using(idempotency_key="k").enqueue().created
+    task.using(unique_key="th", throttle=60).enqueue()
+    for n in range(2):
+        task.using(unique_key="r", on_conflict="replace").enqueue(n=n)
+        handle = task.using(unique_key="d", debounce=5).enqueue(n=n)
+    db.execute("update pgqueue.jobs_live set run_at = now()")
+    hand = Hand(db, ["t"])
+    for attempt in hand.claim():
+        hand.settle(attempt, Outcome.completed('"done"'))
+    assert handle.wait(timeout=20) == "done"
+    app.close()
+
+
+# ------------------------------------------------------------------ who works
+
+
+def test_a_worker_does_all_that_workers_do(granted, db, caplog):
+    """Limits, keys, order, hooks, chunks, its own transaction, retries, schedules, rescue, alerts, maintenance."""
+    db.execute(
+        "insert into pgqueue.limits (queue, concurrency, rate, period) values ('default', 50, 1000, '1 s')"
+    )
+    db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 1)")
+    db.execute("insert into pgqueue.schedules (name, task, every) values ('often', 'plain', '1 s')")
+    db.execute(
+        "insert into pgqueue.workers (id, expires_at, pid, slots, host, version, executor, queues, tasks)"
+        " overriding system value values (99, now() - interval '1 s', 1, 1, 'h', '0', 'async', '{}', '{}')"
+    )
+    db.execute("insert into pgqueue.jobs (task, state, worker_id) values ('plain', 'running', 99)")
+    db.execute("insert into pgqueue.jobs (task, expires_at) values ('plain', now() - interval '1 s')")
+    app = App(granted("worker"))
+    heard: list[str] = []
+
+    @app.task(name="plain")
+    def plain() -> None: ...
+
+    @app.task(name="again", retry=[0, 0])
+    def again(job: Job) -> None:
+        if job.attempt == 1:
+            raise Retry
+
+    @app.task(name="own")
+    def own(job: Job) -> str:
+        job.progress(1, 2)
+        with job.transaction(result="x") as connection:
+            plain.using(connection=connection).enqueue()
+        return "x"
+
+    @app.task(name="dies")
+    def dies() -> None:
+        raise Dead
+
+    @dies.on_dead
+    def dead(job: Job, failure: object) -> None:
+        heard.append(job.task)
+
+    @app.task(name="many", chunk=5)
+    def many(jobs: list[Job]) -> None: ...
+
+    @app.task(name="last", timeout=60)
+    def last() -> None:
+        for text in (
+            "select from pgqueue.schedule_runs where state = 'enqueued'", "select from pgqueue.transitions where reason = 'rescued'",
+            "select from pgqueue.alerts", "select from pgqueue.transitions where reason = 'expired'", "select from pgqueue.leader",
+            "select from pgqueue.jobs_live where task = 'pgqueue.alert_webhook' and attempt > 0",
+        ):  # fmt: skip
+            wait_until(lambda text=text: db_of_test.execute(text.encode()).fetchall(), 50)
+
+    db_of_test = db
+    for name in ("plain", "again", "own", "dies", "last"):
+        db.execute("select from pgqueue.enqueue(%s, '{}', '{\"max_attempts\": 2}')", [name])
+    db.execute('select from pgqueue.enqueue_many(\'[{"task": "many", "each": [{}, {}, {}]}]\')')
+    for _ in range(3):
+        db.execute(
+            'select from pgqueue.enqueue(\'plain\', \'{}\', \'{"concurrency_key": "k", "ordering": "block"}\')'
+        )
+    settings = WorkerSettings(queues={"default": None}, drain=True, poll=0.1, heartbeat=0.1, lease=5)
+    alerts = AlertSettings(webhook="http://127.0.0.1:9/")
+    assert Worker(app, settings, alerts=alerts).run() == 0
+    app.close()
+    assert "permission denied" not in caplog.text
+    assert "a bug" not in caplog.text
+    assert heard == ["dies"]
+    left = db.execute(
+        "select task, state from pgqueue.jobs where queue = 'default' and state not in ('completed', 'cancelled')"
+    )
+    assert set(left.fetchall()) <= {("dies", "dead"), ("plain", "pending")}
+
+
+def test_a_worker_owns_nothing(granted):
+    denied(
+        granted("worker"), "truncate pgqueue.jobs_live", "drop table pgqueue.jobs_live", "alter table pgqueue.jobs_live add x int",
+        "create table pgqueue.mine ()", "update pgqueue.limits set concurrency = 1", "delete from pgqueue.transitions",
+        "update pgqueue.schema_version set version_num = '9999'", "delete from pgqueue.jobs_dead",
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------ who operates, who reads
+
+READING = (
+    ["jobs", "list"], ["jobs", "show", "1"], ["why", "1"], ["queues", "list"], ["workers", "list"], ["limits", "list"],
+    ["cron", "list"], ["alerts"], ["doctor"], ["migrate", "--check"],
+)  # fmt: skip
+OPERATING = (
+    ["jobs", "cancel", "1"], ["jobs", "retry", "1"], ["jobs", "edit", "1", "--priority", "3"], ["queues", "pause", "default"],
+    ["queues", "resume", "default"], ["limits", "set", "--queue", "mail", "--concurrency", "3"], ["limits", "remove", "1"],
+    ["cron", "pause", "s"], ["cron", "resume", "s"], ["cron", "run", "s"], ["cron", "remove", "s"], ["alerts", "resolve", "1"],
+    ["alerts", "mute", "1"],
+)  # fmt: skip
+
+
+@pytest.fixture
+def something(db) -> None:
+    db.execute("insert into pgqueue.jobs (task, args) values ('t', '{\"a\": 1}')")
+    db.execute("insert into pgqueue.schedules (name, task, every) values ('s', 't', '1 min')")
+    db.execute("insert into pgqueue.alerts (kind, subject, text) values ('late', 'mail', 'mail is late')")
+
+
+@pytest.mark.parametrize("kind", ["operator", "reader"])
+def test_all_that_reads_works_for_an_operator_and_a_reader(granted, something, kind):
+    dsn = granted(kind)
+    for words in READING:
+        done = pgq(dsn, *words)
+        assert done.exception is None or isinstance(done.exception, SystemExit), (words, done.exception)
+        assert done.exit_code in (0, 7), (words, done.output)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for view in ("running", "dead_letters", "queue_depth", "job_timeline", "schedule_overview"):
+            connection.execute(f"select * from pgqueue.{view}".encode())
+
+
+def test_an_operator_changes_what_pgq_changes_and_makes_no_tables(granted, something, db):
+    dsn = granted("operator")
+    for words in OPERATING:
+        done = pgq(dsn, *words)
+        assert done.exit_code == 0, (words, done.output, done.exception)
+    denied(
+        dsn, "select pgqueue.add_partitions(1)", "select pgqueue.drop_partitions()", "select pgqueue.heal_seats()",
+        "delete from pgqueue.workers", "update pgqueue.schema_version set version_num = '9999'", "truncate pgqueue.jobs_live",
+        "select setval('pgqueue.jobs_id_seq', 1)", "delete from pgqueue.transitions",
+    )  # fmt: skip
+
+
+def test_a_reader_changes_nothing(granted, something, db):
+    dsn = granted("reader")
+    for words in OPERATING:
+        done = pgq(dsn, *words)
+        assert isinstance(done.exception, MissingPrivilegeError), (words, done.output, done.exception)
+    denied(dsn, "insert into pgqueue.jobs (task) values ('t')", "delete from pgqueue.jobs_live", "select pgqueue.enqueue('t')",
+           "select pgqueue.wake('default')", "select nextval('pgqueue.awake_0')")  # fmt: skip
+
+
+def test_a_reader_that_must_not_see_what_is_in_the_jobs_sees_how_many_there_are(role, db):
+    db.execute("insert into pgqueue.jobs (task) values ('t')")
+    lines = [line.removeprefix("-- ") for line in grants("reader").splitlines()]
+    dsn = role(
+        *[
+            line
+            for line in lines
+            if line.startswith("grant") and ("usage on schema" in line or "(" in line or "depth" in line)
+        ]
+    )
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        assert connection.execute("select queue, due from pgqueue.queue_depth").fetchall() == [("default", 1)]
+    denied(
+        dsn,
+        "select args from pgqueue.jobs_live",
+        "select * from pgqueue.running",
+        "select * from pgqueue.dead_letters",
+    )
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_the_command_prints_what_is_tested_here():
+    done = CliRunner().invoke(cli, ["db", "grants"])
+    assert done.exit_code == 0
+    for kind in ("enqueuer", "worker", "operator", "reader"):
+        assert grants(kind).replace("ROLE", f"pgqueue_{kind}") in done.stdout
+
+
+def test_a_role_is_named_and_quoted():
+    done = CliRunner().invoke(cli, ["db", "grants", "--role", "worker", 'o"x; drop'])
+    assert 'to "o""x; drop";' in done.stdout
+    assert "pgqueue_enqueuer" not in done.stdout
+    for words in (["db", "grants", "--role", "boss"], ["db", "grants", "web"]):
+        assert CliRunner().invoke(cli, words).exit_code != 0
+    assert json.dumps(done.stdout).isascii()
