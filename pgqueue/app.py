@@ -17,7 +17,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overl
 from psycopg import AsyncConnection, Connection
 
 from pgqueue.chunk import ChunkSpec
-from pgqueue.config import find_dsn, seconds
+from pgqueue.config import check_name, find_dsn, seconds
 from pgqueue.crontab import Crontab
 from pgqueue.enqueue import Task, insert, insert_async
 from pgqueue.errors import (
@@ -39,7 +39,7 @@ from pgqueue.outcome import Keep
 from pgqueue.pools import Pools
 from pgqueue.retry import RetryPolicy
 from pgqueue.rows import Stored
-from pgqueue.task import TaskSpec, task_name
+from pgqueue.task import TaskSpec, module_of, task_name
 from pgqueue.telemetry import carrier, enqueue_span, is_traced
 from pgqueue.waiters import Waiters
 
@@ -54,13 +54,19 @@ class App(Crontab, Hooked):
 
     ``dsn``: where its jobs live; without one, PGQUEUE_DSN, DATABASE_URL, ``[tool.pgqueue]`` or libpq's PG* decide, when
     it is first needed. ``pool_size``: connections held at most for what joins no transaction of yours, and for
-    ``job.transaction()``; default 10, or in a worker twice its slots. Each event loop has as many of its own.
+    ``job.transaction()``; default 10, or in a worker twice its slots. Each event loop has as many of its own. ``name``: of
+    the service, which its schedules belong to; default is the module that makes the App. Several services with one database
+    need different ones.
     """
 
-    def __init__(self, dsn: str | None = None, *, pool_size: int | None = None) -> None:
+    def __init__(
+        self, dsn: str | None = None, *, name: str | None = None, pool_size: int | None = None
+    ) -> None:
         Crontab.__init__(self)
         Hooked.__init__(self)
         self._dsn = dsn
+        self.named = name is not None
+        self.name = check_name("service", module_of(self) if name is None else name)
         self.layers: list[Layer] = []  # middleware, the outermost first
         self.tasks: dict[str, Task[..., Any]] = {}
         self._pools = Pools(lambda: self.dsn, pool_size)

@@ -54,7 +54,7 @@ class Batch(NamedTuple):
         """What ``pgqueue.enqueue_many`` takes for these jobs."""
         keys = {} if self.keys is None else {"keys": self.keys}
         return (
-            json.dumps({"task": self.task, **self.options, **keys})[:-1]
+            json.dumps({"task": self.task, "declared": True, **self.options, **keys})[:-1]
             + f', "each": [{",".join(self.args)}]}}'
         )
 

@@ -329,6 +329,18 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskRow:
+    """What workers have said of a task. ``workers``: how many that live know it."""
+
+    name: str
+    app: str
+    options: dict[str, Any]
+    keep: str
+    seen_at: datetime
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleRow:
     """A schedule with its last run and its next; ``last_run`` is enqueued, waiting, skipped, missed or duplicate.
 

@@ -6,11 +6,13 @@ Pure: nothing here touches a database. ``pgqueue.enqueue`` adds the verbs.
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, NotRequired
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
@@ -274,6 +276,17 @@ def _written(parameter: inspect.Parameter) -> str:
     if not isinstance(parameter.annotation, str):
         return str(parameter)
     return str(parameter).replace(repr(parameter.annotation), parameter.annotation, 1)
+
+
+def module_of(app: object) -> str:
+    """The module whose code makes it: not a library's or a subclass's own ``__init__``."""
+    frame = sys._getframe(1)  # noqa: SLF001 - the only way to know
+    while frame.f_back is not None and frame.f_locals.get("self") is app:
+        frame = frame.f_back
+    name = str(frame.f_globals.get("__name__", "app"))
+    if name in ("__main__", "__mp_main__"):
+        name = Path(str(frame.f_globals.get("__file__") or "app.py")).stem
+    return re.sub(r"[^A-Za-z0-9_.:-]", "_", name if name[:1].isalpha() else f"_{name}")[:127]
 
 
 def task_name(function: Callable[..., Any]) -> str:

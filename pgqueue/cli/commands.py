@@ -14,6 +14,7 @@ from pgqueue.cli import (
     play,
     queues,
     schema,
+    tasks,
     wait,
     why,
     work,
@@ -34,6 +35,7 @@ cli.add_typer(jobs.commands, name="jobs")
 cli.add_typer(limits.commands, name="limits")
 cli.add_typer(queues.commands, name="queues")
 cli.add_typer(queues.workers, name="workers")
+cli.add_typer(tasks.commands, name="tasks")
 cli.add_typer(cron.commands, name="cron")
 cli.add_typer(alerts.commands, name="alerts")
 cli.add_typer(db.commands, name="db")

@@ -1,7 +1,7 @@
-"""Keeps the rows of the schedules that an app's code declares: written when a worker starts, and said again now and then.
+"""Keeps the rows of what an app's code declares, its schedules and tasks: written when a worker starts, and said again now and then.
 
-What is said again keeps the newest deploy in force as long as a worker of it lives, and lets the former one's schedules come
-back after a rollback; see functions/sync_schedules.sql.
+What is said again keeps the newest deploy in force as long as a worker of it lives, and lets the former one's declarations come
+back after a rollback; see functions/sync_schedules.sql and functions/sync_tasks.sql.
 """
 
 from __future__ import annotations
@@ -14,52 +14,78 @@ from pgqueue import statements
 from pgqueue.connections import TROUBLE, Link
 from pgqueue.schedule import Schedule, fingerprint
 from pgqueue.sql import Statement
+from pgqueue.task import TaskSpec
 
-AGAIN, LIFE = 12, 30  # heartbeats until a set of schedules is reported again, and until it counts as gone
+AGAIN, LIFE = 12, 30  # heartbeats until declarations are reported again, and until they count as gone
 BUSY = 1.0  # seconds; another worker was at it, perhaps one with another set
 
 log = logging.getLogger("pgqueue")
 
 
 class Declarations:
-    """``app`` tells the schedules of one app from those of others in the same database."""
+    """``app`` tells the schedules of one app from those of others in the same database; ``named``: somebody chose it for that."""
 
-    def __init__(self, app: str, schedules: Sequence[Schedule], heartbeat: float) -> None:
+    def __init__(
+        self,
+        app: str,
+        schedules: Sequence[Schedule],
+        heartbeat: float,
+        tasks: Sequence[TaskSpec] = (),
+        *,
+        named: bool = False,
+    ) -> None:
         self._app, self._schedules, self._heartbeat = app, list(schedules), heartbeat
+        self._tasks, self._named = tasks, named
         self._fingerprint = fingerprint(self._schedules)
-        self._pause: float | None = BUSY
-        self._said = ""
+        self._pause = BUSY
+        self._said: set[str | None] = set()
 
     def sync(self) -> Statement[list[tuple[str | None, str]]]:
         return statements.sync_schedules(
-            self._app, self._fingerprint, self._schedules, LIFE * self._heartbeat
-        )
+            self._app, self._fingerprint, self._schedules, LIFE * self._heartbeat,
+            [task.name for task in self._tasks], named=self._named,
+        )  # fmt: skip
+
+    def sync_tasks(self) -> Statement[None]:
+        declared = [{"name": task.name, "options": task.options, "keep": task.keep} for task in self._tasks]
+        return statements.sync_tasks(self._app, declared, LIFE * self._heartbeat)
 
     def note(self, changes: list[tuple[str | None, str]]) -> None:
         """What the statement answered; decides when it is asked again."""
         became = changes[-1][1]
-        self._pause = None if became == "none" else BUSY if became == "busy" else AGAIN * self._heartbeat
+        self._pause = BUSY if became == "busy" else AGAIN * self._heartbeat
         for name, what in changes[:-1]:
-            if what == "foreign":
-                log.warning(
-                    "schedule %s was not made by the code of %s, so it stays as it is; give one of them another name",
-                    name, self._app,
-                )  # fmt: skip
-            else:
+            if what in TEXTS and name not in self._said:
+                self._said.add(name)
+                log.warning(TEXTS[what], name, self._app)
+            elif what not in TEXTS:
                 log.info("schedule %s is %s", name, what)
-        if became == "older" and self._said != became:
+        if became == "older" and None not in self._said:
             log.info("the schedules of a newer deploy are in force, not those of this worker's code")
-        self._said = became
+        if became == "older":
+            self._said.add(None)
+        elif became != "busy":
+            self._said.discard(None)
 
     async def run(self, link: Link) -> None:
         """Goes on until it is cancelled; ``link`` is open only while it is used."""
-        while self._pause is not None:
+        while True:
             await asyncio.sleep(self._pause)
             try:
                 self.note(await link.once(self.sync()))
+                await link.once(self.sync_tasks())
             except Exception as error:
                 self._pause = AGAIN * self._heartbeat
                 if not isinstance(error, TROUBLE):
-                    log.exception("the schedules of the code could not be synced; it is tried again")
+                    log.exception("what the code declares could not be synced; it is tried again")
             finally:
                 await link.close()
+
+
+TEXTS = {
+    "foreign": "schedule %s was not made by the code of %s, so it stays as it is; give one of them another name",
+    "kept": (
+        "schedule %s is not in the code of %s, nor is its task, so it stays: another service has the same name, or a former"
+        " deploy left it; give each service a name of its own, App(name=...), or remove it: pgq cron remove"
+    ),
+}

@@ -8,7 +8,7 @@ from pgqueue.schema.alerts import alerts
 from pgqueue.schema.base import DOMAINS, metadata
 from pgqueue.schema.jobs import jobs, jobs_dead, jobs_done, jobs_done_default, jobs_live
 from pgqueue.schema.limits import limits, pauses, seats, starts
-from pgqueue.schema.schedules import schedule_runs, schedule_sets, schedules
+from pgqueue.schema.schedules import schedule_runs, schedule_sets, schedules, tasks
 from pgqueue.schema.work import idempotency_keys, leader, queues, transitions, transitions_default, workers
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "schedules",
     "seats",
     "starts",
+    "tasks",
     "transitions",
     "transitions_default",
     "workers",

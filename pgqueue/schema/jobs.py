@@ -8,6 +8,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    DefaultClause,
     Index,
     Integer,
     SmallInteger,
@@ -64,6 +65,15 @@ jobs_live = partition("jobs_live", jobs, "FOR VALUES IN ('pending', 'running', '
 jobs_dead = partition("jobs_dead", jobs, "FOR VALUES IN ('dead')")
 jobs_done = partition("jobs_done", jobs, "FOR VALUES IN ('completed', 'cancelled')", "RANGE (finished_at)")
 jobs_done_default = partition("jobs_done_default", jobs_done, "DEFAULT")
+
+# What a plain INSERT that leaves these out is given, for functions/fill_declared.sql to find; partitions have the defaults.
+for name, mark in {
+    "queue": "'pgqueue.declared'",
+    "max_attempts": "'9999'",
+    "priority": "'-32768'",
+    "timeout": "'365 days'",
+}.items():
+    jobs.c[name].server_default = DefaultClause(text(mark))
 
 jobs_live.append_constraint(
     CheckConstraint(

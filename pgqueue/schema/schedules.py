@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     CheckConstraint,
@@ -105,5 +106,21 @@ schedule_sets = Table(
     Column("fingerprint", Text, nullable=False),
     Column("since", Moment, nullable=False),
     Column("expires_at", Moment, nullable=False),
+    Column("tasks", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     PrimaryKeyConstraint("app", "fingerprint", name="schedule_sets_pkey"),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    column("name", "task_name"),
+    Column("app", Text, nullable=False),
+    column("options", "job_meta", "'{}'"),
+    Column("keep", Text, nullable=False, server_default=text("'all'")),
+    Column("declared", Text, nullable=False),
+    Column("former", ARRAY(Text), nullable=False, server_default=text("'{}'")),
+    Column("since", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    Column("seen_at", Moment, nullable=False, server_default=text("clock_timestamp()")),
+    PrimaryKeyConstraint("name", name="tasks_pkey"),
+    CheckConstraint("keep in ('all', 'failures', 'none')", "tasks_keep_check"),
 )

@@ -1,5 +1,5 @@
 -- Deletes the notes of runs that are older than any queue keeps its jobs, but for the last of each schedule, those that wait
--- or whose job has not ended, and the one of a single time, which would fire again; and sets of schedules that nobody has
+-- or whose job has not ended, and the one of a single time, which would fire again; and sets of schedules and tasks that nobody has
 -- reported for a month. Bounded, skipping locked rows. Returns the number of runs deleted.
 with runs as (
     delete from pgqueue.schedule_runs r
@@ -17,5 +17,7 @@ with runs as (
 ), sets as (
     delete from pgqueue.schedule_sets s where s.expires_at < clock_timestamp() - interval '30 days'
       and exists (select from pgqueue.schedule_sets n where n.app = s.app and n.since > s.since)
+), forgotten as (
+    delete from pgqueue.tasks t where t.seen_at < clock_timestamp() - interval '30 days'
 )
 select count(*) from runs

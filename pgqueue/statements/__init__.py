@@ -70,6 +70,7 @@ from pgqueue.statements.schedules import (
     edit_schedule,
     fire_schedules,
     list_schedules,
+    list_tasks,
     note_problem,
     pause_schedule,
     purge_runs,
@@ -77,6 +78,7 @@ from pgqueue.statements.schedules import (
     run_schedule,
     schedule_versions,
     sync_schedules,
+    sync_tasks,
 )
 from pgqueue.statements.settling import complete, hold, pin, report_progress, settle
 from pgqueue.statements.upkeep import (
@@ -144,6 +146,7 @@ __all__ = [
     "list_lockers",
     "list_queues",
     "list_schedules",
+    "list_tasks",
     "list_transitions",
     "list_workers",
     "lost",
@@ -182,6 +185,7 @@ __all__ = [
     "stop_worker",
     "sweep",
     "sync_schedules",
+    "sync_tasks",
     "unserved",
     "wake",
     "watch_dead",

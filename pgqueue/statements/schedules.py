@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pgqueue.rows import DueSchedule, Look, ScheduleRow
+from pgqueue.rows import DueSchedule, Look, ScheduleRow, TaskRow
 from pgqueue.schedule import COLUMNS, Plan, Schedule
 from pgqueue.sql import Row, Statement
-from pgqueue.statements.making import maybe_array, one, plain, statement
+from pgqueue.statements.making import maybe_array, nothing, one, plain, statement
 
 
 def _schedule(row: Row) -> Schedule:
@@ -63,7 +63,13 @@ def note_problem(schedule_id: int, version: str, problem: str) -> Statement[bool
 
 
 def sync_schedules(
-    app: str, fingerprint: str, declared: Sequence[Schedule], seconds: float
+    app: str,
+    fingerprint: str,
+    declared: Sequence[Schedule],
+    seconds: float,
+    tasks: Sequence[str],
+    *,
+    named: bool,
 ) -> Statement[list[tuple[str | None, str]]]:
     """(schedule, what became of it), and for the whole set (None, …); see the function's head."""
     return statement(
@@ -73,6 +79,21 @@ def sync_schedules(
         fingerprint=fingerprint,
         declared=json.dumps([schedule.as_row() for schedule in declared]),
         seconds=seconds,
+        tasks=list(tasks),
+        named=named,
+    )
+
+
+def sync_tasks(app: str, declared: Sequence[Mapping[str, object]], seconds: float) -> Statement[None]:
+    """``declared``: name, options and keep of each."""
+    return statement("sync_tasks", nothing, app=app, declared=json.dumps(declared), seconds=seconds)
+
+
+def list_tasks(name: str | None = None) -> Statement[list[TaskRow]]:
+    return statement(
+        "list_tasks",
+        lambda rows: [TaskRow(row[0], row[1], plain(row[2]), *row[3:]) for row in rows],
+        name=name,
     )
 
 

@@ -105,7 +105,10 @@ class Worker:
         self._listener = Listener(
             self._listen_link, settings.queues, self._heard, self._cancelled, self._leader.stand
         )
-        self._declarations = Declarations(app_path or "", list(app.schedules.values()), settings.heartbeat)
+        self._declarations = Declarations(
+            app.name, list(app.schedules.values()), settings.heartbeat,
+            [task.spec for task in app.tasks.values()], named=app.named,
+        )  # fmt: skip
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._stops = 0
@@ -185,11 +188,12 @@ class Worker:
             return runner.run(self._work())
 
     def _declare(self, connection: Connection[Any]) -> None:
-        """The schedules of the code become rows; if somebody holds one, a little later."""
+        """Schedules and tasks of the code become rows; if somebody holds one, a little later."""
         try:
+            run(connection, self._declarations.sync_tasks())
             self._declarations.note(run(connection, self._declarations.sync()))
         except CONFLICTS as error:
-            log.info("schedules of the code are synced later: %s", error)
+            log.info("what the code declares is synced later: %s", error)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Takes no more, finishes what runs within ``grace``; a second call hands it back now. For signal handlers."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from psycopg import Connection
 
-from pgqueue import statements
+from pgqueue import App, statements
 from pgqueue.database import run
+from pgqueue.errors import InvalidNameError
 from pgqueue.maintenance.declarations import Declarations
 from pgqueue.schedule import Schedule
+from pgqueue.task import TaskSpec
 from tests.stages.scheduling import add
 
 HEARTBEAT = 1.0  # so a set of schedules is gone 30 s after it was last reported
@@ -112,7 +115,7 @@ def test_a_renamed_app_takes_its_schedules_over(db: Connection[Any]) -> None:
     sync(db, hourly("a"), app="shop:app")
     leave(db, hourly("a"))
     assert sync(db, hourly("a", 5), app="store:app") == {"a": "changed", None: "applied"}
-    assert db.execute("select app, cron from pgqueue.schedules").fetchall() == [("store:app", "5 * * * *")]
+    assert db.execute("select app, cron from pgqueue.schedules").fetchall() == [("store", "5 * * * *")]
 
 
 def test_pauses_and_edits_of_operators_outlive_deploys(db: Connection[Any]) -> None:
@@ -155,3 +158,96 @@ def test_a_sync_that_fails_changes_nothing(db: Connection[Any]) -> None:
         sync(db, hourly("b"), hourly("z"))
     assert rows(db) == {"a": "0 * * * *"}
     assert sync(db, hourly("a")) == {None: "current"}
+
+
+def of(service: str, *schedules: Schedule, app: str = "app", **options: Any) -> Declarations:
+    """A worker of a service whose task is named like it."""
+    tasks = [TaskSpec(name=service, function=_nothing)]
+    mine = [replace(schedule, task=service) for schedule in schedules]
+    return Declarations(app, mine, HEARTBEAT, tasks, **options)
+
+
+def start(db: Connection[Any], declarations: Declarations) -> dict[str | None, str]:
+    run(db, declarations.sync_tasks())
+    return dict(run(db, declarations.sync()))
+
+
+def _nothing() -> None: ...
+
+
+def test_two_services_of_one_name_remove_none_of_each_others_schedules(db: Connection[Any]) -> None:
+    billing, mailer = of("billing", hourly("nightly")), of("mailer", hourly("digest"))
+    for _ in range(3):
+        start(db, billing)
+        start(db, mailer)
+    assert rows(db) == {"digest": "0 * * * *", "nightly": "0 * * * *"}
+    db.execute("update pgqueue.schedule_sets set expires_at = now() - interval '1 s'")  # both are stopped
+    assert start(db, of("mailer", hourly("digest", 7))) == {
+        "digest": "changed", "nightly": "kept", None: "applied",
+    }  # fmt: skip
+    assert start(db, of("billing", hourly("nightly", 8))) == {
+        "nightly": "changed", "digest": "kept", None: "applied",
+    }  # fmt: skip
+    assert rows(db) == {"digest": "7 * * * *", "nightly": "8 * * * *"}
+
+
+def test_the_rollback_of_one_service_does_not_wait_for_the_other_of_its_name(db: Connection[Any]) -> None:
+    start(db, of("billing", hourly("nightly")))
+    start(db, of("mailer", hourly("digest")))
+    start(db, of("billing", hourly("nightly", 5)))
+    start(db, of("mailer", hourly("digest", 5)))
+    db.execute(
+        "update pgqueue.schedule_sets set expires_at = now() - interval '1 s' where tasks = '{billing}'"
+    )
+    assert start(db, of("billing", hourly("nightly"))) == {
+        "nightly": "changed",
+        "digest": "kept",
+        None: "applied",
+    }
+
+
+def test_a_schedule_that_left_with_its_task_goes_when_nobody_has_known_the_task_for_a_week(
+    db: Connection[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    start(db, of("former", hourly("a")))
+    now = of("latter", hourly("b"))
+    run(db, now.sync_tasks())
+    now.note(run(db, now.sync()))
+    assert "give each service a name of its own" in caplog.text
+    assert rows(db) == {"a": "0 * * * *", "b": "0 * * * *"}
+    db.execute("update pgqueue.tasks set seen_at = now() - interval '8 days' where name = 'former'")
+    assert start(db, of("latter", hourly("b", 1))) == {"a": "removed", "b": "changed", None: "applied"}
+
+
+def test_what_left_the_code_of_a_service_with_a_name_of_its_own_goes_at_once(db: Connection[Any]) -> None:
+    start(db, of("former", hourly("a"), named=True))
+    assert start(db, of("latter", hourly("b"), named=True)) == {"a": "removed", "b": "added", None: "applied"}
+
+
+def test_schedules_of_a_former_name_are_taken_over_when_its_workers_are_gone(db: Connection[Any]) -> None:
+    start(db, of("t", hourly("a"), app="old"))
+    new = of("t", hourly("a", 9), app="new")
+    assert start(db, new) == {"a": "foreign", None: "applied"}
+    assert start(db, new) == {"a": "foreign", None: "current"}
+    db.execute("update pgqueue.schedule_sets set expires_at = now() - interval '1 s' where app = 'old'")
+    assert start(db, new) == {"a": "changed", None: "current"}
+    assert start(db, new) == {None: "current"}
+    assert rows(db) == {"a": "9 * * * *"}
+
+
+def test_a_worker_of_before_apps_had_names_is_one_of_the_same_app(db: Connection[Any]) -> None:
+    old = "select what from pgqueue.sync_schedules('shop:app', 'f', '[]', 30)"
+    start(db, of("t", hourly("a"), app="shop"))
+    assert db.execute(old).fetchall() == [("older",)]
+    assert rows(db) == {"a": "0 * * * *"}
+
+
+def test_an_app_is_named_by_the_module_that_makes_it() -> None:
+    class Own(App):
+        def __init__(self) -> None:
+            super().__init__("")
+
+    assert App("").name == Own().name == __name__
+    assert (App("").named, App("", name="shop").named, App("", name="shop").name) == (False, True, "shop")
+    with pytest.raises(InvalidNameError):
+        App("", name="a b")

@@ -69,7 +69,14 @@ def test_the_options_of_using_are_those_of_the_sql_api():
     listed = re.search(
         r"known +constant text\[\] := array\[(.*?)\]", sql.functions()["check_jobs"], re.DOTALL
     )
-    known = set(re.findall(r"\w+", listed.group(1))) - {"task", "args", "each", "keys", "trace_context"}
+    known = set(re.findall(r"\w+", listed.group(1))) - {
+        "task",
+        "args",
+        "each",
+        "keys",
+        "trace_context",
+        "declared",
+    }
     assert known == set(RULES)
 
 
@@ -169,5 +176,9 @@ def test_each_error_has_a_code_of_its_own_and_stands_in_the_tree():
 @pytest.mark.parametrize("module", MODULES)
 def test_files_stay_small(module):
     length = len((PACKAGE / module).read_text().splitlines())
-    lists = {"errors.py": 420, "worker/worker.py": 380}  # one thing after the other; what wires all parts
+    lists = {
+        "errors.py": 420,
+        "rows.py": 420,
+        "worker/worker.py": 380,
+    }  # one thing after the other; what wires all parts
     assert length <= lists.get(module, 330)

@@ -1,9 +1,10 @@
 -- Looks at the options of jobs before anything is stored, and raises PQ404 with a sentence for one that nobody knows or that
 -- does not go with another; types and limits of values are the tables' business. Called by enqueue_many. Locks nothing.
 -- Returns what the jobs ask for: how many there are (`size`), how many may carry a unique key (`uniques`), and whether one
--- is idempotent, throttled or debounced (`keyed`), or says on_conflict = replace or raise.
+-- is idempotent, throttled or debounced (`keyed`), or says on_conflict = replace or raise; and whether one leaves the rest to what
+-- its task declares (`undeclared`).
 create or replace function pgqueue.check_jobs(jobs jsonb, out size integer, out uniques integer, out keyed boolean,
-    out replacing boolean, out raising boolean)
+    out replacing boolean, out raising boolean, out undeclared boolean)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -12,7 +13,7 @@ declare
     known     constant text[] := array[
         'task', 'args', 'each', 'keys', 'queue', 'priority', 'run_at', 'delay', 'max_attempts', 'timeout', 'unique_key', 'unique',
         'unique_for', 'on_conflict', 'throttle', 'debounce', 'debounce_max', 'idempotency_key', 'idempotency_ttl',
-        'concurrency_key', 'weight', 'ordering', 'tags', 'meta', 'trace_context', 'expires', 'deadline', 'wake'];
+        'concurrency_key', 'weight', 'ordering', 'tags', 'meta', 'trace_context', 'expires', 'deadline', 'wake', 'declared'];
     wrong     boolean;
     ruled     boolean;
     debounced boolean;
@@ -24,13 +25,14 @@ begin
            coalesce(bool_or(b.body ?| array['idempotency_key', 'throttle', 'debounce']), false),
            coalesce(bool_or(b.body ->> 'on_conflict' = 'replace'), false),
            coalesce(bool_or(b.body ->> 'on_conflict' = 'raise'), false),
+           coalesce(bool_or(not b.body ? 'declared'), false),
            bool_or(b.body ? 'debounce'),
            bool_or(b.body ?| array['unique', 'unique_for', 'on_conflict', 'throttle', 'debounce', 'debounce_max', 'idempotency_ttl']),
            bool_or(b.body ->> 'task' is null or b.body - known <> '{}' or b.body ?& array['args', 'each']
                    or (b.body ->> 'ordering' is not null and b.body ->> 'concurrency_key' is null)
                    or b.body ? 'keys' and (jsonb_array_length(b.body -> 'keys') = jsonb_array_length(b.body -> 'each')
                                            and not b.body ?| array['unique', 'unique_key']) is not true)
-    into size, uniques, keyed, replacing, raising, debounced, ruled, wrong
+    into size, uniques, keyed, replacing, raising, undeclared, debounced, ruled, wrong
     from jsonb_array_elements(jobs) b (body);
 
     if wrong then

@@ -9,6 +9,7 @@
 --   throttle (seconds): the first job with the key, and no other for so long, whatever becomes of it;
 --   debounce (seconds), debounce_max (seconds): each further one puts the job off and replaces it;
 --   idempotency_key, idempotency_ttl (seconds, default 7 days): the request that has the key, and its outcome.
+-- What an item does not say is as its task declares (pgqueue.tasks), unless it says declared: true, as Python does.
 -- Returns one row a job, in order. created = false names the job that holds the key in `conflict`: unique_key, throttle,
 --   debounce, idempotency_key; or idempotency_mismatch (same key, other arguments) or duplicate (on_conflict = raise), and
 --   then nothing at all is stored. `result` and `error` are of a holder that is finished; state deleted: nobody knows.
@@ -42,6 +43,10 @@ declare
     now_is    text;
 begin
     asked := pgqueue.check_jobs(jobs);
+    if asked.undeclared and exists (select from pgqueue.tasks) then
+        jobs := pgqueue.with_declared(jobs);
+        asked := pgqueue.check_jobs(jobs);
+    end if;
     if asked.size = 0 then
         return;
     end if;

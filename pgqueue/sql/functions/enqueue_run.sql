@@ -14,6 +14,7 @@ begin
     from pgqueue.schedules s
     cross join lateral pgqueue.enqueue(s.task, s.args,
         s.options
+        || case when s.source = 'code' then jsonb_build_object('declared', true) else '{}' end
         || jsonb_build_object('meta', coalesce(s.options -> 'meta', '{}')
                                       || jsonb_build_object('schedule', s.name, 'fire_at', enqueue_run.fire_at))
         || case when due > clock_timestamp() and not s.options ? 'debounce' then jsonb_build_object('run_at', due) else '{}' end) e

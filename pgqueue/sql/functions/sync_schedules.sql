@@ -4,12 +4,17 @@
 -- Of several deploys that are alive at once, the one whose set of schedules was seen last for the first time is in force; an
 -- older set changes nothing, and takes over when no worker has reported a newer one for `seconds` (a rollback). An empty set,
 -- which nobody notes as long as there was no other, counts as older than any that is alive.
+-- `app` is a name that two services may have taken by accident: a set that knows none of this one's `tasks` is of another service,
+-- however new it is; and a row that left the code is taken away if its task is this app's, or if nobody has known the task for a week,
+-- or if the app was `named` on purpose.
 -- `declared` is an array of objects with the columns of pgqueue.schedules; every and jitter are seconds.
 -- Returns (null, what became of the set): none (there is nothing to report again), current, applied, older, or busy (another
--- worker is at it; ask again); and for an applied set (name, what): added, changed, removed, or foreign (a row of that name
--- was not made by this app's code, and stays as it is).
+-- worker is at it; ask again); and (name, what): added, changed, removed, kept (it left this code, if it ever was there, but its
+-- task is none of this app's), or foreign (a row of that name was not made by this app's code, and stays as it is).
+-- Of a current set nothing is done again, but rows of a former name of the app, whose workers are gone, are taken over.
 -- Locks: pgqueue.schedule_sets against others that sync, tried without waiting; then the app's rows of schedules that change.
-create or replace function pgqueue.sync_schedules(app text, fingerprint text, declared jsonb, seconds float8)
+create or replace function pgqueue.sync_schedules(app text, fingerprint text, declared jsonb, seconds float8,
+    tasks text[] default '{}', named boolean default false)
 returns table (schedule text, what text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -22,7 +27,11 @@ declare
     newest  record;
     item    record;
     present record;
+    current boolean;
 begin
+    if tasks = '{}' then  -- a worker of before app names says what its -A says
+        app := split_part(app, ':', 1);
+    end if;
     select s.fingerprint, s.expires_at into newest
     from pgqueue.schedule_sets s where s.app = sync_schedules.app order by s.since desc limit 1;
     if not found and sync_schedules.declared = '[]' then
@@ -37,31 +46,46 @@ begin
             return;
     end;
     select s.fingerprint, s.expires_at into newest  -- as it is now that nobody else can change it
-    from pgqueue.schedule_sets s where s.app = sync_schedules.app order by s.since desc limit 1;
-    if newest.fingerprint = sync_schedules.fingerprint then
-        update pgqueue.schedule_sets s set expires_at = greatest(s.expires_at, until)
+    from pgqueue.schedule_sets s
+    where s.app = sync_schedules.app
+      and (s.fingerprint = sync_schedules.fingerprint or s.tasks && sync_schedules.tasks or s.tasks = '{}'
+           or sync_schedules.tasks = '{}')
+    order by s.since desc limit 1;
+    current := coalesce(newest.fingerprint = sync_schedules.fingerprint, false);
+    if current then
+        update pgqueue.schedule_sets s
+        set expires_at = greatest(s.expires_at, until),
+            tasks = case when sync_schedules.tasks = '{}' then s.tasks else sync_schedules.tasks end
         where s.app = sync_schedules.app and s.fingerprint = sync_schedules.fingerprint;
-        return query select null, 'current';
-        return;
-    end if;
-    if newest.expires_at > moment and (sync_schedules.declared = '[]' or exists (
+    elsif newest.expires_at > moment and (sync_schedules.declared = '[]' or exists (
         select from pgqueue.schedule_sets s
         where s.app = sync_schedules.app and s.fingerprint = sync_schedules.fingerprint)) then
         return query select null, 'older';
         return;
-    end if;
-    insert into pgqueue.schedule_sets as s (app, fingerprint, since, expires_at)
-    values (sync_schedules.app, sync_schedules.fingerprint, moment, until)
-    on conflict (app, fingerprint) do update set since = excluded.since, expires_at = excluded.expires_at;
-
-    return query
-        with gone as (
-            delete from pgqueue.schedules s
-            where s.source = 'code' and s.app = sync_schedules.app
+    else
+        insert into pgqueue.schedule_sets as s (app, fingerprint, since, expires_at, tasks)
+        values (sync_schedules.app, sync_schedules.fingerprint, moment, until, sync_schedules.tasks)
+        on conflict (app, fingerprint) do update
+        set since = excluded.since, expires_at = excluded.expires_at, tasks = excluded.tasks;
+        return query
+            with gone as (
+                delete from pgqueue.schedules s
+                where s.source = 'code' and s.app = sync_schedules.app
+                  and s.name not in (select d ->> 'name' from jsonb_array_elements(sync_schedules.declared) d)
+                  and (sync_schedules.named or sync_schedules.tasks = '{}' or s.task = any(sync_schedules.tasks) or exists (
+                      select from pgqueue.tasks t where t.name = s.task and t.seen_at < moment - interval '7 days'))
+                returning s.name
+            )
+            select g.name::text, 'removed' from gone g order by 1;
+        return query
+            select s.name::text, 'kept'
+            from pgqueue.schedules s
+            where s.source = 'code' and s.app = sync_schedules.app and not sync_schedules.named and sync_schedules.tasks <> '{}'
+              and s.task <> all(sync_schedules.tasks)
               and s.name not in (select d ->> 'name' from jsonb_array_elements(sync_schedules.declared) d)
-            returning s.name
-        )
-        select g.name::text, 'removed' from gone g order by 1;
+              and not exists (select from pgqueue.tasks t where t.name = s.task and t.seen_at < moment - interval '7 days')
+            order by 1;
+    end if;
 
     for item in
         select i.*, md5(d.body::text) as digest
@@ -69,6 +93,8 @@ begin
         cross join lateral jsonb_to_record(d.body) as i (
             name text, task text, cron text, every float8, at timestamptz, anchor timestamptz, tz text, overlap text,
             missed text, missed_cap smallint, jitter float8, args jsonb, options jsonb)
+        where not current or exists (
+            select from pgqueue.schedules s where s.name = i.name and s.source = 'code' and s.app <> sync_schedules.app)
         order by i.name
     loop
         insert into pgqueue.schedules
@@ -85,7 +111,7 @@ begin
         select s.source, s.app, s.declared into present from pgqueue.schedules s where s.name = item.name for update;
         if present.source = 'code' and (present.app = sync_schedules.app or not exists (
             select from pgqueue.schedule_sets o where o.app = present.app and o.expires_at > moment)) then
-            if present.declared is distinct from item.digest then
+            if present.declared is distinct from item.digest or present.app <> sync_schedules.app then
                 update pgqueue.schedules s
                 set task = item.task, cron = item.cron, every = make_interval(secs => item.every), at = item.at,
                     anchor = coalesce(item.anchor, s.anchor), tz = item.tz, overlap = item.overlap, missed = item.missed,
@@ -98,6 +124,6 @@ begin
             return query select item.name, 'foreign';
         end if;
     end loop;
-    return query select null, 'applied';
+    return query select null, case when current then 'current' else 'applied' end;
 end
 $function$;

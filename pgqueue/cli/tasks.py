@@ -1,0 +1,51 @@
+"""``pgq tasks``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pgqueue import statements
+from pgqueue.cli import tables
+from pgqueue.cli.common import AsJson, Dsn, database
+from pgqueue.cli.output import emit_items
+from pgqueue.cli.tables import table
+from pgqueue.cli.units import ago, exact
+from pgqueue.config import DEFAULT_MAX_ATTEMPTS
+from pgqueue.database import run
+from pgqueue.rows import TaskRow
+
+commands = typer.Typer(help="See what workers have declared of their tasks.", no_args_is_help=True)
+
+SHOWN = ("queue", "max_attempts", "priority", "timeout")
+
+
+@commands.command("list")
+def list_tasks(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """List tasks with what they declare: it holds for jobs that SQL makes, unless the caller says otherwise."""
+    with database(dsn) as connection:
+        found = run(connection, statements.list_tasks(name))
+    if as_json:
+        emit_items(found)
+        return
+    table(
+        (tables.name("task"), tables.name("queue"), "attempts", "priority", "timeout", "keep", "rules", tables.name("app"), "workers",
+         "reported"),
+        [_shown(task) for task in found],
+        empty="No worker has declared a task yet.",
+    )  # fmt: skip
+
+
+def _shown(task: TaskRow) -> tuple[object, ...]:
+    options = task.options
+    timeout = options.get("timeout")
+    rules = ", ".join(f"{rule} {value}" for rule, value in options.items() if rule not in SHOWN)
+    return (
+        task.name, options.get("queue", "default"), options.get("max_attempts", DEFAULT_MAX_ATTEMPTS), options.get("priority", 0),
+        "" if timeout is None else exact(timeout), task.keep, rules, task.app, task.workers, ago(task.seen_at),
+    )  # fmt: skip

@@ -1,0 +1,47 @@
+-- Puts into jobs of a plain INSERT INTO pgqueue.jobs what their task declares (pgqueue.tasks), or else the defaults, for each of
+-- queue, max_attempts, priority and timeout that the statement left out: those hold the marks that the parent's defaults are.
+-- Enqueuing never comes here: it names all columns and writes to jobs_live.
+-- As its owner, because whoever may insert a job need not be allowed to change one. Touches the statement's own rows alone.
+create or replace function pgqueue.fill_declared()
+returns trigger
+language plpgsql
+security definer
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off  -- by jobs_live_id_key, whatever the statistics say
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $function$
+declare
+    live  boolean;
+    ended boolean;
+begin
+    select bool_or(a.state in ('pending', 'retrying', 'waiting', 'running')),
+           bool_or(a.state not in ('pending', 'retrying', 'waiting', 'running'))
+    into live, ended
+    from added a
+    where a.queue = 'pgqueue.declared' or a.max_attempts = 9999 or a.priority = -32768 or a.timeout = interval '365 days';
+    if live then
+        update pgqueue.jobs_live j
+        set queue = case when j.queue = 'pgqueue.declared' then coalesce(t.options ->> 'queue', 'default') else j.queue end,
+            max_attempts = case when j.max_attempts = 9999 then coalesce((t.options ->> 'max_attempts')::smallint, 6)
+                                else j.max_attempts end,
+            priority = case when j.priority = -32768 then coalesce((t.options ->> 'priority')::smallint, 0) else j.priority end,
+            timeout = case when j.timeout = interval '365 days'
+                           then make_interval(secs => (t.options ->> 'timeout')::float8) else j.timeout end
+        from added a
+        left join pgqueue.tasks t on t.name = a.task
+        where j.id = a.id
+          and (a.queue = 'pgqueue.declared' or a.max_attempts = 9999 or a.priority = -32768 or a.timeout = interval '365 days');
+    end if;
+    if ended then  -- history that somebody brings along
+        update pgqueue.jobs j
+        set queue = case when j.queue = 'pgqueue.declared' then 'default' else j.queue end,
+            max_attempts = case when j.max_attempts = 9999 then 6 else j.max_attempts end,
+            priority = case when j.priority = -32768 then 0 else j.priority end,
+            timeout = case when j.timeout = interval '365 days' then null else j.timeout end
+        from added a
+        where j.id = a.id and j.state = a.state and a.state not in ('pending', 'retrying', 'waiting', 'running');
+    end if;
+    return null;
+end
+$function$;
