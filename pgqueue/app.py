@@ -101,6 +101,7 @@ class App(Crontab, Hooked):
         retry: object = None,
         timeout: float | str | timedelta | None = None,
         keep: Keep = "all",
+        store_result: bool = True,
         executor: str | None = None,
         chunk: int | None = None,
         chunk_wait: float | str | timedelta = 0,
@@ -111,6 +112,7 @@ class App(Crontab, Hooked):
         ``name``: stored with each job, default ``module.function``. ``retry``: a number of attempts, a list of delays in
         seconds, a tenacity wait, or a ``RetryPolicy``; default 1 s, 5 s, 30 s, 5 min, 30 min. ``timeout``: of one attempt.
         ``keep``: which finished rows stay until retention: "all", only "failures" (dead and cancelled), or "none".
+        ``store_result``: False drops what the handler returns, which may then be anything; else what is no JSON makes the job dead.
         ``executor``: "async", "thread" or "process"; default is the worker's (async def on its loop, def on a thread).
         ``chunk``: the handler takes a list of up to so many jobs, gathered for ``chunk_wait`` at most (see docs/rules).
         ``unique`` (True: by all arguments, or by those named), ``unique_for``, ``on_conflict``, ``throttle``, ``debounce``,
@@ -132,6 +134,7 @@ class App(Crontab, Hooked):
                 "retry": RetryPolicy.of(retry),
                 "timeout": None if timeout is None else RULES["timeout"]("timeout", timeout),
                 "keep": keep,
+                "store_result": store_result,
                 "executor": executor,
                 "rules": key_rules({name: rule for name, rule in more.items() if name not in HOOKS}),
             }
@@ -279,6 +282,7 @@ class _Options(KeyRules, total=False):
     retry: object
     timeout: float | str | timedelta | None
     keep: Keep
+    store_result: bool
     executor: str | None
     on_completed: CompletedHook | None
     on_failed: Hook | None

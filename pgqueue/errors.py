@@ -53,7 +53,8 @@
         ├── JobTimeoutError             PGQ-603
         ├── UndecodableJobError         PGQ-604
         ├── DeadlineExceededError       PGQ-605
-        └── WrongOutcomesError          PGQ-609   a handler of chunks returned too few or too many
+        ├── WrongOutcomesError          PGQ-609   a handler of chunks returned too few or too many
+        └── BadResultError              PGQ-610   what its handler returned cannot be stored
 
 Warnings: ``AutocommitWarning`` (PGQ-502).
 
@@ -66,12 +67,17 @@ import reprlib
 from typing import ClassVar
 
 
+def name_of(value: object) -> str:
+    """The name of a value's class, whatever its metaclass says."""
+    return str.__str__(type.__dict__["__name__"].__get__(type(value)))
+
+
 def shown(value: object) -> str:
     """A value as a message shows it: short and in ASCII, whatever its ``__repr__`` does."""
     try:
-        text = ascii(value) if isinstance(value, str) else reprlib.repr(value)
-    except Exception:  # noqa: BLE001 - besides users' own ones, a number of 5,000 digits has no repr
-        text = f"a {type(value).__name__}"
+        text = str.__str__(ascii(value) if isinstance(value, str) else reprlib.repr(value))
+    except BaseException:  # noqa: BLE001 - besides users' own ones, a number of 5,000 digits has no repr
+        text = f"a {name_of(value)}"
     return text.encode("ascii", "backslashreplace").decode()[:80]
 
 
@@ -379,6 +385,10 @@ class DeadlineExceededError(AttemptError):
 
 class WrongOutcomesError(AttemptError):
     code = "PGQ-609"
+
+
+class BadResultError(AttemptError):
+    code = "PGQ-610"
 
 
 class PgQueueWarning(UserWarning):

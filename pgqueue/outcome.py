@@ -5,8 +5,8 @@ Outcomes are made by their named constructors, so that an illegal transition can
 
 from __future__ import annotations
 
+import logging
 import math
-import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,11 +15,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from pgqueue.config import seconds
-from pgqueue.errors import AttemptError, DeadlineExceededError
+from pgqueue.described import ERROR_LIMIT, clean, complain, describe, message, trace
+from pgqueue.errors import DeadlineExceededError
 from pgqueue.retry import RetryPolicy
 
-ERROR_LIMIT = 2_000
-TRACEBACK_LIMIT = 16_000
 Keep = Literal["all", "failures", "none"]
 
 
@@ -167,13 +166,13 @@ def decide(
     """
     left = math.inf if left is None else left
     match error:
-        case Snooze(delay=delay) | RateLimited(retry_after=delay):
+        case Snooze() | RateLimited() if (delay := _asked(error)) is not None:
             if delay >= left:
                 late = DeadlineExceededError(f"It asked to wait {delay:g} s, and its deadline is sooner.")
                 return Outcome.dead("deadline_exceeded", late, keep)
             return Outcome.snoozed(delay) if isinstance(error, Snooze) else Outcome.rate_limited(delay)
         case Cancel():
-            return Outcome.cancelled(str(error), keep)
+            return Outcome.cancelled(message(error), keep)
         case Dead():
             return Outcome.dead("given_up", error, keep, crashed=crashed)
     if isinstance(error, DeadlineExceededError):
@@ -185,38 +184,24 @@ def decide(
     elif attempt >= max_attempts or policy.gives_up(attempt, age, error):
         reason = "attempts_exhausted"
     else:
-        after = error.after if isinstance(error, Retry) else None
-        delay = policy.delay(attempt, age, error) if after is None else after
+        asked = _asked(error) if isinstance(error, Retry) else None
+        delay = policy.delay(attempt, age, error) if asked is None else asked
         if delay < left:
             return Outcome.retried(delay, error, crashed=crashed)
         reason = "deadline_exceeded"
     return Outcome.dead(reason, error, keep, crashed=crashed)
 
 
-def clean(text: str, limit: int) -> str:
-    """``text`` as a text column can hold it: no NUL, no lone surrogate, at most ``limit`` characters (its ends)."""
-    if len(text) > limit:
-        text = f"{text[: limit // 2]}\n[… {len(text) - limit} characters …]\n{text[-limit // 2 :]}"
-    return text.replace("\x00", "\ufffd").encode("utf-8", "backslashreplace").decode()
-
-
-def describe(error: BaseException) -> str:
-    """``ValueError: bad address``; never fails, whatever ``__str__`` does."""
+def _asked(instruction: Snooze | RateLimited | Retry) -> float | None:
+    """For how long it asks to wait; None if it does not say, or what it says now is no time: its class is the user's to change."""
     try:
-        said = error.what if isinstance(error, AttemptError) else str(error)
-    except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything, also SystemExit
-        said = f"(its message cannot be shown: {type(broken).__name__})"
-    return clean(f"{type(error).__name__}: {said}" if said else type(error).__name__, ERROR_LIMIT)
-
-
-def trace(error: BaseException) -> str | None:
-    """The traceback as text, cut at its middle; never fails, also on cyclic causes and huge groups."""
-    if error.__traceback__ is None:
-        return None
-    try:
-        lines = traceback.TracebackException.from_exception(
-            error, limit=-30, max_group_width=5, max_group_depth=5
-        )
-        return clean("".join(lines.format()), TRACEBACK_LIMIT)
+        match instruction:
+            case Snooze():
+                return seconds(instruction.delay, "Snooze.delay")
+            case RateLimited():
+                return seconds(instruction.retry_after, "RateLimited.retry_after")
+            case Retry():
+                return None if instruction.after is None else seconds(instruction.after, "Retry.after")
     except BaseException as broken:  # noqa: BLE001
-        return f"(the traceback cannot be shown: {type(broken).__name__})"
+        complain(logging.ERROR, "an instruction does not say for how long, so it is a failure", error=broken)
+        return None

@@ -18,6 +18,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from pgqueue.config import DEFAULT_MAX_ATTEMPTS, LONGEST
+from pgqueue.described import complain
 from pgqueue.errors import InvalidOptionError, shown
 
 DEFAULT_DELAYS = (1.0, 5.0, 30.0, 300.0, 1800.0)
@@ -25,8 +26,6 @@ ATTEMPTS = "an attempt count is 1 to 10000"
 SUCH = {
     "wait": "wait_exponential()", "stop": "stop_after_attempt(8)", "retry": "retry_if_exception_type(OSError)",
 }  # fmt: skip
-
-log = logging.getLogger("pgqueue")
 
 
 class wait_list(wait_base):  # noqa: N801 - named like its siblings in tenacity
@@ -110,23 +109,31 @@ class RetryPolicy:
         )
 
     def is_permanent(self, error: BaseException) -> bool:
-        """Whether this failure must not be tried again, however many attempts are left."""
-        if isinstance(error, self.permanent):
-            return True
-        if self.transient and not isinstance(error, self.transient):
-            return True
-        return self.retry is not None and not self.retry(_state(1, 0.0, error))
+        """Whether this failure must not be tried again, however many attempts are left; if the question itself fails, it is not."""
+        try:
+            if isinstance(error, self.permanent):
+                return True
+            if self.transient and not isinstance(error, self.transient):
+                return True
+            return self.retry is not None and not self.retry(_state(1, 0.0, error))
+        except BaseException as broken:  # noqa: BLE001 - a predicate is the user's, and may raise anything
+            complain(logging.ERROR, "a retry policy cannot say what is permanent, so it is not", error=broken)
+            return False
 
     def gives_up(self, attempt: int, age: float, error: BaseException) -> bool:
-        """Whether ``stop`` ends it after this attempt, ``age`` seconds after the job was enqueued."""
-        return bool(self.stop(_state(attempt, age, error)))
+        """Whether ``stop`` ends it after this attempt, ``age`` seconds after the job was enqueued; if that fails, it does not."""
+        try:
+            return bool(self.stop(_state(attempt, age, error)))
+        except BaseException as broken:  # noqa: BLE001
+            complain(logging.ERROR, "the stop of a retry policy failed; it does not stop", error=broken)
+            return False
 
     def delay(self, attempt: int, age: float, error: BaseException) -> float:
         """Seconds until the next attempt. A wait that fails or answers nonsense is replaced by the default's."""
         try:
             seconds = float(self.wait(_state(attempt, age, error)))
-        except Exception:
-            log.exception("the wait of a retry policy failed; its default is used")
+        except BaseException as broken:  # noqa: BLE001
+            complain(logging.ERROR, "the wait of a retry policy failed; its default is used", error=broken)
             seconds = math.nan
         if not 0 <= seconds <= LONGEST:
             return (
@@ -144,7 +151,7 @@ def _is_delay(value: Any) -> bool:
 def _state(attempt: int, age: float, error: BaseException) -> RetryCallState:
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = attempt
-    state.set_exception((type(error), error, error.__traceback__))
+    state.set_exception((type(error), error, None))
     state.start_time = 0.0
     state.outcome_timestamp = age
     return state

@@ -77,7 +77,7 @@ class Cleaning(logging.Filter):
         if record.exc_info and record.exc_info[0] and not record.exc_text:
             try:
                 said = "".join(traceback.format_exception(*record.exc_info))
-            except Exception as broken:  # noqa: BLE001 - a user's __str__ may raise anything
+            except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything
                 said = f"(the traceback cannot be shown: {type(broken).__name__})"
             record.exc_text = block(said.rstrip("\n"))
         return True

@@ -16,16 +16,20 @@ from pathlib import Path
 from typing import Any, NotRequired
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
-from pydantic_core import CoreConfig, PydanticSerializationError, SchemaSerializer, to_json
+from pydantic_core import CoreConfig, SchemaSerializer, to_json
 from typing_extensions import TypedDict
 
 from pgqueue.config import EXECUTORS, check_free, check_name
+from pgqueue.described import message
 from pgqueue.errors import (
+    BadResultError,
     InvalidArgumentsError,
+    InvalidJobError,
     InvalidOptionError,
     InvalidPayloadError,
     InvalidSettingError,
     UnnameableTaskError,
+    name_of,
 )
 from pgqueue.job import Job
 from pgqueue.outcome import COMPLETED, FORGOTTEN, Keep, Outcome
@@ -44,13 +48,14 @@ from pgqueue.roundtrip import difference, has_any, is_closed
 TOGETHER = 500  # items whose texts are checked at one look, and stay in the processor's cache meanwhile
 BOTH_NAMES: dict[str, Any] = {"by_alias": True, "by_name": True}  # a field may be given by its alias, too
 KEEPS = ("all", "failures", "none")
+KEPT_ELSEWHERE = "return plain data or nothing, or declare the task with store_result=False"
 
 
 @dataclass(frozen=True)
 class TaskSpec:
     """A task without the app it belongs to. ``timeout`` is in seconds; ``executor`` None leaves it to the worker.
 
-    ``tells``: its completions are told to hooks. ``is_ours``: the package's own, which no middleware sees.
+    ``store_result`` False drops what its handler returns. ``tells``: its completions are told to hooks. ``is_ours``: the package's own, which no middleware sees.
     """
 
     name: str
@@ -60,6 +65,7 @@ class TaskSpec:
     retry: RetryPolicy = field(default_factory=lambda: RetryPolicy.of(None))
     timeout: float | None = None
     keep: Keep = "all"
+    store_result: bool = True
     executor: str | None = None
     rules: Mapping[str, object] = field(default_factory=dict)  # keys.KeyRules, as the SQL API takes them
     tells: bool = False
@@ -254,17 +260,19 @@ class TaskSpec:
             ) from None
 
     def encode_result(self, value: object) -> str | None:
-        """The result as JSON text; raises InvalidPayloadError or PayloadTooLargeError."""
-        if value is None:
+        """The result as JSON text, None for nothing to store; raises BadResultError, whatever the value's own code raises."""
+        if value is None or not self.store_result:
             return None
         try:
             text = plain_numbers(to_json(value, inf_nan_mode="constants"))
-        except (PydanticSerializationError, ValueError, RecursionError) as error:
-            raise InvalidPayloadError(
-                f"Task {self.name} returned {type(value).__name__}, which is not JSON: {error}",
-                do="return plain data, or nothing",
+            return check_text(text, f"The result of task {self.name}", RESULT_LIMIT)
+        except InvalidJobError as error:
+            raise BadResultError(error.what, do=KEPT_ELSEWHERE) from None
+        except BaseException as error:  # noqa: BLE001
+            raise BadResultError(
+                f"Task {self.name} returned a {name_of(value)}, which is not JSON: {message(error)}",
+                do=KEPT_ELSEWHERE,
             ) from None
-        return check_text(text, f"The result of task {self.name}", RESULT_LIMIT)
 
     def describe(self) -> str:
         """``order_id: int, email: str = ...``, for messages."""

@@ -6,12 +6,17 @@ A library depends on the API alone: unless the application has set up an SDK, no
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from pgqueue.described import complain, message
+from pgqueue.described import trace as trace_of
+from pgqueue.errors import name_of
 
 tracer = trace.get_tracer("pgqueue")
 
@@ -45,8 +50,11 @@ def enqueue_span(task: str, count: int) -> Iterator[None]:
 @contextmanager
 def run_span(
     task: str, job_id: int, queue: str, attempt: int, trace_context: str | None
-) -> Iterator[trace.Span]:
-    """``pgqueue.run``: one attempt, a child of the trace in which its job was enqueued."""
+) -> Iterator[trace.Span | None]:
+    """``pgqueue.run``: one attempt, a child of the trace in which its job was enqueued.
+
+    None where the application's SDK fails: spans decide no outcome.
+    """
     attributes: dict[str, str | int] = {
         "messaging.system": "pgqueue",
         "messaging.destination.name": queue,
@@ -54,18 +62,46 @@ def run_span(
         "pgqueue.task": task,
         "pgqueue.attempt": attempt,
     }
-    parent = extract(json.loads(trace_context)) if trace_context else None
-    with tracer.start_as_current_span(
-        "pgqueue.run",
-        parent,
-        SpanKind.CONSUMER,
-        attributes,
-        record_exception=False,
-        set_status_on_exception=False,
-    ) as span:
+    span = token = None
+    try:
+        span = tracer.start_span("pgqueue.run", _parent(trace_context), SpanKind.CONSUMER, attributes)
+        token = context.attach(trace.set_span_in_context(span))
+    except Exception as broken:  # noqa: BLE001
+        complain(logging.WARNING, "no span could be begun for job %d", job_id, error=broken)
+    try:
         yield span
+    finally:
+        try:
+            if token is not None:
+                context.detach(token)
+            if span is not None:
+                span.end()
+        except Exception as broken:  # noqa: BLE001
+            complain(logging.WARNING, "the span of job %d could not be ended", job_id, error=broken)
+
+
+def _parent(trace_context: str | None) -> context.Context | None:
+    """What a row says of its trace, which anybody may have written; None unless it is headers."""
+    if not trace_context:
+        return None
+    try:
+        said = json.loads(trace_context)
+        headers = {name: value for name, value in said.items() if isinstance(value, str)}
+        return extract(headers)
+    except Exception:  # noqa: BLE001
+        return None
 
 
 def mark_failed(span: trace.Span, error: BaseException) -> None:
-    span.record_exception(error)
-    span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+    """As ``span.record_exception`` does, which would call the ``__str__`` of the user's exception unguarded."""
+    said = {
+        "exception.type": name_of(error),
+        "exception.message": message(error),
+        "exception.stacktrace": trace_of(error) or "",
+        "exception.escaped": "False",
+    }
+    try:
+        span.add_event("exception", said)
+        span.set_status(Status(StatusCode.ERROR, name_of(error)))
+    except Exception as broken:  # noqa: BLE001
+        complain(logging.WARNING, "a span could not be marked as failed", error=broken)

@@ -29,12 +29,23 @@ class Statement(Generic[T_co]):
     decode: Callable[[Sequence[Row]], T_co]
 
 
-@cache
+def _texts() -> dict[str, LiteralString]:
+    found: dict[str, Any] = {
+        file.name.removesuffix(".sql"): COMMENT.sub("", file.read_text(encoding="utf-8")).strip()
+        for file in files(__package__).iterdir()
+        if file.name.endswith(".sql")
+    }
+    return found
+
+
+# All are read at once, at the import: a process that has begun must not depend on what becomes of the files
+# (another version is installed over them), nor on whether it can open any (a handler has used up all descriptors).
+TEXTS = _texts()
+
+
 def load(name: str) -> LiteralString:
     """The text of ``<name>.sql`` without its comments (they would be sent at every parse)."""
-    text: Any = (files(__package__) / f"{name}.sql").read_text(encoding="utf-8")
-    shown: LiteralString = COMMENT.sub("", text).strip()
-    return shown
+    return TEXTS[name]
 
 
 def _folder(name: str) -> dict[str, str]:
@@ -65,6 +76,4 @@ def grants(kind: str) -> str:
 
 def names() -> list[str]:
     """The names of all statement files."""
-    return sorted(
-        file.name.removesuffix(".sql") for file in files(__package__).iterdir() if file.name.endswith(".sql")
-    )
+    return sorted(TEXTS)

@@ -8,18 +8,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any
 
 from pgqueue.app import App
 from pgqueue.clock import monotonic
+from pgqueue.described import describe
 from pgqueue.errors import InvalidArgumentsError, UndecodableJobError
 from pgqueue.events import Call
+from pgqueue.job import Job
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import mark_failed, run_span
+from pgqueue.worker.apart import Apart
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.endings import failed, stopped, succeeded
-from pgqueue.worker.middleware import around, around_async, obeyed
+from pgqueue.worker.endings import failed, obeyed, stopped, succeeded
+from pgqueue.worker.middleware import around, around_async
 
 
 def decoded(spec: TaskSpec, attempt: Attempt) -> Any:
@@ -29,16 +33,26 @@ def decoded(spec: TaskSpec, attempt: Attempt) -> Any:
     except InvalidArgumentsError:
         raise
     except Exception as error:
-        raise UndecodableJobError(
-            f"Its arguments cannot be decoded: {type(error).__name__}: {error}"
-        ) from error
+        raise undecodable("Its arguments", error) from error
+
+
+def job_of(attempt: Attempt, app: App) -> Job:
+    """What a handler or middleware sees of it; raises what makes the job dead at once."""
+    try:
+        return attempt.job(app)
+    except Exception as error:
+        raise undecodable("Its row", error) from error
+
+
+def undecodable(what: str, error: Exception) -> UndecodableJobError:
+    return UndecodableJobError(f"{what} cannot be decoded: {describe(error)}")
 
 
 def arguments(spec: TaskSpec, attempt: Attempt, app: App) -> dict[str, Any]:
     """The handler's keyword arguments."""
     kwargs: dict[str, Any] = decoded(spec, attempt)
     if spec.job_parameter is not None:
-        kwargs[spec.job_parameter] = attempt.job(app)
+        kwargs[spec.job_parameter] = job_of(attempt, app)
     return kwargs
 
 
@@ -46,15 +60,22 @@ def perform(
     spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner, *, traced: bool
 ) -> Outcome | None:
     """Runs a handler on this thread, an async one on ``runner``'s loop; returns what is to be settled."""
+    return copy_context().run(_perform, spec, attempt, app, runner, traced)
+
+
+def _perform(
+    spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner, traced: bool
+) -> Outcome | None:
     try:
         kwargs = arguments(spec, attempt, app)
         attempt.started_at = monotonic()
         with span_of(spec, attempt, traced) as span:
             try:
+                apart = Apart(runner)
                 if app.layers and not spec.is_ours:
-                    value = _call_within(spec, attempt, app, kwargs, runner)
+                    value = _call_within(spec, attempt, app, kwargs, apart)
                 else:
-                    value = runner.run(spec.function(**kwargs)) if spec.is_async else spec.function(**kwargs)
+                    value = apart.call(spec.function, **kwargs)
                 return succeeded(spec, attempt, value)
             except BaseException as error:
                 if span is not None:
@@ -88,15 +109,12 @@ async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: b
         return failed(spec, attempt, error)
 
 
-def _call_within(
-    spec: TaskSpec, attempt: Attempt, app: App, kwargs: dict[str, Any], runner: asyncio.Runner
-) -> object:
+def _call_within(spec: TaskSpec, attempt: Attempt, app: App, kwargs: dict[str, Any], apart: Apart) -> object:
     """Calls a handler on this thread within the app's middleware, which sees a timeout as the error it is."""
     call = _call_of(spec, attempt, app, kwargs)
-    with around(app.layers, call, runner):
-        given = call.arguments
+    with around(app.layers, call, apart):
         try:
-            value = runner.run(spec.function(**given)) if spec.is_async else spec.function(**given)
+            value = apart.call(spec.function, **call.arguments)
         except BaseException as error:
             told = stopped(attempt, error)
             if told is error:
@@ -125,7 +143,7 @@ async def _call_within_async(
 
 
 def _call_of(spec: TaskSpec, attempt: Attempt, app: App, kwargs: dict[str, Any]) -> Call:
-    job = kwargs[spec.job_parameter] if spec.job_parameter is not None else attempt.job(app)
+    job = kwargs[spec.job_parameter] if spec.job_parameter is not None else job_of(attempt, app)
     return Call(job, kwargs)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import locale
 import os
 import queue
 import signal
@@ -21,8 +22,8 @@ from typing import Any
 from pgqueue.app import App
 from pgqueue.chunk import ChunkSpec
 from pgqueue.clock import server_time
+from pgqueue.described import describe
 from pgqueue.loading import load_app
-from pgqueue.outcome import describe
 from pgqueue.progress import Report
 from pgqueue.telemetry import is_traced
 from pgqueue.worker import forked
@@ -91,6 +92,7 @@ def perform_all(
 ) -> None:
     specs = handlers(app)
     traced = is_traced()
+    usual = locale.setlocale(locale.LC_ALL)
     parent.send(b"ready\n")
     with asyncio.Runner() as runner:
         while True:
@@ -105,6 +107,10 @@ def perform_all(
                 outcomes = [perform(spec, attempts[0], app, runner, traced=traced)]
             if forked.astray:
                 forked.leave()
+            if (
+                locale.setlocale(locale.LC_ALL) != usual
+            ):  # which belongs to the process: the next job must not see it
+                locale.setlocale(locale.LC_ALL, usual)
             with reporter.lock:
                 reporter.attempts = {}
                 parent.send(b"".join(encode(*ended) for ended in zip(attempts, outcomes, strict=True)))

@@ -21,8 +21,9 @@ from functools import partial
 from typing import Any
 
 from pgqueue.clock import monotonic, server_time
+from pgqueue.described import describe
 from pgqueue.errors import InvalidSettingError, ProcessDiedError
-from pgqueue.outcome import Outcome, describe
+from pgqueue.outcome import Outcome
 from pgqueue.progress import Report
 from pgqueue.task import TaskSpec
 from pgqueue.worker.attempt import Attempt

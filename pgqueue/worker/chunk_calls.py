@@ -6,19 +6,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
 from typing import Any
+
+from typing_extensions import TypeIs
 
 from pgqueue.app import App
 from pgqueue.chunk import ChunkSpec
 from pgqueue.clock import monotonic
+from pgqueue.described import TRACEBACK
 from pgqueue.events import Call
 from pgqueue.outcome import Outcome
 from pgqueue.telemetry import mark_failed
+from pgqueue.worker.apart import Apart, steps_apart
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.calls import decoded, span_of
-from pgqueue.worker.endings import failed, stopped, succeeded
-from pgqueue.worker.middleware import around, around_async, obeyed
+from pgqueue.worker.calls import decoded, job_of, span_of
+from pgqueue.worker.endings import failed, obeyed, stopped, succeeded
+from pgqueue.worker.middleware import around, around_async
 
 
 class Chunk:
@@ -43,39 +49,44 @@ class Chunk:
 class Item:
     """An attempt on its way through the call: either its ``outcome`` is decided already, or it takes part."""
 
-    __slots__ = ("attempt", "call", "outcome", "takes_part", "within")
+    __slots__ = ("attempt", "call", "context", "outcome", "takes_part", "within")
 
     def __init__(self, spec: ChunkSpec, attempt: Attempt, app: App) -> None:
         self.attempt = attempt
         self.call: Any = None
         self.outcome: Outcome | None = None
-        self.takes_part = False
+        self.takes_part = True
+        self.context = copy_context()  # of its own middleware, which sees that of no other attempt
         self.within: Any = None  # its middleware and its span: a generator that stands at its yield
-        try:
-            argument = decoded(spec, attempt)
+        with self.ending(spec):
+            argument = self.context.run(decoded, spec, attempt)
             attempt.started_at = monotonic()
             if spec.wants_jobs or app.layers:
-                job = attempt.job(app)
+                job = job_of(attempt, app)
                 self.call = Call(job, argument if spec.parameters[0] is not None else job.args)
             else:
                 self.call = argument
-            self.takes_part = True
-        except BaseException as error:  # noqa: BLE001
-            self.fail(spec, error)
 
-    def fail(self, spec: ChunkSpec, error: BaseException) -> None:
-        self.takes_part = False
-        self.outcome = failed(spec, self.attempt, error)
+    @contextmanager
+    def ending(self, spec: ChunkSpec) -> Iterator[None]:
+        """Whatever is raised within is the end of this attempt, and of no other."""
+        try:
+            yield
+        except BaseException as error:  # noqa: BLE001
+            self.takes_part = False
+            self.outcome = failed(spec, self.attempt, error)
 
     def end(self, spec: ChunkSpec, result: object) -> None:
         """By what the handler returned for it."""
-        if isinstance(result, BaseException):
+        if is_error(result):
             self.outcome = failed(spec, self.attempt, result)
-            return
-        try:
-            self.outcome = succeeded(spec, self.attempt, result)
-        except BaseException as error:  # noqa: BLE001
-            self.outcome = failed(spec, self.attempt, error)
+        else:
+            self.outcome = self.context.run(succeeded, spec, self.attempt, result)
+
+
+def is_error(value: object) -> TypeIs[BaseException]:
+    """By its class, whatever its ``__class__`` says."""
+    return issubclass(type(value), BaseException)
 
 
 def call_handler(spec: ChunkSpec, items: list[Item]) -> Any:
@@ -100,58 +111,70 @@ def seen(item: Item, result: Any) -> Any:
         item.attempt.check()
     except Exception as ended:  # noqa: BLE001
         return ended
-    return stopped(item.attempt, result) if isinstance(result, BaseException) else result
+    return stopped(item.attempt, result) if is_error(result) else result
 
 
 def backwards(items: list[Item], results: list[Any]) -> Iterable[tuple[Item, Any]]:
     """In the opposite order in which they were begun, as contexts end. One error of all keeps the traceback it came with."""
-    results = [seen(item, result) for item, result in zip(items, results, strict=True)]
-    traces = {id(result): result.__traceback__ for result in results if isinstance(result, BaseException)}
-    for item, result in zip(reversed(items), reversed(results), strict=True):
-        yield item, result.with_traceback(traces[id(result)]) if isinstance(result, BaseException) else result
+    traces = [TRACEBACK.__get__(result) if is_error(result) else None for result in results]
+    for item, result, trace in zip(reversed(items), reversed(results), reversed(traces), strict=True):
+        if is_error(result):
+            TRACEBACK.__set__(result, trace)
+        yield item, result
 
 
 def perform_chunk(
     spec: ChunkSpec, chunk: Chunk, app: App, runner: asyncio.Runner, *, traced: bool
 ) -> list[Outcome | None]:
     """On this thread, an async handler on ``runner``'s loop; returns what is to be settled of each attempt."""
+    return copy_context().run(_perform_chunk, spec, chunk, app, runner, traced)
+
+
+def _perform_chunk(
+    spec: ChunkSpec, chunk: Chunk, app: App, runner: asyncio.Runner, traced: bool
+) -> list[Outcome | None]:
     items = [Item(spec, attempt, app) for attempt in chunk.attempts]
     if app.layers or traced:
-        for item in [item for item in items if item.takes_part]:
-            item.within = _within(spec, item, app, runner, traced)
-            try:
-                next(item.within)
-            except BaseException as error:  # noqa: BLE001
-                item.fail(spec, error)
-    held = [item for item in items if item.takes_part]
-    if held:
+        for item in taking_part(items):
+            with item.ending(spec):
+                item.within = _within(spec, item, app, runner, traced)
+                item.context.run(next, item.within)
+    if held := taking_part(items):
         try:
-            value = call_handler(spec, held)
-            results = spec.results_of(runner.run(value) if spec.is_async else value, len(held))
+            results = spec.results_of(Apart(runner).call(call_handler, spec, held), len(held))
         except BaseException as error:  # noqa: BLE001
             results = all_of(held, error, chunk)
         for item, result in backwards(held, results):
-            if item.within is None:
-                item.end(spec, result)
-                continue
-            try:
-                step = item.within.throw if isinstance(result, BaseException) else item.within.send
-                step(result)
-            except StopIteration as end:
-                item.end(spec, end.value)
-            except BaseException as error:  # noqa: BLE001
-                item.end(spec, error)
+            with item.ending(spec):
+                item.end(spec, _left(item, result))
     return [item.outcome for item in items]
+
+
+def taking_part(items: list[Item]) -> list[Item]:
+    return [item for item in items if item.takes_part]
+
+
+def _left(item: Item, result: Any) -> Any:
+    """The result, once its middleware has seen it."""
+    if item.within is None:
+        return seen(item, result)
+    try:
+        result = seen(item, result)
+        item.context.run(item.within.throw if is_error(result) else item.within.send, result)
+    except StopIteration as end:
+        return end.value
+    finally:
+        item.context.run(item.within.close)
 
 
 def _within(
     spec: ChunkSpec, item: Item, app: App, runner: asyncio.Runner, traced: bool
 ) -> Generator[None, object, object]:
     """Gets what the handler returned for the item, or raised, at its yield; returns the result."""
-    call: Call = item.call if isinstance(item.call, Call) else Call(item.attempt.job(app), item.call)
+    call: Call = item.call if isinstance(item.call, Call) else Call(job_of(item.attempt, app), item.call)
     with span_of(spec, item.attempt, traced) as span:
         try:
-            with around(app.layers, call, runner):
+            with around(app.layers, call, Apart(runner)):
                 call.result = obeyed((yield))
         except BaseException as error:
             if span is not None:
@@ -166,38 +189,42 @@ async def perform_chunk_async(
     """The same of an async handler, on this loop."""
     items = [Item(spec, attempt, app) for attempt in chunk.attempts]
     if app.layers or traced:
-        for item in [item for item in items if item.takes_part]:
-            item.within = _within_async(spec, item, app, traced)
-            try:
-                await anext(item.within)
-            except BaseException as error:  # noqa: BLE001
-                item.fail(spec, error)
-    held = [item for item in items if item.takes_part]
-    if held:
+        for item in taking_part(items):
+            with item.ending(spec):
+                item.within = _within_async(spec, item, app, traced)
+                await steps_apart(item.context, anext(item.within))
+    if held := taking_part(items):
         try:
             async with asyncio.timeout(chunk.limit()) as timer:
-                value = await call_handler(spec, held)
+                value = await steps_apart(copy_context(), _called(spec, held))
             results = spec.results_of(value, len(held))
         except BaseException as error:  # noqa: BLE001
             chunk.timed_out = timer.expired()
             results = all_of(held, error, chunk)
         for item, result in backwards(held, results):
-            if item.within is None:
-                item.end(spec, result)
-                continue
-            try:
-                step = item.within.athrow if isinstance(result, BaseException) else item.within.asend
-                item.end(spec, await step(result))
-            except BaseException as error:  # noqa: BLE001
-                item.end(spec, error)
-            finally:
-                await item.within.aclose()
+            with item.ending(spec):
+                item.end(spec, await _left_async(item, result))
     return [item.outcome for item in items]
+
+
+async def _called(spec: ChunkSpec, items: list[Item]) -> Any:
+    return await call_handler(spec, items)
+
+
+async def _left_async(item: Item, result: Any) -> Any:
+    if item.within is None:
+        return seen(item, result)
+    try:
+        result = seen(item, result)
+        step = item.within.athrow if is_error(result) else item.within.asend
+        return await steps_apart(item.context, step(result))
+    finally:
+        await steps_apart(item.context, item.within.aclose())
 
 
 async def _within_async(spec: ChunkSpec, item: Item, app: App, traced: bool) -> AsyncGenerator[Any, Any]:
     """As ``_within``; an async generator returns nothing, so the result is its second yield."""
-    call: Call = item.call if isinstance(item.call, Call) else Call(item.attempt.job(app), item.call)
+    call: Call = item.call if isinstance(item.call, Call) else Call(job_of(item.attempt, app), item.call)
     with span_of(spec, item.attempt, traced) as span:
         try:
             async with around_async(app.layers, call):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from pgqueue.chunk import ChunkSpec
 from pgqueue.errors import InvalidSettingError
 from pgqueue.outcome import Outcome
 from pgqueue.telemetry import is_traced
-from pgqueue.worker import forked
+from pgqueue.worker.apart import steps_apart
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.children import Child, Children, encode_end
 from pgqueue.worker.chunk_calls import Chunk, chunk_failed, perform_chunk, perform_chunk_async
@@ -165,9 +166,11 @@ class ChunkCoroutines:
             self._tasks[chunk].cancel()
 
     async def _perform(self, spec: ChunkSpec, chunk: Chunk) -> None:
-        outcomes = await perform_chunk_async(spec, chunk, self._app, traced=self._traced)
-        if forked.astray:
-            forked.leave()
+        performing = perform_chunk_async(spec, chunk, self._app, traced=self._traced)
+        try:
+            outcomes = await steps_apart(copy_context(), performing)
+        except BaseException as error:  # noqa: BLE001 - of nothing that is known
+            outcomes = chunk_failed(spec, chunk, error)
         self._finish(chunk, outcomes)
 
     def _end_unbegun(self, spec: ChunkSpec, chunk: Chunk, task: asyncio.Task[None]) -> None:

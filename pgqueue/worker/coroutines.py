@@ -8,24 +8,21 @@ Each attempt has a context of its own: what it sets in a ContextVar the next doe
 from __future__ import annotations
 
 import asyncio
-import types
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
-from contextvars import Context, copy_context
+from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
-from typing import Any, TypeVar
 
 from pgqueue.app import App
 from pgqueue.clock import monotonic
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import is_traced
-from pgqueue.worker import forked
+from pgqueue.worker.apart import steps_apart
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.calls import perform_async
 from pgqueue.worker.endings import failed
 
-T = TypeVar("T")
 TURN = 0.002  # seconds after which handlers that never suspend let the loop do something else
 
 
@@ -71,7 +68,10 @@ class Coroutines:
         while self._ready:
             spec, attempt = self._ready.popleft()
             performing = perform_async(spec, attempt, self._app, traced=self._traced)
-            outcome = await _apart(copy_context(), performing, partial(self._suspend, attempt, me))
+            try:
+                outcome = await steps_apart(copy_context(), performing, partial(self._suspend, attempt, me))
+            except BaseException as error:  # noqa: BLE001 - of nothing that is known: this task takes the next attempt too
+                outcome = failed(spec, attempt, error)
             kept = self._suspended.pop(attempt, None) is not None
             self._finish(attempt, outcome)
             if kept:
@@ -91,30 +91,3 @@ class Coroutines:
         self._going -= 1
         for _ in range(min(2, len(self._ready)) - self._going):
             self._go_on()
-
-
-@types.coroutine
-def _apart(
-    context: Context, coroutine: Coroutine[Any, Any, T], suspended: Callable[[], None]
-) -> Generator[Any, Any, T]:
-    """Awaits ``coroutine`` with every step in ``context``, and tells of its first suspension."""
-    step: Callable[[Any], Any] = coroutine.send
-    value: Any = None
-    first = True
-    while True:
-        try:
-            waited_for = context.run(step, value)
-        except StopIteration as end:
-            if forked.astray:
-                forked.leave()
-            return end.value  # type: ignore[no-any-return]
-        if forked.astray:
-            forked.leave()
-        if first:
-            first = False
-            suspended()
-        try:
-            value = yield waited_for
-            step = coroutine.send
-        except BaseException as error:  # noqa: BLE001 - handed on to the coroutine
-            step, value = coroutine.throw, error

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
+from functools import partial
+from types import GeneratorType
 
 from pgqueue.clock import monotonic, server_time
-from pgqueue.errors import DeadlineExceededError, InvalidArgumentsError, LeaseLostError, UndecodableJobError
+from pgqueue.described import complain, describe
+from pgqueue.errors import (
+    AttemptError,
+    BadResultError,
+    DeadlineExceededError,
+    InvalidArgumentsError,
+    LeaseLostError,
+    UndecodableJobError,
+)
 from pgqueue.outcome import INSTRUCTIONS, Cancel, Outcome, decide
+from pgqueue.retry import DEFAULT_POLICY, RetryPolicy
 from pgqueue.task import TaskSpec
 from pgqueue.worker.attempt import Attempt, timeout_error
 
@@ -23,22 +35,30 @@ def missed(spec: TaskSpec, attempt: Attempt) -> Outcome | None:
     return Outcome.expired(spec.keep)
 
 
+def obeyed(value: object) -> object:
+    """What a handler returned: an instruction is raised, a generator is run to its end, which may raise one too."""
+    if isinstance(value, GeneratorType):
+        return list(value)
+    if isinstance(value, INSTRUCTIONS):
+        raise value
+    return value
+
+
 def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Outcome | None:
     """The outcome of a handler that returned; None if it has completed the job in its own transaction."""
     if attempt.settled:
         return None
     if value is None:
         return spec.completion
-    if isinstance(value, INSTRUCTIONS):
-        raise value
-    return Outcome.completed(spec.encode_result(value), spec.keep)
+    result = spec.encode_result(obeyed(value))
+    return spec.completion if result is None else Outcome.completed(result, spec.keep)
 
 
 def stopped(attempt: Attempt, error: BaseException) -> BaseException:
     """What ended an attempt, if it was ended from outside; else the error that its handler raised."""
     if attempt.timed_out:
         return timeout_error(attempt).with_traceback(error.__traceback__)
-    if isinstance(error, asyncio.CancelledError):
+    if issubclass(type(error), asyncio.CancelledError):  # whatever its __class__ says
         if attempt.lost:
             return LeaseLostError(attempt.id, attempt.lease_id)
         if attempt.cancelled:
@@ -49,20 +69,38 @@ def stopped(attempt: Attempt, error: BaseException) -> BaseException:
 def failed(
     spec: TaskSpec, attempt: Attempt, error: BaseException, *, crashed: bool = False, crash_limit: int = 3
 ) -> Outcome | None:
-    """The outcome of an attempt that ended in ``error``; None if there is nothing left to settle."""
+    """The outcome of an attempt that ended in ``error``; None if there is nothing left to settle.
+
+    The last line of defence: every executor counts on it to raise nothing, whatever the user's exceptions and policies do.
+    """
     if attempt.settled or attempt.lost:
         return None
+    verdict = partial(_verdict, spec, attempt, crashed=crashed, crash_limit=crash_limit)
+    try:
+        return verdict(error, spec.retry)
+    except BaseException as broken:  # noqa: BLE001
+        complain(
+            logging.ERROR, "%r: what follows its error cannot be decided, so it is tried again", attempt, error=broken
+        )  # fmt: skip
+        return verdict(AttemptError(describe(error)), DEFAULT_POLICY)
+
+
+def _verdict(
+    spec: TaskSpec, attempt: Attempt, error: BaseException, policy: RetryPolicy, *, crashed: bool, crash_limit: int
+) -> Outcome:  # fmt: skip
     told = stopped(attempt, error)
     if told is error and attempt.released:
         return Outcome.released()
     match told:
-        case InvalidArgumentsError() if told.__traceback__ is not None and not attempt.started_at:
+        case InvalidArgumentsError() if not attempt.started_at:
             return Outcome.dead("bad_arguments", told, spec.keep)
         case UndecodableJobError():
             return Outcome.dead("undecodable", told, spec.keep)
+        case BadResultError():
+            return Outcome.dead("bad_result", told, spec.keep)
     return decide(
         told,
-        spec.retry,
+        policy,
         attempt=attempt.attempt,
         max_attempts=attempt.max_attempts,
         age=max(server_time.now() - attempt.created_at, 0.0),

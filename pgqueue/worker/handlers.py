@@ -13,11 +13,12 @@ from typing import Any
 from pgqueue import alerts
 from pgqueue.app import App
 from pgqueue.config import WorkerSettings
+from pgqueue.described import complain
+from pgqueue.errors import shown
 from pgqueue.events import QUEUE, Event, Failure, hook_name, job_told
 from pgqueue.outcome import INSTRUCTIONS
 from pgqueue.task import TaskSpec
-
-log = logging.getLogger("pgqueue")
+from pgqueue.worker.threads import InterruptedByTimeout
 
 
 def handlers(app: App) -> dict[str, TaskSpec]:
@@ -79,10 +80,12 @@ class Hooks:
             yield
         except INSTRUCTIONS as instruction:
             asked.append(instruction)
-        except Exception:
-            log.exception(
-                "the hook %s of %s failed for job %s; the job stays as it is",
-                getattr(hook, "__qualname__", hook), self.name, job.get("id"),
+        except (asyncio.CancelledError, InterruptedByTimeout):
+            raise
+        except BaseException as error:  # noqa: BLE001 - also SystemExit of a hook must not keep the others from being called
+            complain(
+                logging.ERROR, "the hook %s of %s failed for job %s; the job stays as it is",
+                hook.__qualname__ if inspect.isfunction(hook) else shown(hook), self.name, job.get("id"), error=error,
             )  # fmt: skip
 
 

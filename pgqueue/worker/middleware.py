@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any
 
 from pgqueue.events import Call, Layer
-from pgqueue.outcome import INSTRUCTIONS
+from pgqueue.worker.apart import Apart
 
 
 @contextmanager
-def around(layers: list[Layer], call: Call, runner: asyncio.Runner) -> Iterator[None]:
-    """On this thread; what is async runs on ``runner``'s loop, before and after the handler, but not while it runs."""
+def around(layers: list[Layer], call: Call, apart: Apart) -> Iterator[None]:
+    """On this thread; what is async runs on its loop, before and after the handler, but not while it runs."""
     with ExitStack() as stack:
         for layer in layers:
-            context: Any = layer(call)
-            stack.enter_context(Driven(context, runner) if hasattr(context, "__aenter__") else context)
+            stack.enter_context(Driven(apart.call(layer, call), apart))
         yield
 
 
@@ -36,28 +34,18 @@ async def around_async(layers: list[Layer], call: Call) -> AsyncIterator[None]:
 
 
 class Driven:
-    """An async context manager as a sync one."""
+    """A context manager, sync or async, as a sync one whose halves run ``apart``."""
 
-    def __init__(self, context: Any, runner: asyncio.Runner) -> None:
-        self._context, self._runner = context, runner
+    def __init__(self, context: Any, apart: Apart) -> None:
+        is_async = hasattr(context, "__aenter__")
+        self._enter: Any = context.__aenter__ if is_async else context.__enter__
+        self._exit: Any = context.__aexit__ if is_async else context.__exit__
+        self._apart = apart
 
     def __enter__(self) -> object:
-        return self._runner.run(self._enter())
+        return self._apart.call(self._enter)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        return self._runner.run(self._exit(kind, error, trace))
-
-    async def _enter(self) -> object:
-        return await self._context.__aenter__()
-
-    async def _exit(self, *error: Any) -> bool:
-        return bool(await self._context.__aexit__(*error))
-
-
-def obeyed(value: object) -> object:
-    """What a handler returned; an instruction is raised, so that middleware sees it as such."""
-    if isinstance(value, INSTRUCTIONS):
-        raise value
-    return value
+        return bool(self._apart.call(self._exit, kind, error, trace))

@@ -139,7 +139,7 @@ class Supervised:
         loop = asyncio.get_running_loop()
         loop.add_reader(self._line, self._hear)
         self.say("ready")
-        while await loop.sock_recv(self._socket, 4096):  # whoever is quicker has it; the others go on waiting
+        while await self._heard():
             if self._room():
                 self._woken = True
                 self._wake_up()
@@ -148,8 +148,19 @@ class Supervised:
                 await self._until_room()
         self._orphaned()
 
+    async def _heard(self) -> bool:
+        """Whether a byte came: whoever is quicker has it, the others go on waiting. False: the supervisor is gone."""
+        try:
+            return bool(await asyncio.get_running_loop().sock_recv(self._socket, 4096))
+        except ConnectionError:  # it died with messages of its workers unread
+            return False
+
     def _hear(self) -> None:
-        message = self._line.recv(65_536)
+        try:
+            message = self._line.recv(65_536)
+        except ConnectionError:
+            asyncio.get_running_loop().remove_reader(self._line)
+            return
         if message == VACANT:
             self._vacant()
         elif message.startswith(STOP):

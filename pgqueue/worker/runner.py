@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from pgqueue.app import App
 from pgqueue.chunk import ChunkSpec
 from pgqueue.clock import monotonic
+from pgqueue.described import complain
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
 from pgqueue.worker.attempt import Attempt
@@ -23,8 +24,6 @@ from pgqueue.worker.coroutines import Coroutines
 from pgqueue.worker.endings import failed, missed
 from pgqueue.worker.handlers import handlers
 from pgqueue.worker.threads import Threads
-
-log = logging.getLogger("pgqueue")
 
 SHORT = 0.05  # seconds: jobs longer than this are not claimed ahead
 AHEAD = 0.03  # seconds of work to have at hand
@@ -185,16 +184,19 @@ class Runner:
     def _start(self, attempt: Attempt) -> None:
         spec, executor = self._ways[attempt.task]
         self._running[attempt] = executor
-        executor.start(spec, attempt)
+        try:
+            executor.start(spec, attempt)
+        except Exception as error:  # noqa: BLE001 - no thread to be had, no app that a child could import
+            asyncio.get_running_loop().call_soon(self._finish, attempt, failed(spec, attempt, error))
 
     def _finish(self, attempt: Attempt, outcome: Outcome | None) -> None:
         if self._running.pop(attempt, None) is None:
             return  # it was given up before, as timed out or lost
         if attempt.started_at:
             self._measure(attempt.started_at)
+        self._done(attempt, outcome)
         if outcome is not None and outcome.error is not None:
             report(attempt, outcome)
-        self._done(attempt, outcome)
         if self._waiting or self._alone:
             self._fill()
         elif not self._running:
@@ -283,19 +285,16 @@ def report(attempt: Attempt, outcome: Outcome) -> None:
     }
     match outcome.state:
         case "retrying":
-            log.warning(
-                "job %d (%s) failed, attempt %d of %d, next in %.3g s: %s",
-                attempt.id, attempt.task, attempt.attempt, attempt.max_attempts, outcome.delay, outcome.error,
-                extra=fields,
+            complain(
+                logging.WARNING, "job %d (%s) failed, attempt %d of %d, next in %.3g s: %s",
+                attempt.id, attempt.task, attempt.attempt, attempt.max_attempts, outcome.delay, outcome.error, fields=fields,
             )  # fmt: skip
         case "dead":
-            log.error(
-                "job %d (%s) is dead (%s): %s",
-                attempt.id,
-                attempt.task,
-                outcome.reason,
-                outcome.error,
-                extra=fields,
-            )
+            complain(
+                logging.ERROR, "job %d (%s) is dead (%s): %s",
+                attempt.id, attempt.task, outcome.reason, outcome.error, fields=fields,
+            )  # fmt: skip
         case "cancelled":
-            log.info("job %d (%s) is cancelled: %s", attempt.id, attempt.task, outcome.error, extra=fields)
+            complain(
+                logging.INFO, "job %d (%s) is cancelled: %s", attempt.id, attempt.task, outcome.error, fields=fields
+            )  # fmt: skip

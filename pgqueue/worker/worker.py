@@ -23,7 +23,7 @@ import pgqueue
 from pgqueue import statements
 from pgqueue.alerts import AlertSettings, alert_tasks
 from pgqueue.app import App
-from pgqueue.clock import monotonic, new_loop, server_time
+from pgqueue.clock import monotonic, server_time
 from pgqueue.config import WorkerSettings, redact
 from pgqueue.connections import CONFLICTS, Link, Outage, retry_connecting
 from pgqueue.database import CLAIMING, ORDINARY, check_sessions, connect, run
@@ -35,6 +35,7 @@ from pgqueue.maintenance.watch import Watch
 from pgqueue.migrate import check_server
 from pgqueue.outcome import Outcome
 from pgqueue.worker import forked
+from pgqueue.worker.apart import run_alone
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.handlers import handlers, hook_names, serving
@@ -184,8 +185,7 @@ class Worker:
                     check_server(connection)
                     run(connection, statements.add_partitions(AHEAD))
                     self._declare(connection)
-        with asyncio.Runner(loop_factory=new_loop) as runner:
-            return runner.run(self._work())
+        return run_alone(self._work())
 
     def _declare(self, connection: Connection[Any]) -> None:
         """Schedules and tasks of the code become rows; if somebody holds one, a little later."""

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from pgqueue.alerts import TASKS, AlertSettings, alert_tasks, find_alerts, mail, post
 from pgqueue.causes import DeadTask, Front
+from pgqueue.described import describe, trace
 from pgqueue.errors import InvalidSettingError, PgQueueError
 from pgqueue.maintenance.watch import Standstill, dead_cause, late_causes, stalled_causes
-from pgqueue.outcome import Retry, describe, trace
+from pgqueue.outcome import Retry
 from tests.process import sinks
 
 SECRET = "S3cr3T"

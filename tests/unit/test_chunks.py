@@ -150,7 +150,7 @@ ENDS: dict[str, Any] = {
     "snooze": (Snooze(9), "pending"),
     "cancel": (Cancel("stop"), "cancelled"),
     "dead": (Dead("over"), "dead"),
-    "unstorable": (object(), "retrying"),
+    "unstorable": (object(), "dead"),
     "bad": (None, "dead"),
 }
 
@@ -197,7 +197,9 @@ def test_every_mix_of_outcomes_goes_to_the_jobs_it_is_meant_for(way, layered, pl
     for outcome, kind in zip(found, plan, strict=True):
         assert outcome is not None
         assert (outcome.result is not None) == (kind == "value")
-        assert outcome.reason == {"bad": "bad_arguments", "dead": "given_up"}.get(kind, outcome.reason)
+        assert outcome.reason == {"bad": "bad_arguments", "dead": "given_up", "unstorable": "bad_result"}.get(
+            kind, outcome.reason
+        )
     if layered:
         good = [n for n, kind in enumerate(plan) if kind != "bad"]
         assert story == [("in", n) for n in good] + [("out", n) for n in reversed(good)]

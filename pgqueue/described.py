@@ -1,0 +1,72 @@
+"""What users' exceptions say of themselves, as text that can be stored and logged. Nothing here raises, whatever their code does."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from pgqueue.errors import AttemptError, name_of
+
+ERROR_LIMIT = 2_000
+TRACEBACK_LIMIT = 16_000
+TRACEBACK: Any = BaseException.__dict__["__traceback__"]  # whatever a user's class says of its own
+
+log = logging.getLogger("pgqueue")
+
+
+def clean(text: str, limit: int) -> str:
+    """``text`` as a text column can hold it: no NUL, no lone surrogate, at most ``limit`` characters (its ends)."""
+    if len(text) > limit:
+        text = f"{text[: limit // 2]}\n[… {len(text) - limit} characters …]\n{text[-limit // 2 :]}"
+    return text.replace("\x00", "\ufffd").encode("utf-8", "backslashreplace").decode()
+
+
+def message(error: BaseException) -> str:
+    """What it says; ``str.__str__`` makes plain text of a user's kind of text."""
+    try:
+        return clean(str.__str__(error.what if isinstance(error, AttemptError) else str(error)), ERROR_LIMIT)
+    except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything, also SystemExit
+        return f"(its message cannot be shown: {name_of(broken)})"
+
+
+def describe(error: BaseException) -> str:
+    """``ValueError: bad address``."""
+    said = message(error)
+    return clean(f"{name_of(error)}: {said}" if said else name_of(error), ERROR_LIMIT)
+
+
+def trace(error: BaseException) -> str | None:
+    """The traceback as text, cut at its middle, also of cyclic causes and huge groups."""
+    try:
+        if error.__traceback__ is None:
+            return None
+        lines = traceback.TracebackException.from_exception(
+            error, limit=-30, max_group_width=5, max_group_depth=5
+        )
+        return clean("".join(lines.format()), TRACEBACK_LIMIT)
+    except BaseException as broken:  # noqa: BLE001
+        return f"(the traceback cannot be shown: {name_of(broken)})"
+
+
+def complain(
+    level: int,
+    said: str,
+    *arguments: object,
+    error: BaseException | None = None,
+    fields: Mapping[str, object] | None = None,
+) -> None:
+    """Logs what a user's code did, with the traceback of ``error`` and its text: made here, because logging would call that code again.
+
+    ``fields``: attributes of the log record.
+    """
+    shown = None
+    if error is not None:
+        plain = type(name_of(error), (Exception,), {"__module__": "builtins"})(message(error))
+        shown = (type(plain), plain, TRACEBACK.__get__(error))
+    try:
+        log.log(level, said, *arguments, exc_info=shown, extra=fields)
+    except BaseException as broken:  # noqa: BLE001 - a user's handler or filter of log lines, which must not end what logs
+        print(f"pgqueue: the handling of a log line failed: {describe(broken)}", file=sys.stderr)  # noqa: T201

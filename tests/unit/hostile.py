@@ -1,0 +1,242 @@
+"""Apps whose every function, object and class raises what a job's arguments say, where they say: for test_last_line.py, and its child processes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, field_serializer
+from tenacity import retry_if_exception, stop_never
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base
+
+from pgqueue import App, Call, Cancel, Dead, Job, RateLimited, Retry, RetryPolicy, Snooze
+
+
+class OddError(BaseException):
+    """A user's own kind."""
+
+
+class HostileError(Exception):
+    """It raises ``what`` when it is shown, compared, hashed or asked whether it is true."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def _raise(self, *_: object) -> Any:
+        fail(self.what)
+
+    __str__ = __repr__ = __bool__ = __eq__ = __hash__ = __len__ = _raise  # type: ignore[assignment]
+
+
+RAISED: dict[str, Callable[[], BaseException]] = {
+    "Exception": lambda: Exception("no"),
+    "hostile": lambda: HostileError("Exception"),
+    "SystemExit": lambda: SystemExit(0),
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "GeneratorExit": GeneratorExit,
+    "CancelledError": asyncio.CancelledError,
+    "StopIteration": lambda: StopIteration(1),
+    "StopAsyncIteration": StopAsyncIteration,
+    "RecursionError": RecursionError,
+    "MemoryError": MemoryError,
+    "BaseExceptionGroup": lambda: BaseExceptionGroup("several", [SystemExit(1), ValueError("no")]),
+    "of their own": lambda: OddError("no"),
+}
+
+
+def fail(what: str) -> Any:
+    error = RAISED[what]()
+    raise error
+
+
+class Named(type):
+    """A class that does not give its name."""
+
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        return fail("SystemExit")  # type: ignore[no-any-return]
+
+
+class NamelessError(Exception, metaclass=Named):
+    pass
+
+
+class ClasslessError(HostileError):
+    """It does not even say what it is."""
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        return fail(self.what)
+
+    @property
+    def __traceback__(self) -> Any:  # type: ignore[override]
+        return fail(self.what)
+
+
+class Instances(type):
+    def __instancecheck__(cls, instance: Any) -> bool:
+        what = getattr(instance, "asked", None)
+        return bool(what is not None and fail(what))
+
+
+class AnyError(Exception, metaclass=Instances):
+    """It is permanent, and whoever asks what is one of it hears an error."""
+
+
+class AskedError(Exception):
+    """A policy that is asked about it raises ``asked`` in the part that ``where`` names."""
+
+    def __init__(self, where: str, asked: str) -> None:
+        self.where = where
+        if where == "permanent":
+            self.asked = asked
+        self.what = asked
+
+
+def answers(where: str, error: BaseException | None, answer: Any) -> Any:
+    return fail(error.what) if isinstance(error, AskedError) and error.where == where else answer
+
+
+class Wait(wait_base):
+    def __call__(self, retry_state: Any) -> float:
+        return answers("wait", retry_state.outcome.exception(), 60.0)  # type: ignore[no-any-return]
+
+
+class Stop(stop_base):
+    def __call__(self, retry_state: Any) -> bool:
+        return answers("stop", retry_state.outcome.exception(), answer=False)  # type: ignore[no-any-return]
+
+
+POLICY = RetryPolicy(
+    wait=Wait(), stop=Stop() | stop_never, retry=retry_if_exception(lambda error: answers("retry", error, answer=True)),
+    permanent=(AnyError,),
+)  # fmt: skip
+
+
+def changed(kind: type[Exception], attribute: str, what: str) -> Exception:
+    """An instruction of a class that has overwritten one of its attributes."""
+    hostile = type(kind.__name__, (kind,), {attribute: property(lambda _: fail(what), lambda *_: None)})
+    return hostile("1s") if kind in (Snooze, RateLimited) else hostile("no")
+
+
+class Unwritable(BaseModel):
+    what: str
+
+    @field_serializer("what")
+    def write(self, what: str) -> str:
+        return fail(what)  # type: ignore[no-any-return]
+
+
+def items(what: str) -> Iterator[int]:
+    yield 1
+    fail(what)
+
+
+def recurse() -> None:
+    recurse()
+
+
+# What a handler does with `what`; what it returns is its result.
+PLACES: dict[str, Callable[[str], Any]] = {
+    "it raises": fail,
+    "its error cannot be shown": lambda what: raised(HostileError(what)),
+    "its error has no class": lambda what: raised(ClasslessError(what)),
+    "its error has no name": lambda _: raised(NamelessError()),
+    "it recurses": lambda _: recurse(),
+    "its wait": lambda what: raised(AskedError("wait", what)),
+    "its stop": lambda what: raised(AskedError("stop", what)),
+    "its retry": lambda what: raised(AskedError("retry", what)),
+    "its permanent": lambda what: raised(AskedError("permanent", what)),
+    "it snoozes": lambda what: raised(changed(Snooze, "delay", what)),
+    "it is limited": lambda what: raised(changed(RateLimited, "retry_after", what)),
+    "it asks for a retry": lambda what: raised(changed(Retry, "after", what)),
+    "it cancels": lambda what: raised(changed(Cancel, "__str__", what)),
+    "it gives up": lambda what: raised(changed(Dead, "__str__", what)),
+    "it returns a snooze": lambda what: changed(Snooze, "delay", what),
+    "it returns what cannot be written": lambda what: Unwritable(what=what),
+    "it returns what is hostile": HostileError,
+    "it returns what has no class": ClasslessError,
+    "it returns a generator": items,
+    "it returns an error": lambda what: RAISED[what](),
+    # Done by others than the handler:
+    "its argument": str,
+    "its middleware, before": str,
+    "its middleware, after": str,
+    "its async middleware, before": str,
+    "its async middleware, after": str,
+}
+
+
+def raised(error: BaseException) -> Any:
+    raise error
+
+
+def validated(value: Any) -> Any:
+    where, _, what = str(value).partition(": ")
+    return fail(what) if where == "its argument" else value
+
+
+Deed = Annotated[str, BeforeValidator(validated)]
+
+
+@dataclass
+class Item:
+    deed: Deed
+
+
+def done(deed: str) -> Any:
+    where, _, what = deed.partition(": ")
+    return PLACES[where](what) if where else None
+
+
+def made(*, layered: bool) -> App:
+    app = App()
+
+    @app.task(name="plain", retry=POLICY)
+    def plain(deed: Deed) -> Any:
+        return done(deed)
+
+    @app.task(name="plain_async", retry=POLICY)
+    async def plain_async(deed: Deed) -> Any:
+        await asyncio.sleep(0)
+        return done(deed)
+
+    @app.task(name="chunk", retry=POLICY, chunk=3)
+    def chunk(items: list[Item], jobs: list[Job]) -> Any:
+        return [done(item.deed) for item in items]
+
+    @app.task(name="chunk_async", retry=POLICY, chunk=3)
+    async def chunk_async(items: list[Item]) -> Any:
+        await asyncio.sleep(0)
+        return [done(item.deed) for item in items]
+
+    if layered:
+
+        def deed_of(call: Call) -> str:
+            return call.arguments.deed if isinstance(call.arguments, Item) else str(call.arguments["deed"])
+
+        @app.middleware
+        def see(call: Call) -> Iterator[None]:
+            where, _, what = deed_of(call).partition(": ")
+            if where == "its middleware, before":
+                fail(what)
+            yield
+            if where == "its middleware, after":
+                fail(what)
+
+        @app.middleware
+        async def see_too(call: Call) -> AsyncIterator[None]:
+            where, _, what = deed_of(call).partition(": ")
+            if where == "its async middleware, before":
+                fail(what)
+            yield
+            if where == "its async middleware, after":
+                fail(what)
+
+    return app
+
+
+bare, layered = made(layered=False), made(layered=True)

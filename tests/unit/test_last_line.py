@@ -1,0 +1,79 @@
+"""Whatever a user's code raises, and wherever: an attempt ends with an outcome, and the next one runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from pgqueue import App
+from pgqueue.outcome import Outcome
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.runner import Runner
+from tests.unit import hostile
+
+SLOTS = 6
+PATIENCE = 15.0
+
+
+def attempt(job_id: int, task: str, deed: str = "", **other: Any) -> Attempt:
+    args = json.dumps(other.pop("args", {"deed": deed}))
+    row = (job_id, 1, "default", 0, task, args, 1, 6, 0, other.get("timeout"), 0.0, 0.0, None, None, None)
+    return Attempt(1, row)
+
+
+def played(
+    app: App, attempts: list[Attempt], *, executor: str, path: str = "none:app"
+) -> dict[int, Outcome | None]:
+    """The outcome of each."""
+    ended: dict[int, Outcome | None] = {}
+
+    async def play() -> None:
+        def note(one: Attempt, outcome: Outcome | None) -> None:
+            assert one.id not in ended, "it ended twice"
+            ended[one.id] = outcome
+
+        runner = Runner(app, slots=SLOTS, executor=executor, app_path=path, crash_limit=3, done=note)
+        try:
+            runner.take(attempts)
+            async with asyncio.timeout(PATIENCE):
+                await runner.wait_idle()
+        finally:
+            runner.close()
+
+    asyncio.run(play())
+    return ended
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    with caplog.at_level(logging.CRITICAL):
+        yield
+
+
+@pytest.mark.parametrize("layers", ["bare", "layered"])
+@pytest.mark.parametrize("task", ["plain", "plain_async", "chunk", "chunk_async"])
+@pytest.mark.parametrize("executor", ["async", "thread", "process"])
+def test_whatever_is_raised_anywhere_is_an_outcome_and_its_neighbours_complete(
+    executor: str, task: str, layers: str
+) -> None:
+    """Each deed has a neighbour before and after it, in the same chunk where it comes to that."""
+    app = getattr(hostile, layers)
+    places = [place for place in hostile.PLACES if layers == "layered" or "middleware" not in place]
+    deeds = [f"{place}: {what}" for place in places for what in hostile.RAISED]
+    attempts, wrong = [], []
+    for number, deed in enumerate(deeds):
+        attempts += [attempt(2 * number, task, deed), attempt(2 * number + 1, "plain_async")]
+    ended = played(app, attempts, executor=executor, path=f"tests.unit.hostile:{layers}")
+    assert len(ended) == len(attempts)
+    for number, deed in enumerate(deeds):
+        outcome, neighbour = ended[2 * number], ended[2 * number + 1]
+        assert neighbour is not None, deed
+        assert neighbour.state == "completed", deed
+        if outcome is None or outcome.state == "completed" or outcome.crashed:
+            wrong.append((deed, outcome))
+    assert not wrong
