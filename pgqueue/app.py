@@ -19,12 +19,12 @@ from psycopg import AsyncConnection, Connection
 from pgqueue.chunk import ChunkSpec
 from pgqueue.config import check_name, find_dsn, seconds
 from pgqueue.crontab import Crontab
-from pgqueue.enqueue import Task, insert, insert_async
+from pgqueue.declaring import found, module_of, named, runnable, task_name
+from pgqueue.enqueue import Task, bad_items, insert, insert_async
 from pgqueue.errors import (
     DuplicateJobError,
     DuplicateTaskError,
     IdempotencyConflictError,
-    InvalidBatchError,
     InvalidOptionError,
     UnknownTaskError,
     WrongConnectionError,
@@ -39,7 +39,7 @@ from pgqueue.outcome import Keep
 from pgqueue.pools import Pools
 from pgqueue.retry import RetryPolicy
 from pgqueue.rows import Stored
-from pgqueue.task import TaskSpec, module_of, task_name
+from pgqueue.task import TaskSpec
 from pgqueue.telemetry import carrier, enqueue_span, is_traced
 from pgqueue.waiters import Waiters
 
@@ -76,6 +76,9 @@ class App(Crontab, Hooked):
     def dsn(self) -> str:
         """The DSN for libpq; raises NoDsnError if there is none anywhere."""
         return find_dsn(self._dsn)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return found, named(self)
 
     # -------------------------------------------------------------- declaring
 
@@ -126,6 +129,9 @@ class App(Crontab, Hooked):
             return self.task()(function)
 
         def declare(function: Callable[..., Any]) -> Task[..., Any]:
+            if isinstance(function, Task):  # of another app, or under another name
+                function = function.spec.function
+            function = runnable(function)
             given: dict[str, Any] = {
                 "name": task_name(function) if name is None else name,
                 "function": function,
@@ -142,19 +148,21 @@ class App(Crontab, Hooked):
             if chunk is None and wait:
                 raise InvalidOptionError("chunk_wait is given without chunk.", do="say how many: chunk=100")
             spec = TaskSpec(**given) if chunk is None else ChunkSpec(**given, chunk=chunk, chunk_wait=wait)
-            if spec.name in self.tasks:
-                known = self.tasks[spec.name].spec.function
+            former = self.tasks.get(spec.name)
+            if former is not None and not self._runs.repeats(former.spec.function, function):
+                known = former.spec.function
                 raise DuplicateTaskError(
                     f"Two tasks are named {spec.name!r}.",
                     why=f"{known.__module__}.{known.__qualname__} has the name already",
                     do="give one of them another name=",
                 )
-            spec.arguments  # noqa: B018 - a signature that cannot be stored is refused here
+            spec.adapter  # noqa: B018 - a signature that cannot be stored is refused here
             task = Task[..., Any](self, spec)
             for name_of_hook in HOOKS & more.keys():
                 if more[name_of_hook] is not None:
                     getattr(task, name_of_hook)(more[name_of_hook])
             self.tasks[spec.name] = task
+            self._runs.note(function)
             return task
 
         return declare
@@ -167,7 +175,7 @@ class App(Crontab, Hooked):
         before or after, which counts like one of the handler's. An async generator may await, also around a ``def``.
         What makes a (sync or async) context manager for a ``Call`` will do too.
         """
-        self.layers.append(as_layer(function))
+        self._runs.put(self.layers, as_layer(function))
         return function
 
     def events_of(self, task: str) -> list[Event]:
@@ -313,10 +321,7 @@ def _made(jobs: list[NewJob]) -> list[NewJob]:
         if not isinstance(job, NewJob)
     }
     if wrong:
-        shown = "; ".join(f"[{index}] {reason}" for index, reason in list(wrong.items())[:3])
-        raise InvalidBatchError(
-            f"{len(wrong)} of the items are bad: {shown}.", reasons=dict(list(wrong.items())[:20])
-        )
+        raise bad_items(wrong)
     return jobs
 
 

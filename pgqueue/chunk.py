@@ -14,10 +14,11 @@ from pydantic import BaseModel, JsonValue, PydanticUserError, TypeAdapter, Valid
 from pydantic.errors import PydanticSchemaGenerationError
 from typing_extensions import is_typeddict
 
+from pgqueue.declaring import hints_of
 from pgqueue.errors import InvalidArgumentsError, InvalidOptionError, WrongOutcomesError, shown
 from pgqueue.job import Job
 from pgqueue.payload import complaints
-from pgqueue.task import TaskSpec, hints_of
+from pgqueue.task import TaskSpec
 
 LARGEST = 1000  # jobs in a chunk
 LONGEST_WAIT = 60.0  # seconds
@@ -50,7 +51,7 @@ class ChunkSpec(TaskSpec):
     @cached_property
     def parameters(self) -> tuple[str | None, Any, str | None]:
         """(the parameter of the items, the type of one, the parameter of the jobs): one of both at least."""
-        hints = hints_of(self)
+        hints = hints_of(self.name, self.function)
         items: list[tuple[str, Any]] = []
         jobs: list[str] = []
         for name in self.signature.parameters:

@@ -19,6 +19,7 @@ class Crontab:
 
     def __init__(self) -> None:
         self.schedules: dict[str, Schedule] = {}
+        self._scheduled: dict[str, Task[..., Any]] = {}
 
     def cron(
         self,
@@ -63,11 +64,13 @@ class Crontab:
                 name or task.name, task.name, cron=expression, every=every, at=at, tz=tz, overlap=overlap, missed=missed,
                 missed_cap=missed_cap, jitter=jitter, anchor=anchor, args=job.args, options={**job.options, **key},
             )  # fmt: skip
-            if made.name in self.schedules:
+            former = self._scheduled.get(made.name)
+            if former is not None and (former is task or former.name != task.name):
                 raise InvalidScheduleError(
                     f"Two schedules are named {made.name!r}.", do="give one of them another name="
                 )
             self.schedules[made.name] = made
+            self._scheduled[made.name] = task
             return task
 
         return declare

@@ -5,12 +5,14 @@ Sync and async are one-line twins over ``Stores``; a test keeps their signatures
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from pgqueue import bulk, keys, statements
 from pgqueue import options as rules
 from pgqueue.database import copy, copy_async, run, run_async
+from pgqueue.declaring import importable, task_of
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError, InvalidOptionError
 from pgqueue.events import Hooked
 from pgqueue.handle import JobHandle
@@ -85,8 +87,18 @@ def created(ids: Sequence[int]) -> Iterator[Stored]:
     return (Stored(job_id, True, "pending", None) for job_id in ids)
 
 
+def bad_items(reasons: dict[int, str]) -> InvalidBatchError:
+    """Of a batch of which nothing is stored; ``reasons`` by their places."""
+    shown = "; ".join(f"[{index}] {reason}" for index, reason in list(reasons.items())[:3])
+    return InvalidBatchError(
+        f"{len(reasons)} of the items are bad: {shown}", reasons=dict(list(reasons.items())[:20])
+    )
+
+
 class Stores(Protocol):
     """Who writes jobs: the app. ``connection`` None is one of its own, in a transaction of its own."""
+
+    tasks: dict[str, Task[..., Any]]
 
     def store(self, batches: list[Batch], connection: Any) -> list[JobHandle]: ...
     async def store_async(self, batches: list[Batch], connection: Any) -> list[JobHandle]: ...
@@ -107,6 +119,11 @@ class Enqueuer(Generic[P, R]):
         self._shared_with = shared
         self._all: Mapping[str, Any] | None = None
         self._all_beside_keys: Mapping[str, Any] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._connection is not None:
+            raise pickle.PicklingError("A task that joins a connection cannot be pickled.")
+        return _bound, (self._app.tasks[self.spec.name], dict(self._options))
 
     def using(self, connection: Any = None, **options: Any) -> Enqueuer[P, R]:
         """The same with more options, and joining the transaction of ``connection``.
@@ -246,10 +263,7 @@ class Enqueuer(Generic[P, R]):
             except InvalidJobError as error:
                 reasons[index] = error.what
         if reasons:
-            shown = "; ".join(f"[{index}] {reason}" for index, reason in list(reasons.items())[:3])
-            raise InvalidBatchError(
-                f"{len(reasons)} of the items are bad: {shown}", reasons=dict(list(reasons.items())[:20])
-            )
+            raise bad_items(reasons)
         return in_batches(jobs)
 
 
@@ -265,6 +279,10 @@ def _checked_keys(unique_keys: list[str], items: int, arguments: int) -> list[st
     return unique_keys
 
 
+def _bound(task: Task[P, R], options: Mapping[str, Any]) -> Enqueuer[P, R]:
+    return Enqueuer(task._app, task.spec, None, options)  # noqa: SLF001 - it is one
+
+
 class Task(Enqueuer[P, R], Hooked):
     """A registered task. Calling it runs the function here and now; ``enqueue`` stores a job for a worker."""
 
@@ -278,6 +296,9 @@ class Task(Enqueuer[P, R], Hooked):
     @property
     def name(self) -> str:
         return self.spec.name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return task_of, (self._app, importable(self.spec.function.__module__), self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         result: R = self.spec.function(*args, **kwargs)

@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from pgqueue.config import check_name
+from pgqueue.declaring import Runs
 from pgqueue.errors import InvalidOptionError, shown
 from pgqueue.job import Job
 
@@ -67,6 +68,7 @@ class Hooked:
 
     def __init__(self) -> None:
         self.hooks: dict[Event, list[Callable[..., object]]] = {}
+        self._runs = Runs()
 
     def on_completed(self, hook: C) -> C:
         """``hook(job)`` runs after a job has completed."""
@@ -101,7 +103,7 @@ class Hooked:
             raise InvalidOptionError(
                 f"on_{event} is {shown(hook)}.", do=f"give a function of ({', '.join(takes)})"
             ) from None
-        self.hooks.setdefault(event, []).append(hook)
+        self._runs.put(self.hooks.setdefault(event, []), hook)
 
 
 def hook_name(task: str, event: Event) -> str:

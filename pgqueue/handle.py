@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from psycopg import AsyncConnection, Connection
 from pgqueue import options, statements
 from pgqueue.config import seconds
 from pgqueue.database import run, run_async
+from pgqueue.declaring import named
 from pgqueue.errors import (
     InvalidOptionError,
     JobFailedError,
@@ -63,6 +65,14 @@ class JobHandle:
     stored_result: Any = field(default=None, repr=False, compare=False)
     stored_error: str | None = field(default=None, repr=False, compare=False)
     app: Connects | None = field(default=None, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = (self.id, self.created, self.state, self.conflict, self.stored_result, self.stored_error)
+        try:
+            app = None if self.app is None else (self.app, named(self.app))[0]
+        except pickle.PicklingError:
+            app = None  # app.handle(id) makes one that can ask
+        return JobHandle, (*values, app)
 
     def job(self) -> Job:
         """The job's row now; raises JobNotFoundError, also while its transaction is open or after it rolled back."""

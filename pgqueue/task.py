@@ -6,20 +6,19 @@ Pure: nothing here touches a database. ``pgqueue.enqueue`` adds the verbs.
 from __future__ import annotations
 
 import inspect
-import re
-import sys
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
+from types import CoroutineType
 from typing import Any, NotRequired
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticErrorMixin
 from pydantic_core import CoreConfig, SchemaSerializer, to_json
 from typing_extensions import TypedDict
 
 from pgqueue.config import EXECUTORS, check_free, check_name
+from pgqueue.declaring import hints_of
 from pgqueue.described import message
 from pgqueue.errors import (
     BadResultError,
@@ -28,7 +27,6 @@ from pgqueue.errors import (
     InvalidOptionError,
     InvalidPayloadError,
     InvalidSettingError,
-    UnnameableTaskError,
     name_of,
 )
 from pgqueue.job import Job
@@ -114,7 +112,7 @@ class TaskSpec:
     @cached_property
     def job_parameter(self) -> str | None:
         """The parameter that wants the stored job, found by its annotation."""
-        hints = hints_of(self)
+        hints = hints_of(self.name, self.function)
         return next((name for name in self.signature.parameters if hints.get(name) is Job), None)
 
     @cached_property
@@ -135,7 +133,7 @@ class TaskSpec:
 
     @cached_property
     def adapter(self) -> TypeAdapter[dict[str, Any]]:
-        hints = hints_of(self)
+        hints = hints_of(self.name, self.function)
         fields: dict[str, Any] = {}
         rest: dict[str, Any] = {}
         for name, parameter in self.arguments.items():
@@ -151,9 +149,12 @@ class TaskSpec:
         )
         try:
             return TypeAdapter(shape)
-        except PydanticUserError as error:
+        except Exception as error:  # noqa: BLE001 - a type of the user's own may raise anything
+            said = (
+                error.message if isinstance(error, PydanticErrorMixin) else f"{type(error).__name__}: {error}"
+            )
             raise InvalidArgumentsError(
-                f"The signature of task {self.name} cannot be stored: {error.message.splitlines()[0]}",
+                f"The signature of task {self.name} cannot be stored: {(said.splitlines() or [''])[0]:.200}",
                 do="annotate its parameters with types that JSON can carry",
             ) from None
 
@@ -264,6 +265,7 @@ class TaskSpec:
         if value is None or not self.store_result:
             return None
         try:
+            _refuse_work(self.name, value)
             text = plain_numbers(to_json(value, inf_nan_mode="constants"))
             return check_text(text, f"The result of task {self.name}", RESULT_LIMIT)
         except InvalidJobError as error:
@@ -279,44 +281,16 @@ class TaskSpec:
         return ", ".join(_written(parameter) for parameter in self.arguments.values()) or "no arguments"
 
 
+def _refuse_work(task: str, value: object) -> None:
+    """A coroutine or an iterator is no result: what is left to do would be done while it is written, or never."""
+    if issubclass(type(value), Awaitable | Iterator | AsyncIterator):
+        if type(value) is CoroutineType:
+            value.close()
+        raise InvalidPayloadError(f"Task {task} returned a {name_of(value)}, whose work nobody would do.")
+
+
 def _written(parameter: inspect.Parameter) -> str:
     """As in its source: annotations that are texts, as they may be, without quotes."""
     if not isinstance(parameter.annotation, str):
         return str(parameter)
     return str(parameter).replace(repr(parameter.annotation), parameter.annotation, 1)
-
-
-def module_of(app: object) -> str:
-    """The module whose code makes it: not a library's or a subclass's own ``__init__``."""
-    frame = sys._getframe(1)  # noqa: SLF001 - the only way to know
-    while frame.f_back is not None and frame.f_locals.get("self") is app:
-        frame = frame.f_back
-    name = str(frame.f_globals.get("__name__", "app"))
-    if name in ("__main__", "__mp_main__"):
-        name = Path(str(frame.f_globals.get("__file__") or "app.py")).stem
-    return re.sub(r"[^A-Za-z0-9_.:-]", "_", name if name[:1].isalpha() else f"_{name}")[:127]
-
-
-def task_name(function: Callable[..., Any]) -> str:
-    """``module.function``; raises UnnameableTaskError for what a worker could not import under that name."""
-    module, qualname = function.__module__, getattr(function, "__qualname__", "")
-    if module == "__main__":
-        spec = getattr(sys.modules["__main__"], "__spec__", None)
-        module = spec.name if spec is not None else ""
-    if not module or not qualname or "<" in qualname:
-        raise UnnameableTaskError(
-            f"{qualname or function!r} has no name that a worker could know it by.",
-            why="it is a lambda, is defined inside another function, or its file is run as the main program",
-            do='give it one: @app.task(name="orders.ship")',
-        )
-    return f"{module}.{qualname}"
-
-
-def hints_of(spec: TaskSpec) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(spec.function, include_extras=True)
-    except NameError as error:
-        raise InvalidArgumentsError(
-            f"An annotation of task {spec.name} cannot be resolved: {error}",
-            do="import the type at the top of the task's module, outside `if TYPE_CHECKING`",
-        ) from None

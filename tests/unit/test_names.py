@@ -91,6 +91,7 @@ def test_what_an_edit_may_change_is_what_the_sql_api_may():
 
 
 COLOURED = (
+    "declaring.py",
     "database.py",
     "connections.py",
     "enqueue.py",

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from pgqueue import App, Job
+from pgqueue.declaring import task_name
 from pgqueue.errors import (
     BadResultError,
     InvalidArgumentsError,
@@ -27,7 +28,7 @@ from pgqueue.errors import (
     PgQueueError,
     UnnameableTaskError,
 )
-from pgqueue.task import TaskSpec, task_name
+from pgqueue.task import TaskSpec
 
 NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001
 
