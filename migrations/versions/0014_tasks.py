@@ -34,6 +34,9 @@ STATEMENTS = (
     "alter table only pgqueue.jobs alter column max_attempts set default '9999'",
     "alter table only pgqueue.jobs alter column priority set default '-32768'",
     "alter table only pgqueue.jobs alter column timeout set default '365 days'",
+    # What a job of SQL leaves to its task, while no worker has told of the task yet.
+    "alter table pgqueue.jobs add column if not exists undeclared text[]",
+    "create index jobs_live_undeclared_idx on pgqueue.jobs_live (task) where undeclared is not null",
     "create function pgqueue.fill_declared() returns trigger language plpgsql as 'begin return null; end'",
     """
     create trigger jobs_declared after insert on pgqueue.jobs referencing new table as added

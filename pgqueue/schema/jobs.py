@@ -57,6 +57,7 @@ jobs = Table(
     Column("holds", ARRAY(Integer)),
     Column("parked", Boolean),
     Column("ours", Boolean),
+    Column("undeclared", ARRAY(Text)),
     postgresql_partition_by="LIST (state)",
 )
 
@@ -87,6 +88,7 @@ Index("jobs_live_id_key", jobs_live.c.id, unique=True)
 Index("jobs_dead_id_key", jobs_dead.c.id, unique=True)
 Index("jobs_dead_task_idx", jobs_dead.c.task, jobs_dead.c.finished_at)
 Index("jobs_done_default_id_key", jobs_done_default.c.id, unique=True)
+Index("jobs_live_undeclared_idx", jobs_live.c.task, postgresql_where=jobs_live.c.undeclared.is_not(None))
 Index(
     "jobs_live_claim_idx",
     jobs_live.c.queue,

@@ -179,3 +179,44 @@ def test_a_task_that_nobody_has_reported_for_a_month_is_forgotten(tasks, db) -> 
     db.execute("update pgqueue.tasks set seen_at = now() - interval '31 days' where name = 't'")
     run(db, purge_runs(100))
     assert db.execute("select name from pgqueue.tasks").fetchall() == [("keyed",)]
+
+
+@pytest.mark.parametrize("make", [plain, enqueue, enqueue_many])
+def test_jobs_of_before_a_worker_told_of_their_task_are_as_it_declares(
+    app, db, make: Callable[..., int]
+) -> None:
+    bare = make(db)
+    db.execute(
+        'select pgqueue.enqueue_many(\'[{"task": "other"}, {"task": "t", "each": [{}, {}], "timeout": 5}]\')'
+    )
+
+    @app.task(name="t", queue="slow", retry=2, priority=-5, timeout=90)
+    def t(n: int = 1) -> None: ...
+
+    own = [
+        t.using(queue="default", timeout=7).enqueue().id,
+        t.using(queue="default").enqueue_many([{}, {}])[0].id,
+    ]
+    assert columns(db, bare) == DEFAULTS
+    declare(db, app)
+    assert columns(db, bare) == DECLARED
+    assert [columns(db, job_id) for job_id in own] == [
+        ("default", 2, -5, timedelta(seconds=7)), ("default", 2, -5, timedelta(seconds=90)),
+    ]  # fmt: skip
+    rest = db.execute(
+        "select task, queue, max_attempts, timeout, undeclared is null from pgqueue.jobs where id > %s and id < %s order by id",
+        [bare, own[0]],
+    ).fetchall()
+    said = timedelta(seconds=5)
+    assert rest == [
+        ("other", "default", 6, None, False),
+        ("t", "slow", 2, said, True),
+        ("t", "slow", 2, said, True),
+    ]
+
+
+def test_a_plain_insert_of_before_keeps_what_it_said(app, db) -> None:
+    said = plain(db, ", queue, max_attempts", "default", 6)
+    app.task(name="t", queue="slow", retry=2, priority=-5, timeout=90)(_nothing)
+    declare(db, app)
+    assert columns(db, said) == ("default", 6, *DECLARED[2:])

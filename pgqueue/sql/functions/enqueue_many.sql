@@ -39,11 +39,13 @@ declare
     refused   boolean := false;
     how       text := 'quick';
     one_by_one boolean;
+    bare      jsonb;      -- the jobs as they came, if they leave anything to their tasks
     holder    bigint;
     now_is    text;
 begin
     asked := pgqueue.check_jobs(jobs);
-    if asked.undeclared and exists (select from pgqueue.tasks) then
+    if asked.undeclared then
+        bare := jobs;
         jobs := pgqueue.with_declared(jobs);
         asked := pgqueue.check_jobs(jobs);
     end if;
@@ -187,6 +189,9 @@ begin
     if not refused then
         if one_by_one or asked.uniques <= 1 then
             taken := pgqueue.insert_jobs(jobs, new_ids, left_out, moment, 'alone');
+        end if;
+        if bare is not null then
+            perform pgqueue.mark_undeclared(bare, new_ids);
         end if;
         if taken.places is null and not asked.keyed and not one_by_one then
             return query

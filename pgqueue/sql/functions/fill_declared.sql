@@ -1,5 +1,6 @@
 -- Puts into jobs of a plain INSERT INTO pgqueue.jobs what their task declares (pgqueue.tasks), or else the defaults, for each of
 -- queue, max_attempts, priority and timeout that the statement left out: those hold the marks that the parent's defaults are.
+-- Of a task that no worker has told of yet, `undeclared` notes them, and sync_tasks does the same when one does.
 -- Enqueuing never comes here: it names all columns and writes to jobs_live.
 -- As its owner, because whoever may insert a job need not be allowed to change one. Touches the statement's own rows alone.
 create or replace function pgqueue.fill_declared()
@@ -27,7 +28,11 @@ begin
                                 else j.max_attempts end,
             priority = case when j.priority = -32768 then coalesce((t.options ->> 'priority')::smallint, 0) else j.priority end,
             timeout = case when j.timeout = interval '365 days'
-                           then make_interval(secs => (t.options ->> 'timeout')::float8) else j.timeout end
+                           then make_interval(secs => (t.options ->> 'timeout')::float8) else j.timeout end,
+            undeclared = case when t.name is null then array_remove(array[
+                case when j.queue = 'pgqueue.declared' then 'queue' end, case when j.max_attempts = 9999 then 'max_attempts' end,
+                case when j.priority = -32768 then 'priority' end, case when j.timeout = interval '365 days' then 'timeout' end],
+                null) end
         from added a
         left join pgqueue.tasks t on t.name = a.task
         where j.id = a.id

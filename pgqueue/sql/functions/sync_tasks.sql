@@ -2,12 +2,14 @@
 -- options (as of enqueue_many) and keep.
 -- Of several deploys that are alive at once, the one that was seen last for the first time is in force, task by task: a declaration
 -- that another one has followed comes back when nobody has reported the other for `seconds` (a rollback).
--- Locks the rows that change, in the order of their names.
+-- Jobs that SQL has made before anybody told of their task (`undeclared`) get what it declares, unless somebody has them locked: then
+-- the next time. Locks the rows that change, in the order of their names, and those jobs.
 create or replace function pgqueue.sync_tasks(app text, declared jsonb, seconds float8)
 returns void
 language sql
 set search_path = pg_catalog, pg_temp
 as $function$
+    with told as (
     insert into pgqueue.tasks as t (name, app, options, keep, declared)
     select d.name, sync_tasks.app, d.options, d.keep, md5(concat(d.options, d.keep))
     from jsonb_to_recordset(sync_tasks.declared) as d (name text, options jsonb, keep text)
@@ -21,4 +23,23 @@ as $function$
                       else array_append(t.former[greatest(cardinality(t.former) - 8, 1):], t.declared) end
     where case when t.declared = excluded.declared then t.seen_at < clock_timestamp() - make_interval(secs => seconds / 5)
                else excluded.declared <> all(t.former) or t.seen_at < clock_timestamp() - make_interval(secs => seconds) end
+    returning t.name, t.options
+    ), waiting as (
+        select j.ctid as spot, t.options
+        from told t
+        join pgqueue.jobs_live j on j.task = t.name and j.undeclared is not null
+        where j.state in ('pending', 'retrying', 'waiting')
+        for update of j skip locked
+    )
+    update pgqueue.jobs_live j
+    set queue = case when 'queue' = any(j.undeclared) then coalesce(w.options ->> 'queue', 'default') else j.queue end,
+        max_attempts = case when 'max_attempts' = any(j.undeclared)
+                            then greatest(coalesce((w.options ->> 'max_attempts')::int, 6), j.attempt + 1) else j.max_attempts end,
+        priority = case when 'priority' = any(j.undeclared) then coalesce((w.options ->> 'priority')::smallint, 0)
+                        else j.priority end,
+        timeout = case when 'timeout' = any(j.undeclared) then make_interval(secs => (w.options ->> 'timeout')::float8)
+                       else j.timeout end,
+        undeclared = null
+    from waiting w
+    where j.ctid = w.spot
 $function$;

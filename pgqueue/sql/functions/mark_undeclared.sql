@@ -1,0 +1,25 @@
+-- Notes of jobs that enqueue_many has just stored under `ids` what they leave to a task that no worker has told of yet: sync_tasks fills
+-- it in when one does. Touches these jobs alone, by jobs_live_id_key.
+create or replace function pgqueue.mark_undeclared(jobs jsonb, ids bigint[])
+returns void
+language sql
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $function$
+    update pgqueue.jobs_live j
+    set undeclared = array(
+        select n.name from unnest(array['queue', 'max_attempts', 'priority', 'timeout']) n (name) where not s.body ? n.name)
+    from (
+        select b.body, b.size, sum(b.size) over (order by b.place) - b.size as before
+        from (
+            select i.body, i.place,
+                   case when i.body ? 'each' then jsonb_array_length(i.body -> 'each') else 1 end as size
+            from jsonb_array_elements(jobs) with ordinality as i (body, place)
+        ) b
+    ) s
+    cross join lateral generate_series(1, s.size) as n (place)
+    where j.id = ids[s.before + n.place] and not s.body ? 'declared'
+      and not exists (select from pgqueue.tasks t where t.name = s.body ->> 'task')
+$function$;
