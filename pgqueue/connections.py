@@ -4,101 +4,69 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
-from tenacity import (
-    AsyncRetrying,
-    Retrying,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_exponential,
-    wait_random,
-)
+from tenacity import Retrying, retry_if_exception, stop_after_delay
 
-from pgqueue import errors
 from pgqueue.clock import monotonic
-from pgqueue.config import redact
 from pgqueue.database import PINNED, connect_async, run_async
+from pgqueue.errors import PgQueueError
+from pgqueue.outage import RECONNECT, ConnectionLost, Outage, is_lost, told, until_back
+from pgqueue.silence import within
 from pgqueue.sql import Statement
 
-RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
-# Trying again may help: the connection broke, the server restarts, or (operational errors too) a deadlock picked us.
-TROUBLE = (psycopg.OperationalError, psycopg.InterfaceError)
-
-CONFLICTS = (  # with another transaction: the server is well
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.SerializationFailure,
-    psycopg.errors.LockNotAvailable,
-)
+GRACE = 2.0  # seconds after the server's time-out that its word of it may take
 
 T = TypeVar("T")
 log = logging.getLogger("pgqueue")
 
 
-class Outage:
-    """One line when the database goes away and one when it is back, however many connections notice, and however late."""
-
-    def __init__(self, dsn: str) -> None:
-        self.dsn = dsn
-        self.since: float | None = None
-        self._ended = 0.0
-        self._lock = threading.Lock()
-
-    def lost(self, error: BaseException, opened: float) -> None:
-        """A connection broke, or could not be made, that was begun at ``opened``: if before the end of the last outage, in it."""
-        with self._lock:
-            if self.since is None and opened >= self._ended:
-                self.since = monotonic()
-                why = str(error).strip().splitlines() or [type(error).__name__]
-                log.warning(
-                    "the database went away (%s): %s; trying again until it is back",
-                    redact(self.dsn),
-                    why[-1],
-                )
-
-    def over(self) -> None:
-        """A new connection was made."""
-        with self._lock:
-            if self.since is not None:
-                self._ended = monotonic()
-                log.warning("the database is back after %.1f s", self._ended - self.since)
-                self.since = None
-
-
-def until_back() -> AsyncRetrying:
-    """Tries again while it fails with TROUBLE."""
-    return AsyncRetrying(retry=retry_if_exception_type(TROUBLE), wait=RECONNECT)
-
-
 class Link:
-    """A connection of the worker that comes back by itself."""
+    """A connection of the worker that comes back by itself.
 
-    def __init__(self, dsn: str, name: str, outage: Outage, *, session: str = PINNED) -> None:
-        self._dsn, self._name, self._outage, self._session = dsn, name, outage, session
+    No statement takes longer than ``limit``: the server ends it, and if nothing is heard of that either, the connection is cut.
+    """
+
+    def __init__(
+        self, dsn: str, name: str, outage: Outage, *, session: str = PINNED, limit: float = 60.0
+    ) -> None:
+        self._dsn, self._name, self._outage, self.limit = dsn, name, outage, limit
+        self._session = f"{session}; set statement_timeout = {limit * 1000:.0f}"
         self._connection: AsyncConnection[Any] | None = None
-        self._opened = 0.0
+        self._broke = False
         self._connecting = asyncio.Lock()
 
     async def connection(self) -> AsyncConnection[Any]:
+        """Raises ConnectionLost if the server cannot be reached."""
         async with self._connecting:
             if self._connection is None or self._connection.closed:
-                self._opened = monotonic()
-                self._connection = await connect_async(self._dsn, name=self._name, session=self._session)
-                self._outage.over()
+                begun = monotonic()
+                try:
+                    self._connection = await connect_async(self._dsn, name=self._name, session=self._session)
+                except Exception as error:
+                    if not is_lost(error):
+                        raise
+                    self._outage.unreachable(error, begun)
+                    raise ConnectionLost(told(error)) from error
+                self._outage.connected(again=self._broke)
+                self._broke = False
             return self._connection
 
     async def once(self, statement: Statement[T]) -> T:
         """One try. A connection that broke, or on which a statement was cut off, is dropped: the next try opens a new one."""
+        connection = await self.connection()
+        patience, begun = self.limit + GRACE, monotonic()
         try:
-            return await run_async(await self.connection(), statement)
-        except TROUBLE as error:
-            await self.lost(error)
-            raise
+            with within(connection, patience):
+                return await run_async(connection, statement)
         except BaseException as error:
-            if not isinstance(error, psycopg.Error):
+            if is_lost(error) or (isinstance(error, Exception) and connection.closed):
+                silent = monotonic() - begun >= patience
+                await self.lost(TimeoutError(f"no answer for {patience:g} s") if silent else error)
+                raise ConnectionLost(told(error)) from error
+            if not isinstance(error, psycopg.Error | PgQueueError):
                 await self.close()
             raise
 
@@ -113,16 +81,15 @@ class Link:
         """Returns once the server can be reached again."""
         async for attempt in until_back():
             with attempt:
-                try:
-                    await self.connection()
-                except TROUBLE as error:
-                    await self.lost(error)
-                    raise
+                await self.connection()
 
     async def lost(self, error: BaseException) -> None:
-        """Notes that the connection broke; only a break of the whole server is worth a line."""
-        if not isinstance(error, CONFLICTS):
-            self._outage.lost(error, self._opened)
+        """Notes that the connection broke, if there was one."""
+        if self._connection is None:
+            return
+        level = logging.WARNING if isinstance(error, TimeoutError) else logging.INFO
+        log.log(level, "connection %r broke and is made again: %s", self._name, told(error))
+        self._broke = True
         await self.close()
 
     async def close(self) -> None:
@@ -137,7 +104,7 @@ class Link:
 def retry_connecting(seconds: float) -> Retrying:
     """For ``--wait-for-db``: tries for that long while the server cannot be reached."""
     return Retrying(
-        retry=retry_if_exception_type((errors.DatabaseUnreachableError, errors.TooManyConnectionsError)),
+        retry=retry_if_exception(is_lost),
         wait=RECONNECT,
         stop=stop_after_delay(seconds),
         reraise=True,

@@ -11,6 +11,7 @@ in their binary form, which DateStyle, IntervalStyle, bytea_output and extra_flo
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -28,6 +29,7 @@ from psycopg.types.string import TextLoader
 from pgqueue import errors
 from pgqueue.diagnosis import explained
 from pgqueue.joining import is_async, is_two_phase, joined
+from pgqueue.silence import within
 from pgqueue.sql import Statement
 
 T = TypeVar("T")
@@ -53,11 +55,16 @@ SESSION = (
 # these together: a half-pinned plan was a hundred times slower than none.
 PINNED = (
     "set plan_cache_mode = force_generic_plan; set jit = off; set enable_seqscan = off; set enable_bitmapscan = off;"
-    " set enable_hashjoin = off; set enable_mergejoin = off; set statement_timeout = '60s'; " + SESSION
+    " set enable_hashjoin = off; set enable_mergejoin = off; set lock_timeout = '2s'; " + SESSION
 )
-# A claim that a crash of the server undoes leaves the job pending, so it need not wait for the disk. Two leases may then
-# have one number: the fence names the worker too (complete.sql). Who registers a worker must not use it.
-CLAIMING = PINNED + "; set synchronous_commit = off"
+# A claim that a crash of the server undoes leaves the job pending, so it need not wait for the disk. One that takes seats
+# does: claim_limited.sql then asks for what this session was given.
+CLAIMING = (
+    PINNED
+    + "; select pg_catalog.set_config('pgqueue.durable', current_setting('synchronous_commit'), false);"
+    " set synchronous_commit = off"
+)
+SETUP = 10.0  # seconds in which a new connection must be ready
 BACKEND = "select pg_catalog.pg_backend_pid()"
 POOLER_TRIES = 5
 ORDINARY = SESSION
@@ -214,27 +221,34 @@ def _sqlalchemy_text(text: str) -> Any:
 # ------------------------------------------------------------------ our own connections
 
 
-def connect(dsn: str, *, name: str = "pgqueue") -> Connection[Any]:
+def connect(dsn: str, *, name: str = "pgqueue", patience: float = SETUP) -> Connection[Any]:
     """An autocommit connection; raises the DatabaseError that says why there is none."""
     with explained(dsn or " "):
-        connection = psycopg.connect(dsn, autocommit=True, application_name=name, **KEEPALIVE)
-    if is_pooled(connection):
-        connection.prepare_threshold = None
-    else:
-        connection.execute(ORDINARY)
+        connection = psycopg.connect(
+            dsn,
+            autocommit=True,
+            application_name=name,
+            **KEEPALIVE | {"connect_timeout": math.ceil(patience)},
+        )
+        with within(connection, patience):
+            if is_pooled(connection):
+                connection.prepare_threshold = None
+            else:
+                connection.execute(ORDINARY)
     return connection
 
 
 async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncConnection[Any]:
     """An autocommit connection of the worker, by default with pinned plans and statements prepared at first use."""
     connection = await AsyncConnection.connect(dsn, autocommit=True, application_name=name, **KEEPALIVE)
-    if session == ORDINARY:
-        [(pid,)] = await (await connection.execute(BACKEND)).fetchall()
-        if pid != connection.info.backend_pid:
-            connection.prepare_threshold = None
-            return connection
-    await connection.execute(session)
-    connection.prepare_threshold = 0
+    with within(connection, SETUP):
+        if session == ORDINARY:
+            [(pid,)] = await (await connection.execute(BACKEND)).fetchall()
+            if pid != connection.info.backend_pid:
+                connection.prepare_threshold = None
+                return connection
+        await connection.execute(session.encode())
+        connection.prepare_threshold = 0
     return connection
 
 
@@ -266,9 +280,14 @@ def check_sessions(dsn: str) -> None:
         explained(dsn or " "),
         psycopg.connect(dsn, autocommit=True, prepare_threshold=None, **KEEPALIVE) as one,
     ):
-        if not is_pooled(one):
-            return
-        with psycopg.connect(dsn, prepare_threshold=None, **KEEPALIVE) as two:
+        with within(one, SETUP):
+            if not is_pooled(one):
+                return
+        with (
+            psycopg.connect(dsn, prepare_threshold=None, **KEEPALIVE) as two,
+            within(one, SETUP),
+            within(two, SETUP),
+        ):
             for _ in range(POOLER_TRIES):
                 before = _backend(one)
                 between = _backend(two)  # in a transaction, which keeps that session from the other one

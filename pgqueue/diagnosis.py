@@ -54,6 +54,12 @@ SAYINGS: tuple[tuple[str, str], ...] = (
 BAD_PORT = ("invalid port number", "Servname not supported")
 
 
+def sqlstate(error: psycopg.Error) -> str | None:
+    """Also of what the server said at the login, where libpq gives its words only; None: it said nothing."""
+    whole = str(error)
+    return error.sqlstate or next((state for saying, state in SAYINGS if saying in whole), None)
+
+
 def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
     """The error in pgqueue's words, or None if it is not one that we know."""
     whole = str(error)
@@ -70,7 +76,7 @@ def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
             "The DSN cannot be read.", do=do
         )  # libpq's words may quote the password
     if state is None and isinstance(error, psycopg.OperationalError):
-        state = next((state for saying, state in SAYINGS if saying in whole), None)
+        state = sqlstate(error)
         if state is None:
             do = "is it running, and is this its host and port?"
             return errors.DatabaseUnreachableError(f"The database cannot be reached{where}", why=said, do=do)

@@ -20,11 +20,11 @@ from psycopg import AsyncConnection
 
 from pgqueue import statements
 from pgqueue.clock import Loop, monotonic
-from pgqueue.connections import TROUBLE
 from pgqueue.database import ORDINARY, connect_async, run_async, wait_notified
 from pgqueue.diagnosis import explained
 from pgqueue.errors import DatabaseError, DatabaseUnreachableError, MissingPrivilegeError
 from pgqueue.job import Job
+from pgqueue.outage import is_lost
 from pgqueue.sql import Statement
 
 POLL = 1.0
@@ -175,11 +175,12 @@ class Lookout:
                 except MissingPrivilegeError as error:  # which no time mends
                     self._tell_all(error)
                     await self._stirred(AGAIN)
-                except (*TROUBLE, DatabaseError, TimeoutError) as error:
-                    await self._lose(error)
                 except Exception as error:  # noqa: BLE001 - whoever waits is told
-                    self._tell_all(error)
-                    await self._stirred(AGAIN)
+                    if is_lost(error) or isinstance(error, DatabaseError | TimeoutError):
+                        await self._lose(error)
+                    else:
+                        self._tell_all(error)
+                        await self._stirred(AGAIN)
         finally:
             await self._disconnect()
 

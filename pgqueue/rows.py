@@ -95,14 +95,6 @@ class Miscount:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """A renewed lease, and the jobs of this worker that were asked to stop."""
-
-    worker_id: int
-    cancelled: list[int]
-
-
-@dataclass(frozen=True, slots=True)
 class Term:
     """Whether this worker leads; if not, in how many seconds the lease of the one who leads is over unless renewed."""
 

@@ -11,7 +11,8 @@ import logging
 from collections.abc import Sequence
 
 from pgqueue import statements
-from pgqueue.connections import TROUBLE, Link
+from pgqueue.connections import Link
+from pgqueue.outage import Trouble
 from pgqueue.schedule import Schedule, fingerprint
 from pgqueue.sql import Statement
 from pgqueue.task import TaskSpec
@@ -69,15 +70,15 @@ class Declarations:
 
     async def run(self, link: Link) -> None:
         """Goes on until it is cancelled; ``link`` is open only while it is used."""
+        trouble = Trouble("the sync of what the code declares")
         while True:
             await asyncio.sleep(self._pause)
             try:
                 self.note(await link.once(self.sync()))
                 await link.once(self.sync_tasks())
-            except Exception as error:
-                self._pause = AGAIN * self._heartbeat
-                if not isinstance(error, TROUBLE):
-                    log.exception("what the code declares could not be synced; it is tried again")
+                trouble.over()
+            except Exception as error:  # noqa: BLE001 - it is told
+                self._pause = max(AGAIN * self._heartbeat, trouble.after(error))
             finally:
                 await link.close()
 

@@ -15,6 +15,7 @@ from psycopg import sql
 from pgqueue import statements
 from pgqueue.connections import Link
 from pgqueue.rows import IndexFault
+from pgqueue.silence import within
 
 FLOOR = 64 << 20  # bytes; a smaller index is not worth it
 LOOK = 1.0  # seconds between two looks at who holds what
@@ -72,8 +73,9 @@ class Indexes:
         connection = await self._link.connection()
         begun = asyncio.get_running_loop().time()
         try:
-            await connection.execute(SESSION, prepare=False)
-            await connection.execute(sql.SQL(MEND[fault.fault]).format(sql.Identifier(fault.name)))
+            with within(connection, self._link.limit):
+                await connection.execute(SESSION, prepare=False)
+                await connection.execute(sql.SQL(MEND[fault.fault]).format(sql.Identifier(fault.name)))
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             log.info("index %s could not be mended now: %s", fault.name, error)
             return False

@@ -9,14 +9,16 @@ import asyncio
 import contextlib
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from pgqueue import statements
 from pgqueue.config import WorkerSettings
-from pgqueue.connections import TROUBLE, Link
+from pgqueue.connections import Link
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.sweeper import sweep_forever
 from pgqueue.maintenance.upkeep import Upkeep
+from pgqueue.outage import Trouble
 
 TIDY = 60.0
 
@@ -47,11 +49,12 @@ class Leader:
         self._services = (Upkeep(upkeep), *services)
         self._beside: list[asyncio.Task[None]] = []  # while it leads
         self._vacant = asyncio.Event()
+        self._tidying = Trouble("upkeep of workers, queues and seats")
         self.worker_id = 0
 
     async def run(self) -> None:
         """Every heartbeat the leader renews the lead, rescues, and now and then tidies up; others ask when a term is over."""
-        tidied = -TIDY
+        tidied, trouble = -TIDY, Trouble("maintenance")
         try:
             while True:
                 pause = self._settings.heartbeat
@@ -63,13 +66,14 @@ class Leader:
                         now = asyncio.get_running_loop().time()
                         if now - tidied > TIDY:
                             tidied = now
-                            await self._tidy()
+                            for step in (self._adopt, self._discover, self._heal, self._purge):
+                                await self._try(step)
                     else:
                         pause = term.left + random.uniform(0.05, 0.2) * pause  # noqa: S311 - jitter, not a secret
                         await self.close()
-                except Exception as error:
-                    if not isinstance(error, TROUBLE):
-                        log.exception("maintenance failed; it goes on at the next turn")
+                    trouble.over()
+                except Exception as error:  # noqa: BLE001 - it is told
+                    pause = max(pause, trouble.after(error))
                 await self._pause(pause)
         finally:
             await self.close()
@@ -90,12 +94,23 @@ class Leader:
             runs = [sweep_forever(self._link), *(service.run() for service in self._services)]
             self._beside = [asyncio.create_task(run) for run in runs]
 
-    async def _tidy(self) -> None:
+    async def _try(self, step: Callable[[], Awaitable[None]]) -> None:
+        """One that fails stops neither the others nor the rescue."""
+        try:
+            await step()
+        except Exception as error:  # noqa: BLE001 - it is told
+            self._tidying.after(error)
+
+    async def _adopt(self) -> None:
         orphaned = await self._link.once(statements.adopt_orphans())
         if orphaned:
             log.warning("jobs of unknown workers %s will be rescued", orphaned)
+
+    async def _discover(self) -> None:
         for name in await self._link.once(statements.discover_queues()):
             log.info("queue %s has jobs", name)
+
+    async def _heal(self) -> None:
         for seat in await self._link.once(statements.heal_seats()):
             log.error(
                 "the seat of limit %d, key %r counted %d, but %d is held: mended",
@@ -104,6 +119,8 @@ class Leader:
                 seat.counted,
                 seat.held,
             )
+
+    async def _purge(self) -> None:
         while max(await self._link.once(statements.purge(1000))) == 1000:
             pass
         while await self._link.once(statements.purge_runs(1000)) == 1000:

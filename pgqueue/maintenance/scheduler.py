@@ -6,7 +6,6 @@ that enqueues its job, so it happens once. By default the leader's runs alone. T
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,8 +15,9 @@ import psycopg
 
 from pgqueue import statements
 from pgqueue.apart import apart, is_of_a_row
-from pgqueue.connections import CONFLICTS, TROUBLE, Link
+from pgqueue.connections import Link
 from pgqueue.errors import PgQueueError
+from pgqueue.outage import CONFLICTS, forever, is_lost
 from pgqueue.rows import DueSchedule, Look
 from pgqueue.schedule import Plan, plan, problem
 
@@ -39,16 +39,15 @@ class Scheduler:
     async def run(self) -> None:
         """Goes on until it is cancelled. ``link`` comes back by itself."""
         anew = True
+
+        async def look() -> float:
+            nonlocal anew
+            pause = await self.turn(anew=anew)
+            anew = False
+            return pause
+
         try:
-            while True:
-                pause = LOOK
-                try:
-                    pause = await self.turn(anew=anew)
-                    anew = False
-                except Exception as error:
-                    if not isinstance(error, TROUBLE):
-                        log.exception("schedules failed; they go on at the next look")
-                await asyncio.sleep(pause)
+            await forever("the look at the schedules", look)
         finally:
             await self._link.close()
 
@@ -100,7 +99,7 @@ class Scheduler:
         try:
             jobs = await self._link.once(statements.fire_schedules(ready))
         except Exception as error:
-            if isinstance(error, TROUBLE) and not isinstance(error, CONFLICTS) and not is_of_a_row(error):
+            if is_lost(error):
                 raise
             if len(ready) > 1:
                 return [done for one in ready for done in await self._fire([one])]

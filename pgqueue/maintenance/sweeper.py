@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from pgqueue import statements
 from pgqueue.apart import run_apart
 from pgqueue.clock import monotonic
-from pgqueue.connections import TROUBLE, Link
+from pgqueue.connections import Link
+from pgqueue.outage import forever
 
 PAUSE = 1.5  # seconds; a job is finished at most so late, if somebody leads
 SPARING = 5  # times its duration between two sweeps that an old snapshot makes dear: no claim takes those jobs in any case
@@ -19,14 +19,13 @@ log = logging.getLogger("pgqueue")
 
 async def sweep_forever(link: Link) -> None:
     """Goes on until it is cancelled."""
-    while True:
-        begun, full = monotonic(), False
-        try:
-            full = await sweep_once(link)
-        except Exception as error:
-            if not isinstance(error, TROUBLE):
-                log.exception("the sweep failed; it goes on at the next turn")
-        await asyncio.sleep(0 if full else max(PAUSE, SPARING * (monotonic() - begun)))
+
+    async def turn() -> float:
+        begun = monotonic()
+        full = await sweep_once(link)
+        return 0 if full else max(PAUSE, SPARING * (monotonic() - begun))
+
+    await forever("the sweep", turn)
 
 
 async def sweep_once(link: Link) -> bool:

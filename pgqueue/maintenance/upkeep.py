@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
-from pgqueue.connections import TROUBLE, Link
+from pgqueue.connections import Link
 from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.partitions import Partitions
+from pgqueue.outage import Trouble
 
 REGULAR = 600.0  # seconds from turn to turn; one that finds nothing to do takes a few milliseconds
 SOON = 60.0  # until what somebody's lock prevented is tried again
-
-log = logging.getLogger("pgqueue")
 
 
 class Upkeep:
@@ -20,6 +18,7 @@ class Upkeep:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._trouble = Trouble("upkeep")
         self._partitions = Partitions(link)
         self._indexes = Indexes(link)
 
@@ -38,11 +37,8 @@ class Upkeep:
         for step in (self._partitions.keep, self._indexes.keep):
             try:
                 done = await step() and done
-            except TROUBLE as error:
-                await self._link.lost(error)
+            except Exception as error:  # noqa: BLE001 - it is told
+                self._trouble.after(error)
                 done = False
-            except Exception:
-                log.exception("upkeep failed; it goes on at the next turn")
-                await self._link.close()
         await self._link.close()
         return done

@@ -5,7 +5,6 @@ Looks once a heartbeat, but no oftener than it costs little: under an old snapsh
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from pgqueue.alerts import TASKS, AlertSettings
 from pgqueue.apart import apart
 from pgqueue.causes import AlertChange, Cause, DeadTask, Front
 from pgqueue.clock import monotonic
-from pgqueue.connections import TROUBLE, Link
+from pgqueue.connections import Link
+from pgqueue.outage import forever
 
 SPARING = 20  # times its own duration between two looks
 CALM = 3  # looks without the cause, after which an alert is resolved
@@ -37,18 +37,14 @@ class Watch:
         self._queues = Standstill()
         self._until = monotonic() + 2 * CALM * self._every  # open alerts that the last leader left
         try:
-            while True:
-                begun = monotonic()
-                try:
-                    await self.look(begun)
-                except TROUBLE:
-                    log.debug("the watch for alerts goes on when the database is back")
-                except Exception:
-                    log.exception("the watch for alerts failed; it goes on at the next turn")
-                    await self._link.close()
-                await asyncio.sleep(max(self._every, SPARING * (monotonic() - begun)))
+            await forever("the watch for alerts", self._turn)
         finally:
             await self._link.close()
+
+    async def _turn(self) -> float:
+        begun = monotonic()
+        await self.look(begun)
+        return max(self._every, SPARING * (monotonic() - begun))
 
     async def look(self, now: float) -> None:
         fronts = await self._link.once(statements.watch_queues())

@@ -3,6 +3,7 @@
 -- Locks the claimed rows, skipping those that others have locked; an update of such a row never waits for a claim.
 -- The CTE is materialized and rows are found again by ctid, which the row lock keeps in place, so that no plan can
 -- claim more than asked. Arguments leave as text: one that cannot be decoded must not strand the batch.
+-- A lease_id is the microsecond of its claim, or one more than the last: it grows also when a crash took the last claim back.
 -- Not what has expired, is past its deadline, or was asked to stop while its last attempt ended: sweep.sql finishes those. Jobs
 -- with a concurrency_key, or parked by a limit, are claim_limited.sql's, as is a whole lane under a limit, or while a task is paused,
 -- whether this worker knows it yet or not. Jobs of tasks that this worker does not know stay where they are.
@@ -32,8 +33,8 @@ with found as materialized (
     limit %(count)s::int
 )
 update pgqueue.jobs_live j
-set state = 'running', attempt = j.attempt + 1, lease_id = j.lease_id + 1, worker_id = %(worker_id)s::bigint,
-    started_at = clock_timestamp()
+set state = 'running', attempt = j.attempt + 1, worker_id = %(worker_id)s::bigint, started_at = clock_timestamp(),
+    lease_id = greatest(j.lease_id + 1, (date_part('epoch', clock_timestamp()) * 1000000)::bigint)
 where j.ctid = any(array(select f.spot from found f))
 returning j.id, j.lease_id, j.queue, j.priority, j.task, j.args::text, j.attempt, j.max_attempts, j.crash_count,
     date_part('epoch', j.timeout), date_part('epoch', j.run_at), date_part('epoch', j.created_at),

@@ -9,5 +9,5 @@ select w.id, w.host, w.pid, w.version, w.executor, w.slots, w.queues,
              from unnest(w.queues, w.queue_slots) with ordinality u (name, own, place) order by u.place)
 from pgqueue.workers w
 where %(ended)s::boolean or (w.state in ('running', 'draining'))
-order by w.stopped_at desc nulls first, w.id
+order by w.stopped_at desc nulls first, w.started_at, w.id
 limit 200

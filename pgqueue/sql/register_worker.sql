@@ -1,5 +1,6 @@
 -- Adds this worker and makes the rows of its queues, which enqueuing never does: an enqueuer must not wait for another.
--- Returns the worker's id, which is the owner of its leases.
+-- `worker_id`, the owner of its leases, is drawn at random: no sequence gives it, which a failover may set back, so that two
+-- workers would share it. Returns it. Zero rows: a worker has it already, and another must be drawn.
 with known as (
     insert into pgqueue.queues (name)
     select q from unnest(%(queues)s::text[]) as q (q)
@@ -7,7 +8,9 @@ with known as (
     order by q
     on conflict (name) do nothing
 )
-insert into pgqueue.workers (host, pid, version, executor, slots, queues, queue_slots, tasks, expires_at)
-values (%(host)s::text, %(pid)s::int, %(version)s::text, %(executor)s::text, %(slots)s::int, %(queues)s::text[], %(queue_slots)s::int[],
-        %(tasks)s::text[], clock_timestamp() + make_interval(secs => %(lease_seconds)s::float8))
+insert into pgqueue.workers (id, host, pid, version, executor, slots, queues, queue_slots, tasks, expires_at)
+values (%(worker_id)s::bigint, %(host)s::text, %(pid)s::int, %(version)s::text, %(executor)s::text, %(slots)s::int,
+        %(queues)s::text[], %(queue_slots)s::int[], %(tasks)s::text[],
+        clock_timestamp() + make_interval(secs => %(lease_seconds)s::float8))
+on conflict (id) do nothing
 returning id

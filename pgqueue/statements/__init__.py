@@ -25,6 +25,7 @@ from pgqueue.statements.leases import (
     adopt_orphans,
     bury,
     bury_worker,
+    disowned,
     elect,
     heartbeat,
     list_cancel_requests,
@@ -80,7 +81,7 @@ from pgqueue.statements.schedules import (
     sync_schedules,
     sync_tasks,
 )
-from pgqueue.statements.settling import complete, hold, pin, report_progress, settle
+from pgqueue.statements.settling import complete, hold, locked, pin, report_progress, settle
 from pgqueue.statements.upkeep import (
     add_partitions,
     check_indexes,
@@ -116,6 +117,7 @@ __all__ = [
     "count_unclaimed",
     "describe_server",
     "discover_queues",
+    "disowned",
     "drop_partitions",
     "due_schedules",
     "edit",
@@ -149,6 +151,7 @@ __all__ = [
     "list_tasks",
     "list_transitions",
     "list_workers",
+    "locked",
     "lost",
     "mark_busy",
     "mark_waited",

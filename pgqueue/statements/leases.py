@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 
-from pgqueue.rows import Beat, Rescued, Swept, Term
+from pgqueue.rows import Rescued, Swept, Term
 from pgqueue.sql import Statement
-from pgqueue.statements.making import column, maybe_array, nothing, one, statement
+from pgqueue.statements.making import array, column, maybe_array, nothing, one, statement
 
 
 def register_worker(
     *,
+    worker_id: int | None = None,
     host: str,
     pid: int,
     version: str,
@@ -20,11 +22,15 @@ def register_worker(
     tasks: list[str],
     lease_seconds: float,
     queue_slots: Sequence[int | None] = (),
-) -> Statement[int]:
-    """``queue_slots``: of each of ``queues``, the slots of its own or None."""
+) -> Statement[int | None]:
+    """Under a random number that JSON of any language can hold. None: another worker has it, draw again.
+
+    ``queue_slots``: of each of ``queues``, the slots of its own or None.
+    """
     return statement(
-        "register_worker", one, host=host, pid=pid, version=version, executor=executor, slots=slots,
-        queues=queues, queue_slots=list(queue_slots), tasks=tasks, lease_seconds=lease_seconds,
+        "register_worker", one, worker_id=worker_id or 1 + secrets.randbelow(2**53 - 1), host=host, pid=pid,
+        version=version, executor=executor, slots=slots, queues=queues, queue_slots=list(queue_slots), tasks=tasks,
+        lease_seconds=lease_seconds,
     )  # fmt: skip
 
 
@@ -32,19 +38,24 @@ def read_clock() -> Statement[float]:
     return statement("read_clock", one)
 
 
-def heartbeat(worker_id: int, lease_seconds: float, state: str) -> Statement[Beat | None]:
+def heartbeat(worker_id: int, lease_seconds: float, state: str) -> Statement[int | None]:
     """None: the lease has run out."""
-    return statement(
-        "heartbeat",
-        lambda rows: Beat(*rows[0]) if rows else None,
-        worker_id=worker_id,
-        lease_seconds=lease_seconds,
-        state=state,
-    )
+    return statement("heartbeat", one, worker_id=worker_id, lease_seconds=lease_seconds, state=state)
 
 
 def list_cancel_requests(worker_id: int) -> Statement[list[int]]:
     return statement("list_cancel_requests", column, worker_id=worker_id)
+
+
+def disowned(worker_id: int, held: Sequence[tuple[int, int]]) -> Statement[list[int]]:
+    """``held`` is (job id, lease id)."""
+    return statement(
+        "disowned",
+        column,
+        worker_id=worker_id,
+        ids=array([job_id for job_id, _ in held]),
+        lease_ids=array([lease_id for _, lease_id in held]),
+    )
 
 
 def stop_worker(worker_id: int) -> Statement[None]:

@@ -36,6 +36,10 @@ def pin() -> Statement[None]:
     return statement("pin", nothing)
 
 
+def locked(ids: Sequence[int]) -> Statement[list[int]]:
+    return statement("locked", column, ids=array(ids))
+
+
 def settle(
     worker_id: int, settled: Sequence[tuple[int, int, Outcome]], hooks: Sequence[str] = ()
 ) -> Statement[list[int]]:

@@ -40,6 +40,10 @@ class Chunk:
         first = self.attempts[0]
         return f"chunk of {len(self.attempts)} jobs ({first.task}), the first is {first.id}"
 
+    @property
+    def lost(self) -> bool:
+        return all(attempt.lost for attempt in self.attempts)
+
     def limit(self) -> float | None:
         """That of the attempt which may run longest; None if one may run for ever. The others end before it (chunks.py)."""
         limits = [limit for attempt in self.attempts if (limit := attempt.limit()) is not None]

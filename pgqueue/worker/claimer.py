@@ -7,8 +7,7 @@ were given a run_at in the past.
 Size: no claim takes so many jobs that an urgent one would wait for its end.
 Looking: while short jobs fill all room, more urgent lanes are still looked into every few milliseconds: an urgent job waits neither
 for a settle that makes room nor behind what was claimed before it.
-Waking: an idle worker waits for a wake-up or its poll. One that keeps finding work marks its queues busy, which spares
-enqueuers the NOTIFY (a database-wide lock at commit), and polls every few milliseconds instead.
+Waking: an idle worker waits for a wake-up or its poll; one that is busy (busy.py) polls every few milliseconds instead.
 """
 
 from __future__ import annotations
@@ -23,10 +22,14 @@ from pgqueue import statements
 from pgqueue.apart import is_of_a_row, listed, run_apart
 from pgqueue.clock import monotonic
 from pgqueue.config import ServedQueues, WorkerSettings
-from pgqueue.connections import TROUBLE, Link
+from pgqueue.connections import Link
+from pgqueue.outage import ConnectionLost, Trouble
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.busy import Busy
 from pgqueue.worker.in_flight import InFlight
 from pgqueue.worker.lanes import LAG, START, Lanes, Name
+from pgqueue.worker.long_writers import WATCH, LongWriters
+from pgqueue.worker.lost_claims import LostClaims
 from pgqueue.worker.turns import Turns
 
 CHEAP_SWEEP = 0.002
@@ -36,16 +39,10 @@ LONGEST_CLAIM, SHORT_CLAIM = 0.025, 0.003  # seconds; the shorter where jobs of 
 SMALLEST, LARGEST = 100, 1000  # jobs that a claim may take at most, according to how long they take
 LOOK = 0.004  # seconds between two looks for urgent jobs while there is no room
 EXTRA = 20  # jobs that these may take between two ordinary claims
-BUSY_HITS = 100  # claims that found work within a second
-FULL_HITS = 3  # the same, if they filled all slots
-BUSY_MARK = 2.0
-BUSY_PATIENCE = 0.2  # seconds without work after which a worker is idle
 SPARED = 0.012  # seconds after a wake-up within which enqueuers spare the next (10 ms: wake.sql)
 QUICK, SLOWER = 0.002, 1.6
 HEARD = 1.8  # times the poll, where wake-ups are known to arrive
 LANES = 0.05  # seconds between two looks for lanes while there is work
-WATCH = LAG / 2  # seconds between two looks at who writes jobs
-DOUBT = 65.0  # seconds in which a claim whose answer was lost may still be committed: a bit more than its time-out
 
 log = logging.getLogger("pgqueue")
 
@@ -72,18 +69,16 @@ class Claimer:
         self.drained = asyncio.Event()
         self._woken = False
         self._next_sweep = self._next_lanes = self._next_watch = 0.0
-        self._writers: dict[str, tuple[float, float]] = {}  # when they began, and how long ago that was
+        self._writers = LongWriters(link)
         self._due_in = self._later = 0.0
         self._most = SMALLEST
         self._extra = EXTRA
         # The priority of the least urgent job: of the last ordinary claim, of the last claim.
         self._filling = self._last_priority = 0
         self._wants_room = self._more = False
-        self._doubtful_until = 0.0
-        self._hits: list[float] = []
-        self._busy_since = self._marked_at = 0.0
-        self._marked_until = 0
-        self._last_work, self._pause = 0.0, QUICK
+        self._lost = LostClaims(link)
+        self._busy = Busy(link, self._lanes.queues, listen=settings.listen)
+        self._pause = QUICK
 
     def stop(self) -> None:
         """No claim begins after this; one that is under way is finished and handed over."""
@@ -101,21 +96,42 @@ class Claimer:
             self.wake_up.set()
 
     async def run(self) -> None:
+        trouble = Trouble("the claim")
         while not self.stopping:
+            try:
+                await self._turn()
+                trouble.over()
+            except Exception as error:  # noqa: BLE001 - it is told
+                await self._rest(trouble.after(error))
+        await self._busy.clear()
+
+    async def _turn(self) -> None:
+        self.wake_up.clear()
+        if monotonic() >= self._lost.next_look:
+            await self._take_lost_claims()
+        room = self._in_flight.room(self._prefetch())
+        self._wants_room = not room
+        if not room:
+            await self._wait_for_room()
+            return
+        found = await self._claim(room)
+        if found:
+            self._pause = QUICK
+            await self._busy.note_work(full=self._wants_room)
+            if self._wants_room or self._more or self._lanes.sweeping:
+                return
+        await self._wait(bool(found))
+
+    async def _rest(self, seconds: float) -> None:
+        """No wake-up ends it, which may come again and again."""
+        end = monotonic() + seconds
+        while not self.stopping and (left := end - monotonic()) > 0:
             self.wake_up.clear()
-            room = self._in_flight.room(self._prefetch())
-            self._wants_room = not room
-            if not room:
-                await self._wait_for_room()
-                continue
-            found = await self._claim(room)
-            if found:
-                self._note_work(full=self._wants_room)
-                await self._mark_busy()
-                if self._wants_room or self._more or self._lanes.sweeping:
-                    continue
-            await self._wait(bool(found))
-        await self._clear_busy()
+            await self._sleep(left)
+
+    async def _take_lost_claims(self) -> None:
+        worker_id, known = self.worker_id, list(self._in_flight.attempts)
+        self._take(worker_id, await self._lost.find(worker_id, known))
 
     async def _wait_for_room(self) -> None:
         urgent: list[Name] = []
@@ -126,7 +142,7 @@ class Claimer:
                 if lane[1] < self._filling and self._in_flight.queue_room(lane[0]) is None
             ]
         if not urgent:
-            await self.wake_up.wait()
+            await self._sleep(max(self._lost.next_look - monotonic(), LOOK))
         elif not await self._sleep(LOOK):
             self._extra -= await self._claim_lanes(urgent, self._extra)
 
@@ -167,9 +183,8 @@ class Claimer:
     async def _find_lanes(self) -> bool:
         """Whether there is a lane that was not known before."""
         begun = monotonic()
-        if begun < self._doubtful_until and not self.stopping:
-            known_ids = list(self._in_flight.attempts)
-            self._take(self.worker_id, await self._held(self.worker_id, known_ids))
+        if self._lost.is_due and not self.stopping:
+            await self._take_lost_claims()
         if self._served.patterns:
             self._lanes.matched = await self._link.run(statements.match_queues(self._served.patterns))
         swept = begun >= self._next_sweep
@@ -187,30 +202,9 @@ class Claimer:
             self._next_sweep = now + max(1.0, SPARING * (now - begun))
         elif not swept and now >= self._next_watch and self._lanes.moved:
             self._next_watch = now + WATCH
-            await self._watch_writers()
+            if (began := await self._writers.ended()) is not None:
+                self._lanes.sweep(began - LAG)
         return new
-
-    async def _held(self, worker_id: int, known: list[int]) -> list[Any]:
-        ids = statements.held_ids(worker_id, known)
-        others = await self._link.run(ids)
-        return await run_apart(
-            self._link.run,
-            statements.held(worker_id, known),
-            ids,
-            lambda part: statements.held(worker_id, [*known, *(set(others) - set(part))]),
-            worker_id,
-        )
-
-    async def _watch_writers(self) -> None:
-        """A transaction that wrote jobs for longer than the cursors lag, and has ended, left jobs behind them."""
-        writers: dict[str, tuple[float, float]] = {}
-        for name, began, now in await self._link.run(statements.open_writers()):
-            first, _ = self._writers.get(name, (now - WATCH if began is None else began, 0.0))
-            writers[name] = first, now - first
-        ended = [first for name, (first, age) in self._writers.items() if name not in writers and age > WATCH]
-        self._writers = writers
-        if ended:
-            self._lanes.sweep(min(ended) - LAG)
 
     async def _claim_lanes(self, lanes: list[Name], count: int) -> int:
         begun = monotonic()
@@ -222,13 +216,14 @@ class Claimer:
             rows = await self._link.once(
                 statements.claim(worker_id, self._tasks, lanes, self._lanes.since(lanes), count)
             )
-        except Exception as error:
-            if is_of_a_row(error):  # the claims of one lane can leave out jobs
-                return sum([await self._claim_limited(lane, keyed=False, count=count) for lane in lanes])
-            if not isinstance(error, TROUBLE):
-                raise
+        except ConnectionLost:
             await self._doubt()
             return 0
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+            # The claims of one lane can leave out jobs.
+            return sum([await self._claim_limited(lane, keyed=False, count=count) for lane in lanes])
         took = monotonic() - begun
         log.debug(
             "claimed %d of %d in %.2f ms%s", len(rows), count, took * 1000, ", a sweep" if whole else ""
@@ -264,7 +259,7 @@ class Claimer:
                 lambda only: listed(statements.claim_limited(*asked, only)),
                 worker_id,
             )
-        except TROUBLE:
+        except ConnectionLost:
             await self._doubt()
             return 0
         rows = [row for found in rounds for row in found.rows]
@@ -276,11 +271,13 @@ class Claimer:
 
     async def _doubt(self) -> None:
         """A claim without an answer may have been committed, or may yet be: those jobs are ours, and nobody rescues them while we live."""
-        self._doubtful_until = monotonic() + DOUBT
+        self._lost.doubt()
         self._next_lanes = 0.0
         await self._link.wait_until_back()
 
     def _take(self, worker_id: int, rows: Sequence[Any], *, seated: bool = True) -> list[Attempt]:
+        if worker_id != self.worker_id:
+            return []  # the lease ended while it claimed: they are rescued with it
         attempts = [Attempt(worker_id, row, seated=seated) for row in rows]
         attempts.sort(key=lambda attempt: (attempt.priority, attempt.run_at, attempt.id))
         self._in_flight.add(attempts)
@@ -289,21 +286,15 @@ class Claimer:
 
     # ---------------------------------------------------------------- waiting
 
-    def _note_work(self, *, full: bool) -> None:
-        now = self._last_work = monotonic()
-        self._pause = QUICK
-        self._hits = [hit for hit in self._hits[-BUSY_HITS:] if now - hit < 1.0] + [now]
-        if not self._busy_since and ((full and len(self._hits) > FULL_HITS) or len(self._hits) > BUSY_HITS):
-            self._busy_since = now
-
     async def _wait(self, found: bool) -> None:
         """Until a wake-up, or until it is time to look again."""
-        if self._busy_since:
-            if monotonic() - self._last_work < BUSY_PATIENCE:
+        if self._busy:
+            if not self._busy.is_over:
                 await self._sleep(self._pause)
                 self._pause = min(self._pause * SLOWER, 0.05)
             else:  # from now on enqueuers wake us; the next claim finds what came from those who had read the flag before
-                await self._clear_busy()
+                self._pause = QUICK
+                await self._busy.clear()
         elif self._woken:
             self._woken = False
             await self._sleep(SPARED)
@@ -338,17 +329,3 @@ class Claimer:
                 return await self.wake_up.wait()
         except TimeoutError:
             return False
-
-    async def _mark_busy(self) -> None:
-        now = monotonic()
-        if self._busy_since and self._settings.listen and now - self._marked_at > BUSY_MARK / 2:
-            self._marked_at = now
-            self._marked_until = await self._link.run(statements.mark_busy(self._lanes.queues(), BUSY_MARK))
-
-    async def _clear_busy(self) -> None:
-        if self._busy_since:
-            self._busy_since = self._marked_at = 0.0
-            self._hits.clear()
-            self._pause = QUICK
-            if self._settings.listen:
-                await self._link.run(statements.mark_busy(self._lanes.queues(), 0.0, self._marked_until))

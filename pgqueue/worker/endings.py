@@ -45,8 +45,8 @@ def obeyed(value: object) -> object:
 
 
 def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Outcome | None:
-    """The outcome of a handler that returned; None if it has completed the job in its own transaction."""
-    if attempt.settled:
+    """The outcome of a handler that returned; None if it has completed the job in its own transaction, or its lease is lost."""
+    if attempt.settled or attempt.lost:
         return None
     if value is None:
         return spec.completion

@@ -1,119 +1,153 @@
 """Renews the worker's lease from a thread and connection of its own, so that no careless handler can stop it.
 
-It also brings back what the rows tell: that the lease is lost, and which jobs were asked to stop. The latter can be asked
-for in between (``look``), as soon as somebody is known to have cancelled, which renews nothing.
+It also brings back which jobs were asked to stop. That can be asked for in between (``look``), as soon as a cancel is known of,
+which renews nothing. Neither waits longer than a third of a lease: a connection that is silent is cut, and another one made. When
+the lease is over all the same, ``expires`` tells, whatever this thread is waiting for: the worker compares it with the clock.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 from collections.abc import Callable
 from typing import Any
 
-import psycopg
+from psycopg import Connection
 
 from pgqueue import statements
 from pgqueue.clock import monotonic
-from pgqueue.connections import TROUBLE, Outage
 from pgqueue.database import connect, run
-from pgqueue.errors import DatabaseError
+from pgqueue.outage import Outage, Trouble, is_lost
+from pgqueue.silence import cut, within
 
-SLOWEST = 2.0  # seconds between two tries to reach a server that is away
+LONGEST = 10.0  # seconds that the server may take
+SHORTEST = 0.3
 
 log = logging.getLogger("pgqueue")
 
 
 class Heartbeat:
-    """``lost`` and ``cancel`` are called on this thread; a worker hands them to its loop."""
+    """``lost``, with the worker's id, and ``cancel`` are called on this thread; a worker hands them to its loop."""
 
     def __init__(
         self,
-        dsn: str,
         outage: Outage,
         *,
         every: float,
         lease: float,
-        lost: Callable[[], object],
+        lost: Callable[[int], object],
         cancel: Callable[[list[int]], object],
     ) -> None:
-        self._dsn, self._outage = dsn, outage
+        self._outage = outage
         self._every, self._lease = every, lease
+        self._patience = min(max(lease / 3, SHORTEST), LONGEST)
         self._lost, self._cancel = lost, cancel
-        self._stop, self._due = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
-        self.worker_id = 0
+        self._life: _Life | None = None
         self.state = "running"
 
-    def start(self, worker_id: int) -> None:
-        """Begins renewing the lease of a worker that has just registered."""
-        self.worker_id = worker_id
-        self._stop, self._due = threading.Event(), threading.Event()
-        self._thread = threading.Thread(
-            target=self._beat,
-            args=(worker_id, self._stop, self._due),
-            name="pgqueue heartbeat",
-            daemon=True,
+    @property
+    def expires(self) -> float:
+        """Until when, by the monotonic clock, the lease is surely ours. It counts from the question, not from the answer."""
+        return -math.inf if self._life is None else self._life.expires
+
+    def start(self, worker_id: int, asked: float) -> None:
+        """Begins renewing the lease of a worker whose registration was sent at ``asked``."""
+        self.stop()
+        life = self._life = _Life(worker_id, asked + self._lease)
+        life.thread = threading.Thread(
+            target=self._beat, args=[life, asked], name="pgqueue heartbeat", daemon=True
         )
-        self._thread.start()
+        life.thread.start()
 
     def look(self) -> None:
         """Soon has ``cancel`` called with the jobs that were asked to stop. Returns at once."""
-        self._due.set()
+        if self._life is not None:
+            self._life.due.set()
 
-    def stop(self) -> None:
-        self._stop.set()
-        self._due.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=2.0)
+    def stop(self, patience: float = 0.0) -> None:
+        """Ends the beating, also in the middle of a statement; waits for that so many seconds at most."""
+        life = self._life
+        if life is not None and life.thread is not None:
+            life.stopped.set()
+            life.due.set()
+            life.thread.join(patience)
+            if life.thread.is_alive() and life.connection is not None:
+                cut(life.connection)
 
-    def _beat(self, worker_id: int, stop: threading.Event, due: threading.Event) -> None:
-        connection: psycopg.Connection[Any] | None = None
-        opened = monotonic()
-        expires = opened + self._lease
-        beat_at, failures = opened + self._every * random.uniform(0.9, 1.0), 0  # noqa: S311 - jitter
+    def _beat(self, life: _Life, asked: float) -> None:
+        trouble, looking = Trouble("the heartbeat"), Trouble("the look for cancel requests")
+        beat_at, failing = asked + self._jittered(self._every), False
         try:
             while True:
-                due.wait(max(beat_at - monotonic(), 0.0))
-                due.clear()
-                if stop.is_set():
+                life.due.wait(max(beat_at - monotonic(), 0.0))
+                life.due.clear()
+                if life.stopped.is_set():
                     return
                 sent = monotonic()
-                if sent > expires:
-                    self._lost()
-                    return
-                try:
-                    if connection is None or connection.closed:
-                        opened = monotonic()
-                        connection = connect(self._dsn, name="pgqueue heartbeat")
-                        self._outage.over()
-                        connection.execute("set statement_timeout = '10s'")
-                    if sent < beat_at and not failures:
-                        self._cancel_all(run(connection, statements.list_cancel_requests(worker_id)))
-                        continue
-                    beat = run(connection, statements.heartbeat(worker_id, self._lease, self.state))
-                except (*TROUBLE, DatabaseError) as error:
-                    self._outage.lost(error, opened)
-                    connection = None
-                    failures += 1
-                    pause = min(self._every, 0.1 * 2.0 ** min(failures, 10), SLOWEST)
-                    beat_at = monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311
+                if sent > life.expires:
+                    break
+                if failing and sent < beat_at:
                     continue
-                failures = 0
-                beat_at = monotonic() + self._every * random.uniform(0.9, 1.0)  # noqa: S311
-                if beat is None:
-                    self._lost()
-                    return
-                expires = sent + self._lease
-                self._cancel_all(beat.cancelled)
-        except Exception:
-            log.exception("the heartbeat failed, which is a bug; the worker gives up its jobs")
-            self._lost()
+                try:
+                    if sent >= beat_at:
+                        if (
+                            self._ask(life, statements.heartbeat(life.worker_id, self._lease, self.state))
+                            is None
+                        ):
+                            break
+                        life.expires = sent + self._lease
+                        beat_at = monotonic() + self._jittered(self._every)
+                        failing = False
+                        trouble.over()
+                except Exception as error:  # noqa: BLE001 - it is told
+                    failing = True
+                    beat_at = monotonic() + self._jittered(min(self._every, trouble.after(error)))
+                    continue
+                try:
+                    if cancelled := self._ask(life, statements.list_cancel_requests(life.worker_id)):
+                        self._cancel(cancelled)
+                    looking.over()
+                except Exception as error:  # noqa: BLE001 - it is told
+                    looking.after(error)
+            if not life.stopped.is_set():
+                self._lost(life.worker_id)
         finally:
-            if connection is not None:
-                connection.close()
+            if life.connection is not None:
+                life.connection.close()
 
-    def _cancel_all(self, job_ids: list[int]) -> None:
-        if job_ids:
-            self._cancel(job_ids)
+    def _jittered(self, seconds: float) -> float:
+        return seconds * random.uniform(0.9, 1.0)  # noqa: S311 - jitter, not a secret
+
+    def _ask(self, life: _Life, statement: Any) -> Any:
+        if life.connection is None or life.connection.closed:
+            life.connection = self._connect(again=life.connection is not None)
+        with within(life.connection, self._patience):
+            return run(life.connection, statement)
+
+    def _connect(self, *, again: bool) -> Connection[Any]:
+        begun = monotonic()
+        try:
+            connection = connect(self._outage.dsn, name="pgqueue heartbeat", patience=self._patience)
+            with within(connection, self._patience):
+                connection.execute(
+                    f"set statement_timeout = {self._patience * 900:.0f};"
+                    f" set lock_timeout = {self._patience * 500:.0f}".encode()
+                )
+        except Exception as error:
+            if is_lost(error):
+                self._outage.unreachable(error, begun)
+            raise
+        self._outage.connected(again=again)
+        return connection
+
+
+class _Life:
+    """One registration's."""
+
+    def __init__(self, worker_id: int, expires: float) -> None:
+        self.worker_id, self.expires = worker_id, expires
+        self.stopped, self.due = threading.Event(), threading.Event()
+        self.thread: threading.Thread | None = None
+        self.connection: Connection[Any] | None = None

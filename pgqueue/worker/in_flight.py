@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pgqueue.config import ServedQueues
 from pgqueue.worker.attempt import Attempt
 
@@ -9,11 +11,16 @@ from pgqueue.worker.attempt import Attempt
 class InFlight:
     """The claimed and not yet settled attempts of a worker, by job id, and how many more it may take.
 
-    ``queues``: names and patterns, each with slots of its own or None.
+    ``queues``: names and patterns, each with slots of its own or None. ``lose`` stops and bars attempts that another replaces.
     """
 
-    def __init__(self, slots: int, queues: dict[str, int | None]) -> None:
-        self.slots = slots
+    def __init__(
+        self,
+        slots: int,
+        queues: dict[str, int | None],
+        lose: Callable[[list[Attempt]], object] = lambda _attempts: None,
+    ) -> None:
+        self.slots, self._lose = slots, lose
         self.limits = queues
         self.attempts: dict[int, Attempt] = {}
         self._served = ServedQueues(queues)
@@ -23,11 +30,11 @@ class InFlight:
         return len(self.attempts)
 
     def add(self, attempts: list[Attempt]) -> None:
+        formers = [former for attempt in attempts if (former := self.attempts.get(attempt.id)) is not None]
+        if formers:  # a crash of the server undid the claims that they came from
+            self.remove(formers)
+            self._lose(formers)
         for attempt in attempts:
-            former = self.attempts.get(attempt.id)
-            if former is not None:  # a crash of the server undid the claim that it came from
-                former.lost = True
-                self.remove([former])
             self.attempts[attempt.id] = attempt
             if self._taken:
                 self._count(attempt.queue, 1)

@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterable
 import psycopg
 
 from pgqueue.config import QUEUE_NAME, ServedQueues
-from pgqueue.connections import TROUBLE, Link
+from pgqueue.connections import Link
 from pgqueue.database import wait_notified
+from pgqueue.outage import Trouble
+from pgqueue.silence import within
 
 CHANNEL = "pgqueue"
 CANCEL = re.compile(
@@ -29,11 +31,6 @@ PROOF = 2.0
 PROBE = 60.0  # seconds of silence after which the connection is probed; TCP's keep-alive looks sooner, but not past a proxy
 
 log = logging.getLogger("pgqueue")
-
-
-def pause(failures: int) -> float:
-    """Seconds before the next try after so many in a row; an outage may last for days."""
-    return min(0.05 * 2.0 ** min(failures, 6), 2.0)
 
 
 class Listener:
@@ -56,13 +53,14 @@ class Listener:
         self._warned = False
 
     async def run(self) -> None:
-        failures = 0
+        trouble = Trouble("the listener")
         while True:
             try:
                 connection = await self._link.connection()
-                await connection.execute(f"listen {CHANNEL}".encode())
+                with within(connection, PROOF):
+                    await connection.execute(f"listen {CHANNEL}".encode())
                 await self._prove(connection)
-                failures = 0
+                trouble.over()
                 self._wake_up()  # what was announced while nobody listened
                 if self.proven.is_set():
                     self._cancelled(None)
@@ -71,11 +69,12 @@ class Listener:
                     if payloads:
                         self._hear(payloads)
                     else:
-                        await asyncio.wait_for(connection.execute("select 1"), PROOF)
-            except (*TROUBLE, TimeoutError) as error:
+                        with within(connection, PROOF):
+                            await connection.execute("select 1")
+            except Exception as error:  # noqa: BLE001 - it is told
+                pause = trouble.after(error)
                 await self._link.lost(error)
-                failures += 1
-                await asyncio.sleep(pause(failures) * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
     def _hear(self, payloads: list[str]) -> None:
         # Any role may send anything: what is none of ours is dropped here, before anything remembers it.
@@ -92,7 +91,8 @@ class Listener:
 
     async def _prove(self, connection: psycopg.AsyncConnection[object]) -> None:
         token = f"proof:{secrets.token_hex(8)}"
-        await connection.execute("select pg_notify(%s, %s)", [CHANNEL, token])
+        with within(connection, PROOF):
+            await connection.execute("select pg_notify(%s, %s)", [CHANNEL, token])
         loop = asyncio.get_running_loop()
         end = loop.time() + PROOF
         while (left := end - loop.time()) > 0:

@@ -5,13 +5,13 @@ What was said after that goes with the outcome. So nothing is lost, and a handle
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from pgqueue import statements
 from pgqueue.apart import apart
-from pgqueue.connections import TROUBLE, Link
+from pgqueue.connections import Link
+from pgqueue.outage import forever
 from pgqueue.progress import Report
 from pgqueue.worker.attempt import Attempt
 
@@ -28,25 +28,24 @@ class Reporter:
         self.worker_id = 0
 
     async def run(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY)
-            await self.once()
+        await forever("the writing of progress", self.once)
 
-    async def once(self) -> None:
+    async def once(self) -> float:
         reports = [(attempt, report) for attempt in self._running() if (report := attempt.report) is not None]
-        if not reports:
-            return
-        try:
+        if reports:
             await apart(reports, self._write, self._refused)
-        except TROUBLE:
-            return  # the next turn says it again
-        for attempt, report in reports:
-            if attempt.report is report:
-                attempt.report = None
+        return EVERY
 
     async def _write(self, part: Sequence[tuple[Attempt, Report]]) -> list[int]:
         rows = [(attempt.id, attempt.lease_id, report) for attempt, report in part]
-        return await self._link.once(statements.report_progress(self.worker_id, rows))
+        written = await self._link.once(statements.report_progress(self.worker_id, rows))
+        for attempt, report in part:
+            if attempt.report is report and attempt.id in written:
+                attempt.report = None
+        return written
 
     async def _refused(self, item: tuple[Attempt, Report], error: Exception) -> None:
-        log.error("%r: the database refused its progress: %s", item[0], error)
+        attempt, report = item
+        log.error("%r: the database refused its progress: %s", attempt, error)
+        if attempt.report is report:
+            attempt.report = None

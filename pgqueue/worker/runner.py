@@ -228,18 +228,20 @@ class Runner:
                 queue.remove(attempt)
                 self._done(attempt, failed(self._ways[attempt.task][0], attempt, asyncio.CancelledError()))
 
-    def lose(self) -> None:
-        """Tells every handler that the lease is lost. What has not begun is dropped."""
-        for attempt in [*self._waiting, *self._alone]:
+    def lose(self, attempts: Collection[Attempt] | None = None) -> None:
+        """Stops these attempts, by default all, for their lease is lost: what they come to is not written. What has not begun is dropped."""
+        lost = set([*self._waiting, *self._alone, *self._running] if attempts is None else attempts)
+        for attempt in lost:
             attempt.lost = True
-            self._done(attempt, None)
-        self._waiting.clear()
-        self._alone.clear()
+        for queue in (self._waiting, self._alone):
+            for attempt in [attempt for attempt in queue if attempt in lost]:
+                queue.remove(attempt)
+                self._done(attempt, None)
         for attempt, executor in list(self._running.items()):
-            attempt.lost = True
-            executor.stop(attempt)
-            if executor is self._threads:
-                self._finish(attempt, None)  # its thread ends when it checks; the slot is needed now
+            if attempt in lost:
+                executor.stop(attempt)
+                if executor is self._threads:
+                    self._finish(attempt, None)  # its thread may be deaf; the slot is needed now
 
     def release_waiting(self, older_than: float = 0.0) -> None:
         """Hands back attempts that were claimed ahead and have waited too long for a turn."""

@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 
 from pgqueue import statements
 from pgqueue.apart import apart, bury, is_of_a_row
-from pgqueue.connections import TROUBLE, Link
+from pgqueue.connections import Link
+from pgqueue.outage import CONFLICTS, ConnectionLost, Trouble, told
 from pgqueue.outcome import COMPLETED, FORGOTTEN, Outcome
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 
 log = logging.getLogger("pgqueue")
+LOCKED = 0.5  # seconds until a row that was locked is looked at again
 LARGEST = 500  # outcomes in a batch: more would cost no less each, and hold up the slots that they free
 
 
@@ -29,6 +31,9 @@ class Settler:
         """``hooks`` are to be told of what is written."""
         self._link, self._freed, self._hooks = link, freed, hooks
         self._outcomes: Batch = []
+        self._kept = 0  # that the database could not take; they come back by themselves
+        self._waited: set[Attempt] = set()  # those of them that are known to wait for a lock
+        self._trouble = Trouble("the settling")
         self._arrived = asyncio.Event()
         self._stopping = False
         self.worker_id = 0
@@ -46,17 +51,20 @@ class Settler:
         while True:
             await self._arrived.wait()
             batch, self._outcomes = self._outcomes[:LARGEST], self._outcomes[LARGEST:]
-            if not self._outcomes and not self._stopping:
+            if not self._outcomes and not (self._stopping and not self._kept):
                 self._arrived.clear()
-            if not batch and self._stopping:
+            if not batch and self._stopping and not self._kept:
                 return
+            if self._waited:
+                batch = await self._unlocked([item for item in batch if item[0] in self._waited]) + [
+                    item for item in batch if item[0] not in self._waited
+                ]
             plain = [item for item in batch if item[1] is COMPLETED or item[1] is FORGOTTEN]
             others = [item for item in batch if item[1] is not COMPLETED and item[1] is not FORGOTTEN]
             for part, statement in ((plain, self._complete), (others, self._settle)):
                 if part:
                     part.sort(key=_job_id)
                     await self._write(part, statement)
-                    self._freed([attempt for attempt, _ in part])
 
     def _complete(self, batch: Batch) -> Statement[list[int]]:
         return statements.complete(self.worker_id, [(a.id, a.lease_id, outcome.kept) for a, outcome in batch])
@@ -66,28 +74,40 @@ class Settler:
         return statements.settle(self.worker_id, settled, self._hooks)
 
     async def _write(self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]) -> None:
-        """All outcomes but those that the database refuses, which hold up no other."""
+        """Frees the slots of what it writes. What cannot be written now is kept; an outcome that is refused holds up no other."""
 
         async def run(part: Sequence[tuple[Attempt, Outcome]]) -> list[int]:
             return await self._write_part(list(part), statement)
 
-        await apart(batch, run, self._refused)
+        try:
+            await apart(batch, run, self._refused)
+        except Exception as error:  # noqa: BLE001 - it is told
+            self._keep(batch, self._trouble.after(error))
 
     async def _write_part(
         self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]
     ) -> list[int]:
+        """Raises what may be the fault of one of them."""
         interrupted = False
         while True:
             try:
                 ours = await self._link.once(statement(batch))
-            except Exception as error:
-                if is_of_a_row(error) or not isinstance(error, TROUBLE):
-                    raise
+                break
+            except ConnectionLost as error:
                 # The commit may have happened: then the rows are gone, and a second try finds nothing to do.
                 interrupted = True
-                await self._link.wait_until_back()
-            else:
-                break
+                await asyncio.sleep(self._trouble.after(error))
+            except CONFLICTS as error:
+                await self._write_unlocked(batch, statement, error)
+                return []
+            except Exception as error:
+                if is_of_a_row(error):
+                    raise
+                self._keep(batch, self._trouble.after(error))
+                return []
+        self._trouble.over()
+        if self._waited:
+            self._waited.difference_update([attempt for attempt, _ in batch])
         if len(ours) < len(batch) and not interrupted:
             for attempt, outcome in batch:
                 if attempt.id not in ours:
@@ -97,17 +117,61 @@ class Settler:
                         attempt.lease_id,
                         outcome.state,
                     )
+        self._freed([attempt for attempt, _ in batch])
         return ours
+
+    async def _write_unlocked(
+        self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]], error: Exception
+    ) -> None:
+        """A job whose row another transaction holds, as a cancel does that is not committed, waits alone."""
+        unlocked = await self._unlocked(batch)
+        if len(unlocked) == len(batch):  # it is a seat or a table that is locked
+            self._keep(batch, self._trouble.after(error))
+        elif unlocked:
+            await self._write(unlocked, statement)
+
+    async def _unlocked(self, batch: Batch) -> Batch:
+        """Keeps those whose row is locked, and returns the others."""
+        try:
+            ids = set(await self._link.once(statements.locked([attempt.id for attempt, _ in batch])))
+        except Exception as error:  # noqa: BLE001 - it is told
+            self._keep(batch, self._trouble.after(error))
+            return []
+        locked = [item for item in batch if item[0].id in ids]
+        for attempt, outcome in locked:
+            if attempt not in self._waited:
+                self._waited.add(attempt)
+                log.warning(
+                    "%r: its outcome (%s) waits for a transaction that holds the row of the job",
+                    attempt,
+                    outcome.state,
+                )
+        self._keep(locked, LOCKED)
+        return [item for item in batch if item[0].id not in ids]
+
+    def _keep(self, batch: Batch, pause: float) -> None:
+        if batch:
+            self._kept += len(batch)
+            asyncio.get_running_loop().call_later(pause, self._bring_back, batch)
+
+    def _bring_back(self, batch: Batch) -> None:
+        self._kept -= len(batch)
+        self._outcomes += batch
+        self._arrived.set()
 
     async def _refused(self, item: tuple[Attempt, Outcome], error: Exception) -> None:
         attempt, outcome = item
-        if outcome.reason == "unsettleable":
-            log.error("%r: the database refuses every outcome: %s", attempt, error)
-            await bury(self._link.once, attempt.id, self.worker_id, error)
+        if outcome.reason != "unsettleable":
+            log.error("%r: the database refused its outcome: %s", attempt, told(error))
+            refused = Outcome.dead("unsettleable", error.with_traceback(None))
+            await self._write([(attempt, refused)], self._settle)
             return
-        log.error("%r: the database refused its outcome: %s", attempt, error)
-        refused = Outcome.dead("unsettleable", error.with_traceback(None))
-        await self._write([(attempt, refused)], self._settle)
+        log.error("%r: the database refuses every outcome: %s", attempt, told(error))
+        try:
+            await bury(self._link.once, attempt.id, self.worker_id, error)
+            self._freed([attempt])
+        except Exception as another:  # noqa: BLE001 - it is told
+            self._keep([item], self._trouble.after(another))
 
 
 def _job_id(item: tuple[Attempt, Outcome]) -> int:

@@ -13,9 +13,9 @@ from typing import Any
 
 from pgqueue import origin, statements
 from pgqueue.config import WorkerSettings
-from pgqueue.connections import TROUBLE, Link, Outage
-from pgqueue.errors import DatabaseError
+from pgqueue.connections import Link
 from pgqueue.maintenance.rescuer import rescue_all
+from pgqueue.outage import Outage, told
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.relay import Line, Relay
 from pgqueue.worker.spawning import Spawned
@@ -223,17 +223,13 @@ class Supervisor:
 
     async def _end_lease(self, worker_id: int, pid: int) -> None:
         """Tells the database that this worker is dead, so that its jobs and seats need not wait for the end of its lease."""
-        link = Link(self._dsn, "pgqueue burial", Outage(self._dsn))
+        link = Link(self._dsn, "pgqueue burial", Outage(self._dsn), limit=SOON)
         try:
             async with asyncio.timeout(SOON):
                 if await link.once(statements.bury_worker(worker_id, pid)):
                     await rescue_all(link, self._settings.crash_limit)
-        except (*TROUBLE, DatabaseError, TimeoutError) as error:
-            log.warning("the jobs of worker %d wait for the end of its lease: %s", worker_id, error)
-        except Exception:
-            log.exception(
-                "the burial of worker %d failed, which is a bug; its lease runs out by itself", worker_id
-            )
+        except Exception as error:  # noqa: BLE001 - it is told
+            log.warning("the jobs of worker %d wait for the end of its lease: %s", worker_id, told(error))
         finally:
             await link.close()
 

@@ -70,15 +70,20 @@ class Threads:
                 raise
 
     def stop(self, attempt: Any) -> None:
-        """A thread ends by itself, when its handler next asks ``job.check()``."""
+        """One whose lease is lost is interrupted; else a thread ends by itself, when its handler next asks ``job.check()``."""
+        if attempt.lost:
+            self._interrupt(attempt)
 
     def _time_out(self, spec: TaskSpec, attempt: Any) -> None:
         assert self._loop is not None
         attempt.timed_out = True
+        self._interrupt(attempt)
+        self._timers[attempt] = self._loop.call_later(DEAF, self._give_up, spec, attempt)
+
+    def _interrupt(self, attempt: Any) -> None:
         for thread in self._threads:
             if thread.interrupt(attempt):
                 break
-        self._timers[attempt] = self._loop.call_later(DEAF, self._give_up, spec, attempt)
 
     def _give_up(self, spec: TaskSpec, attempt: Any) -> None:
         """The handler does not react, as in a C call: its thread is left alone and replaced."""

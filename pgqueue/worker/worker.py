@@ -13,34 +13,35 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 from collections.abc import Coroutine
 from typing import Any
 
 from psycopg import Connection
 
-import pgqueue
 from pgqueue import statements
 from pgqueue.alerts import AlertSettings, alert_tasks
 from pgqueue.app import App
-from pgqueue.clock import monotonic, server_time
+from pgqueue.clock import monotonic
 from pgqueue.config import WorkerSettings, redact
-from pgqueue.connections import CONFLICTS, Link, Outage, retry_connecting
+from pgqueue.connections import Link, retry_connecting
 from pgqueue.database import CLAIMING, ORDINARY, check_sessions, connect, run
+from pgqueue.diagnosis import explained
 from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.partitions import AHEAD
 from pgqueue.maintenance.scheduler import GRACE, Scheduler
 from pgqueue.maintenance.watch import Watch
 from pgqueue.migrate import check_server
+from pgqueue.outage import CONFLICTS, Outage
 from pgqueue.outcome import Outcome
+from pgqueue.silence import within
 from pgqueue.worker import forked
 from pgqueue.worker.apart import run_alone
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.handlers import handlers, hook_names, serving
-from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.in_flight import InFlight
+from pgqueue.worker.lease import Lease
 from pgqueue.worker.limits import Limits
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.relay import Supervised
@@ -52,6 +53,9 @@ from pgqueue.worker.stopping import STOPPED, UNFINISHED, finish
 log = logging.getLogger("pgqueue")
 
 LATE = 1.0  # seconds an attempt claimed ahead may wait for its turn
+SHORTEST, LONGEST = 5.0, 60.0  # seconds that a statement may take, according to the lease
+UPKEEP = 7200.0  # the same for the rebuild of an index
+BEGINNING = 60.0  # seconds that a statement may take before there is a lease
 
 
 class Worker:
@@ -78,24 +82,25 @@ class Worker:
         self.id = 0
         self._dsn = app.dsn
         self._outage = Outage(self._dsn)
-        self._in_flight = InFlight(settings.concurrency, settings.queues)
-        self._claim_link = Link(self._dsn, "pgqueue claim", self._outage, session=CLAIMING)
-        self._settle_link = Link(self._dsn, "pgqueue settle", self._outage)
-        self._listen_link = Link(self._dsn, "pgqueue listen", self._outage)
+        limit = min(max(settings.lease, SHORTEST), LONGEST)  # a silent connection costs no more than a lease
+        self._claim_link = Link(self._dsn, "pgqueue claim", self._outage, session=CLAIMING, limit=limit)
+        self._settle_link = Link(self._dsn, "pgqueue settle", self._outage, limit=limit)
+        self._listen_link = Link(self._dsn, "pgqueue listen", self._outage, limit=limit)
         self._runner = Runner(
             app, slots=settings.concurrency, executor=settings.executor, app_path=app_path,
             crash_limit=settings.crash_limit, done=self._done, specs=self._specs,
         )  # fmt: skip
+        self._in_flight = InFlight(settings.concurrency, settings.queues, self._runner.lose)
         self._settler = Settler(self._settle_link, self._free, hook_names(app))
         self._claimer = Claimer(
             self._claim_link, settings, sorted(self._specs), self._in_flight, self._take, self._runner.prefetch,
         )  # fmt: skip
         self._reporter = Reporter(self._claim_link, self._runner.running)
-        leading = Link(self._dsn, "pgqueue leader", self._outage)
+        leading = Link(self._dsn, "pgqueue leader", self._outage, limit=limit)
         self._leader = Leader(
             self._claim_link,
             leading,
-            Link(self._dsn, "pgqueue upkeep", self._outage, session=ORDINARY),
+            Link(self._dsn, "pgqueue upkeep", self._outage, session=ORDINARY, limit=UPKEEP),
             settings,
             Scheduler(
                 Link(self._dsn, "pgqueue schedules", self._outage),
@@ -114,7 +119,10 @@ class Worker:
         self._hurry = asyncio.Event()
         self._stops = 0
         self._hurried_by: int = signal.SIGTERM
-        self._registering: asyncio.Task[None] | None = None
+        self._lease = Lease(
+            self._settle_link, self._outage, settings, sorted(self._specs), began=self._live_as, ended=self._lose, running=self._runner.running, disowned=self._runner.lose,
+            cancel=self._cancel,
+        )  # fmt: skip
         self._limits = Limits(settings, self._use_up)
         # Jobs that come back before the next poll: in how many seconds once that is written.
         self._again: dict[Attempt, float] = {}
@@ -134,12 +142,12 @@ class Worker:
         """Somebody has asked jobs of these workers to stop (None: of any): the heartbeat looks which."""
         self._told |= workers is None
         if workers is None or self.id in workers:
-            self._heartbeat.look()
+            self._lease.look()
 
     def _cancel(self, job_ids: list[int]) -> None:
         self._runner.cancel(job_ids)
         if not self._in_flight.attempts.keys() >= set(job_ids):  # just claimed, and on their way
-            asyncio.get_running_loop().call_later(LATE / 4, self._heartbeat.look)
+            asyncio.get_running_loop().call_later(LATE / 4, self._lease.look)
 
     def _room(self) -> int:
         return 0 if self._stopping.is_set() else self._in_flight.room(self._runner.prefetch())
@@ -179,13 +187,18 @@ class Worker:
         Raises the DatabaseError that says why it cannot begin.
         """
         for attempt in retry_connecting(self.settings.wait_for_db):
-            with attempt:
-                check_sessions(self._dsn)
-                with connect(self._dsn) as connection:
-                    check_server(connection)
-                    run(connection, statements.add_partitions(AHEAD))
-                    self._declare(connection)
+            with attempt, explained(self._dsn or " "):
+                self._begin()
         return run_alone(self._work())
+
+    def _begin(self) -> None:
+        """All that needs the database before there can be work."""
+        check_sessions(self._dsn)
+        with connect(self._dsn) as connection, within(connection, BEGINNING):
+            check_server(connection)
+            run(connection, statements.add_partitions(AHEAD))
+            self._declare(connection)
+            self._lease.take(connection)
 
     def _declare(self, connection: Connection[Any]) -> None:
         """Schedules and tasks of the code become rows; if somebody holds one, a little later."""
@@ -239,16 +252,11 @@ class Worker:
         forked.begin()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
-        self._heartbeat = Heartbeat(
-            self._dsn, self._outage, every=self.settings.heartbeat, lease=self.settings.lease,
-            lost=lambda: loop.call_soon_threadsafe(self._lose),
-            cancel=lambda ids: loop.call_soon_threadsafe(self._cancel, ids),
-        )  # fmt: skip
-        await self._register()
+        self._lease.keep()
         declared = Link(self._dsn, "pgqueue schedules", self._outage)
         background = [
             self._leader.run(), self._watch(), self._limits.run(), self._reporter.run(),
-            self._declarations.run(declared),
+            self._declarations.run(declared), self._lease.keep_own(),
         ]  # fmt: skip
         if self._supervised is not None:
             background.append(self._supervised.run())
@@ -285,46 +293,36 @@ class Worker:
             log.exception("a service of the worker failed, which is a bug; the worker stops")
             self.stop()
 
-    async def _register(self) -> None:
-        settings = self.settings
-        self.id = await self._settle_link.run(
-            statements.register_worker(
-                host=socket.gethostname(), pid=os.getpid(), version=pgqueue.__version__, executor=settings.executor,
-                slots=settings.concurrency, queues=list(settings.queues), tasks=sorted(self._specs),
-                lease_seconds=settings.lease, queue_slots=list(settings.queues.values()),
-            )
-        )  # fmt: skip
-        server_time.tell(await self._settle_link.run(statements.read_clock()))
+    def _live_as(self, worker_id: int) -> None:
+        self.id = worker_id
         for part in (self._claimer, self._settler, self._leader, self._reporter):
-            part.worker_id = self.id
-        self._heartbeat.start(self.id)
+            part.worker_id = worker_id
         if self._supervised is not None:
-            self._supervised.say(f"registered {self.id}")
+            self._supervised.say(f"registered {worker_id}")
 
     def _lose(self) -> None:
         """The lease ran out: every job is lost, and the worker starts anew under another id."""
-        if self._registering is not None and not self._registering.done():
-            return
         log.error(
             "worker %d lost its lease; it gives up %d jobs and registers anew", self.id, len(self._in_flight)
         )
+        self._claimer.worker_id = 0  # what a claim under way brings is not ours any more
         self._runner.lose()
-        self._registering = asyncio.get_running_loop().create_task(self._register())
 
     async def _watch(self) -> None:
         """Hands back what was claimed ahead and waits behind jobs that turned out long. Looks for cancels that nobody tells of."""
         while True:
             await asyncio.sleep(LATE / 2)
+            self._lease.watch()
             self._runner.release_waiting(older_than=LATE)
             longest = next(iter(self._runner.running()), None)
             if not self._told and longest is not None and monotonic() - longest.claimed_at > LATE / 10:
-                self._heartbeat.look()
+                self._lease.look()
 
     # ---------------------------------------------------------------- stopping
 
     async def _finish(self, claiming: asyncio.Task[None], settling: asyncio.Task[None]) -> int:
         self._claimer.stop()
-        self._heartbeat.state = "draining"
+        self._lease.drain()
         left = await finish(
             self._runner, self._settler, claiming, settling, grace=self.settings.grace, hurry=self._hurry
         )
@@ -333,12 +331,7 @@ class Worker:
         return 128 + self._hurried_by if self._hurry.is_set() else UNFINISHED
 
     async def _say_goodbye(self) -> None:
-        self._heartbeat.stop()
-        try:
-            async with asyncio.timeout(1.0):
-                await self._settle_link.once(statements.stop_worker(self.id))
-        except Exception as error:  # noqa: BLE001 - its lease runs out by itself
-            log.warning("the worker could not say goodbye: %s", error)
+        await self._lease.end()
         for link in (self._claim_link, self._settle_link, self._listen_link):
             await link.close()
         await self._leader.close()

@@ -71,8 +71,8 @@ class WorkerProcess:
     def id(self, db: Connection[Any]) -> int | None:
         """Under which it works now."""
         row = db.execute(
-            "select max(id) from pgqueue.workers where pid = %s and state in ('running', 'draining')"
-            " and started_at > clock_timestamp() - interval '1 hour'",
+            "select id from pgqueue.workers where pid = %s and state in ('running', 'draining')"
+            " and started_at > clock_timestamp() - interval '1 hour' order by started_at desc limit 1",
             [self.pid],
         ).fetchone()
         return row[0] if row else None

@@ -112,11 +112,12 @@ def test_rescue_of_a_living_worker(
     processes: WorkerProcesses, db: Connection[Any], broken: str, caught: set[str]
 ) -> None:
     """A worker runs a job for longer than two turns of the rescuer."""
-    processes.start_registered(*QUICK)
+    patient = (*QUICK, "--crash-limit", "100")
+    processes.start_registered(*patient)
     with gate(processes.dsn, 1):
         job_id = enqueue(db, "hold_thread", 1, inside=False)
         wait_until(lambda: running_at_gate(db, 1))
-        processes.start_registered(*QUICK, broken=broken)
+        processes.start_registered(*patient, broken=broken)
         if broken:
             wait_until(lambda: lead(db) or rescued(db))
         else:
@@ -127,7 +128,9 @@ def test_rescue_of_a_living_worker(
 
 def lead(db: Connection[Any]) -> None:
     """Makes the youngest worker the leader, if it asks before the present one does."""
-    db.execute("update pgqueue.leader set worker_id = (select max(id) from pgqueue.workers)")
+    db.execute(
+        "update pgqueue.leader set worker_id = (select id from pgqueue.workers order by started_at desc limit 1)"
+    )
 
 
 def rescued(db: Connection[Any]) -> bool:

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -126,7 +127,7 @@ async def falter(ms: int, job: Job) -> None:
 async def ask(ms: int, job: Job) -> None:
     """Of somebody outside who says at first, and now and then, that it is too much."""
     await asyncio.sleep(ms / 1000)
-    if job.lease_id == 1 and job.id % 5 == 1:
+    if job.id % 5 == 1 and job.lease_id % 2:
         raise RateLimited(retry_after=0.5)
 
 
@@ -176,11 +177,16 @@ hold_process = app.task(name="hold_process", retry=PATIENT, executor="process")(
 
 @app.task(name="linger", retry=PATIENT)
 def linger(op: int, job: Job) -> None:
-    """Each attempt waits inside its transaction, at a gate of its own: the one with the attempt's number."""
-    try:
+    """Each attempt waits inside its transaction, at a gate of its own: the one with the attempt's number. Deaf to interruption."""
+
+    def wait() -> None:
         with job.transaction() as connection:
             connection.execute(EFFECT, [op, job.id, job.lease_id])
             connection.execute("select pg_advisory_xact_lock_shared(%s)", [job.attempt])
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(wait).result()
     finally:
         with psycopg.connect(app.dsn) as own:
             own.execute("insert into chk.ends (op, pid) values (%s, %s)", [op, os.getpid()])

@@ -31,11 +31,11 @@ def enqueues(*jobs: dict[str, Any], args: dict[str, Any] | None = None) -> Act:
     return act
 
 
-def running_holder(players: Players) -> tuple[int, int]:
-    """(worker, job) of a running job with the key k."""
+def running_holder(players: Players) -> tuple[int, int, int]:
+    """(worker, job, lease) of a running job with the key k."""
     worker_id, job_id = register(players.db), enqueue(players.db, unique_key="k")
-    assert len(run(players.db, claim(worker_id))) == 1
-    return worker_id, job_id
+    [claimed] = run(players.db, claim(worker_id))
+    return worker_id, job_id, claimed[1]
 
 
 @pytest.mark.parametrize("key", ["unique_key", "idempotency_key"])
@@ -76,9 +76,9 @@ def test_an_idempotency_key_with_other_arguments(players: Players) -> None:
 )
 def test_the_holder_finishes_then_enqueue(players: Players, outcome: Outcome) -> None:
     """The key is free the moment the holder's end commits."""
-    worker_id, holder = running_holder(players)
+    worker_id, holder, lease_id = running_holder(players)
     _, [(job_id, created, _)], waited = players.race(
-        does(settle(worker_id, holder, 1, outcome)), enqueues({"unique_key": "k"})
+        does(settle(worker_id, holder, lease_id, outcome)), enqueues({"unique_key": "k"})
     )
     assert waited
     assert created
@@ -88,9 +88,9 @@ def test_the_holder_finishes_then_enqueue(players: Players, outcome: Outcome) ->
 
 def test_enqueue_then_the_holder_finishes(players: Players) -> None:
     """A duplicate was a duplicate at its time, and holds nobody up."""
-    worker_id, holder = running_holder(players)
+    worker_id, holder, lease_id = running_holder(players)
     found, settled, waited = players.race(
-        enqueues({"unique_key": "k"}), does(settle(worker_id, holder, 1, COMPLETED))
+        enqueues({"unique_key": "k"}), does(settle(worker_id, holder, lease_id, COMPLETED))
     )
     assert not waited
     assert found == [(holder, False, "unique_key")]
@@ -173,8 +173,8 @@ def test_enqueue_then_revive_of_its_key(players: Players) -> None:
 
 
 def dead_holder(players: Players) -> int:
-    worker_id, holder = running_holder(players)
-    run(players.db, settle(worker_id, holder, 1, Outcome.dead("permanent_error", ValueError("no"))))
+    worker_id, holder, lease_id = running_holder(players)
+    run(players.db, settle(worker_id, holder, lease_id, Outcome.dead("permanent_error", ValueError("no"))))
     return holder
 
 
@@ -295,9 +295,9 @@ def test_replacement_then_settle(players: Players, rule: str, outcome: Outcome) 
     [(job_id, _, _)] = enqueues(RULES[rule], args={"n": 1})(players.db)
     players.db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
     worker_id = register(players.db)
-    assert len(run(players.db, claim(worker_id))) == 1
+    [(_, lease_id, *_)] = run(players.db, claim(worker_id))
     _, settled, waited = players.race(
-        enqueues(RULES[rule], args={"n": 2}), does(settle(worker_id, job_id, 1, outcome))
+        enqueues(RULES[rule], args={"n": 2}), does(settle(worker_id, job_id, lease_id, outcome))
     )
     assert not waited
     assert settled == [job_id]
@@ -307,9 +307,9 @@ def test_replacement_then_settle(players: Players, rule: str, outcome: Outcome) 
     "outcome", [COMPLETED, Outcome.retried(0.0, ValueError("no"))], ids=lambda outcome: outcome.state
 )
 def test_settle_then_replacement(players: Players, outcome: Outcome) -> None:
-    worker_id, holder = running_holder(players)
+    worker_id, holder, lease_id = running_holder(players)
     _, [(job_id, created, _)], waited = players.race(
-        does(settle(worker_id, holder, 1, outcome)), enqueues(RULES["replace"], args={"n": 2})
+        does(settle(worker_id, holder, lease_id, outcome)), enqueues(RULES["replace"], args={"n": 2})
     )
     assert waited
     assert created == (outcome is COMPLETED)

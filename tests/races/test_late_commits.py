@@ -11,12 +11,14 @@ from psycopg import Connection
 
 from pgqueue import statements
 from pgqueue.config import WorkerSettings
-from pgqueue.connections import Link, Outage
+from pgqueue.connections import Link
 from pgqueue.database import CLAIMING, run
+from pgqueue.outage import Outage
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.claimer import WATCH, Claimer
+from pgqueue.worker.claimer import Claimer
 from pgqueue.worker.in_flight import InFlight
 from pgqueue.worker.lanes import START
+from pgqueue.worker.long_writers import WATCH
 
 INSERT = "insert into pgqueue.jobs_live (task, run_at) values ('a', clock_timestamp()) returning id"
 
@@ -57,7 +59,7 @@ async def play(dsn: str, db: Connection[Any], writer: Connection[Any]) -> None:
     claimer._next_sweep = math.inf  # from now on a sweep is too dear
     with writer.transaction():
         late = insert(writer)
-        await claim_until(lambda: any(age > WATCH for _, age in claimer._writers.values()), work=True)
+        await claim_until(lambda: any(age > WATCH for _, age in claimer._writers.ages.values()), work=True)
         cursor = claimer._lanes._cursors["default", 0]
         await claim_until(lambda: cursor.place > START and cursor.place[1] > late, work=True)
         assert late not in {attempt.id for attempt in taken}

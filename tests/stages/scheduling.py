@@ -10,8 +10,9 @@ from typing import Any
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
-from pgqueue.connections import Link, Outage
+from pgqueue.connections import Link
 from pgqueue.maintenance.scheduler import Scheduler
+from pgqueue.outage import Outage
 
 NOON = datetime(2027, 6, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

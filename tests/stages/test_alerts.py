@@ -13,9 +13,10 @@ from psycopg import Connection
 from pgqueue import statements
 from pgqueue.alerts import TASKS, AlertSettings, written
 from pgqueue.causes import AlertChange, Cause
-from pgqueue.connections import Link, Outage
+from pgqueue.connections import Link
 from pgqueue.database import run
 from pgqueue.maintenance.watch import Watch
+from pgqueue.outage import Outage
 from pgqueue.outcome import Outcome
 from pgqueue.statements.alerts import MOST
 from tests.process.test_cli import pgq as pgq  # noqa: PLC0414 - a fixture

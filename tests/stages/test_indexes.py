@@ -13,12 +13,13 @@ from psycopg import IsolationLevel, sql
 from pgqueue import statements
 from pgqueue.alerts import AlertSettings
 from pgqueue.config import WorkerSettings
-from pgqueue.connections import Link, Outage
+from pgqueue.connections import Link
 from pgqueue.database import ORDINARY, PINNED, run
 from pgqueue.maintenance import indexes
 from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.watch import Watch
+from pgqueue.outage import Outage
 from tests.waiting import wait_until
 
 FLOOR = 200_000

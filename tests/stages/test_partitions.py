@@ -11,9 +11,10 @@ import pytest
 from psycopg import IsolationLevel
 
 from pgqueue import statements
-from pgqueue.connections import Link, Outage
+from pgqueue.connections import Link
 from pgqueue.database import ORDINARY, run
 from pgqueue.maintenance.partitions import Partitions
+from pgqueue.outage import Outage
 from pgqueue.outcome import COMPLETED
 from tests.stages.days import PARENTS, days, finish, make_days, name_of, places
 from tests.stages.hands import Hand

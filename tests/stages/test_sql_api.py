@@ -86,7 +86,7 @@ def test_the_row_tells_a_whole_life(db, hand, job):
     assert call(db, "revive", job) == "revived"
     assert truth(db, job) == ("pending", 0, "KeyError: 'k'")
     [third] = hand.claim()
-    assert third.lease_id == 3, "a lease_id only grows"
+    assert third.lease_id > second.lease_id, "a lease_id only grows"
     hand.settle(third, COMPLETED)
     assert truth(db, job) == ("completed", 1, "KeyError: 'k'")
     story = [(t.from_state, t.to_state, t.reason) for t in run(db, statements.list_transitions(job))]
@@ -141,8 +141,7 @@ def test_cancel_in_each_state(db, hand, job, state, answer, after):
     assert truth(db, job)[0] == state
     assert call(db, "cancel", job) == answer
     assert truth(db, job)[0] == after
-    beat = run(db, statements.heartbeat(hand.id, 60, "running"))
-    assert beat.cancelled == ([job] if answer == "requested" else [])
+    assert run(db, statements.list_cancel_requests(hand.id)) == ([job] if answer == "requested" else [])
 
 
 @pytest.mark.parametrize(

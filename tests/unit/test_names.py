@@ -94,6 +94,8 @@ COLOURED = (
     "declaring.py",
     "database.py",
     "connections.py",
+    "outage.py",
+    "apart.py",
     "enqueue.py",
     "handle.py",
     "app.py",

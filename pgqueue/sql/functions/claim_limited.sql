@@ -4,6 +4,8 @@
 -- A function, for it needs a second look after it has locked: what it then counts is exact, and no limit is ever overshot.
 -- `among` (null: any): claims those jobs alone of what it would claim; an empty array tells what that is, the ids, and claims nothing.
 -- `after` null: jobs without a key, in order of run_at. Else those with one, by turns (due_by_key.sql).
+-- What takes a seat is on disk before its job begins, though the session commits claims asynchronously: a crash of the server must not
+-- give the seat away while the job runs.
 -- Locks: the jobs, skipping locked ones; then the seats, in the order of (limit_id, key), as release() does.
 -- Expects jobs_live_claim_idx or jobs_live_key_idx, and seats_pkey. Zero rows: nothing is due, or nothing is free.
 create or replace function pgqueue.claim_limited(worker bigint, tasks text[], queue text, priority smallint, after text, count integer, since text,
@@ -114,8 +116,8 @@ begin
     end if;
     return query
         update pgqueue.jobs_live j
-        set state = 'running', attempt = j.attempt + 1, lease_id = j.lease_id + 1, worker_id = worker,
-            started_at = s.moment, holds = s.holds
+        set state = 'running', attempt = j.attempt + 1, worker_id = worker, started_at = s.moment, holds = s.holds,
+            lease_id = greatest(j.lease_id + 1, (date_part('epoch', clock_timestamp()) * 1000000)::bigint)
         from pgqueue.seat(coalesce(limits, '{}'), ids, keys, task_of, weights, orders) s
         cross join lateral (select l.ctid as spot from pgqueue.jobs_live l where l.id = s.id offset 0) l  -- each by its index, whatever
         where j.ctid = l.spot                                                                          -- the statistics say
@@ -124,5 +126,8 @@ begin
             j.trace_context::text,
             pgqueue.extra(j.expires_at, j.deadline_at, j.progress, j.unique_key, j.tags, j.meta), j.concurrency_key::text,
             turns[s.place], s.place, first;
+    if found and (limits is not null or exists (select from unnest(orders) o(by) where o.by is not null)) then
+        perform set_config('synchronous_commit', coalesce(nullif(current_setting('pgqueue.durable', true), ''), 'on'), true);
+    end if;
 end
 $function$;

@@ -1,0 +1,52 @@
+"""Marks the queues of a worker that keeps finding work as busy: enqueuers then spare the NOTIFY, a database-wide lock at commit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import psycopg
+
+from pgqueue import statements
+from pgqueue.clock import monotonic
+from pgqueue.connections import Link
+from pgqueue.outage import ConnectionLost
+
+HITS = 100  # claims that found work within a second
+FULL_HITS = 3  # the same, if they filled all slots
+MARK = 2.0  # seconds that a mark lasts
+PATIENCE = 0.2  # seconds without work after which a worker is idle
+
+
+class Busy:
+    """``queues`` are those to mark; without ``listen`` there is nothing to spare."""
+
+    def __init__(self, link: Link, queues: Callable[[], list[str]], *, listen: bool) -> None:
+        self._link, self._queues, self._listen = link, queues, listen
+        self._hits: list[float] = []
+        self._since = self._marked_at = self._last_work = 0.0
+        self._marked_until = 0
+
+    def __bool__(self) -> bool:
+        return self._since > 0
+
+    @property
+    def is_over(self) -> bool:
+        return monotonic() - self._last_work >= PATIENCE
+
+    async def note_work(self, *, full: bool) -> None:
+        now = self._last_work = monotonic()
+        self._hits = [hit for hit in self._hits[-HITS:] if now - hit < 1.0] + [now]
+        if not self._since and ((full and len(self._hits) > FULL_HITS) or len(self._hits) > HITS):
+            self._since = now
+        if self._since and self._listen and now - self._marked_at > MARK / 2:
+            self._marked_at = now
+            self._marked_until = await self._link.run(statements.mark_busy(self._queues(), MARK))
+
+    async def clear(self) -> None:
+        if self._since:
+            self._since = self._marked_at = 0.0
+            self._hits.clear()
+            if self._listen:
+                with contextlib.suppress(psycopg.Error, ConnectionLost):  # the mark ends by itself
+                    await self._link.once(statements.mark_busy(self._queues(), 0.0, self._marked_until))

@@ -1,0 +1,167 @@
+"""A worker's lease on its jobs: asked for, renewed, watched, lost, asked for again under another id.
+
+The heartbeat renews it on a thread of its own. Here, on the loop, the clock is watched: when the lease is over, it is over,
+whatever the heartbeat may be waiting for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any
+
+from psycopg import Connection
+
+import pgqueue
+from pgqueue import statements
+from pgqueue.clock import monotonic, server_time
+from pgqueue.config import WorkerSettings
+from pgqueue.connections import Link
+from pgqueue.database import run
+from pgqueue.outage import Outage, Trouble, told
+from pgqueue.sql import Statement
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.heartbeat import Heartbeat
+
+FAREWELL = 1.0  # seconds
+
+log = logging.getLogger("pgqueue")
+
+
+class Lease:
+    """``began`` is called with the worker's id, ``ended`` when the lease is over, ``disowned`` with attempts that are another's.
+
+    All on the loop. ``running`` tells which attempts run.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        outage: Outage,
+        settings: WorkerSettings,
+        tasks: list[str],
+        *,
+        began: Callable[[int], object],
+        ended: Callable[[], object],
+        running: Callable[[], Collection[Attempt]],
+        disowned: Callable[[list[Attempt]], object],
+        cancel: Callable[[list[int]], object],
+    ) -> None:
+        self._link, self._settings, self._tasks = link, settings, tasks
+        self._began, self._ended, self._running, self._disowned = began, ended, running, disowned
+        self._heartbeat = Heartbeat(
+            outage,
+            every=settings.heartbeat,
+            lease=settings.lease,
+            lost=partial(self._call, self.lose),
+            cancel=partial(self._call, cancel),
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._again: asyncio.Task[None] | None = None
+        self._doubt = asyncio.Event()
+        self._id, self._asked = 0, 0.0
+        outage.reconnected = partial(self._call, self._doubt.set)
+
+    def _call(self, function: Callable[..., object], *args: Any) -> None:
+        """Calls it on the loop. From any thread; not if the loop has ended."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(function, *args)
+
+    # ---------------------------------------------------------------- taking and keeping
+
+    def _registration(self) -> Statement[int | None]:
+        settings = self._settings
+        return statements.register_worker(
+            host=socket.gethostname(), pid=os.getpid(), version=pgqueue.__version__, executor=settings.executor,
+            slots=settings.concurrency, queues=list(settings.queues), tasks=self._tasks, lease_seconds=settings.lease,
+            queue_slots=list(settings.queues.values()),
+        )  # fmt: skip
+
+    def take(self, connection: Connection[Any]) -> None:
+        """Asks for the first lease, before there is a loop."""
+        self._id = 0
+        while not self._id:
+            self._asked = monotonic()
+            self._id = run(connection, self._registration()) or 0
+        server_time.tell(run(connection, statements.read_clock()))
+
+    def keep(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began(self._id)
+        self._heartbeat.start(self._id, self._asked)
+
+    def watch(self) -> None:
+        """To be called now and then: the lease ends by the clock."""
+        if monotonic() > self._heartbeat.expires:
+            self.lose(self._id)
+
+    def lose(self, worker_id: int) -> None:
+        if worker_id == self._id and (self._again is None or self._again.done()):
+            self._heartbeat.stop()
+            self._ended()
+            self._again = asyncio.get_running_loop().create_task(self._take_again())
+
+    async def _take_again(self) -> None:
+        trouble, worker_id = Trouble("the registration of the worker"), None
+        while not worker_id:
+            asked = monotonic()
+            try:
+                worker_id = await self._link.once(self._registration())
+                server_time.tell(await self._link.once(statements.read_clock()))
+            except Exception as error:  # noqa: BLE001 - it is told
+                await asyncio.sleep(trouble.after(error))
+        self._id, self._asked = worker_id, asked
+        self.keep()
+
+    # ---------------------------------------------------------------- what it covers
+
+    async def keep_own(self) -> None:
+        """Goes on until it is cancelled. After each connection that was replaced, it stops attempts that are no longer ours.
+
+        The server may have crashed meanwhile, or another have taken its place, and have forgotten claims; leases live on.
+        """
+        trouble = Trouble("the look whether running jobs are still this worker's")
+        while True:
+            await self._doubt.wait()
+            self._doubt.clear()
+            try:
+                await self._stop_disowned()
+                trouble.over()
+            except Exception as error:  # noqa: BLE001 - it is told
+                await asyncio.sleep(trouble.after(error))
+                self._doubt.set()
+
+    async def _stop_disowned(self) -> None:
+        ours = {attempt.id: attempt for attempt in self._running() if attempt.worker_id == self._id}
+        if not ours:
+            return
+        leases = [(attempt.id, attempt.lease_id) for attempt in ours.values()]
+        gone = await self._link.once(statements.disowned(self._id, leases))
+        if gone:
+            log.error("the server took back the claims of jobs %s; their handlers are stopped", gone)
+            self._disowned([ours[job_id] for job_id in gone])
+
+    def look(self) -> None:
+        """Soon has ``cancel`` called with the jobs that were asked to stop."""
+        self._heartbeat.look()
+
+    def drain(self) -> None:
+        """Has the row say that the worker takes nothing more."""
+        self._heartbeat.state = "draining"
+
+    async def end(self) -> None:
+        """The worker stops: what it could not hand back is rescued at once."""
+        if self._again is not None:
+            self._again.cancel()
+        self._heartbeat.stop(FAREWELL)
+        self._link.limit = FAREWELL
+        try:
+            await self._link.once(statements.stop_worker(self._id))
+        except Exception as error:  # noqa: BLE001 - the lease runs out by itself
+            log.warning("the worker could not say goodbye: %s", told(error))

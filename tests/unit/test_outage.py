@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import logging
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from pgqueue.apart import is_of_a_row
+from pgqueue.errors import DatabaseUnreachableError, TooManyConnectionsError
+from pgqueue.outage import ConnectionLost, Trouble, is_lost
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ConnectionException("08000"),
+        errors.ConnectionFailure("08006"),
+        errors.AdminShutdown("57P01"),
+        errors.CrashShutdown("57P02"),
+        errors.CannotConnectNow("57P03"),
+        errors.IdleSessionTimeout("57P05"),
+        errors.TooManyConnections("53300"),
+        errors.ConnectionTimeout("connection timeout expired"),
+        psycopg.OperationalError("consuming input failed: server closed the connection unexpectedly"),
+        psycopg.OperationalError("FATAL:  sorry, too many clients already"),
+        psycopg.InterfaceError("the connection is closed"),
+        DatabaseUnreachableError("The database cannot be reached."),
+        TooManyConnectionsError("The server has no free connection."),
+        ConnectionLost("no answer for 32 s"),
+    ],
+    ids=repr,
+)
+def test_a_lost_server_is_known_by_its_code_or_by_a_broken_socket(error):
+    assert is_lost(error)
+    assert not is_of_a_row(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "refused"),
+    [
+        (errors.ObjectNotInPrerequisiteState("no replica identity"), False),
+        (errors.DiskFull("53100"), False),
+        (errors.LockNotAvailable("55P03"), False),
+        (errors.QueryCanceled("57014"), False),
+        (errors.DatabaseDropped("57P04"), False),
+        (errors.ReadOnlySqlTransaction("25006"), False),
+        (errors.InsufficientPrivilege("42501"), False),
+        (errors.UndefinedTable("42P01"), False),
+        (psycopg.OperationalError('FATAL:  password authentication failed for user "a"'), False),
+        (errors.ProgramLimitExceeded("54000"), True),
+        (errors.InternalError_("invalid memory alloc request size 1073741824"), True),
+        (errors.NumericValueOutOfRange("22003"), True),
+        (errors.CheckViolation("23514"), True),
+        (psycopg.DataError("PostgreSQL text fields cannot contain NUL (0x00) bytes"), True),
+        (UnicodeEncodeError("latin-1", "10 €", 3, 4, "no"), True),
+    ],
+    ids=repr,
+)
+def test_every_other_error_is_the_servers_answer_and_some_are_about_a_row(error, refused):
+    assert not is_lost(error)
+    assert is_of_a_row(error) is refused
+
+
+@pytest.mark.parametrize("failures", [1, 2, 6, 1_100])
+def test_the_pause_of_an_outage_grows_to_two_seconds_and_stays_there_however_long_it_is(failures):
+    trouble = Trouble("the test")
+    pauses = [trouble.after(ConnectionLost()) for _ in range(failures)]
+    assert pauses[0] == pytest.approx(0.1)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == pytest.approx(min(0.1 * 2 ** (failures - 1), 2.0) if failures < 6 else 2.0)
+    assert Trouble("another").after(ConnectionLost()) == pauses[0]
+
+
+def test_an_answer_is_told_once_with_its_code_and_asked_for_again_ever_later(caplog):
+    caplog.set_level(logging.DEBUG, "pgqueue")
+    trouble = Trouble("the claim")
+    pauses = [trouble.after(errors.ObjectNotInPrerequisiteState("no\nidentity")) for _ in range(12)]
+    assert pauses == sorted(pauses)
+    assert pauses[0] < 1 < pauses[-1] <= 30
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("ERROR", "the claim failed: no identity (SQLSTATE 55000); next try in 0.5 s")
+    ]
+    trouble.after(errors.DiskFull("full"))
+    assert len(caplog.records) == 2, "another trouble is told"
+    trouble.over()
+    assert trouble.after(errors.DiskFull("full")) == pauses[0]
+    assert len(caplog.records) == 2, "but not again within a minute"
+
+
+def test_an_outage_is_told_by_its_own_lines_and_a_bug_with_its_traceback(caplog):
+    caplog.set_level(logging.DEBUG, "pgqueue")
+    Trouble("the claim").after(ConnectionLost())
+    assert not caplog.records
+    Trouble("the claim").after(KeyError("k"))
+    [record] = caplog.records
+    assert record.exc_info
