@@ -43,7 +43,6 @@ SPARED = 0.012  # seconds after a wake-up within which enqueuers spare the next 
 QUICK, SLOWER = 0.002, 1.6
 HEARD = 1.8  # times the poll, where wake-ups are known to arrive
 LANES = 0.05  # seconds between two looks for lanes while there is work
-
 log = logging.getLogger("pgqueue")
 
 
@@ -130,8 +129,8 @@ class Claimer:
             await self._sleep(left)
 
     async def _take_lost_claims(self) -> None:
-        worker_id, known = self.worker_id, list(self._in_flight.attempts)
-        self._take(worker_id, await self._lost.find(worker_id, known))
+        worker_id = self.worker_id
+        self._take(worker_id, await self._lost.find(worker_id, list(self._in_flight.attempts)))
 
     async def _wait_for_room(self) -> None:
         urgent: list[Name] = []

@@ -143,7 +143,7 @@ def test_what_a_claim_took_whose_answer_was_lost_is_found_without_the_row_that_c
 
     async def play() -> list[Any]:
         try:
-            return await worker._claimer._held(hand.id, [])
+            return await worker._claimer._lost.find(hand.id, [])
         finally:
             await worker._claim_link.close()
 
