@@ -30,11 +30,12 @@ class InFlight:
         return len(self.attempts)
 
     def add(self, attempts: list[Attempt]) -> None:
-        formers = [former for attempt in attempts if (former := self.attempts.get(attempt.id)) is not None]
-        if formers:  # a crash of the server undid the claims that they came from
-            self.remove(formers)
-            self._lose(formers)
         for attempt in attempts:
+            former = self.attempts.get(attempt.id)
+            if former is not None:  # a crash of the server undid the claim that it came from
+                former.lost = True
+                self.remove([former])
+                self._lose([former])
             self.attempts[attempt.id] = attempt
             if self._taken:
                 self._count(attempt.queue, 1)

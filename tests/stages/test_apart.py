@@ -16,12 +16,13 @@ from pgqueue import App, statements
 from pgqueue.alerts import AlertSettings
 from pgqueue.apart import apart
 from pgqueue.config import WorkerSettings
-from pgqueue.connections import Link, Outage
+from pgqueue.connections import Link
 from pgqueue.database import run
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.scheduler import Scheduler
 from pgqueue.maintenance.sweeper import sweep_once
 from pgqueue.maintenance.watch import Watch
+from pgqueue.outage import Outage
 from pgqueue.outcome import COMPLETED, Outcome
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.worker import Worker

@@ -10,7 +10,8 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import App
-from pgqueue.connections import Link, Outage
+from pgqueue.connections import Link
+from pgqueue.outage import Outage
 from pgqueue.outcome import COMPLETED, Outcome
 from pgqueue.progress import Report
 from pgqueue.worker.attempt import Attempt, HeldLease
@@ -65,8 +66,10 @@ def test_outcomes_may_arrive_in_any_order(dsn: str, db: Connection[Any]) -> None
     """complete.sql finds the lease of a row by its place among sorted ids."""
     hand = Hand(db, ["t"])
     jobs = add(db, count=9)
-    db.execute("update pgqueue.jobs_live set lease_id = id * 10")
     attempts = hand.claim()
+    db.execute("update pgqueue.jobs_live set lease_id = id * 10")
+    for attempt in attempts:
+        attempt.lease_id = attempt.id * 10
     settled(dsn, hand, [(attempt, COMPLETED) for attempt in reversed(attempts)])
     assert db.execute("select count(*) from pgqueue.jobs where state = 'completed'").fetchone() == (
         len(jobs),
@@ -94,10 +97,12 @@ def test_a_later_claim_of_the_same_job_ends_the_former_one(db: Connection[Any]) 
     with db.transaction(force_rollback=True):
         [former] = hand.claim()
     [later] = hand.claim()
-    held = InFlight(5, {"default": 2})
+    stopped: list[Attempt] = []
+    held = InFlight(5, {"default": 2}, stopped.extend)
     held.add([former])
     held.add([later])
     assert (former.lost, later.lost) == (True, False)
+    assert stopped == [former]
     assert (len(held), held.room(0), held.queue_room("default")) == (1, 4, 1)
     held.remove([former])
     assert (len(held), held.queue_room("default")) == (1, 1)
