@@ -4,49 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
-    nullcontext,
 )
 from datetime import timedelta
-from itertools import islice
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
 
 from psycopg import AsyncConnection, Connection
 
+from pgqueue import storing
 from pgqueue.chunk import ChunkSpec
 from pgqueue.config import check_name, find_dsn, seconds
 from pgqueue.crontab import Crontab
 from pgqueue.declaring import found, module_of, named, runnable, task_name
-from pgqueue.enqueue import Task, bad_items, insert, insert_async
+from pgqueue.enqueue import Task, bad_items
 from pgqueue.errors import (
-    DuplicateJobError,
+    CommitUnconfirmedError,
     DuplicateTaskError,
-    IdempotencyConflictError,
     InvalidOptionError,
     UnknownTaskError,
-    WrongConnectionError,
 )
 from pgqueue.events import EVENTS, CompletedHook, Event, Hook, Hooked, Layer, M, as_layer
 from pgqueue.handle import JobHandle
 from pgqueue.job import Batch, Job, NewJob, in_batches
-from pgqueue.joining import is_async, joined, warn_if_autocommit
 from pgqueue.keys import KeyRules, key_rules
 from pgqueue.options import RULES
 from pgqueue.outcome import Keep
 from pgqueue.pools import Pools
 from pgqueue.retry import RetryPolicy
-from pgqueue.rows import Stored
 from pgqueue.task import TaskSpec
-from pgqueue.telemetry import carrier, enqueue_span, is_traced
 from pgqueue.waiters import Waiters
 
 P = ParamSpec("P")
 R = TypeVar("R")
 HOOKS = frozenset(f"on_{event}" for event in EVENTS)
-REFUSED = ("idempotency_mismatch", "duplicate")
 
 
 class App(Crontab, Hooked):
@@ -196,48 +189,27 @@ class App(Crontab, Hooked):
         return await self.store_async(in_batches(_made(jobs)), connection)
 
     def store(self, batches: list[Batch], connection: Any) -> list[JobHandle]:
-        if connection is None:
+        if connection is not None:
+            return storing.store(connection, batches, self)
+        handles: list[JobHandle] = []
+        try:
             with self.connection() as own:
-                return self.store(batches, own)
-        connection = joined(connection)
-        if is_async(connection):
-            raise WrongConnectionError(
-                "enqueue() was given an async connection.", do="use `await task.using(conn).aenqueue(…)`"
-            )
-        warn_if_autocommit(connection)
-        if not any(batch.args for batch in batches):
-            return []
-        with _span(batches) if is_traced() else nullcontext():
-            return self._handles(batches, insert(connection, _traced(batches)))
+                handles = storing.store(own, batches, self)
+        except CommitUnconfirmedError as error:
+            error.job_ids = [handle.id for handle in handles]
+            raise
+        return handles
 
     async def store_async(self, batches: list[Batch], connection: Any) -> list[JobHandle]:
-        if connection is None:
+        if connection is not None:
+            return await storing.store_async(connection, batches, self)
+        handles: list[JobHandle] = []
+        try:
             async with self.connection_async() as own:
-                return await self.store_async(batches, own)
-        connection = joined(connection)
-        if not is_async(connection):
-            raise WrongConnectionError(
-                "aenqueue() was given a sync connection.", do="use `task.using(conn).enqueue(…)`"
-            )
-        warn_if_autocommit(connection)
-        if not any(batch.args for batch in batches):
-            return []
-        with _span(batches) if is_traced() else nullcontext():
-            return self._handles(batches, await insert_async(connection, _traced(batches)))
-
-    def _handles(self, batches: list[Batch], rows: Iterable[Stored]) -> list[JobHandle]:
-        handles = [JobHandle(*row, self) for row in rows]
-        for index, handle in enumerate(handles):
-            if handle.conflict in REFUSED:
-                batch = next(islice((batch for batch in batches for _ in batch.args), index, None))
-                if handle.conflict == "duplicate":
-                    raise DuplicateJobError(batch.task, handle.id, handle.state)
-                raise IdempotencyConflictError(
-                    f"The idempotency key {batch.options.get('idempotency_key')!r} of task {batch.task} belongs to job"
-                    f" {handle.id}, which was enqueued with other arguments.",
-                    job_id=handle.id,
-                    do="use another key for another request; nothing of this call was stored",
-                )
+                handles = await storing.store_async(own, batches, self)
+        except CommitUnconfirmedError as error:
+            error.job_ids = [handle.id for handle in handles]
+            raise
         return handles
 
     # -------------------------------------------------------------- reading
@@ -323,14 +295,3 @@ def _made(jobs: list[NewJob]) -> list[NewJob]:
     if wrong:
         raise bad_items(wrong)
     return jobs
-
-
-def _span(batches: list[Batch]) -> AbstractContextManager[None]:
-    return enqueue_span(batches[0].task, sum(len(batch.args) for batch in batches))
-
-
-def _traced(batches: list[Batch]) -> list[Batch]:
-    headers = carrier()
-    if not headers:
-        return batches
-    return [batch._replace(options={**batch.options, "trace_context": headers}) for batch in batches]

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, LiteralString, TypeVar
 
@@ -180,6 +181,18 @@ async def run_and_commit_async(connection: Any, statement: Statement[T]) -> T:
             _with_commit(statement.text), statement.parameters
         )
         return statement.decode(await cursor.fetchall())
+
+
+@contextmanager
+def confirmed(connection: Connection[Any] | AsyncConnection[Any]) -> Iterator[None]:
+    """Around what commits: raises CommitUnconfirmedError if the connection breaks in it, when the server may have obeyed."""
+    was_open = not connection.closed
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if not was_open or not connection.closed:  # nothing was sent, or the server refused
+            raise
+        raise errors.CommitUnconfirmedError((str(error).splitlines() or ["it broke"])[0]) from error
 
 
 def _with_commit(text: LiteralString) -> LiteralString:

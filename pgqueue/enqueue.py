@@ -6,85 +6,21 @@ Sync and async are one-line twins over ``Stores``; a test keeps their signatures
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
-from pgqueue import bulk, keys, statements
+from pgqueue import keys
 from pgqueue import options as rules
-from pgqueue.database import copy, copy_async, run, run_async
 from pgqueue.declaring import importable, task_of
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError, InvalidOptionError
 from pgqueue.events import Hooked
 from pgqueue.handle import JobHandle
 from pgqueue.job import Batch, NewJob, in_batches
-from pgqueue.joining import can_copy
 from pgqueue.options import RULES
-from pgqueue.rows import Stored
-from pgqueue.sql import Statement
 from pgqueue.task import TaskSpec
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
-    """Writes jobs in the caller's transaction. What his connection's encoding lacks is escaped, which only JSON can."""
-    try:
-        return _insert(connection, batches)
-    except UnicodeEncodeError:  # before anything was sent
-        return run(connection, statements.enqueue_many(batches, escaped=True))
-
-
-def _insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
-    """Each in the cheapest way: alone, by COPY, or by the SQL API, which knows keys."""
-    if bulk.keyless(batches):
-        count = sum(len(batch.args) for batch in batches)
-        if count == 1:
-            [(task, [args], options, _)] = batches
-            return created([run(connection, statements.insert_job(task, args, options))])
-        if count >= bulk.SMALLEST and can_copy(connection):
-            ids, moment = run(connection, statements.reserve_ids(count))
-            copy(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
-            run(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
-            return created(ids)
-    elif bulk.is_unique(batches) and (job_id := run(connection, _unique(batches))) is not None:
-        return created([job_id])
-    return run(connection, statements.enqueue_many(batches))
-
-
-async def insert_async(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
-    """The same for async connections."""
-    try:
-        return await _insert_async(connection, batches)
-    except UnicodeEncodeError:  # before anything was sent
-        return await run_async(connection, statements.enqueue_many(batches, escaped=True))
-
-
-async def _insert_async(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
-    if bulk.keyless(batches):
-        count = sum(len(batch.args) for batch in batches)
-        if count == 1:
-            [(task, [args], options, _)] = batches
-            return created([await run_async(connection, statements.insert_job(task, args, options))])
-        if count >= bulk.SMALLEST and can_copy(connection):
-            ids, moment = await run_async(connection, statements.reserve_ids(count))
-            await copy_async(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
-            await run_async(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
-            return created(ids)
-    elif bulk.is_unique(batches) and (job_id := await run_async(connection, _unique(batches))) is not None:
-        return created([job_id])
-    return await run_async(connection, statements.enqueue_many(batches))
-
-
-def _unique(batches: list[Batch]) -> Statement[int | None]:
-    [(task, [args], options, names)] = batches
-    return statements.insert_unique(
-        task, args, options if names is None else {**options, "unique_key": names[0]}
-    )
-
-
-def created(ids: Sequence[int]) -> Iterator[Stored]:
-    return (Stored(job_id, True, "pending", None) for job_id in ids)
 
 
 def bad_items(reasons: dict[int, str]) -> InvalidBatchError:
@@ -191,9 +127,35 @@ class Enqueuer(Generic[P, R]):
             )
         return self._all_beside_keys
 
+    def _beside_requests(self, has_keys: bool) -> Mapping[str, Any]:
+        """The same for an idempotency_key each, and perhaps a unique_key."""
+        chosen = {"idempotency_key": "one for each", **({"unique_key": "one for each"} if has_keys else {})}
+        shared = self._made_together(keys.merged(self._options, chosen))
+        return {name: value for name, value in shared.items() if name != "idempotency_key"}
+
     def _made_together(self, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
         together = keys.checked_together(keys.merged(self.spec.options, chosen))
         return {name: value for name, value in together.items() if name != "unique_key"}
+
+    def _around(
+        self,
+        items: int,
+        arguments: int,
+        unique_keys: Iterable[str] | None,
+        idempotency_keys: Iterable[str] | None,
+    ) -> tuple[Mapping[str, Any], list[str] | None]:
+        """What the dicts of a batch share, and the unique_key of each, if they have one."""
+        names: list[str] | None = None
+        if unique_keys is not None:
+            names = _checked_keys("unique_key", unique_keys, items, arguments)
+        elif arguments and (key := self._key()) is not None:
+            names = [key] * items
+        if idempotency_keys is not None:
+            requests = _checked_keys("idempotency_key", idempotency_keys, items, arguments)
+            return {**self._beside_requests(names is not None), "idempotency_keys": requests}, names
+        if unique_keys is not None:
+            return self._beside_keys(), names
+        return self._shared() if arguments else {}, names
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """Stores one job and returns its handle; ``created`` is False if a key names an existing job.
@@ -209,39 +171,42 @@ class Enqueuer(Generic[P, R]):
         return (await self._app.store_async(in_batches([self.job(*args, **kwargs)]), self._connection))[0]
 
     def enqueue_many(
-        self, items: Iterable[Mapping[str, Any] | NewJob], unique_keys: Iterable[str] | None = None
+        self,
+        items: Iterable[Mapping[str, Any] | NewJob],
+        unique_keys: Iterable[str] | None = None,
+        idempotency_keys: Iterable[str] | None = None,
     ) -> list[JobHandle]:
         """Stores many jobs in one round trip and returns their handles in order, each duplicate told apart.
 
         An item is a dict of arguments, or a job made by ``task.using(unique_key=…).job(…)`` with options of its own.
-        ``unique_keys``: those of dicts, one for each; cheaper than such jobs.
+        ``unique_keys``, ``idempotency_keys``: those of dicts, one for each; cheaper than such jobs.
         Raises InvalidBatchError, listing the first 20 reasons, if any item is bad: then none is stored.
         """
-        return self._app.store(self._batches(items, unique_keys), self._connection)
+        return self._app.store(self._batches(items, unique_keys, idempotency_keys), self._connection)
 
     async def aenqueue_many(
-        self, items: Iterable[Mapping[str, Any] | NewJob], unique_keys: Iterable[str] | None = None
+        self,
+        items: Iterable[Mapping[str, Any] | NewJob],
+        unique_keys: Iterable[str] | None = None,
+        idempotency_keys: Iterable[str] | None = None,
     ) -> list[JobHandle]:
         """``enqueue_many`` for async connections."""
-        return await self._app.store_async(self._batches(items, unique_keys), self._connection)
+        return await self._app.store_async(
+            self._batches(items, unique_keys, idempotency_keys), self._connection
+        )
 
     delay = enqueue
     adelay = aenqueue
 
     def _batches(
-        self, items: Iterable[Mapping[str, Any] | NewJob], unique_keys: Iterable[str] | None = None
+        self,
+        items: Iterable[Mapping[str, Any] | NewJob],
+        unique_keys: Iterable[str] | None = None,
+        idempotency_keys: Iterable[str] | None = None,
     ) -> list[Batch]:
         listed = list(items)
         arguments = [item for item in listed if not isinstance(item, NewJob)]
-        options: Mapping[str, Any] = {}
-        names: list[str] | None = None
-        if unique_keys is not None:
-            names = _checked_keys(list(unique_keys), len(listed), len(arguments))
-            options = self._beside_keys()
-        elif arguments:
-            options = self._shared()
-            if (key := self._key()) is not None:
-                names = [key] * len(listed)
+        options, names = self._around(len(listed), len(arguments), unique_keys, idempotency_keys)
         if len(arguments) == len(listed):
             try:
                 return [Batch(self.spec.name, self.spec.encode_many(arguments), options, names)]
@@ -267,16 +232,17 @@ class Enqueuer(Generic[P, R]):
         return in_batches(jobs)
 
 
-def _checked_keys(unique_keys: list[str], items: int, arguments: int) -> list[str]:
-    if not len(unique_keys) == items == arguments:
+def _checked_keys(kind: str, given: Iterable[str], items: int, arguments: int) -> list[str]:
+    listed = list(given)
+    if not len(listed) == items == arguments:
         raise InvalidOptionError(
-            f"{len(unique_keys)} unique_keys are given for {items} items, {items - arguments} of them made jobs.",
+            f"{len(listed)} {kind}s are given for {items} items, {items - arguments} of them made jobs.",
             why="each dict of arguments has one, and a made job has its own",
-            do="give one for each, or make each job by task.using(unique_key=…).job(…)",
+            do=f"give one for each, or make each job by task.using({kind}=…).job(…)",
         )
-    for key in unique_keys:
-        RULES["unique_key"]("unique_key", key)
-    return unique_keys
+    for key in listed:
+        RULES[kind](kind, key)
+    return listed
 
 
 def _bound(task: Task[P, R], options: Mapping[str, Any]) -> Enqueuer[P, R]:

@@ -40,6 +40,7 @@
     ├── InvalidScheduleError            PGQ-420   refused, nothing was written
     ├── ScheduleExistsError             PGQ-421
     ├── WrongConnectionError            PGQ-505
+    ├── CommitUnconfirmedError          PGQ-511   written or not: the connection broke before the answer
     ├── NotFoundError
     │   ├── JobNotFoundError            PGQ-503
     │   ├── QueueNotFoundError          PGQ-506
@@ -296,6 +297,21 @@ class ScheduleExistsError(PgQueueError):
 class WrongConnectionError(PgQueueError):
     code = "PGQ-505"
     exit_code = 2
+
+
+class CommitUnconfirmedError(PgQueueError):
+    """The connection broke between the COMMIT and its answer; ``job_ids`` are of the jobs that exist if it was carried out."""
+
+    code = "PGQ-511"
+    exit_code = 3
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "The connection broke before its commit was confirmed, so what it wrote, jobs too, is there or it is not.",
+            why=why,
+            do="look for it, or do it again with an idempotency_key or a unique_key, so that it is not done twice",
+        )
+        self.job_ids: list[int] = []
 
 
 class NotFoundError(PgQueueError):

@@ -74,20 +74,22 @@ def is_async(connection: Any) -> bool:
     return kind == "async"
 
 
-def warn_if_autocommit(connection: Any) -> None:
-    """PGQ-502: on an autocommit connection outside a transaction nothing ties the job to the business write."""
-    if (
+def commits_by_itself(connection: Any) -> bool:
+    """Whether a statement is a transaction here, about which PGQ-502 warns: nothing ties the job to the business write."""
+    alone: bool = (
         isinstance(connection, Connection | AsyncConnection)
         and connection.autocommit
         and connection.info.transaction_status is TransactionStatus.IDLE
-    ):
+    )
+    if alone:
         warnings.warn(
             "PGQ-502  A job is enqueued on an autocommit connection outside a transaction, so a later rollback will"
             " not take it back. Use `with conn.transaction():` (Django: `with transaction.atomic():`) around both,"
             " or a connection without autocommit.",
             errors.AutocommitWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
+    return alone
 
 
 def can_copy(connection: Any) -> bool:

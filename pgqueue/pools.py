@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgqueue import forks
-from pgqueue.database import KEEPALIVE, connect, make_writing, make_writing_async
+from pgqueue.database import KEEPALIVE, confirmed, connect, make_writing, make_writing_async
 from pgqueue.errors import PoolExhaustedError
 
 SIZE = 10
@@ -90,6 +90,8 @@ class Pools:
         try:
             with taken:
                 yield taken
+                with confirmed(taken):
+                    taken.commit()
         finally:
             pool.putconn(taken)
 
@@ -111,6 +113,8 @@ class Pools:
         try:
             async with taken:
                 yield taken
+                with confirmed(taken):
+                    await taken.commit()
         finally:
             await pool.putconn(taken)
 

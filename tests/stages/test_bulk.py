@@ -14,9 +14,9 @@ from psycopg import Connection
 
 from pgqueue import App, bulk, statements
 from pgqueue.database import run
-from pgqueue.enqueue import insert
 from pgqueue.job import Batch, NewJob, in_batches
 from pgqueue.options import options
+from pgqueue.storing import insert
 
 text = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=12)
 awkward = st.sampled_from(

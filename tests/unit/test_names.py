@@ -74,6 +74,7 @@ def test_the_options_of_using_are_those_of_the_sql_api():
         "args",
         "each",
         "keys",
+        "idempotency_keys",
         "trace_context",
         "declared",
     }
@@ -97,6 +98,7 @@ COLOURED = (
     "outage.py",
     "apart.py",
     "enqueue.py",
+    "storing.py",
     "handle.py",
     "app.py",
     "pools.py",

@@ -12,7 +12,7 @@ as $function$
 declare
     known     constant text[] := array[
         'task', 'args', 'each', 'keys', 'queue', 'priority', 'run_at', 'delay', 'max_attempts', 'timeout', 'unique_key', 'unique',
-        'unique_for', 'on_conflict', 'throttle', 'debounce', 'debounce_max', 'idempotency_key', 'idempotency_ttl',
+        'unique_for', 'on_conflict', 'throttle', 'debounce', 'debounce_max', 'idempotency_key', 'idempotency_keys', 'idempotency_ttl',
         'concurrency_key', 'weight', 'ordering', 'tags', 'meta', 'trace_context', 'expires', 'deadline', 'wake', 'declared'];
     wrong     boolean;
     ruled     boolean;
@@ -22,31 +22,45 @@ begin
     select coalesce(sum(case when b.body ? 'each' then jsonb_array_length(b.body -> 'each') else 1 end), 0),
            coalesce(sum(case when b.body ? 'each' then jsonb_array_length(b.body -> 'each') else 1 end)
                     filter (where b.body ?| array['unique', 'unique_key', 'keys']), 0),
-           coalesce(bool_or(b.body ?| array['idempotency_key', 'throttle', 'debounce']), false),
+           coalesce(bool_or(b.body ?| array['idempotency_key', 'idempotency_keys', 'throttle', 'debounce']), false),
            coalesce(bool_or(b.body ->> 'on_conflict' = 'replace'), false),
            coalesce(bool_or(b.body ->> 'on_conflict' = 'raise'), false),
            coalesce(bool_or(not b.body ? 'declared'), false),
            bool_or(b.body ? 'debounce'),
-           bool_or(b.body ?| array['unique', 'unique_for', 'on_conflict', 'throttle', 'debounce', 'debounce_max', 'idempotency_ttl']),
+           bool_or(b.body ?| array['unique', 'unique_for', 'on_conflict', 'throttle', 'debounce', 'debounce_max', 'idempotency_keys', 'idempotency_ttl']),
            bool_or(b.body ->> 'task' is null or b.body - known <> '{}' or b.body ?& array['args', 'each']
                    or (b.body ->> 'ordering' is not null and b.body ->> 'concurrency_key' is null)
                    or b.body ? 'keys' and (jsonb_array_length(b.body -> 'keys') = jsonb_array_length(b.body -> 'each')
-                                           and not b.body ?| array['unique', 'unique_key']) is not true)
+                                           and not b.body ?| array['unique', 'unique_key']) is not true
+                   or b.body ? 'idempotency_keys'
+                      and (jsonb_array_length(b.body -> 'idempotency_keys') = jsonb_array_length(b.body -> 'each')
+                           and not b.body ? 'idempotency_key') is not true)
     into size, uniques, keyed, replacing, raising, undeclared, debounced, ruled, wrong
     from jsonb_array_elements(jobs) b (body);
 
     if wrong then
-        select i.place, i.body ->> 'task' as task, i.body - known as unknown, i.body ? 'keys' as keys, i.body ?& array['args', 'each'] as both into bad
+        select i.place, i.body ->> 'task' as task, i.body - known as unknown, i.body ?& array['args', 'each'] as both,
+               i.body ? 'keys' and (jsonb_array_length(i.body -> 'keys') = jsonb_array_length(i.body -> 'each')
+                                    and not i.body ?| array['unique', 'unique_key']) is not true as keys,
+               i.body ? 'idempotency_keys'
+                   and (jsonb_array_length(i.body -> 'idempotency_keys') = jsonb_array_length(i.body -> 'each')
+                        and not i.body ? 'idempotency_key') is not true as idempotency_keys
+        into bad
         from jsonb_array_elements(jobs) with ordinality as i(body, place)
         where i.body ->> 'task' is null or i.body - known <> '{}' or i.body ?& array['args', 'each']
               or (i.body ->> 'ordering' is not null and i.body ->> 'concurrency_key' is null)
               or i.body ? 'keys' and (jsonb_array_length(i.body -> 'keys') = jsonb_array_length(i.body -> 'each')
                                       and not i.body ?| array['unique', 'unique_key']) is not true
+              or i.body ? 'idempotency_keys'
+                 and (jsonb_array_length(i.body -> 'idempotency_keys') = jsonb_array_length(i.body -> 'each')
+                      and not i.body ? 'idempotency_key') is not true
         order by i.place limit 1;
         raise exception using errcode = 'PQ404',
             message = case when bad.task is null then format('pgqueue: item %s names no task', bad.place)
                            when bad.unknown <> '{}' then format('pgqueue: unknown option %s for task %s', bad.unknown, bad.task)
                            when bad.keys then format('pgqueue: item %s: keys are one for each, instead of unique_key', bad.place)
+                           when bad.idempotency_keys
+                               then format('pgqueue: item %s: idempotency_keys are one for each, instead of idempotency_key', bad.place)
                            when bad.both then format('pgqueue: item %s has both args and each', bad.place)
                            else format('pgqueue: item %s has an ordering without a concurrency_key', bad.place) end,
             hint = 'options: queue, priority, run_at or delay, max_attempts, timeout, unique or unique_key, unique_for,'
@@ -77,9 +91,9 @@ begin
                 then 'debounce_max needs a debounce that is not longer'
             when r.debounce is not null and num_nonnulls(r.run_at, r.delay) > 0
                 then 'debounce sets run_at: leave out run_at and delay'
-            when num_nonnulls(r.throttle, r.debounce, r.idempotency_key) > 1
+            when num_nonnulls(r.throttle, r.debounce, r.idempotency_key, r.idempotency_keys) > 1
                 then 'throttle, debounce and idempotency_key exclude each other: give one of them'
-            when r.idempotency_ttl is not null and r.idempotency_key is null
+            when r.idempotency_ttl is not null and num_nonnulls(r.idempotency_key, r.idempotency_keys) = 0
                 then 'idempotency_ttl is given without an idempotency_key'
             when r.debounce is not null and r.on_conflict <> 'replace'
                 then format('debounce replaces, so on_conflict cannot be %s', r.on_conflict)
@@ -91,9 +105,9 @@ begin
         from rows from (jsonb_to_recordset(jobs) as (
                  run_at text, delay float8, keys jsonb, unique_key text, "unique" jsonb, unique_for float8,
                  on_conflict text, throttle float8, debounce float8, debounce_max float8, idempotency_key text,
-                 idempotency_ttl text))
+                 idempotency_keys jsonb, idempotency_ttl text))
              with ordinality as r(run_at, delay, keys, unique_key, "unique", unique_for, on_conflict, throttle,
-                                  debounce, debounce_max, idempotency_key, idempotency_ttl, place)
+                                  debounce, debounce_max, idempotency_key, idempotency_keys, idempotency_ttl, place)
     ) c
     where c.complaint is not null
     order by c.place limit 1;

@@ -1,6 +1,6 @@
 -- Stores jobs in the caller's transaction: the one implementation of enqueuing, for Python and for SQL.
 -- `jobs` is a JSON array of objects: task, and optionally args (or each: a list of args, of jobs that share the rest, and
---   keys: their unique_keys), queue, priority, run_at or delay (seconds), max_attempts, timeout (seconds), concurrency_key,
+--   keys: their unique_keys, idempotency_keys: theirs), queue, priority, run_at or delay (seconds), max_attempts, timeout (seconds), concurrency_key,
 --   weight, ordering, tags, meta, trace_context, expires and deadline (each seconds from now, or a time as text),
 --   wake (false: no NOTIFY, so that the transaction can be prepared; the next poll finds the job);
 --   and what makes it a duplicate (functions/unique_key.sql, docs/rules/keys.md):

@@ -1,0 +1,231 @@
+"""An enqueue whose COMMIT is carried out, but never answered; and the keys that make a second try safe."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection, Connection
+from psycopg.types.json import Jsonb
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from pgqueue import App, Task
+from pgqueue.config import sqlalchemy_url
+from pgqueue.errors import (
+    AutocommitWarning,
+    CommitUnconfirmedError,
+    IdempotencyConflictError,
+    InvalidOptionError,
+)
+from tests.silencer import Line, silencer
+
+
+@pytest.fixture
+def line(dsn: str) -> Iterator[Line]:
+    with silencer(dsn) as line:
+        yield line
+
+
+@pytest.fixture
+def ship(line: Line) -> Iterator[Task[..., Any]]:
+    app = App(line.dsn)
+
+    @app.task(name="ship")
+    def ship(order: int) -> None: ...
+
+    ship.enqueue(0)  # its pool has a connection
+    yield ship
+    app.close()
+
+
+def stored(db: Connection[Any]) -> list[int]:
+    return [
+        job_id
+        for (job_id,) in db.execute("select id from pgqueue.jobs where args <> '{\"order\": 0}' order by 1")
+    ]
+
+
+def test_an_enqueue_whose_commit_is_not_confirmed_says_so_and_names_the_jobs(line, ship, db):
+    line.cut_at = b"COMMIT"
+    with pytest.raises(CommitUnconfirmedError, match=r"PGQ-511.*idempotency_key") as caught:
+        ship.enqueue(1)
+    assert caught.value.job_ids == stored(db)
+    assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+    line.cut_at = b"COMMIT"
+    with pytest.raises(CommitUnconfirmedError) as caught:
+        ship.enqueue_many([{"order": 1}] * 150)
+    assert caught.value.job_ids == stored(db)[1:]
+
+
+def test_an_async_enqueue_whose_commit_is_not_confirmed_says_so(line, ship, db):
+    async def scenario() -> None:
+        await ship.aenqueue(0)
+        line.cut_at = b"COMMIT"
+        with pytest.raises(CommitUnconfirmedError) as caught:
+            await ship.aenqueue(1)
+        assert caught.value.job_ids == stored(db)
+        await ship._app.aclose()
+
+    asyncio.run(scenario())
+
+
+def test_an_enqueue_whose_insert_is_not_answered_was_not_stored_and_raises_what_the_driver_says(
+    line, ship, db
+):
+    line.cut_at = b"insert into pgqueue.jobs_live"
+    with pytest.raises(psycopg.OperationalError):
+        ship.enqueue(1)
+    assert stored(db) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "cut_at"), [(1, b"jobs_live"), (3, b"enqueue_many"), (150, b"pgqueue.wake")]
+)
+def test_where_each_statement_commits_its_answer_is_awaited_in_vain_too(line, ship, db, count, cut_at):
+    with psycopg.connect(line.dsn, autocommit=True) as connection:
+        line.cut_at = cut_at
+        with pytest.warns(AutocommitWarning), pytest.raises(CommitUnconfirmedError):
+            ship.using(connection).enqueue_many([{"order": 1}] * count)
+    assert len(stored(db)) == count
+
+
+def test_where_each_statement_of_an_async_connection_commits(line, ship):
+    async def scenario() -> None:
+        async with await AsyncConnection.connect(line.dsn, autocommit=True) as connection:
+            line.cut_at = b"insert into pgqueue.jobs_live"
+            with pytest.warns(AutocommitWarning), pytest.raises(CommitUnconfirmedError):
+                await ship.using(connection).aenqueue(1)
+
+    asyncio.run(scenario())
+
+
+def test_a_transaction_that_the_server_refuses_at_its_end_is_told_as_what_it_is(ship, db):
+    db.execute(
+        "create function public.no() returns trigger language plpgsql as $$ begin raise exception using errcode = '40001'; end $$"
+    )
+    db.execute(
+        "create constraint trigger no after insert on pgqueue.jobs_live initially deferred for each row execute function public.no()"
+    )
+    with pytest.raises(psycopg.errors.SerializationFailure):
+        ship.enqueue(1)
+
+
+def test_a_second_try_with_the_same_keys_stores_each_job_once(line, ship, db):
+    items, keys = [{"order": n} for n in range(1, 121)], [f"request {n}" for n in range(1, 121)]
+    line.cut_at = b"COMMIT"
+    with pytest.raises(CommitUnconfirmedError):
+        ship.enqueue_many(items, idempotency_keys=keys)
+    again = ship.enqueue_many(items, idempotency_keys=keys)
+    assert [handle.id for handle in again] == stored(db)
+    assert {(handle.created, handle.conflict) for handle in again} == {(False, "idempotency_key")}
+
+
+# ------------------------------------------------------------------ a key for each
+
+
+def test_idempotency_keys_tell_each_duplicate_apart_from_whatever_it_repeats(app, db):
+    @app.task(name="ship")
+    def ship(order: int) -> None: ...
+
+    first = ship.using(idempotency_key="a").enqueue(1)
+    with psycopg.connect(app.dsn) as connection:
+        handles = ship.using(connection, idempotency_ttl="1h").enqueue_many(
+            [{"order": 1}, {"order": 2}, {"order": 2}], idempotency_keys=["a", "b", "b"]
+        )
+    assert [handle.created for handle in handles] == [False, True, False]
+    assert (handles[0].id, handles[2].id) == (first.id, handles[1].id)
+    both = ship.enqueue_many(
+        [{"order": 3}, {"order": 4}], unique_keys=["u", "u"], idempotency_keys=["c", "d"]
+    )
+    assert [handle.conflict for handle in both] == [None, "unique_key"]
+    lives = dict(
+        db.execute(
+            "select key, extract(epoch from expires_at - created_at)::int from pgqueue.idempotency_keys"
+        ).fetchall()
+    )
+    assert lives == {"a": 604800, "b": 3600, "c": 604800, "d": 604800}, "seven days unless said otherwise"
+
+
+def test_another_request_under_one_of_the_keys_is_refused_by_its_name(app, db):
+    @app.task(name="ship")
+    def ship(order: int) -> None: ...
+
+    ship.enqueue_many([{"order": 1}], idempotency_keys=["a"])
+    with pytest.raises(IdempotencyConflictError, match="idempotency key 'a' of task ship"):
+        ship.enqueue_many([{"order": 2}, {"order": 3}], idempotency_keys=["b", "a"])
+    assert db.execute("select count(*) from pgqueue.jobs_live").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_idempotency_keys_on_the_connections_of_sqlalchemy(app, dsn, driver):
+    @app.task(name="ship")
+    def ship(order: int) -> None: ...
+
+    async def scenario() -> None:
+        url = sqlalchemy_url(dsn).set(drivername=f"postgresql+{driver}")
+        if driver == "asyncpg":
+            query = dict(url.query)
+            url = url.set(database=query.pop("dbname"), query=query)
+        engine = create_async_engine(url)
+        async with engine.begin() as connection:
+            for created in (True, False):
+                [handle] = await ship.using(connection).aenqueue_many([{"order": 1}], idempotency_keys=["a"])
+                assert handle.created is created
+        await engine.dispose()
+
+    asyncio.run(scenario())
+    engine = create_engine(sqlalchemy_url(dsn))
+    with engine.begin() as connection:
+        assert not ship.using(connection).enqueue_many([{"order": 1}], idempotency_keys=["a"])[0].created
+    engine.dispose()
+
+
+def test_idempotency_keys_by_sql(db):
+    jobs = [
+        {
+            "task": "t",
+            "each": [{"n": 1}, {"n": 2}, {"n": 1}],
+            "idempotency_keys": ["a", "b", "a"],
+            "idempotency_ttl": 60,
+        }
+    ]
+    for states in ([True, True, False], [False, False, False]):
+        rows = db.execute("select created from pgqueue.enqueue_many(%s)", [Jsonb(jobs)]).fetchall()
+        assert [created for (created,) in rows] == states
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"each": [{}], "idempotency_keys": []},
+        {"each": [{}], "idempotency_keys": ["a"], "idempotency_key": "b"},
+        {"args": {}, "idempotency_keys": ["a"]},
+        {"each": [{}], "idempotency_keys": ["a"], "throttle": 5, "unique": True},
+    ],
+)
+def test_sql_refuses_idempotency_keys_that_are_not_one_for_each(db, bad):
+    with pytest.raises(psycopg.Error, match="idempotency_key") as caught:
+        db.execute("select pgqueue.enqueue_many(%s)", [Jsonb([{"task": "t", **bad}])])
+    assert caught.value.sqlstate == "PQ404"
+
+
+@pytest.mark.parametrize(
+    ("items", "options", "given"),
+    [
+        ([{"order": 1}], {}, ["a", "b"]),
+        ([{"order": 1}], {}, [""]),
+        ([{"order": 1}], {"unique_key": "u", "throttle": 5}, ["a"]),
+    ],
+)
+def test_idempotency_keys_that_do_not_fit_are_refused(app, items, options, given):
+    @app.task(name="ship")
+    def ship(order: int) -> None: ...
+
+    with pytest.raises(InvalidOptionError):
+        ship.using(**options).enqueue_many(items, idempotency_keys=given)
+    with pytest.raises(InvalidOptionError, match="a made job has its own"):
+        ship.enqueue_many([ship.job(1)], idempotency_keys=["a"])
