@@ -114,8 +114,8 @@ class Outcome:
         return cls("pending", "rate_limited", delay, counted=False, paused=True)
 
     @classmethod
-    def released(cls, *, begun: bool = True) -> Outcome:
-        return cls("pending", "released", counted=False, begun=begun)
+    def released(cls, *, begun: bool = True, delay: float = 0.0) -> Outcome:
+        return cls("pending", "released", delay, counted=False, begun=begun)
 
     @classmethod
     def postponed(cls, delay: float, error: BaseException) -> Outcome:

@@ -1,5 +1,8 @@
 -- Takes back up to `count` jobs of workers whose lease ran out: to retrying, due at once; to dead when the attempts are
 -- used up (attempts_exhausted) or the job has been there at too many crashes (crash_loop).
+-- A crash is counted for the jobs that ran in the worker itself, those that were at none before: runner.py has the others run in processes
+-- of their own, whose end is not the worker's. Where there are only such, it is counted for them, or one that kills its worker would go on
+-- for ever. They come first, so that a batch does not end between them and the rest.
 -- Locks the expired workers first: a heartbeat that arrives meanwhile waits, then finds itself expired, so the expiry that
 -- was read stays true. Then the jobs, by jobs_live_worker_idx, skipping locked ones (being settled this moment).
 -- `limit 1` instead of `exists`, a LATERAL scan for each worker, rows found again by ctid, which the row lock keeps in place,
@@ -8,7 +11,8 @@
 -- A hook that the dead worker or a living one knows is told by a job, as in settle.sql.
 -- Returns (id, task, state, worker_id). Zero rows: nothing to rescue.
 with expired as materialized (
-    select w.id
+    select w.id,
+        (select true from pgqueue.jobs_live j where j.worker_id = w.id and j.state = 'running' and j.crash_count = 0 limit 1) as ran_others
     from pgqueue.workers w
     where w.expires_at < clock_timestamp()
       and (w.state in ('running', 'draining')
@@ -20,20 +24,22 @@ with expired as materialized (
     from expired e where w.id = e.id and w.state in ('running', 'draining')
 ), lost as materialized (
     select j.ctid as spot, j.id, j.worker_id, j.attempt, j.max_attempts, j.crash_count, j.cancel_requested,
-        j.holds, j.queue, j.concurrency_key
+        j.holds, j.queue, j.concurrency_key,
+        (j.crash_count = 0 or e.ran_others is null)::int as charged
     from expired e
     cross join lateral (
         select l.ctid, l.id, l.worker_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.holds, l.queue,
             l.concurrency_key
         from pgqueue.jobs_live l
         where l.worker_id = e.id and l.state = 'running' and (%(only)s::bigint[] is null or l.id = any(%(only)s::bigint[]))
+        order by l.crash_count desc
         limit %(count)s::int
         for update skip locked
     ) j
     limit %(count)s::int
 ), verdict as materialized (
-    select l.spot, l.id, l.worker_id,
-           case when l.crash_count + 1 >= %(crash_limit)s::int then 'crash_loop'
+    select l.spot, l.id, l.worker_id, l.charged,
+           case when l.crash_count + l.charged >= %(crash_limit)s::int then 'crash_loop'
                 when l.attempt >= l.max_attempts then 'attempts_exhausted'
                 when l.cancel_requested then 'cancelled' end as final,
            format('worker %%s (%%s, pid %%s) died or lost its lease while it ran this job', w.id, w.host, w.pid) as error
@@ -42,10 +48,11 @@ with expired as materialized (
 ), finished as (
     delete from pgqueue.jobs_live j
     where j.ctid = any(array(select v.spot from verdict v where v.final is not null))
-    returning j.*, (select v.final from verdict v where v.id = j.id), (select v.error from verdict v where v.id = j.id)
+    returning j.*, (select v.final from verdict v where v.id = j.id), (select v.error from verdict v where v.id = j.id),
+        (select v.charged from verdict v where v.id = j.id)
 ), back as (
     update pgqueue.jobs_live j
-    set state = 'retrying', run_at = clock_timestamp(), worker_id = null, holds = null, crash_count = j.crash_count + 1,
+    set state = 'retrying', run_at = clock_timestamp(), worker_id = null, holds = null, crash_count = j.crash_count + (select v.charged from verdict v where v.id = j.id),
         expires_at = null,
         last_error = (select v.error from verdict v where v.id = j.id)
     where j.ctid = any(array(select v.spot from verdict v where v.final is null))
@@ -58,7 +65,7 @@ with expired as materialized (
          timeout, tags, args, meta, trace_context,
          progress, last_error)
     select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, clock_timestamp(), f.priority, f.attempt,
-           f.max_attempts, f.crash_count + 1, f.cancel_requested, case f.final when 'cancelled' then 'cancelled' else 'dead' end, f.queue, f.task, f.unique_key,
+           f.max_attempts, f.crash_count + f.charged, f.cancel_requested, case f.final when 'cancelled' then 'cancelled' else 'dead' end, f.queue, f.task, f.unique_key,
            f.concurrency_key, f.weight, f.ordering, f.expires_at, f.deadline_at,
            f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.error
     from finished f
@@ -82,7 +89,7 @@ with expired as materialized (
         union all
         select to_jsonb(f) || jsonb_build_object(
                    'state', case f.final when 'cancelled' then 'cancelled' else 'dead' end, 'last_error', f.error,
-                   'crash_count', f.crash_count + 1, 'finished_at', clock_timestamp()),
+                   'crash_count', f.crash_count + f.charged, 'finished_at', clock_timestamp()),
                f.final, f.error, f.worker_id,
                case f.final when 'cancelled' then array['stalled'] else array['stalled', 'failed', 'dead'] end
         from finished f

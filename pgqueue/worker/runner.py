@@ -1,6 +1,11 @@
 """Runs attempts: decides once, for each task, whether on the loop, on a thread or in a child process. Does no SQL.
 
 A claimed attempt waits here for its turn; a freed turn is given on at once, while the outcome is still being settled.
+
+Suspects: a job that was at a crash of its worker, by its own fault or a neighbour's, runs from then on in a process of its own, whatever
+its executor. There it can blame nobody, and nobody can blame it: the next crash condemns the guilty one alone, while all others go on
+beside it, the suspects too. (To run it alone in the worker instead, all others would have to wait for it, and it for them.) Its former
+neighbours are suspects for one run. When a worker dies, rescue.sql suspects only those that have run in the worker itself.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from pgqueue.app import App
@@ -29,6 +35,8 @@ SHORT = 0.05  # seconds: jobs longer than this are not claimed ahead
 AHEAD = 0.03  # seconds of work to have at hand
 MOST_AHEAD = 1000  # jobs
 OVERTAKEN = 0.3  # seconds by which a more urgent attempt may have been claimed later and still goes first
+SUSPECTS = 4  # at once: a process each, where memory may be what they died of
+LATER = 5.0  # seconds for which one that waited too long for its process is left to other workers
 WEIGHT = 0.05  # of the newest job in what is measured
 
 
@@ -49,6 +57,9 @@ class Waiting:
 
     def __init__(self) -> None:
         self._by_priority: dict[int, deque[Attempt]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_priority.values()))
 
     def __bool__(self) -> bool:
         return bool(self._by_priority)
@@ -104,24 +115,22 @@ class Runner:
         self._chunks: list[Chunks] = []
         specs = handlers(app) if specs is None else specs
         self._ways = {name: (spec, self._way(spec, executor)) for name, spec in specs.items()}
+        self._apart = (
+            {} if app_path is None else {name: self._way_apart(s) for name, s in handlers(app).items()}
+        )
         self._waiting = Waiting()
         self._running: dict[Attempt, Executor] = {}
         self._idle = asyncio.Event()
         self._seconds: float | None = None  # what a job takes
         self._pace: float | None = None  # seconds from one end of a job to the next, while there is work
         self._last_end = 0.0
-        self._alone = Waiting()
-        self._suspect: Attempt | None = None
+        self._suspects = Waiting()
+        self._accused: set[Attempt] = set()  # suspects that run
 
     def _way(self, spec: TaskSpec, executor: str) -> Executor:
         executor = spec.executor or executor
         if isinstance(spec, ChunkSpec):
-            chunks = Chunks(
-                spec, self._app, executor, slots=self._slots, app_path=self._app_path, crash_limit=self._crash_limit,
-                finish=self._finish,
-            )  # fmt: skip
-            self._chunks.append(chunks)
-            return chunks
+            return self._chunks_of(spec, executor)
         match executor:
             case "async" if spec.is_async:
                 return self._coroutines
@@ -130,24 +139,40 @@ class Runner:
             case _:
                 return self._children
 
+    def _way_apart(self, spec: TaskSpec) -> Executor:
+        """In a process of its own; one of a chunk, in a chunk of its own."""
+        return (
+            self._chunks_of(replace(spec, chunk=1), "process")
+            if isinstance(spec, ChunkSpec)
+            else self._children
+        )
+
+    def _chunks_of(self, spec: ChunkSpec, executor: str) -> Chunks:
+        chunks = Chunks(
+            spec, self._app, executor, slots=self._slots, app_path=self._app_path, crash_limit=self._crash_limit,
+            finish=self._finish,
+        )  # fmt: skip
+        self._chunks.append(chunks)
+        return chunks
+
     # ---------------------------------------------------------------- taking
 
     def take(self, attempts: list[Attempt]) -> None:
-        """Starts as many as there are turns for. A job that has been at two crashes runs alone (see ``_start_alone``)."""
+        """Starts as many as there are turns for."""
         for attempt in attempts:
-            (self._alone if attempt.crash_count >= 2 else self._waiting).append(attempt)
+            is_suspect = attempt.crash_count and attempt.task in self._apart
+            (self._suspects if is_suspect else self._waiting).append(attempt)
         self._fill()
 
     def prefetch(self) -> int:
         """How many attempts to claim beyond the slots: enough short ones that no turn stays empty, none of long ones.
 
-        As many fewer as there are slots while a suspect runs or waits to run alone: nobody else would get a turn.
+        Suspects that wait for a process of their own take nobody's slot.
         """
-        if self._alone or self._suspect in self._running:
-            return -self._slots
+        waiting = len(self._suspects)
         if self._seconds is None or self._pace is None or self._seconds > SHORT:
-            return 0
-        return min(MOST_AHEAD, int(AHEAD / max(self._pace, 1e-6)))
+            return waiting
+        return min(MOST_AHEAD, int(AHEAD / max(self._pace, 1e-6))) + waiting
 
     def __len__(self) -> int:
         return len(self._running)
@@ -157,22 +182,15 @@ class Runner:
         return self._running
 
     def _fill(self) -> None:
-        while self._alone and not self._running:
-            self._start_alone(self._alone.popleft())
-        if self._alone or self._suspect in self._running:
-            return
-        while self._waiting and len(self._running) < self._slots:
-            attempt = self._waiting.popleft()
+        while len(self._running) < self._slots:
+            apart = bool(self._suspects) and len(self._accused) < SUSPECTS
+            if not apart and not self._waiting:
+                break
+            attempt = (self._suspects if apart else self._waiting).popleft()
             if attempt.extra is None or not self._has_missed(attempt):
-                self._start(attempt)
+                self._start(attempt, apart=apart)
         if not self._running:
             self._idle.set()
-
-    def _start_alone(self, attempt: Attempt) -> None:
-        """A suspect of crash loops runs with nothing beside it, so that a crash condemns the guilty job only."""
-        if not self._has_missed(attempt):
-            self._suspect = attempt
-            self._start(attempt)
 
     def _has_missed(self, attempt: Attempt) -> bool:
         """Whether it expired, or its deadline passed, while it waited for its turn: then it ends here."""
@@ -181,8 +199,11 @@ class Runner:
             self._done(attempt, outcome)
         return outcome is not None
 
-    def _start(self, attempt: Attempt) -> None:
+    def _start(self, attempt: Attempt, *, apart: bool) -> None:
         spec, executor = self._ways[attempt.task]
+        if apart:
+            executor = self._apart[attempt.task]
+            self._accused.add(attempt)
         self._running[attempt] = executor
         try:
             executor.start(spec, attempt)
@@ -192,12 +213,13 @@ class Runner:
     def _finish(self, attempt: Attempt, outcome: Outcome | None) -> None:
         if self._running.pop(attempt, None) is None:
             return  # it was given up before, as timed out or lost
+        self._accused.discard(attempt)
         if attempt.started_at:
             self._measure(attempt.started_at)
         self._done(attempt, outcome)
         if outcome is not None and outcome.error is not None:
             report(attempt, outcome)
-        if self._waiting or self._alone:
+        if self._waiting or self._suspects:
             self._fill()
         elif not self._running:
             self._idle.set()
@@ -222,7 +244,7 @@ class Runner:
             if attempt.id in asked and not attempt.cancelled:
                 attempt.cancelled = True
                 self._running[attempt].stop(attempt)
-        for queue in (self._waiting, self._alone):
+        for queue in (self._waiting, self._suspects):
             for attempt in [attempt for attempt in queue if attempt.id in asked]:
                 attempt.cancelled = True
                 queue.remove(attempt)
@@ -230,10 +252,10 @@ class Runner:
 
     def lose(self, attempts: Collection[Attempt] | None = None) -> None:
         """Stops these attempts, by default all, for their lease is lost: what they come to is not written. What has not begun is dropped."""
-        lost = set([*self._waiting, *self._alone, *self._running] if attempts is None else attempts)
+        lost = set([*self._waiting, *self._suspects, *self._running] if attempts is None else attempts)
         for attempt in lost:
             attempt.lost = True
-        for queue in (self._waiting, self._alone):
+        for queue in (self._waiting, self._suspects):
             for attempt in [attempt for attempt in queue if attempt in lost]:
                 queue.remove(attempt)
                 self._done(attempt, None)
@@ -246,12 +268,13 @@ class Runner:
     def release_waiting(self, older_than: float = 0.0) -> None:
         """Hands back attempts that were claimed ahead and have waited too long for a turn."""
         now = monotonic()
-        for queue in (self._waiting, self._alone) if not older_than else (self._waiting,):
+        for queue in (self._waiting, self._suspects):
             late = [attempt for attempt in queue if now - attempt.claimed_at >= older_than]
+            delay = LATER if older_than and queue is self._suspects else 0.0
             for attempt in late:
                 queue.remove(attempt)
-                self._done(attempt, Outcome.released(begun=False))
-            if late and older_than:
+                self._done(attempt, Outcome.released(begun=False, delay=delay))
+            if late and older_than and queue is self._waiting:
                 self._seconds = max(self._seconds or 0.0, 2 * SHORT)  # jobs are longer than they seemed
 
     def release_running(self) -> int:
@@ -266,7 +289,7 @@ class Runner:
 
     async def wait_idle(self) -> None:
         """Returns once nothing runs or waits."""
-        while self._running or self._waiting or self._alone:
+        while self._running or self._waiting or self._suspects:
             self._idle.clear()
             await self._idle.wait()
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,8 @@ from pgqueue import App
 from pgqueue.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.extra import Extra
-from pgqueue.worker.runner import Runner
+from pgqueue.worker.runner import LATER, SUSPECTS, Runner
+from tests.process import suspects
 
 SLOTS = 4
 Done = list[tuple[int, str | None]]
@@ -69,14 +73,13 @@ def test_an_attempt_that_ends_before_its_first_step_frees_its_slot(
     assert done == [(1, reason)]
 
 
-@pytest.mark.parametrize("crash_count", [0, 2])
 @pytest.mark.parametrize(
     ("left", "reason"),
     [({}, "cancelled"), ({"expires": 0.0}, "expired"), ({"deadline": 0.0}, "deadline_exceeded"), ({"deadline": 60.0}, "completed")],
     ids=str,
 )  # fmt: skip
 def test_what_waited_too_long_for_its_turn_or_was_cancelled_meanwhile_never_begins(
-    left: dict[str, float], reason: str, crash_count: int
+    left: dict[str, float], reason: str
 ) -> None:
     app = App()
     go_on = asyncio.Event()
@@ -96,7 +99,7 @@ def test_what_waited_too_long_for_its_turn_or_was_cancelled_meanwhile_never_begi
     async def play() -> None:
         runner = runner_of(app, done)
         runner.take([attempt(job_id, "first") for job_id in range(SLOTS)])
-        runner.take([attempt(9, "late", crash_count, **left)])
+        runner.take([attempt(9, "late", **left)])
         while begun.count("first") < SLOTS:
             await asyncio.sleep(0)
         if not left:
@@ -112,44 +115,99 @@ def test_what_waited_too_long_for_its_turn_or_was_cancelled_meanwhile_never_begi
     assert dict(done)[9] == reason
 
 
-def test_a_suspect_runs_alone() -> None:
-    """A job that was at two crashes has nobody beside it, neither before nor after it has begun, and nothing is claimed."""
-    app = App()
-    running: set[str] = set()
-    together: set[frozenset[str]] = set()
+def deed(job_id: int, task: str, crash_count: int, **args: Any) -> Attempt:
+    text = json.dumps({"n": job_id, **args})
+    return Attempt(
+        1, (job_id, 1, "default", 0, task, text, 1, 6, crash_count, None, 0.0, 0.0, None, None, None)
+    )
 
-    async def run(name: str) -> None:
-        running.add(name)
-        await asyncio.sleep(0)
-        together.add(frozenset(running))
-        await asyncio.sleep(0)
-        running.discard(name)
 
-    @app.task(name="healthy")
-    async def healthy() -> None:
-        await run("healthy")
+Ended = dict[int, Outcome]
 
-    @app.task(name="suspect")
-    async def suspect() -> None:
-        await run("suspect")
 
-    done: Done = []
+def suspects_runner(ended: Ended) -> Runner:
+    def note(one: Attempt, outcome: Outcome | None) -> None:
+        assert outcome is not None
+        ended[one.id] = outcome
+
+    return Runner(
+        suspects.app,
+        slots=20,
+        executor="async",
+        app_path="tests.process.suspects:app",
+        crash_limit=3,
+        done=note,
+    )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("task", suspects.TASKS)
+def test_a_suspect_runs_in_a_process_of_its_own_while_others_go_on(task: str, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    ended: Ended = {}
 
     async def play() -> None:
-        runner = runner_of(app, done)
-        runner.take([attempt(1, "healthy")])
-        assert runner.prefetch() == 0
-        runner.take([attempt(2, "suspect", crash_count=2)])
-        assert runner.prefetch() == -SLOTS
-        runner.take([attempt(3, "healthy")])
-        while "suspect" not in running:
-            await asyncio.sleep(0)
-        assert runner.prefetch() == -SLOTS
-        runner.take([attempt(4, "healthy")])
-        async with asyncio.timeout(5):
-            await runner.wait_idle()
-        assert runner.prefetch() >= 0
+        runner = suspects_runner(ended)
+        runner.take(
+            [deed(1, task, 1, gate=str(gate)), deed(2, task, 2, gate=str(gate)), deed(3, "looped", 0)]
+        )
+        await until(lambda: 3 in ended)
+        runner.take([deed(4, "threaded", 0)])
+        await until(lambda: 4 in ended)
+        gate.touch()
+        await until(lambda: len(ended) == 4)
+        runner.close()
 
     asyncio.run(play())
-    assert together == {frozenset({"healthy"}), frozenset({"suspect"})}
-    assert sorted(job_id for job_id, _ in done) == [1, 2, 3, 4]
+    assert {outcome.state for outcome in ended.values()} == {"completed"}
+    assert ended[3].result == ended[4].result == str(os.getpid())
+    assert len({ended[n].result for n in (1, 2, 3)}) == 3
+
+
+@pytest.mark.parametrize("way", suspects.WAYS)
+@pytest.mark.parametrize("task", suspects.TASKS)
+def test_a_deadly_suspect_dies_alone(task: str, way: str) -> None:
+    ended: Ended = {}
+
+    async def play() -> None:
+        runner = suspects_runner(ended)
+        runner.take(
+            [deed(1, task, 1, deadly=way), deed(2, task, 1), deed(3, task, 2, deadly=way), deed(4, task, 2)]
+        )
+        await until(lambda: len(ended) == 4)
+        runner.close()
+
+    asyncio.run(play())
+    assert [(ended[n].state, ended[n].crashed) for n in (1, 2, 4)] == [
+        ("retrying", True), ("completed", False), ("completed", False)
+    ]  # fmt: skip
+    assert (ended[3].state, ended[3].reason) == ("dead", "crash_loop")
+
+
+def test_few_suspects_run_at_once_and_those_that_wait_take_nobodys_slot(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    ended: Ended = {}
+
+    async def play() -> None:
+        runner = suspects_runner(ended)
+        runner.take([deed(n, "threaded", 1, gate=str(gate)) for n in range(SUSPECTS + 3)])
+        assert len(runner) == SUSPECTS
+        assert runner.prefetch() == 3
+        runner.release_waiting(older_than=1e-9)
+        assert sorted(ended) == [SUSPECTS, SUSPECTS + 1, SUSPECTS + 2]
+        assert {(one.reason, one.begun, one.counted, one.delay) for one in ended.values()} == {
+            ("released", False, False, LATER)
+        }
+        assert runner.prefetch() == 0
+        gate.touch()
+        async with asyncio.timeout(60):
+            await runner.wait_idle()
+        runner.close()
+
+    asyncio.run(play())
+    assert len(ended) == SUSPECTS + 3

@@ -17,7 +17,7 @@ from pgqueue.worker.runner import Runner
 from tests.unit import hostile
 
 SLOTS = 6
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 
 def attempt(job_id: int, task: str, deed: str = "", **other: Any) -> Attempt:

@@ -1,0 +1,55 @@
+"""Whom a crash of a worker is charged to: the jobs that ran in it, and not those that it ran in processes of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import statements
+from pgqueue.database import run
+from tests.stages.hands import Hand
+
+
+def crashed(
+    db: Connection[Any], counts: list[int], *, batch: int = 100, limit: int = 3
+) -> list[tuple[str, int]]:
+    """State and crash count of jobs that were at so many crashes, after the worker that ran all of them has died."""
+    hand = Hand(db, ["t"])
+    for count in counts:
+        db.execute("insert into pgqueue.jobs (task, crash_count, max_attempts) values ('t', %s, 20)", [count])
+    assert len(hand.claim(100)) == len(counts)
+    db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
+    while run(db, statements.rescue(limit, batch)):
+        pass
+    return db.execute("select state, crash_count from pgqueue.jobs order by id").fetchall()
+
+
+@pytest.mark.parametrize("batch", [100, 2, 1])
+@pytest.mark.parametrize(
+    ("counts", "after"),
+    [
+        ([0, 0], [("retrying", 1), ("retrying", 1)]),
+        (
+            [0, 2, 1, 0, 2],
+            [("retrying", 1), ("retrying", 2), ("retrying", 1), ("retrying", 1), ("retrying", 2)],
+        ),
+        ([2, 1], [("dead", 3), ("retrying", 2)]),
+    ],
+    ids=["none was suspected", "suspects ran apart", "nothing but suspects"],
+)
+def test_a_crash_is_charged_to_those_that_ran_in_the_worker(
+    db: Connection[Any], counts: list[int], after: list[tuple[str, int]], batch: int
+) -> None:
+    assert crashed(db, counts, batch=batch) == after
+
+
+def test_each_dead_worker_is_judged_by_its_own_jobs(db: Connection[Any]) -> None:
+    db.execute("insert into pgqueue.jobs (task, crash_count) values ('t', 1)")
+    assert len(Hand(db, ["t"]).claim(1)) == 1
+    db.execute("insert into pgqueue.jobs (task) values ('t')")
+    assert len(Hand(db, ["t"]).claim(1)) == 1
+    db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
+    assert len(run(db, statements.rescue(3, 100))) == 2
+    assert db.execute("select crash_count from pgqueue.jobs order by id").fetchall() == [(2,), (1,)]

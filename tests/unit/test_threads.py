@@ -1,0 +1,301 @@
+"""Attempts on threads: interrupted while they run and at no other moment, each in a context of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from decimal import Context, Decimal, setcontext
+from typing import Any
+
+import pytest
+
+from pgqueue import App, Call
+from pgqueue.outcome import Outcome
+from pgqueue.worker import threads
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.runner import Runner
+from pgqueue.worker.threads import InterruptedByTimeout
+
+tenant: ContextVar[str] = ContextVar("tenant", default="none")
+WHOLE = str(Decimal(1) / 3)
+
+
+def attempt(job_id: int, task: str, timeout: float | None = None, **args: Any) -> Attempt:
+    row = (job_id, 1, "default", 0, task, json.dumps(args), 1, 6, 0, timeout, 0.0, 0.0, None, None, None)
+    return Attempt(1, row)
+
+
+def played(
+    app: App, rounds: list[list[Attempt]], executor: str = "async", slots: int = 1
+) -> dict[int, Outcome]:
+    """The outcomes; a round is taken when the one before has ended."""
+    ended: dict[int, Outcome] = {}
+
+    def note(one: Attempt, outcome: Outcome | None) -> None:
+        assert outcome is not None
+        ended[one.id] = outcome
+
+    async def play() -> None:
+        runner = Runner(app, slots=slots, executor=executor, app_path=None, crash_limit=3, done=note)
+        for attempts in rounds:
+            runner.take(attempts)
+            async with asyncio.timeout(30):
+                await runner.wait_idle()
+        runner.close()
+
+    asyncio.run(play())
+    return ended
+
+
+# ---------------------------------------------------------------- interruptions
+
+
+def test_a_thread_is_not_touched_unless_its_attempt_is_out_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taking back what was never raised leaves the interpreter's flag set: a worker under a tracer hangs on 3.11."""
+    touched: list[int] = []
+    monkeypatch.setattr(threads, "_raise_in", touched.append)
+    app = App()
+
+    @app.task(name="quick")
+    def quick() -> None: ...
+
+    assert {o.state for o in played(app, [[attempt(n, "quick", 60.0) for n in range(50)]]).values()} == {
+        "completed"
+    }
+    assert touched == []
+
+
+def test_a_traced_handler_runs_after_one_that_was_interrupted() -> None:
+    app = App()
+
+    @app.task(name="slow")
+    def slow() -> None:
+        while True:
+            time.sleep(0.001)
+
+    @app.task(name="traced")
+    def traced() -> int:
+        sys.settrace(lambda *_: None)
+        try:
+            return sum(len(str(n)) for n in range(1000))
+        finally:
+            sys.settrace(None)
+
+    ended = played(app, [[attempt(1, "slow", 0.05), attempt(2, "traced")]])
+    assert (ended[1].state, ended[2].state) == ("retrying", "completed")
+    assert "longer than its timeout" in str(ended[1].error)
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+def test_an_interruption_that_comes_too_late_hits_nothing_else(swallows: bool) -> None:
+    """Raised in the handler, swallowed by it, or still pending as it returns: the next attempt on the thread runs to its end."""
+    app = App()
+
+    @app.task(name="late")
+    def late() -> None:
+        me = threading.get_ident()
+        try:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(me), ctypes.py_object(InterruptedByTimeout)
+            )
+            while swallows:
+                pass
+        except InterruptedByTimeout:
+            return
+
+    @app.task(name="long")
+    def long() -> str:
+        return "".join(str(n % 10) for n in range(100_000))[-3:]
+
+    rounds = []
+    for n in range(0, 40, 2):
+        one = attempt(n, "late")
+        one.timed_out = True
+        rounds.append([one, attempt(n + 1, "long")])
+    ended = played(app, rounds)
+    assert {ended[n].state for n in range(1, 40, 2)} == {"completed"}
+
+
+def test_a_thread_whose_handler_was_deaf_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "DEAF", 0.05)
+    app = App()
+    go_on, seen = threading.Event(), []
+
+    @app.task(name="deaf")
+    def deaf() -> None:
+        while not go_on.wait(30):
+            pass
+
+    @app.task(name="next")
+    def next_() -> None:
+        seen.append(threading.current_thread())
+
+    ended = played(app, [[attempt(1, "deaf", 0.05)], [attempt(n, "next") for n in range(2, 8)]])
+    go_on.set()
+    assert ended[1].state == "retrying"
+    assert len(set(seen)) == 1
+
+
+# ---------------------------------------------------------------- contexts
+
+
+def spoil(what: str) -> None:
+    tenant.set(what)
+    setcontext(Context(prec=3))
+
+
+def view() -> str:
+    return f"{tenant.get()} {Decimal(1) / 3}"
+
+
+CLEAN = json.dumps(f"none {WHOLE}")
+
+
+@dataclass
+class Item:
+    n: int
+
+
+def spoilers(app: App) -> None:
+    """Tasks of every shape that see their context and leave another."""
+
+    def run() -> str:
+        seen = view()
+        spoil("a former job")
+        return seen
+
+    @app.task(name="plain")
+    def plain() -> str:
+        return run()
+
+    @app.task(name="suspended")
+    async def suspended() -> str:
+        await asyncio.sleep(0)
+        return run()
+
+    @app.task(name="chunk", chunk=2)
+    def chunk(items: list[Item]) -> list[str]:
+        return [run()] + [json.loads(CLEAN)] * (len(items) - 1)
+
+    @app.task(name="chunk_async", chunk=2)
+    async def chunk_async(items: list[Item]) -> list[str]:
+        await asyncio.sleep(0)
+        return [run()] + [json.loads(CLEAN)] * (len(items) - 1)
+
+
+TASKS = ("plain", "suspended", "chunk", "chunk_async")
+
+
+@pytest.mark.parametrize("executor", ["async", "thread"])
+@pytest.mark.parametrize("slots", [1, 4])
+def test_no_attempt_sees_the_context_of_another(executor: str, slots: int) -> None:
+    app = App()
+    spoilers(app)
+    many = [
+        attempt(n, TASKS[n % 4], **({"n": n} if n % 4 > 1 else {})) for n in range(40)
+    ]  # fmt: skip
+    ended = played(
+        app,
+        [many, [attempt(100 + n, TASKS[n], **({"n": n} if n > 1 else {})) for n in range(4)]],
+        executor,
+        slots,
+    )
+    assert {o.result for o in ended.values()} == {CLEAN}
+
+
+@pytest.mark.parametrize("executor", ["async", "thread"])
+@pytest.mark.parametrize("task", TASKS)
+def test_no_middleware_sees_the_context_of_another_attempt_also_of_its_chunk(
+    executor: str, task: str
+) -> None:
+    app, seen = App(), []
+    spoilers(app)
+
+    @app.middleware
+    def sync(call: Call) -> Iterator[None]:
+        seen.append(view())
+        spoil("sync middleware")
+        yield
+        tenant.set("sync middleware, after")
+
+    @app.middleware
+    async def later(call: Call) -> AsyncIterator[None]:
+        token = tenant.set("async middleware")
+        yield
+        tenant.reset(token)
+
+    many = [attempt(n, task, **({"n": n} if "chunk" in task else {})) for n in range(6)]
+    ended = played(app, [many], executor, slots=4)
+    assert {o.state for o in ended.values()} == {"completed"}
+    assert seen == [f"none {WHOLE}"] * 6
+
+
+@pytest.mark.parametrize("executor", ["async", "thread"])
+@pytest.mark.parametrize("task", ["plain", "suspended"])
+def test_middleware_and_handler_of_one_attempt_share_a_context(executor: str, task: str) -> None:
+    app = App()
+
+    @app.task(name="plain")
+    def plain() -> str:
+        return tenant.get()
+
+    @app.task(name="suspended")
+    async def suspended() -> str:
+        await asyncio.sleep(0)
+        return tenant.get()
+
+    after = []
+
+    @app.middleware
+    async def name_it(call: Call) -> AsyncIterator[None]:
+        token = tenant.set(f"job {call.job.id}")
+        yield
+        after.append(tenant.get())
+        tenant.reset(token)
+
+    ended = played(app, [[attempt(n, task) for n in range(3)]], executor)
+    assert [ended[n].result for n in range(3)] == [f'"job {n}"' for n in range(3)]
+    assert after == [f"job {n}" for n in range(3)]
+
+
+def test_what_a_job_leaves_running_on_a_loop_cannot_end_it() -> None:
+    """SystemExit of a task that a handler has left behind comes up while another attempt runs there."""
+    app = App()
+
+    async def leave() -> None:
+        await asyncio.sleep(0)
+        raise SystemExit(3)
+
+    @app.task(name="careless", executor="thread")
+    async def careless() -> None:
+        app.left = asyncio.create_task(leave())  # type: ignore[attr-defined]
+
+    @app.task(name="careful", executor="thread")
+    async def careful() -> None:
+        await asyncio.sleep(0.05)
+
+    ended = played(app, [[attempt(1, "careless")], [attempt(2, "careful")]])
+    assert (ended[1].state, ended[2].state) == ("completed", "completed")
+    with pytest.raises(SystemExit):
+        app.left.result()  # type: ignore[attr-defined]
+
+
+def test_a_coroutine_behind_a_plain_wrapper_is_awaited() -> None:
+    app = App()
+
+    async def real() -> str:
+        await asyncio.sleep(0)
+        return "awaited"
+
+    @app.task(name="wrapped")
+    def wrapped() -> Any:
+        return real()
+
+    assert played(app, [[attempt(1, "wrapped")]])[1].result == '"awaited"'
