@@ -90,9 +90,6 @@ class Waiting:
         if not self._by_priority[attempt.priority]:
             del self._by_priority[attempt.priority]
 
-    def clear(self) -> None:
-        self._by_priority.clear()
-
 
 class Runner:
     def __init__(
