@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,6 +149,14 @@ def constructed() -> Iterator[str]:
                 if isinstance(call, ast.Call) and getattr(call.func, "id", "").lstrip("_") == "statement":
                     assert call.args[0].value == node.name, "a constructor has the name of its file"
                     yield node.name
+
+
+def test_dir_shows_the_public_names_before_they_are_imported():
+    code = "import pgqueue; print(*dir(pgqueue))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    shown = [name for name in done.stdout.split() if not name.startswith("_")]
+    assert sorted(shown) == sorted(pgqueue.__all__)
+    assert all(hasattr(pgqueue, name) for name in dir(pgqueue))
 
 
 def test_each_statement_has_one_constructor():
