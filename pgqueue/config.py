@@ -45,6 +45,7 @@ FILE_KEYS = (
     "max_rss",
     "patience",
     "crash_limit",
+    "blocked",
     "wait_for_db",
     "alerts",
 )
@@ -251,6 +252,7 @@ class WorkerSettings:
     lease: float = 30.0
     heartbeat: float = 5.0
     crash_limit: int = CRASH_LIMIT
+    blocked: float = 30.0  # seconds after which a process whose loop does not turn ends itself; 0: never
     patience: float = 60.0  # a job that has been due for longer is no longer always overtaken by urgent ones
     wait_for_db: float = 0.0
     max_jobs: int | None = None  # after so many, or this many bytes of memory, the process is to be replaced
@@ -266,6 +268,7 @@ class WorkerSettings:
             ("lease", 0.5, 86_400),
             ("heartbeat", 0.05, 28_800),
             ("crash_limit", 1, 1000),
+            ("blocked", 0, 86_400),
             ("patience", 0, 31_536_000),
             ("wait_for_db", 0, 86_400),
             ("max_jobs", 1, 1_000_000_000),

@@ -51,6 +51,7 @@
     └── AttemptError                    how one attempt of a job went wrong
         ├── LeaseLostError              PGQ-601
         ├── ProcessDiedError            PGQ-602
+        ├── LoopBlockedError            PGQ-608
         ├── JobTimeoutError             PGQ-603
         ├── UndecodableJobError         PGQ-604
         ├── DeadlineExceededError       PGQ-605
@@ -385,6 +386,10 @@ class LeaseLostError(AttemptError):
 
 class ProcessDiedError(AttemptError):
     code = "PGQ-602"
+
+
+class LoopBlockedError(AttemptError):
+    code = "PGQ-608"
 
 
 class JobTimeoutError(AttemptError):

@@ -216,6 +216,8 @@ class WorkerRow:
     running: int
     queue_slots: list[int | None]
     queue_taken: list[int | None]
+    blocked_since: datetime | None
+    blocked_by: list[int] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 database unreachable or login refused; 4 schema missing, too old or too new;
 5 not found; 6 conflict; 7 a check failed; 8 the app cannot be imported; 9 timed out waiting; 10 the awaited job ended dead or
-cancelled; 11 not allowed; 12 stopped with jobs still running (they were handed back); 130, 143 hurried by a second signal, or
+cancelled; 11 not allowed; 12 stopped with jobs still running (they were handed back); 13 ended because a handler
+blocked its loop; 130, 143 hurried by a second signal, or
 interrupted before it had begun.
 """
 

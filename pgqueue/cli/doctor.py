@@ -14,7 +14,7 @@ from psycopg import Connection
 from pgqueue import migrate, statements
 from pgqueue.cli.common import AsJson, Dsn, dsn_or_running
 from pgqueue.cli.output import as_dict, console, emit, paragraph, tell
-from pgqueue.cli.units import count, exact, span
+from pgqueue.cli.units import count, exact, since, span
 from pgqueue.config import redact
 from pgqueue.database import connect, run
 from pgqueue.errors import DatabaseError
@@ -138,6 +138,14 @@ def _workers(connection: Connection[Any]) -> Iterator[Finding]:
                 f"Worker {worker.id} ({worker.host}, pid {worker.pid}) lost its lease and holds {count(worker.running, 'job')}.",
                 "a living worker rescues them within seconds",
             )
+        elif worker.blocked_since is not None:
+            jobs = ", ".join(map(str, worker.blocked_by or []))
+            yield Finding(
+                "warn",
+                f"The loop of worker {worker.id} ({worker.host}, pid {worker.pid}) has been blocked for {span(since(worker.blocked_since))}"
+                + (f" by job {jobs}" if jobs else "") + f"; none of its {count(worker.running, 'job')} goes on.",
+                'make a handler that blocks a plain def, or give its task executor="process"; its stack is in the worker\'s log',
+            )  # fmt: skip
 
 
 def _storage(connection: Connection[Any]) -> Iterator[Finding]:

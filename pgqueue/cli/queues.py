@@ -161,7 +161,7 @@ def list_workers(
         [
             (
                 w.id,
-                w.state,
+                "blocked" if w.blocked_since else w.state,
                 w.host,
                 w.pid,
                 ",".join(map(_served, w.queues, w.queue_slots or repeat(None), w.queue_taken)),

@@ -137,6 +137,14 @@ def work(
             show_default=False,
         ),
     ] = None,
+    blocked: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="A process whose event loop is blocked for so long ends; its jobs go on elsewhere. 0: never, for debuggers.  \\[default: 30]",
+            show_default=False,
+        ),
+    ] = None,
     patience: Annotated[
         float | None,
         typer.Option(
@@ -187,7 +195,7 @@ def work(
     settings = settings_for(
         loaded, queues, concurrency=concurrency, executor=executor, drain=drain or None, grace=grace,
         listen=False if no_listen else None, poll=poll, lease=lease, heartbeat=heartbeat, crash_limit=crash_limit,
-        patience=patience, wait_for_db=wait_for_db, max_jobs=max_jobs, max_rss=max_rss,
+        blocked=blocked, patience=patience, wait_for_db=wait_for_db, max_jobs=max_jobs, max_rss=max_rss,
     )  # fmt: skip
     count = process_count(processes)
     if supervisor is None and settings.max_rss is not None and settings.max_rss < FRESH * rss():

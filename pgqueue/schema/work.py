@@ -55,6 +55,8 @@ workers = Table(
     Column("queues", ARRAY(Text), nullable=False),
     Column("tasks", ARRAY(Text), nullable=False),
     Column("queue_slots", ARRAY(Integer), nullable=False, server_default=text("'{}'")),
+    Column("blocked_since", Moment),
+    Column("blocked_by", ARRAY(BigInteger)),
     CheckConstraint("state in ('running', 'draining', 'stopped', 'expired')", "workers_state_check"),
     CheckConstraint("slots >= 0", "workers_slots_check"),
 )

@@ -58,6 +58,10 @@ def disowned(worker_id: int, held: Sequence[tuple[int, int]]) -> Statement[list[
     )
 
 
+def note_blocked(worker_id: int, seconds: float | None, job_ids: list[int]) -> Statement[None]:
+    return statement("note_blocked", nothing, worker_id=worker_id, seconds=seconds, job_ids=job_ids)
+
+
 def stop_worker(worker_id: int) -> Statement[None]:
     return statement("stop_worker", nothing, worker_id=worker_id)
 

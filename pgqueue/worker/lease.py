@@ -36,7 +36,8 @@ log = logging.getLogger("pgqueue")
 class Lease:
     """``began`` is called with the worker's id, ``ended`` when the lease is over, ``disowned`` with attempts that are another's.
 
-    All on the loop. ``running`` tells which attempts run.
+    ``cancel`` when jobs were asked to end: all on the loop; ``asked``, which is told the same, on another thread, because the loop may
+    be blocked. ``running`` tells which attempts run.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Lease:
         ended: Callable[[], object],
         running: Callable[[], Collection[Attempt]],
         disowned: Callable[[list[Attempt]], object],
+        asked: Callable[[list[int]], object],
         cancel: Callable[[list[int]], object],
     ) -> None:
         self._link, self._settings, self._tasks = link, settings, tasks
@@ -59,7 +61,7 @@ class Lease:
             every=settings.heartbeat,
             lease=settings.lease,
             lost=partial(self._call, self.lose),
-            cancel=partial(self._call, cancel),
+            cancel=partial(self._cancel, asked, cancel),
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Task[None] | None = None
@@ -72,6 +74,12 @@ class Lease:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(function, *args)
+
+    def _cancel(
+        self, asked: Callable[..., object], cancel: Callable[..., object], job_ids: list[int]
+    ) -> None:
+        asked(job_ids)
+        self._call(cancel, job_ids)
 
     # ---------------------------------------------------------------- taking and keeping
 

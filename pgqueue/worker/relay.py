@@ -6,7 +6,7 @@
                   ▲                                   │  ║
                   └─────────────── more ──────────────┘  ║ Line, one for each process
                                                          ║ ─► stop; whose jobs were asked to stop; that nobody leads
-                                                         ║ ◄─ ready, registered ID, replace, drained
+                                                         ║ ◄─ ready, registered ID, alive, replace, drained
 
 Exactly one process reads a byte, so that one job wakes one of them and not all. One that hangs does not read, and holds up
 nobody; one that has no slot free, or that was filled up by what it found, says ``more``, and another one looks. Neither end
@@ -189,6 +189,6 @@ class Supervised:
             self._socket.send(b"more\n")
 
     def say(self, message: str) -> None:
-        """To the supervisor: ``ready``; ``registered ID``; ``replace`` (stop me when my turn has come, and start another); ``drained``."""
+        """To the supervisor: ``ready``; ``registered ID``; ``alive``; ``replace`` (stop me when my turn has come, and start another); ``drained``."""
         with contextlib.suppress(OSError):
             self._line.send(message.encode())

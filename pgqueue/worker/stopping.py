@@ -9,7 +9,7 @@ from pgqueue.worker.runner import Runner
 from pgqueue.worker.settler import Settler
 
 PATIENCE = 2.0  # seconds that handlers get to hear of it, and the database to take the last outcomes
-STOPPED, UNFINISHED = 0, 12  # exit codes
+STOPPED, UNFINISHED, BLOCKED = 0, 12, 13  # exit codes
 TOGETHER = (
     0.1  # seconds: signals that come so close are one, which a terminal and a process manager have both sent
 )

@@ -25,6 +25,10 @@ LATER = 10.0  # seconds after the grace until a worker that hangs is killed
 STAGGER = 2.0  # seconds within which the first workers are started
 HEALTHY = 5.0  # seconds: a worker that lived that long died of something of the moment
 FIRST, LONGEST = 1.0, 30.0  # seconds until one that died younger is started again
+SILENT, TICK = (
+    10.0,
+    1.0,
+)  # seconds for which a worker may be silent, however short its lease; between two looks at that
 SOON = 10.0  # seconds for telling the database that a worker is dead
 
 log = logging.getLogger("pgqueue")
@@ -63,6 +67,7 @@ class Place:
         self.replacing = False
         self.drained = False
         self.worker_id: int | None = None
+        self.silence = 0.0  # seconds since a thread of it was heard of, while this process ran
 
     def clear(self) -> None:
         """For the next worker."""
@@ -106,6 +111,8 @@ class Supervisor:
         self._relay.open()
         if self._settings.listen:
             self._begin(self._listen())
+        if self._settings.blocked:
+            self._begin(self._watch())
         try:
             return max(await asyncio.gather(*(self._keep(n, place) for n, place in enumerate(self._places))))
         finally:
@@ -148,11 +155,14 @@ class Supervisor:
                 place.worker_id = int(words[0])
             case "ready":
                 place.has_worked = True
+                place.silence = 0.0
                 place.at_work_since = asyncio.get_running_loop().time()
                 place.at_work.set()
                 self._anybody.set()
                 if self._listener.proven.is_set():
                     place.tell(None)
+            case "alive":
+                place.silence = 0.0
             case "drained":
                 place.drained = True
             case "replace" if place.child is not None and place.child.pid not in self._wanted:
@@ -215,6 +225,22 @@ class Supervisor:
                 overruled += ["--" + name.replace("_", "-"), str(limit)]
         # the last of two options counts
         return Spawned("pgqueue", (*origin.ARGUMENTS, *overruled), fds)
+
+    async def _watch(self) -> None:
+        """Kills a worker none of whose threads is heard of for a lease: it lost its lease, and would keep its place for ever."""
+        limit = max(self._settings.lease, SILENT)
+        while True:
+            await asyncio.sleep(TICK)
+            for place in self._places:
+                place.silence += TICK
+                if place.child is not None and place.at_work.is_set() and place.silence > limit:
+                    log.error(
+                        "a worker process (pid %d) has not been heard of for %g s: it was stopped, or a handler holds the"
+                        " interpreter's lock; it is killed",
+                        place.child.pid, place.silence,
+                    )  # fmt: skip
+                    place.silence = 0.0
+                    place.child.kill()
 
     def _bury(self, worker_id: int, pid: int) -> None:
         burial = self._begin(self._end_lease(worker_id, pid))

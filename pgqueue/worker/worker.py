@@ -44,6 +44,7 @@ from pgqueue.worker.in_flight import InFlight
 from pgqueue.worker.lease import Lease
 from pgqueue.worker.limits import Limits
 from pgqueue.worker.listener import Listener
+from pgqueue.worker.pulse import Pulse
 from pgqueue.worker.relay import Supervised
 from pgqueue.worker.reporter import Reporter
 from pgqueue.worker.runner import Runner
@@ -119,9 +120,13 @@ class Worker:
         self._hurry = asyncio.Event()
         self._stops = 0
         self._hurried_by: int = signal.SIGTERM
+        self._pulse = Pulse(
+            self._dsn, attempts=self._in_flight.attempts.values, specs=self._specs, hooks=hook_names(app),
+            crash_limit=settings.crash_limit, limit=settings.blocked, lease=settings.lease, alive=self._alive,
+        )  # fmt: skip
         self._lease = Lease(
             self._settle_link, self._outage, settings, sorted(self._specs), began=self._live_as, ended=self._lose, running=self._runner.running, disowned=self._runner.lose,
-            cancel=self._cancel,
+            asked=self._pulse.cancel, cancel=self._cancel,
         )  # fmt: skip
         self._limits = Limits(settings, self._use_up)
         # Jobs that come back before the next poll: in how many seconds once that is written.
@@ -252,6 +257,17 @@ class Worker:
         forked.begin()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
+        self._pulse.start()
+        try:
+            return await self._work_watched()
+        finally:
+            self._pulse.stop()
+
+    def _alive(self) -> None:
+        if self._supervised is not None:
+            self._supervised.say("alive")
+
+    async def _work_watched(self) -> int:
         self._lease.keep()
         declared = Link(self._dsn, "pgqueue schedules", self._outage)
         background = [
@@ -295,7 +311,7 @@ class Worker:
 
     def _live_as(self, worker_id: int) -> None:
         self.id = worker_id
-        for part in (self._claimer, self._settler, self._leader, self._reporter):
+        for part in (self._claimer, self._settler, self._leader, self._reporter, self._pulse):
             part.worker_id = worker_id
         if self._supervised is not None:
             self._supervised.say(f"registered {worker_id}")

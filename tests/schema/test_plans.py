@@ -99,6 +99,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.read_clock(),
         statements.measure_storage(),
         statements.match_queues(["m*"]),
+        statements.note_blocked(1, 3.0, [1]),
         statements.note_problem(1, "1", "it is bad"),
         statements.oldest_snapshot(),
         statements.mute_alert(1, 60.0),

@@ -61,7 +61,7 @@ begin
     end if;
 
     if j.state = 'running' then
-        select x.host, x.pid, x.expires_at into w from pgqueue.workers x where x.id = j.worker_id;
+        select x.host, x.pid, x.expires_at, x.blocked_since, x.blocked_by into w from pgqueue.workers x where x.id = j.worker_id;
         if w.expires_at < moment then
             reason := 'lost';
             sentence := format('Its worker %s (%s, pid %s) has not been heard of since its lease ran out at %s; the job will be rescued.',
@@ -71,6 +71,13 @@ begin
         reason := 'running';
         sentence := format('It is running since %s, attempt %s of %s, on worker %s (%s, pid %s).', pgqueue.shown(j.started_at),
                            j.attempt, j.max_attempts, j.worker_id, w.host, w.pid);
+        if w.blocked_since is not null then
+            reason := 'blocked';
+            sentence := sentence || format(' The loop of that worker has been blocked since %s', pgqueue.shown(w.blocked_since)) ||
+                case when j.id = any(w.blocked_by) then ' by this job.'
+                     when cardinality(w.blocked_by) > 0 then format(' by job %s.', w.blocked_by[1]) else '.' end;
+            do_this := 'make a handler that blocks a plain def, or give its task executor="process"';
+        end if;
         return;
     end if;
 
