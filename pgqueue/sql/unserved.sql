@@ -1,16 +1,18 @@
 -- Due jobs that no living worker will take: their queue or their task is served by none. For `pgq doctor`. A paused queue is to wait.
--- Reads jobs_live. Locks nothing.
-select j.queue, j.task, count(*), extract(epoch from clock_timestamp() - min(j.run_at))::float8,
-       bool_or(w.queue_served)
-from (select l.queue, l.task, l.run_at from pgqueue.jobs_live l
-      where l.state in ('pending', 'retrying') and l.run_at <= now()
-        and not exists (select from pgqueue.queues q where q.name = l.queue and q.paused)) j
+-- Reads jobs_live once. Locks nothing.
+with due as materialized (
+    select l.queue::text as queue, l.task::text as task, count(*) as jobs, min(l.run_at) as since
+    from pgqueue.jobs_live l
+    where l.state in ('pending', 'retrying') and l.run_at <= now()
+    group by 1, 2
+)
+select d.queue, d.task, d.jobs, extract(epoch from clock_timestamp() - d.since)::float8, w.queue_served
+from due d
 cross join lateral (
-    select coalesce(bool_or(j.task = any(w.tasks)), false) as task_served, count(*) > 0 as queue_served
+    select coalesce(bool_or(d.task = any(w.tasks)), false) as task_served, count(*) > 0 as queue_served
     from pgqueue.workers w
-    where w.state in ('running', 'draining') and w.expires_at > clock_timestamp() and pgqueue.is_served(j.queue, w.queues)
+    where w.state in ('running', 'draining') and w.expires_at > clock_timestamp() and pgqueue.is_served(d.queue, w.queues)
 ) w
-where not w.task_served
-group by j.queue, j.task
-order by 3 desc
+where not w.task_served and not exists (select from pgqueue.queues q where q.name = d.queue and q.paused)
+order by 3 desc, 1, 2
 limit 20
