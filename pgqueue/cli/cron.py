@@ -68,7 +68,7 @@ def list_schedules(as_json: AsJson = False, dsn: Dsn = None) -> None:
             tables.name("name"),
             tables.name("task"),
             tables.name("fires"),
-            "tz",
+            tables.name("tz"),
             tables.name("state"),
             "last",
             "last_run",

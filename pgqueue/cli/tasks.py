@@ -34,7 +34,7 @@ def list_tasks(
         emit_items(found)
         return
     table(
-        (tables.name("task"), tables.name("queue"), "attempts", "priority", "timeout", "keep", "rules", tables.name("app"), "workers",
+        (tables.name("task"), tables.name("queue"), "attempts", "priority", "timeout", "keep", tables.name("rules"), tables.name("app"), "workers",
          "reported"),
         [_shown(task) for task in found],
         empty="No worker has declared a task yet.",

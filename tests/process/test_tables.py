@@ -87,6 +87,7 @@ def hostile(db: Connection[Any]) -> Connection[Any]:
         "insert into pgqueue.alerts (kind, subject, queue, job_id, count, text) values ('stalled', %s, %s, 1, 12345, %s)",
         [TASK, QUEUE, ERROR],
     )
+    db.execute("insert into pgqueue.tasks (name, app, options, keep, declared) values (%s, %s, %s, 'failures', 'x')", [TASK, "a" * 90, json.dumps({"queue": QUEUE, "timeout": 90, "unique": ["n" * 90]})])  # fmt: skip
     schedule = make(
         "nightly." + "n" * 100, TASK, cron="1-59/2,0 1,2,3,4,5,6,7,8,9,10 * * MON-FRI", tz="Europe/Warsaw"
     )
@@ -101,7 +102,8 @@ TABLES = {
     ("workers", "list"): ("id", "state", "pid", "slots"),
     ("limits", "list"): ("id", "taken"),
     ("alerts",): ("id", "kind", "count"),
-    ("cron", "list"): ("tz", "source"),
+    ("cron", "list"): ("source",),
+    ("tasks", "list"): ("keep", "workers"),
 }
 
 
@@ -166,6 +168,16 @@ def test_a_list_says_of_running_jobs_who_has_them_since_when_and_how_far_they_ar
     assert "due in 5 m" in later
     assert re.search(rf"since \d+(\.\d)? s  +{hand.id} +25 of 100, 25 %", running)
     assert "due" not in running
+
+
+def test_what_a_job_has_not_is_not_shown(shown, db):
+    """No progress, no result, no error."""
+    db.execute("insert into pgqueue.jobs (task) values ('t')")
+    heads, row = shown("jobs", "list").splitlines()
+    assert heads.split() == ["id", "state", "queue", "task", "attempt", "when"]
+    assert row.split()[:5] == ["1", "pending", "default", "t", "0/6"]
+    words = shown("jobs", "show", "1").split("\n\n")[0].split()
+    assert not {"progressed", "result", "last_error", "null", "None"} & set(words)
 
 
 def test_errors_end_their_lines_at_the_width(shown, db):

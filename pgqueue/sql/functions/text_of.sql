@@ -6,7 +6,7 @@ stable
 set search_path = pg_catalog, pg_temp
 as $function$
 begin
-    return case when octet_length(document::text) <= 16777216 then document::text else to_json('too long to be shown'::text)::text end;
+    return case when octet_length(document::text) > 16777216 then to_json('too long to be shown'::text)::text else document::text end;
 exception
     when program_limit_exceeded or data_exception or internal_error then
         return to_json(sqlerrm)::text;
