@@ -152,7 +152,7 @@ MUTANTS = (
     mutant("config.py", """.startswith("pgqueue.") or ":on_" in checked""", """.startswith("pgqueue.")""", "stages/test_reserved.py::test_no_task_or_schedule_of_python_has_such_a_name"),
     mutant("shown.py", 'frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})', 'frozenset({"Cc", "Cs", "Zl", "Zp"})', "unit/test_shown.py"),
     mutant("cli/tables.py", "visible(str(value)).replace", "str(value).replace", "process/test_shown.py::test_no_command_writes_what_acts_on_a_terminal"),
-    mutant("worker/spawning.py", "os.killpg(self.pid, signal.SIGKILL)", "os.kill(self.pid, signal.SIGKILL)", "stages/test_children.py::test_all_that_a_handler_started_ends_with_it"),
+    mutant("worker/spawning.py", "os.killpg(self.pid, signal.SIGKILL)", "os.kill(self.pid, signal.SIGKILL)", "stages/test_children.py::test_all_that_a_handler_started_ends_with_it[timeout]"),
     mutant("worker/child.py", "        self._socket.set_inheritable(False)\n", "", "stages/test_children.py::test_neither_programs_nor_forks_have_the_way_to_the_worker"),
     mutant("worker/children.py", "            if not child.has_ended:\n                return child\n", "            return child\n",
            "stages/test_children.py::test_a_child_that_died_while_it_was_idle_costs_no_job_an_attempt"),
