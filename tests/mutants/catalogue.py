@@ -142,7 +142,7 @@ MUTANTS = (
            f"{PARTS}::test_a_later_claim_of_the_same_job_ends_the_former_one"),
     mutant("worker/attempt.py", "outcome = attempt.reported(Outcome.completed(spec.encode_result(result), spec.keep))",
            "outcome = Outcome.completed(spec.encode_result(result), spec.keep)", f"{PARTS}::test_what_a_job_says_last_goes_with_its_transaction"),
-    mutant("worker/reporter.py", "            if attempt.report is report:\n                attempt.report = None", "            attempt.report = None",
+    mutant("worker/reporter.py", "if attempt.report is report and attempt.id in written:", "if attempt.id in written:",
            f"{PARTS}::test_what_is_said_while_the_former_report_is_written_is_not_lost"),
     # ---------------------------------------------------------------- what strangers found
     mutant("joining.py", "        and connection.info.pipeline_status is PipelineStatus.OFF\n", "", "stages/test_any_connection.py::test_a_pipeline"),
