@@ -57,3 +57,60 @@ def test_an_attempt_belongs_to_the_trace_in_which_its_job_was_enqueued(dsn: str)
         ("pgqueue.run", "bad", True),
         ("pgqueue.run", "good", False),
     ]
+
+
+HOSTILE = """
+import sys
+import psycopg
+from opentelemetry import trace
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from pgqueue import App, Snooze
+from pgqueue.config import WorkerSettings
+from pgqueue.worker import Worker
+
+class Broken(SpanProcessor):
+    def on_start(self, span, parent_context=None):
+        if span.attributes.get("messaging.message.id", "0") in ("1", "2"):
+            raise ValueError("start")
+    def on_end(self, span):
+        raise ValueError("end")
+
+class UnsaidError(Exception):
+    def __str__(self):
+        raise SystemExit(1)
+
+provider = TracerProvider()
+provider.add_span_processor(Broken())
+trace.set_tracer_provider(provider)
+app = App(sys.argv[1])
+
+@app.task(name="good")
+async def good(): ...
+
+@app.task(name="also")
+def also(): ...
+
+@app.task(name="bad", retry=False)
+def bad():
+    raise UnsaidError
+
+with psycopg.connect(sys.argv[1], autocommit=True) as conn:
+    for context in ('5', '[1]', '"x"', '{"traceparent": 5}', '{"traceparent": "00-no-no-no"}', '{"tracestate": [1], "baggage": {}}', 'null'):
+        for task in ("good", "also"):
+            conn.execute("insert into pgqueue.jobs (task, trace_context) values (%s, %s::jsonb)", [task, context])
+    conn.execute("insert into pgqueue.jobs (task) values ('bad')")
+    Worker(app, WorkerSettings(queues={"default": None}, drain=True)).run()
+    app.close()
+    print(sorted(conn.execute("select task, state, count(*) from pgqueue.jobs group by 1, 2").fetchall()))
+"""
+
+
+def test_no_trace_context_and_no_span_processor_decides_an_outcome(dsn: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HOSTILE, dsn],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (
+        done.stdout.strip() == "[('also', 'completed', 7), ('bad', 'dead', 1), ('good', 'completed', 7)]"
+    ), done.stderr

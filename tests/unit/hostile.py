@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import locale
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
+from decimal import Context, Decimal, setcontext
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, field_serializer
@@ -13,6 +16,9 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from pgqueue import App, Call, Cancel, Dead, Job, RateLimited, Retry, RetryPolicy, Snooze
+
+tenant: ContextVar[str] = ContextVar("tenant", default="none")
+LOCALE = locale.setlocale(locale.LC_ALL)
 
 
 class OddError(BaseException):
@@ -192,6 +198,15 @@ def done(deed: str) -> Any:
     return PLACES[where](what) if where else None
 
 
+def spoiled() -> str:
+    """What a job sees of its surroundings, which it then changes."""
+    seen = f"{tenant.get()} {Decimal(1) / 3} {locale.setlocale(locale.LC_ALL) == LOCALE}"
+    tenant.set("a former job")
+    setcontext(Context(prec=3))
+    locale.setlocale(locale.LC_ALL, "POSIX" if LOCALE != "C" else "C.UTF-8")
+    return seen
+
+
 def made(*, layered: bool) -> App:
     app = App()
 
@@ -212,6 +227,14 @@ def made(*, layered: bool) -> App:
     async def chunk_async(items: list[Item]) -> Any:
         await asyncio.sleep(0)
         return [done(item.deed) for item in items]
+
+    @app.task(name="spoil")
+    def spoil() -> str:
+        return spoiled()
+
+    @app.task(name="spoil_async")
+    async def spoil_async() -> str:
+        return spoiled()
 
     if layered:
 

@@ -27,7 +27,7 @@ def attempt(job_id: int, task: str, deed: str = "", **other: Any) -> Attempt:
 
 
 def played(
-    app: App, attempts: list[Attempt], *, executor: str, path: str = "none:app"
+    app: App, attempts: list[Attempt], *, executor: str, path: str = "none:app", slots: int = SLOTS
 ) -> dict[int, Outcome | None]:
     """The outcome of each."""
     ended: dict[int, Outcome | None] = {}
@@ -37,7 +37,7 @@ def played(
             assert one.id not in ended, "it ended twice"
             ended[one.id] = outcome
 
-        runner = Runner(app, slots=SLOTS, executor=executor, app_path=path, crash_limit=3, done=note)
+        runner = Runner(app, slots=slots, executor=executor, app_path=path, crash_limit=3, done=note)
         try:
             runner.take(attempts)
             async with asyncio.timeout(PATIENCE):
@@ -77,3 +77,46 @@ def test_whatever_is_raised_anywhere_is_an_outcome_and_its_neighbours_complete(
         if outcome is None or outcome.state == "completed" or outcome.crashed:
             wrong.append((deed, outcome))
     assert not wrong
+
+
+@pytest.mark.parametrize("executor", ["async", "thread"])
+def test_a_handler_of_log_lines_that_raises_harms_no_outcome(executor: str) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise SystemExit(record.getMessage())
+
+    logger, broken = logging.getLogger("pgqueue"), Broken()
+    logger.addHandler(broken)
+    logger.setLevel(logging.INFO)
+    try:
+        deeds = [attempt(n, "plain_async", "it raises: Exception") for n in range(3)]
+        ended = played(hostile.bare, [*deeds, attempt(9, "plain_async")], executor=executor)
+    finally:
+        logger.removeHandler(broken)
+        logger.setLevel(logging.NOTSET)
+    assert {n: outcome and outcome.state for n, outcome in ended.items()} == {
+        0: "retrying", 1: "retrying", 2: "retrying", 9: "completed"
+    }  # fmt: skip
+
+
+def test_a_child_process_gives_its_context_and_locale_back() -> None:
+    """One child performs them all, one after the other."""
+    tasks = ["spoil", "spoil_async", "spoil", "spoil_async"]
+    ended = played(
+        hostile.bare, [attempt(n, task, args={}) for n, task in enumerate(tasks)], executor="process",
+        path="tests.unit.hostile:bare", slots=1,
+    )  # fmt: skip
+    assert {outcome and outcome.result for outcome in ended.values()} == {
+        '"none 0.3333333333333333333333333333 True"'
+    }
+
+
+def test_an_attempt_for_which_there_is_no_thread_fails_and_its_neighbours_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("pgqueue.worker.threads._Thread", refuse)
+    ended = played(hostile.bare, [attempt(1, "plain"), attempt(2, "plain_async")], executor="async")
+    assert [ended[n] and ended[n].state for n in (1, 2)] == ["retrying", "completed"]  # type: ignore[union-attr]

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import asyncio
+import socket
+
 import pytest
 
+from pgqueue.worker.relay import Supervised
 from pgqueue.worker.supervisor import backoff, spread
 
 
@@ -21,3 +25,29 @@ def test_limits_are_spread_by_a_tenth():
     assert 1050 < max(limits) <= 1100
     assert spread(1) == 1
     assert spread(None) is None
+
+
+def test_a_supervisor_that_dies_with_unread_messages_is_gone_and_no_bug() -> None:
+    """Its end of the socket is reset then, and does not just end."""
+
+    async def play() -> None:
+        mine, theirs = socket.socketpair()
+        line, its_line = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        gone = asyncio.Event()
+        worker = Supervised(
+            (theirs.detach(), its_line.detach()), room=lambda: 1, wake_up=lambda: None, cancelled=lambda _: None,
+            vacant=lambda: None, stop=lambda _: None, orphaned=gone.set,
+        )  # fmt: skip
+        running = asyncio.create_task(worker.run())
+        await asyncio.sleep(0)
+        worker._socket.send(b"more\n")
+        mine.close()
+        line.close()
+        async with asyncio.timeout(20):
+            await gone.wait()
+            await running
+        asyncio.get_running_loop().remove_reader(worker._line)
+        worker._socket.close()
+        worker._line.close()
+
+    asyncio.run(play())

@@ -1,0 +1,149 @@
+"""What a handler returns: stored, dropped, obeyed, or refused without running it again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pgqueue import App, Cancel, Dead, RateLimited, Retry, Snooze
+from pgqueue.errors import BadResultError
+from pgqueue.outcome import Outcome
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.calls import perform, perform_async
+from pgqueue.worker.chunk_calls import Chunk, perform_chunk, perform_chunk_async
+
+
+@dataclass
+class Item:
+    n: int
+
+
+class Response: ...
+
+
+UNSTORABLE: dict[str, Callable[[], object]] = {
+    "an object": Response,
+    "bytes that are no text": lambda: b"\xff",
+    "nested object": lambda: {"a": [Response()]},
+    "not a number": lambda: float("nan"),
+    "too large": lambda: "x" * 65 * 1024,
+    "too deep": lambda: __import__("json").loads("[" * 100 + "]" * 100),
+    "NUL": lambda: "\x00",
+    "an exception": lambda: ValueError("returned"),
+}
+
+
+def attempt(**extra: Any) -> Attempt:
+    args = '{"n": 1}' if extra.get("chunk") else "{}"
+    return Attempt(1, (1, 1, "default", 0, "t", args, 1, 6, 0, None, 0.0, 0.0, None, None, None))
+
+
+def ended(way: str, answer: Callable[[], object], **options: Any) -> Outcome:
+    """How a job of a handler ends that returns what ``answer`` does."""
+    app, is_chunk = App(), way.startswith("chunk")
+    if is_chunk:
+        options["chunk"] = 5
+
+    def sync(items: list[Item]) -> Any:
+        return [answer()]
+
+    async def later(items: list[Item]) -> Any:
+        await asyncio.sleep(0)
+        return [answer()]
+
+    def plain() -> Any:
+        return answer()
+
+    async def plain_later() -> Any:
+        await asyncio.sleep(0)
+        return answer()
+
+    handler: Any = (later if "loop" in way else sync) if is_chunk else plain_later if "loop" in way else plain
+    spec: Any = app.task(name="t", retry=[0.1] * 5, **options)(handler).spec
+    one = attempt(chunk=is_chunk)
+    with asyncio.Runner() as runner:
+        if way == "thread":
+            found = perform(spec, one, app, runner, traced=False)
+        elif way == "loop":
+            found = runner.run(perform_async(spec, one, app, traced=False))
+        elif way == "chunk on a thread":
+            [found] = perform_chunk(spec, Chunk([one]), app, runner, traced=False)
+        else:
+            [found] = runner.run(perform_chunk_async(spec, Chunk([one]), app, traced=False))
+    assert found is not None
+    return found
+
+
+WAYS = ["thread", "loop", "chunk on a thread", "chunk on the loop"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("what", UNSTORABLE)
+def test_a_result_that_cannot_be_stored_is_dead_at_once(way: str, what: str) -> None:
+    outcome = ended(way, UNSTORABLE[what])
+    if what == "an exception" and "chunk" in way:  # there it is how a handler says which job has failed
+        assert outcome.state == "retrying"
+        return
+    assert (outcome.state, outcome.reason) == ("dead", "bad_result")
+    assert "BadResultError: T" in str(outcome.error)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("what", sorted(set(UNSTORABLE) - {"an exception"}))
+def test_a_task_may_drop_its_results(way: str, what: str) -> None:
+    outcome = ended(way, UNSTORABLE[what], store_result=False)
+    assert (outcome.state, outcome.result) == ("completed", None)
+
+
+def generator(instruction: Exception) -> Iterator[int]:
+    yield 1
+    raise instruction
+
+
+async def coroutine(instruction: Exception) -> None:
+    await asyncio.sleep(0)
+    raise instruction
+
+
+def raised(instruction: Exception) -> None:
+    raise instruction
+
+
+SHAPES: dict[str, Callable[[Exception], object]] = {
+    "raised": raised, "returned": lambda instruction: instruction, "from a generator": generator,
+    "from a coroutine": coroutine,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("store_result", [True, False])
+@pytest.mark.parametrize("way", ["thread", "loop"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("instruction", "reason"),
+    [(RateLimited(9), "rate_limited"), (Snooze(9), "snoozed"), (Retry(after=9), "failed"), (Dead("no"), "given_up"), (Cancel("no"), "cancelled")],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)  # fmt: skip
+def test_an_instruction_counts_however_it_comes(
+    way: str, shape: str, instruction: Exception, reason: str, *, store_result: bool
+) -> None:
+    if way == "loop" and shape == "from a coroutine":
+        pytest.skip("an async handler awaits it itself")
+    assert ended(way, lambda: SHAPES[shape](instruction), store_result=store_result).reason == reason
+
+
+def test_a_generator_is_stored_as_a_list() -> None:
+    assert ended("thread", lambda: (n for n in range(3))).result == "[0,1,2]"
+
+
+@pytest.mark.parametrize("where", ["thread", "loop"])
+def test_a_result_of_its_own_transaction_that_cannot_be_stored_is_dead_at_once(where: str) -> None:
+    """``job.transaction(result)`` raises it, and so it comes out of the handler."""
+
+    def settle() -> None:
+        raise BadResultError("Task t returned a Response, which is not JSON.")
+
+    assert ended(where, settle).reason == "bad_result"
