@@ -3,13 +3,11 @@
 The names are imported at their first use, so that a missing libpq is told by whoever needs it, in a sentence.
 """
 
-import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pgqueue import errors
+from pgqueue import errors, logs
 from pgqueue.errors import LeaseLostError, PgQueueError
-from pgqueue.shown import Cleaning
 
 if TYPE_CHECKING:
     from pgqueue.app import App
@@ -51,7 +49,7 @@ _HOMES = {
     "retry": ("RetryPolicy",),
 }
 
-logging.getLogger("pgqueue").addFilter(Cleaning())
+logs.begin()
 
 
 def __getattr__(name: str) -> object:

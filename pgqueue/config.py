@@ -47,6 +47,7 @@ FILE_KEYS = (
     "crash_limit",
     "blocked",
     "wait_for_db",
+    "log_jobs",
     "alerts",
 )
 EXECUTORS = ("async", "thread", "process")
@@ -257,10 +258,15 @@ class WorkerSettings:
     wait_for_db: float = 0.0
     max_jobs: int | None = None  # after so many, or this many bytes of memory, the process is to be replaced
     max_rss: int | None = None
+    log_jobs: bool = False  # a line for each that has ended
 
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
             raise InvalidSettingError(f"--executor is {self.executor!r}.", do="use " + ", ".join(EXECUTORS))
+        if not isinstance(self.log_jobs, bool):
+            raise InvalidSettingError(
+                f"log_jobs in [tool.pgqueue] is {shown(self.log_jobs)}.", do="give true or false"
+            )
         for name, low, high in (
             ("concurrency", 1, 10_000),
             ("poll", 0.01, 3600),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from psycopg import Connection
 
+from pgqueue import logs
 from pgqueue.config import find_dsn, libpq_dsn, read_file
 from pgqueue.database import connect
 from pgqueue.errors import AppImportError, NoDsnError
@@ -39,6 +39,8 @@ AppPath = Annotated[
         show_default=False,
     ),
 ]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Log more.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Log only warnings and errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables for people.")]
 
 cli = typer.Typer(
@@ -63,15 +65,15 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log more.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Log only warnings and errors.")] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
 ) -> None:
     """Exit codes and messages are documented in the README."""
-    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("pgqueue").setLevel(level)
+    choose_level(verbose=verbose, quiet=quiet)
+
+
+def choose_level(*, verbose: bool, quiet: bool) -> None:
+    logs.choose(logging.DEBUG if verbose else logging.WARNING if quiet else None)
 
 
 def dsn_or_running(given: str | None) -> str:
@@ -90,6 +92,7 @@ def dsn_or_running(given: str | None) -> str:
 @contextmanager
 def database(given: str | None) -> Iterator[Connection[Any]]:
     """A connection to a database that has our schema; raises the error that says why not."""
+    logs.set_up()
     with connect(dsn_or_running(given), name="pgq") as connection:
         check_server(connection)
         yield connection
@@ -117,6 +120,7 @@ def app_with_database(path: str, dsn: str | None) -> App:
     from pgqueue.loading import load_app  # which imports pydantic
 
     app = load_app(path)
+    logs.set_up()
     resolved = libpq_dsn(dsn) if dsn else app._dsn or dsn_or_running(None)  # noqa: SLF001 - its own command line
     if resolved:
         os.environ["PGQUEUE_DSN"] = resolved

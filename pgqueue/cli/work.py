@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pgqueue.cli.common import AppPath, Dsn, app_path, app_with_database
+from pgqueue.cli.common import AppPath, Dsn, Quiet, Verbose, app_path, app_with_database, choose_level
 from pgqueue.config import WorkerSettings, parse_queues, read_file, size
 from pgqueue.errors import InvalidSettingError, shown
 
@@ -177,6 +177,9 @@ def work(
             show_default=False,
         ),
     ] = None,
+    log_jobs: Annotated[bool, typer.Option("--log-jobs", help="A line for each job that has ended.")] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
     supervisor: Annotated[str | None, typer.Option(hidden=True)] = None,
     dsn: Dsn = None,
 ) -> None:
@@ -190,12 +193,14 @@ def work(
     from pgqueue.worker.limits import rss
     from pgqueue.worker.supervisor import supervise
 
+    choose_level(verbose=verbose, quiet=quiet)
     path = app_path(app)
     loaded = app_with_database(path, dsn)
     settings = settings_for(
         loaded, queues, concurrency=concurrency, executor=executor, drain=drain or None, grace=grace,
         listen=False if no_listen else None, poll=poll, lease=lease, heartbeat=heartbeat, crash_limit=crash_limit,
         blocked=blocked, patience=patience, wait_for_db=wait_for_db, max_jobs=max_jobs, max_rss=max_rss,
+        log_jobs=log_jobs or None,
     )  # fmt: skip
     count = process_count(processes)
     if supervisor is None and settings.max_rss is not None and settings.max_rss < FRESH * rss():

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from pgqueue import logs
 from pgqueue.app import App
 from pgqueue.chunk import ChunkSpec
 from pgqueue.clock import server_time
@@ -45,6 +46,8 @@ def main() -> None:
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent tells it
         parent.send(describe(error).replace("\n", " ").encode() + b"\n")
         sys.exit(1)
+    logs.choose(int(sys.argv[3]) or None)
+    logs.set_up()
     ignore_stops()  # whatever the app has made of them
     forked.begin()
     requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from pgqueue import logs
 from pgqueue.clock import monotonic, server_time
 from pgqueue.described import describe
 from pgqueue.errors import InvalidSettingError, ProcessDiedError
@@ -53,7 +54,9 @@ class Child:
         self._mine, theirs = socket.socketpair()
         try:
             fd = theirs.fileno()
-            self._process = Spawned("pgqueue.worker.child", [app_path, str(fd)], [fd], environment, deaf=True)
+            self._process = Spawned(
+                "pgqueue.worker.child", [app_path, str(fd), str(logs.chosen())], [fd], environment, deaf=True
+            )
         except BaseException:
             self._mine.close()
             raise

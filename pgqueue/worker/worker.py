@@ -47,7 +47,7 @@ from pgqueue.worker.listener import Listener
 from pgqueue.worker.pulse import Pulse
 from pgqueue.worker.relay import Supervised
 from pgqueue.worker.reporter import Reporter
-from pgqueue.worker.runner import Runner
+from pgqueue.worker.runner import Runner, log_job
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import STOPPED, UNFINISHED, finish
 
@@ -177,6 +177,8 @@ class Worker:
     def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
         if outcome is None or outcome.reason != "released":
             self._limits.count()
+        if self.settings.log_jobs:
+            log_job(attempt, outcome)
         if outcome is None:
             self._free([attempt])
         else:

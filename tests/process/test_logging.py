@@ -1,0 +1,116 @@
+"""The user's logging configuration wins under ``pgq work``, in every executor, and no line is lost or shown twice."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pgqueue import App
+from tests.process.commands import pgq
+
+APP = """
+import logging, logging.config, sys
+from pgqueue import App
+
+{configuration}
+app = App()
+
+def task(executor):
+    def handler() -> None:
+        logging.getLogger("shop").info("handled on %s", executor)
+    handler.__qualname__ = executor
+    app.task(name=executor, executor=executor, retry=False)(handler)
+
+task("thread")
+task("process")
+
+@app.task(name="async", retry=False)
+async def on_the_loop() -> None:
+    logging.getLogger("shop").info("handled on async")
+
+@app.task(name="dies", retry=False)
+def dies() -> None:
+    raise ValueError("boom")
+"""
+CONSOLE = '"handlers": {"console": {"class": "logging.StreamHandler", "formatter": "f"}}, "formatters": {"f": {"format": "MINE %(levelname)s %(message)s"}}'
+CONFIGURATIONS = {
+    "basicConfig": 'logging.basicConfig(level=logging.INFO, format="MINE %(levelname)s %(message)s")',
+    "dictConfig": f'logging.config.dictConfig({{"version": 1, {CONSOLE}, "root": {{"level": "INFO", "handlers": ["console"]}}}})',
+    "a handler of the root": """
+handler = logging.StreamHandler()
+handler.setFormatter(logging.Formatter("MINE %(levelname)s %(message)s"))
+logging.getLogger().addHandler(handler)
+logging.getLogger().setLevel(logging.INFO)
+""",
+    "fileConfig": """
+import io
+logging.config.fileConfig(io.StringIO('''
+[loggers]
+keys=root
+[handlers]
+keys=console
+[formatters]
+keys=f
+[logger_root]
+level=INFO
+handlers=console
+[handler_console]
+class=StreamHandler
+args=(sys.stderr,)
+formatter=f
+[formatter_f]
+format=MINE %(levelname)s %(message)s
+'''))
+""",
+}
+TASKS = ("async", "thread", "process")
+
+
+def work(folder: Path, dsn: str, configuration: str, *options: str) -> list[str]:
+    """The lines of a worker that drains one job of each task."""
+    (folder / "shop.py").write_text(APP.replace("{configuration}", configuration))
+    app = App(dsn)
+    for name in (*TASKS, "dies"):
+        app.task(name=name, retry=False)(_nothing).enqueue()
+    app.close()
+    done = pgq("work", "-A", "shop", "--drain", *options, cwd=folder, dsn=dsn, env={"TZ": "Asia/Kathmandu"})
+    assert done.returncode == 0, done.stderr
+    return done.stderr.splitlines()
+
+
+def _nothing() -> None: ...
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_the_lines_of_handlers_and_of_the_worker_go_where_the_user_has_said_once(
+    watched, tmp_path, configuration
+) -> None:
+    lines = work(tmp_path, watched, CONFIGURATIONS[configuration])
+    for name in TASKS:
+        assert lines.count(f"MINE INFO handled on {name}") == 1, lines
+    [dead] = [line for line in lines if "(dies) is dead" in line]
+    assert dead.startswith("MINE ERROR ")
+    assert all(line.startswith("MINE ") for line in lines if "worker " in line)
+
+
+def test_without_a_configuration_lines_have_a_time_with_its_zone_and_jobs_one_each_on_request(
+    watched, tmp_path
+) -> None:
+    lines = work(tmp_path, watched, "", "--log-jobs")
+    [dead] = [line for line in lines if "(dies) is dead" in line]
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+05:45 ERROR   job ", dead)
+    ended = [
+        re.search(r"INFO    job \d+ \((\w+)\) completed in [\d.e-]+ s, attempt 1 of 1, queue default$", line)
+        for line in lines
+    ]
+    assert sorted(match[1] for match in ended if match) == sorted(TASKS)
+    assert sum("dies" in line for line in lines) == 1
+
+
+def test_a_level_is_taken_before_and_after_the_command(watched, tmp_path) -> None:
+    assert any(" DEBUG " in line for line in work(tmp_path, watched, "", "-v"))
+    quiet = work(tmp_path, watched, CONFIGURATIONS["basicConfig"], "--quiet")
+    assert not [line for line in quiet if "worker " in line]
+    assert [line for line in quiet if "is dead" in line]
