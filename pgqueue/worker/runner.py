@@ -21,7 +21,6 @@ from pgqueue.app import App
 from pgqueue.chunk import ChunkSpec
 from pgqueue.clock import monotonic
 from pgqueue.described import complain
-from pgqueue.job import FINAL
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
 from pgqueue.worker.attempt import Attempt
@@ -31,8 +30,6 @@ from pgqueue.worker.coroutines import Coroutines
 from pgqueue.worker.endings import failed, missed
 from pgqueue.worker.handlers import handlers
 from pgqueue.worker.threads import Threads
-
-log = logging.getLogger("pgqueue")
 
 SHORT = 0.05  # seconds: jobs longer than this are not claimed ahead
 AHEAD = 0.03  # seconds of work to have at hand
@@ -323,18 +320,3 @@ def report(attempt: Attempt, outcome: Outcome) -> None:
             complain(
                 logging.INFO, "job %d (%s) is cancelled: %s", attempt.id, attempt.task, outcome.error, fields=fields
             )  # fmt: skip
-
-
-def log_job(attempt: Attempt, outcome: Outcome | None) -> None:
-    """One line for an attempt that ended without an error; ``report`` tells of the others."""
-    if outcome is None and not attempt.settled:
-        return  # it was lost
-    if outcome is not None and (outcome.error is not None or outcome.state not in FINAL):
-        return
-    state = "completed" if outcome is None else outcome.state
-    took = monotonic() - (attempt.started_at or attempt.claimed_at)
-    log.info(
-        "job %d (%s) %s in %.3g s, attempt %d of %d, queue %s",
-        attempt.id, attempt.task, state, took, attempt.attempt, attempt.max_attempts, attempt.queue,
-        extra={"job_id": attempt.id, "task": attempt.task, "queue": attempt.queue, "attempt": attempt.attempt, "seconds": took},
-    )  # fmt: skip

@@ -43,11 +43,12 @@ from pgqueue.worker.handlers import handlers, hook_names, serving
 from pgqueue.worker.in_flight import InFlight
 from pgqueue.worker.lease import Lease
 from pgqueue.worker.limits import Limits
+from pgqueue.worker.lines import log_job
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.pulse import Pulse
 from pgqueue.worker.relay import Supervised
 from pgqueue.worker.reporter import Reporter
-from pgqueue.worker.runner import Runner, log_job
+from pgqueue.worker.runner import Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import STOPPED, UNFINISHED, finish
 
