@@ -52,6 +52,8 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
     """
     from alembic import command  # noqa: PLC0415
 
+    with connect(dsn, name="pgq migrate") as connection:
+        check_encoding(connection)
     end = monotonic() + PATIENCE
     while True:
         try:
@@ -92,6 +94,16 @@ def upgrade_sql() -> str:
     buffer = io.StringIO()
     command.upgrade(_config(buffer=buffer), "head", sql=True)
     return buffer.getvalue()
+
+
+def check_encoding(connection: Connection[Any]) -> None:
+    """Raises the error that says why jobs, which are Unicode, cannot be stored in this database."""
+    server = run(connection, statements.describe_server())
+    if server.encoding != "UTF8":
+        raise UnsupportedServerError(
+            f"The database {server.database!r} has the encoding {server.encoding}, which cannot hold every text of a job.",
+            do="use a database in UTF8: create database NAME encoding 'UTF8' template template0",
+        )
 
 
 def check_server(connection: Connection[Any]) -> None:

@@ -229,6 +229,7 @@ class Server:
     installed: bool
     database: str
     user: str
+    encoding: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ def command(
                 )
             _report(as_json, "current", target, 0.0)
             return
+        migrate.check_encoding(connection)
         server = run(connection, statements.describe_server())
         current = False
         if server.installed:

@@ -37,6 +37,11 @@ declare
     base     constant integer := least(greatest(count / 100, 1), 4, (
         select min(l.concurrency) from pgqueue.limits l where l.id = any(limits) and l.per_key and l.concurrency > 0));
     passed   constant text[] := array(select E'\x01' || p.task from pgqueue.pauses p where p.key = '' and p.until > moment);
+    -- After so many keys in turn of which no task is known, the next one is looked for by the tasks: the index alone tells of the others.
+    patience   constant integer := 50;
+    first_task constant text := (select min(t collate "C") from unnest(tasks) t);
+    last_task  constant text := (select max(t collate "C") from unnest(tasks) t);
+    last_key   constant text := repeat(chr(1114111), 64);  -- no key is so long
     few      integer := count;
     near     text[];     -- the keys with due jobs, if these are few
     ids      bigint[];
@@ -78,18 +83,32 @@ begin
     loop
         -- A loose scan: each step is a probe for the next key and its first task, from the one after `after` to the last, and then from the
         -- first one to `after`.
-        with recursive step (turn, task, wrapped) as (
-            select after collate "C", null::text collate "C", false where near is null and turns is null
+        with recursive step (turn, task, wrapped, passed) as (
+            select after collate "C", null::text collate "C", false, 0 where near is null and turns is null
             union all
-            select coalesce(n.turn, ''), n.task, s.wrapped or n.turn is null
+            select coalesce(n.turn, ''), n.task, s.wrapped or n.turn is null,
+                   case when s.passed >= patience then s.passed when n.task = '' or n.task = any(tasks) then 0 else s.passed + 1 end
             from step s
             left join lateral (
-                select coalesce(j.concurrency_key, E'\x01' || j.task) as turn, case when j.ordering is null then j.task::text else '' end as task
-                from pgqueue.jobs_live j
-                where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
-                  and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) > s.turn
-                  and j.run_at >= after_at
-                order by coalesce(j.concurrency_key, E'\x01' || j.task), num_nonnulls(j.ordering), j.task limit 1) n on true
+                select * from (
+                    select coalesce(j.concurrency_key, E'\x01' || j.task) as turn, case when j.ordering is null then j.task::text else '' end as task
+                    from pgqueue.jobs_live j
+                    where s.passed < patience
+                      and j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
+                      and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) > s.turn
+                      and j.run_at >= after_at
+                    order by coalesce(j.concurrency_key, E'\x01' || j.task), num_nonnulls(j.ordering), j.task limit 1) one
+                union all
+                select * from (
+                    select coalesce(j.concurrency_key, E'\x01' || j.task) as turn, case when j.ordering is null then j.task::text else '' end as task
+                    from pgqueue.jobs_live j
+                    where s.passed >= patience
+                      and j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
+                      and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) > s.turn
+                      and coalesce(j.concurrency_key, E'\x01' || j.task) <= case when s.wrapped then after else last_key end
+                      and j.run_at >= after_at and j.task between first_task and last_task and j.task = any(tasks)
+                    order by coalesce(j.concurrency_key, E'\x01' || j.task), num_nonnulls(j.ordering), j.task limit 1) far
+                ) n on true
             where not s.wrapped or n.turn <= after
         )
         select array_agg(c.id), array_agg(c.turn), array_agg(c.key), array_agg(c.task), array_agg(c.weight), array_agg(c.ordered)
