@@ -35,12 +35,15 @@ begin
             hint = 'options: ' || array_to_string(known, ', ');
     end if;
 
-    loop
+    for rounds in 1 .. 100 loop
         select j.state into held from pgqueue.jobs_live j where j.id = job and j.state <> 'running' for update;
         exit when found;
         select j.state into held from pgqueue.jobs j where j.id = job;
         if held is null or held not in ('pending', 'retrying', 'waiting') then  -- else it has just come back
             return held;
+        end if;
+        if rounds = 100 then
+            raise insufficient_privilege using message = format('pgqueue: row level security does not let this role change job %s', job);
         end if;
     end loop;
     update pgqueue.jobs_live j

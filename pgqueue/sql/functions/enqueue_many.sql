@@ -167,7 +167,7 @@ begin
             order by i.task collate "C", i.unique_key collate "C", i.item
         loop
             left_out[held.place] := true;
-            loop
+            for rounds in 1 .. 100 loop
                 select s.holders[1], s.states[1] into holder, now_is
                 from pgqueue.insert_jobs(jsonb_build_array(held.body), array[new_ids[held.place]], null, moment, 'alone') s;
                 exit when holder is null;
@@ -175,6 +175,10 @@ begin
                     now_is := pgqueue.replace_job(holder, held.body, moment);
                     if now_is is null then  -- a worker has it, or had, or it is over: then its key may be free now
                         select j.state into now_is from pgqueue.jobs_live j where j.id = holder;
+                        if rounds = 100 and now_is is distinct from 'running' then
+                            raise insufficient_privilege using
+                                message = format('pgqueue: job %s holds the unique key, and row level security does not let this role replace it', holder);
+                        end if;
                         continue when now_is is null or now_is in ('pending', 'retrying');
                     end if;
                 end if;

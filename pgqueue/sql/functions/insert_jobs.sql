@@ -21,6 +21,7 @@ as $function$
 declare
     missing integer := cardinality(ids) - coalesce(cardinality(array_positions(left_out, true)), 0);
     again   boolean := false;
+    rounds  integer := 0;
     stored  integer;
     over    bigint[];
 begin
@@ -88,6 +89,12 @@ begin
         exit when cardinality(places) = missing and over is null;
         if how <> 'alone' then
             raise exception using errcode = 'PQ000', message = 'pgqueue: a key became free, out of order';
+        end if;
+        rounds := rounds + 1;
+        if rounds >= 100 then  -- a key cannot become free and be taken again so often
+            raise insufficient_privilege using
+                message = 'pgqueue: a unique key is held by a job that row level security hides from this role, or does not let it end',
+                hint = 'jobs_live may have policies for reading, as long as each job is visible to all who may use its task';
         end if;
         perform pgqueue.finish_overdue(over, moment);
         places := null;

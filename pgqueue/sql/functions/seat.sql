@@ -61,7 +61,7 @@ begin
         return;
     end if;
 
-    loop
+    for rounds in 1 .. 100 loop
         -- A row that is locked comes as it is then, whatever this statement saw before it waited.
         select array_agg(s.taken order by s.number) into chairs
         from (
@@ -72,6 +72,9 @@ begin
             for update of s
         ) s;
         exit when cardinality(chairs) = cardinality(limit_ids);
+        if rounds = 100 then
+            raise insufficient_privilege using message = 'pgqueue: row level security hides seats from this role, which is a worker''s';
+        end if;
         insert into pgqueue.seats (limit_id, key)
         select n.limit_id, n.key from unnest(limit_ids, seat_keys) with ordinality n(limit_id, key, number) order by n.number
         on conflict do nothing;  -- what is tidied away (heal_seats.sql) before it is locked is made again

@@ -1,0 +1,50 @@
+"""Row level security may hide jobs from a role: what it cannot see ends with a sentence, never in a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+EVERYTHING = (
+    "grant usage on schema pgqueue to ROLE",
+    "grant select, insert, update, delete on all tables in schema pgqueue to ROLE",
+    "grant usage, select, update on all sequences in schema pgqueue to ROLE",
+    "grant execute on all functions in schema pgqueue to ROLE",
+    "alter table pgqueue.jobs_live enable row level security",
+)
+OTHERS = "create policy others on pgqueue.jobs_live using (id <> 1)"
+READS = "create policy reads on pgqueue.jobs_live for select using (true)"
+WRITES = "create policy writes on pgqueue.jobs_live for insert with check (true)"
+ONE = """select * from pgqueue.enqueue('t', '{}', '{"unique_key": "k", "on_conflict": "%s"}')"""
+MANY = """select * from pgqueue.enqueue_many('[{"task": "t", "unique_key": "k"}, {"task": "t", "unique_key": "l"}]')"""
+
+
+@pytest.mark.parametrize(
+    ("policies", "call"),
+    [
+        ([OTHERS], ONE % "skip"),
+        ([OTHERS], ONE % "replace"),
+        ([OTHERS], MANY),
+        ([READS, WRITES], ONE % "replace"),
+        ([READS, WRITES], "select pgqueue.edit(1, '{\"priority\": 1}')"),
+    ],
+    ids=["skip", "replace", "many", "replace what is only read", "edit what is only read"],
+)
+def test_a_job_that_a_role_may_not_see_or_change_is_refused_by_a_sentence(
+    db: Connection[Any], role: Callable[..., str], policies: list[str], call: str
+) -> None:
+    mine = role(*EVERYTHING, *policies)
+    db.execute(
+        "insert into pgqueue.jobs (id, task, unique_key) values (nextval('pgqueue.jobs_id_seq'), 't', 'k')"
+    )
+    with psycopg.connect(mine, autocommit=True) as connection:
+        connection.execute("set statement_timeout = '20s'")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="row level security"):
+            connection.execute(call.encode())
+    assert db.execute("select task, unique_key, priority from pgqueue.jobs_live").fetchall() == [
+        ("t", "k", 0)
+    ]
