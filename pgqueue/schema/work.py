@@ -35,7 +35,9 @@ queues = Table(
     Column("max_age", Interval),
     CheckConstraint("max_age > interval '0'", "queues_max_age_check"),
     UniqueConstraint("name", name="queues_name_key"),
-    CheckConstraint("retention >= interval '0'", "queues_retention_check"),
+    CheckConstraint(
+        "retention >= interval '0' and retention <= interval '1000 years'", "queues_retention_check"
+    ),
 )
 
 workers = Table(
