@@ -27,7 +27,7 @@ from pgqueue.rows import Locker
 from pgqueue.sql import functions
 
 OLDEST_SERVER = 150_000
-HEAD = "0015"
+HEAD = "0016"
 PATIENCE = 60.0  # seconds for the locks of others
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
