@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from email.message import EmailMessage
+from ipaddress import ip_address
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -60,6 +61,11 @@ class AlertSettings:
             and _split(self.webhook, ("http", "https"), "webhook").username is not None
         ):
             raise InvalidSettingError("webhook of alerts holds a user name.", do="use webhook_token")
+        if self.webhook_token is not None and self.webhook is not None and not _is_private(self.webhook):
+            raise InvalidSettingError(
+                "webhook_token of alerts would be sent without TLS.",
+                do="give a webhook that begins with https://",
+            )
         if self.webhook_token is not None and not _is_clean(self.webhook_token):
             raise InvalidSettingError("webhook_token of alerts is no line of ASCII characters.")
         if self.smtp is not None:
@@ -114,6 +120,17 @@ def _read(name: str, value: object) -> object:
 
 def _is_clean(text: str) -> bool:
     return bool(text) and text.isascii() and text.isprintable()
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody between here and there could read what is sent."""
+    parts = urlsplit(url)
+    if parts.scheme == "https" or parts.hostname == "localhost":
+        return True
+    try:
+        return ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _split(url: str, schemes: tuple[str, ...], name: str) -> SplitResult:

@@ -6,6 +6,7 @@ Order: an explicit argument or flag, the environment, ``[tool.pgqueue]`` in the 
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import tomllib
@@ -13,12 +14,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from pgqueue import origin
 from pgqueue.errors import InvalidNameError, InvalidOptionError, InvalidSettingError, NoDsnError, shown
+
+log = logging.getLogger("pgqueue")
 
 QUEUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,62}", re.ASCII)
 TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,126}", re.ASCII)
@@ -157,7 +161,13 @@ def sqlalchemy_url(dsn: str) -> Any:
 def find_dsn(explicit: str | None = None) -> str:
     """The DSN of the first place that has one, for libpq; raises NoDsnError naming the places."""
     file = read_file()
-    given = explicit or os.environ.get("PGQUEUE_DSN") or os.environ.get("DATABASE_URL") or file.get("dsn")
+    given = (
+        explicit
+        or origin.handed.dsn
+        or os.environ.get("PGQUEUE_DSN")
+        or os.environ.get("DATABASE_URL")
+        or file.get("dsn")
+    )
     if given:
         return libpq_dsn(str(given))
     if any(os.environ.get(name) for name in ("PGSERVICE", "PGHOST", "PGDATABASE")):
@@ -174,7 +184,7 @@ def read_file(start: Path | None = None) -> dict[str, Any]:
     folder = (start or Path.cwd()).resolve()
     for candidate in (folder, *folder.parents):
         path = candidate / "pyproject.toml"
-        if not path.is_file():
+        if not path.is_file() or not _is_trusted(path, folder):
             continue
         try:
             tools = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {})
@@ -192,6 +202,25 @@ def read_file(start: Path | None = None) -> dict[str, Any]:
                 )
         return dict(table)
     return {}
+
+
+def _is_trusted(path: Path, folder: Path) -> bool:
+    """Whether the file is the user's, the system's, or of whoever owns the folder he works in, from which modules are imported anyway.
+
+    Another user's, in a folder above, could choose the database, and the module that is imported.
+    """
+    if not hasattr(os, "geteuid"):
+        return True
+    owner = path.stat().st_uid
+    if owner in (os.geteuid(), 0, folder.stat().st_uid):
+        return True
+    _tell_foreign(path, owner)
+    return False
+
+
+@cache
+def _tell_foreign(path: Path, owner: int) -> None:
+    log.warning("%s is not read, because it belongs to another user (%d)", path, owner)
 
 
 def parse_queues(text: str) -> dict[str, int | None]:

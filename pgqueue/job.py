@@ -38,6 +38,10 @@ class NewJob(NamedTuple):
     options: Mapping[str, Any] = MappingProxyType({})
     unique_key: str | None = None
 
+    def __repr__(self) -> str:
+        """Without the arguments, which may be secret."""
+        return f"<NewJob of {self.task}>"
+
 
 class Batch(NamedTuple):
     """Jobs of one task that share their options, each with its arguments as JSON text and, if there are ``keys``, its unique_key.
@@ -82,6 +86,8 @@ def in_batches(jobs: Iterable[NewJob]) -> list[Batch]:
 class Job:
     """A stored job, as its row was when it was read. ``timeout`` is in seconds, times are aware datetimes.
 
+    Its repr has no arguments, results or errors: what is logged of it holds no secret.
+
     ``progressed`` is what ``progress`` said last, in this attempt or a former one: done, total, message, at.
 
     A handler that asks for its job (a parameter annotated ``Job``) gets one that also holds the lease: then
@@ -91,7 +97,7 @@ class Job:
     id: int
     queue: str
     task: str
-    args: dict[str, Any]
+    args: dict[str, Any] = field(repr=False)
     state: State
     priority: int
     run_at: datetime
@@ -107,12 +113,12 @@ class Job:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     timeout: float | None = None
-    progressed: Any = None
-    result: Any = None
-    last_error: str | None = None
-    last_traceback: str | None = None
+    progressed: Any = field(default=None, repr=False)
+    result: Any = field(default=None, repr=False)
+    last_error: str | None = field(default=None, repr=False)
+    last_traceback: str | None = field(default=None, repr=False)
     cancel_requested: bool = False
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict, repr=False)
     expires_at: datetime | None = None
     deadline_at: datetime | None = None
     lease: Lease | None = field(default=None, repr=False, compare=False)

@@ -10,5 +10,34 @@ EXECUTABLE = sys.executable
 ARGUMENTS = tuple(sys.argv[1:])
 FOLDER: str | None = None  # it was removed: then processes of ours begin where this one is
 
+PIPE = "PGQUEUE_DSN_PIPE"  # of the environment: the number of its file
+
+
+class Handed:
+    """``dsn``: the database that the command line named, here or in the process that began this one.
+
+    It is handed on by a pipe. What handlers start finds it neither in its environment nor among its files.
+    """
+
+    def __init__(self) -> None:
+        self.dsn: str | None = None
+        number = os.environ.pop(PIPE, None)
+        with suppress(OSError, ValueError):
+            if number is not None:
+                with open(int(number), encoding="utf-8") as pipe:  # noqa: PTH123 - it has a number, no path
+                    self.dsn = pipe.read() or None
+
+    def pipe(self) -> int | None:
+        """What a process of ours is to inherit: the end of a pipe that holds the DSN; None: there is none to be told."""
+        if self.dsn is None:
+            return None
+        read, write = os.pipe()
+        with open(write, "w", encoding="utf-8") as pipe:  # noqa: PTH123
+            pipe.write(self.dsn)
+        return read
+
+
+handed = Handed()
+
 with suppress(OSError):
     FOLDER = os.getcwd()  # noqa: PTH109 - a text, for Popen

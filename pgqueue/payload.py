@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections import abc
 from collections.abc import Hashable
@@ -19,6 +20,7 @@ ARGS_LIMIT = 256 * 1024
 RESULT_LIMIT = 64 * 1024
 DEPTH_LIMIT = 64
 DIGITS_LIMIT = 400
+SHOW_VALUES = "PGQUEUE_SHOW_VALUES"  # of the environment: 1 shows the values that do not fit
 
 # Text that holds none of these is good, which spares nearly every payload the walk. Plain searches first: one regex for
 # all of it costs more than everything else that an enqueue does in Python.
@@ -150,20 +152,23 @@ def plain(kind: Any) -> Any:
     return origin[made] if origin in KEPT and made else kind
 
 
-def complaints(error: ValidationError, *, values: bool = True) -> str:
-    """Those of pydantic in one sentence, the first three of them."""
+def complaints(error: ValidationError) -> str:
+    """Those of pydantic in one sentence, the first three of them; without the values, which may be secret, unless SHOW_VALUES is set."""
     said = []
+    values = os.environ.get(SHOW_VALUES) not in (None, "", "0")
     for item in error.errors(include_url=False, include_context=False)[:3]:
         path = f"{'.'.join(str(part) for part in item['loc']):.80}"
+        message = item["msg"]
         match item["type"]:
             case "missing":
                 said.append(f"{path} is missing")
+                continue
             case "extra_forbidden":
                 said.append(f"{path} is unknown")
-            case _ if not values:
-                said.append(f"{path or '$'}: {item['msg']}")
-            case _:
-                found = shown(item["input"]) if item["type"] != "json_invalid" else "the text"
-                said.append(f"{path or '$'}: {item['msg']}, not {found}")
+                continue
+            case "union_tag_invalid" if not values:  # whose message holds the tag
+                message = "its tag is none of those expected"
+        found = f", not {shown(item['input'])}" if values and item["type"] != "json_invalid" else ""
+        said.append(f"{path or '$'}: {message}{found}")
     rest = error.error_count() - len(said)
     return "; ".join(said) + (f"; and {rest} more" if rest > 0 else "")

@@ -190,7 +190,7 @@ class TaskSpec:
         try:
             said = difference(sent, self.read(text))
         except ValidationError as error:
-            said = f"read back, {complaints(error, values=False)}"
+            said = f"read back, {complaints(error)}"
         except Exception as error:  # noqa: BLE001 - a user's own validators and equality may raise anything
             said = f"reading it back raises {type(error).__name__}"
         if said is not None:

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import App, migrate
+from pgqueue import App, migrate, origin
 from tests.servers import create_database, drop_database, test_server
 
 SERVER = "PGQUEUE_TEST_SERVER"
@@ -59,7 +59,8 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the developer's shell reaches a test."""
+    """No setting of the developer's shell reaches a test, nor a command line's of a former test."""
+    monkeypatch.setattr(origin.handed, "dsn", None)
     for name in list(os.environ):
         if (
             name.startswith("PG") and not name.startswith(("PGQUEUE_TEST", "PGQUEUE_PG_BIN"))

@@ -14,6 +14,7 @@ import sys
 import traceback
 
 from pgqueue import origin
+from pgqueue.cli.arguments import hide_passwords
 from pgqueue.cli.output import fail, wants_json
 from pgqueue.errors import DriverMissingError, InvalidSettingError, PgQueueError
 from pgqueue.shown import bear
@@ -25,6 +26,7 @@ def main() -> None:
     """The console script: every error ends in one clear message and its documented exit code."""
     for stream in (sys.stdout, sys.stderr):
         bear(stream)
+    hide_passwords()
     try:
         from pgqueue.cli.commands import cli  # without libpq, this import fails already
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from psycopg import Connection
 
-from pgqueue import logs
+from pgqueue import logs, origin
 from pgqueue.config import find_dsn, libpq_dsn, read_file
 from pgqueue.database import connect
 from pgqueue.errors import AppImportError, NoDsnError
@@ -116,13 +116,13 @@ def app_path(given: str | None) -> str:
 
 
 def app_with_database(path: str, dsn: str | None) -> App:
-    """The app, its database fixed for child processes too."""
+    """The app, its database fixed for child processes too; the environment, which handlers and all they start see, stays as it is."""
     from pgqueue.loading import load_app  # which imports pydantic
 
     app = load_app(path)
     logs.set_up()
+    dsn = dsn or origin.handed.dsn
     resolved = libpq_dsn(dsn) if dsn else app._dsn or dsn_or_running(None)  # noqa: SLF001 - its own command line
-    if resolved:
-        os.environ["PGQUEUE_DSN"] = resolved
+    origin.handed.dsn = resolved or None
     app._dsn = resolved or None  # noqa: SLF001
     return app

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
-from pgqueue import migrate, statements
+from pgqueue import migrate, origin, statements
 from pgqueue.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database
 from pgqueue.cli.output import as_dict, emit, say
 from pgqueue.cli.work import Concurrency, Queues, settings_for
@@ -55,7 +54,7 @@ def _prepared(dsn: str) -> str:
     with connect(dsn, name="pgq dev") as connection:
         migrate.check_server(connection)
         run(connection, statements.add_partitions(3))
-    os.environ["PGQUEUE_DSN"] = dsn
+    origin.handed.dsn = dsn
     return dsn
 
 

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from pgqueue import logs
+from pgqueue import logs, origin
 from pgqueue.app import App
 from pgqueue.chunk import ChunkSpec
 from pgqueue.clock import server_time
@@ -43,6 +43,7 @@ def main() -> None:
     parent = Parent(int(sys.argv[2]))
     try:
         app = load_app(sys.argv[1])
+        app._dsn = origin.handed.dsn or app._dsn  # noqa: SLF001 - our own command line
     except BaseException as error:  # noqa: BLE001 - whatever it is, the parent tells it
         parent.send(describe(error).replace("\n", " ").encode() + b"\n")
         sys.exit(1)

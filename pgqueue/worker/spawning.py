@@ -32,6 +32,10 @@ class Spawned:
     ) -> None:
         """``fds`` are what it inherits, beside stdout and stderr; its stdin is empty. ``deaf``: to STOPS, until it listens."""
         loop = asyncio.get_running_loop()
+        dsn = origin.handed.pipe()
+        if dsn is not None:
+            fds = [*fds, dsn]
+            environment = {**(os.environ if environment is None else environment), origin.PIPE: str(dsn)}
         self._ended: asyncio.Future[int | None] = loop.create_future()
         former = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS if deaf else ())
         try:
@@ -45,6 +49,8 @@ class Spawned:
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
+            if dsn is not None:
+                os.close(dsn)
         self.pid = self._process.pid
         threading.Thread(target=self._wait, args=(loop,), name="pgqueue waits", daemon=True).start()
 

@@ -1,0 +1,229 @@
+"""What is secret stays so: in the list of processes, the environment of handlers, logs, errors and reprs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pgqueue.alerts import AlertSettings
+from pgqueue.config import read_file
+from pgqueue.errors import InvalidArgumentsError, InvalidSettingError
+from pgqueue.job import NewJob
+from pgqueue.payload import SHOW_VALUES
+from pgqueue.worker.supervisor import without_dsn
+from tests.process.commands import pgq, shop
+from tests.waiting import wait_until
+
+SECRET = "hunter2hunter2"
+APP = """
+import json, os, pathlib
+from pgqueue import App
+
+app = App()
+
+def look():
+    files = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
+    return {"environ": dict(os.environ), "files": files, "dsn": bool(app.dsn)}
+
+@app.task(name="thread")
+def thread() -> None:
+    pathlib.Path("thread").write_text(json.dumps(look()))
+    once.enqueue()
+    other.tasks["again"].enqueue()
+
+@app.task(name="process", executor="process")
+def process() -> None:
+    pathlib.Path("process").write_text(json.dumps(look()))
+    once.enqueue()
+
+@app.task(name="once")
+def once() -> None: ...
+
+other = App()
+other.task(name="again")(lambda: None)
+"""
+
+
+def process_list(text: str) -> list[str]:
+    """The command lines and environments of all processes in which this text stands."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        for name in ("cmdline", "environ"):
+            try:
+                said = (folder / name).read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if text in said:
+                found.append(f"{folder.name} {name}: {said}")
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no list of processes to read")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_password_of_the_command_line_is_in_no_list_of_processes_and_no_environment(
+    dsn, db, tmp_path, processes
+):
+    (tmp_path / "mine.py").write_text(APP)
+    db.execute("select pgqueue.enqueue('thread'), pgqueue.enqueue('process')")
+    words = [
+        "work",
+        "-A",
+        "mine:app",
+        "--processes",
+        str(processes),
+        "--dsn",
+        psycopg.conninfo.make_conninfo(dsn, password=SECRET),
+    ]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    with (tmp_path / "log").open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "pgqueue", *words], cwd=tmp_path, env=environment, stderr=log
+        )
+    try:
+        wait_until(lambda: db.execute("select count(*) from pgqueue.jobs_done").fetchone()[0] >= 4, 90)
+        assert process_list(SECRET) == []
+        for name in ("thread", "process"):
+            told = json.loads((tmp_path / name).read_text())
+            assert SECRET not in json.dumps(told)
+            assert "PGQUEUE_DSN" not in told["environ"]
+            assert told["dsn"]
+    finally:
+        worker.terminate()
+        worker.wait(60)
+    assert SECRET not in (tmp_path / "log").read_text()
+
+
+def test_what_the_supervisor_hands_on_has_no_dsn():
+    assert without_dsn(["work", "--dsn", "x", "-A", "a:b", "--dsn=y", "-c", "2"]) == [
+        "work",
+        "-A",
+        "a:b",
+        "-c",
+        "2",
+    ]
+    assert without_dsn(["--dsn", "x"]) == []
+
+
+def test_a_users_own_environment_stays_as_it_is(dsn, db, tmp_path):
+    (tmp_path / "mine.py").write_text(APP)
+    db.execute("select pgqueue.enqueue('thread')")
+    done = pgq("work", "-A", "mine:app", "--drain", cwd=tmp_path, dsn=dsn)
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "thread").read_text())["environ"]["PGQUEUE_DSN"] == dsn
+
+
+def test_a_workers_log_never_shows_the_password_of_its_dsn(dsn, db, tmp_path):
+    """Not when its connections are cut, nor when it finds no database."""
+    shop(tmp_path)
+    secret = psycopg.conninfo.make_conninfo(dsn, password=SECRET)
+    with (tmp_path / "log").open("wb") as log:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)]),
+            "PGQUEUE_DSN": secret,
+        }
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "pgqueue", "-v", "work", "-A", "shop:app"],
+            cwd=tmp_path,
+            env=environment,
+            stderr=log,
+        )
+    said = (tmp_path / "log").read_text
+    try:
+        wait_until(lambda: db.execute("select from pgqueue.workers").fetchall(), 60)
+        db.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'pgqueue %' and datname = current_database()"
+        )
+        wait_until(lambda: "the database is back" in said(), 60)
+    finally:
+        worker.terminate()
+        worker.wait(60)
+    assert "went away" in said()
+    assert SECRET not in said()
+
+
+# ------------------------------------------------------------------ values
+
+
+@pytest.fixture
+def task(app):
+    @app.task(name="pay")
+    def pay(pin: int, kind: dict[str, int] | None = None) -> None: ...
+
+    return pay
+
+
+def test_a_value_that_does_not_fit_is_not_quoted(task, monkeypatch):
+    with pytest.raises(InvalidArgumentsError, match="pin: Input should be a valid integer") as caught:
+        task.spec.decode(json.dumps({"pin": SECRET}))
+    with pytest.raises(InvalidArgumentsError, match="pin") as sent:
+        task.enqueue(pin=SECRET)
+    for error in (caught.value, sent.value):
+        assert SECRET not in str(error) + str(error.__cause__) + str(
+            error.__context__ if not error.__suppress_context__ else ""
+        )
+    monkeypatch.setenv(SHOW_VALUES, "1")
+    with pytest.raises(InvalidArgumentsError, match=f"not '{SECRET}'"):
+        task.spec.decode(json.dumps({"pin": SECRET}))
+
+
+def test_a_stored_job_that_does_not_fit_leaves_no_value_in_the_log_or_the_database(dsn, db, tmp_path):
+    shop(tmp_path)
+    db.execute(
+        "select pgqueue.enqueue('plan', %s, '{\"max_attempts\": 1}')",
+        [json.dumps({"at": SECRET, "tags": SECRET})],
+    )
+    done = pgq("work", "-A", "shop:app", "--drain", cwd=tmp_path, dsn=dsn)
+    assert "is dead" in done.stderr
+    [(error, traceback)] = db.execute("select last_error, last_traceback from pgqueue.jobs_dead").fetchall()
+    assert SECRET not in done.stderr + error + str(traceback)
+
+
+def test_the_repr_of_a_job_has_no_arguments_results_or_errors(task, db):
+    handle = task.enqueue(pin=4711)
+    db.execute(
+        "update pgqueue.jobs_live set meta = '{\"a\": \"4712\"}', last_error = '4713', progress = '4714'"
+    )
+    for text in (repr(handle.job()), repr(NewJob("t", '{"pin": 4711}')), repr(handle)):
+        assert not re.search("471[1-4]", text)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.org/", "http://10.0.0.1:80/", "http://localhost.example.org/"]
+)
+def test_a_token_goes_only_over_tls_or_to_this_machine(url):
+    with pytest.raises(InvalidSettingError, match="without TLS"):
+        AlertSettings(webhook=url, webhook_token="t")
+    AlertSettings(webhook=url)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.org/", "http://localhost:8080/x", "http://127.0.0.1/", "http://[::1]:1/"]
+)
+def test_a_token_may_go_there(url):
+    AlertSettings(webhook=url, webhook_token="t")
+
+
+# ------------------------------------------------------------------ another user's settings
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make another user's file"
+)
+def test_another_users_pyproject_above_is_not_read(tmp_path, caplog):
+    mine = tmp_path / "mine" / "deeper"
+    mine.mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text('[tool.pgqueue]\ndsn = "postgresql://evil/"')
+    assert read_file(mine) == {"dsn": "postgresql://evil/"}
+    os.chown(tmp_path / "pyproject.toml", 4711, 4711)
+    assert read_file(mine) == {}
+    assert "belongs to another user (4711)" in caplog.text
+    os.chown(mine, 4711, 4711)
+    assert read_file(mine) == {"dsn": "postgresql://evil/"}, "whoever owns the folder one works in may say so"
