@@ -52,10 +52,19 @@ def make_private(directory: Path) -> None:
     with contextlib.suppress(FileExistsError):
         directory.mkdir(mode=0o700)
     account = server_account()
-    if account and directory.lstat().st_uid == 0:
-        os.chown(directory, account["user"], account["group"], follow_symlinks=False)
-    found = directory.lstat()
-    if (found.st_mode, found.st_uid) != (stat.S_IFDIR | 0o700, account.get("user", os.geteuid())):
+    found = None
+    with contextlib.suppress(OSError):  # it is no directory, but perhaps a link to one
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            if account and os.fstat(descriptor).st_uid == 0:
+                os.fchown(descriptor, account["user"], account["group"])
+            found = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    if found is None or (stat.S_IMODE(found.st_mode), found.st_uid) != (
+        0o700,
+        account.get("user", os.geteuid()),
+    ):
         raise EmbeddedPostgresError(
             f"{directory} is not private to the server.",
             why="somebody else made it or opened it",
@@ -63,8 +72,22 @@ def make_private(directory: Path) -> None:
         )
 
 
+def open_own(file: Path, flags: int) -> int:
+    """Opens, or makes, a file of this user's; another user who may write the folder could have laid a link to any other."""
+    descriptor = os.open(file, flags | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+        os.close(descriptor)
+        raise EmbeddedPostgresError(
+            f"{file} is not this user's own file.",
+            why="somebody else made it, or a link to it",
+            do="remove it",
+        )
+    return descriptor
+
+
 def open_lock(lock: Path) -> int:
-    return os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    return open_own(lock, os.O_RDWR)
 
 
 def try_lock(descriptor: int, kind: int) -> bool:
@@ -89,7 +112,7 @@ def locked(lock: Path, deadline: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def open_log(home: Path) -> Iterator[int]:
-    descriptor = os.open(home / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    descriptor = open_own(home / "log", os.O_RDWR | os.O_APPEND)
     try:
         yield descriptor
     finally:
@@ -97,11 +120,14 @@ def open_log(home: Path) -> Iterator[int]:
 
 
 def log_size(home: Path) -> int:
-    return (home / "log").stat().st_size if (home / "log").exists() else 0
+    with open_log(home) as log:
+        return os.fstat(log).st_size
 
 
 def log_since(home: Path, size: int) -> str:
-    return (home / "log").read_bytes()[size:].decode(errors="replace")[-1000:].strip()
+    with open_log(home) as log, open(log, "rb", closefd=False) as file:
+        file.seek(size)
+        return file.read().decode(errors="replace")[-1000:].strip()
 
 
 def pause(home: Path, deadline: float) -> None:

@@ -79,7 +79,8 @@ def start(data_dir: Path, *, settings: Mapping[str, str] = NO_SETTINGS, timeout:
         if not try_lock(owner, fcntl.LOCK_EX):
             raise BusyError(f"The server in {home} belongs to another process.", do="stop that one first")
         if log_size(home) > LONGEST_LOG:
-            os.truncate(home / "log", 0)
+            with open_log(home) as log:
+                os.ftruncate(log, 0)
         binaries = executable_binaries()
         _make_data(home, binaries, settings, deadline)
         _clear_pid_file(home, deadline)

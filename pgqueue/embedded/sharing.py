@@ -62,7 +62,7 @@ def running(data_dir: Path | None = None) -> str | None:
         return None
     try:
         home = (data_dir or default_data_dir()).resolve()
-        owner = os.open(home / "owner", os.O_RDWR)
+        owner = os.open(home / "owner", os.O_RDWR | os.O_NOFOLLOW)
     except (EmbeddedPostgresError, OSError):
         return None
     try:

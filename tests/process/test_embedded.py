@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import psycopg
 import pytest
 
 from pgqueue import embedded
+from pgqueue.embedded import home
 from pgqueue.errors import EmbeddedPostgresError
 from tests.servers import directory_for_servers
 from tests.waiting import wait_until
@@ -353,3 +355,34 @@ def test_binaries_closed_to_the_server_are_copied_once(monkeypatch, directory):
         server.stop()
         assert Path(binaries).is_relative_to(directory / "root")
     assert len(list((directory / "root").iterdir())) == 1
+
+
+# ------------------------------------------------------------------ in a folder that another user may write
+
+
+@pytest.mark.parametrize("name", ["log", "owner", "users", "mutex"])
+@pytest.mark.parametrize("link", ["symbolic", "hard"])
+def test_a_link_that_lies_in_the_place_of_a_file_is_not_followed(tmp_path, name, link):
+    private = tmp_path / "private"
+    private.write_text("x" * 100)
+    folder = tmp_path / "home"
+    folder.mkdir()
+    if link == "symbolic":
+        (folder / name).symlink_to(private)
+    else:
+        (folder / name).hardlink_to(private)
+    opened = home.open_log(folder).__enter__ if name == "log" else partial(home.open_lock, folder / name)
+    with pytest.raises((EmbeddedPostgresError, OSError)):
+        opened()
+    assert private.read_text() == "x" * 100
+
+
+def test_a_link_or_a_file_is_no_private_directory_and_keeps_its_owner(tmp_path):
+    (tmp_path / "target").mkdir(mode=0o755)
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    (tmp_path / "file").write_text("")
+    before = [(tmp_path / name).stat().st_uid for name in ("target", "file")]
+    for name in ("link", "file"):
+        with pytest.raises(EmbeddedPostgresError, match="not private"):
+            home.make_private(tmp_path / name)
+    assert [(tmp_path / name).stat().st_uid for name in ("target", "file")] == before
