@@ -1,8 +1,10 @@
 -- Notes of jobs that enqueue_many has just stored under `ids` what they leave to a task that no worker has told of yet: sync_tasks fills
--- it in when one does. Touches these jobs alone, by jobs_live_id_key.
+-- it in when one does. Touches these jobs alone, by jobs_live_id_key, and none that is older than the caller's transaction: runs as the
+-- owner, because whoever may store a job need not be allowed to change one.
 create or replace function pgqueue.mark_undeclared(jobs jsonb, ids bigint[])
 returns void
 language sql
+security definer
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 set enable_hashjoin = off
@@ -20,6 +22,6 @@ as $function$
         ) b
     ) s
     cross join lateral generate_series(1, s.size) as n (place)
-    where j.id = ids[s.before + n.place] and not s.body ? 'declared'
+    where j.id = ids[s.before + n.place] and j.created_at >= transaction_timestamp() and j.attempt = 0 and j.state = 'pending' and not s.body ? 'declared'
       and not exists (select from pgqueue.tasks t where t.name = s.body ->> 'task')
 $function$;

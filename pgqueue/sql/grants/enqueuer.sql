@@ -6,7 +6,7 @@ grant insert (id, task, args, queue, priority, created_at, run_at, max_attempts,
 grant select (id, task, queue, run_at, state, unique_key, expires_at, deadline_at, cancel_requested) on pgqueue.jobs_live to ROLE;
 grant select on pgqueue.tasks to ROLE;
 grant usage on sequence pgqueue.jobs_id_seq to ROLE;
-grant execute on function pgqueue.enqueue, pgqueue.enqueue_many, pgqueue.check_jobs, pgqueue.with_declared, pgqueue.insert_jobs, pgqueue.job_items,
+grant execute on function pgqueue.enqueue, pgqueue.enqueue_many, pgqueue.check_jobs, pgqueue.with_declared, pgqueue.mark_undeclared, pgqueue.insert_jobs, pgqueue.job_items,
     pgqueue.unique_key, pgqueue.moment, pgqueue.apart, pgqueue.is_over, pgqueue.finish_overdue, pgqueue.wake to ROLE;
 -- If it also uses idempotency_key or throttle; it then reads how jobs ended whose keys it knows:
 -- grant select, insert, update, delete on pgqueue.idempotency_keys to ROLE;
@@ -17,4 +17,5 @@ grant execute on function pgqueue.enqueue, pgqueue.enqueue_many, pgqueue.check_j
 -- grant execute on function pgqueue.replace_job to ROLE;
 -- If it also waits for jobs (handle.wait, handle.job); it then reads all jobs:
 -- grant select on pgqueue.jobs, pgqueue.jobs_live to ROLE;
+-- grant execute on function pgqueue.text_of to ROLE;
 -- grant usage, update on sequence pgqueue.waited_until to ROLE;
