@@ -234,8 +234,8 @@ def _sqlalchemy_text(text: str) -> Any:
 # ------------------------------------------------------------------ our own connections
 
 
-def connect(dsn: str, *, name: str = "pgqueue", patience: float = SETUP) -> Connection[Any]:
-    """An autocommit connection; raises the DatabaseError that says why there is none."""
+def connect(dsn: str, *, name: str = "pgqueue", patience: float = SETUP, lock: float = 0) -> Connection[Any]:
+    """An autocommit connection; raises the DatabaseError that says why there is none. It waits ``lock`` seconds for one; 0: for ever."""
     with explained(dsn or " "):
         connection = psycopg.connect(
             dsn,
@@ -247,7 +247,7 @@ def connect(dsn: str, *, name: str = "pgqueue", patience: float = SETUP) -> Conn
             if is_pooled(connection):
                 connection.prepare_threshold = None
             else:
-                connection.execute(ORDINARY)
+                connection.execute(f"{ORDINARY}; set lock_timeout = '{lock:g}s'".encode())
     return connection
 
 

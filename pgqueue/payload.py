@@ -168,7 +168,9 @@ def complaints(error: ValidationError) -> str:
                 continue
             case "union_tag_invalid" if not values:  # whose message holds the tag
                 message = "its tag is none of those expected"
-        found = f", not {shown(item['input'])}" if values and item["type"] != "json_invalid" else ""
-        said.append(f"{path or '$'}: {message}{found}")
+        found = shown(item["input"]) if values else type(item["input"]).__name__
+        said.append(
+            f"{path or '$'}: {message}" + (f", not {found}" if item["type"] != "json_invalid" else "")
+        )
     rest = error.error_count() - len(said)
     return "; ".join(said) + (f"; and {rest} more" if rest > 0 else "")

@@ -33,8 +33,7 @@ def command(
         print(migrate.upgrade_sql())
         return
     target = dsn_or_running(dsn)
-    with connect(target, name="pgq migrate") as connection:
-        connection.execute("set lock_timeout = '5s'")
+    with connect(target, name="pgq migrate", lock=5) as connection:
         if check:
             migrate.check_server(connection)
             if different := migrate.differences(connection):

@@ -136,7 +136,8 @@ def test_with_the_rights_for_it_an_enqueuer_uses_idempotency_keys_replaces_and_w
             "enqueuer",
             "idempotency_keys",
             "pgqueue.jobs",
-            "replace_job", "text_of",
+            "replace_job",
+            "text_of",
             "waited_until",
         )
     )

@@ -17,5 +17,5 @@ grant execute on function pgqueue.enqueue, pgqueue.enqueue_many, pgqueue.check_j
 -- grant execute on function pgqueue.replace_job to ROLE;
 -- If it also waits for jobs (handle.wait, handle.job); it then reads all jobs:
 -- grant select on pgqueue.jobs, pgqueue.jobs_live to ROLE;
--- grant execute on function pgqueue.text_of to ROLE;
+-- grant execute on function pgqueue.text_of, pgqueue.time_of to ROLE;
 -- grant usage, update on sequence pgqueue.waited_until to ROLE;
