@@ -15,6 +15,7 @@ from pgqueue.outage import Outage
 from pgqueue.outcome import COMPLETED, Outcome
 from pgqueue.progress import Report
 from pgqueue.worker.attempt import Attempt, HeldLease
+from pgqueue.worker.children import Children
 from pgqueue.worker.in_flight import InFlight
 from pgqueue.worker.reporter import Reporter
 from pgqueue.worker.settler import LARGEST, Settler
@@ -147,3 +148,15 @@ def test_what_is_said_while_the_former_report_is_written_is_not_lost(dsn: str, d
 
     linked(dsn, play)
     assert db.execute("select progress ->> 'done' from pgqueue.jobs_live").fetchone() == ("2",)
+
+
+def test_children_that_cannot_be_started_are_tried_ever_more_seldom() -> None:
+    children = Children("nowhere", 3, lambda *_: None)
+    pauses = []
+    for _ in range(20):
+        children._note_failure(OSError("no"))
+        pauses.append(children._not_before - monotonic())
+    for number, pause in enumerate(pauses):
+        whole = min(2.0**number, 60.0)
+        assert 0.75 * whole - 1 < pause <= whole
+    assert pauses[0] < pauses[3] < pauses[6]
