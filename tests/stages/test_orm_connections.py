@@ -1,0 +1,60 @@
+"""Handlers that use a library which keeps a connection for each thread, as Django's ORM does: the middleware of the guide."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from pgqueue import App, Call
+from pgqueue.config import WorkerSettings
+from pgqueue.worker.worker import Worker
+
+
+opened: list[psycopg.Connection[tuple[int]]] = []
+
+
+class Orm(threading.local):
+    """A connection of each thread, opened at its first use and kept, whatever becomes of it, until somebody closes old ones."""
+
+    connection: psycopg.Connection[tuple[int]] | None = None
+
+    def query(self, dsn: str, text: str) -> None:
+        if self.connection is None:
+            self.connection = psycopg.connect(dsn, autocommit=True)
+            opened.append(self.connection)
+        self.connection.execute(text.encode())
+
+    def close_old_connections(self) -> None:
+        if self.connection is not None and self.connection.closed:
+            self.connection = None
+
+
+@pytest.mark.parametrize(("closing", "state"), [(True, "completed"), (False, "dead")])
+def test_connections_that_a_restart_broke_are_closed_around_each_handler(dsn, db, closing, state) -> None:
+    app, orm = App(dsn), Orm()
+
+    @app.middleware
+    def connections(call: Call) -> Iterator[None]:
+        if closing:
+            orm.close_old_connections()
+        try:
+            yield
+        finally:
+            if closing:
+                orm.close_old_connections()
+
+    @app.task(name="t", retry=False)
+    def t(text: str) -> None:
+        orm.query(dsn, text)
+
+    broken = t.enqueue("select pg_terminate_backend(pg_backend_pid())")
+    later = [t.enqueue("select 1") for _ in range(3)]
+    Worker(app, WorkerSettings(queues={"default": None}, concurrency=1, drain=True)).run()
+    assert broken.job().state == "dead"
+    assert {handle.job().state for handle in later} == {state}
+    app.close()
+    for connection in opened:
+        connection.close()
