@@ -63,9 +63,10 @@ class Link:
                 return await run_async(connection, statement)
         except BaseException as error:
             if is_lost(error) or (isinstance(error, Exception) and connection.closed):
-                silent = monotonic() - begun >= patience
-                await self.lost(TimeoutError(f"no answer for {patience:g} s") if silent else error)
-                raise ConnectionLost(told(error)) from error
+                silent = monotonic() - begun > 0.99 * patience  # two clocks
+                why = TimeoutError(f"no answer for {patience:g} s") if silent else error
+                await self.lost(why)
+                raise ConnectionLost(told(why)) from error
             if not isinstance(error, psycopg.Error | PgQueueError):
                 await self.close()
             raise

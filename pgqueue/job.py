@@ -6,13 +6,14 @@ import json
 from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pgqueue.progress import Report, Track, length
 
 T = TypeVar("T")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 State = Literal["pending", "running", "retrying", "waiting", "completed", "cancelled", "dead"]
 STATES: tuple[State, ...] = ("pending", "running", "retrying", "waiting", "completed", "cancelled", "dead")
 FINAL: frozenset[str] = frozenset({"completed", "cancelled", "dead"})
@@ -122,6 +123,14 @@ class Job:
     expires_at: datetime | None = None
     deadline_at: datetime | None = None
     lease: Lease | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def uid(self) -> str:
+        """Names the job for ever, over all its attempts: what to give as an idempotency key to services that a handler calls.
+
+        A failover that loses commits may give an ``id`` again, to another job, which then has another ``uid``.
+        """
+        return f"{self.id}-{(self.created_at - EPOCH) // timedelta(microseconds=1)}"
 
     @property
     def is_final(self) -> bool:

@@ -82,7 +82,7 @@ from pgqueue.statements.schedules import (
     sync_schedules,
     sync_tasks,
 )
-from pgqueue.statements.settling import complete, hold, locked, pin, report_progress, settle
+from pgqueue.statements.settling import committed, complete, hold, locked, pin, report_progress, settle
 from pgqueue.statements.upkeep import (
     add_partitions,
     check_indexes,
@@ -112,6 +112,7 @@ __all__ = [
     "choose_limited",
     "claim",
     "claim_limited",
+    "committed",
     "complete",
     "copy_jobs",
     "count_jobs",

@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 from psycopg import AsyncConnection, Connection
 
 from pgqueue import statements
@@ -23,6 +24,7 @@ from pgqueue.database import run, run_and_commit, run_and_commit_async, run_asyn
 from pgqueue.errors import AttemptError, DeadlineExceededError, JobTimeoutError, LeaseLostError
 from pgqueue.events import hook_name
 from pgqueue.job import Job
+from pgqueue.outage import is_lost
 from pgqueue.outcome import Cancel, Outcome
 from pgqueue.progress import Report
 from pgqueue.sql import Statement
@@ -37,7 +39,7 @@ class Attempt:
     __slots__ = (
         "args", "attempt", "cancelled", "claimed_at", "concurrency_key", "crash_count", "created_at", "extra", "id", "lease_id", "lost",
         "max_attempts", "priority", "queue", "released", "report", "run_at", "seated", "settled", "started_at", "task",
-        "timed_out", "timeout", "trace_context", "worker_id",
+        "timed_out", "timeout", "trace_context", "unconfirmed", "worker_id",
     )  # fmt: skip
 
     def __init__(self, worker_id: int, row: Any, *, seated: bool = True) -> None:
@@ -56,6 +58,7 @@ class Attempt:
         self.released = False  # the worker stops: the job goes back
         self.timed_out = False
         self.settled = False  # completed by its handler's own transaction
+        self.unconfirmed = False  # perhaps so: the answer to that COMMIT was lost
         self.report: Report | None = None  # what its handler said last of its progress, until that is written
 
     def __repr__(self) -> str:
@@ -129,32 +132,45 @@ class HeldLease:
     @contextmanager
     def _transaction(self, result: object) -> Iterator[Connection[Any]]:
         self.check()
-        with self._app.connection() as connection:
+        with self._committing(), self._app.connection() as connection:
             yield connection
             if self._attempt.seated:
                 self._fenced(run(connection, self._hold()))
+                self._attempt.unconfirmed = True
                 run_and_commit(connection, self._settle(result))
             else:
                 settle = self._settle(result)
                 if settle.name != "complete":  # which needs no search path
                     run(connection, statements.pin())
                 self._fenced(run(connection, settle))
-        self._attempt.settled = True
+                self._attempt.unconfirmed = True
 
     @asynccontextmanager
     async def _transaction_async(self, result: object) -> AsyncIterator[AsyncConnection[Any]]:
         self.check()
-        async with self._app.connection_async() as connection:
-            yield connection
-            if self._attempt.seated:
-                self._fenced(await run_async(connection, self._hold()))
-                await run_and_commit_async(connection, self._settle(result))
-            else:
-                settle = self._settle(result)
-                if settle.name != "complete":
-                    await run_async(connection, statements.pin())
-                self._fenced(await run_async(connection, settle))
-        self._attempt.settled = True
+        with self._committing():
+            async with self._app.connection_async() as connection:
+                yield connection
+                if self._attempt.seated:
+                    self._fenced(await run_async(connection, self._hold()))
+                    self._attempt.unconfirmed = True
+                    await run_and_commit_async(connection, self._settle(result))
+                else:
+                    settle = self._settle(result)
+                    if settle.name != "complete":
+                        await run_async(connection, statements.pin())
+                    self._fenced(await run_async(connection, settle))
+                    self._attempt.unconfirmed = True
+
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        """Only a lost server leaves it open whether the COMMIT was made: then the settler asks (settler.py)."""
+        try:
+            yield
+        except BaseException as error:
+            self._attempt.unconfirmed &= not isinstance(error, psycopg.Error) or is_lost(error)
+            raise
+        self._attempt.unconfirmed, self._attempt.settled = False, True
 
     def _hold(self) -> Statement[list[int]]:
         return statements.hold(self._attempt.worker_id, self._attempt.id, self._attempt.lease_id)

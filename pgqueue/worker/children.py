@@ -227,7 +227,7 @@ class Children:
             if said["report"] is not None:
                 attempt.note(Report(*said["report"]))
             if "settled" in said:
-                attempt.settled = said["settled"]
+                attempt.settled, attempt.unconfirmed = said["settled"], said["unconfirmed"]
                 outcomes[attempt.id] = Outcome(**said["outcome"]) if said["outcome"] else None
         return [outcomes[attempt.id] for attempt in attempts]
 
@@ -239,7 +239,11 @@ class Children:
 
 def encode(attempt: Attempt, outcome: Outcome | None) -> bytes:
     """A child's answer."""
-    answer = {"settled": attempt.settled, "outcome": None if outcome is None else asdict(outcome)}
+    answer = {
+        "settled": attempt.settled,
+        "unconfirmed": attempt.unconfirmed,
+        "outcome": None if outcome is None else asdict(outcome),
+    }
     return json.dumps({"id": attempt.id, **answer, "report": attempt.report}).encode() + b"\n"
 
 

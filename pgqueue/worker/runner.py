@@ -214,7 +214,7 @@ class Runner:
         if attempt.started_at:
             self._measure(attempt.started_at)
         self._done(attempt, outcome)
-        if outcome is not None and outcome.error is not None:
+        if outcome is not None and outcome.error is not None and not attempt.unconfirmed:
             report(attempt, outcome)
         if self._waiting or self._suspects:
             self._fill()

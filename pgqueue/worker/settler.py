@@ -108,17 +108,34 @@ class Settler:
         self._trouble.over()
         if self._waited:
             self._waited.difference_update([attempt for attempt, _ in batch])
-        if len(ours) < len(batch) and not interrupted:
-            for attempt, outcome in batch:
-                if attempt.id not in ours:
-                    log.warning(
-                        "%r: its lease %d was lost, so its outcome (%s) was not written",
-                        attempt,
-                        attempt.lease_id,
-                        outcome.state,
-                    )
+        for attempt, outcome in batch if len(ours) < len(batch) and not interrupted else ():
+            if attempt.id not in ours and not attempt.unconfirmed:
+                log.warning(
+                    "%r: its lease %d was lost, so its outcome (%s) was not written",
+                    attempt,
+                    attempt.lease_id,
+                    outcome.state,
+                )
+        if unconfirmed := [item for item in batch if item[0].unconfirmed]:
+            await self._tell_unconfirmed(unconfirmed, ours)
         self._freed([attempt for attempt, _ in batch])
         return ours
+
+    async def _tell_unconfirmed(self, batch: Batch, ours: list[int]) -> None:
+        """What became of jobs whose handlers lost the answer to the COMMIT of their own transactions."""
+        held = [(attempt.id, attempt.lease_id) for attempt, _ in batch if attempt.id not in ours]
+        committed = await self._link.run(statements.committed(held)) if held else []
+        for attempt, outcome in batch:
+            became = (
+                f"was not made; it is {outcome.state}"
+                if attempt.id in ours
+                else "was not made: its lease was lost"
+            )
+            log.warning(
+                "%r: the commit of its transaction was not confirmed, %s",
+                attempt,
+                "but was made; it is completed" if attempt.id in committed else f"and {became}",
+            )
 
     async def _write_unlocked(
         self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]], error: Exception

@@ -40,6 +40,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.edit(1, {"priority": 1}),
         statements.due_schedules(None, False, 100),
         statements.edit_schedule(NIGHTLY),
+        statements.committed([(1, 1), (2, 1)]),
         statements.disowned(1, [(1, 1), (2, 1)]),
         statements.elect(1, 15.0),
         statements.enqueue_many([Batch("a", ["{}"])]),

@@ -1,0 +1,330 @@
+"""A lease is one run's, and no silence, lock or crash makes it another's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from pgqueue import App, Job, statements
+from pgqueue.clock import monotonic
+from pgqueue.connections import Link
+from pgqueue.database import CLAIMING, run
+from pgqueue.outage import ConnectionLost, Outage
+from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.worker.attempt import Attempt, HeldLease
+from pgqueue.worker.endings import succeeded
+from pgqueue.worker.heartbeat import Heartbeat
+from pgqueue.worker.lost_claims import LostClaims
+from pgqueue.worker.settler import Settler
+from tests.silent import silent_proxy
+from tests.stages.hands import Hand
+from tests.stages.test_limits import add
+from tests.waiting import wait_until
+
+# ---------------------------------------------------------------- silence
+
+
+def test_a_silent_connection_is_cut_and_the_next_try_has_another(dsn: str, caplog: Any) -> None:
+    async def play(via: Any) -> None:
+        link = Link(via.dsn, "pgqueue test", Outage(via.dsn), limit=0.2)
+        await link.connection()
+        via.silent = "pgqueue test"
+        with pytest.raises(ConnectionLost, match=r"no answer for 2\.2 s"):
+            await link.once(statements.read_clock())
+        assert await link.once(statements.read_clock()) > 0
+        await link.close()
+
+    with silent_proxy(dsn) as proxy:
+        asyncio.run(play(proxy))
+    assert "went away" not in caplog.text, "the server is well"
+
+
+def test_a_connection_that_is_silent_from_its_login_on_is_given_up(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play(via: Any) -> None:
+        via.silent, via.new_too = "", True
+        link = Link(f"{via.dsn} connect_timeout=2", "pgqueue test", Outage(via.dsn))
+        with pytest.raises(ConnectionLost):
+            await link.once(statements.read_clock())
+
+    monkeypatch.setattr("pgqueue.database.KEEPALIVE", {"connect_timeout": 2})
+    with silent_proxy(dsn) as proxy:
+        asyncio.run(play(proxy))
+
+
+def test_a_silent_heartbeat_costs_no_lease_if_another_connection_can_be_made(
+    dsn: str, db: Connection[Any]
+) -> None:
+    hand = Hand(db, ["t"])
+    lost: list[int] = []
+    with silent_proxy(dsn) as proxy:
+        heartbeat = Heartbeat(
+            Outage(proxy.dsn), every=0.3, lease=6.0, lost=lost.append, cancel=lambda ids: None
+        )
+        heartbeat.start(hand.id, monotonic())
+        first = heartbeat.expires
+        wait_until(lambda: heartbeat.expires > first)
+        proxy.silent = "pgqueue heartbeat"
+        then = heartbeat.expires
+        wait_until(lambda: heartbeat.expires > then)
+        heartbeat.stop(2.0)
+    assert lost == []
+
+
+def test_a_lease_counts_from_the_question_and_not_from_the_answer(dsn: str, db: Connection[Any]) -> None:
+    hand = Hand(db, ["t"])
+    lost: list[int] = []
+    heartbeat = Heartbeat(Outage(dsn), every=0.01, lease=30.0, lost=lost.append, cancel=lambda ids: None)
+    heartbeat.start(hand.id, monotonic() - 31)  # its registration was answered so late
+    assert heartbeat.expires < monotonic()
+    wait_until(lambda: lost == [hand.id])
+    heartbeat.stop(2.0)
+
+
+# ---------------------------------------------------------------- locks
+
+
+def test_a_lock_on_the_jobs_costs_no_lease(db: Connection[Any], connect: Callable[..., Any]) -> None:
+    hand = Hand(db, ["t"])
+    other = connect(autocommit=False)
+    other.execute("lock table pgqueue.jobs in access exclusive mode")
+    db.execute("set statement_timeout = '5s'")
+    assert run(db, statements.heartbeat(hand.id, 60, "running")) == hand.id
+
+
+def test_the_heartbeat_goes_on_while_it_cannot_look_for_cancels(
+    dsn: str, db: Connection[Any], connect: Callable[..., Any]
+) -> None:
+    hand = Hand(db, ["t"])
+    other = connect(autocommit=False)
+    other.execute("lock table pgqueue.jobs in access exclusive mode")
+    lost: list[int] = []
+    heartbeat = Heartbeat(Outage(dsn), every=0.2, lease=2.0, lost=lost.append, cancel=lambda ids: None)
+    heartbeat.start(hand.id, monotonic())
+    begun = monotonic()
+    wait_until(lambda: heartbeat.expires > begun + 6)  # three leases later
+    heartbeat.stop(2.0)
+    assert lost == []
+
+
+@pytest.mark.parametrize("how", ["cancel", "edit"])
+def test_an_open_change_of_one_running_job_holds_up_only_its_own_outcome(
+    dsn: str, db: Connection[Any], connect: Callable[..., Any], caplog: Any, how: str
+) -> None:
+    hand = Hand(db, ["t"])
+    jobs = add(db, count=7)
+    attempts = hand.claim()
+    other = connect(autocommit=False)
+    other.execute("select id from pgqueue.jobs_live where id = %s for update", [jobs[3]])
+    if how == "cancel":
+        other.execute("select pgqueue.cancel(%s)", [jobs[3]])
+    freed: list[Attempt] = []
+
+    async def play() -> None:
+        link = Link(dsn, "pgqueue test", Outage(dsn))
+        settler = Settler(link, freed.extend)
+        settler.worker_id = hand.id
+        for attempt in attempts:
+            settler.add(attempt, COMPLETED)
+        running = asyncio.create_task(settler.run())
+        async with asyncio.timeout(60):
+            while len(freed) < 6:
+                await asyncio.sleep(0.01)
+            late = add(db, count=1)
+            settler.add(hand.claim()[0], COMPLETED)
+            while len(freed) < 7:
+                await asyncio.sleep(0.01)
+            assert [attempt.id for attempt in freed][-1:] == late, "those that come later do not wait either"
+            other.rollback()
+            settler.stop()
+            await running
+        await link.close()
+
+    asyncio.run(play())
+    assert sorted(attempt.id for attempt in freed)[:7] == jobs
+    assert caplog.text.count("waits for a transaction that holds the row of the job") == 1
+    assert db.execute("select distinct state from pgqueue.jobs").fetchall() == [("completed",)]
+
+
+# ---------------------------------------------------------------- crashes and failovers
+
+
+def claiming(dsn: str, given: str) -> Connection[Any]:
+    """A session as that of a claimer, of a role with that setting."""
+    connection = psycopg.connect(dsn, autocommit=True, options=f"-c synchronous_commit={given}")
+    connection.execute(CLAIMING.encode())
+    return connection
+
+
+def durability(connection: Connection[Any], claim: Any) -> tuple[int, str]:
+    """How many it claims, and how that would commit."""
+    with connection.transaction():
+        rows = connection.execute(claim.text, claim.parameters).fetchall()
+        [(setting,)] = connection.execute("show synchronous_commit").fetchall()
+    return len(rows), setting
+
+
+@pytest.mark.parametrize("given", ["on", "local"])
+def test_a_claim_that_takes_a_seat_is_on_disk_before_its_job_begins(
+    dsn: str, db: Connection[Any], given: str
+) -> None:
+    hand = Hand(db, ["t"])
+    db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 1)")
+    add(db, "k")
+    add(db)
+    with claiming(dsn, given) as connection:
+        limited = statements.claim_limited(hand.id, ["t"], ("default", 0), "", 5)
+        plain = statements.claim(hand.id, ["t"], [("default", 0)], [(0.0, 0)], 5)
+        assert durability(connection, plain) == (1, "off")
+        assert durability(connection, limited) == (1, given)
+        assert durability(connection, limited) == (0, "off")
+        assert connection.execute("show synchronous_commit").fetchone() == ("off",)
+
+
+def test_attempts_whose_claims_the_server_took_back_are_known(db: Connection[Any]) -> None:
+    hand, other = Hand(db, ["t"]), Hand(db, ["t"])
+    jobs = add(db, count=5)
+    ours = {attempt.id: attempt for attempt in hand.claim()}
+    undone, again, elsewhere, done, kept = jobs
+    db.execute(
+        "update pgqueue.jobs_live set state = 'pending', worker_id = null, attempt = 0 where id = any(%s)",
+        [[undone, again, elsewhere]],
+    )
+    held = [(attempt.id, attempt.lease_id) for attempt in ours.values()]
+    db.execute(
+        "update pgqueue.jobs_live set run_at = now() + interval '1 h' where id = any(%s)",
+        [[undone, elsewhere]],
+    )
+    assert [attempt.id for attempt in hand.claim()] == [again]
+    db.execute("update pgqueue.jobs_live set run_at = now() + interval '1 h' where id = %s", [undone])
+    db.execute("update pgqueue.jobs_live set run_at = now() where id = %s", [elsewhere])
+    assert [attempt.id for attempt in other.claim()] == [elsewhere]
+    assert hand.settle(ours[done], COMPLETED)
+    assert sorted(run(db, statements.disowned(hand.id, held))) == [undone, again, elsewhere]
+    assert kept not in run(db, statements.disowned(hand.id, held))
+
+
+def test_a_lease_id_grows_though_a_crash_took_the_claim_back(db: Connection[Any]) -> None:
+    hand = Hand(db, ["t"])
+    add(db)
+    with db.transaction(force_rollback=True):
+        [former] = hand.claim()
+    [later] = hand.claim()
+    assert later.lease_id > former.lease_id
+    assert later.lease_id < 2**53, "JSON of any language can hold it"
+    db.execute("update pgqueue.jobs_live set state = 'pending', worker_id = null, lease_id = %s", [2**53])
+    [ahead] = hand.claim()
+    assert ahead.lease_id == 2**53 + 1, "also behind a clock that was ahead"
+
+
+def test_what_a_lost_attempt_comes_to_is_not_written(app: App, db: Connection[Any]) -> None:
+    @app.task(name="t")
+    def t() -> None: ...
+
+    hand = Hand(db, ["t"])
+    add(db)
+    [attempt] = hand.claim()
+    assert succeeded(t.spec, attempt, 7) is not None
+    attempt.lost = True
+    assert succeeded(t.spec, attempt, 7) is None
+    assert succeeded(t.spec, attempt, None) is None
+
+
+def test_no_two_workers_have_one_id(db: Connection[Any]) -> None:
+    said = {
+        "host": "h", "pid": 1, "version": "0", "executor": "async", "slots": 1, "queues": ["q"], "tasks": ["t"],
+        "lease_seconds": 60.0,
+    }  # fmt: skip
+    ids = {run(db, statements.register_worker(**said)) for _ in range(20)}  # type: ignore[arg-type]
+    assert len(ids) == 20
+    assert all(number is not None and 0 < number < 2**53 for number in ids)
+    taken = next(iter(ids))
+    assert run(db, statements.register_worker(worker_id=taken, **said)) is None  # type: ignore[arg-type]
+
+
+def test_a_job_has_a_name_that_a_failover_gives_to_no_other(app: App, db: Connection[Any]) -> None:
+    @app.task(name="t")
+    def t(job: Job) -> None: ...
+
+    hand = Hand(db, ["t"])
+    first = t.enqueue()
+    [attempt] = hand.claim()
+    uid = attempt.job(app).uid
+    read = first.job()
+    assert read is not None
+    assert read.uid == uid
+    assert hand.settle(attempt, Outcome.retried(0, ValueError()))
+    assert hand.claim()[0].job(app).uid == uid, "the same over all attempts"
+    db.execute("delete from pgqueue.jobs")
+    db.execute("select setval('pgqueue.jobs_id_seq', %s, false)", [first.id])
+    second = t.enqueue()
+    again = second.job()
+    assert again is not None
+    assert (again.id, again.uid != uid) == (first.id, True)
+
+
+def test_a_claim_that_was_not_heard_of_is_found_and_what_is_known_is_not_found_again(
+    dsn: str, db: Connection[Any]
+) -> None:
+    hand = Hand(db, ["t"])
+    add(db, count=3)
+    known = hand.claim(2)
+    heard = {attempt.id for attempt in known}
+    [unheard] = hand.claim()
+
+    async def play() -> list[Any]:
+        link = Link(dsn, "pgqueue test", Outage(dsn))
+        rows = await LostClaims(link).find(hand.id, list(heard))
+        await link.close()
+        return rows
+
+    assert [row[0] for row in asyncio.run(play())] == [unheard.id]
+
+
+# ---------------------------------------------------------------- the answer to a COMMIT
+
+
+@pytest.mark.parametrize("seated", [False, True])
+@pytest.mark.parametrize("made", [True, False])
+def test_a_commit_without_an_answer_is_told_as_what_it_was(
+    dsn: str, db: Connection[Any], caplog: Any, made: bool, seated: bool
+) -> None:
+    caplog.set_level(logging.INFO, "pgqueue")
+    hand = Hand(db, ["t"])
+    [job] = add(db)
+    [attempt] = hand.claim()
+    attempt.seated = seated
+    with silent_proxy(dsn) as proxy:
+        app = App(proxy.dsn, pool_size=1)
+
+        @app.task(name="t")
+        def t() -> None: ...
+
+        with app.connection():
+            pass
+        with pytest.raises(psycopg.OperationalError), HeldLease(attempt, app).transaction(None):
+            proxy.lose = (b"commit" if seated else b"COMMIT", made)
+        app.close()
+    assert (attempt.settled, attempt.unconfirmed) == (False, True)
+
+    async def play() -> None:
+        link = Link(dsn, "pgqueue test", Outage(dsn))
+        settler = Settler(link, lambda attempts: None)
+        settler.worker_id = hand.id
+        settler.add(attempt, Outcome.retried(60, ValueError("lost")))
+        settler.stop()
+        await asyncio.wait_for(settler.run(), 60)
+        await link.close()
+
+    asyncio.run(play())
+    state = "completed" if made else "retrying"
+    assert db.execute("select state from pgqueue.jobs where id = %s", [job]).fetchone() == (state,)
+    [line] = [r.getMessage() for r in caplog.records if f"job {job}" in r.getMessage()]
+    assert line.endswith("but was made; it is completed" if made else "and was not made; it is retrying")
