@@ -10,6 +10,7 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import App
+from pgqueue.clock import monotonic
 from pgqueue.connections import Link
 from pgqueue.outage import Outage
 from pgqueue.outcome import COMPLETED, Outcome
