@@ -37,6 +37,16 @@ MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
     "3F000": (errors.SchemaMissingError, "This database has no pgqueue tables", "pgq migrate"),
     "42P01": (errors.SchemaMissingError, "This database has no pgqueue tables", "pgq migrate"),
     "42883": (errors.SchemaMissingError, "This database has no such pgqueue function", "pgq migrate"),
+    "PQ003": (
+        errors.LockedError,
+        "The schema cannot be changed yet",
+        "drop the view, pgq migrate, and make it again",
+    ),
+    "22P05": (
+        errors.InvalidOptionError,
+        "The database has not every character of this text",
+        "use a database in UTF8",
+    ),
     "PQ404": (errors.InvalidOptionError, "The database refused the job", "correct the option"),
     "23514": (errors.InvalidOptionError, "The database refused a value of the job", "correct the value"),
 }

@@ -10,7 +10,7 @@ import pytest
 from alembic import command
 from psycopg import Connection
 
-from pgqueue import App, migrate, statements
+from pgqueue import App, PgQueueError, migrate, statements
 from pgqueue.database import run
 from tests.schema.test_drift import shape
 
@@ -95,3 +95,45 @@ def test_an_upgraded_database_enqueues_refuses_and_makes_days(former: Connection
         "select count(*) from pgqueue.jobs_done where finished_at < '2026-01-01'"
     ).fetchone()
     assert found == (6,)
+
+
+# What no check of the tenth revision refused.
+ODD = """
+insert into pgqueue.jobs (task, args) select 'send', jsonb_build_object('v', jsonb_agg('1e131071'::numeric)) from generate_series(1, 9000);
+insert into pgqueue.jobs (task, attempt) values ('send', 32767);
+insert into pgqueue.jobs (task, attempt, crash_count) values ('send', -5, 32767);
+insert into pgqueue.jobs (task, lease_id) values ('send', 9223372036854775807);
+insert into pgqueue.jobs (task, trace_context, progress) select 'send', j, j
+from (select jsonb_agg('1e131071'::numeric) as j from generate_series(1, 500)) t;
+insert into pgqueue.jobs (id, task, state, finished_at) values (-1, 'send', 'dead', 'infinity');
+update pgqueue.queues set retention = '200000 years'
+"""
+
+
+def test_rows_that_today_would_be_refused_hold_up_no_upgrade_and_stay_as_they_are(empty_dsn: str) -> None:
+    command.upgrade(migrate._config(dsn=empty_dsn), "0010")
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(ODD.encode())
+        rows = "select id, state, pg_column_size(args), attempt, crash_count, lease_id, finished_at::text from pgqueue.jobs order by id"
+        before = connection.execute(rows.encode()).fetchall()
+        files = connection.execute(FILES).fetchall()
+        migrate.upgrade(empty_dsn)
+        migrate.check_server(connection)
+        assert connection.execute(rows.encode()).fetchall() == before
+        assert connection.execute(FILES).fetchall() == files, "rows were written anew"
+        with pytest.raises(psycopg.errors.CheckViolation):
+            connection.execute("insert into pgqueue.jobs (task, attempt) values ('send', 32767)")
+        run(connection, statements.purge(10))
+        assert len(run(connection, statements.list_jobs())) == len(before)
+
+
+def test_a_users_view_of_a_column_whose_type_changes_is_named(empty_dsn: str) -> None:
+    command.upgrade(migrate._config(dsn=empty_dsn), "0010")
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute("create view tried as select id, attempt from pgqueue.jobs")
+        connection.execute("create view named as select id, task, state from pgqueue.jobs")
+        with pytest.raises(PgQueueError, match="the view tried uses a column"):
+            migrate.upgrade(empty_dsn)
+        connection.execute("drop view tried")
+        migrate.upgrade(empty_dsn)
+        assert connection.execute("select count(*) from named").fetchone() == (0,)

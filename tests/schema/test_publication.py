@@ -1,0 +1,101 @@
+"""In a database whose tables are all published, every statement that writes works: each table has a replica identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+import pytest
+from alembic import command
+from psycopg import Connection
+
+from pgqueue import App, migrate, statements
+from pgqueue.config import WorkerSettings
+from pgqueue.database import run
+from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.progress import Report
+from pgqueue.worker.worker import Worker
+from tests.schema.test_plans import SAMPLES
+from tests.stages.hands import Hand
+
+BARE = """
+select c.relname from pg_class c
+where c.relnamespace = 'pgqueue'::regnamespace and c.relkind = 'r' and c.relname <> 'schema_version'
+  and (c.relreplident = 'n' or (c.relreplident = 'd' and not exists (
+      select from pg_index i where i.indrelid = c.oid and i.indisprimary)))
+"""
+PUBLISH = "create publication everything for all tables"
+
+
+@pytest.fixture
+def published(db: Connection[Any]) -> Connection[Any]:
+    run(db, statements.add_partitions(3))
+    db.execute(PUBLISH)
+    return db
+
+
+def test_every_table_has_a_replica_identity_also_days_made_later(published: Connection[Any]) -> None:
+    assert published.execute(BARE).fetchall() == []
+    days = published.execute(
+        "select count(*) from pg_class c where c.relnamespace = 'pgqueue'::regnamespace and c.relname ~ '_[0-9]{8}$'"
+        " and c.relkind = 'r'"
+    ).fetchone()
+    assert days == (8,)
+
+
+def test_tables_of_a_former_revision_get_theirs(empty_dsn: str) -> None:
+    command.upgrade(migrate._config(dsn=empty_dsn), "0010")
+    with psycopg.connect(empty_dsn, autocommit=True) as old:
+        old.execute(
+            "create table pgqueue.jobs_done_20250101 (like pgqueue.jobs_done including defaults including constraints)"
+        )
+        old.execute("create unique index jobs_done_20250101_id_key on pgqueue.jobs_done_20250101 (id)")
+        migrate.upgrade(empty_dsn)
+        assert old.execute(BARE).fetchall() == []
+
+
+def test_no_statement_is_refused_for_want_of_an_identity(published: Connection[Any]) -> None:
+    db = published
+    db.execute(
+        "insert into pgqueue.jobs (task, state, worker_id) values ('a', 'running', 1), ('a', 'pending', null)"
+    )
+    refused = []
+    for name, sample in SAMPLES.items():
+        if name == "copy_jobs":
+            continue
+        with db.transaction(force_rollback=True):
+            try:
+                db.execute(sample.text, sample.parameters)  # type: ignore[arg-type]
+            except psycopg.errors.ObjectNotInPrerequisiteState as error:
+                refused.append((name, str(error)))
+            except psycopg.Error:
+                pass  # the sample names a row that is not there
+    assert refused == []
+
+
+def test_jobs_of_every_outcome_run_rescue_and_go(published: Connection[Any], app: App) -> None:
+    db = published
+
+    @app.task(name="ok")
+    async def ok() -> None: ...
+
+    hand = Hand(db, ["ok"])
+    db.execute("insert into pgqueue.limits (rate, period, sliding, burst) values (100, '1 min', true, null)")
+    db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 5)")
+    attempts = hand.claim()
+    if not attempts:  # under a limit
+        db.execute("delete from pgqueue.limits")
+        attempts = hand.claim()
+    run(db, statements.report_progress(hand.id, [(attempts[0].id, attempts[0].lease_id, Report(1))]))
+    outcomes = [COMPLETED, Outcome.dead("permanent_error", ValueError("no")), Outcome.snoozed(0.0)]
+    for attempt, outcome in zip(attempts, outcomes, strict=False):
+        assert hand.settle(attempt, outcome)
+    db.execute("update pgqueue.workers set expires_at = now() - interval '1 s' where id = %s", [hand.id])
+    assert len(run(db, statements.rescue(3, 10))) == 2
+    [(dead,)] = db.execute("select id from pgqueue.jobs where state = 'dead'").fetchall()
+    assert db.execute("select pgqueue.revive(%s)", [dead]).fetchone() == ("revived",)
+    Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.1)).run()
+    run(db, statements.heal_seats())
+    run(db, statements.purge(10))
+    db.execute("delete from pgqueue.transitions")
+    assert db.execute("select distinct state from pgqueue.jobs").fetchall() == [("completed",)]
