@@ -12,7 +12,6 @@ from pgqueue import App, Call
 from pgqueue.config import WorkerSettings
 from pgqueue.worker.worker import Worker
 
-
 opened: list[psycopg.Connection[tuple[int]]] = []
 
 
