@@ -142,16 +142,17 @@ class Threads:
                     thread.rest()
                 if forked.astray:
                     forked.leave()
-                if attempt.timed_out:
+                if thread.interrupted:
                     thread.absorb()
                 self.performed(attempt, outcome)
 
 
 class _Thread:
-    """Its thread is interrupted while it performs an attempt that is out of time, and at no other moment."""
+    """Its thread is interrupted while it performs an attempt that is out of time or lost, and at no other moment."""
 
     def __init__(self, threads: Threads) -> None:
         self.current: Any = None
+        self.interrupted = False  # while it ran this attempt: once at most, or the second would hit what deals with the first
         self.abandoned = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(
@@ -164,7 +165,9 @@ class _Thread:
         with self._lock:
             if self.current is not attempt or self._thread.ident is None:
                 return False
-            _raise_in(self._thread.ident)
+            if not self.interrupted:
+                self.interrupted = True
+                _raise_in(self._thread.ident)
             return True
 
     def rest(self) -> None:
@@ -183,7 +186,7 @@ class _Thread:
             while True:
                 pass
         except InterruptedByTimeout:
-            return
+            self.interrupted = False
 
 
 def _raise_in(thread_id: int) -> None:

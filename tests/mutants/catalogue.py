@@ -47,6 +47,8 @@ FENCES = "stages/test_fences.py"
 CLAIMS = "stages/test_what_is_claimed.py"
 UPKEEP = "stages/test_what_is_kept.py"
 PARTS = "stages/test_small_parts.py"
+RUNNER = "races/test_runner_races.py"
+THREADS = "unit/test_threads.py"
 
 # fmt: off
 MUTANTS = (
@@ -163,6 +165,24 @@ MUTANTS = (
     mutant("payload.py", "return NUMBERS.sub(_without_exponent, text) if EXPONENT.search(text) else text", "return text",
            "stages/test_round_trip.py::test_what_json_can_carry_comes_back_equal"),
     mutant("sql/functions/notify.sql", "is distinct from 'off'", "is distinct from 'never'", "stages/test_any_connection.py::test_in_sql_a_transaction_can_tell_that_it_sends_no_notification"),
+    mutant("worker/threads.py", "                if thread.interrupted:\n                    thread.absorb()\n", "", f"{THREADS}::test_an_interruption_that_comes_too_late_hits_nothing_else"),
+    mutant("worker/threads.py", "                if thread.interrupted:\n                    thread.absorb()\n", "                thread.absorb()\n",
+           f"{THREADS}::test_a_thread_is_not_touched_unless_its_attempt_is_out_of_time"),
+    mutant("worker/threads.py", "            thread.abandoned = True\n", "", f"{THREADS}::test_a_thread_whose_handler_was_deaf_takes_nothing_more"),
+    mutant("worker/calls.py", "copy_context().run(_perform, spec", "_perform(spec", f"{THREADS}::test_no_attempt_sees_the_context_of_another"),
+    mutant("worker/chunks.py", "await steps_apart(copy_context(), performing)", "await performing", f"{THREADS}::test_no_attempt_sees_the_context_of_another"),
+    mutant("worker/apart.py", "            if task.done():\n                raise\n", "            raise\n", f"{THREADS}::test_what_a_job_leaves_running_on_a_loop_cannot_end_it"),
+    mutant("worker/endings.py", "        return verdict(AttemptError(describe(error)), DEFAULT_POLICY)\n", "        raise\n", "unit/test_last_line.py"),
+    mutant("worker/endings.py", 'Outcome.dead("bad_result", told, spec.keep)', "Outcome.retried(1.0, told)", "unit/test_results.py::test_a_result_that_cannot_be_stored_is_dead_at_once"),
+    mutant("worker/runner.py", "        self._accused.discard(attempt)\n", "", f"{RUNNER}::test_a_deadly_suspect_dies_alone"),
+    mutant("worker/runner.py", "len(self._accused) < SUSPECTS", "True", f"{RUNNER}::test_few_suspects_run_at_once_and_those_that_wait_take_nobodys_slot"),
+    mutant("worker/runner.py", "replace(spec, chunk=1)", "spec", f"{RUNNER}::test_a_deadly_suspect_dies_alone"),
+    mutant("worker/relay.py", "        except ConnectionError:  # it died with messages of its workers unread\n            return False\n", "        except TimeoutError:\n            return False\n",
+           "unit/test_supervisor.py::test_a_supervisor_that_dies_with_unread_messages_is_gone_and_no_bug"),
+    mutant("sql/rescue.sql", "(j.crash_count = 0 or e.ran_others is null)::int", "1", "stages/test_suspects.py"),
+    mutant("sql/rescue.sql", "        order by l.crash_count desc\n", "", "stages/test_suspects.py"),
+    mutant("worker/stopping.py", "    claiming.cancel()\n    runner.release_waiting()\n", "    claiming.cancel()\n",
+           f"{RUNNER}::test_what_waits_for_its_turn_at_the_end_of_the_grace_goes_back_unbegun"),
     # ---------------------------------------------------------------- the command line and what it asks
     mutant("sql/functions/why.sql", "x.taken < x.slots and (x.own is null or x.own_taken < x.own)", "x.taken < x.slots",
            "stages/test_why.py::test_a_queues_own_slots_are_told_with_who_has_them"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,15 @@ from typing import Any
 
 import pytest
 
-from pgqueue import App
+from pgqueue import App, Job
+from pgqueue.connections import Link
+from pgqueue.outage import Outage
 from pgqueue.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.extra import Extra
 from pgqueue.worker.runner import LATER, SUSPECTS, Runner
+from pgqueue.worker.settler import Settler
+from pgqueue.worker.stopping import finish
 from tests.process import suspects
 
 SLOTS = 4
@@ -211,3 +216,106 @@ def test_few_suspects_run_at_once_and_those_that_wait_take_nobodys_slot(tmp_path
 
     asyncio.run(play())
     assert len(ended) == SUSPECTS + 3
+
+
+# ---------------------------------------------------------------- stopping and losing
+
+
+@pytest.mark.parametrize("executor", ["async", "thread"])
+def test_what_waits_for_its_turn_at_the_end_of_the_grace_goes_back_unbegun(dsn: str, executor: str) -> None:
+    """One job outlasts the grace; what was claimed ahead, and a suspect that waits for its process, have not been attempted."""
+    app, done = App(), dict[int, Outcome | None]()
+    begun, go_on = [], threading.Event()
+
+    @app.task(name="long")
+    async def long() -> None:
+        begun.append(1)
+        await asyncio.sleep(3600)
+
+    @app.task(name="long_thread", executor="thread")
+    def long_thread() -> None:
+        begun.append(1)
+        go_on.wait(30)
+
+    def note(one: Attempt, outcome: Outcome | None) -> None:
+        done[one.id] = outcome
+
+    async def play() -> int:
+        runner = Runner(app, slots=1, executor="async", app_path="none:app", crash_limit=3, done=note)
+        runner.take([attempt(1, "long" if executor == "async" else "long_thread")])
+        await until(lambda: bool(begun))
+        runner.take([attempt(n, "long") for n in range(2, 22)] + [attempt(22, "long", crash_count=1)])
+        settler = Settler(Link(dsn, "pgqueue test", Outage(dsn)), lambda _: None)
+        claiming = asyncio.create_task(asyncio.sleep(0))
+        settling = asyncio.create_task(settler.run())
+        left = await finish(runner, settler, claiming, settling, grace=0.1, hurry=asyncio.Event())
+        go_on.set()
+        return left
+
+    assert asyncio.run(play()) == 1
+    assert {
+        outcome and (outcome.reason, outcome.begun, outcome.counted) for n, outcome in done.items() if n > 1
+    } == {("released", False, False)}
+    assert len(done) == 22
+    assert done[1] == Outcome.released()
+    assert len(begun) == 1
+
+
+@pytest.mark.parametrize("way", ["async", "thread", "chunk", "process"])
+def test_a_lost_lease_reaches_handlers_that_run_and_nothing_of_them_is_settled(
+    way: str, tmp_path: Path
+) -> None:
+    app, told, done = App(), [], list[tuple[int, Outcome | None]]()
+    begun = threading.Event()
+
+    @app.task(name="async")
+    async def waits() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            told.append("cancelled")
+            raise
+
+    @app.task(name="thread")
+    def checks(job: Job) -> None:
+        begun.set()
+        try:
+            while True:
+                job.check()
+                time.sleep(0.001)
+        except BaseException:
+            told.append("stopped")
+            raise
+
+    @app.task(name="chunk", chunk=1)
+    async def waits_too(jobs: list[Job]) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            told.append("cancelled")
+            raise
+
+    def note(one: Attempt, outcome: Outcome | None) -> None:
+        done.append((one.id, outcome))
+
+    async def play() -> None:
+        is_child = way == "process"
+        runner = Runner(
+            suspects.app if is_child else app, slots=2, executor="async", app_path="tests.process.suspects:app",
+            crash_limit=3, done=note,
+        )  # fmt: skip
+        gate = tmp_path / "gate"
+        one = deed(1, "child", 0, gate=str(gate)) if is_child else attempt(1, way)
+        runner.take([one])
+        await until(lambda: is_child or begun.is_set())
+        runner.lose()
+        await until(lambda: bool(done) and (is_child or bool(told)))
+        async with asyncio.timeout(20):
+            await runner.wait_idle()
+        runner.close()
+
+    asyncio.run(play())
+    assert done == [(1, None)]
+    assert told == ([] if way == "process" else ["stopped"] if way == "thread" else ["cancelled"])
