@@ -48,7 +48,7 @@ KEEPALIVE: dict[str, Any] = {
 # What the role or the database has set otherwise would change what our statements mean. The path first: a function or an
 # operator of another schema, whose types fit better, would be taken for the server's own.
 SESSION = (
-    "set search_path = pg_catalog, pg_temp; set default_transaction_isolation = 'read committed'; set default_transaction_read_only = off; set timezone = 'UTC';"
+    "set search_path = pg_catalog, pg_temp; set default_transaction_isolation = 'read committed'; set timezone = 'UTC';"
     " set datestyle = 'ISO'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; set extra_float_digits = 1;"
     " set standard_conforming_strings = on"
 )
@@ -69,7 +69,6 @@ SETUP = 10.0  # seconds in which a new connection must be ready
 BACKEND = "select pg_catalog.pg_backend_pid()"
 POOLER_TRIES = 5
 ORDINARY = SESSION
-WRITING = "set default_transaction_read_only = off"
 # A transaction that is to be prepared may not have sent a NOTIFY: its jobs are found by the next poll.
 SILENT = "select pg_catalog.set_config('pgqueue.notify', 'off', true)"
 
@@ -263,20 +262,6 @@ async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncC
         await connection.execute(session.encode())
         connection.prepare_threshold = 0
     return connection
-
-
-def make_writing(connection: Connection[Any]) -> None:
-    """Of the app's pools, whose users' own statements else see what their role has set."""
-    if connection.prepare_threshold is not None:  # else a pooler's, whose sessions are other clients' too
-        connection.execute(WRITING)
-        connection.commit()
-
-
-async def make_writing_async(connection: AsyncConnection[Any]) -> None:
-    """The same of an AsyncConnection."""
-    if connection.prepare_threshold is not None:
-        await connection.execute(WRITING)
-        await connection.commit()
 
 
 def is_pooled(connection: Connection[Any]) -> bool:

@@ -14,7 +14,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgqueue import forks
-from pgqueue.database import KEEPALIVE, confirmed, connect, make_writing, make_writing_async
+from pgqueue.database import KEEPALIVE, confirmed, connect
 from pgqueue.errors import PoolExhaustedError
 
 SIZE = 10
@@ -35,9 +35,8 @@ class LoopPool:
     pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
     connections: WeakSet[AsyncConnection[Any]] = field(default_factory=WeakSet)
 
-    async def made(self, connection: AsyncConnection[Any]) -> None:
+    async def remember(self, connection: AsyncConnection[Any]) -> None:
         self.connections.add(connection)
-        await make_writing_async(connection)
 
     def abandon(self) -> None:
         """Closes the sockets, which is all that can be done for a pool whose loop is closed."""
@@ -74,7 +73,6 @@ class Pools:
                 dsn = self._dsn()
                 self._sync = ConnectionPool(
                     dsn,
-                    configure=make_writing,
                     check=ConnectionPool.check_connection,  # one that an outage broke costs no job its attempt
                     min_size=1,
                     max_size=self._size,
@@ -122,7 +120,7 @@ class Pools:
         dsn = self._dsn()
         pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
             dsn,
-            configure=ours.made,
+            configure=ours.remember,
             check=AsyncConnectionPool.check_connection,
             min_size=1,
             max_size=self._size,

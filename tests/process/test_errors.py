@@ -21,6 +21,7 @@ from pgqueue import App, errors, migrate
 from pgqueue.database import connect
 from tests.process.commands import pgq, shop
 from tests.servers import with_database
+from tests.silencer import silencer
 from tests.stages.hands import Hand
 
 CODES = {
@@ -286,11 +287,27 @@ def lost_lease(scene: Scene) -> None:
 def named(name: str) -> None: ...
 
 
+def unconfirmed(scene: Scene) -> None:
+    with silencer(scene.dsn) as line:
+        app = App(line.dsn)
+
+        @app.task(name="t")
+        def t() -> None: ...
+
+        t.enqueue()
+        line.cut_at = b"COMMIT"
+        try:
+            t.enqueue()
+        finally:
+            app.close()
+
+
 RAISED: dict[str, Callable[[Scene], None]] = {
     "PGQ-203": old_server,
     "PGQ-207": locked,
     "PGQ-408": bad_batch,
     "PGQ-505": wrong_connection,
+    "PGQ-511": unconfirmed,
     "PGQ-601": lost_lease,
 }
 

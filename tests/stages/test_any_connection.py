@@ -484,14 +484,13 @@ OURS = {
     "extra_float_digits": "1",
     "client_encoding": "UTF8",
     "default_transaction_isolation": "read committed",
-    "default_transaction_read_only": "off",
 }
 
 
 @pytest.fixture
 def hostile(db: Connection[Any], dsn: str) -> str:
     """The DSN of a database whose settings are as odd as they may be."""
-    for name, value in {**HOSTILE, "default_transaction_read_only": "on"}.items():
+    for name, value in HOSTILE.items():
         database = sql.Identifier(db.info.dbname)
         db.execute(
             sql.SQL("alter database {} set {} = {}").format(
