@@ -38,7 +38,7 @@ MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
     "42P01": (errors.SchemaMissingError, "This database has no pgqueue tables", "pgq migrate"),
     "42883": (errors.SchemaMissingError, "This database has no such pgqueue function", "pgq migrate"),
     "PQ003": (
-        errors.LockedError,
+        errors.SchemaTooOldError,
         "The schema cannot be changed yet",
         "drop the view, pgq migrate, and make it again",
     ),

@@ -41,7 +41,7 @@ begin
     limit 1;
     if found then
         raise exception using errcode = 'PQ003',
-            message = format('the view %s uses a column of pgqueue.jobs whose type changes: drop it, migrate, and make it again', view);
+            message = format('the view %s uses a column of pgqueue.jobs whose type changes', view);
     end if;
 end
 $do$

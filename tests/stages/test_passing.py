@@ -90,6 +90,27 @@ def test_a_backlog_that_may_not_run_is_passed_over_at_one_look(
     assert player.take(100) == []
 
 
+@pytest.mark.parametrize("after", ["", "a5", "zz"])
+def test_keys_of_a_task_that_nobody_knows_are_passed_over_within_the_index(
+    db: Connection[Any], player: Player, after: str
+) -> None:
+    """However many there are, whichever key had the last turn: few are looked at one by one."""
+    db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
+    db.execute(
+        "insert into pgqueue.jobs (task, concurrency_key) select 'elsewhere', 'a' || i from generate_series(1, %s) i",
+        [BACKLOG],
+    )
+    found = {job_id for key in ("a10000x", "a7", "b", "Z") for job_id in add(db, key, count=2)}
+    claim = statements.claim_limited(player.id, player.tasks, (player.queue, 0), after, 8)
+    with db.transaction():
+        rows = run(db, claim).rows
+        [(scans,)] = db.execute(
+            "select sum(idx_scan) from pg_stat_xact_user_tables where relname = 'jobs_live'"
+        ).fetchall()
+    assert {row[0] for row in rows} == found
+    assert scans < 500
+
+
 def test_an_idle_worker_sees_that_all_keys_are_for_later(db: Connection[Any], player: Player) -> None:
     keys_with_jobs_for_later(db, player)
     there = run(db, statements.lanes([], [], []))
