@@ -132,7 +132,7 @@ def test_a_users_view_of_a_column_whose_type_changes_is_named(empty_dsn: str) ->
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute("create view tried as select id, attempt from pgqueue.jobs")
         connection.execute("create view named as select id, task, state from pgqueue.jobs")
-        with pytest.raises(PgQueueError, match="the view public.tried uses a column"):
+        with pytest.raises(PgQueueError, match=r"the view public\.tried uses a column"):
             migrate.upgrade(empty_dsn)
         connection.execute("drop view tried")
         migrate.upgrade(empty_dsn)
