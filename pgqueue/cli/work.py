@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -194,6 +195,9 @@ def work(
     from pgqueue.worker.supervisor import supervise
 
     choose_level(verbose=verbose, quiet=quiet)
+    fds = None if supervisor is None else tuple(int(fd) for fd in supervisor.split(","))
+    for fd in fds or ():  # what the app starts has no use for them
+        os.set_inheritable(fd, False)
     path = app_path(app)
     loaded = app_with_database(path, dsn)
     settings = settings_for(
@@ -212,5 +216,4 @@ def work(
     alerts = find_alerts(read_file())
     if count > 1:
         raise typer.Exit(supervise(count, loaded.dsn, serving(settings, loaded, alerts)))
-    fds = None if supervisor is None else tuple(int(fd) for fd in supervisor.split(","))
     raise typer.Exit(Worker(loaded, settings, app_path=path, supervisor=fds, alerts=alerts).run())

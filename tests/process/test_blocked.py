@@ -76,7 +76,7 @@ def test_a_blocked_loop_is_logged_once_with_its_stack_and_shown_until_it_turns_a
     assert worker.lines('own.execute("select pg_advisory_lock_shared(%s)", [gate])')
     assert worker.lines("its loop turns again after")
     worker.signal(signal.SIGTERM)
-    assert worker.wait() == 0
+    assert worker.wait(timeout=60) == 0
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_process_whose_loop_is_blocked_ends_and_only_the_guilty_pays(
         worker, guilty, innocent = begin(workers, db, *options, timeout=1.0 if end == "timeout" else None)
         if end == "cancel":
             db.execute("select pgqueue.cancel(%s)", [guilty])
-        assert worker.wait(timeout=40) == 13
+        assert worker.wait(timeout=90) == 13
         assert told(db, guilty) == expected
         assert [told(db, job_id) for job_id in innocent] == [("pending", 0, 0, None)] * 3
         assert len(worker.lines("the process ends")) == 1
@@ -131,7 +131,7 @@ def test_a_worker_that_is_silent_for_a_lease_is_killed_by_its_supervisor_and_its
     wait_until(lambda: is_gone(hung))
     wait_until(lambda: len(pids(db)) == 2)
     worker.signal(signal.SIGTERM)
-    assert worker.wait() == 0
+    assert worker.wait(timeout=60) == 0
 
 
 def test_a_process_that_was_stopped_for_a_while_was_not_blocked(
@@ -145,4 +145,4 @@ def test_a_process_that_was_stopped_for_a_while_was_not_blocked(
     wait_until(lambda: state_of(db, job_id) == "completed")
     assert not worker.lines("blocked")
     worker.signal(signal.SIGTERM)
-    assert worker.wait() == 0
+    assert worker.wait(timeout=60) == 0

@@ -203,7 +203,7 @@ def test_a_signal_to_all_processes_is_one_request_to_stop_and_a_second_one_hurri
             wait_until(lambda: worker.lines("1 running jobs have"))
         if count == 1:
             opened()
-        assert worker.wait() == (0 if count == 1 else 128 + number)
+        assert worker.wait(timeout=60) == (0 if count == 1 else 128 + number)
     row = db.execute(
         "select state, attempt, crash_count from pgqueue.jobs where id = %s", [job_id]
     ).fetchone()
@@ -230,14 +230,14 @@ def test_a_worker_that_ends_unasked_is_started_again_and_its_jobs_are_back_at_on
     wait_until(lambda: not unfinished(db), timeout=25)
     assert {state_of(db, job_id) for job_id in held} == {"completed"}
     worker.signal(signal.SIGTERM)
-    assert worker.wait() == 0
+    assert worker.wait(timeout=60) == 0
 
 
 def test_processes_that_drain_end_for_good(workers: WorkerProcesses, db: Connection[Any]) -> None:
     for op in range(20):
         enqueue(db, "move_async", op, ms=1)
     worker = workers.start("--processes", "2", "--drain", "--poll", "0.2")
-    assert worker.wait() == 0
+    assert worker.wait(timeout=90) == 0
     assert not unfinished(db)
     assert not worker.lines("died with")
 

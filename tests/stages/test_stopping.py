@@ -1,0 +1,78 @@
+"""The end of a worker: everything it holds has an outcome, whatever still hangs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pgqueue import App
+from pgqueue.connections import Link
+from pgqueue.outage import Outage
+from pgqueue.outcome import Outcome
+from pgqueue.worker.runner import Runner
+from pgqueue.worker.settler import Settler
+from pgqueue.worker.stopping import finish
+from tests.races.test_runner_races import attempt
+
+NOWHERE = "postgresql://nowhere"
+
+
+@pytest.mark.parametrize("claim_hangs", [True, False], ids=["claim_hangs", "claim_ends"])
+@pytest.mark.parametrize("end", ["grace", "hurry", "in_time"])
+def test_what_waits_behind_a_job_that_outlasts_the_grace_goes_back_uncharged(
+    end: str, claim_hangs: bool
+) -> None:
+    app = App()
+    go_on = asyncio.Event()
+    begun: list[str] = []
+
+    @app.task(name="long")
+    async def long() -> None:
+        begun.append("long")
+        await go_on.wait()
+
+    @app.task(name="short")
+    async def short() -> None:
+        begun.append("short")
+
+    done: dict[int, Outcome | None] = {}
+
+    async def play() -> int:
+        runner = Runner(
+            app, slots=1, executor="async", app_path=None, crash_limit=3,
+            done=lambda ended, outcome: done.update({ended.id: outcome}),
+        )  # fmt: skip
+        settler = Settler(Link(NOWHERE, "test", Outage(NOWHERE)), lambda _: None)
+        runner.take([attempt(0, "long"), *(attempt(n, "short") for n in range(1, 21))])
+        while not begun:
+            await asyncio.sleep(0)
+        hurry = asyncio.Event()
+        if end == "hurry":
+            hurry.set()
+        if end == "in_time":
+            asyncio.get_running_loop().call_later(0.1, go_on.set)
+        claiming = asyncio.create_task(asyncio.sleep(3600 if claim_hangs else 0))
+        async with asyncio.timeout(30):
+            return await finish(
+                runner, settler, claiming, asyncio.create_task(settler.run()),
+                grace=0.3 if end == "grace" or claim_hangs else 25, hurry=hurry,
+            )  # fmt: skip
+
+    left = asyncio.run(play())
+    first, *others = [done[n] for n in range(21)]
+    if end == "in_time" and not claim_hangs:
+        assert left == 0
+        assert first is not None
+        assert first.state == "completed"
+        assert begun == ["long"]
+    if end != "in_time":
+        assert left == 1
+        assert (first and first.reason) == "released"
+    for outcome in others:
+        assert outcome is not None
+        assert outcome.state == "completed" or (outcome.state, outcome.counted) == ("pending", False)
+    if end != "in_time":
+        assert {(outcome and outcome.reason, outcome and outcome.begun) for outcome in others} == {
+            ("released", False)
+        }
