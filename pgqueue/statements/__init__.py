@@ -79,6 +79,7 @@ from pgqueue.statements.schedules import (
     remove_schedule,
     run_schedule,
     schedule_versions,
+    shared_names,
     sync_schedules,
     sync_tasks,
 )
@@ -188,6 +189,7 @@ __all__ = [
     "schema_version",
     "set_limit",
     "settle",
+    "shared_names",
     "stop_worker",
     "sweep",
     "sync_schedules",

@@ -10,7 +10,7 @@ from typing import Any
 from pgqueue.rows import DueSchedule, Look, ScheduleRow, TaskRow
 from pgqueue.schedule import COLUMNS, Plan, Schedule
 from pgqueue.sql import Row, Statement
-from pgqueue.statements.making import maybe_array, nothing, one, plain, statement
+from pgqueue.statements.making import column, maybe_array, nothing, one, plain, statement
 
 
 def _schedule(row: Row) -> Schedule:
@@ -87,6 +87,11 @@ def sync_schedules(
 def sync_tasks(app: str, declared: Sequence[Mapping[str, object]], seconds: float) -> Statement[None]:
     """``declared``: name, options and keep of each."""
     return statement("sync_tasks", nothing, app=app, declared=json.dumps(declared), seconds=seconds)
+
+
+def shared_names() -> Statement[list[str]]:
+    """Of apps, each with several services."""
+    return statement("shared_names", column)
 
 
 def list_tasks(name: str | None = None) -> Statement[list[TaskRow]]:

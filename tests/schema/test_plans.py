@@ -137,6 +137,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.sync_schedules("app", "f", [NIGHTLY], 60.0, ["t"], named=False),
         statements.sync_tasks("shop", [{"name": "t", "options": {}, "keep": "all"}], 60.0),
         statements.list_tasks(),
+        statements.shared_names(),
         statements.unserved(),
         statements.wake(["default"]),
         statements.watch_dead(),

@@ -137,3 +137,24 @@ def test_a_users_view_of_a_column_whose_type_changes_is_named(empty_dsn: str) ->
         connection.execute("drop view tried")
         migrate.upgrade(empty_dsn)
         assert connection.execute("select count(*) from named").fetchone() == (0,)
+
+
+def test_schedules_belong_to_their_app_by_its_name_from_then_on(empty_dsn: str) -> None:
+    command.upgrade(migrate._config(dsn=empty_dsn), "0010")
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(
+            "insert into pgqueue.schedules (name, task, cron, source, app) values"
+            " ('a', 't', '0 0 * * *', 'code', 'shop:app'), ('b', 't', '0 0 * * *', 'code', 'mail'),"
+            " ('c', 't', '0 0 * * *', 'sql', null)"
+        )
+        connection.execute(
+            "insert into pgqueue.schedule_sets (app, fingerprint, since, expires_at) values"
+            " ('shop:app', 'f', now() - interval '1 h', now() + interval '1 h'), ('shop', 'f', now(), now()), ('mail', 'g', now(), now())"
+        )
+        migrate.upgrade(empty_dsn)
+        apps = connection.execute("select name, app from pgqueue.schedules order by name").fetchall()
+        assert apps == [("a", "shop"), ("b", "mail"), ("c", None)]
+        sets = connection.execute(
+            "select app, fingerprint, expires_at > now() from pgqueue.schedule_sets order by app"
+        ).fetchall()
+        assert sets == [("mail", "g", False), ("shop", "f", True)]

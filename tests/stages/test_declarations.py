@@ -10,6 +10,7 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import App, statements
+from pgqueue.cli.doctor import examine
 from pgqueue.database import run
 from pgqueue.errors import InvalidNameError
 from pgqueue.maintenance.declarations import Declarations
@@ -251,3 +252,13 @@ def test_an_app_is_named_by_the_module_that_makes_it() -> None:
     assert (App("").named, App("", name="shop").named, App("", name="shop").name) == (False, True, "shop")
     with pytest.raises(InvalidNameError):
         App("", name="a b")
+
+
+def test_the_doctor_knows_of_services_with_one_name(db: Connection[Any]) -> None:
+    start(db, of("billing", hourly("nightly")))
+    start(db, of("billing", hourly("nightly", 5)))  # a deploy of the same
+    assert run(db, statements.shared_names()) == []
+    start(db, of("mailer", hourly("digest")))
+    assert run(db, statements.shared_names()) == ["app"]
+    [said] = [found.what for found in examine(db, "") if "Several services" in found.what]
+    assert "named app" in said

@@ -1,0 +1,7 @@
+-- Names that more than one living service uses for its schedules: sets of one app whose code has no task in common. For `pgq doctor`.
+-- Locks nothing. Zero rows, the normal case: there are none.
+select distinct a.app
+from pgqueue.schedule_sets a
+join pgqueue.schedule_sets b on b.app = a.app and b.fingerprint > a.fingerprint and not b.tasks && a.tasks
+where least(a.expires_at, b.expires_at) > clock_timestamp() and a.tasks <> '{}' and b.tasks <> '{}'
+order by 1
