@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 EXECUTABLE = sys.executable
@@ -38,6 +39,20 @@ class Handed:
 
 
 handed = Handed()
+
+
+def without_dsn(arguments: Sequence[str]) -> list[str]:
+    """Anybody may read the command line of a process; the DSN is handed on by a pipe."""
+    kept: list[str] = []
+    for place, argument in enumerate(arguments):
+        if (
+            argument != "--dsn"
+            and not argument.startswith("--dsn=")
+            and arguments[max(place - 1, 0)] != "--dsn"
+        ):
+            kept.append(argument)
+    return kept
+
 
 with suppress(OSError):
     FOLDER = os.getcwd()  # noqa: PTH109 - a text, for Popen

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
@@ -48,19 +48,6 @@ def backoff(deaths: int) -> float:
     if deaths == 0:
         return random.uniform(0.0, FIRST / 2)  # noqa: S311 - jitter, not a secret
     return random.uniform(0.5, 1.0) * min(FIRST * 2.0 ** min(deaths - 1, 10), LONGEST)  # noqa: S311
-
-
-def without_dsn(arguments: Sequence[str]) -> list[str]:
-    """Anybody may read the command line of a process; the DSN is handed on by a pipe."""
-    kept: list[str] = []
-    for place, argument in enumerate(arguments):
-        if (
-            argument != "--dsn"
-            and not argument.startswith("--dsn=")
-            and arguments[max(place - 1, 0)] != "--dsn"
-        ):
-            kept.append(argument)
-    return kept
 
 
 def spread(limit: int | None) -> int | None:
@@ -237,7 +224,7 @@ class Supervisor:
             if (limit := spread(getattr(self._settings, name))) is not None:
                 overruled += ["--" + name.replace("_", "-"), str(limit)]
         # the last of two options counts
-        return Spawned("pgqueue", (*without_dsn(origin.ARGUMENTS), *overruled), fds)
+        return Spawned("pgqueue", (*origin.without_dsn(origin.ARGUMENTS), *overruled), fds)
 
     async def _watch(self) -> None:
         """Kills a worker none of whose threads is heard of for a lease: it lost its lease, and would keep its place for ever."""

@@ -243,5 +243,21 @@ MUTANTS = (
     mutant("pools.py", "                with confirmed(taken):\n                    taken.commit()\n", "", "stages/test_lost_commits.py::test_an_enqueue_whose_commit_is_not_confirmed_says_so_and_names_the_jobs"),
     mutant("sql/functions/apart.sql", "case when a.request is null then '{}' else jsonb_build_object('idempotency_key', a.request) end", "'{}'",
            "stages/test_lost_commits.py::test_idempotency_keys_by_sql"),
+    # ---------------------------------------------------------------- rights and secrets
+    Mutant("migrations/env.py", (("*views().values(), CLOSE)", "*views().values())"),), ("tests/schema/test_rights.py::test_public_may_execute_nothing",)),
+    Mutant("migrations/env.py", (("set local lock_timeout = '5s'", "set local lock_timeout = 0"),), ("tests/schema/test_rights.py::test_a_lock_that_is_held_is_told_with_its_session",)),
+    Mutant("migrations/env.py", (("if not owner.rolsuper and", "if false and"),), ("tests/schema/test_rights.py::test_a_schema_that_another_role_made_is_refused",)),
+    mutant("sql/functions/add_partitions.sql", "ahead not between 0 and 30", "ahead < 0", "schema/test_rights.py::test_a_function_of_the_owner_has_bounded_arguments"),
+    mutant("database.py", '"set search_path = pg_catalog, pg_temp; set default', '"set default', "schema/test_search_path.py::test_what_pgq_does_is_safe"),
+    mutant("sql/insert_job.sql", "case when j.run_at operator(pg_catalog.<=)", "case when j.run_at <=", "schema/test_search_path.py::test_every_way_to_enqueue_on_the_callers_connection_is_safe"),
+    mutant("sql/functions/wake.sql", "security definer\n", "", "stages/test_roles.py::test_an_enqueuer_enqueues_in_every_way"),
+    mutant("sql/functions/finish_overdue.sql", "    moment := least(moment, clock_timestamp());\n", "", "stages/test_roles.py::test_an_enqueuer_gets_the_key_of_a_job_that_is_over_though_it_may_change_none"),
+    mutant("sql/settle.sql", "    select true, e.hook, 'pgqueue.hooks'", "    select null, e.hook, 'pgqueue.hooks'", "stages/test_reserved.py::test_a_hook_is_told_by_settle_and_does_not_see_who_stored_it"),
+    mutant("sql/raise_alerts.sql", "where r.is_due and d.place <= %(most)s::int", "where r.is_due", "stages/test_alerts.py::test_a_flood_of_alerts_is_told_in_a_few_messages_a_minute_the_last_of_which_counts_the_rest"),
+    mutant("worker/listener.py", "QUEUE_NAME.fullmatch(payload) is not None and", "", "unit/test_listener.py::test_a_flood_of_what_is_no_queue_costs_no_memory_and_wakes_nobody"),
+    mutant("outage.py", "redact(self.dsn)", "self.dsn", "process/test_secrets.py::test_a_workers_log_never_shows_the_password_of_its_dsn"),
+    mutant("logs.py", "    LOG.addFilter(Cleaning())\n", "", "unit/test_shown.py::test_the_error_of_a_job_is_one_line_of_the_log_whatever_it_holds"),
+    mutant("worker/supervisor.py", "*origin.without_dsn(origin.ARGUMENTS)", "*origin.ARGUMENTS", "process/test_secrets.py::test_a_password_of_the_command_line_is_in_no_list_of_processes_and_no_environment"),
+    mutant("alerts.py", "self.webhook is not None and not _is_private(self.webhook)", "False", "process/test_secrets.py::test_a_token_goes_only_over_tls_or_to_this_machine"),
 )
 # fmt: on

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,12 @@ from pgqueue.alerts import AlertSettings
 from pgqueue.config import read_file
 from pgqueue.errors import InvalidArgumentsError, InvalidSettingError
 from pgqueue.job import NewJob
+from pgqueue.origin import without_dsn
 from pgqueue.payload import SHOW_VALUES
-from pgqueue.worker.supervisor import without_dsn
 from tests.process.commands import pgq, shop
 from tests.waiting import wait_until
 
-SECRET = "hunter2hunter2"
+SECRET = f"hunter2{secrets.token_hex(6)}"  # of this process: others run beside it
 APP = """
 import json, os, pathlib
 from pgqueue import App
@@ -138,9 +139,10 @@ def test_a_workers_log_never_shows_the_password_of_its_dsn(dsn, db, tmp_path):
     said = (tmp_path / "log").read_text
     try:
         wait_until(lambda: db.execute("select from pgqueue.workers").fetchall(), 60)
-        db.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'pgqueue %' and datname = current_database()"
+        sessions = (
+            "from pg_stat_activity where application_name = 'pgqueue claim' and datname = current_database()"
         )
+        wait_until(lambda: db.execute(f"select pg_terminate_backend(pid) {sessions}".encode()).fetchall(), 60)
         wait_until(lambda: "the database is back" in said(), 60)
     finally:
         worker.terminate()

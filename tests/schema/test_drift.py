@@ -159,3 +159,26 @@ def test_hosts_that_migrate_at_once_wait_for_each_other(
         assert host.returncode == 0, said.decode()
     with psycopg.connect(empty_dsn) as connection:
         migrate.check_server(connection)
+
+
+TRIGGERS = """
+select t.tgrelid::regclass::text || ' ' || t.tgname, pg_get_triggerdef(t.oid), t.tgenabled
+from pg_trigger t join pg_class c on c.oid = t.tgrelid
+where c.relnamespace = 'pgqueue'::regnamespace and not t.tgisinternal and t.tgparentid = 0 order by 1
+"""
+# Each with when it fires, how and of what; its function's body is one of the SQL API.
+DECLARED = {
+    "pgqueue.jobs jobs_declared": r"AFTER INSERT ON pgqueue\.jobs REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION pgqueue\.fill_declared\(\)",
+    "pgqueue.jobs_live jobs_live_reserved": r"AFTER INSERT ON pgqueue\.jobs_live FOR EACH ROW WHEN \(.*ours IS NULL.*pgqueue\..*:on_.*\) EXECUTE FUNCTION pgqueue\.refuse_reserved\(\)",
+    "pgqueue.limits limits_changed_trigger": r"CONSTRAINT TRIGGER .* AFTER UPDATE ON pgqueue\.limits DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgqueue\.limit_changed\(\)",
+    "pgqueue.schedules schedules_replan": r"BEFORE INSERT OR UPDATE ON pgqueue\.schedules FOR EACH ROW EXECUTE FUNCTION pgqueue\.replan_schedule\(\)",
+}
+
+
+def test_the_triggers_are_there_as_they_were_made(db: Connection[Any]) -> None:
+    found = {name: (text, enabled) for name, text, enabled in db.execute(TRIGGERS).fetchall()}
+    assert found.keys() == DECLARED.keys()
+    for name, pattern in DECLARED.items():
+        text, enabled = found[name]
+        assert re.search(pattern, text), text
+        assert enabled == "O", name
