@@ -13,7 +13,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from pgqueue.app import App
 from pgqueue.task import TaskSpec
@@ -142,8 +142,11 @@ class Threads:
                     thread.rest()
                 if forked.astray:
                     forked.leave()
-                if thread.interrupted:
-                    thread.absorb()
+                try:
+                    if thread.interrupted:
+                        thread.absorb()
+                except InterruptedByTimeout:
+                    thread.interrupted = False
                 self.performed(attempt, outcome)
 
 
@@ -175,18 +178,15 @@ class _Thread:
         with self._lock:
             self.current = None
 
-    def absorb(self) -> None:
-        """Lets an interruption that came too late for its handler hit nothing else.
+    def absorb(self) -> NoReturn:
+        """Raises InterruptedByTimeout here, and so lets an interruption that came too late for its handler hit nothing else.
 
         Whether it is still to be raised cannot be asked, and taking it back would leave the interpreter's flag of pending exceptions set
         for ever: 3.11 hangs then under any tracer, 3.12 runs slower. So one more takes its place, and is raised here.
         """
-        try:
-            _raise_in(threading.get_ident())
-            while True:
-                pass
-        except InterruptedByTimeout:
-            self.interrupted = False
+        _raise_in(threading.get_ident())
+        while True:
+            pass
 
 
 def _raise_in(thread_id: int) -> None:

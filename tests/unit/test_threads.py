@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def test_an_interruption_that_comes_too_late_hits_nothing_else(
 
     ended = played(app, [[attempt(n, "late"), attempt(n + 1, "long")] for n in range(0, 10, 2)], lenient=True)
     assert {ended[n] and ended[n].state for n in range(1, 10, 2)} == {"completed"}
-    assert len(late_ones) == 10  # one for the handler, one to end it
+    assert max(Counter(late_ones).values()) == 10  # on its thread: one for each handler, one to end that
 
 
 def test_a_thread_whose_handler_was_deaf_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
