@@ -35,10 +35,10 @@ class Plan:
     zombies: int = 10
     terminations: int = 20
     orphanings: int = 0  # kills of a supervisor
-    crashes: int = 0  # of the server, right after a claim
-    silences: int = 0  # frozen backends
-    stops: int = 0  # SIGTERM to all processes of a supervisor at once
-    bombs: int = 0  # jobs that kill their process
+    crashes: int = 1  # of the server, right after a claim
+    silences: int = 1  # frozen backends
+    stops: int = 1  # SIGTERM to all processes of a supervisor at once
+    bombs: int = 1  # jobs that kill their process
 
     @property
     def workers(self) -> int:
@@ -47,10 +47,6 @@ class Plan:
     @property
     def tasks(self) -> dict[str, int]:
         return {task: int(count * self.part) for task, count in TASKS.items()}
-
-    def count(self, kind: str) -> int:
-        """Jobs whose task's name begins so."""
-        return sum(count for task, count in self.tasks.items() if task.startswith(kind))
 
     def long(self) -> Plan:
         return replace(
@@ -75,7 +71,10 @@ def rules(op: int) -> dict[str, Any]:
 
 @dataclass
 class Clients:
-    """Enqueues all jobs, a few at a time as the faults go on, and notes what it was told about each."""
+    """Enqueues the jobs of the plan, a few at a time as the faults go on, and notes what it was told about each.
+
+    If a fault still has to be waited for when these are used up, there are more of the same kinds.
+    """
 
     dsn: str
     plan: Plan
@@ -88,9 +87,10 @@ class Clients:
     error: BaseException | None = None
 
     def __post_init__(self) -> None:
-        kinds = [task for task, count in self.plan.tasks.items() for _ in range(count)]
-        self.dice.shuffle(kinds)
-        self.ops = list(enumerate(kinds, start=1))
+        self._kinds = [task for task, count in self.plan.tasks.items() for _ in range(count)]
+        self.dice.shuffle(self._kinds)
+        self._plan(len(self._kinds))
+        self._at = 0
         self._next_rolled_back = 1_000_000
         self._pause = threading.Event()
         self._released_at = time.monotonic()
@@ -99,10 +99,23 @@ class Clients:
     def release(self, count: int) -> None:
         """Allows so many more jobs."""
         self._released_at = time.monotonic()
-        count = min(count, len(self.ops) - self.given)
         self.given += count
+        self._plan(self.given)
         for _ in range(count):
             self.quota.release()
+
+    def finish(self) -> None:
+        """Allows the rest of the plan, and waits until all is enqueued."""
+        self.release(len(self.ops) - self.given)
+        self.quota.release(2)  # for no job: one may end a batch, the other ends the thread
+        self.thread.join(timeout=60)
+
+    def count(self, kind: str) -> int:
+        """Jobs whose task's name begins so."""
+        return sum(task.startswith(kind) for _, task in self.ops)
+
+    def _plan(self, count: int) -> None:
+        self.ops += [(op, self._kinds[op % len(self._kinds)]) for op in range(len(self.ops) + 1, count + 1)]
 
     def release_more(self) -> None:
         """A few more, if the last ones did not suffice for a while."""
@@ -112,18 +125,24 @@ class Clients:
     def _run(self) -> None:
         try:
             connection: Connection[Any] | None = None
-            at = 0
-            while at < len(self.ops):
-                batch = self.ops[at : at + self.dice.randint(1, 15)]
-                for _ in batch:
-                    self.quota.acquire()
+            while batch := self._next(self.dice.randint(1, 15)):
                 connection = self._enqueue(connection, batch)
-                at += len(batch)
                 self._pause.wait(self.dice.uniform(0.0, 0.08))
             if connection is not None:
                 connection.close()
         except BaseException as error:  # noqa: BLE001 - the test's own thread raises it
             self.error = error
+
+    def _next(self, count: int) -> list[tuple[int, str]]:
+        """The next jobs, as they are allowed; fewer at the end."""
+        batch: list[tuple[int, str]] = []
+        while len(batch) < count:
+            self.quota.acquire()
+            if self._at == len(self.ops):
+                break
+            batch.append(self.ops[self._at])
+            self._at += 1
+        return batch
 
     def _enqueue(self, connection: Connection[Any] | None, batch: list[tuple[int, str]]) -> Connection[Any]:
         """Until it is acknowledged, with the same keys again when the connection broke."""

@@ -213,7 +213,8 @@ class Faults:
 
     def bomb(self) -> None:
         """A job that kills its process at each attempt, among innocent ones, until it is dead."""
-        job_id = workload.bomb.using(self.db).enqueue(how=self.dice.choice(workload.BOMBS)).id
+        with self.db.transaction():
+            job_id = workload.bomb.using(self.db).enqueue(how=self.dice.choice(workload.BOMBS)).id
         self.bombs.append(job_id)
         wait_until(lambda: self.replace_ended() or state_of(self.db, job_id) == "dead", timeout=120)
 
