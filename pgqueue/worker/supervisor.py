@@ -90,7 +90,8 @@ class Place:
 class Supervisor:
     def __init__(self, count: int, dsn: str, settings: WorkerSettings) -> None:
         self._settings, self._dsn = settings, dsn
-        self._link = Link(dsn, "pgqueue listen", Outage(dsn))
+        self._outage = Outage(dsn)
+        self._link = Link(dsn, "pgqueue listen", self._outage)
         self._places = [Place() for _ in range(count)]
         self._relay = Relay()
         self._listener = Listener(
@@ -249,7 +250,7 @@ class Supervisor:
 
     async def _end_lease(self, worker_id: int, pid: int) -> None:
         """Tells the database that this worker is dead, so that its jobs and seats need not wait for the end of its lease."""
-        link = Link(self._dsn, "pgqueue burial", Outage(self._dsn), limit=SOON)
+        link = Link(self._dsn, "pgqueue burial", self._outage, limit=SOON)
         try:
             async with asyncio.timeout(SOON):
                 if await link.once(statements.bury_worker(worker_id, pid)):
