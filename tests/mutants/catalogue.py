@@ -49,6 +49,7 @@ UPKEEP = "stages/test_what_is_kept.py"
 PARTS = "stages/test_small_parts.py"
 RUNNER = "races/test_runner_races.py"
 THREADS = "unit/test_threads.py"
+LEASES = "stages/test_leases.py"
 
 # fmt: off
 MUTANTS = (
@@ -146,6 +147,25 @@ MUTANTS = (
            "outcome = Outcome.completed(spec.encode_result(result), spec.keep)", f"{PARTS}::test_what_a_job_says_last_goes_with_its_transaction"),
     mutant("worker/reporter.py", "if attempt.report is report and attempt.id in written:", "if attempt.id in written:",
            f"{PARTS}::test_what_is_said_while_the_former_report_is_written_is_not_lost"),
+    # ---------------------------------------------------------------- leases, identities, silence
+    mutant("outage.py", '    return state is None or state.startswith("08") or state in LOST\n', "    return True\n",
+           "unit/test_outage.py::test_every_other_error_is_the_servers_answer_and_some_are_about_a_row"),
+    mutant("outage.py", "        if now - self._said.get(kind, -REMIND) >= REMIND:\n", "        if True:\n",
+           "unit/test_outage.py::test_an_answer_is_told_once_with_its_code_and_asked_for_again_ever_later"),
+    mutant("silence.py", "        same.shutdown(socket.SHUT_RDWR)\n", "        pass\n", f"{LEASES}::test_a_silent_heartbeat_costs_no_lease_if_another_connection_can_be_made"),
+    mutant("worker/heartbeat.py", "_Life(worker_id, asked + self._lease)", "_Life(worker_id, monotonic() + self._lease)",
+           f"{LEASES}::test_a_lease_counts_from_the_question_and_not_from_the_answer"),
+    mutant("worker/endings.py", 'or its lease is lost."""\n    if attempt.settled or attempt.lost:', 'or its lease is lost."""\n    if attempt.settled:',
+           f"{LEASES}::test_what_a_lost_attempt_comes_to_is_not_written"),
+    mutant("worker/in_flight.py", "                self._lose([former])\n", "", f"{PARTS}::test_a_later_claim_of_the_same_job_ends_the_former_one"),
+    mutant("worker/settler.py", "        return [item for item in batch if item[0].id not in ids]\n", "        return []\n",
+           f"{LEASES}::test_an_open_change_of_one_running_job_holds_up_only_its_own_outcome"),
+    mutant("sql/claim.sql", "greatest(j.lease_id + 1, (date_part('epoch', clock_timestamp()) * 1000000)::bigint)", "j.lease_id + 1",
+           f"{LEASES}::test_a_lease_id_grows_though_a_crash_took_the_claim_back"),
+    mutant("sql/disowned.sql", "l.lease_id <> held.lease_id or ", "", f"{LEASES}::test_attempts_whose_claims_the_server_took_back_are_known"),
+    mutant("sql/held.sql", " and j.id <> all(%(known)s::bigint[])", "",
+           f"{LEASES}::test_a_claim_that_was_not_heard_of_is_found_and_what_is_known_is_not_found_again"),
+    mutant("sql/committed.sql", " or j.state <> 'completed'", "", f"{LEASES}::test_a_commit_without_an_answer_is_told_as_what_it_was"),
     # ---------------------------------------------------------------- what strangers found
     mutant("joining.py", "        and connection.info.pipeline_status is PipelineStatus.OFF\n", "", "stages/test_any_connection.py::test_a_pipeline"),
     mutant("joining.py", "        return connection._tpc is not None", "        return False",

@@ -41,7 +41,8 @@ def test_a_single_worker_outlives_the_silence_of_a_connection(
     with start(workers, proxy, db, tmp_path) as behind:
         first = enqueue(db, "move_async", 1, ms=1)
         wait_until(lambda: state_of(db, first) == "completed", 60)
-        second = workload.nap.using(db).enqueue(ms=500).id
+        with db.transaction():
+            second = workload.nap.using(db).enqueue(ms=500).id
         wait_until(lambda: state_of(db, second) in ("running", "completed"), 60)
         proxy.silent = name
         third = enqueue(db, "move_async", 3, ms=1)
