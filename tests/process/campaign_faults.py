@@ -19,7 +19,7 @@ from psycopg.rows import scalar_row
 from pgqueue import embedded
 from tests.process import workload
 from tests.process.campaign_clients import Clients, Plan
-from tests.process.processes import WorkerProcess, WorkerProcesses, state_of
+from tests.process.processes import WorkerProcess, WorkerProcesses, state_of, unfinished
 from tests.waiting import STARTS, wait_until
 
 LEASE = 2.0
@@ -185,7 +185,7 @@ class Faults:
         pid = wait_until(frozen)
         assert pid is not None
         try:
-            wait_until(lambda: self.clients.release_more() or count() > connections, timeout=90)
+            wait_until(lambda: self.feed() or count() > connections, timeout=90)
         finally:
             os.kill(pid, signal.SIGCONT)
         self.silenced[name] += 1
@@ -194,7 +194,7 @@ class Faults:
         """SIGTERM to a supervisor and to all that it has started, at once, while they run jobs."""
 
         def busy() -> tuple[WorkerProcess, list[int], list[int]] | None:
-            self.clients.release_more()
+            self.feed()
             for worker in self.dice.sample(self.alive, len(self.alive)):
                 family = [worker.pid, *descendants(worker.pid)]
                 ids = [worker_id for worker_id, pid in self.at_work() if pid in family]
@@ -218,9 +218,14 @@ class Faults:
         self.bombs.append(job_id)
         wait_until(lambda: self.replace_ended() or state_of(self.db, job_id) == "dead", timeout=120)
 
+    def feed(self) -> None:
+        """Keeps the workers busy, without a backlog for the faulty to hide behind."""
+        if unfinished(self.db) < 2 * self.plan.workers * self.plan.slots:
+            self.clients.release_more()
+
     def replace_ended(self) -> None:
         """A worker without a supervisor is started again by the machine that it runs on."""
-        self.clients.release_more()
+        self.feed()
         for worker in self.alive[:]:
             if worker.process.poll() is not None:
                 self.alive.remove(worker)
@@ -270,7 +275,7 @@ class Faults:
         """A worker (pid, id), stopped while it ran jobs."""
 
         def busy() -> tuple[int, int] | None:
-            self.clients.release_more()
+            self.feed()
             candidates = self.at_work()
             self.dice.shuffle(candidates)
             for worker_id, pid in candidates:
@@ -303,7 +308,7 @@ class Faults:
         }
 
     def has_just_claimed(self) -> bool:
-        self.clients.release_more()
+        self.feed()
         return bool(
             self.one(
                 "select exists (select from pgqueue.jobs_live where state = 'running'"
@@ -324,7 +329,7 @@ class Faults:
 
     def have_worked_since(self) -> bool:
         """Whether all heartbeats go again and everybody has completed something since the server came back."""
-        self.clients.release_more()
+        self.feed()
         at_work = self.one(
             "select count(*) from pgqueue.workers w where w.state = 'running'"
             " and w.heartbeat_at > pg_postmaster_start_time() + interval '1.5 s'"
