@@ -35,6 +35,6 @@ if __name__ == "__main__":
 def test_a_spawned_process_stores_jobs_under_the_modules_name(tmp_path: Path, dsn: str, db: Connection[Any]):
     (tmp_path / "spawned_run.py").write_text(RUN)
     subprocess.run(
-        [sys.executable, "-m", "spawned_run"], cwd=tmp_path, check=True, env={**os.environ, "PGQUEUE_DSN": dsn}, timeout=120,
+        [sys.executable, "-m", "spawned_run"], cwd=tmp_path, check=True, env={**os.environ, "PGQUEUE_DSN": dsn}, timeout=60,
     )  # fmt: skip
     assert db.execute("select task, args from pgqueue.jobs").fetchall() == [("spawned_run.f", {"n": 1})]

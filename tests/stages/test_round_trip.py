@@ -236,6 +236,7 @@ REFUSED = [
     (list[Cat | Dog], [Cat("a"), Dog("b")], r"value\[1\]"), (Colour | Size, Size.SMALL, "value comes back as Colour"),
     (set[int] | frozenset[int], frozenset({1}), "value"),
     (dict[str | None, int], {None: 1}, "value"),
+    (Annotated[int, PlainSerializer(lambda n: 0)], 2, "value comes back with another value"),
     (Annotated[int, AfterValidator(twice)], 2, "value comes back with another value"),
     (Annotated[datetime, PlainSerializer(lambda at: "never")], NAIVE, "value"),
  (OrderedDict[str, int], OrderedDict(b=1, a=2), "value comes back in another order"),
