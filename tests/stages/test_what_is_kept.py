@@ -58,8 +58,8 @@ def test_a_worker_stays_while_a_job_names_it_and_goes_when_none_does(old: Connec
         "update pgqueue.workers set state = 'expired', stopped_at = %s where id <> %s", [AGES_AGO, living.id]
     )
     upkeep(old)
-    left = "select id from pgqueue.workers order by id"
-    assert old.execute(left).fetchall() == [(busy.id,), (living.id,)]
+    left = "select id from pgqueue.workers"
+    assert set(old.execute(left)) == {(busy.id,), (living.id,)}
     assert busy.settle(attempt, COMPLETED)
     upkeep(old)
     assert old.execute(left).fetchall() == [(living.id,)]
