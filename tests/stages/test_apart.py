@@ -118,8 +118,10 @@ def test_a_claim_buries_the_row_that_stops_it_and_takes_the_others(
 
 
 def test_a_row_that_only_a_trigger_refuses_is_buried_for_others_succeed(db: Connection[Any], ok: App) -> None:
-    db.execute("insert into pgqueue.jobs (task, priority) select 'ok', n % 2 from generate_series(1, 9) n")
-    db.execute("insert into pgqueue.jobs (task, tags) values ('ok', '{odd}')")
+    db.execute(
+        "insert into pgqueue.jobs_live (task, priority) select 'ok', n % 2 from generate_series(1, 9) n"
+    )
+    db.execute("insert into pgqueue.jobs_live (task, tags) values ('ok', '{odd}')")
     db.execute(
         "create function no() returns trigger language plpgsql as 'begin raise exception ''not this one''; end'"
     )
@@ -164,8 +166,12 @@ def test_a_rescue_buries_the_row_that_stops_it_and_takes_back_the_others(
     db.execute(
         "insert into pgqueue.jobs (task, concurrency_key) select 'ok', null from generate_series(1, 20)"
     )
-    db.execute("insert into pgqueue.jobs (task, crash_count) values ('ok', 32767)")
+    db.execute("insert into pgqueue.jobs (task) values ('ok')")
     assert len(hand.claim(30)) == 21
+    db.execute(
+        "update pgqueue.jobs_live set holds = '{0,2147483647,0,2147483647}', concurrency_key = 'k'"
+        " where id = (select max(id) from pgqueue.jobs_live)"
+    )
     die(db, hand.id)
     linked(dsn, lambda made: rescue_all(made, 3))
     assert db.execute("select state, count(*) from pgqueue.jobs group by 1 order by 1").fetchall() == [

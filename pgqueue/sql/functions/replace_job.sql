@@ -17,7 +17,7 @@ begin
     set args = coalesce(w.args, '{}'), queue = coalesce(w.queue, 'default'), priority = coalesce(w.priority, 0),
         run_at = case when w.debounce is null then coalesce(w.run_at, moment + make_interval(secs => greatest(w.delay, 0)))
                       else least(moment + make_interval(secs => w.debounce), j.created_at + make_interval(secs => w.debounce_max)) end,
-        max_attempts = greatest(coalesce(w.max_attempts, 6), j.attempt + 1), timeout = make_interval(secs => w.timeout),
+        max_attempts = least(greatest(coalesce(w.max_attempts, 6), j.attempt + 1), 10000), timeout = make_interval(secs => w.timeout),
         concurrency_key = w.concurrency_key, parked = null, weight = w.weight, ordering = w.ordering, tags = coalesce(w.tags, '{}'),
         meta = coalesce(w.meta, '{}'), trace_context = w.trace_context,
         expires_at = case when w.expires is not null then pgqueue.moment(w.expires, replace_job.moment) end,

@@ -34,7 +34,7 @@ as $function$
     update pgqueue.jobs_live j
     set queue = case when 'queue' = any(j.undeclared) then coalesce(w.options ->> 'queue', 'default') else j.queue end,
         max_attempts = case when 'max_attempts' = any(j.undeclared)
-                            then greatest(coalesce((w.options ->> 'max_attempts')::int, 6), j.attempt + 1) else j.max_attempts end,
+                            then least(greatest(coalesce((w.options ->> 'max_attempts')::int, 6), j.attempt + 1), 10000) else j.max_attempts end,
         priority = case when 'priority' = any(j.undeclared) then coalesce((w.options ->> 'priority')::smallint, 0)
                         else j.priority end,
         timeout = case when 'timeout' = any(j.undeclared) then make_interval(secs => (w.options ->> 'timeout')::float8)
