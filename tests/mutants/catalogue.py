@@ -54,6 +54,12 @@ LEASES = "stages/test_leases.py"
 # fmt: off
 MUTANTS = (
     # ---------------------------------------------------------------- claims
+    mutant("worker/claimer.py", " or (self._settings.drain and not self._in_flight)", "",
+           "stages/test_drain.py::test_a_drain_ends_with_the_last_job_and_not_at_the_next_poll"),
+    mutant("pools.py", "            self._abandon()\n        ours", "            pass\n        ours",
+           "stages/test_waiting.py::test_a_pool_of_a_loop_that_is_closed_is_closed_too"),
+    mutant("worker/endings.py", "server_time.now()", "__import__('time').time()",
+           "stages/test_drain.py::test_how_old_a_job_is_does_not_depend_on_the_clock_of_the_host"),
     mutant("sql/claim.sql", "          and not l.cancel_requested\n", "", f"{CLAIMS}::test_what_may_not_run_is_claimed_in_no_way"),
     mutant("sql/claim.sql", "(l.expires_at is null or l.expires_at > now())", "true", f"{CLAIMS}::test_what_may_not_run_is_claimed_in_no_way"),
     mutant("sql/claim.sql", "(l.deadline_at is null or l.deadline_at > now())", "true", f"{CLAIMS}::test_what_may_not_run_is_claimed_in_no_way"),
