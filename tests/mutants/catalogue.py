@@ -80,9 +80,9 @@ MUTANTS = (
     # ---------------------------------------------------------------- fences
     mutant("sql/complete.sql", "      and j.lease_id operator(pg_catalog.=) (%(lease_ids)s::bigint[])[pg_catalog.width_bucket(j.id, %(ids)s::bigint[])]\n", "",
            f"{FENCES}::test_a_former_attempt_writes_nothing", f"{FENCES}::test_a_late_outcome_beside_a_good_one_gives_back_no_seat_of_the_next_attempt"),
-    mutant("sql/complete.sql", "(j.worker_id operator(pg_catalog.=) %(worker_id)s::bigint) is true and ", "", f"{FENCES}::test_a_claim_that_a_crash_of_the_server_undid_writes_nothing"),
+    mutant("sql/complete.sql", "(j.worker_id operator(pg_catalog.=) %(worker_id)s::bigint) is true and ", "", f"{FENCES}::test_an_attempt_writes_nothing_for_another_worker_that_has_its_number"),
     mutant("sql/hold.sql", " and j.lease_id operator(pg_catalog.=) %(lease_id)s::bigint", "", f"{FENCES}::test_a_former_attempt_writes_nothing"),
-    mutant("sql/hold.sql", "(j.worker_id operator(pg_catalog.=) %(worker_id)s::bigint) is true and ", "", f"{FENCES}::test_a_claim_that_a_crash_of_the_server_undid_writes_nothing"),
+    mutant("sql/hold.sql", "(j.worker_id operator(pg_catalog.=) %(worker_id)s::bigint) is true and ", "", f"{FENCES}::test_an_attempt_writes_nothing_for_another_worker_that_has_its_number"),
     mutant("sql/settle.sql", "j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint\n      and j.state = 'running' and (o.state",
            "j.worker_id is not distinct from %(worker_id)s::bigint\n      and j.state = 'running' and (o.state", f"{FENCES}::test_a_former_attempt_writes_nothing"),
     mutant("sql/settle.sql", "j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint\n      and j.state = 'running' and o.state in",

@@ -47,17 +47,20 @@ def test_a_former_attempt_writes_nothing(db: Connection[Any], write: str, whose:
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_a_claim_that_a_crash_of_the_server_undid_writes_nothing(db: Connection[Any], write: str) -> None:
-    """Another worker's claim of the same job then has the same number."""
+def test_an_attempt_writes_nothing_for_another_worker_that_has_its_number(
+    db: Connection[Any], write: str
+) -> None:
+    """A crash of the server undid a claim, and the next one got the same lease_id: the fence names the worker too."""
     gone, now = Hand(db, ["t"]), Hand(db, ["t"])
     add(db)
     with db.transaction(force_rollback=True):
         [undone] = gone.claim()
     [attempt] = now.claim()
+    db.execute("update pgqueue.jobs_live set lease_id = %s", [undone.lease_id])
     before = db.execute(ROWS).fetchall()
     assert not WRITES[write](gone, attempt.id, undone.lease_id)
     assert db.execute(ROWS).fetchall() == before
-    assert WRITES[write](now, attempt.id, attempt.lease_id)
+    assert WRITES[write](now, attempt.id, undone.lease_id)
 
 
 @pytest.mark.parametrize("write", WRITES)
