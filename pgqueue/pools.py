@@ -16,8 +16,10 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 from pgqueue import forks
 from pgqueue.database import KEEPALIVE, confirmed, connect
 from pgqueue.errors import PoolExhaustedError
+from pgqueue.silence import within
 
 SIZE = 10
+SILENCE = 5.0  # seconds in which a connection that was idle must answer
 PATIENCE = 30.0  # seconds that a caller waits for a connection
 
 
@@ -121,7 +123,7 @@ class Pools:
         pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
             dsn,
             configure=ours.remember,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
             min_size=1,
             max_size=self._size,
             timeout=PATIENCE,
@@ -157,6 +159,12 @@ class Pools:
         if ours is not None and ours.pool is not None:
             await ours.pool.close()
         self.close()
+
+
+async def _check(connection: AsyncConnection[Any]) -> None:
+    """One that is broken or silent is replaced, and costs no job its attempt."""
+    with within(connection, SILENCE):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 def _session(threshold: int | None) -> dict[str, Any]:
