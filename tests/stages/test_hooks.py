@@ -73,7 +73,7 @@ def test_an_outcome_is_told_to_the_hooks_that_it_is_about(db, outcome, events):
     for args in found.values():
         job = job_told(args["job"])
         assert (job.id, job.task, job.args, job.queue, job.priority, job.tags, job.timeout, job.attempt, job.lease_id) == (
-            job_id, "a", {"n": 1}, "mail", 3, ("t",), 90.0, 1, 1,
+            job_id, "a", {"n": 1}, "mail", 3, ("t",), 90.0, 1, attempt.lease_id,
         )  # fmt: skip
         assert job.state == outcome.state
         assert (job.finished_at is not None) == job.is_final
