@@ -24,14 +24,6 @@ LONGEST_PAUSE = 30.0  # seconds before the next try after an answer that will no
 REMIND = 60.0  # seconds after which the same trouble is told again
 # Connection exceptions (class 08); the server stops, crashed, starts; it cut an idle session; it has no free connection.
 LOST = ("57P01", "57P02", "57P03", "57P05", "53300")
-REFUSED = (
-    "22",
-    "23",
-    "54",
-    "P0",
-    "XX",
-)  # classes: bad data, constraints, limits of the program, raised, internal
-
 CONFLICTS = (  # with another transaction, or with a time limit: the server is well, and has done nothing
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from pgqueue import statements
-from pgqueue.apart import run_apart
 from pgqueue.connections import Link
+from pgqueue.sifting import sift_jobs
 
 BATCH = 500
 
@@ -17,7 +17,7 @@ async def rescue_all(link: Link, crash_limit: int) -> int:
     """Rescues in bounded batches until none is left; returns how many jobs."""
     total = 0
     while True:
-        rescued = await run_apart(
+        rescued = await sift_jobs(
             link.once,
             statements.rescue(crash_limit, BATCH),
             statements.lost(BATCH),

@@ -14,12 +14,12 @@ from datetime import datetime
 import psycopg
 
 from pgqueue import statements
-from pgqueue.apart import apart, is_of_a_row
 from pgqueue.connections import Link
 from pgqueue.errors import PgQueueError
 from pgqueue.outage import CONFLICTS, forever, is_lost
 from pgqueue.rows import DueSchedule, Look
 from pgqueue.schedule import Plan, plan, problem
+from pgqueue.sifting import is_of_a_row, sift
 
 LOOK = 1.5  # seconds at most until an edited row takes effect
 SOON = 0.3  # until a run that waits for the end of another is looked after again, or a locked row tried again
@@ -83,7 +83,7 @@ class Scheduler:
             log.warning("schedule %d cannot be read: %s", row[0], problem(error))
             await self._link.once(statements.note_problem(*row, problem(error)))
 
-        looks = await apart(await self._link.once(statements.schedule_versions()), run, give_up)
+        looks = await sift(await self._link.once(statements.schedule_versions()), run, give_up)
         looks.append(await self._link.once(statements.due_schedules(moment, anew, BATCH, [])))
         return replace(looks[-1], due=[due for look in looks for due in look.due][:BATCH])
 

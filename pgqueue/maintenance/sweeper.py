@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 
 from pgqueue import statements
-from pgqueue.apart import run_apart
 from pgqueue.clock import monotonic
 from pgqueue.connections import Link
 from pgqueue.outage import forever
+from pgqueue.sifting import sift_jobs
 
 PAUSE = 1.5  # seconds; a job is finished at most so late, if somebody leads
 SPARING = 5  # times its duration between two sweeps that an old snapshot makes dear: no claim takes those jobs in any case
@@ -30,7 +30,7 @@ async def sweep_forever(link: Link) -> None:
 
 async def sweep_once(link: Link) -> bool:
     """Whether there may be more."""
-    swept = await run_apart(
+    swept = await sift_jobs(
         link.once,
         statements.sweep(BATCH),
         statements.overdue(BATCH),

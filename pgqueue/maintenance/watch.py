@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from pgqueue import statements
 from pgqueue.alerts import TASKS, AlertSettings
-from pgqueue.apart import apart
 from pgqueue.causes import AlertChange, Cause, DeadTask, Front
 from pgqueue.clock import monotonic
 from pgqueue.connections import Link
 from pgqueue.outage import forever
+from pgqueue.sifting import sift
 
 SPARING = 20  # times its own duration between two looks
 CALM = 3  # looks without the cause, after which an alert is resolved
@@ -67,7 +67,7 @@ class Watch:
         async def give_up(cause: Cause, error: Exception) -> None:
             log.error("the alert %s of %s cannot be raised: %s", cause.kind, cause.subject, error)
 
-        for change in await apart(causes, run, give_up):
+        for change in await sift(causes, run, give_up):
             level, what = (logging.WARNING, "is open") if change.opened else (logging.INFO, "is resolved")
             log.log(level, "alert %d %s: %s", change.id, what, change.text)
 

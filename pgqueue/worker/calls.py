@@ -20,8 +20,8 @@ from pgqueue.job import Job
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import mark_failed, run_span
-from pgqueue.worker.apart import Apart
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.contexts import OwnContext
 from pgqueue.worker.endings import failed, obeyed, stopped, succeeded
 from pgqueue.worker.middleware import around, around_async
 
@@ -71,11 +71,11 @@ def _perform(
         attempt.started_at = monotonic()
         with span_of(spec, attempt, traced) as span:
             try:
-                apart = Apart(runner)
+                own = OwnContext(runner)
                 if app.layers and not spec.is_ours:
-                    value = _call_within(spec, attempt, app, kwargs, apart)
+                    value = _call_within(spec, attempt, app, kwargs, own)
                 else:
-                    value = apart.call(spec.function, **kwargs)
+                    value = own.call(spec.function, **kwargs)
                 return succeeded(spec, attempt, value)
             except BaseException as error:
                 if span is not None:
@@ -109,12 +109,14 @@ async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: b
         return failed(spec, attempt, error)
 
 
-def _call_within(spec: TaskSpec, attempt: Attempt, app: App, kwargs: dict[str, Any], apart: Apart) -> object:
+def _call_within(
+    spec: TaskSpec, attempt: Attempt, app: App, kwargs: dict[str, Any], own: OwnContext
+) -> object:
     """Calls a handler on this thread within the app's middleware, which sees a timeout as the error it is."""
     call = _call_of(spec, attempt, app, kwargs)
-    with around(app.layers, call, apart):
+    with around(app.layers, call, own):
         try:
-            value = apart.call(spec.function, **call.arguments)
+            value = own.call(spec.function, **call.arguments)
         except BaseException as error:
             told = stopped(attempt, error)
             if told is error:

@@ -20,9 +20,9 @@ from pgqueue.described import TRACEBACK
 from pgqueue.events import Call
 from pgqueue.outcome import Outcome
 from pgqueue.telemetry import mark_failed
-from pgqueue.worker.apart import Apart, steps_apart
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.calls import decoded, job_of, span_of
+from pgqueue.worker.contexts import OwnContext, steps_in
 from pgqueue.worker.endings import failed, obeyed, stopped, succeeded
 from pgqueue.worker.middleware import around, around_async
 
@@ -145,7 +145,7 @@ def _perform_chunk(
                 item.context.run(next, item.within)
     if held := taking_part(items):
         try:
-            results = spec.results_of(Apart(runner).call(call_handler, spec, held), len(held))
+            results = spec.results_of(OwnContext(runner).call(call_handler, spec, held), len(held))
         except BaseException as error:  # noqa: BLE001
             results = all_of(held, error, chunk)
         for item, result in backwards(held, results):
@@ -178,7 +178,7 @@ def _within(
     call: Call = item.call if isinstance(item.call, Call) else Call(job_of(item.attempt, app), item.call)
     with span_of(spec, item.attempt, traced) as span:
         try:
-            with around(app.layers, call, Apart(runner)):
+            with around(app.layers, call, OwnContext(runner)):
                 call.result = obeyed((yield))
         except BaseException as error:
             if span is not None:
@@ -196,11 +196,11 @@ async def perform_chunk_async(
         for item in taking_part(items):
             with item.ending(spec):
                 item.within = _within_async(spec, item, app, traced)
-                await steps_apart(item.context, anext(item.within))
+                await steps_in(item.context, anext(item.within))
     if held := taking_part(items):
         try:
             async with asyncio.timeout(chunk.limit()) as timer:
-                value = await steps_apart(copy_context(), _called(spec, held))
+                value = await steps_in(copy_context(), _called(spec, held))
             results = spec.results_of(value, len(held))
         except BaseException as error:  # noqa: BLE001
             chunk.timed_out = timer.expired()
@@ -221,9 +221,9 @@ async def _left_async(item: Item, result: Any) -> Any:
     try:
         result = seen(item, result)
         step = item.within.athrow if is_error(result) else item.within.asend
-        return await steps_apart(item.context, step(result))
+        return await steps_in(item.context, step(result))
     finally:
-        await steps_apart(item.context, item.within.aclose())
+        await steps_in(item.context, item.within.aclose())
 
 
 async def _within_async(spec: ChunkSpec, item: Item, app: App, traced: bool) -> AsyncGenerator[Any, Any]:

@@ -18,10 +18,10 @@ from pgqueue.chunk import ChunkSpec
 from pgqueue.errors import InvalidSettingError
 from pgqueue.outcome import Outcome
 from pgqueue.telemetry import is_traced
-from pgqueue.worker.apart import steps_apart
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.children import Child, Children, encode_end
 from pgqueue.worker.chunk_calls import Chunk, chunk_failed, perform_chunk, perform_chunk_async
+from pgqueue.worker.contexts import steps_in
 from pgqueue.worker.endings import failed, missed
 from pgqueue.worker.threads import Threads
 
@@ -168,7 +168,7 @@ class ChunkCoroutines:
     async def _perform(self, spec: ChunkSpec, chunk: Chunk) -> None:
         performing = perform_chunk_async(spec, chunk, self._app, traced=self._traced)
         try:
-            outcomes = await steps_apart(copy_context(), performing)
+            outcomes = await steps_in(copy_context(), performing)
         except BaseException as error:  # noqa: BLE001 - of nothing that is known
             outcomes = chunk_failed(spec, chunk, error)
         self._finish(chunk, outcomes)

@@ -19,11 +19,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pgqueue import statements
-from pgqueue.apart import is_of_a_row, listed, run_apart
 from pgqueue.clock import monotonic
 from pgqueue.config import ServedQueues, WorkerSettings
 from pgqueue.connections import Link
 from pgqueue.outage import ConnectionLost, Trouble
+from pgqueue.sifting import is_of_a_row, listed, sift_jobs
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.busy import Busy
 from pgqueue.worker.in_flight import InFlight
@@ -251,7 +251,7 @@ class Claimer:
         after, since = self._turns.place(lane) if keyed else (None, None)
         asked = (worker_id, self._tasks, lane, after, count, since)
         try:
-            rounds = await run_apart(
+            rounds = await sift_jobs(
                 self._link.once,
                 listed(statements.claim_limited(*asked)),
                 statements.choose_limited(*asked),

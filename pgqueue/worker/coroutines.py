@@ -18,9 +18,9 @@ from pgqueue.clock import monotonic
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import is_traced
-from pgqueue.worker.apart import steps_apart
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.calls import perform_async
+from pgqueue.worker.contexts import steps_in
 from pgqueue.worker.endings import failed
 
 TURN = 0.002  # seconds after which handlers that never suspend let the loop do something else
@@ -69,7 +69,7 @@ class Coroutines:
             spec, attempt = self._ready.popleft()
             performing = perform_async(spec, attempt, self._app, traced=self._traced)
             try:
-                outcome = await steps_apart(copy_context(), performing, partial(self._suspend, attempt, me))
+                outcome = await steps_in(copy_context(), performing, partial(self._suspend, attempt, me))
             except BaseException as error:  # noqa: BLE001 - of nothing that is known: this task takes the next attempt too
                 outcome = failed(spec, attempt, error)
             kept = self._suspended.pop(attempt, None) is not None

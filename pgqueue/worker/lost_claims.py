@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from pgqueue import statements
-from pgqueue.apart import run_apart
 from pgqueue.clock import monotonic
 from pgqueue.connections import Link
+from pgqueue.sifting import sift_jobs
 
 DOUBT = 5.0  # seconds after its time-out in which a claim whose answer was lost may still be committed
 EVERY = 60.0  # seconds between two looks for claims that come even later
@@ -37,7 +37,7 @@ class LostClaims:
         others = await self._link.run(ids)
         if not others:
             return []
-        return await run_apart(
+        return await sift_jobs(
             self._link.run,
             statements.held(worker_id, known),
             ids,

@@ -8,15 +8,15 @@ from types import TracebackType
 from typing import Any
 
 from pgqueue.events import Call, Layer
-from pgqueue.worker.apart import Apart
+from pgqueue.worker.contexts import OwnContext
 
 
 @contextmanager
-def around(layers: list[Layer], call: Call, apart: Apart) -> Iterator[None]:
+def around(layers: list[Layer], call: Call, own: OwnContext) -> Iterator[None]:
     """On this thread; what is async runs on its loop, before and after the handler, but not while it runs."""
     with ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(Driven(apart.call(layer, call), apart))
+            stack.enter_context(Driven(own.call(layer, call), own))
         yield
 
 
@@ -34,18 +34,18 @@ async def around_async(layers: list[Layer], call: Call) -> AsyncIterator[None]:
 
 
 class Driven:
-    """A context manager, sync or async, as a sync one whose halves run ``apart``."""
+    """A context manager, sync or async, as a sync one whose halves run in the context ``own``."""
 
-    def __init__(self, context: Any, apart: Apart) -> None:
+    def __init__(self, context: Any, own: OwnContext) -> None:
         is_async = hasattr(context, "__aenter__")
         self._enter: Any = context.__aenter__ if is_async else context.__enter__
         self._exit: Any = context.__aexit__ if is_async else context.__exit__
-        self._apart = apart
+        self._own = own
 
     def __enter__(self) -> object:
-        return self._apart.call(self._enter)
+        return self._own.call(self._enter)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
-        return bool(self._apart.call(self._exit, kind, error, trace))
+        return bool(self._own.call(self._exit, kind, error, trace))

@@ -9,13 +9,13 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from pgqueue import statements
-from pgqueue.apart import apart
 from pgqueue.connections import Link
 from pgqueue.outage import forever
 from pgqueue.progress import Report
+from pgqueue.sifting import sift
 from pgqueue.worker.attempt import Attempt
 
-EVERY = 1.0
+EVERY = 1.0  # seconds between two writes of progress
 
 log = logging.getLogger("pgqueue")
 
@@ -33,7 +33,7 @@ class Reporter:
     async def once(self) -> float:
         reports = [(attempt, report) for attempt in self._running() if (report := attempt.report) is not None]
         if reports:
-            await apart(reports, self._write, self._refused)
+            await sift(reports, self._write, self._refused)
         return EVERY
 
     async def _write(self, part: Sequence[tuple[Attempt, Report]]) -> list[int]:

@@ -3,7 +3,7 @@
 A claimed attempt waits here for its turn; a freed turn is given on at once, while the outcome is still being settled.
 
 Suspects: a job that was at a crash of its worker, by its own fault or a neighbour's, runs from then on in a process of its own, whatever
-its executor. There it can blame nobody, and nobody can blame it: the next crash condemns the guilty one alone, while all others go on
+its executor. There it cannot be charged with the crash of another, nor another with its own: the next crash condemns the guilty one alone, while all others go on
 beside it, the suspects too. (To run it alone in the worker instead, all others would have to wait for it, and it for them.) Its former
 neighbours are suspects for one run. When a worker dies, rescue.sql suspects only those that have run in the worker itself.
 """
@@ -112,8 +112,8 @@ class Runner:
         self._chunks: list[Chunks] = []
         specs = handlers(app) if specs is None else specs
         self._ways = {name: (spec, self._way(spec, executor)) for name, spec in specs.items()}
-        self._apart = (
-            {} if app_path is None else {name: self._way_apart(s) for name, s in handlers(app).items()}
+        self._own_process = (
+            {} if app_path is None else {name: self._own_process_of(s) for name, s in handlers(app).items()}
         )
         self._waiting = Waiting()
         self._running: dict[Attempt, Executor] = {}
@@ -136,8 +136,8 @@ class Runner:
             case _:
                 return self._children
 
-    def _way_apart(self, spec: TaskSpec) -> Executor:
-        """In a process of its own; one of a chunk, in a chunk of its own."""
+    def _own_process_of(self, spec: TaskSpec) -> Executor:
+        """Performs a suspect in a process of its own, and one of a chunk in a chunk of its own."""
         return (
             self._chunks_of(replace(spec, chunk=1), "process")
             if isinstance(spec, ChunkSpec)
@@ -157,14 +157,14 @@ class Runner:
     def take(self, attempts: list[Attempt]) -> None:
         """Starts as many as there are turns for."""
         for attempt in attempts:
-            is_suspect = attempt.crash_count and attempt.task in self._apart
+            is_suspect = attempt.crash_count and attempt.task in self._own_process
             (self._suspects if is_suspect else self._waiting).append(attempt)
         self._fill()
 
     def prefetch(self) -> int:
         """How many attempts to claim beyond the slots: enough short ones that no turn stays empty, none of long ones.
 
-        Suspects that wait for a process of their own take nobody's slot.
+        Suspects that wait for a process of their own take no slot of others.
         """
         waiting = len(self._suspects)
         if self._seconds is None or self._pace is None or self._seconds > SHORT:
@@ -180,12 +180,12 @@ class Runner:
 
     def _fill(self) -> None:
         while len(self._running) < self._slots:
-            apart = bool(self._suspects) and len(self._accused) < SUSPECTS
-            if not apart and not self._waiting:
+            is_suspect = bool(self._suspects) and len(self._accused) < SUSPECTS
+            if not is_suspect and not self._waiting:
                 break
-            attempt = (self._suspects if apart else self._waiting).popleft()
+            attempt = (self._suspects if is_suspect else self._waiting).popleft()
             if attempt.extra is None or not self._has_missed(attempt):
-                self._start(attempt, apart=apart)
+                self._start(attempt, is_suspect=is_suspect)
         if not self._running:
             self._idle.set()
 
@@ -196,10 +196,10 @@ class Runner:
             self._done(attempt, outcome)
         return outcome is not None
 
-    def _start(self, attempt: Attempt, *, apart: bool) -> None:
+    def _start(self, attempt: Attempt, *, is_suspect: bool) -> None:
         spec, executor = self._ways[attempt.task]
-        if apart:
-            executor = self._apart[attempt.task]
+        if is_suspect:
+            executor = self._own_process[attempt.task]
             self._accused.add(attempt)
         self._running[attempt] = executor
         try:

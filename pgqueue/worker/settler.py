@@ -11,10 +11,10 @@ import logging
 from collections.abc import Callable, Sequence
 
 from pgqueue import statements
-from pgqueue.apart import apart, bury, is_of_a_row
 from pgqueue.connections import Link
 from pgqueue.outage import CONFLICTS, ConnectionLost, Trouble, told
 from pgqueue.outcome import COMPLETED, FORGOTTEN, Outcome
+from pgqueue.sifting import bury, is_of_a_row, sift
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 
@@ -80,7 +80,7 @@ class Settler:
             return await self._write_part(list(part), statement)
 
         try:
-            await apart(batch, run, self._refused)
+            await sift(batch, run, self._refused)
         except Exception as error:  # noqa: BLE001 - it is told
             self._keep(batch, self._trouble.after(error))
 

@@ -36,9 +36,9 @@ from pgqueue.outage import CONFLICTS, Outage
 from pgqueue.outcome import Outcome
 from pgqueue.silence import within
 from pgqueue.worker import forked
-from pgqueue.worker.apart import run_alone
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claimer import Claimer
+from pgqueue.worker.contexts import run_alone
 from pgqueue.worker.handlers import handlers, hook_names, serving
 from pgqueue.worker.in_flight import InFlight
 from pgqueue.worker.lease import Lease

@@ -98,7 +98,7 @@ COLOURED = (
     "database.py",
     "connections.py",
     "outage.py",
-    "apart.py",
+    "sifting.py",
     "enqueue.py",
     "storing.py",
     "handle.py",

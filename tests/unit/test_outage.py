@@ -6,9 +6,9 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from pgqueue.apart import is_of_a_row
 from pgqueue.errors import DatabaseUnreachableError, TooManyConnectionsError
 from pgqueue.outage import ConnectionLost, Trouble, is_lost
+from pgqueue.sifting import is_of_a_row
 
 
 @pytest.mark.parametrize(

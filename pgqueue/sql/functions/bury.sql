@@ -1,4 +1,4 @@
--- Makes a job dead on which a statement over many jobs fails (pgqueue/apart.py), so that it stops no other: reason undecodable.
+-- Makes a job dead on which a statement over many jobs fails (pgqueue/sifting.py), so that it stops no other: reason undecodable.
 -- Its row moves as it is; if that fails too, without what it carries. Tells its on_dead, if a living worker knows that hook.
 -- Leaves alone what has ended, and what runs under a living worker other than `worker`: that one ends it. Returns the task; null: left alone.
 -- Finds the job by jobs_live_id_key and locks it, then the seats it holds.

@@ -1,4 +1,4 @@
-"""Where one attempt runs: in contexts of its own, beside whatever another attempt has left behind on the loop.
+"""Runs each attempt in a context of its own, and a loop to the end of one task, though other jobs have left tasks behind on it.
 
 What a handler sets in a ContextVar (a tenant, a log context, ``decimal.setcontext``) no other attempt sees. Its middleware, sync or
 async, and itself share one context, so that what one sets the next one sees, and a token can be reset where it was made.
@@ -21,8 +21,8 @@ from pgqueue.worker import forked
 T = TypeVar("T")
 
 
-class Apart:
-    """On a thread, whose loop ``runner`` has."""
+class OwnContext:
+    """The context of one attempt on a thread, whose loop ``runner`` has."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
@@ -48,11 +48,11 @@ def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
         except (SystemExit, KeyboardInterrupt) as error:
             if task.done():
                 raise
-            complain(logging.ERROR, "something that a job left running asks for the end of its worker; it is ignored", error=error)  # fmt: skip
+            complain(logging.ERROR, "something that a job left running raised SystemExit or KeyboardInterrupt; it is ignored", error=error)  # fmt: skip
 
 
 def run_alone(coroutine: Coroutine[Any, Any, T]) -> T:
-    """As ``asyncio.run``, run through."""
+    """As ``asyncio.run``; SystemExit of anything else on the loop does not end it."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         loop = runner.get_loop()
         return run_through(loop, loop.create_task(coroutine))
@@ -67,7 +67,7 @@ async def _ended(value: Awaitable[Any]) -> tuple[Any, BaseException | None]:
 
 
 @types.coroutine
-def steps_apart(
+def steps_in(
     context: Context, coroutine: Any, suspended: Callable[[], object] = lambda: None
 ) -> Generator[Any, Any, Any]:
     """Awaits ``coroutine`` with every step in ``context``, and tells of its first suspension."""

@@ -14,7 +14,6 @@ from psycopg import Connection
 
 from pgqueue import App, statements
 from pgqueue.alerts import AlertSettings
-from pgqueue.apart import apart
 from pgqueue.config import WorkerSettings
 from pgqueue.connections import Link
 from pgqueue.database import run
@@ -24,6 +23,7 @@ from pgqueue.maintenance.sweeper import sweep_once
 from pgqueue.maintenance.watch import Watch
 from pgqueue.outage import Outage
 from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.sifting import sift
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.worker import Worker
 from tests.stages.hands import Hand
@@ -308,7 +308,7 @@ def test_what_may_be_everybodys_fault_buries_nobody() -> None:
         pytest.fail(f"{item} was given up")
 
     with pytest.raises(Broken):
-        asyncio.run(apart([1, 2, 3], fails, give_up))
+        asyncio.run(sift([1, 2, 3], fails, give_up))
 
 
 @pytest.mark.parametrize("state", ["42501", "55000", "57P01", "08006", "53300", "40P01", "25006", "53100"])
@@ -323,7 +323,7 @@ def test_what_is_no_rows_fault_is_not_tried_on_parts(state: str) -> None:
         pytest.fail(f"{item} was given up")
 
     with pytest.raises(psycopg.Error):
-        asyncio.run(apart([1, 2, 3], fails, give_up))
+        asyncio.run(sift([1, 2, 3], fails, give_up))
     assert tried == [[1, 2, 3]]
 
 
@@ -340,6 +340,6 @@ def test_whichever_items_fail_the_others_are_done_once_in_order(bad: set[int]) -
     async def give_up(item: int, _error: Exception) -> None:
         given_up.append(item)
 
-    found = asyncio.run(apart(range(7), does, give_up))
+    found = asyncio.run(sift(range(7), does, give_up))
     assert found == done == [n for n in range(7) if n not in bad]
     assert given_up == sorted(bad)

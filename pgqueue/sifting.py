@@ -1,6 +1,6 @@
 """One row never stops a statement over many: the statement is tried on halves, until the row that fails is alone and the others are done.
 
-The one mechanism for it: of claims, rescues, sweeps, settles, schedules and alerts.
+Claims, rescues, sweeps, settles, progress, schedules and alerts all use it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pgqueue import statements
 from pgqueue.errors import PgQueueError
 from pgqueue.sql import Statement
 
-# Classes of SQLSTATE that a value can cause: data, integrity, limits. One error of them is enough to give up the row.
-VALUES = ("21", "22", "23", "54")
-# These, of a trigger, a damaged page or the memory, may be everybody's: they are the row's if others succeed.
-PERHAPS = ("44", "P0", "XX", "53200")
+# Classes of SQLSTATE that a value can cause: cardinality, data, integrity, limits. One such error gives up the row.
+OF_A_VALUE = ("21", "22", "23", "54")
+# A check option, a trigger, a damaged page, no memory: if other rows succeed, the error is the row's, else it is every row's.
+PERHAPS_OF_A_ROW = ("44", "P0", "XX", "53200")
 
 I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
@@ -26,29 +26,29 @@ log = logging.getLogger("pgqueue")
 
 
 def _is_of_a_value(error: BaseException) -> bool:
-    """Also what is raised here, while a value is sent or read, and never reaches the server."""
+    """Whether a value is at fault: by the server's word, or because it could not be sent or read here."""
     if isinstance(error, PgQueueError) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, psycopg.Error):
         if error.sqlstate is None:
             return isinstance(error, psycopg.DataError | psycopg.ProgrammingError)
-        return error.sqlstate.startswith(VALUES)
+        return error.sqlstate.startswith(OF_A_VALUE)
     return isinstance(error, ValueError | TypeError | ArithmeticError | LookupError | RecursionError)
 
 
 def is_of_a_row(error: BaseException) -> bool:
     """Whether leaving out one row may help."""
     return _is_of_a_value(error) or (
-        isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(PERHAPS)
+        isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(PERHAPS_OF_A_ROW)
     )
 
 
-async def apart(
+async def sift(
     items: Sequence[I],
     run: Callable[[Sequence[I]], Awaitable[list[T]]],
     give_up: Callable[[I, Exception], Awaitable[None]],
 ) -> list[T]:
-    """What ``run`` returns for all but those items on which it fails, which are given up. Raises any error that is not a row's."""
+    """Returns what ``run`` returns for all items but those on which it fails, which are given up. Raises any error that is not a row's."""
     failed: list[tuple[I, Exception]] = []
     found = await _halves(items, run, failed)
     if len(failed) == len(items):
@@ -78,7 +78,7 @@ async def _halves(
 
 
 def listed(statement: Statement[T]) -> Statement[list[T]]:
-    """What it returns, as the only item of a list."""
+    """The same statement, with what it returns as the only item of a list."""
     return Statement(
         statement.name, statement.text, statement.parameters, lambda rows: [statement.decode(rows)]
     )
@@ -87,14 +87,17 @@ def listed(statement: Statement[T]) -> Statement[list[T]]:
 Send = Callable[[Statement[Any]], Awaitable[Any]]
 
 
-async def run_apart(
+async def sift_jobs(
     send: Send,
     whole: Statement[list[T]],
     chosen: Statement[Sequence[int]],
     some: Callable[[Sequence[int]], Statement[list[T]]],
     worker_id: int = 0,
 ) -> list[T]:
-    """``send`` (of a link) a statement that chooses its jobs itself. If one of them stops it: ``some`` of those it would choose, and that one is buried."""
+    """Sends ``whole``, which chooses its jobs itself. If one of them stops it, sends ``some`` for parts of those it would choose, and buries that one.
+
+    ``send``: a method of a link.
+    """
     try:
         found: list[T] = await send(whole)
     except Exception as error:
@@ -110,11 +113,11 @@ async def run_apart(
     async def give_up(job_id: int, error: Exception) -> None:
         await bury(send, job_id, worker_id, error)
 
-    return await apart(ids, run, give_up)
+    return await sift(ids, run, give_up)
 
 
 async def bury(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
-    """Makes a job dead that nobody can run. If even that fails, it is told, and the others go on."""
+    """Makes a job dead that stops statements over many. If even that fails, a log line says so, and the others go on."""
     said = f"{type(error).__name__}: {error}"[:4000].replace("\x00", "")
     try:
         task = await send(statements.bury(job_id, worker_id, said))
