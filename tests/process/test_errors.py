@@ -20,8 +20,8 @@ from psycopg import sql
 from pgqueue import App, errors, migrate
 from pgqueue.database import connect
 from tests.process.commands import pgq, shop
+from tests.proxy import proxy_to
 from tests.servers import with_database
-from tests.silencer import silencer
 from tests.stages.hands import Hand
 
 CODES = {
@@ -288,14 +288,14 @@ def named(name: str) -> None: ...
 
 
 def unconfirmed(scene: Scene) -> None:
-    with silencer(scene.dsn) as line:
-        app = App(line.dsn)
+    with proxy_to(scene.dsn) as proxy:
+        app = App(proxy.dsn)
 
         @app.task(name="t")
         def t() -> None: ...
 
         t.enqueue()
-        line.cut_at = b"COMMIT"
+        proxy.cut_at = b"COMMIT"
         try:
             t.enqueue()
         finally:

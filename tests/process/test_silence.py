@@ -12,7 +12,7 @@ from psycopg import Connection
 from tests.process import workload
 from tests.process.processes import WorkerProcesses, enqueue, gate, state_of
 from tests.process.workload import running_at_gate
-from tests.silent import Proxy, silent_proxy
+from tests.proxy import Proxy, proxy_to
 from tests.waiting import wait_until
 
 SHORT = ("--lease", "3", "--heartbeat", "1", "--poll", "0.2")
@@ -20,7 +20,7 @@ SHORT = ("--lease", "3", "--heartbeat", "1", "--poll", "0.2")
 
 @pytest.fixture
 def proxy(workers: WorkerProcesses) -> Iterator[Proxy]:
-    with silent_proxy(workers.dsn) as proxy:
+    with proxy_to(workers.dsn) as proxy:
         yield proxy
 
 

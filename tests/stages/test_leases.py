@@ -23,7 +23,7 @@ from pgqueue.worker.endings import succeeded
 from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.lost_claims import LostClaims
 from pgqueue.worker.settler import Settler
-from tests.silent import silent_proxy
+from tests.proxy import proxy_to
 from tests.stages.hands import Hand
 from tests.stages.test_limits import add
 from tests.waiting import wait_until
@@ -41,7 +41,7 @@ def test_a_silent_connection_is_cut_and_the_next_try_has_another(dsn: str, caplo
         assert await link.once(statements.read_clock()) > 0
         await link.close()
 
-    with silent_proxy(dsn) as proxy:
+    with proxy_to(dsn) as proxy:
         asyncio.run(play(proxy))
     assert "went away" not in caplog.text, "the server is well"
 
@@ -56,7 +56,7 @@ def test_a_connection_that_is_silent_from_its_login_on_is_given_up(
             await link.once(statements.read_clock())
 
     monkeypatch.setattr("pgqueue.database.KEEPALIVE", {"connect_timeout": 2})
-    with silent_proxy(dsn) as proxy:
+    with proxy_to(dsn) as proxy:
         asyncio.run(play(proxy))
 
 
@@ -65,7 +65,7 @@ def test_a_silent_heartbeat_costs_no_lease_if_another_connection_can_be_made(
 ) -> None:
     hand = Hand(db, ["t"])
     lost: list[int] = []
-    with silent_proxy(dsn) as proxy:
+    with proxy_to(dsn) as proxy:
         heartbeat = Heartbeat(
             Outage(proxy.dsn), every=0.3, lease=6.0, lost=lost.append, cancel=lambda ids: None
         )
@@ -302,7 +302,7 @@ def test_a_commit_without_an_answer_is_told_as_what_it_was(
     [job] = add(db)
     [attempt] = hand.claim()
     attempt.seated = seated
-    with silent_proxy(dsn) as proxy:
+    with proxy_to(dsn) as proxy:
         app = App(proxy.dsn, pool_size=1)
 
         @app.task(name="t")
@@ -314,7 +314,7 @@ def test_a_commit_without_an_answer_is_told_as_what_it_was(
             pytest.raises((psycopg.OperationalError, CommitUnconfirmedError)),
             HeldLease(attempt, app).transaction(None),
         ):
-            proxy.lose = (b"commit" if seated else b"COMMIT", made)
+            proxy.delivers, proxy.cut_at = made, b"commit" if seated else b"COMMIT"
         app.close()
     assert (attempt.settled, attempt.unconfirmed) == (False, True)
 

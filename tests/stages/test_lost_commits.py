@@ -21,18 +21,18 @@ from pgqueue.errors import (
     IdempotencyConflictError,
     InvalidOptionError,
 )
-from tests.silencer import Line, silencer
+from tests.proxy import Proxy, proxy_to
 
 
 @pytest.fixture
-def line(dsn: str) -> Iterator[Line]:
-    with silencer(dsn) as line:
-        yield line
+def proxy(dsn: str) -> Iterator[Proxy]:
+    with proxy_to(dsn) as proxy:
+        yield proxy
 
 
 @pytest.fixture
-def ship(line: Line) -> Iterator[Task[..., Any]]:
-    app = App(line.dsn)
+def ship(proxy: Proxy) -> Iterator[Task[..., Any]]:
+    app = App(proxy.dsn)
 
     @app.task(name="ship")
     def ship(order: int) -> None: ...
@@ -49,22 +49,22 @@ def stored(db: Connection[Any]) -> list[int]:
     ]
 
 
-def test_an_enqueue_whose_commit_is_not_confirmed_says_so_and_names_the_jobs(line, ship, db):
-    line.cut_at = b"COMMIT"
+def test_an_enqueue_whose_commit_is_not_confirmed_says_so_and_names_the_jobs(proxy, ship, db):
+    proxy.cut_at = b"COMMIT"
     with pytest.raises(CommitUnconfirmedError, match=r"PGQ-511.*idempotency_key") as caught:
         ship.enqueue(1)
     assert caught.value.job_ids == stored(db)
     assert isinstance(caught.value.__cause__, psycopg.OperationalError)
-    line.cut_at = b"COMMIT"
+    proxy.cut_at = b"COMMIT"
     with pytest.raises(CommitUnconfirmedError) as caught:
         ship.enqueue_many([{"order": 1}] * 150)
     assert caught.value.job_ids == stored(db)[1:]
 
 
-def test_an_async_enqueue_whose_commit_is_not_confirmed_says_so(line, ship, db):
+def test_an_async_enqueue_whose_commit_is_not_confirmed_says_so(proxy, ship, db):
     async def scenario() -> None:
         await ship.aenqueue(0)
-        line.cut_at = b"COMMIT"
+        proxy.cut_at = b"COMMIT"
         with pytest.raises(CommitUnconfirmedError) as caught:
             await ship.aenqueue(1)
         assert caught.value.job_ids == stored(db)
@@ -74,9 +74,9 @@ def test_an_async_enqueue_whose_commit_is_not_confirmed_says_so(line, ship, db):
 
 
 def test_an_enqueue_whose_insert_is_not_answered_was_not_stored_and_raises_what_the_driver_says(
-    line, ship, db
+    proxy, ship, db
 ):
-    line.cut_at = b"insert into pgqueue.jobs_live"
+    proxy.cut_at = b"insert into pgqueue.jobs_live"
     with pytest.raises(psycopg.OperationalError):
         ship.enqueue(1)
     assert stored(db) == []
@@ -85,18 +85,18 @@ def test_an_enqueue_whose_insert_is_not_answered_was_not_stored_and_raises_what_
 @pytest.mark.parametrize(
     ("count", "cut_at"), [(1, b"jobs_live"), (3, b"enqueue_many"), (150, b"pgqueue.wake")]
 )
-def test_where_each_statement_commits_its_answer_is_awaited_in_vain_too(line, ship, db, count, cut_at):
-    with psycopg.connect(line.dsn, autocommit=True) as connection:
-        line.cut_at = cut_at
+def test_where_each_statement_commits_its_answer_is_awaited_in_vain_too(proxy, ship, db, count, cut_at):
+    with psycopg.connect(proxy.dsn, autocommit=True) as connection:
+        proxy.cut_at = cut_at
         with pytest.warns(AutocommitWarning), pytest.raises(CommitUnconfirmedError):
             ship.using(connection).enqueue_many([{"order": 1}] * count)
     assert len(stored(db)) == count
 
 
-def test_where_each_statement_of_an_async_connection_commits(line, ship):
+def test_where_each_statement_of_an_async_connection_commits(proxy, ship):
     async def scenario() -> None:
-        async with await AsyncConnection.connect(line.dsn, autocommit=True) as connection:
-            line.cut_at = b"insert into pgqueue.jobs_live"
+        async with await AsyncConnection.connect(proxy.dsn, autocommit=True) as connection:
+            proxy.cut_at = b"insert into pgqueue.jobs_live"
             with pytest.warns(AutocommitWarning), pytest.raises(CommitUnconfirmedError):
                 await ship.using(connection).aenqueue(1)
 
@@ -114,9 +114,9 @@ def test_a_transaction_that_the_server_refuses_at_its_end_is_told_as_what_it_is(
         ship.enqueue(1)
 
 
-def test_a_second_try_with_the_same_keys_stores_each_job_once(line, ship, db):
+def test_a_second_try_with_the_same_keys_stores_each_job_once(proxy, ship, db):
     items, keys = [{"order": n} for n in range(1, 121)], [f"request {n}" for n in range(1, 121)]
-    line.cut_at = b"COMMIT"
+    proxy.cut_at = b"COMMIT"
     with pytest.raises(CommitUnconfirmedError):
         ship.enqueue_many(items, idempotency_keys=keys)
     again = ship.enqueue_many(items, idempotency_keys=keys)

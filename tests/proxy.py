@@ -1,4 +1,4 @@
-"""A proxy before a database that can go silent, as a broken network does behind a kernel that goes on acknowledging: no FIN, no RST."""
+"""A way to the database that breaks as networks do: it goes silent, without FIN or RST, or it is cut before an answer."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ class Proxy:
         )
         self.silent: str | None = None  # the application_name of connections that are silent; "": all
         self.new_too = False  # also those that are made while it is silent
-        self.lose: tuple[bytes, bool] | None = (
-            None  # a word: the first message with it is the last, sent on or not
-        )
+        self.cut_at: bytes | None = None  # the first message that holds this gets no answer, and is the last
+        self.delivers = True  # the server still gets that message
         self._sockets: list[socket.socket] = []
         self.over = threading.Event()
 
@@ -52,11 +51,11 @@ class Proxy:
                     mine["name"] = data[at + 17 :].split(b"\0")[0].decode()
                 while self._is_silent(mine) and not self.over.wait(0.05):
                     pass
-                if upward and self.lose is not None and self.lose[0] in data:
-                    mine["deaf"], self.lose = self.lose, None
-                    if not mine["deaf"][1]:
+                if upward and self.cut_at is not None and self.cut_at in data:
+                    self.cut_at, mine["cut"] = None, True
+                    if not self.delivers:
                         break
-                if not upward and "deaf" in mine:
+                if not upward and "cut" in mine:
                     break
                 sink.sendall(data)
         for end in (source, sink):
@@ -77,7 +76,7 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def silent_proxy(dsn: str) -> Iterator[Proxy]:
+def proxy_to(dsn: str) -> Iterator[Proxy]:
     proxy = Proxy(dsn)
     threading.Thread(target=proxy.serve, daemon=True).start()
     try:
