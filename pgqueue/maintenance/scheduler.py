@@ -38,12 +38,12 @@ class Scheduler:
 
     async def run(self) -> None:
         """Goes on until it is cancelled. ``link`` comes back by itself."""
-        anew = True
+        broken = True
 
         async def look() -> float:
-            nonlocal anew
-            pause = await self.turn(anew=anew)
-            anew = False
+            nonlocal broken
+            pause = await self.turn(broken=broken)
+            broken = False
             return pause
 
         try:
@@ -51,9 +51,9 @@ class Scheduler:
         finally:
             await self._link.close()
 
-    async def turn(self, moment: datetime | None = None, *, anew: bool = False) -> float:
+    async def turn(self, moment: datetime | None = None, *, broken: bool = False) -> float:
         """Deals with all that is due at ``moment`` (None: now); returns the seconds until it is worth to look again."""
-        look = await self._look(moment, anew=anew)
+        look = await self._look(moment, broken=broken)
         ready: list[Ready] = []
         done = []
         for due in look.due:
@@ -67,24 +67,24 @@ class Scheduler:
         pause = LOOK if look.nearest is None else min(LOOK, look.nearest)
         return min(pause, SOON) if done or look.waiting else pause
 
-    async def _look(self, moment: datetime | None, *, anew: bool) -> Look:
+    async def _look(self, moment: datetime | None, *, broken: bool) -> Look:
         """If a row cannot be read, it says so, and stops no other."""
         try:
-            return await self._link.once(statements.due_schedules(moment, anew, BATCH))
+            return await self._link.once(statements.due_schedules(moment, broken, BATCH))
         except Exception as error:
             if not is_of_a_row(error):
                 raise
 
         async def run(part: Sequence[tuple[int, str]]) -> list[Look]:
             ids = [schedule for schedule, _ in part]
-            return [await self._link.once(statements.due_schedules(moment, anew, BATCH, ids))]
+            return [await self._link.once(statements.due_schedules(moment, broken, BATCH, ids))]
 
         async def give_up(row: tuple[int, str], error: Exception) -> None:
             log.warning("schedule %d cannot be read: %s", row[0], problem(error))
             await self._link.once(statements.note_problem(*row, problem(error)))
 
         looks = await sift(await self._link.once(statements.schedule_versions()), run, give_up)
-        looks.append(await self._link.once(statements.due_schedules(moment, anew, BATCH, [])))
+        looks.append(await self._link.once(statements.due_schedules(moment, broken, BATCH, [])))
         return replace(looks[-1], due=[due for look in looks for due in look.due][:BATCH])
 
     def _plan(self, due: DueSchedule, now: datetime) -> Plan:
@@ -93,7 +93,7 @@ class Scheduler:
         )
 
     async def _fire(self, ready: list[Ready]) -> list[bool]:
-        """Whether each is dealt with; False if somebody's lock or edit stood in the way. If all together fail, one by one."""
+        """Whether each is dealt with; False if another transaction's lock or edit stood in the way. If all together fail, one by one."""
         if not ready:
             return []
         try:

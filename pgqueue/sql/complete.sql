@@ -1,11 +1,11 @@
 -- Writes plain completions, nearly all of what is settled: no error, no result. What settle.sql does for every outcome, in
 -- a statement that costs a third of it. Returns the ids that were still ours; a job that is missing was lost.
--- The fence: only rows with this lease_id under this worker that are still running. A claim commits asynchronously, so a
--- crash of the server may hand out a lease_id again, then to another worker or to this one, which knows it.
+-- The fence: only rows with this lease_id under this worker that are still running. The worker is part of it, because a
+-- lease_id that SQL wrote ahead of the clock counts by one: then a crash of the server may give one number to two claims.
 -- Rows are found by id (jobs_live_id_key), and the rest is checked on the row, in words that no index can be searched by.
 -- No join, which under stale statistics reads the whole index: `ids` is sorted, so a row's place in it is its bucket.
--- Runs in the transactions of users, too, so what is the server's own says so.
--- Locks the rows of this worker only, which nobody else locks in bulk, then the seats they held (functions/release.sql). The row of a job that is not kept just goes.
+-- Runs in the transactions of users too, and therefore qualifies all functions and operators of the server.
+-- Locks the rows of this worker only, which no other statement locks in bulk, then the seats they held (functions/release.sql). The row of a job that is not kept just goes.
 with finished as (
     delete from pgqueue.jobs_live j
     where j.id operator(pg_catalog.=) any(%(ids)s::bigint[])

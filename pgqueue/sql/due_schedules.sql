@@ -1,5 +1,5 @@
 -- Schedules that want something: one that was edited, whose fire time has come, or whose waiting run can have its turn; and
--- with `anew` those with a problem, which another host may not have. `moment` is the database's time if null.
+-- with `broken` those with a problem, which another host may not have. `moment` is the database's time if null.
 -- `only` (null: any) leaves out all other schedules.
 -- Locks nothing: fire_schedule checks `version`, the row's xmin, again. Each row begins with the time, the seconds until
 -- the next fire time of any other schedule (null: none), and whether any run waits; if no schedule wants anything, it is
@@ -20,7 +20,7 @@ left join lateral (
            exists (select from pgqueue.schedule_runs r where r.schedule_id = d.id and r.fire_at = d.at) as over
     from pgqueue.schedules d
     where not d.paused and (%(only)s::bigint[] is null or d.id = any(%(only)s::bigint[]))
-      and case when d.problem is not null then %(anew)s::boolean
+      and case when d.problem is not null then %(broken)s::boolean
                else not d.planned or d.next_at <= m.now
                     or (m.waiting
                         and exists (select from pgqueue.schedule_runs r where r.schedule_id = d.id and r.state = 'waiting')

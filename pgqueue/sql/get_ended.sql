@@ -1,4 +1,4 @@
--- Of jobs that are waited for: those that have ended, as they are; those of `watched`, in whatever state; and of what is not
+-- Of jobs that are waited for: those that have ended, as they are; those of `watched`, in any state; and of what is not
 -- there, the id alone. One look for all who wait in a process; those that have not ended cost a probe of one unique index each.
 -- Locks nothing. Zero rows, the normal case: none has ended.
 with seen as materialized (

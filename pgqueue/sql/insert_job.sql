@@ -1,6 +1,6 @@
 -- Stores one job that carries no key: what pgqueue.enqueue_many does, as a plain insert, for this is what people do in
 -- the middle of their own transactions. Locks nothing that another enqueuer could wait for. One row: the job's id.
--- Runs under the caller's search_path, so what is the server's own says so.
+-- Runs under the caller's search_path, and therefore qualifies all functions and operators of the server.
 insert into pgqueue.jobs_live as j
     (task, args, queue, priority, created_at, run_at, max_attempts, timeout, concurrency_key, weight, ordering, tags, meta, trace_context)
 values (%(task)s::text, %(args)s::text::jsonb, coalesce(%(queue)s::text, 'default'), coalesce(%(priority)s::smallint, 0),

@@ -1,7 +1,7 @@
 -- Stores one job with a unique key unless an unfinished job holds it: what pgqueue.enqueue_many does at a third of its cost,
 -- as most keys are free. Waits for another transaction only where that one inserts or ends a job of the same key
 -- (jobs_live_unique_key). One row: the job's id. Zero rows: the key is held, and enqueue_many tells by whom.
--- Runs under the caller's search_path, so what is the server's own says so.
+-- Runs under the caller's search_path, and therefore qualifies all functions and operators of the server.
 insert into pgqueue.jobs_live as j
     (task, args, queue, priority, created_at, run_at, max_attempts, timeout, unique_key, concurrency_key, weight,
      ordering, tags, meta, trace_context)

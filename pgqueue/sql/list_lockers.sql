@@ -1,6 +1,6 @@
--- Whoever has locked tables of pgqueue, or is making them, the oldest first: for `pgq migrate`, which could not have a lock.
--- (pid; null: a prepared transaction), who it is, seconds since its transaction began (null if this role may not know), and a
--- table. Locks nothing, needs no table of ours. Zero rows: nobody does any more.
+-- Transactions that have locked tables of pgqueue, or are making them, the oldest first: for `pgq migrate`, which could not have a lock.
+-- Returns the pid (null: a prepared transaction), who it is, seconds since its transaction began (null if this role may not know), and
+-- a table. Locks nothing, needs no table of ours. Zero rows: none does now.
 select l.pid, coalesce(a.usename::text, 'unknown'), coalesce(a.application_name, ''), coalesce(a.state, ''),
        extract(epoch from clock_timestamp() - min(a.xact_start))::float8, min(c.relname::text)
 from pg_catalog.pg_locks l

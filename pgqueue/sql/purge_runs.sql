@@ -1,5 +1,5 @@
 -- Deletes the notes of runs that are older than any queue keeps its jobs, but for the last of each schedule, those that wait
--- or whose job has not ended, and the one of a single time, which would fire again; and sets of schedules and tasks that nobody has
+-- or whose job has not ended, and the one of a single time, which would fire again; and sets of schedules and tasks that no worker has
 -- reported for a month. Bounded, skipping locked rows. Returns the number of runs deleted.
 with runs as (
     delete from pgqueue.schedule_runs r

@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 from pgqueue.job import Job
 from pgqueue.rows import (
     JobCount,
-    Kept,
     Limit,
     QueueDepth,
+    QueueUse,
     Server,
     Snapshot,
     TimelineEntry,
@@ -117,8 +117,8 @@ def resume_queue(queue: str) -> Statement[bool]:
     return statement("resume_queue", bool, queue=queue)
 
 
-def remove_queue(queue: str) -> Statement[Kept]:
-    return statement("remove_queue", lambda rows: Kept(*rows[0]), queue=queue)
+def remove_queue(queue: str) -> Statement[QueueUse]:
+    return statement("remove_queue", lambda rows: QueueUse(*rows[0]), queue=queue)
 
 
 def list_workers(ended: bool) -> Statement[list[WorkerRow]]:

@@ -37,10 +37,12 @@ def _look(rows: Sequence[Row]) -> Look:
 
 
 def due_schedules(
-    moment: datetime | None, anew: bool, count: int, only: Sequence[int] | None = None
+    moment: datetime | None, broken: bool, count: int, only: Sequence[int] | None = None
 ) -> Statement[Look]:
-    """``moment`` None is the database's time; ``anew``: also those with a problem; ``only``: no other schedules, None: any."""
-    return statement("due_schedules", _look, moment=moment, anew=anew, count=count, only=maybe_array(only))
+    """``moment`` None is the database's time; ``broken``: also those with a problem; ``only``: no other schedules, None: any."""
+    return statement(
+        "due_schedules", _look, moment=moment, broken=broken, count=count, only=maybe_array(only)
+    )
 
 
 def schedule_versions() -> Statement[list[tuple[int, str]]]:

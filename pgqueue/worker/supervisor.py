@@ -17,18 +17,17 @@ from pgqueue.connections import Link
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.outage import Outage, told
 from pgqueue.worker.listener import Listener
+from pgqueue.worker.place import Place, exit_code, is_clean, is_refusal
 from pgqueue.worker.relay import Line, Relay
 from pgqueue.worker.spawning import Spawned
-from pgqueue.worker.stopping import STOPPED, UNFINISHED
+from pgqueue.worker.stopping import STOPPED
 
 LATER = 10.0  # seconds after the grace until a worker that hangs is killed
 STAGGER = 2.0  # seconds within which the first workers are started
 HEALTHY = 5.0  # seconds: a worker that lived that long died of something of the moment
-FIRST, LONGEST = 1.0, 30.0  # seconds until one that died younger is started again
-SILENT, TICK = (
-    10.0,
-    1.0,
-)  # seconds for which a worker may be silent, however short its lease; between two looks at that
+FIRST, LONGEST = 1.0, 30.0  # seconds until one that died younger is started again: at first, and at most
+SILENT = 10.0  # seconds for which a worker may be silent, however short its lease
+TICK = 1.0  # seconds between two looks at the silence of workers
 SOON = 10.0  # seconds for telling the database that a worker is dead
 
 log = logging.getLogger("pgqueue")
@@ -37,14 +36,14 @@ log = logging.getLogger("pgqueue")
 def supervise(count: int, dsn: str, settings: WorkerSettings) -> int:
     """Runs the same command line in ``count`` children; returns their highest exit code.
 
-    A child that was not told to stop and has not said that it drained is dead, whatever its exit code, and is started
+    A child that was not told to stop and has not said that it drained is dead, also with exit code 0, and is started
     again. If its own command line or configuration was refused, it is not, unless a child in that place has worked before.
     """
     return asyncio.run(Supervisor(count, dsn, settings).run())
 
 
 def backoff(deaths: int) -> float:
-    """Seconds until the next start after so many early deaths in a row; spread, so that what died as one starts apart."""
+    """Seconds until the next start after so many early deaths in a row; spread, so that those that died together do not start together."""
     if deaths == 0:
         return random.uniform(0.0, FIRST / 2)  # noqa: S311 - jitter, not a secret
     return random.uniform(0.5, 1.0) * min(FIRST * 2.0 ** min(deaths - 1, 10), LONGEST)  # noqa: S311
@@ -53,38 +52,6 @@ def backoff(deaths: int) -> float:
 def spread(limit: int | None) -> int | None:
     """The limit give or take a tenth, so that workers of the same age do not reach theirs together."""
     return None if limit is None else max(1, round(limit * random.uniform(0.9, 1.1)))  # noqa: S311
-
-
-class Place:
-    """Room for one worker process: whoever dies in it is followed by another."""
-
-    def __init__(self) -> None:
-        self.child: Spawned | None = None
-        self.line: Line | None = None
-        self.at_work = asyncio.Event()
-        self.at_work_since = 0.0  # by the loop's clock
-        self.has_worked = False
-        self.replacing = False
-        self.drained = False
-        self.worker_id: int | None = None
-        self.silence = 0.0  # seconds since a thread of it was heard of, while this process ran
-
-    def clear(self) -> None:
-        """For the next worker."""
-        self.at_work.clear()
-        self.child, self.worker_id = None, None
-        self.replacing = self.drained = False
-
-    def stop(self, number: int) -> None:
-        """The signal is for one that does not listen yet, and means no more than the word to one that does."""
-        if self.child is not None and self.line is not None:
-            self.line.tell_to_stop(number)
-            self.child.send(signal.SIGTERM)
-
-    def tell(self, workers: set[int] | None) -> None:
-        """Of jobs to stop."""
-        if self.line is not None:
-            self.line.tell(workers)
 
 
 class Supervisor:
@@ -97,7 +64,7 @@ class Supervisor:
         self._listener = Listener(
             self._link, settings.queues, self._relay.wake_up, self._cancelled, self._vacant
         )
-        self._anybody = asyncio.Event()
+        self._has_worker = asyncio.Event()
         self._stopping = asyncio.Event()
         self._stops = 0
         self._one_at_a_time = asyncio.Lock()
@@ -133,8 +100,8 @@ class Supervisor:
         return task
 
     async def _listen(self) -> None:
-        """Begins when somebody is at work, who could be woken."""
-        await self._anybody.wait()
+        """Begins when the first worker is at work, because only then one can be woken."""
+        await self._has_worker.wait()
         try:
             await self._listener.run()
         except Exception:
@@ -159,7 +126,7 @@ class Supervisor:
                 place.silence = 0.0
                 place.at_work_since = asyncio.get_running_loop().time()
                 place.at_work.set()
-                self._anybody.set()
+                self._has_worker.set()
                 if self._listener.proven.is_set():
                     place.tell(None)
             case "alive":
@@ -205,7 +172,7 @@ class Supervisor:
                 await self._start_again(f"a worker process (pid {child.pid}) died with {how}", deaths)
             return STOPPED
         finally:
-            place.at_work.set()  # nobody need wait for it any more
+            place.at_work.set()  # a replacement no longer waits for it
             if place.line is not None:
                 place.line.close()
                 place.line = None
@@ -228,7 +195,7 @@ class Supervisor:
         return Spawned("pgqueue", (*origin.without_dsn(origin.ARGUMENTS), *overruled), fds)
 
     async def _watch(self) -> None:
-        """Kills a worker none of whose threads is heard of for a lease: it lost its lease, and would keep its place for ever."""
+        """Kills a worker that has said nothing for a lease: it lost its lease, and would keep its place for ever."""
         limit = max(self._settings.lease, SILENT)
         while True:
             await asyncio.sleep(TICK)
@@ -236,7 +203,7 @@ class Supervisor:
                 place.silence += TICK
                 if place.child is not None and place.at_work.is_set() and place.silence > limit:
                     log.error(
-                        "a worker process (pid %d) has not been heard of for %g s: it was stopped, or a handler holds the"
+                        "a worker process (pid %d) has said nothing for %g s: it was stopped, or a handler holds the"
                         " interpreter's lock; it is killed",
                         place.child.pid, place.silence,
                     )  # fmt: skip
@@ -261,7 +228,7 @@ class Supervisor:
             await link.close()
 
     async def _pause(self, seconds: float) -> None:
-        """Unless it is told to stop meanwhile."""
+        """Waits, but no longer once it is told to stop."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
@@ -293,9 +260,8 @@ class Supervisor:
     def _stop(self, number: int) -> None:
         self._stops += 1
         for place in self._places:
-            if (
-                self._stops > 1 or not place.replacing
-            ):  # that one is draining already: this would be its second signal
+            # One that is being replaced drains already: this would be its second signal.
+            if self._stops > 1 or not place.replacing:
                 place.stop(number)
         if self._stops == 1:
             self._stopping.set()
@@ -309,18 +275,3 @@ class Supervisor:
                     "a worker process (pid %d) does not end after its grace and is killed", place.child.pid
                 )
                 place.child.kill()
-
-
-def is_clean(code: int | None) -> bool:
-    """Whether a worker that was asked to end, or has drained, may end so."""
-    return code in (STOPPED, UNFINISHED, 128 + signal.SIGINT, 128 + signal.SIGTERM)
-
-
-def is_refusal(code: int | None) -> bool:
-    """Whether the command ended before it began to work: wrong usage, no database, no schema, no such app … (see pgqueue.cli)."""
-    return code is not None and 1 < code < UNFINISHED
-
-
-def exit_code(code: int | None) -> int:
-    """As a shell tells it."""
-    return 1 if code is None else code if code >= 0 else 128 - code

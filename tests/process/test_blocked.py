@@ -126,7 +126,7 @@ def test_a_worker_that_is_silent_for_a_lease_is_killed_by_its_supervisor_and_its
     wait_until(lambda: len(pids(db)) == 2)
     hung = min(pids(db))
     os.kill(hung, signal.SIGSTOP)
-    [line] = wait_until(lambda: worker.lines("has not been heard of for"), timeout=60)
+    [line] = wait_until(lambda: worker.lines("has said nothing for"), timeout=60)
     assert f"(pid {hung})" in line
     wait_until(lambda: is_gone(hung))
     wait_until(lambda: len(pids(db)) == 2)

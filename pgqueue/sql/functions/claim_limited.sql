@@ -119,8 +119,8 @@ begin
         set state = 'running', attempt = j.attempt + 1, worker_id = worker, started_at = s.moment, holds = s.holds,
             lease_id = greatest(j.lease_id + 1, (date_part('epoch', clock_timestamp()) * 1000000)::bigint)
         from pgqueue.seat(coalesce(limits, '{}'), ids, keys, task_of, weights, orders) s
-        cross join lateral (select l.ctid as spot from pgqueue.jobs_live l where l.id = s.id offset 0) l  -- each by its index, whatever
-        where j.ctid = l.spot                                                                          -- the statistics say
+        cross join lateral (select l.ctid as spot from pgqueue.jobs_live l where l.id = s.id offset 0) l  -- each by its index, even if
+        where j.ctid = l.spot                                                                          -- the statistics are stale
         returning j.id, j.lease_id::bigint, j.queue::text, j.priority, j.task::text, j.args::text, j.attempt::smallint, j.max_attempts::smallint, j.crash_count::smallint,
             date_part('epoch', j.timeout::interval), date_part('epoch', j.run_at::timestamptz), date_part('epoch', j.created_at::timestamptz),
             j.trace_context::text,

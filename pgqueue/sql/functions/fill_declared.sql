@@ -2,13 +2,13 @@
 -- queue, max_attempts, priority and timeout that the statement left out: those hold the marks that the parent's defaults are.
 -- Of a task that no worker has told of yet, `undeclared` notes them, and sync_tasks does the same when one does.
 -- Enqueuing never comes here: it names all columns and writes to jobs_live.
--- As its owner, because whoever may insert a job need not be allowed to change one. Touches the statement's own rows alone.
+-- As its owner, because a role that may insert a job need not be allowed to change one. Touches the statement's own rows alone.
 create or replace function pgqueue.fill_declared()
 returns trigger
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off  -- by jobs_live_id_key, whatever the statistics say
+set enable_seqscan = off  -- by jobs_live_id_key, even if the statistics are stale
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $function$
@@ -38,7 +38,7 @@ begin
         where j.id = a.id
           and (a.queue = 'pgqueue.declared' or a.max_attempts = 9999 or a.priority = -32768 or a.timeout = interval '365 days');
     end if;
-    if ended then  -- history that somebody brings along
+    if ended then  -- history that a user brings along
         update pgqueue.jobs j
         set queue = case when j.queue = 'pgqueue.declared' then 'default' else j.queue end,
             max_attempts = case when j.max_attempts = 9999 then 6 else j.max_attempts end,

@@ -3,7 +3,7 @@
 -- No attempt of theirs failed, so only on_dead is told, by a job as in settle.sql, if a living worker knows that hook.
 -- Called by the leader (sweep.sql), and by enqueue_many for a job whose key is wanted.
 -- Finds them by jobs_live_id_key and locks them, after a claim or an edit of them: then they may be over no more, and stay.
--- Returns what it finished. Runs as the owner, because an enqueuer, who may change no job, may want the key of one that is over.
+-- Returns what it finished. Runs as the owner, because an enqueuer, which may change no job, may want the key of a job that is over.
 create or replace function pgqueue.finish_overdue(ids bigint[], moment timestamptz)
 returns table (id bigint, task text, state text, reason text)
 language plpgsql

@@ -1,5 +1,5 @@
--- Trigger of pgqueue.jobs_live: a job of a name that pgqueue keeps for itself (messages of alerts, hooks) was not stored by one of
--- its own statements, which mark their rows as `ours`. Whoever may only enqueue has no right on that column.
+-- Trigger of pgqueue.jobs_live: refuses a job of a name that pgqueue keeps for itself (messages of alerts, hooks), unless it comes from
+-- its own statements, which mark their rows as `ours`. A role that may only enqueue has no right on that column.
 create or replace function pgqueue.refuse_reserved()
 returns trigger
 language plpgsql

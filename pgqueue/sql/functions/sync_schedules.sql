@@ -5,13 +5,13 @@
 -- older set changes nothing, and takes over when no worker has reported a newer one for `seconds` (a rollback). An empty set,
 -- which nobody notes as long as there was no other, counts as older than any that is alive.
 -- `app` is a name that two services may have taken by accident: a set that knows none of this one's `tasks` is of another service,
--- however new it is; and a row that left the code is taken away if its task is this app's, or if nobody has known the task for a week,
+-- however new it is; and a row that left the code is taken away if its task is this app's, or if no app has known the task for a week,
 -- or if the app was `named` on purpose.
 -- `declared` is an array of objects with the columns of pgqueue.schedules; every and jitter are seconds.
 -- Returns (null, what became of the set): none (there is nothing to report again), current, applied, older, or busy (another
 -- worker is at it; ask again); and (name, what): added, changed, removed, kept (it left this code, if it ever was there, but its
 -- task is none of this app's), or foreign (a row of that name was not made by this app's code, and stays as it is).
--- Of a current set nothing is done again, but rows of a former name of the app, whose workers are gone, are taken over.
+-- A set that is current already changes nothing, except that rows of a former name of the app, whose workers are gone, are taken over.
 -- Locks: pgqueue.schedule_sets against others that sync, tried without waiting; then the app's rows of schedules that change.
 create or replace function pgqueue.sync_schedules(app text, fingerprint text, declared jsonb, seconds float8,
     tasks text[] default '{}', named boolean default false)

@@ -7,7 +7,7 @@
 -- A wake-up spared for one that is then rolled back, or committed late, is made up for by the next poll.
 -- The flag is a sequence: visible at once, also to open transactions, and without dead rows under an old snapshot.
 -- Queues share 64 of them; sharing one costs at most a wake-up that comes by the next poll.
--- Runs as the owner: whoever could set the flags himself could keep all workers asleep.
+-- Runs as the owner: a role that could set the flags itself could keep all workers asleep.
 create or replace function pgqueue.wake(queue text)
 returns void
 language plpgsql
