@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, pool, text
 from pgqueue.database import connect
 from pgqueue.sql import functions, views
 
-# Whoever owns the schema can replace what we make in it, and a superuser would run that.
+# The owner of the schema can replace what we make in it, and a superuser would run that.
 OURS = """
 do $do$
 declare

@@ -1,6 +1,6 @@
 """pgqueue: a job queue that lives in your Postgres.
 
-The names are imported at their first use, so that a missing libpq is told by whoever needs it, in a sentence.
+The names are imported at their first use, so that a missing libpq is told in a sentence, where it is needed.
 """
 
 from importlib import import_module

@@ -123,7 +123,7 @@ def _is_clean(text: str) -> bool:
 
 
 def _is_private(url: str) -> bool:
-    """Whether nobody between here and there could read what is sent."""
+    """Whether what is sent cannot be read on its way."""
     parts = urlsplit(url)
     if parts.scheme == "https" or parts.hostname == "localhost":
         return True

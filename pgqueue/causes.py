@@ -10,7 +10,7 @@ from datetime import datetime
 class Front:
     """The first due job of a lane, or of a key in it, overdue by ``age`` seconds; ``max_age`` of its queue, if it has one.
 
-    Whether somebody serves it is known of the oldest of each queue, which comes first.
+    Whether a worker serves it is known of the oldest of each queue, which comes first.
     """
 
     queue: str

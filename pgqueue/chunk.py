@@ -188,7 +188,7 @@ class ChunkSpec(TaskSpec):
         )
         raise WrongOutcomesError(
             f"Task {self.name} returned {returned} for {count} jobs.",
-            why="nobody can tell which job is meant by which, so all of them failed",
+            why="it is not clear which result belongs to which job, so all of them failed",
             do="return a list with one outcome for each job, in their order, or None",
         )
 

@@ -1,4 +1,4 @@
-"""The clock of every wait and deadline here: one that a host's clock change does not move, nor a test that freezes time.
+"""The clock of every wait and deadline here: neither a change of the host's clock moves it, nor a test that freezes time.
 
 Libraries for tests put a clock of their own into each module that knows ``time.monotonic`` by its name, so that a wait measured by
 it never ends. Moments that are stored are the database's.

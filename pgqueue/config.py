@@ -205,7 +205,7 @@ def read_file(start: Path | None = None) -> dict[str, Any]:
 
 
 def _is_trusted(path: Path, folder: Path) -> bool:
-    """Whether the file is the user's, the system's, or of whoever owns the folder he works in, from which modules are imported anyway.
+    """Whether the file is the user's, the system's, or of the owner of the folder he works in, from which modules are imported anyway.
 
     Another user's, in a folder above, could choose the database, and the module that is imported.
     """
@@ -239,7 +239,7 @@ def parse_queues(text: str) -> dict[str, int | None]:
     return queues
 
 
-MOST_KEPT = 4096  # names of queues of which a process remembers which pattern fits
+MOST_KEPT = 4096  # queue names for which a process remembers the pattern that fits
 
 
 class ServedQueues:
@@ -250,9 +250,7 @@ class ServedQueues:
         self.names = [queue for queue in queues if "*" not in queue]
         self.patterns = [queue for queue in queues if "*" in queue]
         self._places = {queue: place for place, queue in enumerate(queues)}
-        self._fitting = lru_cache(MOST_KEPT)(
-            self._fit
-        )  # whoever may enqueue names as many queues as he likes
+        self._fitting = lru_cache(MOST_KEPT)(self._fit)  # an enqueuer may name any number of queues
 
     def key(self, queue: str) -> str | None:
         """The name or pattern that a queue is served by, names first; None if by none."""

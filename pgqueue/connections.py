@@ -13,11 +13,11 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay
 from pgqueue.clock import monotonic
 from pgqueue.database import PINNED, connect_async, run_async
 from pgqueue.errors import PgQueueError
-from pgqueue.outage import RECONNECT, ConnectionLost, Outage, is_lost, told, until_back
+from pgqueue.outage import RECONNECT, ConnectionLost, Outage, is_lost, one_line, until_back
 from pgqueue.silence import within
 from pgqueue.sql import Statement
 
-GRACE = 2.0  # seconds after the server's time-out that its word of it may take
+GRACE = 2.0  # seconds after the server's time-out in which its message must arrive
 
 T = TypeVar("T")
 log = logging.getLogger("pgqueue")
@@ -26,7 +26,7 @@ log = logging.getLogger("pgqueue")
 class Link:
     """A connection of the worker that comes back by itself.
 
-    No statement takes longer than ``limit``: the server ends it, and if nothing is heard of that either, the connection is cut.
+    No statement takes longer than ``limit``: the server ends it, and if no word of that arrives either, the connection is cut.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Link:
                     if not is_lost(error):
                         raise
                     self._outage.unreachable(error, begun)
-                    raise ConnectionLost(told(error)) from error
+                    raise ConnectionLost(one_line(error)) from error
                 self._outage.connected(again=self._broke)
                 self._broke = False
             return self._connection
@@ -66,7 +66,7 @@ class Link:
                 silent = monotonic() - begun > 0.99 * patience  # two clocks
                 why = TimeoutError(f"no answer for {patience:g} s") if silent else error
                 await self.lost(why)
-                raise ConnectionLost(told(why)) from error
+                raise ConnectionLost(one_line(why)) from error
             if not isinstance(error, psycopg.Error | PgQueueError):
                 await self.close()
             raise
@@ -89,7 +89,7 @@ class Link:
         if self._connection is None:
             return
         level = logging.WARNING if isinstance(error, TimeoutError) else logging.INFO
-        log.log(level, "connection %r broke and is made again: %s", self._name, told(error))
+        log.log(level, "the connection %r broke and is opened again: %s", self._name, one_line(error))
         self._broke = True
         await self.close()
 

@@ -1,4 +1,4 @@
-"""The only place that executes SQL: on our own connections, and on the caller's, whatever kind that is (``joining``).
+"""The only place that executes SQL: on our own connections, and on any that a caller may have (``joining``).
 
 ``run`` and ``run_async`` are the only coloured code. They run a ``Statement`` on psycopg connections, and on SQLAlchemy's
 Connection, Session, AsyncConnection and AsyncSession through SQLAlchemy itself: a statement sent past it, on the raw
@@ -67,7 +67,7 @@ CLAIMING = (
 )
 SETUP = 10.0  # seconds in which a new connection must be ready
 BACKEND = "select pg_catalog.pg_backend_pid()"
-POOLER_TRIES = 5
+POOLER_TRIES = 5  # times that a pooler may answer as two sessions by chance
 ORDINARY = SESSION
 # A transaction that is to be prepared may not have sent a NOTIFY: its jobs are found by the next poll.
 SILENT = "select pg_catalog.set_config('pgqueue.notify', 'off', true)"
@@ -86,7 +86,7 @@ class _Text(TextLoader):
 
 
 def _adapters(loader: type[TextLoader] | None = None) -> AdaptersMap:
-    """Those of psycopg itself, whatever is registered on the caller's connection or for all."""
+    """Those of psycopg itself, without what is registered on the caller's connection or for all."""
     known = TypesRegistry()
     register_default_types(known)
     adapters = AdaptersMap(types=known)
@@ -184,7 +184,7 @@ async def run_and_commit_async(connection: Any, statement: Statement[T]) -> T:
 
 @contextmanager
 def confirmed(connection: Connection[Any] | AsyncConnection[Any]) -> Iterator[None]:
-    """Around what commits: raises CommitUnconfirmedError if the connection breaks in it, when the server may have obeyed."""
+    """To be put around a COMMIT: raises CommitUnconfirmedError if the connection breaks in it, because the server may have obeyed."""
     was_open = not connection.closed
     try:
         yield
@@ -234,7 +234,7 @@ def _sqlalchemy_text(text: str) -> Any:
 
 
 def connect(dsn: str, *, name: str = "pgqueue", patience: float = SETUP, lock: float = 0) -> Connection[Any]:
-    """An autocommit connection; raises the DatabaseError that says why there is none. It waits ``lock`` seconds for one; 0: for ever."""
+    """An autocommit connection; raises the DatabaseError that says why there is none. ``lock``: seconds that a statement waits for a lock; 0: no limit."""
     with explained(dsn or " "):
         connection = psycopg.connect(
             dsn,
@@ -307,9 +307,8 @@ def _backend(connection: Connection[Any]) -> int:
 async def wait_notified(connection: AsyncConnection[Any], seconds: float | None) -> list[str]:
     """The payloads that arrive on this listening connection: the first within ``seconds``, if given, and those with it."""
     try:
-        async with asyncio.timeout(
-            seconds
-        ):  # on the loop's clock, which nobody freezes; notifies() has its own
+        # On the loop's clock, which no test freezes; notifies() has a clock of its own.
+        async with asyncio.timeout(seconds):
             return [notify.payload async for notify in connection.notifies(stop_after=1)]
     except TimeoutError:
         return []

@@ -29,9 +29,7 @@ def runnable(function: Any) -> Callable[..., Any]:
     if not callable(function) or not inspect.isroutine(inner) or inspect.isbuiltin(inner):
         raise _refused(function, f"it is {_described(function)}", "declare a def or async def that calls it")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise _refused(
-            function, "it is a generator, whose body nobody would run", "return a list, or nothing"
-        )
+        raise _refused(function, "it is a generator, whose body would never run", "return a list, or nothing")
     if _is_unbound(inner):
         raise _refused(
             function, "it is a method, and a worker has no object to call it on", "declare a function"

@@ -1,4 +1,4 @@
-"""What users' exceptions say of themselves, as text that can be stored and logged. Nothing here raises, whatever their code does."""
+"""What users' exceptions say of themselves, as text that can be stored and logged. Nothing here raises, even if their code does."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from pgqueue.errors import AttemptError, name_of
 
-ERROR_LIMIT = 2_000
-TRACEBACK_LIMIT = 16_000
-TRACEBACK: Any = BaseException.__dict__["__traceback__"]  # whatever a user's class says of its own
+ERROR_LIMIT = 2_000  # characters
+TRACEBACK_LIMIT = 16_000  # characters
+TRACEBACK: Any = BaseException.__dict__["__traceback__"]  # a user's class may have one of its own
 
 log = logging.getLogger("pgqueue")
 
@@ -69,4 +69,4 @@ def complain(
     try:
         log.log(level, said, *arguments, exc_info=shown, extra=fields)
     except BaseException as broken:  # noqa: BLE001 - a user's handler or filter of log lines, which must not end what logs
-        print(f"pgqueue: the handling of a log line failed: {describe(broken)}", file=sys.stderr)  # noqa: T201
+        print(f"pgqueue: a handler or filter of log lines failed: {describe(broken)}", file=sys.stderr)  # noqa: T201

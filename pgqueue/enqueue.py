@@ -65,7 +65,7 @@ class Enqueuer(Generic[P, R]):
         """The same with more options, and joining the transaction of ``connection``.
 
         ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
-        AsyncSession, whatever driver is underneath; Django's ``connection``. Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware
+        AsyncSession, with any driver; Django's ``connection``. Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware
         datetime) or ``delay``, ``max_attempts``, ``timeout``, ``tags``, ``meta``.
         ``expires`` (cancelled unless it has started by then) and ``deadline`` (dead unless it has ended by then), each a
         duration or an aware datetime. ``concurrency_key`` (jobs of different keys take turns; limits count by it), ``weight``

@@ -70,7 +70,7 @@ from typing import ClassVar
 
 
 def name_of(value: object) -> str:
-    """The name of a value's class, whatever its metaclass says."""
+    """The true name of a value's class: its metaclass may lie."""
     return str.__str__(type.__dict__["__name__"].__get__(type(value)))
 
 
@@ -370,7 +370,7 @@ class AttemptError(PgQueueError):
 
 
 class LeaseLostError(AttemptError):
-    """This worker's lease on the job has run out; nothing it writes for it counts any more."""
+    """This worker's lease on the job has run out; nothing it writes for it counts from then on."""
 
     code = "PGQ-601"
 

@@ -1,7 +1,7 @@
 """What a user's functions are told of jobs: hooks after an outcome, and middleware around each attempt.
 
 A hook runs in a job of its own, ``<task>:on_<event>``. The statement that writes the outcome stores it too (settle.sql,
-rescue.sql, sweep.sql): it is there if and only if the outcome is, and like any job it runs at least once, whoever dies meanwhile.
+rescue.sql, sweep.sql): it is there if and only if the outcome is, and like any job it runs at least once, even if a worker dies meanwhile.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a process that was forked from this one must not go on using: sockets and threads of its parent."""
+"""Forgets, in a forked process, what it must not go on using: sockets and threads of its parent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def tell(one: Forks) -> None:
 
 
 def keep(inherited: object) -> None:
-    """What finalizers must not close in this process."""
+    """Keeps what finalizers must not close in this process."""
     if inherited is not None:
         _inherited.append(inherited)
 

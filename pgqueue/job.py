@@ -137,7 +137,7 @@ class Job:
         return self.state in FINAL
 
     def check(self) -> None:
-        """Raises LeaseLostError if the worker lost the job, and Cancel if somebody asked for its end.
+        """Raises LeaseLostError if the worker lost the job, and Cancel if the job was asked to end.
 
         A long handler on a thread calls this now and then: nothing else can stop it.
         """

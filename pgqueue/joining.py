@@ -1,4 +1,4 @@
-"""Whatever connection a caller has, and what is known of it: psycopg's, SQLAlchemy's, Django's. Sends nothing.
+"""The connections that a caller may have, psycopg's, SQLAlchemy's and Django's, and what is known of them. Sends nothing.
 
 SQLAlchemy and Django are known by the names of their classes, so that neither is imported.
 """
@@ -93,7 +93,7 @@ def commits_by_itself(connection: Any) -> bool:
 
 
 def can_copy(connection: Any) -> bool:
-    """Whether COPY is possible: SQLAlchemy has no words for it, a pipeline none either, and its lines need every character."""
+    """Whether COPY is possible here: neither SQLAlchemy nor a pipeline can send one, and its lines may hold any character."""
     return (
         isinstance(connection, Connection | AsyncConnection)
         and connection.info.pipeline_status is PipelineStatus.OFF

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pgqueue.shown import Cleaning
 
 LOG = logging.getLogger("pgqueue")
-_chosen: list[int] = []  # a level that somebody asked for
+_chosen: list[int] = []  # the level that a command line asked for, if one did
 
 
 class Heard(logging.Logger):
@@ -41,7 +41,7 @@ class Lines(logging.Formatter):
 
 
 def begin() -> None:
-    """Once, when the package is imported."""
+    """Prepares pgqueue's logger. To be called once, when the package is imported."""
     if type(LOG) is logging.Logger:
         LOG.__class__ = Heard
     else:  # of a class that the user has chosen
@@ -56,18 +56,18 @@ def is_configured() -> bool:
 
 
 def choose(level: int | None) -> None:
-    """What a command line asks for, which goes before the user's configuration."""
+    """Sets the level that a command line asks for, which goes before the user's configuration."""
     if level is not None:
         _chosen[:] = [level]
 
 
 def chosen() -> int:
-    """0 if nobody asked for a level."""
+    """The level that the command line asked for; 0: none."""
     return _chosen[-1] if _chosen else 0
 
 
 def set_up() -> None:
-    """To be called when the user's code has had its chance."""
+    """Adds pgqueue's own handler. To be called after the user's code could configure logging."""
     if not any(isinstance(handler, Own) for handler in LOG.handlers):
         LOG.addHandler(Own())
     if _chosen:

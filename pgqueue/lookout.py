@@ -1,4 +1,4 @@
-"""The thread that waits for the end of jobs, for all in this process who do, on one connection that listens.
+"""The thread that waits for the end of jobs on one listening connection, for all waiters of this process.
 
 Waiting announces itself (``mark_waited.sql``); only then does settling send a NOTIFY. It is an accelerator: one query reads the
 rows of all that are waited for at least every POLL seconds.
@@ -27,14 +27,14 @@ from pgqueue.job import Job
 from pgqueue.outage import is_lost
 from pgqueue.sql import Statement
 
-POLL = 1.0
+POLL = 1.0  # seconds between two looks at the rows
 LINGER = 10.0  # seconds without a waiter until the connection is closed
 PATIENCE = 60.0  # seconds that a server which went away is waited for
-FIRST = 5.0  # that a waiter without time left may wait for his first look
-ANSWER = 20.0  # seconds within which it answers
-AGAIN = 0.5  # between two tries to reach it
+FIRST = 5.0  # seconds that a waiter without time left may wait for its first look
+ANSWER = 20.0  # seconds within which the server must answer
+AGAIN = 0.5  # seconds between two tries to reach the server
 FINISHED = "pgqueue_finished"
-NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # anybody may send anything
+NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # any role may send anything
 
 log = logging.getLogger("pgqueue")
 
@@ -175,7 +175,7 @@ class Lookout:
                 except MissingPrivilegeError as error:  # which no time mends
                     self._tell_all(error)
                     await self._stirred(AGAIN)
-                except Exception as error:  # noqa: BLE001 - whoever waits is told
+                except Exception as error:  # noqa: BLE001 - the waiters get it
                     if is_lost(error) or isinstance(error, DatabaseError | TimeoutError):
                         await self._lose(error)
                     else:
@@ -196,7 +196,7 @@ class Lookout:
             return await run_async(self._connection, statement)
 
     async def _look(self, waiters: list[Waiter]) -> None:
-        """Reads the rows of all at once, and gives to each what he waits for."""
+        """Reads the rows of all at once, and gives each waiter what it waits for."""
         by_job: dict[int, list[Waiter]] = {}
         for waiter in waiters:
             by_job.setdefault(waiter.job_id, []).append(waiter)
@@ -236,7 +236,7 @@ class Lookout:
             return False
 
     async def _lose(self, error: BaseException) -> None:
-        """A connection that was cut costs nobody his wait, a server that is away for long does, as does one that never was there."""
+        """A connection that was cut ends no wait. A server that is away for long ends all waits, as does one that was never there."""
         now = monotonic()
         if self._connection is not None and self._trouble_since is None:
             self._trouble_since = now
@@ -244,7 +244,7 @@ class Lookout:
         if self._trouble_since is None or now - self._trouble_since > PATIENCE:
             if not isinstance(error, DatabaseError):
                 error = DatabaseUnreachableError(
-                    "The database does not answer who waits for a job.", why=str(error)
+                    "The database does not answer those that wait for a job.", why=str(error)
                 )
             self._tell_all(error)
         await asyncio.sleep(AGAIN)

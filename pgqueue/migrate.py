@@ -61,7 +61,7 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
                 command.upgrade(_config(dsn=dsn), "head")
         except LockedError as error:
             lockers = in_the_way(dsn)
-            said = "; ".join(str(locker) for locker in lockers) or "nobody any more"
+            said = "; ".join(str(locker) for locker in lockers) or "a session that has ended"
             if monotonic() >= end:
                 pids = [locker.pid for locker in lockers if locker.pid]
                 do = f"end that transaction, or: select pg_terminate_backend({pids[0]}); " if pids else ""

@@ -9,9 +9,9 @@ from contextlib import suppress
 
 EXECUTABLE = sys.executable
 ARGUMENTS = tuple(sys.argv[1:])
-FOLDER: str | None = None  # it was removed: then processes of ours begin where this one is
+FOLDER: str | None = None  # None if it was removed: then processes of ours begin where this one is
 
-PIPE = "PGQUEUE_DSN_PIPE"  # of the environment: the number of its file
+PIPE = "PGQUEUE_DSN_PIPE"  # the environment variable that holds the pipe's file descriptor
 
 
 class Handed:
@@ -42,7 +42,7 @@ handed = Handed()
 
 
 def without_dsn(arguments: Sequence[str]) -> list[str]:
-    """Anybody may read the command line of a process; the DSN is handed on by a pipe."""
+    """The arguments without the DSN, because every user may read the command line of a process; a pipe hands the DSN on."""
     kept: list[str] = []
     for place, argument in enumerate(arguments):
         if (

@@ -1,4 +1,4 @@
-"""What an error of the database means: that the server was lost, or what the server answers.
+"""What an error of the database means: the server was lost, or it gave an answer.
 
 Judged by SQLSTATE and never by Python's class: psycopg's OperationalError is also a lock that was not free, a full disk and a
 table without replica identity. This is the only place that judges.
@@ -48,7 +48,7 @@ def is_lost(error: BaseException) -> bool:
     return state is None or state.startswith("08") or state in LOST
 
 
-def told(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An error in one line, with its SQLSTATE."""
     line = " ".join(str(error).split()) or type(error).__name__
     state = sqlstate(error) if isinstance(error, psycopg.Error) else None
@@ -70,7 +70,7 @@ class Outage:
         self._lock = threading.Lock()
 
     def unreachable(self, error: BaseException, begun: float) -> None:
-        """No connection could be made, in a try begun at ``begun``: if before the end of the last outage, in it."""
+        """No connection could be made, in a try begun at ``begun``. A try begun before the end of the last outage belongs to that outage."""
         with self._lock:
             if self.since is None and begun >= self._ended:
                 self.since = monotonic()
@@ -93,7 +93,7 @@ class Outage:
 
 
 class Trouble:
-    """How one who has the same work again and again bears errors: each is told as what it is, once a minute, and the pauses grow."""
+    """The errors of a service that repeats its work: each is logged as what it is, once a minute, and the pauses between tries grow."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -104,12 +104,12 @@ class Trouble:
         self._failures = 0
 
     def after(self, error: Exception) -> float:
-        """Tells the error, and returns the seconds to wait before the next turn."""
+        """Logs the error, and returns the seconds to wait before the next turn."""
         self._failures += 1
-        if is_lost(error):  # an outage is told by its own lines
+        if is_lost(error):  # an outage has its own lines
             return min(0.05 * 2.0 ** min(self._failures, 6), 2.0)
         pause = min(0.25 * 2.0 ** min(self._failures, 7), LONGEST_PAUSE)
-        now, line = monotonic(), told(error)
+        now, line = monotonic(), one_line(error)
         kind = (sqlstate(error) if isinstance(error, psycopg.Error) else None) or line
         if now - self._said.get(kind, -REMIND) >= REMIND:
             self._said = {said: at for said, at in self._said.items() if now - at < REMIND} | {kind: now}
@@ -131,7 +131,7 @@ async def forever(what: str, turn: Callable[[], Awaitable[float]]) -> None:
         try:
             pause = await turn()
             trouble.over()
-        except Exception as error:  # noqa: BLE001 - it is told
+        except Exception as error:  # noqa: BLE001 - it is logged
             pause = trouble.after(error)
         await asyncio.sleep(pause)
 

@@ -31,7 +31,7 @@ class Snooze(Exception):  # noqa: N818 - an instruction, not an error
 
 
 class RateLimited(Exception):  # noqa: N818
-    """Raised (or returned) by a handler: somebody outside has had enough for now, as HTTP's 429 with Retry-After says.
+    """Raised (or returned) by a handler: a service outside takes no more for now, as HTTP's 429 with Retry-After says.
 
     Nothing of the job's concurrency_key starts for ``retry_after`` (seconds, or a date as HTTP writes it), or of its task if it has no
     key. The attempt is given back.

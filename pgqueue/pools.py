@@ -24,7 +24,7 @@ PATIENCE = 30.0  # seconds that a caller waits for a connection
 
 
 def prepare_threshold(dsn: str) -> int | None:
-    """After how many uses a pool here prepares a statement; None behind a pooler. Raises a clear error now instead of a time-out of the pool."""
+    """After how many uses a pool here prepares a statement; None behind a pooler. Raises a clear error now, where the pool would raise a time-out."""
     with connect(dsn) as probe:
         return probe.prepare_threshold
 
@@ -102,7 +102,7 @@ class Pools:
         if loop not in self._async:
             self._abandon()
         ours = self._async.setdefault(loop, LoopPool())
-        async with ours.opening:  # those who come at once must not each make one
+        async with ours.opening:  # callers that come at once share one
             if ours.pool is None:
                 ours.pool = await self._open(ours)
             pool = ours.pool
@@ -140,7 +140,7 @@ class Pools:
         return pool
 
     def _abandon(self) -> None:
-        """Of loops that are closed."""
+        """Closes the pools of loops that are closed."""
         for loop in [loop for loop in list(self._async) if loop.is_closed()]:
             former = self._async.pop(loop, None)
             if former is not None:
@@ -162,7 +162,7 @@ class Pools:
 
 
 async def _check(connection: AsyncConnection[Any]) -> None:
-    """One that is broken or silent is replaced, and costs no job its attempt."""
+    """Raises for a connection that is broken or silent, so that the pool replaces it and no job loses an attempt."""
     with within(connection, SILENCE):
         await AsyncConnectionPool.check_connection(connection)
 
@@ -176,6 +176,6 @@ def _exhausted(pool: ConnectionPool[Any] | AsyncConnectionPool[Any]) -> PoolExha
     prepare_threshold(pool.conninfo)  # type: ignore[arg-type]
     return PoolExhaustedError(
         f"No connection of the app's pool became free within {pool.timeout:g} s; all {pool.max_size} are in use.",
-        why="a handler in job.transaction() that enqueues without using(conn), or a caller that holds a connection for long, needs more",
+        why="a handler in job.transaction() that enqueues without using(conn), or a caller that keeps a connection for long, needs more",
         do=f"join the transaction with task.using(conn), or make the pool larger: App(pool_size={2 * pool.max_size})",
     )

@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from pgqueue.errors import InvalidOptionError, shown
 
 MESSAGE_LIMIT = 500
-LARGEST = 2**53  # what a number of JSON holds exactly, whoever reads it
+LARGEST = 2**53  # what a number of JSON holds exactly in every language
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 LEAVES = frozenset({"none", "bool", "int", "float", "str", "uuid"})
-APART = LEAVES - {"uuid"}  # JSON tells these from each other, but for
+DISTINCT = LEAVES - {"uuid"}  # JSON tells all of these from each other, except
 NUMBERS = {"int", "float"}
 JSON = "pydantic.types.JsonValue:"
 ALIASES = ("validation_alias", "serialization_alias", "serialization_exclude")
@@ -37,7 +37,9 @@ def is_closed(schema: Mapping[str, Any]) -> bool:
             )
         case "union":
             kinds = [choice["type"] if isinstance(choice, dict) else "" for choice in schema["choices"]]
-            closed = len(kinds) == len(set(kinds)) and APART.issuperset(kinds) and not NUMBERS.issubset(kinds)
+            closed = (
+                len(kinds) == len(set(kinds)) and DISTINCT.issuperset(kinds) and not NUMBERS.issubset(kinds)
+            )
         case "literal":
             closed = all(type(value) is str for value in schema["expected"])
         case kind:

@@ -1,4 +1,4 @@
-"""What a schedule says, whoever wrote it, and which of its fire times are to be dealt with now. Pure: time is a parameter."""
+"""What a schedule says, written in code or in SQL, and which of its fire times are to be dealt with now. Pure: time is a parameter."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class Plan(NamedTuple):
     """What becomes of a schedule now: the fire times to deal with, and when it fires next (None: never again).
 
     ``due``: when the job of each shall run (None: at once). ``missed_since``: the first fire time that ``fires[0]`` stands for too, or if
-    there is ``passed_over``, the last one that nobody makes up for, the first of those.
+    there is ``passed_over``, the last one that is not made up for, the first of those.
     """
 
     fires: Sequence[datetime] = ()

@@ -8,7 +8,7 @@ import traceback
 import unicodedata
 from typing import TextIO
 
-# Beside the control and format characters, those that take no room: what differs only by them looks the same.
+# Characters that take no room, beside control and format characters: texts that differ only by them look the same.
 UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 NAMED = {"\n": r"\n", "\r": r"\r"}
@@ -67,7 +67,7 @@ def bear(stream: TextIO) -> None:
 
 
 class Cleaning(logging.Filter):
-    """On pgqueue's logger, whatever the user's handler and format: a record is one line of visible text, its traceback indented."""
+    """Makes each record of pgqueue's logger one line of visible text, its traceback indented, for every handler and format of the user."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):

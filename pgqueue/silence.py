@@ -1,6 +1,6 @@
 """A bound for every wait on a connection, on this side of it.
 
-The server's own time-outs do not help where nothing arrives any more, nor TCP's behind a proxy whose kernel acknowledges all.
+The server's own time-outs do not help if nothing arrives, nor do TCP's behind a proxy whose kernel acknowledges everything.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from psycopg import AsyncConnection, Connection
 
 
 def cut(connection: Connection[Any] | AsyncConnection[Any]) -> None:
-    """Ends the connection from outside: to who waits for its answer it looks as if the server had closed it."""
+    """Ends the connection from outside. A caller that waits for its answer sees a connection that the server closed."""
     with (
         contextlib.suppress(OSError, psycopg.Error),
         socket.socket(fileno=os.dup(connection.fileno())) as same,
@@ -29,7 +29,7 @@ def cut(connection: Connection[Any] | AsyncConnection[Any]) -> None:
 
 @contextmanager
 def within(connection: Connection[Any] | AsyncConnection[Any], seconds: float) -> Iterator[None]:
-    """Cuts a connection that gives no answer for so long."""
+    """Cuts the connection if the block takes longer than this."""
     clock: threading.Timer | asyncio.TimerHandle
     if isinstance(connection, AsyncConnection):
         clock = asyncio.get_running_loop().call_later(seconds, cut, connection)

@@ -165,7 +165,7 @@ class TaskSpec:
 
     @cached_property
     def is_closed(self) -> bool:
-        """Whether whatever fits the signature comes back equal; else each job's arguments are read back when they are enqueued."""
+        """Whether all that fits the signature comes back equal; else each job's arguments are read back when they are enqueued."""
         return is_closed(self.adapter.core_schema)
 
     @cached_property
@@ -261,7 +261,7 @@ class TaskSpec:
             ) from None
 
     def encode_result(self, value: object) -> str | None:
-        """The result as JSON text, None for nothing to store; raises BadResultError, whatever the value's own code raises."""
+        """The result as JSON text, None for nothing to store; raises BadResultError for anything that the value's own code raises."""
         if value is None or not self.store_result:
             return None
         try:
@@ -286,7 +286,7 @@ def _refuse_work(task: str, value: object) -> None:
     if issubclass(type(value), Awaitable | Iterator | AsyncIterator):
         if type(value) is CoroutineType:
             value.close()
-        raise InvalidPayloadError(f"Task {task} returned a {name_of(value)}, whose work nobody would do.")
+        raise InvalidPayloadError(f"Task {task} returned a {name_of(value)}, whose work would never be done.")
 
 
 def _written(parameter: inspect.Parameter) -> str:

@@ -81,7 +81,7 @@ def run_span(
 
 
 def _parent(trace_context: str | None) -> context.Context | None:
-    """What a row says of its trace, which anybody may have written; None unless it is headers."""
+    """What a row says of its trace, which any enqueuer may have written; None unless it is headers."""
     if not trace_context:
         return None
     try:

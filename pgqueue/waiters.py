@@ -1,7 +1,7 @@
-"""Those in this process who wait for the end of a job share one thread and one connection (``lookout.py``).
+"""All waits for the end of a job in this process share one thread and one connection (``lookout.py``).
 
-The thread has an event loop of its own, so that neither the number of those who wait, nor their loops, nor a frozen clock of
-theirs matters. The first one starts it; it ends when nobody has waited for a while.
+The thread has an event loop of its own, so that neither the number of waits, nor the loops of their callers, nor a frozen clock
+matters. The first wait starts it; it ends some seconds after the last one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pgqueue.clock import monotonic
 from pgqueue.job import Job
 from pgqueue.lookout import OVER, Lookout, Waiter, running
 
-PAUSE = 0.5  # seconds
+PAUSE = 0.5  # seconds between two moments in which a waiting thread can be interrupted
 
 
 class Waiters:
@@ -70,7 +70,7 @@ class Waiters:
             lookout.remove(waiter)
 
     def close(self) -> None:
-        """Closes the connection, unless somebody still waits: then as soon as nobody does."""
+        """Closes the connection now, or, if there are waits, after the last one."""
         with self._lock:
             lookout, self._lookout = self._lookout, None
         if lookout is not None:

@@ -119,7 +119,7 @@ def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
         if row.problem:
             name = row.schedule.name
             yield Finding("warn", f"Schedule {name} cannot run: {row.problem}", f"pgq cron edit {name}")
-    for name in run(connection, statements.shared_names()):
+    for name in run(connection, statements.list_shared_names()):
         yield Finding(
             "warn",
             f"Several services with schedules are named {name}, so what leaves the code of one may stay.",

@@ -17,7 +17,7 @@ from pgqueue.database import connect, run
 from pgqueue.errors import NoDsnError
 
 CHECK_FAILED = 7
-LOOK = "stops when nobody uses it; to look, start it again: PGQUEUE_EMBEDDED_DIR='{0}' pgq dev -A pgqueue.demo.shop"
+LOOK = "stops when no program uses it; to look, start it again: PGQUEUE_EMBEDDED_DIR='{0}' pgq dev -A pgqueue.demo.shop"
 
 
 def add(cli: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def add(cli: typer.Typer) -> None:
 
 @contextmanager
 def _server(given: str | None, *, demo: bool = False) -> Iterator[str]:
-    """The configured database, or an embedded Postgres that lives while somebody uses it; migrated.
+    """The configured database, or an embedded Postgres that lives while a program uses it; migrated.
 
     The demo's is another than that of ``pgq dev``: its jobs must not lie among a newcomer's own.
     """

@@ -58,7 +58,7 @@ def table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], *, 
 
 
 def cell(value: object) -> str:
-    """What a person sees of a value: one line, whatever is in it."""
+    """What a person sees of a value: always one line."""
     return "" if value is None else visible(str(value)).replace("\t", " ")
 
 

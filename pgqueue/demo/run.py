@@ -65,7 +65,7 @@ def run(
 
 
 def open_shop(conn: psycopg.Connection) -> datetime:
-    """Make the schema ``demo`` anew; return the database's time."""
+    """Make the schema ``demo`` again; return the database's time."""
     found = conn.execute(
         "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'demo'"
     ).fetchone()

@@ -3,10 +3,10 @@
 Only the binaries come from elsewhere; starting, sharing and stopping are ours, because also on a developer's machine
 no server may be leaked, no data lost and no stranger's process killed. One directory holds one server:
 
-    pgdata/   its data        socket/   its only entrance, mode 0700: no TCP, so nobody needs a password
+    pgdata/   its data        socket/   its only entrance, mode 0700: no TCP, so no password is needed
     owner     locked by the process that runs Postgres; while it is unlocked, a Postgres here is an orphan
     users     locked (shared) by every process that uses the server, until it dies, however it dies
-    mutex     locked while somebody arrives or the last one leaves
+    mutex     locked while a program arrives or the last one leaves
     log       of Postgres
 
 ``start`` runs a server owned by the calling process. ``acquire`` starts or joins one that outlives its first user: a

@@ -67,7 +67,7 @@ def make_private(directory: Path) -> None:
     ):
         raise EmbeddedPostgresError(
             f"{directory} is not private to the server.",
-            why="somebody else made it or opened it",
+            why="another user made it or opened it",
             do="remove it",
         )
 
@@ -80,7 +80,7 @@ def open_own(file: Path, flags: int) -> int:
         os.close(descriptor)
         raise EmbeddedPostgresError(
             f"{file} is not this user's own file.",
-            why="somebody else made it, or a link to it",
+            why="another user made it, or a link to it",
             do="remove it",
         )
     return descriptor

@@ -91,7 +91,7 @@ def acquire(
 
 
 def _start_supervisor(home: Path, settings: Mapping[str, str], deadline: float) -> None:
-    """Returns when a server should be there, whoever started it."""
+    """Returns when a server should be there, started by this program or by another one."""
     pause(home, deadline)
     arguments = [
         str(home),
@@ -140,4 +140,4 @@ def _stop_after_last_user(home: Path, server: Postgres) -> None:
         if try_lock(mutex, fcntl.LOCK_EX):
             server.stop()  # with both locks: who arrives now waits until it is down
         else:
-            fcntl.flock(users, fcntl.LOCK_UN)  # somebody is arriving
+            fcntl.flock(users, fcntl.LOCK_UN)  # another program is arriving

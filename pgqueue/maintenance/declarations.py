@@ -24,7 +24,7 @@ log = logging.getLogger("pgqueue")
 
 
 class Declarations:
-    """``app`` tells the schedules of one app from those of others in the same database; ``named``: somebody chose it for that."""
+    """``app`` tells the schedules of one app from those of others in the same database; ``named``: the user chose it for that."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Declarations:
                 self.note(await link.once(self.sync()))
                 await link.once(self.sync_tasks())
                 trouble.over()
-            except Exception as error:  # noqa: BLE001 - it is told
+            except Exception as error:  # noqa: BLE001 - it is logged
                 self._pause = max(AGAIN * self._heartbeat, trouble.after(error))
             finally:
                 await link.close()

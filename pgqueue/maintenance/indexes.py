@@ -35,7 +35,7 @@ class Indexes:
         self._said: set[str] = set()
 
     async def keep(self) -> bool:
-        """Mends what is wrong, rebuilding one index at most. False if somebody's snapshot or lock stood in the way."""
+        """Mends what is wrong, rebuilding one index at most. False if a snapshot or a lock of another session stood in the way."""
         faults = [fault for fault in await self._faults() if self._is_ours(fault)]
         if not faults:
             return True

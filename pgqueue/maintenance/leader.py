@@ -72,14 +72,14 @@ class Leader:
                         pause = term.left + random.uniform(0.05, 0.2) * pause  # noqa: S311 - jitter, not a secret
                         await self.close()
                     trouble.over()
-                except Exception as error:  # noqa: BLE001 - it is told
+                except Exception as error:  # noqa: BLE001 - it is logged
                     pause = max(pause, trouble.after(error))
                 await self._pause(pause)
         finally:
             await self.close()
 
     def stand(self) -> None:
-        """The leader has resigned, as one that stops does: whoever asks first takes its place."""
+        """The leader has resigned, as one that stops does: the first worker to ask takes its place."""
         if not self._beside:
             self._vacant.set()
 
@@ -98,7 +98,7 @@ class Leader:
         """One that fails stops neither the others nor the rescue."""
         try:
             await step()
-        except Exception as error:  # noqa: BLE001 - it is told
+        except Exception as error:  # noqa: BLE001 - it is logged
             self._tidying.after(error)
 
     async def _adopt(self) -> None:

@@ -18,7 +18,7 @@ BLOCKS = 500  # of 8 kB, purged in one transaction
 
 DONE = {"made", "attached", "dropped"}
 TEXTS = {
-    "locked": "somebody holds the tables of %s; it is tried again soon%.0s",
+    "locked": "another transaction holds the tables of %s; it is tried again soon%.0s",
     "crowded": "many finished rows lie in the default partition, so %s cannot be made; they stay there until retention%.0s",
     "refused": "%s lies detached and cannot be attached: %s",
 }
@@ -33,7 +33,7 @@ class Partitions:
         self._purged: dict[str, str] = {}
 
     async def keep(self) -> bool:
-        """Whether it was done; False if somebody holds a lock, and it has to be tried again."""
+        """Whether it was done; False if another transaction holds a lock, and it has to be tried again."""
         changes: list[DayChange] = []
         while added := await self._link.once(statements.add_partitions(AHEAD)):
             changes += added

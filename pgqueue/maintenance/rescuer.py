@@ -20,7 +20,7 @@ async def rescue_all(link: Link, crash_limit: int) -> int:
         rescued = await sift_jobs(
             link.once,
             statements.rescue(crash_limit, BATCH),
-            statements.lost(BATCH),
+            statements.choose_lost(BATCH),
             lambda only: statements.rescue(crash_limit, BATCH, only),
         )
         total += len(rescued)

@@ -59,7 +59,7 @@ class Scheduler:
         for due in look.due:
             try:
                 ready.append((due, self._plan(due, look.now)))
-            except Exception as error:  # noqa: BLE001 - it is told
+            except Exception as error:  # noqa: BLE001 - it is logged
                 done.append(await self._give_up(due, error))
         done += await self._fire(ready)
         if any(done):
@@ -83,7 +83,7 @@ class Scheduler:
             log.warning("schedule %d cannot be read: %s", row[0], problem(error))
             await self._link.once(statements.note_problem(*row, problem(error)))
 
-        looks = await sift(await self._link.once(statements.schedule_versions()), run, give_up)
+        looks = await sift(await self._link.once(statements.list_schedule_versions()), run, give_up)
         looks.append(await self._link.once(statements.due_schedules(moment, broken, BATCH, [])))
         return replace(looks[-1], due=[due for look in looks for due in look.due][:BATCH])
 

@@ -1,4 +1,4 @@
-"""Finishes jobs that nobody may run any more, also in queues that nobody serves: expired, past their deadline, cancelled late."""
+"""Finishes jobs that no worker may run now or later, also in queues that no worker serves: expired, past their deadline, cancelled late."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgqueue.connections import Link
 from pgqueue.outage import forever
 from pgqueue.sifting import sift_jobs
 
-PAUSE = 1.5  # seconds; a job is finished at most so late, if somebody leads
+PAUSE = 1.5  # seconds; a job is finished at most so late, if a worker leads
 SPARING = 5  # times its duration between two sweeps that an old snapshot makes dear: no claim takes those jobs in any case
 BATCH = 500
 
@@ -33,7 +33,7 @@ async def sweep_once(link: Link) -> bool:
     swept = await sift_jobs(
         link.once,
         statements.sweep(BATCH),
-        statements.overdue(BATCH),
+        statements.choose_overdue(BATCH),
         lambda only: statements.sweep(BATCH, only),
     )
     for job in swept:

@@ -10,7 +10,7 @@ from pgqueue.maintenance.partitions import Partitions
 from pgqueue.outage import Trouble
 
 REGULAR = 600.0  # seconds from turn to turn; one that finds nothing to do takes a few milliseconds
-SOON = 60.0  # until what somebody's lock prevented is tried again
+SOON = 60.0  # seconds until the next try of what a lock of another session prevented
 
 
 class Upkeep:
@@ -37,7 +37,7 @@ class Upkeep:
         for step in (self._partitions.keep, self._indexes.keep):
             try:
                 done = await step() and done
-            except Exception as error:  # noqa: BLE001 - it is told
+            except Exception as error:  # noqa: BLE001 - it is logged
                 self._trouble.after(error)
                 done = False
         await self._link.close()

@@ -124,7 +124,7 @@ def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
 
 
 def stalled_causes(fronts: Sequence[Front], still: dict[str, float], after: float) -> list[Cause]:
-    """Queues with due jobs from which nobody has claimed for so long, or of which nobody will take the oldest."""
+    """Queues with due jobs from which no worker has claimed for so long, or of which none will take the oldest."""
     causes = []
     for front in _oldest(fronts) if after else ():
         if front.age <= after or (front.task_served and still[front.queue] <= after):

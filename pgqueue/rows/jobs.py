@@ -54,7 +54,7 @@ class Rescued:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """A job that nobody may run any more: expired, past its deadline, or asked to stop."""
+    """A job that no worker may run now or later: expired, past its deadline, or asked to stop."""
 
     id: int
     task: str

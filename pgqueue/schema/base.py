@@ -28,7 +28,7 @@ OBJECT = "jsonb_typeof(value) = 'object'"
 TEXT = "(pg_column_size(value) <= 240 and pg_column_compression(value) is null or octet_length(value::text) <= 2097152)"
 
 
-# What the database checks of a value, whoever writes it: the base type and the check of each domain.
+# What the database checks of every value that is written: the base type and the check of each domain.
 DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
     "queue_name": (Word, NAME.format(63)),
     "task_name": (Word, NAME.format(127)),

@@ -1,6 +1,6 @@
 -- Returns again what a claim has taken whose answer was lost on the way: running jobs of this worker other than `known`.
 -- Columns as in claim.sql. Reads jobs_live_worker_idx, and locks nothing: only this worker claims under its id.
--- Zero rows: no answer was lost, or the lease is over and the jobs are not this worker's any more.
+-- Zero rows: no answer was lost, or the lease is over and the jobs are no longer this worker's.
 select j.id, j.lease_id, j.queue, j.priority, j.task, j.args::text, j.attempt, j.max_attempts, j.crash_count,
     date_part('epoch', j.timeout), date_part('epoch', j.run_at), date_part('epoch', j.created_at),
     j.trace_context::text,

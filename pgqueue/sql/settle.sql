@@ -4,7 +4,7 @@
 -- A job that was asked to stop and did not hear of it in time is cancelled instead of going back to the queue.
 -- An outcome with `paused` keeps back all of the job's concurrency_key for its delay, or of its task if it has none; with a key the
 -- job keeps its place among them.
--- One that goes back has been started, so it cannot expire any more, unless no handler has seen it yet.
+-- One that goes back has been started, so it can no longer expire, unless no handler has seen it yet.
 -- A finished job leaves jobs_live by delete and insert, never by an update of the partition key.
 -- `hooks` are the hooks that this worker knows, <task>:on_<event>: the outcomes they are about store a job for each, in a queue of
 -- their own, so that they neither wait for nor use up what the job's queue is given. It has no key, order or limit of the job.

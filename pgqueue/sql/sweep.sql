@@ -1,4 +1,4 @@
--- Finishes up to `count` jobs that no worker may run (any more), in whatever queue, as functions/finish_overdue.sql says.
+-- Finishes up to `count` jobs that no worker may run (now or from now on), in any queue, as functions/finish_overdue.sql says.
 -- Finds them by jobs_live_overdue_idx and jobs_live_cancel_idx. Locks them, skipping what is locked (being edited, cancelled).
 -- `only` (null: any) leaves out all other jobs.
 -- Returns (id, task, state, reason). Zero rows, the normal case: there are none.

@@ -124,9 +124,9 @@ def held(worker_id: int, known: Sequence[int]) -> Statement[list[Row]]:
     return statement("held", raw, worker_id=worker_id, known=array(known))
 
 
-def held_ids(worker_id: int, known: Sequence[int]) -> Statement[list[int]]:
+def choose_held(worker_id: int, known: Sequence[int]) -> Statement[list[int]]:
     """The ids of these jobs."""
-    return statement("held_ids", column, worker_id=worker_id, known=array(known))
+    return statement("choose_held", column, worker_id=worker_id, known=array(known))
 
 
 def mark_busy(queues: list[str], seconds: float, mine: int = 0) -> Statement[int]:

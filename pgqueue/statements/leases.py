@@ -47,10 +47,10 @@ def list_cancel_requests(worker_id: int) -> Statement[list[int]]:
     return statement("list_cancel_requests", column, worker_id=worker_id)
 
 
-def disowned(worker_id: int, held: Sequence[tuple[int, int]]) -> Statement[list[int]]:
+def find_disowned(worker_id: int, held: Sequence[tuple[int, int]]) -> Statement[list[int]]:
     """``held`` is (job id, lease id)."""
     return statement(
-        "disowned",
+        "find_disowned",
         column,
         worker_id=worker_id,
         ids=array([job_id for job_id, _ in held]),
@@ -66,9 +66,9 @@ def stop_worker(worker_id: int) -> Statement[None]:
     return statement("stop_worker", nothing, worker_id=worker_id)
 
 
-def bury_worker(worker_id: int, pid: int) -> Statement[bool]:
+def end_lease(worker_id: int, pid: int) -> Statement[bool]:
     """Whether there was a lease to end."""
-    return statement("bury_worker", bool, worker_id=worker_id, pid=pid)
+    return statement("end_lease", bool, worker_id=worker_id, pid=pid)
 
 
 def elect(worker_id: int, lease_seconds: float) -> Statement[Term]:
@@ -86,9 +86,9 @@ def rescue(crash_limit: int, count: int, only: Sequence[int] | None = None) -> S
     )
 
 
-def lost(count: int) -> Statement[list[int]]:
+def choose_lost(count: int) -> Statement[list[int]]:
     """The jobs that the next rescue takes."""
-    return statement("lost", column, count=count)
+    return statement("choose_lost", column, count=count)
 
 
 def sweep(count: int, only: Sequence[int] | None = None) -> Statement[list[Swept]]:
@@ -98,9 +98,9 @@ def sweep(count: int, only: Sequence[int] | None = None) -> Statement[list[Swept
     )
 
 
-def overdue(count: int) -> Statement[list[int]]:
+def choose_overdue(count: int) -> Statement[list[int]]:
     """The jobs that the next sweep finishes."""
-    return statement("overdue", column, count=count)
+    return statement("choose_overdue", column, count=count)
 
 
 def bury(job_id: int, worker_id: int, why: str) -> Statement[str | None]:

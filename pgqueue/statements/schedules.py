@@ -45,9 +45,9 @@ def due_schedules(
     )
 
 
-def schedule_versions() -> Statement[list[tuple[int, str]]]:
+def list_schedule_versions() -> Statement[list[tuple[int, str]]]:
     """The schedules that ``due_schedules`` chooses from, each with the version of its row."""
-    return statement("schedule_versions", lambda rows: [(row[0], row[1]) for row in rows])
+    return statement("list_schedule_versions", lambda rows: [(row[0], row[1]) for row in rows])
 
 
 def fire_schedules(plans: Iterable[tuple[DueSchedule, Plan]]) -> Statement[dict[int, int | None]]:
@@ -91,9 +91,9 @@ def sync_tasks(app: str, declared: Sequence[Mapping[str, object]], seconds: floa
     return statement("sync_tasks", nothing, app=app, declared=json.dumps(declared), seconds=seconds)
 
 
-def shared_names() -> Statement[list[str]]:
+def list_shared_names() -> Statement[list[str]]:
     """Of apps, each with several services."""
-    return statement("shared_names", column)
+    return statement("list_shared_names", column)
 
 
 def list_tasks(name: str | None = None) -> Statement[list[TaskRow]]:

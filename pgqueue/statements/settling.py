@@ -36,18 +36,18 @@ def pin() -> Statement[None]:
     return statement("pin", nothing)
 
 
-def committed(held: Sequence[tuple[int, int]]) -> Statement[list[int]]:
+def find_committed(held: Sequence[tuple[int, int]]) -> Statement[list[int]]:
     """``held`` is (job id, lease id)."""
     return statement(
-        "committed",
+        "find_committed",
         column,
         ids=array([job_id for job_id, _ in held]),
         lease_ids=array([lease_id for _, lease_id in held]),
     )
 
 
-def locked(ids: Sequence[int]) -> Statement[list[int]]:
-    return statement("locked", column, ids=array(ids))
+def find_locked(ids: Sequence[int]) -> Statement[list[int]]:
+    return statement("find_locked", column, ids=array(ids))
 
 
 def settle(

@@ -53,8 +53,8 @@ class Attempt:
         self.seated = seated  # it may hold seats of limits, which others wait for
         self.claimed_at = monotonic()
         self.started_at = 0.0
-        self.cancelled = False  # somebody asked for the job's end
-        self.lost = False  # the lease is gone: nothing may be written any more
+        self.cancelled = False  # the job was asked to end
+        self.lost = False  # the lease is gone: nothing may be written
         self.released = False  # the worker stops: the job goes back
         self.timed_out = False
         self.settled = False  # completed by its handler's own transaction

@@ -12,10 +12,10 @@ from pgqueue.clock import monotonic
 from pgqueue.connections import Link
 from pgqueue.outage import ConnectionLost
 
-HITS = 100  # claims that found work within a second
-FULL_HITS = 3  # the same, if they filled all slots
+HITS = 100  # claims that found work within a second: more of them make a worker busy
+FULL_HITS = 3  # the same of claims that filled all slots
 MARK = 2.0  # seconds that a mark lasts
-PATIENCE = 0.2  # seconds without work after which a worker is idle
+PATIENCE = 0.2  # seconds without work after which a worker is no longer busy
 
 
 class Busy:

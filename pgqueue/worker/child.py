@@ -44,12 +44,12 @@ def main() -> None:
     try:
         app = load_app(sys.argv[1])
         app._dsn = origin.handed.dsn or app._dsn  # noqa: SLF001 - our own command line
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the parent tells it
+    except BaseException as error:  # noqa: BLE001 - the parent tells it
         parent.send(describe(error).replace("\n", " ").encode() + b"\n")
         sys.exit(1)
     logs.choose(int(sys.argv[3]) or None)
     logs.set_up()
-    ignore_stops()  # whatever the app has made of them
+    ignore_stops()  # the app may have changed them
     forked.begin()
     requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     reporter = Reporter(parent)
@@ -58,13 +58,13 @@ def main() -> None:
 
 
 def ignore_stops() -> None:
-    """They are for the worker, who ends this process. Not SIG_IGN, which programs that a handler starts would inherit."""
+    """Stops are for the worker, which ends this process. Not SIG_IGN, which programs that a handler starts would inherit."""
     for number in forked.STOPS:
         signal.signal(number, lambda *_: None)
 
 
 class Parent:
-    """The way to the parent. Its end is that of this process and of all that its handlers have started, whatever they do."""
+    """The way to the parent. When the parent ends, this process ends, and with it all that its handlers have started."""
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)

@@ -4,7 +4,7 @@ A child runs one attempt (or one chunk) at a time, decides the outcome (it has t
 back as one line of JSON for each attempt. Children are kept for the next one and grow to as many as run at once.
 
 Parent and child talk over a socket that is theirs alone, not over stdin and stdout, which programs that a handler starts inherit.
-The end of a child is that of its process, whoever else still holds its files; with it ends all that it has started.
+A child ends when its process ends, even if a fork still holds its files; all that it has started ends with it.
 """
 
 from __future__ import annotations
@@ -30,21 +30,18 @@ from pgqueue.task import TaskSpec
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.endings import failed, missed
 from pgqueue.worker.forked import Ends
-from pgqueue.worker.spawning import Spawned, told
+from pgqueue.worker.spawning import Spawned, how_it_ended
 
-LONGEST_LINE = 4 * 1024 * 1024
+LONGEST_LINE = 4 * 1024 * 1024  # bytes
 ENDS = ("cancelled", "lost", "released", "timed_out")
 PATIENCE = 1.0  # seconds that a child gets to end by itself
-FIRST, LONGEST = (
-    1.0,
-    60.0,
-)  # seconds until a child is started again after the first failure to do so, and after many
+FIRST, LONGEST = 1.0, 60.0  # seconds until the next try to start a child, after one failure and after many
 
 log = logging.getLogger("pgqueue")
 
 
 class NotStartedError(Exception):
-    """There is no child to run an attempt, which is no fault of the attempt."""
+    """No child could be started, which is no fault of the attempt."""
 
 
 class Child:
@@ -66,7 +63,7 @@ class Child:
         self._requests: asyncio.StreamWriter | None = None
 
     async def begin(self) -> None:
-        """Returns once it has imported the app; timeouts begin then."""
+        """Returns once the child has imported the app; timeouts begin then."""
         opened = await asyncio.open_connection(sock=self._mine, limit=LONGEST_LINE)
         self._answers, self._requests = opened
         self._process.when_ended(self._hang_up)
@@ -75,7 +72,7 @@ class Child:
             raise NotStartedError(said.decode().strip() or await self.end())
 
     def _hang_up(self) -> None:
-        """In the next turn of the loop: what it has said before its end is read first."""
+        """Closes the socket in the next turn of the loop, after what the child said before its end was read."""
         if self._requests is not None:
             asyncio.get_running_loop().call_soon(self._requests.transport.abort)
 
@@ -108,7 +105,7 @@ class Child:
             pass
         finally:
             self._process.kill()
-        return told(await self._process.wait())
+        return how_it_ended(await self._process.wait())
 
     def kill(self) -> None:
         self._process.kill()
@@ -182,7 +179,7 @@ class Children:
         return outcome
 
     async def _child(self) -> Child:
-        """One that waits for work, or a new one; raises NotStartedError if that is in vain, or was so a moment ago."""
+        """A child that waits for work, or a new one; raises NotStartedError if none can be started, or could not a moment ago."""
         while self._idle:
             child = self._idle.pop()
             if not child.has_ended:
@@ -197,7 +194,7 @@ class Children:
         except (OSError, NotStartedError) as error:
             if started is not None:
                 await started.end(0)
-            if monotonic() >= self._not_before:  # of those that fail together, one says so
+            if monotonic() >= self._not_before:  # of several that fail together, one says so
                 self._note_failure(error)
             raise NotStartedError(self._why) from error
         except BaseException:
@@ -212,7 +209,7 @@ class Children:
         self._failures += 1
         self._not_before = monotonic() + pause
         self._why = f"No child process could be started: {error}"
-        log.error("no child process could be started, the next is tried in %.1f s: %s", pause, error)
+        log.error("no child process could be started: %s; next try in %.1f s", error, pause)
 
     async def ask(self, child: Child, attempts: list[Attempt]) -> list[Outcome | None]:
         """Has the child perform attempts of one task, in one call; what it says before its answers is how far they have come."""

@@ -73,7 +73,7 @@ class Item:
 
     @contextmanager
     def ending(self, spec: ChunkSpec) -> Iterator[None]:
-        """Whatever is raised within is the end of this attempt, and of no other."""
+        """What is raised within ends this attempt, and no other."""
         try:
             yield
         except BaseException as error:  # noqa: BLE001
@@ -89,7 +89,7 @@ class Item:
 
 
 def is_error(value: object) -> TypeIs[BaseException]:
-    """By its class, whatever its ``__class__`` says."""
+    """Whether it is an error, by its true class: its ``__class__`` may lie."""
     return issubclass(type(value), BaseException)
 
 

@@ -2,7 +2,7 @@
 
 Each attempt holds its slot from its claim to its own end, so a chunk is never larger than the worker's slots. One that is
 cancelled, has no time left, is released or loses its lease ends alone, while the call goes on for the others: what the handler
-returns for it does not count any more. The call is stopped when none is left.
+returns for it no longer counts. The call is stopped when none is left.
 """
 
 from __future__ import annotations

@@ -32,15 +32,15 @@ from pgqueue.worker.long_writers import WATCH, LongWriters
 from pgqueue.worker.lost_claims import LostClaims
 from pgqueue.worker.turns import Turns
 
-CHEAP_SWEEP = 0.002
+CHEAP_SWEEP = 0.002  # seconds
 SPARING = 200  # times its duration between two dear sweeps, so that not one job in a hundred waits for one
-CHEAP_ROW = 0.000015
+CHEAP_ROW = 0.000015  # seconds
 LONGEST_CLAIM, SHORT_CLAIM = 0.025, 0.003  # seconds; the shorter where jobs of several priorities are about
 SMALLEST, LARGEST = 100, 1000  # jobs that a claim may take at most, according to how long they take
 LOOK = 0.004  # seconds between two looks for urgent jobs while there is no room
 EXTRA = 20  # jobs that these may take between two ordinary claims
 SPARED = 0.012  # seconds after a wake-up within which enqueuers spare the next (10 ms: wake.sql)
-QUICK, SLOWER = 0.002, 1.6
+QUICK, SLOWER = 0.002, 1.6  # seconds of the first pause of a busy worker; the factor to the next
 HEARD = 1.8  # times the poll, where wake-ups are known to arrive
 LANES = 0.05  # seconds between two looks for lanes while there is work
 log = logging.getLogger("pgqueue")
@@ -85,12 +85,12 @@ class Claimer:
         self.wake_up.set()
 
     def wake(self) -> None:
-        """Somebody has enqueued."""
+        """A job was enqueued."""
         self._woken = True
         self.wake_up.set()
 
     def make_room(self) -> None:
-        """Slots are free again: a reason to look only for who has left jobs behind for want of slots, or drains and has ended the last."""
+        """Slots are free again: a reason to look only if jobs were left behind for want of slots, or if the last job of a drain has ended."""
         if self._wants_room or (self._settings.drain and not self._in_flight):
             self.wake_up.set()
 
@@ -100,7 +100,7 @@ class Claimer:
             try:
                 await self._turn()
                 trouble.over()
-            except Exception as error:  # noqa: BLE001 - it is told
+            except Exception as error:  # noqa: BLE001 - it is logged
                 await self._rest(trouble.after(error))
         await self._busy.clear()
 
@@ -122,7 +122,7 @@ class Claimer:
         await self._wait(bool(found))
 
     async def _rest(self, seconds: float) -> None:
-        """No wake-up ends it, which may come again and again."""
+        """Sleeps through wake-ups, which may come again and again."""
         end = monotonic() + seconds
         while not self.stopping and (left := end - monotonic()) > 0:
             self.wake_up.clear()
@@ -172,11 +172,8 @@ class Claimer:
         """Queues that share the worker's slots are claimed together; one with slots of its own, alone."""
         shared = [key for key, limit in self._settings.queues.items() if limit is None]
         groups: list[tuple[list[str], int | None]] = [(shared, None)] if shared else []
-        groups += [
-            ([key], self._in_flight.queue_room(key))
-            for key, n in self._settings.queues.items()
-            if n is not None
-        ]
+        own = [key for key, limit in self._settings.queues.items() if limit is not None]
+        groups += [([key], self._in_flight.queue_room(key)) for key in own]
         return groups
 
     async def _find_lanes(self) -> bool:
@@ -221,8 +218,10 @@ class Claimer:
         except Exception as error:
             if not is_of_a_row(error):
                 raise
-            # The claims of one lane can leave out jobs.
-            return sum([await self._claim_limited(lane, keyed=False, count=count) for lane in lanes])
+            found = 0  # by claims of one lane each, which can leave out jobs
+            for lane in lanes:
+                found += await self._claim_limited(lane, keyed=False, count=count - found)
+            return found
         took = monotonic() - begun
         log.debug(
             "claimed %d of %d in %.2f ms%s", len(rows), count, took * 1000, ", a sweep" if whole else ""
@@ -269,7 +268,7 @@ class Claimer:
         return len(self._take(worker_id, rows))
 
     async def _doubt(self) -> None:
-        """A claim without an answer may have been committed, or may yet be: those jobs are ours, and nobody rescues them while we live."""
+        """A claim without an answer may have been committed, or may yet be: those jobs are ours, and are not rescued while we live."""
         self._lost.doubt()
         self._next_lanes = 0.0
         await self._link.wait_until_back()

@@ -58,7 +58,7 @@ def stopped(attempt: Attempt, error: BaseException) -> BaseException:
     """What ended an attempt, if it was ended from outside; else the error that its handler raised."""
     if attempt.timed_out:
         return timeout_error(attempt).with_traceback(error.__traceback__)
-    if issubclass(type(error), asyncio.CancelledError):  # whatever its __class__ says
+    if issubclass(type(error), asyncio.CancelledError):  # its __class__ may lie
         if attempt.lost:
             return LeaseLostError(attempt.id, attempt.lease_id)
         if attempt.cancelled:
@@ -71,7 +71,7 @@ def failed(
 ) -> Outcome | None:
     """The outcome of an attempt that ended in ``error``; None if there is nothing left to settle.
 
-    The last line of defence: every executor counts on it to raise nothing, whatever the user's exceptions and policies do.
+    The last line of defence: every executor counts on it to raise nothing, even if the user's exceptions and policies do.
     """
     if attempt.settled or attempt.lost:
         return None

@@ -1,6 +1,6 @@
-"""What a process that a handler has forked is not: a worker, or a child process of one.
+"""A process that a handler has forked is no worker, and no child process of one.
 
-It would inherit their handling of signals, so that ``terminate()`` of multiprocessing had no effect on it, or one on its parent;
+Without this module it would inherit their handling of signals, so that ``terminate()`` of multiprocessing had no effect on it, or one on its parent;
 their sockets, which their ends would outlive; and the way back into their loops, where it would act as a second worker.
 """
 
@@ -18,11 +18,11 @@ STOPS = (signal.SIGTERM, signal.SIGINT)
 
 log = logging.getLogger("pgqueue")
 
-astray = False  # this process was forked by a handler, and must not come back from it
+astray = False  # whether a handler forked this process, which must not come back from that handler
 
 
 class Signals:
-    """A forked process ends by a signal as any other does, also by one that comes before it has forgotten its parent's ways."""
+    """Gives a forked process the usual handling of signals. A signal that comes during the fork is held back, and then ends it."""
 
     def __init__(self) -> None:
         self._owner = 0
@@ -54,7 +54,7 @@ class Signals:
 
 
 class Ends:
-    """Sockets that a forked process has not."""
+    """Sockets that a forked process must not have."""
 
     def __init__(self, *ends: socket.socket) -> None:
         self._ends = ends
@@ -76,6 +76,8 @@ def begin() -> None:
 
 
 def leave() -> None:
-    """The end of a process that is ``astray``, where its handler ends."""
-    log.warning("a process (pid %d) that a handler forked came back from it, and ends here", os.getpid())
+    """Ends a process that is ``astray``, where its handler ends."""
+    log.warning(
+        "a process (pid %d) that a handler forked came back from the handler, and is ended", os.getpid()
+    )
     os._exit(0)

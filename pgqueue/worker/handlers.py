@@ -40,7 +40,7 @@ def hook_names(app: App) -> list[str]:
 
 
 def serving(settings: WorkerSettings, app: App, alert_settings: alerts.AlertSettings) -> WorkerSettings:
-    """With the queues that are not the user's: whoever knows hooks calls them, and whoever can send messages of alerts does.
+    """With the queues that are not the user's: a worker that knows hooks calls them, and one that can send messages of alerts does.
 
     One that the user names as well has the slots that he gives it.
     """
@@ -61,7 +61,7 @@ def hook_spec(name: str, event: Event, hooks: list[Callable[..., object]]) -> Ta
 
 
 class Hooks:
-    """The hooks of one event. One that fails is logged and harms nobody, unless it raises Retry or another instruction."""
+    """The hooks of one event. One that fails is logged and harms no other, unless it raises Retry or another instruction."""
 
     def __init__(self, name: str, event: Event, hooks: list[Callable[..., object]]) -> None:
         self.name, self.event, self.hooks = name, event, hooks

@@ -1,8 +1,8 @@
 """Renews the worker's lease from a thread and connection of its own, so that no careless handler can stop it.
 
 It also brings back which jobs were asked to stop. That can be asked for in between (``look``), as soon as a cancel is known of,
-which renews nothing. Neither waits longer than a third of a lease: a connection that is silent is cut, and another one made. When
-the lease is over all the same, ``expires`` tells, whatever this thread is waiting for: the worker compares it with the clock.
+which renews nothing. Neither waits longer than a third of a lease: a connection that is silent is cut, and another one is made. The
+worker compares ``expires`` with the clock, and so notices the end of its lease while this thread still waits for an answer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pgqueue.outage import Outage, Trouble, is_lost
 from pgqueue.silence import cut, within
 
 LONGEST = 10.0  # seconds that the server may take
-SHORTEST = 0.3
+SHORTEST = 0.3  # seconds that it may take, however short the lease
 
 log = logging.getLogger("pgqueue")
 
@@ -49,7 +49,7 @@ class Heartbeat:
 
     @property
     def expires(self) -> float:
-        """Until when, by the monotonic clock, the lease is surely ours. It counts from the question, not from the answer."""
+        """Until when, by the monotonic clock, the lease is surely ours. The lease counts from the question, not from the answer."""
         return -math.inf if self._life is None else self._life.expires
 
     def start(self, worker_id: int, asked: float) -> None:
@@ -101,7 +101,7 @@ class Heartbeat:
                         beat_at = monotonic() + self._jittered(self._every)
                         failing = False
                         trouble.over()
-                except Exception as error:  # noqa: BLE001 - it is told
+                except Exception as error:  # noqa: BLE001 - it is logged
                     failing = True
                     beat_at = monotonic() + self._jittered(min(self._every, trouble.after(error)))
                     continue
@@ -109,7 +109,7 @@ class Heartbeat:
                     if cancelled := self._ask(life, statements.list_cancel_requests(life.worker_id)):
                         self._cancel(cancelled)
                     looking.over()
-                except Exception as error:  # noqa: BLE001 - it is told
+                except Exception as error:  # noqa: BLE001 - it is logged
                     looking.after(error)
             if not life.stopped.is_set():
                 self._lost(life.worker_id)
@@ -144,7 +144,7 @@ class Heartbeat:
 
 
 class _Life:
-    """One registration's."""
+    """What belongs to one registration: its thread, its connection, its lease."""
 
     def __init__(self, worker_id: int, expires: float) -> None:
         self.worker_id, self.expires = worker_id, expires

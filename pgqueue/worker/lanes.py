@@ -1,6 +1,6 @@
 """Which lanes (a queue and a priority) a claimer looks into, in which order, and from where on. Pure.
 
-Cursor: how far a lane had been claimed a moment ago. Rows behind it are dead index entries that nobody can remove while some
+Cursor: how far a lane had been claimed a moment ago. Rows behind it are dead index entries that cannot be removed while some
 session holds an old snapshot, so claims start there. It is only a hint: a sweep looks behind the cursors for what committed
 late.
 """
@@ -13,7 +13,7 @@ from itertools import pairwise
 from pgqueue.config import ServedQueues
 
 LAG = 0.2  # seconds, at least, that a cursor is behind: what commits so late is found without a sweep
-FORGET = 60.0  # seconds without a job after which a lane is looked for anew
+FORGET = 60.0  # seconds without a job after which a lane is looked for again
 MANY = 16  # lanes up to which none is forgotten
 CROSSED = 500  # lanes up to which each queue is looked into for every priority seen in any
 SHARE = 8  # one claim in so many begins with a lane that has waited beyond patience
@@ -115,7 +115,7 @@ class Lanes:
         )
 
     def all(self) -> list[Name]:
-        """Every lane, urgent ones first. Takes nobody's turn."""
+        """Every lane, urgent ones first. Takes no lane's turn."""
         return [(queue, priority) for priority, queues in self._by_priority.items() for queue in queues]
 
     def since(self, lanes: Sequence[Name]) -> list[Place]:

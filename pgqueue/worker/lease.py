@@ -1,7 +1,7 @@
 """A worker's lease on its jobs: asked for, renewed, watched, lost, asked for again under another id.
 
-The heartbeat renews it on a thread of its own. Here, on the loop, the clock is watched: when the lease is over, it is over,
-whatever the heartbeat may be waiting for.
+The heartbeat renews it on a thread of its own. Here, on the loop, the clock is watched, so that the lease ends in time even while the
+heartbeat waits for an answer.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from pgqueue.clock import monotonic, server_time
 from pgqueue.config import WorkerSettings
 from pgqueue.connections import Link
 from pgqueue.database import run
-from pgqueue.outage import Outage, Trouble, told
+from pgqueue.outage import Outage, Trouble, one_line
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.heartbeat import Heartbeat
 
-FAREWELL = 1.0  # seconds
+FAREWELL = 1.0  # seconds for each of the last statements
 
 log = logging.getLogger("pgqueue")
 
@@ -92,7 +92,7 @@ class Lease:
         )  # fmt: skip
 
     def take(self, connection: Connection[Any]) -> None:
-        """Asks for the first lease, before there is a loop."""
+        """Asks for the first lease, before the loop begins."""
         self._id = 0
         while not self._id:
             self._asked = monotonic()
@@ -105,7 +105,7 @@ class Lease:
         self._heartbeat.start(self._id, self._asked)
 
     def watch(self) -> None:
-        """To be called now and then: the lease ends by the clock."""
+        """Ends the lease if the clock says so. To be called twice a second."""
         if monotonic() > self._heartbeat.expires:
             self.lose(self._id)
 
@@ -122,7 +122,7 @@ class Lease:
             try:
                 worker_id = await self._link.once(self._registration())
                 server_time.tell(await self._link.once(statements.read_clock()))
-            except Exception as error:  # noqa: BLE001 - it is told
+            except Exception as error:  # noqa: BLE001 - it is logged
                 await asyncio.sleep(trouble.after(error))
         self._id, self._asked = worker_id, asked
         self.keep()
@@ -132,16 +132,16 @@ class Lease:
     async def keep_own(self) -> None:
         """Goes on until it is cancelled. After each connection that was replaced, it stops attempts that are no longer ours.
 
-        The server may have crashed meanwhile, or another have taken its place, and have forgotten claims; leases live on.
+        The server may have crashed meanwhile, or another one may have taken its place, and claims may be forgotten; leases live on.
         """
-        trouble = Trouble("the look whether running jobs are still this worker's")
+        trouble = Trouble("the check that running jobs are still this worker's")
         while True:
             await self._doubt.wait()
             self._doubt.clear()
             try:
                 await self._stop_disowned()
                 trouble.over()
-            except Exception as error:  # noqa: BLE001 - it is told
+            except Exception as error:  # noqa: BLE001 - it is logged
                 await asyncio.sleep(trouble.after(error))
                 self._doubt.set()
 
@@ -150,9 +150,12 @@ class Lease:
         if not ours:
             return
         leases = [(attempt.id, attempt.lease_id) for attempt in ours.values()]
-        gone = await self._link.once(statements.disowned(self._id, leases))
+        gone = await self._link.once(statements.find_disowned(self._id, leases))
         if gone:
-            log.error("the server took back the claims of jobs %s; their handlers are stopped", gone)
+            log.error(
+                "a crash or failover of the server took back the claims of jobs %s; their handlers are stopped",
+                gone,
+            )
             self._disowned([ours[job_id] for job_id in gone])
 
     def look(self) -> None:
@@ -172,4 +175,4 @@ class Lease:
         try:
             await self._link.once(statements.stop_worker(self._id))
         except Exception as error:  # noqa: BLE001 - the lease runs out by itself
-            log.warning("the worker could not say goodbye: %s", told(error))
+            log.warning("the worker could not say goodbye: %s", one_line(error))

@@ -1,4 +1,4 @@
-"""What ``--log-jobs`` says of a job that has ended."""
+"""The line that ``--log-jobs`` writes for a job that has ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger("pgqueue")
 
 
 def log_job(attempt: Attempt, outcome: Outcome | None) -> None:
-    """One line for an attempt that ended without an error; the runner's ``report`` tells of the others."""
+    """Logs one line for an attempt that ended without an error; the runner's ``report`` logs the others."""
     if outcome is None and not attempt.settled:
         return  # it was lost
     if outcome is not None and (outcome.error is not None or outcome.state not in FINAL):

@@ -34,7 +34,7 @@ log = logging.getLogger("pgqueue")
 
 
 class Listener:
-    """``cancelled`` is called with the ids of workers that have jobs to stop; None: it may be any, for nobody listened till now.
+    """``cancelled`` is called with the ids of workers that have jobs to stop; None: it may be any, because no listener was there until now.
 
     ``vacant`` is called when the leader has resigned.
     """
@@ -61,7 +61,7 @@ class Listener:
                     await connection.execute(f"listen {CHANNEL}".encode())
                 await self._prove(connection)
                 trouble.over()
-                self._wake_up()  # what was announced while nobody listened
+                self._wake_up()  # what was announced while it did not listen
                 if self.proven.is_set():
                     self._cancelled(None)
                 while True:
@@ -71,7 +71,7 @@ class Listener:
                     else:
                         with within(connection, PROOF):
                             await connection.execute("select 1")
-            except Exception as error:  # noqa: BLE001 - it is told
+            except Exception as error:  # noqa: BLE001 - it is logged
                 pause = trouble.after(error)
                 await self._link.lost(error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret

@@ -1,4 +1,4 @@
-"""Finds again what a claim has taken whose answer was lost, or that reached the server late.
+"""Finds jobs of a claim whose answer was lost, or that reached the server late.
 
 Those jobs are this worker's, and are not rescued while it lives.
 """
@@ -22,7 +22,7 @@ class LostClaims:
         self._doubtful_until, self.next_look = 0.0, monotonic() + EVERY
 
     def doubt(self) -> None:
-        """A claim got no answer: look soon and often."""
+        """Notes that a claim got no answer, so that a look is due soon and often."""
         self._doubtful_until = monotonic() + self._link.limit + DOUBT
 
     @property
@@ -33,7 +33,7 @@ class LostClaims:
     async def find(self, worker_id: int, known: list[int]) -> list[Any]:
         """The rows of a claim, of running jobs of this worker other than ``known``."""
         self.next_look = monotonic() + EVERY
-        ids = statements.held_ids(worker_id, known)
+        ids = statements.choose_held(worker_id, known)
         others = await self._link.run(ids)
         if not others:
             return []

@@ -5,11 +5,11 @@
     loop ── beats ──► Pulse, a thread ── 1 s without a beat: where the loop stands is logged, once
                         │  │             3 s: the workers row says so, for doctor, why and `pgq workers list`
                         │  │             a timeout or a cancel that the loop cannot honour, or `limit`: the process ends
-                        │  └─ word ────► the supervisor, who kills a process whose threads are silent for a lease
+                        │  └─ word ────► the supervisor, which kills a process whose threads are silent for a lease
                         └─ rearms ─────► a timer of the process's own computing time, which needs no lock to kill it
 
-Nobody can interrupt a loop from outside, so its process must end. Before it does, what is known of its jobs is written: who
-is guilty failed, by its timeout, its cancel or as a crash, and the others go back uncharged. Only ticks of this thread count: a
+A loop cannot be interrupted from outside, so its process must end. Before it does, what is known of its jobs is written: the guilty
+job failed, by its timeout, its cancel or as a crash, and the others go back uncharged. Only ticks of this thread count, so that a
 process that was stopped or suspended was not blocked.
 """
 
@@ -41,10 +41,10 @@ from pgqueue.worker.calls import perform_async
 from pgqueue.worker.chunk_calls import perform_chunk_async
 from pgqueue.worker.endings import failed
 from pgqueue.worker.stopping import BLOCKED
+from pgqueue.worker.threads import DEAF
 
-TICK = 0.25  # seconds
-LOGGED, NOTED = 1.0, 3.0  # seconds of blockage
-DEAF = 2.0  # seconds beyond a timeout or a cancel, as a thread gets
+TICK = 0.25  # seconds between two beats, and between two looks at them
+LOGGED, NOTED = 1.0, 3.0  # seconds of blockage until a line says so, and until the workers row does
 AT_LEAST = 5.0  # seconds for which the lock may be held, however short the lease
 GOODBYE = 10.0  # seconds for telling the database
 
@@ -64,7 +64,7 @@ class Pulse:
         lease: float,
         alive: Callable[[], None],
     ) -> None:
-        """``limit``: seconds until a blocked process ends; 0: it never does. ``alive`` is called now and then, on this thread."""
+        """``limit``: seconds until a blocked process ends; 0: it never does. ``alive`` is called at every tick, on this thread."""
         self._dsn, self._attempts, self._specs, self._hooks = dsn, attempts, specs, hooks
         self._crash_limit, self._limit, self._alive = crash_limit, limit, alive
         self._held = max(lease, AT_LEAST, 4 * TICK * (os.cpu_count() or 1))  # threads beside it compute too
@@ -153,7 +153,7 @@ class Pulse:
             with self._connection() as connection:
                 run(connection, statements.note_blocked(self.worker_id, seconds, job_ids))
         except Exception as error:  # noqa: BLE001 - it is said again later; the log has it
-            log.warning("worker %d: that its loop is blocked could not be written: %s", self.worker_id, error)
+            log.warning("worker %d could not write that its loop is blocked: %s", self.worker_id, error)
 
     def _connection(self) -> Any:
         return connect(self._dsn, name="pgqueue pulse")
@@ -184,7 +184,7 @@ class Pulse:
             with self._connection() as connection:
                 self._settle(connection, guilty)
         except Exception:
-            log.exception("worker %d: its jobs are left to be rescued", self.worker_id)
+            log.exception("worker %d could not settle its jobs; they are left to be rescued", self.worker_id)
         os._exit(BLOCKED)
 
     def _settle(self, connection: Connection[Any], guilty: list[Attempt]) -> None:
@@ -213,7 +213,7 @@ class Pulse:
 
 
 def is_late(attempt: Attempt) -> bool:
-    """Whether its time is up for longer than a handler gets to end."""
+    """Whether its time has been up for longer than a handler gets to end."""
     if not attempt.started_at:
         return False
     left = attempt.left()
@@ -224,7 +224,7 @@ def is_late(attempt: Attempt) -> bool:
 
 
 def at_work(frame: FrameType | None) -> list[Attempt]:
-    """Whose handler a thread is in, by its stack, so that no job pays for being found."""
+    """The attempts whose handler a thread is in, read from its stack, so that no job pays for being found."""
     while frame is not None:
         if frame.f_code is perform_async.__code__:
             return [frame.f_locals["attempt"]]

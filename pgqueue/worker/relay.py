@@ -2,14 +2,14 @@
 
 ::
 
-    listener ─► Relay ══ a byte for each wake-up ══► Supervised: whoever has a free slot reads it and looks for jobs
+    listener ─► Relay ══ a byte for each wake-up ══► Supervised: a worker with a free slot reads it and looks for jobs
                   ▲                                   │  ║
                   └─────────────── more ──────────────┘  ║ Line, one for each process
-                                                         ║ ─► stop; whose jobs were asked to stop; that nobody leads
+                                                         ║ ─► stop; whose jobs were asked to stop; that no worker leads
                                                          ║ ◄─ ready, registered ID, alive, replace, drained
 
-Exactly one process reads a byte, so that one job wakes one of them and not all. One that hangs does not read, and holds up
-nobody; one that has no slot free, or that was filled up by what it found, says ``more``, and another one looks. Neither end
+Exactly one process reads a byte, so that one job wakes one of them and not all. A process that hangs does not read, and holds up no
+other. A process that has no slot free, or that was filled up by what it found, says ``more``, and another one looks. Neither end
 ever waits for the other: a full socket means that there is enough to read. What gets lost is found by the next poll.
 The end of the socket is the end of the supervisor. What concerns one process, or comes from it, goes over a line of its own:
 so a supervisor knows by a word, and not by an exit code that any handler can choose, that a worker has drained.
@@ -26,8 +26,8 @@ from collections.abc import Callable
 from pgqueue.worker.forked import Ends
 
 ANY, VACANT, STOP = b"any", b"vacant", b"stop "
-MOST = 100  # ids in one message; where there are more, everybody looks
-ANEW = 1.0  # seconds after which a process without a free slot looks whether its supervisor still lives
+MOST = 100  # ids in one message; where there are more, every worker looks
+AGAIN = 1.0  # seconds after which a process without a free slot looks whether its supervisor still lives
 
 
 class Relay:
@@ -78,7 +78,7 @@ class Line:
         return self._theirs.fileno()
 
     def tell(self, workers: set[int] | None) -> None:
-        """Has it look for jobs to stop if it is one of these workers; None: whoever it is."""
+        """Has it look for jobs to stop if it is one of these workers; None: in any case."""
         message = ANY if workers is None or len(workers) > MOST else b" ".join(b"%d" % n for n in workers)
         self._send(message)
 
@@ -149,7 +149,7 @@ class Supervised:
         self._orphaned()
 
     async def _heard(self) -> bool:
-        """Whether a byte came: whoever is quicker has it, the others go on waiting. False: the supervisor is gone."""
+        """Whether a byte came: the quickest worker has it, the others go on waiting. False: the supervisor is gone."""
         try:
             return bool(await asyncio.get_running_loop().sock_recv(self._socket, 4096))
         except ConnectionError:  # it died with messages of its workers unread
@@ -172,7 +172,7 @@ class Supervised:
         while not self._room() and os.getppid() == self._parent:
             self._has_room.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ANEW):
+                async with asyncio.timeout(AGAIN):
                     await self._has_room.wait()
 
     def taken(self, *, full: bool) -> None:

@@ -1,4 +1,4 @@
-"""Writes once a second how far jobs have come: one statement for all whose handlers have said something since.
+"""Writes once a second how far jobs have come: one statement for all handlers that have said something since.
 
 What was said after that goes with the outcome. So nothing is lost, and a handler that says nothing costs nothing.
 """

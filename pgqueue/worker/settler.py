@@ -1,6 +1,6 @@
 """Writes outcomes in batches and frees the slots of what it wrote.
 
-At once when nothing is being written, else as soon as the last batch has returned: a single job waits for nobody, and
+At once when nothing is being written, else as soon as the last batch has returned: a single job does not wait, and
 a flood shares its commits. A crash costs at most the batch under way and what gathered meanwhile: those jobs run again.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from pgqueue import statements
 from pgqueue.connections import Link
-from pgqueue.outage import CONFLICTS, ConnectionLost, Trouble, told
+from pgqueue.outage import CONFLICTS, ConnectionLost, Trouble, one_line
 from pgqueue.outcome import COMPLETED, FORGOTTEN, Outcome
 from pgqueue.sifting import bury, is_of_a_row, sift
 from pgqueue.sql import Statement
@@ -81,13 +81,13 @@ class Settler:
 
         try:
             await sift(batch, run, self._refused)
-        except Exception as error:  # noqa: BLE001 - it is told
+        except Exception as error:  # noqa: BLE001 - it is logged
             self._keep(batch, self._trouble.after(error))
 
     async def _write_part(
         self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]
     ) -> list[int]:
-        """Raises what may be the fault of one of them."""
+        """Writes these. Raises an error that may be the fault of one of them."""
         interrupted = False
         while True:
             try:
@@ -124,7 +124,7 @@ class Settler:
     async def _tell_unconfirmed(self, batch: Batch, ours: list[int]) -> None:
         """What became of jobs whose handlers lost the answer to the COMMIT of their own transactions."""
         held = [(attempt.id, attempt.lease_id) for attempt, _ in batch if attempt.id not in ours]
-        committed = await self._link.run(statements.committed(held)) if held else []
+        committed = await self._link.run(statements.find_committed(held)) if held else []
         for attempt, outcome in batch:
             became = (
                 f"was not made; it is {outcome.state}"
@@ -140,9 +140,9 @@ class Settler:
     async def _write_unlocked(
         self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]], error: Exception
     ) -> None:
-        """A job whose row another transaction holds, as a cancel does that is not committed, waits alone."""
+        """Writes the others if another transaction holds the rows of some, as a cancel does that is not committed; those wait alone."""
         unlocked = await self._unlocked(batch)
-        if len(unlocked) == len(batch):  # it is a seat or a table that is locked
+        if len(unlocked) == len(batch):  # a seat or a table is locked
             self._keep(batch, self._trouble.after(error))
         elif unlocked:
             await self._write(unlocked, statement)
@@ -150,8 +150,8 @@ class Settler:
     async def _unlocked(self, batch: Batch) -> Batch:
         """Keeps those whose row is locked, and returns the others."""
         try:
-            ids = set(await self._link.once(statements.locked([attempt.id for attempt, _ in batch])))
-        except Exception as error:  # noqa: BLE001 - it is told
+            ids = set(await self._link.once(statements.find_locked([attempt.id for attempt, _ in batch])))
+        except Exception as error:  # noqa: BLE001 - it is logged
             self._keep(batch, self._trouble.after(error))
             return []
         locked = [item for item in batch if item[0].id in ids]
@@ -179,15 +179,15 @@ class Settler:
     async def _refused(self, item: tuple[Attempt, Outcome], error: Exception) -> None:
         attempt, outcome = item
         if outcome.reason != "unsettleable":
-            log.error("%r: the database refused its outcome: %s", attempt, told(error))
+            log.error("%r: the database refused its outcome: %s", attempt, one_line(error))
             refused = Outcome.dead("unsettleable", error.with_traceback(None))
             await self._write([(attempt, refused)], self._settle)
             return
-        log.error("%r: the database refuses every outcome: %s", attempt, told(error))
+        log.error("%r: the database refuses every outcome: %s", attempt, one_line(error))
         try:
             await bury(self._link.once, attempt.id, self.worker_id, error)
             self._freed([attempt])
-        except Exception as another:  # noqa: BLE001 - it is told
+        except Exception as another:  # noqa: BLE001 - it is logged
             self._keep([item], self._trouble.after(another))
 
 

@@ -1,7 +1,7 @@
 """Processes of our own: workers of a supervisor, and the child processes in which a worker runs handlers.
 
 Not asyncio's: those wait for the end of pipes that a fork may hold for long, and a signal sent by ``Popen`` takes the exit
-code away from whom waits for it. Each leads a process group of its own, so that what it has started ends with it.
+code away from the thread that waits for it. Each leads a process group of its own, so that what it has started ends with it.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Spawned:
             os.killpg(self.pid, signal.SIGKILL)
 
 
-def told(code: int | None) -> str:
+def how_it_ended(code: int | None) -> str:
     """How a process ended, in words."""
     if code is None:
         return "its exit code is unknown"

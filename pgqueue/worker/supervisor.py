@@ -15,7 +15,7 @@ from pgqueue import origin, statements
 from pgqueue.config import WorkerSettings
 from pgqueue.connections import Link
 from pgqueue.maintenance.rescuer import rescue_all
-from pgqueue.outage import Outage, told
+from pgqueue.outage import Outage, one_line
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.place import Place, exit_code, is_clean, is_refusal
 from pgqueue.worker.relay import Line, Relay
@@ -70,7 +70,7 @@ class Supervisor:
         self._one_at_a_time = asyncio.Lock()
         self._wanted: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._burials: set[asyncio.Task[None]] = set()
+        self._freeing: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
         loop = asyncio.get_running_loop()
@@ -84,8 +84,8 @@ class Supervisor:
         try:
             return max(await asyncio.gather(*(self._keep(n, place) for n, place in enumerate(self._places))))
         finally:
-            if self._burials:
-                await asyncio.wait(self._burials)
+            if self._freeing:
+                await asyncio.wait(self._freeing)
             tasks = list(self._tasks)
             for task in tasks:
                 task.cancel()
@@ -157,7 +157,7 @@ class Supervisor:
                 worked, replaced, drained = place.at_work.is_set(), place.replacing, place.drained
                 asked = self._stopping.is_set() or replaced or drained
                 if not (asked and is_clean(code)) and place.worker_id is not None:
-                    self._bury(place.worker_id, child.pid)
+                    self._free_jobs(place.worker_id, child.pid)
                 place.clear()
                 self._wanted.discard(child.pid)
                 if self._stopping.is_set():
@@ -210,20 +210,20 @@ class Supervisor:
                     place.silence = 0.0
                     place.child.kill()
 
-    def _bury(self, worker_id: int, pid: int) -> None:
-        burial = self._begin(self._end_lease(worker_id, pid))
-        self._burials.add(burial)
-        burial.add_done_callback(self._burials.discard)
+    def _free_jobs(self, worker_id: int, pid: int) -> None:
+        freeing = self._begin(self._end_lease(worker_id, pid))
+        self._freeing.add(freeing)
+        freeing.add_done_callback(self._freeing.discard)
 
     async def _end_lease(self, worker_id: int, pid: int) -> None:
         """Tells the database that this worker is dead, so that its jobs and seats need not wait for the end of its lease."""
-        link = Link(self._dsn, "pgqueue burial", self._outage, limit=SOON)
+        link = Link(self._dsn, "pgqueue end lease", self._outage, limit=SOON)
         try:
             async with asyncio.timeout(SOON):
-                if await link.once(statements.bury_worker(worker_id, pid)):
+                if await link.once(statements.end_lease(worker_id, pid)):
                     await rescue_all(link, self._settings.crash_limit)
-        except Exception as error:  # noqa: BLE001 - it is told
-            log.warning("the jobs of worker %d wait for the end of its lease: %s", worker_id, told(error))
+        except Exception as error:  # noqa: BLE001 - it is logged
+            log.warning("the jobs of worker %d wait for the end of its lease: %s", worker_id, one_line(error))
         finally:
             await link.close()
 

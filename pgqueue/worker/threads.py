@@ -22,7 +22,7 @@ from pgqueue.worker import forked
 from pgqueue.worker.calls import perform
 from pgqueue.worker.endings import failed
 
-DEAF = 2.0  # seconds that an interrupted handler gets to end
+DEAF = 2.0  # seconds that a handler gets to end, beyond its timeout or a cancel
 
 log = logging.getLogger("pgqueue")
 
@@ -65,12 +65,12 @@ class Threads:
     def _grow(self) -> None:
         try:
             self._threads.add(_Thread(self))
-        except RuntimeError:  # the system gives no more: those there are take it in turn
+        except RuntimeError:  # the system gives no more: those that exist take it in turn
             if not self._threads:
                 raise
 
     def stop(self, attempt: Any) -> None:
-        """One whose lease is lost is interrupted; else a thread ends by itself, when its handler next asks ``job.check()``."""
+        """Interrupts an attempt whose lease is lost. Any other ends by itself, when its handler next asks ``job.check()``."""
         if attempt.lost:
             self._interrupt(attempt)
 
@@ -174,7 +174,7 @@ class _Thread:
             return True
 
     def rest(self) -> None:
-        """From here on the attempt is not interrupted any more."""
+        """From here on the attempt is no longer interrupted."""
         with self._lock:
             self.current = None
 

@@ -132,7 +132,7 @@ class Worker:
         self._limits = Limits(settings, self._use_up)
         # Jobs that come back before the next poll: in how many seconds once that is written.
         self._again: dict[Attempt, float] = {}
-        self._told = False  # of cancels, by whoever listens
+        self._told = False  # of cancels, by a listener here or in the supervisor
         self._supervised: Supervised | None = None
         if supervisor is not None:
             self._supervised = Supervised(
@@ -145,7 +145,7 @@ class Worker:
         self._claimer.wake()
 
     def _cancelled(self, workers: set[int] | None) -> None:
-        """Somebody has asked jobs of these workers to stop (None: of any): the heartbeat looks which."""
+        """Jobs of these workers (None: of any) were asked to stop: the heartbeat looks which."""
         self._told |= workers is None
         if workers is None or self.id in workers:
             self._lease.look()
@@ -209,7 +209,7 @@ class Worker:
             self._lease.take(connection)
 
     def _declare(self, connection: Connection[Any]) -> None:
-        """Schedules and tasks of the code become rows; if somebody holds one, a little later."""
+        """Schedules and tasks of the code become rows; if another transaction holds one, a little later."""
         try:
             run(connection, self._declarations.sync_tasks())
             self._declarations.note(run(connection, self._declarations.sync()))
@@ -249,7 +249,7 @@ class Worker:
         self._supervised = None
 
     def _signalled(self, number: int) -> None:
-        """One that has a supervisor takes its word for how often it is to stop: this may be the signal that both have got."""
+        """A worker with a supervisor counts the supervisor's word, because one signal to the whole group reaches both."""
         if self._supervised is None:
             self.stop(number)
         else:
@@ -320,15 +320,15 @@ class Worker:
             self._supervised.say(f"registered {worker_id}")
 
     def _lose(self) -> None:
-        """The lease ran out: every job is lost, and the worker starts anew under another id."""
+        """The lease ran out: every job is lost, and the worker registers again under another id."""
         log.error(
-            "worker %d lost its lease; it gives up %d jobs and registers anew", self.id, len(self._in_flight)
+            "worker %d lost its lease and registers again; jobs given up: %d", self.id, len(self._in_flight)
         )
-        self._claimer.worker_id = 0  # what a claim under way brings is not ours any more
+        self._claimer.worker_id = 0  # what a claim under way brings is no longer ours
         self._runner.lose()
 
     async def _watch(self) -> None:
-        """Hands back what was claimed ahead and waits behind jobs that turned out long. Looks for cancels that nobody tells of."""
+        """Hands back what was claimed ahead and waits behind jobs that turned out long. Looks for cancels if no listener tells of them."""
         while True:
             await asyncio.sleep(LATE / 2)
             self._lease.watch()

@@ -106,7 +106,7 @@ def test_without_a_configuration_lines_have_a_time_with_its_zone_and_jobs_one_ea
         for line in lines
     ]
     assert sorted(match[1] for match in ended if match) == sorted(TASKS)
-    assert sum("dies" in line for line in lines) == 1
+    assert sum("(dies)" in line for line in lines) == 1
 
 
 def test_a_level_is_taken_before_and_after_the_command(watched, tmp_path) -> None:

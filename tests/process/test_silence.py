@@ -62,7 +62,7 @@ def test_a_worker_whose_heartbeats_get_no_answer_stops_its_handlers_and_register
             job = enqueue(db, task, 1, inside=False)
             wait_until(lambda: running_at_gate(db, 1), 60)
             proxy.silent, proxy.new_too = "pgqueue heartbeat", True
-            wait_until(lambda: worker.lines("lost its lease; it gives up 1 jobs and registers anew"), 60)
+            wait_until(lambda: worker.lines("lost its lease and registers again; jobs given up: 1"), 60)
             wait_until(lambda: worker.id(db) not in (None, worker_id), 60)
         proxy.silent = None
         wait_until(lambda: state_of(db, job) == "completed", 90)

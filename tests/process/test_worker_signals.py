@@ -161,7 +161,7 @@ def test_a_worker_that_lost_its_lease_registers_anew(workers: WorkerProcesses, d
         wait_until(lambda: state_of(db, job_id) == "completed")
     row = db.execute("select worker_id, attempt from pgqueue.jobs where id = %s", [job_id]).fetchone()
     assert row == (new_id, 2)
-    assert len(worker.lines("lost its lease; it gives up 1 jobs and registers anew")) == 1
+    assert len(worker.lines("lost its lease and registers again; jobs given up: 1")) == 1
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
 

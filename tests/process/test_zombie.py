@@ -53,7 +53,7 @@ def test_a_zombie_changes_nothing(
         opened()
     resume(db, first, OP)
     # It learns of its loss, gives the job up and works on under another id, also for the same handler.
-    wait_until(lambda: first.lines("lost its lease; it gives up 1 jobs and registers anew"))
+    wait_until(lambda: first.lines("lost its lease and registers again; jobs given up: 1"))
     third_id = wait_until(lambda: first.id(db) not in (None, first_id) and first.id(db))
     workers.all[1].end()
     next_id = enqueue(db, task, NEXT, inside=False)

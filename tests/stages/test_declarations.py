@@ -257,8 +257,8 @@ def test_an_app_is_named_by_the_module_that_makes_it() -> None:
 def test_the_doctor_knows_of_services_with_one_name(db: Connection[Any]) -> None:
     start(db, of("billing", hourly("nightly")))
     start(db, of("billing", hourly("nightly", 5)))  # a deploy of the same
-    assert run(db, statements.shared_names()) == []
+    assert run(db, statements.list_shared_names()) == []
     start(db, of("mailer", hourly("digest")))
-    assert run(db, statements.shared_names()) == ["app"]
+    assert run(db, statements.list_shared_names()) == ["app"]
     [said] = [found.what for found in examine(db, "") if "Several services" in found.what]
     assert "named app" in said

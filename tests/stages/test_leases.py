@@ -208,8 +208,8 @@ def test_attempts_whose_claims_the_server_took_back_are_known(db: Connection[Any
     db.execute("update pgqueue.jobs_live set run_at = now() where id = %s", [elsewhere])
     assert [attempt.id for attempt in other.claim()] == [elsewhere]
     assert hand.settle(ours[done], COMPLETED)
-    assert sorted(run(db, statements.disowned(hand.id, held))) == [undone, again, elsewhere]
-    assert kept not in run(db, statements.disowned(hand.id, held))
+    assert sorted(run(db, statements.find_disowned(hand.id, held))) == [undone, again, elsewhere]
+    assert kept not in run(db, statements.find_disowned(hand.id, held))
 
 
 def test_a_lease_id_grows_though_a_crash_took_the_claim_back(db: Connection[Any]) -> None:

@@ -177,7 +177,7 @@ def test_a_lock_is_no_outage_and_is_told_once(db, connect, keep, caplog):
     caplog.set_level(logging.INFO, "pgqueue")
     connect(autocommit=False).execute("select 1 from pgqueue.jobs_done")
     assert keep(turns=2) is False
-    assert caplog.text.count(f"somebody holds the tables of {name_of(0)}") == 1
+    assert caplog.text.count(f"another transaction holds the tables of {name_of(0)}") == 1
     assert "went away" not in caplog.text
 
 

@@ -142,7 +142,7 @@ def test_a_task_of_one_app_may_be_declared_in_another():
 )
 def test_a_result_that_is_work_not_done_is_refused(make):
     value = make()
-    with pytest.raises(BadResultError, match="whose work nobody would do"):
+    with pytest.raises(BadResultError, match="whose work would never be done"):
         known.spec.encode_result(value)
 
 

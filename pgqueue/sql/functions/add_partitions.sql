@@ -2,7 +2,7 @@
 -- Returns one row for each day that was missing: `what` is made, attached, or why not: locked (try again later), crowded
 -- (over 5,000 rows of that day lie in the default partition, where they stay until retention) or refused, with `why`.
 -- Call it until it makes none: if there is much to read in a default partition, it makes one day, so that its locks are short.
--- Locks: shows patience for 50 ms at most, and none if somebody holds the tables: readers and writers would queue behind it.
+-- Locks: shows patience for 50 ms at most, and none if another transaction holds the tables: readers and writers would queue behind it.
 --   Attaching locks the default partition, which no insert uses whose day exists. For today also the parent against
 --   writers, because an insert that has chosen the default partition would fail once that day has its own.
 -- Runs as the owner, so that a worker's role needs no DDL rights. A caller that then leaves its transaction open loses its

@@ -1,4 +1,4 @@
--- Looks at the options of jobs before anything is stored, and raises PQ404 with a sentence for one that nobody knows or that
+-- Looks at the options of jobs before anything is stored, and raises PQ404 with a sentence for one that is unknown or that
 -- does not go with another; types and limits of values are the tables' business. Called by enqueue_many. Locks nothing.
 -- Returns what the jobs ask for: how many there are (`size`), how many may carry a unique key (`uniques`), and whether one
 -- is idempotent, throttled or debounced (`keyed`), or says on_conflict = replace or raise; and whether one leaves the rest to what

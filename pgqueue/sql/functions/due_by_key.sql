@@ -2,12 +2,12 @@
 -- large claim: up to four), times its share (share_of.sql). If there are too few keys to fill `count` so, a second look gives each a
 -- larger part. A key is a concurrency_key; that of a parked job (park.sql) is E'\x01' and its task. Only for claim_limited.sql, which
 -- knows the `limits` of the lane, and whose `tasks` are those of which something is free.
--- A claim that ends within a key's share tells it by chance, so that in the mean the key gets all of it before the turn is the next one's.
+-- If a claim stops in the middle of a key's share, chance decides whether that key goes first again. On average each key gets its share.
 -- What may not run is passed over at the cost of one look, however much there is of it: a key by its seat or its pause (pauses); of a
 -- key that has something free, the jobs of one task by the seat of that, or because it is none of `tasks`; and where few jobs are
 -- due, keys that have none are not even passed.
 -- `after_at` and `after_id` are a place in front of which no job was a moment ago: so this does not walk the dead entries of what was claimed,
--- which nobody can remove while some session holds an old snapshot.
+-- which cannot be removed while some session holds an old snapshot.
 -- Order: a key's jobs by run_at; of those with an `ordering` only the first unfinished one is due, and none while a dead one blocks.
 -- Locks the jobs that it returns and a few more, skipping locked ones.
 -- Expects jobs_live_key_idx, jobs_live_due_idx, jobs_live_order_idx and seats_pkey.

@@ -12,7 +12,7 @@
 -- What an item does not say is as its task declares (pgqueue.tasks), unless it says declared: true, as Python does.
 -- Returns one row a job, in order. created = false names the job that holds the key in `conflict`: unique_key, throttle,
 --   debounce, idempotency_key; or idempotency_mismatch (same key, other arguments) or duplicate (on_conflict = raise), and
---   then nothing at all is stored. `result` and `error` are of a holder that is finished; state deleted: nobody knows.
+--   then nothing at all is stored. `result` and `error` are of a holder that is finished; state deleted: it is not known.
 -- A duplicate is a row, never an error, so it cannot abort the caller's transaction.
 -- Locks: rows of idempotency_keys, then unique keys or, of jobs that are replaced, rows, each in key order, so that two
 --   batches cannot deadlock. Waits for another transaction only where that one holds the same key. Never touches a row that
@@ -21,7 +21,7 @@ create or replace function pgqueue.enqueue_many(jobs jsonb)
 returns table (item integer, id bigint, created boolean, state text, conflict text, result jsonb, error text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan  -- planning anew at each call costs ten times the insert
+set plan_cache_mode = force_generic_plan  -- planning again at each call costs ten times the insert
 set enable_seqscan = off  -- jobs and keys are found by their indexes, whatever the statistics say
 as $function$
 #variable_conflict use_column

@@ -1,4 +1,4 @@
--- Finishes those of these jobs that no worker may run (any more) as of `moment`: cancelled as expired, dead as past their
+-- Finishes those of these jobs that no worker may run (now or from now on) as of `moment`: cancelled as expired, dead as past their
 -- deadline, whichever moment came first, or cancelled because the request came while their last attempt ended.
 -- No attempt of theirs failed, so only on_dead is told, by a job as in settle.sql, if a living worker knows that hook.
 -- Called by the leader (sweep.sql), and by enqueue_many for a job whose key is wanted.

@@ -1,8 +1,8 @@
 -- Deals with the fire times of one schedule that have come, in the caller's transaction: each is noted in schedule_runs,
 -- whose primary key lets it happen once, and its job enqueued beside it. Then the schedule's next fire time is set.
--- `version` is the xmin of the row that the times were computed from: whoever comes second, or after an edit, does nothing.
+-- `version` is the xmin of the row that the times were computed from: the second one to come, or one after an edit, does nothing.
 -- `due` is when each job shall run (jitter). `missed_since`: the first run stands for all fire times since then.
--- `passed_over`: the last fire time that nobody made up for, noted as missed.
+-- `passed_over`: the last fire time that was not made up for, noted as missed.
 -- A run that waits for the former one (overlap = 'queue') has its turn first, as long as none is unfinished.
 -- Returns how many jobs were enqueued; null if it was not this caller's turn.
 -- Locks the schedule's row, skipping a locked one, then with overlap = 'cancel-old' those of its unfinished jobs.

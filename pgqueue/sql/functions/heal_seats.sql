@@ -1,4 +1,4 @@
--- Counts anew what is taken of each seat, from the jobs that run, and removes seats that tell nothing any more and starts that no
+-- Counts again what is taken of each seat, from the jobs that run, and removes seats that no longer tell anything and starts that no
 -- window reaches. Nothing should differ, ever: what did is returned, (limit_id, key, what was counted, what is true).
 -- Locks all seats in the order of (limit_id, key): claims and settles of limited jobs wait for some milliseconds.
 create or replace function pgqueue.heal_seats()

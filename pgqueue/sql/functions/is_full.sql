@@ -1,5 +1,5 @@
 -- Whether a look at this seat is in vain: all is taken, or not enough is left for the first who waits, or its rate is used up.
--- A seat that nobody holds is never full, whatever the last one wanted.
+-- A seat that no job holds is never full, whatever the last one wanted.
 -- Without a search_path of its own, so that it is inlined: it is asked for every key that a claim passes.
 create or replace function pgqueue.is_full(taken integer, wanted integer, concurrency integer, free_at timestamptz, moment timestamptz)
 returns boolean

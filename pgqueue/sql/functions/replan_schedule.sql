@@ -1,4 +1,4 @@
--- Trigger of pgqueue.schedules: whoever edits a row, in SQL or otherwise, has it planned anew by the next look of a scheduler.
+-- Trigger of pgqueue.schedules: after an edit of a row, in SQL or otherwise, the next look of a scheduler plans it again.
 -- An edit of the times, also a pause or its end, counts from now on: what the old times had still to come is given up, and
 -- what the new ones would have had before is not made up for. Any other edit keeps the fire time that is next.
 create or replace function pgqueue.replan_schedule()

@@ -1,4 +1,4 @@
--- Closes an alert by hand; it opens again, as a new one, when its cause is seen anew (a dead job: when another one dies).
+-- Closes an alert by hand; it opens again, as a new one, when its cause is seen again (a dead job: when another one dies).
 -- Returns whether it was open; null if there is no such alert.
 create or replace function pgqueue.resolve_alert(alert bigint)
 returns boolean

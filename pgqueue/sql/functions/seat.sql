@@ -8,7 +8,7 @@
 -- always known, for one with a smaller id may be committed later.
 -- A limit for one key takes the place of the one for each key with the same queue and task.
 -- Rates: a bucket is kept as the moment at which it would be empty of debts (the generic cell rate algorithm); a sliding window as the
--- starts within it. `free_at` is when the first one that waits can have its start: until then nobody looks again.
+-- starts within it. `free_at` is when the first one that waits can have its start: until then no worker looks again.
 create or replace function pgqueue.seat(limits integer[], ids bigint[], keys text[], tasks text[], weights integer[], orders text[])
 returns table (id bigint, place integer, holds integer[], moment timestamptz)
 language plpgsql
@@ -81,7 +81,7 @@ begin
     end loop;
 
     moment := clock_timestamp();
-    -- A limit comes as it is now: whoever changes it holds its seats until that is committed.
+    -- A limit comes as it is now: a transaction that changes it holds its seats until its commit.
     select array_agg(case n.limit_id when 0 then 1 else l.concurrency end - n.taken order by n.number) into chairs
     from unnest(limit_ids, chairs) with ordinality n(limit_id, taken, number)
     left join pgqueue.limits l on l.id = n.limit_id;

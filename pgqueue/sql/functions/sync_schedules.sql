@@ -3,7 +3,7 @@
 -- until its declaration in the code changes.
 -- Of several deploys that are alive at once, the one whose set of schedules was seen last for the first time is in force; an
 -- older set changes nothing, and takes over when no worker has reported a newer one for `seconds` (a rollback). An empty set,
--- which nobody notes as long as there was no other, counts as older than any that is alive.
+-- which is not noted as long as there was no other, counts as older than any that is alive.
 -- `app` is a name that two services may have taken by accident: a set that knows none of this one's `tasks` is of another service,
 -- however new it is; and a row that left the code is taken away if its task is this app's, or if no app has known the task for a week,
 -- or if the app was `named` on purpose.
@@ -45,7 +45,7 @@ begin
             return query select null, 'busy';
             return;
     end;
-    select s.fingerprint, s.expires_at into newest  -- as it is now that nobody else can change it
+    select s.fingerprint, s.expires_at into newest  -- as it is now that no other transaction can change it
     from pgqueue.schedule_sets s
     where s.app = sync_schedules.app
       and (s.fingerprint = sync_schedules.fingerprint or s.tasks && sync_schedules.tasks or s.tasks = '{}'

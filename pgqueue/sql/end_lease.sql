@@ -1,15 +1,15 @@
 -- Ends the lease of a worker whose process is known to be dead, so that its jobs are rescued now; if it led, it leads no more,
 -- which is said to those who could take its place. Its state stays: the rescue says that it expired.
 -- Locks the worker's row, then the leader's. Zero rows: its lease was over, or it had said goodbye.
-with buried as (
+with ended as (
     update pgqueue.workers w set expires_at = clock_timestamp()
     where w.id = %(worker_id)s::bigint and w.pid = %(pid)s::int and w.state in ('running', 'draining')
       and w.expires_at > clock_timestamp()
     returning w.id
 ), resigned as (
     update pgqueue.leader l set expires_at = clock_timestamp()
-    from buried b
+    from ended b
     where l.worker_id = b.id and l.expires_at > clock_timestamp()
     returning l.worker_id
 )
-select b.id, (select pg_notify('pgqueue', 'elect leader')::text from resigned r) from buried b
+select b.id, (select pg_notify('pgqueue', 'elect leader')::text from resigned r) from ended b
