@@ -14,7 +14,7 @@ import sys
 import traceback
 
 from pgqueue import origin
-from pgqueue.cli.arguments import hide_passwords
+from pgqueue.cli.arguments import check_texts, hide_passwords
 from pgqueue.cli.output import fail, wants_json
 from pgqueue.errors import DriverMissingError, InvalidSettingError, PgQueueError
 from pgqueue.shown import bear
@@ -28,6 +28,7 @@ def main() -> None:
         bear(stream)
     hide_passwords()
     try:
+        check_texts()
         from pgqueue.cli.commands import cli  # without libpq, this import fails already
 
         sys.exit(cli(standalone_mode=not wants_json()))

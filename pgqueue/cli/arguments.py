@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pgqueue.config import redact
+from pgqueue.errors import InvalidSettingError
+from pgqueue.shown import visible
 
 
 def hide_passwords() -> None:
@@ -15,6 +17,18 @@ def hide_passwords() -> None:
     for dsn in set(_given(sys.argv[1:])):
         if "pass" in dsn or "@" in dsn:
             _overwrite(dsn.encode(errors="surrogateescape"), redact(dsn).encode(errors="replace"))
+
+
+def check_texts() -> None:
+    """Bytes of the command line that are no text in the locale's encoding come as surrogates, which no database takes."""
+    for argument in sys.argv[1:]:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise InvalidSettingError(
+                f"{visible(argument)[:80]!r} is no text.",
+                do="write it in the terminal's encoding, UTF-8 by default",
+            ) from None
 
 
 def _given(arguments: list[str]) -> Iterator[str]:

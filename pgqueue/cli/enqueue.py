@@ -120,7 +120,7 @@ def json_object(flag: str, text: str | None) -> dict[str, Any] | None:
     do = """write it like '{"name": "Ada"}'"""
     try:
         given = json.loads(sys.stdin.read() if text == "-" else text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidArgumentsError(f"{flag} is not JSON: {error}.", do=do) from None
     if not isinstance(given, dict):
         raise InvalidArgumentsError(f"{flag} is not a JSON object.", do=do)

@@ -72,8 +72,14 @@ def _filter(prefix: str, given: dict[str, Any]) -> JobFilter:
     queue, states = given.pop("queue"), given.pop("state")
     return JobFilter(
         states=_states(f"--{prefix}state", states), queue=None if queue is None else check_name("queue", queue),
-        args=None if args is None else json.dumps(args), **given,
+        args=None if args is None else _text(f"--{prefix}args", args), **given,
     )  # fmt: skip
+
+
+def _text(flag: str, args: dict[str, Any]) -> str:
+    from pgqueue.payload import ARGS_LIMIT, check_text
+
+    return check_text(json.dumps(args).encode(), flag, ARGS_LIMIT)
 
 
 def _argument(flag: str, pair: str) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def show(
     print()
     table(
         ("at", "from", "to", "reason", "attempt", tables.name("worker"), tables.text("error")),
-        [(_shown("at", e.at), e.from_state, e.to_state, e.reason, e.attempt or None,
+        [(e.at and _shown("at", e.at), e.from_state, e.to_state, e.reason, e.attempt or None,
           e.worker_id if e.host is None else f"{e.worker_id} ({e.host}, pid {e.pid})", e.error) for e in timeline],
         empty="",
     )  # fmt: skip

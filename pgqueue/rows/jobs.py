@@ -80,7 +80,7 @@ class Transition:
 class TimelineEntry:
     """What happened to a job, by the view job_timeline; the worker's host and pid as far as its row is still there."""
 
-    at: datetime
+    at: datetime | None
     from_state: str | None
     to_state: str
     reason: str

@@ -1,6 +1,7 @@
 -- All that happened to one job, oldest first, with the workers that had it, by the view job_timeline. Locks nothing.
+-- A time that no program can read is null.
 -- What is told with one time was enqueued before it was claimed, and claimed before it ended.
-select e.at, e.from_state, e.to_state, e.reason, e.attempt, e.worker_id, w.host, w.pid, e.error
+select pgqueue.time_of(e.at), e.from_state, e.to_state, e.reason, e.attempt, e.worker_id, w.host, w.pid, e.error
 from pgqueue.job_timeline e
 left join pgqueue.workers w on w.id = e.worker_id
 where e.job_id = %(job_id)s::bigint

@@ -19,6 +19,7 @@ from pgqueue.described import complain
 from pgqueue.worker import forked
 
 T = TypeVar("T")
+STOPPED = "Event loop stopped before"  # how asyncio begins what it says after a ``loop.stop()``
 
 
 class OwnContext:
@@ -41,14 +42,16 @@ class OwnContext:
 
 
 def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
-    """Runs a loop until ``task`` ends. SystemExit and KeyboardInterrupt of anything else on the loop would end it, but not here."""
+    """Runs a loop until ``task`` ends. SystemExit and KeyboardInterrupt of anything else on the loop would end it, and ``loop.stop()``, but not here."""
     while True:
         try:
             return loop.run_until_complete(task)
-        except (SystemExit, KeyboardInterrupt) as error:
+        except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
             if task.done():
                 raise
-            complain(logging.ERROR, "something that a job left running raised SystemExit or KeyboardInterrupt; it is ignored", error=error)  # fmt: skip
+            if isinstance(error, RuntimeError) and not str(error).startswith(STOPPED):
+                raise
+            complain(logging.ERROR, "a job, or something that it left running, asks for the end of its worker; it is ignored", error=error)  # fmt: skip
 
 
 def run_alone(coroutine: Coroutine[Any, Any, T]) -> T:

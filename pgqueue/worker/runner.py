@@ -157,6 +157,9 @@ class Runner:
     def take(self, attempts: list[Attempt]) -> None:
         """Starts as many as there are turns for."""
         for attempt in attempts:
+            if attempt.task not in self._ways:  # SQL gave it to this worker
+                self._done(attempt, Outcome.released())
+                continue
             is_suspect = attempt.crash_count and attempt.task in self._own_process
             (self._suspects if is_suspect else self._waiting).append(attempt)
         self._fill()

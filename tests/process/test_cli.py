@@ -758,3 +758,33 @@ def test_a_terminal_shows_a_bar_while_it_waits(db, dsn, tmp_path):
     assert f"job {job} running on [the] way" in shown
     assert "3/10" in shown
     assert "PGQ-507" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--task", "a\udcff"), "is no text"),
+        (("--tag", "\udce9"), "is no text"),
+        (("--args", '{"a": "\\ud800"}'), "--args"),
+        (("--args", '{"a": "\\u0000"}'), "U+0000"),
+        (("--args", '{"a": ' + "[" * 100_000), "--args is not JSON"),
+        (("--arg", 'a="\\ud800"'), "--args"),
+    ],
+)
+def test_a_filter_that_no_database_takes_is_refused_with_a_sentence(pgq, words, said):
+    done = pgq("jobs", "list", *words)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert "PGQ-001" not in done.err
+
+
+@pytest.mark.parametrize("column", ["started_at", "finished_at"])
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "4713-01-01 BC", "200000-01-01"])
+def test_a_job_with_a_time_that_no_program_can_read_is_shown(pgq, db, column, moment):
+    columns = {"task": "ok", "state": "dead", "finished_at": "2026-01-01", column: moment}
+    [(job,)] = db.execute(
+        f"insert into pgqueue.jobs ({', '.join(columns)}) values ({', '.join(['%s'] * len(columns))}) returning id",
+        list(columns.values()),
+    ).fetchall()
+    assert pgq("jobs", "show", str(job)).code == 0
+    assert pgq("jobs", "show", str(job), "--json").code == 0

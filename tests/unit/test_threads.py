@@ -21,6 +21,7 @@ from pgqueue import App, Call
 from pgqueue.outcome import Outcome
 from pgqueue.worker import threads
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.contexts import run_alone
 from pgqueue.worker.runner import Runner
 from pgqueue.worker.threads import InterruptedByTimeout
 
@@ -290,6 +291,44 @@ def test_what_a_job_leaves_running_on_a_loop_cannot_end_it() -> None:
     assert (ended[1].state, ended[2].state) == ("completed", "completed")
     with pytest.raises(SystemExit):
         app.left.result()  # type: ignore[attr-defined]
+
+
+def test_a_job_of_a_task_that_the_worker_does_not_have_goes_back_and_its_neighbours_run() -> None:
+    """SQL has made it a running job of this worker, which finds it among the claims without an answer."""
+    app = App()
+
+    @app.task(name="ok")
+    async def ok() -> None: ...
+
+    ended = played(app, [[attempt(1, "nobody.knows"), attempt(2, "ok"), attempt(3, "nobody.knows")]])
+    assert [ended[job].reason for job in (1, 3)] == ["released"] * 2
+    assert ended[2].state == "completed"
+
+
+@pytest.mark.parametrize("executor", ["async", "thread"])
+def test_a_handler_that_stops_its_loop_ends_no_worker(executor: str) -> None:
+    app = App()
+
+    @app.task(name="stopping", executor=executor)
+    async def stopping() -> str:
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(0)
+        return "went on"
+
+    async def play() -> Outcome | None:
+        ended: dict[int, Outcome | None] = {}
+        runner = Runner(
+            app, slots=1, executor="async", app_path=None, crash_limit=3,
+            done=lambda one, outcome: ended.update({one.id: outcome}),
+        )  # fmt: skip
+        runner.take([attempt(1, "stopping")])
+        await runner.wait_idle()
+        runner.close()
+        return ended[1]
+
+    outcome = run_alone(play())
+    assert outcome is not None
+    assert outcome.result == '"went on"'
 
 
 def test_a_coroutine_behind_a_plain_wrapper_is_awaited() -> None:
