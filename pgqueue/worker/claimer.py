@@ -220,7 +220,8 @@ class Claimer:
                 raise
             found = 0  # by claims of one lane each, which can leave out jobs
             for lane in lanes:
-                found += await self._claim_limited(lane, keyed=False, count=count - found)
+                if found < count:
+                    found += await self._claim_limited(lane, keyed=False, count=count - found)
             return found
         took = monotonic() - begun
         log.debug(

@@ -144,6 +144,8 @@ MUTANTS = (
     mutant("worker/settler.py", "        await self._write([(attempt, refused)], self._settle)\n", "",
            f"{PARTS}::test_an_outcome_that_the_database_refuses_loses_no_other"),
     mutant("sifting.py", "*await _halves(items[middle:], run, failed)", "*[]", "stages/test_sifting.py::test_whichever_items_fail_the_others_are_done_once_in_order"),
+    mutant("worker/claimer.py", "count=count - found)", "count=count)",
+           "stages/test_sifting.py::test_a_claim_that_leaves_out_a_row_takes_no_more_than_there_is_room_for"),
     mutant("sifting.py", "if not items or not is_of_a_row(error):", "if not items:", "stages/test_sifting.py::test_what_is_no_rows_fault_is_not_tried_on_parts"),
     mutant("worker/in_flight.py", "                former.lost = True\n", "", f"{PARTS}::test_a_later_claim_of_the_same_job_ends_the_former_one"),
     mutant("worker/in_flight.py", "                self.remove([former])\n", "", f"{PARTS}::test_a_later_claim_of_the_same_job_ends_the_former_one"),

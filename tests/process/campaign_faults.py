@@ -328,7 +328,7 @@ class Faults:
         )
 
     def have_worked_since(self) -> bool:
-        """Whether all heartbeats go again and everybody has completed something since the server came back."""
+        """Whether all heartbeats go again and every worker has completed something since the server came back."""
         self.feed()
         at_work = self.one(
             "select count(*) from pgqueue.workers w where w.state = 'running'"

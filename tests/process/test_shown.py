@@ -1,4 +1,4 @@
-"""What others wrote reaches the operator's terminal as text, whatever the terminal can show."""
+"""What others wrote reaches the operator's terminal as text, on every kind of terminal."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def no_transaction_open(db: Connection[Any]) -> bool:
 
 
 def test_a_zombie_that_was_not_missed_goes_on(workers: WorkerProcesses, db: Connection[Any]) -> None:
-    """With nobody there to rescue its jobs it does so itself, under another id, and completes them."""
+    """If no other worker is there to rescue its jobs, it does so itself, under another id, and completes them."""
     worker, worker_id = workers.start_registered(*QUICK)
     with gate(workers.dsn, OP) as opened:
         job_id = enqueue(db, "hold_thread", OP, inside=True)

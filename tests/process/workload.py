@@ -214,7 +214,7 @@ def running_at_gate(db: Connection[Any], op: int) -> bool:
 
 
 def without(*pieces: tuple[str, str]) -> Callable[[str], str]:
-    """Changes what each pattern finds: what a statement checks, in whatever words and layout."""
+    """Changes what each pattern finds: what a statement checks, in any words and layout."""
 
     def broken(text: str) -> str:
         for pattern, instead in pieces:

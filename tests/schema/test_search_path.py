@@ -1,4 +1,4 @@
-"""Whatever lies in the schemas of a session's search path, nothing but the server's own functions and operators is called.
+"""Nothing but the server's own functions and operators is called, with anything in the schemas of a session's search path.
 
 A schema that comes before pg_catalog holds a trap beside each function and operator of the server that our SQL could mean,
 with the same arguments, so that a name that is looked up by the path springs it.

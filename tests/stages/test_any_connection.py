@@ -1,4 +1,4 @@
-"""Whatever a caller has set up on his connection for his own statements, ours mean the same on it."""
+"""Our statements mean the same on any connection of a caller, with any set-up for the caller's own statements."""
 
 from __future__ import annotations
 

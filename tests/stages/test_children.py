@@ -207,7 +207,7 @@ def test_a_child_that_died_while_it_was_idle_costs_no_job_an_attempt(tmp_path: P
 def test_children_begin_where_and_as_their_worker_began(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Whatever the app or a handler on a thread has made of it since."""
+    """Also if the app, or a handler on a thread, has changed that since."""
 
     def change(_: Runner) -> None:
         monkeypatch.chdir(tmp_path)

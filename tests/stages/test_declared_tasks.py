@@ -1,4 +1,4 @@
-"""What a task declares holds for jobs that SQL makes, unless whoever makes them says otherwise."""
+"""What a task declares holds for jobs that SQL makes, unless the caller says otherwise."""
 
 from __future__ import annotations
 

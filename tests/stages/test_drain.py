@@ -1,4 +1,4 @@
-"""A worker that drains: it ends with its last job, whatever its poll, and whatever clock a test has stopped."""
+"""A worker that drains: it ends with its last job, with any poll, and while a test has stopped its clocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a plain INSERT names, and whatever was stored before a check was made: it is refused, or harms nobody else."""
+"""Any value that a plain INSERT names, or that was stored before a check was made, is refused, or harms no other job."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ opened: list[psycopg.Connection[tuple[int]]] = []
 
 
 class Orm(threading.local):
-    """A connection of each thread, opened at its first use and kept, whatever becomes of it, until somebody closes old ones."""
+    """A connection of each thread, opened at its first use and kept, broken or not, until a call closes old ones."""
 
     connection: psycopg.Connection[tuple[int]] | None = None
 

@@ -1,4 +1,4 @@
-"""Nobody but pgqueue itself stores a message of an alert, or tells a hook."""
+"""Only pgqueue itself stores a message of an alert, or tells a hook."""
 
 from __future__ import annotations
 

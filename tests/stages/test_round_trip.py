@@ -1,4 +1,4 @@
-"""What is enqueued comes back equal from jsonb, or is refused at the enqueue: for whatever pydantic can annotate."""
+"""What is enqueued comes back equal from jsonb, or is refused at the enqueue: for all that pydantic can annotate."""
 
 from __future__ import annotations
 

@@ -132,6 +132,27 @@ def test_a_row_that_only_a_trigger_refuses_is_buried_for_others_succeed(db: Conn
     assert ended(db) == [("ok", "completed", 9), ("ok", "dead", 1)]
 
 
+def test_a_claim_that_leaves_out_a_row_takes_no_more_than_there_is_room_for(
+    db: Connection[Any], ok: App
+) -> None:
+    lift_checks(db)
+    db.execute("insert into pgqueue.jobs (task, priority, attempt) values ('ok', -1, 32767)")
+    db.execute("insert into pgqueue.jobs (task, priority) select 'ok', n / 2 from generate_series(0, 7) n")
+    claimer = Worker(ok, WorkerSettings(queues={"default": None}))._claimer
+    claimer.worker_id = Hand(db, ["ok"]).id
+
+    async def play() -> int:
+        try:
+            while len(claimer._lanes.all()) < 5:
+                await claimer._find_lanes()
+            return await claimer._claim(3)
+        finally:
+            await claimer._link.close()
+
+    assert asyncio.run(play()) == 3
+    assert sorted(ended(db)) == [("ok", "dead", 1), ("ok", "pending", 5), ("ok", "running", 3)]
+
+
 def test_what_a_claim_took_whose_answer_was_lost_is_found_without_the_row_that_cannot_be_read(
     db: Connection[Any], dsn: str, ok: App
 ) -> None:

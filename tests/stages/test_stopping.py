@@ -1,4 +1,4 @@
-"""The end of a worker: everything it holds has an outcome, whatever still hangs."""
+"""The end of a worker: everything it holds has an outcome, even if something still hangs."""
 
 from __future__ import annotations
 

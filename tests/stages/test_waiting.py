@@ -1,4 +1,4 @@
-"""Those who wait for results share one connection, whatever thread, loop or process they are in, and whatever befalls it."""
+"""All waits of a process share one connection, on every thread and loop, after a fork, and when the connection breaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upkeep takes away what has run out, and nothing that somebody still needs."""
+"""Upkeep takes away what has run out, and nothing that is still needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLES = "select c.relname from pg_class c where c.relnamespace = 'pgqueue'::reg
 
 
 def upkeep(db: Connection[Any]) -> None:
-    """All that the leader does about age, whatever the table."""
+    """All that the leader does about age, in every table."""
     while (change := run(db, statements.drop_partitions())) is not None and change.what == "dropped":
         pass
     for (table,) in db.execute(TABLES).fetchall():

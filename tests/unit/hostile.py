@@ -89,7 +89,7 @@ class Instances(type):
 
 
 class AnyError(Exception, metaclass=Instances):
-    """It is permanent, and whoever asks what is one of it hears an error."""
+    """It is permanent, and asking what is an instance of it raises an error."""
 
 
 class AskedError(Exception):

@@ -1,4 +1,4 @@
-"""Whatever a user's code raises, and wherever: an attempt ends with an outcome, and the next one runs."""
+"""A user's code may raise anything anywhere: the attempt ends with an outcome, and the next one runs."""
 
 from __future__ import annotations
 

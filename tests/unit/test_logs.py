@@ -1,4 +1,4 @@
-"""pgqueue's own logger and handler, beside whatever the user configures, and whenever he does."""
+"""pgqueue's own logger and handler, beside any configuration of the user, made at any moment."""
 
 from __future__ import annotations
 

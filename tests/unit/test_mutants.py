@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_an_edit_fits_and_its_tests_are_there(mutant: Mutant) -> None:
-    """Whoever changes a line that a mutant edits changes the mutant too."""
+    """A change of a line that a mutant edits must change the mutant too."""
     assert mutant.fits(ROOT), "each old text stands in the file, once"
     for test in mutant.tests:
         file, _, name = test.partition("::")
