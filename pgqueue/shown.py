@@ -33,9 +33,15 @@ def _seen(character: str, lines: bool) -> str:
     return character
 
 
-def block(text: str, indent: str = "    ") -> str:
+class Block(str):
+    """Text of several lines that is visible already."""
+
+    __slots__ = ()
+
+
+def block(text: str, indent: str = "    ") -> Block:
     """Several lines, each of them indented, so that none can pass for a line of ours."""
-    return "\n".join(indent + line for line in visible(text, lines=True).split("\n"))
+    return Block("\n".join(indent + line for line in visible(text, lines=True).split("\n")))
 
 
 def quoted(text: str) -> str:
@@ -67,12 +73,16 @@ def bear(stream: TextIO) -> None:
 
 
 class Cleaning(logging.Filter):
-    """Makes each record of pgqueue's logger one line of visible text, its traceback indented, for every handler and format of the user."""
+    """Makes each record of pgqueue's logger one line of visible text, for every handler and format of the user.
+
+    Its traceback, and an argument that is a Block, follow in indented lines.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(
-                argument if isinstance(argument, PLAIN) else _Cleaned(argument) for argument in record.args
+                argument if isinstance(argument, (*PLAIN, Block)) else _Cleaned(argument)
+                for argument in record.args
             )
         if record.exc_info and record.exc_info[0] and not record.exc_text:
             try:

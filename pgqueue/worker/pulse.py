@@ -25,6 +25,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import takewhile
 from types import FrameType
 from typing import Any
 
@@ -35,6 +36,7 @@ from pgqueue.clock import monotonic
 from pgqueue.database import connect, run
 from pgqueue.errors import LoopBlockedError
 from pgqueue.outcome import Outcome
+from pgqueue.shown import block
 from pgqueue.task import TaskSpec
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.calls import perform_async
@@ -139,7 +141,7 @@ class Pulse:
                 self._logged = True
                 log.warning(
                     "worker %d: its loop has been blocked for %.1f s%s; nothing else on it goes on meanwhile\n%s",
-                    self.worker_id, self._blocked, by(guilty), stack(frame).rstrip(),
+                    self.worker_id, self._blocked, by(guilty), block(stack(frame).rstrip()),
                 )  # fmt: skip
             if self._blocked >= max(NOTED, 2 * self._noted):
                 self._noted = self._blocked
@@ -236,7 +238,10 @@ def at_work(frame: FrameType | None) -> list[Attempt]:
 
 def stack(frame: FrameType | None) -> str:
     """Where it stands, below the loop's own steps."""
-    lines = traceback.StackSummary.extract(traceback.walk_stack(frame), limit=15) if frame else []
+    above = takewhile(
+        lambda step: step[0].f_globals.get("__name__") != "asyncio.events", traceback.walk_stack(frame)
+    )
+    lines = traceback.StackSummary.extract(above, limit=15) if frame else []
     return "".join(traceback.format_list(list(reversed(lines))))
 
 

@@ -73,7 +73,9 @@ def test_a_blocked_loop_is_logged_once_with_its_stack_and_shown_until_it_turns_a
     wait_until(lambda: not db.execute(blocked).fetchone())
     wait_until(lambda: all(state_of(db, job_id) == "completed" for job_id in innocent))
     assert len(worker.lines(f"its loop has been blocked for 1.0 s by job {guilty} (block)")) == 1
-    assert worker.lines('own.execute("select pg_advisory_lock_shared(%s)", [gate])')
+    [line] = worker.lines('own.execute("select pg_advisory_lock_shared(%s)", [gate])')
+    assert line.startswith("    ")  # of its own, as in a traceback
+    assert "\\n" not in line
     assert worker.lines("its loop turns again after")
     worker.signal(signal.SIGTERM)
     assert worker.wait(timeout=60) == 0
