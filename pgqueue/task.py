@@ -272,7 +272,7 @@ class TaskSpec:
             raise BadResultError(error.what, do=KEPT_ELSEWHERE) from None
         except BaseException as error:  # noqa: BLE001
             raise BadResultError(
-                f"Task {self.name} returned a {name_of(value)}, which is not JSON: {message(error)}",
+                f"Task {self.name} returned a value of type {name_of(value)}, which is not JSON: {message(error)}",
                 do=KEPT_ELSEWHERE,
             ) from None
 
@@ -286,7 +286,9 @@ def _refuse_work(task: str, value: object) -> None:
     if issubclass(type(value), Awaitable | Iterator | AsyncIterator):
         if type(value) is CoroutineType:
             value.close()
-        raise InvalidPayloadError(f"Task {task} returned a {name_of(value)}, whose work would never be done.")
+        raise InvalidPayloadError(
+            f"Task {task} returned a value of type {name_of(value)}, whose work would never be done."
+        )
 
 
 def _written(parameter: inspect.Parameter) -> str:

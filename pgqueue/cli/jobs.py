@@ -75,10 +75,11 @@ def list_jobs(
 
 
 def _when(job: Job) -> str:
-    """Since when a job runs or has ended; when one that waits is due."""
+    """How long a job has run; how long ago it ended; when one that waits is due."""
     began = job.started_at if job.state == "running" else job.finished_at
     if began is not None:
-        return f"since {span(max(since(began), 0.0))}"
+        lasted = span(max(since(began), 0.0))
+        return f"for {lasted}" if job.state == "running" else f"{lasted} ago"
     return "" if job.state == "waiting" else f"due {ago(job.run_at)}"
 
 

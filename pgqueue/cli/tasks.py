@@ -46,6 +46,6 @@ def _shown(task: TaskRow) -> tuple[object, ...]:
     timeout = options.get("timeout")
     rules = ", ".join(f"{rule} {value}" for rule, value in options.items() if rule not in SHOWN)
     return (
-        task.name, options.get("queue", "default"), options.get("max_attempts", DEFAULT_MAX_ATTEMPTS), options.get("priority", 0),
-        "" if timeout is None else exact(timeout), task.keep, rules, task.app, task.workers, ago(task.seen_at),
+        task.name, options.get("queue", "default"), options.get("max_attempts", DEFAULT_MAX_ATTEMPTS), options.get("priority") or "",
+        "" if timeout is None else exact(timeout), "" if task.keep == "all" else task.keep, rules, task.app, task.workers, ago(task.seen_at),
     )  # fmt: skip

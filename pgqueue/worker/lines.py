@@ -21,7 +21,7 @@ def log_job(attempt: Attempt, outcome: Outcome | None) -> None:
     state = "completed" if outcome is None else outcome.state
     took = monotonic() - (attempt.started_at or attempt.claimed_at)
     log.info(
-        "job %d (%s) %s in %.3g s, attempt %d of %d, queue %s",
+        "job %d (%s) %s in %.4f s, attempt %d of %d, queue %s",
         attempt.id, attempt.task, state, took, attempt.attempt, attempt.max_attempts, attempt.queue,
         extra={"job_id": attempt.id, "task": attempt.task, "queue": attempt.queue, "attempt": attempt.attempt, "seconds": took},
     )  # fmt: skip

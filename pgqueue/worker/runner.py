@@ -311,7 +311,7 @@ def report(attempt: Attempt, outcome: Outcome) -> None:
     match outcome.state:
         case "retrying":
             complain(
-                logging.WARNING, "job %d (%s) failed, attempt %d of %d, next in %.3g s: %s",
+                logging.WARNING, "job %d (%s) failed, attempt %d of %d, next in %.1f s: %s",
                 attempt.id, attempt.task, attempt.attempt, attempt.max_attempts, outcome.delay, outcome.error, fields=fields,
             )  # fmt: skip
         case "dead":

@@ -285,7 +285,7 @@ class Worker:
         claiming = asyncio.create_task(self._claimer.run())
         settling = asyncio.create_task(self._settler.run())
         log.info(
-            "worker %d: %d tasks, queues %s, %d slots, %s, %s",
+            "worker %d: tasks %d, queues %s, slots %d, %s, %s",
             self.id, len(self.app.tasks), ",".join(self.settings.queues), self.settings.concurrency,
             self.settings.executor, redact(self._dsn),
         )  # fmt: skip

@@ -102,7 +102,9 @@ def test_without_a_configuration_lines_have_a_time_with_its_zone_and_jobs_one_ea
     [dead] = [line for line in lines if "(dies) is dead" in line]
     assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+05:45 ERROR   job ", dead)
     ended = [
-        re.search(r"INFO    job \d+ \((\w+)\) completed in [\d.e-]+ s, attempt 1 of 1, queue default$", line)
+        re.search(
+            r"INFO    job \d+ \((\w+)\) completed in \d+\.\d{4} s, attempt 1 of 1, queue default$", line
+        )
         for line in lines
     ]
     assert sorted(match[1] for match in ended if match) == sorted(TASKS)

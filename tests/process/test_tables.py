@@ -166,7 +166,7 @@ def test_a_list_says_of_running_jobs_who_has_them_since_when_and_how_far_they_ar
     heads, later, running = text.splitlines()
     assert heads.split() == ["id", "state", "queue", "task", "attempt", "when", "worker", "progress"]
     assert "due in 5 m" in later
-    assert re.search(rf"since \d+(\.\d)? s  +{hand.id} +25 of 100, 25 %", running)
+    assert re.search(rf"for \d+(\.\d)? s  +{hand.id} +25 of 100, 25 %", running)
     assert "due" not in running
 
 
@@ -245,4 +245,4 @@ def test_any_table_fits_and_keeps_each_short_cell_whole(data, width):
 def test_what_follows_the_clock_is_not_negative(shown, db):
     """The clocks of the database and of this machine differ."""
     db.execute("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'dead', %s)", [datetime.now(UTC) + timedelta(seconds=3)])  # fmt: skip
-    assert "since 0 s" in shown("jobs", "list")
+    assert "0 s ago" in shown("jobs", "list")

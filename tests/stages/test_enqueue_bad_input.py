@@ -197,7 +197,10 @@ def test_any_option_is_stored_as_given_or_refused_in_our_words(echo, db, meta, t
 
 UNSETTLED = {
     "unspeakable": ("dead", "ValueError: a\ufffdb\\ud800"),
-    "unstorable": ("dead", "BadResultError: Task unstorable returned a value of type dict, which is not JSON"),
+    "unstorable": (
+        "dead",
+        "BadResultError: Task unstorable returned a value of type dict, which is not JSON",
+    ),
 }
 
 

@@ -258,7 +258,7 @@ def test_running_lost_failed_and_final_jobs(app: App, db: Connection[Any]) -> No
     assert (said.reason, said.do) == ("dead", f"pgq jobs retry {dead}")
     assert ", after 6 of 6 attempts: E: no" in said.sentence
     done = add(db, state="completed", finished_at=datetime.now(UTC) - timedelta(hours=5))
-    assert why(db, done).sentence.startswith("It is completed since ")
+    assert why(db, done).sentence.startswith("It has been completed since ")
     assert app.handle(done).why() == why(db, done)
     assert asyncio.run(awaited(app, done)) == why(db, done)
 

@@ -278,7 +278,7 @@ def test_a_task_is_named_by_its_module_and_function(monkeypatch):
     [
         ({1, 2}, None),
         (Order(id=1, total=Decimal(1)), None),
-        (object(), "returned a.* object, which is not JSON"),
+        (object(), "returned a value of type object, which is not JSON"),
         (math.nan, "is nan, which JSON does not have"),
         ("a\x00", "U.0000|NUL|x00"),
         (nested(100), "nested more than 64 levels"),

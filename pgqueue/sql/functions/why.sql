@@ -51,7 +51,7 @@ begin
 
     if j.state in ('completed', 'cancelled', 'dead') then
         reason := j.state;
-        sentence := format('It is %s since %s', j.state, pgqueue.shown(j.finished_at)) ||
+        sentence := format('It has been %s since %s', j.state, pgqueue.shown(j.finished_at)) ||
             case when j.state <> 'completed' and j.error <> ''
                  then format(', after %s of %s attempts: %s', j.attempt, j.max_attempts, j.error) else '.' end;
         if j.state <> 'completed' then
@@ -69,7 +69,7 @@ begin
             return;
         end if;
         reason := 'running';
-        sentence := format('It is running since %s, attempt %s of %s, on worker %s (%s, pid %s).', pgqueue.shown(j.started_at),
+        sentence := format('It has been running since %s, attempt %s of %s, on worker %s (%s, pid %s).', pgqueue.shown(j.started_at),
                            j.attempt, j.max_attempts, j.worker_id, w.host, w.pid);
         if w.blocked_since is not null then
             reason := 'blocked';
