@@ -216,4 +216,5 @@ def work(
     alerts = find_alerts(read_file())
     if count > 1:
         raise typer.Exit(supervise(count, loaded.dsn, serving(settings, loaded, alerts)))
-    raise typer.Exit(Worker(loaded, settings, app_path=path, supervisor=fds, alerts=alerts).run())
+    worker = Worker(loaded, settings, app_path=path, supervisor=fds, alerts=alerts)
+    raise typer.Exit(worker.run(ends_process=True))

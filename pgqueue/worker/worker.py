@@ -189,15 +189,16 @@ class Worker:
 
     # ---------------------------------------------------------------- life
 
-    def run(self) -> int:
+    def run(self, *, ends_process: bool = False) -> int:
         """Works until stopped or drained; returns the exit code: 0, or 12 if jobs had to be handed back unfinished.
 
+        ``ends_process``: the process ends with it, and ignores a signal that comes when all is done: it would change the exit code.
         Raises the DatabaseError that says why it cannot begin.
         """
         for attempt in retry_connecting(self.settings.wait_for_db):
             with attempt, explained(self._dsn or " "):
                 self._begin()
-        return run_alone(self._work())
+        return run_alone(self._work(ends_process=ends_process))
 
     def _begin(self) -> None:
         """All that needs the database before there can be work."""
@@ -255,16 +256,19 @@ class Worker:
         else:
             self._drain()
 
-    async def _work(self) -> int:
+    async def _work(self, *, ends_process: bool) -> int:
         loop = asyncio.get_running_loop()
         forked.begin()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in forked.STOPS:
             loop.add_signal_handler(number, self._signalled, number)
         self._pulse.start()
         try:
             return await self._work_watched()
         finally:
             self._pulse.stop()
+            for number in forked.STOPS if ends_process else ():
+                loop.remove_signal_handler(number)
+                signal.signal(number, signal.SIG_IGN)
 
     def _alive(self) -> None:
         if self._supervised is not None:

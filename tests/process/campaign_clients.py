@@ -45,6 +45,11 @@ class Plan:
         return self.supervisors * self.processes
 
     @property
+    def lines(self) -> int:
+        """Of an outage, in the log of one supervisor: one of each process."""
+        return self.processes + (self.processes > 1)
+
+    @property
     def tasks(self) -> dict[str, int]:
         return {task: int(count * self.part) for task, count in TASKS.items()}
 

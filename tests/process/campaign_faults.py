@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,7 @@ class Faults:
                 )
             )
 
+        self.wake(rest=0)
         wait_until(self.are_at_work, STARTS)
         connections = count()
         pid = wait_until(frozen)
@@ -231,10 +233,14 @@ class Faults:
                 self.alive.remove(worker)
                 self.start()
 
-    def lose_server(self) -> None:
+    def lose_server(self, noticed: Callable[[], bool] | None = None) -> None:
+        """It comes back after DOWN, or when this has been noticed."""
         self.db.close()
         self.server.stop("immediate")
-        threading.Event().wait(DOWN)
+        if noticed is None:
+            threading.Event().wait(DOWN)
+        else:
+            wait_until(noticed, STARTS)
         self.server = embedded.start(self.home, settings=SERVER)
         self.db = observer(self.clients.dsn)
 
@@ -243,16 +249,16 @@ class Faults:
         self.wake(rest=0)
         wait_until(self.is_settled, STARTS)
         sizes = {worker.pid: worker.log.stat().st_size for worker in self.alive}
-        self.lose_server()
+
+        def lines(containing: str) -> list[int]:
+            return [len(worker.lines(containing, sizes[worker.pid])) for worker in self.alive]
+
+        self.lose_server(lambda: min(lines("the database went away")) >= self.plan.lines)
         self.clients.release(60)
         wait_until(self.have_worked_since, STARTS)
-        self.gone_lines = [
-            (
-                len(worker.lines("the database went away", sizes[worker.pid])),
-                len(worker.lines("the database is back", sizes[worker.pid])),
-            )
-            for worker in self.alive
-        ]
+        self.gone_lines = list(
+            zip(lines("the database went away"), lines("the database is back"), strict=True)
+        )
 
     # ------------------------------------------------------------ what SQL tells
 

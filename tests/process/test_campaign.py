@@ -199,8 +199,7 @@ def judge(faults: Faults, mailbox: Path) -> None:
     print(f"campaign: {duplicates} external effects happened again, {most} might have")
     assert duplicates <= most
     # An outage is one line of each process when it begins and one when it ends.
-    lines = plan.processes + (plan.processes > 1)
-    assert faults.gone_lines == [(lines, lines)] * plan.supervisors
+    assert faults.gone_lines == [(plan.lines, plan.lines)] * plan.supervisors
     # Every zombie has noticed that it was one, unless it was killed before it could.
     logs = "".join(worker.log.read_text(errors="replace") for worker in faults.workers.all)
     noticed = sum(f"worker {worker_id} lost its lease" in logs for worker_id in faults.woken)
