@@ -39,11 +39,13 @@ class Heartbeat:
         lease: float,
         lost: Callable[[int], object],
         cancel: Callable[[list[int]], object],
+        holds_jobs: Callable[[], bool] = lambda: True,
     ) -> None:
+        """``holds_jobs`` is asked on this thread, too: an idle worker need not look for cancels."""
         self._outage = outage
         self._every, self._lease = every, lease
         self._patience = min(max(lease / 3, SHORTEST), LONGEST)
-        self._lost, self._cancel = lost, cancel
+        self._lost, self._cancel, self._holds_jobs = lost, cancel, holds_jobs
         self._life: _Life | None = None
         self.state = "running"
 
@@ -106,7 +108,9 @@ class Heartbeat:
                     beat_at = monotonic() + self._jittered(min(self._every, trouble.after(error)))
                     continue
                 try:
-                    if cancelled := self._ask(life, statements.list_cancel_requests(life.worker_id)):
+                    if self._holds_jobs() and (
+                        cancelled := self._ask(life, statements.list_cancel_requests(life.worker_id))
+                    ):
                         self._cancel(cancelled)
                     looking.over()
                 except Exception as error:  # noqa: BLE001 - it is logged

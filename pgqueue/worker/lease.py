@@ -53,6 +53,7 @@ class Lease:
         disowned: Callable[[list[Attempt]], object],
         asked: Callable[[list[int]], object],
         cancel: Callable[[list[int]], object],
+        holds_jobs: Callable[[], bool],
     ) -> None:
         self._link, self._settings, self._tasks = link, settings, tasks
         self._began, self._ended, self._running, self._disowned = began, ended, running, disowned
@@ -62,6 +63,7 @@ class Lease:
             lease=settings.lease,
             lost=partial(self._call, self.lose),
             cancel=partial(self._cancel, asked, cancel),
+            holds_jobs=holds_jobs,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Task[None] | None = None

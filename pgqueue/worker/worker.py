@@ -127,7 +127,7 @@ class Worker:
         )  # fmt: skip
         self._lease = Lease(
             self._settle_link, self._outage, settings, sorted(self._specs), began=self._live_as, ended=self._lose, running=self._runner.running, disowned=self._runner.lose,
-            asked=self._pulse.cancel, cancel=self._cancel,
+            asked=self._pulse.cancel, cancel=self._cancel, holds_jobs=lambda: bool(len(self._in_flight)),
         )  # fmt: skip
         self._limits = Limits(settings, self._use_up)
         # Jobs that come back before the next poll: in how many seconds once that is written.
