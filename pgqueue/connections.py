@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay
 from pgqueue.clock import monotonic
 from pgqueue.database import PINNED, connect_async, run_async
 from pgqueue.errors import PgQueueError
-from pgqueue.outage import RECONNECT, ConnectionLost, Outage, is_lost, one_line, until_back
+from pgqueue.outage import READ_ONLY, RECONNECT, ConnectionLost, Outage, is_lost, one_line, until_back
 from pgqueue.silence import within
 from pgqueue.sql import Statement
 
@@ -67,7 +67,7 @@ class Link:
                 why = TimeoutError(f"no answer for {patience:g} s") if silent else error
                 await self.lost(why)
                 raise ConnectionLost(one_line(why)) from error
-            if not isinstance(error, psycopg.Error | PgQueueError):
+            if isinstance(error, READ_ONLY) or not isinstance(error, psycopg.Error | PgQueueError):
                 await self.close()
             raise
 

@@ -30,6 +30,8 @@ CONFLICTS = (  # with another transaction, or with a time limit: the server is w
     psycopg.errors.LockNotAvailable,
     psycopg.errors.QueryCanceled,
 )
+# The session may have begun while the server was read-only, and stays so: only a new one learns that it no longer is.
+READ_ONLY = (errors.ReadOnlyServerError, psycopg.errors.ReadOnlySqlTransaction)
 
 log = logging.getLogger("pgqueue")
 

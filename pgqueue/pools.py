@@ -16,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 from pgqueue import forks
 from pgqueue.database import KEEPALIVE, confirmed, connect
 from pgqueue.errors import PoolExhaustedError
+from pgqueue.outage import READ_ONLY
 from pgqueue.silence import within
 
 SIZE = 10
@@ -92,6 +93,9 @@ class Pools:
                 yield taken
                 with confirmed(taken):
                     taken.commit()
+        except READ_ONLY:
+            taken.close()
+            raise
         finally:
             pool.putconn(taken)
 
@@ -115,6 +119,9 @@ class Pools:
                 yield taken
                 with confirmed(taken):
                     await taken.commit()
+        except READ_ONLY:
+            await taken.close()
+            raise
         finally:
             await pool.putconn(taken)
 

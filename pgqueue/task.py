@@ -143,11 +143,11 @@ class TaskSpec:
             kind = plain(hints.get(name, Any))
             fields[name] = kind if parameter.default is parameter.empty else NotRequired[kind]
         make: Any = TypedDict
-        shape = make("Arguments", fields, **rest)
-        shape.__pydantic_config__ = ConfigDict(
-            extra="allow" if rest else "forbid", allow_inf_nan=False, arbitrary_types_allowed=False
-        )
         try:
+            shape = make("Arguments", fields, **rest)
+            shape.__pydantic_config__ = ConfigDict(
+                extra="allow" if rest else "forbid", allow_inf_nan=False, arbitrary_types_allowed=False
+            )
             return TypeAdapter(shape)
         except Exception as error:  # noqa: BLE001 - a type of the user's own may raise anything
             said = (

@@ -15,7 +15,7 @@ from pgqueue import App, Job, statements
 from pgqueue.clock import monotonic
 from pgqueue.connections import Link
 from pgqueue.database import CLAIMING, run
-from pgqueue.errors import CommitUnconfirmedError
+from pgqueue.errors import CommitUnconfirmedError, ReadOnlyServerError
 from pgqueue.outage import ConnectionLost, Outage
 from pgqueue.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt, HeldLease
@@ -287,6 +287,60 @@ def test_a_claim_that_was_not_heard_of_is_found_and_what_is_known_is_not_found_a
         return rows
 
     assert [row[0] for row in asyncio.run(play())] == [unheard.id]
+
+
+# ---------------------------------------------------------------- a server that was read-only for a while
+
+
+@pytest.fixture
+def read_only(dsn: str, db: Connection[Any]) -> Callable[[bool], object]:
+    """Makes new sessions read-only, as hosts do whose disk is full, or no longer."""
+    name = db.info.dbname
+    return lambda on: db.execute(
+        f"alter database {name} set default_transaction_read_only = {'on' if on else 'off'}".encode()
+    )
+
+
+def test_a_session_that_began_while_the_server_was_read_only_is_replaced(
+    dsn: str, db: Connection[Any], read_only: Callable[[bool], object]
+) -> None:
+    [job] = add(db)
+
+    async def play() -> None:
+        link = Link(dsn, "pgqueue test", Outage(dsn))
+        read_only(True)
+        with pytest.raises(ReadOnlyServerError):
+            await link.once(statements.cancel(job))
+        read_only(False)
+        assert await link.once(statements.cancel(job)) == "cancelled"
+        await link.close()
+
+    asyncio.run(play())
+
+
+def test_a_pool_that_began_while_the_server_was_read_only_is_of_use_afterwards(
+    dsn: str, db: Connection[Any], read_only: Callable[[bool], object]
+) -> None:
+    app = App(dsn, pool_size=1)
+
+    @app.task(name="t")
+    def t() -> None: ...
+
+    async def play() -> None:
+        read_only(True)
+        with pytest.raises(ReadOnlyServerError):
+            await t.aenqueue()
+        read_only(False)
+        await t.aenqueue()
+        await app.aclose()
+
+    asyncio.run(play())
+    read_only(True)
+    with pytest.raises(ReadOnlyServerError):
+        t.enqueue()
+    read_only(False)
+    t.enqueue()
+    app.close()
 
 
 # ---------------------------------------------------------------- the answer to a COMMIT

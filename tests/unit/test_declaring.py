@@ -13,7 +13,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Final
 
 import pytest
 
@@ -85,6 +85,11 @@ def no_name(n: "Nowhere"): ...  # noqa: F821, UP037
 def no_type(n: 5): ...
 def raises(n: "1 / 0"): ...  # noqa: UP037
 def not_for_json(n: asyncio.Task): ...
+def final(n): ...
+def of_class(n): ...
+
+
+final.__annotations__["n"], of_class.__annotations__["n"] = Final, ClassVar[int]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +111,9 @@ def test_what_is_no_function_is_refused_where_it_is_declared(function, why):
     assert caught.value.do
 
 
-@pytest.mark.parametrize("function", [wrong_attribute, no_syntax, no_name, no_type, raises, not_for_json])
+@pytest.mark.parametrize(
+    "function", [wrong_attribute, no_syntax, no_name, no_type, raises, not_for_json, final, of_class]
+)
 def test_a_bad_annotation_is_refused_where_it_stands(function):
     with pytest.raises(InvalidArgumentsError, match="do: "):
         App("").task(name="t")(function)
