@@ -227,9 +227,8 @@ class Worker:
         elif len(self._runner):
             log.info(
                 "stopping: %d running jobs have %g s to finish; a second signal hands them back at once",
-                len(self._runner),
-                self.settings.grace,
-            )
+                len(self._runner), self.settings.grace,
+            )  # fmt: skip
 
     def _drain(self) -> None:
         self._stopping.set()
