@@ -11,13 +11,14 @@ branch_labels = None
 depends_on = None
 
 # The function's text is functions/refuse_reserved.sql, which replaces this after the last revision. After the insert, because a
-# trigger before it would make COPY store one row at a time.
+# trigger before it would make COPY store one row at a time. Every insert reads the condition again, node by node, so it is one
+# operator: who has stored the job is asked by the function.
 STATEMENTS = (
     "alter table pgqueue.jobs add column if not exists ours boolean",
     "create function pgqueue.refuse_reserved() returns trigger language plpgsql as 'begin return null; end'",
     """
     create trigger jobs_live_reserved after insert on pgqueue.jobs_live for each row
-        when (new.ours is null and (starts_with(new.task, 'pgqueue.') or strpos(new.task, ':on_') > 0))
+        when (new.task like any ('{pgqueue.%,%:on\\\\_%}'))
         execute function pgqueue.refuse_reserved()
     """,
 )

@@ -25,7 +25,8 @@ Moment = DateTime(timezone=True)
 Word = Text(collation="C")
 NAME = "value ~ '^[A-Za-z_][A-Za-z0-9_.:-]*$' and octet_length(value) <= {}"
 OBJECT = "jsonb_typeof(value) = 'object'"
-TEXT = "(pg_column_size(value) <= 240 and pg_column_compression(value) is null or octet_length(value::text) <= 2097152)"
+LENGTH = "octet_length(value #>> '{}')"
+SMALL = "pg_column_size(value) <= 240 and pg_column_compression(value) is null"
 
 
 # What the database checks of every value that is written: the base type and the check of each domain.
@@ -33,8 +34,8 @@ DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
     "queue_name": (Word, NAME.format(63)),
     "task_name": (Word, NAME.format(127)),
     "job_key": (Word, "octet_length(value) between 1 and 255"),
-    "job_args": (JSONB(), f"{OBJECT} and {TEXT}"),
-    "job_meta": (JSONB(), f"{OBJECT} and pg_column_size(value) <= 524288 and {TEXT}"),
+    "job_args": (JSONB(), f"{OBJECT} and ({SMALL} or {LENGTH} <= 2097152)"),
+    "job_meta": (JSONB(), f"{OBJECT} and ({SMALL} or {LENGTH} <= 524288)"),
     "job_tags": (
         ARRAY(Text),
         "cardinality(value) <= 32 and array_position(value, null) is null and pg_column_size(value) <= 4096",
@@ -46,7 +47,7 @@ DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
     "job_weight": (SmallInteger(), "value between 1 and 1000"),
     "job_count": (SmallInteger(), "value between 0 and 20000"),
     "job_lease": (BigInteger(), "value between 0 and 4611686018427387904"),
-    "job_note": (JSONB(), TEXT),
+    "job_note": (JSONB(), f"{LENGTH} <= 2097152"),
     "job_order": (Word, "value in ('block', 'skip')"),
 }
 

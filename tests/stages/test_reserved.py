@@ -80,7 +80,7 @@ def test_no_task_or_schedule_of_python_has_such_a_name(name):
 
 
 def test_an_ordinary_name_with_a_colon_or_a_dot_is_free(db):
-    for name in ("shop.pgqueue.x", "pgqueue", "pgqueue_x.y", "shop:on", "a:b:c"):
+    for name in ("shop.pgqueue.x", "pgqueue", "pgqueue_x.y", "shop:on", "shop:onward", "a:b:c"):
         db.execute("insert into pgqueue.jobs (task) values (%s)", [name])
 
 

@@ -6,7 +6,10 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $function$
 begin
-    raise exception using errcode = 'PQ404', message = format('pgqueue: the name %s is reserved', new.task),
-        hint = 'names that begin with pgqueue. or hold :on_ belong to messages of alerts and to hooks';
+    if new.ours is null then
+        raise exception using errcode = 'PQ404', message = format('pgqueue: the name %s is reserved', new.task),
+            hint = 'names that begin with pgqueue. or hold :on_ belong to messages of alerts and to hooks';
+    end if;
+    return null;
 end
 $function$;

@@ -18,11 +18,12 @@ declare
     flag   text := 'pgqueue.awake_' || (hashtext(queue) & 63);
     awake  regclass := flag::regclass;
     moment bigint := date_part('epoch', clock_timestamp()) * 1000;
-    mine   text := pg_current_xact_id()::text;
+    mine   text;
 begin
     if pg_sequence_last_value(awake) > moment or current_setting('pgqueue.notify', true) = 'off' then
         return;
     end if;
+    mine := pg_current_xact_id()::text;
     if current_setting(flag, true) is distinct from mine then
         perform set_config(flag, mine, false);
         perform setval(awake, moment + 10);
