@@ -10,7 +10,7 @@ from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
 
 from pgqueue.config import check_name, seconds
 from pgqueue.errors import InvalidOptionError, InvalidPayloadError, shown
-from pgqueue.payload import ARGS_LIMIT, RESULT_LIMIT, check_text, complaints
+from pgqueue.payload import ARGS_LIMIT, RESULT_LIMIT, check_text, complaints, walk
 
 EDITABLE = (
     "args", "queue", "priority", "run_at", "delay", "max_attempts", "timeout", "tags", "meta", "expires", "deadline",
@@ -167,13 +167,17 @@ def _object(name: str, value: object, limit: int = RESULT_LIMIT) -> Any:
     if not isinstance(value, Mapping):
         raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a dict")
     try:
-        text = _OBJECT.dump_json(_OBJECT.validate_python(dict(value)))
+        given = _OBJECT.validate_python(dict(value))
+        text = _OBJECT.dump_json(given)
     except ValidationError as error:
         raise InvalidPayloadError(f"{name} is not JSON: {complaints(error)}.") from None
     except ValueError as error:
         raise InvalidPayloadError(f"{name} is not JSON: {error!s:.200}") from None
     check_text(text, name, limit)
-    return _OBJECT.validate_json(text)
+    stored = _OBJECT.validate_json(text)
+    if stored != given:  # a key's lone surrogate is written as another text
+        walk(given, name)
+    return stored
 
 
 _OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(

@@ -2,7 +2,8 @@
 -- used up (attempts_exhausted) or the job has been there at too many crashes (crash_loop).
 -- A crash is counted for the jobs that ran in the worker itself, those that were at none before: runner.py has the others run in processes
 -- of their own, whose end is not the worker's. Where there are only such, it is counted for them, or one that kills its worker would go on
--- for ever. They come first, so that a batch does not end between them and the rest.
+-- for ever. So that a batch does not end between them and the rest, one of the rest (`keeper`) is the last that is taken: put last, not
+-- sorted, because a sort would read all that the worker ran for each batch.
 -- Locks the expired workers first: a heartbeat that arrives meanwhile waits, then finds itself expired, so the expiry that
 -- was read stays true. Then the jobs, by jobs_live_worker_idx, skipping locked ones (being settled this moment).
 -- `limit 1` instead of `exists`, a LATERAL scan for each worker, rows found again by ctid, which the row lock keeps in place,
@@ -12,7 +13,7 @@
 -- Returns (id, task, state, worker_id). Zero rows: nothing to rescue.
 with expired as materialized (
     select w.id,
-        (select true from pgqueue.jobs_live j where j.worker_id = w.id and j.state = 'running' and j.crash_count = 0 limit 1) as ran_others
+        (select j.id from pgqueue.jobs_live j where j.worker_id = w.id and j.state = 'running' and j.crash_count = 0 limit 1) as keeper
     from pgqueue.workers w
     where w.expires_at < clock_timestamp()
       and (w.state in ('running', 'draining')
@@ -25,16 +26,27 @@ with expired as materialized (
 ), lost as materialized (
     select j.ctid as spot, j.id, j.worker_id, j.attempt, j.max_attempts, j.crash_count, j.cancel_requested,
         j.holds, j.queue, j.concurrency_key,
-        (j.crash_count = 0 or e.ran_others is null)::int as charged
+        (j.crash_count = 0 or e.keeper is null)::int as charged
     from expired e
     cross join lateral (
-        select l.ctid, l.id, l.worker_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.holds, l.queue,
-            l.concurrency_key
-        from pgqueue.jobs_live l
-        where l.worker_id = e.id and l.state = 'running' and (%(only)s::bigint[] is null or l.id = any(%(only)s::bigint[]))
-        order by l.crash_count desc
-        limit %(count)s::int
-        for update skip locked
+        select o.* from (
+            select l.ctid, l.id, l.worker_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.holds, l.queue,
+                l.concurrency_key
+            from pgqueue.jobs_live l
+            where l.worker_id = e.id and l.state = 'running' and l.id is distinct from e.keeper
+              and (%(only)s::bigint[] is null or l.id = any(%(only)s::bigint[]))
+            limit %(count)s::int
+            for update skip locked
+        ) o
+        union all
+        select k.* from (
+            select l.ctid, l.id, l.worker_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.holds, l.queue,
+                l.concurrency_key
+            from pgqueue.jobs_live l
+            where l.id = e.keeper and l.worker_id = e.id and l.state = 'running'
+              and (%(only)s::bigint[] is null or l.id = any(%(only)s::bigint[]))
+            for update skip locked
+        ) k
     ) j
     limit %(count)s::int
 ), verdict as materialized (

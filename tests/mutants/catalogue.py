@@ -219,8 +219,8 @@ MUTANTS = (
     mutant("worker/runner.py", "replace(spec, chunk=1)", "spec", f"{RUNNER}::test_a_deadly_suspect_dies_alone"),
     mutant("worker/relay.py", "        except ConnectionError:  # it died with messages of its workers unread\n            return False\n", "        except TimeoutError:\n            return False\n",
            "unit/test_supervisor.py::test_a_supervisor_that_dies_with_unread_messages_is_gone_and_no_bug"),
-    mutant("sql/rescue.sql", "(j.crash_count = 0 or e.ran_others is null)::int", "1", "stages/test_suspects.py"),
-    mutant("sql/rescue.sql", "        order by l.crash_count desc\n", "", "stages/test_suspects.py"),
+    mutant("sql/rescue.sql", "(j.crash_count = 0 or e.keeper is null)::int", "1", "stages/test_suspects.py"),
+    mutant("sql/rescue.sql", " and l.id is distinct from e.keeper", "", "stages/test_suspects.py"),
     # ---------------------------------------------------------------- the command line and what it asks
     mutant("sql/functions/why.sql", "x.taken < x.slots and (x.own is null or x.own_taken < x.own)", "x.taken < x.slots",
            "stages/test_why.py::test_a_queues_own_slots_are_told_with_who_has_them"),

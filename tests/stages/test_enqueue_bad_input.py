@@ -74,6 +74,7 @@ def echo(app: App) -> Task[..., Any]:
         ({"meta": {"a": math.nan}}, r"\$.a is nan"),
         ({"meta": {"a": "\x00"}}, r"U\+0000"),
         ({"meta": {"a": "\ud800"}}, "meta"),
+        ({"meta": {"\ud800": 1}}, "lone surrogate"),
         ({"meta": {"a": "x" * 70_000}}, "PGQ-403  meta"),
         ({"priorty": 1}, "no option priorty"),
     ],

@@ -156,11 +156,10 @@ begin
                           and num_nonnulls(j.ordering) = 0 and j.task > r.task and j.run_at >= after_at)
                     union all
                     select o.task, o.id from (  -- in an order that jobs_live_order_idx alone has, or it might be looked for by id
-                        select j.task::text as task, j.id, j.queue, j.concurrency_key from pgqueue.jobs_live j
+                        select j.task::text as task, j.id from pgqueue.jobs_live j
                         where ordered and j.ordering is not null and j.concurrency_key is not null
-                          and (j.queue, j.concurrency_key) >= (due_by_key.queue, r.turn)
+                          and (j.queue, j.concurrency_key) >= (due_by_key.queue, r.turn) and (j.queue, j.concurrency_key) <= (due_by_key.queue, r.turn)
                         order by j.queue, j.concurrency_key, j.id limit 1) o
-                    where o.queue = due_by_key.queue and o.concurrency_key = r.turn
                 ) t
                 cross join lateral (
                     select u.* from (
