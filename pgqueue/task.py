@@ -44,6 +44,7 @@ from pgqueue.retry import RetryPolicy
 from pgqueue.roundtrip import difference, has_any, is_closed
 
 TOGETHER = 500  # items whose texts are checked at one look, and stay in the processor's cache meanwhile
+REPLACEMENT = "\ufffd".encode()  # what pydantic writes, too, for a lone surrogate in a key
 BOTH_NAMES: dict[str, Any] = {"by_alias": True, "by_name": True}  # a field may be given by its alias, too
 KEEPS = ("all", "failures", "none")
 KEPT_ELSEWHERE = "return plain data or nothing, or declare the task with store_result=False"
@@ -231,7 +232,7 @@ class TaskSpec:
                 f"Arguments of task {self.name} cannot be made JSON: {type(error).__name__}: {error!s:.200}"
             ) from error
         text = check_text(written, f"The arguments of task {self.name}", ARGS_LIMIT)
-        if not self.is_closed:
+        if not self.is_closed or REPLACEMENT in written:
             self.check_return(valid, text)
         return text
 
@@ -246,6 +247,8 @@ class TaskSpec:
                 made = [to_json(validate(item)) for item in items[start : start + TOGETHER]]
             except Exception as error:
                 raise InvalidArgumentsError(f"An item is bad: {error!s:.200}") from error
+            if REPLACEMENT in b"".join(made):
+                made = [self.encode((), item).encode() for item in items[start : start + TOGETHER]]
             texts += check_texts(made, f"The arguments of task {self.name}", ARGS_LIMIT)
         return texts
 

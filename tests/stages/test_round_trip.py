@@ -279,6 +279,17 @@ def test_a_bad_value_in_a_batch_is_told_by_its_place(app: App):
         t.enqueue_many([{"at": "noon"}, {"at": "2025-01-01T12:00:00"}])
 
 
+def test_a_key_that_is_no_unicode_text_is_refused(app: App):
+    @app.task(name="counts")
+    def counts(words: dict[str, int]) -> None: ...
+
+    assert counts.job({"\ufffd": 1}).args == '{"words":{"\ufffd":1}}'
+    with pytest.raises(InvalidArgumentsError, match="would change"):
+        counts.job({"\ud800": 1})
+    with pytest.raises(InvalidJobError, match="would change"):
+        counts.enqueue_many([{"words": {"a": 1}}, {"words": {"\ud800": 1}}])
+
+
 def test_an_item_of_a_chunk_comes_back_equal_or_is_refused(app: App):
     @app.task(name="t", chunk=10)
     def t(items: list[Aliased]) -> None: ...
