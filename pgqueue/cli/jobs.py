@@ -231,7 +231,8 @@ def _change(
                 key = (job.task, job.unique_key)
                 outcome = "unique_key" if key in keys else outcome
                 keys.add(key)
-            result = WOULD.get(outcome, outcome) if dry_run else outcome
+            would = dry_run and outcome != job.state
+            result = WOULD.get(outcome, outcome) if would else outcome
             done.append({"id": job.id, "task": job.task, "state": job.state, "result": result})
     report(done, bool(ids), dry_run, as_json)
 
@@ -242,7 +243,7 @@ def report(done: list[dict[str, Any]], by_id: bool, dry_run: bool, as_json: bool
         emit({"items": done, "dry_run": dry_run})
     else:
         _show_changes(done)
-    unchanged = [item for item in done if item["result"] not in CHANGED]
+    unchanged = [item for item in done if item["result"] not in CHANGED or item["result"] == item["state"]]
     if not by_id:  # what ended by itself in the meantime needs no change
         unchanged = [item for item in unchanged if item["result"] == "unique_key"]
     if unchanged:

@@ -310,6 +310,10 @@ def test_cancel_takes_what_waits_and_asks_what_runs(pgq, db):
     assert done.rows[0] == [str(running), "greet", "running", "requested"]
     assert [state(db, job) for job in (running, *waiting)] == ["running", "cancelled", "cancelled"]
     assert "2 cancelled, 1 requested" in done.err
+    for dry_run in ([], ["--dry-run"]):
+        again = pgq("jobs", "cancel", str(waiting[0]), *dry_run)
+        assert (again.code, again.rows) == (6, [[str(waiting[0]), "greet", "cancelled", "cancelled"]])
+        assert "PGQ-409" in again.err
 
 
 def test_edit_changes_what_waits_and_refuses_what_runs(pgq, db, tmp_path):
