@@ -104,7 +104,7 @@ class Child:
         except TimeoutError:
             pass
         finally:
-            self._process.kill()
+            self.kill()
         return how_it_ended(await self._process.wait())
 
     def kill(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -147,6 +148,24 @@ def test_all_that_a_handler_started_ends_with_it(give_up: str, tmp_path: Path) -
     [outcome] = asyncio.run(play())
     reasons = {"timeout": "attempts_exhausted", "cancel": "cancelled", "release": "released", "lose": None}
     assert (outcome and outcome.reason) == reasons[give_up]
+
+
+def test_a_child_that_was_stopped_as_the_loop_ended_leaves_no_socket_open(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+
+    async def play() -> None:
+        runner = Runner(
+            offspring.app, slots=1, executor="process", app_path=offspring.PATH, crash_limit=3, done=lambda *_: None
+        )  # fmt: skip
+        runner.take([attempt("fork_and_wait", {"pids": str(pids)})])
+        await asyncio.to_thread(noted, pids)
+        runner.release_running()
+        await asyncio.sleep(0)  # the child is told to end, and the loop ends sooner
+        runner.close()
+
+    asyncio.run(play())
+    gc.collect()  # of a socket that is still open it warns, which is an error here
+    wait_until(lambda: all(is_gone(pid) for pid in noted(pids)))
 
 
 @pytest.mark.parametrize(
