@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 SHOP = """
-import asyncio, os, signal
+import asyncio, os, signal, time
 from datetime import datetime
 from typing import Annotated
 from pydantic import BeforeValidator
@@ -45,6 +45,10 @@ def unstorable() -> object:
 @app.task(name="slow", retry=False)
 async def slow() -> None:
     await asyncio.Event().wait()
+
+@app.task(name="hog", retry=False)
+async def hog() -> None:
+    time.sleep(3600)
 
 @app.task(name="miscount", retry=False, chunk=5)
 def miscount(jobs: list[Job]) -> list[int]:

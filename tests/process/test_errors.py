@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pgqueue import App, errors, migrate
+from pgqueue import App, errors, migrate, pools
 from pgqueue.database import connect
+from pgqueue.worker.stopping import BLOCKED
 from tests.process.commands import pgq, shop
 from tests.proxy import proxy_to
 from tests.servers import with_database
@@ -132,9 +134,10 @@ COMMANDS: dict[str, Callable[[Scene], subprocess.CompletedProcess[str]]] = {
     "PGQ-421": lambda s: [s.pgq("cron", "add", "nightly", "greet", "--every", "5m") for _ in range(2)][1],
     "PGQ-503": lambda s: s.pgq("jobs", "show", "999"),
     "PGQ-509": lambda s: s.pgq("alerts", "resolve", "7"),
-    "PGQ-506": lambda s: s.pgq("queues", "pause", "defalt"),
+    "PGQ-506": lambda s: s.pgq("queues", "resume", "defalt"),
     "PGQ-507": lambda s: s.greet("--name", "Ada", "--wait", "--timeout", "0.05"),
     "PGQ-508": failed,
+    "PGQ-510": lambda s: [s.greet("--name", "Ada"), s.pgq("queues", "remove", "default")][1],
     "PGQ-520": lambda s: s.pgq("cron", "pause", "nightly"),
 }  # fmt: skip
 
@@ -161,6 +164,7 @@ WORDS = {
     "PGQ-409": "job 1, it is cancelled",
     "PGQ-506": "did you mean default?",
     "PGQ-508": "Job 1 is cancelled",
+    "PGQ-510": "Queue default is in use, by 1 unfinished or dead job",
 }
 
 
@@ -195,7 +199,7 @@ def test_a_bad_value_is_named_with_its_option(scene, words, said):
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (("queues", "pause", "defalt"), "PGQ-506"),
+        (("queues", "resume", "defalt"), "PGQ-506"),
         (("jobs", "list", "--nosuch"), "PGQ-107"),
         (("jobs", "lst"), "PGQ-107"),
         (("jobs", "show", "x"), "PGQ-107"),
@@ -302,7 +306,16 @@ def unconfirmed(scene: Scene) -> None:
             app.close()
 
 
+def full_pool(scene: Scene) -> None:
+    app = App(scene.dsn, pool_size=1)
+    with pytest.MonkeyPatch.context() as patch, closing(app):
+        patch.setattr(pools, "PATIENCE", 0.05)
+        with app.connection(), app.connection():
+            pass
+
+
 RAISED: dict[str, Callable[[Scene], None]] = {
+    "PGQ-110": full_pool,
     "PGQ-203": old_server,
     "PGQ-207": locked,
     "PGQ-408": bad_batch,
@@ -329,9 +342,12 @@ def test_the_sync_verb_inside_an_event_loop_says_which_to_use_on_its_connection(
 
 # ------------------------------------------------------------------ what a worker writes
 
+# A task, its arguments, the timeout and the seconds until the deadline of its job.
 WRITTEN = {
-    "PGQ-602": ("die", "{}", None), "PGQ-603": ("slow", "{}", None), "PGQ-604": ("fussy", '{"value": 0}', None),
-    "PGQ-605": ("slow", "{}", 0.1), "PGQ-609": ("miscount", "{}", None),
+    "PGQ-602": ("die", "{}", "1 s", None), "PGQ-603": ("slow", "{}", "1 s", None),
+    "PGQ-604": ("fussy", '{"value": 0}', "1 s", None), "PGQ-605": ("slow", "{}", "1 s", 0.1),
+    "PGQ-608": ("hog", "{}", None, None), "PGQ-609": ("miscount", "{}", "1 s", None),
+    "PGQ-610": ("unstorable", "{}", "1 s", None),
 }  # fmt: skip
 
 
@@ -340,11 +356,11 @@ def test_how_an_attempt_went_wrong_is_written_into_its_row(scene, code):
     with psycopg.connect(scene.dsn, autocommit=True) as db:
         db.execute(
             "insert into pgqueue.jobs (task, args, timeout, deadline_at)"
-            " values (%s, %s, '1 s', now() + make_interval(secs => %s))",
+            " values (%s, %s, %s, now() + make_interval(secs => %s))",
             [*WRITTEN[code]],
         )
-        done = scene.pgq("work", "-A", "shop:app", "--drain", "--poll", "0.05")
-        assert done.returncode == 0, done.stderr
+        done = scene.pgq("work", "-A", "shop:app", "--drain", "--poll", "0.05", "--blocked", "5")
+        assert done.returncode == (BLOCKED if code == "PGQ-608" else 0), done.stderr
         [(error,)] = db.execute("select last_error from pgqueue.jobs").fetchall()
     assert error.split(":")[0] == CODES[code].__name__
 

@@ -176,7 +176,7 @@ def expected(op: int, plan: str) -> tuple[Any, ...]:  # noqa: PLR0911
         case "dead":
             return ("dead", 1, None, f"Dead: op {op}")
         case "unstorable":
-            return ("dead", 2, None, "InvalidPayloadError")
+            return ("dead", 1, None, "BadResultError")
     return ("dead", 2, None, f"ValueError: op {op}")
 
 
