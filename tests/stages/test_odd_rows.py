@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -14,6 +15,7 @@ from psycopg import Connection
 from pgqueue import App
 from pgqueue.config import WorkerSettings
 from pgqueue.worker.worker import Worker
+from tests.waiting import wait_until
 
 BOMB = '{"v": [' + ",".join(["1e131071"] * 500) + "]}"  # 8 kB, of which the text has 65 MB
 ZEROS = '{"v": [' + ",".join(["0e-16383"] * 500) + "]}"  # of which it has 8 MB
@@ -65,18 +67,20 @@ def insert(db: Connection[Any], task: str = "ok", **columns: Any) -> None:
     )
 
 
-def drain(app: App) -> None:
-    settings = WorkerSettings(
-        queues={"default": None}, drain=True, poll=0.1, heartbeat=0.3, lease=2.0, patience=0.5
-    )
-    end = threading.Timer(
-        90, os.kill, [os.getpid(), signal.SIGTERM]
-    )  # or what is left tells, instead of a test that hangs
-    end.start()
-    try:
+def work_until(app: App, done: Callable[[], bool]) -> None:
+    """A worker in this process until ``done``, which another thread asks; or, if that never comes, until the test is to fail."""
+    settings = WorkerSettings(queues={"default": None}, poll=0.1, heartbeat=0.3, lease=2.0, patience=0.5)
+
+    def wait() -> None:
+        try:
+            wait_until(done, timeout=25)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(wait)
         Worker(app, settings).run()
-    finally:
-        end.cancel()
+        waiting.result()
 
 
 @pytest.fixture
@@ -121,7 +125,9 @@ def test_odd_rows_of_every_kind_hold_up_nobody(db: Connection[Any], ok: App) -> 
         insert(db, **columns)
     for number in range(20):
         insert(db, "ok", tags=["mine"], **({"concurrency_key": f"n{number}"} if number % 2 else {}))
-    drain(ok)
+    left = "select state, parked from pgqueue.jobs_live order by id"
+    never = [("pending", False), ("waiting", None)]  # nothing claims these, and they are in no other's way
+    work_until(ok, lambda: db.execute(left).fetchall() == never)
     assert db.execute(
         "select state, count(*) from pgqueue.jobs where tags = '{mine}' group by 1"
     ).fetchall() == [("completed", 20)]
