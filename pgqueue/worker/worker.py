@@ -23,8 +23,8 @@ from pgqueue.alerts import AlertSettings, alert_tasks
 from pgqueue.app import App
 from pgqueue.clock import monotonic
 from pgqueue.config import WorkerSettings, redact
-from pgqueue.connections import Link, retry_connecting
-from pgqueue.database import CLAIMING, ORDINARY, check_sessions, connect, run
+from pgqueue.connections import retry_connecting
+from pgqueue.database import check_sessions, connect, run
 from pgqueue.diagnosis import explained
 from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.leader import Leader
@@ -44,6 +44,7 @@ from pgqueue.worker.in_flight import InFlight
 from pgqueue.worker.lease import Lease
 from pgqueue.worker.limits import Limits
 from pgqueue.worker.lines import log_job
+from pgqueue.worker.links import Links
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.pulse import Pulse
 from pgqueue.worker.relay import Supervised
@@ -55,8 +56,6 @@ from pgqueue.worker.stopping import STOPPED, UNFINISHED, finish
 log = logging.getLogger("pgqueue")
 
 LATE = 1.0  # seconds an attempt claimed ahead may wait for its turn
-SHORTEST, LONGEST = 5.0, 60.0  # seconds that a statement may take, according to the lease
-UPKEEP = 7200.0  # the same for the rebuild of an index
 BEGINNING = 60.0  # seconds that a statement may take before there is a lease
 
 
@@ -84,34 +83,30 @@ class Worker:
         self.id = 0
         self._dsn = app.dsn
         self._outage = Outage(self._dsn)
-        limit = min(max(settings.lease, SHORTEST), LONGEST)  # a silent connection costs no more than a lease
-        self._claim_link = Link(self._dsn, "pgqueue claim", self._outage, session=CLAIMING, limit=limit)
-        self._settle_link = Link(self._dsn, "pgqueue settle", self._outage, limit=limit)
-        self._listen_link = Link(self._dsn, "pgqueue listen", self._outage, limit=limit)
+        links = self._links = Links(self._dsn, self._outage, settings.lease)
         self._runner = Runner(
             app, slots=settings.concurrency, executor=settings.executor, app_path=app_path,
             crash_limit=settings.crash_limit, done=self._done, specs=self._specs,
         )  # fmt: skip
         self._in_flight = InFlight(settings.concurrency, settings.queues, self._runner.lose)
-        self._settler = Settler(self._settle_link, self._free, hook_names(app))
+        self._settler = Settler(links.settle, self._free, hook_names(app))
         self._claimer = Claimer(
-            self._claim_link, settings, sorted(self._specs), self._in_flight, self._take, self._runner.prefetch,
+            links.claim, settings, sorted(self._specs), self._in_flight, self._take, self._runner.prefetch,
         )  # fmt: skip
-        self._reporter = Reporter(self._claim_link, self._runner.running)
-        leading = Link(self._dsn, "pgqueue leader", self._outage, limit=limit)
+        self._reporter = Reporter(links.claim, self._runner.running)
         self._leader = Leader(
-            self._claim_link,
-            leading,
-            Link(self._dsn, "pgqueue upkeep", self._outage, session=ORDINARY, limit=UPKEEP),
+            links.claim,
+            links.leading,
+            links.upkeep,
             settings,
             Scheduler(
-                Link(self._dsn, "pgqueue schedules", self._outage),
+                links.schedules,
                 grace=max(GRACE, 6 * settings.heartbeat),  # a leader's term is three
             ),
-            Watch(leading, alerts, settings.heartbeat),
+            Watch(links.leading, alerts, settings.heartbeat),
         )
         self._listener = Listener(
-            self._listen_link, settings.queues, self._heard, self._cancelled, self._leader.stand
+            links.listen, settings.queues, self._heard, self._cancelled, self._leader.stand
         )
         self._declarations = Declarations(
             app.name, list(app.schedules.values()), settings.heartbeat,
@@ -126,7 +121,7 @@ class Worker:
             crash_limit=settings.crash_limit, limit=settings.blocked, lease=settings.lease, alive=self._alive,
         )  # fmt: skip
         self._lease = Lease(
-            self._settle_link, self._outage, settings, sorted(self._specs), began=self._live_as, ended=self._lose, running=self._runner.running, disowned=self._runner.lose,
+            links.settle, self._outage, settings, sorted(self._specs), began=self._live_as, ended=self._lose, running=self._runner.running, disowned=self._runner.lose,
             asked=self._pulse.cancel, cancel=self._cancel, holds_jobs=lambda: bool(len(self._in_flight)),
         )  # fmt: skip
         self._limits = Limits(settings, self._use_up)
@@ -275,10 +270,9 @@ class Worker:
 
     async def _work_watched(self) -> int:
         self._lease.keep()
-        declared = Link(self._dsn, "pgqueue schedules", self._outage)
         background = [
             self._leader.run(), self._watch(), self._limits.run(), self._reporter.run(),
-            self._declarations.run(declared), self._lease.keep_own(),
+            self._declarations.run(self._links.declarations), self._lease.keep_own(),
         ]  # fmt: skip
         if self._supervised is not None:
             background.append(self._supervised.run())
@@ -354,7 +348,7 @@ class Worker:
 
     async def _say_goodbye(self) -> None:
         await self._lease.end()
-        for link in (self._claim_link, self._settle_link, self._listen_link):
+        for link in (self._links.claim, self._links.settle, self._links.listen):
             await link.close()
         await self._leader.close()
         log.info("worker %d stopped", self.id)

@@ -169,7 +169,7 @@ def test_what_a_claim_took_whose_answer_was_lost_is_found_without_the_row_that_c
         try:
             return await worker._claimer._lost.find(hand.id, [])
         finally:
-            await worker._claim_link.close()
+            await worker._links.claim.close()
 
     found = asyncio.run(play())
     assert len(found) == 4

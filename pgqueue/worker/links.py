@@ -1,0 +1,22 @@
+"""The connections of a worker, each opened at its first use; the last four are the leader's or open only for moments."""
+
+from __future__ import annotations
+
+from pgqueue.connections import Link
+from pgqueue.database import CLAIMING, ORDINARY
+from pgqueue.outage import Outage
+
+SHORTEST, LONGEST = 5.0, 60.0  # seconds that a statement may take, according to the lease
+UPKEEP = 7200.0  # seconds that the rebuild of an index may take
+
+
+class Links:
+    def __init__(self, dsn: str, outage: Outage, lease: float) -> None:
+        limit = min(max(lease, SHORTEST), LONGEST)  # a silent connection costs no more than a lease
+        self.claim = Link(dsn, "pgqueue claim", outage, session=CLAIMING, limit=limit)
+        self.settle = Link(dsn, "pgqueue settle", outage, limit=limit)
+        self.listen = Link(dsn, "pgqueue listen", outage, limit=limit)
+        self.leading = Link(dsn, "pgqueue leader", outage, limit=limit)
+        self.upkeep = Link(dsn, "pgqueue upkeep", outage, session=ORDINARY, limit=UPKEEP)
+        self.schedules = Link(dsn, "pgqueue schedules", outage)
+        self.declarations = Link(dsn, "pgqueue schedules", outage)
