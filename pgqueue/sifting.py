@@ -1,6 +1,6 @@
 """One row never stops a statement over many: the statement is tried on halves, until the row that fails is alone and the others are done.
 
-Claims, rescues, sweeps, settles, progress, schedules and alerts all use it.
+Claims, rescues, sweeps, settles, progress, schedules, alerts and declarations all use it.
 """
 
 from __future__ import annotations

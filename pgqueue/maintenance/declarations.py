@@ -12,8 +12,10 @@ from collections.abc import Sequence
 
 from pgqueue import statements
 from pgqueue.connections import Link
+from pgqueue.described import message
 from pgqueue.outage import Trouble
 from pgqueue.schedule import Schedule, fingerprint
+from pgqueue.sifting import sift
 from pgqueue.sql import Statement
 from pgqueue.task import TaskSpec
 
@@ -40,6 +42,7 @@ class Declarations:
         self._fingerprint = fingerprint(self._schedules)
         self._pause = BUSY
         self._said: set[str | None] = set()
+        self._failed: set[str] = set()
 
     def sync(self) -> Statement[list[tuple[str | None, str]]]:
         return statements.sync_schedules(
@@ -47,8 +50,10 @@ class Declarations:
             [task.name for task in self._tasks], named=self._named,
         )  # fmt: skip
 
-    def sync_tasks(self) -> Statement[None]:
-        declared = [{"name": task.name, "options": task.options, "keep": task.keep} for task in self._tasks]
+    def sync_tasks(self, tasks: Sequence[TaskSpec] | None = None) -> Statement[None]:
+        """Of these tasks, or of all."""
+        some = self._tasks if tasks is None else tasks
+        declared = [{"name": task.name, "options": task.options, "keep": task.keep} for task in some]
         return statements.sync_tasks(self._app, declared, LIFE * self._heartbeat)
 
     def note(self, changes: list[tuple[str | None, str]]) -> None:
@@ -68,14 +73,30 @@ class Declarations:
         elif became != "busy":
             self._said.discard(None)
 
+    async def _sift_tasks(self, link: Link) -> None:
+        """Syncs every task but those with a stored row that fails: these are told, once each."""
+
+        async def some(tasks: Sequence[TaskSpec]) -> list[None]:
+            await link.once(self.sync_tasks(tasks))
+            return []
+
+        async def give_up(task: TaskSpec, error: Exception) -> None:
+            if task.name not in self._failed:
+                self._failed.add(task.name)
+                log.error(
+                    "what task %s declares is not stored for jobs made by SQL: %s", task.name, message(error)
+                )
+
+        await sift(self._tasks, some, give_up)
+
     async def run(self, link: Link) -> None:
         """Goes on until it is cancelled; ``link`` is open only while it is used."""
         trouble = Trouble("the sync of what the code declares")
         while True:
             await asyncio.sleep(self._pause)
             try:
+                await self._sift_tasks(link)
                 self.note(await link.once(self.sync()))
-                await link.once(self.sync_tasks())
                 trouble.over()
             except Exception as error:  # noqa: BLE001 - it is logged
                 self._pause = max(AGAIN * self._heartbeat, trouble.after(error))

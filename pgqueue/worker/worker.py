@@ -34,6 +34,7 @@ from pgqueue.maintenance.watch import Watch
 from pgqueue.migrate import check_server
 from pgqueue.outage import CONFLICTS, Outage
 from pgqueue.outcome import Outcome
+from pgqueue.sifting import is_of_a_row
 from pgqueue.silence import within
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
@@ -205,11 +206,13 @@ class Worker:
             self._lease.take(connection)
 
     def _declare(self, connection: Connection[Any]) -> None:
-        """Schedules and tasks of the code become rows; if another transaction holds one, a little later."""
+        """Schedules and tasks of the code become rows; if another transaction holds one, or a stored row fails, a little later."""
         try:
             run(connection, self._declarations.sync_tasks())
             self._declarations.note(run(connection, self._declarations.sync()))
-        except CONFLICTS as error:
+        except Exception as error:
+            if not isinstance(error, CONFLICTS) and not is_of_a_row(error):
+                raise
             log.info("what the code declares is synced later: %s", error)
 
     def stop(self, number: int = signal.SIGTERM) -> None:

@@ -220,6 +220,10 @@ MUTANTS = (
     mutant("worker/relay.py", "        except ConnectionError:  # it died with messages of its workers unread\n            return False\n", "        except TimeoutError:\n            return False\n",
            "unit/test_supervisor.py::test_a_supervisor_that_dies_with_unread_messages_is_gone_and_no_bug"),
     mutant("sql/rescue.sql", "(j.crash_count = 0 or e.keeper is null)::int", "1", "stages/test_suspects.py"),
+    mutant("worker/worker.py", "not isinstance(error, CONFLICTS) and not is_of_a_row(error)", "not isinstance(error, CONFLICTS)",
+           "stages/test_sifting.py::test_a_stored_declaration_that_fails_keeps_no_worker_from_starting_and_no_other_from_being_stored"),
+    mutant("maintenance/declarations.py", "await sift(self._tasks, some, give_up)", "await some(self._tasks)",
+           "stages/test_sifting.py::test_a_stored_declaration_that_fails_keeps_no_worker_from_starting_and_no_other_from_being_stored"),
     mutant("sql/rescue.sql", " and l.id is distinct from e.keeper", "", "stages/test_suspects.py"),
     # ---------------------------------------------------------------- the command line and what it asks
     mutant("sql/functions/why.sql", "x.taken < x.slots and (x.own is null or x.own_taken < x.own)", "x.taken < x.slots",

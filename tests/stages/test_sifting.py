@@ -17,6 +17,7 @@ from pgqueue.alerts import AlertSettings
 from pgqueue.config import WorkerSettings
 from pgqueue.connections import Link
 from pgqueue.database import run
+from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.scheduler import Scheduler
 from pgqueue.maintenance.sweeper import sweep_once
@@ -28,6 +29,7 @@ from pgqueue.worker.settler import Settler
 from pgqueue.worker.worker import Worker
 from tests.stages.hands import Hand
 from tests.stages.scheduling import add
+from tests.waiting import wait_until
 
 BOMB = '{"v": [' + ",".join(["1e131071"] * 9000) + "]}"  # 144 kB, of which the text has 1.2 GB
 LONG = '{"v": [' + ",".join(["1e131071"] * 200) + "]}"  # of which it has 26 MB
@@ -243,6 +245,34 @@ def test_the_watch_sees_dead_jobs_whatever_time_stands_in_others(db: Connection[
 
     linked(dsn, look)
     assert db.execute("select count from pgqueue.alerts").fetchall() == [(1,)]
+
+
+def test_a_stored_declaration_that_fails_keeps_no_worker_from_starting_and_no_other_from_being_stored(
+    db: Connection[Any], app: App, dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("bad", "one", "two"):
+        app.task(name=name, queue="slow")(_nothing)
+    db.execute(
+        "insert into pgqueue.tasks (name, app, declared, former) values ('bad', 'a', 'other', '{{a,b},{c,d}}')"
+    )
+    db.execute("insert into pgqueue.jobs (task, queue) values ('one', 'default')")
+    Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.1)).run()
+    assert ended(db) == [("one", "completed", 1)]
+
+    async def declare(made: Link) -> None:
+        declarations = Declarations(app.name, [], 1.0, [task.spec for task in app.tasks.values()])
+        running = asyncio.create_task(declarations.run(made))
+        await asyncio.to_thread(wait_until, lambda: "what task bad declares is not stored" in caplog.text)
+        running.cancel()
+        await asyncio.wait([running])
+
+    linked(dsn, declare)
+    assert db.execute("select name, declared = 'other' from pgqueue.tasks order by name").fetchall() == [
+        ("bad", True), ("one", False), ("two", False),
+    ]  # fmt: skip
+
+
+def _nothing() -> None: ...
 
 
 # ------------------------------------------------------------------ settling
