@@ -14,7 +14,7 @@ from pgqueue.clock import monotonic
 from pgqueue.database import PINNED, connect_async, run_async
 from pgqueue.errors import PgQueueError
 from pgqueue.outage import READ_ONLY, RECONNECT, ConnectionLost, Outage, is_lost, one_line, until_back
-from pgqueue.silence import within
+from pgqueue.silence import cut, within
 from pgqueue.sql import Statement
 
 GRACE = 2.0  # seconds after the server's time-out in which its message must arrive
@@ -92,6 +92,11 @@ class Link:
         log.log(level, "the connection %r broke and is opened again: %s", self._name, one_line(error))
         self._broke = True
         await self.close()
+
+    def cut(self) -> None:
+        """Ends what waits on this connection now; the next statement has a new one."""
+        if self._connection is not None:
+            cut(self._connection)
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None
