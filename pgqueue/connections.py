@@ -37,6 +37,7 @@ class Link:
         self._connection: AsyncConnection[Any] | None = None
         self._broke = False
         self._connecting = asyncio.Lock()
+        outage.links.add(self)
 
     async def connection(self) -> AsyncConnection[Any]:
         """Raises ConnectionLost if the server cannot be reached."""
@@ -64,6 +65,8 @@ class Link:
         except BaseException as error:
             if is_lost(error) or (isinstance(error, Exception) and connection.closed):
                 silent = monotonic() - begun > 0.99 * patience  # two clocks
+                if silent:
+                    self._outage.silent(self)
                 why = TimeoutError(f"no answer for {patience:g} s") if silent else error
                 await self.lost(why)
                 raise ConnectionLost(one_line(why)) from error

@@ -10,6 +10,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable
+from typing import Protocol
+from weakref import WeakSet
 
 import psycopg
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential, wait_random
@@ -57,11 +59,16 @@ def one_line(error: BaseException) -> str:
     return line if state is None else f"{line} (SQLSTATE {state})"
 
 
+class Cuttable(Protocol):
+    def cut(self) -> None: ...
+
+
 class Outage:
     """One line when the database goes away and one when it is back, however many connections notice, and however late.
 
     A connection that is cut alone, and can be replaced at once, is no outage. ``reconnected`` is called whenever one was
     replaced, on any thread: the server may have crashed meanwhile and forgotten what it had not written down.
+    If one of ``links`` falls silent, the others are cut, because what silenced one silences them, too: none waits for its own limit.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -70,6 +77,12 @@ class Outage:
         self.since: float | None = None
         self._ended = 0.0
         self._lock = threading.Lock()
+        self.links: WeakSet[Cuttable] = WeakSet()
+
+    def silent(self, link: Cuttable) -> None:
+        """It gave no answer in time."""
+        for other in self.links - {link}:
+            other.cut()
 
     def unreachable(self, error: BaseException, begun: float) -> None:
         """No connection could be made, in a try begun at ``begun``. A try begun before the end of the last outage belongs to that outage."""

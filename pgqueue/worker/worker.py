@@ -325,7 +325,7 @@ class Worker:
             "worker %d lost its lease and registers again; jobs given up: %d", self.id, len(self._in_flight)
         )
         self._claimer.worker_id = 0  # what a claim under way brings is no longer ours
-        for link in (self._claim_link, self._settle_link, self._listen_link):
+        for link in (self._links.claim, self._links.settle, self._links.listen):
             link.cut()  # it may be as silent as the heartbeat's was
         self._runner.lose()
 

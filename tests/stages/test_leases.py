@@ -46,6 +46,25 @@ def test_a_silent_connection_is_cut_and_the_next_try_has_another(dsn: str, caplo
     assert "went away" not in caplog.text, "the server is well"
 
 
+def test_what_waits_on_other_connections_is_cut_with_the_first_that_is_silent(dsn: str) -> None:
+    async def play(via: Any) -> None:
+        outage = Outage(via.dsn)
+        first = Link(via.dsn, "pgqueue test", outage, limit=0.2)
+        other = Link(via.dsn, "pgqueue test", outage, limit=600.0)
+        await asyncio.gather(first.connection(), other.connection())
+        via.silent = "pgqueue test"
+        waiting = asyncio.create_task(other.once(statements.read_clock()))
+        with pytest.raises(ConnectionLost, match="no answer"):
+            await first.once(statements.read_clock())
+        with pytest.raises(ConnectionLost):
+            await asyncio.wait_for(waiting, 30)
+        assert await other.once(statements.read_clock()) > 0
+        await asyncio.gather(first.close(), other.close())
+
+    with proxy_to(dsn) as proxy:
+        asyncio.run(play(proxy))
+
+
 def test_a_connection_that_is_silent_from_its_login_on_is_given_up(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
