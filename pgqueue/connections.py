@@ -61,7 +61,7 @@ class Link:
         patience, begun = self.limit + GRACE, monotonic()
         try:
             with within(connection, patience):
-                return await run_async(connection, statement)
+                answer = await run_async(connection, statement)
         except BaseException as error:
             if is_lost(error) or (isinstance(error, Exception) and connection.closed):
                 silent = monotonic() - begun > 0.99 * patience  # two clocks
@@ -73,6 +73,8 @@ class Link:
             if isinstance(error, READ_ONLY) or not isinstance(error, psycopg.Error | PgQueueError):
                 await self.close()
             raise
+        self._outage.answered(begun)
+        return answer
 
     async def run(self, statement: Statement[T]) -> T:
         """Tries until the server answers. Only for what may run twice: a claim whose answer is lost is rescued."""

@@ -98,13 +98,21 @@ class Outage:
 
     def connected(self, *, again: bool) -> None:
         """A new connection was made, ``again`` if in the place of one that broke."""
+        self._end(monotonic())
+        if again:
+            self.reconnected()
+
+    def answered(self, begun: float) -> None:
+        """A statement sent at ``begun`` was answered: where all others are connected, no new connection would end the outage."""
+        if self.since is not None:
+            self._end(begun)
+
+    def _end(self, proven: float) -> None:
         with self._lock:
-            if self.since is not None:
+            if self.since is not None and proven > self.since:
                 self._ended = monotonic()
                 log.warning("the database is back after %.1f s", self._ended - self.since)
                 self.since = None
-        if again:
-            self.reconnected()
 
 
 class Trouble:

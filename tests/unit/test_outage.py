@@ -6,8 +6,9 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from pgqueue.clock import monotonic
 from pgqueue.errors import DatabaseUnreachableError, TooManyConnectionsError
-from pgqueue.outage import ConnectionLost, Trouble, is_lost
+from pgqueue.outage import ConnectionLost, Outage, Trouble, is_lost
 from pgqueue.sifting import is_of_a_row
 
 
@@ -95,3 +96,14 @@ def test_an_outage_is_told_by_its_own_lines_and_a_bug_with_its_traceback(caplog)
     Trouble("the claim").after(KeyError("k"))
     [record] = caplog.records
     assert record.exc_info
+
+
+def test_an_outage_ends_with_an_answer_to_what_was_asked_since_where_nothing_else_connects(caplog):
+    """A connection that the leader alone uses may fail last, and be needed no more."""
+    outage, before = Outage("postgresql://h/d"), monotonic()
+    outage.unreachable(ConnectionLost("no such file"), before)
+    outage.answered(before)
+    assert "database is back" not in caplog.text
+    outage.answered(monotonic())
+    outage.answered(monotonic())
+    assert caplog.text.count("went away") == caplog.text.count("database is back") == 1
