@@ -74,7 +74,7 @@ class Child:
     def _hang_up(self) -> None:
         """Closes the socket in the next turn of the loop, after what the child said before its end was read."""
         if self._requests is not None:
-            asyncio.get_running_loop().call_soon(self._requests.transport.abort)
+            asyncio.get_running_loop().call_soon(_abort, self._requests)
 
     @property
     def has_ended(self) -> bool:
@@ -110,6 +110,11 @@ class Child:
     def kill(self) -> None:
         self._process.kill()
         self._hang_up()
+
+
+def _abort(requests: asyncio.StreamWriter) -> None:
+    """Holds the writer until then: one that goes before its transport is closed warns of that."""
+    requests.transport.abort()
 
 
 class Children:
