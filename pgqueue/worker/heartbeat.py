@@ -41,7 +41,7 @@ class Heartbeat:
         cancel: Callable[[list[int]], object],
         holds_jobs: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``holds_jobs`` is asked on this thread, too: an idle worker need not look for cancels."""
+        """``holds_jobs`` is asked on this thread, too: an idle worker looks for cancels only if it is told of one."""
         self._outage = outage
         self._every, self._lease = every, lease
         self._patience = min(max(lease / 3, SHORTEST), LONGEST)
@@ -83,7 +83,7 @@ class Heartbeat:
         beat_at, failing = asked + self._jittered(self._every), False
         try:
             while True:
-                life.due.wait(max(beat_at - monotonic(), 0.0))
+                told = life.due.wait(max(beat_at - monotonic(), 0.0))
                 life.due.clear()
                 if life.stopped.is_set():
                     return
@@ -108,7 +108,7 @@ class Heartbeat:
                     beat_at = monotonic() + self._jittered(min(self._every, trouble.after(error)))
                     continue
                 try:
-                    if self._holds_jobs() and (
+                    if (told or self._holds_jobs()) and (
                         cancelled := self._ask(life, statements.list_cancel_requests(life.worker_id))
                     ):
                         self._cancel(cancelled)
