@@ -1,5 +1,6 @@
 """The worker processes of any system, and the starts of jobs that their probes report."""
 
+import contextlib
 import os
 import select
 import subprocess
@@ -101,7 +102,8 @@ class Worker:
                 process.wait(timeout=max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 for pid in reversed(tree(process.pid)):
-                    os.kill(pid, 9)
+                    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                        os.kill(pid, 9)
                 process.wait()
         os.close(self.pipe)
         self.log.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
 import signal
 import threading
@@ -20,6 +18,7 @@ from psycopg.rows import scalar_row
 from pgqueue import embedded
 from tests.process import workload
 from tests.process.campaign_clients import Clients, Plan
+from tests.process.pids import descendants, is_gone, parent, send
 from tests.process.processes import WorkerProcess, WorkerProcesses, state_of, unfinished
 from tests.waiting import STARTS, wait_until
 
@@ -84,7 +83,7 @@ class Faults:
         """SIGKILL to a worker that runs jobs, and another one in its place at once, or by its supervisor."""
         pid, worker_id = self.caught()
         self.killed.add(worker_id)
-        os.kill(pid, signal.SIGKILL)
+        send(pid, signal.SIGKILL)
         for worker in self.alive[:]:
             if worker.pid == pid:
                 worker.end()
@@ -129,7 +128,7 @@ class Faults:
         while len(self.zombies) > rest:
             for worker_id in wait_until(ready, STARTS):
                 self.woken[worker_id] = pid = self.zombies.pop(worker_id)
-                os.kill(pid, signal.SIGCONT)
+                send(pid, signal.SIGCONT)
 
     def terminate(self) -> None:
         """pg_terminate_backend on a connection of a worker."""
@@ -168,10 +167,10 @@ class Faults:
         def frozen() -> int | None:
             """Idle ones only: in a transaction they would hold locks that others wait for."""
             pid: int = self.dice.choice(wait_until(backends))
-            os.kill(pid, signal.SIGSTOP)
+            send(pid, signal.SIGSTOP)
             if pid in backends():
                 return pid
-            os.kill(pid, signal.SIGCONT)
+            send(pid, signal.SIGCONT)
             return None
 
         def count() -> int:
@@ -189,7 +188,7 @@ class Faults:
         try:
             wait_until(lambda: self.feed() or count() > connections, timeout=90)
         finally:
-            os.kill(pid, signal.SIGCONT)
+            send(pid, signal.SIGCONT)
         self.silenced[name] += 1
 
     def stop(self) -> None:
@@ -206,8 +205,7 @@ class Faults:
 
         worker, family, ids = wait_until(busy, STARTS)  # type: ignore[misc]
         for pid in family:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+            send(pid, signal.SIGTERM)
         self.exit_codes.append(worker.wait(timeout=60))
         self.drained |= set(ids)
         self.alive.remove(worker)
@@ -286,11 +284,10 @@ class Faults:
             self.dice.shuffle(candidates)
             for worker_id, pid in candidates:
                 if pid not in self.zombies.values() and self.runs(worker_id):
-                    with contextlib.suppress(ProcessLookupError):  # it was an orphan that has just ended
-                        os.kill(pid, signal.SIGSTOP)
-                        if self.runs(worker_id):
-                            return pid, worker_id
-                        os.kill(pid, signal.SIGCONT)
+                    send(pid, signal.SIGSTOP)
+                    if not is_gone(pid) and self.runs(worker_id):  # an orphan may just have ended
+                        return pid, worker_id
+                    send(pid, signal.SIGCONT)
             return None
 
         return wait_until(busy, STARTS)  # type: ignore[return-value]
@@ -343,32 +340,6 @@ class Faults:
             " and e.at > pg_postmaster_start_time())"
         )
         return bool(at_work == self.plan.workers)
-
-
-def parent(pid: int) -> int | None:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    except OSError:
-        return None
-
-
-def descendants(pid: int) -> list[int]:
-    """Processes that it has started, and those that they have started."""
-    children: dict[int | None, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            children.setdefault(parent(int(entry.name)), []).append(int(entry.name))
-    found = list(children.get(pid, []))
-    for child in found:
-        found += children.get(child, [])
-    return found
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def observer(dsn: str) -> Connection[Any]:

@@ -51,7 +51,7 @@ class WorkerProcess:
         self.pid = self.process.pid
 
     def signal(self, number: signal.Signals) -> None:
-        os.kill(self.pid, number)
+        self.process.send_signal(number)
         if number in (signal.SIGSTOP, signal.SIGCONT):
             self.stopped = number is signal.SIGSTOP
 

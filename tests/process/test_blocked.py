@@ -13,8 +13,9 @@ import psycopg
 import pytest
 from psycopg import Connection
 
+from tests.process.pids import is_gone
 from tests.process.processes import QUICK, ROOT, WorkerProcess, WorkerProcesses, state_of
-from tests.process.test_fleet import at_gates, gates, is_gone, pids
+from tests.process.test_fleet import at_gates, gates, pids
 from tests.waiting import wait_until
 
 APP = ("-A", "tests.process.blocking:app")

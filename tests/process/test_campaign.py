@@ -36,7 +36,8 @@ from tests import checker
 from tests.checker import Intents
 from tests.process import workload
 from tests.process.campaign_clients import ROWS, TENANTS, Clients, Plan
-from tests.process.campaign_faults import CRASH_LIMIT, SERVER, Faults, is_gone, observer
+from tests.process.campaign_faults import CRASH_LIMIT, SERVER, Faults, observer
+from tests.process.pids import is_gone
 from tests.process.processes import WorkerProcesses, unfinished
 from tests.process.running import assert_order_was_kept, most_at_once
 from tests.servers import create_database, directory_for_servers

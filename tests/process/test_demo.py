@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 
 import psycopg
 import pytest
@@ -13,6 +12,7 @@ from pgqueue.demo.day import Day
 from pgqueue.demo.run import run
 from pgqueue.demo.shop import read_orders
 from pgqueue.errors import InvalidOptionError, InvalidSettingError
+from tests.process.pids import is_gone
 
 
 def console() -> tuple[Console, io.StringIO]:
@@ -28,9 +28,7 @@ def worker_pids(dsn: str) -> list[int]:
 def assert_no_process_is_left(dsn: str) -> None:
     pids = worker_pids(dsn)
     assert pids
-    for pid in pids:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+    assert all(is_gone(pid) for pid in pids)
 
 
 def test_the_day_is_proven(dsn: str) -> None:

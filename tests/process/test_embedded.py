@@ -21,6 +21,7 @@ import pytest
 from pgqueue import embedded
 from pgqueue.embedded import home
 from pgqueue.errors import EmbeddedPostgresError
+from tests.process.pids import is_gone, parent
 from tests.servers import directory_for_servers
 from tests.waiting import wait_until
 
@@ -87,19 +88,10 @@ def postmaster(home: Path) -> int:
     return int((home / "pgdata" / "postmaster.pid").read_text().split()[0])
 
 
-def status(pid: int, name: str) -> str:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(line for line in lines if line.startswith(f"{name}:")).split()[1]
-
-
-def is_gone(pid: int) -> Callable[[], bool]:
-    def gone() -> bool:
-        try:
-            return status(pid, "State") == "Z"
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-
-    return gone
+def kill_supervisor(server: int) -> None:
+    supervisor = parent(server)
+    assert supervisor
+    os.kill(supervisor, signal.SIGKILL)
 
 
 def has_no_owner(home: Path) -> Callable[[], bool]:
@@ -166,9 +158,9 @@ def test_data_outlive_the_server(person):
     first = person.use()
     dsn = has_started(first)
     execute(dsn, "CREATE TABLE kept AS SELECT 1 AS n")
-    stopped = is_gone(postmaster(person.home))
+    server = postmaster(person.home)
     first.communicate()
-    wait_until(stopped)
+    wait_until(lambda: is_gone(server))
     assert embedded.running(person.home) is None
     assert has_started(person.use()) == dsn
     assert execute(dsn, "SELECT n FROM kept") == [(1,)]
@@ -199,17 +191,17 @@ def test_killing_the_first_user_leaves_the_server_to_the_others(person):
 def test_killing_the_last_user_stops_the_server(person):
     user = person.use()
     has_started(user)
-    stopped = is_gone(postmaster(person.home))
+    server = postmaster(person.home)
     kill(user)
-    wait_until(stopped)
+    wait_until(lambda: is_gone(server))
 
 
 def test_killing_the_supervisor_stops_the_server_and_the_next_user_starts_another(person):
     dsn = has_started(person.use())
     execute(dsn, "CREATE TABLE kept AS SELECT 1 AS n")
     server = postmaster(person.home)
-    os.kill(int(status(server, "PPid")), signal.SIGKILL)
-    wait_until(is_gone(server))
+    kill_supervisor(server)
+    wait_until(lambda: is_gone(server))
     assert has_started(person.use()) == dsn
     assert execute(dsn, "SELECT n FROM kept") == [(1,)]
 
@@ -217,10 +209,10 @@ def test_killing_the_supervisor_stops_the_server_and_the_next_user_starts_anothe
 def test_the_next_user_may_come_while_a_server_without_supervisor_still_stops(person):
     dsn = has_started(person.use())
     server = postmaster(person.home)
-    os.kill(int(status(server, "PPid")), signal.SIGKILL)
+    kill_supervisor(server)
     assert has_started(person.use()) == dsn
     assert execute(dsn, "SELECT 1") == [(1,)]
-    wait_until(is_gone(server))
+    wait_until(lambda: is_gone(server))
 
 
 def test_a_killed_postmaster_is_replaced_for_the_next_user(person):
@@ -268,9 +260,9 @@ def test_six_at_once_get_one_server(person):
     assert sessions == 1
     server = postmaster(person.home)
     for user in users:
-        assert not is_gone(server)()
+        assert not is_gone(server)
         kill(user)
-    wait_until(is_gone(server))
+    wait_until(lambda: is_gone(server))
 
 
 def test_an_owned_server_comes_back_after_a_crash(directory):

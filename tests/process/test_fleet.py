@@ -19,6 +19,7 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import embedded, migrate
+from tests.process.pids import descendants, is_gone, send
 from tests.process.processes import (
     QUICK,
     WorkerProcess,
@@ -57,24 +58,6 @@ def start(workers: WorkerProcesses, db: Connection[Any], count: int, *options: s
     wait_until(lambda: len(pids(db)) == count, STARTS)
     wait_until(lambda: any("pg_notify" in query for query in listening(db)), STARTS)
     return worker
-
-
-def is_gone(pid: int) -> bool:
-    """Ended, whether or not somebody has collected its exit code."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except OSError:
-        return True
-
-
-def below(pid: int) -> list[int]:
-    """All processes that it has started, and those have."""
-    children = [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
-    return children + [other for child in children for other in below(child)]
 
 
 @contextmanager
@@ -126,7 +109,7 @@ def test_a_process_that_hangs_or_has_no_slot_free_keeps_no_wake_up_to_itself(
                 job_id = enqueue(db, "move_async", op, ms=1)
                 wait_until(lambda job_id=job_id: state_of(db, job_id) == "completed", timeout=5)  # type: ignore[misc]
         finally:
-            os.kill(hung, signal.SIGCONT)
+            send(hung, signal.SIGCONT)
     wait_until(lambda: not unfinished(db))
 
 
@@ -198,8 +181,8 @@ def test_a_signal_to_all_processes_is_one_request_to_stop_and_a_second_one_hurri
         job_id = enqueue(db, task, 1, inside=False)
         wait_until(lambda: running_at_gate(db, 1))
         for _ in range(count):
-            for pid in [worker.pid, *below(worker.pid)]:
-                os.kill(pid, number)
+            for pid in [worker.pid, *descendants(worker.pid)]:
+                send(pid, number)
             wait_until(lambda: worker.lines("1 running jobs have"))
         if count == 1:
             opened()

@@ -16,6 +16,7 @@ from psycopg import Connection
 
 from pgqueue import embedded, migrate
 from tests import checker
+from tests.process.pids import is_gone, send
 from tests.process.processes import QUICK, WorkerProcesses, enqueue, gate, state_of, unfinished
 from tests.process.workload import running_at_gate
 from tests.servers import create_database, directory_for_servers
@@ -139,12 +140,10 @@ def test_of_two_processes_the_killed_one_is_started_again(
     os.kill(second, signal.SIGSTOP)  # so that the new one must do it
     job_id = enqueue(db, "move_async", 1, ms=1)
     wait_until(lambda: state_of(db, job_id) == "completed")
-    os.kill(second, signal.SIGCONT)
+    send(second, signal.SIGCONT)
     worker.signal(signal.SIGTERM)
     assert worker.wait() == 0
-    for pid in (second, new):
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+    assert all(is_gone(pid) for pid in (second, new))
 
 
 # ---------------------------------------------------------------- losing the lease

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import Any
 
 import pytest
 from psycopg import Connection
 
+from tests.process.pids import send
 from tests.process.processes import QUICK, WorkerProcess, WorkerProcesses, enqueue, gate, state_of
 from tests.process.workload import running_at_gate
 from tests.waiting import wait_until
@@ -81,13 +81,13 @@ def handlers(db: Connection[Any], op: int) -> set[int]:
 def stop(db: Connection[Any], worker: WorkerProcess, op: int) -> None:
     """The worker, and its child if the handler runs in one."""
     for pid in handlers(db, op) - {worker.pid}:
-        os.kill(pid, signal.SIGSTOP)
+        send(pid, signal.SIGSTOP)
     worker.signal(signal.SIGSTOP)
 
 
 def resume(db: Connection[Any], worker: WorkerProcess, op: int) -> None:
     for pid in handlers(db, op) - {worker.pid}:
-        os.kill(pid, signal.SIGCONT)
+        send(pid, signal.SIGCONT)
     worker.signal(signal.SIGCONT)
 
 

@@ -21,7 +21,7 @@ from pgqueue.outcome import Outcome
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.runner import Runner
-from tests.process.test_fleet import is_gone
+from tests.process.pids import is_gone
 from tests.stages import offspring
 from tests.waiting import wait_until
 

@@ -1,0 +1,43 @@
+"""Processes that a test knows by their pid only: any of them may end by itself before its turn comes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """A signal to a process, unless it has ended already."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def is_gone(pid: int) -> bool:
+    """Ended, whether or not its exit code has been collected."""
+    return _stat(pid)[0] == "Z"
+
+
+def parent(pid: int) -> int | None:
+    return int(_stat(pid)[1]) or None
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that it has started, and those that they have started."""
+    children: dict[int | None, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            children.setdefault(parent(int(entry.name)), []).append(int(entry.name))
+    found = list(children.get(pid, []))
+    for child in found:
+        found += children.get(child, [])
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of its status after its name: its state, its parent, and so on."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ["Z", "0"]
