@@ -89,6 +89,8 @@ class Pools:
         except PoolTimeout:
             raise _exhausted(pool) from None
         try:
+            if taken.autocommit:  # left so by a user, or by the pool's check that was ended halfway
+                taken.autocommit = False
             with taken:
                 yield taken
                 with confirmed(taken):
@@ -115,6 +117,8 @@ class Pools:
         except PoolTimeout:
             raise await asyncio.to_thread(_exhausted, pool) from None
         try:
+            if taken.autocommit:
+                await taken.set_autocommit(False)
             async with taken:
                 yield taken
                 with confirmed(taken):

@@ -11,9 +11,10 @@ import json
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psycopg
+from psycopg import Connection
 
 INVARIANTS = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
@@ -67,6 +68,23 @@ create trigger chk_note_rescue after insert on pgqueue.transitions
 """
 
 
+# All that is known of one job, in the order of time: what a trigger saw, what handlers did, what the product tells.
+HISTORY = """
+select h.at, h.told from (
+    select e.seq, e.at, format('%%s -> %%s, lease %%s of worker %%s, attempt %%s, due %%s, transaction %%s',
+        coalesce(e.old_state, 'none'), coalesce(e.new_state, 'none'), e.lease_id, e.worker_id, e.attempt, e.run_at, e.xact) as told
+    from chk.events e where e.job_id = %(job)s
+    union all
+    select 0, e.at, format('effect of op %%s, lease %%s, transaction %%s', e.op, e.lease_id, e.xact)
+    from chk.effects e where e.job_id = %(job)s
+    union all
+    select 0, t.at, format('told as %%s -> %%s, %%s, lease %%s of worker %%s, attempt %%s: %%s',
+        t.from_state, t.to_state, t.reason, t.lease_id, t.worker_id, t.attempt, t.error)
+    from pgqueue.transitions t where t.job_id = %(job)s) h
+order by h.at, h.seq
+"""
+
+
 def install(dsn: str) -> None:
     """Begins recording. Today's partitions are made first: a later move of rows into them would not be recorded."""
     with psycopg.connect(dsn) as connection:
@@ -77,14 +95,36 @@ def install(dsn: str) -> None:
 def violations(dsn: str) -> dict[str, int]:
     """The broken invariants."""
     with psycopg.connect(dsn) as connection:
-        rows = connection.execute(INVARIANTS.encode()).fetchall()
-    return {invariant: n for invariant, n in rows if n}
+        return {invariant: n for invariant, n, _ in _broken(connection)}
+
+
+def _broken(connection: Connection[Any]) -> list[tuple[str, int, list[int] | None]]:
+    rows = connection.execute(INVARIANTS.encode()).fetchall()
+    return [(invariant, n, jobs) for invariant, n, jobs in rows if n]
 
 
 def check(dsn: str) -> None:
-    """Raises AssertionError naming every broken invariant."""
-    broken = violations(dsn)
-    assert not broken, "the checker found " + "; ".join(f"{name}: {n}" for name, n in broken.items())
+    """Raises AssertionError naming every broken invariant, with the history of the first few jobs concerned."""
+    with psycopg.connect(dsn) as connection:
+        broken = _broken(connection)
+        assert not broken, "\n".join(
+            [
+                "the checker found " + "; ".join(f"{invariant}: {n}" for invariant, n, _ in broken),
+                *(
+                    history(connection, job)
+                    for job in sorted({job for _, _, jobs in broken for job in jobs or ()})
+                ),
+            ]
+        )
+
+
+def history(connection: Connection[Any], job_id: int) -> str:
+    """What became of a job: its row, and one line for each thing that happened to it."""
+    rows = connection.execute("select to_jsonb(j) from pgqueue.jobs j where j.id = %s", [job_id]).fetchall()
+    events = connection.execute(HISTORY.encode(), {"job": job_id}).fetchall()
+    return "\n".join(
+        [f"job {job_id}", *(f"    {row}" for (row,) in rows), *(f"    {at} {told}" for at, told in events)]
+    )
 
 
 class Intents:

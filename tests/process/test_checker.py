@@ -288,3 +288,23 @@ def test_what_a_client_was_told_is_loaded(recorded: str, tmp_path: Path) -> None
         intents.load(recorded)
     with pytest.raises(AssertionError, match=r"I1 an acknowledged enqueue is lost: 1$"):
         checker.check(recorded)
+
+
+def test_what_became_of_the_jobs_concerned_is_told(recorded: str, db: Connection[Any]) -> None:
+    """An effect that was committed before the completion, as on a connection that commits each statement."""
+    worker_id, lease_id, job_id = claimed(db)
+    db.execute(workload.EFFECT.encode(), [1, job_id, lease_id])
+    assert run(db, statements.complete(worker_id, [(job_id, lease_id, True)])) == [job_id]
+    with pytest.raises(AssertionError, match="I5 effect of a losing lease: 1") as found:
+        checker.check(recorded)
+    _, head, row, *lines = str(found.value).splitlines()
+    assert head == f"job {job_id}"
+    assert "'state': 'completed'" in row
+    told = [
+        "none -> pending, lease 0 of worker , attempt 0, ",
+        f"pending -> running, lease {lease_id} of worker {worker_id}, attempt 1, ",
+        f"effect of op 1, lease {lease_id}, transaction ",
+        f"running -> none, lease {lease_id} of worker {worker_id}, attempt 1, ",
+        f"none -> completed, lease {lease_id} of worker {worker_id}, attempt 1, ",
+    ]
+    assert [expected in line for expected, line in zip(told, lines, strict=True)] == [True] * 5

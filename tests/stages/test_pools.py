@@ -1,0 +1,72 @@
+"""The app's own connections: the block that has one is one transaction, whatever became of those who had it before."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import Any
+
+import pytest
+from psycopg import AsyncConnection
+
+from pgqueue import App
+
+XACT = "select pg_current_xact_id()::text"
+
+
+def test_a_caller_cancelled_at_any_step_leaves_the_next_one_a_transaction(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """psycopg lets the loop go on at the end of any call if it was busy for long; here at the end of this one, each time."""
+    set_autocommit = AsyncConnection.set_autocommit
+
+    async def set_and_let_go_on(self: AsyncConnection[Any], value: bool) -> None:
+        await set_autocommit(self, value)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(AsyncConnection, "set_autocommit", set_and_let_go_on)
+    app = App(dsn, pool_size=1)
+
+    async def use() -> set[Any]:
+        async with app.connection_async() as connection:
+            return {await (await connection.execute(XACT)).fetchone() for _ in range(2)}
+
+    async def cancel_at_each_step() -> int:
+        await use()
+        for steps in count():
+            using = asyncio.create_task(use())
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            if not using.cancel():
+                break
+            await asyncio.wait([using])
+            assert len(await use()) == 1, f"cancelled after {steps} steps"
+        await app.aclose()
+        return steps
+
+    assert asyncio.run(cancel_at_each_step()) > 10
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_caller_who_lets_each_statement_commit_does_it_for_himself_alone(dsn: str, kind: str) -> None:
+    app = App(dsn, pool_size=1)
+
+    def transactions() -> int:
+        with app.connection() as connection:
+            return len({connection.execute(XACT).fetchone() for _ in range(2)})
+
+    async def transactions_async() -> int:
+        async with app.connection_async() as connection:
+            await connection.set_autocommit(True)
+        async with app.connection_async() as connection:
+            found = {await (await connection.execute(XACT)).fetchone() for _ in range(2)}
+        await app.aclose()
+        return len(found)
+
+    if kind == "async":
+        assert asyncio.run(transactions_async()) == 1
+    else:
+        with app.connection() as connection:
+            connection.autocommit = True
+        assert transactions() == 1
+    app.close()
