@@ -16,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 from pgqueue import forks
 from pgqueue.database import KEEPALIVE, confirmed, connect
 from pgqueue.errors import PoolExhaustedError
+from pgqueue.interruption import uninterrupted
 from pgqueue.outage import READ_ONLY
 from pgqueue.silence import within
 
@@ -71,6 +72,27 @@ class Pools:
     @contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
         """A connection in a transaction that commits at the end of the block."""
+        with uninterrupted() as gap:
+            pool = self._pool()
+            try:
+                taken = pool.getconn()
+            except PoolTimeout:
+                raise _exhausted(pool) from None
+            try:
+                if taken.autocommit:  # left so by a user, or by the pool's check that was ended halfway
+                    taken.autocommit = False
+                with taken:
+                    with gap():
+                        yield taken
+                    with confirmed(taken):
+                        taken.commit()
+            except READ_ONLY:
+                taken.close()
+                raise
+            finally:
+                pool.putconn(taken)
+
+    def _pool(self) -> ConnectionPool[Connection[Any]]:
         with self._lock:
             if self._sync is None:
                 dsn = self._dsn()
@@ -83,23 +105,7 @@ class Pools:
                     kwargs=_session(prepare_threshold(dsn)),
                     open=True,
                 )
-            pool = self._sync
-        try:
-            taken = pool.getconn()
-        except PoolTimeout:
-            raise _exhausted(pool) from None
-        try:
-            if taken.autocommit:  # left so by a user, or by the pool's check that was ended halfway
-                taken.autocommit = False
-            with taken:
-                yield taken
-                with confirmed(taken):
-                    taken.commit()
-        except READ_ONLY:
-            taken.close()
-            raise
-        finally:
-            pool.putconn(taken)
+            return self._sync
 
     @asynccontextmanager
     async def connection_async(self) -> AsyncIterator[AsyncConnection[Any]]:

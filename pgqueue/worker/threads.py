@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from pgqueue.app import App
+from pgqueue.interruption import here
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import is_traced
 from pgqueue.worker import forked
@@ -128,12 +129,13 @@ class Threads:
 
     def perform_all(self, thread: _Thread) -> None:
         """The life of a thread: one attempt after the other, async handlers on a loop of its own."""
+        here.thread = thread
         with asyncio.Runner() as runner:
             while not thread.abandoned and (item := self._work.get()) is not None:
                 spec, attempt = item
                 try:
                     try:
-                        thread.current = attempt
+                        thread.begin(attempt)
                         outcome = self.perform(spec, attempt, self._app, runner, traced=self._traced)
                     finally:
                         thread.rest()
@@ -157,6 +159,8 @@ class _Thread:
         self.current: Any = None
         self.interrupted = False  # while it ran this attempt: once at most, or the second would hit what deals with the first
         self.abandoned = False
+        self._shields = 0  # while there are any, it is not interrupted
+        self._due = False  # it will be, after the last of them
         self._lock = threading.Lock()
         self._thread = threading.Thread(
             target=threads.perform_all, args=(self,), name="pgqueue slot", daemon=True
@@ -170,8 +174,30 @@ class _Thread:
                 return False
             if not self.interrupted:
                 self.interrupted = True
-                _raise_in(self._thread.ident)
+                if self._shields:
+                    self._due = True
+                else:
+                    _raise_in(self._thread.ident)
             return True
+
+    def shield(self) -> None:
+        with self._lock:
+            self._shields += 1
+        if self.interrupted:
+            for _ in range(2):  # what is on its way is raised at the latest where a loop goes back
+                pass
+
+    def unshield(self) -> None:
+        with self._lock:
+            self._shields -= 1
+            due = self._due and not self._shields
+            self._due &= not due
+        if due:
+            raise InterruptedByTimeout
+
+    def begin(self, attempt: Any) -> None:
+        with self._lock:
+            self.current, self._shields, self._due = attempt, 0, False
 
     def rest(self) -> None:
         """From here on the attempt is no longer interrupted."""

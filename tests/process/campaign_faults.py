@@ -117,13 +117,17 @@ class Faults:
     def wake(self, rest: int) -> None:
         """SIGCONT to zombies of whose jobs some were rescued, until only ``rest`` are left.
 
-        Or all are gone: its children, which go on, may have completed them in transactions of their own. (That all are gone
-        is not to be waited for: one may be locked by the transaction in which the zombie was stopped.)
+        Or whose lease ran out when all were gone: its children, which go on, may have completed them in transactions of their own. (That
+        all are gone is not to be waited for: one may be locked by the transaction in which the zombie was stopped.)
         """
 
         def ready() -> list[int]:
             rescued = self.effective("zombies")
-            return [worker for worker in self.zombies if worker in rescued or not self.runs(worker)]
+            return [
+                worker
+                for worker in self.zombies
+                if worker in rescued or (not self.runs(worker) and self.has_expired(worker))
+            ]
 
         while len(self.zombies) > rest:
             for worker_id in wait_until(ready, STARTS):
@@ -299,6 +303,11 @@ class Faults:
             )
         )
 
+    def has_expired(self, worker_id: int) -> bool:
+        return bool(
+            self.one("select expires_at < clock_timestamp() from pgqueue.workers where id = %s", worker_id)
+        )
+
     def effective(self, which: str) -> set[int]:
         """Those workers whose fault had its effect: jobs that they were running were rescued from them."""
         ids = list(getattr(self, which))
@@ -324,10 +333,15 @@ class Faults:
         return len(self.at_work()) == self.plan.workers
 
     def is_settled(self) -> bool:
-        """All are registered, and none is in the middle of an older outage."""
-        return self.are_at_work() and all(
-            len(worker.lines("the database went away")) == len(worker.lines("the database is back"))
-            for worker in self.alive
+        """All are registered, and none is in the middle of an older outage: each has been heard of since."""
+        return (
+            self.are_at_work()
+            and self.one(
+                "select min(heartbeat_at) > pg_postmaster_start_time() + interval '1.5 s' from pgqueue.workers where id = any(%s)",
+                [worker_id for worker_id, _ in self.at_work()],
+            )
+            and self.one("select count(*) from pg_stat_activity where application_name = 'pgqueue listen'")
+            == self.plan.supervisors
         )
 
     def have_worked_since(self) -> bool:

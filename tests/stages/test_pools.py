@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from itertools import count
 from typing import Any
 
 import pytest
 from psycopg import AsyncConnection
 
-from pgqueue import App
+from pgqueue import App, pools
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.runner import Runner
+from tests.waiting import wait_until
 
 XACT = "select pg_current_xact_id()::text"
 
@@ -70,3 +74,42 @@ def test_a_caller_who_lets_each_statement_commit_does_it_for_himself_alone(dsn: 
             connection.autocommit = True
         assert transactions() == 1
     app.close()
+
+
+def test_a_handler_interrupted_while_it_waits_for_a_connection_takes_none_with_it(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "PATIENCE", 5.0)
+    app = App(dsn, pool_size=1)
+    ended = threading.Event()
+
+    @app.task(name="wait")
+    def wait() -> None:
+        try:
+            with app.connection():
+                pass
+        finally:
+            ended.set()
+
+    async def lose_the_waiting() -> None:
+        runner = Runner(app, slots=1, executor="thread", app_path=None, crash_limit=3, done=lambda *_: None)
+        with app.connection():
+            runner.take([attempt("wait")])
+            await asyncio.to_thread(wait_until, lambda: is_waited_for(app))
+            runner.lose()
+        assert await asyncio.to_thread(ended.wait, 30)
+        runner.close()
+
+    asyncio.run(lose_the_waiting())
+    with app.connection() as connection:
+        assert connection.execute(XACT).fetchone()
+    app.close()
+
+
+def attempt(task: str) -> Attempt:
+    return Attempt(1, (1, 1, "default", 0, task, "{}", 1, 6, 0, None, 0.0, 0.0, None, None, None))
+
+
+def is_waited_for(app: App) -> bool:
+    pool = app._pools._sync
+    return pool is not None and bool(pool.get_stats().get("requests_waiting"))

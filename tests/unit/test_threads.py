@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Context, Decimal, setcontext
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from pgqueue import App, Call
+from pgqueue.interruption import here, uninterrupted
 from pgqueue.outcome import Outcome
 from pgqueue.worker import threads
 from pgqueue.worker.attempt import Attempt
@@ -127,6 +129,41 @@ def test_an_interruption_that_comes_too_late_hits_nothing_else(
     ended = played(app, [[attempt(n, "late"), attempt(n + 1, "long")] for n in range(0, 10, 2)], lenient=True)
     assert {ended[n] and ended[n].state for n in range(1, 10, 2)} == {"completed"}
     assert max(Counter(late_ones).values()) == 10  # on its thread: one for each handler, one to end that
+
+
+def test_an_interruption_waits_until_what_must_not_be_left_halfway_is_over() -> None:
+    app = App()
+    seen: list[str] = []
+
+    @app.task(name="halfway")
+    def halfway(gaps: bool) -> None:
+        with uninterrupted() as gap:
+            while not here.thread.interrupted:
+                time.sleep(0.001)
+            seen.append("shielded")
+            try:
+                with gap() if gaps else nullcontext():
+                    seen.append("in between")
+            finally:
+                seen.append("put back")
+        seen.append("after")
+
+    @app.task(name="next")
+    def following() -> None:
+        with uninterrupted():
+            seen.append("next")
+
+    ended = played(
+        app,
+        [
+            [attempt(1, "halfway", timeout=0.05, gaps=False)],
+            [attempt(2, "halfway", timeout=0.05, gaps=True)],
+            [attempt(3, "next")],
+        ],
+        executor="thread",
+    )
+    assert seen == ["shielded", "in between", "put back", "shielded", "put back", "next"]
+    assert [ended[n].state for n in (1, 2, 3)] == ["retrying", "retrying", "completed"]
 
 
 def test_a_thread_whose_handler_was_deaf_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
