@@ -269,14 +269,14 @@ class Faults:
             return cursor.execute(query.encode(), parameters).fetchone()
 
     def at_work(self) -> list[tuple[int, int]]:
-        """Workers (id, pid) that are registered and were done no harm."""
+        """Workers (id, pid) that are registered, live, and were done no harm."""
         hurt = {*self.killed, *self.zombies, *self.woken, *self.orphans}
         return [
             (worker_id, pid)
             for worker_id, pid in self.db.execute(
                 "select id, pid from pgqueue.workers where state = 'running' and expires_at > clock_timestamp() order by id"
             )
-            if worker_id not in hurt
+            if worker_id not in hurt and not is_gone(pid)
         ]
 
     def caught(self) -> tuple[int, int]:
@@ -333,9 +333,10 @@ class Faults:
         return len(self.at_work()) == self.plan.workers
 
     def is_settled(self) -> bool:
-        """All are registered, and none is in the middle of an older outage: each has been heard of since."""
+        """All are registered and about to stay; none is in the middle of an older outage, for each has been heard of since."""
         return (
             self.are_at_work()
+            and not self.one("select exists (select from pgqueue.jobs_live where task = 'bomb')")
             and self.one(
                 "select min(heartbeat_at) > pg_postmaster_start_time() + interval '1.5 s' from pgqueue.workers where id = any(%s)",
                 [worker_id for worker_id, _ in self.at_work()],
