@@ -245,7 +245,7 @@ class App(Crontab, Hooked):
         self._pools.make_room(handlers)
 
     def close(self) -> None:
-        """Closes the app's own connections; it opens new ones when it needs them."""
+        """Closes the app's own connections. The app stays usable: what needs one later opens new ones, to be closed again."""
         self.waiters.close()
         self._pools.close()
 

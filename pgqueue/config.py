@@ -10,17 +10,16 @@ import logging
 import os
 import re
 import tomllib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from fnmatch import fnmatchcase
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 from pgqueue import origin
 from pgqueue.errors import InvalidNameError, InvalidOptionError, InvalidSettingError, NoDsnError, shown
+from pgqueue.nearest import rather
 
 log = logging.getLogger("pgqueue")
 
@@ -223,49 +222,6 @@ def _tell_foreign(path: Path, owner: int) -> None:
     log.warning("%s is not read, because it belongs to another user (%d)", path, owner)
 
 
-def parse_queues(text: str) -> dict[str, int | None]:
-    """``mail:20,shop.*`` as queue name or pattern to its own number of slots (None: as many as the worker has)."""
-    queues: dict[str, int | None] = {}
-    for part in text.split(","):
-        name, colon, slots = part.strip().rpartition(":")
-        if not colon or not slots.isdigit():
-            name, slots = part.strip(), ""
-        check_name("queue", name.replace("*", "_"))
-        if slots and not 1 <= int(slots) <= 10_000:
-            raise InvalidSettingError(f"Queue {name!r} asks for {slots} slots.", do="use 1 to 10000")
-        if name in queues:
-            raise InvalidSettingError(f"Queue {name!r} is named twice.", do="name each queue once in -Q")
-        queues[name] = int(slots) if slots else None
-    return queues
-
-
-MOST_KEPT = 4096  # queue names for which a process remembers the pattern that fits
-
-
-class ServedQueues:
-    """The names of ``-Q``, and its patterns, in which ``*`` stands for anything."""
-
-    def __init__(self, queues: Iterable[str]) -> None:
-        queues = list(queues)
-        self.names = [queue for queue in queues if "*" not in queue]
-        self.patterns = [queue for queue in queues if "*" in queue]
-        self._places = {queue: place for place, queue in enumerate(queues)}
-        self._fitting = lru_cache(MOST_KEPT)(self._fit)  # an enqueuer may name any number of queues
-
-    def key(self, queue: str) -> str | None:
-        """The name or pattern that a queue is served by, names first; None if by none."""
-        if queue in self._places or not self.patterns:
-            return queue if queue in self._places else None
-        return self._fitting(queue)
-
-    def _fit(self, queue: str) -> str | None:
-        return next((pattern for pattern in self.patterns if fnmatchcase(queue, pattern)), None)
-
-    def place(self, queue: str) -> int:
-        key = self.key(queue)
-        return len(self._places) if key is None else self._places[key]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
     """How a worker works. Times are seconds. Raises InvalidSettingError for values that cannot work."""
@@ -289,7 +245,9 @@ class WorkerSettings:
 
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
-            raise InvalidSettingError(f"--executor is {self.executor!r}.", do="use " + ", ".join(EXECUTORS))
+            raise InvalidSettingError(
+                f"--executor is {self.executor!r}.", do=rather(self.executor, EXECUTORS)
+            )
         if not isinstance(self.log_jobs, bool):
             raise InvalidSettingError(
                 f"log_jobs in [tool.pgqueue] is {shown(self.log_jobs)}.", do="give true or false"

@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from pgqueue.errors import AttemptError, name_of
+from pgqueue.errors import name_of
 
 ERROR_LIMIT = 2_000  # characters
 TRACEBACK_LIMIT = 16_000  # characters
@@ -27,9 +27,15 @@ def clean(text: str, limit: int) -> str:
 def message(error: BaseException) -> str:
     """What it says; ``str.__str__`` makes plain text of a user's kind of text."""
     try:
-        return clean(str.__str__(error.what if isinstance(error, AttemptError) else str(error)), ERROR_LIMIT)
+        return clean(str.__str__(str(error)), ERROR_LIMIT)
     except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything, also SystemExit
         return f"(its message cannot be shown: {name_of(broken)})"
+
+
+def plain(error: BaseException) -> Exception:
+    """An error of that name which says the same, and holds no code of the user's."""
+    kind: type[Exception] = type(name_of(error), (Exception,), {"__module__": "builtins"})
+    return kind(message(error))
 
 
 def describe(error: BaseException) -> str:
@@ -64,8 +70,8 @@ def complain(
     """
     shown = None
     if error is not None:
-        plain = type(name_of(error), (Exception,), {"__module__": "builtins"})(message(error))
-        shown = (type(plain), plain, TRACEBACK.__get__(error))
+        said_again = plain(error)
+        shown = (type(said_again), said_again, TRACEBACK.__get__(error))
     try:
         log.log(level, said, *arguments, exc_info=shown, extra=fields)
     except BaseException as broken:  # noqa: BLE001 - a user's handler or filter of log lines, which must not end what logs

@@ -99,6 +99,15 @@ def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
     return kind(what + where, why=error.diag.message_primary or said, do=do)
 
 
+def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilegeError:
+    """The same of one who reads a job or waits for it, with the rights that an enqueuer lacks at first."""
+    return errors.MissingPrivilegeError(
+        "This database role may not read jobs or wait for them.",
+        why=error.why,
+        do="run, as the schema's owner, what pgq db grants --role enqueuer prints below 'If it also waits for jobs'",
+    )
+
+
 @contextmanager
 def explained(dsn: str = "") -> Iterator[None]:
     """Only what the user can mend is translated; what may heal by itself stays psycopg's error for our own retries."""

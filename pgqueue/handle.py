@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -16,11 +16,13 @@ from pgqueue import options, statements
 from pgqueue.config import seconds
 from pgqueue.database import run, run_async
 from pgqueue.declaring import named
+from pgqueue.diagnosis import may_not_read
 from pgqueue.errors import (
     InvalidOptionError,
     JobFailedError,
     JobNotFoundError,
     JobUnchangedError,
+    MissingPrivilegeError,
     WaitTimeoutError,
     shown,
 )
@@ -76,13 +78,14 @@ class JobHandle:
 
     def job(self) -> Job:
         """The job's row now; raises JobNotFoundError, also while its transaction is open or after it rolled back."""
-        with self._app().connection() as connection:
+        with _reading(), self._app().connection() as connection:
             return _found(self.id, run(connection, statements.get_job(self.id)))
 
     async def ajob(self) -> Job:
         """``job`` for async callers."""
-        async with self._app().connection_async() as connection:
-            return _found(self.id, await run_async(connection, statements.get_job(self.id)))
+        with _reading():
+            async with self._app().connection_async() as connection:
+                return _found(self.id, await run_async(connection, statements.get_job(self.id)))
 
     def why(self) -> Why:
         """Why the job is not running, in one word and one sentence; of a job that runs or is final, that it is."""
@@ -197,6 +200,14 @@ class JobHandle:
             msg = "this handle was made without an app: use app.handle(id)"
             raise RuntimeError(msg)
         return self.app
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except MissingPrivilegeError as error:
+        raise may_not_read(error) from error
 
 
 def _limit(timeout: Duration | None) -> float | None:

@@ -21,7 +21,7 @@ from psycopg import AsyncConnection
 from pgqueue import statements
 from pgqueue.clock import Loop, monotonic
 from pgqueue.database import ORDINARY, connect_async, run_async, wait_notified
-from pgqueue.diagnosis import explained
+from pgqueue.diagnosis import explained, may_not_read
 from pgqueue.errors import DatabaseError, DatabaseUnreachableError, MissingPrivilegeError
 from pgqueue.job import Job
 from pgqueue.outage import is_lost
@@ -173,7 +173,7 @@ class Lookout:
                     self._trouble_since = None
                     self._new |= await self._heard(poll_at)
                 except MissingPrivilegeError as error:  # which no time mends
-                    self._tell_all(error)
+                    self._tell_all(may_not_read(error))
                     await self._stirred(AGAIN)
                 except Exception as error:  # noqa: BLE001 - the waiters get it
                     if is_lost(error) or isinstance(error, DatabaseError | TimeoutError):

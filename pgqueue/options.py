@@ -10,11 +10,13 @@ from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
 
 from pgqueue.config import check_name, seconds
 from pgqueue.errors import InvalidOptionError, InvalidPayloadError, shown
+from pgqueue.nearest import rather
 from pgqueue.payload import ARGS_LIMIT, RESULT_LIMIT, check_text, complaints, walk
 
 EDITABLE = (
     "args", "queue", "priority", "run_at", "delay", "max_attempts", "timeout", "tags", "meta", "expires", "deadline",
 )  # fmt: skip
+CONFLICTS = ("skip", "replace", "raise")
 REMOVABLE = ("timeout", "expires", "deadline")
 Duration = float | str | timedelta
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
@@ -135,8 +137,8 @@ def _unique(name: str, value: object) -> bool | list[str]:
 
 
 def _on_conflict(name: str, value: object) -> str:
-    if value not in ("skip", "replace", "raise"):
-        raise InvalidOptionError(f"{name} is {shown(value)}.", do="use skip, replace or raise")
+    if value not in CONFLICTS:
+        raise InvalidOptionError(f"{name} is {shown(value)}.", do=rather(value, CONFLICTS))
     return str(value)
 
 

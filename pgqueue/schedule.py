@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 from pgqueue.config import LONGEST, check_free, check_name, seconds
 from pgqueue.errors import InvalidScheduleError, PgQueueError, shown
 from pgqueue.firetimes import END, Cron, Every, Once, Timing, zone
+from pgqueue.nearest import rather
 
 Overlap = Literal["queue", "skip", "cancel-old", "allow"]
 Missed = Literal["once", "skip", "all"]
@@ -72,7 +73,7 @@ class Schedule:
                 )
         for name, text, known in (("overlap", self.overlap, OVERLAPS), ("missed", self.missed, MISSED)):
             if text not in known:
-                raise InvalidScheduleError(f"{name} is {shown(text)}.", do="use " + ", ".join(known))
+                raise InvalidScheduleError(f"{name} is {shown(text)}.", do=rather(text, known))
         if not isinstance(self.missed_cap, int) or not 1 <= self.missed_cap <= MOST:
             raise InvalidScheduleError(
                 f"missed_cap is {shown(self.missed_cap)}.", do=f"give from 1 to {MOST}"

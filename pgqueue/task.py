@@ -30,6 +30,7 @@ from pgqueue.errors import (
     name_of,
 )
 from pgqueue.job import Job
+from pgqueue.nearest import rather
 from pgqueue.outcome import COMPLETED, FORGOTTEN, Keep, Outcome
 from pgqueue.payload import (
     ARGS_LIMIT,
@@ -74,9 +75,9 @@ class TaskSpec:
         check_name("task", self.name) if self.is_ours else check_free(self.name)
         check_name("queue", self.queue)
         if self.keep not in KEEPS:
-            raise InvalidOptionError(f"keep is {self.keep!r}.", do="use " + ", ".join(KEEPS))
+            raise InvalidOptionError(f"keep is {self.keep!r}.", do=rather(self.keep, KEEPS))
         if self.executor is not None and self.executor not in EXECUTORS:
-            raise InvalidSettingError(f"executor is {self.executor!r}.", do="use " + ", ".join(EXECUTORS))
+            raise InvalidSettingError(f"executor is {self.executor!r}.", do=rather(self.executor, EXECUTORS))
         self.check_unique(self.rules.get("unique"))
 
     @cached_property
@@ -272,7 +273,7 @@ class TaskSpec:
             text = plain_numbers(to_json(value, inf_nan_mode="constants"))
             return check_text(text, f"The result of task {self.name}", RESULT_LIMIT)
         except InvalidJobError as error:
-            raise BadResultError(error.what, do=KEPT_ELSEWHERE) from None
+            raise BadResultError(error.what, why=error.why, do=KEPT_ELSEWHERE) from None
         except BaseException as error:  # noqa: BLE001
             raise BadResultError(
                 f"Task {self.name} returned a value of type {name_of(value)}, which is not JSON: {message(error)}",

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pgqueue.errors import InvalidSettingError
+from pgqueue.nearest import rather
 from pgqueue.sql import grants
 
 ROLES = ("enqueuer", "worker", "operator", "reader")
@@ -25,10 +26,11 @@ def db() -> None:
 def print_grants(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="The role's name in the database.", show_default=False),
+        typer.Argument(metavar="NAME", help="The role's name in the database.", show_default=False),
     ] = None,
     role: Annotated[
-        str | None, typer.Option(metavar="|".join(ROLES), help="Which; default: all.", show_default=False)
+        str | None,
+        typer.Option(metavar="KIND", help=f"One of {', '.join(ROLES)}; default: all.", show_default=False),
     ] = None,
 ) -> None:
     """Print the SQL that gives roles the least rights they need; makes no connection.
@@ -36,7 +38,7 @@ def print_grants(
     The owner of the schema runs it, and again after each `pgq migrate`.
     """
     if role is not None and role not in ROLES:
-        raise InvalidSettingError(f"--role is {role!r}.", do="use " + ", ".join(ROLES))
+        raise InvalidSettingError(f"--role is {role!r}.", do=rather(role, ROLES))
     if name is not None and role is None:
         raise InvalidSettingError(
             "A name is given without --role.", do="say which role it gets: --role enqueuer"

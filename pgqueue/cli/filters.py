@@ -14,6 +14,7 @@ from pgqueue.cli.enqueue import json_object
 from pgqueue.config import check_name
 from pgqueue.errors import InvalidArgumentsError, InvalidOptionError
 from pgqueue.job import STATES
+from pgqueue.nearest import rather
 from pgqueue.statements import JobFilter
 
 OPTIONS: dict[str, tuple[Any, str | None, str]] = {
@@ -24,10 +25,15 @@ OPTIONS: dict[str, tuple[Any, str | None, str]] = {
     "error": (str, None, "A part of the last error."),
     "unique_key": (str, None, "With this unique key."),
     "idempotency_key": (str, None, "Enqueued with this idempotency key."),
-    "concurrency_key": (str, None, "With this concurrency key; --key for short."),
+    "concurrency_key": (str, None, "With this concurrency key; --{}key for short."),
     "arg": (list[str], "NAME=VALUE", "With this argument: tenant=t1, n=5, 'at={\"x\": 1}'. May be repeated."),
     "args": (str, "JSON", 'With arguments that contain this object: \'{"tenant": "t1"}\'.'),
 }
+
+MEANT = {
+    "done": "completed", "finished": "completed", "succeeded": "completed", "success": "completed", "error": "dead",
+    "failure": "failed", "queued": "pending", "scheduled": "pending", "active": "running",
+}  # fmt: skip
 
 
 def filtered(prefix: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -59,7 +65,7 @@ def _option(name: str, prefix: str, word: str) -> inspect.Parameter:
     flags = [f"--{prefix}{word.replace('_', '-')}"] + (
         [f"--{prefix}key"] if word == "concurrency_key" else []
     )
-    option = typer.Option(*flags, metavar=metavar, help=text, show_default=False)
+    option = typer.Option(*flags, metavar=metavar, help=text.replace("{}", prefix), show_default=False)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
     )
@@ -101,5 +107,5 @@ def _states(flag: str, given: Iterable[str] | None) -> list[str] | None:
         chosen = [word for word in chosen if word != "failed"] + ["retrying", "dead"]
     for word in chosen:
         if word not in STATES:
-            raise InvalidOptionError(f"{flag} is {word!r:.80}.", do="use " + ", ".join(STATES))
+            raise InvalidOptionError(f"{flag} is {word!r:.80}.", do=rather(word, (*STATES, "failed"), MEANT))
     return chosen

@@ -22,13 +22,14 @@ from pgqueue.cli.units import ago, count, exact, since, span
 from pgqueue.database import run
 from pgqueue.errors import InvalidOptionError, InvalidSettingError, JobNotFoundError, JobUnchangedError
 from pgqueue.job import FINAL, STATES, Job
+from pgqueue.nearest import rather
 from pgqueue.shown import block
 from pgqueue.sql import Statement
 from pgqueue.statements import JobFilter
 
 commands = typer.Typer(help="See and change jobs.", no_args_is_help=True)
 
-Limit = Annotated[int, typer.Option("--limit", min=1, max=1_000_000)]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1)]
 Ids = Annotated[list[int] | None, typer.Argument(min=1, max=2**63 - 1, show_default=False)]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would become of each job, as the command itself would.")
@@ -53,14 +54,15 @@ def list_jobs(
     limit: Limit = 50,
     before: Annotated[
         int | None,
-        typer.Option(min=1, max=2**63 - 1, help="Only ids below this: the next page.", show_default=False),
+        typer.Option(metavar="ID", min=1, help="Only ids below this: the next page.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
     """List jobs, the newest first."""
+    below, most = before and min(before, 2**63 - 1), min(limit, 2**31 - 1)  # as far as there are any
     with database(dsn) as connection:
-        found = run(connection, statements.list_jobs(which, before=before, count=limit))
+        found = run(connection, statements.list_jobs(which, before=below, count=most))
     if as_json:
         emit_items(found, found[-1].id if len(found) == limit else None)
         return
@@ -95,8 +97,9 @@ def count_jobs(
 ) -> None:
     """Count jobs by task, queue, state or tag. A job with two tags counts under both."""
     words = [word.strip() for word in by.split(",")]
-    if not set(words) <= set(BY):
-        raise InvalidOptionError(f"--by is {by!r:.80}.", do="use words of " + ", ".join(BY))
+    for word in words:
+        if word not in BY:
+            raise InvalidOptionError(f"--by is {by!r:.80}.", do=rather(word, BY))
     with database(dsn) as connection:
         found = run(connection, statements.count_jobs(which, words))
     items = [{**{word: getattr(row, word) for word in words}, "count": row.count} for row in found]

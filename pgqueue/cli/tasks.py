@@ -23,7 +23,7 @@ SHOWN = ("queue", "max_attempts", "priority", "timeout")
 
 @commands.command("list")
 def list_tasks(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", show_default=False)] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pgqueue.cli.common import AppPath, Dsn, Quiet, Verbose, app_path, app_with_database, choose_level
-from pgqueue.config import WorkerSettings, parse_queues, read_file, size
+from pgqueue.config import WorkerSettings, read_file, size
 from pgqueue.errors import InvalidSettingError, shown
+from pgqueue.queues import parse_queues
 
 if TYPE_CHECKING:
     from pgqueue.app import App
@@ -53,17 +54,18 @@ def settings_for(app: App, queues: str | None, **given: Any) -> WorkerSettings:
             chosen[name] = file[name]
     if "max_rss" in chosen:
         chosen["max_rss"] = size(chosen["max_rss"], "--max-rss")
-    text = (
-        queues
-        or file.get("queues")
-        or ",".join(sorted({task.spec.queue for task in app.tasks.values()} | {"default"}))
-    )
+    text = queues or file.get("queues") or ""
     if not isinstance(text, str):
         raise InvalidSettingError(
             f"queues in [tool.pgqueue] is {shown(text)}.", do='give one text: queues = "mail:20,default"'
         )
+    served: dict[str, int | None] = (
+        parse_queues(text, "-Q" if queues else "queues of [tool.pgqueue]")
+        if text
+        else dict.fromkeys(sorted({task.spec.queue for task in app.tasks.values()} | {"default"}))
+    )
     try:
-        return WorkerSettings(queues=parse_queues(text), **chosen)
+        return WorkerSettings(queues=served, **chosen)
     except TypeError as error:
         raise InvalidSettingError(f"[tool.pgqueue] holds a value of the wrong type: {error}") from None
 

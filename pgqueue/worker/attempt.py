@@ -195,4 +195,7 @@ def timeout_error(attempt: Attempt) -> AttemptError:
     left = attempt.left()
     if attempt.timeout is None or (left is not None and left < TICK):
         return DeadlineExceededError("Its deadline passed while it ran.")
-    return JobTimeoutError(f"It ran longer than its timeout of {attempt.timeout:g} s.")
+    return JobTimeoutError(
+        f"It ran longer than its timeout of {attempt.timeout:g} s.",
+        do="give its task a longer timeout=, or make its work shorter",
+    )

@@ -1,9 +1,8 @@
 """Claims jobs for free slots, and knows when to ask again.
 
 Lanes: a queue and a priority are one lane, found by a loose index scan (``lanes.sql``); ``lanes.py`` says where to look.
-Sweep: the look behind the cursors of the lanes, for what committed late. At every claim while that is cheap, else at once when a
-transaction ends that had been writing jobs for long, and every max(1 s, 200 times its own duration) for the rest: jobs that
-were given a run_at in the past.
+Sweep: the look behind the cursors of the lanes, for what committed late. At every claim while that is cheap, else at once when a transaction
+ends that had been writing jobs for long, and every max(1 s, 200 times its own duration) for the rest: jobs given a run_at in the past.
 Size: no claim takes so many jobs that an urgent one would wait for its end.
 Looking: while short jobs fill all room, more urgent lanes are still looked into every few milliseconds: an urgent job waits neither
 for a settle that makes room nor behind what was claimed before it.
@@ -20,9 +19,10 @@ from typing import Any
 
 from pgqueue import statements
 from pgqueue.clock import monotonic
-from pgqueue.config import ServedQueues, WorkerSettings
+from pgqueue.config import WorkerSettings
 from pgqueue.connections import Link
 from pgqueue.outage import ConnectionLost, Trouble
+from pgqueue.queues import ServedQueues
 from pgqueue.sifting import is_of_a_row, listed, sift_jobs
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.busy import Busy

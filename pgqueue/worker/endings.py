@@ -9,9 +9,8 @@ from functools import partial
 from types import GeneratorType
 
 from pgqueue.clock import monotonic, server_time
-from pgqueue.described import complain, describe
+from pgqueue.described import complain, plain
 from pgqueue.errors import (
-    AttemptError,
     BadResultError,
     DeadlineExceededError,
     InvalidArgumentsError,
@@ -82,7 +81,7 @@ def failed(
         complain(
             logging.ERROR, "%r: what follows its error cannot be decided, so it is tried again", attempt, error=broken
         )  # fmt: skip
-        return verdict(AttemptError(describe(error)), DEFAULT_POLICY)
+        return verdict(plain(error), DEFAULT_POLICY)
 
 
 def _verdict(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pgqueue.config import ServedQueues
+from pgqueue.queues import ServedQueues
 from pgqueue.worker.attempt import Attempt
 
 

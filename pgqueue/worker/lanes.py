@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from pgqueue.config import ServedQueues
+from pgqueue.queues import ServedQueues
 
 LAG = 0.2  # seconds, at least, that a cursor is behind: what commits so late is found without a sweep
 FORGET = 60.0  # seconds without a job after which a lane is looked for again

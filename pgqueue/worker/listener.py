@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable
 
 import psycopg
 
-from pgqueue.config import QUEUE_NAME, ServedQueues
+from pgqueue.config import QUEUE_NAME
 from pgqueue.connections import Link
 from pgqueue.database import wait_notified
 from pgqueue.outage import Trouble
+from pgqueue.queues import ServedQueues
 from pgqueue.silence import within
 
 CHANNEL = "pgqueue"

@@ -209,7 +209,10 @@ class Pulse:
         if attempt.timed_out or attempt.cancelled:
             return failed(spec, attempt, asyncio.CancelledError())
         if is_guilty:
-            error = LoopBlockedError(f"It blocked the worker's loop for {self._blocked:.0f} s.")
+            error = LoopBlockedError(
+                f"It blocked the worker's loop for {self._blocked:.0f} s.",
+                do='make its handler a plain def, or give its task executor="process"',
+            )
             return failed(spec, attempt, error, crashed=True, crash_limit=self._crash_limit)
         return None if attempt.settled else Outcome.released(begun=bool(attempt.started_at))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pgqueue.config import ServedQueues
+from pgqueue.queues import ServedQueues
 
 Name = tuple[str, int]
 Way = Literal["plain", "limited", "keyed"]

@@ -212,7 +212,7 @@ MUTANTS = (
     mutant("worker/calls.py", "copy_context().run(_perform, spec", "_perform(spec", f"{THREADS}::test_no_attempt_sees_the_context_of_another"),
     mutant("worker/chunks.py", "await steps_in(copy_context(), performing)", "await performing", f"{THREADS}::test_no_attempt_sees_the_context_of_another"),
     mutant("worker/contexts.py", "            if task.done():\n                raise\n", "            raise\n", f"{THREADS}::test_what_a_job_leaves_running_on_a_loop_cannot_end_it"),
-    mutant("worker/endings.py", "        return verdict(AttemptError(describe(error)), DEFAULT_POLICY)\n", "        raise\n", "unit/test_last_line.py"),
+    mutant("worker/endings.py", "        return verdict(plain(error), DEFAULT_POLICY)\n", "        raise\n", "unit/test_last_line.py"),
     mutant("worker/endings.py", 'Outcome.dead("bad_result", told, spec.keep)', "Outcome.retried(1.0, told)", "unit/test_results.py::test_a_result_that_cannot_be_stored_is_dead_at_once"),
     mutant("worker/runner.py", "        self._accused.discard(attempt)\n", "", f"{RUNNER}::test_a_deadly_suspect_dies_alone"),
     mutant("worker/runner.py", "len(self._accused) < SUSPECTS", "True", f"{RUNNER}::test_few_suspects_run_at_once_and_those_that_wait_take_nobodys_slot"),

@@ -244,6 +244,7 @@ def test_jobs_are_listed_newest_first_by_filter_and_page(pgq, db):
     page = pgq("jobs", "list", "--json", "--limit", "2")
     assert [item["id"] for item in page.items] == [other, tagged]
     assert json.loads(page.out)["next"] == tagged
+    assert ids("--limit", str(2**40), "--before", str(2**70)) == ids()
     assert ids("--before", str(tagged)) == list(reversed(plain))
     assert json.loads(pgq("jobs", "list", "--json", "--before", str(tagged)).out)["next"] is None
 
@@ -251,7 +252,7 @@ def test_jobs_are_listed_newest_first_by_filter_and_page(pgq, db):
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (("list", "--state", "ded"), 2), (("list", "--limit", "0"), 2), (("list", "--queue", "a b"), 2), (("list", "--before", "x"), 2),
+        (("list", "--state", "ded"), 2), (("list", "--limit", "0"), 2), (("list", "--before", "0"), 2), (("list", "--queue", "a b"), 2), (("list", "--before", "x"), 2),
         (("show", "0"), 5), (("show", "-1"), 2), (("show", str(2**63)), 5), (("show", "1e3"), 2), (("show", "' or 1=1"), 2),
         (("wait", "0"), 5), (("wait", "99"), 5), (("retry", "0"), 2), (("retry", "99"), 5), (("cancel", str(2**63)), 2), (("cancel", "99"), 5),
         (("retry",), 2), (("cancel",), 2), (("retry", "--state", "pending"), 2),
@@ -503,6 +504,23 @@ def test_what_can_never_be_done_is_refused_by_a_dry_run_too(pgq, db, words, said
     insert(db, state="dead", finished_at="2026-11-01Z")
     done = pgq("jobs", *words, *dry)
     assert (done.code, said in done.err, done.out) == (2, True, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("jobs", "list", "--state", "ded"), "dead"), (("jobs", "list", "--state", "dead,FAILD"), "failed"),
+        (("jobs", "count", "--state", "done"), "completed"), (("jobs", "count", "--by", "task,stat"), "state"),
+        (("db", "grants", "--role", "reeder"), "reader"), (("work", "-A", "shop:app", "--executor", "procces"), "process"),
+        (("enqueue", "greet", "name=x", "-A", "shop:app", "--on-conflict", "rase"), "raise"),
+        (("cron", "add", "n", "greet", "--every", "5m", "--overlap", "cancel"), "cancel-old"),
+        (("cron", "add", "n", "greet", "--every", "5m", "--missed", "onc"), "once"),
+    ],
+)  # fmt: skip
+def test_a_word_that_is_none_of_a_few_is_answered_by_the_nearest_and_all_of_them(pgq, words, meant):
+    done = pgq(*words)
+    assert (done.code, done.out) == (2, "")
+    assert f"did you mean {meant}? use " in done.err
 
 
 def test_retry_says_what_it_did(pgq, db):

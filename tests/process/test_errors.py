@@ -362,7 +362,7 @@ def test_how_an_attempt_went_wrong_is_written_into_its_row(scene, code):
         done = scene.pgq("work", "-A", "shop:app", "--drain", "--poll", "0.05", "--blocked", "5")
         assert done.returncode == (BLOCKED if code == "PGQ-608" else 0), done.stderr
         [(error,)] = db.execute("select last_error from pgqueue.jobs").fetchall()
-    assert error.split(":")[0] == CODES[code].__name__
+    assert error.startswith(f"{CODES[code].__name__}: {code}  ")
 
 
 # ------------------------------------------------------------------ nothing is forgotten

@@ -104,7 +104,7 @@ def test_a_deadline_stops_the_attempt_that_runs(workers: WorkerProcesses, db: Co
         "select state, attempt, last_error, extract(epoch from finished_at - deadline_at)::float8 from pgqueue.jobs",
     )
     assert {row[:3] for row in found} == {
-        ("dead", 1, "DeadlineExceededError: Its deadline passed while it ran.")
+        ("dead", 1, "DeadlineExceededError: PGQ-605  Its deadline passed while it ran.")
     }
     assert len(found) == 9
     assert all(0 <= row[3] < 1 for row in found)

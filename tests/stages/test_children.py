@@ -179,7 +179,7 @@ def test_a_child_that_ends_is_noticed_though_its_fork_lives_and_told_by_its_true
     [outcome] = perform("fork_and_end", pids=str(pids), code=code)
     assert outcome is not None
     assert outcome.crashed
-    assert outcome.error == f"ProcessDiedError: The process that ran it died: {said}."
+    assert outcome.error == f"ProcessDiedError: PGQ-602  The process that ran it died: {said}."
     wait_until(lambda: all(is_gone(pid) for pid in noted(pids)))
 
 

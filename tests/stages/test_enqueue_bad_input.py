@@ -200,7 +200,7 @@ UNSETTLED = {
     "unspeakable": ("dead", "ValueError: a\ufffdb\\ud800"),
     "unstorable": (
         "dead",
-        "BadResultError: Task unstorable returned a value of type dict, which is not JSON",
+        "BadResultError: PGQ-610  Task unstorable returned a value of type dict, which is not JSON",
     ),
 }
 

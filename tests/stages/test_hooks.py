@@ -241,7 +241,9 @@ def test_what_the_leader_sweeps_is_told_if_it_is_dead(db, columns, reason, event
         assert job.finished_at is not None
         assert args["reason"] == reason
         assert (
-            job.last_error == args["error"] == "DeadlineExceededError: Its deadline passed while it waited."
+            job.last_error
+            == args["error"]
+            == "DeadlineExceededError: PGQ-605  Its deadline passed while it waited."
         )
     db.execute("update pgqueue.workers set expires_at = now()")
     insert(db, **columns)

@@ -161,7 +161,7 @@ def test_a_task_has_rules_that_one_job_may_leave(app, db):
         ({"unique": ["acount"]}, "unique names acount"),
         ({"unique": []}, "give True or a list"),
         ({"unique": "account"}, "give True or a list"),
-        ({"on_conflict": "ignore"}, "use skip, replace or raise"),
+        ({"on_conflict": "ignore"}, "use skip, replace, raise"),
         ({"throttle": 0}, "more than 0 seconds"),
         ({"debounce": 5, "throttle": 5}, "throttle and debounce are both given"),
         ({"debounce": 5, "debounce_max": 4}, "debounce_max is shorter than debounce"),

@@ -180,7 +180,7 @@ def test_what_waits_when_its_deadline_passes_is_dead(db, hand, state):
     assert hand.claim() == []
     assert sweep(db) == [(job, "dead", "deadline_exceeded")]
     error = "ValueError: boom" if state == "retrying" else (
-        "DeadlineExceededError: Its deadline passed while it waited."
+        "DeadlineExceededError: PGQ-605  Its deadline passed while it waited."
     )  # fmt: skip
     assert look(db, job, "state, last_error") == ("dead", error)
     assert reasons(db, job)[-1] == (state, "dead", "deadline_exceeded")

@@ -130,6 +130,25 @@ def test_what_an_enqueuer_may_not_do_is_told_with_the_way_to_the_grants(granted)
     app.close()
 
 
+def test_an_enqueuer_that_may_not_wait_for_jobs_is_told_which_grants_it_lacks(granted):
+    app = App(granted("enqueuer"))
+    app.task(name="t")(lambda: None)
+    handle = app.tasks["t"].enqueue()
+
+    async def later() -> None:
+        for ask in (handle.ajob, handle.result):
+            with pytest.raises(MissingPrivilegeError, match=said):
+                await ask()
+        await app.aclose()
+
+    said = "may not read jobs or wait for them.*If it also waits for jobs"
+    assert "\n-- If it also waits for jobs" in grants("enqueuer")
+    for ask in (handle.job, handle.wait):
+        with pytest.raises(MissingPrivilegeError, match=said):
+            ask()
+    asyncio.run(later())
+
+
 def test_with_the_rights_for_it_an_enqueuer_uses_idempotency_keys_replaces_and_waits(granted, db):
     app = App(
         granted(

@@ -251,6 +251,30 @@ def test_a_pool_of_a_loop_that_is_closed_is_closed_too(app, jobs, db) -> None:
     wait_until(lambda: db.execute(own).fetchone() == (0,))
 
 
+def test_a_closed_app_has_no_connection_and_opens_new_ones_when_it_needs_them(app, db) -> None:
+    def own() -> int:
+        [(count,)] = db.execute(
+            "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'pgqueue app'"
+        )
+        return count
+
+    async def later() -> None:
+        for _ in range(2):
+            await app.tasks["t"].aenqueue()
+            assert own() >= 1
+            await app.aclose()
+            wait_until(lambda: own() == 0)
+
+    app.task(name="t")(lambda: None)
+    for _ in range(2):
+        app.tasks["t"].enqueue()
+        assert own() >= 1
+        app.close()
+        wait_until(lambda: own() == 0)
+    asyncio.run(later())
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (4,)
+
+
 def test_many_first_uses_at_once_make_one_pool(app, jobs, db) -> None:
     [handle] = jobs(1)
 

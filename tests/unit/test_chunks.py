@@ -205,6 +205,12 @@ def test_every_mix_of_outcomes_goes_to_the_jobs_it_is_meant_for(way, layered, pl
         assert story == [("in", n) for n in good] + [("out", n) for n in reversed(good)]
 
 
+ADVICE = (
+    "why: it is not clear which result belongs to which job, so all of them failed"
+    "  do: return a list with one outcome for each job, in their order, or None"
+)
+
+
 @pytest.mark.parametrize("way", ["thread", "loop"])
 @pytest.mark.parametrize("wrong", [[1], [1, 2, 3, 4], "abc", 7, {}])
 def test_a_wrong_number_of_outcomes_fails_all_and_says_so(way, wrong):
@@ -217,7 +223,7 @@ def test_a_wrong_number_of_outcomes_fails_all_and_says_so(way, wrong):
     found = performed(app, t.spec, [row(n, "{}") for n in range(3)], way)
     said = f"{len(wrong)} outcomes" if isinstance(wrong, list) else f"a {type(wrong).__name__}"
     assert {(outcome.state, outcome.error) for outcome in found if outcome} == {
-        ("retrying", f"WrongOutcomesError: Task t returned {said} for 3 jobs.")
+        ("retrying", f"WrongOutcomesError: PGQ-609  Task t returned {said} for 3 jobs.  {ADVICE}")
     }
     assert len(found) == 3
 

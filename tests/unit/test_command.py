@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from pgqueue.cli import main
+from pgqueue.cli.commands import cli
 from pgqueue.config import WorkerSettings
 
 
@@ -54,3 +58,24 @@ def test_the_help_of_a_worker_shows_what_is_taken_if_an_option_is_not_given(monk
     [line] = [line for line in shown.splitlines() if f" --{name.replace('_', '-')} " in line]
     default = getattr(WorkerSettings(queues={"default": None}), name)
     assert f"[default: {default if isinstance(default, str) else f'{default:g}'}]" in line
+
+
+def commands(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield words
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, (*words, name))
+
+
+def words_of_help(command: tuple[str, ...], width: int) -> set[str]:
+    shown = CliRunner().invoke(cli, [*command, "--help"], env={"COLUMNS": str(width)})
+    assert shown.exit_code == 0
+    return {word.strip("│╭╮╰╯─") for word in shown.output.split()}
+
+
+@pytest.mark.parametrize(
+    "command", [*commands(typer.main.get_command(cli))], ids=lambda words: "-".join(words) or "pgq"
+)
+def test_help_breaks_no_word_in_80_columns(command: tuple[str, ...]) -> None:
+    """A second name for an option may be left out, if its description has it."""
+    broken = words_of_help(command, 80) - words_of_help(command, 400)
+    assert not {word for word in broken if not word.endswith(",…")}

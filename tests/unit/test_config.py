@@ -16,13 +16,13 @@ from pgqueue.config import (
     WorkerSettings,
     check_name,
     find_dsn,
-    parse_queues,
     read_file,
     redact,
     seconds,
     size,
 )
 from pgqueue.errors import InvalidNameError, InvalidOptionError, InvalidSettingError, NoDsnError
+from pgqueue.queues import parse_queues
 
 SECRET = "S3cr3T"
 ODD = st.text(alphabet="ab1@:/?#&=%' \\.,[]", max_size=4)
@@ -146,10 +146,28 @@ def test_nonsense_sizes_are_refused_by_the_name_of_the_option(text):
         ("mail:20, default", {"mail": 20, "default": None}),
         ("a:b:3", {"a:b": 3}),
         ("a:b", {"a:b": None}),
+        ("a:b2,a:b-2", {"a:b2": None, "a:b-2": None}),
+        ("a:2b:10,a:*", {"a:2b": 10, "a:*": None}),
     ],
 )
 def test_queues_are_read_with_their_slots(text, queues):
     assert parse_queues(text) == queues
+
+
+@pytest.mark.parametrize("slots", ["2O", "20O", "1.5", "0", "10001", "9" * 50, "007x", "1_0", "2-", "2*"])
+def test_slots_that_are_no_number_are_refused_and_not_part_of_the_name(slots):
+    with pytest.raises(InvalidSettingError) as refused:
+        parse_queues(f"default,mail:{slots}", "queues of [tool.pgqueue]")
+    assert refused.value.what == f"Queue 'mail' asks for '{slots}' slots in queues of [tool.pgqueue]."
+    assert f"if the name is meant, add one: mail:{slots}:10" in refused.value.do
+
+
+def test_the_queues_of_an_app_are_served_whatever_their_names_end_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    app = App("")
+    app.task(name="t", queue="mail:2nd")(lambda: None)
+    app.task(name="u", queue="mail:20")(lambda: None)
+    assert settings_for(app, None).queues == dict.fromkeys(["default", "mail:20", "mail:2nd"])
 
 
 @pytest.mark.parametrize("text", ["mail:0", "mail:10001", "mail,mail", "mail:1,mail:2"])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgqueue.config import ServedQueues, parse_queues
 from pgqueue.errors import InvalidNameError
+from pgqueue.queues import ServedQueues, parse_queues
 from pgqueue.worker.lanes import FORGET, HIGHEST, LAG, LOWEST, MANY, SHARE, START, Lanes
 from pgqueue.worker.runner import OVERTAKEN, Waiting
 

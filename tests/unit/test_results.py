@@ -12,6 +12,7 @@ import pytest
 from pgqueue import App, Cancel, Dead, RateLimited, Retry, Snooze
 from pgqueue.errors import BadResultError
 from pgqueue.outcome import Outcome
+from pgqueue.task import KEPT_ELSEWHERE
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.calls import perform, perform_async
 from pgqueue.worker.chunk_calls import Chunk, perform_chunk, perform_chunk_async
@@ -89,7 +90,9 @@ def test_a_result_that_cannot_be_stored_is_dead_at_once(way: str, what: str) -> 
         assert outcome.state == "retrying"
         return
     assert (outcome.state, outcome.reason) == ("dead", "bad_result")
-    assert "BadResultError: T" in str(outcome.error)
+    error = str(outcome.error)
+    assert error.startswith("BadResultError: PGQ-610  T")
+    assert error.endswith(f"  do: {KEPT_ELSEWHERE}")
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -25,7 +25,7 @@ begin
         ), named as (
             select f.*, case f.reason when 'deadline_exceeded' then 'dead' else 'cancelled' end as end_state,
                    case f.reason when 'expired' then 'It had not started when it expired.'
-                                 when 'deadline_exceeded' then 'DeadlineExceededError: Its deadline passed while it waited.' end as error
+                                 when 'deadline_exceeded' then 'DeadlineExceededError: PGQ-605  Its deadline passed while it waited.' end as error
             from finished f
         ), moved as (
             insert into pgqueue.jobs
