@@ -15,6 +15,7 @@ depends_on = None
 # statement: enqueuing names all columns, writes to jobs_live and pays nothing.
 STATEMENTS = (
     "drop function if exists pgqueue.check_jobs(jsonb)",
+    "drop function if exists pgqueue.apart(jsonb)",
     "drop function if exists pgqueue.sync_schedules(text, text, jsonb, double precision)",
     """
     create table pgqueue.tasks (

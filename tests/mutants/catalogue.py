@@ -268,7 +268,7 @@ MUTANTS = (
     mutant("database.py", "        if not was_open or not connection.closed:  # nothing was sent, or the server refused\n            raise\n", "",
            "stages/test_lost_commits.py::test_a_transaction_that_the_server_refuses_at_its_end_is_told_as_what_it_is"),
     mutant("pools.py", "                    with confirmed(taken):\n                        taken.commit()\n", "", "stages/test_lost_commits.py::test_an_enqueue_whose_commit_is_not_confirmed_says_so_and_names_the_jobs"),
-    mutant("sql/functions/apart.sql", "case when a.request is null then '{}' else jsonb_build_object('idempotency_key', a.request) end", "'{}'",
+    mutant("sql/functions/split_each.sql", "case when a.request is null then '{}' else jsonb_build_object('idempotency_key', a.request) end", "'{}'",
            "stages/test_lost_commits.py::test_idempotency_keys_by_sql"),
     # ---------------------------------------------------------------- rights and secrets
     Mutant("migrations/env.py", (("*views().values(), CLOSE)", "*views().values())"),), ("tests/schema/test_rights.py::test_public_may_execute_nothing",)),

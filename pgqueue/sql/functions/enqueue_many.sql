@@ -58,7 +58,7 @@ begin
     conflicts := array_fill(null::text, array[asked.size]);
     if asked.keyed or asked.replacing or asked.raising then
         left_out := array_fill(false, array[asked.size]);
-        jobs := pgqueue.apart(jobs);
+        jobs := pgqueue.split_each(jobs);
     end if;
 
     if asked.keyed then
@@ -158,7 +158,7 @@ begin
         -- One after the other in key order: nothing is locked that a key before it would have to wait for.
         if left_out is null then
             left_out := array_fill(false, array[asked.size]);
-            jobs := pgqueue.apart(jobs);
+            jobs := pgqueue.split_each(jobs);
         end if;
         for held in
             select i.item as place, i.on_conflict, jobs -> i.item - 1 as body

@@ -1,5 +1,5 @@
--- The items of enqueue_many with one job each, those with `each` taken apart. Locks nothing.
-create or replace function pgqueue.apart(jobs jsonb)
+-- The items of enqueue_many with one job each: those with `each` are split. Locks nothing.
+create or replace function pgqueue.split_each(jobs jsonb)
 returns jsonb
 language sql
 immutable parallel safe
