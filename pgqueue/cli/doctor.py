@@ -113,7 +113,8 @@ def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
             "error",
             f"{count(gap.count, 'due job')} of task {gap.task} in queue {gap.queue} {'is' if gap.count == 1 else 'are'} left"
             f" alone, the oldest for {span(gap.age)}: {why}.",
-            "start a worker whose app declares it" if gap.queue_served else f"pgq work -Q {gap.queue}",
+            f"pgq work -A {gap.app or 'module:app'} -Q {gap.queue}"
+            + (", with the app that declares this task" if gap.queue_served or gap.app is None else ""),
         )
     for row in run(connection, statements.list_schedules()):
         if row.problem:

@@ -32,13 +32,17 @@ class QueueUse:
 
 @dataclass(frozen=True, slots=True)
 class Unserved:
-    """Due jobs that no living worker takes; ``queue_served`` tells whether it is only the task that none knows."""
+    """Due jobs that no living worker takes; ``queue_served`` tells whether it is only the task that none knows.
+
+    ``app``: whose worker declared the task last, if any has.
+    """
 
     queue: str
     task: str
     count: int
     age: float
     queue_served: bool
+    app: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ with due as materialized (
     where l.state in ('pending', 'retrying') and l.run_at <= now()
     group by 1, 2
 )
-select d.queue, d.task, d.jobs, extract(epoch from clock_timestamp() - d.since)::float8, w.queue_served
+select d.queue, d.task, d.jobs, extract(epoch from clock_timestamp() - d.since)::float8, w.queue_served, t.app
 from due d
+left join pgqueue.tasks t on t.name = d.task
 cross join lateral (
     select coalesce(bool_or(d.task = any(w.tasks)), false) as task_served, count(*) > 0 as queue_served
     from pgqueue.workers w

@@ -99,7 +99,9 @@ def test_statistics_that_deny_the_rows_do_not_rebuild_a_full_index_again_and_aga
     db.execute("select pg_stat_force_next_flush()")
     db.execute("select pg_stat_reset()")
     keep(dsn, turns=5)
-    assert [caplog.text.count(f"index {index} was outgrown and is mended") for index in INDEXES] == [1, 1]
+    rebuilt = [caplog.text.count(f"index {index} was outgrown and is mended") for index in INDEXES]
+    counts = db.info.server_version < 180_000  # the first rebuild counts the rows, although autovacuum is off
+    assert rebuilt == ([1, 0] if counts else [1, 1])
 
 
 @pytest.mark.parametrize("hold", ["snapshot", "enqueue"])

@@ -82,7 +82,7 @@ def test_one_reason_after_the_other_is_removed(db: Connection[Any]) -> None:
     assert why(db, job).sentence == "No living worker serves its queue mail; none is alive at all."
     worker(db)
     said = why(db, job)
-    assert (said.reason, said.do) == ("no_worker", "pgq work -Q mail")
+    assert (said.reason, said.do) == ("no_worker", "pgq work -A module:app -Q mail")
     assert said.sentence == "No living worker serves its queue mail; 1 worker serves other queues."
     worker(db, queues=["ma*"], tasks=["other"])
     said = why(db, job)
@@ -274,7 +274,7 @@ def test_the_command_says_it_to_people_and_programs(dsn: str, db: Connection[Any
     job = add(db, queue="mail")
     said = pgq("why", str(job), cwd=tmp_path, dsn=dsn)
     assert said.stdout == "No living worker serves its queue mail; none is alive at all.\n"
-    assert "pgq work -Q mail" in said.stderr
+    assert "pgq work -A module:app -Q mail" in said.stderr
     as_json = pgq("why", str(job), "--json", cwd=tmp_path, dsn=dsn)
     assert json.loads(as_json.stdout)["reason"] == "no_worker"
     for unknown in ("77", str(2**64)):
