@@ -96,20 +96,22 @@ def check_free(name: object) -> str:
     return checked
 
 
-def seconds(value: float | str | timedelta, what: str) -> float:
+def seconds(value: float | str | timedelta, what: str, *, past: bool = True) -> float:
     """Seconds of a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``; what is past is 0.
 
-    Raises InvalidOptionError, naming ``what``, unless they are finite and at most a year.
+    Raises InvalidOptionError, naming ``what``, unless they are finite and at most a year, and not below 0 unless ``past`` is allowed.
     """
+    least = -1e12 if past else 0.0
     number: object = value
     if isinstance(value, timedelta):
         number = value.total_seconds()
     elif isinstance(value, str) and value.strip() and (match := DURATION.fullmatch(value.strip())):
         number = sum(float(part or 0) * unit for part, unit in zip(match.groups(), UNITS, strict=True))
-    if isinstance(number, bool) or not isinstance(number, int | float) or not -1e12 <= number <= LONGEST:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not least <= number <= LONGEST:
         raise InvalidOptionError(
             f"{what} is {shown(value)}.",
-            do="give seconds, a timedelta or a text like 90s, 5m, 1h30m, a year at most",
+            do="give seconds, a timedelta or a text like 90s, 5m, 1h30m, a year at most"
+            + ("" if past else " and not below 0"),
         )
     return max(float(number), 0.0)
 

@@ -14,6 +14,7 @@ from pgqueue.clock import monotonic
 from pgqueue.database import PINNED, connect_async, run_async
 from pgqueue.errors import PgQueueError
 from pgqueue.outage import READ_ONLY, RECONNECT, ConnectionLost, Outage, is_lost, one_line, until_back
+from pgqueue.services import is_foreign
 from pgqueue.silence import cut, within
 from pgqueue.sql import Statement
 
@@ -63,7 +64,7 @@ class Link:
             with within(connection, patience):
                 answer = await run_async(connection, statement)
         except BaseException as error:
-            if is_lost(error) or (isinstance(error, Exception) and connection.closed):
+            if is_lost(error) or is_foreign(error) or (isinstance(error, Exception) and connection.closed):
                 silent = monotonic() - begun > 0.99 * patience  # two clocks
                 if silent:
                     self._outage.silent(self)

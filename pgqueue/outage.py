@@ -48,6 +48,8 @@ def is_lost(error: BaseException) -> bool:
         return True
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return False
+    if error.diag.severity_nonlocalized == "ERROR":
+        return False  # a trigger's, perhaps: what ends a session is FATAL
     state = sqlstate(error)
     return state is None or state.startswith("08") or state in LOST
 

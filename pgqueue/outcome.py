@@ -20,21 +20,22 @@ from pgqueue.errors import DeadlineExceededError
 from pgqueue.retry import RetryPolicy
 
 Keep = Literal["all", "failures", "none"]
+SHORTEST = 0.1  # seconds of what costs no attempt, because a job that asks for none would run again and again without a pause
 
 
 class Snooze(Exception):  # noqa: N818 - an instruction, not an error
-    """Raised (or returned) by a handler: run me again after ``delay`` seconds. The attempt is given back."""
+    """Raised (or returned) by a handler: run me again after ``delay`` seconds, 0.1 at least. The attempt is given back."""
 
     def __init__(self, delay: float | str | timedelta) -> None:
         super().__init__(f"snoozed for {delay}")
-        self.delay = seconds(delay, "Snooze")
+        self.delay = seconds(delay, "Snooze", past=False)
 
 
 class RateLimited(Exception):  # noqa: N818
     """Raised (or returned) by a handler: a service outside takes no more for now, as HTTP's 429 with Retry-After says.
 
     Nothing of the job's concurrency_key starts for ``retry_after`` (seconds, or a date as HTTP writes it), or of its task if it has no
-    key. The attempt is given back.
+    key. The attempt is given back; 0 and a date that is past count as 0.1 seconds.
     """
 
     def __init__(self, retry_after: float | str | timedelta) -> None:
@@ -44,8 +45,9 @@ class RateLimited(Exception):  # noqa: N818
                 until = parsedate_to_datetime(
                     retry_after
                 )  # naive where its zone is written -0000, which is UTC
-                retry_after = (until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)
-        self.retry_after = seconds(retry_after, "RateLimited")
+                left = (until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)
+                retry_after = max(left, timedelta(0))
+        self.retry_after = seconds(retry_after, "RateLimited", past=False)
 
 
 class Cancel(Exception):  # noqa: N818
@@ -62,7 +64,7 @@ class Retry(Exception):  # noqa: N818
         self, why: str = "the handler asked for a retry", *, after: float | str | timedelta | None = None
     ) -> None:
         super().__init__(why)
-        self.after = None if after is None else seconds(after, "Retry(after=)")
+        self.after = None if after is None else seconds(after, "Retry(after=)", past=False)
 
 
 class Dead(Exception):  # noqa: N818
@@ -166,7 +168,8 @@ def decide(
     """
     left = math.inf if left is None else left
     match error:
-        case Snooze() | RateLimited() if (delay := _asked(error)) is not None:
+        case Snooze() | RateLimited() if (asked := _asked(error)) is not None:
+            delay = max(asked, SHORTEST)
             if delay >= left:
                 late = DeadlineExceededError(f"It asked to wait {delay:g} s, and its deadline is sooner.")
                 return Outcome.dead("deadline_exceeded", late, keep)
@@ -197,11 +200,15 @@ def _asked(instruction: Snooze | RateLimited | Retry) -> float | None:
     try:
         match instruction:
             case Snooze():
-                return seconds(instruction.delay, "Snooze.delay")
+                return seconds(instruction.delay, "Snooze.delay", past=False)
             case RateLimited():
-                return seconds(instruction.retry_after, "RateLimited.retry_after")
+                return seconds(instruction.retry_after, "RateLimited.retry_after", past=False)
             case Retry():
-                return None if instruction.after is None else seconds(instruction.after, "Retry.after")
+                return (
+                    None
+                    if instruction.after is None
+                    else seconds(instruction.after, "Retry.after", past=False)
+                )
     except BaseException as broken:  # noqa: BLE001
         complain(logging.ERROR, "an instruction does not say for how long, so it is a failure", error=broken)
         return None

@@ -1,31 +1,38 @@
 """One row never stops a statement over many: the statement is tried on halves, until the row that fails is alone and the others are done.
 
-Claims, rescues, sweeps, settles, progress, schedules, alerts and declarations all use it.
+Claims, rescues, sweeps, settles, progress, schedules, alerts and declarations all use it. Which error it is decides little, because a
+user's trigger may raise any: only a lost server is never a row's fault.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import psycopg
 
 from pgqueue import statements
+from pgqueue.clock import monotonic
 from pgqueue.errors import PgQueueError
+from pgqueue.outage import CONFLICTS, REMIND, is_lost, one_line
 from pgqueue.sql import Statement
 
 # Classes of SQLSTATE that a value can cause: cardinality, data, integrity, limits. One such error gives up the row.
 OF_A_VALUE = ("21", "22", "23", "54")
-# A check option, a trigger, a damaged page, no memory: if other rows succeed, the error is the row's, else it is every row's.
-PERHAPS_OF_A_ROW = ("44", "P0", "XX", "53200")
+# Any other error is the row's if other rows succeed, else it is every row's. So many rows are tried alone first, to learn which.
+PROBES = 3
+MOST = 20  # rows that such errors give up in one go, because each may have waited for a lock; the others are left for the next
 
 I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
+Run = Callable[[Sequence[I]], Awaitable[list[T]]]
+Failed = list[tuple[I, Exception]]
 log = logging.getLogger("pgqueue")
 
 
-def _is_of_a_value(error: BaseException) -> bool:
+def is_of_a_value(error: BaseException) -> bool:
     """Whether a value is at fault: by the server's word, or because it could not be sent or read here."""
     if isinstance(error, PgQueueError) and error.__cause__ is not None:
         error = error.__cause__
@@ -36,52 +43,60 @@ def _is_of_a_value(error: BaseException) -> bool:
     return isinstance(error, ValueError | TypeError | ArithmeticError | LookupError | RecursionError)
 
 
-def is_of_a_row(error: BaseException) -> bool:
-    """Whether leaving out one row may help."""
-    return _is_of_a_value(error) or (
-        isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(PERHAPS_OF_A_ROW)
-    )
-
-
 async def sift(
-    items: Sequence[I],
-    run: Callable[[Sequence[I]], Awaitable[list[T]]],
-    give_up: Callable[[I, Exception], Awaitable[None]],
+    items: Sequence[I], run: Run[I, T], give_up: Callable[[I, Exception], Awaitable[None]]
 ) -> list[T]:
-    """Returns what ``run`` returns for all items but those on which it fails, which are given up. Raises any error that is not a row's."""
-    failed: list[tuple[I, Exception]] = []
-    found = await _halves(items, run, failed)
-    if len(failed) == len(items):
-        for _, error in failed:
-            if not _is_of_a_value(error):
-                raise error
-    for item, error in failed:
-        await give_up(item, error)
-    return found
+    """Returns what ``run`` returns for all items but those on which it fails, which are given up, and those left for the next time.
 
-
-async def _halves(
-    items: Sequence[I],
-    run: Callable[[Sequence[I]], Awaitable[list[T]]],
-    failed: list[tuple[I, Exception]],
-) -> list[T]:
+    Raises an error with which the server was lost, and one that is no value's and with which every item fails.
+    """
     try:
         return await run(items)
     except Exception as error:
-        if not items or not is_of_a_row(error):
+        if is_lost(error) or not items:
             raise
-        if len(items) == 1:
-            failed.append((items[0], error))
-            return []
+        first = error
+    found: list[T] = []
+    failed: Failed[I] = []
+    probes: list[int] = []
+    if len(items) > PROBES and not is_of_a_value(first):
+        probes = sorted(random.sample(range(len(items)), PROBES))
+        for place in probes:
+            found += await _tried([items[place]], run, failed)
+    if probes and len(failed) == PROBES and not any(is_of_a_value(known) for _, known in failed):
+        raise failed[0][1]
+    rest = [item for place, item in enumerate(items) if place not in probes]
+    found += await (_tried(rest, run, failed) if probes else _halved(rest, run, failed, first))
+    others_succeed = len(failed) < len(items)
+    for item, known in failed:
+        if others_succeed or is_of_a_value(known):
+            await give_up(item, known)
+    for _, known in failed:
+        if not others_succeed and not is_of_a_value(known):
+            raise known
+    return found
+
+
+async def _tried(items: Sequence[I], run: Run[I, T], failed: Failed[I]) -> list[T]:
+    try:
+        return await run(items)
+    except Exception as error:
+        if is_lost(error):
+            raise
+        return await _halved(items, run, failed, error)
+
+
+async def _halved(items: Sequence[I], run: Run[I, T], failed: Failed[I], error: Exception) -> list[T]:
+    """After ``run`` has failed on all of them together."""
+    if len(items) == 1:
+        failed.append((items[0], error))
+        return []
+    found: list[T] = []
     middle = len(items) // 2
-    return [*await _halves(items[:middle], run, failed), *await _halves(items[middle:], run, failed)]
-
-
-def listed(statement: Statement[T]) -> Statement[list[T]]:
-    """The same statement, with what it returns as the only item of a list."""
-    return Statement(
-        statement.name, statement.text, statement.parameters, lambda rows: [statement.decode(rows)]
-    )
+    for part in (items[:middle], items[middle:]):
+        if sum(not is_of_a_value(known) for _, known in failed) < MOST:
+            found += await _tried(part, run, failed)
+    return found
 
 
 Send = Callable[[Statement[Any]], Awaitable[Any]]
@@ -101,7 +116,7 @@ async def sift_jobs(
     try:
         found: list[T] = await send(whole)
     except Exception as error:
-        if not is_of_a_row(error) or not (ids := await send(chosen)):
+        if is_lost(error) or not (ids := await send(chosen)):
             raise
     else:
         return found
@@ -111,9 +126,27 @@ async def sift_jobs(
         return rows
 
     async def give_up(job_id: int, error: Exception) -> None:
-        await bury(send, job_id, worker_id, error)
+        await put_aside(send, job_id, worker_id, error)
 
     return await sift(ids, run, give_up)
+
+
+async def put_aside(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
+    """Buries a job on which statements over many fail, unless that may pass; then it stays as it is, to be tried again."""
+    if not isinstance(error, CONFLICTS):
+        await bury(send, job_id, worker_id, error)
+    elif _is_news(job_id):
+        log.warning("job %d is passed over by statements over many: %s", job_id, one_line(error))
+
+
+_told: dict[int, float] = {}  # jobs, and when a line said that they stop statements
+
+
+def _is_news(job_id: int) -> bool:
+    now = monotonic()
+    for known in [known for known, at in _told.items() if now - at >= REMIND]:
+        del _told[known]
+    return _told.setdefault(job_id, now) == now
 
 
 async def bury(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
@@ -122,9 +155,10 @@ async def bury(send: Send, job_id: int, worker_id: int, error: Exception) -> Non
     try:
         task = await send(statements.bury(job_id, worker_id, said))
     except Exception as another:
-        if not is_of_a_row(another):
+        if is_lost(another) or isinstance(another, CONFLICTS):
             raise
-        log.exception("job %d stops statements over many (%s), and cannot be buried", job_id, said)
+        if _is_news(job_id):
+            log.exception("job %d stops statements over many (%s), and cannot be buried", job_id, said)
     else:
         if task is not None:
             log.error("job %d (%s) is dead, undecodable: %s", job_id, task, said)

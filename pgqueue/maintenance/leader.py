@@ -19,6 +19,7 @@ from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.sweeper import sweep_forever
 from pgqueue.maintenance.upkeep import Upkeep
 from pgqueue.outage import Trouble
+from pgqueue.services import serve
 
 TIDY = 60.0
 
@@ -49,7 +50,7 @@ class Leader:
         self._services = (Upkeep(upkeep), *services)
         self._beside: list[asyncio.Task[None]] = []  # while it leads
         self._vacant = asyncio.Event()
-        self._tidying = Trouble("upkeep of workers, queues and seats")
+        self._rescuing, self._tidying = Trouble("the rescue"), Trouble("upkeep of workers, queues and seats")
         self.worker_id = 0
 
     async def run(self) -> None:
@@ -62,12 +63,12 @@ class Leader:
                     term = await self._election.once(statements.elect(self.worker_id, 3 * pause))
                     if term.leads:
                         self._begin()
-                        await rescue_all(self._link, self._settings.crash_limit)
+                        await self._try(self._rescue, self._rescuing)
                         now = asyncio.get_running_loop().time()
                         if now - tidied > TIDY:
                             tidied = now
                             for step in (self._adopt, self._discover, self._heal, self._purge):
-                                await self._try(step)
+                                await self._try(step, self._tidying)
                     else:
                         pause = term.left + random.uniform(0.05, 0.2) * pause  # noqa: S311 - jitter, not a secret
                         await self.close()
@@ -92,14 +93,18 @@ class Leader:
     def _begin(self) -> None:
         if not self._beside:
             runs = [sweep_forever(self._link), *(service.run() for service in self._services)]
-            self._beside = [asyncio.create_task(run) for run in runs]
+            self._beside = [serve(run) for run in runs]
 
-    async def _try(self, step: Callable[[], Awaitable[None]]) -> None:
-        """One that fails stops neither the others nor the rescue."""
+    async def _try(self, step: Callable[[], Awaitable[None]], trouble: Trouble) -> None:
+        """One that fails stops no other."""
         try:
             await step()
         except Exception as error:  # noqa: BLE001 - it is logged
-            self._tidying.after(error)
+            trouble.after(error)
+
+    async def _rescue(self) -> None:
+        await rescue_all(self._link, self._settings.crash_limit)
+        self._rescuing.over()
 
     async def _adopt(self) -> None:
         orphaned = await self._link.once(statements.adopt_orphans())

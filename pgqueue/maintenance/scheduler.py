@@ -19,7 +19,7 @@ from pgqueue.errors import PgQueueError
 from pgqueue.outage import CONFLICTS, forever, is_lost
 from pgqueue.rows import DueSchedule, Look
 from pgqueue.schedule import Plan, plan, problem
-from pgqueue.sifting import is_of_a_row, sift
+from pgqueue.sifting import sift
 
 LOOK = 1.5  # seconds at most until an edited row takes effect
 SOON = 0.3  # until a run that waits for the end of another is looked after again, or a locked row tried again
@@ -72,7 +72,7 @@ class Scheduler:
         try:
             return await self._link.once(statements.due_schedules(moment, broken, BATCH))
         except Exception as error:
-            if not is_of_a_row(error):
+            if is_lost(error):
                 raise
 
         async def run(part: Sequence[tuple[int, str]]) -> list[Look]:

@@ -158,7 +158,7 @@ class ChunkCoroutines:
 
     def start(self, spec: ChunkSpec, chunk: Chunk) -> None:
         self._begun(chunk)
-        task = self._tasks[chunk] = asyncio.get_running_loop().create_task(self._perform(spec, chunk))
+        task = self._tasks[chunk] = asyncio.Task(self._perform(spec, chunk))
         task.add_done_callback(partial(self._end_unbegun, spec, chunk))
 
     def stop(self, chunk: Chunk) -> None:

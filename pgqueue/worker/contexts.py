@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pgqueue.clock import new_loop
 from pgqueue.described import complain
+from pgqueue.services import serve
 from pgqueue.worker import forked
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ def run_alone(coroutine: Coroutine[Any, Any, T]) -> T:
     """As ``asyncio.run``; SystemExit of anything else on the loop does not end it."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         loop = runner.get_loop()
-        return run_through(loop, loop.create_task(coroutine))
+        return run_through(loop, serve(coroutine, loop))
 
 
 async def _ended(value: Awaitable[Any]) -> tuple[Any, BaseException | None]:

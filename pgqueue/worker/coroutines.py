@@ -33,8 +33,7 @@ class Coroutines:
         self._app, self._finish = app, finish
         self._traced = is_traced()  # asked once: the answer costs a look into the environment
         self._ready: deque[tuple[TaskSpec, Attempt]] = deque()
-        self._going = 0  # tasks that take from `_ready`
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._going: set[asyncio.Task[None]] = set()  # tasks that take from `_ready`
         self._suspended: dict[Attempt, asyncio.Task[None]] = {}
 
     def start(self, spec: TaskSpec, attempt: Attempt) -> None:
@@ -56,10 +55,15 @@ class Coroutines:
                 return
 
     def _go_on(self) -> None:
-        self._going += 1
-        task = asyncio.get_running_loop().create_task(self._perform_ready())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = asyncio.Task(self._perform_ready())  # by no factory of the user's, which may raise
+        self._going.add(task)
+        task.add_done_callback(self._gone)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        """One may be cancelled between two attempts, or before the first: another goes on with the rest."""
+        self._going.discard(task)
+        if self._ready and not self._going:
+            self._go_on()
 
     async def _perform_ready(self) -> None:
         me = asyncio.current_task()
@@ -81,13 +85,11 @@ class Coroutines:
             if monotonic() - began > TURN:
                 await asyncio.sleep(0)
                 began = monotonic()
-        self._going -= 1
-        if self._ready and not self._going:
-            self._go_on()
+        self._gone(me)
 
     def _suspend(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
         """Two take the place of one, so that a crowd of waiting handlers gathers in a few steps of the loop."""
         self._suspended[attempt] = task
-        self._going -= 1
-        for _ in range(min(2, len(self._ready)) - self._going):
+        self._going.discard(task)
+        for _ in range(min(2, len(self._ready)) - len(self._going)):
             self._go_on()

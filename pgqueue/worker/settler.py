@@ -14,7 +14,7 @@ from pgqueue import statements
 from pgqueue.connections import Link
 from pgqueue.outage import CONFLICTS, ConnectionLost, Trouble, one_line
 from pgqueue.outcome import COMPLETED, FORGOTTEN, Outcome
-from pgqueue.sifting import bury, is_of_a_row, sift
+from pgqueue.sifting import bury, sift
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 
@@ -33,6 +33,9 @@ class Settler:
         self._outcomes: Batch = []
         self._kept = 0  # that the database could not take; they come back by themselves
         self._waited: set[Attempt] = set()  # those of them that are known to wait for a lock
+        self._apart: set[Attempt] = (
+            set()
+        )  # those that fail alone by what may pass: no other is written with them
         self._trouble = Trouble("the settling")
         self._arrived = asyncio.Event()
         self._stopping = False
@@ -59,12 +62,23 @@ class Settler:
                 batch = await self._unlocked([item for item in batch if item[0] in self._waited]) + [
                     item for item in batch if item[0] not in self._waited
                 ]
+            if self._apart:
+                batch = await self._write_apart(batch)
             plain = [item for item in batch if item[1] is COMPLETED or item[1] is FORGOTTEN]
             others = [item for item in batch if item[1] is not COMPLETED and item[1] is not FORGOTTEN]
             for part, statement in ((plain, self._complete), (others, self._settle)):
                 if part:
                     part.sort(key=_job_id)
                     await self._write(part, statement)
+
+    async def _write_apart(self, batch: Batch) -> Batch:
+        """Tries the first of those to be written alone, because each may wait for a lock, and returns the others."""
+        apart = [item for item in batch if item[0] in self._apart]
+        others = [item for item in batch if item[0] not in self._apart]
+        if apart:
+            await self._write(apart[:1], self._settle)
+            self._keep(apart[1:], LOCKED)
+        return others
 
     def _complete(self, batch: Batch) -> Statement[list[int]]:
         return statements.complete(self.worker_id, [(a.id, a.lease_id, outcome.kept) for a, outcome in batch])
@@ -75,18 +89,26 @@ class Settler:
 
     async def _write(self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]) -> None:
         """Frees the slots of what it writes. What cannot be written now is kept; an outcome that is refused holds up no other."""
+        left = dict(batch)
 
         async def run(part: Sequence[tuple[Attempt, Outcome]]) -> list[int]:
-            return await self._write_part(list(part), statement)
+            await self._write_part(list(part), statement)
+            for attempt, _ in part:
+                del left[attempt]
+            return []
+
+        async def give_up(item: tuple[Attempt, Outcome], error: Exception) -> None:
+            del left[item[0]]
+            await self._refused(item, error)
 
         try:
-            await sift(batch, run, self._refused)
+            await sift(batch, run, give_up)
         except Exception as error:  # noqa: BLE001 - it is logged
-            self._keep(batch, self._trouble.after(error))
+            self._keep(list(left.items()), self._trouble.after(error))
+        else:
+            self._keep(list(left.items()), LOCKED)
 
-    async def _write_part(
-        self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]
-    ) -> list[int]:
+    async def _write_part(self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]) -> None:
         """Writes these. Raises an error that may be the fault of one of them."""
         interrupted = False
         while True:
@@ -97,17 +119,18 @@ class Settler:
                 # The commit may have happened: then the rows are gone, and a second try finds nothing to do.
                 interrupted = True
                 await asyncio.sleep(self._trouble.after(error))
-            except CONFLICTS as error:
-                await self._write_unlocked(batch, statement, error)
-                return []
-            except Exception as error:
-                if is_of_a_row(error):
+            except CONFLICTS:
+                unlocked = await self._unlocked(batch)
+                if len(unlocked) == len(batch):  # a seat or a table is locked
                     raise
-                self._keep(batch, self._trouble.after(error))
-                return []
+                if unlocked:
+                    await self._write(unlocked, statement)
+                return
         self._trouble.over()
         if self._waited:
             self._waited.difference_update([attempt for attempt, _ in batch])
+        if self._apart:
+            self._apart.difference_update([attempt for attempt, _ in batch])
         for attempt, outcome in batch if len(ours) < len(batch) and not interrupted else ():
             if attempt.id not in ours and not attempt.unconfirmed:
                 log.warning(
@@ -119,7 +142,6 @@ class Settler:
         if unconfirmed := [item for item in batch if item[0].unconfirmed]:
             await self._tell_unconfirmed(unconfirmed, ours)
         self._freed([attempt for attempt, _ in batch])
-        return ours
 
     async def _tell_unconfirmed(self, batch: Batch, ours: list[int]) -> None:
         """What became of jobs whose handlers lost the answer to the COMMIT of their own transactions."""
@@ -137,18 +159,8 @@ class Settler:
                 "but was made; it is completed" if attempt.id in committed else f"and {became}",
             )
 
-    async def _write_unlocked(
-        self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]], error: Exception
-    ) -> None:
-        """Writes the others if another transaction holds the rows of some, as a cancel does that is not committed; those wait alone."""
-        unlocked = await self._unlocked(batch)
-        if len(unlocked) == len(batch):  # a seat or a table is locked
-            self._keep(batch, self._trouble.after(error))
-        elif unlocked:
-            await self._write(unlocked, statement)
-
     async def _unlocked(self, batch: Batch) -> Batch:
-        """Keeps those whose row is locked, and returns the others."""
+        """Keeps those whose row is locked, as by a cancel that is not committed, and returns the others."""
         try:
             ids = set(await self._link.once(statements.find_locked([attempt.id for attempt, _ in batch])))
         except Exception as error:  # noqa: BLE001 - it is logged
@@ -178,6 +190,12 @@ class Settler:
 
     async def _refused(self, item: tuple[Attempt, Outcome], error: Exception) -> None:
         attempt, outcome = item
+        if isinstance(error, CONFLICTS):
+            if attempt not in self._apart:
+                self._apart.add(attempt)
+                log.warning("%r: its outcome (%s) waits: %s", attempt, outcome.state, one_line(error))
+            self._keep([item], self._trouble.after(error))
+            return
         if outcome.reason != "unsettleable":
             log.error("%r: the database refused its outcome: %s", attempt, one_line(error))
             refused = Outcome.dead("unsettleable", error.with_traceback(None))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from pgqueue.services import serve
 from pgqueue.worker.runner import Runner
 from pgqueue.worker.settler import Settler
 
 PATIENCE = 2.0  # seconds that handlers get to hear of it, and the database to take the last outcomes
-STOPPED, UNFINISHED, BLOCKED = 0, 12, 13  # exit codes
+STOPPED, FAILED, UNFINISHED, BLOCKED = 0, 1, 12, 13  # exit codes
 TOGETHER = (
     0.1  # seconds: signals that come so close are one, which a terminal and a process manager have both sent
 )
@@ -31,8 +32,8 @@ async def finish(
         async with asyncio.timeout(grace):
             await asyncio.wait({claiming})
             runner.release_waiting()
-            idle = asyncio.create_task(runner.wait_idle())
-            hurried = asyncio.create_task(hurry.wait())
+            idle = serve(runner.wait_idle())
+            hurried = serve(hurry.wait())
             await asyncio.wait({idle, hurried}, return_when=asyncio.FIRST_COMPLETED)
             idle.cancel()
             hurried.cancel()

@@ -26,15 +26,17 @@ from pgqueue.config import WorkerSettings, redact
 from pgqueue.connections import retry_connecting
 from pgqueue.database import check_sessions, connect, run
 from pgqueue.diagnosis import explained
+from pgqueue.errors import PgQueueError
 from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.partitions import AHEAD
 from pgqueue.maintenance.scheduler import GRACE, Scheduler
 from pgqueue.maintenance.watch import Watch
 from pgqueue.migrate import check_server
-from pgqueue.outage import CONFLICTS, Outage
+from pgqueue.outage import Outage, is_lost
 from pgqueue.outcome import Outcome
-from pgqueue.sifting import is_of_a_row
+from pgqueue.services import serve
+from pgqueue.sifting import is_of_a_value
 from pgqueue.silence import within
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
@@ -47,12 +49,13 @@ from pgqueue.worker.limits import Limits
 from pgqueue.worker.lines import log_job
 from pgqueue.worker.links import Links
 from pgqueue.worker.listener import Listener
+from pgqueue.worker.own_loop import OwnLoop
 from pgqueue.worker.pulse import Pulse
 from pgqueue.worker.relay import Supervised
 from pgqueue.worker.reporter import Reporter
 from pgqueue.worker.runner import Runner
 from pgqueue.worker.settler import Settler
-from pgqueue.worker.stopping import STOPPED, UNFINISHED, finish
+from pgqueue.worker.stopping import FAILED, STOPPED, UNFINISHED, finish
 
 log = logging.getLogger("pgqueue")
 
@@ -115,6 +118,7 @@ class Worker:
         )  # fmt: skip
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._ending = self._failed = False
         self._stops = 0
         self._hurried_by: int = signal.SIGTERM
         self._pulse = Pulse(
@@ -211,7 +215,7 @@ class Worker:
             run(connection, self._declarations.sync_tasks())
             self._declarations.note(run(connection, self._declarations.sync()))
         except Exception as error:
-            if not isinstance(error, CONFLICTS) and not is_of_a_row(error):
+            if is_lost(error) or (isinstance(error, PgQueueError) and not is_of_a_value(error)):
                 raise
             log.info("what the code declares is synced later: %s", error)
 
@@ -254,18 +258,15 @@ class Worker:
             self._drain()
 
     async def _work(self, *, ends_process: bool) -> int:
-        loop = asyncio.get_running_loop()
         forked.begin()
-        for number in forked.STOPS:
-            loop.add_signal_handler(number, self._signalled, number)
+        self._loop = OwnLoop(self._signalled)
         self._pulse.start()
         try:
             return await self._work_watched()
         finally:
             self._pulse.stop()
-            for number in forked.STOPS if ends_process else ():
-                loop.remove_signal_handler(number)
-                signal.signal(number, signal.SIG_IGN)
+            if ends_process:
+                self._loop.close()
 
     def _alive(self) -> None:
         if self._supervised is not None:
@@ -281,35 +282,42 @@ class Worker:
             background.append(self._supervised.run())
         elif self.settings.listen:
             background.append(self._listener.run())
-        services = [asyncio.create_task(self._service(coroutine)) for coroutine in background]
-        claiming = asyncio.create_task(self._claimer.run())
-        settling = asyncio.create_task(self._settler.run())
+        services = [serve(self._service(coroutine)) for coroutine in background]
+        claiming = serve(self._service(self._claimer.run()))
+        settling = serve(self._service(self._settler.run()))
         log.info(
             "worker %d: tasks %d, queues %s, slots %d, %s, %s",
             self.id, len(self.app.tasks), ",".join(self.settings.queues), self.settings.concurrency,
             self.settings.executor, redact(self._dsn),
         )  # fmt: skip
-        drained = asyncio.create_task(self._claimer.drained.wait())
-        stopping = asyncio.create_task(self._stopping.wait())
+        drained = serve(self._claimer.drained.wait())
+        stopping = serve(self._stopping.wait())
         await asyncio.wait({drained, stopping, claiming, settling}, return_when=asyncio.FIRST_COMPLETED)
         if self._supervised is not None and drained.done():
             self._supervised.say("drained")
-        for crashed in (claiming, settling):
-            if crashed.done() and not self._stopping.is_set():
-                crashed.result()
         code = await self._finish(claiming, settling)
+        self._ending = True
         for task in (*services, drained, stopping):
             task.cancel()
         await asyncio.gather(*services, drained, stopping, return_exceptions=True)
         await self._say_goodbye()
-        return code
+        return FAILED if self._failed and code == STOPPED else code
 
     async def _service(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """A failing service is a bug that must not go unseen, nor take the jobs with it."""
+        """A failing service is a bug that must not go unseen, nor take the jobs with it: the worker drains, to be started again."""
         try:
             await coroutine
-        except Exception:
-            log.exception("a service of the worker failed, which is a bug; the worker stops")
+        except BaseException as error:
+            if self._ending or (isinstance(error, asyncio.CancelledError) and self._stopping.is_set()):
+                raise
+            log.exception(
+                "a service of the worker failed, which is a bug; the worker stops and exits with %d", FAILED
+            )
+            self._fail()
+
+    def _fail(self) -> None:
+        self._failed = True
+        if not self._stopping.is_set():
             self.stop()
 
     def _live_as(self, worker_id: int) -> None:
@@ -334,6 +342,9 @@ class Worker:
         while True:
             await asyncio.sleep(LATE / 2)
             self._lease.watch()
+            if why := self._loop.mend():
+                log.error("%s; the worker stops and exits with %d", why, FAILED)
+                self._fail()
             self._runner.release_waiting(older_than=LATE)
             longest = next(iter(self._runner.running()), None)
             if not self._told and longest is not None and monotonic() - longest.claimed_at > LATE / 10:

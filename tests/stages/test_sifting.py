@@ -147,7 +147,7 @@ def test_a_claim_that_leaves_out_a_row_takes_no_more_than_there_is_room_for(
         try:
             while len(claimer._lanes.all()) < 5:
                 await claimer._find_lanes()
-            return await claimer._claim(3)
+            return await claimer._claim(3) + await claimer._claim(1)
         finally:
             await claimer._link.close()
 
@@ -323,6 +323,102 @@ def test_a_job_of_which_every_outcome_is_refused_does_not_run_for_ever(db: Conne
     assert [reason for _, reason, _ in buried(db)] == ["undecodable"]
 
 
+# ------------------------------------------------------------------ what a trigger may raise
+
+# Codes that elsewhere mean a lost server, a session, a missing right, or a conflict with another transaction.
+CODES = ["42501", "40001", "25006", "57P01", "57P03", "42703", "57014", "55P03", "08006", "53300", "P0001"]
+
+
+def refuse(db: Connection[Any], code: str, events: str) -> None:
+    """As a user's own trigger may: for the jobs with the tag odd."""
+    db.execute(
+        "create function no() returns trigger language plpgsql as $$ begin if old.tags <> '{}' then"
+        f" raise exception 'not this one' using errcode = '{code}'; end if; return coalesce(new, old); end $$".encode()
+    )
+    db.execute(
+        f"create trigger no before {events} on pgqueue.jobs_live for each row execute function no()".encode()
+    )
+
+
+def states(db: Connection[Any], odd: bool) -> set[str]:
+    return {
+        state for (state,) in db.execute("select state from pgqueue.jobs where (tags <> '{}') = %s", [odd])
+    }
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_whatever_a_trigger_raises_for_one_job_the_others_are_claimed(
+    db: Connection[Any], ok: App, code: str
+) -> None:
+    for tags, key in (("{}", None), ("{odd}", None), ("{}", "a"), ("{odd}", "b"), ("{}", "c")):
+        db.execute(
+            "insert into pgqueue.jobs (task, tags, concurrency_key) values ('ok', %s, %s)", [tags, key]
+        )
+    db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 9)")
+    db.execute("insert into pgqueue.jobs (task, priority, tags) values ('ok', 5, '{odd}')")
+    refuse(db, code, "update")
+    claimer = Worker(ok, WorkerSettings(queues={"default": None}))._claimer
+    claimer.worker_id = Hand(db, ["ok"]).id
+
+    async def play() -> None:
+        try:
+            while len(claimer._lanes.all()) < 2 or not claimer._turns:
+                await claimer._find_lanes()
+            await claimer._claim(100)
+        finally:
+            await claimer._link.close()
+
+    asyncio.run(play())
+    assert states(db, odd=False) == {"running"}
+    may_pass = code in ("40001", "57014", "55P03")
+    assert states(db, odd=True) == {"pending" if may_pass else "dead"}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_whatever_a_trigger_raises_for_one_job_the_others_are_settled(
+    db: Connection[Any], dsn: str, code: str
+) -> None:
+    hand = Hand(db, ["ok"])
+    db.execute(
+        "insert into pgqueue.jobs (task, tags) select 'ok', case n when 4 then '{odd}' else '{}' end::text[] from generate_series(1, 9) n"
+    )
+    attempts = hand.claim()
+    refuse(db, code, "update or delete")
+    freed: list[Any] = []
+
+    async def settle(made: Link) -> None:
+        settler = Settler(made, freed.extend)
+        settler.worker_id = hand.id
+        for attempt in attempts:
+            settler.add(attempt, COMPLETED)
+        settling = asyncio.create_task(settler.run())
+        await asyncio.to_thread(wait_until, lambda: len(freed) >= 8)
+        db.execute("drop trigger no on pgqueue.jobs_live")
+        settler.stop()
+        await settling
+
+    linked(dsn, settle)
+    assert len(freed) == 9
+    assert states(db, odd=False) == {"completed"}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_whatever_a_trigger_raises_for_one_job_the_others_are_rescued_and_swept(
+    db: Connection[Any], dsn: str, code: str
+) -> None:
+    hand = Hand(db, ["ok"])
+    odd = "case n when 4 then '{odd}' else '{}' end::text[] from generate_series(1, 9) n"
+    db.execute(f"insert into pgqueue.jobs (task, tags) select 'ok', {odd}".encode())
+    assert len(hand.claim()) == 9
+    db.execute(f"insert into pgqueue.jobs (task, expires_at, tags) select 'old', now(), {odd}".encode())
+    refuse(db, code, "update or delete")
+    die(db, hand.id)
+    linked(dsn, lambda made: rescue_all(made, 3))
+    linked(dsn, sweep_once)
+    assert states(db, odd=False) == {"retrying", "cancelled"}
+    assert states(db, odd=True) == {"running", "pending"}
+
+
 # ------------------------------------------------------------------ looking
 
 
@@ -362,8 +458,8 @@ def test_what_may_be_everybodys_fault_buries_nobody() -> None:
         asyncio.run(sift([1, 2, 3], fails, give_up))
 
 
-@pytest.mark.parametrize("state", ["42501", "55000", "57P01", "08006", "53300", "40P01", "25006", "53100"])
-def test_what_is_no_rows_fault_is_not_tried_on_parts(state: str) -> None:
+@pytest.mark.parametrize("state", ["57P01", "57P03", "08006", "53300"])
+def test_a_lost_server_is_no_rows_fault_and_nothing_is_tried_on_parts(state: str) -> None:
     tried = []
 
     async def fails(part: Any) -> list[int]:
@@ -376,6 +472,47 @@ def test_what_is_no_rows_fault_is_not_tried_on_parts(state: str) -> None:
     with pytest.raises(psycopg.Error):
         asyncio.run(sift([1, 2, 3], fails, give_up))
     assert tried == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("state", ["42501", "55000", "40P01", "25006", "53100"])
+def test_what_every_row_fails_with_is_learnt_from_a_few(state: str) -> None:
+    tried = []
+
+    async def fails(part: Any) -> list[int]:
+        tried.append(part)
+        raise psycopg.errors.lookup(state)
+
+    async def give_up(item: int, _error: Exception) -> None:
+        pytest.fail(f"{item} was given up")
+
+    with pytest.raises(psycopg.errors.lookup(state)):
+        asyncio.run(sift(range(500), fails, give_up))
+    assert len(tried) < 10
+
+
+def test_many_rows_that_a_trigger_refuses_are_given_up_in_several_goes() -> None:
+    items, given_up, goes = list(range(500)), [], []
+
+    async def does(part: Any) -> list[int]:
+        if any(n % 5 == 0 for n in part):
+            raise psycopg.errors.InsufficientPrivilege
+        return list(part)
+
+    async def give_up(item: int, _error: Exception) -> None:
+        given_up.append(item)
+
+    while items:
+        goes.append(len(items))
+        try:
+            done = asyncio.run(sift(items, does, give_up))
+        except psycopg.errors.InsufficientPrivilege:
+            done = []  # it looked at none of those that succeed
+        items = [item for item in items if item not in done and item not in given_up]
+        assert all(item % 5 for item in done)
+        if len(goes) > 1000 or not any(n % 5 for n in items):
+            break
+    assert len(goes) > 2
+    assert all(item % 5 == 0 for item in items + given_up)
 
 
 @pytest.mark.parametrize("bad", [{0}, {6}, {1, 2}, set(range(7))], ids=str)

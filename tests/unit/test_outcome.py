@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -51,6 +52,8 @@ PERMANENT = RetryPolicy(permanent=(ValueError,))
         (LATE, {"left": 0.0, "attempt": 6, "policy": PERMANENT}, ("dead", "deadline_exceeded", 0.0)),
         (Retry(after=3), {"left": 2.0}, ("dead", "deadline_exceeded", 0.0)),
         (Snooze(60), {"left": 61.0}, ("pending", "snoozed", 60.0)),
+        (Snooze(0), {}, ("pending", "snoozed", 0.1)),
+        (RateLimited(timedelta(0)), {}, ("pending", "rate_limited", 0.1)),
         (Snooze(60), {"left": 60.0}, ("dead", "deadline_exceeded", 0.0)),
         (Cancel("enough"), {"left": -1.0}, ("cancelled", "cancelled", 0.0)),
         (ProcessDiedError("killed"), {"crashed": True, "left": 0.5}, ("dead", "deadline_exceeded", 0.0)),
@@ -60,7 +63,9 @@ def test_the_outcome_of_a_failed_attempt(error, facts, expected):
     given = {"policy": RetryPolicy(), "attempt": 1, "max_attempts": 6, "age": 0.0, **facts}
     outcome = decide(error, given.pop("policy"), **given)
     assert (outcome.state, outcome.reason, outcome.delay) == expected
-    assert outcome.counted is (outcome.reason != "snoozed"), "only a snooze gives the attempt back"
+    assert outcome.counted is (outcome.reason not in ("snoozed", "rate_limited")), (
+        "these give the attempt back"
+    )
     assert outcome.crashed is facts.get("crashed", False)
 
 
@@ -150,6 +155,21 @@ def test_any_text_is_cleaned_for_a_text_column(text, limit):
     cleaned.encode()
     if len(text) <= limit and text.isprintable():
         assert cleaned == text
+
+
+@pytest.mark.parametrize("delay", [-5, -1e-9, "-5s", timedelta(seconds=-1), math.nan, math.inf, -math.inf, 1e300, 10**400, True, "soon", b"5"], ids=repr)  # fmt: skip
+def test_an_instruction_is_refused_where_it_is_made_if_its_time_is_none(delay):
+    for make in (Snooze, RateLimited, lambda after: Retry(after=after)):
+        with pytest.raises(InvalidOptionError, match="a year at most and not below 0"):
+            make(delay)
+
+
+@pytest.mark.parametrize("asked", [-5.0, math.nan, math.inf])
+def test_an_instruction_that_changed_its_mind_is_a_failure_that_is_charged(asked):
+    snooze = Snooze(5)
+    snooze.delay = asked
+    outcome = decide(snooze, RetryPolicy(), attempt=1, max_attempts=6, age=0.0)
+    assert (outcome.state, outcome.counted) == ("retrying", True)
 
 
 def test_what_http_says_of_retrying_is_understood():

@@ -1,0 +1,189 @@
+"""No handler ends its worker by what it does to the loop that they share, nor makes it deaf to the end that is asked of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import App
+from pgqueue.config import WorkerSettings
+from pgqueue.worker.stopping import FAILED, STOPPED
+from pgqueue.worker.worker import Worker
+from tests.waiting import wait_until
+
+
+class Deadly(BaseException):
+    """Not an Exception, and nothing that asyncio knows."""
+
+
+def fails(*_: object) -> Any:
+    raise SystemExit(3)
+
+
+def cancel_all() -> None:
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+def cancel_again_and_again() -> None:
+    """Also what our own waits begin."""
+    loop = asyncio.get_running_loop()
+    for turn in range(50):
+        loop.call_later(0.02 * turn, lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+
+
+def exit_in_callbacks() -> None:
+    loop = asyncio.get_running_loop()
+    for error in (SystemExit(0), KeyboardInterrupt(), Deadly(), asyncio.CancelledError()):
+        future = loop.create_future()
+        future.add_done_callback(lambda _, error=error: (_ for _ in ()).throw(error))
+        future.set_result(None)
+        loop.call_soon(lambda error=error: (_ for _ in ()).throw(error))
+
+
+def break_factory() -> None:
+    asyncio.get_running_loop().set_task_factory(fails)
+
+
+def break_exception_handler() -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(fails)
+    loop.call_soon(lambda: 1 / 0)
+
+
+def ignore_signals() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def remove_signals() -> None:
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+
+
+def take_signals() -> None:
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
+
+
+def stop() -> None:
+    asyncio.get_running_loop().stop()
+
+
+def close() -> None:
+    asyncio.get_running_loop().close()
+
+
+DEEDS = [
+    cancel_all, cancel_again_and_again, exit_in_callbacks, break_factory, break_exception_handler, ignore_signals,
+    remove_signals, take_signals, stop, close,
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Any:
+    usual = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in usual.items():
+        signal.signal(number, handler)
+
+
+def worked(app: App, meanwhile: Callable[[], None]) -> int:
+    """The exit code of a worker, beside which a thread does something and then asks it to end by a signal."""
+    worker = Worker(app, WorkerSettings(queues={"default": None}, poll=0.2, concurrency=4))
+    failures: list[BaseException] = []
+
+    def play() -> None:
+        try:
+            wait_until(lambda: hasattr(worker, "_loop"))
+            meanwhile()
+        except BaseException as error:  # noqa: BLE001 - it is raised below
+            failures.append(error)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+
+    thread = threading.Thread(target=play)
+    thread.start()
+    code = worker.run()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return code
+
+
+def are_completed(db: Connection[Any], task: str) -> bool:
+    rows = db.execute("select state from pgqueue.jobs where task = %s", [task]).fetchall()
+    return bool(rows) and all(state == "completed" for (state,) in rows)
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_whatever_a_handler_does_to_the_loop_its_worker_works_on_and_ends_when_it_is_asked(
+    db: Connection[Any], app: App, deed: Callable[[], None]
+) -> None:
+    heard: list[Any] = []
+
+    @app.task(name="deed", retry=False)
+    async def _deed() -> None:
+        heard.append(signal.getsignal(signal.SIGTERM))
+        deed()
+
+    @app.task(name="ok", retry=[0.0] * 50)
+    async def _ok() -> None:
+        await asyncio.sleep(0.01)
+
+    def meanwhile() -> None:
+        db.execute("insert into pgqueue.jobs (task) values ('deed')")
+        wait_until(
+            lambda: db.execute(
+                "select 1 from pgqueue.jobs where task = 'deed' and finished_at > '-infinity'"
+            ).fetchone()
+        )
+        db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 20)")
+        wait_until(lambda: are_completed(db, "ok"))
+        wait_until(lambda: signal.getsignal(signal.SIGTERM) is heard[0])
+        leader = "select 1 from pgqueue.workers where state = 'running' and expires_at > now()"
+        assert db.execute(leader).fetchone()
+
+    assert worked(app, meanwhile) == STOPPED
+    gc.collect()
+
+
+def test_a_loop_that_cannot_be_mended_ends_the_worker_with_a_line_and_an_exit_code(
+    db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.task(name="deed")
+    async def _deed() -> None:
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    db.execute("insert into pgqueue.jobs (task) values ('deed')")
+    with caplog.at_level(logging.ERROR, "pgqueue"):
+        code = Worker(app, WorkerSettings(queues={"default": None}, poll=0.2)).run()
+    assert code == FAILED
+    assert [record.message for record in caplog.records] == [
+        "a handler has shut down the threads of the event loop; the worker stops and exits with 1"
+    ]
+    assert are_completed(db, "deed")
+
+
+def test_a_service_that_ends_unasked_ends_the_worker_with_an_error_and_an_exit_code(
+    db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By whatever found it: no job is lost."""
+
+    @app.task(name="deed")
+    async def _deed() -> None:
+        for task in [one for one in gc.get_objects() if isinstance(one, asyncio.Task)]:
+            if "Settler.run" in repr(task.get_coro().cr_await):  # type: ignore[union-attr]
+                task.cancel()
+
+    db.execute("insert into pgqueue.jobs (task) values ('deed')")
+    with caplog.at_level(logging.ERROR, "pgqueue"):
+        code = Worker(app, WorkerSettings(queues={"default": None}, poll=0.2)).run()
+    assert code == FAILED
+    assert "a service of the worker failed" in caplog.text
