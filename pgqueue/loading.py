@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,19 @@ def load_app(path: str) -> App:
     Raises AppImportError, showing the user's own frame, or NoTasksError.
     """
     module_name, _, attribute = path.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")) or module_name.endswith(".py"):
+        raise AppImportError(
+            f"-A {path!r} names no module.",
+            why="a module is named as import names it, by words with dots between them",
+            do=_instead(module_name, attribute),
+        )
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
     except PgQueueError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _import_error(path, module_name, error) from error
     if attribute:
         found: Any = module
@@ -49,13 +56,26 @@ def load_app(path: str) -> App:
     return apps[0]
 
 
-def _import_error(path: str, module_name: str, error: Exception) -> AppImportError:
+def _instead(module_name: str, attribute: str) -> str:
+    """What to write for a file or a folder."""
+    file = Path(module_name.strip()).absolute()
+    file = file.with_suffix("") if file.suffix == ".py" else file
+    file = Path(os.path.normpath(file))
+    folder = Path.cwd() if file.is_relative_to(Path.cwd()) else file.parent
+    parts = file.relative_to(folder).parts
+    if not parts or not all(part.isidentifier() for part in parts):
+        return "name it with -A module:app"
+    where = "" if folder == Path.cwd() else f"run this in {folder}, and "
+    return f"{where}use -A {'.'.join(parts)}{':' if attribute else ''}{attribute}"
+
+
+def _import_error(path: str, module_name: str, error: BaseException) -> AppImportError:
     if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
         near = [entry.stem for entry in Path.cwd().glob("*.py")]
         near += [entry.parent.name for entry in Path.cwd().glob("*/__init__.py")]
         close = difflib.get_close_matches(module_name.split(".", maxsplit=1)[0], near, n=1, cutoff=0.5)
         return AppImportError(
-            f"There is no module {error.name!r} (of -A {path}).",
+            f"There is no module {error.name!r} (of -A {path!r}).",
             why=f"looked in {Path.cwd()} and in the installed packages",
             do=f"did you mean {close[0]}?" if close else "run this where the module lies, or install it",
         )

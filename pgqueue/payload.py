@@ -7,12 +7,13 @@ import math
 import os
 import re
 from collections import abc
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from decimal import Decimal
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError, WrapValidator
+from pydantic_core import PydanticCustomError
 
 from pgqueue.errors import InvalidPayloadError, PayloadTooLargeError, shown
 
@@ -131,8 +132,6 @@ PLAIN: dict[Any, Any] = {
     dict: dict[str, JsonValue],
     list: list[JsonValue],
     tuple: tuple[JsonValue, ...],
-    abc.Iterable: abc.Sequence[JsonValue],
-    abc.Sequence: abc.Sequence[JsonValue],
     abc.Mapping: abc.Mapping[str, JsonValue],
 }
 
@@ -148,8 +147,24 @@ def plain(kind: Any) -> Any:
     if origin in (Union, UnionType):
         return Union[made]  # noqa: UP007 - made at run time
     if origin is abc.Iterable:
-        return abc.Sequence[made]  # type: ignore[valid-type]
+        return Annotated[abc.Sequence[made], AS_GIVEN]  # type: ignore[valid-type]
+    if origin in SEQUENCES and made:
+        return Annotated[origin[made], AS_GIVEN]
     return origin[made] if origin in KEPT and made else kind
+
+
+def _as_given(value: Any, validate: Callable[[Any], Any]) -> Any:
+    """Refuses what fits an abstract kind as it is, and would come back as a list that does not equal it: a range, a deque."""
+    made = validate(value)
+    if isinstance(value, abc.Sequence) and not isinstance(value, type(made)) and value != made:
+        kind = type(made).__name__
+        raise PydanticCustomError("changed", "it would come back as a {kind}: give a {kind}", {"kind": kind})
+    return made
+
+
+SEQUENCES = (abc.Sequence, abc.MutableSequence)
+AS_GIVEN = WrapValidator(_as_given)
+PLAIN |= {kind: plain(kind[JsonValue]) for kind in (*SEQUENCES, abc.Iterable)}
 
 
 def complaints(error: ValidationError) -> str:

@@ -15,8 +15,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 from pgqueue import statements
@@ -26,7 +24,7 @@ from pgqueue.connections import Link
 from pgqueue.outage import ConnectionLost, Trouble
 from pgqueue.queues import ServedQueues
 from pgqueue.rows import Round
-from pgqueue.sifting import PROBES, put_aside, sift
+from pgqueue.worker.apart import AT_LEAST, AT_MOST, Apart
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.busy import Busy
 from pgqueue.worker.in_flight import InFlight
@@ -45,11 +43,6 @@ EXTRA = 20  # jobs that these may take between two ordinary claims
 SPARED = 0.012  # seconds after a wake-up within which enqueuers spare the next (10 ms: wake.sql)
 QUICK, SLOWER = 0.002, 1.6  # seconds of the first pause of a busy worker; the factor to the next
 HEARD = 1.8  # times the poll, where wake-ups are known to arrive
-Place = tuple[Name, str | None, str | None]  # a lane, the key whose turn was last, and where to begin
-FAILED, FAILED_TOO = (
-    0.5,
-    5.0,
-)  # seconds until jobs are claimed again that fail alone, at least, and at most if no wake-up comes
 LANES = 0.05  # seconds between two looks for lanes while there is work
 log = logging.getLogger("pgqueue")
 
@@ -83,7 +76,7 @@ class Claimer:
         # The priority of the least urgent job: of the last ordinary claim, of the last claim.
         self._filling = self._last_priority = 0
         self._wants_room = self._more = False
-        self._failed: dict[int, Exception] = {}  # jobs of this turn on which claims failed alone
+        self._apart = Apart(link, tasks, self._take_round, self._doubt)
         self._lost = LostClaims(link)
         self._busy = Busy(link, self._lanes.queues, listen=settings.listen)
         self._pause = QUICK
@@ -111,11 +104,9 @@ class Claimer:
                 trouble.over()
             except Exception as error:  # noqa: BLE001 - it is logged
                 pause = trouble.after(error)
-                if self._failed:  # they say nothing of other jobs, which may come
-                    await self._rest(min(pause, FAILED))
-                    await self._sleep(min(pause, FAILED_TOO))
-                else:
-                    await self._rest(pause)
+                await self._rest(min(pause, AT_LEAST) if self._apart.failed else pause)
+                if self._apart.failed:  # they say nothing of other jobs, which may come
+                    await self._sleep(min(pause, AT_MOST))
         await self._busy.clear()
 
     async def _turn(self) -> None:
@@ -158,12 +149,13 @@ class Claimer:
             await self._sleep(max(self._lost.next_look - monotonic(), LOOK))
         elif not await self._sleep(LOOK):
             self._extra -= await self._claim_lanes(urgent, self._extra)
-            self._extra = 0 if self._failed else self._extra
+            self._extra = 0 if self._apart.failed else self._extra
 
     async def _claim(self, room: int) -> int:
         if not self._lanes and not self._turns:
             await self._find_lanes()
-        self._extra, self._more, self._failed = EXTRA, False, {}
+        self._extra, self._more = EXTRA, False
+        self._apart.begin()
         found = 0
         for keys, limit in self._groups():
             left = room - found if limit is None else min(room - found, limit)
@@ -179,10 +171,8 @@ class Claimer:
                         self._more |= claimed > 0  # a round of the keys may leave room
                 found, left = found + claimed, left - claimed
                 self._wants_room |= claimed >= count
-        if self._failed and not found:
-            raise next(iter(self._failed.values()))
-        for job_id, error in self._failed.items():
-            await put_aside(self._link.once, job_id, self.worker_id, error)
+        await self._apart.end(self.worker_id, others_succeed=found > 0)
+        self._more |= self._apart.taken > 0  # what was put aside has left room
         if monotonic() >= self._next_lanes:
             await self._find_lanes()
         return found
@@ -235,7 +225,7 @@ class Claimer:
             await self._doubt()
             return 0
         except Exception as error:  # noqa: BLE001 - it is raised again if every job fails
-            return await self._claim_apart([(lane, None, None) for lane in lanes], count, error)
+            return await self._apart.claim(worker_id, [(lane, None, None) for lane in lanes], count, error)
         took = monotonic() - begun
         log.debug(
             "claimed %d of %d in %.2f ms%s", len(rows), count, took * 1000, ", a sweep" if whole else ""
@@ -263,56 +253,20 @@ class Claimer:
         worker_id, begun = self.worker_id, monotonic()
         after, since = self._turns.place(lane) if keyed else (None, None)
         try:
-            found = await self._link.once(
-                statements.claim_limited(worker_id, self._tasks, lane, after, count, since)
-            )
+            claim = statements.claim_limited(worker_id, self._tasks, lane, after, count, since)
+            found = await self._link.once(claim)
         except ConnectionLost:
             await self._doubt()
             return 0
         except Exception as error:  # noqa: BLE001 - it is raised again if every job fails
-            return await self._claim_apart([(lane, after, since)], count, error)
+            return await self._apart.claim(worker_id, [(lane, after, since)], count, error)
         self._measure(len(found.rows), monotonic() - begun)
-        return len(self._take_round(worker_id, lane, found))
+        return self._take_round(worker_id, lane, found)
 
-    async def _claim_apart(self, lanes: list[Place], count: int, error: Exception) -> int:
-        """Claims from these lanes what can be claimed, after a claim of all together failed, and puts aside what fails alone."""
-        worker_id, taken = self.worker_id, 0
-        chosen: list[tuple[Place, int, int]] = []  # with how many were asked for, of which it is one
-
-        async def run(part: Sequence[tuple[Place, int, int]]) -> list[int]:
-            nonlocal taken
-            for (place, asked), jobs in groupby(part, key=itemgetter(0, 1)):
-                lane, after, since = place
-                only = [job_id for _, _, job_id in jobs]
-                claim = statements.claim_limited(worker_id, self._tasks, lane, after, asked, since, only)
-                taken += len(self._take_round(worker_id, lane, await self._link.once(claim)))
-            return []
-
-        async def give_up(item: tuple[Place, int, int], failure: Exception) -> None:
-            await put_aside(self._link.once, item[-1], worker_id, failure)
-
-        for place in lanes:
-            lane, after, since = place
-            if asked := count - len(chosen):
-                choice = statements.choose_limited(worker_id, self._tasks, lane, after, asked, since)
-                chosen += [(place, asked, job_id) for job_id in await self._link.once(choice)]
-        if not chosen:
-            raise error
-        try:
-            await sift(chosen, run, give_up)
-        except ConnectionLost:
-            await self._doubt()
-        except Exception as failure:
-            if len(chosen) > PROBES:
-                raise
-            self._failed |= {job_id: failure for _, _, job_id in chosen}
-        self._more |= taken > 0  # what was put aside has left room
-        return taken
-
-    def _take_round(self, worker_id: int, lane: Name, found: Round) -> list[Attempt]:
+    def _take_round(self, worker_id: int, lane: Name, found: Round) -> int:
         if found.rows and found.since:
             self._turns.took(lane, found.turns[-1], found.since)
-        return self._take(worker_id, found.rows)
+        return len(self._take(worker_id, found.rows))
 
     async def _doubt(self) -> None:
         """A claim without an answer may have been committed, or may yet be: those jobs are ours, and are not rescued while we live."""

@@ -144,7 +144,7 @@ MUTANTS = (
     mutant("worker/settler.py", "        await self._write([(attempt, refused)], self._settle)\n", "",
            f"{PARTS}::test_an_outcome_that_the_database_refuses_loses_no_other"),
     mutant("sifting.py", "for part in (items[:middle], items[middle:]):", "for part in (items[:middle],):", "stages/test_sifting.py::test_whichever_items_fail_the_others_are_done_once_in_order"),
-    mutant("worker/claimer.py", "if asked := count - len(chosen):", "if asked := count:",
+    mutant("worker/apart.py", "if asked := count - len(chosen):", "if asked := count:",
            "stages/test_sifting.py::test_a_claim_that_leaves_out_a_row_takes_no_more_than_there_is_room_for"),
     mutant("sifting.py", "if is_lost(error) or not items:", "if not items:", "stages/test_sifting.py::test_a_lost_server_is_no_rows_fault_and_nothing_is_tried_on_parts"),
     mutant("sifting.py", "if probes and len(failed) == PROBES", "if False and probes", "stages/test_sifting.py::test_what_every_row_fails_with_is_learnt_from_a_few"),

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import itertools
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableSequence, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -231,6 +231,9 @@ REFUSED = [
     (Sequence[Any], [Decimal("1.10")], "value"), (Loose, Loose(data={"id": UUID(int=1)}), "value.data.id"),
     (Shape, {"data": Decimal(1)}, "value.data comes back as str instead of Decimal"),
     (Lazy, Lazy(items=[1]), "value.items"), (Sequence[int], (1, 2), "value comes back as list instead of tuple"),
+    (Sequence[int], range(3), "value: it would come back as a list: give a list, not range"), (Sequence, range(3), "give a list, not range"),
+    (MutableSequence[int], deque([1]), "give a list, not deque"), (Iterable[int], range(3), "give a list, not range"), (Iterable, range(3), "give a list"),
+    (list[Sequence[int]], [range(3)], r"value\.0: it would"), (Sequence[int] | None, range(3), "give a list"),
     (datetime | str, "2025-01-01T12:00:00", "value comes back as datetime instead of str"), (UUID | str, str(UUID(int=1)), "value"),
     (bytes | str, "abc", "value"), (Cat | Dog, Dog("Rex"), "value comes back as Cat instead of Dog"),
     (list[Cat | Dog], [Cat("a"), Dog("b")], r"value\[1\]"), (Colour | Size, Size.SMALL, "value comes back as Colour"),

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from pgqueue.cli import main
 from pgqueue.cli.commands import cli
 from pgqueue.config import WorkerSettings
+from pgqueue.errors import AppImportError
+from pgqueue.loading import load_app
 
 
 class Interrupting:
@@ -29,6 +31,26 @@ def test_ctrl_c_before_a_command_has_begun_is_no_traceback(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         main()
     assert (ended.value.code, *capsys.readouterr()) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    ("path", "do"),
+    [
+        (":app", "name it with -A module:app"), ("../app", "run this in {above}, and use -A app"), ("app.py", "use -A app"),
+        ("./shop/app.py:queue", "use -A shop.app:queue"), ("{here}/app.py", "use -A app"), ("a b", "name it with -A module:app"),
+        (" ", "name it with -A module:app"), (" app", "use -A app"), ("a..b:app", "name it with -A module:app"),
+        (".", "name it with -A module:app"), ("-x", "name it with -A module:app"),
+    ],
+)  # fmt: skip
+def test_what_is_no_module_is_told_with_what_to_write_instead(monkeypatch, tmp_path, path, do):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    with pytest.raises(AppImportError) as refused:
+        load_app(path.format(here=here))
+    said = str(refused.value)
+    assert f"-A {path.format(here=here)!r} names no module." in said
+    assert do.format(above=tmp_path) in said
 
 
 def help_of(monkeypatch, capsys, *words: str) -> str:
