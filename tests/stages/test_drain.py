@@ -33,6 +33,17 @@ def test_a_drain_ends_with_the_last_job_and_not_at_the_next_poll(app, db, execut
     assert db.execute("select count(*) from pgqueue.jobs where state = 'completed'").fetchone() == (3,)
 
 
+def test_a_drain_does_not_wait_for_a_job_that_sql_has_put_out_of_reach(app, db) -> None:
+    @app.task(name="t")
+    async def t() -> None: ...
+
+    t.enqueue()
+    db.execute("insert into pgqueue.jobs (task, parked) values ('t', false)")
+    assert drain(app, poll=0.1) == STOPPED
+    ended = "select state, parked from pgqueue.jobs order by id"
+    assert db.execute(ended).fetchall() == [("completed", None), ("pending", False)]
+
+
 def test_a_worker_drains_while_a_test_freezes_the_clock(app, db) -> None:
     @app.task(name="t", retry=[0.05])
     async def t(n: int) -> None:
