@@ -1,16 +1,17 @@
-"""What an interruption of a handler's thread must not leave halfway, such as taking a connection out of a pool.
+"""Where an interruption of a handler's thread would do harm: halfway in a pool, and on a loop.
 
-An interruption is an exception that another thread raises here, between any two instructions: psycopg's pool loses a connection by it.
-Whatever can be interrupted puts itself into ``here.thread`` (worker/threads.py).
+An interruption is an exception that another thread raises here, between any two instructions. psycopg's pool loses a connection by
+it, and a loop goes on with the task that it was to end. Whatever can be interrupted puts itself into ``here.thread`` (worker/threads.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Interruptible(Protocol):
@@ -19,6 +20,9 @@ class Interruptible(Protocol):
 
     def unshield(self) -> None:
         """Raises the interruption that waits, if there is one."""
+
+    def cancelling(self, task: asyncio.Task[Any]) -> AbstractContextManager[None]:
+        """In this block, which runs the task on its loop, an interruption cancels it."""
 
 
 class Here(threading.local):
@@ -49,3 +53,8 @@ def _gap(thread: Interruptible) -> Iterator[None]:
         yield
     finally:
         thread.shield()
+
+
+def cancelling(task: asyncio.Task[Any]) -> AbstractContextManager[None]:
+    thread = here.thread
+    return nullcontext() if thread is None else thread.cancelling(task)

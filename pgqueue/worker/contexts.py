@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pgqueue.clock import new_loop
 from pgqueue.described import complain
+from pgqueue.interruption import cancelling
 from pgqueue.services import serve
 from pgqueue.worker import forked
 
@@ -36,7 +37,16 @@ class OwnContext:
         if value is None or not inspect.isawaitable(value):
             return value
         loop = self._runner.get_loop()
-        result, error = run_through(loop, loop.create_task(_ended(value), context=self._context))
+        task = loop.create_task(_ended(value), context=self._context)
+        try:
+            with cancelling(task):
+                result, error = run_through(loop, task)
+        except (
+            BaseException
+        ):  # of the loop, or of nothing that is known: the task must not go on beside the next
+            task.cancel()
+            run_through(loop, task)
+            raise
         if error is not None:
             raise error
         return result

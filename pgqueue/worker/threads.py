@@ -12,7 +12,8 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from pgqueue.app import App
@@ -24,6 +25,7 @@ from pgqueue.worker.calls import perform
 from pgqueue.worker.endings import failed
 
 DEAF = 2.0  # seconds that a handler gets to end, beyond its timeout or a cancel
+BLOCKED = 0.5  # seconds after which a loop that has not heard of a cancel is blocked by its handler
 
 log = logging.getLogger("pgqueue")
 
@@ -84,6 +86,8 @@ class Threads:
     def _interrupt(self, attempt: Any) -> None:
         for thread in self._threads:
             if thread.interrupt(attempt):
+                assert self._loop is not None
+                self._loop.call_later(BLOCKED, thread.insist, attempt)
                 break
 
     def _give_up(self, spec: TaskSpec, attempt: Any) -> None:
@@ -161,6 +165,8 @@ class _Thread:
         self.abandoned = False
         self._shields = 0  # while there are any, it is not interrupted
         self._due = False  # it will be, after the last of them
+        self._task: asyncio.Task[Any] | None = None  # which its loop runs
+        self._unheard = False  # its loop has not come to cancel that
         self._lock = threading.Lock()
         self._thread = threading.Thread(
             target=threads.perform_all, args=(self,), name="pgqueue slot", daemon=True
@@ -170,22 +176,45 @@ class _Thread:
     def interrupt(self, attempt: Any) -> bool:
         """Raises InterruptedByTimeout in the thread if it runs this attempt (the way dramatiq's time limit goes)."""
         with self._lock:
-            if self.current is not attempt or self._thread.ident is None:
+            if self.current is not attempt:
                 return False
             if not self.interrupted:
                 self.interrupted = True
-                if self._shields:
-                    self._due = True
+                if self._task is None:
+                    self._raise()
                 else:
-                    _raise_in(self._thread.ident)
+                    self._unheard = True
+                    self._task.get_loop().call_soon_threadsafe(self._cancel, self._task)
             return True
+
+    def _cancel(self, task: asyncio.Task[Any]) -> None:
+        with self._lock:
+            self._unheard = False
+        task.cancel()
+
+    def insist(self, attempt: Any) -> None:
+        """Interrupts a handler that blocks its loop, which has not heard of the cancel."""
+        with self._lock:
+            if self.current is attempt and self._unheard:
+                self._unheard = False
+                self._raise()
+
+    def _raise(self) -> None:
+        if self._shields:
+            self._due = True
+        elif self._thread.ident is not None:
+            _raise_in(self._thread.ident)
+
+    def _let_in(self) -> None:
+        """What is on its way is raised here: at the latest where a loop goes back."""
+        if self.interrupted:
+            for _ in range(2):
+                pass
 
     def shield(self) -> None:
         with self._lock:
             self._shields += 1
-        if self.interrupted:
-            for _ in range(2):  # what is on its way is raised at the latest where a loop goes back
-                pass
+        self._let_in()
 
     def unshield(self) -> None:
         with self._lock:
@@ -195,9 +224,20 @@ class _Thread:
         if due:
             raise InterruptedByTimeout
 
+    @contextmanager
+    def cancelling(self, task: asyncio.Task[Any]) -> Iterator[None]:
+        with self._lock:
+            self._task = task
+        try:
+            self._let_in()
+            yield
+        finally:
+            with self._lock:
+                self._task = None
+
     def begin(self, attempt: Any) -> None:
         with self._lock:
-            self.current, self._shields, self._due = attempt, 0, False
+            self.current, self._shields, self._due, self._unheard = attempt, 0, False, False
 
     def rest(self) -> None:
         """From here on the attempt is no longer interrupted."""

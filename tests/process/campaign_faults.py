@@ -269,12 +269,13 @@ class Faults:
             return cursor.execute(query.encode(), parameters).fetchone()
 
     def at_work(self) -> list[tuple[int, int]]:
-        """Workers (id, pid) that are registered, live, and were done no harm."""
+        """Workers (id, pid) that live, have renewed their lease since the server came back, and were done no harm."""
         hurt = {*self.killed, *self.zombies, *self.woken, *self.orphans}
         return [
             (worker_id, pid)
             for worker_id, pid in self.db.execute(
-                "select id, pid from pgqueue.workers where state = 'running' and expires_at > clock_timestamp() order by id"
+                "select id, pid from pgqueue.workers where state = 'running' and expires_at > clock_timestamp()"
+                " and heartbeat_at > pg_postmaster_start_time() order by id"
             )
             if worker_id not in hurt and not is_gone(pid)
         ]
@@ -333,14 +334,10 @@ class Faults:
         return len(self.at_work()) == self.plan.workers
 
     def is_settled(self) -> bool:
-        """All are registered and about to stay; none is in the middle of an older outage, for each has been heard of since."""
+        """All are at work and about to stay, and none is in the middle of an older outage."""
         return (
             self.are_at_work()
             and not self.one("select exists (select from pgqueue.jobs_live where task = 'bomb')")
-            and self.one(
-                "select min(heartbeat_at) > pg_postmaster_start_time() + interval '1.5 s' from pgqueue.workers where id = any(%s)",
-                [worker_id for worker_id, _ in self.at_work()],
-            )
             and self.one("select count(*) from pg_stat_activity where application_name = 'pgqueue listen'")
             == self.plan.supervisors
         )

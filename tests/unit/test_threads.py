@@ -166,6 +166,56 @@ def test_an_interruption_waits_until_what_must_not_be_left_halfway_is_over() -> 
     assert [ended[n].state for n in (1, 2, 3)] == ["retrying", "retrying", "completed"]
 
 
+def test_an_async_handler_on_a_thread_that_is_out_of_time_is_cancelled_and_does_not_go_on_beside_the_next() -> (
+    None
+):
+    app = App()
+    seen: list[object] = []
+
+    @app.task(name="slow")
+    async def slow(sleeps: float) -> None:
+        try:
+            await asyncio.sleep(sleeps)
+            seen.append("went on")
+        except BaseException as error:
+            seen.append(type(error))
+            raise
+
+    @app.task(name="next")
+    async def following() -> None:
+        await asyncio.sleep(0.5)
+
+    def begin(job_id: int, sleeps: float) -> list[Attempt]:
+        return [attempt(job_id, "slow", timeout=0.05, sleeps=sleeps)]
+
+    ended = played(app, [begin(1, 60.0), begin(2, 0.3), [attempt(3, "next")]], executor="thread")
+    assert seen == [asyncio.CancelledError] * 2
+    assert [ended[n].state for n in (1, 2, 3)] == ["retrying", "retrying", "completed"]
+    assert "JobTimeoutError" in str(ended[1].error)
+
+
+def test_an_async_handler_that_blocks_its_thread_is_interrupted() -> None:
+    app = App()
+    seen: list[object] = []
+
+    @app.task(name="blocks")
+    async def blocks() -> None:
+        try:
+            while True:
+                time.sleep(0.001)
+        except BaseException as error:
+            seen.append(type(error))
+            raise
+
+    @app.task(name="next")
+    async def following() -> None:
+        await asyncio.sleep(0.01)
+
+    ended = played(app, [[attempt(1, "blocks", timeout=0.05)], [attempt(2, "next")]], executor="thread")
+    assert seen == [InterruptedByTimeout]
+    assert [ended[n].state for n in (1, 2)] == ["retrying", "completed"]
+
+
 def test_a_thread_whose_handler_was_deaf_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "DEAF", 0.05)
     app = App()
