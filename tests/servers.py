@@ -35,6 +35,7 @@ SETTINGS = {
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
     "max_prepared_transactions": "10",
+    "jit": "off",  # as in a worker's sessions: tests run its statements in theirs, and to compile them takes seconds
 }
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -193,3 +194,14 @@ def test_files_stay_small(module):
     length = len((PACKAGE / module).read_text().splitlines())
     longer = {"errors.py": 420, "worker/worker.py": 370}  # one error after the other; what wires all parts
     assert length <= longer.get(module, 330)
+
+
+def test_jobs_are_listed_and_counted_by_one_filter():
+    """It stands in both files: a function of its own would not be inlined on every path, and an include would be no SQL."""
+
+    def filters(name: str) -> list[str]:
+        lines = sql.load(name).partition("\nwhere ")[2].partition("\ngroup by ")[0].splitlines()
+        return [line for line in lines if "%(" in line and not re.search(r"%\((before|count)\)", line)]
+
+    assert filters("list_jobs") == filters("count_jobs")
+    assert len(filters("count_jobs")) == len(fields(statements.JobFilter)) + 1  # one of them takes two lines
