@@ -106,7 +106,7 @@ def worked(app: App, meanwhile: Callable[[], None]) -> int:
         except BaseException as error:  # noqa: BLE001 - it is raised below
             failures.append(error)
         finally:
-            signal.raise_signal(signal.SIGTERM)
+            wait_until(lambda: worker._stopping.is_set() or signal.raise_signal(signal.SIGTERM))
 
     thread = threading.Thread(target=play)
     thread.start()
