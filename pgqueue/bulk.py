@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from pgqueue.config import is_reserved
 from pgqueue.job import Batch
 
 SMALLEST = 100  # jobs for which three round trips pay
@@ -25,14 +26,19 @@ UNIQUE = KEYLESS | {"unique_key", "unique", "unique_for", "on_conflict"}
 
 
 def keyless(batches: Sequence[Batch]) -> bool:
-    """Whether no job carries a key, nor any option that only the SQL API knows, or refuses."""
-    return all(batch.keys is None and KEYLESS.issuperset(batch.options) for batch in batches)
+    """Whether no job carries a key, nor anything else that only the SQL API knows, or refuses."""
+    return all(
+        batch.keys is None and KEYLESS.issuperset(batch.options) and not is_reserved(batch.task)
+        for batch in batches
+    )
 
 
 def is_unique(batches: Sequence[Batch]) -> bool:
     """Whether this is one job with a unique key and nothing else that only the SQL API knows."""
     [batch, *more] = batches
-    return not more and len(batch.args) == 1 and UNIQUE.issuperset(batch.options)
+    return (
+        not more and len(batch.args) == 1 and UNIQUE.issuperset(batch.options) and not is_reserved(batch.task)
+    )
 
 
 def lines(batches: Sequence[Batch], ids: Sequence[int], moment: datetime) -> Iterator[str]:

@@ -86,9 +86,14 @@ def check_name(kind: str, name: object) -> str:
     return name
 
 
+def is_reserved(task: str) -> bool:
+    """Whether pgqueue keeps the name for itself, as ``functions/is_reserved.sql`` has it: messages of alerts, and hooks."""
+    return task.startswith("pgqueue.") or ":on_" in task
+
+
 def check_free(name: object) -> str:
     """Returns ``name``; raises InvalidNameError unless a task of the user's may have it."""
-    if (checked := check_name("task", name)).startswith("pgqueue.") or ":on_" in checked:
+    if is_reserved(checked := check_name("task", name)):
         raise InvalidNameError(
             f"{shown(name)} is a name that pgqueue keeps for itself.",
             do="use one that does not begin with 'pgqueue.' and holds no ':on_'",

@@ -25,6 +25,15 @@ NEW = {
     "job_lease": ("bigint", "value between 0 and 4611686018427387904", ("lease_id",)),
     "job_note": ("jsonb", f"{LENGTH} <= 2097152", ("trace_context", "progress")),
 }
+# Each insert reads a check of a table from its text again, so it says only what the queue rests on.
+SHAPE = (
+    "alter table pgqueue.jobs_live drop constraint if exists jobs_live_shape_check",
+    """
+    alter table pgqueue.jobs_live add constraint jobs_live_shape_check
+        check ((state = 'running') = (worker_id is not null)) not valid
+    """,
+    "alter table pgqueue.jobs_live validate constraint jobs_live_shape_check",
+)
 
 # A column of a user's view cannot change its type.
 VIEWS = """
@@ -97,6 +106,9 @@ def upgrade() -> None:
     )
     for domain, (_, condition, _) in NEW.items():
         check(domain, condition)
+    for statement in SHAPE:
+        execute(statement)
+    execute("drop function if exists pgqueue.extra(timestamptz, timestamptz, jsonb, text, text[], jsonb)")
     execute(
         "drop function if exists pgqueue.claim_limited(bigint, text[], text, smallint, text, integer, text)"
     )

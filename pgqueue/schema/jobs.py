@@ -77,9 +77,7 @@ for name, mark in {
     jobs.c[name].server_default = DefaultClause(text(mark))
 
 jobs_live.append_constraint(
-    CheckConstraint(
-        "finished_at is null and (state = 'running') = (worker_id is not null)", "jobs_live_shape_check"
-    )
+    CheckConstraint("(state = 'running') = (worker_id is not null)", "jobs_live_shape_check")
 )
 for finished in (jobs_dead, jobs_done, jobs_done_default):
     finished.c.finished_at.nullable = False

@@ -17,6 +17,8 @@ T_co = TypeVar("T_co", covariant=True)
 
 Row = Sequence[Any]
 COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
+# A line that is sent only if what it names is chosen.
+OPTIONAL = re.compile(r"^(.*\S) +--\? (\w+)$\n?", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,12 @@ TEXTS = _texts()
 def load(name: str) -> LiteralString:
     """The text of ``<name>.sql`` without its comments (they would be sent at every parse)."""
     return TEXTS[name]
+
+
+@cache
+def load_chosen(name: str, chosen: frozenset[str]) -> LiteralString:
+    """The text of ``<name>.sql`` with those of its optional lines that name what is chosen."""
+    return OPTIONAL.sub(lambda line: f"{line[1]}\n" if line[2] in chosen else "", load(name))
 
 
 def _folder(name: str) -> dict[str, str]:

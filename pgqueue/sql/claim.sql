@@ -39,4 +39,4 @@ where j.ctid = any(array(select f.spot from found f))
 returning j.id, j.lease_id, j.queue, j.priority, j.task, j.args::text, j.attempt, j.max_attempts, j.crash_count,
     date_part('epoch', j.timeout), date_part('epoch', j.run_at), date_part('epoch', j.created_at),
     j.trace_context::text,
-    pgqueue.extra(j.expires_at, j.deadline_at, j.progress, j.unique_key, j.tags, j.meta), null::text as concurrency_key
+    pgqueue.extra(j.expires_at, j.deadline_at, j.progress, j.unique_key, j.tags, j.meta, j.ours), null::text as concurrency_key

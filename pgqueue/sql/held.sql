@@ -4,7 +4,7 @@
 select j.id, j.lease_id, j.queue, j.priority, j.task, j.args::text, j.attempt, j.max_attempts, j.crash_count,
     date_part('epoch', j.timeout), date_part('epoch', j.run_at), date_part('epoch', j.created_at),
     j.trace_context::text,
-    pgqueue.extra(j.expires_at, j.deadline_at, j.progress, j.unique_key, j.tags, j.meta), j.concurrency_key
+    pgqueue.extra(j.expires_at, j.deadline_at, j.progress, j.unique_key, j.tags, j.meta, j.ours), j.concurrency_key
 from pgqueue.jobs_live j
 where j.worker_id = %(worker_id)s::bigint and j.state = 'running' and j.id <> all(%(known)s::bigint[])
   and exists (select from pgqueue.workers w where w.id = %(worker_id)s::bigint and w.expires_at > clock_timestamp())

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from pgqueue.job import Batch
 from pgqueue.rows import Stored
-from pgqueue.sql import Row, Statement
+from pgqueue.sql import Row, Statement, load_chosen
 from pgqueue.statements.making import in_ascii, nothing, one, statement, stored
+
+IN_JSON = ("meta", "trace_context")
 
 
 def enqueue_many(batches: Sequence[Batch], *, escaped: bool = False) -> Statement[list[Stored]]:
@@ -21,38 +24,35 @@ def enqueue_many(batches: Sequence[Batch], *, escaped: bool = False) -> Statemen
 
 def insert_job(task: str, args: str, options: Mapping[str, Any]) -> Statement[int]:
     """For a job without keys (``bulk.keyless``). Its id."""
-    meta, trace_context = options.get("meta"), options.get("trace_context")
-    return statement(
-        "insert_job",
-        one,
-        task=task,
-        args=args,
-        queue=options.get("queue"),
-        priority=options.get("priority"),
-        run_at=options.get("run_at"),
-        delay=options.get("delay"),
-        max_attempts=options.get("max_attempts"),
-        timeout=options.get("timeout"),
-        concurrency_key=options.get("concurrency_key"),
-        weight=options.get("weight"),
-        ordering=options.get("ordering"),
-        tags=options.get("tags"),
-        wake=options.get("wake"),
-        meta=None if meta is None else json.dumps(meta),
-        trace_context=None if trace_context is None else json.dumps(trace_context),
-    )
+    return _insert("insert_job", task, args, options)
 
 
 def insert_unique(task: str, args: str, options: Mapping[str, Any]) -> Statement[int | None]:
     """For a job of which only a unique key is to be seen to (``bulk.is_unique``). Its id; None: the key is held."""
-    return statement(
-        "insert_unique",
-        one,
-        **insert_job(task, args, options).parameters,
-        unique_key=options.get("unique_key"),
-        unique=json.dumps(options.get("unique")),
-        unique_for=options.get("unique_for"),
-    )
+    keys = {
+        "unique_key": options.get("unique_key"),
+        "unique": json.dumps(options.get("unique")),
+        "unique_for": options.get("unique_for"),
+    }
+    return _insert("insert_unique", task, args, {**options, **keys})
+
+
+def _insert(name: str, task: str, args: str, options: Mapping[str, Any]) -> Statement[Any]:
+    text = load_chosen(name, _lines(options.get("wake") is not False, *options))
+    parameters = {**options, "task": task, "args": args}
+    for option in IN_JSON:
+        if option in options:
+            parameters[option] = json.dumps(options[option])
+    return Statement(name, text, parameters, one)
+
+
+@cache
+def _lines(wakes: bool, *options: str) -> frozenset[str]:
+    """What the optional lines of a statement name."""
+    later = "run_at" in options or "delay" in options
+    return frozenset(options) | {
+        "later" if later else "now", ("wake_soon" if later else "wake_now") if wakes else "asleep"
+    }  # fmt: skip
 
 
 def _reserved(rows: Sequence[Row]) -> tuple[Sequence[int], datetime]:

@@ -9,6 +9,7 @@ from functools import partial
 from types import GeneratorType
 
 from pgqueue.clock import monotonic, server_time
+from pgqueue.config import is_reserved
 from pgqueue.described import complain, plain
 from pgqueue.errors import (
     BadResultError,
@@ -21,6 +22,13 @@ from pgqueue.outcome import INSTRUCTIONS, Cancel, Outcome, decide
 from pgqueue.retry import DEFAULT_POLICY, RetryPolicy
 from pgqueue.task import TaskSpec
 from pgqueue.worker.attempt import Attempt, timeout_error
+
+
+def refused(spec: TaskSpec, attempt: Attempt) -> Outcome | None:
+    """The outcome of an attempt whose row was made up, or that has waited too long for its turn; None if it may begin."""
+    if is_reserved(attempt.task) and not (attempt.extra and attempt.extra.ours):
+        return failed(spec, attempt, UndecodableJobError("Only pgqueue itself stores jobs of this name."))
+    return missed(spec, attempt)
 
 
 def missed(spec: TaskSpec, attempt: Attempt) -> Outcome | None:

@@ -12,7 +12,7 @@ from pgqueue.clock import monotonic
 
 @dataclass(slots=True)
 class Extra:
-    """What only some jobs have: when (by ``time.monotonic``) they expire and must have ended, what they said of their progress, and what their enqueuer said of them.
+    """What only some jobs have: when (by ``time.monotonic``) they expire and must have ended, what they said of their progress, what their enqueuer said of them, and whether pgqueue itself has stored them.
 
     ``deadline_at`` is the deadline in epoch seconds of the database; ``progress`` and ``meta`` are JSON text.
     """
@@ -24,6 +24,7 @@ class Extra:
     unique_key: str | None = None
     tags: tuple[str, ...] = ()
     meta: str = "{}"
+    ours: bool = False
 
     @classmethod
     def of(cls, text: str) -> Extra:
@@ -34,7 +35,7 @@ class Extra:
         )
         return cls(
             expires, deadline, said["progress"], said["deadline_at"], said["unique_key"], tuple(said["tags"]),
-            said["meta"],
+            said["meta"], bool(said["ours"]),
         )  # fmt: skip
 
     def text(self) -> str:
@@ -45,7 +46,7 @@ class Extra:
         }
         return json.dumps({
             **left, "progress": self.progress, "deadline_at": self.deadline_at, "unique_key": self.unique_key,
-            "tags": self.tags, "meta": self.meta,
+            "tags": self.tags, "meta": self.meta, "ours": self.ours,
         })  # fmt: skip
 
     def progressed(self) -> Any:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from pgqueue.app import App
 from pgqueue.chunk import ChunkSpec
 from pgqueue.clock import monotonic
+from pgqueue.config import is_reserved
 from pgqueue.described import complain
 from pgqueue.outcome import Outcome
 from pgqueue.task import TaskSpec
@@ -27,7 +28,7 @@ from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.children import Children
 from pgqueue.worker.chunks import Chunks
 from pgqueue.worker.coroutines import Coroutines
-from pgqueue.worker.endings import failed, missed
+from pgqueue.worker.endings import failed, refused
 from pgqueue.worker.handlers import handlers
 from pgqueue.worker.threads import Threads
 
@@ -112,6 +113,7 @@ class Runner:
         self._chunks: list[Chunks] = []
         specs = handlers(app) if specs is None else specs
         self._ways = {name: (spec, self._way(spec, executor)) for name, spec in specs.items()}
+        self._reserved = frozenset(filter(is_reserved, specs))
         self._own_process = (
             {} if app_path is None else {name: self._own_process_of(s) for name, s in handlers(app).items()}
         )
@@ -187,16 +189,19 @@ class Runner:
             if not is_suspect and not self._waiting:
                 break
             attempt = (self._suspects if is_suspect else self._waiting).popleft()
-            if attempt.extra is None or not self._has_missed(attempt):
+            is_plain = attempt.extra is None and attempt.task not in self._reserved
+            if is_plain or not self._is_refused(attempt):
                 self._start(attempt, is_suspect=is_suspect)
         if not self._running:
             self._idle.set()
 
-    def _has_missed(self, attempt: Attempt) -> bool:
-        """Whether it expired, or its deadline passed, while it waited for its turn: then it ends here."""
-        outcome = missed(self._ways[attempt.task][0], attempt)
+    def _is_refused(self, attempt: Attempt) -> bool:
+        """Whether it may not begin: then it ends here."""
+        outcome = refused(self._ways[attempt.task][0], attempt)
         if outcome is not None:
             self._done(attempt, outcome)
+            if outcome.error is not None:
+                report(attempt, outcome)
         return outcome is not None
 
     def _start(self, attempt: Attempt, *, is_suspect: bool) -> None:

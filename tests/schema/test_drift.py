@@ -169,7 +169,6 @@ where c.relnamespace = 'pgqueue'::regnamespace and not t.tgisinternal and t.tgpa
 # Each with when it fires, how and of what; its function's body is one of the SQL API.
 DECLARED = {
     "pgqueue.jobs jobs_declared": r"AFTER INSERT ON pgqueue\.jobs REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION pgqueue\.fill_declared\(\)",
-    "pgqueue.jobs_live jobs_live_reserved": r"AFTER INSERT ON pgqueue\.jobs_live FOR EACH ROW WHEN \(.*new\.task.* ~~ ANY .*pgqueue\.%,.*%:on\\\\_%.*\) EXECUTE FUNCTION pgqueue\.refuse_reserved\(\)",
     "pgqueue.limits limits_changed_trigger": r"CONSTRAINT TRIGGER .* AFTER UPDATE ON pgqueue\.limits DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgqueue\.limit_changed\(\)",
     "pgqueue.schedules schedules_replan": r"BEFORE INSERT OR UPDATE ON pgqueue\.schedules FOR EACH ROW EXECUTE FUNCTION pgqueue\.replan_schedule\(\)",
 }

@@ -125,7 +125,7 @@ def test_every_function_for_applications_is_safe(there, db):
     assert call("select pgqueue.run_schedule('s')").fetchone() is not None
     for small in (
         "is_full(1, 1, 2, null, pg_catalog.clock_timestamp())", "is_over('pending', null, null, false, pg_catalog.clock_timestamp())",
-        "extra(pg_catalog.clock_timestamp(), null, null, null, '{a}', '{}')", "unclaimed_queues()", "days()", "keyed_lanes()",
+        "extra(pg_catalog.clock_timestamp(), null, null, null, '{a}', '{}', true)", "unclaimed_queues()", "days()", "keyed_lanes()",
         "add_partitions(3)", "drop_partitions()", "heal_seats()", "purge_jobs('jobs_done_default', 0, 1)", "mute_alert(1, 1)",
         "resolve_alert(1)", "is_served('mail', '{m*}')", "shown(pg_catalog.clock_timestamp())", "wake('mail')",
         "unique_key('{\"a\": 1}', '[\"a\"]', null, 60, pg_catalog.clock_timestamp())",

@@ -147,7 +147,10 @@ def constructed() -> Iterator[str]:
     for node in (node for tree in homes for node in ast.walk(tree)):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             for call in ast.walk(node):
-                if isinstance(call, ast.Call) and getattr(call.func, "id", "").lstrip("_") == "statement":
+                if isinstance(call, ast.Call) and getattr(call.func, "id", "") in (
+                    "statement",
+                    "_insert",
+                ):
                     assert call.args[0].value == node.name, "a constructor has the name of its file"
                     yield node.name
 

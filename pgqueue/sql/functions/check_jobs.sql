@@ -28,7 +28,7 @@ begin
            coalesce(bool_or(not b.body ? 'declared'), false),
            bool_or(b.body ? 'debounce'),
            bool_or(b.body ?| array['unique', 'unique_for', 'on_conflict', 'throttle', 'debounce', 'debounce_max', 'idempotency_keys', 'idempotency_ttl']),
-           bool_or(b.body ->> 'task' is null or b.body - known <> '{}' or b.body ?& array['args', 'each']
+           bool_or(b.body ->> 'task' is null or pgqueue.is_reserved(b.body ->> 'task') or b.body - known <> '{}' or b.body ?& array['args', 'each']
                    or (b.body ->> 'ordering' is not null and b.body ->> 'concurrency_key' is null)
                    or b.body ? 'keys' and (jsonb_array_length(b.body -> 'keys') = jsonb_array_length(b.body -> 'each')
                                            and not b.body ?| array['unique', 'unique_key']) is not true
@@ -47,7 +47,7 @@ begin
                         and not i.body ? 'idempotency_key') is not true as idempotency_keys
         into bad
         from jsonb_array_elements(jobs) with ordinality as i(body, place)
-        where i.body ->> 'task' is null or i.body - known <> '{}' or i.body ?& array['args', 'each']
+        where i.body ->> 'task' is null or pgqueue.is_reserved(i.body ->> 'task') or i.body - known <> '{}' or i.body ?& array['args', 'each']
               or (i.body ->> 'ordering' is not null and i.body ->> 'concurrency_key' is null)
               or i.body ? 'keys' and (jsonb_array_length(i.body -> 'keys') = jsonb_array_length(i.body -> 'each')
                                       and not i.body ?| array['unique', 'unique_key']) is not true
@@ -57,6 +57,7 @@ begin
         order by i.place limit 1;
         raise exception using errcode = 'PQ404',
             message = case when bad.task is null then format('pgqueue: item %s names no task', bad.place)
+                           when pgqueue.is_reserved(bad.task) then format('pgqueue: the name %s is reserved', bad.task)
                            when bad.unknown <> '{}' then format('pgqueue: unknown option %s for task %s', bad.unknown, bad.task)
                            when bad.keys then format('pgqueue: item %s: keys are one for each, instead of unique_key', bad.place)
                            when bad.idempotency_keys

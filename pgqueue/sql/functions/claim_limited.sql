@@ -124,7 +124,7 @@ begin
         returning j.id, j.lease_id::bigint, j.queue::text, j.priority, j.task::text, j.args::text, j.attempt::smallint, j.max_attempts::smallint, j.crash_count::smallint,
             date_part('epoch', j.timeout::interval), date_part('epoch', j.run_at::timestamptz), date_part('epoch', j.created_at::timestamptz),
             j.trace_context::text,
-            pgqueue.extra(j.expires_at, j.deadline_at, j.progress, j.unique_key, j.tags, j.meta), j.concurrency_key::text,
+            pgqueue.extra(j.expires_at, j.deadline_at, j.progress, j.unique_key, j.tags, j.meta, j.ours), j.concurrency_key::text,
             turns[s.place], s.place, first;
     if found and (limits is not null or exists (select from unnest(orders) o(by) where o.by is not null)) then
         perform set_config('synchronous_commit', coalesce(nullif(current_setting('pgqueue.durable', true), ''), 'on'), true);

@@ -1,5 +1,6 @@
--- Puts into jobs of a plain INSERT INTO pgqueue.jobs what their task declares (pgqueue.tasks), or else the defaults, for each of
--- queue, max_attempts, priority and timeout that the statement left out: those hold the marks that the parent's defaults are.
+-- Refuses jobs of a plain INSERT INTO pgqueue.jobs whose names pgqueue keeps for itself. Puts into the others what their task
+-- declares (pgqueue.tasks), or else the defaults, for each of queue, max_attempts, priority and timeout that the statement left
+-- out: those hold the marks that the parent's defaults are.
 -- Of a task that no worker has told of yet, `undeclared` notes them, and sync_tasks does the same when one does.
 -- Enqueuing never comes here: it names all columns and writes to jobs_live.
 -- As its owner, because a role that may insert a job need not be allowed to change one. Touches the statement's own rows alone.
@@ -13,9 +14,15 @@ set enable_hashjoin = off
 set enable_mergejoin = off
 as $function$
 declare
-    live  boolean;
-    ended boolean;
+    live     boolean;
+    ended    boolean;
+    reserved text;
 begin
+    select min(a.task) into reserved from added a where a.ours is null and pgqueue.is_reserved(a.task);
+    if reserved is not null then
+        raise exception using errcode = 'PQ404', message = format('pgqueue: the name %s is reserved', reserved),
+            hint = 'names that begin with pgqueue. or hold :on_ belong to messages of alerts and to hooks';
+    end if;
     select bool_or(a.state in ('pending', 'retrying', 'waiting', 'running')),
            bool_or(a.state not in ('pending', 'retrying', 'waiting', 'running'))
     into live, ended

@@ -7,7 +7,7 @@ language plpgsql
 set search_path = pg_catalog, pg_temp
 as $function$
 begin
-    if starts_with(new.task, 'pgqueue.') or strpos(new.task, ':on_') > 0 then
+    if pgqueue.is_reserved(new.task) then
         raise exception using errcode = 'PQ404', message = format('pgqueue: the name %s is reserved', new.task);
     end if;
     if tg_op = 'INSERT' then

@@ -15,18 +15,18 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $function$
 declare
-    flag   text := 'pgqueue.awake_' || (hashtext(queue) & 63);
-    awake  regclass := flag::regclass;
-    moment bigint := date_part('epoch', clock_timestamp()) * 1000;
-    mine   text;
+    flag text;
+    mine text;
 begin
-    if pg_sequence_last_value(awake) > moment or current_setting('pgqueue.notify', true) = 'off' then
+    -- One expression for what most calls come to: each costs a look of its own at its plan.
+    if pg_sequence_last_value(('pgqueue.awake_' || (hashtext(queue) & 63))::regclass) > date_part('epoch', clock_timestamp()) * 1000
+       or current_setting('pgqueue.notify', true) = 'off' then
         return;
     end if;
+    flag := 'pgqueue.awake_' || (hashtext(queue) & 63);
     mine := pg_current_xact_id()::text;
     if current_setting(flag, true) is distinct from mine then
-        perform set_config(flag, mine, false);
-        perform setval(awake, moment + 10);
+        perform set_config(flag, mine, false), setval(flag::regclass, (date_part('epoch', clock_timestamp()) * 1000)::bigint + 10);
     end if;
     perform pg_notify('pgqueue', queue);
 end
