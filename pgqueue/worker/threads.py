@@ -73,9 +73,12 @@ class Threads:
                 raise
 
     def stop(self, attempt: Any) -> None:
-        """Interrupts an attempt whose lease is lost. Any other ends by itself, when its handler next asks ``job.check()``."""
+        """Interrupts an attempt whose lease is lost; of others, cancels what is async. A plain handler ends when it next asks ``job.check()``."""
         if attempt.lost:
             self._interrupt(attempt)
+        else:
+            for thread in self._threads:
+                thread.cancel(attempt)
 
     def _time_out(self, spec: TaskSpec, attempt: Any) -> None:
         assert self._loop is not None
@@ -186,6 +189,12 @@ class _Thread:
                     self._unheard = True
                     self._task.get_loop().call_soon_threadsafe(self._cancel, self._task)
             return True
+
+    def cancel(self, attempt: Any) -> None:
+        """Ends an async handler."""
+        with self._lock:
+            if self.current is attempt and self._task is not None:
+                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
     def _cancel(self, task: asyncio.Task[Any]) -> None:
         with self._lock:

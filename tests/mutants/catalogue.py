@@ -280,6 +280,8 @@ MUTANTS = (
            "stages/test_pools.py::test_a_handler_interrupted_while_it_waits_for_a_connection_takes_none_with_it"),
     mutant("worker/threads.py", "                if self._task is None:", "                if True:",
            f"{THREADS}::test_an_async_handler_on_a_thread_that_is_out_of_time_is_cancelled_and_does_not_go_on_beside_the_next"),
+    mutant("worker/threads.py", "                thread.cancel(attempt)", "                pass", f"{THREADS}::test_an_async_handler_on_a_thread_is_cancelled_on_request"),
+    mutant("worker/contexts.py", "            task.cancel()\n            run_through(loop, task)\n", "", f"{THREADS}::test_what_ends_a_threads_loop_from_outside_ends_the_handler_that_it_ran"),
     mutant("worker/threads.py", "if self.current is attempt and self._unheard:", "if False:", f"{THREADS}::test_an_async_handler_that_blocks_its_thread_is_interrupted"),
     mutant("sql/functions/split_each.sql", "case when a.request is null then '{}' else jsonb_build_object('idempotency_key', a.request) end", "'{}'",
            "stages/test_lost_commits.py::test_idempotency_keys_by_sql"),

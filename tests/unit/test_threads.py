@@ -194,6 +194,68 @@ def test_an_async_handler_on_a_thread_that_is_out_of_time_is_cancelled_and_does_
     assert "JobTimeoutError" in str(ended[1].error)
 
 
+def test_an_async_handler_on_a_thread_is_cancelled_on_request() -> None:
+    app = App()
+    begun, seen = threading.Event(), []
+
+    @app.task(name="waits")
+    async def waits() -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except BaseException as error:
+            seen.append(type(error))
+            raise
+
+    async def cancel() -> Outcome | None:
+        ended = asyncio.get_running_loop().create_future()
+        runner = Runner(
+            app, slots=1, executor="thread", app_path=None, crash_limit=3, done=lambda _, outcome: ended.set_result(outcome)
+        )  # fmt: skip
+        runner.take([attempt(1, "waits")])
+        await asyncio.to_thread(begun.wait, 30)
+        runner.cancel([1])
+        async with asyncio.timeout(30):
+            outcome: Outcome | None = await ended
+        runner.close()
+        return outcome
+
+    outcome = asyncio.run(cancel())
+    assert outcome is not None
+    assert outcome.state == "cancelled"
+    assert seen == [asyncio.CancelledError]
+
+
+def test_what_ends_a_threads_loop_from_outside_ends_the_handler_that_it_ran() -> None:
+    app = App()
+    seen: list[object] = []
+
+    @app.task(name="interrupted")
+    async def interrupted() -> None:
+        selector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
+        select = selector.select
+
+        def select_interrupted(_seconds: float | None) -> None:
+            selector.select = select
+            raise InterruptedByTimeout
+
+        selector.select = select_interrupted
+        try:
+            await asyncio.sleep(0.1)
+            seen.append("went on")
+        except BaseException as error:
+            seen.append(type(error))
+            raise
+
+    @app.task(name="next")
+    async def following() -> None:
+        await asyncio.sleep(0.3)
+
+    ended = played(app, [[attempt(1, "interrupted")], [attempt(2, "next")]], executor="thread")
+    assert seen == [asyncio.CancelledError]
+    assert [ended[n].state for n in (1, 2)] == ["retrying", "completed"]
+
+
 def test_an_async_handler_that_blocks_its_thread_is_interrupted() -> None:
     app = App()
     seen: list[object] = []
