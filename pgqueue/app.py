@@ -244,6 +244,10 @@ class App(Crontab, Hooked):
         """Called by a worker: so many handlers will use the app's connections at once."""
         self._pools.make_room(handlers)
 
+    async def leave_loop(self) -> None:
+        """Called by a worker whose loop is about to end."""
+        await self._pools.leave_loop()
+
     def close(self) -> None:
         """Closes the app's own connections. The app stays usable: what needs one later opens new ones, to be closed again."""
         self.waiters.close()

@@ -23,6 +23,7 @@ from pgqueue.silence import within
 SIZE = 10
 SILENCE = 5.0  # seconds in which a connection that was idle must answer
 PATIENCE = 30.0  # seconds that a caller waits for a connection
+CLOSING = 1.0  # seconds that the end of a loop waits for a connection that is being opened
 
 
 def prepare_threshold(dsn: str) -> int | None:
@@ -172,10 +173,14 @@ class Pools:
             pool.close()
 
     async def aclose(self) -> None:
+        await self.leave_loop()
+        self.close()
+
+    async def leave_loop(self) -> None:
+        """Closes the pool of the running loop. One that connects while the loop ends would swallow the cancel, and hold up that end for ever."""
         ours = self._async.pop(asyncio.get_running_loop(), None)
         if ours is not None and ours.pool is not None:
-            await ours.pool.close()
-        self.close()
+            await ours.pool.close(CLOSING)
 
 
 async def _check(connection: AsyncConnection[Any]) -> None:

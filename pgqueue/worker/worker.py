@@ -367,4 +367,5 @@ class Worker:
         for link in (self._links.claim, self._links.settle, self._links.listen):
             await link.close()
         await self._leader.close()
+        await self.app.leave_loop()
         log.info("worker %d stopped", self.id)

@@ -272,6 +272,7 @@ MUTANTS = (
     mutant("database.py", "        if not was_open or not connection.closed:  # nothing was sent, or the server refused\n            raise\n", "",
            "stages/test_lost_commits.py::test_a_transaction_that_the_server_refuses_at_its_end_is_told_as_what_it_is"),
     mutant("pools.py", "                    with confirmed(taken):\n                        taken.commit()\n", "", "stages/test_lost_commits.py::test_an_enqueue_whose_commit_is_not_confirmed_says_so_and_names_the_jobs"),
+    mutant("worker/worker.py", "        await self.app.leave_loop()\n", "", "stages/test_drain.py::test_a_worker_ends_while_its_pool_is_connecting"),
     mutant("pools.py", "                if taken.autocommit:", "                if False:",
            "stages/test_pools.py::test_a_caller_who_lets_each_statement_commit_does_it_for_himself_alone"),
     mutant("pools.py", "            if taken.autocommit:\n                await", "            if False:\n                await",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
+from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 from tenacity import stop_after_attempt, stop_after_delay, wait_fixed
 
 from pgqueue import App, RetryPolicy
@@ -77,3 +80,37 @@ def test_how_old_a_job_is_does_not_depend_on_the_clock_of_the_host(app, db, exec
         assert drain(app, executor=executor) == STOPPED
     # With a host far in the future the job would be dead at its first attempt.
     assert db.execute("select state, attempt from pgqueue.jobs").fetchall() == [("dead", 2)]
+
+
+def test_a_worker_ends_while_its_pool_is_connecting(app, monkeypatch) -> None:
+    """psycopg's pool swallows the cancel that ends its loop if it connects then, as after a crash of the server."""
+    connect, connecting, held = AsyncConnection.connect, asyncio.Event(), []
+
+    async def connect_in_vain(*args: Any, **options: Any) -> AsyncConnection[Any]:
+        if held and options.get("application_name") == "pgqueue app":
+            connecting.set()
+            await asyncio.Event().wait()
+        return await connect(*args, **options)
+
+    async def ask_for_another() -> None:
+        async with app.connection_async():
+            pass
+
+    @app.task(name="t")
+    async def t() -> None:
+        async with app.connection_async():
+            held.append(asyncio.create_task(ask_for_another()))
+            await connecting.wait()
+
+    def fail(*_: object) -> None:
+        raise AssertionError("the worker does not end")
+
+    t.enqueue()
+    monkeypatch.setattr(AsyncConnection, "connect", connect_in_vain)
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(30)
+    try:
+        assert drain(app) == STOPPED
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
