@@ -20,3 +20,8 @@ class Links:
         self.upkeep = Link(dsn, "pgqueue upkeep", outage, session=ORDINARY, limit=UPKEEP)
         self.schedules = Link(dsn, "pgqueue schedules", outage)
         self.declarations = Link(dsn, "pgqueue schedules", outage)
+
+    async def close(self) -> None:
+        """Those of the worker itself."""
+        for link in (self.claim, self.settle, self.listen):
+            await link.close()

@@ -364,8 +364,7 @@ class Worker:
 
     async def _say_goodbye(self) -> None:
         await self._lease.end()
-        for link in (self._links.claim, self._links.settle, self._links.listen):
-            await link.close()
+        await self._links.close()
         await self._leader.close()
         await self.app.leave_loop()
         log.info("worker %d stopped", self.id)
