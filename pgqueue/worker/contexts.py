@@ -69,7 +69,10 @@ def run_alone(coroutine: Coroutine[Any, Any, T]) -> T:
     """As ``asyncio.run``; SystemExit of anything else on the loop does not end it."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         loop = runner.get_loop()
-        return run_through(loop, serve(coroutine, loop))
+        try:
+            return run_through(loop, serve(coroutine, loop))
+        finally:
+            loop.set_task_factory(None)  # the end of a loop makes tasks, too
 
 
 async def _ended(value: Awaitable[Any]) -> tuple[Any, BaseException | None]:
