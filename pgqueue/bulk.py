@@ -1,4 +1,6 @@
-"""Many jobs as lines of COPY, which costs the server half of what an insert does. Pure.
+"""Many jobs as rows of COPY, which costs the server half of what an insert does. Pure.
+
+In the binary form: the server would spend a tenth of the whole on reading numbers and times from text.
 
 Only for jobs without keys: COPY cannot tell a duplicate apart.
 """
@@ -7,15 +9,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from struct import Struct, pack
+from struct import error as StructError  # noqa: N812
 from typing import Any
 
 from pgqueue.config import is_reserved
+from pgqueue.errors import InvalidOptionError
 from pgqueue.job import Batch
 
 SMALLEST = 100  # jobs for which three round trips pay
-BLOCK = 500  # lines sent at once: the server works on them while the next are made
+BLOCK = 500  # rows sent at once: the server works on them while the next are made
 SOON = timedelta(seconds=1)  # a job due later is found by polling in time
+SIGNATURE, END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
+HEAD = Struct(
+    ">hiqiB"
+)  # how many columns; the length of id, and id; the length of args, and the version of jsonb's form
+COLUMNS, JSONB, TEXT = 15, 1, 25
+NULL = b"\xff\xff\xff\xff"
+MIDNIGHT_2000 = datetime(2000, 1, 1, tzinfo=UTC)  # from which the server counts
 KEYLESS = frozenset(
     {"queue", "priority", "run_at", "delay", "max_attempts", "timeout", "concurrency_key", "weight", "ordering",
      "tags", "meta", "trace_context", "wake"}
@@ -41,15 +53,27 @@ def is_unique(batches: Sequence[Batch]) -> bool:
     )
 
 
-def lines(batches: Sequence[Batch], ids: Sequence[int], moment: datetime) -> Iterator[str]:
-    """Blocks of lines in the columns of ``copy_jobs.sql``; ``moment`` is the database's time."""
-    numbers = iter(ids)
-    for batch in batches:
-        task, tail = _text(batch.task), _tail(batch.options, moment)
+def rows(batches: Sequence[Batch], ids: Sequence[int], moment: datetime) -> Iterator[bytes | bytearray]:
+    """Blocks of rows in the columns of ``copy_jobs.sql``, in the form that COPY and each type's own ``…_send`` describe.
+
+    ``moment`` is the database's time. Raises InvalidOptionError, before the first block, if an option does not fit its column.
+    """
+    tails = [_tail(batch, moment) for batch in batches]
+    return _blocks(batches, tails, iter(ids))
+
+
+def _blocks(batches: Sequence[Batch], tails: Sequence[bytes], ids: Iterator[int]) -> Iterator[bytes | bytearray]:
+    yield SIGNATURE
+    for batch, tail in zip(batches, tails, strict=True):
         for start in range(0, len(batch.args), BLOCK):
-            yield "".join(
-                f"{next(numbers)}\t{task}\t{_text(args)}{tail}" for args in batch.args[start : start + BLOCK]
-            )
+            block = bytearray()
+            for text in batch.args[start : start + BLOCK]:
+                args = text.encode()
+                block += HEAD.pack(COLUMNS, 8, next(ids), len(args) + 1, JSONB)
+                block += args
+                block += tail
+            yield block
+    yield END
 
 
 def queues_to_wake(batches: Sequence[Batch], moment: datetime) -> list[str]:
@@ -68,30 +92,54 @@ def _run_at(options: Mapping[str, Any], moment: datetime) -> datetime:
     return moment + timedelta(seconds=max(options.get("delay") or 0.0, 0.0))
 
 
-def _tail(options: Mapping[str, Any], moment: datetime) -> str:
-    timeout, weight = options.get("timeout"), options.get("weight")
-    tags = ",".join('"' + _quoted(tag) + '"' for tag in options.get("tags") or ())
-    trace_context = options.get("trace_context")
-    values = [
-        options.get("queue") or "default",
-        str(options.get("priority") or 0),
-        moment.isoformat(),
-        _run_at(options, moment).isoformat(),
-        str(options.get("max_attempts") or 6),
-        None if timeout is None else f"{timeout!r} seconds",
-        options.get("concurrency_key"),
-        None if weight is None else str(weight),
-        options.get("ordering"),
-        f"{{{tags}}}",
-        json.dumps(options.get("meta") or {}),
-        None if trace_context is None else json.dumps(trace_context),
-    ]
-    return "".join("\t\\N" if value is None else f"\t{_text(value)}" for value in values) + "\n"
+def _tail(batch: Batch, moment: datetime) -> bytes:
+    """The columns that all jobs of a batch share: those after ``args``."""
+    options = batch.options
+    timeout = options.get("timeout")
+    try:
+        return b"".join([
+            _text(batch.task),
+            _text(options.get("queue") or "default"),
+            _small(options.get("priority") or 0),
+            _moment(moment),
+            _moment(_run_at(options, moment)),
+            _small(options.get("max_attempts") or 6),
+            NULL if timeout is None else pack(">iqii", 16, round(timeout * 1_000_000), 0, 0),
+            _text(options.get("concurrency_key")),
+            _small(options.get("weight")),
+            _text(options.get("ordering")),
+            _sized(_array(options.get("tags") or ())),
+            _json(options.get("meta") or {}),
+            _json(options.get("trace_context")),
+        ])  # fmt: skip
+    except StructError as error:
+        raise InvalidOptionError(
+            f"An option of {batch.task} does not fit its column: {error}.", do="give a smaller number"
+        ) from error
 
 
-def _quoted(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"')
+def _sized(value: bytes) -> bytes:
+    return pack(">i", len(value)) + value
 
 
-def _text(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+def _text(value: str | None) -> bytes:
+    return NULL if value is None else _sized(value.encode())
+
+
+def _small(value: int | None) -> bytes:
+    return NULL if value is None else pack(">ih", 2, value)
+
+
+def _moment(value: datetime) -> bytes:
+    return pack(">iq", 8, (value - MIDNIGHT_2000) // timedelta(microseconds=1))
+
+
+def _json(value: Any) -> bytes:
+    return NULL if value is None else _sized(pack("B", JSONB) + json.dumps(value).encode())
+
+
+def _array(tags: Sequence[str]) -> bytes:
+    """Of text: dimensions, flags, the type; of its one dimension, if it has any, the length and the first index."""
+    return pack(">iiI", bool(tags), 0, TEXT) + (
+        pack(">ii", len(tags), 1) + b"".join(map(_text, tags)) if tags else b""
+    )

@@ -198,14 +198,14 @@ def _with_commit(text: LiteralString) -> LiteralString:
     return text + "; commit"
 
 
-def copy(connection: Any, statement: Statement[None], blocks: Iterable[str]) -> None:
+def copy(connection: Any, statement: Statement[None], blocks: Iterable[bytes | bytearray]) -> None:
     """Runs a COPY … FROM STDIN in the caller's transaction, where ``can_copy``."""
     with explained(), OwnCursor(joined(connection)).copy(statement.text) as sink:
         for block in blocks:
             sink.write(block)
 
 
-async def copy_async(connection: Any, statement: Statement[None], blocks: Iterable[str]) -> None:
+async def copy_async(connection: Any, statement: Statement[None], blocks: Iterable[bytes | bytearray]) -> None:
     """The same on a psycopg AsyncConnection."""
     with explained():
         async with OwnAsyncCursor(joined(connection)).copy(statement.text) as sink:

@@ -65,7 +65,7 @@ def _insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
             return created([run(connection, statements.insert_job(task, args, options))])
         if count >= bulk.SMALLEST and can_copy(connection):
             ids, moment = run(connection, statements.reserve_ids(count))
-            copy(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
+            copy(connection, statements.copy_jobs(), bulk.rows(batches, ids, moment))
             run(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
     elif bulk.is_unique(batches) and (job_id := run(connection, _unique(batches))) is not None:
@@ -89,7 +89,7 @@ async def _insert_async(connection: Any, batches: list[Batch]) -> Iterable[Store
             return created([await run_async(connection, statements.insert_job(task, args, options))])
         if count >= bulk.SMALLEST and can_copy(connection):
             ids, moment = await run_async(connection, statements.reserve_ids(count))
-            await copy_async(connection, statements.copy_jobs(), bulk.lines(batches, ids, moment))
+            await copy_async(connection, statements.copy_jobs(), bulk.rows(batches, ids, moment))
             await run_async(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
     elif bulk.is_unique(batches) and (job_id := await run_async(connection, _unique(batches))) is not None:
