@@ -45,6 +45,7 @@ def test_sql_stores_no_job_of_a_reserved_name(db, name, text):
     with pytest.raises(psycopg.DatabaseError, match="is reserved") as caught:
         db.execute(text.encode(), {"name": name})
     assert caught.value.sqlstate == "PQ404"
+    assert "schedules" in text or "belong to messages" in caught.value.diag.message_hint
     assert db.execute(COUNT).fetchone() == (0,)
 
 

@@ -64,9 +64,10 @@ begin
                                then format('pgqueue: item %s: idempotency_keys are one for each, instead of idempotency_key', bad.place)
                            when bad.both then format('pgqueue: item %s has both args and each', bad.place)
                            else format('pgqueue: item %s has an ordering without a concurrency_key', bad.place) end,
-            hint = 'options: queue, priority, run_at or delay, max_attempts, timeout, unique or unique_key, unique_for,'
+            hint = case when pgqueue.is_reserved(bad.task) then 'names that begin with pgqueue. or hold :on_ belong to messages of alerts and to hooks' else
+                   'options: queue, priority, run_at or delay, max_attempts, timeout, unique or unique_key, unique_for,'
                    ' on_conflict, throttle, debounce, debounce_max, idempotency_key, idempotency_ttl, concurrency_key,'
-                   ' weight, ordering, tags, meta, trace_context, expires, deadline, wake';
+                   ' weight, ordering, tags, meta, trace_context, expires, deadline, wake' end;
     end if;
     if not ruled then
         return;
