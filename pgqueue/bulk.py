@@ -62,7 +62,9 @@ def rows(batches: Sequence[Batch], ids: Sequence[int], moment: datetime) -> Iter
     return _blocks(batches, tails, iter(ids))
 
 
-def _blocks(batches: Sequence[Batch], tails: Sequence[bytes], ids: Iterator[int]) -> Iterator[bytes | bytearray]:
+def _blocks(
+    batches: Sequence[Batch], tails: Sequence[bytes], ids: Iterator[int]
+) -> Iterator[bytes | bytearray]:
     yield SIGNATURE
     for batch, tail in zip(batches, tails, strict=True):
         for start in range(0, len(batch.args), BLOCK):
@@ -114,7 +116,8 @@ def _tail(batch: Batch, moment: datetime) -> bytes:
         ])  # fmt: skip
     except StructError as error:
         raise InvalidOptionError(
-            f"An option of {batch.task} does not fit its column: {error}.", do="give a smaller number"
+            f"A number among the options of {batch.task} does not fit its column.",
+            do="make its jobs by task.using(…).job(…), which checks them",
         ) from error
 
 

@@ -205,7 +205,9 @@ def copy(connection: Any, statement: Statement[None], blocks: Iterable[bytes | b
             sink.write(block)
 
 
-async def copy_async(connection: Any, statement: Statement[None], blocks: Iterable[bytes | bytearray]) -> None:
+async def copy_async(
+    connection: Any, statement: Statement[None], blocks: Iterable[bytes | bytearray]
+) -> None:
     """The same on a psycopg AsyncConnection."""
     with explained():
         async with OwnAsyncCursor(joined(connection)).copy(statement.text) as sink:

@@ -93,7 +93,7 @@ def commits_by_itself(connection: Any) -> bool:
 
 
 def can_copy(connection: Any) -> bool:
-    """Whether COPY is possible here: neither SQLAlchemy nor a pipeline can send one, and its lines may hold any character."""
+    """Whether COPY is possible here: neither SQLAlchemy nor a pipeline can send one, and it sends text as UTF-8."""
     return (
         isinstance(connection, Connection | AsyncConnection)
         and connection.info.pipeline_status is PipelineStatus.OFF

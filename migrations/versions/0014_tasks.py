@@ -12,7 +12,7 @@ depends_on = None
 
 # A plain INSERT INTO pgqueue.jobs that leaves a column out gets a mark instead of the default; the trigger (its text is
 # functions/fill_declared.sql) puts what the task declares in its place, before anybody sees the row. On the parent alone, and for a
-# statement: enqueuing names all columns, writes to jobs_live and pays nothing.
+# statement: enqueuing writes to jobs_live, whose own defaults are real, and pays nothing.
 STATEMENTS = (
     "drop function if exists pgqueue.check_jobs(jsonb)",
     "drop function if exists pgqueue.apart(jsonb)",

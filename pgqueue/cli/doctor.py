@@ -113,8 +113,8 @@ def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
             "error",
             f"{count(gap.count, 'due job')} of task {gap.task} in queue {gap.queue} {'is' if gap.count == 1 else 'are'} left"
             f" alone, the oldest for {span(gap.age)}: {why}.",
-            f"pgq work -A {gap.app or 'module:app'} -Q {gap.queue}"
-            + (", with the app that declares this task" if gap.queue_served or gap.app is None else ""),
+            f"start a worker {'that has this task' if gap.app is None else f'of the app {gap.app}'}:"
+            f" pgq work -A module:app -Q {gap.queue}",
         )
     for row in run(connection, statements.list_schedules()):
         if row.problem:

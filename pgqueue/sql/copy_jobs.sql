@@ -1,4 +1,4 @@
--- Stores many jobs that carry no key, rows of which follow (pgqueue/bulk.py). Locks nothing that another enqueuer could
+-- Stores many jobs that carry no key. Their rows follow in binary form (pgqueue/bulk.py). Locks nothing that another enqueuer could
 -- wait for. No rows. The workers are not told: wake.sql does that.
 copy pgqueue.jobs_live
     (id, args, task, queue, priority, created_at, run_at, max_attempts, timeout, concurrency_key, weight, ordering, tags, meta, trace_context)

@@ -38,7 +38,7 @@ def insert_unique(task: str, args: str, options: Mapping[str, Any]) -> Statement
 
 
 def _insert(name: str, task: str, args: str, options: Mapping[str, Any]) -> Statement[Any]:
-    text = load_chosen(name, _lines(options.get("wake") is not False, *options))
+    text = load_chosen(name, _chosen_lines(options.get("wake") is not False, *options))
     parameters = {**options, "task": task, "args": args}
     for option in IN_JSON:
         if option in options:
@@ -47,12 +47,13 @@ def _insert(name: str, task: str, args: str, options: Mapping[str, Any]) -> Stat
 
 
 @cache
-def _lines(wakes: bool, *options: str) -> frozenset[str]:
+def _chosen_lines(wakes: bool, *options: str) -> frozenset[str]:
     """What the optional lines of a statement name."""
     later = "run_at" in options or "delay" in options
-    return frozenset(options) | {
-        "later" if later else "now", ("wake_soon" if later else "wake_now") if wakes else "asleep"
-    }  # fmt: skip
+    chosen = {*options} if later else {*options, "now"}
+    if wakes:
+        chosen.add("wake_soon" if later else "wake_now")
+    return frozenset(chosen)
 
 
 def _reserved(rows: Sequence[Row]) -> tuple[Sequence[int], datetime]:

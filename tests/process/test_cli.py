@@ -639,7 +639,7 @@ def test_doctor_is_content_with_a_served_database(pgq, db):
     ("mistake", "expected", "code"),
     [
         ("select 1", "warn 0 workers alive pgq work", 0),
-        ("insert into pgqueue.jobs (task) values ('ghost')", "no living worker serves this queue. pgq work -A module:app -Q default", 7),
+        ("insert into pgqueue.jobs (task) values ('ghost')", "no living worker serves this queue. start a worker that has this task: pgq work -A module:app -Q default", 7),
         ("insert into pgqueue.jobs (task, run_at) values ('ghost', now() - interval '2 h')", "error 1 due job of task ghost", 7),
         ("insert into pgqueue.jobs (task) values ('t'); update pgqueue.queues set paused = true", "Queue default is paused with 1 due job. pgq queues resume default", 0),
         ("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'dead', now())", "Queue default has 1 dead letter.", 0),
@@ -672,8 +672,9 @@ def test_strict_makes_a_warning_fail_and_a_served_database_passes(pgq, db):
 def test_doctor_tells_a_task_that_no_worker_of_its_queue_knows(pgq, db):
     Hand(db, ["greet"])
     insert(db, task="ghost")
-    assert "no living worker knows this task. pgq work -A module:app -Q default" in findings(
-        pgq("doctor", "--json")
+    assert (
+        "no living worker knows this task. start a worker that has this task: pgq work -A module:app"
+        in findings(pgq("doctor", "--json"))
     )
 
 
@@ -682,7 +683,9 @@ def test_doctor_names_the_app_that_has_declared_the_task(pgq, db):
         'select pgqueue.sync_tasks(\'shop\', \'[{"name": "greet", "options": {}, "keep": "all"}]\', 60)'
     )
     insert(db, queue="mail")
-    assert "no living worker serves this queue. pgq work -A shop -Q mail" in findings(pgq("doctor", "--json"))
+    assert "queue. start a worker of the app shop: pgq work -A module:app -Q mail" in findings(
+        pgq("doctor", "--json")
+    )
 
 
 def test_migrate_makes_the_schema_and_may_run_again(pgq, empty_dsn):

@@ -14,6 +14,7 @@ from psycopg import Connection
 
 from pgqueue import App, bulk, statements
 from pgqueue.database import run
+from pgqueue.errors import InvalidOptionError
 from pgqueue.job import Batch, NewJob, in_batches
 from pgqueue.options import options
 from pgqueue.storing import insert
@@ -115,11 +116,18 @@ def test_a_rollback_takes_a_copied_batch_back(app: App, db: Connection[Any]) -> 
 
 
 def test_the_database_checks_a_copied_value_too(db: Connection[Any]) -> None:
-    from pgqueue.errors import InvalidOptionError
-
     with pytest.raises(InvalidOptionError, match="attempts"), db.transaction():
         insert(db, in_batches([NewJob("a.task", "{}", {"max_attempts": 20_000})] * bulk.SMALLEST))
     assert db.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
+
+
+@pytest.mark.parametrize(("option", "value"), [("priority", 40_000), ("weight", -40_000), ("timeout", 1e300)])
+def test_a_number_that_no_column_can_hold_is_refused_before_anything_is_sent(
+    db: Connection[Any], option: str, value: float
+) -> None:
+    with pytest.raises(InvalidOptionError, match="does not fit its column"):
+        insert(db, in_batches([NewJob("a.task", "{}", {option: value})] * bulk.SMALLEST))
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
 
 
 def test_jobs_with_keys_or_unknown_options_go_by_the_api() -> None:

@@ -82,7 +82,10 @@ def test_one_reason_after_the_other_is_removed(db: Connection[Any]) -> None:
     assert why(db, job).sentence == "No living worker serves its queue mail; none is alive at all."
     worker(db)
     said = why(db, job)
-    assert (said.reason, said.do) == ("no_worker", "pgq work -A module:app -Q mail")
+    assert (said.reason, said.do) == (
+        "no_worker",
+        "start a worker that has this task: pgq work -A module:app -Q mail",
+    )
     assert said.sentence == "No living worker serves its queue mail; 1 worker serves other queues."
     worker(db, queues=["ma*"], tasks=["other"])
     said = why(db, job)

@@ -2,7 +2,7 @@
 -- declares (pgqueue.tasks), or else the defaults, for each of queue, max_attempts, priority and timeout that the statement left
 -- out: those hold the marks that the parent's defaults are.
 -- Of a task that no worker has told of yet, `undeclared` notes them, and sync_tasks does the same when one does.
--- Enqueuing never comes here: it names all columns and writes to jobs_live.
+-- Enqueuing never comes here, because it writes to jobs_live, whose own defaults are real.
 -- As its owner, because a role that may insert a job need not be allowed to change one. Touches the statement's own rows alone.
 create or replace function pgqueue.fill_declared()
 returns trigger

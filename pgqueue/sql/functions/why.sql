@@ -22,7 +22,7 @@ declare
     lag     interval;
     held    record;
     before  text;
-    app     text;
+    remedy  text;
     unseen  text := coalesce(
         (select format(' Row security hides rows of %s from the role %s, so this may be wrong.', string_agg(t, ', '), current_user)
          from unnest(array['jobs', 'queues', 'workers', 'limits', 'seats', 'pauses']) t
@@ -109,13 +109,15 @@ begin
           from pgqueue.workers w cross join lateral (select pgqueue.serving_name(j.queue, w.queues)) s (serving)
           where w.state = 'running' and w.expires_at > moment) x;
 
-    app := coalesce((select t.app from pgqueue.tasks t where t.name = j.task), 'module:app');
+    -- In the words of doctor. An app may have a name that no module has.
+    remedy := format('start a worker %s: pgq work -A module:app -Q %s',
+                    coalesce((select 'of the app ' || t.app from pgqueue.tasks t where t.name = j.task), 'that has this task'), j.queue);
     if workers.serving = 0 then
         reason := 'no_worker';
         sentence := format('No living worker serves its queue %s; ', j.queue) ||
             case workers.living when 0 then 'none is alive at all.' when 1 then '1 worker serves other queues.'
                  else format('%s workers serve other queues.', workers.living) end || unseen;
-        do_this := format('pgq work -A %s -Q %s', app, j.queue);
+        do_this := remedy;
         return;
     end if;
     if workers.able = 0 then
@@ -126,7 +128,7 @@ begin
             case when found then format('the last that did was worker %s on %s (pgqueue %s), heard of last at %s.', w.id, w.host,
                                         w.version, pgqueue.shown(w.heartbeat_at))
                  else 'none ever did.' end || unseen;
-        do_this := format('start a worker whose app has that task: pgq work -A %s -Q %s', app, j.queue);
+        do_this := remedy;
         return;
     end if;
 
