@@ -60,7 +60,8 @@ def list_jobs(
     dsn: Dsn = None,
 ) -> None:
     """List jobs, the newest first."""
-    below, most = before and min(before, 2**63 - 1), min(limit, 2**31 - 1)  # as far as there are any
+    below = before and min(before, 2**63 - 1)  # the largest id
+    most = min(limit, 2**31 - 1)
     with database(dsn) as connection:
         found = run(connection, statements.list_jobs(which, before=below, count=most))
     if as_json:
