@@ -75,11 +75,11 @@ with expired as materialized (
         (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
          cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
          timeout, tags, args, meta, trace_context,
-         progress, last_error)
+         progress, last_error, ours)
     select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, clock_timestamp(), f.priority, f.attempt,
            f.max_attempts, f.crash_count + f.charged, f.cancel_requested, case f.final when 'cancelled' then 'cancelled' else 'dead' end, f.queue, f.task, f.unique_key,
            f.concurrency_key, f.weight, f.ordering, f.expires_at, f.deadline_at,
-           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.error
+           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.error, f.ours
     from finished f
 ), noted as (
     insert into pgqueue.transitions (job_id, lease_id, worker_id, run_at, attempt, from_state, to_state, reason, error)

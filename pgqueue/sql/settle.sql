@@ -28,7 +28,7 @@ with outcome as materialized (
         j.concurrency_key, j.weight, j.ordering, j.expires_at, j.deadline_at,
         j.timeout, j.tags, j.args, j.meta, j.trace_context, coalesce(o.progress, j.progress) as progress, o.result,
         coalesce(o.error, j.last_error) as last_error, o.traceback, o.error,
-        case when o.state in ('pending', 'retrying') then 'cancelled' else o.reason end as reason, o.kept, o.begun
+        case when o.state in ('pending', 'retrying') then 'cancelled' else o.reason end as reason, o.kept, o.begun, j.ours
 ), back as (
     update pgqueue.jobs_live j
     set state = o.state, worker_id = null, holds = null,
@@ -48,22 +48,22 @@ with outcome as materialized (
         (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
          cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
          timeout, tags, args, meta, trace_context,
-         progress, result, last_error)
+         progress, result, last_error, ours)
     select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, clock_timestamp(), f.priority, f.attempt,
            f.max_attempts, f.crash_count, f.cancel_requested, f.state, f.queue, f.task, f.unique_key, f.concurrency_key,
            f.weight, f.ordering, f.expires_at, f.deadline_at,
-           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.result, f.last_error
+           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.result, f.last_error, f.ours
     from finished f where f.kept and f.state <> 'dead'
 ), buried as (
     insert into pgqueue.jobs_dead
         (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
          cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
          timeout, tags, args, meta, trace_context,
-         progress, last_error, last_traceback)
+         progress, last_error, last_traceback, ours)
     select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, clock_timestamp(), f.priority, f.attempt,
            f.max_attempts, f.crash_count, f.cancel_requested, f.state, f.queue, f.task, f.unique_key, f.concurrency_key,
            f.weight, f.ordering, f.expires_at, f.deadline_at,
-           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.last_error, f.traceback
+           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.last_error, f.traceback, f.ours
     from finished f where f.kept and f.state = 'dead'
 ), noted as (
     insert into pgqueue.transitions

@@ -93,13 +93,41 @@ def test_an_ordinary_name_with_a_colon_or_a_dot_is_free(db):
         db.execute("insert into pgqueue.jobs (task) values (%s)", [name])
 
 
-def test_a_dead_hook_and_a_dead_message_can_be_revived(db):
+ENDS = {
+    "settled": (
+        "",
+        lambda db, hand, job: hand.settle(hand.claim()[0], Outcome.dead("permanent_error", ValueError("x"))),
+    ),
+    "buried": ("", lambda db, hand, job: run(db, statements.bury(job, None, "it is bad"))),
+    "cancelled": ("", lambda db, hand, job: run(db, statements.cancel(job))),
+    "overdue": ("deadline_at = '2000-01-01Z'", lambda db, hand, job: run(db, statements.sweep(10))),
+    "rescued": ("crash_count = 9", lambda db, hand, job: lost(db, hand)),
+}
+
+
+def lost(db, hand):
+    hand.claim()
+    db.execute("update pgqueue.workers set expires_at = now()")
+    run(db, statements.rescue(3, 10))
+
+
+@pytest.mark.parametrize("ours", [True, None])
+@pytest.mark.parametrize("how", ENDS)
+def test_a_message_ends_like_any_job_and_is_known_as_pgqueues_own_also_when_it_is_revived(db, how, ours):
+    """What was stored past all checks ends, too, and does not become pgqueue's own by a revival."""
     for name in ("t:on_dead", "pgqueue.alert_mail"):
-        db.execute("insert into pgqueue.jobs_live (task, ours) values (%s, true)", [name])
+        [job] = db.execute(
+            "insert into pgqueue.jobs_live (task, ours) values (%s, %s) returning id", [name, ours]
+        ).fetchone()
         hand = Hand(db, [name])
-        [attempt] = hand.claim()
-        hand.settle(attempt, Outcome.dead("permanent_error", ValueError("x")))
-        assert db.execute("select pgqueue.revive(%s)", [attempt.id]).fetchone() == ("revived",)
+        change, end = ENDS[how]
+        if change:
+            db.execute(f"update pgqueue.jobs_live set {change}".encode())
+        end(db, hand, job)
+        [state] = db.execute("select state from pgqueue.jobs where id = %s", [job]).fetchone()
+        assert state in ("dead", "cancelled")
+        assert db.execute("select pgqueue.revive(%s)", [job]).fetchone() == ("revived",)
+        assert db.execute("delete from pgqueue.jobs_live returning id, ours").fetchall() == [(job, ours)]
 
 
 def test_a_hook_is_told_by_settle_and_does_not_see_who_stored_it(db):

@@ -25,16 +25,16 @@ begin
                     case when bare = 0 then j.holds end as holds, case when bare = 0 then j.tags else '{}' end as tags,
                     case when bare = 0 then j.args else '{}' end as args, case when bare = 0 then j.meta else '{}' end as meta,
                     case when bare = 0 then j.trace_context end as trace_context, case when bare = 0 then j.progress end as progress,
-                    why as last_error
+                    why as last_error, j.ours
             ), moved as (
                 insert into pgqueue.jobs_dead
                     (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
                      cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
-                     timeout, tags, args, meta, trace_context, progress, last_error)
+                     timeout, tags, args, meta, trace_context, progress, last_error, ours)
                 select g.id, g.lease_id, g.worker_id, g.run_at, g.created_at, g.started_at, g.finished_at, g.priority, g.attempt,
                        g.max_attempts, g.crash_count, g.cancel_requested, g.state, g.queue, g.task, g.unique_key, g.concurrency_key,
                        g.weight, g.ordering, g.expires_at, g.deadline_at,
-                       g.timeout, g.tags, g.args, g.meta, g.trace_context, g.progress, g.last_error
+                       g.timeout, g.tags, g.args, g.meta, g.trace_context, g.progress, g.last_error, g.ours
                 from gone g
             ), noted as (
                 insert into pgqueue.transitions (job_id, lease_id, worker_id, attempt, from_state, to_state, reason, error)

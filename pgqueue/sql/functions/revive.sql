@@ -20,7 +20,7 @@ begin
             (ours, id, lease_id, run_at, created_at, priority, max_attempts, state, queue, task,
              unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
              timeout, tags, args, meta, trace_context, progress, last_error)
-        select true, g.id, g.lease_id, clock_timestamp(), g.created_at, g.priority, g.max_attempts, 'pending', g.queue, g.task,
+        select g.ours, g.id, g.lease_id, clock_timestamp(), g.created_at, g.priority, g.max_attempts, 'pending', g.queue, g.task,
                g.unique_key, g.concurrency_key, g.weight, g.ordering,
                case when g.expires_at > clock_timestamp() then g.expires_at end,
                case when g.deadline_at > clock_timestamp() then g.deadline_at end,
