@@ -32,6 +32,8 @@ CONFLICTS = (  # with another transaction, or with a time limit: the server is w
     psycopg.errors.LockNotAvailable,
     psycopg.errors.QueryCanceled,
 )
+# What the server lacks for now: memory, disk, locks, connections; objects in another state; a working disk; a primary.
+LACKS = ("53", "55", "58", "25006")
 # The session may have begun while the server was read-only, and stays so: only a new one learns that it no longer is.
 READ_ONLY = (errors.ReadOnlyServerError, psycopg.errors.ReadOnlySqlTransaction)
 
@@ -52,6 +54,13 @@ def is_lost(error: BaseException) -> bool:
         return False  # a trigger's, perhaps: what ends a session is FATAL
     state = sqlstate(error)
     return state is None or state.startswith("08") or state in LOST
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same statement may succeed later, with nothing changed: after a conflict, or when the server has again what it lacks."""
+    if isinstance(error, (*CONFLICTS, errors.LockedError, errors.ReadOnlyServerError)):
+        return True
+    return isinstance(error, psycopg.Error) and (sqlstate(error) or "").startswith(LACKS)
 
 
 def one_line(error: BaseException) -> str:

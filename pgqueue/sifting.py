@@ -16,7 +16,7 @@ import psycopg
 from pgqueue import statements
 from pgqueue.clock import monotonic
 from pgqueue.errors import PgQueueError
-from pgqueue.outage import CONFLICTS, REMIND, is_lost, one_line
+from pgqueue.outage import REMIND, is_lost, may_pass, one_line
 from pgqueue.sql import Statement
 
 # Classes of SQLSTATE that a value can cause: cardinality, data, integrity, limits. One such error gives up the row.
@@ -29,6 +29,7 @@ I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
 Run = Callable[[Sequence[I]], Awaitable[list[T]]]
 Failed = list[tuple[I, Exception]]
+Judge = Callable[[I, Exception], Awaitable[None]]
 log = logging.getLogger("pgqueue")
 
 
@@ -43,12 +44,15 @@ def is_of_a_value(error: BaseException) -> bool:
     return isinstance(error, ValueError | TypeError | ArithmeticError | LookupError | RecursionError)
 
 
-async def sift(
-    items: Sequence[I], run: Run[I, T], give_up: Callable[[I, Exception], Awaitable[None]]
-) -> list[T]:
-    """Returns what ``run`` returns for all items but those on which it fails, which are given up, and those left for the next time.
+async def _left(_item: Any, _error: Exception) -> None:
+    """It is tried again in any case."""
 
-    Raises an error with which the server was lost, and one that is no value's and with which every item fails.
+
+async def sift(items: Sequence[I], run: Run[I, T], give_up: Judge[I], leave: Judge[I] = _left) -> list[T]:
+    """Returns what ``run`` returns for all items but those on which it fails: these are given up, or left for the next time if that may pass.
+
+    ``run`` returns something if it did something: a part that found nothing to do proves nothing about other items.
+    Raises an error with which the server was lost, and one that is no value's if ``run`` did nothing for any item.
     """
     try:
         return await run(items)
@@ -67,14 +71,18 @@ async def sift(
         raise failed[0][1]
     rest = [item for place, item in enumerate(items) if place not in probes]
     found += await (_tried(rest, run, failed) if probes else _halved(rest, run, failed, first))
-    others_succeed = len(failed) < len(items)
-    for item, known in failed:
-        if others_succeed or is_of_a_value(known):
-            await give_up(item, known)
+    guilty = [(item, known) for item, known in failed if found or is_of_a_value(known)]
+    await judge(guilty, give_up, leave)
     for _, known in failed:
-        if not others_succeed and not is_of_a_value(known):
+        if not found and not is_of_a_value(known):
             raise known
     return found
+
+
+async def judge(guilty: Failed[I], give_up: Judge[I], leave: Judge[I]) -> None:
+    """Of items that failed while others succeeded, or by their values: an error that may pass gives up none."""
+    for item, error in guilty:
+        await (leave if may_pass(error) else give_up)(item, error)
 
 
 async def _tried(items: Sequence[I], run: Run[I, T], failed: Failed[I]) -> list[T]:
@@ -126,27 +134,31 @@ async def sift_jobs(
         return rows
 
     async def give_up(job_id: int, error: Exception) -> None:
-        await put_aside(send, job_id, worker_id, error)
-
-    return await sift(ids, run, give_up)
-
-
-async def put_aside(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
-    """Buries a job on which statements over many fail, unless that may pass; then it stays as it is, to be tried again."""
-    if not isinstance(error, CONFLICTS):
         await bury(send, job_id, worker_id, error)
-    elif _is_news(job_id):
-        log.warning("job %d is passed over by statements over many: %s", job_id, one_line(error))
+
+    async def leave(job_id: int, error: Exception) -> None:
+        pass_over(send, job_id, error)
+
+    return await sift(ids, run, give_up, leave)
 
 
-_told: dict[int, float] = {}  # jobs, and when a line said that they stop statements
+def pass_over(send: Send, job_id: int, error: Exception) -> None:
+    """Leaves a job as it is, to be tried again, and says so."""
+    if _is_news(send, PASSED_OVER, job_id):
+        log.warning(PASSED_OVER, job_id, one_line(error))
 
 
-def _is_news(job_id: int) -> bool:
+PASSED_OVER = "job %d is passed over by statements over many: %s"
+NOT_BURIED = "job %d stops statements over many (%s), and cannot be buried"
+# When a line said this of a job. The link is a part of the key, because another database may have a job of the same id.
+_told: dict[tuple[Send, str, int], float] = {}
+
+
+def _is_news(send: Send, what: str, job_id: int) -> bool:
     now = monotonic()
-    for known in [known for known, at in _told.items() if now - at >= REMIND]:
-        del _told[known]
-    return _told.setdefault(job_id, now) == now
+    for known in [known for known, at in list(_told.items()) if now - at >= REMIND]:
+        _told.pop(known, None)
+    return _told.setdefault((send, what, job_id), now) == now
 
 
 async def bury(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
@@ -155,10 +167,10 @@ async def bury(send: Send, job_id: int, worker_id: int, error: Exception) -> Non
     try:
         task = await send(statements.bury(job_id, worker_id, said))
     except Exception as another:
-        if is_lost(another) or isinstance(another, CONFLICTS):
+        if is_lost(another) or may_pass(another):
             raise
-        if _is_news(job_id):
-            log.exception("job %d stops statements over many (%s), and cannot be buried", job_id, said)
+        if _is_news(send, NOT_BURIED, job_id):
+            log.exception(NOT_BURIED, job_id, said)
     else:
         if task is not None:
             log.error("job %d (%s) is dead, undecodable: %s", job_id, task, said)

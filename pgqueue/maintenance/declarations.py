@@ -78,7 +78,8 @@ class Declarations:
 
         async def some(tasks: Sequence[TaskSpec]) -> list[None]:
             await link.once(self.sync_tasks(tasks))
-            return []
+            self._failed.difference_update(task.name for task in tasks)
+            return [None]
 
         async def give_up(task: TaskSpec, error: Exception) -> None:
             if task.name not in self._failed:

@@ -16,7 +16,7 @@ import psycopg
 from pgqueue import statements
 from pgqueue.connections import Link
 from pgqueue.errors import PgQueueError
-from pgqueue.outage import CONFLICTS, forever, is_lost
+from pgqueue.outage import forever, is_lost, may_pass, one_line
 from pgqueue.rows import DueSchedule, Look
 from pgqueue.schedule import Plan, plan, problem
 from pgqueue.sifting import sift
@@ -83,7 +83,10 @@ class Scheduler:
             log.warning("schedule %d cannot be read: %s", row[0], problem(error))
             await self._link.once(statements.note_problem(*row, problem(error)))
 
-        looks = await sift(await self._link.once(statements.list_schedule_versions()), run, give_up)
+        async def leave(row: tuple[int, str], error: Exception) -> None:
+            log.info("schedule %d is read again later: %s", row[0], one_line(error))
+
+        looks = await sift(await self._link.once(statements.list_schedule_versions()), run, give_up, leave)
         looks.append(await self._link.once(statements.due_schedules(moment, broken, BATCH, [])))
         return replace(looks[-1], due=[due for look in looks for due in look.due][:BATCH])
 
@@ -104,8 +107,8 @@ class Scheduler:
             if len(ready) > 1:
                 return [done for one in ready for done in await self._fire([one])]
             [(due, _)] = ready
-            if isinstance(error, CONFLICTS):
-                log.info("schedule %s is tried again: %s", due.schedule.name, error)
+            if may_pass(error):
+                log.info("schedule %s is tried again: %s", due.schedule.name, one_line(error))
                 return [False]
             return [await self._give_up(due, error)]
         for due, planned in ready:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from pgqueue import statements
 from pgqueue.alerts import TASKS, AlertSettings
@@ -60,14 +61,15 @@ class Watch:
             return
         remind = self._settings.remind_every or None
 
-        async def run(part: Sequence[Cause]) -> list[AlertChange]:
+        async def run(part: Sequence[Cause]) -> list[list[AlertChange]]:
             calm, tasks = CALM * self._every, sorted(TASKS.values())
-            return await self._link.once(statements.raise_alerts(part, tasks, calm=calm, remind=remind))
+            return [await self._link.once(statements.raise_alerts(part, tasks, calm=calm, remind=remind))]
 
         async def give_up(cause: Cause, error: Exception) -> None:
             log.error("the alert %s of %s cannot be raised: %s", cause.kind, cause.subject, error)
 
-        for change in await sift(causes, run, give_up):
+        changes = await sift(causes, run, give_up)
+        for change in chain.from_iterable(changes):
             level, what = (logging.WARNING, "is open") if change.opened else (logging.INFO, "is resolved")
             log.log(level, "alert %d %s: %s", change.id, what, change.text)
 

@@ -24,9 +24,9 @@ from pgqueue.connections import Link
 from pgqueue.outage import ConnectionLost, Trouble
 from pgqueue.queues import ServedQueues
 from pgqueue.rows import Round
-from pgqueue.worker.apart import AT_LEAST, AT_MOST, Apart
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.busy import Busy
+from pgqueue.worker.claiming_singly import DEAF_PAUSE, LONGEST_PAUSE, Place, SingleClaims
 from pgqueue.worker.in_flight import InFlight
 from pgqueue.worker.lanes import LAG, START, Lanes, Name
 from pgqueue.worker.long_writers import WATCH, LongWriters
@@ -76,7 +76,8 @@ class Claimer:
         # The priority of the least urgent job: of the last ordinary claim, of the last claim.
         self._filling = self._last_priority = 0
         self._wants_room = self._more = False
-        self._apart = Apart(link, tasks, self._take_round, self._doubt)
+        self._singly = SingleClaims(link, tasks, self._take_round, self._doubt)
+        self._trouble = Trouble("the claim")
         self._lost = LostClaims(link)
         self._busy = Busy(link, self._lanes.queues, listen=settings.listen)
         self._pause = QUICK
@@ -97,20 +98,22 @@ class Claimer:
             self.wake_up.set()
 
     async def run(self) -> None:
-        trouble = Trouble("the claim")
         while not self.stopping:
             try:
                 await self._turn()
-                trouble.over()
+                self._trouble.over()
             except Exception as error:  # noqa: BLE001 - it is logged
-                pause = trouble.after(error)
-                await self._rest(min(pause, AT_LEAST) if self._apart.failed else pause)
-                if self._apart.failed:  # they say nothing of other jobs, which may come
-                    await self._sleep(min(pause, AT_MOST))
+                pause = self._trouble.after(error)
+                # Few jobs that failed say nothing of others, which may come.
+                lone = any(failure.jobs for failure in self._singly.failed)
+                await self._rest(min(pause, DEAF_PAUSE) if lone else pause)
+                if lone:
+                    await self._sleep(min(pause, LONGEST_PAUSE))
         await self._busy.clear()
 
     async def _turn(self) -> None:
         self.wake_up.clear()
+        self._singly.begin()
         if monotonic() >= self._lost.next_look:
             await self._take_lost_claims()
         room = self._in_flight.room(self._prefetch())
@@ -140,41 +143,46 @@ class Claimer:
     async def _wait_for_room(self) -> None:
         urgent: list[Name] = []
         if self._extra > 0 and self._prefetch() > 0:
+            lanes = self._singly.awake(self._lanes.all())
             urgent = [
                 lane
-                for lane in self._lanes.all()
+                for lane in lanes
                 if lane[1] < self._filling and self._in_flight.queue_room(lane[0]) is None
             ]
         if not urgent:
             await self._sleep(max(self._lost.next_look - monotonic(), LOOK))
         elif not await self._sleep(LOOK):
             self._extra -= await self._claim_lanes(urgent, self._extra)
-            self._extra = 0 if self._apart.failed else self._extra
+            await self._singly.end(self.worker_id)
 
     async def _claim(self, room: int) -> int:
         if not self._lanes and not self._turns:
             await self._find_lanes()
         self._extra, self._more = EXTRA, False
-        self._apart.begin()
         found = 0
         for keys, limit in self._groups():
             left = room - found if limit is None else min(room - found, limit)
             for errand in self._turns.errands(self._lanes.in_turn(keys), keys):
                 count = min(left, self._most)
                 claimed = 0
-                if count > 0 and not self.stopping:
+                lanes = self._singly.awake(errand.lanes, keyed=errand.way == "keyed")
+                if lanes and count > 0 and not self.stopping:
                     if errand.way == "plain":
-                        claimed = await self._claim_lanes(errand.lanes, count)
+                        claimed = await self._claim_lanes(lanes, count)
                         self._filling = self._last_priority if claimed else self._filling
                     else:
-                        claimed = await self._claim_limited(errand.lanes[0], errand.way == "keyed", count)
+                        claimed = await self._claim_limited(lanes[0], errand.way == "keyed", count)
                         self._more |= claimed > 0  # a round of the keys may leave room
                 found, left = found + claimed, left - claimed
                 self._wants_room |= claimed >= count
-        await self._apart.end(self.worker_id, others_succeed=found > 0)
-        self._more |= self._apart.taken > 0  # what was put aside has left room
+        self._more |= self._singly.taken > 0 or bool(self._singly.failed)  # what is put aside leaves room
+        await self._singly.end(self.worker_id)
         if monotonic() >= self._next_lanes:
             await self._find_lanes()
+        for failure in self._singly.failed:
+            if not found:
+                raise failure.error
+            self._trouble.after(failure.error)  # other lanes go on
         return found
 
     def _groups(self) -> list[tuple[list[str], int | None]]:
@@ -217,15 +225,15 @@ class Claimer:
         if whole:
             self._lanes.sweep()
         worker_id = self.worker_id
+        claim = statements.claim(worker_id, self._tasks, lanes, self._lanes.since(lanes), count)
         try:
-            rows = await self._link.once(
-                statements.claim(worker_id, self._tasks, lanes, self._lanes.since(lanes), count)
-            )
+            rows = await self._link.once(claim)
         except ConnectionLost:
             await self._doubt()
             return 0
         except Exception as error:  # noqa: BLE001 - it is raised again if every job fails
-            return await self._apart.claim(worker_id, [(lane, None, None) for lane in lanes], count, error)
+            places: list[Place] = [(lane, None, None) for lane in lanes]
+            return await self._singly.claim(worker_id, places, count, claim, error)
         took = monotonic() - begun
         log.debug(
             "claimed %d of %d in %.2f ms%s", len(rows), count, took * 1000, ", a sweep" if whole else ""
@@ -234,6 +242,8 @@ class Claimer:
         if whole:
             self._next_sweep = 0.0 if cheap else monotonic() + max(1.0, SPARING * took)
         self._measure(len(rows), took)
+        if rows:
+            self._singly.succeeded.add(claim.name)
         attempts = self._take(worker_id, rows, seated=False)
         self._last_priority = attempts[-1].priority if attempts else 0
         self._lanes.advance(
@@ -252,21 +262,23 @@ class Claimer:
     async def _claim_limited(self, lane: Name, keyed: bool, count: int) -> int:
         worker_id, begun = self.worker_id, monotonic()
         after, since = self._turns.place(lane) if keyed else (None, None)
+        claim = statements.claim_limited(worker_id, self._tasks, lane, after, count, since)
         try:
-            claim = statements.claim_limited(worker_id, self._tasks, lane, after, count, since)
             found = await self._link.once(claim)
         except ConnectionLost:
             await self._doubt()
             return 0
         except Exception as error:  # noqa: BLE001 - it is raised again if every job fails
-            return await self._apart.claim(worker_id, [(lane, after, since)], count, error)
+            return await self._singly.claim(worker_id, [(lane, after, since)], count, claim, error)
         self._measure(len(found.rows), monotonic() - begun)
-        return self._take_round(worker_id, lane, found)
+        if found.rows:
+            self._singly.succeeded.add(claim.name)
+        return len(self._take_round(worker_id, lane, found))
 
-    def _take_round(self, worker_id: int, lane: Name, found: Round) -> int:
+    def _take_round(self, worker_id: int, lane: Name, found: Round) -> list[Attempt]:
         if found.rows and found.since:
             self._turns.took(lane, found.turns[-1], found.since)
-        return len(self._take(worker_id, found.rows))
+        return self._take(worker_id, found.rows)
 
     async def _doubt(self) -> None:
         """A claim without an answer may have been committed, or may yet be: those jobs are ours, and are not rescued while we live."""

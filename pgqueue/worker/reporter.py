@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pgqueue import statements
 from pgqueue.connections import Link
-from pgqueue.outage import CONFLICTS, forever
+from pgqueue.outage import forever
 from pgqueue.progress import Report
 from pgqueue.sifting import sift
 from pgqueue.worker.attempt import Attempt
@@ -45,8 +45,6 @@ class Reporter:
         return written
 
     async def _refused(self, item: tuple[Attempt, Report], error: Exception) -> None:
-        if isinstance(error, CONFLICTS):
-            return  # it is written a second later
         attempt, report = item
         log.error("%r: the database refused its progress: %s", attempt, error)
         if attempt.report is report:

@@ -33,9 +33,8 @@ class Settler:
         self._outcomes: Batch = []
         self._kept = 0  # that the database could not take; they come back by themselves
         self._waited: set[Attempt] = set()  # those of them that are known to wait for a lock
-        self._apart: set[Attempt] = (
-            set()
-        )  # those that fail alone by what may pass: no other is written with them
+        # Those on which the writing failed, by what may pass, while others were written: no other is written with them.
+        self._alone: set[Attempt] = set()
         self._trouble = Trouble("the settling")
         self._arrived = asyncio.Event()
         self._stopping = False
@@ -62,8 +61,8 @@ class Settler:
                 batch = await self._unlocked([item for item in batch if item[0] in self._waited]) + [
                     item for item in batch if item[0] not in self._waited
                 ]
-            if self._apart:
-                batch = await self._write_apart(batch)
+            if self._alone:
+                batch = await self._write_alone(batch)
             plain = [item for item in batch if item[1] is COMPLETED or item[1] is FORGOTTEN]
             others = [item for item in batch if item[1] is not COMPLETED and item[1] is not FORGOTTEN]
             for part, statement in ((plain, self._complete), (others, self._settle)):
@@ -71,13 +70,13 @@ class Settler:
                     part.sort(key=_job_id)
                     await self._write(part, statement)
 
-    async def _write_apart(self, batch: Batch) -> Batch:
-        """Tries the first of those to be written alone, because each may wait for a lock, and returns the others."""
-        apart = [item for item in batch if item[0] in self._apart]
-        others = [item for item in batch if item[0] not in self._apart]
-        if apart:
-            await self._write(apart[:1], self._settle)
-            self._keep(apart[1:], LOCKED)
+    async def _write_alone(self, batch: Batch) -> Batch:
+        """Writes the first of those that are written alone, because each may wait for a lock. Returns the others."""
+        alone = [item for item in batch if item[0] in self._alone]
+        others = [item for item in batch if item[0] not in self._alone]
+        if alone:
+            await self._write(alone[:1], self._settle)
+            self._keep(alone[1:], LOCKED)
         return others
 
     def _complete(self, batch: Batch) -> Statement[list[int]]:
@@ -92,24 +91,34 @@ class Settler:
         left = dict(batch)
 
         async def run(part: Sequence[tuple[Attempt, Outcome]]) -> list[int]:
-            await self._write_part(list(part), statement)
+            written = await self._write_part(list(part), statement)
             for attempt, _ in part:
                 del left[attempt]
-            return []
+            return written
 
         async def give_up(item: tuple[Attempt, Outcome], error: Exception) -> None:
             del left[item[0]]
             await self._refused(item, error)
 
+        async def leave(item: tuple[Attempt, Outcome], error: Exception) -> None:
+            attempt, outcome = item
+            del left[attempt]
+            if attempt not in self._alone:
+                self._alone.add(attempt)
+                log.warning("%r: its outcome (%s) waits: %s", attempt, outcome.state, one_line(error))
+            self._keep([item], self._trouble.after(error))
+
         try:
-            await sift(batch, run, give_up)
+            await sift(batch, run, give_up, leave)
         except Exception as error:  # noqa: BLE001 - it is logged
             self._keep(list(left.items()), self._trouble.after(error))
         else:
             self._keep(list(left.items()), LOCKED)
 
-    async def _write_part(self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]) -> None:
-        """Writes these. Raises an error that may be the fault of one of them."""
+    async def _write_part(
+        self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]
+    ) -> list[int]:
+        """Writes these, and returns the ids of the jobs written. Raises an error that may be the fault of one of them."""
         interrupted = False
         while True:
             try:
@@ -125,12 +134,12 @@ class Settler:
                     raise
                 if unlocked:
                     await self._write(unlocked, statement)
-                return
+                return []
         self._trouble.over()
         if self._waited:
             self._waited.difference_update([attempt for attempt, _ in batch])
-        if self._apart:
-            self._apart.difference_update([attempt for attempt, _ in batch])
+        if self._alone:
+            self._alone.difference_update([attempt for attempt, _ in batch])
         for attempt, outcome in batch if len(ours) < len(batch) and not interrupted else ():
             if attempt.id not in ours and not attempt.unconfirmed:
                 log.warning(
@@ -142,6 +151,7 @@ class Settler:
         if unconfirmed := [item for item in batch if item[0].unconfirmed]:
             await self._tell_unconfirmed(unconfirmed, ours)
         self._freed([attempt for attempt, _ in batch])
+        return ours
 
     async def _tell_unconfirmed(self, batch: Batch, ours: list[int]) -> None:
         """What became of jobs whose handlers lost the answer to the COMMIT of their own transactions."""
@@ -190,12 +200,6 @@ class Settler:
 
     async def _refused(self, item: tuple[Attempt, Outcome], error: Exception) -> None:
         attempt, outcome = item
-        if isinstance(error, CONFLICTS):
-            if attempt not in self._apart:
-                self._apart.add(attempt)
-                log.warning("%r: its outcome (%s) waits: %s", attempt, outcome.state, one_line(error))
-            self._keep([item], self._trouble.after(error))
-            return
         if outcome.reason != "unsettleable":
             log.error("%r: the database refused its outcome: %s", attempt, one_line(error))
             refused = Outcome.dead("unsettleable", error.with_traceback(None))

@@ -7,8 +7,8 @@ import pytest
 from psycopg import errors
 
 from pgqueue.clock import monotonic
-from pgqueue.errors import DatabaseUnreachableError, TooManyConnectionsError
-from pgqueue.outage import ConnectionLost, Outage, Trouble, is_lost
+from pgqueue.errors import DatabaseUnreachableError, LockedError, ReadOnlyServerError, TooManyConnectionsError
+from pgqueue.outage import ConnectionLost, Outage, Trouble, is_lost, may_pass
 from pgqueue.sifting import is_of_a_value
 
 
@@ -61,6 +61,33 @@ def test_a_lost_server_is_known_by_its_code_or_by_a_broken_socket(error):
 def test_every_other_error_is_the_servers_answer_and_some_are_about_a_row(error, refused):
     assert not is_lost(error)
     assert is_of_a_value(error) is refused
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (errors.DeadlockDetected(), True),
+        (errors.SerializationFailure(), True),
+        (errors.QueryCanceled(), True),
+        (LockedError("Another transaction has locked what this needs."), True),
+        (errors.DiskFull(), True),
+        (errors.OutOfMemory(), True),
+        (errors.IoError(), True),
+        (errors.ObjectNotInPrerequisiteState(), True),
+        (errors.ReadOnlySqlTransaction(), True),
+        (ReadOnlyServerError("This transaction is read-only."), True),
+        (errors.ProgramLimitExceeded(), False),
+        (errors.InsufficientPrivilege(), False),
+        (errors.NumericValueOutOfRange(), False),
+        (errors.RaiseException(), False),
+        (ValueError(), False),
+    ],
+    ids=repr,
+)
+def test_an_error_may_pass_if_the_server_lacks_something_for_now_or_another_transaction_is_in_the_way(
+    error, passes
+):
+    assert may_pass(error) is passes
 
 
 @pytest.mark.parametrize("failures", [1, 2, 6, 1_100])
