@@ -25,6 +25,7 @@ from pgqueue.errors import (
     DuplicateTaskError,
     InvalidOptionError,
     UnknownTaskError,
+    shown,
 )
 from pgqueue.events import EVENTS, CompletedHook, Event, Hook, Hooked, Layer, M, as_layer
 from pgqueue.handle import JobHandle
@@ -215,7 +216,12 @@ class App(Crontab, Hooked):
     # -------------------------------------------------------------- reading
 
     def handle(self, job_id: int) -> JobHandle:
-        """A handle on a job that was enqueued elsewhere."""
+        """A handle on a job that was enqueued elsewhere; raises InvalidOptionError for what is no id."""
+        if isinstance(job_id, bool) or not isinstance(job_id, int) or not -(2**63) <= job_id < 2**63:
+            raise InvalidOptionError(
+                f"{shown(job_id)} is no id of a job.",
+                do="give the whole number that enqueue() returned as handle.id",
+            )
         return JobHandle(job_id, created=False, app=self)
 
     def spec(self, name: str) -> TaskSpec:

@@ -37,6 +37,22 @@ KEYLESS = frozenset(
 UNIQUE = KEYLESS | {"unique_key", "unique", "unique_for", "on_conflict"}
 
 
+def sendable(batches: list[Batch], *, utf8: bool) -> tuple[list[Batch], bool]:
+    """The batches as a connection can take them, and whether it takes their options as they are.
+
+    An encoding other than UTF-8 may lack a character, or have another in its place: Shift JIS and EUC_JP a yen sign where ASCII has
+    the backslash. The SQL API takes everything as JSON, whose escapes are ASCII.
+    """
+    if utf8:
+        return batches, True
+    plain = all(
+        json.dumps(dict(batch.options), ensure_ascii=False).isascii()
+        and all(map(str.isascii, batch.keys or ()))
+        for batch in batches
+    )
+    return [batch.in_ascii() for batch in batches], plain
+
+
 def keyless(batches: Sequence[Batch]) -> bool:
     """Whether no job carries a key, nor anything else that only the SQL API knows, or refuses."""
     return all(

@@ -233,6 +233,8 @@ class Enqueuer(Generic[P, R]):
 
 
 def _checked_keys(kind: str, given: Iterable[str], items: int, arguments: int) -> list[str]:
+    if isinstance(given, str):
+        raise InvalidOptionError(f"{kind}s is one text.", do="give a list, a key for each item")
     listed = list(given)
     if not len(listed) == items == arguments:
         raise InvalidOptionError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ T = TypeVar("T")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 State = Literal["pending", "running", "retrying", "waiting", "completed", "cancelled", "dead"]
 STATES: tuple[State, ...] = ("pending", "running", "retrying", "waiting", "completed", "cancelled", "dead")
+OTHERS = re.compile(r"[^\x00-\x7f]+")
 FINAL: frozenset[str] = frozenset({"completed", "cancelled", "dead"})
 
 
@@ -55,6 +57,10 @@ class Batch(NamedTuple):
     options: Mapping[str, Any] = MappingProxyType({})
     keys: list[str] | None = None
 
+    def in_ascii(self) -> Batch:
+        """The same with every other character of its arguments escaped, as JSON can."""
+        return self._replace(args=[OTHERS.sub(_escaped, args) for args in self.args])
+
     def item(self) -> str:
         """What ``pgqueue.enqueue_many`` takes for these jobs."""
         keys = {} if self.keys is None else {"keys": self.keys}
@@ -62,6 +68,10 @@ class Batch(NamedTuple):
             json.dumps({"task": self.task, "declared": True, **self.options, **keys})[:-1]
             + f', "each": [{",".join(self.args)}]}}'
         )
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return json.dumps(found[0])[1:-1]
 
 
 def in_batches(jobs: Iterable[NewJob]) -> list[Batch]:

@@ -92,12 +92,20 @@ def commits_by_itself(connection: Any) -> bool:
     return alone
 
 
+def is_utf8(connection: Any) -> bool:
+    """Whether all text reaches the server as it is; False: it may not."""
+    connection = joined(connection)
+    return (
+        isinstance(connection, Connection | AsyncConnection)
+        and connection.pgconn.parameter_status(b"client_encoding") == b"UTF8"
+    )
+
+
 def can_copy(connection: Any) -> bool:
-    """Whether COPY is possible here: neither SQLAlchemy nor a pipeline can send one, and it sends text as UTF-8."""
+    """Whether COPY is possible here: neither SQLAlchemy nor a pipeline can send one."""
     return (
         isinstance(connection, Connection | AsyncConnection)
         and connection.info.pipeline_status is PipelineStatus.OFF
-        and connection.info.encoding == "utf-8"
     )
 
 

@@ -19,6 +19,7 @@ EDITABLE = (
 CONFLICTS = ("skip", "replace", "raise")
 REMOVABLE = ("timeout", "expires", "deadline")
 Duration = float | str | timedelta
+TICK = 1e-6  # seconds: the database knows none shorter
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
@@ -71,7 +72,7 @@ def _moment(name: str, value: object) -> str:
         raise InvalidOptionError(f"{name} is {shown(str(value))}.", why=f"{name} needs a time zone", do=do)
     if not EARLIEST <= value < LATEST:
         raise InvalidOptionError(f"{name} is {value.isoformat()}.", do="give a time from year 2000 to 2999")
-    return value.isoformat()
+    return value.astimezone(UTC).isoformat()
 
 
 def _text(name: str, value: object, limit: int) -> str:
@@ -123,7 +124,7 @@ def _seconds(name: str, value: Any) -> float:
 
 
 def _span(name: str, value: Any) -> float:
-    if not (span := seconds(value, name)):
+    if (span := seconds(value, name)) < TICK:
         raise InvalidOptionError(f"{name} is {value!r}.", do="give more than 0 seconds")
     return span
 

@@ -12,7 +12,7 @@ from pgqueue.database import confirmed, copy, copy_async, run, run_async
 from pgqueue.errors import DuplicateJobError, IdempotencyConflictError, WrongConnectionError
 from pgqueue.handle import Connects, JobHandle
 from pgqueue.job import Batch
-from pgqueue.joining import can_copy, commits_by_itself, is_async, joined
+from pgqueue.joining import can_copy, commits_by_itself, is_async, is_utf8, joined
 from pgqueue.rows import Stored
 from pgqueue.sql import Statement
 from pgqueue.telemetry import carrier, enqueue_span, is_traced
@@ -49,16 +49,9 @@ async def store_async(connection: Any, batches: list[Batch], app: Connects) -> l
 
 
 def insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
-    """Writes jobs in the caller's transaction. What his connection's encoding lacks is escaped, which only JSON can."""
-    try:
-        return _insert(connection, batches)
-    except UnicodeEncodeError:  # before anything was sent
-        return run(connection, statements.enqueue_many(batches, escaped=True))
-
-
-def _insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
-    """Each in the cheapest way: alone, by COPY, or by the SQL API, which knows keys."""
-    if bulk.keyless(batches):
+    """Writes jobs in the caller's transaction, each in the cheapest way: alone, by COPY, or by the SQL API, which knows keys."""
+    batches, plain = bulk.sendable(batches, utf8=is_utf8(connection))
+    if plain and bulk.keyless(batches):
         count = sum(len(batch.args) for batch in batches)
         if count == 1:
             [(task, [args], options, _)] = batches
@@ -68,21 +61,15 @@ def _insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
             copy(connection, statements.copy_jobs(), bulk.rows(batches, ids, moment))
             run(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
-    elif bulk.is_unique(batches) and (job_id := run(connection, _unique(batches))) is not None:
+    elif plain and bulk.is_unique(batches) and (job_id := run(connection, _unique(batches))) is not None:
         return created([job_id])
     return run(connection, statements.enqueue_many(batches))
 
 
 async def insert_async(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
     """The same for async connections."""
-    try:
-        return await _insert_async(connection, batches)
-    except UnicodeEncodeError:  # before anything was sent
-        return await run_async(connection, statements.enqueue_many(batches, escaped=True))
-
-
-async def _insert_async(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
-    if bulk.keyless(batches):
+    batches, plain = bulk.sendable(batches, utf8=is_utf8(connection))
+    if plain and bulk.keyless(batches):
         count = sum(len(batch.args) for batch in batches)
         if count == 1:
             [(task, [args], options, _)] = batches
@@ -92,7 +79,11 @@ async def _insert_async(connection: Any, batches: list[Batch]) -> Iterable[Store
             await copy_async(connection, statements.copy_jobs(), bulk.rows(batches, ids, moment))
             await run_async(connection, statements.wake(bulk.queues_to_wake(batches, moment)))
             return created(ids)
-    elif bulk.is_unique(batches) and (job_id := await run_async(connection, _unique(batches))) is not None:
+    elif (
+        plain
+        and bulk.is_unique(batches)
+        and (job_id := await run_async(connection, _unique(batches))) is not None
+    ):
         return created([job_id])
     return await run_async(connection, statements.enqueue_many(batches))
 

@@ -20,7 +20,7 @@ values
     pg_catalog.statement_timestamp()                                                 --? now
     pg_catalog.statement_timestamp() operator(pg_catalog.+)                          --? delay
         pg_catalog.make_interval(secs => %(delay)s::float8)                          --? delay
-    %(run_at)s::timestamptz                                                          --? run_at
+    %(run_at)s::text::timestamptz                                                    --? run_at
     , %(queue)s::text                                                                --? queue
     , %(priority)s::smallint                                                         --? priority
     , %(max_attempts)s::smallint                                                     --? max_attempts

@@ -31,7 +31,7 @@ from (select %(args)s::text::jsonb as args,
           pg_catalog.statement_timestamp()                                           --? now
           pg_catalog.statement_timestamp() operator(pg_catalog.+)                    --? delay
               pg_catalog.make_interval(secs => %(delay)s::float8)                    --? delay
-          %(run_at)s::timestamptz                                                    --? run_at
+          %(run_at)s::text::timestamptz                                              --? run_at
       as run_at) w
 cross join lateral pgqueue.unique_key(
     w.args, %(unique)s::text::jsonb, %(unique_key)s::text, %(unique_for)s::float8, w.run_at) u

@@ -11,15 +11,15 @@ from typing import Any
 from pgqueue.job import Batch
 from pgqueue.rows import Stored
 from pgqueue.sql import Row, Statement, load_chosen
-from pgqueue.statements.making import in_ascii, nothing, one, statement, stored
+from pgqueue.statements.making import nothing, one, statement, stored
 
 IN_JSON = ("meta", "trace_context")
 
 
-def enqueue_many(batches: Sequence[Batch], *, escaped: bool = False) -> Statement[list[Stored]]:
-    """One row a job, in order. ``escaped``: in ASCII, for a connection whose encoding lacks a character."""
+def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
+    """One row a job, in order."""
     jobs = "[" + ",".join(batch.item() for batch in batches) + "]"
-    return statement("enqueue_many", stored, jobs=in_ascii(jobs) if escaped else jobs)
+    return statement("enqueue_many", stored, jobs=jobs)
 
 
 def insert_job(task: str, args: str, options: Mapping[str, Any]) -> Statement[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -12,8 +11,6 @@ from pgqueue.rows import Stored
 from pgqueue.sql import Row, Statement, load
 
 T = TypeVar("T")
-
-NO_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 def nothing(_rows: Sequence[Row]) -> None:
@@ -67,11 +64,6 @@ def array(values: Iterable[object]) -> str:
     statement, prepared several times.
     """
     return "{" + ",".join(map(str, values)) + "}"
-
-
-def in_ascii(text: str) -> str:
-    """The same JSON text, every other character escaped."""
-    return NO_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def maybe_array(values: Iterable[object] | None) -> str | None:

@@ -268,7 +268,7 @@ MUTANTS = (
            "stages/test_any_connection.py::test_any_setting_of_the_role"),
     mutant("database.py", 'return UNCONVERTED if connection.pgconn.parameter_status(b"client_encoding") == b"SQL_ASCII" else ADAPTERS', "return ADAPTERS",
            "stages/test_any_connection.py::test_any_setting_of_the_role"),
-    mutant("joining.py", '        and connection.info.encoding == "utf-8"\n', "", "stages/test_any_connection.py::test_any_setting_of_the_role"),
+    mutant("joining.py", """ == b"UTF8"\n""", """ != b"LATIN1"\n""", "stages/test_any_connection.py::test_no_encoding_puts_another_character_in_the_place_of_one"),
     mutant("joining.py", "    wrapper.validate_no_broken_transaction()\n", "", "stages/test_any_connection.py::test_a_broken_atomic_of_django_takes_no_job"),
     mutant("statements/enqueuing.py", """options.get("wake") is not False""", "True", "stages/test_any_connection.py::test_an_enqueue_without_a_wake_up_can_be_prepared_by_hand"),
     mutant("sql/functions/replace_job.sql", " and body -> 'wake' is distinct from 'false'", "", "stages/test_any_connection.py::test_an_enqueue_without_a_wake_up_can_be_prepared_by_hand"),

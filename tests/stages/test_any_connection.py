@@ -264,6 +264,51 @@ def test_a_session_in_another_encoding(note, done, dsn, db):
     check(db)
 
 
+OVERLINE_AND_YEN = "‾ and ¥n"  # Python sends a tilde and a backslash in their place
+
+
+@pytest.mark.parametrize("encoding", ["EUC_JP", "SJIS", "SHIFT_JIS_2004", "LATIN1", "UTF8"])
+@pytest.mark.parametrize("count", [1, 2, 100])
+@pytest.mark.parametrize("options", [{}, {"tags": [OVERLINE_AND_YEN]}, {"unique_key": OVERLINE_AND_YEN}])
+def test_no_encoding_puts_another_character_in_the_place_of_one(dsn, db, options, count, encoding):
+    app = App("")
+
+    @app.task(name="read")
+    def read(text: str) -> None: ...
+
+    engine = create_engine(sqlalchemy_url(dsn), connect_args={"client_encoding": encoding})
+    with psycopg.connect(dsn, client_encoding=encoding) as connection, Session(engine) as session:
+        for transaction in (connection, session):
+            handles = read.using(transaction, **options).enqueue_many([{"text": OVERLINE_AND_YEN}] * count)
+            transaction.commit()
+            assert handles[0].created
+            found = db.execute("delete from pgqueue.jobs_live returning args, tags, unique_key").fetchall()
+            key = options.get("unique_key")
+            assert found == [({"text": OVERLINE_AND_YEN}, options.get("tags", []), key)] * (
+                1 if key else count
+            )
+    engine.dispose()
+
+
+def test_a_time_may_be_chosen_on_asyncpg(dsn, db):
+    app, noon = App(""), datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+    @app.task(name="later")
+    def later() -> None: ...
+
+    async def scenario() -> None:
+        url = sqlalchemy_url(dsn).set(drivername="postgresql+asyncpg")
+        query = dict(url.query)
+        engine = create_async_engine(url.set(database=query.pop("dbname"), query=query))
+        async with engine.begin() as connection:
+            await later.using(connection, run_at=noon).aenqueue()
+            await later.using(connection, run_at=noon, unique_key="k").aenqueue()
+        await engine.dispose()
+
+    asyncio.run(scenario())
+    assert db.execute("select run_at from pgqueue.jobs").fetchall() == [(noon,)] * 2
+
+
 def test_a_read_only_transaction_is_told_as_what_it_is(note, dsn):
     with psycopg.connect(dsn, options="-c default_transaction_read_only=on") as connection:
         with pytest.raises(ReadOnlyServerError, match="transaction is read-only"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import psycopg
@@ -79,7 +79,8 @@ def rules(chosen: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_run_at_is_the_same_moment_in_every_way(db: Connection[Any]) -> None:
-    moment = datetime.now(UTC) + timedelta(days=3)
+    odd = timezone(timedelta(hours=23, minutes=59, seconds=59, microseconds=5))
+    moment = (datetime.now(UTC) + timedelta(days=3)).astimezone(odd)
     job = NewJob("a.task", "{}", options(run_at=moment))
     with db.transaction():
         ids = [

@@ -59,6 +59,7 @@ def echo(app: App) -> Task[..., Any]:
         ({"delay": 1, "run_at": datetime(2031, 1, 1, tzinfo=UTC)}, "both given"),
         ({"timeout": 0}, "more than 0 seconds"),
         ({"timeout": -1}, "more than 0 seconds"),
+        ({"timeout": 5e-7}, "more than 0 seconds"),
         ({"idempotency_ttl": math.inf}, "idempotency_ttl is inf"),
         ({"idempotency_ttl": "1h"}, "idempotency_ttl is given without an idempotency_key"),
         ({"unique_key": 7}, "unique_key is 7.  do: give a text$"),

@@ -155,3 +155,9 @@ def test_one_job_that_cannot_be_decoded_does_not_hide_the_others(app, handle, db
     found = run(db, statements.list_jobs())
     assert [job.id for job in found] == [handle.id + 1, handle.id]
     assert isinstance(found[0].args, str)
+
+
+@pytest.mark.parametrize("wrong", ["42", "x", 1.5, True, None, b"1", 2**63])
+def test_what_is_no_id_is_refused(app: App, wrong: Any) -> None:
+    with pytest.raises(InvalidOptionError, match="is no id of a job"):
+        app.handle(wrong)
