@@ -40,7 +40,7 @@ chosen = st.fixed_dictionaries(
     },
 ).filter(lambda options: "ordering" not in options or "concurrency_key" in options)
 SHAPE = (  # every column, also those that a later version adds
-    "select to_jsonb(j) - '{id, created_at, run_at}'::text[], date_part('epoch', run_at - created_at) from pgqueue.jobs j where id = %s"
+    "select to_jsonb(j) - '{id, created_at, run_at}'::text[], array_lower(j.tags, 1), date_part('epoch', run_at - created_at) from pgqueue.jobs j where id = %s"
 )
 
 

@@ -142,8 +142,8 @@ def test_a_hook_is_told_by_settle_and_does_not_see_who_stored_it(db):
             ["t:on_dead"],
         ),
     )
-    [(task, args)] = db.execute("select task, args from pgqueue.jobs_live").fetchall()
-    assert task == "t:on_dead"
+    [(task, args, ours)] = db.execute("select task, args, ours from pgqueue.jobs_live").fetchall()
+    assert (task, ours) == ("t:on_dead", True)
     assert "ours" not in json.dumps(args)
 
 
