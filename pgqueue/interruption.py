@@ -15,11 +15,10 @@ from typing import Any, Protocol
 
 
 class Interruptible(Protocol):
-    def shield(self) -> None:
-        """From here on an interruption waits; one that is on its way is raised now."""
+    shielded: bool
 
-    def unshield(self) -> None:
-        """Raises the interruption that waits, if there is one."""
+    def shield(self, on: bool) -> None:
+        """While it is on, an interruption waits. What is on its way, or has waited, is raised here."""
 
     def cancelling(self, task: asyncio.Task[Any]) -> AbstractContextManager[None]:
         """In this block, which runs the task on its loop, an interruption cancels it."""
@@ -39,20 +38,22 @@ def uninterrupted() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     if thread is None:
         yield nullcontext
         return
-    thread.shield()
+    # Each end sets again what was before, and counts nothing: so it is right wherever within the block the interruption is raised.
+    outside = thread.shielded
     try:
-        yield partial(_gap, thread)
+        thread.shield(True)
+        yield partial(_gap, thread, outside)
     finally:
-        thread.unshield()
+        thread.shield(outside)
 
 
 @contextmanager
-def _gap(thread: Interruptible) -> Iterator[None]:
-    thread.unshield()
+def _gap(thread: Interruptible, outside: bool) -> Iterator[None]:
     try:
+        thread.shield(outside)
         yield
     finally:
-        thread.shield()
+        thread.shield(True)
 
 
 def cancelling(task: asyncio.Task[Any]) -> AbstractContextManager[None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakSet
@@ -14,15 +14,17 @@ from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgqueue import forks
+from pgqueue.clock import monotonic
 from pgqueue.database import KEEPALIVE, confirmed, connect
 from pgqueue.errors import PoolExhaustedError
-from pgqueue.interruption import uninterrupted
+from pgqueue.interruption import here, uninterrupted
 from pgqueue.outage import READ_ONLY
 from pgqueue.silence import within
 
 SIZE = 10
 SILENCE = 5.0  # seconds in which a connection that was idle must answer
 PATIENCE = 30.0  # seconds that a caller waits for a connection
+SLICE = 1.0  # seconds after which a handler that waits for one can be interrupted; before it counts as deaf (worker/threads.py)
 CLOSING = 1.0  # seconds that the end of a loop waits for a connection that is being opened
 
 
@@ -75,10 +77,7 @@ class Pools:
         """A connection in a transaction that commits at the end of the block."""
         with uninterrupted() as gap:
             pool = self._pool()
-            try:
-                taken = pool.getconn()
-            except PoolTimeout:
-                raise _exhausted(pool) from None
+            taken = _take(pool, gap)
             try:
                 if taken.autocommit:  # left so by a user, or by the pool's check that was ended halfway
                     taken.autocommit = False
@@ -181,6 +180,21 @@ class Pools:
         ours = self._async.pop(asyncio.get_running_loop(), None)
         if ours is not None and ours.pool is not None:
             await ours.pool.close(CLOSING)
+
+
+def _take(
+    pool: ConnectionPool[Connection[Any]], gap: Callable[[], AbstractContextManager[None]]
+) -> Connection[Any]:
+    """Each slice loses the place in the pool's line, so only a handler, which can be interrupted, waits in slices."""
+    patience = pool.timeout if here.thread is None else SLICE
+    until = monotonic() + pool.timeout
+    while (left := until - monotonic()) > 0:
+        try:
+            return pool.getconn(min(patience, left))
+        except PoolTimeout:
+            with gap():
+                pass
+    raise _exhausted(pool)
 
 
 async def _check(connection: AsyncConnection[Any]) -> None:

@@ -25,7 +25,8 @@ from pgqueue.worker.calls import perform
 from pgqueue.worker.endings import failed
 
 DEAF = 2.0  # seconds that a handler gets to end, beyond its timeout or a cancel
-BLOCKED = 0.5  # seconds after which a loop that has not heard of a cancel is blocked by its handler
+# Seconds after which a loop that has not heard of a cancel is blocked by its handler.
+LOOP_UNHEARD_AFTER = 0.5
 
 log = logging.getLogger("pgqueue")
 
@@ -51,6 +52,7 @@ class Threads:
         self._busy = 0
         self._timers: dict[Any, asyncio.TimerHandle] = {}
         self._given_up: set[Any] = set()
+        self.asked: set[Any] = set()  # attempts whose task is to be cancelled, perhaps before there is one
 
     perform: Callable[..., Any] = staticmethod(perform)
     failed: Callable[..., Any] = staticmethod(failed)
@@ -77,6 +79,7 @@ class Threads:
         if attempt.lost:
             self._interrupt(attempt)
         else:
+            self.asked.add(attempt)
             for thread in self._threads:
                 thread.cancel(attempt)
 
@@ -90,7 +93,7 @@ class Threads:
         for thread in self._threads:
             if thread.interrupt(attempt):
                 assert self._loop is not None
-                self._loop.call_later(BLOCKED, thread.insist, attempt)
+                self._loop.call_later(LOOP_UNHEARD_AFTER, thread.insist, attempt)
                 break
 
     def _give_up(self, spec: TaskSpec, attempt: Any) -> None:
@@ -103,6 +106,7 @@ class Threads:
             thread.abandoned = True
             self._threads.discard(thread)
         self._given_up.add(attempt)
+        self.asked.discard(attempt)
         self._timers.pop(attempt, None)
         self._busy -= 1
         self._finish(attempt, self.failed(spec, attempt, TimeoutError()))
@@ -121,6 +125,7 @@ class Threads:
         self._scheduled = False
         while self._finished:
             attempt, outcome = self._finished.popleft()
+            self.asked.discard(attempt)
             if attempt in self._given_up:
                 self._given_up.discard(attempt)
                 continue
@@ -166,10 +171,11 @@ class _Thread:
         self.current: Any = None
         self.interrupted = False  # while it ran this attempt: once at most, or the second would hit what deals with the first
         self.abandoned = False
-        self._shields = 0  # while there are any, it is not interrupted
-        self._due = False  # it will be, after the last of them
+        self.shielded = False  # while it is, it is not interrupted
+        self._due = False  # it will be, after that
         self._task: asyncio.Task[Any] | None = None  # which its loop runs
         self._unheard = False  # its loop has not come to cancel that
+        self._asked = threads.asked
         self._lock = threading.Lock()
         self._thread = threading.Thread(
             target=threads.perform_all, args=(self,), name="pgqueue slot", daemon=True
@@ -191,10 +197,15 @@ class _Thread:
             return True
 
     def cancel(self, attempt: Any) -> None:
-        """Ends an async handler."""
+        """Ends an async handler, now or when it begins."""
         with self._lock:
             if self.current is attempt and self._task is not None:
-                self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+                self._cancel_if_asked(self._task)
+
+    def _cancel_if_asked(self, task: asyncio.Task[Any]) -> None:
+        if self.current in self._asked:
+            self._asked.discard(self.current)
+            task.get_loop().call_soon_threadsafe(task.cancel)
 
     def _cancel(self, task: asyncio.Task[Any]) -> None:
         with self._lock:
@@ -209,34 +220,32 @@ class _Thread:
                 self._raise()
 
     def _raise(self) -> None:
-        if self._shields:
+        if self.shielded:
             self._due = True
         elif self._thread.ident is not None:
             _raise_in(self._thread.ident)
 
     def _let_in(self) -> None:
-        """What is on its way is raised here: at the latest where a loop goes back."""
+        """A pending interruption is raised here, at the latest when the loop jumps back."""
         if self.interrupted:
             for _ in range(2):
                 pass
 
-    def shield(self) -> None:
+    def shield(self, on: bool) -> None:
         with self._lock:
-            self._shields += 1
-        self._let_in()
-
-    def unshield(self) -> None:
-        with self._lock:
-            self._shields -= 1
-            due = self._due and not self._shields
-            self._due &= not due
+            self.shielded = on
+            due = self._due and not on
+            self._due &= on
         if due:
             raise InterruptedByTimeout
+        if on:
+            self._let_in()
 
     @contextmanager
     def cancelling(self, task: asyncio.Task[Any]) -> Iterator[None]:
         with self._lock:
             self._task = task
+            self._cancel_if_asked(task)
         try:
             self._let_in()
             yield
@@ -245,8 +254,11 @@ class _Thread:
                 self._task = None
 
     def begin(self, attempt: Any) -> None:
+        """Raises InterruptedByTimeout if it came too late to interrupt it."""
         with self._lock:
-            self.current, self._shields, self._due, self._unheard = attempt, 0, False, False
+            self.current, self.shielded, self._due, self._unheard = attempt, False, False, False
+        if attempt.lost or attempt.timed_out:
+            raise InterruptedByTimeout
 
     def rest(self) -> None:
         """From here on the attempt is no longer interrupted."""

@@ -11,6 +11,7 @@ import pytest
 from psycopg import AsyncConnection
 
 from pgqueue import App, pools
+from pgqueue.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.runner import Runner
 from tests.waiting import wait_until
@@ -106,8 +107,37 @@ def test_a_handler_interrupted_while_it_waits_for_a_connection_takes_none_with_i
     app.close()
 
 
-def attempt(task: str) -> Attempt:
-    return Attempt(1, (1, 1, "default", 0, task, "{}", 1, 6, 0, None, 0.0, 0.0, None, None, None))
+def test_a_handler_whose_time_is_up_while_it_waits_for_a_connection_is_not_deaf(
+    dsn: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App(dsn, pool_size=1)
+
+    @app.task(name="wait")
+    def wait() -> None:
+        with app.connection():
+            pass
+
+    async def outlast_the_waiting() -> Outcome | None:
+        ended = asyncio.get_running_loop().create_future()
+        runner = Runner(
+            app, slots=1, executor="thread", app_path=None, crash_limit=3, done=lambda _, outcome: ended.set_result(outcome)
+        )  # fmt: skip
+        with app.connection():
+            runner.take([attempt("wait", timeout=0.05)])
+            async with asyncio.timeout(60):
+                outcome: Outcome | None = await ended
+        runner.close()
+        return outcome
+
+    outcome = asyncio.run(outlast_the_waiting())
+    assert outcome is not None
+    assert "longer than its timeout" in str(outcome.error)
+    assert "abandoned" not in caplog.text
+    app.close()
+
+
+def attempt(task: str, timeout: float | None = None) -> Attempt:
+    return Attempt(1, (1, 1, "default", 0, task, "{}", 1, 6, 0, timeout, 0.0, 0.0, None, None, None))
 
 
 def is_waited_for(app: App) -> bool:

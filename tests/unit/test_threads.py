@@ -8,7 +8,6 @@ import json
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import nullcontext
 from contextvars import ContextVar
@@ -35,6 +34,15 @@ WHOLE = str(Decimal(1) / 3)
 def attempt(job_id: int, task: str, timeout: float | None = None, **args: Any) -> Attempt:
     row = (job_id, 1, "default", 0, task, json.dumps(args), 1, 6, 0, timeout, 0.0, 0.0, None, None, None)
     return Attempt(1, row)
+
+
+def touched_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
+    """Those that are interrupted from here on. A thread that an earlier test gave up as deaf may be among them: look for your own."""
+    touched: list[threading.Thread] = []
+    monkeypatch.setattr(
+        threads, "_raise_in", lambda ident: touched.append(threading._active[ident]) or raise_in(ident)
+    )
+    return touched
 
 
 def played(
@@ -64,17 +72,18 @@ def played(
 
 def test_a_thread_is_not_touched_unless_its_attempt_is_out_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Taking back what was never raised leaves the interpreter's flag set: a worker under a tracer hangs on 3.11."""
-    touched: list[int] = []
-    monkeypatch.setattr(threads, "_raise_in", touched.append)
+    touched, ours = touched_threads(monkeypatch), []
     app = App()
 
     @app.task(name="quick")
-    def quick() -> None: ...
+    def quick() -> None:
+        ours.append(threading.current_thread())
 
     assert {o.state for o in played(app, [[attempt(n, "quick", 60.0) for n in range(50)]]).values()} == {
         "completed"
     }
-    assert touched == []
+    assert len(ours) == 50
+    assert not set(touched) & set(ours)
 
 
 def test_a_traced_handler_runs_after_one_that_was_interrupted() -> None:
@@ -104,8 +113,7 @@ def test_an_interruption_that_comes_too_late_hits_nothing_else(
     monkeypatch: pytest.MonkeyPatch, why: str, *, swallows: bool
 ) -> None:
     """Swallowed by its handler, or still pending as that returns: the next attempt on the thread runs to its end."""
-    app, late_ones = App(), []
-    monkeypatch.setattr(threads, "_raise_in", lambda ident: late_ones.append(ident) or raise_in(ident))
+    app, ours, touched = App(), [], touched_threads(monkeypatch)
 
     @app.task(name="late")
     def late() -> None:
@@ -124,11 +132,13 @@ def test_an_interruption_that_comes_too_late_hits_nothing_else(
 
     @app.task(name="long")
     def long() -> str:
+        ours.append(threading.current_thread())
         return "".join(str(n % 10) for n in range(100_000))[-3:]
 
     ended = played(app, [[attempt(n, "late"), attempt(n + 1, "long")] for n in range(0, 10, 2)], lenient=True)
     assert {ended[n] and ended[n].state for n in range(1, 10, 2)} == {"completed"}
-    assert max(Counter(late_ones).values()) == 10  # on its thread: one for each handler, one to end that
+    assert len(set(ours)) == 1
+    assert touched.count(ours[0]) == 10  # one for each handler, one to end that
 
 
 def test_an_interruption_waits_until_what_must_not_be_left_halfway_is_over() -> None:
@@ -166,16 +176,43 @@ def test_an_interruption_waits_until_what_must_not_be_left_halfway_is_over() -> 
     assert [ended[n].state for n in (1, 2, 3)] == ["retrying", "retrying", "completed"]
 
 
+def test_what_an_interruption_leaves_is_shielded_as_it_was_before() -> None:
+    app = App()
+    seen: list[bool] = []
+
+    @app.task(name="gap")
+    def interrupted() -> None:
+        thread: Any = here.thread
+        try:
+            with uninterrupted() as gap:
+                while not thread.interrupted:
+                    time.sleep(0.001)
+                with gap():
+                    pass
+        finally:
+            seen.append(thread.shielded)
+            with uninterrupted(), uninterrupted() as gap:
+                seen.append(thread.shielded)
+                with gap():
+                    seen.append(thread.shielded)
+            seen.append(thread.shielded)
+
+    played(app, [[attempt(1, "gap", timeout=0.05)]])
+    assert seen == [False, True, True, False]
+
+
 def test_an_async_handler_on_a_thread_that_is_out_of_time_is_cancelled_and_does_not_go_on_beside_the_next() -> (
     None
 ):
     app = App()
     seen: list[object] = []
 
+    go_on = asyncio.Event()
+
     @app.task(name="slow")
-    async def slow(sleeps: float) -> None:
+    async def slow() -> None:
         try:
-            await asyncio.sleep(sleeps)
+            await go_on.wait()
             seen.append("went on")
         except BaseException as error:
             seen.append(type(error))
@@ -183,14 +220,13 @@ def test_an_async_handler_on_a_thread_that_is_out_of_time_is_cancelled_and_does_
 
     @app.task(name="next")
     async def following() -> None:
-        await asyncio.sleep(0.5)
+        go_on.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
 
-    def begin(job_id: int, sleeps: float) -> list[Attempt]:
-        return [attempt(job_id, "slow", timeout=0.05, sleeps=sleeps)]
-
-    ended = played(app, [begin(1, 60.0), begin(2, 0.3), [attempt(3, "next")]], executor="thread")
-    assert seen == [asyncio.CancelledError] * 2
-    assert [ended[n].state for n in (1, 2, 3)] == ["retrying", "retrying", "completed"]
+    ended = played(app, [[attempt(1, "slow", timeout=0.05)], [attempt(2, "next")]], executor="thread")
+    assert seen == [asyncio.CancelledError]
+    assert [ended[n].state for n in (1, 2)] == ["retrying", "completed"]
     assert "JobTimeoutError" in str(ended[1].error)
 
 
@@ -224,6 +260,102 @@ def test_an_async_handler_on_a_thread_is_cancelled_on_request() -> None:
     assert outcome is not None
     assert outcome.state == "cancelled"
     assert seen == [asyncio.CancelledError]
+
+
+@pytest.mark.parametrize("ask", ["cancel", "release_running"])
+@pytest.mark.parametrize("task", ["waits", "chunk"])
+def test_an_async_handler_on_a_thread_that_is_to_end_before_it_has_begun_does_not_run_to_its_end(
+    task: str, ask: str
+) -> None:
+    app, seen = App(), []
+    begun, asked, ended, never = threading.Event(), threading.Event(), threading.Event(), asyncio.Event()
+
+    @app.middleware
+    def before(call: Call) -> Iterator[None]:
+        begun.set()
+        asked.wait(30)
+        yield
+
+    async def handle() -> None:
+        try:
+            async with asyncio.timeout(5):
+                await never.wait()
+        except BaseException as error:
+            seen.append(type(error))
+            raise
+        finally:
+            ended.set()
+
+    @app.task(name="waits")
+    async def waits() -> None:
+        await handle()
+
+    @app.task(name="chunk", chunk=2)
+    async def chunk(items: list[Item]) -> None:
+        await handle()
+
+    async def play() -> None:
+        runner = Runner(app, slots=1, executor="thread", app_path=None, crash_limit=3, done=lambda *_: None)
+        runner.take([attempt(1, task, **({"n": 1} if task == "chunk" else {}))])
+        await asyncio.to_thread(begun.wait, 30)
+        if ask == "cancel":
+            runner.cancel([1])
+        else:
+            runner.release_running()
+        asked.set()
+        assert await asyncio.to_thread(ended.wait, 30)
+        runner.close()
+
+    asyncio.run(play())
+    assert seen == [asyncio.CancelledError]
+
+
+@pytest.mark.parametrize("why", ["lost", "timed_out"])
+def test_an_attempt_that_is_over_before_a_thread_has_it_does_not_begin(
+    monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    """The system gives one thread only, which another attempt has."""
+    app = App()
+    go_on, begun, ended = threading.Event(), [], []
+
+    @app.task(name="hold")
+    def hold() -> None:
+        begun.append("hold")
+        go_on.wait(30)
+
+    @app.task(name="late")
+    def late() -> None:
+        begun.append("late")
+
+    @app.task(name="last")
+    def last() -> None:
+        begun.append("last")
+
+    async def play() -> None:
+        runner = Runner(
+            app, slots=3, executor="thread", app_path=None, crash_limit=3, done=lambda one, _: ended.append(one.id)
+        )  # fmt: skip
+        runner.take([attempt(1, "hold")])
+        monkeypatch.setattr(threads, "_Thread", no_thread_left)
+        behind = attempt(2, "late", 0.01 if why == "timed_out" else None)
+        runner.take([behind])
+        if why == "lost":
+            runner.lose([behind])
+        runner.take([attempt(3, "last")])
+        async with asyncio.timeout(30):
+            while not behind.lost and not behind.timed_out:
+                await asyncio.sleep(0.01)
+            go_on.set()
+            await runner.wait_idle()
+        runner.close()
+
+    asyncio.run(play())
+    assert begun == ["hold", "last"]
+    assert sorted(ended) == [1, 2, 3]
+
+
+def no_thread_left(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_what_ends_a_threads_loop_from_outside_ends_the_handler_that_it_ran() -> None:
