@@ -14,7 +14,7 @@ from pgqueue.clock import monotonic
 from pgqueue.database import PINNED, connect_async, run_async
 from pgqueue.errors import PgQueueError
 from pgqueue.outage import READ_ONLY, RECONNECT, ConnectionLost, Outage, is_lost, one_line, until_back
-from pgqueue.services import is_foreign
+from pgqueue.services import was_thrown_in
 from pgqueue.silence import cut, within
 from pgqueue.sql import Statement
 
@@ -42,19 +42,28 @@ class Link:
 
     async def connection(self) -> AsyncConnection[Any]:
         """Raises ConnectionLost if the server cannot be reached."""
-        async with self._connecting:
-            if self._connection is None or self._connection.closed:
-                begun = monotonic()
-                try:
-                    self._connection = await connect_async(self._dsn, name=self._name, session=self._session)
-                except Exception as error:
-                    if not is_lost(error):
-                        raise
-                    self._outage.unreachable(error, begun)
-                    raise ConnectionLost(one_line(error)) from error
-                self._outage.connected(again=self._broke)
-                self._broke = False
-            return self._connection
+        try:
+            async with self._connecting:
+                if self._connection is None or self._connection.closed:
+                    self._connection = await self._connect()
+                return self._connection
+        except BaseException as error:
+            if was_thrown_in(error):
+                raise ConnectionLost(one_line(error)) from error
+            raise
+
+    async def _connect(self) -> AsyncConnection[Any]:
+        begun = monotonic()
+        try:
+            connection = await connect_async(self._dsn, name=self._name, session=self._session)
+        except Exception as error:
+            if not is_lost(error):
+                raise
+            self._outage.unreachable(error, begun)
+            raise ConnectionLost(one_line(error)) from error
+        self._outage.connected(again=self._broke)
+        self._broke = False
+        return connection
 
     async def once(self, statement: Statement[T]) -> T:
         """One try. A connection that broke, or on which a statement was cut off, is dropped: the next try opens a new one."""
@@ -64,7 +73,7 @@ class Link:
             with within(connection, patience):
                 answer = await run_async(connection, statement)
         except BaseException as error:
-            if is_lost(error) or is_foreign(error) or (isinstance(error, Exception) and connection.closed):
+            if is_lost(error) or was_thrown_in(error) or (isinstance(error, Exception) and connection.closed):
                 silent = monotonic() - begun > 0.99 * patience  # two clocks
                 if silent:
                     self._outage.silent(self)

@@ -19,7 +19,7 @@ from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.sweeper import sweep_forever
 from pgqueue.maintenance.upkeep import Upkeep
 from pgqueue.outage import Trouble
-from pgqueue.services import serve
+from pgqueue.services import hidden_task
 
 TIDY = 60.0
 
@@ -93,7 +93,7 @@ class Leader:
     def _begin(self) -> None:
         if not self._beside:
             runs = [sweep_forever(self._link), *(service.run() for service in self._services)]
-            self._beside = [serve(run) for run in runs]
+            self._beside = [hidden_task(run) for run in runs]
 
     async def _try(self, step: Callable[[], Awaitable[None]], trouble: Trouble) -> None:
         """One that fails stops no other."""

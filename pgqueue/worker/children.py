@@ -26,7 +26,7 @@ from pgqueue.described import describe
 from pgqueue.errors import InvalidSettingError, ProcessDiedError
 from pgqueue.outcome import Outcome
 from pgqueue.progress import Report
-from pgqueue.services import serve
+from pgqueue.services import hidden_task
 from pgqueue.task import TaskSpec
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.endings import failed, missed
@@ -139,7 +139,7 @@ class Children:
                 f"Task {spec.name} runs in a child process, which must be able to import the app.",
                 do="start the worker with pgq work -A module:app",
             )
-        self._tasks[attempt] = serve(self._perform(spec, attempt))
+        self._tasks[attempt] = hidden_task(self._perform(spec, attempt))
         self._tasks[attempt].add_done_callback(partial(self._end_unbegun, spec, attempt))
 
     def stop(self, attempt: Any) -> None:

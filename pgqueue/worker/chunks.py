@@ -17,6 +17,7 @@ from pgqueue.app import App
 from pgqueue.chunk import ChunkSpec
 from pgqueue.errors import InvalidSettingError
 from pgqueue.outcome import Outcome
+from pgqueue.services import own_task
 from pgqueue.telemetry import is_traced
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.children import Child, Children, encode_end
@@ -158,7 +159,7 @@ class ChunkCoroutines:
 
     def start(self, spec: ChunkSpec, chunk: Chunk) -> None:
         self._begun(chunk)
-        task = self._tasks[chunk] = asyncio.Task(self._perform(spec, chunk))
+        task = self._tasks[chunk] = own_task(self._perform(spec, chunk))
         task.add_done_callback(partial(self._end_unbegun, spec, chunk))
 
     def stop(self, chunk: Chunk) -> None:

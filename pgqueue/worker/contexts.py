@@ -10,14 +10,14 @@ import asyncio
 import inspect
 import logging
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
 from contextvars import Context, copy_context
 from typing import Any, TypeVar
 
 from pgqueue.clock import new_loop
 from pgqueue.described import complain
 from pgqueue.interruption import cancelling
-from pgqueue.services import serve
+from pgqueue.services import hidden_task, hidden_tasks
 from pgqueue.worker import forked
 
 T = TypeVar("T")
@@ -41,11 +41,9 @@ class OwnContext:
         try:
             with cancelling(task):
                 result, error = run_through(loop, task)
-        except (
-            BaseException
-        ):  # of the loop, or of nothing that is known: the task must not go on beside the next
-            task.cancel()
-            run_through(loop, task)
+        # Of the loop, or of nothing that is known: the task must not go on beside the next.
+        except BaseException:
+            _end(loop, [task])
             raise
         if error is not None:
             raise error
@@ -66,13 +64,23 @@ def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
 
 
 def run_alone(coroutine: Coroutine[Any, Any, T]) -> T:
-    """As ``asyncio.run``; SystemExit of anything else on the loop does not end it."""
+    """As ``asyncio.run``, also in that no task of ours is left. SystemExit of anything else on the loop does not end it."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         loop = runner.get_loop()
+        main = hidden_task(coroutine, loop)
         try:
-            return run_through(loop, serve(coroutine, loop))
+            return run_through(loop, main)
         finally:
             loop.set_task_factory(None)  # the end of a loop makes tasks, too
+            _end(loop, [main])  # before what it has begun, because it may end that itself
+            _end(loop, hidden_tasks(loop))
+
+
+def _end(loop: asyncio.AbstractEventLoop, tasks: Collection[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        run_through(loop, hidden_task(asyncio.wait(tasks), loop))
 
 
 async def _ended(value: Awaitable[Any]) -> tuple[Any, BaseException | None]:

@@ -16,6 +16,7 @@ from functools import partial
 from pgqueue.app import App
 from pgqueue.clock import monotonic
 from pgqueue.outcome import Outcome
+from pgqueue.services import own_task
 from pgqueue.task import TaskSpec
 from pgqueue.telemetry import is_traced
 from pgqueue.worker.attempt import Attempt
@@ -55,7 +56,7 @@ class Coroutines:
                 return
 
     def _go_on(self) -> None:
-        task = asyncio.Task(self._perform_ready())  # by no factory of the user's, which may raise
+        task = own_task(self._perform_ready())
         self._going.add(task)
         task.add_done_callback(self._gone)
 

@@ -24,7 +24,7 @@ from pgqueue.config import WorkerSettings
 from pgqueue.connections import Link
 from pgqueue.database import run
 from pgqueue.outage import Outage, Trouble, one_line
-from pgqueue.services import serve
+from pgqueue.services import hidden_task
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.heartbeat import Heartbeat
@@ -116,7 +116,7 @@ class Lease:
         if worker_id == self._id and (self._again is None or self._again.done()):
             self._heartbeat.stop()
             self._ended()
-            self._again = serve(self._take_again())
+            self._again = hidden_task(self._take_again())
 
     async def _take_again(self) -> None:
         trouble, worker_id = Trouble("the registration of the worker"), None

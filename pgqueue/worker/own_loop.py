@@ -26,13 +26,11 @@ class OwnLoop:
             self._loop.add_signal_handler(number, self._signalled, number)
 
     def mend(self) -> str:
-        """Why no work is possible on this loop any longer, if it is not."""
+        """Mends what can be mended. Returns why the loop can no longer work, or ''."""
         for number, usual in self._usual.items():
             if signal.getsignal(number) is not usual:
-                log.error(
-                    "a handler has changed what %s does; it stops the worker again",
-                    signal.Signals(number).name,
-                )
+                name = signal.Signals(number).name
+                log.error("a handler changed the handling of %s; the worker's own is back", name)
         self._listen()  # in any case: what the loop itself knows of them cannot be seen
         factory = self._loop.get_task_factory()
         if factory is not self._factory:
@@ -48,7 +46,7 @@ class OwnLoop:
             self._loop.create_task(trial)
         except BaseException:
             trial.close()
-            log.exception("a handler has set a task factory that fails; it is taken away")
+            log.exception("a handler set a task factory that fails; it was removed")
             return False
         return True
 

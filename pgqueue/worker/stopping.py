@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from pgqueue.services import serve
+from pgqueue.services import Services
 from pgqueue.worker.runner import Runner
 from pgqueue.worker.settler import Settler
 
 PATIENCE = 2.0  # seconds that handlers get to hear of it, and the database to take the last outcomes
 STOPPED, FAILED, UNFINISHED, BLOCKED = 0, 1, 12, 13  # exit codes
-TOGETHER = (
-    0.1  # seconds: signals that come so close are one, which a terminal and a process manager have both sent
-)
+# Seconds: signals that come so close are one, which a terminal and a process manager have both sent.
+TOGETHER = 0.1
 
 log = logging.getLogger("pgqueue")
 
@@ -32,11 +31,9 @@ async def finish(
         async with asyncio.timeout(grace):
             await asyncio.wait({claiming})
             runner.release_waiting()
-            idle = serve(runner.wait_idle())
-            hurried = serve(hurry.wait())
-            await asyncio.wait({idle, hurried}, return_when=asyncio.FIRST_COMPLETED)
-            idle.cancel()
-            hurried.cancel()
+            async with Services() as services:
+                ends = {services.begin(runner.wait_idle()), services.begin(hurry.wait())}
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     except TimeoutError:
         pass
     claiming.cancel()

@@ -35,7 +35,7 @@ from pgqueue.maintenance.watch import Watch
 from pgqueue.migrate import check_server
 from pgqueue.outage import Outage, is_lost
 from pgqueue.outcome import Outcome
-from pgqueue.services import serve
+from pgqueue.services import Services
 from pgqueue.sifting import is_of_a_value
 from pgqueue.silence import within
 from pgqueue.worker import forked
@@ -118,7 +118,8 @@ class Worker:
         )  # fmt: skip
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._ending = self._failed = False
+        self._services = Services()
+        self._failures: set[str] = set()
         self._stops = 0
         self._hurried_by: int = signal.SIGTERM
         self._pulse = Pulse(
@@ -259,14 +260,14 @@ class Worker:
 
     async def _work(self, *, ends_process: bool) -> int:
         forked.begin()
-        self._loop = OwnLoop(self._signalled)
+        self._own_loop = OwnLoop(self._signalled)
         self._pulse.start()
         try:
             return await self._work_watched()
         finally:
             self._pulse.stop()
             if ends_process:
-                self._loop.close()
+                self._own_loop.close()
 
     def _alive(self) -> None:
         if self._supervised is not None:
@@ -282,43 +283,43 @@ class Worker:
             background.append(self._supervised.run())
         elif self.settings.listen:
             background.append(self._listener.run())
-        services = [serve(self._service(coroutine)) for coroutine in background]
-        claiming = serve(self._service(self._claimer.run()))
-        settling = serve(self._service(self._settler.run()))
+        async with self._services as services:
+            for coroutine in background:
+                services.begin(self._service(coroutine))
+            code = await self._claim_and_settle(services)
+        await self._say_goodbye()
+        return FAILED if self._failures and code == STOPPED else code
+
+    async def _claim_and_settle(self, services: Services) -> int:
+        claiming = services.begin(self._service(self._claimer.run()))
+        settling = services.begin(self._service(self._settler.run()))
         log.info(
             "worker %d: tasks %d, queues %s, slots %d, %s, %s",
             self.id, len(self.app.tasks), ",".join(self.settings.queues), self.settings.concurrency,
             self.settings.executor, redact(self._dsn),
         )  # fmt: skip
-        drained = serve(self._claimer.drained.wait())
-        stopping = serve(self._stopping.wait())
+        drained = services.begin(self._claimer.drained.wait())
+        stopping = services.begin(self._stopping.wait())
         await asyncio.wait({drained, stopping, claiming, settling}, return_when=asyncio.FIRST_COMPLETED)
         if self._supervised is not None and drained.done():
             self._supervised.say("drained")
-        code = await self._finish(claiming, settling)
-        self._ending = True
-        for task in (*services, drained, stopping):
-            task.cancel()
-        await asyncio.gather(*services, drained, stopping, return_exceptions=True)
-        await self._say_goodbye()
-        return FAILED if self._failed and code == STOPPED else code
+        return await self._finish(claiming, settling)
 
     async def _service(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """A failing service is a bug that must not go unseen, nor take the jobs with it: the worker drains, to be started again."""
         try:
             await coroutine
         except BaseException as error:
-            if self._ending or (isinstance(error, asyncio.CancelledError) and self._stopping.is_set()):
+            is_cancel = isinstance(error, asyncio.CancelledError)
+            if self._services.are_ending or (is_cancel and self._stopping.is_set()):
                 raise
-            log.exception(
-                "a service of the worker failed, which is a bug; the worker stops and exits with %d", FAILED
-            )
-            self._fail()
+            self._fail(f"the service {getattr(coroutine, '__qualname__', '?')} failed, which is a bug", error)
 
-    def _fail(self) -> None:
-        self._failed = True
-        if not self._stopping.is_set():
-            self.stop()
+    def _fail(self, why: str, error: BaseException | None = None) -> None:
+        if why not in self._failures:
+            self._failures.add(why)
+            log.error("%s; the worker stops and exits with %d", why, FAILED, exc_info=error)
+            self._drain()
 
     def _live_as(self, worker_id: int) -> None:
         self.id = worker_id
@@ -342,9 +343,8 @@ class Worker:
         while True:
             await asyncio.sleep(LATE / 2)
             self._lease.watch()
-            if why := self._loop.mend():
-                log.error("%s; the worker stops and exits with %d", why, FAILED)
-                self._fail()
+            if why := self._own_loop.mend():
+                self._fail(why)
             self._runner.release_waiting(older_than=LATE)
             longest = next(iter(self._runner.running()), None)
             if not self._told and longest is not None and monotonic() - longest.claimed_at > LATE / 10:

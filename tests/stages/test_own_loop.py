@@ -101,7 +101,7 @@ def worked(app: App, meanwhile: Callable[[], None]) -> int:
 
     def play() -> None:
         try:
-            wait_until(lambda: hasattr(worker, "_loop"))
+            wait_until(lambda: hasattr(worker, "_own_loop"))
             meanwhile()
         except BaseException as error:  # noqa: BLE001 - it is raised below
             failures.append(error)
@@ -154,16 +154,27 @@ def test_whatever_a_handler_does_to_the_loop_its_worker_works_on_and_ends_when_i
     gc.collect()
 
 
-def test_a_loop_that_cannot_be_mended_ends_the_worker_with_a_line_and_an_exit_code(
+def test_a_loop_that_cannot_be_mended_drains_the_worker_with_one_line_and_an_exit_code(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """One, however long it drains. The signal that then comes is the first, which hurries nothing."""
+    mended: list[str] = []
+
     @app.task(name="deed")
     async def _deed() -> None:
         await asyncio.get_running_loop().shutdown_default_executor()
+        mend = worker._own_loop.mend
+        worker._own_loop.mend = lambda: mended.append(mend()) or mended[-1]  # type: ignore[method-assign]
+        async with asyncio.timeout(60):
+            while not any(mended[:-1]):
+                await asyncio.sleep(0.01)
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.sleep(0.1)
 
+    worker = Worker(app, WorkerSettings(queues={"default": None}, poll=0.2))
     db.execute("insert into pgqueue.jobs (task) values ('deed')")
     with caplog.at_level(logging.ERROR, "pgqueue"):
-        code = Worker(app, WorkerSettings(queues={"default": None}, poll=0.2)).run()
+        code = worker.run()
     assert code == FAILED
     assert [record.message for record in caplog.records] == [
         "a handler has shut down the threads of the event loop; the worker stops and exits with 1"
@@ -174,10 +185,15 @@ def test_a_loop_that_cannot_be_mended_ends_the_worker_with_a_line_and_an_exit_co
 def test_a_service_that_ends_unasked_ends_the_worker_with_an_error_and_an_exit_code(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By whatever found it: no job is lost."""
+    """By whatever found it: no job is lost, though what it came to was not written."""
 
-    @app.task(name="deed")
+    runs: list[int] = []
+
+    @app.task(name="deed", retry=[0.0])
     async def _deed() -> None:
+        runs.append(1)
+        if len(runs) > 1:
+            return
         for task in [one for one in gc.get_objects() if isinstance(one, asyncio.Task)]:
             if "Settler.run" in repr(task.get_coro().cr_await):  # type: ignore[union-attr]
                 task.cancel()
@@ -186,4 +202,18 @@ def test_a_service_that_ends_unasked_ends_the_worker_with_an_error_and_an_exit_c
     with caplog.at_level(logging.ERROR, "pgqueue"):
         code = Worker(app, WorkerSettings(queues={"default": None}, poll=0.2)).run()
     assert code == FAILED
-    assert "a service of the worker failed" in caplog.text
+    assert "the service Settler.run failed, which is a bug" in caplog.text
+    assert worked(app, lambda: wait_until(lambda: are_completed(db, "deed"))) == STOPPED
+    assert len(runs) == 2
+
+
+def test_an_end_that_fails_leaves_no_service_behind(
+    db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = Worker(app, WorkerSettings(queues={"default": None}, drain=True))
+    monkeypatch.setattr(worker, "_finish", fails)
+    with caplog.at_level(logging.ERROR), pytest.raises(SystemExit):
+        worker.run()
+    gc.collect()
+    asyncio.run(worker._links.close())
+    assert [record.message for record in caplog.records] == []

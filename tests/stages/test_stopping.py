@@ -10,6 +10,7 @@ from pgqueue import App
 from pgqueue.connections import Link
 from pgqueue.outage import Outage
 from pgqueue.outcome import Outcome
+from pgqueue.services import hidden_tasks
 from pgqueue.worker.runner import Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
@@ -54,10 +55,12 @@ def test_what_waits_behind_a_job_that_outlasts_the_grace_goes_back_uncharged(
             asyncio.get_running_loop().call_later(0.1, go_on.set)
         claiming = asyncio.create_task(asyncio.sleep(3600 if claim_hangs else 0))
         async with asyncio.timeout(30):
-            return await finish(
+            left = await finish(
                 runner, settler, claiming, asyncio.create_task(settler.run()),
                 grace=0.3 if end == "grace" or claim_hangs else 25, hurry=hurry,
             )  # fmt: skip
+        assert hidden_tasks(asyncio.get_running_loop()) == []
+        return left
 
     left = asyncio.run(play())
     first, *others = [done[n] for n in range(21)]

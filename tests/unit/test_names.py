@@ -105,6 +105,7 @@ COLOURED = (
     "handle.py",
     "app.py",
     "pools.py",
+    "services.py",
     "waiters.py",
     "lookout.py",
     "worker/",

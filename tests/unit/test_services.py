@@ -1,0 +1,94 @@
+"""Our own tasks on a loop that handlers share: none is left behind, and what user code throws into their waits does not end them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from pgqueue import statements
+from pgqueue.connections import Link
+from pgqueue.outage import ConnectionLost, Outage
+from pgqueue.services import Services, hidden_task, hidden_tasks
+from pgqueue.worker.contexts import run_alone
+
+
+def break_once(loop: Any) -> None:
+    select = loop._selector.select
+
+    def fail(_seconds: float | None) -> None:
+        loop._selector.select = select
+        raise ValueError("of the loop")
+
+    loop._selector.select = fail
+
+
+def test_a_loop_that_breaks_ends_its_main_task_and_then_what_that_has_left() -> None:
+    ended: list[str] = []
+    left: list[asyncio.Task[None]] = []
+
+    async def wait(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(name)
+
+    async def main() -> None:
+        left.append(hidden_task(wait("left")))
+        async with Services() as services:
+            services.begin(wait("owned"))
+            await asyncio.sleep(0)
+            break_once(asyncio.get_running_loop())
+            await wait("main")
+
+    with pytest.raises(ValueError, match="of the loop"):
+        run_alone(main())
+    assert ended == ["main", "owned", "left"]
+
+
+def test_services_end_with_their_owner_also_if_it_fails() -> None:
+    async def fail() -> None:
+        async with Services() as services:
+            services.begin(asyncio.Event().wait())
+            raise ZeroDivisionError
+
+    async def play() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await fail()
+        assert hidden_tasks(asyncio.get_running_loop()) == []
+
+    asyncio.run(play())
+
+
+async def statement(link: Link) -> object:
+    return await link.once(statements.read_clock())
+
+
+@pytest.mark.parametrize("ask", [statement, Link.connection])
+def test_a_cancel_that_user_code_throws_into_a_connect_is_a_lost_connection(
+    ask: Callable[[Link], Awaitable[object]],
+) -> None:
+    """Into a second one too, which waits for the first. Only a cancel of the task itself ends it."""
+
+    async def play(port: int) -> None:
+        dsn = f"postgresql://postgres@127.0.0.1:{port}/none"
+        link = Link(dsn, "test", Outage(dsn))
+        connecting, second, cancelled = (asyncio.ensure_future(ask(link)) for _ in range(3))
+        async with asyncio.timeout(30):
+            peer, _ = await asyncio.get_running_loop().sock_accept(silent)
+            for task in (second, connecting):
+                task._fut_waiter.cancel()  # type: ignore[union-attr]
+                with pytest.raises(ConnectionLost):
+                    await task
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+        peer.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.setblocking(False)
+        asyncio.run(play(silent.getsockname()[1]))
