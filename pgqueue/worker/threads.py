@@ -125,7 +125,8 @@ class Threads:
         self._scheduled = False
         while self._finished:
             attempt, outcome = self._finished.popleft()
-            self.asked.discard(attempt)
+            if self.asked:
+                self.asked.discard(attempt)
             if attempt in self._given_up:
                 self._given_up.discard(attempt)
                 continue
