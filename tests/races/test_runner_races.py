@@ -194,7 +194,7 @@ def test_a_deadly_suspect_dies_alone(task: str, way: str) -> None:
     assert (ended[3].state, ended[3].reason) == ("dead", "crash_loop")
 
 
-def test_few_suspects_run_at_once_and_those_that_wait_take_nobodys_slot(tmp_path: Path) -> None:
+def test_few_suspects_run_at_once_each_makes_room_and_those_that_wait_take_no_slot(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     ended: Ended = {}
 
@@ -212,10 +212,12 @@ def test_few_suspects_run_at_once_and_those_that_wait_take_nobodys_slot(tmp_path
         gate.touch()
         async with asyncio.timeout(60):
             await runner.wait_idle()
+            runner.take([deed(100 + n, "threaded", 1) for n in range(SUSPECTS + 1)])
+            await runner.wait_idle()
         runner.close()
 
     asyncio.run(play())
-    assert len(ended) == SUSPECTS + 3
+    assert [ended[100 + n].state for n in range(SUSPECTS + 1)] == ["completed"] * (SUSPECTS + 1)
 
 
 # ---------------------------------------------------------------- stopping and losing
