@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -72,7 +71,4 @@ def complain(
     if error is not None:
         said_again = plain(error)
         shown = (type(said_again), said_again, TRACEBACK.__get__(error))
-    try:
-        log.log(level, said, *arguments, exc_info=shown, extra=fields)
-    except BaseException as broken:  # noqa: BLE001 - a user's handler or filter of log lines, which must not end what logs
-        print(f"pgqueue: a handler or filter of log lines failed: {describe(broken)}", file=sys.stderr)  # noqa: T201
+    log.log(level, said, *arguments, exc_info=shown, extra=fields)

@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 
-from pgqueue import forks
+from pgqueue import forks, logs
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 
@@ -73,6 +73,7 @@ def begin() -> None:
     global astray  # noqa: PLW0603
     astray = False
     _signals.begin()
+    logs.guard_others()
 
 
 def leave() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from pgqueue.worker import forked
 
@@ -18,6 +19,7 @@ class OwnLoop:
     def __init__(self, signalled: Callable[[int], object]) -> None:
         self._loop, self._signalled = asyncio.get_running_loop(), signalled
         self._factory = self._loop.get_task_factory()
+        self._trial: asyncio.Future[int] | None = None
         self._listen()
         self._usual = {number: signal.getsignal(number) for number in forked.STOPS}
 
@@ -36,9 +38,22 @@ class OwnLoop:
         if factory is not self._factory:
             self._factory = factory if factory is None or self._makes_tasks() else None
             self._loop.set_task_factory(self._factory)
-        if getattr(self._loop, "_executor_shutdown_called", False):
+        if self._has_threads():
+            return ""
+        self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
+        if not self._has_threads():
             return "a handler has shut down the threads of the event loop"
+        log.error("a handler shut down the executor of the event loop; it was replaced")
         return ""
+
+    def _has_threads(self) -> bool:
+        """Whether its executor takes work; one that still has the last trial to do gets no other."""
+        if self._trial is None or self._trial.done():
+            try:
+                self._trial = self._loop.run_in_executor(None, int)
+            except BaseException:  # noqa: BLE001 - the executor is a handler's
+                return False
+        return True
 
     def _makes_tasks(self) -> bool:
         trial = asyncio.sleep(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from pgqueue import App
@@ -65,6 +66,27 @@ format=MINE %(levelname)s %(message)s
 '''))
 """,
 }
+BROKEN = {
+    "a filter": """
+handler = logging.StreamHandler()
+handler.addFilter(lambda record: record.request_id)
+logging.getLogger().addHandler(handler)
+""",
+    "a handler that exits": """
+class Exits(logging.Handler):
+    def handle(self, record):
+        if record.name != "shop":
+            raise SystemExit(3)
+logging.getLogger().addHandler(Exits())
+""",
+    "a record factory": """
+usual = logging.getLogRecordFactory()
+def failing(name, *others, **more):
+    return usual(name, *others, **more) if name == "shop" else 1 / 0
+logging.setLogRecordFactory(failing)
+""",
+    "a closed stderr": "sys.stderr.close()",
+}
 TASKS = ("async", "thread", "process")
 
 
@@ -116,3 +138,16 @@ def test_a_level_is_taken_before_and_after_the_command(watched, tmp_path) -> Non
     quiet = work(tmp_path, watched, CONFIGURATIONS["basicConfig"], "--quiet")
     assert not [line for line in quiet if "worker " in line]
     assert [line for line in quiet if "is dead" in line]
+
+
+@pytest.mark.parametrize("configuration", BROKEN)
+def test_a_configuration_that_fails_costs_lines_and_no_outcome_in_any_executor(
+    watched, tmp_path, configuration
+) -> None:
+    lines = work(tmp_path, watched, BROKEN[configuration], "-v", "--log-jobs")
+    assert not [line for line in lines if "bug" in line]
+    with psycopg.connect(watched) as db:
+        ended = db.execute("select task, state, attempt from pgqueue.jobs order by task").fetchall()
+    assert ended == [
+        (name, "dead" if name == "dies" else "completed", 1) for name in sorted((*TASKS, "dies"))
+    ]

@@ -8,6 +8,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -180,6 +181,50 @@ def test_a_loop_that_cannot_be_mended_drains_the_worker_with_one_line_and_an_exi
         "a handler has shut down the threads of the event loop; the worker stops and exits with 1"
     ]
     assert are_completed(db, "deed")
+
+
+def test_an_executor_that_a_handler_has_set_and_shut_down_is_replaced(
+    db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    """New connections need it, where the DSN names a host."""
+
+    @app.task(name="deed")
+    async def _deed() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            asyncio.get_running_loop().set_default_executor(executor)
+
+    @app.task(name="resolves", retry=[0.1] * 200)
+    async def _resolves() -> None:
+        await asyncio.get_running_loop().getaddrinfo("localhost", None)
+
+    def meanwhile() -> None:
+        for task in ("deed", "resolves"):
+            db.execute("insert into pgqueue.jobs (task) values (%s)", [task])
+            wait_until(lambda task=task: are_completed(db, task))
+
+    with caplog.at_level(logging.ERROR, "pgqueue"):
+        assert worked(app, meanwhile) == STOPPED
+    assert "shut down the executor of the event loop" in caplog.text
+
+
+def test_a_line_of_asyncio_that_the_configured_logging_fails_for_ends_no_worker(
+    db: Connection[Any], app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            raise ValueError(record.name)
+
+    @app.task(name="deed")
+    async def _deed() -> None:
+        asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+
+    def meanwhile() -> None:
+        for _ in range(2):
+            db.execute("insert into pgqueue.jobs (task) values ('deed')")
+            wait_until(lambda: are_completed(db, "deed"))
+
+    monkeypatch.setattr(logging.getLogger(), "handlers", [Broken()])
+    assert worked(app, meanwhile) == STOPPED
 
 
 def test_a_service_that_ends_unasked_ends_the_worker_with_an_error_and_an_exit_code(

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import logging
 import logging.config
-from collections.abc import Iterator
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,3 +76,195 @@ def test_a_level_that_was_asked_for_goes_before_the_users(own: logging.Handler) 
     logs.choose(None)
     logs.set_up()
     assert (logs.LOG.level, logs.chosen()) == (logging.DEBUG, logging.DEBUG)
+
+
+class OddError(BaseException):
+    """A user's own kind."""
+
+
+class Again(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        logs.LOG.error("again: %s", record.msg)
+
+
+class Raising(logging.Handler):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise self.error
+
+
+def fails(*_: object, **__: object) -> Any:
+    raise OddError
+
+
+def reads_an_attribute(record: logging.LogRecord) -> bool:
+    return bool(record.request_id)  # type: ignore[attr-defined]
+
+
+def filter_of(owner: logging.Filterer) -> None:
+    owner.addFilter(reads_an_attribute)
+
+
+def handled_by(handler: logging.Handler) -> None:
+    logging.getLogger().addHandler(handler)
+
+
+def filtered_handler() -> None:
+    handler = logging.StreamHandler()
+    filter_of(handler)
+    handled_by(handler)
+
+
+def patched(name: str) -> Callable[[], None]:
+    return lambda: logs.LOG.__dict__.update({name: fails})
+
+
+BREAKS: dict[str, Callable[[], object]] = {
+    "a filter of a handler": filtered_handler,
+    "a filter of the logger": lambda: filter_of(logs.LOG),
+    "a record factory that raises": lambda: logging.setLogRecordFactory(fails),
+    "a record factory that makes none": lambda: logging.setLogRecordFactory(lambda *_, **__: None),  # type: ignore[arg-type, return-value]
+    "a handler that logs again": lambda: handled_by(Again()),
+    "a handler that raises": lambda: handled_by(Raising(ValueError("no"))),
+    "a handler that exits": lambda: handled_by(Raising(SystemExit(3))),
+    "a handler that raises a kind of its own": lambda: handled_by(Raising(OddError())),
+    "a handler that cannot be shown": lambda: handled_by(
+        Raising(type("E", (Exception,), {"__str__": fails})())
+    ),
+    **{
+        f"a {name} that raises": patched(name)
+        for name in ("isEnabledFor", "makeRecord", "handle", "callHandlers")
+    },
+}
+
+
+@pytest.fixture
+def unbroken(own: logging.Handler, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test breaks is whole again afterwards."""
+    monkeypatch.setattr(logs, "_failure", logs.Failure())
+    attributes, filters, factory = (
+        dict(logs.LOG.__dict__),
+        list(logs.LOG.filters),
+        logging.getLogRecordFactory(),
+    )
+    yield
+    logging.setLogRecordFactory(factory)
+    logs.LOG.__dict__.clear()
+    logs.LOG.__dict__.update(attributes)
+    logs.LOG.filters[:] = filters
+
+
+def log_all() -> None:
+    for name in ("debug", "info", "warning", "error", "critical"):
+        getattr(logs.LOG, name)("a %s", name)
+    logs.LOG.log(logging.ERROR, "a line")
+    try:
+        1 / 0  # noqa: B018
+    except ZeroDivisionError:
+        logs.LOG.exception("with a traceback")
+
+
+@pytest.mark.parametrize("broken", BREAKS)
+@pytest.mark.usefixtures("unbroken")
+def test_no_line_raises_what_the_configuration_raises_and_that_is_told_once(
+    broken: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logging.getLogger().handlers[:] = []
+    BREAKS[broken]()
+    log_all()
+    log_all()
+    told = [line for line in capsys.readouterr().err.splitlines() if "lines of the log are lost" in line]
+    assert len(told) == (0 if "again" in broken else 1)
+
+
+@pytest.mark.parametrize("stderr", ["closed", "none", "exits"])
+@pytest.mark.usefixtures("unbroken")
+def test_a_line_that_cannot_be_written_anywhere_raises_nothing(
+    stderr: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logging.getLogger().handlers[:] = []
+    with Path("/dev/null").open("w") as stream:
+        if stderr == "exits":
+            stream.write = Raising(SystemExit(3)).handle  # type: ignore[method-assign]
+        monkeypatch.setattr(sys, "stderr", None if stderr == "none" else stream)
+        logs.LOG.handlers[:] = [logs.Own()]
+        if stderr == "closed":
+            stream.close()
+        log_all()
+        handled_by(Raising(SystemExit(3)))
+        log_all()
+
+
+@pytest.mark.usefixtures("unbroken")
+def test_a_handler_that_logs_again_gets_each_line_once_and_the_next_line_too() -> None:
+    heard: list[str] = []
+
+    class Counting(Again):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+            super().emit(record)
+
+    logging.getLogger().handlers[:] = [Counting()]
+    logs.LOG.error("one")
+    logs.LOG.error("two")
+    assert heard == ["one", "two"]
+
+
+@pytest.mark.parametrize("kind", ["interrupt", "exit", "alarm"])
+@pytest.mark.usefixtures("unbroken")
+def test_what_the_handler_of_a_signal_raises_gets_through(kind: str) -> None:
+    def leave(*_: object) -> None:
+        raise SystemExit(7)
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    handler, expected = {
+        "interrupt": (signal.default_int_handler, KeyboardInterrupt), "exit": (leave, SystemExit), "alarm": (late, TimeoutError)
+    }[kind]  # fmt: skip
+
+    class Interrupted(logging.Handler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            signal.raise_signal(signal.SIGINT)
+            return True
+
+    former = signal.signal(signal.SIGINT, handler)
+    try:
+        handled_by(Interrupted())
+        with pytest.raises(expected):
+            logs.LOG.error("a line")
+        logging.getLogger().handlers[:] = [Raising(KeyboardInterrupt())]
+        thread = threading.Thread(target=log_all)  # where no signal is handled
+        thread.start()
+        thread.join()
+        assert logs._failure.is_told
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("unbroken")
+def test_a_line_says_where_in_the_code_it_was_written(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger().addHandler(caplog.handler)
+    logs.LOG.setLevel(logging.DEBUG)
+    log_all()
+    assert {(record.pathname, record.funcName) for record in caplog.records} == {(__file__, "log_all")}
+    assert len(caplog.records) == 7
+
+
+def test_a_library_under_a_worker_is_guarded_beside_a_class_that_the_user_has_chosen() -> None:
+    class Chosen(logging.Logger):
+        def handle(self, record: logging.LogRecord) -> None:
+            raise OddError
+
+    logger = Chosen("a library")
+    logs._make(logger, logs.Guarded)
+    logs._make(logger, logs.Guarded)
+    logger.error("a line")
+    assert isinstance(logger, Chosen)
+    logs.guard_others()
+    assert all(
+        isinstance(logging.getLogger(name), logs.Guarded) for name in ("asyncio", "psycopg", "psycopg.pool")
+    )
