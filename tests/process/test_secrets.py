@@ -51,6 +51,12 @@ other = App()
 other.task(name="again")(lambda: None)
 """
 
+BEGINNING = """
+import os, pathlib, sys
+
+(pathlib.Path(__file__).parent / f"begun.{os.getpid()}").write_text(" ".join(sys.orig_argv))
+"""
+
 
 def process_list(text: str) -> list[str]:
     """The command lines and environments of all processes in which this text stands."""
@@ -72,6 +78,7 @@ def test_a_password_of_the_command_line_is_in_no_list_of_processes_and_no_enviro
     dsn, db, tmp_path, processes
 ):
     (tmp_path / "mine.py").write_text(APP)
+    (tmp_path / "sitecustomize.py").write_text(BEGINNING)  # each Python runs it before anything of ours
     db.execute("select pgqueue.enqueue('thread'), pgqueue.enqueue('process')")
     words = [
         "work",
@@ -90,6 +97,10 @@ def test_a_password_of_the_command_line_is_in_no_list_of_processes_and_no_enviro
     try:
         wait_until(lambda: db.execute("select count(*) from pgqueue.jobs_done").fetchone()[0] >= 4, 90)
         assert process_list(SECRET) == []
+        begun = {path.suffix[1:]: path.read_text() for path in tmp_path.glob("begun.*")}
+        assert SECRET in begun.pop(str(worker.pid))
+        assert len(begun) >= processes
+        assert SECRET not in str(begun), "it was there to be seen for a moment"
         for name in ("thread", "process"):
             told = json.loads((tmp_path / name).read_text())
             assert SECRET not in json.dumps(told)

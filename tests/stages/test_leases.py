@@ -391,6 +391,34 @@ def test_a_commit_without_an_answer_is_told_as_what_it_was(
         app.close()
     assert (attempt.settled, attempt.unconfirmed) == (False, True)
 
+    settle_unconfirmed(dsn, hand, attempt)
+    state = "completed" if made else "retrying"
+    assert db.execute("select state from pgqueue.jobs where id = %s", [job]).fetchone() == (state,)
+    [line] = [r.getMessage() for r in caplog.records if f"job {job}" in r.getMessage()]
+    assert line.endswith("but was made; it is completed" if made else "and was not made; it is retrying")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_commit_without_an_answer_is_not_told_as_made_once_the_job_was_taken_back(
+    dsn: str, db: Connection[Any], caplog: Any, again: bool
+) -> None:
+    """Also while its row still bears the lease that it had, and once another lease has completed it."""
+    hand = Hand(db, ["t"])
+    [job] = add(db)
+    [attempt] = hand.claim()
+    attempt.unconfirmed = True
+    assert hand.settle(attempt, Outcome.released())
+    if again:
+        [claimed] = hand.claim()
+        assert hand.settle(claimed, COMPLETED)
+    settle_unconfirmed(dsn, hand, attempt)
+    [line] = [r.getMessage() for r in caplog.records if f"job {job}" in r.getMessage()]
+    assert line.endswith("and was not made: its lease was lost")
+
+
+def settle_unconfirmed(dsn: str, hand: Hand, attempt: Attempt) -> None:
+    """Its handler failed, because it got no answer to its COMMIT."""
+
     async def play() -> None:
         link = Link(dsn, "pgqueue test", Outage(dsn))
         settler = Settler(link, lambda attempts: None)
@@ -401,7 +429,3 @@ def test_a_commit_without_an_answer_is_told_as_what_it_was(
         await link.close()
 
     asyncio.run(play())
-    state = "completed" if made else "retrying"
-    assert db.execute("select state from pgqueue.jobs where id = %s", [job]).fetchone() == (state,)
-    [line] = [r.getMessage() for r in caplog.records if f"job {job}" in r.getMessage()]
-    assert line.endswith("but was made; it is completed" if made else "and was not made; it is retrying")

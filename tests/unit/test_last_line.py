@@ -13,6 +13,7 @@ import pytest
 from pgqueue import App
 from pgqueue.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.endings import failed
 from pgqueue.worker.runner import Runner
 from tests.unit import hostile
 
@@ -77,6 +78,19 @@ def test_whatever_is_raised_anywhere_is_an_outcome_and_its_neighbours_complete(
         if outcome is None or outcome.state == "completed" or outcome.crashed:
             wrong.append((deed, outcome))
     assert not wrong
+
+
+@pytest.mark.parametrize("what", hostile.RAISED)
+@pytest.mark.parametrize("timed_out", [False, True])
+def test_an_error_of_which_nothing_can_be_asked_is_told_by_its_name_and_tried_again(
+    what: str, timed_out: bool
+) -> None:
+    one = attempt(1, "plain", timeout=1.0)
+    one.timed_out = timed_out
+    outcome = failed(hostile.bare.tasks["plain"].spec, one, hostile.ClasslessError(what))
+    assert outcome is not None
+    assert (outcome.state, outcome.reason) == ("retrying", "failed")
+    assert str(outcome.error).startswith("JobTimeoutError" if timed_out else "ClasslessError")
 
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
