@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from pgqueue import logs
+from pgqueue.interruption import here
 
 
 @pytest.fixture
@@ -243,6 +244,32 @@ def test_what_the_handler_of_a_signal_raises_gets_through(kind: str) -> None:
         assert logs._failure.is_told
     finally:
         signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("unbroken")
+def test_an_interruption_waits_for_the_end_of_a_line_and_is_raised_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[str] = []
+
+    class Late:
+        def shield(self) -> None:
+            heard.append("shield")
+
+        def unshield(self) -> None:
+            heard.append("unshield")
+            raise OddError
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            heard.append(record.getMessage())
+            raise ValueError
+
+    monkeypatch.setattr(here, "thread", Late())
+    logging.getLogger().handlers[:] = [Noting()]
+    with pytest.raises(OddError):
+        logs.LOG.error("a line")
+    assert heard == ["shield", "a line", "unshield"]
 
 
 @pytest.mark.usefixtures("unbroken")
