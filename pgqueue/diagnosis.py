@@ -61,6 +61,7 @@ SAYINGS: tuple[tuple[str, str], ...] = (
     ('role "', "28000"),
     ("does not exist", "3D000"),
 )
+OF_AN_ID = re.compile(r"jobs_(live|dead|done_\w+)_id_key")
 BAD_PORT = ("invalid port number", "Servname not supported")
 
 
@@ -93,6 +94,12 @@ def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
     foreign = state in {"3F000", "42P01", "42883", "23514"} and "pgqueue" not in whole + (
         error.diag.schema_name or ""
     )
+    if state == "23505" and OF_AN_ID.fullmatch(error.diag.constraint_name or ""):
+        return errors.TakenIdError(
+            "The id of this job is in use by another job" + where,
+            why=f"{error.diag.message_detail or said} An enqueuer chose it, or the sequence pgqueue.jobs_id_seq stands behind the ids in the tables.",
+            do="pgq doctor compares them, and says how to move the sequence",
+        )
     if state not in MEANINGS or foreign:
         return None
     kind, what, do = MEANINGS[state]

@@ -19,7 +19,8 @@
     │   ├── SchemaMissingError          PGQ-204
     │   ├── SchemaTooOldError           PGQ-205
     │   ├── SchemaTooNewError           PGQ-206
-    │   └── LockedError                 PGQ-207
+    │   ├── LockedError                 PGQ-207
+    │   └── TakenIdError                PGQ-208
     ├── AppError                        the user's module of tasks
     │   ├── AppImportError              PGQ-301
     │   ├── NoTasksError                PGQ-302
@@ -59,7 +60,6 @@
         └── BadResultError              PGQ-610   what its handler returned cannot be stored
 
 Warnings: ``AutocommitWarning`` (PGQ-502).
-
 Codes never change their meaning. No message holds a password: DSNs are shown by ``config.redact``.
 """
 
@@ -103,12 +103,8 @@ class PgQueueError(Exception):
         self.facts = facts or {}
 
     def __str__(self) -> str:
-        parts = [f"{self.code}  {self.what}"]
-        if self.why:
-            parts.append(f"why: {self.why}")
-        if self.do:
-            parts.append(f"do: {self.do}")
-        return "  ".join(parts)
+        more = [f"{label}: {text}" for label, text in (("why", self.why), ("do", self.do)) if text]
+        return "  ".join([f"{self.code}  {self.what}", *more])
 
     def as_dict(self) -> dict[str, object]:
         """The same, for ``--json``."""
@@ -188,6 +184,10 @@ class SchemaTooNewError(DatabaseError):
 class LockedError(DatabaseError):
     code = "PGQ-207"
     exit_code = 6
+
+
+class TakenIdError(DatabaseError):
+    code = "PGQ-208"
 
 
 class AppError(PgQueueError):

@@ -21,6 +21,7 @@ from pgqueue.errors import (
     SchemaMissingError,
     SchemaTooNewError,
     SchemaTooOldError,
+    TakenIdError,
     UnsupportedServerError,
 )
 from pgqueue.rows import Locker
@@ -29,6 +30,7 @@ from pgqueue.sql import functions
 OLDEST_SERVER = 150_000
 HEAD = "0016"
 PATIENCE = 60.0  # seconds for the locks of others
+MOVE = "select setval('pgqueue.jobs_id_seq', greatest(last_value, {})) from pgqueue.jobs_id_seq"
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
 
@@ -131,6 +133,17 @@ def check_server(connection: Connection[Any]) -> None:
             f"The database {server.database!r} has schema {revision}; this version knows {HEAD}.",
             do="upgrade pgqueue here: pip install -U pgqueue-jobs",
         )
+
+
+def check_ids(connection: Connection[Any]) -> TakenIdError | None:
+    """What is wrong if the sequence of the ids stands behind the ids in the tables."""
+    drawn, largest = run(connection, statements.compare_ids())
+    if drawn >= largest:
+        return None
+    return TakenIdError(
+        f"The sequence pgqueue.jobs_id_seq stands at {drawn}, behind the id {largest} of a job, so ids are used twice.",
+        do=MOVE.format(largest),
+    )
 
 
 def differences(connection: Connection[Any]) -> list[str]:

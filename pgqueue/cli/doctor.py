@@ -93,6 +93,8 @@ def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
         yield Finding("error", "; ".join(different), "pgq migrate")
     else:
         yield Finding("ok", f"schema {migrate.HEAD}, SQL API of this version")
+    if behind := migrate.check_ids(connection):
+        yield Finding("error", f"{behind.code}  {behind.what}", behind.do)
     yield from _workers(connection)
     for queue in run(connection, statements.list_queues()):
         if queue.paused and queue.due:

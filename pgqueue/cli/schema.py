@@ -59,7 +59,11 @@ def command(
     migrate.upgrade(target, lambda said: say("waits", f"a lock is held by {said}"))
     with connect(target, name="pgq migrate") as connection:
         run(connection, statements.add_partitions(3))
+        behind = migrate.check_ids(connection)
     _report(as_json, "current" if current else "migrated", target, monotonic() - begun)
+    if behind and not as_json:
+        say("warning", behind.what)
+        say("do", behind.do)
 
 
 def _report(as_json: bool, what: str, target: str, took: float) -> None:

@@ -59,6 +59,11 @@ def measure_storage() -> Statement[Storage]:
     return statement("measure_storage", lambda rows: Storage(*rows[0]))
 
 
+def compare_ids() -> Statement[tuple[int, int]]:
+    """The last id drawn from the sequence, and the largest of a job."""
+    return statement("compare_ids", lambda rows: (rows[0][0], rows[0][1]))
+
+
 def heal_seats() -> Statement[list[Miscount]]:
     """Seats whose count was wrong: none, ever."""
     return statement("heal_seats", each(Miscount))

@@ -314,10 +314,17 @@ def full_pool(scene: Scene) -> None:
             pass
 
 
+def taken_id(scene: Scene) -> None:
+    with psycopg.connect(scene.dsn, autocommit=True) as db:
+        db.execute("insert into pgqueue.jobs (id, task) values (1, 't')")
+    scene.app().task(name="t")(named).enqueue("Ada")
+
+
 RAISED: dict[str, Callable[[Scene], None]] = {
     "PGQ-110": full_pool,
     "PGQ-203": old_server,
     "PGQ-207": locked,
+    "PGQ-208": taken_id,
     "PGQ-408": bad_batch,
     "PGQ-505": wrong_connection,
     "PGQ-511": unconfirmed,

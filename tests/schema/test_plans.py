@@ -31,6 +31,7 @@ SAMPLES: dict[str, Statement[Any]] = {
         statements.check_partitions(),
         statements.claim(1, ["a", "b"], [("default", 0), ("default", 5)], [(0.0, 0), (1.8e9, 7)], 10),
         statements.complete(1, [(1, 1, True), (2, 1, False)]),
+        statements.compare_ids(),
         statements.copy_jobs(),
         statements.count_jobs(statements.JobFilter(tag="a", args="{}"), ["task", "tag"]),
         statements.count_unclaimed(["default"], ["a"]),

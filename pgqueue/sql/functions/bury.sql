@@ -1,6 +1,8 @@
 -- Makes a job dead on which a statement over many jobs fails (pgqueue/sifting.py), so that it stops no other: reason undecodable.
 -- Its row moves as it is; if that fails too, without what it carries. Tells its on_dead, if a living worker knows that hook.
 -- Leaves alone what has ended, and what runs under a living worker other than `worker`: that one ends it. Returns the task; null: left alone.
+-- Another dead job may have its id (an enqueuer chose it, or the sequence stands behind the tables): then it gets a free one, and its error
+-- says under which id it was enqueued. So does the hook's job get a free id.
 -- Finds the job by jobs_live_id_key and locks it, then the seats it holds.
 create or replace function pgqueue.bury(job bigint, worker bigint, why text)
 returns text
@@ -10,7 +12,12 @@ set enable_seqscan = off
 as $function$
 declare
     buried text;
+    number bigint := job;
 begin
+    if exists (select from pgqueue.jobs_dead d where d.id = job) then
+        number := pgqueue.free_id();
+        why := why || format(' It was enqueued under the id %s, which another dead job has.', job);
+    end if;
     for bare in 0 .. 1 loop
         begin
             with gone as (
@@ -19,7 +26,7 @@ begin
                   and (j.state <> 'running' or j.worker_id = worker or not exists (
                       select from pgqueue.workers w
                       where w.id = j.worker_id and w.state in ('running', 'draining') and w.expires_at > clock_timestamp()))
-                returning j.id, j.lease_id, j.worker_id, j.run_at, j.created_at, j.started_at, clock_timestamp() as finished_at, j.priority,
+                returning number as id, j.lease_id, j.worker_id, j.run_at, j.created_at, j.started_at, clock_timestamp() as finished_at, j.priority,
                     j.attempt, j.max_attempts, j.crash_count, j.cancel_requested, 'dead' as state, j.state as former, j.queue, j.task,
                     j.unique_key, j.concurrency_key, j.weight, j.ordering, j.expires_at, j.deadline_at, j.timeout,
                     case when bare = 0 then j.holds end as holds, case when bare = 0 then j.tags else '{}' end as tags,
@@ -46,8 +53,8 @@ begin
                 where g.former = 'running'
                 having count(*) > 0
             ), told as (
-                insert into pgqueue.jobs_live as h (task, queue, priority, args, ours)
-                select k.hook, 'pgqueue.hooks', g.priority, pgqueue.hook_args(to_jsonb(g) - 'former', 'undecodable', why, null), true
+                insert into pgqueue.jobs_live as h (id, task, queue, priority, args, ours)
+                select pgqueue.free_id(), k.hook, 'pgqueue.hooks', g.priority, pgqueue.hook_args(to_jsonb(g) - 'former', 'undecodable', why, null), true
                 from gone g cross join lateral (select g.task || ':on_dead') k (hook)
                 where exists (select from pgqueue.workers w
                               where k.hook = any(w.tasks) and w.state in ('running', 'draining') and w.expires_at > clock_timestamp())
