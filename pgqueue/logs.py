@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pgqueue.described import TRACEBACK, describe
-from pgqueue.interruption import here
+from pgqueue.interruption import uninterrupted
 from pgqueue.shown import Cleaning
 
 LOG = logging.getLogger("pgqueue")
@@ -52,18 +52,13 @@ _handling = Handling()
 
 def _guarded(name: str) -> Callable[..., None]:
     def call(self: Guarded, *args: Any, **kwargs: Any) -> None:
-        thread = here.thread
-        if thread is not None:
-            thread.shield()
-        try:
-            getattr(super(Guarded, self), name)(*args, **kwargs)
-        except BaseException as error:
-            if _is_of_a_signal(error):
-                raise
-            _failure.tell(error)
-        finally:
-            if thread is not None:
-                thread.unshield()
+        with uninterrupted():
+            try:
+                getattr(super(Guarded, self), name)(*args, **kwargs)
+            except BaseException as error:
+                if _is_of_a_signal(error):
+                    raise
+                _failure.tell(error)
 
     return call
 

@@ -253,12 +253,12 @@ def test_an_interruption_waits_for_the_end_of_a_line_and_is_raised_then(
     heard: list[str] = []
 
     class Late:
-        def shield(self) -> None:
-            heard.append("shield")
+        shielded = False
 
-        def unshield(self) -> None:
-            heard.append("unshield")
-            raise OddError
+        def shield(self, on: bool) -> None:
+            heard.append(f"shield {on}")
+            if not on:
+                raise OddError
 
     class Noting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -269,7 +269,7 @@ def test_an_interruption_waits_for_the_end_of_a_line_and_is_raised_then(
     logging.getLogger().handlers[:] = [Noting()]
     with pytest.raises(OddError):
         logs.LOG.error("a line")
-    assert heard == ["shield", "a line", "unshield"]
+    assert heard == ["shield True", "a line", "shield False"]
 
 
 @pytest.mark.usefixtures("unbroken")
