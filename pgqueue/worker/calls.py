@@ -122,7 +122,7 @@ def _call_within(
             if told is error:
                 raise
             raise told from None
-        call.result = obeyed(value)
+        call.result = own.call(obeyed, value)
     return call.result
 
 

@@ -8,7 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import BeforeValidator
 
 from pgqueue import App
 
@@ -104,6 +108,23 @@ def return_twice(pids: str) -> int:
     if pid:
         note(pids, pid)
     return pid
+
+
+def forking(pids: str) -> str:
+    pid = os.fork()
+    if not pid:
+        raise ValueError("The fork has no argument.")
+    note(pids, pid)
+    return pids
+
+
+@dataclass
+class Forking:
+    pids: Annotated[str, BeforeValidator(forking)]
+
+
+@app.task(name="fork_while_it_is_decoded", chunk=1)
+async def fork_while_it_is_decoded(items: list[Forking]) -> None: ...
 
 
 @app.task(name="hold_signals")

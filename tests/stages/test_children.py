@@ -45,13 +45,18 @@ def perform(
 ) -> list[Outcome | None]:
     """Their outcomes, one after the other in one worker. ``meanwhile`` runs on a thread beside them."""
     done: list[Outcome | None] = []
+    mine = os.getpid()
+
+    def note(_: Attempt, outcome: Outcome | None) -> None:
+        if os.getpid() != mine:
+            os._exit(1)  # a fork acts as a worker
+        done.append(outcome)
 
     async def play() -> None:
         forked.begin()
         runner = Runner(
-            offspring.app, slots=1, executor=executor, app_path=offspring.PATH, crash_limit=3,
-            done=lambda _, outcome: done.append(outcome),
-        )  # fmt: skip
+            offspring.app, slots=1, executor=executor, app_path=offspring.PATH, crash_limit=3, done=note
+        )
         for number, task in enumerate(tasks):
             given = args if task != "nothing" else {}
             runner.take([attempt(task, given, number, timeout)])
@@ -101,6 +106,24 @@ def test_a_fork_that_comes_back_from_its_handler_does_not_act_as_a_worker(
     [fork] = noted(tmp_path / "pids")
     assert results(outcomes) == [fork, None]
     wait_until(lambda: is_gone(fork))
+
+
+@pytest.mark.parametrize("executor", ["async", "thread"])
+def test_a_fork_made_while_arguments_are_decoded_does_not_act_as_a_worker(
+    executor: str, tmp_path: Path
+) -> None:
+    outcomes = perform("fork_while_it_is_decoded", "nothing", executor=executor, pids=str(tmp_path / "pids"))
+    [fork] = noted(tmp_path / "pids")
+    assert results(outcomes) == [None, None]
+    codes: list[int] = []
+
+    def has_ended() -> bool:
+        pid, status = os.waitpid(fork, os.WNOHANG)
+        codes.extend([os.waitstatus_to_exitcode(status)] if pid else [])
+        return bool(codes)
+
+    wait_until(has_ended)
+    assert codes == [0]
 
 
 @pytest.mark.parametrize("number", forked.STOPS)

@@ -13,11 +13,13 @@ from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Context, Decimal, setcontext
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import BaseModel, BeforeValidator, field_serializer
+from tenacity.wait import wait_base
 
-from pgqueue import App, Call
+from pgqueue import App, Call, RetryPolicy
 from pgqueue.interruption import here, uninterrupted
 from pgqueue.outcome import Outcome
 from pgqueue.worker import threads
@@ -499,6 +501,100 @@ def test_no_attempt_sees_the_context_of_another(executor: str, slots: int) -> No
     assert {o.result for o in ended.values()} == {CLEAN}
 
 
+seen_by_decoding: list[str] = []
+
+
+def decoded(value: object) -> object:
+    seen_by_decoding.append(view())
+    spoil("arguments of a former job")
+    return value
+
+
+Number = Annotated[int, BeforeValidator(decoded)]
+
+
+class Written(BaseModel):
+    n: int = 0
+
+    @field_serializer("n")
+    def write(self, n: int) -> int:
+        spoil("the result of a former job")
+        return n
+
+
+@dataclass
+class Decoded:
+    n: Number
+
+
+@pytest.mark.parametrize("executor", ["async", "thread"])
+@pytest.mark.parametrize("task", TASKS)
+def test_no_attempt_sees_what_the_arguments_or_the_result_of_another_set(task: str, executor: str) -> None:
+    app = App()
+    seen_by_decoding.clear()
+
+    @app.task(name="plain")
+    def plain(n: Number) -> Written:
+        return Written()
+
+    @app.task(name="suspended")
+    async def suspended(n: Number) -> Written:
+        await asyncio.sleep(0)
+        return Written()
+
+    @app.task(name="chunk", chunk=2)
+    def chunk(items: list[Decoded]) -> list[Written]:
+        return [Written() for _ in items]
+
+    @app.task(name="chunk_async", chunk=2)
+    async def chunk_async(items: list[Decoded]) -> list[Written]:
+        await asyncio.sleep(0)
+        return [Written() for _ in items]
+
+    ended = played(app, [[attempt(n, task, n=n) for n in range(6)]], executor, slots=2)
+    assert {o.result for o in ended.values()} == {'{"n":0}'}
+    assert seen_by_decoding == [f"none {WHOLE}"] * 6
+
+
+class Spoiling(wait_base):
+    def __call__(self, retry_state: Any) -> float:
+        spoil("the policy of a former job")
+        return 1.0
+
+
+@pytest.mark.parametrize("executor", ["async", "thread"])
+@pytest.mark.parametrize("task", TASKS)
+def test_no_attempt_sees_what_the_retry_policy_of_another_set(task: str, executor: str) -> None:
+    app, seen = App(), []
+    policy = RetryPolicy(wait=Spoiling())
+
+    def run() -> None:
+        seen.append(view())
+        raise ValueError("again")
+
+    @app.task(name="plain", retry=policy)
+    def plain(n: int) -> None:
+        run()
+
+    @app.task(name="suspended", retry=policy)
+    async def suspended(n: int) -> None:
+        await asyncio.sleep(0)
+        run()
+
+    @app.task(name="chunk", chunk=1, retry=policy)
+    def chunk(items: list[Item]) -> None:
+        run()
+
+    @app.task(name="chunk_async", chunk=1, retry=policy)
+    async def chunk_async(items: list[Item]) -> None:
+        await asyncio.sleep(0)
+        run()
+
+    ended = played(app, [[attempt(n, task, n=n) for n in range(6)]], executor)
+    assert {(o.state, o.delay) for o in ended.values()} == {("retrying", 1.0)}
+    assert seen == [f"none {WHOLE}"] * 6
+
+
 @pytest.mark.parametrize("executor", ["async", "thread"])
 @pytest.mark.parametrize("task", TASKS)
 def test_no_middleware_sees_the_context_of_another_attempt_also_of_its_chunk(
@@ -527,7 +623,7 @@ def test_no_middleware_sees_the_context_of_another_attempt_also_of_its_chunk(
 
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
-@pytest.mark.parametrize("task", ["plain", "suspended"])
+@pytest.mark.parametrize("task", ["plain", "suspended", "generated"])
 def test_middleware_and_handler_of_one_attempt_share_a_context(executor: str, task: str) -> None:
     app = App()
 
@@ -540,6 +636,10 @@ def test_middleware_and_handler_of_one_attempt_share_a_context(executor: str, ta
         await asyncio.sleep(0)
         return tenant.get()
 
+    @app.task(name="generated")
+    def generated() -> Any:
+        return (tenant.get() for _ in range(1))
+
     after = []
 
     @app.middleware
@@ -550,7 +650,8 @@ def test_middleware_and_handler_of_one_attempt_share_a_context(executor: str, ta
         tenant.reset(token)
 
     ended = played(app, [[attempt(n, task) for n in range(3)]], executor)
-    assert [ended[n].result for n in range(3)] == [f'"job {n}"' for n in range(3)]
+    results = [json.loads(str(ended[n].result)) for n in range(3)]
+    assert results == [[f"job {n}"] if task == "generated" else f"job {n}" for n in range(3)]
     assert after == [f"job {n}" for n in range(3)]
 
 
