@@ -126,7 +126,8 @@ def test_a_worker_that_is_silent_for_a_lease_is_killed_by_its_supervisor_and_its
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     worker = workers.start(*APP, "--processes", "2", *QUICK)
-    wait_until(lambda: len(pids(db)) == 2)
+    at_work = "select count(*) from pgqueue.workers where heartbeat_at > started_at + interval '0.1 s'"
+    wait_until(lambda: db.execute(at_work).fetchone() == (2,))  # one that has not begun is not watched
     hung = min(pids(db))
     os.kill(hung, signal.SIGSTOP)
     [line] = wait_until(lambda: worker.lines("has said nothing for"), timeout=60)
