@@ -22,9 +22,8 @@ SMALLEST = 100  # jobs for which three round trips pay
 BLOCK = 500  # rows sent at once: the server works on them while the next are made
 SOON = timedelta(seconds=1)  # a job due later is found by polling in time
 SIGNATURE, END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
-HEAD = Struct(
-    ">hiqiB"
-)  # how many columns; the length of id, and id; the length of args, and the version of jsonb's form
+# How many columns; the length of id, and id; the length of args, and the version of jsonb's form.
+HEAD = Struct(">hiqiB")
 COLUMNS, JSONB, TEXT = 15, 1, 25
 NULL = b"\xff\xff\xff\xff"
 MIDNIGHT_2000 = datetime(2000, 1, 1, tzinfo=UTC)  # from which the server counts

@@ -17,8 +17,8 @@ T = TypeVar("T")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 State = Literal["pending", "running", "retrying", "waiting", "completed", "cancelled", "dead"]
 STATES: tuple[State, ...] = ("pending", "running", "retrying", "waiting", "completed", "cancelled", "dead")
-OTHERS = re.compile(r"[^\x00-\x7f]+")
 FINAL: frozenset[str] = frozenset({"completed", "cancelled", "dead"})
+NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 class Lease(Protocol):
@@ -58,8 +58,8 @@ class Batch(NamedTuple):
     keys: list[str] | None = None
 
     def in_ascii(self) -> Batch:
-        """The same with every other character of its arguments escaped, as JSON can."""
-        return self._replace(args=[OTHERS.sub(_escaped, args) for args in self.args])
+        """The same with each character of its arguments that is not in ASCII escaped, as JSON can."""
+        return self._replace(args=[NOT_ASCII.sub(_escaped, args) for args in self.args])
 
     def item(self) -> str:
         """What ``pgqueue.enqueue_many`` takes for these jobs."""

@@ -94,7 +94,6 @@ def commits_by_itself(connection: Any) -> bool:
 
 def is_utf8(connection: Any) -> bool:
     """Whether all text reaches the server as it is; False: it may not."""
-    connection = joined(connection)
     return (
         isinstance(connection, Connection | AsyncConnection)
         and connection.pgconn.parameter_status(b"client_encoding") == b"UTF8"
