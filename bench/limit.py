@@ -21,13 +21,13 @@ from bench.cpu import Meter, parent, reaped_seconds
 from bench.peers import pgqueue as ours
 from bench.report import OURS, Report
 from bench.server import fresh_database, settle
-from pgqueue import statements
-from pgqueue.database import CLAIMING, PARAMETER, PINNED, connect, connect_async, run_async
-from pgqueue.database import run as run_statement
-from pgqueue.embedded.binaries import find_binaries
+from pgqueue.database import statements
+from pgqueue.database.run import CLAIMING, PARAMETER, PINNED, connect, connect_async, run_async
+from pgqueue.database.run import run as run_statement
+from pgqueue.database.statements.enqueuing import Stored
+from pgqueue.dev.embedded.binaries import find_binaries
 from pgqueue.errors import EmbeddedPostgresError
-from pgqueue.job import NewJob, in_batches
-from pgqueue.rows import Stored
+from pgqueue.model.job import NewJob, in_batches
 from pgqueue.sql import Row, Statement
 from pgqueue.worker.attempt import Attempt
 

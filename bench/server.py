@@ -26,7 +26,7 @@ def server() -> Iterator[str]:
     if dsn := os.environ.get("PGQUEUE_BENCH_DSN"):
         yield dsn
         return
-    from pgqueue.embedded import start
+    from pgqueue.dev.embedded import start
 
     with tempfile.TemporaryDirectory(prefix="pgqueue-bench-") as directory:
         Path(directory).chmod(0o711)  # root's Postgres runs as nobody

@@ -99,7 +99,7 @@ def silence(conn: psycopg.Connection[Any]) -> None:
 
 
 def pgbench(dsn: str, seconds: int) -> dict[str, float]:
-    from pgqueue.embedded.binaries import executable_binaries
+    from pgqueue.dev.embedded.binaries import executable_binaries
 
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as script:
         script.write(SCRIPT)

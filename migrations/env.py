@@ -12,7 +12,7 @@ from typing import Any
 from alembic import context
 from sqlalchemy import create_engine, pool, text
 
-from pgqueue.database import connect
+from pgqueue.database.run import connect
 from pgqueue.sql import functions, views
 
 # The owner of the schema can replace what we make in it, and a superuser would run that.

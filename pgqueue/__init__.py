@@ -6,17 +6,18 @@ The names are imported at their first use, so that a missing libpq is told in a 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from pgqueue import errors, logs
+from pgqueue import errors
 from pgqueue.errors import LeaseLostError, PgQueueError
+from pgqueue.telemetry import log_output
 
 if TYPE_CHECKING:
-    from pgqueue.app import App
-    from pgqueue.enqueue import Task
-    from pgqueue.events import Call, Failure
-    from pgqueue.handle import JobHandle
-    from pgqueue.job import Job, NewJob
-    from pgqueue.outcome import Cancel, Dead, RateLimited, Retry, Snooze
-    from pgqueue.retry import RetryPolicy
+    from pgqueue.app.app import App
+    from pgqueue.app.enqueue import Task
+    from pgqueue.app.handle import JobHandle
+    from pgqueue.model.hooks import Call, Failure
+    from pgqueue.model.job import Job, NewJob
+    from pgqueue.model.outcome import Cancel, Dead, RateLimited, Retry, Snooze
+    from pgqueue.model.retry import RetryPolicy
 
 __version__ = "0.1.0"
 
@@ -40,16 +41,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "app": ("App",),
-    "enqueue": ("Task",),
-    "events": ("Call", "Failure"),
-    "handle": ("JobHandle",),
-    "job": ("Job", "NewJob"),
-    "outcome": ("Cancel", "Dead", "RateLimited", "Retry", "Snooze"),
-    "retry": ("RetryPolicy",),
+    "app.app": ("App",),
+    "app.enqueue": ("Task",),
+    "app.handle": ("JobHandle",),
+    "model.hooks": ("Call", "Failure"),
+    "model.job": ("Job", "NewJob"),
+    "model.outcome": ("Cancel", "Dead", "RateLimited", "Retry", "Snooze"),
+    "model.retry": ("RetryPolicy",),
 }
 
-logs.begin()
+log_output.begin()
 
 
 def __getattr__(name: str) -> object:

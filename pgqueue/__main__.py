@@ -1,6 +1,6 @@
 """``python -m pgqueue``."""
 
-from pgqueue.cli import main
+from pgqueue.ui.cli import main
 
 if __name__ == "__main__":
     main()

@@ -8,31 +8,21 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import re
 import tomllib
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
-from pgqueue import origin
-from pgqueue.errors import InvalidNameError, InvalidOptionError, InvalidSettingError, NoDsnError, shown
-from pgqueue.nearest import rather
+from pgqueue.errors import InvalidSettingError
+from pgqueue.model.task import EXECUTORS
+from pgqueue.model.units import MB
+from pgqueue.text.nearest import rather
+from pgqueue.text.values import shown
 
 log = logging.getLogger("pgqueue")
 
-QUEUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,62}", re.ASCII)
-TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,126}", re.ASCII)
 
-DSN_PLACES = (
-    "--dsn",
-    "PGQUEUE_DSN",
-    "DATABASE_URL",
-    "dsn in [tool.pgqueue] of pyproject.toml",
-    "PGSERVICE, PGHOST, PGDATABASE",
-)
 FILE_KEYS = (
     "app",
     "dsn",
@@ -53,136 +43,8 @@ FILE_KEYS = (
     "log_jobs",
     "alerts",
 )
-EXECUTORS = ("async", "thread", "process")
-DEFAULT_MAX_ATTEMPTS = 6
 CRASH_LIMIT = 3
-LONGEST = 365 * 86_400.0
-MB = 1024 * 1024
 SMALLEST, LARGEST = 16 * MB, 16 * MB * MB  # of --max-rss
-DURATION = re.compile(
-    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)ms)?(?:(\d+(?:\.\d+)?)s?)?",
-    re.ASCII,
-)
-UNITS = (86_400, 3600, 60, 0.001, 1)
-SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
-
-PLACE = re.compile(
-    r"(?:[^:/,]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?(?:,(?:[^:/,]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?)*(?:/.*)?", re.DOTALL
-)
-PAIR = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)")
-SHOWN = ("host", "hostaddr", "port", "dbname", "user", "service")
-UNREADABLE = "(unreadable DSN)"
-
-
-def check_name(kind: str, name: object) -> str:
-    """Returns ``name``; raises InvalidNameError unless it may name a queue, a task or a schedule."""
-    pattern = QUEUE_NAME if kind == "queue" else TASK_NAME
-    if not isinstance(name, str) or not pattern.fullmatch(name):
-        limit = 63 if kind == "queue" else 127
-        raise InvalidNameError(
-            f"{shown(name)} cannot name a {kind}.",
-            do=f"use a letter or _ first, then letters, digits, '_', '.', ':' or '-', {limit} characters at most",
-        )
-    return name
-
-
-def is_reserved(task: str) -> bool:
-    """Whether pgqueue keeps the name for itself, as ``functions/is_reserved.sql`` has it: messages of alerts, and hooks."""
-    return task.startswith("pgqueue.") or ":on_" in task
-
-
-def check_free(name: object) -> str:
-    """Returns ``name``; raises InvalidNameError unless a task of the user's may have it."""
-    if is_reserved(checked := check_name("task", name)):
-        raise InvalidNameError(
-            f"{shown(name)} is a name that pgqueue keeps for itself.",
-            do="use one that does not begin with 'pgqueue.' and holds no ':on_'",
-        )
-    return checked
-
-
-def seconds(value: float | str | timedelta, what: str, *, past: bool = True) -> float:
-    """Seconds of a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``; what is past is 0.
-
-    Raises InvalidOptionError, naming ``what``, unless they are finite and at most a year, and not below 0 unless ``past`` is allowed.
-    """
-    least = -1e12 if past else 0.0
-    number: object = value
-    if isinstance(value, timedelta):
-        number = value.total_seconds()
-    elif isinstance(value, str) and value.strip() and (match := DURATION.fullmatch(value.strip())):
-        number = sum(float(part or 0) * unit for part, unit in zip(match.groups(), UNITS, strict=True))
-    if isinstance(number, bool) or not isinstance(number, int | float) or not least <= number <= LONGEST:
-        raise InvalidOptionError(
-            f"{what} is {shown(value)}.",
-            do="give seconds, a timedelta or a text like 90s, 5m, 1h30m, a year at most"
-            + ("" if past else " and not below 0"),
-        )
-    return max(float(number), 0.0)
-
-
-def size(value: int | str, what: str) -> int:
-    """Bytes of a number or a text such as ``512M``, ``1.5GiB`` (units of 1024); raises InvalidSettingError, naming ``what``."""
-    match = SIZE.fullmatch(str(value).strip())
-    if match is None or isinstance(value, bool):
-        raise InvalidSettingError(f"{what} is {shown(value)}.", do="give a size like 512M or 1.5G")
-    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
-
-
-def redact(dsn: str) -> str:
-    """The DSN without its password, for messages; of a DSN that cannot be parsed nothing is shown."""
-    if not dsn.strip():
-        return "libpq's PG* variables"
-    if re.match(r"[\w+]+://", dsn):
-        scheme, _, rest = dsn.partition("://")
-        rest, _, query = rest.partition("?")
-        credentials, at, place = rest.rpartition("@")  # the last one: a password may hold others
-        if "@" in query or not PLACE.fullmatch(place):
-            return UNREADABLE
-        user = credentials.partition(":")[0] + at
-        shown = "&".join(f"{key}={value}" for key, value in parse_qsl(query) if key in SHOWN)
-        return f"{scheme}://{user}{place}" + (f"?{shown}" if shown else "")
-    if not re.fullmatch(rf"\s*({PAIR.pattern}(\s+|$))*", dsn):
-        return UNREADABLE
-    return (
-        " ".join(f"{key}={value}" for key, value in PAIR.findall(dsn) if key in SHOWN)
-        or "(DSN without a host)"
-    )
-
-
-def libpq_dsn(dsn: str) -> str:
-    """The DSN as libpq reads it: SQLAlchemy's ``postgresql+driver://`` loses its driver."""
-    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", dsn.strip())
-
-
-def sqlalchemy_url(dsn: str) -> Any:
-    """A SQLAlchemy URL for a libpq DSN, URL or key=value alike."""
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - only migrations need either
-    from sqlalchemy import URL  # noqa: PLC0415
-
-    parts = {key: str(value) for key, value in conninfo_to_dict(libpq_dsn(dsn)).items() if value is not None}
-    return URL.create("postgresql+psycopg", query=parts)
-
-
-def find_dsn(explicit: str | None = None) -> str:
-    """The DSN of the first place that has one, for libpq; raises NoDsnError naming the places."""
-    file = read_file()
-    given = (
-        explicit
-        or origin.handed.dsn
-        or os.environ.get("PGQUEUE_DSN")
-        or os.environ.get("DATABASE_URL")
-        or file.get("dsn")
-    )
-    if given:
-        return libpq_dsn(str(given))
-    if any(os.environ.get(name) for name in ("PGSERVICE", "PGHOST", "PGDATABASE")):
-        return ""
-    raise NoDsnError(
-        "No database is configured.",
-        why="looked at, in this order: " + "; ".join(DSN_PLACES),
-        do="export PGQUEUE_DSN=postgresql://user@host/database; without a server: pgq dev -A module:app, or pgq demo",
-    )
 
 
 def read_file(start: Path | None = None) -> dict[str, Any]:

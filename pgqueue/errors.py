@@ -60,27 +60,12 @@
         └── BadResultError              PGQ-610   what its handler returned cannot be stored
 
 Warnings: ``AutocommitWarning`` (PGQ-502).
-Codes never change their meaning. No message holds a password: DSNs are shown by ``config.redact``.
+Codes never change their meaning. No message holds a password: DSNs are shown by ``database.dsn.redact``.
 """
 
 from __future__ import annotations
 
-import reprlib
 from typing import ClassVar
-
-
-def name_of(value: object) -> str:
-    """The true name of a value's class: its metaclass may lie."""
-    return str.__str__(type.__dict__["__name__"].__get__(type(value)))
-
-
-def shown(value: object) -> str:
-    """A value as a message shows it: short and in ASCII, whatever its ``__repr__`` does."""
-    try:
-        text = str.__str__(ascii(value) if isinstance(value, str) else reprlib.repr(value))
-    except BaseException:  # noqa: BLE001 - besides users' own ones, a number of 5,000 digits has no repr
-        text = f"a {name_of(value)}"
-    return text.encode("ascii", "backslashreplace").decode()[:80]
 
 
 class PgQueueError(Exception):
@@ -325,8 +310,7 @@ class JobNotFoundError(NotFoundError):
     def __init__(self, job_id: int) -> None:
         super().__init__(
             f"There is no job {job_id}.",
-            why="its transaction was rolled back or has not committed yet, its task keeps no finished jobs,"
-            " or retention removed it",
+            why="its transaction has not committed, its task keeps no finished jobs, or retention removed it",
             do="check that the enqueuing transaction committed",
         )
         self.job_id = job_id
@@ -412,9 +396,5 @@ class BadResultError(AttemptError):
     code = "PGQ-610"
 
 
-class PgQueueWarning(UserWarning):
-    """Base of pgqueue's warnings."""
-
-
-class AutocommitWarning(PgQueueWarning):
+class AutocommitWarning(UserWarning):
     """PGQ-502: enqueued on an autocommit connection outside a transaction, so nothing ties the job to it."""

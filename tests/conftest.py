@@ -13,7 +13,9 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import App, migrate, origin
+from pgqueue import App
+from pgqueue.database import migrate
+from pgqueue.runtime import origin
 from tests.servers import create_database, drop_database, test_server
 
 SERVER = "PGQUEUE_TEST_SERVER"

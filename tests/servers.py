@@ -23,7 +23,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from pgqueue import embedded
+from pgqueue.dev import embedded
 
 NEWEST = "18"
 CACHE = Path(__file__).parents[1] / ".pg"

@@ -10,14 +10,14 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from pgqueue import statements
-from pgqueue.connections import Link
-from pgqueue.described import message
-from pgqueue.outage import Trouble
-from pgqueue.schedule import Schedule, fingerprint
-from pgqueue.sifting import sift
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Trouble
+from pgqueue.database.sifting import sift
+from pgqueue.model.schedule import Schedule, fingerprint
+from pgqueue.model.task import TaskSpec
 from pgqueue.sql import Statement
-from pgqueue.task import TaskSpec
+from pgqueue.text.described import message
 
 AGAIN, LIFE = 12, 30  # heartbeats until declarations are reported again, and until they count as gone
 BUSY = 1.0  # seconds; another worker was at it, perhaps one with another set

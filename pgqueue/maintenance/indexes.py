@@ -12,10 +12,10 @@ import logging
 import psycopg
 from psycopg import sql
 
-from pgqueue import statements
-from pgqueue.connections import Link
-from pgqueue.rows import IndexFault
-from pgqueue.silence import within
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.silence import within
+from pgqueue.database.statements.upkeep import IndexFault
 
 FLOOR = 64 << 20  # bytes; a smaller index is not worth it
 LOOK = 1.0  # seconds between two looks at who holds what

@@ -12,14 +12,14 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from pgqueue import statements
 from pgqueue.config import WorkerSettings
-from pgqueue.connections import Link
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Trouble
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.sweeper import sweep_forever
 from pgqueue.maintenance.upkeep import Upkeep
-from pgqueue.outage import Trouble
-from pgqueue.services import hidden_task
+from pgqueue.runtime.services import hidden_task
 
 TIDY = 60.0
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from pgqueue import statements
-from pgqueue.connections import Link
-from pgqueue.rows import DayChange
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.statements.upkeep import DayChange
 
 AHEAD = 3  # days
 BLOCKS = 500  # of 8 kB, purged in one transaction

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from pgqueue import statements
-from pgqueue.connections import Link
-from pgqueue.sifting import sift_jobs
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.sifting import sift_jobs
 
 BATCH = 500
 

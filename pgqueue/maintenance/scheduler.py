@@ -13,13 +13,13 @@ from datetime import datetime
 
 import psycopg
 
-from pgqueue import statements
-from pgqueue.connections import Link
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import forever, is_lost, may_pass, one_line
+from pgqueue.database.sifting import sift
+from pgqueue.database.statements.schedules import DueSchedule, Look
 from pgqueue.errors import PgQueueError
-from pgqueue.outage import forever, is_lost, may_pass, one_line
-from pgqueue.rows import DueSchedule, Look
-from pgqueue.schedule import Plan, plan, problem
-from pgqueue.sifting import sift
+from pgqueue.model.schedule import Plan, plan, problem
 
 LOOK = 1.5  # seconds at most until an edited row takes effect
 SOON = 0.3  # until a run that waits for the end of another is looked after again, or a locked row tried again

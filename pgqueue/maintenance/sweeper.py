@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from pgqueue import statements
-from pgqueue.clock import monotonic
-from pgqueue.connections import Link
-from pgqueue.outage import forever
-from pgqueue.sifting import sift_jobs
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import forever
+from pgqueue.database.sifting import sift_jobs
+from pgqueue.runtime.clock import monotonic
 
 PAUSE = 1.5  # seconds; a job is finished at most so late, if a worker leads
 SPARING = 5  # times its duration between two sweeps that an old snapshot makes dear: no claim takes those jobs in any case

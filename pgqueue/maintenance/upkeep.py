@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from pgqueue.connections import Link
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Trouble
 from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.partitions import Partitions
-from pgqueue.outage import Trouble
 
 REGULAR = 600.0  # seconds from turn to turn; one that finds nothing to do takes a few milliseconds
 SOON = 60.0  # seconds until the next try of what a lock of another session prevented

@@ -1,4 +1,4 @@
-"""Everything pgqueue does in the database: one statement a file; the SQL API in ``functions/``, its views in ``views/``.
+"""Everything pgqueue does in the database: one statement a file, in a folder for each part; ``functions/`` and ``views/`` of the parts are the SQL API.
 
 ``Statement`` is a statement as a value: building one does no I/O, so it can be tested, explained and run on any
 connection (the idea of sans-I/O protocols at the grain of one statement).
@@ -31,18 +31,41 @@ class Statement(Generic[T_co]):
     decode: Callable[[Sequence[Row]], T_co]
 
 
-def _texts() -> dict[str, LiteralString]:
-    found: dict[str, Any] = {
-        file.name.removesuffix(".sql"): COMMENT.sub("", file.read_text(encoding="utf-8")).strip()
-        for file in files(__package__).iterdir()
-        if file.name.endswith(".sql")
-    }
-    return found
+PARTS = (
+    "enqueuing",
+    "claiming",
+    "settling",
+    "leases",
+    "jobs",
+    "queues",
+    "limits",
+    "schedules",
+    "alerts",
+    "upkeep",
+    "server",
+)
+
+
+def _read(*folders: str) -> dict[str, str]:
+    """The files of these folders, name to text, in the order of their names."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        place = files(__package__) / folder
+        for file in place.iterdir() if place.is_dir() else ():
+            if file.name.endswith(".sql"):
+                name = file.name.removesuffix(".sql")
+                assert name not in found, f"two files are named {file.name}"
+                found[name] = file.read_text(encoding="utf-8").strip()
+    return dict(sorted(found.items()))
+
+
+def _texts() -> dict[str, Any]:
+    return {name: COMMENT.sub("", text).strip() for name, text in _read(*PARTS).items()}
 
 
 # All are read at once, at the import: a process that has begun must not depend on what becomes of the files
 # (another version is installed over them), nor on whether it can open any (a handler has used up all descriptors).
-TEXTS = _texts()
+TEXTS: dict[str, LiteralString] = _texts()
 
 
 def load(name: str) -> LiteralString:
@@ -56,30 +79,22 @@ def load_chosen(name: str, chosen: frozenset[str]) -> LiteralString:
     return OPTIONAL.sub(lambda line: f"{line[1]}\n" if line[2] in chosen else "", load(name))
 
 
-def _folder(name: str) -> dict[str, str]:
-    return {
-        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8").strip()
-        for file in sorted((files(__package__) / name).iterdir(), key=lambda file: file.name)
-        if file.name.endswith(".sql")
-    }
-
-
 @cache
 def functions() -> dict[str, str]:
     """The SQL API: function name to the statement that creates or replaces it."""
-    return _folder("functions")
+    return _read(*(f"{part}/functions" for part in PARTS))
 
 
 @cache
 def views() -> dict[str, str]:
     """What people read: view name to the statement that creates or replaces it."""
-    return _folder("views")
+    return _read(*(f"{part}/views" for part in PARTS))
 
 
 @cache
 def grants(kind: str) -> str:
     """What a role needs, SQL in which it is named ROLE. Kinds: enqueuer, worker, operator, reader."""
-    return _folder("grants")[kind]
+    return _read("grants")[kind]
 
 
 def names() -> list[str]:

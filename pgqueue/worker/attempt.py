@@ -17,18 +17,18 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection, Connection
 
-from pgqueue import statements
-from pgqueue.app import App
-from pgqueue.clock import monotonic
-from pgqueue.database import run, run_and_commit, run_and_commit_async, run_async
+from pgqueue.app.app import App
+from pgqueue.database import statements
+from pgqueue.database.outage import is_lost
+from pgqueue.database.run import run, run_and_commit, run_and_commit_async, run_async
 from pgqueue.errors import AttemptError, DeadlineExceededError, JobTimeoutError, LeaseLostError
-from pgqueue.events import hook_name
-from pgqueue.job import Job
-from pgqueue.outage import is_lost
-from pgqueue.outcome import Cancel, Outcome
-from pgqueue.progress import Report
+from pgqueue.model.hooks import hook_name
+from pgqueue.model.job import Job
+from pgqueue.model.outcome import Cancel, Outcome
+from pgqueue.model.progress import Report
+from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
-from pgqueue.worker.extra import Extra
+from pgqueue.worker.rare_fields import Extra
 
 TICK = 0.01  # seconds by which a clock may ring early
 

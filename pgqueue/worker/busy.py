@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import psycopg
 
-from pgqueue import statements
-from pgqueue.clock import monotonic
-from pgqueue.connections import Link
-from pgqueue.outage import ConnectionLost
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import ConnectionLost
+from pgqueue.runtime.clock import monotonic
 
 HITS = 100  # claims that found work within a second: more of them make a worker busy
 FULL_HITS = 3  # the same of claims that filled all slots

@@ -12,7 +12,8 @@ import signal
 import socket
 import threading
 
-from pgqueue import forks, logs
+from pgqueue.runtime import forks
+from pgqueue.telemetry import log_output
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 
@@ -73,7 +74,7 @@ def begin() -> None:
     global astray  # noqa: PLW0603
     astray = False
     _signals.begin()
-    logs.guard_others()
+    log_output.guard_others()
 
 
 def leave() -> None:

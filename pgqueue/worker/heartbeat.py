@@ -16,11 +16,11 @@ from typing import Any
 
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.clock import monotonic
-from pgqueue.database import connect, run
-from pgqueue.outage import Outage, Trouble, is_lost
-from pgqueue.silence import cut, within
+from pgqueue.database import statements
+from pgqueue.database.outage import Outage, Trouble, is_lost
+from pgqueue.database.run import connect, run
+from pgqueue.database.silence import cut, within
+from pgqueue.runtime.clock import monotonic
 
 LONGEST = 10.0  # seconds that the server may take
 SHORTEST = 0.3  # seconds that it may take, however short the lease

@@ -18,13 +18,13 @@ from typing import Any
 from psycopg import Connection
 
 import pgqueue
-from pgqueue import statements
-from pgqueue.clock import monotonic, server_time
 from pgqueue.config import WorkerSettings
-from pgqueue.connections import Link
-from pgqueue.database import run
-from pgqueue.outage import Outage, Trouble, one_line
-from pgqueue.services import hidden_task
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage, Trouble, one_line
+from pgqueue.database.run import run
+from pgqueue.runtime.clock import monotonic, server_time
+from pgqueue.runtime.services import hidden_task
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.heartbeat import Heartbeat

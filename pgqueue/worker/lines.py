@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from pgqueue.clock import monotonic
-from pgqueue.job import FINAL
-from pgqueue.outcome import Outcome
+from pgqueue.model.job import FINAL
+from pgqueue.model.outcome import Outcome
+from pgqueue.runtime.clock import monotonic
 from pgqueue.worker.attempt import Attempt
 
 log = logging.getLogger("pgqueue")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pgqueue.connections import Link
-from pgqueue.database import CLAIMING, ORDINARY
-from pgqueue.outage import Outage
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
+from pgqueue.database.run import CLAIMING, ORDINARY
 
 SHORTEST, LONGEST = 5.0, 60.0  # seconds that a statement may take, according to the lease
 UPKEEP = 7200.0  # seconds that the rebuild of an index may take

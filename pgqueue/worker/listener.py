@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable
 
 import psycopg
 
-from pgqueue.config import QUEUE_NAME
-from pgqueue.connections import Link
-from pgqueue.database import wait_notified
-from pgqueue.outage import Trouble
-from pgqueue.queues import ServedQueues
-from pgqueue.silence import within
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Trouble
+from pgqueue.database.run import wait_notified
+from pgqueue.database.silence import within
+from pgqueue.model.names import QUEUE_NAME
+from pgqueue.worker.claiming.served_queues import ServedQueues
 
 CHANNEL = "pgqueue"
 CANCEL = re.compile(

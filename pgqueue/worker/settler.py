@@ -10,11 +10,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from pgqueue import statements
-from pgqueue.connections import Link
-from pgqueue.outage import CONFLICTS, ConnectionLost, Trouble, one_line
-from pgqueue.outcome import COMPLETED, FORGOTTEN, Outcome
-from pgqueue.sifting import bury, sift
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import CONFLICTS, ConnectionLost, Trouble, one_line
+from pgqueue.database.sifting import bury, sift
+from pgqueue.model.outcome import COMPLETED, FORGOTTEN, Outcome
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from pgqueue import origin
+from pgqueue.runtime import origin
 from pgqueue.worker.forked import STOPS
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from pgqueue.services import Services
-from pgqueue.worker.runner import Runner
+from pgqueue.runtime.services import Services
+from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
 
 PATIENCE = 2.0  # seconds that handlers get to hear of it, and the database to take the last outcomes
-STOPPED, FAILED, UNFINISHED, BLOCKED = 0, 1, 12, 13  # exit codes
-# Seconds: signals that come so close are one, which a terminal and a process manager have both sent.
-TOGETHER = 0.1
 
 log = logging.getLogger("pgqueue")
 

@@ -18,44 +18,47 @@ from typing import Any
 
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.alerts import AlertSettings, alert_tasks
-from pgqueue.app import App
-from pgqueue.clock import monotonic
-from pgqueue.config import WorkerSettings, redact
-from pgqueue.connections import retry_connecting
-from pgqueue.database import check_sessions, connect, run
-from pgqueue.diagnosis import explained
+from pgqueue.app.app import App
+from pgqueue.config import WorkerSettings
+from pgqueue.database import statements
+from pgqueue.database.driver_errors import explained
+from pgqueue.database.dsn import redact
+from pgqueue.database.link import retry_connecting
+from pgqueue.database.migrate import check_server
+from pgqueue.database.outage import Outage, is_lost
+from pgqueue.database.run import check_sessions, connect, run
+from pgqueue.database.sifting import is_of_a_value
+from pgqueue.database.silence import within
 from pgqueue.errors import PgQueueError
+from pgqueue.maintenance.alerting.messages import alert_tasks
+from pgqueue.maintenance.alerting.settings import AlertSettings
+from pgqueue.maintenance.alerting.watch import Watch
 from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.partitions import AHEAD
 from pgqueue.maintenance.scheduler import GRACE, Scheduler
-from pgqueue.maintenance.watch import Watch
-from pgqueue.migrate import check_server
-from pgqueue.outage import Outage, is_lost
-from pgqueue.outcome import Outcome
-from pgqueue.services import Services
-from pgqueue.sifting import is_of_a_value
-from pgqueue.silence import within
+from pgqueue.model.outcome import Outcome
+from pgqueue.runtime.clock import monotonic
+from pgqueue.runtime.services import Services
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.claimer import Claimer
-from pgqueue.worker.contexts import run_alone
-from pgqueue.worker.handlers import handlers, hook_names, serving
-from pgqueue.worker.in_flight import InFlight
+from pgqueue.worker.claiming.claimer import Claimer
+from pgqueue.worker.claiming.in_flight import InFlight
+from pgqueue.worker.exit_codes import FAILED, STOPPED, UNFINISHED
 from pgqueue.worker.lease import Lease
-from pgqueue.worker.limits import Limits
 from pgqueue.worker.lines import log_job
 from pgqueue.worker.links import Links
 from pgqueue.worker.listener import Listener
-from pgqueue.worker.own_loop import OwnLoop
-from pgqueue.worker.pulse import Pulse
-from pgqueue.worker.relay import Supervised
-from pgqueue.worker.reporter import Reporter
-from pgqueue.worker.runner import Runner
+from pgqueue.worker.processes.recycling import Limits
+from pgqueue.worker.processes.relay import Supervised
+from pgqueue.worker.running.contexts import run_alone
+from pgqueue.worker.running.hook_tasks import handlers, hook_names, serving
+from pgqueue.worker.running.own_loop import OwnLoop
+from pgqueue.worker.running.progress_writer import Reporter
+from pgqueue.worker.running.pulse import Pulse
+from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
-from pgqueue.worker.stopping import FAILED, STOPPED, UNFINISHED, finish
+from pgqueue.worker.stopping import finish
 
 log = logging.getLogger("pgqueue")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from pgqueue import migrate
+from pgqueue.database import migrate
 from tests.servers import create_database, test_server
 
 TEMPLATE = "pgqueue_mutants"

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import scalar_row
 
-from pgqueue import embedded
+from pgqueue.dev import embedded
 from tests.process import workload
 from tests.process.campaign_clients import Clients, Plan
 from tests.process.pids import descendants, is_gone, parent, send

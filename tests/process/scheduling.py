@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from pgqueue.connections import Link
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
 from pgqueue.maintenance.scheduler import Scheduler
-from pgqueue.outage import Outage
 
 
 def main() -> None:

@@ -31,7 +31,8 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import embedded, migrate
+from pgqueue.database import migrate
+from pgqueue.dev import embedded
 from tests import checker
 from tests.checker import Intents
 from tests.process import workload

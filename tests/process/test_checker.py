@@ -16,9 +16,10 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import sql, statements
-from pgqueue.database import run
-from pgqueue.statements import making
+from pgqueue import sql
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.database.statements import decoding
 from tests import checker
 from tests.process import workload
 from tests.process.processes import QUICK, WorkerProcesses, enqueue, gate, state_of
@@ -51,7 +52,7 @@ def use_broken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         return
     statement, text = workload.broken_text(name)
     load = sql.load
-    monkeypatch.setattr(making, "load", lambda wanted: text if wanted == statement else load(wanted))
+    monkeypatch.setattr(decoding, "load", lambda wanted: text if wanted == statement else load(wanted))
 
 
 # ---------------------------------------------------------------- settle: a zombie completes what is not its own

@@ -16,10 +16,12 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import App, cli, statements
-from pgqueue.database import run
-from pgqueue.outcome import COMPLETED, Outcome
-from pgqueue.progress import Report
+from pgqueue import App
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.model.progress import Report
+from pgqueue.ui import cli
 from tests.process import commands
 from tests.stages.hands import Hand
 
@@ -123,7 +125,7 @@ def test_help_costs_less_than_a_second(tmp_path):
 
 
 def test_help_imports_nothing_that_only_some_commands_need():
-    loaded = "import sys, pgqueue.cli.commands; print([m for m in ('sqlalchemy', 'alembic', 'pydantic', 'opentelemetry', 'pgqueue.worker', 'pgqueue.demo', 'rich.console') if m in sys.modules])"
+    loaded = "import sys, pgqueue.ui.cli.commands; print([m for m in ('sqlalchemy', 'alembic', 'pydantic', 'opentelemetry', 'pgqueue.worker', 'pgqueue.dev.demo', 'rich.console') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

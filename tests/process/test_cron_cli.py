@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from psycopg import Connection
 
-from pgqueue import cli
+from pgqueue.ui import cli
 
 
 class Done(NamedTuple):

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 from rich.console import Console
 
-from pgqueue.demo.day import Day
-from pgqueue.demo.run import run
-from pgqueue.demo.shop import read_orders
+from pgqueue.dev.demo.day import Day
+from pgqueue.dev.demo.run import run
+from pgqueue.dev.demo.shop import read_orders
 from pgqueue.errors import InvalidOptionError, InvalidSettingError
 from tests.process.pids import is_gone
 

@@ -11,10 +11,11 @@ import pytest
 from psycopg import Connection, IsolationLevel
 from psycopg.pq import ExecStatus
 
-from pgqueue import embedded, migrate, statements
-from pgqueue.cli.doctor import examine
-from pgqueue.database import run
-from pgqueue.statements import making
+from pgqueue.database import migrate, statements
+from pgqueue.database.run import run
+from pgqueue.database.statements import decoding
+from pgqueue.dev import embedded
+from pgqueue.ui.cli.doctor import examine
 from tests.servers import SETTINGS, create_database, directory_for_servers, drop_database
 from tests.stages.days import name_of
 from tests.waiting import wait_until
@@ -71,7 +72,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     assert AGE in text
     short = text.replace(AGE, "interval '0.1 s'")
     load = sql.load
-    monkeypatch.setattr(making, "load", lambda name: short if name == "oldest_snapshot" else load(name))
+    monkeypatch.setattr(decoding, "load", lambda name: short if name == "oldest_snapshot" else load(name))
 
 
 def test_it_names_the_session_that_holds_the_oldest_snapshot_and_what_that_costs(dsn, connect, monkeypatch):

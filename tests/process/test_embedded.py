@@ -18,8 +18,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgqueue import embedded
-from pgqueue.embedded import home
+from pgqueue.dev import embedded
+from pgqueue.dev.embedded import home
 from pgqueue.errors import EmbeddedPostgresError
 from tests.process.pids import is_gone, parent
 from tests.servers import directory_for_servers
@@ -119,7 +119,7 @@ def ordinary_python() -> str | None:
     for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
         with contextlib.suppress(OSError):
             tried = subprocess.run(
-                [python, "-B", "-c", "import pgqueue.embedded; pgqueue.embedded.find_binaries()"],
+                [python, "-B", "-c", "import pgqueue.dev.embedded; pgqueue.dev.embedded.find_binaries()"],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
                 capture_output=True,
                 check=False,

@@ -18,9 +18,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pgqueue import App, errors, migrate, pools
-from pgqueue.database import connect
-from pgqueue.worker.stopping import BLOCKED
+from pgqueue import App, errors
+from pgqueue.database import migrate, pools
+from pgqueue.database.run import connect
+from pgqueue.worker.exit_codes import BLOCKED
 from tests.process.commands import pgq, shop
 from tests.proxy import proxy_to
 from tests.servers import with_database

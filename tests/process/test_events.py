@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.database import run
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from tests.process import eventful, sinks
 from tests.process.processes import QUICK, WorkerProcesses, unfinished
 from tests.waiting import wait_until

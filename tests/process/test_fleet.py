@@ -18,7 +18,8 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import embedded, migrate
+from pgqueue.database import migrate
+from pgqueue.dev import embedded
 from tests.process.pids import descendants, is_gone, send
 from tests.process.processes import (
     QUICK,

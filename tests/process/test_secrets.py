@@ -13,12 +13,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pgqueue.alerts import AlertSettings
 from pgqueue.config import read_file
 from pgqueue.errors import InvalidArgumentsError, InvalidSettingError
-from pgqueue.job import NewJob
-from pgqueue.origin import without_dsn
-from pgqueue.payload import SHOW_VALUES
+from pgqueue.maintenance.alerting.settings import AlertSettings
+from pgqueue.model.job import NewJob
+from pgqueue.model.payload import SHOW_VALUES
+from pgqueue.runtime.origin import without_dsn
 from tests.process.commands import pgq, shop
 from tests.waiting import wait_until
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from pgqueue.outcome import Outcome
+from pgqueue.model.outcome import Outcome
 from tests.process.commands import pgq, shop
 from tests.stages.hands import Hand
 from tests.unit.test_shown import HOSTILE, acts

@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 from psycopg import Connection
 from rich.cells import cell_len
 
-from pgqueue import cli, statements
-from pgqueue.cli import tables
-from pgqueue.cli.units import count, exact, span
-from pgqueue.config import seconds
-from pgqueue.database import run
-from pgqueue.outcome import Outcome
-from pgqueue.progress import Report
-from pgqueue.schedule import make
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.model.outcome import Outcome
+from pgqueue.model.progress import Report
+from pgqueue.model.schedule import make
+from pgqueue.model.units import seconds
+from pgqueue.ui import cli
+from pgqueue.ui.cli import tables
+from pgqueue.ui.cli.units import count, exact, span
 from tests.stages.hands import Hand
 
 WIDTHS = (60, 80, 100, 160)

@@ -7,8 +7,8 @@ from typing import Any
 
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.database import run
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from tests.process.processes import QUICK, WorkerProcesses, unfinished
 from tests.waiting import STARTS, wait_until
 

@@ -14,7 +14,8 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import embedded, migrate
+from pgqueue.database import migrate
+from pgqueue.dev import embedded
 from tests import checker
 from tests.process.pids import is_gone, send
 from tests.process.processes import QUICK, WorkerProcesses, enqueue, gate, state_of, unfinished

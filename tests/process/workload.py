@@ -20,7 +20,8 @@ import psycopg
 from psycopg import AsyncConnection, Connection
 from tenacity import wait_fixed
 
-from pgqueue import App, Job, RateLimited, RetryPolicy, connections, sql
+from pgqueue import App, Job, RateLimited, RetryPolicy, sql
+from pgqueue.database import link
 
 MAILBOX = "PGQUEUE_TEST_MAILBOX"  # the file that external effects go to
 PATIENT = RetryPolicy(wait=wait_fixed(0.05), max_attempts=50)
@@ -258,7 +259,7 @@ def broken_text(name: str) -> tuple[str, str]:
 
 def lose_the_answer(name: str) -> None:
     """The first answer with rows to that statement is lost with its connection, after the commit."""
-    run_async: Any = connections.run_async
+    run_async: Any = link.run_async
     lost: list[object] = []
 
     async def run_and_lose(connection: Any, statement: Any) -> Any:
@@ -269,12 +270,12 @@ def lose_the_answer(name: str) -> None:
             raise psycopg.OperationalError("the answer is lost")
         return answer
 
-    connections.run_async = run_and_lose
+    link.run_async = run_and_lose
 
 
 def main() -> None:
-    from pgqueue.cli import main as pgq
-    from pgqueue.statements import making
+    from pgqueue.database.statements import decoding
+    from pgqueue.ui.cli import main as pgq
 
     broken = sys.argv.pop(1)
     if broken.startswith("lose_the_answer_to_"):
@@ -282,7 +283,7 @@ def main() -> None:
         pgq()
     statement, text = broken_text(broken)
     load: Any = sql.load
-    making.load = lambda name: text if name == statement else load(name)  # type: ignore[attr-defined]
+    decoding.load = lambda name: text if name == statement else load(name)  # type: ignore[attr-defined]
     pgq()
 
 

@@ -18,9 +18,9 @@ from hypothesis.stateful import (
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
-from pgqueue import statements
-from pgqueue.database import run
-from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.model.outcome import COMPLETED, Outcome
 from tests.stages.hands import Hand
 from tests.stages.test_keys import pass_time
 

@@ -10,9 +10,9 @@ import pytest
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
-from pgqueue import statements
-from pgqueue.database import run
-from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.model.outcome import COMPLETED, Outcome
 from tests.races.players import SETUP, Act, Players, claim, does, enqueue, register, row, settle
 from tests.waiting import wait_until
 

@@ -9,16 +9,16 @@ from typing import Any
 
 from psycopg import Connection
 
-from pgqueue import statements
 from pgqueue.config import WorkerSettings
-from pgqueue.connections import Link
-from pgqueue.database import CLAIMING, run
-from pgqueue.outage import Outage
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
+from pgqueue.database.run import CLAIMING, run
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.claimer import Claimer
-from pgqueue.worker.in_flight import InFlight
-from pgqueue.worker.lanes import START
-from pgqueue.worker.long_writers import WATCH
+from pgqueue.worker.claiming.claimer import Claimer
+from pgqueue.worker.claiming.in_flight import InFlight
+from pgqueue.worker.claiming.lanes import START
+from pgqueue.worker.claiming.long_writers import WATCH
 
 INSERT = "insert into pgqueue.jobs_live (task, run_at) values ('a', clock_timestamp()) returning id"
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.database import run
-from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.model.outcome import COMPLETED, Outcome
 from tests.races.players import Players, claim, does, enqueue, expire, register, row, settle
 from tests.waiting import wait_until
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from pgqueue import App, Job
-from pgqueue.connections import Link
-from pgqueue.outage import Outage
-from pgqueue.outcome import Outcome
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
+from pgqueue.model.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.extra import Extra
-from pgqueue.worker.runner import LATER, SUSPECTS, Runner
+from pgqueue.worker.rare_fields import Extra
+from pgqueue.worker.running.runner import LATER, SUSPECTS, Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
 from tests.process import suspects

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.database import run
-from pgqueue.outcome import COMPLETED
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.model.outcome import COMPLETED
 from pgqueue.sql import Statement
 from tests.races.players import SETUP, Players, claim, does, enqueue, register, settle
 

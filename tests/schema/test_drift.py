@@ -13,9 +13,9 @@ from psycopg import Connection
 from sqlalchemy import create_engine
 from sqlalchemy.dialects import postgresql
 
-from pgqueue import migrate, statements
-from pgqueue.config import sqlalchemy_url
-from pgqueue.database import run
+from pgqueue.database import migrate, statements
+from pgqueue.database.dsn import sqlalchemy_url
+from pgqueue.database.run import run
 from pgqueue.schema import DOMAINS, metadata
 
 Shape = dict[str, str]

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from pgqueue import migrate
+from pgqueue.database import migrate
 from pgqueue.errors import UnsupportedServerError
 from tests.servers import drop_database
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.causes import Cause
-from pgqueue.database import PINNED
-from pgqueue.job import Batch
-from pgqueue.outcome import COMPLETED, Outcome
-from pgqueue.progress import Report
-from pgqueue.schedule import Schedule
+from pgqueue.database import statements
+from pgqueue.database.run import PINNED
+from pgqueue.model.alert import Cause
+from pgqueue.model.job import Batch
+from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.model.progress import Report
+from pgqueue.model.schedule import Schedule
 from pgqueue.sql import Statement, names
 
 NIGHTLY = Schedule(name="nightly", task="a", cron="0 2 * * *")

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.database import PINNED, run
+from pgqueue.database import statements
+from pgqueue.database.run import PINNED, run
 from tests.stages.test_limits import Player
 
 KEYS, EACH = 100, 50

@@ -10,9 +10,9 @@ from typing import Any
 
 from psycopg import Connection, sql
 
-from pgqueue import statements
-from pgqueue.database import PARAMETER, PINNED, run
-from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.database import statements
+from pgqueue.database.run import PARAMETER, PINNED, run
+from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.sql import Statement
 from tests.schema.test_plans import HOT, SAMPLES
 

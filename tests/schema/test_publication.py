@@ -9,11 +9,12 @@ import pytest
 from alembic import command
 from psycopg import Connection
 
-from pgqueue import App, migrate, statements
+from pgqueue import App
 from pgqueue.config import WorkerSettings
-from pgqueue.database import run
-from pgqueue.outcome import COMPLETED, Outcome
-from pgqueue.progress import Report
+from pgqueue.database import migrate, statements
+from pgqueue.database.run import run
+from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.model.progress import Report
 from pgqueue.worker.worker import Worker
 from tests.schema.test_plans import SAMPLES
 from tests.stages.hands import Hand

@@ -15,11 +15,12 @@ import pytest
 from psycopg import Connection
 from psycopg.conninfo import make_conninfo
 
-from pgqueue import App, Job, statements
+from pgqueue import App, Job
 from pgqueue.config import WorkerSettings
-from pgqueue.database import connect as connect_ours
-from pgqueue.database import run
-from pgqueue.outcome import Outcome
+from pgqueue.database import statements
+from pgqueue.database.run import connect as connect_ours
+from pgqueue.database.run import run
+from pgqueue.model.outcome import Outcome
 from pgqueue.sql import functions, load, names
 from pgqueue.worker import Worker
 from tests.stages.hands import Hand
@@ -193,7 +194,7 @@ def test_a_worker_and_the_jobs_own_transaction_are_safe(trapped, dsn, db, limite
 
 
 def test_what_pgq_does_is_safe(trapped, there):
-    from pgqueue.cli.doctor import examine
+    from pgqueue.ui.cli.doctor import examine
 
     with connect_ours(trapped) as ours:
         assert ours.execute("show search_path").fetchone() == ("pg_catalog, pg_temp",)
@@ -207,6 +208,6 @@ def test_what_pgq_does_is_safe(trapped, there):
 
 
 def test_a_migration_is_safe(trapped):
-    from pgqueue import migrate
+    from pgqueue.database import migrate
 
     migrate.upgrade(trapped)

@@ -10,8 +10,9 @@ import pytest
 from alembic import command
 from psycopg import Connection
 
-from pgqueue import App, PgQueueError, migrate, statements
-from pgqueue.database import run
+from pgqueue import App, PgQueueError
+from pgqueue.database import migrate, statements
+from pgqueue.database.run import run
 from tests.schema.test_drift import shape
 
 # What the first revision left to functions of its time: their types, and the days they made.

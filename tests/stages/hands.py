@@ -6,9 +6,9 @@ from typing import Any
 
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.database import run
-from pgqueue.outcome import Outcome
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.model.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
-from pgqueue.connections import Link
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
 from pgqueue.maintenance.scheduler import Scheduler
-from pgqueue.outage import Outage
 
 NOON = datetime(2027, 6, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -10,15 +10,16 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.alerts import TASKS, AlertSettings, written
-from pgqueue.causes import AlertChange, Cause
-from pgqueue.connections import Link
-from pgqueue.database import run
-from pgqueue.maintenance.watch import Watch
-from pgqueue.outage import Outage
-from pgqueue.outcome import Outcome
-from pgqueue.statements.alerts import MOST
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
+from pgqueue.database.run import run
+from pgqueue.database.statements.alerts import MOST
+from pgqueue.maintenance.alerting.messages import TASKS, written
+from pgqueue.maintenance.alerting.settings import AlertSettings
+from pgqueue.maintenance.alerting.watch import Watch
+from pgqueue.model.alert import AlertChange, Cause
+from pgqueue.model.outcome import Outcome
 from tests.process.test_cli import pgq as pgq  # noqa: PLC0414 - a fixture
 from tests.stages.hands import Hand
 from tests.waiting import wait_until

@@ -18,11 +18,12 @@ from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from pgqueue import App, Task, statements
-from pgqueue.config import sqlalchemy_url
-from pgqueue.database import CLAIMING, ORDINARY, PINNED, connect, connect_async, run
+from pgqueue import App, Task
+from pgqueue.database import statements
+from pgqueue.database.dsn import sqlalchemy_url
+from pgqueue.database.pools import Pools
+from pgqueue.database.run import CLAIMING, ORDINARY, PINNED, connect, connect_async, run
 from pgqueue.errors import AutocommitWarning, InvalidOptionError, ReadOnlyServerError, WrongConnectionError
-from pgqueue.pools import Pools
 from tests.stages.scheduling import NOON, add, play, runs
 
 EURO = "10 €, in any encoding"

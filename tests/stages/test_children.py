@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from pgqueue import origin
-from pgqueue.outcome import Outcome
+from pgqueue.model.outcome import Outcome
+from pgqueue.runtime import origin
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.runner import Runner
+from pgqueue.worker.running.runner import Runner
 from tests.process.pids import is_gone
 from tests.stages import offspring
 from tests.waiting import wait_until

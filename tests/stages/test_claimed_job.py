@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue import App, statements
-from pgqueue.database import run
+from pgqueue import App
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.worker.attempt import Attempt
 from tests.stages.hands import Hand
 

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue import App, statements
-from pgqueue.cli.doctor import examine
-from pgqueue.database import run
+from pgqueue import App
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.errors import InvalidNameError
 from pgqueue.maintenance.declarations import Declarations
-from pgqueue.schedule import Schedule
-from pgqueue.task import TaskSpec
+from pgqueue.model.schedule import Schedule
+from pgqueue.model.task import TaskSpec
+from pgqueue.ui.cli.doctor import examine
 from tests.stages.scheduling import add
 
 HEARTBEAT = 1.0  # so a set of schedules is gone 30 s after it was last reported

@@ -10,9 +10,9 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import App
-from pgqueue.database import run
+from pgqueue.database.run import run
+from pgqueue.database.statements import purge_runs
 from pgqueue.maintenance.declarations import Declarations
-from pgqueue.statements import purge_runs
 
 HEARTBEAT = 1.0
 COLUMNS = "select queue, max_attempts, priority, timeout from pgqueue.jobs where id = %s"

@@ -11,10 +11,11 @@ import psycopg
 import pytest
 from psycopg import Connection, IsolationLevel
 
-from pgqueue import App, NewJob, Task, statements
-from pgqueue.database import run
+from pgqueue import App, NewJob, Task
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.errors import AutocommitWarning, IdempotencyConflictError, InvalidBatchError
-from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.model.outcome import COMPLETED, Outcome
 from tests.stages.hands import Hand
 
 

@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
 
-from pgqueue import App, PgQueueError, Task, statements
-from pgqueue.database import run
+from pgqueue import App, PgQueueError, Task
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidPayloadError, PayloadTooLargeError
-from pgqueue.job import in_batches
+from pgqueue.model.job import in_batches
 from tests.process.commands import pgq, shop
 
 

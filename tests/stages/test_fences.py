@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.database import run
-from pgqueue.outcome import COMPLETED, Outcome
-from pgqueue.progress import Report
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.model.progress import Report
 from tests.stages.hands import Hand
 from tests.stages.test_limits import SEATS, Player, add, limit
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue import App, Job, JobHandle, statements
-from pgqueue.database import run
+from pgqueue import App, Job, JobHandle
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.errors import InvalidOptionError, JobFailedError, JobNotFoundError, WaitTimeoutError
-from pgqueue.outcome import Outcome
+from pgqueue.model.outcome import Outcome
 from tests.stages.hands import Hand
 from tests.waiting import wait_until
 
@@ -108,7 +109,7 @@ def test_a_timeout_that_is_none_is_refused_before_anything_is_waited_for(handle,
 
 
 def test_the_end_wakes_whoever_waits(handle, db, wait, monkeypatch):
-    monkeypatch.setattr("pgqueue.lookout.POLL", 60.0)  # so that only the notification can end it in time
+    monkeypatch.setattr("pgqueue.app.lookout.POLL", 60.0)  # so that only the notification can end it in time
     hand = Hand(db, ["t"])
     [attempt] = hand.claim()
     results: list[Any] = []

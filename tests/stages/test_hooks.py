@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue import App, Job, statements
-from pgqueue.database import run
+from pgqueue import App, Job
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.errors import InvalidNameError
-from pgqueue.events import EVENTS, job_told
-from pgqueue.outcome import Outcome
+from pgqueue.model.hooks import EVENTS, job_told
+from pgqueue.model.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.handlers import handlers
+from pgqueue.worker.running.hook_tasks import handlers
 from tests.stages.hands import Hand
 
 HOOKS = [f"a:on_{event}" for event in EVENTS]

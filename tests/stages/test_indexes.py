@@ -10,16 +10,16 @@ import psycopg
 import pytest
 from psycopg import IsolationLevel, sql
 
-from pgqueue import statements
-from pgqueue.alerts import AlertSettings
 from pgqueue.config import WorkerSettings
-from pgqueue.connections import Link
-from pgqueue.database import ORDINARY, PINNED, run
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
+from pgqueue.database.run import ORDINARY, PINNED, run
 from pgqueue.maintenance import indexes
+from pgqueue.maintenance.alerting.settings import AlertSettings
+from pgqueue.maintenance.alerting.watch import Watch
 from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.leader import Leader
-from pgqueue.maintenance.watch import Watch
-from pgqueue.outage import Outage
 from tests.waiting import wait_until
 
 FLOOR = 200_000

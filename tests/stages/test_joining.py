@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from pgqueue import App, JobHandle, Task
-from pgqueue.config import sqlalchemy_url
+from pgqueue.database.dsn import sqlalchemy_url
 from pgqueue.errors import IdempotencyConflictError, SchemaMissingError, WrongConnectionError
 
 Scenario = Callable[["Joined"], Coroutine[Any, Any, None]]

@@ -11,8 +11,9 @@ import pytest
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
-from pgqueue import App, PgQueueError, Task, statements
-from pgqueue.database import run
+from pgqueue import App, PgQueueError, Task
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.errors import (
     DuplicateJobError,
     IdempotencyConflictError,
@@ -20,7 +21,7 @@ from pgqueue.errors import (
     InvalidOptionError,
     JobFailedError,
 )
-from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.model.outcome import COMPLETED, Outcome
 from tests.stages.days import make_days, name_of
 from tests.stages.hands import Hand
 

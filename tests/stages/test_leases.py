@@ -11,17 +11,18 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import App, Job, statements
-from pgqueue.clock import monotonic
-from pgqueue.connections import Link
-from pgqueue.database import CLAIMING, run
+from pgqueue import App, Job
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import ConnectionLost, Outage
+from pgqueue.database.run import CLAIMING, run
 from pgqueue.errors import CommitUnconfirmedError, ReadOnlyServerError
-from pgqueue.outage import ConnectionLost, Outage
-from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.runtime.clock import monotonic
 from pgqueue.worker.attempt import Attempt, HeldLease
-from pgqueue.worker.endings import succeeded
+from pgqueue.worker.claiming.lost_claims import LostClaims
 from pgqueue.worker.heartbeat import Heartbeat
-from pgqueue.worker.lost_claims import LostClaims
+from pgqueue.worker.running.endings import succeeded
 from pgqueue.worker.settler import Settler
 from tests.proxy import proxy_to
 from tests.stages.hands import Hand
@@ -74,7 +75,7 @@ def test_a_connection_that_is_silent_from_its_login_on_is_given_up(
         with pytest.raises(ConnectionLost):
             await link.once(statements.read_clock())
 
-    monkeypatch.setattr("pgqueue.database.KEEPALIVE", {"connect_timeout": 2})
+    monkeypatch.setattr("pgqueue.database.run.KEEPALIVE", {"connect_timeout": 2})
     with proxy_to(dsn) as proxy:
         asyncio.run(play(proxy))
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
-from pgqueue import App, JobHandle, statements
-from pgqueue.database import run
+from pgqueue import App, JobHandle
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.errors import (
     InvalidArgumentsError,
     InvalidNameError,
@@ -25,9 +26,9 @@ from pgqueue.errors import (
     JobNotFoundError,
     JobUnchangedError,
 )
-from pgqueue.options import EDITABLE
-from pgqueue.outcome import COMPLETED, Outcome
-from pgqueue.progress import Report
+from pgqueue.model.options import EDITABLE
+from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.model.progress import Report
 from tests.stages.hands import Hand
 
 BOOM = ValueError("boom")

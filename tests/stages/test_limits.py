@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from psycopg import Connection
 from psycopg.errors import CheckViolation
 
-from pgqueue import App, statements
-from pgqueue.database import run
+from pgqueue import App
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.errors import InvalidOptionError
-from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt, HeldLease
 from tests.stages.hands import Hand
 from tests.waiting import wait_until

@@ -14,7 +14,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from pgqueue import App, Task
-from pgqueue.config import sqlalchemy_url
+from pgqueue.database.dsn import sqlalchemy_url
 from pgqueue.errors import (
     AutocommitWarning,
     CommitUnconfirmedError,

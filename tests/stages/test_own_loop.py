@@ -16,7 +16,7 @@ from psycopg import Connection
 
 from pgqueue import App
 from pgqueue.config import WorkerSettings
-from pgqueue.worker.stopping import FAILED, STOPPED
+from pgqueue.worker.exit_codes import FAILED, STOPPED
 from pgqueue.worker.worker import Worker
 from tests.waiting import wait_until
 

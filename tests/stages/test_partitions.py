@@ -10,12 +10,12 @@ import psycopg
 import pytest
 from psycopg import IsolationLevel
 
-from pgqueue import statements
-from pgqueue.connections import Link
-from pgqueue.database import ORDINARY, run
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
+from pgqueue.database.run import ORDINARY, run
 from pgqueue.maintenance.partitions import Partitions
-from pgqueue.outage import Outage
-from pgqueue.outcome import COMPLETED
+from pgqueue.model.outcome import COMPLETED
 from tests.stages.days import PARENTS, days, finish, make_days, name_of, places
 from tests.stages.hands import Hand
 from tests.waiting import wait_until

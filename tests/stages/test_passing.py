@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.database import run
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.worker.attempt import Attempt
 from tests.schema.test_plans_large import explained
 from tests.stages.test_limits import Player, add, limit

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from pgqueue import App, pools
-from pgqueue.outcome import Outcome
+from pgqueue import App
+from pgqueue.database import pools
+from pgqueue.model.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.runner import Runner
+from pgqueue.worker.running.runner import Runner
 from tests.waiting import wait_until
 
 XACT = "select pg_current_xact_id()::text"

@@ -7,14 +7,16 @@ import json
 import psycopg
 import pytest
 
-from pgqueue import App, bulk, statements
+from pgqueue import App
+from pgqueue.app import copy_lines
+from pgqueue.app.storing import insert
 from pgqueue.config import WorkerSettings
-from pgqueue.database import run
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from pgqueue.errors import InvalidNameError, InvalidOptionError
-from pgqueue.job import Batch
-from pgqueue.outcome import Outcome
-from pgqueue.schedule import Schedule
-from pgqueue.storing import insert
+from pgqueue.model.job import Batch
+from pgqueue.model.outcome import Outcome
+from pgqueue.model.schedule import Schedule
 from pgqueue.worker import Worker
 from tests.stages.hands import Hand
 
@@ -51,7 +53,7 @@ def test_sql_stores_no_job_of_a_reserved_name(db, name, text):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_statements_of_python_store_none_either(db, name):
-    for count, options in [(1, {}), (1, {"unique_key": "k"}), (2, {}), (bulk.SMALLEST, {})]:
+    for count, options in [(1, {}), (1, {"unique_key": "k"}), (2, {}), (copy_lines.SMALLEST, {})]:
         with pytest.raises(InvalidOptionError, match="is reserved"):
             insert(db, [Batch(name, ["{}"] * count, options)])
     assert db.execute(COUNT).fetchone() == (0,)

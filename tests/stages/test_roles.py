@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from pgqueue import App, Dead, Job, Retry
-from pgqueue.alerts import AlertSettings
-from pgqueue.cli.commands import cli
 from pgqueue.config import WorkerSettings
 from pgqueue.errors import MissingPrivilegeError
-from pgqueue.outcome import Outcome
+from pgqueue.maintenance.alerting.settings import AlertSettings
+from pgqueue.model.outcome import Outcome
 from pgqueue.sql import grants
+from pgqueue.ui.cli.commands import cli
 from pgqueue.worker import Worker
 from tests.stages.hands import Hand
 from tests.waiting import wait_until

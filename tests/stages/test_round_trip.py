@@ -38,7 +38,7 @@ from typing_extensions import TypedDict
 
 from pgqueue import App
 from pgqueue.errors import InvalidArgumentsError, InvalidJobError
-from pgqueue.task import TaskSpec
+from pgqueue.model.task import TaskSpec
 
 T = TypeVar("T")
 NAIVE = datetime.fromisoformat("2025-01-02T03:00")

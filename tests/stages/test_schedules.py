@@ -11,11 +11,11 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.database import run
-from pgqueue.outcome import COMPLETED
-from pgqueue.rows import DueSchedule
-from pgqueue.schedule import Plan
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.database.statements.schedules import DueSchedule
+from pgqueue.model.outcome import COMPLETED
+from pgqueue.model.schedule import Plan
 from tests.stages.hands import Hand
 from tests.stages.scheduling import MINUTE, NOON, add, jobs, overview, play, runs
 from tests.unit.test_firetimes import YEAR, ZONES, changes, expression, walk

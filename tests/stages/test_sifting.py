@@ -12,21 +12,22 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from pgqueue import App, statements
-from pgqueue.alerts import AlertSettings
+from pgqueue import App
 from pgqueue.config import WorkerSettings
-from pgqueue.connections import Link
-from pgqueue.database import run
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
+from pgqueue.database.run import run
+from pgqueue.database.sifting import bury, pass_over, sift
 from pgqueue.errors import SchemaMissingError
+from pgqueue.maintenance.alerting.settings import AlertSettings
+from pgqueue.maintenance.alerting.watch import Watch
 from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.scheduler import Scheduler
 from pgqueue.maintenance.sweeper import sweep_once
-from pgqueue.maintenance.watch import Watch
-from pgqueue.outage import Outage
-from pgqueue.outcome import COMPLETED, Outcome
-from pgqueue.sifting import bury, pass_over, sift
-from pgqueue.worker.claimer import Claimer
+from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.worker import Worker
 from tests.stages.hands import Hand

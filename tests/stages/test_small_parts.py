@@ -10,15 +10,15 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import App
-from pgqueue.clock import monotonic
-from pgqueue.connections import Link
-from pgqueue.outage import Outage
-from pgqueue.outcome import COMPLETED, Outcome
-from pgqueue.progress import Report
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
+from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.model.progress import Report
+from pgqueue.runtime.clock import monotonic
 from pgqueue.worker.attempt import Attempt, HeldLease
-from pgqueue.worker.children import Children
-from pgqueue.worker.in_flight import InFlight
-from pgqueue.worker.reporter import Reporter
+from pgqueue.worker.claiming.in_flight import InFlight
+from pgqueue.worker.running.children import Children
+from pgqueue.worker.running.progress_writer import Reporter
 from pgqueue.worker.settler import LARGEST, Settler
 from tests.stages.hands import Hand
 from tests.stages.test_limits import add

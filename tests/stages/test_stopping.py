@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from pgqueue import App
-from pgqueue.connections import Link
-from pgqueue.outage import Outage
-from pgqueue.outcome import Outcome
-from pgqueue.services import hidden_tasks
-from pgqueue.worker.runner import Runner
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
+from pgqueue.model.outcome import Outcome
+from pgqueue.runtime.services import hidden_tasks
+from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
 from tests.races.test_runner_races import attempt

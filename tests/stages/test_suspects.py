@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.database import run
+from pgqueue.database import statements
+from pgqueue.database.run import run
 from tests.stages.hands import Hand
 
 

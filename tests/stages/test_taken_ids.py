@@ -11,17 +11,18 @@ import pytest
 from psycopg import Connection
 from typer.testing import CliRunner
 
-from pgqueue import App, migrate, statements
-from pgqueue.cli.commands import cli
-from pgqueue.cli.doctor import examine
+from pgqueue import App
 from pgqueue.config import WorkerSettings
-from pgqueue.connections import Link
-from pgqueue.database import run
+from pgqueue.database import migrate, statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
+from pgqueue.database.run import run
 from pgqueue.errors import TakenIdError
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.sweeper import sweep_once
-from pgqueue.outage import Outage
 from pgqueue.sql import grants
+from pgqueue.ui.cli.commands import cli
+from pgqueue.ui.cli.doctor import examine
 from pgqueue.worker import Worker
 from tests.stages.hands import Hand
 

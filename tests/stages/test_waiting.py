@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue import App, JobHandle, lookout
+from pgqueue import App, JobHandle
+from pgqueue.app import lookout
 from pgqueue.errors import DatabaseUnreachableError, JobFailedError, WaitTimeoutError
-from pgqueue.outcome import Outcome
+from pgqueue.model.outcome import Outcome
 from tests.frozen import frozen
 from tests.stages.hands import Hand
 from tests.waiting import wait_until
@@ -291,7 +292,7 @@ def test_many_first_uses_at_once_make_one_pool(app, jobs, db) -> None:
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_a_pool_in_use_says_what_to_do(dsn, kind, monkeypatch) -> None:
-    from pgqueue import pools
+    from pgqueue.database import pools
     from pgqueue.errors import PoolExhaustedError
 
     monkeypatch.setattr(pools, "PATIENCE", 0.05)

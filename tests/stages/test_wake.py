@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.database import run
-from pgqueue.worker.claimer import SPARED
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.worker.claiming.claimer import SPARED
 from tests.waiting import wait_until
 
 Connect = Callable[..., "Connection[object]"]

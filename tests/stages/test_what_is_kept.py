@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from pgqueue import statements
-from pgqueue.database import run
-from pgqueue.job import Batch
-from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.model.job import Batch
+from pgqueue.model.outcome import COMPLETED, Outcome
 from tests.stages.hands import Hand
 from tests.stages.test_limits import add
 from tests.waiting import wait_until

@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
 
-from pgqueue import App, statements
-from pgqueue.database import run
-from pgqueue.rows import Why
+from pgqueue import App
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.database.statements.jobs import Why
 from tests.process.commands import pgq
 from tests.stages.hands import Hand
 

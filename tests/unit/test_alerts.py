@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgqueue.alerts import TASKS, AlertSettings, alert_tasks, find_alerts, mail, post
-from pgqueue.causes import DeadTask, Front
-from pgqueue.described import describe, trace
 from pgqueue.errors import InvalidSettingError, PgQueueError
-from pgqueue.maintenance.watch import Standstill, dead_cause, late_causes, stalled_causes
-from pgqueue.outcome import Retry
+from pgqueue.maintenance.alerting.messages import TASKS, alert_tasks, mail, post
+from pgqueue.maintenance.alerting.settings import AlertSettings, find_alerts
+from pgqueue.maintenance.alerting.watch import Standstill, dead_cause, late_causes, stalled_causes
+from pgqueue.model.alert import DeadTask, Front
+from pgqueue.model.outcome import Retry
+from pgqueue.text.described import describe, trace
 from tests.process import sinks
 
 SECRET = "S3cr3T"

@@ -15,12 +15,12 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from pgqueue import App, Call, Cancel, Dead, Job, Retry, Snooze
-from pgqueue.chunk import ChunkSpec
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidOptionError
-from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.model.chunk import ChunkSpec
+from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.chunk_calls import Chunk, perform_chunk, perform_chunk_async
-from pgqueue.worker.runner import Runner
+from pgqueue.worker.running.chunk_call import Chunk, perform_chunk, perform_chunk_async
+from pgqueue.worker.running.runner import Runner
 
 
 @dataclass

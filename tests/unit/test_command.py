@@ -10,23 +10,23 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pgqueue.cli import main
-from pgqueue.cli.commands import cli
+from pgqueue.app.loading import load_app
 from pgqueue.config import WorkerSettings
 from pgqueue.errors import AppImportError
-from pgqueue.loading import load_app
+from pgqueue.ui.cli import main
+from pgqueue.ui.cli.commands import cli
 
 
 class Interrupting:
     """As if Ctrl-C came while the commands are imported, which takes the better part of a short command."""
 
     def find_spec(self, name: str, *_: Any) -> None:
-        if name == "pgqueue.cli.commands":
+        if name == "pgqueue.ui.cli.commands":
             raise KeyboardInterrupt
 
 
 def test_ctrl_c_before_a_command_has_begun_is_no_traceback(monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "pgqueue.cli.commands", raising=False)
+    monkeypatch.delitem(sys.modules, "pgqueue.ui.cli.commands", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -11,18 +11,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pgqueue import App
-from pgqueue.cli.work import process_count, settings_for
-from pgqueue.config import (
-    WorkerSettings,
-    check_name,
-    find_dsn,
-    read_file,
-    redact,
-    seconds,
-    size,
-)
+from pgqueue.config import WorkerSettings, read_file
+from pgqueue.database.dsn import find_dsn, redact
 from pgqueue.errors import InvalidNameError, InvalidOptionError, InvalidSettingError, NoDsnError
-from pgqueue.queues import parse_queues
+from pgqueue.model.names import check_name
+from pgqueue.model.units import seconds, size
+from pgqueue.ui.cli.work import process_count, settings_for
+from pgqueue.worker.claiming.served_queues import parse_queues
 
 SECRET = "S3cr3T"
 ODD = st.text(alphabet="ab1@:/?#&=%' \\.,[]", max_size=4)

@@ -8,10 +8,10 @@ from contextvars import ContextVar
 from functools import wraps
 from typing import Any
 
-from pgqueue.app import App
-from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.app.app import App
+from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.coroutines import Coroutines
+from pgqueue.worker.running.coroutines import Coroutines
 
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
 

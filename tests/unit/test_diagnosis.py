@@ -5,7 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from pgqueue.diagnosis import explain
+from pgqueue.database.driver_errors import explain
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pgqueue.errors import InvalidScheduleError
-from pgqueue.firetimes import Cron, Every, Once, zone
+from pgqueue.model.fire_times import Cron, Every, Once, zone
 
 MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
 # By an hour at 2 or 3; by half an hour; at midnight, so that a day begins at 1 or has its last hour twice; from +12:45.

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgqueue.errors import InvalidNameError
-from pgqueue.queues import ServedQueues, parse_queues
-from pgqueue.worker.lanes import FORGET, HIGHEST, LAG, LOWEST, MANY, SHARE, START, Lanes
-from pgqueue.worker.runner import OVERTAKEN, Waiting
+from pgqueue.worker.claiming.lanes import FORGET, HIGHEST, LAG, LOWEST, MANY, SHARE, START, Lanes
+from pgqueue.worker.claiming.served_queues import ServedQueues, parse_queues
+from pgqueue.worker.running.runner import OVERTAKEN, Waiting
 
 
 def lanes_of(*queues: str) -> Lanes:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from pgqueue import App
-from pgqueue.outcome import Outcome
+from pgqueue.model.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.endings import failed
-from pgqueue.worker.runner import Runner
+from pgqueue.worker.running.endings import failed
+from pgqueue.worker.running.runner import Runner
 from tests.unit import hostile
 
 SLOTS = 6
@@ -131,6 +131,6 @@ def test_an_attempt_for_which_there_is_no_thread_fails_and_its_neighbours_run(
     def refuse(_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("pgqueue.worker.threads._Thread", refuse)
+    monkeypatch.setattr("pgqueue.worker.running.threads._Thread", refuse)
     ended = played(hostile.bare, [attempt(1, "plain"), attempt(2, "plain_async")], executor="async")
     assert [ended[n] and ended[n].state for n in (1, 2)] == ["retrying", "completed"]  # type: ignore[union-attr]

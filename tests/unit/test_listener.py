@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from pgqueue.queues import MOST_KEPT, ServedQueues
+from pgqueue.worker.claiming.served_queues import MOST_KEPT, ServedQueues
 from pgqueue.worker.listener import Listener
 
 

@@ -13,23 +13,23 @@ from typing import Any
 
 import pytest
 
-from pgqueue import logs
-from pgqueue.interruption import here
+from pgqueue.runtime.interruption import here
+from pgqueue.telemetry import log_output
 
 
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Handler]:
     """As under ``pgq work``, with nothing configured."""
-    level, handlers = logs.LOG.level, list(logs.LOG.handlers)
-    monkeypatch.setattr(logs, "_chosen", [])
-    logs.LOG.handlers = []
-    logs.LOG.setLevel(logging.NOTSET)
+    level, handlers = log_output.LOG.level, list(log_output.LOG.handlers)
+    monkeypatch.setattr(log_output, "_chosen", [])
+    log_output.LOG.handlers = []
+    log_output.LOG.setLevel(logging.NOTSET)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    logs.set_up()
-    [handler] = logs.LOG.handlers
+    log_output.set_up()
+    [handler] = log_output.LOG.handlers
     yield handler
-    logs.LOG.handlers = handlers
-    logs.LOG.setLevel(level)
+    log_output.LOG.handlers = handlers
+    log_output.LOG.setLevel(level)
 
 
 def record() -> logging.LogRecord:
@@ -38,8 +38,8 @@ def record() -> logging.LogRecord:
 
 def test_the_logger_is_never_disabled() -> None:
     logging.config.dictConfig({"version": 1})
-    assert not logs.LOG.disabled
-    assert logs.LOG.isEnabledFor(logging.ERROR)
+    assert not log_output.LOG.disabled
+    assert log_output.LOG.isEnabledFor(logging.ERROR)
 
 
 def test_its_own_handler_falls_silent_when_the_user_configures_logging_later(own: logging.Handler) -> None:
@@ -47,36 +47,36 @@ def test_its_own_handler_falls_silent_when_the_user_configures_logging_later(own
     assert own.filter(record())
     logging.getLogger().addHandler(logging.NullHandler())
     assert not own.filter(record())
-    logs.LOG.propagate = False
+    log_output.LOG.propagate = False
     try:
         assert own.filter(record())
     finally:
-        logs.LOG.propagate = True
+        log_output.LOG.propagate = True
 
 
 def test_a_handler_of_the_users_own_on_the_logger_takes_its_place(own: logging.Handler) -> None:
     logging.getLogger().handlers[:] = []
     theirs = logging.NullHandler()
-    logs.LOG.addHandler(theirs)
+    log_output.LOG.addHandler(theirs)
     assert not own.filter(record())
-    logs.LOG.removeHandler(theirs)
+    log_output.LOG.removeHandler(theirs)
     assert own.filter(record())
 
 
 def test_setting_up_twice_adds_nothing(own: logging.Handler) -> None:
-    logs.set_up()
-    assert logs.LOG.handlers == [own]
-    assert logs.LOG.level == logging.INFO
+    log_output.set_up()
+    assert log_output.LOG.handlers == [own]
+    assert log_output.LOG.level == logging.INFO
 
 
 def test_a_level_that_was_asked_for_goes_before_the_users(own: logging.Handler) -> None:
-    logs.LOG.setLevel(logging.ERROR)
-    logs.set_up()
-    assert logs.LOG.level == logging.ERROR
-    logs.choose(logging.DEBUG)
-    logs.choose(None)
-    logs.set_up()
-    assert (logs.LOG.level, logs.chosen()) == (logging.DEBUG, logging.DEBUG)
+    log_output.LOG.setLevel(logging.ERROR)
+    log_output.set_up()
+    assert log_output.LOG.level == logging.ERROR
+    log_output.choose(logging.DEBUG)
+    log_output.choose(None)
+    log_output.set_up()
+    assert (log_output.LOG.level, log_output.chosen()) == (logging.DEBUG, logging.DEBUG)
 
 
 class OddError(BaseException):
@@ -85,7 +85,7 @@ class OddError(BaseException):
 
 class Again(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        logs.LOG.error("again: %s", record.msg)
+        log_output.LOG.error("again: %s", record.msg)
 
 
 class Raising(logging.Handler):
@@ -120,12 +120,12 @@ def filtered_handler() -> None:
 
 
 def patched(name: str) -> Callable[[], None]:
-    return lambda: logs.LOG.__dict__.update({name: fails})
+    return lambda: log_output.LOG.__dict__.update({name: fails})
 
 
 BREAKS: dict[str, Callable[[], object]] = {
     "a filter of a handler": filtered_handler,
-    "a filter of the logger": lambda: filter_of(logs.LOG),
+    "a filter of the logger": lambda: filter_of(log_output.LOG),
     "a record factory that raises": lambda: logging.setLogRecordFactory(fails),
     "a record factory that makes none": lambda: logging.setLogRecordFactory(lambda *_, **__: None),  # type: ignore[arg-type, return-value]
     "a handler that logs again": lambda: handled_by(Again()),
@@ -145,27 +145,27 @@ BREAKS: dict[str, Callable[[], object]] = {
 @pytest.fixture
 def unbroken(own: logging.Handler, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test breaks is whole again afterwards."""
-    monkeypatch.setattr(logs, "_failure", logs.Failure())
+    monkeypatch.setattr(log_output, "_failure", log_output.Failure())
     attributes, filters, factory = (
-        dict(logs.LOG.__dict__),
-        list(logs.LOG.filters),
+        dict(log_output.LOG.__dict__),
+        list(log_output.LOG.filters),
         logging.getLogRecordFactory(),
     )
     yield
     logging.setLogRecordFactory(factory)
-    logs.LOG.__dict__.clear()
-    logs.LOG.__dict__.update(attributes)
-    logs.LOG.filters[:] = filters
+    log_output.LOG.__dict__.clear()
+    log_output.LOG.__dict__.update(attributes)
+    log_output.LOG.filters[:] = filters
 
 
 def log_all() -> None:
     for name in ("debug", "info", "warning", "error", "critical"):
-        getattr(logs.LOG, name)("a %s", name)
-    logs.LOG.log(logging.ERROR, "a line")
+        getattr(log_output.LOG, name)("a %s", name)
+    log_output.LOG.log(logging.ERROR, "a line")
     try:
         1 / 0  # noqa: B018
     except ZeroDivisionError:
-        logs.LOG.exception("with a traceback")
+        log_output.LOG.exception("with a traceback")
 
 
 @pytest.mark.parametrize("broken", BREAKS)
@@ -191,7 +191,7 @@ def test_a_line_that_cannot_be_written_anywhere_raises_nothing(
         if stderr == "exits":
             stream.write = Raising(SystemExit(3)).handle  # type: ignore[method-assign]
         monkeypatch.setattr(sys, "stderr", None if stderr == "none" else stream)
-        logs.LOG.handlers[:] = [logs.Own()]
+        log_output.LOG.handlers[:] = [log_output.Own()]
         if stderr == "closed":
             stream.close()
         log_all()
@@ -209,8 +209,8 @@ def test_a_handler_that_logs_again_gets_each_line_once_and_the_next_line_too() -
             super().emit(record)
 
     logging.getLogger().handlers[:] = [Counting()]
-    logs.LOG.error("one")
-    logs.LOG.error("two")
+    log_output.LOG.error("one")
+    log_output.LOG.error("two")
     assert heard == ["one", "two"]
 
 
@@ -236,12 +236,12 @@ def test_what_the_handler_of_a_signal_raises_gets_through(kind: str) -> None:
     try:
         handled_by(Interrupted())
         with pytest.raises(expected):
-            logs.LOG.error("a line")
+            log_output.LOG.error("a line")
         logging.getLogger().handlers[:] = [Raising(KeyboardInterrupt())]
         thread = threading.Thread(target=log_all)  # where no signal is handled
         thread.start()
         thread.join()
-        assert logs._failure.is_told
+        assert log_output._failure.is_told
     finally:
         signal.signal(signal.SIGINT, former)
 
@@ -268,14 +268,14 @@ def test_an_interruption_waits_for_the_end_of_a_line_and_is_raised_then(
     monkeypatch.setattr(here, "thread", Late())
     logging.getLogger().handlers[:] = [Noting()]
     with pytest.raises(OddError):
-        logs.LOG.error("a line")
+        log_output.LOG.error("a line")
     assert heard == ["shield True", "a line", "shield False"]
 
 
 @pytest.mark.usefixtures("unbroken")
 def test_a_line_says_where_in_the_code_it_was_written(caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger().addHandler(caplog.handler)
-    logs.LOG.setLevel(logging.DEBUG)
+    log_output.LOG.setLevel(logging.DEBUG)
     log_all()
     assert {(record.pathname, record.funcName) for record in caplog.records} == {(__file__, "log_all")}
     assert len(caplog.records) == 7
@@ -287,11 +287,12 @@ def test_a_library_under_a_worker_is_guarded_beside_a_class_that_the_user_has_ch
             raise OddError
 
     logger = Chosen("a library")
-    logs._make(logger, logs.Guarded)
-    logs._make(logger, logs.Guarded)
+    log_output._make(logger, log_output.Guarded)
+    log_output._make(logger, log_output.Guarded)
     logger.error("a line")
     assert isinstance(logger, Chosen)
-    logs.guard_others()
+    log_output.guard_others()
     assert all(
-        isinstance(logging.getLogger(name), logs.Guarded) for name in ("asyncio", "psycopg", "psycopg.pool")
+        isinstance(logging.getLogger(name), log_output.Guarded)
+        for name in ("asyncio", "psycopg", "psycopg.pool")
     )

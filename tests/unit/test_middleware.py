@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from pgqueue import App, Call, Cancel, Dead, Job, Retry, Snooze
 from pgqueue.errors import DeadlineExceededError, InvalidOptionError, JobTimeoutError, LeaseLostError
-from pgqueue.outcome import COMPLETED, Outcome
+from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.calls import perform, perform_async
-from pgqueue.worker.extra import Extra
-from pgqueue.worker.handlers import handlers, hook_spec
-from pgqueue.worker.runner import Runner
+from pgqueue.worker.rare_fields import Extra
+from pgqueue.worker.running.call import perform, perform_async
+from pgqueue.worker.running.hook_tasks import handlers, hook_spec
+from pgqueue.worker.running.runner import Runner
 
 
 def attempt(

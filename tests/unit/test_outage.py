@@ -6,10 +6,10 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from pgqueue.clock import monotonic
+from pgqueue.database.outage import ConnectionLost, Outage, Trouble, is_lost, may_pass
+from pgqueue.database.sifting import is_of_a_value
 from pgqueue.errors import DatabaseUnreachableError, LockedError, ReadOnlyServerError, TooManyConnectionsError
-from pgqueue.outage import ConnectionLost, Outage, Trouble, is_lost, may_pass
-from pgqueue.sifting import is_of_a_value
+from pgqueue.runtime.clock import monotonic
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgqueue import Cancel, RateLimited, Retry, RetryPolicy, Snooze
-from pgqueue.described import ERROR_LIMIT, TRACEBACK_LIMIT, clean, describe, trace
 from pgqueue.errors import DeadlineExceededError, InvalidOptionError, ProcessDiedError
-from pgqueue.outcome import Outcome, decide
+from pgqueue.model.outcome import Outcome, decide
+from pgqueue.text.described import ERROR_LIMIT, TRACEBACK_LIMIT, clean, describe, trace
 
 BOOM = ValueError("boom")
 LATE = DeadlineExceededError("Its deadline passed while it ran.")

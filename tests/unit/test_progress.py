@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from pgqueue import Job
 from pgqueue.errors import InvalidOptionError
-from pgqueue.progress import LARGEST, MESSAGE_LIMIT, Report
-from pgqueue.worker.extra import Extra
+from pgqueue.model.progress import LARGEST, MESSAGE_LIMIT, Report
+from pgqueue.worker.rare_fields import Extra
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -11,11 +11,11 @@ import pytest
 
 from pgqueue import App, Cancel, Dead, RateLimited, Retry, Snooze
 from pgqueue.errors import BadResultError
-from pgqueue.outcome import Outcome
-from pgqueue.task import KEPT_ELSEWHERE
+from pgqueue.model.outcome import Outcome
+from pgqueue.model.task import KEPT_ELSEWHERE
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.calls import perform, perform_async
-from pgqueue.worker.chunk_calls import Chunk, perform_chunk, perform_chunk_async
+from pgqueue.worker.running.call import perform, perform_async
+from pgqueue.worker.running.chunk_call import Chunk, perform_chunk, perform_chunk_async
 
 
 @dataclass

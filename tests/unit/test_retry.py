@@ -19,8 +19,8 @@ from tenacity import (
 from tenacity.wait import wait_base
 
 from pgqueue import RetryPolicy
-from pgqueue.config import LONGEST
 from pgqueue.errors import InvalidOptionError
+from pgqueue.model.units import LONGEST
 
 BOOM = ValueError("boom")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pgqueue import App, errors
 from pgqueue.errors import InvalidArgumentsError, InvalidScheduleError, PgQueueError
-from pgqueue.schedule import Plan, Schedule, duration, fingerprint, jitter, make, plan
+from pgqueue.model.schedule import Plan, Schedule, duration, fingerprint, jitter, make, plan
 
 NOON = datetime(2027, 6, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

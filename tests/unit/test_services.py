@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pgqueue import statements
-from pgqueue.connections import Link
-from pgqueue.outage import ConnectionLost, Outage
-from pgqueue.services import Services, hidden_task, hidden_tasks
-from pgqueue.worker.contexts import run_alone
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import ConnectionLost, Outage
+from pgqueue.runtime.services import Services, hidden_task, hidden_tasks
+from pgqueue.worker.running.contexts import run_alone
 
 
 def break_once(loop: Any) -> None:

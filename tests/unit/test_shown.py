@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgqueue.alerts import AlertSettings, alert_tasks
-from pgqueue.cli import main
 from pgqueue.errors import InvalidOptionError
-from pgqueue.outcome import Outcome
-from pgqueue.shown import block, quoted, visible
-from pgqueue.worker.runner import report
+from pgqueue.maintenance.alerting.messages import alert_tasks
+from pgqueue.maintenance.alerting.settings import AlertSettings
+from pgqueue.model.outcome import Outcome
+from pgqueue.text.shown import block, quoted, visible
+from pgqueue.ui.cli import main
+from pgqueue.worker.running.runner import report
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202e\u2066\u200b\u2060\ufeff\u2028\r\n2026-11-29 CRITICAL forged \ud800\U000e0041"
 KEPT = "Grüße, 日本, \u00a0é, 👍🏽 \\ 'x'"
@@ -87,7 +88,7 @@ def test_an_error_of_the_command_line_is_cleaned(monkeypatch, capsys):
     def broken(**_: Any) -> None:
         raise InvalidOptionError(f"what {HOSTILE}", why=f"a\nb {HOSTILE}", do=HOSTILE)
 
-    monkeypatch.setattr("pgqueue.cli.commands.cli", broken)
+    monkeypatch.setattr("pgqueue.ui.cli.commands.cli", broken)
     monkeypatch.setattr(sys, "argv", ["pgq"])
     with pytest.raises(SystemExit):
         main()
@@ -99,7 +100,9 @@ def test_an_error_of_the_command_line_is_cleaned(monkeypatch, capsys):
 
 def test_a_message_of_an_alert_is_cleaned_before_it_is_sent(monkeypatch):
     sent = []
-    monkeypatch.setattr("pgqueue.alerts.post", lambda settings, message: sent.append(message))
+    monkeypatch.setattr(
+        "pgqueue.maintenance.alerting.messages.post", lambda settings, message: sent.append(message)
+    )
     [spec] = alert_tasks(AlertSettings(webhook="https://example.org/")).values()
     spec.function(alert=1, message=1, text=HOSTILE, subject="a\u202eb")
     assert sent == [{"alert": 1, "message": 1, "text": visible(HOSTILE), "subject": r"a\u202eb"}]

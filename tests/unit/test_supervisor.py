@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from pgqueue.worker.relay import Supervised
-from pgqueue.worker.supervisor import backoff, spread
+from pgqueue.worker.processes.relay import Supervised
+from pgqueue.worker.processes.supervisor import backoff, spread
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from pgqueue import App, Job
-from pgqueue.declaring import task_name
 from pgqueue.errors import (
     BadResultError,
     InvalidArgumentsError,
@@ -28,7 +27,8 @@ from pgqueue.errors import (
     PgQueueError,
     UnnameableTaskError,
 )
-from pgqueue.task import TaskSpec
+from pgqueue.model.declaring import task_name
+from pgqueue.model.task import TaskSpec
 
 NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001
 

@@ -20,13 +20,13 @@ from pydantic import BaseModel, BeforeValidator, field_serializer
 from tenacity.wait import wait_base
 
 from pgqueue import App, Call, RetryPolicy
-from pgqueue.interruption import here, uninterrupted
-from pgqueue.outcome import Outcome
-from pgqueue.worker import threads
+from pgqueue.model.outcome import Outcome
+from pgqueue.runtime.interruption import here, uninterrupted
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.contexts import run_alone
-from pgqueue.worker.runner import Runner
-from pgqueue.worker.threads import InterruptedByTimeout
+from pgqueue.worker.running import threads
+from pgqueue.worker.running.contexts import run_alone
+from pgqueue.worker.running.runner import Runner
+from pgqueue.worker.running.threads import InterruptedByTimeout
 
 raise_in = threads._raise_in
 tenant: ContextVar[str] = ContextVar("tenant", default="none")

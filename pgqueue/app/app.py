@@ -1,0 +1,304 @@
+"""``App``: the tasks of an application and its own connections. Importing and making one does no I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Callable
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+)
+from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overload
+
+from psycopg import AsyncConnection, Connection
+
+from pgqueue.app import storing
+from pgqueue.app.crontab import Crontab
+from pgqueue.app.enqueue import Task, bad_items
+from pgqueue.app.handle import JobHandle
+from pgqueue.app.waiters import Waiters
+from pgqueue.database.dsn import find_dsn
+from pgqueue.database.pools import Pools
+from pgqueue.errors import CommitUnconfirmedError, DuplicateTaskError, InvalidOptionError, UnknownTaskError
+from pgqueue.model.chunk import ChunkSpec
+from pgqueue.model.declaring import found, module_of, named, runnable, task_name
+from pgqueue.model.hooks import EVENTS, CompletedHook, Event, Hook, Hooked, Layer, M, as_layer
+from pgqueue.model.job import Batch, Job, NewJob, in_batches
+from pgqueue.model.names import check_name
+from pgqueue.model.options import RULES
+from pgqueue.model.outcome import Keep
+from pgqueue.model.retry import RetryPolicy
+from pgqueue.model.task import TaskSpec
+from pgqueue.model.unique import KeyRules, key_rules
+from pgqueue.model.units import seconds
+from pgqueue.text.values import shown
+
+P = ParamSpec("P")
+R = TypeVar("R")
+HOOKS = frozenset(f"on_{event}" for event in EVENTS)
+
+
+class App(Crontab, Hooked):
+    """A registry of tasks and schedules with a database, and of the hooks and middleware of all tasks.
+
+    ``dsn``: where its jobs live; without one, PGQUEUE_DSN, DATABASE_URL, ``[tool.pgqueue]`` or libpq's PG* decide, when
+    it is first needed. ``pool_size``: connections held at most for what joins no transaction of yours, and for
+    ``job.transaction()``; default 10, or in a worker twice its slots. Each event loop has as many of its own. ``name``: of
+    the service, which its schedules belong to; default is the module that makes the App. Several services with one database
+    need different ones.
+    """
+
+    def __init__(
+        self, dsn: str | None = None, *, name: str | None = None, pool_size: int | None = None
+    ) -> None:
+        Crontab.__init__(self)
+        Hooked.__init__(self)
+        self._dsn = dsn
+        self.named = name is not None
+        self.name = check_name("service", module_of(self) if name is None else name)
+        self.layers: list[Layer] = []  # middleware, the outermost first
+        self.tasks: dict[str, Task[..., Any]] = {}
+        self._pools = Pools(lambda: self.dsn, pool_size)
+        self.waiters = Waiters(lambda: self.dsn)
+
+    @property
+    def dsn(self) -> str:
+        """The DSN for libpq; raises NoDsnError if there is none anywhere."""
+        return find_dsn(self._dsn)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return found, named(self)
+
+    # -------------------------------------------------------------- declaring
+
+    @overload
+    def task(self, function: Callable[Concatenate[Job, P], R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, /, **options: Unpack[_Options]) -> _Decorator: ...
+    @overload
+    def task(
+        self, /, *, chunk: int, chunk_wait: float | str | timedelta = 0, **options: Unpack[_Options]
+    ) -> _ChunkDecorator: ...
+
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        queue: str = "default",
+        priority: int = 0,
+        retry: object = None,
+        timeout: float | str | timedelta | None = None,
+        keep: Keep = "all",
+        store_result: bool = True,
+        executor: str | None = None,
+        chunk: int | None = None,
+        chunk_wait: float | str | timedelta = 0,
+        **more: Any,
+    ) -> Any:
+        """Declares a task: ``@app.task`` or ``@app.task(queue="mail", retry=[1, 5, 30])`` on a def or async def.
+
+        ``name``: stored with each job, default ``module.function``. ``retry``: a number of attempts, a list of delays in
+        seconds, a tenacity wait, or a ``RetryPolicy``; default 1 s, 5 s, 30 s, 5 min, 30 min. ``timeout``: of one attempt.
+        ``keep``: which finished rows stay until retention: "all", only "failures" (dead and cancelled), or "none".
+        ``store_result``: False drops what the handler returns, which may then be anything; else what is no JSON makes the job dead.
+        ``executor``: "async", "thread" or "process"; default is the worker's (async def on its loop, def on a thread).
+        ``chunk``: the handler takes a list of up to so many jobs, gathered for ``chunk_wait`` at most (see docs/rules).
+        ``unique`` (True: by all arguments, or by those named), ``unique_for``, ``on_conflict``, ``throttle``, ``debounce``,
+        ``debounce_max``: as in ``using()``, for all jobs of the task.
+        ``on_completed``, ``on_failed``, ``on_retry``, ``on_dead``, ``on_stalled``: a hook, as ``@task.on_dead`` declares it.
+        A parameter annotated ``Job`` receives the job itself; it is best the first one, so that type checkers know.
+
+        Raises DuplicateTaskError, UnnameableTaskError, InvalidNameError, InvalidOptionError, InvalidArgumentsError.
+        """
+        if function is not None:
+            return self.task()(function)
+
+        def declare(function: Callable[..., Any]) -> Task[..., Any]:
+            if isinstance(function, Task):  # of another app, or under another name
+                function = function.spec.function
+            function = runnable(function)
+            given: dict[str, Any] = {
+                "name": task_name(function) if name is None else name,
+                "function": function,
+                "queue": queue,
+                "priority": RULES["priority"]("priority", priority),
+                "retry": RetryPolicy.of(retry),
+                "timeout": None if timeout is None else RULES["timeout"]("timeout", timeout),
+                "keep": keep,
+                "store_result": store_result,
+                "executor": executor,
+                "rules": key_rules({name: rule for name, rule in more.items() if name not in HOOKS}),
+            }
+            wait = seconds(chunk_wait, "chunk_wait")
+            if chunk is None and wait:
+                raise InvalidOptionError("chunk_wait is given without chunk.", do="say how many: chunk=100")
+            spec = TaskSpec(**given) if chunk is None else ChunkSpec(**given, chunk=chunk, chunk_wait=wait)
+            former = self.tasks.get(spec.name)
+            if former is not None and not self._runs.repeats(former.spec.function, function):
+                known = former.spec.function
+                raise DuplicateTaskError(
+                    f"Two tasks are named {spec.name!r}.",
+                    why=f"{known.__module__}.{known.__qualname__} has the name already",
+                    do="give one of them another name=",
+                )
+            spec.adapter  # noqa: B018 - a signature that cannot be stored is refused here
+            task = Task[..., Any](self, spec)
+            for name_of_hook in HOOKS & more.keys():
+                if more[name_of_hook] is not None:
+                    getattr(task, name_of_hook)(more[name_of_hook])
+            self.tasks[spec.name] = task
+            self._runs.note(function)
+            return task
+
+        return declare
+
+    def middleware(self, function: M) -> M:
+        """Declares middleware around each attempt of every task: a generator of one ``Call`` that yields once.
+
+        What stands before the yield runs before the handler, in the order of declaration, and what stands after it
+        afterwards, in the opposite order. The handler's exception is raised at the yield; middleware may raise another one,
+        before or after, which counts like one of the handler's. An async generator may await, also around a ``def``.
+        What makes a (sync or async) context manager for a ``Call`` will do too.
+        """
+        self._runs.put(self.layers, as_layer(function))
+        return function
+
+    def events_of(self, task: str) -> list[Event]:
+        """The events of a task that have hooks, its own or the app's."""
+        return [event for event in EVENTS if event in self.hooks or event in self.tasks[task].hooks]
+
+    # -------------------------------------------------------------- enqueuing
+
+    def enqueue_many(self, jobs: list[NewJob], connection: Any = None) -> list[JobHandle]:
+        """Stores jobs of any tasks, made by ``task.job(…)``, in one round trip and, if given, in ``connection``'s transaction.
+
+        Raises InvalidBatchError if one of them is something else: then none is stored.
+        """
+        return self.store(in_batches(_made(jobs)), connection)
+
+    async def aenqueue_many(self, jobs: list[NewJob], connection: Any = None) -> list[JobHandle]:
+        """``enqueue_many`` for async connections."""
+        return await self.store_async(in_batches(_made(jobs)), connection)
+
+    def store(self, batches: list[Batch], connection: Any) -> list[JobHandle]:
+        if connection is not None:
+            return storing.store(connection, batches, self)
+        handles: list[JobHandle] = []
+        try:
+            with self.connection() as own:
+                handles = storing.store(own, batches, self)
+        except CommitUnconfirmedError as error:
+            error.job_ids = [handle.id for handle in handles]
+            raise
+        return handles
+
+    async def store_async(self, batches: list[Batch], connection: Any) -> list[JobHandle]:
+        if connection is not None:
+            return await storing.store_async(connection, batches, self)
+        handles: list[JobHandle] = []
+        try:
+            async with self.connection_async() as own:
+                handles = await storing.store_async(own, batches, self)
+        except CommitUnconfirmedError as error:
+            error.job_ids = [handle.id for handle in handles]
+            raise
+        return handles
+
+    # -------------------------------------------------------------- reading
+
+    def handle(self, job_id: int) -> JobHandle:
+        """A handle on a job that was enqueued elsewhere; raises InvalidOptionError for what is no id."""
+        if isinstance(job_id, bool) or not isinstance(job_id, int) or not -(2**63) <= job_id < 2**63:
+            raise InvalidOptionError(
+                f"{shown(job_id)} is no id of a job.",
+                do="give the whole number that enqueue() returned as handle.id",
+            )
+        return JobHandle(job_id, created=False, app=self)
+
+    def spec(self, name: str) -> TaskSpec:
+        """The task of that name; raises UnknownTaskError with near names."""
+        if name in self.tasks:
+            return self.tasks[name].spec
+        near = difflib.get_close_matches(name, self.tasks, n=3, cutoff=0.5)
+        raise UnknownTaskError(
+            f"There is no task {name!r} in this app.",
+            do="did you mean " + " or ".join(near) + "?"
+            if near
+            else "it has " + ", ".join(sorted(self.tasks)),
+        )
+
+    # -------------------------------------------------------------- connections
+
+    def connection(self) -> AbstractContextManager[Connection[Any]]:
+        """One of the app's own connections, in a transaction that commits at the end of the block."""
+        return self._pools.connection()
+
+    def connection_async(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        """``connection`` for async callers."""
+        return self._pools.connection_async()
+
+    def make_room(self, handlers: int) -> None:
+        """Called by a worker: so many handlers will use the app's connections at once."""
+        self._pools.make_room(handlers)
+
+    async def leave_loop(self) -> None:
+        """Called by a worker whose loop is about to end."""
+        await self._pools.leave_loop()
+
+    def close(self) -> None:
+        """Closes the app's own connections. The app stays usable: what needs one later opens new ones, to be closed again."""
+        self.waiters.close()
+        self._pools.close()
+
+    async def aclose(self) -> None:
+        """``close`` for async callers, also of the running loop's pool."""
+        await asyncio.to_thread(self.waiters.close)
+        await self._pools.aclose()
+
+
+class _Options(KeyRules, total=False):
+    name: str | None
+    queue: str
+    priority: int
+    retry: object
+    timeout: float | str | timedelta | None
+    keep: Keep
+    store_result: bool
+    executor: str | None
+    on_completed: CompletedHook | None
+    on_failed: Hook | None
+    on_retry: Hook | None
+    on_dead: Hook | None
+    on_stalled: Hook | None
+
+
+class _Decorator(Protocol):
+    """The type of ``@app.task(…)``, for type checkers: what the overloads of ``App.task`` say."""
+
+    @overload
+    def __call__(self, function: Callable[Concatenate[Job, P], R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class _ChunkDecorator(Protocol):
+    """The same of ``@app.task(chunk=…)``: its jobs are enqueued with the fields of an item, or with an item."""
+
+    def __call__(self, function: Callable[..., R], /) -> Task[..., R]: ...
+
+
+def _made(jobs: list[NewJob]) -> list[NewJob]:
+    wrong = {
+        index: f"it is a {type(job).__name__}, not a job made by task.job(…)"
+        for index, job in enumerate(jobs)
+        if not isinstance(job, NewJob)
+    }
+    if wrong:
+        raise bad_items(wrong)
+    return jobs

@@ -1,0 +1,77 @@
+"""``@app.cron``: the schedules that an app's code declares. A worker makes them into rows when it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, ParamSpec, TypeVar
+
+from pgqueue.app.enqueue import Task
+from pgqueue.errors import InvalidArgumentsError, InvalidScheduleError
+from pgqueue.model.schedule import Missed, Overlap, Schedule, make
+from pgqueue.text.values import shown
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Crontab:
+    """The base of ``App`` that knows its schedules, by name."""
+
+    def __init__(self) -> None:
+        self.schedules: dict[str, Schedule] = {}
+        self._scheduled: dict[str, Task[..., Any]] = {}
+
+    def cron(
+        self,
+        expression: str | None = None,
+        /,
+        *,
+        every: float | str | timedelta | None = None,
+        at: datetime | None = None,
+        name: str | None = None,
+        tz: str = "UTC",
+        overlap: Overlap = "queue",
+        missed: Missed = "once",
+        missed_cap: int = 100,
+        jitter: float | str | timedelta = 0,
+        anchor: datetime | None = None,
+        args: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Callable[[Task[P, R]], Task[P, R]]:
+        """Declares that a task runs again and again: ``@app.cron("0 9 * * MON-FRI", tz="Europe/Warsaw")`` above ``@app.task``.
+
+        Instead of the expression: ``every`` (seconds, a timedelta, or a text such as "5m"), counted from ``anchor``
+        (default: when the row is made), or ``at``, once. ``name``: default the task's. ``args``: of each job.
+        ``overlap``, if the former run has not ended: "queue" (it waits for that), "skip", "cancel-old", or "allow" both.
+        ``missed``, if no worker lived for more than a minute: "once" (the last one is made up for), "skip", or "all", at
+        most the last ``missed_cap``. ``jitter``: each job runs up to so much later. Further options as of ``using``.
+
+        Raises InvalidScheduleError, InvalidArgumentsError, or what ``using`` raises.
+        """
+
+        def declare(task: Task[P, R]) -> Task[P, R]:
+            if not isinstance(task, Task):
+                raise InvalidScheduleError(
+                    f"@app.cron stands on {getattr(task, '__qualname__', task)!s:.80}, which is no task.",
+                    do="put @app.cron(…) above @app.task",
+                )
+            if args is not None and not isinstance(args, Mapping):
+                raise InvalidArgumentsError(f"args is {shown(args)}.", do='give a dict: args={"name": "Ada"}')
+            chosen: Any = task.using(**options)
+            job = chosen.job(**(args or {}))
+            key = {} if job.unique_key is None else {"unique_key": job.unique_key}
+            made = make(
+                name or task.name, task.name, cron=expression, every=every, at=at, tz=tz, overlap=overlap, missed=missed,
+                missed_cap=missed_cap, jitter=jitter, anchor=anchor, args=job.args, options={**job.options, **key},
+            )  # fmt: skip
+            former = self._scheduled.get(made.name)
+            if former is not None and (former is task or former.name != task.name):
+                raise InvalidScheduleError(
+                    f"Two schedules are named {made.name!r}.", do="give one of them another name="
+                )
+            self.schedules[made.name] = made
+            self._scheduled[made.name] = task
+            return task
+
+        return declare

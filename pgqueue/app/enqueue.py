@@ -1,0 +1,276 @@
+"""The verbs of enqueuing: ``Task`` is what ``@app.task`` returns, ``Enqueuer`` is a task with options chosen.
+
+Sync and async are one-line twins over ``Stores``; a test keeps their signatures equal.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+
+from pgqueue.app.handle import JobHandle
+from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError, InvalidOptionError
+from pgqueue.model import options as rules
+from pgqueue.model import unique
+from pgqueue.model.declaring import importable, task_of
+from pgqueue.model.hooks import Hooked
+from pgqueue.model.job import Batch, NewJob, in_batches
+from pgqueue.model.options import RULES
+from pgqueue.model.task import TaskSpec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def bad_items(reasons: dict[int, str]) -> InvalidBatchError:
+    """Of a batch of which nothing is stored; ``reasons`` by their places."""
+    shown = "; ".join(f"[{index}] {reason}" for index, reason in list(reasons.items())[:3])
+    return InvalidBatchError(
+        f"{len(reasons)} of the items are bad: {shown}", reasons=dict(list(reasons.items())[:20])
+    )
+
+
+class Stores(Protocol):
+    """Who writes jobs: the app. ``connection`` None is one of its own, in a transaction of its own."""
+
+    tasks: dict[str, Task[..., Any]]
+
+    def store(self, batches: list[Batch], connection: Any) -> list[JobHandle]: ...
+    async def store_async(self, batches: list[Batch], connection: Any) -> list[JobHandle]: ...
+
+
+class Enqueuer(Generic[P, R]):
+    """A task with a connection to join and options chosen. Immutable; may be kept and used again.
+
+    ``shared``: gives what its jobs share with those of others that differ in their unique_key alone.
+    """
+
+    def __init__(
+        self, app: Stores, spec: TaskSpec, connection: Any = None, options: Mapping[str, Any] = {},
+        shared: Callable[[], Mapping[str, Any]] | None = None,
+    ) -> None:  # fmt: skip
+        self.spec = spec
+        self._app, self._connection, self._options = app, connection, options
+        self._shared_with = shared
+        self._all: Mapping[str, Any] | None = None
+        self._all_beside_keys: Mapping[str, Any] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._connection is not None:
+            raise pickle.PicklingError("A task that joins a connection cannot be pickled.")
+        return _bound, (self._app.tasks[self.spec.name], dict(self._options))
+
+    def using(self, connection: Any = None, **options: Any) -> Enqueuer[P, R]:
+        """The same with more options, and joining the transaction of ``connection``.
+
+        ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
+        AsyncSession, with any driver; Django's ``connection``. Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware
+        datetime) or ``delay``, ``max_attempts``, ``timeout``, ``tags``, ``meta``.
+        ``expires`` (cancelled unless it has started by then) and ``deadline`` (dead unless it has ended by then), each a
+        duration or an aware datetime. ``concurrency_key`` (jobs of different keys take turns; limits count by it), ``weight``
+        (against limits, default 1), ``ordering`` ("block" or "skip": the key's jobs run one after the other as enqueued, and
+        what a dead one does to the rest). What makes a job a duplicate: ``unique_key`` (one unfinished job of this task may
+        carry it) or ``unique`` (the same, made of all arguments, or of those named; False: no rule of the task),
+        ``unique_for`` (the key is of one window of that length), ``on_conflict`` ("skip", "replace", "raise"), ``throttle``
+        (no other job so long), ``debounce`` with ``debounce_max`` (each further one puts the job off and replaces it),
+        ``idempotency_key`` with ``idempotency_ttl`` (default 7 days). Durations are seconds, a timedelta, or a text such as "5m".
+        ``wake=False``: no NOTIFY, which a two-phase commit forbids; the next poll finds the job.
+
+        Raises InvalidOptionError or InvalidNameError; PGQ-502 is warned about at enqueue.
+        """
+        if not RULES.keys() >= options.keys():
+            raise InvalidArgumentsError(
+                f"using() has no option {rules.unknown(options)}.", do="it takes " + ", ".join(sorted(RULES))
+            )
+        chosen = rules.options(**options)
+        if self._options and (
+            ("run_at" in chosen and "delay" in self._options)
+            or ("delay" in chosen and "run_at" in self._options)
+        ):
+            raise InvalidOptionError("run_at and delay are both given.", do="give one of them")
+        if "unique" in chosen:
+            self.spec.check_unique(chosen["unique"])
+        if "ordering" in chosen and not {"concurrency_key"} & {*chosen, *self._options}:
+            raise InvalidOptionError(
+                "ordering is given without a concurrency_key.", do="give the key whose jobs keep their order"
+            )
+        return Enqueuer(
+            self._app,
+            self.spec,
+            self._connection if connection is None else connection,
+            unique.merged(self._options, chosen),
+            self._beside_keys if len(chosen) == 1 and "unique_key" in chosen else None,
+        )
+
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
+        """The job that would be enqueued, checked but not stored: an item for ``enqueue_many``."""
+        return NewJob(self.spec.name, self.spec.encode(args, kwargs), self._shared(), self._key())
+
+    def _key(self) -> str | None:
+        return self._options.get("unique_key")
+
+    def _shared(self) -> Mapping[str, Any]:
+        """The task's defaults and what was chosen over them, but for a unique_key; one object for all jobs of a batch."""
+        # Not cached_property: it takes a lock, which each job with a key of its own would pay for.
+        if self._all is None:
+            self._all = (
+                self._made_together(self._options) if self._shared_with is None else self._shared_with()
+            )
+        return self._all
+
+    def _beside_keys(self) -> Mapping[str, Any]:
+        """What jobs share that have a unique_key each."""
+        if self._all_beside_keys is None:
+            self._all_beside_keys = self._made_together(
+                unique.merged(self._options, {"unique_key": "one for each"})
+            )
+        return self._all_beside_keys
+
+    def _beside_requests(self, has_keys: bool) -> Mapping[str, Any]:
+        """The same for an idempotency_key each, and perhaps a unique_key."""
+        chosen = {"idempotency_key": "one for each", **({"unique_key": "one for each"} if has_keys else {})}
+        shared = self._made_together(unique.merged(self._options, chosen))
+        return {name: value for name, value in shared.items() if name != "idempotency_key"}
+
+    def _made_together(self, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
+        together = unique.checked_together(unique.merged(self.spec.options, chosen))
+        return {name: value for name, value in together.items() if name != "unique_key"}
+
+    def _around(
+        self,
+        items: int,
+        arguments: int,
+        unique_keys: Iterable[str] | None,
+        idempotency_keys: Iterable[str] | None,
+    ) -> tuple[Mapping[str, Any], list[str] | None]:
+        """What the dicts of a batch share, and the unique_key of each, if they have one."""
+        names: list[str] | None = None
+        if unique_keys is not None:
+            names = _checked_keys("unique_key", unique_keys, items, arguments)
+        elif arguments and (key := self._key()) is not None:
+            names = [key] * items
+        if idempotency_keys is not None:
+            requests = _checked_keys("idempotency_key", idempotency_keys, items, arguments)
+            return {**self._beside_requests(names is not None), "idempotency_keys": requests}, names
+        if unique_keys is not None:
+            return self._beside_keys(), names
+        return self._shared() if arguments else {}, names
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+        """Stores one job and returns its handle; ``created`` is False if a key names an existing job.
+
+        Raises InvalidArgumentsError, InvalidOptionError, InvalidPayloadError or PayloadTooLargeError before anything is
+        written, IdempotencyConflictError if the idempotency key was used with other arguments, and DuplicateJobError for
+        ``on_conflict="raise"``; none of these aborts the caller's transaction.
+        """
+        return self._app.store(in_batches([self.job(*args, **kwargs)]), self._connection)[0]
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
+        """``enqueue`` for async connections."""
+        return (await self._app.store_async(in_batches([self.job(*args, **kwargs)]), self._connection))[0]
+
+    def enqueue_many(
+        self,
+        items: Iterable[Mapping[str, Any] | NewJob],
+        unique_keys: Iterable[str] | None = None,
+        idempotency_keys: Iterable[str] | None = None,
+    ) -> list[JobHandle]:
+        """Stores many jobs in one round trip and returns their handles in order, each duplicate told apart.
+
+        An item is a dict of arguments, or a job made by ``task.using(unique_key=…).job(…)`` with options of its own.
+        ``unique_keys``, ``idempotency_keys``: those of dicts, one for each; cheaper than such jobs.
+        Raises InvalidBatchError, listing the first 20 reasons, if any item is bad: then none is stored.
+        """
+        return self._app.store(self._batches(items, unique_keys, idempotency_keys), self._connection)
+
+    async def aenqueue_many(
+        self,
+        items: Iterable[Mapping[str, Any] | NewJob],
+        unique_keys: Iterable[str] | None = None,
+        idempotency_keys: Iterable[str] | None = None,
+    ) -> list[JobHandle]:
+        """``enqueue_many`` for async connections."""
+        return await self._app.store_async(
+            self._batches(items, unique_keys, idempotency_keys), self._connection
+        )
+
+    delay = enqueue
+    adelay = aenqueue
+
+    def _batches(
+        self,
+        items: Iterable[Mapping[str, Any] | NewJob],
+        unique_keys: Iterable[str] | None = None,
+        idempotency_keys: Iterable[str] | None = None,
+    ) -> list[Batch]:
+        listed = list(items)
+        arguments = [item for item in listed if not isinstance(item, NewJob)]
+        options, names = self._around(len(listed), len(arguments), unique_keys, idempotency_keys)
+        if len(arguments) == len(listed):
+            try:
+                return [Batch(self.spec.name, self.spec.encode_many(arguments), options, names)]
+            except InvalidJobError:
+                pass  # which one is bad, and why, is told one by one
+        jobs: list[NewJob] = []
+        reasons: dict[int, str] = {}
+        for index, item in enumerate(listed):
+            try:
+                if isinstance(item, NewJob):
+                    jobs.append(item)
+                elif isinstance(item, Mapping):
+                    args = self.spec.encode((), item)
+                    jobs.append(
+                        NewJob(self.spec.name, args, options, None if names is None else names[index])
+                    )
+                else:
+                    raise InvalidArgumentsError(f"it is a {type(item).__name__}, not a dict of arguments.")
+            except InvalidJobError as error:
+                reasons[index] = error.what
+        if reasons:
+            raise bad_items(reasons)
+        return in_batches(jobs)
+
+
+def _checked_keys(kind: str, given: Iterable[str], items: int, arguments: int) -> list[str]:
+    if isinstance(given, str):
+        raise InvalidOptionError(f"{kind}s is one text.", do="give a list, a key for each item")
+    listed = list(given)
+    if not len(listed) == items == arguments:
+        raise InvalidOptionError(
+            f"{len(listed)} {kind}s are given for {items} items, {items - arguments} of them made jobs.",
+            why="each dict of arguments has one, and a made job has its own",
+            do=f"give one for each, or make each job by task.using({kind}=…).job(…)",
+        )
+    for key in listed:
+        RULES[kind](kind, key)
+    return listed
+
+
+def _bound(task: Task[P, R], options: Mapping[str, Any]) -> Enqueuer[P, R]:
+    return Enqueuer(task._app, task.spec, None, options)  # noqa: SLF001 - it is one
+
+
+class Task(Enqueuer[P, R], Hooked):
+    """A registered task. Calling it runs the function here and now; ``enqueue`` stores a job for a worker."""
+
+    def __init__(self, app: Stores, spec: TaskSpec) -> None:
+        Enqueuer.__init__(self, app, spec)
+        Hooked.__init__(self)
+        self.__doc__ = spec.function.__doc__
+        self.__name__ = getattr(spec.function, "__name__", spec.name)
+        self.__wrapped__ = spec.function
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return task_of, (self._app, importable(self.spec.function.__module__), self.name)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        result: R = self.spec.function(*args, **kwargs)
+        return result
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name} ({self.spec.describe()})>"

@@ -1,0 +1,232 @@
+"""``JobHandle``: a stored job as its enqueuer holds it, and how one waits for its end."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+
+from psycopg import AsyncConnection, Connection
+
+from pgqueue.app.waiters import Waiters
+from pgqueue.database import statements
+from pgqueue.database.driver_errors import may_not_read
+from pgqueue.database.run import run, run_async
+from pgqueue.database.statements.jobs import Why
+from pgqueue.errors import (
+    InvalidOptionError,
+    JobFailedError,
+    JobNotFoundError,
+    JobUnchangedError,
+    MissingPrivilegeError,
+    WaitTimeoutError,
+)
+from pgqueue.model import options
+from pgqueue.model.declaring import named
+from pgqueue.model.job import FINAL, Job
+from pgqueue.model.options import Duration
+from pgqueue.model.task import TaskSpec
+from pgqueue.model.units import seconds
+from pgqueue.text.values import shown
+
+
+class HasSpec(Protocol):
+    @property
+    def spec(self) -> TaskSpec: ...
+
+
+class Connects(Protocol):
+    """Who lends connections to read and change jobs with, and knows tasks: the app."""
+
+    waiters: Waiters
+
+    @property
+    def tasks(self) -> Mapping[str, HasSpec]: ...
+    def connection(self) -> AbstractContextManager[Connection[Any]]: ...
+    def connection_async(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]: ...
+
+
+@dataclass(
+    slots=True, unsafe_hash=True
+)  # frozen would cost a bulk enqueue more than the rest of Python's part
+class JobHandle:
+    """A job's id, and whether this enqueue made it.
+
+    ``created`` False: the key named in ``conflict`` (unique_key, throttle, debounce or idempotency_key) belongs to the
+    existing job ``id``, which was in ``state``; if it was finished, with ``stored_result`` or ``stored_error``, which a key
+    remembers when the job's row is gone. The job exists once the enqueuing transaction has committed.
+    """
+
+    id: int
+    created: bool = True
+    state: str | None = None
+    conflict: str | None = None
+    stored_result: Any = field(default=None, repr=False, compare=False)
+    stored_error: str | None = field(default=None, repr=False, compare=False)
+    app: Connects | None = field(default=None, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        values = (self.id, self.created, self.state, self.conflict, self.stored_result, self.stored_error)
+        try:
+            app = None if self.app is None else (self.app, named(self.app))[0]
+        except pickle.PicklingError:
+            app = None  # app.handle(id) makes one that can ask
+        return JobHandle, (*values, app)
+
+    def job(self) -> Job:
+        """The job's row now; raises JobNotFoundError, also while its transaction is open or after it rolled back."""
+        with _reading(), self._app().connection() as connection:
+            return _found(self.id, run(connection, statements.get_job(self.id)))
+
+    async def ajob(self) -> Job:
+        """``job`` for async callers."""
+        with _reading():
+            async with self._app().connection_async() as connection:
+                return _found(self.id, await run_async(connection, statements.get_job(self.id)))
+
+    def why(self) -> Why:
+        """Why the job is not running, in one word and one sentence; of a job that runs or is final, that it is."""
+        with self._app().connection() as connection:
+            return run(connection, statements.why(self.id))
+
+    async def awhy(self) -> Why:
+        """``why`` for async callers."""
+        async with self._app().connection_async() as connection:
+            return await run_async(connection, statements.why(self.id))
+
+    def cancel(self, connection: Any = None) -> str:
+        """Cancels the job: ``cancelled``; ``requested`` if it runs, for its worker hears of it within a second; or its final state.
+
+        Joins the transaction of ``connection``, if given. Raises JobNotFoundError.
+        """
+        if connection is None:
+            with self._app().connection() as own:
+                return self.cancel(own)
+        return _known(self.id, run(connection, statements.cancel(self.id)))
+
+    async def acancel(self, connection: Any = None) -> str:
+        """``cancel`` for async callers."""
+        if connection is None:
+            async with self._app().connection_async() as own:
+                return await self.acancel(own)
+        return _known(self.id, await run_async(connection, statements.cancel(self.id)))
+
+    def edit(self, connection: Any = None, **changes: Any) -> None:
+        """Changes a job that does not run: ``handle.edit(priority=-5, delay=0)``. Joins ``connection``'s transaction, if given.
+
+        ``args`` (a dict of all of them), ``queue``, ``priority``, ``run_at`` or ``delay``, ``max_attempts``, ``timeout``, ``tags``,
+        ``meta``, ``expires``, ``deadline``, as at its enqueue; None takes a timeout, an expiry or a deadline away.
+        Raises JobUnchangedError if it runs or has ended, JobNotFoundError, and what enqueuing raises for bad values.
+        """
+        if connection is None:
+            with self._app().connection() as own:
+                self.edit(own, **changes)
+            return
+        if "args" in changes:
+            task = _known(self.id, run(connection, statements.get_task(self.id)))
+            changes["args"] = self._args(task, changes["args"])
+        _edited(self.id, run(connection, statements.edit(self.id, options.changes(changes))))
+
+    async def aedit(self, connection: Any = None, **changes: Any) -> None:
+        """``edit`` for async callers."""
+        if connection is None:
+            async with self._app().connection_async() as own:
+                await self.aedit(own, **changes)
+            return
+        if "args" in changes:
+            task = _known(self.id, await run_async(connection, statements.get_task(self.id)))
+            changes["args"] = self._args(task, changes["args"])
+        edit = statements.edit(self.id, options.changes(changes))
+        _edited(self.id, await run_async(connection, edit))
+
+    def _args(self, task: str, args: Any) -> Any:
+        """Checked against the task's signature, if the app knows it."""
+        if not isinstance(args, Mapping):
+            raise InvalidOptionError(f"args is {shown(args)}.", do="give a dict of all arguments")
+        known = None if self.app is None else self.app.tasks.get(task)
+        return args if known is None else json.loads(known.spec.encode((), args))
+
+    def wait(self, timeout: Duration | None = None, watch: Callable[[Job], object] | None = None) -> Any:
+        """Waits until the job is final and returns its result (what its handler returned).
+
+        ``watch`` is called with the job as it is, about once a second. Raises JobFailedError if it ended dead or cancelled, WaitTimeoutError after ``timeout`` (seconds, a timedelta or a text
+        such as ``5m``), and JobNotFoundError if there is no such job.
+        """
+        limit = _limit(timeout)
+        with closing(self._app().waiters.looks(self.id, limit, watched=watch is not None)) as looks:
+            for job in looks:
+                if job is not None and watch is not None:
+                    watch(job)
+                if job is None or job.is_final:
+                    return self._result(job)
+        raise self._too_late(limit)
+
+    async def result(
+        self, timeout: Duration | None = None, watch: Callable[[Job], object] | None = None
+    ) -> Any:
+        """``wait`` for async callers: ``await handle.result()``."""
+        limit = _limit(timeout)
+        async with aclosing(
+            self._app().waiters.looks_async(self.id, limit, watched=watch is not None)
+        ) as looks:
+            async for job in looks:
+                if job is not None and watch is not None:
+                    watch(job)
+                if job is None or job.is_final:
+                    return self._result(job)
+        raise self._too_late(limit)
+
+    def _too_late(self, limit: float | None) -> WaitTimeoutError:
+        return WaitTimeoutError(
+            f"Job {self.id} is not finished after {limit:g} s.", do=f"pgq jobs show {self.id}"
+        )
+
+    def _result(self, job: Job | None) -> Any:
+        """The job's, or, without its row, what its key remembered."""
+        if job is None and self.state in FINAL:
+            state, result, error = self.state, self.stored_result, self.stored_error
+        else:
+            job = _found(self.id, job)
+            state, result, error = job.state, job.result, job.last_error
+        if state != "completed":
+            raise JobFailedError(self.id, state, error)
+        return result
+
+    def _app(self) -> Connects:
+        if self.app is None:
+            msg = "this handle was made without an app: use app.handle(id)"
+            raise RuntimeError(msg)
+        return self.app
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except MissingPrivilegeError as error:
+        raise may_not_read(error) from error
+
+
+def _limit(timeout: Duration | None) -> float | None:
+    return seconds(timeout, "timeout") if isinstance(timeout, str | timedelta) else timeout
+
+
+def _found(job_id: int, job: Job | None) -> Job:
+    if job is None:
+        raise JobNotFoundError(job_id)
+    return job
+
+
+def _known(job_id: int, said: str | None) -> str:
+    if said is None:
+        raise JobNotFoundError(job_id)
+    return said
+
+
+def _edited(job_id: int, said: str | None) -> None:
+    if _known(job_id, said) != "edited":
+        raise JobUnchangedError(f"Job {job_id} was not edited: it is {said}.", do=f"pgq jobs show {job_id}")

@@ -1,0 +1,92 @@
+"""Finding the App that ``-A module:attribute`` names."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pgqueue.app.app import App
+from pgqueue.errors import AppImportError, NoTasksError, PgQueueError
+
+
+def load_app(path: str) -> App:
+    """The App that ``module:attribute`` names (``module`` alone: its only App); the current directory is importable.
+
+    Raises AppImportError, showing the user's own frame, or NoTasksError.
+    """
+    module_name, _, attribute = path.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")) or module_name.endswith(".py"):
+        raise AppImportError(
+            f"-A {path!r} names no module.",
+            why="a module is named as import names it, by words with dots between them",
+            do=_instead(module_name, attribute),
+        )
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+    except PgQueueError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise _import_error(path, module_name, error) from error
+    if attribute:
+        found: Any = module
+        for part in attribute.split("."):
+            found = getattr(found, part, None)
+        apps = [found] if isinstance(found, App) else []
+    else:
+        apps = list({id(value): value for value in vars(module).values() if isinstance(value, App)}.values())
+    if len(apps) != 1:
+        names = [name for name, value in vars(module).items() if isinstance(value, App)]
+        raise AppImportError(
+            f"{path!r} names no App." if not apps else f"{module_name} holds {len(apps)} Apps.",
+            do=f"use -A {module_name}:{names[0]}"
+            if names
+            else f"make one in {module_name}: app = pgqueue.App()",
+        )
+    if not apps[0].tasks:
+        raise NoTasksError(
+            f"The App of {path!r} has no tasks.",
+            do="declare one with @app.task, in a module that this one imports",
+        )
+    return apps[0]
+
+
+def _instead(module_name: str, attribute: str) -> str:
+    """What to write for a file or a folder."""
+    file = Path(module_name.strip()).absolute()
+    file = file.with_suffix("") if file.suffix == ".py" else file
+    file = Path(os.path.normpath(file))
+    folder = Path.cwd() if file.is_relative_to(Path.cwd()) else file.parent
+    parts = file.relative_to(folder).parts
+    if not parts or not all(part.isidentifier() for part in parts):
+        return "name it with -A module:app"
+    where = "" if folder == Path.cwd() else f"run this in {folder}, and "
+    return f"{where}use -A {'.'.join(parts)}{':' if attribute else ''}{attribute}"
+
+
+def _import_error(path: str, module_name: str, error: BaseException) -> AppImportError:
+    if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
+        near = [entry.stem for entry in Path.cwd().glob("*.py")]
+        near += [entry.parent.name for entry in Path.cwd().glob("*/__init__.py")]
+        close = difflib.get_close_matches(module_name.split(".", maxsplit=1)[0], near, n=1, cutoff=0.5)
+        return AppImportError(
+            f"There is no module {error.name!r} (of -A {path!r}).",
+            why=f"looked in {Path.cwd()} and in the installed packages",
+            do=f"did you mean {close[0]}?" if close else "run this where the module lies, or install it",
+        )
+    frame = error.__traceback__
+    shown = ""
+    while frame is not None:
+        file = frame.tb_frame.f_code.co_filename
+        if "importlib" not in file and file != __file__:
+            shown = f"{file}:{frame.tb_lineno}"
+        frame = frame.tb_next
+    return AppImportError(
+        f"Importing {module_name!r} failed: {type(error).__name__}: {error}",
+        why=f"at {shown}" if shown else "",
+    )

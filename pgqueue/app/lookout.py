@@ -1,0 +1,264 @@
+"""The thread that waits for the end of jobs on one listening connection, for all waiters of this process.
+
+Waiting announces itself (``mark_waited.sql``); only then does settling send a NOTIFY. It is an accelerator: one query reads the
+rows of all that are waited for at least every POLL seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+from psycopg import AsyncConnection
+
+from pgqueue.database import statements
+from pgqueue.database.driver_errors import explained, may_not_read
+from pgqueue.database.outage import is_lost
+from pgqueue.database.run import ORDINARY, connect_async, run_async, wait_notified
+from pgqueue.errors import DatabaseError, DatabaseUnreachableError, MissingPrivilegeError
+from pgqueue.model.job import Job
+from pgqueue.runtime.clock import Loop, monotonic
+from pgqueue.sql import Statement
+
+POLL = 1.0  # seconds between two looks at the rows
+LINGER = 10.0  # seconds without a waiter until the connection is closed
+PATIENCE = 60.0  # seconds that a server which went away is waited for
+FIRST = 5.0  # seconds that a waiter without time left may wait for its first look
+ANSWER = 20.0  # seconds within which the server must answer
+AGAIN = 0.5  # seconds between two tries to reach the server
+FINISHED = "pgqueue_finished"
+NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # any role may send anything
+
+log = logging.getLogger("pgqueue")
+
+
+@dataclass(eq=False, slots=True)
+class Waiter:
+    """``put`` gets the job once it has ended (None: there is none), or at every look if it is ``watched``; OVER at ``end``; or an error."""
+
+    job_id: int
+    end: float | None
+    watched: bool
+    put: Callable[[Job | BaseException | None], object]
+    seen: bool = False  # looked after once, which even a time of 0 allows
+    timer: asyncio.TimerHandle | None = None
+
+
+class Over(Exception):  # noqa: N818 - no error: it says that the time is up
+    """The time of a waiter is over."""
+
+
+OVER = Over()
+
+
+class Lookout:
+    """The thread, its loop and the connection. Begins with a first waiter."""
+
+    def __init__(self, dsn: str, first: Waiter) -> None:
+        self._dsn = dsn
+        self._loop = Loop()
+        self._lock = threading.Lock()
+        self._waiters: set[Waiter] = set()
+        self._closing = self._over = False
+        self._news = asyncio.Event()  # of waiters, or the end
+        self._new: set[int] = set()
+        self._connection: AsyncConnection[Any] | None = None
+        self._trouble_since: float | None = None
+        self.add(first)
+        self._thread = threading.Thread(target=self._run, name="pgqueue wait", daemon=True)
+        self._thread.start()
+        running.add(self)
+
+    # ---------------------------------------------------------------- called on any thread
+
+    def add(self, waiter: Waiter) -> bool:
+        """False if it has just ended."""
+        with self._lock:
+            if self._over or self._closing:
+                return False
+            self._waiters.add(waiter)
+            self._loop.call_soon_threadsafe(self._begin, waiter)
+        return True
+
+    def remove(self, waiter: Waiter) -> None:
+        with self._lock:
+            self._waiters.discard(waiter)
+            if not self._over:
+                self._loop.call_soon_threadsafe(self._finish, waiter)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closing = True
+            idle = not self._waiters
+            if not self._over:
+                self._loop.call_soon_threadsafe(self._news.set)
+        if idle and self._thread is not threading.current_thread():
+            self._thread.join(ANSWER)
+
+    # ---------------------------------------------------------------- on its own thread
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._work())
+        except BaseException as error:
+            log.exception("waiting for results failed, which is a bug")
+            self._tell_all(error)
+        finally:
+            with self._lock:
+                self._over = True
+            self._loop.close()
+
+    def _begin(self, waiter: Waiter) -> None:
+        if waiter.end is not None:
+            waiter.timer = self._loop.call_at(waiter.end, self._time_out, waiter)
+        self._new.add(waiter.job_id)
+        self._news.set()
+
+    def _finish(self, waiter: Waiter) -> None:
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+        if self._closing:
+            self._news.set()
+
+    def _time_out(self, waiter: Waiter) -> None:
+        if waiter.seen:
+            waiter.put(OVER)
+        else:
+            waiter.timer = self._loop.call_later(FIRST, waiter.put, OVER)
+
+    def _present(self) -> list[Waiter]:
+        with self._lock:
+            return list(self._waiters)
+
+    def _is_over(self) -> bool:
+        with self._lock:
+            self._over = not self._waiters
+            return self._over
+
+    def _tell_all(self, error: BaseException) -> None:
+        for waiter in self._present():
+            waiter.put(error)
+
+    async def _work(self) -> None:
+        poll_at = 0.0
+        try:
+            while True:
+                self._news.clear()
+                waiters = self._present()
+                if not waiters:
+                    if (self._closing or not await self._stirred(LINGER)) and self._is_over():
+                        return
+                    poll_at = 0.0
+                    continue
+                try:
+                    if self._connection is None:
+                        self._connection = await self._connect()
+                        poll_at = 0.0
+                    if monotonic() >= poll_at:
+                        self._new.clear()
+                        await self._ask(statements.mark_waited(3 * POLL))
+                        poll_at = monotonic() + POLL
+                        await self._look(waiters)
+                    elif self._new:
+                        new, self._new = self._new, set()
+                        if concerned := [waiter for waiter in waiters if waiter.job_id in new]:
+                            await self._look(concerned)
+                    self._trouble_since = None
+                    self._new |= await self._heard(poll_at)
+                except MissingPrivilegeError as error:  # which no time mends
+                    self._tell_all(may_not_read(error))
+                    await self._stirred(AGAIN)
+                except Exception as error:  # noqa: BLE001 - the waiters get it
+                    if is_lost(error) or isinstance(error, DatabaseError | TimeoutError):
+                        await self._lose(error)
+                    else:
+                        self._tell_all(error)
+                        await self._stirred(AGAIN)
+        finally:
+            await self._disconnect()
+
+    async def _connect(self) -> AsyncConnection[Any]:
+        async with asyncio.timeout(ANSWER):
+            with explained(self._dsn or " "):
+                connection = await connect_async(self._dsn, name="pgqueue wait", session=ORDINARY)
+                await connection.execute(f"listen {FINISHED}".encode())
+        return connection
+
+    async def _ask(self, statement: Statement[Any]) -> Any:
+        async with asyncio.timeout(ANSWER):
+            return await run_async(self._connection, statement)
+
+    async def _look(self, waiters: list[Waiter]) -> None:
+        """Reads the rows of all at once, and gives each waiter what it waits for."""
+        by_job: dict[int, list[Waiter]] = {}
+        for waiter in waiters:
+            by_job.setdefault(waiter.job_id, []).append(waiter)
+        watched = [job_id for job_id, them in by_job.items() if any(waiter.watched for waiter in them)]
+        for job_id, job in await self._ask(statements.get_ended(list(by_job), watched)):
+            for waiter in by_job[job_id]:
+                if waiter.watched or job is None or job.is_final:
+                    waiter.put(job)
+        for waiter in waiters:
+            waiter.seen = True
+            if waiter.end is not None and monotonic() >= waiter.end:
+                waiter.put(OVER)
+
+    async def _heard(self, until: float) -> set[int]:
+        """The jobs said to have ended, as soon as there are any, or there is news of waiters, or it is time."""
+        assert self._connection is not None
+        listening = asyncio.create_task(wait_notified(self._connection, None))
+        news = asyncio.create_task(self._news.wait())
+        try:
+            await asyncio.wait(
+                {listening, news}, timeout=max(until - monotonic(), 0), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            listening.cancel()
+            news.cancel()
+            await asyncio.wait({listening, news})
+        if listening.cancelled():
+            return set()
+        return {int(payload) for payload in listening.result() if NUMBER.fullmatch(payload)}
+
+    async def _stirred(self, seconds: float) -> bool:
+        """Whether there was news within that time."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._news.wait()
+        except TimeoutError:
+            return False
+
+    async def _lose(self, error: BaseException) -> None:
+        """A connection that was cut ends no wait. A server that is away for long ends all waits, as does one that was never there."""
+        now = monotonic()
+        if self._connection is not None and self._trouble_since is None:
+            self._trouble_since = now
+        await self._disconnect()
+        if self._trouble_since is None or now - self._trouble_since > PATIENCE:
+            if not isinstance(error, DatabaseError):
+                error = DatabaseUnreachableError(
+                    "The database does not answer those that wait for a job.", why=str(error)
+                )
+            self._tell_all(error)
+        await asyncio.sleep(AGAIN)
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+
+running: WeakSet[Lookout] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for lookout in list(running):
+        lookout.close()

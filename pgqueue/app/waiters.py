@@ -1,0 +1,94 @@
+"""All waits for the end of a job in this process share one thread and one connection (``app/lookout.py``).
+
+The thread has an event loop of its own, so that neither the number of waits, nor the loops of their callers, nor a frozen clock
+matters. The first wait starts it; it ends some seconds after the last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+
+from pgqueue.app.lookout import OVER, Lookout, Waiter, running
+from pgqueue.model.job import Job
+from pgqueue.runtime import forks
+from pgqueue.runtime.clock import monotonic
+
+PAUSE = 0.5  # seconds between two moments in which a waiting thread can be interrupted
+
+
+class Waiters:
+    """Safe over threads, event loops and forks."""
+
+    def __init__(self, dsn: Callable[[], str]) -> None:
+        self._dsn = dsn
+        self._lookout: Lookout | None = None
+        self._lock = threading.Lock()
+        forks.tell(self)
+
+    def forked(self) -> None:
+        forks.keep(self._lookout)
+        self._lookout, self._lock = None, threading.Lock()
+        running.clear()
+
+    def looks(
+        self, job_id: int, timeout: float | None, *, watched: bool
+    ) -> Generator[Job | None, None, None]:
+        """The job when it has ended (None: there is none), before that at every look if it is ``watched``. Ends with the time."""
+        found: queue.SimpleQueue[Job | BaseException | None] = queue.SimpleQueue()
+        with self._waiting(Waiter(job_id, _end(timeout), watched, found.put)):
+            while (look := _taken(found)) is not OVER:
+                yield _given(look)
+
+    async def looks_async(
+        self, job_id: int, timeout: float | None, *, watched: bool
+    ) -> AsyncGenerator[Job | None, None]:
+        """The same for async callers."""
+        found: asyncio.Queue[Job | BaseException | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def put(look: Job | BaseException | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and its waiter gone with it
+                loop.call_soon_threadsafe(found.put_nowait, look)
+
+        with self._waiting(Waiter(job_id, _end(timeout), watched, put)):
+            while (look := await found.get()) is not OVER:
+                yield _given(look)
+
+    @contextlib.contextmanager
+    def _waiting(self, waiter: Waiter) -> Iterator[None]:
+        with self._lock:
+            if self._lookout is None or not self._lookout.add(waiter):
+                self._lookout = Lookout(self._dsn(), waiter)
+            lookout = self._lookout
+        try:
+            yield
+        finally:
+            lookout.remove(waiter)
+
+    def close(self) -> None:
+        """Closes the connection now, or, if there are waits, after the last one."""
+        with self._lock:
+            lookout, self._lookout = self._lookout, None
+        if lookout is not None:
+            lookout.close()
+
+
+def _end(timeout: float | None) -> float | None:
+    return None if timeout is None else monotonic() + timeout
+
+
+def _taken(found: queue.SimpleQueue[Job | BaseException | None]) -> Job | BaseException | None:
+    """Waits with pauses, in which a handler on a thread can be interrupted."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return found.get(timeout=PAUSE)
+
+
+def _given(look: Job | BaseException | None) -> Job | None:
+    if isinstance(look, BaseException):
+        raise look
+    return look

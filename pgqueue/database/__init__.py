@@ -1,0 +1,1 @@
+"""Running what ``sql/`` holds: connections, statements as values, and what an error of the server means."""

@@ -1,0 +1,132 @@
+"""What an error of the driver means to the user: our own error, with what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from pgqueue import errors
+from pgqueue.database.dsn import redact
+
+LOGIN = "check user, password and database of the DSN"
+CONNECTIONS = "run fewer workers (each process holds 4 connections), or raise max_connections"
+GRANT = "pgq db grants prints what an enqueuer, a worker, an operator and a reader need; the schema's owner runs it"
+OWNER = "connect as the owner of the schema; pgq db grants prints what other roles need"
+
+# SQLSTATE: the error, what it says, what to do.
+MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
+    "28P01": (errors.LoginRefusedError, "The server refused the login", LOGIN),
+    "28000": (errors.LoginRefusedError, "The server refused the login", LOGIN),
+    "3D000": (errors.LoginRefusedError, "The server has no such database", LOGIN),
+    "53300": (errors.TooManyConnectionsError, "The server has no free connection", CONNECTIONS),
+    "42501": (errors.MissingPrivilegeError, "This database role may not do that", GRANT),
+    "PQ201": (errors.MissingPrivilegeError, "This database role may not do that", OWNER),
+    "55P03": (
+        errors.LockedError,
+        "Another transaction has locked what this needs",
+        "end that transaction, and try again",
+    ),
+    "25006": (
+        errors.ReadOnlyServerError,
+        "This transaction is read-only",
+        "connect to the primary, not to a standby; if it is the primary, look at default_transaction_read_only",
+    ),
+    "3F000": (errors.SchemaMissingError, "This database has no pgqueue tables", "pgq migrate"),
+    "42P01": (errors.SchemaMissingError, "This database has no pgqueue tables", "pgq migrate"),
+    "42883": (errors.SchemaMissingError, "This database has no such pgqueue function", "pgq migrate"),
+    "PQ003": (
+        errors.SchemaTooOldError,
+        "The schema cannot be changed yet",
+        "drop the view, pgq migrate, and make it again",
+    ),
+    "22P05": (
+        errors.InvalidOptionError,
+        "The database has not every character of this text",
+        "use a database in UTF8",
+    ),
+    "PQ404": (errors.InvalidOptionError, "The database refused the job", "correct the option"),
+    "23514": (errors.InvalidOptionError, "The database refused a value of the job", "correct the value"),
+}
+# What libpq says before there is a session, and so a SQLSTATE; the first that fits.
+SAYINGS: tuple[tuple[str, str], ...] = (
+    ("password authentication failed", "28P01"),
+    ("no password supplied", "28P01"),
+    ("no pg_hba.conf entry", "28000"),
+    ("too many clients", "53300"),
+    ("too many connections", "53300"),
+    ("remaining connection slots", "53300"),
+    ('role "', "28000"),
+    ("does not exist", "3D000"),
+)
+OF_AN_ID = re.compile(r"jobs_(live|dead|done_\w+)_id_key")
+BAD_PORT = ("invalid port number", "Servname not supported")
+
+
+def sqlstate(error: psycopg.Error) -> str | None:
+    """Also of what the server said at the login, where libpq gives its words only; None: it said nothing."""
+    whole = str(error)
+    return error.sqlstate or next((state for saying, state in SAYINGS if saying in whole), None)
+
+
+def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
+    """The error in pgqueue's words, or None if it is not one that we know."""
+    whole = str(error)
+    said = (whole.strip().splitlines() or [type(error).__name__])[0]
+    said = re.sub(
+        r"(resolve host ')[^']*@", r"\1", said
+    )  # what follows an @ inside a password is taken for the host
+    where = f" ({redact(dsn)})." if dsn else "."
+    state = error.sqlstate
+    unreadable = isinstance(error, psycopg.ProgrammingError) or any(saying in whole for saying in BAD_PORT)
+    if state is None and unreadable and dsn:
+        do = "write it as postgresql://user@host:5432/database"
+        return errors.InvalidSettingError(
+            "The DSN cannot be read.", do=do
+        )  # libpq's words may quote the password
+    if state is None and isinstance(error, psycopg.OperationalError):
+        state = sqlstate(error)
+        if state is None:
+            do = "is it running, and is this its host and port?"
+            return errors.DatabaseUnreachableError(f"The database cannot be reached{where}", why=said, do=do)
+    foreign = state in {"3F000", "42P01", "42883", "23514"} and "pgqueue" not in whole + (
+        error.diag.schema_name or ""
+    )
+    if state == "23505" and OF_AN_ID.fullmatch(error.diag.constraint_name or ""):
+        return errors.TakenIdError(
+            "The id of this job is in use by another job" + where,
+            why=f"{error.diag.message_detail or said} An enqueuer chose it, or the sequence pgqueue.jobs_id_seq stands behind the ids in the tables.",
+            do="pgq doctor compares them, and says how to move the sequence",
+        )
+    if state not in MEANINGS or foreign:
+        return None
+    kind, what, do = MEANINGS[state]
+    return kind(what + where, why=error.diag.message_primary or said, do=do)
+
+
+def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilegeError:
+    """The same of one who reads a job or waits for it, with the rights that an enqueuer lacks at first."""
+    return errors.MissingPrivilegeError(
+        "This database role may not read jobs or wait for them.",
+        why=error.why,
+        do="run, as the schema's owner, what pgq db grants --role enqueuer prints below 'If it also waits for jobs'",
+    )
+
+
+@contextmanager
+def explained(dsn: str = "") -> Iterator[None]:
+    """Only what the user can mend is translated; what may heal by itself stays psycopg's error for our own retries."""
+    try:
+        yield
+    except Exception as error:
+        origin = getattr(error, "orig", error)  # SQLAlchemy wraps it
+        if not isinstance(origin, psycopg.Error) or (
+            isinstance(origin, psycopg.OperationalError) and not dsn
+        ):
+            raise
+        known = explain(origin, dsn)
+        if known is None:
+            raise
+        raise known from None if dsn else error  # what libpq quotes of a DSN may be a part of the password

@@ -1,0 +1,90 @@
+"""Which database is meant, and how a DSN is shown."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+from urllib.parse import parse_qsl
+
+from pgqueue.config import read_file
+from pgqueue.errors import NoDsnError
+from pgqueue.runtime import origin
+
+DSN_PLACES = (
+    "--dsn",
+    "PGQUEUE_DSN",
+    "DATABASE_URL",
+    "dsn in [tool.pgqueue] of pyproject.toml",
+    "PGSERVICE, PGHOST, PGDATABASE",
+)
+
+
+PLACE = re.compile(
+    r"(?:[^:/,]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?(?:,(?:[^:/,]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?)*(?:/.*)?", re.DOTALL
+)
+
+
+PAIR = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)")
+
+
+SHOWN = ("host", "hostaddr", "port", "dbname", "user", "service")
+
+
+UNREADABLE = "(unreadable DSN)"
+
+
+def redact(dsn: str) -> str:
+    """The DSN without its password, for messages; of a DSN that cannot be parsed nothing is shown."""
+    if not dsn.strip():
+        return "libpq's PG* variables"
+    if re.match(r"[\w+]+://", dsn):
+        scheme, _, rest = dsn.partition("://")
+        rest, _, query = rest.partition("?")
+        credentials, at, place = rest.rpartition("@")  # the last one: a password may hold others
+        if "@" in query or not PLACE.fullmatch(place):
+            return UNREADABLE
+        user = credentials.partition(":")[0] + at
+        shown = "&".join(f"{key}={value}" for key, value in parse_qsl(query) if key in SHOWN)
+        return f"{scheme}://{user}{place}" + (f"?{shown}" if shown else "")
+    if not re.fullmatch(rf"\s*({PAIR.pattern}(\s+|$))*", dsn):
+        return UNREADABLE
+    return (
+        " ".join(f"{key}={value}" for key, value in PAIR.findall(dsn) if key in SHOWN)
+        or "(DSN without a host)"
+    )
+
+
+def libpq_dsn(dsn: str) -> str:
+    """The DSN as libpq reads it: SQLAlchemy's ``postgresql+driver://`` loses its driver."""
+    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", dsn.strip())
+
+
+def sqlalchemy_url(dsn: str) -> Any:
+    """A SQLAlchemy URL for a libpq DSN, URL or key=value alike."""
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - only migrations need either
+    from sqlalchemy import URL  # noqa: PLC0415
+
+    parts = {key: str(value) for key, value in conninfo_to_dict(libpq_dsn(dsn)).items() if value is not None}
+    return URL.create("postgresql+psycopg", query=parts)
+
+
+def find_dsn(explicit: str | None = None) -> str:
+    """The DSN of the first place that has one, for libpq; raises NoDsnError naming the places."""
+    file = read_file()
+    given = (
+        explicit
+        or origin.handed.dsn
+        or os.environ.get("PGQUEUE_DSN")
+        or os.environ.get("DATABASE_URL")
+        or file.get("dsn")
+    )
+    if given:
+        return libpq_dsn(str(given))
+    if any(os.environ.get(name) for name in ("PGSERVICE", "PGHOST", "PGDATABASE")):
+        return ""
+    raise NoDsnError(
+        "No database is configured.",
+        why="looked at, in this order: " + "; ".join(DSN_PLACES),
+        do="export PGQUEUE_DSN=postgresql://user@host/database; without a server: pgq dev -A module:app, or pgq demo",
+    )

@@ -1,0 +1,140 @@
+"""The worker's connections, which come back by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+from tenacity import Retrying, retry_if_exception, stop_after_delay
+
+from pgqueue.database.outage import (
+    READ_ONLY,
+    RECONNECT,
+    ConnectionLost,
+    Outage,
+    is_lost,
+    one_line,
+    until_back,
+)
+from pgqueue.database.run import PINNED, connect_async, run_async
+from pgqueue.database.silence import cut, within
+from pgqueue.errors import PgQueueError
+from pgqueue.runtime.clock import monotonic
+from pgqueue.runtime.services import was_thrown_in
+from pgqueue.sql import Statement
+
+GRACE = 2.0  # seconds after the server's time-out in which its message must arrive
+
+T = TypeVar("T")
+log = logging.getLogger("pgqueue")
+
+
+class Link:
+    """A connection of the worker that comes back by itself.
+
+    No statement takes longer than ``limit``: the server ends it, and if no word of that arrives either, the connection is cut.
+    """
+
+    def __init__(
+        self, dsn: str, name: str, outage: Outage, *, session: str = PINNED, limit: float = 60.0
+    ) -> None:
+        self._dsn, self._name, self._outage, self.limit = dsn, name, outage, limit
+        self._session = f"{session}; set statement_timeout = {limit * 1000:.0f}"
+        self._connection: AsyncConnection[Any] | None = None
+        self._broke = False
+        self._connecting = asyncio.Lock()
+        outage.links.add(self)
+
+    async def connection(self) -> AsyncConnection[Any]:
+        """Raises ConnectionLost if the server cannot be reached."""
+        try:
+            async with self._connecting:
+                if self._connection is None or self._connection.closed:
+                    self._connection = await self._connect()
+                return self._connection
+        except BaseException as error:
+            if was_thrown_in(error):
+                raise ConnectionLost(one_line(error)) from error
+            raise
+
+    async def _connect(self) -> AsyncConnection[Any]:
+        begun = monotonic()
+        try:
+            connection = await connect_async(self._dsn, name=self._name, session=self._session)
+        except Exception as error:
+            if not is_lost(error):
+                raise
+            self._outage.unreachable(error, begun)
+            raise ConnectionLost(one_line(error)) from error
+        self._outage.connected(again=self._broke)
+        self._broke = False
+        return connection
+
+    async def once(self, statement: Statement[T]) -> T:
+        """One try. A connection that broke, or on which a statement was cut off, is dropped: the next try opens a new one."""
+        connection = await self.connection()
+        patience, begun = self.limit + GRACE, monotonic()
+        try:
+            with within(connection, patience):
+                answer = await run_async(connection, statement)
+        except BaseException as error:
+            if is_lost(error) or was_thrown_in(error) or (isinstance(error, Exception) and connection.closed):
+                silent = monotonic() - begun > 0.99 * patience  # two clocks
+                if silent:
+                    self._outage.silent(self)
+                why = TimeoutError(f"no answer for {patience:g} s") if silent else error
+                await self.lost(why)
+                raise ConnectionLost(one_line(why)) from error
+            if isinstance(error, READ_ONLY) or not isinstance(error, psycopg.Error | PgQueueError):
+                await self.close()
+            raise
+        self._outage.answered(begun)
+        return answer
+
+    async def run(self, statement: Statement[T]) -> T:
+        """Tries until the server answers. Only for what may run twice: a claim whose answer is lost is rescued."""
+        async for attempt in until_back():
+            with attempt:
+                return await self.once(statement)
+        raise AssertionError
+
+    async def wait_until_back(self) -> None:
+        """Returns once the server can be reached again."""
+        async for attempt in until_back():
+            with attempt:
+                await self.connection()
+
+    async def lost(self, error: BaseException) -> None:
+        """Notes that the connection broke, if there was one."""
+        if self._connection is None:
+            return
+        level = logging.WARNING if isinstance(error, TimeoutError) else logging.INFO
+        log.log(level, "the connection %r broke and is opened again: %s", self._name, one_line(error))
+        self._broke = True
+        await self.close()
+
+    def cut(self) -> None:
+        """Ends what waits on this connection now; the next statement has a new one."""
+        if self._connection is not None:
+            cut(self._connection)
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                await connection.close()
+            except psycopg.Error:
+                log.debug("closing a broken connection failed", exc_info=True)
+
+
+def retry_connecting(seconds: float) -> Retrying:
+    """For ``--wait-for-db``: tries for that long while the server cannot be reached."""
+    return Retrying(
+        retry=retry_if_exception(is_lost),
+        wait=RECONNECT,
+        stop=stop_after_delay(seconds),
+        reraise=True,
+    )

@@ -1,0 +1,316 @@
+"""The only place that executes SQL: on our own connections, and on any that a caller may have (``joining``).
+
+``run`` and ``run_async`` are the only coloured code. They run a ``Statement`` on psycopg connections, and on SQLAlchemy's
+Connection, Session, AsyncConnection and AsyncSession through SQLAlchemy itself: a statement sent past it, on the raw
+driver connection, would not begin SQLAlchemy's transaction and be lost at its end.
+
+Nothing that a caller has set up for his own statements reaches ours: cursors and adapters are our own, and results come
+in their binary form, which DateStyle, IntervalStyle, bytea_output and extra_float_digits do not change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, LiteralString, TypeVar
+
+import psycopg
+from psycopg import AsyncClientCursor, AsyncConnection, AsyncCursor, ClientCursor, Connection, Cursor
+from psycopg.adapt import AdaptersMap
+from psycopg.postgres import register_default_adapters, register_default_types
+from psycopg.rows import TupleRow, tuple_row
+from psycopg.types import TypesRegistry
+from psycopg.types.array import register_all_arrays
+from psycopg.types.string import TextLoader
+
+from pgqueue import errors
+from pgqueue.database.driver_errors import explained
+from pgqueue.database.joining import is_async, is_two_phase, joined
+from pgqueue.database.silence import within
+from pgqueue.sql import Statement
+
+T = TypeVar("T")
+
+PARAMETER = re.compile(r"%\((\w+)\)s")
+# What each connection of ours is opened with.
+KEEPALIVE: dict[str, Any] = {
+    "client_encoding": "UTF8",
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+# What the role or the database has set otherwise would change what our statements mean. The path first: a function or an
+# operator of another schema, whose types fit better, would be taken for the server's own.
+SESSION = (
+    "set search_path = pg_catalog, pg_temp; set default_transaction_isolation = 'read committed'; set timezone = 'UTC';"
+    " set datestyle = 'ISO'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; set extra_float_digits = 1;"
+    " set standard_conforming_strings = on"
+)
+# The hot statements have one good plan each. Pinned, because statistics of a queue are wrong most of the time, and all of
+# these together: a half-pinned plan was a hundred times slower than none.
+PINNED = (
+    "set plan_cache_mode = force_generic_plan; set jit = off; set enable_seqscan = off; set enable_bitmapscan = off;"
+    " set enable_hashjoin = off; set enable_mergejoin = off; set lock_timeout = '2s'; " + SESSION
+)
+# A claim that a crash of the server undoes leaves the job pending, so it need not wait for the disk. One that takes seats
+# does: claim_limited.sql then asks for what this session was given.
+CLAIMING = (
+    PINNED
+    + "; select pg_catalog.set_config('pgqueue.durable', current_setting('synchronous_commit'), false);"
+    " set synchronous_commit = off"
+)
+SETUP = 10.0  # seconds in which a new connection must be ready
+BACKEND = "select pg_catalog.pg_backend_pid()"
+POOLER_TRIES = 5  # times that a pooler may answer as two sessions by chance
+ORDINARY = SESSION
+# A transaction that is to be prepared may not have sent a NOTIFY: its jobs are found by the next poll.
+SILENT = "select pg_catalog.set_config('pgqueue.notify', 'off', true)"
+
+
+# ------------------------------------------------------------------ statements on any connection
+
+
+class _Text(TextLoader):
+    """To a client that asked for SQL_ASCII the server sends its text as it is, which psycopg would leave as bytes."""
+
+    format = psycopg.pq.Format.BINARY
+
+    def load(self, data: Any) -> str:
+        return bytes(data).decode()
+
+
+def _adapters(loader: type[TextLoader] | None = None) -> AdaptersMap:
+    """Those of psycopg itself, without what is registered on the caller's connection or for all."""
+    known = TypesRegistry()
+    register_default_types(known)
+    adapters = AdaptersMap(types=known)
+    register_default_adapters(adapters)
+    register_all_arrays(adapters)
+    if loader is not None:
+        for name in ("text", "varchar", "name"):
+            adapters.register_loader(name, loader)
+    return adapters
+
+
+ADAPTERS, UNCONVERTED = _adapters(), _adapters(_Text)
+
+
+def _adapters_for(connection: Any) -> AdaptersMap:
+    return UNCONVERTED if connection.pgconn.parameter_status(b"client_encoding") == b"SQL_ASCII" else ADAPTERS
+
+
+class OwnCursor(Cursor[TupleRow]):
+    """A cursor of ours on the caller's connection, without his row factory, cursor factory and adapters."""
+
+    def __init__(self, connection: Connection[Any]) -> None:
+        super().__init__(connection, row_factory=tuple_row)
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        return _adapters_for(self._conn)
+
+
+class OwnAsyncCursor(AsyncCursor[TupleRow]):
+    """The same on an AsyncConnection."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        super().__init__(connection, row_factory=tuple_row)
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        return _adapters_for(self._conn)
+
+
+def run(connection: Any, statement: Statement[T]) -> T:
+    """Runs a statement in the caller's transaction on a psycopg Connection or SQLAlchemy Connection or Session."""
+    connection = joined(connection)
+    if isinstance(connection, Connection):
+        with explained():
+            cursor = OwnCursor(connection)
+            if is_two_phase(connection):
+                cursor.execute(SILENT)
+            cursor.execute(statement.text, statement.parameters, binary=True)
+            return statement.decode(cursor.fetchall())
+    execute = _sqlalchemy(connection, asynchronous=False)
+    with explained():
+        if is_two_phase(connection):
+            execute(_sqlalchemy_text(SILENT), {})
+        return statement.decode(execute(_sqlalchemy_text(statement.text), statement.parameters).fetchall())
+
+
+async def run_async(connection: Any, statement: Statement[T]) -> T:
+    """The same on a psycopg AsyncConnection or SQLAlchemy AsyncConnection or AsyncSession."""
+    connection = joined(connection)
+    if isinstance(connection, AsyncConnection):
+        with explained():
+            cursor = OwnAsyncCursor(connection)
+            if is_two_phase(connection):
+                await cursor.execute(SILENT)
+            await cursor.execute(statement.text, statement.parameters, binary=True)
+            return statement.decode(await cursor.fetchall())
+    execute = _sqlalchemy(connection, asynchronous=True)
+    with explained():
+        if is_two_phase(connection):
+            await execute(_sqlalchemy_text(SILENT), {})
+        result = await execute(_sqlalchemy_text(statement.text), statement.parameters)
+        return statement.decode(result.fetchall())
+
+
+def run_and_commit(connection: Any, statement: Statement[T]) -> T:
+    """Runs the last statement of a psycopg connection's transaction in one message with its COMMIT.
+
+    So what it locks is not held while this process is stopped or the network is gone. (A message with two statements has its
+    parameters written into it.)
+    """
+    with explained():
+        cursor = ClientCursor(connection).execute(_with_commit(statement.text), statement.parameters)
+        return statement.decode(cursor.fetchall())
+
+
+async def run_and_commit_async(connection: Any, statement: Statement[T]) -> T:
+    """The same on an AsyncConnection."""
+    with explained():
+        cursor = await AsyncClientCursor(connection).execute(
+            _with_commit(statement.text), statement.parameters
+        )
+        return statement.decode(await cursor.fetchall())
+
+
+@contextmanager
+def confirmed(connection: Connection[Any] | AsyncConnection[Any]) -> Iterator[None]:
+    """To be put around a COMMIT: raises CommitUnconfirmedError if the connection breaks in it, because the server may have obeyed."""
+    was_open = not connection.closed
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if not was_open or not connection.closed:  # nothing was sent, or the server refused
+            raise
+        raise errors.CommitUnconfirmedError((str(error).splitlines() or ["it broke"])[0]) from error
+
+
+def _with_commit(text: LiteralString) -> LiteralString:
+    return text + "; commit"
+
+
+def copy(connection: Any, statement: Statement[None], blocks: Iterable[bytes | bytearray]) -> None:
+    """Runs a COPY … FROM STDIN in the caller's transaction, where ``can_copy``."""
+    with explained(), OwnCursor(joined(connection)).copy(statement.text) as sink:
+        for block in blocks:
+            sink.write(block)
+
+
+async def copy_async(
+    connection: Any, statement: Statement[None], blocks: Iterable[bytes | bytearray]
+) -> None:
+    """The same on a psycopg AsyncConnection."""
+    with explained():
+        async with OwnAsyncCursor(joined(connection)).copy(statement.text) as sink:
+            for block in blocks:
+                await sink.write(block)
+
+
+def _sqlalchemy(connection: Any, *, asynchronous: bool) -> Callable[..., Any]:
+    if is_async(connection) is not asynchronous:
+        wanted, verb = (
+            ("an async", "await task.aenqueue(…)") if not asynchronous else ("a sync", "task.enqueue(…)")
+        )
+        raise errors.WrongConnectionError(f"This is {wanted} connection.", do=f"use {verb}")
+    execute: Callable[..., Any] = connection.execute
+    return execute
+
+
+@cache
+def _sqlalchemy_text(text: str) -> Any:
+    from sqlalchemy import text as sqlalchemy_text  # noqa: PLC0415 - only its users pay for its import
+
+    return sqlalchemy_text(PARAMETER.sub(r"(:\1)", text).replace("%%", "%"))
+
+
+# ------------------------------------------------------------------ our own connections
+
+
+def connect(dsn: str, *, name: str = "pgqueue", patience: float = SETUP, lock: float = 0) -> Connection[Any]:
+    """An autocommit connection; raises the DatabaseError that says why there is none. ``lock``: seconds that a statement waits for a lock; 0: no limit."""
+    with explained(dsn or " "):
+        connection = psycopg.connect(
+            dsn,
+            autocommit=True,
+            application_name=name,
+            **KEEPALIVE | {"connect_timeout": math.ceil(patience)},
+        )
+        with within(connection, patience):
+            if is_pooled(connection):
+                connection.prepare_threshold = None
+            else:
+                connection.execute(f"{ORDINARY}; set lock_timeout = '{lock:g}s'".encode())
+    return connection
+
+
+async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncConnection[Any]:
+    """An autocommit connection of the worker, by default with pinned plans and statements prepared at first use."""
+    connection = await AsyncConnection.connect(dsn, autocommit=True, application_name=name, **KEEPALIVE)
+    with within(connection, SETUP):
+        if session == ORDINARY:
+            [(pid,)] = await (await connection.execute(BACKEND)).fetchall()
+            if pid != connection.info.backend_pid:
+                connection.prepare_threshold = None
+                return connection
+        await connection.execute(session.encode())
+        connection.prepare_threshold = 0
+    return connection
+
+
+def is_pooled(connection: Connection[Any]) -> bool:
+    """Whether a pooler answers in the server's place. In transaction mode what a session sets or prepares is soon another client's."""
+    return _backend(connection) != connection.info.backend_pid
+
+
+def check_sessions(dsn: str) -> None:
+    """Raises InvalidSettingError if this leads to a pooler in transaction mode, before anything is set in its sessions.
+
+    There one session answers two connections in turn, or two sessions one.
+    """
+    with (
+        explained(dsn or " "),
+        psycopg.connect(dsn, autocommit=True, prepare_threshold=None, **KEEPALIVE) as one,
+    ):
+        with within(one, SETUP):
+            if not is_pooled(one):
+                return
+        with (
+            psycopg.connect(dsn, prepare_threshold=None, **KEEPALIVE) as two,
+            within(one, SETUP),
+            within(two, SETUP),
+        ):
+            for _ in range(POOLER_TRIES):
+                before = _backend(one)
+                between = _backend(two)  # in a transaction, which keeps that session from the other one
+                if before != between and _backend(one) == before:
+                    two.rollback()
+                    continue
+                raise errors.InvalidSettingError(
+                    "The worker's DSN leads to a pooler in transaction mode.",
+                    why="a worker prepares statements and sets its sessions to its needs, which other clients would get",
+                    do="give the worker the address of the server, or of a pooler in session mode; who enqueues may use this one",
+                )
+
+
+def _backend(connection: Connection[Any]) -> int:
+    [(pid,)] = connection.execute(BACKEND).fetchall()
+    return int(pid)
+
+
+async def wait_notified(connection: AsyncConnection[Any], seconds: float | None) -> list[str]:
+    """The payloads that arrive on this listening connection: the first within ``seconds``, if given, and those with it."""
+    try:
+        # On the loop's clock, which no test freezes; notifies() has a clock of its own.
+        async with asyncio.timeout(seconds):
+            return [notify.payload async for notify in connection.notifies(stop_after=1)]
+    except TimeoutError:
+        return []

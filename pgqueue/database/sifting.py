@@ -1,0 +1,176 @@
+"""One row never stops a statement over many: the statement is tried on halves, until the row that fails is alone and the others are done.
+
+Claims, rescues, sweeps, settles, progress, schedules, alerts and declarations all use it. Which error it is decides little, because a
+user's trigger may raise any: only a lost server is never a row's fault.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import psycopg
+
+from pgqueue.database import statements
+from pgqueue.database.outage import REMIND, is_lost, may_pass, one_line
+from pgqueue.errors import PgQueueError
+from pgqueue.runtime.clock import monotonic
+from pgqueue.sql import Statement
+
+# Classes of SQLSTATE that a value can cause: cardinality, data, integrity, limits. One such error gives up the row.
+OF_A_VALUE = ("21", "22", "23", "54")
+# Any other error is the row's if other rows succeed, else it is every row's. So many rows are tried alone first, to learn which.
+PROBES = 3
+MOST = 20  # rows that such errors give up in one go, because each may have waited for a lock; the others are left for the next
+
+I = TypeVar("I")  # noqa: E741 - an item
+T = TypeVar("T")
+Run = Callable[[Sequence[I]], Awaitable[list[T]]]
+Failed = list[tuple[I, Exception]]
+Judge = Callable[[I, Exception], Awaitable[None]]
+log = logging.getLogger("pgqueue")
+
+
+def is_of_a_value(error: BaseException) -> bool:
+    """Whether a value is at fault: by the server's word, or because it could not be sent or read here."""
+    if isinstance(error, PgQueueError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, psycopg.Error):
+        if error.sqlstate is None:
+            return isinstance(error, psycopg.DataError | psycopg.ProgrammingError)
+        return error.sqlstate.startswith(OF_A_VALUE)
+    return isinstance(error, ValueError | TypeError | ArithmeticError | LookupError | RecursionError)
+
+
+async def _left(_item: Any, _error: Exception) -> None:
+    """It is tried again in any case."""
+
+
+async def sift(items: Sequence[I], run: Run[I, T], give_up: Judge[I], leave: Judge[I] = _left) -> list[T]:
+    """Returns what ``run`` returns for all items but those on which it fails: these are given up, or left for the next time if that may pass.
+
+    ``run`` returns something if it did something: a part that found nothing to do proves nothing about other items.
+    Raises an error with which the server was lost, and one that is no value's if ``run`` did nothing for any item.
+    """
+    try:
+        return await run(items)
+    except Exception as error:
+        if is_lost(error) or not items:
+            raise
+        first = error
+    found: list[T] = []
+    failed: Failed[I] = []
+    probes: list[int] = []
+    if len(items) > PROBES and not is_of_a_value(first):
+        probes = sorted(random.sample(range(len(items)), PROBES))
+        for place in probes:
+            found += await _tried([items[place]], run, failed)
+    if probes and len(failed) == PROBES and not any(is_of_a_value(known) for _, known in failed):
+        raise failed[0][1]
+    rest = [item for place, item in enumerate(items) if place not in probes]
+    found += await (_tried(rest, run, failed) if probes else _halved(rest, run, failed, first))
+    guilty = [(item, known) for item, known in failed if found or is_of_a_value(known)]
+    await judge(guilty, give_up, leave)
+    for _, known in failed:
+        if not found and not is_of_a_value(known):
+            raise known
+    return found
+
+
+async def judge(guilty: Failed[I], give_up: Judge[I], leave: Judge[I]) -> None:
+    """Of items that failed while others succeeded, or by their values: an error that may pass gives up none."""
+    for item, error in guilty:
+        await (leave if may_pass(error) else give_up)(item, error)
+
+
+async def _tried(items: Sequence[I], run: Run[I, T], failed: Failed[I]) -> list[T]:
+    try:
+        return await run(items)
+    except Exception as error:
+        if is_lost(error):
+            raise
+        return await _halved(items, run, failed, error)
+
+
+async def _halved(items: Sequence[I], run: Run[I, T], failed: Failed[I], error: Exception) -> list[T]:
+    """After ``run`` has failed on all of them together."""
+    if len(items) == 1:
+        failed.append((items[0], error))
+        return []
+    found: list[T] = []
+    middle = len(items) // 2
+    for part in (items[:middle], items[middle:]):
+        if sum(not is_of_a_value(known) for _, known in failed) < MOST:
+            found += await _tried(part, run, failed)
+    return found
+
+
+Send = Callable[[Statement[Any]], Awaitable[Any]]
+
+
+async def sift_jobs(
+    send: Send,
+    whole: Statement[list[T]],
+    chosen: Statement[Sequence[int]],
+    some: Callable[[Sequence[int]], Statement[list[T]]],
+    worker_id: int = 0,
+) -> list[T]:
+    """Sends ``whole``, which chooses its jobs itself. If one of them stops it, sends ``some`` for parts of those it would choose, and buries that one.
+
+    ``send``: a method of a link.
+    """
+    try:
+        found: list[T] = await send(whole)
+    except Exception as error:
+        if is_lost(error) or not (ids := await send(chosen)):
+            raise
+    else:
+        return found
+
+    async def run(part: Sequence[int]) -> list[T]:
+        rows: list[T] = await send(some(part))
+        return rows
+
+    async def give_up(job_id: int, error: Exception) -> None:
+        await bury(send, job_id, worker_id, error)
+
+    async def leave(job_id: int, error: Exception) -> None:
+        pass_over(send, job_id, error)
+
+    return await sift(ids, run, give_up, leave)
+
+
+def pass_over(send: Send, job_id: int, error: Exception) -> None:
+    """Leaves a job as it is, to be tried again, and says so."""
+    if _is_news(send, PASSED_OVER, job_id):
+        log.warning(PASSED_OVER, job_id, one_line(error))
+
+
+PASSED_OVER = "job %d is passed over by statements over many: %s"
+NOT_BURIED = "job %d stops statements over many (%s), and cannot be buried"
+# When a line said this of a job. The link is a part of the key, because another database may have a job of the same id.
+_told: dict[tuple[Send, str, int], float] = {}
+
+
+def _is_news(send: Send, what: str, job_id: int) -> bool:
+    now = monotonic()
+    for known in [known for known, at in list(_told.items()) if now - at >= REMIND]:
+        _told.pop(known, None)
+    return _told.setdefault((send, what, job_id), now) == now
+
+
+async def bury(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
+    """Makes a job dead that stops statements over many. If even that fails, a log line says so, and the others go on."""
+    said = f"{type(error).__name__}: {error}"[:4000].replace("\x00", "")
+    try:
+        task = await send(statements.bury(job_id, worker_id, said))
+    except Exception as another:
+        if is_lost(another) or may_pass(another):
+            raise
+        if _is_news(send, NOT_BURIED, job_id):
+            log.exception(NOT_BURIED, job_id, said)
+    else:
+        if task is not None:
+            log.error("job %d (%s) is dead, undecodable: %s", job_id, task, said)

@@ -1,0 +1,52 @@
+"""The statements of alerts: seeing their causes, raising and resolving them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from pgqueue.database.statements.decoding import each, one, statement
+from pgqueue.model.alert import Alert, AlertChange, Cause, DeadTask, Front
+from pgqueue.sql import Statement
+
+MOST = 20  # alerts that have a message of their own within a minute
+
+
+def watch_queues() -> Statement[list[Front]]:
+    return statement("watch_queues", each(Front))
+
+
+def watch_dead() -> Statement[list[DeadTask]]:
+    return statement("watch_dead", each(DeadTask))
+
+
+def raise_alerts(
+    causes: Sequence[Cause], targets: Sequence[str], *, calm: float, remind: float | None, most: int = MOST
+) -> Statement[list[AlertChange]]:
+    """``targets``: the tasks that send messages. ``calm`` and ``remind`` in seconds. ``most``: messages a minute to each target."""
+    listed = json.dumps([asdict(cause) for cause in causes], default=datetime.isoformat)
+    return statement(
+        "raise_alerts",
+        each(AlertChange),
+        causes=listed,
+        targets=list(targets),
+        calm=calm,
+        remind=remind,
+        most=most,
+    )
+
+
+def list_alerts(resolved: bool, count: int = 200) -> Statement[list[Alert]]:
+    return statement("list_alerts", each(Alert), resolved=resolved, count=count)
+
+
+def resolve_alert(alert: int) -> Statement[bool | None]:
+    """Whether it was open; None: there is no such alert."""
+    return statement("resolve_alert", one, alert=alert)
+
+
+def mute_alert(alert: int, seconds: float) -> Statement[datetime | None]:
+    """Until when; None: there is no such alert."""
+    return statement("mute_alert", one, alert=alert, seconds=seconds)

@@ -1,0 +1,100 @@
+"""Enqueuing: one job, many by the SQL API, many by COPY."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
+
+from pgqueue.database.statements.decoding import nothing, one, plain, statement
+from pgqueue.model.job import Batch
+from pgqueue.sql import Row, Statement, load_chosen
+
+IN_JSON = ("meta", "trace_context")
+
+
+class Stored(NamedTuple):
+    """What became of one enqueued item; ``conflict`` names the key that an existing job ``id`` holds.
+
+    ``result`` and ``error`` are that job's, if it is finished.
+    """
+
+    id: int
+    created: bool
+    state: str | None
+    conflict: str | None
+    result: Any = None
+    error: str | None = None
+
+
+def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
+    """One row a job, in order."""
+    jobs = "[" + ",".join(batch.item() for batch in batches) + "]"
+    return statement("enqueue_many", stored, jobs=jobs)
+
+
+def insert_job(task: str, args: str, options: Mapping[str, Any]) -> Statement[int]:
+    """For a job without keys (``bulk.keyless``). Its id."""
+    return _insert("insert_job", task, args, options)
+
+
+def insert_unique(task: str, args: str, options: Mapping[str, Any]) -> Statement[int | None]:
+    """For a job of which only a unique key is to be seen to (``bulk.is_unique``). Its id; None: the key is held."""
+    keys = {
+        "unique_key": options.get("unique_key"),
+        "unique": json.dumps(options.get("unique")),
+        "unique_for": options.get("unique_for"),
+    }
+    return _insert("insert_unique", task, args, {**options, **keys})
+
+
+def _insert(name: str, task: str, args: str, options: Mapping[str, Any]) -> Statement[Any]:
+    text = load_chosen(name, _chosen_lines(options.get("wake") is not False, *options))
+    parameters = {**options, "task": task, "args": args}
+    for option in IN_JSON:
+        if option in options:
+            parameters[option] = json.dumps(options[option])
+    return Statement(name, text, parameters, one)
+
+
+@cache
+def _chosen_lines(wakes: bool, *options: str) -> frozenset[str]:
+    """What the optional lines of a statement name."""
+    later = "run_at" in options or "delay" in options
+    chosen = {*options} if later else {*options, "now"}
+    if wakes:
+        chosen.add("wake_soon" if later else "wake_now")
+    return frozenset(chosen)
+
+
+def _reserved(rows: Sequence[Row]) -> tuple[Sequence[int], datetime]:
+    [(first, last, apart, moment)] = rows
+    return range(first, last + 1) if apart is None else [int(n) for n in apart[1:-1].split(",")], moment
+
+
+def reserve_ids(count: int) -> Statement[tuple[Sequence[int], datetime]]:
+    """(ids, the database's time). ``count`` is at least 1."""
+    return statement("reserve_ids", _reserved, count=count)
+
+
+def copy_jobs() -> Statement[None]:
+    return statement("copy_jobs", nothing)
+
+
+def wake(queues: list[str]) -> Statement[None]:
+    return statement("wake", nothing, queues=queues)
+
+
+def stored(rows: Sequence[Row]) -> list[Stored]:
+    return [
+        Stored._make(row)
+        if row[4] is None and row[5] is None
+        else Stored._make((*row[:4], plain(_text(row[4])), _text(row[5])))
+        for row in rows
+    ]
+
+
+def _text(utf8: bytes | None) -> str | None:
+    return None if utf8 is None else bytes(utf8).decode()

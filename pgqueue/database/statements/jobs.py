@@ -1,0 +1,145 @@
+"""Statements about jobs: what people ask of them, and change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from pgqueue.database.statements.decoding import array, each, job_of, nothing, one, statement
+from pgqueue.model.job import Job
+from pgqueue.sql import Statement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilter:
+    """Which jobs: those that all of these are true of. ``error`` is a part of the last error; ``args`` JSON that the arguments contain."""
+
+    states: list[str] | None = None
+    queue: str | None = None
+    task: str | None = None
+    tag: str | None = None
+    error: str | None = None
+    unique_key: str | None = None
+    idempotency_key: str | None = None
+    concurrency_key: str | None = None
+    args: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    at: datetime
+    from_state: str
+    to_state: str
+    reason: str
+    attempt: int
+    lease_id: int
+    worker_id: int | None
+    run_at: datetime | None
+    error: str | None
+    traceback: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEntry:
+    """What happened to a job, by the view job_timeline; the worker's host and pid as far as its row is still there."""
+
+    at: datetime | None
+    from_state: str | None
+    to_state: str
+    reason: str
+    attempt: int
+    worker_id: int | None
+    host: str | None
+    pid: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobCount:
+    """How many jobs share these; None for what was not asked by, or of jobs without a tag."""
+
+    task: str | None
+    queue: str | None
+    state: str | None
+    tag: str | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Why a job is not running: one word for programs, a sentence for people, and what is known of its end.
+
+    ``until`` is when the reason ends, ``ahead`` how many due jobs come first (counted to 10,000), ``do`` a command that helps.
+    """
+
+    reason: str
+    sentence: str
+    until: datetime | None
+    ahead: int | None
+    do: str | None
+
+
+def get_job(job_id: int) -> Statement[Job | None]:
+    return statement("get_job", lambda rows: job_of(rows[0]) if rows else None, job_id=job_id)
+
+
+def get_ended(job_ids: Iterable[int], watched: Iterable[int]) -> Statement[list[tuple[int, Job | None]]]:
+    """Of these those that have ended, are watched, or are not there (None)."""
+    return statement(
+        "get_ended",
+        lambda rows: [(row[0], None if row[1] is None else job_of(row)) for row in rows],
+        job_ids=array(job_ids),
+        watched=array(watched),
+    )
+
+
+def get_task(job_id: int) -> Statement[str | None]:
+    return statement("get_task", one, job_id=job_id)
+
+
+def why(job_id: int) -> Statement[Why]:
+    return statement("why", lambda rows: Why(*rows[0]), job_id=job_id)
+
+
+def list_jobs(
+    which: JobFilter = JobFilter(), *, before: int | None = None, count: int = 50
+) -> Statement[list[Job]]:
+    return statement(
+        "list_jobs",
+        lambda rows: [job_of(row) for row in rows],
+        **asdict(which),
+        before=before,
+        count=count,
+    )
+
+
+def count_jobs(which: JobFilter, by: Collection[str]) -> Statement[list[JobCount]]:
+    """``by``: of task, queue, state and tag. A job with two tags counts under both."""
+    wanted = {f"by_{word}": word in by for word in ("task", "queue", "state", "tag")}
+    return statement("count_jobs", each(JobCount), **asdict(which), **wanted)
+
+
+def job_timeline(job_id: int) -> Statement[list[TimelineEntry]]:
+    return statement("job_timeline", each(TimelineEntry), job_id=job_id)
+
+
+def list_transitions(job_id: int) -> Statement[list[Transition]]:
+    return statement("list_transitions", each(Transition), job_id=job_id)
+
+
+def cancel(job_id: int) -> Statement[str | None]:
+    return statement("cancel", one, job_id=job_id)
+
+
+def revive(job_id: int) -> Statement[str | None]:
+    return statement("revive", one, job_id=job_id)
+
+
+def edit(job_id: int, changes: Mapping[str, object]) -> Statement[str | None]:
+    return statement("edit", one, job_id=job_id, changes=json.dumps(changes))
+
+
+def mark_waited(seconds: float) -> Statement[None]:
+    return statement("mark_waited", nothing, seconds=seconds)

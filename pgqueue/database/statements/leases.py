@@ -1,0 +1,138 @@
+"""Leases: workers that live, and what is taken back from those that do not."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pgqueue.database.statements.decoding import array, column, maybe_array, nothing, one, statement
+from pgqueue.sql import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    id: int
+    task: str
+    state: str
+    worker_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A job that no worker may run now or later: expired, past its deadline, or asked to stop."""
+
+    id: int
+    task: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Whether this worker leads; if not, in how many seconds the lease of the one who leads is over unless renewed."""
+
+    leads: bool
+    left: float
+
+
+def register_worker(
+    *,
+    worker_id: int | None = None,
+    host: str,
+    pid: int,
+    version: str,
+    executor: str,
+    slots: int,
+    queues: list[str],
+    tasks: list[str],
+    lease_seconds: float,
+    queue_slots: Sequence[int | None] = (),
+) -> Statement[int | None]:
+    """Under a random number that JSON of any language can hold. None: another worker has it, draw again.
+
+    ``queue_slots``: of each of ``queues``, the slots of its own or None.
+    """
+    return statement(
+        "register_worker", one, worker_id=worker_id or 1 + secrets.randbelow(2**53 - 1), host=host, pid=pid,
+        version=version, executor=executor, slots=slots, queues=queues, queue_slots=list(queue_slots), tasks=tasks,
+        lease_seconds=lease_seconds,
+    )  # fmt: skip
+
+
+def read_clock() -> Statement[float]:
+    return statement("read_clock", one)
+
+
+def heartbeat(worker_id: int, lease_seconds: float, state: str) -> Statement[int | None]:
+    """None: the lease has run out."""
+    return statement("heartbeat", one, worker_id=worker_id, lease_seconds=lease_seconds, state=state)
+
+
+def list_cancel_requests(worker_id: int) -> Statement[list[int]]:
+    return statement("list_cancel_requests", column, worker_id=worker_id)
+
+
+def find_disowned(worker_id: int, held: Sequence[tuple[int, int]]) -> Statement[list[int]]:
+    """``held`` is (job id, lease id)."""
+    return statement(
+        "find_disowned",
+        column,
+        worker_id=worker_id,
+        ids=array([job_id for job_id, _ in held]),
+        lease_ids=array([lease_id for _, lease_id in held]),
+    )
+
+
+def note_blocked(worker_id: int, seconds: float | None, job_ids: list[int]) -> Statement[None]:
+    return statement("note_blocked", nothing, worker_id=worker_id, seconds=seconds, job_ids=job_ids)
+
+
+def stop_worker(worker_id: int) -> Statement[None]:
+    return statement("stop_worker", nothing, worker_id=worker_id)
+
+
+def end_lease(worker_id: int, pid: int) -> Statement[bool]:
+    """Whether there was a lease to end."""
+    return statement("end_lease", bool, worker_id=worker_id, pid=pid)
+
+
+def elect(worker_id: int, lease_seconds: float) -> Statement[Term]:
+    return statement("elect", lambda rows: Term(*rows[0]), worker_id=worker_id, lease_seconds=lease_seconds)
+
+
+def rescue(crash_limit: int, count: int, only: Sequence[int] | None = None) -> Statement[list[Rescued]]:
+    """``only``: no other jobs; None: any."""
+    return statement(
+        "rescue",
+        lambda rows: [Rescued(*row[:4]) for row in rows],
+        crash_limit=crash_limit,
+        count=count,
+        only=maybe_array(only),
+    )
+
+
+def choose_lost(count: int) -> Statement[list[int]]:
+    """The jobs that the next rescue takes."""
+    return statement("choose_lost", column, count=count)
+
+
+def sweep(count: int, only: Sequence[int] | None = None) -> Statement[list[Swept]]:
+    """``only``: no other jobs; None: any."""
+    return statement(
+        "sweep", lambda rows: [Swept(*row[:4]) for row in rows], count=count, only=maybe_array(only)
+    )
+
+
+def choose_overdue(count: int) -> Statement[list[int]]:
+    """The jobs that the next sweep finishes."""
+    return statement("choose_overdue", column, count=count)
+
+
+def bury(job_id: int, worker_id: int, why: str) -> Statement[str | None]:
+    """Its task; None: it was left alone, because it has ended, or runs under a worker other than this one."""
+    return statement("bury", one, job_id=job_id, worker_id=worker_id, why=why)
+
+
+def adopt_orphans() -> Statement[list[int]]:
+    return statement("adopt_orphans", column)

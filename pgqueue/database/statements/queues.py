@@ -1,0 +1,96 @@
+"""Statements about queues: what people ask of them, and change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pgqueue.database.statements.decoding import each, one, statement
+from pgqueue.sql import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """Counts of a queue's jobs; ``oldest_due`` in seconds since the oldest due job might have run."""
+
+    queue: str
+    paused: bool
+    due: int
+    scheduled: int
+    waiting: int
+    running: int
+    oldest_due: float | None
+    dead: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueUse:
+    """What keeps a queue from being removed: unfinished and dead jobs, living workers that name it; ``known`` if it had a row."""
+
+    jobs: int
+    workers: int
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unserved:
+    """Due jobs that no living worker takes; ``queue_served`` tells whether it is only the task that none knows.
+
+    ``app``: whose worker declared the task last, if any has.
+    """
+
+    queue: str
+    task: str
+    count: int
+    age: float
+    queue_served: bool
+    app: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """Of each of ``queues``: ``queue_slots`` of its own, or None, and ``queue_taken`` of them."""
+
+    id: int
+    host: str
+    pid: int
+    version: str
+    executor: str
+    slots: int
+    queues: list[str]
+    state: str
+    started_at: datetime
+    heartbeat_at: datetime
+    expires_at: datetime
+    running: int
+    queue_slots: list[int | None]
+    queue_taken: list[int | None]
+    blocked_since: datetime | None
+    blocked_by: list[int] | None
+
+
+def list_queues() -> Statement[list[QueueDepth]]:
+    return statement("list_queues", each(QueueDepth))
+
+
+def pause_queue(queue: str) -> Statement[bool]:
+    """Whether its row was made by that."""
+    return statement("pause_queue", one, queue=queue)
+
+
+def resume_queue(queue: str) -> Statement[bool]:
+    """Whether it has a row."""
+    return statement("resume_queue", bool, queue=queue)
+
+
+def remove_queue(queue: str) -> Statement[QueueUse]:
+    return statement("remove_queue", lambda rows: QueueUse(*rows[0]), queue=queue)
+
+
+def list_workers(ended: bool) -> Statement[list[WorkerRow]]:
+    return statement("list_workers", each(WorkerRow), ended=ended)
+
+
+def unserved() -> Statement[list[Unserved]]:
+    return statement("unserved", each(Unserved))

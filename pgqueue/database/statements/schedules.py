@@ -1,0 +1,195 @@
+"""The statements of schedules: what schedulers do, what workers declare, what ``pgq cron`` changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pgqueue.database.statements.decoding import column, maybe_array, nothing, one, plain, statement
+from pgqueue.model.schedule import COLUMNS, Plan, Schedule
+from pgqueue.sql import Row, Statement
+
+
+@dataclass(frozen=True, slots=True)
+class DueSchedule:
+    """A schedule that wants something, as of ``version``; see ``schedule.plan`` for the rest."""
+
+    id: int
+    version: str
+    schedule: Schedule
+    edited_at: datetime
+    next_at: datetime | None
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A scheduler's look at the table: ``nearest`` is in how many seconds the next fire time of any other schedule comes."""
+
+    now: datetime
+    nearest: float | None
+    waiting: bool
+    due: list[DueSchedule]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRow:
+    """A schedule with its last run and its next; ``last_run`` is enqueued, waiting, skipped, missed or duplicate.
+
+    ``state`` is on, new (not planned yet), over, paused or problem.
+    """
+
+    schedule: Schedule
+    source: str
+    paused: bool
+    problem: str | None
+    next_fire_at: datetime | None
+    last_fire_at: datetime | None
+    last_run: str | None
+    last_job_id: int | None
+    last_job_state: str | None
+    waiting: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """What workers have said of a task. ``workers``: how many that live know it."""
+
+    name: str
+    app: str
+    options: dict[str, Any]
+    keep: str
+    seen_at: datetime
+    workers: int
+
+
+def _schedule(row: Row) -> Schedule:
+    name, task, cron, every, at, anchor, tz, overlap, missed, missed_cap, jitter, args, options = row
+    return Schedule(
+        name=name, task=task, cron=cron, every=every, at=at, anchor=anchor, tz=tz, overlap=overlap, missed=missed,
+        missed_cap=missed_cap, jitter=jitter, args=args, options=plain(options),
+    )  # fmt: skip
+
+
+def _definition(schedule: Schedule) -> dict[str, Any]:
+    columns = {name: getattr(schedule, name) for name in COLUMNS}
+    return {**columns, "options": json.dumps(dict(schedule.options))}
+
+
+def _look(rows: Sequence[Row]) -> Look:
+    now, nearest, waiting = rows[0][:3]
+    due = [
+        DueSchedule(row[3], row[4], _schedule(row[5:18]), row[18], row[19], row[20])
+        for row in rows
+        if row[3] is not None
+    ]
+    return Look(now, nearest, waiting, due)
+
+
+def due_schedules(
+    moment: datetime | None, broken: bool, count: int, only: Sequence[int] | None = None
+) -> Statement[Look]:
+    """``moment`` None is the database's time; ``broken``: also those with a problem; ``only``: no other schedules, None: any."""
+    return statement(
+        "due_schedules", _look, moment=moment, broken=broken, count=count, only=maybe_array(only)
+    )
+
+
+def list_schedule_versions() -> Statement[list[tuple[int, str]]]:
+    """The schedules that ``due_schedules`` chooses from, each with the version of its row."""
+    return statement("list_schedule_versions", lambda rows: [(row[0], row[1]) for row in rows])
+
+
+def fire_schedules(plans: Iterable[tuple[DueSchedule, Plan]]) -> Statement[dict[int, int | None]]:
+    """A schedule's id to how many jobs were enqueued; None: the row was edited meanwhile, or another scheduler is at it."""
+    items = [{"id": due.id, "version": due.version, **plan._asdict()} for due, plan in plans]
+    return statement(
+        "fire_schedules",
+        lambda rows: {row[0]: row[1] for row in rows},
+        plans=json.dumps(items, default=datetime.isoformat),
+    )
+
+
+def note_problem(schedule_id: int, version: str, problem: str) -> Statement[bool]:
+    return statement("note_problem", bool, schedule_id=schedule_id, version=version, problem=problem)
+
+
+def sync_schedules(
+    app: str,
+    fingerprint: str,
+    declared: Sequence[Schedule],
+    seconds: float,
+    tasks: Sequence[str],
+    *,
+    named: bool,
+) -> Statement[list[tuple[str | None, str]]]:
+    """(schedule, what became of it), and for the whole set (None, …); see the function's head."""
+    return statement(
+        "sync_schedules",
+        lambda rows: [(row[0], row[1]) for row in rows],
+        app=app,
+        fingerprint=fingerprint,
+        declared=json.dumps([schedule.as_row() for schedule in declared]),
+        seconds=seconds,
+        tasks=list(tasks),
+        named=named,
+    )
+
+
+def sync_tasks(app: str, declared: Sequence[Mapping[str, object]], seconds: float) -> Statement[None]:
+    """``declared``: name, options and keep of each."""
+    return statement("sync_tasks", nothing, app=app, declared=json.dumps(declared), seconds=seconds)
+
+
+def list_shared_names() -> Statement[list[str]]:
+    """Of apps, each with several services."""
+    return statement("list_shared_names", column)
+
+
+def list_tasks(name: str | None = None) -> Statement[list[TaskRow]]:
+    return statement(
+        "list_tasks",
+        lambda rows: [TaskRow(row[0], row[1], plain(row[2]), *row[3:]) for row in rows],
+        name=name,
+    )
+
+
+def add_schedule(schedule: Schedule) -> Statement[int | None]:
+    """Its id; None: the name is taken."""
+    return statement("add_schedule", one, **_definition(schedule))
+
+
+def edit_schedule(schedule: Schedule) -> Statement[bool]:
+    """Whether there is such a schedule."""
+    return statement("edit_schedule", bool, **_definition(schedule))
+
+
+def pause_schedule(name: str, paused: bool) -> Statement[bool]:
+    """Whether there is such a schedule."""
+    return statement("pause_schedule", bool, name=name, paused=paused)
+
+
+def remove_schedule(name: str) -> Statement[str | None]:
+    """Who had made it; None: there is no such schedule."""
+    return statement("remove_schedule", one, name=name)
+
+
+def run_schedule(name: str) -> Statement[int | None]:
+    """The job's id; None: there is no such schedule."""
+    return statement("run_schedule", one, name=name)
+
+
+def list_schedules(name: str | None = None) -> Statement[list[ScheduleRow]]:
+    return statement(
+        "list_schedules",
+        lambda rows: [ScheduleRow(_schedule(row[:13]), *row[13:]) for row in rows],
+        name=name,
+    )
+
+
+def purge_runs(count: int) -> Statement[int]:
+    return statement("purge_runs", one, count=count)

@@ -1,0 +1,76 @@
+"""Statements about server: what people ask of them, and change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgqueue.database.statements.decoding import each, one, statement
+from pgqueue.sql import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A database as pgqueue finds it: ``version`` as 180006, ``installed`` if our tables exist."""
+
+    version: int
+    in_recovery: bool
+    installed: bool
+    database: str
+    user: str
+    encoding: str
+
+
+@dataclass(frozen=True, slots=True)
+class Locker:
+    """A transaction that has locked ``table``; ``pid`` None: a prepared one."""
+
+    pid: int | None
+    user: str
+    application: str
+    state: str
+    age: float | None
+    table: str
+
+    def __str__(self) -> str:
+        who = f"session {self.pid}" if self.pid else "a prepared transaction"
+        about = ", ".join(part for part in (self.user, self.application, self.state) if part)
+        since = "" if self.age is None else f", for {self.age:.0f} s"
+        return f"{who} ({about}){since}, on {self.table}"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Who holds back vacuum: ``kind`` is session, standby, slot, catalog slot or prepared transaction.
+
+    ``age`` in seconds, None if it is not known; ``transactions`` is the same in transactions.
+    """
+
+    kind: str
+    name: str
+    pid: int | None
+    user: str | None
+    application: str | None
+    state: str | None
+    age: float | None
+    transactions: int
+    query: str | None
+
+
+def oldest_snapshot() -> Statement[list[Snapshot]]:
+    return statement("oldest_snapshot", each(Snapshot))
+
+
+def describe_server() -> Statement[Server]:
+    return statement("describe_server", lambda rows: Server(*rows[0]))
+
+
+def schema_version() -> Statement[str | None]:
+    return statement("schema_version", one)
+
+
+def function_bodies() -> Statement[dict[str, str]]:
+    return statement("function_bodies", lambda rows: {row[0]: row[1] for row in rows})
+
+
+def list_lockers() -> Statement[list[Locker]]:
+    return statement("list_lockers", each(Locker))

@@ -1,0 +1,70 @@
+"""Settling: what became of attempts, and what they say of themselves meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+
+from pgqueue.database.statements.decoding import array, column, nothing, statement
+from pgqueue.model.outcome import Outcome
+from pgqueue.model.progress import Report
+from pgqueue.sql import Statement
+
+OUTCOME = tuple(field.name for field in fields(Outcome))
+
+
+def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Statement[list[int]]:
+    """``completed`` is (job id, lease id, whether its row is kept), sorted. The ids that were still ours come back."""
+    return statement(
+        "complete",
+        column,
+        worker_id=worker_id,
+        ids=array([job_id for job_id, _, _ in completed]),
+        lease_ids=array([lease_id for _, lease_id, _ in completed]),
+        kept=array([kept for _, _, kept in completed]),
+    )
+
+
+def hold(worker_id: int, job_id: int, lease_id: int) -> Statement[list[int]]:
+    """Locks a job's row; its id, if it is still ours."""
+    return statement("hold", column, worker_id=worker_id, job_id=job_id, lease_id=lease_id)
+
+
+def pin() -> Statement[None]:
+    """Before ``settle`` or ``complete`` in a transaction of the user's, unless ``hold`` was there."""
+    return statement("pin", nothing)
+
+
+def find_committed(held: Sequence[tuple[int, int]]) -> Statement[list[int]]:
+    """``held`` is (job id, lease id)."""
+    return statement(
+        "find_committed",
+        column,
+        ids=array([job_id for job_id, _ in held]),
+        lease_ids=array([lease_id for _, lease_id in held]),
+    )
+
+
+def find_locked(ids: Sequence[int]) -> Statement[list[int]]:
+    return statement("find_locked", column, ids=array(ids))
+
+
+def settle(
+    worker_id: int, settled: Sequence[tuple[int, int, Outcome]], hooks: Sequence[str] = ()
+) -> Statement[list[int]]:
+    """``settled`` is (job id, lease id, outcome), of any kind; ``hooks`` are told. The ids that were still ours come back."""
+    outcomes = "[" + ",".join([_outcome(*item) for item in settled]) + "]"
+    return statement("settle", column, worker_id=worker_id, outcomes=outcomes, hooks=array(hooks))
+
+
+def _outcome(job_id: int, lease_id: int, outcome: Outcome) -> str:
+    fields = {field: getattr(outcome, field) for field in OUTCOME if field != "result"}
+    head = json.dumps({"id": job_id, "lease_id": lease_id, **fields})
+    return f'{head[:-1]}, "result": {outcome.result or "null"}}}'
+
+
+def report_progress(worker_id: int, reports: Sequence[tuple[int, int, Report]]) -> Statement[list[int]]:
+    """``reports`` is (job id, lease id, report). The ids that were still ours come back."""
+    items = [{"id": job, "lease_id": lease, "progress": report.as_json()} for job, lease, report in reports]
+    return statement("report_progress", column, worker_id=worker_id, reports=json.dumps(items))

@@ -1,0 +1,101 @@
+"""Upkeep: days, retention, indexes, queues, seats."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgqueue.database.statements.decoding import column, each, one, statement
+from pgqueue.sql import Statement
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """jobs_live and its claim index: rows by the server's estimate, sizes in bytes."""
+
+    live: int
+    dead: int
+    table: int
+    claim_index: int
+    vacuumed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DayChange:
+    """What became of a day's table; ``what`` is made, attached, dropped, locked, crowded or refused."""
+
+    name: str
+    what: str
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a table: missing, detached, detaching, or default (it holds rows)."""
+
+    name: str
+    fault: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFault:
+    """An index of jobs_live that is outgrown or invalid; ``ours`` if this role may mend it."""
+
+    name: str
+    fault: str
+    size: int
+    live: int
+    ours: bool
+
+
+def discover_queues() -> Statement[list[str]]:
+    return statement("discover_queues", column)
+
+
+def purge(count: int) -> Statement[tuple[int, int]]:
+    return statement("purge", lambda rows: (rows[0][0], rows[0][1]), count=count)
+
+
+def add_partitions(days: int) -> Statement[list[DayChange]]:
+    return statement("add_partitions", each(DayChange), days=days)
+
+
+def drop_partitions() -> Statement[DayChange | None]:
+    """None: nothing is over age."""
+    return statement("drop_partitions", lambda rows: DayChange(*rows[0]) if rows else None)
+
+
+def list_expiring() -> Statement[dict[str, str]]:
+    """Table to the days before which its rows may go."""
+    return statement("list_expiring", lambda rows: {row[0]: row[1] for row in rows})
+
+
+def purge_jobs(child: str, first: int, count: int) -> Statement[int | None]:
+    """The next block to begin with; None at the end of the table."""
+    return statement("purge_jobs", one, child=child, first=first, count=count)
+
+
+def check_partitions() -> Statement[list[Fault]]:
+    return statement("check_partitions", each(Fault))
+
+
+def check_indexes(floor: int) -> Statement[list[IndexFault]]:
+    """``floor``: an index smaller than this many bytes is never outgrown."""
+    return statement("check_indexes", each(IndexFault), floor=floor)
+
+
+def index_size(index: str) -> Statement[int]:
+    return statement("index_size", one, index=index)
+
+
+def list_holders() -> Statement[set[str]]:
+    return statement("list_holders", lambda rows: {row[0] for row in rows})
+
+
+def measure_storage() -> Statement[Storage]:
+    return statement("measure_storage", lambda rows: Storage(*rows[0]))
+
+
+def compare_ids() -> Statement[tuple[int, int]]:
+    """The last id drawn from the sequence, and the largest of a job."""
+    return statement("compare_ids", lambda rows: (rows[0][0], rows[0][1]))

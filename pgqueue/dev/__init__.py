@@ -1,0 +1,1 @@
+"""A Postgres and a shop of one's own, to try things."""

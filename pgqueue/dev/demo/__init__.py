@@ -1,0 +1,1 @@
+"""A shop with a day of real orders, to watch the queue at work: `pgq demo`."""

@@ -1,0 +1,120 @@
+"""What happens on the shop's day, in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg
+
+from pgqueue.dev.demo.display import FINAL, Counts, Display
+from pgqueue.dev.demo.shop import CardDeclinedError, Order, import_orders, place_order
+from pgqueue.dev.demo.sinks import MailSink
+from pgqueue.dev.demo.workers import Workers
+from pgqueue.errors import PgQueueError
+
+PACE = 0.02  # seconds between two customers
+PATIENCE = 60.0  # seconds until a wait is given up; the whole day takes a quarter of it
+
+COUNTS = """
+SELECT task, state, count(*) FROM pgqueue.jobs
+WHERE created_at >= %s AND task LIKE 'demo.shop.%%' GROUP BY task, state
+"""
+
+# Whose mail has arrived while its job is still running: this worker has not yet heard that it did.
+IN_THE_MIDDLE = """
+SELECT r.pid
+FROM pgqueue.running AS r
+JOIN demo.mails AS m ON m.key = 'job-' || r.id
+WHERE m.id > %s AND r.pid = ANY(%s)
+LIMIT 1
+"""
+
+RESCUED = "SELECT count(*) FROM pgqueue.transitions WHERE reason = 'rescued' AND at >= %s"
+
+
+@dataclass
+class Day:
+    conn: psycopg.Connection
+    since: datetime
+    display: Display
+    workers: Workers
+    mail: MailSink
+    transactions: int = 0
+    written: int = 0
+    rolled_back: int = 0
+    rescued: int = 0
+
+    def play(self, orders: Sequence[Order]) -> None:
+        imported, half = len(orders) // 3, len(orders) * 2 // 3
+        for start in range(0, imported, 10):
+            self.write(orders[start : min(start + 10, imported)])
+        self.display.say(f"{imported} orders imported, ten per transaction; no worker runs yet")
+        for _ in range(2):
+            self.display.say(f"worker {self.workers.start()} starts")
+        self.sell(orders[imported:half])
+        self.kill_a_worker(orders[half : half + 8])
+        self.display.say(f"worker {self.workers.start()} starts instead")
+        self.sell(orders[half + 8 :])
+        self.display.say(f"the shop closes: {self.written} orders written, {self.rolled_back} rolled back")
+        self.finish()
+
+    def write(self, orders: Sequence[Order]) -> None:
+        """One transaction. Every twentieth is rolled back, after its jobs were enqueued."""
+        self.transactions += 1
+        declined = self.transactions % 20 == 3
+        self.written += len(orders)
+        try:
+            if len(orders) == 1:
+                place_order(self.conn, orders[0], card_declined=declined)
+            else:
+                import_orders(self.conn, orders, card_declined=declined)
+        except CardDeclinedError:
+            self.rolled_back += len(orders)
+
+    def sell(self, orders: Sequence[Order]) -> None:
+        for order in orders:
+            self.write([order])
+            self.look()
+            time.sleep(PACE)
+
+    def look(self) -> Counts:
+        """Read and show how far the jobs are."""
+        counts: dict[str, dict[str, int]] = {}
+        for task, state, number in self.conn.execute(COUNTS, (self.since,)):
+            counts.setdefault(task, {})[state] = number
+        rescued = self.conn.execute(RESCUED, (self.since,)).fetchone()
+        if rescued and rescued[0] > self.rescued:
+            self.rescued = rescued[0]
+            self.display.say(f"jobs rescued since their worker's lease ran out: {self.rescued}")
+        self.workers.check()
+        self.display.show(counts)
+        return counts
+
+    def kill_a_worker(self, orders: Sequence[Order]) -> None:
+        """SIGKILL a worker whose mail has arrived while it has not yet heard so."""
+        with self.mail.answers_held():
+            row = self.conn.execute("SELECT coalesce(max(id), 0) FROM demo.mails").fetchone()
+            self.sell(orders)
+            deadline = time.monotonic() + PATIENCE
+            while not (pid := self.worker_in_the_middle(row[0] if row else 0)):
+                if time.monotonic() > deadline:
+                    raise PgQueueError("No worker of the demo sends mail.", why=self.workers.last_words())
+                self.look()
+                time.sleep(PACE)
+            self.workers.kill(pid)
+        self.display.say(f"worker {pid} is killed, just after it has sent mail")
+
+    def worker_in_the_middle(self, after: int) -> int | None:
+        row = self.conn.execute(IN_THE_MIDDLE, (after, list(self.workers.processes))).fetchone()
+        return row[0] if row else None
+
+    def finish(self) -> None:
+        """Wait until every job is final. If that takes too long, the proof shows what is missing."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if all(state in FINAL for states in self.look().values() for state in states):
+                return
+            time.sleep(5 * PACE)

@@ -1,0 +1,105 @@
+"""``pgq demo``: a shop's busy day with all that can go wrong, and the proof that nothing was lost or done twice."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.resources import files
+
+import psycopg
+from rich.console import Console
+
+from pgqueue.dev.demo.day import Day
+from pgqueue.dev.demo.display import Display
+from pgqueue.dev.demo.result import DemoResult, prove, show
+from pgqueue.dev.demo.shop import read_orders
+from pgqueue.dev.demo.sinks import MailSink, WebhookSink
+from pgqueue.dev.demo.workers import Workers
+from pgqueue.errors import InvalidOptionError, InvalidSettingError
+
+LEAST = 20  # orders; fewer would not show all there is to see
+ONE_AT_A_TIME = 7_467_178_353  # the key of a lock that only demos take
+MARK = "made by pgq demo, dropped by the next one"
+
+
+def run(
+    dsn: str, *, orders: int = 300, console: Console | None = None, json_output: bool = False
+) -> DemoResult:
+    """Play the day on a migrated database and print the table.
+
+    With ``json_output`` stdout stays free for the caller's JSON: progress goes to stderr and there is no table.
+    """
+    day_orders = list(read_orders())
+    if not LEAST <= orders <= len(day_orders):
+        raise InvalidOptionError(
+            f"The demo can't be run with {orders} orders.", do=f"take {LEAST} to {len(day_orders)}"
+        )
+    console = console or Console(stderr=json_output)
+    with (
+        terminable(),
+        psycopg.connect(dsn, autocommit=True) as conn,
+        Display(console) as display,
+    ):
+        (free,) = conn.execute("SELECT pg_try_advisory_lock(%s)", [ONE_AT_A_TIME]).fetchone() or (False,)
+        if not free:
+            display.say("another demo runs in this database; this one begins when it has ended")
+            conn.execute("SELECT pg_advisory_lock(%s)", [ONE_AT_A_TIME])
+        since = open_shop(conn)
+        with (
+            MailSink(dsn) as mail,
+            WebhookSink(dsn, display.say, fails_after=orders // 4, outage=2.0) as web,
+            Workers({"PGQUEUE_DSN": dsn, "DEMO_SMTP": mail.address, "DEMO_WEBHOOK": web.address}) as workers,
+        ):
+            day = Day(conn, since, display, workers, mail)
+            day.play(day_orders[:orders])
+        result = prove(
+            conn, since, written=day.written, rolled_back=day.rolled_back, seconds=round(display.seconds, 1)
+        )
+    if not json_output:
+        show(result, console)
+    return result
+
+
+def open_shop(conn: psycopg.Connection) -> datetime:
+    """Make the schema ``demo`` again; return the database's time."""
+    found = conn.execute(
+        "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'demo'"
+    ).fetchone()
+    if found and found[0] != MARK:
+        raise InvalidSettingError(
+            "The database has a schema demo that pgq demo did not make, and it will not drop it.",
+            do="run pgq demo on another database",
+        )
+    with conn.transaction():
+        conn.execute("DROP SCHEMA IF EXISTS demo CASCADE")
+        conn.execute(files("pgqueue.dev.demo").joinpath("schema.sql").read_text())
+        conn.execute(f"COMMENT ON SCHEMA demo IS '{MARK}'")
+    conn.execute(  # what an interrupted demo left
+        "SELECT pgqueue.cancel(id) FROM pgqueue.jobs"
+        " WHERE state IN ('pending', 'retrying', 'waiting', 'running') AND task LIKE 'demo.shop.%'"
+    )
+    row = conn.execute("SELECT clock_timestamp()").fetchone()
+    assert row
+    moment: datetime = row[0]
+    return moment
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM leaves the demo as Ctrl-C does: through every ``finally``, so no process stays behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(signum: int, _frame: object) -> None:
+        sys.exit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,201 @@
+"""A server owned by this process: its data, its start, its end."""
+# ruff: noqa: S603  every command here is ours
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from psycopg import pq
+
+from pgqueue.dev.embedded.binaries import (
+    executable_binaries,
+    major_of,
+    make_reachable,
+    output_of,
+    server_account,
+)
+from pgqueue.dev.embedded.home import (
+    dsn_of,
+    explained,
+    log_since,
+    log_size,
+    make_private,
+    open_lock,
+    open_log,
+    pause,
+    socket_dir,
+    try_lock,
+)
+from pgqueue.errors import EmbeddedPostgresError
+from pgqueue.runtime.clock import monotonic
+
+if sys.platform != "win32":
+    import fcntl
+
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
+LONGEST_LOG = 10_000_000
+PR_SET_PDEATHSIG = 1
+
+
+class BusyError(EmbeddedPostgresError):
+    """Another process owns the server in this directory."""
+
+
+@dataclass
+class Postgres:
+    """A server owned by this process. On Linux it stops when the thread that started it ends."""
+
+    dsn: str
+    process: subprocess.Popen[bytes]
+    _socket_dir: Path = field(repr=False)
+    _owner: int = field(repr=False)
+
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """Stop it; ``immediate`` is a crash. ``start`` on the same directory brings it back at the same DSN."""
+        self.process.send_signal(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
+        self.process.wait()
+        if self._owner >= 0:
+            with contextlib.suppress(OSError):  # after a crash it is not empty
+                self._socket_dir.rmdir()
+            fcntl.flock(self._owner, fcntl.LOCK_UN)  # a forked child may hold a copy of the descriptor
+            os.close(self._owner)
+            self._owner = -1
+
+
+def start(data_dir: Path, *, settings: Mapping[str, str] = NO_SETTINGS, timeout: float = 60) -> Postgres:
+    """Run a server in ``data_dir``, made at first use, and wait until it answers. The caller owns and stops it."""
+    deadline = monotonic() + timeout
+    home = data_dir.resolve()
+    with explained(home), contextlib.ExitStack() as undo:
+        make_reachable(home)
+        owner = open_lock(home / "owner")
+        undo.callback(os.close, owner)
+        if not try_lock(owner, fcntl.LOCK_EX):
+            raise BusyError(f"The server in {home} belongs to another process.", do="stop that one first")
+        if log_size(home) > LONGEST_LOG:
+            with open_log(home) as log:
+                os.ftruncate(log, 0)
+        binaries = executable_binaries()
+        _make_data(home, binaries, settings, deadline)
+        _clear_pid_file(home, deadline)
+        make_private(socket_dir(home))
+        process = _run(home, binaries, settings, deadline)
+        undo.pop_all()
+    return Postgres(dsn_of(home), process, socket_dir(home), owner)
+
+
+def _make_data(home: Path, binaries: Path, settings: Mapping[str, str], deadline: float) -> None:
+    """Made aside and renamed, so that a half-made data directory is never taken for a whole one."""
+    data, major = home / "pgdata", major_of(binaries)
+    if data.exists():
+        made_by = (data / "PG_VERSION").read_text().strip()
+        if made_by != major:
+            raise EmbeddedPostgresError(
+                f"The data in {home} belong to Postgres {made_by}, and the server found is Postgres {major}.",
+                do=f"set PGQUEUE_EMBEDDED_DIR to another directory, or PGQUEUE_PG_BIN to Postgres {made_by}",
+                facts={"binaries": str(binaries)},
+            )
+        return
+    for left_over in home.glob("initdb-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    draft = Path(tempfile.mkdtemp(prefix="initdb-", dir=home))
+    make_private(draft)
+    options = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-instructions"]
+    if settings.get("fsync") == "off":
+        options.append("--no-sync")
+    began = log_size(home)
+    initdb = _launch(home, [binaries / "initdb", "-D", draft, *options])
+    if initdb.wait(timeout=max(1.0, deadline - monotonic())):
+        raise EmbeddedPostgresError(f"initdb failed in {home}.", why=log_since(home, began))
+    draft.rename(data)
+
+
+def _clear_pid_file(home: Path, deadline: float) -> None:
+    """See what the pid names that a crash left behind: Postgres would yield to any living process of its account.
+
+    The caller is the owner, so a postmaster of this directory is an orphan, to be stopped; a stranger is let alone.
+    """
+    file = home / "pgdata" / "postmaster.pid"
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pid = int(file.read_text().split()[0])
+        while f" -D {home / 'pgdata'} " in _command_line(pid):
+            os.kill(pid, signal.SIGINT)
+            pause(home, deadline)
+    file.unlink(missing_ok=True)
+
+
+def _command_line(pid: int) -> str:
+    if Path("/proc/self/cmdline").exists():
+        return os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" "))
+    return output_of("ps", "-ww", "-o", "command=", "-p", str(pid))
+
+
+def _run(home: Path, binaries: Path, settings: Mapping[str, str], deadline: float) -> subprocess.Popen[bytes]:
+    entrance = str(socket_dir(home)).replace('"', '""')
+    ours = {"listen_addresses": "", "unix_socket_directories": f'"{entrance}"', "port": "5432"}
+    options = [f"--{name}={value}" for name, value in {**settings, **ours}.items()]
+    while True:
+        began = log_size(home)
+        process = _launch(home, [binaries / "postgres", "-D", home / "pgdata", *options])
+        try:
+            while process.poll() is None:
+                if answers(dsn_of(home)):
+                    return process
+                pause(home, deadline)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if "pre-existing shared memory block" not in (said := log_since(home, began)):
+            raise EmbeddedPostgresError(f"Postgres does not start in {home}.", why=said)
+        pause(home, deadline)  # the last sessions of a killed server are still ending
+
+
+def _launch(home: Path, command: list[str | Path]) -> subprocess.Popen[bytes]:
+    """As the server's account; nothing of the user's machine leaks into ports, error texts or sort order."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    environment |= {"LC_ALL": "C", "TZ": "UTC"}
+    libraries = Path(command[0]).parents[1] / "lib"
+    if "PGQUEUE_PG_BIN" in os.environ and libraries.is_dir():  # else its extensions may load an older libpq
+        environment["LD_LIBRARY_PATH"] = f"{libraries}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
+    with open_log(home) as log:
+        return subprocess.Popen(
+            command,
+            cwd=home,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # the terminal's Ctrl-C is not meant for it
+            preexec_fn=_stop_with_me() if sys.platform == "linux" else None,  # noqa: PLW1509 one system call
+            **server_account(),
+        )
+
+
+def _stop_with_me() -> Callable[[], None]:
+    """What a child does to be stopped with the thread that started it, even if that one is killed (Linux)."""
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask_the_kernel() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+        if os.getppid() != parent:  # too late to ask
+            os._exit(1)
+
+    return ask_the_kernel
+
+
+def answers(dsn: str) -> bool:
+    """Whether a server takes sessions there; a full one does."""
+    return pq.PGconn.ping(f"{dsn}&connect_timeout=2".encode()) == pq.Ping.OK

@@ -1,7 +1,0 @@
-"""The supervisor of a shared server: started by ``acquire``, not by hand."""
-
-import sys
-
-from pgqueue.embedded.sharing import supervise
-
-supervise(*sys.argv[1:])

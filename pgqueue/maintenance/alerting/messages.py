@@ -1,0 +1,161 @@
+"""Where messages of alerts go, and how: by a webhook, by mail.
+
+Their secrets stay in the settings: none is stored in the database, shown in an error, or logged.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import smtplib
+import ssl
+from collections.abc import Callable, Mapping
+from email.message import EmailMessage
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from pgqueue.maintenance.alerting.settings import AlertSettings
+from pgqueue.model.outcome import Retry
+from pgqueue.model.task import TaskSpec
+from pgqueue.text.shown import visible
+
+QUEUE = "pgqueue.alerts"
+TASKS = {"webhook": "pgqueue.alert_webhook", "mail": "pgqueue.alert_mail"}
+PATIENCE = 10.0  # seconds for each step of sending
+PORTS = {"smtp": 587, "smtps": 465}
+
+log = logging.getLogger("pgqueue")
+
+
+# ------------------------------------------------------------------ sending
+
+
+def alert_tasks(settings: AlertSettings) -> dict[str, TaskSpec]:
+    """The tasks by which a worker with these settings sends messages; their jobs are stored by raise_alerts.sql."""
+    senders: dict[str, Callable[[AlertSettings, dict[str, Any]], None]] = {}
+    if settings.webhook is not None:
+        senders["webhook"] = post
+    if settings.smtp is not None:
+        senders["mail"] = mail
+    return {TASKS[name]: _task(TASKS[name], send, settings) for name, send in senders.items()}
+
+
+def _task(
+    name: str, send: Callable[[AlertSettings, dict[str, Any]], None], settings: AlertSettings
+) -> TaskSpec:
+    def tell(**message: Any) -> None:
+        send(
+            settings,
+            {key: visible(value) if isinstance(value, str) else value for key, value in message.items()},
+        )
+
+    return TaskSpec(name=name, function=tell, queue=QUEUE, keep="failures", executor="thread", is_ours=True)
+
+
+class NoRedirect(HTTPRedirectHandler):
+    """Whoever answers with another place could have the message, and the token, sent anywhere."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def post(settings: AlertSettings, message: Mapping[str, Any]) -> None:
+    """POSTs the message as JSON; raises Retry, which names the host alone, unless it is taken (2xx)."""
+    assert settings.webhook is not None
+    host = urlsplit(settings.webhook).hostname
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": "pgqueue",
+        "Idempotency-Key": f"pgqueue-alert-{message['alert']}-{message['message']}",
+    }
+    if settings.webhook_token is not None:
+        headers["Authorization"] = f"Bearer {settings.webhook_token}"
+    request = Request(settings.webhook, json.dumps(message).encode(), headers, method="POST")  # noqa: S310 - checked
+    try:
+        with build_opener(NoRedirect).open(request, timeout=PATIENCE):
+            return
+    except HTTPError as error:
+        error.close()
+        moved = ", a redirect, which is not followed" if 300 <= error.code < 400 else ""
+        failed = f"answered {error.code}{moved}"
+    except URLError as error:
+        failed = f"cannot be reached: {_kind(error.reason)}"
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        failed = f"gave no answer: {_kind(error)}"
+    raise Retry(f"the webhook at {host} {failed}")
+
+
+def mail(settings: AlertSettings, message: Mapping[str, Any]) -> None:
+    """Mails the message; raises Retry, which names the host alone, unless the server takes it."""
+    assert settings.smtp is not None
+    server = urlsplit(settings.smtp)
+    try:
+        with _connected(server) as session:
+            refused = session.send_message(written(settings, message))
+    except (OSError, smtplib.SMTPException) as error:
+        code = f" {error.smtp_code}" if isinstance(error, smtplib.SMTPResponseException) else ""
+        failed = f"{_kind(error)}{code}"
+    else:
+        if refused:
+            log.warning(
+                "the mail server at %s refused %d of the addresses in mail_to", server.hostname, len(refused)
+            )
+        return
+    raise Retry(f"the mail server at {server.hostname} did not take it: {failed}")
+
+
+def _connected(server: SplitResult) -> smtplib.SMTP:
+    host, port = server.hostname or "", server.port or PORTS[server.scheme]
+    context = ssl.create_default_context()
+    if server.scheme == "smtps":
+        session: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=PATIENCE, context=context)
+    else:
+        session = smtplib.SMTP(host, port, timeout=PATIENCE)
+    try:
+        session.ehlo()
+        if server.scheme == "smtp" and session.has_extn("starttls"):
+            session.starttls(context=context)
+        elif server.scheme == "smtp" and server.password:
+            raise Retry(f"the mail server at {host} offers no TLS, and a password is not sent without it")  # noqa: TRY301
+        if server.username and server.password:
+            session.login(unquote(server.username), unquote(server.password))
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def written(settings: AlertSettings, message: Mapping[str, Any]) -> EmailMessage:
+    """A mail that a person understands; one ID for each message, so that the same one sent twice is seen once."""
+    found = EmailMessage()
+    again = "still " if message["message"] > 1 else ""
+    found["Subject"] = f"pgqueue: {again}{message['kind']}: {message['subject']}"
+    found["From"] = settings.mail_from
+    found["To"] = ", ".join(settings.mail_to)
+    domain = (settings.mail_from or "").rpartition("@")[2]
+    found["Message-ID"] = f"<pgqueue-alert-{message['alert']}-{message['message']}@{domain}>"
+    lines = [message["text"], "", f"since     {message['first_at']}"]
+    if message["kind"] == "many":
+        found.set_content("\n".join([*lines, "look      pgq alerts"]) + "\n")
+        return found
+    lines += [
+        f"seen      {message['count']} times"
+        if message["kind"] != "dead"
+        else f"dead      {message['count']}",
+    ]
+    if message["job_id"] is not None:
+        lines.append(f"look      pgq jobs show {message['job_id']}")
+    lines += [
+        f"resolve   pgq alerts resolve {message['alert']}",
+        f"mute      pgq alerts mute {message['alert']}",
+    ]
+    found.set_content("\n".join(lines) + "\n")
+    return found
+
+
+def _kind(error: object) -> str:
+    """What kind of error it was. Its text may quote a URL, a header or an address."""
+    return type(error).__name__ if isinstance(error, BaseException) else "an error of the library"

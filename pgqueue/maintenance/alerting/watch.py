@@ -1,0 +1,158 @@
+"""Sees what is wrong with the queues, and raises and resolves the alerts of it.
+
+Looks once a heartbeat, but no oftener than it costs little: under an old snapshot a look reads many dead entries.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import forever
+from pgqueue.database.sifting import sift
+from pgqueue.maintenance.alerting.messages import TASKS
+from pgqueue.maintenance.alerting.settings import AlertSettings
+from pgqueue.model.alert import AlertChange, Cause, DeadTask, Front
+from pgqueue.runtime.clock import monotonic
+
+SPARING = 20  # times its own duration between two looks
+CALM = 3  # looks without the cause, after which an alert is resolved
+
+Name = tuple[int, str | None]  # a priority and, of jobs that have one, a key
+log = logging.getLogger("pgqueue")
+
+
+class Watch:
+    """``every``: seconds between two looks."""
+
+    def __init__(self, link: Link, settings: AlertSettings, every: float) -> None:
+        self._link, self._settings, self._every = link, settings, every
+        self._queues = Standstill()
+        self._until = 0.0
+
+    async def run(self) -> None:
+        """Goes on until it is cancelled."""
+        self._queues = Standstill()
+        self._until = monotonic() + 2 * CALM * self._every  # open alerts that the last leader left
+        try:
+            await forever("the watch for alerts", self._turn)
+        finally:
+            await self._link.close()
+
+    async def _turn(self) -> float:
+        begun = monotonic()
+        await self.look(begun)
+        return max(self._every, SPARING * (monotonic() - begun))
+
+    async def look(self, now: float) -> None:
+        fronts = await self._link.once(statements.watch_queues())
+        dead = await self._link.once(statements.watch_dead())
+        causes = [
+            *(dead_cause(task) for task in dead),
+            *late_causes(fronts, self._settings.max_age),
+            *stalled_causes(fronts, self._queues.seen(fronts, now), self._settings.stalled_after),
+        ]
+        if causes:
+            self._until = now + 2 * CALM * self._every
+        if now > self._until:
+            return
+        remind = self._settings.remind_every or None
+
+        async def run(part: Sequence[Cause]) -> list[list[AlertChange]]:
+            calm, tasks = CALM * self._every, sorted(TASKS.values())
+            return [await self._link.once(statements.raise_alerts(part, tasks, calm=calm, remind=remind))]
+
+        async def give_up(cause: Cause, error: Exception) -> None:
+            log.error("the alert %s of %s cannot be raised: %s", cause.kind, cause.subject, error)
+
+        changes = await sift(causes, run, give_up)
+        for change in chain.from_iterable(changes):
+            level, what = (logging.WARNING, "is open") if change.opened else (logging.INFO, "is resolved")
+            log.log(level, "alert %d %s: %s", change.id, what, change.text)
+
+
+@dataclass
+class Still:
+    """The fronts of a queue, one for each priority and key, and since when none of them has moved on."""
+
+    fronts: dict[Name, tuple[float, int]]
+    since: float
+
+
+class Standstill:
+    """Remembers the fronts of each queue from look to look: one that moves on, or is gone, was claimed."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, Still] = {}
+
+    def seen(self, fronts: Sequence[Front], now: float) -> dict[str, float]:
+        """For how many seconds nothing has been claimed from each queue where something is due."""
+        found: dict[str, dict[Name, tuple[float, int]]] = {}
+        for front in fronts:
+            found.setdefault(front.queue, {})[front.priority, front.key] = (front.run_at, front.job_id)
+        self._queues = {queue: self._compared(queue, lanes, now) for queue, lanes in found.items()}
+        return {queue: now - still.since for queue, still in self._queues.items()}
+
+    def _compared(self, queue: str, lanes: dict[Name, tuple[float, int]], now: float) -> Still:
+        former = self._queues.get(queue)
+        if former is None or any(
+            name not in lanes or lanes[name] > place for name, place in former.fronts.items()
+        ):
+            return Still(lanes, now)
+        return Still(lanes, former.since)
+
+
+def dead_cause(dead: DeadTask) -> Cause:
+    what = f"1 job of {dead.task} is" if dead.count == 1 else f"{dead.count} jobs of {dead.task} are"
+    error = f": {dead.error.splitlines()[0]:.200}" if dead.error else ""
+    return Cause(
+        "dead", dead.task, f"{what} dead, the last is {dead.job_id}{error}", dead.queue, dead.job_id, dead.count,
+        dead.first_at,
+    )  # fmt: skip
+
+
+def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
+    """Queues whose oldest due job has waited longer than they, or else the settings, allow."""
+    causes = []
+    for front in _oldest(fronts):
+        allowed = front.max_age or limit
+        if allowed and front.age > allowed:
+            text = f"job {front.job_id} of queue {front.queue} has been due for {_span(front.age)}; the limit is {_span(allowed)}"
+            causes.append(Cause("late", front.queue, text, front.queue, front.job_id))
+    return causes
+
+
+def stalled_causes(fronts: Sequence[Front], still: dict[str, float], after: float) -> list[Cause]:
+    """Queues with due jobs from which no worker has claimed for so long, or of which none will take the oldest."""
+    causes = []
+    for front in _oldest(fronts) if after else ():
+        if front.age <= after or (front.task_served and still[front.queue] <= after):
+            continue
+        if not front.queue_served:
+            why = "no living worker serves it"
+        elif not front.task_served:
+            why = f"no living worker of it knows the task {front.task}"
+        else:
+            why = f"nothing has been claimed for {_span(still[front.queue])}"
+        text = f"queue {front.queue} stands still: job {front.job_id} has been due for {_span(front.age)}, and {why}"
+        causes.append(Cause("stalled", front.queue, text, front.queue, front.job_id))
+    return causes
+
+
+def _oldest(fronts: Sequence[Front]) -> list[Front]:
+    """That of each queue, which comes first."""
+    found: dict[str, Front] = {}
+    for front in fronts:
+        found.setdefault(front.queue, front)
+    return list(found.values())
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.3g} s"

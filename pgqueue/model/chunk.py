@@ -1,0 +1,203 @@
+"""What a task is whose handler takes many jobs in one call: the type of one of them is what its jobs are enqueued with."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import Parameter
+from typing import Any, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, JsonValue, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+from typing_extensions import is_typeddict
+
+from pgqueue.errors import InvalidArgumentsError, InvalidOptionError, WrongOutcomesError
+from pgqueue.model.declaring import hints_of
+from pgqueue.model.job import Job
+from pgqueue.model.payload import complaints
+from pgqueue.model.task import TaskSpec
+from pgqueue.text.values import shown
+
+LARGEST = 1000  # jobs in a chunk
+LONGEST_WAIT = 60.0  # seconds
+SHAPE = (
+    "give it one parameter list[T], where T is a dataclass, a pydantic model or a TypedDict, and, if it wants them,"
+    " one parameter list[Job]"
+)
+
+
+@dataclass(frozen=True)
+class ChunkSpec(TaskSpec):
+    """A task whose handler takes up to ``chunk`` jobs at once, gathered for ``chunk_wait`` seconds at most."""
+
+    chunk: int = 1
+    chunk_wait: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.chunk, bool) or not isinstance(self.chunk, int) or not 1 <= self.chunk <= LARGEST:
+            raise InvalidOptionError(
+                f"chunk is {shown(self.chunk)}.", do=f"give a whole number from 1 to {LARGEST}"
+            )
+        if self.chunk_wait > LONGEST_WAIT:
+            raise InvalidOptionError(
+                f"chunk_wait is {self.chunk_wait:g} s.",
+                why="jobs that wait for others hold their slots meanwhile",
+                do=f"give {LONGEST_WAIT:g} s at most",
+            )
+
+    @cached_property
+    def parameters(self) -> tuple[str | None, Any, str | None]:
+        """(the parameter of the items, the type of one, the parameter of the jobs): one of both at least."""
+        hints = hints_of(self.name, self.function)
+        items: list[tuple[str, Any]] = []
+        jobs: list[str] = []
+        for name in self.signature.parameters:
+            kind = hints.get(name)
+            inner = get_args(kind)[0] if get_origin(kind) is list else None
+            if inner is Job:
+                jobs.append(name)
+            elif _is_object(inner):
+                items.append((name, inner))
+            else:
+                raise self._misshapen(f"its parameter {name!r} is neither")
+        if len(items) > 1 or len(jobs) > 1 or not items + jobs:
+            raise self._misshapen(f"it has {len(items)} of the items and {len(jobs)} of the jobs")
+        jobs_name = jobs[0] if jobs else None
+        return (*items[0], jobs_name) if items else (None, None, jobs_name)
+
+    def _misshapen(self, why: str) -> InvalidArgumentsError:
+        return InvalidArgumentsError(
+            f"Task {self.name} takes chunks, but its parameters do not: {why}.", do=SHAPE
+        )
+
+    @cached_property
+    def job_parameter(self) -> str | None:
+        return None
+
+    @cached_property
+    def arguments(self) -> dict[str, Parameter]:
+        """The fields of an item, which a job's args fill."""
+        _, kind, _ = self.parameters
+        if kind is None:
+            return {"arguments": Parameter("arguments", Parameter.VAR_KEYWORD)}
+        if issubclass(kind, BaseModel):
+            return {
+                name: Parameter(name, Parameter.KEYWORD_ONLY, annotation=field.annotation)
+                if field.is_required()
+                else Parameter(name, Parameter.KEYWORD_ONLY, annotation=field.annotation, default=...)
+                for name, field in kind.model_fields.items()
+            }
+        if not is_typeddict(kind):
+            return dict(inspect.signature(kind).parameters)
+        return {
+            name: Parameter(
+                name,
+                Parameter.KEYWORD_ONLY,
+                annotation=hint,
+                default=Parameter.empty if name in kind.__required_keys__ else ...,
+            )
+            for name, hint in get_type_hints(kind).items()
+        }
+
+    @cached_property
+    def _known(self) -> frozenset[str] | None:
+        """The fields there are, where pydantic would ignore others; a model has rules of its own."""
+        _, kind, _ = self.parameters
+        is_open = kind is None or issubclass(kind, BaseModel)
+        return None if is_open else frozenset(self.arguments)
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        _, kind, _ = self.parameters
+        try:
+            return TypeAdapter(dict[str, JsonValue] if kind is None else kind)
+        except (PydanticUserError, PydanticSchemaGenerationError) as error:
+            raise InvalidArgumentsError(
+                f"The items of task {self.name} cannot be stored: {error.message.splitlines()[0]}",
+                do="annotate their fields with types that JSON can carry",
+            ) from None
+
+    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        """The fields of an item, or one item, as JSON text."""
+        _, kind, _ = self.parameters
+        if (
+            len(args) == 1
+            and not kwargs
+            and kind is not None
+            and not is_typeddict(kind)
+            and isinstance(args[0], kind)
+        ):
+            return super().encode((), self._fields(args[0]))
+        self._refuse_unknown(kwargs)
+        return super().encode(args, kwargs)
+
+    def encode_many(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
+        for item in items:
+            if not isinstance(item, Mapping):
+                raise InvalidArgumentsError(f"An item is a {type(item).__name__}, not a dict of arguments.")
+            self._refuse_unknown(item)
+        return super().encode_many(items)
+
+    def _fields(self, item: Any) -> dict[str, Any]:
+        if isinstance(item, BaseModel):
+            return dict(item)
+        return {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
+
+    def _refuse_unknown(self, given: Mapping[str, Any]) -> None:
+        if self._known is not None and not self._known.issuperset(given):
+            names = ", ".join(sorted(str(name) for name in given if name not in self._known))
+            raise InvalidArgumentsError(
+                f"Arguments of task {self.name}: {names} is unknown.", do=f"it takes {self.describe()}"
+            )
+
+    def decode(self, text: str) -> Any:
+        """The item; raises InvalidArgumentsError or ValueError."""
+        try:
+            return self.read(text)
+        except ValidationError as error:
+            raise InvalidArgumentsError(
+                f"The stored arguments do not fit task {self.name}: {complaints(error)}.",
+                do=f"it takes {self.describe()}",
+            ) from None
+
+    def call_with(self, items: list[Any], jobs: list[Job]) -> Any:
+        """Calls the handler."""
+        name, _, jobs_name = self.parameters
+        given: dict[str, Any] = {}
+        if name is not None:
+            given[name] = items
+        if jobs_name is not None:
+            given[jobs_name] = jobs
+        return self.function(**given)
+
+    @cached_property
+    def wants_jobs(self) -> bool:
+        return self.parameters[2] is not None
+
+    def results_of(self, value: object, count: int) -> list[Any]:
+        """What the handler returned, item by item; raises WrongOutcomesError."""
+        if value is None:
+            return [None] * count
+        if isinstance(value, list | tuple) and len(value) == count:
+            return list(value)
+        returned = (
+            f"{len(value)} outcomes" if isinstance(value, list | tuple) else f"a {type(value).__name__}"
+        )
+        raise WrongOutcomesError(
+            f"Task {self.name} returned {returned} for {count} jobs.",
+            why="it is not clear which result belongs to which job, so all of them failed",
+            do="return a list with one outcome for each job, in their order, or None",
+        )
+
+
+def _is_object(kind: Any) -> bool:
+    """Whether a value of this type is a JSON object with fields."""
+    return (
+        dataclasses.is_dataclass(kind)
+        or is_typeddict(kind)
+        or (isinstance(kind, type) and issubclass(kind, BaseModel))
+    )

@@ -1,0 +1,176 @@
+"""What may be declared as a task, under which name, and whether it is declared again. Pure."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pickle
+import re
+import sys
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+from pgqueue.errors import InvalidArgumentsError, UnnameableTaskError
+from pgqueue.text.values import shown
+
+MAIN = ("__main__", "__mp_main__")
+
+
+def runnable(function: Any) -> Callable[..., Any]:
+    """``function`` as a worker calls it: a coroutine function behind plain wrappers is one itself, and is awaited on the loop.
+
+    Raises InvalidArgumentsError for what would never do its work.
+    """
+    is_function = inspect.isroutine(function) and not inspect.isbuiltin(function)
+    inner = inspect.unwrap(function) if is_function or hasattr(function, "__wrapped__") else None
+    if not callable(function) or not inspect.isroutine(inner) or inspect.isbuiltin(inner):
+        raise _refused(function, f"it is {_described(function)}", "declare a def or async def that calls it")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise _refused(function, "it is a generator, whose body would never run", "return a list, or nothing")
+    if _is_unbound(inner):
+        raise _refused(
+            function, "it is a method, and a worker has no object to call it on", "declare a function"
+        )
+    if inspect.iscoroutinefunction(function) or not inspect.iscoroutinefunction(inner):
+        return function  # type: ignore[no-any-return]
+
+    @functools.wraps(function)
+    async def awaited(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+    return awaited
+
+
+def _refused(function: object, why: str, do: str) -> InvalidArgumentsError:
+    name = getattr(function, "__qualname__", None) or shown(function)
+    return InvalidArgumentsError(f"{name} cannot be a task.", why=why, do=do)
+
+
+def _described(function: object) -> str:
+    if isinstance(function, type):
+        return "a class"
+    if inspect.isbuiltin(function):
+        return "a builtin, which has no signature to check arguments against"
+    return f"a {type(function).__module__}.{type(function).__qualname__}, not a function"
+
+
+def _is_unbound(function: Any) -> bool:
+    """Whether this is a function of a class that wants its object: methods are bound only when they are looked up."""
+    is_inside = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
+    return is_inside and not inspect.ismethod(function) and next(iter(inspect.signature(function).parameters), "") in {
+        "self", "cls",
+    }  # fmt: skip
+
+
+def home_of(function: Any) -> str:
+    """The name under which others import its module; empty if they cannot. multiprocessing's children run it as ``__mp_main__``."""
+    module: str = getattr(function, "__module__", None) or ""
+    if module not in MAIN:
+        return module
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    return spec.name if spec is not None else ""
+
+
+def module_of(app: object) -> str:
+    """The module whose code makes it: not a library's or a subclass's own ``__init__``."""
+    frame = sys._getframe(1)  # noqa: SLF001 - the only way to know
+    while frame.f_back is not None and frame.f_locals.get("self") is app:
+        frame = frame.f_back
+    name = str(frame.f_globals.get("__name__", "app"))
+    if name in MAIN:
+        name = Path(str(frame.f_globals.get("__file__") or "app.py")).stem
+    return re.sub(r"[^A-Za-z0-9_.:-]", "_", name if name[:1].isalpha() else f"_{name}")[:127]
+
+
+def task_name(function: Callable[..., Any]) -> str:
+    """``module.function``; raises UnnameableTaskError for what a worker could not import under that name."""
+    module, qualname = home_of(function), getattr(function, "__qualname__", "")
+    if not module or not qualname or "<" in qualname:
+        raise UnnameableTaskError(
+            f"{qualname or shown(function)} has no name that a worker could know it by.",
+            why="it is a lambda, is defined inside another function, or its file is run as the main program",
+            do='give it one: @app.task(name="orders.ship")',
+        )
+    return f"{module}.{qualname}"
+
+
+def hints_of(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a task's function; raises InvalidArgumentsError for those that cannot be resolved."""
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise InvalidArgumentsError(
+            f"An annotation of task {name} cannot be resolved: {error}",
+            do="import the type at the top of the task's module, outside `if TYPE_CHECKING`",
+        ) from None
+    except Exception as error:  # noqa: BLE001 - evaluating a text may raise anything
+        raise InvalidArgumentsError(
+            f"An annotation of task {name} cannot be resolved: {type(error).__name__}: {error!s:.200}",
+            do="annotate each parameter with a type",
+        ) from None
+
+
+def run_of_module() -> CodeType | None:
+    """What identifies the run of the module, or of the notebook's cell, that is declaring something."""
+    frame = sys._getframe(1)  # noqa: SLF001 - what inspect.currentframe() is, without its Optional
+    while frame is not None and (frame.f_locals is not frame.f_globals):
+        frame = frame.f_back  # type: ignore[assignment]
+    return None if frame is None else frame.f_code
+
+
+class Runs:
+    """By which run of its module each was declared: a later run of the same one takes the former's place."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, CodeType | None] = {}
+
+    def note(self, declared: object) -> None:
+        self._known[id(declared)] = run_of_module()
+
+    def repeats(self, known: Any, declared: Any) -> bool:
+        """Whether ``declared`` is ``known`` once more: after a reload, or in a cell that is run again."""
+        names = [
+            (home_of(each) or "__main__", getattr(each, "__qualname__", None)) for each in (known, declared)
+        ]
+        return (
+            names[0] == names[1]
+            and names[0][1] is not None
+            and self._known.get(id(known)) is not run_of_module()
+        )
+
+    def put(self, listed: list[Any], declared: Any) -> None:
+        """Appends it to those that stay, or puts it in the place of its former self."""
+        place = next((n for n, known in enumerate(listed) if self.repeats(known, declared)), len(listed))
+        listed[place : place + 1] = [declared]
+        self.note(declared)
+
+
+def named(value: object) -> tuple[str, str]:
+    """The module and the name under which other processes find this object; raises PicklingError if there is none."""
+    for module in list(sys.modules.values()):
+        for name, found in list(getattr(module, "__dict__", {}).items()):
+            if found is value:
+                return importable(module.__name__), name
+    raise pickle.PicklingError(
+        f"{type(value).__name__} is pickled by its name, but no module has it: assign it at the top of one."
+    )
+
+
+def importable(module: str) -> str:
+    """The same module in another process of multiprocessing, or in its parent."""
+    return MAIN[0] if module in MAIN else module
+
+
+def found(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
+def task_of(app: Any, module: str, name: str) -> Any:
+    """The task of that name, declared by importing the module of its function."""
+    importlib.import_module(module)
+    return app.tasks[name]

@@ -1,0 +1,40 @@
+"""Which names queues, tasks and schedules may have."""
+
+from __future__ import annotations
+
+import re
+
+from pgqueue.errors import InvalidNameError
+from pgqueue.text.values import shown
+
+QUEUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,62}", re.ASCII)
+
+
+TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,126}", re.ASCII)
+
+
+def check_name(kind: str, name: object) -> str:
+    """Returns ``name``; raises InvalidNameError unless it may name a queue, a task or a schedule."""
+    pattern = QUEUE_NAME if kind == "queue" else TASK_NAME
+    if not isinstance(name, str) or not pattern.fullmatch(name):
+        limit = 63 if kind == "queue" else 127
+        raise InvalidNameError(
+            f"{shown(name)} cannot name a {kind}.",
+            do=f"use a letter or _ first, then letters, digits, '_', '.', ':' or '-', {limit} characters at most",
+        )
+    return name
+
+
+def is_reserved(task: str) -> bool:
+    """Whether pgqueue keeps the name for itself, as ``functions/is_reserved.sql`` has it: messages of alerts, and hooks."""
+    return task.startswith("pgqueue.") or ":on_" in task
+
+
+def check_free(name: object) -> str:
+    """Returns ``name``; raises InvalidNameError unless a task of the user's may have it."""
+    if is_reserved(checked := check_name("task", name)):
+        raise InvalidNameError(
+            f"{shown(name)} is a name that pgqueue keeps for itself.",
+            do="use one that does not begin with 'pgqueue.' and holds no ':on_'",
+        )
+    return checked

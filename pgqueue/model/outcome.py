@@ -1,0 +1,214 @@
+"""How an attempt ends: the outcomes, what a handler may raise to choose one, and the one function that decides.
+
+Outcomes are made by their named constructors, so that an illegal transition cannot be written.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal
+
+from pgqueue.errors import DeadlineExceededError
+from pgqueue.model.retry import RetryPolicy
+from pgqueue.model.units import seconds
+from pgqueue.text.described import ERROR_LIMIT, clean, complain, describe, message, trace
+
+Keep = Literal["all", "failures", "none"]
+SHORTEST = 0.1  # seconds of what costs no attempt, because a job that asks for none would run again and again without a pause
+
+
+class Snooze(Exception):  # noqa: N818 - an instruction, not an error
+    """Raised (or returned) by a handler: run me again after ``delay`` seconds, 0.1 at least. The attempt is given back."""
+
+    def __init__(self, delay: float | str | timedelta) -> None:
+        super().__init__(f"snoozed for {delay}")
+        self.delay = seconds(delay, "Snooze", past=False)
+
+
+class RateLimited(Exception):  # noqa: N818
+    """Raised (or returned) by a handler: a service outside takes no more for now, as HTTP's 429 with Retry-After says.
+
+    Nothing of the job's concurrency_key starts for ``retry_after`` (seconds, or a date as HTTP writes it), or of its task if it has no
+    key. The attempt is given back; 0 and a date that is past count as 0.1 seconds.
+    """
+
+    def __init__(self, retry_after: float | str | timedelta) -> None:
+        super().__init__(f"limited for {retry_after}")
+        if isinstance(retry_after, str) and "," in retry_after:
+            with suppress(ValueError):
+                until = parsedate_to_datetime(
+                    retry_after
+                )  # naive where its zone is written -0000, which is UTC
+                left = (until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)
+                retry_after = max(left, timedelta(0))
+        self.retry_after = seconds(retry_after, "RateLimited", past=False)
+
+
+class Cancel(Exception):  # noqa: N818
+    """Raised (or returned) by a handler: stop here for good, without it being a failure."""
+
+    def __init__(self, why: str = "cancelled by its handler") -> None:
+        super().__init__(why)
+
+
+class Retry(Exception):  # noqa: N818
+    """Raised (or returned) by a handler: this attempt failed; try again, ``after`` seconds if given."""
+
+    def __init__(
+        self, why: str = "the handler asked for a retry", *, after: float | str | timedelta | None = None
+    ) -> None:
+        super().__init__(why)
+        self.after = None if after is None else seconds(after, "Retry(after=)", past=False)
+
+
+class Dead(Exception):  # noqa: N818
+    """Raised (or returned) by a handler: this job is dead, however many attempts are left."""
+
+    def __init__(self, why: str = "given up by its handler") -> None:
+        super().__init__(why)
+
+
+INSTRUCTIONS = (Snooze, RateLimited, Cancel, Retry, Dead)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What settle writes. ``delay`` in seconds from then; ``result`` is JSON text; ``kept`` False drops the row.
+
+    ``begun`` False: no handler has seen this attempt. ``paused``: its key or task waits as long as the job. ``progress`` is what its handler said last, if that is not written yet.
+    """
+
+    state: Literal["completed", "cancelled", "dead", "retrying", "pending"]
+    reason: str
+    delay: float = 0.0
+    result: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    kept: bool = True
+    counted: bool = True
+    crashed: bool = False
+    begun: bool = True
+    paused: bool = False
+    progress: Mapping[str, Any] | None = None
+
+    @classmethod
+    def completed(cls, result: str | None = None, keep: Keep = "all") -> Outcome:
+        return cls("completed", "completed", result=result, kept=keep == "all")
+
+    @classmethod
+    def retried(cls, delay: float, error: BaseException, *, crashed: bool = False) -> Outcome:
+        return cls(
+            "retrying", "failed", delay, error=describe(error), traceback=trace(error), crashed=crashed
+        )
+
+    @classmethod
+    def snoozed(cls, delay: float) -> Outcome:
+        return cls("pending", "snoozed", delay, counted=False)
+
+    @classmethod
+    def rate_limited(cls, delay: float) -> Outcome:
+        return cls("pending", "rate_limited", delay, counted=False, paused=True)
+
+    @classmethod
+    def released(cls, *, begun: bool = True, delay: float = 0.0) -> Outcome:
+        return cls("pending", "released", delay, counted=False, begun=begun)
+
+    @classmethod
+    def postponed(cls, delay: float, error: BaseException) -> Outcome:
+        """Released, because what it needs to run is not there."""
+        return cls("pending", "released", max(delay, 0.0), error=describe(error), counted=False, begun=False)
+
+    @classmethod
+    def cancelled(cls, why: str, keep: Keep = "all") -> Outcome:
+        return cls("cancelled", "cancelled", error=clean(why, ERROR_LIMIT), kept=keep != "none")
+
+    @classmethod
+    def expired(cls, keep: Keep = "all") -> Outcome:
+        return cls("cancelled", "expired", error="It had not started when it expired.", kept=keep != "none")
+
+    @classmethod
+    def dead(cls, reason: str, error: BaseException, keep: Keep = "all", *, crashed: bool = False) -> Outcome:
+        return cls(
+            "dead",
+            reason,
+            error=describe(error),
+            traceback=trace(error),
+            kept=keep != "none",
+            crashed=crashed,
+        )
+
+
+# A completion with nothing to tell, which costs a third to write (complete.sql): the row is kept, or it just goes.
+COMPLETED, FORGOTTEN = Outcome.completed(), Outcome.completed(keep="none")
+
+
+def decide(
+    error: BaseException,
+    policy: RetryPolicy,
+    *,
+    attempt: int,
+    max_attempts: int,
+    age: float,
+    keep: Keep = "all",
+    crash_count: int = 0,
+    crash_limit: int = 3,
+    crashed: bool = False,
+    left: float | None = None,
+) -> Outcome:
+    """The outcome of an attempt that ended in ``error``. Pure.
+
+    ``age`` is seconds since the job was enqueued, ``left`` those until its deadline, if it has one: nothing is tried again that
+    would begin after it.
+    """
+    left = math.inf if left is None else left
+    match error:
+        case Snooze() | RateLimited() if (asked := _asked(error)) is not None:
+            delay = max(asked, SHORTEST)
+            if delay >= left:
+                late = DeadlineExceededError(f"It asked to wait {delay:g} s, and its deadline is sooner.")
+                return Outcome.dead("deadline_exceeded", late, keep)
+            return Outcome.snoozed(delay) if isinstance(error, Snooze) else Outcome.rate_limited(delay)
+        case Cancel():
+            return Outcome.cancelled(message(error), keep)
+        case Dead():
+            return Outcome.dead("given_up", error, keep, crashed=crashed)
+    if isinstance(error, DeadlineExceededError):
+        reason = "deadline_exceeded"
+    elif crashed and crash_count + 1 >= crash_limit:
+        reason = "crash_loop"
+    elif not isinstance(error, Retry) and policy.is_permanent(error):
+        reason = "permanent_error"
+    elif attempt >= max_attempts or policy.gives_up(attempt, age, error):
+        reason = "attempts_exhausted"
+    else:
+        asked = _asked(error) if isinstance(error, Retry) else None
+        delay = policy.delay(attempt, age, error) if asked is None else asked
+        if delay < left:
+            return Outcome.retried(delay, error, crashed=crashed)
+        reason = "deadline_exceeded"
+    return Outcome.dead(reason, error, keep, crashed=crashed)
+
+
+def _asked(instruction: Snooze | RateLimited | Retry) -> float | None:
+    """For how long it asks to wait; None if it does not say, or what it says now is no time: its class is the user's to change."""
+    try:
+        match instruction:
+            case Snooze():
+                return seconds(instruction.delay, "Snooze.delay", past=False)
+            case RateLimited():
+                return seconds(instruction.retry_after, "RateLimited.retry_after", past=False)
+            case Retry():
+                return (
+                    None
+                    if instruction.after is None
+                    else seconds(instruction.after, "Retry.after", past=False)
+                )
+    except BaseException as broken:  # noqa: BLE001
+        complain(logging.ERROR, "an instruction does not say for how long, so it is a failure", error=broken)
+        return None

@@ -1,0 +1,101 @@
+"""How far a job has come, as its handler says it. Pure: the worker writes it, and a handler that says nothing costs nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from pgqueue.errors import InvalidOptionError
+from pgqueue.text.values import shown
+
+MESSAGE_LIMIT = 500
+LARGEST = 2**53  # what a number of JSON holds exactly in every language
+
+T = TypeVar("T")
+
+
+class Report(NamedTuple):
+    """What a handler said last: so much ``done``, of ``total`` if that is known."""
+
+    done: float
+    total: float | None = None
+    message: str | None = None
+
+    @classmethod
+    def of(cls, done: float, total: float | None, message: str | None) -> Report:
+        """Raises InvalidOptionError for what is no number or no text."""
+        if message is not None:
+            if not isinstance(message, str):
+                raise InvalidOptionError(f"The message of a progress is {shown(message)}.", do="give a text")
+            message = message[:MESSAGE_LIMIT].replace("\x00", "\ufffd").encode(errors="replace").decode()
+        return cls(_number("done", done), None if total is None else _number("total", total), message)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"done": self.done, "total": self.total, "message": self.message}
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = value if type(value) in (int, float) else _plain(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not -LARGEST <= number <= LARGEST:  # nor NaN
+        raise InvalidOptionError(
+            f"{name} of a progress is {shown(value)}.", do="give a number from -2^53 to 2^53"
+        )
+    return number
+
+
+def _plain(value: Any) -> float:
+    """Numbers of other libraries; a text is none."""
+    if isinstance(value, str | bytes):
+        raise TypeError
+    return int(value) if hasattr(value, "__index__") else float(value)
+
+
+class Track(Generic[T]):
+    """Iterates, with ``for`` or ``async for``, and ``tell``s how many items are done; a plain ``for`` ``check``s before each."""
+
+    def __init__(
+        self,
+        items: Iterable[T] | AsyncIterable[T],
+        tell: Callable[[int], object],
+        check: Callable[[], object],
+    ) -> None:
+        self._items, self._tell, self._check = items, tell, check
+        self._iterator: AsyncIterator[T] | None = None
+        self._done = 0
+
+    def __iter__(self) -> Iterator[T]:
+        if not isinstance(self._items, Iterable):
+            msg = f"{type(self._items).__name__} is asynchronous: use `async for`"
+            raise TypeError(msg)
+        done = 0
+        for item in self._items:
+            self._check()
+            self._tell(done)
+            yield item
+            done += 1
+        self._tell(done)
+
+    def __aiter__(self) -> Track[T]:
+        if not isinstance(self._items, AsyncIterable):
+            msg = f"{type(self._items).__name__} is not asynchronous: use `for`"
+            raise TypeError(msg)
+        self._iterator, self._done = aiter(self._items), 0
+        return self
+
+    def __anext__(self) -> Awaitable[T]:
+        assert self._iterator is not None
+        self._tell(self._done)
+        self._done += 1
+        return anext(self._iterator)
+
+
+def length(items: object) -> int | None:
+    """How many they are, if they know."""
+    try:
+        return len(items)  # type: ignore[arg-type]
+    except TypeError:
+        return None

@@ -1,0 +1,163 @@
+"""When a failed job is tried again: tenacity's vocabulary, evaluated without sleeping.
+
+tenacity waits in the process, which a job must not: it would hold its slot and its lease and die with the worker. So
+a policy only answers two questions about an attempt, whether to go on and after how many seconds, and the answer is
+written into ``run_at``. Its wait, stop and retry objects are asked on a state made up for that purpose.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tenacity import RetryCallState, Retrying, retry_base, stop_after_attempt, stop_never
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base
+
+from pgqueue.errors import InvalidOptionError
+from pgqueue.model.units import LONGEST
+from pgqueue.text.described import complain
+from pgqueue.text.values import shown
+
+DEFAULT_MAX_ATTEMPTS = 6
+
+DEFAULT_DELAYS = (1.0, 5.0, 30.0, 300.0, 1800.0)
+ATTEMPTS = "an attempt count is 1 to 10000"
+SUCH = {
+    "wait": "wait_exponential()", "stop": "stop_after_attempt(8)", "retry": "retry_if_exception_type(OSError)",
+}  # fmt: skip
+
+
+class wait_list(wait_base):  # noqa: N801 - named like its siblings in tenacity
+    """Waits the given seconds, one after the other, and then the last one again."""
+
+    def __init__(self, delays: Sequence[float]) -> None:
+        self.delays = tuple(float(delay) for delay in delays)
+
+    def __call__(self, retry_state: RetryCallState) -> float:
+        return self.delays[min(retry_state.attempt_number, len(self.delays)) - 1]
+
+
+DEFAULT_WAIT = wait_list(DEFAULT_DELAYS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """Which failures are tried again, how often and how late.
+
+    ``wait``, ``stop`` and ``retry`` are tenacity objects (``wait_exponential(max=300) + wait_random(0, 5)``,
+    ``stop_after_attempt(8)``, ``retry_if_exception_type(OSError)``). ``permanent`` exceptions go to dead at once;
+    with ``transient`` given, every exception that is not among them does. ``max_attempts`` counts attempts from 1.
+    """
+
+    wait: wait_base = DEFAULT_WAIT
+    stop: stop_base = stop_never
+    retry: retry_base | None = None
+    permanent: tuple[type[BaseException], ...] = ()
+    transient: tuple[type[BaseException], ...] = ()
+    max_attempts: int = DEFAULT_MAX_ATTEMPTS
+
+    def __post_init__(self) -> None:
+        if isinstance(self.stop, stop_after_attempt):
+            object.__setattr__(self, "max_attempts", int(self.stop.max_attempt_number))
+        if not isinstance(self.max_attempts, int) or not 1 <= self.max_attempts <= 10_000:
+            raise InvalidOptionError(
+                f"max_attempts of a retry policy is {shown(self.max_attempts)}.", why=ATTEMPTS
+            )
+        for name, tool in (("wait", self.wait), ("stop", self.stop), ("retry", self.retry)):
+            if not callable(tool) and (name, tool) != ("retry", None):
+                raise InvalidOptionError(
+                    f"{name} of a retry policy is {shown(tool)}.",
+                    do=f"give one of tenacity's, such as {SUCH[name]}",
+                )
+        for name, kinds in (("permanent", self.permanent), ("transient", self.transient)):
+            try:
+                issubclass(Exception, kinds)
+            except TypeError:
+                raise InvalidOptionError(
+                    f"{name} of a retry policy is {shown(kinds)}.",
+                    do="give a tuple of exceptions, such as (ValueError,)",
+                ) from None
+
+    @staticmethod
+    def of(value: object) -> RetryPolicy:
+        """The policy that ``retry=`` means: a policy, a number of attempts, a list of delays in seconds, a tenacity wait.
+
+        None is the default (1 s, 5 s, 30 s, 5 min, 30 min); False is a single attempt.
+        """
+        match value:
+            case None | True:
+                return DEFAULT_POLICY
+            case False:
+                return RetryPolicy(max_attempts=1)
+            case RetryPolicy():
+                return value
+            case wait_base():
+                return RetryPolicy(wait=value)
+            case int():
+                return RetryPolicy(max_attempts=value)
+            case list() | tuple():
+                if not value or not all(_is_delay(delay) for delay in value):
+                    raise InvalidOptionError(
+                        f"retry={shown(value)} is not a list of delays.",
+                        do="give seconds, such as [1, 5, 30]",
+                    )
+                return RetryPolicy(wait=wait_list(value), max_attempts=len(value) + 1)
+        raise InvalidOptionError(
+            f"retry={shown(value)} is no retry policy.",
+            do="give a number of attempts, a list of delays in seconds, a tenacity wait, or a RetryPolicy",
+        )
+
+    def is_permanent(self, error: BaseException) -> bool:
+        """Whether this failure must not be tried again, however many attempts are left; if the question itself fails, it is not."""
+        try:
+            if isinstance(error, self.permanent):
+                return True
+            if self.transient and not isinstance(error, self.transient):
+                return True
+            return self.retry is not None and not self.retry(_state(1, 0.0, error))
+        except BaseException as broken:  # noqa: BLE001 - a predicate is the user's, and may raise anything
+            complain(logging.ERROR, "a retry policy cannot say what is permanent, so it is not", error=broken)
+            return False
+
+    def gives_up(self, attempt: int, age: float, error: BaseException) -> bool:
+        """Whether ``stop`` ends it after this attempt, ``age`` seconds after the job was enqueued; if that fails, it does not."""
+        try:
+            return bool(self.stop(_state(attempt, age, error)))
+        except BaseException as broken:  # noqa: BLE001
+            complain(logging.ERROR, "the stop of a retry policy failed; it does not stop", error=broken)
+            return False
+
+    def delay(self, attempt: int, age: float, error: BaseException) -> float:
+        """Seconds until the next attempt. A wait that fails or answers nonsense is replaced by the default's."""
+        try:
+            seconds = float(self.wait(_state(attempt, age, error)))
+        except BaseException as broken:  # noqa: BLE001
+            complain(logging.ERROR, "the wait of a retry policy failed; its default is used", error=broken)
+            seconds = math.nan
+        if not 0 <= seconds <= LONGEST:
+            return (
+                DEFAULT_POLICY.delay(attempt, age, error)
+                if self is not DEFAULT_POLICY
+                else DEFAULT_DELAYS[-1]
+            )
+        return seconds
+
+
+def _is_delay(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
+
+
+def _state(attempt: int, age: float, error: BaseException) -> RetryCallState:
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = attempt
+    state.set_exception((type(error), error, None))
+    state.start_time = 0.0
+    state.outcome_timestamp = age
+    return state
+
+
+DEFAULT_POLICY = RetryPolicy()

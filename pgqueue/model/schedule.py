@@ -1,0 +1,246 @@
+"""What a schedule says, written in code or in SQL, and which of its fire times are to be dealt with now. Pure: time is a parameter."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from typing import Any, Literal, NamedTuple
+
+from pgqueue.errors import InvalidScheduleError, PgQueueError
+from pgqueue.model.fire_times import END, Cron, Every, Once, Timing, zone
+from pgqueue.model.names import check_free, check_name
+from pgqueue.model.units import LONGEST, seconds
+from pgqueue.text.nearest import rather
+from pgqueue.text.values import shown
+
+Overlap = Literal["queue", "skip", "cancel-old", "allow"]
+Missed = Literal["once", "skip", "all"]
+OVERLAPS: tuple[Overlap, ...] = ("queue", "skip", "cancel-old", "allow")
+MISSED: tuple[Missed, ...] = ("once", "skip", "all")
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # the database takes no earlier time
+MOST = 1000  # missed fire times that are made up for at most
+FOREIGN = frozenset({"run_at", "idempotency_key", "idempotency_ttl"})  # the fire time says when and how often
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A recurring job: exactly one of ``cron``, ``every`` (seconds) and ``at`` says when. ``args`` is JSON text."""
+
+    name: str
+    task: str
+    cron: str | None = None
+    every: float | None = None
+    at: datetime | None = None
+    anchor: datetime | None = None
+    tz: str = "UTC"
+    overlap: str = "queue"
+    missed: str = "once"
+    missed_cap: int = 100
+    jitter: float = 0.0
+    args: str = "{}"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def timing(self) -> Timing:
+        """When it fires; raises InvalidScheduleError."""
+        tz = zone(self.tz)
+        if self.cron is not None:
+            return Cron(self.cron, tz)
+        if self.every is not None:
+            if not 1 <= self.every <= LONGEST:
+                raise InvalidScheduleError(
+                    f"every is {self.every:g} s.", do="give from one second to 365 days"
+                )
+            return Every(self.every, self.anchor or BEGINNING)
+        assert self.at is not None
+        return Once(self.at)
+
+    def check(self) -> Timing:
+        """Its timing, if all else is right too; raises the PgQueueError that says what is wrong."""
+        check_name("schedule", self.name)
+        check_free(self.task)
+        if sum(value is not None for value in (self.cron, self.every, self.at)) != 1:
+            raise InvalidScheduleError(
+                f"Schedule {self.name} does not say when it fires, or says it twice.",
+                do="give one of cron, every and at",
+            )
+        for name, value in (("at", self.at), ("anchor", self.anchor)):
+            if value is not None and not _is_moment(value):
+                raise InvalidScheduleError(
+                    f"{name} is {shown(str(value))}.",
+                    do="give a time with its zone, from year 2000 to 2999",
+                )
+        for name, text, known in (("overlap", self.overlap, OVERLAPS), ("missed", self.missed, MISSED)):
+            if text not in known:
+                raise InvalidScheduleError(f"{name} is {shown(text)}.", do=rather(text, known))
+        if not isinstance(self.missed_cap, int) or not 1 <= self.missed_cap <= MOST:
+            raise InvalidScheduleError(
+                f"missed_cap is {shown(self.missed_cap)}.", do=f"give from 1 to {MOST}"
+            )
+        if not 0 <= self.jitter <= 86_400:
+            raise InvalidScheduleError(f"jitter is {self.jitter:g} s.", do="give from 0 to a day")
+        _check_options(self.options)
+        return self.timing()
+
+    def fires(self) -> str:
+        """For people: ``0 9 * * MON``, ``every 5m``, ``at 2030-01-01 09:00+00:00``."""
+        if self.cron is not None:
+            return self.cron
+        return f"every {duration(self.every)}" if self.every is not None else f"at {self.at}"
+
+    def as_row(self) -> dict[str, Any]:
+        """The columns of its definition, for JSON."""
+        row = {name: getattr(self, name) for name in COLUMNS}
+        for name in ("at", "anchor"):
+            row[name] = None if row[name] is None else row[name].astimezone(UTC).isoformat()
+        return {**row, "args": json.loads(self.args), "options": dict(self.options)}
+
+
+COLUMNS = tuple(Schedule.__dataclass_fields__)
+
+
+def _is_moment(value: object) -> bool:
+    return isinstance(value, datetime) and value.tzinfo is not None and BEGINNING <= value < END
+
+
+def _check_options(options: object) -> None:
+    from pgqueue.model import options as rules  # noqa: PLC0415 - and pydantic, which `pgq` does without where it can
+    from pgqueue.model import unique  # noqa: PLC0415
+
+    if not isinstance(options, Mapping):
+        raise InvalidScheduleError(f"options is {shown(options)}.", do="give an object of enqueue's options")
+    if unfit := FOREIGN.intersection(options):
+        raise InvalidScheduleError(
+            f"A schedule takes no {', '.join(sorted(unfit))}.",
+            why="its fire times say when each job runs, and each is enqueued once",
+            do="use jitter, overlap and missed",
+        )
+    if wrong := rules.unknown(options):
+        raise InvalidScheduleError(f"A schedule has no option {wrong}.", do="use enqueue's options")
+    unique.checked_together(rules.options(**options))
+
+
+def make(
+    name: str,
+    task: str,
+    *,
+    cron: str | None = None,
+    every: float | str | timedelta | None = None,
+    jitter: float | str | timedelta = 0,
+    **rest: Any,
+) -> Schedule:
+    """A schedule as people write it, durations in any form, checked; raises the PgQueueError that says what is wrong."""
+    try:
+        made = Schedule(
+            name=name, task=task, cron=cron, every=None if every is None else seconds(every, "every"),
+            jitter=seconds(jitter, "jitter"), **rest,
+        )  # fmt: skip
+    except TypeError as error:
+        raise InvalidScheduleError(f"A schedule cannot be made so: {error}.") from None
+    made.check()
+    return made
+
+
+def fingerprint(declared: list[Schedule]) -> str:
+    """The same for the same set of schedules, in whatever order."""
+    text = json.dumps(sorted((one.as_row() for one in declared), key=lambda row: row["name"]), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def duration(value: float | None) -> str:
+    """``1h30m``, as ``every`` takes it."""
+    if value is None:
+        return ""
+    left, parts = float(value), []
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        count, left = divmod(left, size)
+        parts.append(f"{count:g}{unit}" if count else "")
+    return "".join(parts) + (f"{left:g}s" if left or not any(parts) else "")
+
+
+class Plan(NamedTuple):
+    """What becomes of a schedule now: the fire times to deal with, and when it fires next (None: never again).
+
+    ``due``: when the job of each shall run (None: at once). ``missed_since``: the first fire time that ``fires[0]`` stands for too, or if
+    there is ``passed_over``, the last one that is not made up for, the first of those.
+    """
+
+    fires: Sequence[datetime] = ()
+    due: Sequence[datetime | None] = ()
+    missed_since: datetime | None = None
+    passed_over: datetime | None = None
+    following: datetime | None = None
+
+
+def plan(
+    schedule: Schedule,
+    now: datetime,
+    *,
+    next_at: datetime | None,
+    edited_at: datetime,
+    over: bool,
+    grace: float,
+) -> Plan:
+    """``next_at``: the fire time that is next, if it is known; ``over``: a single time has had its run.
+
+    A fire time later than ``grace`` seconds ago is late, not missed. If the first is missed, the schedule's policy counts
+    for all of them: of many that are past, "once" and "skip" never make more than one run.
+    """
+    timing = schedule.check()
+    first = next_at or _first(schedule, timing, edited_at, over)
+    if first is None or first > now:
+        return Plan(following=first)
+    following = next(timing.after(now), None)
+    margin = timedelta(seconds=grace)
+    if now - first <= margin:
+        fires, missed_since, passed_over = [first, *_until(timing, first, now)], None, None
+    else:
+        wanted = schedule.missed_cap if schedule.missed == "all" else 1
+        fires, missed_since, passed_over = _latest(timing, first, now, wanted), first, None
+        if schedule.missed == "skip" and now - fires[-1] > margin:
+            fires, passed_over = [], fires[-1]
+        if fires and fires[0] == first:
+            missed_since = None
+    due = [_due(schedule, at) for at in fires]
+    return Plan(fires, due, missed_since, passed_over, following)
+
+
+def _due(schedule: Schedule, at: datetime) -> datetime | None:
+    return at + timedelta(seconds=jitter(schedule.name, at, schedule.jitter)) if schedule.jitter else None
+
+
+def _first(schedule: Schedule, timing: Timing, edited_at: datetime, over: bool) -> datetime | None:
+    if schedule.at is not None:
+        return None if over else schedule.at
+    return next(timing.after(edited_at), None)
+
+
+def _until(timing: Timing, after: datetime, now: datetime) -> Iterator[datetime]:
+    return takewhile(lambda at: at <= now, timing.after(after))
+
+
+def _latest(timing: Timing, first: datetime, now: datetime, count: int) -> list[datetime]:
+    """The last ``count`` fire times from ``first`` to ``now``, without walking through years of them."""
+    span = timedelta(minutes=2)
+    while now - span > first:
+        found = list(_until(timing, now - span, now))
+        if len(found) >= count:
+            return found[-count:]
+        span *= 4
+    return [first, *_until(timing, first, now)][-count:]
+
+
+def jitter(name: str, at: datetime, most: float) -> float:
+    """Seconds from 0 to ``most``: for a fire time always the same, on every host, and spread evenly over schedules."""
+    digest = hashlib.sha256(f"{name}\n{at.timestamp():.6f}".encode()).digest()
+    return most * int.from_bytes(digest[:6], "big") / 2**48
+
+
+def problem(error: Exception) -> str:
+    """For the column of that name."""
+    if not isinstance(error, PgQueueError):
+        return f"{type(error).__name__}: {error!s:.500}"
+    return " ".join(filter(None, (error.what, error.why and f"{error.why};", error.do)))

@@ -1,0 +1,304 @@
+"""What a task is: a function, its name and defaults, and the translation of its arguments to JSON and back.
+
+Pure: nothing here touches a database. ``pgqueue.enqueue`` adds the verbs.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from types import CoroutineType
+from typing import Any, NotRequired
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticErrorMixin
+from pydantic_core import CoreConfig, SchemaSerializer, to_json
+from typing_extensions import TypedDict
+
+from pgqueue.errors import (
+    BadResultError,
+    InvalidArgumentsError,
+    InvalidJobError,
+    InvalidOptionError,
+    InvalidPayloadError,
+    InvalidSettingError,
+)
+from pgqueue.model.declaring import hints_of
+from pgqueue.model.job import Job
+from pgqueue.model.names import check_free, check_name
+from pgqueue.model.outcome import COMPLETED, FORGOTTEN, Keep, Outcome
+from pgqueue.model.payload import (
+    ARGS_LIMIT,
+    RESULT_LIMIT,
+    check_text,
+    check_texts,
+    complaints,
+    plain,
+    plain_numbers,
+)
+from pgqueue.model.retry import RetryPolicy
+from pgqueue.model.round_trip import difference, has_any, is_closed
+from pgqueue.text.described import message
+from pgqueue.text.nearest import rather
+from pgqueue.text.values import name_of
+
+EXECUTORS = ("async", "thread", "process")
+
+TOGETHER = 500  # items whose texts are checked at one look, and stay in the processor's cache meanwhile
+REPLACEMENT = "\ufffd".encode()  # what pydantic writes, too, for a lone surrogate in a key
+BOTH_NAMES: dict[str, Any] = {"by_alias": True, "by_name": True}  # a field may be given by its alias, too
+KEEPS = ("all", "failures", "none")
+KEPT_ELSEWHERE = "return plain data or nothing, or declare the task with store_result=False"
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task without the app it belongs to. ``timeout`` is in seconds; ``executor`` None leaves it to the worker.
+
+    ``store_result`` False drops what its handler returns. ``tells``: its completions are told to hooks. ``is_ours``: the package's own, which no middleware sees.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    queue: str = "default"
+    priority: int = 0
+    retry: RetryPolicy = field(default_factory=lambda: RetryPolicy.of(None))
+    timeout: float | None = None
+    keep: Keep = "all"
+    store_result: bool = True
+    executor: str | None = None
+    rules: Mapping[str, object] = field(default_factory=dict)  # keys.KeyRules, as the SQL API takes them
+    tells: bool = False
+    is_ours: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("task", self.name) if self.is_ours else check_free(self.name)
+        check_name("queue", self.queue)
+        if self.keep not in KEEPS:
+            raise InvalidOptionError(f"keep is {self.keep!r}.", do=rather(self.keep, KEEPS))
+        if self.executor is not None and self.executor not in EXECUTORS:
+            raise InvalidSettingError(f"executor is {self.executor!r}.", do=rather(self.executor, EXECUTORS))
+        self.check_unique(self.rules.get("unique"))
+
+    @cached_property
+    def options(self) -> dict[str, object]:
+        """What the SQL API is told of each job, unless its enqueuer says otherwise."""
+        options: dict[str, object] = {"queue": self.queue, "max_attempts": self.retry.max_attempts}
+        if self.priority:
+            options["priority"] = self.priority
+        if self.timeout is not None:
+            options["timeout"] = self.timeout
+        return {**options, **self.rules}
+
+    def check_unique(self, names: object) -> None:
+        """Raises InvalidOptionError unless these are arguments; a key of what does not exist would be the same for every job."""
+        if not isinstance(names, list) or any(p.kind is p.VAR_KEYWORD for p in self.arguments.values()):
+            return
+        if unknown := [name for name in names if name not in self.arguments]:
+            raise InvalidOptionError(
+                f"unique names {', '.join(unknown)}, which task {self.name} does not take.",
+                do=f"it takes {self.describe()}",
+            )
+
+    @cached_property
+    def is_async(self) -> bool:
+        return inspect.iscoroutinefunction(self.function)
+
+    @cached_property
+    def completion(self) -> Outcome:
+        """The outcome of a handler that returned nothing; the cheap ones (complete.sql) tell no hook."""
+        if self.tells:
+            return Outcome.completed(keep=self.keep)
+        return COMPLETED if self.keep == "all" else FORGOTTEN
+
+    @cached_property
+    def job_parameter(self) -> str | None:
+        """The parameter that wants the stored job, found by its annotation."""
+        hints = hints_of(self.name, self.function)
+        return next((name for name in self.signature.parameters if hints.get(name) is Job), None)
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
+    @cached_property
+    def arguments(self) -> dict[str, inspect.Parameter]:
+        """The parameters that a job's args fill, in order."""
+        found = {name: p for name, p in self.signature.parameters.items() if name != self.job_parameter}
+        for name, parameter in found.items():
+            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+                raise InvalidArgumentsError(
+                    f"Task {self.name} has the parameter {name!r}, which cannot be given by name.",
+                    do="arguments are stored as a JSON object: name every parameter",
+                )
+        return found
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[dict[str, Any]]:
+        hints = hints_of(self.name, self.function)
+        fields: dict[str, Any] = {}
+        rest: dict[str, Any] = {}
+        for name, parameter in self.arguments.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                rest["extra_items"] = plain(hints.get(name, Any))
+                continue
+            kind = plain(hints.get(name, Any))
+            fields[name] = kind if parameter.default is parameter.empty else NotRequired[kind]
+        make: Any = TypedDict
+        try:
+            shape = make("Arguments", fields, **rest)
+            shape.__pydantic_config__ = ConfigDict(
+                extra="allow" if rest else "forbid", allow_inf_nan=False, arbitrary_types_allowed=False
+            )
+            return TypeAdapter(shape)
+        except Exception as error:  # noqa: BLE001 - a type of the user's own may raise anything
+            said = (
+                error.message if isinstance(error, PydanticErrorMixin) else f"{type(error).__name__}: {error}"
+            )
+            raise InvalidArgumentsError(
+                f"The signature of task {self.name} cannot be stored: {(said.splitlines() or [''])[0]:.200}",
+                do="annotate its parameters with types that JSON can carry",
+            ) from None
+
+    @cached_property
+    def validator(self) -> Any:
+        """The adapter's own, without the layer around it."""
+        return self.adapter.validator
+
+    @cached_property
+    def is_closed(self) -> bool:
+        """Whether all that fits the signature comes back equal; else each job's arguments are read back when they are enqueued."""
+        return is_closed(self.adapter.core_schema)
+
+    @cached_property
+    def validate(self) -> Callable[[Any], Any]:
+        return self.validator.validate_python if self.is_closed else partial(self.validator.validate_python, **BOTH_NAMES)  # fmt: skip
+
+    @cached_property
+    def read(self) -> Callable[[str], Any]:
+        return self.validator.validate_json if self.is_closed else partial(self.validator.validate_json, **BOTH_NAMES)  # fmt: skip
+
+    @cached_property
+    def write(self) -> Callable[[Any], bytes]:
+        """By the names of fields, which any model can read; an alias may be another in each direction."""
+        to_json = self.serializer.to_json
+        if self.is_closed and not has_any(self.adapter.core_schema):
+            return to_json
+        rules: Any = {} if self.is_closed else {"by_alias": False, "round_trip": True, "warnings": "none"}
+        return lambda arguments: plain_numbers(to_json(arguments, **rules))
+
+    def check_return(self, sent: Any, text: str) -> None:
+        """Raises InvalidArgumentsError unless the worker would read what was sent."""
+        try:
+            said = difference(sent, self.read(text))
+        except ValidationError as error:
+            said = f"read back, {complaints(error)}"
+        except Exception as error:  # noqa: BLE001 - a user's own validators and equality may raise anything
+            said = f"reading it back raises {type(error).__name__}"
+        if said is not None:
+            raise InvalidArgumentsError(
+                f"Arguments of task {self.name} would change on their way through JSON: {said}.",
+                why="a handler gets what it was sent, or the enqueue is refused",
+                do="annotate the parameter so that JSON can carry it (unions told apart, no secrets, no excluded fields)",
+            )
+
+    @cached_property
+    def serializer(self) -> SchemaSerializer:
+        """The adapter's, but NaN stays NaN, to be refused, instead of becoming null."""
+        return SchemaSerializer(self.adapter.core_schema, CoreConfig(ser_json_inf_nan="constants"))
+
+    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        """The arguments as JSON text, checked against the signature; raises InvalidArgumentsError and the payload's errors."""
+        given = dict(kwargs)
+        if args:
+            names = [name for name, p in self.arguments.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+            if len(args) > len(names):
+                raise InvalidArgumentsError(
+                    f"Task {self.name} takes {len(names)} positional arguments, not {len(args)}."
+                )
+            for name, value in zip(names, args, strict=False):
+                if name in given:
+                    raise InvalidArgumentsError(f"Task {self.name} got the argument {name!r} twice.")
+                given[name] = value
+        validate, write = self.validate, self.write
+        try:
+            valid = validate(given)
+            written = write(valid)
+        except ValidationError as error:
+            raise InvalidArgumentsError(
+                f"Arguments of task {self.name}: {complaints(error)}.", do=f"it takes {self.describe()}"
+            ) from None
+        except Exception as error:
+            raise InvalidPayloadError(
+                f"Arguments of task {self.name} cannot be made JSON: {type(error).__name__}: {error!s:.200}"
+            ) from error
+        text = check_text(written, f"The arguments of task {self.name}", ARGS_LIMIT)
+        if not self.is_closed or REPLACEMENT in written:
+            self.check_return(valid, text)
+        return text
+
+    def encode_many(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
+        """``encode`` of each, at a third of its cost. Raises an InvalidJobError if one is bad, without saying which."""
+        if not self.is_closed:
+            return [self.encode((), item) for item in items]
+        validate, to_json = self.validate, self.write
+        texts: list[str] = []
+        for start in range(0, len(items), TOGETHER):
+            try:
+                made = [to_json(validate(item)) for item in items[start : start + TOGETHER]]
+            except Exception as error:
+                raise InvalidArgumentsError(f"An item is bad: {error!s:.200}") from error
+            if REPLACEMENT in b"".join(made):
+                made = [self.encode((), item).encode() for item in items[start : start + TOGETHER]]
+            texts += check_texts(made, f"The arguments of task {self.name}", ARGS_LIMIT)
+        return texts
+
+    def decode(self, text: str) -> dict[str, Any]:
+        """The keyword arguments of the function; raises InvalidArgumentsError or ValueError."""
+        try:
+            arguments: dict[str, Any] = self.read(text)
+            return arguments  # noqa: TRY300
+        except ValidationError as error:
+            raise InvalidArgumentsError(
+                f"The stored arguments do not fit task {self.name}: {complaints(error)}.",
+                do=f"it takes {self.describe()}",
+            ) from None
+
+    def encode_result(self, value: object) -> str | None:
+        """The result as JSON text, None for nothing to store; raises BadResultError for anything that the value's own code raises."""
+        if value is None or not self.store_result:
+            return None
+        try:
+            _refuse_work(self.name, value)
+            text = plain_numbers(to_json(value, inf_nan_mode="constants"))
+            return check_text(text, f"The result of task {self.name}", RESULT_LIMIT)
+        except InvalidJobError as error:
+            raise BadResultError(error.what, why=error.why, do=KEPT_ELSEWHERE) from None
+        except BaseException as error:  # noqa: BLE001
+            raise BadResultError(
+                f"Task {self.name} returned a value of type {name_of(value)}, which is not JSON: {message(error)}",
+                do=KEPT_ELSEWHERE,
+            ) from None
+
+    def describe(self) -> str:
+        """``order_id: int, email: str = ...``, for messages."""
+        return ", ".join(_written(parameter) for parameter in self.arguments.values()) or "no arguments"
+
+
+def _refuse_work(task: str, value: object) -> None:
+    """A coroutine or an iterator is no result: what is left to do would be done while it is written, or never."""
+    if issubclass(type(value), Awaitable | Iterator | AsyncIterator):
+        if type(value) is CoroutineType:
+            value.close()
+        raise InvalidPayloadError(
+            f"Task {task} returned a value of type {name_of(value)}, whose work would never be done."
+        )
+
+
+def _written(parameter: inspect.Parameter) -> str:
+    """As in its source: annotations that are texts, as they may be, without quotes."""
+    if not isinstance(parameter.annotation, str):
+        return str(parameter)
+    return str(parameter).replace(repr(parameter.annotation), parameter.annotation, 1)

@@ -1,0 +1,89 @@
+"""The rules of keys: which of them go together, and what a task's mean beside those of an enqueue. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
+
+from pgqueue.errors import InvalidOptionError
+from pgqueue.model.options import RULES, Duration
+
+
+class KeyRules(TypedDict, total=False):
+    """When a job is a duplicate, and what then: the options of keys that a task may have for all its jobs."""
+
+    unique: bool | list[str] | tuple[str, ...]
+    unique_for: Duration
+    on_conflict: Literal["skip", "replace", "raise"]
+    throttle: Duration
+    debounce: Duration
+    debounce_max: Duration
+
+
+KEY_RULES = frozenset(KeyRules.__annotations__)
+
+
+def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> Mapping[str, object]:
+    """``chosen`` over ``earlier``. A key named in one way takes the place of one named in the other; ``unique=False`` ends all rules of keys."""
+    if not earlier and "unique" not in chosen:
+        return chosen
+    both = {**earlier, **chosen}
+    if "unique_key" in both and "unique" in both:
+        gone = "unique" if "unique_key" in chosen else "unique_key"
+        if gone not in chosen:
+            del both[gone]
+    if chosen.get("unique") is False:
+        return {name: value for name, value in both.items() if name in chosen or name not in KEY_RULES}
+    return both
+
+
+def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
+    """``chosen`` as the SQL API takes it; raises InvalidOptionError for rules of keys that do not go together (check_jobs.sql refuses them too)."""
+    if "idempotency_ttl" in chosen and "idempotency_key" not in chosen:
+        raise InvalidOptionError(
+            "idempotency_ttl is given without an idempotency_key.", do="give the key, or leave it out"
+        )
+    if KEY_RULES.isdisjoint(chosen):
+        return chosen
+    found = {name: value for name, value in chosen.items() if value is not False or name not in KEY_RULES}
+    has_key = "unique" in found or "unique_key" in found
+    debounce: Any = found.get("debounce")
+    debounce_max: Any = found.get("debounce_max")
+    holders = [name for name in ("throttle", "debounce", "idempotency_key") if name in found]
+    if "unique" in found and "unique_key" in found:
+        raise InvalidOptionError("unique and unique_key are both given.", do="give one of them")
+    if not has_key and (rule := next((name for name in found if name in KEY_RULES), None)):
+        raise InvalidOptionError(f"{rule} is given without a key.", do="give unique or unique_key, too")
+    if len(holders) > 1:
+        raise InvalidOptionError(f"{' and '.join(holders)} are both given.", do="give one of them")
+    if debounce_max is not None and debounce is None:
+        raise InvalidOptionError("debounce_max is given without debounce.", do="give debounce, too")
+    if debounce_max is not None and debounce_max < debounce:
+        raise InvalidOptionError("debounce_max is shorter than debounce.", do="give at least as much")
+    if debounce is not None and ("run_at" in found or "delay" in found):
+        raise InvalidOptionError(
+            "debounce is given with run_at or delay.", why="debounce sets run_at", do="leave them out"
+        )
+    if (debounce is not None and found.get("on_conflict", "replace") != "replace") or (
+        "throttle" in found and found.get("on_conflict") == "replace"
+    ):
+        raise InvalidOptionError(
+            f"on_conflict is {found['on_conflict']!r}.",
+            why="a debounce always replaces, a throttle never",
+            do="leave on_conflict out",
+        )
+    return found
+
+
+def key_rules(given: Mapping[str, Any]) -> dict[str, object]:
+    """Those of a task, as the SQL API takes them; raises InvalidOptionError."""
+    if unknown := sorted(given.keys() - KEY_RULES):
+        raise InvalidOptionError(
+            f"A task has no option {', '.join(unknown)}.",
+            do="of keys it takes " + ", ".join(sorted(KEY_RULES)),
+        )
+    rules = {name: RULES[name](name, value) for name, value in given.items() if value is not None}
+    checked_together({"unique": True, **rules})  # each job may bring its own unique_key
+    return rules

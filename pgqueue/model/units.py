@@ -1,0 +1,54 @@
+"""Durations and sizes as people write them."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from pgqueue.errors import InvalidOptionError, InvalidSettingError
+from pgqueue.text.values import shown
+
+LONGEST = 365 * 86_400.0
+
+
+MB = 1024 * 1024
+
+
+DURATION = re.compile(
+    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)ms)?(?:(\d+(?:\.\d+)?)s?)?",
+    re.ASCII,
+)
+
+
+UNITS = (86_400, 3600, 60, 0.001, 1)
+
+
+SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
+
+
+def seconds(value: float | str | timedelta, what: str, *, past: bool = True) -> float:
+    """Seconds of a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``; what is past is 0.
+
+    Raises InvalidOptionError, naming ``what``, unless they are finite and at most a year, and not below 0 unless ``past`` is allowed.
+    """
+    least = -1e12 if past else 0.0
+    number: object = value
+    if isinstance(value, timedelta):
+        number = value.total_seconds()
+    elif isinstance(value, str) and value.strip() and (match := DURATION.fullmatch(value.strip())):
+        number = sum(float(part or 0) * unit for part, unit in zip(match.groups(), UNITS, strict=True))
+    if isinstance(number, bool) or not isinstance(number, int | float) or not least <= number <= LONGEST:
+        raise InvalidOptionError(
+            f"{what} is {shown(value)}.",
+            do="give seconds, a timedelta or a text like 90s, 5m, 1h30m, a year at most"
+            + ("" if past else " and not below 0"),
+        )
+    return max(float(number), 0.0)
+
+
+def size(value: int | str, what: str) -> int:
+    """Bytes of a number or a text such as ``512M``, ``1.5GiB`` (units of 1024); raises InvalidSettingError, naming ``what``."""
+    match = SIZE.fullmatch(str(value).strip())
+    if match is None or isinstance(value, bool):
+        raise InvalidSettingError(f"{what} is {shown(value)}.", do="give a size like 512M or 1.5G")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))

@@ -1,0 +1,10 @@
+-- Whether pgqueue keeps this name of a task for itself: messages of alerts (pgqueue.…) and hooks (….:on_…). Only its own statements
+-- store such jobs, which they mark as `ours`; a worker runs no other (worker/running/runner.py). Locks nothing.
+-- A function without settings of its own becomes part of the statement that calls it.
+create or replace function pgqueue.is_reserved(task text)
+returns boolean
+language sql
+immutable parallel safe
+as $function$
+    select pg_catalog.starts_with(task, 'pgqueue.') or pg_catalog.strpos(task, ':on_') operator(pg_catalog.>) 0
+$function$;

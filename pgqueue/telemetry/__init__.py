@@ -1,0 +1,1 @@
+"""What pgqueue tells of itself: spans, and where its log lines go."""

@@ -1,0 +1,107 @@
+"""The names of spans and attributes, and the only import of opentelemetry.
+
+A library depends on the API alone: unless the application has set up an SDK, nothing here does or costs anything.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import context, trace
+from opentelemetry.propagate import extract, inject
+from opentelemetry.trace import SpanKind, Status, StatusCode
+
+from pgqueue.text.described import complain, message
+from pgqueue.text.described import trace as trace_of
+from pgqueue.text.values import name_of
+
+tracer = trace.get_tracer("pgqueue")
+
+
+def carrier() -> dict[str, str]:
+    """The current trace as W3C headers, to be stored with a job; empty outside a trace."""
+    if not trace.get_current_span().get_span_context().is_valid:
+        return {}
+    headers: dict[str, str] = {}
+    inject(headers)
+    return headers
+
+
+def is_traced() -> bool:
+    """Whether an SDK is set up, so that spans go somewhere."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider)
+
+
+@contextmanager
+def enqueue_span(task: str, count: int) -> Iterator[None]:
+    """``pgqueue.enqueue``: the enqueuing of ``count`` jobs."""
+    attributes: dict[str, str | int] = {
+        "messaging.system": "pgqueue",
+        "pgqueue.task": task,
+        "messaging.batch.message_count": count,
+    }
+    with tracer.start_as_current_span("pgqueue.enqueue", kind=SpanKind.PRODUCER, attributes=attributes):
+        yield
+
+
+@contextmanager
+def run_span(
+    task: str, job_id: int, queue: str, attempt: int, trace_context: str | None
+) -> Iterator[trace.Span | None]:
+    """``pgqueue.run``: one attempt, a child of the trace in which its job was enqueued.
+
+    None where the application's SDK fails: spans decide no outcome.
+    """
+    attributes: dict[str, str | int] = {
+        "messaging.system": "pgqueue",
+        "messaging.destination.name": queue,
+        "messaging.message.id": str(job_id),
+        "pgqueue.task": task,
+        "pgqueue.attempt": attempt,
+    }
+    span = token = None
+    try:
+        span = tracer.start_span("pgqueue.run", _parent(trace_context), SpanKind.CONSUMER, attributes)
+        token = context.attach(trace.set_span_in_context(span))
+    except Exception as broken:  # noqa: BLE001
+        complain(logging.WARNING, "no span could be begun for job %d", job_id, error=broken)
+    try:
+        yield span
+    finally:
+        try:
+            if token is not None:
+                context.detach(token)
+            if span is not None:
+                span.end()
+        except Exception as broken:  # noqa: BLE001
+            complain(logging.WARNING, "the span of job %d could not be ended", job_id, error=broken)
+
+
+def _parent(trace_context: str | None) -> context.Context | None:
+    """What a row says of its trace, which any enqueuer may have written; None unless it is headers."""
+    if not trace_context:
+        return None
+    try:
+        said = json.loads(trace_context)
+        headers = {name: value for name, value in said.items() if isinstance(value, str)}
+        return extract(headers)
+    except Exception:  # noqa: BLE001
+        return None
+
+
+def mark_failed(span: trace.Span, error: BaseException) -> None:
+    """As ``span.record_exception`` does, which would call the ``__str__`` of the user's exception unguarded."""
+    said = {
+        "exception.type": name_of(error),
+        "exception.message": message(error),
+        "exception.stacktrace": trace_of(error) or "",
+        "exception.escaped": "False",
+    }
+    try:
+        span.add_event("exception", said)
+        span.set_status(Status(StatusCode.ERROR, name_of(error)))
+    except Exception as broken:  # noqa: BLE001
+        complain(logging.WARNING, "a span could not be marked as failed", error=broken)

@@ -1,0 +1,1 @@
+"""Text from elsewhere, made fit for a message, a log and a terminal."""

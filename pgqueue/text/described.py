@@ -1,0 +1,74 @@
+"""What users' exceptions say of themselves, as text that can be stored and logged. Nothing here raises, even if their code does."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from pgqueue.text.values import name_of
+
+ERROR_LIMIT = 2_000  # characters
+TRACEBACK_LIMIT = 16_000  # characters
+TRACEBACK: Any = BaseException.__dict__["__traceback__"]  # a user's class may have one of its own
+
+log = logging.getLogger("pgqueue")
+
+
+def clean(text: str, limit: int) -> str:
+    """``text`` as a text column can hold it: no NUL, no lone surrogate, at most ``limit`` characters (its ends)."""
+    if len(text) > limit:
+        text = f"{text[: limit // 2]}\n[… {len(text) - limit} characters …]\n{text[-limit // 2 :]}"
+    return text.replace("\x00", "\ufffd").encode("utf-8", "backslashreplace").decode()
+
+
+def message(error: BaseException) -> str:
+    """What it says; ``str.__str__`` makes plain text of a user's kind of text."""
+    try:
+        return clean(str.__str__(str(error)), ERROR_LIMIT)
+    except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything, also SystemExit
+        return f"(its message cannot be shown: {name_of(broken)})"
+
+
+def plain(error: BaseException) -> Exception:
+    """An error of that name which says the same, and holds no code of the user's."""
+    kind: type[Exception] = type(name_of(error), (Exception,), {"__module__": "builtins"})
+    return kind(message(error))
+
+
+def describe(error: BaseException) -> str:
+    """``ValueError: bad address``."""
+    said = message(error)
+    return clean(f"{name_of(error)}: {said}" if said else name_of(error), ERROR_LIMIT)
+
+
+def trace(error: BaseException) -> str | None:
+    """The traceback as text, cut at its middle, also of cyclic causes and huge groups."""
+    try:
+        if error.__traceback__ is None:
+            return None
+        lines = traceback.TracebackException.from_exception(
+            error, limit=-30, max_group_width=5, max_group_depth=5
+        )
+        return clean("".join(lines.format()), TRACEBACK_LIMIT)
+    except BaseException as broken:  # noqa: BLE001
+        return f"(the traceback cannot be shown: {name_of(broken)})"
+
+
+def complain(
+    level: int,
+    said: str,
+    *arguments: object,
+    error: BaseException | None = None,
+    fields: Mapping[str, object] | None = None,
+) -> None:
+    """Logs what a user's code did, with the traceback of ``error`` and its text: made here, because logging would call that code again.
+
+    ``fields``: attributes of the log record.
+    """
+    shown = None
+    if error is not None:
+        said_again = plain(error)
+        shown = (type(said_again), said_again, TRACEBACK.__get__(error))
+    log.log(level, said, *arguments, exc_info=shown, extra=fields)

@@ -1,0 +1,73 @@
+"""``pgq``: thin commands over the library. Data goes to stdout, everything else to stderr.
+
+Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 database unreachable or login refused; 4 schema missing, too old or too new;
+5 not found; 6 conflict; 7 a check failed; 8 the app cannot be imported; 9 timed out waiting; 10 the awaited job ended dead or
+cancelled; 11 not allowed; 12 stopped with jobs still running (they were handed back); 13 ended because a handler
+blocked its loop; 130, 143 hurried by a second signal, or
+interrupted before it had begun.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+from pgqueue.errors import DriverMissingError, InvalidSettingError, PgQueueError
+from pgqueue.runtime import origin
+from pgqueue.text.shown import bear
+from pgqueue.ui.cli.arguments import check_texts, hide_passwords
+from pgqueue.ui.cli.output import fail, wants_json
+
+__all__ = ["main", "origin"]  # the latter remembers how the command began, before any app is imported
+
+
+def main() -> None:
+    """The console script: every error ends in one clear message and its documented exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        bear(stream)
+    hide_passwords()
+    try:
+        check_texts()
+        from pgqueue.ui.cli.commands import cli  # without libpq, this import fails already
+
+        sys.exit(cli(standalone_mode=not wants_json()))
+    except PgQueueError as error:
+        sys.exit(fail(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001
+        sys.exit(fail(_known(error) or _bug(error)))
+
+
+def _known(error: Exception) -> PgQueueError | None:
+    if isinstance(error, ImportError):
+        if not any(sign in str(error) for sign in ("pq wrapper", "psycopg")):
+            return None
+        return DriverMissingError(
+            "psycopg, the driver, finds no libpq.",
+            why=str(error).splitlines()[0],
+            do="pip install 'pgqueue-jobs[binary]', or install your system's libpq",
+        )
+    from psycopg import Error
+
+    from pgqueue.database.driver_errors import explain
+
+    if hasattr(
+        error, "format_message"
+    ):  # of typer, only with --json: for people it shows its own, with the usage
+        return InvalidSettingError(error.format_message(), do="pgq --help")
+    return explain(error) if isinstance(error, Error) else None
+
+
+def _bug(error: Exception) -> PgQueueError:
+    if os.environ.get("PGQUEUE_TRACEBACK"):
+        traceback.print_exc()
+    return PgQueueError(
+        f"Unexpected {type(error).__name__}: {str(error).strip() or 'no message'}",
+        why="this is a bug in pgqueue",
+        do="run it again with PGQUEUE_TRACEBACK=1 and report what it prints",
+    )

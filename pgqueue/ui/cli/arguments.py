@@ -1,0 +1,57 @@
+"""A password on the command line is hidden from the list of processes, which every user of the machine may read."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pgqueue.database.dsn import redact
+from pgqueue.errors import InvalidSettingError
+from pgqueue.text.shown import visible
+
+
+def hide_passwords() -> None:
+    """Overwrites what `ps` shows of a DSN that has a password; on Linux alone. For a moment it was there to be seen."""
+    for dsn in set(_given(sys.argv[1:])):
+        if "pass" in dsn or "@" in dsn:
+            _overwrite(dsn.encode(errors="surrogateescape"), redact(dsn).encode(errors="replace"))
+
+
+def check_texts() -> None:
+    """Bytes of the command line that are no text in the locale's encoding come as surrogates, which no database takes."""
+    for argument in sys.argv[1:]:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise InvalidSettingError(
+                f"{visible(argument)[:80]!r} is no text.",
+                do="write it in the terminal's encoding, UTF-8 by default",
+            ) from None
+
+
+def _given(arguments: list[str]) -> Iterator[str]:
+    for place, argument in enumerate(arguments):
+        if argument.startswith("--dsn="):
+            yield argument.removeprefix("--dsn=")
+        elif place and arguments[place - 1] == "--dsn":
+            yield argument
+
+
+def _overwrite(secret: bytes, shown: bytes) -> None:
+    try:
+        fields = (
+            Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        )
+        start, end = (
+            int(fields[45]),
+            int(fields[46]),
+        )  # where the kernel has put the arguments of this process
+        held = ctypes.string_at(start, end - start) if end > start else b""
+    except (OSError, ValueError, IndexError):  # no Linux
+        return
+    place = held.find(secret)
+    while place >= 0:
+        ctypes.memmove(start + place, shown[: len(secret)].ljust(len(secret)), len(secret))
+        place = held.find(secret, place + len(secret))

@@ -1,0 +1,41 @@
+"""Every command under the one root."""
+
+from __future__ import annotations
+
+from pgqueue.ui.cli import (
+    alerts,
+    cron,
+    db,
+    doctor,
+    edit,
+    enqueue,
+    jobs,
+    limits,
+    play,
+    queues,
+    schema,
+    tasks,
+    wait,
+    why,
+    work,
+)
+from pgqueue.ui.cli.common import cli
+
+__all__ = ["cli"]
+
+work.add(cli)
+play.add(cli)
+enqueue.add(cli)
+schema.add(cli)
+doctor.add(cli)
+why.add(cli)
+edit.add(jobs.commands)
+wait.add(jobs.commands)
+cli.add_typer(jobs.commands, name="jobs")
+cli.add_typer(limits.commands, name="limits")
+cli.add_typer(queues.commands, name="queues")
+cli.add_typer(queues.workers, name="workers")
+cli.add_typer(tasks.commands, name="tasks")
+cli.add_typer(cron.commands, name="cron")
+cli.add_typer(alerts.commands, name="alerts")
+cli.add_typer(db.commands, name="db")

@@ -1,0 +1,130 @@
+"""The root command, the options that many commands share, and how they find their database."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from psycopg import Connection
+
+from pgqueue.config import read_file
+from pgqueue.database.dsn import find_dsn, libpq_dsn
+from pgqueue.database.migrate import check_server
+from pgqueue.database.run import connect
+from pgqueue.errors import AppImportError, NoDsnError
+from pgqueue.runtime import origin
+from pgqueue.telemetry import log_output
+
+if TYPE_CHECKING:
+    from pgqueue.app.app import App
+
+Dsn = Annotated[
+    str | None,
+    typer.Option(
+        "--dsn",
+        metavar="URL",
+        help="The database. Else PGQUEUE_DSN, DATABASE_URL, pyproject.toml, PG*.",
+        show_default=False,
+    ),
+]
+AppPath = Annotated[
+    str | None,
+    typer.Option(
+        "-A",
+        "--app",
+        metavar="MODULE[:APP]",
+        help="Where the tasks are. Else PGQUEUE_APP, pyproject.toml.",
+        show_default=False,
+    ),
+]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Log more.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Log only warnings and errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables for people.")]
+
+cli = typer.Typer(
+    name="pgq",
+    help="A job queue that lives in your Postgres.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        print(f"pgqueue-jobs {version('pgqueue-jobs')} (pgq, pgqueue)")
+        raise typer.Exit
+
+
+@cli.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Exit codes and messages are documented in the README."""
+    choose_level(verbose=verbose, quiet=quiet)
+
+
+def choose_level(*, verbose: bool, quiet: bool) -> None:
+    log_output.choose(logging.DEBUG if verbose else logging.WARNING if quiet else None)
+
+
+def dsn_or_running(given: str | None) -> str:
+    """The configured DSN, or else the embedded server of a running `pgq dev`; raises NoDsnError."""
+    try:
+        return find_dsn(given)
+    except NoDsnError:
+        from pgqueue.dev.embedded import running
+
+        found = running()
+        if found is None:
+            raise
+        return found
+
+
+@contextmanager
+def database(given: str | None) -> Iterator[Connection[Any]]:
+    """A connection to a database that has our schema; raises the error that says why not."""
+    log_output.set_up()
+    with connect(dsn_or_running(given), name="pgq") as connection:
+        check_server(connection)
+        yield connection
+
+
+def named_app(given: str | None) -> str | None:
+    """The app's path, if one is named anywhere."""
+    return given or os.environ.get("PGQUEUE_APP") or read_file().get("app")
+
+
+def app_path(given: str | None) -> str:
+    """The app's path; raises AppImportError if there is none."""
+    path = named_app(given)
+    if not path:
+        raise AppImportError(
+            "No app is named.",
+            why="looked at -A, PGQUEUE_APP and app in [tool.pgqueue] of pyproject.toml",
+            do="name it with -A module:app",
+        )
+    return str(path)
+
+
+def app_with_database(path: str, dsn: str | None) -> App:
+    """The app, its database fixed for child processes too; the environment, which handlers and all they start see, stays as it is."""
+    from pgqueue.app.loading import load_app  # which imports pydantic
+
+    app = load_app(path)
+    log_output.set_up()
+    dsn = dsn or origin.handed.dsn
+    resolved = libpq_dsn(dsn) if dsn else app._dsn or dsn_or_running(None)  # noqa: SLF001 - its own command line
+    origin.handed.dsn = resolved or None
+    app._dsn = resolved or None  # noqa: SLF001
+    return app

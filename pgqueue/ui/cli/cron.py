@@ -1,0 +1,324 @@
+"""``pgq cron``."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+from psycopg import Connection
+
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.database.statements.decoding import plain
+from pgqueue.database.statements.schedules import ScheduleRow
+from pgqueue.errors import (
+    InvalidArgumentsError,
+    InvalidScheduleError,
+    ScheduleExistsError,
+    ScheduleNotFoundError,
+)
+from pgqueue.model.fire_times import ALIASES, Cron, zone
+from pgqueue.model.schedule import COLUMNS, Schedule, make
+from pgqueue.ui.cli import tables
+from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.output import emit, emit_items, say
+from pgqueue.ui.cli.tables import table
+from pgqueue.ui.cli.units import ago
+
+commands = typer.Typer(help="See, make and change schedules.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The schedule's name.")]
+TaskName = Annotated[str, typer.Argument(help="The task's name.")]
+NewTask = Annotated[str | None, typer.Option("--task", help="Another task.", show_default=False)]
+Expr = Annotated[str | None, typer.Option("--cron", metavar="EXPR", help="'0 9 * * MON-FRI', @hourly.")]
+Interval = Annotated[str | None, typer.Option("--every", metavar="DURATION", help="90s, 5m, 1h30m.")]
+Single = Annotated[str | None, typer.Option("--at", metavar="TIME", help="Once, 2030-01-01T09:00+01:00.")]
+Anchor = Annotated[str | None, typer.Option("--anchor", metavar="TIME", help="What --every counts from.")]
+Zone = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="IANA name; a new schedule's is UTC.")]
+OverlapText = Annotated[
+    str | None, typer.Option("--overlap", help="queue (default), skip, cancel-old, allow.")
+]
+MissedText = Annotated[str | None, typer.Option("--missed", help="once (default), skip, all.")]
+Cap = Annotated[
+    int | None, typer.Option("--missed-cap", metavar="N", help="The last N; a new schedule's is 100.")
+]
+Jitter = Annotated[
+    str | None, typer.Option("--jitter", metavar="DURATION", help="Run so much later at most.")
+]
+Args = Annotated[str | None, typer.Option("--args", metavar="JSON", help="The job's arguments.")]
+Queue = Annotated[str | None, typer.Option("--queue", help="The job's queue.")]
+Priority = Annotated[int | None, typer.Option("--priority", help="Smaller runs first.")]
+Attempts = Annotated[int | None, typer.Option("--max-attempts", help="Attempts before it is dead.")]
+
+
+@commands.command("list")
+def list_schedules(as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """List schedules with their last run and their next."""
+    with database(dsn) as connection:
+        found = run(connection, statements.list_schedules())
+    if as_json:
+        emit_items([as_item(row) for row in found])
+        return
+    table(
+        (
+            tables.name("name"),
+            tables.name("task"),
+            tables.name("fires"),
+            tables.name("tz"),
+            tables.name("state"),
+            "last",
+            "last_run",
+            "next",
+            "source",
+        ),
+        [
+            (
+                row.schedule.name,
+                row.schedule.task,
+                row.schedule.fires(),
+                row.schedule.tz,
+                row.problem or ("" if row.state == "on" else row.state),
+                ago(row.last_fire_at),
+                row.last_job_state or row.last_run,
+                ago(row.next_fire_at),
+                row.source,
+            )
+            for row in found
+        ],
+        empty="There is no schedule.",
+    )
+
+
+@commands.command()
+def add(
+    name: Name,
+    task: TaskName,
+    cron: Expr = None,
+    every: Interval = None,
+    at: Single = None,
+    anchor: Anchor = None,
+    tz: Zone = None,
+    overlap: OverlapText = None,
+    missed: MissedText = None,
+    missed_cap: Cap = None,
+    jitter: Jitter = None,
+    args: Args = None,
+    queue: Queue = None,
+    priority: Priority = None,
+    max_attempts: Attempts = None,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Add a schedule; a running worker sees it within two seconds."""
+    given = _given(
+        cron=cron, every=every, at=_moment("--at", at), anchor=_moment("--anchor", anchor), tz=tz, overlap=overlap,
+        missed=missed, missed_cap=missed_cap, jitter=jitter, args=_args(args),
+    )  # fmt: skip
+    options = _given(queue=queue, priority=priority, max_attempts=max_attempts)
+    made = make(name, task, **given, options=options)
+    with database(dsn) as connection:
+        if run(connection, statements.add_schedule(made)) is None:
+            raise ScheduleExistsError(
+                f"There is a schedule {name!r} already.", do=f"pgq cron edit {name}, or use another name"
+            )
+        made = _find(connection, name).schedule  # with its anchor
+    _report("added", made, as_json)
+
+
+@commands.command()
+def edit(
+    name: Name,
+    task: NewTask = None,
+    cron: Expr = None,
+    every: Interval = None,
+    at: Single = None,
+    anchor: Anchor = None,
+    tz: Zone = None,
+    overlap: OverlapText = None,
+    missed: MissedText = None,
+    missed_cap: Cap = None,
+    jitter: Jitter = None,
+    args: Args = None,
+    queue: Queue = None,
+    priority: Priority = None,
+    max_attempts: Attempts = None,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Change what is given; the rest stays. A schedule of the code keeps it until its declaration changes."""
+    given = _given(
+        task=task, cron=cron, every=every, at=_moment("--at", at), anchor=_moment("--anchor", anchor), tz=tz,
+        overlap=overlap, missed=missed, missed_cap=missed_cap, jitter=jitter, args=_args(args),
+    )  # fmt: skip
+    options = _given(queue=queue, priority=priority, max_attempts=max_attempts)
+    if not given and not options:
+        raise InvalidScheduleError("The edit changes nothing.", do="give a change, such as --every 5m")
+    with database(dsn) as connection:
+        before = _find(connection, name).schedule
+        columns = {column: getattr(before, column) for column in COLUMNS}
+        if {"cron", "every", "at"} & set(given):
+            columns.update(cron=None, every=None, at=None)
+        if not isinstance(columns["options"], dict):
+            columns["options"] = {}
+        columns.update(given, options={**columns["options"], **options})
+        made = make(columns.pop("name"), columns.pop("task"), **columns)
+        run(connection, statements.edit_schedule(made))
+        made = _find(connection, name).schedule
+    _report("edited", made, as_json)
+
+
+@commands.command()
+def pause(name: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """Let a schedule not fire until it is resumed; no deploy undoes it."""
+    _pause(name, True, as_json, dsn)
+
+
+@commands.command()
+def resume(name: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """Let a schedule fire again, from now on."""
+    _pause(name, False, as_json, dsn)
+
+
+@commands.command()
+def remove(name: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """Remove a schedule; its jobs stay."""
+    with database(dsn) as connection:
+        source = run(connection, statements.remove_schedule(name))
+        if source is None:
+            _find(connection, name)
+    if as_json:
+        emit({"schedule": name, "removed": True})
+        return
+    say("removed", name)
+    if source == "code":
+        say("note", "it is declared in code, and comes back when its schedules change; pause it instead")
+
+
+@commands.command("run")
+def run_now(name: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """Run a schedule's job once now, also if it is paused."""
+    with database(dsn) as connection:
+        job_id = run(connection, statements.run_schedule(name))
+        if job_id is None:
+            _find(connection, name)
+    if as_json:
+        emit({"schedule": name, "job_id": job_id})
+        return
+    say("enqueued", f"job {job_id} of schedule {name}")
+    print(job_id)
+
+
+@commands.command("next")
+def show_next(
+    what: Annotated[
+        str, typer.Argument(metavar="NAME|EXPR", help="A schedule, or an expression such as '30 2 * * *'.")
+    ],
+    tz: Zone = None,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=1000)] = 5,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="Later than then.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Show the next fire times, and what changes of the clocks do to them. An expression needs no database."""
+    after = _moment("--from", since) or datetime.now(UTC)
+    if " " in what.strip() or what.strip().lower() in ALIASES:
+        local = zone(tz or "UTC")
+        timing: Any = Cron(what, local)
+    else:
+        with database(dsn) as connection:
+            schedule = _find(connection, what).schedule
+        timing, local = schedule.timing(), zone(tz or schedule.tz)
+    fires = [(at, at.astimezone(local), timing.remark(at)) for at in islice(timing.after(after), count)]
+    if as_json:
+        emit({"items": [{"at": at, "local": str(wall), "note": note} for at, wall, note in fires]})
+        return
+    table(
+        ("local", "utc", tables.name("note")),
+        [(f"{wall:%a %Y-%m-%d %H:%M:%S %z}", f"{at:%Y-%m-%d %H:%M:%S}", note) for at, wall, note in fires],
+        empty="It never fires again.",
+    )
+
+
+def as_item(row: ScheduleRow) -> dict[str, Any]:
+    schedule = row.schedule
+    options = schedule.options
+    return {
+        "name": schedule.name, "task": schedule.task, "cron": schedule.cron, "every": schedule.every, "at": schedule.at,
+        "anchor": schedule.anchor, "tz": schedule.tz, "overlap": schedule.overlap, "missed": schedule.missed,
+        "missed_cap": schedule.missed_cap, "jitter": schedule.jitter, "args": plain(schedule.args),
+        "options": options, "source": row.source, "state": row.state, "paused": row.paused, "problem": row.problem,
+        "next_fire_at": row.next_fire_at, "last_fire_at": row.last_fire_at, "last_run": row.last_run,
+        "last_job_id": row.last_job_id, "last_job_state": row.last_job_state, "waiting": row.waiting,
+    }  # fmt: skip
+
+
+def _pause(name: str, paused: bool, as_json: bool, dsn: str | None) -> None:
+    with database(dsn) as connection:
+        if not run(connection, statements.pause_schedule(name, paused)):
+            _find(connection, name)
+    if as_json:
+        emit({"schedule": name, "paused": paused})
+    else:
+        say("paused" if paused else "resumed", name)
+
+
+def _find(connection: Connection[Any], name: str) -> ScheduleRow:
+    """The schedule; raises ScheduleNotFoundError with near names."""
+    if found := run(connection, statements.list_schedules(name)):
+        return found[0]
+    names = [row.schedule.name for row in run(connection, statements.list_schedules())]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    raise ScheduleNotFoundError(
+        f"There is no schedule {name!r:.80}.",
+        do=f"did you mean {near[0]}?" if near else "known: " + (", ".join(names[:20]) or "none"),
+    )
+
+
+def _report(what: str, schedule: Schedule, as_json: bool) -> None:
+    coming = next(schedule.timing().after(datetime.now(UTC)), None)
+    if as_json:
+        emit({"schedule": schedule.name, "result": what, "next_fire_at": coming})
+    else:
+        say(what, f"{schedule.name}  {schedule.fires()}  {schedule.tz}")
+        say("next", f"{coming.astimezone(zone(schedule.tz)):%a %Y-%m-%d %H:%M:%S %z}" if coming else "never")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _args(text: str | None) -> str | None:
+    from pgqueue.model.payload import ARGS_LIMIT, check_text
+
+    if text is None:
+        return None
+    try:
+        if not isinstance(json.loads(text), dict):
+            raise InvalidArgumentsError(
+                "--args is not a JSON object.", do="""write it like '{"name": "Ada"}'"""
+            )
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgumentsError(
+            f"--args is not JSON: {error}.", do="""write it like '{"name": "Ada"}'"""
+        ) from None
+    return check_text(text.encode("utf-8", "surrogatepass"), "--args", ARGS_LIMIT)
+
+
+def _moment(flag: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise InvalidScheduleError(
+            f"{flag} is {text!r:.40}.", do="write it with its zone, like 2030-01-01T09:00+01:00"
+        )
+    return found.astimezone(UTC)

@@ -1,0 +1,57 @@
+"""``pgq db grants``."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from pgqueue.errors import InvalidSettingError
+from pgqueue.sql import grants
+from pgqueue.text.nearest import rather
+
+ROLES = ("enqueuer", "worker", "operator", "reader")
+SIMPLE = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
+
+commands = typer.Typer(help="What the database must allow.", no_args_is_help=True)
+
+
+@commands.callback()
+def db() -> None:
+    """What the database must allow."""
+
+
+@commands.command("grants")
+def print_grants(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="The role's name in the database.", show_default=False),
+    ] = None,
+    role: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help=f"One of {', '.join(ROLES)}; default: all.", show_default=False),
+    ] = None,
+) -> None:
+    """Print the SQL that gives roles the least rights they need; makes no connection.
+
+    The owner of the schema runs it, and again after each `pgq migrate`.
+    """
+    if role is not None and role not in ROLES:
+        raise InvalidSettingError(f"--role is {role!r}.", do=rather(role, ROLES))
+    if name is not None and role is None:
+        raise InvalidSettingError(
+            "A name is given without --role.", do="say which role it gets: --role enqueuer"
+        )
+    print(
+        "-- Run by the owner of the schema pgqueue, again after each `pgq migrate`. What is commented out is not always needed."
+    )
+    for kind in ROLES if role is None else (role,):
+        print("\n" + grants(kind).replace("ROLE", quoted(name or f"pgqueue_{kind}")))
+
+
+def quoted(name: str) -> str:
+    """As an identifier."""
+    if not name or "\x00" in name:
+        raise InvalidSettingError("The name of a role is empty or holds U+0000.")
+    return name if SIMPLE.fullmatch(name) else '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,243 @@
+"""``pgq doctor``: what is wrong, and what to do about it. Exit 7 if anything is, so that it serves as a health check."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from typing import Annotated, Any
+
+import typer
+from psycopg import Connection
+
+from pgqueue.database import migrate, statements
+from pgqueue.database.dsn import redact
+from pgqueue.database.run import connect, run
+from pgqueue.database.statements.server import Snapshot
+from pgqueue.errors import DatabaseError
+from pgqueue.maintenance import indexes
+from pgqueue.ui.cli.common import AsJson, Dsn, dsn_or_running
+from pgqueue.ui.cli.output import as_dict, console, emit, paragraph, tell
+from pgqueue.ui.cli.units import count, exact, since, span
+
+CHECK_FAILED = 7
+SWEEP = 1e-6  # seconds a sweep of a claim spends on a dead entry of its index, as measured
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``level``: ok, warn (worth a look) or error (jobs do not run, or will not)."""
+
+    level: str
+    what: str
+    do: str = ""
+
+
+def add(cli: typer.Typer) -> None:
+    cli.command("doctor")(doctor)
+
+
+def doctor(
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 7 for warnings too.")] = False,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Check the database, the schema, the queues and the workers. Exit 7 if there is an error."""
+    target = dsn_or_running(dsn)
+    with connect(target, name="pgq doctor") as connection:
+        findings = list(examine(connection, target))
+    bad = {"error", "warn"} if strict else {"error"}
+    ok = not any(finding.level in bad for finding in findings)
+    if as_json:
+        emit({"ok": ok, "findings": [as_dict(finding) for finding in findings]})
+    else:
+        styles = {"ok": "green", "warn": "yellow", "error": "red"}
+        for finding in findings:
+            head = f"{finding.level:<5} "
+            console().print(head, style=styles[finding.level], end="")
+            print(paragraph(head, finding.what, sys.stdout).removeprefix(head))
+            if finding.do:
+                tell(finding.do, "        do: ")
+    raise typer.Exit(0 if ok else CHECK_FAILED)
+
+
+def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
+    """The checks, from the ground up; the rest makes no sense once the schema is not there."""
+    server = run(connection, statements.describe_server())
+    yield Finding(
+        "ok",
+        f"{redact(target)}: PostgreSQL {server.version // 10_000}.{server.version % 10_000}, role {server.user}",
+    )
+    owners = sorted(
+        {
+            d.name
+            for d in distributions()
+            for e in d.entry_points
+            if e.group == "console_scripts" and e.name == "pgq"
+        }
+    )
+    if len(owners) > 1:
+        yield Finding(
+            "warn",
+            f"Several installed packages own the command pgq: {', '.join(owners)}.",
+            "use `pgqueue` instead of `pgq`",
+        )
+    try:
+        migrate.check_server(connection)
+    except DatabaseError as error:
+        yield Finding("error", f"{error.code}  {error.what}", error.do)
+        return
+    different = migrate.differences(connection)
+    if different:
+        yield Finding("error", "; ".join(different), "pgq migrate")
+    else:
+        yield Finding("ok", f"schema {migrate.HEAD}, SQL API of this version")
+    if behind := migrate.check_ids(connection):
+        yield Finding("error", f"{behind.code}  {behind.what}", behind.do)
+    yield from _workers(connection)
+    for queue in run(connection, statements.list_queues()):
+        if queue.paused and queue.due:
+            yield Finding(
+                "warn",
+                f"Queue {queue.queue} is paused with {count(queue.due, 'due job')}.",
+                f"pgq queues resume {queue.queue}",
+            )
+        if queue.dead:
+            yield Finding(
+                "warn",
+                f"Queue {queue.queue} has {count(queue.dead, 'dead letter')}.",
+                f"pgq jobs list --state dead --queue {queue.queue}",
+            )
+    for gap in run(connection, statements.unserved()):
+        why = "no living worker knows this task" if gap.queue_served else "no living worker serves this queue"
+        yield Finding(
+            "error",
+            f"{count(gap.count, 'due job')} of task {gap.task} in queue {gap.queue} {'is' if gap.count == 1 else 'are'} left"
+            f" alone, the oldest for {span(gap.age)}: {why}.",
+            f"start a worker {'that has this task' if gap.app is None else f'of the app {gap.app}'}:"
+            f" pgq work -A module:app -Q {gap.queue}",
+        )
+    for row in run(connection, statements.list_schedules()):
+        if row.problem:
+            name = row.schedule.name
+            yield Finding("warn", f"Schedule {name} cannot run: {row.problem}", f"pgq cron edit {name}")
+    for name in run(connection, statements.list_shared_names()):
+        yield Finding(
+            "warn",
+            f"Several services with schedules are named {name}, so what leaves the code of one may stay.",
+            "give each a name of its own: App(name=...)",
+        )
+    yield from _storage(connection)
+    yield from _partitions(connection)
+
+
+def _workers(connection: Connection[Any]) -> Iterator[Finding]:
+    found = run(connection, statements.list_workers(False))
+    alive = [worker for worker in found if worker.state != "expired"]
+    yield Finding(
+        "ok" if alive else "warn",
+        f"{count(len(alive), 'worker')} alive",
+        "" if alive else "pgq work -A module:app",
+    )
+    for worker in found:
+        if worker.state == "expired":
+            yield Finding(
+                "warn",
+                f"Worker {worker.id} ({worker.host}, pid {worker.pid}) lost its lease and holds {count(worker.running, 'job')}.",
+                "a living worker rescues them within seconds",
+            )
+        elif worker.blocked_since is not None:
+            jobs = ", ".join(map(str, worker.blocked_by or []))
+            yield Finding(
+                "warn",
+                f"The loop of worker {worker.id} ({worker.host}, pid {worker.pid}) has been blocked for {span(since(worker.blocked_since))}"
+                + (f" by job {jobs}" if jobs else "") + f"; none of its {count(worker.running, 'job')} goes on.",
+                'make a handler that blocks a plain def, or give its task executor="process"; its stack is in the worker\'s log',
+            )  # fmt: skip
+
+
+def _storage(connection: Connection[Any]) -> Iterator[Finding]:
+    """Whether dead rows of jobs_live can go, and who keeps them."""
+    storage = run(connection, statements.measure_storage())
+    if not storage.vacuumed:
+        yield Finding(
+            "error",
+            "Autovacuum is off, so dead rows of jobs_live are never removed.",
+            "alter system set autovacuum = on; alter system set track_counts = on;"
+            " alter table pgqueue.jobs_live reset (autovacuum_enabled)",
+        )
+    holders = run(connection, statements.oldest_snapshot())
+    for holder in holders:
+        yield Finding("warn", _held(holder), _release(holder))
+    if any(holder.kind != "catalog slot" for holder in holders):
+        yield Finding(
+            "warn",
+            f"Meanwhile vacuum cannot remove the dead rows of jobs_live, about {storage.dead:,} beside {storage.live:,} live"
+            f" ones: the table takes {_megabytes(storage.table)}, its claim index {_megabytes(storage.claim_index)}, and a"
+            f" sweep of a claim over that index about {exact(round(storage.dead * SWEEP, 3))}.",
+            "end the oldest holder above; vacuum and the leader do the rest",
+        )
+    for fault in run(connection, statements.check_indexes(indexes.FLOOR)):
+        if fault.fault == "outgrown":
+            what = f"Index {fault.name} has outgrown its rows: {_megabytes(fault.size)} for {fault.live:,} live ones."
+        else:
+            what = f"Index {fault.name} is invalid, left by a rebuild that was cut off, and slows down every write."
+        yield Finding(
+            "warn", what, ("the leader does it within minutes, or: " if fault.ours else "let its owner run: ")
+            + indexes.command(fault),
+        )  # fmt: skip
+
+
+def _held(holder: Snapshot) -> str:
+    age = f"for {span(holder.age)}" if holder.age is not None else f"for {holder.transactions:,} transactions"
+    if holder.kind == "session":
+        parts = [holder.user, holder.application or "no name", holder.state]
+        query = f", last query: {holder.query}" if holder.query else ""
+        return f"Session {holder.name} ({', '.join(filter(None, parts))}) has held a snapshot {age}{query}"
+    if holder.kind == "standby":
+        return f"Standby {holder.application or holder.name} (walsender {holder.pid}) has held a snapshot by hot_standby_feedback {age}."
+    if holder.kind == "prepared transaction":
+        return f"Prepared transaction {holder.name!r} of {holder.user} has been open {age}."
+    rows = "dead rows of the system catalogs" if holder.kind == "catalog slot" else "dead rows"
+    return f"Replication slot {holder.name!r} ({holder.state}) has kept {rows} {age}."
+
+
+def _release(holder: Snapshot) -> str:
+    if holder.kind == "session":
+        return f"end its transaction, or: select pg_terminate_backend({holder.pid})"
+    if holder.kind == "standby":
+        return "end the long query there, or set hot_standby_feedback = off on it"
+    if holder.kind == "prepared transaction":
+        return f"commit prepared '{holder.name}' or rollback prepared '{holder.name}'"
+    return f"let its consumer catch up, or: select pg_drop_replication_slot('{holder.name}')"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+FAULTS = {
+    "missing": (
+        "{0} is missing: its rows go to the default partition, from where retention must delete them one by one.",
+        "start a worker, or: select * from pgqueue.add_partitions()",
+    ),
+    "detached": (
+        "{0} ({1}) lies detached: its jobs are not seen.",
+        "select * from pgqueue.add_partitions() attaches it or says why not; to archive it, move it to another schema",
+    ),
+    "detaching": (
+        "{0} ({1}) is half detached, by a command that was cut off.",
+        "select * from pgqueue.add_partitions()",
+    ),
+    "default": (
+        "{0} holds rows ({1}), because their day did not exist when they came.",
+        "nothing: retention deletes them; if there is more each day, see what keeps workers from making days",
+    ),
+}
+
+
+def _partitions(connection: Connection[Any]) -> Iterator[Finding]:
+    for fault in run(connection, statements.check_partitions()):
+        what, do = FAULTS[fault.fault]
+        yield Finding("warn", what.format(f"Partition {fault.name}", _megabytes(fault.size)), do)

@@ -1,0 +1,130 @@
+"""``pgq jobs edit``. Its filter is that of the other commands with ``where`` before each name: the plain names are the changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from psycopg import Connection
+
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.database.statements import JobFilter
+from pgqueue.errors import InvalidOptionError, JobNotFoundError, JobUnchangedError
+from pgqueue.model.job import FINAL, STATES
+from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_with_database, database, dsn_or_running, named_app
+from pgqueue.ui.cli.enqueue import bound, json_object, moment
+from pgqueue.ui.cli.filters import filtered
+from pgqueue.ui.cli.jobs import DryRun, Ids, Limit, chosen_jobs, matching, named, report, track
+
+if TYPE_CHECKING:
+    from pgqueue.app.app import App
+
+NONE = "none"
+CAN = tuple(state for state in STATES if state not in (*FINAL, "running"))
+
+
+def add(jobs: typer.Typer) -> None:
+    jobs.command("edit")(edit)
+
+
+@filtered("where-")
+def edit(
+    which: JobFilter,
+    ids: Ids = None,
+    priority: Annotated[int | None, typer.Option(help="Smaller runs first.", show_default=False)] = None,
+    delay: Annotated[
+        str | None,
+        typer.Option(
+            "--in", metavar="DURATION", help="Not before then: 90s, 5m; 0 for now.", show_default=False
+        ),
+    ] = None,
+    run_at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Not before this time, with its zone: 2030-01-01T09:00+01:00.",
+            show_default=False,
+        ),
+    ] = None,
+    args: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON", help="All arguments as one JSON object; - reads stdin.", show_default=False
+        ),
+    ] = None,
+    queue: Annotated[str | None, typer.Option(help="Another queue.", show_default=False)] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(help="Attempts before it is dead.", show_default=False)
+    ] = None,
+    timeout: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Of one attempt; none for no limit.", show_default=False),
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION|TIME",
+            help="Cancelled unless it has started by then, or none.",
+            show_default=False,
+        ),
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DURATION|TIME", help="Dead unless it has ended by then, or none.", show_default=False
+        ),
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="All its tags; may be repeated.", show_default=False)
+    ] = None,
+    meta: Annotated[
+        str | None, typer.Option(metavar="JSON", help="All its meta as one JSON object.", show_default=False)
+    ] = None,
+    limit: Limit = 1_000_000,
+    dry_run: DryRun = False,
+    app: AppPath = None,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Change jobs that do not run. Exit 6 if one that is named runs or has ended. --args are checked if the app is known (-A)."""
+    from pgqueue.app.app import App
+
+    given: dict[str, Any] = {
+        "priority": priority, "delay": delay, "run_at": moment("--run-at", run_at),
+        "args": json_object("--args", args), "queue": queue, "max_attempts": max_attempts, "tags": tag,
+        "meta": json_object("--meta", meta),
+    }  # fmt: skip
+    changes = {name: value for name, value in given.items() if value is not None}
+    for name, text in (("timeout", timeout), ("expires", expires), ("deadline", deadline)):
+        if text is not None:
+            changes[name] = None if text == NONE else text if name == "timeout" else bound(f"--{name}", text)
+    if not changes:
+        raise InvalidOptionError("The edit changes nothing.", do="give a change, such as --priority -5")
+    chosen = chosen_jobs("edited", CAN, ids, which, list(CAN), "--where-")
+    path = named_app(app) if args is not None else None
+    with database(dsn) as connection:  # a clear error if the schema is not there
+        loaded = app_with_database(path, dsn) if path else App(dsn_or_running(dsn))
+        try:
+            targets = list(named(connection, ids) if ids else matching(connection, chosen, limit))
+            done = []
+            for job in track(targets, "edit"):
+                result = _edited(connection, loaded, job.id, changes, dry_run)
+                done.append({"id": job.id, "task": job.task, "state": job.state, "result": result})
+        finally:
+            loaded.close()
+    report(done, bool(ids), dry_run, as_json)
+
+
+def _edited(
+    connection: Connection[Any], app: App, job_id: int, changes: dict[str, Any], dry_run: bool
+) -> str:
+    with connection.transaction(force_rollback=dry_run):
+        try:
+            app.handle(job_id).edit(connection, **changes)
+        except JobUnchangedError:
+            job = run(connection, statements.get_job(job_id))
+            return job.state if job else "gone"
+        except JobNotFoundError:
+            return "gone"
+    return "would edit" if dry_run else "edited"

@@ -1,0 +1,145 @@
+"""``pgq enqueue TASK --name value``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from pgqueue.errors import InvalidArgumentsError, InvalidOptionError
+from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database
+from pgqueue.ui.cli.output import as_dict, emit, say
+from pgqueue.ui.cli.wait import wait_limit, wait_watching
+
+
+def add(cli: typer.Typer) -> None:
+    cli.command("enqueue", context_settings={"ignore_unknown_options": True, "allow_extra_args": True})(
+        enqueue
+    )
+
+
+def enqueue(
+    context: typer.Context,
+    task: Annotated[str, typer.Argument(help="The task's name.")],
+    app: AppPath = None,
+    args: Annotated[
+        str | None, typer.Option(metavar="JSON", help="All arguments as one JSON object; - reads stdin.")
+    ] = None,
+    queue: Annotated[str | None, typer.Option(help="Another queue than the task's.")] = None,
+    priority: Annotated[int | None, typer.Option(help="Smaller runs first.")] = None,
+    delay: Annotated[
+        str | None, typer.Option("--in", metavar="DURATION", help="Not before then: 90s, 5m, 1h30m.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Not before this time, with its zone: 2030-01-01T09:00+01:00."),
+    ] = None,
+    unique_key: Annotated[
+        str | None, typer.Option(help="At most one unfinished job of this task carries it.")
+    ] = None,
+    on_conflict: Annotated[
+        str | None,
+        typer.Option(help="What a job that holds the unique key calls for: skip (default), replace, raise."),
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key again names the same job.")
+    ] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="Attempts before it is dead.")] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION|TIME", help="Cancelled unless it has started by then."),
+    ] = None,
+    deadline: Annotated[
+        str | None, typer.Option(metavar="DURATION|TIME", help="Dead unless it has ended by then.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How long to --wait: 90s, 5m.")
+    ] = None,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Store a job. Its arguments follow as options: pgq enqueue shop.greet --name Ada."""
+    limit = wait_limit(timeout)
+    loaded = app_with_database(app_path(app), dsn)
+    loaded.spec(task)
+    chosen = loaded.tasks[task].using(
+        queue=queue, priority=priority, delay=delay, run_at=moment("--at", at), unique_key=unique_key,
+        on_conflict=on_conflict, idempotency_key=idempotency_key, max_attempts=max_attempts,
+        expires=bound("--expires", expires), deadline=bound("--deadline", deadline), tags=tag,
+    )  # fmt: skip
+    handle = chosen.enqueue(**_arguments(args, context.args))
+    if not as_json:
+        made = "enqueued" if handle.created else "exists"
+        say(
+            made,
+            f"job {handle.id}  {task}" + ("" if handle.created else f"  ({handle.conflict}, {handle.state})"),
+        )
+    if wait:
+        emit(wait_watching(handle, limit))
+    elif as_json:
+        emit(as_dict(handle))
+    else:
+        print(handle.id)
+
+
+def _arguments(text: str | None, options: list[str]) -> dict[str, Any]:
+    given: dict[str, Any] = json_object("--args", text) or {}
+    words = iter(options)
+    for word in words:
+        if not word.startswith("--"):
+            raise InvalidArgumentsError(f"{word!r} stands alone.", do="give every argument as --name value")
+        name, equals, value = word[2:].partition("=")
+        if not equals:
+            following = next(words, None)
+            if following is None:
+                raise InvalidArgumentsError(f"--{name} has no value.", do=f"write --{name} VALUE")
+            value = following
+        given[name.replace("-", "_")] = _value(value)
+    return given
+
+
+def _value(text: str) -> Any:
+    """JSON where it is a JSON list, object, true, false or null; otherwise text, which the signature converts."""
+    if text[:1] in ("{", "[") or text in ("true", "false", "null"):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text
+
+
+def json_object(flag: str, text: str | None) -> dict[str, Any] | None:
+    """The object that a flag gives, or stdin if it is ``-``."""
+    if text is None:
+        return None
+    do = """write it like '{"name": "Ada"}'"""
+    try:
+        given = json.loads(sys.stdin.read() if text == "-" else text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgumentsError(f"{flag} is not JSON: {error}.", do=do) from None
+    if not isinstance(given, dict):
+        raise InvalidArgumentsError(f"{flag} is not a JSON object.", do=do)
+    return given
+
+
+def moment(flag: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    do = "write it like 2030-01-01T09:00+01:00"
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidOptionError(f"{flag} is {text!r:.40}.", do=do) from None
+    if found.tzinfo is None:
+        raise InvalidOptionError(f"{flag} is {text!r:.40}.", why="it needs a time zone", do=do)
+    return found
+
+
+def bound(flag: str, text: str | None) -> datetime | str | None:
+    """A time, or a duration as it is."""
+    return text if text is None or "-" not in text[1:] else moment(flag, text)

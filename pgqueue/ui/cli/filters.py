@@ -1,0 +1,111 @@
+"""The options that choose jobs: one list for every command that takes them."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import typer
+
+from pgqueue.database.statements import JobFilter
+from pgqueue.errors import InvalidArgumentsError, InvalidOptionError
+from pgqueue.model.job import STATES
+from pgqueue.model.names import check_name
+from pgqueue.text.nearest import rather
+from pgqueue.ui.cli.enqueue import json_object
+
+OPTIONS: dict[str, tuple[Any, str | None, str]] = {
+    "state": (list[str], None, "May be repeated. Also 'failed': retrying and dead."),
+    "queue": (str, None, "Of this queue."),
+    "task": (str, None, "Of this task."),
+    "tag": (str, None, "With this tag."),
+    "error": (str, None, "A part of the last error."),
+    "unique_key": (str, None, "With this unique key."),
+    "idempotency_key": (str, None, "Enqueued with this idempotency key."),
+    "concurrency_key": (str, None, "With this concurrency key; --{}key for short."),
+    "arg": (list[str], "NAME=VALUE", "With this argument: tenant=t1, n=5, 'at={\"x\": 1}'. May be repeated."),
+    "args": (str, "JSON", 'With arguments that contain this object: \'{"tenant": "t1"}\'.'),
+}
+
+MEANT = {
+    "done": "completed", "finished": "completed", "succeeded": "completed", "success": "completed", "error": "dead",
+    "failure": "failed", "queued": "pending", "scheduled": "pending", "active": "running",
+}  # fmt: skip
+
+
+def filtered(prefix: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The command gets ``which``, a JobFilter of the options above, each with this prefix in its name."""
+
+    def wrap(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True)
+        options = {prefix.replace("-", "_") + word: word for word in OPTIONS}
+
+        @functools.wraps(command)
+        def call(**given: Any) -> None:
+            command(which=_filter(prefix, {word: given.pop(name) for name, word in options.items()}), **given)
+
+        parameters: list[inspect.Parameter] = []
+        for parameter in own.parameters.values():
+            if parameter.name == "which":
+                parameters += [_option(name, prefix, word) for name, word in options.items()]
+            else:
+                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+        call.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return call
+
+    return wrap
+
+
+def _option(name: str, prefix: str, word: str) -> inspect.Parameter:
+    kind, metavar, text = OPTIONS[word]
+    flags = [f"--{prefix}{word.replace('_', '-')}"] + (
+        [f"--{prefix}key"] if word == "concurrency_key" else []
+    )
+    option = typer.Option(*flags, metavar=metavar, help=text.replace("{}", prefix), show_default=False)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _filter(prefix: str, given: dict[str, Any]) -> JobFilter:
+    args = json_object(f"--{prefix}args", given.pop("args"))
+    for pair in given.pop("arg") or ():
+        args = {**(args or {}), **_argument(f"--{prefix}arg", pair)}
+    queue, states = given.pop("queue"), given.pop("state")
+    return JobFilter(
+        states=_states(f"--{prefix}state", states), queue=None if queue is None else check_name("queue", queue),
+        args=None if args is None else _text(f"--{prefix}args", args), **given,
+    )  # fmt: skip
+
+
+def _text(flag: str, args: dict[str, Any]) -> str:
+    from pgqueue.model.payload import ARGS_LIMIT, check_text
+
+    return check_text(json.dumps(args).encode(), flag, ARGS_LIMIT)
+
+
+def _argument(flag: str, pair: str) -> dict[str, Any]:
+    """``n=5`` is the number; ``n="5"`` the text, as is all that is no JSON."""
+    name, equals, value = pair.partition("=")
+    if not name or not equals:
+        raise InvalidArgumentsError(f"{flag} is {pair!r:.80}.", do=f"write it like {flag} tenant=t1")
+    try:
+        return {name: json.loads(value)}
+    except (ValueError, RecursionError):
+        return {name: value}
+
+
+def _states(flag: str, given: Iterable[str] | None) -> list[str] | None:
+    if not given:
+        return None
+    chosen = [word for item in given for word in item.split(",")]
+    if "failed" in chosen:
+        chosen = [word for word in chosen if word != "failed"] + ["retrying", "dead"]
+    for word in chosen:
+        if word not in STATES:
+            raise InvalidOptionError(f"{flag} is {word!r:.80}.", do=rather(word, (*STATES, "failed"), MEANT))
+    return chosen

@@ -1,0 +1,330 @@
+"""``pgq jobs``."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import typer
+from psycopg import Connection
+
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.database.statements import JobFilter
+from pgqueue.errors import InvalidOptionError, InvalidSettingError, JobNotFoundError, JobUnchangedError
+from pgqueue.model.job import FINAL, STATES, Job
+from pgqueue.sql import Statement
+from pgqueue.text.nearest import rather
+from pgqueue.text.shown import block
+from pgqueue.ui.cli import tables
+from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.filters import filtered
+from pgqueue.ui.cli.output import as_dict, console, emit, emit_items, say, shown_json, tell
+from pgqueue.ui.cli.tables import table
+from pgqueue.ui.cli.units import ago, count, exact, since, span
+
+commands = typer.Typer(help="See and change jobs.", no_args_is_help=True)
+
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1)]
+Ids = Annotated[list[int] | None, typer.Argument(min=1, max=2**63 - 1, show_default=False)]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would become of each job, as the command itself would.")
+]
+
+PAGE = 500
+BY = ("task", "queue", "state", "tag")
+DURATIONS = ("timeout",)
+WOULD = {"cancelled": "would cancel", "requested": "would ask it to stop", "revived": "would revive"}
+CHANGED = {*WOULD, *WOULD.values(), "edited", "would edit"}
+NOTES = {
+    "requested": "asked to stop; `pgq jobs wait` tells when it has",
+    "revived": "pending again, due now, with all attempts",
+    "unique_key": "not revived, because an unfinished job has the same unique key",
+}
+
+
+@commands.command("list")
+@filtered()
+def list_jobs(
+    which: JobFilter,
+    limit: Limit = 50,
+    before: Annotated[
+        int | None,
+        typer.Option(metavar="ID", min=1, help="Only ids below this: the next page.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """List jobs, the newest first."""
+    below = before and min(before, 2**63 - 1)  # the largest id
+    most = min(limit, 2**31 - 1)
+    with database(dsn) as connection:
+        found = run(connection, statements.list_jobs(which, before=below, count=most))
+    if as_json:
+        emit_items(found, found[-1].id if len(found) == limit else None)
+        return
+    table(
+        ("id", "state", tables.name("queue"), tables.name("task"), "attempt", "when", "worker", tables.name("progress"),
+         tables.text("last_error")),
+        [(j.id, j.state, j.queue, j.task, f"{j.attempt}/{j.max_attempts}", _when(j),
+          j.worker_id if j.state == "running" else None, said_of(j.progressed) if j.state not in FINAL else None,
+          j.last_error) for j in found],
+        empty="No job matches.",
+    )  # fmt: skip
+
+
+def _when(job: Job) -> str:
+    """How long a job has run; how long ago it ended; when one that waits is due."""
+    began = job.started_at if job.state == "running" else job.finished_at
+    if began is not None:
+        lasted = span(max(since(began), 0.0))
+        return f"for {lasted}" if job.state == "running" else f"{lasted} ago"
+    return "" if job.state == "waiting" else f"due {ago(job.run_at)}"
+
+
+@commands.command("count")
+@filtered()
+def count_jobs(
+    which: JobFilter,
+    by: Annotated[
+        str, typer.Option(metavar="WORDS", help="Of task, queue, state and tag, with commas.")
+    ] = "task,state",
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Count jobs by task, queue, state or tag. A job with two tags counts under both."""
+    words = [word.strip() for word in by.split(",")]
+    for word in words:
+        if word not in BY:
+            raise InvalidOptionError(f"--by is {by!r:.80}.", do=rather(word, BY))
+    with database(dsn) as connection:
+        found = run(connection, statements.count_jobs(which, words))
+    items = [{**{word: getattr(row, word) for word in words}, "count": row.count} for row in found]
+    if as_json:
+        emit_items(items)
+        return
+    table(
+        [word if word == "state" else tables.name(word) for word in words] + ["count"],
+        [list(item.values()) for item in items],
+        empty="No job matches.",
+    )
+
+
+@commands.command()
+def show(
+    job_id: Annotated[int, typer.Argument(metavar="ID")], as_json: AsJson = False, dsn: Dsn = None
+) -> None:
+    """Show one job with all that happened to it."""
+    with database(dsn) as connection:
+        job = _get(connection, job_id)
+        timeline = run(connection, statements.job_timeline(job_id))
+        history = run(connection, statements.list_transitions(job_id))
+    if as_json:
+        emit({**as_dict(job), "transitions": [as_dict(t) for t in history], "timeline": [as_dict(e) for e in timeline]})  # fmt: skip
+        return
+    for name, value in {**as_dict(job), "progressed": said_of(job.progressed)}.items():
+        if value not in (None, (), {}, False) and name != "last_traceback":
+            tell(_shown(name, value), f"{name:<16} ")
+    print()
+    table(
+        ("at", "from", "to", "reason", "attempt", tables.name("worker"), tables.text("error")),
+        [(e.at and _shown("at", e.at), e.from_state, e.to_state, e.reason, e.attempt or None,
+          e.worker_id if e.host is None else f"{e.worker_id} ({e.host}, pid {e.pid})", e.error) for e in timeline],
+        empty="",
+    )  # fmt: skip
+    if job.last_traceback:
+        print(f"\n{block(job.last_traceback.rstrip())}")
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
+    if name in DURATIONS:
+        return exact(value)
+    if name == "progressed" or isinstance(value, str):
+        return str(value) if name != "result" else shown_json(value)
+    return shown_json(value)
+
+
+@commands.command()
+@filtered()
+def retry(
+    which: JobFilter,
+    ids: Ids = None,
+    limit: Limit = 1_000_000,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Revive dead (or, by id or --state, cancelled) jobs: those named, or all that match."""
+    can = ("dead", "cancelled")
+    chosen = chosen_jobs("revived", can, ids, which, ["dead"])
+    _change(dsn, "revive", statements.revive, ids, chosen, limit, dry_run, as_json)
+
+
+@commands.command()
+@filtered()
+def cancel(
+    which: JobFilter,
+    ids: Ids = None,
+    limit: Limit = 1_000_000,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Cancel jobs that wait, and ask running ones to stop: those named, or all that match."""
+    can = tuple(state for state in STATES if state not in FINAL)
+    chosen = chosen_jobs("cancelled", can, ids, which, list(can))
+    _change(dsn, "cancel", statements.cancel, ids, chosen, limit, dry_run, as_json)
+
+
+def chosen_jobs(
+    what: str,
+    can: tuple[str, ...],
+    ids: list[int] | None,
+    which: JobFilter,
+    states: list[str],
+    prefix: str = "--",
+) -> JobFilter:
+    """The filter, of ``states`` unless it names others; raises unless it, or ids, say which jobs."""
+    if ids:
+        if which != JobFilter():
+            raise InvalidOptionError("Ids and a filter are both given.", do="give one of them")
+        return which
+    if which == JobFilter():
+        example = (
+            f"; for all dead letters: {prefix}state dead"
+            if "dead" in can
+            else f", such as {prefix}queue mail"
+        )
+        raise InvalidSettingError("No job is named.", do=f"name ids or a filter{example}")
+    if which.states is None:
+        return replace(which, states=states)
+    if others := [state for state in which.states if state not in can]:
+        raise InvalidOptionError(
+            f"No {others[0]} job can be {what}.", do=f"use {prefix}state " + ",".join(can)
+        )
+    return which
+
+
+def _change(
+    dsn: str | None,
+    verb: Literal["revive", "cancel"],
+    make: Callable[[int], Statement[str | None]],
+    ids: list[int] | None,
+    which: JobFilter,
+    limit: int,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Applies a function of the SQL API to each job, one short transaction a job, and shows what became of it.
+
+    A dry run does the same and takes each back, so that it cannot promise what the function would refuse.
+    """
+    with database(dsn) as connection:
+        targets = list(named(connection, dict.fromkeys(ids)) if ids else matching(connection, which, limit))
+        done = []
+        keys: set[tuple[str, str]] = set()  # of those that this run would have revived
+        for job in track(targets, verb):
+            outcome = _applied(connection, make(job.id), dry_run)
+            if dry_run and outcome == "revived" and job.unique_key is not None:
+                key = (job.task, job.unique_key)
+                outcome = "unique_key" if key in keys else outcome
+                keys.add(key)
+            would = dry_run and outcome != job.state
+            result = WOULD.get(outcome, outcome) if would else outcome
+            done.append({"id": job.id, "task": job.task, "state": job.state, "result": result})
+    report(done, bool(ids), dry_run, as_json)
+
+
+def report(done: list[dict[str, Any]], by_id: bool, dry_run: bool, as_json: bool) -> None:
+    """Shows what became of jobs; raises JobUnchangedError if one that was named, or has its key taken, is as it was."""
+    if as_json:
+        emit({"items": done, "dry_run": dry_run})
+    else:
+        _show_changes(done)
+    unchanged = [item for item in done if item["result"] not in CHANGED or item["result"] == item["state"]]
+    if not by_id:  # what ended by itself in the meantime needs no change
+        unchanged = [item for item in unchanged if item["result"] == "unique_key"]
+    if unchanged:
+        first = unchanged[0]
+        why = (
+            "an unfinished job has its unique key"
+            if first["result"] == "unique_key"
+            else f"it is {first['result']}"
+        )
+        cannot = "cannot" if dry_run else "could not"
+        raise JobUnchangedError(
+            f"{len(unchanged)} of {count(len(done), 'job')} {cannot} be changed: job {first['id']}, {why}.",
+            do="pgq jobs show " + str(first["id"]),
+        )
+
+
+def _applied(connection: Connection[Any], statement: Statement[str | None], dry_run: bool) -> str:
+    if not dry_run:
+        return run(connection, statement) or "gone"
+    with connection.transaction(force_rollback=True):
+        return run(connection, statement) or "gone"
+
+
+def said_of(progress: Any) -> str | None:
+    """``120 of 400, 30 %: resizing``, as far as that was said."""
+    if not isinstance(progress, dict) or not isinstance(progress.get("done"), int | float):
+        return None if progress is None else shown_json(progress)
+    done, total = progress["done"], progress.get("total")
+    text = f"{done:,}"
+    if isinstance(total, int | float):
+        text += f" of {total:,}" + (f", {100 * done / total:.0f} %" if total else "")
+    if progress.get("message"):
+        text += f": {progress['message']}"
+    return text
+
+
+def _show_changes(done: list[dict[str, Any]]) -> None:
+    if len(done) <= 20:
+        table(
+            ("id", tables.name("task"), "was", "result"), [list(i.values()) for i in done], empty="No job matches."
+        )  # fmt: skip
+    if done:
+        results = Counter(str(item["result"]) for item in done)
+        say("total", ", ".join(f"{number:,} {word}" for word, number in sorted(results.items())))
+        for word in sorted(results.keys() & NOTES.keys()):
+            say(word, f"{count(results[word], 'job')} {NOTES[word]}")
+
+
+def named(connection: Connection[Any], ids: Iterable[int]) -> Iterator[Job]:
+    for job_id in ids:
+        yield _get(connection, job_id)
+
+
+def matching(connection: Connection[Any], which: JobFilter, limit: int) -> Iterator[Job]:
+    before: int | None = None
+    while limit > 0:
+        page = run(connection, statements.list_jobs(which, before=before, count=min(limit, PAGE)))
+        yield from page
+        if len(page) < PAGE:
+            return
+        before = page[-1].id
+        limit -= len(page)
+
+
+def track(jobs: list[Job], verb: str) -> Iterable[Job]:
+    """A progress bar on stderr for work that takes long, on a terminal only."""
+    if len(jobs) < 100 or not sys.stderr.isatty():
+        return jobs
+    from rich.progress import track as bar
+
+    return bar(jobs, description=verb, console=console(stderr=True))
+
+
+def _get(connection: Connection[Any], job_id: int) -> Job:
+    if not 1 <= job_id < 2**63:
+        raise JobNotFoundError(job_id)
+    job = run(connection, statements.get_job(job_id))
+    if job is None:
+        raise JobNotFoundError(job_id)
+    return job

@@ -1,0 +1,171 @@
+"""``pgq limits``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.database.statements.limits import Limit
+from pgqueue.errors import InvalidOptionError
+from pgqueue.model.names import check_name
+from pgqueue.model.units import seconds
+from pgqueue.ui.cli import tables
+from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.output import emit, emit_items, say
+from pgqueue.ui.cli.tables import table
+from pgqueue.ui.cli.units import ago, count, exact
+
+commands = typer.Typer(help="See and change how many jobs may run or start.", no_args_is_help=True)
+
+SHORTEST = 0.001  # seconds that a rate counts by; limits_period_check
+PerKey = Annotated[bool, typer.Option("--per-key", help="Count each concurrency_key by itself.")]
+
+
+@commands.command("list")
+def list_limits(as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """List all limits, and what of them is taken."""
+    with database(dsn) as connection:
+        found = run(connection, statements.list_limits())
+    if as_json:
+        emit_items(found)
+        return
+    table(
+        ("id", tables.name("queue"), tables.name("task"), tables.name("key"), tables.name("at most"), "taken", "full_keys", "free_at"),
+        [(limit.id, limit.queue or "any", limit.task or "any", limit.key or ("each" if limit.per_key else ""),
+          _shown(limit), limit.taken, limit.full_keys if limit.per_key else "", ago(limit.free_at)) for limit in found],
+        empty="There are no limits.",
+    )  # fmt: skip
+
+
+def _shown(limit: Limit) -> str:
+    parts = [] if limit.concurrency is None else [f"{limit.concurrency} running"]
+    if limit.rate is not None:
+        window = "in any" if limit.sliding else "every"
+        parts.append(
+            f"{count(limit.rate, 'start')} {window} {exact(limit.period or 0)}"
+            + (f", {limit.burst} at once" if limit.burst else "")
+        )
+    if limit.share is not None:
+        parts.append(f"{limit.share} in each turn")
+    return ", ".join(parts)
+
+
+@commands.command("set")
+def set_limit(
+    queue: Annotated[str | None, typer.Option(show_default=False, help="Of this queue; else of all.")] = None,
+    task: Annotated[str | None, typer.Option(show_default=False, help="Of this task; else of all.")] = None,
+    per_key: PerKey = False,
+    key: Annotated[
+        str | None,
+        typer.Option(show_default=False, help="Of this concurrency_key only, in place of --per-key."),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**30, metavar="N", show_default=False, help="So many may run at once."),
+    ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N[/TIME]",
+            show_default=False,
+            help="So many may start, such as 100/1m, or 100 with --period 1m.",
+        ),
+    ] = None,
+    period: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", show_default=False, help="The time that --rate counts by."),
+    ] = None,
+    sliding: Annotated[
+        bool,
+        typer.Option(
+            "--sliding", help="The rate holds for any window of that time, instead of an even pace."
+        ),
+    ] = False,
+    burst: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=2**30, metavar="N", show_default=False, help="So many may start together after a rest."
+        ),
+    ] = None,
+    share: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            metavar="N",
+            show_default=False,
+            help="Of --key: so many jobs in each turn of the keys, where others have one.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Make a limit, or change the one with the same queue, task and key: what is not given stays. Workers heed it at once."""
+    if concurrency is None and rate is None and share is None:
+        raise InvalidOptionError(
+            "None of --concurrency, --rate and --share is given.", do="give at least one of them"
+        )
+    if period is not None and rate is None:
+        raise InvalidOptionError("--period goes with --rate.", do="give both, such as --rate 100 --period 1m")
+    if share is not None and (key is None or task is not None):
+        raise InvalidOptionError(
+            "--share goes with --key, without --task.", do="name the key whose share it is"
+        )
+    if sliding and rate is None:
+        raise InvalidOptionError(
+            "--sliding goes with --rate.", do="give both, such as --rate 10/1s --sliding"
+        )
+    if burst is not None and (rate is None or sliding):
+        raise InvalidOptionError("--burst goes with --rate, without --sliding.", do="leave it out")
+    if key is not None and not 1 <= (size := len(key.encode("utf-8", "surrogateescape"))) <= 255:
+        raise InvalidOptionError(f"--key has {size} bytes.", do="give 1 to 255")
+    starts, length = _rate(rate, period) if rate is not None else (None, None)
+    statement = statements.set_limit(
+        queue=None if queue is None else check_name("queue", queue), task=None if task is None else check_name("task", task),
+        per_key=per_key or key is not None, key=key, concurrency=concurrency, rate=starts, period=length, sliding=sliding,
+        burst=burst, share=share,
+    )  # fmt: skip
+    with database(dsn) as connection:
+        number = run(connection, statement)
+    if as_json:
+        emit({"id": number})
+    else:
+        say("limit", f"{number} is set")
+
+
+def _rate(text: str, period: str | None) -> tuple[int, float]:
+    """Starts and seconds, of ``100/1m``, or of ``100`` and a period."""
+    number, _, time = text.partition("/")
+    if period is not None and time:
+        raise InvalidOptionError(f"--rate is {text!r}, and --period is given.", do=f"leave out /{time}")
+    time = time or period or ""
+    if not time or not number.isdecimal() or not 1 <= int(number) <= 2**30:
+        raise InvalidOptionError(f"--rate is {text!r}.", do="give starts and a time, such as 100/1m")
+    if (length := seconds(time, "the time of --rate")) < SHORTEST:
+        raise InvalidOptionError(f"the time of --rate is {time!r}.", do="give a millisecond at least")
+    if length * 1_000_000 < int(number):
+        raise InvalidOptionError(
+            f"--rate is {text!r}, more than a start each microsecond.",
+            do="give fewer starts or a longer time",
+        )
+    return int(number), length
+
+
+@commands.command()
+def remove(
+    limit_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**31 - 1)],
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Remove a limit."""
+    with database(dsn) as connection:
+        removed = run(connection, statements.remove_limit(limit_id))
+    if removed is None:
+        raise InvalidOptionError(f"There is no limit {limit_id}.", do="pgq limits list")
+    if as_json:
+        emit({"id": removed})
+    else:
+        say("limit", f"{removed} is removed")

@@ -1,0 +1,99 @@
+"""Tables for people, JSON for programs, and errors for both."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from pgqueue.errors import PgQueueError
+from pgqueue.text.shown import visible
+
+
+def wants_json() -> bool:
+    return "--json" in sys.argv
+
+
+def fail(error: PgQueueError) -> int:
+    """Shows an error in four parts on stderr (or as one JSON object) and returns its exit code."""
+    if wants_json():
+        print(json.dumps({"error": error.as_dict()}), file=sys.stderr)
+        return error.exit_code
+    print(paragraph(f"{error.code}  ", error.what, sys.stderr), file=sys.stderr)
+    for label, value in {**error.facts, "why": error.why, "do": error.do}.items():
+        if value:
+            print(paragraph(f"  {label:<9} ", value, sys.stderr), file=sys.stderr)
+    return error.exit_code
+
+
+def paragraph(head: str, value: object, stream: TextIO) -> str:
+    """Text after a head, as a person may see it: each further line stands to the right of the head, so that none passes for ours.
+
+    On a terminal lines end at its width; a word that is longer stays whole.
+    """
+    lines = visible(str(value), lines=True).split("\n")
+    if stream.isatty():
+        room = max(width() - len(head), 20)
+        lines = [part for line in lines for part in _wrapped(line, room)]
+    return head + ("\n" + " " * len(head)).join(lines)
+
+
+def _wrapped(line: str, room: int) -> list[str]:
+    return textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def width() -> int:
+    """Of the terminal, in columns."""
+    return shutil.get_terminal_size().columns
+
+
+def console(*, stderr: bool = False) -> Any:
+    """Rich's console: colours only on a terminal, never with NO_COLOR."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def emit(value: Any) -> None:
+    """One JSON value on stdout; dataclasses become objects, times RFC 3339 in UTC."""
+    print(json.dumps(value, default=_plain))
+
+
+def emit_items(items: Iterable[Any], cursor: int | None = None) -> None:
+    emit({"items": [as_dict(item) for item in items], "next": cursor})
+
+
+def shown_json(value: Any) -> str:
+    """A value of JSON as a person reads it, letters of all scripts as they are."""
+    return json.dumps(value, default=_plain, ensure_ascii=False)
+
+
+def as_dict(item: Any) -> Any:
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        return {
+            f.name: getattr(item, f.name) for f in dataclasses.fields(item) if f.name not in ("lease", "app")
+        }
+    return item
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if dataclasses.is_dataclass(value):
+        return as_dict(value)
+    return str(value)
+
+
+def say(label: str, text: object) -> None:
+    """One line of a command's story, on stderr."""
+    print(paragraph(f"  {label:<10} ", text, sys.stderr), file=sys.stderr)
+
+
+def tell(text: object, head: str = "") -> None:
+    """A part of an answer, on stdout."""
+    print(paragraph(head, text, sys.stdout))

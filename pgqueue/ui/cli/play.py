@@ -1,0 +1,93 @@
+"""``pgq dev`` and ``pgq demo``: pgqueue with nothing else installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from pgqueue.config import read_file
+from pgqueue.database import migrate, statements
+from pgqueue.database.dsn import find_dsn, redact
+from pgqueue.database.run import connect, run
+from pgqueue.errors import NoDsnError
+from pgqueue.runtime import origin
+from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database
+from pgqueue.ui.cli.output import as_dict, emit, say
+from pgqueue.ui.cli.work import Concurrency, Queues, settings_for
+
+CHECK_FAILED = 7
+LOOK = "stops when no program uses it; to look, start it again: PGQUEUE_EMBEDDED_DIR='{0}' pgq dev -A pgqueue.dev.demo.shop"
+
+
+def add(cli: typer.Typer) -> None:
+    cli.command("dev")(dev)
+    cli.command("demo")(demo)
+
+
+@contextmanager
+def _server(given: str | None, *, demo: bool = False) -> Iterator[str]:
+    """The configured database, or an embedded Postgres that lives while a program uses it; migrated.
+
+    The demo's is another than that of ``pgq dev``: its jobs must not lie among a newcomer's own.
+    """
+    try:
+        dsn = find_dsn(given)
+    except NoDsnError:
+        from pgqueue.dev.embedded import acquire, default_data_dir
+
+        home = default_data_dir()
+        home = home.with_name(f"{home.name}-demo") if demo else home
+        with acquire(home) as server:
+            say("postgres", "an embedded server of your own, because no DSN is configured")
+            say("", f"export PGQUEUE_DSN='{server.dsn}'")
+            yield _prepared(server.dsn)
+        if demo:
+            say("postgres", LOOK.format(home))
+    else:
+        say("postgres", redact(dsn) or "as libpq's environment says")
+        yield _prepared(dsn)
+
+
+def _prepared(dsn: str) -> str:
+    migrate.upgrade(dsn)
+    with connect(dsn, name="pgq dev") as connection:
+        migrate.check_server(connection)
+        run(connection, statements.add_partitions(3))
+    origin.handed.dsn = dsn
+    return dsn
+
+
+def dev(
+    app: AppPath = None,
+    queues: Queues = None,
+    concurrency: Concurrency = None,
+    dsn: Dsn = None,
+) -> None:
+    """For development: a Postgres if you have none, the schema, and a worker."""
+    from pgqueue.maintenance.alerting.settings import find_alerts
+    from pgqueue.worker import Worker
+
+    path = app_path(app)
+    with _server(dsn) as target:
+        loaded = app_with_database(path, target)
+        settings = settings_for(loaded, queues, concurrency=concurrency)
+        code = Worker(loaded, settings, app_path=path, alerts=find_alerts(read_file())).run()
+    raise typer.Exit(code)
+
+
+def demo(
+    orders: Annotated[int, typer.Option(min=20, max=492, help="How many orders the shop takes.")] = 300,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """A shop on real orders: transactions, rollbacks, mail, a failing webhook, a dead letter, a killed worker; with proof."""
+    from pgqueue.dev.demo.run import run as run_demo
+
+    with _server(dsn, demo=True) as target:
+        result = run_demo(target, orders=orders, json_output=as_json)
+    if as_json:
+        emit(as_dict(result))
+    raise typer.Exit(0 if result.ok else CHECK_FAILED)

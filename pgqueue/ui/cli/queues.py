@@ -1,0 +1,180 @@
+"""``pgq queues`` and ``pgq workers``."""
+
+from __future__ import annotations
+
+import difflib
+from itertools import repeat
+from typing import Annotated, Any
+
+import typer
+from psycopg import Connection
+
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.errors import QueueInUseError, QueueNotFoundError
+from pgqueue.model.names import check_name
+from pgqueue.ui.cli import tables
+from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.output import emit, emit_items, say
+from pgqueue.ui.cli.tables import table
+from pgqueue.ui.cli.units import ago, count, span
+
+commands = typer.Typer(help="See, pause, resume and remove queues.", no_args_is_help=True)
+workers = typer.Typer(help="See workers.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The queue's name.")]
+
+
+@commands.command("list")
+def list_queues(as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """List queues with what is in them and who serves them."""
+    with database(dsn) as connection:
+        found = run(connection, statements.list_queues())
+    if as_json:
+        emit_items(found)
+        return
+    table(
+        (
+            tables.name("queue"),
+            "paused",
+            "due",
+            "scheduled",
+            "waiting",
+            "running",
+            "dead",
+            "workers",
+            "oldest_due",
+        ),
+        [
+            (
+                q.queue,
+                "paused" if q.paused else "",
+                q.due,
+                q.scheduled,
+                q.waiting,
+                q.running,
+                q.dead,
+                q.workers,
+                span(q.oldest_due),
+            )
+            for q in found
+        ],
+        empty="There is no queue yet.",
+    )
+
+
+@commands.command()
+def pause(queue: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """Let no worker claim from a queue; what runs is finished."""
+    check_name("queue", queue)
+    with database(dsn) as connection:
+        known = _names(connection)
+        run(connection, statements.pause_queue(queue))
+    if as_json:
+        emit({"queue": queue, "paused": True})
+        return
+    say("paused", queue)
+    if queue not in known:
+        near = _near(queue, known)
+        say(
+            "note",
+            "no job and no worker has named this queue yet"
+            + (f"; did you mean {near}? If so: pgq queues remove {queue}" if near else ""),
+        )
+
+
+@commands.command()
+def resume(queue: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """Let workers claim from a queue again."""
+    check_name("queue", queue)
+    with database(dsn) as connection:
+        if not run(connection, statements.resume_queue(queue)) and queue not in (known := _names(connection)):
+            raise _not_found(queue, known)
+    if as_json:
+        emit({"queue": queue, "paused": False})
+    else:
+        say("resumed", queue)
+
+
+@commands.command()
+def remove(queue: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+    """Remove a queue that is not needed, such as a mistyped one. Exit 6 if jobs are in it or a worker serves it."""
+    check_name("queue", queue)
+    with database(dsn) as connection:
+        kept = run(connection, statements.remove_queue(queue))
+        if kept.jobs or kept.workers:
+            parts = [
+                count(kept.jobs, "unfinished or dead job") if kept.jobs else "",
+                count(kept.workers, "living worker") if kept.workers else "",
+            ]
+            raise QueueInUseError(
+                f"Queue {queue} is in use, by {' and '.join(filter(None, parts))}.",
+                do=f"pgq jobs list --queue {queue}" if kept.jobs else "stop the workers that name it in -Q",
+            )
+        if not kept.known:
+            raise _not_found(queue, _names(connection))
+    if as_json:
+        emit({"queue": queue, "removed": True})
+    else:
+        say("removed", queue)
+
+
+def _names(connection: Connection[Any]) -> list[str]:
+    return [depth.queue for depth in run(connection, statements.list_queues())]
+
+
+def _near(queue: str, names: list[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(queue, names, n=1, cutoff=0.5)), None)
+
+
+def _not_found(queue: str, names: list[str]) -> QueueNotFoundError:
+    near = _near(queue, names)
+    return QueueNotFoundError(
+        f"There is no queue {queue!r}.", do=f"did you mean {near}?" if near else "known: " + ", ".join(names)
+    )
+
+
+@workers.command("list")
+def list_workers(
+    all_: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """List workers and how they are."""
+    with database(dsn) as connection:
+        found = run(connection, statements.list_workers(all_))
+    if as_json:
+        emit_items(found)
+        return
+    table(
+        (
+            "id",
+            "state",
+            tables.name("host"),
+            "pid",
+            tables.name("queues"),
+            "slots",
+            "running",
+            "heartbeat",
+            "started",
+        ),
+        [
+            (
+                w.id,
+                "blocked" if w.blocked_since else w.state,
+                w.host,
+                w.pid,
+                ",".join(map(_served, w.queues, w.queue_slots or repeat(None), w.queue_taken)),
+                w.slots,
+                w.running,
+                ago(w.heartbeat_at),
+                ago(w.started_at),
+            )
+            for w in found
+        ],
+        empty="No worker runs.",
+    )
+
+
+def _served(queue: str, slots: int | None, taken: int | None) -> str:
+    return queue if slots is None else f"{queue}:{slots} ({taken} taken)"

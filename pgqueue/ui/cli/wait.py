@@ -1,0 +1,71 @@
+"""``pgq jobs wait ID``, with a bar of the job's progress on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.errors import JobNotFoundError
+from pgqueue.model.units import seconds
+from pgqueue.text.shown import visible
+from pgqueue.ui.cli.common import AsJson, Dsn, database, dsn_or_running
+from pgqueue.ui.cli.output import console, emit
+
+if TYPE_CHECKING:
+    from pgqueue.app.handle import JobHandle
+    from pgqueue.model.job import Job
+
+
+def add(jobs: typer.Typer) -> None:
+    jobs.command("wait")(wait)
+
+
+def wait(
+    job_id: Annotated[int, typer.Argument(metavar="ID")],
+    timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Exit 9 after this: 90s, 5m.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+    dsn: Dsn = None,
+) -> None:
+    """Wait until a job is final and print its result. Exit 10 if it ended dead or cancelled, 9 after --timeout."""
+    del as_json  # a result is JSON anyway
+    from pgqueue.app.app import App
+
+    limit = wait_limit(timeout)
+    with database(dsn) as connection:
+        if not 1 <= job_id < 2**63 or run(connection, statements.get_job(job_id)) is None:
+            raise JobNotFoundError(job_id)
+    emit(wait_watching(App(dsn_or_running(dsn)).handle(job_id), limit))
+
+
+def wait_limit(text: str | None) -> float | None:
+    """Seconds; raises InvalidOptionError before anything is done."""
+    return None if text is None else seconds(text, "--timeout")
+
+
+def wait_watching(handle: JobHandle, timeout: float | None) -> Any:
+    """The job's result; meanwhile, on a terminal, how far it has come."""
+    if not sys.stderr.isatty():
+        return handle.wait(timeout)
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    text = TextColumn("job {task.fields[id]} {task.description}", markup=False)
+    columns = (text, BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, id=handle.id)
+
+        def show(job: Job) -> None:
+            said = job.progressed if isinstance(job.progressed, dict) else {}
+            done, total = (
+                value if isinstance(value, int | float) else None
+                for value in (said.get("done"), said.get("total"))
+            )
+            description = visible(f"{job.state} {said.get('message') or ''}".rstrip())
+            bar.update(task, description=description, completed=done or 0, total=total)
+
+        return handle.wait(timeout, show)

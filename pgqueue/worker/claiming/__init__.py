@@ -1,0 +1,1 @@
+"""Where there is work for a worker, and taking it."""

@@ -1,0 +1,63 @@
+"""The queues that a worker is told to serve: ``mail:20,shop.*,default``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from functools import lru_cache
+
+from pgqueue.errors import InvalidSettingError
+from pgqueue.model.names import check_name
+from pgqueue.text.values import shown
+
+SLOTS = re.compile(r"0*[1-9]\d{0,4}", re.ASCII)
+MOST_SLOTS = 10_000
+
+
+def parse_queues(text: str, where: str = "-Q") -> dict[str, int | None]:
+    """``mail:20,shop.*`` as queue name or pattern to its own number of slots (None: as many as the worker has)."""
+    queues: dict[str, int | None] = {}
+    for part in text.split(","):
+        name, colon, slots = part.strip().rpartition(":")
+        if not colon or not slots[:1].isdigit():
+            name, slots = part.strip(), ""
+        check_name("queue", name.replace("*", "_"))
+        if slots and not (SLOTS.fullmatch(slots) and int(slots) <= MOST_SLOTS):
+            raise InvalidSettingError(
+                f"Queue {name!r} asks for {shown(slots)} slots in {where}.",
+                do=f"use a number from 1 to {MOST_SLOTS}; if the name is meant, add one: {part.strip()}:10",
+            )
+        if name in queues:
+            raise InvalidSettingError(
+                f"Queue {name!r} is named twice.", do=f"name each queue once in {where}"
+            )
+        queues[name] = int(slots) if slots else None
+    return queues
+
+
+MOST_KEPT = 4096  # queue names for which a process remembers the pattern that fits
+
+
+class ServedQueues:
+    """The names of ``-Q``, and its patterns, in which ``*`` stands for anything."""
+
+    def __init__(self, queues: Iterable[str]) -> None:
+        queues = list(queues)
+        self.names = [queue for queue in queues if "*" not in queue]
+        self.patterns = [queue for queue in queues if "*" in queue]
+        self._places = {queue: place for place, queue in enumerate(queues)}
+        self._fitting = lru_cache(MOST_KEPT)(self._fit)  # an enqueuer may name any number of queues
+
+    def key(self, queue: str) -> str | None:
+        """The name or pattern that a queue is served by, names first; None if by none."""
+        if queue in self._places or not self.patterns:
+            return queue if queue in self._places else None
+        return self._fitting(queue)
+
+    def _fit(self, queue: str) -> str | None:
+        return next((pattern for pattern in self.patterns if fnmatchcase(queue, pattern)), None)
+
+    def place(self, queue: str) -> int:
+        key = self.key(queue)
+        return len(self._places) if key is None else self._places[key]

@@ -1,0 +1,1 @@
+"""Workers as processes: the supervisor of many, and processes that we start."""

@@ -1,0 +1,278 @@
+"""``pgq work --processes N``: N workers, each a process of its own, woken, kept alive, replaced and stopped together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any
+
+from pgqueue.config import WorkerSettings
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage, one_line
+from pgqueue.maintenance.rescuer import rescue_all
+from pgqueue.runtime import origin
+from pgqueue.worker.exit_codes import STOPPED
+from pgqueue.worker.listener import Listener
+from pgqueue.worker.processes.place import Place, exit_code, is_clean, is_refusal
+from pgqueue.worker.processes.relay import Line, Relay
+from pgqueue.worker.spawning import Spawned
+
+LATER = 10.0  # seconds after the grace until a worker that hangs is killed
+STAGGER = 2.0  # seconds within which the first workers are started
+HEALTHY = 5.0  # seconds: a worker that lived that long died of something of the moment
+FIRST, LONGEST = 1.0, 30.0  # seconds until one that died younger is started again: at first, and at most
+SILENT = 10.0  # seconds for which a worker may be silent, however short its lease
+TICK = 1.0  # seconds between two looks at the silence of workers
+SOON = 10.0  # seconds for telling the database that a worker is dead
+
+log = logging.getLogger("pgqueue")
+
+
+def supervise(count: int, dsn: str, settings: WorkerSettings) -> int:
+    """Runs the same command line in ``count`` children; returns their highest exit code.
+
+    A child that was not told to stop and has not said that it drained is dead, also with exit code 0, and is started
+    again. If its own command line or configuration was refused, it is not, unless a child in that place has worked before.
+    """
+    return asyncio.run(Supervisor(count, dsn, settings).run())
+
+
+def backoff(deaths: int) -> float:
+    """Seconds until the next start after so many early deaths in a row; spread, so that those that died together do not start together."""
+    if deaths == 0:
+        return random.uniform(0.0, FIRST / 2)  # noqa: S311 - jitter, not a secret
+    return random.uniform(0.5, 1.0) * min(FIRST * 2.0 ** min(deaths - 1, 10), LONGEST)  # noqa: S311
+
+
+def spread(limit: int | None) -> int | None:
+    """The limit give or take a tenth, so that workers of the same age do not reach theirs together."""
+    return None if limit is None else max(1, round(limit * random.uniform(0.9, 1.1)))  # noqa: S311
+
+
+class Supervisor:
+    def __init__(self, count: int, dsn: str, settings: WorkerSettings) -> None:
+        self._settings, self._dsn = settings, dsn
+        self._outage = Outage(dsn)
+        self._link = Link(dsn, "pgqueue listen", self._outage)
+        self._places = [Place() for _ in range(count)]
+        self._relay = Relay()
+        self._listener = Listener(
+            self._link, settings.queues, self._relay.wake_up, self._cancelled, self._vacant
+        )
+        self._has_worker = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._stops = 0
+        self._one_at_a_time = asyncio.Lock()
+        self._wanted: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._freeing: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        self._relay.open()
+        if self._settings.listen:
+            self._begin(self._listen())
+        if self._settings.blocked:
+            self._begin(self._watch())
+        try:
+            return max(await asyncio.gather(*(self._keep(n, place) for n, place in enumerate(self._places))))
+        finally:
+            if self._freeing:
+                await asyncio.wait(self._freeing)
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._link.close()
+            self._relay.close()
+
+    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _listen(self) -> None:
+        """Begins when the first worker is at work, because only then one can be woken."""
+        await self._has_worker.wait()
+        try:
+            await self._listener.run()
+        except Exception:
+            log.exception("the supervisor's listener failed, which is a bug; jobs are found by polling")
+
+    def _cancelled(self, workers: set[int] | None) -> None:
+        for place in self._places:
+            place.tell(workers)
+
+    def _vacant(self) -> None:
+        for place in self._places:
+            if place.line is not None:
+                place.line.tell_vacant()
+
+    def _said(self, place: Place, verb: str, *words: str) -> None:
+        """A worker's message."""
+        match verb:
+            case "registered":
+                place.worker_id = int(words[0])
+            case "ready":
+                place.has_worked = True
+                place.silence = 0.0
+                place.at_work_since = asyncio.get_running_loop().time()
+                place.at_work.set()
+                self._has_worker.set()
+                if self._listener.proven.is_set():
+                    place.tell(None)
+            case "alive":
+                place.silence = 0.0
+            case "drained":
+                place.drained = True
+            case "replace" if place.child is not None and place.child.pid not in self._wanted:
+                self._wanted.add(place.child.pid)
+                self._begin(self._replace(place, place.child))
+
+    # ---------------------------------------------------------------- life and death
+
+    async def _keep(self, number: int, place: Place) -> int:
+        """Keeps a worker in this place until one ends for good; returns the exit code of the last."""
+        await self._pause(number * STAGGER / len(self._places))
+        deaths = 0
+        try:
+            while not self._stopping.is_set():
+                try:
+                    place.child = child = self._start(place)
+                except OSError as error:
+                    deaths += 1
+                    await self._start_again(f"a worker process could not be started ({error})", deaths)
+                    continue
+                code = await child.wait()
+                assert place.line is not None
+                place.line.hear()  # its last words
+                worked, replaced, drained = place.at_work.is_set(), place.replacing, place.drained
+                asked = self._stopping.is_set() or replaced or drained
+                if not (asked and is_clean(code)) and place.worker_id is not None:
+                    self._free_jobs(place.worker_id, child.pid)
+                place.clear()
+                self._wanted.discard(child.pid)
+                if self._stopping.is_set():
+                    return exit_code(code) if worked else STOPPED
+                if replaced:
+                    continue
+                if (drained and is_clean(code)) or (not place.has_worked and is_refusal(code)):
+                    return exit_code(code)
+                lived = asyncio.get_running_loop().time() - place.at_work_since
+                deaths = 0 if worked and lived > HEALTHY else deaths + 1
+                how = "an unknown exit code" if code is None else str(code)
+                await self._start_again(f"a worker process (pid {child.pid}) died with {how}", deaths)
+            return STOPPED
+        finally:
+            place.at_work.set()  # a replacement no longer waits for it
+            if place.line is not None:
+                place.line.close()
+                place.line = None
+
+    async def _start_again(self, why: str, deaths: int) -> None:
+        pause = backoff(deaths)
+        log.error("%s and is started again in %.1f s", why, pause)
+        await self._pause(pause)
+
+    def _start(self, place: Place) -> Spawned:
+        if place.line is not None:
+            place.line.close()
+        place.line = Line(partial(self._said, place))
+        fds = (self._relay.fd, place.line.fd)
+        overruled = ["--processes", "1", "--supervisor", f"{fds[0]},{fds[1]}"]
+        for name in ("max_jobs", "max_rss"):
+            if (limit := spread(getattr(self._settings, name))) is not None:
+                overruled += ["--" + name.replace("_", "-"), str(limit)]
+        # the last of two options counts
+        return Spawned("pgqueue", (*origin.without_dsn(origin.ARGUMENTS), *overruled), fds)
+
+    async def _watch(self) -> None:
+        """Kills a worker that has said nothing for a lease: it lost its lease, and would keep its place for ever."""
+        limit = max(self._settings.lease, SILENT)
+        while True:
+            await asyncio.sleep(TICK)
+            for place in self._places:
+                place.silence += TICK
+                if place.child is not None and place.at_work.is_set() and place.silence > limit:
+                    log.error(
+                        "a worker process (pid %d) has said nothing for %g s: it was stopped, or a handler holds the"
+                        " interpreter's lock; it is killed",
+                        place.child.pid, place.silence,
+                    )  # fmt: skip
+                    place.silence = 0.0
+                    place.child.kill()
+
+    def _free_jobs(self, worker_id: int, pid: int) -> None:
+        freeing = self._begin(self._end_lease(worker_id, pid))
+        self._freeing.add(freeing)
+        freeing.add_done_callback(self._freeing.discard)
+
+    async def _end_lease(self, worker_id: int, pid: int) -> None:
+        """Tells the database that this worker is dead, so that its jobs and seats need not wait for the end of its lease."""
+        link = Link(self._dsn, "pgqueue end lease", self._outage, limit=SOON)
+        try:
+            async with asyncio.timeout(SOON):
+                if await link.once(statements.end_lease(worker_id, pid)):
+                    await rescue_all(link, self._settings.crash_limit)
+        except Exception as error:  # noqa: BLE001 - it is logged
+            log.warning("the jobs of worker %d wait for the end of its lease: %s", worker_id, one_line(error))
+        finally:
+            await link.close()
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits, but no longer once it is told to stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+
+    async def _replace(self, place: Place, child: Spawned) -> None:
+        """Drains a worker that asked for it, and waits until another works in its place. One after the other."""
+        async with self._one_at_a_time:
+            if place.child is not child or self._stopping.is_set():
+                return
+            place.replacing = True
+            place.at_work.clear()
+            place.stop(signal.SIGTERM)
+            if not await self._ends_in_time(child):
+                log.error("a worker process (pid %d) does not end after its grace and is killed", child.pid)
+                child.kill()
+                await child.wait()
+            await place.at_work.wait()
+
+    async def _ends_in_time(self, child: Spawned) -> bool:
+        try:
+            async with asyncio.timeout(self._settings.grace + LATER):
+                await child.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    # ---------------------------------------------------------------- stopping
+
+    def _stop(self, number: int) -> None:
+        self._stops += 1
+        for place in self._places:
+            # One that is being replaced drains already: this would be its second signal.
+            if self._stops > 1 or not place.replacing:
+                place.stop(number)
+        if self._stops == 1:
+            self._stopping.set()
+            self._begin(self._kill_later())
+
+    async def _kill_later(self) -> None:
+        await asyncio.sleep(self._settings.grace + LATER)
+        for place in self._places:
+            if place.child is not None:
+                log.error(
+                    "a worker process (pid %d) does not end after its grace and is killed", place.child.pid
+                )
+                place.child.kill()

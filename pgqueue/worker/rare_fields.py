@@ -1,0 +1,69 @@
+"""What only some claimed jobs have beside the rest. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pgqueue.runtime.clock import monotonic
+
+
+@dataclass(slots=True)
+class Extra:
+    """What only some jobs have: when (by ``time.monotonic``) they expire and must have ended, what they said of their progress, what their enqueuer said of them, and whether pgqueue itself has stored them.
+
+    ``deadline_at`` is the deadline in epoch seconds of the database; ``progress`` and ``meta`` are JSON text.
+    """
+
+    expires: float | None
+    deadline: float | None
+    progress: str | None
+    deadline_at: float | None = None
+    unique_key: str | None = None
+    tags: tuple[str, ...] = ()
+    meta: str = "{}"
+    ours: bool = False
+
+    @classmethod
+    def of(cls, text: str) -> Extra:
+        """From the seconds that are left, as ``claim.sql`` counts them."""
+        said, now = json.loads(text), monotonic()
+        expires, deadline = (
+            None if said[name] is None else now + said[name] for name in ("expires", "deadline")
+        )
+        return cls(
+            expires, deadline, said["progress"], said["deadline_at"], said["unique_key"], tuple(said["tags"]),
+            said["meta"], bool(said["ours"]),
+        )  # fmt: skip
+
+    def text(self) -> str:
+        now = monotonic()
+        left = {
+            name: None if moment is None else moment - now
+            for name, moment in (("expires", self.expires), ("deadline", self.deadline))
+        }
+        return json.dumps({
+            **left, "progress": self.progress, "deadline_at": self.deadline_at, "unique_key": self.unique_key,
+            "tags": self.tags, "meta": self.meta, "ours": self.ours,
+        })  # fmt: skip
+
+    def progressed(self) -> Any:
+        return None if self.progress is None else _decoded(self.progress)
+
+    def facts(self) -> dict[str, Any]:
+        """As ``Job`` names them."""
+        moment = None if self.deadline_at is None else datetime.fromtimestamp(self.deadline_at, UTC)
+        return {
+            "deadline_at": moment, "unique_key": self.unique_key,
+            "tags": self.tags, "meta": _decoded(self.meta), "progressed": self.progressed(),
+        }  # fmt: skip
+
+
+def _decoded(text: str) -> Any:
+    """What Python cannot decode, though jsonb can hold it, stays text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

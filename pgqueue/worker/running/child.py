@@ -1,0 +1,207 @@
+"""``python -m pgqueue.worker.running.child module:app FD``: runs one attempt, or chunk, after the other for its parent, then dies with it.
+
+FD is a socket to the parent, which no program that a handler starts inherits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import locale
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from pgqueue.app.app import App
+from pgqueue.app.loading import load_app
+from pgqueue.model.chunk import ChunkSpec
+from pgqueue.model.progress import Report
+from pgqueue.runtime import origin
+from pgqueue.runtime.clock import server_time
+from pgqueue.telemetry import log_output
+from pgqueue.telemetry.tracing import is_traced
+from pgqueue.text.described import describe
+from pgqueue.worker import forked
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.running.call import perform
+from pgqueue.worker.running.children import encode, encode_report
+from pgqueue.worker.running.chunk_call import Chunk, perform_chunk
+from pgqueue.worker.running.hook_tasks import handlers
+
+EVERY = 0.5  # seconds between two reports of progress to the parent, which writes one a second
+
+
+def main() -> None:
+    ignore_stops()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, forked.STOPS)
+    parent = Parent(int(sys.argv[2]))
+    try:
+        app = load_app(sys.argv[1])
+        app._dsn = origin.handed.dsn or app._dsn  # noqa: SLF001 - our own command line
+    except BaseException as error:  # noqa: BLE001 - the parent tells it
+        parent.send(describe(error).replace("\n", " ").encode() + b"\n")
+        sys.exit(1)
+    log_output.choose(int(sys.argv[3]) or None)
+    log_output.set_up()
+    ignore_stops()  # the app may have changed them
+    forked.begin()
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    reporter = Reporter(parent)
+    threading.Thread(target=_read, args=(parent, requests, reporter), daemon=True).start()
+    perform_all(app, requests, reporter, parent)
+
+
+def ignore_stops() -> None:
+    """Stops are for the worker, which ends this process. Not SIG_IGN, which programs that a handler starts would inherit."""
+    for number in forked.STOPS:
+        signal.signal(number, lambda *_: None)
+
+
+class Parent:
+    """The way to the parent. When the parent ends, this process ends, and with it all that its handlers have started."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._socket.set_inheritable(False)
+        self._ends = forked.Ends(self._socket)
+
+    def send(self, message: bytes) -> None:
+        try:
+            self._socket.sendall(message)
+        except OSError:
+            die()
+
+    def lines(self) -> Iterator[bytes]:
+        rest = b""
+        with contextlib.suppress(OSError):
+            while heard := self._socket.recv(65_536):
+                *lines, rest = (rest + heard).split(b"\n")
+                yield from lines
+
+
+def die() -> None:
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+def perform_all(
+    app: App, requests: queue.SimpleQueue[dict[str, Any]], reporter: Reporter, parent: Parent
+) -> None:
+    specs = handlers(app)
+    traced = is_traced()
+    usual = locale.setlocale(locale.LC_ALL)
+    parent.send(b"ready\n")
+    with asyncio.Runner() as runner:
+        while True:
+            request = requests.get()
+            server_time.tell(request["now"])
+            attempts = [ReportingAttempt(request["worker_id"], row) for row in request["rows"]]
+            reporter.begin(attempts)
+            spec = specs[attempts[0].task]
+            if isinstance(spec, ChunkSpec):
+                outcomes = perform_chunk(spec, Chunk(list(attempts)), app, runner, traced=traced)
+            else:
+                outcomes = [perform(spec, attempts[0], app, runner, traced=traced)]
+            if forked.astray:
+                forked.leave()
+            if (
+                locale.setlocale(locale.LC_ALL) != usual
+            ):  # which belongs to the process: the next job must not see it
+                locale.setlocale(locale.LC_ALL, usual)
+            with reporter.lock:
+                reporter.attempts = {}
+                parent.send(b"".join(encode(*ended) for ended in zip(attempts, outcomes, strict=True)))
+
+
+class Reporter:
+    """Tells the parent now and then how far the attempts have come, from a thread that begins with the first report.
+
+    What the parent tells meanwhile is that one of a chunk has ended: it is noted on the attempt.
+    """
+
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+        self.lock = threading.Lock()  # of the answers, and of which attempts they are about
+        self.attempts: dict[int, ReportingAttempt] = {}
+        self._ended: dict[int, list[str]] = {}
+        self._thread: threading.Thread | None = None
+        self._noted = threading.Event()
+
+    def begin(self, attempts: list[ReportingAttempt]) -> None:
+        with self.lock:
+            for attempt in attempts:
+                attempt.reporter = self
+            self.attempts = {attempt.id: attempt for attempt in attempts}
+            for job_id, ends in self._ended.items():
+                self._mark(job_id, ends)
+
+    def hear(self, said: dict[str, Any]) -> None:
+        """Called by the thread that reads; ``said`` may be about a call that has not begun yet, or is just over."""
+        with self.lock:
+            self._ended[said["id"]] = said["ended"]
+            self._mark(said["id"], said["ended"])
+
+    def forget(self) -> None:
+        """The next request has come, so the former call is over."""
+        with self.lock:
+            self._ended = {}
+
+    def _mark(self, job_id: int, ends: list[str]) -> None:
+        if job_id in self.attempts:
+            for end in ends:
+                setattr(self.attempts[job_id], end, True)
+
+    def note(self, attempt: Attempt) -> None:
+        if self.attempts.get(attempt.id) is not attempt:
+            return  # from a thread that its handler left behind
+        self._noted.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._tell, daemon=True)
+            self._thread.start()
+
+    def _tell(self) -> None:
+        while self._noted.wait():
+            self._noted.clear()
+            with self.lock:
+                for attempt in self.attempts.values():
+                    if attempt.report is not None and attempt.report is not attempt.told:
+                        attempt.told = attempt.report
+                        self._parent.send(encode_report(attempt))
+            time.sleep(EVERY)
+
+
+class ReportingAttempt(Attempt):
+    __slots__ = ("reporter", "told")
+    reporter: Reporter
+
+    def __init__(self, worker_id: int, row: Any) -> None:
+        super().__init__(worker_id, row)
+        self.told: Report | None = None
+
+    def note(self, report: Report) -> None:
+        super().note(report)
+        self.reporter.note(self)
+
+
+def _read(parent: Parent, requests: queue.SimpleQueue[dict[str, Any]], reporter: Reporter) -> None:
+    """Ends this process, whatever its handler does, when the parent is gone."""
+    for line in parent.lines():
+        request = json.loads(line)
+        if "ended" in request:
+            reporter.hear(request)
+        else:
+            reporter.forget()
+            requests.put(request)
+    die()
+
+
+if __name__ == "__main__":
+    main()

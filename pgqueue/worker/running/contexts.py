@@ -1,0 +1,118 @@
+"""Runs each attempt in a context of its own, and a loop to the end of one task, though other jobs have left tasks behind on it.
+
+What a handler sets in a ContextVar (a tenant, a log context, ``decimal.setcontext``) no other attempt sees. Its middleware, sync or
+async, and itself share one context, so that what one sets the next one sees, and a token can be reset where it was made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import types
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
+from contextvars import Context, copy_context
+from typing import Any, TypeVar
+
+from pgqueue.runtime.clock import new_loop
+from pgqueue.runtime.interruption import cancelling
+from pgqueue.runtime.services import hidden_task, hidden_tasks
+from pgqueue.text.described import complain
+from pgqueue.worker import forked
+
+T = TypeVar("T")
+STOPPED = "Event loop stopped before"  # how asyncio begins what it says after a ``loop.stop()``
+
+
+class OwnContext:
+    """The context of one attempt on a thread, whose loop ``runner`` has."""
+
+    def __init__(self, runner: asyncio.Runner) -> None:
+        self._runner = runner
+        self._context = copy_context()
+
+    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Calls a user's function. If what it returns is to be awaited, this thread's loop does so."""
+        value = self._context.run(function, *args, **kwargs)
+        if value is None or not inspect.isawaitable(value):
+            return value
+        loop = self._runner.get_loop()
+        task = loop.create_task(_ended(value), context=self._context)
+        try:
+            with cancelling(task):
+                result, error = run_through(loop, task)
+        # Of the loop, or of nothing that is known: the task must not go on beside the next.
+        except BaseException:
+            _end(loop, [task])
+            raise
+        if error is not None:
+            raise error
+        return result
+
+
+def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
+    """Runs a loop until ``task`` ends. SystemExit and KeyboardInterrupt of anything else on the loop would end it, and ``loop.stop()``, but not here."""
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
+            if task.done():
+                raise
+            if isinstance(error, RuntimeError) and not str(error).startswith(STOPPED):
+                raise
+            complain(logging.ERROR, "a job, or something that it left running, asks for the end of its worker; it is ignored", error=error)  # fmt: skip
+
+
+def run_alone(coroutine: Coroutine[Any, Any, T]) -> T:
+    """As ``asyncio.run``, also in that no task of ours is left. SystemExit of anything else on the loop does not end it."""
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        loop = runner.get_loop()
+        main = hidden_task(coroutine, loop)
+        try:
+            return run_through(loop, main)
+        finally:
+            loop.set_task_factory(None)  # the end of a loop makes tasks, too
+            _end(loop, [main])  # before what it has begun, because it may end that itself
+            _end(loop, hidden_tasks(loop))
+
+
+def _end(loop: asyncio.AbstractEventLoop, tasks: Collection[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        run_through(loop, hidden_task(asyncio.wait(tasks), loop))
+
+
+async def _ended(value: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+    """What comes of it, or what it raises: not every exception passes through a task (SystemExit stops the loop)."""
+    try:
+        return await value, None
+    except BaseException as error:  # noqa: BLE001
+        return None, error
+
+
+@types.coroutine
+def steps_in(
+    context: Context, coroutine: Any, suspended: Callable[[], object] = lambda: None
+) -> Generator[Any, Any, Any]:
+    """Awaits ``coroutine`` with every step in ``context``, and tells of its first suspension."""
+    step: Callable[[Any], Any] = coroutine.send
+    value: Any = None
+    first = True
+    while True:
+        try:
+            waited_for = context.run(step, value)
+        except StopIteration as end:
+            if forked.astray:
+                forked.leave()
+            return end.value
+        if forked.astray:
+            forked.leave()
+        if first:
+            first = False
+            suspended()
+        try:
+            value = yield waited_for
+            step = coroutine.send
+        except BaseException as error:  # noqa: BLE001 - handed on to the coroutine
+            step, value = coroutine.throw, error

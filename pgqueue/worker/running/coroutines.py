@@ -1,0 +1,96 @@
+"""Async handlers on the worker's loop.
+
+A task performs one attempt after the other as long as their handlers do not suspend, for making a task costs as much
+as performing a short job. At its first suspension a handler keeps the task for itself, and new ones go on with the rest.
+Each attempt has a context of its own: what it sets in a ContextVar the next does not see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
+
+from pgqueue.app.app import App
+from pgqueue.model.outcome import Outcome
+from pgqueue.model.task import TaskSpec
+from pgqueue.runtime.clock import monotonic
+from pgqueue.runtime.services import own_task
+from pgqueue.telemetry.tracing import is_traced
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.running.call import perform_async
+from pgqueue.worker.running.contexts import steps_in
+from pgqueue.worker.running.endings import failed
+
+TURN = 0.002  # seconds after which handlers that never suspend let the loop do something else
+
+
+class Coroutines:
+    """``finish`` is called with each outcome."""
+
+    def __init__(self, app: App, finish: Callable[[Attempt, Outcome | None], None]) -> None:
+        self._app, self._finish = app, finish
+        self._traced = is_traced()  # asked once: the answer costs a look into the environment
+        self._ready: deque[tuple[TaskSpec, Attempt]] = deque()
+        self._going: set[asyncio.Task[None]] = set()  # tasks that take from `_ready`
+        self._suspended: dict[Attempt, asyncio.Task[None]] = {}
+
+    def start(self, spec: TaskSpec, attempt: Attempt) -> None:
+        """Has the attempt performed in a later step of the loop."""
+        self._ready.append((spec, attempt))
+        if not self._going:
+            self._go_on()
+
+    def stop(self, attempt: Attempt) -> None:
+        """Cancels the attempt; one that has not begun ends at once."""
+        task = self._suspended.get(attempt)
+        if task is not None:
+            task.cancel()
+            return
+        for item in self._ready:
+            if item[1] is attempt:
+                self._ready.remove(item)
+                self._finish(attempt, failed(item[0], attempt, asyncio.CancelledError()))
+                return
+
+    def _go_on(self) -> None:
+        task = own_task(self._perform_ready())
+        self._going.add(task)
+        task.add_done_callback(self._gone)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        """One may be cancelled between two attempts, or before the first: another goes on with the rest."""
+        self._going.discard(task)
+        if self._ready and not self._going:
+            self._go_on()
+
+    async def _perform_ready(self) -> None:
+        me = asyncio.current_task()
+        assert me is not None
+        began = monotonic()
+        while self._ready:
+            spec, attempt = self._ready.popleft()
+            performing = perform_async(spec, attempt, self._app, traced=self._traced)
+            try:
+                outcome = await steps_in(copy_context(), performing, partial(self._suspend, attempt, me))
+            except BaseException as error:  # noqa: BLE001 - of nothing that is known: this task takes the next attempt too
+                outcome = failed(spec, attempt, error)
+            kept = self._suspended.pop(attempt, None) is not None
+            self._finish(attempt, outcome)
+            if kept:
+                return
+            if me.cancelling():
+                break  # by its handler, and not yet delivered: it must not hit another attempt
+            if monotonic() - began > TURN:
+                await asyncio.sleep(0)
+                began = monotonic()
+        self._gone(me)
+
+    def _suspend(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        """Two take the place of one, so that a crowd of waiting handlers gathers in a few steps of the loop."""
+        self._suspended[attempt] = task
+        self._going.discard(task)
+        for _ in range(min(2, len(self._ready)) - len(self._going)):
+            self._go_on()

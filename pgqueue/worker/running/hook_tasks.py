@@ -1,0 +1,123 @@
+"""What a worker of an app performs: its tasks, and a task for each event that hooks are declared for."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from pgqueue.app.app import App
+from pgqueue.config import WorkerSettings
+from pgqueue.maintenance.alerting import messages
+from pgqueue.maintenance.alerting.settings import AlertSettings
+from pgqueue.model.hooks import QUEUE, Event, Failure, hook_name, job_told
+from pgqueue.model.outcome import INSTRUCTIONS
+from pgqueue.model.task import TaskSpec
+from pgqueue.text.described import complain
+from pgqueue.text.values import shown
+from pgqueue.worker.running.threads import InterruptedByTimeout
+
+
+def handlers(app: App) -> dict[str, TaskSpec]:
+    """By name. Raises InvalidNameError if a hook's name is too long."""
+    found: dict[str, TaskSpec] = {}
+    for name, task in app.tasks.items():
+        events = app.events_of(name)
+        found[name] = replace(task.spec, tells=True) if "completed" in events else task.spec
+        for event in events:
+            hooks = [*task.hooks.get(event, ()), *app.hooks.get(event, ())]
+            spec = hook_spec(hook_name(name, event), event, hooks)
+            found[spec.name] = spec
+    return found
+
+
+def hook_names(app: App) -> list[str]:
+    """What the statements that write outcomes have to tell."""
+    return [hook_name(task, event) for task in app.tasks for event in app.events_of(task)]
+
+
+def serving(settings: WorkerSettings, app: App, alert_settings: AlertSettings) -> WorkerSettings:
+    """With the queues that are not the user's: a worker that knows hooks calls them, and one that can send messages of alerts does.
+
+    One that the user names as well has the slots that he gives it.
+    """
+    own = [QUEUE] if hook_names(app) else []
+    own += [messages.QUEUE] if messages.alert_tasks(alert_settings) else []
+    return replace(
+        settings, queues={**settings.queues, **{name: None for name in own if name not in settings.queues}}
+    )
+
+
+def hook_spec(name: str, event: Event, hooks: list[Callable[..., object]]) -> TaskSpec:
+    """A task that calls the hooks of an event, one after the other: on a thread, or on the loop if one of them is async."""
+    call = _on_the_loop if any(inspect.iscoroutinefunction(hook) for hook in hooks) else _on_a_thread
+    return TaskSpec(
+        name=name, function=call(Hooks(name, event, hooks)), queue=QUEUE, keep="failures", executor="async",
+        is_ours=True,
+    )  # fmt: skip
+
+
+class Hooks:
+    """The hooks of one event. One that fails is logged and harms no other, unless it raises Retry or another instruction."""
+
+    def __init__(self, name: str, event: Event, hooks: list[Callable[..., object]]) -> None:
+        self.name, self.event, self.hooks = name, event, hooks
+
+    def given(
+        self, job: dict[str, Any], reason: str, error: str | None, traceback: str | None
+    ) -> tuple[Any, ...]:
+        told = job_told(job)
+        return (told,) if self.event == "completed" else (told, Failure(reason, error or "", traceback))
+
+    @contextmanager
+    def guarded(
+        self, hook: Callable[..., object], job: dict[str, Any], asked: list[Exception]
+    ) -> Iterator[None]:
+        try:
+            yield
+        except INSTRUCTIONS as instruction:
+            asked.append(instruction)
+        except (asyncio.CancelledError, InterruptedByTimeout):
+            raise
+        except BaseException as error:  # noqa: BLE001 - also SystemExit of a hook must not keep the others from being called
+            complain(
+                logging.ERROR, "the hook %s of %s failed for job %s; the job stays as it is",
+                hook.__qualname__ if inspect.isfunction(hook) else shown(hook), self.name, job.get("id"), error=error,
+            )  # fmt: skip
+
+
+def _on_a_thread(hooks: Hooks) -> Callable[..., None]:
+    def tell(
+        job: dict[str, Any], reason: str, error: str | None = None, traceback: str | None = None
+    ) -> None:
+        given = hooks.given(job, reason, error, traceback)
+        asked: list[Exception] = []
+        for hook in hooks.hooks:
+            with hooks.guarded(hook, job, asked):
+                hook(*given)
+        if asked:
+            raise asked[0]
+
+    return tell
+
+
+def _on_the_loop(hooks: Hooks) -> Callable[..., Any]:
+    async def tell(
+        job: dict[str, Any], reason: str, error: str | None = None, traceback: str | None = None
+    ) -> None:
+        given = hooks.given(job, reason, error, traceback)
+        asked: list[Exception] = []
+        for hook in hooks.hooks:
+            with hooks.guarded(hook, job, asked):
+                if inspect.iscoroutinefunction(hook):
+                    await hook(*given)
+                else:
+                    await asyncio.to_thread(hook, *given)
+        if asked:
+            raise asked[0]
+
+    return tell

@@ -1,0 +1,51 @@
+"""Middleware around one attempt: each layer a context manager, the first one declared outermost."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Any
+
+from pgqueue.model.hooks import Call, Layer
+from pgqueue.worker.running.contexts import OwnContext
+
+
+@contextmanager
+def around(layers: list[Layer], call: Call, own: OwnContext) -> Iterator[None]:
+    """On this thread; what is async runs on its loop, before and after the handler, but not while it runs."""
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.enter_context(Driven(own.call(layer, call), own))
+        yield
+
+
+@asynccontextmanager
+async def around_async(layers: list[Layer], call: Call) -> AsyncIterator[None]:
+    """On this loop."""
+    async with AsyncExitStack() as stack:
+        for layer in layers:
+            context: Any = layer(call)
+            if hasattr(context, "__aenter__"):
+                await stack.enter_async_context(context)
+            else:
+                stack.enter_context(context)
+        yield
+
+
+class Driven:
+    """A context manager, sync or async, as a sync one whose halves run in the context ``own``."""
+
+    def __init__(self, context: Any, own: OwnContext) -> None:
+        is_async = hasattr(context, "__aenter__")
+        self._enter: Any = context.__aenter__ if is_async else context.__enter__
+        self._exit: Any = context.__aexit__ if is_async else context.__exit__
+        self._own = own
+
+    def __enter__(self) -> object:
+        return self._own.call(self._enter)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        return bool(self._own.call(self._exit, kind, error, trace))

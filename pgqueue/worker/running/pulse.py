@@ -1,0 +1,254 @@
+"""Notices that the worker's loop does not turn: a handler on it blocks, or one anywhere holds the interpreter's lock (GIL).
+
+::
+
+    loop ── beats ──► Pulse, a thread ── 1 s without a beat: where the loop stands is logged, once
+                        │  │             3 s: the workers row says so, for doctor, why and `pgq workers list`
+                        │  │             a timeout or a cancel that the loop cannot honour, or `limit`: the process ends
+                        │  └─ word ────► the supervisor, which kills a process whose threads are silent for a lease
+                        └─ rearms ─────► a timer of the process's own computing time, which needs no lock to kill it
+
+A loop cannot be interrupted from outside, so its process must end. Before it does, what is known of its jobs is written: the guilty
+job failed, by its timeout, its cancel or as a crash, and the others go back uncharged. Only ticks of this thread count, so that a
+process that was stopped or suspended was not blocked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import takewhile
+from types import FrameType
+from typing import Any
+
+from psycopg import Connection
+
+from pgqueue.database import statements
+from pgqueue.database.run import connect, run
+from pgqueue.errors import LoopBlockedError
+from pgqueue.model.outcome import Outcome
+from pgqueue.model.task import TaskSpec
+from pgqueue.runtime.clock import monotonic
+from pgqueue.text.shown import block
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.exit_codes import BLOCKED
+from pgqueue.worker.running.call import perform_async
+from pgqueue.worker.running.chunk_call import perform_chunk_async
+from pgqueue.worker.running.endings import failed
+from pgqueue.worker.running.threads import DEAF
+
+TICK = 0.25  # seconds between two beats, and between two looks at them
+LOGGED, NOTED = 1.0, 3.0  # seconds of blockage until a line says so, and until the workers row does
+AT_LEAST = 5.0  # seconds for which the lock may be held, however short the lease
+GOODBYE = 10.0  # seconds for telling the database
+
+log = logging.getLogger("pgqueue")
+
+
+class Pulse:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        attempts: Callable[[], Collection[Attempt]],
+        specs: Mapping[str, TaskSpec],
+        hooks: Sequence[str],
+        crash_limit: int,
+        limit: float,
+        lease: float,
+        alive: Callable[[], None],
+    ) -> None:
+        """``limit``: seconds until a blocked process ends; 0: it never does. ``alive`` is called at every tick, on this thread."""
+        self._dsn, self._attempts, self._specs, self._hooks = dsn, attempts, specs, hooks
+        self._crash_limit, self._limit, self._alive = crash_limit, limit, alive
+        self._held = max(lease, AT_LEAST, 4 * TICK * (os.cpu_count() or 1))  # threads beside it compute too
+        self._turned = True
+        self._blocked = 0.0
+        self._logged, self._noted = False, 0.0
+        self._asked: dict[int, float] = {}  # jobs to be cancelled, since when
+        self._stop = threading.Event()
+        self._timed = False
+        self.worker_id = 0
+
+    def start(self) -> None:
+        """Call it on the loop, which begins to beat."""
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._timed = bool(self._limit) and signal.getsignal(signal.SIGVTALRM) is signal.SIG_DFL
+        if self._timed:
+            with contextlib.suppress(AttributeError, RuntimeError, ValueError, OSError):  # stderr is no file
+                faulthandler.register(signal.SIGVTALRM, all_threads=True, chain=True)
+        self._arm()
+        self._beat()
+        self._thread = threading.Thread(target=self._watch, name="pgqueue pulse", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=2.0)
+        if self._timed:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            faulthandler.unregister(signal.SIGVTALRM)
+
+    def cancel(self, job_ids: list[int]) -> None:
+        """These were asked to end; called on any thread."""
+        now = monotonic()
+        self._asked = {job_id: self._asked.get(job_id, now) for job_id in job_ids}
+
+    def _arm(self) -> None:
+        """The timer counts what all threads compute, and kills: so long the lock may be kept from this thread."""
+        if self._timed:
+            signal.setitimer(signal.ITIMER_VIRTUAL, self._held)
+
+    def _beat(self) -> None:
+        self._turned = True
+        if not self._stop.is_set():
+            self._loop.call_later(TICK, self._beat)
+
+    # ---------------------------------------------------------------- on the thread
+
+    def _watch(self) -> None:
+        while not self._stop.wait(TICK):
+            self._arm()
+            self._alive()
+            try:
+                self._look()
+            except Exception:
+                log.exception("the watch over the loop failed, which is a bug")
+
+    def _look(self) -> None:
+        turned, self._turned = self._turned, False
+        if turned:
+            if self._logged:
+                log.warning("worker %d: its loop turns again after %.1f s", self.worker_id, self._blocked)
+            if self._noted:
+                self._note(None, [])
+            self._blocked, self._logged, self._noted = 0.0, False, 0.0
+            return
+        self._blocked += TICK
+        if self._blocked >= LOGGED:
+            frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - documented for this
+            guilty = at_work(frame)
+            if not self._logged:
+                self._logged = True
+                log.warning(
+                    "worker %d: its loop has been blocked for %.1f s%s; nothing else on it goes on meanwhile\n%s",
+                    self.worker_id, self._blocked, by(guilty), block(stack(frame).rstrip()),
+                )  # fmt: skip
+            if self._blocked >= max(NOTED, 2 * self._noted):
+                self._noted = self._blocked
+                self._note(self._blocked, [attempt.id for attempt in guilty])
+            why = self._verdict()
+            if why and not self._turned:
+                self._end(why, guilty)
+
+    def _note(self, seconds: float | None, job_ids: list[int]) -> None:
+        try:
+            with self._connection() as connection:
+                run(connection, statements.note_blocked(self.worker_id, seconds, job_ids))
+        except Exception as error:  # noqa: BLE001 - it is said again later; the log has it
+            log.warning("worker %d could not write that its loop is blocked: %s", self.worker_id, error)
+
+    def _connection(self) -> Any:
+        return connect(self._dsn, name="pgqueue pulse")
+
+    def _verdict(self) -> str:
+        """Why the process must end now, if it must."""
+        if not self._limit or self._blocked < DEAF:
+            return ""
+        for attempt in list(self._attempts()):
+            if is_late(attempt):
+                return f"{attempt!r} is over its time"
+            if self._is_cancelled(attempt):
+                return f"{attempt!r} was asked to end"
+        return f"{self._limit:g} s is the limit (--blocked)" if self._blocked >= self._limit else ""
+
+    def _is_cancelled(self, attempt: Attempt) -> bool:
+        return monotonic() - self._asked.get(attempt.id, monotonic()) > DEAF
+
+    def _end(self, why: str, guilty: list[Attempt]) -> None:
+        log.error(
+            "worker %d: its loop has been blocked for %.1f s%s, and %s: the process ends",
+            self.worker_id, self._blocked, by(guilty), why,
+        )  # fmt: skip
+        guard = threading.Timer(GOODBYE, os._exit, (BLOCKED,))
+        guard.daemon = True
+        guard.start()
+        try:
+            with self._connection() as connection:
+                self._settle(connection, guilty)
+        except Exception:
+            log.exception("worker %d could not settle its jobs; they are left to be rescued", self.worker_id)
+        os._exit(BLOCKED)
+
+    def _settle(self, connection: Connection[Any], guilty: list[Attempt]) -> None:
+        attempts = {attempt.id: attempt for attempt in list(self._attempts())}
+        if guilty:
+            for row in run(connection, statements.held(self.worker_id, list(attempts))):
+                attempt = Attempt(self.worker_id, row)
+                attempts[attempt.id] = attempt
+            for attempt in attempts.values():
+                outcome = self._outcome(attempt, attempt in guilty)
+                if outcome is not None:
+                    settled = [(attempt.id, attempt.lease_id, outcome)]
+                    run(connection, statements.settle(self.worker_id, settled, self._hooks))
+        run(connection, statements.stop_worker(self.worker_id))
+
+    def _outcome(self, attempt: Attempt, is_guilty: bool) -> Outcome | None:
+        spec = self._specs[attempt.task]
+        attempt.timed_out = is_late(attempt)
+        attempt.cancelled = self._is_cancelled(attempt)
+        if attempt.timed_out or attempt.cancelled:
+            return failed(spec, attempt, asyncio.CancelledError())
+        if is_guilty:
+            error = LoopBlockedError(
+                f"It blocked the worker's loop for {self._blocked:.0f} s.",
+                do='make its handler a plain def, or give its task executor="process"',
+            )
+            return failed(spec, attempt, error, crashed=True, crash_limit=self._crash_limit)
+        return None if attempt.settled else Outcome.released(begun=bool(attempt.started_at))
+
+
+def is_late(attempt: Attempt) -> bool:
+    """Whether its time has been up for longer than a handler gets to end."""
+    if not attempt.started_at:
+        return False
+    left = attempt.left()
+    ran = monotonic() - attempt.started_at
+    return (attempt.timeout is not None and ran > attempt.timeout + DEAF) or (
+        left is not None and left < -DEAF
+    )
+
+
+def at_work(frame: FrameType | None) -> list[Attempt]:
+    """The attempts whose handler a thread is in, read from its stack, so that no job pays for being found."""
+    while frame is not None:
+        if frame.f_code is perform_async.__code__:
+            return [frame.f_locals["attempt"]]
+        if frame.f_code is perform_chunk_async.__code__:
+            return list(frame.f_locals["chunk"].attempts)
+        frame = frame.f_back
+    return []
+
+
+def stack(frame: FrameType | None) -> str:
+    """Where it stands, below the loop's own steps."""
+    above = takewhile(
+        lambda step: step[0].f_globals.get("__name__") != "asyncio.events", traceback.walk_stack(frame)
+    )
+    lines = traceback.StackSummary.extract(above, limit=15) if frame else []
+    return "".join(traceback.format_list(list(reversed(lines))))
+
+
+def by(guilty: list[Attempt]) -> str:
+    if not guilty:
+        return ""
+    return f" by {guilty[0]!r}" + (f" and {len(guilty) - 1} more of its chunk" if len(guilty) > 1 else "")

@@ -1,0 +1,59 @@
+"""Where things are: the paths that users may import, and the folders of the package."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import pgqueue
+from pgqueue import sql
+
+PACKAGE = Path(pgqueue.__file__).parent
+
+# All that users import, and nothing else may be relied on.
+PUBLIC = {
+    "pgqueue": pgqueue.__all__,
+    "pgqueue.schema": [
+        "DOMAINS", "alerts", "idempotency_keys", "jobs", "jobs_dead", "jobs_done", "jobs_done_default", "jobs_live", "leader",
+        "limits", "metadata", "pauses", "queues", "schedule_runs", "schedule_sets", "schedules", "seats", "starts", "tasks",
+        "transitions", "transitions_default", "workers",
+    ],
+}  # fmt: skip
+
+FOLDERS = {
+    "app", "database", "dev", "maintenance", "model", "runtime", "schema", "sql", "telemetry", "text", "ui", "worker",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+def test_the_public_paths_hold_these_names(path):
+    assert sorted(import_module(path).__all__) == sorted(PUBLIC[path])
+
+
+def test_the_top_of_the_package_is_a_table_of_contents():
+    """A folder for each part of the picture, and three files: what users import, the errors, the settings."""
+    assert {
+        path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"
+    } == FOLDERS
+    assert {path.name for path in PACKAGE.glob("*.py")} == {
+        "__init__.py",
+        "__main__.py",
+        "config.py",
+        "errors.py",
+    }
+
+
+def test_each_folder_says_what_belongs_there():
+    for folder in (path.parent for path in PACKAGE.rglob("__init__.py")):
+        assert (folder / "__init__.py").read_text().startswith('"""'), folder
+
+
+def test_each_part_of_the_sql_has_the_name_of_the_statements_beside_it():
+    constructors = {path.stem for path in (PACKAGE / "database/statements").glob("*.py")}
+    assert constructors - {"__init__", "decoding"} == set(sql.PARTS)
+    assert {path.name for path in (PACKAGE / "sql").iterdir() if path.is_dir()} - {"__pycache__"} == {
+        *sql.PARTS,
+        "grants",
+    }
