@@ -1,0 +1,78 @@
+"""A link without a database: it answers statements by their names from a script, and notes what was sent."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from pgqueue.database.outage import ConnectionLost
+from pgqueue.sql import Row, Statement
+
+T = TypeVar("T")
+
+Rows = Sequence[Row]
+# What a statement gets: rows, an error that is raised, or a function of the statement that returns either.
+Answer = Rows | Exception | Callable[[Statement[Any]], Rows | Exception]
+
+
+class FakeLink:
+    """``script``: the answers of each statement, in order; the last one is given again. A statement without answers finds no rows.
+
+    Rows are decoded by the statement itself, as those of a server would be. ``sent`` holds all statements, oldest first.
+    """
+
+    def __init__(self, script: Mapping[str, Sequence[Answer]] | None = None, *, limit: float = 60.0) -> None:
+        self.limit = limit
+        self.sent: list[Statement[Any]] = []
+        self.lost_with: list[BaseException] = []  # the errors with which the connection was given up
+        self.waits_until_back = 0
+        self.is_closed = False
+        self._script = {name: deque(answers) for name, answers in (script or {}).items()}
+
+    def answer(self, name: str, *answers: Answer) -> None:
+        """From now on this statement gets these answers."""
+        self._script[name] = deque(answers)
+
+    @property
+    def names(self) -> list[str]:
+        return [statement.name for statement in self.sent]
+
+    def parameters(self, name: str) -> list[Mapping[str, object]]:
+        """With which parameters the statement was sent, each time."""
+        return [statement.parameters for statement in self.sent if statement.name == name]
+
+    # ------------------------------------------------------------- what a Link can do
+
+    async def once(self, statement: Statement[T]) -> T:
+        self.sent.append(statement)
+        answers = self._script.get(statement.name) or deque([()])
+        answer = answers.popleft() if len(answers) > 1 else answers[0]
+        if callable(answer):
+            answer = answer(statement)
+        if isinstance(answer, Exception):
+            raise answer
+        return statement.decode(answer)
+
+    async def run(self, statement: Statement[T]) -> T:
+        while True:
+            try:
+                return await self.once(statement)
+            except ConnectionLost:
+                if len(self._script[statement.name]) == 1:
+                    raise AssertionError(f"{statement.name} has no answer after a lost connection") from None
+
+    async def connection(self) -> Any:
+        raise ConnectionLost("there is no database")
+
+    async def wait_until_back(self) -> None:
+        self.waits_until_back += 1
+
+    async def lost(self, error: BaseException) -> None:
+        self.lost_with.append(error)
+
+    def cut(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.is_closed = True
