@@ -184,7 +184,7 @@ class App(Crontab, Hooked):
 
     async def aenqueue_many(self, jobs: list[NewJob], connection: Any = None) -> list[JobHandle]:
         """``enqueue_many`` for async connections."""
-        return await self.store_async(in_batches(_made(jobs)), connection)
+        return await self.astore(in_batches(_made(jobs)), connection)
 
     def store(self, batches: list[Batch], connection: Any) -> list[JobHandle]:
         if connection is not None:
@@ -198,12 +198,12 @@ class App(Crontab, Hooked):
             raise
         return handles
 
-    async def store_async(self, batches: list[Batch], connection: Any) -> list[JobHandle]:
+    async def astore(self, batches: list[Batch], connection: Any) -> list[JobHandle]:
         if connection is not None:
             return await storing.store_async(connection, batches, self)
         handles: list[JobHandle] = []
         try:
-            async with self.connection_async() as own:
+            async with self.aconnection() as own:
                 handles = await storing.store_async(own, batches, self)
         except CommitUnconfirmedError as error:
             error.job_ids = [handle.id for handle in handles]
@@ -239,9 +239,9 @@ class App(Crontab, Hooked):
         """One of the app's own connections, in a transaction that commits at the end of the block."""
         return self._pools.connection()
 
-    def connection_async(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+    def aconnection(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
         """``connection`` for async callers."""
-        return self._pools.connection_async()
+        return self._pools.aconnection()
 
     def make_room(self, handlers: int) -> None:
         """Called by a worker: so many handlers will use the app's connections at once."""

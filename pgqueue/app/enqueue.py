@@ -37,7 +37,7 @@ class Stores(Protocol):
     tasks: dict[str, Task[..., Any]]
 
     def store(self, batches: list[Batch], connection: Any) -> list[JobHandle]: ...
-    async def store_async(self, batches: list[Batch], connection: Any) -> list[JobHandle]: ...
+    async def astore(self, batches: list[Batch], connection: Any) -> list[JobHandle]: ...
 
 
 class Enqueuer(Generic[P, R]):
@@ -168,7 +168,7 @@ class Enqueuer(Generic[P, R]):
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """``enqueue`` for async connections."""
-        return (await self._app.store_async(in_batches([self.job(*args, **kwargs)]), self._connection))[0]
+        return (await self._app.astore(in_batches([self.job(*args, **kwargs)]), self._connection))[0]
 
     def enqueue_many(
         self,
@@ -191,12 +191,7 @@ class Enqueuer(Generic[P, R]):
         idempotency_keys: Iterable[str] | None = None,
     ) -> list[JobHandle]:
         """``enqueue_many`` for async connections."""
-        return await self._app.store_async(
-            self._batches(items, unique_keys, idempotency_keys), self._connection
-        )
-
-    delay = enqueue
-    adelay = aenqueue
+        return await self._app.astore(self._batches(items, unique_keys, idempotency_keys), self._connection)
 
     def _batches(
         self,

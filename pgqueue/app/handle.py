@@ -47,7 +47,7 @@ class Connects(Protocol):
     @property
     def tasks(self) -> Mapping[str, HasSpec]: ...
     def connection(self) -> AbstractContextManager[Connection[Any]]: ...
-    def connection_async(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]: ...
+    def aconnection(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]: ...
 
 
 @dataclass(
@@ -85,7 +85,7 @@ class JobHandle:
     async def ajob(self) -> Job:
         """``job`` for async callers."""
         with _reading():
-            async with self._app().connection_async() as connection:
+            async with self._app().aconnection() as connection:
                 return _found(self.id, await run_async(connection, statements.get_job(self.id)))
 
     def why(self) -> Why:
@@ -95,7 +95,7 @@ class JobHandle:
 
     async def awhy(self) -> Why:
         """``why`` for async callers."""
-        async with self._app().connection_async() as connection:
+        async with self._app().aconnection() as connection:
             return await run_async(connection, statements.why(self.id))
 
     def cancel(self, connection: Any = None) -> str:
@@ -111,7 +111,7 @@ class JobHandle:
     async def acancel(self, connection: Any = None) -> str:
         """``cancel`` for async callers."""
         if connection is None:
-            async with self._app().connection_async() as own:
+            async with self._app().aconnection() as own:
                 return await self.acancel(own)
         return _known(self.id, await run_async(connection, statements.cancel(self.id)))
 
@@ -134,7 +134,7 @@ class JobHandle:
     async def aedit(self, connection: Any = None, **changes: Any) -> None:
         """``edit`` for async callers."""
         if connection is None:
-            async with self._app().connection_async() as own:
+            async with self._app().aconnection() as own:
                 await self.aedit(own, **changes)
             return
         if "args" in changes:
@@ -150,11 +150,12 @@ class JobHandle:
         known = None if self.app is None else self.app.tasks.get(task)
         return args if known is None else json.loads(known.spec.encode((), args))
 
-    def wait(self, timeout: Duration | None = None, watch: Callable[[Job], object] | None = None) -> Any:
+    def result(self, timeout: Duration | None = None, watch: Callable[[Job], object] | None = None) -> Any:
         """Waits until the job is final and returns its result (what its handler returned).
 
-        ``watch`` is called with the job as it is, about once a second. Raises JobFailedError if it ended dead or cancelled, WaitTimeoutError after ``timeout`` (seconds, a timedelta or a text
-        such as ``5m``), and JobNotFoundError if there is no such job.
+        ``watch`` is called with the job as it is, about once a second. Raises JobFailedError if the job ended dead or
+        cancelled, WaitTimeoutError after ``timeout`` (seconds, a timedelta or a text such as ``5m``), and JobNotFoundError
+        if there is no such job.
         """
         limit = _limit(timeout)
         with closing(self._app().waiters.looks(self.id, limit, watched=watch is not None)) as looks:
@@ -165,14 +166,12 @@ class JobHandle:
                     return self._result(job)
         raise self._too_late(limit)
 
-    async def result(
+    async def aresult(
         self, timeout: Duration | None = None, watch: Callable[[Job], object] | None = None
     ) -> Any:
-        """``wait`` for async callers: ``await handle.result()``."""
+        """``result`` for async callers."""
         limit = _limit(timeout)
-        async with aclosing(
-            self._app().waiters.looks_async(self.id, limit, watched=watch is not None)
-        ) as looks:
+        async with aclosing(self._app().waiters.alooks(self.id, limit, watched=watch is not None)) as looks:
             async for job in looks:
                 if job is not None and watch is not None:
                     watch(job)

@@ -43,7 +43,7 @@ class Waiters:
             while (look := _taken(found)) is not OVER:
                 yield _given(look)
 
-    async def looks_async(
+    async def alooks(
         self, job_id: int, timeout: float | None, *, watched: bool
     ) -> AsyncGenerator[Job | None, None]:
         """The same for async callers."""

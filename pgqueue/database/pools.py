@@ -108,7 +108,7 @@ class Pools:
             return self._sync
 
     @asynccontextmanager
-    async def connection_async(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def aconnection(self) -> AsyncIterator[AsyncConnection[Any]]:
         """The same for the running event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._async:

@@ -27,7 +27,7 @@ class Lease(Protocol):
     def check(self) -> None: ...
     def progress(self, report: Report) -> None: ...
     def transaction(self, result: object) -> AbstractContextManager[Any]: ...
-    def transaction_async(self, result: object) -> AbstractAsyncContextManager[Any]: ...
+    def atransaction(self, result: object) -> AbstractAsyncContextManager[Any]: ...
 
 
 class NewJob(NamedTuple):
@@ -183,9 +183,9 @@ class Job:
         """
         return self._held().transaction(result)
 
-    def transaction_async(self, result: object = None) -> AbstractAsyncContextManager[Any]:
-        """The same for ``async def`` handlers: ``async with job.transaction_async() as conn: ...``."""
-        return self._held().transaction_async(result)
+    def atransaction(self, result: object = None) -> AbstractAsyncContextManager[Any]:
+        """The same for ``async def`` handlers: ``async with job.atransaction() as conn: ...``."""
+        return self._held().atransaction(result)
 
     def _held(self) -> Lease:
         if self.lease is None:

@@ -126,8 +126,8 @@ class HeldLease:
     def transaction(self, result: object) -> AbstractContextManager[Connection[Any]]:
         return self._transaction(result)
 
-    def transaction_async(self, result: object) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
-        return self._transaction_async(result)
+    def atransaction(self, result: object) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        return self._atransaction(result)
 
     @contextmanager
     def _transaction(self, result: object) -> Iterator[Connection[Any]]:
@@ -146,10 +146,10 @@ class HeldLease:
                 self._attempt.unconfirmed = True
 
     @asynccontextmanager
-    async def _transaction_async(self, result: object) -> AsyncIterator[AsyncConnection[Any]]:
+    async def _atransaction(self, result: object) -> AsyncIterator[AsyncConnection[Any]]:
         self.check()
         with self._committing():
-            async with self._app.connection_async() as connection:
+            async with self._app.aconnection() as connection:
                 yield connection
                 if self._attempt.seated:
                     self._fenced(await run_async(connection, self._hold()))

@@ -33,7 +33,7 @@ app = App()
 @app.task(retry=PATIENT)
 async def move_async(op: int, ms: int, job: Job) -> None:
     await asyncio.sleep(ms / 1000)
-    async with job.transaction_async() as connection:
+    async with job.atransaction() as connection:
         await connection.execute(EFFECT, [op, job.id, job.lease_id])
 
 
@@ -97,7 +97,7 @@ def hoard(op: int, megabytes: int, job: Job) -> None:
 @app.task(name="keyed", retry=PATIENT)
 async def keyed(kind: str, key: str, n: int, job: Job) -> None:
     """For tests of keys: what a job was at last."""
-    async with job.transaction_async() as connection:
+    async with job.atransaction() as connection:
         await connection.execute("insert into chk.keyed (job_id, n) values (%s, %s)", [job.id, n])
 
 
@@ -160,7 +160,7 @@ async def hold_async(op: int, inside: bool, job: Job) -> None:
     if not inside and job.attempt == 1:
         async with await AsyncConnection.connect(app.dsn, autocommit=True) as own:
             await own.execute("select pg_advisory_lock_shared(%s)", [op])
-    async with job.transaction_async() as connection:
+    async with job.atransaction() as connection:
         await connection.execute(EFFECT, [op, job.id, job.lease_id])
         if inside and job.attempt == 1:
             await connection.execute("select pg_advisory_xact_lock_shared(%s)", [op])

@@ -93,12 +93,12 @@ def test_a_worker_ends_while_its_pool_is_connecting(app, monkeypatch) -> None:
         return await connect(*args, **options)
 
     async def ask_for_another() -> None:
-        async with app.connection_async():
+        async with app.aconnection():
             pass
 
     @app.task(name="t")
     async def t() -> None:
-        async with app.connection_async():
+        async with app.aconnection():
             held.append(asyncio.create_task(ask_for_another()))
             await connecting.wait()
 

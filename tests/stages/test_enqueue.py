@@ -69,7 +69,7 @@ def test_a_delay_counts_from_the_database_clock(greet, db, delay):
 def test_a_task_of_options_can_be_kept_and_refined(greet, db):
     mailing = greet.using(queue="mail", tags=["x"])
     mailing.using(priority=3).enqueue("Ada")
-    mailing.delay("Bob")
+    mailing.enqueue("Bob")
     greet.enqueue("Cid")
     found = db.execute("select queue, priority, tags from pgqueue.jobs order by id").fetchall()
     assert found == [("mail", 3, ["x"]), ("mail", 0, ["x"]), ("default", 0, [])]

@@ -34,16 +34,16 @@ def handle(app: App) -> JobHandle:
     return t.enqueue()
 
 
-@pytest.fixture(params=["wait", "result"])
+@pytest.fixture(params=["sync", "async"])
 def wait(request: pytest.FixtureRequest, app: App) -> Callable[..., Any]:
     """Waits for a handle's result, the sync or the async way."""
-    if request.param == "wait":
-        return JobHandle.wait
+    if request.param == "sync":
+        return JobHandle.result
 
     def result(handle: JobHandle, timeout: float | None = None) -> Any:
         async def awaited() -> Any:
             try:
-                return await handle.result(timeout)
+                return await handle.aresult(timeout)
             finally:
                 await app.aclose()
 

@@ -659,12 +659,12 @@ def test_a_repeated_request_is_told_how_the_first_one_ended(refresh, db, outcome
     )
     assert asked.fetchone() == (again.stored_result, again.stored_error)
     if outcome is WON:
-        assert again.stored_result == again.wait() == asyncio.run(again.result()) == {"sum": 3}
+        assert again.stored_result == again.result() == asyncio.run(again.aresult()) == {"sum": 3}
         assert again.stored_error is None
     else:
         assert again.stored_error == "enough"
         with pytest.raises(JobFailedError, match=f"Job {first.id} is cancelled: enough"):
-            again.wait()
+            again.result()
     with pytest.raises(IdempotencyConflictError):
         keyed.enqueue(8)
     db.execute("update pgqueue.idempotency_keys set expires_at = clock_timestamp()")

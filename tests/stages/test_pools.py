@@ -34,7 +34,7 @@ def test_a_caller_cancelled_at_any_step_leaves_the_next_one_a_transaction(
     app = App(dsn, pool_size=1)
 
     async def use() -> set[Any]:
-        async with app.connection_async() as connection:
+        async with app.aconnection() as connection:
             return {await (await connection.execute(XACT)).fetchone() for _ in range(2)}
 
     async def cancel_at_each_step() -> int:
@@ -62,9 +62,9 @@ def test_a_caller_who_lets_each_statement_commit_does_it_for_himself_alone(dsn: 
             return len({connection.execute(XACT).fetchone() for _ in range(2)})
 
     async def transactions_async() -> int:
-        async with app.connection_async() as connection:
+        async with app.aconnection() as connection:
             await connection.set_autocommit(True)
-        async with app.connection_async() as connection:
+        async with app.aconnection() as connection:
             found = {await (await connection.execute(XACT)).fetchone() for _ in range(2)}
         await app.aclose()
         return len(found)

@@ -143,7 +143,7 @@ def test_an_enqueuer_that_may_not_wait_for_jobs_is_told_which_grants_it_lacks(gr
 
     said = "may not read jobs or wait for them.*If it also waits for jobs"
     assert "\n-- If it also waits for jobs" in grants("enqueuer")
-    for ask in (handle.job, handle.wait):
+    for ask in (handle.job, handle.result):
         with pytest.raises(MissingPrivilegeError, match=said):
             ask()
     asyncio.run(later())
@@ -174,7 +174,7 @@ def test_with_the_rights_for_it_an_enqueuer_uses_idempotency_keys_replaces_and_w
     hand = Hand(db, ["t"])
     for attempt in hand.claim():
         hand.settle(attempt, Outcome.completed('"done"'))
-    assert handle.wait(timeout=20) == "done"
+    assert handle.result(timeout=20) == "done"
     app.close()
 
 

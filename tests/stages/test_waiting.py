@@ -41,7 +41,7 @@ def waiting() -> Iterator[Callable[[JobHandle], list[Any]]]:
 
         def wait() -> None:
             try:
-                ends.append(handle.wait(60))
+                ends.append(handle.result(60))
             except Exception as error:  # noqa: BLE001 - it is looked at
                 ends.append(error)
 
@@ -86,7 +86,7 @@ def test_all_who_wait_share_one_connection(app, jobs, db, waiting) -> None:
     async def gathered() -> list[Any]:
         finishing = asyncio.create_task(asyncio.to_thread(finish_when_seen))
         try:
-            return await asyncio.gather(*(handle.result(60) for handle in handles))
+            return await asyncio.gather(*(handle.aresult(60) for handle in handles))
         finally:
             await finishing
             await app.aclose()
@@ -145,7 +145,7 @@ def test_a_cut_connection_costs_nobody_his_wait(jobs, db, waiting) -> None:
 
 def test_a_server_that_was_never_there_is_told_at_once() -> None:
     with pytest.raises(DatabaseUnreachableError, match="PGQ-103"):
-        App("postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=2").handle(1).wait(30)
+        App("postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=2").handle(1).result(30)
 
 
 def test_the_connection_is_closed_when_nobody_has_waited_for_a_while(jobs, db, monkeypatch) -> None:
@@ -153,14 +153,14 @@ def test_the_connection_is_closed_when_nobody_has_waited_for_a_while(jobs, db, m
     [handle] = jobs(1)
     for _ in range(2):
         with pytest.raises(WaitTimeoutError):
-            handle.wait(0.01)
+            handle.result(0.01)
         wait_until(lambda: not sessions(db))
 
 
 def test_closing_the_app_closes_it_at_once_or_after_the_last_who_waits(app, jobs, db, waiting) -> None:
     [handle] = jobs(1)
     with pytest.raises(WaitTimeoutError):
-        handle.wait(0.01)
+        handle.result(0.01)
     assert len(sessions(db)) == 1
     app.close()
     wait_until(lambda: not sessions(db), timeout=5)
@@ -181,7 +181,7 @@ def test_a_forked_process_waits_on_a_connection_of_its_own(jobs, db, waiting) ->
     if pid == 0:
         code = 1
         try:
-            code = 0 if second.wait(60) == "done" else 2
+            code = 0 if second.result(60) == "done" else 2
         finally:
             os._exit(code)
     wait_until(lambda: len(sessions(db)) == 2)
@@ -196,7 +196,7 @@ def test_many_loops_one_after_the_other_leave_one_connection(app, jobs, db) -> N
 
     async def look() -> None:
         with pytest.raises(WaitTimeoutError):
-            await handle.result(0)
+            await handle.aresult(0)
 
     for _ in range(10):
         asyncio.run(look())
@@ -207,7 +207,7 @@ def test_a_wait_that_is_given_up_leaves_nothing_behind(app, jobs, db) -> None:
     [handle] = jobs(1)
 
     async def give_up() -> None:
-        waits = [asyncio.create_task(handle.result()) for _ in range(5)]
+        waits = [asyncio.create_task(handle.aresult()) for _ in range(5)]
         await asyncio.to_thread(wait_until, lambda: looked(db))
         for wait in waits:
             wait.cancel()
@@ -234,11 +234,11 @@ def test_a_result_arrives_while_a_test_freezes_the_clock(app, jobs, db, wait_for
     finishing.join()
 
 
-@pytest.fixture(params=["wait", "result"])
+@pytest.fixture(params=["sync", "async"])
 def wait_for(request: pytest.FixtureRequest, app: App) -> Callable[[JobHandle, float], Any]:
-    if request.param == "wait":
-        return JobHandle.wait
-    return lambda handle, timeout: asyncio.run(handle.result(timeout))
+    if request.param == "sync":
+        return JobHandle.result
+    return lambda handle, timeout: asyncio.run(handle.aresult(timeout))
 
 
 def test_a_pool_of_a_loop_that_is_closed_is_closed_too(app, jobs, db) -> None:
@@ -300,9 +300,9 @@ def test_a_pool_in_use_says_what_to_do(dsn, kind, monkeypatch) -> None:
     expected = pytest.raises(PoolExhaustedError, match=r"(?s)PGQ-110.*all 1 are in use.*App\(pool_size=2\)")
 
     async def nested() -> None:
-        async with app.connection_async():
+        async with app.aconnection():
             with expected:
-                async with app.connection_async():
+                async with app.aconnection():
                     pass
         await app.aclose()
 

@@ -41,7 +41,7 @@ async def lines() -> AsyncIterator[str]:
     keep="failures",
 )
 async def with_job(job: Job, order_id: int) -> None:
-    async with job.transaction_async() as conn:
+    async with job.atransaction() as conn:
         await conn.execute("select 1")
 
 
@@ -75,7 +75,7 @@ def enqueues(session: Session) -> None:
 async def enqueues_async(session: AsyncSession) -> None:
     handle = await with_job.using(session, unique_key="a").aenqueue(order_id=7)
     assert_type(handle.created, bool)
-    await handle.result(timeout=1)
+    await handle.aresult(timeout=1)
 
 
 @app.middleware

@@ -10,13 +10,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import pgqueue
 from pgqueue import App, JobHandle, Task, errors, sql
+from pgqueue.app.enqueue import Enqueuer
 from pgqueue.app.waiters import Waiters
 from pgqueue.database import run, statements
+from pgqueue.database.pools import Pools
 
 PACKAGE = Path(pgqueue.__file__).parent
 MODULES = {
@@ -39,20 +42,18 @@ def test_the_public_names_are_these():
     [
         (Task, "enqueue", "aenqueue"),
         (Task, "enqueue_many", "aenqueue_many"),
-        (Task, "delay", "adelay"),
         (App, "enqueue_many", "aenqueue_many"),
-        (App, "store", "store_async"),
-        (App, "connection", "connection_async"),
+        (App, "connection", "aconnection"),
         (App, "close", "aclose"),
-        (Waiters, "looks", "looks_async"),
+        (Waiters, "looks", "alooks"),
         (JobHandle, "job", "ajob"),
-        (JobHandle, "wait", "result"),
+        (JobHandle, "result", "aresult"),
         (JobHandle, "why", "awhy"),
         (JobHandle, "cancel", "acancel"),
         (JobHandle, "edit", "aedit"),
         (run, "run", "run_async"),
         (run, "run_and_commit", "run_and_commit_async"),
-        (pgqueue.Job, "transaction", "transaction_async"),
+        (pgqueue.Job, "transaction", "atransaction"),
     ],
 )
 def test_sync_and_async_twins_take_the_same(home, sync, other):
@@ -60,11 +61,34 @@ def test_sync_and_async_twins_take_the_same(home, sync, other):
     assert one.parameters == two.parameters
 
 
-def test_every_async_verb_has_a_sync_twin():
-    for home in (Task, App):
-        names = {name for name in dir(home) if not name.startswith("_")}
-        assert {name[1:] for name in names if name.startswith("a") and name[1:] in names} >= {"enqueue_many"}
-        assert {name.removesuffix("_async") for name in names if name.endswith("_async")} <= names
+def coloured(home: type | ModuleType) -> set[str]:
+    """The public names of its own that must be awaited, or entered by ``async with``."""
+    return {
+        name
+        for name, value in vars(home).items()
+        if not name.startswith("_")
+        and inspect.isfunction(value)
+        and (
+            inspect.iscoroutinefunction(value)
+            or inspect.isasyncgenfunction(inspect.unwrap(value))
+            or "AbstractAsyncContextManager" in str(inspect.signature(value).return_annotation)
+        )
+    }
+
+
+@pytest.mark.parametrize("home", [App, Enqueuer, Task, JobHandle, pgqueue.Job, Pools, Waiters])
+def test_an_async_method_has_the_name_of_its_sync_twin_after_an_a(home):
+    alone = {"leave_loop"}  # of the running event loop, which sync callers have none of
+    for name in coloured(home) - alone:
+        assert name.startswith("a"), name
+        assert hasattr(home, name[1:]), name
+
+
+def test_an_async_function_that_runs_statements_has_the_name_of_its_sync_twin_before_async():
+    alone = {"wait_notified"}  # only loops listen
+    for name in coloured(run) - alone:
+        assert name.endswith("_async"), name
+        assert hasattr(run, name.removesuffix("_async")), name
 
 
 def test_the_options_of_using_are_those_of_the_sql_api():

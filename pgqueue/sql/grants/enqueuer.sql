@@ -15,7 +15,7 @@ grant execute on function pgqueue.enqueue, pgqueue.enqueue_many, pgqueue.check_j
 -- grant delete, update on pgqueue.jobs_live to ROLE;
 -- grant select (created_at, attempt) on pgqueue.jobs_live to ROLE;
 -- grant execute on function pgqueue.replace_job to ROLE;
--- If it also waits for jobs (handle.wait, handle.job); it then reads all jobs:
+-- If it also waits for jobs (handle.result, handle.job); it then reads all jobs:
 -- grant select on pgqueue.jobs, pgqueue.jobs_live to ROLE;
 -- grant execute on function pgqueue.text_of, pgqueue.time_of to ROLE;
 -- grant usage, update on sequence pgqueue.waited_until to ROLE;

@@ -51,7 +51,7 @@ def wait_limit(text: str | None) -> float | None:
 def wait_watching(handle: JobHandle, timeout: float | None) -> Any:
     """The job's result; meanwhile, on a terminal, how far it has come."""
     if not sys.stderr.isatty():
-        return handle.wait(timeout)
+        return handle.result(timeout)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     text = TextColumn("job {task.fields[id]} {task.description}", markup=False)
@@ -68,4 +68,4 @@ def wait_watching(handle: JobHandle, timeout: float | None) -> Any:
             description = visible(f"{job.state} {said.get('message') or ''}".rstrip())
             bar.update(task, description=description, completed=done or 0, total=total)
 
-        return handle.wait(timeout, show)
+        return handle.result(timeout, show)
