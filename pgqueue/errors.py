@@ -310,7 +310,7 @@ class JobNotFoundError(NotFoundError):
     def __init__(self, job_id: int) -> None:
         super().__init__(
             f"There is no job {job_id}.",
-            why="its transaction has not committed, its task keeps no finished jobs, or retention removed it",
+            why="its transaction was rolled back or has not committed yet, its task keeps no finished jobs, or retention removed it",
             do="check that the enqueuing transaction committed",
         )
         self.job_id = job_id
