@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pgqueue import errors
 from pgqueue.errors import LeaseLostError, PgQueueError
-from pgqueue.telemetry import log_output
+from pgqueue.telemetry import log, log_output
 
 if TYPE_CHECKING:
     from pgqueue.app.app import App
@@ -51,6 +51,7 @@ _HOMES = {
 }
 
 log_output.begin()
+log.begin()
 
 
 def __getattr__(name: str) -> object:

@@ -6,7 +6,6 @@ Order: an explicit argument or flag, the environment, ``[tool.pgqueue]`` in the 
 from __future__ import annotations
 
 import difflib
-import logging
 import os
 import tomllib
 from dataclasses import dataclass
@@ -17,11 +16,10 @@ from typing import Any
 from pgqueue.errors import InvalidSettingError
 from pgqueue.model.task import EXECUTORS
 from pgqueue.model.units import MB
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.database import SettingsNotTrusted
 from pgqueue.text.nearest import rather
 from pgqueue.text.values import shown
-
-log = logging.getLogger("pgqueue")
-
 
 FILE_KEYS = (
     "app",
@@ -88,7 +86,7 @@ def _is_trusted(path: Path, folder: Path) -> bool:
 
 @cache
 def _tell_foreign(path: Path, owner: int) -> None:
-    log.warning("%s is not read, because it belongs to another user (%d)", path, owner)
+    emit(SettingsNotTrusted(str(path), owner))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import logging
 import re
 import threading
 from collections.abc import Callable
@@ -26,6 +25,8 @@ from pgqueue.errors import DatabaseError, DatabaseUnreachableError, MissingPrivi
 from pgqueue.model.job import Job
 from pgqueue.runtime.clock import Loop, monotonic
 from pgqueue.sql import Statement
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.database import LookoutFailed
 
 POLL = 1.0  # seconds between two looks at the rows
 LINGER = 10.0  # seconds without a waiter until the connection is closed
@@ -35,8 +36,6 @@ ANSWER = 20.0  # seconds within which the server must answer
 AGAIN = 0.5  # seconds between two tries to reach the server
 FINISHED = "pgqueue_finished"
 NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # any role may send anything
-
-log = logging.getLogger("pgqueue")
 
 
 @dataclass(eq=False, slots=True)
@@ -107,8 +106,8 @@ class Lookout:
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._work())
-        except BaseException as error:
-            log.exception("waiting for results failed, which is a bug")
+        except BaseException as error:  # noqa: BLE001 - it is told
+            emit(LookoutFailed(error))
             self._tell_all(error)
         finally:
             with self._lock:

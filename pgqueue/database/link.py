@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any, TypeVar
 
 import psycopg
@@ -25,11 +24,12 @@ from pgqueue.errors import PgQueueError
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.services import was_thrown_in
 from pgqueue.sql import Statement
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.database import ConnectionBroke, ConnectionNotClosed
 
 GRACE = 2.0  # seconds after the server's time-out in which its message must arrive
 
 T = TypeVar("T")
-log = logging.getLogger("pgqueue")
 
 
 class Link:
@@ -111,8 +111,7 @@ class Link:
         """Notes that the connection broke, if there was one."""
         if self._connection is None:
             return
-        level = logging.WARNING if isinstance(error, TimeoutError) else logging.INFO
-        log.log(level, "the connection %r broke and is opened again: %s", self._name, one_line(error))
+        emit(ConnectionBroke(self._name, one_line(error), isinstance(error, TimeoutError)))
         self._broke = True
         await self.close()
 
@@ -126,8 +125,8 @@ class Link:
         if connection is not None:
             try:
                 await connection.close()
-            except psycopg.Error:
-                log.debug("closing a broken connection failed", exc_info=True)
+            except psycopg.Error as error:
+                emit(ConnectionNotClosed(error))
 
 
 def retry_connecting(seconds: float) -> Retrying:

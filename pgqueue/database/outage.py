@@ -7,7 +7,6 @@ table without replica identity. This is the only place that judges.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -20,6 +19,8 @@ from pgqueue import errors
 from pgqueue.database.driver_errors import sqlstate
 from pgqueue.database.dsn import redact
 from pgqueue.runtime.clock import monotonic
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.database import OutageBegun, OutageOver, TurnFailed
 
 RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
 LONGEST_PAUSE = 30.0  # seconds before the next try after an answer that will not change soon
@@ -36,8 +37,6 @@ CONFLICTS = (  # with another transaction, or with a time limit: the server is w
 LACKS = ("53", "55", "58", "25006")
 # The session may have begun while the server was read-only, and stays so: only a new one learns that it no longer is.
 READ_ONLY = (errors.ReadOnlyServerError, psycopg.errors.ReadOnlySqlTransaction)
-
-log = logging.getLogger("pgqueue")
 
 
 class ConnectionLost(Exception):  # noqa: N818 - what it is called everywhere
@@ -101,11 +100,7 @@ class Outage:
             if self.since is None and begun >= self._ended:
                 self.since = monotonic()
                 why = str(error).strip().splitlines() or [type(error).__name__]
-                log.warning(
-                    "the database went away (%s): %s; trying again until it is back",
-                    redact(self.dsn),
-                    why[-1],
-                )
+                emit(OutageBegun(redact(self.dsn), why[-1]))
 
     def connected(self, *, again: bool) -> None:
         """A new connection was made, ``again`` if in the place of one that broke."""
@@ -122,7 +117,7 @@ class Outage:
         with self._lock:
             if self.since is not None and proven > self.since:
                 self._ended = monotonic()
-                log.warning("the database is back after %.1f s", self._ended - self.since)
+                emit(OutageOver(self._ended - self.since))
                 self.since = None
 
 
@@ -148,13 +143,11 @@ class Trouble:
         if now - self._said.get(kind, -REMIND) >= REMIND:
             self._said = {said: at for said, at in self._said.items() if now - at < REMIND} | {kind: now}
             if isinstance(error, CONFLICTS):
-                log.info(
-                    "%s had to wait for another transaction: %s; next try in %.2g s", self._what, line, pause
-                )
+                emit(TurnFailed(self._what, "conflict", line, pause, None))
             elif isinstance(error, psycopg.Error | errors.PgQueueError):
-                log.error("%s failed: %s; next try in %.2g s", self._what, line, pause)
+                emit(TurnFailed(self._what, "answer", line, pause, None))
             else:
-                log.error("%s failed, which is a bug; next try in %.2g s", self._what, pause, exc_info=error)
+                emit(TurnFailed(self._what, "bug", line, pause, error))
         return pause
 
 

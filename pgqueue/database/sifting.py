@@ -6,7 +6,6 @@ user's trigger may raise any: only a lost server is never a row's fault.
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
@@ -18,6 +17,8 @@ from pgqueue.database.outage import REMIND, is_lost, may_pass, one_line
 from pgqueue.errors import PgQueueError
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.database import JobBuried, JobNotBuried, JobPassedOver
 
 # Classes of SQLSTATE that a value can cause: cardinality, data, integrity, limits. One such error gives up the row.
 OF_A_VALUE = ("21", "22", "23", "54")
@@ -30,7 +31,6 @@ T = TypeVar("T")
 Run = Callable[[Sequence[I]], Awaitable[list[T]]]
 Failed = list[tuple[I, Exception]]
 Judge = Callable[[I, Exception], Awaitable[None]]
-log = logging.getLogger("pgqueue")
 
 
 def is_of_a_value(error: BaseException) -> bool:
@@ -144,17 +144,15 @@ async def sift_jobs(
 
 def pass_over(send: Send, job_id: int, error: Exception) -> None:
     """Leaves a job as it is, to be tried again, and says so."""
-    if _is_news(send, PASSED_OVER, job_id):
-        log.warning(PASSED_OVER, job_id, one_line(error))
+    if _is_news(send, JobPassedOver, job_id):
+        emit(JobPassedOver(job_id, one_line(error)))
 
 
-PASSED_OVER = "job %d is passed over by statements over many: %s"
-NOT_BURIED = "job %d stops statements over many (%s), and cannot be buried"
-# When a line said this of a job. The link is a part of the key, because another database may have a job of the same id.
-_told: dict[tuple[Send, str, int], float] = {}
+# When this was said of a job. The link is a part of the key, because another database may have a job of the same id.
+_told: dict[tuple[Send, type, int], float] = {}
 
 
-def _is_news(send: Send, what: str, job_id: int) -> bool:
+def _is_news(send: Send, what: type, job_id: int) -> bool:
     now = monotonic()
     for known in [known for known, at in list(_told.items()) if now - at >= REMIND]:
         _told.pop(known, None)
@@ -162,15 +160,15 @@ def _is_news(send: Send, what: str, job_id: int) -> bool:
 
 
 async def bury(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
-    """Makes a job dead that stops statements over many. If even that fails, a log line says so, and the others go on."""
+    """Makes a job dead that stops statements over many. If even that fails, it says so, and the others go on."""
     said = f"{type(error).__name__}: {error}"[:4000].replace("\x00", "")
     try:
         task = await send(statements.bury(job_id, worker_id, said))
     except Exception as another:
         if is_lost(another) or may_pass(another):
             raise
-        if _is_news(send, NOT_BURIED, job_id):
-            log.exception(NOT_BURIED, job_id, said)
+        if _is_news(send, JobNotBuried, job_id):
+            emit(JobNotBuried(job_id, said, another))
     else:
         if task is not None:
-            log.error("job %d (%s) is dead, undecodable: %s", job_id, task, said)
+            emit(JobBuried(job_id, task, said))

@@ -1,21 +1,19 @@
 """Where pgqueue's lines go: to what the user has configured, or else to stderr, each with a time in ISO and its zone.
 
 What the user has configured is the user's code, and may raise anything. A line that it fails for is lost, and nothing else.
+What the lines say: log.py.
 """
 
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from pgqueue.runtime.interruption import uninterrupted
-from pgqueue.text.described import TRACEBACK, describe
+from pgqueue.telemetry.guard import Failure, guarded
 from pgqueue.text.shown import Cleaning
 
 LOG = logging.getLogger("pgqueue")
@@ -31,7 +29,7 @@ class Guarded(logging.Logger):
     """
 
     def findCaller(self, stack_info: bool = False, stacklevel: int = 1) -> tuple[str, int, str, str | None]:  # noqa: N802 - logging's name
-        return super().findCaller(stack_info, stacklevel + 2)  # this, and the guarded call
+        return super().findCaller(stack_info, stacklevel + 3)  # this, and the guarded call
 
     def handle(self, record: logging.LogRecord) -> None:
         if _handling.now:
@@ -52,13 +50,7 @@ _handling = Handling()
 
 def _guarded(name: str) -> Callable[..., None]:
     def call(self: Guarded, *args: Any, **kwargs: Any) -> None:
-        with uninterrupted():
-            try:
-                getattr(super(Guarded, self), name)(*args, **kwargs)
-            except BaseException as error:
-                if _is_of_a_signal(error):
-                    raise
-                _failure.tell(error)
+        guarded(_failure, getattr(super(Guarded, self), name), *args, **kwargs)
 
     return call
 
@@ -66,38 +58,7 @@ def _guarded(name: str) -> Callable[..., None]:
 for _name in ("debug", "info", "warning", "error", "critical", "log"):
     setattr(Guarded, _name, _guarded(_name))
 
-
-def _is_of_a_signal(error: BaseException) -> bool:
-    """Whether the handler of a signal raised it, which may do so between any two steps of the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        return False
-    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
-    if issubclass(type(error), KeyboardInterrupt) and signal.default_int_handler in handlers:
-        return True
-    codes = {getattr(handler, "__code__", None) for handler in handlers}
-    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(TRACEBACK.__get__(error)))
-
-
-class Failure:
-    """Says once, where that is possible, that lines are lost."""
-
-    def __init__(self) -> None:
-        self.is_told = False
-
-    def tell(self, error: BaseException) -> None:
-        if self.is_told or sys.stderr is None:
-            return
-        self.is_told = True
-        try:
-            sys.stderr.write(
-                f"pgqueue: the configured logging failed, and lines of the log are lost: {describe(error)}\n"
-            )
-        except BaseException as worse:  # it is closed, or the user's, too
-            if _is_of_a_signal(worse):
-                raise
-
-
-_failure = Failure()
+_failure = Failure("the configured logging failed, and lines of the log are lost")
 
 
 class Heard(Guarded):

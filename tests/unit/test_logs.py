@@ -15,6 +15,7 @@ import pytest
 
 from pgqueue.runtime.interruption import here
 from pgqueue.telemetry import log_output
+from pgqueue.telemetry.guard import Failure
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ BREAKS: dict[str, Callable[[], object]] = {
 @pytest.fixture
 def unbroken(own: logging.Handler, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test breaks is whole again afterwards."""
-    monkeypatch.setattr(log_output, "_failure", log_output.Failure())
+    monkeypatch.setattr(log_output, "_failure", Failure(log_output._failure.what))
     attributes, filters, factory = (
         dict(log_output.LOG.__dict__),
         list(log_output.LOG.filters),
@@ -241,7 +242,7 @@ def test_what_the_handler_of_a_signal_raises_gets_through(kind: str) -> None:
         thread = threading.Thread(target=log_all)  # where no signal is handled
         thread.start()
         thread.join()
-        assert log_output._failure.is_told
+        assert log_output._failure.is_said
     finally:
         signal.signal(signal.SIGINT, former)
 

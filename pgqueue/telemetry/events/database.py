@@ -1,0 +1,73 @@
+"""Facts of connections, of statements that failed, and of settings that were found.
+
+``dsn``: without its password. ``why``: an error in one line. ``bug``: an error that must not happen, told with its whole traceback.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class OutageBegun(NamedTuple):
+    dsn: str
+    why: str
+
+
+class OutageOver(NamedTuple):
+    seconds: float
+
+
+class ConnectionBroke(NamedTuple):
+    """It will be opened again. ``is_silent``: it gave no answer in time."""
+
+    name: str
+    why: str
+    is_silent: bool
+
+
+class ConnectionNotClosed(NamedTuple):
+    bug: BaseException
+
+
+class TurnFailed(NamedTuple):
+    """A service that repeats its work failed, and tries again. The same trouble is told once a minute."""
+
+    service: str
+    kind: Literal["conflict", "answer", "bug"]
+    why: str
+    pause: float
+    bug: BaseException | None
+
+
+class JobPassedOver(NamedTuple):
+    """Statements over many jobs leave it as it is."""
+
+    job_id: int
+    why: str
+
+
+class JobBuried(NamedTuple):
+    """It stopped statements over many jobs, and is dead."""
+
+    job_id: int
+    task: str
+    why: str
+
+
+class JobNotBuried(NamedTuple):
+    job_id: int
+    why: str
+    bug: BaseException
+
+
+class LookoutFailed(NamedTuple):
+    """The thread that waits for the results of jobs."""
+
+    bug: BaseException
+
+
+class SettingsNotTrusted(NamedTuple):
+    """A file of settings that belongs to another user."""
+
+    path: str
+    owner: int

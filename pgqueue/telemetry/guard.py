@@ -1,0 +1,53 @@
+"""Calls what may raise anything, such as a user's logging handler, so that it harms nothing: its failure is said once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from pgqueue.runtime.interruption import uninterrupted
+from pgqueue.text.described import TRACEBACK, describe
+
+
+class Failure:
+    """Says once, where that is possible, that something of that kind failed."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.is_said = False
+
+    def say(self, error: BaseException) -> None:
+        if self.is_said or sys.stderr is None:
+            return
+        self.is_said = True
+        try:
+            sys.stderr.write(f"pgqueue: {self.what}: {describe(error)}\n")
+        except BaseException as worse:  # stderr is closed, or the user's, too
+            if is_of_a_signal(worse):
+                raise
+
+
+def guarded(failure: Failure, call: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
+    """Calls it without interruption. Only what the handler of a signal raises gets through."""
+    with uninterrupted():
+        try:
+            call(*args, **kwargs)
+        except BaseException as error:
+            if is_of_a_signal(error):
+                raise
+            failure.say(error)
+
+
+def is_of_a_signal(error: BaseException) -> bool:
+    """Whether the handler of a signal raised it, which may do so between any two steps of the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    if issubclass(type(error), KeyboardInterrupt) and signal.default_int_handler in handlers:
+        return True
+    codes = {getattr(handler, "__code__", None) for handler in handlers}
+    return any(frame.f_code in codes for frame, _ in traceback.walk_tb(TRACEBACK.__get__(error)))

@@ -1,0 +1,205 @@
+"""What pgqueue tells of itself: each fact is frozen, emitted somewhere, and has a line in the log or a reason to have none."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import os
+import threading
+import typing
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import pgqueue
+from pgqueue.runtime.interruption import here
+from pgqueue.telemetry import events, log
+from pgqueue.telemetry.guard import Failure
+
+PACKAGE = Path(pgqueue.__file__).parent
+PARTS = sorted(path.stem for path in (PACKAGE / "telemetry/events").glob("*.py") if path.stem != "__init__")
+FACTS = [
+    kind
+    for part in PARTS
+    for kind in vars(import_module(f"pgqueue.telemetry.events.{part}")).values()
+    if isinstance(kind, type) and issubclass(kind, tuple) and kind.__module__.endswith(f"events.{part}")
+]
+SAMPLES: dict[Any, Any] = {
+    int: 7,
+    float: 1.5,
+    str: "text",
+    bool: True,
+    tuple[int, ...]: (7, 8),
+    tuple[str, ...]: ("a", "b"),
+    Exception: ValueError("why"),
+    BaseException: ValueError("why"),
+}
+
+
+def values_of(kind: Any) -> list[Any]:
+    """Those that a field of this type may have, as far as a line depends on them."""
+    if typing.get_origin(kind) is typing.Literal:
+        return list(typing.get_args(kind))
+    if kind is bool:
+        return [True, False]
+    members = typing.get_args(kind) if kind not in SAMPLES else ()
+    return [
+        None if member is type(None) else SAMPLES[member] for member in members or [kind]
+    ]  # "X | None": both
+
+
+def samples(kind: Any) -> Iterator[Any]:
+    """Facts of that class, so that each value of each field is there once."""
+    fields = {name: values_of(type_) for name, type_ in typing.get_type_hints(kind).items()}
+    for place in range(max(map(len, fields.values()), default=1)):
+        yield kind(**{name: values[min(place, len(values) - 1)] for name, values in fields.items()})
+
+
+def emitted() -> dict[str, set[str]]:
+    """Which modules make each fact."""
+    names = {kind.__name__ for kind in FACTS}
+    found: dict[str, set[str]] = {name: set() for name in names}
+    for path in PACKAGE.rglob("*.py"):
+        module = path.relative_to(PACKAGE).as_posix()
+        for node in (
+            ast.walk(ast.parse(path.read_text())) if not module.startswith("telemetry/events/") else ()
+        ):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names:
+                found[node.id].add(module)
+    return found
+
+
+EMITTED = emitted()
+
+
+@pytest.mark.parametrize("kind", FACTS, ids=lambda kind: kind.__name__)
+def test_a_fact_is_frozen_typed_and_emitted_somewhere(kind):
+    assert issubclass(kind, tuple)
+    hints = typing.get_type_hints(kind)
+    assert list(hints) == list(kind._fields)
+    assert Any not in hints.values()
+    assert EMITTED[kind.__name__]
+    with pytest.raises(AttributeError):
+        setattr(next(samples(kind)), (kind._fields or ("anything",))[0], None)
+
+
+def test_each_fact_has_a_line_or_is_silent_on_purpose():
+    assert len({kind.__name__ for kind in FACTS}) == len(FACTS)
+    assert set(log.LINES) | log.SILENT == set(FACTS)
+    assert not set(log.LINES) & log.SILENT
+
+
+@pytest.mark.parametrize("kind", log.LINES, ids=lambda kind: kind.__name__)
+def test_each_line_can_be_written_and_says_where_its_fact_was_emitted(kind, caplog):
+    caplog.set_level(logging.DEBUG, "pgqueue")
+    for fact in samples(kind):
+        events.emit(fact)
+    for record in caplog.records:
+        assert record.getMessage()
+        assert (record.pathname, record.name) == (__file__, "pgqueue")
+    assert caplog.records
+
+
+# ------------------------------------------------------------------ the bus
+
+
+class Happened(NamedTuple):
+    number: int
+
+
+@pytest.fixture
+def failure(monkeypatch: pytest.MonkeyPatch) -> Failure:
+    fresh = Failure("a test failed")
+    monkeypatch.setattr(events, "_failure", fresh)
+    return fresh
+
+
+def test_a_listener_hears_the_facts_of_its_class_while_it_listens():
+    heard: list[tuple[Any, ...]] = []
+    assert not events.is_heard(Happened)
+    events.emit(Happened(0))
+    with events.listening(Happened, heard.append):
+        assert events.is_heard(Happened)
+        events.emit(Happened(1))
+    events.emit(Happened(2))
+    assert heard == [Happened(1)]
+    assert not events.is_heard(Happened)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_what_a_listener_raises_passes_neither_through_nor_by_the_others(error, failure, capsys):
+    heard: list[tuple[Any, ...]] = []
+
+    def fails(_fact: Happened) -> None:
+        raise error
+
+    thread = threading.Thread(target=events.emit, args=[Happened(1)])  # where no signal is handled
+    with events.listening(Happened, fails), events.listening(Happened, heard.append):
+        thread.start()
+        thread.join()
+    assert heard == [Happened(1)]
+    assert failure.is_said
+    assert capsys.readouterr().err.count("a test failed") == 1
+
+
+def test_an_interruption_waits_until_the_listener_is_done(monkeypatch):
+    heard: list[object] = []
+
+    class Late:
+        shielded = False
+
+        def shield(self, on: bool) -> None:
+            heard.append(on)
+
+    monkeypatch.setattr(here, "thread", Late())
+    with events.listening(Happened, heard.append):
+        events.emit(Happened(1))
+    assert heard == [True, Happened(1), False]
+
+
+def test_facts_are_emitted_by_many_threads_while_listeners_come_and_go():
+    heard: list[tuple[Any, ...]] = []
+    threads = [
+        threading.Thread(target=lambda n=n: [events.emit(Happened(n)) for _ in range(500)]) for n in range(4)
+    ]
+    with events.listening(Happened, heard.append):
+        for thread in threads:
+            thread.start()
+        for _ in range(500):
+            with events.listening(Happened, lambda _: None):
+                pass
+        for thread in threads:
+            thread.join()
+    assert len(heard) == 2000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_forked_by_a_listener_emits_too():
+    children: list[int] = []
+
+    def forks(fact: Happened) -> None:
+        if fact.number == 1:
+            child = os.fork()
+            if not child:
+                heard: list[tuple[Any, ...]] = []
+                events.subscribe(Happened, heard.append)
+                events.emit(Happened(2))
+                os._exit(0 if heard == [Happened(2)] else 1)
+            children.append(child)
+
+    with events.listening(Happened, forks):
+        events.emit(Happened(1))
+    assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+
+
+@pytest.mark.parametrize("kind", FACTS, ids=lambda kind: kind.__name__)
+def test_where_nobody_listens_a_fact_costs_no_line(kind, monkeypatch, caplog):
+    monkeypatch.setattr(events, "_listeners", {})
+    monkeypatch.setattr(log.LOG, "log", lambda *_, **__: pytest.fail("it logs"))
+    for fact in samples(kind):
+        events.emit(fact)
+    assert not caplog.records
