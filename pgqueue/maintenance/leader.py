@@ -60,8 +60,8 @@ class Leader:
             while True:
                 pause = self._settings.heartbeat
                 try:
-                    term = await self._election.once(statements.elect(self.worker_id, 3 * pause))
-                    if term.leads:
+                    leadership = await self._election.once(statements.elect(self.worker_id, 3 * pause))
+                    if leadership.leads:
                         self._begin()
                         await self._try(self._rescue, self._rescuing)
                         now = asyncio.get_running_loop().time()
@@ -70,7 +70,7 @@ class Leader:
                             for step in (self._adopt, self._discover, self._heal, self._purge):
                                 await self._try(step, self._tidying)
                     else:
-                        pause = term.left + random.uniform(0.05, 0.2) * pause  # noqa: S311 - jitter, not a secret
+                        pause = leadership.left + random.uniform(0.05, 0.2) * pause  # noqa: S311 - jitter, not a secret
                         await self.close()
                     trouble.over()
                 except Exception as error:  # noqa: BLE001 - it is logged

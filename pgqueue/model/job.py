@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
-from pgqueue.model.progress import Report, Track, length
+from pgqueue.model.progress import Progress, Track, length
 
 T = TypeVar("T")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -25,7 +25,7 @@ class Lease(Protocol):
     """What a running attempt lends to its ``Job``; made by the worker."""
 
     def check(self) -> None: ...
-    def progress(self, report: Report) -> None: ...
+    def progress(self, progress: Progress) -> None: ...
     def transaction(self, result: object) -> AbstractContextManager[Any]: ...
     def atransaction(self, result: object) -> AbstractAsyncContextManager[Any]: ...
 
@@ -160,7 +160,7 @@ class Job:
         As often as you like: the worker writes the last one once a second, and the very last with the outcome.
         Raises InvalidOptionError for what is no number or no text.
         """
-        self._held().progress(Report.of(done, total, message))
+        self._held().progress(Progress.of(done, total, message))
 
     def track(
         self,

@@ -15,7 +15,7 @@ LARGEST = 2**53  # what a number of JSON holds exactly in every language
 T = TypeVar("T")
 
 
-class Report(NamedTuple):
+class Progress(NamedTuple):
     """What a handler said last: so much ``done``, of ``total`` if that is known."""
 
     done: float
@@ -23,7 +23,7 @@ class Report(NamedTuple):
     message: str | None = None
 
     @classmethod
-    def of(cls, done: float, total: float | None, message: str | None) -> Report:
+    def of(cls, done: float, total: float | None, message: str | None) -> Progress:
         """Raises InvalidOptionError for what is no number or no text."""
         if message is not None:
             if not isinstance(message, str):

@@ -57,7 +57,7 @@ KEPT_ELSEWHERE = "return plain data or nothing, or declare the task with store_r
 class TaskSpec:
     """A task without the app it belongs to. ``timeout`` is in seconds; ``executor`` None leaves it to the worker.
 
-    ``store_result`` False drops what its handler returns. ``tells``: its completions are told to hooks. ``is_ours``: the package's own, which no middleware sees.
+    ``store_result`` False drops what its handler returns. ``has_hooks``: its completions are told to hooks. ``is_internal``: the package's own, which no middleware sees.
     """
 
     name: str
@@ -70,11 +70,11 @@ class TaskSpec:
     store_result: bool = True
     executor: str | None = None
     rules: Mapping[str, object] = field(default_factory=dict)  # keys.KeyRules, as the SQL API takes them
-    tells: bool = False
-    is_ours: bool = False
+    has_hooks: bool = False
+    is_internal: bool = False
 
     def __post_init__(self) -> None:
-        check_name("task", self.name) if self.is_ours else check_free(self.name)
+        check_name("task", self.name) if self.is_internal else check_free(self.name)
         check_name("queue", self.queue)
         if self.keep not in KEEPS:
             raise InvalidOptionError(f"keep is {self.keep!r}.", do=rather(self.keep, KEEPS))
@@ -109,7 +109,7 @@ class TaskSpec:
     @cached_property
     def completion(self) -> Outcome:
         """The outcome of a handler that returned nothing; the cheap ones (complete.sql) tell no hook."""
-        if self.tells:
+        if self.has_hooks:
             return Outcome.completed(keep=self.keep)
         return COMPLETED if self.keep == "all" else FORGOTTEN
 

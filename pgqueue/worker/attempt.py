@@ -25,10 +25,10 @@ from pgqueue.errors import AttemptError, DeadlineExceededError, JobTimeoutError,
 from pgqueue.model.hooks import hook_name
 from pgqueue.model.job import Job
 from pgqueue.model.outcome import Cancel, Outcome
-from pgqueue.model.progress import Report
+from pgqueue.model.progress import Progress
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
-from pgqueue.worker.rare_fields import Extra
+from pgqueue.worker.rare_fields import RareFields
 
 TICK = 0.01  # seconds by which a clock may ring early
 
@@ -37,20 +37,43 @@ class Attempt:
     """A claimed job with its lease, undecoded. Made from a row of ``claim.sql``, in its order."""
 
     __slots__ = (
-        "args", "attempt", "cancelled", "claimed_at", "concurrency_key", "crash_count", "created_at", "extra", "id", "lease_id", "lost",
-        "max_attempts", "priority", "queue", "released", "report", "run_at", "seated", "settled", "started_at", "task",
-        "timed_out", "timeout", "trace_context", "unconfirmed", "worker_id",
+        "args",
+        "attempt",
+        "cancelled",
+        "claimed_at",
+        "concurrency_key",
+        "crash_count",
+        "created_at",
+        "id",
+        "lease_id",
+        "lost",
+        "max_attempts",
+        "may_hold_seats",
+        "priority",
+        "progress",
+        "queue",
+        "rare",
+        "released",
+        "run_at",
+        "settled",
+        "started_at",
+        "task",
+        "timed_out",
+        "timeout",
+        "trace_context",
+        "unconfirmed",
+        "worker_id",
     )  # fmt: skip
 
-    def __init__(self, worker_id: int, row: Any, *, seated: bool = True) -> None:
+    def __init__(self, worker_id: int, row: Any, *, may_hold_seats: bool = True) -> None:
         (
             self.id, self.lease_id, self.queue, self.priority, self.task, self.args, self.attempt, self.max_attempts,
             self.crash_count, self.timeout, self.run_at, self.created_at, self.trace_context, extra,
             self.concurrency_key,
         ) = row  # fmt: skip
-        self.extra = None if extra is None else Extra.of(extra)
+        self.rare = None if extra is None else RareFields.of(extra)
         self.worker_id = worker_id
-        self.seated = seated  # it may hold seats of limits, which others wait for
+        self.may_hold_seats = may_hold_seats  # it may hold seats of limits, which others wait for
         self.claimed_at = monotonic()
         self.started_at = 0.0
         self.cancelled = False  # the job was asked to end
@@ -59,7 +82,9 @@ class Attempt:
         self.timed_out = False
         self.settled = False  # completed by its handler's own transaction
         self.unconfirmed = False  # perhaps so: the answer to that COMMIT was lost
-        self.report: Report | None = None  # what its handler said last of its progress, until that is written
+        self.progress: Progress | None = (
+            None  # what its handler said last of its progress, until that is written
+        )
 
     def __repr__(self) -> str:
         return f"job {self.id} ({self.task})"
@@ -69,7 +94,7 @@ class Attempt:
         return [
             self.id, self.lease_id, self.queue, self.priority, self.task, self.args, self.attempt, self.max_attempts,
             self.crash_count, self.timeout, self.run_at, self.created_at, self.trace_context,
-            None if self.extra is None else self.extra.text(), self.concurrency_key,
+            None if self.rare is None else self.rare.text(), self.concurrency_key,
         ]  # fmt: skip
 
     def job(self, app: App) -> Job:
@@ -80,26 +105,26 @@ class Attempt:
             max_attempts=self.max_attempts, lease_id=self.lease_id, worker_id=self.worker_id,
             created_at=datetime.fromtimestamp(self.created_at, UTC), crash_count=self.crash_count,
             timeout=self.timeout, concurrency_key=self.concurrency_key, lease=HeldLease(self, app),
-            **({} if self.extra is None else self.extra.facts()),
+            **({} if self.rare is None else self.rare.facts()),
         )  # fmt: skip
 
-    def left(self) -> float | None:
+    def until_deadline(self) -> float | None:
         """Seconds until its deadline, if it has one; less than 0 once that has passed."""
-        if self.extra is None or self.extra.deadline is None:
+        if self.rare is None or self.rare.deadline is None:
             return None
-        return self.extra.deadline - monotonic()
+        return self.rare.deadline - monotonic()
 
-    def limit(self) -> float | None:
+    def seconds_left(self) -> float | None:
         """Seconds for which it may run from now on, by its timeout and its deadline."""
-        left = self.left()
+        left = self.until_deadline()
         return self.timeout if left is None else max(min(left, self.timeout or left), 0.0)
 
-    def note(self, report: Report) -> None:
-        self.report = report
+    def note_progress(self, progress: Progress) -> None:
+        self.progress = progress
 
-    def reported(self, outcome: Outcome) -> Outcome:
+    def with_progress(self, outcome: Outcome) -> Outcome:
         """The outcome, with what the handler said last if that is not written yet."""
-        return outcome if self.report is None else replace(outcome, progress=self.report.as_json())
+        return outcome if self.progress is None else replace(outcome, progress=self.progress.as_json())
 
     def check(self) -> None:
         """Raises what a handler must learn: the lease is lost, its end is asked for, or its time is up."""
@@ -120,8 +145,8 @@ class HeldLease:
     def check(self) -> None:
         self._attempt.check()
 
-    def progress(self, report: Report) -> None:
-        self._attempt.note(report)
+    def progress(self, progress: Progress) -> None:
+        self._attempt.note_progress(progress)
 
     def transaction(self, result: object) -> AbstractContextManager[Connection[Any]]:
         return self._transaction(result)
@@ -134,7 +159,7 @@ class HeldLease:
         self.check()
         with self._committing(), self._app.connection() as connection:
             yield connection
-            if self._attempt.seated:
+            if self._attempt.may_hold_seats:
                 self._fenced(run(connection, self._hold()))
                 self._attempt.unconfirmed = True
                 run_and_commit(connection, self._settle(result))
@@ -151,7 +176,7 @@ class HeldLease:
         with self._committing():
             async with self._app.aconnection() as connection:
                 yield connection
-                if self._attempt.seated:
+                if self._attempt.may_hold_seats:
                     self._fenced(await run_async(connection, self._hold()))
                     self._attempt.unconfirmed = True
                     await run_and_commit_async(connection, self._settle(result))
@@ -178,11 +203,11 @@ class HeldLease:
     def _settle(self, result: object) -> Statement[list[int]]:
         attempt = self._attempt
         spec = self._app.tasks[attempt.task].spec
-        outcome = attempt.reported(Outcome.completed(spec.encode_result(result), spec.keep))
-        tells = "completed" in self._app.events_of(attempt.task)
-        if outcome.result is None and outcome.progress is None and not tells:
+        outcome = attempt.with_progress(Outcome.completed(spec.encode_result(result), spec.keep))
+        has_hooks = "completed" in self._app.events_of(attempt.task)
+        if outcome.result is None and outcome.progress is None and not has_hooks:
             return statements.complete(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome.kept)])
-        hooks = [hook_name(attempt.task, "completed")] if tells else []
+        hooks = [hook_name(attempt.task, "completed")] if has_hooks else []
         return statements.settle(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome)], hooks)
 
     def _fenced(self, ours: list[int]) -> None:
@@ -192,7 +217,7 @@ class HeldLease:
 
 
 def timeout_error(attempt: Attempt) -> AttemptError:
-    left = attempt.left()
+    left = attempt.until_deadline()
     if attempt.timeout is None or (left is not None and left < TICK):
         return DeadlineExceededError("Its deadline passed while it ran.")
     return JobTimeoutError(

@@ -11,7 +11,7 @@ from pgqueue.runtime.clock import monotonic
 
 
 @dataclass(slots=True)
-class Extra:
+class RareFields:
     """What only some jobs have: when (by ``time.monotonic``) they expire and must have ended, what they said of their progress, what their enqueuer said of them, and whether pgqueue itself has stored them.
 
     ``deadline_at`` is the deadline in epoch seconds of the database; ``progress`` and ``meta`` are JSON text.
@@ -24,10 +24,10 @@ class Extra:
     unique_key: str | None = None
     tags: tuple[str, ...] = ()
     meta: str = "{}"
-    ours: bool = False
+    stored_by_pgqueue: bool = False
 
     @classmethod
-    def of(cls, text: str) -> Extra:
+    def of(cls, text: str) -> RareFields:
         """From the seconds that are left, as ``claim.sql`` counts them."""
         said, now = json.loads(text), monotonic()
         expires, deadline = (
@@ -46,7 +46,7 @@ class Extra:
         }
         return json.dumps({
             **left, "progress": self.progress, "deadline_at": self.deadline_at, "unique_key": self.unique_key,
-            "tags": self.tags, "meta": self.meta, "ours": self.ours,
+            "tags": self.tags, "meta": self.meta, "ours": self.stored_by_pgqueue,
         })  # fmt: skip
 
     def progressed(self) -> Any:

@@ -49,12 +49,12 @@ from pgqueue.worker.lease import Lease
 from pgqueue.worker.lines import log_job
 from pgqueue.worker.links import Links
 from pgqueue.worker.listener import Listener
-from pgqueue.worker.processes.recycling import Limits
-from pgqueue.worker.processes.relay import Supervised
+from pgqueue.worker.processes.channels import LineToSupervisor
+from pgqueue.worker.processes.recycling import Recycling
 from pgqueue.worker.running.contexts import run_alone
 from pgqueue.worker.running.hook_tasks import handlers, hook_names, serving
 from pgqueue.worker.running.own_loop import OwnLoop
-from pgqueue.worker.running.progress_writer import Reporter
+from pgqueue.worker.running.progress_writer import ProgressWriter
 from pgqueue.worker.running.pulse import Pulse
 from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
@@ -70,7 +70,7 @@ class Worker:
     """Claims and runs the jobs of one app until it is told to stop.
 
     ``app_path`` (``module:app``) is what child processes import; only ``executor="process"`` needs it. ``supervisor`` is
-    the file descriptors of two sockets to the process that supervises this one, see ``relay.py``.
+    the file descriptors of two sockets to the process that supervises this one, see ``channels.py``.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Worker:
         self._claimer = Claimer(
             links.claim, settings, sorted(self._specs), self._in_flight, self._take, self._runner.prefetch,
         )  # fmt: skip
-        self._reporter = Reporter(links.claim, self._runner.running)
+        self._progress_writer = ProgressWriter(links.claim, self._runner.running)
         self._leader = Leader(
             links.claim,
             links.leading,
@@ -113,7 +113,7 @@ class Worker:
             Watch(links.leading, alerts, settings.heartbeat),
         )
         self._listener = Listener(
-            links.listen, settings.queues, self._heard, self._cancelled, self._leader.stand
+            links.listen, settings.queues, self._wake_up_heard, self._cancelled, self._leader.stand
         )
         self._declarations = Declarations(
             app.name, list(app.schedules.values()), settings.heartbeat,
@@ -133,24 +133,24 @@ class Worker:
             links.settle, self._outage, settings, sorted(self._specs), began=self._live_as, ended=self._lose, running=self._runner.running, disowned=self._runner.lose,
             asked=self._pulse.cancel, cancel=self._cancel, holds_jobs=lambda: bool(len(self._in_flight)),
         )  # fmt: skip
-        self._limits = Limits(settings, self._use_up)
+        self._recycling = Recycling(settings, self._use_up)
         # Jobs that come back before the next poll: in how many seconds once that is written.
         self._again: dict[Attempt, float] = {}
-        self._told = False  # of cancels, by a listener here or in the supervisor
-        self._supervised: Supervised | None = None
+        self._hears_of_cancels = False  # of cancels, by a listener here or in the supervisor
+        self._supervisor: LineToSupervisor | None = None
         if supervisor is not None:
-            self._supervised = Supervised(
+            self._supervisor = LineToSupervisor(
                 (supervisor[0], supervisor[1]), room=self._room, wake_up=self._claimer.wake,
                 cancelled=self._cancelled, vacant=self._leader.stand, stop=self.stop, orphaned=self._orphaned,
             )  # fmt: skip
 
-    def _heard(self) -> None:
-        self._claimer.heard = self._listener.proven.is_set()
+    def _wake_up_heard(self) -> None:
+        self._claimer.hears_wake_ups = self._listener.proven.is_set()
         self._claimer.wake()
 
     def _cancelled(self, workers: set[int] | None) -> None:
         """Jobs of these workers (None: of any) were asked to stop: the heartbeat looks which."""
-        self._told |= workers is None
+        self._hears_of_cancels |= workers is None
         if workers is None or self.id in workers:
             self._lease.look()
 
@@ -164,11 +164,11 @@ class Worker:
 
     def _take(self, attempts: list[Attempt]) -> None:
         self._runner.take(attempts)
-        if self._supervised is not None:
+        if self._supervisor is not None:
             full = not self._room() or any(
                 self._in_flight.queue_room(attempt.queue) == 0 for attempt in attempts
             )
-            self._supervised.taken(full=full)
+            self._supervisor.taken(full=full)
 
     def _free(self, attempts: list[Attempt]) -> None:
         self._in_flight.remove(attempts)
@@ -176,18 +176,20 @@ class Worker:
         if self._again:
             for delay in [self._again.pop(attempt) for attempt in attempts if attempt in self._again]:
                 asyncio.get_running_loop().call_later(delay, self._claimer.wake_up.set)
-        if self._supervised is not None:
-            self._supervised.made_room()
+        if self._supervisor is not None:
+            self._supervisor.made_room()
 
     def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
         if outcome is None or outcome.reason != "released":
-            self._limits.count()
+            self._recycling.count()
         if self.settings.log_jobs:
             log_job(attempt, outcome)
         if outcome is None:
             self._free([attempt])
         else:
-            self._settler.add(attempt, outcome if attempt.report is None else attempt.reported(outcome))
+            self._settler.add(
+                attempt, outcome if attempt.progress is None else attempt.with_progress(outcome)
+            )
             if 0 < outcome.delay < self.settings.poll:
                 self._again[attempt] = outcome.delay
 
@@ -241,22 +243,22 @@ class Worker:
         self._claimer.stop()
 
     def _use_up(self, why: str) -> None:
-        if self._supervised is None:
+        if self._supervisor is None:
             log.info("worker %d %s; it drains and exits", self.id, why)
             self._drain()
         else:
             log.info("worker %d (pid %d) %s; it will be drained and replaced", self.id, os.getpid(), why)
-            self._supervised.say("replace")
+            self._supervisor.say("replace")
 
     def _orphaned(self) -> None:
         if not self._stopping.is_set():
             log.error("worker %d: its supervisor is gone; it drains and exits", self.id)
         self._drain()
-        self._supervised = None
+        self._supervisor = None
 
     def _signalled(self, number: int) -> None:
         """A worker with a supervisor counts the supervisor's word, because one signal to the whole group reaches both."""
-        if self._supervised is None:
+        if self._supervisor is None:
             self.stop(number)
         else:
             self._drain()
@@ -273,17 +275,17 @@ class Worker:
                 self._own_loop.close()
 
     def _alive(self) -> None:
-        if self._supervised is not None:
-            self._supervised.say("alive")
+        if self._supervisor is not None:
+            self._supervisor.say("alive")
 
     async def _work_watched(self) -> int:
         self._lease.keep()
         background = [
-            self._leader.run(), self._watch(), self._limits.run(), self._reporter.run(),
+            self._leader.run(), self._watch(), self._recycling.run(), self._progress_writer.run(),
             self._declarations.run(self._links.declarations), self._lease.keep_own(),
         ]  # fmt: skip
-        if self._supervised is not None:
-            background.append(self._supervised.run())
+        if self._supervisor is not None:
+            background.append(self._supervisor.run())
         elif self.settings.listen:
             background.append(self._listener.run())
         async with self._services as services:
@@ -304,8 +306,8 @@ class Worker:
         drained = services.begin(self._claimer.drained.wait())
         stopping = services.begin(self._stopping.wait())
         await asyncio.wait({drained, stopping, claiming, settling}, return_when=asyncio.FIRST_COMPLETED)
-        if self._supervised is not None and drained.done():
-            self._supervised.say("drained")
+        if self._supervisor is not None and drained.done():
+            self._supervisor.say("drained")
         return await self._finish(claiming, settling)
 
     async def _service(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -326,10 +328,10 @@ class Worker:
 
     def _live_as(self, worker_id: int) -> None:
         self.id = worker_id
-        for part in (self._claimer, self._settler, self._leader, self._reporter, self._pulse):
+        for part in (self._claimer, self._settler, self._leader, self._progress_writer, self._pulse):
             part.worker_id = worker_id
-        if self._supervised is not None:
-            self._supervised.say(f"registered {worker_id}")
+        if self._supervisor is not None:
+            self._supervisor.say(f"registered {worker_id}")
 
     def _lose(self) -> None:
         """The lease ran out: every job is lost, and the worker registers again under another id."""
@@ -350,7 +352,11 @@ class Worker:
                 self._fail(why)
             self._runner.release_waiting(older_than=LATE)
             longest = next(iter(self._runner.running()), None)
-            if not self._told and longest is not None and monotonic() - longest.claimed_at > LATE / 10:
+            if (
+                not self._hears_of_cancels
+                and longest is not None
+                and monotonic() - longest.claimed_at > LATE / 10
+            ):
                 self._lease.look()
 
     # ---------------------------------------------------------------- stopping

@@ -20,7 +20,7 @@ from pgqueue import App
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
-from pgqueue.model.progress import Report
+from pgqueue.model.progress import Progress
 from pgqueue.ui import cli
 from tests.process import commands
 from tests.stages.hands import Hand
@@ -381,9 +381,9 @@ def test_show_tells_how_far_a_job_has_come(pgq, db):
     hand = Hand(db, ["greet"])
     [attempt] = hand.claim()
     for report, text in (
-        (Report(120, 1400, "on the way"), "120 of 1,400, 9 %: on the way"),
-        (Report(1200), "1,200"),
-        (Report(0, 0), "0 of 0"),
+        (Progress(120, 1400, "on the way"), "120 of 1,400, 9 %: on the way"),
+        (Progress(1200), "1,200"),
+        (Progress(0, 0), "0 of 0"),
     ):
         run(db, statements.report_progress(hand.id, [(job, attempt.lease_id, report)]))
         [line] = [line for line in pgq("jobs", "show", str(job)).out.splitlines() if "progress" in line]
@@ -790,7 +790,7 @@ def test_a_terminal_shows_a_bar_while_it_waits(db, dsn, tmp_path):
     [job] = insert(db)
     hand = Hand(db, ["greet"])
     [attempt] = hand.claim()
-    run(db, statements.report_progress(hand.id, [(job, attempt.lease_id, Report(3, 10, "on [the] way"))]))
+    run(db, statements.report_progress(hand.id, [(job, attempt.lease_id, Progress(3, 10, "on [the] way"))]))
     shown = on_terminal(["jobs", "wait", str(job), "--timeout", "1.5"], tmp_path, dsn)
     assert f"job {job} running on [the] way" in shown
     assert "3/10" in shown

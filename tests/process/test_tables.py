@@ -20,7 +20,7 @@ from rich.cells import cell_len
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import Outcome
-from pgqueue.model.progress import Report
+from pgqueue.model.progress import Progress
 from pgqueue.model.schedule import make
 from pgqueue.model.units import seconds
 from pgqueue.ui import cli
@@ -80,7 +80,8 @@ def hostile(db: Connection[Any]) -> Connection[Any]:
     db.execute("insert into pgqueue.jobs (task, queue) values (%s, %s)", [TASK, QUEUE])
     [attempt] = hand.claim(1)
     run(
-        db, statements.report_progress(hand.id, [(attempt.id, attempt.lease_id, Report(7, 900, ERROR[:150]))])
+        db,
+        statements.report_progress(hand.id, [(attempt.id, attempt.lease_id, Progress(7, 900, ERROR[:150]))]),
     )
     db.execute("update pgqueue.workers set host = %s, queues = %s", ["h" * 200, [QUEUE, "b" * 60, "c*"]])
     db.execute("insert into pgqueue.limits (queue, task, per_key, concurrency, rate, period) values (%s, %s, true, 2, 40, '1 s')", [QUEUE, TASK])  # fmt: skip
@@ -161,7 +162,7 @@ def test_a_list_says_of_running_jobs_who_has_them_since_when_and_how_far_they_ar
     hand = Hand(db, ["t"])
     db.execute("insert into pgqueue.jobs (task) values ('t')")
     [attempt] = hand.claim()
-    run(db, statements.report_progress(hand.id, [(attempt.id, attempt.lease_id, Report(25, 100))]))
+    run(db, statements.report_progress(hand.id, [(attempt.id, attempt.lease_id, Progress(25, 100))]))
     db.execute("insert into pgqueue.jobs (task, run_at) values ('t', now() + interval '5 m 1 s')")
     text = shown("jobs", "list", columns=120)
     heads, later, running = text.splitlines()

@@ -18,7 +18,7 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 from pgqueue.model.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.rare_fields import Extra
+from pgqueue.worker.rare_fields import RareFields
 from pgqueue.worker.running.runner import LATER, SUSPECTS, Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
@@ -32,7 +32,7 @@ def attempt(job_id: int, task: str, crash_count: int = 0, **left: float) -> Atte
     """``left``: seconds until it expires, or until its deadline."""
     now = time.monotonic()
     moments = [now + left[name] if name in left else None for name in ("expires", "deadline")]
-    extra = Extra(*moments, None).text() if left else None
+    extra = RareFields(*moments, None).text() if left else None
     return Attempt(
         1, (job_id, 1, "default", 0, task, "{}", 1, 6, crash_count, None, 0.0, 0.0, None, extra, None)
     )

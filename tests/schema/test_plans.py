@@ -13,7 +13,7 @@ from pgqueue.database.run import PINNED
 from pgqueue.model.alert import Cause
 from pgqueue.model.job import Batch
 from pgqueue.model.outcome import COMPLETED, Outcome
-from pgqueue.model.progress import Report
+from pgqueue.model.progress import Progress
 from pgqueue.model.schedule import Schedule
 from pgqueue.sql import Statement, names
 
@@ -122,7 +122,7 @@ SAMPLES: dict[str, Statement[Any]] = {
             tasks=["a"],
             lease_seconds=30.0,
         ),
-        statements.report_progress(1, [(1, 1, Report(1)), (2, 1, Report(3, 10, "on"))]),
+        statements.report_progress(1, [(1, 1, Progress(1)), (2, 1, Progress(3, 10, "on"))]),
         statements.remove_queue("default"),
         statements.remove_schedule("nightly"),
         statements.rescue(3, 100),

@@ -14,7 +14,7 @@ from pgqueue.config import WorkerSettings
 from pgqueue.database import migrate, statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
-from pgqueue.model.progress import Report
+from pgqueue.model.progress import Progress
 from pgqueue.worker.worker import Worker
 from tests.schema.test_plans import SAMPLES
 from tests.stages.hands import Hand
@@ -87,7 +87,7 @@ def test_jobs_of_every_outcome_run_rescue_and_go(published: Connection[Any], app
     if not attempts:  # under a limit
         db.execute("delete from pgqueue.limits")
         attempts = hand.claim()
-    run(db, statements.report_progress(hand.id, [(attempts[0].id, attempts[0].lease_id, Report(1))]))
+    run(db, statements.report_progress(hand.id, [(attempts[0].id, attempts[0].lease_id, Progress(1))]))
     outcomes = [COMPLETED, Outcome.dead("permanent_error", ValueError("no")), Outcome.snoozed(0.0)]
     for attempt, outcome in zip(attempts, outcomes, strict=False):
         assert hand.settle(attempt, outcome)

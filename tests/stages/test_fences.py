@@ -11,7 +11,7 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
-from pgqueue.model.progress import Report
+from pgqueue.model.progress import Progress
 from tests.stages.hands import Hand
 from tests.stages.test_limits import SEATS, Player, add, limit
 
@@ -104,7 +104,7 @@ def test_progress_of_a_former_attempt_is_not_written(db: Connection[Any]) -> Non
     hand.settle(former, Outcome.retried(0.0, ValueError("x")))
     db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
     [attempt] = hand.claim()
-    run(db, statements.report_progress(hand.id, [(attempt.id, former.lease_id, Report(9))]))
+    run(db, statements.report_progress(hand.id, [(attempt.id, former.lease_id, Progress(9))]))
     assert db.execute("select progress from pgqueue.jobs_live").fetchone() == (None,)
 
 

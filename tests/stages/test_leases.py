@@ -375,7 +375,7 @@ def test_a_commit_without_an_answer_is_told_as_what_it_was(
     hand = Hand(db, ["t"])
     [job] = add(db)
     [attempt] = hand.claim()
-    attempt.seated = seated
+    attempt.may_hold_seats = seated
     with proxy_to(dsn) as proxy:
         app = App(proxy.dsn, pool_size=1)
 

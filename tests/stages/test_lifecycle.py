@@ -28,7 +28,7 @@ from pgqueue.errors import (
 )
 from pgqueue.model.options import EDITABLE
 from pgqueue.model.outcome import COMPLETED, Outcome
-from pgqueue.model.progress import Report
+from pgqueue.model.progress import Progress
 from tests.stages.hands import Hand
 
 BOOM = ValueError("boom")
@@ -192,7 +192,7 @@ def test_what_waits_when_its_deadline_passes_is_dead(db, hand, state):
 def test_a_running_job_is_its_workers_to_stop(db, hand):
     job = enqueue(db, deadline=60)
     [attempt] = hand.claim()
-    assert 50 < attempt.limit() <= 60
+    assert 50 < attempt.seconds_left() <= 60
     let_pass(db, "deadline_at")
     assert sweep(db) == []
     assert hand.settle(attempt, COMPLETED), "what is done is done"
@@ -203,7 +203,7 @@ def test_the_limit_of_an_attempt_is_the_sooner_of_timeout_and_deadline(db, hand)
     for options in ({"timeout": 5, "deadline": 60}, {"timeout": 60, "deadline": 5}, {"deadline": 5}):
         enqueue(db, **options)
         [attempt] = hand.claim()
-        assert 4 < attempt.limit() <= 5
+        assert 4 < attempt.seconds_left() <= 5
 
 
 @pytest.mark.parametrize(
@@ -544,7 +544,7 @@ def test_a_report_is_written_only_under_the_lease_it_was_made_under(db, hand):
     [attempt] = hand.claim()
 
     def report(worker: int, lease: int, done: int) -> list[int]:
-        return run(db, statements.report_progress(worker, [(job, lease, Report(done, 10, "on"))]))
+        return run(db, statements.report_progress(worker, [(job, lease, Progress(done, 10, "on"))]))
 
     assert report(hand.id, attempt.lease_id, 3) == [job]
     assert report(hand.id, attempt.lease_id + 1, 4) == []
@@ -566,15 +566,15 @@ def test_the_last_report_goes_with_the_outcome_and_is_kept_over_attempts(db, han
     job = enqueue(db)
     [attempt] = hand.claim()
     assert attempt.job(app).progressed is None
-    attempt.note(Report(3, 10))
-    assert hand.settle(attempt, attempt.reported(Outcome.retried(0, BOOM)))
+    attempt.note(Progress(3, 10))
+    assert hand.settle(attempt, attempt.with_progress(Outcome.retried(0, BOOM)))
     assert look(db, job, "state, progress ->> 'done'") == ("retrying", "3")
     [second] = hand.claim()
     assert second.job(app).progressed["done"] == 3
-    assert hand.settle(second, second.reported(Outcome.retried(0, BOOM)))
+    assert hand.settle(second, second.with_progress(Outcome.retried(0, BOOM)))
     [third] = hand.claim()
-    third.note(Report(10, 10))
-    assert hand.settle(third, third.reported(COMPLETED))
+    third.note(Progress(10, 10))
+    assert hand.settle(third, third.with_progress(COMPLETED))
     assert look(db, job, "state, progress ->> 'done'") == ("completed", "10")
     assert app.handle(job).job().progressed["done"] == 10
 
@@ -583,8 +583,8 @@ def test_the_last_report_goes_with_the_outcome_and_is_kept_over_attempts(db, han
 def test_progress_is_kept_when_the_job_is_revived(db, hand, outcome, app):
     job = enqueue(db)
     [attempt] = hand.claim()
-    attempt.note(Report(3))
-    hand.settle(attempt, attempt.reported(outcome))
+    attempt.note(Progress(3))
+    hand.settle(attempt, attempt.with_progress(outcome))
     assert run(db, statements.revive(job)) == "revived"
     assert hand.claim()[0].job(app).progressed["done"] == 3
 

@@ -13,12 +13,12 @@ from pgqueue import App
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 from pgqueue.model.outcome import COMPLETED, Outcome
-from pgqueue.model.progress import Report
+from pgqueue.model.progress import Progress
 from pgqueue.runtime.clock import monotonic
 from pgqueue.worker.attempt import Attempt, HeldLease
 from pgqueue.worker.claiming.in_flight import InFlight
 from pgqueue.worker.running.children import Children
-from pgqueue.worker.running.progress_writer import Reporter
+from pgqueue.worker.running.progress_writer import ProgressWriter
 from pgqueue.worker.settler import LARGEST, Settler
 from tests.stages.hands import Hand
 from tests.stages.test_limits import add
@@ -120,8 +120,8 @@ def test_what_a_job_says_last_goes_with_its_transaction(app: App, db: Connection
     add(db)
     [attempt] = hand.claim()
     lease = HeldLease(attempt, app)
-    lease.progress(Report.of(3, 10, None))
-    lease.progress(Report.of(10, 10, "done"))
+    lease.progress(Progress.of(3, 10, None))
+    lease.progress(Progress.of(10, 10, "done"))
     with lease.transaction(None):
         pass
     [(state, progress)] = db.execute("select state, progress - 'at' from pgqueue.jobs").fetchall()
@@ -132,20 +132,20 @@ def test_what_is_said_while_the_former_report_is_written_is_not_lost(dsn: str, d
     hand = Hand(db, ["t"])
     add(db)
     [attempt] = hand.claim()
-    attempt.report = Report(1)
+    attempt.progress = Progress(1)
 
     async def play(link: Link) -> None:
-        reporter = Reporter(link, lambda: [attempt])
+        reporter = ProgressWriter(link, lambda: [attempt])
         reporter.worker_id = hand.id
         await link.connection()
         writing = asyncio.ensure_future(reporter.once())
         await asyncio.sleep(0)  # it has begun, and waits for the database
         assert not writing.done()
-        attempt.report = Report(2)
+        attempt.progress = Progress(2)
         await writing
-        assert attempt.report == Report(2)
+        assert attempt.progress == Progress(2)
         await reporter.once()
-        assert attempt.report is None
+        assert attempt.progress is None
 
     linked(dsn, play)
     assert db.execute("select progress ->> 'done' from pgqueue.jobs_live").fetchone() == ("2",)

@@ -16,7 +16,7 @@ from pgqueue import App, Call, Cancel, Dead, Job, Retry, Snooze
 from pgqueue.errors import DeadlineExceededError, InvalidOptionError, JobTimeoutError, LeaseLostError
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.rare_fields import Extra
+from pgqueue.worker.rare_fields import RareFields
 from pgqueue.worker.running.call import perform, perform_async
 from pgqueue.worker.running.hook_tasks import handlers, hook_spec
 from pgqueue.worker.running.runner import Runner
@@ -177,7 +177,7 @@ def test_middleware_may_take_an_error_for_success(way):
 
 
 def deadline(seconds: float) -> str:
-    return Extra(None, time.monotonic() + seconds, None).text()
+    return RareFields(None, time.monotonic() + seconds, None).text()
 
 
 @pytest.mark.parametrize("end", ["timeout", "deadline", "cancel", "lost"])

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from pgqueue import Job
 from pgqueue.errors import InvalidOptionError
-from pgqueue.model.progress import LARGEST, MESSAGE_LIMIT, Report
-from pgqueue.worker.rare_fields import Extra
+from pgqueue.model.progress import LARGEST, MESSAGE_LIMIT, Progress
+from pgqueue.worker.rare_fields import RareFields
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ class Lent:
     """A lease that remembers what was said, and is asked to stop after so many checks."""
 
     def __init__(self, checks: float = math.inf) -> None:
-        self.said: list[Report] = []
+        self.said: list[Progress] = []
         self.checks = checks
 
     def check(self) -> None:
@@ -35,7 +35,7 @@ class Lent:
         if self.checks < 0:
             raise KeyboardInterrupt
 
-    def progress(self, report: Report) -> None:
+    def progress(self, report: Progress) -> None:
         self.said.append(report)
 
 
@@ -48,7 +48,7 @@ def job(lease: Lent | None) -> Job:
 
 @given(st.text(max_size=2 * MESSAGE_LIMIT))
 def test_any_message_can_be_stored(message: str) -> None:
-    stored = Report.of(1, None, message).as_json()["message"]
+    stored = Progress.of(1, None, message).as_json()["message"]
     assert "\x00" not in stored
     assert len(stored) <= MESSAGE_LIMIT
     assert json.loads(json.dumps(stored).encode()) == stored
@@ -57,7 +57,7 @@ def test_any_message_can_be_stored(message: str) -> None:
 
 @pytest.mark.parametrize("number", [0, -1, 2.5, True, Decimal("1.5"), Fraction(1, 2), LARGEST])
 def test_numbers_of_any_kind_are_taken(number) -> None:
-    report = Report.of(number, number, None)
+    report = Progress.of(number, number, None)
     assert report.done == report.total == float(number)
     assert json.loads(json.dumps(report.as_json()))["done"] == float(number)
 
@@ -67,13 +67,13 @@ def test_numbers_of_any_kind_are_taken(number) -> None:
 )
 def test_what_is_no_number_is_refused_in_one_sentence(value) -> None:
     with pytest.raises(InvalidOptionError, match="done of a progress is"):
-        Report.of(value, None, None)
+        Progress.of(value, None, None)
 
 
 @pytest.mark.parametrize("message", [3, b"on", ["on"]])
 def test_what_is_no_text_is_refused(message) -> None:
     with pytest.raises(InvalidOptionError, match="message of a progress is"):
-        Report.of(1, None, message)
+        Progress.of(1, None, message)
 
 
 def test_only_the_job_handed_to_its_handler_can_say_anything() -> None:
@@ -84,7 +84,7 @@ def test_only_the_job_handed_to_its_handler_can_say_anything() -> None:
 def test_tracking_tells_what_is_done_before_each_item_and_at_the_end() -> None:
     lease = Lent()
     assert list(job(lease).track("abc", message="on")) == ["a", "b", "c"]
-    assert lease.said == [Report(done, 3, "on") for done in range(4)]
+    assert lease.said == [Progress(done, 3, "on") for done in range(4)]
 
 
 def test_tracking_what_does_not_know_its_length() -> None:
@@ -99,7 +99,7 @@ def test_tracking_stops_where_the_job_is_asked_to() -> None:
     lease, seen = Lent(checks=2), []
     with pytest.raises(KeyboardInterrupt):
         seen.extend(job(lease).track("abc"))
-    assert lease.said[-1] == Report(1, 3)
+    assert lease.said[-1] == Progress(1, 3)
 
 
 def test_tracking_asynchronous_items() -> None:
@@ -112,7 +112,7 @@ def test_tracking_asynchronous_items() -> None:
 
     lease = Lent()
     assert asyncio.run(play(lease)) == ["a", "b"]
-    assert lease.said == [Report(done, 2) for done in range(3)]
+    assert lease.said == [Progress(done, 2) for done in range(3)]
     with pytest.raises(TypeError, match="use `async for`"):
         list(job(lease).track(items()))
     with pytest.raises(TypeError, match="use `for`"):
@@ -120,10 +120,10 @@ def test_tracking_asynchronous_items() -> None:
 
 
 def test_what_a_claimed_job_has_beside_the_rest_survives_the_way_to_a_child() -> None:
-    extra = Extra.of(Extra(None, time.monotonic() + 60, '{"done": 3}').text())
+    extra = RareFields.of(RareFields(None, time.monotonic() + 60, '{"done": 3}').text())
     assert extra.expires is None
     assert extra.progressed() == {"done": 3}
     left = json.loads(extra.text())["deadline"]
     assert 50 < left <= 60
-    unreadable = Extra(None, None, "1" + "0" * 5000)
+    unreadable = RareFields(None, None, "1" + "0" * 5000)
     assert unreadable.progressed() == unreadable.progress

@@ -18,7 +18,7 @@ from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.outcome import Outcome
 from pgqueue.text.shown import block, quoted, visible
 from pgqueue.ui.cli import main
-from pgqueue.worker.running.runner import report
+from pgqueue.worker.running.runner import log_ending
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202e\u2066\u200b\u2060\ufeff\u2028\r\n2026-11-29 CRITICAL forged \ud800\U000e0041"
 KEPT = "Grüße, 日本, \u00a0é, 👍🏽 \\ 'x'"
@@ -66,8 +66,10 @@ def test_the_error_of_a_job_is_one_line_of_the_log_whatever_it_holds(lines):
     class Attempt:
         id, task, queue, attempt, max_attempts = 1, "t", "default", 1, 1
 
-    report(Attempt(), Outcome.dead("permanent_error", ValueError(HOSTILE)))
-    report(Attempt(), Outcome.dead("permanent_error", type(f"E{HOSTILE[:9]}\nforged", (Exception,), {})("x")))
+    log_ending(Attempt(), Outcome.dead("permanent_error", ValueError(HOSTILE)))
+    log_ending(
+        Attempt(), Outcome.dead("permanent_error", type(f"E{HOSTILE[:9]}\nforged", (Exception,), {})("x"))
+    )
     assert len(lines()) == 2
     assert not any(acts(line) for line in lines())
 

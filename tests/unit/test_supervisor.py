@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from pgqueue.worker.processes.relay import Supervised
+from pgqueue.worker.processes.channels import LineToSupervisor
 from pgqueue.worker.processes.supervisor import backoff, spread
 
 
@@ -34,7 +34,7 @@ def test_a_supervisor_that_dies_with_unread_messages_is_gone_and_no_bug() -> Non
         mine, theirs = socket.socketpair()
         line, its_line = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         gone = asyncio.Event()
-        worker = Supervised(
+        worker = LineToSupervisor(
             (theirs.detach(), its_line.detach()), room=lambda: 1, wake_up=lambda: None, cancelled=lambda _: None,
             vacant=lambda: None, stop=lambda _: None, orphaned=gone.set,
         )  # fmt: skip

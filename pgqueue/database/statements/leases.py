@@ -29,7 +29,7 @@ class Swept:
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class Leadership:
     """Whether this worker leads; if not, in how many seconds the lease of the one who leads is over unless renewed."""
 
     leads: bool
@@ -97,8 +97,10 @@ def end_lease(worker_id: int, pid: int) -> Statement[bool]:
     return statement("end_lease", bool, worker_id=worker_id, pid=pid)
 
 
-def elect(worker_id: int, lease_seconds: float) -> Statement[Term]:
-    return statement("elect", lambda rows: Term(*rows[0]), worker_id=worker_id, lease_seconds=lease_seconds)
+def elect(worker_id: int, lease_seconds: float) -> Statement[Leadership]:
+    return statement(
+        "elect", lambda rows: Leadership(*rows[0]), worker_id=worker_id, lease_seconds=lease_seconds
+    )
 
 
 def rescue(crash_limit: int, count: int, only: Sequence[int] | None = None) -> Statement[list[Rescued]]:

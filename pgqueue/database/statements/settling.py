@@ -8,7 +8,7 @@ from dataclasses import fields
 
 from pgqueue.database.statements.decoding import array, column, nothing, statement
 from pgqueue.model.outcome import Outcome
-from pgqueue.model.progress import Report
+from pgqueue.model.progress import Progress
 from pgqueue.sql import Statement
 
 OUTCOME = tuple(field.name for field in fields(Outcome))
@@ -64,7 +64,7 @@ def _outcome(job_id: int, lease_id: int, outcome: Outcome) -> str:
     return f'{head[:-1]}, "result": {outcome.result or "null"}}}'
 
 
-def report_progress(worker_id: int, reports: Sequence[tuple[int, int, Report]]) -> Statement[list[int]]:
+def report_progress(worker_id: int, reports: Sequence[tuple[int, int, Progress]]) -> Statement[list[int]]:
     """``reports`` is (job id, lease id, report). The ids that were still ours come back."""
     items = [{"id": job, "lease_id": lease, "progress": report.as_json()} for job, lease, report in reports]
     return statement("report_progress", column, worker_id=worker_id, reports=json.dumps(items))

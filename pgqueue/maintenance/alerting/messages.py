@@ -52,7 +52,9 @@ def _task(
             {key: visible(value) if isinstance(value, str) else value for key, value in message.items()},
         )
 
-    return TaskSpec(name=name, function=tell, queue=QUEUE, keep="failures", executor="thread", is_ours=True)
+    return TaskSpec(
+        name=name, function=tell, queue=QUEUE, keep="failures", executor="thread", is_internal=True
+    )
 
 
 class NoRedirect(HTTPRedirectHandler):

@@ -76,7 +76,7 @@ class Watch:
 
 
 @dataclass
-class Still:
+class Unmoved:
     """The fronts of a queue, one for each priority and key, and since when none of them has moved on."""
 
     fronts: dict[Name, tuple[float, int]]
@@ -87,7 +87,7 @@ class Standstill:
     """Remembers the fronts of each queue from look to look: one that moves on, or is gone, was claimed."""
 
     def __init__(self) -> None:
-        self._queues: dict[str, Still] = {}
+        self._queues: dict[str, Unmoved] = {}
 
     def seen(self, fronts: Sequence[Front], now: float) -> dict[str, float]:
         """For how many seconds nothing has been claimed from each queue where something is due."""
@@ -95,15 +95,15 @@ class Standstill:
         for front in fronts:
             found.setdefault(front.queue, {})[front.priority, front.key] = (front.run_at, front.job_id)
         self._queues = {queue: self._compared(queue, lanes, now) for queue, lanes in found.items()}
-        return {queue: now - still.since for queue, still in self._queues.items()}
+        return {queue: now - unmoved.since for queue, unmoved in self._queues.items()}
 
-    def _compared(self, queue: str, lanes: dict[Name, tuple[float, int]], now: float) -> Still:
+    def _compared(self, queue: str, lanes: dict[Name, tuple[float, int]], now: float) -> Unmoved:
         former = self._queues.get(queue)
         if former is None or any(
             name not in lanes or lanes[name] > place for name, place in former.fronts.items()
         ):
-            return Still(lanes, now)
-        return Still(lanes, former.since)
+            return Unmoved(lanes, now)
+        return Unmoved(lanes, former.since)
 
 
 def dead_cause(dead: DeadTask) -> Cause:
@@ -126,18 +126,18 @@ def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
     return causes
 
 
-def stalled_causes(fronts: Sequence[Front], still: dict[str, float], after: float) -> list[Cause]:
+def stalled_causes(fronts: Sequence[Front], unmoved: dict[str, float], after: float) -> list[Cause]:
     """Queues with due jobs from which no worker has claimed for so long, or of which none will take the oldest."""
     causes = []
     for front in _oldest(fronts) if after else ():
-        if front.age <= after or (front.task_served and still[front.queue] <= after):
+        if front.age <= after or (front.task_served and unmoved[front.queue] <= after):
             continue
         if not front.queue_served:
             why = "no living worker serves it"
         elif not front.task_served:
             why = f"no living worker of it knows the task {front.task}"
         else:
-            why = f"nothing has been claimed for {_span(still[front.queue])}"
+            why = f"nothing has been claimed for {_span(unmoved[front.queue])}"
         text = f"queue {front.queue} stands still: job {front.job_id} has been due for {_span(front.age)}, and {why}"
         causes.append(Cause("stalled", front.queue, text, front.queue, front.job_id))
     return causes

@@ -63,7 +63,7 @@ class Claimer:
         self._lanes = Lanes(self._served, settings.patience)
         self._turns = Turns(self._served)
         self.worker_id = 0
-        self.heard = False  # wake-ups arrive
+        self.hears_wake_ups = False  # wake-ups arrive
         self.wake_up = asyncio.Event()
         self.stopping = False
         self.drained = asyncio.Event()
@@ -244,7 +244,7 @@ class Claimer:
         self._measure(len(rows), took)
         if rows:
             self._singly.succeeded.add(claim.name)
-        attempts = self._take(worker_id, rows, seated=False)
+        attempts = self._take(worker_id, rows, may_hold_seats=False)
         self._last_priority = attempts[-1].priority if attempts else 0
         self._lanes.advance(
             [((attempt.queue, attempt.priority), (attempt.run_at, attempt.id)) for attempt in attempts],
@@ -286,10 +286,10 @@ class Claimer:
         self._next_lanes = 0.0
         await self._link.wait_until_back()
 
-    def _take(self, worker_id: int, rows: Sequence[Any], *, seated: bool = True) -> list[Attempt]:
+    def _take(self, worker_id: int, rows: Sequence[Any], *, may_hold_seats: bool = True) -> list[Attempt]:
         if worker_id != self.worker_id:
             return []  # the lease ended while it claimed: they are rescued with it
-        attempts = [Attempt(worker_id, row, seated=seated) for row in rows]
+        attempts = [Attempt(worker_id, row, may_hold_seats=may_hold_seats) for row in rows]
         attempts.sort(key=lambda attempt: (attempt.priority, attempt.run_at, attempt.id))
         self._in_flight.add(attempts)
         self._hand_over(attempts)
@@ -323,7 +323,7 @@ class Claimer:
                     await self._sleep(min(self._pause, self._later))
                     self._pause = min(self._pause * SLOWER, self._settings.poll)
                 return
-            poll = self._settings.poll * (HEARD if self.heard else 1.0)
+            poll = self._settings.poll * (HEARD if self.hears_wake_ups else 1.0)
             if await self._sleep(min(poll, self._due_in, self._later)):
                 return
 

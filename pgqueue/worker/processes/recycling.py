@@ -23,8 +23,8 @@ def rss() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-class Limits:
-    """Calls ``reached`` once with what happened."""
+class Recycling:
+    """Calls ``reached`` once, with the limit that the process has reached."""
 
     def __init__(self, settings: WorkerSettings, reached: Callable[[str], object]) -> None:
         self._max_jobs, self._max_rss, self._reached = settings.max_jobs, settings.max_rss, reached

@@ -19,8 +19,8 @@ from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.runtime import origin
 from pgqueue.worker.exit_codes import STOPPED
 from pgqueue.worker.listener import Listener
-from pgqueue.worker.processes.place import Place, exit_code, is_clean, is_refusal
-from pgqueue.worker.processes.relay import Line, Relay
+from pgqueue.worker.processes.channels import LineToWorker, WakeUpRelay
+from pgqueue.worker.processes.process_seat import ProcessSeat, exit_code, is_clean, is_refusal
 from pgqueue.worker.spawning import Spawned
 
 LATER = 10.0  # seconds after the grace until a worker that hangs is killed
@@ -38,7 +38,7 @@ def supervise(count: int, dsn: str, settings: WorkerSettings) -> int:
     """Runs the same command line in ``count`` children; returns their highest exit code.
 
     A child that was not told to stop and has not said that it drained is dead, also with exit code 0, and is started
-    again. If its own command line or configuration was refused, it is not, unless a child in that place has worked before.
+    again. If its own command line or configuration was refused, it is not, unless a child in that seat has worked before.
     """
     return asyncio.run(Supervisor(count, dsn, settings).run())
 
@@ -60,8 +60,8 @@ class Supervisor:
         self._settings, self._dsn = settings, dsn
         self._outage = Outage(dsn)
         self._link = Link(dsn, "pgqueue listen", self._outage)
-        self._places = [Place() for _ in range(count)]
-        self._relay = Relay()
+        self._seats = [ProcessSeat() for _ in range(count)]
+        self._relay = WakeUpRelay()
         self._listener = Listener(
             self._link, settings.queues, self._relay.wake_up, self._cancelled, self._vacant
         )
@@ -83,7 +83,7 @@ class Supervisor:
         if self._settings.blocked:
             self._begin(self._watch())
         try:
-            return max(await asyncio.gather(*(self._keep(n, place) for n, place in enumerate(self._places))))
+            return max(await asyncio.gather(*(self._keep(n, seat) for n, seat in enumerate(self._seats))))
         finally:
             if self._freeing:
                 await asyncio.wait(self._freeing)
@@ -109,85 +109,85 @@ class Supervisor:
             log.exception("the supervisor's listener failed, which is a bug; jobs are found by polling")
 
     def _cancelled(self, workers: set[int] | None) -> None:
-        for place in self._places:
-            place.tell(workers)
+        for seat in self._seats:
+            seat.tell(workers)
 
     def _vacant(self) -> None:
-        for place in self._places:
-            if place.line is not None:
-                place.line.tell_vacant()
+        for seat in self._seats:
+            if seat.line is not None:
+                seat.line.tell_vacant()
 
-    def _said(self, place: Place, verb: str, *words: str) -> None:
+    def _said(self, seat: ProcessSeat, verb: str, *words: str) -> None:
         """A worker's message."""
         match verb:
             case "registered":
-                place.worker_id = int(words[0])
+                seat.worker_id = int(words[0])
             case "ready":
-                place.has_worked = True
-                place.silence = 0.0
-                place.at_work_since = asyncio.get_running_loop().time()
-                place.at_work.set()
+                seat.has_worked = True
+                seat.silence = 0.0
+                seat.at_work_since = asyncio.get_running_loop().time()
+                seat.at_work.set()
                 self._has_worker.set()
                 if self._listener.proven.is_set():
-                    place.tell(None)
+                    seat.tell(None)
             case "alive":
-                place.silence = 0.0
+                seat.silence = 0.0
             case "drained":
-                place.drained = True
-            case "replace" if place.child is not None and place.child.pid not in self._wanted:
-                self._wanted.add(place.child.pid)
-                self._begin(self._replace(place, place.child))
+                seat.drained = True
+            case "replace" if seat.child is not None and seat.child.pid not in self._wanted:
+                self._wanted.add(seat.child.pid)
+                self._begin(self._replace(seat, seat.child))
 
     # ---------------------------------------------------------------- life and death
 
-    async def _keep(self, number: int, place: Place) -> int:
-        """Keeps a worker in this place until one ends for good; returns the exit code of the last."""
-        await self._pause(number * STAGGER / len(self._places))
+    async def _keep(self, number: int, seat: ProcessSeat) -> int:
+        """Keeps a worker in this seat until one ends for good; returns the exit code of the last."""
+        await self._pause(number * STAGGER / len(self._seats))
         deaths = 0
         try:
             while not self._stopping.is_set():
                 try:
-                    place.child = child = self._start(place)
+                    seat.child = child = self._start(seat)
                 except OSError as error:
                     deaths += 1
                     await self._start_again(f"a worker process could not be started ({error})", deaths)
                     continue
                 code = await child.wait()
-                assert place.line is not None
-                place.line.hear()  # its last words
-                worked, replaced, drained = place.at_work.is_set(), place.replacing, place.drained
+                assert seat.line is not None
+                seat.line.hear()  # its last words
+                worked, replaced, drained = seat.at_work.is_set(), seat.replacing, seat.drained
                 asked = self._stopping.is_set() or replaced or drained
-                if not (asked and is_clean(code)) and place.worker_id is not None:
-                    self._free_jobs(place.worker_id, child.pid)
-                place.clear()
+                if not (asked and is_clean(code)) and seat.worker_id is not None:
+                    self._free_jobs(seat.worker_id, child.pid)
+                seat.clear()
                 self._wanted.discard(child.pid)
                 if self._stopping.is_set():
                     return exit_code(code) if worked else STOPPED
                 if replaced:
                     continue
-                if (drained and is_clean(code)) or (not place.has_worked and is_refusal(code)):
+                if (drained and is_clean(code)) or (not seat.has_worked and is_refusal(code)):
                     return exit_code(code)
-                lived = asyncio.get_running_loop().time() - place.at_work_since
+                lived = asyncio.get_running_loop().time() - seat.at_work_since
                 deaths = 0 if worked and lived > HEALTHY else deaths + 1
                 how = "an unknown exit code" if code is None else str(code)
                 await self._start_again(f"a worker process (pid {child.pid}) died with {how}", deaths)
             return STOPPED
         finally:
-            place.at_work.set()  # a replacement no longer waits for it
-            if place.line is not None:
-                place.line.close()
-                place.line = None
+            seat.at_work.set()  # a replacement no longer waits for it
+            if seat.line is not None:
+                seat.line.close()
+                seat.line = None
 
     async def _start_again(self, why: str, deaths: int) -> None:
         pause = backoff(deaths)
         log.error("%s and is started again in %.1f s", why, pause)
         await self._pause(pause)
 
-    def _start(self, place: Place) -> Spawned:
-        if place.line is not None:
-            place.line.close()
-        place.line = Line(partial(self._said, place))
-        fds = (self._relay.fd, place.line.fd)
+    def _start(self, seat: ProcessSeat) -> Spawned:
+        if seat.line is not None:
+            seat.line.close()
+        seat.line = LineToWorker(partial(self._said, seat))
+        fds = (self._relay.fd, seat.line.fd)
         overruled = ["--processes", "1", "--supervisor", f"{fds[0]},{fds[1]}"]
         for name in ("max_jobs", "max_rss"):
             if (limit := spread(getattr(self._settings, name))) is not None:
@@ -196,20 +196,20 @@ class Supervisor:
         return Spawned("pgqueue", (*origin.without_dsn(origin.ARGUMENTS), *overruled), fds)
 
     async def _watch(self) -> None:
-        """Kills a worker that has said nothing for a lease: it lost its lease, and would keep its place for ever."""
+        """Kills a worker that has said nothing for a lease: it lost its lease, and would keep its seat for ever."""
         limit = max(self._settings.lease, SILENT)
         while True:
             await asyncio.sleep(TICK)
-            for place in self._places:
-                place.silence += TICK
-                if place.child is not None and place.at_work.is_set() and place.silence > limit:
+            for seat in self._seats:
+                seat.silence += TICK
+                if seat.child is not None and seat.at_work.is_set() and seat.silence > limit:
                     log.error(
                         "a worker process (pid %d) has said nothing for %g s: it was stopped, or a handler holds the"
                         " interpreter's lock; it is killed",
-                        place.child.pid, place.silence,
+                        seat.child.pid, seat.silence,
                     )  # fmt: skip
-                    place.silence = 0.0
-                    place.child.kill()
+                    seat.silence = 0.0
+                    seat.child.kill()
 
     def _free_jobs(self, worker_id: int, pid: int) -> None:
         freeing = self._begin(self._end_lease(worker_id, pid))
@@ -234,19 +234,19 @@ class Supervisor:
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
-    async def _replace(self, place: Place, child: Spawned) -> None:
-        """Drains a worker that asked for it, and waits until another works in its place. One after the other."""
+    async def _replace(self, seat: ProcessSeat, child: Spawned) -> None:
+        """Drains a worker that asked for it, and waits until another works in its seat. One after the other."""
         async with self._one_at_a_time:
-            if place.child is not child or self._stopping.is_set():
+            if seat.child is not child or self._stopping.is_set():
                 return
-            place.replacing = True
-            place.at_work.clear()
-            place.stop(signal.SIGTERM)
+            seat.replacing = True
+            seat.at_work.clear()
+            seat.stop(signal.SIGTERM)
             if not await self._ends_in_time(child):
                 log.error("a worker process (pid %d) does not end after its grace and is killed", child.pid)
                 child.kill()
                 await child.wait()
-            await place.at_work.wait()
+            await seat.at_work.wait()
 
     async def _ends_in_time(self, child: Spawned) -> bool:
         try:
@@ -260,19 +260,19 @@ class Supervisor:
 
     def _stop(self, number: int) -> None:
         self._stops += 1
-        for place in self._places:
+        for seat in self._seats:
             # One that is being replaced drains already: this would be its second signal.
-            if self._stops > 1 or not place.replacing:
-                place.stop(number)
+            if self._stops > 1 or not seat.replacing:
+                seat.stop(number)
         if self._stops == 1:
             self._stopping.set()
             self._begin(self._kill_later())
 
     async def _kill_later(self) -> None:
         await asyncio.sleep(self._settings.grace + LATER)
-        for place in self._places:
-            if place.child is not None:
+        for seat in self._seats:
+            if seat.child is not None:
                 log.error(
-                    "a worker process (pid %d) does not end after its grace and is killed", place.child.pid
+                    "a worker process (pid %d) does not end after its grace and is killed", seat.child.pid
                 )
-                place.child.kill()
+                seat.child.kill()

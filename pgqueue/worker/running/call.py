@@ -22,7 +22,7 @@ from pgqueue.telemetry.tracing import mark_failed, run_span
 from pgqueue.text.described import describe
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.running.contexts import OwnContext
-from pgqueue.worker.running.endings import failed, obeyed, stopped, succeeded
+from pgqueue.worker.running.endings import failed, stopped, succeeded, value_of
 from pgqueue.worker.running.middleware import around, around_async
 
 
@@ -72,7 +72,7 @@ def _perform(
         with span_of(spec, attempt, traced) as span:
             try:
                 own = OwnContext(runner)
-                if app.layers and not spec.is_ours:
+                if app.layers and not spec.is_internal:
                     value = _call_within(spec, attempt, app, kwargs, own)
                 else:
                     value = own.call(spec.function, **kwargs)
@@ -90,12 +90,12 @@ async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: b
     try:
         kwargs = arguments(spec, attempt, app)
         attempt.started_at = monotonic()
-        if attempt.timeout is None and attempt.left() is None and not traced and not app.layers:
+        if attempt.timeout is None and attempt.until_deadline() is None and not traced and not app.layers:
             return succeeded(spec, attempt, await spec.function(**kwargs))
         with span_of(spec, attempt, traced) as span:
             try:
-                async with asyncio.timeout(attempt.limit()) as timer:
-                    if app.layers and not spec.is_ours:
+                async with asyncio.timeout(attempt.seconds_left()) as timer:
+                    if app.layers and not spec.is_internal:
                         value = await _call_within_async(spec, attempt, app, kwargs, timer)
                     else:
                         value = await spec.function(**kwargs)
@@ -122,7 +122,7 @@ def _call_within(
             if told is error:
                 raise
             raise told from None
-        call.result = own.call(obeyed, value)
+        call.result = own.call(value_of, value)
     return call.result
 
 
@@ -140,7 +140,7 @@ async def _call_within_async(
             if told is error:
                 raise
             raise told from None
-        call.result = obeyed(value)
+        call.result = value_of(value)
     return call.result
 
 

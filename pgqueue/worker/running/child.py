@@ -22,7 +22,7 @@ from typing import Any
 from pgqueue.app.app import App
 from pgqueue.app.loading import load_app
 from pgqueue.model.chunk import ChunkSpec
-from pgqueue.model.progress import Report
+from pgqueue.model.progress import Progress
 from pgqueue.runtime import origin
 from pgqueue.runtime.clock import server_time
 from pgqueue.telemetry import log_output
@@ -31,7 +31,7 @@ from pgqueue.text.described import describe
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.running.call import perform
-from pgqueue.worker.running.children import encode, encode_report
+from pgqueue.worker.running.children import encode, encode_progress
 from pgqueue.worker.running.chunk_call import Chunk, perform_chunk
 from pgqueue.worker.running.hook_tasks import handlers
 
@@ -53,9 +53,9 @@ def main() -> None:
     ignore_stops()  # the app may have changed them
     forked.begin()
     requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    reporter = Reporter(parent)
-    threading.Thread(target=_read, args=(parent, requests, reporter), daemon=True).start()
-    perform_all(app, requests, reporter, parent)
+    sender = ProgressSender(parent)
+    threading.Thread(target=_read, args=(parent, requests, sender), daemon=True).start()
+    perform_all(app, requests, sender, parent)
 
 
 def ignore_stops() -> None:
@@ -93,7 +93,7 @@ def die() -> None:
 
 
 def perform_all(
-    app: App, requests: queue.SimpleQueue[dict[str, Any]], reporter: Reporter, parent: Parent
+    app: App, requests: queue.SimpleQueue[dict[str, Any]], sender: ProgressSender, parent: Parent
 ) -> None:
     specs = handlers(app)
     traced = is_traced()
@@ -103,8 +103,8 @@ def perform_all(
         while True:
             request = requests.get()
             server_time.tell(request["now"])
-            attempts = [ReportingAttempt(request["worker_id"], row) for row in request["rows"]]
-            reporter.begin(attempts)
+            attempts = [ChildsAttempt(request["worker_id"], row) for row in request["rows"]]
+            sender.begin(attempts)
             spec = specs[attempts[0].task]
             if isinstance(spec, ChunkSpec):
                 outcomes = perform_chunk(spec, Chunk(list(attempts)), app, runner, traced=traced)
@@ -116,12 +116,12 @@ def perform_all(
                 locale.setlocale(locale.LC_ALL) != usual
             ):  # which belongs to the process: the next job must not see it
                 locale.setlocale(locale.LC_ALL, usual)
-            with reporter.lock:
-                reporter.attempts = {}
+            with sender.lock:
+                sender.attempts = {}
                 parent.send(b"".join(encode(*ended) for ended in zip(attempts, outcomes, strict=True)))
 
 
-class Reporter:
+class ProgressSender:
     """Tells the parent now and then how far the attempts have come, from a thread that begins with the first report.
 
     What the parent tells meanwhile is that one of a chunk has ended: it is noted on the attempt.
@@ -130,15 +130,15 @@ class Reporter:
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
         self.lock = threading.Lock()  # of the answers, and of which attempts they are about
-        self.attempts: dict[int, ReportingAttempt] = {}
+        self.attempts: dict[int, ChildsAttempt] = {}
         self._ended: dict[int, list[str]] = {}
         self._thread: threading.Thread | None = None
         self._noted = threading.Event()
 
-    def begin(self, attempts: list[ReportingAttempt]) -> None:
+    def begin(self, attempts: list[ChildsAttempt]) -> None:
         with self.lock:
             for attempt in attempts:
-                attempt.reporter = self
+                attempt.sender = self
             self.attempts = {attempt.id: attempt for attempt in attempts}
             for job_id, ends in self._ended.items():
                 self._mark(job_id, ends)
@@ -159,7 +159,7 @@ class Reporter:
             for end in ends:
                 setattr(self.attempts[job_id], end, True)
 
-    def note(self, attempt: Attempt) -> None:
+    def note_progress(self, attempt: Attempt) -> None:
         if self.attempts.get(attempt.id) is not attempt:
             return  # from a thread that its handler left behind
         self._noted.set()
@@ -172,33 +172,33 @@ class Reporter:
             self._noted.clear()
             with self.lock:
                 for attempt in self.attempts.values():
-                    if attempt.report is not None and attempt.report is not attempt.told:
-                        attempt.told = attempt.report
-                        self._parent.send(encode_report(attempt))
+                    if attempt.progress is not None and attempt.progress is not attempt.sent_progress:
+                        attempt.sent_progress = attempt.progress
+                        self._parent.send(encode_progress(attempt))
             time.sleep(EVERY)
 
 
-class ReportingAttempt(Attempt):
-    __slots__ = ("reporter", "told")
-    reporter: Reporter
+class ChildsAttempt(Attempt):
+    __slots__ = ("sender", "sent_progress")
+    sender: ProgressSender
 
     def __init__(self, worker_id: int, row: Any) -> None:
         super().__init__(worker_id, row)
-        self.told: Report | None = None
+        self.sent_progress: Progress | None = None
 
-    def note(self, report: Report) -> None:
-        super().note(report)
-        self.reporter.note(self)
+    def note_progress(self, progress: Progress) -> None:
+        super().note_progress(progress)
+        self.sender.note_progress(self)
 
 
-def _read(parent: Parent, requests: queue.SimpleQueue[dict[str, Any]], reporter: Reporter) -> None:
+def _read(parent: Parent, requests: queue.SimpleQueue[dict[str, Any]], sender: ProgressSender) -> None:
     """Ends this process, whatever its handler does, when the parent is gone."""
     for line in parent.lines():
         request = json.loads(line)
         if "ended" in request:
-            reporter.hear(request)
+            sender.hear(request)
         else:
-            reporter.forget()
+            sender.forget()
             requests.put(request)
     die()
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from pgqueue.errors import InvalidSettingError, ProcessDiedError
 from pgqueue.model.outcome import Outcome
-from pgqueue.model.progress import Report
+from pgqueue.model.progress import Progress
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic, server_time
 from pgqueue.runtime.services import hidden_task
@@ -30,7 +30,7 @@ from pgqueue.telemetry import log_output
 from pgqueue.text.described import describe
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.forked import Ends
-from pgqueue.worker.running.endings import failed, missed
+from pgqueue.worker.running.endings import failed, too_late
 from pgqueue.worker.spawning import Spawned, how_it_ended
 
 LONGEST_LINE = 4 * 1024 * 1024  # bytes
@@ -181,10 +181,10 @@ class Children:
 
     async def hand_over(self, child: Child, spec: TaskSpec, attempt: Any) -> Any:
         """Has the child perform it, unless it came too late while the child was started; returns the outcome."""
-        late = missed(spec, attempt)
+        late = too_late(spec, attempt)
         if late is not None:
             return late
-        async with asyncio.timeout(attempt.limit()):
+        async with asyncio.timeout(attempt.seconds_left()):
             [outcome] = await self.ask(child, [attempt])
         return outcome
 
@@ -231,8 +231,8 @@ class Children:
         while len(outcomes) < len(asked):
             said = await child.answer()
             attempt = asked[said["id"]]
-            if said["report"] is not None:
-                attempt.note(Report(*said["report"]))
+            if said["progress"] is not None:
+                attempt.note_progress(Progress(*said["progress"]))
             if "settled" in said:
                 attempt.settled, attempt.unconfirmed = said["settled"], said["unconfirmed"]
                 outcomes[attempt.id] = Outcome(**said["outcome"]) if said["outcome"] else None
@@ -251,12 +251,12 @@ def encode(attempt: Attempt, outcome: Outcome | None) -> bytes:
         "unconfirmed": attempt.unconfirmed,
         "outcome": None if outcome is None else asdict(outcome),
     }
-    return json.dumps({"id": attempt.id, **answer, "report": attempt.report}).encode() + b"\n"
+    return json.dumps({"id": attempt.id, **answer, "progress": attempt.progress}).encode() + b"\n"
 
 
-def encode_report(attempt: Attempt) -> bytes:
+def encode_progress(attempt: Attempt) -> bytes:
     """What a child says in between."""
-    return json.dumps({"id": attempt.id, "report": attempt.report}).encode() + b"\n"
+    return json.dumps({"id": attempt.id, "progress": attempt.progress}).encode() + b"\n"
 
 
 def encode_end(attempt: Attempt) -> bytes:

@@ -23,7 +23,7 @@ from pgqueue.text.described import TRACEBACK
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.running.call import decoded, job_of, span_of
 from pgqueue.worker.running.contexts import OwnContext, steps_in
-from pgqueue.worker.running.endings import failed, obeyed, stopped, succeeded
+from pgqueue.worker.running.endings import failed, stopped, succeeded, value_of
 from pgqueue.worker.running.middleware import around, around_async
 
 
@@ -44,9 +44,9 @@ class Chunk:
     def lost(self) -> bool:
         return all(attempt.lost for attempt in self.attempts)
 
-    def limit(self) -> float | None:
+    def seconds_left(self) -> float | None:
         """That of the attempt which may run longest; None if one may run for ever. The others end before it (chunks.py)."""
-        limits = [limit for attempt in self.attempts if (limit := attempt.limit()) is not None]
+        limits = [limit for attempt in self.attempts if (limit := attempt.seconds_left()) is not None]
         return max(limits) if len(limits) == len(self.attempts) else None
 
 
@@ -179,7 +179,7 @@ def _within(
     with span_of(spec, item.attempt, traced) as span:
         try:
             with around(app.layers, call, OwnContext(runner)):
-                call.result = obeyed((yield))
+                call.result = value_of((yield))
         except BaseException as error:
             if span is not None:
                 mark_failed(span, error)
@@ -199,7 +199,7 @@ async def perform_chunk_async(
                 await steps_in(item.context, anext(item.within))
     if held := taking_part(items):
         try:
-            async with asyncio.timeout(chunk.limit()) as timer:
+            async with asyncio.timeout(chunk.seconds_left()) as timer:
                 value = await steps_in(copy_context(), _called(spec, held))
             results = spec.results_of(value, len(held))
         except BaseException as error:  # noqa: BLE001
@@ -232,7 +232,7 @@ async def _within_async(spec: ChunkSpec, item: Item, app: App, traced: bool) -> 
     with span_of(spec, item.attempt, traced) as span:
         try:
             async with around_async(app.layers, call):
-                call.result = obeyed((yield))
+                call.result = value_of((yield))
         except BaseException as error:
             if span is not None:
                 mark_failed(span, error)

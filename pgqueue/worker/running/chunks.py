@@ -23,7 +23,7 @@ from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.running.children import Child, Children, encode_end
 from pgqueue.worker.running.chunk_call import Chunk, chunk_failed, perform_chunk, perform_chunk_async
 from pgqueue.worker.running.contexts import steps_in
-from pgqueue.worker.running.endings import failed, missed
+from pgqueue.worker.running.endings import failed, too_late
 from pgqueue.worker.running.threads import Threads
 
 Begun = Callable[[Chunk], None]
@@ -104,7 +104,7 @@ class Chunks:
         if not self._gathered:
             return
         gathered, self._gathered = self._gathered, []
-        chunk = Chunk([attempt for attempt in gathered if not self._has_missed(attempt)])
+        chunk = Chunk([attempt for attempt in gathered if not self._is_too_late(attempt)])
         if not chunk.attempts:
             return
         self._called.update(dict.fromkeys(chunk.attempts, chunk))
@@ -112,15 +112,15 @@ class Chunks:
 
     def _begun(self, chunk: Chunk) -> None:
         """The call begins, and so does the time of each attempt; that of the longest is the call's."""
-        loop, longest = asyncio.get_running_loop(), chunk.limit()
+        loop, longest = asyncio.get_running_loop(), chunk.seconds_left()
         for attempt in chunk.attempts:
-            limit = attempt.limit()
+            limit = attempt.seconds_left()
             if attempt in self._called and limit is not None and (longest is None or limit < longest):
                 self._timers[attempt] = loop.call_later(limit, self._time_out, attempt)
 
-    def _has_missed(self, attempt: Attempt) -> bool:
+    def _is_too_late(self, attempt: Attempt) -> bool:
         """Whether it expired, or its deadline passed, while it waited for others: then it ends here."""
-        outcome = missed(self._spec, attempt)
+        outcome = too_late(self._spec, attempt)
         if outcome is not None:
             self._finish(attempt, outcome)
         return outcome is not None
@@ -213,13 +213,13 @@ class ChunkChildren(Children):
 
     async def hand_over(self, child: Child, spec: Any, attempt: Any) -> Any:
         """What ended, or came too late, while the child was started, does not take part."""
-        ended = {one: missed(spec, one) for one in attempt.attempts}
+        ended = {one: too_late(spec, one) for one in attempt.attempts}
         held = [one for one, outcome in ended.items() if outcome is None and not is_over(one)]
         if held:
             self._at_work[attempt] = child
             self._begun(attempt)
             try:
-                async with asyncio.timeout(attempt.limit()):
+                async with asyncio.timeout(attempt.seconds_left()):
                     ended.update(zip(held, await self.ask(child, held), strict=True))
             finally:
                 del self._at_work[attempt]

@@ -26,23 +26,23 @@ from pgqueue.worker.attempt import Attempt, timeout_error
 
 def refused(spec: TaskSpec, attempt: Attempt) -> Outcome | None:
     """The outcome of an attempt whose row was made up, or that has waited too long for its turn; None if it may begin."""
-    if is_reserved(attempt.task) and not (attempt.extra and attempt.extra.ours):
+    if is_reserved(attempt.task) and not (attempt.rare and attempt.rare.stored_by_pgqueue):
         return failed(spec, attempt, UndecodableJobError("Only pgqueue itself stores jobs of this name."))
-    return missed(spec, attempt)
+    return too_late(spec, attempt)
 
 
-def missed(spec: TaskSpec, attempt: Attempt) -> Outcome | None:
+def too_late(spec: TaskSpec, attempt: Attempt) -> Outcome | None:
     """The outcome of an attempt that has waited too long for its turn; None if it may begin."""
-    left = attempt.left()
+    left = attempt.until_deadline()
     if left is not None and left <= 0:
         late = failed(spec, attempt, DeadlineExceededError("Its deadline passed before it could begin."))
         return None if late is None else replace(late, begun=False)
-    if attempt.extra is None or attempt.extra.expires is None or attempt.extra.expires > monotonic():
+    if attempt.rare is None or attempt.rare.expires is None or attempt.rare.expires > monotonic():
         return None
     return Outcome.expired(spec.keep)
 
 
-def obeyed(value: object) -> object:
+def value_of(value: object) -> object:
     """What a handler returned: an instruction is raised, a generator is run to its end, which may raise one too."""
     if isinstance(value, GeneratorType):
         return list(value)
@@ -57,7 +57,7 @@ def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Outcome | None
         return None
     if value is None:
         return spec.completion
-    result = spec.encode_result(obeyed(value))
+    result = spec.encode_result(value_of(value))
     return spec.completion if result is None else Outcome.completed(result, spec.keep)
 
 
@@ -115,5 +115,5 @@ def _verdict(
         crash_count=attempt.crash_count,
         crash_limit=crash_limit,
         crashed=crashed,
-        left=attempt.left(),
+        left=attempt.until_deadline(),
     )

@@ -27,7 +27,7 @@ def handlers(app: App) -> dict[str, TaskSpec]:
     found: dict[str, TaskSpec] = {}
     for name, task in app.tasks.items():
         events = app.events_of(name)
-        found[name] = replace(task.spec, tells=True) if "completed" in events else task.spec
+        found[name] = replace(task.spec, has_hooks=True) if "completed" in events else task.spec
         for event in events:
             hooks = [*task.hooks.get(event, ()), *app.hooks.get(event, ())]
             spec = hook_spec(hook_name(name, event), event, hooks)
@@ -57,7 +57,7 @@ def hook_spec(name: str, event: Event, hooks: list[Callable[..., object]]) -> Ta
     call = _on_the_loop if any(inspect.iscoroutinefunction(hook) for hook in hooks) else _on_a_thread
     return TaskSpec(
         name=name, function=call(Hooks(name, event, hooks)), queue=QUEUE, keep="failures", executor="async",
-        is_ours=True,
+        is_internal=True,
     )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ class Hooks:
 
 
 def _on_a_thread(hooks: Hooks) -> Callable[..., None]:
-    def tell(
+    def call_hooks(
         job: dict[str, Any], reason: str, error: str | None = None, traceback: str | None = None
     ) -> None:
         given = hooks.given(job, reason, error, traceback)
@@ -102,11 +102,11 @@ def _on_a_thread(hooks: Hooks) -> Callable[..., None]:
         if asked:
             raise asked[0]
 
-    return tell
+    return call_hooks
 
 
 def _on_the_loop(hooks: Hooks) -> Callable[..., Any]:
-    async def tell(
+    async def call_hooks(
         job: dict[str, Any], reason: str, error: str | None = None, traceback: str | None = None
     ) -> None:
         given = hooks.given(job, reason, error, traceback)
@@ -120,4 +120,4 @@ def _on_the_loop(hooks: Hooks) -> Callable[..., Any]:
         if asked:
             raise asked[0]
 
-    return tell
+    return call_hooks

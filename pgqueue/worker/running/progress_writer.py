@@ -12,7 +12,7 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import forever
 from pgqueue.database.sifting import sift
-from pgqueue.model.progress import Report
+from pgqueue.model.progress import Progress
 from pgqueue.worker.attempt import Attempt
 
 EVERY = 1.0  # seconds between two writes of progress
@@ -20,7 +20,7 @@ EVERY = 1.0  # seconds between two writes of progress
 log = logging.getLogger("pgqueue")
 
 
-class Reporter:
+class ProgressWriter:
     """``running`` tells which attempts run."""
 
     def __init__(self, link: Link, running: Callable[[], Iterable[Attempt]]) -> None:
@@ -31,21 +31,23 @@ class Reporter:
         await forever("the writing of progress", self.once)
 
     async def once(self) -> float:
-        reports = [(attempt, report) for attempt in self._running() if (report := attempt.report) is not None]
-        if reports:
-            await sift(reports, self._write, self._refused)
+        noted = [
+            (attempt, progress) for attempt in self._running() if (progress := attempt.progress) is not None
+        ]
+        if noted:
+            await sift(noted, self._write, self._refused)
         return EVERY
 
-    async def _write(self, part: Sequence[tuple[Attempt, Report]]) -> list[int]:
-        rows = [(attempt.id, attempt.lease_id, report) for attempt, report in part]
+    async def _write(self, part: Sequence[tuple[Attempt, Progress]]) -> list[int]:
+        rows = [(attempt.id, attempt.lease_id, progress) for attempt, progress in part]
         written = await self._link.once(statements.report_progress(self.worker_id, rows))
-        for attempt, report in part:
-            if attempt.report is report and attempt.id in written:
-                attempt.report = None
+        for attempt, progress in part:
+            if attempt.progress is progress and attempt.id in written:
+                attempt.progress = None
         return written
 
-    async def _refused(self, item: tuple[Attempt, Report], error: Exception) -> None:
-        attempt, report = item
+    async def _refused(self, item: tuple[Attempt, Progress], error: Exception) -> None:
+        attempt, progress = item
         log.error("%r: the database refused its progress: %s", attempt, error)
-        if attempt.report is report:
-            attempt.report = None
+        if attempt.progress is progress:
+            attempt.progress = None

@@ -221,7 +221,7 @@ def is_late(attempt: Attempt) -> bool:
     """Whether its time has been up for longer than a handler gets to end."""
     if not attempt.started_at:
         return False
-    left = attempt.left()
+    left = attempt.until_deadline()
     ran = monotonic() - attempt.started_at
     return (attempt.timeout is not None and ran > attempt.timeout + DEAF) or (
         left is not None and left < -DEAF

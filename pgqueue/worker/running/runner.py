@@ -189,7 +189,7 @@ class Runner:
             if not is_suspect and not self._waiting:
                 break
             attempt = (self._suspects if is_suspect else self._waiting).popleft()
-            is_plain = attempt.extra is None and attempt.task not in self._reserved
+            is_plain = attempt.rare is None and attempt.task not in self._reserved
             if is_plain or not self._is_refused(attempt):
                 self._start(attempt, is_suspect=is_suspect)
         if not self._running:
@@ -201,7 +201,7 @@ class Runner:
         if outcome is not None:
             self._done(attempt, outcome)
             if outcome.error is not None:
-                report(attempt, outcome)
+                log_ending(attempt, outcome)
         return outcome is not None
 
     def _start(self, attempt: Attempt, *, is_suspect: bool) -> None:
@@ -223,7 +223,7 @@ class Runner:
             self._measure(attempt.started_at)
         self._done(attempt, outcome)
         if outcome is not None and outcome.error is not None and not attempt.unconfirmed:
-            report(attempt, outcome)
+            log_ending(attempt, outcome)
         if self._waiting or self._suspects:
             self._fill()
         elif not self._running:
@@ -305,7 +305,7 @@ class Runner:
             chunks.close()
 
 
-def report(attempt: Attempt, outcome: Outcome) -> None:
+def log_ending(attempt: Attempt, outcome: Outcome) -> None:
     """One line for an attempt that did not go well."""
     fields: dict[str, Any] = {
         "job_id": attempt.id,

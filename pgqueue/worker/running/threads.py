@@ -64,7 +64,7 @@ class Threads:
             self._grow()
         self._busy += 1
         self._work.put((spec, attempt))
-        if (limit := attempt.limit()) is not None:
+        if (limit := attempt.seconds_left()) is not None:
             self._timers[attempt] = self._loop.call_later(limit, self._time_out, spec, attempt)
 
     def _grow(self) -> None:

@@ -2,9 +2,9 @@
 
 ::
 
-    listener ─► Relay ══ a byte for each wake-up ══► Supervised: a worker with a free slot reads it and looks for jobs
+    listener ─► WakeUpRelay ══ a byte for each wake-up ══► LineToSupervisor: a worker with a free slot reads it and looks for jobs
                   ▲                                   │  ║
-                  └─────────────── more ──────────────┘  ║ Line, one for each process
+                  └─────────────── more ──────────────┘  ║ LineToWorker, one for each process
                                                          ║ ─► stop; whose jobs were asked to stop; that no worker leads
                                                          ║ ◄─ ready, registered ID, alive, replace, drained
 
@@ -30,7 +30,7 @@ MOST = 100  # ids in one message; where there are more, every worker looks
 AGAIN = 1.0  # seconds after which a process without a free slot looks whether its supervisor still lives
 
 
-class Relay:
+class WakeUpRelay:
     """The supervisor's end of what all share."""
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Relay:
         self._theirs.close()
 
 
-class Line:
+class LineToWorker:
     """A supervisor's end of the line to one process; ``said`` is called with the words of each message that comes from it."""
 
     def __init__(self, said: Callable[..., None]) -> None:
@@ -106,7 +106,7 @@ class Line:
         self._theirs.close()
 
 
-class Supervised:
+class LineToSupervisor:
     """A worker's end. ``room`` tells how many jobs it could take now; ``cancelled`` and ``vacant`` are as of ``Listener``.
 
     ``stop`` is called with the signal that the supervisor got: a signal to this process may be the same one, sent to all.
@@ -139,7 +139,7 @@ class Supervised:
         loop = asyncio.get_running_loop()
         loop.add_reader(self._line, self._hear)
         self.say("ready")
-        while await self._heard():
+        while await self._woken_up():
             if self._room():
                 self._woken = True
                 self._wake_up()
@@ -148,7 +148,7 @@ class Supervised:
                 await self._until_room()
         self._orphaned()
 
-    async def _heard(self) -> bool:
+    async def _woken_up(self) -> bool:
         """Whether a byte came: the quickest worker has it, the others go on waiting. False: the supervisor is gone."""
         try:
             return bool(await asyncio.get_running_loop().sock_recv(self._socket, 4096))

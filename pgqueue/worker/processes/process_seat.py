@@ -1,4 +1,4 @@
-"""One worker process of a supervisor: the room that it has, and what its exit code means."""
+"""The seat of one worker process under a supervisor, and what the exit code of the process means."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import asyncio
 import signal
 
 from pgqueue.worker.exit_codes import STOPPED, UNFINISHED
-from pgqueue.worker.processes.relay import Line
+from pgqueue.worker.processes.channels import LineToWorker
 from pgqueue.worker.spawning import Spawned
 
 
-class Place:
-    """Room for one worker process: if it dies, another follows it."""
+class ProcessSeat:
+    """Keeps what is known of one worker process. If the process dies, another one takes the seat."""
 
     def __init__(self) -> None:
         self.child: Spawned | None = None
-        self.line: Line | None = None
+        self.line: LineToWorker | None = None
         self.at_work = asyncio.Event()
         self.at_work_since = 0.0  # by the loop's clock
         self.has_worked = False
@@ -25,7 +25,7 @@ class Place:
         self.silence = 0.0  # seconds since its last word, counted while this process ran
 
     def clear(self) -> None:
-        """Makes room for the next worker."""
+        """Prepares the seat for the next worker."""
         self.at_work.clear()
         self.child, self.worker_id = None, None
         self.replacing = self.drained = False
