@@ -1,0 +1,233 @@
+"""docs/glossary.md: one word for one thing. A name of the package that holds a refused word fails."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import pytest
+import typer
+
+import pgqueue
+from pgqueue import schema, sql
+from pgqueue.ui.cli.commands import cli
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path(pgqueue.__file__).parent
+PAGE = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+
+class Name(NamedTuple):
+    """A name and where it stands."""
+
+    name: str
+    where: str
+
+    def words(self) -> tuple[str, ...]:
+        return split(self.name)
+
+
+def split(name: str) -> tuple[str, ...]:
+    """Its words, in the singular: ``LostClaims`` and ``lost_claim`` are the same."""
+    return tuple(singular(word.lower()) for word in WORD.findall(name))
+
+
+def singular(word: str) -> str:
+    return word.removesuffix("s") if len(word) > 3 and not word.endswith(("ss", "us", "is")) else word
+
+
+def holds(words: tuple[str, ...], refused: tuple[str, ...]) -> bool:
+    """Whether the refused words stand side by side in a name."""
+    return any(words[at : at + len(refused)] == refused for at in range(len(words) - len(refused) + 1))
+
+
+# ---------------------------------------------------------------- the page
+
+
+def rows(head: str) -> Iterator[list[str]]:
+    """The rows of all tables that have this head."""
+    for table in re.findall(rf"^\| {re.escape(head)} \|\n\|[-| ]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE):
+        for line in table.splitlines():
+            yield [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+WORDS = list(rows("word | meaning | where it shows | not"))
+EXCEPTIONS = {name.strip("`"): why for name, why in rows("name | why it may")}
+REFUSED = {split(word): row[0] for row in WORDS for word in re.findall(r"`([^`]+)`", row[3])}
+
+
+# These names are still to change. Remove each with its last use, and then this list.
+NOT_YET = frozenset(
+    """
+    CHEAP_SWEEP DSN_PLACES EXTRA Errand Extra HEARD Heard HeldLease KEYLESS NOT_BURIED PLACE Place Report SWEEP _abort _beat _heard
+    _held _hold _place _place_in_jsonb _report _stop_disowned _verdict all_of answers_held bury choose_held disowned encode_report
+    errands extra find_disowned held held_for_long hold holds holds_jobs keyed keyed_lanes keyless obeyed place report report_progress
+    reports seated suspended sweep sweep_forever sweep_once sweeper
+    """.split()  # noqa: SIM905
+)
+
+
+# ---------------------------------------------------------------- the names
+
+
+def names_of_files() -> Iterator[Name]:
+    for path in PACKAGE.rglob("*"):
+        if path.suffix in {".py", ".sql"} or (path.is_dir() and path.name != "__pycache__"):
+            yield Name(path.stem, path.relative_to(PACKAGE).as_posix())
+
+
+def names_of_python(tree: ast.AST, where: str) -> Iterator[Name]:
+    """Classes, functions and their parameters, and what a module or a class assigns."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield Name(node.name, where)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from (Name(argument.arg, where) for argument in node.args.args + node.args.kwonlyargs)
+        if isinstance(node, ast.Module | ast.ClassDef):
+            for line in node.body:
+                targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+                yield from (Name(target.id, where) for target in targets if isinstance(target, ast.Name))
+
+
+def names_of_the_database() -> Iterator[Name]:
+    for table in schema.metadata.tables.values():
+        yield Name(table.name, "pgqueue.schema")
+        named = (*table.columns, *table.indexes, *table.constraints)
+        yield from (Name(str(part.name), f"table {table.name}") for part in named if part.name)
+    yield from (Name(domain, "domain") for domain in schema.DOMAINS)
+    for name, text in {**sql.functions(), **sql.views()}.items():
+        made = re.search(r"^create or replace (?:function|view) pgqueue\.(\w+)", text, re.MULTILINE)
+        assert made, name
+        yield Name(made[1], f"{name}.sql")
+    for name in sql.names():
+        yield from (
+            Name(parameter, f"{name}.sql") for parameter in re.findall(r"%\((\w+)\)s", sql.load(name))
+        )
+
+
+def names_of_commands() -> Iterator[Name]:
+    def walk(command: click.Command, where: str) -> Iterator[Name]:
+        for parameter in command.params:
+            for option in (*parameter.opts, *parameter.secondary_opts):
+                yield Name(option.lstrip("-").replace("-", "_"), where)
+        for name, child in getattr(command, "commands", {}).items():
+            yield Name(name, where)
+            yield from walk(child, f"{where} {name}")
+
+    yield from walk(typer.main.get_command(cli), "pgq")
+
+
+def all_names() -> Iterator[Name]:
+    yield from names_of_files()
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        yield from names_of_python(tree, path.relative_to(PACKAGE).as_posix())
+    yield from names_of_the_database()
+    yield from names_of_commands()
+
+
+def offenders(names: Iterable[Name]) -> list[str]:
+    return sorted(
+        {
+            f"{name.name} ({name.where}): {' '.join(refused)!r} is refused for {REFUSED[refused]}"
+            for name in names
+            for refused in REFUSED
+            if name.name not in EXCEPTIONS and name.name not in NOT_YET and holds(name.words(), refused)
+        }
+    )
+
+
+# ---------------------------------------------------------------- the tests
+
+
+def test_no_name_holds_a_refused_word():
+    assert offenders(all_names()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("bulk_rows", "bulk"),
+        ("BulkRows", "bulk"),
+        ("LARGEST_BULK", "bulk"),
+        ("HeldClaims", "held"),
+        ("sweeps", "sweep"),
+        ("scheduled_at", "scheduled at"),
+        ("HTTPTopic", "topic"),
+    ],
+)
+def test_a_refused_word_is_found_in_a_planted_name(name, word):
+    [found] = offenders([Name(name, "planted.py")])
+    assert found == f"{name} (planted.py): {word!r} is refused for {REFUSED[split(word)]}"
+
+
+def test_a_word_that_holds_a_refused_one_is_another_word():
+    assert (
+        offenders(
+            [Name(name, "planted.py") for name in ("replace_job", "threshold", "Scheduled", "heldover")]
+        )
+        == []
+    )
+
+
+def test_a_name_is_found_wherever_it_is_planted():
+    planted = """
+BULK = 1
+
+class Consumer:
+    quota: int
+
+    async def reap(self, topic, *, eta=None): ...
+"""
+    found = names_of_python(ast.parse(planted), "planted.py")
+    assert {line.split()[0] for line in offenders(found)} == {
+        "BULK",
+        "Consumer",
+        "quota",
+        "reap",
+        "topic",
+        "eta",
+    }
+
+
+def test_every_kind_of_name_is_read():
+    names = {name.name for name in all_names()}
+    assert names >= {
+        "claiming",  # a folder
+        "payload",  # a file of Python
+        "insert_job",  # a file of SQL
+        "Settler",
+        "LeaseLostError",
+        "rescue_all",
+        "CRASH_LIMIT",
+        "worker_id",  # a parameter
+        "why",  # a SQL function
+        "queue_depth",  # a view
+        "transitions",  # a table
+        "concurrency_key",  # a column
+        "jobs_live_claim_idx",
+        "jobs_live_shape_check",
+        "job_args",  # a domain
+        "since_ids",  # a parameter of a statement
+        "doctor",  # a command
+        "crash_limit",  # an option
+    }
+
+
+def test_the_page_lists_each_word_once_and_refuses_none_that_it_lists():
+    words = [row[0] for row in WORDS]
+    assert len(words) == len(set(words)) > 60
+    assert all(len(row) == 4 and all(row) for row in WORDS)
+    assert not {split(word) for word in words} & set(REFUSED)
+
+
+def test_each_exception_is_needed():
+    names = {name.name for name in all_names()}
+    for name in EXCEPTIONS:
+        assert name in names, name
+        assert any(holds(split(name), refused) for refused in REFUSED), name
