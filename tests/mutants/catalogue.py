@@ -230,7 +230,7 @@ MUTANTS = (
            f"{THREADS}::test_no_attempt_sees_what_the_retry_policy_of_another_set"),
     mutant("worker/running/contexts.py", "            if task.done():\n                raise\n", "            raise\n", f"{THREADS}::test_what_a_job_leaves_running_on_a_loop_cannot_end_it"),
     mutant("worker/running/endings.py", "        return verdict(plain(error), DEFAULT_POLICY)\n", "        raise\n",
-           "unit/test_last_line.py::test_an_error_of_which_nothing_can_be_asked_is_told_by_its_name_and_tried_again"),
+           "stages/test_whatever_is_raised.py::test_an_error_of_which_nothing_can_be_asked_is_told_by_its_name_and_tried_again"),
     mutant("worker/running/endings.py", 'Outcome.dead("bad_result", told, spec.keep)', "Outcome.retried(1.0, told)", "unit/test_results.py::test_a_result_that_cannot_be_stored_is_dead_at_once"),
     mutant("worker/running/runner.py", "        self._accused.discard(attempt)\n", "", f"{RUNNER}::test_few_suspects_run_at_once_each_makes_room_and_those_that_wait_take_no_slot"),
     mutant("worker/running/runner.py", "len(self._accused) < SUSPECTS", "True", f"{RUNNER}::test_few_suspects_run_at_once_each_makes_room_and_those_that_wait_take_no_slot"),

@@ -12,8 +12,8 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
+from tests.apps import workload
 from tests.checker import Intents
-from tests.process import workload
 
 ROLLED_BACK = 0.05
 TASKS = {

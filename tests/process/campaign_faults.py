@@ -16,10 +16,10 @@ from psycopg import Connection
 from psycopg.rows import scalar_row
 
 from pgqueue.dev import embedded
-from tests.process import workload
+from tests.apps import workload
+from tests.pids import descendants, is_gone, parent, send
 from tests.process.campaign_clients import Clients, Plan
-from tests.process.pids import descendants, is_gone, parent, send
-from tests.process.processes import WorkerProcess, WorkerProcesses, state_of, unfinished
+from tests.process.worker_processes import WorkerProcess, WorkerProcesses, state_of, unfinished
 from tests.waiting import STARTS, wait_until
 
 LEASE = 2.0

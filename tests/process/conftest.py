@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests import checker
-from tests.process import workload
-from tests.process.processes import WorkerProcesses
+from tests.apps import workload
+from tests.process.worker_processes import WorkerProcesses
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from tests.process.pids import is_gone
-from tests.process.processes import QUICK, ROOT, WorkerProcess, WorkerProcesses, state_of
+from tests.pids import is_gone
 from tests.process.test_fleet import at_gates, gates, pids
+from tests.process.worker_processes import QUICK, ROOT, WorkerProcess, WorkerProcesses, state_of
 from tests.waiting import wait_until
 
-APP = ("-A", "tests.process.blocking:app")
+APP = ("-A", "tests.apps.blocking_tasks:app")
 
 
 def enqueue(db: Connection[Any], task: str, options: str = "{}", **args: Any) -> int:

@@ -34,13 +34,13 @@ from psycopg import Connection
 from pgqueue.database import migrate
 from pgqueue.dev import embedded
 from tests import checker
+from tests.apps import workload
 from tests.checker import Intents
-from tests.process import workload
+from tests.pids import is_gone
 from tests.process.campaign_clients import ROWS, TENANTS, Clients, Plan
 from tests.process.campaign_faults import CRASH_LIMIT, SERVER, Faults, observer
-from tests.process.pids import is_gone
-from tests.process.processes import WorkerProcesses, unfinished
-from tests.process.running import assert_order_was_kept, most_at_once
+from tests.process.observed_runs import assert_order_was_kept, most_at_once
+from tests.process.worker_processes import WorkerProcesses, unfinished
 from tests.servers import create_database, directory_for_servers
 from tests.waiting import wait_until
 

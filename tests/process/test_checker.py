@@ -21,9 +21,9 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.database.statements import decoding
 from tests import checker
-from tests.process import workload
-from tests.process.processes import QUICK, WorkerProcesses, enqueue, gate, state_of
-from tests.process.workload import running_at_gate
+from tests.apps import workload
+from tests.apps.workload import running_at_gate
+from tests.process.worker_processes import QUICK, WorkerProcesses, enqueue, gate, state_of
 from tests.waiting import wait_until
 
 Connect = Callable[..., Connection[Any]]

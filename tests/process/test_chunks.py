@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from tests.process import chunky, eventful
-from tests.process.processes import QUICK, WorkerProcesses, unfinished
+from tests.apps import chunked_tasks, hooked_tasks
 from tests.process.test_events import read
+from tests.process.worker_processes import QUICK, WorkerProcesses, unfinished
 from tests.waiting import wait_until
 
-CHUNKY = ("-A", "tests.process.chunky:app")
+CHUNKY = ("-A", "tests.apps.chunked_tasks:app")
 EXECUTORS = ["async", "thread", "process"]
 
 
@@ -27,7 +27,7 @@ def notes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def workers(dsn: str, tmp_path: Path, notes: Path) -> Iterator[WorkerProcesses]:
-    with WorkerProcesses(dsn, tmp_path, {eventful.NOTES: str(notes)}) as processes:
+    with WorkerProcesses(dsn, tmp_path, {hooked_tasks.NOTES: str(notes)}) as processes:
         yield processes
 
 
@@ -41,7 +41,7 @@ def two_chunks(
     """One on each worker, with their jobs; ``options`` are those of the first job of each."""
     for _ in range(2):
         workers.start_registered(*CHUNKY, "-c", "4", "--poll", "0.2")
-    task = getattr(chunky, f"chunky_{executor}")
+    task = getattr(chunked_tasks, f"chunky_{executor}")
     with db.transaction():
         for n in range(8):
             task.using(db, **(options if n % 4 == 0 else {})).enqueue()
@@ -125,7 +125,7 @@ def test_a_call_that_nobody_waits_for_any_more_is_stopped(
     Path(f"{notes}.go").touch()
     with db.transaction():
         for _ in range(8):
-            getattr(chunky, f"chunky_{executor}").using(db).enqueue()
+            getattr(chunked_tasks, f"chunky_{executor}").using(db).enqueue()
     wait_until(lambda: not unfinished(db))
     states = rows(db, "select state, count(*) from pgqueue.jobs group by state order by state")
     assert states == [("cancelled", 8), ("completed", 8)]
@@ -136,7 +136,7 @@ def test_a_call_that_nobody_waits_for_any_more_is_stopped(
 def test_no_job_of_a_chunk_is_lost_and_each_has_its_own_result_while_workers_are_killed(
     workers: WorkerProcesses, db: Connection[Any], notes: Path, executor: str
 ) -> None:
-    task = getattr(chunky, f"sum_{executor}")
+    task = getattr(chunked_tasks, f"sum_{executor}")
     sums = [(random.randrange(1000), random.randrange(1000)) for _ in range(300)]
     with db.transaction():
         handles = task.using(db, max_attempts=1000).enqueue_many([{"a": a, "b": b} for a, b in sums])

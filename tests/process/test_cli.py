@@ -22,8 +22,8 @@ from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.ui import cli
-from tests.process import commands
-from tests.stages.hands import Hand
+from tests import command_line
+from tests.worker_by_hand import Hand
 
 
 class Done(NamedTuple):
@@ -46,7 +46,7 @@ def pgq(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
     """``pgq …`` beside ``shop.py`` on the test's database, in this process, which is quicker than another."""
-    commands.shop(tmp_path)
+    command_line.shop(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     for name, value in {"PGQUEUE_DSN": dsn, "PGQUEUE_APP": "shop:app"}.items():
@@ -120,7 +120,7 @@ def test_help_costs_less_than_a_second(tmp_path):
         return usage.ru_utime + usage.ru_stime
 
     before = spent()
-    assert commands.pgq("--help", cwd=tmp_path).returncode == 0
+    assert command_line.pgq("--help", cwd=tmp_path).returncode == 0
     assert spent() - before < 1.0
 
 
@@ -734,7 +734,7 @@ def test_a_worker_that_cannot_work_does_not_start(pgq, flags, said):
 
 def test_a_drained_worker_has_done_all_that_is_due(dsn, db, tmp_path):
     insert(db, 3, args='{"name": "Ada"}')
-    done = commands.pgq("work", "-A", "shop", "--drain", cwd=commands.shop(tmp_path), dsn=dsn)
+    done = command_line.pgq("work", "-A", "shop", "--drain", cwd=command_line.shop(tmp_path), dsn=dsn)
     assert done.returncode == 0, done.stderr
     assert db.execute("select distinct state, result from pgqueue.jobs").fetchall() == [
         ("completed", "Hello, Ada")

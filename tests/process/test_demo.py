@@ -12,7 +12,7 @@ from pgqueue.dev.demo.day import Day
 from pgqueue.dev.demo.run import run
 from pgqueue.dev.demo.shop import read_orders
 from pgqueue.errors import InvalidOptionError, InvalidSettingError
-from tests.process.pids import is_gone
+from tests.pids import is_gone
 
 
 def console() -> tuple[Console, io.StringIO]:

@@ -16,8 +16,8 @@ from pgqueue.database.run import run
 from pgqueue.database.statements import decoding
 from pgqueue.dev import embedded
 from pgqueue.ui.cli.doctor import examine
+from tests.days_of_jobs import name_of
 from tests.servers import SETTINGS, create_database, directory_for_servers, drop_database
-from tests.stages.days import name_of
 from tests.waiting import wait_until
 
 AGE = "interval '1 minute'"

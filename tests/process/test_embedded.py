@@ -21,7 +21,7 @@ import pytest
 from pgqueue.dev import embedded
 from pgqueue.dev.embedded import home
 from pgqueue.errors import EmbeddedPostgresError
-from tests.process.pids import is_gone, parent
+from tests.pids import is_gone, parent
 from tests.servers import directory_for_servers
 from tests.waiting import wait_until
 

@@ -22,10 +22,10 @@ from pgqueue import App, errors
 from pgqueue.database import migrate, pools
 from pgqueue.database.run import connect
 from pgqueue.worker.exit_codes import BLOCKED
-from tests.process.commands import pgq, shop
+from tests.command_line import pgq, shop
 from tests.proxy import proxy_to
 from tests.servers import with_database
-from tests.stages.hands import Hand
+from tests.worker_by_hand import Hand
 
 CODES = {
     kind.code: kind

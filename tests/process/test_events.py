@@ -14,12 +14,13 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from tests.process import eventful, sinks
-from tests.process.processes import QUICK, WorkerProcesses, unfinished
+from tests import receivers
+from tests.apps import hooked_tasks
+from tests.process.worker_processes import QUICK, WorkerProcesses, unfinished
 from tests.waiting import wait_until
 
 MANY_CRASHES = (*QUICK, "--crash-limit", "50")  # whoever is killed with others is not to die of that
-EVENTFUL = ("-A", "tests.process.eventful:app")
+EVENTFUL = ("-A", "tests.apps.hooked_tasks:app")
 HOOK_JOBS = """
 create schema seen;
 create table seen.hooks (hook text not null, job_id bigint not null);
@@ -40,7 +41,7 @@ def notes(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def workers(dsn: str, tmp_path: Path, notes: Path) -> Iterator[WorkerProcesses]:
-    with WorkerProcesses(dsn, tmp_path, {eventful.NOTES: str(notes)}) as processes:
+    with WorkerProcesses(dsn, tmp_path, {hooked_tasks.NOTES: str(notes)}) as processes:
         yield processes
 
 
@@ -56,7 +57,7 @@ def enqueue(db: Connection[Any], ops: dict[str, int]) -> dict[int, str]:
     random.shuffle(tasks)
     with db.transaction():
         handles = [
-            getattr(eventful, task).using(db).enqueue(**({} if task == "kill_worker" else {"op": op}))
+            getattr(hooked_tasks, task).using(db).enqueue(**({} if task == "kill_worker" else {"op": op}))
             for op, task in enumerate(tasks)
         ]
     return {handle.id: task for handle, task in zip(handles, tasks, strict=True)}
@@ -138,7 +139,7 @@ def test_middleware_is_around_attempts_on_the_loop_on_threads_and_in_children(
     workers: WorkerProcesses, db: Connection[Any], notes: Path
 ) -> None:
     with db.transaction():
-        tasks = [getattr(eventful, f"layered_{way}").using(db) for way in ("async", "thread", "process")]
+        tasks = [getattr(hooked_tasks, f"layered_{way}").using(db) for way in ("async", "thread", "process")]
         good, bad = ([task.enqueue(op=op).id for task in tasks] for op in (1, 5))
     worker = workers.start(*EVENTFUL, "--drain")
     assert worker.wait() == 0
@@ -186,7 +187,7 @@ def test_each_job_of_a_chunk_has_the_outcome_that_the_handler_gave_it(
 ) -> None:
     plans = [random.choice(PLANS) for _ in range(200)]
     with db.transaction():
-        chunked = getattr(eventful, task).using(db)
+        chunked = getattr(hooked_tasks, task).using(db)
         handles = chunked.enqueue_many([{"op": op, "plan": plan} for op, plan in enumerate(plans)])
     for _ in range(2):
         workers.start(*EVENTFUL, *QUICK, "-c", "40")
@@ -212,10 +213,10 @@ TOKEN, PATH_SECRET = "t0ken-of-the-hook", "s3cret-path"
 def test_each_alert_is_told_once_to_each_place_and_resolves_itself(
     dsn: str, db: Connection[Any], tmp_path: Path, notes: Path
 ) -> None:
-    with sinks.serving(sinks.WebSink()) as web, sinks.serving(sinks.MailSink()) as mails:
+    with receivers.serving(receivers.WebSink()) as web, receivers.serving(receivers.MailSink()) as mails:
         web.answers = [500]
         environment = {
-            eventful.NOTES: str(notes),
+            hooked_tasks.NOTES: str(notes),
             "PGQUEUE_ALERTS_WEBHOOK": f"{web.url}/{PATH_SECRET}",
             "PGQUEUE_ALERTS_WEBHOOK_TOKEN": TOKEN,
             "PGQUEUE_ALERTS_SMTP": mails.url,
@@ -229,7 +230,7 @@ def test_each_alert_is_told_once_to_each_place_and_resolves_itself(
                 workers.start_registered(*EVENTFUL, *QUICK)
             enqueue(db, {"doom_async": 20, "doom_thread": 20})
             with db.transaction():
-                unserved = eventful.fine.using(db, queue="nobody").enqueue(op=1).id
+                unserved = hooked_tasks.fine.using(db, queue="nobody").enqueue(op=1).id
             alerts = {
                 ("dead", "doom_async"),
                 ("dead", "doom_thread"),
@@ -289,7 +290,7 @@ def tables(db: Connection[Any]) -> list[bytes]:
 
 def test_a_worker_that_cannot_send_claims_no_message(dsn: str, db: Connection[Any], tmp_path: Path) -> None:
     """Alerts are raised all the same, and told as soon as somebody is there who can."""
-    with sinks.serving(sinks.WebSink()) as web, WorkerProcesses(dsn, tmp_path) as workers:
+    with receivers.serving(receivers.WebSink()) as web, WorkerProcesses(dsn, tmp_path) as workers:
         db.execute("select pgqueue.enqueue('gone', '{}')")
         db.execute("update pgqueue.jobs_live set run_at = now() - interval '1 h'")
         workers.start(*EVENTFUL, *QUICK)

@@ -20,8 +20,9 @@ from psycopg import Connection
 
 from pgqueue.database import migrate
 from pgqueue.dev import embedded
-from tests.process.pids import descendants, is_gone, send
-from tests.process.processes import (
+from tests.apps.workload import running_at_gate
+from tests.pids import descendants, is_gone, send
+from tests.process.worker_processes import (
     QUICK,
     WorkerProcess,
     WorkerProcesses,
@@ -30,7 +31,6 @@ from tests.process.processes import (
     state_of,
     unfinished,
 )
-from tests.process.workload import running_at_gate
 from tests.servers import create_database, directory_for_servers
 from tests.waiting import STARTS, wait_until
 

@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 from psycopg import Connection
 
-from tests.process import workload
-from tests.process.processes import WorkerProcesses, unfinished
+from tests.apps import workload
+from tests.process.worker_processes import WorkerProcesses, unfinished
 from tests.waiting import wait_until
 
 SECONDS = 5.0

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from psycopg import Connection
 
 from pgqueue import App
-from tests.process import steps
-from tests.process.processes import QUICK, WorkerProcesses, state_of, unfinished
+from tests.apps import slow_tasks
+from tests.process.worker_processes import QUICK, WorkerProcesses, state_of, unfinished
 from tests.waiting import STARTS, wait_until
 
 EXECUTORS = ["async", "thread", "process"]
@@ -35,7 +35,7 @@ def rows(db: Connection[Any], sql: str, *parameters: object) -> list[tuple[Any, 
 
 def start_two(workers: WorkerProcesses, db: Connection[Any], mode: str) -> None:
     """Two worker processes that would hear of a cancel by their heartbeat alone only after 5 s."""
-    options = (*steps.APP, "-c", str(2 * EACH), "--poll", "0.2")
+    options = (*slow_tasks.APP, "-c", str(2 * EACH), "--poll", "0.2")
     if mode == "supervised":
         workers.start(*options, "--processes", "2")
     else:
@@ -60,7 +60,7 @@ def test_a_running_job_is_cancelled_within_a_second_whatever_runs_it(
     start_two(workers, db, mode)
     jobs = {
         job: executor
-        for executor, task in steps.SLEEPS.items()
+        for executor, task in slow_tasks.SLEEPS.items()
         for job in enqueue(workers.dsn, task, [{}] * EACH)
     }
     wait_until(lambda: rows(db, "select count(*) from pgqueue.running") == [(len(jobs),)])
@@ -86,7 +86,7 @@ def test_a_job_is_cancelled_in_the_moment_of_its_claim(workers: WorkerProcesses,
     """The worker hears of it before the claim has answered, or while the job waits for its turn."""
     start_two(workers, db, "listen")
     for _ in range(30):
-        [job] = enqueue(workers.dsn, steps.sleep_async, [{}])
+        [job] = enqueue(workers.dsn, slow_tasks.sleep_async, [{}])
         wait_until(lambda job=job: state_of(db, job) == "running")  # type: ignore[misc]
         begun = time.monotonic()
         assert rows(db, "select pgqueue.cancel(%s)", job) == [("requested",)]
@@ -96,7 +96,7 @@ def test_a_job_is_cancelled_in_the_moment_of_its_claim(workers: WorkerProcesses,
 
 def test_a_deadline_stops_the_attempt_that_runs(workers: WorkerProcesses, db: Connection[Any]) -> None:
     start_two(workers, db, "listen")
-    for task in steps.SLEEPS.values():
+    for task in slow_tasks.SLEEPS.values():
         enqueue(workers.dsn, task, [{}] * 3, deadline=2.5)
     wait_until(lambda: not unfinished(db))
     found = rows(
@@ -146,7 +146,7 @@ def play(db: Connection[Any], dsn: str, plan: list[dict[str, Any]]) -> dict[int,
     """Enqueues the plan's jobs and cancels some of them, each at its moment; what came of it, by job."""
     app = App(dsn)
     new = [
-        steps.TAKES[item["executor"]]
+        slow_tasks.TAKES[item["executor"]]
         .using(**{name: item[name] for name in ("delay", "expires", "deadline") if item[name] is not None})
         .job(n=n, ms=item["ms"], fails=item["fails"])
         for n, item in enumerate(plan)
@@ -210,7 +210,7 @@ def test_in_any_mix_nothing_starts_too_late_runs_too_long_or_stays_behind(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     for _ in range(2):
-        workers.start(*steps.APP, *QUICK, "-c", "6")
+        workers.start(*slow_tasks.APP, *QUICK, "-c", "6")
     wait_until(
         lambda: rows(db, "select count(*) from pgqueue.workers where state = 'running'") == [(2,)], STARTS
     )
@@ -263,7 +263,7 @@ def test_progress_is_seen_while_it_runs_kept_when_it_fails_and_complete_at_its_e
 ) -> None:
     start_two(workers, db, "listen")
     db.execute("select pg_advisory_lock(7)")
-    jobs = [job for task in steps.COUNTS.values() for job in enqueue(workers.dsn, task, [{"n": 7}] * 2)]
+    jobs = [job for task in slow_tasks.COUNTS.values() for job in enqueue(workers.dsn, task, [{"n": 7}] * 2)]
     wait_until(lambda: all(progress(db, job) == (3, 10, "on the way") for job in jobs))
     assert {state_of(db, job) for job in jobs} == {"running"}
     db.execute("select pg_advisory_unlock_all()")
@@ -277,12 +277,12 @@ def test_progress_is_seen_while_it_runs_kept_when_it_fails_and_complete_at_its_e
 
 
 def test_progress_outlives_the_worker_that_was_killed(workers: WorkerProcesses, db: Connection[Any]) -> None:
-    victim, _ = workers.start_registered(*steps.APP, *QUICK)
+    victim, _ = workers.start_registered(*slow_tasks.APP, *QUICK)
     db.execute("select pg_advisory_lock(7)")
-    [job] = enqueue(workers.dsn, steps.count_async, [{"n": 7}])
+    [job] = enqueue(workers.dsn, slow_tasks.count_async, [{"n": 7}])
     wait_until(lambda: progress(db, job) == (3, 10, "on the way"))
     victim.end()
-    workers.start(*steps.APP, *QUICK)
+    workers.start(*slow_tasks.APP, *QUICK)
     wait_until(lambda: state_of(db, job) == "completed")
     [(before,)] = rows(db, "select result from pgqueue.jobs where id = %s", job)
     assert before["done"] == 3
@@ -296,7 +296,7 @@ def test_however_often_a_handler_says_something_it_is_written_once_a_second(
     start_two(workers, db, "listen")
     jobs = [
         job
-        for task in (steps.chatter_thread, steps.chatter_process)
+        for task in (slow_tasks.chatter_thread, slow_tasks.chatter_process)
         for job in enqueue(workers.dsn, task, [{"ms": 3500}] * 3)
     ]
     wait_until(lambda: not unfinished(db))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from tests.process.processes import QUICK, WorkerProcesses, unfinished
-from tests.process.running import STEPS, assert_order_was_kept, most_at_once
+from tests.process.observed_runs import STEPS, assert_order_was_kept, most_at_once
+from tests.process.worker_processes import QUICK, WorkerProcesses, unfinished
 from tests.waiting import wait_until
 
 ADD = """

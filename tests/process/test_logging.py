@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from pgqueue import App
-from tests.process.commands import pgq
+from tests.command_line import pgq
 
 APP = """
 import logging, logging.config, sys

@@ -8,7 +8,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from tests.process.processes import WorkerProcesses, enqueue, unfinished
+from tests.process.worker_processes import WorkerProcesses, enqueue, unfinished
 from tests.waiting import wait_until
 
 MOST_AT_ONCE = """

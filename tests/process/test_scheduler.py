@@ -17,8 +17,8 @@ import psycopg
 import pytest
 from psycopg import Connection
 
-from tests.process import commands
-from tests.process.processes import QUICK, ROOT, WorkerProcess, WorkerProcesses
+from tests import command_line
+from tests.process.worker_processes import QUICK, ROOT, WorkerProcess, WorkerProcesses
 from tests.waiting import wait_until
 
 EACH_ONCE = """
@@ -69,7 +69,7 @@ def schedulers(dsn: str, count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
 
 
 def start_scheduler(dsn: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.process.scheduling", dsn]
+    command = [sys.executable, "-m", "tests.process.scheduler_alone", dsn]
     return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
@@ -222,7 +222,7 @@ def report(n: int) -> None: ...
 def test_a_worker_brings_the_schedules_of_its_code(dsn: str, db: Connection[Any], tmp_path: Path) -> None:
     def deploy(name: str, n: int) -> list[tuple[Any, ...]]:
         (tmp_path / "shop.py").write_text(SHOP.format(name=name, n=n))
-        done = commands.pgq("work", "-A", "shop:app", "--drain", cwd=tmp_path, dsn=dsn)
+        done = command_line.pgq("work", "-A", "shop:app", "--drain", cwd=tmp_path, dsn=dsn)
         assert done.returncode == 0, done.stderr
         return db.execute("select name, args, paused, source from pgqueue.schedules").fetchall()
 

@@ -19,7 +19,7 @@ from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.job import NewJob
 from pgqueue.model.payload import SHOW_VALUES
 from pgqueue.runtime.origin import without_dsn
-from tests.process.commands import pgq, shop
+from tests.command_line import pgq, shop
 from tests.waiting import wait_until
 
 SECRET = f"hunter2{secrets.token_hex(6)}"  # of this process: others run beside it

@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from pgqueue.model.outcome import Outcome
-from tests.process.commands import pgq, shop
-from tests.stages.hands import Hand
-from tests.unit.test_shown import HOSTILE, acts
+from tests.command_line import pgq, shop
+from tests.hostile_text import HOSTILE, acts
+from tests.worker_by_hand import Hand
 
 BAD = HOSTILE.replace("\ud800", "")
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from tests.process import workload
-from tests.process.processes import WorkerProcesses, enqueue, gate, state_of
-from tests.process.workload import running_at_gate
+from tests.apps import workload
+from tests.apps.workload import running_at_gate
+from tests.process.worker_processes import WorkerProcesses, enqueue, gate, state_of
 from tests.proxy import Proxy, proxy_to
 from tests.waiting import wait_until
 

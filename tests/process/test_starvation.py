@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from tests.process.processes import QUICK, WorkerProcesses
+from tests.process.worker_processes import QUICK, WorkerProcesses
 from tests.waiting import wait_until
 
 URGENT, PATIENT = 4000, 60

@@ -9,18 +9,19 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import App
-from tests.process import suspects
-from tests.process.processes import QUICK, WorkerProcesses, unfinished
+from tests.apps import killer_tasks
+from tests.process.worker_processes import QUICK, WorkerProcesses, unfinished
 from tests.waiting import wait_until
 
-SUSPECTS = ("-A", "tests.process.suspects:app")
+SUSPECTS = ("-A", "tests.apps.killer_tasks:app")
 
 
 def enqueued(dsn: str, jobs: list[tuple[str, dict[str, Any]]], **options: Any) -> list[int]:
     app = App(dsn)
     try:
         return [
-            h.id for h in app.enqueue_many([getattr(suspects, t).using(**options).job(**a) for t, a in jobs])
+            h.id
+            for h in app.enqueue_many([getattr(killer_tasks, t).using(**options).job(**a) for t, a in jobs])
         ]
     finally:
         app.close()
@@ -33,9 +34,11 @@ def test_several_deadly_jobs_are_buried_and_none_of_their_many_neighbours(
     """The innocent ones wait until the deadly ones have done their worst, so each crash finds them at work; keyed and limited ones too."""
     gate = tmp_path / "gate"
     deadly = [
-        (task, {"n": n, "deadly": way}) for n, way in enumerate(suspects.WAYS) for task in suspects.TASKS
+        (task, {"n": n, "deadly": way})
+        for n, way in enumerate(killer_tasks.WAYS)
+        for task in killer_tasks.TASKS
     ]
-    innocent = [(task, {"n": n, "gate": str(gate)}) for n in range(2) for task in suspects.TASKS]
+    innocent = [(task, {"n": n, "gate": str(gate)}) for n in range(2) for task in killer_tasks.TASKS]
     keyed = [("threaded", {"n": n, "gate": str(gate)}) for n in range(2)]
     db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 1)")
     guilty = enqueued(watched, deadly)

@@ -26,7 +26,7 @@ from pgqueue.model.units import seconds
 from pgqueue.ui import cli
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.units import count, exact, span
-from tests.stages.hands import Hand
+from tests.worker_by_hand import Hand
 
 WIDTHS = (60, 80, 100, 160)
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")

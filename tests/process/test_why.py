@@ -9,7 +9,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from tests.process.processes import QUICK, WorkerProcesses, unfinished
+from tests.process.worker_processes import QUICK, WorkerProcesses, unfinished
 from tests.waiting import STARTS, wait_until
 
 MORE = (

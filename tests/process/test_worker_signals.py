@@ -17,9 +17,9 @@ from psycopg import Connection
 from pgqueue.database import migrate
 from pgqueue.dev import embedded
 from tests import checker
-from tests.process.pids import is_gone, send
-from tests.process.processes import QUICK, WorkerProcesses, enqueue, gate, state_of, unfinished
-from tests.process.workload import running_at_gate
+from tests.apps.workload import running_at_gate
+from tests.pids import is_gone, send
+from tests.process.worker_processes import QUICK, WorkerProcesses, enqueue, gate, state_of, unfinished
 from tests.servers import create_database, directory_for_servers
 from tests.waiting import wait_until
 

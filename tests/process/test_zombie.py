@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from tests.process.pids import send
-from tests.process.processes import QUICK, WorkerProcess, WorkerProcesses, enqueue, gate, state_of
-from tests.process.workload import running_at_gate
+from tests.apps.workload import running_at_gate
+from tests.pids import send
+from tests.process.worker_processes import QUICK, WorkerProcess, WorkerProcesses, enqueue, gate, state_of
 from tests.waiting import wait_until
 
 OP, NEXT = 1, 2

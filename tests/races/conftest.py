@@ -9,7 +9,7 @@ import pytest
 from psycopg import Connection
 
 from tests import checker
-from tests.races.players import Players
+from tests.races.two_connections import Players
 
 
 @pytest.fixture

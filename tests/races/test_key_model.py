@@ -21,8 +21,8 @@ from psycopg.types.json import Jsonb
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
-from tests.stages.hands import Hand
 from tests.stages.test_keys import pass_time
+from tests.worker_by_hand import Hand
 
 TASK = "modelled"
 THROTTLE, DEBOUNCE, DEBOUNCE_MAX, TTL, EXPIRES = 100.0, 50.0, 110.0, 150.0, 70.0

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
-from tests.races.players import SETUP, Act, Players, claim, does, enqueue, register, row, settle
+from tests.races.two_connections import SETUP, Act, Players, claim, does, enqueue, register, row, settle
 from tests.waiting import wait_until
 
 Rows = list[tuple[int, bool, str | None]]

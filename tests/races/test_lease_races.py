@@ -10,7 +10,7 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
-from tests.races.players import Players, claim, does, enqueue, expire, register, row, settle
+from tests.races.two_connections import Players, claim, does, enqueue, expire, register, row, settle
 from tests.waiting import wait_until
 
 RESCUE = statements.rescue(3, 10)

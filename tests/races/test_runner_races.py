@@ -22,7 +22,7 @@ from pgqueue.worker.rare_fields import RareFields
 from pgqueue.worker.running.runner import LATER, SUSPECTS, Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
-from tests.process import suspects
+from tests.apps import killer_tasks
 
 SLOTS = 4
 Done = list[tuple[int, str | None]]
@@ -136,10 +136,10 @@ def suspects_runner(ended: Ended) -> Runner:
         ended[one.id] = outcome
 
     return Runner(
-        suspects.app,
+        killer_tasks.app,
         slots=20,
         executor="async",
-        app_path="tests.process.suspects:app",
+        app_path="tests.apps.killer_tasks:app",
         crash_limit=3,
         done=note,
     )
@@ -151,7 +151,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("task", suspects.TASKS)
+@pytest.mark.parametrize("task", killer_tasks.TASKS)
 def test_a_suspect_runs_in_a_process_of_its_own_while_others_go_on(task: str, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     ended: Ended = {}
@@ -174,8 +174,8 @@ def test_a_suspect_runs_in_a_process_of_its_own_while_others_go_on(task: str, tm
     assert len({ended[n].result for n in (1, 2, 3)}) == 3
 
 
-@pytest.mark.parametrize("way", suspects.WAYS)
-@pytest.mark.parametrize("task", suspects.TASKS)
+@pytest.mark.parametrize("way", killer_tasks.WAYS)
+@pytest.mark.parametrize("task", killer_tasks.TASKS)
 def test_a_deadly_suspect_dies_alone(task: str, way: str) -> None:
     ended: Ended = {}
 
@@ -305,7 +305,7 @@ def test_a_lost_lease_reaches_handlers_that_run_and_nothing_of_them_is_settled(
     async def play() -> None:
         is_child = way == "process"
         runner = Runner(
-            suspects.app if is_child else app, slots=2, executor="async", app_path="tests.process.suspects:app",
+            killer_tasks.app if is_child else app, slots=2, executor="async", app_path="tests.apps.killer_tasks:app",
             crash_limit=3, done=note,
         )  # fmt: skip
         gate = tmp_path / "gate"

@@ -12,7 +12,7 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED
 from pgqueue.sql import Statement
-from tests.races.players import SETUP, Players, claim, does, enqueue, register, settle
+from tests.races.two_connections import SETUP, Players, claim, does, enqueue, register, settle
 
 
 def claim_by_turns(worker_id: int, count: int = 10) -> Statement[list[Sequence[Any]]]:

@@ -17,7 +17,7 @@ from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.worker.worker import Worker
 from tests.schema.test_plans import SAMPLES
-from tests.stages.hands import Hand
+from tests.worker_by_hand import Hand
 
 BARE = """
 select c.relname from pg_class c

@@ -23,7 +23,7 @@ from pgqueue.database.run import run
 from pgqueue.model.outcome import Outcome
 from pgqueue.sql import functions, load, names
 from pgqueue.worker import Worker
-from tests.stages.hands import Hand
+from tests.worker_by_hand import Hand
 
 SERVERS_FUNCTIONS = """
 select p.proname, pg_get_function_identity_arguments(p.oid), pg_get_function_result(p.oid)

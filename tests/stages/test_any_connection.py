@@ -24,7 +24,7 @@ from pgqueue.database.dsn import sqlalchemy_url
 from pgqueue.database.pools import Pools
 from pgqueue.database.run import CLAIMING, ORDINARY, PINNED, connect, connect_async, run
 from pgqueue.errors import AutocommitWarning, InvalidOptionError, ReadOnlyServerError, WrongConnectionError
-from tests.stages.scheduling import NOON, add, play, runs
+from tests.schedules_by_hand import NOON, add, play, runs
 
 EURO = "10 €, in any encoding"
 

@@ -21,8 +21,8 @@ from pgqueue.runtime import origin
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.running.runner import Runner
-from tests.process.pids import is_gone
-from tests.stages import offspring
+from tests.apps import child_tasks
+from tests.pids import is_gone
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +55,7 @@ def perform(
     async def play() -> None:
         forked.begin()
         runner = Runner(
-            offspring.app, slots=1, executor=executor, app_path=offspring.PATH, crash_limit=3, done=note
+            child_tasks.app, slots=1, executor=executor, app_path=child_tasks.PATH, crash_limit=3, done=note
         )
         for number, task in enumerate(tasks):
             given = args if task != "nothing" else {}
@@ -157,7 +157,7 @@ def test_all_that_a_handler_started_ends_with_it(give_up: str, tmp_path: Path) -
     async def play() -> list[Outcome | None]:
         done: list[Outcome | None] = []
         runner = Runner(
-            offspring.app, slots=1, executor="process", app_path=offspring.PATH, crash_limit=3,
+            child_tasks.app, slots=1, executor="process", app_path=child_tasks.PATH, crash_limit=3,
             done=lambda _, outcome: done.append(outcome),
         )  # fmt: skip
         runner.take([attempt("fork_and_wait", {"pids": str(pids)}, 0, 2.0 if give_up == "timeout" else None)])
@@ -178,7 +178,7 @@ def test_a_child_that_was_stopped_as_the_loop_ended_leaves_no_socket_open(tmp_pa
 
     async def play() -> None:
         runner = Runner(
-            offspring.app, slots=1, executor="process", app_path=offspring.PATH, crash_limit=3, done=lambda *_: None
+            child_tasks.app, slots=1, executor="process", app_path=child_tasks.PATH, crash_limit=3, done=lambda *_: None
         )  # fmt: skip
         runner.take([attempt("fork_and_wait", {"pids": str(pids)})])
         await asyncio.to_thread(noted, pids)
@@ -208,7 +208,7 @@ def test_a_child_that_ends_is_noticed_though_its_fork_lives_and_told_by_its_true
 
 def test_nothing_outlives_a_worker_that_was_killed(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    worker = subprocess.Popen([sys.executable, "-m", "tests.stages.offspring", str(pids)], cwd=ROOT)
+    worker = subprocess.Popen([sys.executable, "-m", "tests.apps.child_tasks", str(pids)], cwd=ROOT)
     started = noted(pids)
     worker.kill()
     worker.wait()
@@ -229,7 +229,7 @@ def test_a_child_that_died_while_it_was_idle_costs_no_job_an_attempt(tmp_path: P
 
     async def play() -> None:
         runner = Runner(
-            offspring.app, slots=1, executor="process", app_path=offspring.PATH, crash_limit=3,
+            child_tasks.app, slots=1, executor="process", app_path=child_tasks.PATH, crash_limit=3,
             done=lambda _, outcome: done.append(outcome),
         )  # fmt: skip
         for number in range(2):
@@ -260,7 +260,7 @@ def test_children_begin_where_and_as_their_worker_began(
     async def play() -> list[Outcome | None]:
         done: list[Outcome | None] = []
         runner = Runner(
-            offspring.app, slots=1, executor="process", app_path=offspring.PATH, crash_limit=3,
+            child_tasks.app, slots=1, executor="process", app_path=child_tasks.PATH, crash_limit=3,
             done=lambda _, outcome: done.append(outcome),
         )  # fmt: skip
         change(runner)
@@ -284,7 +284,7 @@ def no_folder(patch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 
 def no_module(patch: pytest.MonkeyPatch, _: Path) -> str:
-    patch.setattr(offspring, "PATH", "tests.stages.nowhere:app")
+    patch.setattr(child_tasks, "PATH", "tests.stages.nowhere:app")
     return "There is no module 'tests.stages.nowhere'"
 
 

@@ -11,7 +11,7 @@ from pgqueue import App
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.worker.attempt import Attempt
-from tests.stages.hands import Hand
+from tests.worker_by_hand import Hand
 
 OPTIONS: dict[str, Any] = {"unique_key": "u", "tags": ["a", "b"], "meta": {"fire_at": "x"}, "deadline": "1h"}
 FACTS = (

@@ -17,7 +17,7 @@ from pgqueue.maintenance.declarations import Declarations
 from pgqueue.model.schedule import Schedule
 from pgqueue.model.task import TaskSpec
 from pgqueue.ui.cli.doctor import examine
-from tests.stages.scheduling import add
+from tests.schedules_by_hand import add
 
 HEARTBEAT = 1.0  # so a set of schedules is gone 30 s after it was last reported
 

@@ -14,7 +14,7 @@ from tenacity import stop_after_attempt, stop_after_delay, wait_fixed
 from pgqueue import App, RetryPolicy
 from pgqueue.config import WorkerSettings
 from pgqueue.worker.worker import STOPPED, Worker
-from tests.frozen import frozen
+from tests.frozen_clocks import frozen
 
 FUTURE = 4_000_000_000.0
 

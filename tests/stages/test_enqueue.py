@@ -16,7 +16,7 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.errors import AutocommitWarning, IdempotencyConflictError, InvalidBatchError
 from pgqueue.model.outcome import COMPLETED, Outcome
-from tests.stages.hands import Hand
+from tests.worker_by_hand import Hand
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidPayloadError, PayloadTooLargeError
 from pgqueue.model.job import in_batches
-from tests.process.commands import pgq, shop
+from tests.command_line import pgq, shop
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.progress import Progress
-from tests.stages.hands import Hand
 from tests.stages.test_limits import SEATS, Player, add, limit
+from tests.worker_by_hand import Hand
 
 WRITES: dict[str, Callable[[Hand, int, int], Any]] = {
     "complete": lambda hand, job, lease: run(hand.db, statements.complete(hand.id, [(job, lease, True)])),

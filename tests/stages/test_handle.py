@@ -16,8 +16,8 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.errors import InvalidOptionError, JobFailedError, JobNotFoundError, WaitTimeoutError
 from pgqueue.model.outcome import Outcome
-from tests.stages.hands import Hand
 from tests.waiting import wait_until
+from tests.worker_by_hand import Hand
 
 ENDS = {
     "completed": Outcome.completed('{"a": [1, null]}'),

@@ -17,7 +17,7 @@ from pgqueue.model.hooks import EVENTS, job_told
 from pgqueue.model.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.running.hook_tasks import handlers
-from tests.stages.hands import Hand
+from tests.worker_by_hand import Hand
 
 HOOKS = [f"a:on_{event}" for event in EVENTS]
 OUTCOMES: list[tuple[Outcome, set[str]]] = [

@@ -22,8 +22,8 @@ from pgqueue.errors import (
     JobFailedError,
 )
 from pgqueue.model.outcome import COMPLETED, Outcome
-from tests.stages.days import make_days, name_of
-from tests.stages.hands import Hand
+from tests.days_of_jobs import make_days, name_of
+from tests.worker_by_hand import Hand
 
 RULES = "weight, ordering, expires_at, deadline_at"
 BOOM = Outcome.dead("permanent_error", ValueError("boom"))

@@ -25,9 +25,9 @@ from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.running.endings import succeeded
 from pgqueue.worker.settler import Settler
 from tests.proxy import proxy_to
-from tests.stages.hands import Hand
 from tests.stages.test_limits import add
 from tests.waiting import wait_until
+from tests.worker_by_hand import Hand
 
 # ---------------------------------------------------------------- silence
 

@@ -29,7 +29,7 @@ from pgqueue.errors import (
 from pgqueue.model.options import EDITABLE
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.progress import Progress
-from tests.stages.hands import Hand
+from tests.worker_by_hand import Hand
 
 BOOM = ValueError("boom")
 FAR = datetime(2999, 1, 1, tzinfo=UTC)

@@ -20,8 +20,8 @@ from pgqueue.database.run import run
 from pgqueue.errors import InvalidOptionError
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt, HeldLease
-from tests.stages.hands import Hand
 from tests.waiting import wait_until
+from tests.worker_by_hand import Hand
 
 SEATS = "select limit_id, key, taken from pgqueue.seats where taken > 0 order by 1, 2"
 

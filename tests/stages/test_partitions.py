@@ -16,9 +16,9 @@ from pgqueue.database.outage import Outage
 from pgqueue.database.run import ORDINARY, run
 from pgqueue.maintenance.partitions import Partitions
 from pgqueue.model.outcome import COMPLETED
-from tests.stages.days import PARENTS, days, finish, make_days, name_of, places
-from tests.stages.hands import Hand
+from tests.days_of_jobs import PARENTS, days, finish, make_days, name_of, places
 from tests.waiting import wait_until
+from tests.worker_by_hand import Hand
 
 CROWD = 5001  # rows that do not move any more
 

@@ -18,7 +18,7 @@ from pgqueue.model.job import Batch
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.schedule import Schedule
 from pgqueue.worker import Worker
-from tests.stages.hands import Hand
+from tests.worker_by_hand import Hand
 
 NAMES = [
     "pgqueue.alert_mail",

@@ -19,8 +19,8 @@ from pgqueue.model.outcome import Outcome
 from pgqueue.sql import grants
 from pgqueue.ui.cli.commands import cli
 from pgqueue.worker import Worker
-from tests.stages.hands import Hand
 from tests.waiting import wait_until
+from tests.worker_by_hand import Hand
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from pgqueue.database.run import run
 from pgqueue.database.statements.schedules import DueSchedule
 from pgqueue.model.outcome import COMPLETED
 from pgqueue.model.schedule import Plan
-from tests.stages.hands import Hand
-from tests.stages.scheduling import MINUTE, NOON, add, jobs, overview, play, runs
+from tests.schedules_by_hand import MINUTE, NOON, add, jobs, overview, play, runs
 from tests.unit.test_firetimes import YEAR, ZONES, changes, expression, walk
+from tests.worker_by_hand import Hand
 
 HOUR = timedelta(hours=1)
 

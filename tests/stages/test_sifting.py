@@ -30,9 +30,9 @@ from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.worker import Worker
-from tests.stages.hands import Hand
-from tests.stages.scheduling import add
+from tests.schedules_by_hand import add
 from tests.waiting import wait_until
+from tests.worker_by_hand import Hand
 
 BOMB = '{"v": [' + ",".join(["1e131071"] * 9000) + "]}"  # 144 kB, of which the text has 1.2 GB
 LONG = '{"v": [' + ",".join(["1e131071"] * 200) + "]}"  # of which it has 26 MB

@@ -20,8 +20,8 @@ from pgqueue.worker.claiming.in_flight import InFlight
 from pgqueue.worker.running.children import Children
 from pgqueue.worker.running.progress_writer import ProgressWriter
 from pgqueue.worker.settler import LARGEST, Settler
-from tests.stages.hands import Hand
 from tests.stages.test_limits import add
+from tests.worker_by_hand import Hand
 
 
 def linked(dsn: str, play: Callable[[Link], Awaitable[None]]) -> None:

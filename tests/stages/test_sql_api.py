@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
-from tests.stages.hands import Hand
+from tests.worker_by_hand import Hand
 
 BOOM = ValueError("boom")
 

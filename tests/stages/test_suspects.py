@@ -9,7 +9,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from tests.stages.hands import Hand
+from tests.worker_by_hand import Hand
 
 
 def crashed(

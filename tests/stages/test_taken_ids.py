@@ -24,7 +24,7 @@ from pgqueue.sql import grants
 from pgqueue.ui.cli.commands import cli
 from pgqueue.ui.cli.doctor import examine
 from pgqueue.worker import Worker
-from tests.stages.hands import Hand
+from tests.worker_by_hand import Hand
 
 TAKEN = "The id of this job is in use by another job"
 REMARK = "It was enqueued under the id {}, which another dead job has."

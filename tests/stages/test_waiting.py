@@ -16,9 +16,9 @@ from pgqueue import App, JobHandle
 from pgqueue.app import lookout
 from pgqueue.errors import DatabaseUnreachableError, JobFailedError, WaitTimeoutError
 from pgqueue.model.outcome import Outcome
-from tests.frozen import frozen
-from tests.stages.hands import Hand
+from tests.frozen_clocks import frozen
 from tests.waiting import wait_until
+from tests.worker_by_hand import Hand
 
 DONE = Outcome.completed('"done"')
 

@@ -14,9 +14,9 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.job import Batch
 from pgqueue.model.outcome import COMPLETED, Outcome
-from tests.stages.hands import Hand
 from tests.stages.test_limits import add
 from tests.waiting import wait_until
+from tests.worker_by_hand import Hand
 
 AGES_AGO = datetime(2024, 12, 1, tzinfo=UTC)
 TABLES = "select c.relname from pg_class c where c.relnamespace = 'pgqueue'::regnamespace and c.relkind = 'r' and c.relname ~ '^(jobs|transitions)_'"

@@ -20,8 +20,8 @@ from pgqueue import App
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.database.statements.jobs import Why
-from tests.process.commands import pgq
-from tests.stages.hands import Hand
+from tests.command_line import pgq
+from tests.worker_by_hand import Hand
 
 WORKER = """
 insert into pgqueue.workers (pid, slots, host, version, executor, queues, queue_slots, tasks, expires_at, state, heartbeat_at)

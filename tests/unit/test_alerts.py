@@ -18,7 +18,7 @@ from pgqueue.maintenance.alerting.watch import Standstill, dead_cause, late_caus
 from pgqueue.model.alert import DeadTask, Front
 from pgqueue.model.outcome import Retry
 from pgqueue.text.described import describe, trace
-from tests.process import sinks
+from tests import receivers
 
 SECRET = "S3cr3T"
 MESSAGE = {
@@ -119,7 +119,7 @@ def refused(send: Any, settings: AlertSettings) -> str:
 
 
 def test_a_webhook_gets_the_message_as_json_with_its_token():
-    with sinks.serving(sinks.WebSink()) as web:
+    with receivers.serving(receivers.WebSink()) as web:
         settings = AlertSettings(webhook=f"{web.url}/{SECRET}", webhook_token=SECRET)
         post(settings, MESSAGE)
         [posted] = web.taken
@@ -130,7 +130,7 @@ def test_a_webhook_gets_the_message_as_json_with_its_token():
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308, 400, 404, 500])
 def test_a_webhook_that_refuses_or_points_elsewhere_is_tried_again(code):
-    with sinks.serving(sinks.WebSink()) as web:
+    with receivers.serving(receivers.WebSink()) as web:
         web.answers = [code]
         settings = AlertSettings(webhook=f"{web.url}/{SECRET}", webhook_token=SECRET)
         assert refused(post, settings).startswith(f"Retry: the webhook at 127.0.0.1 answered {code}")
@@ -138,7 +138,7 @@ def test_a_webhook_that_refuses_or_points_elsewhere_is_tried_again(code):
 
 
 def test_a_server_that_is_not_there_or_speaks_otherwise_is_named_without_secrets():
-    with sinks.serving(sinks.MailSink()) as mails:
+    with receivers.serving(receivers.MailSink()) as mails:
         gone = f"http://127.0.0.1:{mails.server_address[1]}/{SECRET}"
         assert "the webhook at 127.0.0.1 gave no answer: BadStatusLine" in refused(
             post, AlertSettings(webhook=gone)
@@ -151,7 +151,7 @@ def test_a_server_that_is_not_there_or_speaks_otherwise_is_named_without_secrets
 
 
 def test_a_mail_says_what_is_wrong_and_what_to_do():
-    with sinks.serving(sinks.MailSink()) as mails:
+    with receivers.serving(receivers.MailSink()) as mails:
         mail(mailing(mails.url), MESSAGE)
         mail(mailing(mails.url), {**MESSAGE, "message": 2})
         first, second = mails.taken
@@ -168,7 +168,7 @@ def test_a_mail_says_what_is_wrong_and_what_to_do():
 
 
 def test_a_password_is_not_sent_without_tls():
-    with sinks.serving(sinks.MailSink()) as mails:
+    with receivers.serving(receivers.MailSink()) as mails:
         url = mails.url.replace("smtp://", f"smtp://me:{SECRET}@")
         assert "offers no TLS" in refused(mail, mailing(url))
         assert mails.taken == []
@@ -176,7 +176,7 @@ def test_a_password_is_not_sent_without_tls():
 
 def test_sending_logs_no_secret(caplog):
     caplog.set_level(logging.DEBUG)
-    with sinks.serving(sinks.WebSink()) as web:
+    with receivers.serving(receivers.WebSink()) as web:
         web.answers = [500]
         refused(post, AlertSettings(webhook=f"{web.url}/{SECRET}", webhook_token=SECRET))
     assert SECRET not in caplog.text

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import sys
-import unicodedata
 from typing import Any
 
 import pytest
@@ -16,16 +15,10 @@ from pgqueue.errors import InvalidOptionError
 from pgqueue.maintenance.alerting.messages import alert_tasks
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.outcome import Outcome
-from pgqueue.text.shown import block, quoted, visible
+from pgqueue.text.shown import block, visible
 from pgqueue.ui.cli import main
 from pgqueue.worker.running.runner import log_ending
-
-HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202e\u2066\u200b\u2060\ufeff\u2028\r\n2026-11-29 CRITICAL forged \ud800\U000e0041"
-KEPT = "Grüße, 日本, \u00a0é, 👍🏽 \\ 'x'"
-
-
-def acts(text: str, allowed: str = "\t") -> bool:
-    return any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and c not in allowed for c in text)
+from tests.hostile_text import HOSTILE, KEPT, acts
 
 
 @given(st.text(st.characters()), st.booleans())
@@ -42,12 +35,6 @@ def test_what_can_be_read_stays_as_it_is_and_the_rest_is_an_escape():
 
 def test_of_several_lines_none_begins_where_ours_begin():
     assert block("a\nDEAD\x1b") == "    a\n    DEAD\\x1b"
-
-
-@pytest.mark.parametrize("text", ["plain", "it's", "back\\slash", HOSTILE.replace("\ud800", ""), KEPT])
-def test_a_name_in_a_suggested_command_is_a_literal_that_reads_back(db, text):
-    assert not acts(quoted(text), "")
-    assert db.execute(f"select {quoted(text)}".encode()).fetchone() == (text,)
 
 
 @pytest.fixture

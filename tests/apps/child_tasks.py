@@ -16,7 +16,7 @@ from pydantic import BeforeValidator
 
 from pgqueue import App
 
-PATH = "tests.stages.offspring:app"
+PATH = "tests.apps.child_tasks:app"
 HOUR = "3600"
 
 app = App("postgresql://nowhere")

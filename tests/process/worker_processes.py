@@ -15,11 +15,11 @@ from typing import Any, Self
 import psycopg
 from psycopg import Connection
 
-from tests.process import workload
+from tests.apps import workload
 from tests.waiting import STARTS, wait_until
 
 ROOT = Path(__file__).parents[2]
-APP = "tests.process.workload:app"
+APP = "tests.apps.workload:app"
 QUICK = (
     "--lease",
     "1.5",
@@ -36,7 +36,7 @@ class WorkerProcess:
     def __init__(
         self, dsn: str, log: Path, options: tuple[str, ...], environment: Mapping[str, str], broken: str
     ) -> None:
-        module = ("tests.process.workload", broken) if broken else ("pgqueue",)
+        module = ("tests.apps.workload", broken) if broken else ("pgqueue",)
         self.log = log
         self.stopped = False
         with log.open("ab") as output:

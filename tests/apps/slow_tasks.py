@@ -1,4 +1,4 @@
-"""Tasks that take their time, step by step, and note when they began. ``pgq work -A tests.process.steps:app``."""
+"""Tasks that take their time, step by step, and note when they began. ``pgq work -A tests.apps.slow_tasks:app``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tenacity import wait_fixed
 
 from pgqueue import App, Job, RetryPolicy
 
-APP = ("-A", "tests.process.steps:app")
+APP = ("-A", "tests.apps.slow_tasks:app")
 SOON = RetryPolicy(wait=wait_fixed(0.3), max_attempts=4)
 NOTE = "insert into chk.runs (op, job_id, lease_id, pid, at) values (%s, %s, %s, pg_backend_pid(), to_timestamp(%s))"
 GATE = "select pg_advisory_lock_shared(%s)"

@@ -1,6 +1,6 @@
 """The tasks of the process tests: effects in the job's own transaction, effects outside, and jobs held at a gate.
 
-``python -m tests.process.workload BROKEN work …`` runs the command line with one statement broken on purpose (see
+``python -m tests.apps.workload BROKEN work …`` runs the command line with one statement broken on purpose (see
 ``BROKEN``), to show that the checker would notice.
 """
 

@@ -15,7 +15,7 @@ from pgqueue.model.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.running.endings import failed
 from pgqueue.worker.running.runner import Runner
-from tests.unit import hostile
+from tests.apps import raising_tasks
 
 SLOTS = 6
 PATIENCE = 60.0
@@ -63,13 +63,13 @@ def test_whatever_is_raised_anywhere_is_an_outcome_and_its_neighbours_complete(
     executor: str, task: str, layers: str
 ) -> None:
     """Each deed has a neighbour before and after it, in the same chunk where it comes to that."""
-    app = getattr(hostile, layers)
-    places = [place for place in hostile.PLACES if layers == "layered" or "middleware" not in place]
-    deeds = [f"{place}: {what}" for place in places for what in hostile.RAISED]
+    app = getattr(raising_tasks, layers)
+    places = [place for place in raising_tasks.PLACES if layers == "layered" or "middleware" not in place]
+    deeds = [f"{place}: {what}" for place in places for what in raising_tasks.RAISED]
     attempts, wrong = [], []
     for number, deed in enumerate(deeds):
         attempts += [attempt(2 * number, task, deed), attempt(2 * number + 1, "plain_async")]
-    ended = played(app, attempts, executor=executor, path=f"tests.unit.hostile:{layers}")
+    ended = played(app, attempts, executor=executor, path=f"tests.apps.raising_tasks:{layers}")
     assert len(ended) == len(attempts)
     for number, deed in enumerate(deeds):
         outcome, neighbour = ended[2 * number], ended[2 * number + 1]
@@ -80,14 +80,14 @@ def test_whatever_is_raised_anywhere_is_an_outcome_and_its_neighbours_complete(
     assert not wrong
 
 
-@pytest.mark.parametrize("what", hostile.RAISED)
+@pytest.mark.parametrize("what", raising_tasks.RAISED)
 @pytest.mark.parametrize("timed_out", [False, True])
 def test_an_error_of_which_nothing_can_be_asked_is_told_by_its_name_and_tried_again(
     what: str, timed_out: bool
 ) -> None:
     one = attempt(1, "plain", timeout=1.0)
     one.timed_out = timed_out
-    outcome = failed(hostile.bare.tasks["plain"].spec, one, hostile.ClasslessError(what))
+    outcome = failed(raising_tasks.bare.tasks["plain"].spec, one, raising_tasks.ClasslessError(what))
     assert outcome is not None
     assert (outcome.state, outcome.reason) == ("retrying", "failed")
     assert str(outcome.error).startswith("JobTimeoutError" if timed_out else "ClasslessError")
@@ -104,7 +104,7 @@ def test_a_handler_of_log_lines_that_raises_harms_no_outcome(executor: str) -> N
     logger.setLevel(logging.INFO)
     try:
         deeds = [attempt(n, "plain_async", "it raises: Exception") for n in range(3)]
-        ended = played(hostile.bare, [*deeds, attempt(9, "plain_async")], executor=executor)
+        ended = played(raising_tasks.bare, [*deeds, attempt(9, "plain_async")], executor=executor)
     finally:
         logger.removeHandler(broken)
         logger.setLevel(logging.NOTSET)
@@ -117,8 +117,8 @@ def test_a_child_process_gives_its_context_and_locale_back() -> None:
     """One child performs them all, one after the other."""
     tasks = ["spoil", "spoil_async", "spoil", "spoil_async"]
     ended = played(
-        hostile.bare, [attempt(n, task, args={}) for n, task in enumerate(tasks)], executor="process",
-        path="tests.unit.hostile:bare", slots=1,
+        raising_tasks.bare, [attempt(n, task, args={}) for n, task in enumerate(tasks)], executor="process",
+        path="tests.apps.raising_tasks:bare", slots=1,
     )  # fmt: skip
     assert {outcome and outcome.result for outcome in ended.values()} == {
         '"none 0.3333333333333333333333333333 True"'
@@ -132,5 +132,5 @@ def test_an_attempt_for_which_there_is_no_thread_fails_and_its_neighbours_run(
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr("pgqueue.worker.running.threads._Thread", refuse)
-    ended = played(hostile.bare, [attempt(1, "plain"), attempt(2, "plain_async")], executor="async")
+    ended = played(raising_tasks.bare, [attempt(1, "plain"), attempt(2, "plain_async")], executor="async")
     assert [ended[n] and ended[n].state for n in (1, 2)] == ["retrying", "completed"]  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""Handlers of chunks that go on until they are let go, for the process tests; what they saw is noted as in eventful.py."""
+"""Handlers of chunks that go on until they are let go, for the process tests. They note what they saw as ``hooked_tasks`` does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from pgqueue import App, Call, Cancel, Job
 from pgqueue.errors import DeadlineExceededError, JobTimeoutError
-from tests.process.eventful import NOTES, note
+from tests.apps.hooked_tasks import NOTES, note
 
 STEP = 0.02
 
