@@ -1,4 +1,4 @@
-"""One Postgres server for a whole run, one database for each test, copied from a migrated template."""
+"""One Postgres server for a whole run, if a test needs it; one database for each test, copied from a migrated template."""
 
 from __future__ import annotations
 
@@ -14,41 +14,43 @@ import pytest
 from psycopg import Connection
 
 from pgqueue import App
-from pgqueue.database import migrate
 from pgqueue.runtime import origin
-from tests.servers import create_database, drop_database, test_server
+from tests.servers import create_database, drop_database
+from tests.shared_server import Place, SharedServer, ask
 
+# Names of environment variables. A run of mutants sets the first two, the controller of xdist's workers the third.
 SERVER = "PGQUEUE_TEST_SERVER"
 TEMPLATE = "PGQUEUE_TEST_TEMPLATE"
-RUN = pytest.StashKey[ExitStack]()
+ADDRESS = "PGQUEUE_TEST_ADDRESS"
+SHARED = pytest.StashKey[SharedServer]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The controller starts the server before any worker exists; workers find it in the environment, as does a run of mutants."""
-    if SERVER in os.environ or config.option.collectonly:
+    """The controller is configured before any worker exists, so workers find what it sets in the environment."""
+    if SERVER in os.environ or ADDRESS in os.environ or config.option.collectonly:
         return
-    stack = ExitStack()
-    admin = stack.enter_context(test_server())
-    template = f"pgqueue_template_{secrets.token_hex(4)}"
-    migrate.upgrade(create_database(admin, template))
-    stack.callback(drop_database, admin, template)
-    os.environ[SERVER], os.environ[TEMPLATE] = admin, template
-    config.stash[RUN] = stack
+    config.stash[SHARED] = shared = SharedServer()
+    if os.environ.get("PGQUEUE_TEST_PG"):
+        shared.place()  # at once, because workers need the name of the binaries that it may have to install
+    if config.getoption("numprocesses", None):
+        os.environ[ADDRESS] = shared.listen()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if RUN in config.stash:
-        config.stash[RUN].close()
+    if SHARED in config.stash:
+        os.environ.pop(ADDRESS, None)
+        config.stash[SHARED].close()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test is told while no garbage is collected.
+    """A failed test is shown while no garbage is collected.
 
-    CPython 3.11 cannot parse while it parses, and pytest parses to show a failure. What a failed test of SQLAlchemy's asyncio
-    leaves open would be finalized meanwhile, with a warning whose traceback is parsed too: pytest itself would end by that.
+    CPython 3.11 cannot parse while it parses, and pytest parses to show a failure. A failed test of SQLAlchemy's asyncio may
+    leave connections open. If they were finalized meanwhile, the traceback of their warning would be parsed too, and pytest
+    itself would end.
     """
     if call.excinfo is None:
         return (yield)
@@ -61,7 +63,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the developer's shell reaches a test, nor a command line's of a former test."""
+    """No setting of the developer's shell, or of an earlier test's command line, reaches a test."""
     monkeypatch.setattr(origin.handed, "dsn", None)
     for name in list(os.environ):
         if (
@@ -70,10 +72,20 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session")
+def place(pytestconfig: pytest.Config) -> Place:
+    """Where the server and the template are; the first test that needs them starts them."""
+    if SERVER in os.environ:
+        return os.environ[SERVER], os.environ[TEMPLATE]
+    if address := os.environ.get(ADDRESS):
+        return ask(address)
+    return pytestconfig.stash[SHARED].place()
+
+
 @pytest.fixture
-def admin() -> str:
+def admin(place: Place) -> str:
     """The DSN of the server, for a role that may do everything."""
-    return os.environ[SERVER]
+    return place[0]
 
 
 @pytest.fixture
@@ -85,16 +97,17 @@ def empty_dsn(admin: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def dsn(admin: str) -> Iterator[str]:
+def dsn(place: Place) -> Iterator[str]:
     """A migrated database of the test's own."""
+    admin, template = place
     name = f"pgqueue_test_{secrets.token_hex(6)}"
-    yield create_database(admin, name, os.environ[TEMPLATE])
+    yield create_database(admin, name, template)
     drop_database(admin, name)
 
 
 @pytest.fixture
 def connect(dsn: str) -> Iterator[Callable[..., Connection[Any]]]:
-    """Opens connections to the test's database that are closed at its end."""
+    """Opens connections to the test's database and closes them when the test ends."""
     with ExitStack() as stack:
 
         def open_one(*, autocommit: bool = True) -> Connection[Any]:
@@ -119,7 +132,7 @@ def app(dsn: str) -> Iterator[App]:
 
 @pytest.fixture
 def role(admin: str, dsn: str) -> Iterator[Callable[..., str]]:
-    """Makes logins that may do what is granted to them (SQL with ROLE for their name) and own nothing; gives their DSN."""
+    """Makes a login that owns nothing and has these grants (SQL, with ROLE for its name); returns its DSN."""
     made: list[str] = []
 
     def make(*grants: str) -> str:

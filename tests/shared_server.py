@@ -1,0 +1,67 @@
+"""One Postgres server for all processes of a test run, started when the first test asks for it.
+
+With xdist the tests run in workers, and the process that starts them (the controller) keeps the server: it answers the
+workers on a socket. A run of tests that need no database starts none.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from contextlib import ExitStack, suppress
+from multiprocessing.connection import Client, Listener
+
+from pgqueue.database import migrate
+from tests.servers import create_database, drop_database, test_server
+
+Place = tuple[str, str]  # the server's DSN, and the name of a migrated database to copy from
+
+
+class SharedServer:
+    """Close it to stop the server, if one was started."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._lock = threading.Lock()
+        self._place: Place | None = None
+
+    def place(self) -> Place:
+        """Starts the server when called first."""
+        with self._lock:
+            if self._place is None:
+                admin = self._stack.enter_context(test_server())
+                template = f"pgqueue_template_{secrets.token_hex(4)}"
+                migrate.upgrade(create_database(admin, template))
+                self._stack.callback(drop_database, admin, template)
+                self._place = admin, template
+            return self._place
+
+    def listen(self) -> str:
+        """Answers other processes from now on, each by ``ask(address)``; returns the address."""
+        listener = Listener(family="AF_UNIX")
+        self._stack.callback(listener.close)
+        threading.Thread(target=self._answer, args=(listener,), daemon=True).start()
+        return str(listener.address)
+
+    def _answer(self, listener: Listener) -> None:
+        """In a thread that lasts as long as the run, because an embedded server stops with the thread that started it."""
+        with suppress(OSError):  # the listener is closed
+            while True:
+                with listener.accept() as asking:
+                    try:
+                        asking.send((self.place(), None))
+                    except Exception as error:  # noqa: BLE001 - the test that asked shows it
+                        asking.send((None, f"{type(error).__name__}: {error}"))
+
+    def close(self) -> None:
+        with self._lock:
+            self._stack.close()
+
+
+def ask(address: str) -> Place:
+    """Where the server of the controller is that listens at this address."""
+    with Client(address, family="AF_UNIX") as controller:
+        place, failure = controller.recv()
+    if failure:
+        raise RuntimeError(f"the test server did not start: {failure}")
+    return place
