@@ -1,4 +1,4 @@
-"""Apps whose every function, object and class raises what a job's arguments say, where they say: for test_last_line.py, and its child processes."""
+"""Apps in which any function, object or class raises what a job asks for, at the place that it names; child processes load them too."""
 
 from __future__ import annotations
 
