@@ -12,7 +12,6 @@ An expression names wall-clock times of a time zone. What becomes of them where 
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from cronsim import CronSim, CronSimError
 
 from pgqueue.errors import InvalidScheduleError
+from pgqueue.text.nearest import guess
 from pgqueue.text.values import shown
 
 END = datetime(3000, 1, 1, tzinfo=UTC)  # the database takes no later time
@@ -61,10 +61,9 @@ def zone(name: object) -> ZoneInfo:
             return ZoneInfo(name)
         except (KeyError, ValueError, OSError):
             pass  # a folder of zones, such as Europe, is an OSError
-    near = difflib.get_close_matches(str(name)[:64], available_timezones(), n=1, cutoff=0.6)
     raise InvalidScheduleError(
         f"{shown(name)} is no time zone.",
-        do=f"did you mean {near[0]}?" if near else "give an IANA name, such as Europe/Warsaw or UTC",
+        do=guess(str(name), available_timezones(), "give an IANA name, such as Europe/Warsaw or UTC"),
     )
 
 

@@ -26,7 +26,7 @@ UNITS = (86_400, 3600, 60, 0.001, 1)
 SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 
 
-def seconds(value: float | str | timedelta, what: str, *, past: bool = True) -> float:
+def seconds(value: object, what: str, *, past: bool = True) -> float:
     """Seconds of a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``; what is past is 0.
 
     Raises InvalidOptionError, naming ``what``, unless they are finite and at most a year, and not below 0 unless ``past`` is allowed.
@@ -46,9 +46,16 @@ def seconds(value: float | str | timedelta, what: str, *, past: bool = True) -> 
     return max(float(number), 0.0)
 
 
-def size(value: int | str, what: str) -> int:
+def size(value: object, what: str) -> int:
     """Bytes of a number or a text such as ``512M``, ``1.5GiB`` (units of 1024); raises InvalidSettingError, naming ``what``."""
     match = SIZE.fullmatch(str(value).strip())
     if match is None or isinstance(value, bool):
         raise InvalidSettingError(f"{what} is {shown(value)}.", do="give a size like 512M or 1.5G")
     return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+
+
+def written_size(count: float) -> str:
+    """Bytes as a person writes them: ``512M``, ``1.5G``."""
+    letters = " KMGT"
+    power = max((power for power in range(len(letters)) if abs(count) >= 1024**power), default=0)
+    return f"{round(count / 1024**power, 2):g}{letters[power].strip()}"

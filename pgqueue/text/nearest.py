@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+LONGEST = 64  # characters of a word that are compared
+CLOSE = 0.5  # the least likeness, from 0 to 1
+
+
+def nearest(word: str, words: Iterable[str], most: int = 1) -> list[str]:
+    """The words that look most like this one, the nearest first."""
+    return difflib.get_close_matches(word[:LONGEST], list(words), n=most, cutoff=CLOSE)
+
+
+def guess(word: str, words: Iterable[str], otherwise: str, most: int = 1) -> str:
+    """``did you mean x?`` of the nearest words, or ``otherwise`` if none is near."""
+    near = nearest(word, words, most)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
 
 
 def rather(value: object, words: Sequence[str], meant: Mapping[str, str] | None = None) -> str:
     """What to use instead of a value that is none of these words: the one that is ``meant``, or the nearest; and all."""
-    word = value[:64].lower() if isinstance(value, str) else ""
-    near = (meant or {}).get(word) or next(iter(difflib.get_close_matches(word, words, n=1)), None)
+    word = value[:LONGEST].lower() if isinstance(value, str) else ""
+    near = (meant or {}).get(word) or next(iter(nearest(word, words)), None)
     return (f"did you mean {near}? " if near else "") + "use " + ", ".join(words)

@@ -15,8 +15,8 @@ from pgqueue.config import WorkerSettings, read_file
 from pgqueue.database.dsn import find_dsn, redact
 from pgqueue.errors import InvalidNameError, InvalidOptionError, InvalidSettingError, NoDsnError
 from pgqueue.model.names import check_name
-from pgqueue.model.units import seconds, size
-from pgqueue.ui.cli.work import process_count, settings_for
+from pgqueue.model.units import seconds, size, written_size
+from pgqueue.ui.cli.work import settings_for
 from pgqueue.worker.claiming.served_queues import parse_queues
 
 SECRET = "S3cr3T"
@@ -128,6 +128,11 @@ def test_sizes_are_read_in_units_of_1024(text, count):
     assert size(text, "--max-rss") == count
 
 
+@pytest.mark.parametrize("text", ["512M", "1.5G", "16T", "7", "1K", "2000T"])
+def test_sizes_are_written_as_they_are_read(text):
+    assert written_size(size(text, "--max-rss")) == text
+
+
 @pytest.mark.parametrize("text", ["", "M", "-1M", "1 000", "1P", "1e9", "٣M", True, None, 1.5e300])
 def test_nonsense_sizes_are_refused_by_the_name_of_the_option(text):
     with pytest.raises(InvalidSettingError, match="--max-rss is"):
@@ -162,7 +167,7 @@ def test_the_queues_of_an_app_are_served_whatever_their_names_end_in(tmp_path, m
     app = App("")
     app.task(name="t", queue="mail:2nd")(lambda: None)
     app.task(name="u", queue="mail:20")(lambda: None)
-    assert settings_for(app, None).queues == dict.fromkeys(["default", "mail:20", "mail:2nd"])
+    assert settings_for(app).queues == dict.fromkeys(["default", "mail:20", "mail:2nd"])
 
 
 @pytest.mark.parametrize("text", ["mail:0", "mail:10001", "mail,mail", "mail:1,mail:2"])
@@ -225,7 +230,7 @@ def test_the_nearest_pyproject_upward_is_read(project):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[tool.pgqueue]\nconcurency = 3", "did you mean 'concurrency'"),
+        ("[tool.pgqueue]\nconcurency = 3", "did you mean concurrency"),
         ("[tool.pgqueue]\nzzz = 3", "known keys: app, dsn"),
         ("[tool.pgqueue", "not valid TOML"),
         ("[tool]\npgqueue = 3", "is no table"),
@@ -242,7 +247,7 @@ def test_what_a_worker_is_told_by_flags_may_stand_in_pyproject_too(project):
     given = {"patience": 5, "crash_limit": 2, "wait_for_db": 1.5}
     lines = "".join(f"{name} = {value}\n" for name, value in given.items())
     (project / "pyproject.toml").write_text("[tool.pgqueue]\n" + lines)
-    settings = settings_for(App(""), None, **dict.fromkeys(given))
+    settings = settings_for(App(""), **dict.fromkeys(given))
     assert {name: getattr(settings, name) for name in given} == given
 
 
@@ -254,12 +259,24 @@ def test_what_a_worker_is_told_by_flags_may_stand_in_pyproject_too(project):
         ('processes = "many"', "processes .* is 'many'"),
         ("processes = [1]", r"processes .* is \[1\]"),
         ("processes = true", "processes .* is True"),
+        ("max_jobs = 2.5", "max_jobs .* is 2.5"),
+        ('poll = "1"', "poll .* is '1'"),
+        ("log_jobs = 1", "log_jobs .* is 1"),
+        ("executor = 1", "executor .* is 1"),
+        ("max_rss = true", "max_rss .* is True"),
     ],
 )
 def test_a_setting_of_the_wrong_type_is_explained(project, line, message):
     (project / "pyproject.toml").write_text(f"[tool.pgqueue]\n{line}\n")
     with pytest.raises(InvalidSettingError, match=message):
-        settings_for(App(""), None), process_count(None)
+        settings_for(App(""))
+
+
+def test_a_flag_goes_before_pyproject(project):
+    (project / "pyproject.toml").write_text('[tool.pgqueue]\nqueues = "a"\npoll = 2\nmax_rss = "1G"\n')
+    settings = settings_for(App(""), queues="b", poll=3.0, max_rss=None, listen=False)
+    assert (settings.queues, settings.poll, settings.max_rss) == ({"b": None}, 3.0, 2**30)
+    assert not settings.listen
 
 
 def test_the_dsn_comes_from_the_first_place_that_has_one(project, monkeypatch):

@@ -5,38 +5,56 @@ Their secrets stay here: none is stored in the database, shown in an error, or l
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from pgqueue.errors import InvalidOptionError, InvalidSettingError
-from pgqueue.model.units import seconds
+from pgqueue.errors import InvalidSettingError
+from pgqueue.model.setting import (
+    DURATION,
+    SECRET,
+    TEXT,
+    TEXTS,
+    Given,
+    checked_table,
+    read_given,
+    setting,
+    settings_of,
+)
 
-DURATIONS = ("stalled_after", "max_age", "remind_every")
+TABLE = "[tool.pgqueue.alerts]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertSettings:
-    """What to watch, in seconds, and whom to tell. Raises InvalidSettingError for what cannot work, without showing it.
+    """What to watch, in seconds, and where to send messages. Raises InvalidSettingError for what cannot work, without showing it."""
 
-    ``stalled_after``: due jobs of which none has been claimed for so long; 0 watches no standstill. ``max_age``: what the
-    oldest due job of a queue may wait, where ``queues.max_age`` does not say; None: any time. ``remind_every``: until an
-    open alert is told again; 0: it is told once. ``webhook_token`` is sent as a bearer token. ``smtp``:
-    ``smtp://user:password@host:587``, which asks for TLS, or ``smtps://``, which begins with it.
-    """
-
-    webhook: str | None = field(default=None, repr=False)
-    webhook_token: str | None = field(default=None, repr=False)
-    smtp: str | None = field(default=None, repr=False)
-    mail_from: str | None = None
-    mail_to: tuple[str, ...] = ()
-    stalled_after: float = 300.0
-    max_age: float | None = None
-    remind_every: float = 3600.0
+    webhook: str | None = setting(SECRET, None, "A URL that gets each message as JSON, by POST.")
+    webhook_token: str | None = setting(
+        SECRET, None, "Sent as a bearer token to the webhook, over https or to this machine."
+    )
+    smtp: str | None = setting(
+        SECRET,
+        None,
+        "A mail server: smtp://user:password@host:587, which asks for TLS, or smtps://, which begins with it.",
+    )
+    mail_from: str | None = setting(TEXT, None, "The sender of mails.")
+    mail_to: tuple[str, ...] = setting(
+        TEXTS, (), "The receivers of mails; in the environment with commas between them."
+    )
+    stalled_after: float = setting(
+        DURATION,
+        300.0,
+        "A queue stands still if no job has been claimed from it for this long, though some are due. 0: never.",
+    )
+    max_age: float | None = setting(
+        DURATION, None, "How long the oldest due job of a queue may wait, where queues.max_age does not say."
+    )
+    remind_every: float = setting(
+        DURATION, 3600.0, "An open alert is told again after this time. 0: it is told once."
+    )
 
     def __post_init__(self) -> None:
         if (
@@ -55,7 +73,7 @@ class AlertSettings:
             _split(self.smtp, ("smtp", "smtps"), "smtp")
             if self.mail_from is None or not self.mail_to:
                 raise InvalidSettingError(
-                    "smtp of alerts is given alone.", do="say mail_from and mail_to, too"
+                    "smtp of alerts is given alone.", do="give mail_from and mail_to, too"
                 )
         for address in (*self.mail_to, *([self.mail_from] if self.mail_from is not None else [])):
             if not _is_clean(address) or "@" not in address or " " in address or "," in address:
@@ -64,41 +82,15 @@ class AlertSettings:
                 )
 
 
-def find_alerts(file: Mapping[str, Any]) -> AlertSettings:
+def find_alerts(file: Mapping[str, object]) -> AlertSettings:
     """``PGQUEUE_ALERTS_WEBHOOK`` and its kin, else ``[tool.pgqueue.alerts]`` (in ``file``); raises InvalidSettingError."""
-    table = file.get("alerts", {})
-    if not isinstance(table, dict):
-        raise InvalidSettingError("[tool.pgqueue.alerts] is no table.")
-    known = [setting.name for setting in fields(AlertSettings)]
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            raise InvalidSettingError(
-                f"[tool.pgqueue.alerts] has an unknown key {key!r}.",
-                do=f"did you mean {near[0]!r}?" if near else "known keys: " + ", ".join(known),
-            )
-    given: dict[str, Any] = {}
-    for name in known:
-        value = os.environ.get(f"PGQUEUE_ALERTS_{name.upper()}") or table.get(name)
-        if value is not None:
-            given[name] = _read(name, value)
-    return AlertSettings(**given)
-
-
-def _read(name: str, value: object) -> object:
-    if name in DURATIONS:
-        try:
-            return seconds(value, name)  # type: ignore[arg-type]
-        except InvalidOptionError as error:
-            raise InvalidSettingError(f"{error.what.rstrip('.')}, in alerts.", do=error.do) from None
-    if name == "mail_to":
-        value = value.split(",") if isinstance(value, str) else value
-        if not isinstance(value, list) or not all(isinstance(address, str) for address in value):
-            raise InvalidSettingError("mail_to of alerts is no list of addresses.")
-        return tuple(address.strip() for address in value)
-    if not isinstance(value, str):
-        raise InvalidSettingError(f"{name} of alerts is a {type(value).__name__}, not a text.")
-    return value.strip()
+    names = settings_of(AlertSettings)
+    table = checked_table(file.get("alerts", {}), names, TABLE)
+    variables = {name: f"PGQUEUE_ALERTS_{name.upper()}" for name in names}
+    given: dict[str, Given] = {name: (value, f"{name} in {TABLE}") for name, value in table.items()}
+    given |= {name: (os.environ[known], known) for name, known in variables.items() if os.environ.get(known)}
+    make: Callable[..., AlertSettings] = AlertSettings
+    return make(**read_given(AlertSettings, given))
 
 
 def _is_clean(text: str) -> bool:
@@ -119,7 +111,7 @@ def _is_private(url: str) -> bool:
 def _split(url: str, schemes: tuple[str, ...], name: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        port_is_valid = parts.port != 0  # which raises, if it is no number
+        port_is_valid = parts.port != 0  # raises if it is no number
     except ValueError:
         parts, port_is_valid = urlsplit(""), False
     if (
@@ -131,6 +123,6 @@ def _split(url: str, schemes: tuple[str, ...], name: str) -> SplitResult:
     ):
         raise InvalidSettingError(
             f"{name} of alerts is no URL that begins with {' or '.join(scheme + '://' for scheme in schemes)}.",
-            why="it is not shown, for it may hold a secret",
+            why="it is not shown, because it may hold a secret",
         )
     return parts

@@ -18,6 +18,7 @@ from pgqueue.ui.cli import (
     wait,
     why,
     work,
+    workers,
 )
 from pgqueue.ui.cli.common import cli
 
@@ -34,7 +35,7 @@ wait.add(jobs.commands)
 cli.add_typer(jobs.commands, name="jobs")
 cli.add_typer(limits.commands, name="limits")
 cli.add_typer(queues.commands, name="queues")
-cli.add_typer(queues.workers, name="workers")
+cli.add_typer(workers.commands, name="workers")
 cli.add_typer(tasks.commands, name="tasks")
 cli.add_typer(cron.commands, name="cron")
 cli.add_typer(alerts.commands, name="alerts")

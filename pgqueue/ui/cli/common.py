@@ -102,7 +102,8 @@ def database(given: str | None) -> Iterator[Connection[Any]]:
 
 def named_app(given: str | None) -> str | None:
     """The app's path, if one is named anywhere."""
-    return given or os.environ.get("PGQUEUE_APP") or read_file().get("app")
+    found = given or os.environ.get("PGQUEUE_APP") or read_file().get("app")
+    return str(found) if found else None
 
 
 def app_path(given: str | None) -> str:
@@ -114,7 +115,7 @@ def app_path(given: str | None) -> str:
             why="looked at -A, PGQUEUE_APP and app in [tool.pgqueue] of pyproject.toml",
             do="name it with -A module:app",
         )
-    return str(path)
+    return path
 
 
 def app_with_database(path: str, dsn: str | None) -> App:

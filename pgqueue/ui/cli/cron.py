@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from datetime import UTC, datetime
 from itertools import islice
@@ -23,6 +22,7 @@ from pgqueue.errors import (
 )
 from pgqueue.model.fire_times import ALIASES, Cron, zone
 from pgqueue.model.schedule import COLUMNS, Schedule, make
+from pgqueue.text.nearest import guess
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.output import emit, emit_items, say
@@ -273,10 +273,9 @@ def _find(connection: Connection[Any], name: str) -> ScheduleRow:
     if found := run(connection, statements.list_schedules(name)):
         return found[0]
     names = [row.schedule.name for row in run(connection, statements.list_schedules())]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     raise ScheduleNotFoundError(
         f"There is no schedule {name!r:.80}.",
-        do=f"did you mean {near[0]}?" if near else "known: " + (", ".join(names[:20]) or "none"),
+        do=guess(name, names, "known: " + (", ".join(names[:20]) or "none")),
     )
 
 

@@ -15,8 +15,9 @@ from pgqueue.database.run import connect, run
 from pgqueue.errors import NoDsnError
 from pgqueue.runtime import origin
 from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_path, app_with_database
+from pgqueue.ui.cli.options import with_settings
 from pgqueue.ui.cli.output import as_dict, emit, say
-from pgqueue.ui.cli.work import Concurrency, Queues, settings_for
+from pgqueue.ui.cli.work import settings_for
 
 CHECK_FAILED = 7
 LOOK = "stops when no program uses it; to look, start it again: PGQUEUE_EMBEDDED_DIR='{0}' pgq dev -A pgqueue.dev.demo.shop"
@@ -60,12 +61,8 @@ def _prepared(dsn: str) -> str:
     return dsn
 
 
-def dev(
-    app: AppPath = None,
-    queues: Queues = None,
-    concurrency: Concurrency = None,
-    dsn: Dsn = None,
-) -> None:
+@with_settings("queues", "concurrency")
+def dev(app: AppPath = None, dsn: Dsn = None, **flags: object) -> None:
     """For development: a Postgres if you have none, the schema, and a worker."""
     from pgqueue.maintenance.alerting.settings import find_alerts
     from pgqueue.worker import Worker
@@ -73,7 +70,7 @@ def dev(
     path = app_path(app)
     with _server(dsn) as target:
         loaded = app_with_database(path, target)
-        settings = settings_for(loaded, queues, concurrency=concurrency)
+        settings = settings_for(loaded, **flags)
         code = Worker(loaded, settings, app_path=path, alerts=find_alerts(read_file())).run()
     raise typer.Exit(code)
 

@@ -1,9 +1,7 @@
-"""``pgq queues`` and ``pgq workers``."""
+"""``pgq queues``."""
 
 from __future__ import annotations
 
-import difflib
-from itertools import repeat
 from typing import Annotated, Any
 
 import typer
@@ -13,14 +11,14 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.errors import QueueInUseError, QueueNotFoundError
 from pgqueue.model.names import check_name
+from pgqueue.text.nearest import guess
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
 from pgqueue.ui.cli.output import emit, emit_items, say
 from pgqueue.ui.cli.tables import table
-from pgqueue.ui.cli.units import ago, count, span
+from pgqueue.ui.cli.units import count, span
 
 commands = typer.Typer(help="See, pause, resume and remove queues.", no_args_is_help=True)
-workers = typer.Typer(help="See workers.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The queue's name.")]
 
@@ -75,11 +73,11 @@ def pause(queue: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
         return
     say("paused", queue)
     if queue not in known:
-        near = _near(queue, known)
+        near = guess(queue, known, "")
         say(
             "note",
             "no job and no worker has named this queue yet"
-            + (f"; did you mean {near}? If so: pgq queues remove {queue}" if near else ""),
+            + (f"; {near} If so: pgq queues remove {queue}" if near else ""),
         )
 
 
@@ -123,58 +121,7 @@ def _names(connection: Connection[Any]) -> list[str]:
     return [depth.queue for depth in run(connection, statements.list_queues())]
 
 
-def _near(queue: str, names: list[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(queue, names, n=1, cutoff=0.5)), None)
-
-
 def _not_found(queue: str, names: list[str]) -> QueueNotFoundError:
-    near = _near(queue, names)
     return QueueNotFoundError(
-        f"There is no queue {queue!r}.", do=f"did you mean {near}?" if near else "known: " + ", ".join(names)
+        f"There is no queue {queue!r}.", do=guess(queue, names, "known: " + ", ".join(names))
     )
-
-
-@workers.command("list")
-def list_workers(
-    all_: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
-    as_json: AsJson = False,
-    dsn: Dsn = None,
-) -> None:
-    """List workers and how they are."""
-    with database(dsn) as connection:
-        found = run(connection, statements.list_workers(all_))
-    if as_json:
-        emit_items(found)
-        return
-    table(
-        (
-            "id",
-            "state",
-            tables.name("host"),
-            "pid",
-            tables.name("queues"),
-            "slots",
-            "running",
-            "heartbeat",
-            "started",
-        ),
-        [
-            (
-                w.id,
-                "blocked" if w.blocked_since else w.state,
-                w.host,
-                w.pid,
-                ",".join(map(_served, w.queues, w.queue_slots or repeat(None), w.queue_taken)),
-                w.slots,
-                w.running,
-                ago(w.heartbeat_at),
-                ago(w.started_at),
-            )
-            for w in found
-        ],
-        empty="No worker runs.",
-    )
-
-
-def _served(queue: str, slots: int | None, taken: int | None) -> str:
-    return queue if slots is None else f"{queue}:{slots} ({taken} taken)"

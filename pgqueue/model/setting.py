@@ -1,0 +1,197 @@
+"""What a setting says of itself, once, at its field. Its option, key, range, help and row in the docs all follow from that.
+
+A new setting is one new field: ``concurrency: int = setting(COUNT, 10, "Jobs at once in each process.", low=1, high=10_000)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, dataclass, field, fields, replace
+from typing import ClassVar, Protocol, TypeVar
+
+from pgqueue.errors import InvalidOptionError, InvalidSettingError
+from pgqueue.model.units import seconds, size, written_size
+from pgqueue.text.nearest import guess, rather
+from pgqueue.text.values import shown
+
+T = TypeVar("T")
+KEY = "setting"  # of a field's metadata
+
+
+class Settings(Protocol):
+    """An instance of a dataclass, or its class, whose fields are settings."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]
+
+
+Given = tuple[object, str]  # a value and how a message calls it: --poll, or poll in [tool.pgqueue]
+
+
+# ------------------------------------------------------------------- kinds
+
+
+def _whole(value: object, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidSettingError(f"{what} is {shown(value)}.", do="give a whole number")
+    return value
+
+
+def _number(value: object, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidSettingError(f"{what} is {shown(value)}.", do="give a number of seconds")
+    return value
+
+
+def _duration(value: object, what: str) -> float:
+    try:
+        return seconds(value, what)
+    except InvalidOptionError as error:
+        raise InvalidSettingError(error.what, do=error.do) from None
+
+
+def _switch(value: object, what: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidSettingError(f"{what} is {shown(value)}.", do="give true or false")
+    return value
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidSettingError(f"{what} is {shown(value)}.", do="give one text")
+    return value.strip()
+
+
+def _secret(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidSettingError(f"{what} is no text.", why="it is not shown, because it may be a secret")
+    return value.strip()
+
+
+def _texts(value: object, what: str) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        raise InvalidSettingError(f"{what} is {shown(value)}.", do="give a list of texts")
+    return tuple(part.strip() for part in parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How values of one kind are given, read and written. ``metavar``: what they are in ``--help``; None: the option has no value."""
+
+    metavar: str | None
+    option: type[object]
+    read: Callable[[object, str], object]
+    noun: str = "number"
+    written: Callable[[float], str] = "{:.15g}".format
+
+
+COUNT = Kind("N", int, _whole)
+SECONDS = Kind("SECONDS", float, _number)
+DURATION = Kind("DURATION", str, _duration)
+SIZE = Kind("SIZE", str, size, "size", written_size)
+SWITCH = Kind(None, bool, _switch)
+TEXT = Kind("TEXT", str, _text)
+NAMES = Kind("NAMES", str, _text)
+SECRET = Kind("TEXT", str, _secret)
+TEXTS = Kind("TEXTS", str, _texts)
+
+
+# ---------------------------------------------------------------- settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting. ``flags``: its options, the long one last. ``words``: all values that it may have, where they are few."""
+
+    kind: Kind
+    help: str
+    low: float | None = None
+    high: float | None = None
+    words: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    in_file: bool = True
+    name: str = ""  # this and the default are those of the field
+    default: object = None
+
+    @property
+    def flag(self) -> str:
+        return self.flags[-1] if self.flags else "--" + self.name.replace("_", "-")
+
+    @property
+    def metavar(self) -> str | None:
+        return "|".join(self.words) or self.kind.metavar
+
+    @property
+    def default_text(self) -> str:
+        """The default as a person reads it, or nothing if there is none to show."""
+        if isinstance(self.default, bool) or not isinstance(self.default, int | float | str):
+            return ""
+        return self.default if isinstance(self.default, str) else self.kind.written(self.default)
+
+    @property
+    def range_text(self) -> str:
+        if self.low is None or self.high is None:
+            return ""
+        return f"{self.kind.written(self.low)} to {self.kind.written(self.high)}"
+
+    def check(self, value: object) -> None:
+        """Raises InvalidSettingError for a value out of range, or none of the words."""
+        if self.words and value not in self.words:
+            raise InvalidSettingError(f"{self.flag} is {value!r}.", do=rather(value, self.words))
+        if self.low is None or self.high is None or not isinstance(value, int | float):
+            return
+        if not self.low <= value <= self.high:
+            raise InvalidSettingError(
+                f"{self.flag} is {self.kind.written(value)}.",
+                do=f"use a {self.kind.noun} from {self.range_text}",
+            )
+
+
+def setting(
+    kind: Kind,
+    default: T,
+    help: str,  # noqa: A002 - as typer calls it
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    words: tuple[str, ...] = (),
+    flags: tuple[str, ...] = (),
+    in_file: bool = True,
+) -> T:
+    """A field of a dataclass that is a setting."""
+    said = Setting(kind=kind, help=help, low=low, high=high, words=words, flags=flags, in_file=in_file)
+    return field(default=default, repr=kind is not SECRET, metadata={KEY: said})
+
+
+def settings_of(kind: Settings | type[Settings]) -> dict[str, Setting]:
+    """By name, in the order of the fields."""
+    return {
+        found.name: replace(found.metadata[KEY], name=found.name, default=found.default)
+        for found in fields(kind)
+        if KEY in found.metadata
+    }
+
+
+def check_all(values: Settings) -> None:
+    """Raises InvalidSettingError for the first setting with a value that it may not have."""
+    for name, found in settings_of(values).items():
+        found.check(getattr(values, name))
+
+
+def read_given(kind: type[Settings], given: Mapping[str, Given]) -> dict[str, object]:
+    """The values of the settings that are given, each read as its kind; raises InvalidSettingError."""
+    return {name: found.kind.read(*given[name]) for name, found in settings_of(kind).items() if name in given}
+
+
+def checked_table(table: object, known: Iterable[str], where: str) -> dict[str, object]:
+    """A table of a TOML file as it is; raises InvalidSettingError if it is none, or has an unknown key."""
+    if not isinstance(table, dict):
+        raise InvalidSettingError(f"{where} is no table.")
+    names = list(known)
+    for key in table:
+        if key not in names:
+            raise InvalidSettingError(
+                f"{where} has an unknown key {key!r}.",
+                do=guess(key, names, "known keys: " + ", ".join(names)),
+            )
+    return table

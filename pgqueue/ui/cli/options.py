@@ -1,0 +1,53 @@
+"""The options of ``pgq work`` and ``pgq dev``: one for each setting of a worker, made from what the setting says of itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from pgqueue.config import SETTINGS
+from pgqueue.model.setting import Setting
+
+Command = Callable[..., None]
+
+
+def with_settings(*names: str) -> Callable[[Command], Command]:
+    """Gives a command the options of these settings, or of all, as keywords: in its help, they come after its first option.
+
+    The keyword of a setting that is not given is None.
+    """
+
+    def decorated(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        first, *others = (one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD)
+        options = [_option(SETTINGS[name]) for name in names or SETTINGS]
+        parameters = [first, *options, *others]
+        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {one.name: one.annotation for one in parameters}
+        return command
+
+    return decorated
+
+
+def _option(said: Setting) -> inspect.Parameter:
+    default = f"  \\[default: {said.default_text}]" if said.default_text else ""
+    option = typer.Option(
+        *(said.flags or (said.flag,)),
+        metavar=said.metavar,
+        help=said.help + default,
+        show_default=False,
+        callback=_switched_off if said.default is True else None,
+    )
+    return inspect.Parameter(
+        said.name,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=None,
+        annotation=Annotated[said.kind.option | None, option],
+    )
+
+
+def _switched_off(given: bool | None) -> bool | None:
+    return False if given else None
