@@ -12,7 +12,6 @@ from pgqueue.config import WorkerSettings, read_file, read_worker
 from pgqueue.errors import InvalidSettingError
 from pgqueue.ui.cli.common import AppPath, Dsn, Quiet, Verbose, app_path, app_with_database, choose_level
 from pgqueue.ui.cli.options import with_settings
-from pgqueue.worker.claiming.served_queues import parse_queues
 
 if TYPE_CHECKING:
     from pgqueue.app.app import App
@@ -26,6 +25,8 @@ def add(cli: typer.Typer) -> None:
 
 def settings_for(app: App, **flags: object) -> WorkerSettings:
     """Flags, then pyproject.toml, then defaults; raises InvalidSettingError."""
+    from pgqueue.worker.claiming.served_queues import parse_queues
+
     named = flags.get("queues") or None
     values = read_worker(flags | {"queues": named})
     where = "-Q" if named else "queues of [tool.pgqueue]"
