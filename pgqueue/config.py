@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from pgqueue.errors import InvalidSettingError
+from pgqueue.model.names import EXECUTORS
 from pgqueue.model.setting import (
     COUNT,
     KEY,
@@ -30,7 +31,6 @@ from pgqueue.model.setting import (
     setting,
     settings_of,
 )
-from pgqueue.model.task import EXECUTORS
 from pgqueue.model.units import MB
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.database import SettingsNotTrusted
@@ -153,10 +153,10 @@ def _is_trusted(path: Path, folder: Path) -> bool:
     owner = path.stat().st_uid
     if owner in (os.geteuid(), 0, folder.stat().st_uid):
         return True
-    _report_foreign(path, owner)
+    _warn_of_foreign(path, owner)
     return False
 
 
 @cache
-def _report_foreign(path: Path, owner: int) -> None:
+def _warn_of_foreign(path: Path, owner: int) -> None:
     emit(SettingsNotTrusted(str(path), owner))

@@ -11,7 +11,7 @@ from pgqueue.config import read_file
 from pgqueue.errors import NoDsnError
 from pgqueue.runtime import origin
 
-DSN_PLACES = (
+DSN_SOURCES = (
     "--dsn",
     "PGQUEUE_DSN",
     "DATABASE_URL",
@@ -85,6 +85,6 @@ def find_dsn(explicit: str | None = None) -> str:
         return ""
     raise NoDsnError(
         "No database is configured.",
-        why="looked at, in this order: " + "; ".join(DSN_PLACES),
+        why="looked at, in this order: " + "; ".join(DSN_SOURCES),
         do="export PGQUEUE_DSN=postgresql://user@host/database; without a server: pgq dev -A module:app, or pgq demo",
     )

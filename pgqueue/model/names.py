@@ -1,4 +1,4 @@
-"""Which names queues, tasks and schedules may have."""
+"""Which names queues, tasks and schedules may have, and those of the executors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import re
 from pgqueue.errors import InvalidNameError
 from pgqueue.text.values import shown
 
+EXECUTORS = ("async", "thread", "process")  # where handlers run
 QUEUE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,62}", re.ASCII)
-
-
 TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,126}", re.ASCII)
 
 

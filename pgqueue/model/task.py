@@ -27,7 +27,7 @@ from pgqueue.errors import (
 )
 from pgqueue.model.declaring import hints_of
 from pgqueue.model.job import Job
-from pgqueue.model.names import check_free, check_name
+from pgqueue.model.names import EXECUTORS, check_free, check_name
 from pgqueue.model.outcome import COMPLETED, FORGOTTEN, Keep, Outcome
 from pgqueue.model.payload import (
     ARGS_LIMIT,
@@ -43,8 +43,6 @@ from pgqueue.model.round_trip import difference, has_any, is_closed
 from pgqueue.text.described import message
 from pgqueue.text.nearest import rather
 from pgqueue.text.values import name_of
-
-EXECUTORS = ("async", "thread", "process")
 
 TOGETHER = 500  # items whose texts are checked at one look, and stay in the processor's cache meanwhile
 REPLACEMENT = "\ufffd".encode()  # what pydantic writes, too, for a lone surrogate in a key

@@ -65,7 +65,7 @@ REFUSED = {split(word): row[0] for row in WORDS for word in re.findall(r"`([^`]+
 NOT_YET = frozenset(
     """
     JobBuried JobNotBuried _wake_up_heard is_heard may_hold_seats
-    CHEAP_SWEEP DSN_PLACES EXTRA Errand Extra HEARD Heard HeldLease KEYLESS NOT_BURIED PLACE Place Report SWEEP _abort _beat _heard
+    CHEAP_SWEEP EXTRA Errand Extra HEARD Heard HeldLease KEYLESS NOT_BURIED PLACE Place Report SWEEP _abort _beat _heard
     _held _hold _place _place_in_jsonb _report _stop_disowned _verdict all_of answers_held bury choose_held disowned encode_report
     errands extra find_disowned held held_for_long hold holds holds_jobs keyed keyed_lanes keyless obeyed place report report_progress
     reports seated suspended sweep sweep_forever sweep_once sweeper
@@ -205,7 +205,7 @@ def test_every_kind_of_name_is_read():
         "Settler",
         "LeaseLostError",
         "rescue_all",
-        "CRASH_LIMIT",
+        "FILE_KEYS",
         "worker_id",  # a parameter
         "why",  # a SQL function
         "queue_depth",  # a view
