@@ -4,58 +4,58 @@
 
     PgQueueError
     ├── ConfigError                     the settings, before any connection
-    │   ├── DriverMissingError          PGQ-101
-    │   ├── NoDsnError                  PGQ-102
-    │   ├── InvalidSettingError         PGQ-107
-    │   └── EmbeddedPostgresError       PGQ-108
+    │   ├── DriverMissingError          PGQ-101   the driver finds no libpq
+    │   ├── NoDsnError                  PGQ-102   no setting names a database
+    │   ├── InvalidSettingError         PGQ-107   a flag, variable or file holds a wrong value
+    │   └── EmbeddedPostgresError       PGQ-108   the embedded server is missing or did not start
     ├── DatabaseError                   the server, the login or the schema
-    │   ├── DatabaseUnreachableError    PGQ-103
-    │   ├── LoginRefusedError           PGQ-104
-    │   ├── TooManyConnectionsError     PGQ-106
-    │   ├── PoolExhaustedError          PGQ-110
-    │   ├── MissingPrivilegeError       PGQ-201
-    │   ├── ReadOnlyServerError         PGQ-202
-    │   ├── UnsupportedServerError      PGQ-203
-    │   ├── SchemaMissingError          PGQ-204
-    │   ├── SchemaTooOldError           PGQ-205
-    │   ├── SchemaTooNewError           PGQ-206
-    │   ├── LockedError                 PGQ-207
-    │   └── TakenIdError                PGQ-208
+    │   ├── DatabaseUnreachableError    PGQ-103   no answer from the server
+    │   ├── LoginRefusedError           PGQ-104   wrong role, password or database
+    │   ├── TooManyConnectionsError     PGQ-106   the server or role has no connection left
+    │   ├── PoolExhaustedError          PGQ-110   the app's own pool has none left
+    │   ├── MissingPrivilegeError       PGQ-201   the role lacks a grant
+    │   ├── ReadOnlyServerError         PGQ-202   a standby, or read-only transactions
+    │   ├── UnsupportedServerError      PGQ-203   PostgreSQL too old, or not UTF8
+    │   ├── SchemaMissingError          PGQ-204   no tables yet: run pgq migrate
+    │   ├── SchemaTooOldError           PGQ-205   the code is newer than the schema
+    │   ├── SchemaTooNewError           PGQ-206   the schema is newer than the code
+    │   ├── LockedError                 PGQ-207   another session holds the tables
+    │   └── TakenIdError                PGQ-208   two jobs would have one id
     ├── AppError                        the user's module of tasks
-    │   ├── AppImportError              PGQ-301
-    │   ├── NoTasksError                PGQ-302
-    │   ├── UnknownTaskError            PGQ-303
-    │   ├── DuplicateTaskError          PGQ-304
-    │   └── UnnameableTaskError         PGQ-305
+    │   ├── AppImportError              PGQ-301   -A names no module or no App
+    │   ├── NoTasksError                PGQ-302   the App declares none
+    │   ├── UnknownTaskError            PGQ-303   no task of this name
+    │   ├── DuplicateTaskError          PGQ-304   two tasks of one name
+    │   └── UnnameableTaskError         PGQ-305   a lambda, or a function inside another
     ├── InvalidJobError                 refused at enqueue, nothing was written
-    │   ├── InvalidArgumentsError       PGQ-401
-    │   ├── InvalidPayloadError         PGQ-402
-    │   ├── PayloadTooLargeError        PGQ-403
-    │   ├── InvalidOptionError          PGQ-404
-    │   ├── InvalidNameError            PGQ-405
-    │   └── InvalidBatchError           PGQ-408
-    ├── DuplicateJobError               PGQ-406
-    ├── IdempotencyConflictError        PGQ-407
-    ├── JobUnchangedError               PGQ-409
+    │   ├── InvalidArgumentsError       PGQ-401   they do not fit the signature
+    │   ├── InvalidPayloadError         PGQ-402   a value that JSON cannot hold
+    │   ├── PayloadTooLargeError        PGQ-403   more JSON than a job may carry
+    │   ├── InvalidOptionError          PGQ-404   a bad value, or options that exclude each other
+    │   ├── InvalidNameError            PGQ-405   of a task, queue, key or schedule
+    │   └── InvalidBatchError           PGQ-408   some items are bad, so none was stored
+    ├── DuplicateJobError               PGQ-406   on_conflict="raise": a job has the key
+    ├── IdempotencyConflictError        PGQ-407   the key belongs to other arguments
+    ├── JobUnchangedError               PGQ-409   its state does not allow the change
     ├── QueueInUseError                 PGQ-510   not removed: jobs or workers need it
     ├── InvalidScheduleError            PGQ-420   refused, nothing was written
-    ├── ScheduleExistsError             PGQ-421
-    ├── WrongConnectionError            PGQ-505
+    ├── ScheduleExistsError             PGQ-421   the name is taken
+    ├── WrongConnectionError            PGQ-505   async for sync, another driver, or not PostgreSQL
     ├── CommitUnconfirmedError          PGQ-511   written or not: the connection broke before the answer
-    ├── NotFoundError
-    │   ├── JobNotFoundError            PGQ-503
-    │   ├── QueueNotFoundError          PGQ-506
-    │   ├── ScheduleNotFoundError       PGQ-520
-    │   └── AlertNotFoundError          PGQ-509
-    ├── WaitTimeoutError                PGQ-507
+    ├── NotFoundError                   what a command or call names is not there
+    │   ├── JobNotFoundError            PGQ-503   not committed, not kept, or removed
+    │   ├── QueueNotFoundError          PGQ-506   no row, job or worker names it
+    │   ├── ScheduleNotFoundError       PGQ-520   no schedule of this name
+    │   └── AlertNotFoundError          PGQ-509   no alert of this number
+    ├── WaitTimeoutError                PGQ-507   the job is not finished yet
     ├── JobFailedError                  PGQ-508   the awaited job ended dead or cancelled
     └── AttemptError                    how one attempt of a job went wrong
-        ├── LeaseLostError              PGQ-601
-        ├── ProcessDiedError            PGQ-602
-        ├── LoopBlockedError            PGQ-608
-        ├── JobTimeoutError             PGQ-603
-        ├── UndecodableJobError         PGQ-604
-        ├── DeadlineExceededError       PGQ-605
+        ├── LeaseLostError              PGQ-601   another worker may run the job now
+        ├── ProcessDiedError            PGQ-602   a crash, or killed from outside
+        ├── LoopBlockedError            PGQ-608   an async handler did not yield
+        ├── JobTimeoutError             PGQ-603   longer than timeout=
+        ├── UndecodableJobError         PGQ-604   its row or arguments cannot be read
+        ├── DeadlineExceededError       PGQ-605   no time left for an attempt
         ├── WrongOutcomesError          PGQ-609   a handler of chunks returned too few or too many
         └── BadResultError              PGQ-610   what its handler returned cannot be stored
 

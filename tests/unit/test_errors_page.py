@@ -1,0 +1,32 @@
+"""docs/errors.md, and the tree of errors that it is made from."""
+
+from __future__ import annotations
+
+import inspect
+
+from docs.errors import FIRST_STEP, PAGE, entries, page
+from pgqueue import errors
+
+
+def test_the_page_is_what_its_generator_makes() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m docs.errors"
+
+
+def test_the_tree_holds_every_error_below_its_base_with_its_code() -> None:
+    classes = {
+        kind for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.PgQueueError) and kind is not errors.PgQueueError
+    }  # fmt: skip
+    tree = list(entries())
+    assert {entry.kind for entry in tree} == classes
+    assert len(tree) == len(classes), "each stands there once"
+    above: list[type[errors.PgQueueError]] = [errors.PgQueueError]
+    for entry in tree:
+        assert entry.kind.__bases__ == (above[entry.depth - 1],), entry.name
+        assert entry.kind.code == (entry.code or errors.PgQueueError.code), entry.name
+        assert entry.phrase, entry.name
+        above[entry.depth :] = [entry.kind]
+
+
+def test_every_error_with_a_code_says_what_to_do_first() -> None:
+    assert set(FIRST_STEP) == {entry.name for entry in entries() if entry.code}
