@@ -1,4 +1,4 @@
-"""A worker played by hand: claims and settles on a connection, one statement at a time."""
+"""A worker played by hand: it claims and settles on a connection, one statement at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from pgqueue.model.outcome import Outcome
+from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt
 
 
@@ -31,3 +31,23 @@ class Hand:
     def settle(self, attempt: Attempt, outcome: Outcome) -> bool:
         """Whether it was still ours."""
         return bool(run(self.db, statements.settle(self.id, [(attempt.id, attempt.lease_id, outcome)])))
+
+
+class LimitedHand(Hand):
+    """A worker's hand that claims by turns and under limits."""
+
+    def take(self, count: int = 100, *, after: str | None = "", priority: int = 0) -> list[Attempt]:
+        lane = (self.queue, priority)
+        found = run(self.db, statements.claim_limited(self.id, self.tasks, lane, after, count))
+        return [Attempt(self.id, row) for row in found.rows]
+
+    def complete(self, *attempts: Attempt) -> None:
+        items = sorted((attempt.id, attempt.lease_id, True) for attempt in attempts)
+        assert len(run(self.db, statements.complete(self.id, items))) == len(attempts)
+
+
+def finish_one(db: Connection[Any], outcome: Outcome = COMPLETED, task: str = "refresh") -> None:
+    """Claims the one job of this task that is due, and settles it."""
+    hand = Hand(db, [task])
+    [claimed] = hand.claim()
+    assert hand.settle(claimed, outcome)

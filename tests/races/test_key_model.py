@@ -21,7 +21,7 @@ from psycopg.types.json import Jsonb
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
-from tests.stages.test_keys import pass_time
+from tests.factories import let_time_pass
 from tests.worker_by_hand import Hand
 
 TASK = "modelled"
@@ -127,7 +127,7 @@ class Keys(RuleBasedStateMachine):
 
     @rule(steps=st.integers(1, 4))
     def time_passes(self, steps: int) -> None:
-        pass_time(self.db, steps * STEP)
+        let_time_pass(self.db, steps * STEP)
         self.now += steps * STEP
 
     @rule()

@@ -10,7 +10,8 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
-from tests.races.two_connections import Players, claim, does, enqueue, expire, register, row, settle
+from tests.factories import row
+from tests.races.two_connections import Players, claim, does, enqueue, expire, register, settle
 from tests.waiting import wait_until
 
 RESCUE = statements.rescue(3, 10)

@@ -8,15 +8,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from psycopg import Connection
+from psycopg.types.json import Jsonb
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import Outcome
 from pgqueue.sql import Statement
+from tests import factories
 from tests.waiting import wait_until
 
 Act = Callable[[Connection[Any]], Any]
 SETUP = "task"  # of every job here
+Rows = list[tuple[int, bool, str | None]]
 
 
 class Players:
@@ -60,11 +63,7 @@ def does(statement: Statement[Any]) -> Act:
 
 
 def enqueue(db: Connection[Any], **options: Any) -> int:
-    from psycopg.types.json import Jsonb
-
-    row = db.execute("select id from pgqueue.enqueue(%s, '{}', %s)", [SETUP, Jsonb(options)]).fetchone()
-    assert row
-    return row[0]
+    return factories.enqueue(db, SETUP, **options)
 
 
 def register(db: Connection[Any], seconds: float = 60) -> int:
@@ -92,7 +91,20 @@ def expire(db: Connection[Any], worker_id: int) -> None:
     )
 
 
-def row(db: Connection[Any], job_id: int, columns: str = "state") -> tuple[Any, ...]:
-    found = db.execute(f"select {columns} from pgqueue.jobs where id = %s".encode(), [job_id]).fetchall()
-    assert len(found) == 1, f"{len(found)} rows of job {job_id}"
-    return found[0]
+def enqueues(*jobs: dict[str, Any], args: dict[str, Any] | None = None) -> Act:
+    """(id, created, conflict) of each."""
+
+    def act(connection: Connection[Any]) -> Rows:
+        items = Jsonb([{"task": SETUP, "args": args or {}, **job} for job in jobs])
+        return connection.execute(
+            "select id, created, conflict from pgqueue.enqueue_many(%s) order by item", [items]
+        ).fetchall()
+
+    return act
+
+
+def running_holder(players: Players) -> tuple[int, int, int]:
+    """(worker, job, lease) of a running job with the key k."""
+    worker_id, job_id = register(players.db), enqueue(players.db, unique_key="k")
+    [claimed] = run(players.db, claim(worker_id))
+    return worker_id, job_id, claimed[1]

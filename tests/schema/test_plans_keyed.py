@@ -9,7 +9,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import PINNED, run
-from tests.stages.test_limits import Player
+from tests.worker_by_hand import LimitedHand
 
 KEYS, EACH = 100, 50
 MOST = 20  # rows read for a job that is claimed
@@ -28,7 +28,7 @@ def fill(db: Connection[Any], ordering: str | None) -> None:
 def test_a_claim_by_turns_under_statistics_of_an_empty_queue(
     db: Connection[Any], ordering: str | None
 ) -> None:
-    player = Player(db, ["t"])
+    player = LimitedHand(db, ["t"])
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
     fill(db, ordering)
     db.execute("delete from pgqueue.jobs_live")

@@ -12,8 +12,9 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.progress import Progress
-from tests.stages.test_limits import SEATS, Player, add, limit
-from tests.worker_by_hand import Hand
+from tests.factories import add_jobs, add_limit
+from tests.stages.test_limits import SEATS
+from tests.worker_by_hand import Hand, LimitedHand
 
 WRITES: dict[str, Callable[[Hand, int, int], Any]] = {
     "complete": lambda hand, job, lease: run(hand.db, statements.complete(hand.id, [(job, lease, True)])),
@@ -34,7 +35,7 @@ ROWS = "select xmin::text, ctid::text, j.* from pgqueue.jobs j"
 def test_a_former_attempt_writes_nothing(db: Connection[Any], write: str, whose: str) -> None:
     """A thread that was given up after its timeout goes on, and ends while the next attempt of its job runs."""
     hand = Hand(db, ["t"])
-    add(db)
+    add_jobs(db)
     [former] = hand.claim()
     assert hand.settle(former, Outcome.retried(0.0, ValueError("timeout")))
     db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
@@ -52,7 +53,7 @@ def test_an_attempt_writes_nothing_for_another_worker_that_has_its_number(
 ) -> None:
     """A crash of the server undid a claim, and the next one got the same lease_id: the fence names the worker too."""
     gone, now = Hand(db, ["t"]), Hand(db, ["t"])
-    add(db)
+    add_jobs(db)
     with db.transaction(force_rollback=True):
         [undone] = gone.claim()
     [attempt] = now.claim()
@@ -66,7 +67,7 @@ def test_an_attempt_writes_nothing_for_another_worker_that_has_its_number(
 @pytest.mark.parametrize("write", WRITES)
 def test_an_attempt_that_has_ended_is_not_ended_again(db: Connection[Any], write: str) -> None:
     hand = Hand(db, ["t"])
-    add(db)
+    add_jobs(db)
     [attempt] = hand.claim()
     assert hand.settle(attempt, Outcome.retried(60.0, ValueError("x")))
     before = db.execute(ROWS).fetchall()
@@ -78,14 +79,14 @@ def test_an_attempt_that_has_ended_is_not_ended_again(db: Connection[Any], write
 def test_a_late_outcome_beside_a_good_one_gives_back_no_seat_of_the_next_attempt(
     db: Connection[Any], write: str
 ) -> None:
-    number = limit(db, per_key=True, concurrency=5)
-    player = Player(db, ["t"])
-    add(db, "a")
+    number = add_limit(db, per_key=True, concurrency=5)
+    player = LimitedHand(db, ["t"])
+    add_jobs(db, "a")
     [former] = player.take()
     player.settle(former, Outcome.retried(0.0, ValueError("x")))
     db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
     [again] = player.take()
-    add(db, "b")
+    add_jobs(db, "b")
     [own] = player.take()
     both = sorted([(again.id, former.lease_id, COMPLETED), (own.id, own.lease_id, COMPLETED)])
     if write == "settle":
@@ -99,7 +100,7 @@ def test_a_late_outcome_beside_a_good_one_gives_back_no_seat_of_the_next_attempt
 
 def test_progress_of_a_former_attempt_is_not_written(db: Connection[Any]) -> None:
     hand = Hand(db, ["t"])
-    add(db)
+    add_jobs(db)
     [former] = hand.claim()
     hand.settle(former, Outcome.retried(0.0, ValueError("x")))
     db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
@@ -125,9 +126,9 @@ def test_a_lease_that_is_over_is_not_renewed(db: Connection[Any], change: str) -
 def test_a_freed_seat_wakes_a_worker(
     db: Connection[Any], connect: Callable[..., Connection[Any]], way: str
 ) -> None:
-    limit(db, per_key=True, concurrency=1)
-    add(db, "a", count=2)
-    player = Player(db, ["t"])
+    add_limit(db, per_key=True, concurrency=1)
+    add_jobs(db, "a", count=2)
+    player = LimitedHand(db, ["t"])
     [attempt] = player.take()
     assert player.take() == []
     listener = connect()

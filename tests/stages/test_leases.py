@@ -1,9 +1,8 @@
-"""A lease is one run's, and no silence, lock or crash makes it another's."""
+"""Leases: silence, locks, crashes and failovers cost no job and no order."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -16,20 +15,19 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import ConnectionLost, Outage
 from pgqueue.database.run import CLAIMING, run
-from pgqueue.errors import CommitUnconfirmedError, ReadOnlyServerError
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.runtime.clock import monotonic
-from pgqueue.worker.attempt import Attempt, HeldLease
+from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claiming.lost_claims import LostClaims
 from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.running.endings import succeeded
 from pgqueue.worker.settler import Settler
+from tests.factories import add_jobs
 from tests.proxy import proxy_to
-from tests.stages.test_limits import add
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
-# ---------------------------------------------------------------- silence
+# ------------------------------------------------------------------ silence
 
 
 def test_a_silent_connection_is_cut_and_the_next_try_has_another(dsn: str, caplog: Any) -> None:
@@ -109,7 +107,7 @@ def test_a_lease_counts_from_the_question_and_not_from_the_answer(dsn: str, db: 
     heartbeat.stop(2.0)
 
 
-# ---------------------------------------------------------------- locks
+# ------------------------------------------------------------------ locks
 
 
 def test_a_lock_on_the_jobs_costs_no_lease(db: Connection[Any], connect: Callable[..., Any]) -> None:
@@ -140,7 +138,7 @@ def test_an_open_change_of_one_running_job_holds_up_only_its_own_outcome(
     dsn: str, db: Connection[Any], connect: Callable[..., Any], caplog: Any, how: str
 ) -> None:
     hand = Hand(db, ["t"])
-    jobs = add(db, count=7)
+    jobs = add_jobs(db, count=7)
     attempts = hand.claim()
     other = connect(autocommit=False)
     other.execute("select id from pgqueue.jobs_live where id = %s for update", [jobs[3]])
@@ -158,7 +156,7 @@ def test_an_open_change_of_one_running_job_holds_up_only_its_own_outcome(
         async with asyncio.timeout(60):
             while len(freed) < 6:
                 await asyncio.sleep(0.01)
-            late = add(db, count=1)
+            late = add_jobs(db, count=1)
             settler.add(hand.claim()[0], COMPLETED)
             while len(freed) < 7:
                 await asyncio.sleep(0.01)
@@ -174,7 +172,7 @@ def test_an_open_change_of_one_running_job_holds_up_only_its_own_outcome(
     assert db.execute("select distinct state from pgqueue.jobs").fetchall() == [("completed",)]
 
 
-# ---------------------------------------------------------------- crashes and failovers
+# ------------------------------------------------------------------ crashes and failovers
 
 
 def claiming(dsn: str, given: str) -> Connection[Any]:
@@ -198,8 +196,8 @@ def test_a_claim_that_takes_a_seat_is_on_disk_before_its_job_begins(
 ) -> None:
     hand = Hand(db, ["t"])
     db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 1)")
-    add(db, "k")
-    add(db)
+    add_jobs(db, "k")
+    add_jobs(db)
     with claiming(dsn, given) as connection:
         limited = statements.claim_limited(hand.id, ["t"], ("default", 0), "", 5)
         plain = statements.claim(hand.id, ["t"], [("default", 0)], [(0.0, 0)], 5)
@@ -211,7 +209,7 @@ def test_a_claim_that_takes_a_seat_is_on_disk_before_its_job_begins(
 
 def test_attempts_whose_claims_the_server_took_back_are_known(db: Connection[Any]) -> None:
     hand, other = Hand(db, ["t"]), Hand(db, ["t"])
-    jobs = add(db, count=5)
+    jobs = add_jobs(db, count=5)
     ours = {attempt.id: attempt for attempt in hand.claim()}
     undone, again, elsewhere, done, kept = jobs
     db.execute(
@@ -234,7 +232,7 @@ def test_attempts_whose_claims_the_server_took_back_are_known(db: Connection[Any
 
 def test_a_lease_id_grows_though_a_crash_took_the_claim_back(db: Connection[Any]) -> None:
     hand = Hand(db, ["t"])
-    add(db)
+    add_jobs(db)
     with db.transaction(force_rollback=True):
         [former] = hand.claim()
     [later] = hand.claim()
@@ -250,7 +248,7 @@ def test_what_a_lost_attempt_comes_to_is_not_written(app: App, db: Connection[An
     def t() -> None: ...
 
     hand = Hand(db, ["t"])
-    add(db)
+    add_jobs(db)
     [attempt] = hand.claim()
     assert succeeded(t.spec, attempt, 7) is not None
     attempt.lost = True
@@ -295,7 +293,7 @@ def test_a_claim_that_was_not_heard_of_is_found_and_what_is_known_is_not_found_a
     dsn: str, db: Connection[Any]
 ) -> None:
     hand = Hand(db, ["t"])
-    add(db, count=3)
+    add_jobs(db, count=3)
     known = hand.claim(2)
     heard = {attempt.id for attempt in known}
     [unheard] = hand.claim()
@@ -307,126 +305,3 @@ def test_a_claim_that_was_not_heard_of_is_found_and_what_is_known_is_not_found_a
         return rows
 
     assert [row[0] for row in asyncio.run(play())] == [unheard.id]
-
-
-# ---------------------------------------------------------------- a server that was read-only for a while
-
-
-@pytest.fixture
-def read_only(dsn: str, db: Connection[Any]) -> Callable[[bool], object]:
-    """Makes new sessions read-only, as hosts do whose disk is full, or no longer."""
-    name = db.info.dbname
-    return lambda on: db.execute(
-        f"alter database {name} set default_transaction_read_only = {'on' if on else 'off'}".encode()
-    )
-
-
-def test_a_session_that_began_while_the_server_was_read_only_is_replaced(
-    dsn: str, db: Connection[Any], read_only: Callable[[bool], object]
-) -> None:
-    [job] = add(db)
-
-    async def play() -> None:
-        link = Link(dsn, "pgqueue test", Outage(dsn))
-        read_only(True)
-        with pytest.raises(ReadOnlyServerError):
-            await link.once(statements.cancel(job))
-        read_only(False)
-        assert await link.once(statements.cancel(job)) == "cancelled"
-        await link.close()
-
-    asyncio.run(play())
-
-
-def test_a_pool_that_began_while_the_server_was_read_only_is_of_use_afterwards(
-    dsn: str, db: Connection[Any], read_only: Callable[[bool], object]
-) -> None:
-    app = App(dsn, pool_size=1)
-
-    @app.task(name="t")
-    def t() -> None: ...
-
-    async def play() -> None:
-        read_only(True)
-        with pytest.raises(ReadOnlyServerError):
-            await t.aenqueue()
-        read_only(False)
-        await t.aenqueue()
-        await app.aclose()
-
-    asyncio.run(play())
-    read_only(True)
-    with pytest.raises(ReadOnlyServerError):
-        t.enqueue()
-    read_only(False)
-    t.enqueue()
-    app.close()
-
-
-# ---------------------------------------------------------------- the answer to a COMMIT
-
-
-@pytest.mark.parametrize("seated", [False, True])
-@pytest.mark.parametrize("made", [True, False])
-def test_a_commit_without_an_answer_is_told_as_what_it_was(
-    dsn: str, db: Connection[Any], caplog: Any, made: bool, seated: bool
-) -> None:
-    caplog.set_level(logging.INFO, "pgqueue")
-    hand = Hand(db, ["t"])
-    [job] = add(db)
-    [attempt] = hand.claim()
-    attempt.may_hold_seats = seated
-    with proxy_to(dsn) as proxy:
-        app = App(proxy.dsn, pool_size=1)
-
-        @app.task(name="t")
-        def t() -> None: ...
-
-        with app.connection():
-            pass
-        with (
-            pytest.raises((psycopg.OperationalError, CommitUnconfirmedError)),
-            HeldLease(attempt, app).transaction(None),
-        ):
-            proxy.delivers, proxy.cut_at = made, b"commit" if seated else b"COMMIT"
-        app.close()
-    assert (attempt.settled, attempt.unconfirmed) == (False, True)
-
-    settle_unconfirmed(dsn, hand, attempt)
-    state = "completed" if made else "retrying"
-    assert db.execute("select state from pgqueue.jobs where id = %s", [job]).fetchone() == (state,)
-    [line] = [r.getMessage() for r in caplog.records if f"job {job}" in r.getMessage()]
-    assert line.endswith("but was made; it is completed" if made else "and was not made; it is retrying")
-
-
-@pytest.mark.parametrize("again", [False, True])
-def test_a_commit_without_an_answer_is_not_told_as_made_once_the_job_was_taken_back(
-    dsn: str, db: Connection[Any], caplog: Any, again: bool
-) -> None:
-    """Also while its row still bears the lease that it had, and once another lease has completed it."""
-    hand = Hand(db, ["t"])
-    [job] = add(db)
-    [attempt] = hand.claim()
-    attempt.unconfirmed = True
-    assert hand.settle(attempt, Outcome.released())
-    if again:
-        [claimed] = hand.claim()
-        assert hand.settle(claimed, COMPLETED)
-    settle_unconfirmed(dsn, hand, attempt)
-    [line] = [r.getMessage() for r in caplog.records if f"job {job}" in r.getMessage()]
-    assert line.endswith("and was not made: its lease was lost")
-
-
-def settle_unconfirmed(dsn: str, hand: Hand, attempt: Attempt) -> None:
-    """Its handler failed, because it got no answer to its COMMIT."""
-
-    async def play() -> None:
-        link = Link(dsn, "pgqueue test", Outage(dsn))
-        settler = Settler(link, lambda attempts: None)
-        settler.worker_id = hand.id
-        settler.add(attempt, Outcome.retried(60, ValueError("lost")))
-        settler.stop()
-        await asyncio.wait_for(settler.run(), 60)
-        await link.close()
-
-    asyncio.run(play())

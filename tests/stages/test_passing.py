@@ -12,16 +12,17 @@ from psycopg import Connection
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.worker.attempt import Attempt
+from tests.factories import add_jobs, add_limit
 from tests.schema.test_plans_large import explained
-from tests.stages.test_limits import Player, add, limit
+from tests.worker_by_hand import LimitedHand
 
 BACKLOG = 20_000
 MOST = 1_000  # buffers for a claim of ten, whatever waits beside them
 
 
 @pytest.fixture
-def player(db: Connection[Any]) -> Player:
-    return Player(db, ["t", "u"])
+def player(db: Connection[Any]) -> LimitedHand:
+    return LimitedHand(db, ["t", "u"])
 
 
 def crowd(db: Connection[Any], key: str, **columns: Any) -> None:
@@ -35,28 +36,28 @@ def crowd(db: Connection[Any], key: str, **columns: Any) -> None:
     db.execute(text.encode(), {**given, "count": BACKLOG})
 
 
-def full_task_of_a_key(db: Connection[Any], player: Player) -> None:
-    limit(db, task="t", per_key=True, concurrency=1)
+def full_task_of_a_key(db: Connection[Any], player: LimitedHand) -> None:
+    add_limit(db, task="t", per_key=True, concurrency=1)
     crowd(db, "a")
     assert len(player.take(1)) == 1
 
 
-def full_task(db: Connection[Any], player: Player) -> None:
-    limit(db, task="t", concurrency=1)
+def full_task(db: Connection[Any], player: LimitedHand) -> None:
+    add_limit(db, task="t", concurrency=1)
     crowd(db, "a")
     assert len(player.take(1)) == 1
 
 
-def unknown_task(db: Connection[Any], player: Player) -> None:
+def unknown_task(db: Connection[Any], player: LimitedHand) -> None:
     crowd(db, "a", task="elsewhere")
 
 
-def order_kept_behind_one_that_runs(db: Connection[Any], player: Player) -> None:
+def order_kept_behind_one_that_runs(db: Connection[Any], player: LimitedHand) -> None:
     crowd(db, "a", ordering="block")
     assert len(player.take(10)) == 1
 
 
-def keys_with_jobs_for_later(db: Connection[Any], player: Player) -> None:
+def keys_with_jobs_for_later(db: Connection[Any], player: LimitedHand) -> None:
     db.execute(
         "insert into pgqueue.jobs (task, concurrency_key, run_at)"
         " select 't', 'a' || i, now() + interval '1 h' from generate_series(1, %s) i",
@@ -72,11 +73,14 @@ CASES = [
 @pytest.mark.parametrize("analyzed", [False, True], ids=["never_analyzed", "analyzed"])
 @pytest.mark.parametrize("backlog", CASES, ids=lambda case: case.__name__)
 def test_a_backlog_that_may_not_run_is_passed_over_at_one_look(
-    db: Connection[Any], player: Player, backlog: Callable[[Connection[Any], Player], None], analyzed: bool
+    db: Connection[Any],
+    player: LimitedHand,
+    backlog: Callable[[Connection[Any], LimitedHand], None],
+    analyzed: bool,
 ) -> None:
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
     backlog(db, player)
-    others = [job_id for key in "bcdef" for job_id in add(db, key, task="u", count=10)]
+    others = [job_id for key in "bcdef" for job_id in add_jobs(db, key, task="u", count=10)]
     if analyzed:
         db.execute("analyze pgqueue.jobs_live")
     lane = (player.queue, 0)
@@ -100,7 +104,7 @@ def scans(db: Connection[Any]) -> int:
 
 @pytest.mark.parametrize("after", ["", "a5", "zz"])
 def test_keys_of_a_task_that_nobody_knows_are_passed_over_within_the_index(
-    db: Connection[Any], player: Player, after: str
+    db: Connection[Any], player: LimitedHand, after: str
 ) -> None:
     """However many there are, whichever key had the last turn: few are looked at one by one."""
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
@@ -108,7 +112,7 @@ def test_keys_of_a_task_that_nobody_knows_are_passed_over_within_the_index(
         "insert into pgqueue.jobs (task, concurrency_key) select 'elsewhere', 'a' || i from generate_series(1, %s) i",
         [BACKLOG],
     )
-    found = {job_id for key in ("a10000x", "a7", "b", "Z") for job_id in add(db, key, count=2)}
+    found = {job_id for key in ("a10000x", "a7", "b", "Z") for job_id in add_jobs(db, key, count=2)}
     claim = statements.claim_limited(player.id, player.tasks, (player.queue, 0), after, 8)
     with db.transaction():  # what the statements before this one did may still be in the counter
         before = scans(db)
@@ -118,24 +122,24 @@ def test_keys_of_a_task_that_nobody_knows_are_passed_over_within_the_index(
     assert made < 500
 
 
-def test_an_idle_worker_sees_that_all_keys_are_for_later(db: Connection[Any], player: Player) -> None:
+def test_an_idle_worker_sees_that_all_keys_are_for_later(db: Connection[Any], player: LimitedHand) -> None:
     keys_with_jobs_for_later(db, player)
     there = run(db, statements.lanes([], [], []))
     assert not there.keyed
     assert there.later is not None
     assert 3500 < there.later <= 3600
-    add(db, "b")
+    add_jobs(db, "b")
     assert list(run(db, statements.lanes([], [], [])).keyed) == [(player.queue, 0)]
 
 
 def test_a_key_s_jobs_of_several_tasks_run_in_the_order_in_which_they_are_due(
-    db: Connection[Any], player: Player
+    db: Connection[Any], player: LimitedHand
 ) -> None:
-    made = [add(db, "a", task="ut"[n % 2])[0] for n in range(20)]
-    unknown = add(db, "a", task="elsewhere", count=3)
+    made = [add_jobs(db, "a", task="ut"[n % 2])[0] for n in range(20)]
+    unknown = add_jobs(db, "a", task="elsewhere", count=3)
     assert [attempt.id for _ in range(5) for attempt in player.take(1)] == made[:5]
     assert [attempt.id for attempt in player.take(7)] == made[5:12]
-    limit(db, task="u", per_key=True, concurrency=1)
+    add_limit(db, task="u", per_key=True, concurrency=1)
     [held] = [attempt for attempt in player.take(1) if attempt.task == "u"]
     assert held.id == made[12]
     found = player.take(100)
@@ -146,10 +150,10 @@ def test_a_key_s_jobs_of_several_tasks_run_in_the_order_in_which_they_are_due(
 
 
 def test_jobs_of_a_key_without_an_order_run_beside_those_that_keep_it(
-    db: Connection[Any], player: Player
+    db: Connection[Any], player: LimitedHand
 ) -> None:
-    kept = [*add(db, "a", ordering="block"), *add(db, "a", task="u", ordering="skip", count=2)]
-    free = add(db, "a", count=3)
+    kept = [*add_jobs(db, "a", ordering="block"), *add_jobs(db, "a", task="u", ordering="skip", count=2)]
+    free = add_jobs(db, "a", count=3)
     first = player.take(100)
     assert {attempt.id for attempt in first} == {kept[0], *free}
     player.complete(*first)
@@ -167,7 +171,7 @@ def held(db: Connection[Any]) -> psycopg.Connection[Any]:
 
 
 def test_a_held_snapshot_slows_no_claim_by_turns_that_knows_where_the_first_job_lay(
-    db: Connection[Any], player: Player
+    db: Connection[Any], player: LimitedHand
 ) -> None:
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
     lane = (player.queue, 0)
@@ -183,7 +187,7 @@ def test_a_held_snapshot_slows_no_claim_by_turns_that_knows_where_the_first_job_
                 break
             player.complete(*(Attempt(player.id, row) for row in found.rows))
             since = found.since
-        made = {job_id for key in ("a1", "a2") for job_id in add(db, key, count=5)}
+        made = {job_id for key in ("a1", "a2") for job_id in add_jobs(db, key, count=5)}
         claim = statements.claim_limited(player.id, player.tasks, lane, "", 10, since)
         plan = explained(db, claim, "analyze, buffers, timing off")
         assert plan["Actual Rows"] == 10
@@ -194,11 +198,11 @@ def test_a_held_snapshot_slows_no_claim_by_turns_that_knows_where_the_first_job_
 
 
 def test_a_job_committed_late_in_front_of_the_first_one_is_seen_at_the_next_look(
-    db: Connection[Any], player: Player
+    db: Connection[Any], player: LimitedHand
 ) -> None:
     with psycopg.connect(db.info.dsn) as late:
-        [job_id] = add(late, "a")
-        others = add(db, "b", count=3)
+        [job_id] = add_jobs(late, "a")
+        others = add_jobs(db, "b", count=3)
         lane = (player.queue, 0)
         first = run(db, statements.claim_limited(player.id, player.tasks, lane, "", 1))
         assert [row[0] for row in first.rows] == others[:1]

@@ -20,7 +20,7 @@ from pgqueue.worker.claiming.in_flight import InFlight
 from pgqueue.worker.running.children import Children
 from pgqueue.worker.running.progress_writer import ProgressWriter
 from pgqueue.worker.settler import LARGEST, Settler
-from tests.stages.test_limits import add
+from tests.factories import add_jobs
 from tests.worker_by_hand import Hand
 
 
@@ -55,7 +55,7 @@ def settled(dsn: str, hand: Hand, outcomes: list[tuple[Attempt, Outcome]]) -> li
 
 def test_more_outcomes_than_fit_in_a_batch_are_all_written(dsn: str, db: Connection[Any]) -> None:
     hand = Hand(db, ["t"])
-    jobs = add(db, count=2 * LARGEST + 200)
+    jobs = add_jobs(db, count=2 * LARGEST + 200)
     attempts = hand.claim(len(jobs))
     freed = settled(dsn, hand, [(attempt, COMPLETED) for attempt in attempts])
     assert sorted(attempt.id for attempt in freed) == jobs
@@ -67,7 +67,7 @@ def test_more_outcomes_than_fit_in_a_batch_are_all_written(dsn: str, db: Connect
 def test_outcomes_may_arrive_in_any_order(dsn: str, db: Connection[Any]) -> None:
     """complete.sql finds the lease of a row by its place among sorted ids."""
     hand = Hand(db, ["t"])
-    jobs = add(db, count=9)
+    jobs = add_jobs(db, count=9)
     attempts = hand.claim()
     db.execute("update pgqueue.jobs_live set lease_id = id * 10")
     for attempt in attempts:
@@ -83,7 +83,7 @@ def test_an_outcome_that_the_database_refuses_loses_no_other(
     dsn: str, db: Connection[Any], place: int
 ) -> None:
     hand = Hand(db, ["t"])
-    jobs = add(db, count=3)
+    jobs = add_jobs(db, count=3)
     outcomes = [(attempt, Outcome.completed("1")) for attempt in hand.claim()]
     outcomes[place] = (outcomes[place][0], Outcome.completed('"\\u0000"'))
     freed = settled(dsn, hand, outcomes)
@@ -95,7 +95,7 @@ def test_an_outcome_that_the_database_refuses_loses_no_other(
 def test_a_later_claim_of_the_same_job_ends_the_former_one(db: Connection[Any]) -> None:
     """A crash of the server undid the first claim: its handler must hear so, and its end frees nothing of the second."""
     hand = Hand(db, ["t"])
-    add(db)
+    add_jobs(db)
     with db.transaction(force_rollback=True):
         [former] = hand.claim()
     [later] = hand.claim()
@@ -117,7 +117,7 @@ def test_what_a_job_says_last_goes_with_its_transaction(app: App, db: Connection
     def t() -> None: ...
 
     hand = Hand(db, ["t"])
-    add(db)
+    add_jobs(db)
     [attempt] = hand.claim()
     lease = HeldLease(attempt, app)
     lease.progress(Progress.of(3, 10, None))
@@ -130,7 +130,7 @@ def test_what_a_job_says_last_goes_with_its_transaction(app: App, db: Connection
 
 def test_what_is_said_while_the_former_report_is_written_is_not_lost(dsn: str, db: Connection[Any]) -> None:
     hand = Hand(db, ["t"])
-    add(db)
+    add_jobs(db)
     [attempt] = hand.claim()
     attempt.progress = Progress(1)
 

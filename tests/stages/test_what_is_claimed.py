@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from psycopg import Connection
 
-from tests.stages.test_limits import Player, add, limit
+from tests.factories import add_jobs, add_limit
+from tests.worker_by_hand import LimitedHand
 
 NOW = datetime.now(UTC)
 WAYS = ("plain", "limited", "by turns", "in order", "by turns under a limit")
@@ -25,18 +26,18 @@ class Claims:
 
     def __init__(self, db: Connection[Any], way: str) -> None:
         self.db, self.way = db, way
-        self.player = Player(db, ["t", "u"])
+        self.player = LimitedHand(db, ["t", "u"])
         if way == "limited":
-            limit(db, queue="default", concurrency=50)
+            add_limit(db, queue="default", concurrency=50)
         if way == "by turns under a limit":
-            limit(db, queue="default", per_key=True, concurrency=50)
+            add_limit(db, queue="default", per_key=True, concurrency=50)
 
     def add(self, key: str, **columns: Any) -> int:
         if self.way in ("plain", "limited"):
-            return add(self.db, **columns)[0]
+            return add_jobs(self.db, **columns)[0]
         if self.way == "in order":
             columns["ordering"] = "block"
-        return add(self.db, key, **columns)[0]
+        return add_jobs(self.db, key, **columns)[0]
 
     def claim(self, count: int = 10) -> list[int]:
         after = None if self.way == "limited" else ""
@@ -82,7 +83,7 @@ def test_a_worker_without_a_lease_claims_nothing(claims: Claims, change: str | N
         f"update pgqueue.workers set {change}".encode() if change else "delete from pgqueue.workers"
     )
     assert claims.claim() == []
-    claims.player = Player(claims.db, ["t"])
+    claims.player = LimitedHand(claims.db, ["t"])
     assert claims.claim() == [job]
 
 

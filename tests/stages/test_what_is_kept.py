@@ -14,7 +14,7 @@ from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.job import Batch
 from pgqueue.model.outcome import COMPLETED, Outcome
-from tests.stages.test_limits import add
+from tests.factories import add_jobs
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
@@ -44,15 +44,15 @@ def old(db: Connection[Any]) -> Connection[Any]:
 
 
 def test_dead_letters_stay_until_somebody_takes_them(old: Connection[Any]) -> None:
-    [dead] = add(old, state="dead", finished_at=AGES_AGO)
-    add(old, state="completed", finished_at=AGES_AGO)
+    [dead] = add_jobs(old, state="dead", finished_at=AGES_AGO)
+    add_jobs(old, state="completed", finished_at=AGES_AGO)
     upkeep(old)
     assert old.execute("select id from pgqueue.jobs").fetchall() == [(dead,)]
 
 
 def test_a_worker_stays_while_a_job_names_it_and_goes_when_none_does(old: Connection[Any]) -> None:
     busy, _, living = (Hand(old, ["t"]) for _ in range(3))
-    add(old)
+    add_jobs(old)
     [attempt] = busy.claim()
     old.execute(
         "update pgqueue.workers set state = 'expired', stopped_at = %s where id <> %s", [AGES_AGO, living.id]
@@ -71,7 +71,7 @@ def test_the_last_run_of_a_schedule_stays_and_so_do_those_whose_job_has_not_ende
     [(schedule,)] = old.execute(
         "insert into pgqueue.schedules (name, task, every) values ('s', 't', '1 h') returning id"
     ).fetchall()
-    [unfinished] = add(old)
+    [unfinished] = add_jobs(old)
     for hours, job in ((0, None), (1, unfinished), (2, None), (3, None)):
         old.execute(
             "insert into pgqueue.schedule_runs (schedule_id, fire_at, state, job_id) values (%s, %s, 'enqueued', %s)",
@@ -84,7 +84,7 @@ def test_the_last_run_of_a_schedule_stays_and_so_do_those_whose_job_has_not_ende
 
 def test_jobs_of_a_worker_whose_row_is_gone_are_rescued(db: Connection[Any]) -> None:
     gone, living = Hand(db, ["t"]), Hand(db, ["t"])
-    add(db, count=2)
+    add_jobs(db, count=2)
     gone.claim(1)
     [kept] = living.claim(1)
     db.execute("delete from pgqueue.workers where id = %s", [gone.id])
@@ -187,7 +187,7 @@ def test_days_are_those_of_utc_whatever_the_session_s_zone(db: Connection[Any], 
     db.execute(f"set timezone = '{zone}'")
     assert run(db, statements.add_partitions(3)) == []
     hand = Hand(db, ["t"])
-    add(db)
+    add_jobs(db)
     assert hand.settle(hand.claim()[0], Outcome.completed("1"))
     assert db.execute("select count(*) from pgqueue.jobs_done_default").fetchone() == (0,)
     days = "select (clock_timestamp() at time zone 'UTC')::date - pgqueue.expired_before('0 s')"
@@ -200,7 +200,7 @@ def test_a_job_that_ends_at_midnight_lies_in_the_day_that_begins(db: Connection[
     for zone in ZONES:
         db.execute(f"set timezone = '{zone}'")
         for moment, day in (("23:59:59.999999", 1), ("24:00", 2)):
-            [job] = add(db, state="completed", finished_at="now")
+            [job] = add_jobs(db, state="completed", finished_at="now")
             text = """update pgqueue.jobs_done set finished_at = ((now() at time zone 'UTC')::date + 1 + %s::interval) at time zone 'UTC'
                       where id = %s returning tableoid::regclass::text, to_char((now() at time zone 'UTC')::date + %s, '_YYYYMMDD')"""
             [(table, suffix)] = db.execute(text, [moment, job, day]).fetchall()

@@ -1,0 +1,100 @@
+"""Rows that tests need, and what they read back; attempts of a worker that has no database."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import Any
+
+from psycopg import Connection
+from psycopg.types.json import Jsonb
+
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.worker.attempt import Attempt
+
+
+def add_jobs(
+    db: Connection[Any], key: str | None = None, task: str = "t", count: int = 1, **columns: Any
+) -> list[int]:
+    """Ids of jobs made by a plain INSERT; ``key`` is their concurrency key."""
+    given = {"task": task, "concurrency_key": key, **columns}
+    values = ", ".join(f"%({name})s" for name in given)
+    text = f"insert into pgqueue.jobs ({', '.join(given)}) select {values} from generate_series(1, %(count)s) returning id"
+    return [job_id for (job_id,) in db.execute(text.encode(), {**given, "count": count})]
+
+
+def add_limit(db: Connection[Any], **columns: Any) -> int:
+    """The id of a row of ``pgqueue.limits``."""
+    values = ", ".join(f"%({name})s" for name in columns)
+    text = f"insert into pgqueue.limits ({', '.join(columns)}) values ({values}) returning id"
+    [(limit_id,)] = db.execute(text.encode(), columns)
+    return int(limit_id)
+
+
+def enqueue(db: Connection[Any], task: str = "t", args: Any = None, **options: Any) -> int:
+    """The id of a job made by ``pgqueue.enqueue``, or of the job that has its key."""
+    return enqueue_told(db, task, args, **options)[0]
+
+
+def enqueue_told(
+    db: Connection[Any], task: str = "t", args: Any = None, **options: Any
+) -> tuple[int, bool, str | None, str | None]:
+    """What ``pgqueue.enqueue`` returns: (id, created, state, conflict)."""
+    [told] = db.execute(
+        "select id, created, state, conflict from pgqueue.enqueue(%s, %s, %s)",
+        [task, Jsonb(args or {}), Jsonb(options)],
+    )
+    return told
+
+
+def row(db: Connection[Any], job_id: int, columns: str = "state") -> tuple[Any, ...]:
+    """Columns of the one row of a job."""
+    found = db.execute(f"select {columns} from pgqueue.jobs where id = %s".encode(), [job_id]).fetchall()
+    assert len(found) == 1, f"{len(found)} rows of job {job_id}"
+    return found[0]
+
+
+def look(db: Connection[Any], job_id: int, columns: str = "state") -> Any:
+    """The same; of one column, its value."""
+    found = row(db, job_id, columns)
+    return found[0] if len(found) == 1 else found
+
+
+def reasons(db: Connection[Any], job_id: int) -> list[tuple[str, str, str]]:
+    """The transitions of a job: (from, to, reason)."""
+    return [(t.from_state, t.to_state, t.reason) for t in run(db, statements.list_transitions(job_id))]
+
+
+def count(db: Connection[Any], table: str = "jobs") -> int:
+    [(rows,)] = db.execute(f"select count(*) from pgqueue.{table}".encode())
+    return int(rows)
+
+
+def let_time_pass(db: Connection[Any], seconds: float) -> None:
+    """Moves unfinished jobs and idempotency keys that far into the past."""
+    span = timedelta(seconds=seconds)
+    db.execute(
+        "update pgqueue.jobs_live set run_at = run_at - %s, created_at = created_at - %s, expires_at = expires_at - %s",
+        [span, span, span],
+    )
+    db.execute(
+        "update pgqueue.idempotency_keys set created_at = created_at - %s, expires_at = expires_at - %s",
+        [span, span],
+    )
+
+
+def attempt(
+    job_id: int,
+    task: str,
+    args: dict[str, Any] | None = None,
+    *,
+    timeout: float | None = None,
+    crash_count: int = 0,
+    rare: str | None = None,
+) -> Attempt:
+    """The first of six attempts of a job, as a claim returns it; ``rare``: the text of its rare fields."""
+    text = json.dumps(args or {})
+    return Attempt(
+        1, (job_id, 1, "default", 0, task, text, 1, 6, crash_count, timeout, 0.0, 0.0, None, rare, None)
+    )

@@ -1,0 +1,57 @@
+"""What several files of stage tests share."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import App, Task
+from tests.stages.all_ways_to_enqueue import EURO
+from tests.worker_by_hand import Hand, LimitedHand
+
+
+@pytest.fixture
+def hand(db: Connection[Any]) -> Hand:
+    """A worker that knows the task ``t``."""
+    return Hand(db, ["t"])
+
+
+@pytest.fixture
+def player(db: Connection[Any]) -> LimitedHand:
+    """A worker that knows the tasks ``t`` and ``u``, and claims by turns and under limits."""
+    return LimitedHand(db, ["t", "u"])
+
+
+@pytest.fixture
+def refresh(app: App) -> Task[..., Any]:
+    """A task that tests of keys enqueue."""
+
+    @app.task(name="refresh")
+    def refresh(account: int, note: str = "") -> None: ...
+
+    return refresh
+
+
+@pytest.fixture
+def note(app: App) -> Task[..., Any]:
+    """A task with a text and a time, enqueued in all ways."""
+
+    @app.task(name="note")
+    def note(text: str, at: datetime | None = None) -> None: ...
+
+    return note
+
+
+@pytest.fixture
+def done(note: Task[..., Any], db: Connection[Any]) -> int:
+    """A finished job with a result and a key that remembers it."""
+    handle = note.using(idempotency_key="done").enqueue(EURO)
+    db.execute(
+        "with gone as (delete from pgqueue.jobs_live returning id, task, args) insert into pgqueue.jobs_done"
+        " (id, task, args, queue, state, run_at, created_at, finished_at, attempt, result) select id, task, args, 'default',"
+        " 'completed', now(), now(), now(), 1, to_jsonb('€'::text) from gone"
+    )
+    return handle.id

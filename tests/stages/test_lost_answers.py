@@ -1,0 +1,146 @@
+"""Servers that were read-only for a while, and COMMITs without an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from pgqueue import App
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
+from pgqueue.errors import CommitUnconfirmedError, ReadOnlyServerError
+from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.worker.attempt import Attempt, HeldLease
+from pgqueue.worker.settler import Settler
+from tests.factories import add_jobs
+from tests.proxy import proxy_to
+from tests.worker_by_hand import Hand
+
+# ------------------------------------------------------------------ a server that was read-only for a while
+
+
+@pytest.fixture
+def read_only(dsn: str, db: Connection[Any]) -> Callable[[bool], object]:
+    """Makes new sessions read-only, as hosts do whose disk is full, or no longer."""
+    name = db.info.dbname
+    return lambda on: db.execute(
+        f"alter database {name} set default_transaction_read_only = {'on' if on else 'off'}".encode()
+    )
+
+
+def test_a_session_that_began_while_the_server_was_read_only_is_replaced(
+    dsn: str, db: Connection[Any], read_only: Callable[[bool], object]
+) -> None:
+    [job] = add_jobs(db)
+
+    async def play() -> None:
+        link = Link(dsn, "pgqueue test", Outage(dsn))
+        read_only(True)
+        with pytest.raises(ReadOnlyServerError):
+            await link.once(statements.cancel(job))
+        read_only(False)
+        assert await link.once(statements.cancel(job)) == "cancelled"
+        await link.close()
+
+    asyncio.run(play())
+
+
+def test_a_pool_that_began_while_the_server_was_read_only_is_of_use_afterwards(
+    dsn: str, db: Connection[Any], read_only: Callable[[bool], object]
+) -> None:
+    app = App(dsn, pool_size=1)
+
+    @app.task(name="t")
+    def t() -> None: ...
+
+    async def play() -> None:
+        read_only(True)
+        with pytest.raises(ReadOnlyServerError):
+            await t.aenqueue()
+        read_only(False)
+        await t.aenqueue()
+        await app.aclose()
+
+    asyncio.run(play())
+    read_only(True)
+    with pytest.raises(ReadOnlyServerError):
+        t.enqueue()
+    read_only(False)
+    t.enqueue()
+    app.close()
+
+
+# ------------------------------------------------------------------ the answer to a COMMIT
+
+
+@pytest.mark.parametrize("seated", [False, True])
+@pytest.mark.parametrize("made", [True, False])
+def test_a_commit_without_an_answer_is_told_as_what_it_was(
+    dsn: str, db: Connection[Any], caplog: Any, made: bool, seated: bool
+) -> None:
+    caplog.set_level(logging.INFO, "pgqueue")
+    hand = Hand(db, ["t"])
+    [job] = add_jobs(db)
+    [attempt] = hand.claim()
+    attempt.may_hold_seats = seated
+    with proxy_to(dsn) as proxy:
+        app = App(proxy.dsn, pool_size=1)
+
+        @app.task(name="t")
+        def t() -> None: ...
+
+        with app.connection():
+            pass
+        with (
+            pytest.raises((psycopg.OperationalError, CommitUnconfirmedError)),
+            HeldLease(attempt, app).transaction(None),
+        ):
+            proxy.delivers, proxy.cut_at = made, b"commit" if seated else b"COMMIT"
+        app.close()
+    assert (attempt.settled, attempt.unconfirmed) == (False, True)
+
+    settle_unconfirmed(dsn, hand, attempt)
+    state = "completed" if made else "retrying"
+    assert db.execute("select state from pgqueue.jobs where id = %s", [job]).fetchone() == (state,)
+    [line] = [r.getMessage() for r in caplog.records if f"job {job}" in r.getMessage()]
+    assert line.endswith("but was made; it is completed" if made else "and was not made; it is retrying")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_commit_without_an_answer_is_not_told_as_made_once_the_job_was_taken_back(
+    dsn: str, db: Connection[Any], caplog: Any, again: bool
+) -> None:
+    """Also while its row still bears the lease that it had, and once another lease has completed it."""
+    hand = Hand(db, ["t"])
+    [job] = add_jobs(db)
+    [attempt] = hand.claim()
+    attempt.unconfirmed = True
+    assert hand.settle(attempt, Outcome.released())
+    if again:
+        [claimed] = hand.claim()
+        assert hand.settle(claimed, COMPLETED)
+    settle_unconfirmed(dsn, hand, attempt)
+    [line] = [r.getMessage() for r in caplog.records if f"job {job}" in r.getMessage()]
+    assert line.endswith("and was not made: its lease was lost")
+
+
+def settle_unconfirmed(dsn: str, hand: Hand, attempt: Attempt) -> None:
+    """Its handler failed, because it got no answer to its COMMIT."""
+
+    async def play() -> None:
+        link = Link(dsn, "pgqueue test", Outage(dsn))
+        settler = Settler(link, lambda attempts: None)
+        settler.worker_id = hand.id
+        settler.add(attempt, Outcome.retried(60, ValueError("lost")))
+        settler.stop()
+        await asyncio.wait_for(settler.run(), 60)
+        await link.close()
+
+    asyncio.run(play())

@@ -1,0 +1,107 @@
+"""pgqueue's own sessions set what their statements depend on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from psycopg import Connection, sql
+
+from pgqueue import App
+from pgqueue.database import statements
+from pgqueue.database.pools import Pools
+from pgqueue.database.run import CLAIMING, ORDINARY, PINNED, connect, connect_async, run
+from tests.schedules_by_hand import NOON, add, play, runs
+from tests.stages.all_ways_to_enqueue import EURO
+
+HOSTILE = {
+    "datestyle": "German",
+    "intervalstyle": "sql_standard",
+    "timezone": "Pacific/Apia",
+    "standard_conforming_strings": "off",
+    "bytea_output": "escape",
+    "extra_float_digits": "-15",
+    "client_encoding": "LATIN1",
+    "default_transaction_isolation": "serializable",
+}
+
+OURS = {
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "standard_conforming_strings": "on",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "client_encoding": "UTF8",
+    "default_transaction_isolation": "read committed",
+}
+
+
+@pytest.fixture
+def hostile(db: Connection[Any], dsn: str) -> str:
+    """The DSN of a database whose settings are as odd as they may be."""
+    for name, value in HOSTILE.items():
+        database = sql.Identifier(db.info.dbname)
+        db.execute(
+            sql.SQL("alter database {} set {} = {}").format(
+                database, sql.Identifier(name), sql.Literal(value)
+            )
+        )
+    return dsn
+
+
+def is_ours(name: str, value: str) -> bool:
+    return value.split(",", maxsplit=1)[0] == OURS[name]
+
+
+def test_our_sessions_set_what_their_statements_depend_on(hostile):
+    with connect(hostile) as connection:
+        assert all(is_ours(name, connection.execute(f"show {name}".encode()).fetchone()[0]) for name in OURS)
+
+    async def scenario(session: str) -> None:
+        async with await connect_async(hostile, name="test", session=session) as connection:
+            for name in OURS:
+                [(value,)] = await (await connection.execute(f"show {name}".encode())).fetchall()
+                assert is_ours(name, value), name
+
+    for session in (PINNED, CLAIMING, ORDINARY):
+        asyncio.run(scenario(session))
+
+
+def test_schedules_fire_and_jobs_are_read_whatever_the_databases_settings(hostile, db):
+    add(db, "hourly", cron="0 * * * *")
+    play(hostile, [NOON, NOON.replace(hour=13)])
+    assert runs(db, "hourly")
+    app = App(hostile)
+
+    @app.task(name="late")
+    def late(text: str) -> None: ...
+
+    handle = late.using(delay=60).enqueue(EURO)
+    assert handle.job().args == {"text": EURO}
+    late.enqueue_many([{"text": EURO}] * 150)
+    with connect(hostile) as connection:
+        assert len(run(connection, statements.list_jobs(count=500))) > 150
+    app.close()
+
+
+def test_a_pool_speaks_utf_8(hostile):
+    pools = Pools(lambda: hostile)
+    with pools.connection() as connection:
+        assert connection.execute("show client_encoding").fetchone() == ("UTF8",)
+    pools.close()
+
+
+def test_no_statement_holds_a_backslash_that_a_setting_could_change():
+    """With standard_conforming_strings off, one in a plain literal is an escape, also inside functions."""
+    from pgqueue import sql as texts
+
+    for name, statement in {
+        **{name: texts.load(name) for name in texts.names()},
+        **texts.functions(),
+        **texts.views(),
+    }.items():
+        code = texts.COMMENT.sub("", statement)
+        plain = code.split("E'")[0] + "".join(part.split("'", 1)[1] for part in code.split("E'")[1:])
+        assert "\\" not in plain, name

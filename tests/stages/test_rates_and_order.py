@@ -1,0 +1,170 @@
+"""Rates, pauses from outside, and the order of a key's jobs, by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import App
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.errors import InvalidOptionError
+from pgqueue.model.outcome import Outcome
+from tests.factories import add_jobs, add_limit
+from tests.worker_by_hand import LimitedHand
+
+# ------------------------------------------------------------------ rates
+
+
+@pytest.mark.parametrize("scope", [{"per_key": True}, {"queue": "default"}])
+def test_a_bucket_lets_its_burst_start_and_then_says_when(
+    db: Connection[Any], player: LimitedHand, scope: dict[str, Any]
+) -> None:
+    add_limit(db, rate=1, period="10 min", burst=3, **scope)
+    key = "k" if "per_key" in scope else None
+    jobs = add_jobs(db, key, count=5)
+    after = "" if key else None
+    assert [attempt.id for attempt in player.take(after=after)] == jobs[:3]
+    assert player.take(after=after) == []
+    [(free_in,)] = db.execute("select date_part('epoch', free_at - clock_timestamp()) from pgqueue.seats")
+    assert free_in == pytest.approx(600, abs=2)
+    db.execute("update pgqueue.seats set arrival = arrival - interval '10 min', free_at = clock_timestamp()")
+    assert [attempt.id for attempt in player.take(after=after)] == jobs[3:4]
+
+
+def test_a_sliding_window_is_full_until_its_oldest_start_leaves_it(
+    db: Connection[Any], player: LimitedHand
+) -> None:
+    add_limit(db, rate=2, period="1 hour", sliding=True, per_key=True)
+    jobs = add_jobs(db, "k", count=4)
+    assert [attempt.id for attempt in player.take(1)] == jobs[:1]
+    db.execute("update pgqueue.starts set at = at - interval '30 min'")
+    assert [attempt.id for attempt in player.take()] == jobs[1:2]
+    [(free_in,)] = db.execute("select date_part('epoch', free_at - clock_timestamp()) from pgqueue.seats")
+    assert free_in == pytest.approx(1800, abs=2)
+    assert player.take() == []
+    db.execute("update pgqueue.starts set at = at - interval '30 min'")
+    db.execute("update pgqueue.seats set free_at = clock_timestamp()")
+    assert [attempt.id for attempt in player.take()] == jobs[2:3]
+
+
+def test_a_handler_that_is_limited_from_outside_pauses_its_key_and_keeps_its_place(
+    db: Connection[Any], player: LimitedHand
+) -> None:
+    jobs, other = add_jobs(db, "k", count=3), add_jobs(db, "l")
+    [first, *_] = player.take(1)
+    assert player.settle(first, Outcome.rate_limited(3600.0))
+    assert [attempt.id for attempt in player.take()] == other
+    said = run(db, statements.why(jobs[1]))
+    assert said.reason == "rate"
+    assert said.sentence.startswith("Its key k is paused until ")
+    assert run(db, statements.lanes([], [], [])).later == pytest.approx(3600, abs=5)
+    db.execute("update pgqueue.pauses set until = now()")
+    again = player.take()
+    assert [(attempt.id, attempt.attempt) for attempt in again] == [(job, 1) for job in jobs]
+
+
+def test_without_a_key_it_pauses_its_task(db: Connection[Any], player: LimitedHand) -> None:
+    jobs, others = add_jobs(db, count=3), add_jobs(db, task="u", count=2)
+    [first] = player.claim(1)
+    assert player.settle(first, Outcome.rate_limited(3600.0))
+    assert run(db, statements.lanes([("default", 0)], [(0.0, 0)], [])).limited == [None]
+    assert [attempt.id for attempt in player.take(after=None)] == others
+    assert run(db, statements.why(jobs[1])).sentence.startswith("Its task t is paused until ")
+    db.execute("update pgqueue.pauses set until = now()")
+    assert [attempt.id for attempt in player.take(after=None)] == jobs[1:], "its own time has not come yet"
+    run(db, statements.heal_seats())
+    assert db.execute("select * from pgqueue.pauses").fetchall() == []
+
+
+# ------------------------------------------------------------------ order
+
+
+def test_jobs_in_order_run_one_after_the_other_also_through_retries(
+    db: Connection[Any], player: LimitedHand
+) -> None:
+    jobs = add_jobs(db, "k", count=3, ordering="block")
+    free = add_jobs(db, "k")
+    running = player.take()
+    assert sorted(attempt.id for attempt in running) == [jobs[0], *free]
+    [first] = [attempt for attempt in running if attempt.id == jobs[0]]
+    assert player.take() == []
+    player.settle(first, Outcome.retried(3600.0, ValueError("x")))
+    assert player.take() == []
+    db.execute("update pgqueue.jobs_live set run_at = now() where id = %s", [jobs[0]])
+    [first] = player.take()
+    assert first.id == jobs[0]
+    player.complete(first)
+    assert [attempt.id for attempt in player.take()] == jobs[1:2]
+
+
+@pytest.mark.parametrize("ordering", ["block", "skip"])
+def test_a_dead_job_blocks_or_is_skipped(db: Connection[Any], player: LimitedHand, ordering: str) -> None:
+    jobs = add_jobs(db, "k", count=2, ordering=ordering)
+    [first] = player.take()
+    player.settle(first, Outcome.dead("permanent_error", ValueError("x")))
+    if ordering == "skip":
+        assert [attempt.id for attempt in player.take()] == jobs[1:]
+    else:
+        assert player.take() == []
+        why = run(db, statements.why(jobs[1]))
+        assert (why.reason, why.do) == ("order", f"pgq jobs retry {jobs[0]}")
+        assert run(db, statements.revive(jobs[0])) == "revived"
+        [first] = player.take()
+        assert first.id == jobs[0]
+        player.complete(first)
+        assert [attempt.id for attempt in player.take()] == jobs[1:]
+
+
+def test_an_ordered_job_that_must_wait_keeps_no_other_key_from_its_turn(
+    db: Connection[Any], player: LimitedHand
+) -> None:
+    first, second = add_jobs(db, "k", count=2, ordering="skip")
+    [attempt] = player.take()
+    player.settle(attempt, Outcome.dead("permanent_error", ValueError("x")))
+    assert [attempt.id for attempt in player.take()] == [second]
+    run(db, statements.revive(first))
+    [other] = add_jobs(db, "z")
+    assert [attempt.id for attempt in player.take(1, after="j")] == [other]
+    assert player.take() == []
+
+
+def test_keys_of_two_queues_keep_their_order_apart_however_they_are_called(db: Connection[Any]) -> None:
+    add_jobs(db, "b:c", ordering="skip", queue="a")
+    add_jobs(db, "c", ordering="skip", queue="a:b")
+    attempts = [LimitedHand(db, ["t"], queue).take() for queue in ("a", "a:b")]
+    assert [len(taken) for taken in attempts] == [1, 1]
+    assert run(db, statements.heal_seats()) == []
+
+
+def test_order_needs_a_key(app: App) -> None:
+    @app.task(name="t")
+    def t() -> None: ...
+
+    with pytest.raises(InvalidOptionError, match="without a concurrency_key"):
+        t.using(ordering="block")
+    with pytest.raises(InvalidOptionError, match="give block or skip"):
+        t.using(ordering="strict", concurrency_key="k")
+    with pytest.raises(InvalidOptionError, match="from 1 to 1000"):
+        t.using(weight=0)
+
+
+def test_why_tells_of_seats_and_rates(db: Connection[Any], player: LimitedHand) -> None:
+    number = add_limit(db, per_key=True, concurrency=1)
+    first, second = add_jobs(db, "k", count=2)
+    player.take()
+    said = run(db, statements.why(second))
+    assert said.reason == "limit"
+    assert said.sentence.startswith(
+        f"The only seat of limit {number} for its key k is taken, by job {first} since "
+    )
+    db.execute("delete from pgqueue.limits")
+    number = add_limit(db, queue="default", rate=1, period="1 hour")
+    third, fourth = add_jobs(db, count=2)
+    assert [attempt.id for attempt in player.take(after=None)] == [third]
+    said = run(db, statements.why(fourth))
+    assert said.reason == "rate"
+    assert said.sentence.startswith(f"Limit {number} lets 1 job start every 1 h; the next start is free at ")
+    assert said.until is not None

@@ -1,0 +1,140 @@
+"""Jobs enqueued in a transaction that is prepared first and committed later."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection, Connection, sql
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from pgqueue.database.dsn import sqlalchemy_url
+from pgqueue.errors import InvalidOptionError
+from tests.stages.all_ways_to_enqueue import check, played, played_async
+
+
+@pytest.fixture
+def listening(connect: Callable[..., Connection[Any]]) -> Connection[Any]:
+    connection = connect()
+    connection.execute("listen pgqueue")
+    return connection
+
+
+def heard(listening: Connection[Any]) -> list[str]:
+    return [notify.payload for notify in listening.notifies(timeout=0.2)]
+
+
+def finish(db: Connection[Any]) -> None:
+    [(gid,)] = db.execute("select gid from pg_prepared_xacts where database = current_database()").fetchall()
+    db.execute(sql.SQL("commit prepared {}").format(sql.Literal(gid)))
+
+
+def test_a_two_phase_transaction_of_psycopg_is_prepared_and_its_jobs_are_found(
+    note, done, dsn, db, listening
+):
+    with psycopg.connect(dsn) as connection:
+        connection.tpc_begin(connection.xid(1, "pgqueue", "test"))
+        played(note, done, connection)
+        connection.tpc_prepare()
+        connection.tpc_commit()
+    check(db)
+    assert heard(listening) == []
+
+
+def test_a_two_phase_transaction_of_an_async_connection(note, done, dsn, db, listening):
+    async def scenario() -> None:
+        async with await AsyncConnection.connect(dsn) as connection:
+            await connection.tpc_begin(connection.xid(1, "pgqueue", "test"))
+            await played_async(note, done, connection)
+            await connection.tpc_prepare()
+            await connection.tpc_commit()
+
+    asyncio.run(scenario())
+    check(db)
+    assert heard(listening) == []
+
+
+@pytest.mark.parametrize("way", ["connection", "session"])
+def test_a_two_phase_transaction_of_sqlalchemy(note, done, dsn, db, listening, way):
+    engine = create_engine(sqlalchemy_url(dsn))
+    if way == "connection":
+        with engine.connect() as connection:
+            two_phase = connection.begin_twophase()
+            played(note, done, connection)
+            two_phase.prepare()
+            two_phase.commit()
+    else:
+        with Session(engine, twophase=True) as session:
+            played(note, done, session)
+            session.prepare()
+            session.commit()
+    engine.dispose()
+    check(db)
+    assert heard(listening) == []
+
+
+def test_a_two_phase_transaction_of_an_async_session(note, done, dsn, db, listening):
+    async def scenario() -> None:
+        engine = create_async_engine(sqlalchemy_url(dsn))
+        async with AsyncSession(engine, twophase=True) as session:
+            await played_async(note, done, session)
+            await session.commit()
+        await engine.dispose()
+
+    asyncio.run(scenario())
+    check(db)
+    assert heard(listening) == []
+
+
+@pytest.mark.parametrize(
+    "enqueue",
+    [
+        lambda task: task.enqueue("a"),
+        lambda task: task.using(unique_key="a").enqueue("a"),
+        lambda task: task.using(idempotency_key="a").enqueue("a"),
+        lambda task: task.enqueue_many([{"text": "a"}] * 3),
+        lambda task: task.enqueue_many([{"text": "a"}] * 200),
+        lambda task: task.enqueue_many([{"text": "a"}, {"text": "b"}], unique_keys=["a", "held"]),
+        lambda task: task.using(unique_key="held", on_conflict="replace").enqueue("a"),
+        lambda task: task.using(unique_key="b", throttle=5).enqueue("a"),
+    ],
+    ids=["alone", "unique", "idempotent", "a few", "COPY", "keys", "replace", "throttle"],
+)
+def test_an_enqueue_without_a_wake_up_can_be_prepared_by_hand(note, dsn, db, listening, enqueue):
+    note.using(unique_key="held", delay=60).enqueue("held")
+    with psycopg.connect(dsn) as connection:
+        enqueue(note.using(connection, wake=False))
+        connection.execute("prepare transaction 'by hand'")
+    finish(db)
+    assert heard(listening) == []
+
+
+def test_the_sql_api_enqueues_without_a_wake_up_beside_jobs_that_wake_their_queue(db, listening):
+    with db.transaction():
+        db.execute("""select pgqueue.enqueue('t', '{}', '{"wake": false}')""")
+        db.execute("""select pgqueue.enqueue_many('[{"task": "t", "wake": false, "unique_key": "a"},
+                      {"task": "t", "queue": "mail", "unique_key": "b"}, {"task": "t", "wake": false, "queue": "slow"}]')""")
+    assert heard(listening) == ["mail"]
+
+
+def test_in_sql_a_transaction_can_tell_that_it_sends_no_notification(note, db, listening):
+    running = note.enqueue("a")
+    heard(listening)
+    with db.transaction():
+        db.execute("set local pgqueue.notify = off")
+        db.execute("select pgqueue.enqueue('t'), pgqueue.edit(%s, '{\"delay\": 0}')", [running.id])
+        db.execute(
+            "update pgqueue.jobs_live set state = 'running', worker_id = 1 where id = %s", [running.id]
+        )
+        db.execute("select pgqueue.cancel(%s)", [running.id])
+    assert heard(listening) == []
+
+
+def test_a_wake_up_is_yes_or_no(note):
+    with pytest.raises(InvalidOptionError, match="give True or False"):
+        note.using(wake="no")
