@@ -73,7 +73,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def place(pytestconfig: pytest.Config) -> Place:
+def shared_server(pytestconfig: pytest.Config) -> Place:
     """Where the server and the template are; the first test that needs them starts them."""
     if SERVER in os.environ:
         return os.environ[SERVER], os.environ[TEMPLATE]
@@ -83,9 +83,9 @@ def place(pytestconfig: pytest.Config) -> Place:
 
 
 @pytest.fixture
-def admin(place: Place) -> str:
+def admin(shared_server: Place) -> str:
     """The DSN of the server, for a role that may do everything."""
-    return place[0]
+    return shared_server[0]
 
 
 @pytest.fixture
@@ -97,9 +97,9 @@ def empty_dsn(admin: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def dsn(place: Place) -> Iterator[str]:
+def dsn(shared_server: Place) -> Iterator[str]:
     """A migrated database of the test's own."""
-    admin, template = place
+    admin, template = shared_server
     name = f"pgqueue_test_{secrets.token_hex(6)}"
     yield create_database(admin, name, template)
     drop_database(admin, name)

@@ -50,7 +50,7 @@ def test_the_last_report_goes_with_the_outcome_and_is_kept_over_attempts(db, han
     assert second.job(app).progressed["done"] == 3
     assert hand.settle(second, second.with_progress(Outcome.retried(0, BOOM)))
     [third] = hand.claim()
-    third.note(Progress(10, 10))
+    third.note_progress(Progress(10, 10))
     assert hand.settle(third, third.with_progress(COMPLETED))
     assert look(db, job, "state, progress ->> 'done'") == ("completed", "10")
     assert app.handle(job).job().progressed["done"] == 10
