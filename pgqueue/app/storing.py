@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
@@ -16,6 +17,8 @@ from pgqueue.database.statements.enqueuing import Stored
 from pgqueue.errors import DuplicateJobError, IdempotencyConflictError, WrongConnectionError
 from pgqueue.model.job import Batch
 from pgqueue.sql import Statement
+from pgqueue.telemetry.events import emit, is_heard
+from pgqueue.telemetry.events.jobs import JobsEnqueued
 from pgqueue.telemetry.tracing import carrier, enqueue_span, is_traced
 
 REFUSED = ("idempotency_mismatch", "duplicate")
@@ -115,7 +118,16 @@ def _handles(batches: list[Batch], rows: Iterable[Stored], app: Connects) -> lis
                 job_id=handle.id,
                 do="use another key for another request; nothing of this call was stored",
             )
+    if is_heard(JobsEnqueued):
+        _emit_enqueued(batches, handles)
     return handles
+
+
+def _emit_enqueued(batches: list[Batch], handles: list[JobHandle]) -> None:
+    tasks = (batch.task for batch in batches for _ in batch.args)
+    new = Counter(task for task, handle in zip(tasks, handles, strict=True) if handle.created)
+    for task, jobs in new.items():
+        emit(JobsEnqueued(task, jobs))
 
 
 def _named(batch: Batch) -> list[tuple[str, str | None]]:

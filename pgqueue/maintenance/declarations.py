@@ -7,7 +7,6 @@ back after a rollback; see functions/sync_schedules.sql and functions/sync_tasks
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from pgqueue.database import statements
@@ -17,12 +16,19 @@ from pgqueue.database.sifting import sift
 from pgqueue.model.schedule import Schedule, fingerprint
 from pgqueue.model.task import TaskSpec
 from pgqueue.sql import Statement
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.maintenance import (
+    NewerDeployInForce,
+    ScheduleForeign,
+    ScheduleKept,
+    ScheduleSynced,
+    TaskNotDeclared,
+)
 from pgqueue.text.described import message
 
 AGAIN, LIFE = 12, 30  # heartbeats until declarations are reported again, and until they count as gone
+REFUSALS = {"foreign": ScheduleForeign, "kept": ScheduleKept}  # answers about schedules that stay as they are
 BUSY = 1.0  # seconds; another worker was at it, perhaps one with another set
-
-log = logging.getLogger("pgqueue")
 
 
 class Declarations:
@@ -61,13 +67,13 @@ class Declarations:
         became = changes[-1][1]
         self._pause = BUSY if became == "busy" else AGAIN * self._heartbeat
         for name, what in changes[:-1]:
-            if what in TEXTS and name not in self._said:
+            if what not in REFUSALS:
+                emit(ScheduleSynced(name, what))
+            elif name not in self._said:
                 self._said.add(name)
-                log.warning(TEXTS[what], name, self._app)
-            elif what not in TEXTS:
-                log.info("schedule %s is %s", name, what)
+                emit(REFUSALS[what](name, self._app))
         if became == "older" and None not in self._said:
-            log.info("the schedules of a newer deploy are in force, not those of this worker's code")
+            emit(NewerDeployInForce())
         if became == "older":
             self._said.add(None)
         elif became != "busy":
@@ -84,9 +90,7 @@ class Declarations:
         async def give_up(task: TaskSpec, error: Exception) -> None:
             if task.name not in self._failed:
                 self._failed.add(task.name)
-                log.error(
-                    "what task %s declares is not stored for jobs made by SQL: %s", task.name, message(error)
-                )
+                emit(TaskNotDeclared(task.name, message(error)))
 
         await sift(self._tasks, some, give_up)
 
@@ -103,12 +107,3 @@ class Declarations:
                 self._pause = max(AGAIN * self._heartbeat, trouble.after(error))
             finally:
                 await link.close()
-
-
-TEXTS = {
-    "foreign": "schedule %s was not made by the code of %s, so it stays as it is; give one of them another name",
-    "kept": (
-        "schedule %s is not in the code of %s, nor is its task, so it stays: another service has the same name, or a former"
-        " deploy left it; give each service a name of its own, App(name=...), or remove it: pgq cron remove"
-    ),
-}

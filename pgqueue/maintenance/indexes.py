@@ -7,7 +7,6 @@ snapshot still needs: nothing is rebuilt while anybody holds one.
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import psycopg
 from psycopg import sql
@@ -16,6 +15,8 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.silence import within
 from pgqueue.database.statements.upkeep import IndexFault
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.maintenance import IndexMended, IndexNotMended, IndexNotOurs, RebuildPutOff
 
 FLOOR = 64 << 20  # bytes; a smaller index is not worth it
 LOOK = 1.0  # seconds between two looks at who holds what
@@ -24,8 +25,6 @@ MEND = {
     "outgrown": "reindex index concurrently pgqueue.{}",
     "invalid": "drop index concurrently if exists pgqueue.{}",
 }
-
-log = logging.getLogger("pgqueue")
 
 
 class Indexes:
@@ -43,7 +42,7 @@ class Indexes:
         await asyncio.sleep(LOOK)
         held = before & await self._link.once(statements.list_holders())
         if held:
-            log.info("the rebuild of %s waits for: %s", faults[0].name, "; ".join(sorted(held)))
+            emit(RebuildPutOff(faults[0].name, tuple(sorted(held))))
             return False
         leftovers = [fault for fault in faults if fault.fault == "invalid"]
         outgrown = [fault for fault in faults if fault.fault == "outgrown"]
@@ -63,10 +62,7 @@ class Indexes:
     def _is_ours(self, fault: IndexFault) -> bool:
         if not fault.ours and fault.name not in self._said:
             self._said.add(fault.name)
-            log.warning(
-                "index %s is %s, and this role may not mend it; let its owner run: %s",
-                fault.name, fault.fault, command(fault),
-            )  # fmt: skip
+            emit(IndexNotOurs(fault.name, fault.fault, command(fault)))
         return fault.ours
 
     async def _mend(self, fault: IndexFault) -> bool:
@@ -77,14 +73,12 @@ class Indexes:
                 await connection.execute(SESSION, prepare=False)
                 await connection.execute(sql.SQL(MEND[fault.fault]).format(sql.Identifier(fault.name)))
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
-            log.info("index %s could not be mended now: %s", fault.name, error)
+            emit(IndexNotMended(fault.name, error))
             return False
         size = await self._link.once(statements.index_size(fault.name))
         self._rebuilt[fault.name] = size
-        log.info(
-            "index %s was %s and is mended in %.1f s: %.0f MB became %.0f MB", fault.name, fault.fault,
-            asyncio.get_running_loop().time() - begun, fault.size / 1e6, size / 1e6,
-        )  # fmt: skip
+        took = asyncio.get_running_loop().time() - begun
+        emit(IndexMended(fault.name, fault.fault, took, fault.size, size))
         return True
 
 

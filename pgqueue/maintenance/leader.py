@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -20,10 +19,16 @@ from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.sweeper import sweep_forever
 from pgqueue.maintenance.upkeep import Upkeep
 from pgqueue.runtime.services import hidden_task
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.maintenance import (
+    LeadEnded,
+    LeaderElected,
+    QueueDiscovered,
+    SeatMended,
+    WorkersAdopted,
+)
 
 TIDY = 60.0
-
-log = logging.getLogger("pgqueue")
 
 
 class Service(Protocol):
@@ -94,6 +99,7 @@ class Leader:
         if not self._beside:
             runs = [sweep_forever(self._link), *(service.run() for service in self._services)]
             self._beside = [hidden_task(run) for run in runs]
+            emit(LeaderElected(self.worker_id))
 
     async def _try(self, step: Callable[[], Awaitable[None]], trouble: Trouble) -> None:
         """One that fails stops no other."""
@@ -109,21 +115,15 @@ class Leader:
     async def _adopt(self) -> None:
         orphaned = await self._link.once(statements.adopt_orphans())
         if orphaned:
-            log.warning("jobs of unknown workers %s will be rescued", orphaned)
+            emit(WorkersAdopted(tuple(orphaned)))
 
     async def _discover(self) -> None:
         for name in await self._link.once(statements.discover_queues()):
-            log.info("queue %s has jobs", name)
+            emit(QueueDiscovered(name))
 
     async def _heal(self) -> None:
         for seat in await self._link.once(statements.heal_seats()):
-            log.error(
-                "the seat of limit %d, key %r counted %d, but %d is held: mended",
-                seat.limit_id,
-                seat.key,
-                seat.counted,
-                seat.held,
-            )
+            emit(SeatMended(seat.limit_id, seat.key, seat.counted, seat.held))
 
     async def _purge(self) -> None:
         while max(await self._link.once(statements.purge(1000))) == 1000:
@@ -137,4 +137,6 @@ class Leader:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+        if beside:
+            emit(LeadEnded(self.worker_id))
         await self._link.close()

@@ -7,23 +7,17 @@ partitions, are deleted a part of a table at a time.
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.statements.upkeep import DayChange
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.maintenance import PartitionChanged
 
 AHEAD = 3  # days
 BLOCKS = 500  # of 8 kB, purged in one transaction
 
 DONE = {"made", "attached", "dropped"}
-TEXTS = {
-    "locked": "another transaction holds the tables of %s; it is tried again soon%.0s",
-    "crowded": "many finished rows lie in the default partition, so %s cannot be made; they stay there until retention%.0s",
-    "refused": "%s lies detached and cannot be attached: %s",
-}
-
-log = logging.getLogger("pgqueue")
 
 
 class Partitions:
@@ -44,17 +38,16 @@ class Partitions:
             if change.what not in DONE:
                 break
         for change in changes:
-            self._say(change)
+            self._emit(change)
         await self._purge()
         return all(change.what != "locked" for change in changes)
 
-    def _say(self, change: DayChange) -> None:
-        if change.what in DONE:
-            log.info("%s partition %s", change.what, change.name)
-        elif (change.name, change.what) not in self._said:  # once, not every hour
+    def _emit(self, change: DayChange) -> None:
+        is_news = (change.name, change.what) not in self._said
+        if change.what not in DONE:
             self._said.add((change.name, change.what))
-            level = logging.INFO if change.what == "locked" else logging.WARNING
-            log.log(level, TEXTS[change.what], change.name, change.why)
+        if is_news:  # once, not every hour
+            emit(PartitionChanged(change.name, change.what, change.why))
 
     async def _purge(self) -> None:
         expiring = await self._link.once(statements.list_expiring())

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.sifting import sift_jobs
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.maintenance import CrashLoopEnded, JobsRescued
 
 BATCH = 500
-
-log = logging.getLogger("pgqueue")
 
 
 async def rescue_all(link: Link, crash_limit: int) -> int:
@@ -26,9 +24,8 @@ async def rescue_all(link: Link, crash_limit: int) -> int:
         total += len(rescued)
         for job in rescued:
             if job.state == "dead":
-                log.error("job %d (%s) is dead: its workers die while they run it", job.id, job.task)
+                emit(CrashLoopEnded(job.id, job.task))
         if rescued:
-            workers = sorted({job.worker_id for job in rescued})
-            log.warning("rescued %d jobs of dead workers %s", len(rescued), workers)
+            emit(JobsRescued(len(rescued), tuple(sorted({job.worker_id for job in rescued}))))
         if len(rescued) < BATCH:
             return total

@@ -6,7 +6,6 @@ that enqueues its job, so it happens once. By default the leader's runs alone. T
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -20,6 +19,16 @@ from pgqueue.database.sifting import sift
 from pgqueue.database.statements.schedules import DueSchedule, Look
 from pgqueue.errors import PgQueueError
 from pgqueue.model.schedule import Plan, plan, problem
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.maintenance import (
+    ScheduleBroken,
+    ScheduleFired,
+    ScheduleMissed,
+    SchedulePutOff,
+    ScheduleReadLater,
+    ScheduleSkipped,
+    ScheduleUnreadable,
+)
 
 LOOK = 1.5  # seconds at most until an edited row takes effect
 SOON = 0.3  # until a run that waits for the end of another is looked after again, or a locked row tried again
@@ -27,7 +36,6 @@ BATCH = 200  # schedules of one look, dealt with in one transaction
 GRACE = 60.0  # seconds; who is away for longer has missed what came meanwhile
 
 Ready = tuple[DueSchedule, Plan]
-log = logging.getLogger("pgqueue")
 
 
 class Scheduler:
@@ -80,11 +88,11 @@ class Scheduler:
             return [await self._link.once(statements.due_schedules(moment, broken, BATCH, ids))]
 
         async def give_up(row: tuple[int, str], error: Exception) -> None:
-            log.warning("schedule %d cannot be read: %s", row[0], problem(error))
+            emit(ScheduleUnreadable(row[0], problem(error)))
             await self._link.once(statements.note_problem(*row, problem(error)))
 
         async def leave(row: tuple[int, str], error: Exception) -> None:
-            log.info("schedule %d is read again later: %s", row[0], one_line(error))
+            emit(ScheduleReadLater(row[0], one_line(error)))
 
         looks = await sift(await self._link.once(statements.list_schedule_versions()), run, give_up, leave)
         looks.append(await self._link.once(statements.due_schedules(moment, broken, BATCH, [])))
@@ -108,28 +116,27 @@ class Scheduler:
                 return [done for one in ready for done in await self._fire([one])]
             [(due, _)] = ready
             if may_pass(error):
-                log.info("schedule %s is tried again: %s", due.schedule.name, one_line(error))
+                emit(SchedulePutOff(due.schedule.name, one_line(error)))
                 return [False]
             return [await self._give_up(due, error)]
         for due, planned in ready:
             count = jobs[due.id]
             if count is not None:
-                self._say(due.schedule.name, planned, count)
+                _emit_fired(due.schedule.name, planned, count)
         return [count is not None for count in jobs.values()]
 
     async def _give_up(self, due: DueSchedule, error: Exception) -> bool:
         """A row that cannot run says why, and stops no other."""
         said = problem(error)
-        if isinstance(error, PgQueueError | psycopg.Error):
-            log.warning("schedule %s cannot run: %s", due.schedule.name, said)
-        else:
-            log.error("schedule %s cannot run, which is a bug", due.schedule.name, exc_info=error)
+        is_of_the_row = isinstance(error, PgQueueError | psycopg.Error)
+        emit(ScheduleBroken(due.schedule.name, said, None if is_of_the_row else error))
         return await self._link.once(statements.note_problem(due.id, due.version, said))
 
-    def _say(self, name: str, planned: Plan, jobs: int) -> None:
-        if planned.passed_over is not None:
-            log.warning("schedule %s: what it missed until %s is skipped", name, planned.passed_over)
-        elif planned.missed_since is not None:
-            log.warning("schedule %s: it missed its times since %s", name, planned.missed_since)
-        if jobs:
-            log.debug("schedule %s: %d jobs enqueued", name, jobs)
+
+def _emit_fired(name: str, planned: Plan, jobs: int) -> None:
+    if planned.passed_over is not None:
+        emit(ScheduleSkipped(name, planned.passed_over))
+    elif planned.missed_since is not None:
+        emit(ScheduleMissed(name, planned.missed_since))
+    if jobs:
+        emit(ScheduleFired(name, jobs))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import forever
 from pgqueue.database.sifting import sift_jobs
 from pgqueue.runtime.clock import monotonic
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.maintenance import JobSwept
 
 PAUSE = 1.5  # seconds; a job is finished at most so late, if a worker leads
 SPARING = 5  # times its duration between two sweeps that an old snapshot makes dear: no claim takes those jobs in any case
 BATCH = 500
-
-log = logging.getLogger("pgqueue")
 
 
 async def sweep_forever(link: Link) -> None:
@@ -37,8 +35,5 @@ async def sweep_once(link: Link) -> bool:
         lambda only: statements.sweep(BATCH, only),
     )
     for job in swept:
-        if job.state == "dead":
-            log.error("job %d (%s) is dead: its deadline passed while it waited", job.id, job.task)
-        else:
-            log.info("job %d (%s) is cancelled: %s", job.id, job.task, job.reason)
+        emit(JobSwept(job.id, job.task, job.state, job.reason))
     return len(swept) >= BATCH

@@ -5,7 +5,6 @@ Outcomes are made by their named constructors, so that an illegal transition can
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,7 +16,9 @@ from typing import Any, Literal
 from pgqueue.errors import DeadlineExceededError
 from pgqueue.model.retry import RetryPolicy
 from pgqueue.model.units import seconds
-from pgqueue.text.described import ERROR_LIMIT, clean, complain, describe, message, trace
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.users import InstructionUnclear
+from pgqueue.text.described import ERROR_LIMIT, clean, describe, message, trace
 
 Keep = Literal["all", "failures", "none"]
 SHORTEST = 0.1  # seconds of what costs no attempt, because a job that asks for none would run again and again without a pause
@@ -210,5 +211,5 @@ def _asked(instruction: Snooze | RateLimited | Retry) -> float | None:
                     else seconds(instruction.after, "Retry.after", past=False)
                 )
     except BaseException as broken:  # noqa: BLE001
-        complain(logging.ERROR, "an instruction does not say for how long, so it is a failure", error=broken)
+        emit(InstructionUnclear(broken))
         return None

@@ -7,7 +7,6 @@ written into ``run_at``. Its wait, stop and retry objects are asked on a state m
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from tenacity.wait import wait_base
 
 from pgqueue.errors import InvalidOptionError
 from pgqueue.model.units import LONGEST
-from pgqueue.text.described import complain
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.users import PolicyFailed
 from pgqueue.text.values import shown
 
 DEFAULT_MAX_ATTEMPTS = 6
@@ -120,7 +120,7 @@ class RetryPolicy:
                 return True
             return self.retry is not None and not self.retry(_state(1, 0.0, error))
         except BaseException as broken:  # noqa: BLE001 - a predicate is the user's, and may raise anything
-            complain(logging.ERROR, "a retry policy cannot say what is permanent, so it is not", error=broken)
+            emit(PolicyFailed("permanent", broken))
             return False
 
     def gives_up(self, attempt: int, age: float, error: BaseException) -> bool:
@@ -128,7 +128,7 @@ class RetryPolicy:
         try:
             return bool(self.stop(_state(attempt, age, error)))
         except BaseException as broken:  # noqa: BLE001
-            complain(logging.ERROR, "the stop of a retry policy failed; it does not stop", error=broken)
+            emit(PolicyFailed("stop", broken))
             return False
 
     def delay(self, attempt: int, age: float, error: BaseException) -> float:
@@ -136,7 +136,7 @@ class RetryPolicy:
         try:
             seconds = float(self.wait(_state(attempt, age, error)))
         except BaseException as broken:  # noqa: BLE001
-            complain(logging.ERROR, "the wait of a retry policy failed; its default is used", error=broken)
+            emit(PolicyFailed("wait", broken))
             seconds = math.nan
         if not 0 <= seconds <= LONGEST:
             return (

@@ -6,7 +6,6 @@ A library depends on the API alone: unless the application has set up an SDK, no
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +13,9 @@ from opentelemetry import context, trace
 from opentelemetry.propagate import extract, inject
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from pgqueue.text.described import complain, message
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.users import SpanNotBegun, SpanNotEnded, SpanNotMarked
+from pgqueue.text.described import message
 from pgqueue.text.described import trace as trace_of
 from pgqueue.text.values import name_of
 
@@ -67,7 +68,7 @@ def run_span(
         span = tracer.start_span("pgqueue.run", _parent(trace_context), SpanKind.CONSUMER, attributes)
         token = context.attach(trace.set_span_in_context(span))
     except Exception as broken:  # noqa: BLE001
-        complain(logging.WARNING, "no span could be begun for job %d", job_id, error=broken)
+        emit(SpanNotBegun(job_id, broken))
     try:
         yield span
     finally:
@@ -77,7 +78,7 @@ def run_span(
             if span is not None:
                 span.end()
         except Exception as broken:  # noqa: BLE001
-            complain(logging.WARNING, "the span of job %d could not be ended", job_id, error=broken)
+            emit(SpanNotEnded(job_id, broken))
 
 
 def _parent(trace_context: str | None) -> context.Context | None:
@@ -104,4 +105,4 @@ def mark_failed(span: trace.Span, error: BaseException) -> None:
         span.add_event("exception", said)
         span.set_status(Status(StatusCode.ERROR, name_of(error)))
     except Exception as broken:  # noqa: BLE001
-        complain(logging.WARNING, "a span could not be marked as failed", error=broken)
+        emit(SpanNotMarked(broken))

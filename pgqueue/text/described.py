@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import traceback
-from collections.abc import Mapping
 from typing import Any
 
 from pgqueue.text.values import name_of
@@ -12,8 +10,6 @@ from pgqueue.text.values import name_of
 ERROR_LIMIT = 2_000  # characters
 TRACEBACK_LIMIT = 16_000  # characters
 TRACEBACK: Any = BaseException.__dict__["__traceback__"]  # a user's class may have one of its own
-
-log = logging.getLogger("pgqueue")
 
 
 def clean(text: str, limit: int) -> str:
@@ -54,21 +50,3 @@ def trace(error: BaseException) -> str | None:
         return clean("".join(lines.format()), TRACEBACK_LIMIT)
     except BaseException as broken:  # noqa: BLE001
         return f"(the traceback cannot be shown: {name_of(broken)})"
-
-
-def complain(
-    level: int,
-    said: str,
-    *arguments: object,
-    error: BaseException | None = None,
-    fields: Mapping[str, object] | None = None,
-) -> None:
-    """Logs what a user's code did, with the traceback of ``error`` and its text: made here, because logging would call that code again.
-
-    ``fields``: attributes of the log record.
-    """
-    shown = None
-    if error is not None:
-        said_again = plain(error)
-        shown = (type(said_again), said_again, TRACEBACK.__get__(error))
-    log.log(level, said, *arguments, exc_info=shown, extra=fields)

@@ -6,7 +6,6 @@ their sockets, which their ends would outlive; and the way back into their loops
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
@@ -14,10 +13,10 @@ import threading
 
 from pgqueue.runtime import forks
 from pgqueue.telemetry import log_output
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.users import ForkCameBack
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
-
-log = logging.getLogger("pgqueue")
 
 astray = False  # whether a handler forked this process, which must not come back from that handler
 
@@ -79,7 +78,5 @@ def begin() -> None:
 
 def leave() -> None:
     """Ends a process that is ``astray``, where its handler ends."""
-    log.warning(
-        "a process (pid %d) that a handler forked came back from the handler, and is ended", os.getpid()
-    )
+    emit(ForkCameBack(os.getpid()))
     os._exit(0)

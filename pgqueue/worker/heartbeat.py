@@ -7,7 +7,6 @@ worker compares ``expires`` with the clock, and so notices the end of its lease 
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 import threading
@@ -24,8 +23,6 @@ from pgqueue.runtime.clock import monotonic
 
 LONGEST = 10.0  # seconds that the server may take
 SHORTEST = 0.3  # seconds that it may take, however short the lease
-
-log = logging.getLogger("pgqueue")
 
 
 class Heartbeat:

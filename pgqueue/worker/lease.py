@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket
 from collections.abc import Callable, Collection
@@ -26,12 +25,13 @@ from pgqueue.database.run import run
 from pgqueue.runtime.clock import monotonic, server_time
 from pgqueue.runtime.services import hidden_task
 from pgqueue.sql import Statement
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.jobs import ClaimsForgotten
+from pgqueue.telemetry.events.workers import GoodbyeFailed
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.heartbeat import Heartbeat
 
 FAREWELL = 1.0  # seconds for each of the last statements
-
-log = logging.getLogger("pgqueue")
 
 
 class Lease:
@@ -155,10 +155,7 @@ class Lease:
         leases = [(attempt.id, attempt.lease_id) for attempt in ours.values()]
         gone = await self._link.once(statements.find_disowned(self._id, leases))
         if gone:
-            log.error(
-                "a crash or failover of the server took back the claims of jobs %s; their handlers are stopped",
-                gone,
-            )
+            emit(ClaimsForgotten(tuple(gone)))
             self._disowned([ours[job_id] for job_id in gone])
 
     def look(self) -> None:
@@ -178,4 +175,4 @@ class Lease:
         try:
             await self._link.once(statements.stop_worker(self._id))
         except Exception as error:  # noqa: BLE001 - the lease runs out by itself
-            log.warning("the worker could not say goodbye: %s", one_line(error))
+            emit(GoodbyeFailed(self._id, one_line(error)))

@@ -8,7 +8,6 @@ At its start it proves that LISTEN delivers, because behind some poolers it sile
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import re
 import secrets
@@ -21,6 +20,8 @@ from pgqueue.database.outage import Trouble
 from pgqueue.database.run import wait_notified
 from pgqueue.database.silence import within
 from pgqueue.model.names import QUEUE_NAME
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.workers import ListenerDeaf
 from pgqueue.worker.claiming.served_queues import ServedQueues
 
 CHANNEL = "pgqueue"
@@ -30,8 +31,6 @@ CANCEL = re.compile(
 ELECTION = "elect leader"  # stop_worker.sql
 PROOF = 2.0
 PROBE = 60.0  # seconds of silence after which the connection is probed; TCP's keep-alive looks sooner, but not past a proxy
-
-log = logging.getLogger("pgqueue")
 
 
 class Listener:
@@ -102,7 +101,4 @@ class Listener:
                 return
         if not self._warned:
             self._warned = True
-            log.warning(
-                "PGQ-105  LISTEN delivers nothing on this connection, as behind some poolers; jobs are found"
-                " by polling. Point the worker's --dsn directly at the server, or use --no-listen to say so."
-            )
+            emit(ListenerDeaf())

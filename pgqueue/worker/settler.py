@@ -7,7 +7,6 @@ a flood shares its commits. A crash costs at most the batch under way and what g
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
 
 from pgqueue.database import statements
@@ -16,9 +15,10 @@ from pgqueue.database.outage import CONFLICTS, ConnectionLost, Trouble, one_line
 from pgqueue.database.sifting import bury, sift
 from pgqueue.model.outcome import COMPLETED, FORGOTTEN, Outcome
 from pgqueue.sql import Statement
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.jobs import CommitUnconfirmed, OutcomeLost, OutcomeRefused, OutcomeWaits
 from pgqueue.worker.attempt import Attempt
 
-log = logging.getLogger("pgqueue")
 LOCKED = 0.5  # seconds until a row that was locked is looked at again
 LARGEST = 500  # outcomes in a batch: more would cost no less each, and hold up the slots that they free
 
@@ -105,7 +105,7 @@ class Settler:
             del left[attempt]
             if attempt not in self._alone:
                 self._alone.add(attempt)
-                log.warning("%r: its outcome (%s) waits: %s", attempt, outcome.state, one_line(error))
+                emit(OutcomeWaits(attempt.id, attempt.task, outcome.state, one_line(error)))
             self._keep([item], self._trouble.after(error))
 
         try:
@@ -142,32 +142,23 @@ class Settler:
             self._alone.difference_update([attempt for attempt, _ in batch])
         for attempt, outcome in batch if len(ours) < len(batch) and not interrupted else ():
             if attempt.id not in ours and not attempt.unconfirmed:
-                log.warning(
-                    "%r: its lease %d was lost, so its outcome (%s) was not written",
-                    attempt,
-                    attempt.lease_id,
-                    outcome.state,
-                )
+                emit(OutcomeLost(attempt.id, attempt.task, attempt.lease_id, outcome.state))
         if unconfirmed := [item for item in batch if item[0].unconfirmed]:
-            await self._tell_unconfirmed(unconfirmed, ours)
+            await self._confirm(unconfirmed, ours)
         self._freed([attempt for attempt, _ in batch])
         return ours
 
-    async def _tell_unconfirmed(self, batch: Batch, ours: list[int]) -> None:
+    async def _confirm(self, batch: Batch, ours: list[int]) -> None:
         """What became of jobs whose handlers lost the answer to the COMMIT of their own transactions."""
         held = [(attempt.id, attempt.lease_id) for attempt, _ in batch if attempt.id not in ours]
         committed = await self._link.run(statements.find_committed(held)) if held else []
         for attempt, outcome in batch:
-            became = (
-                f"was not made; it is {outcome.state}"
-                if attempt.id in ours
-                else "was not made: its lease was lost"
-            )
-            log.warning(
-                "%r: the commit of its transaction was not confirmed, %s",
-                attempt,
-                "but was made; it is completed" if attempt.id in committed else f"and {became}",
-            )
+            if attempt.id in committed:
+                emit(CommitUnconfirmed(attempt.id, attempt.task, "made", "completed"))
+            elif attempt.id in ours:
+                emit(CommitUnconfirmed(attempt.id, attempt.task, "not made", outcome.state))
+            else:
+                emit(CommitUnconfirmed(attempt.id, attempt.task, "lost", outcome.state))
 
     async def _unlocked(self, batch: Batch) -> Batch:
         """Keeps those whose row is locked, as by a cancel that is not committed, and returns the others."""
@@ -180,11 +171,7 @@ class Settler:
         for attempt, outcome in locked:
             if attempt not in self._waited:
                 self._waited.add(attempt)
-                log.warning(
-                    "%r: its outcome (%s) waits for a transaction that holds the row of the job",
-                    attempt,
-                    outcome.state,
-                )
+                emit(OutcomeWaits(attempt.id, attempt.task, outcome.state, None))
         self._keep(locked, LOCKED)
         return [item for item in batch if item[0].id not in ids]
 
@@ -200,12 +187,12 @@ class Settler:
 
     async def _refused(self, item: tuple[Attempt, Outcome], error: Exception) -> None:
         attempt, outcome = item
-        if outcome.reason != "unsettleable":
-            log.error("%r: the database refused its outcome: %s", attempt, one_line(error))
+        for_good = outcome.reason == "unsettleable"
+        emit(OutcomeRefused(attempt.id, attempt.task, one_line(error), for_good))
+        if not for_good:
             refused = Outcome.dead("unsettleable", error.with_traceback(None))
             await self._write([(attempt, refused)], self._settle)
             return
-        log.error("%r: the database refuses every outcome: %s", attempt, one_line(error))
         try:
             await bury(self._link.once, attempt.id, self.worker_id, error)
             self._freed([attempt])

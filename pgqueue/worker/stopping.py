@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from pgqueue.runtime.services import Services
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.workers import JobsHandedBack, LastOutcomesNotTaken
 from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
 
 PATIENCE = 2.0  # seconds that handlers get to hear of it, and the database to take the last outcomes
-
-log = logging.getLogger("pgqueue")
 
 
 async def finish(
@@ -37,7 +36,7 @@ async def finish(
     runner.release_waiting()
     left = runner.release_running()
     if left:
-        log.warning("%d jobs were still running and are handed back", left)
+        emit(JobsHandedBack(left))
     try:
         async with asyncio.timeout(PATIENCE):
             await runner.wait_idle()
@@ -45,7 +44,7 @@ async def finish(
             await settling
     except TimeoutError:
         settling.cancel()
-        log.warning("the database did not take the last outcomes in time; those jobs will run again")
+        emit(LastOutcomesNotTaken())
     await asyncio.gather(claiming, settling, return_exceptions=True)
     runner.close()
     return left

@@ -10,10 +10,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 from collections.abc import Coroutine
+from contextlib import nullcontext
 from typing import Any
 
 from psycopg import Connection
@@ -40,13 +40,25 @@ from pgqueue.maintenance.scheduler import GRACE, Scheduler
 from pgqueue.model.outcome import Outcome
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.services import Services
+from pgqueue.telemetry.events import emit, listening
+from pgqueue.telemetry.events.jobs import JobCompleted
+from pgqueue.telemetry.events.maintenance import DeclarationsPutOff
+from pgqueue.telemetry.events.workers import (
+    LeaseLost,
+    WorkerFailed,
+    WorkerOrphaned,
+    WorkerStarted,
+    WorkerStopped,
+    WorkerStopping,
+    WorkerUsedUp,
+)
+from pgqueue.telemetry.log import log_ending
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.claiming.in_flight import InFlight
 from pgqueue.worker.exit_codes import FAILED, STOPPED, UNFINISHED
 from pgqueue.worker.lease import Lease
-from pgqueue.worker.lines import log_job
 from pgqueue.worker.links import Links
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.processes.channels import LineToSupervisor
@@ -59,8 +71,6 @@ from pgqueue.worker.running.pulse import Pulse
 from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
-
-log = logging.getLogger("pgqueue")
 
 LATE = 1.0  # seconds an attempt claimed ahead may wait for its turn
 BEGINNING = 60.0  # seconds that a statement may take before there is a lease
@@ -182,8 +192,6 @@ class Worker:
     def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
         if outcome is None or outcome.reason != "released":
             self._recycling.count()
-        if self.settings.log_jobs:
-            log_job(attempt, outcome)
         if outcome is None:
             self._free([attempt])
         else:
@@ -223,7 +231,7 @@ class Worker:
         except Exception as error:
             if is_lost(error) or (isinstance(error, PgQueueError) and not is_of_a_value(error)):
                 raise
-            log.info("what the code declares is synced later: %s", error)
+            emit(DeclarationsPutOff(error))
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Takes no more, finishes what runs within ``grace``; a second call hands it back now. For signal handlers."""
@@ -232,27 +240,23 @@ class Worker:
         self._drain()
         if self._stops > 1:
             self._hurry.set()
-        elif len(self._runner):
-            log.info(
-                "stopping: %d running jobs have %g s to finish; a second signal hands them back at once",
-                len(self._runner), self.settings.grace,
-            )  # fmt: skip
+        else:
+            emit(WorkerStopping(self.id, len(self._runner), self.settings.grace))
 
     def _drain(self) -> None:
         self._stopping.set()
         self._claimer.stop()
 
     def _use_up(self, why: str) -> None:
+        emit(WorkerUsedUp(self.id, os.getpid(), why, self._supervisor is not None))
         if self._supervisor is None:
-            log.info("worker %d %s; it drains and exits", self.id, why)
             self._drain()
         else:
-            log.info("worker %d (pid %d) %s; it will be drained and replaced", self.id, os.getpid(), why)
             self._supervisor.say("replace")
 
     def _orphaned(self) -> None:
         if not self._stopping.is_set():
-            log.error("worker %d: its supervisor is gone; it drains and exits", self.id)
+            emit(WorkerOrphaned(self.id))
         self._drain()
         self._supervisor = None
 
@@ -267,12 +271,18 @@ class Worker:
         forked.begin()
         self._own_loop = OwnLoop(self._signalled)
         self._pulse.start()
+        endings = listening(JobCompleted, self._log_ending) if self.settings.log_jobs else nullcontext()
         try:
-            return await self._work_watched()
+            with endings:
+                return await self._work_watched()
         finally:
             self._pulse.stop()
             if ends_process:
                 self._own_loop.close()
+
+    def _log_ending(self, fact: JobCompleted) -> None:
+        if fact.run.worker_id == self.id:  # of several workers in a process, one may be asked for these lines
+            log_ending(fact)
 
     def _alive(self) -> None:
         if self._supervisor is not None:
@@ -298,11 +308,11 @@ class Worker:
     async def _claim_and_settle(self, services: Services) -> int:
         claiming = services.begin(self._service(self._claimer.run()))
         settling = services.begin(self._service(self._settler.run()))
-        log.info(
-            "worker %d: tasks %d, queues %s, slots %d, %s, %s",
-            self.id, len(self.app.tasks), ",".join(self.settings.queues), self.settings.concurrency,
-            self.settings.executor, redact(self._dsn),
-        )  # fmt: skip
+        settings = self.settings
+        emit(WorkerStarted(
+            self.id, len(self.app.tasks), tuple(settings.queues), settings.concurrency, settings.executor,
+            redact(self._dsn),
+        ))  # fmt: skip
         drained = services.begin(self._claimer.drained.wait())
         stopping = services.begin(self._stopping.wait())
         await asyncio.wait({drained, stopping, claiming, settling}, return_when=asyncio.FIRST_COMPLETED)
@@ -323,7 +333,7 @@ class Worker:
     def _fail(self, why: str, error: BaseException | None = None) -> None:
         if why not in self._failures:
             self._failures.add(why)
-            log.error("%s; the worker stops and exits with %d", why, FAILED, exc_info=error)
+            emit(WorkerFailed(self.id, why, FAILED, error))
             self._drain()
 
     def _live_as(self, worker_id: int) -> None:
@@ -335,9 +345,7 @@ class Worker:
 
     def _lose(self) -> None:
         """The lease ran out: every job is lost, and the worker registers again under another id."""
-        log.error(
-            "worker %d lost its lease and registers again; jobs given up: %d", self.id, len(self._in_flight)
-        )
+        emit(LeaseLost(self.id, len(self._in_flight)))
         self._claimer.worker_id = 0  # what a claim under way brings is no longer ours
         for link in (self._links.claim, self._links.settle, self._links.listen):
             link.cut()  # it may be as silent as the heartbeat's was
@@ -376,4 +384,4 @@ class Worker:
         await self._links.close()
         await self._leader.close()
         await self.app.leave_loop()
-        log.info("worker %d stopped", self.id)
+        emit(WorkerStopped(self.id))

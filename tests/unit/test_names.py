@@ -162,6 +162,26 @@ def test_only_the_database_module_executes_sql(module):
         assert not {"execute", "executemany", "cursor", "copy"} & set(calls)
 
 
+LOGGING = {
+    "ui/cli/common.py": "it says which level the command line asks for",
+    "text/shown.py": "a filter cleans the records of all lines",
+}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if not module.startswith("telemetry/")])
+def test_only_telemetry_logs(module):
+    """What happens is emitted as a fact; log.py words the line."""
+    imported = [
+        name.name
+        for node in ast.walk(MODULES[module])
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (node.names if isinstance(node, ast.Import) else [ast.alias(str(node.module))])
+    ]
+    assert ("logging" in imported) == (module in LOGGING)
+    named = {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(MODULES[module])}
+    assert not named & {"getLogger", "LOG"}
+
+
 def constructed() -> Iterator[str]:
     """The statement file that each constructor names."""
     homes = [tree for module, tree in MODULES.items() if module.startswith("database/statements/")]

@@ -15,9 +15,10 @@ from pgqueue.errors import InvalidOptionError
 from pgqueue.maintenance.alerting.messages import alert_tasks
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.outcome import Outcome
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.jobs import JobDead, Run
 from pgqueue.text.shown import block, visible
 from pgqueue.ui.cli import main
-from pgqueue.worker.running.runner import log_ending
 from tests.hostile_text import HOSTILE, KEPT, acts
 
 
@@ -50,13 +51,9 @@ def lines() -> Any:
 
 
 def test_the_error_of_a_job_is_one_line_of_the_log_whatever_it_holds(lines):
-    class Attempt:
-        id, task, queue, attempt, max_attempts = 1, "t", "default", 1, 1
-
-    log_ending(Attempt(), Outcome.dead("permanent_error", ValueError(HOSTILE)))
-    log_ending(
-        Attempt(), Outcome.dead("permanent_error", type(f"E{HOSTILE[:9]}\nforged", (Exception,), {})("x"))
-    )
+    for error in (ValueError(HOSTILE), type(f"E{HOSTILE[:9]}\nforged", (Exception,), {})("x")):
+        outcome = Outcome.dead("permanent_error", error)
+        emit(JobDead(Run(1, 1, "t", "default", 1, 1), 0.1, outcome.reason, outcome.error))
     assert len(lines()) == 2
     assert not any(acts(line) for line in lines())
 

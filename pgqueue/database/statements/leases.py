@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pgqueue.database.statements.decoding import array, column, maybe_array, nothing, one, statement
 from pgqueue.sql import Statement
@@ -24,7 +25,7 @@ class Swept:
 
     id: int
     task: str
-    state: str
+    state: Literal["dead", "cancelled"]
     reason: str
 
 

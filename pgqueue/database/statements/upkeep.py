@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pgqueue.database.statements.decoding import column, each, one, statement
 from pgqueue.sql import Statement
@@ -21,10 +22,10 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class DayChange:
-    """What became of a day's table; ``what`` is made, attached, dropped, locked, crowded or refused."""
+    """What became of a day's table."""
 
     name: str
-    what: str
+    what: Literal["made", "attached", "dropped", "locked", "crowded", "refused"]
     why: str | None
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import logging
 import smtplib
 import ssl
 from collections.abc import Callable, Mapping
@@ -20,14 +19,14 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.outcome import Retry
 from pgqueue.model.task import TaskSpec
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.maintenance import AddressesRefused
 from pgqueue.text.shown import visible
 
 QUEUE = "pgqueue.alerts"
 TASKS = {"webhook": "pgqueue.alert_webhook", "mail": "pgqueue.alert_mail"}
 PATIENCE = 10.0  # seconds for each step of sending
 PORTS = {"smtp": 587, "smtps": 465}
-
-log = logging.getLogger("pgqueue")
 
 
 # ------------------------------------------------------------------ sending
@@ -102,9 +101,7 @@ def mail(settings: AlertSettings, message: Mapping[str, Any]) -> None:
         failed = f"{_kind(error)}{code}"
     else:
         if refused:
-            log.warning(
-                "the mail server at %s refused %d of the addresses in mail_to", server.hostname, len(refused)
-            )
+            emit(AddressesRefused(server.hostname, len(refused)))
         return
     raise Retry(f"the mail server at {server.hostname} did not take it: {failed}")
 

@@ -5,7 +5,6 @@ Looks once a heartbeat, but no oftener than it costs little: under an old snapsh
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -18,12 +17,13 @@ from pgqueue.maintenance.alerting.messages import TASKS
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.alert import AlertChange, Cause, DeadTask, Front
 from pgqueue.runtime.clock import monotonic
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.maintenance import AlertNotRaised, AlertOpened, AlertResolved
 
 SPARING = 20  # times its own duration between two looks
 CALM = 3  # looks without the cause, after which an alert is resolved
 
 Name = tuple[int, str | None]  # a priority and, of jobs that have one, a key
-log = logging.getLogger("pgqueue")
 
 
 class Watch:
@@ -67,12 +67,11 @@ class Watch:
             return [await self._link.once(statements.raise_alerts(part, tasks, calm=calm, remind=remind))]
 
         async def give_up(cause: Cause, error: Exception) -> None:
-            log.error("the alert %s of %s cannot be raised: %s", cause.kind, cause.subject, error)
+            emit(AlertNotRaised(cause.kind, cause.subject, error))
 
         changes = await sift(causes, run, give_up)
         for change in chain.from_iterable(changes):
-            level, what = (logging.WARNING, "is open") if change.opened else (logging.INFO, "is resolved")
-            log.log(level, "alert %d %s: %s", change.id, what, change.text)
+            emit((AlertOpened if change.opened else AlertResolved)(change.id, change.text))
 
 
 @dataclass

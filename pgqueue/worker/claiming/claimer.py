@@ -12,7 +12,6 @@ Waking: an idle worker waits for a wake-up or its poll; one that is busy (busy.p
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +22,8 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import ConnectionLost, Trouble
 from pgqueue.database.statements.claiming import Round
 from pgqueue.runtime.clock import monotonic
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.jobs import JobsClaimed
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.busy import Busy
 from pgqueue.worker.claiming.in_flight import InFlight
@@ -44,7 +45,6 @@ SPARED = 0.012  # seconds after a wake-up within which enqueuers spare the next 
 QUICK, SLOWER = 0.002, 1.6  # seconds of the first pause of a busy worker; the factor to the next
 HEARD = 1.8  # times the poll, where wake-ups are known to arrive
 LANES = 0.05  # seconds between two looks for lanes while there is work
-log = logging.getLogger("pgqueue")
 
 
 class Claimer:
@@ -235,9 +235,7 @@ class Claimer:
             places: list[Place] = [(lane, None, None) for lane in lanes]
             return await self._singly.claim(worker_id, places, count, claim, error)
         took = monotonic() - begun
-        log.debug(
-            "claimed %d of %d in %.2f ms%s", len(rows), count, took * 1000, ", a sweep" if whole else ""
-        )
+        emit(JobsClaimed(worker_id, len(rows), count, took, looked_behind=whole))
         cheap = took < CHEAP_SWEEP + CHEAP_ROW * len(rows)
         if whole:
             self._next_sweep = 0.0 if cheap else monotonic() + max(1.0, SPARING * took)
@@ -270,7 +268,9 @@ class Claimer:
             return 0
         except Exception as error:  # noqa: BLE001 - it is raised again if every job fails
             return await self._singly.claim(worker_id, [(lane, after, since)], count, claim, error)
-        self._measure(len(found.rows), monotonic() - begun)
+        took = monotonic() - begun
+        emit(JobsClaimed(worker_id, len(found.rows), count, took, looked_behind=False))
+        self._measure(len(found.rows), took)
         if found.rows:
             self._singly.succeeded.add(claim.name)
         return len(self._take_round(worker_id, lane, found))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import random
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -17,6 +16,15 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage, one_line
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.runtime import origin
+from pgqueue.telemetry.events import Fact, emit
+from pgqueue.telemetry.events.workers import (
+    LeaseNotEnded,
+    ProcessDied,
+    ProcessNotEnded,
+    ProcessNotStarted,
+    ProcessSilent,
+    SupervisorDeaf,
+)
 from pgqueue.worker.exit_codes import STOPPED
 from pgqueue.worker.listener import Listener
 from pgqueue.worker.processes.channels import LineToWorker, WakeUpRelay
@@ -30,8 +38,6 @@ FIRST, LONGEST = 1.0, 30.0  # seconds until one that died younger is started aga
 SILENT = 10.0  # seconds for which a worker may be silent, however short its lease
 TICK = 1.0  # seconds between two looks at the silence of workers
 SOON = 10.0  # seconds for telling the database that a worker is dead
-
-log = logging.getLogger("pgqueue")
 
 
 def supervise(count: int, dsn: str, settings: WorkerSettings) -> int:
@@ -105,8 +111,8 @@ class Supervisor:
         await self._has_worker.wait()
         try:
             await self._listener.run()
-        except Exception:
-            log.exception("the supervisor's listener failed, which is a bug; jobs are found by polling")
+        except Exception as error:  # noqa: BLE001 - it is told
+            emit(SupervisorDeaf(error))
 
     def _cancelled(self, workers: set[int] | None) -> None:
         for seat in self._seats:
@@ -150,7 +156,7 @@ class Supervisor:
                     seat.child = child = self._start(seat)
                 except OSError as error:
                     deaths += 1
-                    await self._start_again(f"a worker process could not be started ({error})", deaths)
+                    await self._start_again(partial(ProcessNotStarted, error), deaths)
                     continue
                 code = await child.wait()
                 assert seat.line is not None
@@ -169,8 +175,7 @@ class Supervisor:
                     return exit_code(code)
                 lived = asyncio.get_running_loop().time() - seat.at_work_since
                 deaths = 0 if worked and lived > HEALTHY else deaths + 1
-                how = "an unknown exit code" if code is None else str(code)
-                await self._start_again(f"a worker process (pid {child.pid}) died with {how}", deaths)
+                await self._start_again(partial(ProcessDied, child.pid, code), deaths)
             return STOPPED
         finally:
             seat.at_work.set()  # a replacement no longer waits for it
@@ -178,9 +183,10 @@ class Supervisor:
                 seat.line.close()
                 seat.line = None
 
-    async def _start_again(self, why: str, deaths: int) -> None:
+    async def _start_again(self, fact: Callable[[float], Fact], deaths: int) -> None:
+        """``fact``: what has happened, once the pause is known."""
         pause = backoff(deaths)
-        log.error("%s and is started again in %.1f s", why, pause)
+        emit(fact(pause))
         await self._pause(pause)
 
     def _start(self, seat: ProcessSeat) -> Spawned:
@@ -203,11 +209,7 @@ class Supervisor:
             for seat in self._seats:
                 seat.silence += TICK
                 if seat.child is not None and seat.at_work.is_set() and seat.silence > limit:
-                    log.error(
-                        "a worker process (pid %d) has said nothing for %g s: it was stopped, or a handler holds the"
-                        " interpreter's lock; it is killed",
-                        seat.child.pid, seat.silence,
-                    )  # fmt: skip
+                    emit(ProcessSilent(seat.child.pid, seat.silence))
                     seat.silence = 0.0
                     seat.child.kill()
 
@@ -224,7 +226,7 @@ class Supervisor:
                 if await link.once(statements.end_lease(worker_id, pid)):
                     await rescue_all(link, self._settings.crash_limit)
         except Exception as error:  # noqa: BLE001 - it is logged
-            log.warning("the jobs of worker %d wait for the end of its lease: %s", worker_id, one_line(error))
+            emit(LeaseNotEnded(worker_id, one_line(error)))
         finally:
             await link.close()
 
@@ -243,7 +245,7 @@ class Supervisor:
             seat.at_work.clear()
             seat.stop(signal.SIGTERM)
             if not await self._ends_in_time(child):
-                log.error("a worker process (pid %d) does not end after its grace and is killed", child.pid)
+                emit(ProcessNotEnded(child.pid))
                 child.kill()
                 await child.wait()
             await seat.at_work.wait()
@@ -272,7 +274,5 @@ class Supervisor:
         await asyncio.sleep(self._settings.grace + LATER)
         for seat in self._seats:
             if seat.child is not None:
-                log.error(
-                    "a worker process (pid %d) does not end after its grace and is killed", seat.child.pid
-                )
+                emit(ProcessNotEnded(seat.child.pid))
                 seat.child.kill()

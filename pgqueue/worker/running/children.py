@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import random
 import socket
@@ -27,6 +26,8 @@ from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic, server_time
 from pgqueue.runtime.services import hidden_task
 from pgqueue.telemetry import log_output
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.workers import ChildNotStarted
 from pgqueue.text.described import describe
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.forked import Ends
@@ -37,8 +38,6 @@ LONGEST_LINE = 4 * 1024 * 1024  # bytes
 ENDS = ("cancelled", "lost", "released", "timed_out")
 PATIENCE = 1.0  # seconds that a child gets to end by itself
 FIRST, LONGEST = 1.0, 60.0  # seconds until the next try to start a child, after one failure and after many
-
-log = logging.getLogger("pgqueue")
 
 
 class NotStartedError(Exception):
@@ -219,7 +218,7 @@ class Children:
         self._failures += 1
         self._not_before = monotonic() + pause
         self._why = f"No child process could be started: {error}"
-        log.error("no child process could be started: %s; next try in %.1f s", error, pause)
+        emit(ChildNotStarted(error, pause))
 
     async def ask(self, child: Child, attempts: list[Attempt]) -> list[Outcome | None]:
         """Has the child perform attempts of one task, in one call; what it says before its answers is how far they have come."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import types
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
 from contextvars import Context, copy_context
@@ -17,7 +16,8 @@ from typing import Any, TypeVar
 from pgqueue.runtime.clock import new_loop
 from pgqueue.runtime.interruption import cancelling
 from pgqueue.runtime.services import hidden_task, hidden_tasks
-from pgqueue.text.described import complain
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.users import EndOfWorkerAsked
 from pgqueue.worker import forked
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
                 raise
             if isinstance(error, RuntimeError) and not str(error).startswith(STOPPED):
                 raise
-            complain(logging.ERROR, "a job, or something that it left running, asks for the end of its worker; it is ignored", error=error)  # fmt: skip
+            emit(EndOfWorkerAsked(error))
 
 
 def run_alone(coroutine: Coroutine[Any, Any, T]) -> T:

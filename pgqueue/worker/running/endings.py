@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import replace
 from functools import partial
 from types import GeneratorType
@@ -20,7 +19,9 @@ from pgqueue.model.outcome import INSTRUCTIONS, Cancel, Outcome, decide
 from pgqueue.model.retry import DEFAULT_POLICY, RetryPolicy
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic, server_time
-from pgqueue.text.described import complain, plain
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.users import OutcomeUndecided
+from pgqueue.text.described import plain
 from pgqueue.worker.attempt import Attempt, timeout_error
 
 
@@ -86,9 +87,7 @@ def failed(
     try:
         return verdict(error, spec.retry)
     except BaseException as broken:  # noqa: BLE001
-        complain(
-            logging.ERROR, "%r: what follows its error cannot be decided, so it is tried again", attempt, error=broken
-        )  # fmt: skip
+        emit(OutcomeUndecided(attempt.id, attempt.task, broken))
         return verdict(plain(error), DEFAULT_POLICY)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,7 +16,8 @@ from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.hooks import QUEUE, Event, Failure, hook_name, job_told
 from pgqueue.model.outcome import INSTRUCTIONS
 from pgqueue.model.task import TaskSpec
-from pgqueue.text.described import complain
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.users import HookFailed
 from pgqueue.text.values import shown
 from pgqueue.worker.running.threads import InterruptedByTimeout
 
@@ -84,10 +84,8 @@ class Hooks:
         except (asyncio.CancelledError, InterruptedByTimeout):
             raise
         except BaseException as error:  # noqa: BLE001 - also SystemExit of a hook must not keep the others from being called
-            complain(
-                logging.ERROR, "the hook %s of %s failed for job %s; the job stays as it is",
-                hook.__qualname__ if inspect.isfunction(hook) else shown(hook), self.name, job.get("id"), error=error,
-            )  # fmt: skip
+            name = hook.__qualname__ if inspect.isfunction(hook) else shown(hook)
+            emit(HookFailed(name, self.name, job.get("id"), error))
 
 
 def _on_a_thread(hooks: Hooks) -> Callable[..., None]:

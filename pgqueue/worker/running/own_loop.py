@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.users import ExecutorShutDown, SignalTaken, TaskFactoryFailed
 from pgqueue.worker import forked
-
-log = logging.getLogger("pgqueue")
 
 
 class OwnLoop:
@@ -31,8 +30,7 @@ class OwnLoop:
         """Mends what can be mended. Returns why the loop can no longer work, or ''."""
         for number, usual in self._usual.items():
             if signal.getsignal(number) is not usual:
-                name = signal.Signals(number).name
-                log.error("a handler changed the handling of %s; the worker's own is back", name)
+                emit(SignalTaken(signal.Signals(number).name))
         self._listen()  # in any case: what the loop itself knows of them cannot be seen
         factory = self._loop.get_task_factory()
         if factory is not self._factory:
@@ -43,7 +41,7 @@ class OwnLoop:
         self._loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
         if not self._has_threads():
             return "a handler has shut down the threads of the event loop"
-        log.error("a handler shut down the executor of the event loop; it was replaced")
+        emit(ExecutorShutDown())
         return ""
 
     def _has_threads(self) -> bool:
@@ -59,9 +57,9 @@ class OwnLoop:
         trial = asyncio.sleep(0)
         try:
             self._loop.create_task(trial)
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001 - it is told
             trial.close()
-            log.exception("a handler set a task factory that fails; it was removed")
+            emit(TaskFactoryFailed(error))
             return False
         return True
 

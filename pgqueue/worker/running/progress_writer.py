@@ -5,7 +5,6 @@ What was said after that goes with the outcome. So nothing is lost, and a handle
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from pgqueue.database import statements
@@ -13,11 +12,11 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import forever
 from pgqueue.database.sifting import sift
 from pgqueue.model.progress import Progress
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.jobs import ProgressRefused
 from pgqueue.worker.attempt import Attempt
 
 EVERY = 1.0  # seconds between two writes of progress
-
-log = logging.getLogger("pgqueue")
 
 
 class ProgressWriter:
@@ -48,6 +47,6 @@ class ProgressWriter:
 
     async def _refused(self, item: tuple[Attempt, Progress], error: Exception) -> None:
         attempt, progress = item
-        log.error("%r: the database refused its progress: %s", attempt, error)
+        emit(ProgressRefused(attempt.id, attempt.task, error))
         if attempt.progress is progress:
             attempt.progress = None

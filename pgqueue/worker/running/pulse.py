@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
-import logging
 import os
 import signal
 import sys
@@ -37,7 +36,15 @@ from pgqueue.errors import LoopBlockedError
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic
-from pgqueue.text.shown import block
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.workers import (
+    BlockageNotNoted,
+    BlockedJobsNotSettled,
+    BlockedProcessEnded,
+    LoopBlocked,
+    LoopTurned,
+    PulseFailed,
+)
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.exit_codes import BLOCKED
 from pgqueue.worker.running.call import perform_async
@@ -49,8 +56,6 @@ TICK = 0.25  # seconds between two beats, and between two looks at them
 LOGGED, NOTED = 1.0, 3.0  # seconds of blockage until a line says so, and until the workers row does
 AT_LEAST = 5.0  # seconds for which the lock may be held, however short the lease
 GOODBYE = 10.0  # seconds for telling the database
-
-log = logging.getLogger("pgqueue")
 
 
 class Pulse:
@@ -121,14 +126,14 @@ class Pulse:
             self._alive()
             try:
                 self._look()
-            except Exception:
-                log.exception("the watch over the loop failed, which is a bug")
+            except Exception as error:  # noqa: BLE001 - it is told
+                emit(PulseFailed(error))
 
     def _look(self) -> None:
         turned, self._turned = self._turned, False
         if turned:
             if self._logged:
-                log.warning("worker %d: its loop turns again after %.1f s", self.worker_id, self._blocked)
+                emit(LoopTurned(self.worker_id, self._blocked))
             if self._noted:
                 self._note(None, [])
             self._blocked, self._logged, self._noted = 0.0, False, 0.0
@@ -139,10 +144,7 @@ class Pulse:
             guilty = at_work(frame)
             if not self._logged:
                 self._logged = True
-                log.warning(
-                    "worker %d: its loop has been blocked for %.1f s%s; nothing else on it goes on meanwhile\n%s",
-                    self.worker_id, self._blocked, by(guilty), block(stack(frame).rstrip()),
-                )  # fmt: skip
+                emit(LoopBlocked(self.worker_id, self._blocked, *named(guilty), stack(frame).rstrip()))
             if self._blocked >= max(NOTED, 2 * self._noted):
                 self._noted = self._blocked
                 self._note(self._blocked, [attempt.id for attempt in guilty])
@@ -155,7 +157,7 @@ class Pulse:
             with self._connection() as connection:
                 run(connection, statements.note_blocked(self.worker_id, seconds, job_ids))
         except Exception as error:  # noqa: BLE001 - it is said again later; the log has it
-            log.warning("worker %d could not write that its loop is blocked: %s", self.worker_id, error)
+            emit(BlockageNotNoted(self.worker_id, error))
 
     def _connection(self) -> Any:
         return connect(self._dsn, name="pgqueue pulse")
@@ -175,18 +177,15 @@ class Pulse:
         return monotonic() - self._asked.get(attempt.id, monotonic()) > DEAF
 
     def _end(self, why: str, guilty: list[Attempt]) -> None:
-        log.error(
-            "worker %d: its loop has been blocked for %.1f s%s, and %s: the process ends",
-            self.worker_id, self._blocked, by(guilty), why,
-        )  # fmt: skip
+        emit(BlockedProcessEnded(self.worker_id, self._blocked, *named(guilty), why))
         guard = threading.Timer(GOODBYE, os._exit, (BLOCKED,))
         guard.daemon = True
         guard.start()
         try:
             with self._connection() as connection:
                 self._settle(connection, guilty)
-        except Exception:
-            log.exception("worker %d could not settle its jobs; they are left to be rescued", self.worker_id)
+        except Exception as error:  # noqa: BLE001 - it is told
+            emit(BlockedJobsNotSettled(self.worker_id, error))
         os._exit(BLOCKED)
 
     def _settle(self, connection: Connection[Any], guilty: list[Attempt]) -> None:
@@ -248,7 +247,6 @@ def stack(frame: FrameType | None) -> str:
     return "".join(traceback.format_list(list(reversed(lines))))
 
 
-def by(guilty: list[Attempt]) -> str:
-    if not guilty:
-        return ""
-    return f" by {guilty[0]!r}" + (f" and {len(guilty) - 1} more of its chunk" if len(guilty) > 1 else "")
+def named(guilty: list[Attempt]) -> tuple[str | None, int]:
+    """The first of them, and how many more of its chunk there are."""
+    return (repr(guilty[0]), len(guilty) - 1) if guilty else (None, 0)

@@ -11,11 +11,10 @@ neighbours are suspects for one run. When a worker dies, rescue.sql suspects onl
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from pgqueue.app.app import App
 from pgqueue.model.chunk import ChunkSpec
@@ -23,8 +22,8 @@ from pgqueue.model.names import is_reserved
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic
-from pgqueue.text.described import complain
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.job_facts import emit_ending, emit_start
 from pgqueue.worker.running.children import Children
 from pgqueue.worker.running.chunks import Chunks
 from pgqueue.worker.running.coroutines import Coroutines
@@ -200,8 +199,7 @@ class Runner:
         outcome = refused(self._ways[attempt.task][0], attempt)
         if outcome is not None:
             self._done(attempt, outcome)
-            if outcome.error is not None:
-                log_ending(attempt, outcome)
+            emit_ending(attempt, outcome)
         return outcome is not None
 
     def _start(self, attempt: Attempt, *, is_suspect: bool) -> None:
@@ -210,6 +208,7 @@ class Runner:
             executor = self._own_process[attempt.task]
             self._accused.add(attempt)
         self._running[attempt] = executor
+        emit_start(attempt)
         try:
             executor.start(spec, attempt)
         except Exception as error:  # noqa: BLE001 - no thread to be had, no app that a child could import
@@ -222,8 +221,7 @@ class Runner:
         if attempt.started_at:
             self._measure(attempt.started_at)
         self._done(attempt, outcome)
-        if outcome is not None and outcome.error is not None and not attempt.unconfirmed:
-            log_ending(attempt, outcome)
+        emit_ending(attempt, outcome)
         if self._waiting or self._suspects:
             self._fill()
         elif not self._running:
@@ -303,28 +301,3 @@ class Runner:
         self._children.close()
         for chunks in self._chunks:
             chunks.close()
-
-
-def log_ending(attempt: Attempt, outcome: Outcome) -> None:
-    """One line for an attempt that did not go well."""
-    fields: dict[str, Any] = {
-        "job_id": attempt.id,
-        "task": attempt.task,
-        "queue": attempt.queue,
-        "attempt": attempt.attempt,
-    }
-    match outcome.state:
-        case "retrying":
-            complain(
-                logging.WARNING, "job %d (%s) failed, attempt %d of %d, next in %.1f s: %s",
-                attempt.id, attempt.task, attempt.attempt, attempt.max_attempts, outcome.delay, outcome.error, fields=fields,
-            )  # fmt: skip
-        case "dead":
-            complain(
-                logging.ERROR, "job %d (%s) is dead (%s): %s",
-                attempt.id, attempt.task, outcome.reason, outcome.error, fields=fields,
-            )  # fmt: skip
-        case "cancelled":
-            complain(
-                logging.INFO, "job %d (%s) is cancelled: %s", attempt.id, attempt.task, outcome.error, fields=fields
-            )  # fmt: skip

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import logging
 import queue
 import threading
 from collections import deque
@@ -19,6 +18,8 @@ from typing import Any, NoReturn
 from pgqueue.app.app import App
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.interruption import here
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.jobs import EndedLate, TimeoutIgnored
 from pgqueue.telemetry.tracing import is_traced
 from pgqueue.worker import forked
 from pgqueue.worker.running.call import perform
@@ -27,8 +28,6 @@ from pgqueue.worker.running.endings import failed
 DEAF = 2.0  # seconds that a handler gets to end, beyond its timeout or a cancel
 # Seconds after which a loop that has not heard of a cancel is blocked by its handler.
 LOOP_UNHEARD_AFTER = 0.5
-
-log = logging.getLogger("pgqueue")
 
 
 class InterruptedByTimeout(BaseException):
@@ -98,10 +97,7 @@ class Threads:
 
     def _give_up(self, spec: TaskSpec, attempt: Any) -> None:
         """The handler does not react, as in a C call: its thread is left alone and replaced."""
-        log.error(
-            "%r does not end after its timeout; its thread is abandoned and its effects may still happen",
-            attempt,
-        )
+        emit(TimeoutIgnored(repr(attempt)))
         for thread in [thread for thread in self._threads if thread.current is attempt]:
             thread.abandoned = True
             self._threads.discard(thread)
@@ -119,7 +115,7 @@ class Threads:
             try:
                 self._loop.call_soon_threadsafe(self._collect)
             except RuntimeError:
-                log.debug("%r ended after its worker", attempt)
+                emit(EndedLate(repr(attempt)))
 
     def _collect(self) -> None:
         self._scheduled = False

@@ -1,0 +1,149 @@
+"""Facts of jobs on their way: enqueued, claimed, started, ended, settled.
+
+The first ones and ``JobCompleted`` happen thousands of times a second: they are made only if somebody listens.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+
+class Run(NamedTuple):
+    """Which attempt of which job a fact is about, and whose."""
+
+    worker_id: int
+    job_id: int
+    task: str
+    queue: str
+    attempt: int
+    max_attempts: int
+
+
+class JobsEnqueued(NamedTuple):
+    """In a transaction that may still be rolled back."""
+
+    task: str
+    jobs: int
+
+
+class JobsClaimed(NamedTuple):
+    """By one statement, which could take ``room`` jobs. ``looked_behind``: also behind the cursors."""
+
+    worker_id: int
+    jobs: int
+    room: int
+    seconds: float
+    looked_behind: bool
+
+
+class JobStarted(NamedTuple):
+    run: Run
+
+
+# ------------------------------------------------------------------ ended: one of these for each attempt that had its turn
+
+
+class JobCompleted(NamedTuple):
+    run: Run
+    seconds: float
+
+
+class JobRetried(NamedTuple):
+    """It failed, and runs again after ``delay`` seconds."""
+
+    run: Run
+    seconds: float
+    delay: float
+    error: str
+
+
+class JobDead(NamedTuple):
+    run: Run
+    seconds: float
+    reason: str
+    error: str
+
+
+class JobCancelled(NamedTuple):
+    run: Run
+    seconds: float
+    error: str
+
+
+class JobPutBack(NamedTuple):
+    """Its attempt is given back: it was snoozed, limited from outside, or released."""
+
+    run: Run
+    seconds: float
+    reason: str
+    delay: float
+
+
+class JobLost(NamedTuple):
+    """Its lease is lost, so whatever its handler came to is not written."""
+
+    run: Run
+    seconds: float
+
+
+# ------------------------------------------------------------------ settled, or not
+
+
+class OutcomeLost(NamedTuple):
+    """The outcome was not written, because the lease was lost."""
+
+    job_id: int
+    task: str
+    lease_id: int
+    state: str
+
+
+class OutcomeWaits(NamedTuple):
+    """``why`` is None if another transaction holds the row of the job."""
+
+    job_id: int
+    task: str
+    state: str
+    why: str | None
+
+
+class CommitUnconfirmed(NamedTuple):
+    """The answer to the COMMIT of the job's own transaction was lost; this is what became of it."""
+
+    job_id: int
+    task: str
+    became: Literal["made", "not made", "lost"]
+    state: str
+
+
+class OutcomeRefused(NamedTuple):
+    """``for_good``: also the outcome that stood in for the first one."""
+
+    job_id: int
+    task: str
+    why: str
+    for_good: bool
+
+
+class ProgressRefused(NamedTuple):
+    job_id: int
+    task: str
+    error: Exception
+
+
+class ClaimsForgotten(NamedTuple):
+    """By a crash or failover of the server: the handlers of these jobs are stopped."""
+
+    job_ids: tuple[int, ...]
+
+
+class TimeoutIgnored(NamedTuple):
+    """A handler on a thread did not end. ``attempt``: a job or a chunk of them, in words."""
+
+    attempt: str
+
+
+class EndedLate(NamedTuple):
+    """A handler on a thread ended after its worker. ``attempt``: as above."""
+
+    attempt: str

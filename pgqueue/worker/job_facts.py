@@ -1,0 +1,66 @@
+"""Emits what happens to an attempt. Nothing is made where nobody listens, because it happens for every job."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgqueue.model.outcome import Outcome
+from pgqueue.runtime.clock import monotonic
+from pgqueue.telemetry.events import emit, is_heard
+from pgqueue.telemetry.events.jobs import (
+    JobCancelled,
+    JobCompleted,
+    JobDead,
+    JobLost,
+    JobPutBack,
+    JobRetried,
+    JobStarted,
+    Run,
+)
+from pgqueue.worker.attempt import Attempt
+
+KINDS: dict[str, type[Any]] = {
+    "completed": JobCompleted,
+    "retrying": JobRetried,
+    "dead": JobDead,
+    "cancelled": JobCancelled,
+    "pending": JobPutBack,
+}
+
+
+def emit_start(attempt: Attempt) -> None:
+    if is_heard(JobStarted):
+        emit(JobStarted(_run(attempt)))
+
+
+def emit_ending(attempt: Attempt, outcome: Outcome | None) -> None:
+    """Of an error, not while a COMMIT of its handler is unconfirmed: then the settler learns what became of the job."""
+    kind = _kind(attempt, outcome)
+    if is_heard(kind) and not (attempt.unconfirmed and outcome is not None and outcome.error is not None):
+        seconds = monotonic() - (attempt.started_at or attempt.claimed_at)
+        emit(kind(_run(attempt), seconds, *_details(outcome)))
+
+
+def _kind(attempt: Attempt, outcome: Outcome | None) -> type[Any]:
+    if outcome is not None:
+        return KINDS[outcome.state]
+    return JobCompleted if attempt.settled else JobLost
+
+
+def _details(outcome: Outcome | None) -> tuple[object, ...]:
+    match outcome:
+        case Outcome(state="retrying"):
+            return outcome.delay, outcome.error
+        case Outcome(state="dead"):
+            return outcome.reason, outcome.error
+        case Outcome(state="cancelled"):
+            return (outcome.error,)
+        case Outcome(state="pending"):
+            return outcome.reason, outcome.delay
+    return ()
+
+
+def _run(attempt: Attempt) -> Run:
+    return Run(
+        attempt.worker_id, attempt.id, attempt.task, attempt.queue, attempt.attempt, attempt.max_attempts
+    )
