@@ -17,7 +17,7 @@ from pgqueue.database.statements.enqueuing import Stored
 from pgqueue.errors import DuplicateJobError, IdempotencyConflictError, WrongConnectionError
 from pgqueue.model.job import Batch
 from pgqueue.sql import Statement
-from pgqueue.telemetry.events import emit, is_heard
+from pgqueue.telemetry.events import emit, has_subscribers
 from pgqueue.telemetry.events.jobs import JobsEnqueued
 from pgqueue.telemetry.tracing import carrier, enqueue_span, is_traced
 
@@ -118,7 +118,7 @@ def _handles(batches: list[Batch], rows: Iterable[Stored], app: Connects) -> lis
                 job_id=handle.id,
                 do="use another key for another request; nothing of this call was stored",
             )
-    if is_heard(JobsEnqueued):
+    if has_subscribers(JobsEnqueued):
         _emit_enqueued(batches, handles)
     return handles
 

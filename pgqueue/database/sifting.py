@@ -18,7 +18,7 @@ from pgqueue.errors import PgQueueError
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.database import JobBuried, JobNotBuried, JobPassedOver
+from pgqueue.telemetry.events.database import JobGivenUp, JobNotGivenUp, JobPassedOver
 
 # Classes of SQLSTATE that a value can cause: cardinality, data, integrity, limits. One such error gives up the row.
 OF_A_VALUE = ("21", "22", "23", "54")
@@ -167,8 +167,8 @@ async def bury(send: Send, job_id: int, worker_id: int, error: Exception) -> Non
     except Exception as another:
         if is_lost(another) or may_pass(another):
             raise
-        if _is_news(send, JobNotBuried, job_id):
-            emit(JobNotBuried(job_id, said, another))
+        if _is_news(send, JobNotGivenUp, job_id):
+            emit(JobNotGivenUp(job_id, said, another))
     else:
         if task is not None:
-            emit(JobBuried(job_id, task, said))
+            emit(JobGivenUp(job_id, task, said))

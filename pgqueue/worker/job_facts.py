@@ -1,4 +1,4 @@
-"""Emits what happens to an attempt. Nothing is made where nobody listens, because it happens for every job."""
+"""Emits what happens to an attempt. Facts of every job are made only for subscribers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from pgqueue.model.outcome import Outcome
 from pgqueue.runtime.clock import monotonic
-from pgqueue.telemetry.events import emit, is_heard
+from pgqueue.telemetry.events import emit, has_subscribers
 from pgqueue.telemetry.events.jobs import (
     JobCancelled,
     JobCompleted,
@@ -29,14 +29,16 @@ KINDS: dict[str, type[Any]] = {
 
 
 def emit_start(attempt: Attempt) -> None:
-    if is_heard(JobStarted):
+    if has_subscribers(JobStarted):
         emit(JobStarted(_run(attempt)))
 
 
 def emit_ending(attempt: Attempt, outcome: Outcome | None) -> None:
     """Of an error, not while a COMMIT of its handler is unconfirmed: then the settler learns what became of the job."""
     kind = _kind(attempt, outcome)
-    if is_heard(kind) and not (attempt.unconfirmed and outcome is not None and outcome.error is not None):
+    if has_subscribers(kind) and not (
+        attempt.unconfirmed and outcome is not None and outcome.error is not None
+    ):
         seconds = monotonic() - (attempt.started_at or attempt.claimed_at)
         emit(kind(_run(attempt), seconds, *_details(outcome)))
 

@@ -40,7 +40,7 @@ from pgqueue.maintenance.scheduler import GRACE, Scheduler
 from pgqueue.model.outcome import Outcome
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.services import Services
-from pgqueue.telemetry.events import emit, listening
+from pgqueue.telemetry.events import emit, subscribed
 from pgqueue.telemetry.events.jobs import JobCompleted
 from pgqueue.telemetry.events.maintenance import DeclarationsPutOff
 from pgqueue.telemetry.events.workers import (
@@ -271,7 +271,7 @@ class Worker:
         forked.begin()
         self._own_loop = OwnLoop(self._signalled)
         self._pulse.start()
-        endings = listening(JobCompleted, self._log_ending) if self.settings.log_jobs else nullcontext()
+        endings = subscribed(JobCompleted, self._log_ending) if self.settings.log_jobs else nullcontext()
         try:
             with endings:
                 return await self._work_watched()

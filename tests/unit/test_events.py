@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import logging
 import os
+import re
 import threading
 import typing
 from collections.abc import Iterator
@@ -64,17 +65,27 @@ def samples(kind: Any) -> Iterator[Any]:
         yield kind(**{name: values[min(place, len(values) - 1)] for name, values in fields.items()})
 
 
+def made_in(tree: ast.AST) -> Iterator[str]:
+    """The names that a module uses, but for annotations and where it subscribes or asks for subscribers."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Name):
+            yield node.id
+        is_subscription = isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
+            "subscribed",
+            "has_subscribers",
+        )
+        if not is_subscription and not isinstance(node, ast.arg):
+            yield from made_in(node)
+
+
 def emitted() -> dict[str, set[str]]:
     """Which modules make each fact."""
-    names = {kind.__name__ for kind in FACTS}
-    found: dict[str, set[str]] = {name: set() for name in names}
+    found: dict[str, set[str]] = {kind.__name__: set() for kind in FACTS}
     for path in PACKAGE.rglob("*.py"):
         module = path.relative_to(PACKAGE).as_posix()
-        for node in (
-            ast.walk(ast.parse(path.read_text())) if not module.startswith("telemetry/events/") else ()
-        ):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names:
-                found[node.id].add(module)
+        if not module.startswith("telemetry/") or module == "telemetry/tracing.py":
+            for name in found.keys() & set(made_in(ast.parse(path.read_text()))):
+                found[name].add(module)
     return found
 
 
@@ -109,6 +120,31 @@ def test_each_line_can_be_written_and_says_where_its_fact_was_emitted(kind, capl
     assert caplog.records
 
 
+# ------------------------------------------------------------------ docs/internals/events.md
+
+PAGE = (Path(__file__).parents[2] / "docs/internals/events.md").read_text(encoding="utf-8")
+
+
+def levels(kind: Any) -> str:
+    lines = [log.LINES[kind](fact) for fact in samples(kind)] if kind in log.LINES else []
+    found = {line.level for line in lines if line is not None}
+    return ", ".join(logging.getLevelName(level) for level in sorted(found)) or "-"
+
+
+def row(kind: Any) -> str:
+    fields = ", ".join(f"`{name}`" for name in kind._fields) or "-"
+    modules = ", ".join(f"`{module}`" for module in sorted(EMITTED[kind.__name__]))
+    return f"| `{kind.__name__}` | {fields} | {modules} | {levels(kind)} |"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_page_lists_the_facts_of_each_part_with_their_emitters_and_lines(part):
+    table = "\n".join(row(kind) for kind in FACTS if kind.__module__.endswith(f".{part}"))
+    section = re.search(rf"^## .*`events/{part}\.py`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
+    assert section
+    assert "\n".join(line for line in section[1].splitlines() if line.startswith("| `")) == table
+
+
 # ------------------------------------------------------------------ the bus
 
 
@@ -123,27 +159,27 @@ def failure(monkeypatch: pytest.MonkeyPatch) -> Failure:
     return fresh
 
 
-def test_a_listener_hears_the_facts_of_its_class_while_it_listens():
+def test_a_subscriber_gets_the_facts_of_its_class_while_it_is_subscribed():
     heard: list[tuple[Any, ...]] = []
-    assert not events.is_heard(Happened)
+    assert not events.has_subscribers(Happened)
     events.emit(Happened(0))
-    with events.listening(Happened, heard.append):
-        assert events.is_heard(Happened)
+    with events.subscribed(Happened, heard.append):
+        assert events.has_subscribers(Happened)
         events.emit(Happened(1))
     events.emit(Happened(2))
     assert heard == [Happened(1)]
-    assert not events.is_heard(Happened)
+    assert not events.has_subscribers(Happened)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_what_a_listener_raises_passes_neither_through_nor_by_the_others(error, failure, capsys):
+def test_what_a_subscriber_raises_passes_neither_through_nor_by_the_others(error, failure, capsys):
     heard: list[tuple[Any, ...]] = []
 
     def fails(_fact: Happened) -> None:
         raise error
 
     thread = threading.Thread(target=events.emit, args=[Happened(1)])  # where no signal is handled
-    with events.listening(Happened, fails), events.listening(Happened, heard.append):
+    with events.subscribed(Happened, fails), events.subscribed(Happened, heard.append):
         thread.start()
         thread.join()
     assert heard == [Happened(1)]
@@ -151,7 +187,7 @@ def test_what_a_listener_raises_passes_neither_through_nor_by_the_others(error, 
     assert capsys.readouterr().err.count("a test failed") == 1
 
 
-def test_an_interruption_waits_until_the_listener_is_done(monkeypatch):
+def test_an_interruption_waits_until_the_subscriber_is_done(monkeypatch):
     heard: list[object] = []
 
     class Late:
@@ -161,21 +197,21 @@ def test_an_interruption_waits_until_the_listener_is_done(monkeypatch):
             heard.append(on)
 
     monkeypatch.setattr(here, "thread", Late())
-    with events.listening(Happened, heard.append):
+    with events.subscribed(Happened, heard.append):
         events.emit(Happened(1))
     assert heard == [True, Happened(1), False]
 
 
-def test_facts_are_emitted_by_many_threads_while_listeners_come_and_go():
+def test_facts_are_emitted_by_many_threads_while_subscribers_come_and_go():
     heard: list[tuple[Any, ...]] = []
     threads = [
         threading.Thread(target=lambda n=n: [events.emit(Happened(n)) for _ in range(500)]) for n in range(4)
     ]
-    with events.listening(Happened, heard.append):
+    with events.subscribed(Happened, heard.append):
         for thread in threads:
             thread.start()
         for _ in range(500):
-            with events.listening(Happened, lambda _: None):
+            with events.subscribed(Happened, lambda _: None):
                 pass
         for thread in threads:
             thread.join()
@@ -184,7 +220,7 @@ def test_facts_are_emitted_by_many_threads_while_listeners_come_and_go():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_process_forked_by_a_listener_emits_too():
+def test_a_process_forked_by_a_subscriber_emits_too():
     children: list[int] = []
 
     def forks(fact: Happened) -> None:
@@ -197,14 +233,14 @@ def test_a_process_forked_by_a_listener_emits_too():
                 os._exit(0 if heard == [Happened(2)] else 1)
             children.append(child)
 
-    with events.listening(Happened, forks):
+    with events.subscribed(Happened, forks):
         events.emit(Happened(1))
     assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
 
 
 @pytest.mark.parametrize("kind", FACTS, ids=lambda kind: kind.__name__)
-def test_where_nobody_listens_a_fact_costs_no_line(kind, monkeypatch, caplog):
-    monkeypatch.setattr(events, "_listeners", {})
+def test_without_a_subscriber_a_fact_costs_no_line(kind, monkeypatch, caplog):
+    monkeypatch.setattr(events, "_subscribers", {})
     monkeypatch.setattr(log.LOG, "log", lambda *_, **__: pytest.fail("it logs"))
     for fact in samples(kind):
         events.emit(fact)

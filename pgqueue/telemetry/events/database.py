@@ -46,7 +46,7 @@ class JobPassedOver(NamedTuple):
     why: str
 
 
-class JobBuried(NamedTuple):
+class JobGivenUp(NamedTuple):
     """It stopped statements over many jobs, and is dead."""
 
     job_id: int
@@ -54,7 +54,7 @@ class JobBuried(NamedTuple):
     why: str
 
 
-class JobNotBuried(NamedTuple):
+class JobNotGivenUp(NamedTuple):
     job_id: int
     why: str
     bug: BaseException

@@ -1,6 +1,6 @@
 """Facts of jobs on their way: enqueued, claimed, started, ended, settled.
 
-The first ones and ``JobCompleted`` happen thousands of times a second: they are made only if somebody listens.
+The first ones and ``JobCompleted`` happen thousands of times a second: they are made only if there is a subscriber.
 """
 
 from __future__ import annotations

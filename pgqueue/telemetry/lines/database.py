@@ -1,0 +1,41 @@
+"""Log lines of the database and of settings."""
+
+from __future__ import annotations
+
+from logging import INFO, WARNING
+from typing import Any
+
+from pgqueue.telemetry.events import database as d
+from pgqueue.telemetry.lines import Wording, by, debug, error, info, warning, words
+
+LINES: dict[type[Any], Wording] = {
+    d.OutageBegun: warning("the database went away (%s): %s; trying again until it is back", "dsn", "why"),
+    d.OutageOver: warning("the database is back after %.1f s", "seconds"),
+    d.ConnectionBroke: by(
+        "is_silent",
+        {
+            silent: words(level, "the connection %r broke and is opened again: %s", "name", "why")
+            for silent, level in ((True, WARNING), (False, INFO))
+        },
+    ),
+    d.ConnectionNotClosed: debug("closing a broken connection failed"),
+    d.TurnFailed: by(
+        "kind",
+        {
+            "conflict": info(
+                "%s had to wait for another transaction: %s; next try in %.2g s", "service", "why", "pause"
+            ),
+            "answer": error("%s failed: %s; next try in %.2g s", "service", "why", "pause"),
+            "bug": error("%s failed, which is a bug; next try in %.2g s", "service", "pause"),
+        },
+    ),
+    d.JobPassedOver: warning("job %d is passed over by statements over many: %s", "job_id", "why"),
+    d.JobGivenUp: error("job %d (%s) is dead, undecodable: %s", "job_id", "task", "why"),
+    d.JobNotGivenUp: error(
+        "job %d stops statements over many (%s), and cannot be buried", "job_id", "why"
+    ),
+    d.LookoutFailed: error("waiting for results failed, which is a bug"),
+    d.SettingsNotTrusted: warning(
+        "%s is not read, because it belongs to another user (%d)", "path", "owner"
+    ),
+}  # fmt: skip

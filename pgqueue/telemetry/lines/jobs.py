@@ -1,0 +1,75 @@
+"""Log lines of jobs on their way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgqueue.telemetry.events import jobs as j
+from pgqueue.telemetry.lines import Wording, by, debug, error, info, unless, warning
+
+JOB = ("job_id", "task")
+RUN = ("run.job_id", "run.task")
+FIELDS = (*RUN, "run.queue", "run.attempt")  # of a job that ended, as attributes of the log record
+
+LINES: dict[type[Any], Wording] = {
+    j.JobsClaimed: debug(
+        "claimed %d of %d in %.2f ms%s",
+        "jobs", "room", lambda fact: fact.seconds * 1000, lambda fact: ", a sweep" if fact.looked_behind else "",
+    ),
+    j.JobRetried: warning(
+        "job %d (%s) failed, attempt %d of %d, next in %.1f s: %s",
+        *RUN, "run.attempt", "run.max_attempts", "delay", "error", extra=FIELDS,
+    ),
+    j.JobDead: error("job %d (%s) is dead (%s): %s", *RUN, "reason", "error", extra=FIELDS),
+    j.JobCancelled: info("job %d (%s) is cancelled: %s", *RUN, "error", extra=FIELDS),
+    j.OutcomeLost: warning(
+        "job %d (%s): its lease %d was lost, so its outcome (%s) was not written", *JOB, "lease_id", "state"
+    ),
+    j.OutcomeWaits: unless(
+        "why",
+        warning(
+            "job %d (%s): its outcome (%s) waits for a transaction that holds the row of the job", *JOB, "state"
+        ),
+        warning("job %d (%s): its outcome (%s) waits: %s", *JOB, "state", "why"),
+    ),
+    j.CommitUnconfirmed: by(
+        "became",
+        {
+            "made": warning(
+                "job %d (%s): the commit of its transaction was not confirmed, but was made; it is %s", *JOB, "state"
+            ),
+            "not made": warning(
+                "job %d (%s): the commit of its transaction was not confirmed, and was not made; it is %s", *JOB, "state"
+            ),
+            "lost": warning(
+                "job %d (%s): the commit of its transaction was not confirmed, and was not made: its lease was lost", *JOB
+            ),
+        },
+    ),
+    j.OutcomeRefused: by(
+        "for_good",
+        {
+            False: error("job %d (%s): the database refused its outcome: %s", *JOB, "why"),
+            True: error("job %d (%s): the database refuses every outcome: %s", *JOB, "why"),
+        },
+    ),
+    j.ProgressRefused: error("job %d (%s): the database refused its progress: %s", *JOB, "error"),
+    j.ClaimsForgotten: error(
+        "a crash or failover of the server took back the claims of jobs %s; their handlers are stopped",
+        lambda fact: list(fact.job_ids),
+    ),
+    j.TimeoutIgnored: error(
+        "%s does not end after its timeout; its thread is abandoned and its effects may still happen", "attempt"
+    ),
+    j.EndedLate: debug("%s ended after its worker", "attempt"),
+}  # fmt: skip
+
+ENDING = info(  # of --log-jobs, for a job that ended well
+    "job %d (%s) completed in %.4f s, attempt %d of %d, queue %s",
+    *RUN,
+    "seconds",
+    "run.attempt",
+    "run.max_attempts",
+    "run.queue",
+    extra=(*FIELDS, "seconds"),
+)

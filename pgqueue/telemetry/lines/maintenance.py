@@ -1,0 +1,85 @@
+"""Log lines of what one elected worker does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pgqueue.telemetry.events import maintenance as m
+from pgqueue.telemetry.lines import Wording, by, debug, error, info, unless, warning
+
+LINES: dict[type[Any], Wording] = {
+    m.WorkersAdopted: warning(
+        "jobs of unknown workers %s will be rescued", lambda fact: list(fact.worker_ids)
+    ),
+    m.QueueDiscovered: info("queue %s has jobs", "queue"),
+    m.SeatMended: error(
+        "the seat of limit %d, key %r counted %d, but %d is held: mended",
+        "limit_id", "key", "counted", "held",
+    ),
+    m.JobsRescued: warning(
+        "rescued %d jobs of dead workers %s", "jobs", lambda fact: list(fact.worker_ids)
+    ),
+    m.CrashLoopEnded: error("job %d (%s) is dead: its workers die while they run it", "job_id", "task"),
+    m.JobSwept: by(
+        "state",
+        {
+            "dead": error("job %d (%s) is dead: its deadline passed while it waited", "job_id", "task"),
+            "cancelled": info("job %d (%s) is cancelled: %s", "job_id", "task", "reason"),
+        },
+    ),
+    m.PartitionChanged: by(
+        "what",
+        {
+            **dict.fromkeys(("made", "attached", "dropped"), info("%s partition %s", "what", "name")),
+            "locked": info("another transaction holds the tables of %s; it is tried again soon", "name"),
+            "crowded": warning(
+                "many finished rows lie in the default partition, so %s cannot be made; they stay there until retention",
+                "name",
+            ),
+            "refused": warning("%s lies detached and cannot be attached: %s", "name", "why"),
+        },
+    ),
+    m.RebuildPutOff: info(
+        "the rebuild of %s waits for: %s", "name", lambda fact: "; ".join(fact.holders)
+    ),
+    m.IndexNotOurs: warning(
+        "index %s is %s, and this role may not mend it; let its owner run: %s", "name", "fault", "command"
+    ),
+    m.IndexNotMended: info("index %s could not be mended now: %s", "name", "error"),
+    m.IndexMended: info(
+        "index %s was %s and is mended in %.1f s: %.0f MB became %.0f MB",
+        "name", "fault", "seconds", lambda fact: fact.before / 1e6, lambda fact: fact.after / 1e6,
+    ),
+    m.AlertOpened: warning("alert %d is open: %s", "alert_id", "text"),
+    m.AlertResolved: info("alert %d is resolved: %s", "alert_id", "text"),
+    m.AlertNotRaised: error("the alert %s of %s cannot be raised: %s", "kind", "subject", "error"),
+    m.AddressesRefused: warning(
+        "the mail server at %s refused %d of the addresses in mail_to", "host", "addresses"
+    ),
+    m.ScheduleSynced: info("schedule %s is %s", "schedule", "became"),
+    m.ScheduleForeign: warning(
+        "schedule %s was not made by the code of %s, so it stays as it is; give one of them another name",
+        "schedule", "app",
+    ),
+    m.ScheduleKept: warning(
+        "schedule %s is not in the code of %s, nor is its task, so it stays: another service has the same name, or a"
+        " former deploy left it; give each service a name of its own, App(name=...), or remove it: pgq cron remove",
+        "schedule", "app",
+    ),
+    m.NewerDeployInForce: info(
+        "the schedules of a newer deploy are in force, not those of this worker's code"
+    ),
+    m.TaskNotDeclared: error("what task %s declares is not stored for jobs made by SQL: %s", "task", "why"),
+    m.DeclarationsPutOff: info("what the code declares is synced later: %s", "error"),
+    m.ScheduleUnreadable: warning("schedule %d cannot be read: %s", "schedule_id", "why"),
+    m.ScheduleReadLater: info("schedule %d is read again later: %s", "schedule_id", "why"),
+    m.SchedulePutOff: info("schedule %s is tried again: %s", "schedule", "why"),
+    m.ScheduleBroken: unless(
+        "bug",
+        warning("schedule %s cannot run: %s", "schedule", "why"),
+        error("schedule %s cannot run, which is a bug", "schedule"),
+    ),
+    m.ScheduleSkipped: warning("schedule %s: what it missed until %s is skipped", "schedule", "until"),
+    m.ScheduleMissed: warning("schedule %s: it missed its times since %s", "schedule", "since"),
+    m.ScheduleFired: debug("schedule %s: %d jobs enqueued", "schedule", "jobs"),
+}  # fmt: skip

@@ -1,0 +1,92 @@
+"""Log lines of workers and of their processes."""
+
+from __future__ import annotations
+
+from logging import INFO
+from typing import Any
+
+from pgqueue.telemetry.events import workers as w
+from pgqueue.telemetry.lines import Line, Wording, by, error, info, warning
+from pgqueue.text.shown import block
+
+
+def whose(fact: w.LoopBlocked | w.BlockedProcessEnded) -> str:
+    """The end of what is said of a blocked loop: by which job."""
+    more = f" and {fact.others} more of its chunk" if fact.others else ""
+    return "" if fact.job is None else f" by {fact.job}{more}"
+
+
+def worker_stopping(fact: w.WorkerStopping) -> Line | None:
+    if not fact.running:
+        return None
+    text = "stopping: %d running jobs have %g s to finish; a second signal hands them back at once"
+    return Line(INFO, text, (fact.running, fact.grace))
+
+
+LINES: dict[type[Any], Wording] = {
+    w.WorkerStarted: info(
+        "worker %d: tasks %d, queues %s, slots %d, %s, %s",
+        "worker_id", "tasks", lambda fact: ",".join(fact.queues), "slots", "executor", "dsn",
+    ),
+    w.WorkerStopping: worker_stopping,
+    w.WorkerUsedUp: by(
+        "is_replaced",
+        {
+            False: info("worker %d %s; it drains and exits", "worker_id", "why"),
+            True: info("worker %d (pid %d) %s; it will be drained and replaced", "worker_id", "pid", "why"),
+        },
+    ),
+    w.WorkerOrphaned: error("worker %d: its supervisor is gone; it drains and exits", "worker_id"),
+    w.WorkerFailed: error("%s; the worker stops and exits with %d", "why", "code"),
+    w.WorkerStopped: info("worker %d stopped", "worker_id"),
+    w.JobsHandedBack: warning("%d jobs were still running and are handed back", "jobs"),
+    w.LastOutcomesNotTaken: warning(
+        "the database did not take the last outcomes in time; those jobs will run again"
+    ),
+    w.GoodbyeFailed: warning("the worker could not say goodbye: %s", "why"),
+    w.LeaseLost: error(
+        "worker %d lost its lease and registers again; jobs given up: %d", "worker_id", "jobs"
+    ),
+    w.ListenerDeaf: warning(
+        "PGQ-105  LISTEN delivers nothing on this connection, as behind some poolers; jobs are found"
+        " by polling. Point the worker's --dsn directly at the server, or use --no-listen to say so."
+    ),
+    w.LoopBlocked: warning(
+        "worker %d: its loop has been blocked for %.1f s%s; nothing else on it goes on meanwhile\n%s",
+        "worker_id", "seconds", whose, lambda fact: block(fact.stack),
+    ),
+    w.LoopTurned: warning("worker %d: its loop turns again after %.1f s", "worker_id", "seconds"),
+    w.BlockageNotNoted: warning(
+        "worker %d could not write that its loop is blocked: %s", "worker_id", "error"
+    ),
+    w.BlockedProcessEnded: error(
+        "worker %d: its loop has been blocked for %.1f s%s, and %s: the process ends",
+        "worker_id", "seconds", whose, "why",
+    ),
+    w.BlockedJobsNotSettled: error(
+        "worker %d could not settle its jobs; they are left to be rescued", "worker_id"
+    ),
+    w.PulseFailed: error("the watch over the loop failed, which is a bug"),
+    w.ChildNotStarted: error("no child process could be started: %s; next try in %.1f s", "error", "pause"),
+    w.ProcessNotStarted: error(
+        "a worker process could not be started (%s) and is started again in %.1f s", "error", "pause"
+    ),
+    w.ProcessDied: error(
+        "a worker process (pid %d) died with %s and is started again in %.1f s",
+        "pid", lambda fact: "an unknown exit code" if fact.code is None else fact.code, "pause",
+    ),
+    w.ProcessSilent: error(
+        "a worker process (pid %d) has said nothing for %g s: it was stopped, or a handler holds the"
+        " interpreter's lock; it is killed",
+        "pid", "seconds",
+    ),
+    w.ProcessNotEnded: error(
+        "a worker process (pid %d) does not end after its grace and is killed", "pid"
+    ),
+    w.LeaseNotEnded: warning(
+        "the jobs of worker %d wait for the end of its lease: %s", "worker_id", "why"
+    ),
+    w.SupervisorDeaf: error(
+        "the supervisor's listener failed, which is a bug; jobs are found by polling"
+    ),
+}  # fmt: skip
