@@ -1,5 +1,8 @@
 """Everything pgqueue does in the database: one statement a file, in a folder for each part; ``functions/`` and ``views/`` of the parts are the SQL API.
 
+``fragments/`` of the parts hold what several files share: lists of columns, and conditions that name an index. A line that
+ends with ``--+ NAME j`` holds the fragment NAME in that place. ``python -m pgqueue.sql NAME`` prints a file as the server gets it.
+
 ``Statement`` is a statement as a value: building one does no I/O, so it can be tested, explained and run on any
 connection (the idea of sans-I/O protocols at the grain of one statement).
 """
@@ -19,6 +22,8 @@ Row = Sequence[Any]
 COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 # A line that is sent only if what it names is chosen.
 OPTIONAL = re.compile(r"^(.*\S) +--\? (\w+)$\n?", re.MULTILINE)
+# A line with a fragment: what stands before it, its name, the row it speaks of, and what follows it.
+FRAGMENT = re.compile(r"^( *)(.*)--\+ (\w+)(?: (\w+))?([,)]*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,8 @@ PARTS = (
 )
 
 
-def _read(*folders: str) -> dict[str, str]:
-    """The files of these folders, name to text, in the order of their names."""
+def _files(*folders: str) -> dict[str, str]:
+    """The files of these folders as they are, name to text, in the order of their names."""
     found: dict[str, str] = {}
     for folder in folders:
         place = files(__package__) / folder
@@ -57,6 +62,30 @@ def _read(*folders: str) -> dict[str, str]:
                 assert name not in found, f"two files are named {file.name}"
                 found[name] = file.read_text(encoding="utf-8").strip()
     return dict(sorted(found.items()))
+
+
+FRAGMENTS = _files(*(f"{part}/fragments" for part in PARTS))
+
+
+def _put_in(line: re.Match[str]) -> str:
+    indent, before, name, row, after = line.groups(default="")
+    text = COMMENT.sub("", whole(FRAGMENTS[name]))
+    text = re.sub(r"\bj\.", f"{row}." if row else "", text)
+    return indent + before + text.replace("\n", f"\n{indent}") + after
+
+
+def whole(text: str) -> str:
+    """The text with its fragments in their places.
+
+    A fragment calls its row ``j``. Behind its name stands what the row is called there. If nothing does, columns stand
+    alone: so one list names the columns of an INSERT and of the SELECT that feeds it.
+    """
+    return FRAGMENT.sub(_put_in, text)
+
+
+def _read(*folders: str) -> dict[str, str]:
+    """The files of these folders with their fragments, name to text."""
+    return {name: whole(text) for name, text in _files(*folders).items()}
 
 
 def _texts() -> dict[str, Any]:

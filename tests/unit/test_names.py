@@ -20,6 +20,7 @@ from pgqueue.app.enqueue import Enqueuer
 from pgqueue.app.waiters import Waiters
 from pgqueue.database import run, statements
 from pgqueue.database.pools import Pools
+from pgqueue.sql.__main__ import main
 
 PACKAGE = Path(pgqueue.__file__).parent
 MODULES = {
@@ -245,12 +246,33 @@ def test_files_stay_small(module):
     assert len((PACKAGE / module).read_text().splitlines()) <= 400
 
 
-def test_jobs_are_listed_and_counted_by_one_filter():
-    """It stands in both files: a function of its own would not be inlined on every path, and an include would be no SQL."""
+def test_the_filter_of_jobs_has_a_condition_for_each_of_its_fields():
+    asked = set(re.findall(r"%\((\w+)\)", sql.FRAGMENTS["matching"]))
+    assert asked == {field.name for field in fields(statements.JobFilter)}
+    assert all(sql.FRAGMENTS["matching"].count(f"%({name})") == 2 for name in asked)
 
-    def filters(name: str) -> list[str]:
-        lines = sql.load(name).partition("\nwhere ")[2].partition("\ngroup by ")[0].splitlines()
-        return [line for line in lines if "%(" in line and not re.search(r"%\((before|count)\)", line)]
 
-    assert filters("list_jobs") == filters("count_jobs")
-    assert len(filters("count_jobs")) == len(fields(statements.JobFilter)) + 1  # one of them takes two lines
+@pytest.mark.parametrize("name", sql.FRAGMENTS)
+def test_each_fragment_is_shared(name):
+    places = [
+        path
+        for path in PACKAGE.rglob("*.sql")
+        for found in sql.FRAGMENT.finditer(path.read_text())
+        if found[3] == name
+    ]
+    assert len(places) > 1
+
+
+def test_a_fragment_speaks_of_the_row_that_is_named_or_of_columns_alone():
+    assert sql.load("complete").count("j.trace_context") == sql.load("complete").count("f.trace_context") == 1
+    assert "\n        tags, args, meta, trace_context,\n" in sql.load("complete")
+
+
+def test_sql_is_printed_as_psql_takes_it(capsys):
+    main(["hold", "functions/cancel"])
+    shown = capsys.readouterr().out
+    assert "%" not in shown
+    assert ":'job_id'::bigint" in shown
+    assert "create or replace function pgqueue.cancel" in shown
+    with pytest.raises(SystemExit, match="no SQL named nothing"):
+        main(["nothing"])

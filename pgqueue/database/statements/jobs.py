@@ -89,7 +89,7 @@ def get_ended(job_ids: Iterable[int], watched: Iterable[int]) -> Statement[list[
     """Of these those that have ended, are watched, or are not there (None)."""
     return statement(
         "get_ended",
-        lambda rows: [(row[0], None if row[1] is None else job_of(row)) for row in rows],
+        lambda rows: [(row[0], None if row[1] is None else job_of(row[1:])) for row in rows],
         job_ids=array(job_ids),
         watched=array(watched),
     )

@@ -5,25 +5,27 @@
 -- In order of queue and age. Zero rows: nothing is due.
 with recursive lanes as (
     (select j.queue::text, j.priority from pgqueue.jobs_live j
-     where j.state in ('pending', 'retrying') and j.concurrency_key is null and j.parked is null order by j.queue, j.priority limit 1)
+     where --+ claim_idx j
+     order by j.queue, j.priority limit 1)
     union all
     select next.queue, next.priority
     from lanes s
     cross join lateral (
         select j.queue::text, j.priority from pgqueue.jobs_live j
-        where j.state in ('pending', 'retrying') and j.concurrency_key is null and j.parked is null and (j.queue, j.priority) > (s.queue, s.priority)
+        where --+ claim_idx j
+          and (j.queue, j.priority) > (s.queue, s.priority)
         order by j.queue, j.priority limit 1
     ) next
 ), keys as (
     (select j.queue::text, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) as key, num_nonnulls(j.ordering) as ordered, j.task from pgqueue.jobs_live j
-     where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
+     where --+ key_idx j
      order by j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task), num_nonnulls(j.ordering), j.task limit 1)
     union all
     select next.queue, next.priority, next.key, next.ordered, next.task
     from keys s
     cross join lateral (
         select j.queue::text, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task) as key, num_nonnulls(j.ordering) as ordered, j.task from pgqueue.jobs_live j
-        where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked)
+        where --+ key_idx j
           and (j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task), num_nonnulls(j.ordering), j.task)
               > (s.queue, s.priority, s.key, s.ordered, s.task)
         order by j.queue, j.priority, coalesce(j.concurrency_key, E'\x01' || j.task), num_nonnulls(j.ordering), j.task limit 1
@@ -33,8 +35,8 @@ with recursive lanes as (
     from (select lanes.queue, lanes.priority from lanes limit 1000) l
     cross join lateral (
         select j.id, j.task::text, j.run_at from pgqueue.jobs_live j
-        where j.queue = l.queue and j.priority = l.priority and j.state in ('pending', 'retrying')
-          and j.concurrency_key is null and j.parked is null and j.run_at <= now()
+        where j.queue = l.queue and j.priority = l.priority and j.run_at <= now()
+          and --+ claim_idx j
         order by j.run_at, j.id limit 1
     ) first
     union
@@ -42,8 +44,9 @@ with recursive lanes as (
      from (select keys.queue, keys.priority, keys.key, keys.ordered, keys.task from keys limit 1000) k
      cross join lateral (
          select j.id, j.task::text, j.run_at from pgqueue.jobs_live j
-         where j.queue = k.queue and j.priority = k.priority and j.state in ('pending', 'retrying')
-           and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = k.key
+         where j.queue = k.queue and j.priority = k.priority
+           and --+ key_idx j
+           and coalesce(j.concurrency_key, E'\x01' || j.task) = k.key
            and num_nonnulls(j.ordering) = k.ordered and j.task = k.task and j.run_at <= now()
          order by j.run_at, j.id limit 1
      ) first
@@ -53,8 +56,8 @@ with recursive lanes as (
     from pgqueue.keyed_lanes() k
     cross join lateral (
         select coalesce(j.concurrency_key, E'\x01' || j.task) as key, j.id, j.task::text, j.run_at from pgqueue.jobs_live j
-        where j.queue = k.queue and j.priority = k.priority and j.state in ('pending', 'retrying')
-          and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1 and j.run_at <= now()
+        where j.queue = k.queue and j.priority = k.priority and j.run_at <= now()
+          and --+ due_idx j
         order by j.run_at limit 1
     ) first
 ), front as materialized (

@@ -13,7 +13,8 @@ from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::float8[],
     as k (queue, priority, since, since_id)
 cross join lateral (
     select j.run_at from pgqueue.jobs_live j
-    where j.queue = k.queue and j.priority = k.priority and j.state in ('pending', 'retrying') and j.concurrency_key is null and j.parked is null
+    where j.queue = k.queue and j.priority = k.priority
+      and --+ claim_idx j
       and (j.run_at, j.id) >= (to_timestamp(k.since), k.since_id)
     order by j.run_at, j.id limit 1
 ) first
@@ -22,8 +23,8 @@ select g.queue, first.priority::int, date_part('epoch', first.run_at - clock_tim
 from unnest(%(gap_queues)s::text[], %(lows)s::int[], %(highs)s::int[]) as g (queue, low, high)
 cross join lateral (
     select j.priority, j.run_at from pgqueue.jobs_live j
-    where j.queue = g.queue and j.priority > g.low and j.priority < g.high and j.state in ('pending', 'retrying')
-      and j.concurrency_key is null and j.parked is null
+    where j.queue = g.queue and j.priority > g.low and j.priority < g.high
+      and --+ claim_idx j
     order by j.priority, j.run_at limit 1
 ) first
 union all
@@ -36,8 +37,9 @@ union all
 select null, null, date_part('epoch', least(
     (select min(n.run_at) from keyed k cross join lateral (
         select j.run_at::timestamptz from pgqueue.jobs_live j
-        where j.queue = k.queue and j.priority = k.priority and j.state in ('pending', 'retrying')
-          and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1 and j.run_at > k.moment
+        where j.queue = k.queue and j.priority = k.priority
+          and --+ due_idx j
+          and j.run_at > k.moment
         order by j.run_at limit 1) n),
     (select s.free_at from pgqueue.seats s where s.free_at > now() order by s.free_at limit 1),
     (select min(p.until) from pgqueue.pauses p where p.until > now())) - clock_timestamp()), 'later', null

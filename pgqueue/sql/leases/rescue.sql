@@ -71,15 +71,13 @@ with expired as materialized (
     returning j.id, j.task, j.lease_id, j.attempt, j.run_at, (select v.worker_id from verdict v where v.id = j.id),
         j.last_error as error, to_jsonb(j) as job
 ), moved as (
-    insert into pgqueue.jobs
-        (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
-         cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
-         timeout, tags, args, meta, trace_context,
-         progress, last_error, ours)
-    select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, clock_timestamp(), f.priority, f.attempt,
-           f.max_attempts, f.crash_count + f.charged, f.cancel_requested, case f.final when 'cancelled' then 'cancelled' else 'dead' end, f.queue, f.task, f.unique_key,
-           f.concurrency_key, f.weight, f.ordering, f.expires_at, f.deadline_at,
-           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.error, f.ours
+    insert into pgqueue.jobs (
+        --+ ended,
+        finished_at, state, crash_count, cancel_requested, progress, last_error)
+    select
+        --+ ended f,
+        clock_timestamp(), case f.final when 'cancelled' then 'cancelled' else 'dead' end, f.crash_count + f.charged, f.cancel_requested,
+        f.progress, f.error
     from finished f
 ), noted as (
     insert into pgqueue.transitions (job_id, lease_id, worker_id, run_at, attempt, from_state, to_state, reason, error)
@@ -87,8 +85,7 @@ with expired as materialized (
     union all
     select f.id, f.lease_id, f.worker_id, null, f.attempt, 'running', case f.final when 'cancelled' then 'cancelled' else 'dead' end, f.final, f.error from finished f
 ), released as (
-    select pgqueue.release(array_agg(h.holds[i]), array_agg(coalesce(h.concurrency_key, '')), array_agg(h.holds[i + 1]),
-                           array_agg(h.queue::text)) as done
+    select --+ giving_back h
     from lost h cross join lateral generate_series(1, cardinality(h.holds), 2) i
     where h.holds is not null
     having count(*) > 0

@@ -18,7 +18,7 @@ with overdue as materialized (
     limit %(count)s::int
     for update skip locked
 ), waited as materialized (
-    select coalesce(pg_sequence_last_value('pgqueue.waited_until'), 0) > date_part('epoch', clock_timestamp()) * 1000 as now
+    select --+ is_waited
 )
 select f.id, f.task, f.state, f.reason,
        case when (select w.now from waited w) then pg_notify('pgqueue_finished', f.id::text)::text end

@@ -11,30 +11,25 @@ with finished as (
     where j.id operator(pg_catalog.=) any(%(ids)s::bigint[])
       and j.lease_id operator(pg_catalog.=) (%(lease_ids)s::bigint[])[pg_catalog.width_bucket(j.id, %(ids)s::bigint[])]
       and (j.worker_id operator(pg_catalog.=) %(worker_id)s::bigint) is true and j.state operator(pg_catalog.=) 'running'
-    returning j.id, j.lease_id, j.worker_id, j.run_at, j.created_at, j.started_at, j.priority, j.attempt, j.max_attempts,
-        j.crash_count, j.cancel_requested, j.queue, j.task, j.unique_key, j.concurrency_key, j.weight, j.ordering, j.expires_at, j.deadline_at,
-        j.timeout, j.tags, j.args,
-        j.meta, j.trace_context, j.progress, j.last_error, j.holds, (%(kept)s::boolean[])[pg_catalog.width_bucket(j.id, %(ids)s::bigint[])] as kept
+    returning
+        --+ ended j,
+        j.crash_count, j.cancel_requested, j.progress, j.last_error, j.holds,
+        (%(kept)s::boolean[])[pg_catalog.width_bucket(j.id, %(ids)s::bigint[])] as kept
 ), done as (
-    insert into pgqueue.jobs_done
-        (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
-         cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
-         timeout, tags, args, meta, trace_context,
-         progress, last_error)
-    select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, pg_catalog.clock_timestamp(), f.priority, f.attempt,
-           f.max_attempts, f.crash_count, f.cancel_requested, 'completed', f.queue, f.task, f.unique_key, f.concurrency_key,
-           f.weight, f.ordering, f.expires_at, f.deadline_at,
-           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.last_error
+    insert into pgqueue.jobs_done (
+        --+ ended,
+        finished_at, state, crash_count, cancel_requested, progress, last_error)
+    select
+        --+ ended f,
+        pg_catalog.clock_timestamp(), 'completed', f.crash_count, f.cancel_requested, f.progress, f.last_error
     from finished f where f.kept
 ), released as (
-    select pgqueue.release(pg_catalog.array_agg(h.holds[i]), pg_catalog.array_agg(coalesce(h.concurrency_key, '')),
-                           pg_catalog.array_agg(h.holds[i operator(pg_catalog.+) 1]), pg_catalog.array_agg(h.queue::text)) as done
+    select --+ giving_back h
     from finished h cross join lateral pg_catalog.generate_series(1, pg_catalog.cardinality(h.holds), 2) i
     where h.holds is not null
     having pg_catalog.count(*) operator(pg_catalog.>) 0
 ), waited as materialized (
-    select coalesce(pg_catalog.pg_sequence_last_value('pgqueue.waited_until'), 0)
-           operator(pg_catalog.>) (pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) operator(pg_catalog.*) 1000) as now
+    select --+ is_waited
 )
 select f.id, case when (select w.now from waited w) then pg_catalog.pg_notify('pgqueue_finished', f.id::text)::text end,
     (select r.done::text from released r)

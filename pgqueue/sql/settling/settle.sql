@@ -22,13 +22,13 @@ with outcome as materialized (
     using outcome o
     where j.id = any(array(select w.id from outcome w)) and j.id = o.id and j.lease_id = o.lease_id and j.worker_id is not distinct from %(worker_id)s::bigint
       and j.state = 'running' and (o.state in ('completed', 'cancelled', 'dead') or j.cancel_requested)
-    returning j.id, j.lease_id, j.worker_id, j.run_at, j.created_at, j.started_at, j.priority, j.attempt, j.max_attempts,
+    returning
+        --+ ended j,
         j.crash_count + o.crashed::int as crash_count, j.cancel_requested,
-        case when o.state in ('pending', 'retrying') then 'cancelled' else o.state end as state, j.queue, j.task, j.unique_key,
-        j.concurrency_key, j.weight, j.ordering, j.expires_at, j.deadline_at,
-        j.timeout, j.tags, j.args, j.meta, j.trace_context, coalesce(o.progress, j.progress) as progress, o.result,
-        coalesce(o.error, j.last_error) as last_error, o.traceback, o.error,
-        case when o.state in ('pending', 'retrying') then 'cancelled' else o.reason end as reason, o.kept, o.begun, j.ours
+        case when o.state in ('pending', 'retrying') then 'cancelled' else o.state end as state,
+        case when o.state in ('pending', 'retrying') then 'cancelled' else o.reason end as reason,
+        coalesce(o.progress, j.progress) as progress, o.result, coalesce(o.error, j.last_error) as last_error, o.traceback, o.error,
+        o.kept, o.begun
 ), back as (
     update pgqueue.jobs_live j
     set state = o.state, worker_id = null, holds = null,
@@ -44,26 +44,20 @@ with outcome as materialized (
         case when o.state = 'retrying' and array[(j.task || ':on_failed') collate "C", j.task || ':on_retry'] && %(hooks)s::text[]
              then to_jsonb(j) end as job
 ), done as (
-    insert into pgqueue.jobs_done
-        (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
-         cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
-         timeout, tags, args, meta, trace_context,
-         progress, result, last_error, ours)
-    select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, clock_timestamp(), f.priority, f.attempt,
-           f.max_attempts, f.crash_count, f.cancel_requested, f.state, f.queue, f.task, f.unique_key, f.concurrency_key,
-           f.weight, f.ordering, f.expires_at, f.deadline_at,
-           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.result, f.last_error, f.ours
+    insert into pgqueue.jobs_done (
+        --+ ended,
+        finished_at, state, crash_count, cancel_requested, progress, last_error, result)
+    select
+        --+ ended f,
+        clock_timestamp(), f.state, f.crash_count, f.cancel_requested, f.progress, f.last_error, f.result
     from finished f where f.kept and f.state <> 'dead'
 ), buried as (
-    insert into pgqueue.jobs_dead
-        (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
-         cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
-         timeout, tags, args, meta, trace_context,
-         progress, last_error, last_traceback, ours)
-    select f.id, f.lease_id, f.worker_id, f.run_at, f.created_at, f.started_at, clock_timestamp(), f.priority, f.attempt,
-           f.max_attempts, f.crash_count, f.cancel_requested, f.state, f.queue, f.task, f.unique_key, f.concurrency_key,
-           f.weight, f.ordering, f.expires_at, f.deadline_at,
-           f.timeout, f.tags, f.args, f.meta, f.trace_context, f.progress, f.last_error, f.traceback, f.ours
+    insert into pgqueue.jobs_dead (
+        --+ ended,
+        finished_at, state, crash_count, cancel_requested, progress, last_error, last_traceback)
+    select
+        --+ ended f,
+        clock_timestamp(), f.state, f.crash_count, f.cancel_requested, f.progress, f.last_error, f.traceback
     from finished f where f.kept and f.state = 'dead'
 ), noted as (
     insert into pgqueue.transitions
@@ -80,8 +74,7 @@ with outcome as materialized (
     from back b where b.paused group by 1, 2 order by 1, 2
     on conflict (task, key) do update set until = greatest(p.until, excluded.until)
 ), released as (
-    select pgqueue.release(array_agg(h.holds[i]), array_agg(coalesce(h.concurrency_key, '')), array_agg(h.holds[i + 1]),
-                           array_agg(h.queue::text)) as done
+    select --+ giving_back h
     from seated h cross join lateral generate_series(1, cardinality(h.holds), 2) i
     where h.holds is not null
       and (h.id = any(array(select f.id from finished f)) or h.id = any(array(select b.id from back b)))
@@ -105,7 +98,7 @@ with outcome as materialized (
     ) e
     returning pgqueue.wake(h.queue)
 ), waited as materialized (
-    select coalesce(pg_sequence_last_value('pgqueue.waited_until'), 0) > date_part('epoch', clock_timestamp()) * 1000 as now
+    select --+ is_waited
 )
 select f.id, case when (select w.now from waited w) then pg_notify('pgqueue_finished', f.id::text)::text end,
     (select r.done::text from released r)

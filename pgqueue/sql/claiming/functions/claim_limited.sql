@@ -76,8 +76,9 @@ begin
         from (
             select j.id, j.task::text as task, coalesce(j.weight, 1)::integer as weight
             from pgqueue.jobs_live j
-            where j.queue = claim_limited.queue and j.priority = claim_limited.priority and j.state in ('pending', 'retrying')
-              and j.concurrency_key is null and j.parked is null and j.run_at <= moment and j.task = any(tasks)
+            where j.queue = claim_limited.queue and j.priority = claim_limited.priority
+              and --+ claim_idx j
+              and j.run_at <= moment and j.task = any(tasks)
               and not j.cancel_requested and (least(j.expires_at, j.deadline_at) > moment) is not false
             order by j.run_at, j.id
             limit claim_limited.count
@@ -92,10 +93,12 @@ begin
         return;
     end if;
     if among = '{}' then
-        return query
-            select u.id, null::bigint, null::text, null::smallint, null::text, null::text, null::smallint, null::smallint, null::smallint,
-                   null::float8, null::float8, null::float8, null::text, null::text, null::text, u.turn, u.place::integer, null::text
-            from unnest(ids, turns) with ordinality u (id, turn, place);
+        for n in 1 .. cardinality(ids) loop
+            id := ids[n];
+            turn := turns[n];
+            place := n;
+            return next;
+        end loop;
         return;
     elsif among is not null then
         select array_agg(u.id), array_agg(u.turn), array_agg(u.key), array_agg(u.task), array_agg(u.weight), array_agg(u.ordered)
@@ -109,22 +112,21 @@ begin
 
     if after is not null then
         first := (select j.run_at || '/' || j.id from pgqueue.jobs_live j
-                  where j.queue = claim_limited.queue and j.priority = claim_limited.priority and j.state in ('pending', 'retrying')
-                    and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1
+                  where j.queue = claim_limited.queue and j.priority = claim_limited.priority
+                    and --+ due_idx j
                     and (j.run_at, j.id) >= (after_at, after_id)
                   order by j.run_at, j.id limit 1);
     end if;
     return query
         update pgqueue.jobs_live j
-        set state = 'running', attempt = j.attempt + 1, worker_id = worker, started_at = s.moment, holds = s.holds,
-            lease_id = greatest(j.lease_id + 1, (date_part('epoch', clock_timestamp()) * 1000000)::bigint)
+        set
+            --+ starting j,
+            worker_id = worker, started_at = s.moment, holds = s.holds
         from pgqueue.seat(coalesce(limits, '{}'), ids, keys, task_of, weights, orders) s
         cross join lateral (select l.ctid as spot from pgqueue.jobs_live l where l.id = s.id offset 0) l  -- each by its index, even if
         where j.ctid = l.spot                                                                          -- the statistics are stale
-        returning j.id, j.lease_id::bigint, j.queue::text, j.priority, j.task::text, j.args::text, j.attempt::smallint, j.max_attempts::smallint, j.crash_count::smallint,
-            date_part('epoch', j.timeout::interval), date_part('epoch', j.run_at::timestamptz), date_part('epoch', j.created_at::timestamptz),
-            j.trace_context::text,
-            pgqueue.extra(j.expires_at, j.deadline_at, j.progress, j.unique_key, j.tags, j.meta, j.ours), j.concurrency_key::text,
+        returning
+            --+ claimed j,
             turns[s.place], s.place, first;
     if found and (limits is not null or exists (select from unnest(orders) o(by) where o.by is not null)) then
         perform set_config('synchronous_commit', coalesce(nullif(current_setting('pgqueue.durable', true), ''), 'on'), true);

@@ -10,12 +10,12 @@ set enable_bitmapscan = off
 as $function$
     with recursive lanes as (
         (select j.queue::text, j.priority::int, j.run_at::timestamptz, j.id from pgqueue.jobs_live j
-         where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1
+         where --+ due_idx j
          order by j.queue, j.priority, j.run_at, j.id limit 1)
         union all
         select n.queue, n.priority, n.run_at, n.id from lanes l cross join lateral (
             select j.queue::text, j.priority::int, j.run_at::timestamptz, j.id from pgqueue.jobs_live j
-            where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1
+            where --+ due_idx j
               and (j.queue, j.priority) > (l.queue, l.priority)
             order by j.queue, j.priority, j.run_at, j.id limit 1) n
     )

@@ -10,10 +10,12 @@ as $function$
         union all
         select least(
             (select j.queue::text from pgqueue.jobs_live j
-             where j.state in ('pending', 'retrying') and j.concurrency_key is null and j.parked is null and j.queue > s.queue
+             where --+ claim_idx j
+               and j.queue > s.queue
              order by j.queue limit 1),
             (select j.queue::text from pgqueue.jobs_live j
-             where j.state in ('pending', 'retrying') and (j.concurrency_key is not null or j.parked) and j.queue > s.queue
+             where --+ key_idx j
+               and j.queue > s.queue
              order by j.queue limit 1))
         from seen s where s.queue is not null
     )

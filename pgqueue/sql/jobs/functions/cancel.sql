@@ -26,15 +26,12 @@ begin
         insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason)
         select g.id, g.lease_id, g.attempt, g.state, 'cancelled', 'cancelled' from gone g
     )
-    insert into pgqueue.jobs_done
-        (id, lease_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
-         cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
-         timeout, tags, args, meta, trace_context,
-         progress, last_error, ours)
-    select g.id, g.lease_id, g.run_at, g.created_at, g.started_at, clock_timestamp(), g.priority, g.attempt, g.max_attempts,
-           g.crash_count, true, 'cancelled', g.queue, g.task, g.unique_key, g.concurrency_key, g.weight, g.ordering, g.expires_at, g.deadline_at,
-           g.timeout, g.tags,
-           g.args, g.meta, g.trace_context, g.progress, g.last_error, g.ours
+    insert into pgqueue.jobs_done (
+        --+ ended,
+        finished_at, state, crash_count, cancel_requested, progress, last_error)
+    select
+        --+ ended g,
+        clock_timestamp(), 'cancelled', g.crash_count, true, g.progress, g.last_error
     from gone g;
     return 'cancelled';
 end

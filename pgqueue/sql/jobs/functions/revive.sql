@@ -16,15 +16,15 @@ begin
         where j.id = job and j.state in ('dead', 'cancelled')
         for update
     ), back as (
-        insert into pgqueue.jobs_live as l
-            (ours, id, lease_id, run_at, created_at, priority, max_attempts, state, queue, task,
-             unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
-             timeout, tags, args, meta, trace_context, progress, last_error)
-        select g.ours, g.id, g.lease_id, clock_timestamp(), g.created_at, g.priority, g.max_attempts, 'pending', g.queue, g.task,
-               g.unique_key, g.concurrency_key, g.weight, g.ordering,
-               case when g.expires_at > clock_timestamp() then g.expires_at end,
-               case when g.deadline_at > clock_timestamp() then g.deadline_at end,
-               g.timeout, g.tags, g.args, g.meta, g.trace_context, g.progress, g.last_error
+        insert into pgqueue.jobs_live as l (
+            --+ lasting,
+            --+ documents,
+            id, run_at, state, expires_at, deadline_at, progress, last_error)
+        select
+            --+ lasting g,
+            --+ documents g,
+            g.id, clock_timestamp(), 'pending', case when g.expires_at > clock_timestamp() then g.expires_at end,
+            case when g.deadline_at > clock_timestamp() then g.deadline_at end, g.progress, g.last_error
         from gone g
         on conflict do nothing
         returning l.id

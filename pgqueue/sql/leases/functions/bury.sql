@@ -26,29 +26,26 @@ begin
                   and (j.state <> 'running' or j.worker_id = worker or not exists (
                       select from pgqueue.workers w
                       where w.id = j.worker_id and w.state in ('running', 'draining') and w.expires_at > clock_timestamp()))
-                returning number as id, j.lease_id, j.worker_id, j.run_at, j.created_at, j.started_at, clock_timestamp() as finished_at, j.priority,
-                    j.attempt, j.max_attempts, j.crash_count, j.cancel_requested, 'dead' as state, j.state as former, j.queue, j.task,
-                    j.unique_key, j.concurrency_key, j.weight, j.ordering, j.expires_at, j.deadline_at, j.timeout,
+                returning
+                    --+ lasting j,
+                    number as id, j.worker_id, j.run_at, j.started_at, j.attempt, j.expires_at, j.deadline_at, clock_timestamp() as finished_at,
+                    'dead' as state, j.crash_count, j.cancel_requested, why as last_error, j.state as former,
                     case when bare = 0 then j.holds end as holds, case when bare = 0 then j.tags else '{}' end as tags,
                     case when bare = 0 then j.args else '{}' end as args, case when bare = 0 then j.meta else '{}' end as meta,
-                    case when bare = 0 then j.trace_context end as trace_context, case when bare = 0 then j.progress end as progress,
-                    why as last_error, j.ours
+                    case when bare = 0 then j.trace_context end as trace_context, case when bare = 0 then j.progress end as progress
             ), moved as (
-                insert into pgqueue.jobs_dead
-                    (id, lease_id, worker_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
-                     cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
-                     timeout, tags, args, meta, trace_context, progress, last_error, ours)
-                select g.id, g.lease_id, g.worker_id, g.run_at, g.created_at, g.started_at, g.finished_at, g.priority, g.attempt,
-                       g.max_attempts, g.crash_count, g.cancel_requested, g.state, g.queue, g.task, g.unique_key, g.concurrency_key,
-                       g.weight, g.ordering, g.expires_at, g.deadline_at,
-                       g.timeout, g.tags, g.args, g.meta, g.trace_context, g.progress, g.last_error, g.ours
+                insert into pgqueue.jobs_dead (
+                    --+ ended,
+                    finished_at, state, crash_count, cancel_requested, progress, last_error)
+                select
+                    --+ ended g,
+                    g.finished_at, g.state, g.crash_count, g.cancel_requested, g.progress, g.last_error
                 from gone g
             ), noted as (
                 insert into pgqueue.transitions (job_id, lease_id, worker_id, attempt, from_state, to_state, reason, error)
                 select g.id, g.lease_id, g.worker_id, g.attempt, g.former, 'dead', 'undecodable', why from gone g
             ), released as (
-                select pgqueue.release(array_agg(g.holds[i]), array_agg(coalesce(g.concurrency_key, '')), array_agg(g.holds[i + 1]),
-                                       array_agg(g.queue::text))
+                select --+ giving_back g
                 from gone g cross join lateral generate_series(1, cardinality(g.holds), 2) i
                 where g.former = 'running'
                 having count(*) > 0

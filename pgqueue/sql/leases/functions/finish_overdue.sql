@@ -28,14 +28,12 @@ begin
                                  when 'deadline_exceeded' then 'DeadlineExceededError: PGQ-605  Its deadline passed while it waited.' end as error
             from finished f
         ), moved as (
-            insert into pgqueue.jobs
-                (id, lease_id, run_at, created_at, started_at, finished_at, priority, attempt, max_attempts, crash_count,
-                 cancel_requested, state, queue, task, unique_key, concurrency_key, weight, ordering, expires_at, deadline_at,
-                 timeout, tags, args, meta, trace_context, progress, last_error, ours)
-            select n.id, n.lease_id, n.run_at, n.created_at, n.started_at, clock_timestamp(), n.priority, n.attempt, n.max_attempts,
-                   n.crash_count, n.cancel_requested, n.end_state, n.queue, n.task, n.unique_key, n.concurrency_key, n.weight,
-                   n.ordering, n.expires_at, n.deadline_at, n.timeout, n.tags, n.args, n.meta, n.trace_context, n.progress,
-                   coalesce(n.last_error, n.error), n.ours
+            insert into pgqueue.jobs (
+                --+ ended,
+                finished_at, state, crash_count, cancel_requested, progress, last_error)
+            select
+                --+ ended n,
+                clock_timestamp(), n.end_state, n.crash_count, n.cancel_requested, n.progress, coalesce(n.last_error, n.error)
             from named n
         ), noted as (
             insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason, error)

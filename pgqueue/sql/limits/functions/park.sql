@@ -20,8 +20,9 @@ begin
         with first as materialized (
             select j.ctid as spot, j.task = any(full_up) and j.ordering is null as is_full
             from pgqueue.jobs_live j
-            where j.queue = park.queue and j.priority = park.priority and j.state in ('pending', 'retrying')
-              and j.concurrency_key is null and j.parked is null and j.run_at <= moment and j.task = any(tasks)
+            where j.queue = park.queue and j.priority = park.priority
+              and --+ claim_idx j
+              and j.run_at <= moment and j.task = any(tasks)
             order by j.run_at, j.id
             limit head
             for update skip locked

@@ -1,0 +1,135 @@
+"""The lists of columns in the SQL agree with the tables: what a job takes along when its row moves, what a claim returns, what is shown.
+
+A new column of ``jobs`` fails here until it says whether a job takes it along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from psycopg import Connection
+from psycopg.rows import dict_row
+
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.schema import jobs_live
+from pgqueue.sql import Statement, whole
+from tests.stages.hands import Hand
+
+Row = dict[str, Any]
+# A value for each column that is none of its default's. What is only known at the end of a job has none while it lives.
+LIVING = {
+    "id": "7", "lease_id": "5", "worker_id": "1", "run_at": "now() - interval '1 h'", "created_at": "now() - interval '2 h'",
+    "started_at": "now() - interval '1 m'", "priority": "3", "attempt": "2", "max_attempts": "9", "crash_count": "1",
+    "cancel_requested": "false", "state": "'running'", "queue": "'mail'", "task": "'t'", "unique_key": "'u'",
+    "concurrency_key": "'c'", "timeout": "interval '1 h'", "tags": "'{a}'", "args": """'{"n": 1}'""", "meta": """'{"m": 1}'""",
+    "trace_context": """'{"t": 1}'""", "progress": """'{"p": 1}'""", "last_error": "'an error'",
+    "expires_at": "now() - interval '1 s'", "deadline_at": "now() + interval '1 day'", "weight": "2", "ordering": "'block'",
+    "holds": "'{999, 1}'", "parked": "true", "ours": "true", "undeclared": "'{timeout}'",
+}  # fmt: skip
+OF_THE_END = {"finished_at", "result", "last_traceback"}
+LEFT = {"holds", "parked", "undeclared"}  # what only a live job has
+RUNNING = LIVING
+PENDING = LIVING | {"state": "'pending'", "worker_id": "null", "holds": "null"}
+DEAD = {name: value for name, value in PENDING.items() if name not in LEFT} | {
+    "state": "'dead'",
+    "finished_at": "now()",
+    "last_traceback": "'a traceback'",
+}
+
+
+def store(db: Connection[Any], table: str, values: dict[str, str]) -> Row:
+    text = f"insert into pgqueue.{table} ({', '.join(values)}) values ({', '.join(values.values())})"
+    db.execute(text.encode())
+    return stored(db)
+
+
+def stored(db: Connection[Any]) -> Row:
+    """The one job there is."""
+    with db.cursor(row_factory=dict_row) as cursor:
+        [row] = cursor.execute("select * from pgqueue.jobs where task = 't'").fetchall()
+        return row
+
+
+MOVES: dict[str, tuple[dict[str, str], Callable[[int], Statement[Any]], set[str]]] = {
+    "complete": (RUNNING, lambda worker: statements.complete(worker, [(7, 5, True)]), set()),
+    "settle": (RUNNING, lambda worker: statements.settle(worker, [(7, 5, COMPLETED)]), set()),
+    "settle, dead": (
+        RUNNING,
+        lambda worker: statements.settle(worker, [(7, 5, Outcome.dead("permanent_error", ValueError("no")))]),
+        {"last_error"},
+    ),
+    "rescue": (RUNNING, lambda _: statements.rescue(1, 10), {"last_error", "crash_count"}),
+    "bury": (RUNNING, lambda worker: statements.bury(7, worker, "it is odd"), {"last_error"}),
+    "sweep": (PENDING, lambda _: statements.sweep(10), set()),
+    "cancel": (PENDING, lambda _: statements.cancel(7), {"cancel_requested"}),
+}
+
+
+def test_each_column_of_a_live_job_has_a_value_here() -> None:
+    assert {*LIVING, *OF_THE_END} == {column.name for column in jobs_live.columns}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_job_that_ends_takes_all_columns_along_but_those_that_only_a_live_one_has(
+    db: Connection[Any], move: str
+) -> None:
+    values, statement, changed = MOVES[move]
+    hand = Hand(db, ["t"], "mail")
+    if values["worker_id"] != "null":
+        values = values | {"worker_id": str(hand.id)}
+    before = store(db, "jobs_live", values)
+    if move == "rescue":
+        db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
+    run(db, statement(hand.id))
+    after = stored(db)
+    assert after["finished_at"] is not None
+    differ = {name for name in before if before[name] != after[name]}
+    assert differ == changed | {"state", "finished_at"} | {name for name in LEFT if before[name] is not None}
+
+
+def test_a_job_that_is_revived_takes_all_columns_along_but_those_of_its_end(db: Connection[Any]) -> None:
+    before = store(db, "jobs_dead", DEAD)
+    assert run(db, statements.revive(7)) == "revived"
+    after = stored(db)
+    differ = {name for name in before if before[name] != after[name]}
+    assert differ == {
+        "state", "run_at", "started_at", "finished_at", "attempt", "crash_count", "last_traceback", "expires_at",
+    }  # fmt: skip
+
+
+def names(db: Connection[Any], statement: Statement[Any]) -> list[str]:
+    described = db.execute(statement.text, statement.parameters).description  # type: ignore[arg-type]
+    assert described is not None
+    return [column.name for column in described]
+
+
+def test_every_claim_returns_the_same_columns(db: Connection[Any]) -> None:
+    claimed = names(db, statements.claim(1, ["t"], [("q", 0)], [(0.0, 0)], 1))
+    assert names(db, statements.held(1, [])) == claimed
+    limited = names(db, statements.claim_limited(1, ["t"], ("q", 0), "", 1))
+    renamed = {"queue_of": "queue", "priority_of": "priority"}  # its parameters have these names
+    assert [renamed.get(name, name) for name in limited] == [*claimed, "turn", "place", "front"]
+
+
+def test_a_job_is_shown_with_all_columns_but_those_that_are_the_queues_own(db: Connection[Any]) -> None:
+    shown = names(db, statements.get_job(1))
+    assert names(db, statements.list_jobs()) == shown
+    assert names(db, statements.get_ended([1], [])) == ["asked", *shown]
+    own = {"weight", "ordering", "trace_context", "ours", *LEFT}
+    assert {*shown} == {column.name for column in jobs_live.columns} - own
+
+
+@pytest.mark.parametrize("name", ["claim_idx", "key_idx", "due_idx"])
+def test_a_condition_that_calls_an_index_by_name_is_the_one_of_that_index(
+    db: Connection[Any], name: str
+) -> None:
+    db.execute(f"create index likewise on pgqueue.jobs_live (id) where {whole(f'--+ {name}')}".encode())
+    condition = "select pg_get_expr(i.indpred, i.indrelid) from pg_index i where i.indexrelid = %s::regclass"
+    [said], [stands] = (
+        db.execute(condition, [f"pgqueue.{index}"]).fetchone() for index in ("likewise", f"jobs_live_{name}")
+    )
+    assert said == stands
