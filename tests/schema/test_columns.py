@@ -17,7 +17,7 @@ from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.schema import jobs_live
 from pgqueue.sql import Statement, whole
-from tests.stages.hands import Hand
+from tests.worker_by_hand import Hand
 
 Row = dict[str, Any]
 # A value for each column that is none of its default's. What is only known at the end of a job has none while it lives.

@@ -1,13 +1,14 @@
 -- Claims from one lane (a queue and a priority) whose jobs are under limits or carry a concurrency_key: marks up to `count` due jobs
--- running under this worker and returns them as claim.sql does, each with the key whose turn it was and its place in the order of turns,
--- and the `front` of the lane: in front of it, by run_at and id, no job with a key was, so the next claim may be told it as `since`.
--- A function, for it needs a second look after it has locked: what it then counts is exact, and no limit is ever overshot.
--- `among` (null: any): claims those jobs alone of what it would claim; an empty array tells what that is, the ids, and claims nothing.
--- `after` null: jobs without a key, in order of run_at. Else those with one, by turns (due_by_key.sql).
--- What takes a seat is on disk before its job begins, though the session commits claims asynchronously: a crash of the server must not
--- give the seat away while the job runs.
+-- running under this worker, and returns them as claim.sql does, each with the key whose turn it was and its place in the order of turns.
+-- `after` null: jobs without a key, in order of run_at. Else jobs with one, by turns from the key after `after` on (due_by_key.sql).
+-- `since` and `front` are positions (run_at and id) in front of which no job with a key was; the next claim may give `front` as `since`.
+-- `among` (null: any): of what it would claim, claims those jobs alone. An empty array claims nothing, and returns what it would claim.
+-- It is a function because it looks again after it has locked: what it then counts is exact, so no limit is ever overshot.
+-- A claim that takes seats is on disk before its jobs begin, though the session commits claims asynchronously: a crash of the server must
+-- not give a seat away while the job runs.
 -- Locks: the jobs, skipping locked ones; then the seats, in the order of (limit_id, key), as release() does.
--- Expects jobs_live_claim_idx or jobs_live_key_idx, and seats_pkey. Zero rows: nothing is due, or nothing is free.
+-- Expects jobs_live_claim_idx or jobs_live_key_idx, jobs_live_due_idx, and seats_pkey.
+-- Zero rows: nothing is due, nothing is free, the queue is paused, or the lease of this worker is over.
 create or replace function pgqueue.claim_limited(worker bigint, tasks text[], queue text, priority smallint, after text, count integer, since text,
     among bigint[] default null)
 returns table (id bigint, lease_id bigint, queue_of text, priority_of smallint, task text, args text, attempt smallint,
@@ -78,8 +79,8 @@ begin
             from pgqueue.jobs_live j
             where j.queue = claim_limited.queue and j.priority = claim_limited.priority
               and --+ claim_idx j
-              and j.run_at <= moment and j.task = any(tasks)
-              and not j.cancel_requested and (least(j.expires_at, j.deadline_at) > moment) is not false
+              and j.task = any(tasks)
+              and --+ may_start j
             order by j.run_at, j.id
             limit claim_limited.count
             for update skip locked

@@ -1,16 +1,17 @@
--- The due jobs of a lane that its next claim may take by turns: of keys in order, from the one after `after` on, one each (a
--- large claim: up to four), times its share (share_of.sql). If there are too few keys to fill `count` so, a second look gives each a
--- larger part. A key is a concurrency_key; that of a parked job (park.sql) is E'\x01' and its task. Only for claim_limited.sql, which
--- knows the `limits` of the lane, and whose `tasks` are those of which something is free.
+-- Chooses the due jobs of a lane that its next claim may take by turns: of keys in order, from the one after `after` on, one each (a
+-- large claim: up to four), times the key's share (share_of.sql). If too few keys have due jobs to fill `count` so, a second look gives
+-- each a larger part. A key is a concurrency_key; that of a parked job (park.sql) is E'\x01' and its task.
+-- docs/internals/claiming.md shows the steps and why a plain query fails.
 -- If a claim stops in the middle of a key's share, chance decides whether that key goes first again. On average each key gets its share.
--- What may not run is passed over at the cost of one look, however much there is of it: a key by its seat or its pause (pauses); of a
--- key that has something free, the jobs of one task by the seat of that, or because it is none of `tasks`; and where few jobs are
--- due, keys that have none are not even passed.
--- `after_at` and `after_id` are a place in front of which no job was a moment ago: so this does not walk the dead entries of what was claimed,
--- which cannot be removed while some session holds an old snapshot.
--- Order: a key's jobs by run_at; of those with an `ordering` only the first unfinished one is due, and none while a dead one blocks.
--- Locks the jobs that it returns and a few more, skipping locked ones.
--- Expects jobs_live_key_idx, jobs_live_due_idx, jobs_live_order_idx and seats_pkey.
+-- Jobs that cannot run now are skipped with one index probe, however many they are: all jobs of a key whose seats are taken or that is
+-- paused (pauses); and, within a key, the jobs of a task that is full or none of `tasks`. Where few jobs are due, keys without a due job are
+-- not even looked at.
+-- In front of `after_at` and `after_id` was no job a moment ago. So no scan walks the dead entries of what was claimed, which cannot be
+-- removed while some session holds an old snapshot.
+-- Order: the jobs of a key by run_at. Of those with an `ordering` only the first unfinished one is due, and none while a dead one blocks.
+-- Only for claim_limited.sql, which knows the `limits` of the lane, and whose `tasks` are those of which something is free.
+-- Locks the jobs that it returns and a few more, key by key, skipping locked ones.
+-- Expects jobs_live_key_idx, jobs_live_due_idx, jobs_live_order_idx and seats_pkey. Zero rows: nothing may start now.
 create or replace function pgqueue.due_by_key(tasks text[], queue text, priority smallint, after text, count integer, limits integer[],
     after_at timestamptz, after_id bigint)
 returns table (id bigint, turn text, key text, task text, weight integer, ordered text)
@@ -26,13 +27,15 @@ set enable_incremental_sort = off
 as $function$
 #variable_conflict use_column
 declare
+    of_queue    constant text := queue;
+    of_priority constant smallint := priority;
     moment   constant timestamptz := clock_timestamp();
     paused   constant boolean := exists (select from pgqueue.pauses p where p.until > moment);
     shared   constant boolean := exists (select from pgqueue.limits l where l.share is not null);
     by_key   constant boolean := exists (select from pgqueue.limits l where l.id = any(limits) and l.per_key);
     by_task  constant integer[] := array(select l.id from pgqueue.limits l where l.id = any(limits) and l.per_key and l.task is not null);
     ordered  constant boolean := exists (select from pgqueue.jobs_live o
-        where o.queue = due_by_key.queue and o.ordering is not null and o.concurrency_key is not null);
+        where o.queue = of_queue and o.ordering is not null and o.concurrency_key is not null);
     -- A large claim takes a few of each key that it passes: half of its cost is finding the keys.
     base     constant integer := least(greatest(count / 100, 1), 4, (
         select min(l.concurrency) from pgqueue.limits l where l.id = any(limits) and l.per_key and l.concurrency > 0));
@@ -42,8 +45,7 @@ declare
     first_task constant text := (select min(t collate "C") from unnest(tasks) t);
     last_task  constant text := (select max(t collate "C") from unnest(tasks) t);
     last_key   constant text := repeat(chr(1114111), 64);  -- no key is so long
-    few      integer := count;
-    near     text[];     -- the keys with due jobs, if these are few
+    near     text[] := pgqueue.keys_due(of_queue, of_priority, after, count, moment, after_at, after_id);
     ids      bigint[];
     turn_of  text[];
     key_of   text[];
@@ -54,122 +56,101 @@ declare
     parts    integer[];
     had      integer;    -- of the last key
 begin
-    for looks in 1 .. 2 loop
-        if not exists (
-            select from pgqueue.jobs_live j
-            where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
-              and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1 and j.run_at <= moment
-              and (j.run_at, j.id) >= (after_at, after_id)
-            order by j.run_at, j.id offset few) then
-            near := array(
-                select d.turn
-                from (select distinct coalesce(j.concurrency_key, E'\x01' || j.task) as turn from pgqueue.jobs_live j
-                      where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
-                        and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1 and j.run_at <= moment
-                        and (j.run_at, j.id) >= (after_at, after_id)) d
-                order by d.turn <= after, d.turn);
-            exit;
-        end if;
-        exit when few > count;
-        few := (  -- the more are scheduled for later, the more a look at who is due may cost
-            select count(*) from (
-                select from pgqueue.jobs_live j
-                where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
-                  and (j.concurrency_key is not null or j.parked) and num_nonnulls(j.run_at) = 1 and j.run_at > moment
-                order by j.run_at limit 5000) l);
-        exit when few <= count;
-    end loop;
-
     loop
-        -- A loose scan: each step is a probe for the next key and its first task, from the one after `after` to the last, and then from the
-        -- first one to `after`.
-        with recursive step (turn, task, wrapped, passed) as (
+        with recursive
+        -- 1. Which keys there are, each with its first task: a loose scan. Each step is a probe for the next key, from the one after `after`
+        --    to the last, and then from the first one to `after`.
+        step (turn, task, wrapped, unknown) as (
             select after collate "C", null::text collate "C", false, 0 where near is null and turns is null
             union all
             select coalesce(n.turn, ''), n.task, s.wrapped or n.turn is null,
-                   case when s.passed >= patience then s.passed when n.task = '' or n.task = any(tasks) then 0 else s.passed + 1 end
+                   case when s.unknown >= patience then s.unknown when n.task = '' or n.task = any(tasks) then 0 else s.unknown + 1 end
             from step s
             left join lateral (
                 select * from (
                     select coalesce(j.concurrency_key, E'\x01' || j.task) as turn, case when j.ordering is null then j.task::text else '' end as task
                     from pgqueue.jobs_live j
-                    where s.passed < patience
-                      and j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
-                      and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) > s.turn
-                      and j.run_at >= after_at
+                    where s.unknown < patience
+                      and --+ lane_by_key j
+                      and coalesce(j.concurrency_key, E'\x01' || j.task) > s.turn and j.run_at >= after_at
                     order by coalesce(j.concurrency_key, E'\x01' || j.task), num_nonnulls(j.ordering), j.task limit 1) one
                 union all
                 select * from (
                     select coalesce(j.concurrency_key, E'\x01' || j.task) as turn, case when j.ordering is null then j.task::text else '' end as task
                     from pgqueue.jobs_live j
-                    where s.passed >= patience
-                      and j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
-                      and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) > s.turn
+                    where s.unknown >= patience
+                      and --+ lane_by_key j
+                      and coalesce(j.concurrency_key, E'\x01' || j.task) > s.turn
                       and coalesce(j.concurrency_key, E'\x01' || j.task) <= case when s.wrapped then after else last_key end
                       and j.run_at >= after_at and j.task between first_task and last_task and j.task = any(tasks)
                     order by coalesce(j.concurrency_key, E'\x01' || j.task), num_nonnulls(j.ordering), j.task limit 1) far
                 ) n on true
             where not s.wrapped or n.turn <= after
+        ),
+        candidate (turn, task) as (
+            select s.turn, s.task from step s where s.task is not null
+            union all
+            select u.turn, '' from unnest(near) u (turn)
+        ),
+        -- 2. Whose turn it is: the keys that are not paused and of which a seat is free, and how many jobs of each this look may take.
+        chosen (turn, task, part) as (
+            select k.turn, k.task, base * case when shared then pgqueue.share_of(k.turn, of_queue) else 1 end
+            from candidate k
+            where k.turn <> all(passed)
+              and (not paused or not exists (
+                  select from pgqueue.pauses p where p.task = '' and p.key = k.turn and p.until > moment))
+              and (not by_key or not exists (
+                  select from pgqueue.seats s join pgqueue.limits l on l.id = s.limit_id
+                  where s.limit_id = any(limits) and s.key = k.turn and l.per_key and l.task is null
+                    and (l.key is null or l.key = k.turn)
+                    and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at, moment)))
+            union all
+            select u.turn, '', u.part from unnest(turns, parts) u (turn, part)
         )
         select array_agg(c.id), array_agg(c.turn), array_agg(c.key), array_agg(c.task), array_agg(c.weight), array_agg(c.ordered)
         into ids, turn_of, key_of, task_of, weights, orders
         from (
             select d.id, r.turn, d.key, d.task, d.weight, d.ordered
-            from (
-                select k.turn, k.task, base * case when shared then pgqueue.share_of(k.turn, due_by_key.queue) else 1 end as part
-                from (
-                    select s.turn, s.task from step s where s.task is not null
-                    union all
-                    select u.turn, '' from unnest(near) u (turn)
-                ) k
-                where k.turn <> all(passed)
-                  and (not paused or not exists (
-                      select from pgqueue.pauses p where p.task = '' and p.key = k.turn and p.until > moment))
-                  and (not by_key or not exists (
-                      select from pgqueue.seats s join pgqueue.limits l on l.id = s.limit_id
-                      where s.limit_id = any(limits) and s.key = k.turn and l.per_key and l.task is null
-                        and (l.key is null or l.key = k.turn)
-                        and pgqueue.is_full(s.taken, s.wanted, l.concurrency, s.free_at, moment)))
-                union all
-                select u.turn, '', u.part from unnest(turns, parts) u (turn, part)
-            ) r
+            from chosen r
             cross join lateral (
-                select l.run_at, l.id, l.key, l.task, l.weight, case when t.first is not null then due_by_key.queue || ' ' || r.turn end as ordered
+                select l.run_at, l.id, l.key, l.task, l.weight, case when t.first is not null then of_queue || ' ' || r.turn end as ordered
+                -- 3. The tasks of the key, by which its jobs are in the index; and the one job that may be next in its order.
                 from (
                     select r.task, null::bigint as first
                     union all
-                    select f.task, null from (  -- the key's further tasks: a loose scan again, but mostly there is none
+                    select f.task, null from (  -- its further tasks: a loose scan again, but mostly there is none
                         with recursive further (task) as (
                             select r.task
                             union all
                             select (select j.task::text from pgqueue.jobs_live j
-                                    where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
-                                      and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
+                                    where --+ lane_by_key j
+                                      and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
                                       and num_nonnulls(j.ordering) = 0 and j.task > f.task and j.run_at >= after_at
                                     order by j.task limit 1)
                             from further f where f.task is not null
                         ) select f.task from further f offset 1) f
                     where exists (
                         select from pgqueue.jobs_live j
-                        where j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
-                          and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
+                        where --+ lane_by_key j
+                          and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
                           and num_nonnulls(j.ordering) = 0 and j.task > r.task and j.run_at >= after_at)
                     union all
                     select o.task, o.id from (  -- in an order that jobs_live_order_idx alone has, or it might be looked for by id
                         select j.task::text as task, j.id from pgqueue.jobs_live j
                         where ordered and j.ordering is not null and j.concurrency_key is not null
-                          and (j.queue, j.concurrency_key) >= (due_by_key.queue, r.turn) and (j.queue, j.concurrency_key) <= (due_by_key.queue, r.turn)
+                          and (j.queue, j.concurrency_key) >= (of_queue, r.turn) and (j.queue, j.concurrency_key) <= (of_queue, r.turn)
                         order by j.queue, j.concurrency_key, j.id limit 1) o
                 ) t
+                -- 4. The jobs of each of these tasks that may start, the first ones by run_at; or the next one in order.
                 cross join lateral (
                     select u.* from (
                         select j.run_at, j.id, coalesce(j.concurrency_key::text, '') as key, j.task::text as task, coalesce(j.weight, 1)::integer as weight
                         from pgqueue.jobs_live j
                         where t.first is null
-                          and j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
-                          and (j.concurrency_key is not null or j.parked) and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
-                          and num_nonnulls(j.ordering) = 0 and j.task = t.task and j.run_at >= after_at and j.run_at <= moment
-                          and not j.cancel_requested and (least(j.expires_at, j.deadline_at) > moment) is not false
+                          and --+ lane_by_key j
+                          and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
+                          and num_nonnulls(j.ordering) = 0 and j.task = t.task and j.run_at >= after_at
+                          and --+ may_start j
                         order by j.run_at, j.id
                         limit r.part
                         for update skip locked) u
@@ -178,13 +159,12 @@ begin
                         select j.run_at, j.id, j.concurrency_key::text, j.task::text, coalesce(j.weight, 1)::integer
                         from pgqueue.jobs_live j
                         where j.id = t.first
-                          and j.queue = due_by_key.queue and j.priority = due_by_key.priority and j.state in ('pending', 'retrying')
-                          and j.run_at <= moment
-                          and not j.cancel_requested and (least(j.expires_at, j.deadline_at) > moment) is not false
+                          and j.queue = of_queue and j.priority = of_priority and j.state in ('pending', 'retrying')
+                          and --+ may_start j
                           and not exists (select from pgqueue.seats s
-                                          where s.limit_id = 0 and s.key = due_by_key.queue || ' ' || r.turn and s.taken > 0)
+                                          where s.limit_id = 0 and s.key = of_queue || ' ' || r.turn and s.taken > 0)
                           and not exists (select from pgqueue.jobs_dead d
-                                          where d.queue = due_by_key.queue and d.concurrency_key = r.turn and d.ordering = 'block'
+                                          where d.queue = of_queue and d.concurrency_key = r.turn and d.ordering = 'block'
                                             and d.id < j.id)
                         for update skip locked) o
                 ) l
@@ -201,20 +181,12 @@ begin
         ) c;
         exit when ids is null or cardinality(ids) = due_by_key.count or turns is not null;
         near := null;
-        select array_agg(t.turn order by t.place), array_agg(t.part order by t.place) into turns, parts
-        from (
-            select u.turn, min(u.place) as place,
-                   case when shared then pgqueue.share_of(u.turn, due_by_key.queue) else 1 end as part
-            from unnest(turn_of) with ordinality u (turn, place) group by u.turn
-        ) t;
-        parts := array(select case when shared then p * greatest(due_by_key.count / t.total, 1)  -- so that shares stay what they are
-                                   else (due_by_key.count * p + t.total - 1) / t.total end
-                       from unnest(parts) with ordinality u (p, place), (select sum(s) as total from unnest(parts) s) t order by u.place);
+        select p.turns, p.parts into turns, parts from pgqueue.larger_parts(turn_of, of_queue, shared, due_by_key.count) p;
     end loop;
 
     if shared and ids is not null then
         had := (select count(*) from unnest(turn_of) u (turn) where u.turn = turn_of[cardinality(ids)]);
-        if random() * base * pgqueue.share_of(turn_of[cardinality(ids)], queue) > had then
+        if random() * base * pgqueue.share_of(turn_of[cardinality(ids)], of_queue) > had then
             turn_of[cardinality(ids)] := coalesce(turn_of[cardinality(ids) - had], after);
         end if;
     end if;

@@ -1,0 +1,21 @@
+-- For the second look of due_by_key.sql: the keys of which the first one found something, in their order, and how many jobs of each the
+-- second may take, so that `count` is filled: parts in the ratio of the keys' shares. Locks nothing.
+-- Only for due_by_key.sql, whose search path is in force. In plpgsql, which plans it once a session.
+create or replace function pgqueue.larger_parts(turn_of text[], of_queue text, shared boolean, count integer, out turns text[], out parts integer[])
+language plpgsql
+as $function$
+begin
+    select array_agg(p.turn order by p.place),
+           array_agg(case when shared then p.share * greatest(count / p.total, 1)  -- no rounding, so that shares stay what they are
+                          else (count * p.share + p.total - 1) / p.total end order by p.place)
+    into turns, parts
+    from (
+        select s.turn, s.place, s.share, (sum(s.share) over ())::integer as total
+        from (
+            select u.turn, min(u.place) as place, case when shared then pgqueue.share_of(u.turn, of_queue) else 1 end as share
+            from unnest(turn_of) with ordinality u (turn, place)
+            group by u.turn
+        ) s
+    ) p;
+end
+$function$;
