@@ -87,7 +87,7 @@ class Listener:
             self._wake_up()
 
     def _is_served(self, payload: str) -> bool:
-        return QUEUE_NAME.fullmatch(payload) is not None and self._served.key(payload) is not None
+        return QUEUE_NAME.fullmatch(payload) is not None and self._served.serving_name(payload) is not None
 
     async def _prove(self, connection: psycopg.AsyncConnection[object]) -> None:
         token = f"proof:{secrets.token_hex(8)}"

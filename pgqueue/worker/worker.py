@@ -155,7 +155,7 @@ class Worker:
             )  # fmt: skip
 
     def _wake_up_heard(self) -> None:
-        self._claimer.hears_wake_ups = self._listener.proven.is_set()
+        self._claimer.pace.wake_ups_arrive = self._listener.proven.is_set()
         self._claimer.wake()
 
     def _cancelled(self, workers: set[int] | None) -> None:
@@ -185,7 +185,7 @@ class Worker:
         self._claimer.make_room()
         if self._again:
             for delay in [self._again.pop(attempt) for attempt in attempts if attempt in self._again]:
-                asyncio.get_running_loop().call_later(delay, self._claimer.wake_up.set)
+                asyncio.get_running_loop().call_later(delay, self._claimer.look_again)
         if self._supervisor is not None:
             self._supervisor.made_room()
 

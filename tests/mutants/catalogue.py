@@ -148,7 +148,7 @@ MUTANTS = (
     mutant("worker/settler.py", "await self._write([(attempt, refused)], self._settle)", "pass",
            f"{PARTS}::test_an_outcome_that_the_database_refuses_loses_no_other"),
     mutant("database/sifting.py", "for part in (items[:middle], items[middle:]):", "for part in (items[:middle],):", "stages/test_sifting.py::test_whichever_items_fail_the_others_are_done_once_in_order"),
-    mutant("worker/claiming/singly.py", "if asked := count - len(chosen):", "if asked := count:",
+    mutant("worker/claiming/singly.py", "if asked := count - len(choices):", "if asked := count:",
            "stages/test_sifting.py::test_a_claim_that_leaves_out_a_row_takes_no_more_than_there_is_room_for"),
     mutant("database/sifting.py", "if found or is_of_a_value(known)]", "]", "stages/test_sifting.py::test_what_was_never_tried_is_no_success_of_others"),
     mutant("database/sifting.py", "(leave if may_pass(error) else give_up)", "give_up", "stages/test_sifting.py::test_an_error_that_may_pass_gives_up_no_item"),

@@ -1,4 +1,4 @@
-"""A claimer whose sweeps are dear, because some session holds an old snapshot, still finds what commits late."""
+"""A claimer whose looks behind the cursors are dear, because some session holds an old snapshot, still finds what commits late."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pgqueue.database.outage import Outage
 from pgqueue.database.run import CLAIMING, run
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claiming.claimer import Claimer
+from pgqueue.worker.claiming.cursors import START
 from pgqueue.worker.claiming.in_flight import InFlight
-from pgqueue.worker.claiming.lanes import START
-from pgqueue.worker.claiming.long_writers import WATCH
+from pgqueue.worker.claiming.late_commits import WATCH
 
 INSERT = "insert into pgqueue.jobs_live (task, run_at) values ('a', clock_timestamp()) returning id"
 
@@ -56,13 +56,15 @@ async def play(dsn: str, db: Connection[Any], writer: Connection[Any]) -> None:
 
     insert(db)
     await claimer._claim(100)
-    claimer._next_sweep = math.inf  # from now on a sweep is too dear
+    claimer._late_commits.next_look_behind = math.inf  # from now on a look behind is too dear
     with writer.transaction():
         late = insert(writer)
-        await claim_until(lambda: any(age > WATCH for _, age in claimer._writers.ages.values()), work=True)
-        cursor = claimer._lanes._cursors["default", 0]
-        await claim_until(lambda: cursor.place > START and cursor.place[1] > late, work=True)
+        await claim_until(
+            lambda: any(age > WATCH for _, age in claimer._late_commits.writers.values()), work=True
+        )
+        cursor = claimer._lanes.cursors._cursors["default", 0]
+        await claim_until(lambda: cursor.position > START and cursor.position[1] > late, work=True)
         assert late not in {attempt.id for attempt in taken}
     await claim_until(lambda: late in {attempt.id for attempt in taken}, work=False)
-    assert claimer._next_sweep == math.inf
+    assert claimer._late_commits.next_look_behind == math.inf
     await link.close()

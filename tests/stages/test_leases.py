@@ -18,7 +18,7 @@ from pgqueue.database.run import CLAIMING, run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.runtime.clock import monotonic
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.claiming.lost_claims import LostClaims
+from pgqueue.worker.claiming.lost_claims import find_lost_jobs
 from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.running.endings import succeeded
 from pgqueue.worker.settler import Settler
@@ -300,7 +300,7 @@ def test_a_claim_that_was_not_heard_of_is_found_and_what_is_known_is_not_found_a
 
     async def play() -> list[Any]:
         link = Link(dsn, "pgqueue test", Outage(dsn))
-        rows = await LostClaims(link).find(hand.id, list(heard))
+        rows = await find_lost_jobs(link, hand.id, heard)
         await link.close()
         return rows
 

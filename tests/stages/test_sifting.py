@@ -28,6 +28,7 @@ from pgqueue.maintenance.scheduler import Scheduler
 from pgqueue.maintenance.sweeper import sweep_once
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.claiming.claimer import Claimer
+from pgqueue.worker.claiming.lost_claims import find_lost_jobs
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.worker import Worker
 from tests.schedules_by_hand import add
@@ -149,7 +150,7 @@ def test_a_claim_that_leaves_out_a_row_takes_no_more_than_there_is_room_for(
     async def play() -> int:
         try:
             while len(claimer._lanes.all()) < 5:
-                await claimer._find_lanes()
+                await claimer._survey()
             return await claimer._claim(3) + await claimer._claim(1)
         finally:
             await claimer._link.close()
@@ -172,7 +173,7 @@ def test_what_a_claim_took_whose_answer_was_lost_is_found_without_the_row_that_c
 
     async def play() -> list[Any]:
         try:
-            return await worker._claimer._lost.find(hand.id, [])
+            return await find_lost_jobs(worker._links.claim, hand.id, [])
         finally:
             await worker._links.claim.close()
 
@@ -416,7 +417,7 @@ def test_whatever_a_trigger_raises_for_one_job_the_others_are_claimed(
     async def play() -> None:
         try:
             while len(claimer._lanes.all()) < 2 or not claimer._turns:
-                await claimer._find_lanes()
+                await claimer._survey()
             await claimer._claim(100)
         finally:
             await claimer._link.close()
@@ -469,7 +470,7 @@ def claims(db: Connection[Any], app: App, play: Callable[[Claimer], Coroutine[An
     async def whole() -> Any:
         try:
             for _ in range(5):  # a look finds one more lane of a queue
-                await claimer._find_lanes()
+                await claimer._survey()
             return await play(claimer)
         finally:
             await claimer._link.close()
@@ -512,11 +513,11 @@ def test_what_failed_in_one_turn_is_forgotten_in_the_next(db: Connection[Any], o
     async def play(claimer: Claimer) -> None:
         with pytest.raises(psycopg.errors.RaiseException):
             await claimer._turn()
-        assert claimer._singly.failed
+        assert claimer._claims.singly.failures
         db.execute("drop table pgqueue.jobs_live cascade")
         with pytest.raises(SchemaMissingError):
             await claimer._turn()
-        assert not claimer._singly.failed
+        assert not claimer._claims.singly.failures
 
     claims(db, ok, play)
 
@@ -528,10 +529,10 @@ def test_a_look_for_urgent_jobs_that_fails_ends_nothing_and_lets_their_lane_rest
     refuse(db, "P0001", "update")
 
     async def play(claimer: Claimer) -> None:
-        claimer._filling, claimer._prefetch = 5, lambda: 1
-        await claimer._wait_for_room()
+        claimer._urgent_allowance._filling_priority, claimer._prefetch = 5, lambda: 1
+        await claimer._look_for_urgent_jobs()
         assert claimer._lanes.all() == [("default", 0)]
-        assert claimer._singly.awake(claimer._lanes.all()) == []
+        assert claimer._claims.singly.awake(claimer._lanes.all()) == []
 
     claims(db, ok, play)
     assert ended(db) == [("ok", "pending", 1)]

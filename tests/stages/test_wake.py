@@ -9,7 +9,7 @@ from psycopg import Connection
 
 from pgqueue.database import statements
 from pgqueue.database.run import run
-from pgqueue.worker.claiming.claimer import SPARED
+from pgqueue.worker.claiming.pace import AFTER_WAKE_UP
 from tests.waiting import wait_until
 
 Connect = Callable[..., "Connection[object]"]
@@ -59,7 +59,7 @@ def test_others_are_spared_for_less_than_the_time_after_which_a_woken_worker_loo
     [(before,)] = db.execute(clock).fetchall()
     run(db, statements.wake(["default"]))
     [(until,)], [(after,)] = db.execute(flag).fetchall(), db.execute(clock).fetchall()
-    assert before + 1 < until <= after + SPARED * 1000
+    assert before + 1 < until <= after + AFTER_WAKE_UP * 1000
 
 
 def test_a_long_transaction_that_enqueues_all_the_time_spares_others_nothing(

@@ -52,6 +52,6 @@ def test_a_flood_of_what_is_no_queue_costs_no_memory_and_wakes_nobody(queues):
 def test_any_number_of_names_of_queues_costs_bounded_memory(queues):
     served = ServedQueues(queues)
     for n in range(3 * MOST_KEPT):
-        served.key(f"strange_{n}")
+        served.serving_name(f"strange_{n}")
     assert served._fitting.cache_info().currsize <= MOST_KEPT
-    assert served.key("mail") == ("*" if queues == ("*",) else "mail")
+    assert served.serving_name("mail") == ("*" if queues == ("*",) else "mail")

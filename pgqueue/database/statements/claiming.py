@@ -10,52 +10,64 @@ from typing import Any, NamedTuple
 from pgqueue.database.statements.decoding import array, column, maybe_array, raw, statement
 from pgqueue.sql import Row, Statement
 
+Lane = tuple[str, int]  # a queue and a priority
+Position = tuple[float, int]  # where a job stands in its lane: run_at (epoch seconds) and id
 
-class Round(NamedTuple):
-    """What a claim by turns found, in their order: rows of ``claim``, the key whose turn each was, and a place in front of which none is left."""
+
+class TurnClaim(NamedTuple):
+    """What a claim from one lane by turns took.
+
+    ``rows`` are as of ``claim``, in the order of the turns. ``turns`` names for each row the key whose turn it was.
+    ``front``: before this position (text of the database) the lane held no job with a key. None if nothing was claimed.
+    """
 
     rows: list[Sequence[Any]]
     turns: list[str]
-    since: str | None
+    front: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Lanes:
-    """What there is to claim. ``lanes``: queue and priority, with the seconds until the first job is due (negative: overdue).
+class LaneSurvey:
+    """What a look for lanes found.
 
-    ``keyed``: lanes of jobs with keys, with the place of the first one. ``limited``: queues under limits that are not by key, None for any. ``later``: seconds until
-    the next job with a key is due, or a seat under a rate is free; None if neither is known.
+    ``lanes``: seconds until the first job of each lane is due, negative if it is overdue.
+    ``in_turns``: the lanes whose jobs have keys, with the position of the first job (text of the database).
+    ``limited``: the queues under a limit that is not by key; None stands for all queues.
+    ``later``: seconds until the next job with a key is due or a seat under a rate is free; None if neither is known.
     """
 
-    lanes: dict[tuple[str, int], float]
-    keyed: dict[tuple[str, int], str]
+    lanes: dict[Lane, float]
+    in_turns: dict[Lane, str]
     limited: list[str | None]
     later: float | None
 
 
-def _lanes(rows: Sequence[Row]) -> Lanes:
-    return Lanes(
+def _survey(rows: Sequence[Row]) -> LaneSurvey:
+    return LaneSurvey(
         {(queue, priority): due_in for queue, priority, due_in, kind, _ in rows if kind == "lane"},
-        {(queue, priority): place for queue, priority, _, kind, place in rows if kind == "keyed"},
+        {(queue, priority): front for queue, priority, _, kind, front in rows if kind == "keyed"},
         [queue for queue, _, _, kind, _ in rows if kind == "limited"],
         next((due_in for _, _, due_in, kind, _ in rows if kind == "later"), None),
     )
 
 
-def _round(rows: Sequence[Row]) -> Round:
+def _turn_claim(rows: Sequence[Row]) -> TurnClaim:
     ordered = sorted(rows, key=itemgetter(-2))
-    return Round([row[:-3] for row in ordered], [row[-3] for row in ordered], rows[0][-1] if rows else None)
+    return TurnClaim(
+        [row[:-3] for row in ordered], [row[-3] for row in ordered], rows[0][-1] if rows else None
+    )
 
 
 def lanes(
-    known: Sequence[tuple[str, int]],
-    since: Sequence[tuple[float, int]],
-    gaps: Sequence[tuple[str, int, int]],
-) -> Statement[Lanes]:
-    """Those of ``known`` that hold jobs from ``since`` on (as of ``claim``), and the first in each of ``gaps`` (queue, low, high; exclusive)."""
+    known: Sequence[Lane], since: Sequence[Position], gaps: Sequence[tuple[str, int, int]]
+) -> Statement[LaneSurvey]:
+    """Looks which of the ``known`` lanes hold jobs from ``since`` on, and for the first lane in each of ``gaps``.
+
+    A gap is a queue and two priorities; the lane lies between them.
+    """
     return statement(
         "lanes",
-        _lanes,
+        _survey,
         queues=array([queue for queue, _ in known]),
         priorities=array([priority for _, priority in known]),
         since=array([moment for moment, _ in since]),
@@ -67,24 +79,24 @@ def lanes(
 
 
 def match_queues(patterns: Sequence[str]) -> Statement[list[str]]:
-    """``patterns`` as in -Q: a name in which * stands for anything."""
+    """The queues with unclaimed jobs that fit one of ``patterns``: names in which * stands for anything, as in -Q."""
     like = [pattern.replace("_", r"\_").replace("*", "%") for pattern in patterns]
     return statement("match_queues", column, patterns=like)
 
 
 def open_writers() -> Statement[list[tuple[str, float | None, float]]]:
-    """What names the transaction, when it began, and the time now (epoch seconds of the database)."""
+    """For each transaction that writes jobs: its name, when it began, and the time now (epoch seconds of the database)."""
     return statement("open_writers", lambda rows: [(row[0], row[1], row[2]) for row in rows])
 
 
 def claim(
     worker_id: int,
     tasks: Sequence[str],
-    lanes: Sequence[tuple[str, int]],
-    since: Sequence[tuple[float, int]],
+    lanes: Sequence[Lane],
+    since: Sequence[Position],
     count: int,
 ) -> Statement[list[Row]]:
-    """Claims from ``lanes`` in this order, each from a place on: run_at (epoch seconds) and id; (0, 0) is the beginning.
+    """Claims from ``lanes`` in this order, from each lane the jobs from its position on; (0, 0) is the beginning.
 
     Rows are ``worker.attempt.Attempt``'s arguments, undecoded.
     """
@@ -104,20 +116,20 @@ def claim(
 def claim_limited(
     worker_id: int,
     tasks: Sequence[str],
-    lane: tuple[str, int],
+    lane: Lane,
     after: str | None,
     count: int,
     since: str | None = None,
     only: Sequence[int] | None = None,
-) -> Statement[Round]:
-    """Claims from a lane under limits: by turns of its keys from the one after ``after`` on, or, None, its jobs without a key.
+) -> Statement[TurnClaim]:
+    """Claims from a lane under limits: its keys in turn, the first one after ``after``; if that is None, its jobs without a key.
 
-    ``since``: a place in front of which nothing is, as ``lanes`` and the last claim told; None is the beginning.
-    ``only``: of what it would claim, those jobs alone; None: all of it.
+    ``since``: the front of the lane, as ``lanes`` or the last claim told; None is the beginning.
+    ``only``: the statement claims these jobs alone, and only those that it would claim in any case; None: all of them.
     """
     return statement(
         "claim_limited",
-        _round,
+        _turn_claim,
         worker_id=worker_id,
         tasks=list(tasks),
         queue=lane[0],
@@ -132,18 +144,18 @@ def claim_limited(
 def choose_limited(
     worker_id: int,
     tasks: Sequence[str],
-    lane: tuple[str, int],
+    lane: Lane,
     after: str | None,
     count: int,
     since: str | None,
 ) -> Statement[list[int]]:
-    """The ids of what ``claim_limited`` would claim, in its order."""
+    """The ids of the jobs that ``claim_limited`` would claim, in its order."""
     claims = claim_limited(worker_id, tasks, lane, after, count, since, [])
-    return Statement(claims.name, claims.text, claims.parameters, lambda rows: column(_round(rows).rows))
+    return Statement(claims.name, claims.text, claims.parameters, lambda rows: column(_turn_claim(rows).rows))
 
 
 def held(worker_id: int, known: Sequence[int]) -> Statement[list[Row]]:
-    """Jobs of this worker that are not among ``known``; rows as of ``claim``."""
+    """The running jobs of this worker that are not among ``known``; rows as of ``claim``."""
     return statement("held", raw, worker_id=worker_id, known=array(known))
 
 

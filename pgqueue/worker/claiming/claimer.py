@@ -1,53 +1,50 @@
-"""Claims jobs for free slots, and knows when to ask again.
+"""Claims jobs for free slots, turn after turn. How a claim works: docs/internals/claiming.md.
 
-Lanes: a queue and a priority are one lane, found by a loose index scan (``lanes.sql``); ``lanes.py`` says where to look.
-Sweep: the look behind the cursors of the lanes, for what committed late. At every claim while that is cheap, else at once when a transaction
-ends that had been writing jobs for long, and every max(1 s, 200 times its own duration) for the rest: jobs given a run_at in the past.
-Size: no claim takes so many jobs that an urgent one would wait for its end.
-Looking: while short jobs fill all room, more urgent lanes are still looked into every few milliseconds: an urgent job waits neither
-for a settle that makes room nor behind what was claimed before it.
-Waking: an idle worker waits for a wake-up or its poll; one that is busy (busy.py) polls every few milliseconds instead.
+The decisions are made by machines that do no I/O:
+
+- ``lanes.py``, ``cursors.py``: where there may be jobs, and from where on to look;
+- ``turns.py``: which lanes are claimed alone, because of limits or keys;
+- ``claim_size.py``, ``urgent_allowance.py``: how many jobs a claim may take, and how many of them without room;
+- ``pace.py``: when to ask again;
+- ``late_commits.py``, ``lost_claims.py``: when to look for jobs that committed late, or whose claim got no answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection
 
 from pgqueue.config import WorkerSettings
 from pgqueue.database import statements
 from pgqueue.database.link import Link
-from pgqueue.database.outage import ConnectionLost, Trouble
-from pgqueue.database.statements.claiming import Round
+from pgqueue.database.outage import Trouble
+from pgqueue.database.statements.claiming import Lane
 from pgqueue.runtime.clock import monotonic
-from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.jobs import JobsClaimed
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.busy import Busy
+from pgqueue.worker.claiming.claims import Claims
+from pgqueue.worker.claiming.cursors import START
 from pgqueue.worker.claiming.in_flight import InFlight
-from pgqueue.worker.claiming.lanes import LAG, START, Lanes, Name
-from pgqueue.worker.claiming.long_writers import WATCH, LongWriters
-from pgqueue.worker.claiming.lost_claims import LostClaims
+from pgqueue.worker.claiming.lanes import Lanes
+from pgqueue.worker.claiming.late_commits import LateCommits
+from pgqueue.worker.claiming.pace import AFTER_WAKE_UP, Pace
 from pgqueue.worker.claiming.served_queues import ServedQueues
-from pgqueue.worker.claiming.singly import DEAF_PAUSE, LONGEST_PAUSE, Place, SingleClaims
-from pgqueue.worker.claiming.turns import Turns
+from pgqueue.worker.claiming.singly import LANE_REST
+from pgqueue.worker.claiming.turns import PlannedClaim, Turns
+from pgqueue.worker.claiming.urgent_allowance import URGENT_LOOK, UrgentAllowance
+from pgqueue.worker.claiming.wake_ups import WakeUps
 
-CHEAP_SWEEP = 0.002  # seconds
-SPARING = 200  # times its duration between two dear sweeps, so that not one job in a hundred waits for one
-CHEAP_ROW = 0.000015  # seconds
-LONGEST_CLAIM, SHORT_CLAIM = 0.025, 0.003  # seconds; the shorter where jobs of several priorities are about
-SMALLEST, LARGEST = 100, 1000  # jobs that a claim may take at most, according to how long they take
-LOOK = 0.004  # seconds between two looks for urgent jobs while there is no room
-EXTRA = 20  # jobs that these may take between two ordinary claims
-SPARED = 0.012  # seconds after a wake-up within which enqueuers spare the next (10 ms: wake.sql)
-QUICK, SLOWER = 0.002, 1.6  # seconds of the first pause of a busy worker; the factor to the next
-HEARD = 1.8  # times the poll, where wake-ups are known to arrive
-LANES = 0.05  # seconds between two looks for lanes while there is work
+LONGEST_LONE_PAUSE = (
+    5.0  # seconds until jobs are claimed again that fail when no other job is there; a wake-up ends it
+)
 
 
 class Claimer:
+    """``hand_over`` is called with the claimed attempts. ``prefetch`` tells how many jobs may be claimed ahead, beyond the slots.
+
+    ``drained`` is set when nothing is left to claim and nothing runs, if the settings ask for a drain.
+    """
+
     def __init__(
         self,
         link: Link,
@@ -58,285 +55,218 @@ class Claimer:
         prefetch: Callable[[], int],
     ) -> None:
         self._link, self._settings, self._tasks = link, settings, tasks
-        self._in_flight, self._hand_over, self._prefetch = in_flight, hand_over, prefetch
+        self._in_flight, self._prefetch = in_flight, prefetch
         self._served = ServedQueues(settings.queues)
         self._lanes = Lanes(self._served, settings.patience)
         self._turns = Turns(self._served)
-        self.worker_id = 0
-        self.hears_wake_ups = False  # wake-ups arrive
-        self.wake_up = asyncio.Event()
-        self.stopping = False
-        self.drained = asyncio.Event()
-        self._woken = False
-        self._next_sweep = self._next_lanes = self._next_watch = 0.0
-        self._writers = LongWriters(link)
-        self._due_in = self._later = 0.0
-        self._most = SMALLEST
-        self._extra = EXTRA
-        # The priority of the least urgent job: of the last ordinary claim, of the last claim.
-        self._filling = self._last_priority = 0
-        self._wants_room = self._more = False
-        self._singly = SingleClaims(link, tasks, self._take_round, self._doubt)
-        self._trouble = Trouble("the claim")
-        self._lost = LostClaims(link)
+        self._late_commits = LateCommits()
+        self.pace = Pace(settings.poll)
+        self._claims = Claims(
+            link, tasks, in_flight, hand_over,
+            lanes=self._lanes, turns=self._turns, pace=self.pace, late_commits=self._late_commits,
+        )  # fmt: skip
+        self._urgent_allowance = UrgentAllowance()
         self._busy = Busy(link, self._lanes.queues, listen=settings.listen)
-        self._pause = QUICK
+        self._trouble = Trouble("the claim")
+        self._wake_ups = WakeUps()
+        self.drained = asyncio.Event()
+        self._wants_room = False  # jobs were left behind for want of slots
+        self._has_more = False  # the last claims may have left jobs behind although there is room
+
+    @property
+    def worker_id(self) -> int:
+        return self._claims.worker_id
+
+    @worker_id.setter
+    def worker_id(self, worker_id: int) -> None:
+        self._claims.worker_id = worker_id
+
+    # ---------------------------------------------------------------- what others tell
 
     def stop(self) -> None:
-        """No claim begins after this; one that is under way is finished and handed over."""
-        self.stopping = True
-        self.wake_up.set()
+        """No claim begins after this. A claim that is under way is finished and handed over."""
+        self._wake_ups.stop()
 
     def wake(self) -> None:
         """A job was enqueued."""
-        self._woken = True
-        self.wake_up.set()
+        self._wake_ups.note_job()
+
+    def look_again(self) -> None:
+        """A job may be due again."""
+        self._wake_ups.look_again()
 
     def make_room(self) -> None:
         """Slots are free again: a reason to look only if jobs were left behind for want of slots, or if the last job of a drain has ended."""
         if self._wants_room or (self._settings.drain and not self._in_flight):
-            self.wake_up.set()
+            self._wake_ups.look_again()
+
+    # ---------------------------------------------------------------- turn after turn
 
     async def run(self) -> None:
-        while not self.stopping:
+        while not self._wake_ups.stopping:
             try:
                 await self._turn()
                 self._trouble.over()
             except Exception as error:  # noqa: BLE001 - it is logged
-                pause = self._trouble.after(error)
-                # Few jobs that failed say nothing of others, which may come.
-                lone = any(failure.jobs for failure in self._singly.failed)
-                await self._rest(min(pause, DEAF_PAUSE) if lone else pause)
-                if lone:
-                    await self._sleep(min(pause, LONGEST_PAUSE))
+                await self._rest_after(error)
         await self._busy.clear()
 
     async def _turn(self) -> None:
-        self.wake_up.clear()
-        self._singly.begin()
-        if monotonic() >= self._lost.next_look:
-            await self._take_lost_claims()
+        self._wake_ups.clear()
+        self._claims.singly.begin_turn()
+        if self._claims.lost.is_overdue(monotonic()):
+            await self._claims.take_lost()
         room = self._in_flight.room(self._prefetch())
         self._wants_room = not room
         if not room:
-            await self._wait_for_room()
+            await self._look_for_urgent_jobs()
             return
-        found = await self._claim(room)
-        if found:
-            self._pause = QUICK
+        claimed = await self._claim(room)
+        if claimed:
+            self.pace.note_work()
             await self._busy.note_work(full=self._wants_room)
-            if self._wants_room or self._more or self._lanes.sweeping:
+            if self._wants_room or self._has_more or self._lanes.cursors.is_looking_behind:
                 return
-        await self._wait(bool(found))
+        await self._wait(found=claimed > 0)
 
-    async def _rest(self, seconds: float) -> None:
-        """Sleeps through wake-ups, which may come again and again."""
-        end = monotonic() + seconds
-        while not self.stopping and (left := end - monotonic()) > 0:
-            self.wake_up.clear()
-            await self._sleep(left)
+    async def _rest_after(self, error: Exception) -> None:
+        pause = self._trouble.after(error)
+        if self._claims.singly.few_failed:  # which says nothing of others, which may come
+            await self._wake_ups.sleep_through(min(pause, LANE_REST))
+            await self._wake_ups.sleep(min(pause, LONGEST_LONE_PAUSE))
+        else:
+            await self._wake_ups.sleep_through(pause)
 
-    async def _take_lost_claims(self) -> None:
-        worker_id = self.worker_id
-        self._take(worker_id, await self._lost.find(worker_id, list(self._in_flight.attempts)))
-
-    async def _wait_for_room(self) -> None:
-        urgent: list[Name] = []
-        if self._extra > 0 and self._prefetch() > 0:
-            lanes = self._singly.awake(self._lanes.all())
-            urgent = [
-                lane
-                for lane in lanes
-                if lane[1] < self._filling and self._in_flight.queue_room(lane[0]) is None
-            ]
-        if not urgent:
-            await self._sleep(max(self._lost.next_look - monotonic(), LOOK))
-        elif not await self._sleep(LOOK):
-            self._extra -= await self._claim_lanes(urgent, self._extra)
-            await self._singly.end(self.worker_id)
+    # ---------------------------------------------------------------- claiming
 
     async def _claim(self, room: int) -> int:
+        """Claims jobs for so many free slots, and returns how many it took."""
         if not self._lanes and not self._turns:
-            await self._find_lanes()
-        self._extra, self._more = EXTRA, False
-        found = 0
-        for keys, limit in self._groups():
-            left = room - found if limit is None else min(room - found, limit)
-            for errand in self._turns.errands(self._lanes.in_turn(keys), keys):
-                count = min(left, self._most)
-                claimed = 0
-                lanes = self._singly.awake(errand.lanes, keyed=errand.way == "keyed")
-                if lanes and count > 0 and not self.stopping:
-                    if errand.way == "plain":
-                        claimed = await self._claim_lanes(lanes, count)
-                        self._filling = self._last_priority if claimed else self._filling
-                    else:
-                        claimed = await self._claim_limited(lanes[0], errand.way == "keyed", count)
-                        self._more |= claimed > 0  # a round of the keys may leave room
-                found, left = found + claimed, left - claimed
-                self._wants_room |= claimed >= count
-        self._more |= self._singly.taken > 0 or bool(self._singly.failed)  # what is put aside leaves room
-        await self._singly.end(self.worker_id)
-        if monotonic() >= self._next_lanes:
-            await self._find_lanes()
-        for failure in self._singly.failed:
-            if not found:
+            await self._survey()
+        self._urgent_allowance.renew()
+        self._has_more = False
+        claimed = 0
+        for serving, slots in self._groups():
+            left = room - claimed
+            claimed += await self._claim_group(serving, left if slots is None else min(left, slots))
+        self._has_more |= self._claims.singly.was_needed  # what is put aside leaves room
+        await self._claims.singly.end_turn(self.worker_id)
+        if self.pace.is_survey_due(monotonic()):
+            await self._survey()
+        for failure in self._claims.singly.failures:
+            if not claimed:
                 raise failure.error
             self._trouble.after(failure.error)  # other lanes go on
-        return found
+        return claimed
 
     def _groups(self) -> list[tuple[list[str], int | None]]:
-        """Queues that share the worker's slots are claimed together; one with slots of its own, alone."""
-        shared = [key for key, limit in self._settings.queues.items() if limit is None]
+        """Queues that share the worker's slots are claimed together. A queue with slots of its own is claimed alone."""
+        queues = self._settings.queues
+        shared = [name for name, slots in queues.items() if slots is None]
         groups: list[tuple[list[str], int | None]] = [(shared, None)] if shared else []
-        own = [key for key, limit in self._settings.queues.items() if limit is not None]
-        groups += [([key], self._in_flight.queue_room(key)) for key in own]
-        return groups
+        own = [name for name, slots in queues.items() if slots is not None]
+        return groups + [([name], self._in_flight.queue_room(name)) for name in own]
 
-    async def _find_lanes(self) -> bool:
-        """Whether there is a lane that was not known before."""
-        begun = monotonic()
-        if self._lost.is_due and not self.stopping:
-            await self._take_lost_claims()
-        if self._served.patterns:
-            self._lanes.matched = await self._link.run(statements.match_queues(self._served.patterns))
-        swept = begun >= self._next_sweep
-        known = self._lanes.all()
-        since = [START] * len(known) if swept else self._lanes.since(known)
-        there = await self._link.run(statements.lanes(known, since, self._lanes.gaps()))
-        new = self._lanes.see(there.lanes, begun)
-        new |= self._turns.see(there.keyed, there.limited)
-        self._lanes.wait({lane: -due_in for lane, due_in in there.lanes.items()})
-        self._due_in = min(there.lanes.values(), default=3600.0)
-        self._later = 3600.0 if there.later is None else max(there.later, 0.001)
-        now = monotonic()
-        self._next_lanes = now + max(LANES, 20 * (now - begun))
-        if swept and now - begun > CHEAP_SWEEP and self._due_in > 0:
-            self._next_sweep = now + max(1.0, SPARING * (now - begun))
-        elif not swept and now >= self._next_watch and self._lanes.moved:
-            self._next_watch = now + WATCH
-            if (began := await self._writers.ended()) is not None:
-                self._lanes.sweep(began - LAG)
-        return new
+    async def _claim_group(self, serving: Collection[str], room: int) -> int:
+        claimed = 0
+        for plan in self._turns.plan(self._lanes.in_order(serving), serving):
+            count = min(room - claimed, self._claims.size.jobs)
+            lanes = self._claims.singly.awake(plan.lanes, in_turns=plan.way == "in turns")
+            taken = 0
+            if lanes and count > 0 and not self._wake_ups.stopping:
+                taken = await self._claim_planned(plan, lanes, count)
+            claimed += taken
+            self._wants_room |= taken >= count
+        return claimed
 
-    async def _claim_lanes(self, lanes: list[Name], count: int) -> int:
-        begun = monotonic()
-        whole = begun >= self._next_sweep
-        if whole:
-            self._lanes.sweep()
-        worker_id = self.worker_id
-        claim = statements.claim(worker_id, self._tasks, lanes, self._lanes.since(lanes), count)
-        try:
-            rows = await self._link.once(claim)
-        except ConnectionLost:
-            await self._doubt()
-            return 0
-        except Exception as error:  # noqa: BLE001 - it is raised again if every job fails
-            places: list[Place] = [(lane, None, None) for lane in lanes]
-            return await self._singly.claim(worker_id, places, count, claim, error)
-        took = monotonic() - begun
-        emit(JobsClaimed(worker_id, len(rows), count, took, looked_behind=whole))
-        cheap = took < CHEAP_SWEEP + CHEAP_ROW * len(rows)
-        if whole:
-            self._next_sweep = 0.0 if cheap else monotonic() + max(1.0, SPARING * took)
-        self._measure(len(rows), took)
-        if rows:
-            self._singly.succeeded.add(claim.name)
-        attempts = self._take(worker_id, rows, may_hold_seats=False)
-        self._last_priority = attempts[-1].priority if attempts else 0
-        self._lanes.advance(
-            [((attempt.queue, attempt.priority), (attempt.run_at, attempt.id)) for attempt in attempts],
-            monotonic(),
-            exhausted=lanes if len(rows) < count or (whole and cheap) else (),
-        )
+    async def _claim_planned(self, plan: PlannedClaim, lanes: list[Lane], count: int) -> int:
+        if plan.way == "together":
+            attempts = await self._claims.together(lanes, count)
+            self._urgent_allowance.note_ordinary_claim(attempts)
+        else:
+            attempts = await self._claims.from_one(lanes[0], count, in_turns=plan.way == "in turns")
+            self._has_more |= bool(attempts)  # one round of the keys may leave jobs behind
         return len(attempts)
 
-    def _measure(self, found: int, took: float) -> None:
-        """The next claims take as many as fit into the time that one may last."""
-        if found >= SMALLEST:
-            longest = SHORT_CLAIM if self._lanes.urgency else LONGEST_CLAIM
-            self._most = max(SMALLEST, min((self._most + int(found * longest / took)) // 2, LARGEST))
+    async def _look_for_urgent_jobs(self) -> None:
+        """While there is no room, jobs that are more urgent than those that fill the worker are claimed nevertheless."""
+        lanes = self._urgent_lanes()
+        if not lanes:
+            await self._wake_ups.sleep(max(self._claims.lost.next_look - monotonic(), URGENT_LOOK))
+        elif not await self._wake_ups.sleep(URGENT_LOOK):
+            attempts = await self._claims.together(lanes, self._urgent_allowance.left)
+            self._urgent_allowance.spend(len(attempts))
+            await self._claims.singly.end_turn(self.worker_id)
 
-    async def _claim_limited(self, lane: Name, keyed: bool, count: int) -> int:
-        worker_id, begun = self.worker_id, monotonic()
-        after, since = self._turns.place(lane) if keyed else (None, None)
-        claim = statements.claim_limited(worker_id, self._tasks, lane, after, count, since)
-        try:
-            found = await self._link.once(claim)
-        except ConnectionLost:
-            await self._doubt()
-            return 0
-        except Exception as error:  # noqa: BLE001 - it is raised again if every job fails
-            return await self._singly.claim(worker_id, [(lane, after, since)], count, claim, error)
-        took = monotonic() - begun
-        emit(JobsClaimed(worker_id, len(found.rows), count, took, looked_behind=False))
-        self._measure(len(found.rows), took)
-        if found.rows:
-            self._singly.succeeded.add(claim.name)
-        return len(self._take_round(worker_id, lane, found))
+    def _urgent_lanes(self) -> list[Lane]:
+        if self._prefetch() <= 0:  # the jobs are not short: an urgent one would wait for a slot
+            return []
+        lanes = self._urgent_allowance.more_urgent(self._claims.singly.awake(self._lanes.all()))
+        return [lane for lane in lanes if self._in_flight.queue_room(lane[0]) is None]
 
-    def _take_round(self, worker_id: int, lane: Name, found: Round) -> list[Attempt]:
-        if found.rows and found.since:
-            self._turns.took(lane, found.turns[-1], found.since)
-        return self._take(worker_id, found.rows)
+    # ---------------------------------------------------------------- where there are jobs
 
-    async def _doubt(self) -> None:
-        """A claim without an answer may have been committed, or may yet be: those jobs are ours, and are not rescued while we live."""
-        self._lost.doubt()
-        self._next_lanes = 0.0
-        await self._link.wait_until_back()
+    async def _survey(self) -> bool:
+        """Looks which lanes hold jobs. Returns whether there is a lane that was not known before."""
+        begun = monotonic()
+        if self._claims.lost.is_due(begun) and not self._wake_ups.stopping:
+            await self._claims.take_lost()
+        if self._served.patterns:
+            self._lanes.matched = await self._link.run(statements.match_queues(self._served.patterns))
+        look_behind = self._late_commits.is_look_behind_due(begun)
+        known = self._lanes.all()
+        since = [START] * len(known) if look_behind else self._lanes.cursors.since(known)
+        survey = await self._link.run(statements.lanes(known, since, self._lanes.gaps()))
+        is_new = self._lanes.see(survey.lanes, begun)
+        is_new |= self._turns.see(survey.in_turns, survey.limited)
+        self._lanes.note_waits({lane: -due_in for lane, due_in in survey.lanes.items()})
+        now = monotonic()
+        self.pace.note_survey(survey, now - begun, now)
+        if not look_behind:
+            await self._watch_writers(now)
+        elif not self.pace.is_work_due:
+            self._late_commits.note_survey_from_start(now - begun, now)
+        return is_new
 
-    def _take(self, worker_id: int, rows: Sequence[Any], *, may_hold_seats: bool = True) -> list[Attempt]:
-        if worker_id != self.worker_id:
-            return []  # the lease ended while it claimed: they are rescued with it
-        attempts = [Attempt(worker_id, row, may_hold_seats=may_hold_seats) for row in rows]
-        attempts.sort(key=lambda attempt: (attempt.priority, attempt.run_at, attempt.id))
-        self._in_flight.add(attempts)
-        self._hand_over(attempts)
-        return attempts
+    async def _watch_writers(self, now: float) -> None:
+        """While looks behind the cursors are dear: makes one when a transaction has ended that had been writing jobs for long."""
+        if not self._late_commits.is_watch_due(now) or not self._lanes.cursors.have_moved:
+            return
+        self._late_commits.begin_watch(now)
+        writers = await self._link.run(statements.open_writers())
+        since = self._late_commits.first_that_ended(writers)
+        if since is not None:
+            self._lanes.cursors.look_behind(since)
 
     # ---------------------------------------------------------------- waiting
 
-    async def _wait(self, found: bool) -> None:
-        """Until a wake-up, or until it is time to look again."""
+    async def _wait(self, *, found: bool) -> None:
+        """Until a wake-up, or until it is time to look again. ``found``: whether the last claim took jobs."""
         if self._busy:
             if not self._busy.is_over:
-                await self._sleep(self._pause)
-                self._pause = min(self._pause * SLOWER, 0.05)
-            else:  # from now on enqueuers wake us; the next claim finds what came from those who had read the flag before
-                self._pause = QUICK
+                await self._wake_ups.sleep(self.pace.busy_pause())
+            else:  # from now on enqueuers wake us; the next claim finds the jobs of those that had read the flag before
+                self.pace.note_work()
                 await self._busy.clear()
-        elif self._woken:
-            self._woken = False
-            await self._sleep(SPARED)
-        elif not found or await self._sleep(self._settings.poll) is False:
+        elif self._wake_ups.tell_of_a_job:
+            self._wake_ups.tell_of_a_job = False
+            await self._wake_ups.sleep(AFTER_WAKE_UP)
+        elif not found or not await self._wake_ups.sleep(self._settings.poll):
             await self._idle()
 
     async def _idle(self) -> None:
-        """Nothing is due in the lanes we know: until one is, at one cheap query a poll."""
-        while not self.stopping:
-            new = await self._find_lanes()
-            if self._settings.drain and not len(self._in_flight) and await self._is_drained():
+        """Nothing is due in the lanes we know. Waits until something is, at one cheap query a poll."""
+        while not self._wake_ups.stopping:
+            is_new = await self._survey()
+            if self._settings.drain and not self._in_flight and await self._is_drained():
                 self.drained.set()
-            if self._due_in <= 0 or self._turns:
-                if not new:  # not claimable: locked, paused, limited, or of a task we do not know
-                    await self._sleep(min(self._pause, self._later))
-                    self._pause = min(self._pause * SLOWER, self._settings.poll)
+            if self.pace.is_work_due or self._turns:
+                if not is_new:
+                    await self._wake_ups.sleep(self.pace.blocked_pause())
                 return
-            poll = self._settings.poll * (HEARD if self.hears_wake_ups else 1.0)
-            if await self._sleep(min(poll, self._due_in, self._later)):
+            if await self._wake_ups.sleep(self.pace.idle_pause()):
                 return
 
     async def _is_drained(self) -> bool:
         due, _running = await self._link.run(statements.count_unclaimed(self._lanes.queues(), self._tasks))
         return due == 0
-
-    async def _sleep(self, seconds: float) -> bool:
-        """Whether a wake-up ended it."""
-        if self.stopping:
-            return True
-        try:
-            async with asyncio.timeout(seconds * random.uniform(0.9, 1.0)):  # noqa: S311 - jitter, not a secret
-                return await self.wake_up.wait()
-        except TimeoutError:
-            return False

@@ -1,4 +1,4 @@
-"""What a worker holds, and how many more it may take."""
+"""What a worker holds, and how many more jobs it may take."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pgqueue.worker.claiming.served_queues import ServedQueues
 
 
 class InFlight:
-    """The claimed and not yet settled attempts of a worker, by job id, and how many more it may take.
+    """The attempts of a worker that are claimed and not yet settled, by job id.
 
-    ``queues``: names and patterns, each with slots of its own or None. ``lose`` stops and bars attempts that another replaces.
+    ``queue_slots``: names and patterns, each with slots of its own or None. ``lose`` ends attempts that others replace.
     """
 
     def __init__(
         self,
         slots: int,
-        queues: dict[str, int | None],
+        queue_slots: dict[str, int | None],
         lose: Callable[[list[Attempt]], object] = lambda _attempts: None,
     ) -> None:
-        self.slots, self._lose = slots, lose
-        self.limits = queues
+        self._slots, self._queue_slots, self._lose = slots, queue_slots, lose
         self.attempts: dict[int, Attempt] = {}
-        self._served = ServedQueues(queues)
-        self._taken = dict.fromkeys((key for key, limit in queues.items() if limit is not None), 0)
+        self._served = ServedQueues(queue_slots)
+        # How many attempts the names and patterns hold that have slots of their own.
+        self._taken = dict.fromkeys((name for name, slots in queue_slots.items() if slots is not None), 0)
 
     def __len__(self) -> int:
         return len(self.attempts)
@@ -41,7 +41,7 @@ class InFlight:
                 self._count(attempt.queue, 1)
 
     def remove(self, attempts: list[Attempt]) -> None:
-        """Frees their slots: only after their settle committed."""
+        """Frees their slots: only after their settle has committed."""
         for attempt in attempts:
             if self.attempts.get(attempt.id) is attempt:
                 del self.attempts[attempt.id]
@@ -49,15 +49,16 @@ class InFlight:
                     self._count(attempt.queue, -1)
 
     def _count(self, queue: str, change: int) -> None:
-        key = self._served.key(queue)
-        if key in self._taken:
-            self._taken[key] += change
+        name = self._served.serving_name(queue)
+        if name in self._taken:
+            self._taken[name] += change
 
     def room(self, prefetch: int) -> int:
-        return max(self.slots + prefetch - len(self.attempts), 0)
+        """How many jobs may be claimed, ``prefetch`` of them beyond the slots."""
+        return max(self._slots + prefetch - len(self.attempts), 0)
 
     def queue_room(self, queue: str) -> int | None:
         """Free slots of the name or pattern that serves a queue, if it has slots of its own; else None."""
-        key = self._served.key(queue)
-        limit = None if key is None else self.limits[key]
-        return None if key is None or limit is None else max(limit - self._taken[key], 0)
+        name = self._served.serving_name(queue)
+        slots = None if name is None else self._queue_slots[name]
+        return None if name is None or slots is None else max(slots - self._taken[name], 0)

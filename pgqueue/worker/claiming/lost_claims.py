@@ -1,46 +1,55 @@
-"""Finds jobs of a claim whose answer was lost, or that reached the server late.
+"""Claims whose answer was lost on the way, or that reached the server late.
 
-Those jobs are this worker's, and are not rescued while it lives.
+Such a claim may have been committed, or may yet be. Its jobs are this worker's, and are not rescued while it lives: so the worker looks for
+them itself. When, ``LostClaims`` says, which is pure; ``find_lost_jobs`` asks the database.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
 
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.sifting import sift_jobs
-from pgqueue.runtime.clock import monotonic
+from pgqueue.sql import Row
 
 DOUBT = 5.0  # seconds after its time-out in which a claim whose answer was lost may still be committed
-EVERY = 60.0  # seconds between two looks for claims that come even later
+LOOK_FOR_LOST = 60.0  # seconds between two looks for claims that come even later
 
 
 class LostClaims:
-    def __init__(self, link: Link) -> None:
-        self._link = link
-        self._doubtful_until, self.next_look = 0.0, monotonic() + EVERY
+    """``longest_claim``: seconds after which the server ends a claim. ``next_look``: when to look, whether a claim was lost or not."""
 
-    def doubt(self) -> None:
-        """Notes that a claim got no answer, so that a look is due soon and often."""
-        self._doubtful_until = monotonic() + self._link.limit + DOUBT
+    def __init__(self, longest_claim: float, now: float) -> None:
+        self._longest_claim = longest_claim
+        self._in_doubt_until = 0.0
+        self.next_look = now + LOOK_FOR_LOST
 
-    @property
-    def is_due(self) -> bool:
-        now = monotonic()
-        return now < self._doubtful_until or now >= self.next_look
+    def note_lost_answer(self, now: float) -> None:
+        """A claim got no answer: from now on each survey looks for its jobs, until it can no longer be committed."""
+        self._in_doubt_until = now + self._longest_claim + DOUBT
 
-    async def find(self, worker_id: int, known: list[int]) -> list[Any]:
-        """The rows of a claim, of running jobs of this worker other than ``known``."""
-        self.next_look = monotonic() + EVERY
-        ids = statements.choose_held(worker_id, known)
-        others = await self._link.run(ids)
-        if not others:
-            return []
-        return await sift_jobs(
-            self._link.run,
-            statements.held(worker_id, known),
-            ids,
-            lambda part: statements.held(worker_id, [*known, *(set(others) - set(part))]),
-            worker_id,
-        )
+    def is_overdue(self, now: float) -> bool:
+        return now >= self.next_look
+
+    def is_due(self, now: float) -> bool:
+        return now < self._in_doubt_until or self.is_overdue(now)
+
+    def note_look(self, now: float) -> None:
+        self.next_look = now + LOOK_FOR_LOST
+
+
+async def find_lost_jobs(link: Link, worker_id: int, known: Collection[int]) -> list[Row]:
+    """The running jobs of this worker that are not among ``known``; rows as of a claim."""
+    known = list(known)
+    ids = statements.choose_held(worker_id, known)
+    others = await link.run(ids)
+    if not others:
+        return []
+    return await sift_jobs(
+        link.run,
+        statements.held(worker_id, known),
+        ids,
+        lambda part: statements.held(worker_id, [*known, *(set(others) - set(part))]),
+        worker_id,
+    )

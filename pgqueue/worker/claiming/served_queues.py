@@ -36,28 +36,29 @@ def parse_queues(text: str, where: str = "-Q") -> dict[str, int | None]:
     return queues
 
 
-MOST_KEPT = 4096  # queue names for which a process remembers the pattern that fits
+MOST_KEPT = 4096  # queues for which a process remembers the pattern that fits
 
 
 class ServedQueues:
-    """The names of ``-Q``, and its patterns, in which ``*`` stands for anything."""
+    """The names of ``-Q``, and its patterns, in which ``*`` stands for any text."""
 
     def __init__(self, queues: Iterable[str]) -> None:
         queues = list(queues)
         self.names = [queue for queue in queues if "*" not in queue]
         self.patterns = [queue for queue in queues if "*" in queue]
-        self._places = {queue: place for place, queue in enumerate(queues)}
+        self._ranks = {queue: rank for rank, queue in enumerate(queues)}
         self._fitting = lru_cache(MOST_KEPT)(self._fit)  # an enqueuer may name any number of queues
 
-    def key(self, queue: str) -> str | None:
-        """The name or pattern that a queue is served by, names first; None if by none."""
-        if queue in self._places or not self.patterns:
-            return queue if queue in self._places else None
+    def serving_name(self, queue: str) -> str | None:
+        """The name or pattern that serves a queue, names first; None if none does."""
+        if queue in self._ranks or not self.patterns:
+            return queue if queue in self._ranks else None
         return self._fitting(queue)
 
     def _fit(self, queue: str) -> str | None:
         return next((pattern for pattern in self.patterns if fnmatchcase(queue, pattern)), None)
 
-    def place(self, queue: str) -> int:
-        key = self.key(queue)
-        return len(self._places) if key is None else self._places[key]
+    def rank(self, queue: str) -> int:
+        """How many names and patterns of ``-Q`` stand before the one that serves a queue."""
+        name = self.serving_name(queue)
+        return len(self._ranks) if name is None else self._ranks[name]

@@ -1,4 +1,8 @@
-"""Claims jobs in parts, after a claim of many has failed."""
+"""Claims jobs in parts, after a claim of many has failed, so that one job that cannot be claimed does not hold up the others.
+
+The statement is tried on halves of its jobs (sifting.py). A job that fails while the same statement claims others is put aside. If all
+jobs of a lane fail, nothing tells yet whose fault that is: the lane rests, and the other lanes go on.
+"""
 
 from __future__ import annotations
 
@@ -6,133 +10,163 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from operator import itemgetter
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import ConnectionLost, may_pass
 from pgqueue.database.sifting import PROBES, bury, judge, pass_over, sift
-from pgqueue.database.statements.claiming import Round
+from pgqueue.database.statements.claiming import Lane, TurnClaim
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
-from pgqueue.worker.claiming.lanes import Name
+from pgqueue.worker.attempt import Attempt
 
-DEAF_PAUSE = 0.5  # seconds in which no wake-up is heard, and lanes rest in which nothing could be claimed
-LONGEST_PAUSE = (
-    5.0  # seconds until jobs are claimed again that fail when no other is there; a wake-up ends it
-)
+LANE_REST = 0.5  # seconds for which a lane rests from which nothing could be claimed
 
-Place = tuple[Name, str | None, str | None]  # a lane, the key whose turn was last, and where to begin
-Chosen = tuple[Place, int, int]  # a job, and of how many that were asked for it is one
+
+class Beginning(NamedTuple):
+    """Where a claim from a lane begins: ``after`` this key, and at this ``front``. Both are None for jobs without a key."""
+
+    lane: Lane
+    after: str | None = None
+    front: str | None = None
+
+
+class Choice(NamedTuple):
+    """A job that a claim would take. ``asked``: how many jobs that claim asked for."""
+
+    beginning: Beginning
+    asked: int
+    job_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """All jobs of these lanes failed, so that nothing yet tells whose fault it is. ``jobs``: empty if they are many."""
+    """The claim of all jobs from these beginnings failed, and nothing tells yet whose fault that is. ``jobs``: empty if they are many."""
 
-    lanes: Sequence[Place]
-    jobs: Sequence[Chosen]
+    beginnings: Sequence[Beginning]
+    jobs: Sequence[Choice]
     statement: str
     error: Exception
 
 
 class SingleClaims:
-    """``take`` is called with what was claimed, and returns it; ``doubt`` is called after a claim without an answer.
+    """``take`` is called with what a claim took. ``note_lost_answer`` is called after a claim without an answer.
 
-    ``taken``: how many jobs this turn claimed. ``failed``: jobs whose claim failed when no other job was there to compare with.
-    ``succeeded``: the statements that claimed something in this turn.
+    Of one turn of the claimer: ``claimed``: how many jobs were claimed here. ``failures``: of jobs that failed when no other job was there to
+    compare with. ``succeeded``: the statements that claimed a job.
     """
 
     def __init__(
         self,
         link: Link,
         tasks: list[str],
-        take: Callable[[int, Name, Round], Sequence[Any]],
-        doubt: Callable[[], Awaitable[None]],
+        take: Callable[[int, Lane, TurnClaim], list[Attempt]],
+        note_lost_answer: Callable[[], Awaitable[None]],
     ) -> None:
-        self._link, self._tasks, self._take, self._doubt = link, tasks, take, doubt
-        self._resting: dict[tuple[Name, bool], float] = {}
-        self.begin()
+        self._link, self._tasks, self._take, self._note_lost_answer = link, tasks, take, note_lost_answer
+        self._resting: dict[tuple[Lane, bool], float] = {}
+        self.begin_turn()
 
-    def begin(self) -> None:
-        self.taken = 0
-        self.failed: list[Failure] = []
+    def begin_turn(self) -> None:
+        self.claimed = 0
+        self.failures: list[Failure] = []
         self.succeeded: set[str] = set()
 
-    def awake(self, lanes: list[Name], *, keyed: bool = False) -> list[Name]:
+    def awake(self, lanes: list[Lane], *, in_turns: bool = False) -> list[Lane]:
         """Without the lanes that rest."""
-        if self._resting:
-            now = monotonic()
-            self._resting = {lane: until for lane, until in self._resting.items() if until > now}
-        return [lane for lane in lanes if (lane, keyed) not in self._resting] if self._resting else lanes
+        if not self._resting:
+            return lanes
+        now = monotonic()
+        self._resting = {lane: until for lane, until in self._resting.items() if until > now}
+        return [lane for lane in lanes if (lane, in_turns) not in self._resting]
+
+    @property
+    def was_needed(self) -> bool:
+        """Whether a claim failed in this turn."""
+        return self.claimed > 0 or bool(self.failures)
+
+    @property
+    def few_failed(self) -> bool:
+        """Whether a claim failed for few jobs, which says nothing of others."""
+        return any(failure.jobs for failure in self.failures)
 
     async def claim(
-        self, worker_id: int, lanes: Sequence[Place], count: int, whole: Statement[Any], error: Exception
-    ) -> int:
-        """Returns how many were claimed, after the statement ``whole`` has failed with ``error``.
+        self,
+        worker_id: int,
+        beginnings: Sequence[Beginning],
+        count: int,
+        whole: Statement[Any],
+        error: Exception,
+    ) -> list[Attempt]:
+        """Returns what was claimed in parts, after the statement ``whole`` has failed with ``error``. The least urgent job is the last.
 
-        What fails with all jobs, or with none there, is noted: ``end`` decides whose fault it is.
+        If all jobs fail, or if none is there, that is noted. ``end_turn`` decides whose fault it is.
         """
-        before = self.taken
-        chosen: list[Chosen] = []
+        choices: list[Choice] = []
+        claimed: list[Attempt] = []
 
-        async def run(part: Sequence[Chosen]) -> list[Any]:
-            found: list[Any] = []
-            for (place, asked), jobs in groupby(part, key=itemgetter(0, 1)):
-                lane, after, since = place
-                only = [job_id for _, _, job_id in jobs]
-                claim = statements.claim_limited(worker_id, self._tasks, lane, after, asked, since, only)
-                taken = self._take(worker_id, lane, await self._link.once(claim))
-                self.taken += len(taken)
-                found += taken
-                if taken:
-                    self.succeeded.add(claim.name)
-            return found
+        async def run(part: Sequence[Choice]) -> list[Attempt]:
+            before = len(claimed)
+            await self._claim_only(worker_id, part, claimed)
+            return claimed[before:]
 
         try:
-            chosen += await self._choose(worker_id, lanes, count, error)
-            await sift(chosen, run, partial(self._give_up, worker_id), self._leave)
+            choices += await self._choose(worker_id, beginnings, count, error)
+            await sift(choices, run, partial(self._give_up, worker_id), self._leave)
         except ConnectionLost:
-            await self._doubt()
+            await self._note_lost_answer()
         except Exception as failure:  # noqa: BLE001 - the turn raises it if nothing else was claimed
-            if len(chosen) == 1:  # on which the whole statement failed, too
-                self.failed.append(Failure(lanes, chosen, whole.name, error))
+            if len(choices) == 1:  # on which the whole statement failed, too
+                self.failures.append(Failure(beginnings, choices, whole.name, error))
             else:
-                few = chosen if len(chosen) <= PROBES and self.taken == before else []
-                self.failed.append(Failure(lanes, few, "claim_limited", failure))
-        return self.taken - before
+                few = choices if len(choices) <= PROBES and not claimed else []
+                self.failures.append(Failure(beginnings, few, "claim_limited", failure))
+        return sorted(claimed, key=attrgetter("priority"))
+
+    async def _claim_only(self, worker_id: int, choices: Sequence[Choice], claimed: list[Attempt]) -> None:
+        """Adds the attempts to ``claimed``, because those of one lane are taken even if the next lane fails."""
+        for (beginning, asked), jobs in groupby(choices, key=attrgetter("beginning", "asked")):
+            lane, after, front = beginning
+            only = [job.job_id for job in jobs]
+            claim = statements.claim_limited(worker_id, self._tasks, lane, after, asked, front, only)
+            taken = self._take(worker_id, lane, await self._link.once(claim))
+            self.claimed += len(taken)
+            claimed += taken
+            if taken:
+                self.succeeded.add(claim.name)
 
     async def _choose(
-        self, worker_id: int, lanes: Sequence[Place], count: int, error: Exception
-    ) -> list[Chosen]:
-        """Raises ``error`` if there is nothing to claim."""
-        chosen: list[Chosen] = []
-        for place in lanes:
-            lane, after, since = place
-            if asked := count - len(chosen):
-                choice = statements.choose_limited(worker_id, self._tasks, lane, after, asked, since)
-                chosen += [(place, asked, job_id) for job_id in await self._link.once(choice)]
-        if not chosen:
+        self, worker_id: int, beginnings: Sequence[Beginning], count: int, error: Exception
+    ) -> list[Choice]:
+        """The jobs that the failed claim would have taken. Raises ``error`` if there is none."""
+        choices: list[Choice] = []
+        for beginning in beginnings:
+            lane, after, front = beginning
+            if asked := count - len(choices):
+                choice = statements.choose_limited(worker_id, self._tasks, lane, after, asked, front)
+                choices += [Choice(beginning, asked, job_id) for job_id in await self._link.once(choice)]
+        if not choices:
             raise error
-        return chosen
+        return choices
 
-    async def end(self, worker_id: int) -> None:
-        """Puts aside what ``failed`` in a statement that ``succeeded`` for other jobs. Keeps all else, and lets those lanes rest."""
-        failed, self.failed = self.failed, []
-        for failure in failed:
+    async def end_turn(self, worker_id: int) -> None:
+        """Puts aside the jobs whose claim failed if the same statement succeeded for other jobs. Lets the lanes of all other failures rest."""
+        failures, self.failures = self.failures, []
+        for failure in failures:
             guilty = failure.jobs if failure.statement in self.succeeded else []
             await judge(
                 [(job, failure.error) for job in guilty], partial(self._give_up, worker_id), self._leave
             )
             if not guilty:
-                self.failed.append(failure)
+                self.failures.append(failure)
             if not guilty or may_pass(failure.error):
-                until = monotonic() + DEAF_PAUSE
-                self._resting |= {(lane, after is not None): until for lane, after, _ in failure.lanes}
+                until = monotonic() + LANE_REST
+                self._resting |= {(lane, after is not None): until for lane, after, _ in failure.beginnings}
 
-    async def _give_up(self, worker_id: int, job: Chosen, error: Exception) -> None:
-        await bury(self._link.once, job[-1], worker_id, error)
+    async def _give_up(self, worker_id: int, job: Choice, error: Exception) -> None:
+        await bury(self._link.once, job.job_id, worker_id, error)
 
-    async def _leave(self, job: Chosen, error: Exception) -> None:
-        pass_over(self._link.once, job[-1], error)
+    async def _leave(self, job: Choice, error: Exception) -> None:
+        pass_over(self._link.once, job.job_id, error)

@@ -1,73 +1,80 @@
-"""Which lanes are not claimed the plain way: those under limits, and those whose jobs carry keys, which take turns. Pure."""
+"""Which lanes are claimed alone: those under limits, and those taken in turns, whose jobs have keys. Pure.
+
+The jobs without a key of one lane and the jobs with keys of the same lane are claimed apart from each other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pgqueue.database.statements.claiming import Lane
 from pgqueue.worker.claiming.served_queues import ServedQueues
 
-Name = tuple[str, int]
-Way = Literal["plain", "limited", "keyed"]
+Way = Literal["together", "limited", "in turns"]
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """One claim to make: of several plain lanes together, or of one that is limited or keyed."""
+class PlannedClaim:
+    """One claim to make: from several lanes ``together``; or from one lane that is ``limited`` or taken ``in turns``."""
 
     way: Way
-    lanes: list[Name]
+    lanes: list[Lane]
 
 
 class Turns:
     def __init__(self, served: ServedQueues) -> None:
         self._served = served
-        self._keyed: dict[Name, str] = {}  # the key whose turn was last
-        self._since: dict[Name, str] = {}  # the place in front of which no job was, at the last look or claim
-        self._limited: set[str | None] = set()  # queues; None is any
-        self._turn = 0
+        self._last_keys: dict[Lane, str] = {}  # of each lane taken in turns: the key whose turn was last
+        self._fronts: dict[
+            Lane, str
+        ] = {}  # of the same lanes: before this position the last survey or claim saw no job
+        self._limited: set[str | None] = set()  # queues; None stands for all
+        self._plans = 0
 
     def __len__(self) -> int:
-        return len(self._keyed)
+        return len(self._last_keys)
 
-    def see(self, keyed: Mapping[Name, str], limited: Iterable[str | None]) -> bool:
-        """Lanes with jobs that carry keys, and queues under limits that are not by key; whether one of the lanes was unknown."""
-        lanes = [lane for lane in keyed if self._served.key(lane[0]) is not None]
-        new = any(lane not in self._keyed for lane in lanes)
-        self._keyed = {lane: self._keyed.get(lane, "") for lane in lanes}
-        self._since = dict(keyed)
+    def see(self, in_turns: Mapping[Lane, str], limited: Iterable[str | None]) -> bool:
+        """Notes the lanes taken in turns with their fronts, and the queues under limits; whether one of the lanes was unknown."""
+        lanes = [lane for lane in in_turns if self._served.serving_name(lane[0]) is not None]
+        is_new = any(lane not in self._last_keys for lane in lanes)
+        self._last_keys = {lane: self._last_keys.get(lane, "") for lane in lanes}
+        self._fronts = dict(in_turns)
         self._limited = set(limited)
-        return new
+        return is_new
 
-    def place(self, lane: Name) -> tuple[str, str | None]:
-        """The key whose turn was last, and from where on to look: what commits late in front of that is seen by the next look for lanes."""
-        return self._keyed.get(lane, ""), self._since.get(lane)
+    def resume(self, lane: Lane) -> tuple[str, str | None]:
+        """Where the next claim goes on: the key whose turn was last, and the front. The next survey sees what commits before the front."""
+        return self._last_keys.get(lane, ""), self._fronts.get(lane)
 
-    def took(self, lane: Name, key: str, front: str) -> None:
-        """The turn of this key was the last one, and the first job lay here."""
-        if lane in self._keyed:
-            self._keyed[lane], self._since[lane] = key, front
+    def note_turn(self, lane: Lane, key: str, front: str) -> None:
+        """The turn of this key was the last one, and this was the front of the lane."""
+        if lane in self._last_keys:
+            self._last_keys[lane], self._fronts[lane] = key, front
 
-    def errands(self, plain: list[Name], keys: Sequence[str]) -> list[Errand]:
-        """What to claim, urgent first. ``plain`` are the lanes of jobs without a key, in order; ``keys`` the names and patterns asked for.
+    def plan(self, plain: list[Lane], serving: Collection[str]) -> list[PlannedClaim]:
+        """The claims to make, urgent ones first. ``plain``: the lanes of jobs without a key, in order. ``serving``: names and patterns.
 
         Of one priority, jobs with keys and jobs without come first in turn.
         """
-        if not self._keyed and not self._limited:
-            return [Errand("plain", plain)] if plain else []
-        self._turn += 1
-        keyed = sorted(
-            (lane for lane in self._keyed if self._served.key(lane[0]) in keys), key=lambda lane: lane[1]
+        if not self._last_keys and not self._limited:
+            return [PlannedClaim("together", plain)] if plain else []
+        self._plans += 1
+        keys_first = self._plans % 2
+        in_turns = sorted(
+            (lane for lane in self._last_keys if self._served.serving_name(lane[0]) in serving),
+            key=lambda lane: lane[1],
         )
-        found: list[Errand] = []
+        plans: list[PlannedClaim] = []
         for lane in plain:
-            while keyed and (keyed[0][1] < lane[1] or (keyed[0][1] == lane[1] and self._turn % 2)):
-                found.append(Errand("keyed", [keyed.pop(0)]))
+            while in_turns and (in_turns[0][1] < lane[1] or (in_turns[0][1] == lane[1] and keys_first)):
+                plans.append(PlannedClaim("in turns", [in_turns.pop(0)]))
             if lane[0] in self._limited or None in self._limited:
-                found.append(Errand("limited", [lane]))
-            elif found and found[-1].way == "plain":
-                found[-1].lanes.append(lane)
+                plans.append(PlannedClaim("limited", [lane]))
+            elif plans and plans[-1].way == "together":
+                plans[-1].lanes.append(lane)
             else:
-                found.append(Errand("plain", [lane]))
-        return found + [Errand("keyed", [lane]) for lane in keyed]
+                plans.append(PlannedClaim("together", [lane]))
+        return plans + [PlannedClaim("in turns", [lane]) for lane in in_turns]

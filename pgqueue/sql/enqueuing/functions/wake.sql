@@ -1,7 +1,7 @@
 -- Wakes the idle workers of a queue when the caller's transaction commits, as seldom as will do, for a NOTIFY takes a
 -- database-wide lock at commit and costs each listener a look. Not while its workers are known to be awake:
 --   a busy one has said so, and polls (mark_busy.sql);
---   others were woken less than 10 ms ago, and look again after 12 ms (worker/claiming/claimer.py).
+--   others were woken less than 10 ms ago, and look again after 12 ms (worker/claiming/pace.py).
 -- A transaction says the latter once only, so that a long one, which wakes no worker before its end, keeps no other from it.
 -- Nor in a transaction that may send none (functions/notify.sql).
 -- A wake-up spared for one that is then rolled back, or committed late, is made up for by the next poll.

@@ -1,0 +1,24 @@
+"""How many jobs one claim may take: so many that an urgent job does not wait long for the end of the claim. Pure."""
+
+from __future__ import annotations
+
+SMALLEST_CLAIM, LARGEST_CLAIM = (
+    100,
+    1000,
+)  # jobs; the bounds of the size, and the number from which a claim is measured
+LONGEST_CLAIM = 0.025  # seconds
+LONGEST_CLAIM_BESIDE_URGENT = 0.003  # seconds, where jobs of several priorities are waiting
+
+
+class ClaimSize:
+    """``jobs``: what the next claim may take at most."""
+
+    def __init__(self) -> None:
+        self.jobs = SMALLEST_CLAIM
+
+    def measure(self, claimed: int, took: float, *, has_urgent: bool) -> None:
+        """Moves half the way to the number of jobs that would have fitted into the time that a claim may last."""
+        if claimed >= SMALLEST_CLAIM:
+            longest = LONGEST_CLAIM_BESIDE_URGENT if has_urgent else LONGEST_CLAIM
+            fitting = int(claimed * longest / took)
+            self.jobs = max(SMALLEST_CLAIM, min((self.jobs + fitting) // 2, LARGEST_CLAIM))

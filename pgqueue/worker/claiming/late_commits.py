@@ -1,0 +1,69 @@
+"""When claims look behind the cursors of the lanes (cursors.py), for jobs that committed late. Pure: it is told the time.
+
+At every claim while that is cheap, which is the normal case. If it is dear, because some session holds an old snapshot:
+
+- at once when a transaction ends that had been writing jobs for long, because it has left jobs behind the cursors;
+- every max(1 s, 200 times what it took) for the rest: jobs that were given a run_at in the past.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pgqueue.worker.claiming.cursors import LAG
+
+CHEAP_LOOK, CHEAP_ROW = (
+    0.002,
+    0.000015,
+)  # seconds: a look behind is cheap if it takes less, and so much more for each job that it claimed
+SHORTEST_PAUSE = 1.0  # seconds between two dear looks
+SPARING = 200  # times its duration between two dear looks, so that not one job in a hundred waits for one
+WATCH = LAG / 2  # seconds between two looks at which transactions write jobs
+
+
+class LateCommits:
+    """``next_look_behind``: the moment from which on claims look behind the cursors again."""
+
+    def __init__(self) -> None:
+        self.next_look_behind = 0.0
+        self._next_watch = 0.0
+        self.writers: dict[str, tuple[float, float]] = {}  # when each began, and how long ago that was
+
+    def is_look_behind_due(self, now: float) -> bool:
+        return now >= self.next_look_behind
+
+    def note_look_behind(self, claimed: int, took: float, now: float) -> bool:
+        """After a claim that looked behind all cursors. Returns whether that was cheap, so that the next claim does it, too."""
+        is_cheap = took < CHEAP_LOOK + CHEAP_ROW * claimed
+        self.next_look_behind = 0.0 if is_cheap else self._after(took, now)
+        return is_cheap
+
+    def note_survey_from_start(self, took: float, now: float) -> None:
+        """After a survey that looked behind all cursors and found jobs later than now, or none."""
+        if took > CHEAP_LOOK:
+            self.next_look_behind = self._after(took, now)
+
+    @staticmethod
+    def _after(took: float, now: float) -> float:
+        return now + max(SHORTEST_PAUSE, SPARING * took)
+
+    # ---------------------------------------------------------------- transactions that write jobs
+
+    def is_watch_due(self, now: float) -> bool:
+        return now >= self._next_watch
+
+    def begin_watch(self, now: float) -> None:
+        self._next_watch = now + WATCH
+
+    def first_that_ended(self, writers: Iterable[tuple[str, float | None, float]]) -> float | None:
+        """Notes which transactions write jobs: name, beginning and the time now. Only those count that write for longer than WATCH.
+
+        Returns from which run_at on the transactions have left jobs that ended since the last look; None if no such one has ended.
+        """
+        open_now: dict[str, tuple[float, float]] = {}
+        for name, began, now in writers:
+            first, _ = self.writers.get(name, (now - WATCH if began is None else began, 0.0))
+            open_now[name] = first, now - first
+        ended = [first for name, (first, age) in self.writers.items() if name not in open_now and age > WATCH]
+        self.writers = open_now
+        return min(ended) - LAG if ended else None
