@@ -36,13 +36,13 @@ class Heartbeat:
         lease: float,
         lost: Callable[[int], object],
         cancel: Callable[[list[int]], object],
-        holds_jobs: Callable[[], bool] = lambda: True,
+        has_jobs: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``holds_jobs`` is asked on this thread, too: an idle worker looks for cancels only if it is told of one."""
+        """``has_jobs`` is asked on this thread, too: an idle worker looks for cancels only if it is told of one."""
         self._outage = outage
         self._every, self._lease = every, lease
         self._patience = min(max(lease / 3, SHORTEST), LONGEST)
-        self._lost, self._cancel, self._holds_jobs = lost, cancel, holds_jobs
+        self._lost, self._cancel, self._holds_jobs = lost, cancel, has_jobs
         self._life: _Life | None = None
         self.state = "running"
 
@@ -56,7 +56,7 @@ class Heartbeat:
         self.stop()
         life = self._life = _Life(worker_id, asked + self._lease)
         life.thread = threading.Thread(
-            target=self._beat, args=[life, asked], name="pgqueue heartbeat", daemon=True
+            target=self._renew_until_stopped, args=[life, asked], name="pgqueue heartbeat", daemon=True
         )
         life.thread.start()
 
@@ -75,7 +75,7 @@ class Heartbeat:
             if life.thread.is_alive() and life.connection is not None:
                 cut(life.connection)
 
-    def _beat(self, life: _Life, asked: float) -> None:
+    def _renew_until_stopped(self, life: _Life, asked: float) -> None:
         trouble, looking = Trouble("the heartbeat"), Trouble("the look for cancel requests")
         beat_at, failing = asked + self._jittered(self._every), False
         try:

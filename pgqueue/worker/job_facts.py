@@ -18,6 +18,7 @@ from pgqueue.telemetry.events.jobs import (
     Run,
 )
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion, NothingToSettle, OwnCommit
 
 KINDS: dict[str, type[Any]] = {
     "completed": JobCompleted,
@@ -26,6 +27,10 @@ KINDS: dict[str, type[Any]] = {
     "cancelled": JobCancelled,
     "pending": JobPutBack,
 }
+NOTHING: dict[NothingToSettle, type[Any]] = {
+    NothingToSettle.COMMITTED: JobCompleted,
+    NothingToSettle.LEASE_LOST: JobLost,
+}
 
 
 def emit_start(attempt: Attempt) -> None:
@@ -33,23 +38,20 @@ def emit_start(attempt: Attempt) -> None:
         emit(JobStarted(_run(attempt)))
 
 
-def emit_ending(attempt: Attempt, outcome: Outcome | None) -> None:
+def emit_ending(attempt: Attempt, conclusion: Conclusion) -> None:
     """Of an error, not while a COMMIT of its handler is unconfirmed: then the settler learns what became of the job."""
-    kind = _kind(attempt, outcome)
-    if has_subscribers(kind) and not (
-        attempt.unconfirmed and outcome is not None and outcome.error is not None
-    ):
+    if isinstance(conclusion, Outcome):
+        kind = KINDS[conclusion.state]
+        if conclusion.error is not None and attempt.own_commit is OwnCommit.UNCONFIRMED:
+            return
+    else:
+        kind = NOTHING[conclusion]
+    if has_subscribers(kind):
         seconds = monotonic() - (attempt.started_at or attempt.claimed_at)
-        emit(kind(_run(attempt), seconds, *_details(outcome)))
+        emit(kind(_run(attempt), seconds, *_details(conclusion)))
 
 
-def _kind(attempt: Attempt, outcome: Outcome | None) -> type[Any]:
-    if outcome is not None:
-        return KINDS[outcome.state]
-    return JobCompleted if attempt.settled else JobLost
-
-
-def _details(outcome: Outcome | None) -> tuple[object, ...]:
+def _details(outcome: Conclusion) -> tuple[object, ...]:
     match outcome:
         case Outcome(state="retrying"):
             return outcome.delay, outcome.error

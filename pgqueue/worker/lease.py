@@ -35,7 +35,7 @@ FAREWELL = 1.0  # seconds for each of the last statements
 
 
 class Lease:
-    """``began`` is called with the worker's id, ``ended`` when the lease is over, ``disowned`` with attempts that are another's.
+    """``began`` is called with the worker's id, ``ended`` when the lease is over, ``lost`` with attempts whose claims are lost.
 
     ``cancel`` when jobs were asked to end: all on the loop; ``asked``, which is told the same, on another thread, because the loop may
     be blocked. ``running`` tells which attempts run.
@@ -51,20 +51,20 @@ class Lease:
         began: Callable[[int], object],
         ended: Callable[[], object],
         running: Callable[[], Collection[Attempt]],
-        disowned: Callable[[list[Attempt]], object],
+        lost: Callable[[list[Attempt]], object],
         asked: Callable[[list[int]], object],
         cancel: Callable[[list[int]], object],
-        holds_jobs: Callable[[], bool],
+        has_jobs: Callable[[], bool],
     ) -> None:
         self._link, self._settings, self._tasks = link, settings, tasks
-        self._began, self._ended, self._running, self._disowned = began, ended, running, disowned
+        self._began, self._ended, self._running, self._lose_attempts = began, ended, running, lost
         self._heartbeat = Heartbeat(
             outage,
             every=settings.heartbeat,
             lease=settings.lease,
             lost=partial(self._call, self.lose),
             cancel=partial(self._cancel, asked, cancel),
-            holds_jobs=holds_jobs,
+            has_jobs=has_jobs,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Task[None] | None = None
@@ -142,13 +142,13 @@ class Lease:
             await self._doubt.wait()
             self._doubt.clear()
             try:
-                await self._stop_disowned()
+                await self._stop_lost()
                 trouble.over()
             except Exception as error:  # noqa: BLE001 - it is logged
                 await asyncio.sleep(trouble.after(error))
                 self._doubt.set()
 
-    async def _stop_disowned(self) -> None:
+    async def _stop_lost(self) -> None:
         ours = {attempt.id: attempt for attempt in self._running() if attempt.worker_id == self._id}
         if not ours:
             return
@@ -156,7 +156,7 @@ class Lease:
         gone = await self._link.once(statements.find_disowned(self._id, leases))
         if gone:
             emit(ClaimsForgotten(tuple(gone)))
-            self._disowned([ours[job_id] for job_id in gone])
+            self._lose_attempts([ours[job_id] for job_id in gone])
 
     def look(self) -> None:
         """Soon has ``cancel`` called with the jobs that were asked to stop."""

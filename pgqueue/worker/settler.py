@@ -18,6 +18,7 @@ from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.jobs import CommitUnconfirmed, OutcomeLost, OutcomeRefused, OutcomeWaits
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import OwnCommit
 
 LOCKED = 0.5  # seconds until a row that was locked is looked at again
 LARGEST = 500  # outcomes in a batch: more would cost no less each, and hold up the slots that they free
@@ -141,9 +142,9 @@ class Settler:
         if self._alone:
             self._alone.difference_update([attempt for attempt, _ in batch])
         for attempt, outcome in batch if len(ours) < len(batch) and not interrupted else ():
-            if attempt.id not in ours and not attempt.unconfirmed:
+            if attempt.id not in ours and attempt.own_commit is not OwnCommit.UNCONFIRMED:
                 emit(OutcomeLost(attempt.id, attempt.task, attempt.lease_id, outcome.state))
-        if unconfirmed := [item for item in batch if item[0].unconfirmed]:
+        if unconfirmed := [item for item in batch if item[0].own_commit is OwnCommit.UNCONFIRMED]:
             await self._confirm(unconfirmed, ours)
         self._freed([attempt for attempt, _ in batch])
         return ours

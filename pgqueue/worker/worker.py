@@ -37,7 +37,6 @@ from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.leader import Leader
 from pgqueue.maintenance.partitions import AHEAD
 from pgqueue.maintenance.scheduler import GRACE, Scheduler
-from pgqueue.model.outcome import Outcome
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.services import Services
 from pgqueue.telemetry.events import emit, subscribed
@@ -57,6 +56,7 @@ from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.claiming.in_flight import InFlight
+from pgqueue.worker.ending import Conclusion, NothingToSettle
 from pgqueue.worker.exit_codes import FAILED, STOPPED, UNFINISHED
 from pgqueue.worker.lease import Lease
 from pgqueue.worker.links import Links
@@ -123,7 +123,7 @@ class Worker:
             Watch(links.leading, alerts, settings.heartbeat),
         )
         self._listener = Listener(
-            links.listen, settings.queues, self._wake_up_heard, self._cancelled, self._leader.stand
+            links.listen, settings.queues, self._wake_claimer, self._cancelled, self._leader.stand
         )
         self._declarations = Declarations(
             app.name, list(app.schedules.values()), settings.heartbeat,
@@ -140,8 +140,8 @@ class Worker:
             crash_limit=settings.crash_limit, limit=settings.blocked, lease=settings.lease, alive=self._alive,
         )  # fmt: skip
         self._lease = Lease(
-            links.settle, self._outage, settings, sorted(self._specs), began=self._live_as, ended=self._lose, running=self._runner.running, disowned=self._runner.lose,
-            asked=self._pulse.cancel, cancel=self._cancel, holds_jobs=lambda: bool(len(self._in_flight)),
+            links.settle, self._outage, settings, sorted(self._specs), began=self._live_as, ended=self._lose, running=self._runner.running, lost=self._runner.lose,
+            asked=self._pulse.cancel, cancel=self._cancel, has_jobs=lambda: bool(len(self._in_flight)),
         )  # fmt: skip
         self._recycling = Recycling(settings, self._use_up)
         # Jobs that come back before the next poll: in how many seconds once that is written.
@@ -154,7 +154,7 @@ class Worker:
                 cancelled=self._cancelled, vacant=self._leader.stand, stop=self.stop, orphaned=self._orphaned,
             )  # fmt: skip
 
-    def _wake_up_heard(self) -> None:
+    def _wake_claimer(self) -> None:
         self._claimer.pace.wake_ups_arrive = self._listener.proven.is_set()
         self._claimer.wake()
 
@@ -189,17 +189,16 @@ class Worker:
         if self._supervisor is not None:
             self._supervisor.made_room()
 
-    def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
-        if outcome is None or outcome.reason != "released":
+    def _done(self, attempt: Attempt, conclusion: Conclusion) -> None:
+        if isinstance(conclusion, NothingToSettle):
             self._recycling.count()
-        if outcome is None:
             self._free([attempt])
-        else:
-            self._settler.add(
-                attempt, outcome if attempt.progress is None else attempt.with_progress(outcome)
-            )
-            if 0 < outcome.delay < self.settings.poll:
-                self._again[attempt] = outcome.delay
+            return
+        if conclusion.reason != "released":
+            self._recycling.count()
+        self._settler.add(attempt, attempt.with_progress(conclusion))
+        if 0 < conclusion.delay < self.settings.poll:
+            self._again[attempt] = conclusion.delay
 
     # ---------------------------------------------------------------- life
 

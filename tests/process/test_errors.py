@@ -21,6 +21,7 @@ from psycopg import sql
 from pgqueue import App, errors
 from pgqueue.database import migrate, pools
 from pgqueue.database.run import connect
+from pgqueue.worker.attempt_lease import AttemptLease
 from pgqueue.worker.exit_codes import BLOCKED
 from tests.command_line import pgq, shop
 from tests.proxy import proxy_to
@@ -285,7 +286,7 @@ def lost_lease(scene: Scene) -> None:
     app.task(name="t")(named).enqueue("Ada")
     with psycopg.connect(scene.dsn, autocommit=True) as db:
         [attempt] = Hand(db, ["t"]).claim()
-        with attempt.job(app).transaction():
+        with AttemptLease(attempt, app).transaction(None):
             db.execute("update pgqueue.jobs_live set lease_id = lease_id + 1")
 
 

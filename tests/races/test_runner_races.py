@@ -18,11 +18,13 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 from pgqueue.model.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion, NothingToSettle
 from pgqueue.worker.rare_fields import RareFields
 from pgqueue.worker.running.runner import LATER, SUSPECTS, Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
 from tests.apps import killer_tasks
+from tests.conclusions import reason_of
 
 SLOTS = 4
 Done = list[tuple[int, str | None]]
@@ -39,8 +41,8 @@ def attempt(job_id: int, task: str, crash_count: int = 0, **left: float) -> Atte
 
 
 def runner_of(app: App, done: Done) -> Runner:
-    def note(ended: Attempt, outcome: Outcome | None) -> None:
-        done.append((ended.id, outcome and outcome.reason))
+    def note(ended: Attempt, outcome: Conclusion) -> None:
+        done.append((ended.id, reason_of(outcome)))
 
     return Runner(app, slots=SLOTS, executor="async", app_path="none:app", crash_limit=3, done=note)
 
@@ -48,7 +50,7 @@ def runner_of(app: App, done: Done) -> Runner:
 @pytest.mark.parametrize(
     ("give_up", "reason"),
     [
-        (lambda runner: runner.lose(), None),
+        (lambda runner: runner.lose(), "LEASE_LOST"),
         (lambda runner: runner.cancel([1]), "cancelled"),
         (lambda runner: runner.release_running(), "released"),
     ],
@@ -131,8 +133,8 @@ Ended = dict[int, Outcome]
 
 
 def suspects_runner(ended: Ended) -> Runner:
-    def note(one: Attempt, outcome: Outcome | None) -> None:
-        assert outcome is not None
+    def note(one: Attempt, outcome: Conclusion) -> None:
+        assert isinstance(outcome, Outcome)
         ended[one.id] = outcome
 
     return Runner(
@@ -226,7 +228,7 @@ def test_few_suspects_run_at_once_each_makes_room_and_those_that_wait_take_no_sl
 @pytest.mark.parametrize("executor", ["async", "thread"])
 def test_what_waits_for_its_turn_at_the_end_of_the_grace_goes_back_unbegun(dsn: str, executor: str) -> None:
     """One job outlasts the grace; what was claimed ahead, and a suspect that waits for its process, have not been attempted."""
-    app, done = App(), dict[int, Outcome | None]()
+    app, done = App(), dict[int, Conclusion]()
     begun, go_on = [], threading.Event()
 
     @app.task(name="long")
@@ -239,7 +241,7 @@ def test_what_waits_for_its_turn_at_the_end_of_the_grace_goes_back_unbegun(dsn: 
         begun.append(1)
         go_on.wait(30)
 
-    def note(one: Attempt, outcome: Outcome | None) -> None:
+    def note(one: Attempt, outcome: Conclusion) -> None:
         done[one.id] = outcome
 
     async def play() -> int:
@@ -255,9 +257,9 @@ def test_what_waits_for_its_turn_at_the_end_of_the_grace_goes_back_unbegun(dsn: 
         return left
 
     assert asyncio.run(play()) == 1
-    assert {
-        outcome and (outcome.reason, outcome.begun, outcome.counted) for n, outcome in done.items() if n > 1
-    } == {("released", False, False)}
+    assert {(outcome.reason, outcome.begun, outcome.counted) for n, outcome in done.items() if n > 1} == {
+        ("released", False, False)
+    }
     assert len(done) == 22
     assert done[1] == Outcome.released()
     assert len(begun) == 1
@@ -267,7 +269,7 @@ def test_what_waits_for_its_turn_at_the_end_of_the_grace_goes_back_unbegun(dsn: 
 def test_a_lost_lease_reaches_handlers_that_run_and_nothing_of_them_is_settled(
     way: str, tmp_path: Path
 ) -> None:
-    app, told, done = App(), [], list[tuple[int, Outcome | None]]()
+    app, told, done = App(), [], list[tuple[int, Conclusion]]()
     begun = threading.Event()
 
     @app.task(name="async")
@@ -299,7 +301,7 @@ def test_a_lost_lease_reaches_handlers_that_run_and_nothing_of_them_is_settled(
             told.append("cancelled")
             raise
 
-    def note(one: Attempt, outcome: Outcome | None) -> None:
+    def note(one: Attempt, outcome: Conclusion) -> None:
         done.append((one.id, outcome))
 
     async def play() -> None:
@@ -319,5 +321,5 @@ def test_a_lost_lease_reaches_handlers_that_run_and_nothing_of_them_is_settled(
         runner.close()
 
     asyncio.run(play())
-    assert done == [(1, None)]
+    assert done == [(1, NothingToSettle.LEASE_LOST)]
     assert told == ([] if way == "process" else ["stopped"] if way == "thread" else ["cancelled"])

@@ -20,8 +20,10 @@ from pgqueue.model.outcome import Outcome
 from pgqueue.runtime import origin
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion
 from pgqueue.worker.running.runner import Runner
 from tests.apps import child_tasks
+from tests.conclusions import reason_of
 from tests.pids import is_gone
 from tests.waiting import wait_until
 
@@ -42,12 +44,12 @@ def perform(
     timeout: float | None = None,
     meanwhile: Callable[[Runner], Any] = lambda _: None,
     **args: Any,
-) -> list[Outcome | None]:
+) -> list[Conclusion]:
     """Their outcomes, one after the other in one worker. ``meanwhile`` runs on a thread beside them."""
-    done: list[Outcome | None] = []
+    done: list[Conclusion] = []
     mine = os.getpid()
 
-    def note(_: Attempt, outcome: Outcome | None) -> None:
+    def note(_: Attempt, outcome: Conclusion) -> None:
         if os.getpid() != mine:
             os._exit(1)  # a fork acts as a worker
         done.append(outcome)
@@ -68,9 +70,9 @@ def perform(
     return done
 
 
-def results(outcomes: list[Outcome | None]) -> list[Any]:
+def results(outcomes: list[Conclusion]) -> list[Any]:
     assert all(outcome is not None and outcome.state == "completed" for outcome in outcomes), outcomes
-    return [outcome and outcome.result and json.loads(outcome.result) for outcome in outcomes]
+    return [outcome.result and json.loads(outcome.result) for outcome in outcomes]
 
 
 def noted(path: Path) -> list[int]:
@@ -154,8 +156,8 @@ def test_all_that_a_handler_started_ends_with_it(give_up: str, tmp_path: Path) -
         if give_up in calls:
             loop.call_soon_threadsafe(calls[give_up])
 
-    async def play() -> list[Outcome | None]:
-        done: list[Outcome | None] = []
+    async def play() -> list[Conclusion]:
+        done: list[Conclusion] = []
         runner = Runner(
             child_tasks.app, slots=1, executor="process", app_path=child_tasks.PATH, crash_limit=3,
             done=lambda _, outcome: done.append(outcome),
@@ -169,8 +171,13 @@ def test_all_that_a_handler_started_ends_with_it(give_up: str, tmp_path: Path) -
         return done
 
     [outcome] = asyncio.run(play())
-    reasons = {"timeout": "attempts_exhausted", "cancel": "cancelled", "release": "released", "lose": None}
-    assert (outcome and outcome.reason) == reasons[give_up]
+    reasons = {
+        "timeout": "attempts_exhausted",
+        "cancel": "cancelled",
+        "release": "released",
+        "lose": "LEASE_LOST",
+    }
+    assert reason_of(outcome) == reasons[give_up]
 
 
 def test_a_child_that_was_stopped_as_the_loop_ended_leaves_no_socket_open(tmp_path: Path) -> None:
@@ -200,7 +207,7 @@ def test_a_child_that_ends_is_noticed_though_its_fork_lives_and_told_by_its_true
 ) -> None:
     pids = tmp_path / "pids"
     [outcome] = perform("fork_and_end", pids=str(pids), code=code)
-    assert outcome is not None
+    assert isinstance(outcome, Outcome)
     assert outcome.crashed
     assert outcome.error == f"ProcessDiedError: PGQ-602  The process that ran it died: {said}."
     wait_until(lambda: all(is_gone(pid) for pid in noted(pids)))
@@ -225,7 +232,7 @@ def test_a_child_that_died_while_it_was_idle_costs_no_job_an_attempt(tmp_path: P
         wait_until(lambda: "pgqueue waits" not in {thread.name for thread in threading.enumerate()})
         pids.unlink()
 
-    done: list[Outcome | None] = []
+    done: list[Conclusion] = []
 
     async def play() -> None:
         runner = Runner(
@@ -257,8 +264,8 @@ def test_children_begin_where_and_as_their_worker_began(
         monkeypatch.setattr(sys, "executable", "/nowhere")
         monkeypatch.setenv("PYTHONHOME", "/nowhere")
 
-    async def play() -> list[Outcome | None]:
-        done: list[Outcome | None] = []
+    async def play() -> list[Conclusion]:
+        done: list[Conclusion] = []
         runner = Runner(
             child_tasks.app, slots=1, executor="process", app_path=child_tasks.PATH, crash_limit=3,
             done=lambda _, outcome: done.append(outcome),
@@ -298,7 +305,7 @@ def test_a_job_whose_child_cannot_be_started_goes_back_uncharged_for_a_growing_w
     reason = obstacle(monkeypatch, tmp_path)
     outcomes = perform("nothing", "nothing")
     for outcome in outcomes:
-        assert outcome is not None
+        assert isinstance(outcome, Outcome)
         assert (outcome.state, outcome.counted, outcome.crashed, outcome.begun) == (
             "pending",
             False,

@@ -11,6 +11,7 @@ from pgqueue import App
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.attempt_lease import AttemptLease
 from tests.worker_by_hand import Hand
 
 OPTIONS: dict[str, Any] = {"unique_key": "u", "tags": ["a", "b"], "meta": {"fire_at": "x"}, "deadline": "1h"}
@@ -28,7 +29,7 @@ FACTS = (
 
 
 def told(attempt: Attempt, app: App) -> dict[str, Any]:
-    job = attempt.job(app)
+    job = attempt.job(AttemptLease(attempt, app))
     return {name: getattr(job, name) for name in FACTS}
 
 

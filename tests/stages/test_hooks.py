@@ -16,6 +16,7 @@ from pgqueue.errors import InvalidNameError
 from pgqueue.model.hooks import EVENTS, job_told
 from pgqueue.model.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.attempt_lease import AttemptLease
 from pgqueue.worker.running.hook_tasks import handlers
 from tests.worker_by_hand import Hand
 
@@ -267,7 +268,7 @@ def test_completing_in_the_jobs_own_transaction_tells_with_it_or_not_at_all(dsn,
     for task in ("a", "plain"):
         insert(db, task=task)
         [attempt] = Hand(db, [task]).claim()
-        job: Job = attempt.job(app)
+        job: Job = attempt.job(AttemptLease(attempt, app))
         with pytest.raises(ZeroDivisionError), job.transaction():
             raise ZeroDivisionError
         assert told(db) == {}

@@ -19,9 +19,11 @@ from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.runtime.clock import monotonic
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claiming.lost_claims import find_lost_jobs
+from pgqueue.worker.ending import Ending, NothingToSettle
 from pgqueue.worker.heartbeat import Heartbeat
-from pgqueue.worker.running.endings import succeeded
+from pgqueue.worker.running.conclusions import succeeded
 from pgqueue.worker.settler import Settler
+from tests.conclusions import reason_of
 from tests.factories import add_jobs
 from tests.proxy import proxy_to
 from tests.waiting import wait_until
@@ -250,10 +252,10 @@ def test_what_a_lost_attempt_comes_to_is_not_written(app: App, db: Connection[An
     hand = Hand(db, ["t"])
     add_jobs(db)
     [attempt] = hand.claim()
-    assert succeeded(t.spec, attempt, 7) is not None
-    attempt.lost = True
-    assert succeeded(t.spec, attempt, 7) is None
-    assert succeeded(t.spec, attempt, None) is None
+    assert reason_of(succeeded(t.spec, attempt, 7)) == "completed"
+    attempt.end(Ending.LOST)
+    assert succeeded(t.spec, attempt, 7) is NothingToSettle.LEASE_LOST
+    assert succeeded(t.spec, attempt, None) is NothingToSettle.LEASE_LOST
 
 
 def test_no_two_workers_have_one_id(db: Connection[Any]) -> None:
@@ -275,12 +277,12 @@ def test_a_job_has_a_name_that_a_failover_gives_to_no_other(app: App, db: Connec
     hand = Hand(db, ["t"])
     first = t.enqueue()
     [attempt] = hand.claim()
-    uid = attempt.job(app).uid
+    uid = attempt.job().uid
     read = first.job()
     assert read is not None
     assert read.uid == uid
     assert hand.settle(attempt, Outcome.retried(0, ValueError()))
-    assert hand.claim()[0].job(app).uid == uid, "the same over all attempts"
+    assert hand.claim()[0].job().uid == uid, "the same over all attempts"
     db.execute("delete from pgqueue.jobs")
     db.execute("select setval('pgqueue.jobs_id_seq', %s, false)", [first.id])
     second = t.enqueue()

@@ -15,7 +15,9 @@ from pgqueue import App
 from pgqueue.database import statements
 from pgqueue.database.run import run
 from pgqueue.model.outcome import Outcome
-from pgqueue.worker.attempt import Attempt, HeldLease
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.attempt_lease import AttemptLease
+from pgqueue.worker.ending import OwnCommit
 from tests.factories import add_jobs, add_limit
 from tests.waiting import wait_until
 from tests.worker_by_hand import LimitedHand
@@ -280,7 +282,7 @@ def test_a_handler_that_is_stopped_at_its_commit_keeps_nobody_from_the_seats(
         commit(connection)
 
     def handle() -> None:
-        with HeldLease(attempt, app).transaction(None) as connection:
+        with AttemptLease(attempt, app).transaction(None) as connection:
             connection.execute("select 1")
             monkeypatch.setattr(Connection, "commit", slow)
 
@@ -293,4 +295,4 @@ def test_a_handler_that_is_stopped_at_its_commit_keeps_nobody_from_the_seats(
         finally:
             go_on.set()
         handler.result(20)
-    assert attempt.settled
+    assert attempt.own_commit is OwnCommit.CONFIRMED

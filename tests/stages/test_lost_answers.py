@@ -17,7 +17,9 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 from pgqueue.errors import CommitUnconfirmedError, ReadOnlyServerError
 from pgqueue.model.outcome import COMPLETED, Outcome
-from pgqueue.worker.attempt import Attempt, HeldLease
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.attempt_lease import AttemptLease
+from pgqueue.worker.ending import OwnCommit
 from pgqueue.worker.settler import Settler
 from tests.factories import add_jobs
 from tests.proxy import proxy_to
@@ -89,7 +91,7 @@ def test_a_commit_without_an_answer_is_told_as_what_it_was(
     hand = Hand(db, ["t"])
     [job] = add_jobs(db)
     [attempt] = hand.claim()
-    attempt.may_hold_seats = seated
+    attempt.may_have_seats = seated
     with proxy_to(dsn) as proxy:
         app = App(proxy.dsn, pool_size=1)
 
@@ -100,11 +102,11 @@ def test_a_commit_without_an_answer_is_told_as_what_it_was(
             pass
         with (
             pytest.raises((psycopg.OperationalError, CommitUnconfirmedError)),
-            HeldLease(attempt, app).transaction(None),
+            AttemptLease(attempt, app).transaction(None),
         ):
             proxy.delivers, proxy.cut_at = made, b"commit" if seated else b"COMMIT"
         app.close()
-    assert (attempt.settled, attempt.unconfirmed) == (False, True)
+    assert attempt.own_commit is OwnCommit.UNCONFIRMED
 
     settle_unconfirmed(dsn, hand, attempt)
     state = "completed" if made else "retrying"
@@ -121,7 +123,7 @@ def test_a_commit_without_an_answer_is_not_told_as_made_once_the_job_was_taken_b
     hand = Hand(db, ["t"])
     [job] = add_jobs(db)
     [attempt] = hand.claim()
-    attempt.unconfirmed = True
+    attempt.own_commit = OwnCommit.UNCONFIRMED
     assert hand.settle(attempt, Outcome.released())
     if again:
         [claimed] = hand.claim()

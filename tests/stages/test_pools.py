@@ -14,6 +14,7 @@ from pgqueue import App
 from pgqueue.database import pools
 from pgqueue.model.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion
 from pgqueue.worker.running.runner import Runner
 from tests.waiting import wait_until
 
@@ -118,7 +119,7 @@ def test_a_handler_whose_time_is_up_while_it_waits_for_a_connection_is_not_deaf(
         with app.connection():
             pass
 
-    async def outlast_the_waiting() -> Outcome | None:
+    async def outlast_the_waiting() -> Conclusion:
         ended = asyncio.get_running_loop().create_future()
         runner = Runner(
             app, slots=1, executor="thread", app_path=None, crash_limit=3, done=lambda _, outcome: ended.set_result(outcome)
@@ -126,12 +127,12 @@ def test_a_handler_whose_time_is_up_while_it_waits_for_a_connection_is_not_deaf(
         with app.connection():
             runner.take([attempt("wait", timeout=0.05)])
             async with asyncio.timeout(60):
-                outcome: Outcome | None = await ended
+                outcome: Conclusion = await ended
         runner.close()
         return outcome
 
     outcome = asyncio.run(outlast_the_waiting())
-    assert outcome is not None
+    assert isinstance(outcome, Outcome)
     assert "longer than its timeout" in str(outcome.error)
     assert "abandoned" not in caplog.text
     app.close()

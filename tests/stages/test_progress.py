@@ -42,12 +42,12 @@ def test_a_report_is_written_only_under_the_lease_it_was_made_under(db, hand):
 def test_the_last_report_goes_with_the_outcome_and_is_kept_over_attempts(db, hand, app):
     job = enqueue(db)
     [attempt] = hand.claim()
-    assert attempt.job(app).progressed is None
+    assert attempt.job().progressed is None
     attempt.note_progress(Progress(3, 10))
     assert hand.settle(attempt, attempt.with_progress(Outcome.retried(0, BOOM)))
     assert look(db, job, "state, progress ->> 'done'") == ("retrying", "3")
     [second] = hand.claim()
-    assert second.job(app).progressed["done"] == 3
+    assert second.job().progressed["done"] == 3
     assert hand.settle(second, second.with_progress(Outcome.retried(0, BOOM)))
     [third] = hand.claim()
     third.note_progress(Progress(10, 10))
@@ -63,14 +63,14 @@ def test_progress_is_kept_when_the_job_is_revived(db, hand, outcome, app):
     attempt.note_progress(Progress(3))
     hand.settle(attempt, attempt.with_progress(outcome))
     assert run(db, statements.revive(job)) == "revived"
-    assert hand.claim()[0].job(app).progressed["done"] == 3
+    assert hand.claim()[0].job().progressed["done"] == 3
 
 
 def test_progress_that_python_cannot_read_harms_no_other_job(db, hand, app):
     job, other = enqueue(db), enqueue(db)
     huge = "1" + "0" * 5000
     db.execute("update pgqueue.jobs_live set progress = %s where id = %s", [huge, job])
-    claimed = {attempt.id: attempt.job(app) for attempt in hand.claim()}
+    claimed = {attempt.id: attempt.job() for attempt in hand.claim()}
     assert claimed[job].progressed == huge
     assert claimed[other].progressed is None
     assert json.loads(json.dumps(claimed[job].args)) == {}

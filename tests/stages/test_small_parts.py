@@ -15,8 +15,11 @@ from pgqueue.database.outage import Outage
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.runtime.clock import monotonic
-from pgqueue.worker.attempt import Attempt, HeldLease
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.attempt_lease import AttemptLease
 from pgqueue.worker.claiming.in_flight import InFlight
+from pgqueue.worker.ending import Ending
+from pgqueue.worker.running.call import SINGLE
 from pgqueue.worker.running.children import Children
 from pgqueue.worker.running.progress_writer import ProgressWriter
 from pgqueue.worker.settler import LARGEST, Settler
@@ -78,18 +81,18 @@ def test_outcomes_may_arrive_in_any_order(dsn: str, db: Connection[Any]) -> None
     )
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("refused", [0, 1, 2])
 def test_an_outcome_that_the_database_refuses_loses_no_other(
-    dsn: str, db: Connection[Any], place: int
+    dsn: str, db: Connection[Any], refused: int
 ) -> None:
     hand = Hand(db, ["t"])
     jobs = add_jobs(db, count=3)
     outcomes = [(attempt, Outcome.completed("1")) for attempt in hand.claim()]
-    outcomes[place] = (outcomes[place][0], Outcome.completed('"\\u0000"'))
+    outcomes[refused] = (outcomes[refused][0], Outcome.completed('"\\u0000"'))
     freed = settled(dsn, hand, outcomes)
     assert len(freed) == 3
     states = dict(db.execute("select id, state from pgqueue.jobs").fetchall())
-    assert states == {job: "dead" if job == outcomes[place][0].id else "completed" for job in jobs}
+    assert states == {job: "dead" if job == outcomes[refused][0].id else "completed" for job in jobs}
 
 
 def test_a_later_claim_of_the_same_job_ends_the_former_one(db: Connection[Any]) -> None:
@@ -103,7 +106,7 @@ def test_a_later_claim_of_the_same_job_ends_the_former_one(db: Connection[Any]) 
     held = InFlight(5, {"default": 2}, stopped.extend)
     held.add([former])
     held.add([later])
-    assert (former.lost, later.lost) == (True, False)
+    assert (former.ending, later.ending) == (Ending.LOST, Ending.NONE)
     assert stopped == [former]
     assert (len(held), held.room(0), held.queue_room("default")) == (1, 4, 1)
     held.remove([former])
@@ -119,7 +122,7 @@ def test_what_a_job_says_last_goes_with_its_transaction(app: App, db: Connection
     hand = Hand(db, ["t"])
     add_jobs(db)
     [attempt] = hand.claim()
-    lease = HeldLease(attempt, app)
+    lease = AttemptLease(attempt, app)
     lease.progress(Progress.of(3, 10, None))
     lease.progress(Progress.of(10, 10, "done"))
     with lease.transaction(None):
@@ -152,7 +155,7 @@ def test_what_is_said_while_the_former_report_is_written_is_not_lost(dsn: str, d
 
 
 def test_children_that_cannot_be_started_are_tried_ever_more_seldom() -> None:
-    children = Children("nowhere", 3, lambda *_: None)
+    children = Children("nowhere", 3, lambda *_: None, SINGLE)
     pauses = []
     for _ in range(20):
         children._note_failure(OSError("no"))

@@ -11,9 +11,11 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 from pgqueue.model.outcome import Outcome
 from pgqueue.runtime.services import hidden_tasks
+from pgqueue.worker.ending import Conclusion
 from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
+from tests.conclusions import reason_of
 from tests.races.test_runner_races import attempt
 
 NOWHERE = "postgresql://nowhere"
@@ -37,7 +39,7 @@ def test_what_waits_behind_a_job_that_outlasts_the_grace_goes_back_uncharged(
     async def short() -> None:
         begun.append("short")
 
-    done: dict[int, Outcome | None] = {}
+    done: dict[int, Conclusion] = {}
 
     async def play() -> int:
         runner = Runner(
@@ -66,16 +68,14 @@ def test_what_waits_behind_a_job_that_outlasts_the_grace_goes_back_uncharged(
     first, *others = [done[n] for n in range(21)]
     if end == "in_time" and not claim_hangs:
         assert left == 0
-        assert first is not None
+        assert isinstance(first, Outcome)
         assert first.state == "completed"
         assert begun == ["long"]
     if end != "in_time":
         assert left == 1
-        assert (first and first.reason) == "released"
+        assert reason_of(first) == "released"
     for outcome in others:
-        assert outcome is not None
+        assert isinstance(outcome, Outcome)
         assert outcome.state == "completed" or (outcome.state, outcome.counted) == ("pending", False)
     if end != "in_time":
-        assert {(outcome and outcome.reason, outcome and outcome.begun) for outcome in others} == {
-            ("released", False)
-        }
+        assert {(outcome.reason, outcome.begun) for outcome in others} == {("released", False)}

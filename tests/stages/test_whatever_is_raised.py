@@ -13,7 +13,8 @@ import pytest
 from pgqueue import App
 from pgqueue.model.outcome import Outcome
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.running.endings import failed
+from pgqueue.worker.ending import Conclusion, Ending
+from pgqueue.worker.running.conclusions import failed
 from pgqueue.worker.running.runner import Runner
 from tests.apps import raising_tasks
 
@@ -29,12 +30,12 @@ def attempt(job_id: int, task: str, deed: str = "", **other: Any) -> Attempt:
 
 def played(
     app: App, attempts: list[Attempt], *, executor: str, path: str = "none:app", slots: int = SLOTS
-) -> dict[int, Outcome | None]:
+) -> dict[int, Conclusion]:
     """The outcome of each."""
-    ended: dict[int, Outcome | None] = {}
+    ended: dict[int, Conclusion] = {}
 
     async def play() -> None:
-        def note(one: Attempt, outcome: Outcome | None) -> None:
+        def note(one: Attempt, outcome: Conclusion) -> None:
             assert one.id not in ended, "it ended twice"
             ended[one.id] = outcome
 
@@ -73,9 +74,9 @@ def test_whatever_is_raised_anywhere_is_an_outcome_and_its_neighbours_complete(
     assert len(ended) == len(attempts)
     for number, deed in enumerate(deeds):
         outcome, neighbour = ended[2 * number], ended[2 * number + 1]
-        assert neighbour is not None, deed
+        assert isinstance(neighbour, Outcome), deed
         assert neighbour.state == "completed", deed
-        if outcome is None or outcome.state == "completed" or outcome.crashed:
+        if not isinstance(outcome, Outcome) or outcome.state == "completed" or outcome.crashed:
             wrong.append((deed, outcome))
     assert not wrong
 
@@ -86,9 +87,10 @@ def test_an_error_of_which_nothing_can_be_asked_is_told_by_its_name_and_tried_ag
     what: str, timed_out: bool
 ) -> None:
     one = attempt(1, "plain", timeout=1.0)
-    one.timed_out = timed_out
+    if timed_out:
+        one.end(Ending.TIMED_OUT)
     outcome = failed(raising_tasks.bare.tasks["plain"].spec, one, raising_tasks.ClasslessError(what))
-    assert outcome is not None
+    assert isinstance(outcome, Outcome)
     assert (outcome.state, outcome.reason) == ("retrying", "failed")
     assert str(outcome.error).startswith("JobTimeoutError" if timed_out else "ClasslessError")
 
@@ -108,7 +110,7 @@ def test_a_handler_of_log_lines_that_raises_harms_no_outcome(executor: str) -> N
     finally:
         logger.removeHandler(broken)
         logger.setLevel(logging.NOTSET)
-    assert {n: outcome and outcome.state for n, outcome in ended.items()} == {
+    assert {n: outcome.state for n, outcome in ended.items()} == {
         0: "retrying", 1: "retrying", 2: "retrying", 9: "completed"
     }  # fmt: skip
 
@@ -120,9 +122,7 @@ def test_a_child_process_gives_its_context_and_locale_back() -> None:
         raising_tasks.bare, [attempt(n, task, args={}) for n, task in enumerate(tasks)], executor="process",
         path="tests.apps.raising_tasks:bare", slots=1,
     )  # fmt: skip
-    assert {outcome and outcome.result for outcome in ended.values()} == {
-        '"none 0.3333333333333333333333333333 True"'
-    }
+    assert {outcome.result for outcome in ended.values()} == {'"none 0.3333333333333333333333333333 True"'}
 
 
 def test_an_attempt_for_which_there_is_no_thread_fails_and_its_neighbours_run(

@@ -19,8 +19,10 @@ from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidOpti
 from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion, Ending
 from pgqueue.worker.running.chunk_call import Chunk, perform_chunk, perform_chunk_async
 from pgqueue.worker.running.runner import Runner
+from tests.conclusions import reason_of
 
 
 @dataclass
@@ -43,7 +45,7 @@ def row(job_id: int, args: str, timeout: float | None = None, extra: str | None 
     return Attempt(1, (job_id, 1, "default", 0, "t", args, 1, 3, 0, timeout, 0.0, 0.0, None, extra, None))
 
 
-def performed(app: App, spec: ChunkSpec, attempts: list[Attempt], way: str) -> list[Outcome | None]:
+def performed(app: App, spec: ChunkSpec, attempts: list[Attempt], way: str) -> list[Conclusion]:
     if way == "loop":
         return asyncio.run(perform_chunk_async(spec, Chunk(attempts), app, traced=False))
     with asyncio.Runner() as runner:
@@ -193,9 +195,9 @@ def test_every_mix_of_outcomes_goes_to_the_jobs_it_is_meant_for(way, layered, pl
 
     attempts = [row(n, f'{{"x": {n}}}' if kind != "bad" else '{"x": "no"}') for n, kind in enumerate(plan)]
     found = performed(app, t.spec, attempts, way)
-    assert [outcome and outcome.state for outcome in found] == [ENDS[kind][1] for kind in plan]
+    assert [outcome.state for outcome in found] == [ENDS[kind][1] for kind in plan]
     for outcome, kind in zip(found, plan, strict=True):
-        assert outcome is not None
+        assert isinstance(outcome, Outcome)
         assert (outcome.result is not None) == (kind == "value")
         assert outcome.reason == {"bad": "bad_arguments", "dead": "given_up", "unstorable": "bad_result"}.get(
             kind, outcome.reason
@@ -241,8 +243,8 @@ def test_what_the_handler_raises_fails_all_each_with_its_own_traceback(way):
         raise KeyError("x")
 
     found = performed(app, t.spec, [row(n, "{}") for n in range(5)], way)
-    assert [outcome and outcome.error for outcome in found] == ["KeyError: 'x'"] * 5
-    lengths = [len(((outcome and outcome.traceback) or "").splitlines()) for outcome in found]
+    assert [outcome.error for outcome in found] == ["KeyError: 'x'"] * 5
+    lengths = [len((outcome.traceback or "").splitlines()) for outcome in found]
     assert max(lengths) == min(lengths) > 5
 
 
@@ -253,14 +255,14 @@ class Stage:
     """A runner with one task of chunks; what became of each job."""
 
     def __init__(self, app: App, slots: int = 20, executor: str = "async") -> None:
-        self.ended: dict[int, str | None] = {}
+        self.ended: dict[int, str] = {}
         self.runner = Runner(
             app, slots=slots, executor=executor, app_path=None, crash_limit=3, done=self._done
         )
 
-    def _done(self, attempt: Attempt, outcome: Outcome | None) -> None:
+    def _done(self, attempt: Attempt, outcome: Conclusion) -> None:
         assert attempt.id not in self.ended, "it ended twice"
-        self.ended[attempt.id] = outcome and outcome.reason
+        self.ended[attempt.id] = reason_of(outcome)
 
     async def idle(self) -> None:
         async with asyncio.timeout(10):
@@ -309,12 +311,12 @@ def test_each_job_is_cancelled_or_lost_or_times_out_alone(executor):
         stage.runner.cancel([1])
         with pytest.raises(Cancel):
             attempts[1].check()  # its handler may learn of it
-        attempts[2].lost = True
+        attempts[2].end(Ending.LOST)
         stage.runner._running[attempts[2]].stop(attempts[2])
-        assert stage.ended == {0: "failed", 1: "cancelled", 2: None}
+        assert stage.ended == {0: "failed", 1: "cancelled", 2: "LEASE_LOST"}
         go_on.set()
         await stage.idle()
-        assert stage.ended == {0: "failed", 1: "cancelled", 2: None, 3: "completed"}
+        assert stage.ended == {0: "failed", 1: "cancelled", 2: "LEASE_LOST", 3: "completed"}
         stage.runner.close()
 
     asyncio.run(play())
@@ -355,7 +357,9 @@ def test_a_call_that_nobody_waits_for_is_stopped(give_up, gathering):
         await stage.idle()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        reason = {"timeout": "failed", "cancel": "cancelled", "lose": None, "release": "released"}[give_up]
+        reason = {"timeout": "failed", "cancel": "cancelled", "lose": "LEASE_LOST", "release": "released"}[
+            give_up
+        ]
         if give_up == "timeout" and gathering:
             reason = "released"
         assert stage.ended == dict.fromkeys(range(3), reason)

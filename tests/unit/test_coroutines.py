@@ -11,6 +11,7 @@ from typing import Any
 from pgqueue.app.app import App
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion, Ending
 from pgqueue.worker.running.coroutines import Coroutines
 
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
@@ -35,12 +36,12 @@ class Stage:
             return await handler(n)
 
         self.spec = stage.spec
-        self.outcomes: dict[int, Outcome | None] = {}
+        self.outcomes: dict[int, Conclusion] = {}
         self.attempts: dict[int, Attempt] = {}
         self.coroutines = Coroutines(app, self._finish)
         self._all = asyncio.Event()
 
-    def _finish(self, attempt: Attempt, outcome: Outcome | None) -> None:
+    def _finish(self, attempt: Attempt, outcome: Conclusion) -> None:
         assert attempt.id not in self.outcomes, "it ended twice"
         self.outcomes[attempt.id] = outcome
         if len(self.outcomes) == len(self.attempts):
@@ -56,7 +57,7 @@ class Stage:
     async def end(self) -> list[str]:
         async with asyncio.timeout(10):
             await self._all.wait()
-        return [outcome.state if outcome else "nothing" for _, outcome in sorted(self.outcomes.items())]
+        return [outcome.state for _, outcome in sorted(self.outcomes.items())]
 
 
 @on_a_loop
@@ -110,7 +111,7 @@ async def test_a_cancellation_reaches_the_attempt_it_means_and_no_other() -> Non
     stage = Stage(handler)
     stage.start(3)
     await begun.wait()
-    stage.attempts[1].cancelled = True
+    stage.attempts[1].end(Ending.CANCELLED)
     stage.coroutines.stop(stage.attempts[1])
     go_on.set()
     assert await stage.end() == ["completed", "cancelled", "completed"]
@@ -125,7 +126,7 @@ async def test_an_attempt_that_is_stopped_before_it_began_never_begins() -> None
 
     stage = Stage(handler)
     stage.start(3)
-    stage.attempts[1].cancelled = True
+    stage.attempts[1].end(Ending.CANCELLED)
     stage.coroutines.stop(stage.attempts[1])
     assert await stage.end() == ["completed", "cancelled", "completed"]
     assert begun == [0, 2]
@@ -182,7 +183,7 @@ async def test_timeouts_inside_and_around_a_handler() -> None:
     stage.start(2, timeout=0.05)
     assert await stage.end() == ["completed", "retrying"]
     outcome = stage.outcomes[1]
-    assert outcome is not None
+    assert isinstance(outcome, Outcome)
     assert "longer than its timeout" in (outcome.error or "")
 
 

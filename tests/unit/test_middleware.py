@@ -16,10 +16,12 @@ from pgqueue import App, Call, Cancel, Dead, Job, Retry, Snooze
 from pgqueue.errors import DeadlineExceededError, InvalidOptionError, JobTimeoutError, LeaseLostError
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion, Ending
 from pgqueue.worker.rare_fields import RareFields
 from pgqueue.worker.running.call import perform, perform_async
 from pgqueue.worker.running.hook_tasks import handlers, hook_spec
 from pgqueue.worker.running.runner import Runner
+from tests.conclusions import reason_of
 
 
 def attempt(
@@ -28,7 +30,7 @@ def attempt(
     return Attempt(1, (7, 1, "default", 0, task, args, 1, 3, 0, timeout, 0.0, 0.0, None, extra, None))
 
 
-def performed(app: App, way: str, args: str = "{}", timeout: float | None = None) -> Outcome | None:
+def performed(app: App, way: str, args: str = "{}", timeout: float | None = None) -> Conclusion:
     """As on a thread or on the loop."""
     spec = app.tasks["t"].spec
     if way == "loop":
@@ -113,7 +115,7 @@ def test_layers_nest_like_an_onion_whatever_their_kind_and_the_end(way, kinds, e
 
     declare(app, way, handler)
     outcome = performed(app, way)
-    assert outcome is not None
+    assert isinstance(outcome, Outcome)
     assert outcome.state == state
     numbers = list(range(len(kinds)))
     seen = type(value) if isinstance(value, BaseException) else value
@@ -134,7 +136,7 @@ def test_middleware_sees_the_job_and_its_arguments_and_may_change_them_and_the_r
     declare(app, way, lambda x: x)
     outcome = performed(app, way, '{"x": "4"}')
     assert seen == [(7, "t", {"x": "4"}, {"x": 4})]
-    assert outcome is not None
+    assert isinstance(outcome, Outcome)
     assert outcome.result == "50"
 
 
@@ -155,7 +157,7 @@ def test_what_middleware_raises_counts_like_an_error_of_the_handler(way, when, e
 
     declare(app, way, ran.append)
     outcome = performed(app, way)
-    assert outcome is not None
+    assert isinstance(outcome, Outcome)
     assert outcome.state == state
     assert ran == ([] if when == "before" else [0])
 
@@ -200,20 +202,20 @@ def test_middleware_sees_how_an_attempt_was_ended_from_outside(end):
         timeout=0.05 if end == "timeout" else None, extra=deadline(0.05) if end == "deadline" else None
     )
 
-    async def play() -> Outcome | None:
+    async def play() -> Conclusion:
         task = asyncio.create_task(perform_async(t.spec, job, app, traced=False))
         if end in ("cancel", "lost"):
             await asyncio.sleep(0)
-            job.cancelled, job.lost = end == "cancel", end == "lost"
+            job.end(Ending.CANCELLED if end == "cancel" else Ending.LOST)
             task.cancel()
         return await task
 
     outcome = asyncio.run(play())
-    wanted: dict[str, tuple[type, str | None]] = {
-        "timeout": (JobTimeoutError, "retrying"), "deadline": (DeadlineExceededError, "dead"), "cancel": (Cancel, "cancelled"),
-        "lost": (LeaseLostError, None),
+    wanted: dict[str, tuple[type, str]] = {
+        "timeout": (JobTimeoutError, "failed"), "deadline": (DeadlineExceededError, "deadline_exceeded"), "cancel": (Cancel, "cancelled"),
+        "lost": (LeaseLostError, "LEASE_LOST"),
     }  # fmt: skip
-    assert (seen, outcome and outcome.state) == ([wanted[end][0]], wanted[end][1])
+    assert (seen, reason_of(outcome)) == ([wanted[end][0]], wanted[end][1])
 
 
 def test_middleware_on_a_thread_sees_a_timeout_and_what_the_handler_learns_by_asking():
@@ -234,12 +236,12 @@ def test_middleware_on_a_thread_sees_a_timeout_and_what_the_handler_learns_by_as
             if job.timeout is None:
                 job.check()
 
-    ended: list[str | None] = []
+    ended: list[str] = []
 
     async def play(job: Attempt, *, cancelled: bool = False) -> None:
         runner = Runner(
             app, slots=2, executor="thread", app_path=None, crash_limit=3,
-            done=lambda _, outcome: ended.append(outcome and outcome.state),
+            done=lambda _, outcome: ended.append(reason_of(outcome)),
         )  # fmt: skip
         runner.take([job])
         if cancelled:
@@ -250,7 +252,7 @@ def test_middleware_on_a_thread_sees_a_timeout_and_what_the_handler_learns_by_as
 
     asyncio.run(play(attempt(timeout=0.1)))
     asyncio.run(play(attempt(), cancelled=True))
-    assert (seen, ended) == ([JobTimeoutError, Cancel], ["retrying", "cancelled"])
+    assert (seen, ended) == ([JobTimeoutError, Cancel], ["failed", "cancelled"])
 
 
 def test_arguments_that_do_not_fit_never_come_to_middleware():
@@ -263,7 +265,7 @@ def test_arguments_that_do_not_fit_never_come_to_middleware():
 
     declare(app, "thread", lambda x: x)
     outcome = performed(app, "thread", '{"x": "no"}')
-    assert outcome is not None
+    assert isinstance(outcome, Outcome)
     assert (outcome.reason, seen) == ("bad_arguments", [])
 
 

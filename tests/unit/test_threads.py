@@ -23,6 +23,7 @@ from pgqueue import App, Call, RetryPolicy
 from pgqueue.model.outcome import Outcome
 from pgqueue.runtime.interruption import here, uninterrupted
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion, Ending
 from pgqueue.worker.running import threads
 from pgqueue.worker.running.contexts import run_alone
 from pgqueue.worker.running.runner import Runner
@@ -53,8 +54,8 @@ def played(
     """The outcomes; a round is taken when the one before has ended."""
     ended: dict[int, Outcome] = {}
 
-    def note(one: Attempt, outcome: Outcome | None) -> None:
-        assert outcome is not None or lenient
+    def note(one: Attempt, outcome: Conclusion) -> None:
+        assert isinstance(outcome, Outcome) or lenient
         ended[one.id] = outcome  # type: ignore[assignment]
 
     async def play() -> None:
@@ -110,9 +111,9 @@ def test_a_traced_handler_runs_after_one_that_was_interrupted() -> None:
 
 
 @pytest.mark.parametrize("swallows", [False, True])
-@pytest.mark.parametrize("why", ["timed_out", "lost"])
+@pytest.mark.parametrize("why", [Ending.TIMED_OUT, Ending.LOST])
 def test_an_interruption_that_comes_too_late_hits_nothing_else(
-    monkeypatch: pytest.MonkeyPatch, why: str, *, swallows: bool
+    monkeypatch: pytest.MonkeyPatch, why: Ending, *, swallows: bool
 ) -> None:
     """Swallowed by its handler, or still pending as that returns: the next attempt on the thread runs to its end."""
     app, ours, touched = App(), [], touched_threads(monkeypatch)
@@ -124,7 +125,7 @@ def test_an_interruption_that_comes_too_late_hits_nothing_else(
             for t in gc.get_objects()
             if type(t) is threads._Thread and t._thread is threading.current_thread()
         ]
-        setattr(mine.current, why, True)
+        mine.current.end(why)
         try:
             mine.interrupt(mine.current)
             while swallows:
@@ -245,7 +246,7 @@ def test_an_async_handler_on_a_thread_is_cancelled_on_request() -> None:
             seen.append(type(error))
             raise
 
-    async def cancel() -> Outcome | None:
+    async def cancel() -> Conclusion:
         ended = asyncio.get_running_loop().create_future()
         runner = Runner(
             app, slots=1, executor="thread", app_path=None, crash_limit=3, done=lambda _, outcome: ended.set_result(outcome)
@@ -254,12 +255,12 @@ def test_an_async_handler_on_a_thread_is_cancelled_on_request() -> None:
         await asyncio.to_thread(begun.wait, 30)
         runner.cancel([1])
         async with asyncio.timeout(30):
-            outcome: Outcome | None = await ended
+            outcome: Conclusion = await ended
         runner.close()
         return outcome
 
     outcome = asyncio.run(cancel())
-    assert outcome is not None
+    assert isinstance(outcome, Outcome)
     assert outcome.state == "cancelled"
     assert seen == [asyncio.CancelledError]
 
@@ -345,7 +346,7 @@ def test_an_attempt_that_is_over_before_a_thread_has_it_does_not_begin(
             runner.lose([behind])
         runner.take([attempt(3, "last")])
         async with asyncio.timeout(30):
-            while not behind.lost and not behind.timed_out:
+            while not behind.ending:
                 await asyncio.sleep(0.01)
             go_on.set()
             await runner.wait_idle()
@@ -699,8 +700,8 @@ def test_a_handler_that_stops_its_loop_ends_no_worker(executor: str) -> None:
         await asyncio.sleep(0)
         return "went on"
 
-    async def play() -> Outcome | None:
-        ended: dict[int, Outcome | None] = {}
+    async def play() -> Conclusion:
+        ended: dict[int, Conclusion] = {}
         runner = Runner(
             app, slots=1, executor="async", app_path=None, crash_limit=3,
             done=lambda one, outcome: ended.update({one.id: outcome}),
@@ -711,7 +712,7 @@ def test_a_handler_that_stops_its_loop_ends_no_worker(executor: str) -> None:
         return ended[1]
 
     outcome = run_alone(play())
-    assert outcome is not None
+    assert isinstance(outcome, Outcome)
     assert outcome.result == '"went on"'
 
 

@@ -69,7 +69,7 @@ class Claims:
         took = now - begun
         emit(JobsClaimed(worker_id, len(rows), count, took, looked_behind=look_behind))
         is_all = look_behind and self._late_commits.note_look_behind(len(rows), took, now)
-        attempts = self._took(claim.name, worker_id, rows, took, may_hold_seats=False)
+        attempts = self._took(claim.name, worker_id, rows, took, may_have_seats=False)
         self._lanes.cursors.advance(
             [((attempt.queue, attempt.priority), (attempt.run_at, attempt.id)) for attempt in attempts],
             monotonic(),
@@ -93,7 +93,7 @@ class Claims:
         took = monotonic() - begun
         emit(JobsClaimed(worker_id, len(found.rows), count, took, looked_behind=False))
         self._note_turn(lane, found)
-        return self._took(claim.name, worker_id, found.rows, took, may_hold_seats=True)
+        return self._took(claim.name, worker_id, found.rows, took, may_have_seats=True)
 
     async def take_lost(self) -> None:
         """Takes the jobs of claims whose answer was lost."""
@@ -107,12 +107,12 @@ class Claims:
         await self._link.wait_until_back()
 
     def _took(
-        self, statement: str, worker_id: int, rows: list[Row], took: float, *, may_hold_seats: bool
+        self, statement: str, worker_id: int, rows: list[Row], took: float, *, may_have_seats: bool
     ) -> list[Attempt]:
         self.size.measure(len(rows), took, has_urgent=self._lanes.has_urgent)
         if rows:
             self.singly.succeeded.add(statement)
-        return self._take(worker_id, rows, may_hold_seats=may_hold_seats)
+        return self._take(worker_id, rows, may_have_seats=may_have_seats)
 
     def _take_turns(self, worker_id: int, lane: Lane, found: TurnClaim) -> list[Attempt]:
         self._note_turn(lane, found)
@@ -122,10 +122,10 @@ class Claims:
         if found.rows and found.front:
             self._turns.note_turn(lane, found.turns[-1], found.front)
 
-    def _take(self, worker_id: int, rows: Iterable[Row], *, may_hold_seats: bool = True) -> list[Attempt]:
+    def _take(self, worker_id: int, rows: Iterable[Row], *, may_have_seats: bool = True) -> list[Attempt]:
         if worker_id != self.worker_id:
             return []  # the lease ended during the claim: the jobs are rescued with it
-        attempts = [Attempt(worker_id, row, may_hold_seats=may_hold_seats) for row in rows]
+        attempts = [Attempt(worker_id, row, may_have_seats=may_have_seats) for row in rows]
         attempts.sort(key=lambda attempt: (attempt.priority, attempt.run_at, attempt.id))
         self._in_flight.add(attempts)
         self._hand_over(attempts)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claiming.served_queues import ServedQueues
+from pgqueue.worker.ending import Ending
 
 
 class InFlight:
@@ -33,7 +34,7 @@ class InFlight:
         for attempt in attempts:
             former = self.attempts.get(attempt.id)
             if former is not None:  # a crash of the server undid the claim that it came from
-                former.lost = True
+                former.end(Ending.LOST)
                 self.remove([former])
                 self._lose([former])
             self.attempts[attempt.id] = attempt

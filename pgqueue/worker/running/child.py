@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import locale
 import os
 import queue
@@ -30,8 +29,8 @@ from pgqueue.telemetry.tracing import is_traced
 from pgqueue.text.described import describe
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.running import child_messages
 from pgqueue.worker.running.call import perform
-from pgqueue.worker.running.children import encode, encode_progress
 from pgqueue.worker.running.chunk_call import Chunk, perform_chunk
 from pgqueue.worker.running.hook_tasks import handlers
 
@@ -98,7 +97,7 @@ def perform_all(
     specs = handlers(app)
     traced = is_traced()
     usual = locale.setlocale(locale.LC_ALL)
-    parent.send(b"ready\n")
+    parent.send(child_messages.READY)
     with asyncio.Runner() as runner:
         while True:
             request = requests.get()
@@ -107,9 +106,9 @@ def perform_all(
             sender.begin(attempts)
             spec = specs[attempts[0].task]
             if isinstance(spec, ChunkSpec):
-                outcomes = perform_chunk(spec, Chunk(list(attempts)), app, runner, traced=traced)
+                conclusions = perform_chunk(spec, Chunk(list(attempts)), app, runner, traced=traced)
             else:
-                outcomes = [perform(spec, attempts[0], app, runner, traced=traced)]
+                conclusions = [perform(spec, attempts[0], app, runner, traced=traced)]
             if forked.astray:
                 forked.leave()
             if (
@@ -118,7 +117,8 @@ def perform_all(
                 locale.setlocale(locale.LC_ALL, usual)
             with sender.lock:
                 sender.attempts = {}
-                parent.send(b"".join(encode(*ended) for ended in zip(attempts, outcomes, strict=True)))
+                ended = zip(attempts, conclusions, strict=True)
+                parent.send(b"".join(child_messages.conclusion(*one) for one in ended))
 
 
 class ProgressSender:
@@ -131,7 +131,7 @@ class ProgressSender:
         self._parent = parent
         self.lock = threading.Lock()  # of the answers, and of which attempts they are about
         self.attempts: dict[int, ChildsAttempt] = {}
-        self._ended: dict[int, list[str]] = {}
+        self._ended: dict[int, dict[str, Any]] = {}  # what the parent said of attempts of this call
         self._thread: threading.Thread | None = None
         self._noted = threading.Event()
 
@@ -140,24 +140,23 @@ class ProgressSender:
             for attempt in attempts:
                 attempt.sender = self
             self.attempts = {attempt.id: attempt for attempt in attempts}
-            for job_id, ends in self._ended.items():
-                self._mark(job_id, ends)
+            for said in self._ended.values():
+                self._mark(said)
 
     def hear(self, said: dict[str, Any]) -> None:
         """Called by the thread that reads; ``said`` may be about a call that has not begun yet, or is just over."""
         with self.lock:
-            self._ended[said["id"]] = said["ended"]
-            self._mark(said["id"], said["ended"])
+            self._ended[said["id"]] = said
+            self._mark(said)
 
     def forget(self) -> None:
         """The next request has come, so the former call is over."""
         with self.lock:
             self._ended = {}
 
-    def _mark(self, job_id: int, ends: list[str]) -> None:
-        if job_id in self.attempts:
-            for end in ends:
-                setattr(self.attempts[job_id], end, True)
+    def _mark(self, said: dict[str, Any]) -> None:
+        if said["id"] in self.attempts:
+            child_messages.note_ending(said, self.attempts[said["id"]])
 
     def note_progress(self, attempt: Attempt) -> None:
         if self.attempts.get(attempt.id) is not attempt:
@@ -174,7 +173,7 @@ class ProgressSender:
                 for attempt in self.attempts.values():
                     if attempt.progress is not None and attempt.progress is not attempt.sent_progress:
                         attempt.sent_progress = attempt.progress
-                        self._parent.send(encode_progress(attempt))
+                        self._parent.send(child_messages.progress(attempt))
             time.sleep(EVERY)
 
 
@@ -194,8 +193,8 @@ class ChildsAttempt(Attempt):
 def _read(parent: Parent, requests: queue.SimpleQueue[dict[str, Any]], sender: ProgressSender) -> None:
     """Ends this process, whatever its handler does, when the parent is gone."""
     for line in parent.lines():
-        request = json.loads(line)
-        if "ended" in request:
+        request = child_messages.decoded(line)
+        if "ending" in request:
             sender.hear(request)
         else:
             sender.forget()

@@ -10,28 +10,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
-from functools import partial
 from typing import Any, Protocol
 
 from pgqueue.app.app import App
-from pgqueue.errors import InvalidSettingError
 from pgqueue.model.chunk import ChunkSpec
-from pgqueue.model.outcome import Outcome
 from pgqueue.runtime.services import own_task
 from pgqueue.telemetry.tracing import is_traced
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.running.children import Child, Children, encode_end
-from pgqueue.worker.running.chunk_call import Chunk, chunk_failed, perform_chunk, perform_chunk_async
+from pgqueue.worker.ending import Conclusion, Ending
+from pgqueue.worker.running.children import Children, require_app_path
+from pgqueue.worker.running.chunk_call import CHUNK, Chunk, chunk_failed, perform_chunk_async
+from pgqueue.worker.running.conclusions import failed, too_late
 from pgqueue.worker.running.contexts import steps_in
-from pgqueue.worker.running.endings import failed, too_late
 from pgqueue.worker.running.threads import Threads
+from pgqueue.worker.running.work import WorkTasks
 
 Begun = Callable[[Chunk], None]
-Ended = Callable[[Chunk, list[Outcome | None]], None]
+Ended = Callable[[Chunk, list[Conclusion]], None]
 
 
 class Performer(Protocol):
-    """Performs chunks, and tells on the loop when each call begins, and of the outcomes of each."""
+    """Performs chunks, and says on the loop when each call begins, and what its attempts come to."""
 
     def start(self, spec: ChunkSpec, chunk: Chunk) -> None: ...
 
@@ -45,7 +44,7 @@ class Performer(Protocol):
 
 
 class Chunks:
-    """The chunks of one task. ``finish`` is called with each outcome."""
+    """The chunks of one task. ``finish`` is called with what each attempt comes to."""
 
     def __init__(
         self,
@@ -56,7 +55,7 @@ class Chunks:
         slots: int,
         app_path: str | None,
         crash_limit: int,
-        finish: Callable[[Attempt, Outcome | None], None],
+        finish: Callable[[Attempt, Conclusion], None],
     ) -> None:
         self._spec, self._finish = spec, finish
         self._size = min(spec.chunk, slots)
@@ -69,14 +68,10 @@ class Chunks:
             case "async" if spec.is_async:
                 self._performer = ChunkCoroutines(app, self._spread, self._begun)
             case "async" | "thread":
-                self._performer = ChunkThreads(app, self._spread, self._begun)
-            case _ if app_path is None:
-                raise InvalidSettingError(
-                    f"Task {spec.name} runs in a child process, which must be able to import the app.",
-                    do="start the worker with pgq work -A module:app",
-                )
+                self._performer = Threads(app, self._spread, CHUNK, self._begun)
             case _:
-                self._performer = ChunkChildren(app_path, crash_limit, self._spread, self._begun)
+                require_app_path(app_path, spec)
+                self._performer = Children(app_path, crash_limit, self._spread, CHUNK, self._begun)
 
     def start(self, _spec: Any, attempt: Attempt) -> None:
         """Has the attempt performed with the next ones that come within the task's wait."""
@@ -114,20 +109,20 @@ class Chunks:
         """The call begins, and so does the time of each attempt; that of the longest is the call's."""
         loop, longest = asyncio.get_running_loop(), chunk.seconds_left()
         for attempt in chunk.attempts:
-            limit = attempt.seconds_left()
-            if attempt in self._called and limit is not None and (longest is None or limit < longest):
-                self._timers[attempt] = loop.call_later(limit, self._time_out, attempt)
+            left = attempt.seconds_left()
+            if attempt in self._called and left is not None and (longest is None or left < longest):
+                self._timers[attempt] = loop.call_later(left, self._time_out, attempt)
 
     def _is_too_late(self, attempt: Attempt) -> bool:
         """Whether it expired, or its deadline passed, while it waited for others: then it ends here."""
-        outcome = too_late(self._spec, attempt)
-        if outcome is not None:
-            self._finish(attempt, outcome)
-        return outcome is not None
+        conclusion = too_late(self._spec, attempt)
+        if conclusion is not None:
+            self._finish(attempt, conclusion)
+        return conclusion is not None
 
     def _time_out(self, attempt: Attempt) -> None:
         if attempt in self._called:
-            attempt.timed_out = True
+            attempt.end(Ending.TIMED_OUT)
             self._end_alone(attempt)
 
     def _end_alone(self, attempt: Attempt) -> None:
@@ -137,16 +132,16 @@ class Chunks:
         if not any(self._called.get(other) is chunk for other in chunk.attempts):
             self._performer.stop(chunk)
 
-    def _spread(self, chunk: Chunk, outcomes: list[Outcome | None]) -> None:
-        for attempt, outcome in zip(chunk.attempts, outcomes, strict=True):
+    def _spread(self, chunk: Chunk, conclusions: list[Conclusion]) -> None:
+        for attempt, conclusion in zip(chunk.attempts, conclusions, strict=True):
             if self._called.get(attempt) is chunk:
-                self._end(attempt, outcome)
+                self._end(attempt, conclusion)
 
-    def _end(self, attempt: Attempt, outcome: Outcome | None) -> None:
+    def _end(self, attempt: Attempt, conclusion: Conclusion) -> None:
         del self._called[attempt]
         if attempt in self._timers:
             self._timers.pop(attempt).cancel()
-        self._finish(attempt, outcome)
+        self._finish(attempt, conclusion)
 
 
 class ChunkCoroutines:
@@ -155,84 +150,28 @@ class ChunkCoroutines:
     def __init__(self, app: App, finish: Ended, begun: Begun) -> None:
         self._app, self._finish, self._begun = app, finish, begun
         self._traced = is_traced()
-        self._tasks: dict[Chunk, asyncio.Task[None]] = {}
+        self._tasks = WorkTasks[Chunk](own_task, self._end_unbegun)
 
     def start(self, spec: ChunkSpec, chunk: Chunk) -> None:
         self._begun(chunk)
-        task = self._tasks[chunk] = own_task(self._perform(spec, chunk))
-        task.add_done_callback(partial(self._end_unbegun, spec, chunk))
+        self._tasks.start(spec, chunk, self._perform(spec, chunk))
 
     def stop(self, chunk: Chunk) -> None:
-        if chunk in self._tasks:
-            self._tasks[chunk].cancel()
+        self._tasks.stop(chunk)
 
     async def _perform(self, spec: ChunkSpec, chunk: Chunk) -> None:
         performing = perform_chunk_async(spec, chunk, self._app, traced=self._traced)
         try:
-            outcomes = await steps_in(copy_context(), performing)
+            conclusions = await steps_in(copy_context(), performing)
         except BaseException as error:  # noqa: BLE001 - of nothing that is known
-            outcomes = chunk_failed(spec, chunk, error)
-        self._finish(chunk, outcomes)
+            conclusions = chunk_failed(spec, chunk, error)
+        self._finish(chunk, conclusions)
 
-    def _end_unbegun(self, spec: ChunkSpec, chunk: Chunk, task: asyncio.Task[None]) -> None:
-        """A task that is cancelled before its first step never takes one: its attempts end here."""
-        del self._tasks[chunk]
-        if task.cancelled():
-            self._finish(chunk, chunk_failed(spec, chunk, asyncio.CancelledError()))
+    def _end_unbegun(self, spec: ChunkSpec, chunk: Chunk) -> None:
+        self._finish(chunk, chunk_failed(spec, chunk, asyncio.CancelledError()))
 
     def tell(self, chunk: Chunk, attempt: Attempt) -> None:
-        """The handler has the attempt itself."""
+        """Does nothing, because the handler has the attempt itself."""
 
     def close(self) -> None:
         """Nothing is kept for the next chunk."""
-
-
-class ChunkThreads(Threads):
-    perform = staticmethod(perform_chunk)
-    failed = staticmethod(chunk_failed)
-
-    def __init__(self, app: App, finish: Ended, begun: Begun) -> None:
-        super().__init__(app, finish)
-        self._begun = begun
-
-    def start(self, spec: Any, attempt: Any) -> None:
-        self._begun(attempt)
-        super().start(spec, attempt)
-
-    def tell(self, chunk: Chunk, attempt: Attempt) -> None:
-        """The handler has the attempt itself."""
-
-
-class ChunkChildren(Children):
-    failed = staticmethod(chunk_failed)
-
-    def __init__(self, app_path: str | None, crash_limit: int, finish: Ended, begun: Begun) -> None:
-        super().__init__(app_path, crash_limit, finish)
-        self._begun = begun
-        self._at_work: dict[Chunk, Child] = {}
-
-    async def hand_over(self, child: Child, spec: Any, attempt: Any) -> Any:
-        """What ended, or came too late, while the child was started, does not take part."""
-        ended = {one: too_late(spec, one) for one in attempt.attempts}
-        held = [one for one, outcome in ended.items() if outcome is None and not is_over(one)]
-        if held:
-            self._at_work[attempt] = child
-            self._begun(attempt)
-            try:
-                async with asyncio.timeout(attempt.seconds_left()):
-                    ended.update(zip(held, await self.ask(child, held), strict=True))
-            finally:
-                del self._at_work[attempt]
-        return list(ended.values())
-
-    def tell(self, chunk: Chunk, attempt: Attempt) -> None:
-        child = self._at_work.get(chunk)
-        if child is not None:
-            child.tell(encode_end(attempt))
-
-    def postponed(self, attempt: Any, delay: float, error: Exception) -> Any:
-        return [super(ChunkChildren, self).postponed(one, delay, error) for one in attempt.attempts]
-
-
-def is_over(attempt: Attempt) -> bool:
-    return attempt.cancelled or attempt.lost or attempt.released or attempt.timed_out

@@ -1,7 +1,7 @@
 """Async handlers on the worker's loop.
 
-A task performs one attempt after the other as long as their handlers do not suspend, for making a task costs as much
-as performing a short job. At its first suspension a handler keeps the task for itself, and new ones go on with the rest.
+A task performs one attempt after the other as long as their handlers do not suspend, because a new task costs as much as a
+short job. At its first suspension a handler keeps the task for itself, and new ones go on with the rest.
 Each attempt has a context of its own: what it sets in a ContextVar the next does not see.
 """
 
@@ -14,23 +14,23 @@ from contextvars import copy_context
 from functools import partial
 
 from pgqueue.app.app import App
-from pgqueue.model.outcome import Outcome
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.services import own_task
 from pgqueue.telemetry.tracing import is_traced
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion
 from pgqueue.worker.running.call import perform_async
+from pgqueue.worker.running.conclusions import failed
 from pgqueue.worker.running.contexts import steps_in
-from pgqueue.worker.running.endings import failed
 
 TURN = 0.002  # seconds after which handlers that never suspend let the loop do something else
 
 
 class Coroutines:
-    """``finish`` is called with each outcome."""
+    """``finish`` is called with what each attempt comes to."""
 
-    def __init__(self, app: App, finish: Callable[[Attempt, Outcome | None], None]) -> None:
+    def __init__(self, app: App, finish: Callable[[Attempt, Conclusion], None]) -> None:
         self._app, self._finish = app, finish
         self._traced = is_traced()  # asked once: the answer costs a look into the environment
         self._ready: deque[tuple[TaskSpec, Attempt]] = deque()
@@ -74,11 +74,11 @@ class Coroutines:
             spec, attempt = self._ready.popleft()
             performing = perform_async(spec, attempt, self._app, traced=self._traced)
             try:
-                outcome = await steps_in(copy_context(), performing, partial(self._suspend, attempt, me))
+                concluded = await steps_in(copy_context(), performing, partial(self._suspend, attempt, me))
             except BaseException as error:  # noqa: BLE001 - of nothing that is known: this task takes the next attempt too
-                outcome = failed(spec, attempt, error)
+                concluded = failed(spec, attempt, error)
             kept = self._suspended.pop(attempt, None) is not None
-            self._finish(attempt, outcome)
+            self._finish(attempt, concluded)
             if kept:
                 return
             if me.cancelling():

@@ -46,10 +46,11 @@ from pgqueue.telemetry.events.workers import (
     PulseFailed,
 )
 from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion, Ending
 from pgqueue.worker.exit_codes import BLOCKED
 from pgqueue.worker.running.call import perform_async
 from pgqueue.worker.running.chunk_call import perform_chunk_async
-from pgqueue.worker.running.endings import failed
+from pgqueue.worker.running.conclusions import failed
 from pgqueue.worker.running.threads import DEAF
 
 TICK = 0.25  # seconds between two beats, and between two looks at them
@@ -92,7 +93,7 @@ class Pulse:
             with contextlib.suppress(AttributeError, RuntimeError, ValueError, OSError):  # stderr is no file
                 faulthandler.register(signal.SIGVTALRM, all_threads=True, chain=True)
         self._arm()
-        self._beat()
+        self._turn()
         self._thread = threading.Thread(target=self._watch, name="pgqueue pulse", daemon=True)
         self._thread.start()
 
@@ -113,10 +114,10 @@ class Pulse:
         if self._timed:
             signal.setitimer(signal.ITIMER_VIRTUAL, self._held)
 
-    def _beat(self) -> None:
+    def _turn(self) -> None:
         self._turned = True
         if not self._stop.is_set():
-            self._loop.call_later(TICK, self._beat)
+            self._loop.call_later(TICK, self._turn)
 
     # ---------------------------------------------------------------- on the thread
 
@@ -148,7 +149,7 @@ class Pulse:
             if self._blocked >= max(NOTED, 2 * self._noted):
                 self._noted = self._blocked
                 self._note(self._blocked, [attempt.id for attempt in guilty])
-            why = self._verdict()
+            why = self._reason_to_end()
             if why and not self._turned:
                 self._end(why, guilty)
 
@@ -162,7 +163,7 @@ class Pulse:
     def _connection(self) -> Any:
         return connect(self._dsn, name="pgqueue pulse")
 
-    def _verdict(self) -> str:
+    def _reason_to_end(self) -> str:
         """Why the process must end now, if it must."""
         if not self._limit or self._blocked < DEAF:
             return ""
@@ -195,17 +196,17 @@ class Pulse:
                 attempt = Attempt(self.worker_id, row)
                 attempts[attempt.id] = attempt
             for attempt in attempts.values():
-                outcome = self._outcome(attempt, attempt in guilty)
-                if outcome is not None:
-                    settled = [(attempt.id, attempt.lease_id, outcome)]
+                conclusion = self._conclusion(attempt, attempt in guilty)
+                if isinstance(conclusion, Outcome):
+                    settled = [(attempt.id, attempt.lease_id, conclusion)]
                     run(connection, statements.settle(self.worker_id, settled, self._hooks))
         run(connection, statements.stop_worker(self.worker_id))
 
-    def _outcome(self, attempt: Attempt, is_guilty: bool) -> Outcome | None:
+    def _conclusion(self, attempt: Attempt, is_guilty: bool) -> Conclusion:
         spec = self._specs[attempt.task]
-        attempt.timed_out = is_late(attempt)
-        attempt.cancelled = self._is_cancelled(attempt)
-        if attempt.timed_out or attempt.cancelled:
+        is_over = is_late(attempt)
+        if is_over or self._is_cancelled(attempt):
+            attempt.end(Ending.TIMED_OUT if is_over else Ending.CANCELLED)
             return failed(spec, attempt, asyncio.CancelledError())
         if is_guilty:
             error = LoopBlockedError(
@@ -213,7 +214,7 @@ class Pulse:
                 do='make its handler a plain def, or give its task executor="process"',
             )
             return failed(spec, attempt, error, crashed=True, crash_limit=self._crash_limit)
-        return None if attempt.settled else Outcome.released(begun=bool(attempt.started_at))
+        return attempt.nothing_to_settle() or Outcome.released(begun=bool(attempt.started_at))
 
 
 def is_late(attempt: Attempt) -> bool:

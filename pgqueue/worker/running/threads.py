@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn
 
 from pgqueue.app.app import App
 from pgqueue.model.task import TaskSpec
@@ -22,49 +22,51 @@ from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.jobs import EndedLate, TimeoutIgnored
 from pgqueue.telemetry.tracing import is_traced
 from pgqueue.worker import forked
-from pgqueue.worker.running.call import perform
-from pgqueue.worker.running.endings import failed
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Ending
+from pgqueue.worker.running.work import C, Kind, W
 
 DEAF = 2.0  # seconds that a handler gets to end, beyond its timeout or a cancel
-# Seconds after which a loop that has not heard of a cancel is blocked by its handler.
-LOOP_UNHEARD_AFTER = 0.5
+BLOCKED_AFTER = 0.5  # seconds: a loop that has not come to a cancel by then is blocked by its handler
 
 
 class InterruptedByTimeout(BaseException):
     """Raised inside a handler whose time is up; a BaseException, so that `except Exception` does not swallow it."""
 
 
-class Threads:
-    """Grows to as many threads as attempts run at once; ``finish`` is called on the loop.
+class Threads(Generic[W, C]):
+    """Grows to as many threads as calls run at once. ``finish`` is called on the loop with what each work comes to, ``begun`` before."""
 
-    What it runs is an ``Attempt``; its kin for chunks (chunks.py) says what to do with a ``Chunk`` instead.
-    """
-
-    def __init__(self, app: App, finish: Callable[[Any, Any], None]) -> None:
-        self._app, self._finish = app, finish
+    def __init__(
+        self,
+        app: App,
+        finish: Callable[[W, C], None],
+        kind: Kind[W, C],
+        begun: Callable[[W], object] | None = None,
+    ) -> None:
+        self._app, self._finish, self._kind, self._begun = app, finish, kind, begun
         self._traced = is_traced()
-        self._work: queue.SimpleQueue[tuple[Any, Any] | None] = queue.SimpleQueue()
-        self._finished: deque[tuple[Any, Any]] = deque()
+        self._work: queue.SimpleQueue[tuple[TaskSpec, W] | None] = queue.SimpleQueue()
+        self._finished: deque[tuple[W, C]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
-        self._threads: set[_Thread] = set()
+        self._threads: set[_Thread[W]] = set()
         self._busy = 0
-        self._timers: dict[Any, asyncio.TimerHandle] = {}
-        self._given_up: set[Any] = set()
-        self.asked: set[Any] = set()  # attempts whose task is to be cancelled, perhaps before there is one
+        self._timers: dict[W, asyncio.TimerHandle] = {}
+        self._given_up: set[W] = set()
+        self.to_cancel: set[W] = set()  # work whose task is to be cancelled, perhaps before there is one
 
-    perform: Callable[..., Any] = staticmethod(perform)
-    failed: Callable[..., Any] = staticmethod(failed)
-
-    def start(self, spec: TaskSpec, attempt: Any) -> None:
-        """Runs the attempt on a thread."""
+    def start(self, spec: TaskSpec, work: W) -> None:
+        """Has the work performed on a thread."""
+        if self._begun is not None:
+            self._begun(work)
         self._loop = self._loop or asyncio.get_running_loop()
         if self._busy >= len(self._threads):
             self._grow()
         self._busy += 1
-        self._work.put((spec, attempt))
-        if (limit := attempt.seconds_left()) is not None:
-            self._timers[attempt] = self._loop.call_later(limit, self._time_out, spec, attempt)
+        self._work.put((spec, work))
+        if (left := work.seconds_left()) is not None:
+            self._timers[work] = self._loop.call_later(left, self._time_out, spec, work)
 
     def _grow(self) -> None:
         try:
@@ -73,83 +75,86 @@ class Threads:
             if not self._threads:
                 raise
 
-    def stop(self, attempt: Any) -> None:
-        """Interrupts an attempt whose lease is lost; of others, cancels what is async. A plain handler ends when it next asks ``job.check()``."""
-        if attempt.lost:
-            self._interrupt(attempt)
+    def stop(self, work: W) -> None:
+        """Interrupts what has lost its lease. Of other work, cancels what is async. A plain handler ends when it next asks ``job.check()``."""
+        if work.ending is Ending.LOST:
+            self._interrupt(work)
         else:
-            self.asked.add(attempt)
+            self.to_cancel.add(work)
             for thread in self._threads:
-                thread.cancel(attempt)
+                thread.cancel(work)
 
-    def _time_out(self, spec: TaskSpec, attempt: Any) -> None:
+    def tell(self, work: W, attempt: Attempt) -> None:
+        """Does nothing, because the handler has the attempt itself."""
+
+    def _time_out(self, spec: TaskSpec, work: W) -> None:
         assert self._loop is not None
-        attempt.timed_out = True
-        self._interrupt(attempt)
-        self._timers[attempt] = self._loop.call_later(DEAF, self._give_up, spec, attempt)
+        work.end(Ending.TIMED_OUT)
+        self._interrupt(work)
+        self._timers[work] = self._loop.call_later(DEAF, self._give_up, spec, work)
 
-    def _interrupt(self, attempt: Any) -> None:
+    def _interrupt(self, work: W) -> None:
         for thread in self._threads:
-            if thread.interrupt(attempt):
+            if thread.interrupt(work):
                 assert self._loop is not None
-                self._loop.call_later(LOOP_UNHEARD_AFTER, thread.insist, attempt)
+                self._loop.call_later(BLOCKED_AFTER, thread.insist, work)
                 break
 
-    def _give_up(self, spec: TaskSpec, attempt: Any) -> None:
+    def _give_up(self, spec: TaskSpec, work: W) -> None:
         """The handler does not react, as in a C call: its thread is left alone and replaced."""
-        emit(TimeoutIgnored(repr(attempt)))
-        for thread in [thread for thread in self._threads if thread.current is attempt]:
+        emit(TimeoutIgnored(repr(work)))
+        for thread in [thread for thread in self._threads if thread.current is work]:
             thread.abandoned = True
             self._threads.discard(thread)
-        self._given_up.add(attempt)
-        self.asked.discard(attempt)
-        self._timers.pop(attempt, None)
+        self._given_up.add(work)
+        self.to_cancel.discard(work)
+        self._timers.pop(work, None)
         self._busy -= 1
-        self._finish(attempt, self.failed(spec, attempt, TimeoutError()))
+        self._finish(work, self._kind.failed(spec, work, TimeoutError()))
 
-    def performed(self, attempt: Any, outcome: Any) -> None:
+    def performed(self, work: W, concluded: C) -> None:
         """Called on a thread: brings the outcome to the loop, one wake-up for all that gather meanwhile."""
-        self._finished.append((attempt, outcome))
+        self._finished.append((work, concluded))
         if not self._scheduled and self._loop is not None:
             self._scheduled = True
             try:
                 self._loop.call_soon_threadsafe(self._collect)
             except RuntimeError:
-                emit(EndedLate(repr(attempt)))
+                emit(EndedLate(repr(work)))
 
     def _collect(self) -> None:
         self._scheduled = False
         while self._finished:
-            attempt, outcome = self._finished.popleft()
-            if self.asked:
-                self.asked.discard(attempt)
-            if attempt in self._given_up:
-                self._given_up.discard(attempt)
+            work, concluded = self._finished.popleft()
+            if self.to_cancel:
+                self.to_cancel.discard(work)
+            if work in self._given_up:
+                self._given_up.discard(work)
                 continue
-            timer = self._timers.pop(attempt, None)
+            timer = self._timers.pop(work, None)
             if timer is not None:
                 timer.cancel()
             self._busy -= 1
-            self._finish(attempt, outcome)
+            self._finish(work, concluded)
 
     def close(self) -> None:
         for _ in self._threads:
             self._work.put(None)
 
-    def perform_all(self, thread: _Thread) -> None:
-        """The life of a thread: one attempt after the other, async handlers on a loop of its own."""
+    def perform_all(self, thread: _Thread[W]) -> None:
+        """The life of a thread: one call after the other, async handlers on a loop of its own."""
         here.thread = thread
         with asyncio.Runner() as runner:
             while not thread.abandoned and (item := self._work.get()) is not None:
-                spec, attempt = item
+                spec, work = item
                 try:
                     try:
-                        thread.begin(attempt)
-                        outcome = self.perform(spec, attempt, self._app, runner, traced=self._traced)
+                        thread.begin(work)
+                        concluded = self._kind.perform(spec, work, self._app, runner, traced=self._traced)
                     finally:
                         thread.rest()
                 except BaseException as error:  # noqa: BLE001 - an interruption while the outcome was made, or of nothing that is known
-                    outcome = self.failed(spec, attempt, error)
+                    concluded = self._kind.failed(spec, work, error)
                     thread.rest()
                 if forked.astray:
                     forked.leave()
@@ -158,62 +163,64 @@ class Threads:
                         thread.absorb()
                 except InterruptedByTimeout:
                     thread.interrupted = False
-                self.performed(attempt, outcome)
+                self.performed(work, concluded)
 
 
-class _Thread:
-    """Its thread is interrupted while it performs an attempt that is out of time or lost, and at no other moment."""
+class _Thread(Generic[W]):
+    """Its thread is interrupted while it performs work that is out of time or lost, and at no other moment."""
 
-    def __init__(self, threads: Threads) -> None:
-        self.current: Any = None
-        self.interrupted = False  # while it ran this attempt: once at most, or the second would hit what deals with the first
+    def __init__(self, threads: Threads[W, Any]) -> None:
+        self.current: W | None = None
+        self.interrupted = (
+            False  # while it ran this work: once at most, or the second would hit what deals with the first
+        )
         self.abandoned = False
         self.shielded = False  # while it is, it is not interrupted
         self._due = False  # it will be, after that
         self._task: asyncio.Task[Any] | None = None  # which its loop runs
-        self._unheard = False  # its loop has not come to cancel that
-        self._asked = threads.asked
+        self._cancel_pending = False  # its loop has not come to cancel that
+        self._to_cancel = threads.to_cancel
         self._lock = threading.Lock()
         self._thread = threading.Thread(
             target=threads.perform_all, args=(self,), name="pgqueue slot", daemon=True
         )
         self._thread.start()
 
-    def interrupt(self, attempt: Any) -> bool:
-        """Raises InterruptedByTimeout in the thread if it runs this attempt (the way dramatiq's time limit goes)."""
+    def interrupt(self, work: W) -> bool:
+        """Raises InterruptedByTimeout in the thread if it runs this work (the way dramatiq's time limit goes)."""
         with self._lock:
-            if self.current is not attempt:
+            if self.current is not work:
                 return False
             if not self.interrupted:
                 self.interrupted = True
                 if self._task is None:
                     self._raise()
                 else:
-                    self._unheard = True
+                    self._cancel_pending = True
                     self._task.get_loop().call_soon_threadsafe(self._cancel, self._task)
             return True
 
-    def cancel(self, attempt: Any) -> None:
+    def cancel(self, work: W) -> None:
         """Ends an async handler, now or when it begins."""
         with self._lock:
-            if self.current is attempt and self._task is not None:
-                self._cancel_if_asked(self._task)
+            if self.current is work and self._task is not None:
+                self._cancel_if_due(self._task)
 
-    def _cancel_if_asked(self, task: asyncio.Task[Any]) -> None:
-        if self.current in self._asked:
-            self._asked.discard(self.current)
+    def _cancel_if_due(self, task: asyncio.Task[Any]) -> None:
+        if self.current in self._to_cancel:
+            self._to_cancel.discard(self.current)
             task.get_loop().call_soon_threadsafe(task.cancel)
 
     def _cancel(self, task: asyncio.Task[Any]) -> None:
         with self._lock:
-            self._unheard = False
+            self._cancel_pending = False
         task.cancel()
 
-    def insist(self, attempt: Any) -> None:
-        """Interrupts a handler that blocks its loop, which has not heard of the cancel."""
+    def insist(self, work: W) -> None:
+        """Interrupts a handler that blocks its loop, which has therefore not come to the cancel."""
         with self._lock:
-            if self.current is attempt and self._unheard:
-                self._unheard = False
+            if self.current is work and self._cancel_pending:
+                self._cancel_pending = False
                 self._raise()
 
     def _raise(self) -> None:
@@ -242,7 +249,7 @@ class _Thread:
     def cancelling(self, task: asyncio.Task[Any]) -> Iterator[None]:
         with self._lock:
             self._task = task
-            self._cancel_if_asked(task)
+            self._cancel_if_due(task)
         try:
             self._let_in()
             yield
@@ -250,15 +257,15 @@ class _Thread:
             with self._lock:
                 self._task = None
 
-    def begin(self, attempt: Any) -> None:
+    def begin(self, work: W) -> None:
         """Raises InterruptedByTimeout if it came too late to interrupt it."""
         with self._lock:
-            self.current, self.shielded, self._due, self._unheard = attempt, False, False, False
-        if attempt.lost or attempt.timed_out:
+            self.current, self.shielded, self._due, self._cancel_pending = work, False, False, False
+        if work.ending >= Ending.TIMED_OUT:
             raise InterruptedByTimeout
 
     def rest(self) -> None:
-        """From here on the attempt is no longer interrupted."""
+        """From here on the work is no longer interrupted."""
         with self._lock:
             self.current = None
 

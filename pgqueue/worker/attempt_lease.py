@@ -1,0 +1,110 @@
+"""What an attempt lends to its ``Job``: the handler's questions, its progress, and a transaction that completes the job."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+
+from pgqueue.app.app import App
+from pgqueue.database import statements
+from pgqueue.database.outage import is_lost
+from pgqueue.database.run import run, run_and_commit, run_and_commit_async, run_async
+from pgqueue.errors import LeaseLostError
+from pgqueue.model.hooks import hook_name
+from pgqueue.model.outcome import Outcome
+from pgqueue.model.progress import Progress
+from pgqueue.sql import Statement
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Ending, OwnCommit
+
+
+class AttemptLease:
+    """``Lease`` of model/job.py, for one attempt."""
+
+    def __init__(self, attempt: Attempt, app: App) -> None:
+        self._attempt, self._app = attempt, app
+
+    def check(self) -> None:
+        self._attempt.check()
+
+    def progress(self, progress: Progress) -> None:
+        self._attempt.note_progress(progress)
+
+    def transaction(self, result: object) -> AbstractContextManager[Connection[Any]]:
+        return self._transaction(result)
+
+    def atransaction(self, result: object) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+        return self._atransaction(result)
+
+    @contextmanager
+    def _transaction(self, result: object) -> Iterator[Connection[Any]]:
+        self.check()
+        with self._committing(), self._app.connection() as connection:
+            yield connection
+            if self._attempt.may_have_seats:
+                self._fenced(run(connection, self._lock()))
+                self._attempt.own_commit = OwnCommit.UNCONFIRMED
+                run_and_commit(connection, self._settle(result))
+            else:
+                settle = self._settle(result)
+                if settle.name != "complete":  # which needs no search path
+                    run(connection, statements.pin())
+                self._fenced(run(connection, settle))
+                self._attempt.own_commit = OwnCommit.UNCONFIRMED
+
+    @asynccontextmanager
+    async def _atransaction(self, result: object) -> AsyncIterator[AsyncConnection[Any]]:
+        self.check()
+        with self._committing():
+            async with self._app.aconnection() as connection:
+                yield connection
+                if self._attempt.may_have_seats:
+                    self._fenced(await run_async(connection, self._lock()))
+                    self._attempt.own_commit = OwnCommit.UNCONFIRMED
+                    await run_and_commit_async(connection, self._settle(result))
+                else:
+                    settle = self._settle(result)
+                    if settle.name != "complete":
+                        await run_async(connection, statements.pin())
+                    self._fenced(await run_async(connection, settle))
+                    self._attempt.own_commit = OwnCommit.UNCONFIRMED
+
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        """Only a lost server leaves open whether the COMMIT was made. Then the settler asks (settler.py)."""
+        attempt = self._attempt
+        try:
+            yield
+        except BaseException as error:
+            was_answered = isinstance(error, psycopg.Error) and not is_lost(error)
+            if was_answered and attempt.own_commit is OwnCommit.UNCONFIRMED:
+                attempt.own_commit = OwnCommit.NONE
+            raise
+        attempt.own_commit = OwnCommit.CONFIRMED
+
+    def _lock(self) -> Statement[list[int]]:
+        return statements.hold(self._attempt.worker_id, self._attempt.id, self._attempt.lease_id)
+
+    def _settle(self, result: object) -> Statement[list[int]]:
+        attempt = self._attempt
+        spec = self._app.tasks[attempt.task].spec
+        outcome = attempt.with_progress(Outcome.completed(spec.encode_result(result), spec.keep))
+        has_hooks = "completed" in self._app.events_of(attempt.task)
+        if outcome.result is None and outcome.progress is None and not has_hooks:
+            return statements.complete(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome.kept)])
+        hooks = [hook_name(attempt.task, "completed")] if has_hooks else []
+        return statements.settle(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome)], hooks)
+
+    def _fenced(self, ours: list[int]) -> None:
+        if self._attempt.id not in ours:
+            self._attempt.end(Ending.LOST)
+            raise LeaseLostError(self._attempt.id, self._attempt.lease_id)

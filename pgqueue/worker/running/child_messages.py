@@ -1,0 +1,64 @@
+"""What a worker and its child processes say to each other: one line of JSON for each message.
+
+::
+
+    parent ─► child    perform these attempts, of one task, in one call; this attempt has ended while the call goes on
+    child ─► parent    ready; how far this attempt has come; what this attempt has come to
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pgqueue.model.outcome import Outcome
+from pgqueue.model.progress import Progress
+from pgqueue.runtime.clock import server_time
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion, Ending, NothingToSettle, OwnCommit
+
+READY = b"ready\n"
+
+
+def request(attempts: Sequence[Attempt]) -> bytes:
+    rows = [attempt.row() for attempt in attempts]
+    return _line(worker_id=attempts[0].worker_id, now=server_time.now(), rows=rows)
+
+
+def ending(attempt: Attempt) -> bytes:
+    return _line(id=attempt.id, ending=attempt.ending)
+
+
+def note_ending(said: dict[str, Any], attempt: Attempt) -> None:
+    """In the child."""
+    attempt.end(Ending(said["ending"]))
+
+
+def progress(attempt: Attempt) -> bytes:
+    return _line(id=attempt.id, progress=attempt.progress)
+
+
+def conclusion(attempt: Attempt, concluded: Conclusion) -> bytes:
+    what = {"outcome": asdict(concluded)} if isinstance(concluded, Outcome) else {"nothing": concluded.name}
+    return _line(id=attempt.id, progress=attempt.progress, own_commit=attempt.own_commit, **what)
+
+
+def noted(said: dict[str, Any], attempt: Attempt) -> Conclusion | None:
+    """In the parent: what the attempt has come to; None: it goes on."""
+    if said["progress"] is not None:
+        attempt.note_progress(Progress(*said["progress"]))
+    if "own_commit" not in said:
+        return None
+    attempt.own_commit = OwnCommit(said["own_commit"])
+    return Outcome(**said["outcome"]) if "outcome" in said else NothingToSettle[said["nothing"]]
+
+
+def decoded(line: bytes) -> dict[str, Any]:
+    message: dict[str, Any] = json.loads(line)
+    return message
+
+
+def _line(**message: Any) -> bytes:
+    return json.dumps(message).encode() + b"\n"

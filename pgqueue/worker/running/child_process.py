@@ -1,0 +1,112 @@
+"""A child process that runs handlers, as its parent sees it.
+
+Parent and child talk over a socket that is theirs alone, not over stdin and stdout, which programs that a handler starts inherit.
+A child ends when its process ends, even if a fork still holds its files; all that it has started ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pgqueue.telemetry import log_output
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion
+from pgqueue.worker.forked import Ends
+from pgqueue.worker.running import child_messages
+from pgqueue.worker.spawning import Spawned, how_it_ended
+
+LONGEST_LINE = 4 * 1024 * 1024  # bytes
+PATIENCE = 1.0  # seconds that a child gets to end by itself
+
+
+class NotStartedError(Exception):
+    """No child could be started, which is no fault of the attempt."""
+
+
+class ChildProcess:
+    """A process and the socket to it. Raises OSError if there can be none."""
+
+    def __init__(self, app_path: str, environment: Mapping[str, str]) -> None:
+        self._mine, theirs = socket.socketpair()
+        try:
+            fd = theirs.fileno()
+            self._process = Spawned(
+                "pgqueue.worker.running.child",
+                [app_path, str(fd), str(log_output.chosen())],
+                [fd],
+                environment,
+                deaf=True,
+            )
+        except BaseException:
+            self._mine.close()
+            raise
+        finally:
+            theirs.close()
+        self._ends = Ends(self._mine)
+        self._requests: asyncio.StreamWriter | None = None
+
+    async def begin(self) -> None:
+        """Returns once the child has imported the app; timeouts begin then."""
+        opened = await asyncio.open_connection(sock=self._mine, limit=LONGEST_LINE)
+        self._answers, self._requests = opened
+        self._process.when_ended(self._hang_up)
+        said = await self._answers.readline()
+        if said != child_messages.READY:
+            raise NotStartedError(said.decode().strip() or await self.end())
+
+    def _hang_up(self) -> None:
+        """Closes the socket in the next turn of the loop, after what the child said before its end was read."""
+        if self._requests is not None:
+            asyncio.get_running_loop().call_soon(_close_at_once, self._requests)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.has_ended
+
+    def tell_ending(self, attempt: Attempt) -> None:
+        """Says that an attempt has ended while the call goes on for others."""
+        assert self._requests is not None
+        self._requests.write(child_messages.ending(attempt))
+
+    async def perform(self, attempts: Sequence[Attempt]) -> list[Conclusion]:
+        """Has it perform attempts of one task, in one call. Notes meanwhile how far they have come. Raises EOFError if it dies."""
+        assert self._requests is not None
+        self._requests.write(child_messages.request(attempts))
+        await self._requests.drain()
+        asked = {attempt.id: attempt for attempt in attempts}
+        concluded: dict[int, Conclusion] = {}
+        while len(concluded) < len(asked):
+            said = await self._answer()
+            conclusion = child_messages.noted(said, asked[said["id"]])
+            if conclusion is not None:
+                concluded[said["id"]] = conclusion
+        return [concluded[attempt.id] for attempt in attempts]
+
+    async def _answer(self) -> dict[str, Any]:
+        line = await self._answers.readline()
+        if not line:
+            raise EOFError
+        return child_messages.decoded(line)
+
+    async def end(self, patience: float = PATIENCE) -> str:
+        """Ends it and what it has started, after so many seconds; returns how it ended."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._process.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.kill()
+        return how_it_ended(await self._process.wait())
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._hang_up()
+
+
+def _close_at_once(requests: asyncio.StreamWriter) -> None:
+    """Holds the writer until then: one that goes before its transport is closed warns of that."""
+    requests.transport.abort()

@@ -1,0 +1,57 @@
+"""Attempts that are claimed and wait for their turn. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from pgqueue.worker.attempt import Attempt
+
+OVERTAKEN = 0.3  # seconds by which a more urgent attempt may have been claimed later and still goes first
+
+
+class Waiting:
+    """In the order in which they are to run: urgent ones first, else as they came.
+
+    None is overtaken by those that were claimed OVERTAKEN later, or a stream of urgent jobs would let it starve here.
+    """
+
+    def __init__(self) -> None:
+        self._by_priority: dict[int, deque[Attempt]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_priority.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._by_priority)
+
+    def __iter__(self) -> Iterator[Attempt]:
+        return (attempt for _, attempts in sorted(self._by_priority.items()) for attempt in attempts)
+
+    def append(self, attempt: Attempt) -> None:
+        attempts = self._by_priority.get(attempt.priority)
+        if attempts is None:
+            attempts = self._by_priority[attempt.priority] = deque()
+        attempts.append(attempt)
+
+    def popleft(self) -> Attempt:
+        priority = min(self._by_priority)
+        if len(self._by_priority) > 1:
+            late = self._by_priority[priority][0].claimed_at - OVERTAKEN
+            oldest = min(self._by_priority, key=lambda other: self._by_priority[other][0].claimed_at)
+            priority = oldest if self._by_priority[oldest][0].claimed_at < late else priority
+        attempts = self._by_priority[priority]
+        attempt = attempts.popleft()
+        if not attempts:
+            del self._by_priority[priority]
+        return attempt
+
+    def take_out(self, is_meant: Callable[[Attempt], bool]) -> list[Attempt]:
+        """Removes those that are meant, and returns them in their order."""
+        taken = [attempt for attempt in self if is_meant(attempt)]
+        for attempt in taken:
+            attempts = self._by_priority[attempt.priority]
+            attempts.remove(attempt)
+            if not attempts:
+                del self._by_priority[attempt.priority]
+        return taken
