@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from pgqueue.config import read_file
 from pgqueue.errors import NoDsnError
 from pgqueue.runtime import origin
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 DSN_SOURCES = (
     "--dsn",
@@ -60,7 +63,7 @@ def libpq_dsn(dsn: str) -> str:
     return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", dsn.strip())
 
 
-def sqlalchemy_url(dsn: str) -> Any:
+def sqlalchemy_url(dsn: str) -> URL:
     """A SQLAlchemy URL for a libpq DSN, URL or key=value alike."""
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - only migrations need either
     from sqlalchemy import URL  # noqa: PLC0415

@@ -74,7 +74,7 @@ def is_async(connection: Any) -> bool:
     return kind == "async"
 
 
-def commits_by_itself(connection: Any) -> bool:
+def commits_by_itself(connection: object) -> bool:
     """Whether a statement is a transaction here, about which PGQ-502 warns: nothing ties the job to the business write."""
     alone: bool = (
         isinstance(connection, Connection | AsyncConnection)
@@ -92,7 +92,7 @@ def commits_by_itself(connection: Any) -> bool:
     return alone
 
 
-def is_utf8(connection: Any) -> bool:
+def is_utf8(connection: object) -> bool:
     """Whether all text reaches the server as it is; False: it may not."""
     return (
         isinstance(connection, Connection | AsyncConnection)
@@ -100,7 +100,7 @@ def is_utf8(connection: Any) -> bool:
     )
 
 
-def can_copy(connection: Any) -> bool:
+def can_copy(connection: object) -> bool:
     """Whether COPY is possible here: neither SQLAlchemy nor a pipeline can send one."""
     return (
         isinstance(connection, Connection | AsyncConnection)

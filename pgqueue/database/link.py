@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
@@ -43,12 +43,12 @@ class Link:
     ) -> None:
         self._dsn, self._name, self._outage, self.limit = dsn, name, outage, limit
         self._session = f"{session}; set statement_timeout = {limit * 1000:.0f}"
-        self._connection: AsyncConnection[Any] | None = None
+        self._connection: AsyncConnection | None = None
         self._broke = False
         self._connecting = asyncio.Lock()
         outage.links.add(self)
 
-    async def connection(self) -> AsyncConnection[Any]:
+    async def connection(self) -> AsyncConnection:
         """Raises ConnectionLost if the server cannot be reached."""
         try:
             async with self._connecting:
@@ -60,7 +60,7 @@ class Link:
                 raise ConnectionLost(one_line(error)) from error
             raise
 
-    async def _connect(self) -> AsyncConnection[Any]:
+    async def _connect(self) -> AsyncConnection:
         begun = monotonic()
         try:
             connection = await connect_async(self._dsn, name=self._name, session=self._session)

@@ -99,7 +99,7 @@ def upgrade_sql() -> str:
     return buffer.getvalue()
 
 
-def check_encoding(connection: Connection[Any]) -> None:
+def check_encoding(connection: Connection) -> None:
     """Raises the error that says why jobs, which are Unicode, cannot be stored in this database."""
     server = run(connection, statements.describe_server())
     if server.encoding != "UTF8":
@@ -109,7 +109,7 @@ def check_encoding(connection: Connection[Any]) -> None:
         )
 
 
-def check_server(connection: Connection[Any]) -> None:
+def check_server(connection: Connection) -> None:
     """Raises the error that says why pgqueue cannot work in this database yet, if so."""
     server = run(connection, statements.describe_server())
     if server.version < OLDEST_SERVER:
@@ -136,7 +136,7 @@ def check_server(connection: Connection[Any]) -> None:
         )
 
 
-def check_ids(connection: Connection[Any]) -> TakenIdError | None:
+def check_ids(connection: Connection) -> TakenIdError | None:
     """What is wrong if the sequence of the ids stands behind the ids in the tables."""
     drawn, largest = run(connection, statements.compare_ids())
     if drawn >= largest:
@@ -147,7 +147,7 @@ def check_ids(connection: Connection[Any]) -> TakenIdError | None:
     )
 
 
-def differences(connection: Connection[Any]) -> list[str]:
+def differences(connection: Connection) -> list[str]:
     """Functions of the SQL API that differ from this version's, one sentence each."""
     installed = run(connection, statements.function_bodies())
     found = []

@@ -7,7 +7,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 from weakref import WeakSet
 
 from psycopg import AsyncConnection, Connection
@@ -39,10 +38,10 @@ class LoopPool:
     """The pool of one event loop. ``connections``: all that it has opened."""
 
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
-    pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
-    connections: WeakSet[AsyncConnection[Any]] = field(default_factory=WeakSet)
+    pool: AsyncConnectionPool[AsyncConnection] | None = None
+    connections: WeakSet[AsyncConnection] = field(default_factory=WeakSet)
 
-    async def remember(self, connection: AsyncConnection[Any]) -> None:
+    async def remember(self, connection: AsyncConnection) -> None:
         self.connections.add(connection)
 
     def abandon(self) -> None:
@@ -58,7 +57,7 @@ class Pools:
 
     def __init__(self, dsn: Callable[[], str], size: int | None = None) -> None:
         self._dsn, self._given, self._size = dsn, size, size or SIZE
-        self._sync: ConnectionPool[Connection[Any]] | None = None
+        self._sync: ConnectionPool[Connection] | None = None
         self._async: dict[asyncio.AbstractEventLoop, LoopPool] = {}
         self._lock = threading.Lock()
         forks.tell(self)
@@ -73,7 +72,7 @@ class Pools:
             self._size = max(self._size, 2 * handlers)
 
     @contextmanager
-    def connection(self) -> Iterator[Connection[Any]]:
+    def connection(self) -> Iterator[Connection]:
         """A connection in a transaction that commits at the end of the block."""
         with uninterrupted() as gap:
             pool = self._pool()
@@ -92,7 +91,7 @@ class Pools:
             finally:
                 pool.putconn(taken)
 
-    def _pool(self) -> ConnectionPool[Connection[Any]]:
+    def _pool(self) -> ConnectionPool[Connection]:
         with self._lock:
             if self._sync is None:
                 dsn = self._dsn()
@@ -108,7 +107,7 @@ class Pools:
             return self._sync
 
     @asynccontextmanager
-    async def aconnection(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def aconnection(self) -> AsyncIterator[AsyncConnection]:
         """The same for the running event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._async:
@@ -135,9 +134,9 @@ class Pools:
         finally:
             await pool.putconn(taken)
 
-    async def _open(self, ours: LoopPool) -> AsyncConnectionPool[AsyncConnection[Any]]:
+    async def _open(self, ours: LoopPool) -> AsyncConnectionPool[AsyncConnection]:
         dsn = self._dsn()
-        pool: AsyncConnectionPool[AsyncConnection[Any]] = AsyncConnectionPool(
+        pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
             dsn,
             configure=ours.remember,
             check=_check,
@@ -182,9 +181,7 @@ class Pools:
             await ours.pool.close(CLOSING)
 
 
-def _take(
-    pool: ConnectionPool[Connection[Any]], gap: Callable[[], AbstractContextManager[None]]
-) -> Connection[Any]:
+def _take(pool: ConnectionPool[Connection], gap: Callable[[], AbstractContextManager[None]]) -> Connection:
     """Each slice loses the place in the pool's line, so only a handler, which can be interrupted, waits in slices."""
     patience = pool.timeout if here.thread is None else SLICE
     until = monotonic() + pool.timeout
@@ -197,17 +194,17 @@ def _take(
     raise _exhausted(pool)
 
 
-async def _check(connection: AsyncConnection[Any]) -> None:
+async def _check(connection: AsyncConnection) -> None:
     """Raises for a connection that is broken or silent, so that the pool replaces it and no job loses an attempt."""
     with within(connection, SILENCE):
         await AsyncConnectionPool.check_connection(connection)
 
 
-def _session(threshold: int | None) -> dict[str, Any]:
+def _session(threshold: int | None) -> dict[str, object]:
     return {"application_name": "pgqueue app", "prepare_threshold": threshold, **KEEPALIVE}
 
 
-def _exhausted(pool: ConnectionPool[Any] | AsyncConnectionPool[Any]) -> PoolExhaustedError:
+def _exhausted(pool: ConnectionPool[Connection] | AsyncConnectionPool[AsyncConnection]) -> PoolExhaustedError:
     """Raises instead what says why the server cannot be reached, if that is why."""
     prepare_threshold(pool.conninfo)  # type: ignore[arg-type]
     return PoolExhaustedError(

@@ -81,7 +81,7 @@ class _Text(TextLoader):
 
     format = psycopg.pq.Format.BINARY
 
-    def load(self, data: Any) -> str:
+    def load(self, data: bytes | bytearray | memoryview) -> str:
         return bytes(data).decode()
 
 
@@ -101,14 +101,14 @@ def _adapters(loader: type[TextLoader] | None = None) -> AdaptersMap:
 ADAPTERS, UNCONVERTED = _adapters(), _adapters(_Text)
 
 
-def _adapters_for(connection: Any) -> AdaptersMap:
+def _adapters_for(connection: Connection | AsyncConnection) -> AdaptersMap:
     return UNCONVERTED if connection.pgconn.parameter_status(b"client_encoding") == b"SQL_ASCII" else ADAPTERS
 
 
 class OwnCursor(Cursor[TupleRow]):
     """A cursor of ours on the caller's connection, without his row factory, cursor factory and adapters."""
 
-    def __init__(self, connection: Connection[Any]) -> None:
+    def __init__(self, connection: Connection) -> None:
         super().__init__(connection, row_factory=tuple_row)
 
     @property
@@ -119,7 +119,7 @@ class OwnCursor(Cursor[TupleRow]):
 class OwnAsyncCursor(AsyncCursor[TupleRow]):
     """The same on an AsyncConnection."""
 
-    def __init__(self, connection: AsyncConnection[Any]) -> None:
+    def __init__(self, connection: AsyncConnection) -> None:
         super().__init__(connection, row_factory=tuple_row)
 
     @property
@@ -127,7 +127,7 @@ class OwnAsyncCursor(AsyncCursor[TupleRow]):
         return _adapters_for(self._conn)
 
 
-def run(connection: Any, statement: Statement[T]) -> T:
+def run(connection: object, statement: Statement[T]) -> T:
     """Runs a statement in the caller's transaction on a psycopg Connection or SQLAlchemy Connection or Session."""
     connection = joined(connection)
     if isinstance(connection, Connection):
@@ -144,7 +144,7 @@ def run(connection: Any, statement: Statement[T]) -> T:
         return statement.decode(execute(_sqlalchemy_text(statement.text), statement.parameters).fetchall())
 
 
-async def run_async(connection: Any, statement: Statement[T]) -> T:
+async def run_async(connection: object, statement: Statement[T]) -> T:
     """The same on a psycopg AsyncConnection or SQLAlchemy AsyncConnection or AsyncSession."""
     connection = joined(connection)
     if isinstance(connection, AsyncConnection):
@@ -162,7 +162,7 @@ async def run_async(connection: Any, statement: Statement[T]) -> T:
         return statement.decode(result.fetchall())
 
 
-def run_and_commit(connection: Any, statement: Statement[T]) -> T:
+def run_and_commit(connection: Connection, statement: Statement[T]) -> T:
     """Runs the last statement of a psycopg connection's transaction in one message with its COMMIT.
 
     So what it locks is not held while this process is stopped or the network is gone. (A message with two statements has its
@@ -173,7 +173,7 @@ def run_and_commit(connection: Any, statement: Statement[T]) -> T:
         return statement.decode(cursor.fetchall())
 
 
-async def run_and_commit_async(connection: Any, statement: Statement[T]) -> T:
+async def run_and_commit_async(connection: AsyncConnection, statement: Statement[T]) -> T:
     """The same on an AsyncConnection."""
     with explained():
         cursor = await AsyncClientCursor(connection).execute(
@@ -183,7 +183,7 @@ async def run_and_commit_async(connection: Any, statement: Statement[T]) -> T:
 
 
 @contextmanager
-def confirmed(connection: Connection[Any] | AsyncConnection[Any]) -> Iterator[None]:
+def confirmed(connection: Connection | AsyncConnection) -> Iterator[None]:
     """To be put around a COMMIT: raises CommitUnconfirmedError if the connection breaks in it, because the server may have obeyed."""
     was_open = not connection.closed
     try:
@@ -198,7 +198,7 @@ def _with_commit(text: LiteralString) -> LiteralString:
     return text + "; commit"
 
 
-def copy(connection: Any, statement: Statement[None], blocks: Iterable[bytes | bytearray]) -> None:
+def copy(connection: object, statement: Statement[None], blocks: Iterable[bytes | bytearray]) -> None:
     """Runs a COPY … FROM STDIN in the caller's transaction, where ``can_copy``."""
     with explained(), OwnCursor(joined(connection)).copy(statement.text) as sink:
         for block in blocks:
@@ -206,7 +206,7 @@ def copy(connection: Any, statement: Statement[None], blocks: Iterable[bytes | b
 
 
 async def copy_async(
-    connection: Any, statement: Statement[None], blocks: Iterable[bytes | bytearray]
+    connection: object, statement: Statement[None], blocks: Iterable[bytes | bytearray]
 ) -> None:
     """The same on a psycopg AsyncConnection."""
     with explained():
@@ -226,7 +226,7 @@ def _sqlalchemy(connection: Any, *, asynchronous: bool) -> Callable[..., Any]:
 
 
 @cache
-def _sqlalchemy_text(text: str) -> Any:
+def _sqlalchemy_text(text: str) -> object:
     from sqlalchemy import text as sqlalchemy_text  # noqa: PLC0415 - only its users pay for its import
 
     return sqlalchemy_text(PARAMETER.sub(r"(:\1)", text).replace("%%", "%"))
@@ -235,7 +235,7 @@ def _sqlalchemy_text(text: str) -> Any:
 # ------------------------------------------------------------------ our own connections
 
 
-def connect(dsn: str, *, name: str = "pgqueue", patience: float = SETUP, lock: float = 0) -> Connection[Any]:
+def connect(dsn: str, *, name: str = "pgqueue", patience: float = SETUP, lock: float = 0) -> Connection:
     """An autocommit connection; raises the DatabaseError that says why there is none. ``lock``: seconds that a statement waits for a lock; 0: no limit."""
     with explained(dsn or " "):
         connection = psycopg.connect(
@@ -252,7 +252,7 @@ def connect(dsn: str, *, name: str = "pgqueue", patience: float = SETUP, lock: f
     return connection
 
 
-async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncConnection[Any]:
+async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncConnection:
     """An autocommit connection of the worker, by default with pinned plans and statements prepared at first use."""
     connection = await AsyncConnection.connect(dsn, autocommit=True, application_name=name, **KEEPALIVE)
     with within(connection, SETUP):
@@ -266,7 +266,7 @@ async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncC
     return connection
 
 
-def is_pooled(connection: Connection[Any]) -> bool:
+def is_pooled(connection: Connection) -> bool:
     """Whether a pooler answers in the server's place. In transaction mode what a session sets or prepares is soon another client's."""
     return _backend(connection) != connection.info.backend_pid
 
@@ -301,12 +301,12 @@ def check_sessions(dsn: str) -> None:
                 )
 
 
-def _backend(connection: Connection[Any]) -> int:
+def _backend(connection: Connection) -> int:
     [(pid,)] = connection.execute(BACKEND).fetchall()
     return int(pid)
 
 
-async def wait_notified(connection: AsyncConnection[Any], seconds: float | None) -> list[str]:
+async def wait_notified(connection: AsyncConnection, seconds: float | None) -> list[str]:
     """The payloads that arrive on this listening connection: the first within ``seconds``, if given, and those with it."""
     try:
         # On the loop's clock, which no test freezes; notifies() has a clock of its own.

@@ -44,7 +44,7 @@ def is_of_a_value(error: BaseException) -> bool:
     return isinstance(error, ValueError | TypeError | ArithmeticError | LookupError | RecursionError)
 
 
-async def _left(_item: Any, _error: Exception) -> None:
+async def _left(_item: object, _error: Exception) -> None:
     """It is tried again in any case."""
 
 

@@ -12,13 +12,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, Connection
 
 
-def cut(connection: Connection[Any] | AsyncConnection[Any]) -> None:
+def cut(connection: Connection | AsyncConnection) -> None:
     """Ends the connection from outside. A caller that waits for its answer sees a connection that the server closed."""
     with (
         contextlib.suppress(OSError, psycopg.Error),
@@ -28,7 +27,7 @@ def cut(connection: Connection[Any] | AsyncConnection[Any]) -> None:
 
 
 @contextmanager
-def within(connection: Connection[Any] | AsyncConnection[Any], seconds: float) -> Iterator[None]:
+def within(connection: Connection | AsyncConnection, seconds: float) -> Iterator[None]:
     """Cuts the connection if the block takes longer than this."""
     clock: threading.Timer | asyncio.TimerHandle
     if isinstance(connection, AsyncConnection):

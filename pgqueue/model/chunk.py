@@ -121,7 +121,7 @@ class ChunkSpec(TaskSpec):
                 do="annotate their fields with types that JSON can carry",
             ) from None
 
-    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
         """The fields of an item, or one item, as JSON text."""
         _, kind, _ = self.parameters
         if (
@@ -135,19 +135,19 @@ class ChunkSpec(TaskSpec):
         self._refuse_unknown(kwargs)
         return super().encode(args, kwargs)
 
-    def encode_many(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
+    def encode_many(self, items: Sequence[Mapping[str, object]]) -> list[str]:
         for item in items:
             if not isinstance(item, Mapping):
                 raise InvalidArgumentsError(f"An item is a {type(item).__name__}, not a dict of arguments.")
             self._refuse_unknown(item)
         return super().encode_many(items)
 
-    def _fields(self, item: Any) -> dict[str, Any]:
+    def _fields(self, item: Any) -> dict[str, object]:
         if isinstance(item, BaseModel):
             return dict(item)
         return {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
 
-    def _refuse_unknown(self, given: Mapping[str, Any]) -> None:
+    def _refuse_unknown(self, given: Mapping[str, object]) -> None:
         if self._known is not None and not self._known.issuperset(given):
             names = ", ".join(sorted(str(name) for name in given if name not in self._known))
             raise InvalidArgumentsError(
@@ -164,10 +164,10 @@ class ChunkSpec(TaskSpec):
                 do=f"it takes {self.describe()}",
             ) from None
 
-    def call_with(self, items: list[Any], jobs: list[Job]) -> Any:
+    def call_with(self, items: list[object], jobs: list[Job]) -> Any:
         """Calls the handler."""
         name, _, jobs_name = self.parameters
-        given: dict[str, Any] = {}
+        given: dict[str, object] = {}
         if name is not None:
             given[name] = items
         if jobs_name is not None:
@@ -178,7 +178,7 @@ class ChunkSpec(TaskSpec):
     def wants_jobs(self) -> bool:
         return self.parameters[2] is not None
 
-    def results_of(self, value: object, count: int) -> list[Any]:
+    def results_of(self, value: object, count: int) -> list[object]:
         """What the handler returned, item by item; raises WrongOutcomesError."""
         if value is None:
             return [None] * count
@@ -194,7 +194,7 @@ class ChunkSpec(TaskSpec):
         )
 
 
-def _is_object(kind: Any) -> bool:
+def _is_object(kind: object) -> bool:
     """Whether a value of this type is a JSON object with fields."""
     return (
         dataclasses.is_dataclass(kind)

@@ -9,18 +9,21 @@ import pickle
 import re
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pgqueue.errors import InvalidArgumentsError, UnnameableTaskError
 from pgqueue.text.values import shown
 
+Handler = Callable[..., Any]  # of a task: what it returns may have to be awaited
+T = TypeVar("T")
+
 MAIN = ("__main__", "__mp_main__")
 
 
-def runnable(function: Any) -> Callable[..., Any]:
+def runnable(function: Any) -> Handler:
     """``function`` as a worker calls it: a coroutine function behind plain wrappers is one itself, and is awaited on the loop.
 
     Raises InvalidArgumentsError for what would never do its work.
@@ -39,7 +42,7 @@ def runnable(function: Any) -> Callable[..., Any]:
         return function  # type: ignore[no-any-return]
 
     @functools.wraps(function)
-    async def awaited(*args: Any, **kwargs: Any) -> Any:
+    async def awaited(*args: object, **kwargs: object) -> object:
         result = function(*args, **kwargs)
         return await result if inspect.isawaitable(result) else result
 
@@ -59,7 +62,7 @@ def _described(function: object) -> str:
     return f"a {type(function).__module__}.{type(function).__qualname__}, not a function"
 
 
-def _is_unbound(function: Any) -> bool:
+def _is_unbound(function: Callable[..., object]) -> bool:
     """Whether this is a function of a class that wants its object: methods are bound only when they are looked up."""
     is_inside = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
     return is_inside and not inspect.ismethod(function) and next(iter(inspect.signature(function).parameters), "") in {
@@ -67,7 +70,7 @@ def _is_unbound(function: Any) -> bool:
     }  # fmt: skip
 
 
-def home_of(function: Any) -> str:
+def home_of(function: object) -> str:
     """The name under which others import its module; empty if they cannot. multiprocessing's children run it as ``__mp_main__``."""
     module: str = getattr(function, "__module__", None) or ""
     if module not in MAIN:
@@ -87,7 +90,7 @@ def module_of(app: object) -> str:
     return re.sub(r"[^A-Za-z0-9_.:-]", "_", name if name[:1].isalpha() else f"_{name}")[:127]
 
 
-def task_name(function: Callable[..., Any]) -> str:
+def task_name(function: Callable[..., object]) -> str:
     """``module.function``; raises UnnameableTaskError for what a worker could not import under that name."""
     module, qualname = home_of(function), getattr(function, "__qualname__", "")
     if not module or not qualname or "<" in qualname:
@@ -99,7 +102,7 @@ def task_name(function: Callable[..., Any]) -> str:
     return f"{module}.{qualname}"
 
 
-def hints_of(name: str, function: Callable[..., Any]) -> dict[str, Any]:
+def hints_of(name: str, function: Callable[..., object]) -> dict[str, object]:
     """The annotations of a task's function; raises InvalidArgumentsError for those that cannot be resolved."""
     try:
         return typing.get_type_hints(function, include_extras=True)
@@ -132,7 +135,7 @@ class Runs:
     def note(self, declared: object) -> None:
         self._known[id(declared)] = run_of_module()
 
-    def repeats(self, known: Any, declared: Any) -> bool:
+    def repeats(self, known: object, declared: object) -> bool:
         """Whether ``declared`` is ``known`` once more: after a reload, or in a cell that is run again."""
         names = [
             (home_of(each) or "__main__", getattr(each, "__qualname__", None)) for each in (known, declared)
@@ -143,7 +146,7 @@ class Runs:
             and self._known.get(id(known)) is not run_of_module()
         )
 
-    def put(self, listed: list[Any], declared: Any) -> None:
+    def put(self, listed: list[T], declared: T) -> None:
         """Appends it to those that stay, or puts it in the place of its former self."""
         place = next((n for n, known in enumerate(listed) if self.repeats(known, declared)), len(listed))
         listed[place : place + 1] = [declared]
@@ -166,11 +169,18 @@ def importable(module: str) -> str:
     return MAIN[0] if module in MAIN else module
 
 
-def found(module: str, name: str) -> Any:
+def found(module: str, name: str) -> object:
     return getattr(importlib.import_module(module), name)
 
 
-def task_of(app: Any, module: str, name: str) -> Any:
+class Declares(Protocol):
+    """An app."""
+
+    @property
+    def tasks(self) -> Mapping[str, object]: ...
+
+
+def task_of(app: Declares, module: str, name: str) -> object:
     """The task of that name, declared by importing the module of its function."""
     importlib.import_module(module)
     return app.tasks[name]

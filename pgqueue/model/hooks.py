@@ -7,7 +7,7 @@ rescue.sql, sweep.sql): it is there if and only if the outcome is, and like any 
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -22,6 +22,7 @@ from pgqueue.errors import InvalidOptionError
 from pgqueue.model.declaring import Runs
 from pgqueue.model.job import Job
 from pgqueue.model.names import check_name
+from pgqueue.sql import JsonObject
 from pgqueue.text.values import shown
 
 Event = Literal["completed", "failed", "dead", "stalled", "retry"]
@@ -96,7 +97,7 @@ class Hooked:
         self._add("stalled", hook)
         return hook
 
-    def _add(self, event: Event, hook: Any) -> None:
+    def _add(self, event: Event, hook: Callable[..., object]) -> None:
         takes = ("job",) if event == "completed" else ("job", "failure")
         try:
             inspect.signature(hook).bind(*takes)
@@ -112,7 +113,7 @@ def hook_name(task: str, event: Event) -> str:
     return check_name("task", f"{task}:on_{event}")
 
 
-def job_told(values: Mapping[str, Any]) -> Job:
+def job_told(values: JsonObject) -> Job:
     """The job in a hook's arguments (hook_args.sql), as its outcome left it."""
     known = {field.name for field in fields(Job)} - {"lease"}
     found = {name: value for name, value in values.items() if name in known}
@@ -122,7 +123,7 @@ def job_told(values: Mapping[str, Any]) -> Job:
     return Job(**{"args": {}, **found, "tags": tuple(found.get("tags") or ())})
 
 
-def as_layer(function: Any) -> Layer:
+def as_layer(function: object) -> Layer:
     """Middleware as something that makes a context manager for each call; raises InvalidOptionError."""
     if inspect.isasyncgenfunction(function):
         return asynccontextmanager(function)

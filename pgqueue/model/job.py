@@ -108,7 +108,7 @@ class Job:
     id: int
     queue: str
     task: str
-    args: dict[str, Any] = field(repr=False)
+    args: dict[str, object] = field(repr=False)
     state: State
     priority: int
     run_at: datetime
@@ -129,7 +129,7 @@ class Job:
     last_error: str | None = field(default=None, repr=False)
     last_traceback: str | None = field(default=None, repr=False)
     cancel_requested: bool = False
-    meta: dict[str, Any] = field(default_factory=dict, repr=False)
+    meta: dict[str, object] = field(default_factory=dict, repr=False)
     expires_at: datetime | None = None
     deadline_at: datetime | None = None
     lease: Lease | None = field(default=None, repr=False, compare=False)

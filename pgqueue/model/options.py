@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from pydantic import ConfigDict, JsonValue, TypeAdapter, ValidationError
 
@@ -25,7 +24,7 @@ TICK = 1e-6  # seconds: the database knows none shorter
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
-def options(**given: Any) -> dict[str, object]:
+def options(**given: object) -> dict[str, object]:
     """The options of one enqueue as the SQL API takes them, without those that are None.
 
     Raises InvalidOptionError or InvalidNameError, naming the option and its limit. For names in RULES only: see ``unknown``.
@@ -44,7 +43,7 @@ def unknown(given: Iterable[object]) -> str:
     return ", ".join(sorted(str(name) for name in given if name not in RULES))
 
 
-def changes(given: Mapping[str, Any]) -> dict[str, object]:
+def changes(given: Mapping[str, object]) -> dict[str, object]:
     """What an edit changes, as the SQL API takes it; None takes a timeout, an expiry or a deadline away."""
     wrong = ", ".join(sorted(set(given) - set(EDITABLE)))
     if wrong or not given:
@@ -121,11 +120,11 @@ def _flag(name: str, value: object) -> bool:
     return value
 
 
-def _seconds(name: str, value: Any) -> float:
+def _seconds(name: str, value: object) -> float:
     return seconds(value, name)
 
 
-def _span(name: str, value: Any) -> float:
+def _span(name: str, value: object) -> float:
     if (span := seconds(value, name)) < TICK:
         raise InvalidOptionError(f"{name} is {value!r}.", do="give more than 0 seconds")
     return span
@@ -145,7 +144,7 @@ def _on_conflict(name: str, value: object) -> str:
     return str(value)
 
 
-def _bound(name: str, value: Any) -> str | float:
+def _bound(name: str, value: object) -> str | float:
     if isinstance(value, datetime):
         return _moment(name, value)
     try:
@@ -154,7 +153,7 @@ def _bound(name: str, value: Any) -> str | float:
         raise InvalidOptionError(error.what, do=f"{error.do}, or a datetime with a time zone") from None
 
 
-def _args(name: str, value: Any) -> Any:
+def _args(name: str, value: object) -> dict[str, JsonValue]:
     return _object(name, value, ARGS_LIMIT)
 
 
@@ -168,7 +167,7 @@ def _tags(name: str, value: object) -> list[str]:
     return [_text("a tag", tag, 64) for tag in value]
 
 
-def _object(name: str, value: object, limit: int = RESULT_LIMIT) -> Any:
+def _object(name: str, value: object, limit: int = RESULT_LIMIT) -> dict[str, JsonValue]:
     if not isinstance(value, Mapping):
         raise InvalidOptionError(f"{name} is {shown(value)}.", do="give a dict")
     try:
@@ -190,7 +189,7 @@ _OBJECT: TypeAdapter[dict[str, JsonValue]] = TypeAdapter(
 )
 
 
-RULES: dict[str, Callable[[str, Any], object]] = {
+RULES: dict[str, Callable[[str, object], object]] = {
     "queue": _queue,
     "priority": _priority,
     "run_at": _moment,

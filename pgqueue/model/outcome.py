@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from typing import Literal
 
 from pgqueue.errors import DeadlineExceededError
 from pgqueue.model.retry import RetryPolicy
@@ -96,7 +96,7 @@ class Outcome:
     crashed: bool = False
     begun: bool = True
     paused: bool = False
-    progress: Mapping[str, Any] | None = None
+    progress: Mapping[str, object] | None = None
 
     @classmethod
     def completed(cls, result: str | None = None, keep: Keep = "all") -> Outcome:

@@ -82,9 +82,9 @@ def _without_exponent(found: re.Match[bytes]) -> bytes:
     return (digits if "." in digits else digits + ".0").encode()
 
 
-def walk(root: Any, what: str) -> None:
+def walk(root: object, what: str) -> None:
     """Raises InvalidPayloadError, naming the path, for anything jsonb cannot hold."""
-    stack: list[tuple[str, Any, int]] = [("$", root, 1)]
+    stack: list[tuple[str, object, int]] = [("$", root, 1)]
     while stack:
         path, value, depth = stack.pop()
         if depth > DEPTH_LIMIT:
@@ -127,7 +127,7 @@ KEPT = (
     abc.MutableMapping,
     abc.Set,
 )
-PLAIN: dict[Any, Any] = {
+PLAIN: dict[object, Any] = {
     Any: JsonValue,
     object: JsonValue,
     dict: dict[str, JsonValue],
@@ -154,7 +154,7 @@ def plain(kind: Any) -> Any:
     return origin[made] if origin in KEPT and made else kind
 
 
-def _as_given(value: Any, validate: Callable[[Any], Any]) -> Any:
+def _as_given(value: object, validate: Callable[[object], object]) -> object:
     """Refuses what fits an abstract kind as it is, and would come back as a list that does not equal it: a range, a deque."""
     made = validate(value)
     if isinstance(value, abc.Sequence) and not isinstance(value, type(made)) and value != made:

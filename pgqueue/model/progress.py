@@ -31,7 +31,7 @@ class Progress(NamedTuple):
             message = message[:MESSAGE_LIMIT].replace("\x00", "\ufffd").encode(errors="replace").decode()
         return cls(_number("done", done), None if total is None else _number("total", total), message)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return {"done": self.done, "total": self.total, "message": self.message}
 
 

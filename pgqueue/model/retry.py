@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_base, stop_after_attempt, stop_never
 from tenacity.stop import stop_base
@@ -147,7 +146,7 @@ class RetryPolicy:
         return seconds
 
 
-def _is_delay(value: Any) -> bool:
+def _is_delay(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
 
 

@@ -12,12 +12,13 @@ from pydantic import BaseModel
 
 LEAVES = frozenset({"none", "bool", "int", "float", "str", "uuid"})
 DISTINCT = LEAVES - {"uuid"}  # JSON tells all of these from each other, except
+CoreSchema = Mapping[str, Any]  # pydantic's, whose own type is a union of all its kinds
 NUMBERS = {"int", "float"}
 JSON = "pydantic.types.JsonValue:"
 ALIASES = ("validation_alias", "serialization_alias", "serialization_exclude")
 
 
-def is_closed(schema: Mapping[str, Any]) -> bool:
+def is_closed(schema: CoreSchema) -> bool:
     """Whether each value of this core schema comes back equal, so that none need be looked at: plain types, and lists and dicts of them."""
     match schema["type"]:
         case "definitions" | "nullable":
@@ -47,7 +48,7 @@ def is_closed(schema: Mapping[str, Any]) -> bool:
     return bool(closed) and "serialization" not in schema
 
 
-def has_any(schema: Mapping[str, Any]) -> bool:
+def has_any(schema: CoreSchema) -> bool:
     """Whether a closed schema has a place for any JSON, in which only its text tells a float from an int."""
     return any(definition["ref"].startswith(JSON) for definition in schema.get("definitions", ()))
 
@@ -84,25 +85,25 @@ def difference(sent: Any, back: Any, path: str = "") -> str | None:
     return said
 
 
-def _first(pairs: Iterable[tuple[Any, Any, str]]) -> str | None:
+def _first(pairs: Iterable[tuple[object, object, str]]) -> str | None:
     return next((said for pair in pairs if (said := difference(*pair)) is not None), None)
 
 
-def _are_same_members(sent: Iterable[Any], back: Iterable[Any]) -> bool:
+def _are_same_members(sent: Iterable[object], back: Iterable[object]) -> bool:
     found, wanted = {item: item for item in back}, list(sent)
     return len(found) == len(wanted) and all(
         item in found and isinstance(item, type(found[item])) for item in wanted
     )
 
 
-def _are_equal(sent: Any, back: Any) -> bool:
-    if isinstance(sent, datetime) and sent.tzinfo is not None and back.tzinfo is not None:
+def _are_equal(sent: object, back: object) -> bool:
+    if isinstance(sent, datetime) and isinstance(back, datetime) and None not in (sent.tzinfo, back.tzinfo):
         # As moments: in an hour that a zone has twice, Python finds a datetime equal to none of another zone.
         sent, back = sent.astimezone(UTC), back.astimezone(UTC)
     return bool(sent == back)
 
 
-def _fields(value: Any) -> Mapping[Any, Any] | None:
+def _fields(value: object) -> Mapping[str, object] | None:
     """What a dict, a model, a dataclass or another object without an equality holds; None if it is a value of its own."""
     if isinstance(value, dict):
         return value
@@ -116,8 +117,7 @@ def _fields(value: Any) -> Mapping[Any, Any] | None:
 
 
 def _has_equality(value: object) -> bool:
-    kind: Any = type(value)
-    return bool(kind.__eq__ is not object.__eq__)
+    return type(value).__eq__ is not object.__eq__
 
 
 def _is_record(value: object) -> bool:

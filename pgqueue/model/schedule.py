@@ -42,7 +42,7 @@ class Schedule:
     missed_cap: int = 100
     jitter: float = 0.0
     args: str = "{}"
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def timing(self) -> Timing:
         """When it fires; raises InvalidScheduleError."""
@@ -91,7 +91,7 @@ class Schedule:
             return self.cron
         return f"every {duration(self.every)}" if self.every is not None else f"at {self.at}"
 
-    def as_row(self) -> dict[str, Any]:
+    def as_row(self) -> dict[str, object]:
         """The columns of its definition, for JSON."""
         row = {name: getattr(self, name) for name in COLUMNS}
         for name in ("at", "anchor"):

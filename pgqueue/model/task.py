@@ -25,7 +25,7 @@ from pgqueue.errors import (
     InvalidPayloadError,
     InvalidSettingError,
 )
-from pgqueue.model.declaring import hints_of
+from pgqueue.model.declaring import Handler, hints_of
 from pgqueue.model.job import Job
 from pgqueue.model.names import EXECUTORS, check_free, check_name
 from pgqueue.model.outcome import COMPLETED, FORGOTTEN, Keep, Outcome
@@ -46,7 +46,7 @@ from pgqueue.text.values import name_of
 
 TOGETHER = 500  # items whose texts are checked at one look, and stay in the processor's cache meanwhile
 REPLACEMENT = "\ufffd".encode()  # what pydantic writes, too, for a lone surrogate in a key
-BOTH_NAMES: dict[str, Any] = {"by_alias": True, "by_name": True}  # a field may be given by its alias, too
+BOTH_NAMES = {"by_alias": True, "by_name": True}  # a field may be given by its alias, too
 KEEPS = ("all", "failures", "none")
 KEPT_ELSEWHERE = "return plain data or nothing, or declare the task with store_result=False"
 
@@ -59,7 +59,7 @@ class TaskSpec:
     """
 
     name: str
-    function: Callable[..., Any]
+    function: Handler
     queue: str = "default"
     priority: int = 0
     retry: RetryPolicy = field(default_factory=lambda: RetryPolicy.of(None))
@@ -134,10 +134,10 @@ class TaskSpec:
         return found
 
     @cached_property
-    def adapter(self) -> TypeAdapter[dict[str, Any]]:
+    def adapter(self) -> TypeAdapter[Any]:
         hints = hints_of(self.name, self.function)
-        fields: dict[str, Any] = {}
-        rest: dict[str, Any] = {}
+        fields: dict[str, object] = {}
+        rest: dict[str, object] = {}
         for name, parameter in self.arguments.items():
             if parameter.kind is parameter.VAR_KEYWORD:
                 rest["extra_items"] = plain(hints.get(name, Any))
@@ -171,7 +171,7 @@ class TaskSpec:
         return is_closed(self.adapter.core_schema)
 
     @cached_property
-    def validate(self) -> Callable[[Any], Any]:
+    def validate(self) -> Callable[[object], Any]:
         return self.validator.validate_python if self.is_closed else partial(self.validator.validate_python, **BOTH_NAMES)  # fmt: skip
 
     @cached_property
@@ -179,7 +179,7 @@ class TaskSpec:
         return self.validator.validate_json if self.is_closed else partial(self.validator.validate_json, **BOTH_NAMES)  # fmt: skip
 
     @cached_property
-    def write(self) -> Callable[[Any], bytes]:
+    def write(self) -> Callable[[object], bytes]:
         """By the names of fields, which any model can read; an alias may be another in each direction."""
         to_json = self.serializer.to_json
         if self.is_closed and not has_any(self.adapter.core_schema):
@@ -187,7 +187,7 @@ class TaskSpec:
         rules: Any = {} if self.is_closed else {"by_alias": False, "round_trip": True, "warnings": "none"}
         return lambda arguments: plain_numbers(to_json(arguments, **rules))
 
-    def check_return(self, sent: Any, text: str) -> None:
+    def check_return(self, sent: object, text: str) -> None:
         """Raises InvalidArgumentsError unless the worker would read what was sent."""
         try:
             said = difference(sent, self.read(text))
@@ -207,7 +207,7 @@ class TaskSpec:
         """The adapter's, but NaN stays NaN, to be refused, instead of becoming null."""
         return SchemaSerializer(self.adapter.core_schema, CoreConfig(ser_json_inf_nan="constants"))
 
-    def encode(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
         """The arguments as JSON text, checked against the signature; raises InvalidArgumentsError and the payload's errors."""
         given = dict(kwargs)
         if args:
@@ -237,7 +237,7 @@ class TaskSpec:
             self.check_return(valid, text)
         return text
 
-    def encode_many(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
+    def encode_many(self, items: Sequence[Mapping[str, object]]) -> list[str]:
         """``encode`` of each, at a third of its cost. Raises an InvalidJobError if one is bad, without saying which."""
         if not self.is_closed:
             return [self.encode((), item) for item in items]
@@ -253,10 +253,10 @@ class TaskSpec:
             texts += check_texts(made, f"The arguments of task {self.name}", ARGS_LIMIT)
         return texts
 
-    def decode(self, text: str) -> dict[str, Any]:
+    def decode(self, text: str) -> dict[str, object]:
         """The keyword arguments of the function; raises InvalidArgumentsError or ValueError."""
         try:
-            arguments: dict[str, Any] = self.read(text)
+            arguments: dict[str, object] = self.read(text)
             return arguments  # noqa: TRY300
         except ValidationError as error:
             raise InvalidArgumentsError(

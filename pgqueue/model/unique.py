@@ -77,7 +77,7 @@ def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
     return found
 
 
-def key_rules(given: Mapping[str, Any]) -> dict[str, object]:
+def key_rules(given: Mapping[str, object]) -> dict[str, object]:
     """Those of a task, as the SQL API takes them; raises InvalidOptionError."""
     if unknown := sorted(given.keys() - KEY_RULES):
         raise InvalidOptionError(

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 
 class Interruptible(Protocol):
@@ -20,7 +20,7 @@ class Interruptible(Protocol):
     def shield(self, on: bool) -> None:
         """While it is on, an interruption waits. What is on its way, or has waited, is raised here."""
 
-    def cancelling(self, task: asyncio.Task[Any]) -> AbstractContextManager[None]:
+    def cancelling(self, task: asyncio.Task[object]) -> AbstractContextManager[None]:
         """In this block, which runs the task on its loop, an interruption cancels it."""
 
 
@@ -56,6 +56,6 @@ def _gap(thread: Interruptible, outside: bool) -> Iterator[None]:
         thread.shield(True)
 
 
-def cancelling(task: asyncio.Task[Any]) -> AbstractContextManager[None]:
+def cancelling(task: asyncio.Task[object]) -> AbstractContextManager[None]:
     thread = here.thread
     return nullcontext() if thread is None else thread.cancelling(task)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 T = TypeVar("T")
 
-_hidden: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[asyncio.Task[Any]]] = WeakKeyDictionary()
+_hidden: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[asyncio.Task[object]]] = WeakKeyDictionary()
 
 
 def own_task(
-    coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop | None = None
+    coroutine: Coroutine[object, object, T], loop: asyncio.AbstractEventLoop | None = None
 ) -> asyncio.Task[T]:
     """As ``asyncio.create_task``, but not by the loop's task factory: a handler may have set one that raises."""
     return asyncio.Task(coroutine, loop=loop or asyncio.get_running_loop())
 
 
 def hidden_task(
-    coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop | None = None
+    coroutine: Coroutine[object, object, T], loop: asyncio.AbstractEventLoop | None = None
 ) -> asyncio.Task[T]:
     """One that ``asyncio.all_tasks()`` does not name, because a handler may cancel all that it names."""
     task = own_task(coroutine, loop)
@@ -29,7 +29,7 @@ def hidden_task(
     return task
 
 
-def hidden_tasks(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[Any]]:
+def hidden_tasks(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[object]]:
     """Those that still run: asyncio does not see them, so the end of the loop must end them (contexts.py)."""
     return [task for task in _hidden.get(loop, ()) if not task.done()]
 
@@ -39,9 +39,9 @@ class Services:
 
     def __init__(self) -> None:
         self.are_ending = False
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks: list[asyncio.Task[object]] = []
 
-    def begin(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    def begin(self, coroutine: Coroutine[object, object, T]) -> asyncio.Task[T]:
         task = hidden_task(coroutine)
         self._tasks.append(task)
         return task

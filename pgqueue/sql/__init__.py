@@ -19,6 +19,7 @@ from typing import Any, Generic, LiteralString, TypeVar
 T_co = TypeVar("T_co", covariant=True)
 
 Row = Sequence[Any]
+JsonObject = dict[str, Any]  # decoded JSON, of which the reader knows the keys
 COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 # A line that is sent only if what it names is chosen.
 OPTIONAL = re.compile(r"^(.*\S) +--\? (\w+)$\n?", re.MULTILINE)

@@ -89,7 +89,7 @@ class Listener:
     def _is_served(self, payload: str) -> bool:
         return QUEUE_NAME.fullmatch(payload) is not None and self._served.serving_name(payload) is not None
 
-    async def _prove(self, connection: psycopg.AsyncConnection[object]) -> None:
+    async def _prove(self, connection: psycopg.AsyncConnection) -> None:
         token = f"proof:{secrets.token_hex(8)}"
         with within(connection, PROOF):
             await connection.execute("select pg_notify(%s, %s)", [CHANNEL, token])

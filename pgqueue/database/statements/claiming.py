@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pgqueue.database.statements.decoding import array, column, maybe_array, raw, statement
 from pgqueue.sql import Row, Statement
@@ -21,7 +21,7 @@ class TurnClaim(NamedTuple):
     ``front``: before this position (text of the database) the lane held no job with a key. None if nothing was claimed.
     """
 
-    rows: list[Sequence[Any]]
+    rows: list[Row]
     turns: list[str]
     front: str | None
 

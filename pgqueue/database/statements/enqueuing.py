@@ -25,7 +25,7 @@ class Stored(NamedTuple):
     created: bool
     state: str | None
     conflict: str | None
-    result: Any = None
+    result: object = None
     error: str | None = None
 
 
@@ -35,12 +35,12 @@ def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
     return statement("enqueue_many", stored, jobs=jobs)
 
 
-def insert_job(task: str, args: str, options: Mapping[str, Any]) -> Statement[int]:
+def insert_job(task: str, args: str, options: Mapping[str, object]) -> Statement[int]:
     """For a job without keys (``bulk.keyless``). Its id."""
     return _insert("insert_job", task, args, options)
 
 
-def insert_unique(task: str, args: str, options: Mapping[str, Any]) -> Statement[int | None]:
+def insert_unique(task: str, args: str, options: Mapping[str, object]) -> Statement[int | None]:
     """For a job of which only a unique key is to be seen to (``bulk.is_unique``). Its id; None: the key is held."""
     keys = {
         "unique_key": options.get("unique_key"),
@@ -50,7 +50,7 @@ def insert_unique(task: str, args: str, options: Mapping[str, Any]) -> Statement
     return _insert("insert_unique", task, args, {**options, **keys})
 
 
-def _insert(name: str, task: str, args: str, options: Mapping[str, Any]) -> Statement[Any]:
+def _insert(name: str, task: str, args: str, options: Mapping[str, object]) -> Statement[Any]:
     text = load_chosen(name, _chosen_lines(options.get("wake") is not False, *options))
     parameters = {**options, "task": task, "args": args}
     for option in IN_JSON:

@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from pgqueue.database.statements.decoding import column, maybe_array, nothing, one, plain, statement
 from pgqueue.model.schedule import COLUMNS, Plan, Schedule
-from pgqueue.sql import Row, Statement
+from pgqueue.sql import JsonObject, Row, Statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class TaskRow:
 
     name: str
     app: str
-    options: dict[str, Any]
+    options: JsonObject
     keep: str
     seen_at: datetime
     workers: int
@@ -75,7 +74,7 @@ def _schedule(row: Row) -> Schedule:
     )  # fmt: skip
 
 
-def _definition(schedule: Schedule) -> dict[str, Any]:
+def _definition(schedule: Schedule) -> dict[str, object]:
     columns = {name: getattr(schedule, name) for name in COLUMNS}
     return {**columns, "options": json.dumps(dict(schedule.options))}
 

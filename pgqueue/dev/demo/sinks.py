@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from email import message_from_bytes, policy
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from socket import socket
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import psycopg
 
@@ -61,7 +62,7 @@ class Sink(socketserver.ThreadingTCPServer):
         with self.lock:
             self.conn.close()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: socket | tuple[bytes, socket], client_address: object) -> None:
         """A client that went away, as a killed worker does, is no news."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)

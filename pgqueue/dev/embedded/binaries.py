@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from pgqueue.errors import EmbeddedPostgresError
 
@@ -93,7 +93,15 @@ def is_root() -> bool:
     return sys.platform != "win32" and os.geteuid() == 0
 
 
-def server_account() -> dict[str, Any]:
+class Account(TypedDict, total=False):
+    """What subprocess is told of the account that a child runs as."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+def server_account() -> Account:
     """The server's account, in subprocess's words; empty for one's own."""
     if not is_root():
         return {}

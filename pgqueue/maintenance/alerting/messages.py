@@ -9,9 +9,8 @@ import http.client
 import json
 import smtplib
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from email.message import EmailMessage
-from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -19,6 +18,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.outcome import Retry
 from pgqueue.model.task import TaskSpec
+from pgqueue.sql import JsonObject
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import AddressesRefused
 from pgqueue.text.shown import visible
@@ -34,7 +34,7 @@ PORTS = {"smtp": 587, "smtps": 465}
 
 def alert_tasks(settings: AlertSettings) -> dict[str, TaskSpec]:
     """The tasks by which a worker with these settings sends messages; their jobs are stored by raise_alerts.sql."""
-    senders: dict[str, Callable[[AlertSettings, dict[str, Any]], None]] = {}
+    senders: dict[str, Callable[[AlertSettings, JsonObject], None]] = {}
     if settings.webhook is not None:
         senders["webhook"] = post
     if settings.smtp is not None:
@@ -42,10 +42,8 @@ def alert_tasks(settings: AlertSettings) -> dict[str, TaskSpec]:
     return {TASKS[name]: _task(TASKS[name], send, settings) for name, send in senders.items()}
 
 
-def _task(
-    name: str, send: Callable[[AlertSettings, dict[str, Any]], None], settings: AlertSettings
-) -> TaskSpec:
-    def tell(**message: Any) -> None:
+def _task(name: str, send: Callable[[AlertSettings, JsonObject], None], settings: AlertSettings) -> TaskSpec:
+    def tell(**message: object) -> None:
         send(
             settings,
             {key: visible(value) if isinstance(value, str) else value for key, value in message.items()},
@@ -59,11 +57,11 @@ def _task(
 class NoRedirect(HTTPRedirectHandler):
     """Whoever answers with another place could have the message, and the token, sent anywhere."""
 
-    def redirect_request(self, *_: Any, **__: Any) -> None:
+    def redirect_request(self, *_: object, **__: object) -> None:
         return None
 
 
-def post(settings: AlertSettings, message: Mapping[str, Any]) -> None:
+def post(settings: AlertSettings, message: JsonObject) -> None:
     """POSTs the message as JSON; raises Retry, which names the host alone, unless it is taken (2xx)."""
     assert settings.webhook is not None
     host = urlsplit(settings.webhook).hostname
@@ -89,7 +87,7 @@ def post(settings: AlertSettings, message: Mapping[str, Any]) -> None:
     raise Retry(f"the webhook at {host} {failed}")
 
 
-def mail(settings: AlertSettings, message: Mapping[str, Any]) -> None:
+def mail(settings: AlertSettings, message: JsonObject) -> None:
     """Mails the message; raises Retry, which names the host alone, unless the server takes it."""
     assert settings.smtp is not None
     server = urlsplit(settings.smtp)
@@ -127,7 +125,7 @@ def _connected(server: SplitResult) -> smtplib.SMTP:
     return session
 
 
-def written(settings: AlertSettings, message: Mapping[str, Any]) -> EmailMessage:
+def written(settings: AlertSettings, message: JsonObject) -> EmailMessage:
     """A mail that a person understands; one ID for each message, so that the same one sent twice is seen once."""
     found = EmailMessage()
     again = "still " if message["message"] > 1 else ""

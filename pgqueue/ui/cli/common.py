@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from psycopg import Connection
@@ -92,7 +92,7 @@ def dsn_or_running(given: str | None) -> str:
 
 
 @contextmanager
-def database(given: str | None) -> Iterator[Connection[Any]]:
+def database(given: str | None) -> Iterator[Connection]:
     """A connection to a database that has our schema; raises the error that says why not."""
     log_output.set_up()
     with connect(dsn_or_running(given), name="pgq") as connection:

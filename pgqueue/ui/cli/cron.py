@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from psycopg import Connection
@@ -20,8 +20,9 @@ from pgqueue.errors import (
     ScheduleExistsError,
     ScheduleNotFoundError,
 )
-from pgqueue.model.fire_times import ALIASES, Cron, zone
+from pgqueue.model.fire_times import ALIASES, Cron, Timing, zone
 from pgqueue.model.schedule import COLUMNS, Schedule, make
+from pgqueue.sql import JsonObject
 from pgqueue.text.nearest import guess
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
@@ -229,7 +230,7 @@ def show_next(
     after = _moment("--from", since) or datetime.now(UTC)
     if " " in what.strip() or what.strip().lower() in ALIASES:
         local = zone(tz or "UTC")
-        timing: Any = Cron(what, local)
+        timing: Timing = Cron(what, local)
     else:
         with database(dsn) as connection:
             schedule = _find(connection, what).schedule
@@ -245,7 +246,7 @@ def show_next(
     )
 
 
-def as_item(row: ScheduleRow) -> dict[str, Any]:
+def as_item(row: ScheduleRow) -> dict[str, object]:
     schedule = row.schedule
     options = schedule.options
     return {
@@ -268,7 +269,7 @@ def _pause(name: str, paused: bool, as_json: bool, dsn: str | None) -> None:
         say("paused" if paused else "resumed", name)
 
 
-def _find(connection: Connection[Any], name: str) -> ScheduleRow:
+def _find(connection: Connection, name: str) -> ScheduleRow:
     """The schedule; raises ScheduleNotFoundError with near names."""
     if found := run(connection, statements.list_schedules(name)):
         return found[0]
@@ -288,7 +289,7 @@ def _report(what: str, schedule: Schedule, as_json: bool) -> None:
         say("next", f"{coming.astimezone(zone(schedule.tz)):%a %Y-%m-%d %H:%M:%S %z}" if coming else "never")
 
 
-def _given(**values: Any) -> dict[str, Any]:
+def _given(**values: object) -> JsonObject:
     return {name: value for name, value in values.items() if value is not None}
 
 

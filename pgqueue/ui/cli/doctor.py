@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import distributions
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from psycopg import Connection
@@ -62,7 +62,7 @@ def doctor(
     raise typer.Exit(0 if ok else CHECK_FAILED)
 
 
-def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
+def examine(connection: Connection, target: str) -> Iterator[Finding]:
     """The checks, from the ground up; the rest makes no sense once the schema is not there."""
     server = run(connection, statements.describe_server())
     yield Finding(
@@ -132,7 +132,7 @@ def examine(connection: Connection[Any], target: str) -> Iterator[Finding]:
     yield from _partitions(connection)
 
 
-def _workers(connection: Connection[Any]) -> Iterator[Finding]:
+def _workers(connection: Connection) -> Iterator[Finding]:
     found = run(connection, statements.list_workers(False))
     alive = [worker for worker in found if worker.state != "expired"]
     yield Finding(
@@ -157,7 +157,7 @@ def _workers(connection: Connection[Any]) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _storage(connection: Connection[Any]) -> Iterator[Finding]:
+def _storage(connection: Connection) -> Iterator[Finding]:
     """Whether dead rows of jobs_live can go, and who keeps them."""
     storage = run(connection, statements.measure_storage())
     if not storage.vacuumed:
@@ -237,7 +237,7 @@ FAULTS = {
 }
 
 
-def _partitions(connection: Connection[Any]) -> Iterator[Finding]:
+def _partitions(connection: Connection) -> Iterator[Finding]:
     for fault in run(connection, statements.check_partitions()):
         what, do = FAULTS[fault.fault]
         yield Finding("warn", what.format(f"Partition {fault.name}", _megabytes(fault.size)), do)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from psycopg import Connection
@@ -90,7 +90,7 @@ def edit(
     """Change jobs that do not run. Exit 6 if one that is named runs or has ended. --args are checked if the app is known (-A)."""
     from pgqueue.app.app import App
 
-    given: dict[str, Any] = {
+    given: dict[str, object] = {
         "priority": priority, "delay": delay, "run_at": moment("--run-at", run_at),
         "args": json_object("--args", args), "queue": queue, "max_attempts": max_attempts, "tags": tag,
         "meta": json_object("--meta", meta),
@@ -116,9 +116,7 @@ def edit(
     report(done, bool(ids), dry_run, as_json)
 
 
-def _edited(
-    connection: Connection[Any], app: App, job_id: int, changes: dict[str, Any], dry_run: bool
-) -> str:
+def _edited(connection: Connection, app: App, job_id: int, changes: dict[str, object], dry_run: bool) -> str:
     with connection.transaction(force_rollback=dry_run):
         try:
             app.handle(job_id).edit(connection, **changes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -87,8 +87,8 @@ def enqueue(
         print(handle.id)
 
 
-def _arguments(text: str | None, options: list[str]) -> dict[str, Any]:
-    given: dict[str, Any] = json_object("--args", text) or {}
+def _arguments(text: str | None, options: list[str]) -> dict[str, object]:
+    given: dict[str, object] = json_object("--args", text) or {}
     words = iter(options)
     for word in words:
         if not word.startswith("--"):
@@ -103,7 +103,7 @@ def _arguments(text: str | None, options: list[str]) -> dict[str, Any]:
     return given
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> object:
     """JSON where it is a JSON list, object, true, false or null; otherwise text, which the signature converts."""
     if text[:1] in ("{", "[") or text in ("true", "false", "null"):
         try:
@@ -113,7 +113,7 @@ def _value(text: str) -> Any:
     return text
 
 
-def json_object(flag: str, text: str | None) -> dict[str, Any] | None:
+def json_object(flag: str, text: str | None) -> dict[str, object] | None:
     """The object that a flag gives, or stdin if it is ``-``."""
     if text is None:
         return None

@@ -6,7 +6,7 @@ import functools
 import inspect
 import json
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,10 +14,11 @@ from pgqueue.database.statements import JobFilter
 from pgqueue.errors import InvalidArgumentsError, InvalidOptionError
 from pgqueue.model.job import STATES
 from pgqueue.model.names import check_name
+from pgqueue.sql import JsonObject
 from pgqueue.text.nearest import rather
 from pgqueue.ui.cli.enqueue import json_object
 
-OPTIONS: dict[str, tuple[Any, str | None, str]] = {
+OPTIONS: dict[str, tuple[type[object], str | None, str]] = {
     "state": (list[str], None, "May be repeated. Also 'failed': retrying and dead."),
     "queue": (str, None, "Of this queue."),
     "task": (str, None, "Of this task."),
@@ -44,7 +45,7 @@ def filtered(prefix: str = "") -> Callable[[Callable[..., None]], Callable[..., 
         options = {prefix.replace("-", "_") + word: word for word in OPTIONS}
 
         @functools.wraps(command)
-        def call(**given: Any) -> None:
+        def call(**given: object) -> None:
             command(which=_filter(prefix, {word: given.pop(name) for name, word in options.items()}), **given)
 
         parameters: list[inspect.Parameter] = []
@@ -71,7 +72,7 @@ def _option(name: str, prefix: str, word: str) -> inspect.Parameter:
     )
 
 
-def _filter(prefix: str, given: dict[str, Any]) -> JobFilter:
+def _filter(prefix: str, given: JsonObject) -> JobFilter:
     args = json_object(f"--{prefix}args", given.pop("args"))
     for pair in given.pop("arg") or ():
         args = {**(args or {}), **_argument(f"--{prefix}arg", pair)}
@@ -82,13 +83,13 @@ def _filter(prefix: str, given: dict[str, Any]) -> JobFilter:
     )  # fmt: skip
 
 
-def _text(flag: str, args: dict[str, Any]) -> str:
+def _text(flag: str, args: dict[str, object]) -> str:
     from pgqueue.model.payload import ARGS_LIMIT, check_text
 
     return check_text(json.dumps(args).encode(), flag, ARGS_LIMIT)
 
 
-def _argument(flag: str, pair: str) -> dict[str, Any]:
+def _argument(flag: str, pair: str) -> dict[str, object]:
     """``n=5`` is the number; ``n="5"`` the text, as is all that is no JSON."""
     name, equals, value = pair.partition("=")
     if not name or not equals:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from psycopg import Connection
@@ -126,7 +126,7 @@ def show(
     if as_json:
         emit({**as_dict(job), "transitions": [as_dict(t) for t in history], "timeline": [as_dict(e) for e in timeline]})  # fmt: skip
         return
-    for name, value in {**as_dict(job), "progressed": said_of(job.progressed)}.items():
+    for name, value in (as_dict(job) | {"progressed": said_of(job.progressed)}).items():
         if value not in (None, (), {}, False) and name != "last_traceback":
             tell(_shown(name, value), f"{name:<16} ")
     print()
@@ -140,10 +140,10 @@ def show(
         print(f"\n{block(job.last_traceback.rstrip())}")
 
 
-def _shown(name: str, value: Any) -> str:
+def _shown(name: str, value: object) -> str:
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC"
-    if name in DURATIONS:
+    if name in DURATIONS and isinstance(value, int | float):
         return exact(value)
     if name == "progressed" or isinstance(value, str):
         return str(value) if name != "result" else shown_json(value)
@@ -241,7 +241,7 @@ def _change(
     report(done, bool(ids), dry_run, as_json)
 
 
-def report(done: list[dict[str, Any]], by_id: bool, dry_run: bool, as_json: bool) -> None:
+def report(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_json: bool) -> None:
     """Shows what became of jobs; raises JobUnchangedError if one that was named, or has its key taken, is as it was."""
     if as_json:
         emit({"items": done, "dry_run": dry_run})
@@ -264,14 +264,14 @@ def report(done: list[dict[str, Any]], by_id: bool, dry_run: bool, as_json: bool
         )
 
 
-def _applied(connection: Connection[Any], statement: Statement[str | None], dry_run: bool) -> str:
+def _applied(connection: Connection, statement: Statement[str | None], dry_run: bool) -> str:
     if not dry_run:
         return run(connection, statement) or "gone"
     with connection.transaction(force_rollback=True):
         return run(connection, statement) or "gone"
 
 
-def said_of(progress: Any) -> str | None:
+def said_of(progress: object) -> str | None:
     """``120 of 400, 30 %: resizing``, as far as that was said."""
     if not isinstance(progress, dict) or not isinstance(progress.get("done"), int | float):
         return None if progress is None else shown_json(progress)
@@ -284,7 +284,7 @@ def said_of(progress: Any) -> str | None:
     return text
 
 
-def _show_changes(done: list[dict[str, Any]]) -> None:
+def _show_changes(done: list[dict[str, object]]) -> None:
     if len(done) <= 20:
         table(
             ("id", tables.name("task"), "was", "result"), [list(i.values()) for i in done], empty="No job matches."
@@ -296,12 +296,12 @@ def _show_changes(done: list[dict[str, Any]]) -> None:
             say(word, f"{count(results[word], 'job')} {NOTES[word]}")
 
 
-def named(connection: Connection[Any], ids: Iterable[int]) -> Iterator[Job]:
+def named(connection: Connection, ids: Iterable[int]) -> Iterator[Job]:
     for job_id in ids:
         yield _get(connection, job_id)
 
 
-def matching(connection: Connection[Any], which: JobFilter, limit: int) -> Iterator[Job]:
+def matching(connection: Connection, which: JobFilter, limit: int) -> Iterator[Job]:
     before: int | None = None
     while limit > 0:
         page = run(connection, statements.list_jobs(which, before=before, count=min(limit, PAGE)))
@@ -321,7 +321,7 @@ def track(jobs: list[Job], verb: str) -> Iterable[Job]:
     return bar(jobs, description=verb, console=console(stderr=True))
 
 
-def _get(connection: Connection[Any], job_id: int) -> Job:
+def _get(connection: Connection, job_id: int) -> Job:
     if not 1 <= job_id < 2**63:
         raise JobNotFoundError(job_id)
     job = run(connection, statements.get_job(job_id))

@@ -9,10 +9,14 @@ import sys
 import textwrap
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from pgqueue.errors import PgQueueError
 from pgqueue.text.shown import visible
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from rich.console import Console
 
 
 def wants_json() -> bool:
@@ -52,39 +56,35 @@ def width() -> int:
     return shutil.get_terminal_size().columns
 
 
-def console(*, stderr: bool = False) -> Any:
+def console(*, stderr: bool = False) -> Console:
     """Rich's console: colours only on a terminal, never with NO_COLOR."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
-def emit(value: Any) -> None:
+def emit(value: object) -> None:
     """One JSON value on stdout; dataclasses become objects, times RFC 3339 in UTC."""
     print(json.dumps(value, default=_plain))
 
 
-def emit_items(items: Iterable[Any], cursor: int | None = None) -> None:
-    emit({"items": [as_dict(item) for item in items], "next": cursor})
+def emit_items(items: Iterable[object], cursor: int | None = None) -> None:
+    emit({"items": list(items), "next": cursor})
 
 
-def shown_json(value: Any) -> str:
+def shown_json(value: object) -> str:
     """A value of JSON as a person reads it, letters of all scripts as they are."""
     return json.dumps(value, default=_plain, ensure_ascii=False)
 
 
-def as_dict(item: Any) -> Any:
-    if dataclasses.is_dataclass(item) and not isinstance(item, type):
-        return {
-            f.name: getattr(item, f.name) for f in dataclasses.fields(item) if f.name not in ("lease", "app")
-        }
-    return item
+def as_dict(item: DataclassInstance) -> dict[str, object]:
+    return {f.name: getattr(item, f.name) for f in dataclasses.fields(item) if f.name not in ("lease", "app")}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return as_dict(value)
     return str(value)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from psycopg import Connection
@@ -117,7 +117,7 @@ def remove(queue: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
         say("removed", queue)
 
 
-def _names(connection: Connection[Any]) -> list[str]:
+def _names(connection: Connection) -> list[str]:
     return [depth.queue for depth in run(connection, statements.list_queues())]
 
 

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
 
 from pgqueue.text.shown import visible
 from pgqueue.ui.cli.output import console, width
@@ -97,7 +96,7 @@ def _widths(columns: list[Column], rows: list[list[str]], room: int) -> list[int
 
 def _lines(
     columns: list[Column], rows: list[list[str]], widths: list[int], below: Column | None
-) -> Iterable[Any]:
+) -> Iterable[object]:
     from rich.text import Text
 
     heads = [column.head for column in columns]
@@ -118,7 +117,7 @@ def _lines(
                 yield Text(" " * 2 * GAP + part, style="dim")
 
 
-def _blocks(columns: list[Column], rows: list[list[str]], below: Column | None) -> Iterable[Any]:
+def _blocks(columns: list[Column], rows: list[list[str]], below: Column | None) -> Iterable[object]:
     """Each row as lines of its own, for a terminal on which no table fits."""
     from rich.text import Text
 
