@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pgqueue import App
 from pgqueue.config import WorkerSettings
-from pgqueue.worker import Worker
+from pgqueue.worker.worker import Worker
 
 exporter = InMemorySpanExporter()
 provider = TracerProvider()
@@ -66,7 +66,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from pgqueue import App, Snooze
 from pgqueue.config import WorkerSettings
-from pgqueue.worker import Worker
+from pgqueue.worker.worker import Worker
 
 class Broken(SpanProcessor):
     def on_start(self, span, parent_context=None):

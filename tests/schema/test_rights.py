@@ -34,7 +34,7 @@ def test_an_upgrade_takes_away_what_public_got_meanwhile_and_leaves_the_grants_o
         USAGE, "grant execute on function pgqueue.why(bigint) to ROLE", "grant select on pgqueue.jobs to ROLE"
     )
     db.execute("grant execute on function pgqueue.heal_seats() to public")
-    db.execute("drop function pgqueue.text.shown(timestamptz)")  # is made anew, with PUBLIC's default right
+    db.execute("drop function pgqueue.shown(timestamptz)")  # is made anew, with PUBLIC's default right
     migrate.upgrade(dsn)
     assert db.execute(FUNCTIONS).fetchall() == []
     with psycopg.connect(mine) as connection:

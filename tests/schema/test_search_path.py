@@ -22,7 +22,7 @@ from pgqueue.database.run import connect as connect_ours
 from pgqueue.database.run import run
 from pgqueue.model.outcome import Outcome
 from pgqueue.sql import functions, load, names
-from pgqueue.worker import Worker
+from pgqueue.worker.worker import Worker
 from tests.worker_by_hand import Hand
 
 SERVERS_FUNCTIONS = """

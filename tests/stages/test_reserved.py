@@ -17,7 +17,7 @@ from pgqueue.errors import InvalidNameError, InvalidOptionError
 from pgqueue.model.job import Batch
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.schedule import Schedule
-from pgqueue.worker import Worker
+from pgqueue.worker.worker import Worker
 from tests.worker_by_hand import Hand
 
 NAMES = [

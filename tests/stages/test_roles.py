@@ -18,7 +18,7 @@ from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.outcome import Outcome
 from pgqueue.sql import grants
 from pgqueue.ui.cli.commands import cli
-from pgqueue.worker import Worker
+from pgqueue.worker.worker import Worker
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 

@@ -23,7 +23,7 @@ from pgqueue.maintenance.sweeper import sweep_once
 from pgqueue.sql import grants
 from pgqueue.ui.cli.commands import cli
 from pgqueue.ui.cli.doctor import examine
-from pgqueue.worker import Worker
+from pgqueue.worker.worker import Worker
 from tests.worker_by_hand import Hand
 
 TAKEN = "The id of this job is in use by another job"

@@ -65,7 +65,7 @@ def _prepared(dsn: str) -> str:
 def dev(app: AppPath = None, dsn: Dsn = None, **flags: object) -> None:
     """For development: a Postgres if you have none, the schema, and a worker."""
     from pgqueue.maintenance.alerting.settings import find_alerts
-    from pgqueue.worker import Worker
+    from pgqueue.worker.worker import Worker
 
     path = app_path(app)
     with _server(dsn) as target:

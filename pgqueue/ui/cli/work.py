@@ -54,10 +54,10 @@ def work(
     SIGTERM or Ctrl-C: take no more, finish what runs within --grace, hand back the rest. Twice: hand back now.
     """
     from pgqueue.maintenance.alerting.settings import find_alerts
-    from pgqueue.worker import Worker
     from pgqueue.worker.processes.recycling import rss
     from pgqueue.worker.processes.supervisor import supervise
     from pgqueue.worker.running.hook_tasks import serving
+    from pgqueue.worker.worker import Worker
 
     choose_level(verbose=verbose, quiet=quiet)
     fds = None if supervisor is None else tuple(int(fd) for fd in supervisor.split(","))
