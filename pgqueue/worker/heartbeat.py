@@ -42,7 +42,7 @@ class Heartbeat:
         self._outage = outage
         self._every, self._lease = every, lease
         self._patience = min(max(lease / 3, SHORTEST), LONGEST)
-        self._lost, self._cancel, self._holds_jobs = lost, cancel, has_jobs
+        self._lost, self._cancel, self._has_jobs = lost, cancel, has_jobs
         self._life: _Life | None = None
         self.state = "running"
 
@@ -55,9 +55,8 @@ class Heartbeat:
         """Begins renewing the lease of a worker whose registration was sent at ``asked``."""
         self.stop()
         life = self._life = _Life(worker_id, asked + self._lease)
-        life.thread = threading.Thread(
-            target=self._renew_until_stopped, args=[life, asked], name="pgqueue heartbeat", daemon=True
-        )
+        life.renew_at = asked + self._jittered(self._every)
+        life.thread = threading.Thread(target=self._keep, args=[life], name="pgqueue heartbeat", daemon=True)
         life.thread.start()
 
     def look(self) -> None:
@@ -75,48 +74,55 @@ class Heartbeat:
             if life.thread.is_alive() and life.connection is not None:
                 cut(life.connection)
 
-    def _renew_until_stopped(self, life: _Life, asked: float) -> None:
-        trouble, looking = Trouble("the heartbeat"), Trouble("the look for cancel requests")
-        beat_at, failing = asked + self._jittered(self._every), False
+    def _keep(self, life: _Life) -> None:
+        """The life of the thread."""
         try:
-            while True:
-                told = life.due.wait(max(beat_at - monotonic(), 0.0))
-                life.due.clear()
-                if life.stopped.is_set():
-                    return
-                sent = monotonic()
-                if sent > life.expires:
-                    break
-                if failing and sent < beat_at:
-                    continue
-                try:
-                    if sent >= beat_at:
-                        if (
-                            self._ask(life, statements.heartbeat(life.worker_id, self._lease, self.state))
-                            is None
-                        ):
-                            break
-                        life.expires = sent + self._lease
-                        beat_at = monotonic() + self._jittered(self._every)
-                        failing = False
-                        trouble.over()
-                except Exception as error:  # noqa: BLE001 - it is logged
-                    failing = True
-                    beat_at = monotonic() + self._jittered(min(self._every, trouble.after(error)))
-                    continue
-                try:
-                    if (told or self._holds_jobs()) and (
-                        cancelled := self._ask(life, statements.list_cancel_requests(life.worker_id))
-                    ):
-                        self._cancel(cancelled)
-                    looking.over()
-                except Exception as error:  # noqa: BLE001 - it is logged
-                    looking.after(error)
+            while self._take_turn(life):
+                pass
             if not life.stopped.is_set():
                 self._lost(life.worker_id)
         finally:
             if life.connection is not None:
                 life.connection.close()
+
+    def _take_turn(self, life: _Life) -> bool:
+        """Waits until something is due, and does it. Returns whether the lease goes on."""
+        is_asked = life.due.wait(max(life.renew_at - monotonic(), 0.0))
+        life.due.clear()
+        sent = monotonic()
+        if life.stopped.is_set() or sent > life.expires:
+            return False
+        if sent >= life.renew_at and not self._renew(life, sent):
+            return False
+        if not life.is_failing:
+            self._look_for_cancels(life, is_asked=is_asked)
+        return True
+
+    def _renew(self, life: _Life, sent: float) -> bool:
+        """Whether the lease goes on, as far as the server has answered. If it has not, it is soon asked again."""
+        try:
+            renewed = self._ask(life, statements.heartbeat(life.worker_id, self._lease, self.state))
+        except Exception as error:  # noqa: BLE001 - it is logged
+            life.is_failing = True
+            life.renew_at = monotonic() + self._jittered(min(self._every, life.renewing.after(error)))
+            return True
+        if renewed is None:
+            return False
+        life.is_failing = False
+        life.expires = sent + self._lease
+        life.renew_at = monotonic() + self._jittered(self._every)
+        life.renewing.over()
+        return True
+
+    def _look_for_cancels(self, life: _Life, *, is_asked: bool) -> None:
+        try:
+            if is_asked or self._has_jobs():
+                cancelled = self._ask(life, statements.list_cancel_requests(life.worker_id))
+                if cancelled:
+                    self._cancel(cancelled)
+            life.looking.over()
+        except Exception as error:  # noqa: BLE001 - it is logged
+            life.looking.after(error)
 
     def _jittered(self, seconds: float) -> float:
         return seconds * random.uniform(0.9, 1.0)  # noqa: S311 - jitter, not a secret
@@ -149,6 +155,8 @@ class _Life:
 
     def __init__(self, worker_id: int, expires: float) -> None:
         self.worker_id, self.expires = worker_id, expires
+        self.renew_at, self.is_failing = 0.0, False
+        self.renewing, self.looking = Trouble("the heartbeat"), Trouble("the look for cancel requests")
         self.stopped, self.due = threading.Event(), threading.Event()
         self.thread: threading.Thread | None = None
         self.connection: Connection[Any] | None = None

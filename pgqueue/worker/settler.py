@@ -20,6 +20,7 @@ from pgqueue.telemetry.events.jobs import CommitUnconfirmed, OutcomeLost, Outcom
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import OwnCommit
 
+UNCONFIRMED = OwnCommit.UNCONFIRMED
 LOCKED = 0.5  # seconds until a row that was locked is looked at again
 LARGEST = 500  # outcomes in a batch: more would cost no less each, and hold up the slots that they free
 
@@ -59,9 +60,9 @@ class Settler:
             if not batch and self._stopping and not self._kept:
                 return
             if self._waited:
-                batch = await self._unlocked([item for item in batch if item[0] in self._waited]) + [
-                    item for item in batch if item[0] not in self._waited
-                ]
+                waited = [item for item in batch if item[0] in self._waited]
+                others = [item for item in batch if item[0] not in self._waited]
+                batch = (await self._unlocked(waited) if waited else []) + others
             if self._alone:
                 batch = await self._write_alone(batch)
             plain = [item for item in batch if item[1] is COMPLETED or item[1] is FORGOTTEN]
@@ -120,34 +121,46 @@ class Settler:
         self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]
     ) -> list[int]:
         """Writes these, and returns the ids of the jobs written. Raises an error that may be the fault of one of them."""
-        interrupted = False
+        try:
+            ours, sent_again = await self._send(statement(batch))
+        except CONFLICTS:
+            unlocked = await self._unlocked(batch)
+            if len(unlocked) == len(batch):  # a seat or a table is locked
+                raise
+            if unlocked:
+                await self._write(unlocked, statement)
+            return []
+        attempts = [attempt for attempt, _ in batch]
+        for waiting in (self._waited, self._alone):
+            if waiting:
+                waiting.difference_update(attempts)
+        if len(ours) < len(batch) and not sent_again:
+            self._emit_lost(batch, ours)
+        if unconfirmed := [item for item in batch if item[0].own_commit is UNCONFIRMED]:
+            await self._confirm(unconfirmed, ours)
+        self._freed(attempts)
+        return ours
+
+    async def _send(self, statement: Statement[list[int]]) -> tuple[list[int], bool]:
+        """The ids of the jobs written, and whether it was sent again.
+
+        If the connection breaks, the commit may have happened: then the rows are gone, and the second try finds nothing to do.
+        """
+        sent_again = False
         while True:
             try:
-                ours = await self._link.once(statement(batch))
-                break
+                ours = await self._link.once(statement)
             except ConnectionLost as error:
-                # The commit may have happened: then the rows are gone, and a second try finds nothing to do.
-                interrupted = True
+                sent_again = True
                 await asyncio.sleep(self._trouble.after(error))
-            except CONFLICTS:
-                unlocked = await self._unlocked(batch)
-                if len(unlocked) == len(batch):  # a seat or a table is locked
-                    raise
-                if unlocked:
-                    await self._write(unlocked, statement)
-                return []
-        self._trouble.over()
-        if self._waited:
-            self._waited.difference_update([attempt for attempt, _ in batch])
-        if self._alone:
-            self._alone.difference_update([attempt for attempt, _ in batch])
-        for attempt, outcome in batch if len(ours) < len(batch) and not interrupted else ():
-            if attempt.id not in ours and attempt.own_commit is not OwnCommit.UNCONFIRMED:
+            else:
+                self._trouble.over()
+                return ours, sent_again
+
+    def _emit_lost(self, batch: Batch, ours: list[int]) -> None:
+        for attempt, outcome in batch:
+            if attempt.id not in ours and attempt.own_commit is not UNCONFIRMED:
                 emit(OutcomeLost(attempt.id, attempt.task, attempt.lease_id, outcome.state))
-        if unconfirmed := [item for item in batch if item[0].own_commit is OwnCommit.UNCONFIRMED]:
-            await self._confirm(unconfirmed, ours)
-        self._freed([attempt for attempt, _ in batch])
-        return ours
 
     async def _confirm(self, batch: Batch, ours: list[int]) -> None:
         """What became of jobs whose handlers lost the answer to the COMMIT of their own transactions."""

@@ -1,0 +1,156 @@
+"""The runner with an executor that does nothing: turns, suspects, and how attempts are given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from pgqueue import App
+from pgqueue.model.outcome import COMPLETED
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion, Ending
+from pgqueue.worker.running.job_times import AHEAD, MOST_AHEAD, SHORT, JobTimes
+from pgqueue.worker.running.runner import SUSPECTS, Runner
+from pgqueue.worker.running.waiting import OVERTAKEN, Waiting
+from tests.conclusions import reason_of
+from tests.factories import attempt
+
+
+class Idle:
+    """An executor that notes what it is asked to do."""
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+        self.stopped: list[int] = []
+
+    def start(self, _spec: object, one: Attempt) -> None:
+        self.started.append(one.id)
+
+    def stop(self, one: Attempt) -> None:
+        self.stopped.append(one.id)
+
+
+class Stage:
+    def __init__(self, slots: int = 2) -> None:
+        app = App()
+
+        @app.task(name="t")
+        async def t() -> None: ...
+
+        self.done: list[tuple[int, str]] = []
+        self.idle, self.own_process = Idle(), Idle()
+        self.runner = Runner(
+            app, slots=slots, executor="async", app_path="none:app", crash_limit=3, done=self._note
+        )
+        self.runner._ways["t"] = (t.spec, self.idle)
+        self.runner._own_process["t"] = self.own_process
+
+    def _note(self, one: Attempt, conclusion: Conclusion) -> None:
+        self.done.append((one.id, reason_of(conclusion)))
+
+
+def on_a_loop(test: Callable[[], None]) -> Callable[[], None]:
+    async def play() -> None:
+        test()
+
+    def run() -> None:
+        asyncio.run(play())
+
+    run.__name__ = test.__name__
+    return run
+
+
+@on_a_loop
+def test_a_freed_turn_is_given_on_at_once() -> None:
+    stage, attempts = Stage(), [attempt(n, "t") for n in range(4)]
+    stage.runner.take(attempts)
+    assert stage.idle.started == [0, 1]
+    stage.runner._finish(attempts[1], COMPLETED)
+    assert (stage.idle.started, stage.done) == ([0, 1, 2], [(1, "completed")])
+    stage.runner._finish(attempts[1], COMPLETED)
+    assert stage.done == [(1, "completed")], "an attempt ends once"
+
+
+@on_a_loop
+def test_a_job_of_a_task_that_the_worker_does_not_know_goes_back() -> None:
+    stage = Stage()
+    stage.runner.take([attempt(1, "unknown")])
+    assert (stage.done, len(stage.runner)) == ([(1, "released")], 0)
+
+
+@on_a_loop
+def test_few_suspects_run_at_once_and_others_take_the_turns_that_are_left() -> None:
+    stage = Stage(slots=SUSPECTS + 2)
+    stage.runner.take([attempt(n, "t", crash_count=1) for n in range(SUSPECTS + 3)])
+    stage.runner.take([attempt(100 + n, "t") for n in range(3)])
+    assert stage.own_process.started == list(range(SUSPECTS))
+    assert stage.idle.started == [100, 101]
+    assert stage.runner.prefetch() == 3, "suspects that wait take no slot of others"
+
+
+@pytest.mark.parametrize("ending", [Ending.CANCELLED, Ending.LOST, Ending.RELEASED])
+def test_what_runs_is_stopped_and_what_waits_ends_at_once(ending: Ending) -> None:
+    stage, attempts = Stage(slots=1), [attempt(n, "t") for n in range(2)]
+
+    async def play() -> None:
+        stage.runner.take(attempts)
+        match ending:
+            case Ending.CANCELLED:
+                stage.runner.cancel([0, 1])
+                stage.runner.cancel([0])
+            case Ending.LOST:
+                stage.runner.lose()
+            case _:
+                stage.runner.release_waiting()
+                stage.runner.release_running()
+
+    asyncio.run(play())
+    assert stage.idle.stopped == [0], "once"
+    reason = {Ending.CANCELLED: "cancelled", Ending.LOST: "LEASE_LOST", Ending.RELEASED: "released"}[ending]
+    assert (1, reason) in stage.done
+    assert attempts[0].ending is ending
+
+
+def test_a_stream_of_urgent_attempts_starves_no_other() -> None:
+    waiting, now = Waiting(), 100.0
+
+    def claimed(job_id: int, priority: int, at: float) -> Attempt:
+        one = attempt(job_id, "t")
+        one.priority, one.claimed_at = priority, at
+        waiting.append(one)
+        return one
+
+    claimed(1, 0, now)
+    claimed(2, -5, now + OVERTAKEN / 2)
+    claimed(3, -5, now + 2 * OVERTAKEN)
+    assert [one.id for one in waiting] == [2, 3, 1]
+    assert [waiting.popleft().id for _ in range(3)] == [2, 1, 3]
+    assert not waiting
+
+
+def test_attempts_that_are_taken_out_leave_the_order_of_the_others() -> None:
+    waiting = Waiting()
+    for n in range(6):
+        waiting.append(attempt(n, "t"))
+    assert [one.id for one in waiting.take_out(lambda one: one.id % 2 == 0)] == [0, 2, 4]
+    assert ([one.id for one in waiting], len(waiting)) == ([1, 3, 5], 3)
+    assert len(waiting.take_out(lambda _: True)) == 3
+    assert not waiting
+
+
+def test_short_jobs_are_claimed_ahead_and_long_ones_are_not() -> None:
+    times = JobTimes()
+    assert times.ahead() == 0, "nothing is known yet"
+    for n in range(200):
+        times.note(n * 0.001, (n + 1) * 0.001)
+    assert times.ahead() == pytest.approx(AHEAD / 0.001, abs=2)
+    times.note_long()
+    assert times.ahead() == 0
+    fast = JobTimes()
+    fast.note(0.0, 1e-9)
+    assert fast.ahead() == MOST_AHEAD
+    slow = JobTimes()
+    slow.note(0.0, 2 * SHORT)
+    assert slow.ahead() == 0

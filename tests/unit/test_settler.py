@@ -1,0 +1,137 @@
+"""The settler, against a link that answers from a script: batches, lost answers, locks and refusals."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgqueue.database.outage import ConnectionLost, Trouble
+from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.telemetry.events import subscribed
+from pgqueue.telemetry.events.jobs import CommitUnconfirmed, OutcomeLost
+from pgqueue.worker import settler as settling
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import OwnCommit
+from pgqueue.worker.settler import Settler
+from tests import factories
+from tests.unit.fake_link import Answer, FakeLink
+
+BOOM = Outcome.dead("given_up", ValueError("x"))
+LOST = ConnectionLost("cut")
+
+
+def attempt(job_id: int) -> Attempt:
+    return factories.attempt(job_id, "t")
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trouble, "after", lambda *_: 0.0)
+    monkeypatch.setattr(settling, "LOCKED", 0.0)
+
+
+@pytest.fixture
+def facts() -> Iterator[list[Any]]:
+    found: list[Any] = []
+    with subscribed(OutcomeLost, found.append), subscribed(CommitUnconfirmed, found.append):
+        yield found
+
+
+def settled(items: list[tuple[Attempt, Outcome]], **script: list[Answer]) -> tuple[FakeLink, list[int]]:
+    """What was sent, and the jobs whose slots were freed, in that order."""
+    link, freed = FakeLink(script), list[int]()
+
+    async def play() -> None:
+        settler = Settler(link, lambda attempts: freed.extend(one.id for one in attempts))  # type: ignore[arg-type]
+        settler.worker_id = 1
+        for item in items:
+            settler.add(*item)
+        settler.stop()
+        async with asyncio.timeout(20):
+            await settler.run()
+
+    asyncio.run(play())
+    return link, freed
+
+
+def ours(*ids: int) -> list[tuple[int]]:
+    return [(job_id,) for job_id in ids]
+
+
+def test_what_gathers_is_one_statement_sorted_by_id_and_frees_its_slots() -> None:
+    link, freed = settled([(attempt(n), COMPLETED) for n in (3, 1, 2)], complete=[ours(1, 2, 3)])
+    assert (link.names, freed) == (["complete"], [1, 2, 3])
+
+
+def test_plain_completions_and_other_outcomes_are_two_statements() -> None:
+    link, freed = settled([(attempt(1), COMPLETED), (attempt(2), BOOM)], complete=[ours(1)], settle=[ours(2)])
+    assert (link.names, freed) == (["complete", "settle"], [1, 2])
+
+
+def test_an_outcome_whose_lease_was_lost_is_told_and_frees_its_slot(facts: list[Any]) -> None:
+    _, freed = settled([(attempt(n), COMPLETED) for n in (1, 2)], complete=[ours(2)])
+    assert freed == [1, 2]
+    assert [(type(fact), fact.job_id, fact.state) for fact in facts] == [(OutcomeLost, 1, "completed")]
+
+
+def test_after_a_lost_answer_nobody_is_said_to_have_lost_a_lease(facts: list[Any]) -> None:
+    """The first try may have committed, so the second finds no row of ours."""
+    link, freed = settled([(attempt(1), COMPLETED)], complete=[LOST, ours()])
+    assert (link.names, freed, facts) == (["complete"] * 2, [1], [])
+
+
+@pytest.mark.parametrize(
+    ("written", "committed", "became"),
+    [(ours(1), ours(), "not made"), (ours(), ours(1), "made"), (ours(), ours(), "lost")],
+)
+def test_what_became_of_an_unconfirmed_commit_is_asked_and_told(
+    written: list[Any], committed: list[Any], became: str, facts: list[Any]
+) -> None:
+    one = attempt(1)
+    one.own_commit = OwnCommit.UNCONFIRMED
+    _, freed = settled([(one, BOOM)], settle=[written], find_committed=[committed])
+    assert freed == [1]
+    assert [(type(fact), fact.became) for fact in facts] == [(CommitUnconfirmed, became)]
+
+
+def test_an_outcome_that_is_refused_buries_its_job_and_holds_up_no_other() -> None:
+    refused = psycopg.errors.UntranslatableCharacter("no")
+
+    def answer(statement: Any) -> Any:
+        return refused if '"refuse"' in str(statement.parameters["outcomes"]) else ours(1, 2)
+
+    items = [(attempt(1), Outcome.completed('"fine"')), (attempt(2), Outcome.completed('"refuse"'))]
+    link, freed = settled(items, settle=[answer])
+    assert sorted(freed) == [1, 2]
+    assert "unsettleable" in str(link.parameters("settle")[-1]["outcomes"])
+
+
+def test_only_an_outcome_whose_row_is_locked_waits() -> None:
+    conflict = psycopg.errors.LockNotAvailable("locked")
+    link, freed = settled(
+        [(attempt(n), COMPLETED) for n in (1, 2)],
+        complete=[conflict, ours(1), ours(2)], find_locked=[ours(2), ours()],
+    )  # fmt: skip
+    assert freed == [1, 2]
+    assert link.names == ["complete", "find_locked", "complete", "find_locked", "complete"]
+
+
+def test_it_ends_when_all_is_written_and_not_before() -> None:
+    async def play() -> None:
+        link = FakeLink({"complete": [ours(1)]})
+        settler = Settler(link, lambda _: None)  # type: ignore[arg-type]
+        running = asyncio.create_task(settler.run())
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not running.done()
+        settler.stop()
+        settler.add(attempt(1), COMPLETED)
+        async with asyncio.timeout(20):
+            await running
+        assert link.names == ["complete"]
+
+    asyncio.run(play())
