@@ -142,7 +142,8 @@ def test_the_page_lists_the_facts_of_each_part_with_their_emitters_and_lines(par
     table = "\n".join(row(kind) for kind in FACTS if kind.__module__.endswith(f".{part}"))
     section = re.search(rf"^## .*`events/{part}\.py`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert section
-    assert "\n".join(line for line in section[1].splitlines() if line.startswith("| `")) == table
+    there = "\n".join(line for line in section[1].splitlines() if line.startswith("| `"))
+    assert there == table, f"this is the table now:\n{table}"
 
 
 # ------------------------------------------------------------------ the bus
