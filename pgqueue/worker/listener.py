@@ -1,8 +1,8 @@
 """Turns notifications into wake-ups, and into looks at which jobs were asked to stop.
 
-An accelerator only: a worker that hears nothing still polls, and looks by itself.
+A listener only makes a worker faster: without notifications the worker still polls, and looks by itself.
 
-At its start it proves that LISTEN delivers, because behind some poolers it silently does not.
+At its start a listener proves that LISTEN delivers, because behind some poolers it silently does not.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable
 
-import psycopg
+from psycopg import AsyncConnection
 
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Trouble
@@ -25,17 +25,19 @@ from pgqueue.telemetry.events.workers import ListenerDeaf
 from pgqueue.worker.claiming.served_queues import ServedQueues
 
 CHANNEL = "pgqueue"
-CANCEL = re.compile(
-    r"cancel (\d{1,18})", re.ASCII
-)  # the id of the worker that runs the job: functions/cancel.sql
+# With the id of the worker that runs the job: functions/cancel.sql.
+CANCEL = re.compile(r"cancel (\d{1,18})", re.ASCII)
 ELECTION = "elect leader"  # stop_worker.sql
-PROOF = 2.0
+LONGEST_ANSWER = (
+    2.0  # seconds for any answer here, also for the notification that proves that LISTEN delivers
+)
 PROBE = 60.0  # seconds of silence after which the connection is probed; TCP's keep-alive looks sooner, but not past a proxy
 
 
 class Listener:
-    """``cancelled`` is called with the ids of workers that have jobs to stop; None: it may be any, because no listener was there until now.
+    """``wake_up`` is called when a job was enqueued in one of ``queues``: names and patterns as in -Q.
 
+    ``cancelled`` is called with the ids of the workers that have jobs to stop. None stands for all workers, because nothing listened until now.
     ``vacant`` is called when the leader has resigned.
     """
 
@@ -57,27 +59,33 @@ class Listener:
         while True:
             try:
                 connection = await self._link.connection()
-                with within(connection, PROOF):
-                    await connection.execute(f"listen {CHANNEL}".encode())
-                await self._prove(connection)
+                await self._begin(connection)
                 trouble.over()
-                self._wake_up()  # what was announced while it did not listen
-                if self.proven.is_set():
-                    self._cancelled(None)
                 while True:
-                    payloads = await wait_notified(connection, PROBE)
-                    if payloads:
-                        self._hear(payloads)
-                    else:
-                        with within(connection, PROOF):
-                            await connection.execute("select 1")
+                    await self._pass_on_next(connection)
             except Exception as error:  # noqa: BLE001 - it is logged
                 pause = trouble.after(error)
                 await self._link.lost(error)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
-    def _hear(self, payloads: list[str]) -> None:
-        # Any role may send anything: what is none of ours is dropped here, before anything remembers it.
+    async def _begin(self, connection: AsyncConnection) -> None:
+        with within(connection, LONGEST_ANSWER):
+            await connection.execute(f"listen {CHANNEL}".encode())
+        await self._prove(connection)
+        self._wake_up()  # for the jobs that were announced while nothing listened
+        if self.proven.is_set():
+            self._cancelled(None)
+
+    async def _pass_on_next(self, connection: AsyncConnection) -> None:
+        payloads = await wait_notified(connection, PROBE)
+        if payloads:
+            self._pass_on(payloads)
+        else:
+            with within(connection, LONGEST_ANSWER):
+                await connection.execute("select 1")
+
+    def _pass_on(self, payloads: list[str]) -> None:
+        # Any role may send any text: what pgqueue did not send is dropped here, before it costs memory.
         workers = {int(cancel[1]) for payload in payloads if (cancel := CANCEL.fullmatch(payload))}
         if workers:
             self._cancelled(workers)
@@ -89,12 +97,12 @@ class Listener:
     def _is_served(self, payload: str) -> bool:
         return QUEUE_NAME.fullmatch(payload) is not None and self._served.serving_name(payload) is not None
 
-    async def _prove(self, connection: psycopg.AsyncConnection) -> None:
+    async def _prove(self, connection: AsyncConnection) -> None:
         token = f"proof:{secrets.token_hex(8)}"
-        with within(connection, PROOF):
+        with within(connection, LONGEST_ANSWER):
             await connection.execute("select pg_notify(%s, %s)", [CHANNEL, token])
         loop = asyncio.get_running_loop()
-        end = loop.time() + PROOF
+        end = loop.time() + LONGEST_ANSWER
         while (left := end - loop.time()) > 0:
             if token in await wait_notified(connection, left):
                 self.proven.set()

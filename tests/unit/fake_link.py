@@ -76,3 +76,23 @@ class FakeLink:
 
     async def close(self) -> None:
         self.is_closed = True
+
+
+def claimed_row(job_id: int, queue: str = "default", priority: int = 0, run_at: float = 100.0) -> list[Any]:
+    """A row as ``claim.sql`` returns it."""
+    return [job_id, 1, queue, priority, "t", "{}", 1, 20, 0, None, run_at, run_at, None, None, None]
+
+
+def turn_row(job_id: int, key: str, place: int, front: str = "f", *, priority: int = 0) -> list[Any]:
+    """A row as ``claim_limited.sql`` returns it."""
+    return [*claimed_row(job_id, priority=priority)[:-1], key, key, place, front]
+
+
+def lane_row(queue: str = "default", priority: int = 0, due_in: float = -1.0) -> tuple[Any, ...]:
+    """A row of ``lanes.sql``: a lane with jobs."""
+    return queue, priority, due_in, "lane", None
+
+
+def turns_row(queue: str = "default", priority: int = 0, front: str = "f") -> tuple[Any, ...]:
+    """A row of ``lanes.sql``: a lane that is taken in turns."""
+    return queue, priority, None, "keyed", front

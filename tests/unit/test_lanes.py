@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pgqueue.errors import InvalidNameError
 from pgqueue.worker.claiming.lanes import FEW_LANES, FORGET, HIGHEST, LOWEST, OVERDUE_SHARE, Lanes
 from pgqueue.worker.claiming.served_queues import ServedQueues, parse_queues
-from pgqueue.worker.running.runner import OVERTAKEN, Waiting
+from pgqueue.worker.running.waiting import OVERTAKEN, Waiting
 
 
 def lanes_of(*queues: str) -> Lanes:

@@ -1,19 +1,28 @@
+"""What a listener makes of notifications, and of a connection that delivers none."""
+
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import tracemalloc
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from pgqueue.database.outage import ConnectionLost
+from pgqueue.worker import listener as module
 from pgqueue.worker.claiming.served_queues import MOST_KEPT, ServedQueues
 from pgqueue.worker.listener import Listener
+from tests.unit.fake_link import FakeLink
 
 
-class Heard:
-    """A listener without a connection, and what it passes on."""
+class Told:
+    """A listener, and what it passes on."""
 
-    def __init__(self, *queues: str) -> None:
+    def __init__(self, *queues: str, link: Any = None) -> None:
         self.woken, self.cancels, self.elections = 0, [], 0
-        self.listener = Listener(None, queues, self.wake, self.cancels.append, self.elect)
+        self.listener = Listener(link, queues, self.wake, self.cancels.append, self.elect)
 
     def wake(self) -> None:
         self.woken += 1
@@ -22,30 +31,113 @@ class Heard:
         self.elections += 1
 
 
+class Connection:
+    """Delivers what it is asked to notify, and ``payloads`` after that; then it is silent, or breaks."""
+
+    def __init__(self, *payloads: list[str], delivers: bool = True, breaks: bool = False) -> None:
+        self.payloads, self.delivers, self.breaks = list(payloads), delivers, breaks
+        self.executed: list[Any] = []
+
+    async def execute(self, query: Any, parameters: Any = None) -> None:
+        self.executed.append(query)
+        if parameters is not None and self.delivers:
+            self.payloads.insert(0, [parameters[1]])
+
+    async def wait(self, seconds: float) -> list[str]:
+        if self.payloads:
+            return self.payloads.pop(0)
+        if self.breaks:
+            raise ConnectionLost("it broke")
+        await asyncio.sleep(min(seconds, 0.01))
+        return []
+
+
+class Connections(FakeLink):
+    """Gives one connection after the other."""
+
+    def __init__(self, *connections: Connection) -> None:
+        super().__init__()
+        self.connections = list(connections)
+
+    async def connection(self) -> Any:
+        return self.connections[min(len(self.lost_with), len(self.connections) - 1)]
+
+
+@pytest.fixture
+def listen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Runs a listener of the queue ``mail`` on these connections until a condition is true."""
+    monkeypatch.setattr(module, "within", lambda _connection, _seconds: contextlib.nullcontext())
+    monkeypatch.setattr(module, "wait_notified", lambda connection, seconds: connection.wait(seconds))
+    monkeypatch.setattr(module, "LONGEST_ANSWER", 0.05)
+
+    def run(condition: Callable[[Told], object], *connections: Connection) -> tuple[Told, Connections]:
+        link = Connections(*connections)
+        told = Told("mail", link=link)
+
+        async def play() -> None:
+            listening = asyncio.create_task(told.listener.run())
+            async with asyncio.timeout(10):
+                while not condition(told):
+                    await asyncio.sleep(0.001)
+            listening.cancel()
+            await asyncio.wait([listening])
+
+        asyncio.run(play())
+        return told, link
+
+    return run
+
+
+def test_a_listener_proves_that_listen_delivers_and_looks_for_what_came_before(listen):
+    connection = Connection(["mail"])
+    told, _ = listen(lambda told: told.woken >= 2, connection)
+    assert told.listener.proven.is_set()
+    assert told.cancels == [None]
+    assert connection.executed[:2] == [b"listen pgqueue", "select pg_notify(%s, %s)"]
+
+
+def test_where_listen_delivers_nothing_one_line_says_so_and_cancels_are_left_to_looks(listen, caplog):
+    told, _ = listen(lambda told: told.woken, Connection(delivers=False))
+    assert not told.listener.proven.is_set()
+    assert told.cancels == []
+    assert caplog.text.count("PGQ-105") == 1
+
+
+def test_a_silent_connection_is_probed(listen):
+    connection = Connection()
+    listen(lambda _: "select 1" in connection.executed, connection)
+
+
+def test_a_connection_that_breaks_is_replaced_and_what_was_missed_is_looked_for(listen):
+    told, link = listen(lambda told: told.woken >= 2, Connection(breaks=True), Connection())
+    assert [type(error) for error in link.lost_with] == [ConnectionLost]
+    assert told.cancels == [None, None]
+
+
 def test_each_kind_of_payload_is_passed_on():
-    heard = Heard("mail", "shop.*")
-    heard.listener._hear(["mail", "mail"])
-    heard.listener._hear(["shop.orders"])
-    heard.listener._hear([""])
-    heard.listener._hear(["cancel 7", "cancel 8"])
-    heard.listener._hear(["elect leader"])
-    assert (heard.woken, heard.cancels, heard.elections) == (3, [{7, 8}], 1)
+    told = Told("mail", "shop.*")
+    told.listener._pass_on(["mail", "mail"])
+    told.listener._pass_on(["shop.orders"])
+    told.listener._pass_on([""])
+    told.listener._pass_on(["cancel 7", "cancel 8"])
+    told.listener._pass_on(["elect leader"])
+    assert (told.woken, told.cancels, told.elections) == (3, [{7, 8}], 1)
 
 
 @pytest.mark.parametrize("queues", [("mail",), ("*",), ("mail", "shop.*", "a*b*c")])
 def test_a_flood_of_what_is_no_queue_costs_no_memory_and_wakes_nobody(queues):
-    heard = Heard(*queues)
+    told = Told(*queues)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for n in range(0, 20_000, 100):
-        heard.listener._hear([f"{'x' * 3000} {m}" for m in range(n, n + 100)])
-        heard.listener._hear(
+        told.listener._pass_on([f"{'x' * 3000} {m}" for m in range(n, n + 100)])
+        told.listener._pass_on(
             ["cancel 1234567890123456789", "cancel x", "cancel", "elect", "proof:0", f"{n}", "a\nb"]
         )
     kept = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert kept < 200_000
-    assert (heard.woken, heard.cancels, heard.elections) == (0, [], 0) or queues == ("*",)
+    assert (told.woken, told.cancels, told.elections) == (0, [], 0) or queues == ("*",)
 
 
 @pytest.mark.parametrize("queues", [("mail",), ("mail", "shop.*"), ("*",)])

@@ -1,0 +1,298 @@
+"""A claimer on a link without a database: which statements it sends, and what it does with their answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import psycopg
+import pytest
+
+from pgqueue.config import WorkerSettings
+from pgqueue.database.outage import ConnectionLost
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.claiming.claim_size import SMALLEST_CLAIM
+from pgqueue.worker.claiming.claimer import Claimer
+from pgqueue.worker.claiming.in_flight import InFlight
+from pgqueue.worker.claiming.urgent_allowance import URGENT_JOBS
+from tests.unit.fake_link import Answer, FakeLink, claimed_row, lane_row, turn_row, turns_row
+
+
+class Play:
+    """A claimer with its link, and the attempts that it handed over."""
+
+    def __init__(
+        self, slots: int = 10, *, prefetch: int = 0, settings: Any = None, **script: list[Answer]
+    ) -> None:
+        settings = {"queues": {"default": None}, "poll": 0.1, "listen": False, **(settings or {})}
+        self.link = FakeLink(script)
+        self.settings = WorkerSettings(concurrency=slots, **settings)
+        self.in_flight = InFlight(slots, self.settings.queues)
+        self.taken: list[Attempt] = []
+        self.claimer = Claimer(
+            self.link, self.settings, ["t"], self.in_flight, self.taken.extend, lambda: prefetch
+        )
+        self.claimer.worker_id = 7
+
+    @property
+    def ids(self) -> list[int]:
+        return [attempt.id for attempt in self.taken]
+
+    def claim(self, room: int = 10) -> int:
+        """One turn's claim."""
+        self.claimer._claims.singly.begin_turn()
+        return asyncio.run(self.claimer._claim(room))
+
+    def end(self, *attempts: Attempt) -> None:
+        self.in_flight.remove(list(attempts))
+        self.claimer.make_room()
+
+
+def test_the_first_claim_surveys_the_lanes_and_then_claims_from_them_urgent_ones_first():
+    play = Play(
+        lanes=[[lane_row(priority=3), lane_row(priority=-1)]],
+        claim=[[claimed_row(1, priority=3), claimed_row(2, priority=-1)]],
+    )
+    assert play.claim() == 2
+    assert play.link.names == ["lanes", "claim"]
+    [claim] = play.link.parameters("claim")
+    assert (claim["worker_id"], claim["priorities"], claim["count"]) == (7, "{-1,3}", 10)
+    assert play.ids == [2, 1], "the most urgent first"
+    assert sorted(play.in_flight.attempts) == [1, 2]
+    assert not any(attempt.may_have_seats for attempt in play.taken)
+
+
+def test_where_nothing_is_there_is_nothing_to_claim():
+    play = Play()
+    assert play.claim() == 0
+    assert play.link.names == ["lanes"]
+
+
+def test_a_claim_takes_no_more_than_a_claim_may_last_for():
+    play = Play(2000, lanes=[[lane_row()]], claim=[[claimed_row(n) for n in range(SMALLEST_CLAIM)], []])
+    assert play.claim(2000) == SMALLEST_CLAIM
+    assert play.claimer._wants_room, "it took all that it had asked for: there may be more"
+    play.claim(1900)
+    first, second = (claim["count"] for claim in play.link.parameters("claim"))
+    assert first == SMALLEST_CLAIM < second
+
+
+def test_a_queue_with_slots_of_its_own_is_claimed_alone_and_only_into_those():
+    play = Play(
+        lanes=[[lane_row("mail"), lane_row("default")]], settings={"queues": {"default": None, "mail": 2}}
+    )
+    play.claim()
+    assert [(claim["queues"], claim["count"]) for claim in play.link.parameters("claim")] == [
+        ("{default}", 10),
+        ("{mail}", 2),
+    ]
+
+
+def test_patterns_are_asked_for_the_queues_that_fit():
+    play = Play(match_queues=[[("shop.eu",)]], settings={"queues": {"shop.*": None}})
+    play.claim()
+    assert play.link.names == ["match_queues", "lanes"]
+    assert play.link.parameters("lanes")[0]["gap_queues"] == "{shop.eu}"
+
+
+def test_a_lane_taken_in_turns_goes_on_after_the_last_key():
+    play = Play(
+        lanes=[[turns_row()]], claim_limited=[[turn_row(1, "a", 1, "f2"), turn_row(2, "b", 2, "f2")], []]
+    )
+    assert play.claim() == 2
+    assert play.claimer._has_more, "a round of the keys may leave room"
+    play.claim(8)
+    first, second = play.link.parameters("claim_limited")
+    assert (first["after"], first["since"], first["only"]) == ("", "f", None)
+    assert (second["after"], second["since"]) == ("b", "f2")
+    assert [attempt.may_have_seats for attempt in play.taken] == [True, True]
+
+
+def test_what_is_claimed_after_the_lease_has_ended_is_left_to_its_rescue():
+    play = Play(lanes=[[lane_row()]])
+
+    def lose(_statement: Any) -> Any:
+        play.claimer.worker_id = 0
+        return [claimed_row(1)]
+
+    play.link.answer("claim", lose)
+    assert play.claim() == 0
+    assert (play.taken, len(play.in_flight)) == ([], 0)
+
+
+def test_a_claim_without_an_answer_is_looked_for_by_the_next_survey():
+    play = Play(
+        lanes=[[lane_row()]],
+        claim=[ConnectionLost("gone"), [claimed_row(2)]],
+        choose_held=[[(1,)], []],
+        held=[[claimed_row(1)]],
+    )
+    assert play.claim() == 0
+    assert play.link.names == ["lanes", "claim", "choose_held", "held", "lanes"]
+    assert play.link.waits_until_back == 1
+    assert play.ids == [1]
+    assert play.claim() == 1
+    assert play.ids == [1, 2]
+
+
+def odd_is_refused(statement: Any) -> Any:
+    """Job 2 fails in every statement."""
+    only = statement.parameters["only"]
+    if only == "{}":
+        return [turn_row(n, "", n)[:1] + [None] * 14 + ["", n, None] for n in (1, 2, 3)]
+    return psycopg.errors.RaiseException("odd") if "2" in only else [
+        turn_row(int(n), "", int(n)) for n in only.strip("{}").split(",")
+    ]  # fmt: skip
+
+
+def test_a_job_that_stops_a_claim_is_put_aside_and_the_others_are_claimed():
+    refused = psycopg.errors.RaiseException("odd")
+    play = Play(lanes=[[lane_row()]], claim=[refused], claim_limited=[odd_is_refused], bury=[[("t",)]])
+    assert play.claim() == 2
+    assert sorted(play.ids) == [1, 3]
+    assert play.link.names.count("bury") == 1
+    assert play.claimer._has_more, "what is put aside leaves room"
+
+
+def test_if_all_jobs_of_a_lane_fail_the_error_is_raised_and_the_lane_rests():
+    play = Play(lanes=[[lane_row()]], claim=[ValueError("no")], claim_limited=[ValueError("nor in parts")])
+    with pytest.raises(ValueError, match="nor in parts"):
+        play.claim()
+    assert "bury" not in play.link.names
+    assert play.claim() == 0
+    assert play.link.names.count("claim") == 1
+
+
+def test_while_looks_behind_are_dear_one_is_made_when_a_long_transaction_ends():
+    play = Play(lanes=[[lane_row()]], open_writers=[[("w", 50.0, 99.0)], []])
+    play.claimer._late_commits.next_look_behind = float("inf")
+
+    async def survey(at: float) -> list[tuple[float, int]]:
+        play.claimer._late_commits._next_watch = 0.0
+        await play.claimer._survey()
+        return play.claimer._lanes.cursors.since([("default", 0)])
+
+    async def surveys() -> None:
+        cursors = play.claimer._lanes.cursors
+        await survey(0.0)
+        assert "open_writers" not in play.link.names, "nothing can lie behind a cursor that has not moved"
+        for now in (1.0, 2.0, 3.0):
+            cursors.advance([(("default", 0), (100.0, 9))], now)
+        assert await survey(0.0) == [(100.0, 9)]
+        [(since, _)] = await survey(0.0)
+        assert 49 < since < 50
+
+    asyncio.run(surveys())
+    assert play.link.names.count("open_writers") == 2
+
+
+# ---------------------------------------------------------------- turn after turn
+
+
+def running(play: Play, script: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def whole() -> None:
+        claiming = asyncio.create_task(play.claimer.run())
+        async with asyncio.timeout(10):
+            await script()
+            play.claimer.stop()
+            await claiming
+
+    asyncio.run(whole())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def test_an_idle_claimer_is_woken_by_a_job_long_before_its_poll():
+    play = Play(settings={"poll": 60.0})
+
+    async def script() -> None:
+        await until(lambda: play.link.names.count("lanes") >= 2)
+        await asyncio.sleep(0.01)
+        surveys = play.link.names.count("lanes")
+        play.link.answer("lanes", [lane_row()])
+        play.link.answer("claim", [claimed_row(1)], [])
+        play.claimer.wake()
+        await until(lambda: play.ids == [1])
+        assert play.link.names.count("lanes") - surveys <= 2
+
+    running(play, script)
+
+
+def test_without_a_wake_up_the_poll_finds_the_job():
+    play = Play(settings={"poll": 0.1})
+
+    async def script() -> None:
+        await until(lambda: play.link.names.count("lanes") >= 2)
+        play.link.answer("lanes", [lane_row()])
+        play.link.answer("claim", [claimed_row(1)], [])
+        await until(lambda: play.ids == [1])
+
+    running(play, script)
+
+
+def test_a_freed_slot_is_filled_at_once_if_jobs_were_left_behind():
+    play = Play(
+        1, lanes=[[lane_row()]], claim=[[claimed_row(1)], [claimed_row(2)], []], settings={"poll": 60.0}
+    )
+
+    async def script() -> None:
+        await until(lambda: play.ids == [1])
+        play.end(play.taken[0])
+        await until(lambda: play.ids == [1, 2])
+
+    running(play, script)
+
+
+def test_while_there_is_no_room_only_more_urgent_jobs_are_claimed_and_so_many_as_are_allowed():
+    play = Play(
+        1, prefetch=1, lanes=[[lane_row(priority=0), lane_row(priority=-9)]],
+        claim=[[claimed_row(1), claimed_row(2)], [claimed_row(3, priority=-9)], [claimed_row(4, priority=-9)]],
+    )  # fmt: skip
+
+    async def script() -> None:
+        await until(lambda: len(play.link.parameters("claim")) >= 3)
+
+    running(play, script)
+    ordinary, first, second, *_ = play.link.parameters("claim")
+    assert (ordinary["priorities"], ordinary["count"]) == ("{-9,0}", 2)
+    assert (first["priorities"], first["count"]) == ("{-9}", URGENT_JOBS)
+    assert (second["priorities"], second["count"]) == ("{-9}", URGENT_JOBS - 1)
+
+
+def test_a_drain_ends_when_nothing_is_due_and_nothing_runs():
+    play = Play(
+        lanes=[[lane_row()], [lane_row(due_in=60.0)]], claim=[[claimed_row(1)], []], count_unclaimed=[[(0, 0)]],
+        settings={"drain": True},
+    )  # fmt: skip
+
+    async def script() -> None:
+        await until(lambda: play.ids == [1])
+        await asyncio.sleep(0.05)
+        assert not play.claimer.drained.is_set()
+        play.end(play.taken[0])
+        await play.claimer.drained.wait()
+
+    running(play, script)
+    assert "count_unclaimed" in play.link.names
+
+
+def test_a_claimer_that_has_stopped_claims_no_more():
+    play = Play(lanes=[[lane_row()]], claim=[[claimed_row(1)]])
+    play.claimer.stop()
+    assert play.claim() == 0
+    asyncio.run(play.claimer.run())
+    assert "claim" not in play.link.names
+
+
+def test_a_failure_is_logged_and_the_next_turn_goes_on(caplog):
+    play = Play(lanes=[ValueError("a survey failed"), [lane_row()]], claim=[[claimed_row(1)], []])
+
+    async def script() -> None:
+        await until(lambda: play.ids == [1])
+
+    running(play, script)
+    assert "the claim failed" in caplog.text

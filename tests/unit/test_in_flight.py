@@ -1,0 +1,50 @@
+"""What a worker holds, and how many more jobs it may take."""
+
+from __future__ import annotations
+
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.claiming.in_flight import InFlight
+from tests.unit.fake_link import claimed_row
+
+
+def attempts(*job_ids: int, queue: str = "default") -> list[Attempt]:
+    return [Attempt(1, claimed_row(job_id, queue)) for job_id in job_ids]
+
+
+def test_room_is_what_the_slots_and_the_jobs_ahead_leave():
+    held = InFlight(3, {"default": None})
+    assert (held.room(0), held.room(2)) == (3, 5)
+    held.add(attempts(1, 2, 3, 4))
+    assert (len(held), held.room(0), held.room(2)) == (4, 0, 1)
+    held.remove(list(held.attempts.values())[:2])
+    assert (sorted(held.attempts), held.room(0)) == ([3, 4], 1)
+
+
+def test_a_name_or_pattern_with_slots_of_its_own_counts_its_queues_alone():
+    held = InFlight(10, {"mail": 2, "shop.*": 1, "default": None})
+    held.add(attempts(1, queue="mail") + attempts(2, queue="shop.eu") + attempts(3, 4))
+    assert [held.queue_room(queue) for queue in ("mail", "shop.eu", "shop.us", "default", "other")] == [
+        1, 0, 0, None, None,
+    ]  # fmt: skip
+    held.remove([held.attempts[2], held.attempts[3]])
+    assert (held.queue_room("shop.us"), held.room(0)) == (1, 8)
+
+
+def test_an_attempt_is_removed_once():
+    held = InFlight(5, {"default": 3})
+    [attempt] = attempts(1)
+    held.add([attempt])
+    held.remove([attempt, attempt])
+    held.remove(attempts(1))
+    assert (len(held), held.queue_room("default")) == (0, 3)
+
+
+def test_a_later_attempt_of_the_same_job_takes_the_place_of_the_former_one_which_is_lost():
+    ended: list[Attempt] = []
+    held = InFlight(5, {"default": 3}, ended.extend)
+    [former], [later] = attempts(1), attempts(1)
+    held.add([former])
+    held.add([later])
+    assert (ended, held.attempts) == ([former], {1: later})
+    held.remove([former])
+    assert (len(held), held.queue_room("default")) == (1, 2)

@@ -1,0 +1,70 @@
+"""When claims look behind the cursors of the lanes."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgqueue.worker.claiming.cursors import LAG
+from pgqueue.worker.claiming.late_commits import (
+    CHEAP_LOOK,
+    CHEAP_ROW,
+    SHORTEST_PAUSE,
+    SPARING,
+    WATCH,
+    LateCommits,
+)
+
+
+@pytest.mark.parametrize(
+    ("claimed", "took", "pause"),
+    [
+        (0, 0.9 * CHEAP_LOOK, 0.0),
+        (0, CHEAP_LOOK, SHORTEST_PAUSE),
+        (100, CHEAP_LOOK + 99 * CHEAP_ROW, 0.0),
+        (100, 0.1, SPARING * 0.1),
+    ],
+)
+def test_a_claim_looks_behind_at_once_again_if_that_was_cheap_and_else_after_a_pause(claimed, took, pause):
+    late = LateCommits()
+    assert late.is_look_behind_due(0.0)
+    assert late.note_look_behind(claimed, took, 100.0) == (pause == 0)
+    assert late.is_look_behind_due(100.0 + pause)
+    assert not pause or not late.is_look_behind_due(100.0 + 0.99 * pause)
+
+
+def test_a_dear_survey_spares_the_next_look_and_a_cheap_one_does_not():
+    late = LateCommits()
+    late.note_survey_from_start(CHEAP_LOOK, 100.0)
+    assert late.is_look_behind_due(100.0)
+    late.note_survey_from_start(0.02, 100.0)
+    assert not late.is_look_behind_due(100.0 + SPARING * 0.019)
+    assert late.is_look_behind_due(100.0 + SPARING * 0.02)
+
+
+def test_writers_are_watched_at_intervals():
+    late = LateCommits()
+    assert late.is_watch_due(0.0)
+    late.begin_watch(10.0)
+    assert not late.is_watch_due(10.0 + 0.9 * WATCH)
+    assert late.is_watch_due(10.0 + WATCH)
+
+
+def test_a_transaction_that_wrote_for_long_has_left_jobs_behind_when_it_ends():
+    late = LateCommits()
+    assert late.first_that_ended([("long", 5.0, 10.0), ("longer", 3.0, 10.0), ("new", 9.99, 10.0)]) is None
+    assert late.first_that_ended([("longer", 3.0, 11.0)]) == 5.0 - LAG, "one that is new has left none"
+    assert late.first_that_ended([("longer", 3.0, 12.0)]) is None, "it is told once"
+    assert late.first_that_ended([]) == 3.0 - LAG
+
+
+def test_of_several_that_ended_the_first_beginning_counts():
+    late = LateCommits()
+    late.first_that_ended([("a", 5.0, 10.0), ("b", 2.0, 10.0)])
+    assert late.first_that_ended([]) == 2.0 - LAG
+
+
+def test_a_transaction_whose_beginning_is_hidden_counts_from_the_look_before_it_was_seen():
+    late = LateCommits()
+    assert late.first_that_ended([("secret", None, 10.0)]) is None
+    assert late.first_that_ended([("secret", None, 10.0 + WATCH)]) is None
+    assert late.first_that_ended([]) == 10.0 - WATCH - LAG

@@ -1,0 +1,52 @@
+"""When a worker looks for jobs whose claim got no answer, and what it finds."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pgqueue.worker.claiming.lost_claims import DOUBT, LOOK_FOR_LOST, LostClaims, find_lost_jobs
+from tests.unit.fake_link import FakeLink, claimed_row
+
+
+def test_without_a_lost_answer_a_look_is_due_seldom():
+    lost = LostClaims(longest_claim=60.0, now=100.0)
+    assert not lost.is_due(100.0 + LOOK_FOR_LOST - 1)
+    assert lost.is_due(100.0 + LOOK_FOR_LOST)
+    assert lost.is_overdue(100.0 + LOOK_FOR_LOST)
+    lost.note_look(200.0)
+    assert not lost.is_due(200.0)
+    assert lost.next_look == 200.0 + LOOK_FOR_LOST
+
+
+def test_after_a_lost_answer_every_survey_looks_until_the_claim_can_no_longer_be_committed():
+    lost = LostClaims(longest_claim=10.0, now=100.0)
+    lost.note_lost_answer(101.0)
+    lost.note_look(102.0)
+    assert lost.is_due(102.0)
+    assert not lost.is_overdue(102.0), "the other looks are made by surveys"
+    assert lost.is_due(101.0 + 10.0 + DOUBT - 0.1)
+    assert not lost.is_due(101.0 + 10.0 + DOUBT)
+
+
+def test_the_jobs_that_the_worker_does_not_know_are_found():
+    link = FakeLink({"choose_held": [[(3,), (4,)]], "held": [[claimed_row(3), claimed_row(4)]]})
+    found = asyncio.run(find_lost_jobs(link, 7, {1, 2}))
+    assert [row[0] for row in found] == [3, 4]
+    assert link.parameters("held") == [{"worker_id": 7, "known": "{1,2}"}]
+
+
+def test_usually_there_are_none_and_one_cheap_statement_says_so():
+    link = FakeLink()
+    assert asyncio.run(find_lost_jobs(link, 7, [])) == []
+    assert link.names == ["choose_held"]
+
+
+def test_a_row_that_cannot_be_read_does_not_hide_the_others():
+    def held(statement):
+        known = str(statement.parameters["known"])
+        return ValueError("not this one") if "4" not in known else [claimed_row(3)]
+
+    link = FakeLink({"choose_held": [[(3,), (4,)]], "held": [held], "bury": [[("t",)]]})
+    found = asyncio.run(find_lost_jobs(link, 7, []))
+    assert [row[0] for row in found] == [3]
+    assert [parameters["job_id"] for parameters in link.parameters("bury")] == [4]
