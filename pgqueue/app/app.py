@@ -68,7 +68,7 @@ class App(Crontab, Hooked):
         """The DSN for libpq; raises NoDsnError if there is none anywhere."""
         return find_dsn(self._dsn)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return found, named(self)
 
     # -------------------------------------------------------------- declaring
@@ -175,18 +175,18 @@ class App(Crontab, Hooked):
 
     # -------------------------------------------------------------- enqueuing
 
-    def enqueue_many(self, jobs: list[NewJob], connection: Any = None) -> list[JobHandle]:
+    def enqueue_many(self, jobs: list[NewJob], connection: object = None) -> list[JobHandle]:
         """Stores jobs of any tasks, made by ``task.job(…)``, in one round trip and, if given, in ``connection``'s transaction.
 
         Raises InvalidBatchError if one of them is something else: then none is stored.
         """
         return self.store(in_batches(_made(jobs)), connection)
 
-    async def aenqueue_many(self, jobs: list[NewJob], connection: Any = None) -> list[JobHandle]:
+    async def aenqueue_many(self, jobs: list[NewJob], connection: object = None) -> list[JobHandle]:
         """``enqueue_many`` for async connections."""
         return await self.astore(in_batches(_made(jobs)), connection)
 
-    def store(self, batches: list[Batch], connection: Any) -> list[JobHandle]:
+    def store(self, batches: list[Batch], connection: object) -> list[JobHandle]:
         if connection is not None:
             return storing.store(connection, batches, self)
         handles: list[JobHandle] = []
@@ -198,7 +198,7 @@ class App(Crontab, Hooked):
             raise
         return handles
 
-    async def astore(self, batches: list[Batch], connection: Any) -> list[JobHandle]:
+    async def astore(self, batches: list[Batch], connection: object) -> list[JobHandle]:
         if connection is not None:
             return await storing.store_async(connection, batches, self)
         handles: list[JobHandle] = []
@@ -235,11 +235,11 @@ class App(Crontab, Hooked):
 
     # -------------------------------------------------------------- connections
 
-    def connection(self) -> AbstractContextManager[Connection[Any]]:
+    def connection(self) -> AbstractContextManager[Connection]:
         """One of the app's own connections, in a transaction that commits at the end of the block."""
         return self._pools.connection()
 
-    def aconnection(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+    def aconnection(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """``connection`` for async callers."""
         return self._pools.aconnection()
 

@@ -36,8 +36,8 @@ class Crontab:
         missed_cap: int = 100,
         jitter: float | str | timedelta = 0,
         anchor: datetime | None = None,
-        args: Mapping[str, Any] | None = None,
-        **options: Any,
+        args: Mapping[str, object] | None = None,
+        **options: object,
     ) -> Callable[[Task[P, R]], Task[P, R]]:
         """Declares that a task runs again and again: ``@app.cron("0 9 * * MON-FRI", tz="Europe/Warsaw")`` above ``@app.task``.
 

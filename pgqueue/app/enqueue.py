@@ -36,8 +36,8 @@ class Stores(Protocol):
 
     tasks: dict[str, Task[..., Any]]
 
-    def store(self, batches: list[Batch], connection: Any) -> list[JobHandle]: ...
-    async def astore(self, batches: list[Batch], connection: Any) -> list[JobHandle]: ...
+    def store(self, batches: list[Batch], connection: object) -> list[JobHandle]: ...
+    async def astore(self, batches: list[Batch], connection: object) -> list[JobHandle]: ...
 
 
 class Enqueuer(Generic[P, R]):
@@ -47,21 +47,21 @@ class Enqueuer(Generic[P, R]):
     """
 
     def __init__(
-        self, app: Stores, spec: TaskSpec, connection: Any = None, options: Mapping[str, Any] = {},
-        shared: Callable[[], Mapping[str, Any]] | None = None,
+        self, app: Stores, spec: TaskSpec, connection: object = None, options: Mapping[str, object] = {},
+        shared: Callable[[], Mapping[str, object]] | None = None,
     ) -> None:  # fmt: skip
         self.spec = spec
         self._app, self._connection, self._options = app, connection, options
         self._shared_with = shared
-        self._all: Mapping[str, Any] | None = None
-        self._all_beside_keys: Mapping[str, Any] | None = None
+        self._all: Mapping[str, object] | None = None
+        self._all_beside_keys: Mapping[str, object] | None = None
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         if self._connection is not None:
             raise pickle.PicklingError("A task that joins a connection cannot be pickled.")
         return _bound, (self._app.tasks[self.spec.name], dict(self._options))
 
-    def using(self, connection: Any = None, **options: Any) -> Enqueuer[P, R]:
+    def using(self, connection: object = None, **options: Any) -> Enqueuer[P, R]:
         """The same with more options, and joining the transaction of ``connection``.
 
         ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
@@ -108,9 +108,10 @@ class Enqueuer(Generic[P, R]):
         return NewJob(self.spec.name, self.spec.encode(args, kwargs), self._shared(), self._key())
 
     def _key(self) -> str | None:
-        return self._options.get("unique_key")
+        key = self._options.get("unique_key")
+        return key if isinstance(key, str) else None
 
-    def _shared(self) -> Mapping[str, Any]:
+    def _shared(self) -> Mapping[str, object]:
         """The task's defaults and what was chosen over them, but for a unique_key; one object for all jobs of a batch."""
         # Not cached_property: it takes a lock, which each job with a key of its own would pay for.
         if self._all is None:
@@ -119,7 +120,7 @@ class Enqueuer(Generic[P, R]):
             )
         return self._all
 
-    def _beside_keys(self) -> Mapping[str, Any]:
+    def _beside_keys(self) -> Mapping[str, object]:
         """What jobs share that have a unique_key each."""
         if self._all_beside_keys is None:
             self._all_beside_keys = self._made_together(
@@ -127,13 +128,13 @@ class Enqueuer(Generic[P, R]):
             )
         return self._all_beside_keys
 
-    def _beside_requests(self, has_keys: bool) -> Mapping[str, Any]:
+    def _beside_requests(self, has_keys: bool) -> Mapping[str, object]:
         """The same for an idempotency_key each, and perhaps a unique_key."""
         chosen = {"idempotency_key": "one for each", **({"unique_key": "one for each"} if has_keys else {})}
         shared = self._made_together(unique.merged(self._options, chosen))
         return {name: value for name, value in shared.items() if name != "idempotency_key"}
 
-    def _made_together(self, chosen: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _made_together(self, chosen: Mapping[str, object]) -> Mapping[str, object]:
         together = unique.checked_together(unique.merged(self.spec.options, chosen))
         return {name: value for name, value in together.items() if name != "unique_key"}
 
@@ -143,7 +144,7 @@ class Enqueuer(Generic[P, R]):
         arguments: int,
         unique_keys: Iterable[str] | None,
         idempotency_keys: Iterable[str] | None,
-    ) -> tuple[Mapping[str, Any], list[str] | None]:
+    ) -> tuple[Mapping[str, object], list[str] | None]:
         """What the dicts of a batch share, and the unique_key of each, if they have one."""
         names: list[str] | None = None
         if unique_keys is not None:
@@ -172,7 +173,7 @@ class Enqueuer(Generic[P, R]):
 
     def enqueue_many(
         self,
-        items: Iterable[Mapping[str, Any] | NewJob],
+        items: Iterable[Mapping[str, object] | NewJob],
         unique_keys: Iterable[str] | None = None,
         idempotency_keys: Iterable[str] | None = None,
     ) -> list[JobHandle]:
@@ -186,7 +187,7 @@ class Enqueuer(Generic[P, R]):
 
     async def aenqueue_many(
         self,
-        items: Iterable[Mapping[str, Any] | NewJob],
+        items: Iterable[Mapping[str, object] | NewJob],
         unique_keys: Iterable[str] | None = None,
         idempotency_keys: Iterable[str] | None = None,
     ) -> list[JobHandle]:
@@ -195,7 +196,7 @@ class Enqueuer(Generic[P, R]):
 
     def _batches(
         self,
-        items: Iterable[Mapping[str, Any] | NewJob],
+        items: Iterable[Mapping[str, object] | NewJob],
         unique_keys: Iterable[str] | None = None,
         idempotency_keys: Iterable[str] | None = None,
     ) -> list[Batch]:
@@ -242,7 +243,7 @@ def _checked_keys(kind: str, given: Iterable[str], items: int, arguments: int) -
     return listed
 
 
-def _bound(task: Task[P, R], options: Mapping[str, Any]) -> Enqueuer[P, R]:
+def _bound(task: Task[P, R], options: Mapping[str, object]) -> Enqueuer[P, R]:
     return Enqueuer(task._app, task.spec, None, options)  # noqa: SLF001 - it is one
 
 
@@ -260,7 +261,7 @@ class Task(Enqueuer[P, R], Hooked):
     def name(self) -> str:
         return self.spec.name
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return task_of, (self._app, importable(self.spec.function.__module__), self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

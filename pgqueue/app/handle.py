@@ -46,8 +46,8 @@ class Connects(Protocol):
 
     @property
     def tasks(self) -> Mapping[str, HasSpec]: ...
-    def connection(self) -> AbstractContextManager[Connection[Any]]: ...
-    def aconnection(self) -> AbstractAsyncContextManager[AsyncConnection[Any]]: ...
+    def connection(self) -> AbstractContextManager[Connection]: ...
+    def aconnection(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
 
 @dataclass(
@@ -69,7 +69,7 @@ class JobHandle:
     stored_error: str | None = field(default=None, repr=False, compare=False)
     app: Connects | None = field(default=None, repr=False, compare=False)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         values = (self.id, self.created, self.state, self.conflict, self.stored_result, self.stored_error)
         try:
             app = None if self.app is None else (self.app, named(self.app))[0]
@@ -98,7 +98,7 @@ class JobHandle:
         async with self._app().aconnection() as connection:
             return await run_async(connection, statements.why(self.id))
 
-    def cancel(self, connection: Any = None) -> str:
+    def cancel(self, connection: object = None) -> str:
         """Cancels the job: ``cancelled``; ``requested`` if it runs, for its worker hears of it within a second; or its final state.
 
         Joins the transaction of ``connection``, if given. Raises JobNotFoundError.
@@ -108,14 +108,14 @@ class JobHandle:
                 return self.cancel(own)
         return _known(self.id, run(connection, statements.cancel(self.id)))
 
-    async def acancel(self, connection: Any = None) -> str:
+    async def acancel(self, connection: object = None) -> str:
         """``cancel`` for async callers."""
         if connection is None:
             async with self._app().aconnection() as own:
                 return await self.acancel(own)
         return _known(self.id, await run_async(connection, statements.cancel(self.id)))
 
-    def edit(self, connection: Any = None, **changes: Any) -> None:
+    def edit(self, connection: object = None, **changes: Any) -> None:
         """Changes a job that does not run: ``handle.edit(priority=-5, delay=0)``. Joins ``connection``'s transaction, if given.
 
         ``args`` (a dict of all of them), ``queue``, ``priority``, ``run_at`` or ``delay``, ``max_attempts``, ``timeout``, ``tags``,
@@ -131,7 +131,7 @@ class JobHandle:
             changes["args"] = self._args(task, changes["args"])
         _edited(self.id, run(connection, statements.edit(self.id, options.changes(changes))))
 
-    async def aedit(self, connection: Any = None, **changes: Any) -> None:
+    async def aedit(self, connection: object = None, **changes: Any) -> None:
         """``edit`` for async callers."""
         if connection is None:
             async with self._app().aconnection() as own:

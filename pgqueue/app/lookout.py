@@ -12,7 +12,7 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 from weakref import WeakSet
 
 from psycopg import AsyncConnection
@@ -27,6 +27,8 @@ from pgqueue.runtime.clock import Loop, monotonic
 from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.database import LookoutFailed
+
+T = TypeVar("T")
 
 POLL = 1.0  # seconds between two looks at the rows
 LINGER = 10.0  # seconds without a waiter until the connection is closed
@@ -68,7 +70,7 @@ class Lookout:
         self._closing = self._over = False
         self._news = asyncio.Event()  # of waiters, or the end
         self._new: set[int] = set()
-        self._connection: AsyncConnection[Any] | None = None
+        self._connection: AsyncConnection | None = None
         self._trouble_since: float | None = None
         self.add(first)
         self._thread = threading.Thread(target=self._run, name="pgqueue wait", daemon=True)
@@ -183,14 +185,14 @@ class Lookout:
         finally:
             await self._disconnect()
 
-    async def _connect(self) -> AsyncConnection[Any]:
+    async def _connect(self) -> AsyncConnection:
         async with asyncio.timeout(ANSWER):
             with explained(self._dsn or " "):
                 connection = await connect_async(self._dsn, name="pgqueue wait", session=ORDINARY)
                 await connection.execute(f"listen {FINISHED}".encode())
         return connection
 
-    async def _ask(self, statement: Statement[Any]) -> Any:
+    async def _ask(self, statement: Statement[T]) -> T:
         async with asyncio.timeout(ANSWER):
             return await run_async(self._connection, statement)
 

@@ -10,13 +10,13 @@ import json
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from pgqueue.errors import AttemptError, DeadlineExceededError, JobTimeoutError, LeaseLostError
 from pgqueue.model.job import Job, Lease
 from pgqueue.model.outcome import Cancel, Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.runtime.clock import monotonic
+from pgqueue.sql import Row
 from pgqueue.text.described import TRACEBACK
 from pgqueue.worker.ending import Ending, NothingToSettle, OwnCommit
 from pgqueue.worker.rare_fields import RareFields
@@ -36,7 +36,7 @@ class Attempt:
         "task", "timeout", "trace_context", "worker_id",
     )  # fmt: skip
 
-    def __init__(self, worker_id: int, row: Any, *, may_have_seats: bool = True) -> None:
+    def __init__(self, worker_id: int, row: Row, *, may_have_seats: bool = True) -> None:
         (
             self.id, self.lease_id, self.queue, self.priority, self.task, self.args, self.attempt, self.max_attempts,
             self.crash_count, self.timeout, self.run_at, self.created_at, self.trace_context, rare,
@@ -54,7 +54,7 @@ class Attempt:
     def __repr__(self) -> str:
         return f"job {self.id} ({self.task})"
 
-    def row(self) -> list[Any]:
+    def row(self) -> list[object]:
         """The claimed row again, for a child process."""
         return [
             self.id, self.lease_id, self.queue, self.priority, self.task, self.args, self.attempt, self.max_attempts,

@@ -9,7 +9,6 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, Connection
@@ -39,14 +38,14 @@ class AttemptLease:
     def progress(self, progress: Progress) -> None:
         self._attempt.note_progress(progress)
 
-    def transaction(self, result: object) -> AbstractContextManager[Connection[Any]]:
+    def transaction(self, result: object) -> AbstractContextManager[Connection]:
         return self._transaction(result)
 
-    def atransaction(self, result: object) -> AbstractAsyncContextManager[AsyncConnection[Any]]:
+    def atransaction(self, result: object) -> AbstractAsyncContextManager[AsyncConnection]:
         return self._atransaction(result)
 
     @contextmanager
-    def _transaction(self, result: object) -> Iterator[Connection[Any]]:
+    def _transaction(self, result: object) -> Iterator[Connection]:
         self.check()
         with self._committing(), self._app.connection() as connection:
             yield connection
@@ -62,7 +61,7 @@ class AttemptLease:
                 self._attempt.own_commit = OwnCommit.UNCONFIRMED
 
     @asynccontextmanager
-    async def _atransaction(self, result: object) -> AsyncIterator[AsyncConnection[Any]]:
+    async def _atransaction(self, result: object) -> AsyncIterator[AsyncConnection]:
         self.check()
         with self._committing():
             async with self._app.aconnection() as connection:

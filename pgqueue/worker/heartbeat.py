@@ -11,7 +11,7 @@ import math
 import random
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 from psycopg import Connection
 
@@ -20,6 +20,9 @@ from pgqueue.database.outage import Outage, Trouble, is_lost
 from pgqueue.database.run import connect, run
 from pgqueue.database.silence import cut, within
 from pgqueue.runtime.clock import monotonic
+from pgqueue.sql import Statement
+
+T = TypeVar("T")
 
 LONGEST = 10.0  # seconds that the server may take
 SHORTEST = 0.3  # seconds that it may take, however short the lease
@@ -127,13 +130,13 @@ class Heartbeat:
     def _jittered(self, seconds: float) -> float:
         return seconds * random.uniform(0.9, 1.0)  # noqa: S311 - jitter, not a secret
 
-    def _ask(self, life: _Life, statement: Any) -> Any:
+    def _ask(self, life: _Life, statement: Statement[T]) -> T:
         if life.connection is None or life.connection.closed:
             life.connection = self._connect(again=life.connection is not None)
         with within(life.connection, self._patience):
             return run(life.connection, statement)
 
-    def _connect(self, *, again: bool) -> Connection[Any]:
+    def _connect(self, *, again: bool) -> Connection:
         begun = monotonic()
         try:
             connection = connect(self._outage.dsn, name="pgqueue heartbeat", patience=self._patience)
@@ -159,4 +162,4 @@ class _Life:
         self.renewing, self.looking = Trouble("the heartbeat"), Trouble("the look for cancel requests")
         self.stopped, self.due = threading.Event(), threading.Event()
         self.thread: threading.Thread | None = None
-        self.connection: Connection[Any] | None = None
+        self.connection: Connection | None = None

@@ -12,7 +12,6 @@ import os
 import socket
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
 
 from psycopg import Connection
 
@@ -72,7 +71,7 @@ class Lease:
         self._id, self._asked = 0, 0.0
         outage.reconnected = partial(self._call, self._doubt.set)
 
-    def _call(self, function: Callable[..., object], *args: Any) -> None:
+    def _call(self, function: Callable[..., object], *args: object) -> None:
         """Calls it on the loop. From any thread; not if the loop has ended."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
@@ -94,7 +93,7 @@ class Lease:
             queue_slots=list(settings.queues.values()),
         )  # fmt: skip
 
-    def take(self, connection: Connection[Any]) -> None:
+    def take(self, connection: Connection) -> None:
         """Asks for the first lease, before the loop begins."""
         self._id = 0
         while not self._id:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from pgqueue.runtime.clock import monotonic
+from pgqueue.sql import JsonObject
 
 
 @dataclass(slots=True)
@@ -49,10 +49,10 @@ class RareFields:
             "tags": self.tags, "meta": self.meta, "ours": self.stored_by_pgqueue,
         })  # fmt: skip
 
-    def progressed(self) -> Any:
+    def progressed(self) -> object:
         return None if self.progress is None else _decoded(self.progress)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> JsonObject:
         """As ``Job`` names them."""
         moment = None if self.deadline_at is None else datetime.fromtimestamp(self.deadline_at, UTC)
         return {
@@ -61,7 +61,7 @@ class RareFields:
         }  # fmt: skip
 
 
-def _decoded(text: str) -> Any:
+def _decoded(text: str) -> object:
     """What Python cannot decode, though jsonb can hold it, stays text."""
     try:
         return json.loads(text)

@@ -14,7 +14,6 @@ import os
 import signal
 from collections.abc import Coroutine
 from contextlib import nullcontext
-from typing import Any
 
 from psycopg import Connection
 
@@ -222,7 +221,7 @@ class Worker:
             self._declare(connection)
             self._lease.take(connection)
 
-    def _declare(self, connection: Connection[Any]) -> None:
+    def _declare(self, connection: Connection) -> None:
         """Schedules and tasks of the code become rows; if another transaction holds one, or a stored row fails, a little later."""
         try:
             run(connection, self._declarations.sync_tasks())
@@ -319,7 +318,7 @@ class Worker:
             self._supervisor.say("drained")
         return await self._finish(claiming, settling)
 
-    async def _service(self, coroutine: Coroutine[Any, Any, None]) -> None:
+    async def _service(self, coroutine: Coroutine[object, object, None]) -> None:
         """A failing service is a bug that must not go unseen, nor take the jobs with it: the worker drains, to be started again."""
         try:
             await coroutine

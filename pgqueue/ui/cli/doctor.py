@@ -69,25 +69,32 @@ def examine(connection: Connection, target: str) -> Iterator[Finding]:
         "ok",
         f"{redact(target)}: PostgreSQL {server.version // 10_000}.{server.version % 10_000}, role {server.user}",
     )
-    owners = sorted(
-        {
-            d.name
-            for d in distributions()
-            for e in d.entry_points
-            if e.group == "console_scripts" and e.name == "pgq"
-        }
-    )
+    yield from _command()
+    try:
+        migrate.check_server(connection)
+    except DatabaseError as error:
+        yield Finding("error", f"{error.code}  {error.what}", error.do)
+        return
+    for check in (_schema, _workers, _queues, _unserved, _schedules, _storage, _partitions):
+        yield from check(connection)
+
+
+def _command() -> Iterator[Finding]:
+    owners = sorted({
+        found.name
+        for found in distributions()
+        for entry in found.entry_points
+        if entry.group == "console_scripts" and entry.name == "pgq"
+    })  # fmt: skip
     if len(owners) > 1:
         yield Finding(
             "warn",
             f"Several installed packages own the command pgq: {', '.join(owners)}.",
             "use `pgqueue` instead of `pgq`",
         )
-    try:
-        migrate.check_server(connection)
-    except DatabaseError as error:
-        yield Finding("error", f"{error.code}  {error.what}", error.do)
-        return
+
+
+def _schema(connection: Connection) -> Iterator[Finding]:
     different = migrate.differences(connection)
     if different:
         yield Finding("error", "; ".join(different), "pgq migrate")
@@ -95,7 +102,9 @@ def examine(connection: Connection, target: str) -> Iterator[Finding]:
         yield Finding("ok", f"schema {migrate.HEAD}, SQL API of this version")
     if behind := migrate.check_ids(connection):
         yield Finding("error", f"{behind.code}  {behind.what}", behind.do)
-    yield from _workers(connection)
+
+
+def _queues(connection: Connection) -> Iterator[Finding]:
     for queue in run(connection, statements.list_queues()):
         if queue.paused and queue.due:
             yield Finding(
@@ -109,6 +118,9 @@ def examine(connection: Connection, target: str) -> Iterator[Finding]:
                 f"Queue {queue.queue} has {count(queue.dead, 'dead letter')}.",
                 f"pgq jobs list --state dead --queue {queue.queue}",
             )
+
+
+def _unserved(connection: Connection) -> Iterator[Finding]:
     for gap in run(connection, statements.unserved()):
         why = "no living worker knows this task" if gap.queue_served else "no living worker serves this queue"
         yield Finding(
@@ -118,6 +130,9 @@ def examine(connection: Connection, target: str) -> Iterator[Finding]:
             f"start a worker {'that has this task' if gap.app is None else f'of the app {gap.app}'}:"
             f" pgq work -A module:app -Q {gap.queue}",
         )
+
+
+def _schedules(connection: Connection) -> Iterator[Finding]:
     for row in run(connection, statements.list_schedules()):
         if row.problem:
             name = row.schedule.name
@@ -128,8 +143,6 @@ def examine(connection: Connection, target: str) -> Iterator[Finding]:
             f"Several services with schedules are named {name}, so what leaves the code of one may stay.",
             "give each a name of its own: App(name=...)",
         )
-    yield from _storage(connection)
-    yield from _partitions(connection)
 
 
 def _workers(connection: Connection) -> Iterator[Finding]:

@@ -8,7 +8,6 @@ import random
 import signal
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
 
 from pgqueue.config import WorkerSettings
 from pgqueue.database import statements
@@ -100,7 +99,7 @@ class Supervisor:
             await self._link.close()
             self._relay.close()
 
-    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _begin(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

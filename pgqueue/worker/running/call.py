@@ -19,6 +19,7 @@ from pgqueue.model.hooks import Call
 from pgqueue.model.job import Job
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic
+from pgqueue.sql import JsonObject
 from pgqueue.telemetry.tracing import mark_failed, run_span
 from pgqueue.text.described import describe
 from pgqueue.worker.attempt import Attempt
@@ -78,9 +79,9 @@ SINGLE = Kind[Attempt, Conclusion](
 # ---------------------------------------------------------------- the steps
 
 
-def arguments_of(spec: TaskSpec, attempt: Attempt, app: App) -> dict[str, Any]:
+def arguments_of(spec: TaskSpec, attempt: Attempt, app: App) -> JsonObject:
     """The handler's keyword arguments."""
-    arguments: dict[str, Any] = decoded(spec, attempt)
+    arguments: JsonObject = decoded(spec, attempt)
     if spec.job_parameter is not None:
         arguments[spec.job_parameter] = job_of(attempt, app)
     return arguments
@@ -124,7 +125,7 @@ def span_of(spec: TaskSpec, attempt: Attempt, traced: bool) -> Iterator[None]:
 
 
 def _call_within(
-    spec: TaskSpec, attempt: Attempt, app: App, arguments: dict[str, Any], own: OwnContext
+    spec: TaskSpec, attempt: Attempt, app: App, arguments: JsonObject, own: OwnContext
 ) -> object:
     """Calls a handler within the app's middleware, on this thread."""
     call = _call_of(spec, attempt, app, arguments)
@@ -136,7 +137,7 @@ def _call_within(
 
 
 async def _call_within_async(
-    spec: TaskSpec, attempt: Attempt, app: App, arguments: dict[str, Any], limit: TimeLimit
+    spec: TaskSpec, attempt: Attempt, app: App, arguments: JsonObject, limit: TimeLimit
 ) -> object:
     """The same on this loop."""
     call = _call_of(spec, attempt, app, arguments)
@@ -147,7 +148,7 @@ async def _call_within_async(
     return call.result
 
 
-def _call_of(spec: TaskSpec, attempt: Attempt, app: App, arguments: dict[str, Any]) -> Call:
+def _call_of(spec: TaskSpec, attempt: Attempt, app: App, arguments: JsonObject) -> Call:
     job = arguments[spec.job_parameter] if spec.job_parameter is not None else job_of(attempt, app)
     return Call(job, arguments)
 

@@ -16,7 +16,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from pgqueue.app.app import App
 from pgqueue.app.loading import load_app
@@ -24,6 +23,7 @@ from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.progress import Progress
 from pgqueue.runtime import origin
 from pgqueue.runtime.clock import server_time
+from pgqueue.sql import JsonObject, Row
 from pgqueue.telemetry import log_output
 from pgqueue.telemetry.tracing import is_traced
 from pgqueue.text.described import describe
@@ -51,7 +51,7 @@ def main() -> None:
     log_output.set_up()
     ignore_stops()  # the app may have changed them
     forked.begin()
-    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    requests: queue.SimpleQueue[JsonObject] = queue.SimpleQueue()
     sender = ProgressSender(parent)
     threading.Thread(target=_read, args=(parent, requests, sender), daemon=True).start()
     perform_all(app, requests, sender, parent)
@@ -92,7 +92,7 @@ def die() -> None:
 
 
 def perform_all(
-    app: App, requests: queue.SimpleQueue[dict[str, Any]], sender: ProgressSender, parent: Parent
+    app: App, requests: queue.SimpleQueue[JsonObject], sender: ProgressSender, parent: Parent
 ) -> None:
     specs = handlers(app)
     traced = is_traced()
@@ -131,7 +131,7 @@ class ProgressSender:
         self._parent = parent
         self.lock = threading.Lock()  # of the answers, and of which attempts they are about
         self.attempts: dict[int, ChildsAttempt] = {}
-        self._ended: dict[int, dict[str, Any]] = {}  # what the parent said of attempts of this call
+        self._ended: dict[int, JsonObject] = {}  # what the parent said of attempts of this call
         self._thread: threading.Thread | None = None
         self._noted = threading.Event()
 
@@ -143,7 +143,7 @@ class ProgressSender:
             for said in self._ended.values():
                 self._mark(said)
 
-    def hear(self, said: dict[str, Any]) -> None:
+    def hear(self, said: JsonObject) -> None:
         """Called by the thread that reads; ``said`` may be about a call that has not begun yet, or is just over."""
         with self.lock:
             self._ended[said["id"]] = said
@@ -154,7 +154,7 @@ class ProgressSender:
         with self.lock:
             self._ended = {}
 
-    def _mark(self, said: dict[str, Any]) -> None:
+    def _mark(self, said: JsonObject) -> None:
         if said["id"] in self.attempts:
             child_messages.note_ending(said, self.attempts[said["id"]])
 
@@ -181,7 +181,7 @@ class ChildsAttempt(Attempt):
     __slots__ = ("sender", "sent_progress")
     sender: ProgressSender
 
-    def __init__(self, worker_id: int, row: Any) -> None:
+    def __init__(self, worker_id: int, row: Row) -> None:
         super().__init__(worker_id, row)
         self.sent_progress: Progress | None = None
 
@@ -190,7 +190,7 @@ class ChildsAttempt(Attempt):
         self.sender.note_progress(self)
 
 
-def _read(parent: Parent, requests: queue.SimpleQueue[dict[str, Any]], sender: ProgressSender) -> None:
+def _read(parent: Parent, requests: queue.SimpleQueue[JsonObject], sender: ProgressSender) -> None:
     """Ends this process, whatever its handler does, when the parent is gone."""
     for line in parent.lines():
         request = child_messages.decoded(line)

@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from pgqueue.model.outcome import Outcome
 from pgqueue.model.progress import Progress
 from pgqueue.runtime.clock import server_time
+from pgqueue.sql import JsonObject
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion, Ending, NothingToSettle, OwnCommit
 
@@ -31,7 +31,7 @@ def ending(attempt: Attempt) -> bytes:
     return _line(id=attempt.id, ending=attempt.ending)
 
 
-def note_ending(said: dict[str, Any], attempt: Attempt) -> None:
+def note_ending(said: JsonObject, attempt: Attempt) -> None:
     """In the child."""
     attempt.end(Ending(said["ending"]))
 
@@ -45,7 +45,7 @@ def conclusion(attempt: Attempt, concluded: Conclusion) -> bytes:
     return _line(id=attempt.id, progress=attempt.progress, own_commit=attempt.own_commit, **what)
 
 
-def noted(said: dict[str, Any], attempt: Attempt) -> Conclusion | None:
+def noted(said: JsonObject, attempt: Attempt) -> Conclusion | None:
     """In the parent: what the attempt has come to; None: it goes on."""
     if said["progress"] is not None:
         attempt.note_progress(Progress(*said["progress"]))
@@ -55,10 +55,10 @@ def noted(said: dict[str, Any], attempt: Attempt) -> Conclusion | None:
     return Outcome(**said["outcome"]) if "outcome" in said else NothingToSettle[said["nothing"]]
 
 
-def decoded(line: bytes) -> dict[str, Any]:
-    message: dict[str, Any] = json.loads(line)
+def decoded(line: bytes) -> JsonObject:
+    message: JsonObject = json.loads(line)
     return message
 
 
-def _line(**message: Any) -> bytes:
+def _line(**message: object) -> bytes:
     return json.dumps(message).encode() + b"\n"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from pgqueue.sql import JsonObject
 from pgqueue.telemetry import log_output
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion
@@ -85,7 +85,7 @@ class ChildProcess:
                 concluded[said["id"]] = conclusion
         return [concluded[attempt.id] for attempt in attempts]
 
-    async def _answer(self) -> dict[str, Any]:
+    async def _answer(self) -> JsonObject:
         line = await self._answers.readline()
         if not line:
             raise EOFError

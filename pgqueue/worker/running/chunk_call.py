@@ -171,11 +171,11 @@ def call_handler(spec: ChunkSpec, items: list[Item]) -> Any:
     return spec.call_with(arguments, [call.job for call in calls] if spec.wants_jobs else [])
 
 
-async def _called(spec: ChunkSpec, items: list[Item]) -> Any:
+async def _called(spec: ChunkSpec, items: list[Item]) -> object:
     return await call_handler(spec, items)
 
 
-def failed_call(chunk: Chunk, items: list[Item], error: BaseException) -> list[Any]:
+def failed_call(chunk: Chunk, items: list[Item], error: BaseException) -> list[object]:
     """The call failed, and so did each of its attempts."""
     chunk.end_attempts()
     return [error] * len(items)
@@ -186,7 +186,7 @@ def is_error(value: object) -> TypeIs[BaseException]:
     return issubclass(type(value), BaseException)
 
 
-def backwards(items: list[Item], results: list[Any]) -> Iterable[tuple[Item, Any]]:
+def backwards(items: list[Item], results: list[object]) -> Iterable[tuple[Item, object]]:
     """In the opposite order in which they were begun, as contexts end. One error of all keeps the traceback it came with."""
     traces = [TRACEBACK.__get__(result) if is_error(result) else None for result in results]
     for item, result, trace in zip(reversed(items), reversed(results), reversed(traces), strict=True):
@@ -195,7 +195,7 @@ def backwards(items: list[Item], results: list[Any]) -> Iterable[tuple[Item, Any
         yield item, result
 
 
-def seen(item: Item, result: Any) -> Any:
+def seen(item: Item, result: object) -> object:
     """What its middleware sees: why the attempt ended, if it did while the call went on for others; else what came of it."""
     reason = item.attempt.reason_to_stop()
     if reason is None or item.attempt.own_commit is OwnCommit.CONFIRMED:
@@ -227,7 +227,7 @@ def _call_of(item: Item, app: App) -> Call:
     return call
 
 
-def _leave_middleware(item: Item, result: Any) -> Any:
+def _leave_middleware(item: Item, result: object) -> Any:
     """The result, once its middleware has seen it."""
     if item.middleware is None:
         return seen(item, result)
@@ -240,7 +240,7 @@ def _leave_middleware(item: Item, result: Any) -> Any:
         item.context.run(item.middleware.close)
 
 
-async def _leave_middleware_async(item: Item, result: Any) -> Any:
+async def _leave_middleware_async(item: Item, result: object) -> object:
     if item.middleware is None:
         return seen(item, result)
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any, Protocol
+from typing import Protocol
 
 from pgqueue.app.app import App
 from pgqueue.model.chunk import ChunkSpec
@@ -73,7 +73,7 @@ class Chunks:
                 require_app_path(app_path, spec)
                 self._performer = Children(app_path, crash_limit, self._spread, CHUNK, self._begun)
 
-    def start(self, _spec: Any, attempt: Attempt) -> None:
+    def start(self, _spec: object, attempt: Attempt) -> None:
         """Has the attempt performed with the next ones that come within the task's wait."""
         self._gathered.append(attempt)
         if len(self._gathered) >= self._size:

@@ -31,7 +31,7 @@ class OwnContext:
         self._runner = runner
         self._context = copy_context()
 
-    def call(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def call(self, function: Callable[..., object], /, *args: object, **kwargs: object) -> object:
         """Calls a user's function. If what it returns is to be awaited, this thread's loop does so."""
         value = self._context.run(function, *args, **kwargs)
         if value is None or not inspect.isawaitable(value):
@@ -63,7 +63,7 @@ def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
             emit(EndOfWorkerAsked(error))
 
 
-def run_alone(coroutine: Coroutine[Any, Any, T]) -> T:
+def run_alone(coroutine: Coroutine[object, object, T]) -> T:
     """As ``asyncio.run``, also in that no task of ours is left. SystemExit of anything else on the loop does not end it."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         loop = runner.get_loop()
@@ -76,14 +76,14 @@ def run_alone(coroutine: Coroutine[Any, Any, T]) -> T:
             _end(loop, hidden_tasks(loop))
 
 
-def _end(loop: asyncio.AbstractEventLoop, tasks: Collection[asyncio.Task[Any]]) -> None:
+def _end(loop: asyncio.AbstractEventLoop, tasks: Collection[asyncio.Task[object]]) -> None:
     for task in tasks:
         task.cancel()
     if tasks:
         run_through(loop, hidden_task(asyncio.wait(tasks), loop))
 
 
-async def _ended(value: Awaitable[Any]) -> tuple[Any, BaseException | None]:
+async def _ended(value: Awaitable[object]) -> tuple[object, BaseException | None]:
     """What comes of it, or what it raises: not every exception passes through a task (SystemExit stops the loop)."""
     try:
         return await value, None

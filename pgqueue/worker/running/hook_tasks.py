@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 from pgqueue.app.app import App
 from pgqueue.config import WorkerSettings
@@ -16,6 +15,7 @@ from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.model.hooks import QUEUE, Event, Failure, hook_name, job_told
 from pgqueue.model.outcome import INSTRUCTIONS
 from pgqueue.model.task import TaskSpec
+from pgqueue.sql import JsonObject
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.users import HookFailed
 from pgqueue.text.values import shown
@@ -68,15 +68,13 @@ class Hooks:
         self.name, self.event, self.hooks = name, event, hooks
 
     def given(
-        self, job: dict[str, Any], reason: str, error: str | None, traceback: str | None
-    ) -> tuple[Any, ...]:
+        self, job: JsonObject, reason: str, error: str | None, traceback: str | None
+    ) -> tuple[object, ...]:
         told = job_told(job)
         return (told,) if self.event == "completed" else (told, Failure(reason, error or "", traceback))
 
     @contextmanager
-    def guarded(
-        self, hook: Callable[..., object], job: dict[str, Any], asked: list[Exception]
-    ) -> Iterator[None]:
+    def guarded(self, hook: Callable[..., object], job: JsonObject, asked: list[Exception]) -> Iterator[None]:
         try:
             yield
         except INSTRUCTIONS as instruction:
@@ -90,7 +88,7 @@ class Hooks:
 
 def _on_a_thread(hooks: Hooks) -> Callable[..., None]:
     def call_hooks(
-        job: dict[str, Any], reason: str, error: str | None = None, traceback: str | None = None
+        job: JsonObject, reason: str, error: str | None = None, traceback: str | None = None
     ) -> None:
         given = hooks.given(job, reason, error, traceback)
         asked: list[Exception] = []
@@ -103,9 +101,9 @@ def _on_a_thread(hooks: Hooks) -> Callable[..., None]:
     return call_hooks
 
 
-def _on_the_loop(hooks: Hooks) -> Callable[..., Any]:
+def _on_the_loop(hooks: Hooks) -> Callable[..., Awaitable[None]]:
     async def call_hooks(
-        job: dict[str, Any], reason: str, error: str | None = None, traceback: str | None = None
+        job: JsonObject, reason: str, error: str | None = None, traceback: str | None = None
     ) -> None:
         given = hooks.given(job, reason, error, traceback)
         asked: list[Exception] = []

@@ -26,7 +26,6 @@ import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import takewhile
 from types import FrameType
-from typing import Any
 
 from psycopg import Connection
 
@@ -160,7 +159,7 @@ class Pulse:
         except Exception as error:  # noqa: BLE001 - it is said again later; the log has it
             emit(BlockageNotNoted(self.worker_id, error))
 
-    def _connection(self) -> Any:
+    def _connection(self) -> Connection:
         return connect(self._dsn, name="pgqueue pulse")
 
     def _reason_to_end(self) -> str:
@@ -189,7 +188,7 @@ class Pulse:
             emit(BlockedJobsNotSettled(self.worker_id, error))
         os._exit(BLOCKED)
 
-    def _settle(self, connection: Connection[Any], guilty: list[Attempt]) -> None:
+    def _settle(self, connection: Connection, guilty: list[Attempt]) -> None:
         attempts = {attempt.id: attempt for attempt in list(self._attempts())}
         if guilty:
             for row in run(connection, statements.held(self.worker_id, list(attempts))):

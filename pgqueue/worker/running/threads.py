@@ -177,7 +177,7 @@ class _Thread(Generic[W]):
         self.abandoned = False
         self.shielded = False  # while it is, it is not interrupted
         self._due = False  # it will be, after that
-        self._task: asyncio.Task[Any] | None = None  # which its loop runs
+        self._task: asyncio.Task[object] | None = None  # which its loop runs
         self._cancel_pending = False  # its loop has not come to cancel that
         self._to_cancel = threads.to_cancel
         self._lock = threading.Lock()
@@ -206,12 +206,12 @@ class _Thread(Generic[W]):
             if self.current is work and self._task is not None:
                 self._cancel_if_due(self._task)
 
-    def _cancel_if_due(self, task: asyncio.Task[Any]) -> None:
+    def _cancel_if_due(self, task: asyncio.Task[object]) -> None:
         if self.current in self._to_cancel:
             self._to_cancel.discard(self.current)
             task.get_loop().call_soon_threadsafe(task.cancel)
 
-    def _cancel(self, task: asyncio.Task[Any]) -> None:
+    def _cancel(self, task: asyncio.Task[object]) -> None:
         with self._lock:
             self._cancel_pending = False
         task.cancel()
@@ -246,7 +246,7 @@ class _Thread(Generic[W]):
             self._let_in()
 
     @contextmanager
-    def cancelling(self, task: asyncio.Task[Any]) -> Iterator[None]:
+    def cancelling(self, task: asyncio.Task[object]) -> Iterator[None]:
         with self._lock:
             self._task = task
             self._cancel_if_due(task)

@@ -45,14 +45,14 @@ class WorkTasks(Generic[W]):
 
     def __init__(
         self,
-        begin: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        begin: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
         never_begun: Callable[[Any, W], object],
     ) -> None:
         """A task that is cancelled before its first step never takes one: then ``never_begun`` is called, with the spec."""
         self._begin, self._never_begun = begin, never_begun
         self._tasks: dict[W, asyncio.Task[None]] = {}
 
-    def start(self, spec: TaskSpec, work: W, performing: Coroutine[Any, Any, None]) -> None:
+    def start(self, spec: TaskSpec, work: W, performing: Coroutine[object, object, None]) -> None:
         task = self._tasks[work] = self._begin(performing)
         task.add_done_callback(partial(self._ended, spec, work))
 
