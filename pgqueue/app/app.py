@@ -86,7 +86,7 @@ class App(Crontab, Hooked):
 
     def task(
         self,
-        function: Callable[..., Any] | None = None,
+        function: Callable[..., object] | None = None,
         /,
         *,
         name: str | None = None,
@@ -99,7 +99,7 @@ class App(Crontab, Hooked):
         executor: str | None = None,
         chunk: int | None = None,
         chunk_wait: float | str | timedelta = 0,
-        **more: Any,
+        **more: object,
     ) -> Any:
         """Declares a task: ``@app.task`` or ``@app.task(queue="mail", retry=[1, 5, 30])`` on a def or async def.
 
@@ -119,7 +119,7 @@ class App(Crontab, Hooked):
         if function is not None:
             return self.task()(function)
 
-        def declare(function: Callable[..., Any]) -> Task[..., Any]:
+        def declare(function: Callable[..., object]) -> Task[..., Any]:
             if isinstance(function, Task):  # of another app, or under another name
                 function = function.spec.function
             function = runnable(function)

@@ -61,7 +61,7 @@ class Enqueuer(Generic[P, R]):
             raise pickle.PicklingError("A task that joins a connection cannot be pickled.")
         return _bound, (self._app.tasks[self.spec.name], dict(self._options))
 
-    def using(self, connection: object = None, **options: Any) -> Enqueuer[P, R]:
+    def using(self, connection: object = None, **options: object) -> Enqueuer[P, R]:
         """The same with more options, and joining the transaction of ``connection``.
 
         ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or

@@ -115,7 +115,7 @@ class JobHandle:
                 return await self.acancel(own)
         return _known(self.id, await run_async(connection, statements.cancel(self.id)))
 
-    def edit(self, connection: object = None, **changes: Any) -> None:
+    def edit(self, connection: object = None, **changes: object) -> None:
         """Changes a job that does not run: ``handle.edit(priority=-5, delay=0)``. Joins ``connection``'s transaction, if given.
 
         ``args`` (a dict of all of them), ``queue``, ``priority``, ``run_at`` or ``delay``, ``max_attempts``, ``timeout``, ``tags``,
@@ -131,7 +131,7 @@ class JobHandle:
             changes["args"] = self._args(task, changes["args"])
         _edited(self.id, run(connection, statements.edit(self.id, options.changes(changes))))
 
-    async def aedit(self, connection: object = None, **changes: Any) -> None:
+    async def aedit(self, connection: object = None, **changes: object) -> None:
         """``edit`` for async callers."""
         if connection is None:
             async with self._app().aconnection() as own:

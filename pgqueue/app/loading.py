@@ -7,7 +7,6 @@ import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from pgqueue.app.app import App
 from pgqueue.errors import AppImportError, NoTasksError, PgQueueError
@@ -34,7 +33,7 @@ def load_app(path: str) -> App:
     except (Exception, SystemExit) as error:
         raise _import_error(path, module_name, error) from error
     if attribute:
-        found: Any = module
+        found: object = module
         for part in attribute.split("."):
             found = getattr(found, part, None)
         apps = [found] if isinstance(found, App) else []

@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
-from typing import Any
 
 from pgqueue.app import copy_lines
 from pgqueue.app.handle import Connects, JobHandle
 from pgqueue.database import statements
-from pgqueue.database.joining import can_copy, commits_by_itself, is_async, is_utf8, joined
+from pgqueue.database.joining import CallersConnection, can_copy, commits_by_itself, is_async, is_utf8, joined
 from pgqueue.database.run import confirmed, copy, copy_async, run, run_async
 from pgqueue.database.statements.enqueuing import Stored
 from pgqueue.errors import DuplicateJobError, IdempotencyConflictError, WrongConnectionError
@@ -24,7 +23,7 @@ from pgqueue.telemetry.tracing import carrier, enqueue_span, is_traced
 REFUSED = ("idempotency_mismatch", "duplicate")
 
 
-def store(connection: Any, batches: list[Batch], app: Connects) -> list[JobHandle]:
+def store(connection: CallersConnection, batches: list[Batch], app: Connects) -> list[JobHandle]:
     """Joins the caller's transaction; where his connection commits each statement, its end may stay unconfirmed."""
     connection = joined(connection)
     if is_async(connection):
@@ -38,7 +37,7 @@ def store(connection: Any, batches: list[Batch], app: Connects) -> list[JobHandl
         return _handles(batches, insert(connection, _traced(batches)), app)
 
 
-async def store_async(connection: Any, batches: list[Batch], app: Connects) -> list[JobHandle]:
+async def store_async(connection: CallersConnection, batches: list[Batch], app: Connects) -> list[JobHandle]:
     """The same for async connections."""
     connection = joined(connection)
     if not is_async(connection):
@@ -52,7 +51,7 @@ async def store_async(connection: Any, batches: list[Batch], app: Connects) -> l
         return _handles(batches, await insert_async(connection, _traced(batches)), app)
 
 
-def insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
+def insert(connection: CallersConnection, batches: list[Batch]) -> Iterable[Stored]:
     """Writes jobs in the caller's transaction, each in the cheapest way: alone, by COPY, or by the SQL API, which knows keys."""
     batches, plain = copy_lines.sendable(batches, utf8=is_utf8(connection))
     if plain and copy_lines.keyless(batches):
@@ -72,7 +71,7 @@ def insert(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
     return run(connection, statements.enqueue_many(batches))
 
 
-async def insert_async(connection: Any, batches: list[Batch]) -> Iterable[Stored]:
+async def insert_async(connection: CallersConnection, batches: list[Batch]) -> Iterable[Stored]:
     """The same for async connections."""
     batches, plain = copy_lines.sendable(batches, utf8=is_utf8(connection))
     if plain and copy_lines.keyless(batches):

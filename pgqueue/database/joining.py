@@ -14,6 +14,9 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from pgqueue import errors
 
+# Of psycopg, SQLAlchemy or Django. No type says so, because importing the latter two is left to their users.
+CallersConnection = Any
+
 KINDS = {
     "sqlalchemy.ext.asyncio.engine.AsyncConnection": "async",
     "sqlalchemy.ext.asyncio.session.AsyncSession": "async",
@@ -27,7 +30,7 @@ KINDS = {
 }
 
 
-def joined(connection: Any) -> Any:
+def joined(connection: CallersConnection) -> CallersConnection:
     """What statements are sent on: the psycopg connection inside Django's and inside SQLAlchemy's raw one, else ``connection``."""
     if isinstance(connection, Connection | AsyncConnection):
         return connection
@@ -39,7 +42,7 @@ def joined(connection: Any) -> Any:
     return connection
 
 
-def _inside_django(wrapper: Any) -> Any:
+def _inside_django(wrapper: CallersConnection) -> Connection | AsyncConnection:
     if wrapper.vendor != "postgresql":
         raise errors.WrongConnectionError(
             f"Django's connection {wrapper.alias!r} leads to {wrapper.vendor}.",
@@ -51,7 +54,7 @@ def _inside_django(wrapper: Any) -> Any:
     return _psycopg(wrapper.connection, f"Django's connection {wrapper.alias!r}")
 
 
-def _psycopg(driver: Any, where: str) -> Any:
+def _psycopg(driver: object, where: str) -> Connection | AsyncConnection:
     if not isinstance(driver, Connection | AsyncConnection):
         raise errors.WrongConnectionError(
             f"{where} is one of {type(driver).__module__.partition('.')[0]}, which pgqueue does not speak.",
@@ -60,7 +63,7 @@ def _psycopg(driver: Any, where: str) -> Any:
     return driver
 
 
-def is_async(connection: Any) -> bool:
+def is_async(connection: CallersConnection) -> bool:
     """Whether this connection wants ``await``; raises WrongConnectionError for what is no connection."""
     if isinstance(connection, Connection | AsyncConnection):
         return isinstance(connection, AsyncConnection)
@@ -74,7 +77,7 @@ def is_async(connection: Any) -> bool:
     return kind == "async"
 
 
-def commits_by_itself(connection: object) -> bool:
+def commits_by_itself(connection: CallersConnection) -> bool:
     """Whether a statement is a transaction here, about which PGQ-502 warns: nothing ties the job to the business write."""
     alone: bool = (
         isinstance(connection, Connection | AsyncConnection)
@@ -92,7 +95,7 @@ def commits_by_itself(connection: object) -> bool:
     return alone
 
 
-def is_utf8(connection: object) -> bool:
+def is_utf8(connection: CallersConnection) -> bool:
     """Whether all text reaches the server as it is; False: it may not."""
     return (
         isinstance(connection, Connection | AsyncConnection)
@@ -100,7 +103,7 @@ def is_utf8(connection: object) -> bool:
     )
 
 
-def can_copy(connection: object) -> bool:
+def can_copy(connection: CallersConnection) -> bool:
     """Whether COPY is possible here: neither SQLAlchemy nor a pipeline can send one."""
     return (
         isinstance(connection, Connection | AsyncConnection)
@@ -108,7 +111,7 @@ def can_copy(connection: object) -> bool:
     )
 
 
-def is_two_phase(connection: Any) -> bool:
+def is_two_phase(connection: CallersConnection) -> bool:
     """Whether its transaction was begun to be prepared, which a NOTIFY in it would forbid."""
     if isinstance(connection, Connection | AsyncConnection):
         return connection._tpc is not None  # noqa: SLF001 - psycopg does not tell in another way

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TextIO
 
 from psycopg import Connection
 from psycopg import errors as states
@@ -27,6 +27,9 @@ from pgqueue.errors import (
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import functions
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
 OLDEST_SERVER = 150_000
 HEAD = "0016"
 PATIENCE = 60.0  # seconds for the locks of others
@@ -34,13 +37,13 @@ MOVE = "select setval('pgqueue.jobs_id_seq', greatest(last_value, {})) from pgqu
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
 
-def _config(**attributes: Any) -> Any:
+def _config(buffer: TextIO | None = None, **attributes: object) -> Config:
     from alembic.config import Config  # noqa: PLC0415 - a quarter of a second that only `pgq migrate` needs
 
     package = Path(__file__).resolve().parents[1]
     installed = package / "migrations"
     folder = installed if installed.is_dir() else package.parent / "migrations"
-    config = Config(output_buffer=attributes.pop("buffer", None))
+    config = Config(output_buffer=buffer)
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes.update(attributes)

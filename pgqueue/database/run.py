@@ -29,7 +29,7 @@ from psycopg.types.string import TextLoader
 
 from pgqueue import errors
 from pgqueue.database.driver_errors import explained
-from pgqueue.database.joining import is_async, is_two_phase, joined
+from pgqueue.database.joining import CallersConnection, is_async, is_two_phase, joined
 from pgqueue.database.silence import within
 from pgqueue.sql import Statement
 
@@ -127,7 +127,7 @@ class OwnAsyncCursor(AsyncCursor[TupleRow]):
         return _adapters_for(self._conn)
 
 
-def run(connection: object, statement: Statement[T]) -> T:
+def run(connection: CallersConnection, statement: Statement[T]) -> T:
     """Runs a statement in the caller's transaction on a psycopg Connection or SQLAlchemy Connection or Session."""
     connection = joined(connection)
     if isinstance(connection, Connection):
@@ -144,7 +144,7 @@ def run(connection: object, statement: Statement[T]) -> T:
         return statement.decode(execute(_sqlalchemy_text(statement.text), statement.parameters).fetchall())
 
 
-async def run_async(connection: object, statement: Statement[T]) -> T:
+async def run_async(connection: CallersConnection, statement: Statement[T]) -> T:
     """The same on a psycopg AsyncConnection or SQLAlchemy AsyncConnection or AsyncSession."""
     connection = joined(connection)
     if isinstance(connection, AsyncConnection):
@@ -198,7 +198,9 @@ def _with_commit(text: LiteralString) -> LiteralString:
     return text + "; commit"
 
 
-def copy(connection: object, statement: Statement[None], blocks: Iterable[bytes | bytearray]) -> None:
+def copy(
+    connection: CallersConnection, statement: Statement[None], blocks: Iterable[bytes | bytearray]
+) -> None:
     """Runs a COPY … FROM STDIN in the caller's transaction, where ``can_copy``."""
     with explained(), OwnCursor(joined(connection)).copy(statement.text) as sink:
         for block in blocks:
@@ -206,7 +208,7 @@ def copy(connection: object, statement: Statement[None], blocks: Iterable[bytes 
 
 
 async def copy_async(
-    connection: object, statement: Statement[None], blocks: Iterable[bytes | bytearray]
+    connection: CallersConnection, statement: Statement[None], blocks: Iterable[bytes | bytearray]
 ) -> None:
     """The same on a psycopg AsyncConnection."""
     with explained():
@@ -215,7 +217,7 @@ async def copy_async(
                 await sink.write(block)
 
 
-def _sqlalchemy(connection: Any, *, asynchronous: bool) -> Callable[..., Any]:
+def _sqlalchemy(connection: CallersConnection, *, asynchronous: bool) -> Callable[..., Any]:
     if is_async(connection) is not asynchronous:
         wanted, verb = (
             ("an async", "await task.aenqueue(…)") if not asynchronous else ("a sync", "task.enqueue(…)")

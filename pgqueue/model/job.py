@@ -9,9 +9,12 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 from pgqueue.model.progress import Progress, Track, length
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Connection
 
 T = TypeVar("T")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,8 +29,8 @@ class Lease(Protocol):
 
     def check(self) -> None: ...
     def progress(self, progress: Progress) -> None: ...
-    def transaction(self, result: object) -> AbstractContextManager[Any]: ...
-    def atransaction(self, result: object) -> AbstractAsyncContextManager[Any]: ...
+    def transaction(self, result: object) -> AbstractContextManager[Connection]: ...
+    def atransaction(self, result: object) -> AbstractAsyncContextManager[AsyncConnection]: ...
 
 
 class NewJob(NamedTuple):
@@ -175,7 +178,7 @@ class Job:
         known = length(items) if total is None else total
         return Track(items, lambda done: self.progress(done, known, message), self.check)
 
-    def transaction(self, result: object = None) -> AbstractContextManager[Any]:
+    def transaction(self, result: object = None) -> AbstractContextManager[Connection]:
         """A psycopg connection whose commit completes the job: ``with job.transaction() as conn: ...``.
 
         Business rows, follow-up jobs, ``result`` and the completion commit together, or LeaseLostError is
@@ -183,7 +186,7 @@ class Job:
         """
         return self._held().transaction(result)
 
-    def atransaction(self, result: object = None) -> AbstractAsyncContextManager[Any]:
+    def atransaction(self, result: object = None) -> AbstractAsyncContextManager[AsyncConnection]:
         """The same for ``async def`` handlers: ``async with job.atransaction() as conn: ...``."""
         return self._held().atransaction(result)
 

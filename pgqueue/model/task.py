@@ -171,7 +171,7 @@ class TaskSpec:
         return is_closed(self.adapter.core_schema)
 
     @cached_property
-    def validate(self) -> Callable[[object], Any]:
+    def validate(self) -> Callable[[object], object]:
         return self.validator.validate_python if self.is_closed else partial(self.validator.validate_python, **BOTH_NAMES)  # fmt: skip
 
     @cached_property

@@ -89,7 +89,7 @@ def _read(*folders: str) -> dict[str, str]:
     return {name: whole(text) for name, text in _files(*folders).items()}
 
 
-def _texts() -> dict[str, Any]:
+def _texts() -> dict[str, LiteralString]:
     return {name: COMMENT.sub("", text).strip() for name, text in _read(*PARTS).items()}
 
 

@@ -7,7 +7,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Any
 
 from pgqueue.runtime.interruption import uninterrupted
 from pgqueue.text.described import TRACEBACK, describe
@@ -31,7 +30,7 @@ class Failure:
                 raise
 
 
-def guarded(failure: Failure, call: Callable[..., object], /, *args: Any, **kwargs: Any) -> None:
+def guarded(failure: Failure, call: Callable[..., object], /, *args: object, **kwargs: object) -> None:
     """Calls it without interruption. Only what the handler of a signal raises gets through."""
     with uninterrupted():
         try:

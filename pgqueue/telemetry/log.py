@@ -17,11 +17,11 @@ from pgqueue.text.described import TRACEBACK, plain
 
 EMITTER = 5  # frames up from the call of the logger: log_fact, guarded, emit, and who called that
 
-LINES: dict[type[Any], Wording] = {
+LINES: dict[type[Fact], Wording] = {
     **jobs.LINES, **workers.LINES, **database.LINES, **maintenance.LINES, **users.LINES,
 }  # fmt: skip
 # Facts without a line. Some happen thousands of times a second; the others are for other subscribers.
-SILENT: set[type[Any]] = {
+SILENT: set[type[Fact]] = {
     JobsEnqueued, JobStarted, JobCompleted, JobPutBack, JobLost, LeaderElected, LeadEnded,
 }  # fmt: skip
 

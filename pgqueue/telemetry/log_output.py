@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from pgqueue.telemetry.guard import Failure, guarded
 from pgqueue.text.shown import Cleaning
@@ -49,7 +48,7 @@ _handling = Handling()
 
 
 def _guarded(name: str) -> Callable[..., None]:
-    def call(self: Guarded, *args: Any, **kwargs: Any) -> None:
+    def call(self: Guarded, *args: object, **kwargs: object) -> None:
         guarded(_failure, getattr(super(Guarded, self), name), *args, **kwargs)
 
     return call

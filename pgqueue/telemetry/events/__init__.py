@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from pgqueue.telemetry.guard import Failure, guarded
 
-Fact = tuple[Any, ...]
+Fact = tuple[object, ...]
 F = TypeVar("F", bound=Fact)
 
 _subscribers: dict[type[Fact], list[Callable[[Any], object]]] = {}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from logging import INFO, WARNING
-from typing import Any
 
+from pgqueue.telemetry.events import Fact
 from pgqueue.telemetry.events import database as d
 from pgqueue.telemetry.lines import Wording, by, debug, error, info, warning, words
 
-LINES: dict[type[Any], Wording] = {
+LINES: dict[type[Fact], Wording] = {
     d.OutageBegun: warning("the database went away (%s): %s; trying again until it is back", "dsn", "why"),
     d.OutageOver: warning("the database is back after %.1f s", "seconds"),
     d.ConnectionBroke: by(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from pgqueue.telemetry.events import Fact
 from pgqueue.telemetry.events import jobs as j
 from pgqueue.telemetry.lines import Wording, by, debug, error, info, unless, warning
 
@@ -11,7 +10,7 @@ JOB = ("job_id", "task")
 RUN = ("run.job_id", "run.task")
 FIELDS = (*RUN, "run.queue", "run.attempt")  # of a job that ended, as attributes of the log record
 
-LINES: dict[type[Any], Wording] = {
+LINES: dict[type[Fact], Wording] = {
     j.JobsClaimed: debug(
         "claimed %d of %d in %.2f ms%s",
         "jobs", "room", lambda fact: fact.seconds * 1000, lambda fact: ", a sweep" if fact.looked_behind else "",

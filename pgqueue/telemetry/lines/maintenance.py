@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from pgqueue.telemetry.events import Fact
 from pgqueue.telemetry.events import maintenance as m
 from pgqueue.telemetry.lines import Wording, by, debug, error, info, unless, warning
 
-LINES: dict[type[Any], Wording] = {
+LINES: dict[type[Fact], Wording] = {
     m.WorkersAdopted: warning(
         "jobs of unknown workers %s will be rescued", lambda fact: list(fact.worker_ids)
     ),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from pgqueue.telemetry.events import Fact
 from pgqueue.telemetry.events import users as u
 from pgqueue.telemetry.lines import Wording, by, error, warning
 
-LINES: dict[type[Any], Wording] = {
+LINES: dict[type[Fact], Wording] = {
     u.InstructionUnclear: error("an instruction does not say for how long, so it is a failure"),
     u.PolicyFailed: by(
         "part",

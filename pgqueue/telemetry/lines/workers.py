@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from logging import INFO
-from typing import Any
 
+from pgqueue.telemetry.events import Fact
 from pgqueue.telemetry.events import workers as w
 from pgqueue.telemetry.lines import Line, Wording, by, error, info, warning
 from pgqueue.text.shown import block
@@ -23,7 +23,7 @@ def worker_stopping(fact: w.WorkerStopping) -> Line | None:
     return Line(INFO, text, (fact.running, fact.grace))
 
 
-LINES: dict[type[Any], Wording] = {
+LINES: dict[type[Fact], Wording] = {
     w.WorkerStarted: info(
         "worker %d: tasks %d, queues %s, slots %d, %s, %s",
         "worker_id", "tasks", lambda fact: ",".join(fact.queues), "slots", "executor", "dsn",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -48,7 +48,7 @@ def wait_limit(text: str | None) -> float | None:
     return None if text is None else seconds(text, "--timeout")
 
 
-def wait_watching(handle: JobHandle, timeout: float | None) -> Any:
+def wait_watching(handle: JobHandle, timeout: float | None) -> object:
     """The job's result; meanwhile, on a terminal, how far it has come."""
     if not sys.stderr.isatty():
         return handle.result(timeout)
