@@ -74,7 +74,7 @@ class Cuttable(Protocol):
 
 
 class Outage:
-    """One line when the database goes away and one when it is back, however many connections notice, and however late.
+    """Says once that the database went away, and once that it is back, however many connections notice, and however late.
 
     A connection that is cut alone, and can be replaced at once, is no outage. ``reconnected`` is called whenever one was
     replaced, on any thread: the server may have crashed meanwhile and forgotten what it had not written down.
@@ -122,7 +122,7 @@ class Outage:
 
 
 class Trouble:
-    """The errors of a service that repeats its work: each is logged as what it is, once a minute, and the pauses between tries grow."""
+    """The errors of a service that repeats its work: each is told as what it is, once a minute, and the pauses between tries grow."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -133,7 +133,7 @@ class Trouble:
         self._failures = 0
 
     def after(self, error: Exception) -> float:
-        """Logs the error, and returns the seconds to wait before the next turn."""
+        """Tells of the error, and returns the seconds to wait before the next turn."""
         self._failures += 1
         if is_lost(error):  # an outage has its own lines
             return min(0.05 * 2.0 ** min(self._failures, 6), 2.0)
