@@ -132,6 +132,8 @@ class Attempt:
 
     def nothing_to_settle(self) -> NothingToSettle | None:
         """Why nothing may be written of it; None if its outcome counts."""
+        if not self.ending and not self.own_commit:
+            return None  # the usual case, and the quickest
         if self.own_commit is OwnCommit.CONFIRMED:
             return NothingToSettle.COMMITTED
         return NothingToSettle.LEASE_LOST if self.ending is Ending.LOST else None

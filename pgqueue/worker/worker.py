@@ -195,7 +195,9 @@ class Worker:
             return
         if conclusion.reason != "released":
             self._recycling.count()
-        self._settler.add(attempt, attempt.with_progress(conclusion))
+        self._settler.add(
+            attempt, conclusion if attempt.progress is None else attempt.with_progress(conclusion)
+        )
         if 0 < conclusion.delay < self.settings.poll:
             self._again[attempt] = conclusion.delay
 

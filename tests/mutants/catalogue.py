@@ -298,7 +298,7 @@ MUTANTS = (
     mutant("worker/running/threads.py", "                thread.cancel(work)", "                pass", f"{THREADS}::test_an_async_handler_on_a_thread_is_cancelled_on_request"),
     mutant("worker/running/threads.py", "            self._task = task\n            self._cancel_if_due(task)\n", "            self._task = task\n",
            f"{THREADS}::test_an_async_handler_on_a_thread_that_is_to_end_before_it_has_begun_does_not_run_to_its_end"),
-    mutant("worker/running/threads.py", "        if work.ending >= Ending.TIMED_OUT:", "        if False:", f"{THREADS}::test_an_attempt_that_is_over_before_a_thread_has_it_does_not_begin"),
+    mutant("worker/running/threads.py", "        if work.ending >= TIMED_OUT:", "        if False:", f"{THREADS}::test_an_attempt_that_is_over_before_a_thread_has_it_does_not_begin"),
     mutant("database/pools.py", "pool.timeout if here.thread is None else SLICE", "pool.timeout", "stages/test_pools.py::test_a_handler_whose_time_is_up_while_it_waits_for_a_connection_is_not_deaf"),
     mutant("runtime/interruption.py", "    finally:\n        thread.shield(outside)\n", "    finally:\n        thread.shield(False)\n", f"{THREADS}::test_what_an_interruption_leaves_is_shielded_as_it_was_before"),
     mutant("worker/worker.py", "            self._failures.add(why)\n", "", "stages/test_own_loop.py::test_a_loop_that_cannot_be_mended_drains_the_worker_with_one_line_and_an_exit_code"),

@@ -27,6 +27,7 @@ from pgqueue.worker.ending import Ending
 from pgqueue.worker.running.work import C, Kind, W
 
 DEAF = 2.0  # seconds that a handler gets to end, beyond its timeout or a cancel
+TIMED_OUT = Ending.TIMED_OUT  # by a short name, because Python 3.11 finds members of an enum slowly
 BLOCKED_AFTER = 0.5  # seconds: a loop that has not come to a cancel by then is blocked by its handler
 
 
@@ -261,7 +262,7 @@ class _Thread(Generic[W]):
         """Raises InterruptedByTimeout if it came too late to interrupt it."""
         with self._lock:
             self.current, self.shielded, self._due, self._cancel_pending = work, False, False, False
-        if work.ending >= Ending.TIMED_OUT:
+        if work.ending >= TIMED_OUT:
             raise InterruptedByTimeout
 
     def rest(self) -> None:
