@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SHOP = """
 import asyncio, os, signal, time
@@ -79,3 +81,51 @@ def shop(folder: Path) -> Path:
     """The folder, with ``shop.py`` in it."""
     (folder / "shop.py").write_text(SHOP)
     return folder
+
+
+class Done(NamedTuple):
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def items(self) -> Any:
+        return json.loads(self.out)["items"]
+
+    @property
+    def rows(self) -> list[list[str]]:
+        """Of a piped table, without its head."""
+        return [line.split("\t") for line in self.out.splitlines()[1:]]
+
+
+def on_terminal(words: list[str], folder: Path, dsn: str, **environment: str) -> str:
+    """What a person sees of ``pgq …`` on a terminal."""
+    leader, follower = pty.openpty()
+    env = {
+        **os.environ,
+        "PGQUEUE_DSN": dsn,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "TERM": "xterm-256color",
+        "COLUMNS": "120",
+        **environment,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pgqueue", *words],
+        cwd=folder,
+        env=env,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 65_536):
+            shown += chunk
+    except OSError:  # the way Linux ends a terminal that no process holds
+        pass
+    process.wait()
+    os.close(leader)
+    return shown.decode()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import secrets
+import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,6 +17,8 @@ from psycopg import Connection
 
 from pgqueue import App
 from pgqueue.runtime import origin
+from tests import command_line
+from tests.command_line import Done
 from tests.servers import create_database, drop_database
 from tests.shared_server import Place, SharedServer, ask
 
@@ -150,3 +154,29 @@ def role(admin: str, dsn: str) -> Iterator[Callable[..., str]]:
         for name in made:
             connection.execute(f"drop owned by {name} cascade".encode())
             connection.execute(f"drop role {name}".encode())
+
+
+@pytest.fixture
+def pgq(
+    dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """Runs ``pgq …`` beside ``shop.py`` on the test's database, in this process, because another one takes longer to start."""
+    from pgqueue.ui import cli
+
+    command_line.shop(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name, value in {"PGQUEUE_DSN": dsn, "PGQUEUE_APP": "shop:app"}.items():
+        monkeypatch.setenv(name, value)
+
+    def play(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["pgq", *words])
+        monkeypatch.delitem(sys.modules, "shop", raising=False)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        if "shop" in sys.modules:
+            sys.modules["shop"].app.close()
+        return Done(caught.value.code or 0, *capfd.readouterr())
+
+    return play

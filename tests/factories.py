@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -85,16 +84,31 @@ def let_time_pass(db: Connection[Any], seconds: float) -> None:
 
 
 def attempt(
-    job_id: int,
-    task: str,
-    args: dict[str, Any] | None = None,
+    job_id: int = 1,
+    task: str = "t",
+    args: str = "{}",
     *,
     timeout: float | None = None,
+    max_attempts: int = 6,
     crash_count: int = 0,
     rare: str | None = None,
 ) -> Attempt:
-    """The first of six attempts of a job, as a claim returns it; ``rare``: the text of its rare fields."""
-    text = json.dumps(args or {})
-    return Attempt(
-        1, (job_id, 1, "default", 0, task, text, 1, 6, crash_count, timeout, 0.0, 0.0, None, rare, None)
+    """The first attempt of a job, as a claim returns it; ``rare``: the text of its rare fields."""
+    row = (
+        job_id,
+        1,
+        "default",
+        0,
+        task,
+        args,
+        1,
+        max_attempts,
+        crash_count,
+        timeout,
+        0.0,
+        0.0,
+        None,
+        rare,
+        None,
     )
+    return Attempt(1, row)

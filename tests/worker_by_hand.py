@@ -51,3 +51,13 @@ def finish_one(db: Connection[Any], outcome: Outcome = COMPLETED, task: str = "r
     hand = Hand(db, [task])
     [claimed] = hand.claim()
     assert hand.settle(claimed, outcome)
+
+
+def bury_one(db: Connection[Any], job_id: int, error: str = "boom", task: str = "greet") -> None:
+    """Makes this job dead, and hands back what is claimed with it."""
+    hand = Hand(db, [task])
+    for attempt in hand.claim(100):
+        outcome = (
+            Outcome.dead("permanent_error", ValueError(error)) if attempt.id == job_id else Outcome.released()
+        )
+        hand.settle(attempt, outcome)

@@ -14,7 +14,7 @@ import pytest
 from psycopg import Connection
 
 from tests.pids import is_gone
-from tests.process.test_fleet import at_gates, gates, pids
+from tests.process.fleets import at_gates, gates, pids
 from tests.process.worker_processes import QUICK, ROOT, WorkerProcess, WorkerProcesses, state_of
 from tests.waiting import wait_until
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import subprocess
-import sys
 
 import pytest
 
 from pgqueue.model.outcome import Outcome
-from tests.command_line import pgq, shop
+from tests.command_line import on_terminal, pgq, shop
 from tests.hostile_text import HOSTILE, acts
 from tests.worker_by_hand import Hand
 
@@ -44,26 +40,10 @@ def test_no_command_writes_what_acts_on_a_terminal(job, dsn, tmp_path, words):
     assert piped.returncode == 0, piped.stderr
     assert not acts(piped.stdout + piped.stderr, "\t\n")
     assert not any(line.startswith("2026-11-29 CRITICAL") for line in piped.stdout.splitlines())
-    assert not acts(on_a_terminal(*words, dsn=dsn), "\t\n\r\x1b"), "no other than rich's own colours"
-
-
-def on_a_terminal(*words: str, dsn: str) -> str:
-    ours, theirs = pty.openpty()
-    environment = {**os.environ, "PGQUEUE_DSN": dsn, "NO_COLOR": "1", "COLUMNS": "400"}
-    with subprocess.Popen(
-        [sys.executable, "-m", "pgqueue", *words], stdout=theirs, stderr=theirs, stdin=theirs, env=environment
-    ):
-        os.close(theirs)
-        found = b""
-        try:
-            while more := os.read(ours, 65536):
-                found += more
-        except OSError:  # the other end is closed
-            pass
-    os.close(ours)
-    assert b"\x1b]0;" not in found
-    assert b"\x1b[2J" not in found
-    return found.decode()
+    seen = on_terminal(words, tmp_path, dsn, NO_COLOR="1", COLUMNS="400")
+    assert not acts(seen, "\t\n\r\x1b"), "no other than rich's own colours"
+    assert "\x1b]0;" not in seen
+    assert "\x1b[2J" not in seen
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -23,6 +23,7 @@ from pgqueue.worker.rare_fields import RareFields
 from pgqueue.worker.running.runner import LATER, SUSPECTS, Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
+from tests import factories
 from tests.apps import killer_tasks
 from tests.conclusions import reason_of
 
@@ -35,9 +36,7 @@ def attempt(job_id: int, task: str, crash_count: int = 0, **left: float) -> Atte
     now = time.monotonic()
     moments = [now + left[name] if name in left else None for name in ("expires", "deadline")]
     extra = RareFields(*moments, None).text() if left else None
-    return Attempt(
-        1, (job_id, 1, "default", 0, task, "{}", 1, 6, crash_count, None, 0.0, 0.0, None, extra, None)
-    )
+    return factories.attempt(job_id, task, crash_count=crash_count, rare=extra)
 
 
 def runner_of(app: App, done: Done) -> Runner:
@@ -124,9 +123,7 @@ def test_what_waited_too_long_for_its_turn_or_was_cancelled_meanwhile_never_begi
 
 def deed(job_id: int, task: str, crash_count: int, **args: Any) -> Attempt:
     text = json.dumps({"n": job_id, **args})
-    return Attempt(
-        1, (job_id, 1, "default", 0, task, text, 1, 6, crash_count, None, 0.0, 0.0, None, None, None)
-    )
+    return factories.attempt(job_id, task, text, crash_count=crash_count)
 
 
 Ended = dict[int, Outcome]

@@ -55,3 +55,13 @@ def done(note: Task[..., Any], db: Connection[Any]) -> int:
         " 'completed', now(), now(), now(), 1, to_jsonb('€'::text) from gone"
     )
     return handle.id
+
+
+@pytest.fixture
+def ok(app: App) -> App:
+    """An app with the task ``ok``."""
+
+    @app.task(name="ok")
+    async def ok() -> None: ...
+
+    return app

@@ -20,7 +20,6 @@ from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.maintenance.alerting.watch import Watch
 from pgqueue.model.alert import AlertChange, Cause
 from pgqueue.model.outcome import Outcome
-from tests.process.test_cli import pgq as pgq  # noqa: PLC0414 - a fixture
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 

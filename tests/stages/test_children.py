@@ -22,6 +22,7 @@ from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion
 from pgqueue.worker.running.runner import Runner
+from tests import factories
 from tests.apps import child_tasks
 from tests.conclusions import reason_of
 from tests.pids import is_gone
@@ -32,10 +33,7 @@ EXECUTORS = ("process", "thread")
 
 
 def attempt(task: str, args: dict[str, Any], job_id: int = 1, timeout: float | None = None) -> Attempt:
-    return Attempt(
-        1,
-        (job_id, 1, "default", 0, task, json.dumps(args), 1, 1, 0, timeout, 0.0, 0.0, None, None, None),
-    )
+    return factories.attempt(job_id, task, json.dumps(args), timeout=timeout, max_attempts=1)
 
 
 def perform(

@@ -13,9 +13,9 @@ from psycopg import AsyncConnection
 from pgqueue import App
 from pgqueue.database import pools
 from pgqueue.model.outcome import Outcome
-from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion
 from pgqueue.worker.running.runner import Runner
+from tests.factories import attempt
 from tests.waiting import wait_until
 
 XACT = "select pg_current_xact_id()::text"
@@ -97,7 +97,7 @@ def test_a_handler_interrupted_while_it_waits_for_a_connection_takes_none_with_i
     async def lose_the_waiting() -> None:
         runner = Runner(app, slots=1, executor="thread", app_path=None, crash_limit=3, done=lambda *_: None)
         with app.connection():
-            runner.take([attempt("wait")])
+            runner.take([attempt(1, "wait")])
             await asyncio.to_thread(wait_until, lambda: is_waited_for(app))
             runner.lose()
         assert await asyncio.to_thread(ended.wait, 30)
@@ -125,7 +125,7 @@ def test_a_handler_whose_time_is_up_while_it_waits_for_a_connection_is_not_deaf(
             app, slots=1, executor="thread", app_path=None, crash_limit=3, done=lambda _, outcome: ended.set_result(outcome)
         )  # fmt: skip
         with app.connection():
-            runner.take([attempt("wait", timeout=0.05)])
+            runner.take([attempt(1, "wait", timeout=0.05)])
             async with asyncio.timeout(60):
                 outcome: Conclusion = await ended
         runner.close()
@@ -136,10 +136,6 @@ def test_a_handler_whose_time_is_up_while_it_waits_for_a_connection_is_not_deaf(
     assert "longer than its timeout" in str(outcome.error)
     assert "abandoned" not in caplog.text
     app.close()
-
-
-def attempt(task: str, timeout: float | None = None) -> Attempt:
-    return Attempt(1, (1, 1, "default", 0, task, "{}", 1, 6, 0, timeout, 0.0, 0.0, None, None, None))
 
 
 def is_waited_for(app: App) -> bool:

@@ -1,14 +1,11 @@
-"""One row never stops a statement over many: what fails alone is buried with its reason, and all others go on."""
+"""A row that no statement can handle is buried or left out, and all others go on."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg import Connection
 
@@ -16,10 +13,7 @@ from pgqueue import App
 from pgqueue.config import WorkerSettings
 from pgqueue.database import statements
 from pgqueue.database.link import Link
-from pgqueue.database.outage import Outage
 from pgqueue.database.run import run
-from pgqueue.database.sifting import bury, pass_over, sift
-from pgqueue.errors import SchemaMissingError
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.maintenance.alerting.watch import Watch
 from pgqueue.maintenance.declarations import Declarations
@@ -27,16 +21,18 @@ from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.scheduler import Scheduler
 from pgqueue.maintenance.sweeper import sweep_once
 from pgqueue.model.outcome import COMPLETED, Outcome
-from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.claiming.lost_claims import find_lost_jobs
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.worker import Worker
+from tests.failing_rows import die, ended, linked, refuse
 from tests.schedules_by_hand import add
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
 BOMB = '{"v": [' + ",".join(["1e131071"] * 9000) + "]}"  # 144 kB, of which the text has 1.2 GB
+
 LONG = '{"v": [' + ",".join(["1e131071"] * 200) + "]}"  # of which it has 26 MB
+
 # Columns of rows that were there before the database refused them, and whether the claim is one under limits.
 POISON = {
     "args": (f"args) values ('ok', '{BOMB}'", False),
@@ -55,47 +51,12 @@ def lift_checks(db: Connection[Any]) -> None:
         db.execute(f"alter domain pgqueue.{domain} drop constraint {domain}_check".encode())
 
 
-def ended(db: Connection[Any]) -> list[tuple[Any, ...]]:
-    return db.execute(
-        "select j.task, j.state, count(*) from pgqueue.jobs j group by 1, 2 order by 1, 2"
-    ).fetchall()
-
-
 def buried(db: Connection[Any]) -> list[tuple[Any, ...]]:
     return db.execute("select id, reason, last_error from pgqueue.dead_letters order by id").fetchall()
 
 
 def drain(app: App, **settings: Any) -> None:
     Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.1, **settings)).run()
-
-
-@asynccontextmanager
-async def link(dsn: str):
-    made = Link(dsn, "test", Outage(dsn))
-    try:
-        yield made
-    finally:
-        await made.close()
-
-
-def linked(dsn: str, does: Callable[[Link], Coroutine[Any, Any, Any]]) -> Any:
-    async def play() -> Any:
-        async with link(dsn) as made:
-            return await does(made)
-
-    return asyncio.run(play())
-
-
-def die(db: Connection[Any], worker: int) -> None:
-    db.execute("update pgqueue.workers set expires_at = now() - interval '1 s' where id = %s", [worker])
-
-
-@pytest.fixture
-def ok(app: App) -> App:
-    @app.task(name="ok")
-    async def ok() -> None: ...
-
-    return app
 
 
 # ------------------------------------------------------------------ claims
@@ -371,190 +332,6 @@ def test_a_job_of_which_every_outcome_is_refused_does_not_run_for_ever(db: Conne
     assert [reason for _, reason, _ in buried(db)] == ["undecodable"]
 
 
-# ------------------------------------------------------------------ what a trigger may raise
-
-# Codes that elsewhere mean a lost server, a session, a missing right, or a conflict with another transaction.
-CODES = ["42501", "57P01", "57P03", "42703", "08006", "P0001"]
-# Codes of what may pass: a conflict, a time limit, or what the server lacks for now.
-PASSING = ["40001", "57014", "55P03", "55000", "53300", "53100", "53200", "58030", "25006"]
-
-
-def refuse(
-    db: Connection[Any],
-    code: str,
-    events: str,
-    table: str = "pgqueue.jobs_live",
-    rows: str = "old.tags <> '{}'",
-) -> None:
-    """As a user's own trigger may: by default for the jobs with the tag odd."""
-    db.execute(
-        f"create function no() returns trigger language plpgsql as $$ begin if {rows} then"
-        f" raise exception 'not this one' using errcode = '{code}'; end if; return coalesce(new, old); end $$".encode()
-    )
-    db.execute(f"create trigger no before {events} on {table} for each row execute function no()".encode())
-
-
-def states(db: Connection[Any], odd: bool) -> set[str]:
-    return {
-        state for (state,) in db.execute("select state from pgqueue.jobs where (tags <> '{}') = %s", [odd])
-    }
-
-
-@pytest.mark.parametrize("code", CODES + PASSING)
-def test_whatever_a_trigger_raises_for_one_job_the_others_are_claimed(
-    db: Connection[Any], ok: App, code: str
-) -> None:
-    for tags, key in (("{}", None), ("{odd}", None), ("{}", "a"), ("{odd}", "b"), ("{}", "c")):
-        db.execute(
-            "insert into pgqueue.jobs (task, tags, concurrency_key) values ('ok', %s, %s)", [tags, key]
-        )
-    db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 9)")
-    db.execute("insert into pgqueue.jobs (task, priority, tags) values ('ok', 5, '{odd}')")
-    refuse(db, code, "update")
-    claimer = Worker(ok, WorkerSettings(queues={"default": None}))._claimer
-    claimer.worker_id = Hand(db, ["ok"]).id
-
-    async def play() -> None:
-        try:
-            while len(claimer._lanes.all()) < 2 or not claimer._turns:
-                await claimer._survey()
-            await claimer._claim(100)
-        finally:
-            await claimer._link.close()
-
-    asyncio.run(play())
-    assert states(db, odd=False) == {"running"}
-    assert states(db, odd=True) == {"pending" if code in PASSING else "dead"}
-
-
-@pytest.mark.parametrize("code", CODES + PASSING)
-def test_whatever_a_trigger_raises_for_one_job_the_others_are_settled(
-    db: Connection[Any], dsn: str, code: str
-) -> None:
-    hand = Hand(db, ["ok"])
-    db.execute(
-        "insert into pgqueue.jobs (task, tags) select 'ok', case n when 4 then '{odd}' else '{}' end::text[] from generate_series(1, 9) n"
-    )
-    attempts = hand.claim()
-    refuse(db, code, "update or delete")
-    freed: list[Any] = []
-
-    async def settle(made: Link) -> None:
-        settler = Settler(made, freed.extend)
-        settler.worker_id = hand.id
-        for attempt in attempts:
-            settler.add(attempt, COMPLETED)
-        settling = asyncio.create_task(settler.run())
-        await asyncio.to_thread(wait_until, lambda: len(freed) >= 8)
-        db.execute("drop trigger no on pgqueue.jobs_live")
-        settler.stop()
-        await settling
-
-    linked(dsn, settle)
-    assert len(freed) == 9
-    assert states(db, odd=False) == {"completed"}
-    assert "completed" in states(db, odd=True) or code not in PASSING
-
-
-def break_claims_under_limits(db: Connection[Any]) -> None:
-    """As a right on the seats that is missing does. The plain claim does not touch them."""
-    db.execute("insert into pgqueue.limits (queue, concurrency) values ('limited', 50)")
-    refuse(db, "42501", "insert or update", "pgqueue.seats", "true")
-
-
-def claims(db: Connection[Any], app: App, play: Callable[[Claimer], Coroutine[Any, Any, Any]]) -> Any:
-    """What a claimer does that knows all lanes."""
-    claimer = Worker(app, WorkerSettings(queues={"default": None, "limited": None}, poll=0.1))._claimer
-    claimer.worker_id = Hand(db, ["ok"]).id
-
-    async def whole() -> Any:
-        try:
-            for _ in range(5):  # a look finds one more lane of a queue
-                await claimer._survey()
-            return await play(claimer)
-        finally:
-            await claimer._link.close()
-
-    return asyncio.run(whole())
-
-
-@pytest.mark.parametrize("jobs", [1, 3, 9])
-@pytest.mark.parametrize("priority", [-1, 1])
-def test_jobs_whose_own_kind_of_claim_is_broken_are_not_buried_and_hold_up_no_other_kind(
-    db: Connection[Any], ok: App, jobs: int, priority: int
-) -> None:
-    break_claims_under_limits(db)
-    add = "insert into pgqueue.jobs (task, queue, priority) select 'ok', %s, %s from generate_series(1, %s)"
-    db.execute(add, ["default", 0, 4])
-    db.execute(add, ["limited", priority, jobs])
-    assert claims(db, ok, lambda claimer: claimer._claim(100)) == 4
-    assert ended(db) == [("ok", "pending", jobs), ("ok", "running", 4)]
-    db.execute("drop trigger no on pgqueue.seats")
-    assert claims(db, ok, lambda claimer: claimer._claim(100)) == jobs
-
-
-def test_a_job_that_fails_in_a_claim_of_its_own_is_buried_if_the_same_statement_claims_others(
-    db: Connection[Any], ok: App
-) -> None:
-    db.execute("insert into pgqueue.limits (queue, concurrency) values ('limited', 50)")
-    add = "insert into pgqueue.jobs (task, queue, priority, tags) values ('ok', 'limited', %s, %s)"
-    for priority, tags in ((0, "{}"), (1, "{odd}"), (2, "{}")):
-        db.execute(add, [priority, tags])
-    refuse(db, "P0001", "update")
-    assert claims(db, ok, lambda claimer: claimer._claim(100)) == 2
-    assert ended(db) == [("ok", "dead", 1), ("ok", "running", 2)]
-
-
-def test_what_failed_in_one_turn_is_forgotten_in_the_next(db: Connection[Any], ok: App) -> None:
-    """Else the next trouble, which may be everybody's, would be taken for that of a few jobs."""
-    db.execute("insert into pgqueue.jobs (task, tags) values ('ok', '{odd}')")
-    refuse(db, "P0001", "update")
-
-    async def play(claimer: Claimer) -> None:
-        with pytest.raises(psycopg.errors.RaiseException):
-            await claimer._turn()
-        assert claimer._claims.singly.failures
-        db.execute("drop table pgqueue.jobs_live cascade")
-        with pytest.raises(SchemaMissingError):
-            await claimer._turn()
-        assert not claimer._claims.singly.failures
-
-    claims(db, ok, play)
-
-
-def test_a_look_for_urgent_jobs_that_fails_ends_nothing_and_lets_their_lane_rest(
-    db: Connection[Any], ok: App
-) -> None:
-    db.execute("insert into pgqueue.jobs (task, tags) values ('ok', '{odd}')")
-    refuse(db, "P0001", "update")
-
-    async def play(claimer: Claimer) -> None:
-        claimer._urgent_allowance._filling_priority, claimer._prefetch = 5, lambda: 1
-        await claimer._look_for_urgent_jobs()
-        assert claimer._lanes.all() == [("default", 0)]
-        assert claimer._claims.singly.awake(claimer._lanes.all()) == []
-
-    claims(db, ok, play)
-    assert ended(db) == [("ok", "pending", 1)]
-
-
-@pytest.mark.parametrize("code", CODES + PASSING)
-def test_whatever_a_trigger_raises_for_one_job_the_others_are_rescued_and_swept(
-    db: Connection[Any], dsn: str, code: str
-) -> None:
-    hand = Hand(db, ["ok"])
-    odd = "case n when 4 then '{odd}' else '{}' end::text[] from generate_series(1, 9) n"
-    db.execute(f"insert into pgqueue.jobs (task, tags) select 'ok', {odd}".encode())
-    assert len(hand.claim()) == 9
-    db.execute(f"insert into pgqueue.jobs (task, expires_at, tags) select 'old', now(), {odd}".encode())
-    refuse(db, code, "update or delete")
-    die(db, hand.id)
-    linked(dsn, lambda made: rescue_all(made, 3))
-    linked(dsn, sweep_once)
-    assert states(db, odd=False) == {"retrying", "cancelled"}
-    assert states(db, odd=True) == {"running", "pending"}
-
-
 # ------------------------------------------------------------------ looking
 
 
@@ -575,163 +352,3 @@ def test_jobs_are_listed_and_shown_whatever_one_of_them_holds(db: Connection[Any
     assert jobs[2].args == {"n": 1}
     for job in jobs:
         assert run(db, statements.get_job(job.id)) == job
-
-
-# ------------------------------------------------------------------ the mechanism
-
-
-def test_what_may_be_everybodys_fault_buries_nobody() -> None:
-    class Broken(psycopg.errors.InternalError_):
-        sqlstate = "XX000"
-
-    async def fails(_part: Any) -> list[int]:
-        raise Broken
-
-    async def give_up(item: int, _error: Exception) -> None:
-        pytest.fail(f"{item} was given up")
-
-    with pytest.raises(Broken):
-        asyncio.run(sift([1, 2, 3], fails, give_up))
-
-
-@pytest.mark.parametrize("state", ["57P01", "57P03", "08006", "53300"])
-def test_a_lost_server_is_no_rows_fault_and_nothing_is_tried_on_parts(state: str) -> None:
-    tried = []
-
-    async def fails(part: Any) -> list[int]:
-        tried.append(part)
-        raise psycopg.errors.lookup(state)
-
-    async def give_up(item: int, _error: Exception) -> None:
-        pytest.fail(f"{item} was given up")
-
-    with pytest.raises(psycopg.Error):
-        asyncio.run(sift([1, 2, 3], fails, give_up))
-    assert tried == [[1, 2, 3]]
-
-
-@pytest.mark.parametrize("state", ["42501", "55000", "40P01", "25006", "53100"])
-def test_what_every_row_fails_with_is_learnt_from_a_few(state: str) -> None:
-    tried = []
-
-    async def fails(part: Any) -> list[int]:
-        tried.append(part)
-        raise psycopg.errors.lookup(state)
-
-    async def give_up(item: int, _error: Exception) -> None:
-        pytest.fail(f"{item} was given up")
-
-    with pytest.raises(psycopg.errors.lookup(state)):
-        asyncio.run(sift(range(500), fails, give_up))
-    assert len(tried) < 10
-
-
-def test_many_rows_that_a_trigger_refuses_are_given_up_in_several_goes() -> None:
-    items, given_up, goes = list(range(500)), [], []
-
-    async def does(part: Any) -> list[int]:
-        if any(n % 5 == 0 for n in part):
-            raise psycopg.errors.InsufficientPrivilege
-        return list(part)
-
-    async def give_up(item: int, _error: Exception) -> None:
-        given_up.append(item)
-
-    while items:
-        goes.append(len(items))
-        try:
-            done = asyncio.run(sift(items, does, give_up))
-        except psycopg.errors.InsufficientPrivilege:
-            done = []  # it looked at none of those that succeed
-        items = [item for item in items if item not in done and item not in given_up]
-        assert all(item % 5 for item in done)
-        if len(goes) > 1000 or not any(n % 5 for n in items):
-            break
-    assert len(goes) > 2
-    assert all(item % 5 == 0 for item in items + given_up)
-
-
-def test_what_was_never_tried_is_no_success_of_others() -> None:
-    given_up = []
-
-    async def fails(part: Any) -> list[int]:
-        if len(part) > 1 or part[0] % 2:
-            raise psycopg.errors.InsufficientPrivilege
-        raise psycopg.errors.NumericValueOutOfRange
-
-    async def give_up(item: int, _error: Exception) -> None:
-        given_up.append(item)
-
-    for _ in range(10):  # which items are tried first is random
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            asyncio.run(sift(range(100), fails, give_up))
-    assert given_up
-    assert not any(item % 2 for item in given_up)
-
-
-def test_a_part_that_found_nothing_to_do_is_no_success_of_others() -> None:
-    async def does(part: Any) -> list[int]:
-        if 0 in part:
-            raise psycopg.errors.InsufficientPrivilege
-        return []
-
-    async def give_up(item: int, _error: Exception) -> None:
-        pytest.fail(f"{item} was given up")
-
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        asyncio.run(sift([0, 1], does, give_up))
-
-
-@pytest.mark.parametrize(
-    "code", ["42501", "P0001", "40001", "57014", "55P03", "55000", "53100", "58030", "25006"]
-)
-def test_an_error_that_may_pass_gives_up_no_item(code: str) -> None:
-    given_up, left = [], []
-
-    async def does(part: Any) -> list[int]:
-        if 0 in part:
-            raise psycopg.errors.lookup(code)
-        return list(part)
-
-    async def give_up(item: int, _error: Exception) -> None:
-        given_up.append(item)
-
-    async def leave(item: int, _error: Exception) -> None:
-        left.append(item)
-
-    assert sorted(asyncio.run(sift(range(7), does, give_up, leave))) == [1, 2, 3, 4, 5, 6]
-    assert (given_up, left) == (([], [0]) if code in PASSING else ([0], []))
-
-
-def test_each_thing_that_is_said_of_a_job_is_said_once_for_each_database(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def one(_statement: Any) -> None:
-        raise psycopg.errors.RaiseException
-
-    async def another(_statement: Any) -> None:
-        raise psycopg.errors.RaiseException
-
-    for _ in range(2):
-        for send in (one, another):
-            pass_over(send, 7, psycopg.errors.LockNotAvailable())
-            asyncio.run(bury(send, 7, 0, ValueError()))
-    assert caplog.text.count("job 7 is passed over") == caplog.text.count("cannot be buried") == 2
-
-
-@pytest.mark.parametrize("bad", [{0}, {6}, {1, 2}, set(range(7))], ids=str)
-def test_whichever_items_fail_the_others_are_done_once_in_order(bad: set[int]) -> None:
-    done, given_up = [], []
-
-    async def does(part: Any) -> list[int]:
-        if bad & set(part):
-            raise psycopg.errors.NumericValueOutOfRange
-        done.extend(part)
-        return list(part)
-
-    async def give_up(item: int, _error: Exception) -> None:
-        given_up.append(item)
-
-    found = asyncio.run(sift(range(7), does, give_up))
-    assert found == done == [n for n in range(7) if n not in bad]
-    assert given_up == sorted(bad)

@@ -16,6 +16,7 @@ from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion, Ending
 from pgqueue.worker.running.conclusions import failed
 from pgqueue.worker.running.runner import Runner
+from tests import factories
 from tests.apps import raising_tasks
 
 SLOTS = 6
@@ -24,8 +25,7 @@ PATIENCE = 60.0
 
 def attempt(job_id: int, task: str, deed: str = "", **other: Any) -> Attempt:
     args = json.dumps(other.pop("args", {"deed": deed}))
-    row = (job_id, 1, "default", 0, task, args, 1, 6, 0, other.get("timeout"), 0.0, 0.0, None, None, None)
-    return Attempt(1, row)
+    return factories.attempt(job_id, task, args, **other)
 
 
 def played(

@@ -22,6 +22,7 @@ from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion, Ending
 from pgqueue.worker.running.chunk_call import Chunk, perform_chunk, perform_chunk_async
 from pgqueue.worker.running.runner import Runner
+from tests import factories
 from tests.conclusions import reason_of
 
 
@@ -42,7 +43,7 @@ class Shape(TypedDict):
 
 
 def row(job_id: int, args: str, timeout: float | None = None, extra: str | None = None) -> Attempt:
-    return Attempt(1, (job_id, 1, "default", 0, "t", args, 1, 3, 0, timeout, 0.0, 0.0, None, extra, None))
+    return factories.attempt(job_id, args=args, timeout=timeout, max_attempts=3, rare=extra)
 
 
 def performed(app: App, spec: ChunkSpec, attempts: list[Attempt], way: str) -> list[Conclusion]:

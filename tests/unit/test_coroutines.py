@@ -13,6 +13,7 @@ from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion, Ending
 from pgqueue.worker.running.coroutines import Coroutines
+from tests import factories
 
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
@@ -49,8 +50,7 @@ class Stage:
 
     def start(self, count: int, timeout: float | None = None) -> None:
         for n in range(count):
-            row = (n, 1, "default", 0, "stage", f'{{"n": {n}}}', 1, 3, 0, timeout, 0.0, 0.0, None, None, None)
-            self.attempts[n] = Attempt(1, row)
+            self.attempts[n] = factories.attempt(n, "stage", f'{{"n": {n}}}', timeout=timeout, max_attempts=3)
         for attempt in list(self.attempts.values()):
             self.coroutines.start(self.spec, attempt)
 

@@ -21,13 +21,14 @@ from pgqueue.worker.rare_fields import RareFields
 from pgqueue.worker.running.call import perform, perform_async
 from pgqueue.worker.running.hook_tasks import handlers, hook_spec
 from pgqueue.worker.running.runner import Runner
+from tests import factories
 from tests.conclusions import reason_of
 
 
 def attempt(
     task: str = "t", args: str = "{}", timeout: float | None = None, extra: str | None = None
 ) -> Attempt:
-    return Attempt(1, (7, 1, "default", 0, task, args, 1, 3, 0, timeout, 0.0, 0.0, None, extra, None))
+    return factories.attempt(7, task, args, timeout=timeout, max_attempts=3, rare=extra)
 
 
 def performed(app: App, way: str, args: str = "{}", timeout: float | None = None) -> Conclusion:

@@ -16,6 +16,7 @@ from pgqueue.model.task import KEPT_ELSEWHERE
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.running.call import perform, perform_async
 from pgqueue.worker.running.chunk_call import Chunk, perform_chunk, perform_chunk_async
+from tests import factories
 
 
 @dataclass
@@ -39,8 +40,7 @@ UNSTORABLE: dict[str, Callable[[], object]] = {
 
 
 def attempt(**extra: Any) -> Attempt:
-    args = '{"n": 1}' if extra.get("chunk") else "{}"
-    return Attempt(1, (1, 1, "default", 0, "t", args, 1, 6, 0, None, 0.0, 0.0, None, None, None))
+    return factories.attempt(args='{"n": 1}' if extra.get("chunk") else "{}")
 
 
 def ended(way: str, answer: Callable[[], object], **options: Any) -> Outcome:

@@ -1,0 +1,58 @@
+"""Triggers that fail for chosen jobs, workers that die, and what became of the jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from psycopg import Connection
+
+from pgqueue.database.link import Link
+from pgqueue.database.outage import Outage
+
+# Codes of what may pass: a conflict, a time limit, or what the server lacks for now.
+PASSING = ["40001", "57014", "55P03", "55000", "53300", "53100", "53200", "58030", "25006"]
+
+
+def ended(db: Connection[Any]) -> list[tuple[Any, ...]]:
+    return db.execute(
+        "select j.task, j.state, count(*) from pgqueue.jobs j group by 1, 2 order by 1, 2"
+    ).fetchall()
+
+
+def die(db: Connection[Any], worker: int) -> None:
+    db.execute("update pgqueue.workers set expires_at = now() - interval '1 s' where id = %s", [worker])
+
+
+def refuse(
+    db: Connection[Any],
+    code: str,
+    events: str,
+    table: str = "pgqueue.jobs_live",
+    rows: str = "old.tags <> '{}'",
+) -> None:
+    """As a user's own trigger may: by default for the jobs with the tag odd."""
+    db.execute(
+        f"create function no() returns trigger language plpgsql as $$ begin if {rows} then"
+        f" raise exception 'not this one' using errcode = '{code}'; end if; return coalesce(new, old); end $$".encode()
+    )
+    db.execute(f"create trigger no before {events} on {table} for each row execute function no()".encode())
+
+
+@asynccontextmanager
+async def link(dsn: str):
+    made = Link(dsn, "test", Outage(dsn))
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+def linked(dsn: str, does: Callable[[Link], Coroutine[Any, Any, Any]]) -> Any:
+    async def play() -> Any:
+        async with link(dsn) as made:
+            return await does(made)
+
+    return asyncio.run(play())

@@ -1,0 +1,320 @@
+"""``pgq jobs``: what each command prints, stores and exits with."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pgqueue import App
+from pgqueue.database import statements
+from pgqueue.database.run import run
+from pgqueue.model.outcome import COMPLETED, Outcome
+from pgqueue.model.progress import Progress
+from tests.factories import add_jobs, look
+from tests.worker_by_hand import Hand, bury_one
+
+# ------------------------------------------------------------------ jobs
+
+
+def test_jobs_are_listed_newest_first_by_filter_and_page(pgq, db):
+    plain = add_jobs(db, task="greet", count=3)
+    [tagged] = add_jobs(db, task="greet", tags=["red"], queue="mail")
+    [other] = add_jobs(db, task="echo")
+    bury_one(db, plain[0], "disk full")
+
+    def ids(*words: str) -> list[int]:
+        return [item["id"] for item in pgq("jobs", "list", "--json", *words).items]
+
+    assert ids() == [other, tagged, *reversed(plain)]
+    assert ids("--queue", "mail") == ids("--tag", "red") == [tagged]
+    assert ids("--task", "echo") == [other]
+    assert ids("--state", "dead") == ids("--state", "failed") == ids("--error", "DISK") == [plain[0]]
+    assert ids("--state", "pending,dead", "--queue", "default", "--task", "greet") == list(reversed(plain))
+    page = pgq("jobs", "list", "--json", "--limit", "2")
+    assert [item["id"] for item in page.items] == [other, tagged]
+    assert json.loads(page.out)["next"] == tagged
+    assert ids("--limit", str(2**40), "--before", str(2**70)) == ids()
+    assert ids("--before", str(tagged)) == list(reversed(plain))
+    assert json.loads(pgq("jobs", "list", "--json", "--before", str(tagged)).out)["next"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("list", "--state", "ded"), 2), (("list", "--limit", "0"), 2), (("list", "--before", "0"), 2), (("list", "--queue", "a b"), 2), (("list", "--before", "x"), 2),
+        (("show", "0"), 5), (("show", "-1"), 2), (("show", str(2**63)), 5), (("show", "1e3"), 2), (("show", "' or 1=1"), 2),
+        (("wait", "0"), 5), (("wait", "99"), 5), (("retry", "0"), 2), (("retry", "99"), 5), (("cancel", str(2**63)), 2), (("cancel", "99"), 5),
+        (("retry",), 2), (("cancel",), 2), (("retry", "--state", "pending"), 2),
+    ],
+)  # fmt: skip
+def test_nonsense_for_jobs_ends_in_one_sentence(pgq, words, code):
+    done = pgq("jobs", *words)
+    assert (done.code, done.out) == (code, "")
+    assert done.err
+
+
+def test_a_piped_table_is_tab_separated_with_a_head(pgq, db):
+    [job] = add_jobs(db, task="greet")
+    done = pgq("jobs", "list")
+    assert done.out.splitlines()[0] == "id\tstate\tqueue\ttask\tattempt\twhen\tworker\tprogress\tlast_error"
+    assert done.rows[0][:5] == [str(job), "pending", "default", "greet", "0/6"]
+    assert "No job matches" in pgq("jobs", "list", "--queue", "none").err
+
+
+def test_show_tells_a_job_and_its_history(pgq, db):
+    [job] = add_jobs(db, task="greet", args='{"name": "Ada"}')
+    bury_one(db, job)
+    shown = pgq("jobs", "show", str(job))
+    assert all(word in shown.out for word in ("Ada", "dead", "ValueError: boom", "permanent_error"))
+    told = json.loads(pgq("jobs", "show", str(job), "--json").out)
+    assert (told["id"], told["state"], told["args"]) == (job, "dead", {"name": "Ada"})
+    assert [t["reason"] for t in told["transitions"]] == ["permanent_error"]
+    assert told["finished_at"].endswith(("Z", "+00:00"))
+
+
+def test_retry_revives_the_one_the_many_or_all_that_match(pgq, db):
+    jobs = add_jobs(db, task="greet", count=4)
+    for job in jobs[:3]:
+        bury_one(db, job)
+    dry = pgq("jobs", "retry", "--state", "dead", "--dry-run", "--json")
+    assert [item["result"] for item in dry.items] == ["would revive"] * 3
+    assert dry.code == 0
+    assert [look(db, job) for job in jobs] == ["dead"] * 3 + ["pending"]
+
+    one = pgq("jobs", "retry", str(jobs[0]), str(jobs[3]), "--json")
+    assert [item["result"] for item in one.items] == ["revived", "pending"]
+    rest = pgq("jobs", "retry", "--task", "greet", "--json")
+    assert {item["id"] for item in rest.items} == set(jobs[1:3])
+    assert [look(db, job) for job in jobs] == ["pending"] * 4
+    assert "No job matches" in pgq("jobs", "retry", "--state", "dead").err
+
+
+def test_cancel_takes_what_waits_and_asks_what_runs(pgq, db):
+    [running] = add_jobs(db, task="greet")
+    Hand(db, ["greet"]).claim()
+    waiting = add_jobs(db, task="greet", count=2, queue="mail")
+    assert [
+        item["result"] for item in pgq("jobs", "cancel", "--queue", "mail", "--dry-run", "--json").items
+    ] == ["would cancel"] * 2
+    done = pgq("jobs", "cancel", str(running), *map(str, waiting))
+    assert done.rows[0] == [str(running), "greet", "running", "requested"]
+    assert [look(db, job) for job in (running, *waiting)] == ["running", "cancelled", "cancelled"]
+    assert "2 cancelled, 1 requested" in done.err
+    for dry_run in ([], ["--dry-run"]):
+        again = pgq("jobs", "cancel", str(waiting[0]), *dry_run)
+        assert (again.code, again.rows) == (6, [[str(waiting[0]), "greet", "cancelled", "cancelled"]])
+        assert "PGQ-409" in again.err
+
+
+def test_edit_changes_what_waits_and_refuses_what_runs(pgq, db, tmp_path):
+    [job] = add_jobs(db, task="greet", args='{"name": "Ada"}', run_at="2030-01-01Z")
+    done = pgq(
+        "jobs", "edit", str(job), "--priority", "-5", "--run-at", "2031-01-01T09:00+00:00", "--args", '{"name": "Bo"}',
+        "--queue", "mail", "--max-attempts", "2", "--timeout", "5m", "--deadline", "2032-01-01T00:00Z", "--expires", "1h",
+        "--tag", "a", "--tag", "b", "--meta", '{"by": "me"}',
+    )  # fmt: skip
+    assert (done.code, done.rows, "1 edited" in done.err) == (
+        0,
+        [[str(job), "greet", "pending", "edited"]],
+        True,
+    )
+    told = json.loads(pgq("jobs", "show", str(job), "--json").out)
+    assert [told[name] for name in ("priority", "run_at", "args", "queue", "max_attempts", "timeout", "tags", "meta")] == [
+        -5, "2031-01-01T09:00:00Z", {"name": "Bo"}, "mail", 2, 300.0, ["a", "b"], {"by": "me"},
+    ]  # fmt: skip
+    assert told["deadline_at"] == "2032-01-01T00:00:00Z"
+    assert told["expires_at"]
+    assert [t["reason"] for t in told["transitions"]] == ["edited"]
+    done = pgq("jobs", "edit", str(job), "--in", "0", "--deadline", "none", "--expires", "none", "--json")
+    assert done.items == [{"id": job, "task": "greet", "state": "pending", "result": "edited"}]
+    told = json.loads(pgq("jobs", "show", str(job), "--json").out)
+    assert (told["deadline_at"], told["expires_at"], told["args"]) == (None, None, {"name": "Bo"})
+    assert [attempt.id for attempt in Hand(db, ["greet"], "mail").claim()] == [job]
+    done = pgq("jobs", "edit", str(job), "--priority", "1")
+    assert (done.code, "PGQ-409" in done.err, "it is running" in done.err) == (6, True, True)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        ((), 2, "changes nothing"),
+        (("--args", '{"nobody": 1}'), 2, "nobody is unknown"),
+        (("--args", "[]"), 2, "--args is not a JSON object"),
+        (("--meta", "{"), 2, "--meta is not JSON"),
+        (("--run-at", "soon"), 2, "--run-at is 'soon'"),
+        (("--run-at", "2030-01-01"), 2, "needs a time zone"),
+        (("--run-at", "2030-01-01T00:00Z", "--in", "5m"), 2, "both given"),
+        (("--expires", "soon"), 2, "expires is 'soon'"),
+        (("--deadline", "2030-01-01T25:00Z"), 2, "--deadline is"),
+        (("--queue", "a b"), 2, "PGQ-405"),
+        (("--timeout", "0"), 2, "timeout is"),
+    ],
+)
+def test_an_edit_that_makes_no_sense_ends_in_one_sentence(pgq, db, flags, code, said):
+    [job] = add_jobs(db, task="greet")
+    done = pgq("jobs", "edit", str(job), *flags)
+    assert (done.code, said in done.err) == (code, True), done.err
+    assert pgq("jobs", "edit", "999999", "--priority", "1").code == 5
+
+
+def test_enqueue_takes_an_expiry_and_a_deadline(pgq):
+    done = pgq("enqueue", "greet", "--name", "Ada", "--expires", "1h", "--deadline", "2030-01-01T00:00Z")
+    told = json.loads(pgq("jobs", "show", done.out.strip(), "--json").out)
+    assert (told["deadline_at"], told["expires_at"] is not None) == ("2030-01-01T00:00:00Z", True)
+
+
+def test_show_tells_how_far_a_job_has_come(pgq, db):
+    [job] = add_jobs(db, task="greet")
+    hand = Hand(db, ["greet"])
+    [attempt] = hand.claim()
+    for report, text in (
+        (Progress(120, 1400, "on the way"), "120 of 1,400, 9 %: on the way"),
+        (Progress(1200), "1,200"),
+        (Progress(0, 0), "0 of 0"),
+    ):
+        run(db, statements.report_progress(hand.id, [(job, attempt.lease_id, report)]))
+        [line] = [line for line in pgq("jobs", "show", str(job)).out.splitlines() if "progress" in line]
+        assert line.split(maxsplit=1)[1] == text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "out"),
+    [
+        (Outcome.completed('{"a": 1}'), 0, '{"a": 1}\n'),
+        (COMPLETED, 0, "null\n"),
+        (Outcome.dead("permanent_error", ValueError("boom")), 10, ""),
+        (Outcome.cancelled("enough"), 10, ""),
+        (None, 9, ""),
+    ],
+)
+def test_wait_prints_the_result_or_exits_with_what_became_of_it(pgq, db, outcome, code, out):
+    [job] = add_jobs(db, task="greet")
+    hand = Hand(db, ["greet"])
+    [attempt] = hand.claim()
+    if outcome:
+        hand.settle(attempt, outcome)
+    done = pgq("jobs", "wait", str(job), "--timeout", "50ms")
+    assert (done.code, done.out) == (code, out)
+
+
+# ------------------------------------------------------------------ which jobs
+
+
+def test_jobs_are_chosen_by_key_and_arguments_by_every_command(pgq, db):
+    app = App(db.info.dsn)
+    options = {"unique_key": "u", "concurrency_key": "c", "idempotency_key": "i", "tags": ["red"]}
+    mine = app.task(name="greet")(lambda tenant, n: None).using(**options).enqueue(tenant="t1", n=5).id
+    app.close()
+    add_jobs(db, task="greet", args='{"tenant": "t2", "n": 5}', tags=["red"])
+    for words in (
+        ("--unique-key", "u"), ("--concurrency-key", "c"), ("--key", "c"), ("--idempotency-key", "i"), ("--arg", "tenant=t1"),
+        ("--args", '{"tenant": "t1"}'), ("--arg", "n=5", "--arg", "tenant=t1"), ("--tag", "red", "--arg", "tenant=t1"),
+    ):  # fmt: skip
+        assert [item["id"] for item in pgq("jobs", "list", "--json", *words).items] == [mine], words
+        assert [item["count"] for item in pgq("jobs", "count", "--json", *words).items] == [1]
+        where = [word.replace("--", "--where-") for word in words]
+        assert [item["id"] for item in pgq("jobs", "edit", "--priority", "1", "--json", *where).items] == [
+            mine
+        ]
+        assert [item["id"] for item in pgq("jobs", "cancel", "--json", *words).items] == [mine]
+        assert [
+            item["id"] for item in pgq("jobs", "retry", "--state", "cancelled", "--json", *words).items
+        ] == [mine]
+    assert pgq("jobs", "list", "--arg", "n=7").rows == []
+    for words in (("--arg", "n"), ("--args", "[1]"), ("--args", "{")):
+        assert pgq("jobs", "list", *words).code == 2
+
+
+def test_a_percent_sign_in_an_error_is_itself(pgq, db):
+    add_jobs(db, task="greet", last_error="disk 90% full")
+    assert len(pgq("jobs", "list", "--error", "90% F").rows) == 1
+    assert pgq("jobs", "list", "--error", "9%full").rows == []
+
+
+def test_jobs_are_counted_by_what_is_asked_for(pgq, db):
+    add_jobs(db, task="greet", count=2, tags=["a", "b"])
+    add_jobs(db, task="greet", tags=["a"], queue="mail")
+    add_jobs(db, task="echo", state="dead", finished_at="2026-01-01Z")
+
+    def counted(*words: str) -> list[list[str]]:
+        return pgq("jobs", "count", *words).rows
+
+    assert counted("--by", "task,state") == counted() == [["greet", "pending", "3"], ["echo", "dead", "1"]]
+    assert counted("--by", "tag") == [["a", "3"], ["b", "2"], ["", "1"]]
+    assert counted("--by", "queue", "--tag", "a") == [["default", "2"], ["mail", "1"]]
+    assert pgq("jobs", "count", "--by", "tag,state", "--json", "--state", "dead").items == [
+        {"tag": None, "state": "dead", "count": 1}
+    ]
+    assert pgq("jobs", "count", "--by", "age").code == 2
+
+
+# ------------------------------------------------------------------ what a dry run promises
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry", "edit"])
+def test_a_dry_run_promises_what_the_command_does_for_jobs_of_every_state(pgq, db, verb):
+    hand = Hand(db, ["greet"])
+    jobs = add_jobs(db, task="greet")
+    hand.claim()
+    for state in ("pending", "retrying", "waiting"):
+        jobs += add_jobs(db, task="greet", state=state)
+    for state in ("completed", "cancelled", "dead"):
+        jobs += add_jobs(db, task="greet", state=state, finished_at="2026-11-01Z")
+    jobs += add_jobs(
+        db, task="greet", count=2, state="dead", finished_at="2026-11-01Z", unique_key="k"
+    )  # of which one can be revived
+    words = ("jobs", verb, *map(str, jobs), *(["--priority", "3"] if verb == "edit" else []))
+    everything = "select xmin::text, j.* from pgqueue.jobs j order by id"
+    before = db.execute(everything).fetchall()
+    dry = pgq(*words, "--dry-run", "--json")
+    assert db.execute(everything).fetchall() == before
+    real = pgq(*words, "--json")
+    promised = {
+        "would cancel": "cancelled",
+        "would ask it to stop": "requested",
+        "would revive": "revived",
+        "would edit": "edited",
+    }
+    assert [promised.get(item["result"], item["result"]) for item in dry.items] == [
+        item["result"] for item in real.items
+    ]
+    assert dry.code == real.code == 6
+    assert any(item["result"].startswith("would") for item in dry.items)
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["real", "dry"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(("cancel", "--state", "dead"), "No dead job can be cancelled"), (("retry", "--state", "running"), "No running job can be revived"),
+     (("cancel", "1", "--queue", "mail"), "Ids and a filter are both given"), (("edit", "--priority", "1"), "No job is named"),
+     (("edit", "--priority", "1", "--where-state", "running"), "No running job can be edited")],
+)  # fmt: skip
+def test_what_can_never_be_done_is_refused_by_a_dry_run_too(pgq, db, words, said, dry):
+    add_jobs(db, task="greet", state="dead", finished_at="2026-11-01Z")
+    done = pgq("jobs", *words, *dry)
+    assert (done.code, said in done.err, done.out) == (2, True, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("jobs", "list", "--state", "ded"), "dead"), (("jobs", "list", "--state", "dead,FAILD"), "failed"),
+        (("jobs", "count", "--state", "done"), "completed"), (("jobs", "count", "--by", "task,stat"), "state"),
+        (("db", "grants", "--role", "reeder"), "reader"), (("work", "-A", "shop:app", "--executor", "procces"), "process"),
+        (("enqueue", "greet", "name=x", "-A", "shop:app", "--on-conflict", "rase"), "raise"),
+        (("cron", "add", "n", "greet", "--every", "5m", "--overlap", "cancel"), "cancel-old"),
+        (("cron", "add", "n", "greet", "--every", "5m", "--missed", "onc"), "once"),
+    ],
+)  # fmt: skip
+def test_a_word_that_is_none_of_a_few_is_answered_by_the_nearest_and_all_of_them(pgq, words, meant):
+    done = pgq(*words)
+    assert (done.code, done.out) == (2, "")
+    assert f"did you mean {meant}? use " in done.err
+
+
+def test_retry_says_what_it_did(pgq, db):
+    [job] = add_jobs(db, task="greet", state="dead", finished_at="2026-11-01Z")
+    done = pgq("jobs", "retry", str(job))
+    assert done.rows == [[str(job), "greet", "dead", "revived"]]
+    assert "1 job pending again, due now, with all attempts" in done.err

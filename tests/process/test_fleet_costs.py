@@ -1,0 +1,227 @@
+"""Processes that have run enough are replaced, and a fleet asks little of the server."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from pgqueue.database import migrate
+from pgqueue.dev import embedded
+from tests.process.fleets import listening, pids, start
+from tests.process.worker_processes import (
+    WorkerProcesses,
+    enqueue,
+    state_of,
+    unfinished,
+)
+from tests.servers import create_database, directory_for_servers
+from tests.waiting import STARTS, wait_until
+
+# ------------------------------------------------------------------ max-jobs, --max-rss
+
+
+def test_a_single_worker_exits_when_it_has_run_its_jobs(
+    workers: WorkerProcesses, db: Connection[Any]
+) -> None:
+    for op in range(30):
+        enqueue(db, "move_async", op, ms=20)
+    worker = workers.start("-c", "2", "--max-jobs", "10")
+    assert worker.wait() == 0
+    assert worker.lines("has run 10 jobs (--max-jobs); it drains and exits")
+    assert 10 <= 30 - unfinished(db) <= 12
+    assert state_count(db, "running") == 0
+
+
+def state_count(db: Connection[Any], state: str) -> int:
+    row = db.execute("select count(*) from pgqueue.jobs where state = %s", [state]).fetchone()
+    return row[0] if row else 0
+
+
+def test_processes_that_have_run_their_jobs_are_replaced_one_at_a_time(
+    workers: WorkerProcesses, db: Connection[Any]
+) -> None:
+    worker = start(workers, db, 3, "-c", "2", "--max-jobs", "30", "--poll", "0.2")
+    first = pids(db)
+    with db.transaction():
+        for op in range(400):
+            enqueue(db, "move_async", op, ms=20)
+    fewest = len(first)
+
+    def is_done() -> bool:
+        nonlocal fewest
+        fewest = min(fewest, len(pids(db)))
+        return not unfinished(db) and not first & pids(db) and len(pids(db)) == 3
+
+    wait_until(is_done, timeout=60)
+    assert fewest == 2
+    limits = {
+        int(n) for line in worker.lines("it will be drained") for n in re.findall(r"has run (\d+) jobs", line)
+    }
+    assert limits <= set(range(27, 34))
+    assert not worker.lines("started again")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+def test_a_process_that_grew_too_large_is_replaced(workers: WorkerProcesses, db: Connection[Any]) -> None:
+    worker = start(workers, db, 2, "--max-rss", "200M")
+    first = pids(db)
+    enqueue(db, "hoard", 1, megabytes=220)
+    wait_until(lambda: len(pids(db)) == 2 and len(first & pids(db)) == 1)
+    [line] = worker.lines("it will be drained and replaced")
+    assert re.search(r"uses \d{3} MB of memory, more than [12]\d\d MB \(--max-rss\)", line)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+def test_a_limit_below_what_the_app_needs_is_refused(workers: WorkerProcesses) -> None:
+    worker = workers.start("--max-rss", "16M")
+    assert worker.wait() == 2
+    assert worker.lines("--max-rss 16M leaves no room for jobs")
+
+
+# ------------------------------------------------------------------ what a fleet asks of the server
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with directory_for_servers() as directory:
+        yield directory / "server"
+
+
+def test_an_idle_fleet_asks_little_and_a_job_wakes_one_process(home: Path, tmp_path: Path) -> None:
+    """Polls, heartbeats, and now and then a look at the leader; and of four processes one claims for one job."""
+    settings = {"fsync": "off", "autovacuum": "off", "shared_preload_libraries": "pg_stat_statements"}
+    server = embedded.start(home, settings=settings)
+    try:
+        dsn = create_database(server.dsn, "here")
+        migrate.upgrade(dsn)
+        with WorkerProcesses(dsn, tmp_path) as workers, psycopg.connect(dsn, autocommit=True) as db:
+            db.execute("create extension pg_stat_statements")
+            start(workers, db, 4, "--heartbeat", "1")
+            heartbeats_later(db, 3)  # what comes with the start is over
+            db.execute("select pg_stat_statements_reset()")
+            seconds = heartbeats_later(db, 10)
+            counts = {
+                name: calls(db, beginning) / seconds
+                for name, beginning in (
+                    ("poll", "with keyed"), ("watch", "with recursive lanes"), ("heartbeat", "update pgqueue.workers w\nset heartbeat_at"), ("elect", "with now_leading"),
+                    ("rescue", "with expired"), ("claim", "with found"), ("all", ""),
+                )
+            }  # fmt: skip
+            print(f"statements a second, 4 idle workers, heartbeat 1 s: {counts}")
+            assert counts["poll"] < 4 * 1.2
+            assert (
+                counts["watch"] < 1.2
+            )  # the leader's, of queues; another is of dead jobs, a third while alerts are open
+            assert counts["heartbeat"] < 4 * 1.2
+            assert counts["elect"] < 1.2 + 3 * 0.5  # the leader's, and the others' each time a term ends
+            assert counts["rescue"] < 1.2
+            assert counts["claim"] == 0
+            assert counts["all"] < 4 * 1.2 * 2 + 1.2 * 2 + 3 * 0.5 + 0.5 + 1.2 * 3
+
+            before, begun = calls(db, "with found"), time.monotonic()
+            for op in range(20):
+                job_id = enqueue_alone(db, op)
+                wait_until(lambda job_id=job_id: state_of(db, job_id) == "completed")  # type: ignore[misc]
+            claims = calls(db, "with found") - before
+            print(f"{claims} claims for 20 jobs, 4 workers")
+            polls = 4 * 1.2 * (1 + time.monotonic() - begun)  # one of these may see a job before it is taken
+            assert claims <= 20 * 2 + polls  # one takes the job, one finds no other
+    finally:
+        server.stop()
+
+
+def heartbeats_later(db: Connection[Any], seconds: float) -> float:
+    """Waits until every worker has had a heartbeat after so many seconds; returns how many it were."""
+    with db.cursor() as cursor:
+        [begun] = cursor.execute("select clock_timestamp()").fetchone() or [None]
+        wait_until(
+            lambda: (
+                cursor.execute(
+                    "select min(heartbeat_at) > %s + make_interval(secs => %s) from pgqueue.workers where state = 'running'",
+                    [begun, seconds],
+                ).fetchone()
+                == (True,)
+            ),
+            timeout=seconds + 20,
+        )
+        [ended] = cursor.execute(
+            "select extract(epoch from clock_timestamp() - %s)::float8", [begun]
+        ).fetchone() or [0]
+    return float(ended)
+
+
+def calls(db: Connection[Any], beginning: str) -> int:
+    """How often the statements that begin so were run.
+
+    Left out are the tests' own, which begin with select, and the settings of a session, which are one message together.
+    """
+    row = db.execute(
+        "select coalesce(sum(calls), 0)::int from pg_stat_statements"
+        " where query like %s and query !~* '^(set |select (coalesce|min|extract|clock_timestamp|pg_stat))'",
+        [beginning + "%"],
+    ).fetchone()
+    return row[0] if row else 0
+
+
+def enqueue_alone(db: Connection[Any], op: int) -> int:
+    row = db.execute(
+        "select id from pgqueue.enqueue('nothing', jsonb_build_object('op', %s::int), '{}')", [op]
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def connections_received(log: Path, after: int) -> list[float]:
+    """When the server, by its log from this byte on, was asked for a connection: seconds."""
+    lines = log.read_bytes()[after:].decode(errors="replace").splitlines()
+    return sorted(
+        datetime.fromisoformat(line[:23]).timestamp() for line in lines if "connection received" in line
+    )
+
+
+def test_a_fleet_comes_back_after_a_restart_without_a_stampede(home: Path, tmp_path: Path) -> None:
+    """Eight workers with some thirty connections: counted as the server notes them, also those that it refuses."""
+    settings = {"fsync": "off", "log_connections": "on", "log_line_prefix": "%m "}
+    server = embedded.start(home, settings=settings)
+    try:
+        dsn = create_database(server.dsn, "here")
+        migrate.upgrade(dsn)
+        with WorkerProcesses(dsn, tmp_path) as workers:
+            with psycopg.connect(dsn, autocommit=True) as db:
+                for _ in range(2):
+                    workers.start("--processes", "4", "--heartbeat", "2")
+                wait_until(lambda: len(pids(db)) == 8, STARTS)
+                wait_until(lambda: len(listening(db)) == 2, STARTS)
+                heartbeats_later(db, 0)
+            size = (home / "log").stat().st_size
+            server.stop("immediate")
+            threading.Event().wait(3.0)  # the outage: long enough for every pause to have grown
+            server = embedded.start(home, settings=settings)
+            with psycopg.connect(dsn, autocommit=True) as db:
+                heartbeats_later(db, 0)
+                wait_until(lambda: len(listening(db)) == 2)
+                # an idle worker's connection for jobs comes back with its next poll
+                wait_until(lambda: len(connections_received(home / "log", size)) >= 8 * 2 + 2)
+            attempts = connections_received(home / "log", size)
+            most = max(sum(at <= other < at + 0.1 for other in attempts) for at in attempts)
+            seconds = Counter(int(at - attempts[0]) for at in attempts)
+            print(
+                f"{len(attempts)} connections after the restart, by second {dict(seconds)}, at most {most} in 0.1 s"
+            )
+            assert max(seconds.values()) <= 8 * 4
+            assert most <= 12
+    finally:
+        server.stop()

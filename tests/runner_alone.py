@@ -1,0 +1,49 @@
+"""A runner without a database: it performs attempts, and keeps their outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from pgqueue import App
+from pgqueue.model.outcome import Outcome
+from pgqueue.worker.attempt import Attempt
+from pgqueue.worker.ending import Conclusion
+from pgqueue.worker.running.runner import Runner
+from tests import factories
+
+
+@dataclass
+class Item:
+    """What a task of chunks takes."""
+
+    n: int
+
+
+def attempt(job_id: int, task: str, timeout: float | None = None, **args: Any) -> Attempt:
+    """The first attempt of a job with these arguments."""
+    return factories.attempt(job_id, task, json.dumps(args), timeout=timeout)
+
+
+def played(
+    app: App, rounds: list[list[Attempt]], executor: str = "async", slots: int = 1, *, lenient: bool = False
+) -> dict[int, Outcome]:
+    """The outcomes; a round is taken when the one before has ended."""
+    ended: dict[int, Outcome] = {}
+
+    def note(one: Attempt, outcome: Conclusion) -> None:
+        assert isinstance(outcome, Outcome) or lenient
+        ended[one.id] = outcome  # type: ignore[assignment]
+
+    async def play() -> None:
+        runner = Runner(app, slots=slots, executor=executor, app_path=None, crash_limit=3, done=note)
+        for attempts in rounds:
+            runner.take(attempts)
+            async with asyncio.timeout(30):
+                await runner.wait_idle()
+        runner.close()
+
+    asyncio.run(play())
+    return ended

@@ -1,0 +1,189 @@
+"""Whatever a user's trigger raises for one job, the other jobs go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+from pgqueue import App
+from pgqueue.config import WorkerSettings
+from pgqueue.database.link import Link
+from pgqueue.errors import SchemaMissingError
+from pgqueue.maintenance.rescuer import rescue_all
+from pgqueue.maintenance.sweeper import sweep_once
+from pgqueue.model.outcome import COMPLETED
+from pgqueue.worker.claiming.claimer import Claimer
+from pgqueue.worker.settler import Settler
+from pgqueue.worker.worker import Worker
+from tests.failing_rows import PASSING, die, ended, linked, refuse
+from tests.waiting import wait_until
+from tests.worker_by_hand import Hand
+
+# Codes that elsewhere mean a lost server, a session, a missing right, or a conflict with another transaction.
+CODES = ["42501", "57P01", "57P03", "42703", "08006", "P0001"]
+
+
+def states(db: Connection[Any], odd: bool) -> set[str]:
+    return {
+        state for (state,) in db.execute("select state from pgqueue.jobs where (tags <> '{}') = %s", [odd])
+    }
+
+
+@pytest.mark.parametrize("code", CODES + PASSING)
+def test_whatever_a_trigger_raises_for_one_job_the_others_are_claimed(
+    db: Connection[Any], ok: App, code: str
+) -> None:
+    for tags, key in (("{}", None), ("{odd}", None), ("{}", "a"), ("{odd}", "b"), ("{}", "c")):
+        db.execute(
+            "insert into pgqueue.jobs (task, tags, concurrency_key) values ('ok', %s, %s)", [tags, key]
+        )
+    db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 9)")
+    db.execute("insert into pgqueue.jobs (task, priority, tags) values ('ok', 5, '{odd}')")
+    refuse(db, code, "update")
+    claimer = Worker(ok, WorkerSettings(queues={"default": None}))._claimer
+    claimer.worker_id = Hand(db, ["ok"]).id
+
+    async def play() -> None:
+        try:
+            while len(claimer._lanes.all()) < 2 or not claimer._turns:
+                await claimer._survey()
+            await claimer._claim(100)
+        finally:
+            await claimer._link.close()
+
+    asyncio.run(play())
+    assert states(db, odd=False) == {"running"}
+    assert states(db, odd=True) == {"pending" if code in PASSING else "dead"}
+
+
+@pytest.mark.parametrize("code", CODES + PASSING)
+def test_whatever_a_trigger_raises_for_one_job_the_others_are_settled(
+    db: Connection[Any], dsn: str, code: str
+) -> None:
+    hand = Hand(db, ["ok"])
+    db.execute(
+        "insert into pgqueue.jobs (task, tags) select 'ok', case n when 4 then '{odd}' else '{}' end::text[] from generate_series(1, 9) n"
+    )
+    attempts = hand.claim()
+    refuse(db, code, "update or delete")
+    freed: list[Any] = []
+
+    async def settle(made: Link) -> None:
+        settler = Settler(made, freed.extend)
+        settler.worker_id = hand.id
+        for attempt in attempts:
+            settler.add(attempt, COMPLETED)
+        settling = asyncio.create_task(settler.run())
+        await asyncio.to_thread(wait_until, lambda: len(freed) >= 8)
+        db.execute("drop trigger no on pgqueue.jobs_live")
+        settler.stop()
+        await settling
+
+    linked(dsn, settle)
+    assert len(freed) == 9
+    assert states(db, odd=False) == {"completed"}
+    assert "completed" in states(db, odd=True) or code not in PASSING
+
+
+def break_claims_under_limits(db: Connection[Any]) -> None:
+    """As a right on the seats that is missing does. The plain claim does not touch them."""
+    db.execute("insert into pgqueue.limits (queue, concurrency) values ('limited', 50)")
+    refuse(db, "42501", "insert or update", "pgqueue.seats", "true")
+
+
+def claims(db: Connection[Any], app: App, play: Callable[[Claimer], Coroutine[Any, Any, Any]]) -> Any:
+    """What a claimer does that knows all lanes."""
+    claimer = Worker(app, WorkerSettings(queues={"default": None, "limited": None}, poll=0.1))._claimer
+    claimer.worker_id = Hand(db, ["ok"]).id
+
+    async def whole() -> Any:
+        try:
+            for _ in range(5):  # a look finds one more lane of a queue
+                await claimer._survey()
+            return await play(claimer)
+        finally:
+            await claimer._link.close()
+
+    return asyncio.run(whole())
+
+
+@pytest.mark.parametrize("jobs", [1, 3, 9])
+@pytest.mark.parametrize("priority", [-1, 1])
+def test_jobs_whose_own_kind_of_claim_is_broken_are_not_buried_and_hold_up_no_other_kind(
+    db: Connection[Any], ok: App, jobs: int, priority: int
+) -> None:
+    break_claims_under_limits(db)
+    add = "insert into pgqueue.jobs (task, queue, priority) select 'ok', %s, %s from generate_series(1, %s)"
+    db.execute(add, ["default", 0, 4])
+    db.execute(add, ["limited", priority, jobs])
+    assert claims(db, ok, lambda claimer: claimer._claim(100)) == 4
+    assert ended(db) == [("ok", "pending", jobs), ("ok", "running", 4)]
+    db.execute("drop trigger no on pgqueue.seats")
+    assert claims(db, ok, lambda claimer: claimer._claim(100)) == jobs
+
+
+def test_a_job_that_fails_in_a_claim_of_its_own_is_buried_if_the_same_statement_claims_others(
+    db: Connection[Any], ok: App
+) -> None:
+    db.execute("insert into pgqueue.limits (queue, concurrency) values ('limited', 50)")
+    add = "insert into pgqueue.jobs (task, queue, priority, tags) values ('ok', 'limited', %s, %s)"
+    for priority, tags in ((0, "{}"), (1, "{odd}"), (2, "{}")):
+        db.execute(add, [priority, tags])
+    refuse(db, "P0001", "update")
+    assert claims(db, ok, lambda claimer: claimer._claim(100)) == 2
+    assert ended(db) == [("ok", "dead", 1), ("ok", "running", 2)]
+
+
+def test_what_failed_in_one_turn_is_forgotten_in_the_next(db: Connection[Any], ok: App) -> None:
+    """Else the next trouble, which may be everybody's, would be taken for that of a few jobs."""
+    db.execute("insert into pgqueue.jobs (task, tags) values ('ok', '{odd}')")
+    refuse(db, "P0001", "update")
+
+    async def play(claimer: Claimer) -> None:
+        with pytest.raises(psycopg.errors.RaiseException):
+            await claimer._turn()
+        assert claimer._claims.singly.failures
+        db.execute("drop table pgqueue.jobs_live cascade")
+        with pytest.raises(SchemaMissingError):
+            await claimer._turn()
+        assert not claimer._claims.singly.failures
+
+    claims(db, ok, play)
+
+
+def test_a_look_for_urgent_jobs_that_fails_ends_nothing_and_lets_their_lane_rest(
+    db: Connection[Any], ok: App
+) -> None:
+    db.execute("insert into pgqueue.jobs (task, tags) values ('ok', '{odd}')")
+    refuse(db, "P0001", "update")
+
+    async def play(claimer: Claimer) -> None:
+        claimer._urgent_allowance._filling_priority, claimer._prefetch = 5, lambda: 1
+        await claimer._look_for_urgent_jobs()
+        assert claimer._lanes.all() == [("default", 0)]
+        assert claimer._claims.singly.awake(claimer._lanes.all()) == []
+
+    claims(db, ok, play)
+    assert ended(db) == [("ok", "pending", 1)]
+
+
+@pytest.mark.parametrize("code", CODES + PASSING)
+def test_whatever_a_trigger_raises_for_one_job_the_others_are_rescued_and_swept(
+    db: Connection[Any], dsn: str, code: str
+) -> None:
+    hand = Hand(db, ["ok"])
+    odd = "case n when 4 then '{odd}' else '{}' end::text[] from generate_series(1, 9) n"
+    db.execute(f"insert into pgqueue.jobs (task, tags) select 'ok', {odd}".encode())
+    assert len(hand.claim()) == 9
+    db.execute(f"insert into pgqueue.jobs (task, expires_at, tags) select 'old', now(), {odd}".encode())
+    refuse(db, code, "update or delete")
+    die(db, hand.id)
+    linked(dsn, lambda made: rescue_all(made, 3))
+    linked(dsn, sweep_once)
+    assert states(db, odd=False) == {"retrying", "cancelled"}
+    assert states(db, odd=True) == {"running", "pending"}
