@@ -5,6 +5,7 @@ A line's place in the code (``%(pathname)s:%(lineno)d``) is where its fact was e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -33,9 +34,14 @@ def log_fact(fact: Fact) -> None:
     _write(LINES[type(fact)](fact), fact)
 
 
-def log_ending(fact: JobCompleted) -> None:
-    """Subscribed where ``--log-jobs`` asks for it."""
-    _write(jobs.ENDING(fact), fact)
+def endings_of(is_mine: Callable[[int], bool]) -> Callable[[JobCompleted], None]:
+    """The subscriber of a worker with ``--log-jobs``: there may be others in the process, which have not asked for these lines."""
+
+    def log_ending(fact: JobCompleted) -> None:
+        if is_mine(fact.run.worker_id):
+            _write(jobs.ENDING(fact), fact)
+
+    return log_ending
 
 
 def _write(line: Line | None, fact: Fact) -> None:

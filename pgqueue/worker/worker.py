@@ -50,7 +50,7 @@ from pgqueue.telemetry.events.workers import (
     WorkerStopping,
     WorkerUsedUp,
 )
-from pgqueue.telemetry.log import log_ending
+from pgqueue.telemetry.log import endings_of
 from pgqueue.worker import forked
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.claiming.claimer import Claimer
@@ -271,18 +271,14 @@ class Worker:
         forked.begin()
         self._own_loop = OwnLoop(self._signalled)
         self._pulse.start()
-        endings = subscribed(JobCompleted, self._log_ending) if self.settings.log_jobs else nullcontext()
+        log_ending = endings_of(lambda worker_id: worker_id == self.id)
         try:
-            with endings:
+            with subscribed(JobCompleted, log_ending) if self.settings.log_jobs else nullcontext():
                 return await self._work_watched()
         finally:
             self._pulse.stop()
             if ends_process:
                 self._own_loop.close()
-
-    def _log_ending(self, fact: JobCompleted) -> None:
-        if fact.run.worker_id == self.id:  # of several workers in a process, one may be asked for these lines
-            log_ending(fact)
 
     def _alive(self) -> None:
         if self._supervisor is not None:

@@ -19,7 +19,7 @@ import pytest
 import pgqueue
 from pgqueue.runtime.interruption import here
 from pgqueue.telemetry import events, log
-from pgqueue.telemetry.events.jobs import Run
+from pgqueue.telemetry.events.jobs import JobCompleted, Run
 from pgqueue.telemetry.guard import Failure
 
 PACKAGE = Path(pgqueue.__file__).parent
@@ -118,6 +118,16 @@ def test_each_line_can_be_written_and_says_where_its_fact_was_emitted(kind, capl
         assert record.getMessage()
         assert (record.pathname, record.name) == (__file__, "pgqueue")
     assert caplog.records
+
+
+def test_of_several_workers_in_a_process_each_logs_the_endings_of_its_own_jobs(caplog):
+    caplog.set_level(logging.INFO, "pgqueue")
+    with events.subscribed(JobCompleted, log.endings_of(lambda worker_id: worker_id == 1)):
+        for worker_id in (1, 2):
+            events.emit(JobCompleted(Run(worker_id, 10 * worker_id, "task", "queue", 1, 6), 0.5))
+    [record] = caplog.records
+    assert record.getMessage() == "job 10 (task) completed in 0.5000 s, attempt 1 of 6, queue queue"
+    assert (record.job_id, record.seconds, record.pathname) == (10, 0.5, __file__)
 
 
 # ------------------------------------------------------------------ docs/internals/events.md
