@@ -152,7 +152,7 @@ def _moment(value: datetime) -> bytes:
     return pack(">iq", 8, (value - MIDNIGHT_2000) // timedelta(microseconds=1))
 
 
-def _json(value: Any) -> bytes:
+def _json(value: object) -> bytes:
     return NULL if value is None else _sized(pack("B", JSONB) + json.dumps(value).encode())
 
 

@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from pgqueue.app.enqueue import Task
 from pgqueue.errors import InvalidArgumentsError, InvalidScheduleError
+from pgqueue.model.job import NewJob
 from pgqueue.model.schedule import Missed, Overlap, Schedule, make
 from pgqueue.text.values import shown
 
@@ -58,8 +59,8 @@ class Crontab:
                 )
             if args is not None and not isinstance(args, Mapping):
                 raise InvalidArgumentsError(f"args is {shown(args)}.", do='give a dict: args={"name": "Ada"}')
-            chosen: Any = task.using(**options)
-            job = chosen.job(**(args or {}))
+            job_of: Callable[..., NewJob] = task.using(**options).job
+            job = job_of(**(args or {}))
             key = {} if job.unique_key is None else {"unique_key": job.unique_key}
             made = make(
                 name or task.name, task.name, cron=expression, every=every, at=at, tz=tz, overlap=overlap, missed=missed,

@@ -143,7 +143,7 @@ class JobHandle:
         edit = statements.edit(self.id, options.changes(changes))
         _edited(self.id, await run_async(connection, edit))
 
-    def _args(self, task: str, args: Any) -> Any:
+    def _args(self, task: str, args: object) -> object:
         """Checked against the task's signature, if the app knows it."""
         if not isinstance(args, Mapping):
             raise InvalidOptionError(f"args is {shown(args)}.", do="give a dict of all arguments")

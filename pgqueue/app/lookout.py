@@ -72,6 +72,7 @@ class Lookout:
         self._new: set[int] = set()
         self._connection: AsyncConnection | None = None
         self._trouble_since: float | None = None
+        self._poll_at = 0.0
         self.add(first)
         self._thread = threading.Thread(target=self._run, name="pgqueue wait", daemon=True)
         self._thread.start()
@@ -148,42 +149,49 @@ class Lookout:
             waiter.put(error)
 
     async def _work(self) -> None:
-        poll_at = 0.0
+        self._poll_at = 0.0
         try:
             while True:
                 self._news.clear()
-                waiters = self._present()
-                if not waiters:
-                    if (self._closing or not await self._stirred(LINGER)) and self._is_over():
-                        return
-                    poll_at = 0.0
-                    continue
-                try:
-                    if self._connection is None:
-                        self._connection = await self._connect()
-                        poll_at = 0.0
-                    if monotonic() >= poll_at:
-                        self._new.clear()
-                        await self._ask(statements.mark_waited(3 * POLL))
-                        poll_at = monotonic() + POLL
-                        await self._look(waiters)
-                    elif self._new:
-                        new, self._new = self._new, set()
-                        if concerned := [waiter for waiter in waiters if waiter.job_id in new]:
-                            await self._look(concerned)
-                    self._trouble_since = None
-                    self._new |= await self._heard(poll_at)
-                except MissingPrivilegeError as error:  # which no time mends
-                    self._tell_all(may_not_read(error))
-                    await self._stirred(AGAIN)
-                except Exception as error:  # noqa: BLE001 - the waiters get it
-                    if is_lost(error) or isinstance(error, DatabaseError | TimeoutError):
-                        await self._lose(error)
-                    else:
-                        self._tell_all(error)
-                        await self._stirred(AGAIN)
+                if waiters := self._present():
+                    await self._serve(waiters)
+                elif (self._closing or not await self._stirred(LINGER)) and self._is_over():
+                    return
+                else:
+                    self._poll_at = 0.0
         finally:
             await self._disconnect()
+
+    async def _serve(self, waiters: list[Waiter]) -> None:
+        """Looks once if it is time to, and waits for news. Errors are the waiters'."""
+        try:
+            await self._look_if_due(waiters)
+            self._trouble_since = None
+            self._new |= await self._heard(self._poll_at)
+        except MissingPrivilegeError as error:  # which no time mends
+            self._tell_all(may_not_read(error))
+            await self._stirred(AGAIN)
+        except Exception as error:  # noqa: BLE001 - the waiters get it
+            if is_lost(error) or isinstance(error, DatabaseError | TimeoutError):
+                await self._lose(error)
+            else:
+                self._tell_all(error)
+                await self._stirred(AGAIN)
+
+    async def _look_if_due(self, waiters: list[Waiter]) -> None:
+        """At all jobs that are waited for, from time to time; else at those that have news."""
+        if self._connection is None:
+            self._connection = await self._connect()
+            self._poll_at = 0.0
+        if monotonic() >= self._poll_at:
+            self._new.clear()
+            await self._ask(statements.mark_waited(3 * POLL))
+            self._poll_at = monotonic() + POLL
+            await self._look(waiters)
+        elif self._new:
+            new, self._new = self._new, set()
+            if concerned := [waiter for waiter in waiters if waiter.job_id in new]:
+                await self._look(concerned)
 
     async def _connect(self) -> AsyncConnection:
         async with asyncio.timeout(ANSWER):

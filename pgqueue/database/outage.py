@@ -44,7 +44,7 @@ class ConnectionLost(Exception):  # noqa: N818 - what it is called everywhere
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the server was lost, so that only a new connection helps. Any other error is its answer, and is told as such."""
+    """Whether the server was lost, so that only a new connection helps. Another error is its answer, and is told as such."""
     if isinstance(error, ConnectionLost | errors.DatabaseUnreachableError | errors.TooManyConnectionsError):
         return True
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):

@@ -22,7 +22,7 @@ from pgqueue.telemetry.events.database import JobGivenUp, JobNotGivenUp, JobPass
 
 # Classes of SQLSTATE that a value can cause: cardinality, data, integrity, limits. One such error gives up the row.
 OF_A_VALUE = ("21", "22", "23", "54")
-# Any other error is the row's if other rows succeed, else it is every row's. So many rows are tried alone first, to learn which.
+# Another error is the row's if other rows succeed, else it is every row's. So many rows are tried alone first, to learn which.
 PROBES = 3
 MOST = 20  # rows that such errors give up in one go, because each may have waited for a lock; the others are left for the next
 

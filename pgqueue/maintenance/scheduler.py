@@ -1,6 +1,6 @@
 """Enqueues the jobs of schedules when their fire times come: one round a look, sleeping until the next of them.
 
-Any number of schedulers may run at once, in any process: a fire time is noted under a primary key in the transaction
+Many schedulers may run at once, in any process: a fire time is noted under a primary key in the transaction
 that enqueues its job, so it happens once. By default the leader's runs alone. Time is the database's.
 """
 

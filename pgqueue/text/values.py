@@ -1,4 +1,4 @@
-"""Any value as a message shows it, whatever its class does."""
+"""A value as a message shows it, whatever its class does."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pgqueue.database import statements
 from pgqueue.database.link import Link
@@ -97,7 +97,7 @@ class SingleClaims:
         worker_id: int,
         beginnings: Sequence[Beginning],
         count: int,
-        whole: Statement[Any],
+        whole: Statement[object],
         error: Exception,
     ) -> list[Attempt]:
         """Returns what was claimed in parts, after the statement ``whole`` has failed with ``error``. The least urgent job is the last.
