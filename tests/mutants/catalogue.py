@@ -99,11 +99,11 @@ MUTANTS = (
            "                on conflict", "races/test_key_races.py::test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock"),
     mutant("sql/enqueuing/functions/insert_jobs.sql", """partition by i.task collate "C", i.unique_key collate "C" order by i.item) as n""",
            """partition by i.task collate "C", i.unique_key collate "C" order by i.item desc) as n""", "stages/test_keys.py", "races/test_key_races.py"),
-    Mutant("pgqueue/sql/enqueuing/functions/enqueue_many.sql", (
-        ('            order by n.task collate "C", n.key collate "C", n.place\n', "            order by n.place\n"),
-        ('        order by o.task collate "C", o.key collate "C"\n        on conflict', "        on conflict"),
+    Mutant("pgqueue/sql/enqueuing/functions/take_idempotency_keys.sql", (
+        ('        order by n.task collate "C", n.key collate "C", n.place\n', "        order by n.place\n"),
+        ('    order by o.task collate "C", o.key collate "C"\n    on conflict', "    on conflict"),
     ), ("tests/races/test_key_races.py::test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock",)),
-    mutant("sql/enqueuing/functions/enqueue_many.sql", "coalesce(i.idempotency_ttl, 604800)", "coalesce(i.idempotency_ttl, 86400)",
+    mutant("sql/enqueuing/functions/take_idempotency_keys.sql", "coalesce(i.idempotency_ttl, 604800)", "coalesce(i.idempotency_ttl, 86400)",
            f"{UPKEEP}::test_an_idempotency_key_lives_for_a_week_unless_it_is_told_otherwise"),
     mutant("sql/enqueuing/functions/unique_key.sql", "from pg_catalog.jsonb_array_elements_text(by) n (name))", "from pg_catalog.jsonb_array_elements_text(by) n (name) where args ? n.name)",
            f"{UPKEEP}::test_a_missing_argument_is_null_however_many_names_a_key_has", "stages/test_keys.py::test_what_is_not_passed_counts_as_null"),

@@ -6,7 +6,8 @@ grant insert (id, task, args, queue, priority, created_at, run_at, max_attempts,
 grant select (id, task, queue, run_at, state, unique_key, expires_at, deadline_at, cancel_requested) on pgqueue.jobs_live to ROLE;
 grant select on pgqueue.tasks to ROLE;
 grant usage on sequence pgqueue.jobs_id_seq to ROLE;
-grant execute on function pgqueue.enqueue, pgqueue.enqueue_many, pgqueue.check_jobs, pgqueue.with_declared, pgqueue.mark_undeclared, pgqueue.insert_jobs, pgqueue.job_items,
+grant execute on function pgqueue.enqueue, pgqueue.enqueue_many, pgqueue.check_jobs, pgqueue.with_declared, pgqueue.mark_undeclared,
+    pgqueue.take_idempotency_keys, pgqueue.return_idempotency_keys, pgqueue.insert_jobs, pgqueue.store_one_by_one, pgqueue.job_items,
     pgqueue.unique_key, pgqueue.moment, pgqueue.split_each, pgqueue.is_over, pgqueue.is_reserved, pgqueue.finish_overdue, pgqueue.wake to ROLE;
 -- If it also uses idempotency_key or throttle; it then reads how jobs ended whose keys it knows:
 -- grant select, insert, update, delete on pgqueue.idempotency_keys to ROLE;

@@ -1,0 +1,45 @@
+-- Stores the jobs of enqueue_many that have a unique key, one after the other in key order, and replaces what on_conflict = replace says.
+-- Slow, but nothing is locked that a key before it would have to wait for. `jobs` hold one job an item; those `left_out` are passed over.
+-- Returns by place the ids, states and conflicts, changed where a job holds the key, and in `left_out` all jobs that need no more storing.
+-- Locks: unique keys or, of jobs that are replaced, rows, in key order (insert_jobs.sql, replace_job.sql).
+create or replace function pgqueue.store_one_by_one(jobs jsonb, new_ids bigint[], moment timestamptz,
+    inout ids bigint[], inout states text[], inout conflicts text[], inout left_out boolean[])
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $function$
+#variable_conflict use_column
+declare
+    item   record;
+    holder bigint;
+    now_is text;
+begin
+    for item in
+        select i.item as place, i.on_conflict, jobs -> i.item - 1 as body
+        from pgqueue.job_items(jobs, left_out, moment) i
+        where i.unique_key is not null
+        order by i.task collate "C", i.unique_key collate "C", i.item
+    loop
+        left_out[item.place] := true;
+        for rounds in 1 .. 100 loop
+            select s.holders[1], s.states[1] into holder, now_is
+            from pgqueue.insert_jobs(jsonb_build_array(item.body), array[new_ids[item.place]], null, moment, 'alone') s;
+            exit when holder is null;
+            if item.on_conflict = 'replace' then
+                now_is := pgqueue.replace_job(holder, item.body, moment);
+                if now_is is null then  -- a worker has it, or had, or it is over: then its key may be free now
+                    select j.state into now_is from pgqueue.jobs_live j where j.id = holder;
+                    if rounds = 100 and now_is is distinct from 'running' then
+                        raise insufficient_privilege using
+                            message = format('pgqueue: job %s holds the unique key, and row level security does not let this role replace it', holder);
+                    end if;
+                    continue when now_is is null or now_is in ('pending', 'retrying');
+                end if;
+            end if;
+            ids[item.place] := holder;
+            states[item.place] := now_is;
+            conflicts[item.place] := case item.on_conflict when 'raise' then 'duplicate' else 'unique_key' end;
+            exit;
+        end loop;
+    end loop;
+end
+$function$;

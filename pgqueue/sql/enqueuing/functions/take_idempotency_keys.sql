@@ -1,0 +1,95 @@
+-- Takes the rows of idempotency_keys for jobs that enqueue_many stores. A job with an idempotency_key, a throttle or a debounce has such a
+-- row. A throttled or debounced job has it under a name that only such jobs have.
+-- Of several jobs with one key in one call, the first leads and the others follow it; of debounced ones the last leads.
+-- Returns for each job (`jobs` hold one job an item): its id or that of the job which holds its key; the state (null: to be looked up); the
+-- conflict; and whether it is left out of what is stored. Then for each such row, in key order: the place of its job, task, key, kind, and
+-- the place of the job that leads.
+-- Locks rows of idempotency_keys in key order, so that two calls cannot deadlock, then a job that a debounce replaces. A row that is in its
+-- time stays as it is, but is locked too, so that its job cannot change hands meanwhile. Expects idempotency_keys_pkey.
+create or replace function pgqueue.take_idempotency_keys(jobs jsonb, new_ids bigint[], moment timestamptz,
+    out ids bigint[], out states text[], out conflicts text[], out left_out boolean[],
+    out places integer[], out tasks text[], out keys text[], out kinds text[], out leaders integer[])
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $function$
+#variable_conflict use_column
+declare
+    prints bytea[];   -- of the arguments, for an idempotency_key
+    ttls   float8[];
+    held   record;
+    now_is text;
+begin
+    ids := new_ids;
+    states := array_fill('pending'::text, array[cardinality(new_ids)]);
+    conflicts := array_fill(null::text, array[cardinality(new_ids)]);
+    left_out := array_fill(false, array[cardinality(new_ids)]);
+
+    select array_agg(w.place), array_agg(w.task), array_agg(w.key), array_agg(w.kind), array_agg(w.leader), array_agg(w.fingerprint),
+           array_agg(w.ttl)
+    into places, tasks, keys, kinds, leaders, prints, ttls
+    from (
+        select n.*, case when n.kind = 'debounce' then max(n.place) over same else min(n.place) over same end as leader
+        from (
+            select i.item as place, i.task, k.kind, k.ttl,
+                   case when k.kind = 'idempotency_key' then k.name
+                        when octet_length(k.name) <= 240 then format('pgq:%s:%s', k.kind, k.name)
+                        else format('pgq:%s:sha256:%s', k.kind, encode(sha256(convert_to(k.name, 'UTF8')), 'hex'))
+                   end as key,
+                   case when k.kind = 'idempotency_key' then sha256(convert_to(i.args::text, 'UTF8')) else '' end as fingerprint
+            from pgqueue.job_items(jobs, null, moment) i
+            cross join lateral (values
+                ('idempotency_key', i.idempotency_key, coalesce(i.idempotency_ttl, 604800)),
+                ('throttle', case when i.throttle is not null then i.held_key end, i.throttle),
+                ('debounce', case when i.debounce is not null then i.held_key end, greatest(i.debounce, i.debounce_max) + 604800)
+            ) as k(kind, name, ttl)
+            where k.name is not null
+        ) n
+        window same as (partition by n.task collate "C", n.key collate "C")
+        order by n.task collate "C", n.key collate "C", n.place
+    ) w;
+
+    -- A row of a debounce is in its time as long as its job is pending, which is seen below.
+    insert into pgqueue.idempotency_keys as k (task, key, job_id, fingerprint, expires_at)
+    select o.task, o.key, new_ids[o.place], o.fingerprint, moment + make_interval(secs => o.ttl)
+    from unnest(places, tasks, keys, leaders, prints, ttls) as o(place, task, key, leader, fingerprint, ttl)
+    where o.place = o.leader
+    order by o.task collate "C", o.key collate "C"
+    on conflict (task, key) do update
+        set job_id = excluded.job_id, fingerprint = excluded.fingerprint, created_at = clock_timestamp(),
+            expires_at = excluded.expires_at, state = null, result = null, error = null
+        where k.expires_at <= moment and not starts_with(k.key, 'pgq:debounce:');
+
+    for held in
+        select o.place, o.kind, o.place = o.leader as leads, k.job_id, k.task, k.key,
+               k.fingerprint = o.fingerprint as is_same, jobs -> o.place - 1 as body
+        from unnest(places, tasks, keys, kinds, leaders, prints) with ordinality as o(place, task, key, kind, leader, fingerprint, n)
+        cross join lateral (
+            select k.job_id, k.task, k.key, k.fingerprint from pgqueue.idempotency_keys k
+            where k.task = o.task and k.key = o.key offset 0) k  -- each by the index, whatever the statistics say
+        where k.job_id <> new_ids[o.place]
+        order by o.kind = 'debounce' and o.place = o.leader, o.n  -- keys that are only looked at first: one of them may refuse all
+    loop
+        if held.kind = 'debounce' and held.leads then
+            exit when conflicts && array['idempotency_mismatch', 'duplicate'];
+            now_is := pgqueue.replace_job(held.job_id, held.body, moment);
+            if now_is is null then
+                update pgqueue.idempotency_keys k
+                set job_id = new_ids[held.place], created_at = clock_timestamp(), state = null, result = null, error = null,
+                    expires_at = moment + make_interval(secs => greatest((held.body ->> 'debounce')::float8,
+                                                                         (held.body ->> 'debounce_max')::float8) + 604800)
+                where k.task = held.task and k.key = held.key;
+                continue;
+            end if;
+            states[held.place] := now_is;
+        else
+            states[held.place] := null;
+        end if;
+        ids[held.place] := held.job_id;
+        left_out[held.place] := true;
+        conflicts[held.place] := case
+            when held.kind = 'throttle' and held.body ->> 'on_conflict' = 'raise' then 'duplicate'
+            when not held.is_same then 'idempotency_mismatch'
+            else held.kind end;
+    end loop;
+end
+$function$;
