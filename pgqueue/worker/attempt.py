@@ -31,7 +31,7 @@ class Attempt:
     """A claimed job with its lease, undecoded. Made from a row of ``claim.sql``, in its order."""
 
     __slots__ = (
-        "args", "attempt", "claimed_at", "concurrency_key", "crash_count", "created_at", "ending", "id", "lease_id",
+        "args", "attempt", "claimed", "claimed_at", "concurrency_key", "crash_count", "created_at", "ending", "id", "lease_id",
         "max_attempts", "may_have_seats", "own_commit", "priority", "progress", "queue", "rare", "run_at", "started_at",
         "task", "timeout", "trace_context", "worker_id",
     )  # fmt: skip
@@ -41,7 +41,7 @@ class Attempt:
             self.id, self.lease_id, self.queue, self.priority, self.task, self.args, self.attempt, self.max_attempts,
             self.crash_count, self.timeout, self.run_at, self.created_at, self.trace_context, rare,
             self.concurrency_key,
-        ) = row  # fmt: skip
+        ) = self.claimed = row  # fmt: skip
         self.rare = None if rare is None else RareFields.of(rare)
         self.worker_id = worker_id
         self.may_have_seats = may_have_seats  # of limits, which others wait for
@@ -55,12 +55,9 @@ class Attempt:
         return f"job {self.id} ({self.task})"
 
     def row(self) -> list[object]:
-        """The claimed row again, for a child process."""
-        return [
-            self.id, self.lease_id, self.queue, self.priority, self.task, self.args, self.attempt, self.max_attempts,
-            self.crash_count, self.timeout, self.run_at, self.created_at, self.trace_context,
-            None if self.rare is None else self.rare.text(), self.concurrency_key,
-        ]  # fmt: skip
+        """The claimed row again, for a child process, with the seconds that are left by now."""
+        *columns, _, key = self.claimed
+        return [*columns, None if self.rare is None else self.rare.text(), key]
 
     def job(self, lease: Lease | None = None) -> Job:
         """The typed job for a handler that asks for it."""
