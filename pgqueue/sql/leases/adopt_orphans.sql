@@ -1,5 +1,6 @@
 -- Gives running jobs whose worker's row is gone (deleted by hand) an expired worker, so that the next rescue takes them.
--- Reads jobs_live_worker_idx. Returns the ids of those workers. Zero rows, the normal case: there are none.
+-- Expects jobs_live_worker_idx. Locks nothing that others wait for. Returns the ids of those workers.
+-- Zero rows, the normal case: there are none.
 insert into pgqueue.workers (id, host, pid, version, executor, slots, queues, tasks, state, expires_at)
 select distinct j.worker_id, 'unknown', 0, 'unknown', 'unknown', 0, '{}'::text[], '{}'::text[], 'expired',
        clock_timestamp() - interval '1 second'

@@ -1,4 +1,5 @@
--- The jobs that the next rescue takes, up to `count`, of any worker whose lease ran out. By jobs_live_worker_idx. Locks nothing.
+-- Finds the jobs that the next rescue takes, up to `count`, of any worker whose lease ran out. Expects jobs_live_worker_idx. Locks nothing.
+-- Zero rows: nothing to rescue.
 select j.id
 from pgqueue.workers w
 cross join lateral (

@@ -1,4 +1,5 @@
--- What the next sweep finishes, up to twice `count` ids. By jobs_live_overdue_idx and jobs_live_cancel_idx. Locks nothing.
+-- Finds what the next sweep finishes, up to twice `count` ids. Expects jobs_live_overdue_idx and jobs_live_cancel_idx. Locks nothing.
+-- Zero rows, the normal case: nothing is overdue.
 (select l.id
  from pgqueue.jobs_live l
  where l.state <> 'running' and (l.expires_at is not null or l.deadline_at is not null)

@@ -1,6 +1,6 @@
 -- Takes or keeps the lease of the leader, who maintains (rescue, partitions, retention).
--- Locks the one row, and only if the lease is ours or over: to look while another leads is to read.
--- Returns one row: whether this worker leads, and the seconds until the lease is over, when it is worth to ask again.
+-- Locks the one row, and only if the lease is this worker's or over: while another worker leads, it only reads.
+-- Returns one row: whether this worker leads, and the seconds until the lease is over, when it is worth asking again.
 with now_leading as materialized (
     select l.worker_id, l.expires_at from pgqueue.leader l
 ), elected as (

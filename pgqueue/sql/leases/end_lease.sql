@@ -1,6 +1,6 @@
--- Ends the lease of a worker whose process is known to be dead, so that its jobs are rescued now; if it led, it leads no more,
--- which is said to those who could take its place. Its state stays: the rescue says that it expired.
--- Locks the worker's row, then the leader's. Zero rows: its lease was over, or it had said goodbye.
+-- Ends the lease of a worker whose process is known to be dead, so that its jobs are rescued now. If it led, it leads no longer, and the
+-- workers that could lead are told. Its state stays: the rescue says that it expired.
+-- Expects workers_pkey. Locks the worker's row, then the leader's. Zero rows: its lease was over, or it had said goodbye.
 with ended as (
     update pgqueue.workers w set expires_at = clock_timestamp()
     where w.id = %(worker_id)s::bigint and w.pid = %(pid)s::int and w.state in ('running', 'draining')

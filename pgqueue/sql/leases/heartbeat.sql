@@ -1,6 +1,6 @@
--- Renews the lease of a worker and so of all its jobs. Returns its id. Touches the worker's row and nothing else, so that no lock
--- on jobs costs a lease; which of them were asked to stop, list_cancel_requests.sql tells.
--- Zero rows: the lease has run out, and every job this worker holds is lost.
+-- Renews the lease of a worker and so of all its jobs. Returns its id. list_cancel_requests.sql tells which jobs were asked to stop.
+-- Expects workers_pkey. Locks the worker's row and nothing else, so that no lock on jobs costs a lease.
+-- Zero rows: the lease has run out, and every job that this worker holds is lost.
 update pgqueue.workers w
 set heartbeat_at = clock_timestamp(),
     expires_at = clock_timestamp() + make_interval(secs => %(lease_seconds)s::float8),

@@ -1,5 +1,5 @@
--- Says in a worker's row that its loop has been blocked for so many seconds, and by which jobs; null: it turns again.
--- Locks the worker's row. Zero rows: its lease is over.
+-- Says in a worker's row for how many seconds its loop has been blocked, and by which jobs; null: the loop turns again.
+-- Expects workers_pkey. Locks the worker's row. Zero rows: its lease is over.
 update pgqueue.workers w
 set blocked_since = clock_timestamp() - make_interval(secs => %(seconds)s::float8),
     blocked_by = case when %(seconds)s::float8 is not null then %(job_ids)s::bigint[] end

@@ -1,13 +1,13 @@
--- Takes back up to `count` jobs of workers whose lease ran out: to retrying, due at once; to dead when the attempts are
--- used up (attempts_exhausted) or the job has been there at too many crashes (crash_loop).
--- A crash is counted for the jobs that ran in the worker itself, those that were at none before: runner.py has the others run in processes
--- of their own, whose end is not the worker's. Where there are only such, it is counted for them, or one that kills its worker would go on
--- for ever. So that a batch does not end between them and the rest, one of the rest (`keeper`) is the last that is taken: put last, not
+-- Takes back up to `count` jobs of workers whose lease ran out: to retrying, due at once; to dead when the attempts are used up
+-- (attempts_exhausted) or when the job was there at too many crashes (crash_loop); to cancelled if that was asked.
+-- A crash is counted for the jobs that ran in the worker itself, those that were at none before. runner.py runs the others in processes of
+-- their own, whose end is not the worker's. If there are only such jobs, it is counted for them: or a job that kills its worker would go on
+-- for ever. So that no batch ends between the two kinds, one of the first kind (`keeper`) is taken last. It is put last instead of
 -- sorted, because a sort would read all that the worker ran for each batch.
--- Locks the expired workers first: a heartbeat that arrives meanwhile waits, then finds itself expired, so the expiry that
--- was read stays true. Then the jobs, by jobs_live_worker_idx, skipping locked ones (being settled this moment).
--- `limit 1` instead of `exists`, a LATERAL scan for each worker, rows found again by ctid, which the row lock keeps in place,
--- and no join with them: after ANALYZE of a drained queue the planner believes in one row, and would read the whole table.
+-- Locks the expired workers first, by id: a heartbeat that arrives meanwhile waits, then finds itself expired, so the expiry that was read
+-- stays true. Then the jobs, skipping locked ones (being settled this moment), then their seats.
+-- Expects jobs_live_worker_idx. `limit 1` instead of `exists`, a LATERAL scan for each worker, rows found again by ctid, which the row
+-- lock keeps in place, and no join with them: after ANALYZE of a drained queue the planner believes in one row, and would read the table.
 -- `only` (null: any) leaves out all other jobs.
 -- A hook that the dead worker or a living one knows is told by a job, as in settle.sql.
 -- Returns (id, task, state, worker_id). Zero rows: nothing to rescue.

@@ -1,5 +1,5 @@
--- Finishes up to `count` jobs that no worker may run (now or from now on), in any queue, as functions/finish_overdue.sql says.
--- Finds them by jobs_live_overdue_idx and jobs_live_cancel_idx. Locks them, skipping what is locked (being edited, cancelled).
+-- Finishes up to `count` jobs that no worker may run, in any queue, as functions/finish_overdue.sql says.
+-- Expects jobs_live_overdue_idx and jobs_live_cancel_idx. Locks the jobs, skipping those that are being edited or cancelled.
 -- `only` (null: any) leaves out all other jobs.
 -- Returns (id, task, state, reason). Zero rows, the normal case: there are none.
 with overdue as materialized (

@@ -1,11 +1,12 @@
--- Writes plain completions, nearly all of what is settled: no error, no result. What settle.sql does for every outcome, in
--- a statement that costs a third of it. Returns the ids that were still ours; a job that is missing was lost.
--- The fence: only rows with this lease_id under this worker that are still running. The worker is part of it, because a
--- lease_id that SQL wrote ahead of the clock counts by one: then a crash of the server may give one number to two claims.
--- Rows are found by id (jobs_live_id_key), and the rest is checked on the row, in words that no index can be searched by.
--- No join, which under stale statistics reads the whole index: `ids` is sorted, so a row's place in it is its bucket.
--- Runs in the transactions of users too, and therefore qualifies all functions and operators of the server.
--- Locks the rows of this worker only, which no other statement locks in bulk, then the seats they held (functions/release.sql). The row of a job that is not kept just goes.
+-- Writes plain completions, nearly all of what is settled: no error, no result. It does what settle.sql does for every outcome, at a third
+-- of the cost. Returns the ids that were still this worker's; a job that is missing was lost. The row of a job that is not kept just goes.
+-- The fence: only rows with this lease_id, under this worker, that are still running. The worker is part of it because a lease_id that SQL
+-- wrote ahead of the clock counts up by one: then a crash of the server may give one number to two claims.
+-- Expects jobs_live_id_key: rows are found by id, and the rest is checked on the row, in words that no index can be searched by. There is no
+-- join, because under stale statistics a join reads the whole index: `ids` is sorted, so a row's place in it is its bucket.
+-- Locks the rows of this worker, which no other statement locks in bulk, then the seats that they held (functions/release.sql).
+-- It also runs in transactions of users, under their search path, and therefore qualifies all functions and operators of the server.
+-- Zero rows: all leases were lost.
 with finished as (
     delete from pgqueue.jobs_live j
     where j.id operator(pg_catalog.=) any(%(ids)s::bigint[])

@@ -1,5 +1,6 @@
 -- Writes how far jobs of this worker have come, a JSON array of (id, lease_id, progress), with the time.
--- The fence, the index and the locks are those of settle.sql. Returns the ids that were still ours.
+-- The fence, the index and the locks of rows are those of settle.sql. Returns the ids that were still this worker's.
+-- Zero rows: all leases were lost.
 with report as materialized (
     select r.id, r.lease_id, r.progress
     from jsonb_to_recordset(%(reports)s::jsonb) as r (id bigint, lease_id bigint, progress jsonb)

@@ -1,13 +1,14 @@
--- Writes outcomes of every kind, a JSON array of them, and returns the ids of those that were still ours.
--- The fence, the index and the locks are those of complete.sql, which takes the plain completions. The ids are also an
--- array, for a join alone reads the whole index when the statistics are of an empty table.
--- A job that was asked to stop and did not hear of it in time is cancelled instead of going back to the queue.
--- An outcome with `paused` keeps back all of the job's concurrency_key for its delay, or of its task if it has none; with a key the
--- job keeps its place among them.
--- One that goes back has been started, so it can no longer expire, unless no handler has seen it yet.
--- A finished job leaves jobs_live by delete and insert, never by an update of the partition key.
--- `hooks` are the hooks that this worker knows, <task>:on_<event>: the outcomes they are about store a job for each, in a queue of
--- their own, so that they neither wait for nor use up what the job's queue is given. It has no key, order or limit of the job.
+-- Writes outcomes of every kind, a JSON array of them, and returns the ids of those that were still this worker's.
+-- The fence, the index and the locks are those of complete.sql, which takes the plain completions; a pause also locks its row of `pauses`.
+-- The ids are an array too, because a join alone reads the whole index when the statistics are of an empty table.
+-- If a job was asked to stop and did not hear of it in time, it is cancelled instead of going back to the queue.
+-- An outcome with `paused` keeps back all jobs of the concurrency_key for its delay; without a key, all jobs of the task. A job with a key
+-- keeps its place among the jobs of that key.
+-- A job that goes back has been started, so it can no longer expire, unless no handler has seen it yet.
+-- A finished job leaves jobs_live by delete and insert, never by an update of the partition key, which would fail in others that lock it.
+-- `hooks` are the hooks that this worker knows, <task>:on_<event>. An outcome that one of them is about stores a job for it, in a queue of
+-- its own and without key, order or limit: so hooks neither wait for nor use up what the job's queue is given.
+-- Zero rows: all leases were lost.
 with outcome as materialized (
     select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed,
            o.begun, o.paused, o.progress || jsonb_build_object('at', clock_timestamp()) as progress

@@ -1,6 +1,6 @@
--- What only some claimed jobs have beside the rest, as JSON (worker/rare_fields.py); null: nothing of it. Moments are given as the seconds that
--- are left, which a worker's own clock can count.
--- Without a search_path of its own, so that it is inlined: it is asked for every job that is claimed.
+-- Gathers what only some claimed jobs have beside the rest, as JSON (worker/rare_fields.py); null: nothing of it. Moments are given as the
+-- seconds that are left, which a worker's own clock can count.
+-- It has no search_path of its own, so that it becomes a part of the claim: it is asked for every job. Locks nothing.
 create or replace function pgqueue.extra(expires_at timestamptz, deadline_at timestamptz, progress jsonb, unique_key text, tags text[], meta jsonb, ours boolean)
 returns text
 language sql

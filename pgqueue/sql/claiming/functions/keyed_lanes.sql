@@ -1,5 +1,6 @@
--- The lanes (a queue and a priority) with unclaimed jobs that take turns, when the first of each is due, and its place: where a claim
--- need not look behind (due_by_key.sql). A loose scan of jobs_live_due_idx, one probe a lane, at most 2000. Locks nothing.
+-- Finds the lanes (a queue and a priority) with unclaimed jobs that take turns, when the first of each is due, and its position, behind
+-- which a claim need not look (due_by_key.sql). A loose scan of jobs_live_due_idx, one probe a lane, at most 2000 lanes.
+-- Locks nothing. Zero rows: no job takes turns.
 create or replace function pgqueue.keyed_lanes()
 returns table (queue text, priority integer, run_at timestamptz, place text)
 language sql

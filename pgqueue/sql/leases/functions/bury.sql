@@ -1,9 +1,9 @@
 -- Makes a job dead on which a statement over many jobs fails (pgqueue/database/sifting.py), so that it stops no other: reason undecodable.
--- Its row moves as it is; if that fails too, without what it carries. Tells its on_dead, if a living worker knows that hook.
--- Leaves alone what has ended, and what runs under a living worker other than `worker`: that one ends it. Returns the task; null: left alone.
--- Another dead job may have its id (an enqueuer chose it, or the sequence stands behind the tables): then it gets a free one, and its error
--- says under which id it was enqueued. So does the hook's job get a free id.
--- Finds the job by jobs_live_id_key and locks it, then the seats it holds.
+-- Its row moves as it is; if that fails too, without its documents. Its on_dead is told, if a living worker knows that hook.
+-- Leaves alone what has ended, and what runs under a living worker other than `worker`: that one ends it.
+-- Another dead job may have its id (an enqueuer chose it, or the sequence stands behind the tables). Then it gets a free id, and its error
+-- says under which id it was enqueued. The hook's job gets a free id too.
+-- Expects jobs_live_id_key. Locks the job, then the seats that it holds. Returns the task; null: the job was left alone.
 create or replace function pgqueue.bury(job bigint, worker bigint, why text)
 returns text
 language plpgsql

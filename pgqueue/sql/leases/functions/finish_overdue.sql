@@ -1,9 +1,10 @@
--- Finishes those of these jobs that no worker may run (now or from now on) as of `moment`: cancelled as expired, dead as past their
--- deadline, whichever moment came first, or cancelled because the request came while their last attempt ended.
--- No attempt of theirs failed, so only on_dead is told, by a job as in settle.sql, if a living worker knows that hook.
--- Called by the leader (sweep.sql), and by enqueue_many for a job whose key is wanted.
--- Finds them by jobs_live_id_key and locks them, after a claim or an edit of them: then they may be over no more, and stay.
--- Returns what it finished. Runs as the owner, because an enqueuer, which may change no job, may want the key of a job that is over.
+-- Finishes those of these jobs that no worker may run as of `moment`: cancelled as expired, or dead as past their deadline, whichever moment
+-- came first; or cancelled because the request came while their last attempt ended. The leader calls it (sweep.sql), and enqueue_many for a
+-- job whose key is wanted.
+-- No attempt failed, so only on_dead is told, by a job as in settle.sql, if a living worker knows that hook.
+-- Expects jobs_live_id_key. Locks the jobs, and waits for a claim or an edit of them: a job that is no longer over then stays.
+-- Runs as the owner, because an enqueuer, which may change no job, may want the key of a job that is over.
+-- Returns what it finished. Zero rows: none of them is over.
 create or replace function pgqueue.finish_overdue(ids bigint[], moment timestamptz)
 returns table (id bigint, task text, state text, reason text)
 language plpgsql
