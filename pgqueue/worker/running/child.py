@@ -111,9 +111,8 @@ def perform_all(
                 conclusions = [perform(spec, attempts[0], app, runner, traced=traced)]
             if forked.astray:
                 forked.leave()
-            if (
-                locale.setlocale(locale.LC_ALL) != usual
-            ):  # which belongs to the process: the next job must not see it
+            # The locale belongs to the process, and the next job must not see it.
+            if locale.setlocale(locale.LC_ALL) != usual:
                 locale.setlocale(locale.LC_ALL, usual)
             with sender.lock:
                 sender.attempts = {}
@@ -122,9 +121,9 @@ def perform_all(
 
 
 class ProgressSender:
-    """Tells the parent now and then how far the attempts have come, from a thread that begins with the first report.
+    """Sends the parent now and then how far the attempts have come, on a thread that begins with the first progress.
 
-    What the parent tells meanwhile is that one of a chunk has ended: it is noted on the attempt.
+    Meanwhile the parent may say that one attempt of a chunk has ended. Then that attempt is ended here, too.
     """
 
     def __init__(self, parent: Parent) -> None:
@@ -143,7 +142,7 @@ class ProgressSender:
             for said in self._ended.values():
                 self._mark(said)
 
-    def hear(self, said: JsonObject) -> None:
+    def note_ending(self, said: JsonObject) -> None:
         """Called by the thread that reads; ``said`` may be about a call that has not begun yet, or is just over."""
         with self.lock:
             self._ended[said["id"]] = said
@@ -163,10 +162,10 @@ class ProgressSender:
             return  # from a thread that its handler left behind
         self._noted.set()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._tell, daemon=True)
+            self._thread = threading.Thread(target=self._send, daemon=True)
             self._thread.start()
 
-    def _tell(self) -> None:
+    def _send(self) -> None:
         while self._noted.wait():
             self._noted.clear()
             with self.lock:
@@ -195,7 +194,7 @@ def _read(parent: Parent, requests: queue.SimpleQueue[JsonObject], sender: Progr
     for line in parent.lines():
         request = child_messages.decoded(line)
         if "ending" in request:
-            sender.hear(request)
+            sender.note_ending(request)
         else:
             sender.forget()
             requests.put(request)
