@@ -23,7 +23,7 @@ from pgqueue.telemetry.events.maintenance import AlertNotRaised, AlertOpened, Al
 SPARING = 20  # times its own duration between two looks
 CALM = 3  # looks without the cause, after which an alert is resolved
 
-Name = tuple[int, str | None]  # a priority and, of jobs that have one, a key
+Lane = tuple[int, str | None]  # a priority and, of jobs that have one, a key
 
 
 class Watch:
@@ -78,7 +78,7 @@ class Watch:
 class Unmoved:
     """The fronts of a queue, one for each priority and key, and since when none of them has moved on."""
 
-    fronts: dict[Name, tuple[float, int]]
+    fronts: dict[Lane, tuple[float, int]]
     since: float
 
 
@@ -90,13 +90,13 @@ class Standstill:
 
     def seen(self, fronts: Sequence[Front], now: float) -> dict[str, float]:
         """For how many seconds nothing has been claimed from each queue where something is due."""
-        found: dict[str, dict[Name, tuple[float, int]]] = {}
+        found: dict[str, dict[Lane, tuple[float, int]]] = {}
         for front in fronts:
             found.setdefault(front.queue, {})[front.priority, front.key] = (front.run_at, front.job_id)
         self._queues = {queue: self._compared(queue, lanes, now) for queue, lanes in found.items()}
         return {queue: now - unmoved.since for queue, unmoved in self._queues.items()}
 
-    def _compared(self, queue: str, lanes: dict[Name, tuple[float, int]], now: float) -> Unmoved:
+    def _compared(self, queue: str, lanes: dict[Lane, tuple[float, int]], now: float) -> Unmoved:
         former = self._queues.get(queue)
         if former is None or any(
             name not in lanes or lanes[name] > place for name, place in former.fronts.items()

@@ -32,7 +32,7 @@ from pgqueue.ui.cli.units import ago
 
 commands = typer.Typer(help="See, make and change schedules.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="The schedule's name.")]
+ScheduleName = Annotated[str, typer.Argument(help="The schedule's name.")]
 TaskName = Annotated[str, typer.Argument(help="The task's name.")]
 NewTask = Annotated[str | None, typer.Option("--task", help="Another task.", show_default=False)]
 Expr = Annotated[str | None, typer.Option("--cron", metavar="EXPR", help="'0 9 * * MON-FRI', @hourly.")]
@@ -96,7 +96,7 @@ def list_schedules(as_json: AsJson = False, dsn: Dsn = None) -> None:
 
 @commands.command()
 def add(
-    name: Name,
+    name: ScheduleName,
     task: TaskName,
     cron: Expr = None,
     every: Interval = None,
@@ -132,7 +132,7 @@ def add(
 
 @commands.command()
 def edit(
-    name: Name,
+    name: ScheduleName,
     task: NewTask = None,
     cron: Expr = None,
     every: Interval = None,
@@ -173,19 +173,19 @@ def edit(
 
 
 @commands.command()
-def pause(name: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+def pause(name: ScheduleName, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Let a schedule not fire until it is resumed; no deploy undoes it."""
     _pause(name, True, as_json, dsn)
 
 
 @commands.command()
-def resume(name: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+def resume(name: ScheduleName, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Let a schedule fire again, from now on."""
     _pause(name, False, as_json, dsn)
 
 
 @commands.command()
-def remove(name: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+def remove(name: ScheduleName, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Remove a schedule; its jobs stay."""
     with database(dsn) as connection:
         source = run(connection, statements.remove_schedule(name))
@@ -200,7 +200,7 @@ def remove(name: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
 
 
 @commands.command("run")
-def run_now(name: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+def run_now(name: ScheduleName, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Run a schedule's job once now, also if it is paused."""
     with database(dsn) as connection:
         job_id = run(connection, statements.run_schedule(name))

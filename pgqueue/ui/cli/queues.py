@@ -20,7 +20,7 @@ from pgqueue.ui.cli.units import count, span
 
 commands = typer.Typer(help="See, pause, resume and remove queues.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="The queue's name.")]
+QueueName = Annotated[str, typer.Argument(help="The queue's name.")]
 
 
 @commands.command("list")
@@ -62,7 +62,7 @@ def list_queues(as_json: AsJson = False, dsn: Dsn = None) -> None:
 
 
 @commands.command()
-def pause(queue: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+def pause(queue: QueueName, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Let no worker claim from a queue; what runs is finished."""
     check_name("queue", queue)
     with database(dsn) as connection:
@@ -82,7 +82,7 @@ def pause(queue: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
 
 
 @commands.command()
-def resume(queue: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+def resume(queue: QueueName, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Let workers claim from a queue again."""
     check_name("queue", queue)
     with database(dsn) as connection:
@@ -95,7 +95,7 @@ def resume(queue: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
 
 
 @commands.command()
-def remove(queue: Name, as_json: AsJson = False, dsn: Dsn = None) -> None:
+def remove(queue: QueueName, as_json: AsJson = False, dsn: Dsn = None) -> None:
     """Remove a queue that is not needed, such as a mistyped one. Exit 6 if jobs are in it or a worker serves it."""
     check_name("queue", queue)
     with database(dsn) as connection:
