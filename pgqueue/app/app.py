@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 from collections.abc import Callable
 from contextlib import (
@@ -14,18 +13,16 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, Unpack, overl
 
 from psycopg import AsyncConnection, Connection
 
-from pgqueue.app import storing
 from pgqueue.app.crontab import Crontab
 from pgqueue.app.enqueue import Task, bad_items
-from pgqueue.app.handle import JobHandle
-from pgqueue.app.waiters import Waiters
+from pgqueue.app.handle import JobHandle, handles
+from pgqueue.app.storing import JobStore
 from pgqueue.database.dsn import find_dsn
-from pgqueue.database.pools import Pools
-from pgqueue.errors import CommitUnconfirmedError, DuplicateTaskError, InvalidOptionError, UnknownTaskError
+from pgqueue.errors import DuplicateTaskError, InvalidOptionError, UnknownTaskError
 from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.declaring import found, module_of, named, runnable, task_name
 from pgqueue.model.hooks import EVENTS, CompletedHook, Event, Hook, Hooked, Layer, M, as_layer
-from pgqueue.model.job import Batch, Job, NewJob, in_batches
+from pgqueue.model.job import Job, NewJob, in_batches
 from pgqueue.model.names import check_name
 from pgqueue.model.options import RULES
 from pgqueue.model.outcome import Keep
@@ -60,8 +57,7 @@ class App(Crontab, Hooked):
         self.name = check_name("service", module_of(self) if name is None else name)
         self.layers: list[Layer] = []  # middleware, the outermost first
         self.tasks: dict[str, Task[..., Any]] = {}
-        self._pools = Pools(lambda: self.dsn, pool_size)
-        self.waiters = Waiters(lambda: self.dsn)
+        self.store = JobStore(self, lambda: self.dsn, pool_size)
 
     @property
     def dsn(self) -> str:
@@ -148,11 +144,11 @@ class App(Crontab, Hooked):
                     do="give one of them another name=",
                 )
             spec.adapter  # noqa: B018 - a signature that cannot be stored is refused here
-            task = Task[..., Any](self, spec)
+            task = Task[..., Any](self.store, spec)
             for name_of_hook in HOOKS & more.keys():
                 if more[name_of_hook] is not None:
                     getattr(task, name_of_hook)(more[name_of_hook])
-            self.tasks[spec.name] = task
+            self.tasks[spec.name], self.store.specs[spec.name] = task, spec
             self._runs.note(function)
             return task
 
@@ -180,35 +176,11 @@ class App(Crontab, Hooked):
 
         Raises InvalidBatchError if one of them is something else: then none is stored.
         """
-        return self.store(in_batches(_made(jobs)), connection)
+        return handles(self.store, self.store.insert(in_batches(_made(jobs)), connection))
 
     async def aenqueue_many(self, jobs: list[NewJob], connection: object = None) -> list[JobHandle]:
         """``enqueue_many`` for async connections."""
-        return await self.astore(in_batches(_made(jobs)), connection)
-
-    def store(self, batches: list[Batch], connection: object) -> list[JobHandle]:
-        if connection is not None:
-            return storing.store(connection, batches, self)
-        handles: list[JobHandle] = []
-        try:
-            with self.connection() as own:
-                handles = storing.store(own, batches, self)
-        except CommitUnconfirmedError as error:
-            error.job_ids = [handle.id for handle in handles]
-            raise
-        return handles
-
-    async def astore(self, batches: list[Batch], connection: object) -> list[JobHandle]:
-        if connection is not None:
-            return await storing.store_async(connection, batches, self)
-        handles: list[JobHandle] = []
-        try:
-            async with self.aconnection() as own:
-                handles = await storing.store_async(own, batches, self)
-        except CommitUnconfirmedError as error:
-            error.job_ids = [handle.id for handle in handles]
-            raise
-        return handles
+        return handles(self.store, await self.store.ainsert(in_batches(_made(jobs)), connection))
 
     # -------------------------------------------------------------- reading
 
@@ -219,7 +191,7 @@ class App(Crontab, Hooked):
                 f"{shown(job_id)} is no id of a job.",
                 do="give the whole number that enqueue() returned as handle.id",
             )
-        return JobHandle(job_id, created=False, app=self)
+        return JobHandle(job_id, created=False, store=self.store)
 
     def spec(self, name: str) -> TaskSpec:
         """The task of that name; raises UnknownTaskError with near names."""
@@ -237,29 +209,27 @@ class App(Crontab, Hooked):
 
     def connection(self) -> AbstractContextManager[Connection]:
         """One of the app's own connections, in a transaction that commits at the end of the block."""
-        return self._pools.connection()
+        return self.store.pools.connection()
 
     def aconnection(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """``connection`` for async callers."""
-        return self._pools.aconnection()
+        return self.store.pools.aconnection()
 
     def make_room(self, handlers: int) -> None:
         """Called by a worker: so many handlers will use the app's connections at once."""
-        self._pools.make_room(handlers)
+        self.store.pools.make_room(handlers)
 
     async def leave_loop(self) -> None:
         """Called by a worker whose loop is about to end."""
-        await self._pools.leave_loop()
+        await self.store.pools.leave_loop()
 
     def close(self) -> None:
         """Closes the app's own connections. The app stays usable: what needs one later opens new ones, to be closed again."""
-        self.waiters.close()
-        self._pools.close()
+        self.store.close()
 
     async def aclose(self) -> None:
         """``close`` for async callers, also of the running loop's pool."""
-        await asyncio.to_thread(self.waiters.close)
-        await self._pools.aclose()
+        await self.store.aclose()
 
 
 class _Options(KeyRules, total=False):

@@ -1,15 +1,17 @@
 """The verbs of enqueuing: ``Task`` is what ``@app.task`` returns, ``Enqueuer`` is a task with options chosen.
 
-Sync and async are one-line twins over ``Stores``; a test keeps their signatures equal.
+Sync and async are short twins over ``JobStore``; a test keeps their signatures equal.
 """
 
 from __future__ import annotations
 
+import importlib
 import pickle
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
-from pgqueue.app.handle import JobHandle
+from pgqueue.app.handle import JobHandle, handles
+from pgqueue.app.storing import JobStore
 from pgqueue.errors import InvalidArgumentsError, InvalidBatchError, InvalidJobError, InvalidOptionError
 from pgqueue.model import options as rules
 from pgqueue.model import unique
@@ -31,15 +33,6 @@ def bad_items(reasons: dict[int, str]) -> InvalidBatchError:
     )
 
 
-class Stores(Protocol):
-    """Who writes jobs: the app. ``connection`` None is one of its own, in a transaction of its own."""
-
-    tasks: dict[str, Task[..., Any]]
-
-    def store(self, batches: list[Batch], connection: object) -> list[JobHandle]: ...
-    async def astore(self, batches: list[Batch], connection: object) -> list[JobHandle]: ...
-
-
 class Enqueuer(Generic[P, R]):
     """A task with a connection to join and options chosen. Immutable; may be kept and used again.
 
@@ -47,11 +40,11 @@ class Enqueuer(Generic[P, R]):
     """
 
     def __init__(
-        self, app: Stores, spec: TaskSpec, connection: object = None, options: Mapping[str, object] = {},
+        self, store: JobStore, spec: TaskSpec, connection: object = None, options: Mapping[str, object] = {},
         shared: Callable[[], Mapping[str, object]] | None = None,
     ) -> None:  # fmt: skip
         self.spec = spec
-        self._app, self._connection, self._options = app, connection, options
+        self._store, self._connection, self._options = store, connection, options
         self._shared_with = shared
         self._all: Mapping[str, object] | None = None
         self._all_beside_keys: Mapping[str, object] | None = None
@@ -59,7 +52,12 @@ class Enqueuer(Generic[P, R]):
     def __reduce__(self) -> tuple[object, ...]:
         if self._connection is not None:
             raise pickle.PicklingError("A task that joins a connection cannot be pickled.")
-        return _bound, (self._app.tasks[self.spec.name], dict(self._options))
+        return _bound, (
+            self._store,
+            importable(self.spec.function.__module__),
+            self.spec.name,
+            dict(self._options),
+        )
 
     def using(self, connection: object = None, **options: object) -> Enqueuer[P, R]:
         """The same with more options, and joining the transaction of ``connection``.
@@ -96,7 +94,7 @@ class Enqueuer(Generic[P, R]):
                 "ordering is given without a concurrency_key.", do="give the key whose jobs keep their order"
             )
         return Enqueuer(
-            self._app,
+            self._store,
             self.spec,
             self._connection if connection is None else connection,
             unique.merged(self._options, chosen),
@@ -165,11 +163,13 @@ class Enqueuer(Generic[P, R]):
         written, IdempotencyConflictError if the idempotency key was used with other arguments, and DuplicateJobError for
         ``on_conflict="raise"``; none of these aborts the caller's transaction.
         """
-        return self._app.store(in_batches([self.job(*args, **kwargs)]), self._connection)[0]
+        batches = in_batches([self.job(*args, **kwargs)])
+        return handles(self._store, self._store.insert(batches, self._connection))[0]
 
     async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """``enqueue`` for async connections."""
-        return (await self._app.astore(in_batches([self.job(*args, **kwargs)]), self._connection))[0]
+        batches = in_batches([self.job(*args, **kwargs)])
+        return handles(self._store, await self._store.ainsert(batches, self._connection))[0]
 
     def enqueue_many(
         self,
@@ -183,7 +183,8 @@ class Enqueuer(Generic[P, R]):
         ``unique_keys``, ``idempotency_keys``: those of dicts, one for each; cheaper than such jobs.
         Raises InvalidBatchError, listing the first 20 reasons, if any item is bad: then none is stored.
         """
-        return self._app.store(self._batches(items, unique_keys, idempotency_keys), self._connection)
+        batches = self._batches(items, unique_keys, idempotency_keys)
+        return handles(self._store, self._store.insert(batches, self._connection))
 
     async def aenqueue_many(
         self,
@@ -192,7 +193,8 @@ class Enqueuer(Generic[P, R]):
         idempotency_keys: Iterable[str] | None = None,
     ) -> list[JobHandle]:
         """``enqueue_many`` for async connections."""
-        return await self._app.astore(self._batches(items, unique_keys, idempotency_keys), self._connection)
+        batches = self._batches(items, unique_keys, idempotency_keys)
+        return handles(self._store, await self._store.ainsert(batches, self._connection))
 
     def _batches(
         self,
@@ -243,15 +245,17 @@ def _checked_keys(kind: str, given: Iterable[str], items: int, arguments: int) -
     return listed
 
 
-def _bound(task: Task[P, R], options: Mapping[str, object]) -> Enqueuer[P, R]:
-    return Enqueuer(task._app, task.spec, None, options)  # noqa: SLF001 - it is one
+def _bound(store: JobStore, module: str, name: str, options: Mapping[str, object]) -> Enqueuer[..., Any]:
+    """Of a task that is declared by importing the module of its function."""
+    importlib.import_module(module)
+    return Enqueuer(store, store.specs[name], None, options)
 
 
 class Task(Enqueuer[P, R], Hooked):
     """A registered task. Calling it runs the function here and now; ``enqueue`` stores a job for a worker."""
 
-    def __init__(self, app: Stores, spec: TaskSpec) -> None:
-        Enqueuer.__init__(self, app, spec)
+    def __init__(self, store: JobStore, spec: TaskSpec) -> None:
+        Enqueuer.__init__(self, store, spec)
         Hooked.__init__(self)
         self.__doc__ = spec.function.__doc__
         self.__name__ = getattr(spec.function, "__name__", spec.name)
@@ -262,7 +266,7 @@ class Task(Enqueuer[P, R], Hooked):
         return self.spec.name
 
     def __reduce__(self) -> tuple[object, ...]:
-        return task_of, (self._app, importable(self.spec.function.__module__), self.name)
+        return task_of, (self._store.app, importable(self.spec.function.__module__), self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         result: R = self.spec.function(*args, **kwargs)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
-from psycopg import AsyncConnection, Connection
-
-from pgqueue.app.waiters import Waiters
+from pgqueue.app.storing import JobStore
 from pgqueue.database import statements
 from pgqueue.database.driver_errors import may_not_read
-from pgqueue.database.run import run, run_async
+from pgqueue.database.flows import Flow, drive, drive_async
+from pgqueue.database.statements.enqueuing import Stored
 from pgqueue.database.statements.jobs import Why
 from pgqueue.errors import (
     InvalidOptionError,
@@ -29,25 +28,10 @@ from pgqueue.model import options
 from pgqueue.model.declaring import named
 from pgqueue.model.job import FINAL, Job
 from pgqueue.model.options import Duration
-from pgqueue.model.task import TaskSpec
 from pgqueue.model.units import seconds
 from pgqueue.text.values import shown
 
-
-class HasSpec(Protocol):
-    @property
-    def spec(self) -> TaskSpec: ...
-
-
-class Connects(Protocol):
-    """Who lends connections to read and change jobs with, and knows tasks: the app."""
-
-    waiters: Waiters
-
-    @property
-    def tasks(self) -> Mapping[str, HasSpec]: ...
-    def connection(self) -> AbstractContextManager[Connection]: ...
-    def aconnection(self) -> AbstractAsyncContextManager[AsyncConnection]: ...
+T = TypeVar("T")
 
 
 @dataclass(
@@ -67,53 +51,56 @@ class JobHandle:
     conflict: str | None = None
     stored_result: Any = field(default=None, repr=False, compare=False)
     stored_error: str | None = field(default=None, repr=False, compare=False)
-    app: Connects | None = field(default=None, repr=False, compare=False)
+    store: JobStore | None = field(default=None, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[object, ...]:
         values = (self.id, self.created, self.state, self.conflict, self.stored_result, self.stored_error)
+        store = self.store
         try:
-            app = None if self.app is None else (self.app, named(self.app))[0]
+            if store is not None:
+                named(store.app)
         except pickle.PicklingError:
-            app = None  # app.handle(id) makes one that can ask
-        return JobHandle, (*values, app)
+            store = None  # app.handle(id) makes one that can ask
+        return JobHandle, (*values, store)
 
     def job(self) -> Job:
         """The job's row now; raises JobNotFoundError, also while its transaction is open or after it rolled back."""
-        with _reading(), self._app().connection() as connection:
-            return _found(self.id, run(connection, statements.get_job(self.id)))
+        with _reading():
+            return self._store().ask(self._read())
 
     async def ajob(self) -> Job:
         """``job`` for async callers."""
         with _reading():
-            async with self._app().aconnection() as connection:
-                return _found(self.id, await run_async(connection, statements.get_job(self.id)))
+            return await self._store().aask(self._read())
+
+    def _read(self) -> Flow[Job]:
+        return _found(self.id, (yield statements.get_job(self.id)))
 
     def why(self) -> Why:
         """Why the job is not running, in one word and one sentence; of a job that runs or is final, that it is."""
-        with self._app().connection() as connection:
-            return run(connection, statements.why(self.id))
+        return self._store().ask(self._explain())
 
     async def awhy(self) -> Why:
         """``why`` for async callers."""
-        async with self._app().aconnection() as connection:
-            return await run_async(connection, statements.why(self.id))
+        return await self._store().aask(self._explain())
+
+    def _explain(self) -> Flow[Why]:
+        why: Why = yield statements.why(self.id)
+        return why
 
     def cancel(self, connection: object = None) -> str:
-        """Cancels the job: ``cancelled``; ``requested`` if it runs, for its worker hears of it within a second; or its final state.
+        """Cancels the job: ``cancelled``; ``requested`` if it runs, because its worker hears of it within a second; or its final state.
 
         Joins the transaction of ``connection``, if given. Raises JobNotFoundError.
         """
-        if connection is None:
-            with self._app().connection() as own:
-                return self.cancel(own)
-        return _known(self.id, run(connection, statements.cancel(self.id)))
+        return self._ask(self._cancel(), connection)
 
     async def acancel(self, connection: object = None) -> str:
         """``cancel`` for async callers."""
-        if connection is None:
-            async with self._app().aconnection() as own:
-                return await self.acancel(own)
-        return _known(self.id, await run_async(connection, statements.cancel(self.id)))
+        return await self._aask(self._cancel(), connection)
+
+    def _cancel(self) -> Flow[str]:
+        return _known(self.id, (yield statements.cancel(self.id)))
 
     def edit(self, connection: object = None, **changes: object) -> None:
         """Changes a job that does not run: ``handle.edit(priority=-5, delay=0)``. Joins ``connection``'s transaction, if given.
@@ -122,33 +109,28 @@ class JobHandle:
         ``meta``, ``expires``, ``deadline``, as at its enqueue; None takes a timeout, an expiry or a deadline away.
         Raises JobUnchangedError if it runs or has ended, JobNotFoundError, and what enqueuing raises for bad values.
         """
-        if connection is None:
-            with self._app().connection() as own:
-                self.edit(own, **changes)
-            return
-        if "args" in changes:
-            task = _known(self.id, run(connection, statements.get_task(self.id)))
-            changes["args"] = self._args(task, changes["args"])
-        _edited(self.id, run(connection, statements.edit(self.id, options.changes(changes))))
+        self._ask(self._edit(changes), connection)
 
     async def aedit(self, connection: object = None, **changes: object) -> None:
         """``edit`` for async callers."""
-        if connection is None:
-            async with self._app().aconnection() as own:
-                await self.aedit(own, **changes)
-            return
+        await self._aask(self._edit(changes), connection)
+
+    def _edit(self, changes: dict[str, object]) -> Flow[None]:
         if "args" in changes:
-            task = _known(self.id, await run_async(connection, statements.get_task(self.id)))
+            task = _known(self.id, (yield statements.get_task(self.id)))
             changes["args"] = self._args(task, changes["args"])
-        edit = statements.edit(self.id, options.changes(changes))
-        _edited(self.id, await run_async(connection, edit))
+        said = _known(self.id, (yield statements.edit(self.id, options.changes(changes))))
+        if said != "edited":
+            raise JobUnchangedError(
+                f"Job {self.id} was not edited: it is {said}.", do=f"pgq jobs show {self.id}"
+            )
 
     def _args(self, task: str, args: object) -> object:
         """Checked against the task's signature, if the app knows it."""
         if not isinstance(args, Mapping):
             raise InvalidOptionError(f"args is {shown(args)}.", do="give a dict of all arguments")
-        known = None if self.app is None else self.app.tasks.get(task)
-        return args if known is None else json.loads(known.spec.encode((), args))
+        spec = None if self.store is None else self.store.specs.get(task)
+        return args if spec is None else json.loads(spec.encode((), args))
 
     def result(self, timeout: Duration | None = None, watch: Callable[[Job], object] | None = None) -> Any:
         """Waits until the job is final and returns its result (what its handler returned).
@@ -158,7 +140,7 @@ class JobHandle:
         if there is no such job.
         """
         limit = _limit(timeout)
-        with closing(self._app().waiters.looks(self.id, limit, watched=watch is not None)) as looks:
+        with closing(self._store().waiters.looks(self.id, limit, watched=watch is not None)) as looks:
             for job in looks:
                 if job is not None and watch is not None:
                     watch(job)
@@ -171,7 +153,7 @@ class JobHandle:
     ) -> Any:
         """``result`` for async callers."""
         limit = _limit(timeout)
-        async with aclosing(self._app().waiters.alooks(self.id, limit, watched=watch is not None)) as looks:
+        async with aclosing(self._store().waiters.alooks(self.id, limit, watched=watch is not None)) as looks:
             async for job in looks:
                 if job is not None and watch is not None:
                     watch(job)
@@ -195,11 +177,23 @@ class JobHandle:
             raise JobFailedError(self.id, state, error)
         return result
 
-    def _app(self) -> Connects:
-        if self.app is None:
+    def _ask(self, flow: Flow[T], connection: object) -> T:
+        """On the caller's connection even a handle without an app can ask."""
+        return self._store().ask(flow) if connection is None else drive(connection, flow)
+
+    async def _aask(self, flow: Flow[T], connection: object) -> T:
+        return await (self._store().aask(flow) if connection is None else drive_async(connection, flow))
+
+    def _store(self) -> JobStore:
+        if self.store is None:
             msg = "this handle was made without an app: use app.handle(id)"
             raise RuntimeError(msg)
-        return self.app
+        return self.store
+
+
+def handles(store: JobStore, rows: Iterable[Stored]) -> list[JobHandle]:
+    """Of jobs that were stored, in order."""
+    return [JobHandle(*row, store) for row in rows]
 
 
 @contextmanager
@@ -224,8 +218,3 @@ def _known(job_id: int, said: str | None) -> str:
     if said is None:
         raise JobNotFoundError(job_id)
     return said
-
-
-def _edited(job_id: int, said: str | None) -> None:
-    if _known(job_id, said) != "edited":
-        raise JobUnchangedError(f"Job {job_id} was not edited: it is {said}.", do=f"pgq jobs show {job_id}")

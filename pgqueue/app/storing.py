@@ -1,96 +1,165 @@
-"""Storing jobs in a transaction: on which connection, in which way, and what their handles are."""
+"""Storing jobs: on which connection, in which way, and whether that is one round trip."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
+from operator import attrgetter
+from typing import TypeVar
 
 from pgqueue.app import copy_lines
-from pgqueue.app.handle import Connects, JobHandle
+from pgqueue.app.waiters import Waiters
 from pgqueue.database import statements
+from pgqueue.database.flows import Copy, Flow, drive, drive_async
 from pgqueue.database.joining import CallersConnection, can_copy, commits_by_itself, is_async, is_utf8, joined
-from pgqueue.database.run import confirmed, copy, copy_async, run, run_async
+from pgqueue.database.pools import Pools
+from pgqueue.database.run import confirmed
 from pgqueue.database.statements.enqueuing import Stored
-from pgqueue.errors import DuplicateJobError, IdempotencyConflictError, WrongConnectionError
+from pgqueue.errors import (
+    CommitUnconfirmedError,
+    DuplicateJobError,
+    IdempotencyConflictError,
+    WrongConnectionError,
+)
 from pgqueue.model.job import Batch
+from pgqueue.model.task import TaskSpec
 from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit, has_subscribers
 from pgqueue.telemetry.events.jobs import JobsEnqueued
 from pgqueue.telemetry.tracing import carrier, enqueue_span, is_traced
 
+T = TypeVar("T")
+
 REFUSED = ("idempotency_mismatch", "duplicate")
 
 
-def store(connection: CallersConnection, batches: list[Batch], app: Connects) -> list[JobHandle]:
-    """Joins the caller's transaction; where his connection commits each statement, its end may stay unconfirmed."""
-    connection = joined(connection)
-    if is_async(connection):
-        raise WrongConnectionError(
-            "enqueue() was given an async connection.", do="use `await task.using(conn).aenqueue(…)`"
+class JobStore:
+    """Where an app's jobs are stored, read and waited for: on its own connections, or on one of the caller's.
+
+    ``app``: by whose name the store, its tasks and their handles are pickled. ``specs``: its tasks, by name.
+    """
+
+    def __init__(self, app: object, dsn: Callable[[], str], pool_size: int | None) -> None:
+        self.app = app
+        self.specs: dict[str, TaskSpec] = {}
+        self.pools = Pools(dsn, pool_size)
+        self.waiters = Waiters(dsn)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return attrgetter("store"), (self.app,)
+
+    def insert(self, batches: list[Batch], connection: CallersConnection = None) -> list[Stored]:
+        """Stores jobs in the transaction of ``connection``, or else in one of their own."""
+        stored: list[Stored] = []
+        if connection is not None:
+            connection, committing = _joined(connection, asynchronous=False)
+            if any(batch.args for batch in batches):
+                with _span(batches), committing:
+                    stored = _accepted(batches, drive(connection, insertion(connection, batches)))
+        elif any(batch.args for batch in batches):
+            with (
+                _naming(stored),
+                self.pools.connection() as own,
+                _span(batches),
+            ):
+                stored += _accepted(batches, drive(own, insertion(own, batches)))
+        return stored
+
+    async def ainsert(self, batches: list[Batch], connection: CallersConnection = None) -> list[Stored]:
+        """``insert`` for async callers."""
+        stored: list[Stored] = []
+        if connection is not None:
+            connection, committing = _joined(connection, asynchronous=True)
+            if any(batch.args for batch in batches):
+                with _span(batches), committing:
+                    stored = _accepted(batches, await drive_async(connection, insertion(connection, batches)))
+        elif any(batch.args for batch in batches):
+            with _naming(stored):
+                async with self.pools.aconnection() as own:
+                    with _span(batches):
+                        stored += _accepted(batches, await drive_async(own, insertion(own, batches)))
+        return stored
+
+    def ask(self, flow: Flow[T]) -> T:
+        """Runs a flow in a transaction of its own."""
+        with self.pools.connection() as own:
+            return drive(own, flow)
+
+    async def aask(self, flow: Flow[T]) -> T:
+        """``ask`` for async callers."""
+        async with self.pools.aconnection() as own:
+            return await drive_async(own, flow)
+
+    def close(self) -> None:
+        """Closes the connections. What needs one later opens new ones."""
+        self.waiters.close()
+        self.pools.close()
+
+    async def aclose(self) -> None:
+        """``close`` for async callers, also of the running loop's connections."""
+        await asyncio.to_thread(self.waiters.close)
+        await self.pools.aclose()
+
+
+# ------------------------------------------------------------------ on which connection
+
+
+def _joined(
+    connection: CallersConnection, *, asynchronous: bool
+) -> tuple[CallersConnection, AbstractContextManager[None]]:
+    """What the statements are sent on, and what to put around them: where each statement commits, its end may stay unconfirmed."""
+    inner = joined(connection)
+    if is_async(inner) is not asynchronous:
+        given, do = (
+            ("aenqueue() was given a sync connection.", "use `task.using(conn).enqueue(…)`")
+            if asynchronous
+            else ("enqueue() was given an async connection.", "use `await task.using(conn).aenqueue(…)`")
         )
-    alone = commits_by_itself(connection)
-    if not any(batch.args for batch in batches):
-        return []
-    with _span(batches), confirmed(connection) if alone else nullcontext():
-        return _handles(batches, insert(connection, _traced(batches)), app)
+        raise WrongConnectionError(given, do=do)
+    return inner, confirmed(inner) if commits_by_itself(inner) else nullcontext()
 
 
-async def store_async(connection: CallersConnection, batches: list[Batch], app: Connects) -> list[JobHandle]:
-    """The same for async connections."""
-    connection = joined(connection)
-    if not is_async(connection):
-        raise WrongConnectionError(
-            "aenqueue() was given a sync connection.", do="use `task.using(conn).enqueue(…)`"
-        )
-    alone = commits_by_itself(connection)
-    if not any(batch.args for batch in batches):
-        return []
-    with _span(batches), confirmed(connection) if alone else nullcontext():
-        return _handles(batches, await insert_async(connection, _traced(batches)), app)
+@contextmanager
+def _naming(stored: list[Stored]) -> Iterator[None]:
+    """An error about a lost COMMIT names the jobs, as far as their ids have arrived."""
+    try:
+        yield
+    except CommitUnconfirmedError as error:
+        error.job_ids = [row.id for row in stored]
+        raise
 
 
-def insert(connection: CallersConnection, batches: list[Batch]) -> Iterable[Stored]:
-    """Writes jobs in the caller's transaction, each in the cheapest way: alone, by COPY, or by the SQL API, which knows keys."""
-    batches, plain = copy_lines.sendable(batches, utf8=is_utf8(connection))
-    if plain and copy_lines.keyless(batches):
-        count = sum(len(batch.args) for batch in batches)
-        if count == 1:
+# ------------------------------------------------------------------ in which way
+
+
+def is_copied(batches: list[Batch]) -> bool:
+    """Whether COPY pays, which needs a transaction around it. Any other way stores all jobs by its last statement alone."""
+    return sum(len(batch.args) for batch in batches) >= copy_lines.SMALLEST and copy_lines.keyless(batches)
+
+
+def insertion(connection: CallersConnection, batches: list[Batch]) -> Flow[Iterable[Stored]]:
+    """Writes jobs, each in the cheapest way: alone, by COPY, or by the SQL API, which knows keys."""
+    batches, plain = copy_lines.sendable(_traced(batches), utf8=is_utf8(connection))
+    if plain and is_copied(batches) and can_copy(connection):
+        return (yield from _copying(batches))
+    if plain and sum(len(batch.args) for batch in batches) == 1:
+        if copy_lines.keyless(batches):
             [(task, [args], options, _)] = batches
-            return created([run(connection, statements.insert_job(task, args, options))])
-        if count >= copy_lines.SMALLEST and can_copy(connection):
-            ids, moment = run(connection, statements.reserve_ids(count))
-            copy(connection, statements.copy_jobs(), copy_lines.rows(batches, ids, moment))
-            run(connection, statements.wake(copy_lines.queues_to_wake(batches, moment)))
-            return created(ids)
-    elif (
-        plain and copy_lines.is_unique(batches) and (job_id := run(connection, _unique(batches))) is not None
-    ):
-        return created([job_id])
-    return run(connection, statements.enqueue_many(batches))
+            return _created([(yield statements.insert_job(task, args, options))])
+        if copy_lines.is_unique(batches) and (job_id := (yield _unique(batches))) is not None:
+            return _created([job_id])
+    rows: list[Stored] = yield statements.enqueue_many(batches)
+    return rows
 
 
-async def insert_async(connection: CallersConnection, batches: list[Batch]) -> Iterable[Stored]:
-    """The same for async connections."""
-    batches, plain = copy_lines.sendable(batches, utf8=is_utf8(connection))
-    if plain and copy_lines.keyless(batches):
-        count = sum(len(batch.args) for batch in batches)
-        if count == 1:
-            [(task, [args], options, _)] = batches
-            return created([await run_async(connection, statements.insert_job(task, args, options))])
-        if count >= copy_lines.SMALLEST and can_copy(connection):
-            ids, moment = await run_async(connection, statements.reserve_ids(count))
-            await copy_async(connection, statements.copy_jobs(), copy_lines.rows(batches, ids, moment))
-            await run_async(connection, statements.wake(copy_lines.queues_to_wake(batches, moment)))
-            return created(ids)
-    elif (
-        plain
-        and copy_lines.is_unique(batches)
-        and (job_id := await run_async(connection, _unique(batches))) is not None
-    ):
-        return created([job_id])
-    return await run_async(connection, statements.enqueue_many(batches))
+def _copying(batches: list[Batch]) -> Flow[Iterable[Stored]]:
+    ids, moment = yield statements.reserve_ids(sum(len(batch.args) for batch in batches))
+    yield Copy(statements.copy_jobs(), copy_lines.rows(batches, ids, moment))
+    yield statements.wake(copy_lines.queues_to_wake(batches, moment))
+    return _created(ids)
 
 
 def _unique(batches: list[Batch]) -> Statement[int | None]:
@@ -100,31 +169,35 @@ def _unique(batches: list[Batch]) -> Statement[int | None]:
     )
 
 
-def created(ids: Sequence[int]) -> Iterator[Stored]:
+def _created(ids: Sequence[int]) -> Iterator[Stored]:
     return (Stored(job_id, True, "pending", None) for job_id in ids)
 
 
-def _handles(batches: list[Batch], rows: Iterable[Stored], app: Connects) -> list[JobHandle]:
-    handles = [JobHandle(*row, app) for row in rows]
-    for index, handle in enumerate(handles):
-        if handle.conflict in REFUSED:
+# ------------------------------------------------------------------ what came of it
+
+
+def _accepted(batches: list[Batch], rows: Iterable[Stored]) -> list[Stored]:
+    """The rows; raises DuplicateJobError or IdempotencyConflictError for the first that was refused."""
+    stored = list(rows)
+    for index, row in enumerate(stored):
+        if row.conflict in REFUSED:
             task, key = list(chain.from_iterable(map(_named, batches)))[index]
-            if handle.conflict == "duplicate":
-                raise DuplicateJobError(task, handle.id, handle.state)
+            if row.conflict == "duplicate":
+                raise DuplicateJobError(task, row.id, row.state)
             raise IdempotencyConflictError(
-                f"The idempotency key {key!r} of task {task} belongs to job {handle.id}, which was enqueued with"
+                f"The idempotency key {key!r} of task {task} belongs to job {row.id}, which was enqueued with"
                 " other arguments.",
-                job_id=handle.id,
+                job_id=row.id,
                 do="use another key for another request; nothing of this call was stored",
             )
     if has_subscribers(JobsEnqueued):
-        _emit_enqueued(batches, handles)
-    return handles
+        _emit_enqueued(batches, stored)
+    return stored
 
 
-def _emit_enqueued(batches: list[Batch], handles: list[JobHandle]) -> None:
+def _emit_enqueued(batches: list[Batch], stored: list[Stored]) -> None:
     tasks = (batch.task for batch in batches for _ in batch.args)
-    new = Counter(task for task, handle in zip(tasks, handles, strict=True) if handle.created)
+    new = Counter(task for task, row in zip(tasks, stored, strict=True) if row.created)
     for task, jobs in new.items():
         emit(JobsEnqueued(task, jobs))
 
@@ -133,6 +206,9 @@ def _named(batch: Batch) -> list[tuple[str, str | None]]:
     """The task and the idempotency key of each job."""
     keys = batch.options.get("idempotency_keys") or [batch.options.get("idempotency_key")] * len(batch.args)
     return [(batch.task, key) for key in keys]
+
+
+# ------------------------------------------------------------------ in which trace
 
 
 def _span(batches: list[Batch]) -> AbstractContextManager[None]:

@@ -14,9 +14,11 @@ from psycopg import Connection
 
 from pgqueue import App
 from pgqueue.app import copy_lines
-from pgqueue.app.storing import insert
+from pgqueue.app.storing import insertion
 from pgqueue.database import statements
+from pgqueue.database.flows import drive
 from pgqueue.database.run import run
+from pgqueue.database.statements.enqueuing import Stored
 from pgqueue.errors import InvalidOptionError
 from pgqueue.model.job import Batch, NewJob, in_batches
 from pgqueue.model.options import options
@@ -46,6 +48,10 @@ SHAPE = (  # every column, also those that a later version adds
 )
 
 
+def insert(db: Connection[Any], batches: list[Batch]) -> list[Stored]:
+    return list(drive(db, insertion(db, batches)))
+
+
 def stored(db: Connection[Any], job_id: int) -> tuple[Any, ...]:
     row = db.execute(SHAPE, [job_id]).fetchone()
     assert row
@@ -69,7 +75,7 @@ def test_every_way_stores_the_same_row(
     alone = run(db, statements.insert_job(*job[:3]))
     by_api = run(db, statements.enqueue_many(in_batches([job])))[0].id
     with db.transaction():
-        copied = list(insert(db, in_batches([job] * copy_lines.SMALLEST)))
+        copied = insert(db, in_batches([job] * copy_lines.SMALLEST))
     rows = [stored(db, job_id) for job_id in (alone, by_api, copied[0].id, copied[-1].id)]
     for row in rows[1:]:
         assert row[:-1] == rows[0][:-1]
@@ -145,7 +151,7 @@ def test_ids_are_told_one_by_one_when_others_take_some_in_between(db: Connection
     """An increment of 3 leaves the gaps that another session would."""
     db.execute("alter sequence pgqueue.jobs_id_seq increment by 3")
     with db.transaction():
-        rows = list(insert(db, [Batch("a.task", [f'{{"n": {n}}}' for n in range(copy_lines.SMALLEST)])]))
+        rows = insert(db, [Batch("a.task", [f'{{"n": {n}}}' for n in range(copy_lines.SMALLEST)])])
     stored = db.execute("select id, (args ->> 'n')::int from pgqueue.jobs order by id").fetchall()
     assert stored == [(row.id, n) for n, row in enumerate(rows)]
     assert rows[1].id - rows[0].id == 3

@@ -225,7 +225,7 @@ def test_unique_keys_are_given_beside_the_arguments(refresh, db, count):
 
 async def later(task: Task[..., Any], items: list[Any], names: list[str]) -> list[bool]:
     handles = await task.aenqueue_many(items, unique_keys=names)
-    await task._app.aclose()
+    await task._store.aclose()
     return [handle.created for handle in handles]
 
 

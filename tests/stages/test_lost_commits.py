@@ -68,7 +68,7 @@ def test_an_async_enqueue_whose_commit_is_not_confirmed_says_so(proxy, ship, db)
         with pytest.raises(CommitUnconfirmedError) as caught:
             await ship.aenqueue(1)
         assert caught.value.job_ids == stored(db)
-        await ship._app.aclose()
+        await ship._store.aclose()
 
     asyncio.run(scenario())
 

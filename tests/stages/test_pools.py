@@ -139,5 +139,5 @@ def test_a_handler_whose_time_is_up_while_it_waits_for_a_connection_is_not_deaf(
 
 
 def is_waited_for(app: App) -> bool:
-    pool = app._pools._sync
+    pool = app.store.pools._sync
     return pool is not None and bool(pool.get_stats().get("requests_waiting"))

@@ -9,9 +9,10 @@ import pytest
 
 from pgqueue import App
 from pgqueue.app import copy_lines
-from pgqueue.app.storing import insert
+from pgqueue.app.storing import insertion
 from pgqueue.config import WorkerSettings
 from pgqueue.database import statements
+from pgqueue.database.flows import drive
 from pgqueue.database.run import run
 from pgqueue.errors import InvalidNameError, InvalidOptionError
 from pgqueue.model.job import Batch
@@ -55,7 +56,7 @@ def test_sql_stores_no_job_of_a_reserved_name(db, name, text):
 def test_the_statements_of_python_store_none_either(db, name):
     for count, options in [(1, {}), (1, {"unique_key": "k"}), (2, {}), (copy_lines.SMALLEST, {})]:
         with pytest.raises(InvalidOptionError, match="is reserved"):
-            insert(db, [Batch(name, ["{}"] * count, options)])
+            drive(db, insertion(db, [Batch(name, ["{}"] * count, options)]))
     assert db.execute(COUNT).fetchone() == (0,)
 
 

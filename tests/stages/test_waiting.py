@@ -214,7 +214,7 @@ def test_a_wait_that_is_given_up_leaves_nothing_behind(app, jobs, db) -> None:
         await asyncio.gather(*waits, return_exceptions=True)
 
     asyncio.run(give_up())
-    thread = app.waiters._lookout
+    thread = app.store.waiters._lookout
     assert thread is not None
     assert not thread._waiters
 
@@ -323,7 +323,7 @@ def test_a_worker_has_room_for_two_connections_a_slot_unless_the_app_says_how_ma
     for app in (App(dsn), App(dsn, pool_size=5)):
         app.task(name="t")(_nothing)
         Worker(app, settings)
-        sizes.append(app._pools._size)
+        sizes.append(app.store.pools._size)
     assert sizes == [40, 5]
 
 

@@ -257,11 +257,11 @@ def test_a_task_is_found_by_the_module_of_its_function_in_another_process(module
 
 def test_a_handle_keeps_its_app_if_that_has_a_name(module):
     tasks = module(TEXT)
-    handle = pickle.loads(pickle.dumps(JobHandle(7, False, "pending", "unique_key", app=tasks.app)))
-    assert (handle.id, handle.created, handle.state, handle.conflict, handle.app) == (
-        7, False, "pending", "unique_key", tasks.app,
+    handle = pickle.loads(pickle.dumps(JobHandle(7, False, "pending", "unique_key", store=tasks.app.store)))
+    assert (handle.id, handle.created, handle.state, handle.conflict, handle.store) == (
+        7, False, "pending", "unique_key", tasks.app.store,
     )  # fmt: skip
-    assert pickle.loads(pickle.dumps(JobHandle(7, app=App("")))).app is None
+    assert pickle.loads(pickle.dumps(JobHandle(7, store=App("").store))).store is None
 
 
 def test_an_app_without_a_name_and_a_task_with_a_connection_are_not_pickled():

@@ -17,8 +17,9 @@ import pytest
 import pgqueue
 from pgqueue import App, JobHandle, Task, errors, sql
 from pgqueue.app.enqueue import Enqueuer
+from pgqueue.app.storing import JobStore
 from pgqueue.app.waiters import Waiters
-from pgqueue.database import run, statements
+from pgqueue.database import flows, run, statements
 from pgqueue.database.pools import Pools
 from pgqueue.sql.__main__ import main
 
@@ -47,6 +48,9 @@ def test_the_public_names_are_these():
         (App, "connection", "aconnection"),
         (App, "close", "aclose"),
         (Waiters, "looks", "alooks"),
+        (JobStore, "insert", "ainsert"),
+        (JobStore, "ask", "aask"),
+        (Pools, "connection", "aconnection"),
         (JobHandle, "job", "ajob"),
         (JobHandle, "result", "aresult"),
         (JobHandle, "why", "awhy"),
@@ -54,6 +58,7 @@ def test_the_public_names_are_these():
         (JobHandle, "edit", "aedit"),
         (run, "run", "run_async"),
         (run, "run_and_commit", "run_and_commit_async"),
+        (flows, "drive", "drive_async"),
         (pgqueue.Job, "transaction", "atransaction"),
     ],
 )
@@ -83,7 +88,7 @@ def coloured(home: type | ModuleType) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("home", [App, Enqueuer, Task, JobHandle, pgqueue.Job, Pools, Waiters])
+@pytest.mark.parametrize("home", [App, Enqueuer, Task, JobHandle, pgqueue.Job, JobStore, Pools, Waiters])
 def test_an_async_method_has_the_name_of_its_sync_twin_after_an_a(home):
     alone = {"leave_loop"}  # of the running event loop, which sync callers have none of
     for name in coloured(home) - alone:
@@ -93,9 +98,10 @@ def test_an_async_method_has_the_name_of_its_sync_twin_after_an_a(home):
 
 def test_an_async_function_that_runs_statements_has_the_name_of_its_sync_twin_before_async():
     alone = {"wait_notified"}  # only loops listen
-    for name in coloured(run) - alone:
-        assert name.endswith("_async"), name
-        assert hasattr(run, name.removesuffix("_async")), name
+    for home in (run, flows):
+        for name in coloured(home) - alone:
+            assert name.endswith("_async"), name
+            assert hasattr(home, name.removesuffix("_async")), name
 
 
 def test_the_options_of_using_are_those_of_the_sql_api():
@@ -129,6 +135,7 @@ def test_what_an_edit_may_change_is_what_the_sql_api_may():
 COLOURED = (
     "model/declaring.py",
     "database/run.py",
+    "database/flows.py",
     "database/link.py",
     "database/outage.py",
     "database/sifting.py",

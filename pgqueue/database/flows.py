@@ -1,0 +1,55 @@
+"""Work of several statements, written once for sync and async connections.
+
+A flow is a generator: it yields what is to be sent, receives what came back, and returns its result. It does no I/O itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from typing import Any, NamedTuple, TypeVar
+
+from pgqueue.database.joining import CallersConnection
+from pgqueue.database.run import copy, copy_async, run, run_async
+from pgqueue.sql import Statement
+
+T = TypeVar("T")
+
+
+class Copy(NamedTuple):
+    """A COPY … FROM STDIN and its blocks; only where ``can_copy``. None comes back."""
+
+    statement: Statement[None]
+    blocks: Iterable[bytes | bytearray]
+
+
+Flow = Generator[Statement[Any] | Copy, Any, T]
+
+
+def drive(connection: CallersConnection, flow: Flow[T]) -> T:
+    """Runs a flow on any sync connection, in its transaction."""
+    answer = None
+    while True:
+        try:
+            step = flow.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if isinstance(step, Copy):
+            answer = None
+            copy(connection, *step)
+        else:
+            answer = run(connection, step)
+
+
+async def drive_async(connection: CallersConnection, flow: Flow[T]) -> T:
+    """The same on any async connection."""
+    answer = None
+    while True:
+        try:
+            step = flow.send(answer)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        if isinstance(step, Copy):
+            answer = None
+            await copy_async(connection, *step)
+        else:
+            answer = await run_async(connection, step)
