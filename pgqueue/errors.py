@@ -286,7 +286,7 @@ class WrongConnectionError(PgQueueError):
 
 
 class CommitUnconfirmedError(PgQueueError):
-    """The connection broke between the COMMIT and its answer; ``job_ids`` are of the jobs that exist if it was carried out."""
+    """The connection broke before its commit was answered; ``job_ids`` are of the jobs that exist if it was carried out, if known."""
 
     code = "PGQ-511"
     exit_code = 3

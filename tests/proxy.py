@@ -23,6 +23,9 @@ class Proxy:
         self.new_too = False  # also those that are made while it is silent
         self.cut_at: bytes | None = None  # the first message that holds this gets no answer, and is the last
         self.delivers = True  # the server still gets that message
+        self.requests = (
+            0  # what came from clients in one piece: where each waits for its answer, as many as round trips
+        )
         self._sockets: list[socket.socket] = []
         self.over = threading.Event()
 
@@ -49,6 +52,7 @@ class Proxy:
             while data := source.recv(65536):
                 if upward and "name" not in mine and (at := data.find(b"application_name\0")) >= 0:
                     mine["name"] = data[at + 17 :].split(b"\0")[0].decode()
+                self.requests += upward
                 while self._is_silent(mine) and not self.over.wait(0.05):
                     pass
                 if upward and self.cut_at is not None and self.cut_at in data:

@@ -62,7 +62,7 @@ class JobStore:
         elif any(batch.args for batch in batches):
             with (
                 _naming(stored),
-                self.pools.connection() as own,
+                self.pools.connection(autocommit=not is_copied(batches)) as own,
                 _span(batches),
             ):
                 stored += _accepted(batches, drive(own, insertion(own, batches)))
@@ -78,7 +78,7 @@ class JobStore:
                     stored = _accepted(batches, await drive_async(connection, insertion(connection, batches)))
         elif any(batch.args for batch in batches):
             with _naming(stored):
-                async with self.pools.aconnection() as own:
+                async with self.pools.aconnection(autocommit=not is_copied(batches)) as own:
                     with _span(batches):
                         stored += _accepted(batches, await drive_async(own, insertion(own, batches)))
         return stored

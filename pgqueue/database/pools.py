@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from psycopg import AsyncConnection, Connection
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgqueue.database.outage import READ_ONLY
 from pgqueue.database.run import KEEPALIVE, confirmed, connect
-from pgqueue.database.silence import within
+from pgqueue.database.silence import has_arrived, within
 from pgqueue.errors import PoolExhaustedError
 from pgqueue.runtime import forks
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.interruption import here, uninterrupted
 
 SIZE = 10
-SILENCE = 5.0  # seconds in which a connection that was idle must answer
+# Seconds after which a connection that is taken again must answer first. What cuts idle connections without a word
+# (firewalls, address translation, balancers) does it after a minute at the soonest.
+IDLE = 10.0
+SILENCE = 5.0  # seconds in which that answer must arrive
+# Seconds in which all of an autocommit block must be answered: as long as any statement of a worker. A sync caller has no such
+# bound, because a thread that watches costs more than the block: for it, TCP's own time-out counts, and the timeout of its job.
+ANSWER = 60.0
 PATIENCE = 30.0  # seconds that a caller waits for a connection
 SLICE = 1.0  # seconds after which a handler that waits for one can be interrupted; before it counts as deaf (worker/running/threads.py)
 CLOSING = 1.0  # seconds that the end of a loop waits for a connection that is being opened
+
+
+# When each connection came back to its pool.
+_used_at: WeakKeyDictionary[Connection | AsyncConnection, float] = WeakKeyDictionary()
 
 
 def prepare_threshold(dsn: str) -> int | None:
@@ -72,23 +83,29 @@ class Pools:
             self._size = max(self._size, 2 * handlers)
 
     @contextmanager
-    def connection(self) -> Iterator[Connection]:
-        """A connection in a transaction that commits at the end of the block."""
+    def connection(self, *, autocommit: bool = False) -> Iterator[Connection]:
+        """A connection in a transaction that commits at the end of the block, or, with ``autocommit``, after each statement."""
         with uninterrupted() as gap:
             pool = self._pool()
             taken = _take(pool, gap)
             try:
-                if taken.autocommit:  # left so by a user, or by the pool's check that was ended halfway
-                    taken.autocommit = False
-                with taken:
-                    with gap():
+                # Whoever had the connection before may have left it either way.
+                if taken.autocommit is not autocommit:
+                    taken.autocommit = autocommit
+                if autocommit:
+                    with confirmed(taken), gap():
                         yield taken
-                    with confirmed(taken):
-                        taken.commit()
+                else:
+                    with taken:
+                        with gap():
+                            yield taken
+                        with confirmed(taken):
+                            taken.commit()
             except READ_ONLY:
                 taken.close()
                 raise
             finally:
+                _used_at[taken] = monotonic()
                 pool.putconn(taken)
 
     def _pool(self) -> ConnectionPool[Connection]:
@@ -97,7 +114,7 @@ class Pools:
                 dsn = self._dsn()
                 self._sync = ConnectionPool(
                     dsn,
-                    check=ConnectionPool.check_connection,  # one that an outage broke costs no job its attempt
+                    check=_check,
                     min_size=1,
                     max_size=self._size,
                     timeout=PATIENCE,
@@ -107,8 +124,8 @@ class Pools:
             return self._sync
 
     @asynccontextmanager
-    async def aconnection(self) -> AsyncIterator[AsyncConnection]:
-        """The same for the running event loop."""
+    async def aconnection(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
+        """``connection`` for the running event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._async:
             self._abandon()
@@ -122,16 +139,21 @@ class Pools:
         except PoolTimeout:
             raise await asyncio.to_thread(_exhausted, pool) from None
         try:
-            if taken.autocommit:
-                await taken.set_autocommit(False)
-            async with taken:
-                yield taken
-                with confirmed(taken):
-                    await taken.commit()
+            if taken.autocommit is not autocommit:
+                await taken.set_autocommit(autocommit)
+            if autocommit:
+                with confirmed(taken), within(taken, ANSWER):
+                    yield taken
+            else:
+                async with taken:
+                    yield taken
+                    with confirmed(taken):
+                        await taken.commit()
         except READ_ONLY:
             await taken.close()
             raise
         finally:
+            _used_at[taken] = monotonic()
             await pool.putconn(taken)
 
     async def _open(self, ours: LoopPool) -> AsyncConnectionPool[AsyncConnection]:
@@ -139,7 +161,7 @@ class Pools:
         pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
             dsn,
             configure=ours.remember,
-            check=_check,
+            check=_check_async,
             min_size=1,
             max_size=self._size,
             timeout=PATIENCE,
@@ -194,10 +216,26 @@ def _take(pool: ConnectionPool[Connection], gap: Callable[[], AbstractContextMan
     raise _exhausted(pool)
 
 
-async def _check(connection: AsyncConnection) -> None:
-    """Raises for a connection that is broken or silent, so that the pool replaces it and no job loses an attempt."""
-    with within(connection, SILENCE):
-        await AsyncConnectionPool.check_connection(connection)
+def _check(connection: Connection) -> None:
+    """Raises for a connection that is broken or silent, so that the pool replaces it: no job loses an attempt, no enqueue fails."""
+    if _is_doubtful(connection):
+        with within(connection, SILENCE):
+            ConnectionPool.check_connection(connection)
+
+
+async def _check_async(connection: AsyncConnection) -> None:
+    """The same on an AsyncConnection."""
+    if _is_doubtful(connection):
+        with within(connection, SILENCE):
+            await AsyncConnectionPool.check_connection(connection)
+
+
+def _is_doubtful(connection: Connection | AsyncConnection) -> bool:
+    """Whether to ask the server before use, in a round trip: the connection was idle for long, or something has arrived meanwhile.
+
+    A server that ended the session said so, or its end of the socket is closed: either can be read, without a round trip.
+    """
+    return monotonic() - _used_at.get(connection, -math.inf) > IDLE or has_arrived(connection)
 
 
 def _session(threshold: int | None) -> dict[str, object]:

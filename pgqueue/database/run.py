@@ -184,7 +184,10 @@ async def run_and_commit_async(connection: AsyncConnection, statement: Statement
 
 @contextmanager
 def confirmed(connection: Connection | AsyncConnection) -> Iterator[None]:
-    """To be put around a COMMIT: raises CommitUnconfirmedError if the connection breaks in it, because the server may have obeyed."""
+    """To be put around what commits: raises CommitUnconfirmedError if the connection breaks in it, because the server may have obeyed.
+
+    What went out on a connection that broke is never sent again here: only an enqueuer with a key may do that.
+    """
     was_open = not connection.closed
     try:
         yield

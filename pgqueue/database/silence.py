@@ -1,4 +1,4 @@
-"""A bound for every wait on a connection, on this side of it.
+"""A bound for every wait on a connection, on this side of it; and what can be known of a connection without any wait.
 
 The server's own time-outs do not help if nothing arrives, nor do TCP's behind a proxy whose kernel acknowledges everything.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,15 @@ def cut(connection: Connection | AsyncConnection) -> None:
         socket.socket(fileno=os.dup(connection.fileno())) as same,
     ):
         same.shutdown(socket.SHUT_RDWR)
+
+
+def has_arrived(connection: Connection | AsyncConnection) -> bool:
+    """Whether something can be read from a connection on which no answer is awaited, its end included."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(connection.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([connection.fileno()], [], [], 0)[0])
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""An enqueue whose COMMIT is carried out, but never answered; and the keys that make a second try safe."""
+"""An enqueue that commits, but gets no answer; and the keys that make a second try safe."""
 
 from __future__ import annotations
 
@@ -52,33 +52,52 @@ def stored(db: Connection[Any]) -> list[int]:
 def test_an_enqueue_whose_commit_is_not_confirmed_says_so_and_names_the_jobs(proxy, ship, db):
     proxy.cut_at = b"COMMIT"
     with pytest.raises(CommitUnconfirmedError, match=r"PGQ-511.*idempotency_key") as caught:
-        ship.enqueue(1)
-    assert caught.value.job_ids == stored(db)
-    assert isinstance(caught.value.__cause__, psycopg.OperationalError)
-    proxy.cut_at = b"COMMIT"
-    with pytest.raises(CommitUnconfirmedError) as caught:
         ship.enqueue_many([{"order": 1}] * 150)
-    assert caught.value.job_ids == stored(db)[1:]
+    assert caught.value.job_ids == stored(db)
+    assert len(stored(db)) == 150
+    assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "cut_at"),
+    [
+        (1, {}, b"insert into pgqueue.jobs_live"),
+        (1, {"unique_key": "k"}, b"insert into pgqueue.jobs_live"),
+        (1, {"idempotency_key": "k"}, b"enqueue_many"),
+        (3, {}, b"enqueue_many"),
+    ],
+)
+@pytest.mark.parametrize("delivers", [True, False])
+def test_an_enqueue_that_is_one_statement_is_sent_once_and_its_lost_answer_leaves_open_whether_it_is_stored(
+    proxy, ship, db, count, options, cut_at, delivers
+):
+    proxy.cut_at, proxy.delivers = cut_at, delivers
+    with pytest.raises(CommitUnconfirmedError) as caught:
+        ship.using(**options).enqueue_many([{"order": 1}] * count)
+    assert caught.value.job_ids == [], "their ids were in the answer"
+    assert len(stored(db)) == (count if delivers else 0)
 
 
 def test_an_async_enqueue_whose_commit_is_not_confirmed_says_so(proxy, ship, db):
     async def scenario() -> None:
         await ship.aenqueue(0)
+        proxy.cut_at = b"insert into pgqueue.jobs_live"
+        with pytest.raises(CommitUnconfirmedError):
+            await ship.aenqueue(1)
+        assert len(stored(db)) == 1
         proxy.cut_at = b"COMMIT"
         with pytest.raises(CommitUnconfirmedError) as caught:
-            await ship.aenqueue(1)
-        assert caught.value.job_ids == stored(db)
+            await ship.aenqueue_many([{"order": 1}] * 150)
+        assert caught.value.job_ids == stored(db)[1:]
         await ship._store.aclose()
 
     asyncio.run(scenario())
 
 
-def test_an_enqueue_whose_insert_is_not_answered_was_not_stored_and_raises_what_the_driver_says(
-    proxy, ship, db
-):
-    proxy.cut_at = b"insert into pgqueue.jobs_live"
+def test_where_several_statements_store_jobs_one_without_an_answer_has_stored_none(proxy, ship, db):
+    proxy.cut_at = b"pgqueue.wake"
     with pytest.raises(psycopg.OperationalError):
-        ship.enqueue(1)
+        ship.enqueue_many([{"order": 1}] * 150)
     assert stored(db) == []
 
 
@@ -116,7 +135,7 @@ def test_a_transaction_that_the_server_refuses_at_its_end_is_told_as_what_it_is(
 
 def test_a_second_try_with_the_same_keys_stores_each_job_once(proxy, ship, db):
     items, keys = [{"order": n} for n in range(1, 121)], [f"request {n}" for n in range(1, 121)]
-    proxy.cut_at = b"COMMIT"
+    proxy.cut_at = b"enqueue_many"
     with pytest.raises(CommitUnconfirmedError):
         ship.enqueue_many(items, idempotency_keys=keys)
     again = ship.enqueue_many(items, idempotency_keys=keys)

@@ -32,6 +32,9 @@ def test_a_caller_cancelled_at_any_step_leaves_the_next_one_a_transaction(
         await asyncio.sleep(0)
 
     monkeypatch.setattr(AsyncConnection, "set_autocommit", set_and_let_go_on)
+    monkeypatch.setattr(
+        pools, "IDLE", -1.0
+    )  # the pool's check, which sets autocommit too, is one of the steps
     app = App(dsn, pool_size=1)
 
     async def use() -> set[Any]:

@@ -1,0 +1,165 @@
+"""An enqueue outside of the caller's transactions: one round trip, on a connection that is known to be alive without one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from psycopg import Connection
+
+from pgqueue import App, Task
+from pgqueue.database import pools
+from pgqueue.errors import CommitUnconfirmedError
+from tests.proxy import Proxy, proxy_to
+from tests.waiting import wait_until
+
+NAME = "pgqueue app"
+Enqueue = Callable[..., int]  # enqueues one job, or so many, and returns in how many round trips
+
+
+@pytest.fixture
+def proxy(dsn: str) -> Iterator[Proxy]:
+    with proxy_to(dsn) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def task(proxy: Proxy) -> Iterator[Task[..., Any]]:
+    app = App(proxy.dsn, pool_size=1)
+
+    @app.task(name="t")
+    def t() -> None: ...
+
+    yield t
+    app.close()
+
+
+@pytest.fixture(params=["sync", "async"])
+def enqueue(request: pytest.FixtureRequest, proxy: Proxy, task: Task[..., Any]) -> Iterator[Enqueue]:
+    loop = asyncio.new_event_loop()
+
+    def enqueue(count: int = 1, **options: Any) -> int:
+        before = proxy.requests
+        chosen = task.using(**options)
+        if request.param == "sync":
+            chosen.enqueue_many([{}] * count)
+        else:
+            loop.run_until_complete(chosen.aenqueue_many([{}] * count))
+        return proxy.requests - before
+
+    enqueue()  # the pool has a connection
+    yield enqueue
+    loop.run_until_complete(task._store.aclose())
+    loop.close()
+
+
+def jobs(db: Connection[Any]) -> int:
+    return db.execute("select count(*) from pgqueue.jobs").fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    ("count", "options"),
+    [
+        (1, {}),
+        (1, {"queue": "mail", "delay": 5, "tags": ["x"]}),
+        (1, {"unique_key": "k"}),
+        (1, {"idempotency_key": "k"}),
+        (1, {"throttle": 5, "unique_key": "k", "on_conflict": "raise"}),
+        (3, {}),
+        (150, {"expires": 60}),
+    ],
+)
+def test_what_one_statement_stores_is_one_round_trip(enqueue, db, count, options):
+    assert enqueue(count, **options) == 1
+    assert jobs(db) == 1 + count
+
+
+def test_a_unique_key_that_is_held_costs_a_second_one(enqueue, db):
+    enqueue(unique_key="k")
+    assert enqueue(unique_key="k") == 2
+    assert jobs(db) == 2
+
+
+def test_jobs_that_are_copied_are_stored_in_one_transaction(enqueue, db):
+    assert enqueue(150) > 1
+    assert db.execute("select count(distinct xmin::text) from pgqueue.jobs_live").fetchone() == (2,)
+
+
+def test_a_connection_that_was_idle_for_long_is_asked_before_its_use(enqueue, monkeypatch):
+    monkeypatch.setattr(pools, "IDLE", -1.0)
+    assert enqueue() == 2
+
+
+def test_a_connection_that_the_server_ended_while_it_was_idle_is_replaced(enqueue, db):
+    for done in range(2, 4):
+        gone = db.execute(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = current_database() and application_name = %s",
+            [NAME],
+        )
+        assert gone.fetchall()
+        enqueue()
+        assert jobs(db) == done
+
+
+def test_a_connection_that_says_something_unasked_is_asked_and_kept(enqueue, task, db):
+    with task._store.pools.connection() as connection:
+        connection.execute("listen news")
+        pid = connection.info.backend_pid
+    db.execute("notify news")
+    wait_until(lambda: pools.has_arrived(connection))
+    task.enqueue()
+    assert jobs(db) == 2
+    with task._store.pools.connection() as connection:
+        assert connection.info.backend_pid == pid
+
+
+def test_a_connection_that_fell_silent_while_it_was_idle_is_replaced(enqueue, proxy, db, monkeypatch):
+    monkeypatch.setattr(pools, "IDLE", -1.0)
+    monkeypatch.setattr(pools, "SILENCE", 0.3)
+    proxy.silent = NAME
+    enqueue()
+    assert jobs(db) == 2
+
+
+def test_an_async_enqueue_whose_connection_falls_silent_does_not_wait_for_ever(task, proxy, monkeypatch):
+    monkeypatch.setattr(pools, "ANSWER", 0.3)
+
+    async def scenario() -> None:
+        await task.aenqueue()
+        proxy.silent = NAME
+        with pytest.raises(CommitUnconfirmedError):
+            await task.aenqueue()
+        await task._store.aclose()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_an_enqueue_commits_alone_and_leaves_the_next_caller_a_transaction(dsn, db, kind):
+    app = App(dsn, pool_size=1)
+
+    @app.task(name="t")
+    def t() -> None: ...
+
+    xact = "select pg_current_xact_id()::text"
+
+    async def scenario() -> int:
+        for _ in range(2):
+            await t.aenqueue()
+            async with app.aconnection() as connection:
+                found = {await (await connection.execute(xact)).fetchone() for _ in range(2)}
+        await app.aclose()
+        return len(found)
+
+    def transactions() -> int:
+        for _ in range(2):
+            t.enqueue()
+            with app.connection() as connection:
+                found = {connection.execute(xact).fetchone() for _ in range(2)}
+        app.close()
+        return len(found)
+
+    assert (transactions() if kind == "sync" else asyncio.run(scenario())) == 1
+    assert jobs(db) == 2
