@@ -143,14 +143,14 @@ def is_copied(batches: list[Batch]) -> bool:
 def insertion(connection: CallersConnection, batches: list[Batch]) -> Flow[Iterable[Stored]]:
     """Writes jobs, each in the cheapest way: alone, by COPY, or by the SQL API, which knows keys."""
     batches, plain = copy_lines.sendable(_traced(batches), utf8=is_utf8(connection))
-    if plain and is_copied(batches) and can_copy(connection):
-        return (yield from _copying(batches))
-    if plain and sum(len(batch.args) for batch in batches) == 1:
+    if plain and len(batches) == len(batches[0].args) == 1:
         if copy_lines.keyless(batches):
             [(task, [args], options, _)] = batches
             return _created([(yield statements.insert_job(task, args, options))])
         if copy_lines.is_unique(batches) and (job_id := (yield _unique(batches))) is not None:
             return _created([job_id])
+    elif plain and is_copied(batches) and can_copy(connection):
+        return (yield from _copying(batches))
     rows: list[Stored] = yield statements.enqueue_many(batches)
     return rows
 
