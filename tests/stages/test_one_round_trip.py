@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import Connection
 
@@ -16,6 +20,7 @@ from tests.proxy import Proxy, proxy_to
 from tests.waiting import wait_until
 
 NAME = "pgqueue app"
+SILENT_FOR = 10.0  # seconds
 Enqueue = Callable[..., int]  # enqueues one job, or so many, and returns in how many round trips
 
 
@@ -55,6 +60,18 @@ def enqueue(request: pytest.FixtureRequest, proxy: Proxy, task: Task[..., Any]) 
     loop.close()
 
 
+@contextlib.contextmanager
+def silence(proxy: Proxy) -> Iterator[None]:
+    """Of the connections that are there. It ends some time, so that a wait without a bound ends too."""
+    proxy.silent = NAME
+    end = threading.Timer(SILENT_FOR, setattr, [proxy, "silent", None])
+    end.start()
+    try:
+        yield
+    finally:
+        end.cancel()
+
+
 def jobs(db: Connection[Any]) -> int:
     return db.execute("select count(*) from pgqueue.jobs").fetchone()[0]
 
@@ -82,9 +99,12 @@ def test_a_unique_key_that_is_held_costs_a_second_one(enqueue, db):
     assert jobs(db) == 2
 
 
-def test_jobs_that_are_copied_are_stored_in_one_transaction(enqueue, db):
+def test_jobs_that_are_copied_are_stored_in_one_transaction(enqueue, proxy, db):
     assert enqueue(150) > 1
-    assert db.execute("select count(distinct xmin::text) from pgqueue.jobs_live").fetchone() == (2,)
+    proxy.cut_at = b"pgqueue.wake"  # what follows the COPY
+    with pytest.raises(psycopg.OperationalError):
+        enqueue(150)
+    assert jobs(db) == 151
 
 
 def test_a_connection_that_was_idle_for_long_is_asked_before_its_use(enqueue, monkeypatch):
@@ -118,8 +138,10 @@ def test_a_connection_that_says_something_unasked_is_asked_and_kept(enqueue, tas
 def test_a_connection_that_fell_silent_while_it_was_idle_is_replaced(enqueue, proxy, db, monkeypatch):
     monkeypatch.setattr(pools, "IDLE", -1.0)
     monkeypatch.setattr(pools, "SILENCE", 0.3)
-    proxy.silent = NAME
-    enqueue()
+    begun = time.monotonic()
+    with silence(proxy):
+        enqueue()
+    assert time.monotonic() - begun < 0.9 * SILENT_FOR, "the silence ended, and not the wait"
     assert jobs(db) == 2
 
 
@@ -128,8 +150,7 @@ def test_an_async_enqueue_whose_connection_falls_silent_does_not_wait_for_ever(t
 
     async def scenario() -> None:
         await task.aenqueue()
-        proxy.silent = NAME
-        with pytest.raises(CommitUnconfirmedError):
+        with silence(proxy), pytest.raises(CommitUnconfirmedError):
             await task.aenqueue()
         await task._store.aclose()
 
