@@ -89,9 +89,14 @@ def test_an_async_enqueue_whose_commit_is_not_confirmed_says_so(proxy, ship, db)
         with pytest.raises(CommitUnconfirmedError) as caught:
             await ship.aenqueue_many([{"order": 1}] * 150)
         assert caught.value.job_ids == stored(db)[1:]
-        await ship._store.aclose()
 
-    asyncio.run(scenario())
+    async def scenario_and_end() -> None:
+        try:
+            await scenario()
+        finally:  # else a failure would wait for the pool, which connects again
+            await ship._store.aclose()
+
+    asyncio.run(scenario_and_end())
 
 
 def test_where_several_statements_store_jobs_one_without_an_answer_has_stored_none(proxy, ship, db):
