@@ -43,7 +43,7 @@ def finish(db: Connection[Any], ago: int, count: int = 1, queue: str = "default"
 def days(db: Connection[Any], parent: str = "jobs_done") -> list[int]:
     """The attached days, each as how long ago it was, the oldest first."""
     rows = db.execute(
-        "select (clock_timestamp() at time zone 'UTC')::date - d.day from pgqueue.days() d"
+        "select (clock_timestamp() at time zone 'UTC')::date - d.day from pgqueue.day_tables() d"
         " where d.parent = %s and d.attached order by d.day",
         [parent],
     )

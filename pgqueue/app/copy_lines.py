@@ -18,22 +18,22 @@ from pgqueue.errors import InvalidOptionError
 from pgqueue.model.job import Batch
 from pgqueue.model.names import is_reserved
 
-SMALLEST = 100  # jobs for which three round trips pay
-BLOCK = 500  # rows sent at once: the server works on them while the next are made
-SOON = timedelta(seconds=1)  # a job due later is found by polling in time
+SMALLEST_COPY = 100  # jobs for which three round trips pay
+ROWS_AT_ONCE = 500  # rows sent at once: the server works on them while the next are made
+SOON_DUE = timedelta(seconds=1)  # a job due later is found by polling in time
 SIGNATURE, END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 # How many columns; the length of id, and id; the length of args, and the version of jsonb's form.
 HEAD = Struct(">hiqiB")
 COLUMNS, JSONB, TEXT = 15, 1, 25
 NULL = b"\xff\xff\xff\xff"
 MIDNIGHT_2000 = datetime(2000, 1, 1, tzinfo=UTC)  # from which the server counts
-KEYLESS = frozenset(
+WITHOUT_KEYS = frozenset(
     {"queue", "priority", "run_at", "delay", "max_attempts", "timeout", "concurrency_key", "weight", "ordering",
      "tags", "meta", "trace_context", "wake"}
 )  # fmt: skip
 
 # Whatever a conflict calls for, mostly there is none.
-UNIQUE = KEYLESS | {"unique_key", "unique", "unique_for", "on_conflict"}
+UNIQUE = WITHOUT_KEYS | {"unique_key", "unique", "unique_for", "on_conflict"}
 
 
 def sendable(batches: list[Batch], *, utf8: bool) -> tuple[list[Batch], bool]:
@@ -52,15 +52,15 @@ def sendable(batches: list[Batch], *, utf8: bool) -> tuple[list[Batch], bool]:
     return [batch.in_ascii() for batch in batches], plain
 
 
-def keyless(batches: Sequence[Batch]) -> bool:
+def have_no_keys(batches: Sequence[Batch]) -> bool:
     """Whether no job carries a key, nor anything else that only the SQL API knows, or refuses."""
     return all(
-        batch.keys is None and KEYLESS.issuperset(batch.options) and not is_reserved(batch.task)
+        batch.keys is None and WITHOUT_KEYS.issuperset(batch.options) and not is_reserved(batch.task)
         for batch in batches
     )
 
 
-def is_unique(batches: Sequence[Batch]) -> bool:
+def have_a_unique_key(batches: Sequence[Batch]) -> bool:
     """Whether this is one job with a unique key and nothing else that only the SQL API knows."""
     [batch, *more] = batches
     return (
@@ -82,9 +82,9 @@ def _blocks(
 ) -> Iterator[bytes | bytearray]:
     yield SIGNATURE
     for batch, tail in zip(batches, tails, strict=True):
-        for start in range(0, len(batch.args), BLOCK):
+        for start in range(0, len(batch.args), ROWS_AT_ONCE):
             block = bytearray()
-            for text in batch.args[start : start + BLOCK]:
+            for text in batch.args[start : start + ROWS_AT_ONCE]:
                 args = text.encode()
                 block += HEAD.pack(COLUMNS, 8, next(ids), len(args) + 1, JSONB)
                 block += args
@@ -98,7 +98,7 @@ def queues_to_wake(batches: Sequence[Batch], moment: datetime) -> list[str]:
     soon = [
         batch.options
         for batch in batches
-        if batch.options.get("wake") is not False and _run_at(batch.options, moment) <= moment + SOON
+        if batch.options.get("wake") is not False and _run_at(batch.options, moment) <= moment + SOON_DUE
     ]
     return list(dict.fromkeys(str(options.get("queue") or "default") for options in soon))
 

@@ -32,10 +32,10 @@ T = TypeVar("T")
 
 POLL = 1.0  # seconds between two looks at the rows
 LINGER = 10.0  # seconds without a waiter until the connection is closed
-PATIENCE = 60.0  # seconds that a server which went away is waited for
-FIRST = 5.0  # seconds that a waiter without time left may wait for its first look
-ANSWER = 20.0  # seconds within which the server must answer
-AGAIN = 0.5  # seconds between two tries to reach the server
+OUTAGE_PATIENCE = 60.0  # seconds that a server which went away is waited for
+FIRST_LOOK = 5.0  # seconds that a waiter without time left may wait for its first look
+ANSWER_TIMEOUT = 20.0  # seconds within which the server must answer
+RECONNECT_AFTER = 0.5  # seconds between two tries to reach the server
 FINISHED = "pgqueue_finished"
 NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # any role may send anything
 
@@ -102,7 +102,7 @@ class Lookout:
             if not self._over:
                 self._loop.call_soon_threadsafe(self._news.set)
         if idle and self._thread is not threading.current_thread():
-            self._thread.join(ANSWER)
+            self._thread.join(ANSWER_TIMEOUT)
 
     # ---------------------------------------------------------------- on its own thread
 
@@ -133,7 +133,7 @@ class Lookout:
         if waiter.seen:
             waiter.put(OVER)
         else:
-            waiter.timer = self._loop.call_later(FIRST, waiter.put, OVER)
+            waiter.timer = self._loop.call_later(FIRST_LOOK, waiter.put, OVER)
 
     def _present(self) -> list[Waiter]:
         with self._lock:
@@ -167,16 +167,16 @@ class Lookout:
         try:
             await self._look_if_due(waiters)
             self._trouble_since = None
-            self._new |= await self._heard(self._poll_at)
+            self._new |= await self._read_notifications(self._poll_at)
         except MissingPrivilegeError as error:  # which no time mends
             self._tell_all(may_not_read(error))
-            await self._stirred(AGAIN)
+            await self._stirred(RECONNECT_AFTER)
         except Exception as error:  # noqa: BLE001 - the waiters get it
             if is_lost(error) or isinstance(error, DatabaseError | TimeoutError):
                 await self._lose(error)
             else:
                 self._tell_all(error)
-                await self._stirred(AGAIN)
+                await self._stirred(RECONNECT_AFTER)
 
     async def _look_if_due(self, waiters: list[Waiter]) -> None:
         """At all jobs that are waited for, from time to time; else at those that have news."""
@@ -194,14 +194,14 @@ class Lookout:
                 await self._look(concerned)
 
     async def _connect(self) -> AsyncConnection:
-        async with asyncio.timeout(ANSWER):
+        async with asyncio.timeout(ANSWER_TIMEOUT):
             with explained(self._dsn or " "):
                 connection = await connect_async(self._dsn, name="pgqueue wait", session=ORDINARY)
                 await connection.execute(f"listen {FINISHED}".encode())
         return connection
 
     async def _ask(self, statement: Statement[T]) -> T:
-        async with asyncio.timeout(ANSWER):
+        async with asyncio.timeout(ANSWER_TIMEOUT):
             return await run_async(self._connection, statement)
 
     async def _look(self, waiters: list[Waiter]) -> None:
@@ -219,7 +219,7 @@ class Lookout:
             if waiter.end is not None and monotonic() >= waiter.end:
                 waiter.put(OVER)
 
-    async def _heard(self, until: float) -> set[int]:
+    async def _read_notifications(self, until: float) -> set[int]:
         """The jobs said to have ended, as soon as there are any, or there is news of waiters, or it is time."""
         assert self._connection is not None
         listening = asyncio.create_task(wait_notified(self._connection, None))
@@ -250,13 +250,13 @@ class Lookout:
         if self._connection is not None and self._trouble_since is None:
             self._trouble_since = now
         await self._disconnect()
-        if self._trouble_since is None or now - self._trouble_since > PATIENCE:
+        if self._trouble_since is None or now - self._trouble_since > OUTAGE_PATIENCE:
             if not isinstance(error, DatabaseError):
                 error = DatabaseUnreachableError(
                     "The database does not answer those that wait for a job.", why=str(error)
                 )
             self._tell_all(error)
-        await asyncio.sleep(AGAIN)
+        await asyncio.sleep(RECONNECT_AFTER)
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None

@@ -137,17 +137,19 @@ def _naming(stored: list[Stored]) -> Iterator[None]:
 
 def is_copied(batches: list[Batch]) -> bool:
     """Whether COPY pays, which needs a transaction around it. Any other way stores all jobs by its last statement alone."""
-    return sum(len(batch.args) for batch in batches) >= copy_lines.SMALLEST and copy_lines.keyless(batches)
+    return sum(len(batch.args) for batch in batches) >= copy_lines.SMALLEST_COPY and copy_lines.have_no_keys(
+        batches
+    )
 
 
 def insertion(connection: CallersConnection, batches: list[Batch]) -> Flow[Iterable[Stored]]:
     """Writes jobs, each in the cheapest way: alone, by COPY, or by the SQL API, which knows keys."""
     batches, plain = copy_lines.sendable(_traced(batches), utf8=is_utf8(connection))
     if plain and len(batches) == len(batches[0].args) == 1:
-        if copy_lines.keyless(batches):
+        if copy_lines.have_no_keys(batches):
             [(task, [args], options, _)] = batches
             return _created([(yield statements.insert_job(task, args, options))])
-        if copy_lines.is_unique(batches) and (job_id := (yield _unique(batches))) is not None:
+        if copy_lines.have_a_unique_key(batches) and (job_id := (yield _unique(batches))) is not None:
             return _created([job_id])
     elif plain and is_copied(batches) and can_copy(connection):
         return (yield from _copying(batches))

@@ -23,15 +23,15 @@ DSN_SOURCES = (
 )
 
 
-PLACE = re.compile(
+HOSTS_AND_DATABASE = re.compile(
     r"(?:[^:/,]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?(?:,(?:[^:/,]*|\[[0-9A-Fa-f:.]*\])(?::\d*)?)*(?:/.*)?", re.DOTALL
 )
 
 
-PAIR = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)")
+SETTING = re.compile(r"(\w+)\s*=\s*('(?:[^'\\]|\\.)*'|(?:[^\s'\\]|\\.)*)")
 
 
-SHOWN = ("host", "hostaddr", "port", "dbname", "user", "service")
+SHOWN_SETTINGS = ("host", "hostaddr", "port", "dbname", "user", "service")
 
 
 UNREADABLE = "(unreadable DSN)"
@@ -44,16 +44,16 @@ def redact(dsn: str) -> str:
     if re.match(r"[\w+]+://", dsn):
         scheme, _, rest = dsn.partition("://")
         rest, _, query = rest.partition("?")
-        credentials, at, place = rest.rpartition("@")  # the last one: a password may hold others
-        if "@" in query or not PLACE.fullmatch(place):
+        credentials, at, hosts = rest.rpartition("@")  # the last one: a password may hold others
+        if "@" in query or not HOSTS_AND_DATABASE.fullmatch(hosts):
             return UNREADABLE
         user = credentials.partition(":")[0] + at
-        shown = "&".join(f"{key}={value}" for key, value in parse_qsl(query) if key in SHOWN)
-        return f"{scheme}://{user}{place}" + (f"?{shown}" if shown else "")
-    if not re.fullmatch(rf"\s*({PAIR.pattern}(\s+|$))*", dsn):
+        shown = "&".join(f"{key}={value}" for key, value in parse_qsl(query) if key in SHOWN_SETTINGS)
+        return f"{scheme}://{user}{hosts}" + (f"?{shown}" if shown else "")
+    if not re.fullmatch(rf"\s*({SETTING.pattern}(\s+|$))*", dsn):
         return UNREADABLE
     return (
-        " ".join(f"{key}={value}" for key, value in PAIR.findall(dsn) if key in SHOWN)
+        " ".join(f"{key}={value}" for key, value in SETTING.findall(dsn) if key in SHOWN_SETTINGS)
         or "(DSN without a host)"
     )
 

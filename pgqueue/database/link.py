@@ -27,7 +27,7 @@ from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.database import ConnectionBroke, ConnectionNotClosed
 
-GRACE = 2.0  # seconds after the server's time-out in which its message must arrive
+ANSWER_GRACE = 2.0  # seconds after the server's time-out in which its message must arrive
 
 T = TypeVar("T")
 
@@ -76,7 +76,7 @@ class Link:
     async def once(self, statement: Statement[T]) -> T:
         """One try. A connection that broke, or on which a statement was cut off, is dropped: the next try opens a new one."""
         connection = await self.connection()
-        patience, begun = self.limit + GRACE, monotonic()
+        patience, begun = self.limit + ANSWER_GRACE, monotonic()
         try:
             with within(connection, patience):
                 answer = await run_async(connection, statement)

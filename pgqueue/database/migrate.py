@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 OLDEST_SERVER = 150_000
-HEAD = "0016"
-PATIENCE = 60.0  # seconds for the locks of others
+HEAD = "0017"
+LOCK_PATIENCE = 60.0  # seconds for the locks of others
 MOVE = "select setval('pgqueue.jobs_id_seq', greatest(last_value, {})) from pgqueue.jobs_id_seq"
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
@@ -53,14 +53,14 @@ def _config(buffer: TextIO | None = None, **attributes: object) -> Config:
 def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
     """Creates or upgrades the schema and replaces the SQL API. Safe to run on several hosts at once.
 
-    Each lock is waited for 5 s; then ``waiting`` hears who is in the way, and all is tried again, for PATIENCE seconds.
+    Each lock is waited for 5 s; then ``waiting`` hears who is in the way, and all is tried again, for LOCK_PATIENCE seconds.
     Raises LockedError, which names that session.
     """
     from alembic import command  # noqa: PLC0415
 
     with connect(dsn, name="pgq migrate") as connection:
         check_encoding(connection)
-    end = monotonic() + PATIENCE
+    end = monotonic() + LOCK_PATIENCE
     while True:
         try:
             with explained(dsn):
@@ -126,7 +126,7 @@ def check_server(connection: Connection) -> None:
         )
     if not server.installed:
         raise SchemaMissingError(f"The database {server.database!r} has no pgqueue tables.", do="pgq migrate")
-    revision = run(connection, statements.schema_version()) or "0000"
+    revision = run(connection, statements.read_schema_version()) or "0000"
     if revision < HEAD:
         raise SchemaTooOldError(
             f"The database {server.database!r} has schema {revision}; this version needs {HEAD}.",
@@ -152,7 +152,7 @@ def check_ids(connection: Connection) -> TakenIdError | None:
 
 def differences(connection: Connection) -> list[str]:
     """Functions of the SQL API that differ from this version's, one sentence each."""
-    installed = run(connection, statements.function_bodies())
+    installed = run(connection, statements.list_function_bodies())
     found = []
     for name, text in functions().items():
         body = BODY.search(text)

@@ -24,7 +24,7 @@ from pgqueue.telemetry.events.database import OutageBegun, OutageOver, TurnFaile
 
 RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
 LONGEST_PAUSE = 30.0  # seconds before the next try after an answer that will not change soon
-REMIND = 60.0  # seconds after which the same trouble is told again
+REMIND_EVERY = 60.0  # seconds after which the same trouble is told again
 # Connection exceptions (class 08); the server stops, crashed, starts; it cut an idle session; it has no free connection.
 LOST = ("57P01", "57P02", "57P03", "57P05", "53300")
 CONFLICTS = (  # with another transaction, or with a time limit: the server is well, and has done nothing
@@ -140,8 +140,10 @@ class Trouble:
         pause = min(0.25 * 2.0 ** min(self._failures, 7), LONGEST_PAUSE)
         now, line = monotonic(), one_line(error)
         kind = (sqlstate(error) if isinstance(error, psycopg.Error) else None) or line
-        if now - self._said.get(kind, -REMIND) >= REMIND:
-            self._said = {said: at for said, at in self._said.items() if now - at < REMIND} | {kind: now}
+        if now - self._said.get(kind, -REMIND_EVERY) >= REMIND_EVERY:
+            self._said = {said: at for said, at in self._said.items() if now - at < REMIND_EVERY} | {
+                kind: now
+            }
             if isinstance(error, CONFLICTS):
                 emit(TurnFailed(self._what, "conflict", line, pause, None))
             elif isinstance(error, psycopg.Error | errors.PgQueueError):

@@ -21,7 +21,7 @@ from pgqueue.runtime import forks
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.interruption import here, uninterrupted
 
-SIZE = 10
+POOL_SIZE = 10
 # Seconds after which a connection that is taken again must answer first. What cuts idle connections without a word
 # (firewalls, address translation, balancers) does it after a minute at the soonest.
 IDLE = 10.0
@@ -29,8 +29,8 @@ SILENCE = 5.0  # seconds in which that answer must arrive
 # Seconds in which all of an autocommit block must be answered: as long as any statement of a worker. A sync caller has no such
 # bound, because a thread that watches costs more than the block: for it, TCP's own time-out counts, and the timeout of its job.
 ANSWER = 60.0
-PATIENCE = 30.0  # seconds that a caller waits for a connection
-SLICE = 1.0  # seconds after which a handler that waits for one can be interrupted; before it counts as deaf (worker/running/threads.py)
+POOL_PATIENCE = 30.0  # seconds that a caller waits for a connection
+INTERRUPTIBLE_EVERY = 1.0  # seconds after which a handler that waits for one can be interrupted; before it counts as deaf (worker/running/threads.py)
 CLOSING = 1.0  # seconds that the end of a loop waits for a connection that is being opened
 
 
@@ -67,7 +67,7 @@ class Pools:
     """Safe over threads, event loops and forks. ``size``: connections in each pool at most; None: SIZE, or what a worker needs."""
 
     def __init__(self, dsn: Callable[[], str], size: int | None = None) -> None:
-        self._dsn, self._given, self._size = dsn, size, size or SIZE
+        self._dsn, self._given, self._size = dsn, size, size or POOL_SIZE
         self._sync: ConnectionPool[Connection] | None = None
         self._async: dict[asyncio.AbstractEventLoop, LoopPool] = {}
         self._lock = threading.Lock()
@@ -117,7 +117,7 @@ class Pools:
                     check=_check,
                     min_size=1,
                     max_size=self._size,
-                    timeout=PATIENCE,
+                    timeout=POOL_PATIENCE,
                     kwargs=_session(prepare_threshold(dsn)),
                     open=True,
                 )
@@ -129,11 +129,11 @@ class Pools:
         loop = asyncio.get_running_loop()
         if loop not in self._async:
             self._abandon()
-        ours = self._async.setdefault(loop, LoopPool())
-        async with ours.opening:  # callers that come at once share one
-            if ours.pool is None:
-                ours.pool = await self._open(ours)
-            pool = ours.pool
+        own = self._async.setdefault(loop, LoopPool())
+        async with own.opening:  # callers that come at once share one
+            if own.pool is None:
+                own.pool = await self._open(own)
+            pool = own.pool
         try:
             taken = await pool.getconn()
         except PoolTimeout:
@@ -156,15 +156,15 @@ class Pools:
             _used_at[taken] = monotonic()
             await pool.putconn(taken)
 
-    async def _open(self, ours: LoopPool) -> AsyncConnectionPool[AsyncConnection]:
+    async def _open(self, own: LoopPool) -> AsyncConnectionPool[AsyncConnection]:
         dsn = self._dsn()
         pool: AsyncConnectionPool[AsyncConnection] = AsyncConnectionPool(
             dsn,
-            configure=ours.remember,
+            configure=own.remember,
             check=_check_async,
             min_size=1,
             max_size=self._size,
-            timeout=PATIENCE,
+            timeout=POOL_PATIENCE,
             kwargs=_session(await asyncio.to_thread(prepare_threshold, dsn)),
             open=False,
         )
@@ -198,14 +198,14 @@ class Pools:
 
     async def leave_loop(self) -> None:
         """Closes the pool of the running loop. One that connects while the loop ends would swallow the cancel, and hold up that end for ever."""
-        ours = self._async.pop(asyncio.get_running_loop(), None)
-        if ours is not None and ours.pool is not None:
-            await ours.pool.close(CLOSING)
+        own = self._async.pop(asyncio.get_running_loop(), None)
+        if own is not None and own.pool is not None:
+            await own.pool.close(CLOSING)
 
 
 def _take(pool: ConnectionPool[Connection], gap: Callable[[], AbstractContextManager[None]]) -> Connection:
     """Each slice loses the place in the pool's line, so only a handler, which can be interrupted, waits in slices."""
-    patience = pool.timeout if here.thread is None else SLICE
+    patience = pool.timeout if here.thread is None else INTERRUPTIBLE_EVERY
     until = monotonic() + pool.timeout
     while (left := until - monotonic()) > 0:
         try:

@@ -65,7 +65,7 @@ CLAIMING = (
     + "; select pg_catalog.set_config('pgqueue.durable', current_setting('synchronous_commit'), false);"
     " set synchronous_commit = off"
 )
-SETUP = 10.0  # seconds in which a new connection must be ready
+SETUP_TIMEOUT = 10.0  # seconds in which a new connection must be ready
 BACKEND = "select pg_catalog.pg_backend_pid()"
 POOLER_TRIES = 5  # times that a pooler may answer as two sessions by chance
 ORDINARY = SESSION
@@ -240,7 +240,9 @@ def _sqlalchemy_text(text: str) -> object:
 # ------------------------------------------------------------------ our own connections
 
 
-def connect(dsn: str, *, name: str = "pgqueue", patience: float = SETUP, lock: float = 0) -> Connection:
+def connect(
+    dsn: str, *, name: str = "pgqueue", patience: float = SETUP_TIMEOUT, lock: float = 0
+) -> Connection:
     """An autocommit connection; raises the DatabaseError that says why there is none. ``lock``: seconds that a statement waits for a lock; 0: no limit."""
     with explained(dsn or " "):
         connection = psycopg.connect(
@@ -260,7 +262,7 @@ def connect(dsn: str, *, name: str = "pgqueue", patience: float = SETUP, lock: f
 async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncConnection:
     """An autocommit connection of the worker, by default with pinned plans and statements prepared at first use."""
     connection = await AsyncConnection.connect(dsn, autocommit=True, application_name=name, **KEEPALIVE)
-    with within(connection, SETUP):
+    with within(connection, SETUP_TIMEOUT):
         if session == ORDINARY:
             [(pid,)] = await (await connection.execute(BACKEND)).fetchall()
             if pid != connection.info.backend_pid:
@@ -285,13 +287,13 @@ def check_sessions(dsn: str) -> None:
         explained(dsn or " "),
         psycopg.connect(dsn, autocommit=True, prepare_threshold=None, **KEEPALIVE) as one,
     ):
-        with within(one, SETUP):
+        with within(one, SETUP_TIMEOUT):
             if not is_pooled(one):
                 return
         with (
             psycopg.connect(dsn, prepare_threshold=None, **KEEPALIVE) as two,
-            within(one, SETUP),
-            within(two, SETUP),
+            within(one, SETUP_TIMEOUT),
+            within(two, SETUP_TIMEOUT),
         ):
             for _ in range(POOLER_TRIES):
                 before = _backend(one)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import psycopg
 
 from pgqueue.database import statements
-from pgqueue.database.outage import REMIND, is_lost, may_pass, one_line
+from pgqueue.database.outage import REMIND_EVERY, is_lost, may_pass, one_line
 from pgqueue.errors import PgQueueError
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
@@ -24,7 +24,7 @@ from pgqueue.telemetry.events.database import JobGivenUp, JobNotGivenUp, JobPass
 OF_A_VALUE = ("21", "22", "23", "54")
 # Another error is the row's if other rows succeed, else it is every row's. So many rows are tried alone first, to learn which.
 PROBES = 3
-MOST = 20  # rows that such errors give up in one go, because each may have waited for a lock; the others are left for the next
+MOST_GIVEN_UP = 20  # rows that such errors give up in one go, because each may have waited for a lock; the others are left for the next
 
 I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
@@ -102,7 +102,7 @@ async def _halved(items: Sequence[I], run: Run[I, T], failed: Failed[I], error: 
     found: list[T] = []
     middle = len(items) // 2
     for part in (items[:middle], items[middle:]):
-        if sum(not is_of_a_value(known) for _, known in failed) < MOST:
+        if sum(not is_of_a_value(known) for _, known in failed) < MOST_GIVEN_UP:
             found += await _tried(part, run, failed)
     return found
 
@@ -134,7 +134,7 @@ async def sift_jobs(
         return rows
 
     async def give_up(job_id: int, error: Exception) -> None:
-        await bury(send, job_id, worker_id, error)
+        await make_dead(send, job_id, worker_id, error)
 
     async def leave(job_id: int, error: Exception) -> None:
         pass_over(send, job_id, error)
@@ -154,16 +154,16 @@ _told: dict[tuple[Send, type, int], float] = {}
 
 def _is_news(send: Send, what: type, job_id: int) -> bool:
     now = monotonic()
-    for known in [known for known, at in list(_told.items()) if now - at >= REMIND]:
+    for known in [known for known, at in list(_told.items()) if now - at >= REMIND_EVERY]:
         _told.pop(known, None)
     return _told.setdefault((send, what, job_id), now) == now
 
 
-async def bury(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
+async def make_dead(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
     """Makes a job dead that stops statements over many. If even that fails, it says so, and the others go on."""
     said = f"{type(error).__name__}: {error}"[:4000].replace("\x00", "")
     try:
-        task = await send(statements.bury(job_id, worker_id, said))
+        task = await send(statements.make_dead(job_id, worker_id, said))
     except Exception as another:
         if is_lost(another) or may_pass(another):
             raise

@@ -28,7 +28,7 @@ from pgqueue.text.described import message
 
 AGAIN, LIFE = 12, 30  # heartbeats until declarations are reported again, and until they count as gone
 REFUSALS = {"foreign": ScheduleForeign, "kept": ScheduleKept}  # answers about schedules that stay as they are
-BUSY = 1.0  # seconds; another worker was at it, perhaps one with another set
+TRY_AGAIN_AFTER = 1.0  # seconds; another worker was at it, perhaps one with another set
 
 
 class Declarations:
@@ -46,7 +46,7 @@ class Declarations:
         self._app, self._schedules, self._heartbeat = app, list(schedules), heartbeat
         self._tasks, self._named = tasks, named
         self._fingerprint = fingerprint(self._schedules)
-        self._pause = BUSY
+        self._pause = TRY_AGAIN_AFTER
         self._said: set[str | None] = set()
         self._failed: set[str] = set()
 
@@ -65,7 +65,7 @@ class Declarations:
     def note(self, changes: list[tuple[str | None, str]]) -> None:
         """What the statement answered; decides when it is asked again."""
         became = changes[-1][1]
-        self._pause = BUSY if became == "busy" else AGAIN * self._heartbeat
+        self._pause = TRY_AGAIN_AFTER if became == "busy" else AGAIN * self._heartbeat
         for name, what in changes[:-1]:
             if what not in REFUSALS:
                 emit(ScheduleSynced(name, what))

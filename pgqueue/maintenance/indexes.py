@@ -16,10 +16,15 @@ from pgqueue.database.link import Link
 from pgqueue.database.silence import within
 from pgqueue.database.statements.upkeep import IndexFault
 from pgqueue.telemetry.events import emit
-from pgqueue.telemetry.events.maintenance import IndexMended, IndexNotMended, IndexNotOurs, RebuildPutOff
+from pgqueue.telemetry.events.maintenance import (
+    IndexMended,
+    IndexNotMended,
+    IndexOfAnotherOwner,
+    RebuildPutOff,
+)
 
-FLOOR = 64 << 20  # bytes; a smaller index is not worth it
-LOOK = 1.0  # seconds between two looks at who holds what
+SMALLEST_OUTGROWN = 64 << 20  # bytes; a smaller index is not worth it
+LOOK_PAUSE = 1.0  # seconds between two looks at who holds what
 SESSION = "set lock_timeout = '2s'; set statement_timeout = 0"
 MEND = {
     "outgrown": "reindex index concurrently pgqueue.{}",
@@ -28,19 +33,19 @@ MEND = {
 
 
 class Indexes:
-    def __init__(self, link: Link, *, floor: int = FLOOR) -> None:
+    def __init__(self, link: Link, *, floor: int = SMALLEST_OUTGROWN) -> None:
         self._link, self._floor = link, floor
         self._rebuilt: dict[str, int] = {}
         self._said: set[str] = set()
 
     async def keep(self) -> bool:
         """Mends what is wrong, rebuilding one index at most. False if a snapshot or a lock of another session stood in the way."""
-        faults = [fault for fault in await self._faults() if self._is_ours(fault)]
+        faults = [fault for fault in await self._faults() if self._may_rebuild(fault)]
         if not faults:
             return True
-        before = await self._link.once(statements.list_holders())
-        await asyncio.sleep(LOOK)
-        held = before & await self._link.once(statements.list_holders())
+        before = await self._link.once(statements.list_obstacles())
+        await asyncio.sleep(LOOK_PAUSE)
+        held = before & await self._link.once(statements.list_obstacles())
         if held:
             emit(RebuildPutOff(faults[0].name, tuple(sorted(held))))
             return False
@@ -59,11 +64,11 @@ class Indexes:
             if fault.fault == "invalid" or fault.size > 2 * self._rebuilt.get(fault.name, 0)
         ]
 
-    def _is_ours(self, fault: IndexFault) -> bool:
-        if not fault.ours and fault.name not in self._said:
+    def _may_rebuild(self, fault: IndexFault) -> bool:
+        if not fault.may_rebuild and fault.name not in self._said:
             self._said.add(fault.name)
-            emit(IndexNotOurs(fault.name, fault.fault, command(fault)))
-        return fault.ours
+            emit(IndexOfAnotherOwner(fault.name, fault.fault, command(fault)))
+        return fault.may_rebuild
 
     async def _mend(self, fault: IndexFault) -> bool:
         connection = await self._link.connection()
@@ -75,7 +80,7 @@ class Indexes:
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
             emit(IndexNotMended(fault.name, error))
             return False
-        size = await self._link.once(statements.index_size(fault.name))
+        size = await self._link.once(statements.measure_index(fault.name))
         self._rebuilt[fault.name] = size
         took = asyncio.get_running_loop().time() - begun
         emit(IndexMended(fault.name, fault.fault, took, fault.size, size))

@@ -15,8 +15,8 @@ from pgqueue.config import WorkerSettings
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Trouble
+from pgqueue.maintenance.overdue import finish_overdue_forever
 from pgqueue.maintenance.rescuer import rescue_all
-from pgqueue.maintenance.sweeper import sweep_forever
 from pgqueue.maintenance.upkeep import Upkeep
 from pgqueue.runtime.services import hidden_task
 from pgqueue.telemetry.events import emit
@@ -28,7 +28,7 @@ from pgqueue.telemetry.events.maintenance import (
     WorkersAdopted,
 )
 
-TIDY = 60.0
+TIDY_EVERY = 60.0
 
 
 class Service(Protocol):
@@ -60,7 +60,7 @@ class Leader:
 
     async def run(self) -> None:
         """Every heartbeat the leader renews the lead, rescues, and now and then tidies up; others ask when a term is over."""
-        tidied, trouble = -TIDY, Trouble("maintenance")
+        tidied, trouble = -TIDY_EVERY, Trouble("maintenance")
         try:
             while True:
                 pause = self._settings.heartbeat
@@ -70,7 +70,7 @@ class Leader:
                         self._begin()
                         await self._try(self._rescue, self._rescuing)
                         now = asyncio.get_running_loop().time()
-                        if now - tidied > TIDY:
+                        if now - tidied > TIDY_EVERY:
                             tidied = now
                             for step in (self._adopt, self._discover, self._heal, self._purge):
                                 await self._try(step, self._tidying)
@@ -97,7 +97,7 @@ class Leader:
 
     def _begin(self) -> None:
         if not self._beside:
-            runs = [sweep_forever(self._link), *(service.run() for service in self._services)]
+            runs = [finish_overdue_forever(self._link), *(service.run() for service in self._services)]
             self._beside = [hidden_task(run) for run in runs]
             emit(LeaderElected(self.worker_id))
 
@@ -122,8 +122,8 @@ class Leader:
             emit(QueueDiscovered(name))
 
     async def _heal(self) -> None:
-        for seat in await self._link.once(statements.heal_seats()):
-            emit(SeatMended(seat.limit_id, seat.key, seat.counted, seat.held))
+        for seat in await self._link.once(statements.recount_seats()):
+            emit(SeatMended(seat.limit_id, seat.key, seat.counted, seat.correct))
 
     async def _purge(self) -> None:
         while max(await self._link.once(statements.purge(1000))) == 1000:

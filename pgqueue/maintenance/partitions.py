@@ -14,8 +14,8 @@ from pgqueue.database.statements.upkeep import DayChange
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import PartitionChanged
 
-AHEAD = 3  # days
-BLOCKS = 500  # of 8 kB, purged in one transaction
+DAYS_AHEAD = 3  # days
+BLOCKS_AT_ONCE = 500  # of 8 kB, purged in one transaction
 
 DONE = {"made", "attached", "dropped"}
 
@@ -29,7 +29,7 @@ class Partitions:
     async def keep(self) -> bool:
         """Whether it was done; False if another transaction holds a lock, and it has to be tried again."""
         changes: list[DayChange] = []
-        while added := await self._link.once(statements.add_partitions(AHEAD)):
+        while added := await self._link.once(statements.add_partitions(DAYS_AHEAD)):
             changes += added
             if not DONE & {change.what for change in added}:
                 break
@@ -50,10 +50,10 @@ class Partitions:
             emit(PartitionChanged(change.name, change.what, change.why))
 
     async def _purge(self) -> None:
-        expiring = await self._link.once(statements.list_expiring())
+        expiring = await self._link.once(statements.list_over_age_tables())
         for name, days in expiring.items():
             block: int | None = 0
             while block is not None and self._purged.get(name) != days:
-                block = await self._link.once(statements.purge_jobs(name, block, BLOCKS))
+                block = await self._link.once(statements.purge_jobs(name, block, BLOCKS_AT_ONCE))
                 await asyncio.sleep(0.02)  # leave the disk to those who work
             self._purged[name] = days

@@ -8,7 +8,7 @@ from pgqueue.database.sifting import sift_jobs
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import CrashLoopEnded, JobsRescued
 
-BATCH = 500
+RESCUES_AT_ONCE = 500
 
 
 async def rescue_all(link: Link, crash_limit: int) -> int:
@@ -17,9 +17,9 @@ async def rescue_all(link: Link, crash_limit: int) -> int:
     while True:
         rescued = await sift_jobs(
             link.once,
-            statements.rescue(crash_limit, BATCH),
-            statements.choose_lost(BATCH),
-            lambda only: statements.rescue(crash_limit, BATCH, only),
+            statements.rescue(crash_limit, RESCUES_AT_ONCE),
+            statements.choose_rescues(RESCUES_AT_ONCE),
+            lambda only: statements.rescue(crash_limit, RESCUES_AT_ONCE, only),
         )
         total += len(rescued)
         for job in rescued:
@@ -27,5 +27,5 @@ async def rescue_all(link: Link, crash_limit: int) -> int:
                 emit(CrashLoopEnded(job.id, job.task))
         if rescued:
             emit(JobsRescued(len(rescued), tuple(sorted({job.worker_id for job in rescued}))))
-        if len(rescued) < BATCH:
+        if len(rescued) < RESCUES_AT_ONCE:
             return total

@@ -16,7 +16,7 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import forever, is_lost, may_pass, one_line
 from pgqueue.database.sifting import sift
-from pgqueue.database.statements.schedules import DueSchedule, Look
+from pgqueue.database.statements.schedules import DueSchedule, ScheduleLook
 from pgqueue.errors import PgQueueError
 from pgqueue.model.schedule import Plan, plan, problem
 from pgqueue.telemetry.events import emit
@@ -30,18 +30,20 @@ from pgqueue.telemetry.events.maintenance import (
     ScheduleUnreadable,
 )
 
-LOOK = 1.5  # seconds at most until an edited row takes effect
-SOON = 0.3  # until a run that waits for the end of another is looked after again, or a locked row tried again
-BATCH = 200  # schedules of one look, dealt with in one transaction
-GRACE = 60.0  # seconds; who is away for longer has missed what came meanwhile
+LOOK_EVERY = 1.5  # seconds at most until an edited row takes effect
+LOOK_AGAIN_AFTER = (
+    0.3  # until a run that waits for the end of another is looked after again, or a locked row tried again
+)
+SCHEDULES_AT_ONCE = 200  # schedules of one look, dealt with in one transaction
+MISSED_AFTER = 60.0  # seconds; who is away for longer has missed what came meanwhile
 
-Ready = tuple[DueSchedule, Plan]
+Due = tuple[DueSchedule, Plan]
 
 
 class Scheduler:
     """``grace`` must be longer than it takes until another leader is elected, which is late, but has missed nothing."""
 
-    def __init__(self, link: Link, *, grace: float = GRACE) -> None:
+    def __init__(self, link: Link, *, grace: float = MISSED_AFTER) -> None:
         self._link, self._grace = link, grace
 
     async def run(self) -> None:
@@ -62,7 +64,7 @@ class Scheduler:
     async def turn(self, moment: datetime | None = None, *, broken: bool = False) -> float:
         """Deals with all that is due at ``moment`` (None: now); returns the seconds until it is worth to look again."""
         look = await self._look(moment, broken=broken)
-        ready: list[Ready] = []
+        ready: list[Due] = []
         done = []
         for due in look.due:
             try:
@@ -72,20 +74,22 @@ class Scheduler:
         done += await self._fire(ready)
         if any(done):
             return 0.0  # what they do next is known only now
-        pause = LOOK if look.nearest is None else min(LOOK, look.nearest)
-        return min(pause, SOON) if done or look.waiting else pause
+        pause = LOOK_EVERY if look.nearest is None else min(LOOK_EVERY, look.nearest)
+        return min(pause, LOOK_AGAIN_AFTER) if done or look.waiting else pause
 
-    async def _look(self, moment: datetime | None, *, broken: bool) -> Look:
+    async def _look(self, moment: datetime | None, *, broken: bool) -> ScheduleLook:
         """If a row cannot be read, it says so, and stops no other."""
         try:
-            return await self._link.once(statements.due_schedules(moment, broken, BATCH))
+            return await self._link.once(statements.find_due_schedules(moment, broken, SCHEDULES_AT_ONCE))
         except Exception as error:
             if is_lost(error):
                 raise
 
-        async def run(part: Sequence[tuple[int, str]]) -> list[Look]:
+        async def run(part: Sequence[tuple[int, str]]) -> list[ScheduleLook]:
             ids = [schedule for schedule, _ in part]
-            return [await self._link.once(statements.due_schedules(moment, broken, BATCH, ids))]
+            return [
+                await self._link.once(statements.find_due_schedules(moment, broken, SCHEDULES_AT_ONCE, ids))
+            ]
 
         async def give_up(row: tuple[int, str], error: Exception) -> None:
             emit(ScheduleUnreadable(row[0], problem(error)))
@@ -95,15 +99,17 @@ class Scheduler:
             emit(ScheduleReadLater(row[0], one_line(error)))
 
         looks = await sift(await self._link.once(statements.list_schedule_versions()), run, give_up, leave)
-        looks.append(await self._link.once(statements.due_schedules(moment, broken, BATCH, [])))
-        return replace(looks[-1], due=[due for look in looks for due in look.due][:BATCH])
+        looks.append(
+            await self._link.once(statements.find_due_schedules(moment, broken, SCHEDULES_AT_ONCE, []))
+        )
+        return replace(looks[-1], due=[due for look in looks for due in look.due][:SCHEDULES_AT_ONCE])
 
     def _plan(self, due: DueSchedule, now: datetime) -> Plan:
         return plan(
             due.schedule, now, next_at=due.next_at, edited_at=due.edited_at, over=due.over, grace=self._grace
         )
 
-    async def _fire(self, ready: list[Ready]) -> list[bool]:
+    async def _fire(self, ready: list[Due]) -> list[bool]:
         """Whether each is dealt with; False if another transaction's lock or edit stood in the way. If all together fail, one by one."""
         if not ready:
             return []

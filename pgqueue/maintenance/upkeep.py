@@ -9,8 +9,8 @@ from pgqueue.database.outage import Trouble
 from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.partitions import Partitions
 
-REGULAR = 600.0  # seconds from turn to turn; one that finds nothing to do takes a few milliseconds
-SOON = 60.0  # seconds until the next try of what a lock of another session prevented
+UPKEEP_EVERY = 600.0  # seconds from turn to turn; one that finds nothing to do takes a few milliseconds
+TRY_AGAIN_AFTER = 60.0  # seconds until the next try of what a lock of another session prevented
 
 
 class Upkeep:
@@ -27,7 +27,7 @@ class Upkeep:
         try:
             while True:
                 done = await self.once()
-                await asyncio.sleep(REGULAR if done else SOON)
+                await asyncio.sleep(UPKEEP_EVERY if done else TRY_AGAIN_AFTER)
         finally:
             await self._link.close()
 

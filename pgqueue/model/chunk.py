@@ -21,7 +21,7 @@ from pgqueue.model.payload import complaints
 from pgqueue.model.task import TaskSpec
 from pgqueue.text.values import shown
 
-LARGEST = 1000  # jobs in a chunk
+LARGEST_CHUNK = 1000  # jobs in a chunk
 LONGEST_WAIT = 60.0  # seconds
 SHAPE = (
     "give it one parameter list[T], where T is a dataclass, a pydantic model or a TypedDict, and, if it wants them,"
@@ -38,9 +38,13 @@ class ChunkSpec(TaskSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.chunk, bool) or not isinstance(self.chunk, int) or not 1 <= self.chunk <= LARGEST:
+        if (
+            isinstance(self.chunk, bool)
+            or not isinstance(self.chunk, int)
+            or not 1 <= self.chunk <= LARGEST_CHUNK
+        ):
             raise InvalidOptionError(
-                f"chunk is {shown(self.chunk)}.", do=f"give a whole number from 1 to {LARGEST}"
+                f"chunk is {shown(self.chunk)}.", do=f"give a whole number from 1 to {LARGEST_CHUNK}"
             )
         if self.chunk_wait > LONGEST_WAIT:
             raise InvalidOptionError(

@@ -1,7 +1,7 @@
 """What a user's functions are told of jobs: hooks after an outcome, and middleware around each attempt.
 
 A hook runs in a job of its own, ``<task>:on_<event>``. The statement that writes the outcome stores it too (settle.sql,
-rescue.sql, sweep.sql): it is there if and only if the outcome is, and like any job it runs at least once, even if a worker dies meanwhile.
+rescue.sql, finish_overdue.sql): it is there if and only if the outcome is, and like any job it runs at least once, even if a worker dies meanwhile.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pgqueue.text.values import shown
 
 Event = Literal["completed", "failed", "dead", "stalled", "retry"]
 EVENTS: tuple[Event, ...] = ("completed", "failed", "dead", "stalled", "retry")
-QUEUE = "pgqueue.hooks"  # settle.sql, rescue.sql, sweep.sql
+QUEUE = "pgqueue.hooks"  # settle.sql, rescue.sql, finish_overdue.sql
 TIMES = frozenset({"run_at", "created_at", "started_at", "finished_at", "expires_at", "deadline_at"})
 
 

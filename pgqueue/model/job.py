@@ -163,7 +163,7 @@ class Job:
         As often as you like: the worker writes the last one once a second, and the very last with the outcome.
         Raises InvalidOptionError for what is no number or no text.
         """
-        self._held().progress(Progress.of(done, total, message))
+        self._own_lease().progress(Progress.of(done, total, message))
 
     def track(
         self,
@@ -184,13 +184,13 @@ class Job:
         Business rows, follow-up jobs, ``result`` and the completion commit together, or LeaseLostError is
         raised and all of it is rolled back: the effect takes place exactly once.
         """
-        return self._held().transaction(result)
+        return self._own_lease().transaction(result)
 
     def atransaction(self, result: object = None) -> AbstractAsyncContextManager[AsyncConnection]:
         """The same for ``async def`` handlers: ``async with job.atransaction() as conn: ...``."""
-        return self._held().atransaction(result)
+        return self._own_lease().atransaction(result)
 
-    def _held(self) -> Lease:
+    def _own_lease(self) -> Lease:
         if self.lease is None:
             msg = f"job {self.id} was read, not claimed: only the job handed to its handler has a lease"
             raise RuntimeError(msg)

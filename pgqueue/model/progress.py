@@ -10,7 +10,7 @@ from pgqueue.errors import InvalidOptionError
 from pgqueue.text.values import shown
 
 MESSAGE_LIMIT = 500
-LARGEST = 2**53  # what a number of JSON holds exactly in every language
+LARGEST_NUMBER = 2**53  # what a number of JSON holds exactly in every language
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ def _number(name: str, value: Any) -> float:
         number = value if type(value) in (int, float) else _plain(value)
     except (TypeError, ValueError):
         number = math.nan
-    if not -LARGEST <= number <= LARGEST:  # nor NaN
+    if not -LARGEST_NUMBER <= number <= LARGEST_NUMBER:  # nor NaN
         raise InvalidOptionError(
             f"{name} of a progress is {shown(value)}.", do="give a number from -2^53 to 2^53"
         )

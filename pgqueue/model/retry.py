@@ -16,7 +16,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from pgqueue.errors import InvalidOptionError
-from pgqueue.model.units import LONGEST
+from pgqueue.model.units import LONGEST_DURATION
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.users import PolicyFailed
 from pgqueue.text.values import shown
@@ -25,7 +25,7 @@ DEFAULT_MAX_ATTEMPTS = 6
 
 DEFAULT_DELAYS = (1.0, 5.0, 30.0, 300.0, 1800.0)
 ATTEMPTS = "an attempt count is 1 to 10000"
-SUCH = {
+EXAMPLES = {
     "wait": "wait_exponential()", "stop": "stop_after_attempt(8)", "retry": "retry_if_exception_type(OSError)",
 }  # fmt: skip
 
@@ -70,7 +70,7 @@ class RetryPolicy:
             if not callable(tool) and (name, tool) != ("retry", None):
                 raise InvalidOptionError(
                     f"{name} of a retry policy is {shown(tool)}.",
-                    do=f"give one of tenacity's, such as {SUCH[name]}",
+                    do=f"give one of tenacity's, such as {EXAMPLES[name]}",
                 )
         for name, kinds in (("permanent", self.permanent), ("transient", self.transient)):
             try:
@@ -137,7 +137,7 @@ class RetryPolicy:
         except BaseException as broken:  # noqa: BLE001
             emit(PolicyFailed("wait", broken))
             seconds = math.nan
-        if not 0 <= seconds <= LONGEST:
+        if not 0 <= seconds <= LONGEST_DURATION:
             return (
                 DEFAULT_POLICY.delay(attempt, age, error)
                 if self is not DEFAULT_POLICY
@@ -147,7 +147,7 @@ class RetryPolicy:
 
 
 def _is_delay(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LONGEST_DURATION
 
 
 def _state(attempt: int, age: float, error: BaseException) -> RetryCallState:

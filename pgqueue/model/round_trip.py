@@ -69,7 +69,7 @@ def difference(sent: Any, back: Any, path: str = "") -> str | None:
         said = None if _are_same_members(sent, back) else f"{path} comes back with other members"
     elif fields is not None:
         others = _fields(back) or {}
-        if isinstance(back, OrderedDict) and list(sent) != sorted(sent, key=_place_in_jsonb):
+        if isinstance(back, OrderedDict) and list(sent) != sorted(sent, key=_order_in_jsonb):
             said = f"{path} comes back in another order"
         elif _are_same_members(fields, others):
             said = _first(
@@ -124,7 +124,7 @@ def _is_record(value: object) -> bool:
     return isinstance(value, BaseModel) or dataclasses.is_dataclass(value)
 
 
-def _place_in_jsonb(key: object) -> tuple[int, bytes]:
+def _order_in_jsonb(key: object) -> tuple[int, bytes]:
     text = str(key).encode()
     return len(text), text
 

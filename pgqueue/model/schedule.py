@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from pgqueue.errors import InvalidScheduleError, PgQueueError
 from pgqueue.model.fire_times import END, Cron, Every, Once, Timing, zone
 from pgqueue.model.names import check_free, check_name
-from pgqueue.model.units import LONGEST, seconds
+from pgqueue.model.units import LONGEST_DURATION, seconds
 from pgqueue.text.nearest import rather
 from pgqueue.text.values import shown
 
@@ -22,8 +22,10 @@ Missed = Literal["once", "skip", "all"]
 OVERLAPS: tuple[Overlap, ...] = ("queue", "skip", "cancel-old", "allow")
 MISSED: tuple[Missed, ...] = ("once", "skip", "all")
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # the database takes no earlier time
-MOST = 1000  # missed fire times that are made up for at most
-FOREIGN = frozenset({"run_at", "idempotency_key", "idempotency_ttl"})  # the fire time says when and how often
+MOST_MISSED = 1000  # missed fire times that are made up for at most
+NOT_FOR_SCHEDULES = frozenset(
+    {"run_at", "idempotency_key", "idempotency_ttl"}
+)  # the fire time says when and how often
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ class Schedule:
         if self.cron is not None:
             return Cron(self.cron, tz)
         if self.every is not None:
-            if not 1 <= self.every <= LONGEST:
+            if not 1 <= self.every <= LONGEST_DURATION:
                 raise InvalidScheduleError(
                     f"every is {self.every:g} s.", do="give from one second to 365 days"
                 )
@@ -76,9 +78,9 @@ class Schedule:
         for name, text, known in (("overlap", self.overlap, OVERLAPS), ("missed", self.missed, MISSED)):
             if text not in known:
                 raise InvalidScheduleError(f"{name} is {shown(text)}.", do=rather(text, known))
-        if not isinstance(self.missed_cap, int) or not 1 <= self.missed_cap <= MOST:
+        if not isinstance(self.missed_cap, int) or not 1 <= self.missed_cap <= MOST_MISSED:
             raise InvalidScheduleError(
-                f"missed_cap is {shown(self.missed_cap)}.", do=f"give from 1 to {MOST}"
+                f"missed_cap is {shown(self.missed_cap)}.", do=f"give from 1 to {MOST_MISSED}"
             )
         if not 0 <= self.jitter <= 86_400:
             raise InvalidScheduleError(f"jitter is {self.jitter:g} s.", do="give from 0 to a day")
@@ -112,7 +114,7 @@ def _check_options(options: object) -> None:
 
     if not isinstance(options, Mapping):
         raise InvalidScheduleError(f"options is {shown(options)}.", do="give an object of enqueue's options")
-    if unfit := FOREIGN.intersection(options):
+    if unfit := NOT_FOR_SCHEDULES.intersection(options):
         raise InvalidScheduleError(
             f"A schedule takes no {', '.join(sorted(unfit))}.",
             why="its fire times say when each job runs, and each is enqueued once",

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pgqueue.errors import InvalidOptionError, InvalidSettingError
 from pgqueue.text.values import shown
 
-LONGEST = 365 * 86_400.0
+LONGEST_DURATION = 365 * 86_400.0
 
 
 MB = 1024 * 1024
@@ -37,7 +37,11 @@ def seconds(value: object, what: str, *, past: bool = True) -> float:
         number = value.total_seconds()
     elif isinstance(value, str) and value.strip() and (match := DURATION.fullmatch(value.strip())):
         number = sum(float(part or 0) * unit for part, unit in zip(match.groups(), UNITS, strict=True))
-    if isinstance(number, bool) or not isinstance(number, int | float) or not least <= number <= LONGEST:
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, int | float)
+        or not least <= number <= LONGEST_DURATION
+    ):
         raise InvalidOptionError(
             f"{what} is {shown(value)}.",
             do="give seconds, a timedelta or a text like 90s, 5m, 1h30m, a year at most"

@@ -54,9 +54,9 @@ jobs = Table(
     column("deadline_at", "job_bound", nullable=True),
     column("weight", "job_weight", nullable=True),
     column("ordering", "job_order", nullable=True),
-    Column("holds", ARRAY(Integer)),
+    Column("seats_taken", ARRAY(Integer)),
     Column("parked", Boolean),
-    Column("ours", Boolean),
+    Column("stored_by_pgqueue", Boolean),
     Column("undeclared", ARRAY(Text)),
     postgresql_partition_by="LIST (state)",
 )

@@ -64,7 +64,7 @@ seats = Table(
     Column("limit_id", Integer, nullable=False),
     Column("taken", Integer, nullable=False, server_default=text("0")),
     Column("wanted", Integer, nullable=False, server_default=text("1")),
-    Column("arrival", Moment),
+    Column("full_at", Moment),
     Column("free_at", Moment),
     Column("key", Word, nullable=False),
     PrimaryKeyConstraint("limit_id", "key", name="seats_pkey"),

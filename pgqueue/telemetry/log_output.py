@@ -60,7 +60,7 @@ for _name in ("debug", "info", "warning", "error", "critical", "log"):
 _failure = Failure("the configured logging failed, and lines of the log are lost")
 
 
-class Heard(Guarded):
+class NeverDisabled(Guarded):
     """A logger that is never disabled: dictConfig and fileConfig do that by default, even years into a process."""
 
     @property
@@ -90,7 +90,7 @@ class Lines(logging.Formatter):
 
 def begin() -> None:
     """Prepares pgqueue's logger. To be called once, when the package is imported."""
-    _make(LOG, Heard)
+    _make(LOG, NeverDisabled)
     LOG.addFilter(Cleaning())
 
 

@@ -56,7 +56,7 @@ class AttemptLease:
             else:
                 settle = self._settle(result)
                 if settle.name != "complete":  # which needs no search path
-                    run(connection, statements.pin())
+                    run(connection, statements.pin_search_path())
                 self._fenced(run(connection, settle))
                 self._attempt.own_commit = OwnCommit.UNCONFIRMED
 
@@ -73,7 +73,7 @@ class AttemptLease:
                 else:
                     settle = self._settle(result)
                     if settle.name != "complete":
-                        await run_async(connection, statements.pin())
+                        await run_async(connection, statements.pin_search_path())
                     self._fenced(await run_async(connection, settle))
                     self._attempt.own_commit = OwnCommit.UNCONFIRMED
 
@@ -91,7 +91,7 @@ class AttemptLease:
         attempt.own_commit = OwnCommit.CONFIRMED
 
     def _lock(self) -> Statement[list[int]]:
-        return statements.hold(self._attempt.worker_id, self._attempt.id, self._attempt.lease_id)
+        return statements.lock_running_job(self._attempt.worker_id, self._attempt.id, self._attempt.lease_id)
 
     def _settle(self, result: object) -> Statement[list[int]]:
         attempt = self._attempt
@@ -103,7 +103,7 @@ class AttemptLease:
         hooks = [hook_name(attempt.task, "completed")] if has_hooks else []
         return statements.settle(attempt.worker_id, [(attempt.id, attempt.lease_id, outcome)], hooks)
 
-    def _fenced(self, ours: list[int]) -> None:
-        if self._attempt.id not in ours:
+    def _fenced(self, written: list[int]) -> None:
+        if self._attempt.id not in written:
             self._attempt.end(Ending.LOST)
             raise LeaseLostError(self._attempt.id, self._attempt.lease_id)

@@ -15,7 +15,7 @@ from pgqueue.runtime.clock import monotonic
 HITS = 100  # claims that found work within a second: more of them make a worker busy
 FULL_HITS = 3  # the same of claims that filled all slots
 MARK = 2.0  # seconds that a mark lasts
-PATIENCE = 0.2  # seconds without work after which a worker is no longer busy
+BUSY_WITHOUT_WORK = 0.2  # seconds without work after which a worker is no longer busy
 
 
 class Busy:
@@ -32,7 +32,7 @@ class Busy:
 
     @property
     def is_over(self) -> bool:
-        return monotonic() - self._last_work >= PATIENCE
+        return monotonic() - self._last_work >= BUSY_WITHOUT_WORK
 
     async def note_work(self, *, full: bool) -> None:
         now = self._last_work = monotonic()

@@ -152,7 +152,7 @@ class Lease:
         if not ours:
             return
         leases = [(attempt.id, attempt.lease_id) for attempt in ours.values()]
-        gone = await self._link.once(statements.find_disowned(self._id, leases))
+        gone = await self._link.once(statements.find_lost_attempts(self._id, leases))
         if gone:
             emit(ClaimsForgotten(tuple(gone)))
             self._lose_attempts([ours[job_id] for job_id in gone])

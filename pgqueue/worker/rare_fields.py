@@ -35,7 +35,7 @@ class RareFields:
         )
         return cls(
             expires, deadline, said["progress"], said["deadline_at"], said["unique_key"], tuple(said["tags"]),
-            said["meta"], bool(said["ours"]),
+            said["meta"], bool(said["stored_by_pgqueue"]),
         )  # fmt: skip
 
     def text(self) -> str:
@@ -46,7 +46,7 @@ class RareFields:
         }
         return json.dumps({
             **left, "progress": self.progress, "deadline_at": self.deadline_at, "unique_key": self.unique_key,
-            "tags": self.tags, "meta": self.meta, "ours": self.stored_by_pgqueue,
+            "tags": self.tags, "meta": self.meta, "stored_by_pgqueue": self.stored_by_pgqueue,
         })  # fmt: skip
 
     def progressed(self) -> object:

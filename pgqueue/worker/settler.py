@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import CONFLICTS, ConnectionLost, Trouble, one_line
-from pgqueue.database.sifting import bury, sift
+from pgqueue.database.sifting import make_dead, sift
 from pgqueue.model.outcome import COMPLETED, FORGOTTEN, Outcome
 from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit
@@ -22,7 +22,9 @@ from pgqueue.worker.ending import OwnCommit
 
 UNCONFIRMED = OwnCommit.UNCONFIRMED
 LOCKED = 0.5  # seconds until a row that was locked is looked at again
-LARGEST = 500  # outcomes in a batch: more would cost no less each, and hold up the slots that they free
+OUTCOMES_AT_ONCE = (
+    500  # outcomes in a batch: more would cost no less each, and hold up the slots that they free
+)
 
 
 Batch = list[tuple[Attempt, Outcome]]
@@ -54,7 +56,7 @@ class Settler:
     async def run(self) -> None:
         while True:
             await self._arrived.wait()
-            batch, self._outcomes = self._outcomes[:LARGEST], self._outcomes[LARGEST:]
+            batch, self._outcomes = self._outcomes[:OUTCOMES_AT_ONCE], self._outcomes[OUTCOMES_AT_ONCE:]
             if not self._outcomes and not (self._stopping and not self._kept):
                 self._arrived.clear()
             if not batch and self._stopping and not self._kept:
@@ -122,7 +124,7 @@ class Settler:
     ) -> list[int]:
         """Writes these, and returns the ids of the jobs written. Raises an error that may be the fault of one of them."""
         try:
-            ours, sent_again = await self._send(statement(batch))
+            written, sent_again = await self._send(statement(batch))
         except CONFLICTS:
             unlocked = await self._unlocked(batch)
             if len(unlocked) == len(batch):  # a seat or a table is locked
@@ -134,12 +136,12 @@ class Settler:
         for waiting in (self._waited, self._alone):
             if waiting:
                 waiting.difference_update(attempts)
-        if len(ours) < len(batch) and not sent_again:
-            self._emit_lost(batch, ours)
+        if len(written) < len(batch) and not sent_again:
+            self._emit_lost(batch, written)
         if unconfirmed := [item for item in batch if item[0].own_commit is UNCONFIRMED]:
-            await self._confirm(unconfirmed, ours)
+            await self._confirm(unconfirmed, written)
         self._freed(attempts)
-        return ours
+        return written
 
     async def _send(self, statement: Statement[list[int]]) -> tuple[list[int], bool]:
         """The ids of the jobs written, and whether it was sent again.
@@ -149,27 +151,27 @@ class Settler:
         sent_again = False
         while True:
             try:
-                ours = await self._link.once(statement)
+                written = await self._link.once(statement)
             except ConnectionLost as error:
                 sent_again = True
                 await asyncio.sleep(self._trouble.after(error))
             else:
                 self._trouble.over()
-                return ours, sent_again
+                return written, sent_again
 
-    def _emit_lost(self, batch: Batch, ours: list[int]) -> None:
+    def _emit_lost(self, batch: Batch, written: list[int]) -> None:
         for attempt, outcome in batch:
-            if attempt.id not in ours and attempt.own_commit is not UNCONFIRMED:
+            if attempt.id not in written and attempt.own_commit is not UNCONFIRMED:
                 emit(OutcomeLost(attempt.id, attempt.task, attempt.lease_id, outcome.state))
 
-    async def _confirm(self, batch: Batch, ours: list[int]) -> None:
+    async def _confirm(self, batch: Batch, written: list[int]) -> None:
         """What became of jobs whose handlers lost the answer to the COMMIT of their own transactions."""
-        held = [(attempt.id, attempt.lease_id) for attempt, _ in batch if attempt.id not in ours]
+        held = [(attempt.id, attempt.lease_id) for attempt, _ in batch if attempt.id not in written]
         committed = await self._link.run(statements.find_committed(held)) if held else []
         for attempt, outcome in batch:
             if attempt.id in committed:
                 emit(CommitUnconfirmed(attempt.id, attempt.task, "made", "completed"))
-            elif attempt.id in ours:
+            elif attempt.id in written:
                 emit(CommitUnconfirmed(attempt.id, attempt.task, "not made", outcome.state))
             else:
                 emit(CommitUnconfirmed(attempt.id, attempt.task, "lost", outcome.state))
@@ -208,7 +210,7 @@ class Settler:
             await self._write([(attempt, refused)], self._settle)
             return
         try:
-            await bury(self._link.once, attempt.id, self.worker_id, error)
+            await make_dead(self._link.once, attempt.id, self.worker_id, error)
             self._freed([attempt])
         except Exception as another:  # noqa: BLE001 - it is logged
             self._keep([item], self._trouble.after(another))

@@ -10,7 +10,7 @@ from pgqueue.telemetry.events.workers import JobsHandedBack, LastOutcomesNotTake
 from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
 
-PATIENCE = 2.0  # seconds that handlers get to hear of it, and the database to take the last outcomes
+LAST_WRITES = 2.0  # seconds that handlers get to hear of it, and the database to take the last outcomes
 
 
 async def finish(
@@ -38,7 +38,7 @@ async def finish(
     if left:
         emit(JobsHandedBack(left))
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(LAST_WRITES):
             await runner.wait_idle()
             settler.stop()
             await settling

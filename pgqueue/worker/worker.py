@@ -34,8 +34,8 @@ from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.maintenance.alerting.watch import Watch
 from pgqueue.maintenance.declarations import Declarations
 from pgqueue.maintenance.leader import Leader
-from pgqueue.maintenance.partitions import AHEAD
-from pgqueue.maintenance.scheduler import GRACE, Scheduler
+from pgqueue.maintenance.partitions import DAYS_AHEAD
+from pgqueue.maintenance.scheduler import MISSED_AFTER, Scheduler
 from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.services import Services
 from pgqueue.telemetry.events import emit, subscribed
@@ -117,7 +117,7 @@ class Worker:
             settings,
             Scheduler(
                 links.schedules,
-                grace=max(GRACE, 6 * settings.heartbeat),  # a leader's term is three
+                grace=max(MISSED_AFTER, 6 * settings.heartbeat),  # a leader's term is three
             ),
             Watch(links.leading, alerts, settings.heartbeat),
         )
@@ -219,7 +219,7 @@ class Worker:
         check_sessions(self._dsn)
         with connect(self._dsn) as connection, within(connection, BEGINNING):
             check_server(connection)
-            run(connection, statements.add_partitions(AHEAD))
+            run(connection, statements.add_partitions(DAYS_AHEAD))
             self._declare(connection)
             self._lease.take(connection)
 

@@ -189,7 +189,7 @@ def judge(faults: Faults, mailbox: Path) -> None:
     assert max(by_key.values()) == 3
     assert assert_order_was_kept(db) > plan.part * 900
     assert db.execute("select * from pgqueue.seats where taken > 0").fetchall() == []
-    assert db.execute("select * from pgqueue.heal_seats()").fetchall() == []
+    assert db.execute("select * from pgqueue.recount_seats()").fetchall() == []
     assert "mended" not in "".join(worker.log.read_text(errors="replace") for worker in faults.workers.all)
     # Effects outside happen at least once, and again only for jobs that a fault has interrupted.
     delivered = Counter(line.split()[0] for line in mailbox.read_text().splitlines())

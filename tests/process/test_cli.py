@@ -23,7 +23,7 @@ from tests.worker_by_hand import Hand, bury_one
 
 COMMANDS = [
     (), ("work",), ("dev",), ("demo",), ("enqueue",), ("migrate",), ("doctor",), ("jobs",), ("jobs", "list"),
-    ("jobs", "show"), ("jobs", "retry"), ("jobs", "cancel"), ("jobs", "edit"), ("jobs", "wait"), ("queues",), ("queues", "list"),
+    ("jobs", "show"), ("jobs", "revive"), ("jobs", "cancel"), ("jobs", "edit"), ("jobs", "wait"), ("queues",), ("queues", "list"),
     ("queues", "pause"), ("queues", "resume"), ("queues", "remove"), ("jobs", "count"), ("workers",), ("workers", "list"), ("alerts",),
     ("alerts", "list"), ("alerts", "resolve"), ("alerts", "mute"),
 ]  # fmt: skip
@@ -205,7 +205,7 @@ def test_a_terminal_shows_a_bar_while_it_waits(db, dsn, tmp_path):
     [job] = add_jobs(db, task="greet")
     hand = Hand(db, ["greet"])
     [attempt] = hand.claim()
-    run(db, statements.report_progress(hand.id, [(job, attempt.lease_id, Progress(3, 10, "on [the] way"))]))
+    run(db, statements.write_progress(hand.id, [(job, attempt.lease_id, Progress(3, 10, "on [the] way"))]))
     shown = on_terminal(["jobs", "wait", str(job), "--timeout", "1.5"], tmp_path, dsn)
     assert f"job {job} running on [the] way" in shown
     assert "3/10" in shown

@@ -77,17 +77,17 @@ def test_retry_revives_the_one_the_many_or_all_that_match(pgq, db):
     jobs = add_jobs(db, task="greet", count=4)
     for job in jobs[:3]:
         bury_one(db, job)
-    dry = pgq("jobs", "retry", "--state", "dead", "--dry-run", "--json")
+    dry = pgq("jobs", "revive", "--state", "dead", "--dry-run", "--json")
     assert [item["result"] for item in dry.items] == ["would revive"] * 3
     assert dry.code == 0
     assert [look(db, job) for job in jobs] == ["dead"] * 3 + ["pending"]
 
-    one = pgq("jobs", "retry", str(jobs[0]), str(jobs[3]), "--json")
+    one = pgq("jobs", "revive", str(jobs[0]), str(jobs[3]), "--json")
     assert [item["result"] for item in one.items] == ["revived", "pending"]
-    rest = pgq("jobs", "retry", "--task", "greet", "--json")
+    rest = pgq("jobs", "revive", "--task", "greet", "--json")
     assert {item["id"] for item in rest.items} == set(jobs[1:3])
     assert [look(db, job) for job in jobs] == ["pending"] * 4
-    assert "No job matches" in pgq("jobs", "retry", "--state", "dead").err
+    assert "No job matches" in pgq("jobs", "revive", "--state", "dead").err
 
 
 def test_cancel_takes_what_waits_and_asks_what_runs(pgq, db):
@@ -173,7 +173,7 @@ def test_show_tells_how_far_a_job_has_come(pgq, db):
         (Progress(1200), "1,200"),
         (Progress(0, 0), "0 of 0"),
     ):
-        run(db, statements.report_progress(hand.id, [(job, attempt.lease_id, report)]))
+        run(db, statements.write_progress(hand.id, [(job, attempt.lease_id, report)]))
         [line] = [line for line in pgq("jobs", "show", str(job)).out.splitlines() if "progress" in line]
         assert line.split(maxsplit=1)[1] == text
 
@@ -219,7 +219,7 @@ def test_jobs_are_chosen_by_key_and_arguments_by_every_command(pgq, db):
         ]
         assert [item["id"] for item in pgq("jobs", "cancel", "--json", *words).items] == [mine]
         assert [
-            item["id"] for item in pgq("jobs", "retry", "--state", "cancelled", "--json", *words).items
+            item["id"] for item in pgq("jobs", "revive", "--state", "cancelled", "--json", *words).items
         ] == [mine]
     assert pgq("jobs", "list", "--arg", "n=7").rows == []
     for words in (("--arg", "n"), ("--args", "[1]"), ("--args", "{")):
@@ -315,6 +315,6 @@ def test_a_word_that_is_none_of_a_few_is_answered_by_the_nearest_and_all_of_them
 
 def test_retry_says_what_it_did(pgq, db):
     [job] = add_jobs(db, task="greet", state="dead", finished_at="2026-11-01Z")
-    done = pgq("jobs", "retry", str(job))
+    done = pgq("jobs", "revive", str(job))
     assert done.rows == [[str(job), "greet", "dead", "revived"]]
     assert "1 job pending again, due now, with all attempts" in done.err

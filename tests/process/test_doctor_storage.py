@@ -68,11 +68,11 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits a minute here: a tenth of a second makes a holder old."""
     from pgqueue import sql
 
-    text = sql.load("oldest_snapshot")
+    text = sql.load("find_old_snapshots")
     assert AGE in text
     short = text.replace(AGE, "interval '0.1 s'")
     load = sql.load
-    monkeypatch.setattr(decoding, "load", lambda name: short if name == "oldest_snapshot" else load(name))
+    monkeypatch.setattr(decoding, "load", lambda name: short if name == "find_old_snapshots" else load(name))
 
 
 def test_it_names_the_session_that_holds_the_oldest_snapshot_and_what_that_costs(dsn, connect, monkeypatch):
@@ -102,7 +102,7 @@ def test_it_names_the_session_that_holds_the_oldest_snapshot_and_what_that_costs
         "cannot remove the dead rows of jobs_live, about 29,000 beside 1,000 live ones: the table takes"
         in cost
     )
-    assert "sweep of a claim over that index about 29 ms." in cost
+    assert "claim that looks behind its cursors about 29 ms." in cost
     db.execute("select pg_terminate_backend(%s)", [holder.info.backend_pid])
     holder.close()
     wait_until(lambda: "has held a snapshot" not in said(dsn))
@@ -189,7 +189,7 @@ def test_it_finds(dsn, db, mistake, expected):
 def test_it_finds_indexes_to_mend_and_says_how(dsn, db, connect, monkeypatch):
     from pgqueue.maintenance import indexes
 
-    monkeypatch.setattr(indexes, "FLOOR", 200_000)
+    monkeypatch.setattr(indexes, "SMALLEST_OUTGROWN", 200_000)
     db.execute("alter table pgqueue.jobs_live set (autovacuum_vacuum_threshold = 1000000000)")
     db.execute("insert into pgqueue.jobs_live (task) select 't' from generate_series(1, 20000)")
     db.execute("delete from pgqueue.jobs_live where id > 10")

@@ -261,7 +261,7 @@ def test_a_dsn_that_cannot_work_is_refused_without_its_password(scene, bad):
 
 def locked(scene: Scene) -> None:
     with pytest.MonkeyPatch.context() as patch, psycopg.connect(scene.dsn) as connection:
-        patch.setattr(migrate, "PATIENCE", 0.0)
+        patch.setattr(migrate, "LOCK_PATIENCE", 0.0)
         connection.execute("lock table pgqueue.schema_version in access exclusive mode")
         migrate.upgrade(scene.dsn)
 
@@ -311,7 +311,7 @@ def unconfirmed(scene: Scene) -> None:
 def full_pool(scene: Scene) -> None:
     app = App(scene.dsn, pool_size=1)
     with pytest.MonkeyPatch.context() as patch, closing(app):
-        patch.setattr(pools, "PATIENCE", 0.05)
+        patch.setattr(pools, "POOL_PATIENCE", 0.05)
         with app.connection(), app.connection():
             pass
 

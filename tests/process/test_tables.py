@@ -81,7 +81,7 @@ def hostile(db: Connection[Any]) -> Connection[Any]:
     [attempt] = hand.claim(1)
     run(
         db,
-        statements.report_progress(hand.id, [(attempt.id, attempt.lease_id, Progress(7, 900, ERROR[:150]))]),
+        statements.write_progress(hand.id, [(attempt.id, attempt.lease_id, Progress(7, 900, ERROR[:150]))]),
     )
     db.execute("update pgqueue.workers set host = %s, queues = %s", ["h" * 200, [QUEUE, "b" * 60, "c*"]])
     db.execute("insert into pgqueue.limits (queue, task, per_key, concurrency, rate, period) values (%s, %s, true, 2, 40, '1 s')", [QUEUE, TASK])  # fmt: skip
@@ -89,7 +89,7 @@ def hostile(db: Connection[Any]) -> Connection[Any]:
         "insert into pgqueue.alerts (kind, subject, queue, job_id, count, text) values ('stalled', %s, %s, 1, 12345, %s)",
         [TASK, QUEUE, ERROR],
     )
-    db.execute("insert into pgqueue.tasks (name, app, options, keep, declared) values (%s, %s, %s, 'failures', 'x')", [TASK, "a" * 90, json.dumps({"queue": QUEUE, "timeout": 90, "unique": ["n" * 90]})])  # fmt: skip
+    db.execute("insert into pgqueue.tasks (name, app, options, keep, digest) values (%s, %s, %s, 'failures', 'x')", [TASK, "a" * 90, json.dumps({"queue": QUEUE, "timeout": 90, "unique": ["n" * 90]})])  # fmt: skip
     schedule = make(
         "nightly." + "n" * 100, TASK, cron="1-59/2,0 1,2,3,4,5,6,7,8,9,10 * * MON-FRI", tz="Europe/Warsaw"
     )
@@ -162,7 +162,7 @@ def test_a_list_says_of_running_jobs_who_has_them_since_when_and_how_far_they_ar
     hand = Hand(db, ["t"])
     db.execute("insert into pgqueue.jobs (task) values ('t')")
     [attempt] = hand.claim()
-    run(db, statements.report_progress(hand.id, [(attempt.id, attempt.lease_id, Progress(25, 100))]))
+    run(db, statements.write_progress(hand.id, [(attempt.id, attempt.lease_id, Progress(25, 100))]))
     db.execute("insert into pgqueue.jobs (task, run_at) values ('t', now() + interval '5 m 1 s')")
     text = shown("jobs", "list", columns=120)
     heads, later, running = text.splitlines()

@@ -112,7 +112,7 @@ class Keys(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        run(self.db, statements.sweep(100))
+        run(self.db, statements.finish_overdue(100))
         for job in self.jobs.values():
             if job.is_over(self.now):
                 job.state = "cancelled"

@@ -191,7 +191,7 @@ def test_cancel_then_settle(players: Players, outcome: Outcome) -> None:
     assert settled == [job_id]
     if row(players.db, job_id) != ("cancelled",):
         assert run(players.db, claim(worker_id)) == []
-        assert [swept.reason for swept in run(players.db, statements.sweep(10))] == ["cancelled"]
+        assert [swept.reason for swept in run(players.db, statements.finish_overdue(10))] == ["cancelled"]
     assert row(players.db, job_id) == ("cancelled",)
 
 
@@ -288,11 +288,11 @@ def test_edit_then_sweep(players: Players, column: str) -> None:
     job_id = bounded(players, column)
     option = column.removesuffix("_at")
     said, swept, waited = players.race(
-        does(statements.edit(job_id, {option: 60})), does(statements.sweep(10))
+        does(statements.edit(job_id, {option: 60})), does(statements.finish_overdue(10))
     )
     assert not waited
     assert (said, swept) == ("edited", [])
-    assert run(players.db, statements.sweep(10)) == []
+    assert run(players.db, statements.finish_overdue(10)) == []
     assert row(players.db, job_id) == ("pending",)
 
 
@@ -301,7 +301,7 @@ def test_sweep_then_edit(players: Players, column: str, end: str) -> None:
     job_id = bounded(players, column)
     option = column.removesuffix("_at")
     swept, said, waited = players.race(
-        does(statements.sweep(10)), does(statements.edit(job_id, {option: 60}))
+        does(statements.finish_overdue(10)), does(statements.edit(job_id, {option: 60}))
     )
     assert waited
     assert [job.id for job in swept] == [job_id]
@@ -312,7 +312,9 @@ def test_sweep_then_edit(players: Players, column: str, end: str) -> None:
 @pytest.mark.parametrize(("column", "end"), [("expires_at", "cancelled"), ("deadline_at", "dead")])
 def test_two_sweeps(players: Players, column: str, end: str) -> None:
     job_id = bounded(players, column)
-    first, second, waited = players.race(does(statements.sweep(10)), does(statements.sweep(10)))
+    first, second, waited = players.race(
+        does(statements.finish_overdue(10)), does(statements.finish_overdue(10))
+    )
     assert not waited
     assert (len(first), len(second)) == (1, 0)
     assert row(players.db, job_id) == (end,)
@@ -320,7 +322,7 @@ def test_two_sweeps(players: Players, column: str, end: str) -> None:
 
 def test_sweep_then_cancel(players: Players) -> None:
     job_id = bounded(players, "deadline_at")
-    _, said, waited = players.race(does(statements.sweep(10)), does(statements.cancel(job_id)))
+    _, said, waited = players.race(does(statements.finish_overdue(10)), does(statements.cancel(job_id)))
     assert waited
     assert said == "dead"
     assert row(players.db, job_id) == ("dead",)

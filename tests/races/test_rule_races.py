@@ -211,7 +211,7 @@ def test_two_enqueues_of_the_key_of_an_expired_job(players: Players, batch: list
 def test_sweep_then_enqueue_of_the_key(players: Players, batch: list[str]) -> None:
     holder = expired_holder(players)
     swept, found, waited = players.race(
-        does(statements.sweep(10)), enqueues(*({"unique_key": name} for name in batch))
+        does(statements.finish_overdue(10)), enqueues(*({"unique_key": name} for name in batch))
     )
     assert [job.id for job in swept] == [holder]
     assert waited
@@ -221,7 +221,7 @@ def test_sweep_then_enqueue_of_the_key(players: Players, batch: list[str]) -> No
 def test_enqueue_of_the_key_then_sweep(players: Players) -> None:
     """Who enqueues has the row: the leader does not wait."""
     holder = expired_holder(players)
-    found, swept, waited = players.race(enqueues({"unique_key": "k"}), does(statements.sweep(10)))
+    found, swept, waited = players.race(enqueues({"unique_key": "k"}), does(statements.finish_overdue(10)))
     assert (found[0][1], swept, waited) == (True, [], False)
     assert row(players.db, holder) == ("cancelled",)
 

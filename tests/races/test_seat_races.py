@@ -40,14 +40,14 @@ def test_a_seat_that_is_tidied_away_while_a_claim_waits_for_it_is_made_anew(play
     for _ in range(6):
         enqueue(players.db, concurrency_key="k")
     worker_id = register(players.db)
-    tidy = does(statements.heal_seats())
+    tidy = does(statements.recount_seats())
     with players.during(
         lambda one: one.execute("select from pgqueue.seats for update"), does(claim_by_turns(worker_id))
     ) as later:
         assert not later.done()
         tidy(players.one)
     assert len(later.result(timeout=20)) == 2
-    assert run(players.db, statements.heal_seats()) == []
+    assert run(players.db, statements.recount_seats()) == []
 
 
 def test_jobs_in_order_never_run_beside_each_other_though_the_first_is_committed_last(

@@ -63,8 +63,8 @@ MOVES: dict[str, tuple[dict[str, str], Callable[[int], Statement[Any]], set[str]
         {"last_error"},
     ),
     "rescue": (RUNNING, lambda _: statements.rescue(1, 10), {"last_error", "crash_count"}),
-    "bury": (RUNNING, lambda worker: statements.bury(7, worker, "it is odd"), {"last_error"}),
-    "sweep": (PENDING, lambda _: statements.sweep(10), set()),
+    "bury": (RUNNING, lambda worker: statements.make_dead(7, worker, "it is odd"), {"last_error"}),
+    "sweep": (PENDING, lambda _: statements.finish_overdue(10), set()),
     "cancel": (PENDING, lambda _: statements.cancel(7), {"cancel_requested"}),
 }
 
@@ -109,7 +109,7 @@ def names(db: Connection[Any], statement: Statement[Any]) -> list[str]:
 
 def test_every_claim_returns_the_same_columns(db: Connection[Any]) -> None:
     claimed = names(db, statements.claim(1, ["t"], [("q", 0)], [(0.0, 0)], 1))
-    assert names(db, statements.held(1, [])) == claimed
+    assert names(db, statements.find_lost_claims(1, [])) == claimed
     limited = names(db, statements.claim_limited(1, ["t"], ("q", 0), "", 1))
     renamed = {"queue_of": "queue", "priority_of": "priority"}  # its parameters have these names
     assert [renamed.get(name, name) for name in limited] == [*claimed, "turn", "place", "front"]

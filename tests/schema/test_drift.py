@@ -127,7 +127,7 @@ def test_any_drift_is_found(db: Connection[Any], declared: Shape, change: str) -
 
 
 def test_the_revision_that_the_code_wants_is_the_newest(db: Connection[Any]) -> None:
-    assert run(db, statements.schema_version()) == migrate.HEAD
+    assert run(db, statements.read_schema_version()) == migrate.HEAD
     assert migrate.differences(db) == []
 
 

@@ -105,7 +105,7 @@ def test_the_hot_statements_keep_their_plans_over_a_million_jobs(db: Connection[
     run(db, statements.add_partitions(1))
     fill_quickly(db, ROWS)
     db.execute(PINNED)
-    assert len(run(db, SAMPLES["lanes"]).lanes) == 6
+    assert len(run(db, SAMPLES["survey_lanes"]).lanes) == 6
 
     check(db, "never analyzed")
 

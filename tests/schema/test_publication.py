@@ -87,7 +87,7 @@ def test_jobs_of_every_outcome_run_rescue_and_go(published: Connection[Any], app
     if not attempts:  # under a limit
         db.execute("delete from pgqueue.limits")
         attempts = hand.claim()
-    run(db, statements.report_progress(hand.id, [(attempts[0].id, attempts[0].lease_id, Progress(1))]))
+    run(db, statements.write_progress(hand.id, [(attempts[0].id, attempts[0].lease_id, Progress(1))]))
     outcomes = [COMPLETED, Outcome.dead("permanent_error", ValueError("no")), Outcome.snoozed(0.0)]
     for attempt, outcome in zip(attempts, outcomes, strict=False):
         assert hand.settle(attempt, outcome)
@@ -96,7 +96,7 @@ def test_jobs_of_every_outcome_run_rescue_and_go(published: Connection[Any], app
     [(dead,)] = db.execute("select id from pgqueue.jobs where state = 'dead'").fetchall()
     assert db.execute("select pgqueue.revive(%s)", [dead]).fetchone() == ("revived",)
     Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.1)).run()
-    run(db, statements.heal_seats())
+    run(db, statements.recount_seats())
     run(db, statements.purge(10))
     db.execute("delete from pgqueue.transitions")
     assert db.execute("select distinct state from pgqueue.jobs").fetchall() == [("completed",)]

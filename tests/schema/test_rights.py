@@ -33,8 +33,10 @@ def test_an_upgrade_takes_away_what_public_got_meanwhile_and_leaves_the_grants_o
     mine = role(
         USAGE, "grant execute on function pgqueue.why(bigint) to ROLE", "grant select on pgqueue.jobs to ROLE"
     )
-    db.execute("grant execute on function pgqueue.heal_seats() to public")
-    db.execute("drop function pgqueue.shown(timestamptz)")  # is made anew, with PUBLIC's default right
+    db.execute("grant execute on function pgqueue.recount_seats() to public")
+    db.execute(
+        "drop function pgqueue.time_in_words(timestamptz)"
+    )  # is made anew, with PUBLIC's default right
     migrate.upgrade(dsn)
     assert db.execute(FUNCTIONS).fetchall() == []
     with psycopg.connect(mine) as connection:
@@ -43,7 +45,7 @@ def test_an_upgrade_takes_away_what_public_got_meanwhile_and_leaves_the_grants_o
 
 def test_a_role_with_usage_alone_executes_no_function_of_the_owner(db, role):
     mine = role(USAGE)
-    calls = ("add_partitions(1)", "drop_partitions()", "heal_seats()", "purge_jobs('jobs_done_default', 0, 1)",
+    calls = ("add_partitions(1)", "drop_partitions()", "recount_seats()", "purge_jobs('jobs_done_default', 0, 1)",
              "enqueue('t')", "cancel(1)", "wake('default')")  # fmt: skip
     with psycopg.connect(mine, autocommit=True) as connection:
         for call in calls:
@@ -64,7 +66,7 @@ def test_a_function_of_the_owner_has_bounded_arguments(db, call):
 
 @pytest.mark.parametrize(
     "call",
-    ["add_partitions(3)", "drop_partitions()", "heal_seats()", "purge_jobs('jobs_done_default', 0, 1)"],
+    ["add_partitions(3)", "drop_partitions()", "recount_seats()", "purge_jobs('jobs_done_default', 0, 1)"],
 )
 def test_a_caller_that_keeps_its_transaction_open_cannot_keep_the_locks(connect, call):
     caller = connect(autocommit=False)
@@ -78,7 +80,7 @@ def test_every_function_of_the_owner_has_a_path_of_its_own_and_bounded_waits(db)
     rows = db.execute(
         "select p.proname, p.proconfig from pg_proc p where p.pronamespace = 'pgqueue'::regnamespace and p.prosecdef"
     ).fetchall()
-    assert {name for name, _ in rows} >= {"add_partitions", "drop_partitions", "heal_seats", "purge_jobs"}
+    assert {name for name, _ in rows} >= {"add_partitions", "drop_partitions", "recount_seats", "purge_jobs"}
     for name, settings in rows:
         assert "search_path=pg_catalog, pg_temp" in settings, name
 
@@ -89,7 +91,7 @@ def test_every_function_of_the_owner_has_a_path_of_its_own_and_bounded_waits(db)
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Gives up after the first lock that is not had, instead of a minute later."""
-    monkeypatch.setattr(migrate, "PATIENCE", 0.0)
+    monkeypatch.setattr(migrate, "LOCK_PATIENCE", 0.0)
 
 
 def test_no_advisory_lock_holds_up_a_migration(dsn, role):

@@ -125,10 +125,10 @@ def test_every_function_for_applications_is_safe(there, db):
     call("update pgqueue.schedules set paused = true")
     assert call("select pgqueue.run_schedule('s')").fetchone() is not None
     for small in (
-        "is_full(1, 1, 2, null, pg_catalog.clock_timestamp())", "is_over('pending', null, null, false, pg_catalog.clock_timestamp())",
-        "extra(pg_catalog.clock_timestamp(), null, null, null, '{a}', '{}', true)", "unclaimed_queues()", "days()", "keyed_lanes()",
-        "add_partitions(3)", "drop_partitions()", "heal_seats()", "purge_jobs('jobs_done_default', 0, 1)", "mute_alert(1, 1)",
-        "resolve_alert(1)", "is_served('mail', '{m*}')", "shown(pg_catalog.clock_timestamp())", "wake('mail')",
+        "is_full(1, 1, 2, null, pg_catalog.clock_timestamp())", "is_overdue('pending', null, null, false, pg_catalog.clock_timestamp())",
+        "rare_fields(pg_catalog.clock_timestamp(), null, null, null, '{a}', '{}', true)", "unclaimed_queues()", "day_tables()", "lanes_in_turns()",
+        "add_partitions(3)", "drop_partitions()", "recount_seats()", "purge_jobs('jobs_done_default', 0, 1)", "mute_alert(1, 1)",
+        "resolve_alert(1)", "is_served('mail', '{m*}')", "time_in_words(pg_catalog.clock_timestamp())", "wake('mail')",
         "unique_key('{\"a\": 1}', '[\"a\"]', null, 60, pg_catalog.clock_timestamp())",
         "unique_key('{\"a\": 1}', '[\"a\", \"b\"]', null, null, pg_catalog.clock_timestamp())",
         "job_items('[{\"task\": \"t\", \"delay\": 1, \"unique_key\": \"k\", \"unique_for\": 9}]', '{f}', pg_catalog.clock_timestamp())",

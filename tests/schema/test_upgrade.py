@@ -159,3 +159,67 @@ def test_schedules_belong_to_their_app_by_its_name_from_then_on(empty_dsn: str) 
             "select app, fingerprint, expires_at > now() from pgqueue.schedule_sets order by app"
         ).fetchall()
         assert sets == [("mail", "g", False), ("shop", "f", True)]
+
+
+# Rows with a value in each column that has a new name since then, also in a day that is detached.
+NAMED_ANEW = """
+insert into pgqueue.jobs_live (task, state, worker_id, holds, ours) values ('t:on_dead', 'running', 7, '{1,2}', true), ('t', 'pending', null, null, null);
+insert into pgqueue.jobs_dead (task, state, finished_at, ours) values ('t:on_dead', 'dead', now(), true);
+insert into pgqueue.jobs_done (task, state, finished_at, ours) values ('t:on_dead', 'completed', '2025-01-01', true);
+create table pgqueue.jobs_done_20250102 (like pgqueue.jobs_done including defaults including constraints);
+insert into pgqueue.jobs_done_20250102 (task, state, finished_at, ours) values ('t:on_dead', 'completed', '2025-01-02', true);
+insert into pgqueue.limits (queue, rate, period) values ('mail', 1, '1 s');
+insert into pgqueue.seats (limit_id, key, arrival) values (1, '', '2030-01-01 00:00+00');
+insert into pgqueue.schedules (name, task, cron, source, app, declared) values ('a', 't', '0 0 * * *', 'code', 'shop', 'd1');
+insert into pgqueue.tasks (name, app, declared, former) values ('t', 'shop', 'd2', '{d3,d4}')
+"""
+VALUES = """
+select 'job', task, {seats_taken}::text, {stored_by_pgqueue}::text from pgqueue.jobs
+union all select 'day', task, {seats_taken}::text, {stored_by_pgqueue}::text from pgqueue.jobs_done_20250102
+union all select 'seat', key, {full_at}::text, null from pgqueue.seats
+union all select 'schedule', name, {digest}, null from pgqueue.schedules
+union all select 'task', name, {digest}, {former_digests}::text from pgqueue.tasks
+order by 1, 2, 3, 4
+"""
+NEW_NAMES = {"seats_taken": "holds", "stored_by_pgqueue": "ours", "full_at": "arrival", "digest": "declared", "former_digests": "former"}  # fmt: skip
+
+
+def test_columns_with_new_names_keep_their_values_and_no_row_is_written(
+    empty_dsn: str, db: Connection[Any]
+) -> None:
+    command.upgrade(migrate._config(dsn=empty_dsn), "0016")
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(NAMED_ANEW.encode())
+        before = connection.execute(VALUES.format_map(NEW_NAMES).encode()).fetchall()
+        files = connection.execute(FILES).fetchall()
+        migrate.upgrade(empty_dsn)
+        after = connection.execute(VALUES.format_map({name: name for name in NEW_NAMES}).encode()).fetchall()
+        assert len(after) == 8
+        assert after == before
+        assert connection.execute(FILES).fetchall() == files, "rows were written anew"
+        assert migrate.differences(connection) == []
+        connection.execute("drop table pgqueue.jobs_done_20250102")
+        assert shape(connection) == shape(db)
+        connection.execute("update pgqueue.limits set rate = 2")  # its trigger writes the new column
+        assert connection.execute("select full_at from pgqueue.seats").fetchall() == [(None,)]
+
+
+def test_a_function_with_a_new_name_keeps_the_grants_of_roles(empty_dsn: str) -> None:
+    """A role that may only enqueue calls it under the name that it had been granted."""
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        migrate.upgrade(empty_dsn)
+        connection.execute("update pgqueue.schema_version set version_num = '0016'")
+        connection.execute("alter function pgqueue.option_time rename to moment")
+        connection.execute("create role granted_before")
+        try:
+            connection.execute("grant execute on function pgqueue.moment to granted_before")
+            migrate.upgrade(empty_dsn)
+            assert migrate.differences(connection) == []
+            may = "has_function_privilege('granted_before', 'pgqueue.option_time(jsonb, timestamptz)', 'execute')"
+            assert connection.execute(f"select {may}, to_regproc('pgqueue.moment')".encode()).fetchone() == (
+                True,
+                None,
+            )
+        finally:
+            connection.execute("drop owned by granted_before")
+            connection.execute("drop role granted_before")

@@ -14,7 +14,7 @@ from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 from pgqueue.database.run import run
-from pgqueue.database.statements.alerts import MOST
+from pgqueue.database.statements.alerts import MESSAGES_A_MINUTE
 from pgqueue.maintenance.alerting.messages import TASKS, written
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.maintenance.alerting.watch import Watch
@@ -93,23 +93,28 @@ def test_a_flood_of_alerts_is_told_in_a_few_messages_a_minute_the_last_of_which_
     causes = [cause(f"made_up_{n:04}", "dead") for n in range(2000)]
     assert len(see(db, *causes)) == 2000
     *each, rest = told(db)
-    assert [message["subject"] for message in each] == [f"made_up_{n:04}" for n in range(MOST)]
-    assert (rest["kind"], rest["subject"], rest["count"]) == ("many", f"{2000 - MOST} more", 2000 - MOST)
+    assert [message["subject"] for message in each] == [f"made_up_{n:04}" for n in range(MESSAGES_A_MINUTE)]
+    assert (rest["kind"], rest["subject"], rest["count"]) == (
+        "many",
+        f"{2000 - MESSAGES_A_MINUTE} more",
+        2000 - MESSAGES_A_MINUTE,
+    )
     assert "made_up_0020" in rest["text"]
     see(db, *causes, cause("another"))
     see(db, cause("one more"))
-    assert len(told(db)) == MOST + 1, "the rest of the minute is silent"
+    assert len(told(db)) == MESSAGES_A_MINUTE + 1, "the rest of the minute is silent"
     db.execute("update pgqueue.alerts set sent_at = sent_at - interval '61 s'")
     see(db, *causes, cause("another"), cause("one more"))
-    assert sorted(message["subject"] for message in told(db)[MOST + 1 :]) == ["another", "one more"], (
-        "and is made up for"
-    )
-    assert len({(message["alert"], message["message"]) for message in told(db)}) == MOST + 3
+    assert sorted(message["subject"] for message in told(db)[MESSAGES_A_MINUTE + 1 :]) == [
+        "another",
+        "one more",
+    ], "and is made up for"
+    assert len({(message["alert"], message["message"]) for message in told(db)}) == MESSAGES_A_MINUTE + 3
 
 
 def test_a_message_that_counts_the_rest_can_be_sent(db):
     sender(db, "webhook")
-    see(db, *(cause(f"c{n}") for n in range(MOST + 2)))
+    see(db, *(cause(f"c{n}") for n in range(MESSAGES_A_MINUTE + 2)))
     settings = AlertSettings(smtp="smtp://localhost", mail_from="a@example.org", mail_to=("b@example.org",))
     mail = written(settings, told(db)[-1])
     assert mail["Subject"] == "pgqueue: many: 2 more"

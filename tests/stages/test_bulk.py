@@ -71,11 +71,11 @@ def test_every_way_stores_the_same_row(
 
     made = rules(options) | ({"trace_context": trace} if trace else {})
     job = NewJob("a.task", to_json({"note": note}).decode(), made)
-    assert copy_lines.keyless(in_batches([job]))
+    assert copy_lines.have_no_keys(in_batches([job]))
     alone = run(db, statements.insert_job(*job[:3]))
     by_api = run(db, statements.enqueue_many(in_batches([job])))[0].id
     with db.transaction():
-        copied = insert(db, in_batches([job] * copy_lines.SMALLEST))
+        copied = insert(db, in_batches([job] * copy_lines.SMALLEST_COPY))
     rows = [stored(db, job_id) for job_id in (alone, by_api, copied[0].id, copied[-1].id)]
     for row in rows[1:]:
         assert row[:-1] == rows[0][:-1]
@@ -93,13 +93,13 @@ def test_run_at_is_the_same_moment_in_every_way(db: Connection[Any]) -> None:
     with db.transaction():
         ids = [
             run(db, statements.insert_job(*job[:3])),
-            *(row.id for row in insert(db, in_batches([job] * copy_lines.SMALLEST))),
+            *(row.id for row in insert(db, in_batches([job] * copy_lines.SMALLEST_COPY))),
         ]
     found = db.execute("select distinct run_at from pgqueue.jobs where id = any(%s)", [ids]).fetchall()
     assert found == [(moment,)]
 
 
-@pytest.mark.parametrize("count", [1, copy_lines.SMALLEST])
+@pytest.mark.parametrize("count", [1, copy_lines.SMALLEST_COPY])
 def test_idle_workers_are_woken_for_what_is_due_and_once(
     db: Connection[Any], connect: Callable[..., Connection[Any]], count: int
 ) -> None:
@@ -119,14 +119,14 @@ def test_a_rollback_takes_a_copied_batch_back(app: App, db: Connection[Any]) -> 
     def task(n: int) -> None: ...
 
     with db.transaction(force_rollback=True):
-        handles = task.using(db).enqueue_many([{"n": n} for n in range(copy_lines.SMALLEST)])
-        assert [handle.created for handle in handles] == [True] * copy_lines.SMALLEST
+        handles = task.using(db).enqueue_many([{"n": n} for n in range(copy_lines.SMALLEST_COPY)])
+        assert [handle.created for handle in handles] == [True] * copy_lines.SMALLEST_COPY
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
 
 
 def test_the_database_checks_a_copied_value_too(db: Connection[Any]) -> None:
     with pytest.raises(InvalidOptionError, match="attempts"), db.transaction():
-        insert(db, in_batches([NewJob("a.task", "{}", {"max_attempts": 20_000})] * copy_lines.SMALLEST))
+        insert(db, in_batches([NewJob("a.task", "{}", {"max_attempts": 20_000})] * copy_lines.SMALLEST_COPY))
     assert db.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
 
 
@@ -135,23 +135,23 @@ def test_a_number_that_no_column_can_hold_is_refused_before_anything_is_sent(
     db: Connection[Any], option: str, value: float
 ) -> None:
     with pytest.raises(InvalidOptionError, match="does not fit its column"):
-        insert(db, in_batches([NewJob("a.task", "{}", {option: value})] * copy_lines.SMALLEST))
+        insert(db, in_batches([NewJob("a.task", "{}", {option: value})] * copy_lines.SMALLEST_COPY))
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
 
 
 def test_jobs_with_keys_or_unknown_options_go_by_the_api() -> None:
-    assert not copy_lines.keyless(in_batches([NewJob("a", "{}", {"unique_key": "k"})]))
-    assert not copy_lines.keyless(
+    assert not copy_lines.have_no_keys(in_batches([NewJob("a", "{}", {"unique_key": "k"})]))
+    assert not copy_lines.have_no_keys(
         in_batches([NewJob("a", "{}"), NewJob("a", "{}", {"idempotency_key": "k"})])
     )
-    assert not copy_lines.keyless(in_batches([NewJob("a", "{}", {"color": "red"})]))
+    assert not copy_lines.have_no_keys(in_batches([NewJob("a", "{}", {"color": "red"})]))
 
 
 def test_ids_are_told_one_by_one_when_others_take_some_in_between(db: Connection[Any]) -> None:
     """An increment of 3 leaves the gaps that another session would."""
     db.execute("alter sequence pgqueue.jobs_id_seq increment by 3")
     with db.transaction():
-        rows = insert(db, [Batch("a.task", [f'{{"n": {n}}}' for n in range(copy_lines.SMALLEST)])])
+        rows = insert(db, [Batch("a.task", [f'{{"n": {n}}}' for n in range(copy_lines.SMALLEST_COPY)])])
     stored = db.execute("select id, (args ->> 'n')::int from pgqueue.jobs order by id").fetchall()
     assert stored == [(row.id, n) for n, row in enumerate(rows)]
     assert rows[1].id - rows[0].id == 3

@@ -48,7 +48,7 @@ def test_a_handler_is_told_what_its_row_says(
     else:
         [row] = run(db, statements.claim_limited(hand.id, ["t"], ("default", 0), "", 1)).rows
         claimed = Attempt(hand.id, row)
-    [again] = (Attempt(hand.id, row) for row in run(db, statements.held(hand.id, [])))
+    [again] = (Attempt(hand.id, row) for row in run(db, statements.find_lost_claims(hand.id, [])))
     child = Attempt(hand.id, claimed.row())
     stored = handle.job()
     expected = {name: getattr(stored, name) for name in FACTS}

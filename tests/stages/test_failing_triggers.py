@@ -14,8 +14,8 @@ from pgqueue import App
 from pgqueue.config import WorkerSettings
 from pgqueue.database.link import Link
 from pgqueue.errors import SchemaMissingError
+from pgqueue.maintenance.overdue import finish_overdue_once
 from pgqueue.maintenance.rescuer import rescue_all
-from pgqueue.maintenance.sweeper import sweep_once
 from pgqueue.model.outcome import COMPLETED
 from pgqueue.worker.claiming.claimer import Claimer
 from pgqueue.worker.settler import Settler
@@ -184,6 +184,6 @@ def test_whatever_a_trigger_raises_for_one_job_the_others_are_rescued_and_swept(
     refuse(db, code, "update or delete")
     die(db, hand.id)
     linked(dsn, lambda made: rescue_all(made, 3))
-    linked(dsn, sweep_once)
+    linked(dsn, finish_overdue_once)
     assert states(db, odd=False) == {"retrying", "cancelled"}
     assert states(db, odd=True) == {"running", "pending"}

@@ -18,7 +18,7 @@ from tests.worker_by_hand import Hand, LimitedHand
 
 WRITES: dict[str, Callable[[Hand, int, int], Any]] = {
     "complete": lambda hand, job, lease: run(hand.db, statements.complete(hand.id, [(job, lease, True)])),
-    "hold": lambda hand, job, lease: run(hand.db, statements.hold(hand.id, job, lease)),
+    "hold": lambda hand, job, lease: run(hand.db, statements.lock_running_job(hand.id, job, lease)),
     **{
         outcome.state: lambda hand, job, lease, outcome=outcome: run(hand.db, statements.settle(hand.id, [(job, lease, outcome)]))
         for outcome in (
@@ -105,7 +105,7 @@ def test_progress_of_a_former_attempt_is_not_written(db: Connection[Any]) -> Non
     hand.settle(former, Outcome.retried(0.0, ValueError("x")))
     db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
     [attempt] = hand.claim()
-    run(db, statements.report_progress(hand.id, [(attempt.id, former.lease_id, Progress(9))]))
+    run(db, statements.write_progress(hand.id, [(attempt.id, former.lease_id, Progress(9))]))
     assert db.execute("select progress from pgqueue.jobs_live").fetchone() == (None,)
 
 

@@ -122,7 +122,7 @@ def test_a_hooks_job_knows_all_that_its_job_was_given_and_has_none_of_it(db):
         )
         assert job.deadline_at is not None
         assert job.deadline_at.year == 2999
-        assert "holds" not in args["job"]
+        assert "seats_taken" not in args["job"]
     assert (
         run(db, statements.claim_limited(hand.id, ["a"], ("a", 0), "", 10)).rows == []
     )  # its order is blocked, its rate used up
@@ -234,7 +234,7 @@ def test_what_the_leader_sweeps_is_told_if_it_is_dead(db, columns, reason, event
     Hand(db, ["a", *HOOKS])
     insert(db, task="b", **columns)
     job_id = insert(db, args='{"n": 1}', concurrency_key="k", **columns)
-    assert len(run(db, statements.sweep(10))) == 2
+    assert len(run(db, statements.finish_overdue(10))) == 2
     found = told(db)
     assert set(found) == events
     for args in found.values():
@@ -249,7 +249,7 @@ def test_what_the_leader_sweeps_is_told_if_it_is_dead(db, columns, reason, event
         )
     db.execute("update pgqueue.workers set expires_at = now()")
     insert(db, **columns)
-    run(db, statements.sweep(10))
+    run(db, statements.finish_overdue(10))
     assert set(told(db)) == events
 
 

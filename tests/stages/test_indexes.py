@@ -22,13 +22,13 @@ from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.leader import Leader
 from tests.waiting import wait_until
 
-FLOOR = 200_000
+SMALLEST_OUTGROWN = 200_000
 ROWS = 20_000
 INDEXES = ("jobs_live_claim_idx", "jobs_live_id_key")
 
 
 def size(db, index=INDEXES[0]):
-    return run(db, statements.index_size(index))
+    return run(db, statements.measure_index(index))
 
 
 def names(db):
@@ -46,11 +46,11 @@ def blown_up(db):
     db.execute("delete from pgqueue.jobs_live where id > 10")
     db.execute("select pg_stat_force_next_flush()")
     db.execute("vacuum pgqueue.jobs_live")
-    assert all(size(db, index) > FLOOR for index in INDEXES)
+    assert all(size(db, index) > SMALLEST_OUTGROWN for index in INDEXES)
     return db
 
 
-def keep(dsn, turns=1, floor=FLOOR):
+def keep(dsn, turns=1, floor=SMALLEST_OUTGROWN):
     async def go():
         link = Link(dsn, "pgqueue upkeep", Outage(dsn), session=ORDINARY)
         upkeep = Indexes(link, floor=floor)
@@ -64,7 +64,7 @@ def keep(dsn, turns=1, floor=FLOOR):
 
 @pytest.fixture(autouse=True)
 def _quick_look(monkeypatch):
-    monkeypatch.setattr(indexes, "LOOK", 0.1)
+    monkeypatch.setattr(indexes, "LOOK_PAUSE", 0.1)
 
 
 def test_jobs_live_is_vacuumed_early_and_at_full_speed(db):
@@ -77,7 +77,7 @@ def test_jobs_live_is_vacuumed_early_and_at_full_speed(db):
 def test_outgrown_indexes_are_rebuilt_one_a_turn(blown_up, dsn):
     before = names(blown_up)
     assert keep(dsn, turns=1) == [False], "there is another one"
-    assert (size(blown_up) < 50_000, size(blown_up, INDEXES[1]) > FLOOR) == (True, True)
+    assert (size(blown_up) < 50_000, size(blown_up, INDEXES[1]) > SMALLEST_OUTGROWN) == (True, True)
     assert keep(dsn, turns=2) == [True, True]
     assert size(blown_up, INDEXES[1]) < 50_000
     assert names(blown_up) == before
@@ -88,7 +88,7 @@ def test_a_full_index_is_left_alone(db, dsn):
     db.execute("analyze pgqueue.jobs_live")
     before = size(db)
     assert keep(dsn) == [True]
-    assert size(db) == before > FLOOR
+    assert size(db) == before > SMALLEST_OUTGROWN
 
 
 def test_statistics_that_deny_the_rows_do_not_rebuild_a_full_index_again_and_again(db, dsn, caplog):
@@ -131,14 +131,14 @@ def test_what_a_rebuild_that_was_cut_off_left_is_dropped(blown_up, dsn, connect)
     blown_up.execute("set lock_timeout = '200ms'")
     with pytest.raises(psycopg.errors.LockNotAvailable):
         blown_up.execute("reindex index concurrently pgqueue.jobs_live_claim_idx")
-    assert {fault.fault for fault in run(blown_up, statements.check_indexes(FLOOR))} == {
+    assert {fault.fault for fault in run(blown_up, statements.check_indexes(SMALLEST_OUTGROWN))} == {
         "invalid",
         "outgrown",
     }
     holder.rollback()
     assert keep(dsn, turns=3)[-1]
     assert names(blown_up) == before
-    assert run(blown_up, statements.check_indexes(FLOOR)) == []
+    assert run(blown_up, statements.check_indexes(SMALLEST_OUTGROWN)) == []
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def worker_role(admin, dsn, db):
 def test_a_role_that_may_not_rebuild_says_once_what_its_owner_has_to_run(blown_up, worker_role, caplog):
     assert keep(worker_role, turns=3) == [True] * 3
     assert caplog.text.count("let its owner run: reindex index concurrently pgqueue.jobs_live_claim_idx") == 1
-    assert size(blown_up) > FLOOR
+    assert size(blown_up) > SMALLEST_OUTGROWN
 
 
 def test_from_17_on_the_privilege_maintain_is_enough(blown_up, worker_role):
@@ -225,7 +225,7 @@ def test_the_leader_makes_the_days_and_closes_its_connection(db, dsn):
         )  # fmt: skip
         leader.worker_id = 1
         running = asyncio.create_task(leader.run())
-        done = "select count(*) from pgqueue.days()"
+        done = "select count(*) from pgqueue.day_tables()"
         await asyncio.to_thread(wait_until, lambda: db.execute(done).fetchone()[0] == 8)
         there = "select count(*) from pg_stat_activity where application_name = 'upkeep' and datname = current_database()"
         await asyncio.to_thread(wait_until, lambda: not db.execute(there).fetchone()[0])

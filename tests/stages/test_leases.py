@@ -18,7 +18,7 @@ from pgqueue.database.run import CLAIMING, run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.runtime.clock import monotonic
 from pgqueue.worker.attempt import Attempt
-from pgqueue.worker.claiming.lost_claims import find_lost_jobs
+from pgqueue.worker.claiming.lost_claims import jobs_of_lost_claims
 from pgqueue.worker.ending import Ending, NothingToSettle
 from pgqueue.worker.heartbeat import Heartbeat
 from pgqueue.worker.running.conclusions import succeeded
@@ -228,8 +228,8 @@ def test_attempts_whose_claims_the_server_took_back_are_known(db: Connection[Any
     db.execute("update pgqueue.jobs_live set run_at = now() where id = %s", [elsewhere])
     assert [attempt.id for attempt in other.claim()] == [elsewhere]
     assert hand.settle(ours[done], COMPLETED)
-    assert sorted(run(db, statements.find_disowned(hand.id, held))) == [undone, again, elsewhere]
-    assert kept not in run(db, statements.find_disowned(hand.id, held))
+    assert sorted(run(db, statements.find_lost_attempts(hand.id, held))) == [undone, again, elsewhere]
+    assert kept not in run(db, statements.find_lost_attempts(hand.id, held))
 
 
 def test_a_lease_id_grows_though_a_crash_took_the_claim_back(db: Connection[Any]) -> None:
@@ -302,7 +302,7 @@ def test_a_claim_that_was_not_heard_of_is_found_and_what_is_known_is_not_found_a
 
     async def play() -> list[Any]:
         link = Link(dsn, "pgqueue test", Outage(dsn))
-        rows = await find_lost_jobs(link, hand.id, heard)
+        rows = await jobs_of_lost_claims(link, hand.id, heard)
         await link.close()
         return rows
 

@@ -36,7 +36,7 @@ def let_pass(db: Connection[Any], *columns: str) -> None:
 
 
 def sweep(db: Connection[Any]) -> list[tuple[int, str, str]]:
-    return sorted((swept.id, swept.state, swept.reason) for swept in run(db, statements.sweep(100)))
+    return sorted((swept.id, swept.state, swept.reason) for swept in run(db, statements.finish_overdue(100)))
 
 
 # ------------------------------------------------------------------ the options
@@ -276,7 +276,7 @@ def test_a_sweep_ends_exactly_what_may_not_run_and_a_claim_takes_exactly_the_res
 
 def test_a_sweep_takes_no_more_than_it_is_asked_for(db):
     jobs = {enqueue(db, expires=0) for _ in range(5)}
-    found = [len(run(db, statements.sweep(2))) for _ in range(4)]
+    found = [len(run(db, statements.finish_overdue(2))) for _ in range(4)]
     assert found == [2, 2, 1, 0]
     assert {look(db, job) for job in jobs} == {"cancelled"}
 

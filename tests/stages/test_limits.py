@@ -84,7 +84,7 @@ def test_no_more_of_a_key_run_than_its_limit_and_each_end_lets_one_more_in(
     player.settle(of_a[1], Outcome.retried(0.0, ValueError("x")))
     again = player.take()
     assert keys_of(db, again) == {"a": 2}
-    assert db.execute("select holds from pgqueue.jobs where id = %s", [again[0].id]).fetchone() == (
+    assert db.execute("select seats_taken from pgqueue.jobs where id = %s", [again[0].id]).fetchone() == (
         [number, 1],
     )
 
@@ -208,7 +208,7 @@ def test_what_a_heavy_job_wanted_is_forgotten_when_it_is_gone(
     assert player.take(after=None) == []
     db.execute("delete from pgqueue.jobs where id = %s", [heavy])
     add_jobs(db, count=5)
-    run(db, statements.heal_seats())
+    run(db, statements.recount_seats())
     assert len(player.take(after=None)) == 5
 
 
@@ -220,7 +220,7 @@ def test_a_limit_that_is_removed_while_a_job_runs_under_it_leaves_no_false_alarm
     [attempt] = player.take()
     db.execute("delete from pgqueue.limits")
     player.complete(attempt)
-    assert run(db, statements.heal_seats()) == []
+    assert run(db, statements.recount_seats()) == []
     assert db.execute("select * from pgqueue.seats").fetchall() == []
 
 
@@ -245,9 +245,9 @@ def test_what_slipped_is_counted_anew(db: Connection[Any], player: LimitedHand) 
     number = add_limit(db, per_key=True, concurrency=2)
     add_jobs(db, "k", count=3)
     player.take(1)
-    assert run(db, statements.heal_seats()) == []
+    assert run(db, statements.recount_seats()) == []
     db.execute("update pgqueue.seats set taken = 2")
-    assert [(m.limit_id, m.key, m.counted, m.held) for m in run(db, statements.heal_seats())] == [
+    assert [(m.limit_id, m.key, m.counted, m.correct) for m in run(db, statements.recount_seats())] == [
         (number, "k", 2, 1)
     ]
     assert len(player.take()) == 1

@@ -134,7 +134,7 @@ def test_whatever_happens_limits_hold_and_what_may_run_runs(  # noqa: PLR0912 - 
                 [how[1], how[0]],
             )
         model = Model(db)
-        assert run(db, statements.heal_seats()) == []
+        assert run(db, statements.recount_seats()) == []
         if not resized:
             for (number, _), weight in model.used().items():
                 assert weight <= next(limited[4] for limited in model.limits if limited[0] == number)

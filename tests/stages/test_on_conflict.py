@@ -121,7 +121,7 @@ def test_a_debounced_job_that_expired_makes_room_for_the_next(refresh, db):
     db.execute("update pgqueue.jobs_live set expires_at = clock_timestamp()")
     again = calm.enqueue(1)
     assert again.created
-    run(db, statements.sweep(10))
+    run(db, statements.finish_overdue(10))
     assert [row(db, handle.id, "state") for handle in (first, again)] == [("cancelled",), ("pending",)]
     assert not calm.enqueue(1).created
 
@@ -130,7 +130,7 @@ def test_a_request_is_told_that_its_job_expired(refresh, db):
     request = refresh.using(idempotency_key="r", expires=60)
     first = request.enqueue(1)
     db.execute("update pgqueue.jobs_live set expires_at = clock_timestamp()")
-    run(db, statements.sweep(10))
+    run(db, statements.finish_overdue(10))
     again = request.enqueue(1)
     assert (again.id, again.created, again.state) == (first.id, False, "cancelled")
     assert again.stored_error == "It had not started when it expired."

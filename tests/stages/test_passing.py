@@ -124,12 +124,12 @@ def test_keys_of_a_task_that_nobody_knows_are_passed_over_within_the_index(
 
 def test_an_idle_worker_sees_that_all_keys_are_for_later(db: Connection[Any], player: LimitedHand) -> None:
     keys_with_jobs_for_later(db, player)
-    there = run(db, statements.lanes([], [], []))
-    assert not there.keyed
+    there = run(db, statements.survey_lanes([], [], []))
+    assert not there.in_turns
     assert there.later is not None
     assert 3500 < there.later <= 3600
     add_jobs(db, "b")
-    assert list(run(db, statements.lanes([], [], [])).keyed) == [(player.queue, 0)]
+    assert list(run(db, statements.survey_lanes([], [], [])).in_turns) == [(player.queue, 0)]
 
 
 def test_a_key_s_jobs_of_several_tasks_run_in_the_order_in_which_they_are_due(
@@ -186,7 +186,7 @@ def test_a_held_snapshot_slows_no_claim_by_turns_that_knows_where_the_first_job_
             if not found.rows:
                 break
             player.complete(*(Attempt(player.id, row) for row in found.rows))
-            since = found.since
+            since = found.front
         made = {job_id for key in ("a1", "a2") for job_id in add_jobs(db, key, count=5)}
         claim = statements.claim_limited(player.id, player.tasks, lane, "", 10, since)
         plan = explained(db, claim, "analyze, buffers, timing off")
@@ -206,9 +206,9 @@ def test_a_job_committed_late_in_front_of_the_first_one_is_seen_at_the_next_look
         lane = (player.queue, 0)
         first = run(db, statements.claim_limited(player.id, player.tasks, lane, "", 1))
         assert [row[0] for row in first.rows] == others[:1]
-    assert run(db, statements.lanes([], [], [])).keyed[lane].endswith(f"/{job_id}")
-    behind = run(db, statements.claim_limited(player.id, player.tasks, lane, "", 10, first.since))
+    assert run(db, statements.survey_lanes([], [], [])).in_turns[lane].endswith(f"/{job_id}")
+    behind = run(db, statements.claim_limited(player.id, player.tasks, lane, "", 10, first.front))
     assert {row[0] for row in behind.rows} == set(others[1:])
-    since = run(db, statements.lanes([], [], [])).keyed[lane]
+    since = run(db, statements.survey_lanes([], [], [])).in_turns[lane]
     [row] = run(db, statements.claim_limited(player.id, player.tasks, lane, "", 10, since)).rows
     assert row[0] == job_id

@@ -85,7 +85,7 @@ def test_a_caller_who_lets_each_statement_commit_does_it_for_himself_alone(dsn: 
 def test_a_handler_interrupted_while_it_waits_for_a_connection_takes_none_with_it(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "PATIENCE", 5.0)
+    monkeypatch.setattr(pools, "POOL_PATIENCE", 5.0)
     app = App(dsn, pool_size=1)
     ended = threading.Event()
 

@@ -21,7 +21,7 @@ def test_a_report_is_written_only_under_the_lease_it_was_made_under(db, hand):
     [attempt] = hand.claim()
 
     def report(worker: int, lease: int, done: int) -> list[int]:
-        return run(db, statements.report_progress(worker, [(job, lease, Progress(done, 10, "on"))]))
+        return run(db, statements.write_progress(worker, [(job, lease, Progress(done, 10, "on"))]))
 
     assert report(hand.id, attempt.lease_id, 3) == [job]
     assert report(hand.id, attempt.lease_id + 1, 4) == []

@@ -30,7 +30,7 @@ def test_a_bucket_lets_its_burst_start_and_then_says_when(
     assert player.take(after=after) == []
     [(free_in,)] = db.execute("select date_part('epoch', free_at - clock_timestamp()) from pgqueue.seats")
     assert free_in == pytest.approx(600, abs=2)
-    db.execute("update pgqueue.seats set arrival = arrival - interval '10 min', free_at = clock_timestamp()")
+    db.execute("update pgqueue.seats set full_at = full_at - interval '10 min', free_at = clock_timestamp()")
     assert [attempt.id for attempt in player.take(after=after)] == jobs[3:4]
 
 
@@ -60,7 +60,7 @@ def test_a_handler_that_is_limited_from_outside_pauses_its_key_and_keeps_its_pla
     said = run(db, statements.why(jobs[1]))
     assert said.reason == "rate"
     assert said.sentence.startswith("Its key k is paused until ")
-    assert run(db, statements.lanes([], [], [])).later == pytest.approx(3600, abs=5)
+    assert run(db, statements.survey_lanes([], [], [])).later == pytest.approx(3600, abs=5)
     db.execute("update pgqueue.pauses set until = now()")
     again = player.take()
     assert [(attempt.id, attempt.attempt) for attempt in again] == [(job, 1) for job in jobs]
@@ -70,12 +70,12 @@ def test_without_a_key_it_pauses_its_task(db: Connection[Any], player: LimitedHa
     jobs, others = add_jobs(db, count=3), add_jobs(db, task="u", count=2)
     [first] = player.claim(1)
     assert player.settle(first, Outcome.rate_limited(3600.0))
-    assert run(db, statements.lanes([("default", 0)], [(0.0, 0)], [])).limited == [None]
+    assert run(db, statements.survey_lanes([("default", 0)], [(0.0, 0)], [])).limited == [None]
     assert [attempt.id for attempt in player.take(after=None)] == others
     assert run(db, statements.why(jobs[1])).sentence.startswith("Its task t is paused until ")
     db.execute("update pgqueue.pauses set until = now()")
     assert [attempt.id for attempt in player.take(after=None)] == jobs[1:], "its own time has not come yet"
-    run(db, statements.heal_seats())
+    run(db, statements.recount_seats())
     assert db.execute("select * from pgqueue.pauses").fetchall() == []
 
 
@@ -110,7 +110,7 @@ def test_a_dead_job_blocks_or_is_skipped(db: Connection[Any], player: LimitedHan
     else:
         assert player.take() == []
         why = run(db, statements.why(jobs[1]))
-        assert (why.reason, why.do) == ("order", f"pgq jobs retry {jobs[0]}")
+        assert (why.reason, why.do) == ("order", f"pgq jobs revive {jobs[0]}")
         assert run(db, statements.revive(jobs[0])) == "revived"
         [first] = player.take()
         assert first.id == jobs[0]
@@ -136,7 +136,7 @@ def test_keys_of_two_queues_keep_their_order_apart_however_they_are_called(db: C
     add_jobs(db, "c", ordering="skip", queue="a:b")
     attempts = [LimitedHand(db, ["t"], queue).take() for queue in ("a", "a:b")]
     assert [len(taken) for taken in attempts] == [1, 1]
-    assert run(db, statements.heal_seats()) == []
+    assert run(db, statements.recount_seats()) == []
 
 
 def test_order_needs_a_key(app: App) -> None:

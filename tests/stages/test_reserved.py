@@ -54,7 +54,7 @@ def test_sql_stores_no_job_of_a_reserved_name(db, name, text):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_statements_of_python_store_none_either(db, name):
-    for count, options in [(1, {}), (1, {"unique_key": "k"}), (2, {}), (copy_lines.SMALLEST, {})]:
+    for count, options in [(1, {}), (1, {"unique_key": "k"}), (2, {}), (copy_lines.SMALLEST_COPY, {})]:
         with pytest.raises(InvalidOptionError, match="is reserved"):
             drive(db, insertion(db, [Batch(name, ["{}"] * count, options)]))
     assert db.execute(COUNT).fetchone() == (0,)
@@ -101,9 +101,9 @@ ENDS = {
         "",
         lambda db, hand, job: hand.settle(hand.claim()[0], Outcome.dead("permanent_error", ValueError("x"))),
     ),
-    "buried": ("", lambda db, hand, job: run(db, statements.bury(job, None, "it is bad"))),
+    "buried": ("", lambda db, hand, job: run(db, statements.make_dead(job, None, "it is bad"))),
     "cancelled": ("", lambda db, hand, job: run(db, statements.cancel(job))),
-    "overdue": ("deadline_at = '2000-01-01Z'", lambda db, hand, job: run(db, statements.sweep(10))),
+    "overdue": ("deadline_at = '2000-01-01Z'", lambda db, hand, job: run(db, statements.finish_overdue(10))),
     "rescued": ("crash_count = 9", lambda db, hand, job: lost(db, hand)),
 }
 
@@ -120,7 +120,8 @@ def test_a_message_ends_like_any_job_and_is_known_as_pgqueues_own_also_when_it_i
     """What was stored past all checks ends, too, and does not become pgqueue's own by a revival."""
     for name in ("t:on_dead", "pgqueue.alert_mail"):
         [job] = db.execute(
-            "insert into pgqueue.jobs_live (task, ours) values (%s, %s) returning id", [name, ours]
+            "insert into pgqueue.jobs_live (task, stored_by_pgqueue) values (%s, %s) returning id",
+            [name, ours],
         ).fetchone()
         hand = Hand(db, [name])
         change, end = ENDS[how]
@@ -130,7 +131,9 @@ def test_a_message_ends_like_any_job_and_is_known_as_pgqueues_own_also_when_it_i
         [state] = db.execute("select state from pgqueue.jobs where id = %s", [job]).fetchone()
         assert state in ("dead", "cancelled")
         assert db.execute("select pgqueue.revive(%s)", [job]).fetchone() == ("revived",)
-        assert db.execute("delete from pgqueue.jobs_live returning id, ours").fetchall() == [(job, ours)]
+        assert db.execute("delete from pgqueue.jobs_live returning id, stored_by_pgqueue").fetchall() == [
+            (job, ours)
+        ]
 
 
 def test_a_hook_is_told_by_settle_and_does_not_see_who_stored_it(db):
@@ -145,9 +148,11 @@ def test_a_hook_is_told_by_settle_and_does_not_see_who_stored_it(db):
             ["t:on_dead"],
         ),
     )
-    [(task, args, ours)] = db.execute("select task, args, ours from pgqueue.jobs_live").fetchall()
+    [(task, args, ours)] = db.execute(
+        "select task, args, stored_by_pgqueue from pgqueue.jobs_live"
+    ).fetchall()
     assert (task, ours) == ("t:on_dead", True)
-    assert "ours" not in json.dumps(args)
+    assert "stored_by_pgqueue" not in json.dumps(args)
 
 
 def test_a_role_that_may_only_enqueue_cannot_say_that_a_job_is_pgqueues_own(role):
@@ -159,4 +164,6 @@ def test_a_role_that_may_only_enqueue_cannot_say_that_a_job_is_pgqueues_own(role
     with psycopg.connect(mine, autocommit=True) as connection:
         connection.execute("insert into pgqueue.jobs_live (task) values ('t')")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("insert into pgqueue.jobs_live (task, ours) values ('t:on_dead', true)")
+            connection.execute(
+                "insert into pgqueue.jobs_live (task, stored_by_pgqueue) values ('t:on_dead', true)"
+            )

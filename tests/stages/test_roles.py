@@ -108,10 +108,10 @@ def test_an_enqueuer_reads_changes_and_holds_up_nothing(granted, db):
         "select * from pgqueue.dead_letters", "select * from pgqueue.idempotency_keys", "select * from pgqueue.workers",
         "insert into pgqueue.jobs (task, attempt) values ('t', 5)", "insert into pgqueue.jobs (task, lease_id) values ('t', 5)",
         "insert into pgqueue.jobs (task, state, worker_id) values ('t', 'running', 1)",
-        "insert into pgqueue.jobs (task, ours) values ('t:on_dead', true)",
+        "insert into pgqueue.jobs (task, stored_by_pgqueue) values ('t:on_dead', true)",
         "update pgqueue.jobs_live set priority = 1", "delete from pgqueue.jobs_live", "select id from pgqueue.jobs_live for update",
         "do $$ begin lock table pgqueue.jobs_live in share update exclusive mode; end $$", "select pgqueue.cancel(1)", "select pgqueue.edit(1, '{\"priority\": 1}')",
-        "select pgqueue.revive(1)", "select pgqueue.why(1)", "select pgqueue.heal_seats()", "select pgqueue.add_partitions(1)",
+        "select pgqueue.revive(1)", "select pgqueue.why(1)", "select pgqueue.recount_seats()", "select pgqueue.add_partitions(1)",
         "select setval('pgqueue.jobs_id_seq', 1)", "select setval('pgqueue.awake_0', 9999999999999)",
         "select nextval('pgqueue.waited_until')", "update pgqueue.queues set paused = true", "insert into pgqueue.limits (concurrency) values (0)",
         "update pgqueue.schema_version set version_num = '9999'", "create table pgqueue.mine ()",
@@ -268,7 +268,7 @@ READING = (
     ["cron", "list"], ["alerts"], ["doctor"], ["migrate", "--check"],
 )  # fmt: skip
 OPERATING = (
-    ["jobs", "cancel", "1"], ["jobs", "retry", "1"], ["jobs", "edit", "1", "--priority", "3"], ["queues", "pause", "default"],
+    ["jobs", "cancel", "1"], ["jobs", "revive", "1"], ["jobs", "edit", "1", "--priority", "3"], ["queues", "pause", "default"],
     ["queues", "resume", "default"], ["limits", "set", "--queue", "mail", "--concurrency", "3"], ["limits", "remove", "1"],
     ["cron", "pause", "s"], ["cron", "resume", "s"], ["cron", "run", "s"], ["cron", "remove", "s"], ["alerts", "resolve", "1"],
     ["alerts", "mute", "1"],
@@ -300,7 +300,7 @@ def test_an_operator_changes_what_pgq_changes_and_makes_no_tables(granted, somet
         done = pgq(dsn, *words)
         assert done.exit_code == 0, (words, done.output, done.exception)
     denied(
-        dsn, "select pgqueue.add_partitions(1)", "select pgqueue.drop_partitions()", "select pgqueue.heal_seats()",
+        dsn, "select pgqueue.add_partitions(1)", "select pgqueue.drop_partitions()", "select pgqueue.recount_seats()",
         "delete from pgqueue.workers", "update pgqueue.schema_version set version_num = '9999'", "truncate pgqueue.jobs_live",
         "select setval('pgqueue.jobs_id_seq', 1)", "delete from pgqueue.transitions",
     )  # fmt: skip

@@ -59,7 +59,7 @@ def test_a_simulated_year_in_five_zones_has_every_fire_time_once(db: Connection[
 
 
 def due_at(db: Connection[Any], moment: datetime) -> DueSchedule:
-    [due] = run(db, statements.due_schedules(moment, False, 10)).due
+    [due] = run(db, statements.find_due_schedules(moment, False, 10)).due
     return due
 
 

@@ -17,11 +17,11 @@ from pgqueue.database.run import run
 from pgqueue.maintenance.alerting.settings import AlertSettings
 from pgqueue.maintenance.alerting.watch import Watch
 from pgqueue.maintenance.declarations import Declarations
+from pgqueue.maintenance.overdue import finish_overdue_once
 from pgqueue.maintenance.rescuer import rescue_all
 from pgqueue.maintenance.scheduler import Scheduler
-from pgqueue.maintenance.sweeper import sweep_once
 from pgqueue.model.outcome import COMPLETED, Outcome
-from pgqueue.worker.claiming.lost_claims import find_lost_jobs
+from pgqueue.worker.claiming.lost_claims import jobs_of_lost_claims
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.worker import Worker
 from tests.failing_rows import die, ended, linked, refuse
@@ -134,7 +134,7 @@ def test_what_a_claim_took_whose_answer_was_lost_is_found_without_the_row_that_c
 
     async def play() -> list[Any]:
         try:
-            return await find_lost_jobs(worker._links.claim, hand.id, [])
+            return await jobs_of_lost_claims(worker._links.claim, hand.id, [])
         finally:
             await worker._links.claim.close()
 
@@ -157,7 +157,7 @@ def test_a_rescue_buries_the_row_that_stops_it_and_takes_back_the_others(
     db.execute("insert into pgqueue.jobs (task) values ('ok')")
     assert len(hand.claim(30)) == 21
     db.execute(
-        "update pgqueue.jobs_live set holds = '{0,2147483647,0,2147483647}', concurrency_key = 'k'"
+        "update pgqueue.jobs_live set seats_taken = '{0,2147483647,0,2147483647}', concurrency_key = 'k'"
         " where id = (select max(id) from pgqueue.jobs_live)"
     )
     die(db, hand.id)
@@ -178,7 +178,7 @@ def test_a_sweep_buries_the_row_that_stops_it_and_finishes_the_others(db: Connec
         "insert into pgqueue.jobs (id, task, state, finished_at) values (%s, 'old', 'cancelled', now())",
         [job],
     )
-    linked(dsn, sweep_once)
+    linked(dsn, finish_overdue_once)
     assert ended(db) == [("ok", "cancelled", 8), ("ok", "dead", 1), ("old", "cancelled", 1)]
 
 
@@ -243,7 +243,7 @@ def test_a_stored_declaration_that_fails_keeps_no_worker_from_starting_and_no_ot
     for name in ("bad", "one", "two"):
         app.task(name=name, queue="slow")(_nothing)
     db.execute(
-        "insert into pgqueue.tasks (name, app, declared, former) values ('bad', 'a', 'other', '{{a,b},{c,d}}')"
+        "insert into pgqueue.tasks (name, app, digest, former_digests) values ('bad', 'a', 'other', '{{a,b},{c,d}}')"
     )
     db.execute("insert into pgqueue.jobs (task, queue) values ('one', 'default')")
     Worker(app, WorkerSettings(queues={"default": None}, drain=True, poll=0.1)).run()
@@ -257,7 +257,7 @@ def test_a_stored_declaration_that_fails_keeps_no_worker_from_starting_and_no_ot
         await asyncio.wait([running])
 
     linked(dsn, declare)
-    assert db.execute("select name, declared = 'other' from pgqueue.tasks order by name").fetchall() == [
+    assert db.execute("select name, digest = 'other' from pgqueue.tasks order by name").fetchall() == [
         ("bad", True), ("one", False), ("two", False),
     ]  # fmt: skip
 
@@ -315,7 +315,7 @@ def test_a_job_of_which_every_outcome_is_refused_does_not_run_for_ever(db: Conne
     db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 3)")
     attempts = hand.claim()
     db.execute(
-        "update pgqueue.jobs_live set holds = '{0,2147483647,0,2147483647}', concurrency_key = 'k' where id = %s",
+        "update pgqueue.jobs_live set seats_taken = '{0,2147483647,0,2147483647}', concurrency_key = 'k' where id = %s",
         [attempts[1].id],
     )
 

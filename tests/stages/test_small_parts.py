@@ -22,7 +22,7 @@ from pgqueue.worker.ending import Ending
 from pgqueue.worker.running.call import SINGLE
 from pgqueue.worker.running.children import Children
 from pgqueue.worker.running.progress_writer import ProgressWriter
-from pgqueue.worker.settler import LARGEST, Settler
+from pgqueue.worker.settler import OUTCOMES_AT_ONCE, Settler
 from tests.factories import add_jobs
 from tests.worker_by_hand import Hand
 
@@ -58,7 +58,7 @@ def settled(dsn: str, hand: Hand, outcomes: list[tuple[Attempt, Outcome]]) -> li
 
 def test_more_outcomes_than_fit_in_a_batch_are_all_written(dsn: str, db: Connection[Any]) -> None:
     hand = Hand(db, ["t"])
-    jobs = add_jobs(db, count=2 * LARGEST + 200)
+    jobs = add_jobs(db, count=2 * OUTCOMES_AT_ONCE + 200)
     attempts = hand.claim(len(jobs))
     freed = settled(dsn, hand, [(attempt, COMPLETED) for attempt in attempts])
     assert sorted(attempt.id for attempt in freed) == jobs

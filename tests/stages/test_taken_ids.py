@@ -18,8 +18,8 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 from pgqueue.database.run import run
 from pgqueue.errors import TakenIdError
+from pgqueue.maintenance.overdue import finish_overdue_once
 from pgqueue.maintenance.rescuer import rescue_all
-from pgqueue.maintenance.sweeper import sweep_once
 from pgqueue.sql import grants
 from pgqueue.ui.cli.commands import cli
 from pgqueue.ui.cli.doctor import examine
@@ -126,7 +126,7 @@ def test_a_rescue_and_a_sweep_end_jobs_whose_ids_are_taken(
     db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
     db.execute("insert into pgqueue.jobs (id, task, deadline_at) values (2, 't', now() - interval '1 s')")
     linked(leader, lambda link: rescue_all(link, 3))
-    linked(leader, sweep_once)
+    linked(leader, finish_overdue_once)
     assert jobs(db) == [(None, "dead")] * 4
     for job in (1, 2):
         assert db.execute(

@@ -295,7 +295,7 @@ def test_a_pool_in_use_says_what_to_do(dsn, kind, monkeypatch) -> None:
     from pgqueue.database import pools
     from pgqueue.errors import PoolExhaustedError
 
-    monkeypatch.setattr(pools, "PATIENCE", 0.05)
+    monkeypatch.setattr(pools, "POOL_PATIENCE", 0.05)
     app = App(dsn, pool_size=1)
     expected = pytest.raises(PoolExhaustedError, match=r"(?s)PGQ-110.*all 1 are in use.*App\(pool_size=2\)")
 

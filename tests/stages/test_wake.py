@@ -135,11 +135,11 @@ def test_patterns_find_the_queues_that_hold_jobs(db: Connection[object]) -> None
 
 
 def test_whoever_still_writes_jobs_is_known_until_the_end(db: Connection[object], connect: Connect) -> None:
-    assert run(db, statements.open_writers()) == []
+    assert run(db, statements.list_open_writers()) == []
     writer = connect()
     with writer.transaction():
         writer.execute("insert into pgqueue.jobs (task) values ('a')")
         (began,) = writer.execute("select date_part('epoch', now())").fetchone() or (None,)
-        [(_, since, now)] = run(db, statements.open_writers())
+        [(_, since, now)] = run(db, statements.list_open_writers())
         assert since == began < now
-    assert run(db, statements.open_writers()) == []
+    assert run(db, statements.list_open_writers()) == []

@@ -183,7 +183,7 @@ ZONES = (
 def test_days_are_those_of_utc_whatever_the_session_s_zone(db: Connection[Any], zone: str) -> None:
     db.execute("set timezone = 'UTC'")
     run(db, statements.add_partitions(3))
-    expected = sorted(name for (name,) in db.execute("select name from pgqueue.days()"))
+    expected = sorted(name for (name,) in db.execute("select name from pgqueue.day_tables()"))
     db.execute(f"set timezone = '{zone}'")
     assert run(db, statements.add_partitions(3)) == []
     hand = Hand(db, ["t"])
@@ -192,7 +192,7 @@ def test_days_are_those_of_utc_whatever_the_session_s_zone(db: Connection[Any], 
     assert db.execute("select count(*) from pgqueue.jobs_done_default").fetchone() == (0,)
     days = "select (clock_timestamp() at time zone 'UTC')::date - pgqueue.expired_before('0 s')"
     assert db.execute(days).fetchone() == (0,)
-    assert sorted(name for (name,) in db.execute("select name from pgqueue.days()")) == expected
+    assert sorted(name for (name,) in db.execute("select name from pgqueue.day_tables()")) == expected
 
 
 def test_a_job_that_ends_at_midnight_lies_in_the_day_that_begins(db: Connection[Any]) -> None:

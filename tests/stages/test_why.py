@@ -259,7 +259,7 @@ def test_running_lost_failed_and_final_jobs(app: App, db: Connection[Any]) -> No
     assert said.until is not None
     dead = add(db, state="dead", attempt=6, finished_at=datetime.now(UTC), last_error="E: no")
     said = why(db, dead)
-    assert (said.reason, said.do) == ("dead", f"pgq jobs retry {dead}")
+    assert (said.reason, said.do) == ("dead", f"pgq jobs revive {dead}")
     assert ", after 6 of 6 attempts: E: no" in said.sentence
     done = add(db, state="completed", finished_at=datetime.now(UTC) - timedelta(hours=5))
     assert why(db, done).sentence.startswith("It has been completed since ")

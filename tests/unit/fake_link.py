@@ -89,10 +89,10 @@ def turn_row(job_id: int, key: str, place: int, front: str = "f", *, priority: i
 
 
 def lane_row(queue: str = "default", priority: int = 0, due_in: float = -1.0) -> tuple[Any, ...]:
-    """A row of ``lanes.sql``: a lane with jobs."""
+    """A row of ``survey_lanes.sql``: a lane with jobs."""
     return queue, priority, due_in, "lane", None
 
 
 def turns_row(queue: str = "default", priority: int = 0, front: str = "f") -> tuple[Any, ...]:
-    """A row of ``lanes.sql``: a lane that is taken in turns."""
-    return queue, priority, None, "keyed", front
+    """A row of ``survey_lanes.sql``: a lane that is taken in turns."""
+    return queue, priority, None, "in_turns", front

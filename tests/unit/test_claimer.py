@@ -51,11 +51,11 @@ class Play:
 
 def test_the_first_claim_surveys_the_lanes_and_then_claims_from_them_urgent_ones_first():
     play = Play(
-        lanes=[[lane_row(priority=3), lane_row(priority=-1)]],
+        survey_lanes=[[lane_row(priority=3), lane_row(priority=-1)]],
         claim=[[claimed_row(1, priority=3), claimed_row(2, priority=-1)]],
     )
     assert play.claim() == 2
-    assert play.link.names == ["lanes", "claim"]
+    assert play.link.names == ["survey_lanes", "claim"]
     [claim] = play.link.parameters("claim")
     assert (claim["worker_id"], claim["priorities"], claim["count"]) == (7, "{-1,3}", 10)
     assert play.ids == [2, 1], "the most urgent first"
@@ -66,11 +66,13 @@ def test_the_first_claim_surveys_the_lanes_and_then_claims_from_them_urgent_ones
 def test_where_nothing_is_there_is_nothing_to_claim():
     play = Play()
     assert play.claim() == 0
-    assert play.link.names == ["lanes"]
+    assert play.link.names == ["survey_lanes"]
 
 
 def test_a_claim_takes_no_more_than_a_claim_may_last_for():
-    play = Play(2000, lanes=[[lane_row()]], claim=[[claimed_row(n) for n in range(SMALLEST_CLAIM)], []])
+    play = Play(
+        2000, survey_lanes=[[lane_row()]], claim=[[claimed_row(n) for n in range(SMALLEST_CLAIM)], []]
+    )
     assert play.claim(2000) == SMALLEST_CLAIM
     assert play.claimer._wants_room, "it took all that it had asked for: there may be more"
     play.claim(1900)
@@ -80,7 +82,8 @@ def test_a_claim_takes_no_more_than_a_claim_may_last_for():
 
 def test_a_queue_with_slots_of_its_own_is_claimed_alone_and_only_into_those():
     play = Play(
-        lanes=[[lane_row("mail"), lane_row("default")]], settings={"queues": {"default": None, "mail": 2}}
+        survey_lanes=[[lane_row("mail"), lane_row("default")]],
+        settings={"queues": {"default": None, "mail": 2}},
     )
     play.claim()
     assert [(claim["queues"], claim["count"]) for claim in play.link.parameters("claim")] == [
@@ -92,13 +95,14 @@ def test_a_queue_with_slots_of_its_own_is_claimed_alone_and_only_into_those():
 def test_patterns_are_asked_for_the_queues_that_fit():
     play = Play(match_queues=[[("shop.eu",)]], settings={"queues": {"shop.*": None}})
     play.claim()
-    assert play.link.names == ["match_queues", "lanes"]
-    assert play.link.parameters("lanes")[0]["gap_queues"] == "{shop.eu}"
+    assert play.link.names == ["match_queues", "survey_lanes"]
+    assert play.link.parameters("survey_lanes")[0]["gap_queues"] == "{shop.eu}"
 
 
 def test_a_lane_taken_in_turns_goes_on_after_the_last_key():
     play = Play(
-        lanes=[[turns_row()]], claim_limited=[[turn_row(1, "a", 1, "f2"), turn_row(2, "b", 2, "f2")], []]
+        survey_lanes=[[turns_row()]],
+        claim_limited=[[turn_row(1, "a", 1, "f2"), turn_row(2, "b", 2, "f2")], []],
     )
     assert play.claim() == 2
     assert play.claimer._has_more, "a round of the keys may leave room"
@@ -110,7 +114,7 @@ def test_a_lane_taken_in_turns_goes_on_after_the_last_key():
 
 
 def test_what_is_claimed_after_the_lease_has_ended_is_left_to_its_rescue():
-    play = Play(lanes=[[lane_row()]])
+    play = Play(survey_lanes=[[lane_row()]])
 
     def lose(_statement: Any) -> Any:
         play.claimer.worker_id = 0
@@ -123,13 +127,19 @@ def test_what_is_claimed_after_the_lease_has_ended_is_left_to_its_rescue():
 
 def test_a_claim_without_an_answer_is_looked_for_by_the_next_survey():
     play = Play(
-        lanes=[[lane_row()]],
+        survey_lanes=[[lane_row()]],
         claim=[ConnectionLost("gone"), [claimed_row(2)]],
-        choose_held=[[(1,)], []],
-        held=[[claimed_row(1)]],
+        choose_lost_claims=[[(1,)], []],
+        find_lost_claims=[[claimed_row(1)]],
     )
     assert play.claim() == 0
-    assert play.link.names == ["lanes", "claim", "choose_held", "held", "lanes"]
+    assert play.link.names == [
+        "survey_lanes",
+        "claim",
+        "choose_lost_claims",
+        "find_lost_claims",
+        "survey_lanes",
+    ]
     assert play.link.waits_until_back == 1
     assert play.ids == [1]
     assert play.claim() == 1
@@ -148,24 +158,28 @@ def odd_is_refused(statement: Any) -> Any:
 
 def test_a_job_that_stops_a_claim_is_put_aside_and_the_others_are_claimed():
     refused = psycopg.errors.RaiseException("odd")
-    play = Play(lanes=[[lane_row()]], claim=[refused], claim_limited=[odd_is_refused], bury=[[("t",)]])
+    play = Play(
+        survey_lanes=[[lane_row()]], claim=[refused], claim_limited=[odd_is_refused], make_dead=[[("t",)]]
+    )
     assert play.claim() == 2
     assert sorted(play.ids) == [1, 3]
-    assert play.link.names.count("bury") == 1
+    assert play.link.names.count("make_dead") == 1
     assert play.claimer._has_more, "what is put aside leaves room"
 
 
 def test_if_all_jobs_of_a_lane_fail_the_error_is_raised_and_the_lane_rests():
-    play = Play(lanes=[[lane_row()]], claim=[ValueError("no")], claim_limited=[ValueError("nor in parts")])
+    play = Play(
+        survey_lanes=[[lane_row()]], claim=[ValueError("no")], claim_limited=[ValueError("nor in parts")]
+    )
     with pytest.raises(ValueError, match="nor in parts"):
         play.claim()
-    assert "bury" not in play.link.names
+    assert "make_dead" not in play.link.names
     assert play.claim() == 0
     assert play.link.names.count("claim") == 1
 
 
 def test_while_looks_behind_are_dear_one_is_made_when_a_long_transaction_ends():
-    play = Play(lanes=[[lane_row()]], open_writers=[[("w", 50.0, 99.0)], []])
+    play = Play(survey_lanes=[[lane_row()]], list_open_writers=[[("w", 50.0, 99.0)], []])
     play.claimer._late_commits.next_look_behind = float("inf")
 
     async def survey(at: float) -> list[tuple[float, int]]:
@@ -176,7 +190,9 @@ def test_while_looks_behind_are_dear_one_is_made_when_a_long_transaction_ends():
     async def surveys() -> None:
         cursors = play.claimer._lanes.cursors
         await survey(0.0)
-        assert "open_writers" not in play.link.names, "nothing can lie behind a cursor that has not moved"
+        assert "list_open_writers" not in play.link.names, (
+            "nothing can lie behind a cursor that has not moved"
+        )
         for now in (1.0, 2.0, 3.0):
             cursors.advance([(("default", 0), (100.0, 9))], now)
         assert await survey(0.0) == [(100.0, 9)]
@@ -184,7 +200,7 @@ def test_while_looks_behind_are_dear_one_is_made_when_a_long_transaction_ends():
         assert 49 < since < 50
 
     asyncio.run(surveys())
-    assert play.link.names.count("open_writers") == 2
+    assert play.link.names.count("list_open_writers") == 2
 
 
 # ---------------------------------------------------------------- turn after turn
@@ -210,14 +226,14 @@ def test_an_idle_claimer_is_woken_by_a_job_long_before_its_poll():
     play = Play(settings={"poll": 60.0})
 
     async def script() -> None:
-        await until(lambda: play.link.names.count("lanes") >= 2)
+        await until(lambda: play.link.names.count("survey_lanes") >= 2)
         await asyncio.sleep(0.01)
-        surveys = play.link.names.count("lanes")
-        play.link.answer("lanes", [lane_row()])
+        surveys = play.link.names.count("survey_lanes")
+        play.link.answer("survey_lanes", [lane_row()])
         play.link.answer("claim", [claimed_row(1)], [])
         play.claimer.wake()
         await until(lambda: play.ids == [1])
-        assert play.link.names.count("lanes") - surveys <= 2
+        assert play.link.names.count("survey_lanes") - surveys <= 2
 
     running(play, script)
 
@@ -226,8 +242,8 @@ def test_without_a_wake_up_the_poll_finds_the_job():
     play = Play(settings={"poll": 0.1})
 
     async def script() -> None:
-        await until(lambda: play.link.names.count("lanes") >= 2)
-        play.link.answer("lanes", [lane_row()])
+        await until(lambda: play.link.names.count("survey_lanes") >= 2)
+        play.link.answer("survey_lanes", [lane_row()])
         play.link.answer("claim", [claimed_row(1)], [])
         await until(lambda: play.ids == [1])
 
@@ -236,7 +252,10 @@ def test_without_a_wake_up_the_poll_finds_the_job():
 
 def test_a_freed_slot_is_filled_at_once_if_jobs_were_left_behind():
     play = Play(
-        1, lanes=[[lane_row()]], claim=[[claimed_row(1)], [claimed_row(2)], []], settings={"poll": 60.0}
+        1,
+        survey_lanes=[[lane_row()]],
+        claim=[[claimed_row(1)], [claimed_row(2)], []],
+        settings={"poll": 60.0},
     )
 
     async def script() -> None:
@@ -249,7 +268,7 @@ def test_a_freed_slot_is_filled_at_once_if_jobs_were_left_behind():
 
 def test_while_there_is_no_room_only_more_urgent_jobs_are_claimed_and_so_many_as_are_allowed():
     play = Play(
-        1, prefetch=1, lanes=[[lane_row(priority=0), lane_row(priority=-9)]],
+        1, prefetch=1, survey_lanes=[[lane_row(priority=0), lane_row(priority=-9)]],
         claim=[[claimed_row(1), claimed_row(2)], [claimed_row(3, priority=-9)], [claimed_row(4, priority=-9)]],
     )  # fmt: skip
 
@@ -265,7 +284,7 @@ def test_while_there_is_no_room_only_more_urgent_jobs_are_claimed_and_so_many_as
 
 def test_a_drain_ends_when_nothing_is_due_and_nothing_runs():
     play = Play(
-        lanes=[[lane_row()], [lane_row(due_in=60.0)]], claim=[[claimed_row(1)], []], count_unclaimed=[[(0, 0)]],
+        survey_lanes=[[lane_row()], [lane_row(due_in=60.0)]], claim=[[claimed_row(1)], []], count_unclaimed=[[(0, 0)]],
         settings={"drain": True},
     )  # fmt: skip
 
@@ -281,7 +300,7 @@ def test_a_drain_ends_when_nothing_is_due_and_nothing_runs():
 
 
 def test_a_claimer_that_has_stopped_claims_no_more():
-    play = Play(lanes=[[lane_row()]], claim=[[claimed_row(1)]])
+    play = Play(survey_lanes=[[lane_row()]], claim=[[claimed_row(1)]])
     play.claimer.stop()
     assert play.claim() == 0
     asyncio.run(play.claimer.run())
@@ -289,7 +308,7 @@ def test_a_claimer_that_has_stopped_claims_no_more():
 
 
 def test_a_failure_is_logged_and_the_next_turn_goes_on(caplog):
-    play = Play(lanes=[ValueError("a survey failed"), [lane_row()]], claim=[[claimed_row(1)], []])
+    play = Play(survey_lanes=[ValueError("a survey failed"), [lane_row()]], claim=[[claimed_row(1)], []])
 
     async def script() -> None:
         await until(lambda: play.ids == [1])

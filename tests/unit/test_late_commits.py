@@ -9,7 +9,7 @@ from pgqueue.worker.claiming.late_commits import (
     CHEAP_LOOK,
     CHEAP_ROW,
     SHORTEST_PAUSE,
-    SPARING,
+    TIMES_ITS_DURATION,
     WATCH,
     LateCommits,
 )
@@ -21,7 +21,7 @@ from pgqueue.worker.claiming.late_commits import (
         (0, 0.9 * CHEAP_LOOK, 0.0),
         (0, CHEAP_LOOK, SHORTEST_PAUSE),
         (100, CHEAP_LOOK + 99 * CHEAP_ROW, 0.0),
-        (100, 0.1, SPARING * 0.1),
+        (100, 0.1, TIMES_ITS_DURATION * 0.1),
     ],
 )
 def test_a_claim_looks_behind_at_once_again_if_that_was_cheap_and_else_after_a_pause(claimed, took, pause):
@@ -37,8 +37,8 @@ def test_a_dear_survey_spares_the_next_look_and_a_cheap_one_does_not():
     late.note_survey_from_start(CHEAP_LOOK, 100.0)
     assert late.is_look_behind_due(100.0)
     late.note_survey_from_start(0.02, 100.0)
-    assert not late.is_look_behind_due(100.0 + SPARING * 0.019)
-    assert late.is_look_behind_due(100.0 + SPARING * 0.02)
+    assert not late.is_look_behind_due(100.0 + TIMES_ITS_DURATION * 0.019)
+    assert late.is_look_behind_due(100.0 + TIMES_ITS_DURATION * 0.02)
 
 
 def test_writers_are_watched_at_intervals():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pgqueue.worker.claiming.lost_claims import DOUBT, LOOK_FOR_LOST, LostClaims, find_lost_jobs
+from pgqueue.worker.claiming.lost_claims import DOUBT, LOOK_FOR_LOST, LostClaims, jobs_of_lost_claims
 from tests.unit.fake_link import FakeLink, claimed_row
 
 
@@ -29,16 +29,18 @@ def test_after_a_lost_answer_every_survey_looks_until_the_claim_can_no_longer_be
 
 
 def test_the_jobs_that_the_worker_does_not_know_are_found():
-    link = FakeLink({"choose_held": [[(3,), (4,)]], "held": [[claimed_row(3), claimed_row(4)]]})
-    found = asyncio.run(find_lost_jobs(link, 7, {1, 2}))
+    link = FakeLink(
+        {"choose_lost_claims": [[(3,), (4,)]], "find_lost_claims": [[claimed_row(3), claimed_row(4)]]}
+    )
+    found = asyncio.run(jobs_of_lost_claims(link, 7, {1, 2}))
     assert [row[0] for row in found] == [3, 4]
-    assert link.parameters("held") == [{"worker_id": 7, "known": "{1,2}"}]
+    assert link.parameters("find_lost_claims") == [{"worker_id": 7, "known": "{1,2}"}]
 
 
 def test_usually_there_are_none_and_one_cheap_statement_says_so():
     link = FakeLink()
-    assert asyncio.run(find_lost_jobs(link, 7, [])) == []
-    assert link.names == ["choose_held"]
+    assert asyncio.run(jobs_of_lost_claims(link, 7, [])) == []
+    assert link.names == ["choose_lost_claims"]
 
 
 def test_a_row_that_cannot_be_read_does_not_hide_the_others():
@@ -46,7 +48,9 @@ def test_a_row_that_cannot_be_read_does_not_hide_the_others():
         known = str(statement.parameters["known"])
         return ValueError("not this one") if "4" not in known else [claimed_row(3)]
 
-    link = FakeLink({"choose_held": [[(3,), (4,)]], "held": [held], "bury": [[("t",)]]})
-    found = asyncio.run(find_lost_jobs(link, 7, []))
+    link = FakeLink(
+        {"choose_lost_claims": [[(3,), (4,)]], "find_lost_claims": [held], "make_dead": [[("t",)]]}
+    )
+    found = asyncio.run(jobs_of_lost_claims(link, 7, []))
     assert [row[0] for row in found] == [3]
-    assert [parameters["job_id"] for parameters in link.parameters("bury")] == [4]
+    assert [parameters["job_id"] for parameters in link.parameters("make_dead")] == [4]

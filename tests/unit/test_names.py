@@ -282,7 +282,7 @@ def test_a_fragment_speaks_of_the_row_that_is_named_or_of_columns_alone():
 
 
 def test_sql_is_printed_as_psql_takes_it(capsys):
-    main(["hold", "functions/cancel"])
+    main(["lock_running_job", "functions/cancel"])
     shown = capsys.readouterr().out
     assert "%" not in shown
     assert ":'job_id'::bigint" in shown

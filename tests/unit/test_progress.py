@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from pgqueue import Job
 from pgqueue.errors import InvalidOptionError
-from pgqueue.model.progress import LARGEST, MESSAGE_LIMIT, Progress
+from pgqueue.model.progress import LARGEST_NUMBER, MESSAGE_LIMIT, Progress
 from pgqueue.worker.rare_fields import RareFields
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,7 +55,7 @@ def test_any_message_can_be_stored(message: str) -> None:
     stored.encode()
 
 
-@pytest.mark.parametrize("number", [0, -1, 2.5, True, Decimal("1.5"), Fraction(1, 2), LARGEST])
+@pytest.mark.parametrize("number", [0, -1, 2.5, True, Decimal("1.5"), Fraction(1, 2), LARGEST_NUMBER])
 def test_numbers_of_any_kind_are_taken(number) -> None:
     report = Progress.of(number, number, None)
     assert report.done == report.total == float(number)

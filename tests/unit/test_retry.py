@@ -20,7 +20,7 @@ from tenacity.wait import wait_base
 
 from pgqueue import RetryPolicy
 from pgqueue.errors import InvalidOptionError
-from pgqueue.model.units import LONGEST
+from pgqueue.model.units import LONGEST_DURATION
 
 BOOM = ValueError("boom")
 
@@ -53,7 +53,21 @@ def test_each_form_of_retry_means_a_number_of_attempts_and_delays(value, attempt
 
 @pytest.mark.parametrize(
     "value",
-    [0, -1, 10_001, [], [-1], [math.nan], [math.inf], [LONGEST + 1], ["1"], [True], "often", 1.5, object()],
+    [
+        0,
+        -1,
+        10_001,
+        [],
+        [-1],
+        [math.nan],
+        [math.inf],
+        [LONGEST_DURATION + 1],
+        ["1"],
+        [True],
+        "often",
+        1.5,
+        object(),
+    ],
 )
 def test_what_is_no_policy_is_refused(value):
     with pytest.raises(InvalidOptionError, match="PGQ-404"):
@@ -125,7 +139,7 @@ class Wait(wait_base):
 
 
 @pytest.mark.parametrize(
-    "answer", [-1, math.nan, math.inf, LONGEST + 1, 1e300, None, "soon", BOOM, [], 10**400]
+    "answer", [-1, math.nan, math.inf, LONGEST_DURATION + 1, 1e300, None, "soon", BOOM, [], 10**400]
 )
 def test_nonsense_from_a_wait_is_replaced_by_the_default(answer, caplog):
     with caplog.at_level(logging.CRITICAL):

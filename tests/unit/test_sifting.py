@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pgqueue.database.sifting import bury, pass_over, sift
+from pgqueue.database.sifting import make_dead, pass_over, sift
 from tests.failing_rows import PASSING
 
 
@@ -147,7 +147,7 @@ def test_each_thing_that_is_said_of_a_job_is_said_once_for_each_database(
     for _ in range(2):
         for send in (one, another):
             pass_over(send, 7, psycopg.errors.LockNotAvailable())
-            asyncio.run(bury(send, 7, 0, ValueError()))
+            asyncio.run(make_dead(send, 7, 0, ValueError()))
     assert caplog.text.count("job 7 is passed over") == caplog.text.count("cannot be buried") == 2
 
 

@@ -73,7 +73,7 @@ def test_what_runs_and_what_waits_is_settled_before_the_worker_ends(
 def test_a_database_that_takes_nothing_delays_the_end_no_longer_than_its_patience(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stopping, "PATIENCE", 0.1)
+    monkeypatch.setattr(stopping, "LAST_WRITES", 0.1)
 
     class Silent(FakeLink):
         async def once(self, statement: Any) -> Any:

@@ -11,7 +11,7 @@ from pgqueue.database.statements.decoding import each, one, statement
 from pgqueue.model.alert import Alert, AlertChange, Cause, DeadTask, Front
 from pgqueue.sql import Statement
 
-MOST = 20  # alerts that have a message of their own within a minute
+MESSAGES_A_MINUTE = 20  # alerts that have a message of their own within a minute
 
 
 def watch_queues() -> Statement[list[Front]]:
@@ -23,7 +23,12 @@ def watch_dead() -> Statement[list[DeadTask]]:
 
 
 def raise_alerts(
-    causes: Sequence[Cause], targets: Sequence[str], *, calm: float, remind: float | None, most: int = MOST
+    causes: Sequence[Cause],
+    targets: Sequence[str],
+    *,
+    calm: float,
+    remind: float | None,
+    most: int = MESSAGES_A_MINUTE,
 ) -> Statement[list[AlertChange]]:
     """``targets``: the tasks that send messages. ``calm`` and ``remind`` in seconds. ``most``: messages a minute to each target."""
     listed = json.dumps([asdict(cause) for cause in causes], default=datetime.isoformat)

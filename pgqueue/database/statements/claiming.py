@@ -45,7 +45,7 @@ class LaneSurvey:
 def _survey(rows: Sequence[Row]) -> LaneSurvey:
     return LaneSurvey(
         {(queue, priority): due_in for queue, priority, due_in, kind, _ in rows if kind == "lane"},
-        {(queue, priority): front for queue, priority, _, kind, front in rows if kind == "keyed"},
+        {(queue, priority): front for queue, priority, _, kind, front in rows if kind == "in_turns"},
         [queue for queue, _, _, kind, _ in rows if kind == "limited"],
         next((due_in for _, _, due_in, kind, _ in rows if kind == "later"), None),
     )
@@ -58,7 +58,7 @@ def _turn_claim(rows: Sequence[Row]) -> TurnClaim:
     )
 
 
-def lanes(
+def survey_lanes(
     known: Sequence[Lane], since: Sequence[Position], gaps: Sequence[tuple[str, int, int]]
 ) -> Statement[LaneSurvey]:
     """Looks which of the ``known`` lanes hold jobs from ``since`` on, and for the first lane in each of ``gaps``.
@@ -66,7 +66,7 @@ def lanes(
     A gap is a queue and two priorities; the lane lies between them.
     """
     return statement(
-        "lanes",
+        "survey_lanes",
         _survey,
         queues=array([queue for queue, _ in known]),
         priorities=array([priority for _, priority in known]),
@@ -84,9 +84,9 @@ def match_queues(patterns: Sequence[str]) -> Statement[list[str]]:
     return statement("match_queues", column, patterns=like)
 
 
-def open_writers() -> Statement[list[tuple[str, float | None, float]]]:
+def list_open_writers() -> Statement[list[tuple[str, float | None, float]]]:
     """For each transaction that writes jobs: its name, when it began, and the time now (epoch seconds of the database)."""
-    return statement("open_writers", lambda rows: [(row[0], row[1], row[2]) for row in rows])
+    return statement("list_open_writers", lambda rows: [(row[0], row[1], row[2]) for row in rows])
 
 
 def claim(
@@ -154,14 +154,14 @@ def choose_limited(
     return Statement(claims.name, claims.text, claims.parameters, lambda rows: column(_turn_claim(rows).rows))
 
 
-def held(worker_id: int, known: Sequence[int]) -> Statement[list[Row]]:
+def find_lost_claims(worker_id: int, known: Sequence[int]) -> Statement[list[Row]]:
     """The running jobs of this worker that are not among ``known``; rows as of ``claim``."""
-    return statement("held", raw, worker_id=worker_id, known=array(known))
+    return statement("find_lost_claims", raw, worker_id=worker_id, known=array(known))
 
 
-def choose_held(worker_id: int, known: Sequence[int]) -> Statement[list[int]]:
+def choose_lost_claims(worker_id: int, known: Sequence[int]) -> Statement[list[int]]:
     """The ids of these jobs."""
-    return statement("choose_held", column, worker_id=worker_id, known=array(known))
+    return statement("choose_lost_claims", column, worker_id=worker_id, known=array(known))
 
 
 def mark_busy(queues: list[str], seconds: float, mine: int = 0) -> Statement[int]:

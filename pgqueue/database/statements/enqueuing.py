@@ -36,12 +36,12 @@ def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
 
 
 def insert_job(task: str, args: str, options: Mapping[str, object]) -> Statement[int]:
-    """For a job without keys (``bulk.keyless``). Its id."""
+    """For a job without keys (``copy_lines.have_no_keys``). Its id."""
     return _insert("insert_job", task, args, options)
 
 
 def insert_unique(task: str, args: str, options: Mapping[str, object]) -> Statement[int | None]:
-    """For a job of which only a unique key is to be seen to (``bulk.is_unique``). Its id; None: the key is held."""
+    """For a job of which only a unique key is to be seen to (``copy_lines.have_a_unique_key``). Its id; None: the key is held."""
     keys = {
         "unique_key": options.get("unique_key"),
         "unique": json.dumps(options.get("unique")),

@@ -121,8 +121,8 @@ def count_jobs(which: JobFilter, by: Collection[str]) -> Statement[list[JobCount
     return statement("count_jobs", each(JobCount), **asdict(which), **wanted)
 
 
-def job_timeline(job_id: int) -> Statement[list[TimelineEntry]]:
-    return statement("job_timeline", each(TimelineEntry), job_id=job_id)
+def list_timeline(job_id: int) -> Statement[list[TimelineEntry]]:
+    return statement("list_timeline", each(TimelineEntry), job_id=job_id)
 
 
 def list_transitions(job_id: int) -> Statement[list[Transition]]:

@@ -20,7 +20,7 @@ class Rescued:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class OverdueJob:
     """A job that no worker may run now or later: expired, past its deadline, or asked to stop."""
 
     id: int
@@ -74,14 +74,14 @@ def list_cancel_requests(worker_id: int) -> Statement[list[int]]:
     return statement("list_cancel_requests", column, worker_id=worker_id)
 
 
-def find_disowned(worker_id: int, held: Sequence[tuple[int, int]]) -> Statement[list[int]]:
-    """``held`` is (job id, lease id)."""
+def find_lost_attempts(worker_id: int, attempts: Sequence[tuple[int, int]]) -> Statement[list[int]]:
+    """``attempts`` is (job id, lease id)."""
     return statement(
-        "find_disowned",
+        "find_lost_attempts",
         column,
         worker_id=worker_id,
-        ids=array([job_id for job_id, _ in held]),
-        lease_ids=array([lease_id for _, lease_id in held]),
+        ids=array([job_id for job_id, _ in attempts]),
+        lease_ids=array([lease_id for _, lease_id in attempts]),
     )
 
 
@@ -115,15 +115,18 @@ def rescue(crash_limit: int, count: int, only: Sequence[int] | None = None) -> S
     )
 
 
-def choose_lost(count: int) -> Statement[list[int]]:
+def choose_rescues(count: int) -> Statement[list[int]]:
     """The jobs that the next rescue takes."""
-    return statement("choose_lost", column, count=count)
+    return statement("choose_rescues", column, count=count)
 
 
-def sweep(count: int, only: Sequence[int] | None = None) -> Statement[list[Swept]]:
+def finish_overdue(count: int, only: Sequence[int] | None = None) -> Statement[list[OverdueJob]]:
     """``only``: no other jobs; None: any."""
     return statement(
-        "sweep", lambda rows: [Swept(*row[:4]) for row in rows], count=count, only=maybe_array(only)
+        "finish_overdue",
+        lambda rows: [OverdueJob(*row[:4]) for row in rows],
+        count=count,
+        only=maybe_array(only),
     )
 
 
@@ -132,9 +135,9 @@ def choose_overdue(count: int) -> Statement[list[int]]:
     return statement("choose_overdue", column, count=count)
 
 
-def bury(job_id: int, worker_id: int, why: str) -> Statement[str | None]:
+def make_dead(job_id: int, worker_id: int, why: str) -> Statement[str | None]:
     """Its task; None: it was left alone, because it has ended, or runs under a worker other than this one."""
-    return statement("bury", one, job_id=job_id, worker_id=worker_id, why=why)
+    return statement("make_dead", one, job_id=job_id, worker_id=worker_id, why=why)
 
 
 def adopt_orphans() -> Statement[list[int]]:

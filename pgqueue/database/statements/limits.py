@@ -31,12 +31,12 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Miscount:
-    """A seat of which ``counted`` was taken, but ``held`` by running jobs."""
+    """A seat of which ``counted`` was taken, but running jobs have ``correct``."""
 
     limit_id: int
     key: str
     counted: int
-    held: int
+    correct: int
 
 
 def set_limit(
@@ -68,6 +68,6 @@ def remove_limit(limit_id: int) -> Statement[int | None]:
     return statement("remove_limit", lambda rows: rows[0][0] if rows else None, limit_id=limit_id)
 
 
-def heal_seats() -> Statement[list[Miscount]]:
+def recount_seats() -> Statement[list[Miscount]]:
     """Seats whose count was wrong: none, ever."""
-    return statement("heal_seats", each(Miscount))
+    return statement("recount_seats", each(Miscount))

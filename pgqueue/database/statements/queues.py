@@ -92,5 +92,5 @@ def list_workers(ended: bool) -> Statement[list[WorkerRow]]:
     return statement("list_workers", each(WorkerRow), ended=ended)
 
 
-def unserved() -> Statement[list[Unserved]]:
-    return statement("unserved", each(Unserved))
+def find_unserved() -> Statement[list[Unserved]]:
+    return statement("find_unserved", each(Unserved))

@@ -25,7 +25,7 @@ class DueSchedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ScheduleLook:
     """A scheduler's look at the table: ``nearest`` is in how many seconds the next fire time of any other schedule comes."""
 
     now: datetime
@@ -79,27 +79,27 @@ def _definition(schedule: Schedule) -> dict[str, object]:
     return {**columns, "options": json.dumps(dict(schedule.options))}
 
 
-def _look(rows: Sequence[Row]) -> Look:
+def _look(rows: Sequence[Row]) -> ScheduleLook:
     now, nearest, waiting = rows[0][:3]
     due = [
         DueSchedule(row[3], row[4], _schedule(row[5:18]), row[18], row[19], row[20])
         for row in rows
         if row[3] is not None
     ]
-    return Look(now, nearest, waiting, due)
+    return ScheduleLook(now, nearest, waiting, due)
 
 
-def due_schedules(
+def find_due_schedules(
     moment: datetime | None, broken: bool, count: int, only: Sequence[int] | None = None
-) -> Statement[Look]:
+) -> Statement[ScheduleLook]:
     """``moment`` None is the database's time; ``broken``: also those with a problem; ``only``: no other schedules, None: any."""
     return statement(
-        "due_schedules", _look, moment=moment, broken=broken, count=count, only=maybe_array(only)
+        "find_due_schedules", _look, moment=moment, broken=broken, count=count, only=maybe_array(only)
     )
 
 
 def list_schedule_versions() -> Statement[list[tuple[int, str]]]:
-    """The schedules that ``due_schedules`` chooses from, each with the version of its row."""
+    """The schedules that ``find_due_schedules`` chooses from, each with the version of its row."""
     return statement("list_schedule_versions", lambda rows: [(row[0], row[1]) for row in rows])
 
 

@@ -56,20 +56,20 @@ class Snapshot:
     query: str | None
 
 
-def oldest_snapshot() -> Statement[list[Snapshot]]:
-    return statement("oldest_snapshot", each(Snapshot))
+def find_old_snapshots() -> Statement[list[Snapshot]]:
+    return statement("find_old_snapshots", each(Snapshot))
 
 
 def describe_server() -> Statement[Server]:
     return statement("describe_server", lambda rows: Server(*rows[0]))
 
 
-def schema_version() -> Statement[str | None]:
-    return statement("schema_version", one)
+def read_schema_version() -> Statement[str | None]:
+    return statement("read_schema_version", one)
 
 
-def function_bodies() -> Statement[dict[str, str]]:
-    return statement("function_bodies", lambda rows: {row[0]: row[1] for row in rows})
+def list_function_bodies() -> Statement[dict[str, str]]:
+    return statement("list_function_bodies", lambda rows: {row[0]: row[1] for row in rows})
 
 
 def list_lockers() -> Statement[list[Locker]]:

@@ -26,23 +26,23 @@ def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Stat
     )
 
 
-def hold(worker_id: int, job_id: int, lease_id: int) -> Statement[list[int]]:
+def lock_running_job(worker_id: int, job_id: int, lease_id: int) -> Statement[list[int]]:
     """Locks a job's row; its id, if it is still ours."""
-    return statement("hold", column, worker_id=worker_id, job_id=job_id, lease_id=lease_id)
+    return statement("lock_running_job", column, worker_id=worker_id, job_id=job_id, lease_id=lease_id)
 
 
-def pin() -> Statement[None]:
+def pin_search_path() -> Statement[None]:
     """Before ``settle`` or ``complete`` in a transaction of the user's, unless ``hold`` was there."""
-    return statement("pin", nothing)
+    return statement("pin_search_path", nothing)
 
 
-def find_committed(held: Sequence[tuple[int, int]]) -> Statement[list[int]]:
-    """``held`` is (job id, lease id)."""
+def find_committed(attempts: Sequence[tuple[int, int]]) -> Statement[list[int]]:
+    """``attempts`` is (job id, lease id)."""
     return statement(
         "find_committed",
         column,
-        ids=array([job_id for job_id, _ in held]),
-        lease_ids=array([lease_id for _, lease_id in held]),
+        ids=array([job_id for job_id, _ in attempts]),
+        lease_ids=array([lease_id for _, lease_id in attempts]),
     )
 
 
@@ -64,7 +64,9 @@ def _outcome(job_id: int, lease_id: int, outcome: Outcome) -> str:
     return f'{head[:-1]}, "result": {outcome.result or "null"}}}'
 
 
-def report_progress(worker_id: int, reports: Sequence[tuple[int, int, Progress]]) -> Statement[list[int]]:
-    """``reports`` is (job id, lease id, report). The ids that were still ours come back."""
-    items = [{"id": job, "lease_id": lease, "progress": report.as_json()} for job, lease, report in reports]
-    return statement("report_progress", column, worker_id=worker_id, reports=json.dumps(items))
+def write_progress(worker_id: int, written: Sequence[tuple[int, int, Progress]]) -> Statement[list[int]]:
+    """``written`` is (job id, lease id, progress). The ids that were still ours come back."""
+    items = [
+        {"id": job, "lease_id": lease, "progress": progress.as_json()} for job, lease, progress in written
+    ]
+    return statement("write_progress", column, worker_id=worker_id, written=json.dumps(items))

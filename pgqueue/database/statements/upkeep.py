@@ -30,7 +30,7 @@ class DayChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class PartitionFault:
     """What is wrong with a table: missing, detached, detaching, or default (it holds rows)."""
 
     name: str
@@ -40,13 +40,13 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class IndexFault:
-    """An index of jobs_live that is outgrown or invalid; ``ours`` if this role may mend it."""
+    """An index of jobs_live that is outgrown or invalid; ``may_rebuild``: this role may do it."""
 
     name: str
     fault: str
     size: int
     live: int
-    ours: bool
+    may_rebuild: bool
 
 
 def discover_queues() -> Statement[list[str]]:
@@ -66,9 +66,9 @@ def drop_partitions() -> Statement[DayChange | None]:
     return statement("drop_partitions", lambda rows: DayChange(*rows[0]) if rows else None)
 
 
-def list_expiring() -> Statement[dict[str, str]]:
+def list_over_age_tables() -> Statement[dict[str, str]]:
     """Table to the days before which its rows may go."""
-    return statement("list_expiring", lambda rows: {row[0]: row[1] for row in rows})
+    return statement("list_over_age_tables", lambda rows: {row[0]: row[1] for row in rows})
 
 
 def purge_jobs(child: str, first: int, count: int) -> Statement[int | None]:
@@ -76,8 +76,8 @@ def purge_jobs(child: str, first: int, count: int) -> Statement[int | None]:
     return statement("purge_jobs", one, child=child, first=first, count=count)
 
 
-def check_partitions() -> Statement[list[Fault]]:
-    return statement("check_partitions", each(Fault))
+def check_partitions() -> Statement[list[PartitionFault]]:
+    return statement("check_partitions", each(PartitionFault))
 
 
 def check_indexes(floor: int) -> Statement[list[IndexFault]]:
@@ -85,12 +85,12 @@ def check_indexes(floor: int) -> Statement[list[IndexFault]]:
     return statement("check_indexes", each(IndexFault), floor=floor)
 
 
-def index_size(index: str) -> Statement[int]:
-    return statement("index_size", one, index=index)
+def measure_index(index: str) -> Statement[int]:
+    return statement("measure_index", one, index=index)
 
 
-def list_holders() -> Statement[set[str]]:
-    return statement("list_holders", lambda rows: {row[0] for row in rows})
+def list_obstacles() -> Statement[set[str]]:
+    return statement("list_obstacles", lambda rows: {row[0] for row in rows})
 
 
 def measure_storage() -> Statement[Storage]:

@@ -16,7 +16,7 @@ from pgqueue.dev.demo.workers import Workers
 from pgqueue.errors import PgQueueError
 
 PACE = 0.02  # seconds between two customers
-PATIENCE = 60.0  # seconds until a wait is given up; the whole day takes a quarter of it
+WAIT_LIMIT = 60.0  # seconds until a wait is given up; the whole day takes a quarter of it
 
 COUNTS = """
 SELECT task, state, count(*) FROM pgqueue.jobs
@@ -95,10 +95,10 @@ class Day:
 
     def kill_a_worker(self, orders: Sequence[Order]) -> None:
         """SIGKILL a worker whose mail has arrived while it has not yet heard so."""
-        with self.mail.answers_held():
+        with self.mail.answers_withheld():
             row = self.conn.execute("SELECT coalesce(max(id), 0) FROM demo.mails").fetchone()
             self.sell(orders)
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + WAIT_LIMIT
             while not (pid := self.worker_in_the_middle(row[0] if row else 0)):
                 if time.monotonic() > deadline:
                     raise PgQueueError("No worker of the demo sends mail.", why=self.workers.last_words())
@@ -113,7 +113,7 @@ class Day:
 
     def finish(self) -> None:
         """Wait until every job is final. If that takes too long, the proof shows what is missing."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + WAIT_LIMIT
         while time.monotonic() < deadline:
             if all(state in FINAL for states in self.look().values() for state in states):
                 return

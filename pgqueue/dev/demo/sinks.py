@@ -77,7 +77,7 @@ class MailSink(Sink):
         self.may_answer.set()
 
     @contextmanager
-    def answers_held(self) -> Iterator[None]:
+    def answers_withheld(self) -> Iterator[None]:
         """Mail still arrives, but its senders do not hear so until the block is left."""
         self.may_answer.clear()
         try:

@@ -25,7 +25,7 @@ from pgqueue.text.shown import visible
 
 QUEUE = "pgqueue.alerts"
 TASKS = {"webhook": "pgqueue.alert_webhook", "mail": "pgqueue.alert_mail"}
-PATIENCE = 10.0  # seconds for each step of sending
+STEP_TIMEOUT = 10.0  # seconds for each step of sending
 PORTS = {"smtp": 587, "smtps": 465}
 
 
@@ -74,7 +74,7 @@ def post(settings: AlertSettings, message: JsonObject) -> None:
         headers["Authorization"] = f"Bearer {settings.webhook_token}"
     request = Request(settings.webhook, json.dumps(message).encode(), headers, method="POST")  # noqa: S310 - checked
     try:
-        with build_opener(NoRedirect).open(request, timeout=PATIENCE):
+        with build_opener(NoRedirect).open(request, timeout=STEP_TIMEOUT):
             return
     except HTTPError as error:
         error.close()
@@ -108,9 +108,9 @@ def _connected(server: SplitResult) -> smtplib.SMTP:
     host, port = server.hostname or "", server.port or PORTS[server.scheme]
     context = ssl.create_default_context()
     if server.scheme == "smtps":
-        session: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=PATIENCE, context=context)
+        session: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=STEP_TIMEOUT, context=context)
     else:
-        session = smtplib.SMTP(host, port, timeout=PATIENCE)
+        session = smtplib.SMTP(host, port, timeout=STEP_TIMEOUT)
     try:
         session.ehlo()
         if server.scheme == "smtp" and session.has_extn("starttls"):

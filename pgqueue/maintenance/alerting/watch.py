@@ -20,8 +20,8 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import AlertNotRaised, AlertOpened, AlertResolved
 
-SPARING = 20  # times its own duration between two looks
-CALM = 3  # looks without the cause, after which an alert is resolved
+TIMES_ITS_DURATION = 20  # times its own duration between two looks
+CALM_LOOKS = 3  # looks without the cause, after which an alert is resolved
 
 Lane = tuple[int, str | None]  # a priority and, of jobs that have one, a key
 
@@ -37,7 +37,7 @@ class Watch:
     async def run(self) -> None:
         """Goes on until it is cancelled."""
         self._queues = Standstill()
-        self._until = monotonic() + 2 * CALM * self._every  # open alerts that the last leader left
+        self._until = monotonic() + 2 * CALM_LOOKS * self._every  # open alerts that the last leader left
         try:
             await forever("the watch for alerts", self._turn)
         finally:
@@ -46,7 +46,7 @@ class Watch:
     async def _turn(self) -> float:
         begun = monotonic()
         await self.look(begun)
-        return max(self._every, SPARING * (monotonic() - begun))
+        return max(self._every, TIMES_ITS_DURATION * (monotonic() - begun))
 
     async def look(self, now: float) -> None:
         fronts = await self._link.once(statements.watch_queues())
@@ -57,13 +57,13 @@ class Watch:
             *stalled_causes(fronts, self._queues.seen(fronts, now), self._settings.stalled_after),
         ]
         if causes:
-            self._until = now + 2 * CALM * self._every
+            self._until = now + 2 * CALM_LOOKS * self._every
         if now > self._until:
             return
         remind = self._settings.remind_every or None
 
         async def run(part: Sequence[Cause]) -> list[list[AlertChange]]:
-            calm, tasks = CALM * self._every, sorted(TASKS.values())
+            calm, tasks = CALM_LOOKS * self._every, sorted(TASKS.values())
             return [await self._link.once(statements.raise_alerts(part, tasks, calm=calm, remind=remind))]
 
         async def give_up(cause: Cause, error: Exception) -> None:

@@ -22,7 +22,7 @@ with cause as materialized (
     from cause c left join pgqueue.alerts o on o.kind = c.kind and o.subject = c.subject
     group by c.kind, c.subject
 ), told as materialized (
-    select k.kind, k.subject, k.muted_until, row_number() over (partition by k.is_due order by k.kind, k.subject) + s.count as place,
+    select k.kind, k.subject, k.muted_until, row_number() over (partition by k.is_due order by k.kind, k.subject) + s.count as rank,
            case when k.is_due and s.count <= %(most)s::int then statement_timestamp() end as sent_at
     from known k cross join spent s
 ), raised as (
@@ -42,14 +42,14 @@ with cause as materialized (
     returning a.id, a.kind, a.subject, a.queue, a.job_id, a.count, a.messages, a.first_at, a.text,
         a.sent_at = statement_timestamp() as is_due
 ), message as (
-    insert into pgqueue.jobs_live as j (ours, task, queue, args)
+    insert into pgqueue.jobs_live as j (stored_by_pgqueue, task, queue, args)
     select true, t.task, 'pgqueue.alerts', m.args
     from (
         select jsonb_build_object(
             'alert', r.id, 'message', r.messages, 'kind', r.kind, 'subject', r.subject, 'queue', r.queue, 'job_id', r.job_id,
             'count', r.count, 'first_at', r.first_at, 'text', r.text) as args
         from raised r join told d on d.kind = r.kind and d.subject = r.subject
-        where r.is_due and d.place <= %(most)s::int
+        where r.is_due and d.rank <= %(most)s::int
         union all
         select jsonb_build_object(
             'alert', min(r.id), 'message', (array_agg(r.messages order by r.id))[1], 'kind', 'many', 'subject', count(*) || ' more',
@@ -58,7 +58,7 @@ with cause as materialized (
                            array_to_string((array_agg(r.kind || ' ' || r.subject order by r.id))[1:5], ', '),
                            case when count(*) > 5 then ' and others' else '' end))
         from raised r join told d on d.kind = r.kind and d.subject = r.subject
-        where r.is_due and d.place > %(most)s::int
+        where r.is_due and d.rank > %(most)s::int
         having count(*) > 0
     ) m cross join target t
     returning pgqueue.wake(j.queue)

@@ -53,7 +53,7 @@ with recursive lanes as (
      order by k.queue, k.priority, k.key, first.run_at, first.id)
     union
     select k.queue, k.priority::smallint, first.key, first.id, first.task, first.run_at
-    from pgqueue.keyed_lanes() k
+    from pgqueue.lanes_in_turns() k
     cross join lateral (
         select coalesce(j.concurrency_key, E'\x01' || j.task) as key, j.id, j.task::text, j.run_at from pgqueue.jobs_live j
         where j.queue = k.queue and j.priority = k.priority and j.run_at <= now()
@@ -62,7 +62,7 @@ with recursive lanes as (
     ) first
 ), front as materialized (
     select d.queue, d.priority, d.key, d.id, d.task, d.run_at,
-           row_number() over (partition by d.queue order by d.run_at, d.id) as place
+           row_number() over (partition by d.queue order by d.run_at, d.id) as rank
     from due d
 )
 select f.queue, f.priority::int, f.key, f.id, f.task, date_part('epoch', f.run_at::timestamptz),
@@ -74,6 +74,6 @@ left join lateral (
     select count(*) > 0 as queue_served, bool_or(f.task = any(w.tasks)) as task_served
     from pgqueue.workers w
     where w.state in ('running', 'draining') and w.expires_at > clock_timestamp() and pgqueue.is_served(f.queue, w.queues)
-) served on f.place = 1
+) served on f.rank = 1
 where not coalesce(q.paused, false)
 order by f.queue, f.run_at, f.id

@@ -8,7 +8,7 @@ grant select on pgqueue.tasks to ROLE;
 grant usage on sequence pgqueue.jobs_id_seq to ROLE;
 grant execute on function pgqueue.enqueue, pgqueue.enqueue_many, pgqueue.check_jobs, pgqueue.with_declared, pgqueue.mark_undeclared,
     pgqueue.take_idempotency_keys, pgqueue.return_idempotency_keys, pgqueue.insert_jobs, pgqueue.store_one_by_one, pgqueue.job_items,
-    pgqueue.unique_key, pgqueue.moment, pgqueue.split_each, pgqueue.is_over, pgqueue.is_reserved, pgqueue.finish_overdue, pgqueue.wake to ROLE;
+    pgqueue.unique_key, pgqueue.option_time, pgqueue.split_each, pgqueue.is_overdue, pgqueue.is_reserved, pgqueue.finish_overdue, pgqueue.wake to ROLE;
 -- If it also uses idempotency_key or throttle; it then reads how jobs ended whose keys it knows:
 -- grant select, insert, update, delete on pgqueue.idempotency_keys to ROLE;
 -- grant select (id, state, result, last_error, finished_at) on pgqueue.jobs to ROLE;

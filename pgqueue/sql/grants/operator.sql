@@ -9,4 +9,4 @@ grant insert, update on pgqueue.queues to ROLE;
 grant usage on sequence pgqueue.jobs_id_seq to ROLE;
 grant usage, update on sequence pgqueue.waited_until to ROLE;
 grant execute on all functions in schema pgqueue to ROLE;
-revoke execute on function pgqueue.add_partitions, pgqueue.drop_partitions, pgqueue.purge_jobs, pgqueue.heal_seats from ROLE;
+revoke execute on function pgqueue.add_partitions, pgqueue.drop_partitions, pgqueue.purge_jobs, pgqueue.recount_seats from ROLE;

@@ -25,12 +25,12 @@ with expired as materialized (
     from expired e where w.id = e.id and w.state in ('running', 'draining')
 ), lost as materialized (
     select j.ctid as spot, j.id, j.worker_id, j.attempt, j.max_attempts, j.crash_count, j.cancel_requested,
-        j.holds, j.queue, j.concurrency_key,
+        j.seats_taken, j.queue, j.concurrency_key,
         (j.crash_count = 0 or e.keeper is null)::int as charged
     from expired e
     cross join lateral (
         select o.* from (
-            select l.ctid, l.id, l.worker_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.holds, l.queue,
+            select l.ctid, l.id, l.worker_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.seats_taken, l.queue,
                 l.concurrency_key
             from pgqueue.jobs_live l
             where l.worker_id = e.id and l.state = 'running' and l.id is distinct from e.keeper
@@ -40,7 +40,7 @@ with expired as materialized (
         ) o
         union all
         select k.* from (
-            select l.ctid, l.id, l.worker_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.holds, l.queue,
+            select l.ctid, l.id, l.worker_id, l.attempt, l.max_attempts, l.crash_count, l.cancel_requested, l.seats_taken, l.queue,
                 l.concurrency_key
             from pgqueue.jobs_live l
             where l.id = e.keeper and l.worker_id = e.id and l.state = 'running'
@@ -64,7 +64,7 @@ with expired as materialized (
         (select v.charged from verdict v where v.id = j.id)
 ), back as (
     update pgqueue.jobs_live j
-    set state = 'retrying', run_at = clock_timestamp(), worker_id = null, holds = null, crash_count = j.crash_count + (select v.charged from verdict v where v.id = j.id),
+    set state = 'retrying', run_at = clock_timestamp(), worker_id = null, seats_taken = null, crash_count = j.crash_count + (select v.charged from verdict v where v.id = j.id),
         expires_at = null,
         last_error = (select v.error from verdict v where v.id = j.id)
     where j.ctid = any(array(select v.spot from verdict v where v.final is null))
@@ -86,11 +86,11 @@ with expired as materialized (
     select f.id, f.lease_id, f.worker_id, null, f.attempt, 'running', case f.final when 'cancelled' then 'cancelled' else 'dead' end, f.final, f.error from finished f
 ), released as (
     select --+ giving_back h
-    from lost h cross join lateral generate_series(1, cardinality(h.holds), 2) i
-    where h.holds is not null
+    from lost h cross join lateral generate_series(1, cardinality(h.seats_taken), 2) i
+    where h.seats_taken is not null
     having count(*) > 0
 ), told as (
-    insert into pgqueue.jobs_live as h (ours, task, queue, priority, trace_context, args)
+    insert into pgqueue.jobs_live as h (stored_by_pgqueue, task, queue, priority, trace_context, args)
     select true, k.hook, 'pgqueue.hooks', (e.job ->> 'priority')::smallint, nullif(e.job -> 'trace_context', 'null'),
            pgqueue.hook_args(e.job, e.reason, e.error, null)
     from (

@@ -6,7 +6,7 @@ select w.id, w.host, w.pid, w.version, w.executor, w.slots, w.queues,
        array(select case when u.own is not null
                          then (select count(*) from pgqueue.jobs_live j
                                where j.worker_id = w.id and pgqueue.serving_name(j.queue, w.queues) = u.name) end
-             from unnest(w.queues, w.queue_slots) with ordinality u (name, own, place) order by u.place),
+             from unnest(w.queues, w.queue_slots) with ordinality u (name, own, rank) order by u.rank),
        w.blocked_since, w.blocked_by
 from pgqueue.workers w
 where %(ended)s::boolean or (w.state in ('running', 'draining'))

@@ -4,7 +4,7 @@
 -- wrote ahead of the clock counts up by one: then a crash of the server may give one number to two claims.
 -- Expects jobs_live_id_key: rows are found by id, and the rest is checked on the row, in words that no index can be searched by. There is no
 -- join, because under stale statistics a join reads the whole index: `ids` is sorted, so a row's place in it is its bucket.
--- Locks the rows of this worker, which no other statement locks in bulk, then the seats that they held (functions/release.sql).
+-- Locks the rows of this worker, which no other statement locks in bulk, then the seats that they held (functions/give_back_seats.sql).
 -- It also runs in transactions of users, under their search path, and therefore qualifies all functions and operators of the server.
 -- Zero rows: all leases were lost.
 with finished as (
@@ -14,7 +14,7 @@ with finished as (
       and (j.worker_id operator(pg_catalog.=) %(worker_id)s::bigint) is true and j.state operator(pg_catalog.=) 'running'
     returning
         --+ ended j,
-        j.crash_count, j.cancel_requested, j.progress, j.last_error, j.holds,
+        j.crash_count, j.cancel_requested, j.progress, j.last_error, j.seats_taken,
         (%(kept)s::boolean[])[pg_catalog.width_bucket(j.id, %(ids)s::bigint[])] as kept
 ), done as (
     insert into pgqueue.jobs_done (
@@ -26,8 +26,8 @@ with finished as (
     from finished f where f.kept
 ), released as (
     select --+ giving_back h
-    from finished h cross join lateral pg_catalog.generate_series(1, pg_catalog.cardinality(h.holds), 2) i
-    where h.holds is not null
+    from finished h cross join lateral pg_catalog.generate_series(1, pg_catalog.cardinality(h.seats_taken), 2) i
+    where h.seats_taken is not null
     having pg_catalog.count(*) operator(pg_catalog.>) 0
 ), waited as materialized (
     select --+ is_waited

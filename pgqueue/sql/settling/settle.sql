@@ -16,8 +16,8 @@ with outcome as materialized (
         id bigint, lease_id bigint, state text, reason text, delay float8, result jsonb,
         error text, traceback text, kept boolean, counted boolean, crashed boolean, begun boolean, paused boolean, progress jsonb)
 ), seated as materialized (
-    select j.id, j.holds, j.concurrency_key, j.queue from pgqueue.jobs_live j
-    where j.id = any(array(select w.id from outcome w)) and j.holds is not null
+    select j.id, j.seats_taken, j.concurrency_key, j.queue from pgqueue.jobs_live j
+    where j.id = any(array(select w.id from outcome w)) and j.seats_taken is not null
 ), finished as (
     delete from pgqueue.jobs_live j
     using outcome o
@@ -32,7 +32,7 @@ with outcome as materialized (
         o.kept, o.begun
 ), back as (
     update pgqueue.jobs_live j
-    set state = o.state, worker_id = null, holds = null,
+    set state = o.state, worker_id = null, seats_taken = null,
         run_at = case when o.paused and j.concurrency_key is not null then j.run_at else clock_timestamp() + make_interval(secs => o.delay) end,
         attempt = j.attempt - (not o.counted)::int, crash_count = j.crash_count + o.crashed::int,
         last_error = coalesce(o.error, j.last_error), expires_at = case when not o.begun then j.expires_at end,
@@ -76,12 +76,12 @@ with outcome as materialized (
     on conflict (task, key) do update set until = greatest(p.until, excluded.until)
 ), released as (
     select --+ giving_back h
-    from seated h cross join lateral generate_series(1, cardinality(h.holds), 2) i
-    where h.holds is not null
+    from seated h cross join lateral generate_series(1, cardinality(h.seats_taken), 2) i
+    where h.seats_taken is not null
       and (h.id = any(array(select f.id from finished f)) or h.id = any(array(select b.id from back b)))
     having count(*) > 0
 ), told as (
-    insert into pgqueue.jobs_live as h (ours, task, queue, priority, trace_context, args)
+    insert into pgqueue.jobs_live as h (stored_by_pgqueue, task, queue, priority, trace_context, args)
     select true, e.hook, 'pgqueue.hooks', e.priority, e.trace_context, pgqueue.hook_args(e.job, e.reason, e.error, e.traceback)
     from (
         select k.hook, f.priority, f.trace_context, to_jsonb(f) || jsonb_build_object('finished_at', clock_timestamp()) as job,

@@ -28,12 +28,12 @@ class QueueDiscovered(NamedTuple):
 
 
 class SeatMended(NamedTuple):
-    """``counted`` seats of a key under a limit were taken by the row, ``held`` by jobs."""
+    """``counted`` seats of a key under a limit were taken by the row, ``correct`` by jobs."""
 
     limit_id: int
     key: str | None
     counted: int
-    held: int
+    correct: int
 
 
 class JobsRescued(NamedTuple):
@@ -48,7 +48,7 @@ class CrashLoopEnded(NamedTuple):
     task: str
 
 
-class JobSwept(NamedTuple):
+class OverdueJobFinished(NamedTuple):
     """A job that no worker may run now or later has ended as ``state``."""
 
     job_id: int
@@ -72,7 +72,7 @@ class RebuildPutOff(NamedTuple):
     holders: tuple[str, ...]
 
 
-class IndexNotOurs(NamedTuple):
+class IndexOfAnotherOwner(NamedTuple):
     """Only its owner may mend it, by ``command``."""
 
     name: str

@@ -13,13 +13,13 @@ LINES: dict[type[Fact], Wording] = {
     m.QueueDiscovered: info("queue %s has jobs", "queue"),
     m.SeatMended: error(
         "the seat of limit %d, key %r counted %d, but %d is held: mended",
-        "limit_id", "key", "counted", "held",
+        "limit_id", "key", "counted", "correct",
     ),
     m.JobsRescued: warning(
         "rescued %d jobs of dead workers %s", "jobs", lambda fact: list(fact.worker_ids)
     ),
     m.CrashLoopEnded: error("job %d (%s) is dead: its workers die while they run it", "job_id", "task"),
-    m.JobSwept: by(
+    m.OverdueJobFinished: by(
         "state",
         {
             "dead": error("job %d (%s) is dead: its deadline passed while it waited", "job_id", "task"),
@@ -41,7 +41,7 @@ LINES: dict[type[Fact], Wording] = {
     m.RebuildPutOff: info(
         "the rebuild of %s waits for: %s", "name", lambda fact: "; ".join(fact.holders)
     ),
-    m.IndexNotOurs: warning(
+    m.IndexOfAnotherOwner: warning(
         "index %s is %s, and this role may not mend it; let its owner run: %s", "name", "fault", "command"
     ),
     m.IndexNotMended: info("index %s could not be mended now: %s", "name", "error"),

@@ -127,7 +127,7 @@ def add(
                 f"There is a schedule {name!r} already.", do=f"pgq cron edit {name}, or use another name"
             )
         made = _find(connection, name).schedule  # with its anchor
-    _report("added", made, as_json)
+    _print_change("added", made, as_json)
 
 
 @commands.command()
@@ -169,7 +169,7 @@ def edit(
         made = make(columns.pop("name"), columns.pop("task"), **columns)
         run(connection, statements.edit_schedule(made))
         made = _find(connection, name).schedule
-    _report("edited", made, as_json)
+    _print_change("edited", made, as_json)
 
 
 @commands.command()
@@ -280,7 +280,7 @@ def _find(connection: Connection, name: str) -> ScheduleRow:
     )
 
 
-def _report(what: str, schedule: Schedule, as_json: bool) -> None:
+def _print_change(what: str, schedule: Schedule, as_json: bool) -> None:
     coming = next(schedule.timing().after(datetime.now(UTC)), None)
     if as_json:
         emit({"schedule": schedule.name, "result": what, "next_fire_at": coming})

@@ -22,7 +22,7 @@ from pgqueue.ui.cli.output import as_dict, console, emit, paragraph, tell
 from pgqueue.ui.cli.units import count, exact, since, span
 
 CHECK_FAILED = 7
-SWEEP = 1e-6  # seconds a sweep of a claim spends on a dead entry of its index, as measured
+SECONDS_A_DEAD_ENTRY = 1e-6  # seconds that a claim spends, when it looks behind its cursors, on a dead entry of its index, as measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def _queues(connection: Connection) -> Iterator[Finding]:
 
 
 def _unserved(connection: Connection) -> Iterator[Finding]:
-    for gap in run(connection, statements.unserved()):
+    for gap in run(connection, statements.find_unserved()):
         why = "no living worker knows this task" if gap.queue_served else "no living worker serves this queue"
         yield Finding(
             "error",
@@ -180,29 +180,29 @@ def _storage(connection: Connection) -> Iterator[Finding]:
             "alter system set autovacuum = on; alter system set track_counts = on;"
             " alter table pgqueue.jobs_live reset (autovacuum_enabled)",
         )
-    holders = run(connection, statements.oldest_snapshot())
+    holders = run(connection, statements.find_old_snapshots())
     for holder in holders:
-        yield Finding("warn", _held(holder), _release(holder))
+        yield Finding("warn", _snapshot(holder), _remedy(holder))
     if any(holder.kind != "catalog slot" for holder in holders):
         yield Finding(
             "warn",
             f"Meanwhile vacuum cannot remove the dead rows of jobs_live, about {storage.dead:,} beside {storage.live:,} live"
             f" ones: the table takes {_megabytes(storage.table)}, its claim index {_megabytes(storage.claim_index)}, and a"
-            f" sweep of a claim over that index about {exact(round(storage.dead * SWEEP, 3))}.",
+            f" claim that looks behind its cursors about {exact(round(storage.dead * SECONDS_A_DEAD_ENTRY, 3))}.",
             "end the oldest holder above; vacuum and the leader do the rest",
         )
-    for fault in run(connection, statements.check_indexes(indexes.FLOOR)):
+    for fault in run(connection, statements.check_indexes(indexes.SMALLEST_OUTGROWN)):
         if fault.fault == "outgrown":
             what = f"Index {fault.name} has outgrown its rows: {_megabytes(fault.size)} for {fault.live:,} live ones."
         else:
             what = f"Index {fault.name} is invalid, left by a rebuild that was cut off, and slows down every write."
         yield Finding(
-            "warn", what, ("the leader does it within minutes, or: " if fault.ours else "let its owner run: ")
+            "warn", what, ("the leader does it within minutes, or: " if fault.may_rebuild else "let its owner run: ")
             + indexes.command(fault),
         )  # fmt: skip
 
 
-def _held(holder: Snapshot) -> str:
+def _snapshot(holder: Snapshot) -> str:
     age = f"for {span(holder.age)}" if holder.age is not None else f"for {holder.transactions:,} transactions"
     if holder.kind == "session":
         parts = [holder.user, holder.application or "no name", holder.state]
@@ -216,7 +216,7 @@ def _held(holder: Snapshot) -> str:
     return f"Replication slot {holder.name!r} ({holder.state}) has kept {rows} {age}."
 
 
-def _release(holder: Snapshot) -> str:
+def _remedy(holder: Snapshot) -> str:
     if holder.kind == "session":
         return f"end its transaction, or: select pg_terminate_backend({holder.pid})"
     if holder.kind == "standby":

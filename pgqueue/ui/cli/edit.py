@@ -15,7 +15,7 @@ from pgqueue.model.job import FINAL, STATES
 from pgqueue.ui.cli.common import AppPath, AsJson, Dsn, app_with_database, database, dsn_or_running, named_app
 from pgqueue.ui.cli.enqueue import bound, json_object, moment
 from pgqueue.ui.cli.filters import filtered
-from pgqueue.ui.cli.jobs import DryRun, Ids, Limit, chosen_jobs, matching, named, report, track
+from pgqueue.ui.cli.jobs import DryRun, Ids, Limit, chosen_jobs, matching, named, print_changes, track
 
 if TYPE_CHECKING:
     from pgqueue.app.app import App
@@ -113,7 +113,7 @@ def edit(
                 done.append({"id": job.id, "task": job.task, "state": job.state, "result": result})
         finally:
             loaded.close()
-    report(done, bool(ids), dry_run, as_json)
+    print_changes(done, bool(ids), dry_run, as_json)
 
 
 def _edited(connection: Connection, app: App, job_id: int, changes: dict[str, object], dry_run: bool) -> str:

@@ -121,7 +121,7 @@ def show(
     """Show one job with all that happened to it."""
     with database(dsn) as connection:
         job = _get(connection, job_id)
-        timeline = run(connection, statements.job_timeline(job_id))
+        timeline = run(connection, statements.list_timeline(job_id))
         history = run(connection, statements.list_transitions(job_id))
     if as_json:
         emit({**as_dict(job), "transitions": [as_dict(t) for t in history], "timeline": [as_dict(e) for e in timeline]})  # fmt: skip
@@ -152,7 +152,7 @@ def _shown(name: str, value: object) -> str:
 
 @commands.command()
 @filtered()
-def retry(
+def revive(
     which: JobFilter,
     ids: Ids = None,
     limit: Limit = 1_000_000,
@@ -238,10 +238,10 @@ def _change(
             would = dry_run and outcome != job.state
             result = WOULD.get(outcome, outcome) if would else outcome
             done.append({"id": job.id, "task": job.task, "state": job.state, "result": result})
-    report(done, bool(ids), dry_run, as_json)
+    print_changes(done, bool(ids), dry_run, as_json)
 
 
-def report(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_json: bool) -> None:
+def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_json: bool) -> None:
     """Shows what became of jobs; raises JobUnchangedError if one that was named, or has its key taken, is as it was."""
     if as_json:
         emit({"items": done, "dry_run": dry_run})

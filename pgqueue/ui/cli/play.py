@@ -20,7 +20,7 @@ from pgqueue.ui.cli.output import as_dict, emit, say
 from pgqueue.ui.cli.work import settings_for
 
 CHECK_FAILED = 7
-LOOK = "stops when no program uses it; to look, start it again: PGQUEUE_EMBEDDED_DIR='{0}' pgq dev -A pgqueue.dev.demo.shop"
+HOW_TO_LOOK = "stops when no program uses it; to look, start it again: PGQUEUE_EMBEDDED_DIR='{0}' pgq dev -A pgqueue.dev.demo.shop"
 
 
 def add(cli: typer.Typer) -> None:
@@ -46,7 +46,7 @@ def _server(given: str | None, *, demo: bool = False) -> Iterator[str]:
             say("", f"export PGQUEUE_DSN='{server.dsn}'")
             yield _prepared(server.dsn)
         if demo:
-            say("postgres", LOOK.format(home))
+            say("postgres", HOW_TO_LOOK.format(home))
     else:
         say("postgres", redact(dsn) or "as libpq's environment says")
         yield _prepared(dsn)

@@ -40,7 +40,7 @@ def command(
                 raise SchemaTooOldError(
                     "The SQL API is not this version's: " + "; ".join(different), do="pgq migrate"
                 )
-            _report(as_json, "current", target, 0.0)
+            _print_result(as_json, "current", target, 0.0)
             return
         migrate.check_encoding(connection)
         server = run(connection, statements.describe_server())
@@ -60,13 +60,13 @@ def command(
     with connect(target, name="pgq migrate") as connection:
         run(connection, statements.add_partitions(3))
         behind = migrate.check_ids(connection)
-    _report(as_json, "current" if current else "migrated", target, monotonic() - begun)
+    _print_result(as_json, "current" if current else "migrated", target, monotonic() - begun)
     if behind and not as_json:
         say("warning", behind.what)
         say("do", behind.do)
 
 
-def _report(as_json: bool, what: str, target: str, took: float) -> None:
+def _print_result(as_json: bool, what: str, target: str, took: float) -> None:
     if as_json:
         emit({"schema": migrate.HEAD, "result": what, "seconds": round(took, 3)})
         return

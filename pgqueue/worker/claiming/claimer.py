@@ -216,7 +216,7 @@ class Claimer:
         look_behind = self._late_commits.is_look_behind_due(begun)
         known = self._lanes.all()
         since = [START] * len(known) if look_behind else self._lanes.cursors.since(known)
-        survey = await self._link.run(statements.lanes(known, since, self._lanes.gaps()))
+        survey = await self._link.run(statements.survey_lanes(known, since, self._lanes.gaps()))
         is_new = self._lanes.see(survey.lanes, begun)
         is_new |= self._turns.see(survey.in_turns, survey.limited)
         self._lanes.note_waits({lane: -due_in for lane, due_in in survey.lanes.items()})
@@ -233,7 +233,7 @@ class Claimer:
         if not self._late_commits.is_watch_due(now) or not self._lanes.cursors.have_moved:
             return
         self._late_commits.begin_watch(now)
-        writers = await self._link.run(statements.open_writers())
+        writers = await self._link.run(statements.list_open_writers())
         since = self._late_commits.first_that_ended(writers)
         if since is not None:
             self._lanes.cursors.look_behind(since)

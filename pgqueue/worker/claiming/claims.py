@@ -17,7 +17,7 @@ from pgqueue.worker.claiming.claim_size import ClaimSize
 from pgqueue.worker.claiming.in_flight import InFlight
 from pgqueue.worker.claiming.lanes import Lanes
 from pgqueue.worker.claiming.late_commits import LateCommits
-from pgqueue.worker.claiming.lost_claims import LostClaims, find_lost_jobs
+from pgqueue.worker.claiming.lost_claims import LostClaims, jobs_of_lost_claims
 from pgqueue.worker.claiming.pace import Pace
 from pgqueue.worker.claiming.singly import Beginning, SingleClaims
 from pgqueue.worker.claiming.turns import Turns
@@ -99,7 +99,7 @@ class Claims:
         """Takes the jobs of claims whose answer was lost."""
         worker_id = self.worker_id
         self.lost.note_look(monotonic())
-        self._take(worker_id, await find_lost_jobs(self._link, worker_id, self._in_flight.attempts))
+        self._take(worker_id, await jobs_of_lost_claims(self._link, worker_id, self._in_flight.attempts))
 
     async def _note_lost_answer(self) -> None:
         self.lost.note_lost_answer(monotonic())

@@ -1,6 +1,6 @@
 """Which lanes (a queue and a priority) a claimer knows, and in which order it looks into them. Pure: it is told the time.
 
-A survey (``lanes.sql``) finds the lanes that hold jobs, by one probe of an index for each lane it is told of. It finds new lanes in the gaps
+A survey (``survey_lanes.sql``) finds the lanes that hold jobs, by one probe of an index for each lane it is told of. It finds new lanes in the gaps
 between the known priorities of a queue.
 """
 

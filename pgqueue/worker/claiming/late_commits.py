@@ -17,7 +17,9 @@ CHEAP_LOOK, CHEAP_ROW = (
     0.000015,
 )  # seconds: a look behind is cheap if it takes less, and so much more for each job that it claimed
 SHORTEST_PAUSE = 1.0  # seconds between two dear looks
-SPARING = 200  # times its duration between two dear looks, so that not one job in a hundred waits for one
+TIMES_ITS_DURATION = (
+    200  # times its duration between two dear looks, so that not one job in a hundred waits for one
+)
 WATCH = LAG / 2  # seconds between two looks at which transactions write jobs
 
 
@@ -45,7 +47,7 @@ class LateCommits:
 
     @staticmethod
     def _after(took: float, now: float) -> float:
-        return now + max(SHORTEST_PAUSE, SPARING * took)
+        return now + max(SHORTEST_PAUSE, TIMES_ITS_DURATION * took)
 
     # ---------------------------------------------------------------- transactions that write jobs
 

@@ -1,7 +1,7 @@
 """Claims whose answer was lost on the way, or that reached the server late.
 
 Such a claim may have been committed, or may yet be. Its jobs are this worker's, and are not rescued while it lives: so the worker looks for
-them itself. When, ``LostClaims`` says, which is pure; ``find_lost_jobs`` asks the database.
+them itself. When, ``LostClaims`` says, which is pure; ``jobs_of_lost_claims`` asks the database.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ class LostClaims:
         self.next_look = now + LOOK_FOR_LOST
 
 
-async def find_lost_jobs(link: Link, worker_id: int, known: Collection[int]) -> list[Row]:
+async def jobs_of_lost_claims(link: Link, worker_id: int, known: Collection[int]) -> list[Row]:
     """The running jobs of this worker that are not among ``known``; rows as of a claim."""
     known = list(known)
-    ids = statements.choose_held(worker_id, known)
+    ids = statements.choose_lost_claims(worker_id, known)
     others = await link.run(ids)
     if not others:
         return []
     return await sift_jobs(
         link.run,
-        statements.held(worker_id, known),
+        statements.find_lost_claims(worker_id, known),
         ids,
-        lambda part: statements.held(worker_id, [*known, *(set(others) - set(part))]),
+        lambda part: statements.find_lost_claims(worker_id, [*known, *(set(others) - set(part))]),
         worker_id,
     )

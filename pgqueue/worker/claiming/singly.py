@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pgqueue.database import statements
 from pgqueue.database.link import Link
 from pgqueue.database.outage import ConnectionLost, may_pass
-from pgqueue.database.sifting import PROBES, bury, judge, pass_over, sift
+from pgqueue.database.sifting import PROBES, judge, make_dead, pass_over, sift
 from pgqueue.database.statements.claiming import Lane, TurnClaim
 from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
@@ -166,7 +166,7 @@ class SingleClaims:
                 self._resting |= {(lane, after is not None): until for lane, after, _ in failure.beginnings}
 
     async def _give_up(self, worker_id: int, job: Choice, error: Exception) -> None:
-        await bury(self._link.once, job.job_id, worker_id, error)
+        await make_dead(self._link.once, job.job_id, worker_id, error)
 
     async def _leave(self, job: Choice, error: Exception) -> None:
         pass_over(self._link.once, job.job_id, error)

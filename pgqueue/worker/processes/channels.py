@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pgqueue.worker.forked import Ends
 
 ANY, VACANT, STOP = b"any", b"vacant", b"stop "
-MOST = 100  # ids in one message; where there are more, every worker looks
+MOST_IDS = 100  # ids in one message; where there are more, every worker looks
 AGAIN = 1.0  # seconds after which a process without a free slot looks whether its supervisor still lives
 
 
@@ -79,7 +79,7 @@ class LineToWorker:
 
     def tell(self, workers: set[int] | None) -> None:
         """Has it look for jobs to stop if it is one of these workers; None: in any case."""
-        message = ANY if workers is None or len(workers) > MOST else b" ".join(b"%d" % n for n in workers)
+        message = ANY if workers is None or len(workers) > MOST_IDS else b" ".join(b"%d" % n for n in workers)
         self._send(message)
 
     def tell_vacant(self) -> None:

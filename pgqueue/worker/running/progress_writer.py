@@ -39,7 +39,7 @@ class ProgressWriter:
 
     async def _write(self, part: Sequence[tuple[Attempt, Progress]]) -> list[int]:
         rows = [(attempt.id, attempt.lease_id, progress) for attempt, progress in part]
-        written = await self._link.once(statements.report_progress(self.worker_id, rows))
+        written = await self._link.once(statements.write_progress(self.worker_id, rows))
         for attempt, progress in part:
             if attempt.progress is progress and attempt.id in written:
                 attempt.progress = None

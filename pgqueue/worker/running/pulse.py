@@ -191,7 +191,7 @@ class Pulse:
     def _settle(self, connection: Connection, guilty: list[Attempt]) -> None:
         attempts = {attempt.id: attempt for attempt in list(self._attempts())}
         if guilty:
-            for row in run(connection, statements.held(self.worker_id, list(attempts))):
+            for row in run(connection, statements.find_lost_claims(self.worker_id, list(attempts))):
                 attempt = Attempt(self.worker_id, row)
                 attempts[attempt.id] = attempt
             for attempt in attempts.values():

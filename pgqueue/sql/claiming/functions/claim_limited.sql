@@ -1,19 +1,19 @@
 -- Claims from one lane (a queue and a priority) whose jobs are under limits or carry a concurrency_key: marks up to `count` due jobs
--- running under this worker, and returns them as claim.sql does, each with the key whose turn it was and its place in the order of turns.
+-- running under this worker, and returns them as claim.sql does, each with the key whose turn it was and its rank in the order of turns.
 -- `after` null: jobs without a key, in order of run_at. Else jobs with one, by turns from the key after `after` on (due_by_key.sql).
 -- `since` and `front` are positions (run_at and id) in front of which no job with a key was; the next claim may give `front` as `since`.
 -- `among` (null: any): of what it would claim, claims those jobs alone. An empty array claims nothing, and returns what it would claim.
 -- It is a function because it looks again after it has locked: what it then counts is exact, so no limit is ever overshot.
 -- A claim that takes seats is on disk before its jobs begin, though the session commits claims asynchronously: a crash of the server must
 -- not give a seat away while the job runs.
--- Locks: the jobs, skipping locked ones; then the seats, in the order of (limit_id, key), as release() does.
+-- Locks: the jobs, skipping locked ones; then the seats, in the order of (limit_id, key), as give_back_seats() does.
 -- Expects jobs_live_claim_idx or jobs_live_key_idx, jobs_live_due_idx, and seats_pkey.
 -- Zero rows: nothing is due, nothing is free, the queue is paused, or the lease of this worker is over.
 create or replace function pgqueue.claim_limited(worker bigint, tasks text[], queue text, priority smallint, after text, count integer, since text,
     among bigint[] default null)
 returns table (id bigint, lease_id bigint, queue_of text, priority_of smallint, task text, args text, attempt smallint,
-    max_attempts smallint, crash_count smallint, timeout float8, run_at float8, created_at float8, trace_context text, extra text, concurrency_key text,
-    turn text, place integer, front text)
+    max_attempts smallint, crash_count smallint, timeout float8, run_at float8, created_at float8, trace_context text, rare_fields text, concurrency_key text,
+    turn text, rank integer, front text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -35,7 +35,7 @@ declare
     limits   integer[];  -- that concern this lane
     after_at constant timestamptz := coalesce(split_part(since, '/', 1), '-infinity');
     after_id constant bigint := coalesce(split_part(since, '/', 2), '0');
-    first    text;       -- the place of the first job with a key: run_at and id
+    first    text;       -- the position of the first job with a key: run_at and id
 begin
     if not exists (select from pgqueue.workers w where w.id = worker and w.expires_at > moment)
        or exists (select from pgqueue.queues q where q.name = claim_limited.queue and q.paused) then
@@ -97,7 +97,7 @@ begin
         for n in 1 .. cardinality(ids) loop
             id := ids[n];
             turn := turns[n];
-            place := n;
+            rank := n;
             return next;
         end loop;
         return;
@@ -122,13 +122,13 @@ begin
         update pgqueue.jobs_live j
         set
             --+ starting j,
-            worker_id = worker, started_at = s.moment, holds = s.holds
-        from pgqueue.seat(coalesce(limits, '{}'), ids, keys, task_of, weights, orders) s
+            worker_id = worker, started_at = s.moment, seats_taken = s.seats_taken
+        from pgqueue.take_seats(coalesce(limits, '{}'), ids, keys, task_of, weights, orders) s
         cross join lateral (select l.ctid as spot from pgqueue.jobs_live l where l.id = s.id offset 0) l  -- each by its index, even if
         where j.ctid = l.spot                                                                          -- the statistics are stale
         returning
             --+ claimed j,
-            turns[s.place], s.place, first;
+            turns[s.rank], s.rank, first;
     if found and (limits is not null or exists (select from unnest(orders) o(by) where o.by is not null)) then
         perform set_config('synchronous_commit', coalesce(nullif(current_setting('pgqueue.durable', true), ''), 'on'), true);
     end if;

@@ -5,15 +5,15 @@ create or replace function pgqueue.larger_parts(turn_of text[], of_queue text, s
 language plpgsql
 as $function$
 begin
-    select array_agg(p.turn order by p.place),
+    select array_agg(p.turn order by p.rank),
            array_agg(case when shared then p.share * greatest(count / p.total, 1)  -- no rounding, so that shares stay what they are
-                          else (count * p.share + p.total - 1) / p.total end order by p.place)
+                          else (count * p.share + p.total - 1) / p.total end order by p.rank)
     into turns, parts
     from (
-        select s.turn, s.place, s.share, (sum(s.share) over ())::integer as total
+        select s.turn, s.rank, s.share, (sum(s.share) over ())::integer as total
         from (
-            select u.turn, min(u.place) as place, case when shared then pgqueue.share_of(u.turn, of_queue) else 1 end as share
-            from unnest(turn_of) with ordinality u (turn, place)
+            select u.turn, min(u.rank) as rank, case when shared then pgqueue.share_of(u.turn, of_queue) else 1 end as share
+            from unnest(turn_of) with ordinality u (turn, rank)
             group by u.turn
         ) s
     ) p;

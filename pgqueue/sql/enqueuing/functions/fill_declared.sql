@@ -19,7 +19,7 @@ declare
     reserved text;
 begin
     select min(a.task) into reserved from added a  -- one that has ended, as rescue.sql moves it here, will not run
-    where a.ours is null and a.state in ('pending', 'retrying', 'waiting', 'running') and pgqueue.is_reserved(a.task);
+    where a.stored_by_pgqueue is null and a.state in ('pending', 'retrying', 'waiting', 'running') and pgqueue.is_reserved(a.task);
     if reserved is not null then
         raise exception using errcode = 'PQ404', message = format('pgqueue: the name %s is reserved', reserved),
             hint = 'names that begin with pgqueue. or hold :on_ belong to messages of alerts and to hooks';

@@ -83,7 +83,7 @@ begin
         from pgqueue.job_items(jobs, left_out, moment) i
         cross join lateral (
             select j.id, j.state,
-                   pgqueue.is_over(j.state, j.expires_at, j.deadline_at, j.cancel_requested, moment) as is_over
+                   pgqueue.is_overdue(j.state, j.expires_at, j.deadline_at, j.cancel_requested, moment) as is_over
             from pgqueue.jobs_live j
             where j.task = i.task and j.unique_key = i.unique_key and j.id <> ids[i.item] offset 0) h;
         exit when cardinality(places) = missing and over is null;

@@ -14,8 +14,8 @@ as $function$
     select i.item::integer, i.task, i.own_args, coalesce(i.queue, 'default'::pgqueue.queue_name), coalesce(i.priority, 0::smallint),
            i.due_at, coalesce(i.max_attempts, 6::pgqueue.attempts), pg_catalog.make_interval(secs => i.timeout), i.concurrency_key,
            i.weight, i.ordering, coalesce(i.tags, '{}'::pgqueue.job_tags), coalesce(i.meta, '{}'::pgqueue.job_meta), i.trace_context,
-           case when i.expires is not null then pgqueue.moment(i.expires, moment) end,
-           case when i.deadline is not null then pgqueue.moment(i.deadline, moment) end,
+           case when i.expires is not null then pgqueue.option_time(i.expires, moment) end,
+           case when i.deadline is not null then pgqueue.option_time(i.deadline, moment) end,
            case when i.throttle is null and i.debounce is null then u.unique_key end, u.unique_key,
            i.on_conflict, i.throttle, i.debounce, i.debounce_max, i.idempotency_key, i.idempotency_ttl
     from (

@@ -20,14 +20,14 @@ begin
         max_attempts = least(greatest(coalesce(w.max_attempts, 6), j.attempt + 1), 10000), timeout = make_interval(secs => w.timeout),
         concurrency_key = w.concurrency_key, parked = null, weight = w.weight, ordering = w.ordering, tags = coalesce(w.tags, '{}'),
         meta = coalesce(w.meta, '{}'), trace_context = w.trace_context,
-        expires_at = case when w.expires is not null then pgqueue.moment(w.expires, replace_job.moment) end,
-        deadline_at = case when w.deadline is not null then pgqueue.moment(w.deadline, replace_job.moment) end
+        expires_at = case when w.expires is not null then pgqueue.option_time(w.expires, replace_job.moment) end,
+        deadline_at = case when w.deadline is not null then pgqueue.option_time(w.deadline, replace_job.moment) end
     from jsonb_to_record(body) as w (
         args jsonb, queue text, priority smallint, run_at timestamptz, delay float8, debounce float8, debounce_max float8,
         max_attempts smallint, timeout float8, concurrency_key text, weight smallint, ordering text, tags text[], meta jsonb,
         trace_context jsonb, expires jsonb, deadline jsonb)
     where j.id = job and j.state <> all(array['running', 'waiting'])  -- not in words of the indexes of due jobs
-      and not pgqueue.is_over(j.state, j.expires_at, j.deadline_at, j.cancel_requested, replace_job.moment)
+      and not pgqueue.is_overdue(j.state, j.expires_at, j.deadline_at, j.cancel_requested, replace_job.moment)
     returning j.state, j.queue, j.run_at into replaced;
     if replaced.run_at <= moment + interval '1 second' and body -> 'wake' is distinct from 'false' then
         perform pgqueue.wake(replaced.queue);

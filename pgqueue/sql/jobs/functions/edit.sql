@@ -53,8 +53,8 @@ begin
         max_attempts = coalesce(c.max_attempts, j.max_attempts),
         timeout = case when changes ? 'timeout' then make_interval(secs => c.timeout) else j.timeout end,
         tags = coalesce(c.tags, j.tags), meta = coalesce(c.meta, j.meta),
-        expires_at = case when changes ? 'expires' then pgqueue.moment(c.expires, moment) else j.expires_at end,
-        deadline_at = case when changes ? 'deadline' then pgqueue.moment(c.deadline, moment) else j.deadline_at end
+        expires_at = case when changes ? 'expires' then pgqueue.option_time(c.expires, moment) else j.expires_at end,
+        deadline_at = case when changes ? 'deadline' then pgqueue.option_time(c.deadline, moment) else j.deadline_at end
     from jsonb_to_record(changes) as c (
         args jsonb, queue text, priority smallint, run_at timestamptz, delay float8, max_attempts smallint, timeout float8,
         tags text[], meta jsonb, expires jsonb, deadline jsonb)

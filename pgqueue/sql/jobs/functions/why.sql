@@ -52,11 +52,11 @@ begin
 
     if j.state in ('completed', 'cancelled', 'dead') then
         reason := j.state;
-        sentence := format('It has been %s since %s', j.state, pgqueue.shown(j.finished_at)) ||
+        sentence := format('It has been %s since %s', j.state, pgqueue.time_in_words(j.finished_at)) ||
             case when j.state <> 'completed' and j.error <> ''
                  then format(', after %s of %s attempts: %s', j.attempt, j.max_attempts, j.error) else '.' end;
         if j.state <> 'completed' then
-            do_this := format('pgq jobs retry %s', j.id);
+            do_this := format('pgq jobs revive %s', j.id);
         end if;
         return;
     end if;
@@ -66,15 +66,15 @@ begin
         if w.expires_at < moment then
             reason := 'lost';
             sentence := format('Its worker %s (%s, pid %s) has not been heard of since its lease ran out at %s; the job will be rescued.',
-                               j.worker_id, w.host, w.pid, pgqueue.shown(w.expires_at));
+                               j.worker_id, w.host, w.pid, pgqueue.time_in_words(w.expires_at));
             return;
         end if;
         reason := 'running';
-        sentence := format('It has been running since %s, attempt %s of %s, on worker %s (%s, pid %s).', pgqueue.shown(j.started_at),
+        sentence := format('It has been running since %s, attempt %s of %s, on worker %s (%s, pid %s).', pgqueue.time_in_words(j.started_at),
                            j.attempt, j.max_attempts, j.worker_id, w.host, w.pid);
         if w.blocked_since is not null then
             reason := 'blocked';
-            sentence := sentence || format(' The loop of that worker has been blocked since %s', pgqueue.shown(w.blocked_since)) ||
+            sentence := sentence || format(' The loop of that worker has been blocked since %s', pgqueue.time_in_words(w.blocked_since)) ||
                 case when j.id = any(w.blocked_by) then ' by this job.'
                      when cardinality(w.blocked_by) > 0 then format(' by job %s.', w.blocked_by[1]) else '.' end;
             do_this := 'make a handler that blocks a plain def, or give its task executor="process"';
@@ -87,10 +87,10 @@ begin
         if j.state = 'retrying' then
             reason := 'backoff';
             sentence := format('Attempt %s of %s failed (%s); the next is due at %s.', j.attempt, j.max_attempts, j.error,
-                               pgqueue.shown(j.run_at));
+                               pgqueue.time_in_words(j.run_at));
         else
             reason := 'scheduled';
-            sentence := format('It is due at %s.', pgqueue.shown(j.run_at));
+            sentence := format('It is due at %s.', pgqueue.time_in_words(j.run_at));
         end if;
         return;
     end if;
@@ -126,7 +126,7 @@ begin
         from pgqueue.workers x where j.task = any(x.tasks) order by x.heartbeat_at desc limit 1;
         sentence := format('No living worker of its queue %s knows the task %s; ', j.queue, j.task) ||
             case when found then format('the last that did was worker %s on %s (pgqueue %s), heard of last at %s.', w.id, w.host,
-                                        w.version, pgqueue.shown(w.heartbeat_at))
+                                        w.version, pgqueue.time_in_words(w.heartbeat_at))
                  else 'none ever did.' end || unseen;
         do_this := remedy;
         return;
@@ -150,7 +150,7 @@ begin
             reason := 'order';
             sentence := format('Jobs of its key %s run one after the other, and job %s is %s.', j.concurrency_key, held.id, held.state);
             if held.state = 'dead' then
-                do_this := format('pgq jobs retry %s', held.id);
+                do_this := format('pgq jobs revive %s', held.id);
             end if;
             return;
         end if;
@@ -162,7 +162,7 @@ begin
     if found then
         reason := 'rate';
         sentence := format('Its %s is paused until %s, as a handler was told to come back then.',
-                           coalesce('key ' || j.concurrency_key, 'task ' || j.task), pgqueue.shown(until));
+                           coalesce('key ' || j.concurrency_key, 'task ' || j.task), pgqueue.time_in_words(until));
         do_this := 'delete its row in pgqueue.pauses to let it go on at once';
         return;
     end if;
@@ -180,17 +180,17 @@ begin
             reason := 'rate';
             until := held.free_at;
             sentence := format('Limit %s lets %s start every %s%s; the next start is free at %s.', held.id,
-                               pgqueue.counted(held.rate, 'job'),
+                               pgqueue.with_noun(held.rate, 'job'),
                                case when held.period % 3600 = 0 then trim_scale(held.period / 3600) || ' h'
                                     when held.period % 60 = 0 then trim_scale(held.period / 60) || ' m' else held.period || ' s' end,
-                               case when held.per_key then ' for its key ' || j.concurrency_key else '' end, pgqueue.shown(held.free_at));
+                               case when held.per_key then ' for its key ' || j.concurrency_key else '' end, pgqueue.time_in_words(held.free_at));
         else
             reason := 'limit';
             sentence := format(case held.concurrency when 1 then 'The only seat of limit %2$s%3$s is taken' when 0 then 'Limit %2$s%3$s lets no job run'
                                     else 'All %1$s seats of limit %2$s%3$s are taken' end, held.concurrency, held.id,
                                case when held.per_key then ' for its key ' || j.concurrency_key else '' end)
-                || coalesce((select format(', by job %s since %s', o.id, pgqueue.shown(o.started_at)) from pgqueue.jobs_live o
-                             where o.state = 'running' and o.worker_id is not null and held.id = any(o.holds)
+                || coalesce((select format(', by job %s since %s', o.id, pgqueue.time_in_words(o.started_at)) from pgqueue.jobs_live o
+                             where o.state = 'running' and o.worker_id is not null and held.id = any(o.seats_taken)
                                and (not held.per_key or o.concurrency_key = j.concurrency_key)
                              order by o.started_at limit 1), '') || '.';
         end if;
@@ -236,12 +236,12 @@ begin
     if not w.has_slots then
         reason := 'busy';
         sentence := format('No slot is free on the %s that can run it (%s of %s taken), and %s',
-                           pgqueue.counted(workers.able, 'worker'), w.taken, w.slots, before);
+                           pgqueue.with_noun(workers.able, 'worker'), w.taken, w.slots, before);
     elsif not w.has_room then
         reason := 'queue_slots';
         sentence := format('No slot of its queue %s is free on the %s that can run it (%s of %s taken%s), and %s', j.queue,
-                           pgqueue.counted(workers.able, 'worker'), w.own_taken, w.own,
-                           (select format(', the longest by job %s since %s', l.id, pgqueue.shown(l.started_at))
+                           pgqueue.with_noun(workers.able, 'worker'), w.own_taken, w.own,
+                           (select format(', the longest by job %s since %s', l.id, pgqueue.time_in_words(l.started_at))
                             from pgqueue.jobs_live l join pgqueue.workers k on k.id = l.worker_id
                             where k.id = any(workers.ids) and l.state = 'running'
                               and pgqueue.serving_name(l.queue, k.queues) = pgqueue.serving_name(j.queue, k.queues)
@@ -256,7 +256,7 @@ begin
     end if;
     if j.run_at + lag > moment then
         until := j.run_at + lag;
-        sentence := sentence || format(' At the present pace it starts at about %s.', pgqueue.shown(until));
+        sentence := sentence || format(' At the present pace it starts at about %s.', pgqueue.time_in_words(until));
     end if;
 end
 $function$;

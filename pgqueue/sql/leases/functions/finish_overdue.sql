@@ -1,5 +1,5 @@
 -- Finishes those of these jobs that no worker may run as of `moment`: cancelled as expired, or dead as past their deadline, whichever moment
--- came first; or cancelled because the request came while their last attempt ended. The leader calls it (sweep.sql), and enqueue_many for a
+-- came first; or cancelled because the request came while their last attempt ended. The leader calls it (finish_overdue.sql), and enqueue_many for a
 -- job whose key is wanted.
 -- No attempt failed, so only on_dead is told, by a job as in settle.sql, if a living worker knows that hook.
 -- Expects jobs_live_id_key. Locks the jobs, and waits for a claim or an edit of them: a job that is no longer over then stays.
@@ -19,7 +19,7 @@ begin
     return query
         with finished as (
             delete from pgqueue.jobs_live j
-            where j.id = any(ids) and pgqueue.is_over(j.state, j.expires_at, j.deadline_at, j.cancel_requested, moment)
+            where j.id = any(ids) and pgqueue.is_overdue(j.state, j.expires_at, j.deadline_at, j.cancel_requested, moment)
             returning j.*, case when j.cancel_requested then 'cancelled'
                                 when j.expires_at = least(j.expires_at, j.deadline_at) then 'expired'
                                 else 'deadline_exceeded' end as reason
@@ -40,7 +40,7 @@ begin
             insert into pgqueue.transitions (job_id, lease_id, attempt, from_state, to_state, reason, error)
             select n.id, n.lease_id, n.attempt, n.state, n.end_state, n.reason, n.error from named n
         ), told as (
-            insert into pgqueue.jobs_live as h (ours, task, queue, priority, trace_context, args)
+            insert into pgqueue.jobs_live as h (stored_by_pgqueue, task, queue, priority, trace_context, args)
             select true, k.hook, 'pgqueue.hooks', n.priority, n.trace_context,
                    pgqueue.hook_args(to_jsonb(n) || jsonb_build_object(
                        'state', n.end_state, 'last_error', coalesce(n.last_error, n.error), 'finished_at', clock_timestamp()),

@@ -8,7 +8,7 @@ parallel safe
 set search_path = pg_catalog, pg_temp
 as $function$
     select case when queue = any(queues) then queue
-        else (select p from unnest(queues) with ordinality u (p, place)
+        else (select p from unnest(queues) with ordinality u (p, rank)
               where p like '%*%' and queue like replace(replace(p, '_', E'\\_'), '*', '%')
-              order by place limit 1) end
+              order by rank limit 1) end
 $function$;

@@ -99,7 +99,7 @@ begin
     loop
         insert into pgqueue.schedules
             (name, task, cron, every, at, anchor, tz, overlap, missed, missed_cap, jitter, args, options,
-             source, app, declared)
+             source, app, digest)
         values (item.name, item.task, item.cron, make_interval(secs => item.every), item.at,
                 coalesce(item.anchor, date_trunc('second', moment)), item.tz, item.overlap, item.missed, item.missed_cap,
                 make_interval(secs => item.jitter), item.args, item.options, 'code', sync_schedules.app, item.digest)
@@ -108,15 +108,15 @@ begin
             return query select item.name, 'added';
             continue;
         end if;
-        select s.source, s.app, s.declared into present from pgqueue.schedules s where s.name = item.name for update;
+        select s.source, s.app, s.digest into present from pgqueue.schedules s where s.name = item.name for update;
         if present.source = 'code' and (present.app = sync_schedules.app or not exists (
             select from pgqueue.schedule_sets o where o.app = present.app and o.expires_at > moment)) then
-            if present.declared is distinct from item.digest or present.app <> sync_schedules.app then
+            if present.digest is distinct from item.digest or present.app <> sync_schedules.app then
                 update pgqueue.schedules s
                 set task = item.task, cron = item.cron, every = make_interval(secs => item.every), at = item.at,
                     anchor = coalesce(item.anchor, s.anchor), tz = item.tz, overlap = item.overlap, missed = item.missed,
                     missed_cap = item.missed_cap, jitter = make_interval(secs => item.jitter), args = item.args,
-                    options = item.options, app = sync_schedules.app, declared = item.digest
+                    options = item.options, app = sync_schedules.app, digest = item.digest
                 where s.name = item.name;
                 return query select item.name, 'changed';
             end if;

@@ -10,19 +10,19 @@ language sql
 set search_path = pg_catalog, pg_temp
 as $function$
     with told as (
-    insert into pgqueue.tasks as t (name, app, options, keep, declared)
+    insert into pgqueue.tasks as t (name, app, options, keep, digest)
     select d.name, sync_tasks.app, d.options, d.keep, md5(concat(d.options, d.keep))
     from jsonb_to_recordset(sync_tasks.declared) as d (name text, options jsonb, keep text)
     order by d.name collate "C"
     on conflict (name) do update
-    set app = excluded.app, options = excluded.options, keep = excluded.keep, declared = excluded.declared,
+    set app = excluded.app, options = excluded.options, keep = excluded.keep, digest = excluded.digest,
         seen_at = excluded.seen_at,
-        since = case when t.declared = excluded.declared then t.since else excluded.since end,
-        former = case when t.declared = excluded.declared then t.former
-                      when excluded.declared = any(t.former) then array[t.declared]
-                      else array_append(t.former[greatest(cardinality(t.former) - 8, 1):], t.declared) end
-    where case when t.declared = excluded.declared then t.seen_at < clock_timestamp() - make_interval(secs => seconds / 5)
-               else excluded.declared <> all(t.former) or t.seen_at < clock_timestamp() - make_interval(secs => seconds) end
+        since = case when t.digest = excluded.digest then t.since else excluded.since end,
+        former_digests = case when t.digest = excluded.digest then t.former_digests
+                      when excluded.digest = any(t.former_digests) then array[t.digest]
+                      else array_append(t.former_digests[greatest(cardinality(t.former_digests) - 8, 1):], t.digest) end
+    where case when t.digest = excluded.digest then t.seen_at < clock_timestamp() - make_interval(secs => seconds / 5)
+               else excluded.digest <> all(t.former_digests) or t.seen_at < clock_timestamp() - make_interval(secs => seconds) end
     returning t.name, t.options
     ), waiting as (
         select j.ctid as spot, t.options

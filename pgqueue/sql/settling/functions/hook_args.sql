@@ -6,11 +6,11 @@ language sql
 stable
 set search_path = pg_catalog, pg_temp
 as $function$
-    select case when pgqueue.fits(w.args) then w.args
+    select case when pgqueue.fits_as_args(w.args) then w.args
                 else jsonb_set(w.args, '{job}', (w.args -> 'job') - array['args', 'result', 'progress', 'meta', 'trace_context', 'last_traceback']
                                                 || jsonb_build_object('last_error', left(w.args #>> '{job,last_error}', 10000))) end
     from (select jsonb_build_object(
-              'job', (job - array['traceback', 'error', 'reason', 'final', 'end_state', 'kept', 'begun', 'holds', 'parked', 'ours'])
+              'job', (job - array['traceback', 'error', 'reason', 'final', 'end_state', 'kept', 'begun', 'seats_taken', 'parked', 'stored_by_pgqueue'])
                      || jsonb_build_object('timeout', date_part('epoch', (job ->> 'timeout')::interval)),
               'reason', reason, 'error', error, 'traceback', traceback)) w (args)
 $function$;

@@ -47,8 +47,8 @@ begin
         from (select p.parent, today + n.n as day
               from unnest(array['jobs_done', 'transitions']) p (parent), generate_series(0, ahead) n (n)
               union
-              select d.parent, d.day from pgqueue.days() d) w
-        left join pgqueue.days() d on d.parent = w.parent and d.day = w.day
+              select d.parent, d.day from pgqueue.day_tables() d) w
+        left join pgqueue.day_tables() d on d.parent = w.parent and d.day = w.day
         where d.name is null or not d.attached or d.detaching
         order by w.day, w.parent
     loop
@@ -63,7 +63,7 @@ begin
                 raise exception using errcode = 'PQ001', message = 'crowded';
             end if;
             if rest <> all(locked)
-               and pgqueue.held_for_long(array['pgqueue.' || missing.parent, 'pgqueue.' || rest]::regclass[]) then
+               and pgqueue.is_locked_for_long(array['pgqueue.' || missing.parent, 'pgqueue.' || rest]::regclass[]) then
                 raise lock_not_available;
             end if;
             if missing.detaching then

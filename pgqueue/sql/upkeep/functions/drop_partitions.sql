@@ -21,7 +21,7 @@ declare
 begin
     perform set_config('idle_in_transaction_session_timeout', '10s', true);  -- an open transaction would keep the locks
     select d.* into oldest
-    from pgqueue.days() d
+    from pgqueue.day_tables() d
     where d.day < pgqueue.expired_before(
         (select coalesce(max(q.retention), interval '7 days') from pgqueue.queues q))
     order by d.day, d.parent
@@ -32,7 +32,7 @@ begin
     name := oldest.name;
     what := 'locked';
     begin
-        if not pgqueue.held_for_long(array['pgqueue.' || oldest.parent, 'pgqueue.' || oldest.parent || '_default',
+        if not pgqueue.is_locked_for_long(array['pgqueue.' || oldest.parent, 'pgqueue.' || oldest.parent || '_default',
                                            'pgqueue.' || oldest.name]::regclass[]) then
             if oldest.parent = 'jobs_done' then
                 execute format('update pgqueue.idempotency_keys k set state = j.state, result = j.result, error = j.last_error'

@@ -10,7 +10,7 @@ set timezone = 'UTC'
 as $function$
     select least((clock_timestamp() - retention)::date, coalesce(
         (select d.day
-         from pgqueue.days() d
+         from pgqueue.day_tables() d
          where d.parent = 'jobs_done' and d.day <= clock_timestamp()::date
          order by d.day desc
          offset least(ceil(extract(epoch from retention) / 86400), 1000000)::int limit 1),

@@ -1,6 +1,6 @@
 -- Whether some other transaction keeps a lock on one of these tables: the same one is seen twice, 50 ms apart. Whoever
 -- needs an exclusive lock asks first, because waiting for it would hold up everybody who comes later.
-create or replace function pgqueue.held_for_long(tables regclass[])
+create or replace function pgqueue.is_locked_for_long(tables regclass[])
 returns boolean
 language plpgsql
 set search_path = pg_catalog, pg_temp

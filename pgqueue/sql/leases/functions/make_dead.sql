@@ -4,7 +4,7 @@
 -- Another dead job may have its id (an enqueuer chose it, or the sequence stands behind the tables). Then it gets a free id, and its error
 -- says under which id it was enqueued. The hook's job gets a free id too.
 -- Expects jobs_live_id_key. Locks the job, then the seats that it holds. Returns the task; null: the job was left alone.
-create or replace function pgqueue.bury(job bigint, worker bigint, why text)
+create or replace function pgqueue.make_dead(job bigint, worker bigint, why text)
 returns text
 language plpgsql
 set search_path = pg_catalog, pg_temp
@@ -30,7 +30,7 @@ begin
                     --+ lasting j,
                     number as id, j.worker_id, j.run_at, j.started_at, j.attempt, j.expires_at, j.deadline_at, clock_timestamp() as finished_at,
                     'dead' as state, j.crash_count, j.cancel_requested, why as last_error, j.state as former,
-                    case when bare = 0 then j.holds end as holds, case when bare = 0 then j.tags else '{}' end as tags,
+                    case when bare = 0 then j.seats_taken end as seats_taken, case when bare = 0 then j.tags else '{}' end as tags,
                     case when bare = 0 then j.args else '{}' end as args, case when bare = 0 then j.meta else '{}' end as meta,
                     case when bare = 0 then j.trace_context end as trace_context, case when bare = 0 then j.progress end as progress
             ), moved as (
@@ -46,11 +46,11 @@ begin
                 select g.id, g.lease_id, g.worker_id, g.attempt, g.former, 'dead', 'undecodable', why from gone g
             ), released as (
                 select --+ giving_back g
-                from gone g cross join lateral generate_series(1, cardinality(g.holds), 2) i
+                from gone g cross join lateral generate_series(1, cardinality(g.seats_taken), 2) i
                 where g.former = 'running'
                 having count(*) > 0
             ), told as (
-                insert into pgqueue.jobs_live as h (id, task, queue, priority, args, ours)
+                insert into pgqueue.jobs_live as h (id, task, queue, priority, args, stored_by_pgqueue)
                 select pgqueue.free_id(), k.hook, 'pgqueue.hooks', g.priority, pgqueue.hook_args(to_jsonb(g) - 'former', 'undecodable', why, null), true
                 from gone g cross join lateral (select g.task || ':on_dead') k (hook)
                 where exists (select from pgqueue.workers w

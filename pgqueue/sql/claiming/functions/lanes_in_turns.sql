@@ -1,8 +1,8 @@
 -- Finds the lanes (a queue and a priority) with unclaimed jobs that take turns, when the first of each is due, and its position, behind
 -- which a claim need not look (due_by_key.sql). A loose scan of jobs_live_due_idx, one probe a lane, at most 2000 lanes.
 -- Locks nothing. Zero rows: no job takes turns.
-create or replace function pgqueue.keyed_lanes()
-returns table (queue text, priority integer, run_at timestamptz, place text)
+create or replace function pgqueue.lanes_in_turns()
+returns table (queue text, priority integer, run_at timestamptz, since text)
 language sql
 stable
 set search_path = pg_catalog, pg_temp

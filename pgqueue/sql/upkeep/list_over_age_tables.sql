@@ -7,7 +7,7 @@ with kept as (
     from pgqueue.queues q
 )
 select d.name, kept.days
-from pgqueue.days() d, kept
+from pgqueue.day_tables() d, kept
 where d.parent = 'jobs_done' and d.attached and d.day < kept.shortest and d.day >= kept.longest
 union all
 select t.name, kept.days

@@ -1,13 +1,13 @@
 -- Writes how far jobs of this worker have come, a JSON array of (id, lease_id, progress), with the time.
 -- The fence, the index and the locks of rows are those of settle.sql. Returns the ids that were still this worker's.
 -- Zero rows: all leases were lost.
-with report as materialized (
+with written as materialized (
     select r.id, r.lease_id, r.progress
-    from jsonb_to_recordset(%(reports)s::jsonb) as r (id bigint, lease_id bigint, progress jsonb)
+    from jsonb_to_recordset(%(written)s::jsonb) as r (id bigint, lease_id bigint, progress jsonb)
 )
 update pgqueue.jobs_live j
 set progress = r.progress || jsonb_build_object('at', clock_timestamp())
-from report r
-where j.id = any(array(select w.id from report w)) and j.id = r.id and j.lease_id = r.lease_id
+from written r
+where j.id = any(array(select w.id from written w)) and j.id = r.id and j.lease_id = r.lease_id
   and j.worker_id is not distinct from %(worker_id)s::bigint and j.state = 'running'
 returning j.id

@@ -9,8 +9,8 @@
 -- A limit for one key takes the place of the one for each key with the same queue and task.
 -- Rates: a bucket is kept as the moment at which it would be empty of debts (the generic cell rate algorithm); a sliding window as the
 -- starts within it. `free_at` is when the first one that waits can have its start: until then no worker looks again.
-create or replace function pgqueue.seat(limits integer[], ids bigint[], keys text[], tasks text[], weights integer[], orders text[])
-returns table (id bigint, place integer, holds integer[], moment timestamptz)
+create or replace function pgqueue.take_seats(limits integer[], ids bigint[], keys text[], tasks text[], weights integer[], orders text[])
+returns table (id bigint, rank integer, seats_taken integer[], moment timestamptz)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
@@ -18,7 +18,7 @@ set enable_hashjoin = on  -- claim_limited() has it off, and here are small sets
 as $function$
 #variable_conflict use_column
 declare
-    place_of  integer[];  -- of each need, in the order of the candidates: which candidate,
+    rank_of  integer[];  -- of each need, in the order of the candidates: which candidate,
     amounts   integer[];  -- how much of the seat,
     seat_of   integer[];  -- and the number of that
     limit_ids integer[];  -- of each seat: limit and key,
@@ -34,17 +34,17 @@ declare
     i         integer;
     n         integer;
 begin
-    select array_agg(n.place order by n.place, n.number), array_agg(n.amount order by n.place, n.number),
-           array_agg(n.number order by n.place, n.number), bool_or(n.rated),
+    select array_agg(n.rank order by n.rank, n.number), array_agg(n.amount order by n.rank, n.number),
+           array_agg(n.number order by n.rank, n.number), bool_or(n.rated),
            array_agg(n.limit_id order by n.number) filter (where n.is_first), array_agg(n.key order by n.number) filter (where n.is_first)
-    into place_of, amounts, seat_of, rated, limit_ids, seat_keys
+    into rank_of, amounts, seat_of, rated, limit_ids, seat_keys
     from (
-        select n.place, n.limit_id, n.key, n.amount, n.rated, (dense_rank() over seats)::integer as number,
+        select n.rank, n.limit_id, n.key, n.amount, n.rated, (dense_rank() over seats)::integer as number,
                row_number() over (partition by n.limit_id, n.key collate "C") = 1 as is_first
         from (
-            select c.place::integer as place, l.id as limit_id, case when l.per_key then c.key else '' end as key,
+            select c.rank::integer as rank, l.id as limit_id, case when l.per_key then c.key else '' end as key,
                    least(c.weight, nullif(l.concurrency, 0), case when l.sliding then l.rate end) as amount, l.rate is not null as rated
-            from unnest(keys, tasks, weights) with ordinality as c(key, task, weight, place)
+            from unnest(keys, tasks, weights) with ordinality as c(key, task, weight, rank)
             join pgqueue.limits l
               on l.id = any(limits) and (l.task is null or l.task = c.task)
              and (not l.per_key or (c.key <> '' and (l.key = c.key or (l.key is null and not exists (
@@ -52,12 +52,12 @@ begin
                       where o.id = any(limits) and o.key = c.key and o.queue is not distinct from l.queue
                         and o.task is not distinct from l.task and o.sliding = l.sliding)))))
             union all
-            select o.place::integer, 0, o.key, 1, false from unnest(orders) with ordinality o(key, place) where o.key is not null
+            select o.rank::integer, 0, o.key, 1, false from unnest(orders) with ordinality o(key, rank) where o.key is not null
         ) n
         window seats as (order by n.limit_id, n.key collate "C")
     ) n;
-    if place_of is null then
-        return query select c.id, c.place::integer, null::integer[], clock_timestamp() from unnest(ids) with ordinality c(id, place);
+    if rank_of is null then
+        return query select c.id, c.rank::integer, null::integer[], clock_timestamp() from unnest(ids) with ordinality c(id, rank);
         return;
     end if;
 
@@ -77,7 +77,7 @@ begin
         end if;
         insert into pgqueue.seats (limit_id, key)
         select n.limit_id, n.key from unnest(limit_ids, seat_keys) with ordinality n(limit_id, key, number) order by n.number
-        on conflict do nothing;  -- what is tidied away (heal_seats.sql) before it is locked is made again
+        on conflict do nothing;  -- what is tidied away (recount_seats.sql) before it is locked is made again
     end loop;
 
     moment := clock_timestamp();
@@ -91,9 +91,9 @@ begin
                    when l.sliding then l.rate - (select coalesce(sum(t.weight), 0) from pgqueue.starts t
                                                  where t.limit_id = s.limit_id and t.key = s.key and t.at > moment - l.period)
                    when l.rate is not null then floor(coalesce(l.burst, 1) + 0.000001
-                       - date_part('epoch', greatest(s.arrival, moment) - moment) / date_part('epoch', l.period / l.rate))
+                       - date_part('epoch', greatest(s.full_at, moment) - moment) / date_part('epoch', l.period / l.rate))
                    end::integer order by n.number),
-               array_agg(l.rate is not null and not l.sliding and coalesce(s.arrival <= moment, true) order by n.number)
+               array_agg(l.rate is not null and not l.sliding and coalesce(s.full_at <= moment, true) order by n.number)
         into tokens, rested
         from unnest(limit_ids, seat_keys) with ordinality n(limit_id, key, number)
         join pgqueue.seats s on s.limit_id = n.limit_id and s.key = n.key
@@ -105,7 +105,7 @@ begin
     for at in 1 .. cardinality(ids) loop
         refused := false;
         i := first;
-        while place_of[i] = at loop
+        while rank_of[i] = at loop
             n := seat_of[i];  -- chairs and tokens are null where there is no such limit, or no more
             -- One that weighs more than a bucket holds starts when that is full, and the next ones wait the longer.
             if missed[n] > 0 or amounts[i] > chairs[n] or (amounts[i] > tokens[n] and not (rested[n] and granted[n] = 0)) then
@@ -117,18 +117,18 @@ begin
             i := i + 1;
         end loop;
         if not refused then
-            holds := null;
+            seats_taken := null;
             for k in first .. i - 1 loop
                 n := seat_of[k];
                 granted[n] := granted[n] + amounts[k];
                 tokens[n] := tokens[n] - amounts[k];
                 if chairs[n] is not null then
                     chairs[n] := chairs[n] - amounts[k];
-                    holds := holds || limit_ids[n] || amounts[k];
+                    seats_taken := seats_taken || limit_ids[n] || amounts[k];
                 end if;
             end loop;
             id := ids[at];
-            place := at;
+            rank := at;
             return next;
         end if;
         first := i;
@@ -144,12 +144,12 @@ begin
     update pgqueue.seats s
     set wanted = greatest(c.missed, 1),
         taken = s.taken + case when l.concurrency is null and c.limit_id <> 0 then 0 else c.granted end,
-        arrival = case when l.rate is not null and not l.sliding
-                       then greatest(s.arrival, moment) + c.granted * (l.period / l.rate) else s.arrival end,
+        full_at = case when l.rate is not null and not l.sliding
+                       then greatest(s.full_at, moment) + c.granted * (l.period / l.rate) else s.full_at end,
         free_at = case when c.missed = 0 or l.rate is null or c.tokens >= c.missed then null
                        when l.sliding then (select coalesce(min(t.at), moment) + l.period from pgqueue.starts t
                                             where t.limit_id = s.limit_id and t.key = s.key and t.at > moment - l.period)
-                       else greatest(s.arrival, moment)
+                       else greatest(s.full_at, moment)
                             + (c.granted + least(c.missed, coalesce(l.burst, 1)) - coalesce(l.burst, 1)) * (l.period / l.rate) end
     from unnest(limit_ids, seat_keys, granted, missed, tokens) c(limit_id, key, granted, missed, tokens)
     left join pgqueue.limits l on l.id = c.limit_id

@@ -1,5 +1,5 @@
 -- A number with its noun: 0 jobs, 1 job, 2 jobs. Locks nothing.
-create or replace function pgqueue.counted(number bigint, noun text)
+create or replace function pgqueue.with_noun(number bigint, noun text)
 returns text
 language sql
 immutable

@@ -1,8 +1,8 @@
 -- Gives back the seats of jobs that ended their attempt, and wakes the workers of their queues: somebody may be waiting for a seat.
 -- One element a hold: the limit (0: the one seat of a key whose jobs keep their order), the job's concurrency_key or '', the weight, the job's queue. Called by complete.sql, settle.sql and
 -- rescue.sql within their own statements, so a seat is free exactly when its holder no longer runs.
--- Locks the seats in the order of (limit_id, key), as seat() does.
-create or replace function pgqueue.release(limit_ids integer[], keys text[], weights integer[], queues text[])
+-- Locks the seats in the order of (limit_id, key), as take_seats() does.
+create or replace function pgqueue.give_back_seats(limit_ids integer[], keys text[], weights integer[], queues text[])
 returns void
 language plpgsql
 set search_path = pg_catalog, pg_temp

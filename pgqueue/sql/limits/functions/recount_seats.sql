@@ -1,8 +1,8 @@
 -- Counts again what is taken of each seat, from the jobs that run, and removes seats that no longer tell anything and starts that no
 -- window reaches. Nothing should differ, ever: what did is returned, (limit_id, key, what was counted, what is true).
 -- Locks all seats in the order of (limit_id, key): claims and settles of limited jobs wait for some milliseconds.
-create or replace function pgqueue.heal_seats()
-returns table (limit_id integer, key text, counted integer, held integer)
+create or replace function pgqueue.recount_seats()
+returns table (limit_id integer, key text, counted integer, correct integer)
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
@@ -15,28 +15,28 @@ begin
     return query
         with running as materialized (
             select h.limit_id, case when h.limit_id = 0 then j.queue || ' ' || j.concurrency_key when l.per_key then j.concurrency_key::text else '' end as key,
-                   sum(h.weight)::integer as held
+                   sum(h.weight)::integer as correct
             from pgqueue.jobs_live j
-            cross join lateral (select j.holds[i] as limit_id, j.holds[i + 1] as weight
-                                from generate_series(1, cardinality(j.holds), 2) i) h
+            cross join lateral (select j.seats_taken[i] as limit_id, j.seats_taken[i + 1] as weight
+                                from generate_series(1, cardinality(j.seats_taken), 2) i) h
             left join pgqueue.limits l on l.id = h.limit_id
-            where (l.id is not null or h.limit_id = 0) and j.worker_id is not null and j.state = 'running' and j.holds is not null
+            where (l.id is not null or h.limit_id = 0) and j.worker_id is not null and j.state = 'running' and j.seats_taken is not null
             group by 1, 2
         ), wrong as (
-            select s.limit_id, s.key, s.taken, coalesce(r.held, 0) as held
+            select s.limit_id, s.key, s.taken, coalesce(r.correct, 0) as correct
             from pgqueue.seats s left join running r using (limit_id, key)
-            where s.taken <> coalesce(r.held, 0)
+            where s.taken <> coalesce(r.correct, 0)
               and (s.limit_id = 0 or exists (select from pgqueue.limits l where l.id = s.limit_id))
         ), mended as (
-            update pgqueue.seats s set taken = w.held from wrong w where s.limit_id = w.limit_id and s.key = w.key
+            update pgqueue.seats s set taken = w.correct from wrong w where s.limit_id = w.limit_id and s.key = w.key
         )
-        select w.limit_id, w.key, w.taken, w.held from wrong w;
+        select w.limit_id, w.key, w.taken, w.correct from wrong w;
     update pgqueue.seats s set wanted = 1 where s.wanted > 1;  -- who waits for so much says it again at the next look, if he is still there
     delete from pgqueue.starts t
     where not exists (select from pgqueue.limits l where l.id = t.limit_id and t.at > clock_timestamp() - l.period);
     delete from pgqueue.pauses p where p.until < clock_timestamp();
     delete from pgqueue.seats s
-    where s.taken = 0 and coalesce(s.free_at, '-infinity') < clock_timestamp() and coalesce(s.arrival, '-infinity') < clock_timestamp()
+    where s.taken = 0 and coalesce(s.free_at, '-infinity') < clock_timestamp() and coalesce(s.full_at, '-infinity') < clock_timestamp()
       or (s.limit_id <> 0 and not exists (select from pgqueue.limits l where l.id = s.limit_id));
 end
 $function$;

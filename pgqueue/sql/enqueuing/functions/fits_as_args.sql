@@ -1,5 +1,5 @@
 -- Whether a document is short enough for arguments of a job, in the form that is used, which is text (the domain job_args); with a little room.
-create or replace function pgqueue.fits(document jsonb)
+create or replace function pgqueue.fits_as_args(document jsonb)
 returns boolean
 language plpgsql
 immutable

@@ -1,5 +1,5 @@
 -- A moment as the options expires and deadline give it: seconds from `since` on, or a time as text.
-create or replace function pgqueue.moment(value jsonb, since timestamptz)
+create or replace function pgqueue.option_time(value jsonb, since timestamptz)
 returns timestamptz
 language sql
 stable

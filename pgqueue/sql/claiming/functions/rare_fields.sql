@@ -1,15 +1,15 @@
 -- Gathers what only some claimed jobs have beside the rest, as JSON (worker/rare_fields.py); null: nothing of it. Moments are given as the
 -- seconds that are left, which a worker's own clock can count.
 -- It has no search_path of its own, so that it becomes a part of the claim: it is asked for every job. Locks nothing.
-create or replace function pgqueue.extra(expires_at timestamptz, deadline_at timestamptz, progress jsonb, unique_key text, tags text[], meta jsonb, ours boolean)
+create or replace function pgqueue.rare_fields(expires_at timestamptz, deadline_at timestamptz, progress jsonb, unique_key text, tags text[], meta jsonb, stored_by_pgqueue boolean)
 returns text
 language sql
 volatile
 as $function$
     select case when expires_at is not null or deadline_at is not null or progress is not null or unique_key is not null
-                     or tags operator(pg_catalog.<>) '{}' or meta operator(pg_catalog.<>) '{}' or ours
+                     or tags operator(pg_catalog.<>) '{}' or meta operator(pg_catalog.<>) '{}' or stored_by_pgqueue
                 then pg_catalog.json_build_object('expires', pg_catalog.date_part('epoch', expires_at operator(pg_catalog.-) pg_catalog.clock_timestamp()),
                                        'deadline', pg_catalog.date_part('epoch', deadline_at operator(pg_catalog.-) pg_catalog.clock_timestamp()),
                                        'deadline_at', pg_catalog.date_part('epoch', deadline_at), 'progress', progress::text,
-                                       'unique_key', unique_key, 'tags', tags, 'meta', meta::text, 'ours', ours)::text end
+                                       'unique_key', unique_key, 'tags', tags, 'meta', meta::text, 'stored_by_pgqueue', stored_by_pgqueue)::text end
 $function$;

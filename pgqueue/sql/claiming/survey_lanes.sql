@@ -1,14 +1,14 @@
 -- Finds which lanes (a queue and a priority) hold unclaimed jobs, with the earliest run_at of each: one probe of jobs_live_claim_idx for each
 -- known lane, from its `since` on, and one for each gap between the known priorities of a queue, where there may be a lane that the worker
 -- does not know yet. So it never walks the dead entries of what was claimed. Beside these `lane` rows it returns:
--- a `keyed` row for each lane in which a job that takes turns is due, whichever queue it is, with the position of the first one;
+-- an `in_turns` row for each lane in which a job that takes turns is due, whichever queue it is, with the position of the first one;
 -- a `limited` row for each queue under a limit that is not by key, null for any queue, also while a task is paused;
 -- one `later` row: when the next job that takes turns is due, the next seat is free, or a pause ends.
--- Expects jobs_live_claim_idx and jobs_live_due_idx. Locks nothing. No `lane` nor `keyed` row: there is nothing to claim or scheduled.
-with keyed as materialized (
-    select k.queue, k.priority, k.run_at, k.place, clock_timestamp() as moment from pgqueue.keyed_lanes() k
+-- Expects jobs_live_claim_idx and jobs_live_due_idx. Locks nothing. No `lane` nor `in_turns` row: there is nothing to claim or scheduled.
+with in_turns as materialized (
+    select k.queue, k.priority, k.run_at, k.since, clock_timestamp() as moment from pgqueue.lanes_in_turns() k
 )
-select k.queue, k.priority::int, date_part('epoch', first.run_at - clock_timestamp()), 'lane' as kind, null as place
+select k.queue, k.priority::int, date_part('epoch', first.run_at - clock_timestamp()), 'lane' as kind, null as since
 from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::float8[], %(since_ids)s::bigint[])
     as k (queue, priority, since, since_id)
 cross join lateral (
@@ -28,14 +28,14 @@ cross join lateral (
     order by j.priority, j.run_at limit 1
 ) first
 union all
-select k.queue, k.priority, null, 'keyed', k.place from keyed k where k.run_at <= k.moment
+select k.queue, k.priority, null, 'in_turns', k.since from in_turns k where k.run_at <= k.moment
 union all
 select distinct l.queue::text, null::int, null::float8, 'limited', null from pgqueue.limits l where not l.per_key
 union all
 (select null, null, null, 'limited', null from pgqueue.pauses p where p.key = '' and p.until > now() limit 1)
 union all
 select null, null, date_part('epoch', least(
-    (select min(n.run_at) from keyed k cross join lateral (
+    (select min(n.run_at) from in_turns k cross join lateral (
         select j.run_at::timestamptz from pgqueue.jobs_live j
         where j.queue = k.queue and j.priority = k.priority
           and --+ due_idx j

@@ -1,0 +1,39 @@
+"""Finishes jobs that no worker may run now or later, also in queues that no worker serves: expired, past their deadline, cancelled late."""
+
+from __future__ import annotations
+
+from pgqueue.database import statements
+from pgqueue.database.link import Link
+from pgqueue.database.outage import forever
+from pgqueue.database.sifting import sift_jobs
+from pgqueue.runtime.clock import monotonic
+from pgqueue.telemetry.events import emit
+from pgqueue.telemetry.events.maintenance import OverdueJobFinished
+
+OVERDUE_PAUSE = 1.5  # seconds; a job is finished at most so late, if a worker leads
+TIMES_ITS_DURATION = 5  # times its duration between two looks that an old snapshot makes dear: no claim takes those jobs in any case
+OVERDUE_AT_ONCE = 500
+
+
+async def finish_overdue_forever(link: Link) -> None:
+    """Goes on until it is cancelled."""
+
+    async def turn() -> float:
+        begun = monotonic()
+        full = await finish_overdue_once(link)
+        return 0 if full else max(OVERDUE_PAUSE, TIMES_ITS_DURATION * (monotonic() - begun))
+
+    await forever("the search for overdue jobs", turn)
+
+
+async def finish_overdue_once(link: Link) -> bool:
+    """Whether there may be more."""
+    finished = await sift_jobs(
+        link.once,
+        statements.finish_overdue(OVERDUE_AT_ONCE),
+        statements.choose_overdue(OVERDUE_AT_ONCE),
+        lambda only: statements.finish_overdue(OVERDUE_AT_ONCE, only),
+    )
+    for job in finished:
+        emit(OverdueJobFinished(job.id, job.task, job.state, job.reason))
+    return len(finished) >= OVERDUE_AT_ONCE
