@@ -1,6 +1,6 @@
 """One row never stops a statement over many: the statement is tried on halves, until the row that fails is alone and the others are done.
 
-Claims, rescues, sweeps, settles, progress, schedules, alerts and declarations all use it. Which error it is decides little, because a
+Claims, rescues, ends of overdue jobs, settles, progress, schedules, alerts and declarations all use it. Which error it is decides little, because a
 user's trigger may raise any: only a lost server is never a row's fault.
 """
 

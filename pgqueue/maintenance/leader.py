@@ -39,7 +39,7 @@ class Service(Protocol):
 class Leader:
     """``election`` is a connection that every worker has anyway; only the leader opens the others.
 
-    ``link`` is for what takes milliseconds, rescue, sweep and watch, so that no upkeep of tables and indexes, which may take
+    ``link`` is for what takes milliseconds, rescue, overdue jobs and alerts, so that no upkeep of tables and indexes, which may take
     minutes, can delay them. ``services`` run beside while it leads: the scheduler, on a link of its own, and the watch.
     """
 

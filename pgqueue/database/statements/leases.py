@@ -131,7 +131,7 @@ def finish_overdue(count: int, only: Sequence[int] | None = None) -> Statement[l
 
 
 def choose_overdue(count: int) -> Statement[list[int]]:
-    """The jobs that the next sweep finishes."""
+    """The jobs that the next ``finish_overdue`` finishes."""
     return statement("choose_overdue", column, count=count)
 
 

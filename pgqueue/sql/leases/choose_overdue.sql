@@ -1,4 +1,4 @@
--- Finds what the next sweep finishes, up to twice `count` ids. Expects jobs_live_overdue_idx and jobs_live_cancel_idx. Locks nothing.
+-- Finds what the next finish_overdue.sql finishes, up to twice `count` ids. Expects jobs_live_overdue_idx and jobs_live_cancel_idx. Locks nothing.
 -- Zero rows, the normal case: nothing is overdue.
 (select l.id
  from pgqueue.jobs_live l

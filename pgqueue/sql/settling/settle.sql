@@ -52,7 +52,7 @@ with outcome as materialized (
         --+ ended f,
         clock_timestamp(), f.state, f.crash_count, f.cancel_requested, f.progress, f.last_error, f.result
     from finished f where f.kept and f.state <> 'dead'
-), buried as (
+), made_dead as (
     insert into pgqueue.jobs_dead (
         --+ ended,
         finished_at, state, crash_count, cancel_requested, progress, last_error, last_traceback)

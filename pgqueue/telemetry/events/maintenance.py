@@ -1,4 +1,4 @@
-"""Facts of what one elected worker does: rescue, sweep, upkeep, schedules, alerts.
+"""Facts of what one elected worker does: rescue, overdue jobs, upkeep, schedules, alerts.
 
 ``why``: an error in one line.
 """

@@ -11,7 +11,7 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 as $function$
 declare
-    buried text;
+    made_dead text;
     number bigint := job;
 begin
     if exists (select from pgqueue.jobs_dead d where d.id = job) then
@@ -57,8 +57,8 @@ begin
                               where k.hook = any(w.tasks) and w.state in ('running', 'draining') and w.expires_at > clock_timestamp())
                 returning pgqueue.wake(h.queue)
             )
-            select g.task into buried from gone g left join released on true left join told on true;
-            return buried;
+            select g.task into made_dead from gone g left join released on true left join told on true;
+            return made_dead;
         exception
             when data_exception or program_limit_exceeded or integrity_constraint_violation or internal_error then
                 if bare = 1 then
