@@ -32,7 +32,7 @@ FAST = {"fsync": "off"}
 NOBODY: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []}
 USER = """
 import pathlib, sys
-from pgqueue import embedded
+from pgqueue.dev import embedded
 server = embedded.acquire(pathlib.Path(sys.argv[1]), settings={"fsync": "off"})
 print(server.dsn, flush=True)
 sys.stdin.read()
