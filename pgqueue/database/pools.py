@@ -7,6 +7,7 @@ import math
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -34,6 +35,9 @@ INTERRUPTIBLE_EVERY = 1.0  # seconds after which a handler that waits for one ca
 CLOSING = 1.0  # seconds that the end of a loop waits for a connection that is being opened
 
 
+# Whether the connection that is taken now serves one statement, which commits by itself. If such a connection is silent, one
+# wait is lost, and a bound ends it. In a transaction a handler would wait on it again and again.
+_for_one_statement: ContextVar[bool] = ContextVar("_for_one_statement", default=False)
 # When each connection came back to its pool.
 _used_at: WeakKeyDictionary[Connection | AsyncConnection, float] = WeakKeyDictionary()
 
@@ -87,7 +91,8 @@ class Pools:
         """A connection in a transaction that commits at the end of the block, or, with ``autocommit``, after each statement."""
         with uninterrupted() as gap:
             pool = self._pool()
-            taken = _take(pool, gap)
+            with _taking(autocommit=autocommit):
+                taken = _take(pool, gap)
             try:
                 # Whoever had the connection before may have left it either way.
                 if taken.autocommit is not autocommit:
@@ -135,7 +140,8 @@ class Pools:
                 own.pool = await self._open(own)
             pool = own.pool
         try:
-            taken = await pool.getconn()
+            with _taking(autocommit=autocommit):
+                taken = await pool.getconn()
         except PoolTimeout:
             raise await asyncio.to_thread(_exhausted, pool) from None
         try:
@@ -203,6 +209,15 @@ class Pools:
             await own.pool.close(CLOSING)
 
 
+@contextmanager
+def _taking(*, autocommit: bool) -> Iterator[None]:
+    before = _for_one_statement.set(autocommit)
+    try:
+        yield
+    finally:
+        _for_one_statement.reset(before)
+
+
 def _take(pool: ConnectionPool[Connection], gap: Callable[[], AbstractContextManager[None]]) -> Connection:
     """Each slice loses the place in the pool's line, so only a handler, which can be interrupted, waits in slices."""
     patience = pool.timeout if here.thread is None else INTERRUPTIBLE_EVERY
@@ -231,11 +246,13 @@ async def _check_async(connection: AsyncConnection) -> None:
 
 
 def _is_doubtful(connection: Connection | AsyncConnection) -> bool:
-    """Whether to ask the server before use, in a round trip: the connection was idle for long, or something has arrived meanwhile.
+    """Whether to ask the server before use, in a round trip: for a transaction, after a long pause, or if something has arrived meanwhile.
 
     A server that ended the session said so, or its end of the socket is closed: either can be read, without a round trip.
     """
-    return monotonic() - _used_at.get(connection, -math.inf) > IDLE or has_arrived(connection)
+    if not _for_one_statement.get() or has_arrived(connection):
+        return True
+    return monotonic() - _used_at.get(connection, -math.inf) > IDLE
 
 
 def _session(threshold: int | None) -> dict[str, object]:
