@@ -223,13 +223,6 @@ def test_each_statement_has_one_constructor():
     assert all(callable(getattr(statements, name)) for name in sql.names())
 
 
-def test_a_job_is_stored_with_the_same_options_with_and_without_a_unique_key():
-    lines = [sql.OPTIONAL.findall(sql.load(name)) for name in ("insert_job", "insert_unique")]
-    plain, unique = [sorted((text.strip(), name) for text, name in found) for found in lines]
-    assert plain == unique
-    assert len(plain) > 20
-
-
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.sql")), ids=lambda path: path.stem)
 def test_each_sql_file_says_what_it_does_and_names_its_columns(path):
     text = path.read_text()

@@ -4,28 +4,10 @@
 -- Runs under the caller's search_path, and sends only chosen lines, as insert_job.sql does.
 insert into pgqueue.jobs_live as j
     (task, args, created_at, run_at, unique_key
-    , queue                                                                          --? queue
-    , priority                                                                       --? priority
-    , max_attempts                                                                   --? max_attempts
-    , timeout                                                                        --? timeout
-    , concurrency_key                                                                --? concurrency_key
-    , weight                                                                         --? weight
-    , ordering                                                                       --? ordering
-    , tags                                                                           --? tags
-    , meta                                                                           --? meta
-    , trace_context                                                                  --? trace_context
+    --+ options
     )
 select %(task)s::text, w.args, pg_catalog.statement_timestamp(), w.run_at, u.unique_key
-    , %(queue)s::text                                                                --? queue
-    , %(priority)s::smallint                                                         --? priority
-    , %(max_attempts)s::smallint                                                     --? max_attempts
-    , pg_catalog.make_interval(secs => %(timeout)s::float8)                          --? timeout
-    , %(concurrency_key)s::text                                                      --? concurrency_key
-    , %(weight)s::smallint                                                           --? weight
-    , %(ordering)s::text                                                             --? ordering
-    , %(tags)s::text[]                                                               --? tags
-    , %(meta)s::text::jsonb                                                          --? meta
-    , %(trace_context)s::text::jsonb                                                 --? trace_context
+    --+ option_values
 from (select %(args)s::text::jsonb as args,
           pg_catalog.statement_timestamp()                                           --? now
           pg_catalog.statement_timestamp() operator(pg_catalog.+)                    --? delay
@@ -36,7 +18,4 @@ cross join lateral pgqueue.unique_key(
     w.args, %(unique)s::text::jsonb, %(unique_key)s::text, %(unique_for)s::float8, w.run_at) u
 on conflict (task, unique_key) where unique_key is not null do nothing
 returning j.id
-    , pgqueue.wake(j.queue)::text                                                    --? wake_now
-    , case when j.run_at operator(pg_catalog.<=)                                     --? wake_soon
-              (pg_catalog.statement_timestamp() operator(pg_catalog.+) interval '1 second') --? wake_soon
-          then pgqueue.wake(j.queue)::text end                                       --? wake_soon
+    --+ waking j

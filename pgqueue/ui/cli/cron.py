@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 from psycopg import Connection
@@ -26,6 +26,7 @@ from pgqueue.sql import JsonObject
 from pgqueue.text.nearest import guess
 from pgqueue.ui.cli import tables
 from pgqueue.ui.cli.common import AsJson, Dsn, database
+from pgqueue.ui.cli.options import spread
 from pgqueue.ui.cli.output import emit, emit_items, say
 from pgqueue.ui.cli.tables import table
 from pgqueue.ui.cli.units import ago
@@ -54,6 +55,35 @@ Args = Annotated[str | None, typer.Option("--args", metavar="JSON", help="The jo
 Queue = Annotated[str | None, typer.Option("--queue", help="The job's queue.")]
 Priority = Annotated[int | None, typer.Option("--priority", help="Smaller runs first.")]
 Attempts = Annotated[int | None, typer.Option("--max-attempts", help="Attempts before it is dead.")]
+
+
+# The options that ``add`` and ``edit`` share: a schedule's columns, and the options of its jobs.
+SCHEDULE_OPTIONS: dict[str, object] = {
+    "cron": Expr, "every": Interval, "at": Single, "anchor": Anchor, "tz": Zone, "overlap": OverlapText,
+    "missed": MissedText, "missed_cap": Cap, "jitter": Jitter, "args": Args,
+}  # fmt: skip
+JOB_OPTIONS: dict[str, object] = {"queue": Queue, "priority": Priority, "max_attempts": Attempts}
+
+
+class Given(NamedTuple):
+    """What a command line says of a schedule: ``columns`` of its row, and ``options`` of its jobs."""
+
+    columns: JsonObject
+    options: JsonObject
+
+
+def _gather(values: JsonObject) -> Given:
+    given = {name: value for name, value in values.items() if value is not None}
+    options = {name: given.pop(name) for name in JOB_OPTIONS if name in given}
+    for name in ("at", "anchor"):
+        if name in given:
+            given[name] = _moment(f"--{name}", given[name])
+    if "args" in given:
+        given["args"] = _args(given["args"])
+    return Given(given, options)
+
+
+with_schedule_options = spread("given", {**SCHEDULE_OPTIONS, **JOB_OPTIONS}, _gather)
 
 
 @commands.command("list")
@@ -95,32 +125,16 @@ def list_schedules(as_json: AsJson = False, dsn: Dsn = None) -> None:
 
 
 @commands.command()
+@with_schedule_options
 def add(
     name: ScheduleName,
     task: TaskName,
-    cron: Expr = None,
-    every: Interval = None,
-    at: Single = None,
-    anchor: Anchor = None,
-    tz: Zone = None,
-    overlap: OverlapText = None,
-    missed: MissedText = None,
-    missed_cap: Cap = None,
-    jitter: Jitter = None,
-    args: Args = None,
-    queue: Queue = None,
-    priority: Priority = None,
-    max_attempts: Attempts = None,
+    given: Given,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
     """Add a schedule; a running worker sees it within two seconds."""
-    given = _given(
-        cron=cron, every=every, at=_moment("--at", at), anchor=_moment("--anchor", anchor), tz=tz, overlap=overlap,
-        missed=missed, missed_cap=missed_cap, jitter=jitter, args=_args(args),
-    )  # fmt: skip
-    options = _given(queue=queue, priority=priority, max_attempts=max_attempts)
-    made = make(name, task, **given, options=options)
+    made = make(name, task, **given.columns, options=given.options)
     with database(dsn) as connection:
         if run(connection, statements.add_schedule(made)) is None:
             raise ScheduleExistsError(
@@ -131,41 +145,27 @@ def add(
 
 
 @commands.command()
+@with_schedule_options
 def edit(
     name: ScheduleName,
+    *,
     task: NewTask = None,
-    cron: Expr = None,
-    every: Interval = None,
-    at: Single = None,
-    anchor: Anchor = None,
-    tz: Zone = None,
-    overlap: OverlapText = None,
-    missed: MissedText = None,
-    missed_cap: Cap = None,
-    jitter: Jitter = None,
-    args: Args = None,
-    queue: Queue = None,
-    priority: Priority = None,
-    max_attempts: Attempts = None,
+    given: Given,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
     """Change what is given; the rest stays. A schedule of the code keeps it until its declaration changes."""
-    given = _given(
-        task=task, cron=cron, every=every, at=_moment("--at", at), anchor=_moment("--anchor", anchor), tz=tz,
-        overlap=overlap, missed=missed, missed_cap=missed_cap, jitter=jitter, args=_args(args),
-    )  # fmt: skip
-    options = _given(queue=queue, priority=priority, max_attempts=max_attempts)
-    if not given and not options:
+    changes = given.columns if task is None else {**given.columns, "task": task}
+    if not changes and not given.options:
         raise InvalidScheduleError("The edit changes nothing.", do="give a change, such as --every 5m")
     with database(dsn) as connection:
         before = _find(connection, name).schedule
         columns = {column: getattr(before, column) for column in COLUMNS}
-        if {"cron", "every", "at"} & set(given):
+        if {"cron", "every", "at"} & set(changes):
             columns.update(cron=None, every=None, at=None)
         if not isinstance(columns["options"], dict):
             columns["options"] = {}
-        columns.update(given, options={**columns["options"], **options})
+        columns.update(changes, options={**columns["options"], **given.options})
         made = make(columns.pop("name"), columns.pop("task"), **columns)
         run(connection, statements.edit_schedule(made))
         made = _find(connection, name).schedule
@@ -289,15 +289,9 @@ def _print_change(what: str, schedule: Schedule, as_json: bool) -> None:
         say("next", f"{coming.astimezone(zone(schedule.tz)):%a %Y-%m-%d %H:%M:%S %z}" if coming else "never")
 
 
-def _given(**values: object) -> JsonObject:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _args(text: str | None) -> str | None:
+def _args(text: str) -> str:
     from pgqueue.model.payload import ARGS_LIMIT, check_text
 
-    if text is None:
-        return None
     try:
         if not isinstance(json.loads(text), dict):
             raise InvalidArgumentsError(

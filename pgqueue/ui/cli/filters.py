@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import json
 from collections.abc import Callable, Iterable
 from typing import Annotated
@@ -17,6 +15,7 @@ from pgqueue.model.names import check_name
 from pgqueue.sql import JsonObject
 from pgqueue.text.nearest import rather
 from pgqueue.ui.cli.enqueue import json_object
+from pgqueue.ui.cli.options import Command, spread
 
 OPTIONS: dict[str, tuple[type[object], str | None, str]] = {
     "state": (list[str], None, "May be repeated. Also 'failed': retrying and dead."),
@@ -37,39 +36,23 @@ MEANT = {
 }  # fmt: skip
 
 
-def filtered(prefix: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+def filtered(prefix: str = "") -> Callable[[Command], Command]:
     """The command gets ``which``, a JobFilter of the options above, each with this prefix in its name."""
+    named = {prefix.replace("-", "_") + word: word for word in OPTIONS}
 
-    def wrap(command: Callable[..., None]) -> Callable[..., None]:
-        own = inspect.signature(command, eval_str=True)
-        options = {prefix.replace("-", "_") + word: word for word in OPTIONS}
+    def gather(given: JsonObject) -> JobFilter:
+        return _filter(prefix, {word: given[name] for name, word in named.items()})
 
-        @functools.wraps(command)
-        def call(**given: object) -> None:
-            command(which=_filter(prefix, {word: given.pop(name) for name, word in options.items()}), **given)
-
-        parameters: list[inspect.Parameter] = []
-        for parameter in own.parameters.values():
-            if parameter.name == "which":
-                parameters += [_option(name, prefix, word) for name, word in options.items()]
-            else:
-                parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-        call.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-        call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        return call
-
-    return wrap
+    return spread("which", {name: _option(prefix, word) for name, word in named.items()}, gather)
 
 
-def _option(name: str, prefix: str, word: str) -> inspect.Parameter:
+def _option(prefix: str, word: str) -> object:
     kind, metavar, text = OPTIONS[word]
     flags = [f"--{prefix}{word.replace('_', '-')}"] + (
         [f"--{prefix}key"] if word == "concurrency_key" else []
     )
     option = typer.Option(*flags, metavar=metavar, help=text.replace("{}", prefix), show_default=False)
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
-    )
+    return Annotated[kind | None, option]
 
 
 def _filter(prefix: str, given: JsonObject) -> JobFilter:

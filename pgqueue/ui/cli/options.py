@@ -1,17 +1,55 @@
-"""The options of ``pgq work`` and ``pgq dev``: one for each setting of a worker, made from what the setting says of itself."""
+"""Options that several commands share.
+
+Those of ``pgq work`` and ``pgq dev`` are made from what each setting of a worker says of itself.
+"""
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
 
 from pgqueue.config import SETTINGS
 from pgqueue.model.setting import Setting
+from pgqueue.sql import JsonObject
 
 Command = Callable[..., None]
+
+
+def spread(
+    parameter: str, options: Mapping[str, object], gather: Callable[[JsonObject], object]
+) -> Callable[[Command], Command]:
+    """Gives a command these options, name to annotation, in the place of one parameter.
+
+    That parameter gets what ``gather`` makes of the options' values.
+    """
+
+    def decorated(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+
+        @functools.wraps(command)
+        def call(**given: object) -> None:
+            gathered = gather({name: given.pop(name) for name in options})
+            command(**{parameter: gathered}, **given)
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters: list[inspect.Parameter] = []
+        for one in signature.parameters.values():
+            if one.name == parameter:
+                parameters += [
+                    inspect.Parameter(name, keyword, default=None, annotation=annotation)
+                    for name, annotation in options.items()
+                ]
+            else:
+                parameters.append(one.replace(kind=keyword))
+        call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        call.__annotations__ = {one.name: one.annotation for one in parameters}
+        return call
+
+    return decorated
 
 
 def with_settings(*names: str) -> Callable[[Command], Command]:

@@ -78,7 +78,9 @@ def shown_json(value: object) -> str:
 
 
 def as_dict(item: DataclassInstance) -> dict[str, object]:
-    return {f.name: getattr(item, f.name) for f in dataclasses.fields(item) if f.name not in ("lease", "store")}
+    return {
+        f.name: getattr(item, f.name) for f in dataclasses.fields(item) if f.name not in ("lease", "store")
+    }
 
 
 def _plain(value: object) -> object:

@@ -1,0 +1,5 @@
+-- Wakes a worker for the new job: in any case, or if the job is due.
+, pgqueue.wake(j.queue)::text                                                    --? wake_now
+, case when j.run_at operator(pg_catalog.<=)                                     --? wake_soon
+          (pg_catalog.statement_timestamp() operator(pg_catalog.+) interval '1 second') --? wake_soon
+      then pgqueue.wake(j.queue)::text end                                       --? wake_soon
