@@ -28,12 +28,12 @@ LIVING = {
     "concurrency_key": "'c'", "timeout": "interval '1 h'", "tags": "'{a}'", "args": """'{"n": 1}'""", "meta": """'{"m": 1}'""",
     "trace_context": """'{"t": 1}'""", "progress": """'{"p": 1}'""", "last_error": "'an error'",
     "expires_at": "now() - interval '1 s'", "deadline_at": "now() + interval '1 day'", "weight": "2", "ordering": "'block'",
-    "holds": "'{999, 1}'", "parked": "true", "ours": "true", "undeclared": "'{timeout}'",
+    "seats_taken": "'{999, 1}'", "parked": "true", "stored_by_pgqueue": "true", "undeclared": "'{timeout}'",
 }  # fmt: skip
 OF_THE_END = {"finished_at", "result", "last_traceback"}
-LEFT = {"holds", "parked", "undeclared"}  # what only a live job has
+LEFT = {"seats_taken", "parked", "undeclared"}  # what only a live job has
 RUNNING = LIVING
-PENDING = LIVING | {"state": "'pending'", "worker_id": "null", "holds": "null"}
+PENDING = LIVING | {"state": "'pending'", "worker_id": "null", "seats_taken": "null"}
 DEAD = {name: value for name, value in PENDING.items() if name not in LEFT} | {
     "state": "'dead'",
     "finished_at": "now()",
@@ -63,8 +63,8 @@ MOVES: dict[str, tuple[dict[str, str], Callable[[int], Statement[Any]], set[str]
         {"last_error"},
     ),
     "rescue": (RUNNING, lambda _: statements.rescue(1, 10), {"last_error", "crash_count"}),
-    "bury": (RUNNING, lambda worker: statements.make_dead(7, worker, "it is odd"), {"last_error"}),
-    "sweep": (PENDING, lambda _: statements.finish_overdue(10), set()),
+    "make_dead": (RUNNING, lambda worker: statements.make_dead(7, worker, "it is odd"), {"last_error"}),
+    "finish_overdue": (PENDING, lambda _: statements.finish_overdue(10), set()),
     "cancel": (PENDING, lambda _: statements.cancel(7), {"cancel_requested"}),
 }
 
@@ -119,7 +119,7 @@ def test_a_job_is_shown_with_all_columns_but_those_that_are_the_queues_own(db: C
     shown = names(db, statements.get_job(1))
     assert names(db, statements.list_jobs()) == shown
     assert names(db, statements.get_ended([1], [])) == ["asked", *shown]
-    own = {"weight", "ordering", "trace_context", "ours", *LEFT}
+    own = {"weight", "ordering", "trace_context", "stored_by_pgqueue", *LEFT}
     assert {*shown} == {column.name for column in jobs_live.columns} - own
 
 
