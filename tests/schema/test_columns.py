@@ -112,7 +112,7 @@ def test_every_claim_returns_the_same_columns(db: Connection[Any]) -> None:
     assert names(db, statements.find_lost_claims(1, [])) == claimed
     limited = names(db, statements.claim_limited(1, ["t"], ("q", 0), "", 1))
     renamed = {"queue_of": "queue", "priority_of": "priority"}  # its parameters have these names
-    assert [renamed.get(name, name) for name in limited] == [*claimed, "turn", "place", "front"]
+    assert [renamed.get(name, name) for name in limited] == [*claimed, "turn", "rank", "front"]
 
 
 def test_a_job_is_shown_with_all_columns_but_those_that_are_the_queues_own(db: Connection[Any]) -> None:
