@@ -1,4 +1,4 @@
-"""docs/internals/faults.md: every section is whole, and every test that it names exists."""
+"""docs/internals/faults/: every section is whole, every test that it names exists, and faults.md lists all of them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ import pytest
 
 from tests.unit.test_features import ROOT, shown_by
 
-PAGE = (ROOT / "docs/internals/faults.md").read_text(encoding="utf-8")
-SECTIONS = dict(re.findall(r"^### (\d+\. .+)\n((?:(?!^##).*\n)*)", PAGE, re.MULTILINE))
+INDEX = ROOT / "docs/internals/faults.md"
+PAGES = {
+    path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs/internals/faults").glob("*.md")
+}
+SECTION = re.compile(r"^## (\d+\. .+)\n((?:(?!^## ).*\n)*)", re.MULTILINE)
+SECTIONS = {head: text for page in PAGES.values() for head, text in SECTION.findall(page)}
 NAME = re.compile(r"`(?P<module>tests/\w+/test_\w+\.py)?(?:::(?P<test>test_\w+))?`")
+
+
+def number(head: str) -> int:
+    return int(head.split(".", maxsplit=1)[0])
 
 
 def named(text: str) -> list[tuple[str, str]]:
@@ -24,7 +32,29 @@ def named(text: str) -> list[tuple[str, str]]:
 
 
 def test_the_sections_are_numbered():
-    assert [int(head.split(".")[0]) for head in SECTIONS] == list(range(1, 36))
+    assert sorted(map(number, SECTIONS)) == list(range(1, 36))
+    assert sum(len(re.findall(r"^## \d", page, re.MULTILINE)) for page in PAGES.values()) == len(SECTIONS)
+
+
+def test_the_index_lists_each_page_with_its_sections():
+    listed = re.findall(
+        r"^## \[(.+)\]\(faults/(.+)\)\n\n((?:\d+\. .+\n)+)", INDEX.read_text("utf-8"), re.MULTILINE
+    )
+    there = [
+        (
+            page.split("\n", maxsplit=1)[0].removeprefix("# "),
+            name,
+            "".join(f"{head}\n" for head, _ in SECTION.findall(page)),
+        )
+        for name, page in PAGES.items()
+        if SECTION.search(page)
+    ]
+    assert listed == sorted(there, key=lambda page: number(page[2]))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_can_be_read_in_one_go(name):
+    assert PAGES[name].count("\n") <= 400
 
 
 @pytest.mark.parametrize("head", SECTIONS)
