@@ -136,7 +136,7 @@ def _naming(stored: list[Stored]) -> Iterator[None]:
 
 
 def is_copied(batches: list[Batch]) -> bool:
-    """Whether COPY pays, which needs a transaction around it. Any other way stores all jobs by its last statement alone."""
+    """Whether COPY pays, which needs a transaction around it. Each other way stores all jobs by its last statement alone."""
     return sum(len(batch.args) for batch in batches) >= copy_lines.SMALLEST_COPY and copy_lines.have_no_keys(
         batches
     )

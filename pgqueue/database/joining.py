@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
-from typing import Any
+from typing import Any, TypeGuard
 
 from psycopg import AsyncConnection, Connection
 from psycopg.pq import PipelineStatus, TransactionStatus
@@ -15,7 +15,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 from pgqueue import errors
 
 # Of psycopg, SQLAlchemy or Django. No type says so, because importing the latter two is left to their users.
-CallersConnection = Any
+CallersConnection = object
 
 KINDS = {
     "sqlalchemy.ext.asyncio.engine.AsyncConnection": "async",
@@ -34,15 +34,19 @@ def joined(connection: CallersConnection) -> CallersConnection:
     """What statements are sent on: the psycopg connection inside Django's and inside SQLAlchemy's raw one, else ``connection``."""
     if isinstance(connection, Connection | AsyncConnection):
         return connection
-    kind = _kind(connection.__class__)
+    kind = _kind_of(connection)
     if kind == "django":
         return _inside_django(connection)
     if kind == "raw":
-        return _psycopg(connection.driver_connection, "SQLAlchemy's raw connection")
+        return _inside_sqlalchemy(connection)
     return connection
 
 
-def _inside_django(wrapper: CallersConnection) -> Connection | AsyncConnection:
+def _inside_sqlalchemy(raw: Any) -> Connection | AsyncConnection:
+    return _psycopg(raw.driver_connection, "SQLAlchemy's raw connection")
+
+
+def _inside_django(wrapper: Any) -> Connection | AsyncConnection:
     if wrapper.vendor != "postgresql":
         raise errors.WrongConnectionError(
             f"Django's connection {wrapper.alias!r} leads to {wrapper.vendor}.",
@@ -67,7 +71,7 @@ def is_async(connection: CallersConnection) -> bool:
     """Whether this connection wants ``await``; raises WrongConnectionError for what is no connection."""
     if isinstance(connection, Connection | AsyncConnection):
         return isinstance(connection, AsyncConnection)
-    kind = _kind(connection.__class__)
+    kind = _kind_of(connection)
     if kind is None:
         raise errors.WrongConnectionError(
             f"{type(connection).__module__}.{type(connection).__name__} is no connection that pgqueue can join.",
@@ -77,7 +81,7 @@ def is_async(connection: CallersConnection) -> bool:
     return kind == "async"
 
 
-def commits_by_itself(connection: CallersConnection) -> bool:
+def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | AsyncConnection]:
     """Whether a statement is a transaction here, about which PGQ-502 warns: nothing ties the job to the business write."""
     alone: bool = (
         isinstance(connection, Connection | AsyncConnection)
@@ -115,6 +119,10 @@ def is_two_phase(connection: CallersConnection) -> bool:
     """Whether its transaction was begun to be prepared, which a NOTIFY in it would forbid."""
     if isinstance(connection, Connection | AsyncConnection):
         return connection._tpc is not None  # noqa: SLF001 - psycopg does not tell in another way
+    return _is_two_phase_in_sqlalchemy(connection)
+
+
+def _is_two_phase_in_sqlalchemy(connection: Any) -> bool:
     if hasattr(connection, "registry"):  # a scoped session
         connection = connection.registry()
     for inside in ("sync_session", "sync_connection"):
@@ -122,6 +130,11 @@ def is_two_phase(connection: CallersConnection) -> bool:
     if hasattr(connection, "twophase"):
         return bool(connection.twophase)
     return type(connection.get_transaction()).__name__ == "TwoPhaseTransaction"
+
+
+def _kind_of(connection: CallersConnection) -> str | None:
+    cls: type = connection.__class__  # a proxy says here what it stands for
+    return _kind(cls)
 
 
 @cache

@@ -205,7 +205,9 @@ def copy(
     connection: CallersConnection, statement: Statement[None], blocks: Iterable[bytes | bytearray]
 ) -> None:
     """Runs a COPY … FROM STDIN in the caller's transaction, where ``can_copy``."""
-    with explained(), OwnCursor(joined(connection)).copy(statement.text) as sink:
+    connection = joined(connection)
+    assert isinstance(connection, Connection)
+    with explained(), OwnCursor(connection).copy(statement.text) as sink:
         for block in blocks:
             sink.write(block)
 
@@ -214,13 +216,15 @@ async def copy_async(
     connection: CallersConnection, statement: Statement[None], blocks: Iterable[bytes | bytearray]
 ) -> None:
     """The same on a psycopg AsyncConnection."""
+    connection = joined(connection)
+    assert isinstance(connection, AsyncConnection)
     with explained():
-        async with OwnAsyncCursor(joined(connection)).copy(statement.text) as sink:
+        async with OwnAsyncCursor(connection).copy(statement.text) as sink:
             for block in blocks:
                 await sink.write(block)
 
 
-def _sqlalchemy(connection: CallersConnection, *, asynchronous: bool) -> Callable[..., Any]:
+def _sqlalchemy(connection: Any, *, asynchronous: bool) -> Callable[..., Any]:
     if is_async(connection) is not asynchronous:
         wanted, verb = (
             ("an async", "await task.aenqueue(…)") if not asynchronous else ("a sync", "task.enqueue(…)")

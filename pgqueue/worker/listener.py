@@ -85,7 +85,7 @@ class Listener:
                 await connection.execute("select 1")
 
     def _pass_on(self, payloads: list[str]) -> None:
-        # Any role may send any text: what pgqueue did not send is dropped here, before it costs memory.
+        # Every role may send any text: what pgqueue did not send is dropped here, before it costs memory.
         workers = {int(cancel[1]) for payload in payloads if (cancel := CANCEL.fullmatch(payload))}
         if workers:
             self._cancelled(workers)

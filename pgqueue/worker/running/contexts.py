@@ -11,7 +11,7 @@ import inspect
 import types
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator
 from contextvars import Context, copy_context
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pgqueue.runtime.clock import new_loop
 from pgqueue.runtime.interruption import cancelling
@@ -93,11 +93,11 @@ async def _ended(value: Awaitable[object]) -> tuple[object, BaseException | None
 
 @types.coroutine
 def steps_in(
-    context: Context, coroutine: Any, suspended: Callable[[], object] = lambda: None
-) -> Generator[Any, Any, Any]:
+    context: Context, coroutine: Coroutine[object, object, T], suspended: Callable[[], object] = lambda: None
+) -> Generator[object, object, T]:
     """Awaits ``coroutine`` with every step in ``context``, and tells of its first suspension."""
-    step: Callable[[Any], Any] = coroutine.send
-    value: Any = None
+    step: Callable[..., object] = coroutine.send
+    value: object = None
     first = True
     while True:
         try:
@@ -105,7 +105,8 @@ def steps_in(
         except StopIteration as end:
             if forked.astray:
                 forked.leave()
-            return end.value
+            result: T = end.value
+            return result
         if forked.astray:
             forked.leave()
         if first:
