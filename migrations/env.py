@@ -1,8 +1,8 @@
 """Alembic's entry: runs the revisions, then installs the SQL API of `pgqueue/sql/functions/` and the views of `views/`.
 
 Functions and views are replaced as a whole at every upgrade instead of being copied into revisions, so each has one text,
-in one file. Migrations of several hosts at once wait for each other on a table of ours, which no role without rights on it
-can lock; `migrate.upgrade` tries again for a while, and names the session that is in the way.
+in one file. If several hosts migrate at once, they wait for each other on a table of ours. A role without rights on it cannot
+lock it. `migrate.upgrade` tries again for a while, and names the session that is in the way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy import create_engine, pool, text
 from pgqueue.database.run import connect
 from pgqueue.sql import functions, views
 
-# The owner of the schema can replace what we make in it, and a superuser would run that.
+# The owner of the schema can replace what we make in it, and a superuser who migrates would run the replacement.
 OURS = """
 do $do$
 declare
@@ -29,7 +29,7 @@ begin
     if not owner.rolsuper and ((select m.rolsuper from pg_roles m where m.rolname = current_user)
                                or not pg_has_role(owner.oid, 'USAGE')) then
         raise exception using errcode = 'PQ201', message = format('the schema pgqueue belongs to the role %I, not to %I', owner.rolname, current_user),
-            hint = format('let %I run pgq migrate, or, if nothing of his is in it: alter schema pgqueue owner to %I', owner.rolname, current_user);
+            hint = format('let %I run pgq migrate, or, if nothing in it belongs to that role: alter schema pgqueue owner to %I', owner.rolname, current_user);
     end if;
     if to_regclass('pgqueue.schema_version') is not null then
         lock table pgqueue.schema_version in share row exclusive mode;
@@ -43,7 +43,7 @@ PREPARE = (
     OURS,
     "set local check_function_bodies = off",  # functions may name each other, in any order
 )
-# A new function may be executed by PUBLIC, five of ours as their owner. `pgq db grants` says what each role needs.
+# PUBLIC may execute a new function, and some of ours run as their owner. `pgq db grants` says what each role needs.
 CLOSE = "revoke all on all functions in schema pgqueue from public"
 
 
@@ -71,7 +71,7 @@ def run() -> None:
 
 
 def connected() -> Any:
-    """A session of ours, so with a search path of ours: SQLAlchemy and alembic ask the catalog, too."""
+    """A session with our search path, because SQLAlchemy and alembic ask the catalog, too."""
     connection = connect(context.config.attributes["dsn"], name="pgq migrate")
     connection.autocommit = False
     return connection

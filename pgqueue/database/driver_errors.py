@@ -44,13 +44,13 @@ MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
     ),
     "22P05": (
         errors.InvalidOptionError,
-        "The database has not every character of this text",
+        "The database's encoding lacks a character of this text",
         "use a database in UTF8",
     ),
     "PQ404": (errors.InvalidOptionError, "The database refused the job", "correct the option"),
     "23514": (errors.InvalidOptionError, "The database refused a value of the job", "correct the value"),
 }
-# What libpq says before there is a session, and so a SQLSTATE; the first that fits.
+# Before there is a session, there is no SQLSTATE, only libpq's text. The first entry that fits counts.
 SAYINGS: tuple[tuple[str, str], ...] = (
     ("password authentication failed", "28P01"),
     ("no password supplied", "28P01"),
@@ -66,7 +66,7 @@ BAD_PORT = ("invalid port number", "Servname not supported")
 
 
 def sqlstate(error: psycopg.Error) -> str | None:
-    """Also of what the server said at the login, where libpq gives its words only; None: it said nothing."""
+    """The SQLSTATE of an error. At the login libpq passes on only the server's text, so the text decides. None: the server said nothing."""
     whole = str(error)
     return error.sqlstate or next((state for saying, state in SAYINGS if saying in whole), None)
 
@@ -75,17 +75,15 @@ def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
     """The error in pgqueue's words, or None if it is not one that we know."""
     whole = str(error)
     said = (whole.strip().splitlines() or [type(error).__name__])[0]
-    said = re.sub(
-        r"(resolve host ')[^']*@", r"\1", said
-    )  # what follows an @ inside a password is taken for the host
+    # libpq takes what follows an @ inside a password for the host.
+    said = re.sub(r"(resolve host ')[^']*@", r"\1", said)
     where = f" ({redact(dsn)})." if dsn else "."
     state = error.sqlstate
     unreadable = isinstance(error, psycopg.ProgrammingError) or any(saying in whole for saying in BAD_PORT)
     if state is None and unreadable and dsn:
         do = "write it as postgresql://user@host:5432/database"
-        return errors.InvalidSettingError(
-            "The DSN cannot be read.", do=do
-        )  # libpq's words may quote the password
+        # No why: libpq's text may quote the password.
+        return errors.InvalidSettingError("The DSN cannot be read.", do=do)
     if state is None and isinstance(error, psycopg.OperationalError):
         state = sqlstate(error)
         if state is None:
@@ -107,7 +105,7 @@ def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
 
 
 def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilegeError:
-    """The same of one who reads a job or waits for it, with the rights that an enqueuer lacks at first."""
+    """The same error of a role that reads a job or waits for it. Names the grants that an enqueuer lacks at first."""
     return errors.MissingPrivilegeError(
         "This database role may not read jobs or wait for them.",
         why=error.why,
@@ -117,7 +115,7 @@ def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilege
 
 @contextmanager
 def explained(dsn: str = "") -> Iterator[None]:
-    """Only what the user can mend is translated; what may heal by itself stays psycopg's error for our own retries."""
+    """Translates the errors that the user can mend. Those that may heal by themselves stay psycopg's, for our own retries."""
     try:
         yield
     except Exception as error:
@@ -129,4 +127,4 @@ def explained(dsn: str = "") -> Iterator[None]:
         known = explain(origin, dsn)
         if known is None:
             raise
-        raise known from None if dsn else error  # what libpq quotes of a DSN may be a part of the password
+        raise known from None if dsn else error  # libpq may quote a part of the DSN's password

@@ -38,13 +38,13 @@ UNREADABLE = "(unreadable DSN)"
 
 
 def redact(dsn: str) -> str:
-    """The DSN without its password, for messages; of a DSN that cannot be parsed nothing is shown."""
+    """The DSN without its password, for messages. If the DSN cannot be parsed, nothing of it is shown."""
     if not dsn.strip():
         return "libpq's PG* variables"
     if re.match(r"[\w+]+://", dsn):
         scheme, _, rest = dsn.partition("://")
         rest, _, query = rest.partition("?")
-        credentials, at, hosts = rest.rpartition("@")  # the last one: a password may hold others
+        credentials, at, hosts = rest.rpartition("@")  # the last @: a password may hold others
         if "@" in query or not HOSTS_AND_DATABASE.fullmatch(hosts):
             return UNREADABLE
         user = credentials.partition(":")[0] + at

@@ -1,6 +1,6 @@
 """Work of several statements, written once for sync and async connections.
 
-A flow is a generator: it yields what is to be sent, receives what came back, and returns its result. It does no I/O itself.
+A flow is a generator: it yields what is to be sent, receives what came back, and returns its result. The flow does no I/O itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Copy(NamedTuple):
-    """A COPY … FROM STDIN and its blocks; only where ``can_copy``. None comes back."""
+    """A COPY … FROM STDIN and its blocks; only where ``can_copy``. The flow receives None for it."""
 
     statement: Statement[None]
     blocks: Iterable[bytes | bytearray]

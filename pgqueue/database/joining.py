@@ -1,6 +1,6 @@
-"""The connections that a caller may have, psycopg's, SQLAlchemy's and Django's, and what is known of them. Sends nothing.
+"""The connections that a caller may have (psycopg's, SQLAlchemy's, Django's), and what they can do. Sends nothing.
 
-SQLAlchemy and Django are known by the names of their classes, so that neither is imported.
+SQLAlchemy and Django are recognized by the names of their classes, so that neither is imported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from pgqueue import errors
 
-# Of psycopg, SQLAlchemy or Django. No type says so, because importing the latter two is left to their users.
+# Of psycopg, SQLAlchemy or Django. No type says so, because pgqueue leaves the import of the latter two to their users.
 CallersConnection = object
 
 KINDS = {
@@ -82,7 +82,7 @@ def is_async(connection: CallersConnection) -> bool:
 
 
 def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | AsyncConnection]:
-    """Whether a statement is a transaction here, about which PGQ-502 warns: nothing ties the job to the business write."""
+    """Whether each statement is its own transaction here. PGQ-502 warns of this: nothing ties the job to the business write."""
     alone: bool = (
         isinstance(connection, Connection | AsyncConnection)
         and connection.autocommit
@@ -116,7 +116,7 @@ def can_copy(connection: CallersConnection) -> bool:
 
 
 def is_two_phase(connection: CallersConnection) -> bool:
-    """Whether its transaction was begun to be prepared, which a NOTIFY in it would forbid."""
+    """Whether the connection's transaction was begun to be prepared. Postgres prepares none that has sent a NOTIFY."""
     if isinstance(connection, Connection | AsyncConnection):
         return connection._tpc is not None  # noqa: SLF001 - psycopg does not tell in another way
     return _is_two_phase_in_sqlalchemy(connection)

@@ -35,7 +35,7 @@ T = TypeVar("T")
 class Link:
     """A connection of the worker that comes back by itself.
 
-    No statement takes longer than ``limit``: the server ends it, and if no word of that arrives either, the connection is cut.
+    No statement takes longer than ``limit``: the server ends it. If the server's message does not arrive either, the connection is cut.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Link:
         return connection
 
     async def once(self, statement: Statement[T]) -> T:
-        """One try. A connection that broke, or on which a statement was cut off, is dropped: the next try opens a new one."""
+        """Tries once. If the connection broke, or its statement was cut off, it is dropped: the next try opens a new one."""
         connection = await self.connection()
         patience, begun = self.limit + ANSWER_GRACE, monotonic()
         try:
@@ -82,7 +82,7 @@ class Link:
                 answer = await run_async(connection, statement)
         except BaseException as error:
             if is_lost(error) or was_thrown_in(error) or (isinstance(error, Exception) and connection.closed):
-                silent = monotonic() - begun > 0.99 * patience  # two clocks
+                silent = monotonic() - begun > 0.99 * patience  # less, because two clocks measure
                 if silent:
                     self._outage.silent(self)
                 why = TimeoutError(f"no answer for {patience:g} s") if silent else error
@@ -95,7 +95,7 @@ class Link:
         return answer
 
     async def run(self, statement: Statement[T]) -> T:
-        """Tries until the server answers. Only for what may run twice: a claim whose answer is lost is rescued."""
+        """Tries until the server answers. Only for statements that may run twice: if a claim's answer is lost, its jobs are rescued."""
         async for attempt in until_back():
             with attempt:
                 return await self.once(statement)
@@ -116,7 +116,7 @@ class Link:
         await self.close()
 
     def cut(self) -> None:
-        """Ends what waits on this connection now; the next statement has a new one."""
+        """Ends what waits on this connection now. The next statement opens a new connection."""
         if self._connection is not None:
             cut(self._connection)
 
@@ -130,7 +130,7 @@ class Link:
 
 
 def retry_connecting(seconds: float) -> Retrying:
-    """For ``--wait-for-db``: tries for that long while the server cannot be reached."""
+    """For ``--wait-for-db``: while the server cannot be reached, tries again for ``seconds``."""
     return Retrying(
         retry=retry_if_exception(is_lost),
         wait=RECONNECT,

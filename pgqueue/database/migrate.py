@@ -1,4 +1,4 @@
-"""Bringing a database to this version's schema, and saying how far it is from it. Alembic is imported only here."""
+"""Brings a database to this version's schema, and says what it lacks. Alembic is imported only here."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 OLDEST_SERVER = 150_000
 HEAD = "0017"
-LOCK_PATIENCE = 60.0  # seconds for the locks of others
+LOCK_PATIENCE = 60.0  # seconds to wait for locks of other sessions
 MOVE = "select setval('pgqueue.jobs_id_seq', greatest(last_value, {})) from pgqueue.jobs_id_seq"
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
@@ -53,8 +53,8 @@ def _config(buffer: TextIO | None = None, **attributes: object) -> Config:
 def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
     """Creates or upgrades the schema and replaces the SQL API. Safe to run on several hosts at once.
 
-    Each lock is waited for 5 s; then ``waiting`` hears who is in the way, and all is tried again, for LOCK_PATIENCE seconds.
-    Raises LockedError, which names that session.
+    Waits 5 s for each lock. Then it tells ``waiting`` which sessions are in the way, and tries all again, for LOCK_PATIENCE
+    seconds. After that it raises LockedError, which names those sessions.
     """
     from alembic import command  # noqa: PLC0415
 
@@ -88,7 +88,7 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
 
 
 def in_the_way(dsn: str) -> list[Locker]:
-    """Who has locked tables of pgqueue now."""
+    """The transactions that have locked tables of pgqueue now."""
     with connect(dsn, name="pgq migrate") as connection:
         return run(connection, statements.list_lockers())
 
@@ -103,7 +103,7 @@ def upgrade_sql() -> str:
 
 
 def check_encoding(connection: Connection) -> None:
-    """Raises the error that says why jobs, which are Unicode, cannot be stored in this database."""
+    """If this database cannot store jobs, which are Unicode, raises the error that says why."""
     server = run(connection, statements.describe_server())
     if server.encoding != "UTF8":
         raise UnsupportedServerError(
@@ -113,7 +113,7 @@ def check_encoding(connection: Connection) -> None:
 
 
 def check_server(connection: Connection) -> None:
-    """Raises the error that says why pgqueue cannot work in this database yet, if so."""
+    """If pgqueue cannot work in this database yet, raises the error that says why."""
     server = run(connection, statements.describe_server())
     if server.version < OLDEST_SERVER:
         raise UnsupportedServerError(
@@ -140,7 +140,7 @@ def check_server(connection: Connection) -> None:
 
 
 def check_ids(connection: Connection) -> TakenIdError | None:
-    """What is wrong if the sequence of the ids stands behind the ids in the tables."""
+    """The error to report, if the sequence of the ids stands behind the ids in the tables."""
     drawn, largest = run(connection, statements.compare_ids())
     if drawn >= largest:
         return None

@@ -1,7 +1,7 @@
 """What an error of the database means: the server was lost, or it gave an answer.
 
-Judged by SQLSTATE and never by Python's class: psycopg's OperationalError is also a lock that was not free, a full disk and a
-table without replica identity. This is the only place that judges.
+The SQLSTATE decides, never Python's class: psycopg raises OperationalError also for a lock that was not free, a full disk and a
+table without replica identity. No other module decides this.
 """
 
 from __future__ import annotations
@@ -25,38 +25,39 @@ from pgqueue.telemetry.events.database import OutageBegun, OutageOver, TurnFaile
 RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
 LONGEST_PAUSE = 30.0  # seconds before the next try after an answer that will not change soon
 REMIND_EVERY = 60.0  # seconds after which the same trouble is told again
-# Connection exceptions (class 08); the server stops, crashed, starts; it cut an idle session; it has no free connection.
+# The server stops, crashed, starts, cut an idle session, has no free connection. ``is_lost`` adds class 08, connection exceptions.
 LOST = ("57P01", "57P02", "57P03", "57P05", "53300")
-CONFLICTS = (  # with another transaction, or with a time limit: the server is well, and has done nothing
+# Conflicts with another transaction, or with a time limit: the server is well, and has done nothing.
+CONFLICTS = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
     psycopg.errors.LockNotAvailable,
     psycopg.errors.QueryCanceled,
 )
-# What the server lacks for now: memory, disk, locks, connections; objects in another state; a working disk; a primary.
+# What the server lacks for now: memory, disk, connections (53); an object in the right state (55); a working disk (58); a primary.
 LACKS = ("53", "55", "58", "25006")
-# The session may have begun while the server was read-only, and stays so: only a new one learns that it no longer is.
+# A session that began while the server was read-only may stay read-only. Only a new session learns that the server no longer is.
 READ_ONLY = (errors.ReadOnlyServerError, psycopg.errors.ReadOnlySqlTransaction)
 
 
 class ConnectionLost(Exception):  # noqa: N818 - what it is called everywhere
-    """The connection broke, was silent for too long, or could not be made. What it was asked for may have happened or not."""
+    """The connection broke, was silent for too long, or could not be made. The server may have run the statement, or not."""
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the server was lost, so that only a new connection helps. Another error is its answer, and is told as such."""
+    """Whether the server was lost, so that only a new connection helps. Any other error is the server's answer, and is reported as one."""
     if isinstance(error, ConnectionLost | errors.DatabaseUnreachableError | errors.TooManyConnectionsError):
         return True
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return False
     if error.diag.severity_nonlocalized == "ERROR":
-        return False  # a trigger's, perhaps: what ends a session is FATAL
+        return False  # a trigger may raise any SQLSTATE; an error that ends the session is FATAL
     state = sqlstate(error)
     return state is None or state.startswith("08") or state in LOST
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same statement may succeed later, with nothing changed: after a conflict, or when the server has again what it lacks."""
+    """Whether the same statement may succeed later: after a conflict, or once the server has what it lacks now."""
     if isinstance(error, (*CONFLICTS, errors.LockedError, errors.ReadOnlyServerError)):
         return True
     return isinstance(error, psycopg.Error) and (sqlstate(error) or "").startswith(LACKS)
@@ -74,11 +75,11 @@ class Cuttable(Protocol):
 
 
 class Outage:
-    """Says once that the database went away, and once that it is back, however many connections notice, and however late.
+    """Says once that the database went away, and once that it is back, however many connections notice it.
 
-    A connection that is cut alone, and can be replaced at once, is no outage. ``reconnected`` is called whenever one was
-    replaced, on any thread: the server may have crashed meanwhile and forgotten what it had not written down.
-    If one of ``links`` falls silent, the others are cut, because what silenced one silences them, too: none waits for its own limit.
+    If a single connection is cut and can be replaced at once, that is no outage. Whenever a connection was replaced,
+    ``reconnected`` is called, on any thread: the server may have crashed and lost commits that were not on disk.
+    If one of ``links`` falls silent, the others are cut at once: the same cause silences them, so none waits for its own limit.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -90,7 +91,7 @@ class Outage:
         self.links: WeakSet[Cuttable] = WeakSet()
 
     def silent(self, link: Cuttable) -> None:
-        """It gave no answer in time."""
+        """``link`` got no answer in time: cuts the others."""
         for other in self.links - {link}:
             other.cut()
 
@@ -103,13 +104,13 @@ class Outage:
                 emit(OutageBegun(redact(self.dsn), why[-1]))
 
     def connected(self, *, again: bool) -> None:
-        """A new connection was made, ``again`` if in the place of one that broke."""
+        """A new connection was made; ``again``: it replaces one that broke."""
         self._end(monotonic())
         if again:
             self.reconnected()
 
     def answered(self, begun: float) -> None:
-        """A statement sent at ``begun`` was answered: where all others are connected, no new connection would end the outage."""
+        """A statement sent at ``begun`` was answered. If all links are connected, no new connection comes, so the answer ends the outage."""
         if self.since is not None:
             self._end(begun)
 
@@ -122,7 +123,7 @@ class Outage:
 
 
 class Trouble:
-    """The errors of a service that repeats its work: each is told as what it is, once a minute, and the pauses between tries grow."""
+    """Reports the errors of a service that repeats its work, each kind once a minute. The pauses between tries grow."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -135,7 +136,7 @@ class Trouble:
     def after(self, error: Exception) -> float:
         """Tells of the error, and returns the seconds to wait before the next turn."""
         self._failures += 1
-        if is_lost(error):  # an outage has its own lines
+        if is_lost(error):  # ``Outage`` reports it
             return min(0.05 * 2.0 ** min(self._failures, 6), 2.0)
         pause = min(0.25 * 2.0 ** min(self._failures, 7), LONGEST_PAUSE)
         now, line = monotonic(), one_line(error)
@@ -154,7 +155,7 @@ class Trouble:
 
 
 async def forever(what: str, turn: Callable[[], Awaitable[float]]) -> None:
-    """Takes one turn after the other until it is cancelled; each says how many seconds to wait before the next."""
+    """Takes one turn after the other until it is cancelled. Each turn returns the seconds to wait before the next."""
     trouble = Trouble(what)
     while True:
         try:

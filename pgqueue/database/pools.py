@@ -1,4 +1,4 @@
-"""The application's own connections: a pool for sync callers, and one for each event loop that goes on."""
+"""The application's own connections: a pool for sync callers, and one for each open event loop."""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.interruption import here, uninterrupted
 
 POOL_SIZE = 10
-# Seconds after which a connection that is taken again must answer first. What cuts idle connections without a word
-# (firewalls, address translation, balancers) does it after a minute at the soonest.
+# If a connection was unused for more seconds than this, it must answer before it is used. Firewalls, address translation
+# and balancers cut idle connections without a word, but only after a minute or more.
 IDLE = 10.0
 SILENCE = 5.0  # seconds in which that answer must arrive
-# Seconds in which all of an autocommit block must be answered: as long as any statement of a worker. A sync caller has no such
-# bound, because a thread that watches costs more than the block: for it, TCP's own time-out counts, and the timeout of its job.
+# Seconds in which the server must answer all of an autocommit block: as for any statement of a worker. A sync caller has no such
+# bound, because a watching thread costs more than the block. TCP's own time-out and the timeout of its job bound that caller.
 ANSWER = 60.0
 POOL_PATIENCE = 30.0  # seconds that a caller waits for a connection
-INTERRUPTIBLE_EVERY = 1.0  # seconds after which a handler that waits for one can be interrupted; before it counts as deaf (worker/running/threads.py)
+# Seconds after which a handler that waits for a connection can be interrupted: before it counts as deaf (worker/running/threads.py).
+INTERRUPTIBLE_EVERY = 1.0
 CLOSING = 1.0  # seconds that the end of a loop waits for a connection that is being opened
 
 
-# Whether the connection that is taken now serves one statement, which commits by itself. If such a connection is silent, one
-# wait is lost, and a bound ends it. In a transaction a handler would wait on it again and again.
+# Whether the connection that is taken now serves one statement, which commits by itself. If such a connection is silent, the
+# caller loses one wait, which a bound ends. In a transaction a handler would wait for the connection again and again.
 _for_one_statement: ContextVar[bool] = ContextVar("_for_one_statement", default=False)
 # When each connection came back to its pool.
 _used_at: WeakKeyDictionary[Connection | AsyncConnection, float] = WeakKeyDictionary()
 
 
 def prepare_threshold(dsn: str) -> int | None:
-    """After how many uses a pool here prepares a statement; None behind a pooler. Raises a clear error now, where the pool would raise a time-out."""
+    """After how many uses a pool prepares a statement; None behind a pooler. Raises a clear error where the pool would raise a time-out."""
     with connect(dsn) as probe:
         return probe.prepare_threshold
 
@@ -68,7 +69,7 @@ class LoopPool:
 
 
 class Pools:
-    """Safe over threads, event loops and forks. ``size``: connections in each pool at most; None: SIZE, or what a worker needs."""
+    """Safe over threads, event loops and forks. ``size``: the most connections of each pool; None: POOL_SIZE, or what a worker needs."""
 
     def __init__(self, dsn: Callable[[], str], size: int | None = None) -> None:
         self._dsn, self._given, self._size = dsn, size, size or POOL_SIZE
@@ -82,7 +83,7 @@ class Pools:
         self._sync, self._async, self._lock = None, {}, threading.Lock()
 
     def make_room(self, handlers: int) -> None:
-        """For so many handlers at once, each in a transaction and enqueuing beside it. What the user has set stays."""
+        """Makes the pools large enough for this many handlers, each in a transaction and enqueuing beside it. A size that the user has set stays."""
         if self._given is None:
             self._size = max(self._size, 2 * handlers)
 
@@ -94,7 +95,7 @@ class Pools:
             with _taking(autocommit=autocommit):
                 taken = _take(pool, gap)
             try:
-                # Whoever had the connection before may have left it either way.
+                # The connection's former user may have left autocommit on or off.
                 if taken.autocommit is not autocommit:
                     taken.autocommit = autocommit
                 if autocommit:
@@ -135,7 +136,7 @@ class Pools:
         if loop not in self._async:
             self._abandon()
         own = self._async.setdefault(loop, LoopPool())
-        async with own.opening:  # callers that come at once share one
+        async with own.opening:  # callers that come together share one pool
             if own.pool is None:
                 own.pool = await self._open(own)
             pool = own.pool
@@ -174,8 +175,8 @@ class Pools:
             kwargs=_session(await asyncio.to_thread(prepare_threshold, dsn)),
             open=False,
         )
-        # Waits: a pool that is asked sooner grows, and the end of a short asyncio.run() waits for ever for a worker of
-        # the pool that was cancelled while it connected.
+        # Waits until the pool is open, because a pool that is asked sooner grows. Then the end of a short asyncio.run() cancels
+        # a worker of the pool while it connects, and waits for that worker for ever.
         try:
             await pool.open(wait=True)
         except BaseException:
@@ -191,7 +192,7 @@ class Pools:
                 former.abandon()
 
     def close(self) -> None:
-        """The pools of sync callers and of closed loops. That of a loop that goes on is closed in it, by ``aclose``."""
+        """Closes the pools of sync callers and of closed loops. In an open loop, ``aclose`` closes the loop's pool."""
         self._abandon()
         with self._lock:
             pool, self._sync = self._sync, None
@@ -203,7 +204,7 @@ class Pools:
         self.close()
 
     async def leave_loop(self) -> None:
-        """Closes the pool of the running loop. One that connects while the loop ends would swallow the cancel, and hold up that end for ever."""
+        """Closes the pool of the running loop. A pool that connects while the loop ends would swallow the cancel, and block that end for ever."""
         own = self._async.pop(asyncio.get_running_loop(), None)
         if own is not None and own.pool is not None:
             await own.pool.close(CLOSING)
@@ -219,7 +220,7 @@ def _taking(*, autocommit: bool) -> Iterator[None]:
 
 
 def _take(pool: ConnectionPool[Connection], gap: Callable[[], AbstractContextManager[None]]) -> Connection:
-    """Each slice loses the place in the pool's line, so only a handler, which can be interrupted, waits in slices."""
+    """Only a handler waits in slices, so that it can be interrupted: each new slice loses the place in the pool's line."""
     patience = pool.timeout if here.thread is None else INTERRUPTIBLE_EVERY
     until = monotonic() + pool.timeout
     while (left := until - monotonic()) > 0:
@@ -232,7 +233,7 @@ def _take(pool: ConnectionPool[Connection], gap: Callable[[], AbstractContextMan
 
 
 def _check(connection: Connection) -> None:
-    """Raises for a connection that is broken or silent, so that the pool replaces it: no job loses an attempt, no enqueue fails."""
+    """If the connection is broken or silent, raises, so that the pool replaces it: no job loses an attempt, no enqueue fails."""
     if _is_doubtful(connection):
         with within(connection, SILENCE):
             ConnectionPool.check_connection(connection)
@@ -248,7 +249,7 @@ async def _check_async(connection: AsyncConnection) -> None:
 def _is_doubtful(connection: Connection | AsyncConnection) -> bool:
     """Whether to ask the server before use, in a round trip: for a transaction, after a long pause, or if something has arrived meanwhile.
 
-    A server that ended the session said so, or its end of the socket is closed: either can be read, without a round trip.
+    If the server ended the session, its message or the closed socket can be read without a round trip.
     """
     if not _for_one_statement.get() or has_arrived(connection):
         return True
@@ -260,10 +261,10 @@ def _session(threshold: int | None) -> dict[str, object]:
 
 
 def _exhausted(pool: ConnectionPool[Connection] | AsyncConnectionPool[AsyncConnection]) -> PoolExhaustedError:
-    """Raises instead what says why the server cannot be reached, if that is why."""
+    """If the cause is that the server cannot be reached, raises the error that says why instead."""
     prepare_threshold(pool.conninfo)  # type: ignore[arg-type]
     return PoolExhaustedError(
         f"No connection of the app's pool became free within {pool.timeout:g} s; all {pool.max_size} are in use.",
-        why="a handler in job.transaction() that enqueues without using(conn), or a caller that keeps a connection for long, needs more",
+        why="each handler in job.transaction() that enqueues without using(conn) needs a second one, or a caller keeps one for long",
         do=f"join the transaction with task.using(conn), or make the pool larger: App(pool_size={2 * pool.max_size})",
     )

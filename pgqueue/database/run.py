@@ -1,11 +1,11 @@
 """The only place that executes SQL: on our own connections, and on any that a caller may have (``joining``).
 
-``run`` and ``run_async`` are the only coloured code. They run a ``Statement`` on psycopg connections, and on SQLAlchemy's
-Connection, Session, AsyncConnection and AsyncSession through SQLAlchemy itself: a statement sent past it, on the raw
-driver connection, would not begin SQLAlchemy's transaction and be lost at its end.
+``run`` and ``run_async`` run a ``Statement`` on psycopg connections, and through SQLAlchemy itself on SQLAlchemy's
+Connection, Session, AsyncConnection and AsyncSession. A statement sent past SQLAlchemy, on the raw driver connection,
+would not begin SQLAlchemy's transaction, so it would be lost at the end.
 
-Nothing that a caller has set up for his own statements reaches ours: cursors and adapters are our own, and results come
-in their binary form, which DateStyle, IntervalStyle, bytea_output and extra_float_digits do not change.
+Nothing that a caller has set up for other statements reaches ours. Cursors and adapters are our own. Results come in
+their binary form, which DateStyle, IntervalStyle, bytea_output and extra_float_digits do not change.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ KEEPALIVE: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-# What the role or the database has set otherwise would change what our statements mean. The path first: a function or an
-# operator of another schema, whose types fit better, would be taken for the server's own.
+# Other settings of the role or the database would change what our statements mean. The path comes first: if the types of a
+# function or an operator of another schema fit better, the server would choose it instead of its own.
 SESSION = (
     "set search_path = pg_catalog, pg_temp; set default_transaction_isolation = 'read committed'; set timezone = 'UTC';"
     " set datestyle = 'ISO'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; set extra_float_digits = 1;"
     " set standard_conforming_strings = on"
 )
-# The hot statements have one good plan each. Pinned, because statistics of a queue are wrong most of the time, and all of
-# these together: a half-pinned plan was a hundred times slower than none.
+# Each hot statement has one good plan. These settings pin it, because the statistics of a queue are wrong most of the time.
+# All of them belong together: a half-pinned plan was a hundred times slower than an unpinned one.
 PINNED = (
     "set plan_cache_mode = force_generic_plan; set jit = off; set enable_seqscan = off; set enable_bitmapscan = off;"
     " set enable_hashjoin = off; set enable_mergejoin = off; set lock_timeout = '2s'; " + SESSION
 )
-# A claim that a crash of the server undoes leaves the job pending, so it need not wait for the disk. One that takes seats
-# does: claim_limited.sql then asks for what this session was given.
+# If a crash of the server undoes a claim, the job is pending again, so a claim need not wait for the disk. A claim that takes
+# seats must wait: claim_limited.sql then sets the synchronous_commit that this session had at first.
 CLAIMING = (
     PINNED
     + "; select pg_catalog.set_config('pgqueue.durable', current_setting('synchronous_commit'), false);"
@@ -67,9 +67,9 @@ CLAIMING = (
 )
 SETUP_TIMEOUT = 10.0  # seconds in which a new connection must be ready
 BACKEND = "select pg_catalog.pg_backend_pid()"
-POOLER_TRIES = 5  # times that a pooler may answer as two sessions by chance
+POOLER_TRIES = 5  # because a pooler may look like two sessions by chance
 ORDINARY = SESSION
-# A transaction that is to be prepared may not have sent a NOTIFY: its jobs are found by the next poll.
+# A transaction that is to be prepared may not send a NOTIFY: workers find its jobs at their next poll.
 SILENT = "select pg_catalog.set_config('pgqueue.notify', 'off', true)"
 
 
@@ -77,7 +77,7 @@ SILENT = "select pg_catalog.set_config('pgqueue.notify', 'off', true)"
 
 
 class _Text(TextLoader):
-    """To a client that asked for SQL_ASCII the server sends its text as it is, which psycopg would leave as bytes."""
+    """If a client asked for SQL_ASCII, the server sends text as it is stored, and psycopg would leave it as bytes."""
 
     format = psycopg.pq.Format.BINARY
 
@@ -86,7 +86,7 @@ class _Text(TextLoader):
 
 
 def _adapters(loader: type[TextLoader] | None = None) -> AdaptersMap:
-    """Those of psycopg itself, without what is registered on the caller's connection or for all."""
+    """The adapters of psycopg itself, without those that the caller has registered on the connection or globally."""
     known = TypesRegistry()
     register_default_types(known)
     adapters = AdaptersMap(types=known)
@@ -106,7 +106,7 @@ def _adapters_for(connection: Connection | AsyncConnection) -> AdaptersMap:
 
 
 class OwnCursor(Cursor[TupleRow]):
-    """A cursor of ours on the caller's connection, without his row factory, cursor factory and adapters."""
+    """A cursor of ours on the caller's connection, without its row factory, cursor factory and adapters."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, row_factory=tuple_row)
@@ -165,8 +165,8 @@ async def run_async(connection: CallersConnection, statement: Statement[T]) -> T
 def run_and_commit(connection: Connection, statement: Statement[T]) -> T:
     """Runs the last statement of a psycopg connection's transaction in one message with its COMMIT.
 
-    So what it locks is not held while this process is stopped or the network is gone. (A message with two statements has its
-    parameters written into it.)
+    So the statement's locks are not held while this process is stopped or the network is gone. (A message with two
+    statements cannot have parameters beside it: ClientCursor writes them into the text.)
     """
     with explained():
         cursor = ClientCursor(connection).execute(_with_commit(statement.text), statement.parameters)
@@ -184,9 +184,9 @@ async def run_and_commit_async(connection: AsyncConnection, statement: Statement
 
 @contextmanager
 def confirmed(connection: Connection | AsyncConnection) -> Iterator[None]:
-    """To be put around what commits: raises CommitUnconfirmedError if the connection breaks in it, because the server may have obeyed.
+    """Goes around what commits. If the connection breaks in the block, raises CommitUnconfirmedError: the server may have committed.
 
-    What went out on a connection that broke is never sent again here: only an enqueuer with a key may do that.
+    Nothing that went out on a broken connection is sent again here: only an enqueuer with a key may do that.
     """
     was_open = not connection.closed
     try:
@@ -278,14 +278,14 @@ async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncC
 
 
 def is_pooled(connection: Connection) -> bool:
-    """Whether a pooler answers in the server's place. In transaction mode what a session sets or prepares is soon another client's."""
+    """Whether a pooler answers in the server's place. In transaction mode another client soon gets what a session sets or prepares."""
     return _backend(connection) != connection.info.backend_pid
 
 
 def check_sessions(dsn: str) -> None:
-    """Raises InvalidSettingError if this leads to a pooler in transaction mode, before anything is set in its sessions.
+    """If ``dsn`` leads to a pooler in transaction mode, raises InvalidSettingError, before anything is set in its sessions.
 
-    There one session answers two connections in turn, or two sessions one.
+    In that mode one session answers two connections in turn, or two sessions answer one connection.
     """
     with (
         explained(dsn or " "),
@@ -301,14 +301,14 @@ def check_sessions(dsn: str) -> None:
         ):
             for _ in range(POOLER_TRIES):
                 before = _backend(one)
-                between = _backend(two)  # in a transaction, which keeps that session from the other one
+                between = _backend(two)  # its transaction keeps that session from ``one``
                 if before != between and _backend(one) == before:
                     two.rollback()
                     continue
                 raise errors.InvalidSettingError(
                     "The worker's DSN leads to a pooler in transaction mode.",
-                    why="a worker prepares statements and sets its sessions to its needs, which other clients would get",
-                    do="give the worker the address of the server, or of a pooler in session mode; who enqueues may use this one",
+                    why="a worker prepares statements and changes settings of its sessions, which other clients would get",
+                    do="give the worker the address of the server, or of a pooler in session mode; enqueuers may use this one",
                 )
 
 
@@ -318,9 +318,9 @@ def _backend(connection: Connection) -> int:
 
 
 async def wait_notified(connection: AsyncConnection, seconds: float | None) -> list[str]:
-    """The payloads that arrive on this listening connection: the first within ``seconds``, if given, and those with it."""
+    """The payloads that arrive on this listening connection: the first, within ``seconds`` if given, and those that come with it."""
     try:
-        # On the loop's clock, which no test freezes; notifies() has a clock of its own.
+        # The loop's clock, because no test freezes it. The time-out of notifies() would use another clock.
         async with asyncio.timeout(seconds):
             return [notify.payload async for notify in connection.notifies(stop_after=1)]
     except TimeoutError:

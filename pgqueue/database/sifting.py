@@ -1,7 +1,7 @@
-"""One row never stops a statement over many: the statement is tried on halves, until the row that fails is alone and the others are done.
+"""One row never stops a statement over many rows: if it fails, it is tried on halves, until the failing row is alone.
 
-Claims, rescues, ends of overdue jobs, settles, progress, schedules, alerts and declarations all use it. Which error it is decides little, because a
-user's trigger may raise any: only a lost server is never a row's fault.
+Claims, rescues, ends of overdue jobs, settles, progress, schedules, alerts and declarations all use this module. The kind of error
+decides little, because a user's trigger may raise any: only a lost server is never a row's fault.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from pgqueue.telemetry.events.database import JobGivenUp, JobNotGivenUp, JobPass
 
 # Classes of SQLSTATE that a value can cause: cardinality, data, integrity, limits. One such error gives up the row.
 OF_A_VALUE = ("21", "22", "23", "54")
-# Another error is the row's if other rows succeed, else it is every row's. So many rows are tried alone first, to learn which.
+# Any other error is the row's fault only if other rows succeed. To learn whether they do, this many rows are tried alone first.
 PROBES = 3
-MOST_GIVEN_UP = 20  # rows that such errors give up in one go, because each may have waited for a lock; the others are left for the next
+# The most rows that are given up in one go for such errors, because each may have waited for a lock. The next go takes the others.
+MOST_GIVEN_UP = 20
 
 I = TypeVar("I")  # noqa: E741 - an item
 T = TypeVar("T")
@@ -45,14 +46,14 @@ def is_of_a_value(error: BaseException) -> bool:
 
 
 async def _left(_item: object, _error: Exception) -> None:
-    """It is tried again in any case."""
+    """The item is tried again in any case."""
 
 
 async def sift(items: Sequence[I], run: Run[I, T], give_up: Judge[I], leave: Judge[I] = _left) -> list[T]:
-    """Returns what ``run`` returns for all items but those on which it fails: these are given up, or left for the next time if that may pass.
+    """Returns what ``run`` returns for the items on which it succeeds. An item that fails is given up, or left if its error may pass.
 
-    ``run`` returns something if it did something: a part that found nothing to do proves nothing about other items.
-    Raises an error with which the server was lost, and one that is no value's if ``run`` did nothing for any item.
+    If ``run`` did nothing, it returns nothing: such a part proves nothing about other items.
+    If the server was lost, raises that error. If ``run`` did nothing for any item, raises an error that no value caused.
     """
     try:
         return await run(items)
@@ -80,7 +81,7 @@ async def sift(items: Sequence[I], run: Run[I, T], give_up: Judge[I], leave: Jud
 
 
 async def judge(guilty: Failed[I], give_up: Judge[I], leave: Judge[I]) -> None:
-    """Of items that failed while others succeeded, or by their values: an error that may pass gives up none."""
+    """Gives up items that failed while others succeeded, or by their values. Leaves an item whose error may pass."""
     for item, error in guilty:
         await (leave if may_pass(error) else give_up)(item, error)
 
@@ -117,7 +118,7 @@ async def sift_jobs(
     some: Callable[[Sequence[int]], Statement[list[T]]],
     worker_id: int = 0,
 ) -> list[T]:
-    """Sends ``whole``, which chooses its jobs itself. If one of them stops it, sends ``some`` for parts of those it would choose, and buries that one.
+    """Sends ``whole``, which chooses its jobs itself. If a job stops ``whole``, sends ``some`` for parts of the same jobs, and makes that job dead.
 
     ``send``: a method of a link.
     """
@@ -148,7 +149,7 @@ def pass_over(send: Send, job_id: int, error: Exception) -> None:
         emit(JobPassedOver(job_id, one_line(error)))
 
 
-# When this was said of a job. The link is a part of the key, because another database may have a job of the same id.
+# When each event was last emitted for a job. The link is a part of the key, because another database may have a job of the same id.
 _told: dict[tuple[Send, type, int], float] = {}
 
 
@@ -160,7 +161,7 @@ def _is_news(send: Send, what: type, job_id: int) -> bool:
 
 
 async def make_dead(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
-    """Makes a job dead that stops statements over many. If even that fails, it says so, and the others go on."""
+    """Makes a job dead that stops statements over many jobs. If even that fails, says so, and the other jobs go on."""
     said = f"{type(error).__name__}: {error}"[:4000].replace("\x00", "")
     try:
         task = await send(statements.make_dead(job_id, worker_id, said))

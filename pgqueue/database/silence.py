@@ -1,6 +1,6 @@
-"""A bound for every wait on a connection, on this side of it; and what can be known of a connection without any wait.
+"""Bounds every wait on a connection, on the client's side, and tells what can be known of a connection without a wait.
 
-The server's own time-outs do not help if nothing arrives, nor do TCP's behind a proxy whose kernel acknowledges everything.
+If nothing arrives, the server's own time-outs do not help. TCP's do not help behind a proxy whose kernel acknowledges everything.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def cut(connection: Connection | AsyncConnection) -> None:
 
 
 def has_arrived(connection: Connection | AsyncConnection) -> bool:
-    """Whether something can be read from a connection on which no answer is awaited, its end included."""
+    """Whether a connection that awaits no answer has something to read, or has ended."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN)

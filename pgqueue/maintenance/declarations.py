@@ -1,7 +1,7 @@
-"""Keeps the rows of what an app's code declares, its schedules and tasks: written when a worker starts, and said again now and then.
+"""Keeps the rows of the schedules and tasks that an app's code declares. A worker writes them at its start, and again now and then.
 
-What is said again keeps the newest deploy in force as long as a worker of it lives, and lets the former one's declarations come
-back after a rollback; see functions/sync_schedules.sql and functions/sync_tasks.sql.
+Declaring again keeps the newest deploy in force as long as a worker of it lives. After a rollback it brings back the former
+deploy's declarations. See functions/sync_schedules.sql and functions/sync_tasks.sql.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from pgqueue.text.described import message
 
 AGAIN, LIFE = 12, 30  # heartbeats until declarations are reported again, and until they count as gone
 REFUSALS = {"foreign": ScheduleForeign, "kept": ScheduleKept}  # answers about schedules that stay as they are
-TRY_AGAIN_AFTER = 1.0  # seconds; another worker was at it, perhaps one with another set
+TRY_AGAIN_AFTER = 1.0  # seconds; another worker was syncing, perhaps another set
 
 
 class Declarations:
-    """``app`` tells the schedules of one app from those of others in the same database; ``named``: the user chose it for that."""
+    """``app`` tells the schedules of one app from those of others in the same database. ``named``: the user chose that name."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class Declarations:
         )  # fmt: skip
 
     def sync_tasks(self, tasks: Sequence[TaskSpec] | None = None) -> Statement[None]:
-        """Of these tasks, or of all."""
+        """Declares these tasks, or all."""
         some = self._tasks if tasks is None else tasks
         declared = [{"name": task.name, "options": task.options, "keep": task.keep} for task in some]
         return statements.sync_tasks(self._app, declared, LIFE * self._heartbeat)
 
     def note(self, changes: list[tuple[str | None, str]]) -> None:
-        """What the statement answered; decides when it is asked again."""
+        """Reports what the statement answered, and decides when to sync again."""
         became = changes[-1][1]
         self._pause = TRY_AGAIN_AFTER if became == "busy" else AGAIN * self._heartbeat
         for name, what in changes[:-1]:
@@ -80,7 +80,7 @@ class Declarations:
             self._said.discard(None)
 
     async def _sift_tasks(self, link: Link) -> None:
-        """Syncs every task but those with a stored row that fails: these are told, once each."""
+        """Syncs all tasks. If the stored row of a task fails, the others are synced, and the task is reported once."""
 
         async def some(tasks: Sequence[TaskSpec]) -> list[None]:
             await link.once(self.sync_tasks(tasks))

@@ -1,7 +1,7 @@
-"""Rebuilds the indexes that every claim and settle reads when dead entries have blown them up.
+"""When dead entries have blown up the indexes that every claim and settle reads, rebuilds these indexes.
 
-REINDEX CONCURRENTLY waits for every transaction that is open when it begins, and would take over the dead entries that an old
-snapshot still needs: nothing is rebuilt while anybody holds one.
+REINDEX CONCURRENTLY waits for every transaction that is open when it begins. It would also take over the dead entries that an
+old snapshot still needs. So nothing is rebuilt while there is such a transaction or snapshot.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pgqueue.telemetry.events.maintenance import (
     RebuildPutOff,
 )
 
-SMALLEST_OUTGROWN = 64 << 20  # bytes; a smaller index is not worth it
-LOOK_PAUSE = 1.0  # seconds between two looks at who holds what
+SMALLEST_OUTGROWN = 64 << 20  # bytes; a smaller index is not worth a rebuild
+LOOK_PAUSE = 1.0  # seconds between two looks at what is in the way
 SESSION = "set lock_timeout = '2s'; set statement_timeout = 0"
 MEND = {
     "outgrown": "reindex index concurrently pgqueue.{}",
@@ -39,7 +39,7 @@ class Indexes:
         self._said: set[str] = set()
 
     async def keep(self) -> bool:
-        """Mends what is wrong, rebuilding one index at most. False if a snapshot or a lock of another session stood in the way."""
+        """Mends what is wrong, but rebuilds one index at most. False: another session stood in the way, or another index is left."""
         faults = [fault for fault in await self._faults() if self._may_rebuild(fault)]
         if not faults:
             return True
@@ -57,7 +57,7 @@ class Indexes:
         return len(outgrown) <= 1
 
     async def _faults(self) -> list[IndexFault]:
-        """An index that a rebuild left large is as large as it has to be, until it has doubled again."""
+        """If a rebuild left an index large, the index needs that size, so it is no fault until it has doubled."""
         return [
             fault
             for fault in await self._link.once(statements.check_indexes(self._floor))

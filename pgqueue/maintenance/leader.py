@@ -1,6 +1,6 @@
 """Elects one worker by a lease row, and has it maintain the queue and run the schedules.
 
-Losing the election while maintaining does no harm: every step may run twice, also at the same time.
+If the leader loses the election while it maintains, that does no harm: every step may run twice, also at the same time.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Service(Protocol):
 class Leader:
     """``election`` is a connection that every worker has anyway; only the leader opens the others.
 
-    ``link`` is for what takes milliseconds, rescue, overdue jobs and alerts, so that no upkeep of tables and indexes, which may take
-    minutes, can delay them. ``services`` run beside while it leads: the scheduler, on a link of its own, and the watch.
+    ``link`` is for rescue, overdue jobs and alerts, which take milliseconds. Upkeep of tables and indexes may take minutes, so it has
+    the link ``upkeep``. While this worker leads, ``services`` run, too: the scheduler, on a link of its own, and the watch.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Leader:
         self.worker_id = 0
 
     async def run(self) -> None:
-        """Every heartbeat the leader renews the lead, rescues, and now and then tidies up; others ask when a term is over."""
+        """Every heartbeat the leader renews its lease and rescues; now and then it tidies up. Other workers ask when its lease ends."""
         tidied, trouble = -TIDY_EVERY, Trouble("maintenance")
         try:
             while True:
@@ -85,7 +85,7 @@ class Leader:
             await self.close()
 
     def stand(self) -> None:
-        """The leader has resigned, as one that stops does: the first worker to ask takes its place."""
+        """The leader has resigned, because it stops: the first worker that asks takes its place."""
         if not self._beside:
             self._vacant.set()
 
@@ -102,7 +102,7 @@ class Leader:
             emit(LeaderElected(self.worker_id))
 
     async def _try(self, step: Callable[[], Awaitable[None]], trouble: Trouble) -> None:
-        """One that fails stops no other."""
+        """A step that fails stops no other step."""
         try:
             await step()
         except Exception as error:  # noqa: BLE001 - it is logged
@@ -132,7 +132,7 @@ class Leader:
             pass
 
     async def close(self) -> None:
-        """Ends all that runs beside, also in the middle of a statement: the next leader finds and mends what is left."""
+        """Ends all services, also in the middle of a statement: the next leader finds and mends what is left."""
         beside, self._beside = self._beside, []
         for task in beside:
             task.cancel()

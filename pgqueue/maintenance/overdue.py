@@ -10,8 +10,9 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import OverdueJobFinished
 
-OVERDUE_PAUSE = 1.5  # seconds; a job is finished at most so late, if a worker leads
-TIMES_ITS_DURATION = 5  # times its duration between two looks that an old snapshot makes dear: no claim takes those jobs in any case
+OVERDUE_PAUSE = 1.5  # seconds; if a worker leads, a job is finished at most this late
+# Under an old snapshot a look takes long. The pause after it is this many times as long: no claim takes those jobs in any case.
+TIMES_ITS_DURATION = 5
 OVERDUE_AT_ONCE = 500
 
 

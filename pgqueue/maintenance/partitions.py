@@ -1,7 +1,7 @@
-"""Keeps the days of finished jobs and transitions: made ahead, dropped when over age, never waiting long for a lock.
+"""Makes the day tables of finished jobs and transitions ahead, drops them when over age, and never waits long for a lock.
 
-The longest retention of any queue rules the days. Rows of a queue that keeps less, and over-age rows in the default
-partitions, are deleted a part of a table at a time.
+The longest retention of any queue decides when a day is dropped. Rows of a queue that keeps less, and over-age rows in
+the default partitions, are deleted in parts of a table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Partitions:
         self._purged: dict[str, str] = {}
 
     async def keep(self) -> bool:
-        """Whether it was done; False if another transaction holds a lock, and it has to be tried again."""
+        """Whether all was done. False: another transaction holds a lock, so try again."""
         changes: list[DayChange] = []
         while added := await self._link.once(statements.add_partitions(DAYS_AHEAD)):
             changes += added
@@ -55,5 +55,5 @@ class Partitions:
             block: int | None = 0
             while block is not None and self._purged.get(name) != days:
                 block = await self._link.once(statements.purge_jobs(name, block, BLOCKS_AT_ONCE))
-                await asyncio.sleep(0.02)  # leave the disk to those who work
+                await asyncio.sleep(0.02)  # leave the disk to the workers
             self._purged[name] = days

@@ -1,7 +1,7 @@
-"""Enqueues the jobs of schedules when their fire times come: one round a look, sleeping until the next of them.
+"""Enqueues the jobs of schedules when their fire times come. After each look it sleeps until the next fire time.
 
-Many schedulers may run at once, in any process: a fire time is noted under a primary key in the transaction
-that enqueues its job, so it happens once. By default the leader's runs alone. Time is the database's.
+Many schedulers may run at once, in any process. The transaction that enqueues a job notes the fire time under a
+primary key, so each fire time happens once. By default only the leader runs a scheduler. All times are the database's.
 """
 
 from __future__ import annotations
@@ -31,17 +31,16 @@ from pgqueue.telemetry.events.maintenance import (
 )
 
 LOOK_EVERY = 1.5  # seconds at most until an edited row takes effect
-LOOK_AGAIN_AFTER = (
-    0.3  # until a run that waits for the end of another is looked after again, or a locked row tried again
-)
+# Seconds until the next look, if a run waits for the end of another, or a row was locked.
+LOOK_AGAIN_AFTER = 0.3
 SCHEDULES_AT_ONCE = 200  # schedules of one look, dealt with in one transaction
-MISSED_AFTER = 60.0  # seconds; who is away for longer has missed what came meanwhile
+MISSED_AFTER = 60.0  # seconds; if no scheduler ran for longer, the fire times meanwhile were missed
 
 Due = tuple[DueSchedule, Plan]
 
 
 class Scheduler:
-    """``grace`` must be longer than it takes until another leader is elected, which is late, but has missed nothing."""
+    """``grace`` must be longer than the election of another leader: that leader is late, but has missed nothing."""
 
     def __init__(self, link: Link, *, grace: float = MISSED_AFTER) -> None:
         self._link, self._grace = link, grace
@@ -62,7 +61,7 @@ class Scheduler:
             await self._link.close()
 
     async def turn(self, moment: datetime | None = None, *, broken: bool = False) -> float:
-        """Deals with all that is due at ``moment`` (None: now); returns the seconds until it is worth to look again."""
+        """Deals with all that is due at ``moment`` (None: now); returns the seconds until the next look is worth it."""
         look = await self._look(moment, broken=broken)
         ready: list[Due] = []
         done = []
@@ -73,12 +72,12 @@ class Scheduler:
                 done.append(await self._give_up(due, error))
         done += await self._fire(ready)
         if any(done):
-            return 0.0  # what they do next is known only now
+            return 0.0  # only a new look tells when they are due next
         pause = LOOK_EVERY if look.nearest is None else min(LOOK_EVERY, look.nearest)
         return min(pause, LOOK_AGAIN_AFTER) if done or look.waiting else pause
 
     async def _look(self, moment: datetime | None, *, broken: bool) -> ScheduleLook:
-        """If a row cannot be read, it says so, and stops no other."""
+        """If a row cannot be read, reports it, and reads the other rows."""
         try:
             return await self._link.once(statements.find_due_schedules(moment, broken, SCHEDULES_AT_ONCE))
         except Exception as error:
@@ -110,7 +109,7 @@ class Scheduler:
         )
 
     async def _fire(self, ready: list[Due]) -> list[bool]:
-        """Whether each is dealt with; False if another transaction's lock or edit stood in the way. If all together fail, one by one."""
+        """Whether each is dealt with. False: another transaction's lock or edit stood in the way. If all together fail, tries one by one."""
         if not ready:
             return []
         try:
@@ -132,7 +131,7 @@ class Scheduler:
         return [count is not None for count in jobs.values()]
 
     async def _give_up(self, due: DueSchedule, error: Exception) -> bool:
-        """A row that cannot run says why, and stops no other."""
+        """Notes in the schedule's row why it cannot run. The other schedules go on."""
         said = problem(error)
         is_of_the_row = isinstance(error, PgQueueError | psycopg.Error)
         emit(ScheduleBroken(due.schedule.name, said, None if is_of_the_row else error))

@@ -10,7 +10,7 @@ from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.partitions import Partitions
 
 UPKEEP_EVERY = 600.0  # seconds from turn to turn; one that finds nothing to do takes a few milliseconds
-TRY_AGAIN_AFTER = 60.0  # seconds until the next try of what a lock of another session prevented
+TRY_AGAIN_AFTER = 60.0  # seconds until the next try, if another session stood in the way
 
 
 class Upkeep:
@@ -32,7 +32,7 @@ class Upkeep:
             await self._link.close()
 
     async def once(self) -> bool:
-        """Whether all was done; False if something stood in the way, and it has to be tried again soon."""
+        """Whether all was done. False: something stood in the way, so try again soon."""
         done = True
         for step in (self._partitions.keep, self._indexes.keep):
             try:

@@ -67,7 +67,7 @@ jobs_dead = partition("jobs_dead", jobs, "FOR VALUES IN ('dead')")
 jobs_done = partition("jobs_done", jobs, "FOR VALUES IN ('completed', 'cancelled')", "RANGE (finished_at)")
 jobs_done_default = partition("jobs_done_default", jobs_done, "DEFAULT")
 
-# What a plain INSERT that leaves these out is given, for functions/fill_declared.sql to find; partitions have the defaults.
+# If a plain INSERT leaves these out, it stores these marks, which functions/fill_declared.sql replaces. Partitions have the real defaults.
 for name, mark in {
     "queue": "'pgqueue.declared'",
     "max_attempts": "'9999'",
@@ -115,7 +115,7 @@ Index(
     jobs_live.c.priority,
     jobs_live.c.run_at,
     jobs_live.c.id,
-    # run_at is never null: no statement that does not ask for this index by these words gets it.
+    # run_at is never null, so the last condition is always true. Only a statement that repeats it can use this index.
     postgresql_where=text(f"{IN_TURNS} and num_nonnulls(run_at) = 1"),
 )
 Index(

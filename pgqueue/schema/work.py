@@ -1,4 +1,4 @@
-"""What is about jobs: queues, workers and their leader, transitions, keys."""
+"""The tables around jobs: queues, workers and their leader, transitions, keys."""
 
 from __future__ import annotations
 

@@ -122,10 +122,10 @@ def claim_limited(
     since: str | None = None,
     only: Sequence[int] | None = None,
 ) -> Statement[TurnClaim]:
-    """Claims from a lane under limits: its keys in turn, the first one after ``after``; if that is None, its jobs without a key.
+    """Claims from a lane under limits: from its keys in turn, starting after the key ``after``. If ``after`` is None: from its jobs without a key.
 
-    ``since``: the front of the lane, as ``lanes`` or the last claim told; None is the beginning.
-    ``only``: the statement claims these jobs alone, and only those that it would claim in any case; None: all of them.
+    ``since``: the front of the lane, as ``survey_lanes`` or the last claim returned it; None is the beginning.
+    ``only``: of the jobs that it would claim, the statement claims these alone; None: all of them.
     """
     return statement(
         "claim_limited",
@@ -160,7 +160,7 @@ def find_lost_claims(worker_id: int, known: Sequence[int]) -> Statement[list[Row
 
 
 def choose_lost_claims(worker_id: int, known: Sequence[int]) -> Statement[list[int]]:
-    """The ids of these jobs."""
+    """The ids of the jobs that ``find_lost_claims`` finds."""
     return statement("choose_lost_claims", column, worker_id=worker_id, known=array(known))
 
 

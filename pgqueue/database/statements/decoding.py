@@ -1,4 +1,4 @@
-"""What all constructors of statements share: how rows are decoded, and a file becomes a statement."""
+"""What all constructors of statements share: how rows are decoded, and how a file becomes a statement."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def job_of(row: Row) -> Job:
 def array(values: Iterable[object]) -> str:
     """A Postgres array as text, of numbers or of names that need no quotes.
 
-    psycopg's own would do it in Python, element by element, and call small numbers int2 and large ones int8: one hot
-    statement, prepared several times.
+    psycopg would build the array in Python, element by element. Small numbers would be int2 and large ones int8, so one
+    hot statement would be prepared several times.
     """
     return "{" + ",".join(map(str, values)) + "}"
 

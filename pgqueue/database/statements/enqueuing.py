@@ -41,7 +41,7 @@ def insert_job(task: str, args: str, options: Mapping[str, object]) -> Statement
 
 
 def insert_unique(task: str, args: str, options: Mapping[str, object]) -> Statement[int | None]:
-    """For a job of which only a unique key is to be seen to (``copy_lines.have_a_unique_key``). Its id; None: the key is held."""
+    """For a job with a unique key and no other key (``copy_lines.have_a_unique_key``). Its id; None: another job holds the key."""
     keys = {
         "unique_key": options.get("unique_key"),
         "unique": json.dumps(options.get("unique")),
@@ -61,7 +61,7 @@ def _insert(name: str, task: str, args: str, options: Mapping[str, object]) -> S
 
 @cache
 def _chosen_lines(wakes: bool, *options: str) -> frozenset[str]:
-    """What the optional lines of a statement name."""
+    """The names of the optional lines that the statement keeps."""
     later = "run_at" in options or "delay" in options
     chosen = {*options} if later else {*options, "now"}
     if wakes:

@@ -14,7 +14,7 @@ from pgqueue.sql import Statement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Which jobs: those that all of these are true of. ``error`` is a part of the last error; ``args`` JSON that the arguments contain."""
+    """Chooses the jobs for which all of these are true. ``error`` is a part of the last error, ``args`` is JSON that the arguments contain."""
 
     states: list[str] | None = None
     queue: str | None = None
@@ -43,7 +43,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """What happened to a job, by the view job_timeline; the worker's host and pid as far as its row is still there."""
+    """What happened to a job, by the view job_timeline. ``host`` and ``pid`` are None once the worker's row is gone."""
 
     at: datetime | None
     from_state: str | None
@@ -58,7 +58,7 @@ class TimelineEntry:
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """How many jobs share these; None for what was not asked by, or of jobs without a tag."""
+    """How many jobs share these values. None: not counted by this, or jobs without a tag."""
 
     task: str | None
     queue: str | None
@@ -69,7 +69,7 @@ class JobCount:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a job is not running: one word for programs, a sentence for people, and what is known of its end.
+    """Why a job is not running: one word for programs, a sentence for people, and when the reason may end.
 
     ``until`` is when the reason ends, ``ahead`` how many due jobs come first (counted to 10,000), ``do`` a command that helps.
     """
@@ -86,7 +86,7 @@ def get_job(job_id: int) -> Statement[Job | None]:
 
 
 def get_ended(job_ids: Iterable[int], watched: Iterable[int]) -> Statement[list[tuple[int, Job | None]]]:
-    """Of these those that have ended, are watched, or are not there (None)."""
+    """Of ``job_ids``, the jobs that have ended, are in ``watched``, or do not exist (None)."""
     return statement(
         "get_ended",
         lambda rows: [(row[0], None if row[1] is None else job_of(row[1:])) for row in rows],

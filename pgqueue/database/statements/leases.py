@@ -31,7 +31,7 @@ class OverdueJob:
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """Whether this worker leads; if not, in how many seconds the lease of the one who leads is over unless renewed."""
+    """Whether this worker leads. If not, ``left``: seconds until the leader's lease ends unless it is renewed."""
 
     leads: bool
     left: float
@@ -50,9 +50,9 @@ def register_worker(
     lease_seconds: float,
     queue_slots: Sequence[int | None] = (),
 ) -> Statement[int | None]:
-    """Under a random number that JSON of any language can hold. None: another worker has it, draw again.
+    """The worker's id: a random number that JSON of any language can hold. None: another worker has that id, so draw again.
 
-    ``queue_slots``: of each of ``queues``, the slots of its own or None.
+    ``queue_slots``: for each of ``queues``, the number of its own slots, or None.
     """
     return statement(
         "register_worker", one, worker_id=worker_id or 1 + secrets.randbelow(2**53 - 1), host=host, pid=pid,
@@ -136,7 +136,7 @@ def choose_overdue(count: int) -> Statement[list[int]]:
 
 
 def make_dead(job_id: int, worker_id: int, why: str) -> Statement[str | None]:
-    """Its task; None: it was left alone, because it has ended, or runs under a worker other than this one."""
+    """The job's task. None: the job was left alone, because it has ended, or runs under another worker."""
     return statement("make_dead", one, job_id=job_id, worker_id=worker_id, why=why)
 
 

@@ -11,7 +11,7 @@ from pgqueue.sql import Statement
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit's row (``period`` in seconds), what of it is taken, of how many keys all is, and when the last of those is free."""
+    """A limit's row (``period`` in seconds), the seats taken, the number of keys that are full, and when the last of these is free."""
 
     id: int
     queue: str | None
@@ -31,7 +31,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Miscount:
-    """A seat of which ``counted`` was taken, but running jobs have ``correct``."""
+    """A row of seats that says ``counted`` are taken, while running jobs have ``correct``."""
 
     limit_id: int
     key: str
@@ -69,5 +69,5 @@ def remove_limit(limit_id: int) -> Statement[int | None]:
 
 
 def recount_seats() -> Statement[list[Miscount]]:
-    """Seats whose count was wrong: none, ever."""
+    """Seats whose count was wrong. There should never be any."""
     return statement("recount_seats", each(Miscount))

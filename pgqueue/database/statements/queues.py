@@ -11,7 +11,7 @@ from pgqueue.sql import Statement
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """Counts of a queue's jobs; ``oldest_due`` in seconds since the oldest due job might have run."""
+    """Counts of a queue's jobs; ``oldest_due``: seconds since the oldest due job could have run."""
 
     queue: str
     paused: bool
@@ -35,9 +35,9 @@ class QueueUse:
 
 @dataclass(frozen=True, slots=True)
 class Unserved:
-    """Due jobs that no living worker takes; ``queue_served`` tells whether it is only the task that none knows.
+    """Due jobs that no living worker takes. ``queue_served``: workers serve the queue, but none knows the task.
 
-    ``app``: whose worker declared the task last, if any has.
+    ``app``: the app whose worker declared the task last, if any did.
     """
 
     queue: str
@@ -50,7 +50,7 @@ class Unserved:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """Of each of ``queues``: ``queue_slots`` of its own, or None, and ``queue_taken`` of them."""
+    """A worker. For each of ``queues``: how many slots of its own it has, or None, and how many of them are taken."""
 
     id: int
     host: str
@@ -75,7 +75,7 @@ def list_queues() -> Statement[list[QueueDepth]]:
 
 
 def pause_queue(queue: str) -> Statement[bool]:
-    """Whether its row was made by that."""
+    """Whether this made the queue's row."""
     return statement("pause_queue", one, queue=queue)
 
 

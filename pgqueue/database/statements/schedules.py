@@ -14,7 +14,7 @@ from pgqueue.sql import JsonObject, Row, Statement
 
 @dataclass(frozen=True, slots=True)
 class DueSchedule:
-    """A schedule that wants something, as of ``version``; see ``schedule.plan`` for the rest."""
+    """A schedule to deal with now, as of ``version``. ``schedule.plan`` explains the other fields."""
 
     id: int
     version: str
@@ -26,7 +26,7 @@ class DueSchedule:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleLook:
-    """A scheduler's look at the table: ``nearest`` is in how many seconds the next fire time of any other schedule comes."""
+    """A scheduler's look at the table. ``nearest``: seconds until the next fire time of any other schedule."""
 
     now: datetime
     nearest: float | None
@@ -56,7 +56,7 @@ class ScheduleRow:
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """What workers have said of a task. ``workers``: how many that live know it."""
+    """What workers have said of a task. ``workers``: how many living workers know the task."""
 
     name: str
     app: str
@@ -104,7 +104,7 @@ def list_schedule_versions() -> Statement[list[tuple[int, str]]]:
 
 
 def fire_schedules(plans: Iterable[tuple[DueSchedule, Plan]]) -> Statement[dict[int, int | None]]:
-    """A schedule's id to how many jobs were enqueued; None: the row was edited meanwhile, or another scheduler is at it."""
+    """For each schedule's id, how many jobs were enqueued. None: the row was edited meanwhile, or another scheduler deals with it."""
     items = [{"id": due.id, "version": due.version, **plan._asdict()} for due, plan in plans]
     return statement(
         "fire_schedules",
@@ -145,7 +145,7 @@ def sync_tasks(app: str, declared: Sequence[Mapping[str, object]], seconds: floa
 
 
 def list_shared_names() -> Statement[list[str]]:
-    """Of apps, each with several services."""
+    """Names of apps that several living services share."""
     return statement("list_shared_names", column)
 
 
@@ -173,7 +173,7 @@ def pause_schedule(name: str, paused: bool) -> Statement[bool]:
 
 
 def remove_schedule(name: str) -> Statement[str | None]:
-    """Who had made it; None: there is no such schedule."""
+    """The source that had made it; None: there is no such schedule."""
     return statement("remove_schedule", one, name=name)
 
 

@@ -1,4 +1,4 @@
-"""Statements about server: what people ask of them, and change."""
+"""Statements about the server: its version, its locks, its snapshots, its schema."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Locker:
-    """A transaction that has locked ``table``; ``pid`` None: a prepared one."""
+    """A transaction that has locked ``table``. ``pid`` None: a prepared transaction."""
 
     pid: int | None
     user: str
@@ -40,7 +40,7 @@ class Locker:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Who holds back vacuum: ``kind`` is session, standby, slot, catalog slot or prepared transaction.
+    """What holds back vacuum: ``kind`` is session, standby, slot, catalog slot or prepared transaction.
 
     ``age`` in seconds, None if it is not known; ``transactions`` is the same in transactions.
     """

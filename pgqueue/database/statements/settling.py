@@ -1,4 +1,4 @@
-"""Settling: what became of attempts, and what they say of themselves meanwhile."""
+"""Settling: what became of attempts, and what running attempts report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def lock_running_job(worker_id: int, job_id: int, lease_id: int) -> Statement[li
 
 
 def pin_search_path() -> Statement[None]:
-    """Before ``settle`` or ``complete`` in a transaction of the user's, unless ``hold`` was there."""
+    """Goes before ``settle`` or ``complete`` in a transaction of the user, unless ``lock_running_job`` went before."""
     return statement("pin_search_path", nothing)
 
 
@@ -53,7 +53,7 @@ def find_locked(ids: Sequence[int]) -> Statement[list[int]]:
 def settle(
     worker_id: int, settled: Sequence[tuple[int, int, Outcome]], hooks: Sequence[str] = ()
 ) -> Statement[list[int]]:
-    """``settled`` is (job id, lease id, outcome), of any kind; ``hooks`` are told. The ids that were still ours come back."""
+    """``settled`` is (job id, lease id, outcome), of any kind. ``hooks`` get jobs of their own. The ids that were still ours come back."""
     outcomes = "[" + ",".join([_outcome(*item) for item in settled]) + "]"
     return statement("settle", column, worker_id=worker_id, outcomes=outcomes, hooks=array(hooks))
 

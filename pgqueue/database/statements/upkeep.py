@@ -67,7 +67,7 @@ def drop_partitions() -> Statement[DayChange | None]:
 
 
 def list_over_age_tables() -> Statement[dict[str, str]]:
-    """Table to the days before which its rows may go."""
+    """For each table, the days before which its rows may go."""
     return statement("list_over_age_tables", lambda rows: {row[0]: row[1] for row in rows})
 
 

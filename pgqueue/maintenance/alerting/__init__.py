@@ -1,1 +1,1 @@
-"""Alerts: what is watched, who is told, and how."""
+"""Alerts: what is watched, and where messages go."""

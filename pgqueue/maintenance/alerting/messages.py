@@ -1,6 +1,6 @@
 """Where messages of alerts go, and how: by a webhook, by mail.
 
-Their secrets stay in the settings: none is stored in the database, shown in an error, or logged.
+Secrets stay in the settings: none is stored in the database, shown in an error, or logged.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ def _task(name: str, send: Callable[[AlertSettings, JsonObject], None], settings
 
 
 class NoRedirect(HTTPRedirectHandler):
-    """Whoever answers with another place could have the message, and the token, sent anywhere."""
+    """Follows no redirect, because with one a server could have the message and the token sent anywhere."""
 
     def redirect_request(self, *_: object, **__: object) -> None:
         return None
 
 
 def post(settings: AlertSettings, message: JsonObject) -> None:
-    """POSTs the message as JSON; raises Retry, which names the host alone, unless it is taken (2xx)."""
+    """POSTs the message as JSON. Unless the answer is 2xx, raises Retry, which names the host alone."""
     assert settings.webhook is not None
     host = urlsplit(settings.webhook).hostname
     headers = {
@@ -88,7 +88,7 @@ def post(settings: AlertSettings, message: JsonObject) -> None:
 
 
 def mail(settings: AlertSettings, message: JsonObject) -> None:
-    """Mails the message; raises Retry, which names the host alone, unless the server takes it."""
+    """Mails the message. Unless the server takes it, raises Retry, which names the host alone."""
     assert settings.smtp is not None
     server = urlsplit(settings.smtp)
     try:
@@ -126,7 +126,7 @@ def _connected(server: SplitResult) -> smtplib.SMTP:
 
 
 def written(settings: AlertSettings, message: JsonObject) -> EmailMessage:
-    """A mail that a person understands; one ID for each message, so that the same one sent twice is seen once."""
+    """A mail that a person understands. Each message has one ID, so that a message that was sent twice is seen once."""
     found = EmailMessage()
     again = "still " if message["message"] > 1 else ""
     found["Subject"] = f"pgqueue: {again}{message['kind']}: {message['subject']}"

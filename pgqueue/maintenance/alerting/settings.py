@@ -1,6 +1,6 @@
 """What to watch, and where messages of alerts go.
 
-Their secrets stay here: none is stored in the database, shown in an error, or logged.
+Secrets stay here: none is stored in the database, shown in an error, or logged.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ TABLE = "[tool.pgqueue.alerts]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertSettings:
-    """What to watch, in seconds, and where to send messages. Raises InvalidSettingError for what cannot work, without showing it."""
+    """What to watch, in seconds, and where to send messages. For what cannot work, raises InvalidSettingError, which shows no secret."""
 
     webhook: str | None = setting(SECRET, None, "A URL that gets each message as JSON, by POST.")
     webhook_token: str | None = setting(
-        SECRET, None, "Sent as a bearer token to the webhook, over https or to this machine."
+        SECRET, None, "A bearer token for the webhook. It is sent only over https or to this machine."
     )
     smtp: str | None = setting(
         SECRET,
@@ -50,7 +50,7 @@ class AlertSettings:
         "A queue stands still if no job has been claimed from it for this long, though some are due. 0: never.",
     )
     max_age: float | None = setting(
-        DURATION, None, "How long the oldest due job of a queue may wait, where queues.max_age does not say."
+        DURATION, None, "If queues.max_age is not set: how long the oldest due job of a queue may wait."
     )
     remind_every: float = setting(
         DURATION, 3600.0, "An open alert is told again after this time. 0: it is told once."
@@ -83,7 +83,7 @@ class AlertSettings:
 
 
 def find_alerts(file: Mapping[str, object]) -> AlertSettings:
-    """``PGQUEUE_ALERTS_WEBHOOK`` and its kin, else ``[tool.pgqueue.alerts]`` (in ``file``); raises InvalidSettingError."""
+    """``PGQUEUE_ALERTS_WEBHOOK`` and the like, else ``[tool.pgqueue.alerts]`` (in ``file``); raises InvalidSettingError."""
     names = settings_of(AlertSettings)
     table = checked_table(file.get("alerts", {}), names, TABLE)
     variables = {name: f"PGQUEUE_ALERTS_{name.upper()}" for name in names}

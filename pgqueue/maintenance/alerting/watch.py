@@ -1,6 +1,6 @@
-"""Sees what is wrong with the queues, and raises and resolves the alerts of it.
+"""Sees what is wrong with the queues, and raises and resolves alerts.
 
-Looks once a heartbeat, but no oftener than it costs little: under an old snapshot a look reads many dead entries.
+Looks once a heartbeat. If a look takes long, the next one comes later: under an old snapshot a look reads many dead entries.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import AlertNotRaised, AlertOpened, AlertResolved
 
-TIMES_ITS_DURATION = 20  # times its own duration between two looks
+TIMES_ITS_DURATION = 20  # a pause is at least this many times as long as the look before
 CALM_LOOKS = 3  # looks without the cause, after which an alert is resolved
 
 Lane = tuple[int, str | None]  # a priority and, of jobs that have one, a key
@@ -37,7 +37,7 @@ class Watch:
     async def run(self) -> None:
         """Goes on until it is cancelled."""
         self._queues = Standstill()
-        self._until = monotonic() + 2 * CALM_LOOKS * self._every  # open alerts that the last leader left
+        self._until = monotonic() + 2 * CALM_LOOKS * self._every  # the last leader may have left open alerts
         try:
             await forever("the watch for alerts", self._turn)
         finally:
@@ -83,7 +83,7 @@ class Unmoved:
 
 
 class Standstill:
-    """Remembers the fronts of each queue from look to look: one that moves on, or is gone, was claimed."""
+    """Remembers the fronts of each queue from look to look. If a front moves on, or is gone, its job was claimed."""
 
     def __init__(self) -> None:
         self._queues: dict[str, Unmoved] = {}
@@ -115,7 +115,7 @@ def dead_cause(dead: DeadTask) -> Cause:
 
 
 def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
-    """Queues whose oldest due job has waited longer than they, or else the settings, allow."""
+    """Queues whose oldest due job has waited longer than the queue allows, or else the settings."""
     causes = []
     for front in _oldest(fronts):
         allowed = front.max_age or limit
@@ -126,7 +126,7 @@ def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
 
 
 def stalled_causes(fronts: Sequence[Front], unmoved: dict[str, float], after: float) -> list[Cause]:
-    """Queues with due jobs from which no worker has claimed for so long, or of which none will take the oldest."""
+    """Queues with due jobs from which no worker has claimed for ``after`` seconds, or whose oldest job no worker will take."""
     causes = []
     for front in _oldest(fronts) if after else ():
         if front.age <= after or (front.task_served and unmoved[front.queue] <= after):
@@ -143,7 +143,7 @@ def stalled_causes(fronts: Sequence[Front], unmoved: dict[str, float], after: fl
 
 
 def _oldest(fronts: Sequence[Front]) -> list[Front]:
-    """That of each queue, which comes first."""
+    """The oldest front of each queue, which comes first in ``fronts``."""
     found: dict[str, Front] = {}
     for front in fronts:
         found.setdefault(front.queue, front)
