@@ -72,27 +72,27 @@ def expression(text: str) -> Expression:
 
 
 @cache
-def quarters(name: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """Every quarter of an hour that comes, with what the clocks show. Within one, these zones never change them."""
+def quarters(name: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
+    """Every quarter of an hour that comes, with what the clocks show and its fold. Within one, these zones never change them."""
     tz = ZoneInfo(name)
     count = (end - start) // QUARTER
-    return [(at, at.astimezone(tz)) for at in (start + n * QUARTER for n in range(-1, count + 1))]
+    moments = [(at, at.astimezone(tz)) for at in (start + n * QUARTER for n in range(-1, count + 1))]
+    return [(at, local.replace(tzinfo=None, fold=0), local.fold) for at, local in moments]
 
 
 def walk(wanted: Expression, name: str, start: datetime, end: datetime) -> list[datetime]:
     """The fire times in (start, end], by looking at every minute, and at those that the clocks skip."""
     found: list[datetime] = []
     expected = None  # what the clocks would show if nobody changed them
-    for at, local in quarters(name, start, end):
-        wall = local.replace(tzinfo=None, fold=0)
-        skipped = (
-            [] if expected is None else [expected + n * MINUTE for n in range((wall - expected) // MINUTE)]
-        )
+    for at, wall, fold in quarters(name, start, end):
+        skipped = []
+        if expected is not None and wall != expected:
+            skipped = [expected + n * MINUTE for n in range((wall - expected) // MINUTE)]
         moved = not wanted.is_interval and any(map(wanted.fits, skipped))
-        repeated = not wanted.is_interval and local.fold
+        repeated = not wanted.is_interval and fold
         expected = wall + QUARTER
         for n in range(15) if moved or wall.hour in wanted.hour.values else ():
-            fits = not repeated and wanted.fits(wall + n * MINUTE)
+            fits = not repeated and wall.minute + n in wanted.minute.values and wanted.fits(wall + n * MINUTE)
             if (fits or (moved and n == 0)) and start < at + n * MINUTE <= end:
                 found.append(at + n * MINUTE)
     return found
@@ -157,12 +157,20 @@ def test_from_any_moment_on_the_same_fire_times_follow(wanted, data):
 def test_a_year_has_every_fire_time_once(name):
     start, end = YEAR
     found = {}
-    for text in ("30 2 * * *", "0 0 * * *", "0 */2 * * *", "15,45 0,1,2,3,23 1-7 * 0", "*/15 * * * *"):
+    for text in ("30 2 * * *", "0 0 * * *", "0 */2 * * *", "15,45 0,1,2,3,23 1-7 * 0"):
         found[text] = between(Cron(text, zone(name)), start, end)
         assert found[text] == walk(expression(text), name, start, end), text
-    assert {two - one for one, two in pairwise(found["*/15 * * * *"])} == {QUARTER}
     days = [at.astimezone(zone(name)).date() for at in found["30 2 * * *"]]
     assert len(days) == len(set(days)) == 365
+
+
+@pytest.mark.parametrize("name", ZONES)
+def test_every_quarter_of_an_hour_is_one_whatever_the_clocks_do(name):
+    for change in changes(name)[:2]:
+        start, end = change - timedelta(days=3), change + timedelta(days=3)
+        found = between(Cron("*/15 * * * *", zone(name)), start, end)
+        assert found == walk(expression("*/15 * * * *"), name, start, end)
+        assert {two - one for one, two in pairwise(found)} == {QUARTER}
 
 
 def local(text: str, name: str, start: str, count: int = 3) -> list[str]:

@@ -131,8 +131,10 @@ def offenders(names: Iterable[Name]) -> list[str]:
         {
             f"{name.name} ({name.where}): {' '.join(refused)!r} is refused for {REFUSED[refused]}"
             for name in names
+            if name.name not in EXCEPTIONS
+            for words in [name.words()]
             for refused in REFUSED
-            if name.name not in EXCEPTIONS and holds(name.words(), refused)
+            if refused[0] in words and holds(words, refused)
         }
     )
 
