@@ -1,4 +1,7 @@
-"""What an error of the driver means to the user: our own error, with what to do about it."""
+"""Turns an error of the driver into one of ours, which tells the user what to do.
+
+Whether the server was lost, so that a worker tries again, is decided in ``outage.py``.
+"""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Partitions:
         is_news = (change.name, change.what) not in self._said
         if change.what not in DONE:
             self._said.add((change.name, change.what))
-        if is_news:  # once, not every hour
+        if is_news:  # once, not at each look
             emit(PartitionChanged(change.name, change.what, change.why))
 
     async def _purge(self) -> None:
