@@ -34,7 +34,7 @@
     │   ├── InvalidOptionError          PGQ-404   a bad value, or options that exclude each other
     │   ├── InvalidNameError            PGQ-405   of a task, queue, key or schedule
     │   └── InvalidBatchError           PGQ-408   some items are bad, so none was stored
-    ├── DuplicateJobError               PGQ-406   on_conflict="raise": a job has the key
+    ├── DuplicateJobError               PGQ-406   a job has the key, and on_conflict="raise"
     ├── IdempotencyConflictError        PGQ-407   the key belongs to other arguments
     ├── JobUnchangedError               PGQ-409   its state does not allow the change
     ├── QueueInUseError                 PGQ-510   not removed: jobs or workers need it
