@@ -45,13 +45,12 @@ def ask(
         list[str] | None, typer.Argument(help=f"Any of {', '.join(QUESTIONS)}; all if none.")
     ] = None,
     system: Annotated[list[str] | None, typer.Option(help="Measure only these; may be repeated.")] = None,
-    rounds: Annotated[
-        int | None, typer.Option(help="Interleaved rounds, of which the median is shown.")
-    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Interleaved rounds; their median is shown.")] = None,
     scale: Annotated[float, typer.Option(help="Fewer or more jobs, calls and samples.")] = 1.0,
     quick: Annotated[bool, typer.Option("--quick", help="A first look: one round at a tenth.")] = False,
     load: Annotated[
-        float | None, typer.Option(help="Jobs/s beside the samples of `latency`, if not half a drain.")
+        float | None,
+        typer.Option(help="Jobs/s beside the samples of `latency`; half the rate of a drain if not given."),
     ] = None,
     json: Annotated[
         Path | None, typer.Option(help="Append every measurement to this file, a line each.")

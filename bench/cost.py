@@ -1,8 +1,8 @@
 """What does a job cost: write-ahead log, CPU time and commits, for enqueuing it and for claiming and settling it?
 
-Enqueued 1,000 a call, then drained by one worker process. A checkpoint comes before either half, so that there are as
-many full-page images in the log as there can be: they are counted apart, since their number depends on how often the
-server makes checkpoints. pgqueue is asked with its history kept and with rows deleted as soon as they are done.
+The jobs are enqueued 1,000 a call, then one worker process drains them. A checkpoint comes before either half, so the log
+holds as many full-page images as it can. These are counted apart, because their number depends on how often the server makes
+checkpoints. pgqueue is measured twice: it keeps its history, or it deletes rows as soon as they are done.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale:
 
 
 async def measure(server: str, peer: peers.Peer, jobs: int) -> dict[str, float]:
-    """Empty for a system that does not keep its jobs in this server."""
+    """The figures; empty if the system does not keep its jobs in this server."""
     with fresh_database(server) as dsn:
         await peer.setup(dsn)
         with psycopg.connect(dsn, autocommit=True) as conn, peer.counter(dsn) as finished:
@@ -74,7 +74,7 @@ async def measure(server: str, peer: peers.Peer, jobs: int) -> dict[str, float]:
 
 
 class Bill:
-    """From a checkpoint on: what was logged and committed in this database."""
+    """What was logged and committed in this database since a checkpoint, which it makes."""
 
     def __init__(self, conn: psycopg.Connection[Any], dsn: str) -> None:
         settle(dsn)
@@ -99,7 +99,7 @@ def commits(conn: psycopg.Connection[Any]) -> float:
 
 
 async def until_gone(conn: psycopg.Connection[Any], mine: set[int]) -> None:
-    """A connection tells its last commits when it ends."""
+    """Waits for the end of all other connections, because a connection reports its last commits when it ends."""
     async with asyncio.timeout(10):
         while backends(conn) - mine:
             await asyncio.sleep(0.05)

@@ -1,6 +1,6 @@
-"""CPU time a job costs, in the worker and in its server processes: steadier than rates on a machine that is shared.
+"""The CPU time that a job costs, in the worker and in its server processes. On a shared machine it is steadier than rates.
 
-Read from /proc, so there is none to show elsewhere or for a server on another host.
+It is read from /proc, so there is none on other systems, or for a server on another host.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ BACKENDS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() 
 
 
 class Meter:
-    """From its making on, what client processes with their children, and the servers of their jobs, have used.
+    """What client processes with their children, and the server processes of their jobs, have used since it was made.
 
-    Connections of the measuring process itself, open before the worker was, can be ``ignored``.
+    ``ignored`` are server processes not to count: those of connections that the measuring process opened before the worker.
     """
 
     def __init__(self, conn: psycopg.Connection[Any], *clients: int, ignored: Iterable[int] = ()) -> None:
@@ -28,7 +28,7 @@ class Meter:
         self.client_before, self.server_before = self._client(), self._server()
 
     def per_job(self, jobs: int) -> dict[str, float]:
-        """Microseconds; a process or connection that has ended meanwhile is not counted."""
+        """Microseconds. If a process or connection has ended meanwhile, it is not counted."""
         client, server = since(self.client_before, self._client()), since(self.server_before, self._server())
         return {"client_us": 1e6 * client / jobs, "server_us": 1e6 * server / jobs}
 
@@ -54,7 +54,7 @@ def used_seconds(pid: int) -> float:
 
 
 def reaped_seconds(pid: int) -> float:
-    """What the ended children of a process have used: of the postmaster, all connections that were closed."""
+    """What the ended children of a process have used. For the postmaster these are all closed connections."""
     return _ticks(pid, 13, 14)
 
 
@@ -83,7 +83,7 @@ def tree(pid: int) -> list[int]:
 
 
 def memory_mb(pids: Iterable[int], field: str = "VmRSS") -> float:
-    """The resident memory of processes, or the peak of it: ``VmHWM``. What they share is counted for each."""
+    """The resident memory of processes, or its peak with ``field="VmHWM"``. Shared memory is counted for each process."""
     kilobytes = 0
     for pid in pids:
         try:
@@ -103,5 +103,5 @@ def _ticks(pid: int, *fields: int) -> float:
 
 
 def _fields(pid: int) -> list[str]:
-    """Of /proc/PID/stat, from the state on."""
+    """The fields of /proc/PID/stat, from the state on."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

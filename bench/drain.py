@@ -1,8 +1,9 @@
 """How many no-op jobs a second do worker processes finish, when all of them are waiting already?
 
-The clock runs from the first handler's start until the store knows that all jobs are finished. Asked of one process
-and of several (of pgqueue's, once all have started), and of pgqueue also with handlers on threads and in child processes, and with jobs of one millisecond.
-Memory is that of the worker's processes; its growth, in runs long enough, is from the first 100,000 jobs to the end.
+The clock runs from the first handler's start until the store knows that all jobs are finished. One process is measured, and
+several; several of pgqueue begin when all have started. pgqueue is also measured with handlers on threads and in child
+processes, and with jobs of one millisecond. Memory is that of the worker's processes. In runs that are long enough, its growth
+is from the first 100,000 jobs to the end.
 """
 
 import asyncio
@@ -63,7 +64,7 @@ LONGEST_LOOK = 0.1  # the first jobs tell little about the rate of the rest
 
 
 def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale: float = 1.0) -> None:
-    for round_ in range(rounds):  # interleaved, so that a noisy minute hits everybody
+    for round_ in range(rounds):  # interleaved, so that a noisy minute hits all systems
         for name in systems:
             peer = peers.load(name)
             report.take("drain", name, round_, measure, server, peer, int(peer.DRAIN_JOBS * scale))
@@ -101,7 +102,7 @@ def measure(server: str, peer: peers.Peer, jobs: int, count: int = 1) -> dict[st
 
 
 def hold(conn: psycopg.Connection[Any], peer: peers.Peer) -> None:
-    """Nothing is claimed until all processes are there: starting Python eight times takes longer than such a drain."""
+    """Holds back all claims until all processes have started, because eight starts of Python take longer than such a drain."""
     if isinstance(peer, variants.Variant) and peer.processes > 1:
         conn.execute("UPDATE pgqueue.queues SET paused = true")
 
@@ -112,7 +113,7 @@ def let_go(conn: psycopg.Connection[Any], peer: peers.Peer) -> None:
         while there < peer.processes:
             time.sleep(POLL)
             (there,) = conn.execute("SELECT count(*) FROM pgqueue.workers").fetchone() or (0,)
-        time.sleep(1)  # and at rest
+        time.sleep(1)  # until they are idle
         conn.execute("UPDATE pgqueue.queues SET paused = false")
         conn.execute("SELECT pg_notify('pgqueue', '')")
 
@@ -125,7 +126,7 @@ async def fill(peer: peers.Peer, dsn: str, jobs: int) -> None:
 
 
 def wait_until(finished: Callable[[], int], jobs: int, patience: float = 60.0) -> None:
-    """Asks after half of the time that seems left, again and again: counting takes time from those who work."""
+    """Asks each time after half of the time that seems left, because counting takes time from the workers."""
     begin, before = time.monotonic(), finished()
     done, progress = before, begin
     while done < jobs:

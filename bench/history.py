@@ -79,7 +79,7 @@ def measure(dsn: str, jobs: int) -> dict[str, float]:
 
 
 def lay(dsn: str, finished: int) -> None:
-    """As a queue looks that has kept its jobs for so many days."""
+    """Makes the tables of a queue that has kept its jobs for ``DAYS`` days."""
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     first = today - timedelta(days=DAYS)
     with psycopg.connect(dsn, autocommit=True) as conn:
@@ -108,7 +108,7 @@ def add_day(conn: psycopg.Connection[Any], day: datetime) -> None:
 def look_up(conn: psycopg.Connection[Any]) -> dict[str, float]:
     highest = int(number(conn, "SELECT max(id) FROM pgqueue.jobs_live"))
     lowest = int(number(conn, "SELECT coalesce(min(id), 1) FROM pgqueue.jobs"))
-    for _ in range(100):  # the statement prepared, the indexes read
+    for _ in range(100):  # so that the statement is prepared, and the indexes are in memory
         conn.execute(LOOKUP, [random.randint(lowest, highest)]).fetchall()
     seconds = []
     for _ in range(LOOKUPS):

@@ -1,9 +1,9 @@
-"""Does the queue depend on the planner's statistics? Target: with wrong ones, at most 1.5 times as long as with fresh ones.
+"""Does the queue depend on the planner's statistics? Target: with wrong ones a drain takes at most 1.5 times as long.
 
-One worker process drains the next jobs of the same table twice: as the statistics are, and after ``ANALYZE``. ``empty``: analyzed
-while it was empty, then loaded with 1 M. ``full``: analyzed with 1 M, then drained, so that the few jobs left lie behind
-as many dead rows. ``never``: loaded with 1 M and never analyzed. Each also while another session holds a
-snapshot that is older than the load. Autovacuum is off for the table, as it would repair the statistics meanwhile.
+One worker process drains the next jobs of the same table twice: as the statistics are, and after ``ANALYZE``. ``empty``: the table
+was analyzed while it was empty, then loaded with 1 M jobs. ``full``: it was analyzed with 1 M, then drained, so that the few
+jobs left lie behind as many dead rows. ``never``: it was loaded with 1 M and never analyzed. Each is also measured while another
+session holds a snapshot older than the load. Autovacuum is off for the table, because it would repair the statistics.
 """
 
 from collections.abc import Callable

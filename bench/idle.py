@@ -1,4 +1,4 @@
-"""What do workers cost that have nothing to do? Targets: at most one query a second each, and 5 % of one core for 100.
+"""What do idle workers cost? Targets: at most one query a second each, and 5 % of one core for 100 of them.
 
 ``pgq work`` runs 100 times on an empty queue, with its defaults. A worker's sessions are in autocommit mode, so its
 statements are what ``pg_stat_database`` counts as transactions, committed or not, less those of the measuring session. The

@@ -1,9 +1,9 @@
-"""What do unique keys cost those who enqueue? 1,000 jobs a call, and one a call, each with a key of its own, beside the same without.
+"""What do unique keys cost an enqueuer? 1,000 jobs a call, and one a call, each with a key of its own, beside the same without keys.
 
-No key is held: what is measured is the way that nearly all jobs go. Each call is committed; ways take turns within a round, on one
-connection and in one database. The same items are given in every way, and making them is part of the call where the API asks for it:
+No key is held, because nearly all jobs find their key free. Each call is committed. The ways take turns within a round, on one
+connection and in one database. Every way enqueues the same items. If the API asks for made jobs, making them is part of the call:
 ``made`` jobs (``task.using(unique_key=…).job(…)``) are compared with jobs made without a key. ``key_share`` is the rate in per cent of
-the same without keys.
+the rate without keys.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def one_by_one_named(task: Any, items: list[dict[str, Any]]) -> None:
         task.using(unique_key=f"n:{item['n']}").enqueue(**item)
 
 
-# Each with what it is compared to, which goes first, and the size of a call.
+# Each way has the way to compare it with (which stands before it), the size of a call, and the call.
 WAYS: dict[str, tuple[str, int, Enqueue]] = {
     "many": ("many", BATCH, lambda task, items: task.enqueue_many(items)),
     "many, by argument": ("many", BATCH, lambda task, items: task.using(unique=["n"]).enqueue_many(items)),

@@ -1,8 +1,8 @@
 """How long does a worker process take to start a job, from just before the commit that enqueued it?
 
-First while it is idle, then while others enqueue at half of the rate at which pgqueue drained in this run (or at ``--load``).
-The same jobs a second for every system: one that cannot finish so many is left out. Where the enqueuing process did not
-reach the load it was asked for, ``reached_share`` says so, and the target counts as not measured.
+First the worker is idle. Then another producer enqueues at half of the rate at which pgqueue drained in this run (or at
+``--load``). Every system gets the same number of jobs a second; a system that cannot finish so many is left out. If the
+enqueuing process does not reach the load, ``reached_share`` says so, and the target counts as not measured.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ SAMPLES = 200
 WARM_UP = 20
 GAP = 0.020
 TICK = 0.010
-SPARE = 1.2  # a system must drain so many times the load to be sampled under it
+SPARE = 1.2  # a system is sampled under load if its drain reaches so many times the load
 
 
 def run(
@@ -63,7 +63,7 @@ def run(
 
 
 def drained(server: str, name: str, report: Report) -> float:
-    """Jobs/s, as this run has measured it, or else by a short drain."""
+    """Jobs/s, as this run has measured them; if it has not, by a short drain."""
     if known := report.results.median("drain", "jobs_per_s", name):
         return known
     peer = peers.load(name)
@@ -75,7 +75,7 @@ def drained(server: str, name: str, report: Report) -> float:
 
 
 async def measure(server: str, peer: peers.Peer, samples: int, load: float = 0.0) -> dict[str, float]:
-    """Empty if this system's handler does not tell which job it starts, which only matters under load."""
+    """The figures; under load they are empty if this system's handler does not tell which job it starts."""
     with fresh_database(server) as dsn:
         await peer.setup(dsn)
         settle(dsn)
@@ -103,20 +103,20 @@ async def measure(server: str, peer: peers.Peer, samples: int, load: float = 0.0
 
 
 def in_order(started: list[Start]) -> list[Start]:
-    """As they were enqueued; those without a number were waited for, one by one."""
+    """In the order in which they were enqueued. Starts without a number are so already: each was waited for."""
     return sorted(started, key=lambda start: start.job or 0)
 
 
 @dataclass
 class Noise:
-    """Jobs that nobody samples, enqueued at an even rate in small batches."""
+    """Jobs that are not sampled, enqueued at an even rate in small batches."""
 
     producer: peers.Producer
     rate: float
     stop: bool = field(default=False)
 
     async def make(self) -> float:
-        """Until told to stop; gives the rate that was reached."""
+        """Enqueues until ``stop`` is set; returns the rate that was reached."""
         if not self.rate:
             return 0.0
         loop = asyncio.get_running_loop()

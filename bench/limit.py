@@ -1,8 +1,8 @@
-"""How fast are the enqueue, claim and settle statements themselves, with no worker around them? The denominator.
+"""How fast are the enqueue, claim and settle statements themselves, with no worker around them?
 
-The very statement files, on connections made like the worker's. First in a bare loop of one process: one connection
-claims N jobs while another settles the N before, durably, and nobody runs them. Then without Python: pgbench sends the same
-texts with the same parameters, on one connection, enqueuing, claiming and settling N jobs in turn.
+The statements come from the same files, on connections made like the worker's. First a bare loop of one process: one connection
+claims N jobs while another settles the N before, durably, and no handler runs. Then without Python: pgbench sends the same
+texts with the same parameters, on one connection, and enqueues, claims and settles N jobs in turn.
 """
 
 import asyncio
@@ -179,7 +179,7 @@ def measure_cycle(dsn: str, scale: float, pgbench: str) -> dict[str, float]:
 def run_pgbench(
     pgbench: str, dsn: str, script: str, parameters: Mapping[str, object], seconds: int
 ) -> tuple[int, float]:
-    """The cycles it made, and in how many seconds."""
+    """The number of cycles, and the seconds that they took."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()
@@ -203,5 +203,5 @@ def run_pgbench(
 
 
 def for_pgbench(text: str) -> str:
-    """Its variables are written ``:name``; each of ours has a cast, so that a text parameter has the right type."""
+    """The text with pgbench's ``:name`` for parameters. Each parameter has a cast, so its type is right although pgbench sends text."""
     return PARAMETER.sub(r":\1", text).replace("%%", "%")

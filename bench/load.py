@@ -42,13 +42,13 @@ def fill(
     age: float = 3600.0,
     task: str = "noop",
 ) -> None:
-    """Insert waiting jobs in one statement; the first fell due ``age`` seconds ago, the last half as long ago."""
+    """Insert waiting jobs in one statement; the first became due ``age`` seconds ago, the last half as long ago."""
     parameters = {"task": task, "queues": queues or ["default"], "priority": priority, "age": age}
     conn.execute(FILL, parameters | {"jobs": jobs, "note": peers.NOTE})
 
 
 def tidy(conn: psycopg.Connection[Any]) -> None:
-    """What autovacuum would have done by the time that so many jobs have gathered."""
+    """Does what autovacuum would have done while so many jobs gathered."""
     conn.execute("VACUUM (ANALYZE) pgqueue.jobs_live")
     conn.execute("CHECKPOINT")
 
@@ -66,7 +66,7 @@ def drain(dsn: str, jobs: int, *options: str) -> dict[str, float]:
 
 
 def against(values: dict[str, float], first: dict[str, float]) -> dict[str, float]:
-    """With the rate that was kept of the first's, and the CPU a job: the steadier of the two on a machine that is shared."""
+    """The values, with their rate and their CPU a job compared to ``first``. On a shared machine the CPU is the steadier of the two."""
     cpu, first_cpu = (row["server_us"] + row["client_us"] for row in (values, first))
     return values | {
         "kept_share": 100 * values["jobs_per_s"] / first["jobs_per_s"],
@@ -76,7 +76,7 @@ def against(values: dict[str, float], first: dict[str, float]) -> dict[str, floa
 
 @contextmanager
 def held_snapshot(dsn: str, held: bool = True) -> Iterator[None]:
-    """Another session's REPEATABLE READ transaction, in which no dead row can be removed."""
+    """Keeps a REPEATABLE READ transaction open in another session, so that no dead row can be removed."""
     if not held:
         yield
         return
@@ -88,7 +88,7 @@ def held_snapshot(dsn: str, held: bool = True) -> Iterator[None]:
 
 @contextmanager
 def fleet(dsn: str, size: int, jobs: int = 1, command: list[str] | None = None) -> Iterator[list[Worker]]:
-    """So many worker processes, all of them registered; they are told to stop together."""
+    """Runs ``size`` worker processes. All are registered when the block begins, and are told to stop together when it ends."""
     with contextlib.ExitStack() as stack, psycopg.connect(dsn, autocommit=True) as conn:
         workers = [stack.enter_context(Worker(ours, dsn, jobs, command=command)) for _ in range(size)]
         registered = "SELECT count(*) FROM pgqueue.workers WHERE state = 'running'"
@@ -101,7 +101,7 @@ def fleet(dsn: str, size: int, jobs: int = 1, command: list[str] | None = None) 
 
 
 def wait_for(conn: psycopg.Connection[Any], count: str, wanted: int, patience: float = PATIENCE) -> None:
-    """Until the query counts at least so many."""
+    """Waits until the query counts at least ``wanted``."""
     deadline = time.monotonic() + patience
     while (found := number(conn, count)) < wanted:
         if time.monotonic() > deadline:
@@ -124,7 +124,7 @@ def server_seconds(conn: psycopg.Connection[Any]) -> float:
 
 
 def _stat(pid: int) -> list[int]:
-    """Of /proc/PID/stat what follows the name, its letter for the state as 0; nothing if there is no such process."""
+    """The fields of /proc/PID/stat after the name, with 0 for the letter of the state; empty if there is no such process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -144,7 +144,7 @@ class Offered:
 
 
 async def offer(dsn: str, rate: float, seconds: float, connections: int = 1) -> Offered:
-    """Enqueue ``rate`` jobs a second for so long, a transaction every 10 ms; who is late catches up."""
+    """Enqueue ``rate`` jobs a second for so many ``seconds``, in a transaction every 10 ms; a late producer catches up."""
     offered = Offered()
     async with contextlib.AsyncExitStack() as stack:
         producers = [await stack.enter_async_context(ours.producer(dsn)) for _ in range(connections)]
@@ -169,7 +169,7 @@ async def _offer(producer: ours.Producer, rate: float, seconds: float, offered: 
 async def sampling(
     dsn: str, query: str, parameters: list[Any], every: float = 0.05
 ) -> AsyncIterator[list[int]]:
-    """The results of a counting query, asked all the time meanwhile."""
+    """Asks a counting query again and again while the block runs, and collects the results."""
     samples: list[int] = []
 
     async def sample(conn: psycopg.AsyncConnection[Any]) -> None:

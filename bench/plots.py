@@ -1,4 +1,4 @@
-"""The same results as pictures, one file each, drawn when what they show was measured."""
+"""The results as pictures, one file each. A picture is drawn only if its values were measured."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -93,7 +93,7 @@ def steady(results: Results) -> bool:
 
 
 def lines(axes: Axes, results: Results, question: str, value: str) -> None:
-    """A point for each variant of pgqueue; "lane, depth" gives a line for each lane. Else from the first to the last."""
+    """Draws a point for each variant of pgqueue, with a line for each lane if variants are named "lane, depth"."""
     series: dict[str, dict[str, float]] = {}
     for variant in (split(system)[1] for system in results.systems(question)):
         system = joined(OURS, variant)

@@ -20,7 +20,7 @@ Questions = Mapping[str, Question]
 
 
 def rewrite(readme: Path, results: Results, questions: Questions, plots: Iterable[Path] = ()) -> None:
-    """Replace what stands between the markers by what other systems were asked, too; all of it goes to docs/benchmarks.md."""
+    """Replace the table between the markers by the rows that other systems have, too. All rows go to docs/benchmarks.md."""
     pictures = "".join(f"\n\n![{plot.stem}]({plot.relative_to(readme.parent)})" for plot in plots)
     head, _, rest = readme.read_text().partition(BEGIN)
     _, found, tail = rest.partition(END)
@@ -35,7 +35,7 @@ def page(results: Results, questions: Questions) -> str:
 
 
 def table(results: Results, questions: Questions, *, compared: bool = False) -> str:
-    """``compared``: only what other systems were asked, too."""
+    """With ``compared``, only rows that other systems have, too."""
     lines = [HEAD]
     for name in filter(results.systems, questions):
         lines += _rows(name, questions[name], results, compared=compared)

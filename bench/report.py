@@ -1,4 +1,4 @@
-"""Measurements, what is read from them, and what they shall reach: the words in which every question answers.
+"""Measurements, the figures read from them, and their targets: every question answers by these classes.
 
 A question is a module of this package with ``run`` and these declarations, from which the tables, the README and the
 list of targets are made::
@@ -67,11 +67,11 @@ class Results:
         return results
 
     def systems(self, question: str) -> list[str]:
-        """In the order in which they were first measured."""
+        """The systems of a question, in the order in which they were first measured."""
         return list(dict.fromkeys(m.system for m in self.measured if m.question == question))
 
     def values(self, question: str, value: str, system: str = OURS) -> list[float]:
-        """One a round; empty if it was not measured."""
+        """One value for each round; empty if it was not measured."""
         rows = (m.values for m in self.measured if (m.question, m.system) == (question, system))
         return [row[value] for row in rows if value in row]
 
@@ -82,12 +82,12 @@ class Results:
     def ratio(
         self, question: str, value: str, system: str = OURS, *, to: Collection[str] = ()
     ) -> float | None:
-        """To the best of the other systems in the same variant, or of those in ``to``."""
+        """The median divided by that of the best other system in the same variant, or of the best in ``to``."""
         ours, best = self.median(question, value, system), self.best_peer(question, value, system, of=to)
         return ours / best[1] if ours is not None and best and best[1] else None
 
     def to_own(self, question: str, value: str, system: str, other: str) -> float | None:
-        """Of one variant to another."""
+        """The median of one variant divided by that of another."""
         one, two = self.median(question, value, system), self.median(question, value, other)
         return one / two if one is not None and two else None
 
@@ -108,7 +108,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Target:
-    """A bound that a figure shall keep. ``measured`` reads the figure from the results: None if they do not have it."""
+    """A bound for a figure. ``measured`` reads the figure from the results, and returns None if they do not have it."""
 
     text: str
     measured: Callable[[Results], float | None]
@@ -159,7 +159,7 @@ class Report:
         measure: Callable[..., dict[str, float] | Coroutine[Any, Any, dict[str, float]]],
         *given: Any,
     ) -> None:
-        """Measure and add. One system that fails must not cost the others their run; no values, no measurement."""
+        """Measure and add. If a system fails, the run goes on with the others. Without values nothing is added."""
         try:
             values = measure(*given)
             if isinstance(values, Coroutine):

@@ -22,14 +22,14 @@ SHOWN = ("server_version", "fsync", "synchronous_commit", "shared_buffers", "max
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Give the DSN of the server: ``PGQUEUE_BENCH_DSN`` if set, else one of our own that is removed afterwards."""
+    """Give the DSN of the server: ``PGQUEUE_BENCH_DSN`` if set, else that of a new server, which is removed afterwards."""
     if dsn := os.environ.get("PGQUEUE_BENCH_DSN"):
         yield dsn
         return
     from pgqueue.dev.embedded import start
 
     with tempfile.TemporaryDirectory(prefix="pgqueue-bench-") as directory:
-        Path(directory).chmod(0o711)  # root's Postgres runs as nobody
+        Path(directory).chmod(0o711)  # if root starts it, Postgres runs as the user nobody
         postgres = start(Path(directory) / "pg", settings=SETTINGS)
         try:
             yield postgres.dsn
@@ -49,7 +49,7 @@ def fresh_database(server_dsn: str) -> Iterator[str]:
 
 
 def settle(dsn: str) -> None:
-    """Let every run begin alike: statistics are there, and no checkpoint is pending from what came before."""
+    """Let every run begin in the same state: with statistics, and without a pending checkpoint of the run before."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("ANALYZE")
         conn.execute("CHECKPOINT")

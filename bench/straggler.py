@@ -1,8 +1,8 @@
-"""Does a business transaction that enqueued and stays open hold up anybody else?
+"""Does a business transaction that enqueued and stays open hold up any other session?
 
-Targets: no other enqueue waits for it, and its jobs start within 2 s of its commit. The transaction writes a row and some jobs by
-the public API and stays open for ten minutes, while others enqueue 2,000 jobs a second and one worker process serves
-them. ``waits`` is how often a session was found waiting for that transaction (``pg_blocking_pids``, 20 times a second). The
+Targets: no other enqueue waits for it, and its jobs start within 2 s of its commit. The transaction writes a row and some jobs
+by the public API and stays open for ten minutes, while others enqueue 2,000 jobs a second and one worker process serves them.
+``waits`` is how often a session was found waiting for that transaction (``pg_blocking_pids``, 20 times a second). The
 transaction holds back vacuum too, so its jobs lie behind all dead rows of those minutes when they appear.
 """
 
@@ -97,7 +97,7 @@ def measure(server: str, seconds: float) -> dict[str, float]:
 async def meanwhile(
     dsn: str, straggler: psycopg.Connection[Any], seconds: float
 ) -> tuple[Offered, list[int], float]:
-    """Offer jobs all the time, and commit the straggler after so many seconds; the database's time just before that."""
+    """Offer jobs, and commit the straggler after ``seconds``. The last value is the database's time just before that commit."""
     async with sampling(dsn, WAITING, [straggler.info.backend_pid]) as waits:
         offering = asyncio.create_task(offer(dsn, RATE, seconds + AFTER, CONNECTIONS))
         await asyncio.sleep(seconds)

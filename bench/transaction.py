@@ -1,7 +1,7 @@
 """What does enqueuing one job add to a business transaction?
 
-On one connection, in turn: BEGIN, INSERT a business row, COMMIT; and the same with an enqueue beside the row. The
-ratio is that of the medians, within one run. On psycopg's sync and async connections.
+Two transactions take turns on one connection: BEGIN, INSERT a business row, COMMIT; and the same with an enqueue beside the
+row. The ratio is that of their medians within one run. It is measured on psycopg's sync and async connections.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """How soon does an urgent job start while a worker drains a million others? Target: pickup p99 at most 20 ms.
 
-One urgent job (priority -10) at a time, from just before its commit to the start of its handler, in a worker process whose slots
-are all in use: ``one queue`` with 1 M less urgent jobs, and ``50 queues`` that share 1 M jobs of four priorities, 90 % of
-them of the last. Each also while another session holds a snapshot.
+One urgent job (priority -10) at a time, from just before its commit to the start of its handler, in a worker process whose
+slots are all in use: ``one queue`` with 1 M less urgent jobs, and ``50 queues`` that share 1 M jobs of four priorities, 90 % of
+them of the last. Each is also measured while another session holds a snapshot.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ TARGETS = [
 
 COMMAND = [word.replace("bench.peers.pgqueue:app", "bench.urgent:app") for word in ours.WORKER]
 LEFT = "SELECT count(*)::int FROM pgqueue.jobs_live WHERE state = 'pending' AND task = 'noop'"
-# Counting a million rows every second takes a good part of a core from those who are measured; the job that comes last does not.
+# Counting a million rows every second takes a good part of a core from the processes that are measured. A look at the last job does not.
 LAST = "SELECT max(id) FROM pgqueue.jobs_live"
 WAITS = "SELECT count(*)::int FROM pgqueue.jobs_live WHERE id = %s AND state = 'pending'"
 
@@ -88,7 +88,7 @@ def measure(server: str, queues: list[str], samples: int, backlog: int, held: bo
 
 
 async def pick_up(dsn: str, worker: Worker, queues: list[str], samples: int, last: int) -> list[float]:
-    """So many samples, or fewer if the others have all been served before."""
+    """The pickups of ``samples`` urgent jobs, or of fewer if all other jobs are served before."""
     pickups: list[float] = []
     async with (
         await psycopg.AsyncConnection.connect(dsn) as conn,

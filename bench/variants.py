@@ -1,6 +1,6 @@
-"""pgqueue in other settings than those of its own row in the tables: each looks like a system of its own.
+"""pgqueue in other settings than those of its own row in the tables. Each variant looks like a system of its own.
 
-``label`` names the variant, with which other systems are compared, if they have it too.
+``label`` names the variant. Other systems are compared with it if they have a variant of the same name.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from bench.peers import Producer, count_by_sql
 from bench.peers import pgqueue as ours
 from bench.peers.pgqueue import app
 
-# The ids given out, less those that are still waiting or running: it also counts rows that were deleted when done.
+# Ids given out, less jobs that still wait or run. So it also counts rows that were deleted when they were done.
 FINISHED = """SELECT (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM pgqueue.jobs_id_seq)
                    - (SELECT count(*) FROM pgqueue.jobs_live)"""
 

@@ -1,9 +1,9 @@
-"""What do wake-ups cost the application? Target: at least 0.85 of the commits of the same without any.
+"""What do wake-ups cost the application? Target: at least 0.85 of the commits without wake-ups.
 
 64 clients do BEGIN, INSERT a business row, enqueue, COMMIT as fast as they can (pgbench) while 50 sessions listen, the last of
-them real workers. ``saturated``: a backlog lies in the queue, so the workers never wait. ``served``: they keep up, as far as the machine
-lets them. ``unserved``: they serve another queue, so nobody will mark this one busy. In turn the same runs where enqueuing cannot wake anybody: ``pg_notify`` in
-the SQL API is replaced by a function that does nothing.
+them real workers. ``saturated``: a backlog lies in the queue, so the workers never wait. ``served``: they keep up, as far as
+the machine lets them. ``unserved``: they serve another queue, so no worker marks this one busy. In turn with each run goes one
+where enqueuing wakes no session: ``pg_notify`` in the SQL API is replaced by a function that does nothing.
 """
 
 import asyncio
@@ -127,7 +127,7 @@ def pgbench(dsn: str, seconds: int) -> dict[str, float]:
 
 @asynccontextmanager
 async def listening(dsn: str, count: int) -> AsyncIterator[None]:
-    """So many sessions that listen as an idle worker does, and read what they hear."""
+    """Keeps ``count`` sessions that listen as an idle worker does, and read what they hear."""
 
     async def listen(conn: psycopg.AsyncConnection[Any]) -> None:
         async for _ in conn.notifies():

@@ -26,7 +26,7 @@ class Start(NamedTuple):
 
 
 class Worker:
-    """Runs while the ``with`` block lasts, in ``count`` processes alike; see ``bench.probe`` for what ``jobs`` means."""
+    """Runs while the ``with`` block lasts, in ``count`` like processes. ``bench.probe`` says what ``jobs`` means."""
 
     def __init__(
         self, peer: Peer, dsn: str, jobs: int = 0, command: list[str] | None = None, count: int = 1
@@ -55,7 +55,7 @@ class Worker:
             for _ in range(count)
         ]
         self.process = self.processes[0]
-        os.close(theirs)  # so that the end of all workers is the end of the pipe
+        os.close(theirs)  # so that the pipe ends when all workers have ended
         self.unread = b""
 
     def next_start(self) -> float:
@@ -78,7 +78,7 @@ class Worker:
         return [process.pid for process in self.processes]
 
     def pids(self) -> list[int]:
-        """Of its processes and of theirs."""
+        """The pids of its processes and of their descendants."""
         return [pid for leader in self.leaders() for pid in tree(leader)]
 
     def output(self) -> str:
