@@ -1,8 +1,8 @@
-"""The checker: invariants in SQL (checker.sql) that no crash, race or zombie may break, run after every process test.
+"""The checker: invariants in SQL (checker.sql) that no crash, race or zombie may break. It runs after every process test.
 
 ``install`` puts a test-only schema beside the queue. A trigger records every change of a job; ``chk.business`` is written
 in the enqueuing transaction, ``chk.effects`` (no unique key, on purpose) in the job's own. ``Intents`` are what clients
-asked for and were told; they are kept outside of the database, which may lose data itself, and loaded for the check.
+asked for and were told. They are kept outside the database, because it may lose data itself, and are loaded for the check.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ create trigger chk_note_rescue after insert on pgqueue.transitions
 """
 
 
-# All that is known of one job, in the order of time: what a trigger saw, what handlers did, what the product tells.
+# All that is known of one job, in the order of time: what a trigger saw, what handlers did, what pgqueue wrote.
 HISTORY = """
 select h.at, h.told from (
     select e.seq, e.at, format('%%s -> %%s, lease %%s of worker %%s, attempt %%s, due %%s, transaction %%s',
@@ -144,7 +144,7 @@ class Intents:
         os.fsync(self._file.fileno())
 
     def load(self, dsn: str) -> None:
-        """Into chk.intents, each request with the last thing it was told."""
+        """Copies the intents into chk.intents, each with the last outcome that the client noted."""
         lines = (json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines())
         outcomes = {line["op"]: line["outcome"] for line in lines}
         with (

@@ -1,6 +1,6 @@
 -- The invariants of the queue, one row each: (invariant, n, jobs: the first few concerned). Any row with n > 0 is a failure.
 -- Reads the product's tables and the test-only schema chk (see checker.py), where a trigger has recorded every change.
--- Safety holds at any moment, also between two faults; I16 and I17 are liveness, for after a quiet period.
+-- Safety holds at any moment, also between two faults. I16 and I17 are about liveness, and hold only after a quiet period.
 with moved as (
     -- A job changes its partition by a delete and an insert in one transaction, in either order.
     select e.job_id, e.xact, min(e.seq) as seq, min(e.at) as at,

@@ -96,12 +96,12 @@ class Done(NamedTuple):
 
     @property
     def rows(self) -> list[list[str]]:
-        """Of a piped table, without its head."""
+        """The cells of a piped table, without its head."""
         return [line.split("\t") for line in self.out.splitlines()[1:]]
 
 
 def on_terminal(words: list[str], folder: Path, dsn: str, **environment: str) -> str:
-    """What a person sees of ``pgq …`` on a terminal."""
+    """What ``pgq …`` shows on a terminal."""
     leader, follower = pty.openpty()
     env = {
         **os.environ,

@@ -7,5 +7,5 @@ from pgqueue.worker.ending import Conclusion
 
 
 def reason_of(conclusion: Conclusion) -> str:
-    """The reason of its outcome, or why there is none: LEASE_LOST or COMMITTED."""
+    """The reason of the outcome. If there is no outcome, why: LEASE_LOST or COMMITTED."""
     return conclusion.reason if isinstance(conclusion, Outcome) else conclusion.name

@@ -35,7 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     config.stash[SHARED] = shared = SharedServer()
     if os.environ.get("PGQUEUE_TEST_PG"):
-        shared.place()  # at once, because workers need the name of the binaries that it may have to install
+        # Begins at once: it may have to install binaries, and workers need to know where.
+        shared.place()
     if config.getoption("numprocesses", None):
         os.environ[ADDRESS] = shared.listen()
 
@@ -53,8 +54,8 @@ def pytest_runtest_makereport(
     """A failed test is shown while no garbage is collected.
 
     CPython 3.11 cannot parse while it parses, and pytest parses to show a failure. A failed test of SQLAlchemy's asyncio may
-    leave connections open. If they were finalized meanwhile, the traceback of their warning would be parsed too, and pytest
-    itself would end.
+    leave connections open. If these were finalized meanwhile, the traceback of their warning would be parsed, too, and pytest
+    itself would crash.
     """
     if call.excinfo is None:
         return (yield)

@@ -1,4 +1,4 @@
-"""Days of finished jobs as time would have made them, without waiting for it."""
+"""Days of finished jobs, made as if the days had passed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ PARENTS = {"jobs_done": "finished_at", "transitions": "at"}
 
 
 def name_of(ago: int, parent: str = "jobs_done") -> str:
-    """The table of the day that was so many days ago (negative: is to come)."""
+    """The name of the table of a day: ``ago`` days in the past, or in the future if negative."""
     return f"{parent}_{datetime.now(UTC) - timedelta(days=ago):%Y%m%d}"
 
 
 def make_days(db: Connection[Any], *ago: int) -> None:
-    """Days of both tables, made when it was their time."""
+    """Makes tables of these days, for finished jobs and for transitions, as if made in time."""
     for day in ago:
         first = (datetime.now(UTC) - timedelta(days=day)).date()
         for parent in PARENTS:
@@ -30,7 +30,7 @@ def make_days(db: Connection[Any], *ago: int) -> None:
 
 
 def finish(db: Connection[Any], ago: int, count: int = 1, queue: str = "default") -> list[int]:
-    """Jobs that completed so many days ago; their ids."""
+    """Makes jobs that completed ``ago`` days ago; returns their ids."""
     rows = db.execute(
         "insert into pgqueue.jobs (task, queue, state, finished_at)"
         " select 't', %s, 'completed', clock_timestamp() - make_interval(days => %s) from generate_series(1, %s)"
@@ -41,7 +41,7 @@ def finish(db: Connection[Any], ago: int, count: int = 1, queue: str = "default"
 
 
 def days(db: Connection[Any], parent: str = "jobs_done") -> list[int]:
-    """The attached days, each as how long ago it was, the oldest first."""
+    """The attached days, the oldest first, each as the number of days since then."""
     rows = db.execute(
         "select (clock_timestamp() at time zone 'UTC')::date - d.day from pgqueue.day_tables() d"
         " where d.parent = %s and d.attached order by d.day",

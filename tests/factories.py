@@ -1,4 +1,4 @@
-"""Rows that tests need, and what they read back; attempts of a worker that has no database."""
+"""Makes rows that tests need, and reads them back. Makes attempts of a worker that has no database."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def row(db: Connection[Any], job_id: int, columns: str = "state") -> tuple[Any, 
 
 
 def look(db: Connection[Any], job_id: int, columns: str = "state") -> Any:
-    """The same; of one column, its value."""
+    """Columns of the one row of a job; if there is one column, its value."""
     found = row(db, job_id, columns)
     return found[0] if len(found) == 1 else found
 
@@ -71,7 +71,7 @@ def count(db: Connection[Any], table: str = "jobs") -> int:
 
 
 def let_time_pass(db: Connection[Any], seconds: float) -> None:
-    """Moves unfinished jobs and idempotency keys that far into the past."""
+    """Moves unfinished jobs and idempotency keys ``seconds`` into the past."""
     span = timedelta(seconds=seconds)
     db.execute(
         "update pgqueue.jobs_live set run_at = run_at - %s, created_at = created_at - %s, expires_at = expires_at - %s",

@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def frozen(moment: float | None = None) -> Iterator[None]:
-    """Stops the clocks of all modules that know them by name; ``moment``: where the time of day stands."""
+    """Stops the clocks of all modules that know them by name; the time of day stands at ``moment``."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("time", "monotonic", "perf_counter"):
             real = getattr(time, name)

@@ -1,4 +1,4 @@
-"""Processes that a test knows by their pid only: any of them may end by itself before its turn comes."""
+"""Processes that a test knows only by their pid. Any of them may end by itself before the test comes to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def send(pid: int, number: signal.Signals) -> None:
 
 
 def is_gone(pid: int) -> bool:
-    """Ended, whether or not its exit code has been collected."""
+    """Whether the process has ended, even if its exit code was not collected."""
     return _stat(pid)[0] == "Z"
 
 
@@ -24,7 +24,7 @@ def parent(pid: int) -> int | None:
 
 
 def descendants(pid: int) -> list[int]:
-    """Processes that it has started, and those that they have started."""
+    """The pids of its children, and of their descendants."""
     children: dict[int | None, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -36,7 +36,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of its status after its name: its state, its parent, and so on."""
+    """The fields of /proc/PID/stat after the name: the state, the parent, and so on."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

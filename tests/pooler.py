@@ -1,4 +1,4 @@
-"""A pooler in transaction mode in miniature: many clients, one session of the server, which changes hands after each transaction."""
+"""A small pooler in transaction mode: many clients share one session of the server, each for one transaction at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOLD = (
     "TimeZone",
     "integer_datetimes",
 )
-ENCRYPTION = (80877103, 80877104)  # requests for TLS and GSSAPI, before the startup proper
+ENCRYPTION = (80877103, 80877104)  # requests for TLS and GSSAPI, which come before the startup message
 ROLLBACK = b"Q" + struct.pack("!i", 13) + b"rollback\0"
 
 

@@ -1,4 +1,4 @@
-"""A way to the database that breaks as networks do: it goes silent, without FIN or RST, or it is cut before an answer."""
+"""A proxy to the database that fails as networks do: it goes silent, without FIN or RST, or cuts a connection before an answer."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ class Proxy:
             dsn, host="127.0.0.1", port=self._door.getsockname()[1], sslmode="disable", gssencmode="disable"
         )
         self.silent: str | None = None  # the application_name of connections that are silent; "": all
-        self.new_too = False  # also those that are made while it is silent
+        self.new_too = False  # whether connections made while it is silent are silent, too
         self.cut_at: bytes | None = None  # the first message that holds this gets no answer, and is the last
-        self.delivers = True  # the server still gets that message
-        self.requests = (
-            0  # what came from clients in one piece: where each waits for its answer, as many as round trips
-        )
+        self.delivers = True  # whether the server still gets that message
+        # Pieces of data from clients. If each client waits for its answers, this is the number of round trips.
+        self.requests = 0
         self._sockets: list[socket.socket] = []
         self.over = threading.Event()
 

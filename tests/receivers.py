@@ -1,4 +1,4 @@
-"""A web server and a mail server that keep what they are sent."""
+"""A web server and a mail server that keep what they receive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Posted(NamedTuple):
 
 
 class WebSink(ThreadingHTTPServer):
-    """Answers the requests with ``answers``, then with 204; what was taken is in ``taken``."""
+    """Answers the requests with the codes in ``answers``, then with 204. ``taken`` holds the requests with a code below 300."""
 
     daemon_threads = True
 
@@ -56,7 +56,7 @@ class _Request(BaseHTTPRequestHandler):
 
 
 class MailSink(socketserver.ThreadingTCPServer):
-    """Takes every mail, if the port speaks SMTP at all: no TLS, no passwords."""
+    """Takes every mail by plain SMTP: no TLS, no passwords."""
 
     daemon_threads = True
     allow_reuse_address = True

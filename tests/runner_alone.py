@@ -17,7 +17,7 @@ from tests import factories
 
 @dataclass
 class Item:
-    """What a task of chunks takes."""
+    """The item of a task of chunks."""
 
     n: int
 
@@ -30,7 +30,7 @@ def attempt(job_id: int, task: str, timeout: float | None = None, **args: Any) -
 def played(
     app: App, rounds: list[list[Attempt]], executor: str = "async", slots: int = 1, *, lenient: bool = False
 ) -> dict[int, Outcome]:
-    """The outcomes; a round is taken when the one before has ended."""
+    """The outcomes of all attempts. The runner takes a round when the round before has ended."""
     ended: dict[int, Outcome] = {}
 
     def note(one: Attempt, outcome: Conclusion) -> None:

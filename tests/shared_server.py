@@ -18,7 +18,7 @@ Place = tuple[str, str]  # the server's DSN, and the name of a migrated database
 
 
 class SharedServer:
-    """Close it to stop the server, if one was started."""
+    """Starts the server if it is asked for. ``close`` stops it again."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -26,7 +26,7 @@ class SharedServer:
         self._place: Place | None = None
 
     def place(self) -> Place:
-        """Starts the server when called first."""
+        """Where the server and the template are. The first call starts the server."""
         with self._lock:
             if self._place is None:
                 admin = self._stack.enter_context(test_server())
@@ -37,7 +37,7 @@ class SharedServer:
             return self._place
 
     def listen(self) -> str:
-        """Answers other processes from now on, each by ``ask(address)``; returns the address."""
+        """Answers other processes from now on; returns the address at which they ``ask``."""
         listener = Listener(family="AF_UNIX")
         self._stack.callback(listener.close)
         threading.Thread(target=self._answer, args=(listener,), daemon=True).start()
@@ -59,7 +59,7 @@ class SharedServer:
 
 
 def ask(address: str) -> Place:
-    """Where the server of the controller is that listens at this address."""
+    """Asks the controller at this address where the server is."""
     with Client(address, family="AF_UNIX") as controller:
         place, failure = controller.recv()
     if failure:

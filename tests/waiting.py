@@ -9,12 +9,12 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-PATIENCE = 60.0  # seconds: only what never comes is waited for as long
-STARTS = 180.0  # the same for what processes must start for, on a machine that is busy with other things
+PATIENCE = 60.0  # seconds: a test waits as long only if it fails
+STARTS = 180.0  # seconds: the same if processes must start first, because the machine may be busy
 
 
 def wait_until(predicate: Callable[[], Value], timeout: float = PATIENCE) -> Value:
-    """The first true value of ``predicate``, asked again and again."""
+    """Calls ``predicate`` again and again, and returns its first true value."""
     deadline = time.monotonic() + timeout
     while not (value := predicate()):
         if time.monotonic() > deadline:

@@ -29,7 +29,7 @@ class Hand:
         return [Attempt(self.id, row) for row in rows]
 
     def settle(self, attempt: Attempt, outcome: Outcome) -> bool:
-        """Whether it was still ours."""
+        """Whether the attempt still belonged to this worker."""
         return bool(run(self.db, statements.settle(self.id, [(attempt.id, attempt.lease_id, outcome)])))
 
 

@@ -1,4 +1,4 @@
-"""What handlers in child processes do that a worker must survive. None of them needs a database."""
+"""Handlers in child processes that do what a worker must survive. None of them needs a database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_stdin() -> str:
 
 @app.task(name="look_for_the_way")
 def look_for_the_way() -> int:
-    """How often the socket to the worker is among what a program which is given everything inherits, and a fork."""
+    """How often the socket to the worker is found among the open files of a program that inherits everything, and of a fork."""
     way = str(Path(f"/proc/self/fd/{sys.argv[2]}").readlink())
     assert way.startswith("socket:")
     listing = subprocess.run(
@@ -49,7 +49,7 @@ def open_files() -> list[str]:
         try:
             found.append(str(entry.readlink()))
         except OSError:
-            continue  # that of the listing itself
+            continue  # the file by which this folder is listed
     return found
 
 
@@ -61,7 +61,7 @@ def pool() -> list[int]:
 
 @app.task(name="terminate")
 def terminate() -> int | None:
-    """At once: the fork may not have come to itself yet."""
+    """Terminates each fork at once, perhaps before the fork has begun its own code."""
     codes = set()
     for _ in range(10):
         process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
@@ -129,7 +129,7 @@ async def fork_while_it_is_decoded(items: list[Forking]) -> None: ...
 
 @app.task(name="hold_signals")
 def hold_signals(pids: str) -> str:
-    """Returns once its group was signalled."""
+    """Returns when a signal has been sent to its process group."""
     note(pids, os.getpid())
     event = threading.Event()
     while not Path(pids + ".sent").exists():

@@ -1,4 +1,4 @@
-"""Handlers of chunks that go on until they are let go, for the process tests. They note what they saw as ``hooked_tasks`` does."""
+"""Handlers of chunks for the process tests. They go on until a test lets them end, and note what they saw as ``hooked_tasks`` does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def is_free() -> bool:
 
 
 class Round:
-    """What a handler does in each step: it says how far each job is, and asks whether that one has ended."""
+    """The steps of a handler: in each it says how far each job is, and asks whether the job has ended."""
 
     def __init__(self, jobs: list[Job]) -> None:
         self.jobs, self.step = list(jobs), 0

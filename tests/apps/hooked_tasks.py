@@ -1,4 +1,4 @@
-"""Tasks with hooks, and tasks that take chunks, for the process tests; what they saw is written into a file, a line at a time."""
+"""Tasks with hooks, and tasks that take chunks, for the process tests. They write what they saw into a file, a line at a time."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ WAYS = ("exit", "kill", "segfault")
 
 @dataclass
 class Deed:
-    """``deadly`` is a way to die; ``gate``: a file for which an innocent one waits."""
+    """``deadly`` is a way to die. ``gate`` is a file for which an innocent job waits."""
 
     n: int
     deadly: str | None = None

@@ -1,4 +1,4 @@
-"""Apps in which any function, object or class raises what a job asks for, at the place that it names; child processes load them too."""
+"""Apps in which a function, an object or a class raises what a job asks for, at the place that the job names. Child processes load them, too."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LOCALE = locale.setlocale(locale.LC_ALL)
 
 
 class OddError(BaseException):
-    """A user's own kind."""
+    """An error of a user's own."""
 
 
 class HostileError(Exception):
-    """It raises ``what`` when it is shown, compared, hashed or asked whether it is true."""
+    """It raises ``what`` when code shows, compares or hashes it, or asks whether it is true."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -89,11 +89,11 @@ class Instances(type):
 
 
 class AnyError(Exception, metaclass=Instances):
-    """It is permanent, and asking what is an instance of it raises an error."""
+    """A permanent error. ``isinstance(error, AnyError)`` raises what ``error`` asks for."""
 
 
 class AskedError(Exception):
-    """A policy that is asked about it raises ``asked`` in the part that ``where`` names."""
+    """If a policy is asked about this error, the part that ``where`` names raises ``asked``."""
 
     def __init__(self, where: str, asked: str) -> None:
         self.where = where
@@ -123,7 +123,7 @@ POLICY = RetryPolicy(
 
 
 def changed(kind: type[Exception], attribute: str, what: str) -> Exception:
-    """An instruction of a class that has overwritten one of its attributes."""
+    """An instruction, such as ``Snooze``, of a subclass in which reading one attribute raises ``what``."""
     hostile = type(kind.__name__, (kind,), {attribute: property(lambda _: fail(what), lambda *_: None)})
     return hostile("1s") if kind in (Snooze, RateLimited) else hostile("no")
 
@@ -167,7 +167,7 @@ PLACES: dict[str, Callable[[str], Any]] = {
     "it returns what has no class": ClasslessError,
     "it returns a generator": items,
     "it returns an error": lambda what: RAISED[what](),
-    # Done by others than the handler:
+    # Places that are not in the handler:
     "its argument": str,
     "its middleware, before": str,
     "its middleware, after": str,
@@ -199,7 +199,7 @@ def done(deed: str) -> Any:
 
 
 def spoiled() -> str:
-    """What a job sees of its surroundings, which it then changes."""
+    """Returns what a job sees of its surroundings, and then changes them."""
     seen = f"{tenant.get()} {Decimal(1) / 3} {locale.setlocale(locale.LC_ALL) == LOCALE}"
     tenant.set("a former job")
     setcontext(Context(prec=3))

@@ -50,7 +50,7 @@ take_process = app.task(name="take_process", retry=SOON, executor="process")(tak
 TAKES = {"async": take_async, "thread": take_thread, "process": take_process}
 
 
-# ---------------------------------------------------------------- handlers that never look up
+# ---------------------------------------------------------------- handlers that go on until they are stopped
 
 
 @app.task

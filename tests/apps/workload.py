@@ -65,7 +65,7 @@ def mail_thread(op: int, ms: int, job: Job) -> None:
 
 @app.task(retry=PATIENT)
 async def exit_once(op: int, code: int, job: Job) -> None:
-    """Takes its process with it, the first time."""
+    """Ends its process at the first attempt."""
     if not job.crash_count:
         if code < 0:
             os.kill(os.getpid(), -code)
@@ -96,14 +96,14 @@ def hoard(op: int, megabytes: int, job: Job) -> None:
 
 @app.task(name="keyed", retry=PATIENT)
 async def keyed(kind: str, key: str, n: int, job: Job) -> None:
-    """For tests of keys: what a job was at last."""
+    """For tests of keys: notes with which arguments the job ran in the end."""
     async with job.atransaction() as connection:
         await connection.execute("insert into chk.keyed (job_id, n) values (%s, %s)", [job.id, n])
 
 
 @app.task(name="nothing")
 async def nothing(op: int) -> None:
-    """For tests that count what else is asked of the server."""
+    """For tests that count the other statements that the server gets."""
 
 
 @app.task(name="rest")
@@ -118,7 +118,7 @@ async def nap(ms: int) -> None:
 
 @app.task(name="falter", retry=PATIENT)
 async def falter(ms: int, job: Job) -> None:
-    """Fails now and then, and comes through in the end."""
+    """Fails at the first attempts of some jobs, and completes in the end."""
     await asyncio.sleep(ms / 1000)
     if job.attempt <= job.id % 3:
         raise ValueError(job.attempt)
@@ -126,7 +126,7 @@ async def falter(ms: int, job: Job) -> None:
 
 @app.task(name="ask", retry=PATIENT)
 async def ask(ms: int, job: Job) -> None:
-    """Of somebody outside who says at first, for one job of five, that it is too much."""
+    """Calls a service that limits one job of five at its first attempt."""
     await asyncio.sleep(ms / 1000)
     if job.id % 5 == 1:
         async with await AsyncConnection.connect(app.dsn, autocommit=True) as own:
@@ -139,11 +139,11 @@ async def ask(ms: int, job: Job) -> None:
 
 @app.task(name="tick")
 async def tick() -> None:
-    """What schedules enqueue."""
+    """The task of schedules."""
 
 
 def deliver(op: int, job: Job) -> None:
-    """One line a delivery: an effect that no transaction takes back."""
+    """Writes one line for a delivery: an effect that no transaction takes back."""
     mailbox = os.open(os.environ[MAILBOX], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(mailbox, f"{op} {job.lease_id}\n".encode())
