@@ -1,4 +1,4 @@
-"""The systems compared. Each is one module that drives one system by its public API, and all look alike.
+"""The systems that are compared. Each module drives one system by its public API, and all modules look alike.
 
 Oban for Python needs Python 3.12, more than pgqueue does, and is not among them.
 """
@@ -37,7 +37,7 @@ class Producer(Protocol):
         """Enqueue and commit all the jobs in one call of the system's bulk API."""
 
     async def enqueue_one(self, job: dict[str, Any]) -> float:
-        """Enqueue a job in a transaction of the caller; the monotonic time just before its commit."""
+        """Enqueue a job in a transaction of the caller; return the monotonic time just before its commit."""
 
 
 class Peer(Protocol):
@@ -45,7 +45,7 @@ class Peer(Protocol):
 
     VERSION: str
     SETTINGS: str  # how the worker is set, for people
-    DRAIN_JOBS: int  # so many that a drain lasts some seconds
+    DRAIN_JOBS: int  # enough for a drain of some seconds
     WORKER: list[str]  # the command of one worker process; it reads BENCH_DSN
 
     async def setup(self, dsn: str) -> None:
@@ -75,7 +75,7 @@ def available(name: str) -> str | None:
         load(name)
     except ModuleNotFoundError as missing:
         return f"{missing}: pip install -e '.[bench]'"
-    except ImportError as missing:  # as a module says it of what pip does not install
+    except ImportError as missing:  # a module raises it if something is missing that pip does not install
         return str(missing)
     return None
 

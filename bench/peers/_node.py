@@ -25,7 +25,7 @@ def version(package: str) -> str:
 
 
 def command(script: str, role: str) -> list[str]:
-    """A process of one script in ``node/``, whose packages are installed first if they are not."""
+    """A process of one script in ``node/``. If its packages are missing, they are installed first."""
     if not INSTALLED.exists() or INSTALLED.stat().st_mtime < MANIFEST.stat().st_mtime:
         _install()
     return [NODE, str(FOLDER / script), role]

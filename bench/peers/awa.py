@@ -22,7 +22,7 @@ DRAIN_JOBS = 15_000
 DONE = """SELECT ((SELECT coalesce(sum(completed_count), 0) FROM awa.receipt_completion_batches)
                 + (SELECT count(*) FROM awa.done_entries)
                 + (SELECT coalesce(sum(pruned_completed_count), 0) FROM awa.queue_terminal_rollups))::bigint
-"""  # its view awa.jobs takes minutes to count as many
+"""  # not the view awa.jobs, because it takes minutes to count so many jobs
 WORKER = [sys.executable, "-m", "bench.peers.awa"]
 
 

@@ -27,7 +27,7 @@ app.conf.update(
     broker_url=f"redis+socket://{os.environ.get('BENCH_REDIS', '')}",
     task_default_queue=QUEUE,
     task_ignore_result=True,
-    task_acks_late=True,  # at least once, as all others here; by default a task is lost with its worker
+    task_acks_late=True,  # at least once, as with all others here; by default a task is lost with its worker
     worker_prefetch_multiplier=PREFETCH,
 )
 
@@ -46,7 +46,7 @@ async def setup(dsn: str) -> None:  # noqa: ARG001
 
 
 class Producer:
-    """It has no bulk call: many are single ones through one channel."""
+    """Celery has no bulk call, so many jobs are single calls through one channel."""
 
     def __init__(self, publisher: Publisher) -> None:
         self.publisher = publisher
@@ -69,7 +69,7 @@ async def producer(dsn: str) -> AsyncIterator[Producer]:  # noqa: ARG001
 
 @contextmanager
 def counter(dsn: str) -> Iterator[Callable[[], int]]:  # noqa: ARG001
-    """Nothing in Redis remembers a finished task: it counts what has gone since it was opened."""
+    """Redis does not remember finished tasks, so the counter counts tasks that have gone since it was opened."""
     with _redis.client() as connected:
 
         def left() -> int:

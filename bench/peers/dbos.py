@@ -47,7 +47,7 @@ async def setup(dsn: str) -> None:
 
 
 class Producer:
-    """It has no bulk call: many are one transaction of single ones."""
+    """DBOS has no bulk call, so many jobs are single calls in one transaction."""
 
     def __init__(self, client: DBOSClient, conn: sqlalchemy.Connection) -> None:
         self.client = client

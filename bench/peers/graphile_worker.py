@@ -27,7 +27,7 @@ async def setup(dsn: str) -> None:
 
 
 class Producer:
-    """Bulk by the library, one by the SQL function that is documented for enqueuing in a transaction."""
+    """Enqueues many jobs by the library, and one by the SQL function that is documented for use in a transaction."""
 
     def __init__(self, node: _node.Producer, conn: psycopg.AsyncConnection) -> None:
         self.enqueue_many = node.enqueue_many

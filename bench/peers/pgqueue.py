@@ -1,4 +1,4 @@
-"""pgqueue itself, by the same public API and the same command as everybody uses it."""
+"""pgqueue itself, by the public API and the command that all users have."""
 
 import asyncio
 import os

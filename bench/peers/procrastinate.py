@@ -1,4 +1,4 @@
-"""procrastinate: its documentation advises ``concurrency=30`` for async tasks, and on more processes, which we do not count."""
+"""procrastinate: ``concurrency=30``, as its documentation advises for async tasks; it also advises more processes, but one is measured."""
 
 import os
 import sys
