@@ -21,7 +21,8 @@ VERSION = version("chancy")
 SETTINGS = f"AsyncExecutor, concurrency={CONCURRENCY}, eager_polling, notifications, no log of jobs"
 DRAIN_JOBS = 5_000
 DONE = "SELECT count(*) FROM chancy_jobs WHERE state = 'succeeded'"
-QUIET = logging.getLogger("bench.chancy")  # Chancy's own logger logs every job; this one logs from warnings on
+# Chancy's own logger logs every job; this one logs from warnings on.
+QUIET = logging.getLogger("bench.chancy")
 WORKER = [sys.executable, "-m", "bench.peers.chancy"]
 
 
