@@ -1,7 +1,7 @@
 """Writes outcomes in batches and frees the slots of what it wrote.
 
-At once when nothing is being written, else as soon as the last batch has returned: a single job does not wait, and
-a flood shares its commits. A crash costs at most the batch under way and what gathered meanwhile: those jobs run again.
+If nothing is being written, it writes at once; else as soon as the last batch has returned. So a single job does not wait, and the
+jobs of a flood share commits. A crash loses at most the batch under way and the outcomes that gathered meanwhile: those jobs run again.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from pgqueue.worker.ending import OwnCommit
 
 UNCONFIRMED = OwnCommit.UNCONFIRMED
 LOCKED = 0.5  # seconds until a row that was locked is looked at again
-OUTCOMES_AT_ONCE = (
-    500  # outcomes in a batch: more would cost no less each, and hold up the slots that they free
-)
+# Outcomes in a batch. In a larger batch each outcome would cost as much, and the slots that it frees would wait longer.
+OUTCOMES_AT_ONCE = 500
 
 
 Batch = list[tuple[Attempt, Outcome]]
@@ -32,12 +31,12 @@ Batch = list[tuple[Attempt, Outcome]]
 
 class Settler:
     def __init__(self, link: Link, freed: Callable[[list[Attempt]], None], hooks: Sequence[str] = ()) -> None:
-        """``hooks`` are to be told of what is written."""
+        """``hooks``: names of those that are told what is written."""
         self._link, self._freed, self._hooks = link, freed, hooks
         self._outcomes: Batch = []
-        self._kept = 0  # that the database could not take; they come back by themselves
-        self._waited: set[Attempt] = set()  # those of them that are known to wait for a lock
-        # Those on which the writing failed, by what may pass, while others were written: no other is written with them.
+        self._kept = 0  # outcomes that the database could not take yet; each comes back after a pause
+        self._waited: set[Attempt] = set()  # attempts whose outcomes are known to wait for a lock
+        # Attempts whose outcomes failed, for a reason that may pass, while others were written. Each is written alone.
         self._alone: set[Attempt] = set()
         self._trouble = Trouble("the settling")
         self._arrived = asyncio.Event()
@@ -75,7 +74,7 @@ class Settler:
                     await self._write(part, statement)
 
     async def _write_alone(self, batch: Batch) -> Batch:
-        """Writes the first of those that are written alone, because each may wait for a lock. Returns the others."""
+        """If outcomes are to be written alone, writes only the first, because each may wait for a lock. Returns the others of the batch."""
         alone = [item for item in batch if item[0] in self._alone]
         others = [item for item in batch if item[0] not in self._alone]
         if alone:
@@ -91,7 +90,7 @@ class Settler:
         return statements.settle(self.worker_id, settled, self._hooks)
 
     async def _write(self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]) -> None:
-        """Frees the slots of what it writes. What cannot be written now is kept; an outcome that is refused holds up no other."""
+        """Writes outcomes, and frees their slots. If some cannot be written now, keeps them. If one is refused, it holds up no other."""
         left = dict(batch)
 
         async def run(part: Sequence[tuple[Attempt, Outcome]]) -> list[int]:
@@ -165,7 +164,7 @@ class Settler:
                 emit(OutcomeLost(attempt.id, attempt.task, attempt.lease_id, outcome.state))
 
     async def _confirm(self, batch: Batch, written: list[int]) -> None:
-        """What became of jobs whose handlers lost the answer to the COMMIT of their own transactions."""
+        """Emits what became of jobs whose handlers lost the answer to the COMMIT of their own transactions."""
         held = [(attempt.id, attempt.lease_id) for attempt, _ in batch if attempt.id not in written]
         committed = await self._link.run(statements.find_committed(held)) if held else []
         for attempt, outcome in batch:
@@ -177,7 +176,7 @@ class Settler:
                 emit(CommitUnconfirmed(attempt.id, attempt.task, "lost", outcome.state))
 
     async def _unlocked(self, batch: Batch) -> Batch:
-        """Keeps those whose row is locked, as by a cancel that is not committed, and returns the others."""
+        """Keeps the outcomes whose rows are locked, for instance by a cancel that is not committed. Returns the others."""
         try:
             ids = set(await self._link.once(statements.find_locked([attempt.id for attempt, _ in batch])))
         except Exception as error:  # noqa: BLE001 - it is logged

@@ -71,15 +71,15 @@ from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
 
-LATE = 1.0  # seconds an attempt claimed ahead may wait for its turn
-BEGINNING = 60.0  # seconds that a statement may take before there is a lease
+LATE = 1.0  # seconds for which attempts claimed ahead may wait for their turn
+BEGINNING = 60.0  # seconds for each statement before the first lease
 
 
 class Worker:
     """Claims and runs the jobs of one app until it is told to stop.
 
-    ``app_path`` (``module:app``) is what child processes import; only ``executor="process"`` needs it. ``supervisor`` is
-    the file descriptors of two sockets to the process that supervises this one, see ``channels.py``.
+    ``app_path`` (``module:app``) is what child processes import; only ``executor="process"`` needs it. ``supervisor`` holds
+    the file descriptors of two sockets to the process that supervises this one (``channels.py``).
     """
 
     def __init__(
@@ -143,9 +143,9 @@ class Worker:
             asked=self._pulse.cancel, cancel=self._cancel, has_jobs=lambda: bool(len(self._in_flight)),
         )  # fmt: skip
         self._recycling = Recycling(settings, self._use_up)
-        # Jobs that come back before the next poll: in how many seconds once that is written.
+        # Attempts whose jobs are due again before the next poll, and in how many seconds after their settle.
         self._again: dict[Attempt, float] = {}
-        self._hears_of_cancels = False  # of cancels, by a listener here or in the supervisor
+        self._hears_of_cancels = False  # whether a listener, here or in the supervisor, tells of cancels
         self._supervisor: LineToSupervisor | None = None
         if supervisor is not None:
             self._supervisor = LineToSupervisor(
@@ -158,14 +158,14 @@ class Worker:
         self._claimer.wake()
 
     def _cancelled(self, workers: set[int] | None) -> None:
-        """Jobs of these workers (None: of any) were asked to stop: the heartbeat looks which."""
+        """Jobs of these workers (None: of any worker) were asked to stop. If this worker is meant, its heartbeat looks which jobs."""
         self._hears_of_cancels |= workers is None
         if workers is None or self.id in workers:
             self._lease.look()
 
     def _cancel(self, job_ids: list[int]) -> None:
         self._runner.cancel(job_ids)
-        if not self._in_flight.attempts.keys() >= set(job_ids):  # just claimed, and on their way
+        if not self._in_flight.attempts.keys() >= set(job_ids):  # some were just claimed, and are on the way
             asyncio.get_running_loop().call_later(LATE / 4, self._lease.look)
 
     def _room(self) -> int:
@@ -204,10 +204,10 @@ class Worker:
     # ---------------------------------------------------------------- life
 
     def run(self, *, ends_process: bool = False) -> int:
-        """Works until stopped or drained; returns the exit code: 0, or 12 if jobs had to be handed back unfinished.
+        """Works until it is stopped or drained. Returns the exit code (exit_codes.py): 12, for instance, if jobs had to be handed back unfinished.
 
-        ``ends_process``: the process ends with it, and ignores a signal that comes when all is done: it would change the exit code.
-        Raises the DatabaseError that says why it cannot begin.
+        If ``ends_process``, the process ends after this call. It ignores a signal that comes when all is done, because that would change the exit code.
+        If the worker cannot begin, raises the DatabaseError that says why.
         """
         for attempt in retry_connecting(self.settings.wait_for_db):
             with attempt, explained(self._dsn or " "):
@@ -224,7 +224,7 @@ class Worker:
             self._lease.take(connection)
 
     def _declare(self, connection: Connection) -> None:
-        """Schedules and tasks of the code become rows; if another transaction holds one, or a stored row fails, a little later."""
+        """Writes the schedules and tasks of the code as rows. If another transaction holds a row, or a stored row fails, a service writes them later."""
         try:
             run(connection, self._declarations.sync_tasks())
             self._declarations.note(run(connection, self._declarations.sync()))
@@ -234,7 +234,7 @@ class Worker:
             emit(DeclarationsPutOff(error))
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Takes no more, finishes what runs within ``grace``; a second call hands it back now. For signal handlers."""
+        """Claims no more jobs, and gives those that run ``grace`` seconds to end. A second call hands them back at once. For signal handlers."""
         self._stops += 1
         self._hurried_by = number
         self._drain()
@@ -261,7 +261,7 @@ class Worker:
         self._supervisor = None
 
     def _signalled(self, number: int) -> None:
-        """A worker with a supervisor counts the supervisor's word, because one signal to the whole group reaches both."""
+        """With a supervisor, a signal only drains, because one signal to the whole group reaches both. The supervisor itself says when to stop."""
         if self._supervisor is None:
             self.stop(number)
         else:
@@ -317,7 +317,7 @@ class Worker:
         return await self._finish(claiming, settling)
 
     async def _service(self, coroutine: Coroutine[object, object, None]) -> None:
-        """A failing service is a bug that must not go unseen, nor take the jobs with it: the worker drains, to be started again."""
+        """Runs a service. If it fails, which is a bug, the worker says so and drains. Its jobs still end, and then it can be started again."""
         try:
             await coroutine
         except BaseException as error:
@@ -342,13 +342,13 @@ class Worker:
     def _lose(self) -> None:
         """The lease ran out: every job is lost, and the worker registers again under another id."""
         emit(LeaseLost(self.id, len(self._in_flight)))
-        self._claimer.worker_id = 0  # what a claim under way brings is no longer ours
+        self._claimer.worker_id = 0  # if a claim is under way, its jobs are no longer ours
         for link in (self._links.claim, self._links.settle, self._links.listen):
-            link.cut()  # it may be as silent as the heartbeat's was
+            link.cut()  # its connection may be as silent as that of the heartbeat
         self._runner.lose()
 
     async def _watch(self) -> None:
-        """Hands back what was claimed ahead and waits behind jobs that turned out long. Looks for cancels if no listener tells of them."""
+        """Hands back attempts that were claimed ahead and now wait behind long jobs. If no listener tells of cancels, looks for them."""
         while True:
             await asyncio.sleep(LATE / 2)
             self._lease.watch()

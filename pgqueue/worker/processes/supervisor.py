@@ -32,8 +32,8 @@ from pgqueue.worker.spawning import Spawned
 
 LATER = 10.0  # seconds after the grace until a worker that hangs is killed
 STAGGER = 2.0  # seconds within which the first workers are started
-HEALTHY = 5.0  # seconds: a worker that lived that long died of something of the moment
-FIRST, LONGEST = 1.0, 30.0  # seconds until one that died younger is started again: at first, and at most
+HEALTHY = 5.0  # seconds: if a worker lived longer, its death had a passing cause
+FIRST, LONGEST = 1.0, 30.0  # seconds until the start after a death at a younger age: at first, and at most
 SILENT = 10.0  # seconds for which a worker may be silent, however short its lease
 TICK = 1.0  # seconds between two looks at the silence of workers
 SOON = 10.0  # seconds for telling the database that a worker is dead
@@ -42,21 +42,21 @@ SOON = 10.0  # seconds for telling the database that a worker is dead
 def supervise(count: int, dsn: str, settings: WorkerSettings) -> int:
     """Runs the same command line in ``count`` children; returns their highest exit code.
 
-    A child that was not told to stop and has not said that it drained is dead, also with exit code 0, and is started
-    again. If its own command line or configuration was refused, it is not, unless a child in that seat has worked before.
+    If a child ends that was not told to stop and has not said that it drained, it is dead, also with exit code 0. Then another
+    one is started. If the command line or configuration was refused, none is, unless a child in that seat has worked before.
     """
     return asyncio.run(Supervisor(count, dsn, settings).run())
 
 
 def backoff(deaths: int) -> float:
-    """Seconds until the next start after so many early deaths in a row; spread, so that those that died together do not start together."""
+    """Seconds until the next start, after this many early deaths in a row. They vary, so that workers that died together do not start together."""
     if deaths == 0:
         return random.uniform(0.0, FIRST / 2)  # noqa: S311 - jitter, not a secret
     return random.uniform(0.5, 1.0) * min(FIRST * 2.0 ** min(deaths - 1, 10), LONGEST)  # noqa: S311
 
 
 def spread(limit: int | None) -> int | None:
-    """The limit give or take a tenth, so that workers of the same age do not reach theirs together."""
+    """The limit, up to a tenth more or less, so that workers of the same age do not reach their limits together."""
     return None if limit is None else max(1, round(limit * random.uniform(0.9, 1.1)))  # noqa: S311
 
 
@@ -106,7 +106,7 @@ class Supervisor:
         return task
 
     async def _listen(self) -> None:
-        """Begins when the first worker is at work, because only then one can be woken."""
+        """Begins when the first worker is at work, because before that there is none to wake."""
         await self._has_worker.wait()
         try:
             await self._listener.run()
@@ -177,13 +177,13 @@ class Supervisor:
                 await self._start_again(partial(ProcessDied, child.pid, code), deaths)
             return STOPPED
         finally:
-            seat.at_work.set()  # a replacement no longer waits for it
+            seat.at_work.set()  # so that ``_replace`` no longer waits for it
             if seat.line is not None:
                 seat.line.close()
                 seat.line = None
 
     async def _start_again(self, fact: Callable[[float], Fact], deaths: int) -> None:
-        """``fact``: what has happened, once the pause is known."""
+        """``fact`` makes the fact that is emitted, from the seconds of the pause."""
         pause = backoff(deaths)
         emit(fact(pause))
         await self._pause(pause)
@@ -197,11 +197,11 @@ class Supervisor:
         for name in ("max_jobs", "max_rss"):
             if (limit := spread(getattr(self._settings, name))) is not None:
                 overruled += ["--" + name.replace("_", "-"), str(limit)]
-        # the last of two options counts
+        # if an option is given twice, the last one counts
         return Spawned("pgqueue", (*origin.without_dsn(origin.ARGUMENTS), *overruled), fds)
 
     async def _watch(self) -> None:
-        """Kills a worker that has said nothing for a lease: it lost its lease, and would keep its seat for ever."""
+        """Kills a worker that was silent for as long as a lease. Its lease is lost, and it would keep its seat for ever."""
         limit = max(self._settings.lease, SILENT)
         while True:
             await asyncio.sleep(TICK)
@@ -230,13 +230,13 @@ class Supervisor:
             await link.close()
 
     async def _pause(self, seconds: float) -> None:
-        """Waits, but no longer once it is told to stop."""
+        """Waits so long, or until the supervisor is told to stop."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
     async def _replace(self, seat: ProcessSeat, child: Spawned) -> None:
-        """Drains a worker that asked for it, and waits until another works in its seat. One after the other."""
+        """Drains a worker that asked for it, and waits until another works in its seat. Replaces one worker after the other."""
         async with self._one_at_a_time:
             if seat.child is not child or self._stopping.is_set():
                 return
@@ -262,7 +262,7 @@ class Supervisor:
     def _stop(self, number: int) -> None:
         self._stops += 1
         for seat in self._seats:
-            # One that is being replaced drains already: this would be its second signal.
+            # A worker that is being replaced drains already, and this would be its second signal.
             if self._stops > 1 or not seat.replacing:
                 seat.stop(number)
         if self._stops == 1:
