@@ -4,7 +4,7 @@ The decisions are made by machines that do no I/O:
 
 - ``lanes.py``, ``cursors.py``: where there may be jobs, and from where on to look;
 - ``turns.py``: which lanes are claimed alone, because of limits or keys;
-- ``claim_size.py``, ``urgent_allowance.py``: how many jobs a claim may take, and how many of them without room;
+- ``claim_size.py``, ``urgent_allowance.py``: how many jobs a claim may take, and how many of them although there is no room;
 - ``pace.py``: when to ask again;
 - ``late_commits.py``, ``lost_claims.py``: when to look for jobs that committed late, or whose claim got no answer.
 """
@@ -34,15 +34,14 @@ from pgqueue.worker.claiming.turns import PlannedClaim, Turns
 from pgqueue.worker.claiming.urgent_allowance import URGENT_LOOK, UrgentAllowance
 from pgqueue.worker.claiming.wake_ups import WakeUps
 
-LONGEST_LONE_PAUSE = (
-    5.0  # seconds until jobs are claimed again that fail when no other job is there; a wake-up ends it
-)
+# If a few jobs fail while no other job is there: seconds until they are claimed again. A wake-up ends this pause.
+LONGEST_LONE_PAUSE = 5.0
 
 
 class Claimer:
     """``hand_over`` is called with the claimed attempts. ``prefetch`` tells how many jobs may be claimed ahead, beyond the slots.
 
-    ``drained`` is set when nothing is left to claim and nothing runs, if the settings ask for a drain.
+    If the settings ask for a drain, ``drained`` is set when nothing is left to claim and nothing runs.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Claimer:
         self._trouble = Trouble("the claim")
         self._wake_ups = WakeUps()
         self.drained = asyncio.Event()
-        self._wants_room = False  # jobs were left behind for want of slots
+        self._wants_room = False  # jobs were left behind because no slot was free
         self._has_more = False  # the last claims may have left jobs behind although there is room
 
     @property
@@ -96,7 +95,7 @@ class Claimer:
         self._wake_ups.look_again()
 
     def make_room(self) -> None:
-        """Slots are free again: a reason to look only if jobs were left behind for want of slots, or if the last job of a drain has ended."""
+        """Slots are free again. If jobs were left behind because no slot was free, or if the last job of a drain has ended, looks again."""
         if self._wants_room or (self._settings.drain and not self._in_flight):
             self._wake_ups.look_again()
 
@@ -131,7 +130,7 @@ class Claimer:
 
     async def _rest_after(self, error: Exception) -> None:
         pause = self._trouble.after(error)
-        if self._claims.singly.few_failed:  # which says nothing of others, which may come
+        if self._claims.singly.few_failed:  # that says nothing of other jobs, which may come
             await self._wake_ups.sleep_through(min(pause, LANE_REST))
             await self._wake_ups.sleep(min(pause, LONGEST_LONE_PAUSE))
         else:
@@ -149,7 +148,7 @@ class Claimer:
         for serving, slots in self._groups():
             left = room - claimed
             claimed += await self._claim_group(serving, left if slots is None else min(left, slots))
-        self._has_more |= self._claims.singly.was_needed  # what is put aside leaves room
+        self._has_more |= self._claims.singly.was_needed  # jobs that are put aside leave room
         await self._claims.singly.end_turn(self.worker_id)
         if self.pace.is_survey_due(monotonic()):
             await self._survey()
@@ -189,7 +188,7 @@ class Claimer:
         return len(attempts)
 
     async def _look_for_urgent_jobs(self) -> None:
-        """While there is no room, jobs that are more urgent than those that fill the worker are claimed nevertheless."""
+        """While there is no room, claims jobs nevertheless if they are more urgent than those that fill the worker."""
         lanes = self._urgent_lanes()
         if not lanes:
             await self._wake_ups.sleep(max(self._claims.lost.next_look - monotonic(), URGENT_LOOK))
@@ -229,7 +228,7 @@ class Claimer:
         return is_new
 
     async def _watch_writers(self, now: float) -> None:
-        """While looks behind the cursors are dear: makes one when a transaction has ended that had been writing jobs for long."""
+        """While looks behind the cursors are dear, makes one after the end of a transaction that wrote jobs for long."""
         if not self._late_commits.is_watch_due(now) or not self._lanes.cursors.have_moved:
             return
         self._late_commits.begin_watch(now)
@@ -241,11 +240,11 @@ class Claimer:
     # ---------------------------------------------------------------- waiting
 
     async def _wait(self, *, found: bool) -> None:
-        """Until a wake-up, or until it is time to look again. ``found``: whether the last claim took jobs."""
+        """Waits for a wake-up, or until it is time to look again. ``found``: whether the last claim took jobs."""
         if self._busy:
             if not self._busy.is_over:
                 await self._wake_ups.sleep(self.pace.busy_pause())
-            else:  # from now on enqueuers wake us; the next claim finds the jobs of those that had read the flag before
+            else:  # enqueuers wake us again; if some read the mark before, the next claim finds their jobs
                 self.pace.note_work()
                 await self._busy.clear()
         elif self._wake_ups.tell_of_a_job:
@@ -255,7 +254,7 @@ class Claimer:
             await self._idle()
 
     async def _idle(self) -> None:
-        """Nothing is due in the lanes we know. Waits until something is, at one cheap query a poll."""
+        """Waits until something is due in the lanes that we know, with one cheap query for each poll."""
         while not self._wake_ups.stopping:
             is_new = await self._survey()
             if self._settings.drain and not self._in_flight and await self._is_drained():

@@ -1,9 +1,9 @@
 """One call of a handler with the attempts of a chunk. Each attempt keeps an outcome of its own.
 
-The steps are those of call.py: decode, begin, enter the span and the middleware, call, leave them, conclude. All but the call are taken
-for each attempt alone, and in a context of its own. What one of them raises ends that attempt, which takes no part in the steps after.
+The steps are those of call.py: decode, begin, enter the span and the middleware, call, leave them, conclude. Except for the call, each
+attempt takes them alone, in a context of its own. If such a step raises, that attempt ends, and takes no part in later steps.
 
-``perform_chunk`` and ``perform_chunk_async`` are the only places that call such a handler. Nothing that it raises leaves them.
+``perform_chunk`` and ``perform_chunk_async`` are the only places that call such a handler. Nothing that a handler raises leaves them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pgqueue.worker.running.work import Kind, TimeLimit
 
 
 class Chunk:
-    """Attempts of one task for one call. It is to threads and children what an ``Attempt`` is to them alone."""
+    """Attempts of one task for one call. Threads and children treat a chunk like a single ``Attempt``."""
 
     __slots__ = ("_timed_out", "attempts")
 
@@ -50,19 +50,19 @@ class Chunk:
         return max(of_all, Ending.TIMED_OUT) if self._timed_out else of_all
 
     def end(self, ending: Ending) -> bool:
-        """Only the time of a call is the same for all of its attempts. Those end of it when the call does."""
+        """The time of the call is up: no other ending is the call's own. The attempts time out when the call has failed."""
         assert ending is Ending.TIMED_OUT
         is_news, self._timed_out = not self._timed_out, True
         return is_news
 
     def end_attempts(self) -> None:
-        """The call has failed. If its time was up, so was that of its attempts."""
+        """The call has failed. If its time was up, its attempts have timed out."""
         if self._timed_out:
             for attempt in self.attempts:
                 attempt.end(Ending.TIMED_OUT)
 
     def seconds_left(self) -> float | None:
-        """Those of the attempt which may run longest; None if one may run for ever. The others end before it (chunks.py)."""
+        """Seconds left for the attempt that may run longest; None if one may run for ever. The other attempts end before that (chunks.py)."""
         each = [left for attempt in self.attempts if (left := attempt.seconds_left()) is not None]
         return max(each) if len(each) == len(self.attempts) else None
 
@@ -76,8 +76,8 @@ class Item:
         self.attempt = attempt
         self.call: Any = None  # the argument alone, unless the handler or middleware wants the job
         self.conclusion: Conclusion | None = None
-        self.context = copy_context()  # of its own middleware, which sees that of no other attempt
-        self.middleware: Any = None  # and its span: a generator that stands at its yield
+        self.context = copy_context()  # of the middleware of this attempt alone
+        self.middleware: Any = None  # with its span: a generator that stands at its yield
         with self.ending(spec):
             argument = self.context.run(decoded, spec, attempt)
             attempt.started_at = monotonic()
@@ -96,7 +96,7 @@ class Item:
             self.conclusion = failed(spec, self.attempt, error)
 
     def conclude(self, spec: ChunkSpec, result: object) -> None:
-        """By what the handler returned for it."""
+        """Sets the conclusion, by what the handler returned for the attempt, or raised."""
         if is_error(result):
             self.conclusion = failed(spec, self.attempt, result)
         else:
@@ -131,7 +131,7 @@ def _perform_chunk(
 
 
 async def perform_chunk_async(spec: ChunkSpec, chunk: Chunk, app: App, *, traced: bool) -> list[Conclusion]:
-    """The same of an async handler, on this loop."""
+    """The same for an async handler, on this loop."""
     items = [Item(spec, attempt, app) for attempt in chunk.attempts]
     if app.layers or traced:
         for item in taking_part(items):
@@ -182,12 +182,12 @@ def failed_call(chunk: Chunk, items: list[Item], error: BaseException) -> list[o
 
 
 def is_error(value: object) -> TypeIs[BaseException]:
-    """Whether it is an error, by its true class: its ``__class__`` may lie."""
+    """Whether the value is an error, by its true class, because its ``__class__`` may lie."""
     return issubclass(type(value), BaseException)
 
 
 def backwards(items: list[Item], results: list[object]) -> Iterable[tuple[Item, object]]:
-    """In the opposite order in which they were begun, as contexts end. One error of all keeps the traceback it came with."""
+    """The item that was begun last comes first, as contexts end. If all share one error, each finds it with the traceback that it came with."""
     traces = [TRACEBACK.__get__(result) if is_error(result) else None for result in results]
     for item, result, trace in zip(reversed(items), reversed(results), reversed(traces), strict=True):
         if is_error(result):
@@ -196,7 +196,7 @@ def backwards(items: list[Item], results: list[object]) -> Iterable[tuple[Item, 
 
 
 def seen(item: Item, result: object) -> object:
-    """What its middleware sees: why the attempt ended, if it did while the call went on for others; else what came of it."""
+    """What the middleware sees. If the attempt ended while the call went on for others, that is the reason; else it is the result."""
     reason = item.attempt.reason_to_stop()
     if reason is None or item.attempt.own_commit is OwnCommit.CONFIRMED:
         return result
@@ -206,7 +206,7 @@ def seen(item: Item, result: object) -> object:
 def _middleware(
     spec: ChunkSpec, item: Item, app: App, runner: asyncio.Runner, traced: bool
 ) -> Generator[None, object, object]:
-    """Gets what the handler returned for the item, or raised, at its yield. Returns the result."""
+    """What the handler returned for the item is sent to its yield; what it raised is thrown there. Returns the result."""
     call = _call_of(item, app)
     with span_of(spec, item.attempt, traced), around(app.layers, call, OwnContext(runner)):
         call.result = value_of((yield))
@@ -254,7 +254,7 @@ async def _leave_middleware_async(item: Item, result: object) -> object:
 def chunk_failed(
     spec: ChunkSpec, chunk: Chunk, error: BaseException, *, crashed: bool = False, crash_limit: int = 3
 ) -> list[Conclusion]:
-    """What the attempts of a call come to that ended from outside."""
+    """What the attempts of a call come to if it was ended from outside."""
     chunk.end_attempts()
     return [
         failed(spec, attempt, error, crashed=crashed, crash_limit=crash_limit) for attempt in chunk.attempts

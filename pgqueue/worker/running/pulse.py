@@ -1,4 +1,4 @@
-"""Notices that the worker's loop does not turn: a handler on it blocks, or one anywhere holds the interpreter's lock (GIL).
+"""Notices that the worker's loop does not turn: a handler on it blocks, or a handler anywhere holds the interpreter's lock (GIL).
 
 ::
 
@@ -8,9 +8,9 @@
                         │  └─ word ────► the supervisor, which kills a process whose threads are silent for a lease
                         └─ rearms ─────► a timer of the process's own computing time, which needs no lock to kill it
 
-A loop cannot be interrupted from outside, so its process must end. Before it does, what is known of its jobs is written: the guilty
-job failed, by its timeout, its cancel or as a crash, and the others go back uncharged. Only ticks of this thread count, so that a
-process that was stopped or suspended was not blocked.
+A loop cannot be interrupted from outside, so its process must end. Before that, this thread writes what is known of its jobs. The guilty
+job has failed: by its timeout, by its cancel, or as a crash. The other jobs go back, and are not charged. Only ticks of this thread
+count, so a process that was stopped or suspended does not count as blocked.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from pgqueue.worker.running.conclusions import failed
 from pgqueue.worker.running.threads import DEAF
 
 TICK = 0.25  # seconds between two beats, and between two looks at them
-LOGGED, NOTED = 1.0, 3.0  # seconds of blockage until a line says so, and until the workers row does
+LOGGED, NOTED = 1.0, 3.0  # seconds of blockage until a log line says so, and until the row of the worker does
 AT_LEAST = 5.0  # seconds for which the lock may be held, however short the lease
 GOODBYE = 10.0  # seconds for telling the database
 
@@ -71,14 +71,15 @@ class Pulse:
         lease: float,
         alive: Callable[[], None],
     ) -> None:
-        """``limit``: seconds until a blocked process ends; 0: it never does. ``alive`` is called at every tick, on this thread."""
+        """``limit``: seconds until a blocked process ends; 0: it never does. ``alive`` is called at every tick, on the thread of the pulse."""
         self._dsn, self._attempts, self._specs, self._hooks = dsn, attempts, specs, hooks
         self._crash_limit, self._limit, self._alive = crash_limit, limit, alive
-        self._held = max(lease, AT_LEAST, 4 * TICK * (os.cpu_count() or 1))  # threads beside it compute too
+        # Other threads compute at the same time.
+        self._held = max(lease, AT_LEAST, 4 * TICK * (os.cpu_count() or 1))
         self._turned = True
         self._blocked = 0.0
         self._logged, self._noted = False, 0.0
-        self._asked: dict[int, float] = {}  # jobs to be cancelled, since when
+        self._asked: dict[int, float] = {}  # jobs to be cancelled, and since when
         self._stop = threading.Event()
         self._timed = False
         self.worker_id = 0
@@ -104,12 +105,12 @@ class Pulse:
             faulthandler.unregister(signal.SIGVTALRM)
 
     def cancel(self, job_ids: list[int]) -> None:
-        """These were asked to end; called on any thread."""
+        """These jobs were asked to end. May be called on any thread."""
         now = monotonic()
         self._asked = {job_id: self._asked.get(job_id, now) for job_id in job_ids}
 
     def _arm(self) -> None:
-        """The timer counts what all threads compute, and kills: so long the lock may be kept from this thread."""
+        """Sets the timer. It counts the computing time of all threads. If this thread does not get the lock in that time, the timer kills the process."""
         if self._timed:
             signal.setitimer(signal.ITIMER_VIRTUAL, self._held)
 
@@ -217,7 +218,7 @@ class Pulse:
 
 
 def is_late(attempt: Attempt) -> bool:
-    """Whether its time has been up for longer than a handler gets to end."""
+    """Whether its time has been up for longer than DEAF, which a handler gets to end."""
     if not attempt.started_at:
         return False
     left = attempt.until_deadline()
@@ -228,7 +229,7 @@ def is_late(attempt: Attempt) -> bool:
 
 
 def at_work(frame: FrameType | None) -> list[Attempt]:
-    """The attempts whose handler a thread is in, read from its stack, so that no job pays for being found."""
+    """The attempts whose handler the thread of this frame runs. Reading its stack costs jobs nothing while no loop is blocked."""
     while frame is not None:
         if frame.f_code is perform_async.__code__:
             return [frame.f_locals["attempt"]]
@@ -239,7 +240,7 @@ def at_work(frame: FrameType | None) -> list[Attempt]:
 
 
 def stack(frame: FrameType | None) -> str:
-    """Where it stands, below the loop's own steps."""
+    """Where the thread of this frame stands, without the loop's own steps."""
     above = takewhile(
         lambda step: step[0].f_globals.get("__name__") != "asyncio.events", traceback.walk_stack(frame)
     )
@@ -248,5 +249,5 @@ def stack(frame: FrameType | None) -> str:
 
 
 def named(guilty: list[Attempt]) -> tuple[str | None, int]:
-    """The first of them, and how many more of its chunk there are."""
+    """The first guilty attempt, and how many more its chunk has."""
     return (repr(guilty[0]), len(guilty) - 1) if guilty else (None, 0)

@@ -1,11 +1,11 @@
-"""Runs attempts: decides once, for each task, whether on the loop, on a thread or in a child process. Does no SQL.
+"""Runs attempts. Decides once for each task whether they run on the loop, on a thread or in a child process. Does no SQL.
 
-A claimed attempt waits here for its turn; a freed turn is given on at once, while the outcome is still being settled.
+A claimed attempt waits here for its turn. When an attempt ends, the next one gets the turn at once, while the outcome is still being settled.
 
-Suspects: a job that was at a crash of its worker, by its own fault or a neighbour's, runs from then on in a process of its own, whatever
-its executor. There it cannot be charged with the crash of another, nor another with its own: the next crash condemns the guilty one alone, while all others go on
-beside it, the suspects too. (To run it alone in the worker instead, all others would have to wait for it, and it for them.) Its former
-neighbours are suspects for one run. When a worker dies, rescue.sql suspects only those that have run in the worker itself.
+Suspects: if a job ran while its worker crashed, by its own fault or a neighbour's, it is a suspect. From then on it runs in a process of
+its own, whatever its executor. There no job can be charged with the crash of another: the next crash condemns the guilty job alone.
+All others go on beside it, other suspects too. (If it ran alone in the worker instead, all others would have to wait for it, and it
+for them.) Its former neighbours are suspects for one run. When a worker dies, rescue.sql suspects only jobs that ran in the worker itself.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from pgqueue.worker.running.job_times import JobTimes
 from pgqueue.worker.running.threads import Threads
 from pgqueue.worker.running.waiting import Waiting
 
-SUSPECTS = 4  # at once: a process each, where memory may be what they died of
-LATER = 5.0  # seconds for which one that waited too long for its process is left to other workers
+SUSPECTS = 4  # that run at once, each in a process: they may have died of a lack of memory
+LATER = 5.0  # if a suspect waited too long for its process: seconds until a worker may claim it again
 
 
 class Executor(Protocol):
@@ -92,7 +92,7 @@ class Runner:
                 return self._children
 
     def _own_process_of(self, spec: TaskSpec) -> Executor:
-        """Performs a suspect in a process of its own, and one of a chunk in a chunk of its own."""
+        """What performs a suspect in a process of its own. If its task takes chunks, the suspect is a chunk of its own."""
         return (
             self._chunks_of(replace(spec, chunk=1), "process")
             if isinstance(spec, ChunkSpec)
@@ -120,7 +120,7 @@ class Runner:
         self._fill()
 
     def prefetch(self) -> int:
-        """How many attempts to claim beyond the slots: enough short ones that no turn stays empty, none of long ones.
+        """How many attempts to claim beyond the slots: if jobs are short, enough that no turn stays empty; if they are long, none.
 
         Suspects that wait for a process of their own take no slot of others.
         """
@@ -130,7 +130,7 @@ class Runner:
         return len(self._running)
 
     def running(self) -> Collection[Attempt]:
-        """The longest at it first."""
+        """The attempts that run, in the order in which they began."""
         return self._running
 
     # ---------------------------------------------------------------- the steps of one attempt
@@ -149,7 +149,7 @@ class Runner:
             self._idle.set()
 
     def _is_refused(self, attempt: Attempt) -> bool:
-        """Whether it may not begin: then it ends here."""
+        """Ends the attempt here if it may not begin. Returns whether it ended."""
         conclusion = refused(self._ways[attempt.task][0], attempt)
         if conclusion is not None:
             self._conclude(attempt, conclusion)
@@ -164,11 +164,11 @@ class Runner:
         emit_start(attempt)
         try:
             executor.start(spec, attempt)
-        except Exception as error:  # noqa: BLE001 - no thread to be had, no app that a child could import
+        except Exception as error:  # noqa: BLE001 - no thread can be started, or no child could import the app
             asyncio.get_running_loop().call_soon(self._finish, attempt, failed(spec, attempt, error))
 
     def _finish(self, attempt: Attempt, conclusion: Conclusion) -> None:
-        """An executor is done with it: its turn is free."""
+        """An executor is done with the attempt, so its turn is free."""
         if self._running.pop(attempt, None) is None:
             return  # it was given up before, as timed out or lost
         self._accused.discard(attempt)
@@ -181,14 +181,14 @@ class Runner:
             self._idle.set()
 
     def _conclude(self, attempt: Attempt, conclusion: Conclusion) -> None:
-        """Hands on what it comes to, to be settled, and says so."""
+        """Passes on what the attempt comes to, so that it is settled, and emits it."""
         self._done(attempt, conclusion)
         emit_ending(attempt, conclusion)
 
     # ---------------------------------------------------------------- giving up
 
     def cancel(self, job_ids: list[int]) -> None:
-        """Stops jobs that were asked to end: the handler is cancelled, or learns of it when it next checks; or it never begins."""
+        """Stops jobs that were asked to end. A handler is cancelled, or learns of that when it next checks. A job that waits never begins."""
         asked = set(job_ids)
         for attempt, executor in list(self._running.items()):
             if attempt.id in asked and attempt.end(Ending.CANCELLED):
@@ -199,7 +199,7 @@ class Runner:
                 self._done(attempt, failed(self._ways[attempt.task][0], attempt, asyncio.CancelledError()))
 
     def lose(self, attempts: Collection[Attempt] | None = None) -> None:
-        """Stops these attempts, by default all, because their lease is lost: nothing is written of them. Those that wait never begin."""
+        """Stops these attempts, by default all, because their lease is lost. Nothing is written of them, and those that wait never begin."""
         lost = set([*self._waiting, *self._suspects, *self._running] if attempts is None else attempts)
         for attempt in lost:
             attempt.end(Ending.LOST)
@@ -224,7 +224,7 @@ class Runner:
                 self._times.note_long()
 
     def release_running(self) -> int:
-        """Hands back what still runs, and returns how many. Handlers on threads cannot be stopped, and lose their lease."""
+        """Hands back the attempts that still run, and returns how many. Handlers on threads cannot be stopped, and lose their lease."""
         running = list(self._running.items())
         for attempt, executor in running:
             attempt.end(Ending.RELEASED)

@@ -1,7 +1,7 @@
 """Handlers on threads.
 
-Not concurrent.futures: a thread whose handler outlives its timeout must be interrupted or, if it is deaf to that,
-replaced, which a pool does not do.
+concurrent.futures does not fit. If a handler outlives its timeout, its thread must be interrupted. If the thread is deaf to
+that, it must be replaced, which a pool does not do.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pgqueue.worker.running.work import C, Kind, W
 
 DEAF = 2.0  # seconds that a handler gets to end, beyond its timeout or a cancel
 TIMED_OUT = Ending.TIMED_OUT  # by a short name, because Python 3.11 finds members of an enum slowly
-BLOCKED_AFTER = 0.5  # seconds: a loop that has not come to a cancel by then is blocked by its handler
+BLOCKED_AFTER = 0.5  # seconds: if a loop has not come to a cancel by then, its handler blocks it
 
 
 class InterruptedByTimeout(BaseException):
@@ -36,7 +36,7 @@ class InterruptedByTimeout(BaseException):
 
 
 class Threads(Generic[W, C]):
-    """Grows to as many threads as calls run at once. ``finish`` is called on the loop with what each work comes to, ``begun`` before."""
+    """Grows to as many threads as calls run at once. On the loop, ``begun`` is called with each work, and later ``finish`` with what it comes to."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Threads(Generic[W, C]):
         self._busy = 0
         self._timers: dict[W, asyncio.TimerHandle] = {}
         self._given_up: set[W] = set()
-        self.to_cancel: set[W] = set()  # work whose task is to be cancelled, perhaps before there is one
+        self.to_cancel: set[W] = set()  # work whose task is to be cancelled; the task may not exist yet
 
     def start(self, spec: TaskSpec, work: W) -> None:
         """Has the work performed on a thread."""
@@ -72,12 +72,12 @@ class Threads(Generic[W, C]):
     def _grow(self) -> None:
         try:
             self._threads.add(_Thread(self))
-        except RuntimeError:  # the system gives no more: those that exist take it in turn
+        except RuntimeError:  # the system gives no more threads: those that exist do the work in turn
             if not self._threads:
                 raise
 
     def stop(self, work: W) -> None:
-        """Interrupts what has lost its lease. Of other work, cancels what is async. A plain handler ends when it next asks ``job.check()``."""
+        """If the work has lost its lease, interrupts it; else cancels an async handler. A plain handler ends when it next calls ``job.check()``."""
         if work.ending is Ending.LOST:
             self._interrupt(work)
         else:
@@ -102,7 +102,7 @@ class Threads(Generic[W, C]):
                 break
 
     def _give_up(self, spec: TaskSpec, work: W) -> None:
-        """The handler does not react, as in a C call: its thread is left alone and replaced."""
+        """The handler does not react, for instance in a C call. Leaves its thread alone, so that a new one takes its place."""
         emit(TimeoutIgnored(repr(work)))
         for thread in [thread for thread in self._threads if thread.current is work]:
             thread.abandoned = True
@@ -114,7 +114,7 @@ class Threads(Generic[W, C]):
         self._finish(work, self._kind.failed(spec, work, TimeoutError()))
 
     def performed(self, work: W, concluded: C) -> None:
-        """Called on a thread: brings the outcome to the loop, one wake-up for all that gather meanwhile."""
+        """Brings an outcome from a thread to the loop. Outcomes that gather meanwhile share one wake-up."""
         self._finished.append((work, concluded))
         if not self._scheduled and self._loop is not None:
             self._scheduled = True
@@ -154,7 +154,7 @@ class Threads(Generic[W, C]):
                         concluded = self._kind.perform(spec, work, self._app, runner, traced=self._traced)
                     finally:
                         thread.rest()
-                except BaseException as error:  # noqa: BLE001 - an interruption while the outcome was made, or of nothing that is known
+                except BaseException as error:  # noqa: BLE001 - an interruption while the outcome was made, or an error of unknown cause
                     concluded = self._kind.failed(spec, work, error)
                     thread.rest()
                 if forked.astray:
@@ -168,18 +168,17 @@ class Threads(Generic[W, C]):
 
 
 class _Thread(Generic[W]):
-    """Its thread is interrupted while it performs work that is out of time or lost, and at no other moment."""
+    """A thread that is interrupted only while it performs work that is out of time or lost."""
 
     def __init__(self, threads: Threads[W, Any]) -> None:
         self.current: W | None = None
-        self.interrupted = (
-            False  # while it ran this work: once at most, or the second would hit what deals with the first
-        )
+        # Whether it was interrupted during this work. Once at most: a second one would hit what deals with the first.
+        self.interrupted = False
         self.abandoned = False
-        self.shielded = False  # while it is, it is not interrupted
-        self._due = False  # it will be, after that
-        self._task: asyncio.Task[object] | None = None  # which its loop runs
-        self._cancel_pending = False  # its loop has not come to cancel that
+        self.shielded = False  # while it is, no interruption is raised
+        self._due = False  # an interruption waits for the end of the shield
+        self._task: asyncio.Task[object] | None = None  # the task that its loop runs
+        self._cancel_pending = False  # its loop is to cancel the task, and has not come to it
         self._to_cancel = threads.to_cancel
         self._lock = threading.Lock()
         self._thread = threading.Thread(
@@ -188,7 +187,7 @@ class _Thread(Generic[W]):
         self._thread.start()
 
     def interrupt(self, work: W) -> bool:
-        """Raises InterruptedByTimeout in the thread if it runs this work (the way dramatiq's time limit goes)."""
+        """Raises InterruptedByTimeout in the thread if it runs this work (dramatiq's time limit does the same)."""
         with self._lock:
             if self.current is not work:
                 return False
@@ -218,7 +217,7 @@ class _Thread(Generic[W]):
         task.cancel()
 
     def insist(self, work: W) -> None:
-        """Interrupts a handler that blocks its loop, which has therefore not come to the cancel."""
+        """If the loop has not come to the cancel, its handler blocks it: interrupts the handler."""
         with self._lock:
             if self.current is work and self._cancel_pending:
                 self._cancel_pending = False
@@ -231,7 +230,7 @@ class _Thread(Generic[W]):
             _raise_in(self._thread.ident)
 
     def _let_in(self) -> None:
-        """A pending interruption is raised here, at the latest when the loop jumps back."""
+        """Has a pending interruption raised here, at the latest when the ``for`` jumps back."""
         if self.interrupted:
             for _ in range(2):
                 pass
@@ -259,7 +258,7 @@ class _Thread(Generic[W]):
                 self._task = None
 
     def begin(self, work: W) -> None:
-        """Raises InterruptedByTimeout if it came too late to interrupt it."""
+        """If the work timed out or was lost before it began, raises InterruptedByTimeout."""
         with self._lock:
             self.current, self.shielded, self._due, self._cancel_pending = work, False, False, False
         if work.ending >= TIMED_OUT:
@@ -271,10 +270,10 @@ class _Thread(Generic[W]):
             self.current = None
 
     def absorb(self) -> NoReturn:
-        """Raises InterruptedByTimeout here, and so lets an interruption that came too late for its handler hit nothing else.
+        """Raises InterruptedByTimeout here. If an interruption came too late for its handler, it thus hits nothing else.
 
-        Whether it is still to be raised cannot be asked, and taking it back would leave the interpreter's flag of pending exceptions set
-        for ever: 3.11 hangs then under any tracer, 3.12 runs slower. So one more takes its place, and is raised here.
+        Python does not tell whether an interruption is still to be raised. Taking it back would leave the interpreter's flag of pending
+        exceptions set for ever: then 3.11 hangs under any tracer, and 3.12 runs slower. So a new one takes its place, and is raised here.
         """
         _raise_in(threading.get_ident())
         while True:
