@@ -21,14 +21,14 @@ from pgqueue.text.described import TRACEBACK
 from pgqueue.worker.ending import Ending, NothingToSettle, OwnCommit
 from pgqueue.worker.rare_fields import RareFields
 
-TICK = 0.01  # seconds by which a clock may ring early
+TICK = 0.01  # seconds by which a timer may be early
 NOT_STOPPED, NOT_SENT = Ending.NONE, OwnCommit.NONE
 
 _ending = threading.Lock()  # the loop and the thread of a handler may end the same attempt at once
 
 
 class Attempt:
-    """A claimed job with its lease, undecoded. Made from a row of ``claim.sql``, in its order."""
+    """A claimed job with its lease, undecoded. Made from a row of ``claim.sql``, in the order of its columns."""
 
     __slots__ = (
         "args", "attempt", "claimed", "claimed_at", "concurrency_key", "crash_count", "created_at", "ending", "id", "lease_id",
@@ -44,7 +44,7 @@ class Attempt:
         ) = self.claimed = row  # fmt: skip
         self.rare = None if rare is None else RareFields.of(rare)
         self.worker_id = worker_id
-        self.may_have_seats = may_have_seats  # of limits, which others wait for
+        self.may_have_seats = may_have_seats  # seats of limits, for which other jobs wait
         self.claimed_at = monotonic()
         self.started_at = 0.0
         self.ending = NOT_STOPPED
@@ -95,7 +95,7 @@ class Attempt:
     # ---------------------------------------------------------------- its ending
 
     def end(self, ending: Ending) -> bool:
-        """Notes what stops it, on any thread. Returns whether that is news: a lower ending changes nothing."""
+        """Notes what stops it, on any thread. Returns whether that is new: an ending that is not higher changes nothing."""
         with _ending:
             if ending <= self.ending:
                 return False
@@ -103,12 +103,12 @@ class Attempt:
             return True
 
     def check(self) -> None:
-        """Raises what a handler must learn."""
+        """If the handler must learn of an ending, raises what tells it."""
         if (reason := self.reason_to_stop()) is not None:
             raise reason
 
     def reason_to_stop(self) -> Exception | None:
-        """What a handler learns of the ending, if it is to learn of it."""
+        """The error by which a handler learns of the ending; None if it is to learn nothing."""
         match self.ending:
             case Ending.CANCELLED:
                 return Cancel("cancelled on request")
@@ -120,7 +120,7 @@ class Attempt:
                 return None
 
     def cause_of(self, error: BaseException) -> BaseException:
-        """Why a handler ended in ``error``: because it was stopped, or, with a cancel, because the error is its own reply."""
+        """Why a handler ended in ``error``. If it was stopped, that is the reason, unless the error is the handler's own reply to a cancel."""
         is_reply = not issubclass(type(error), asyncio.CancelledError)  # its __class__ may lie
         if self.ending is Ending.CANCELLED and is_reply:
             return error

@@ -1,8 +1,8 @@
-"""Renews the worker's lease from a thread and connection of its own, so that no careless handler can stop it.
+"""Renews the worker's lease from a thread and connection of its own, so that no careless handler can stop the renewal.
 
-It also brings back which jobs were asked to stop. That can be asked for in between (``look``), as soon as a cancel is known of,
-which renews nothing. Neither waits longer than a third of a lease: a connection that is silent is cut, and another one is made. The
-worker compares ``expires`` with the clock, and so notices the end of its lease while this thread still waits for an answer.
+It also finds out which jobs were asked to stop. When the worker learns of a cancel, it has the thread look at once (``look``), which
+renews nothing. No answer is awaited longer than a third of a lease: if a connection is silent, it is cut, and another one is made.
+The worker compares ``expires`` with the clock, so it notices the end of its lease while this thread still waits for an answer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHORTEST = 0.3  # seconds that it may take, however short the lease
 
 
 class Heartbeat:
-    """``lost``, with the worker's id, and ``cancel`` are called on this thread; a worker hands them to its loop."""
+    """``lost`` is called with the worker's id, ``cancel`` with jobs. Both are called on this thread; a worker passes them to its loop."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Heartbeat:
         cancel: Callable[[list[int]], object],
         has_jobs: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``has_jobs`` is asked on this thread, too: an idle worker looks for cancels only if it is told of one."""
+        """``has_jobs`` is called on this thread, too. If there are no jobs, the thread looks for cancels only when ``look`` asks for it."""
         self._outage = outage
         self._every, self._lease = every, lease
         self._patience = min(max(lease / 3, SHORTEST), LONGEST)
@@ -51,7 +51,7 @@ class Heartbeat:
 
     @property
     def expires(self) -> float:
-        """Until when, by the monotonic clock, the lease is surely ours. The lease counts from the question, not from the answer."""
+        """The moment of the monotonic clock until which the lease is surely ours. The lease counts from the question, not from the answer."""
         return -math.inf if self._life is None else self._life.expires
 
     def start(self, worker_id: int, asked: float) -> None:
@@ -63,12 +63,12 @@ class Heartbeat:
         life.thread.start()
 
     def look(self) -> None:
-        """Soon has ``cancel`` called with the jobs that were asked to stop. Returns at once."""
+        """Has the thread look soon which jobs were asked to stop, and call ``cancel`` with them. Returns at once."""
         if self._life is not None:
             self._life.due.set()
 
     def stop(self, patience: float = 0.0) -> None:
-        """Ends the beating, also in the middle of a statement; waits for that so many seconds at most."""
+        """Ends the thread. If it is still at a statement after ``patience`` seconds, cuts its connection."""
         life = self._life
         if life is not None and life.thread is not None:
             life.stopped.set()
@@ -102,7 +102,7 @@ class Heartbeat:
         return True
 
     def _renew(self, life: _Life, sent: float) -> bool:
-        """Whether the lease goes on, as far as the server has answered. If it has not, it is soon asked again."""
+        """Renews the lease. Returns False if the server says that the lease is over. If the server does not answer, it is soon asked again."""
         try:
             renewed = self._ask(life, statements.heartbeat(life.worker_id, self._lease, self.state))
         except Exception as error:  # noqa: BLE001 - it is logged

@@ -1,7 +1,7 @@
 """A worker's lease on its jobs: asked for, renewed, watched, lost, asked for again under another id.
 
-The heartbeat renews it on a thread of its own. Here, on the loop, the clock is watched, so that the lease ends in time even while the
-heartbeat waits for an answer.
+The heartbeat renews the lease on a thread of its own. This module watches the clock, on the loop, so that the lease ends in time even
+while the heartbeat waits for an answer.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ FAREWELL = 1.0  # seconds for each of the last statements
 class Lease:
     """``began`` is called with the worker's id, ``ended`` when the lease is over, ``lost`` with attempts whose claims are lost.
 
-    ``cancel`` when jobs were asked to end: all on the loop; ``asked``, which is told the same, on another thread, because the loop may
-    be blocked. ``running`` tells which attempts run.
+    ``cancel`` is called with jobs that were asked to end. These four are called on the loop. ``asked`` is called with the same jobs as
+    ``cancel``, but on another thread, because the loop may be blocked. ``running`` tells which attempts run.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Lease:
         outage.reconnected = partial(self._call, self._doubt.set)
 
     def _call(self, function: Callable[..., object], *args: object) -> None:
-        """Calls it on the loop. From any thread; not if the loop has ended."""
+        """Calls a function on the loop, from any thread. If the loop has ended, does nothing."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(function, *args)
@@ -132,9 +132,9 @@ class Lease:
     # ---------------------------------------------------------------- what it covers
 
     async def keep_own(self) -> None:
-        """Goes on until it is cancelled. After each connection that was replaced, it stops attempts that are no longer ours.
+        """Runs until it is cancelled. After each connection that was replaced, it stops attempts that are no longer ours.
 
-        The server may have crashed meanwhile, or another one may have taken its place, and claims may be forgotten; leases live on.
+        The server may have crashed meanwhile, or another one may have taken its place. Then claims may be forgotten, although leases live on.
         """
         trouble = Trouble("the check that running jobs are still this worker's")
         while True:
@@ -158,7 +158,7 @@ class Lease:
             self._lose_attempts([ours[job_id] for job_id in gone])
 
     def look(self) -> None:
-        """Soon has ``cancel`` called with the jobs that were asked to stop."""
+        """Asks the heartbeat to look soon which jobs were asked to stop. ``cancel`` is then called with them."""
         self._heartbeat.look()
 
     def drain(self) -> None:

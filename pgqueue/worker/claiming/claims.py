@@ -1,4 +1,4 @@
-"""Sends the statements that claim jobs, hands over what they took, and tells the machines what they learned by it."""
+"""Sends the statements that claim jobs, hands over the claimed jobs, and tells the machines of claimer.py what the claims found."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Claims:
         return attempts
 
     async def from_one(self, lane: Lane, count: int, *, in_turns: bool) -> list[Attempt]:
-        """Claims jobs of a lane under limits: those with keys ``in_turns``, or those without."""
+        """Claims jobs from one lane, under limits: if ``in_turns``, jobs with keys, else jobs without a key."""
         begun, worker_id = monotonic(), self.worker_id
         after, front = self._turns.resume(lane) if in_turns else (None, None)
         claim = statements.claim_limited(worker_id, self._tasks, lane, after, count, front)
@@ -124,7 +124,7 @@ class Claims:
 
     def _take(self, worker_id: int, rows: Iterable[Row], *, may_have_seats: bool = True) -> list[Attempt]:
         if worker_id != self.worker_id:
-            return []  # the lease ended during the claim: the jobs are rescued with it
+            return []  # the lease ended during the claim: its jobs are rescued
         attempts = [Attempt(worker_id, row, may_have_seats=may_have_seats) for row in rows]
         attempts.sort(key=lambda attempt: (attempt.priority, attempt.run_at, attempt.id))
         self._in_flight.add(attempts)

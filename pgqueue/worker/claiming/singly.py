@@ -1,4 +1,4 @@
-"""Claims jobs in parts, after a claim of many has failed, so that one job that cannot be claimed does not hold up the others.
+"""After a claim of many jobs has failed, claims them in parts, so that one job that cannot be claimed does not hold up the others.
 
 The statement is tried on halves of its jobs (sifting.py). A job that fails while the same statement claims others is put aside. If all
 jobs of a lane fail, nothing tells yet whose fault that is: the lane rests, and the other lanes go on.
@@ -22,7 +22,7 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 
-LANE_REST = 0.5  # seconds for which a lane rests from which nothing could be claimed
+LANE_REST = 0.5  # if nothing could be claimed from a lane: seconds for which it rests
 
 
 class Beginning(NamedTuple):
@@ -43,7 +43,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The claim of all jobs from these beginnings failed, and nothing tells yet whose fault that is. ``jobs``: empty if they are many."""
+    """The claim of all jobs from these beginnings failed, and nothing tells yet whose fault that is. If the jobs are many, ``jobs`` is empty."""
 
     beginnings: Sequence[Beginning]
     jobs: Sequence[Choice]
@@ -54,8 +54,8 @@ class Failure:
 class SingleClaims:
     """``take`` is called with what a claim took. ``note_lost_answer`` is called after a claim without an answer.
 
-    Of one turn of the claimer: ``claimed``: how many jobs were claimed here. ``failures``: of jobs that failed when no other job was there to
-    compare with. ``succeeded``: the statements that claimed a job.
+    The rest tells of one turn of the claimer. ``claimed``: how many jobs were claimed here. ``failures``: of jobs that failed while no
+    other job was there to compare with. ``succeeded``: the statements that claimed a job.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SingleClaims:
         self.succeeded: set[str] = set()
 
     def awake(self, lanes: list[Lane], *, in_turns: bool = False) -> list[Lane]:
-        """Without the lanes that rest."""
+        """The lanes without those that rest."""
         if not self._resting:
             return lanes
         now = monotonic()
@@ -89,7 +89,7 @@ class SingleClaims:
 
     @property
     def few_failed(self) -> bool:
-        """Whether a claim failed for few jobs, which says nothing of others."""
+        """Whether a claim failed for only a few jobs. That says nothing of other jobs."""
         return any(failure.jobs for failure in self.failures)
 
     async def claim(
@@ -100,9 +100,9 @@ class SingleClaims:
         whole: Statement[object],
         error: Exception,
     ) -> list[Attempt]:
-        """Returns what was claimed in parts, after the statement ``whole`` has failed with ``error``. The least urgent job is the last.
+        """The statement ``whole`` has failed with ``error``: claims its jobs in parts. Returns the attempts, the least urgent one last.
 
-        If all jobs fail, or if none is there, that is noted. ``end_turn`` decides whose fault it is.
+        If all jobs fail, or if none is there, notes that. ``end_turn`` decides whose fault it is.
         """
         choices: list[Choice] = []
         claimed: list[Attempt] = []
@@ -118,7 +118,7 @@ class SingleClaims:
         except ConnectionLost:
             await self._note_lost_answer()
         except Exception as failure:  # noqa: BLE001 - the turn raises it if nothing else was claimed
-            if len(choices) == 1:  # on which the whole statement failed, too
+            if len(choices) == 1:  # the whole statement failed on this job, too
                 self.failures.append(Failure(beginnings, choices, whole.name, error))
             else:
                 few = choices if len(choices) <= PROBES and not claimed else []
@@ -152,7 +152,7 @@ class SingleClaims:
         return choices
 
     async def end_turn(self, worker_id: int) -> None:
-        """Puts aside the jobs whose claim failed if the same statement succeeded for other jobs. Lets the lanes of all other failures rest."""
+        """If a statement failed for some jobs and succeeded for others, puts the failed jobs aside. Lets the lanes of all other failures rest."""
         failures, self.failures = self.failures, []
         for failure in failures:
             guilty = failure.jobs if failure.statement in self.succeeded else []

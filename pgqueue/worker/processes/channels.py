@@ -1,4 +1,4 @@
-"""One LISTEN connection for all processes of a supervisor: it hands wake-ups on through a socket that they share.
+"""One LISTEN connection for all processes of a supervisor, which passes wake-ups on through a socket that they share.
 
 ::
 
@@ -9,10 +9,10 @@
                                                          ║ ◄─ ready, registered ID, alive, replace, drained
 
 Exactly one process reads a byte, so that one job wakes one of them and not all. A process that hangs does not read, and holds up no
-other. A process that has no slot free, or that was filled up by what it found, says ``more``, and another one looks. Neither end
-ever waits for the other: a full socket means that there is enough to read. What gets lost is found by the next poll.
-The end of the socket is the end of the supervisor. What concerns one process, or comes from it, goes over a line of its own:
-so a supervisor knows by a word, and not by an exit code that any handler can choose, that a worker has drained.
+other. If a process has no free slot, or if the jobs that it found fill it, it says ``more``, and another one looks. Neither end
+ever waits for the other: a full socket means that there is enough to read. If a wake-up gets lost, the next poll finds the job.
+When the socket is closed, the supervisor has ended. Each process has a line of its own for what concerns it or comes from it. So a
+supervisor learns by a word that a worker has drained, and not by an exit code, which any handler can choose.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from collections.abc import Callable
 from pgqueue.worker.forked import Ends
 
 ANY, VACANT, STOP = b"any", b"vacant", b"stop "
-MOST_IDS = 100  # ids in one message; where there are more, every worker looks
+MOST_IDS = 100  # ids in one message; if there are more, every worker looks
 AGAIN = 1.0  # seconds after which a process without a free slot looks whether its supervisor still lives
 
 
 class WakeUpRelay:
-    """The supervisor's end of what all share."""
+    """The supervisor's end of the socket that all processes share."""
 
     def __init__(self) -> None:
         self._mine, self._theirs = socket.socketpair()
@@ -53,7 +53,7 @@ class WakeUpRelay:
             self._mine.send(b"\n")
 
     def _read(self) -> None:
-        if self._mine.recv(65_536):  # more, however often
+        if self._mine.recv(65_536):  # ``more``, once or many times
             self.wake_up()
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class LineToWorker:
         return self._theirs.fileno()
 
     def tell(self, workers: set[int] | None) -> None:
-        """Has it look for jobs to stop if it is one of these workers; None: in any case."""
+        """If the process is one of these workers, has it look for jobs to stop. None: in any case."""
         message = ANY if workers is None or len(workers) > MOST_IDS else b" ".join(b"%d" % n for n in workers)
         self._send(message)
 
@@ -87,7 +87,7 @@ class LineToWorker:
         self._send(VACANT)
 
     def tell_to_stop(self, number: int) -> None:
-        """As this signal, which the supervisor got, would."""
+        """Stops the process as this signal would, which the supervisor got."""
         self._send(STOP + b"%d" % number)
 
     def hear(self) -> None:
@@ -107,9 +107,9 @@ class LineToWorker:
 
 
 class LineToSupervisor:
-    """A worker's end. ``room`` tells how many jobs it could take now; ``cancelled`` and ``vacant`` are as of ``Listener``.
+    """A worker's end. ``room`` tells how many jobs it could take now; ``cancelled`` and ``vacant`` are as in ``Listener``.
 
-    ``stop`` is called with the signal that the supervisor got: a signal to this process may be the same one, sent to all.
+    ``stop`` is called with the signal that the supervisor got. A signal to this process does not count, because it may be the same one, sent to all.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class LineToSupervisor:
         self._orphaned()
 
     async def _woken_up(self) -> bool:
-        """Whether a byte came: the quickest worker has it, the others go on waiting. False: the supervisor is gone."""
+        """Waits for a byte. The quickest worker gets it, and the others go on waiting. Returns False if the supervisor is gone."""
         try:
             return bool(await asyncio.get_running_loop().sock_recv(self._socket, 4096))
         except ConnectionError:  # it died with messages of its workers unread
@@ -176,7 +176,7 @@ class LineToSupervisor:
                     await self._has_room.wait()
 
     def taken(self, *, full: bool) -> None:
-        """Jobs were claimed; if a wake-up led to that and they fill this worker, there may be more for others."""
+        """Jobs were claimed. If a wake-up led to that, and the jobs fill this worker, has another one look for more."""
         if self._woken and full:
             self._woken = False
             self._look_elsewhere()

@@ -1,8 +1,8 @@
 """One call of a handler with one attempt, on a thread or on the loop.
 
-Both take the same steps: decode the arguments, begin, open a span, enter the middleware, call the handler, leave them again, conclude.
+Both take the same steps: decode the arguments, begin, open a span, enter the middleware, call the handler, leave middleware and span, conclude.
 
-``perform`` and ``perform_async`` are the only places that call a handler of one job. Nothing that it raises leaves them.
+``perform`` and ``perform_async`` are the only places that call a handler of one job. Nothing that a handler raises leaves them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _perform(spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner,
 
 
 async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: bool) -> Conclusion:
-    """On this loop. An attempt without a time limit, a span and middleware, as most are, costs less."""
+    """On this loop. Most attempts have no time limit, no span and no middleware: these cost less."""
     try:
         arguments = arguments_of(spec, attempt, app)
         attempt.started_at = monotonic()
@@ -88,7 +88,7 @@ def arguments_of(spec: TaskSpec, attempt: Attempt, app: App) -> JsonObject:
 
 
 def decoded(spec: TaskSpec, attempt: Attempt) -> Any:
-    """What its row says of the arguments. Raises what makes the job dead at once."""
+    """The arguments, from the row. If they cannot be decoded, raises an error that makes the job dead at once."""
     try:
         return spec.decode(attempt.args)
     except InvalidArgumentsError:
@@ -98,7 +98,7 @@ def decoded(spec: TaskSpec, attempt: Attempt) -> Any:
 
 
 def job_of(attempt: Attempt, app: App) -> Job:
-    """What a handler or middleware sees of it. Raises what makes the job dead at once."""
+    """The job as handlers and middleware see it. If the row cannot be decoded, raises an error that makes the job dead at once."""
     try:
         return attempt.job(AttemptLease(attempt, app))
     except Exception as error:

@@ -1,6 +1,6 @@
-"""``python -m pgqueue.worker.running.child module:app FD``: runs one attempt, or chunk, after the other for its parent, then dies with it.
+"""``python -m pgqueue.worker.running.child module:app FD``: runs attempts or chunks for its parent, one after the other, and ends with it.
 
-FD is a socket to the parent, which no program that a handler starts inherits.
+FD is a socket to the parent. If a handler starts a program, that program does not inherit the socket.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def ignore_stops() -> None:
-    """Stops are for the worker, which ends this process. Not SIG_IGN, which programs that a handler starts would inherit."""
+    """Stops are for the worker, which ends this process. SIG_IGN will not do, because programs that a handler starts would inherit it."""
     for number in forked.STOPS:
         signal.signal(number, lambda *_: None)
 
@@ -128,7 +128,7 @@ class ProgressSender:
 
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
-        self.lock = threading.Lock()  # of the answers, and of which attempts they are about
+        self.lock = threading.Lock()  # guards the answers, and which attempts they are about
         self.attempts: dict[int, ChildsAttempt] = {}
         self._ended: dict[int, JsonObject] = {}  # what the parent said of attempts of this call
         self._thread: threading.Thread | None = None
@@ -159,7 +159,7 @@ class ProgressSender:
 
     def note_progress(self, attempt: Attempt) -> None:
         if self.attempts.get(attempt.id) is not attempt:
-            return  # from a thread that its handler left behind
+            return  # said on a thread that its handler left behind
         self._noted.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._send, daemon=True)
@@ -190,7 +190,7 @@ class ChildsAttempt(Attempt):
 
 
 def _read(parent: Parent, requests: queue.SimpleQueue[JsonObject], sender: ProgressSender) -> None:
-    """Ends this process, whatever its handler does, when the parent is gone."""
+    """Reads what the parent says. When the parent is gone, ends this process, whatever its handler does."""
     for line in parent.lines():
         request = child_messages.decoded(line)
         if "ending" in request:

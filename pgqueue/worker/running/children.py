@@ -1,7 +1,7 @@
-"""Handlers in child processes, which can truly be killed: by a timeout, a cancel, or their own crash, alone.
+"""Handlers in child processes. A child can truly be killed, and alone: by a timeout, by a cancel, or by its own crash.
 
-A child makes one call at a time and decides what the attempts come to, because it has the exception, and the parent has not. Children are
-kept for the next call, and grow to as many as run at once.
+A child makes one call at a time. It decides what the attempts come to, because it has the exception, which the parent has not. Children
+are kept for the next call. Their number grows to that of calls at once.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Children(Generic[W, C]):
         self._idle: list[ChildProcess] = []
         self._at_work: dict[W, ChildProcess] = {}
         self._tasks = WorkTasks[W](hidden_task, self._end_unbegun)
-        self._failures = 0  # to start a child, since the last success
+        self._failures = 0  # failures to start a child, since the last success
         self._not_before = 0.0
         self._why = ""
 
@@ -60,13 +60,13 @@ class Children(Generic[W, C]):
         self._tasks.stop(work)
 
     def tell(self, work: W, attempt: Attempt) -> None:
-        """Has the handler know, when it checks, that this attempt has ended."""
+        """Lets the handler learn, when it next checks, that this attempt has ended."""
         child = self._at_work.get(work)
         if child is not None:
             child.tell_ending(attempt)
 
     def close(self) -> None:
-        """What handlers have left behind in the groups of their children ends with them."""
+        """Kills the idle children, and all that handlers have left behind in their process groups."""
         for child in self._idle:
             child.kill()
 
@@ -91,7 +91,7 @@ class Children(Generic[W, C]):
         self._finish(work, concluded)
 
     async def _hand_over(self, child: ChildProcess, spec: TaskSpec, work: W) -> C:
-        """Has the child perform it. What ended, or came too late, while the child was started, takes no part."""
+        """Has the child perform the work. If an attempt ended, or its time was up, while the child was started, it takes no part."""
         attempts = self._kind.attempts(work)
         concluded: dict[Attempt, Conclusion] = {}
         for attempt in attempts:
@@ -118,7 +118,7 @@ class Children(Generic[W, C]):
     # ---------------------------------------------------------------- the children
 
     async def _child(self) -> ChildProcess:
-        """A child that waits for work, or a new one; raises NotStartedError if none can be started, or could not a moment ago."""
+        """An idle child, or else a new one. Raises NotStartedError if none can be started, or if the last try failed a moment ago."""
         while self._idle:
             child = self._idle.pop()
             if not child.has_ended:
@@ -133,7 +133,7 @@ class Children(Generic[W, C]):
         except (OSError, NotStartedError) as error:
             if started is not None:
                 await started.end(0)
-            if monotonic() >= self._not_before:  # of several that fail together, one says so
+            if monotonic() >= self._not_before:  # if several fail together, only one says so
                 self._note_failure(error)
             raise NotStartedError(self._why) from error
         except BaseException:

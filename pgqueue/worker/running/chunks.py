@@ -1,8 +1,8 @@
 """Gathers attempts of a task that takes many at once, and has each chunk performed in one call.
 
-Each attempt holds its slot from its claim to its own end, so a chunk is never larger than the worker's slots. One that is
-cancelled, has no time left, is released or loses its lease ends alone, while the call goes on for the others: what the handler
-returns for it no longer counts. The call is stopped when none is left.
+Each attempt holds its slot from its claim to its own end, so a chunk is never larger than the worker's slots. If an attempt is
+cancelled, has no time left, is released or loses its lease, it ends alone, while the call goes on for the others. What the handler
+returns for that attempt no longer counts. When no attempt is left, the call is stopped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Performer(Protocol):
         """Makes the call end soon, if that can be done from outside."""
 
     def tell(self, chunk: Chunk, attempt: Attempt) -> None:
-        """Has the handler know, when it checks, that this attempt has ended."""
+        """Lets the handler learn, when it next checks, that this attempt has ended."""
 
     def close(self) -> None: ...
 
@@ -61,7 +61,7 @@ class Chunks:
         self._size = min(spec.chunk, slots)
         self._gathered: list[Attempt] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._called: dict[Attempt, Chunk] = {}  # those whose end is still to come
+        self._called: dict[Attempt, Chunk] = {}  # attempts in a call, until they end
         self._timers: dict[Attempt, asyncio.TimerHandle] = {}
         self._performer: Performer
         match executor:
@@ -82,7 +82,7 @@ class Chunks:
             self._timer = asyncio.get_running_loop().call_later(self._spec.chunk_wait, self._go)
 
     def stop(self, attempt: Attempt) -> None:
-        """It ends at once, also while the handler runs."""
+        """Ends the attempt at once, even while the handler runs."""
         if attempt in self._gathered:
             self._gathered.remove(attempt)
             self._finish(attempt, failed(self._spec, attempt, asyncio.CancelledError()))
@@ -106,7 +106,7 @@ class Chunks:
         self._performer.start(self._spec, chunk)
 
     def _begun(self, chunk: Chunk) -> None:
-        """The call begins, and so does the time of each attempt; that of the longest is the call's."""
+        """The call begins, and with it the time of each attempt. The longest of these times is that of the call."""
         loop, longest = asyncio.get_running_loop(), chunk.seconds_left()
         for attempt in chunk.attempts:
             left = attempt.seconds_left()
@@ -114,7 +114,7 @@ class Chunks:
                 self._timers[attempt] = loop.call_later(left, self._time_out, attempt)
 
     def _is_too_late(self, attempt: Attempt) -> bool:
-        """Whether it expired, or its deadline passed, while it waited for others: then it ends here."""
+        """Ends the attempt here if it expired, or if its deadline passed, while it waited for others. Returns whether it ended."""
         conclusion = too_late(self._spec, attempt)
         if conclusion is not None:
             self._finish(attempt, conclusion)
@@ -163,7 +163,7 @@ class ChunkCoroutines:
         performing = perform_chunk_async(spec, chunk, self._app, traced=self._traced)
         try:
             conclusions = await steps_in(copy_context(), performing)
-        except BaseException as error:  # noqa: BLE001 - of nothing that is known
+        except BaseException as error:  # noqa: BLE001 - an error of unknown cause
             conclusions = chunk_failed(spec, chunk, error)
         self._finish(chunk, conclusions)
 
