@@ -55,7 +55,7 @@ class AttemptLease:
                 run_and_commit(connection, self._settle(result))
             else:
                 settle = self._settle(result)
-                if settle.name != "complete":  # which needs no search path
+                if settle.name != "complete":  # only that one needs no search path
                     run(connection, statements.pin_search_path())
                 self._fenced(run(connection, settle))
                 self._attempt.own_commit = OwnCommit.UNCONFIRMED

@@ -1,4 +1,4 @@
-"""Marks the queues of a worker that keeps finding work as busy: enqueuers then spare the NOTIFY, a database-wide lock at commit."""
+"""If a worker keeps finding work, marks its queues as busy. Enqueuers then spare the NOTIFY, which takes a database-wide lock at commit."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pgqueue.database.outage import ConnectionLost
 from pgqueue.runtime.clock import monotonic
 
 HITS = 100  # claims that found work within a second: more of them make a worker busy
-FULL_HITS = 3  # the same of claims that filled all slots
+FULL_HITS = 3  # the same for claims that filled all slots
 MARK = 2.0  # seconds that a mark lasts
 BUSY_WITHOUT_WORK = 0.2  # seconds without work after which a worker is no longer busy
 
 
 class Busy:
-    """``queues`` are those to mark; without ``listen`` there is nothing to spare."""
+    """``queues`` tells which queues to mark. Without ``listen`` none is marked, because there is no NOTIFY to spare."""
 
     def __init__(self, link: Link, queues: Callable[[], list[str]], *, listen: bool) -> None:
         self._link, self._queues, self._listen = link, queues, listen

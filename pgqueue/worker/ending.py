@@ -32,7 +32,7 @@ class Ending(IntEnum):
 
 
 class OwnCommit(IntEnum):
-    """How far the COMMIT has come with which a handler's own transaction completes its job."""
+    """How far the COMMIT of a handler's own transaction, which completes its job, has come."""
 
     NONE = 0
     UNCONFIRMED = 1  # it was sent, and its answer was lost

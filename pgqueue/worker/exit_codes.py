@@ -1,3 +1,3 @@
-"""What the exit code of a worker process says to whoever started it."""
+"""The exit codes of a worker process, for the program that started it."""
 
 STOPPED, FAILED, UNFINISHED, BLOCKED = 0, 1, 12, 13

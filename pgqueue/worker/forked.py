@@ -1,7 +1,8 @@
 """A process that a handler has forked is no worker, and no child process of one.
 
-Without this module it would inherit their handling of signals, so that ``terminate()`` of multiprocessing had no effect on it, or one on its parent;
-their sockets, which their ends would outlive; and the way back into their loops, where it would act as a second worker.
+Without this module it would inherit three things of theirs. The handling of signals: ``terminate()`` of multiprocessing would have no
+effect on it, or would have one on its parent. The sockets: these would stay open after the end of worker or child process. The way
+back into the loop: there the process would act as a second worker.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ astray = False  # whether a handler forked this process, which must not come bac
 
 
 class Signals:
-    """Gives a forked process the usual handling of signals. A signal that comes during the fork is held back, and then ends it."""
+    """Gives a forked process the usual handling of signals. If a signal comes to it during the fork, that is held back, and then ends it."""
 
     def __init__(self) -> None:
         self._owner = 0

@@ -1,4 +1,4 @@
-"""Emits what happens to an attempt. Facts of every job are made only for subscribers."""
+"""Emits what happens to an attempt. Facts that come with every job are made only if there are subscribers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def emit_start(attempt: Attempt) -> None:
 
 
 def emit_ending(attempt: Attempt, conclusion: Conclusion) -> None:
-    """Of an error, not while a COMMIT of its handler is unconfirmed: then the settler learns what became of the job."""
+    """If it ended in an error while a COMMIT of its handler is unconfirmed, emits nothing: the settler learns what became of the job."""
     if isinstance(conclusion, Outcome):
         kind = KINDS[conclusion.state]
         if conclusion.error is not None and attempt.own_commit is OwnCommit.UNCONFIRMED:

@@ -6,7 +6,7 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 from pgqueue.database.run import CLAIMING, ORDINARY
 
-SHORTEST, LONGEST = 5.0, 60.0  # seconds that a statement may take, according to the lease
+SHORTEST, LONGEST = 5.0, 60.0  # seconds that a statement may take: as long as a lease, within these bounds
 UPKEEP = 7200.0  # seconds that the rebuild of an index may take
 
 
@@ -22,6 +22,6 @@ class Links:
         self.declarations = Link(dsn, "pgqueue schedules", outage)
 
     async def close(self) -> None:
-        """Those of the worker itself."""
+        """Closes the connections of the worker itself."""
         for link in (self.claim, self.settle, self.listen):
             await link.close()

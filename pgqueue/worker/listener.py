@@ -1,8 +1,8 @@
-"""Turns notifications into wake-ups, and into looks at which jobs were asked to stop.
+"""Turns notifications into wake-ups, and into looks for jobs that were asked to stop.
 
 A listener only makes a worker faster: without notifications the worker still polls, and looks by itself.
 
-At its start a listener proves that LISTEN delivers, because behind some poolers it silently does not.
+At its start a listener proves that LISTEN delivers, because behind some poolers LISTEN silently delivers nothing.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ CHANNEL = "pgqueue"
 # With the id of the worker that runs the job: functions/cancel.sql.
 CANCEL = re.compile(r"cancel (\d{1,18})", re.ASCII)
 ELECTION = "elect leader"  # stop_worker.sql
-LONGEST_ANSWER = (
-    2.0  # seconds for any answer here, also for the notification that proves that LISTEN delivers
-)
+# Seconds for any answer here, also for the notification that proves that LISTEN delivers.
+LONGEST_ANSWER = 2.0
 PROBE = 60.0  # seconds of silence after which the connection is probed; TCP's keep-alive looks sooner, but not past a proxy
 
 

@@ -1,4 +1,4 @@
-"""What only some claimed jobs have beside the rest. Pure."""
+"""The fields that only some claimed jobs have. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pgqueue.sql import JsonObject
 
 @dataclass(slots=True)
 class RareFields:
-    """What only some jobs have: when (by ``time.monotonic``) they expire and must have ended, what they said of their progress, what their enqueuer said of them, and whether pgqueue itself has stored them.
+    """The fields that only some jobs have. ``expires`` and ``deadline`` are moments of ``time.monotonic``.
 
-    ``deadline_at`` is the deadline in epoch seconds of the database; ``progress`` and ``meta`` are JSON text.
+    ``deadline_at`` is the deadline in epoch seconds of the database. ``progress``, which the handler said, and ``meta`` are JSON text.
+    ``unique_key``, ``tags`` and ``meta`` are from the enqueuer. ``stored_by_pgqueue``: whether pgqueue itself has stored the job.
     """
 
     expires: float | None
@@ -62,7 +63,7 @@ class RareFields:
 
 
 def _decoded(text: str) -> object:
-    """What Python cannot decode, though jsonb can hold it, stays text."""
+    """The value of a JSON text. If Python cannot decode what jsonb can hold, it stays text."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

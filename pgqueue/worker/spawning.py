@@ -1,7 +1,8 @@
 """Processes of our own: workers of a supervisor, and the child processes in which a worker runs handlers.
 
-Not asyncio's: those wait for the end of pipes that a fork may hold for long, and a signal sent by ``Popen`` takes the exit
-code away from the thread that waits for it. Each leads a process group of its own, so that what it has started ends with it.
+asyncio's will not do, because those wait for the end of pipes, which a fork may hold for long. ``Popen`` sends no signals here,
+because that takes the exit code away from the thread that waits for it. Each process leads a process group of its own, so that
+all that it has started ends with it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pgqueue.worker.forked import STOPS
 
 
 class Spawned:
-    """A process that runs a module of ours, begun where and as this one was begun; raises OSError if it cannot be."""
+    """A process that runs a module of ours, started in the folder and with the Python of this one. If it cannot be started, raises OSError."""
 
     def __init__(
         self,
@@ -30,7 +31,7 @@ class Spawned:
         *,
         deaf: bool = False,
     ) -> None:
-        """``fds`` are what it inherits, beside stdout and stderr; its stdin is empty. ``deaf``: to STOPS, until it listens."""
+        """The process inherits ``fds``, stdout and stderr; its stdin is empty. If ``deaf``, no STOPS reach it until it listens."""
         loop = asyncio.get_running_loop()
         dsn = origin.handed.pipe()
         if dsn is not None:
@@ -45,7 +46,7 @@ class Spawned:
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,
-                start_new_session=True,  # a Ctrl-C is the parent's to hand on
+                start_new_session=True,  # a Ctrl-C reaches only the parent, which passes it on
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
@@ -76,7 +77,7 @@ class Spawned:
         self._ended.add_done_callback(lambda _: tell())
 
     async def wait(self) -> int | None:
-        """Its exit code, or the negative number of the signal that killed it; None: taken by a handler."""
+        """Its exit code, or the negative number of the signal that killed it. None: a handler took the code."""
         return await asyncio.shield(self._ended)
 
     def send(self, number: int) -> None:
@@ -85,7 +86,7 @@ class Spawned:
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Ends it and all of its group, also what it has left behind."""
+        """Kills it and all of its group, even what it has left behind."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""The end of a worker: what runs is finished in time or handed back, and what it came to is written."""
+"""The end of a worker: jobs that run end in time or are handed back, and their outcomes are written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgqueue.telemetry.events.workers import JobsHandedBack, LastOutcomesNotTake
 from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
 
-LAST_WRITES = 2.0  # seconds that handlers get to hear of it, and the database to take the last outcomes
+LAST_WRITES = 2.0  # seconds in which stopped handlers must end, and the database must take the last outcomes
 
 
 async def finish(
@@ -22,7 +22,7 @@ async def finish(
     grace: float,
     hurry: asyncio.Event,
 ) -> int:
-    """Gives what runs ``grace`` seconds, or until ``hurry``; returns how many jobs had to be handed back. Claiming must be told to stop."""
+    """Lets jobs run for ``grace`` seconds, or until ``hurry``. Returns how many had to be handed back. Claiming must have been told to stop."""
     try:
         async with asyncio.timeout(grace):
             await asyncio.wait({claiming})

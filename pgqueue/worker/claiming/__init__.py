@@ -1,1 +1,1 @@
-"""Where there is work for a worker, and taking it."""
+"""Finds work for a worker, and takes it."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-SMALLEST_CLAIM, LARGEST_CLAIM = (
-    100,
-    1000,
-)  # jobs; the bounds of the size, and the number from which a claim is measured
+# Bounds of the size, in jobs. If a claim took fewer jobs than the smallest size, it is not measured.
+SMALLEST_CLAIM, LARGEST_CLAIM = 100, 1000
 LONGEST_CLAIM = 0.025  # seconds
 LONGEST_CLAIM_BESIDE_URGENT = 0.003  # seconds, where jobs of several priorities are waiting
 
@@ -17,7 +15,7 @@ class ClaimSize:
         self.jobs = SMALLEST_CLAIM
 
     def measure(self, claimed: int, took: float, *, has_urgent: bool) -> None:
-        """Moves half the way to the number of jobs that would have fitted into the time that a claim may last."""
+        """Moves ``jobs`` half the way to the number that would have fitted into the time that a claim may last."""
         if claimed >= SMALLEST_CLAIM:
             longest = LONGEST_CLAIM_BESIDE_URGENT if has_urgent else LONGEST_CLAIM
             fitting = int(claimed * longest / took)

@@ -1,8 +1,8 @@
-"""From where on each lane is looked into. Pure: it is told the time.
+"""From which position on claims look into each lane. Pure: it is told the time.
 
-Cursor: the position that the claims from a lane had reached a moment ago. The rows before it are dead index entries, which cannot be
-removed while some session holds an old snapshot; so claims start at the cursor. A cursor is only a hint: jobs may still commit behind
-it, and are found by a look behind the cursors. When to look behind them, ``late_commits.py`` says.
+Cursor: the position that the claims from a lane had reached a moment ago. The index entries before it are dead, and cannot be removed
+while some session holds an old snapshot. So claims start at the cursor. A cursor is only a hint: jobs may still commit behind it, and a
+look behind the cursors finds them. ``late_commits.py`` says when to look behind them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from pgqueue.database.statements.claiming import Lane, Position
 
-LAG = 0.2  # seconds, at least, that a cursor is behind its claims: a job that commits so late is found without a look behind
+LAG = 0.2  # seconds by which a cursor is at least behind its claims: if a job commits no later, they find it without a look behind
 START: Position = (0.0, 0)
 
 

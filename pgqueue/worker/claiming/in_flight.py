@@ -24,7 +24,7 @@ class InFlight:
         self._slots, self._queue_slots, self._lose = slots, queue_slots, lose
         self.attempts: dict[int, Attempt] = {}
         self._served = ServedQueues(queue_slots)
-        # How many attempts the names and patterns hold that have slots of their own.
+        # For each name or pattern with slots of its own: how many attempts hold them.
         self._taken = dict.fromkeys((name for name, slots in queue_slots.items() if slots is not None), 0)
 
     def __len__(self) -> int:
@@ -42,7 +42,7 @@ class InFlight:
                 self._count(attempt.queue, 1)
 
     def remove(self, attempts: list[Attempt]) -> None:
-        """Frees their slots: only after their settle has committed."""
+        """Frees their slots. If an attempt is settled, this comes only after the commit."""
         for attempt in attempts:
             if self.attempts.get(attempt.id) is attempt:
                 del self.attempts[attempt.id]

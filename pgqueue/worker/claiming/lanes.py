@@ -1,6 +1,6 @@
 """Which lanes (a queue and a priority) a claimer knows, and in which order it looks into them. Pure: it is told the time.
 
-A survey (``survey_lanes.sql``) finds the lanes that hold jobs, by one probe of an index for each lane it is told of. It finds new lanes in the gaps
+A survey (``survey_lanes.sql``) finds the lanes that hold jobs, by one probe of an index for each lane that it is told of. It finds new lanes in the gaps
 between the known priorities of a queue.
 """
 
@@ -14,8 +14,8 @@ from pgqueue.worker.claiming.cursors import Cursors
 from pgqueue.worker.claiming.served_queues import ServedQueues
 
 FORGET = 60.0  # seconds without a job after which a lane is forgotten
-FEW_LANES = 16  # up to so many, none is forgotten
-CROSSED = 500  # up to so many lanes, each queue is looked into for every priority that was seen in any
+FEW_LANES = 16  # lanes: if there are no more, none is forgotten
+CROSSED = 500  # lanes: if there are no more, each queue is looked into for every priority of any queue
 OVERDUE_SHARE = 8  # one claim in so many begins with a lane that has waited beyond patience
 LOWEST, HIGHEST = -32_769, 32_768  # beyond any priority
 
@@ -36,7 +36,7 @@ class Lanes:
         return len(self._seen)
 
     def see(self, lanes: Iterable[Lane], now: float) -> bool:
-        """Notes the lanes that hold jobs; whether one of them was unknown. Forgets lanes that have been empty for long."""
+        """Notes the lanes that hold jobs, and forgets lanes that have been empty for long. Returns whether a noted lane was unknown."""
         found = set(lanes)
         new = found - self._seen.keys()
         if new:
@@ -54,7 +54,7 @@ class Lanes:
         return bool(new)
 
     def _crossed(self, found: set[Lane]) -> set[Lane]:
-        """An urgent job rarely comes alone: the other queues are looked into for its priority before the next survey finds it there."""
+        """Each queue with each priority. An urgent job rarely comes alone: so claims look for it in other queues before a survey finds it there."""
         queues = {queue for queue, _ in (*found, *self._seen)}
         priorities = {priority for _, priority in (*found, *self._seen)}
         if len(queues) * len(priorities) > CROSSED:
@@ -72,9 +72,9 @@ class Lanes:
     # ---------------------------------------------------------------- where to claim
 
     def in_order(self, serving: Collection[str]) -> list[Lane]:
-        """The lanes for one claim, of the queues that these names and patterns serve: urgent lanes first; of one priority, each first in turn.
+        """The lanes for one claim, of the queues that these names and patterns serve. Urgent lanes come first; in one priority, each in turn.
 
-        One claim in OVERDUE_SHARE begins with a lane that waits beyond patience: nothing starves, and urgent jobs keep the rest.
+        One claim in OVERDUE_SHARE begins with a lane that waits beyond patience: so nothing starves, and urgent jobs keep all other claims.
         """
         self._claims += 1
         found = self._first_overdue(serving)
@@ -95,7 +95,7 @@ class Lanes:
         return [waiting[turn % len(waiting)]] if waiting else []
 
     def note_waits(self, waits: Mapping[Lane, float]) -> None:
-        """For how many seconds the first job of each lane has been due."""
+        """Notes for how many seconds the first job of each lane has been due."""
         self._overdue = sorted(
             lane for lane, waited in waits.items() if waited > self._patience and lane in self._seen
         )
@@ -103,11 +103,11 @@ class Lanes:
     # ---------------------------------------------------------------- where a survey looks
 
     def all(self) -> list[Lane]:
-        """Every lane, urgent ones first. Takes no lane's turn."""
+        """Every lane, urgent ones first. This does not count as the turn of a lane."""
         return [(queue, priority) for priority, queues in self._by_priority.items() for queue in queues]
 
     def gaps(self) -> list[tuple[str, int, int]]:
-        """A queue and two priorities each: between these there may be a lane that is not known yet."""
+        """Gaps: each is a queue and two priorities, between which there may be a lane that is not known yet."""
         known: dict[str, list[int]] = {queue: [] for queue in (*self._served.names, *self.matched)}
         for priority, queues in self._by_priority.items():
             for queue in queues:

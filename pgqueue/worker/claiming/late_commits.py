@@ -1,9 +1,9 @@
 """When claims look behind the cursors of the lanes (cursors.py), for jobs that committed late. Pure: it is told the time.
 
-At every claim while that is cheap, which is the normal case. If it is dear, because some session holds an old snapshot:
+While a look is cheap, which is the normal case, every claim looks. If a look is dear, because some session holds an old snapshot:
 
-- at once when a transaction ends that had been writing jobs for long, because it has left jobs behind the cursors;
-- every max(1 s, 200 times what it took) for the rest: jobs that were given a run_at in the past.
+- at once after the end of a transaction that wrote jobs for long, because it has left jobs behind the cursors;
+- for the other jobs, which were given a run_at in the past, every max(1 s, 200 times what a look took).
 """
 
 from __future__ import annotations
@@ -12,15 +12,12 @@ from collections.abc import Iterable
 
 from pgqueue.worker.claiming.cursors import LAG
 
-CHEAP_LOOK, CHEAP_ROW = (
-    0.002,
-    0.000015,
-)  # seconds: a look behind is cheap if it takes less, and so much more for each job that it claimed
+# Seconds: a look behind is cheap if it takes less than CHEAP_LOOK, and CHEAP_ROW more for each job that it claimed.
+CHEAP_LOOK, CHEAP_ROW = 0.002, 0.000015
 SHORTEST_PAUSE = 1.0  # seconds between two dear looks
-TIMES_ITS_DURATION = (
-    200  # times its duration between two dear looks, so that not one job in a hundred waits for one
-)
-WATCH = LAG / 2  # seconds between two looks at which transactions write jobs
+# After a dear look, the next one waits so many times its duration, so that not one job in a hundred waits for a look.
+TIMES_ITS_DURATION = 200
+WATCH = LAG / 2  # seconds between two queries for the transactions that write jobs
 
 
 class LateCommits:
@@ -35,7 +32,7 @@ class LateCommits:
         return now >= self.next_look_behind
 
     def note_look_behind(self, claimed: int, took: float, now: float) -> bool:
-        """After a claim that looked behind all cursors. Returns whether that was cheap, so that the next claim does it, too."""
+        """After a claim that looked behind all cursors. Returns whether that was cheap. If so, the next claim looks behind them, too."""
         is_cheap = took < CHEAP_LOOK + CHEAP_ROW * claimed
         self.next_look_behind = 0.0 if is_cheap else self._after(took, now)
         return is_cheap
@@ -58,9 +55,9 @@ class LateCommits:
         self._next_watch = now + WATCH
 
     def first_that_ended(self, writers: Iterable[tuple[str, float | None, float]]) -> float | None:
-        """Notes which transactions write jobs: name, beginning and the time now. Only those count that write for longer than WATCH.
+        """Notes which transactions write jobs: name, beginning and the time now. If they write for no longer than WATCH, they do not count.
 
-        Returns from which run_at on the transactions have left jobs that ended since the last look; None if no such one has ended.
+        If transactions that count have ended since the last look, returns from which run_at on these have left jobs; else None.
         """
         open_now: dict[str, tuple[float, float]] = {}
         for name, began, now in writers:

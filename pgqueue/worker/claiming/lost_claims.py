@@ -1,7 +1,7 @@
 """Claims whose answer was lost on the way, or that reached the server late.
 
-Such a claim may have been committed, or may yet be. Its jobs are this worker's, and are not rescued while it lives: so the worker looks for
-them itself. When, ``LostClaims`` says, which is pure; ``jobs_of_lost_claims`` asks the database.
+Such a claim may have been committed, or may still be. Its jobs belong to this worker, and are not rescued while the worker lives. So the
+worker looks for them itself. ``LostClaims``, which is pure, says when; ``jobs_of_lost_claims`` asks the database.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from pgqueue.database.link import Link
 from pgqueue.database.sifting import sift_jobs
 from pgqueue.sql import Row
 
-DOUBT = 5.0  # seconds after its time-out in which a claim whose answer was lost may still be committed
+# If the answer of a claim was lost: seconds after its time-out in which it may still be committed.
+DOUBT = 5.0
 LOOK_FOR_LOST = 60.0  # seconds between two looks for claims that come even later
 
 
 class LostClaims:
-    """``longest_claim``: seconds after which the server ends a claim. ``next_look``: when to look, whether a claim was lost or not."""
+    """``longest_claim``: seconds after which the server ends a claim. ``next_look``: when to look, even if no answer was lost."""
 
     def __init__(self, longest_claim: float, now: float) -> None:
         self._longest_claim = longest_claim
@@ -40,7 +41,7 @@ class LostClaims:
 
 
 async def jobs_of_lost_claims(link: Link, worker_id: int, known: Collection[int]) -> list[Row]:
-    """The running jobs of this worker that are not among ``known``; rows as of a claim."""
+    """The running jobs of this worker that are not among ``known``, as rows like those of a claim."""
     known = list(known)
     ids = statements.choose_lost_claims(worker_id, known)
     others = await link.run(ids)

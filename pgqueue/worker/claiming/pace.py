@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from pgqueue.database.statements.claiming import LaneSurvey
 
-FIRST_PAUSE, SLOWER = (
-    0.002,
-    1.6,
-)  # seconds of the first pause after work was found; the factor to the next pause
+# Seconds of the first pause after work was found, and the factor from each pause to the next.
+FIRST_PAUSE, SLOWER = 0.002, 1.6
 LONGEST_BUSY_PAUSE = 0.05  # seconds
 # Seconds after a wake-up until the worker looks once more. Within 10 ms of a wake-up enqueuers spare the next one (wake.sql).
 AFTER_WAKE_UP = 0.012
-POLLS_WITH_WAKE_UPS = 1.8  # times the poll that an idle worker waits if it knows that wake-ups arrive
-SURVEY_PAUSE, SURVEY_SHARE = (
-    0.05,
-    20,
-)  # seconds between two surveys while there is work, but 20 times what one takes
+POLLS_WITH_WAKE_UPS = 1.8  # if an idle worker knows that wake-ups arrive, it waits for so many polls
+# Seconds between two surveys while there is work; or, if that is longer, so many times what a survey takes.
+SURVEY_PAUSE, SURVEY_SHARE = 0.05, 20
 NOT_SOON = 3600.0  # seconds
 
 
@@ -38,7 +34,7 @@ class Pace:
         self._pause = FIRST_PAUSE
 
     def busy_pause(self) -> float:
-        """How long a busy worker waits that found nothing more."""
+        """How long a busy worker waits if it found nothing more."""
         return self._grow(LONGEST_BUSY_PAUSE)
 
     def blocked_pause(self) -> float:

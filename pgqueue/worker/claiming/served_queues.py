@@ -16,7 +16,7 @@ MOST_SLOTS = 10_000
 
 
 def parse_queues(text: str, where: str = "-Q") -> dict[str, int | None]:
-    """``mail:20,shop.*`` as queue name or pattern to its own number of slots (None: as many as the worker has)."""
+    """Maps each name or pattern of ``mail:20,shop.*`` to its own number of slots (None: as many as the worker has)."""
     queues: dict[str, int | None] = {}
     for part in text.split(","):
         name, colon, slots = part.strip().rpartition(":")
@@ -26,7 +26,7 @@ def parse_queues(text: str, where: str = "-Q") -> dict[str, int | None]:
         if slots and not (SLOTS.fullmatch(slots) and int(slots) <= MOST_SLOTS):
             raise InvalidSettingError(
                 f"Queue {name!r} asks for {shown(slots)} slots in {where}.",
-                do=f"use a number from 1 to {MOST_SLOTS}; if the name is meant, add one: {part.strip()}:10",
+                do=f"use a number from 1 to {MOST_SLOTS}; if that is part of the name, add a number: {part.strip()}:10",
             )
         if name in queues:
             raise InvalidSettingError(

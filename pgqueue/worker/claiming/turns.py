@@ -1,6 +1,6 @@
 """Which lanes are claimed alone: those under limits, and those taken in turns, whose jobs have keys. Pure.
 
-The jobs without a key of one lane and the jobs with keys of the same lane are claimed apart from each other.
+In each lane, the jobs without a key and the jobs with keys are claimed apart from each other.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ class Turns:
     def __init__(self, served: ServedQueues) -> None:
         self._served = served
         self._last_keys: dict[Lane, str] = {}  # of each lane taken in turns: the key whose turn was last
-        self._fronts: dict[
-            Lane, str
-        ] = {}  # of the same lanes: before this position the last survey or claim saw no job
+        # Of the same lanes: the position before which the last survey or claim saw no job.
+        self._fronts: dict[Lane, str] = {}
         self._limited: set[str | None] = set()  # queues; None stands for all
         self._plans = 0
 
@@ -37,7 +36,7 @@ class Turns:
         return len(self._last_keys)
 
     def see(self, in_turns: Mapping[Lane, str], limited: Iterable[str | None]) -> bool:
-        """Notes the lanes taken in turns with their fronts, and the queues under limits; whether one of the lanes was unknown."""
+        """Notes the lanes taken in turns with their fronts, and the queues under limits. Returns whether one of the lanes was unknown."""
         lanes = [lane for lane in in_turns if self._served.serving_name(lane[0]) is not None]
         is_new = any(lane not in self._last_keys for lane in lanes)
         self._last_keys = {lane: self._last_keys.get(lane, "") for lane in lanes}
@@ -57,7 +56,7 @@ class Turns:
     def plan(self, plain: list[Lane], serving: Collection[str]) -> list[PlannedClaim]:
         """The claims to make, urgent ones first. ``plain``: the lanes of jobs without a key, in order. ``serving``: names and patterns.
 
-        Of one priority, jobs with keys and jobs without come first in turn.
+        In one priority, jobs with keys and jobs without a key take turns at coming first.
         """
         if not self._last_keys and not self._limited:
             return [PlannedClaim("together", plain)] if plain else []

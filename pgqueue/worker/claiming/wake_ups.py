@@ -9,7 +9,7 @@ from pgqueue.runtime.clock import monotonic
 
 
 class WakeUps:
-    """``tell_of_a_job``: whether a job was enqueued since this was last taken back. ``stopping``: no sleep begins any more."""
+    """``tell_of_a_job``: whether a job was enqueued since this was last reset. ``stopping``: no further sleep begins."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -33,7 +33,7 @@ class WakeUps:
         self._event.clear()
 
     async def sleep(self, seconds: float) -> bool:
-        """Whether a wake-up ended it."""
+        """Returns whether a wake-up ended the sleep."""
         if self.stopping:
             return True
         try:
@@ -43,7 +43,7 @@ class WakeUps:
             return False
 
     async def sleep_through(self, seconds: float) -> None:
-        """Ends only with ``stop``: wake-ups may come again and again."""
+        """Sleeps until the time is over, or until ``stop``. No wake-up ends this sleep, because they may come again and again."""
         end = monotonic() + seconds
         while not self.stopping and (left := end - monotonic()) > 0:
             self._event.clear()

@@ -22,7 +22,7 @@ class ProcessSeat:
         self.replacing = False
         self.drained = False
         self.worker_id: int | None = None
-        self.silence = 0.0  # seconds since its last word, counted while this process ran
+        self.silence = 0.0  # seconds since its last word, counted only while the supervisor ran
 
     def clear(self) -> None:
         """Prepares the seat for the next worker."""
@@ -31,7 +31,7 @@ class ProcessSeat:
         self.replacing = self.drained = False
 
     def stop(self, number: int) -> None:
-        """Says it over the line, and sends the signal too, because the process may not listen yet."""
+        """Has the process stop, by a word over the line, and by a signal too, because it may not listen yet."""
         if self.child is not None and self.line is not None:
             self.line.tell_to_stop(number)
             self.child.send(signal.SIGTERM)
@@ -43,7 +43,7 @@ class ProcessSeat:
 
 
 def is_clean(code: int | None) -> bool:
-    """Whether a worker that was asked to end, or has drained, may end so."""
+    """Whether this is how a worker may end if it was asked to end, or has drained."""
     return code in (STOPPED, UNFINISHED, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
@@ -53,5 +53,5 @@ def is_refusal(code: int | None) -> bool:
 
 
 def exit_code(code: int | None) -> int:
-    """As a shell tells it."""
+    """The exit code as a shell tells it."""
     return 1 if code is None else code if code >= 0 else 128 - code

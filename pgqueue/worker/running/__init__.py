@@ -1,1 +1,1 @@
-"""One attempt after the other: in which way a handler is called, and what comes of it."""
+"""How the handler of an attempt is called, and what comes of the call."""

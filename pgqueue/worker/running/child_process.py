@@ -1,7 +1,7 @@
 """A child process that runs handlers, as its parent sees it.
 
-Parent and child talk over a socket that is theirs alone, not over stdin and stdout, which programs that a handler starts inherit.
-A child ends when its process ends, even if a fork still holds its files; all that it has started ends with it.
+Parent and child talk over a socket that is theirs alone. stdin and stdout will not do: programs that a handler starts inherit them.
+A child ends when its process ends, even if a fork still holds its files. All that the child has started ends at the same time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class NotStartedError(Exception):
 
 
 class ChildProcess:
-    """A process and the socket to it. Raises OSError if there can be none."""
+    """A process and the socket to it. If it cannot be started, raises OSError."""
 
     def __init__(self, app_path: str, environment: Mapping[str, str]) -> None:
         self._mine, theirs = socket.socketpair()
@@ -58,7 +58,7 @@ class ChildProcess:
             raise NotStartedError(said.decode().strip() or await self.end())
 
     def _hang_up(self) -> None:
-        """Closes the socket in the next turn of the loop, after what the child said before its end was read."""
+        """Closes the socket in the next turn of the loop. By then, what the child said before it ended has been read."""
         if self._requests is not None:
             asyncio.get_running_loop().call_soon(_close_at_once, self._requests)
 
@@ -72,7 +72,7 @@ class ChildProcess:
         self._requests.write(child_messages.ending(attempt))
 
     async def perform(self, attempts: Sequence[Attempt]) -> list[Conclusion]:
-        """Has it perform attempts of one task, in one call. Notes meanwhile how far they have come. Raises EOFError if it dies."""
+        """Has the child perform attempts of one task, in one call. Notes their progress meanwhile. If the child dies, raises EOFError."""
         assert self._requests is not None
         self._requests.write(child_messages.request(attempts))
         await self._requests.drain()
@@ -92,7 +92,7 @@ class ChildProcess:
         return child_messages.decoded(line)
 
     async def end(self, patience: float = PATIENCE) -> str:
-        """Ends it and what it has started, after so many seconds; returns how it ended."""
+        """Waits ``patience`` seconds for its end, then kills it and all that it has started. Returns how it ended."""
         try:
             async with asyncio.timeout(patience):
                 await self._process.wait()
@@ -108,5 +108,5 @@ class ChildProcess:
 
 
 def _close_at_once(requests: asyncio.StreamWriter) -> None:
-    """Holds the writer until then: one that goes before its transport is closed warns of that."""
+    """Keeps the writer until now. If a writer is deleted before its transport is closed, it warns of that."""
     requests.transport.abort()

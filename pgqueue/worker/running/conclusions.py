@@ -25,14 +25,14 @@ from pgqueue.worker.ending import Conclusion, Ending
 
 
 def refused(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
-    """What an attempt comes to whose row was made up, or that has waited too long for its turn; None if it may begin."""
+    """If an attempt's row was made up, or if it has waited too long for its turn: what it comes to. None if it may begin."""
     if is_reserved(attempt.task) and not (attempt.rare and attempt.rare.stored_by_pgqueue):
         return failed(spec, attempt, UndecodableJobError("Only pgqueue itself stores jobs of this name."))
     return too_late(spec, attempt)
 
 
 def too_late(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
-    """What an attempt comes to that has waited too long for its turn; None if it may begin."""
+    """If an attempt has waited too long for its turn: what it comes to. None if it may begin."""
     left = attempt.until_deadline()
     if left is not None and left <= 0:
         late = failed(spec, attempt, DeadlineExceededError("Its deadline passed before it could begin."))
@@ -43,7 +43,7 @@ def too_late(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
 
 
 def value_of(value: object) -> object:
-    """What a handler returned: an instruction is raised, a generator is run to its end, which may raise one too."""
+    """What a handler returned. Raises it if it is an instruction. Runs it to its end if it is a generator, which may raise one too."""
     if isinstance(value, GeneratorType):
         return list(value)
     if isinstance(value, INSTRUCTIONS):
@@ -52,7 +52,7 @@ def value_of(value: object) -> object:
 
 
 def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Conclusion:
-    """What an attempt comes to whose handler returned."""
+    """What an attempt comes to if its handler returned."""
     if (nothing := attempt.nothing_to_settle()) is not None:
         return nothing
     if value is None:
@@ -64,9 +64,9 @@ def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Conclusion:
 def failed(
     spec: TaskSpec, attempt: Attempt, error: BaseException, *, crashed: bool = False, crash_limit: int = 3
 ) -> Conclusion:
-    """What an attempt comes to that ended in ``error``.
+    """What an attempt comes to if it ended in ``error``.
 
-    The last line of defence: every executor relies on it to raise nothing, even if the user's exceptions and policies do.
+    Every executor relies on this function to raise nothing, even if the user's exceptions and policies do.
     """
     if (nothing := attempt.nothing_to_settle()) is not None:
         return nothing

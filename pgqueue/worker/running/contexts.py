@@ -1,7 +1,7 @@
-"""Runs each attempt in a context of its own, and a loop to the end of one task, though other jobs have left tasks behind on it.
+"""Runs each attempt in a context of its own. Runs a loop to the end of one task, even if other jobs have left tasks on it.
 
-What a handler sets in a ContextVar (a tenant, a log context, ``decimal.setcontext``) no other attempt sees. Its middleware, sync or
-async, and itself share one context, so that what one sets the next one sees, and a token can be reset where it was made.
+If a handler sets a ContextVar (a tenant, a log context, ``decimal.setcontext``), no other attempt sees that. A handler and its
+middleware, sync or async, share one context. So each sees what the one before has set, and a token can be reset where it was made.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pgqueue.telemetry.events.users import EndOfWorkerAsked
 from pgqueue.worker import forked
 
 T = TypeVar("T")
-STOPPED = "Event loop stopped before"  # how asyncio begins what it says after a ``loop.stop()``
+STOPPED = "Event loop stopped before"  # the beginning of asyncio's message after a ``loop.stop()``
 
 
 class OwnContext:
-    """The context of one attempt on a thread, whose loop ``runner`` has."""
+    """The context of one attempt on a thread. ``runner`` has the loop of that thread."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
@@ -41,7 +41,7 @@ class OwnContext:
         try:
             with cancelling(task):
                 result, error = run_through(loop, task)
-        # Of the loop, or of nothing that is known: the task must not go on beside the next.
+        # Of the loop, or of unknown cause: the task must not go on beside the next one.
         except BaseException:
             _end(loop, [task])
             raise
@@ -51,7 +51,7 @@ class OwnContext:
 
 
 def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
-    """Runs a loop until ``task`` ends. SystemExit and KeyboardInterrupt of anything else on the loop would end it, and ``loop.stop()``, but not here."""
+    """Runs a loop until ``task`` ends. Usually a SystemExit or KeyboardInterrupt of another task ends a loop, or ``loop.stop()``: not here."""
     while True:
         try:
             return loop.run_until_complete(task)
@@ -64,7 +64,7 @@ def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
 
 
 def run_alone(coroutine: Coroutine[object, object, T]) -> T:
-    """As ``asyncio.run``, also in that no task of ours is left. SystemExit of anything else on the loop does not end it."""
+    """Like ``asyncio.run``, and no task of ours is left at its end. SystemExit of another task on the loop does not end it."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         loop = runner.get_loop()
         main = hidden_task(coroutine, loop)
@@ -72,7 +72,7 @@ def run_alone(coroutine: Coroutine[object, object, T]) -> T:
             return run_through(loop, main)
         finally:
             loop.set_task_factory(None)  # the end of a loop makes tasks, too
-            _end(loop, [main])  # before what it has begun, because it may end that itself
+            _end(loop, [main])  # before the tasks that it has begun, because it may end those itself
             _end(loop, hidden_tasks(loop))
 
 
@@ -84,7 +84,7 @@ def _end(loop: asyncio.AbstractEventLoop, tasks: Collection[asyncio.Task[object]
 
 
 async def _ended(value: Awaitable[object]) -> tuple[object, BaseException | None]:
-    """What comes of it, or what it raises: not every exception passes through a task (SystemExit stops the loop)."""
+    """Returns what ``value`` returns and raises, because not every exception passes through a task (SystemExit stops the loop)."""
     try:
         return await value, None
     except BaseException as error:  # noqa: BLE001

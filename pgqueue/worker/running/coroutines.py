@@ -1,8 +1,8 @@
 """Async handlers on the worker's loop.
 
-A task performs one attempt after the other as long as their handlers do not suspend, because a new task costs as much as a
-short job. At its first suspension a handler keeps the task for itself, and new ones go on with the rest.
-Each attempt has a context of its own: what it sets in a ContextVar the next does not see.
+As long as handlers do not suspend, one task performs one attempt after the other, because a new task costs as much as a short
+job. At its first suspension a handler keeps the task for itself, and new tasks go on with the other attempts.
+Each attempt has a context of its own: if it sets a ContextVar, the next attempt does not see that.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Coroutines:
             self._go_on()
 
     def stop(self, attempt: Attempt) -> None:
-        """Cancels the attempt; one that has not begun ends at once."""
+        """Cancels the attempt. If it has not begun, it ends at once."""
         task = self._suspended.get(attempt)
         if task is not None:
             task.cancel()
@@ -61,7 +61,7 @@ class Coroutines:
         task.add_done_callback(self._gone)
 
     def _gone(self, task: asyncio.Task[None]) -> None:
-        """One may be cancelled between two attempts, or before the first: another goes on with the rest."""
+        """If a task was cancelled between two attempts, or before the first, another one goes on with the rest."""
         self._going.discard(task)
         if self._ready and not self._going:
             self._go_on()
@@ -75,21 +75,21 @@ class Coroutines:
             performing = perform_async(spec, attempt, self._app, traced=self._traced)
             try:
                 concluded = await steps_in(copy_context(), performing, partial(self._suspend, attempt, me))
-            except BaseException as error:  # noqa: BLE001 - of nothing that is known: this task takes the next attempt too
+            except BaseException as error:  # noqa: BLE001 - of unknown cause: this task takes the next attempt too
                 concluded = failed(spec, attempt, error)
             kept = self._suspended.pop(attempt, None) is not None
             self._finish(attempt, concluded)
             if kept:
                 return
             if me.cancelling():
-                break  # by its handler, and not yet delivered: it must not hit another attempt
+                break  # the handler cancelled this task, and that is still to come: it must not hit another attempt
             if monotonic() - began > TURN:
                 await asyncio.sleep(0)
                 began = monotonic()
         self._gone(me)
 
     def _suspend(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
-        """Two take the place of one, so that a crowd of waiting handlers gathers in a few steps of the loop."""
+        """The attempt keeps its task. Two new ones take its place, so that many attempts begin within a few steps of the loop."""
         self._suspended[attempt] = task
         self._going.discard(task)
         for _ in range(min(2, len(self._ready)) - len(self._going)):

@@ -36,14 +36,14 @@ def handlers(app: App) -> dict[str, TaskSpec]:
 
 
 def hook_names(app: App) -> list[str]:
-    """What the statements that write outcomes have to tell."""
+    """The hook tasks that statements which write outcomes have to tell, by name."""
     return [hook_name(task, event) for task in app.tasks for event in app.events_of(task)]
 
 
 def serving(settings: WorkerSettings, app: App, alert_settings: AlertSettings) -> WorkerSettings:
-    """With the queues that are not the user's: a worker that knows hooks calls them, and one that can send messages of alerts does.
+    """The settings, with pgqueue's own queues. A worker that knows hooks calls them, and one that can send messages of alerts sends them.
 
-    One that the user names as well has the slots that he gives it.
+    If the user names such a queue as well, it has the slots that the user gives it.
     """
     own = [QUEUE] if hook_names(app) else []
     own += [messages.QUEUE] if messages.alert_tasks(alert_settings) else []
@@ -62,7 +62,7 @@ def hook_spec(name: str, event: Event, hooks: list[Callable[..., object]]) -> Ta
 
 
 class Hooks:
-    """The hooks of one event. One that fails is logged and harms no other, unless it raises Retry or another instruction."""
+    """The hooks of one event. If one fails, that is logged and harms no other. If some raise Retry or another instruction, the first of these counts."""
 
     def __init__(self, name: str, event: Event, hooks: list[Callable[..., object]]) -> None:
         self.name, self.event, self.hooks = name, event, hooks
@@ -81,7 +81,7 @@ class Hooks:
             asked.append(instruction)
         except (asyncio.CancelledError, InterruptedByTimeout):
             raise
-        except BaseException as error:  # noqa: BLE001 - also SystemExit of a hook must not keep the others from being called
+        except BaseException as error:  # noqa: BLE001 - even if a hook raises SystemExit, the others are called
             name = hook.__qualname__ if inspect.isfunction(hook) else shown(hook)
             emit(HookFailed(name, self.name, job.get("id"), error))
 

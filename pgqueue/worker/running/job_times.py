@@ -5,7 +5,7 @@ from __future__ import annotations
 SHORT = 0.05  # seconds: jobs longer than this are not claimed ahead
 AHEAD = 0.03  # seconds of work to have at hand
 MOST_AHEAD = 1000  # jobs
-WEIGHT = 0.05  # of the newest job in what is measured
+WEIGHT = 0.05  # of the newest job in the averages
 
 
 class JobTimes:
@@ -32,7 +32,7 @@ class JobTimes:
         self._seconds = max(self._seconds or 0.0, 2 * SHORT)
 
     def ahead(self) -> int:
-        """How many jobs to claim beyond the slots: enough short ones that no turn stays empty, none of long ones."""
+        """How many jobs to claim beyond the slots: if they are short, enough that no turn stays empty; if they are long, none."""
         if self._seconds is None or self._pace is None or self._seconds > SHORT:
             return 0
         return min(MOST_AHEAD, int(AHEAD / max(self._pace, 1e-6)))

@@ -1,4 +1,4 @@
-"""Puts back what a handler has changed of the worker's loop, on which all others depend, or says that it cannot."""
+"""If a handler has changed the worker's loop, on which all others depend, puts that back, or says that this cannot be done."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OwnLoop:
         for number, usual in self._usual.items():
             if signal.getsignal(number) is not usual:
                 emit(SignalTaken(signal.Signals(number).name))
-        self._listen()  # in any case: what the loop itself knows of them cannot be seen
+        self._listen()  # in any case, because what the loop knows of its signals cannot be seen
         factory = self._loop.get_task_factory()
         if factory is not self._factory:
             self._factory = factory if factory is None or self._makes_tasks() else None
@@ -45,7 +45,7 @@ class OwnLoop:
         return ""
 
     def _has_threads(self) -> bool:
-        """Whether its executor takes work; one that still has the last trial to do gets no other."""
+        """Whether the loop's executor takes work. If it has not done the last trial yet, it gets no other."""
         if self._trial is None or self._trial.done():
             try:
                 self._trial = self._loop.run_in_executor(None, int)

@@ -1,6 +1,6 @@
 """Writes once a second how far jobs have come: one statement for all handlers that have said something since.
 
-What was said after that goes with the outcome. So nothing is lost, and a handler that says nothing costs nothing.
+If a handler says more after the last write, that goes with the outcome. So nothing is lost, and a handler that says nothing costs nothing.
 """
 
 from __future__ import annotations

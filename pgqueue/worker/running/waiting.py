@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 from pgqueue.worker.attempt import Attempt
 
-OVERTAKEN = 0.3  # seconds by which a more urgent attempt may have been claimed later and still goes first
+OVERTAKEN = 0.3  # seconds: if a more urgent attempt was claimed no later than that, it goes first
 
 
 class Waiting:
-    """In the order in which they are to run: urgent ones first, else as they came.
+    """Attempts in the order in which they are to run: urgent ones first, else as they came.
 
-    None is overtaken by those that were claimed OVERTAKEN later, or a stream of urgent jobs would let it starve here.
+    If an attempt was claimed OVERTAKEN later, it does not overtake; otherwise a stream of urgent jobs would let others starve here.
     """
 
     def __init__(self) -> None:

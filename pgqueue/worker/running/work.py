@@ -48,7 +48,7 @@ class WorkTasks(Generic[W]):
         begin: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
         never_begun: Callable[[Any, W], object],
     ) -> None:
-        """A task that is cancelled before its first step never takes one: then ``never_begun`` is called, with the spec."""
+        """If a task is cancelled before its first step, it never begins. Then ``never_begun`` is called with the spec and the work."""
         self._begin, self._never_begun = begin, never_begun
         self._tasks: dict[W, asyncio.Task[None]] = {}
 
@@ -67,7 +67,7 @@ class WorkTasks(Generic[W]):
 
 
 class TimeLimit:
-    """``async with TimeLimit(work):`` is ``asyncio.timeout`` for what is left of its time. What it stops has timed out."""
+    """``async with TimeLimit(work):`` is ``asyncio.timeout`` for the time that is left to the work. If that stops the work, it has timed out."""
 
     __slots__ = ("_timeout", "_work")
 
