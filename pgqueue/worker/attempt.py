@@ -103,7 +103,7 @@ class Attempt:
             return True
 
     def check(self) -> None:
-        """If the handler must learn of an ending, raises what tells it."""
+        """If the handler must learn of an ending, raises the error that says so."""
         if (reason := self.reason_to_stop()) is not None:
             raise reason
 

@@ -32,7 +32,7 @@ class Ending(IntEnum):
 
 
 class OwnCommit(IntEnum):
-    """How far the COMMIT of a handler's own transaction, which completes its job, has come."""
+    """The state of the COMMIT by which a handler's own transaction completes its job."""
 
     NONE = 0
     UNCONFIRMED = 1  # it was sent, and its answer was lost

@@ -23,7 +23,7 @@ astray = False  # whether a handler forked this process, which must not come bac
 
 
 class Signals:
-    """Gives a forked process the usual handling of signals. If a signal comes to it during the fork, that is held back, and then ends it."""
+    """Gives a forked process the usual handling of signals. If a signal comes to the process during the fork, it is held back, and then ends the process."""
 
     def __init__(self) -> None:
         self._owner = 0

@@ -39,7 +39,7 @@ def emit_start(attempt: Attempt) -> None:
 
 
 def emit_ending(attempt: Attempt, conclusion: Conclusion) -> None:
-    """If it ended in an error while a COMMIT of its handler is unconfirmed, emits nothing: the settler learns what became of the job."""
+    """If the attempt ended in an error while a COMMIT of its handler is unconfirmed, emits nothing: the settler learns what became of the job."""
     if isinstance(conclusion, Outcome):
         kind = KINDS[conclusion.state]
         if conclusion.error is not None and attempt.own_commit is OwnCommit.UNCONFIRMED:

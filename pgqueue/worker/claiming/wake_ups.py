@@ -43,7 +43,7 @@ class WakeUps:
             return False
 
     async def sleep_through(self, seconds: float) -> None:
-        """Sleeps until the time is over, or until ``stop``. No wake-up ends this sleep, because they may come again and again."""
+        """Sleeps until the time is over, or until ``stop``. No wake-up ends this sleep, because wake-ups may come again and again."""
         end = monotonic() + seconds
         while not self.stopping and (left := end - monotonic()) > 0:
             self._event.clear()

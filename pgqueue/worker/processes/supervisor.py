@@ -49,7 +49,7 @@ def supervise(count: int, dsn: str, settings: WorkerSettings) -> int:
 
 
 def backoff(deaths: int) -> float:
-    """Seconds until the next start, after this many early deaths in a row. They vary, so that workers that died together do not start together."""
+    """Seconds until the next start, after this many early deaths in a row. The seconds vary, so that workers that died together do not start together."""
     if deaths == 0:
         return random.uniform(0.0, FIRST / 2)  # noqa: S311 - jitter, not a secret
     return random.uniform(0.5, 1.0) * min(FIRST * 2.0 ** min(deaths - 1, 10), LONGEST)  # noqa: S311
@@ -230,7 +230,7 @@ class Supervisor:
             await link.close()
 
     async def _pause(self, seconds: float) -> None:
-        """Waits so long, or until the supervisor is told to stop."""
+        """Waits this many seconds, or until the supervisor is told to stop."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()

@@ -187,7 +187,7 @@ def is_error(value: object) -> TypeIs[BaseException]:
 
 
 def backwards(items: list[Item], results: list[object]) -> Iterable[tuple[Item, object]]:
-    """The item that was begun last comes first, as contexts end. If all share one error, each finds it with the traceback that it came with."""
+    """The item that was begun last comes first, as contexts end. If all share one error, each gets it with the traceback that it came with."""
     traces = [TRACEBACK.__get__(result) if is_error(result) else None for result in results]
     for item, result, trace in zip(reversed(items), reversed(results), reversed(traces), strict=True):
         if is_error(result):

@@ -84,7 +84,7 @@ def _end(loop: asyncio.AbstractEventLoop, tasks: Collection[asyncio.Task[object]
 
 
 async def _ended(value: Awaitable[object]) -> tuple[object, BaseException | None]:
-    """Returns what ``value`` returns and raises, because not every exception passes through a task (SystemExit stops the loop)."""
+    """Returns what ``value`` returns, and any error that it raises, because not every exception passes through a task (SystemExit stops the loop)."""
     try:
         return await value, None
     except BaseException as error:  # noqa: BLE001

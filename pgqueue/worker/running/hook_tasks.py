@@ -36,7 +36,7 @@ def handlers(app: App) -> dict[str, TaskSpec]:
 
 
 def hook_names(app: App) -> list[str]:
-    """The hook tasks that statements which write outcomes have to tell, by name."""
+    """The names of the hook tasks. Statements that write outcomes have to tell these tasks."""
     return [hook_name(task, event) for task in app.tasks for event in app.events_of(task)]
 
 

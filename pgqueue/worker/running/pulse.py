@@ -110,7 +110,7 @@ class Pulse:
         self._asked = {job_id: self._asked.get(job_id, now) for job_id in job_ids}
 
     def _arm(self) -> None:
-        """Sets the timer. It counts the computing time of all threads. If this thread does not get the lock in that time, the timer kills the process."""
+        """Sets the timer, which counts the computing time of all threads. If this thread does not get the lock in that time, the timer kills the process."""
         if self._timed:
             signal.setitimer(signal.ITIMER_VIRTUAL, self._held)
 
