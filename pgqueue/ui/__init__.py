@@ -1,1 +1,1 @@
-"""What people work with."""
+"""The interfaces for people: the command line."""

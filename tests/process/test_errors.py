@@ -183,8 +183,8 @@ def test_a_mistake_on_the_command_line_is_one_message_with_its_exit_code(scene, 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("limits", "set", "--queue", "mail", "--rate", "5/0"), "the time of --rate is '0'"),
-        (("limits", "set", "--queue", "mail", "--rate", "5/0.1ms"), "the time of --rate is '0.1ms'"),
+        (("limits", "set", "--queue", "mail", "--rate", "5/0"), "The time of --rate is '0'"),
+        (("limits", "set", "--queue", "mail", "--rate", "5/0.1ms"), "The time of --rate is '0.1ms'"),
         (("limits", "set", "--key", "", "--concurrency", "5"), "--key has 0 bytes"),
         (("limits", "set", "--key", "ż" * 128, "--concurrency", "5"), "--key has 256 bytes"),
         (("limits", "set", "--sliding", "--concurrency", "5"), "--sliding goes with --rate"),

@@ -23,7 +23,7 @@ SELECT task, state, count(*) FROM pgqueue.jobs
 WHERE created_at >= %s AND task LIKE 'demo.shop.%%' GROUP BY task, state
 """
 
-# Whose mail has arrived while its job is still running: this worker has not yet heard that it did.
+# The worker whose mail has arrived while its job is still running: the worker has not yet heard of the arrival.
 IN_THE_MIDDLE = """
 SELECT r.pid
 FROM pgqueue.running AS r
@@ -88,13 +88,13 @@ class Day:
         rescued = self.conn.execute(RESCUED, (self.since,)).fetchone()
         if rescued and rescued[0] > self.rescued:
             self.rescued = rescued[0]
-            self.display.say(f"jobs rescued since their worker's lease ran out: {self.rescued}")
+            self.display.say(f"jobs rescued because their worker's lease ran out: {self.rescued}")
         self.workers.check()
         self.display.show(counts)
         return counts
 
     def kill_a_worker(self, orders: Sequence[Order]) -> None:
-        """SIGKILL a worker whose mail has arrived while it has not yet heard so."""
+        """SIGKILL a worker whose mail has arrived before the worker has heard of the arrival."""
         with self.mail.answers_withheld():
             row = self.conn.execute("SELECT coalesce(max(id), 0) FROM demo.mails").fetchone()
             self.sell(orders)

@@ -40,7 +40,7 @@ effects AS (
         task,
         count(*) AS received,
         count(DISTINCT key) AS distinct_keys,
-        -- only a job that was run again may have repeated itself
+        -- only a job that was run again may have repeated its effect
         bool_and(NOT repeat OR key IN (SELECT 'job-' || id FROM again)) AS repeats_explained
     FROM effect
     GROUP BY task

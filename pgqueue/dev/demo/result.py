@@ -1,4 +1,4 @@
-"""What the day came to: read by ``proof.sql``, shown as a table."""
+"""The day's result: ``proof.sql`` reads it, and a table shows it."""
 
 from __future__ import annotations
 
@@ -105,6 +105,6 @@ def show(result: DemoResult, console: Console) -> None:
         table.add_column(f"{line.task}\n{COLUMNS[line.task]}", justify="right")
     for label, field in ROWS:
         table.add_row(label, *(str(getattr(line, field)) for line in result.lines))
-    table.add_row("", *("[green]proven[/]" if line.proven else "[red]NOT SO[/]" for line in result.lines))
+    table.add_row("", *("[green]proven[/]" if line.proven else "[red]NOT PROVEN[/]" for line in result.lines))
     console.print(table)
     console.print(NOTES.format(example=result.example), highlight=False, markup=False)

@@ -21,7 +21,7 @@ from pgqueue.dev.demo.sinks import MailSink, WebhookSink
 from pgqueue.dev.demo.workers import Workers
 from pgqueue.errors import InvalidOptionError, InvalidSettingError
 
-LEAST = 20  # orders; fewer would not show all there is to see
+LEAST = 20  # orders; fewer would not show everything
 ONE_AT_A_TIME = 7_467_178_353  # the key of a lock that only demos take
 MARK = "made by pgq demo, dropped by the next one"
 
@@ -46,7 +46,7 @@ def run(
     ):
         (free,) = conn.execute("SELECT pg_try_advisory_lock(%s)", [ONE_AT_A_TIME]).fetchone() or (False,)
         if not free:
-            display.say("another demo runs in this database; this one begins when it has ended")
+            display.say("another demo runs in this database; this one begins when the other has ended")
             conn.execute("SELECT pg_advisory_lock(%s)", [ONE_AT_A_TIME])
         since = open_shop(conn)
         with (
@@ -71,14 +71,15 @@ def open_shop(conn: psycopg.Connection) -> datetime:
     ).fetchone()
     if found and found[0] != MARK:
         raise InvalidSettingError(
-            "The database has a schema demo that pgq demo did not make, and it will not drop it.",
+            "The database has a schema demo that pgq demo did not make, and does not drop.",
             do="run pgq demo on another database",
         )
     with conn.transaction():
         conn.execute("DROP SCHEMA IF EXISTS demo CASCADE")
         conn.execute(files("pgqueue.dev.demo").joinpath("schema.sql").read_text())
         conn.execute(f"COMMENT ON SCHEMA demo IS '{MARK}'")
-    conn.execute(  # what an interrupted demo left
+    # Cancels the jobs that an interrupted demo left.
+    conn.execute(
         "SELECT pgqueue.cancel(id) FROM pgqueue.jobs"
         " WHERE state IN ('pending', 'retrying', 'waiting', 'running') AND task LIKE 'demo.shop.%'"
     )

@@ -1,5 +1,5 @@
--- The shop's own tables, apart from the queue's. Those of effects have no unique key on purpose: what happens twice is
--- there twice.
+-- The shop's own tables, apart from the queue's. The tables of effects have no unique key on purpose: an effect that happens
+-- twice is there twice.
 CREATE SCHEMA demo;
 
 CREATE TABLE demo.orders (

@@ -38,7 +38,7 @@ class Order(NamedTuple):
 
 
 class CardDeclinedError(Exception):
-    """Nobody pays for these orders, so they must not exist."""
+    """The customer's card does not pay for these orders, so they must not exist."""
 
 
 class NothingPaidError(Exception):
@@ -128,7 +128,7 @@ def address(variable: str) -> tuple[str, int]:
 
 
 def read_orders() -> Iterator[Order]:
-    """Real orders of a real shop; ``orders.LICENSE.md`` says whose."""
+    """Real orders of a real shop; ``orders.LICENSE.md`` says where they come from."""
     with files("pgqueue.dev.demo").joinpath("orders.csv").open(encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
             yield Order(

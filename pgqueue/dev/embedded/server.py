@@ -97,7 +97,7 @@ def start(data_dir: Path, *, settings: Mapping[str, str] = NO_SETTINGS, timeout:
 
 
 def _make_data(home: Path, binaries: Path, settings: Mapping[str, str], deadline: float) -> None:
-    """Made aside and renamed, so that a half-made data directory is never taken for a whole one."""
+    """Makes the data directory under another name and renames it, so that a half-made one is never taken for a whole one."""
     data, major = home / "pgdata", major_of(binaries)
     if data.exists():
         made_by = (data / "PG_VERSION").read_text().strip()
@@ -123,9 +123,9 @@ def _make_data(home: Path, binaries: Path, settings: Mapping[str, str], deadline
 
 
 def _clear_pid_file(home: Path, deadline: float) -> None:
-    """See what the pid names that a crash left behind: Postgres would yield to any living process of its account.
+    """Remove the pid file that a crash left behind: if any process of its account had that pid, Postgres would not start.
 
-    The caller is the owner, so a postmaster of this directory is an orphan, to be stopped; a stranger is let alone.
+    The caller is the owner, so a postmaster of this directory is an orphan, and is stopped. Any other process is left alone.
     """
     file = home / "pgdata" / "postmaster.pid"
     with contextlib.suppress(OSError, ValueError, IndexError):
@@ -164,7 +164,7 @@ def _run(home: Path, binaries: Path, settings: Mapping[str, str], deadline: floa
 
 
 def _launch(home: Path, command: list[str | Path]) -> subprocess.Popen[bytes]:
-    """As the server's account; nothing of the user's machine leaks into ports, error texts or sort order."""
+    """Run a program as the server's account. The user's environment does not change ports, error texts or sort order."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment |= {"LC_ALL": "C", "TZ": "UTC"}
     libraries = Path(command[0]).parents[1] / "lib"
@@ -178,24 +178,24 @@ def _launch(home: Path, command: list[str | Path]) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # the terminal's Ctrl-C is not meant for it
+            start_new_session=True,  # the terminal's Ctrl-C is not meant for the server
             preexec_fn=_stop_with_me() if sys.platform == "linux" else None,  # noqa: PLW1509 one system call
             **server_account(),
         )
 
 
 def _stop_with_me() -> Callable[[], None]:
-    """What a child does to be stopped with the thread that started it, even if that one is killed (Linux)."""
+    """What a child does so that it stops with the thread that started it, even if that thread is killed (Linux)."""
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def ask_the_kernel() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != parent:  # too late to ask
+        if os.getppid() != parent:  # it has ended before the child could ask
             os._exit(1)
 
     return ask_the_kernel
 
 
 def answers(dsn: str) -> bool:
-    """Whether a server takes sessions there; a full one does."""
+    """Whether a server accepts sessions there. A server without a free connection counts, too."""
     return pq.PGconn.ping(f"{dsn}&connect_timeout=2".encode()) == pq.Ping.OK

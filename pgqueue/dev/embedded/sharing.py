@@ -44,7 +44,7 @@ class EmbeddedServer:
     _users: int = field(repr=False)
 
     def close(self) -> None:
-        """Give the share back; the server stops a moment after the last one is."""
+        """Give the share back. A moment after the last share is given back, the server stops."""
         if self._users >= 0:
             os.close(self._users)
             self._users = -1
@@ -82,7 +82,7 @@ def acquire(
         users = open_lock(home / "users")
         undo.callback(os.close, users)
         with locked(home / "mutex", deadline):
-            while not try_lock(users, fcntl.LOCK_SH):  # the supervisor is looking whether anybody is left
+            while not try_lock(users, fcntl.LOCK_SH):  # the supervisor is looking whether a user is left
                 pause(home, deadline)
             while not (dsn := running(home)):
                 _start_supervisor(home, settings, deadline)
@@ -121,7 +121,7 @@ def supervise(directory: str, seconds: str, *settings: str) -> None:
     try:
         server = start(home, settings=dict(each.split("=", 1) for each in settings), timeout=float(seconds))
     except BusyError:
-        pass  # there is one already
+        pass  # a server runs already
     except EmbeddedPostgresError as error:
         answer = {"what": error.what, "why": error.why, "do": error.do, "facts": error.facts}
     os.write(1, json.dumps(answer).encode())
@@ -138,6 +138,6 @@ def _stop_after_last_user(home: Path, server: Postgres) -> None:
         if not try_lock(users, fcntl.LOCK_EX):
             continue
         if try_lock(mutex, fcntl.LOCK_EX):
-            server.stop()  # with both locks: who arrives now waits until it is down
+            server.stop()  # with both locks: a program that arrives now waits until the server is down
         else:
             fcntl.flock(users, fcntl.LOCK_UN)  # another program is arriving

@@ -3,8 +3,7 @@
 Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 database unreachable or login refused; 4 schema missing, too old or too new;
 5 not found; 6 conflict; 7 a check failed; 8 the app cannot be imported; 9 timed out waiting; 10 the awaited job ended dead or
 cancelled; 11 not allowed; 12 stopped with jobs still running (they were handed back); 13 ended because a handler
-blocked its loop; 130, 143 hurried by a second signal, or
-interrupted before it had begun.
+blocked its loop; 130, 143 hurried by a second signal, or interrupted before the work began.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pgqueue.text.shown import bear
 from pgqueue.ui.cli.arguments import check_texts, hide_passwords
 from pgqueue.ui.cli.output import fail, wants_json
 
-__all__ = ["main", "origin"]  # the latter remembers how the command began, before any app is imported
+__all__ = ["main", "origin"]  # ``origin`` remembers how the command began, before any app is imported
 
 
 def main() -> None:
@@ -29,7 +28,7 @@ def main() -> None:
     hide_passwords()
     try:
         check_texts()
-        from pgqueue.ui.cli.commands import cli  # without libpq, this import fails already
+        from pgqueue.ui.cli.commands import cli  # if libpq is missing, this import fails
 
         sys.exit(cli(standalone_mode=not wants_json()))
     except PgQueueError as error:
@@ -56,9 +55,8 @@ def _known(error: Exception) -> PgQueueError | None:
 
     from pgqueue.database.driver_errors import explain
 
-    if hasattr(
-        error, "format_message"
-    ):  # of typer, only with --json: for people it shows its own, with the usage
+    # An error of typer comes here only with --json. For people typer shows it itself, with the usage.
+    if hasattr(error, "format_message"):
         return InvalidSettingError(error.format_message(), do="pgq --help")
     return explain(error) if isinstance(error, Error) else None
 

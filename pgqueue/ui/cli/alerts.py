@@ -58,7 +58,7 @@ def list_alerts(all_: All = False, as_json: AsJson = False, dsn: Dsn = None) -> 
 
 @commands.command()
 def resolve(alert: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """Close an alert; it opens again when its cause is seen again (a dead job: when another one dies)."""
+    """Close an alert. It opens again when its cause is seen again; for dead jobs, when another job is dead."""
     with database(dsn) as connection:
         was_open = run(connection, statements.resolve_alert(alert))
     if was_open is None:

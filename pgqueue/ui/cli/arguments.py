@@ -1,4 +1,4 @@
-"""A password on the command line is hidden from the list of processes, which every user of the machine may read."""
+"""Hides a password on the command line from the list of processes, which every user of the machine may read."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pgqueue.text.shown import visible
 
 
 def hide_passwords() -> None:
-    """Overwrites what `ps` shows of a DSN that has a password; on Linux alone. For a moment it was there to be seen."""
+    """On Linux, overwrites what `ps` shows of a DSN that has a password. For a moment before, the password can be seen."""
     for dsn in set(_given(sys.argv[1:])):
         if "pass" in dsn or "@" in dsn:
             _overwrite(dsn.encode(errors="surrogateescape"), redact(dsn).encode(errors="replace"))
 
 
 def check_texts() -> None:
-    """Bytes of the command line that are no text in the locale's encoding come as surrogates, which no database takes."""
+    """Raises an error for arguments that are no text in the locale's encoding: they come as surrogates, which no database takes."""
     for argument in sys.argv[1:]:
         try:
             argument.encode()
@@ -44,12 +44,10 @@ def _overwrite(secret: bytes, shown: bytes) -> None:
         fields = (
             Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
         )
-        start, end = (
-            int(fields[45]),
-            int(fields[46]),
-        )  # where the kernel has put the arguments of this process
+        # Where the kernel has put the arguments of this process.
+        start, end = int(fields[45]), int(fields[46])
         held = ctypes.string_at(start, end - start) if end > start else b""
-    except (OSError, ValueError, IndexError):  # no Linux
+    except (OSError, ValueError, IndexError):  # not Linux
         return
     place = held.find(secret)
     while place >= 0:

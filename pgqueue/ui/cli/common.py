@@ -93,7 +93,7 @@ def dsn_or_running(given: str | None) -> str:
 
 @contextmanager
 def database(given: str | None) -> Iterator[Connection]:
-    """A connection to a database that has our schema; raises the error that says why not."""
+    """A connection to a database that has our schema; raises the error that says why there is none."""
     log_output.set_up()
     with connect(dsn_or_running(given), name="pgq") as connection:
         check_server(connection)
@@ -119,7 +119,7 @@ def app_path(given: str | None) -> str:
 
 
 def app_with_database(path: str, dsn: str | None) -> App:
-    """The app, its database fixed for child processes too; the environment, which handlers and all they start see, stays as it is."""
+    """The app, with its database fixed for child processes, too. The environment stays as it is, because handlers and their programs see it."""
     from pgqueue.app.loading import load_app  # which imports pydantic
 
     app = load_app(path)

@@ -40,21 +40,24 @@ Expr = Annotated[str | None, typer.Option("--cron", metavar="EXPR", help="'0 9 *
 Interval = Annotated[str | None, typer.Option("--every", metavar="DURATION", help="90s, 5m, 1h30m.")]
 Single = Annotated[str | None, typer.Option("--at", metavar="TIME", help="Once, 2030-01-01T09:00+01:00.")]
 Anchor = Annotated[str | None, typer.Option("--anchor", metavar="TIME", help="What --every counts from.")]
-Zone = Annotated[str | None, typer.Option("--tz", metavar="ZONE", help="IANA name; a new schedule's is UTC.")]
+Zone = Annotated[
+    str | None, typer.Option("--tz", metavar="ZONE", help="An IANA name; a new schedule has UTC.")
+]
 OverlapText = Annotated[
     str | None, typer.Option("--overlap", help="queue (default), skip, cancel-old, allow.")
 ]
 MissedText = Annotated[str | None, typer.Option("--missed", help="once (default), skip, all.")]
 Cap = Annotated[
-    int | None, typer.Option("--missed-cap", metavar="N", help="The last N; a new schedule's is 100.")
+    int | None,
+    typer.Option("--missed-cap", metavar="N", help="With --missed all: the last N; a new schedule has 100."),
 ]
 Jitter = Annotated[
-    str | None, typer.Option("--jitter", metavar="DURATION", help="Run so much later at most.")
+    str | None, typer.Option("--jitter", metavar="DURATION", help="Run at most this much later.")
 ]
 Args = Annotated[str | None, typer.Option("--args", metavar="JSON", help="The job's arguments.")]
 Queue = Annotated[str | None, typer.Option("--queue", help="The job's queue.")]
-Priority = Annotated[int | None, typer.Option("--priority", help="Smaller runs first.")]
-Attempts = Annotated[int | None, typer.Option("--max-attempts", help="Attempts before it is dead.")]
+Priority = Annotated[int | None, typer.Option("--priority", help="Smaller numbers run first.")]
+Attempts = Annotated[int | None, typer.Option("--max-attempts", help="Attempts before the job is dead.")]
 
 
 # The options that ``add`` and ``edit`` share: a schedule's columns, and the options of its jobs.
@@ -154,7 +157,7 @@ def edit(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Change what is given; the rest stays. A schedule of the code keeps it until its declaration changes."""
+    """Change what is given; the rest stays. A schedule of the code keeps the change until its declaration changes."""
     changes = given.columns if task is None else {**given.columns, "task": task}
     if not changes and not given.options:
         raise InvalidScheduleError("The edit changes nothing.", do="give a change, such as --every 5m")
@@ -174,7 +177,7 @@ def edit(
 
 @commands.command()
 def pause(name: ScheduleName, as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """Let a schedule not fire until it is resumed; no deploy undoes it."""
+    """Stop a schedule from firing until it is resumed; no deploy undoes the pause."""
     _pause(name, True, as_json, dsn)
 
 
@@ -196,7 +199,10 @@ def remove(name: ScheduleName, as_json: AsJson = False, dsn: Dsn = None) -> None
         return
     say("removed", name)
     if source == "code":
-        say("note", "it is declared in code, and comes back when its schedules change; pause it instead")
+        say(
+            "note",
+            "it is declared in code, and comes back when the code's schedules change; pause it instead",
+        )
 
 
 @commands.command("run")
@@ -221,7 +227,8 @@ def show_next(
     tz: Zone = None,
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=1000)] = 5,
     since: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="Later than then.", show_default=False)
+        str | None,
+        typer.Option("--from", metavar="TIME", help="Only fire times later than this.", show_default=False),
     ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,

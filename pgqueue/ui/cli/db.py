@@ -44,14 +44,14 @@ def print_grants(
             "A name is given without --role.", do="say which role it gets: --role enqueuer"
         )
     print(
-        "-- Run by the owner of the schema pgqueue, again after each `pgq migrate`. What is commented out is not always needed."
+        "-- The owner of the schema pgqueue runs this, again after each `pgq migrate`. What is commented out is not always needed."
     )
     for kind in ROLES if role is None else (role,):
         print("\n" + grants(kind).replace("ROLE", quoted(name or f"pgqueue_{kind}")))
 
 
 def quoted(name: str) -> str:
-    """As an identifier."""
+    """``name`` as an SQL identifier."""
     if not name or "\x00" in name:
         raise InvalidSettingError("The name of a role is empty or holds U+0000.")
     return name if SIMPLE.fullmatch(name) else '"' + name.replace('"', '""') + '"'

@@ -1,4 +1,4 @@
-"""``pgq doctor``: what is wrong, and what to do about it. Exit 7 if anything is, so that it serves as a health check."""
+"""``pgq doctor``: what is wrong, and what to do about it. If anything is wrong, it exits with 7, so that it serves as a health check."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from pgqueue.ui.cli.output import as_dict, console, emit, paragraph, tell
 from pgqueue.ui.cli.units import count, exact, since, span
 
 CHECK_FAILED = 7
-SECONDS_A_DEAD_ENTRY = 1e-6  # seconds that a claim spends, when it looks behind its cursors, on a dead entry of its index, as measured
+# Measured: what a claim that looks behind its cursors spends on each dead entry of its index.
+SECONDS_A_DEAD_ENTRY = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def doctor(
 
 
 def examine(connection: Connection, target: str) -> Iterator[Finding]:
-    """The checks, from the ground up; the rest makes no sense once the schema is not there."""
+    """The checks, from the ground up. If the schema is not there, the rest is left out."""
     server = run(connection, statements.describe_server())
     yield Finding(
         "ok",
@@ -140,7 +141,7 @@ def _schedules(connection: Connection) -> Iterator[Finding]:
     for name in run(connection, statements.list_shared_names()):
         yield Finding(
             "warn",
-            f"Several services with schedules are named {name}, so what leaves the code of one may stay.",
+            f"Several services with schedules are named {name}, so a schedule that leaves the code of one may stay.",
             "give each a name of its own: App(name=...)",
         )
 
@@ -166,12 +167,12 @@ def _workers(connection: Connection) -> Iterator[Finding]:
                 "warn",
                 f"The loop of worker {worker.id} ({worker.host}, pid {worker.pid}) has been blocked for {span(since(worker.blocked_since))}"
                 + (f" by job {jobs}" if jobs else "") + f"; none of its {count(worker.running, 'job')} goes on.",
-                'make a handler that blocks a plain def, or give its task executor="process"; its stack is in the worker\'s log',
+                'make the handler that blocks the loop a plain def, or give its task executor="process"; the worker\'s log has its stack',
             )  # fmt: skip
 
 
 def _storage(connection: Connection) -> Iterator[Finding]:
-    """Whether dead rows of jobs_live can go, and who keeps them."""
+    """Whether dead rows of jobs_live can go, and what keeps them."""
     storage = run(connection, statements.measure_storage())
     if not storage.vacuumed:
         yield Finding(
@@ -187,8 +188,8 @@ def _storage(connection: Connection) -> Iterator[Finding]:
         yield Finding(
             "warn",
             f"Meanwhile vacuum cannot remove the dead rows of jobs_live, about {storage.dead:,} beside {storage.live:,} live"
-            f" ones: the table takes {_megabytes(storage.table)}, its claim index {_megabytes(storage.claim_index)}, and a"
-            f" claim that looks behind its cursors about {exact(round(storage.dead * SECONDS_A_DEAD_ENTRY, 3))}.",
+            f" ones. The table takes {_megabytes(storage.table)}, its claim index {_megabytes(storage.claim_index)}. A"
+            f" claim that looks behind its cursors takes about {exact(round(storage.dead * SECONDS_A_DEAD_ENTRY, 3))}.",
             "end the oldest holder above; vacuum and the leader do the rest",
         )
     for fault in run(connection, statements.check_indexes(indexes.SMALLEST_OUTGROWN)):
@@ -244,8 +245,8 @@ FAULTS = {
         "select * from pgqueue.add_partitions()",
     ),
     "default": (
-        "{0} holds rows ({1}), because their day did not exist when they came.",
-        "nothing: retention deletes them; if there is more each day, see what keeps workers from making days",
+        "{0} holds rows ({1}), because the table of their day did not exist when they came.",
+        "nothing: retention deletes them; if there are more each day, find out what keeps workers from making days",
     ),
 }
 

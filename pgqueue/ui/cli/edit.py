@@ -1,4 +1,4 @@
-"""``pgq jobs edit``. Its filter is that of the other commands with ``where`` before each name: the plain names are the changes."""
+"""``pgq jobs edit``. Its filter has ``where-`` before the names of other commands, because the plain names are the changes."""
 
 from __future__ import annotations
 
@@ -32,11 +32,16 @@ def add(jobs: typer.Typer) -> None:
 def edit(
     which: JobFilter,
     ids: Ids = None,
-    priority: Annotated[int | None, typer.Option(help="Smaller runs first.", show_default=False)] = None,
+    priority: Annotated[
+        int | None, typer.Option(help="Smaller numbers run first.", show_default=False)
+    ] = None,
     delay: Annotated[
         str | None,
         typer.Option(
-            "--in", metavar="DURATION", help="Not before then: 90s, 5m; 0 for now.", show_default=False
+            "--in",
+            metavar="DURATION",
+            help="Not before this time has passed: 90s, 5m; 0 for now.",
+            show_default=False,
         ),
     ] = None,
     run_at: Annotated[
@@ -55,24 +60,28 @@ def edit(
     ] = None,
     queue: Annotated[str | None, typer.Option(help="Another queue.", show_default=False)] = None,
     max_attempts: Annotated[
-        int | None, typer.Option(help="Attempts before it is dead.", show_default=False)
+        int | None, typer.Option(help="Attempts before the job is dead.", show_default=False)
     ] = None,
     timeout: Annotated[
         str | None,
-        typer.Option(metavar="DURATION", help="Of one attempt; none for no limit.", show_default=False),
+        typer.Option(
+            metavar="DURATION", help="The limit of one attempt; none for no limit.", show_default=False
+        ),
     ] = None,
     expires: Annotated[
         str | None,
         typer.Option(
             metavar="DURATION|TIME",
-            help="Cancelled unless it has started by then, or none.",
+            help="If the job has not started by then, cancel it; none: never.",
             show_default=False,
         ),
     ] = None,
     deadline: Annotated[
         str | None,
         typer.Option(
-            metavar="DURATION|TIME", help="Dead unless it has ended by then, or none.", show_default=False
+            metavar="DURATION|TIME",
+            help="If the job has not ended by then, it is dead; none: never.",
+            show_default=False,
         ),
     ] = None,
     tag: Annotated[
@@ -87,7 +96,7 @@ def edit(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Change jobs that do not run. Exit 6 if one that is named runs or has ended. --args are checked if the app is known (-A)."""
+    """Change jobs that do not run. Exit 6 if a named job runs or has ended. If the app is known (-A), --args are checked."""
     from pgqueue.app.app import App
 
     given: dict[str, object] = {

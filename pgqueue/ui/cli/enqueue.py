@@ -28,32 +28,34 @@ def enqueue(
     args: Annotated[
         str | None, typer.Option(metavar="JSON", help="All arguments as one JSON object; - reads stdin.")
     ] = None,
-    queue: Annotated[str | None, typer.Option(help="Another queue than the task's.")] = None,
-    priority: Annotated[int | None, typer.Option(help="Smaller runs first.")] = None,
+    queue: Annotated[str | None, typer.Option(help="A queue other than the task's.")] = None,
+    priority: Annotated[int | None, typer.Option(help="Smaller numbers run first.")] = None,
     delay: Annotated[
-        str | None, typer.Option("--in", metavar="DURATION", help="Not before then: 90s, 5m, 1h30m.")
+        str | None,
+        typer.Option("--in", metavar="DURATION", help="Not before this time has passed: 90s, 5m, 1h30m."),
     ] = None,
     at: Annotated[
         str | None,
         typer.Option(metavar="TIME", help="Not before this time, with its zone: 2030-01-01T09:00+01:00."),
     ] = None,
     unique_key: Annotated[
-        str | None, typer.Option(help="At most one unfinished job of this task carries it.")
+        str | None, typer.Option(help="At most one unfinished job of this task has this key.")
     ] = None,
     on_conflict: Annotated[
         str | None,
-        typer.Option(help="What a job that holds the unique key calls for: skip (default), replace, raise."),
+        typer.Option(help="If a job holds the unique key: skip (default), replace, raise."),
     ] = None,
     idempotency_key: Annotated[
-        str | None, typer.Option(help="The same key again names the same job.")
+        str | None, typer.Option(help="Enqueuing again with the same key gives the same job.")
     ] = None,
-    max_attempts: Annotated[int | None, typer.Option(help="Attempts before it is dead.")] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="Attempts before the job is dead.")] = None,
     expires: Annotated[
         str | None,
-        typer.Option(metavar="DURATION|TIME", help="Cancelled unless it has started by then."),
+        typer.Option(metavar="DURATION|TIME", help="If the job has not started by then, cancel it."),
     ] = None,
     deadline: Annotated[
-        str | None, typer.Option(metavar="DURATION|TIME", help="Dead unless it has ended by then.")
+        str | None,
+        typer.Option(metavar="DURATION|TIME", help="If the job has not ended by then, it is dead."),
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
@@ -104,7 +106,7 @@ def _arguments(text: str | None, options: list[str]) -> dict[str, object]:
 
 
 def _value(text: str) -> object:
-    """JSON where it is a JSON list, object, true, false or null; otherwise text, which the signature converts."""
+    """Decodes a JSON list, object, true, false or null. Other text stays text, which the signature converts."""
     if text[:1] in ("{", "[") or text in ("true", "false", "null"):
         try:
             return json.loads(text)

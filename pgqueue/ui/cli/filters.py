@@ -37,7 +37,7 @@ MEANT = {
 
 
 def filtered(prefix: str = "") -> Callable[[Command], Command]:
-    """The command gets ``which``, a JobFilter of the options above, each with this prefix in its name."""
+    """Gives the command ``which``, a JobFilter made of OPTIONS. Each option's name begins with ``prefix``."""
     named = {prefix.replace("-", "_") + word: word for word in OPTIONS}
 
     def gather(given: JsonObject) -> JobFilter:
@@ -73,7 +73,7 @@ def _text(flag: str, args: dict[str, object]) -> str:
 
 
 def _argument(flag: str, pair: str) -> dict[str, object]:
-    """``n=5`` is the number; ``n="5"`` the text, as is all that is no JSON."""
+    """``n=5`` is the number, ``n="5"`` the text. A value that is no JSON is text, too."""
     name, equals, value = pair.partition("=")
     if not name or not equals:
         raise InvalidArgumentsError(f"{flag} is {pair!r:.80}.", do=f"write it like {flag} tenant=t1")

@@ -32,7 +32,7 @@ commands = typer.Typer(help="See and change jobs.", no_args_is_help=True)
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1)]
 Ids = Annotated[list[int] | None, typer.Argument(min=1, max=2**63 - 1, show_default=False)]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what would become of each job, as the command itself would.")
+    bool, typer.Option("--dry-run", help="Change nothing, but say what would become of each job.")
 ]
 
 PAGE = 500
@@ -41,7 +41,7 @@ DURATIONS = ("timeout",)
 WOULD = {"cancelled": "would cancel", "requested": "would ask it to stop", "revived": "would revive"}
 CHANGED = {*WOULD, *WOULD.values(), "edited", "would edit"}
 NOTES = {
-    "requested": "asked to stop; `pgq jobs wait` tells when it has",
+    "requested": "asked to stop; `pgq jobs wait` tells when a job has stopped",
     "revived": "pending again, due now, with all attempts",
     "unique_key": "not revived, because an unfinished job has the same unique key",
 }
@@ -78,7 +78,7 @@ def list_jobs(
 
 
 def _when(job: Job) -> str:
-    """How long a job has run; how long ago it ended; when one that waits is due."""
+    """How long a running job has run, how long ago a job ended, or when a job that waits is due."""
     began = job.started_at if job.state == "running" else job.finished_at
     if began is not None:
         lasted = span(max(since(began), 0.0))
@@ -91,7 +91,7 @@ def _when(job: Job) -> str:
 def count_jobs(
     which: JobFilter,
     by: Annotated[
-        str, typer.Option(metavar="WORDS", help="Of task, queue, state and tag, with commas.")
+        str, typer.Option(metavar="WORDS", help="Any of task, queue, state, tag, with commas between them.")
     ] = "task,state",
     as_json: AsJson = False,
     dsn: Dsn = None,
@@ -160,7 +160,7 @@ def revive(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Revive dead (or, by id or --state, cancelled) jobs: those named, or all that match."""
+    """Revive dead jobs: those named, or all that match. By id or --state, also cancelled jobs."""
     can = ("dead", "cancelled")
     chosen = chosen_jobs("revived", can, ids, which, ["dead"])
     _change(dsn, "revive", statements.revive, ids, chosen, limit, dry_run, as_json)
@@ -190,7 +190,7 @@ def chosen_jobs(
     states: list[str],
     prefix: str = "--",
 ) -> JobFilter:
-    """The filter, of ``states`` unless it names others; raises unless it, or ids, say which jobs."""
+    """The filter; if it names no states, of ``states``. If neither ids nor the filter say which jobs, raises an error."""
     if ids:
         if which != JobFilter():
             raise InvalidOptionError("Ids and a filter are both given.", do="give one of them")
@@ -221,9 +221,9 @@ def _change(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Applies a function of the SQL API to each job, one short transaction a job, and shows what became of it.
+    """Applies a function of the SQL API to each job, in a short transaction of its own, and shows what became of the jobs.
 
-    A dry run does the same and takes each back, so that it cannot promise what the function would refuse.
+    A dry run does the same and rolls each back, so that it cannot promise what the function would refuse.
     """
     with database(dsn) as connection:
         targets = list(named(connection, dict.fromkeys(ids)) if ids else matching(connection, which, limit))
@@ -242,13 +242,13 @@ def _change(
 
 
 def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_json: bool) -> None:
-    """Shows what became of jobs; raises JobUnchangedError if one that was named, or has its key taken, is as it was."""
+    """Shows what became of jobs. If a job that was named, or whose unique key is taken, is unchanged, raises JobUnchangedError."""
     if as_json:
         emit({"items": done, "dry_run": dry_run})
     else:
         _show_changes(done)
     unchanged = [item for item in done if item["result"] not in CHANGED or item["result"] == item["state"]]
-    if not by_id:  # what ended by itself in the meantime needs no change
+    if not by_id:  # a job that ended by itself in the meantime needs no change
         unchanged = [item for item in unchanged if item["result"] == "unique_key"]
     if unchanged:
         first = unchanged[0]
@@ -272,7 +272,7 @@ def _applied(connection: Connection, statement: Statement[str | None], dry_run: 
 
 
 def said_of(progress: object) -> str | None:
-    """``120 of 400, 30 %: resizing``, as far as that was said."""
+    """``120 of 400, 30 %: resizing``, as far as the job has reported it."""
     if not isinstance(progress, dict) or not isinstance(progress.get("done"), int | float):
         return None if progress is None else shown_json(progress)
     done, total = progress["done"], progress.get("total")

@@ -20,13 +20,13 @@ from pgqueue.ui.cli.units import ago, count, exact
 
 commands = typer.Typer(help="See and change how many jobs may run or start.", no_args_is_help=True)
 
-SHORTEST = 0.001  # seconds that a rate counts by; limits_period_check
+SHORTEST = 0.001  # seconds; the shortest period of a rate, as limits_period_check says
 PerKey = Annotated[bool, typer.Option("--per-key", help="Count each concurrency_key by itself.")]
 
 
 @commands.command("list")
 def list_limits(as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """List all limits, and what of them is taken."""
+    """List all limits, and how many of their seats are taken."""
     with database(dsn) as connection:
         found = run(connection, statements.list_limits())
     if as_json:
@@ -55,39 +55,45 @@ def _shown(limit: Limit) -> str:
 
 @commands.command("set")
 def set_limit(
-    queue: Annotated[str | None, typer.Option(show_default=False, help="Of this queue; else of all.")] = None,
-    task: Annotated[str | None, typer.Option(show_default=False, help="Of this task; else of all.")] = None,
+    queue: Annotated[
+        str | None, typer.Option(show_default=False, help="For jobs of this queue; default: of all.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(show_default=False, help="For jobs of this task; default: of all.")
+    ] = None,
     per_key: PerKey = False,
     key: Annotated[
         str | None,
-        typer.Option(show_default=False, help="Of this concurrency_key only, in place of --per-key."),
+        typer.Option(show_default=False, help="For this concurrency_key only, in place of --per-key."),
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option(min=0, max=2**30, metavar="N", show_default=False, help="So many may run at once."),
+        typer.Option(min=0, max=2**30, metavar="N", show_default=False, help="How many may run at once."),
     ] = None,
     rate: Annotated[
         str | None,
         typer.Option(
             metavar="N[/TIME]",
             show_default=False,
-            help="So many may start, such as 100/1m, or 100 with --period 1m.",
+            help="How many may start in a time: 100/1m, or 100 with --period 1m.",
         ),
     ] = None,
     period: Annotated[
         str | None,
-        typer.Option(metavar="TIME", show_default=False, help="The time that --rate counts by."),
+        typer.Option(metavar="TIME", show_default=False, help="The time in which --rate counts."),
     ] = None,
     sliding: Annotated[
         bool,
-        typer.Option(
-            "--sliding", help="The rate holds for any window of that time, instead of an even pace."
-        ),
+        typer.Option("--sliding", help="Hold the rate in any window of that time, instead of an even pace."),
     ] = False,
     burst: Annotated[
         int | None,
         typer.Option(
-            min=1, max=2**30, metavar="N", show_default=False, help="So many may start together after a rest."
+            min=1,
+            max=2**30,
+            metavar="N",
+            show_default=False,
+            help="How many may start together after a rest.",
         ),
     ] = None,
     share: Annotated[
@@ -97,13 +103,13 @@ def set_limit(
             max=1000,
             metavar="N",
             show_default=False,
-            help="Of --key: so many jobs in each turn of the keys, where others have one.",
+            help="How many jobs the --key gets in each turn of the keys; others get one.",
         ),
     ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Make a limit, or change the one with the same queue, task and key: what is not given stays. Workers heed it at once."""
+    """Make a limit, or change the one with the same queue, task and key: what is not given stays. Workers obey at once."""
     if concurrency is None and rate is None and share is None:
         raise InvalidOptionError(
             "None of --concurrency, --rate and --share is given.", do="give at least one of them"
@@ -145,7 +151,7 @@ def _rate(text: str, period: str | None) -> tuple[int, float]:
     if not time or not number.isdecimal() or not 1 <= int(number) <= 2**30:
         raise InvalidOptionError(f"--rate is {text!r}.", do="give starts and a time, such as 100/1m")
     if (length := seconds(time, "the time of --rate")) < SHORTEST:
-        raise InvalidOptionError(f"the time of --rate is {time!r}.", do="give a millisecond at least")
+        raise InvalidOptionError(f"The time of --rate is {time!r}.", do="give at least a millisecond")
     if length * 1_000_000 < int(number):
         raise InvalidOptionError(
             f"--rate is {text!r}, more than a start each microsecond.",

@@ -53,9 +53,9 @@ def spread(
 
 
 def with_settings(*names: str) -> Callable[[Command], Command]:
-    """Gives a command the options of these settings, or of all, as keywords: in its help, they come after its first option.
+    """Gives a command the options of these settings, or of all, as keywords. In its help they come after its first option.
 
-    The keyword of a setting that is not given is None.
+    If a setting is not given, its keyword is None.
     """
 
     def decorated(command: Command) -> Command:

@@ -36,9 +36,9 @@ def fail(error: PgQueueError) -> int:
 
 
 def paragraph(head: str, value: object, stream: TextIO) -> str:
-    """Text after a head, as a person may see it: each further line stands to the right of the head, so that none passes for ours.
+    """Text after a head, made safe to show: further lines stand to the right of the head, so that none looks like a line of ours.
 
-    On a terminal lines end at its width; a word that is longer stays whole.
+    On a terminal, lines end at its width. A longer word stays whole.
     """
     lines = visible(str(value), lines=True).split("\n")
     if stream.isatty():
@@ -52,7 +52,7 @@ def _wrapped(line: str, room: int) -> list[str]:
 
 
 def width() -> int:
-    """Of the terminal, in columns."""
+    """The terminal's width, in columns."""
     return shutil.get_terminal_size().columns
 
 
@@ -92,7 +92,7 @@ def _plain(value: object) -> object:
 
 
 def say(label: str, text: object) -> None:
-    """One line of a command's story, on stderr."""
+    """One line about what a command does, on stderr."""
     print(paragraph(f"  {label:<10} ", text, sys.stderr), file=sys.stderr)
 
 

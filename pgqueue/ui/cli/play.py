@@ -30,9 +30,9 @@ def add(cli: typer.Typer) -> None:
 
 @contextmanager
 def _server(given: str | None, *, demo: bool = False) -> Iterator[str]:
-    """The configured database, or an embedded Postgres that lives while a program uses it; migrated.
+    """The configured database, or an embedded Postgres that lives while a program uses it. Migrates it.
 
-    The demo's is another than that of ``pgq dev``: its jobs must not lie among a newcomer's own.
+    The demo's embedded Postgres is not that of ``pgq dev``, so that the demo's jobs do not mix with the user's own.
     """
     try:
         dsn = find_dsn(given)

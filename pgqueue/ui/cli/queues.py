@@ -25,7 +25,7 @@ QueueName = Annotated[str, typer.Argument(help="The queue's name.")]
 
 @commands.command("list")
 def list_queues(as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """List queues with what is in them and who serves them."""
+    """List queues with their jobs and the number of workers that serve them."""
     with database(dsn) as connection:
         found = run(connection, statements.list_queues())
     if as_json:
@@ -63,7 +63,7 @@ def list_queues(as_json: AsJson = False, dsn: Dsn = None) -> None:
 
 @commands.command()
 def pause(queue: QueueName, as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """Let no worker claim from a queue; what runs is finished."""
+    """Stop workers from claiming from a queue; running jobs are finished."""
     check_name("queue", queue)
     with database(dsn) as connection:
         known = _names(connection)

@@ -1,7 +1,7 @@
 """Tables: laid out for a terminal of any width, tab-separated lines into a pipe.
 
-On a terminal, ids, states, numbers and times are never cut. Names continue on the next line, long texts are cut, and a table that
-still does not fit has its last text below each row, or becomes one block of lines for each row.
+On a terminal, ids, states, numbers and times are never cut. Names continue on the next line, and long texts are cut. If a table
+still does not fit, its last text goes below each row, or each row becomes a block of lines.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ STYLES = {
 }  # fmt: skip
 GAP = 2
 NAME, TEXT = 12, 24  # columns that a long name and a long text need at least
-LINES = 3  # of a long text
+LINES = 3  # lines of a long text that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``least``: the columns of the terminal that it can do with; None: all that its longest cell needs, on one line."""
+    """``least``: the fewest columns of the terminal that it needs. None: as many as its longest cell needs, on one line."""
 
     head: str
     least: int | None = None
@@ -32,12 +32,12 @@ class Column:
 
 
 def name(head: str) -> Column:
-    """Of names and lists of names, which continue on the next line where they are too long."""
+    """A column of names or lists of names. If they are too long, they continue on the next line."""
     return Column(head, NAME)
 
 
 def text(head: str) -> Column:
-    """Of errors and arguments, which are cut where they are too long."""
+    """A column of errors or arguments. If they are too long, they are cut."""
     return Column(head, TEXT, cut=True)
 
 

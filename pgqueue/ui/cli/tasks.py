@@ -16,7 +16,7 @@ from pgqueue.ui.cli.output import emit_items
 from pgqueue.ui.cli.tables import table
 from pgqueue.ui.cli.units import ago, exact
 
-commands = typer.Typer(help="See what workers have declared of their tasks.", no_args_is_help=True)
+commands = typer.Typer(help="See what workers have declared about their tasks.", no_args_is_help=True)
 
 SHOWN = ("queue", "max_attempts", "priority", "timeout")
 
@@ -27,7 +27,7 @@ def list_tasks(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """List tasks with what they declare: it holds for jobs that SQL makes, unless the caller says otherwise."""
+    """List tasks with their declared options. Jobs that SQL makes have these options, unless the caller gives others."""
     with database(dsn) as connection:
         found = run(connection, statements.list_tasks(name))
     if as_json:

@@ -16,7 +16,7 @@ from pgqueue.ui.cli.options import with_settings
 if TYPE_CHECKING:
     from pgqueue.app.app import App
 
-FRESH = 1.5  # times the memory of a fresh process is the least that --max-rss may be
+FRESH = 1.5  # the least that --max-rss may be, in times the memory of a fresh process
 
 
 def add(cli: typer.Typer) -> None:
@@ -51,7 +51,7 @@ def work(
 ) -> None:
     """Run a worker until it is stopped.
 
-    SIGTERM or Ctrl-C: take no more, finish what runs within --grace, hand back the rest. Twice: hand back now.
+    SIGTERM or Ctrl-C: take no more jobs, finish running jobs within --grace, hand back the rest. Twice: hand back now.
     """
     from pgqueue.maintenance.alerting.settings import find_alerts
     from pgqueue.worker.processes.recycling import rss
@@ -61,7 +61,7 @@ def work(
 
     choose_level(verbose=verbose, quiet=quiet)
     fds = None if supervisor is None else tuple(int(fd) for fd in supervisor.split(","))
-    for fd in fds or ():  # what the app starts has no use for them
+    for fd in fds or ():  # programs that the app starts must not inherit them
         os.set_inheritable(fd, False)
     path = app_path(app)
     loaded = app_with_database(path, dsn)

@@ -24,7 +24,7 @@ def list_workers(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """List workers and how they are."""
+    """List workers and their state."""
     with database(dsn) as connection:
         found = run(connection, statements.list_workers(all_))
     if as_json:
