@@ -1,6 +1,6 @@
 """pgqueue: a job queue that lives in your Postgres.
 
-The names are imported at their first use, so that a missing libpq is told in a sentence, where it is needed.
+Each name is imported at its first use. So a missing libpq is reported in one sentence, at the point that needs libpq.
 """
 
 from importlib import import_module

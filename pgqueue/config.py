@@ -69,22 +69,22 @@ class WorkerSettings:
         in_file=False,
     )
     poll: float = setting(
-        SECONDS, 1.0, "Longest time between two looks for jobs; 1.8 times that while wake-ups arrive.",
+        SECONDS, 1.0, "Longest time between two looks for jobs. While wake-ups arrive, it is 1.8 times as long.",
         low=0.01, high=3600,
     )  # fmt: skip
     lease: float = setting(
-        SECONDS, 30.0, "The jobs of a worker that is silent for this long are rescued.", low=0.5, high=DAY
+        SECONDS, 30.0, "If a worker is silent for this long, its jobs are rescued.", low=0.5, high=DAY
     )
     heartbeat: float = setting(SECONDS, 5.0, "How often a worker renews its lease.", low=0.05, high=28_800)
     crash_limit: int = setting(
         COUNT, 3, "A job is dead after this many crashes of its workers.", low=1, high=1000
     )
     blocked: float = setting(
-        SECONDS, 30.0, "A process whose event loop is blocked for this long ends, and its jobs go on elsewhere. "
+        SECONDS, 30.0, "If its event loop is blocked for this long, a process ends, and its jobs run elsewhere. "
         "0: never, for debuggers.", low=0, high=DAY,
     )  # fmt: skip
     patience: float = setting(
-        SECONDS, 60.0, "Jobs that have been due for longer get a share of the claims, however many urgent jobs there are.",
+        SECONDS, 60.0, "Jobs that have been due for longer than this get a share of the claims, even if many urgent jobs wait.",
         low=0, high=365 * DAY,
     )  # fmt: skip
     wait_for_db: float = setting(
@@ -117,7 +117,7 @@ FILE_KEYS = ("app", "dsn", *(name for name, said in SETTINGS.items() if said.in_
 
 
 def read_worker(flags: Mapping[str, object]) -> dict[str, object]:
-    """The settings that a flag gives, else pyproject.toml, each read as its kind; raises InvalidSettingError."""
+    """The settings that a flag or else pyproject.toml gives, each read as its kind; raises InvalidSettingError."""
     given: dict[str, Given] = {
         name: (value, SETTINGS[name].flag) for name, value in flags.items() if value is not None
     }
@@ -146,7 +146,7 @@ def read_file(start: Path | None = None) -> dict[str, object]:
 def _is_trusted(path: Path, folder: Path) -> bool:
     """Whether the file belongs to the user, the system, or the owner of the working folder, whose modules are imported anyway.
 
-    A file of another user in a folder above could choose the database, and the module that is imported.
+    If a folder above holds a file of another user, that file could choose the database and the module to import.
     """
     if not hasattr(os, "geteuid"):
         return True

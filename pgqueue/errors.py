@@ -1,4 +1,4 @@
-"""Every error pgqueue raises, each with a stable code, what happened, why as far as known, and what to do.
+"""Every error that pgqueue raises. Each says what happened, why if known, and what to do, and has a stable code.
 
 ::
 
@@ -12,7 +12,7 @@
     │   ├── DatabaseUnreachableError    PGQ-103   no answer from the server
     │   ├── LoginRefusedError           PGQ-104   wrong role, password or database
     │   ├── TooManyConnectionsError     PGQ-106   the server or role has no connection left
-    │   ├── PoolExhaustedError          PGQ-110   the app's own pool has none left
+    │   ├── PoolExhaustedError          PGQ-110   the app's own pool has no connection left
     │   ├── MissingPrivilegeError       PGQ-201   the role lacks a grant
     │   ├── ReadOnlyServerError         PGQ-202   a standby, or read-only transactions
     │   ├── UnsupportedServerError      PGQ-203   PostgreSQL too old, or not UTF8
@@ -20,28 +20,28 @@
     │   ├── SchemaTooOldError           PGQ-205   the code is newer than the schema
     │   ├── SchemaTooNewError           PGQ-206   the schema is newer than the code
     │   ├── LockedError                 PGQ-207   another session holds the tables
-    │   └── TakenIdError                PGQ-208   two jobs would have one id
+    │   └── TakenIdError                PGQ-208   two jobs would have the same id
     ├── AppError                        the user's module of tasks
     │   ├── AppImportError              PGQ-301   -A names no module or no App
-    │   ├── NoTasksError                PGQ-302   the App declares none
+    │   ├── NoTasksError                PGQ-302   the App declares no tasks
     │   ├── UnknownTaskError            PGQ-303   no task of this name
     │   ├── DuplicateTaskError          PGQ-304   two tasks of one name
     │   └── UnnameableTaskError         PGQ-305   a lambda, or a function inside another
     ├── InvalidJobError                 refused at enqueue, nothing was written
-    │   ├── InvalidArgumentsError       PGQ-401   they do not fit the signature
+    │   ├── InvalidArgumentsError       PGQ-401   the arguments do not fit the signature
     │   ├── InvalidPayloadError         PGQ-402   a value that JSON cannot hold
     │   ├── PayloadTooLargeError        PGQ-403   more JSON than a job may carry
     │   ├── InvalidOptionError          PGQ-404   a bad value, or options that exclude each other
-    │   ├── InvalidNameError            PGQ-405   of a task, queue, key or schedule
+    │   ├── InvalidNameError            PGQ-405   a bad name of a task, queue, key or schedule
     │   └── InvalidBatchError           PGQ-408   some items are bad, so none was stored
     ├── DuplicateJobError               PGQ-406   a job has the key, and on_conflict="raise"
     ├── IdempotencyConflictError        PGQ-407   the key belongs to other arguments
-    ├── JobUnchangedError               PGQ-409   its state does not allow the change
+    ├── JobUnchangedError               PGQ-409   the job's state does not allow the change
     ├── QueueInUseError                 PGQ-510   not removed: jobs or workers need it
     ├── InvalidScheduleError            PGQ-420   refused, nothing was written
     ├── ScheduleExistsError             PGQ-421   the name is taken
     ├── WrongConnectionError            PGQ-505   async for sync, another driver, or not PostgreSQL
-    ├── CommitUnconfirmedError          PGQ-511   written or not: the connection broke before the answer
+    ├── CommitUnconfirmedError          PGQ-511   written or not: the commit got no answer
     ├── NotFoundError                   what a command or call names is not there
     │   ├── JobNotFoundError            PGQ-503   not committed, not kept, or removed
     │   ├── QueueNotFoundError          PGQ-506   no row, job or worker names it
@@ -51,13 +51,13 @@
     ├── JobFailedError                  PGQ-508   the awaited job ended dead or cancelled
     └── AttemptError                    how one attempt of a job went wrong
         ├── LeaseLostError              PGQ-601   another worker may run the job now
-        ├── ProcessDiedError            PGQ-602   a crash, or killed from outside
+        ├── ProcessDiedError            PGQ-602   the process crashed, or was killed from outside
         ├── LoopBlockedError            PGQ-608   an async handler did not yield
-        ├── JobTimeoutError             PGQ-603   longer than timeout=
-        ├── UndecodableJobError         PGQ-604   its row or arguments cannot be read
+        ├── JobTimeoutError             PGQ-603   the attempt took longer than timeout=
+        ├── UndecodableJobError         PGQ-604   the job's row or arguments cannot be read
         ├── DeadlineExceededError       PGQ-605   no time left for an attempt
         ├── WrongOutcomesError          PGQ-609   a handler of chunks returned too few or too many
-        └── BadResultError              PGQ-610   what its handler returned cannot be stored
+        └── BadResultError              PGQ-610   what the handler returned cannot be stored
 
 Warnings: ``AutocommitWarning`` (PGQ-502).
 Codes never change their meaning. No message holds a password: DSNs are shown by ``database.dsn.redact``.
@@ -235,7 +235,7 @@ class InvalidBatchError(InvalidJobError):
 
 
 class DuplicateJobError(PgQueueError):
-    """Its key is held by job ``job_id``, which was in ``state``; raised only for ``on_conflict="raise"``."""
+    """Job ``job_id``, which was in ``state``, holds the key; raised only for ``on_conflict="raise"``."""
 
     code = "PGQ-406"
     exit_code = 6
@@ -250,7 +250,7 @@ class DuplicateJobError(PgQueueError):
 
 
 class IdempotencyConflictError(PgQueueError):
-    """The idempotency key is taken by job ``job_id``, which was enqueued with other arguments."""
+    """Job ``job_id``, which was enqueued with other arguments, has the idempotency key."""
 
     code = "PGQ-407"
     exit_code = 6
@@ -286,16 +286,16 @@ class WrongConnectionError(PgQueueError):
 
 
 class CommitUnconfirmedError(PgQueueError):
-    """The connection broke before its commit was answered; ``job_ids`` are of the jobs that exist if it was carried out, if known."""
+    """The connection broke before the answer to its commit. ``job_ids``, if known: the jobs that exist if the commit was made."""
 
     code = "PGQ-511"
     exit_code = 3
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            "The connection broke before its commit was confirmed, so what it wrote, jobs too, is there or it is not.",
+            "The connection broke before its commit was confirmed, so its writes, with all jobs, may exist or not.",
             why=why,
-            do="look for it, or do it again with an idempotency_key or a unique_key, so that it is not done twice",
+            do="look for the writes, or repeat them with an idempotency_key or a unique_key, so that no job is stored twice",
         )
         self.job_ids: list[int] = []
 
@@ -334,7 +334,7 @@ class WaitTimeoutError(PgQueueError):
 
 
 class JobFailedError(PgQueueError):
-    """The awaited job ended ``dead`` or ``cancelled`` (``state``); ``last_error`` is what it died of."""
+    """The awaited job ended ``dead`` or ``cancelled`` (``state``); ``last_error`` says why."""
 
     code = "PGQ-508"
     exit_code = 10
@@ -354,7 +354,7 @@ class AttemptError(PgQueueError):
 
 
 class LeaseLostError(AttemptError):
-    """This worker's lease on the job has run out; nothing it writes for it counts from then on."""
+    """This worker's lease on the job has run out. From then on, nothing that the worker writes for the job counts."""
 
     code = "PGQ-601"
 
@@ -397,4 +397,4 @@ class BadResultError(AttemptError):
 
 
 class AutocommitWarning(UserWarning):
-    """PGQ-502: enqueued on an autocommit connection outside a transaction, so nothing ties the job to it."""
+    """PGQ-502: enqueued on an autocommit connection outside a transaction, so nothing ties the job to other writes."""

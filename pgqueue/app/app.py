@@ -1,4 +1,4 @@
-"""``App``: the tasks of an application and its own connections. Importing and making one does no I/O."""
+"""``App``: the tasks of an application and its own connections. Importing this module and making an App do no I/O."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ HOOKS = frozenset(f"on_{event}" for event in EVENTS)
 
 
 class App(Crontab, Hooked):
-    """A registry of tasks and schedules with a database, and of the hooks and middleware of all tasks.
+    """The tasks and schedules of an application, its database, and the hooks and middleware of all tasks.
 
-    ``dsn``: where its jobs live; without one, PGQUEUE_DSN, DATABASE_URL, ``[tool.pgqueue]`` or libpq's PG* decide, when
-    it is first needed. ``pool_size``: connections held at most for what joins no transaction of yours, and for
-    ``job.transaction()``; default 10, or in a worker twice its slots. Each event loop has as many of its own. ``name``: of
-    the service, which its schedules belong to; default is the module that makes the App. Several services with one database
-    need different ones.
+    ``dsn``: the database of the jobs. Without one, PGQUEUE_DSN, DATABASE_URL, ``[tool.pgqueue]`` or libpq's PG* decide at
+    the first use. ``pool_size``: the most connections for calls that join no transaction of yours, and for
+    ``job.transaction()``. The default is 10, or in a worker twice its slots. Each event loop has a pool of its own, of the
+    same size. ``name``: the service that owns the schedules; the default is the module that makes the App. If several
+    services share a database, give each a different name.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class App(Crontab, Hooked):
 
     @property
     def dsn(self) -> str:
-        """The DSN for libpq; raises NoDsnError if there is none anywhere."""
+        """The DSN for libpq; raises NoDsnError if no setting names a database."""
         return find_dsn(self._dsn)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -100,15 +100,16 @@ class App(Crontab, Hooked):
         """Declares a task: ``@app.task`` or ``@app.task(queue="mail", retry=[1, 5, 30])`` on a def or async def.
 
         ``name``: stored with each job, default ``module.function``. ``retry``: a number of attempts, a list of delays in
-        seconds, a tenacity wait, or a ``RetryPolicy``; default 1 s, 5 s, 30 s, 5 min, 30 min. ``timeout``: of one attempt.
+        seconds, a tenacity wait, or a ``RetryPolicy``; default 1 s, 5 s, 30 s, 5 min, 30 min. ``timeout``: the limit of one attempt.
         ``keep``: which finished rows stay until retention: "all", only "failures" (dead and cancelled), or "none".
-        ``store_result``: False drops what the handler returns, which may then be anything; else what is no JSON makes the job dead.
+        ``store_result``: False drops what the handler returns, so it may be anything. If True, a result that is not JSON
+        makes the job dead.
         ``executor``: "async", "thread" or "process"; default is the worker's (async def on its loop, def on a thread).
-        ``chunk``: the handler takes a list of up to so many jobs, gathered for ``chunk_wait`` at most (see docs/rules).
-        ``unique`` (True: by all arguments, or by those named), ``unique_for``, ``on_conflict``, ``throttle``, ``debounce``,
-        ``debounce_max``: as in ``using()``, for all jobs of the task.
+        ``chunk``: the handler takes a list of at most this many jobs. The worker gathers them for ``chunk_wait`` at most.
+        ``unique`` (True: by all arguments; a list: by the named ones), ``unique_for``, ``on_conflict``, ``throttle``,
+        ``debounce``, ``debounce_max``: as in ``using()``, for all jobs of the task.
         ``on_completed``, ``on_failed``, ``on_retry``, ``on_dead``, ``on_stalled``: a hook, as ``@task.on_dead`` declares it.
-        A parameter annotated ``Job`` receives the job itself; it is best the first one, so that type checkers know.
+        A parameter annotated ``Job`` receives the job itself. Put it first, so that type checkers understand it.
 
         Raises DuplicateTaskError, UnnameableTaskError, InvalidNameError, InvalidOptionError, InvalidArgumentsError.
         """
@@ -116,7 +117,7 @@ class App(Crontab, Hooked):
             return self.task()(function)
 
         def declare(function: Callable[..., object]) -> Task[..., Any]:
-            if isinstance(function, Task):  # of another app, or under another name
+            if isinstance(function, Task):  # a task of another app, or one that gets another name here
                 function = function.spec.function
             function = runnable(function)
             given: dict[str, Any] = {
@@ -155,12 +156,12 @@ class App(Crontab, Hooked):
         return declare
 
     def middleware(self, function: M) -> M:
-        """Declares middleware around each attempt of every task: a generator of one ``Call`` that yields once.
+        """Declares middleware around each attempt of every task: a generator that takes one ``Call`` and yields once.
 
-        What stands before the yield runs before the handler, in the order of declaration, and what stands after it
-        afterwards, in the opposite order. The handler's exception is raised at the yield; middleware may raise another one,
-        before or after, which counts like one of the handler's. An async generator may await, also around a ``def``.
-        What makes a (sync or async) context manager for a ``Call`` will do too.
+        The code before the yield runs before the handler, in the order of declaration. The code after the yield runs after
+        the handler, in the opposite order. The handler's exception is raised at the yield. If middleware raises another
+        exception, before or after, it counts like one of the handler's. An async generator may await, also around a
+        ``def``. A callable that makes a (sync or async) context manager for a ``Call`` works too.
         """
         self._runs.put(self.layers, as_layer(function))
         return function
@@ -172,9 +173,9 @@ class App(Crontab, Hooked):
     # -------------------------------------------------------------- enqueuing
 
     def enqueue_many(self, jobs: list[NewJob], connection: object = None) -> list[JobHandle]:
-        """Stores jobs of any tasks, made by ``task.job(…)``, in one round trip and, if given, in ``connection``'s transaction.
+        """Stores jobs of any tasks, made by ``task.job(…)``, in one round trip. With ``connection``, joins its transaction.
 
-        Raises InvalidBatchError if one of them is something else: then none is stored.
+        If an item is no such job, raises InvalidBatchError and stores none.
         """
         return handles(self.store, self.store.insert(in_batches(_made(jobs)), connection))
 
@@ -185,7 +186,7 @@ class App(Crontab, Hooked):
     # -------------------------------------------------------------- reading
 
     def handle(self, job_id: int) -> JobHandle:
-        """A handle on a job that was enqueued elsewhere; raises InvalidOptionError for what is no id."""
+        """A handle on a job that was enqueued elsewhere; raises InvalidOptionError if ``job_id`` cannot be an id."""
         if isinstance(job_id, bool) or not isinstance(job_id, int) or not -(2**63) <= job_id < 2**63:
             raise InvalidOptionError(
                 f"{shown(job_id)} is no id of a job.",
@@ -216,7 +217,7 @@ class App(Crontab, Hooked):
         return self.store.pools.aconnection()
 
     def make_room(self, handlers: int) -> None:
-        """Called by a worker: so many handlers will use the app's connections at once."""
+        """Called by a worker: this many handlers will use the app's connections at once."""
         self.store.pools.make_room(handlers)
 
     async def leave_loop(self) -> None:
@@ -224,11 +225,11 @@ class App(Crontab, Hooked):
         await self.store.pools.leave_loop()
 
     def close(self) -> None:
-        """Closes the app's own connections. The app stays usable: what needs one later opens new ones, to be closed again."""
+        """Closes the app's own connections. The app stays usable: a later call opens new ones, which you must close again."""
         self.store.close()
 
     async def aclose(self) -> None:
-        """``close`` for async callers, also of the running loop's pool."""
+        """``close`` for async callers; closes the running loop's pool, too."""
         await self.store.aclose()
 
 
@@ -258,7 +259,7 @@ class _Decorator(Protocol):
 
 
 class _ChunkDecorator(Protocol):
-    """The same of ``@app.task(chunk=…)``: its jobs are enqueued with the fields of an item, or with an item."""
+    """The type of ``@app.task(chunk=…)``: each job is enqueued with the fields of an item, or with an item."""
 
     def __call__(self, function: Callable[..., R], /) -> Task[..., R]: ...
 

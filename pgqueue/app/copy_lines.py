@@ -1,8 +1,8 @@
 """Many jobs as rows of COPY, which costs the server half of what an insert does. Pure.
 
-In the binary form: the server would spend a tenth of the whole on reading numbers and times from text.
+The rows are in COPY's binary form. If they were text, the server would spend a tenth of the whole on reading numbers and times.
 
-Only for jobs without keys: COPY cannot tell a duplicate apart.
+Only jobs without keys go this way, because COPY cannot tell a duplicate apart.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from pgqueue.errors import InvalidOptionError
 from pgqueue.model.job import Batch
 from pgqueue.model.names import is_reserved
 
-SMALLEST_COPY = 100  # jobs for which three round trips pay
+SMALLEST_COPY = 100  # from this many jobs on, the three round trips of COPY pay
 ROWS_AT_ONCE = 500  # rows sent at once: the server works on them while the next are made
-SOON_DUE = timedelta(seconds=1)  # a job due later is found by polling in time
+SOON_DUE = timedelta(seconds=1)  # a job that is due later needs no wake-up: polling finds it in time
 SIGNATURE, END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
-# How many columns; the length of id, and id; the length of args, and the version of jsonb's form.
+# The number of columns; the length of id, then id; the length of args, then the version of jsonb's binary form.
 HEAD = Struct(">hiqiB")
 COLUMNS, JSONB, TEXT = 15, 1, 25
 NULL = b"\xff\xff\xff\xff"
-MIDNIGHT_2000 = datetime(2000, 1, 1, tzinfo=UTC)  # from which the server counts
+MIDNIGHT_2000 = datetime(2000, 1, 1, tzinfo=UTC)  # the server counts times from this moment
 WITHOUT_KEYS = frozenset(
     {"queue", "priority", "run_at", "delay", "max_attempts", "timeout", "concurrency_key", "weight", "ordering",
      "tags", "meta", "trace_context", "wake"}
 )  # fmt: skip
 
-# Whatever a conflict calls for, mostly there is none.
+# The rule for a conflict may be any, because mostly there is no conflict.
 UNIQUE = WITHOUT_KEYS | {"unique_key", "unique", "unique_for", "on_conflict"}
 
 
 def sendable(batches: list[Batch], *, utf8: bool) -> tuple[list[Batch], bool]:
-    """The batches as a connection can take them, and whether it takes their options as they are.
+    """The batches as a connection can take them, and whether the connection takes their options unchanged.
 
-    An encoding other than UTF-8 may lack a character, or have another in its place: Shift JIS and EUC_JP a yen sign where ASCII has
-    the backslash. The SQL API takes everything as JSON, whose escapes are ASCII.
+    An encoding other than UTF-8 may lack a character, or have another one in its place. Shift JIS and EUC_JP have a yen sign where
+    ASCII has the backslash. The SQL API takes everything as JSON, whose escapes are ASCII.
     """
     if utf8:
         return batches, True
@@ -53,7 +53,7 @@ def sendable(batches: list[Batch], *, utf8: bool) -> tuple[list[Batch], bool]:
 
 
 def have_no_keys(batches: Sequence[Batch]) -> bool:
-    """Whether no job carries a key, nor anything else that only the SQL API knows, or refuses."""
+    """Whether no job has a key, a reserved task name, or an option that only the SQL API knows."""
     return all(
         batch.keys is None and WITHOUT_KEYS.issuperset(batch.options) and not is_reserved(batch.task)
         for batch in batches
@@ -71,7 +71,7 @@ def have_a_unique_key(batches: Sequence[Batch]) -> bool:
 def rows(batches: Sequence[Batch], ids: Sequence[int], moment: datetime) -> Iterator[bytes | bytearray]:
     """Blocks of rows in the columns of ``copy_jobs.sql``, in the form that COPY and each type's own ``…_send`` describe.
 
-    ``moment`` is the database's time. Raises InvalidOptionError, before the first block, if an option does not fit its column.
+    ``moment`` is the database's time. If an option does not fit its column, raises InvalidOptionError before the first block.
     """
     tails = [_tail(batch, moment) for batch in batches]
     return _blocks(batches, tails, iter(ids))
@@ -157,7 +157,7 @@ def _json(value: object) -> bytes:
 
 
 def _array(tags: Sequence[str]) -> bytes:
-    """Of text: dimensions, flags, the type; of its one dimension, if it has any, the length and the first index."""
+    """An array of texts: the number of dimensions, flags, the type; if it is not empty, its length and its first index."""
     return pack(">iiI", bool(tags), 0, TEXT) + (
         pack(">ii", len(tags), 1) + b"".join(map(_text, tags)) if tags else b""
     )

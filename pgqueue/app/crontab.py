@@ -42,11 +42,12 @@ class Crontab:
     ) -> Callable[[Task[P, R]], Task[P, R]]:
         """Declares that a task runs again and again: ``@app.cron("0 9 * * MON-FRI", tz="Europe/Warsaw")`` above ``@app.task``.
 
-        Instead of the expression: ``every`` (seconds, a timedelta, or a text such as "5m"), counted from ``anchor``
-        (default: when the row is made), or ``at``, once. ``name``: default the task's. ``args``: of each job.
-        ``overlap``, if the former run has not ended: "queue" (it waits for that), "skip", "cancel-old", or "allow" both.
-        ``missed``, if no worker lived for more than a minute: "once" (the last one is made up for), "skip", or "all", at
-        most the last ``missed_cap``. ``jitter``: each job runs up to so much later. Further options as of ``using``.
+        Instead of the expression, give ``every`` or ``at``. ``every`` (seconds, a timedelta, or a text such as "5m") counts
+        from ``anchor`` (default: when the row is made). ``at`` fires once. ``name``: the default is the task's name.
+        ``args``: the arguments of each job. ``jitter``: each job runs up to this much later.
+        ``overlap`` says what to do if the former run has not ended: "queue" (the new run waits), "skip", "cancel-old", or
+        "allow" (both run). ``missed`` says what to do if no worker lived for more than a minute: "once" (make up for the
+        last time), "skip", or "all" (at most the last ``missed_cap``). The further options are those of ``using``.
 
         Raises InvalidScheduleError, InvalidArgumentsError, or what ``using`` raises.
         """

@@ -1,6 +1,6 @@
 """The verbs of enqueuing: ``Task`` is what ``@app.task`` returns, ``Enqueuer`` is a task with options chosen.
 
-Sync and async are short twins over ``JobStore``; a test keeps their signatures equal.
+Each sync method has a short async twin over ``JobStore``; a test keeps their signatures equal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 def bad_items(reasons: dict[int, str]) -> InvalidBatchError:
-    """Of a batch of which nothing is stored; ``reasons`` by their places."""
+    """The error for a batch of which nothing is stored; ``reasons`` maps the index of each bad item to its reason."""
     shown = "; ".join(f"[{index}] {reason}" for index, reason in list(reasons.items())[:3])
     return InvalidBatchError(
         f"{len(reasons)} of the items are bad: {shown}", reasons=dict(list(reasons.items())[:20])
@@ -34,9 +34,9 @@ def bad_items(reasons: dict[int, str]) -> InvalidBatchError:
 
 
 class Enqueuer(Generic[P, R]):
-    """A task with a connection to join and options chosen. Immutable; may be kept and used again.
+    """A task with chosen options and a connection to join. It is immutable, so you may keep it and use it again.
 
-    ``shared``: gives what its jobs share with those of others that differ in their unique_key alone.
+    ``shared`` gives the options that its jobs share with those of other enqueuers, if only the unique_key differs.
     """
 
     def __init__(
@@ -60,22 +60,23 @@ class Enqueuer(Generic[P, R]):
         )
 
     def using(self, connection: object = None, **options: object) -> Enqueuer[P, R]:
-        """The same with more options, and joining the transaction of ``connection``.
+        """The same task with more options. With ``connection``, its jobs join that transaction.
 
         ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
-        AsyncSession, with any driver; Django's ``connection``. Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware
-        datetime) or ``delay``, ``max_attempts``, ``timeout``, ``tags``, ``meta``.
-        ``expires`` (cancelled unless it has started by then) and ``deadline`` (dead unless it has ended by then), each a
-        duration or an aware datetime. ``concurrency_key`` (jobs of different keys take turns; limits count by it), ``weight``
-        (against limits, default 1), ``ordering`` ("block" or "skip": the key's jobs run one after the other as enqueued, and
-        what a dead one does to the rest). What makes a job a duplicate: ``unique_key`` (one unfinished job of this task may
-        carry it) or ``unique`` (the same, made of all arguments, or of those named; False: no rule of the task),
-        ``unique_for`` (the key is of one window of that length), ``on_conflict`` ("skip", "replace", "raise"), ``throttle``
-        (no other job so long), ``debounce`` with ``debounce_max`` (each further one puts the job off and replaces it),
-        ``idempotency_key`` with ``idempotency_ttl`` (default 7 days). Durations are seconds, a timedelta, or a text such as "5m".
-        ``wake=False``: no NOTIFY, which a two-phase commit forbids; the next poll finds the job.
+        AsyncSession, with any driver; Django's ``connection``. Durations are seconds, a timedelta, or a text such as "5m".
+        Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware datetime) or ``delay``, ``max_attempts``,
+        ``timeout``, ``tags``, ``meta``. ``expires``: a job that has not started by then is cancelled. ``deadline``: a job that
+        has not ended by then is dead. Each is a duration or an aware datetime. ``concurrency_key``: jobs of different keys
+        take turns, and limits count by key. ``weight``: what the job counts against limits, default 1. ``ordering``: the
+        key's jobs run one after the other as enqueued; a dead job holds up the rest ("block") or not ("skip").
+        These make a job a duplicate. ``unique_key``: only one unfinished job of this task may have it. ``unique``: a key
+        made of all arguments (True) or of the named ones; False ends the task's rules of keys. ``unique_for``: the key holds
+        for one window of that length. ``on_conflict``: "skip", "replace" or "raise". ``throttle``: no other job for that
+        long. ``debounce`` with ``debounce_max``: each further job puts the first one off and replaces it.
+        ``idempotency_key`` with ``idempotency_ttl`` (default 7 days).
+        ``wake=False`` sends no NOTIFY, because a two-phase commit forbids it. The next poll finds the job.
 
-        Raises InvalidOptionError or InvalidNameError; PGQ-502 is warned about at enqueue.
+        Raises InvalidOptionError, InvalidNameError or InvalidArgumentsError. The warning PGQ-502 comes later, at enqueue.
         """
         if not RULES.keys() >= options.keys():
             raise InvalidArgumentsError(
@@ -110,8 +111,8 @@ class Enqueuer(Generic[P, R]):
         return key if isinstance(key, str) else None
 
     def _shared(self) -> Mapping[str, object]:
-        """The task's defaults and what was chosen over them, but for a unique_key; one object for all jobs of a batch."""
-        # Not cached_property: it takes a lock, which each job with a key of its own would pay for.
+        """The chosen options over the task's defaults, without the unique_key; one object for all jobs of a batch."""
+        # No cached_property, because each job with a key of its own would pay for its lock.
         if self._all is None:
             self._all = (
                 self._made_together(self._options) if self._shared_with is None else self._shared_with()
@@ -119,7 +120,7 @@ class Enqueuer(Generic[P, R]):
         return self._all
 
     def _beside_keys(self) -> Mapping[str, object]:
-        """What jobs share that have a unique_key each."""
+        """The options that jobs share if each has a unique_key of its own."""
         if self._all_beside_keys is None:
             self._all_beside_keys = self._made_together(
                 unique.merged(self._options, {"unique_key": "one for each"})
@@ -127,7 +128,7 @@ class Enqueuer(Generic[P, R]):
         return self._all_beside_keys
 
     def _beside_requests(self, has_keys: bool) -> Mapping[str, object]:
-        """The same for an idempotency_key each, and perhaps a unique_key."""
+        """The options that jobs share if each has an idempotency_key of its own, and perhaps a unique_key."""
         chosen = {"idempotency_key": "one for each", **({"unique_key": "one for each"} if has_keys else {})}
         shared = self._made_together(unique.merged(self._options, chosen))
         return {name: value for name, value in shared.items() if name != "idempotency_key"}
@@ -143,7 +144,7 @@ class Enqueuer(Generic[P, R]):
         unique_keys: Iterable[str] | None,
         idempotency_keys: Iterable[str] | None,
     ) -> tuple[Mapping[str, object], list[str] | None]:
-        """What the dicts of a batch share, and the unique_key of each, if they have one."""
+        """The options that the dicts of a batch share, and the unique_key of each dict, if there are any."""
         names: list[str] | None = None
         if unique_keys is not None:
             names = _checked_keys("unique_key", unique_keys, items, arguments)
@@ -159,9 +160,9 @@ class Enqueuer(Generic[P, R]):
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
         """Stores one job and returns its handle; ``created`` is False if a key names an existing job.
 
-        Raises InvalidArgumentsError, InvalidOptionError, InvalidPayloadError or PayloadTooLargeError before anything is
-        written, IdempotencyConflictError if the idempotency key was used with other arguments, and DuplicateJobError for
-        ``on_conflict="raise"``; none of these aborts the caller's transaction.
+        Before anything is written, raises InvalidArgumentsError, InvalidOptionError, InvalidPayloadError or
+        PayloadTooLargeError. If the idempotency key was used with other arguments, raises IdempotencyConflictError. With
+        ``on_conflict="raise"``, a duplicate raises DuplicateJobError. None of these aborts the caller's transaction.
         """
         batches = in_batches([self.job(*args, **kwargs)])
         return handles(self._store, self._store.insert(batches, self._connection))[0]
@@ -177,11 +178,11 @@ class Enqueuer(Generic[P, R]):
         unique_keys: Iterable[str] | None = None,
         idempotency_keys: Iterable[str] | None = None,
     ) -> list[JobHandle]:
-        """Stores many jobs in one round trip and returns their handles in order, each duplicate told apart.
+        """Stores many jobs in one round trip. Returns their handles in order; each says whether its job is new.
 
         An item is a dict of arguments, or a job made by ``task.using(unique_key=…).job(…)`` with options of its own.
-        ``unique_keys``, ``idempotency_keys``: those of dicts, one for each; cheaper than such jobs.
-        Raises InvalidBatchError, listing the first 20 reasons, if any item is bad: then none is stored.
+        ``unique_keys``, ``idempotency_keys``: one key for each dict, which is cheaper than such jobs.
+        If an item is bad, raises InvalidBatchError with the first 20 reasons and stores none.
         """
         batches = self._batches(items, unique_keys, idempotency_keys)
         return handles(self._store, self._store.insert(batches, self._connection))
@@ -209,7 +210,7 @@ class Enqueuer(Generic[P, R]):
             try:
                 return [Batch(self.spec.name, self.spec.encode_many(arguments), options, names)]
             except InvalidJobError:
-                pass  # which one is bad, and why, is told one by one
+                pass  # the loop below finds which items are bad, and why
         jobs: list[NewJob] = []
         reasons: dict[int, str] = {}
         for index, item in enumerate(listed):
@@ -246,7 +247,7 @@ def _checked_keys(kind: str, given: Iterable[str], items: int, arguments: int) -
 
 
 def _bound(store: JobStore, module: str, name: str, options: Mapping[str, object]) -> Enqueuer[..., Any]:
-    """Of a task that is declared by importing the module of its function."""
+    """The enqueuer of a task that is declared when the module of its function is imported."""
     importlib.import_module(module)
     return Enqueuer(store, store.specs[name], None, options)
 

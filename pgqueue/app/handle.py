@@ -1,4 +1,4 @@
-"""``JobHandle``: a stored job as its enqueuer holds it, and how one waits for its end."""
+"""``JobHandle``: a stored job as its enqueuer holds it, and the wait for its end."""
 
 from __future__ import annotations
 
@@ -34,15 +34,14 @@ from pgqueue.text.values import shown
 T = TypeVar("T")
 
 
-@dataclass(
-    slots=True, unsafe_hash=True
-)  # frozen would cost a bulk enqueue more than the rest of Python's part
+# Not frozen, because that would cost a bulk enqueue more than all the rest of its work in Python.
+@dataclass(slots=True, unsafe_hash=True)
 class JobHandle:
     """A job's id, and whether this enqueue made it.
 
     ``created`` False: the key named in ``conflict`` (unique_key, throttle, debounce or idempotency_key) belongs to the
-    existing job ``id``, which was in ``state``; if it was finished, with ``stored_result`` or ``stored_error``, which a key
-    remembers when the job's row is gone. The job exists once the enqueuing transaction has committed.
+    existing job ``id``, which was in ``state``. If that job was finished, ``stored_result`` or ``stored_error`` is what the
+    key remembers, even when the job's row is gone. The job exists once the enqueuing transaction has committed.
     """
 
     id: int
@@ -60,11 +59,11 @@ class JobHandle:
             if store is not None:
                 named(store.app)
         except pickle.PicklingError:
-            store = None  # app.handle(id) makes one that can ask
+            store = None  # this copy cannot ask the database; app.handle(id) makes a handle that can
         return JobHandle, (*values, store)
 
     def job(self) -> Job:
-        """The job's row now; raises JobNotFoundError, also while its transaction is open or after it rolled back."""
+        """The job's row now. Raises JobNotFoundError, also if the enqueuing transaction is open or was rolled back."""
         with _reading():
             return self._store().ask(self._read())
 
@@ -77,7 +76,7 @@ class JobHandle:
         return _found(self.id, (yield statements.get_job(self.id)))
 
     def why(self) -> Why:
-        """Why the job is not running, in one word and one sentence; of a job that runs or is final, that it is."""
+        """Why the job is not running, in one word and one sentence. If the job runs or is final, the answer says so."""
         return self._store().ask(self._explain())
 
     async def awhy(self) -> Why:
@@ -89,9 +88,9 @@ class JobHandle:
         return why
 
     def cancel(self, connection: object = None) -> str:
-        """Cancels the job: ``cancelled``; ``requested`` if it runs, because its worker hears of it within a second; or its final state.
+        """Cancels the job. Returns ``cancelled``, ``requested`` if the job runs, or the job's final state.
 
-        Joins the transaction of ``connection``, if given. Raises JobNotFoundError.
+        A worker hears of a request within a second. With ``connection``, joins its transaction. Raises JobNotFoundError.
         """
         return self._ask(self._cancel(), connection)
 
@@ -103,11 +102,12 @@ class JobHandle:
         return _known(self.id, (yield statements.cancel(self.id)))
 
     def edit(self, connection: object = None, **changes: object) -> None:
-        """Changes a job that does not run: ``handle.edit(priority=-5, delay=0)``. Joins ``connection``'s transaction, if given.
+        """Changes a job that does not run: ``handle.edit(priority=-5, delay=0)``. With ``connection``, joins its transaction.
 
-        ``args`` (a dict of all of them), ``queue``, ``priority``, ``run_at`` or ``delay``, ``max_attempts``, ``timeout``, ``tags``,
-        ``meta``, ``expires``, ``deadline``, as at its enqueue; None takes a timeout, an expiry or a deadline away.
-        Raises JobUnchangedError if it runs or has ended, JobNotFoundError, and what enqueuing raises for bad values.
+        Takes ``args`` (a dict of all arguments), ``queue``, ``priority``, ``run_at`` or ``delay``, ``max_attempts``, ``timeout``, ``tags``,
+        ``meta``, ``expires``, ``deadline``, as at enqueue. None removes a timeout, an expiry or a deadline.
+        If the job runs or has ended, raises JobUnchangedError. Also raises JobNotFoundError, and for bad values the errors of
+        an enqueue.
         """
         self._ask(self._edit(changes), connection)
 
@@ -126,7 +126,7 @@ class JobHandle:
             )
 
     def _args(self, task: str, args: object) -> object:
-        """Checked against the task's signature, if the app knows it."""
+        """The arguments, checked against the task's signature if the app knows the task."""
         if not isinstance(args, Mapping):
             raise InvalidOptionError(f"args is {shown(args)}.", do="give a dict of all arguments")
         spec = None if self.store is None else self.store.specs.get(task)
@@ -135,9 +135,9 @@ class JobHandle:
     def result(self, timeout: Duration | None = None, watch: Callable[[Job], object] | None = None) -> Any:
         """Waits until the job is final and returns its result (what its handler returned).
 
-        ``watch`` is called with the job as it is, about once a second. Raises JobFailedError if the job ended dead or
-        cancelled, WaitTimeoutError after ``timeout`` (seconds, a timedelta or a text such as ``5m``), and JobNotFoundError
-        if there is no such job.
+        ``watch`` is called with the job as it is, about once a second. If the job ended dead or cancelled, raises
+        JobFailedError. After ``timeout`` (seconds, a timedelta or a text such as ``5m``), raises WaitTimeoutError. If there is
+        no such job, raises JobNotFoundError.
         """
         limit = _limit(timeout)
         with closing(self._store().waiters.looks(self.id, limit, watched=watch is not None)) as looks:
@@ -167,7 +167,7 @@ class JobHandle:
         )
 
     def _result(self, job: Job | None) -> Any:
-        """The job's, or, without its row, what its key remembered."""
+        """The job's result or, if its row is gone, the result that its key remembered."""
         if job is None and self.state in FINAL:
             state, result, error = self.state, self.stored_result, self.stored_error
         else:
@@ -178,7 +178,7 @@ class JobHandle:
         return result
 
     def _ask(self, flow: Flow[T], connection: object) -> T:
-        """On the caller's connection even a handle without an app can ask."""
+        """With the caller's connection, even a handle without an app can ask."""
         return self._store().ask(flow) if connection is None else drive(connection, flow)
 
     async def _aask(self, flow: Flow[T], connection: object) -> T:
@@ -192,7 +192,7 @@ class JobHandle:
 
 
 def handles(store: JobStore, rows: Iterable[Stored]) -> list[JobHandle]:
-    """Of jobs that were stored, in order."""
+    """The handles of stored jobs, in order."""
     return [JobHandle(*row, store) for row in rows]
 
 

@@ -15,7 +15,7 @@ from pgqueue.errors import AppImportError, NoTasksError, PgQueueError
 def load_app(path: str) -> App:
     """The App that ``module:attribute`` names (``module`` alone: its only App); the current directory is importable.
 
-    Raises AppImportError, showing the user's own frame, or NoTasksError.
+    Raises AppImportError, which shows the user's own frame, or NoTasksError.
     """
     module_name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in module_name.split(".")) or module_name.endswith(".py"):

@@ -1,7 +1,7 @@
 """The thread that waits for the end of jobs on one listening connection, for all waiters of this process.
 
-Waiting announces itself (``mark_waited.sql``); only then does settling send a NOTIFY. It is an accelerator: one query reads the
-rows of all that are waited for at least every POLL seconds.
+The thread announces that it waits (``mark_waited.sql``), because settling sends a NOTIFY only then. A NOTIFY merely saves time: at
+least every POLL seconds, one query reads the rows of all awaited jobs.
 """
 
 from __future__ import annotations
@@ -32,23 +32,26 @@ T = TypeVar("T")
 
 POLL = 1.0  # seconds between two looks at the rows
 LINGER = 10.0  # seconds without a waiter until the connection is closed
-OUTAGE_PATIENCE = 60.0  # seconds that a server which went away is waited for
-FIRST_LOOK = 5.0  # seconds that a waiter without time left may wait for its first look
+OUTAGE_PATIENCE = 60.0  # seconds to wait for a server that went away
+FIRST_LOOK = 5.0  # seconds for a first look, if the time of a waiter is up before that
 ANSWER_TIMEOUT = 20.0  # seconds within which the server must answer
 RECONNECT_AFTER = 0.5  # seconds between two tries to reach the server
 FINISHED = "pgqueue_finished"
-NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # any role may send anything
+NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # any role may send any text
 
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """``put`` gets the job once it has ended (None: there is none), or at every look if it is ``watched``; OVER at ``end``; or an error."""
+    """``put`` gets the job when it has ended (None: there is no such job), or at every look if the job is ``watched``.
+
+    At ``end``, ``put`` gets OVER. If looking fails, ``put`` gets the error.
+    """
 
     job_id: int
     end: float | None
     watched: bool
     put: Callable[[Job | BaseException | None], object]
-    seen: bool = False  # looked after once, which even a time of 0 allows
+    seen: bool = False  # it had a first look, which even a timeout of 0 allows
     timer: asyncio.TimerHandle | None = None
 
 
@@ -68,7 +71,7 @@ class Lookout:
         self._lock = threading.Lock()
         self._waiters: set[Waiter] = set()
         self._closing = self._over = False
-        self._news = asyncio.Event()  # of waiters, or the end
+        self._news = asyncio.Event()  # set if a waiter came, or if the end may have come
         self._new: set[int] = set()
         self._connection: AsyncConnection | None = None
         self._trouble_since: float | None = None
@@ -81,7 +84,7 @@ class Lookout:
     # ---------------------------------------------------------------- called on any thread
 
     def add(self, waiter: Waiter) -> bool:
-        """False if it has just ended."""
+        """Adds a waiter; False if this lookout is closing or has ended."""
         with self._lock:
             if self._over or self._closing:
                 return False
@@ -163,12 +166,12 @@ class Lookout:
             await self._disconnect()
 
     async def _serve(self, waiters: list[Waiter]) -> None:
-        """Looks once if it is time to, and waits for news. Errors are the waiters'."""
+        """Looks at the jobs if it is time to, then waits for news. The waiters get all errors."""
         try:
             await self._look_if_due(waiters)
             self._trouble_since = None
             self._new |= await self._read_notifications(self._poll_at)
-        except MissingPrivilegeError as error:  # which no time mends
+        except MissingPrivilegeError as error:  # waiting mends no missing grant
             self._tell_all(may_not_read(error))
             await self._stirred(RECONNECT_AFTER)
         except Exception as error:  # noqa: BLE001 - the waiters get it
@@ -179,7 +182,7 @@ class Lookout:
                 await self._stirred(RECONNECT_AFTER)
 
     async def _look_if_due(self, waiters: list[Waiter]) -> None:
-        """At all jobs that are waited for, from time to time; else at those that have news."""
+        """Looks at all awaited jobs every POLL seconds, and in between at those that have news."""
         if self._connection is None:
             self._connection = await self._connect()
             self._poll_at = 0.0
@@ -220,7 +223,7 @@ class Lookout:
                 waiter.put(OVER)
 
     async def _read_notifications(self, until: float) -> set[int]:
-        """The jobs said to have ended, as soon as there are any, or there is news of waiters, or it is time."""
+        """Waits for a NOTIFY, for news of waiters, or until the time. Returns the jobs that have ended, as the NOTIFY says."""
         assert self._connection is not None
         listening = asyncio.create_task(wait_notified(self._connection, None))
         news = asyncio.create_task(self._news.wait())
@@ -245,7 +248,7 @@ class Lookout:
             return False
 
     async def _lose(self, error: BaseException) -> None:
-        """A connection that was cut ends no wait. A server that is away for long ends all waits, as does one that was never there."""
+        """If only the connection was cut, the waits go on. If the server is away for long, or was never there, all waits end."""
         now = monotonic()
         if self._connection is not None and self._trouble_since is None:
             self._trouble_since = now
@@ -253,7 +256,7 @@ class Lookout:
         if self._trouble_since is None or now - self._trouble_since > OUTAGE_PATIENCE:
             if not isinstance(error, DatabaseError):
                 error = DatabaseUnreachableError(
-                    "The database does not answer those that wait for a job.", why=str(error)
+                    "The database does not answer, so the wait for a job ends.", why=str(error)
                 )
             self._tell_all(error)
         await asyncio.sleep(RECONNECT_AFTER)

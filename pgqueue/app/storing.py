@@ -39,7 +39,7 @@ REFUSED = ("idempotency_mismatch", "duplicate")
 class JobStore:
     """Where an app's jobs are stored, read and waited for: on its own connections, or on one of the caller's.
 
-    ``app``: by whose name the store, its tasks and their handles are pickled. ``specs``: its tasks, by name.
+    ``app``: the store, its tasks and their handles are pickled by the name of this app. ``specs``: its tasks, by name.
     """
 
     def __init__(self, app: object, dsn: Callable[[], str], pool_size: int | None) -> None:
@@ -94,12 +94,12 @@ class JobStore:
             return await drive_async(own, flow)
 
     def close(self) -> None:
-        """Closes the connections. What needs one later opens new ones."""
+        """Closes the connections. A later call opens new ones."""
         self.waiters.close()
         self.pools.close()
 
     async def aclose(self) -> None:
-        """``close`` for async callers, also of the running loop's connections."""
+        """``close`` for async callers; closes the running loop's connections, too."""
         await asyncio.to_thread(self.waiters.close)
         await self.pools.aclose()
 
@@ -110,7 +110,10 @@ class JobStore:
 def _joined(
     connection: CallersConnection, *, asynchronous: bool
 ) -> tuple[CallersConnection, AbstractContextManager[None]]:
-    """What the statements are sent on, and what to put around them: where each statement commits, its end may stay unconfirmed."""
+    """The connection for the statements, and a context to put around them.
+
+    If each statement commits by itself, its commit may stay unconfirmed.
+    """
     inner = joined(connection)
     if is_async(inner) is not asynchronous:
         given, do = (
@@ -136,7 +139,7 @@ def _naming(stored: list[Stored]) -> Iterator[None]:
 
 
 def is_copied(batches: list[Batch]) -> bool:
-    """Whether COPY pays, which needs a transaction around it. Each other way stores all jobs by its last statement alone."""
+    """Whether COPY pays. COPY needs a transaction around it; every other way stores all jobs with its last statement alone."""
     return sum(len(batch.args) for batch in batches) >= copy_lines.SMALLEST_COPY and copy_lines.have_no_keys(
         batches
     )

@@ -1,7 +1,7 @@
 """All waits for the end of a job in this process share one thread and one connection (``app/lookout.py``).
 
-The thread has an event loop of its own, so that neither the number of waits, nor the loops of their callers, nor a frozen clock
-matters. The first wait starts it; it ends some seconds after the last one.
+The thread has an event loop of its own. So the number of waits, the loops of their callers and a frozen clock do not matter. The
+first wait starts the thread, and the thread ends some seconds after the last wait.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ class Waiters:
     def looks(
         self, job_id: int, timeout: float | None, *, watched: bool
     ) -> Generator[Job | None, None, None]:
-        """The job when it has ended (None: there is none), before that at every look if it is ``watched``. Ends with the time."""
+        """Yields the job when it has ended (None: there is no such job), and before that at every look if ``watched``.
+
+        After ``timeout``, ends.
+        """
         found: queue.SimpleQueue[Job | BaseException | None] = queue.SimpleQueue()
         with self._waiting(Waiter(job_id, _end(timeout), watched, found.put)):
             while (look := _taken(found)) is not OVER:
@@ -46,12 +49,12 @@ class Waiters:
     async def alooks(
         self, job_id: int, timeout: float | None, *, watched: bool
     ) -> AsyncGenerator[Job | None, None]:
-        """The same for async callers."""
+        """``looks`` for async callers."""
         found: asyncio.Queue[Job | BaseException | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
         def put(look: Job | BaseException | None) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed, and its waiter gone with it
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and its waiter is gone with it
                 loop.call_soon_threadsafe(found.put_nowait, look)
 
         with self._waiting(Waiter(job_id, _end(timeout), watched, put)):
@@ -70,7 +73,7 @@ class Waiters:
             lookout.remove(waiter)
 
     def close(self) -> None:
-        """Closes the connection now, or, if there are waits, after the last one."""
+        """If there are waits, closes the connection after the last one, or else now."""
         with self._lock:
             lookout, self._lookout = self._lookout, None
         if lookout is not None:
