@@ -1,4 +1,4 @@
-"""What is wrong with queues and tasks, as a look at them finds it, and the alerts that are raised of it."""
+"""What a look at queues and tasks finds wrong, and the alerts that are raised about it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The first due job of a lane, or of a key in it, overdue by ``age`` seconds; ``max_age`` of its queue, if it has one.
+    """The first due job of a lane, or of a key in the lane. It is overdue by ``age`` seconds; its queue may have a ``max_age``.
 
-    Whether a worker serves it is known of the oldest of each queue, which comes first.
+    The oldest front of each queue comes first. Only this one says whether workers serve its queue and its task.
     """
 
     queue: str
@@ -27,7 +27,7 @@ class Front:
 
 @dataclass(frozen=True, slots=True)
 class DeadTask:
-    """A task of which jobs have died, ``count`` of them (1000 at most) since ``first_at``; ``job_id`` is the newest."""
+    """A task whose jobs have died: ``count`` of them (1000 at most) since ``first_at``; ``job_id`` is the newest."""
 
     task: str
     queue: str

@@ -1,4 +1,4 @@
-"""What a task is whose handler takes many jobs in one call: the type of one of them is what its jobs are enqueued with."""
+"""A task whose handler takes many jobs in one call. Its parameter names the type of an item, and each job carries one item."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from pgqueue.text.values import shown
 LARGEST_CHUNK = 1000  # jobs in a chunk
 LONGEST_WAIT = 60.0  # seconds
 SHAPE = (
-    "give it one parameter list[T], where T is a dataclass, a pydantic model or a TypedDict, and, if it wants them,"
-    " one parameter list[Job]"
+    "give the handler one parameter list[T] (T: a dataclass, a pydantic model or a TypedDict), one parameter list[Job],"
+    " or both"
 )
 
 
@@ -55,7 +55,7 @@ class ChunkSpec(TaskSpec):
 
     @cached_property
     def parameters(self) -> tuple[str | None, Any, str | None]:
-        """(the parameter of the items, the type of one, the parameter of the jobs): one of both at least."""
+        """(the parameter of the items, the type of an item, the parameter of the jobs): at least one parameter is there."""
         hints = hints_of(self.name, self.function)
         items: list[tuple[str, Any]] = []
         jobs: list[str] = []
@@ -67,9 +67,9 @@ class ChunkSpec(TaskSpec):
             elif _is_object(inner):
                 items.append((name, inner))
             else:
-                raise self._misshapen(f"its parameter {name!r} is neither")
+                raise self._misshapen(f"its parameter {name!r} is no list of items or jobs")
         if len(items) > 1 or len(jobs) > 1 or not items + jobs:
-            raise self._misshapen(f"it has {len(items)} of the items and {len(jobs)} of the jobs")
+            raise self._misshapen(f"it has {len(items)} parameters of items and {len(jobs)} of jobs")
         jobs_name = jobs[0] if jobs else None
         return (*items[0], jobs_name) if items else (None, None, jobs_name)
 
@@ -109,7 +109,7 @@ class ChunkSpec(TaskSpec):
 
     @cached_property
     def _known(self) -> frozenset[str] | None:
-        """The fields there are, where pydantic would ignore others; a model has rules of its own."""
+        """The known fields, if pydantic would ignore others; None for a model, which has rules of its own."""
         _, kind, _ = self.parameters
         is_open = kind is None or issubclass(kind, BaseModel)
         return None if is_open else frozenset(self.arguments)

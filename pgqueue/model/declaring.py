@@ -24,9 +24,9 @@ MAIN = ("__main__", "__mp_main__")
 
 
 def runnable(function: Any) -> Handler:
-    """``function`` as a worker calls it: a coroutine function behind plain wrappers is one itself, and is awaited on the loop.
+    """``function`` as a worker calls it. If plain wrappers hide a coroutine function, the result is a coroutine function, too.
 
-    Raises InvalidArgumentsError for what would never do its work.
+    If the function would never do its work, raises InvalidArgumentsError.
     """
     is_function = inspect.isroutine(function) and not inspect.isbuiltin(function)
     inner = inspect.unwrap(function) if is_function or hasattr(function, "__wrapped__") else None
@@ -63,7 +63,7 @@ def _described(function: object) -> str:
 
 
 def _is_unbound(function: Callable[..., object]) -> bool:
-    """Whether this is a function of a class that wants its object: methods are bound only when they are looked up."""
+    """Whether this is a method without its object: Python binds a method only when code looks it up on an object."""
     is_inside = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
     return is_inside and not inspect.ismethod(function) and next(iter(inspect.signature(function).parameters), "") in {
         "self", "cls",
@@ -71,7 +71,10 @@ def _is_unbound(function: Callable[..., object]) -> bool:
 
 
 def home_of(function: object) -> str:
-    """The name under which others import its module; empty if they cannot. multiprocessing's children run it as ``__mp_main__``."""
+    """The name under which other processes import the function's module; empty if they cannot.
+
+    multiprocessing's children run the main module as ``__mp_main__``.
+    """
     module: str = getattr(function, "__module__", None) or ""
     if module not in MAIN:
         return module
@@ -80,7 +83,7 @@ def home_of(function: object) -> str:
 
 
 def module_of(app: object) -> str:
-    """The module whose code makes it: not a library's or a subclass's own ``__init__``."""
+    """The module whose code makes the app. An ``__init__`` of the app, also of a subclass in a library, does not count."""
     frame = sys._getframe(1)  # noqa: SLF001 - the only way to know
     while frame.f_back is not None and frame.f_locals.get("self") is app:
         frame = frame.f_back
@@ -91,11 +94,11 @@ def module_of(app: object) -> str:
 
 
 def task_name(function: Callable[..., object]) -> str:
-    """``module.function``; raises UnnameableTaskError for what a worker could not import under that name."""
+    """``module.function``; raises UnnameableTaskError if a worker could not import the function under that name."""
     module, qualname = home_of(function), getattr(function, "__qualname__", "")
     if not module or not qualname or "<" in qualname:
         raise UnnameableTaskError(
-            f"{qualname or shown(function)} has no name that a worker could know it by.",
+            f"{qualname or shown(function)} has no name under which a worker could find it.",
             why="it is a lambda, is defined inside another function, or its file is run as the main program",
             do='give it one: @app.task(name="orders.ship")',
         )
@@ -119,7 +122,7 @@ def hints_of(name: str, function: Callable[..., object]) -> dict[str, object]:
 
 
 def run_of_module() -> CodeType | None:
-    """What identifies the run of the module, or of the notebook's cell, that is declaring something."""
+    """The code that identifies this run of the declaring module, or of the notebook's cell."""
     frame = sys._getframe(1)  # noqa: SLF001 - what inspect.currentframe() is, without its Optional
     while frame is not None and (frame.f_locals is not frame.f_globals):
         frame = frame.f_back  # type: ignore[assignment]
@@ -127,7 +130,7 @@ def run_of_module() -> CodeType | None:
 
 
 class Runs:
-    """By which run of its module each was declared: a later run of the same one takes the former's place."""
+    """Remembers which run of its module declared what. A later run of the same module replaces what the former one declared."""
 
     def __init__(self) -> None:
         self._known: dict[int, CodeType | None] = {}
@@ -147,7 +150,7 @@ class Runs:
         )
 
     def put(self, listed: list[T], declared: T) -> None:
-        """Appends it to those that stay, or puts it in the place of its former self."""
+        """Appends ``declared``, or puts it in the place of its former self."""
         place = next((n for n, known in enumerate(listed) if self.repeats(known, declared)), len(listed))
         listed[place : place + 1] = [declared]
         self.note(declared)
@@ -160,12 +163,12 @@ def named(value: object) -> tuple[str, str]:
             if found is value:
                 return importable(module.__name__), name
     raise pickle.PicklingError(
-        f"{type(value).__name__} is pickled by its name, but no module has it: assign it at the top of one."
+        f"{type(value).__name__} is pickled by its name, but no module has it: assign it to a name at the top of a module."
     )
 
 
 def importable(module: str) -> str:
-    """The same module in another process of multiprocessing, or in its parent."""
+    """The module's name in another process of multiprocessing, or in the parent of this one."""
     return MAIN[0] if module in MAIN else module
 
 
@@ -181,6 +184,6 @@ class Declares(Protocol):
 
 
 def task_of(app: Declares, module: str, name: str) -> object:
-    """The task of that name, declared by importing the module of its function."""
+    """The task of that name, which is declared when the module of its function is imported."""
     importlib.import_module(module)
     return app.tasks[name]

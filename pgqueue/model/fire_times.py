@@ -1,10 +1,10 @@
 """When a schedule fires: cron expressions, intervals and single times, also over changes of the clock. Pure.
 
-An expression names wall-clock times of a time zone. What becomes of them where clocks change is Debian cron's rule:
+An expression names wall-clock times of a time zone. Where clocks change, these times follow the rules of Debian's cron:
 
-* Times of day (neither the minute nor the hour begins with ``*``) happen once a day. One that the clocks skip fires at the
-  moment they jump; one that they repeat fires the first time. ``30 2 * * *`` fires at 03:00 and at the first 02:30.
-* Intervals (the minute or the hour begins with ``*``) follow elapsed time: every minute that really comes and fits fires. So
+* Times of day (neither the minute nor the hour begins with ``*``) happen once a day. If the clocks skip a time, it fires at
+  the moment of the jump. If the clocks repeat a time, it fires the first time. ``30 2 * * *`` fires at 03:00 and at the first 02:30.
+* Intervals (the minute or the hour begins with ``*``) follow elapsed time: every real minute that fits fires. So
   ``*/15 * * * *`` fires each quarter of an hour, through skipped and repeated hours alike.
 
 ``every`` counts seconds from its anchor and knows no clock but UTC.
@@ -39,7 +39,7 @@ ALIASES = {
 }
 FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
 ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*", re.ASCII)
-LOCAL = re.compile(r"localtime|posixrules|Factory|posix/.*|right/.*")  # what differs from host to host
+LOCAL = re.compile(r"localtime|posixrules|Factory|posix/.*|right/.*")  # these names differ from host to host
 
 
 class Timing(Protocol):
@@ -90,13 +90,13 @@ class Cron:
         last = moment
         for wall in self._walls(_wall(moment, self.tz)):
             at = self._instant(wall)
-            if at > last:  # several times in one skipped hour are one
+            if at > last:  # several times in one skipped hour fire once
                 last = at
                 yield at
 
     def _elapsed(self, moment: datetime) -> Iterator[datetime]:
         start, offset = _wall(moment, self.tz), _offset(moment, self.tz)
-        seen, change = moment, None  # of the changes to come until ``seen``, the first
+        seen, change = moment, None  # ``change``: the first change of the clocks until ``seen``
         while True:
             for wall in self._walls(start):
                 at = (wall - offset).replace(tzinfo=UTC)
@@ -106,7 +106,7 @@ class Cron:
                     ahead = at + timedelta(days=1)
                     seen, change = ahead, _change(seen, ahead, self.tz)
                 if change is not None and at >= change:
-                    # Whatever this clock would have shown from here on, it shows something else.
+                    # From this change on, the clock has another offset.
                     start, offset = _wall(change, self.tz) - MINUTE, _offset(change, self.tz)
                     seen, change = change, None
                     break
@@ -115,7 +115,7 @@ class Cron:
                 return
 
     def _instant(self, wall: datetime) -> datetime:
-        """The moment at which a time of day happens: the first of two, or when the clocks jump over it."""
+        """The moment at which a time of day happens: the first of two or, if the clocks skip the time, their jump."""
         first = wall.replace(tzinfo=self.tz, fold=0).astimezone(UTC)
         if _wall(first, self.tz) == wall:
             return first
@@ -142,7 +142,7 @@ class Cron:
 
 
 class Every:
-    """An interval, counted from its anchor, which is the first fire time if it is still to come."""
+    """An interval, counted from its anchor. If the anchor is in the future, it is the first fire time."""
 
     def __init__(self, seconds: float, anchor: datetime) -> None:
         self.interval, self.anchor = timedelta(seconds=seconds), anchor
@@ -178,7 +178,7 @@ def _checked(expression: object) -> str:
 
 @lru_cache(1024)
 def _five_fields(expression: str) -> str:
-    """In capitals; raises InvalidScheduleError, naming the field that is wrong."""
+    """The expression in capitals; raises InvalidScheduleError, which names the wrong field."""
     text = ALIASES.get(expression.strip().lower(), expression)
     fields = text.upper().split()
     if len(fields) != len(FIELDS):

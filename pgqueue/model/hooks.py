@@ -1,7 +1,8 @@
-"""What a user's functions are told of jobs: hooks after an outcome, and middleware around each attempt.
+"""What pgqueue tells a user's functions about jobs: hooks after an outcome, and middleware around each attempt.
 
-A hook runs in a job of its own, ``<task>:on_<event>``. The statement that writes the outcome stores it too (settle.sql,
-rescue.sql, finish_overdue.sql): it is there if and only if the outcome is, and like any job it runs at least once, even if a worker dies meanwhile.
+A hook runs in a job of its own, ``<task>:on_<event>``. The statement that writes the outcome also stores this job (settle.sql,
+rescue.sql, finish_overdue.sql). So the job exists if and only if the outcome does. Like any job, it runs at least once, even if a worker
+dies meanwhile.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ TIMES = frozenset({"run_at", "created_at", "started_at", "finished_at", "expires
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How an attempt failed, as a hook is told.
+    """How an attempt failed, as a hook gets it.
 
     ``reason`` is that of the transition: failed, permanent_error, attempts_exhausted, crash_loop, rescued and so on.
-    ``error`` reads like ``ValueError: bad address``; ``traceback`` is None where there was none, as after a crash.
+    ``error`` reads like ``ValueError: bad address``; Without a traceback, as after a crash, ``traceback`` is None.
     """
 
     reason: str
@@ -48,8 +49,8 @@ class Failure:
 class Call:
     """One attempt, as middleware sees it around the call of its handler.
 
-    ``arguments`` are what the handler gets, checked and converted: its keyword arguments, or of a chunk the one item.
-    ``result`` is what it returned, once it has; what middleware writes into either counts.
+    ``arguments`` are what the handler gets, checked and converted: its keyword arguments or, in a chunk, the one item.
+    ``result`` is what the handler returned. If middleware writes into either, the new value counts.
     """
 
     job: Job
@@ -88,7 +89,7 @@ class Hooked:
         return hook
 
     def on_dead(self, hook: H) -> H:
-        """``hook(job, failure)`` runs after a job has died, also of a crash of its worker."""
+        """``hook(job, failure)`` runs after a job has died, also if its workers crashed."""
         self._add("dead", hook)
         return hook
 

@@ -36,7 +36,7 @@ class Lease(Protocol):
 class NewJob(NamedTuple):
     """A job that is not stored yet: a task's name, its arguments as JSON text, and the options of the SQL API.
 
-    ``unique_key`` stands beside the options, so that jobs which differ in it alone share them.
+    ``unique_key`` stands beside the options. So jobs share their options even if their keys differ.
     """
 
     task: str
@@ -50,9 +50,9 @@ class NewJob(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Jobs of one task that share their options, each with its arguments as JSON text and, if there are ``keys``, its unique_key.
+    """Jobs of one task that share their options. Each has its arguments as JSON text and, if there are ``keys``, a unique_key.
 
-    A hundred thousand jobs are as many texts, which cost the garbage collector nothing, instead of as many objects.
+    A job is a text here, not an object, because even a hundred thousand texts cost the garbage collector nothing.
     """
 
     task: str
@@ -61,7 +61,7 @@ class Batch(NamedTuple):
     keys: list[str] | None = None
 
     def in_ascii(self) -> Batch:
-        """The same with each character of its arguments that is not in ASCII escaped, as JSON can."""
+        """The same batch, with JSON escapes in the arguments for all characters outside ASCII."""
         return self._replace(args=[NOT_ASCII.sub(_escaped, args) for args in self.args])
 
     def item(self) -> str:
@@ -78,7 +78,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def in_batches(jobs: Iterable[NewJob]) -> list[Batch]:
-    """Neighbours that share their task and options, together."""
+    """The jobs as batches: each holds neighbours that share their task and options."""
     found: list[Batch] = []
     last = None
     for task, args, options, key in jobs:
@@ -100,7 +100,7 @@ def in_batches(jobs: Iterable[NewJob]) -> list[Batch]:
 class Job:
     """A stored job, as its row was when it was read. ``timeout`` is in seconds, times are aware datetimes.
 
-    Its repr has no arguments, results or errors: what is logged of it holds no secret.
+    Its repr leaves out arguments, results and errors, so that a log line holds no secret.
 
     ``progressed`` is what ``progress`` said last, in this attempt or a former one: done, total, message, at.
 
@@ -139,9 +139,9 @@ class Job:
 
     @property
     def uid(self) -> str:
-        """Names the job for ever, over all its attempts: what to give as an idempotency key to services that a handler calls.
+        """Names the job for ever, over all its attempts. Handlers give it to other services as an idempotency key.
 
-        A failover that loses commits may give an ``id`` again, to another job, which then has another ``uid``.
+        After a failover that loses commits, another job may get the same ``id``, but it gets another ``uid``.
         """
         return f"{self.id}-{(self.created_at - EPOCH) // timedelta(microseconds=1)}"
 
@@ -160,8 +160,8 @@ class Job:
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
         """Says how far this attempt has come: ``job.progress(120, 400, "resizing")``.
 
-        As often as you like: the worker writes the last one once a second, and the very last with the outcome.
-        Raises InvalidOptionError for what is no number or no text.
+        Call it as often as you like: the worker writes the latest value once a second, and the last one with the outcome.
+        Raises InvalidOptionError if a value is no number, or the message no text.
         """
         self._own_lease().progress(Progress.of(done, total, message))
 
@@ -171,7 +171,7 @@ class Job:
         total: float | None = None,
         message: str | None = None,
     ) -> Track[T]:
-        """``for item in job.track(items)``, or ``async for``: says how many items are done. ``total``: if they do not know.
+        """``for item in job.track(items)``, or ``async for``: says how many items are done. Give ``total`` if ``items`` has no length.
 
         A plain ``for`` also calls ``check`` before each item, so that a handler on a thread can be stopped.
         """
@@ -181,13 +181,13 @@ class Job:
     def transaction(self, result: object = None) -> AbstractContextManager[Connection]:
         """A psycopg connection whose commit completes the job: ``with job.transaction() as conn: ...``.
 
-        Business rows, follow-up jobs, ``result`` and the completion commit together, or LeaseLostError is
-        raised and all of it is rolled back: the effect takes place exactly once.
+        Business rows, follow-up jobs, ``result`` and the completion commit together. If the lease is lost,
+        LeaseLostError is raised and all is rolled back. So the effect takes place exactly once.
         """
         return self._own_lease().transaction(result)
 
     def atransaction(self, result: object = None) -> AbstractAsyncContextManager[AsyncConnection]:
-        """The same for ``async def`` handlers: ``async with job.atransaction() as conn: ...``."""
+        """``transaction`` for ``async def`` handlers: ``async with job.atransaction() as conn: ...``."""
         return self._own_lease().atransaction(result)
 
     def _own_lease(self) -> Lease:

@@ -1,4 +1,4 @@
-"""Which names queues, tasks and schedules may have, and those of the executors."""
+"""The rules for names of queues, tasks and schedules, and the names of the executors."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def check_name(kind: str, name: object) -> str:
 
 
 def is_reserved(task: str) -> bool:
-    """Whether pgqueue keeps the name for itself, as ``functions/is_reserved.sql`` has it: messages of alerts, and hooks."""
+    """Whether pgqueue keeps the name for itself: for messages of alerts, and for hooks (``functions/is_reserved.sql``)."""
     return task.startswith("pgqueue.") or ":on_" in task
 
 
 def check_free(name: object) -> str:
-    """Returns ``name``; raises InvalidNameError unless a task of the user's may have it."""
+    """Returns ``name``; raises InvalidNameError unless a user's task may have it."""
     if is_reserved(checked := check_name("task", name)):
         raise InvalidNameError(
             f"{shown(name)} is a name that pgqueue keeps for itself.",

@@ -1,4 +1,4 @@
-"""What one enqueue may be given beside its arguments: each option with its rule, as the SQL API takes it. Pure."""
+"""The options that an enqueue takes beside its arguments: each with its rule, as the SQL API takes it. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo
 def options(**given: object) -> dict[str, object]:
     """The options of one enqueue as the SQL API takes them, without those that are None.
 
-    Raises InvalidOptionError or InvalidNameError, naming the option and its limit. For names in RULES only: see ``unknown``.
+    Takes only names in RULES: see ``unknown``. Raises InvalidOptionError or InvalidNameError, with the option and its limit.
     """
     chosen: dict[str, object] = {}
     for name, value in given.items():
@@ -39,12 +39,12 @@ def options(**given: object) -> dict[str, object]:
 
 
 def unknown(given: Iterable[object]) -> str:
-    """Those that are no options, for messages; empty if there are none."""
+    """The given names that are no options, for messages; empty if there are none."""
     return ", ".join(sorted(str(name) for name in given if name not in RULES))
 
 
 def changes(given: Mapping[str, object]) -> dict[str, object]:
-    """What an edit changes, as the SQL API takes it; None takes a timeout, an expiry or a deadline away."""
+    """What an edit changes, as the SQL API takes it; None removes a timeout, an expiry or a deadline."""
     wrong = ", ".join(sorted(set(given) - set(EDITABLE)))
     if wrong or not given:
         raise InvalidOptionError(
@@ -179,7 +179,7 @@ def _object(name: str, value: object, limit: int = RESULT_LIMIT) -> dict[str, Js
         raise InvalidPayloadError(f"{name} is not JSON: {error!s:.200}") from None
     check_text(text, name, limit)
     stored = _OBJECT.validate_json(text)
-    if stored != given:  # a key's lone surrogate is written as another text
+    if stored != given:  # JSON has another text for a lone surrogate in a key
         walk(given, name)
     return stored
 

@@ -1,6 +1,6 @@
 """How an attempt ends: the outcomes, what a handler may raise to choose one, and the one function that decides.
 
-Outcomes are made by their named constructors, so that an illegal transition cannot be written.
+Code makes outcomes only by their named constructors, so it cannot write an illegal transition.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from pgqueue.telemetry.events.users import InstructionUnclear
 from pgqueue.text.described import ERROR_LIMIT, clean, describe, message, trace
 
 Keep = Literal["all", "failures", "none"]
-SHORTEST = 0.1  # seconds of what costs no attempt, because a job that asks for none would run again and again without a pause
+# Seconds. A snooze costs no attempt, so without a least delay a job could run again and again without a pause.
+SHORTEST = 0.1
 
 
 class Snooze(Exception):  # noqa: N818 - an instruction, not an error
@@ -33,33 +34,32 @@ class Snooze(Exception):  # noqa: N818 - an instruction, not an error
 
 
 class RateLimited(Exception):  # noqa: N818
-    """Raised (or returned) by a handler: a service outside takes no more for now, as HTTP's 429 with Retry-After says.
+    """Raised (or returned) by a handler: an outside service takes no more calls for now, as an HTTP 429 with Retry-After says.
 
-    Nothing of the job's concurrency_key starts for ``retry_after`` (seconds, or a date as HTTP writes it), or of its task if it has no
-    key. The attempt is given back; 0 and a date that is past count as 0.1 seconds.
+    For ``retry_after`` (seconds, or a date as HTTP writes it), no job of the same concurrency_key starts, or without a key no job of
+    the same task. The attempt is given back. 0 and a past date count as 0.1 seconds.
     """
 
     def __init__(self, retry_after: float | str | timedelta) -> None:
         super().__init__(f"limited for {retry_after}")
         if isinstance(retry_after, str) and "," in retry_after:
             with suppress(ValueError):
-                until = parsedate_to_datetime(
-                    retry_after
-                )  # naive where its zone is written -0000, which is UTC
+                # If the zone is written -0000, which means UTC, the datetime is naive.
+                until = parsedate_to_datetime(retry_after)
                 left = (until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)
                 retry_after = max(left, timedelta(0))
         self.retry_after = seconds(retry_after, "RateLimited", past=False)
 
 
 class Cancel(Exception):  # noqa: N818
-    """Raised (or returned) by a handler: stop here for good, without it being a failure."""
+    """Raised (or returned) by a handler: stop here for good; this is no failure."""
 
     def __init__(self, why: str = "cancelled by its handler") -> None:
         super().__init__(why)
 
 
 class Retry(Exception):  # noqa: N818
-    """Raised (or returned) by a handler: this attempt failed; try again, ``after`` seconds if given."""
+    """Raised (or returned) by a handler: this attempt failed; try again, if given after ``after`` seconds."""
 
     def __init__(
         self, why: str = "the handler asked for a retry", *, after: float | str | timedelta | None = None
@@ -80,9 +80,10 @@ INSTRUCTIONS = (Snooze, RateLimited, Cancel, Retry, Dead)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What settle writes. ``delay`` in seconds from then; ``result`` is JSON text; ``kept`` False drops the row.
+    """What settle writes. ``delay``: seconds from the write. ``result``: JSON text. ``kept`` False drops the row.
 
-    ``begun`` False: no handler has seen this attempt. ``paused``: its key or task waits as long as the job. ``progress`` is what its handler said last, if that is not written yet.
+    ``begun`` False: no handler has seen this attempt. ``paused``: the job's key or task waits as long as the job. ``progress``: what the
+    handler said last, if it is not written yet.
     """
 
     state: Literal["completed", "cancelled", "dead", "retrying", "pending"]
@@ -122,7 +123,7 @@ class Outcome:
 
     @classmethod
     def postponed(cls, delay: float, error: BaseException) -> Outcome:
-        """Released, because what it needs to run is not there."""
+        """Released, because something that the job needs to run is missing."""
         return cls("pending", "released", max(delay, 0.0), error=describe(error), counted=False, begun=False)
 
     @classmethod
@@ -145,7 +146,7 @@ class Outcome:
         )
 
 
-# A completion with nothing to tell, which costs a third to write (complete.sql): the row is kept, or it just goes.
+# Completions that carry nothing, so that each costs a third to write (complete.sql). The first keeps the row, the second drops it.
 COMPLETED, FORGOTTEN = Outcome.completed(), Outcome.completed(keep="none")
 
 
@@ -164,15 +165,17 @@ def decide(
 ) -> Outcome:
     """The outcome of an attempt that ended in ``error``. Pure.
 
-    ``age`` is seconds since the job was enqueued, ``left`` those until its deadline, if it has one: nothing is tried again that
-    would begin after it.
+    ``age``: seconds since the job was enqueued. ``left``: seconds until its deadline, if it has one. If the next attempt would begin
+    after the deadline, the job is dead.
     """
     left = math.inf if left is None else left
     match error:
         case Snooze() | RateLimited() if (asked := _asked(error)) is not None:
             delay = max(asked, SHORTEST)
             if delay >= left:
-                late = DeadlineExceededError(f"It asked to wait {delay:g} s, and its deadline is sooner.")
+                late = DeadlineExceededError(
+                    f"The job asked to wait {delay:g} s, but its deadline is sooner."
+                )
                 return Outcome.dead("deadline_exceeded", late, keep)
             return Outcome.snoozed(delay) if isinstance(error, Snooze) else Outcome.rate_limited(delay)
         case Cancel():
@@ -197,7 +200,10 @@ def decide(
 
 
 def _asked(instruction: Snooze | RateLimited | Retry) -> float | None:
-    """For how long it asks to wait; None if it does not say, or what it says now is no time: its class is the user's to change."""
+    """For how long the instruction asks to wait; None if it does not say, or says no time.
+
+    It is checked again here, because user code may have changed it.
+    """
     try:
         match instruction:
             case Snooze():

@@ -1,4 +1,4 @@
-"""JSON on its way into the database: what jsonb cannot hold is refused, with the path to it."""
+"""JSON on its way into the database. If jsonb cannot hold a value, it is refused, with the path to it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ ARGS_LIMIT = 256 * 1024
 RESULT_LIMIT = 64 * 1024
 DEPTH_LIMIT = 64
 DIGITS_LIMIT = 400
-SHOW_VALUES = "PGQUEUE_SHOW_VALUES"  # of the environment: 1 shows the values that do not fit
+SHOW_VALUES = "PGQUEUE_SHOW_VALUES"  # environment variable: 1 shows the values that do not fit
 
-# Text that holds none of these is good, which spares nearly every payload the walk. Plain searches first: one regex for
-# all of it costs more than everything else that an enqueue does in Python.
+# A text in which quick searches find nothing suspicious is good, so nearly every payload needs no walk. Plain searches come
+# first, because one regex for all of them costs more than all the rest of an enqueue in Python.
 EXPONENT = re.compile(rb"[0-9]e[-+]?[0-9]")
 NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|(?P<number>-?[0-9]+(?:\.[0-9]+)?e[-+]?[0-9]+)')
 LONG_NUMBER = re.compile(rb"[0-9]{401}")
 
 
 def check_texts(texts: list[bytes], what: str, limit: int) -> list[str]:
-    """``check_text`` for many, most of which one look at all of them shows to be good."""
+    """``check_text`` for many texts. Mostly, one look at all of them together shows that they are good."""
     if not texts:
         return []
     longest, together = max(map(len, texts)), b"\n".join(texts)  # no JSON text holds a bare line end
@@ -42,7 +42,10 @@ def check_texts(texts: list[bytes], what: str, limit: int) -> list[str]:
 
 
 def _is_suspicious(text: bytes, longest: int, count: int = 1) -> bool:
-    """Whether one of ``count`` texts may hold what jsonb refuses. Each has at least one brace, so none has more than the rest."""
+    """Whether one of ``count`` texts may hold what jsonb refuses.
+
+    Each text has at least one brace, so the limit of the braces grows by one for each further text.
+    """
     return (
         b"\\u" in text
         or b"NaN" in text
@@ -114,7 +117,7 @@ def _check_string(value: str, path: str, what: str) -> None:
         )
 
 
-# An Iterable would be read but once, lazily, and be spent then.
+# Iterable is not among these, because it would be read lazily and only once.
 KEPT = (
     list,
     dict,
@@ -155,7 +158,7 @@ def plain(kind: Any) -> Any:
 
 
 def _as_given(value: object, validate: Callable[[object], object]) -> object:
-    """Refuses what fits an abstract kind as it is, and would come back as a list that does not equal it: a range, a deque."""
+    """Refuses a value such as a range or a deque: it fits an abstract kind, but would come back as an unequal list."""
     made = validate(value)
     if isinstance(value, abc.Sequence) and not isinstance(value, type(made)) and value != made:
         kind = type(made).__name__
@@ -169,7 +172,7 @@ PLAIN |= {kind: plain(kind[JsonValue]) for kind in (*SEQUENCES, abc.Iterable)}
 
 
 def complaints(error: ValidationError) -> str:
-    """Those of pydantic in one sentence, the first three of them; without the values, which may be secret, unless SHOW_VALUES is set."""
+    """The first three complaints of pydantic in one sentence. Values may be secret, so they are shown only if SHOW_VALUES is set."""
     said = []
     values = os.environ.get(SHOW_VALUES) not in (None, "", "0")
     for item in error.errors(include_url=False, include_context=False)[:3]:
@@ -182,7 +185,7 @@ def complaints(error: ValidationError) -> str:
             case "extra_forbidden":
                 said.append(f"{path} is unknown")
                 continue
-            case "union_tag_invalid" if not values:  # whose message holds the tag
+            case "union_tag_invalid" if not values:  # because its message holds the tag
                 message = "its tag is none of those expected"
         found = shown(item["input"]) if values else type(item["input"]).__name__
         said.append(

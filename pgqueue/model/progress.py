@@ -1,4 +1,4 @@
-"""How far a job has come, as its handler says it. Pure: the worker writes it, and a handler that says nothing costs nothing."""
+"""How far a job has come, as its handler says it. Pure: the worker writes it. A handler that says nothing costs nothing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pgqueue.errors import InvalidOptionError
 from pgqueue.text.values import shown
 
 MESSAGE_LIMIT = 500
-LARGEST_NUMBER = 2**53  # what a number of JSON holds exactly in every language
+LARGEST_NUMBER = 2**53  # up to this, every language reads a whole number of JSON exactly
 
 T = TypeVar("T")
 
 
 class Progress(NamedTuple):
-    """What a handler said last: so much ``done``, of ``total`` if that is known."""
+    """What a handler said last: how much is ``done``, of ``total`` if known."""
 
     done: float
     total: float | None = None
@@ -24,7 +24,7 @@ class Progress(NamedTuple):
 
     @classmethod
     def of(cls, done: float, total: float | None, message: str | None) -> Progress:
-        """Raises InvalidOptionError for what is no number or no text."""
+        """Raises InvalidOptionError if a value is no number, or the message no text."""
         if message is not None:
             if not isinstance(message, str):
                 raise InvalidOptionError(f"The message of a progress is {shown(message)}.", do="give a text")
@@ -40,7 +40,7 @@ def _number(name: str, value: Any) -> float:
         number = value if type(value) in (int, float) else _plain(value)
     except (TypeError, ValueError):
         number = math.nan
-    if not -LARGEST_NUMBER <= number <= LARGEST_NUMBER:  # nor NaN
+    if not -LARGEST_NUMBER <= number <= LARGEST_NUMBER:  # this refuses NaN, too
         raise InvalidOptionError(
             f"{name} of a progress is {shown(value)}.", do="give a number from -2^53 to 2^53"
         )
@@ -48,14 +48,14 @@ def _number(name: str, value: Any) -> float:
 
 
 def _plain(value: Any) -> float:
-    """Numbers of other libraries; a text is none."""
+    """The number of another library as an int or a float; a text is no number."""
     if isinstance(value, str | bytes):
         raise TypeError
     return int(value) if hasattr(value, "__index__") else float(value)
 
 
 class Track(Generic[T]):
-    """Iterates, with ``for`` or ``async for``, and ``tell``s how many items are done; a plain ``for`` ``check``s before each."""
+    """Iterates, with ``for`` or ``async for``, and tells how many items are done. A plain ``for`` checks before each item."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Track(Generic[T]):
 
 
 def length(items: object) -> int | None:
-    """How many they are, if they know."""
+    """The number of items, or None if they have no length."""
     try:
         return len(items)  # type: ignore[arg-type]
     except TypeError:

@@ -1,8 +1,8 @@
 """When a failed job is tried again: tenacity's vocabulary, evaluated without sleeping.
 
-tenacity waits in the process, which a job must not: it would hold its slot and its lease and die with the worker. So
-a policy only answers two questions about an attempt, whether to go on and after how many seconds, and the answer is
-written into ``run_at``. Its wait, stop and retry objects are asked on a state made up for that purpose.
+tenacity waits in the process. A job must not wait there: it would hold its slot and its lease, and die with the worker.
+So a policy only answers two questions about an attempt: whether to go on, and after how many seconds. The answer is
+written into ``run_at``. The policy asks its wait, stop and retry objects with a state made up for that purpose.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ EXAMPLES = {
 
 
 class wait_list(wait_base):  # noqa: N801 - named like its siblings in tenacity
-    """Waits the given seconds, one after the other, and then the last one again."""
+    """Waits the given seconds, one after the other, and then always the last one."""
 
     def __init__(self, delays: Sequence[float]) -> None:
         self.delays = tuple(float(delay) for delay in delays)
@@ -48,8 +48,8 @@ class RetryPolicy:
     """Which failures are tried again, how often and how late.
 
     ``wait``, ``stop`` and ``retry`` are tenacity objects (``wait_exponential(max=300) + wait_random(0, 5)``,
-    ``stop_after_attempt(8)``, ``retry_if_exception_type(OSError)``). ``permanent`` exceptions go to dead at once;
-    with ``transient`` given, every exception that is not among them does. ``max_attempts`` counts attempts from 1.
+    ``stop_after_attempt(8)``, ``retry_if_exception_type(OSError)``). A ``permanent`` exception makes the job dead
+    at once. If ``transient`` is given, every exception outside it does so, too. ``max_attempts`` counts attempts from 1.
     """
 
     wait: wait_base = DEFAULT_WAIT
@@ -111,7 +111,7 @@ class RetryPolicy:
         )
 
     def is_permanent(self, error: BaseException) -> bool:
-        """Whether this failure must not be tried again, however many attempts are left; if the question itself fails, it is not."""
+        """Whether this failure must not be tried again, however many attempts are left. If a predicate fails, the answer is no."""
         try:
             if isinstance(error, self.permanent):
                 return True
@@ -123,7 +123,7 @@ class RetryPolicy:
             return False
 
     def gives_up(self, attempt: int, age: float, error: BaseException) -> bool:
-        """Whether ``stop`` ends it after this attempt, ``age`` seconds after the job was enqueued; if that fails, it does not."""
+        """Whether ``stop`` ends the job after this attempt, ``age`` seconds after its enqueue. If ``stop`` fails, the answer is no."""
         try:
             return bool(self.stop(_state(attempt, age, error)))
         except BaseException as broken:  # noqa: BLE001
@@ -131,7 +131,7 @@ class RetryPolicy:
             return False
 
     def delay(self, attempt: int, age: float, error: BaseException) -> float:
-        """Seconds until the next attempt. A wait that fails or answers nonsense is replaced by the default's."""
+        """Seconds until the next attempt. If the wait fails or answers nonsense, the default policy answers."""
         try:
             seconds = float(self.wait(_state(attempt, age, error)))
         except BaseException as broken:  # noqa: BLE001

@@ -1,4 +1,4 @@
-"""Whether arguments come back from JSON as they were sent: by their types, or, where those do not tell, by a look. Pure."""
+"""Whether arguments come back from JSON as they were sent. Their types tell or, if not, a comparison does. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 LEAVES = frozenset({"none", "bool", "int", "float", "str", "uuid"})
-DISTINCT = LEAVES - {"uuid"}  # JSON tells all of these from each other, except
+DISTINCT = LEAVES - {"uuid"}  # JSON tells all of these from each other, except NUMBERS
 CoreSchema = Mapping[str, Any]  # pydantic's, whose own type is a union of all its kinds
 NUMBERS = {"int", "float"}
 JSON = "pydantic.types.JsonValue:"
@@ -19,7 +19,7 @@ ALIASES = ("validation_alias", "serialization_alias", "serialization_exclude")
 
 
 def is_closed(schema: CoreSchema) -> bool:
-    """Whether each value of this core schema comes back equal, so that none need be looked at: plain types, and lists and dicts of them."""
+    """Whether each value of this core schema comes back equal and needs no comparison: plain types, and lists and dicts of them."""
     match schema["type"]:
         case "definitions" | "nullable":
             closed = is_closed(schema["schema"])
@@ -49,12 +49,12 @@ def is_closed(schema: CoreSchema) -> bool:
 
 
 def has_any(schema: CoreSchema) -> bool:
-    """Whether a closed schema has a place for any JSON, in which only its text tells a float from an int."""
+    """Whether a closed schema has a place for any JSON. There, only the text tells a float from an int."""
     return any(definition["ref"].startswith(JSON) for definition in schema.get("definitions", ()))
 
 
 def difference(sent: Any, back: Any, path: str = "") -> str | None:
-    """Where and how ``back`` is not what was ``sent``, without any value in it; None if it is equal."""
+    """Where and how ``back`` differs from ``sent``, in words without values; None if they are equal."""
     fields = _fields(sent)
     if sent is back:
         said = None
@@ -98,13 +98,13 @@ def _are_same_members(sent: Iterable[object], back: Iterable[object]) -> bool:
 
 def _are_equal(sent: object, back: object) -> bool:
     if isinstance(sent, datetime) and isinstance(back, datetime) and None not in (sent.tzinfo, back.tzinfo):
-        # As moments: in an hour that a zone has twice, Python finds a datetime equal to none of another zone.
+        # Compared in UTC: if an hour comes twice in a zone, Python finds its datetimes unequal to all of other zones.
         sent, back = sent.astimezone(UTC), back.astimezone(UTC)
     return bool(sent == back)
 
 
 def _fields(value: object) -> Mapping[str, object] | None:
-    """What a dict, a model, a dataclass or another object without an equality holds; None if it is a value of its own."""
+    """What a dict, a model, a dataclass or another object without an equality holds; None for any other value."""
     if isinstance(value, dict):
         return value
     if isinstance(value, BaseModel):

@@ -1,4 +1,4 @@
-"""What a schedule says, written in code or in SQL, and which of its fire times are to be dealt with now. Pure: time is a parameter."""
+"""What a schedule says, in code or in SQL, and which of its fire times need action now. Pure: time is a parameter."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ Missed = Literal["once", "skip", "all"]
 OVERLAPS: tuple[Overlap, ...] = ("queue", "skip", "cancel-old", "allow")
 MISSED: tuple[Missed, ...] = ("once", "skip", "all")
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # the database takes no earlier time
-MOST_MISSED = 1000  # missed fire times that are made up for at most
-NOT_FOR_SCHEDULES = frozenset(
-    {"run_at", "idempotency_key", "idempotency_ttl"}
-)  # the fire time says when and how often
+MOST_MISSED = 1000  # at most this many missed fire times are made up for
+# The fire times say when each job runs, and each fire time enqueues once.
+NOT_FOR_SCHEDULES = frozenset({"run_at", "idempotency_key", "idempotency_ttl"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ class Schedule:
         return Once(self.at)
 
     def check(self) -> Timing:
-        """Its timing, if all else is right too; raises the PgQueueError that says what is wrong."""
+        """Checks the schedule and returns its timing; raises the PgQueueError that says what is wrong."""
         check_name("schedule", self.name)
         check_free(self.task)
         if sum(value is not None for value in (self.cron, self.every, self.at)) != 1:
@@ -88,7 +87,7 @@ class Schedule:
         return self.timing()
 
     def fires(self) -> str:
-        """For people: ``0 9 * * MON``, ``every 5m``, ``at 2030-01-01 09:00+00:00``."""
+        """When it fires, for people: ``0 9 * * MON``, ``every 5m``, ``at 2030-01-01 09:00+00:00``."""
         if self.cron is not None:
             return self.cron
         return f"every {duration(self.every)}" if self.every is not None else f"at {self.at}"
@@ -109,7 +108,7 @@ def _is_moment(value: object) -> bool:
 
 
 def _check_options(options: object) -> None:
-    from pgqueue.model import options as rules  # noqa: PLC0415 - and pydantic, which `pgq` does without where it can
+    from pgqueue.model import options as rules  # noqa: PLC0415 - it imports pydantic, which `pgq` avoids where it can
     from pgqueue.model import unique  # noqa: PLC0415
 
     if not isinstance(options, Mapping):
@@ -147,7 +146,7 @@ def make(
 
 
 def fingerprint(declared: list[Schedule]) -> str:
-    """The same for the same set of schedules, in whatever order."""
+    """A hash of the set of schedules: their order does not matter."""
     text = json.dumps(sorted((one.as_row() for one in declared), key=lambda row: row["name"]), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -166,8 +165,8 @@ def duration(value: float | None) -> str:
 class Plan(NamedTuple):
     """What becomes of a schedule now: the fire times to deal with, and when it fires next (None: never again).
 
-    ``due``: when the job of each shall run (None: at once). ``missed_since``: the first fire time that ``fires[0]`` stands for too, or if
-    there is ``passed_over``, the last one that is not made up for, the first of those.
+    ``due``: when the job of each fire time shall run (None: at once). ``passed_over``: the last fire time that is not made up for.
+    ``missed_since``: the first fire time that ``fires[0]`` also stands for or, if there is ``passed_over``, the first one passed over.
     """
 
     fires: Sequence[datetime] = ()
@@ -186,10 +185,10 @@ def plan(
     over: bool,
     grace: float,
 ) -> Plan:
-    """``next_at``: the fire time that is next, if it is known; ``over``: a single time has had its run.
+    """``next_at``: the next fire time, if it is known. ``over``: the run of a single time is done.
 
-    A fire time later than ``grace`` seconds ago is late, not missed. If the first is missed, the schedule's policy counts
-    for all of them: of many that are past, "once" and "skip" never make more than one run.
+    A fire time at most ``grace`` seconds ago is late, not missed. If the first is missed, the schedule's policy counts for
+    all of them. So "once" and "skip" never make more than one run, however many fire times are past.
     """
     timing = schedule.check()
     first = next_at or _first(schedule, timing, edited_at, over)
@@ -236,13 +235,13 @@ def _latest(timing: Timing, first: datetime, now: datetime, count: int) -> list[
 
 
 def jitter(name: str, at: datetime, most: float) -> float:
-    """Seconds from 0 to ``most``: for a fire time always the same, on every host, and spread evenly over schedules."""
+    """Seconds from 0 to ``most``, the same for a fire time on every host, and spread evenly over schedules."""
     digest = hashlib.sha256(f"{name}\n{at.timestamp():.6f}".encode()).digest()
     return most * int.from_bytes(digest[:6], "big") / 2**48
 
 
 def problem(error: Exception) -> str:
-    """For the column of that name."""
+    """The text of an error for the column ``problem``."""
     if not isinstance(error, PgQueueError):
         return f"{type(error).__name__}: {error!s:.500}"
     return " ".join(filter(None, (error.what, error.why and f"{error.why};", error.do)))

@@ -1,4 +1,4 @@
-"""What a setting says of itself, once, at its field. Its option, key, range, help and row in the docs all follow from that.
+"""What each setting says of itself, once, at its field: its option, key, range, help and row in the docs follow from the field.
 
 A new setting is one new field: ``concurrency: int = setting(COUNT, 10, "Jobs at once in each process.", low=1, high=10_000)``.
 """
@@ -101,7 +101,7 @@ TEXTS = Kind("TEXTS", str, _texts)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One setting. ``flags``: its options, the long one last. ``words``: all values that it may have, where they are few."""
+    """One setting. ``flags``: its options, the long one last. ``words``: all values that it may have, if they are few."""
 
     kind: Kind
     help: str
@@ -110,7 +110,7 @@ class Setting:
     words: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     in_file: bool = True
-    name: str = ""  # this and the default are those of the field
+    name: str = ""  # settings_of() takes this and the default from the field
     default: object = None
 
     @property
@@ -135,7 +135,7 @@ class Setting:
         return f"{self.kind.written(self.low)} to {self.kind.written(self.high)}"
 
     def check(self, value: object) -> None:
-        """Raises InvalidSettingError for a value out of range, or none of the words."""
+        """Raises InvalidSettingError if the value is out of range, or is not one of the words."""
         if self.words and value not in self.words:
             raise InvalidSettingError(f"{self.flag} is {value!r}.", do=rather(value, self.words))
         if self.low is None or self.high is None or not isinstance(value, int | float):
@@ -164,7 +164,7 @@ def setting(
 
 
 def settings_of(kind: Settings | type[Settings]) -> dict[str, Setting]:
-    """By name, in the order of the fields."""
+    """The settings of a class by name, in the order of the fields."""
     return {
         found.name: replace(found.metadata[KEY], name=found.name, default=found.default)
         for found in fields(kind)
@@ -184,7 +184,7 @@ def read_given(kind: type[Settings], given: Mapping[str, Given]) -> dict[str, ob
 
 
 def checked_table(table: object, known: Iterable[str], where: str) -> dict[str, object]:
-    """A table of a TOML file as it is; raises InvalidSettingError if it is none, or has an unknown key."""
+    """A table of a TOML file as it is; raises InvalidSettingError if it is no table, or has an unknown key."""
     if not isinstance(table, dict):
         raise InvalidSettingError(f"{where} is no table.")
     names = list(known)

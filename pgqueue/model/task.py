@@ -1,6 +1,6 @@
 """What a task is: a function, its name and defaults, and the translation of its arguments to JSON and back.
 
-Pure: nothing here touches a database. ``pgqueue.enqueue`` adds the verbs.
+Pure: nothing here touches a database. ``app/enqueue.py`` adds the verbs.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from pgqueue.text.described import message
 from pgqueue.text.nearest import rather
 from pgqueue.text.values import name_of
 
-TOGETHER = 500  # items whose texts are checked at one look, and stay in the processor's cache meanwhile
-REPLACEMENT = "\ufffd".encode()  # what pydantic writes, too, for a lone surrogate in a key
+TOGETHER = 500  # items checked together: few enough for the processor's cache
+REPLACEMENT = "\ufffd".encode()  # pydantic also writes this for a lone surrogate in a key
 BOTH_NAMES = {"by_alias": True, "by_name": True}  # a field may be given by its alias, too
 KEEPS = ("all", "failures", "none")
 KEPT_ELSEWHERE = "return plain data or nothing, or declare the task with store_result=False"
@@ -55,7 +55,8 @@ KEPT_ELSEWHERE = "return plain data or nothing, or declare the task with store_r
 class TaskSpec:
     """A task without the app it belongs to. ``timeout`` is in seconds; ``executor`` None leaves it to the worker.
 
-    ``store_result`` False drops what its handler returns. ``has_hooks``: its completions are told to hooks. ``is_internal``: the package's own, which no middleware sees.
+    ``store_result`` False drops what its handler returns. ``has_hooks``: hooks run after its completions. ``is_internal``: the task is
+    pgqueue's own, so no middleware sees its attempts.
     """
 
     name: str
@@ -67,7 +68,7 @@ class TaskSpec:
     keep: Keep = "all"
     store_result: bool = True
     executor: str | None = None
-    rules: Mapping[str, object] = field(default_factory=dict)  # keys.KeyRules, as the SQL API takes them
+    rules: Mapping[str, object] = field(default_factory=dict)  # unique.KeyRules, as the SQL API takes them
     has_hooks: bool = False
     is_internal: bool = False
 
@@ -82,7 +83,7 @@ class TaskSpec:
 
     @cached_property
     def options(self) -> dict[str, object]:
-        """What the SQL API is told of each job, unless its enqueuer says otherwise."""
+        """The options of each job for the SQL API, unless its enqueuer says otherwise."""
         options: dict[str, object] = {"queue": self.queue, "max_attempts": self.retry.max_attempts}
         if self.priority:
             options["priority"] = self.priority
@@ -91,7 +92,7 @@ class TaskSpec:
         return {**options, **self.rules}
 
     def check_unique(self, names: object) -> None:
-        """Raises InvalidOptionError unless these are arguments; a key of what does not exist would be the same for every job."""
+        """Raises InvalidOptionError unless these are arguments: a key of a missing argument would be the same for all jobs."""
         if not isinstance(names, list) or any(p.kind is p.VAR_KEYWORD for p in self.arguments.values()):
             return
         if unknown := [name for name in names if name not in self.arguments]:
@@ -106,7 +107,7 @@ class TaskSpec:
 
     @cached_property
     def completion(self) -> Outcome:
-        """The outcome of a handler that returned nothing; the cheap ones (complete.sql) tell no hook."""
+        """The outcome of a handler that returned nothing. The cheap ones (complete.sql) start no hook."""
         if self.has_hooks:
             return Outcome.completed(keep=self.keep)
         return COMPLETED if self.keep == "all" else FORGOTTEN
@@ -162,12 +163,12 @@ class TaskSpec:
 
     @cached_property
     def validator(self) -> Any:
-        """The adapter's own, without the layer around it."""
+        """The adapter's own validator, without the layer around it."""
         return self.adapter.validator
 
     @cached_property
     def is_closed(self) -> bool:
-        """Whether all that fits the signature comes back equal; else each job's arguments are read back when they are enqueued."""
+        """Whether all arguments that fit the signature come back equal. If not, each enqueue reads its arguments back."""
         return is_closed(self.adapter.core_schema)
 
     @cached_property
@@ -180,7 +181,7 @@ class TaskSpec:
 
     @cached_property
     def write(self) -> Callable[[object], bytes]:
-        """By the names of fields, which any model can read; an alias may be another in each direction."""
+        """Writes by the names of fields, which any model can read. An alias may differ between reading and writing."""
         to_json = self.serializer.to_json
         if self.is_closed and not has_any(self.adapter.core_schema):
             return to_json
@@ -198,13 +199,13 @@ class TaskSpec:
         if said is not None:
             raise InvalidArgumentsError(
                 f"Arguments of task {self.name} would change on their way through JSON: {said}.",
-                why="a handler gets what it was sent, or the enqueue is refused",
+                why="a handler gets exactly what was sent, or the enqueue is refused",
                 do="annotate the parameter so that JSON can carry it (unions told apart, no secrets, no excluded fields)",
             )
 
     @cached_property
     def serializer(self) -> SchemaSerializer:
-        """The adapter's, but NaN stays NaN, to be refused, instead of becoming null."""
+        """The adapter's serializer, but NaN stays NaN and is refused, instead of becoming null."""
         return SchemaSerializer(self.adapter.core_schema, CoreConfig(ser_json_inf_nan="constants"))
 
     def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
@@ -238,7 +239,7 @@ class TaskSpec:
         return text
 
     def encode_many(self, items: Sequence[Mapping[str, object]]) -> list[str]:
-        """``encode`` of each, at a third of its cost. Raises an InvalidJobError if one is bad, without saying which."""
+        """``encode`` of each, at a third of its cost. If an item is bad, raises an InvalidJobError that does not say which."""
         if not self.is_closed:
             return [self.encode((), item) for item in items]
         validate, to_json = self.validate, self.write
@@ -265,7 +266,7 @@ class TaskSpec:
             ) from None
 
     def encode_result(self, value: object) -> str | None:
-        """The result as JSON text, None for nothing to store; raises BadResultError for anything that the value's own code raises."""
+        """The result as JSON text, or None if there is none to store. If the value's own code raises, raises BadResultError."""
         if value is None or not self.store_result:
             return None
         try:
@@ -286,7 +287,7 @@ class TaskSpec:
 
 
 def _refuse_work(task: str, value: object) -> None:
-    """A coroutine or an iterator is no result: what is left to do would be done while it is written, or never."""
+    """Refuses a coroutine or an iterator as a result: its remaining work would be done during the write, or never."""
     if issubclass(type(value), Awaitable | Iterator | AsyncIterator):
         if type(value) is CoroutineType:
             value.close()
@@ -296,7 +297,7 @@ def _refuse_work(task: str, value: object) -> None:
 
 
 def _written(parameter: inspect.Parameter) -> str:
-    """As in its source: annotations that are texts, as they may be, without quotes."""
+    """The parameter as in its source. If its annotation is a text, it has no quotes."""
     if not isinstance(parameter.annotation, str):
         return str(parameter)
     return str(parameter).replace(repr(parameter.annotation), parameter.annotation, 1)

@@ -1,4 +1,4 @@
-"""The rules of keys: which of them go together, and what a task's mean beside those of an enqueue. Pure."""
+"""The rules of keys: which of them go together, and how those of a task and of an enqueue combine. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ KEY_RULES = frozenset(KeyRules.__annotations__)
 
 
 def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> Mapping[str, object]:
-    """``chosen`` over ``earlier``. A key named in one way takes the place of one named in the other; ``unique=False`` ends all rules of keys."""
+    """``chosen`` over ``earlier``. A chosen ``unique_key`` replaces an earlier ``unique``, and the other way round.
+
+    A chosen ``unique=False`` ends all earlier rules of keys.
+    """
     if not earlier and "unique" not in chosen:
         return chosen
     both = {**earlier, **chosen}
@@ -40,7 +43,10 @@ def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> Mappi
 
 
 def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
-    """``chosen`` as the SQL API takes it; raises InvalidOptionError for rules of keys that do not go together (check_jobs.sql refuses them too)."""
+    """``chosen`` as the SQL API takes it; raises InvalidOptionError if rules of keys do not go together.
+
+    check_jobs.sql refuses the same.
+    """
     if "idempotency_ttl" in chosen and "idempotency_key" not in chosen:
         raise InvalidOptionError(
             "idempotency_ttl is given without an idempotency_key.", do="give the key, or leave it out"
@@ -71,18 +77,18 @@ def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
     ):
         raise InvalidOptionError(
             f"on_conflict is {found['on_conflict']!r}.",
-            why="a debounce always replaces, a throttle never",
+            why="a debounce always replaces, a throttle never does",
             do="leave on_conflict out",
         )
     return found
 
 
 def key_rules(given: Mapping[str, object]) -> dict[str, object]:
-    """Those of a task, as the SQL API takes them; raises InvalidOptionError."""
+    """The rules of a task, as the SQL API takes them; raises InvalidOptionError."""
     if unknown := sorted(given.keys() - KEY_RULES):
         raise InvalidOptionError(
             f"A task has no option {', '.join(unknown)}.",
-            do="of keys it takes " + ", ".join(sorted(KEY_RULES)),
+            do="its options of keys are " + ", ".join(sorted(KEY_RULES)),
         )
     rules = {name: RULES[name](name, value) for name, value in given.items() if value is not None}
     checked_together({"unique": True, **rules})  # each job may bring its own unique_key

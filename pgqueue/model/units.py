@@ -27,9 +27,9 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 
 
 def seconds(value: object, what: str, *, past: bool = True) -> float:
-    """Seconds of a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``; what is past is 0.
+    """Seconds of a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``. A time in the past is 0.
 
-    Raises InvalidOptionError, naming ``what``, unless they are finite and at most a year, and not below 0 unless ``past`` is allowed.
+    Raises InvalidOptionError, which names ``what``, unless they are finite and at most a year. If ``past`` is False, refuses those below 0.
     """
     least = -1e12 if past else 0.0
     number: object = value
@@ -51,7 +51,7 @@ def seconds(value: object, what: str, *, past: bool = True) -> float:
 
 
 def size(value: object, what: str) -> int:
-    """Bytes of a number or a text such as ``512M``, ``1.5GiB`` (units of 1024); raises InvalidSettingError, naming ``what``."""
+    """Bytes of a number or a text such as ``512M``, ``1.5GiB`` (units of 1024); raises InvalidSettingError, which names ``what``."""
     match = SIZE.fullmatch(str(value).strip())
     if match is None or isinstance(value, bool):
         raise InvalidSettingError(f"{what} is {shown(value)}.", do="give a size like 512M or 1.5G")
