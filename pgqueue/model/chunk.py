@@ -1,4 +1,4 @@
-"""A task whose handler takes many jobs in one call. Its parameter names the type of an item, and each job carries one item."""
+"""A task whose handler takes many jobs in one call. Each job carries one item, of the type that the handler names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The clock of every wait and deadline here: neither a change of the host's clock moves it, nor a test that freezes time.
+"""The clock of every wait and deadline in pgqueue. A change of the host's clock does not move it, nor does a test that freezes time.
 
-Libraries for tests put a clock of their own into each module that knows ``time.monotonic`` by its name, so that a wait measured by
-it never ends. Moments that are stored are the database's.
+Libraries for tests put a frozen clock into each module that knows ``time.monotonic`` by its name. A wait measured by a frozen clock
+would never end. Stored moments come from the database's clock.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ else:  # Windows
 
 
 class ServerTime:
-    """The database's time of day, as it was last told; the host's until then."""
+    """The database's time of day, counted on from the last ``tell``; before the first one, the host's."""
 
     def __init__(self) -> None:
-        self._ahead: float | None = None  # of the clock above
+        self._ahead: float | None = None  # how far the database is ahead of the clock above
 
     def tell(self, epoch: float) -> None:
         self._ahead = epoch - monotonic()
@@ -40,7 +40,7 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """A loop of the kind that the program has chosen, on this clock. Others than asyncio's have clocks of their own."""
+    """A loop of the kind that the program has chosen, on this clock. A loop that is not asyncio's keeps its own clock."""
     loop = asyncio.new_event_loop()
     if isinstance(loop, asyncio.BaseEventLoop):
         loop.time = monotonic  # type: ignore[method-assign]

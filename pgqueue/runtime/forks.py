@@ -1,4 +1,4 @@
-"""Forgets, in a forked process, what it must not go on using: sockets and threads of its parent."""
+"""Makes a forked process forget what it must not use: the sockets and threads of its parent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 class Forks(Protocol):
     def forked(self) -> None:
-        """Begins empty in the new process, and closes nothing: a socket inherited is still the parent's."""
+        """Begins empty in the new process, and closes nothing: an inherited socket still belongs to the parent."""
 
 
 _known: WeakSet[Forks] = WeakSet()
@@ -22,7 +22,7 @@ def tell(one: Forks) -> None:
 
 
 def keep(inherited: object) -> None:
-    """Keeps what finalizers must not close in this process."""
+    """Keeps an inherited object alive, so that no finalizer closes its sockets in this process."""
     if inherited is not None:
         _inherited.append(inherited)
 

@@ -1,7 +1,8 @@
-"""Where an interruption of a handler's thread would do harm: halfway in a pool, and on a loop.
+"""Holds an interruption of a handler's thread back where it would do harm: inside a pool, and on a loop.
 
-An interruption is an exception that another thread raises here, between any two instructions. psycopg's pool loses a connection by
-it, and a loop goes on with the task that it was to end. Whatever can be interrupted puts itself into ``here.thread`` (worker/running/threads.py).
+An interruption is an exception that another thread raises in this one, between any two instructions. It would make psycopg's
+pool lose a connection, and a loop go on with the task that should end. A thread that can be interrupted has an object in
+``here.thread`` (worker/running/threads.py).
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ class Interruptible(Protocol):
     shielded: bool
 
     def shield(self, on: bool) -> None:
-        """While it is on, an interruption waits. What is on its way, or has waited, is raised here."""
+        """While the shield is on, an interruption waits. This call raises an interruption that has waited or is on its way."""
 
     def cancelling(self, task: asyncio.Task[object]) -> AbstractContextManager[None]:
-        """In this block, which runs the task on its loop, an interruption cancels it."""
+        """In this block, which runs the task on its loop, an interruption cancels the task."""
 
 
 class Here(threading.local):
@@ -33,12 +34,12 @@ here = Here()
 
 @contextmanager
 def uninterrupted() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Interruptions wait for the end of this block, or for a part of it in ``with gap():``, where ``gap`` is what it gives."""
+    """Interruptions wait for the end of this block, or for ``with gap():`` inside, where ``gap`` is what the block gets."""
     thread = here.thread
     if thread is None:
         yield nullcontext
         return
-    # Each end sets again what was before, and counts nothing: so it is right wherever within the block the interruption is raised.
+    # Each end restores the former state and counts nothing. So the state is right wherever in the block an interruption is raised.
     outside = thread.shielded
     try:
         thread.shield(True)

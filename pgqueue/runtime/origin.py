@@ -1,4 +1,4 @@
-"""How this process was started, remembered before the app is imported, which may change all of it."""
+"""Remembers how this process was started, before the app is imported, because the app may change all of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 
 EXECUTABLE = sys.executable
 ARGUMENTS = tuple(sys.argv[1:])
-FOLDER: str | None = None  # None if it was removed: then processes of ours begin where this one is
+FOLDER: str | None = None  # None if the folder was removed: then our processes start in this one's folder
 
 PIPE = "PGQUEUE_DSN_PIPE"  # the environment variable that holds the pipe's file descriptor
 
@@ -17,7 +17,7 @@ PIPE = "PGQUEUE_DSN_PIPE"  # the environment variable that holds the pipe's file
 class Handed:
     """``dsn``: the database that the command line named, here or in the process that began this one.
 
-    It is handed on by a pipe. What handlers start finds it neither in its environment nor among its files.
+    A pipe hands the DSN on. So processes that handlers start find the DSN neither in their environment nor among their files.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Handed:
                     self.dsn = pipe.read() or None
 
     def pipe(self) -> int | None:
-        """What a process of ours is to inherit: the end of a pipe that holds the DSN; None: there is none to be told."""
+        """The end of a pipe that holds the DSN, for a process of ours to inherit; None if there is no DSN to hand on."""
         if self.dsn is None:
             return None
         read, write = os.pipe()

@@ -15,14 +15,14 @@ _hidden: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[asyncio.Task[objec
 def own_task(
     coroutine: Coroutine[object, object, T], loop: asyncio.AbstractEventLoop | None = None
 ) -> asyncio.Task[T]:
-    """As ``asyncio.create_task``, but not by the loop's task factory: a handler may have set one that raises."""
+    """Like ``asyncio.create_task``, but without the loop's task factory: a handler may have set one that raises."""
     return asyncio.Task(coroutine, loop=loop or asyncio.get_running_loop())
 
 
 def hidden_task(
     coroutine: Coroutine[object, object, T], loop: asyncio.AbstractEventLoop | None = None
 ) -> asyncio.Task[T]:
-    """One that ``asyncio.all_tasks()`` does not name, because a handler may cancel all that it names."""
+    """A task that ``asyncio.all_tasks()`` does not list, because a handler may cancel all listed tasks."""
     task = own_task(coroutine, loop)
     asyncio._unregister_task(task)  # noqa: SLF001 - documented for makers of tasks
     _hidden.setdefault(task.get_loop(), WeakSet()).add(task)
@@ -30,12 +30,12 @@ def hidden_task(
 
 
 def hidden_tasks(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[object]]:
-    """Those that still run: asyncio does not see them, so the end of the loop must end them (contexts.py)."""
+    """The hidden tasks that still run. asyncio does not see them, so the code that ends the loop ends these tasks (contexts.py)."""
     return [task for task in _hidden.get(loop, ()) if not task.done()]
 
 
 class Services:
-    """Owns hidden tasks: those that still run at the end of its ``async with`` are cancelled, and it waits for their end."""
+    """Owns hidden tasks. The end of its ``async with`` cancels those that still run, and waits for their end."""
 
     def __init__(self) -> None:
         self.are_ending = False
@@ -57,6 +57,6 @@ class Services:
 
 
 def was_thrown_in(error: BaseException) -> bool:
-    """Whether user code on the loop has thrown this into our wait: a cancel of what it waits for, or an exit."""
+    """Whether user code on the loop threw this error into our wait: by cancelling the awaited task, or by an exit."""
     task = asyncio.current_task()
     return not isinstance(error, Exception | GeneratorExit) and (task is None or not task.cancelling())

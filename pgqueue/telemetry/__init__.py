@@ -1,5 +1,5 @@
-"""What pgqueue tells of itself: facts first; log lines and spans are made of them or beside them.
+"""What pgqueue tells of itself: facts, log lines that are made of facts, and spans beside them.
 
-It lies below all that has something to tell, also below the database and below the retry policies of the model. So a fact holds plain
-values, ids and texts, and knows no class of those that emit it.
+This package lies below all code that emits facts, also below the database and the retry policies of the model. So a fact holds plain
+values, ids and texts, and knows no class of the emitting code.
 """

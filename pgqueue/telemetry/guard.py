@@ -1,4 +1,4 @@
-"""Calls what may raise anything, such as a user's logging handler, so that it harms nothing: its failure is said once."""
+"""Calls code that may raise anything, such as a user's logging handler. A failure harms nothing, and is told once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgqueue.text.described import TRACEBACK, describe
 
 
 class Failure:
-    """Says once, where that is possible, that something of that kind failed."""
+    """Says once, if possible, that calls of one kind failed."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -25,13 +25,15 @@ class Failure:
         self.is_said = True
         try:
             sys.stderr.write(f"pgqueue: {self.what}: {describe(error)}\n")
-        except BaseException as worse:  # stderr is closed, or the user's, too
+        except (
+            BaseException
+        ) as worse:  # stderr is closed, or is the user's own, which may raise anything, too
             if is_of_a_signal(worse):
                 raise
 
 
 def guarded(failure: Failure, call: Callable[..., object], /, *args: object, **kwargs: object) -> None:
-    """Calls it without interruption. Only what the handler of a signal raises gets through."""
+    """Makes the call without interruption. Only an error of a signal's handler gets through."""
     with uninterrupted():
         try:
             call(*args, **kwargs)
@@ -42,7 +44,7 @@ def guarded(failure: Failure, call: Callable[..., object], /, *args: object, **k
 
 
 def is_of_a_signal(error: BaseException) -> bool:
-    """Whether the handler of a signal raised it, which may do so between any two steps of the main thread."""
+    """Whether the handler of a signal raised the error. A handler may do so between any two steps of the main thread."""
     if threading.current_thread() is not threading.main_thread():
         return False
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]

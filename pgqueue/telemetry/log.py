@@ -16,7 +16,7 @@ from pgqueue.telemetry.lines import Line, Wording, database, jobs, maintenance, 
 from pgqueue.telemetry.log_output import LOG
 from pgqueue.text.described import TRACEBACK, plain
 
-EMITTER = 5  # frames up from the call of the logger: log_fact, guarded, emit, and who called that
+EMITTER = 5  # frames from the call of the logger up to the code that called emit
 
 LINES: dict[type[Fact], Wording] = {
     **jobs.LINES, **workers.LINES, **database.LINES, **maintenance.LINES, **users.LINES,
@@ -35,7 +35,7 @@ def log_fact(fact: Fact) -> None:
 
 
 def endings_of(is_mine: Callable[[int], bool]) -> Callable[[JobCompleted], None]:
-    """The subscriber of a worker with ``--log-jobs``: there may be others in the process, which have not asked for these lines."""
+    """The subscriber of a worker with ``--log-jobs``. Other workers in the process may not have asked for these lines."""
 
     def log_ending(fact: JobCompleted) -> None:
         if is_mine(fact.run.worker_id):
@@ -52,7 +52,7 @@ def _write(line: Line | None, fact: Fact) -> None:
 
 
 def _exception(fact: Any) -> BaseException | Raised | None:
-    """Of what a user's code raised, a plain error of that text: to show it, logging would call that code again."""
+    """The error to show. If a user's code raised it, a plain copy, because logging would call that code again."""
     raised: BaseException | None = getattr(fact, "raised", None)
     if raised is None:
         bug: BaseException | None = getattr(fact, "bug", None)

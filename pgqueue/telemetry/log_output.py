@@ -1,6 +1,6 @@
-"""Where pgqueue's lines go: to what the user has configured, or else to stderr, each with a time in ISO and its zone.
+"""Where pgqueue's lines go: to the handlers that the user has configured, or else to stderr, each with an ISO time and its zone.
 
-What the user has configured is the user's code, and may raise anything. A line that it fails for is lost, and nothing else.
+A configured handler is the user's code, and may raise anything. If it raises, its line is lost, and nothing else.
 What the lines say: log.py.
 """
 
@@ -16,7 +16,7 @@ from pgqueue.telemetry.guard import Failure, guarded
 from pgqueue.text.shown import Cleaning
 
 LOG = logging.getLogger("pgqueue")
-# Of the libraries that a worker runs on, which log in the middle of its loop and of its connections.
+# The loggers of libraries that a worker runs on. They log in the middle of its loop and of its connections.
 OTHERS = ("asyncio", "concurrent.futures", "psycopg", "psycopg.pool", "py.warnings")
 _chosen: list[int] = []  # the level that a command line asked for, if one did
 
@@ -24,11 +24,11 @@ _chosen: list[int] = []  # the level that a command line asked for, if one did
 class Guarded(logging.Logger):
     """A logger whose calls raise nothing, whatever its filters, handlers and record factory raise.
 
-    A handler that logs here again, for the line that it handles, is not called for that.
+    If a handler logs here while it handles a line, the new line is dropped.
     """
 
     def findCaller(self, stack_info: bool = False, stacklevel: int = 1) -> tuple[str, int, str, str | None]:  # noqa: N802 - logging's name
-        return super().findCaller(stack_info, stacklevel + 3)  # this, and the guarded call
+        return super().findCaller(stack_info, stacklevel + 3)  # skips this method and the guarded call
 
     def handle(self, record: logging.LogRecord) -> None:
         if _handling.now:
@@ -61,7 +61,7 @@ _failure = Failure("the configured logging failed, and lines of the log are lost
 
 
 class NeverDisabled(Guarded):
-    """A logger that is never disabled: dictConfig and fileConfig do that by default, even years into a process."""
+    """A logger that cannot be disabled. By default, dictConfig and fileConfig disable all existing loggers."""
 
     @property
     def disabled(self) -> bool:
@@ -95,13 +95,13 @@ def begin() -> None:
 
 
 def guard_others() -> None:
-    """To be called in a process that is a worker's, which must not end by a line of a library."""
+    """To be called in a worker's process, which must not end because of a library's log line."""
     for name in OTHERS:
         _make(logging.getLogger(name), Guarded)
 
 
 def _make(logger: logging.Logger, kind: type[Guarded]) -> None:
-    """Gives a logger that is there already a class, beside that which the user may have chosen."""
+    """Gives an existing logger a class, beside the class that the user may have chosen."""
     if type(logger) is logging.Logger:
         logger.__class__ = kind
     elif not isinstance(logger, kind):
@@ -115,7 +115,7 @@ def is_configured() -> bool:
 
 
 def choose(level: int | None) -> None:
-    """Sets the level that a command line asks for, which goes before the user's configuration."""
+    """Sets the level that a command line asks for. This level wins over the user's configuration."""
     if level is not None:
         _chosen[:] = [level]
 

@@ -1,6 +1,6 @@
 """The names of spans and attributes, and the only import of opentelemetry.
 
-A library depends on the API alone: unless the application has set up an SDK, nothing here does or costs anything.
+A library depends on the API alone. Unless the application has set up an SDK, this module does and costs nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def run_span(
 ) -> Iterator[trace.Span | None]:
     """``pgqueue.run``: one attempt, a child of the trace in which its job was enqueued.
 
-    None where the application's SDK fails: spans decide no outcome.
+    If the application's SDK fails, yields None, because a span must decide no outcome.
     """
     attributes: dict[str, str | int] = {
         "messaging.system": "pgqueue",
@@ -82,7 +82,7 @@ def run_span(
 
 
 def _parent(trace_context: str | None) -> context.Context | None:
-    """What a row says of its trace, which any enqueuer may have written; None unless it is headers."""
+    """The trace that a job's row names. Any enqueuer may have written it, so it is None unless it holds headers."""
     if not trace_context:
         return None
     try:
@@ -94,7 +94,7 @@ def _parent(trace_context: str | None) -> context.Context | None:
 
 
 def mark_failed(span: trace.Span, error: BaseException) -> None:
-    """As ``span.record_exception`` does, which would call the ``__str__`` of the user's exception unguarded."""
+    """Does what ``span.record_exception`` does, but guards the call of the ``__str__`` of the user's exception."""
     said = {
         "exception.type": name_of(error),
         "exception.message": message(error),

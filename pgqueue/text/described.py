@@ -9,7 +9,7 @@ from pgqueue.text.values import name_of
 
 ERROR_LIMIT = 2_000  # characters
 TRACEBACK_LIMIT = 16_000  # characters
-TRACEBACK: Any = BaseException.__dict__["__traceback__"]  # a user's class may have one of its own
+TRACEBACK: Any = BaseException.__dict__["__traceback__"]  # a user's class may define its own
 
 
 def clean(text: str, limit: int) -> str:
@@ -20,7 +20,7 @@ def clean(text: str, limit: int) -> str:
 
 
 def message(error: BaseException) -> str:
-    """What it says; ``str.__str__`` makes plain text of a user's kind of text."""
+    """The error's message. ``str.__str__`` makes a plain str of a user's subclass of str."""
     try:
         return clean(str.__str__(str(error)), ERROR_LIMIT)
     except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything, also SystemExit
@@ -28,7 +28,7 @@ def message(error: BaseException) -> str:
 
 
 def plain(error: BaseException) -> Exception:
-    """An error of that name which says the same, and holds no code of the user's."""
+    """An error with the same name and message that holds no code of the user's."""
     kind: type[Exception] = type(name_of(error), (Exception,), {"__module__": "builtins"})
     return kind(message(error))
 
@@ -40,7 +40,7 @@ def describe(error: BaseException) -> str:
 
 
 def trace(error: BaseException) -> str | None:
-    """The traceback as text, cut at its middle, also of cyclic causes and huge groups."""
+    """The traceback as text, cut in its middle. Cyclic causes and huge groups do no harm."""
     try:
         if error.__traceback__ is None:
             return None

@@ -1,4 +1,4 @@
-"""What to say of a word that is none of a few."""
+"""What to say of a word that is not among the known words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def guess(word: str, words: Iterable[str], otherwise: str, most: int = 1) -> str
 
 
 def rather(value: object, words: Sequence[str], meant: Mapping[str, str] | None = None) -> str:
-    """What to use instead of a value that is none of these words: the one that is ``meant``, or the nearest; and all."""
+    """What to use instead of a value that is not among these words: the word ``meant`` or the nearest one, then all words."""
     word = value[:LONGEST].lower() if isinstance(value, str) else ""
     near = (meant or {}).get(word) or next(iter(nearest(word, words)), None)
     return (f"did you mean {near}? " if near else "") + "use " + ", ".join(words)

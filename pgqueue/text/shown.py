@@ -1,4 +1,4 @@
-"""Text as a person may see it: on a terminal, in a log, in a mail. What would act instead of being read becomes an escape."""
+"""Text as a person may see it: on a terminal, in a log, in a mail. A character that would act instead of being read becomes an escape."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import traceback
 import unicodedata
 from typing import TextIO
 
-# Characters that take no room, beside control and format characters: texts that differ only by them look the same.
+# Characters that take no room, besides control and format characters. Texts that differ only by such characters look the same.
 UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 NAMED = {"\n": r"\n", "\r": r"\r"}
@@ -18,7 +18,7 @@ PLAIN = (bool, int, float, type(None))
 def visible(text: str, *, lines: bool = False) -> str:
     r"""``text`` with every character that acts on a terminal, hides, or turns the direction of writing as an escape (``\x1b``).
 
-    Tabs stay, and line ends where ``lines`` are expected.
+    Tabs stay. With ``lines``, line ends stay, too.
     """
     if text.isprintable() and (text.isascii() or UNSEEN.isdisjoint(text)):
         return text

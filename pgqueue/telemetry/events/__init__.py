@@ -1,10 +1,10 @@
-"""What happens, as facts: emitted once, where it happens. Log lines (log.py) subscribe to them.
+"""What happens, as facts. The code emits each fact once, where it happens. Log lines (log.py) subscribe to facts.
 
-A fact is a named tuple, because it is frozen, and because 90 dataclasses would nearly double the time of ``import pgqueue``.
+A fact is a named tuple, because a tuple is frozen, and because 90 dataclasses would nearly double the time of ``import pgqueue``.
 The modules here hold the facts of each part; docs/internals/events.md lists them all.
 
-One bus a process will do. What belongs to one of several workers in a process names it (``worker_id``), and much belongs to none: the
-connections of an app, a retry policy. A bus for each worker would have to be handed to all of them.
+One bus for a process is enough. If a fact belongs to one of several workers in a process, it names the worker (``worker_id``). Much
+belongs to no worker: the connections of an app, a retry policy. A bus for each worker would have to be handed to all such code.
 
 Emitting takes no lock, so it is safe in any thread, in a process forked at any moment, and in the handler of a signal. Nothing that
 a subscriber raises passes through.
@@ -47,11 +47,11 @@ def subscribed(kind: type[F], subscriber: Callable[[F], object]) -> Iterator[Non
 
 
 def has_subscribers(kind: type[Fact]) -> bool:
-    """To be asked before a fact is made that happens thousands of times a second."""
+    """Ask this before making a fact that happens thousands of times a second."""
     return bool(_subscribers.get(kind))
 
 
 def emit(fact: Fact) -> None:
-    """Calls the subscribers to facts of this class, in the order in which they came. Raises nothing of theirs."""
+    """Calls the subscribers to facts of this class, in the order of their subscriptions. Raises nothing that a subscriber raises."""
     for subscriber in tuple(_subscribers.get(type(fact), ())):
         guarded(_failure, subscriber, fact)

@@ -18,7 +18,7 @@ class OutageOver(NamedTuple):
 
 
 class ConnectionBroke(NamedTuple):
-    """It will be opened again. ``is_silent``: it gave no answer in time."""
+    """The connection will be opened again. ``is_silent``: the server gave no answer in time."""
 
     name: str
     why: str
@@ -40,14 +40,14 @@ class TurnFailed(NamedTuple):
 
 
 class JobPassedOver(NamedTuple):
-    """Statements over many jobs leave it as it is."""
+    """Statements over many jobs leave this job as it is."""
 
     job_id: int
     why: str
 
 
 class JobGivenUp(NamedTuple):
-    """It stopped statements over many jobs, and is dead."""
+    """The job stopped statements over many jobs, and is dead now."""
 
     job_id: int
     task: str
@@ -61,13 +61,13 @@ class JobNotGivenUp(NamedTuple):
 
 
 class LookoutFailed(NamedTuple):
-    """The thread that waits for the results of jobs."""
+    """The thread that waits for the results of jobs failed."""
 
     bug: BaseException
 
 
 class SettingsNotTrusted(NamedTuple):
-    """A file of settings that belongs to another user."""
+    """A settings file is not read, because it belongs to another user."""
 
     path: str
     owner: int

@@ -1,6 +1,6 @@
 """Facts of jobs on their way: enqueued, claimed, started, ended, settled.
 
-The first ones and ``JobCompleted`` happen thousands of times a second: they are made only if there is a subscriber.
+Facts of every job happen thousands of times a second, so the code makes them only if there is a subscriber.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 
 class Run(NamedTuple):
-    """Which attempt of which job a fact is about, and whose."""
+    """The attempt that a fact is about, with its job and its worker."""
 
     worker_id: int
     job_id: int
@@ -20,14 +20,14 @@ class Run(NamedTuple):
 
 
 class JobsEnqueued(NamedTuple):
-    """In a transaction that may still be rolled back."""
+    """The transaction of these jobs may still be rolled back."""
 
     task: str
     jobs: int
 
 
 class JobsClaimed(NamedTuple):
-    """By one statement, which could take ``room`` jobs. ``looked_behind``: also behind the cursors."""
+    """One statement claimed these jobs, and had room for ``room``. ``looked_behind``: it also looked behind the cursors."""
 
     worker_id: int
     jobs: int
@@ -49,7 +49,7 @@ class JobCompleted(NamedTuple):
 
 
 class JobRetried(NamedTuple):
-    """It failed, and runs again after ``delay`` seconds."""
+    """The job failed, and runs again after ``delay`` seconds."""
 
     run: Run
     seconds: float
@@ -71,7 +71,7 @@ class JobCancelled(NamedTuple):
 
 
 class JobPutBack(NamedTuple):
-    """Its attempt is given back: it was snoozed, limited from outside, or released."""
+    """The attempt is given back: the job was snoozed, limited from outside, or released."""
 
     run: Run
     seconds: float
@@ -80,7 +80,7 @@ class JobPutBack(NamedTuple):
 
 
 class JobLost(NamedTuple):
-    """Its lease is lost, so whatever its handler came to is not written."""
+    """The lease of the job is lost, so the outcome of its handler is not written."""
 
     run: Run
     seconds: float
@@ -108,7 +108,7 @@ class OutcomeWaits(NamedTuple):
 
 
 class CommitUnconfirmed(NamedTuple):
-    """The answer to the COMMIT of the job's own transaction was lost; this is what became of it."""
+    """The answer to the COMMIT of the job's own transaction was lost. ``became`` says what became of the COMMIT."""
 
     job_id: int
     task: str
@@ -117,7 +117,7 @@ class CommitUnconfirmed(NamedTuple):
 
 
 class OutcomeRefused(NamedTuple):
-    """``for_good``: also the outcome that stood in for the first one."""
+    """``for_good``: the database also refused the outcome that replaced the first one."""
 
     job_id: int
     task: str
@@ -132,13 +132,13 @@ class ProgressRefused(NamedTuple):
 
 
 class ClaimsForgotten(NamedTuple):
-    """By a crash or failover of the server: the handlers of these jobs are stopped."""
+    """A crash or failover of the server took these claims back, so the handlers of the jobs are stopped."""
 
     job_ids: tuple[int, ...]
 
 
 class TimeoutIgnored(NamedTuple):
-    """A handler on a thread did not end. ``attempt``: a job or a chunk of them, in words."""
+    """A handler on a thread did not end after its timeout. ``attempt``: a job or a chunk of them, in words."""
 
     attempt: str
 

@@ -18,7 +18,7 @@ class LeadEnded(NamedTuple):
 
 
 class WorkersAdopted(NamedTuple):
-    """Jobs name these workers, whose rows are gone; they will be rescued."""
+    """Jobs name these workers, whose rows are gone. The jobs will be rescued."""
 
     worker_ids: tuple[int, ...]
 
@@ -28,7 +28,7 @@ class QueueDiscovered(NamedTuple):
 
 
 class SeatMended(NamedTuple):
-    """``counted`` seats of a key under a limit were taken by the row, ``correct`` by jobs."""
+    """The row of a key under a limit counted ``counted`` taken seats, but jobs take ``correct``."""
 
     limit_id: int
     key: str | None
@@ -58,7 +58,7 @@ class OverdueJobFinished(NamedTuple):
 
 
 class PartitionChanged(NamedTuple):
-    """Or not changed, which is told once."""
+    """A partition changed, or could not change, which is told once."""
 
     name: str
     what: Literal["made", "attached", "dropped", "locked", "crowded", "refused"]
@@ -66,14 +66,14 @@ class PartitionChanged(NamedTuple):
 
 
 class RebuildPutOff(NamedTuple):
-    """Of an index, because these sessions hold a snapshot or a lock."""
+    """The rebuild of an index waits, because these sessions hold a snapshot or a lock."""
 
     name: str
     holders: tuple[str, ...]
 
 
 class IndexOfAnotherOwner(NamedTuple):
-    """Only its owner may mend it, by ``command``."""
+    """Only the owner of the index may mend it, by ``command``."""
 
     name: str
     fault: str
@@ -112,7 +112,7 @@ class AlertNotRaised(NamedTuple):
 
 
 class AddressesRefused(NamedTuple):
-    """By the mail server of alerts."""
+    """The mail server of alerts refused so many addresses."""
 
     host: str | None
     addresses: int
@@ -126,21 +126,21 @@ class ScheduleSynced(NamedTuple):
 
 
 class ScheduleForeign(NamedTuple):
-    """The code of the app declares it, but did not make it, so it stays as it is."""
+    """The code of the app declares the schedule, but did not make its row, so the row stays as it is."""
 
     schedule: str | None
     app: str
 
 
 class ScheduleKept(NamedTuple):
-    """The code of the app no longer declares it, nor knows its task, so it stays."""
+    """The code of the app no longer declares the schedule and does not know its task, so the schedule stays."""
 
     schedule: str | None
     app: str
 
 
 class NewerDeployInForce(NamedTuple):
-    """Its schedules are in force, not those of this worker's code."""
+    """The schedules of a newer deploy are in force, not those of this worker's code."""
 
 
 class TaskNotDeclared(NamedTuple):
@@ -149,7 +149,7 @@ class TaskNotDeclared(NamedTuple):
 
 
 class DeclarationsPutOff(NamedTuple):
-    """A worker that begins could not store what its code declares, and does so later."""
+    """A starting worker could not store what its code declares, and tries again later."""
 
     error: Exception
 
@@ -170,7 +170,7 @@ class SchedulePutOff(NamedTuple):
 
 
 class ScheduleBroken(NamedTuple):
-    """It cannot run. ``bug``: the error, if it is none of its row's."""
+    """The schedule cannot run. ``bug``: the error, unless the row of the schedule caused it."""
 
     schedule: str
     why: str
@@ -178,14 +178,14 @@ class ScheduleBroken(NamedTuple):
 
 
 class ScheduleSkipped(NamedTuple):
-    """What it missed until then, as it is declared."""
+    """The schedule skips the fire times that it missed until ``until``, as it is declared."""
 
     schedule: str
     until: datetime
 
 
 class ScheduleMissed(NamedTuple):
-    """Its times since then."""
+    """The schedule missed its fire times since ``since``."""
 
     schedule: str
     since: datetime

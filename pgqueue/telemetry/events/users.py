@@ -1,4 +1,4 @@
-"""Facts of what users' code did that it should not. Each is harmless: it is told, and what it spoiled is made good.
+"""Facts of wrong things that users' code did. Each is harmless: pgqueue tells it and repairs the damage.
 
 ``raised``: what that code raised. It is shown without calling that code again.
 """
@@ -15,14 +15,14 @@ class InstructionUnclear(NamedTuple):
 
 
 class PolicyFailed(NamedTuple):
-    """A part of a retry policy failed; what stands for its answer is the default."""
+    """A part of a retry policy failed, so a default replaces its answer."""
 
     part: Literal["permanent", "stop", "wait"]
     raised: BaseException
 
 
 class OutcomeUndecided(NamedTuple):
-    """The user's exception or policy let no outcome be decided, so the default policy decides."""
+    """The user's exception or policy prevented the decision on an outcome, so the default policy decides."""
 
     job_id: int
     task: str
@@ -39,13 +39,13 @@ class HookFailed(NamedTuple):
 
 
 class EndOfWorkerAsked(NamedTuple):
-    """By SystemExit, KeyboardInterrupt or ``loop.stop()`` of something on the loop."""
+    """User code on the loop asked the worker to end, by SystemExit, KeyboardInterrupt or ``loop.stop()``."""
 
     raised: BaseException
 
 
 class SpanNotBegun(NamedTuple):
-    """The application's SDK of OpenTelemetry raised, here and in the next two."""
+    """The application's OpenTelemetry SDK raised. The next two facts have the same cause."""
 
     job_id: int
     raised: BaseException
@@ -57,7 +57,7 @@ class SpanNotEnded(NamedTuple):
 
 
 class SpanNotMarked(NamedTuple):
-    """As that of a failed attempt."""
+    """A span could not be marked as that of a failed attempt."""
 
     raised: BaseException
 
@@ -69,11 +69,11 @@ class SignalTaken(NamedTuple):
 
 
 class ExecutorShutDown(NamedTuple):
-    """The executor of the worker's loop, by a handler."""
+    """A handler shut down the executor of the worker's loop."""
 
 
 class TaskFactoryFailed(NamedTuple):
-    """That of the worker's loop, which a handler set."""
+    """A handler set a task factory on the worker's loop, and the factory failed."""
 
     bug: BaseException
 

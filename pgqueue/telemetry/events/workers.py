@@ -1,6 +1,6 @@
 """Facts of workers and of their processes: begun, leased, blocked, stopped, replaced.
 
-``why``: in words. ``bug``: an error that must not happen, told with its whole traceback.
+``why``: the reason in words. ``bug``: an error that must not happen, told with its whole traceback.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class WorkerStarted(NamedTuple):
-    """It begins to claim. ``dsn``: without its password."""
+    """The worker begins to claim. ``dsn``: without its password."""
 
     worker_id: int
     tasks: int
@@ -20,7 +20,7 @@ class WorkerStarted(NamedTuple):
 
 
 class WorkerStopping(NamedTuple):
-    """It was told to stop while ``running`` jobs ran."""
+    """The worker was told to stop while ``running`` jobs ran."""
 
     worker_id: int
     running: int
@@ -28,7 +28,7 @@ class WorkerStopping(NamedTuple):
 
 
 class WorkerUsedUp(NamedTuple):
-    """It drains, because it has reached a limit; ``is_replaced`` by its supervisor."""
+    """The worker drains, because it has reached a limit. ``is_replaced``: its supervisor replaces it."""
 
     worker_id: int
     pid: int
@@ -37,13 +37,13 @@ class WorkerUsedUp(NamedTuple):
 
 
 class WorkerOrphaned(NamedTuple):
-    """Its supervisor is gone, so it drains."""
+    """The supervisor of the worker is gone, so the worker drains."""
 
     worker_id: int
 
 
 class WorkerFailed(NamedTuple):
-    """It cannot go on, drains, and exits with ``code``."""
+    """The worker cannot go on, drains, and exits with ``code``."""
 
     worker_id: int
     why: str
@@ -52,19 +52,19 @@ class WorkerFailed(NamedTuple):
 
 
 class WorkerStopped(NamedTuple):
-    """It has drained, and said goodbye."""
+    """The worker has drained, and said goodbye."""
 
     worker_id: int
 
 
 class JobsHandedBack(NamedTuple):
-    """They still ran at the end of the grace."""
+    """The jobs still ran at the end of the grace."""
 
     jobs: int
 
 
 class LastOutcomesNotTaken(NamedTuple):
-    """By the database in time, so those jobs will run again."""
+    """The database did not take the last outcomes in time, so those jobs will run again."""
 
 
 class GoodbyeFailed(NamedTuple):
@@ -73,7 +73,7 @@ class GoodbyeFailed(NamedTuple):
 
 
 class LeaseLost(NamedTuple):
-    """The worker gives up so many jobs, and registers again."""
+    """The worker lost its lease. It gives up ``jobs`` jobs, and registers again."""
 
     worker_id: int
     jobs: int
@@ -87,7 +87,7 @@ class ListenerDeaf(NamedTuple):
 
 
 class LoopBlocked(NamedTuple):
-    """``job``: the one whose handler it is in, in words; ``others``: of its chunk; ``stack``: where it is."""
+    """``job``: the job whose handler blocks the loop, in words. ``others``: how many more its chunk has. ``stack``: where the loop is."""
 
     worker_id: int
     seconds: float
@@ -97,7 +97,7 @@ class LoopBlocked(NamedTuple):
 
 
 class LoopTurned(NamedTuple):
-    """Again, after so many seconds."""
+    """The loop turns again, after ``seconds`` seconds."""
 
     worker_id: int
     seconds: float
@@ -117,7 +117,7 @@ class BlockedProcessEnded(NamedTuple):
 
 
 class BlockedJobsNotSettled(NamedTuple):
-    """They are left to be rescued."""
+    """The jobs of a blocked loop are left to be rescued."""
 
     worker_id: int
     bug: Exception
@@ -143,7 +143,7 @@ class ProcessNotStarted(NamedTuple):
 
 
 class ProcessDied(NamedTuple):
-    """Another takes its place after ``pause`` seconds. ``code`` is None if it is unknown."""
+    """Another process takes its place after ``pause`` seconds. ``code`` is None if it is unknown."""
 
     pid: int
     code: int | None
@@ -151,26 +151,26 @@ class ProcessDied(NamedTuple):
 
 
 class ProcessSilent(NamedTuple):
-    """It is killed."""
+    """The silent process is killed."""
 
     pid: int
     seconds: float
 
 
 class ProcessNotEnded(NamedTuple):
-    """It does not end after its grace, and is killed."""
+    """The process does not end after its grace, and is killed."""
 
     pid: int
 
 
 class LeaseNotEnded(NamedTuple):
-    """That of a dead worker: its jobs wait for the end of it."""
+    """The lease of a dead worker could not be ended, so its jobs wait until the lease runs out."""
 
     worker_id: int
     why: str
 
 
 class SupervisorDeaf(NamedTuple):
-    """Its listener failed, so jobs are found by polling."""
+    """The supervisor's listener failed, so jobs are found by polling."""
 
     bug: Exception

@@ -1,4 +1,4 @@
-"""How log lines are worded. Its modules do so for the facts of each part, and they are the only place that words lines."""
+"""How log lines are worded. Each module here words the lines of one part, and no other code words lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Wording = Callable[[Any], Line | None]  # None: nothing to say
 
 
 def words(level: int, text: str, *args: str | Callable[[Any], object], extra: Sequence[str] = ()) -> Wording:
-    """A line of that text. An argument is a field of the fact (``run.job_id``: of the run in it), or made of the fact."""
+    """A line of that text. An argument is a field of the fact (``run.job_id``: of the run in it), or a function of the fact."""
     getters = [attrgetter(arg) if isinstance(arg, str) else arg for arg in args]
     attributes = {name.rpartition(".")[2]: attrgetter(name) for name in extra}
 
@@ -42,5 +42,5 @@ def by(field: str, choices: Mapping[Any, Wording]) -> Wording:
 
 
 def unless(field: str, one: Wording, other: Wording) -> Wording:
-    """The one line, or if that field has a value, the other."""
+    """The line ``one`` or, if that field has a value, the line ``other``."""
     return lambda fact: (one if getattr(fact, field) is None else other)(fact)

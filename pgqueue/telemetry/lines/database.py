@@ -29,10 +29,10 @@ LINES: dict[type[Fact], Wording] = {
             "bug": error("%s failed, which is a bug; next try in %.2g s", "service", "pause"),
         },
     ),
-    d.JobPassedOver: warning("job %d is passed over by statements over many: %s", "job_id", "why"),
+    d.JobPassedOver: warning("job %d is passed over by statements over many jobs: %s", "job_id", "why"),
     d.JobGivenUp: error("job %d (%s) is dead, undecodable: %s", "job_id", "task", "why"),
     d.JobNotGivenUp: error(
-        "job %d stops statements over many (%s), and cannot be buried", "job_id", "why"
+        "job %d stops statements over many jobs (%s), and cannot be buried", "job_id", "why"
     ),
     d.LookoutFailed: error("waiting for results failed, which is a bug"),
     d.SettingsNotTrusted: warning(

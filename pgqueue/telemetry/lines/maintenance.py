@@ -12,7 +12,7 @@ LINES: dict[type[Fact], Wording] = {
     ),
     m.QueueDiscovered: info("queue %s has jobs", "queue"),
     m.SeatMended: error(
-        "the seat of limit %d, key %r counted %d, but %d is held: mended",
+        "limit %d, key %r: the row counted %d taken seats, but jobs take %d; the row is mended",
         "limit_id", "key", "counted", "correct",
     ),
     m.JobsRescued: warning(

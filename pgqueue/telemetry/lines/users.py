@@ -1,4 +1,4 @@
-"""Log lines of what users' code did that it should not."""
+"""Log lines of wrong things that users' code did."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pgqueue.telemetry.events import users as u
 from pgqueue.telemetry.lines import Wording, by, error, warning
 
 LINES: dict[type[Fact], Wording] = {
-    u.InstructionUnclear: error("an instruction does not say for how long, so it is a failure"),
+    u.InstructionUnclear: error("a Snooze, RateLimited or Retry does not say for how long, so it counts as a failure"),
     u.PolicyFailed: by(
         "part",
         {
-            "permanent": error("a retry policy cannot say what is permanent, so it is not"),
-            "stop": error("the stop of a retry policy failed; it does not stop"),
+            "permanent": error("a retry policy cannot say whether an error is permanent, so the error is not permanent"),
+            "stop": error("the stop of a retry policy failed, so it does not stop the job"),
             "wait": error("the wait of a retry policy failed; its default is used"),
         },
     ),
@@ -23,7 +23,7 @@ LINES: dict[type[Fact], Wording] = {
         "the hook %s of %s failed for job %s; the job stays as it is", "hook", "name", "job_id"
     ),
     u.EndOfWorkerAsked: error(
-        "a job, or something that it left running, asks for the end of its worker; it is ignored"
+        "a job, or something that it left running, asks for the end of its worker; the request is ignored"
     ),
     u.SpanNotBegun: warning("no span could be begun for job %d", "job_id"),
     u.SpanNotEnded: warning("the span of job %d could not be ended", "job_id"),

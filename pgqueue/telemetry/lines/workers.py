@@ -11,7 +11,7 @@ from pgqueue.text.shown import block
 
 
 def whose(fact: w.LoopBlocked | w.BlockedProcessEnded) -> str:
-    """The end of what is said of a blocked loop: by which job."""
+    """The words that end a line about a blocked loop: which job blocks it."""
     more = f" and {fact.others} more of its chunk" if fact.others else ""
     return "" if fact.job is None else f" by {fact.job}{more}"
 
@@ -52,7 +52,7 @@ LINES: dict[type[Fact], Wording] = {
         " by polling. Point the worker's --dsn directly at the server, or use --no-listen to say so."
     ),
     w.LoopBlocked: warning(
-        "worker %d: its loop has been blocked for %.1f s%s; nothing else on it goes on meanwhile\n%s",
+        "worker %d: its loop has been blocked for %.1f s%s; nothing else on the loop runs meanwhile\n%s",
         "worker_id", "seconds", whose, lambda fact: block(fact.stack),
     ),
     w.LoopTurned: warning("worker %d: its loop turns again after %.1f s", "worker_id", "seconds"),
