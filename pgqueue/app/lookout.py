@@ -166,7 +166,7 @@ class Lookout:
             await self._disconnect()
 
     async def _serve(self, waiters: list[Waiter]) -> None:
-        """Looks at the jobs if it is time to, then waits for news. The waiters get all errors."""
+        """Looks at the jobs if it is time to, then waits for news. The waiters get an error that no new connection mends."""
         try:
             await self._look_if_due(waiters)
             self._trouble_since = None

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 from pgqueue.errors import InvalidArgumentsError, UnnameableTaskError
 from pgqueue.text.values import shown
 
-Handler = Callable[..., Any]  # of a task: what it returns may have to be awaited
+Handler = Callable[..., Any]  # the function of a task, which may return an awaitable
 T = TypeVar("T")
 
 MAIN = ("__main__", "__mp_main__")

@@ -36,8 +36,8 @@ class Snooze(Exception):  # noqa: N818 - an instruction, not an error
 class RateLimited(Exception):  # noqa: N818
     """Raised (or returned) by a handler: an outside service takes no more calls for now, as an HTTP 429 with Retry-After says.
 
-    For ``retry_after`` (seconds, or a date as HTTP writes it), no job of the same concurrency_key starts, or without a key no job of
-    the same task. The attempt is given back. 0 and a past date count as 0.1 seconds.
+    For ``retry_after`` (seconds, or a date as HTTP writes it), no job of the same concurrency_key starts. If the job has no
+    key, no job of the same task starts. The attempt is given back. 0 and a past date count as 0.1 seconds.
     """
 
     def __init__(self, retry_after: float | str | timedelta) -> None:

@@ -15,7 +15,7 @@ from pgqueue.text.nearest import guess, rather
 from pgqueue.text.values import shown
 
 T = TypeVar("T")
-KEY = "setting"  # of a field's metadata
+KEY = "setting"  # the key in a field's metadata
 
 
 class Settings(Protocol):

@@ -63,7 +63,7 @@ LINES: dict[type[Fact], Wording] = {
     j.EndedLate: debug("%s ended after its worker", "attempt"),
 }  # fmt: skip
 
-ENDING = info(  # of --log-jobs, for a job that ended well
+ENDING = info(  # the line of --log-jobs for a job that ended well
     "job %d (%s) completed in %.4f s, attempt %d of %d, queue %s",
     *RUN,
     "seconds",
