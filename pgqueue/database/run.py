@@ -45,8 +45,8 @@ KEEPALIVE: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-# Other settings of the role or the database would change what our statements mean. The path comes first: if the types of a
-# function or an operator of another schema fit better, the server would choose it instead of its own.
+# Other settings of the role or the database would change what our statements mean. The path comes first: the server would prefer
+# a function or an operator of another schema to its own if the types fit better.
 SESSION = (
     "set search_path = pg_catalog, pg_temp; set default_transaction_isolation = 'read committed'; set timezone = 'UTC';"
     " set datestyle = 'ISO'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; set extra_float_digits = 1;"
@@ -165,8 +165,8 @@ async def run_async(connection: CallersConnection, statement: Statement[T]) -> T
 def run_and_commit(connection: Connection, statement: Statement[T]) -> T:
     """Runs the last statement of a psycopg connection's transaction in one message with its COMMIT.
 
-    So the statement's locks are not held while this process is stopped or the network is gone. (A message with two
-    statements cannot have parameters beside it: ClientCursor writes them into the text.)
+    So the statement's locks are not held while this process is stopped or the network is gone. A message with two
+    statements cannot have parameters beside it, so ClientCursor writes them into the text.
     """
     with explained():
         cursor = ClientCursor(connection).execute(_with_commit(statement.text), statement.parameters)
