@@ -152,7 +152,7 @@ class Job:
     def check(self) -> None:
         """Raises LeaseLostError if the worker lost the job, and Cancel if the job was asked to end.
 
-        A long handler on a thread calls this now and then: nothing else can stop it.
+        A long handler on a thread calls this now and then: only a timeout or a deadline stops it otherwise.
         """
         if self.lease is not None:
             self.lease.check()

@@ -61,7 +61,7 @@ _failure = Failure("the configured logging failed, and lines of the log are lost
 
 
 class NeverDisabled(Guarded):
-    """A logger that cannot be disabled. By default, dictConfig and fileConfig disable all existing loggers."""
+    """A logger that cannot be disabled. By default, dictConfig and fileConfig disable existing loggers."""
 
     @property
     def disabled(self) -> bool:
