@@ -1,6 +1,7 @@
 """What an error of the database means: the server was lost, or it gave an answer.
 
-The SQLSTATE decides, never Python's class: psycopg raises OperationalError also for a lock that was not free or a full disk. No other module decides this.
+The SQLSTATE decides, never Python's class. psycopg raises OperationalError also for a lock that was not free, a full disk and a
+table without replica identity. No other module decides this.
 """
 
 from __future__ import annotations
