@@ -265,7 +265,7 @@ def test_a_handle_keeps_its_app_if_that_has_a_name(module):
 
 
 def test_an_app_without_a_name_and_a_task_with_a_connection_are_not_pickled():
-    with pytest.raises(pickle.PicklingError, match="assign it at the top"):
+    with pytest.raises(pickle.PicklingError, match="assign it to a name at the top"):
         pickle.dumps(App(""))
     with pytest.raises(pickle.PicklingError, match="connection"):
         pickle.dumps(known.using(object()))
