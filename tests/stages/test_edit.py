@@ -205,7 +205,7 @@ def test_edited_arguments_are_checked_as_at_the_enqueue(app, handle, db, do):
     assert handle.job().args == {"m": 1}
     with pytest.raises(InvalidPayloadError):
         stranger.edit(args={"m": object()})
-    stranger.app.close()
+    stranger.store.close()
 
 
 @pytest.mark.parametrize(
