@@ -92,7 +92,7 @@ def test_one_reason_after_the_other_is_removed(db: Connection[Any]) -> None:
     said = why(db, job)
     assert (
         said.sentence
-        == "No living worker of its queue mail knows the task t; the last that did was worker 1 on h (pgqueue 1.2), heard of last at 2026-01-01 00:00:00 UTC ({}).".format(
+        == "No living worker of its queue mail knows the task t; the last one that did was worker 1 on h (pgqueue 1.2); its last heartbeat was at 2026-01-01 00:00:00 UTC ({}).".format(
             said.sentence.rpartition("(")[2].rstrip(").")
         )
     )
@@ -244,7 +244,7 @@ def test_running_lost_failed_and_final_jobs(app: App, db: Connection[Any]) -> No
     db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
     said = why(db, job)
     assert said.reason == "lost"
-    assert said.sentence.endswith("the job will be rescued.")
+    assert said.sentence.endswith("the leader will rescue the job.")
     db.execute("delete from pgqueue.jobs_live where id = %s", [job])
     failed = add(
         db,

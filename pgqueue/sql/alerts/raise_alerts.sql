@@ -1,8 +1,10 @@
--- Opens or renews an alert for each cause that the leader sees, a JSON array of them, and resolves the open ones whose cause
--- has not been seen for `calm` seconds. An alert has a message when it opens, and another each `remind` seconds (null: none),
--- unless it is muted: a job for each target, a task that some living worker knows. So that two leaders at once send one.
--- At most `most` alerts a minute have a message of their own; the rest that would have one then share one, which counts them, and
--- after that they wait for the end of the minute.
+-- Opens or renews an alert for each cause that the leader sees; `causes` is a JSON array of them. Resolves open alerts whose cause has
+-- not been seen for `calm` seconds.
+-- An alert that is not muted has a message when it opens, and another each `remind` seconds (null: none). A message is one job for each
+-- of `targets`: tasks, of which only those count that a living worker knows.
+-- The messages are stored with the alert, so that two leaders at once send only one.
+-- At most `most` alerts a minute have a message of their own. The rest that would have one then share one message, which counts them.
+-- After that, alerts wait for the end of the minute.
 -- Locks the alerts it writes, by alerts_open_key, in the order of their subjects. Returns those that opened or were resolved.
 with cause as materialized (
     select c.kind, c.subject, c.queue, c.job_id, c.count, c.first_at, c.text

@@ -1,7 +1,8 @@
--- The first due job of each lane (a queue and a priority) and of each key in it, whether anybody would take the oldest of a queue,
--- and how old it may become. A key is a concurrency_key, or that of parked jobs (functions/due_by_key.sql). Loose scans of
--- jobs_live_claim_idx and jobs_live_key_idx, two probes a lane or a task of a key, at most 1000 of each; and, as that may leave out
--- keys, the oldest job of each lane that has one (jobs_live_due_idx). Locks nothing.
+-- Finds the first due job of each lane (a queue and a priority) and of each key in it. For the oldest job of each queue, says whether a
+-- living worker serves its queue and its task. Says also how old a job of the queue may become.
+-- A key is a concurrency_key, or that of parked jobs (functions/due_by_key.sql). Loose scans of jobs_live_claim_idx and
+-- jobs_live_key_idx: two probes for each lane and for each task of a key, at most 1000 of each.
+-- That may leave out keys. So it adds, for each lane with keys, the oldest job that has one (jobs_live_due_idx). Locks nothing.
 -- In order of queue and age. Zero rows: nothing is due.
 with recursive lanes as (
     (select j.queue::text, j.priority from pgqueue.jobs_live j

@@ -1,11 +1,14 @@
 -- Claims due jobs: marks up to `count` of them running under this worker, and returns all that running and settling need.
 -- Scans one lane (a queue and a priority) after the other in the given order, each from `since` on, by jobs_live_claim_idx.
--- Locks the rows that it claims, in the order of the scan, and skips those that others have locked: an update of a row never waits for a claim.
--- The CTE is materialized, and rows are found again by ctid, which the row lock keeps in place: so no plan can claim more than asked.
--- Leaves alone: what has expired, is past its deadline, or was asked to stop while its last attempt ended (finish_overdue.sql finishes those);
--- jobs with a concurrency_key, jobs that a limit has parked, and a whole lane under a limit or while a task is paused (claim_limited.sql
--- claims those); jobs of tasks that this worker does not know.
--- Zero rows: nothing is due in these lanes, or the lease of this worker is over, so that a claim would only be rescued from it.
+-- Locks the rows that it claims, in the order of the scan. Skips rows that other transactions have locked, so a claim never waits for an
+-- update of a row.
+-- The CTE is materialized, and rows are found again by ctid, which the row lock keeps in place. So no plan can claim more than asked.
+-- Leaves alone:
+--   jobs that have expired, are past their deadline, or were asked to stop while their last attempt ended (finish_overdue.sql finishes
+--     those);
+--   jobs with a concurrency_key, parked jobs, and a whole lane under a limit or while a task is paused (claim_limited.sql claims those);
+--   jobs of tasks that this worker does not know.
+-- Zero rows: nothing is due in these lanes, or the lease of this worker is over. Then the next rescue would only take the jobs back.
 with found as materialized (
     select j.spot
     from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::float8[], %(since_ids)s::bigint[])

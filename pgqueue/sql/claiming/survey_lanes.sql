@@ -1,10 +1,11 @@
--- Finds which lanes (a queue and a priority) hold unclaimed jobs, with the earliest run_at of each: one probe of jobs_live_claim_idx for each
--- known lane, from its `since` on, and one for each gap between the known priorities of a queue, where there may be a lane that the worker
--- does not know yet. So it never walks the dead entries of what was claimed. Beside these `lane` rows it returns:
--- an `in_turns` row for each lane in which a job that takes turns is due, whichever queue it is, with the position of the first one;
--- a `limited` row for each queue under a limit that is not by key, null for any queue, also while a task is paused;
--- one `later` row: when the next job that takes turns is due, the next seat is free, or a pause ends.
--- Expects jobs_live_claim_idx and jobs_live_due_idx. Locks nothing. No `lane` nor `in_turns` row: there is nothing to claim or scheduled.
+-- Finds which lanes (a queue and a priority) hold unclaimed jobs, with the earliest run_at of each. Probes jobs_live_claim_idx once for
+-- each known lane, from its `since` on.
+-- Also probes once for each gap between the known priorities of a queue, where a lane may be that the worker does not know yet. So it
+-- never walks the dead entries of claimed jobs. Beside these `lane` rows it returns:
+--   an `in_turns` row for each lane, of any queue, in which a job that takes turns is due, with the position of the first one;
+--   a `limited` row for each queue under a limit that is not by key (null: any queue); also one with null while a task is paused;
+--   one `later` row: when the next job that takes turns is due, the next seat is free, or a pause ends, whichever comes first.
+-- Expects jobs_live_claim_idx and jobs_live_due_idx. Locks nothing. Without a `lane` or `in_turns` row, there is nothing to claim now.
 with in_turns as materialized (
     select k.queue, k.priority, k.run_at, k.since, clock_timestamp() as moment from pgqueue.lanes_in_turns() k
 )

@@ -1,5 +1,6 @@
--- Stores one job that carries no key: what pgqueue.enqueue_many does, as a plain insert, because it happens in the middle of users' own
--- transactions. Locks nothing that another enqueuer could wait for. One row: the job's id.
+-- Stores one job that carries no key. It does what pgqueue.enqueue_many does, but as a plain insert, because it runs in the middle of
+-- users' own transactions.
+-- Locks nothing that another enqueuer could wait for. One row: the job's id.
 -- Runs under the caller's search_path, and therefore qualifies all functions and operators of the server.
 -- A line that ends in `--? name` is sent only if `name` is chosen, because the server prepares each expression again for each insert.
 insert into pgqueue.jobs_live as j

@@ -1,15 +1,17 @@
--- Takes back up to `count` jobs of workers whose lease ran out: to retrying, due at once; to dead when the attempts are used up
--- (attempts_exhausted) or when the job was there at too many crashes (crash_loop); to cancelled if that was asked.
--- A crash is counted for the jobs that ran in the worker itself, those that were at none before. runner.py runs the others in processes of
--- their own, whose end is not the worker's. If there are only such jobs, it is counted for them: or a job that kills its worker would go on
--- for ever. So that no batch ends between the two kinds, one of the first kind (`keeper`) is taken last. It is put last instead of
--- sorted, because a sort would read all that the worker ran for each batch.
--- Locks the expired workers first, by id: a heartbeat that arrives meanwhile waits, then finds itself expired, so the expiry that was read
--- stays true. Then the jobs, skipping locked ones (being settled this moment), then their seats.
--- Expects jobs_live_worker_idx. `limit 1` instead of `exists`, a LATERAL scan for each worker, rows found again by ctid, which the row
--- lock keeps in place, and no join with them: after ANALYZE of a drained queue the planner believes in one row, and would read the table.
+-- Takes back up to `count` jobs of workers whose lease ran out. A job becomes dead if it was there at too many crashes (crash_loop) or if
+-- its attempts are used up (attempts_exhausted). It becomes cancelled if that was asked. Otherwise it becomes retrying, due at once.
+-- A crash counts for the jobs that ran in the worker itself: those that were at no crash before. runner.py runs the other jobs in
+-- processes of their own, whose end is not the worker's.
+-- If the worker ran only such other jobs, the crash counts for them. Otherwise a job that kills its worker would go on for ever.
+-- One job of the first kind (`keeper`) is taken last, so that no batch ends between the two kinds. It is put last instead of sorted,
+-- because a sort would read all jobs of the worker for each batch.
+-- Locks the expired workers first, by id. A heartbeat that arrives meanwhile waits, then finds its worker expired. So the expiry that was
+-- read stays true. Then locks the jobs, skipping locked ones (their worker settles them just now), then their seats.
+-- Expects jobs_live_worker_idx. After ANALYZE of a drained queue the planner expects one row, and would read the whole table. So this
+-- uses `limit 1` instead of `exists`, and a LATERAL scan for each worker. It finds rows again by ctid, which the row lock keeps in place,
+-- and without a join.
 -- `only` (null: any) leaves out all other jobs.
--- A hook that the dead worker or a living one knows is told by a job, as in settle.sql.
+-- If the dead worker or a living one knows a hook of the job, it stores a job for that hook, as settle.sql does.
 -- Returns (id, task, state, worker_id). Zero rows: nothing to rescue.
 with expired as materialized (
     select w.id,

@@ -1,9 +1,13 @@
--- Writes plain completions, nearly all of what is settled: no error, no result. It does what settle.sql does for every outcome, at a third
--- of the cost. Returns the ids that were still this worker's; a job that is missing was lost. The row of a job that is not kept just goes.
--- The fence: only rows with this lease_id, under this worker, that are still running. The worker is part of it because a lease_id that SQL
--- wrote ahead of the clock counts up by one: then a crash of the server may give one number to two claims.
--- Expects jobs_live_id_key: rows are found by id, and the rest is checked on the row, in words that no index can be searched by. There is no
--- join, because under stale statistics a join reads the whole index: `ids` is sorted, so a row's place in it is its bucket.
+-- Writes plain completions, nearly all of what is settled: no error, no result. It does what settle.sql does for every outcome, at a
+-- third of the cost.
+-- Returns the ids of the jobs that were still this worker's. A job that is missing was lost. If a job is not kept, its row is only
+-- deleted.
+-- The fence: only rows with this lease_id, under this worker, that are still running.
+-- The worker is part of the fence, because SQL may have written a lease_id ahead of the clock. Such a lease_id counts up by one. Then,
+-- after a crash of the server, two claims may have the same lease_id.
+-- Expects jobs_live_id_key. Rows are found by id. The rest is checked on the row, in expressions that no index can be searched by.
+-- There is no join, because under stale statistics a join reads the whole index. Instead `ids` is sorted, so a row's place in it is its
+-- bucket.
 -- Locks the rows of this worker, which no other statement locks in bulk, then the seats that they held (functions/give_back_seats.sql).
 -- It also runs in transactions of users, under their search path, and therefore qualifies all functions and operators of the server.
 -- Zero rows: all leases were lost.

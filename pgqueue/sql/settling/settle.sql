@@ -1,13 +1,15 @@
--- Writes outcomes of every kind, a JSON array of them, and returns the ids of those that were still this worker's.
--- The fence, the index and the locks are those of complete.sql, which takes the plain completions; a pause also locks its row of `pauses`.
--- The ids are an array too, because a join alone reads the whole index when the statistics are of an empty table.
+-- Writes outcomes of every kind, given as a JSON array. Returns the ids of the jobs that were still this worker's.
+-- The fence, the index and the locks are those of complete.sql, which writes the plain completions. A pause also locks its row of
+-- `pauses`.
+-- The ids are compared as an array too. With a join alone, the statement reads the whole index when the statistics are of an empty table.
 -- If a job was asked to stop and did not hear of it in time, it is cancelled instead of going back to the queue.
--- An outcome with `paused` keeps back all jobs of the concurrency_key for its delay; without a key, all jobs of the task. A job with a key
--- keeps its place among the jobs of that key.
--- A job that goes back has been started, so it can no longer expire, unless no handler has seen it yet.
--- A finished job leaves jobs_live by delete and insert, never by an update of the partition key, which would fail in others that lock it.
--- `hooks` are the hooks that this worker knows, <task>:on_<event>. An outcome that one of them is about stores a job for it, in a queue of
--- its own and without key, order or limit: so hooks neither wait for nor use up what the job's queue is given.
+-- If an outcome is `paused`, all jobs of the job's concurrency_key wait for its delay. If the job has no key, all jobs of its task wait.
+-- A job with a key keeps its place among the jobs of that key.
+-- A job that goes back can no longer expire, because it has been started. If no handler has seen it yet, it still can.
+-- A finished job leaves jobs_live by delete and insert, never by an update of the partition key. Such an update would fail in other
+-- transactions that lock the row.
+-- `hooks` are the hooks that this worker knows, <task>:on_<event>. If an outcome concerns one of them, the statement stores a job for
+-- that hook, in a queue of its own and without key, order or limit. So hooks neither wait for nor use up what the job's queue has.
 -- Zero rows: all leases were lost.
 with outcome as materialized (
     select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed,

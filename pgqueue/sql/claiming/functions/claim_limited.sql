@@ -1,11 +1,14 @@
--- Claims from one lane (a queue and a priority) whose jobs are under limits or carry a concurrency_key: marks up to `count` due jobs
--- running under this worker, and returns them as claim.sql does, each with the key whose turn it was and its rank in the order of turns.
+-- Claims from one lane (a queue and a priority) whose jobs are under limits or carry a concurrency_key. Marks up to `count` due jobs
+-- running under this worker, and returns them as claim.sql does. Each row also has the key whose turn it was, and its rank in the order
+-- of turns.
 -- `after` null: jobs without a key, in order of run_at. Else jobs with one, by turns from the key after `after` on (due_by_key.sql).
--- `since` and `front` are positions (run_at and id) in front of which no job with a key was; the next claim may give `front` as `since`.
--- `among` (null: any): of what it would claim, claims those jobs alone. An empty array claims nothing, and returns what it would claim.
--- It is a function because it looks again after it has locked: what it then counts is exact, so no limit is ever overshot.
--- A claim that takes seats is on disk before its jobs begin, though the session commits claims asynchronously: a crash of the server must
--- not give a seat away while the job runs.
+-- `since` and `front` are positions (run_at and id). No job with a key was in front of them. The next claim may give the `front` of this
+-- one as its `since`.
+-- `among` (null: any) claims those jobs alone, of all that it would claim. If it is an empty array, it claims nothing, and returns what
+-- it would claim.
+-- It is a function because it looks again after it has locked. What it counts then is exact, so no limit is ever overshot.
+-- The session commits claims asynchronously, but a claim that takes seats is on disk before its jobs begin. Otherwise a crash of the
+-- server could give a seat away while the job runs.
 -- Locks: the jobs, skipping locked ones; then the seats, in the order of (limit_id, key), as give_back_seats() does.
 -- Expects jobs_live_claim_idx or jobs_live_key_idx, jobs_live_due_idx, and seats_pkey.
 -- Zero rows: nothing is due, nothing is free, the queue is paused, or the lease of this worker is over.
@@ -30,9 +33,9 @@ declare
     keys     text[];     -- the job's concurrency_key, or ''
     task_of  text[];
     weights  integer[];
-    orders   text[];     -- the queue and key of those that keep their order
+    orders   text[];     -- the queue and key of jobs that keep their order
     full_up  text[];     -- tasks of which nothing is free, or that are paused
-    limits   integer[];  -- that concern this lane
+    limits   integer[];  -- the limits of this lane
     after_at constant timestamptz := coalesce(split_part(since, '/', 1), '-infinity');
     after_id constant bigint := coalesce(split_part(since, '/', 2), '0');
     first    text;       -- the position of the first job with a key: run_at and id
@@ -46,7 +49,7 @@ begin
     where (l.queue is null or l.queue = claim_limited.queue) and (after is not null or not l.per_key)
       and (l.concurrency is not null or l.rate is not null);
 
-    -- What is full at a first look is left out of the choice, or it would fill it.
+    -- A first look leaves out the tasks that are full. Otherwise their jobs would fill the choice.
     if limits is not null then
         if exists (select from pgqueue.limits l join pgqueue.seats s on s.limit_id = l.id and s.key = ''
                    where l.id = any(limits) and not l.per_key and l.task is null
@@ -124,8 +127,9 @@ begin
             --+ starting j,
             worker_id = worker, started_at = s.moment, seats_taken = s.seats_taken
         from pgqueue.take_seats(coalesce(limits, '{}'), ids, keys, task_of, weights, orders) s
-        cross join lateral (select l.ctid as spot from pgqueue.jobs_live l where l.id = s.id offset 0) l  -- each by its index, even if
-        where j.ctid = l.spot                                                                          -- the statistics are stale
+        -- Each row is found by its index, even if the statistics are stale.
+        cross join lateral (select l.ctid as spot from pgqueue.jobs_live l where l.id = s.id offset 0) l
+        where j.ctid = l.spot
         returning
             --+ claimed j,
             turns[s.rank], s.rank, first;

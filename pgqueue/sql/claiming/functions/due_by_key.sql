@@ -1,15 +1,18 @@
--- Chooses the due jobs of a lane that its next claim may take by turns: of keys in order, from the one after `after` on, one each (a
--- large claim: up to four), times the key's share (share_of.sql). If too few keys have due jobs to fill `count` so, a second look gives
--- each a larger part. A key is a concurrency_key; that of a parked job (park.sql) is E'\x01' and its task.
+-- Chooses the due jobs of a lane that its next claim may take by turns. Takes the keys in order, from the one after `after` on. Each key
+-- gives one job (in a large claim up to four), times the key's share (share_of.sql).
+-- If too few keys have due jobs to fill `count`, a second look takes a larger part of each key.
+-- A key is a concurrency_key. The key of a parked job (park.sql) is E'\x01' and its task.
 -- docs/internals/claiming.md shows the steps and why a plain query fails.
--- If a claim stops in the middle of a key's share, chance decides whether that key goes first again. On average each key gets its share.
--- Jobs that cannot run now are skipped with one index probe, however many they are: all jobs of a key whose seats are taken or that is
--- paused (pauses); and, within a key, the jobs of a task that is full or none of `tasks`. Where few jobs are due, keys without a due job are
--- not even looked at.
--- In front of `after_at` and `after_id` was no job a moment ago. So no scan walks the dead entries of what was claimed, which cannot be
--- removed while some session holds an old snapshot.
--- Order: the jobs of a key by run_at. Of those with an `ordering` only the first unfinished one is due, and none while a dead one blocks.
--- Only for claim_limited.sql, which knows the `limits` of the lane, and whose `tasks` are those of which something is free.
+-- A claim may stop in the middle of a key's share. Then chance decides whether that key goes first again. On average each key gets its
+-- share.
+-- One index probe skips jobs that cannot run now, however many they are. These are all jobs of a key that is paused (pauses) or whose
+-- seats are taken. Within a key, they are the jobs of a task that is full or not in `tasks`.
+-- If few jobs are due, it does not even look at keys without a due job.
+-- A moment ago, no job was in front of `after_at` and `after_id`. So no scan walks the dead entries of claimed jobs. Vacuum cannot remove
+-- those while a session holds an old snapshot.
+-- Order: the jobs of a key by run_at. Of those with an `ordering`, only the first unfinished one may start, and none while a dead one
+-- blocks.
+-- Only for claim_limited.sql. It gives the `limits` of the lane. As `tasks` it gives those tasks of the worker that are not full.
 -- Locks the jobs that it returns and a few more, key by key, skipping locked ones.
 -- Expects jobs_live_key_idx, jobs_live_due_idx, jobs_live_order_idx and seats_pkey. Zero rows: nothing may start now.
 create or replace function pgqueue.due_by_key(tasks text[], queue text, priority smallint, after text, count integer, limits integer[],
@@ -36,11 +39,11 @@ declare
     by_task  constant integer[] := array(select l.id from pgqueue.limits l where l.id = any(limits) and l.per_key and l.task is not null);
     ordered  constant boolean := exists (select from pgqueue.jobs_live o
         where o.queue = of_queue and o.ordering is not null and o.concurrency_key is not null);
-    -- A large claim takes a few of each key that it passes: half of its cost is finding the keys.
+    -- A large claim takes a few jobs of each key that it passes, because half of its cost is finding the keys.
     base     constant integer := least(greatest(count / 100, 1), 4, (
         select min(l.concurrency) from pgqueue.limits l where l.id = any(limits) and l.per_key and l.concurrency > 0));
     passed   constant text[] := array(select E'\x01' || p.task from pgqueue.pauses p where p.key = '' and p.until > moment);
-    -- After so many keys in turn of which no task is known, the next one is looked for by the tasks: the index alone tells of the others.
+    -- After so many keys in a row without a task of `tasks`, the next key is searched by these tasks: then the index alone skips other keys.
     patience   constant integer := 50;
     first_task constant text := (select min(t collate "C") from unnest(tasks) t);
     last_task  constant text := (select max(t collate "C") from unnest(tasks) t);
@@ -52,9 +55,9 @@ declare
     task_of  text[];
     weights  integer[];
     orders   text[];
-    turns    text[];     -- of the second look
+    turns    text[];     -- the keys of the second look
     parts    integer[];
-    had      integer;    -- of the last key
+    had      integer;    -- how many jobs the last key gave
 begin
     loop
         with recursive
@@ -114,11 +117,11 @@ begin
             from chosen r
             cross join lateral (
                 select l.run_at, l.id, l.key, l.task, l.weight, case when t.first is not null then of_queue || ' ' || r.turn end as ordered
-                -- 3. The tasks of the key, by which its jobs are in the index; and the one job that may be next in its order.
+                -- 3. The tasks of the key, because the index has the jobs of a key by task; and the one job that may be next in the key's order.
                 from (
                     select r.task, null::bigint as first
                     union all
-                    select f.task, null from (  -- its further tasks: a loose scan again, but mostly there is none
+                    select f.task, null from (  -- its further tasks, again by a loose scan; most keys have none
                         with recursive further (task) as (
                             select r.task
                             union all
@@ -135,13 +138,13 @@ begin
                           and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
                           and num_nonnulls(j.ordering) = 0 and j.task > r.task and j.run_at >= after_at)
                     union all
-                    select o.task, o.id from (  -- in an order that jobs_live_order_idx alone has, or it might be looked for by id
+                    select o.task, o.id from (  -- only jobs_live_order_idx has this order; otherwise the planner might search by id
                         select j.task::text as task, j.id from pgqueue.jobs_live j
                         where ordered and j.ordering is not null and j.concurrency_key is not null
                           and (j.queue, j.concurrency_key) >= (of_queue, r.turn) and (j.queue, j.concurrency_key) <= (of_queue, r.turn)
                         order by j.queue, j.concurrency_key, j.id limit 1) o
                 ) t
-                -- 4. The jobs of each of these tasks that may start, the first ones by run_at; or the next one in order.
+                -- 4. The first jobs by run_at of each of these tasks that may start; or the next job in the key's order.
                 cross join lateral (
                     select u.* from (
                         select j.run_at, j.id, coalesce(j.concurrency_key::text, '') as key, j.task::text as task, coalesce(j.weight, 1)::integer as weight

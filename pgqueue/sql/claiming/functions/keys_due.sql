@@ -1,5 +1,6 @@
--- Which keys of a lane have due jobs, if these are so few that it is cheaper to ask than to pass every key: at most `count`, or
--- as many as are scheduled for later, up to 5000. From the key after `after` on. Null: there are more, so look at every key.
+-- Finds which keys of a lane have due jobs, from the key after `after` on. Does so only if the due jobs are so few that it is cheaper to
+-- ask for them than to pass every key: at most `count`, or as many as are scheduled for later, up to 5000.
+-- Null: there are more, so look at every key.
 -- Only for due_by_key.sql, whose search path and settings of the planner are in force. Expects jobs_live_due_idx. Locks nothing.
 create or replace function pgqueue.keys_due(of_queue text, of_priority smallint, after text, count integer, moment timestamptz,
     after_at timestamptz, after_id bigint)

@@ -1,8 +1,9 @@
--- Looks at the options of jobs before anything is stored, and raises PQ404 with a sentence for one that is unknown or that
--- does not go with another; types and limits of values are the tables' business. Called by enqueue_many. Locks nothing.
--- Returns what the jobs ask for: how many there are (`size`), how many may carry a unique key (`uniques`), and whether one
--- is idempotent, throttled or debounced (`keyed`), or says on_conflict = replace or raise; and whether one leaves the rest to what
--- its task declares (`undeclared`).
+-- Checks the options of jobs before anything is stored. If an option is unknown or does not go with another, raises PQ404 with a
+-- sentence. The tables check types and ranges of values. enqueue_many calls it. Locks nothing.
+-- Returns what the jobs ask for. `size` is how many they are, `uniques` how many of them may carry a unique key. The others say whether
+-- at least one job:
+--   `keyed`: is idempotent, throttled or debounced; `replacing` and `raising`: says on_conflict = replace or raise; `undeclared`: leaves
+--     the rest to what its task declares.
 create or replace function pgqueue.check_jobs(jobs jsonb, out size integer, out uniques integer, out keyed boolean,
     out replacing boolean, out raising boolean, out undeclared boolean)
 language plpgsql
@@ -59,9 +60,9 @@ begin
             message = case when bad.task is null then format('pgqueue: item %s names no task', bad.place)
                            when pgqueue.is_reserved(bad.task) then format('pgqueue: the name %s is reserved', bad.task)
                            when bad.unknown <> '{}' then format('pgqueue: unknown option %s for task %s', bad.unknown, bad.task)
-                           when bad.keys then format('pgqueue: item %s: keys are one for each, instead of unique_key', bad.place)
+                           when bad.keys then format('pgqueue: item %s: give keys as many as each has items, and no unique_key', bad.place)
                            when bad.idempotency_keys
-                               then format('pgqueue: item %s: idempotency_keys are one for each, instead of idempotency_key', bad.place)
+                               then format('pgqueue: item %s: give idempotency_keys as many as each has items, and no idempotency_key', bad.place)
                            when bad.both then format('pgqueue: item %s has both args and each', bad.place)
                            else format('pgqueue: item %s has an ordering without a concurrency_key', bad.place) end,
             hint = case when pgqueue.is_reserved(bad.task) then 'names that begin with pgqueue. or hold :on_ belong to messages of alerts and to hooks' else
@@ -90,7 +91,7 @@ begin
                  or greatest(r.unique_for, r.throttle, r.debounce, r.debounce_max) > 31536000
                 then 'unique_for, throttle, debounce and debounce_max take more than 0 seconds, a year at most'
             when r.debounce_max is not null and (r.debounce is null or r.debounce_max < r.debounce)
-                then 'debounce_max needs a debounce that is not longer'
+                then 'debounce_max needs a debounce, which must not be longer'
             when r.debounce is not null and num_nonnulls(r.run_at, r.delay) > 0
                 then 'debounce sets run_at: leave out run_at and delay'
             when num_nonnulls(r.throttle, r.debounce, r.idempotency_key, r.idempotency_keys) > 1

@@ -1,23 +1,26 @@
 -- Stores jobs in the caller's transaction: the one implementation of enqueuing, for Python and for SQL.
 -- docs/internals/enqueuing.md shows the steps and why a plain insert fails.
--- `jobs` is a JSON array of objects: task, and optionally args (or each: a list of args, of jobs that share the rest, and
---   keys: their unique_keys, idempotency_keys: theirs), queue, priority, run_at or delay (seconds), max_attempts, timeout (seconds), concurrency_key,
---   weight, ordering, tags, meta, trace_context, expires and deadline (each seconds from now, or a time as text),
---   wake (false: no NOTIFY, so that the transaction can be prepared; the next poll finds the job);
---   and what makes it a duplicate (functions/unique_key.sql, docs/rules/keys.md):
+-- `jobs` is a JSON array of objects. Each has a task, and optionally:
+--   args; or each, a list of args for jobs that share the rest, with keys (a list of their unique_keys) and idempotency_keys;
+--   queue, priority, run_at or delay (seconds), max_attempts, timeout (seconds), concurrency_key, weight, ordering, tags, meta,
+--     trace_context, expires and deadline (each seconds from now, or a time as text);
+--   wake (false: no NOTIFY, so that the transaction can be prepared; the next poll finds the job).
+-- These say what makes a job a duplicate (functions/unique_key.sql, docs/rules/keys.md):
 --   unique_key or unique (true, or names of arguments), with unique_for (seconds): one unfinished job may have the key;
---   on_conflict: skip, replace (an unfinished job that no worker has takes what is new), raise (nothing is stored);
---   throttle (seconds): the first job with the key, and no other for so long, whatever becomes of it;
---   debounce (seconds), debounce_max (seconds): each further one puts the job off and replaces it;
---   idempotency_key, idempotency_ttl (seconds, default 7 days): the request that has the key, and its outcome.
--- What an item does not say is as its task declares (pgqueue.tasks), unless it says declared: true, as Python does.
--- Returns one row a job, in order. created = false names the job that holds the key in `conflict`: unique_key, throttle,
---   debounce, idempotency_key; or idempotency_mismatch (same key, other arguments) or duplicate (on_conflict = raise), and
---   then nothing at all is stored. `result` and `error` are of a holder that is finished; state deleted: it is not known.
+--   on_conflict: skip, replace (an unfinished job that no worker has gets the new values), raise (nothing is stored);
+--   throttle (seconds): for so long only the first job with the key is stored, whatever becomes of it;
+--   debounce (seconds), debounce_max (seconds): each further job with the key puts the first one off and replaces it;
+--   idempotency_key, idempotency_ttl (seconds, default 7 days): for so long the key stands for its request and the outcome.
+-- If an item leaves an option out, its task's declaration (pgqueue.tasks) applies, unless the item says declared: true, as Python does.
+-- Returns one row a job, in order. If another job holds the key, created is false, `id` is that job, and `conflict` says why: unique_key,
+-- throttle, debounce, idempotency_key; or idempotency_mismatch (same key, other arguments) or duplicate (on_conflict = raise).
+-- After idempotency_mismatch or duplicate nothing at all is stored. `result` and `error` are those of a finished holder. State deleted:
+-- the holder's state is not known.
 -- A duplicate is a row, never an error, so it cannot abort the caller's transaction.
--- Locks: rows of idempotency_keys, then unique keys or, of jobs that are replaced, rows, each in key order, so that two
---   batches cannot deadlock. Waits for another transaction only where that one holds the same key. Never touches a row that
---   all enqueuers share: rows of pgqueue.queues are made by workers, not here.
+-- Locks rows of idempotency_keys, then unique keys or the rows of jobs that are replaced. Each in key order, so that two batches cannot
+-- deadlock.
+-- Waits for another transaction only if that one holds the same key. Never touches a row that all enqueuers share: workers make the rows
+-- of pgqueue.queues.
 -- Expects idempotency_keys_pkey, jobs_live_unique_key and jobs_live_id_key. Zero rows: `jobs` is empty.
 create or replace function pgqueue.enqueue_many(jobs jsonb)
 returns table (item integer, id bigint, created boolean, state text, conflict text, result jsonb, error text)
@@ -33,7 +36,7 @@ declare
     own       record;     -- what take_idempotency_keys took
     taken     record;     -- what insert_jobs returned
     new_ids   bigint[];
-    -- By place: what the caller is told.
+    -- By place: what the caller gets.
     found_ids bigint[];
     states    text[];     -- null: to be looked up at the end
     conflicts text[];
@@ -72,8 +75,8 @@ begin
         refused := conflicts && array['idempotency_mismatch', 'duplicate'];
     end if;
 
-    -- 3. Unique keys and rows. All at once if possible: quickly, or, if that met another transaction, in the order of keys. If a key
-    --    became free out of order, or jobs are to be replaced, those with a key go one by one.
+    -- 3. Unique keys and rows. All jobs at once if possible: first quickly; if that met another transaction, in the order of keys.
+    --    If a key became free out of order, or jobs are to be replaced, the jobs with a key go one by one.
     one_by_one := asked.replacing;
     if not refused and not one_by_one and asked.uniques > 1 then
         loop
@@ -82,7 +85,7 @@ begin
                 exit;
             exception when sqlstate 'PQ000' or unique_violation then
                 if how = 'ordered' and sqlstate <> 'PQ000' then
-                    raise;  -- by no key of ours
+                    raise;  -- the violated key is none of pgqueue's
                 end if;
                 one_by_one := how = 'ordered';
                 exit when one_by_one;
@@ -120,7 +123,7 @@ begin
         refused := array_position(conflicts, 'duplicate') is not null;
     end if;
 
-    -- 4. What comes of it: nothing is stored if one job refuses all, and a job that follows another goes where that one went.
+    -- 4. The outcome. If one job refuses all, nothing is stored. A job that follows another gets the id and state of that one.
     if refused then
         delete from pgqueue.jobs_live j where j.id = any(new_ids);
     end if;

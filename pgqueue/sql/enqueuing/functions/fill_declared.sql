@@ -1,9 +1,9 @@
--- Refuses jobs of a plain INSERT INTO pgqueue.jobs whose names pgqueue keeps for itself. Puts into the others what their task
--- declares (pgqueue.tasks), or else the defaults, for each of queue, max_attempts, priority and timeout that the statement left
--- out: those hold the marks that the parent's defaults are.
--- Of a task that no worker has told of yet, `undeclared` notes them, and sync_tasks does the same when one does.
--- Enqueuing never comes here, because it writes to jobs_live, whose own defaults are real.
--- As its owner, because a role that may insert a job need not be allowed to change one. Touches the statement's own rows alone.
+-- Trigger of a plain INSERT INTO pgqueue.jobs. Refuses jobs whose names pgqueue keeps for itself.
+-- For the others, fills in each of queue, max_attempts, priority and timeout that the statement left out. The value is what the task
+-- declares (pgqueue.tasks), or else the default. A column that was left out holds a mark, the default of the parent table.
+-- If no worker has reported the task yet, `undeclared` notes these columns. sync_tasks fills them in when a worker reports it.
+-- Enqueuing never comes here, because it writes to jobs_live, which has real defaults of its own.
+-- Runs as the owner, because a role that may insert a job need not be allowed to change one. Touches the statement's own rows alone.
 create or replace function pgqueue.fill_declared()
 returns trigger
 language plpgsql
@@ -18,7 +18,8 @@ declare
     ended    boolean;
     reserved text;
 begin
-    select min(a.task) into reserved from added a  -- one that has ended, as rescue.sql moves it here, will not run
+    -- A job that has ended will not run; rescue.sql inserts such jobs here.
+    select min(a.task) into reserved from added a
     where a.stored_by_pgqueue is null and a.state in ('pending', 'retrying', 'waiting', 'running') and pgqueue.is_reserved(a.task);
     if reserved is not null then
         raise exception using errcode = 'PQ404', message = format('pgqueue: the name %s is reserved', reserved),
@@ -46,7 +47,7 @@ begin
         where j.id = a.id
           and (a.queue = 'pgqueue.declared' or a.max_attempts = 9999 or a.priority = -32768 or a.timeout = interval '365 days');
     end if;
-    if ended then  -- history that a user brings along
+    if ended then  -- finished jobs that a user imports
         update pgqueue.jobs j
         set queue = case when j.queue = 'pgqueue.declared' then 'default' else j.queue end,
             max_attempts = case when j.max_attempts = 9999 then 6 else j.max_attempts end,

@@ -1,12 +1,14 @@
--- Inserts jobs that enqueue_many has looked at, all but those `left_out` by their place, under `ids`, and wakes workers.
--- Returns the places whose unique key an unfinished job holds, with that job; null if there is none.
--- `how`: quick passes over the keys of jobs that it sees, and fails with unique_violation where another transaction is just
---   taking the same key; it costs three quarters of the other two, which wait for that one.
---   A holder may end before it can be named, or be over without anybody having written that: then its key is free, and the
---   job is stored after all. That takes a key out of order, so ordered, for several jobs with keys, says PQ000, as does
---   quick, and the caller undoes it and calls in another way; alone tries again by itself.
--- Locks: unique keys, in key order. Waits for another transaction only where that one inserts, claims or settles a job of
---   the same key.
+-- Inserts the jobs that enqueue_many has checked, under `ids`, and wakes workers. Leaves out those that `left_out` marks by place.
+-- Returns the places of jobs whose unique key an unfinished job holds, with the id and state of that holder; null if there is none.
+-- `how` is one of:
+--   quick: passes over keys whose holder it sees. If another transaction is just taking the same key, it fails with unique_violation. It
+--     costs three quarters of the others.
+--   ordered (several jobs with keys) and alone (at most one): wait for that other transaction.
+-- A holder may end before it can be named, or it may be overdue and not finished yet. Then its key is free, and the job is stored after
+-- all.
+-- That takes a key out of order. So quick and ordered raise PQ000, and the caller undoes the insert and calls in another way. alone tries
+-- again by itself.
+-- Locks: unique keys, in key order. Waits for another transaction only if that one inserts, claims or settles a job of the same key.
 create or replace function pgqueue.insert_jobs(jobs jsonb, ids bigint[], left_out boolean[], moment timestamptz, how text,
     out places integer[], out holders bigint[], out states text[])
 language plpgsql
@@ -42,7 +44,7 @@ begin
             ) w
             where (w.n = 1 or w.unique_key is null)
               and not exists (
-                  -- offset 0: one look into the index for each; a join under stale statistics reads all of it each time
+                  -- offset 0: one look into the index for each job; under stale statistics a join reads the whole index each time
                   select from pgqueue.jobs_live j where j.task = w.task and j.unique_key = w.unique_key offset 0)
             order by w.task collate "C", w.unique_key collate "C", w.item;
             get diagnostics stored = row_count;
@@ -77,7 +79,7 @@ begin
         end if;
         missing := missing - stored;
         exit when missing = 0;
-        -- The rest are duplicates. A new statement sees who holds their keys, unless that job has just ended.
+        -- The rest are duplicates. A new statement sees which jobs hold their keys, unless such a job has just ended.
         select array_agg(i.item), array_agg(h.id), array_agg(h.state), array_agg(h.id) filter (where h.is_over)
         into places, holders, states, over
         from pgqueue.job_items(jobs, left_out, moment) i
@@ -93,8 +95,8 @@ begin
         rounds := rounds + 1;
         if rounds >= 100 then  -- a key cannot become free and be taken again so often
             raise insufficient_privilege using
-                message = 'pgqueue: a unique key is held by a job that row level security hides from this role, or does not let it end',
-                hint = 'jobs_live may have policies for reading, as long as each job is visible to all who may use its task';
+                message = 'pgqueue: a unique key is held by a job that row level security hides from this role, or does not let this role end',
+                hint = 'jobs_live may have policies for reading, as long as each job is visible to all roles that may use its task';
         end if;
         perform pgqueue.finish_overdue(over, moment);
         places := null;

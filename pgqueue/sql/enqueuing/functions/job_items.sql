@@ -1,7 +1,9 @@
--- The items of enqueue_many as one row a job, in order, with defaults filled in and its unique key; all but those `left_out`.
+-- Turns the items of enqueue_many into one row a job, in order, with its defaults and its unique key. Leaves out those that `left_out`
+-- marks.
 -- A job that is throttled or debounced holds its key in idempotency_keys, as `held_key`, and not as its unique_key.
--- Values have the types of their columns here already, so that those which many jobs share are checked once.
--- A function in FROM without settings of its own becomes part of the statement that calls it, which pays for what it reads.
+-- Values have the types of their columns here already, so that a value which many jobs share is checked once.
+-- A function in FROM without settings of its own becomes part of the statement that calls it. So that statement pays only for the columns
+-- that it reads.
 create or replace function pgqueue.job_items(jobs jsonb, left_out boolean[], moment timestamptz)
 returns table (item integer, task pgqueue.task_name, args jsonb, queue pgqueue.queue_name, priority smallint, run_at timestamptz,
     max_attempts pgqueue.attempts, timeout interval, concurrency_key pgqueue.job_key, weight pgqueue.job_weight,

@@ -1,8 +1,8 @@
--- Gives an unfinished job that no worker has the arguments and options of `body`, an item of enqueue_many: the last one wins.
+-- Gives an unfinished job the arguments and options of `body`, an item of enqueue_many, if no worker has the job: the last call wins.
 -- A debounced job is put off again, to `moment` + debounce, but not beyond debounce_max after it was first enqueued.
--- Its id, state, attempts, created_at and key stay. Returns its state, or null if it is running, waits for something else
--- than its time, has ended or is over: then nothing was changed.
--- Locks the job's row, after a claim or another replacement of it. A row that is running is never locked: its worker
+-- The job's id, state, attempts, created_at and key stay. Returns its state. Null: nothing was changed, because the job runs, waits for
+-- something else than its time, has ended or is overdue.
+-- Locks the job's row. If another transaction is just claiming or replacing the job, waits for it. Never locks a running job: its worker
 -- would have to wait for the caller's transaction to settle it.
 create or replace function pgqueue.replace_job(job bigint, body jsonb, moment timestamptz)
 returns text
@@ -26,7 +26,7 @@ begin
         args jsonb, queue text, priority smallint, run_at timestamptz, delay float8, debounce float8, debounce_max float8,
         max_attempts smallint, timeout float8, concurrency_key text, weight smallint, ordering text, tags text[], meta jsonb,
         trace_context jsonb, expires jsonb, deadline jsonb)
-    where j.id = job and j.state <> all(array['running', 'waiting'])  -- not in words of the indexes of due jobs
+    where j.id = job and j.state <> all(array['running', 'waiting'])  -- worded so that no index of due jobs is used
       and not pgqueue.is_overdue(j.state, j.expires_at, j.deadline_at, j.cancel_requested, replace_job.moment)
     returning j.state, j.queue, j.run_at into replaced;
     if replaced.run_at <= moment + interval '1 second' and body -> 'wake' is distinct from 'false' then

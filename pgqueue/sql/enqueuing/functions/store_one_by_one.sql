@@ -1,6 +1,9 @@
--- Stores the jobs of enqueue_many that have a unique key, one after the other in key order, and replaces what on_conflict = replace says.
--- Slow, but nothing is locked that a key before it would have to wait for. `jobs` hold one job an item; those `left_out` are passed over.
--- Returns by place the ids, states and conflicts, changed where a job holds the key, and in `left_out` all jobs that need no more storing.
+-- Stores the jobs of enqueue_many that have a unique key, one after the other in key order. If a job says on_conflict = replace, it
+-- replaces the job that holds its key.
+-- This is slow, but it never waits for a key while it holds a later one. `jobs` has one job an item. Passes over those that `left_out`
+-- marks.
+-- Returns ids, states and conflicts by place, changed where another job holds the key. `left_out` then also marks all jobs that need no
+-- more storing.
 -- Locks: unique keys or, of jobs that are replaced, rows, in key order (insert_jobs.sql, replace_job.sql).
 create or replace function pgqueue.store_one_by_one(jobs jsonb, new_ids bigint[], moment timestamptz,
     inout ids bigint[], inout states text[], inout conflicts text[], inout left_out boolean[])
@@ -26,7 +29,7 @@ begin
             exit when holder is null;
             if item.on_conflict = 'replace' then
                 now_is := pgqueue.replace_job(holder, item.body, moment);
-                if now_is is null then  -- a worker has it, or had, or it is over: then its key may be free now
+                if now_is is null then  -- a worker has or had the holder, or it is overdue: then its key may be free now
                     select j.state into now_is from pgqueue.jobs_live j where j.id = holder;
                     if rounds = 100 and now_is is distinct from 'running' then
                         raise insufficient_privilege using

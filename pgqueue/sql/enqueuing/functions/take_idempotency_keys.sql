@@ -1,11 +1,11 @@
--- Takes the rows of idempotency_keys for jobs that enqueue_many stores. A job with an idempotency_key, a throttle or a debounce has such a
--- row. A throttled or debounced job has it under a name that only such jobs have.
--- Of several jobs with one key in one call, the first leads and the others follow it; of debounced ones the last leads.
--- Returns for each job (`jobs` hold one job an item): its id or that of the job which holds its key; the state (null: to be looked up); the
--- conflict; and whether it is left out of what is stored. Then for each such row, in key order: the place of its job, task, key, kind, and
--- the place of the job that leads.
--- Locks rows of idempotency_keys in key order, so that two calls cannot deadlock, then a job that a debounce replaces. A row that is in its
--- time stays as it is, but is locked too, so that its job cannot change hands meanwhile. Expects idempotency_keys_pkey.
+-- Takes the rows of idempotency_keys for jobs that enqueue_many stores. A job with an idempotency_key, a throttle or a debounce has such
+-- a row. A throttled or debounced job has it under a name that only such jobs have.
+-- If several jobs of one call have one key, the first leads and the others follow it. Of debounced jobs the last leads.
+-- `jobs` has one job an item. Returns for each job: its id, or that of the job which holds its key; the state (null: to be looked up);
+-- the conflict; and whether the job is left out of what is stored.
+-- Returns also for each row taken, in key order: the place of its job, task, key, kind, and the place of the job that leads.
+-- Locks rows of idempotency_keys in key order, so that two calls cannot deadlock, then a job that a debounce replaces. If a row has not
+-- expired, it stays as it is. It is locked too, so that no other call gives it to another job meanwhile. Expects idempotency_keys_pkey.
 create or replace function pgqueue.take_idempotency_keys(jobs jsonb, new_ids bigint[], moment timestamptz,
     out ids bigint[], out states text[], out conflicts text[], out left_out boolean[],
     out places integer[], out tasks text[], out keys text[], out kinds text[], out leaders integer[])
@@ -14,7 +14,7 @@ set search_path = pg_catalog, pg_temp
 as $function$
 #variable_conflict use_column
 declare
-    prints bytea[];   -- of the arguments, for an idempotency_key
+    prints bytea[];   -- hashes of the arguments, for an idempotency_key
     ttls   float8[];
     held   record;
     now_is text;
@@ -48,7 +48,7 @@ begin
         order by n.task collate "C", n.key collate "C", n.place
     ) w;
 
-    -- A row of a debounce is in its time as long as its job is pending, which is seen below.
+    -- The row of a debounce is valid as long as its job can be replaced. replace_job() below finds that out.
     insert into pgqueue.idempotency_keys as k (task, key, job_id, fingerprint, expires_at)
     select o.task, o.key, new_ids[o.place], o.fingerprint, moment + make_interval(secs => o.ttl)
     from unnest(places, tasks, keys, leaders, prints, ttls) as o(place, task, key, leader, fingerprint, ttl)
@@ -67,7 +67,8 @@ begin
             select k.job_id, k.task, k.key, k.fingerprint from pgqueue.idempotency_keys k
             where k.task = o.task and k.key = o.key offset 0) k  -- each by the index, whatever the statistics say
         where k.job_id <> new_ids[o.place]
-        order by o.kind = 'debounce' and o.place = o.leader, o.n  -- keys that are only looked at first: one of them may refuse all
+        -- Keys that are only looked at come first, because one of them may refuse all.
+        order by o.kind = 'debounce' and o.place = o.leader, o.n
     loop
         if held.kind = 'debounce' and held.leads then
             exit when conflicts && array['idempotency_mismatch', 'duplicate'];

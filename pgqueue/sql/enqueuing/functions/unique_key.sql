@@ -1,10 +1,10 @@
--- The unique_key of a job, one row: what was given, or what is derived from its arguments. The only place that derives keys,
--- so that a job has the same key wherever it is enqueued.
---   by: true for all arguments, or a list of names of arguments; one that is missing counts as null.
---   unique_for: seconds. The key is then of one window of that length, the one that `at` (the job's run_at) lies in.
---     Windows are counted from 1970-01-01 UTC: those of a day begin at midnight, those of an hour on the hour.
--- The values are jsonb's text, in which the order of members does not matter. Derived keys begin with pgq: and, longer
--- than 255 bytes, become a hash. Null without `by` and `given`: the job has no key.
+-- The unique_key of a job, one row: what was given, or what is derived from its arguments. The only place that derives keys, so that a
+-- job has the same key wherever it is enqueued.
+--   by: true for all arguments, or a list of names of arguments. A missing argument counts as null.
+--   unique_for: seconds. The key then belongs to one window of that length: the window that contains `at` (the job's run_at). Windows are
+--     counted from 1970-01-01 UTC: those of a day begin at midnight, those of an hour on the hour.
+-- The values are jsonb's text, in which the order of members does not matter. Derived keys begin with pgq:. If one is longer than 255
+-- bytes, it becomes a hash. Without `by` and `given` the result is null: the job has no key.
 -- A function in FROM without settings of its own becomes part of the statement that calls it.
 create or replace function pgqueue.unique_key(args jsonb, by jsonb, given text, unique_for float8, at timestamptz)
 returns table (unique_key text)
@@ -27,6 +27,6 @@ as $function$
             end as key
         from (select coalesce('@' operator(pg_catalog.||) pg_catalog.floor(pg_catalog.date_part('epoch', at) operator(pg_catalog./) unique_for)::bigint
                               operator(pg_catalog.||) '/' operator(pg_catalog.||) unique_for::numeric, '') as part) w
-        offset 0  -- a fence: what is made of the key makes the key but once
+        offset 0  -- a fence for the planner: the key is made only once, although it is used twice
     ) k
 $function$;

@@ -1,13 +1,15 @@
--- Wakes the idle workers of a queue when the caller's transaction commits, as seldom as will do, for a NOTIFY takes a
--- database-wide lock at commit and costs each listener a look. Not while its workers are known to be awake:
---   a busy one has said so, and polls (mark_busy.sql);
---   others were woken less than 10 ms ago, and look again after 12 ms (worker/claiming/pace.py).
--- A transaction says the latter once only, so that a long one, which wakes no worker before its end, keeps no other from it.
--- Nor in a transaction that may send none (functions/notify.sql).
--- A wake-up spared for one that is then rolled back, or committed late, is made up for by the next poll.
+-- Wakes the idle workers of a queue when the caller's transaction commits. Does so as seldom as possible, because a NOTIFY takes a
+-- database-wide lock at commit and costs each listener a look.
+-- Sends none while the queue's workers are known to be awake:
+--   a busy worker has said so, and polls (mark_busy.sql);
+--   other workers were woken less than 10 ms ago, and look again after 12 ms (worker/claiming/pace.py).
+-- A transaction marks the workers as woken only once. A long transaction wakes no worker before its end, so it must not keep other
+-- transactions from waking them.
+-- Sends none in a transaction that may send none (functions/notify.sql).
+-- A transaction may send none because another one did, which is then rolled back or commits late. The next poll makes up for that.
 -- The flag is a sequence: visible at once, also to open transactions, and without dead rows under an old snapshot.
--- Queues share 64 of them; sharing one costs at most a wake-up that comes by the next poll.
--- Runs as the owner: a role that could set the flags itself could keep all workers asleep.
+-- All queues share 64 flags. If two queues share one, a wake-up may at most have to wait for the next poll.
+-- Runs as the owner, because a role that could set the flags itself could keep all workers asleep.
 create or replace function pgqueue.wake(queue text)
 returns void
 language plpgsql
@@ -18,8 +20,8 @@ declare
     flag text;
     mine text;
 begin
-    -- Most calls end here. One expression asks everything, because each is checked against its plan by itself. In whole milliseconds,
-    -- as the flags are set: a flag that is taken back now never lies in the future.
+    -- Most calls end here. One expression asks everything, because the server checks the plan of each expression by itself.
+    -- The time is in whole milliseconds, as the flags are. So a flag that is taken back now never lies in the future.
     if pg_sequence_last_value(('pgqueue.awake_' || (hashtext(queue) & 63))::regclass)
            > (date_part('epoch', clock_timestamp()) * 1000)::bigint
        or current_setting('pgqueue.notify', true) = 'off' then

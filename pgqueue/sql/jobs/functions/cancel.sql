@@ -1,6 +1,6 @@
--- Cancels a job: at once if it is not running, else its worker is asked. A notification names that worker, which then reads
--- its rows; the next heartbeat reads them in any case.
--- Returns 'cancelled', 'requested', or the final state in which it already is; null if there is no such job.
+-- Cancels a job: at once if it does not run; else asks its worker. A notification names that worker, which then reads which of its jobs
+-- shall stop. The worker reads that after its next heartbeat in any case.
+-- Returns 'cancelled', 'requested', or the final state in which the job already is; null if there is no such job.
 create or replace function pgqueue.cancel(job bigint)
 returns text
 language plpgsql

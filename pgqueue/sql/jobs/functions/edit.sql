@@ -1,10 +1,12 @@
 -- Changes a job that does not run: `select pgqueue.edit(7, '{"priority": -5, "delay": 0}')`.
--- `changes` is an object of args (all of them), queue, priority, run_at or delay (seconds), max_attempts, timeout (seconds),
---   tags, meta, expires and deadline (seconds from now, or a time as text); null takes timeout, expires or deadline away.
+-- `changes` is an object of args (all of them), queue, priority, run_at or delay (seconds), max_attempts, timeout (seconds), tags, meta,
+-- expires and deadline (seconds from now, or a time as text). A null removes timeout, expires or deadline.
 -- Returns 'edited', or the state of a job that runs or has ended and stays as it is; null if there is no such job.
--- Locks the job's row: waits for a claim of it, and then finds it running. One that runs is not locked: its worker would have to
---   wait for the caller's transaction to settle it, and with it all that the worker settles. An idempotency key goes on meaning the request
---   that the job was enqueued for. A new expiry of a job that has been tried before concerns its next start.
+-- Locks the job's row. If another transaction is just claiming the job, waits for it, and then finds the job running.
+-- Never locks a running job. Its worker would have to wait for the caller's transaction to settle it, and all other jobs that the worker
+-- settles would wait too.
+-- The idempotency key still stands for the request with which the job was enqueued. If a job has been tried before, a new expiry concerns
+-- its next start.
 create or replace function pgqueue.edit(job bigint, changes jsonb)
 returns text
 language plpgsql
@@ -39,7 +41,7 @@ begin
         select j.state into held from pgqueue.jobs_live j where j.id = job and j.state <> 'running' for update;
         exit when found;
         select j.state into held from pgqueue.jobs j where j.id = job;
-        if held is null or held not in ('pending', 'retrying', 'waiting') then  -- else it has just come back
+        if held is null or held not in ('pending', 'retrying', 'waiting') then  -- else the job has just come back
             return held;
         end if;
         if rounds = 100 then

@@ -1,10 +1,12 @@
--- Says why a job is not running: the first of these that is true. It is not committed here (or gone); it is final; it runs; it is
--- not due yet; its queue is paused; no living worker serves its queue; none of those knows its task; a job of its key must end
--- first; a limit is used up; all slots of the workers, or of its queue on them, are taken; others are ahead of it; nothing stands in
--- its way. What the role may not see is said where it matters.
--- `reason` is one word for programs, `sentence` the same for people, `until` when that ends if it is known, `ahead` how many due
--- jobs come first (counted to 10,000), `do_this` a command that helps. Reads the job's row, its queue's, the workers', and at most
--- 10,000 entries of jobs_live_claim_idx. Locks nothing. Always one row.
+-- Says why a job is not running. The answer is the first of these that is true:
+--   its row is not visible (not committed, or gone); it is final; it runs; it is not due yet; its queue is paused;
+--   no living worker serves its queue; none of those workers knows its task; a job of its key must end first;
+--   its key or its task is paused, or a limit is used up; all slots of the workers, or of its queue on them, are taken;
+--   other jobs are ahead of it; nothing stands in its way.
+-- If row security hides rows from the role, the sentence says so where that may make it wrong.
+-- `reason` is one word for programs. `sentence` says the same for people. `until` is when that ends, if it is known. `ahead` is how many
+-- due jobs come first (counted to 10,000). `do_this` is a command that helps.
+-- Reads the rows of the job, its queue and the workers, and at most 10,000 entries of jobs_live_claim_idx. Locks nothing. Always one row.
 create or replace function pgqueue.why(job bigint, out reason text, out sentence text, out until timestamptz,
     out ahead integer, out do_this text)
 language plpgsql
@@ -65,7 +67,7 @@ begin
         select x.host, x.pid, x.expires_at, x.blocked_since, x.blocked_by into w from pgqueue.workers x where x.id = j.worker_id;
         if w.expires_at < moment then
             reason := 'lost';
-            sentence := format('Its worker %s (%s, pid %s) has not been heard of since its lease ran out at %s; the job will be rescued.',
+            sentence := format('The lease of its worker %s (%s, pid %s) ran out at %s; the leader will rescue the job.',
                                j.worker_id, w.host, w.pid, pgqueue.time_in_words(w.expires_at));
             return;
         end if;
@@ -109,7 +111,7 @@ begin
           from pgqueue.workers w cross join lateral (select pgqueue.serving_name(j.queue, w.queues)) s (serving)
           where w.state = 'running' and w.expires_at > moment) x;
 
-    -- In the words of doctor. An app may have a name that no module has.
+    -- `pgq doctor` uses the same words. They say module:app, because an app's name need not be that of a module.
     remedy := format('start a worker %s: pgq work -A module:app -Q %s',
                     coalesce((select 'of the app ' || t.app from pgqueue.tasks t where t.name = j.task), 'that has this task'), j.queue);
     if workers.serving = 0 then
@@ -125,7 +127,7 @@ begin
         select x.id, x.host, x.version, x.heartbeat_at into w
         from pgqueue.workers x where j.task = any(x.tasks) order by x.heartbeat_at desc limit 1;
         sentence := format('No living worker of its queue %s knows the task %s; ', j.queue, j.task) ||
-            case when found then format('the last that did was worker %s on %s (pgqueue %s), heard of last at %s.', w.id, w.host,
+            case when found then format('the last one that did was worker %s on %s (pgqueue %s); its last heartbeat was at %s.', w.id, w.host,
                                         w.version, pgqueue.time_in_words(w.heartbeat_at))
                  else 'none ever did.' end || unseen;
         do_this := remedy;
@@ -137,7 +139,7 @@ begin
             (select o.id, o.state, o.started_at from pgqueue.jobs_live o
              where o.queue = j.queue and o.concurrency_key = j.concurrency_key and o.ordering is not null and o.id < j.id
              order by o.id limit 1)
-            union all  -- one with a greater number may have begun before this one was committed
+            union all  -- a job with a greater id may have begun before this one was committed
             (select o.id, o.state, o.started_at from pgqueue.jobs_live o
              where o.queue = j.queue and o.concurrency_key = j.concurrency_key and o.ordering is not null and o.id > j.id
                and o.state = 'running' limit 1)
@@ -161,7 +163,7 @@ begin
       and (p.task, p.key) = (case when j.concurrency_key is null then j.task else '' end, coalesce(j.concurrency_key, ''));
     if found then
         reason := 'rate';
-        sentence := format('Its %s is paused until %s, as a handler was told to come back then.',
+        sentence := format('Its %s is paused until %s, because a handler was told to come back then.',
                            coalesce('key ' || j.concurrency_key, 'task ' || j.task), pgqueue.time_in_words(until));
         do_this := 'delete its row in pgqueue.pauses to let it go on at once';
         return;
@@ -211,7 +213,7 @@ begin
               and l.priority <= j.priority and l.run_at <= moment and (l.priority, l.run_at, l.id) < (j.priority, j.run_at, j.id)
             limit most) a;
     end if;
-    -- What started last had waited this long.
+    -- The job that started last had waited this long.
     select l.started_at - l.run_at into lag
     from pgqueue.jobs_live l
     where l.worker_id = any(workers.ids) and l.state = 'running' and l.queue = j.queue and l.priority = j.priority
@@ -220,7 +222,7 @@ begin
     before := case ahead when 0 then 'no due job is' when 1 then '1 due job is' when most then format('at least %s due jobs are', most)
                    else format('%s due jobs are', ahead) end || ' ahead of it.';
 
-    -- The slots that each worker has for it, of its own and of its queue, and how many of them are taken.
+    -- The slots of the workers that can run it, in all and for its queue alone, and how many of each are taken.
     select bool_or(x.taken < x.slots) as has_slots, bool_or(x.taken < x.slots and (x.own is null or x.own_taken < x.own)) as has_room,
            sum(x.slots) as slots, sum(x.taken) as taken, sum(x.own) as own, sum(x.own_taken) filter (where x.own is not null) as own_taken
     into w

@@ -1,10 +1,11 @@
--- Finishes those of these jobs that no worker may run as of `moment`: cancelled as expired, or dead as past their deadline, whichever moment
--- came first; or cancelled because the request came while their last attempt ended. The leader calls it (finish_overdue.sql), and enqueue_many for a
--- job whose key is wanted.
--- No attempt failed, so only on_dead is told, by a job as in settle.sql, if a living worker knows that hook.
--- Expects jobs_live_id_key. Locks the jobs, and waits for a claim or an edit of them: a job that is no longer over then stays.
--- Runs as the owner, because an enqueuer, which may change no job, may want the key of a job that is over.
--- Returns what it finished. Zero rows: none of them is over.
+-- Finishes those of the jobs `ids` that no worker may run at `moment`. A job becomes cancelled if it has expired, or dead if its deadline
+-- has passed, whichever moment came first. It becomes cancelled if the request came while its last attempt ended.
+-- The leader calls it (finish_overdue.sql). enqueue_many calls it if another job needs the key of such a job.
+-- No attempt failed, so only on_dead gets a job, as in settle.sql, if a living worker knows that hook.
+-- Expects jobs_live_id_key. Locks the jobs. If another transaction is just claiming or editing a job, waits for it: a job that is no
+-- longer overdue then stays.
+-- Runs as the owner, because an enqueuer may change no job, but may need the key of an overdue one.
+-- Returns what it finished. Zero rows: none of them is overdue.
 create or replace function pgqueue.finish_overdue(ids bigint[], moment timestamptz)
 returns table (id bigint, task text, state text, reason text)
 language plpgsql

@@ -1,8 +1,10 @@
--- Makes a job dead on which a statement over many jobs fails (pgqueue/database/sifting.py), so that it stops no other: reason undecodable.
--- Its row moves as it is; if that fails too, without its documents. Its on_dead is told, if a living worker knows that hook.
--- Leaves alone what has ended, and what runs under a living worker other than `worker`: that one ends it.
--- Another dead job may have its id (an enqueuer chose it, or the sequence stands behind the tables). Then it gets a free id, and its error
--- says under which id it was enqueued. The hook's job gets a free id too.
+-- If a statement over many jobs fails on one job (pgqueue/database/sifting.py), makes that job dead, so that it stops no other: reason
+-- undecodable.
+-- Its row moves as it is. If that fails too, it moves without its documents. If a living worker knows the job's hook on_dead, a job is
+-- stored for that hook.
+-- Leaves alone a job that has ended. Leaves alone a job that runs under a living worker other than `worker`, because that worker ends it.
+-- Another dead job may have its id (an enqueuer chose the id, or the sequence stands behind the tables). Then the new dead job gets a
+-- free id, and its error says under which id it was enqueued. The hook's job gets a free id too.
 -- Expects jobs_live_id_key. Locks the job, then the seats that it holds. Returns the task; null: the job was left alone.
 create or replace function pgqueue.make_dead(job bigint, worker bigint, why text)
 returns text

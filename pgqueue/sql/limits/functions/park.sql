@@ -1,8 +1,9 @@
--- Takes a backlog of tasks of which nothing is free out of the way of the others: its jobs without a concurrency_key get `parked`, which
--- moves them from jobs_live_claim_idx to jobs_live_key_idx, where each task is a key that is passed over at the cost of one look.
--- Only for claim_limited.sql: without it every claim from such a lane would walk through the backlog.
--- Looks at the first due jobs of the lane, parks those if they are mostly such ones, and goes on for a tenth of a second at most. Returns whether
--- there is more of it; then the workers of the queue are woken to come again.
+-- Parks a backlog of tasks that are full or paused, so that it is out of the way of other tasks. Its jobs without a concurrency_key get
+-- `parked`, which moves them from jobs_live_claim_idx to jobs_live_key_idx. There each task is a key, and one look passes over it.
+-- Only for claim_limited.sql: without parking, every claim from such a lane would walk through the backlog.
+-- Looks at the first due jobs of the lane. If at least half of them belong to the backlog, parks those and goes on, for a tenth of a
+-- second at most.
+-- Returns whether there may be more to park. Then it also wakes the workers of the queue, so that they come again.
 -- Locks the jobs that it looks at, skipping locked ones.
 create or replace function pgqueue.park(queue text, priority smallint, tasks text[], full_up text[])
 returns boolean

@@ -1,5 +1,6 @@
--- Counts again what is taken of each seat, from the jobs that run, and removes seats that no longer tell anything and starts that no
--- window reaches. Nothing should differ, ever: what did is returned, (limit_id, key, what was counted, what is true).
+-- Counts again, from the jobs that run, what is taken of each seat, and corrects it. Removes seats that no longer tell anything, starts
+-- that are in no window, and pauses that are over.
+-- Nothing should differ, ever. Returns the seats that did: (limit_id, key, what was counted, what is true).
 -- Locks all seats in the order of (limit_id, key): claims and settles of limited jobs wait for some milliseconds.
 create or replace function pgqueue.recount_seats()
 returns table (limit_id integer, key text, counted integer, correct integer)
@@ -31,7 +32,8 @@ begin
             update pgqueue.seats s set taken = w.correct from wrong w where s.limit_id = w.limit_id and s.key = w.key
         )
         select w.limit_id, w.key, w.taken, w.correct from wrong w;
-    update pgqueue.seats s set wanted = 1 where s.wanted > 1;  -- who waits for so much says it again at the next look, if he is still there
+    -- If a job still waits for more, take_seats() writes `wanted` again at the next look.
+    update pgqueue.seats s set wanted = 1 where s.wanted > 1;
     delete from pgqueue.starts t
     where not exists (select from pgqueue.limits l where l.id = t.limit_id and t.at > clock_timestamp() - l.period);
     delete from pgqueue.pauses p where p.until < clock_timestamp();

@@ -1,34 +1,36 @@
--- Takes seats for candidates, in their order, under all limits that concern each, and returns those that got them all, each with its place
--- among the candidates, what it holds: pairs of a limit's id and the weight to give back (release.sql), and when that was, which is its
--- start. Only for claim_limited.sql.
--- First locks the seats, in the order of (limit_id, key), then counts in a statement of its own, which sees what others committed
--- meanwhile: so no limit is overshot at any instant. Who gets no seat for want of room under one limit is not overtaken under it,
--- and takes no room under the others.
--- Jobs that keep their order (`orders`: their queue and key with a space between, which no queue's name has; or null) share one seat of a key under limit 0: the next one in order is not
--- always known, for one with a smaller id may be committed later.
--- A limit for one key takes the place of the one for each key with the same queue and task.
--- Rates: a bucket is kept as the moment at which it would be empty of debts (the generic cell rate algorithm); a sliding window as the
--- starts within it. `free_at` is when the first one that waits can have its start: until then no worker looks again.
+-- Takes seats for candidate jobs, in the order of the candidates, under all limits that concern each. Only for claim_limited.sql.
+-- Returns the jobs that got all their seats. `rank` is the place among the candidates. `seats_taken` holds pairs of a limit's id and the
+-- weight to give back (give_back_seats.sql). `moment` is when the job took them, which is its start.
+-- First locks the seats, in the order of (limit_id, key). Then a second statement counts. It sees what other transactions committed
+-- meanwhile, so no limit is overshot at any instant.
+-- If one limit has no room for a job, no later job overtakes it under that limit. The job takes no room under its other limits.
+-- Jobs that keep their order share one seat of their key under limit 0. The next job in order is not always known, because a job with a
+-- smaller id may be committed later.
+-- `orders` has the queue and key of such a job, with a space between, which no queue's name contains. For other jobs it is null.
+-- A limit for one key replaces, for that key, the limit for each key with the same queue and task.
+-- Rates: a bucket is stored as `full_at`, the moment at which it is full again (the generic cell rate algorithm). A sliding window is
+-- stored as the starts within it.
+-- `free_at` is when the first job that waits can start. Until then no worker looks again.
 create or replace function pgqueue.take_seats(limits integer[], ids bigint[], keys text[], tasks text[], weights integer[], orders text[])
 returns table (id bigint, rank integer, seats_taken integer[], moment timestamptz)
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
-set enable_hashjoin = on  -- claim_limited() has it off, and here are small sets without an index
+set enable_hashjoin = on  -- claim_limited() turns it off, but the small sets here have no index
 as $function$
 #variable_conflict use_column
 declare
-    rank_of  integer[];  -- of each need, in the order of the candidates: which candidate,
-    amounts   integer[];  -- how much of the seat,
-    seat_of   integer[];  -- and the number of that
-    limit_ids integer[];  -- of each seat: limit and key,
+    rank_of   integer[];  -- by need (of one candidate for one seat), in the order of the candidates: the candidate's rank,
+    amounts   integer[];  -- how much of the seat it needs,
+    seat_of   integer[];  -- and the seat's number
+    limit_ids integer[];  -- by seat: its limit and its key,
     seat_keys text[];
-    chairs    integer[];  -- what is taken, then what is left of its concurrency,
-    tokens    integer[];  -- and of its rate; null: any number
-    rested    boolean[];  -- a bucket that is full
+    chairs    integer[];  -- first what is taken, later what is left of its concurrency,
+    tokens    integer[];  -- and what is left of its rate; null: any number
+    rested    boolean[];  -- whether it is a full bucket
     granted   integer[];
-    missed    integer[];  -- the weight of the first that it refused
-    rated     boolean;    -- some limit is one of rate
+    missed    integer[];  -- the weight of the first candidate that it refused
+    rated     boolean;    -- some limit is a rate
     refused   boolean;
     first     integer := 1;
     i         integer;
@@ -62,7 +64,7 @@ begin
     end if;
 
     for rounds in 1 .. 100 loop
-        -- A row that is locked comes as it is then, whatever this statement saw before it waited.
+        -- A locked row comes as it is after the wait, whatever this statement saw before.
         select array_agg(s.taken order by s.number) into chairs
         from (
             select s.taken, n.number
@@ -73,15 +75,15 @@ begin
         ) s;
         exit when cardinality(chairs) = cardinality(limit_ids);
         if rounds = 100 then
-            raise insufficient_privilege using message = 'pgqueue: row level security hides seats from this role, which is a worker''s';
+            raise insufficient_privilege using message = 'pgqueue: row level security hides seats from this role, although a worker uses it';
         end if;
         insert into pgqueue.seats (limit_id, key)
         select n.limit_id, n.key from unnest(limit_ids, seat_keys) with ordinality n(limit_id, key, number) order by n.number
-        on conflict do nothing;  -- what is tidied away (recount_seats.sql) before it is locked is made again
+        on conflict do nothing;  -- recount_seats.sql may remove a seat before it is locked here: the next round makes it again
     end loop;
 
     moment := clock_timestamp();
-    -- A limit comes as it is now: a transaction that changes it holds its seats until its commit.
+    -- The limits are read as they are now: a transaction that changes a limit keeps its seats locked until the commit.
     select array_agg(case n.limit_id when 0 then 1 else l.concurrency end - n.taken order by n.number) into chairs
     from unnest(limit_ids, chairs) with ordinality n(limit_id, taken, number)
     left join pgqueue.limits l on l.id = n.limit_id;
@@ -106,8 +108,8 @@ begin
         refused := false;
         i := first;
         while rank_of[i] = at loop
-            n := seat_of[i];  -- chairs and tokens are null where there is no such limit, or no more
-            -- One that weighs more than a bucket holds starts when that is full, and the next ones wait the longer.
+            n := seat_of[i];  -- chairs and tokens are null if the seat has no such limit, or no longer
+            -- A job that weighs more than a bucket holds starts when the bucket is full. The next jobs then wait longer.
             if missed[n] > 0 or amounts[i] > chairs[n] or (amounts[i] > tokens[n] and not (rested[n] and granted[n] = 0)) then
                 refused := true;
                 if missed[n] = 0 then

@@ -1,11 +1,13 @@
--- Deals with the fire times of one schedule that have come, in the caller's transaction: each is noted in schedule_runs,
--- whose primary key lets it happen once, and its job enqueued beside it. Then the schedule's next fire time is set.
--- `version` is the xmin of the row that the times were computed from: the second one to come, or one after an edit, does nothing.
+-- Handles the fire times of one schedule that have come, in the caller's transaction. Notes each in schedule_runs, whose primary key lets
+-- it happen once, and enqueues its job. Then sets the schedule's next fire time.
+-- `version` is the xmin of the row from which the times were computed. If another scheduler came first, or the row was edited, xmin
+-- differs, and nothing is done.
 -- `due` is when each job shall run (jitter). `missed_since`: the first run stands for all fire times since then.
 -- `passed_over`: the last fire time that was not made up for, noted as missed.
--- A run that waits for the former one (overlap = 'queue') has its turn first, as long as none is unfinished.
--- Returns how many jobs were enqueued; null if it was not this caller's turn.
--- Locks the schedule's row, skipping a locked one, then with overlap = 'cancel-old' those of its unfinished jobs.
+-- If a run waits for the former one (overlap = 'queue') and no run is unfinished, the waiting run goes first.
+-- Returns how many jobs were enqueued; null if nothing was done.
+-- Locks the schedule's row; if another transaction has locked it, does nothing. If overlap = 'cancel-old', then locks the rows of its
+-- unfinished jobs.
 create or replace function pgqueue.fire_schedule(schedule bigint, version text, fires timestamptz[], due timestamptz[],
     missed_since timestamptz, passed_over timestamptz, following timestamptz)
 returns integer

@@ -1,18 +1,22 @@
--- Makes the schedules that an app's code declares into rows, all in one transaction, and takes away those that left the code.
--- Rows made in SQL or by `pgq cron`, and the pauses of operators, are never touched; an operator's other edits of a row hold
--- until its declaration in the code changes.
--- Of several deploys that are alive at once, the one whose set of schedules was seen last for the first time is in force; an
--- older set changes nothing, and takes over when no worker has reported a newer one for `seconds` (a rollback). An empty set,
--- which is not noted as long as there was no other, counts as older than any that is alive.
--- `app` is a name that two services may have taken by accident: a set that knows none of this one's `tasks` is of another service,
--- however new it is; and a row that left the code is taken away if its task is this app's, or if no app has known the task for a week,
--- or if the app was `named` on purpose.
+-- Turns the schedules that an app's code declares into rows, all in one transaction, and removes the rows of schedules that left the
+-- code.
+-- Never touches rows made in SQL or by `pgq cron`, nor the pauses of operators. An operator's other edits of a row hold until its
+-- declaration in the code changes.
+-- Several deploys may be alive at once. Then the newest set of schedules is in force: the one that was seen for the first time last. An
+-- older set changes nothing. It takes over when no worker has reported a newer one for `seconds` (a rollback).
+-- An empty set counts as older than any set that is alive. It is not noted if the app never had another set.
+-- Two services may have taken the same name `app` by accident. So a set that knows none of this one's `tasks` belongs to another service,
+-- however new it is.
+-- A row that left the code is removed only if its task is this app's, if no app has known the task for a week, or if the app was `named`
+-- on purpose.
 -- `declared` is an array of objects with the columns of pgqueue.schedules; every and jitter are seconds.
--- Returns (null, what became of the set): none (there is nothing to report again), current, applied, older, or busy (another
--- worker is at it; ask again); and (name, what): added, changed, removed, kept (it left this code, if it ever was there, but its
--- task is none of this app's), or foreign (a row of that name was not made by this app's code, and stays as it is).
--- A set that is current already changes nothing, except that rows of a former name of the app, whose workers are gone, are taken over.
--- Locks: pgqueue.schedule_sets against others that sync, tried without waiting; then the app's rows of schedules that change.
+-- Returns one row (null, what became of the set): none (there is nothing to report again), current, applied, older, or busy (another
+-- worker is at it; ask again).
+-- Returns rows (name, what) too: added, changed, removed; kept (the row is not in this code, but its task is none of this app's); foreign
+-- (a row of that name was not made by this app's code, and stays as it is).
+-- A set that is already current changes nothing, except that it takes over the rows of a former name of the app if that name has no
+-- workers left.
+-- Locks: pgqueue.schedule_sets against other workers that sync, tried without waiting; then the rows of pgqueue.schedules that change.
 create or replace function pgqueue.sync_schedules(app text, fingerprint text, declared jsonb, seconds float8,
     tasks text[] default '{}', named boolean default false)
 returns table (schedule text, what text)
@@ -29,7 +33,7 @@ declare
     present record;
     current boolean;
 begin
-    if tasks = '{}' then  -- a worker of before app names says what its -A says
+    if tasks = '{}' then  -- a worker from before app names reports its -A
         app := split_part(app, ':', 1);
     end if;
     select s.fingerprint, s.expires_at into newest
@@ -45,7 +49,7 @@ begin
             return query select null, 'busy';
             return;
     end;
-    select s.fingerprint, s.expires_at into newest  -- as it is now that no other transaction can change it
+    select s.fingerprint, s.expires_at into newest  -- read again, now that no other transaction can change it
     from pgqueue.schedule_sets s
     where s.app = sync_schedules.app
       and (s.fingerprint = sync_schedules.fingerprint or s.tasks && sync_schedules.tasks or s.tasks = '{}'

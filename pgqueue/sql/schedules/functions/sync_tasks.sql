@@ -1,9 +1,10 @@
--- Makes what an app's code declares of its tasks into rows, for jobs that are enqueued by SQL. `declared` is an array of objects: name,
--- options (as of enqueue_many) and keep.
--- Of several deploys that are alive at once, the one that was seen last for the first time is in force, task by task: a declaration
--- that another one has followed comes back when no worker has reported the other for `seconds` (a rollback).
--- Jobs that SQL has made before a worker told of their task (`undeclared`) get what it declares, unless they are locked: then
--- the next time. Locks the rows that change, in the order of their names, and those jobs.
+-- Turns what an app's code declares of its tasks into rows, for jobs that SQL enqueues. `declared` is an array of objects: name, options
+-- (as of enqueue_many) and keep.
+-- Several deploys may be alive at once. Then the newest declaration of each task is in force: the one that was seen for the first time
+-- last. An older one comes back when no worker has reported the newer one for `seconds` (a rollback).
+-- SQL may have made jobs before a worker reported their task (`undeclared`). They get what it declares. A job that is locked gets it at a
+-- later call.
+-- Locks the rows that change, in the order of their names, and those jobs.
 create or replace function pgqueue.sync_tasks(app text, declared jsonb, seconds float8)
 returns void
 language sql

@@ -1,12 +1,14 @@
--- Makes the days of jobs_done and transitions from today to `ahead` days (0 to 30) from now (UTC), and attaches what lies detached.
--- Returns one row for each day that was missing: `what` is made, attached, or why not: locked (try again later), crowded
--- (over 5,000 rows of that day lie in the default partition, where they stay until retention) or refused, with `why`.
--- Call it until it makes none: if there is much to read in a default partition, it makes one day, so that its locks are short.
--- Locks: shows patience for 50 ms at most, and none if another transaction holds the tables: readers and writers would queue behind it.
---   Attaching locks the default partition, which no insert uses whose day exists. For today also the parent against
---   writers, because an insert that has chosen the default partition would fail once that day has its own.
--- Runs as the owner, so that a worker's role needs no DDL rights. A caller that then leaves its transaction open loses its
--- session after 10 s, and so the locks.
+-- Makes the days of jobs_done and transitions from today to `ahead` days (0 to 30) from now (UTC), and attaches days that are detached.
+-- Returns one row for each day that was missing. `what` is made or attached. If the day could not be made, it is locked (try again
+-- later), refused (`why` says the error), or crowded: over 5,000 rows of that day lie in the default partition, where they stay until
+-- retention.
+-- Call it until it makes none. If a default partition is large, one call makes only one day, so that its locks are short.
+-- Locks: waits 50 ms at most, and not at all if another transaction keeps the tables locked, because readers and writers would queue
+-- behind it.
+--   Attaching locks the default partition. An insert does not use that one if its day exists. For today it also locks the parent against
+--     writers, because an insert that has chosen the default partition would fail once that day has its own.
+-- Runs as the owner, so that a worker's role needs no DDL rights. If the caller then leaves its transaction open, the server ends its
+-- session after 10 s, and so frees the locks.
 create or replace function pgqueue.add_partitions(ahead integer default 3)
 returns table (name text, what text, why text)
 language plpgsql
@@ -29,7 +31,7 @@ begin
     end if;
     perform set_config('idle_in_transaction_session_timeout', '10s', true);
     begin
-        -- Workers that start together make the same days. A lock that only those can take who may change the leader.
+        -- Workers that start together would make the same days. Only a role that may change the leader can take this lock.
         lock table pgqueue.leader in share update exclusive mode;
     exception
         when lock_not_available then
@@ -70,7 +72,7 @@ begin
                 execute format('alter table pgqueue.%I detach partition pgqueue.%I finalize', missing.parent, missing.child);
             end if;
             if not missing.there then
-                -- Rows come once and stay: frozen early, they are not read again when transaction ids wrap around.
+                -- Rows are inserted once and stay. Frozen early, they need not be read again when transaction ids wrap around.
                 execute format('create table pgqueue.%I (like pgqueue.%I including defaults including constraints)'
                                ' with (autovacuum_freeze_min_age = 0, autovacuum_analyze_threshold = 10000,'
                                ' autovacuum_analyze_scale_factor = 0.5)', missing.child, missing.parent);
@@ -79,10 +81,10 @@ begin
                            case missing.parent when 'jobs_done' then 'unique' else '' end,
                            missing.child || case missing.parent when 'jobs_done' then '_id_key' else '_job_id_at_idx' end,
                            missing.child, missing.lookup);
-            -- Or a publication of all tables would refuse to purge it (transitions: no index of theirs is unique).
+            -- Without it, a publication of all tables would refuse to purge the table. Transitions have no unique index.
             execute format('alter table pgqueue.%I replica identity ', missing.child)
                 || case missing.parent when 'jobs_done' then format('using index %I', missing.child || '_id_key') else 'full' end;
-            -- Attaching proves the bounds by this constraint instead of reading a large table while it holds its locks.
+            -- This constraint proves the bounds. Without it, attaching would read a large table while it holds its locks.
             execute format('alter table pgqueue.%1$I add constraint bounds'
                            ' check (%2$I is not null and %2$I >= %3$L and %2$I < %4$L)',
                            missing.child, missing.key, missing.day::timestamptz, (missing.day + 1)::timestamptz);

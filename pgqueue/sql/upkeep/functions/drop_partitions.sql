@@ -1,10 +1,11 @@
 -- Drops the oldest day of jobs_done or transitions that is older than the longest retention of any queue, attached or not.
--- One a call, so that its locks are short: call it until it returns no row. Never a mass DELETE.
--- Keys that outlive their jobs take over how those ended, before they are dropped with their day.
+-- It drops one day a call, so that its locks are short. Call it until it returns no row. It never uses a mass DELETE.
+-- Some idempotency keys outlive their jobs. Before the jobs are dropped with their day, these keys store how the jobs ended.
 -- `what` is dropped, or locked: another transaction holds the tables (try again later).
--- Locks: the parent, its default partition and the day, exclusively, with patience for 25 ms each, and none if somebody
---   holds them for long: all who settle would queue behind it. (DETACH CONCURRENTLY is not possible beside a default
---   partition.) Runs as the owner, so that a worker's role needs no DDL rights.
+-- Locks: the parent, its default partition and the day, exclusively. Waits 25 ms at most for each, and not at all if another transaction
+-- holds them for long, because every settle would queue behind it.
+--   (DETACH CONCURRENTLY is not possible beside a default partition.)
+-- Runs as the owner, so that a worker's role needs no DDL rights.
 create or replace function pgqueue.drop_partitions()
 returns table (name text, what text, why text)
 language plpgsql

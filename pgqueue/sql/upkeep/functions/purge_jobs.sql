@@ -1,8 +1,8 @@
--- Deletes over-age rows from `count` blocks of one table, beginning with block `first`: a day of jobs_done, for queues
--- that keep less than the longest retention, or a default partition, which is never dropped.
--- Keys that outlive their jobs take over how those ended.
--- Returns the next block, or null at the end of the table. Runs as the owner; finds rows by block, because an index for
--- it would cost every finished job.
+-- Deletes over-age rows from `count` blocks of one table, beginning with block `first`. The table is a day of jobs_done, for queues that
+-- keep less than the longest retention. Or it is a default partition, which is never dropped.
+-- Some idempotency keys outlive their jobs. These keys store how the jobs ended.
+-- Returns the next block, or null at the end of the table. Runs as the owner. Finds rows by block, because an index for that would make
+-- every finished job cost more.
 create or replace function pgqueue.purge_jobs(child text, first bigint, count integer)
 returns bigint
 language plpgsql
