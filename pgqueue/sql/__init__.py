@@ -1,10 +1,10 @@
 """Everything pgqueue does in the database: one statement a file, in a folder for each part; ``functions/`` and ``views/`` of the parts are the SQL API.
 
 ``fragments/`` of the parts hold what several files share: lists of columns, and conditions that name an index. A line that
-ends with ``--+ NAME j`` holds the fragment NAME in that place. ``python -m pgqueue.sql NAME`` prints a file as the server gets it.
+ends with ``--+ NAME j`` gets the fragment NAME in that place. ``python -m pgqueue.sql NAME`` prints a file as the server gets it.
 
 ``Statement`` is a statement as a value: building one does no I/O, so it can be tested, explained and run on any
-connection (the idea of sans-I/O protocols at the grain of one statement).
+connection (the idea of sans-I/O protocols, for single statements).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any, Generic, LiteralString, TypeVar
 T_co = TypeVar("T_co", covariant=True)
 
 Row = Sequence[Any]
-JsonObject = dict[str, Any]  # decoded JSON, of which the reader knows the keys
+JsonObject = dict[str, Any]  # decoded JSON; its reader knows the keys
 COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
-# A line that is sent only if what it names is chosen.
+# A line that is sent only if the name at its end is chosen.
 OPTIONAL = re.compile(r"^(.*\S) +--\? (\w+)$\n?", re.MULTILINE)
-# A line with a fragment: what stands before it, its name, the row it speaks of, and what follows it.
+# A line with a fragment: the text before it, the fragment's name, the name of its row, and the text after it.
 FRAGMENT = re.compile(r"^( *)(.*)--\+ (\w+)(?: (\w+))?([,)]*)$", re.MULTILINE)
 
 
@@ -78,8 +78,8 @@ def _put_in(line: re.Match[str]) -> str:
 def whole(text: str) -> str:
     """The text with its fragments in their places.
 
-    A fragment calls its row ``j``. Behind its name stands what the row is called there. If nothing does, columns stand
-    alone: so one list names the columns of an INSERT and of the SELECT that feeds it.
+    A fragment calls its row ``j``. In the text, the name of the row stands behind the fragment's name. If none does, the
+    columns stand alone. So one list names the columns of an INSERT and of the SELECT that feeds it.
     """
     return FRAGMENT.sub(_put_in, text)
 
@@ -93,8 +93,8 @@ def _texts() -> dict[str, LiteralString]:
     return {name: COMMENT.sub("", text).strip() for name, text in _read(*PARTS).items()}
 
 
-# All are read at once, at the import: a process that has begun must not depend on what becomes of the files
-# (another version is installed over them), nor on whether it can open any (a handler has used up all descriptors).
+# The import reads all files at once. A running process must not depend on them later: another version may be installed
+# over them, or a handler may have used up all descriptors.
 TEXTS: dict[str, LiteralString] = _texts()
 
 
@@ -105,7 +105,7 @@ def load(name: str) -> LiteralString:
 
 @cache
 def load_chosen(name: str, chosen: frozenset[str]) -> LiteralString:
-    """The text of ``<name>.sql`` with those of its optional lines that name what is chosen."""
+    """The text of ``<name>.sql`` with those optional lines whose names are chosen."""
     return OPTIONAL.sub(lambda line: f"{line[1]}\n" if line[2] in chosen else "", load(name))
 
 
@@ -123,7 +123,7 @@ def views() -> dict[str, str]:
 
 @cache
 def grants(kind: str) -> str:
-    """What a role needs, SQL in which it is named ROLE. Kinds: enqueuer, worker, operator, reader."""
+    """The SQL that grants a role what it needs; it calls the role ROLE. Kinds: enqueuer, worker, operator, reader."""
     return _read("grants")[kind]
 
 

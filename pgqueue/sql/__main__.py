@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     texts = printed()
     unknown = [name for name in arguments if name not in texts]
     if unknown:
-        sys.exit(f"There is no SQL named {unknown[0]}. Call it without a name to list all names.")
+        sys.exit(f"There is no SQL named {unknown[0]}. Without a name, this command lists all names.")
     found = [f"{texts[name].rstrip(';')};" for name in arguments] or list(texts)
     sys.stdout.write("\n".join(found) + "\n")
 

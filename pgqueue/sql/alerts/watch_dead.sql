@@ -1,6 +1,7 @@
--- Tasks with dead jobs that are news: those of the open alert, else such as died after the last alert was resolved, within the
--- last hour. A loose scan of jobs_dead_task_idx, a probe a task, and at most 1000 entries to count where there is news.
--- Leaves out rows of a time to come, or long past, which SQL may have written.
+-- Finds tasks with dead jobs that are news. If the task has an open alert, news are the jobs of that alert. Otherwise they are jobs that
+-- died after the last alert was resolved, within the last hour.
+-- A loose scan of jobs_dead_task_idx: one probe for each task, and at most 1000 entries to count if the task has news.
+-- Leaves out rows that died in the future or long ago, which SQL may have written.
 -- Returns (task, queue, id, error of the newest, how many, when the first of them died). Locks nothing. Zero rows: none.
 with recursive tasks as (
     (select d.task::text from pgqueue.jobs_dead d order by d.task limit 1)

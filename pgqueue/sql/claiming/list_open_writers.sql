@@ -1,6 +1,6 @@
--- Transactions that have written to jobs_live and are still open: what they enqueued will appear behind the cursors of claims.
--- Returns for each what names it, and in epoch seconds its beginning (null if this role may not know) and the time now.
--- Locks nothing. Zero rows: none writes.
+-- Transactions that have written to jobs_live and are still open: the jobs that they enqueued will appear behind the cursors of claims.
+-- Returns the virtual id of each, when it began (null if this role may not know), and the time now, both in epoch seconds.
+-- Locks nothing. Zero rows: no open transaction has written.
 select l.virtualtransaction, date_part('epoch', a.xact_start), date_part('epoch', clock_timestamp())
 from pg_catalog.pg_locks l
 left join pg_catalog.pg_stat_activity a on a.pid = l.pid

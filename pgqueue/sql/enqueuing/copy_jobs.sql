@@ -1,5 +1,5 @@
 -- Stores many jobs that carry no key. Their rows follow in binary form (pgqueue/app/copy_lines.py). No rows are returned.
--- Locks nothing that another enqueuer could wait for. The workers are not told: wake.sql does that.
+-- Locks nothing that another enqueuer could wait for. Does not wake the workers: wake.sql does that.
 copy pgqueue.jobs_live
     (id, args, task, queue, priority, created_at, run_at, max_attempts, timeout, concurrency_key, weight, ordering, tags, meta, trace_context)
 from stdin (format binary)

@@ -6,5 +6,5 @@ grant insert, update, delete on pgqueue.jobs_live, pgqueue.workers, pgqueue.lead
 grant insert on pgqueue.jobs, pgqueue.jobs_done, pgqueue.jobs_dead, pgqueue.transitions, pgqueue.queues to ROLE;
 grant usage, select, update on all sequences in schema pgqueue to ROLE;
 grant execute on all functions in schema pgqueue to ROLE;
--- On PostgreSQL 17 and later, so that it may rebuild indexes that have outgrown their rows:
+-- On PostgreSQL 17 and later it also needs this, to rebuild indexes that have outgrown their rows:
 -- grant maintain on pgqueue.jobs_live to ROLE;

@@ -1,5 +1,6 @@
--- Reads jobs that are waited for: those that have ended, as they are; those of `watched`, in any state; and for an id that no job has,
--- that id alone. One look serves all who wait in a process. A job that has not ended costs one probe of jobs_live_id_key.
+-- Reads jobs for which a process waits. If a job has ended, returns it as it is. If it is one of `watched`, returns it in any state. If
+-- no job has the id, returns the id alone.
+-- One look serves all waits of a process. A job that has not ended costs one probe of jobs_live_id_key.
 -- Locks nothing. Zero rows, the normal case: none has ended.
 with seen as materialized (
     select w.id

@@ -1,4 +1,5 @@
--- Gives running jobs whose worker's row is gone (deleted by hand) an expired worker, so that the next rescue takes them.
+-- If running jobs name a worker whose row is gone (deleted by hand), adds that worker again as expired, so that the next rescue takes the
+-- jobs.
 -- Expects jobs_live_worker_idx. Locks nothing that others wait for. Returns the ids of those workers.
 -- Zero rows, the normal case: there are none.
 insert into pgqueue.workers (id, host, pid, version, executor, slots, queues, tasks, state, expires_at)

@@ -1,6 +1,6 @@
--- Takes or keeps the lease of the leader, who maintains (rescue, partitions, retention).
--- Locks the one row, and only if the lease is this worker's or over: while another worker leads, it only reads.
--- Returns one row: whether this worker leads, and the seconds until the lease is over, when it is worth asking again.
+-- Takes or keeps the lease of the leader, the worker that maintains (rescue, partitions, retention).
+-- Locks the one row only if the lease is this worker's or over. While another worker leads, it only reads.
+-- Returns one row: whether this worker leads, and the seconds until the lease is over. Then it is worth asking again.
 with now_leading as materialized (
     select l.worker_id, l.expires_at from pgqueue.leader l
 ), elected as (

@@ -1,6 +1,7 @@
--- Ends the lease of a worker whose process is known to be dead, so that its jobs are rescued now. If it led, it leads no longer, and the
--- workers that could lead are told. Its state stays: the rescue says that it expired.
--- Expects workers_pkey. Locks the worker's row, then the leader's. Zero rows: its lease was over, or it had said goodbye.
+-- Ends the lease of a worker whose process is known to be dead, so that its jobs are rescued now. If it led, it no longer leads, and a
+-- notification tells the workers that could lead.
+-- Its state stays: the rescue says that it expired.
+-- Expects workers_pkey. Locks the worker's row, then the leader's. Zero rows: its lease was over, or it had stopped.
 with ended as (
     update pgqueue.workers w set expires_at = clock_timestamp()
     where w.id = %(worker_id)s::bigint and w.pid = %(pid)s::int and w.state in ('running', 'draining')

@@ -1,6 +1,7 @@
--- Finds which of these attempts are no longer this worker's although it runs them: a crash of the server, or a failover, took their claim
--- back. The job is pending again, or another attempt at it has begun or ended. An attempt that ended under this lease is not among them.
--- Expects the unique index on id of each partition. Locks nothing. Zero rows: all are the worker's.
+-- Finds which of these attempts are no longer this worker's although it runs them. A crash of the server, or a failover, took their claim
+-- back. The job is pending again, or another attempt at it has begun or ended.
+-- An attempt that ended under this lease is not among them. Expects the unique index on id of each partition. Locks nothing. Zero rows:
+-- all are the worker's.
 select j.id from unnest(%(ids)s::bigint[], %(lease_ids)s::bigint[]) held (id, lease_id)
 cross join lateral (
     select l.id from pgqueue.jobs l

@@ -1,4 +1,5 @@
--- Finishes up to `count` jobs that no worker may run, in any queue, as functions/finish_overdue.sql says.
+-- Finishes jobs that no worker may run, in any queue, as functions/finish_overdue.sql says: up to `count` that ran out of time, and up to
+-- `count` that were asked to stop.
 -- Expects jobs_live_overdue_idx and jobs_live_cancel_idx. Locks the jobs, skipping those that are being edited or cancelled.
 -- `only` (null: any) leaves out all other jobs.
 -- Returns (id, task, state, reason). Zero rows, the normal case: there are none.

@@ -1,4 +1,4 @@
--- Says in a worker's row for how many seconds its loop has been blocked, and by which jobs; null: the loop turns again.
+-- Says in a worker's row for how many seconds its loop has been blocked, and by which jobs; null: the loop runs again.
 -- Expects workers_pkey. Locks the worker's row. Zero rows: its lease is over.
 update pgqueue.workers w
 set blocked_since = clock_timestamp() - make_interval(secs => %(seconds)s::float8),

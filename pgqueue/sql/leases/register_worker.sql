@@ -1,6 +1,7 @@
--- Adds this worker and makes the rows of its queues, which enqueuing never does: an enqueuer must not wait for another.
--- `worker_id`, the owner of its leases, is drawn at random: no sequence gives it, which a failover may set back, so that two
--- workers would share it. Returns it. Zero rows: a worker has it already, and another must be drawn.
+-- Adds this worker and makes the rows of its queues. Enqueuing never makes those, because an enqueuer must not wait for another.
+-- The worker draws `worker_id`, the owner of its leases, at random. A failover may set a sequence back, and then two workers would share
+-- an id.
+-- Returns the id. Zero rows: another worker has it already, and this one must draw again.
 with known as (
     insert into pgqueue.queues (name)
     select q from unnest(%(queues)s::text[]) as q (q)

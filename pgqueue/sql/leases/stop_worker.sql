@@ -1,6 +1,6 @@
--- Marks a worker stopped. Its leases end at once, so that a job it could not release is rescued without delay; if it leads, it
--- resigns, and says so to those who could take its place. Locks the worker's row, then the leader's.
--- Zero rows: it is unknown or was expired already.
+-- Marks a worker stopped. Its leases end at once, so that a job it could not release is rescued without delay. If it leads, it resigns,
+-- and a notification tells the workers that could take its place.
+-- Locks the worker's row, then the leader's. Zero rows: it is unknown or was expired already.
 with stopped as (
     update pgqueue.workers w
     set state = 'stopped', stopped_at = clock_timestamp(), expires_at = clock_timestamp()

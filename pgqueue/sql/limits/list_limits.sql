@@ -1,4 +1,4 @@
--- All limits with what of them is taken now, and for those by key, how many keys are full. Reads limits and seats. Locks nothing.
+-- All limits, with what of each is taken now. For limits by key, also how many keys are full. Reads limits and seats. Locks nothing.
 select l.id, l.queue, l.task, l.per_key, l.key, l.concurrency, l.rate, date_part('epoch', l.period), l.sliding, l.burst, l.share,
        coalesce(s.taken, 0)::int, coalesce(s.full_keys, 0)::int, s.free_at
 from pgqueue.limits l

@@ -1,4 +1,5 @@
--- Makes a limit, or changes the one of the same scope (queue, task, by key or not, key, sliding or not), of which what is not given stays.
+-- Makes a limit, or changes the one of the same scope (queue, task, by key or not, key, sliding or not). If a value is not given, the
+-- limit keeps the old one.
 -- Claims heed it at once. Locks that row. One row: its id.
 insert into pgqueue.limits as l (queue, task, per_key, key, concurrency, rate, period, sliding, burst, share)
 values (%(queue)s::text, %(task)s::text, %(per_key)s::boolean, %(key)s::text, %(concurrency)s::int, %(rate)s::int,

@@ -1,4 +1,5 @@
--- Due jobs that no living worker will take: their queue or their task is served by none. For `pgq doctor`. A paused queue is to wait.
+-- Due jobs that no living worker will take, because none serves their queue or none knows their task. For `pgq doctor`. Leaves out paused
+-- queues.
 -- Reads jobs_live once. Locks nothing.
 with due as materialized (
     select l.queue::text as queue, l.task::text as task, count(*) as jobs, min(l.run_at) as since

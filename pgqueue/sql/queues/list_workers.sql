@@ -1,4 +1,5 @@
--- Workers, with the slots of each queue's own and how many of them are taken, the living ones first; all of them if `ended`. Locks nothing.
+-- Workers, the living ones first; if `ended`, also those that have ended. For each of its queues that has slots of its own: how many, and
+-- how many of them are taken. Locks nothing.
 select w.id, w.host, w.pid, w.version, w.executor, w.slots, w.queues,
        case when w.state in ('running', 'draining') and w.expires_at < clock_timestamp() then 'expired' else w.state end,
        w.started_at, w.heartbeat_at, w.expires_at,

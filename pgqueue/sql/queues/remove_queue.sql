@@ -1,5 +1,5 @@
--- Removes a queue in which no job waits, runs or is dead and which no living worker names. Locks its row. One row: what keeps it (jobs,
--- or living workers that name it), and whether it had a row.
+-- Removes a queue if no job waits, runs or is dead in it, and no living worker names it. Locks its row.
+-- One row: what keeps it (jobs, or living workers that name it), and whether it had a row.
 with kept as (
     select (select count(*) from pgqueue.jobs_live j where j.queue = %(queue)s::text)
            + (select count(*) from pgqueue.jobs_dead j where j.queue = %(queue)s::text) as jobs,

@@ -1,5 +1,5 @@
--- Writes a schedule's definition over its row. Whether it is paused, and who made it, stays. Locks the row.
--- Zero rows: there is none of that name.
+-- Writes a schedule's definition over its row. Its pause and its source stay. Locks the row.
+-- Zero rows: there is no schedule of that name.
 update pgqueue.schedules s
 set task = %(task)s::text, cron = %(cron)s::text, every = make_interval(secs => %(every)s::float8),
     at = %(at)s::timestamptz, anchor = coalesce(%(anchor)s::timestamptz, s.anchor), tz = %(tz)s::text,

@@ -1,9 +1,9 @@
--- Schedules that want something: one that was edited, whose fire time has come, or whose waiting run can have its turn; and
--- with `broken` those with a problem, which another host may not have. `moment` is the database's time if null.
--- `only` (null: any) leaves out all other schedules.
--- Locks nothing: fire_schedule checks `version`, the row's xmin, again. Each row begins with the time, the seconds until
--- the next fire time of any other schedule (null: none), and whether any run waits; if no schedule wants anything, it is
--- the only row, without a schedule.
+-- Finds the schedules that a scheduler must handle: those that were edited, those whose fire time has come, and those whose waiting run
+-- can go. With `broken` also those with a problem, because another host may not have that problem.
+-- If `moment` is null, it is the database's time. `only` (null: any) leaves out all other schedules.
+-- Each row begins with the time, the seconds until the next fire time of any other schedule (null: none), and whether any run waits. If
+-- there is no such schedule, the only row has no schedule.
+-- Locks nothing: fire_schedule checks `version`, the row's xmin, again.
 select m.now, extract(epoch from m.nearest - m.now)::float8, m.waiting,
        s.id, s.version, s.name, s.task, s.cron, s.every, s.at, s.anchor, s.tz, s.overlap, s.missed, s.missed_cap, s.jitter,
        s.args, s.options, s.edited_at, s.next_at, s.over

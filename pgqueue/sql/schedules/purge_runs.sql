@@ -1,6 +1,7 @@
--- Deletes the notes of runs that are older than any queue keeps its jobs, but for the last of each schedule, those that wait
--- or whose job has not ended, and the one of a single time, which would fire again; and sets of schedules and tasks that no worker has
--- reported for a month. Bounded, skipping locked rows. Returns the number of runs deleted.
+-- Deletes the notes of runs that are older than any queue keeps its jobs. Keeps the last run of each schedule, runs that wait or whose
+-- job has not ended, and the run of a schedule with a single time, which would fire again without it.
+-- If no worker has reported them for a month, also deletes tasks, and sets of schedules that a newer set follows.
+-- Bounded, skipping locked rows. Returns the number of runs deleted.
 with runs as (
     delete from pgqueue.schedule_runs r
     where (r.schedule_id, r.fire_at) in (

@@ -1,6 +1,6 @@
--- Transactions that have locked tables of pgqueue, or are making them, the oldest first: for `pgq migrate`, which could not have a lock.
--- Returns the pid (null: a prepared transaction), who it is, seconds since its transaction began (null if this role may not know), and
--- a table. Locks nothing, needs no table of ours. Zero rows: none does now.
+-- Transactions that have locked tables of pgqueue, or are making them, the oldest first. For `pgq migrate`, when it could not get a lock.
+-- Returns the pid (null: a prepared transaction), the role, program and state of the session, seconds since its transaction began (null
+-- if this role may not know), and a table. Locks nothing, needs no table of ours. Zero rows: none does now.
 select l.pid, coalesce(a.usename::text, 'unknown'), coalesce(a.application_name, ''), coalesce(a.state, ''),
        extract(epoch from clock_timestamp() - min(a.xact_start))::float8, min(c.relname::text)
 from pg_catalog.pg_locks l

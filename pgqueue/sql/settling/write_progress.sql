@@ -1,4 +1,4 @@
--- Writes how far jobs of this worker have come, a JSON array of (id, lease_id, progress), with the time.
+-- Writes how far jobs of this worker have come, with the time. `written` is a JSON array of (id, lease_id, progress).
 -- The fence, the index and the locks of rows are those of settle.sql. Returns the ids that were still this worker's.
 -- Zero rows: all leases were lost.
 with written as materialized (

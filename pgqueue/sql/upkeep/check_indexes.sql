@@ -1,11 +1,12 @@
 -- The indexes of jobs_live that need care: (name, fault, bytes, live rows, whether this role may rebuild it).
--- Faults: invalid (left by a rebuild that was cut off), and outgrown: larger than `floor` bytes and than four times what the
--- live rows need, because its dead entries were once many. Locks nothing. Zero rows: all is well.
--- The count of live rows is the larger of the two that the server keeps: either may be stale.
+-- Faults: invalid (a rebuild that was cut off left it), and outgrown (larger than `floor` bytes, and larger than four times what the live
+-- rows need, because it once had many dead entries).
+-- The count of live rows is the larger of the two that the server keeps, because either may be stale. Locks nothing. Zero rows: all is
+-- well.
 select c.relname::text, case when i.indisvalid then 'outgrown' else 'invalid' end, pg_relation_size(c.oid), live.rows,
        pg_has_role(c.relowner, 'USAGE')
        or (i.indisvalid and current_setting('server_version_num')::int >= 170000
-           -- a name that older servers do not know must not reach them
+           -- older servers do not know the name MAINTAIN, so it must not reach them
            and has_table_privilege(t.oid, case when current_setting('server_version_num')::int >= 170000
                                                then 'MAINTAIN' else 'SELECT' end))
 from pg_catalog.pg_class t

@@ -1,6 +1,7 @@
--- Whoever holds a snapshot that keeps dead rows alive, or a lock on jobs_live that writing takes: to rebuild an index now
--- would wait for them, or be in vain. One text each, the same only as long as the same one holds the same.
--- Locks nothing. Zero rows: none.
+-- What holds a snapshot that keeps dead rows alive, or a lock on jobs_live that writers take. A rebuild of an index would now wait for
+-- it, or be in vain.
+-- One text for each holder. The text stays the same only as long as the same holder holds the same thing.
+-- Locks nothing. Zero rows: nothing holds any.
 select format('session %%s: %%s', a.pid, a.backend_xmin)
 from pg_catalog.pg_stat_activity a
 where a.backend_xmin is not null and a.pid <> pg_backend_pid()

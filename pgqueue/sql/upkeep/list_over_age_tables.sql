@@ -1,6 +1,7 @@
--- The tables that may hold over-age rows which no dropped day takes along: the default partitions, and the days that some
--- queue with a shorter retention than the longest keeps no more. With the days before which rows may go: once a table was
--- purged, it need not be again until they change. Locks nothing. Zero rows, the normal case: nothing to purge.
+-- The tables that may hold over-age rows and are not dropped with their day: the default partitions, and days that a queue with a shorter
+-- retention than the longest no longer keeps.
+-- Returns with each the days before which rows may go. A table that was purged need not be purged again until these days change.
+-- Locks nothing. Zero rows, the normal case: nothing to purge.
 with kept as (
     select string_agg(q.name || ' ' || pgqueue.expired_before(q.retention), ',' order by q.name) as days,
            max(pgqueue.expired_before(q.retention)) as shortest, min(pgqueue.expired_before(q.retention)) as longest

@@ -1,4 +1,4 @@
--- How large jobs_live and its claim index are against the rows in them, and whether autovacuum cares for it.
+-- How large jobs_live and its claim index are, how many rows are in them, and whether autovacuum may work on them.
 -- For `pgq doctor`. The counts are the server's estimates. Locks nothing.
 select s.n_live_tup, s.n_dead_tup, pg_table_size(s.relid), pg_relation_size('pgqueue.jobs_live_claim_idx'),
        current_setting('autovacuum')::boolean and current_setting('track_counts')::boolean

@@ -1,5 +1,7 @@
--- Deletes what has run out: idempotency keys past their lifetime (that of a debounce lasts as long as its job), workers that ended
--- longer ago than any retention and hold no job, and alerts resolved before that. Bounded batches, skipping locked rows.
+-- Deletes what has run out, in bounded batches, skipping locked rows:
+--   idempotency keys past their lifetime (that of a debounce lasts as long as its job);
+--   workers that ended longer ago than any retention and hold no job;
+--   alerts that were resolved longer ago than any retention.
 -- Returns (keys, workers) deleted.
 with keys as (
     delete from pgqueue.idempotency_keys k

@@ -1,4 +1,4 @@
--- No messages of this alert, nor of later ones about the same subject, for so many seconds; 0 unmutes it.
+-- Mutes this alert, and later ones about the same subject, for `seconds`: they have no messages. 0 unmutes it.
 -- Returns until when; null if there is no such alert.
 create or replace function pgqueue.mute_alert(alert bigint, seconds double precision)
 returns timestamptz

@@ -1,4 +1,4 @@
--- Closes an alert by hand; it opens again, as a new one, when its cause is seen again (a dead job: when another one dies).
+-- Closes an alert by hand. When its cause is seen again (for dead jobs: when another one dies), a new alert opens.
 -- Returns whether it was open; null if there is no such alert.
 create or replace function pgqueue.resolve_alert(alert bigint)
 returns boolean

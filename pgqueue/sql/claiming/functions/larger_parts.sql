@@ -1,6 +1,6 @@
--- For the second look of due_by_key.sql: the keys of which the first one found something, in their order, and how many jobs of each the
--- second may take, so that `count` is filled: parts in the ratio of the keys' shares. Locks nothing.
--- Only for due_by_key.sql, whose search path is in force. In plpgsql, which plans it once a session.
+-- For the second look of due_by_key.sql. Returns the keys for which the first look found jobs, in their order. Returns also how many jobs
+-- of each key the second look may take to fill `count`: parts in the ratio of the keys' shares. Locks nothing.
+-- Only for due_by_key.sql, whose search path is in force. It is in plpgsql, which plans it once a session.
 create or replace function pgqueue.larger_parts(turn_of text[], of_queue text, shared boolean, count integer, out turns text[], out parts integer[])
 language plpgsql
 as $function$

@@ -1,6 +1,6 @@
--- Gathers what only some claimed jobs have beside the rest, as JSON (worker/rare_fields.py); null: nothing of it. Moments are given as the
--- seconds that are left, which a worker's own clock can count.
--- It has no search_path of its own, so that it becomes a part of the claim: it is asked for every job. Locks nothing.
+-- Gathers, as JSON, the fields that only some claimed jobs have (worker/rare_fields.py); null: the job has none of them. Moments are
+-- given as the seconds that are left, because a worker's own clock can count those.
+-- It has no search_path of its own, so that it becomes a part of the claim, which calls it for every job. Locks nothing.
 create or replace function pgqueue.rare_fields(expires_at timestamptz, deadline_at timestamptz, progress jsonb, unique_key text, tags text[], meta jsonb, stored_by_pgqueue boolean)
 returns text
 language sql

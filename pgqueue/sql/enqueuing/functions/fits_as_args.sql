@@ -1,4 +1,4 @@
--- Whether a document is short enough for arguments of a job, in the form that is used, which is text (the domain job_args); with a little room.
+-- Whether a document is short enough for arguments of a job, with a little room. It is measured as text, as the domain job_args does.
 create or replace function pgqueue.fits_as_args(document jsonb)
 returns boolean
 language plpgsql

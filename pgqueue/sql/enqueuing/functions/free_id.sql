@@ -1,5 +1,7 @@
--- The next id of the sequence that no unfinished and no dead job has. Those of completed jobs may come again: they lie in tables of their own.
--- A sequence that stands behind the tables is moved on by each draw, also if the caller fails: so the loop ends, at the latest in another call.
+-- The next id of the sequence that no unfinished and no dead job has. Ids of completed jobs may come again, because these jobs lie in
+-- tables of their own.
+-- If the sequence stands behind the tables, each draw moves it on, even if the caller fails. So the loop ends, at the latest in another
+-- call.
 create or replace function pgqueue.free_id()
 returns bigint
 language plpgsql

@@ -1,6 +1,7 @@
--- Notes of jobs that enqueue_many has just stored under `ids` what they leave to a task that no worker has told of yet: sync_tasks fills
--- it in when one does. Touches these jobs alone, by jobs_live_id_key, and none that is older than the caller's transaction: runs as the
--- owner, because a role that may store a job need not be allowed to change one.
+-- For jobs that enqueue_many has just stored under `ids`: if no worker has reported their task yet, notes which options they leave to it.
+-- sync_tasks fills these in when a worker reports the task.
+-- Touches these jobs alone, by jobs_live_id_key, and none that is older than the caller's transaction. Runs as the owner, because a role
+-- that may store a job need not be allowed to change one.
 create or replace function pgqueue.mark_undeclared(jobs jsonb, ids bigint[])
 returns void
 language sql

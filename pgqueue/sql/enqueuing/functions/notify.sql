@@ -1,6 +1,7 @@
--- Tells all that listen to pgqueue's channel when the caller's transaction commits. Not in a transaction of which
--- pgqueue.notify is off (`set local pgqueue.notify = off`): one that has sent a NOTIFY cannot be prepared for a two-phase
--- commit. What is told here is also found by the next poll or heartbeat.
+-- Tells all that listen to pgqueue's channel when the caller's transaction commits. The next poll or heartbeat would also find what is
+-- told here.
+-- If pgqueue.notify is off in a transaction (`set local pgqueue.notify = off`), tells nothing, because a transaction that has sent a
+-- NOTIFY cannot be prepared for a two-phase commit.
 create or replace function pgqueue.notify(payload text)
 returns void
 language plpgsql

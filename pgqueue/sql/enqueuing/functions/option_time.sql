@@ -1,4 +1,4 @@
--- A moment as the options expires and deadline give it: seconds from `since` on, or a time as text.
+-- The moment that an option expires or deadline means: a number of seconds from `since` on, or a time as text.
 create or replace function pgqueue.option_time(value jsonb, since timestamptz)
 returns timestamptz
 language sql

@@ -1,4 +1,4 @@
--- The items of enqueue_many with one job each: those with `each` are split. Locks nothing.
+-- The items of enqueue_many with one job each: an item with `each` becomes several. Locks nothing.
 create or replace function pgqueue.split_each(jobs jsonb)
 returns jsonb
 language sql

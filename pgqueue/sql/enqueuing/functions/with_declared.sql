@@ -1,5 +1,6 @@
--- The items of enqueue_many, each with what its task declares (pgqueue.tasks) under what it says itself; those that say `declared`
--- hold that already. A rule of keys that does not go with what the item says gives way to it, as in Python. Locks nothing.
+-- Adds to each item of enqueue_many what its task declares (pgqueue.tasks). What the item says itself wins. An item that says `declared`
+-- holds the declaration already.
+-- If a declared rule of keys does not go with what the item says, the rule is left out, as in Python. Locks nothing.
 create or replace function pgqueue.with_declared(jobs jsonb)
 returns jsonb
 language sql

@@ -1,4 +1,4 @@
--- A document as text, for statements that show jobs: of one that is too long (beyond 1 GB nothing can be) a word about it.
+-- A document as text, for statements that show jobs. If it is too long, the text says so instead (no text can be longer than 1 GB).
 create or replace function pgqueue.text_of(document jsonb)
 returns text
 language plpgsql

@@ -1,4 +1,4 @@
--- All that happened to each job, from the transitions and from what its row tells itself.
+-- All that happened to each job, from the transitions and from the job's own row.
 create or replace view pgqueue.job_timeline with (security_invoker) as
     select j.id as job_id, j.created_at as at, null::text as from_state, 'pending'::text as to_state,
            'enqueued'::text as reason, 0::smallint as attempt, null::bigint as worker_id, null::text as error

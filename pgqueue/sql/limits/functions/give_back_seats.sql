@@ -1,6 +1,7 @@
--- Gives back the seats of jobs that ended their attempt, and wakes the workers of their queues: somebody may be waiting for a seat.
--- One element a hold: the limit (0: the one seat of a key whose jobs keep their order), the job's concurrency_key or '', the weight, the job's queue. Called by complete.sql, settle.sql and
--- rescue.sql within their own statements, so a seat is free exactly when its holder no longer runs.
+-- Gives back the seats of jobs whose attempt ended. Wakes the workers of their queues, because a job may be waiting for a seat.
+-- Each element of the arrays is what one job took of one limit: the limit (0: the one seat of a key whose jobs keep their order), the
+-- job's concurrency_key or '', the weight, the job's queue.
+-- complete.sql, settle.sql and rescue.sql call it within their own statements, so a seat is free exactly when its holder no longer runs.
 -- Locks the seats in the order of (limit_id, key), as take_seats() does.
 create or replace function pgqueue.give_back_seats(limit_ids integer[], keys text[], weights integer[], queues text[])
 returns void

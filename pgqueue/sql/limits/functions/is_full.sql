@@ -1,6 +1,6 @@
--- Whether a look at this seat is in vain: all is taken, or not enough is left for the first who waits, or its rate is used up.
--- A seat that no job holds is never full, whatever the last one wanted.
--- Without a search_path of its own, so that it is inlined: it is asked for every key that a claim passes.
+-- Whether a look at this seat is in vain: all is taken, or not enough is left for the first job that waits, or its rate is used up.
+-- If no job holds the seat, what the last job wanted does not count.
+-- It has no search_path of its own, so that it is inlined, because a claim asks it for every key that it passes.
 create or replace function pgqueue.is_full(taken integer, wanted integer, concurrency integer, free_at timestamptz, moment timestamptz)
 returns boolean
 language sql

@@ -1,5 +1,5 @@
--- By which of these names, or else patterns with *, a worker serves a queue: the first that fits. Null: by none. Its place among them
--- is that of the slots of its own in workers.queue_slots.
+-- The name by which a worker serves a queue: the queue's own name, or else the first of its patterns with * that fits. Null: none of them
+-- fits. In workers.queue_slots, the slots of that name are at the same place.
 create or replace function pgqueue.serving_name(queue text, queues text[])
 returns text
 language sql

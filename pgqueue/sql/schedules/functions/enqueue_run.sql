@@ -1,6 +1,6 @@
--- Enqueues the job of a run that is noted already, and notes its id: what fire_schedule and run_schedule share.
--- The job's meta tells the schedule's name and the fire time. `due`, if it is still to come, is the job's run_at,
--- unless a debounce says when that is.
+-- Enqueues the job of a run that is already noted, and notes the job's id. fire_schedule and run_schedule share it.
+-- The job's meta tells the schedule's name and the fire time. If `due` is still to come, it is the job's run_at, unless a debounce sets
+-- that.
 create or replace function pgqueue.enqueue_run(schedule bigint, fire_at timestamptz, due timestamptz)
 returns bigint
 language plpgsql

@@ -1,6 +1,7 @@
--- Trigger of pgqueue.schedules: after an edit of a row, in SQL or otherwise, the next look of a scheduler plans it again.
--- An edit of the times, also a pause or its end, counts from now on: what the old times had still to come is given up, and
--- what the new ones would have had before is not made up for. Any other edit keeps the fire time that is next.
+-- Trigger of pgqueue.schedules: after an edit of a row, in SQL or otherwise, a scheduler plans it again at its next look.
+-- An edit of the times, also a pause or its end, counts from now on. Fire times that the old times had still to come are given up. Fire
+-- times that the new times would have had before are not made up for.
+-- Any other edit keeps the next fire time.
 create or replace function pgqueue.replan_schedule()
 returns trigger
 language plpgsql

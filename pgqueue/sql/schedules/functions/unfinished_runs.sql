@@ -1,4 +1,4 @@
--- The jobs of a schedule that have not ended, among its last hundred. By schedule_runs_job_idx and jobs_live_id_key.
+-- The jobs of a schedule that have not ended, among its last hundred. Expects schedule_runs_job_idx and jobs_live_id_key.
 create or replace function pgqueue.unfinished_runs(schedule bigint)
 returns bigint[]
 language sql

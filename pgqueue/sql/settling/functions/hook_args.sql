@@ -1,5 +1,5 @@
--- The arguments of a hook's job: the job as the outcome left it, and how it went. What would not fit into a job's arguments
--- (2 MB of text, which only callers of the SQL API reach) is left out: then the hook sees the job without arguments and result.
+-- The arguments of a hook's job: the job as the outcome left it, and how it went. A job's arguments hold 2 MB of text, and only callers
+-- of the SQL API reach that limit. If the text is longer, the hook sees the job without arguments and result.
 create or replace function pgqueue.hook_args(job jsonb, reason text, error text, traceback text)
 returns jsonb
 language sql

@@ -1,6 +1,6 @@
 -- The first day (UTC) that `retention` keeps: what finished before it may go. Whole days: a job stays up to a day longer.
--- The clock alone is not believed: as many days as are kept must have been made, today included. So a clock that jumps
--- ahead expires nothing, and a dump of old days keeps as many of them as a living queue would.
+-- The clock alone does not decide: as many days as are kept must have been made, today included. So a clock that jumps ahead expires
+-- nothing, and a dump of old days keeps as many of them as a living queue would.
 create or replace function pgqueue.expired_before(retention interval)
 returns date
 language sql

@@ -1,5 +1,5 @@
--- Whether some other transaction keeps a lock on one of these tables: the same one is seen twice, 50 ms apart. Whoever
--- needs an exclusive lock asks first, because waiting for it would hold up everybody who comes later.
+-- Whether another transaction keeps a lock on one of these tables: the same one is seen twice, 50 ms apart. A function that needs an
+-- exclusive lock asks first, because its wait would hold up all later transactions.
 create or replace function pgqueue.is_locked_for_long(tables regclass[])
 returns boolean
 language plpgsql
