@@ -60,9 +60,9 @@ begin
             message = case when bad.task is null then format('pgqueue: item %s names no task', bad.place)
                            when pgqueue.is_reserved(bad.task) then format('pgqueue: the name %s is reserved', bad.task)
                            when bad.unknown <> '{}' then format('pgqueue: unknown option %s for task %s', bad.unknown, bad.task)
-                           when bad.keys then format('pgqueue: item %s: give keys as many as each has items, and no unique_key', bad.place)
+                           when bad.keys then format('pgqueue: item %s: give as many keys as each has items, and no unique_key', bad.place)
                            when bad.idempotency_keys
-                               then format('pgqueue: item %s: give idempotency_keys as many as each has items, and no idempotency_key', bad.place)
+                               then format('pgqueue: item %s: give as many idempotency_keys as each has items, and no idempotency_key', bad.place)
                            when bad.both then format('pgqueue: item %s has both args and each', bad.place)
                            else format('pgqueue: item %s has an ordering without a concurrency_key', bad.place) end,
             hint = case when pgqueue.is_reserved(bad.task) then 'names that begin with pgqueue. or hold :on_ belong to messages of alerts and to hooks' else
