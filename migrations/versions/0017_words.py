@@ -13,6 +13,37 @@ down_revision = "0016"
 branch_labels = None
 depends_on = None
 
+# A worker of an earlier version would claim and settle by the former names. Each of its statements would fail, and its jobs would run
+# a second time.
+NO_WORKERS = r"""
+do $do$
+declare
+    alive text;
+begin
+    select format('worker %s, process %s on %s, still works by the former names', w.id, w.pid, w.host) into alive
+    from pgqueue.workers w
+    where w.state in ('running', 'draining') and w.expires_at > clock_timestamp()
+    order by w.id limit 1;
+    if found then
+        raise exception using errcode = 'PQ004', message = alive;
+    end if;
+end
+$do$
+"""
+# While a day of finished jobs is being detached, no change of its parent reaches it, and it can be attached to no table.
+DETACHED = r"""
+do $do$
+declare
+    d record;
+begin
+    for d in select i.inhparent::regclass as parent, i.inhrelid::regclass as child from pg_inherits i
+             where i.inhdetachpending and i.inhparent = 'pgqueue.jobs_done'::regclass
+    loop
+        execute format('alter table %s detach partition %s finalize', d.parent, d.child);
+    end loop;
+end
+$do$
+"""
 # A day of finished jobs that was detached follows no parent, and could not be attached again with the former names.
 COLUMNS = r"""
 do $do$
@@ -34,7 +65,8 @@ begin
 end
 $do$
 """
-# A function that is renamed keeps its grants. One whose columns or parameters change, too, is made again after the last revision.
+# A function that is renamed keeps its grants. One whose columns or parameters change, too, is made again
+# after the last revision, and loses its grants: `pgq db grants` prints them.
 FUNCTIONS = r"""
 do $do$
 declare
@@ -76,7 +108,7 @@ $body$
 
 
 def upgrade() -> None:
-    for statement in (COLUMNS, FUNCTIONS, LIMIT_CHANGED):
+    for statement in (NO_WORKERS, DETACHED, COLUMNS, FUNCTIONS, LIMIT_CHANGED):
         op.execute(text(statement.replace(":", "\\:")))
     for function in DROPPED:
         op.execute(text(f"drop function if exists pgqueue.{function}"))

@@ -45,6 +45,11 @@ MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
         "The schema cannot be changed yet",
         "drop the view, pgq migrate, and make it again",
     ),
+    "PQ004": (
+        errors.SchemaTooOldError,
+        "The schema cannot be changed yet",
+        "stop all workers (pgq workers list shows them), run pgq migrate again, then start workers of this version",
+    ),
     "22P05": (
         errors.InvalidOptionError,
         "The database's encoding lacks a character of this text",

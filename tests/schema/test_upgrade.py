@@ -204,6 +204,21 @@ def test_columns_with_new_names_keep_their_values_and_no_row_is_written(
         assert connection.execute("select full_at from pgqueue.seats").fetchall() == [(None,)]
 
 
+def test_no_column_gets_a_new_name_while_a_worker_of_the_former_version_works(empty_dsn: str) -> None:
+    command.upgrade(migrate._config(dsn=empty_dsn), "0016")
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute(
+            "insert into pgqueue.workers (id, host, pid, version, executor, slots, queues, tasks, state, expires_at)"
+            " values (7, 'web-1', 42, '0', 'async', 1, '{default}', '{}', 'running', now() + interval '1 minute')"
+        )
+        with pytest.raises(PgQueueError, match=r"worker 7, process 42 on web-1.* do: stop all workers"):
+            migrate.upgrade(empty_dsn)
+        assert connection.execute("select version_num from pgqueue.schema_version").fetchone() == ("0016",)
+        connection.execute("update pgqueue.workers set expires_at = now() - interval '1 second'")
+        migrate.upgrade(empty_dsn)
+        assert migrate.differences(connection) == []
+
+
 def test_a_function_with_a_new_name_keeps_the_grants_of_roles(empty_dsn: str) -> None:
     """A role that may only enqueue calls it under the name that it had been granted."""
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
