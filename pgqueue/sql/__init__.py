@@ -81,7 +81,9 @@ def whole(text: str) -> str:
     A fragment calls its row ``j``. In the text, the name of the row stands behind the fragment's name. If none does, the
     columns stand alone. So one list names the columns of an INSERT and of the SELECT that feeds it.
     """
-    return FRAGMENT.sub(_put_in, text)
+    text = FRAGMENT.sub(_put_in, text)
+    assert "--+" not in text, f"a fragment stands in the wrong form: {text}"
+    return text
 
 
 def _read(*folders: str) -> dict[str, str]:
