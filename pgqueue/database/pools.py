@@ -6,12 +6,14 @@ import asyncio
 import math
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary, WeakSet
 
+import psycopg
 from psycopg import AsyncConnection, Connection
+from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
 
 from pgqueue.database.outage import READ_ONLY
@@ -26,8 +28,8 @@ POOL_SIZE = 10
 # If a connection was unused for more seconds than this, it must answer before it is used. Firewalls, address translation
 # and balancers cut idle connections without a word, but only after a minute or more.
 IDLE = 10.0
-SILENCE = 5.0  # seconds in which that answer must arrive
-# Seconds in which the server must answer all of an autocommit block: as for any statement of a worker. A sync caller has no such
+SILENCE = 5.0  # seconds in which such a connection must answer
+# Seconds in which the server must answer all of an autocommit block: as many as for any statement of a worker (``Link``). A sync caller has no such
 # bound, because a watching thread costs more than the block. TCP's own time-out and the timeout of its job bound that caller.
 ANSWER = 60.0
 POOL_PATIENCE = 30.0  # seconds that a caller waits for a connection
@@ -65,11 +67,11 @@ class LoopPool:
         for connection in list(self.connections):
             connection.pgconn.finish()
         if self.pool is not None:
-            self.pool._closed = True  # noqa: SLF001 - else its finalizer wants that loop
+            self.pool._closed = True  # noqa: SLF001 - else its finalizer uses the closed loop
 
 
 class Pools:
-    """Safe over threads, event loops and forks. ``size``: the most connections of each pool; None: POOL_SIZE, or what a worker needs."""
+    """Pools that threads, event loops and forked processes may use. ``size``: the most connections of each pool; None: POOL_SIZE, or what a worker needs."""
 
     def __init__(self, dsn: Callable[[], str], size: int | None = None) -> None:
         self._dsn, self._given, self._size = dsn, size, size or POOL_SIZE
@@ -99,7 +101,7 @@ class Pools:
                 if taken.autocommit is not autocommit:
                     taken.autocommit = autocommit
                 if autocommit:
-                    with confirmed(taken), gap():
+                    with confirmed(taken), _cancelled_if_left(taken), gap():
                         yield taken
                 else:
                     with taken:
@@ -131,12 +133,12 @@ class Pools:
 
     @asynccontextmanager
     async def aconnection(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
-        """``connection`` for the running event loop."""
+        """Like ``connection``, for the running event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._async:
             self._abandon()
         own = self._async.setdefault(loop, LoopPool())
-        async with own.opening:  # callers that come together share one pool
+        async with own.opening:  # callers that arrive together share one pool
             if own.pool is None:
                 own.pool = await self._open(own)
             pool = own.pool
@@ -219,8 +221,23 @@ def _taking(*, autocommit: bool) -> Iterator[None]:
         _for_one_statement.reset(before)
 
 
+@contextmanager
+def _cancelled_if_left(connection: Connection) -> Iterator[None]:
+    """If an interruption of a handler leaves a statement to the server, asks the server to end it. Otherwise it would still commit.
+
+    On an AsyncConnection psycopg does so itself.
+    """
+    try:
+        yield
+    except BaseException:
+        if connection.info.transaction_status is TransactionStatus.ACTIVE:
+            with suppress(psycopg.Error):
+                connection.cancel_safe(timeout=SILENCE)
+        raise
+
+
 def _take(pool: ConnectionPool[Connection], gap: Callable[[], AbstractContextManager[None]]) -> Connection:
-    """Only a handler waits in slices, so that it can be interrupted: each new slice loses the place in the pool's line."""
+    """Takes a connection. Only a handler waits in slices, between which it can be interrupted: each slice loses the place in the pool's line."""
     patience = pool.timeout if here.thread is None else INTERRUPTIBLE_EVERY
     until = monotonic() + pool.timeout
     while (left := until - monotonic()) > 0:
@@ -240,7 +257,7 @@ def _check(connection: Connection) -> None:
 
 
 async def _check_async(connection: AsyncConnection) -> None:
-    """The same on an AsyncConnection."""
+    """``_check`` for an AsyncConnection."""
     if _is_doubtful(connection):
         with within(connection, SILENCE):
             await AsyncConnectionPool.check_connection(connection)
@@ -261,10 +278,10 @@ def _session(threshold: int | None) -> dict[str, object]:
 
 
 def _exhausted(pool: ConnectionPool[Connection] | AsyncConnectionPool[AsyncConnection]) -> PoolExhaustedError:
-    """If the cause is that the server cannot be reached, raises the error that says why instead."""
+    """The error to raise. If the server cannot be reached, raises instead the error that says why."""
     prepare_threshold(pool.conninfo)  # type: ignore[arg-type]
     return PoolExhaustedError(
         f"No connection of the app's pool became free within {pool.timeout:g} s; all {pool.max_size} are in use.",
-        why="each handler in job.transaction() that enqueues without using(conn) needs a second one, or a caller keeps one for long",
+        why="each handler in job.transaction() that enqueues without using(conn) needs a second connection, or a caller keeps a connection for long",
         do=f"join the transaction with task.using(conn), or make the pool larger: App(pool_size={2 * pool.max_size})",
     )

@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Connection
 
 from pgqueue import App
 from pgqueue.database import pools
@@ -79,6 +79,29 @@ def test_a_caller_who_lets_each_statement_commit_does_it_for_himself_alone(dsn: 
         with app.connection() as connection:
             connection.autocommit = True
         assert transactions() == 1
+    app.close()
+
+
+def test_a_statement_that_an_interruption_leaves_to_the_server_is_ended(
+    dsn: str, db: Connection[Any]
+) -> None:
+    """It would commit by itself. Where psycopg waits in C, the interruption comes after the answer; where it waits in Python, amid the wait."""
+    app = App(dsn)
+
+    class Interruption(BaseException): ...
+
+    def interrupted() -> None:
+        with app.store.pools.connection(autocommit=True) as own:
+            own.pgconn.send_query(b"insert into pgqueue.jobs (task) select 'late' from pg_sleep(2)")
+            own.pgconn.flush()
+            wait_until(lambda: db.execute(left).fetchall())
+            raise Interruption
+
+    left = "select from pg_stat_activity where query ~ 'pg_sleep' and pid <> pg_backend_pid() and state = 'active'"
+    with pytest.raises(Interruption):
+        interrupted()
+    wait_until(lambda: not db.execute(left).fetchall())
+    assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
     app.close()
 
 
