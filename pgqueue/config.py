@@ -1,6 +1,7 @@
 """The settings of a worker, and the file from which all settings are read.
 
-Order: an explicit argument or flag, the environment, ``[tool.pgqueue]`` in the nearest pyproject.toml, the default.
+The first of these that gives a setting wins: an explicit argument or flag, the environment, ``[tool.pgqueue]`` in
+the nearest pyproject.toml, the default.
 """
 
 from __future__ import annotations
@@ -53,7 +54,12 @@ class WorkerSettings:
         }
     )
     concurrency: int = setting(
-        COUNT, 10, "Jobs at once in each process.", low=1, high=10_000, flags=("-c", "--concurrency")
+        COUNT,
+        10,
+        "Jobs that run at the same time in each process.",
+        low=1,
+        high=10_000,
+        flags=("-c", "--concurrency"),
     )
     executor: str = setting(
         TEXT, "async", "Where handlers run. async: async def on the loop, def on threads.", words=EXECUTORS
@@ -80,7 +86,7 @@ class WorkerSettings:
         COUNT, 3, "A job is dead after this many crashes of its workers.", low=1, high=1000
     )
     blocked: float = setting(
-        SECONDS, 30.0, "If its event loop is blocked for this long, a process ends, and its jobs run elsewhere. "
+        SECONDS, 30.0, "A process whose event loop is blocked for this long ends, and its jobs run elsewhere. "
         "0: never, for debuggers.", low=0, high=DAY,
     )  # fmt: skip
     patience: float = setting(
@@ -144,9 +150,9 @@ def read_file(start: Path | None = None) -> dict[str, object]:
 
 
 def _is_trusted(path: Path, folder: Path) -> bool:
-    """Whether the file belongs to the user, the system, or the owner of the working folder, whose modules are imported anyway.
+    """Whether the file belongs to the user, the system, or the owner of the working folder (modules in that folder are imported anyway).
 
-    If a folder above holds a file of another user, that file could choose the database and the module to import.
+    Otherwise, a file of another user in a folder above could choose the database and the module to import.
     """
     if not hasattr(os, "geteuid"):
         return True

@@ -92,7 +92,7 @@ class PgQueueError(Exception):
         return "  ".join([f"{self.code}  {self.what}", *more])
 
     def as_dict(self) -> dict[str, object]:
-        """The same, for ``--json``."""
+        """The error as ``--json`` prints it."""
         return {"code": self.code, "message": self.what, "why": self.why, "do": self.do, **self.facts}
 
 
@@ -225,7 +225,7 @@ class InvalidNameError(InvalidJobError):
 
 
 class InvalidBatchError(InvalidJobError):
-    """Some items of a bulk enqueue are bad, so none was written; ``reasons`` maps index to reason."""
+    """Some items of a bulk enqueue are bad, so no item was written. ``reasons`` maps the index of a bad item to its reason."""
 
     code = "PGQ-408"
 
@@ -235,7 +235,7 @@ class InvalidBatchError(InvalidJobError):
 
 
 class DuplicateJobError(PgQueueError):
-    """Job ``job_id``, which was in ``state``, holds the key; raised only for ``on_conflict="raise"``."""
+    """Job ``job_id``, which was in ``state``, holds the key. Only ``on_conflict="raise"`` raises this."""
 
     code = "PGQ-406"
     exit_code = 6
@@ -286,7 +286,10 @@ class WrongConnectionError(PgQueueError):
 
 
 class CommitUnconfirmedError(PgQueueError):
-    """The connection broke before the answer to its commit. ``job_ids``, if known: the jobs that exist if the commit was made."""
+    """The connection broke before the answer to its commit arrived.
+
+    ``job_ids``: the jobs that exist if the commit was made; empty if their ids are unknown.
+    """
 
     code = "PGQ-511"
     exit_code = 3
@@ -350,7 +353,7 @@ class JobFailedError(PgQueueError):
 
 
 class AttemptError(PgQueueError):
-    """Written into ``last_error`` by the worker, or raised inside a handler."""
+    """The worker writes such an error into ``last_error``, or raises it inside a handler."""
 
 
 class LeaseLostError(AttemptError):
@@ -397,4 +400,4 @@ class BadResultError(AttemptError):
 
 
 class AutocommitWarning(UserWarning):
-    """PGQ-502: enqueued on an autocommit connection outside a transaction, so nothing ties the job to other writes."""
+    """PGQ-502: a job was enqueued on an autocommit connection outside a transaction, so nothing ties the job to other writes."""

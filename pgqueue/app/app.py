@@ -102,9 +102,9 @@ class App(Crontab, Hooked):
         ``name``: stored with each job, default ``module.function``. ``retry``: a number of attempts, a list of delays in
         seconds, a tenacity wait, or a ``RetryPolicy``; default 1 s, 5 s, 30 s, 5 min, 30 min. ``timeout``: the limit of one attempt.
         ``keep``: which finished rows stay until retention: "all", only "failures" (dead and cancelled), or "none".
-        ``store_result``: False drops what the handler returns, so it may be anything. If True, a result that is not JSON
+        ``store_result``: False drops what the handler returns, so the handler may return anything. If True, a result that is not JSON
         makes the job dead.
-        ``executor``: "async", "thread" or "process"; default is the worker's (async def on its loop, def on a thread).
+        ``executor``: "async", "thread" or "process"; by default, the worker's setting decides (async def on its loop, def on a thread).
         ``chunk``: the handler takes a list of at most this many jobs. The worker gathers them for ``chunk_wait`` at most.
         ``unique`` (True: by all arguments; a list: by the named ones), ``unique_for``, ``on_conflict``, ``throttle``,
         ``debounce``, ``debounce_max``: as in ``using()``, for all jobs of the task.
@@ -160,14 +160,14 @@ class App(Crontab, Hooked):
 
         The code before the yield runs before the handler, in the order of declaration. The code after the yield runs after
         the handler, in the opposite order. The handler's exception is raised at the yield. If middleware raises another
-        exception, before or after, it counts like one of the handler's. An async generator may await, also around a
+        exception, before or after the yield, that exception counts like one of the handler. An async generator may await, also around a
         ``def``. A callable that makes a (sync or async) context manager for a ``Call`` works too.
         """
         self._runs.put(self.layers, as_layer(function))
         return function
 
     def events_of(self, task: str) -> list[Event]:
-        """The events of a task that have hooks, its own or the app's."""
+        """The events for which the task or the app has hooks."""
         return [event for event in EVENTS if event in self.hooks or event in self.tasks[task].hooks]
 
     # -------------------------------------------------------------- enqueuing
@@ -217,7 +217,7 @@ class App(Crontab, Hooked):
         return self.store.pools.aconnection()
 
     def make_room(self, handlers: int) -> None:
-        """Called by a worker: this many handlers will use the app's connections at once."""
+        """Called by a worker: this many handlers will use the app's connections at the same time."""
         self.store.pools.make_room(handlers)
 
     async def leave_loop(self) -> None:

@@ -1,8 +1,8 @@
 """Many jobs as rows of COPY, which costs the server half of what an insert does. Pure.
 
-The rows are in COPY's binary form. If they were text, the server would spend a tenth of the whole on reading numbers and times.
+The rows are in COPY's binary form. If they were text, the server would spend a tenth of all its work on reading numbers and times.
 
-Only jobs without keys go this way, because COPY cannot tell a duplicate apart.
+Only jobs without keys go this way, because COPY cannot find duplicates.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pgqueue.model.job import Batch
 from pgqueue.model.names import is_reserved
 
 SMALLEST_COPY = 100  # from this many jobs on, the three round trips of COPY pay
-ROWS_AT_ONCE = 500  # rows sent at once: the server works on them while the next are made
+ROWS_AT_ONCE = 500  # rows in a block: the server works on one block while Python makes the next
 SOON_DUE = timedelta(seconds=1)  # a job that is due later needs no wake-up: polling finds it in time
 SIGNATURE, END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 # The number of columns; the length of id, then id; the length of args, then the version of jsonb's binary form.
@@ -32,7 +32,7 @@ WITHOUT_KEYS = frozenset(
      "tags", "meta", "trace_context", "wake"}
 )  # fmt: skip
 
-# The rule for a conflict may be any, because mostly there is no conflict.
+# Any on_conflict may be among these. Mostly there is no conflict; if there is one, the SQL API decides.
 UNIQUE = WITHOUT_KEYS | {"unique_key", "unique", "unique_for", "on_conflict"}
 
 
@@ -69,7 +69,7 @@ def have_a_unique_key(batches: Sequence[Batch]) -> bool:
 
 
 def rows(batches: Sequence[Batch], ids: Sequence[int], moment: datetime) -> Iterator[bytes | bytearray]:
-    """Blocks of rows in the columns of ``copy_jobs.sql``, in the form that COPY and each type's own ``…_send`` describe.
+    """Blocks of rows in the columns of ``copy_jobs.sql``, in COPY's binary form. The ``…_send`` of each type describes its values.
 
     ``moment`` is the database's time. If an option does not fit its column, raises InvalidOptionError before the first block.
     """
@@ -110,7 +110,7 @@ def _run_at(options: Mapping[str, Any], moment: datetime) -> datetime:
 
 
 def _tail(batch: Batch, moment: datetime) -> bytes:
-    """The columns that all jobs of a batch share: those after ``args``."""
+    """The columns after ``args``, which are the same for all jobs of a batch."""
     options = batch.options
     timeout = options.get("timeout")
     try:

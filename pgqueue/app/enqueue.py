@@ -36,7 +36,7 @@ def bad_items(reasons: dict[int, str]) -> InvalidBatchError:
 class Enqueuer(Generic[P, R]):
     """A task with chosen options and a connection to join. It is immutable, so you may keep it and use it again.
 
-    ``shared`` gives the options that its jobs share with those of other enqueuers, if only the unique_key differs.
+    If other enqueuers differ from this enqueuer only in the unique_key, ``shared`` returns the options that their jobs share.
     """
 
     def __init__(
@@ -69,12 +69,13 @@ class Enqueuer(Generic[P, R]):
         has not ended by then is dead. Each is a duration or an aware datetime. ``concurrency_key``: jobs of different keys
         take turns, and limits count by key. ``weight``: what the job counts against limits, default 1. ``ordering``: the
         key's jobs run one after the other as enqueued; a dead job holds up the rest ("block") or not ("skip").
-        These make a job a duplicate. ``unique_key``: only one unfinished job of this task may have it. ``unique``: a key
+        The next options say when a job is a duplicate. ``unique_key``: only one unfinished job of this task may have it. ``unique``: a key
         made of all arguments (True) or of the named ones; False ends the task's rules of keys. ``unique_for``: the key holds
-        for one window of that length. ``on_conflict``: "skip", "replace" or "raise". ``throttle``: no other job for that
-        long. ``debounce`` with ``debounce_max``: each further job puts the first one off and replaces it.
+        for one window of that length. ``on_conflict``: "skip", "replace" or "raise". ``throttle``: for that long, no
+        other job with the key is stored. ``debounce`` with ``debounce_max``: each further enqueue with the key puts the job
+        off and replaces its arguments.
         ``idempotency_key`` with ``idempotency_ttl`` (default 7 days).
-        ``wake=False`` sends no NOTIFY, because a two-phase commit forbids it. The next poll finds the job.
+        ``wake=False`` sends no NOTIFY, because a two-phase commit forbids NOTIFY. The next poll finds the job.
 
         Raises InvalidOptionError, InvalidNameError or InvalidArgumentsError. The warning PGQ-502 comes later, at enqueue.
         """
@@ -112,7 +113,7 @@ class Enqueuer(Generic[P, R]):
 
     def _shared(self) -> Mapping[str, object]:
         """The chosen options over the task's defaults, without the unique_key; one object for all jobs of a batch."""
-        # No cached_property, because each job with a key of its own would pay for its lock.
+        # No cached_property, because each job with a key of its own would pay for the lock of a cached_property.
         if self._all is None:
             self._all = (
                 self._made_together(self._options) if self._shared_with is None else self._shared_with()
@@ -144,7 +145,7 @@ class Enqueuer(Generic[P, R]):
         unique_keys: Iterable[str] | None,
         idempotency_keys: Iterable[str] | None,
     ) -> tuple[Mapping[str, object], list[str] | None]:
-        """The options that the dicts of a batch share, and the unique_key of each dict, if there are any."""
+        """The options that the dicts of a batch share, and the unique_key of each item, or None if there are no such keys."""
         names: list[str] | None = None
         if unique_keys is not None:
             names = _checked_keys("unique_key", unique_keys, items, arguments)
@@ -181,7 +182,7 @@ class Enqueuer(Generic[P, R]):
         """Stores many jobs in one round trip. Returns their handles in order; each says whether its job is new.
 
         An item is a dict of arguments, or a job made by ``task.using(unique_key=…).job(…)`` with options of its own.
-        ``unique_keys``, ``idempotency_keys``: one key for each dict, which is cheaper than such jobs.
+        ``unique_keys``, ``idempotency_keys``: one key for each dict. This is cheaper than such jobs.
         If an item is bad, raises InvalidBatchError with the first 20 reasons and stores none.
         """
         batches = self._batches(items, unique_keys, idempotency_keys)

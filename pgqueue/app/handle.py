@@ -37,7 +37,7 @@ T = TypeVar("T")
 # Not frozen, because that would cost a bulk enqueue more than all the rest of its work in Python.
 @dataclass(slots=True, unsafe_hash=True)
 class JobHandle:
-    """A job's id, and whether this enqueue made it.
+    """A job's id, and whether this enqueue stored the job.
 
     ``created`` False: the key named in ``conflict`` (unique_key, throttle, debounce or idempotency_key) belongs to the
     existing job ``id``, which was in ``state``. If that job was finished, ``stored_result`` or ``stored_error`` is what the

@@ -13,7 +13,7 @@ from pgqueue.errors import AppImportError, NoTasksError, PgQueueError
 
 
 def load_app(path: str) -> App:
-    """The App that ``module:attribute`` names (``module`` alone: its only App); the current directory is importable.
+    """The App that ``module:attribute`` names (``module`` alone: its only App). The current directory is importable.
 
     Raises AppImportError, which shows the user's own frame, or NoTasksError.
     """
@@ -56,7 +56,7 @@ def load_app(path: str) -> App:
 
 
 def _instead(module_name: str, attribute: str) -> str:
-    """What to write for a file or a folder."""
+    """What to write instead of the path of a file or a folder."""
     file = Path(module_name.strip()).absolute()
     file = file.with_suffix("") if file.suffix == ".py" else file
     file = Path(os.path.normpath(file))

@@ -1,7 +1,7 @@
 """The thread that waits for the end of jobs on one listening connection, for all waiters of this process.
 
-The thread announces that it waits (``mark_waited.sql``), because settling sends a NOTIFY only then. A NOTIFY merely saves time: at
-least every POLL seconds, one query reads the rows of all awaited jobs.
+The thread announces that it waits (``mark_waited.sql``), because workers send a NOTIFY about an end only if a thread waits.
+A NOTIFY merely saves time: at least every POLL seconds, one query reads the rows of all awaited jobs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T = TypeVar("T")
 POLL = 1.0  # seconds between two looks at the rows
 LINGER = 10.0  # seconds without a waiter until the connection is closed
 OUTAGE_PATIENCE = 60.0  # seconds to wait for a server that went away
-FIRST_LOOK = 5.0  # seconds for a first look, if the time of a waiter is up before that
+FIRST_LOOK = 5.0  # seconds that the first look of a waiter may take after the waiter's time is up
 ANSWER_TIMEOUT = 20.0  # seconds within which the server must answer
 RECONNECT_AFTER = 0.5  # seconds between two tries to reach the server
 FINISHED = "pgqueue_finished"
@@ -71,7 +71,7 @@ class Lookout:
         self._lock = threading.Lock()
         self._waiters: set[Waiter] = set()
         self._closing = self._over = False
-        self._news = asyncio.Event()  # set if a waiter came, or if the end may have come
+        self._news = asyncio.Event()  # set if a waiter came, or if the thread may have to end
         self._new: set[int] = set()
         self._connection: AsyncConnection | None = None
         self._trouble_since: float | None = None
@@ -166,7 +166,7 @@ class Lookout:
             await self._disconnect()
 
     async def _serve(self, waiters: list[Waiter]) -> None:
-        """Looks at the jobs if it is time to, then waits for news. The waiters get an error that no new connection mends."""
+        """Looks at the jobs if it is time to, then waits for news. If a new connection cannot mend an error, the waiters get the error."""
         try:
             await self._look_if_due(waiters)
             self._trouble_since = None
@@ -208,7 +208,7 @@ class Lookout:
             return await run_async(self._connection, statement)
 
     async def _look(self, waiters: list[Waiter]) -> None:
-        """Reads the rows of all at once, and gives each waiter what it waits for."""
+        """Reads the rows of all these waiters in one query, and gives each waiter what it waits for."""
         by_job: dict[int, list[Waiter]] = {}
         for waiter in waiters:
             by_job.setdefault(waiter.job_id, []).append(waiter)
@@ -223,7 +223,7 @@ class Lookout:
                 waiter.put(OVER)
 
     async def _read_notifications(self, until: float) -> set[int]:
-        """Waits for a NOTIFY, for news of waiters, or until the time. Returns the jobs that have ended, as the NOTIFY says."""
+        """Waits for a NOTIFY, for news of waiters, or until ``until``. Returns the jobs that have ended, as a NOTIFY says."""
         assert self._connection is not None
         listening = asyncio.create_task(wait_notified(self._connection, None))
         news = asyncio.create_task(self._news.wait())

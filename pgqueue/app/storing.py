@@ -52,7 +52,7 @@ class JobStore:
         return attrgetter("store"), (self.app,)
 
     def insert(self, batches: list[Batch], connection: CallersConnection = None) -> list[Stored]:
-        """Stores jobs in the transaction of ``connection``, or else in one of their own."""
+        """Stores jobs in the transaction of ``connection`` or, without ``connection``, in a transaction of their own."""
         stored: list[Stored] = []
         if connection is not None:
             connection, committing = _joined(connection, asynchronous=False)
@@ -112,7 +112,7 @@ def _joined(
 ) -> tuple[CallersConnection, AbstractContextManager[None]]:
     """The connection for the statements, and a context to put around them.
 
-    If each statement commits by itself, its commit may stay unconfirmed.
+    If each statement commits by itself, a commit may get no answer. Then the context raises CommitUnconfirmedError.
     """
     inner = joined(connection)
     if is_async(inner) is not asynchronous:
@@ -139,7 +139,7 @@ def _naming(stored: list[Stored]) -> Iterator[None]:
 
 
 def is_copied(batches: list[Batch]) -> bool:
-    """Whether COPY pays. COPY needs a transaction around it; every other way stores all jobs with its last statement alone."""
+    """Whether COPY pays. COPY needs a transaction around its statements. Every other way stores all jobs by one statement, its last."""
     return sum(len(batch.args) for batch in batches) >= copy_lines.SMALLEST_COPY and copy_lines.have_no_keys(
         batches
     )

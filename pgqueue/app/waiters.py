@@ -21,7 +21,7 @@ PAUSE = 0.5  # seconds between two moments in which a waiting thread can be inte
 
 
 class Waiters:
-    """Safe over threads, event loops and forks."""
+    """Safe in many threads and event loops, and after forks."""
 
     def __init__(self, dsn: Callable[[], str]) -> None:
         self._dsn = dsn
@@ -39,7 +39,7 @@ class Waiters:
     ) -> Generator[Job | None, None, None]:
         """Yields the job when it has ended (None: there is no such job), and before that at every look if ``watched``.
 
-        After ``timeout``, ends.
+        Ends after ``timeout``.
         """
         found: queue.SimpleQueue[Job | BaseException | None] = queue.SimpleQueue()
         with self._waiting(Waiter(job_id, _end(timeout), watched, found.put)):
@@ -73,7 +73,7 @@ class Waiters:
             lookout.remove(waiter)
 
     def close(self) -> None:
-        """If there are waits, closes the connection after the last one, or else now."""
+        """Closes the connection after the last wait or, if there is no wait, now."""
         with self._lock:
             lookout, self._lookout = self._lookout, None
         if lookout is not None:

@@ -55,7 +55,7 @@ class ChunkSpec(TaskSpec):
 
     @cached_property
     def parameters(self) -> tuple[str | None, Any, str | None]:
-        """(the parameter of the items, the type of an item, the parameter of the jobs): at least one parameter is there."""
+        """(the parameter of the items, the type of an item, the parameter of the jobs). One of the two parameters may be None."""
         hints = hints_of(self.name, self.function)
         items: list[tuple[str, Any]] = []
         jobs: list[str] = []
@@ -109,7 +109,7 @@ class ChunkSpec(TaskSpec):
 
     @cached_property
     def _known(self) -> frozenset[str] | None:
-        """The known fields, if pydantic would ignore others; None for a model, which has rules of its own."""
+        """The known fields, if pydantic would ignore others. None if all fields are allowed, or if a model has rules of its own."""
         _, kind, _ = self.parameters
         is_open = kind is None or issubclass(kind, BaseModel)
         return None if is_open else frozenset(self.arguments)

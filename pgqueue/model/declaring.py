@@ -130,7 +130,7 @@ def run_of_module() -> CodeType | None:
 
 
 class Runs:
-    """Remembers which run of its module declared what. A later run of the same module replaces what the former one declared."""
+    """Remembers which run of a module declared an object. What a later run of the module declares replaces what the former run declared."""
 
     def __init__(self) -> None:
         self._known: dict[int, CodeType | None] = {}
@@ -139,7 +139,7 @@ class Runs:
         self._known[id(declared)] = run_of_module()
 
     def repeats(self, known: object, declared: object) -> bool:
-        """Whether ``declared`` is ``known`` once more: after a reload, or in a cell that is run again."""
+        """Whether ``declared`` declares ``known`` once more: after a reload, or in a cell that is run again."""
         names = [
             (home_of(each) or "__main__", getattr(each, "__qualname__", None)) for each in (known, declared)
         ]
@@ -150,7 +150,7 @@ class Runs:
         )
 
     def put(self, listed: list[T], declared: T) -> None:
-        """Appends ``declared``, or puts it in the place of its former self."""
+        """Appends ``declared``, or replaces what a former run declared in its place."""
         place = next((n for n, known in enumerate(listed) if self.repeats(known, declared)), len(listed))
         listed[place : place + 1] = [declared]
         self.note(declared)
@@ -168,7 +168,7 @@ def named(value: object) -> tuple[str, str]:
 
 
 def importable(module: str) -> str:
-    """The module's name in another process of multiprocessing, or in the parent of this one."""
+    """The module's name in another process of multiprocessing, or in the parent of this process."""
     return MAIN[0] if module in MAIN else module
 
 

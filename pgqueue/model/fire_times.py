@@ -3,7 +3,8 @@
 An expression names wall-clock times of a time zone. Where clocks change, these times follow the rules of Debian's cron:
 
 * Times of day (neither the minute nor the hour begins with ``*``) happen once a day. If the clocks skip a time, it fires at
-  the moment of the jump. If the clocks repeat a time, it fires the first time. ``30 2 * * *`` fires at 03:00 and at the first 02:30.
+  the moment of the jump. If the clocks repeat a time, it fires the first time. So ``30 2 * * *`` fires at 03:00 if
+  02:30 is skipped, and at the first 02:30 if there are two.
 * Intervals (the minute or the hour begins with ``*``) follow elapsed time: every real minute that fits fires. So
   ``*/15 * * * *`` fires each quarter of an hour, through skipped and repeated hours alike.
 
@@ -50,7 +51,7 @@ class Timing(Protocol):
         ...
 
     def remark(self, at: datetime, /) -> str:
-        """What a change of the clocks does to this fire time, or on its day; nearly always empty."""
+        """What a change of the clocks on the day of this fire time does, in words; nearly always empty."""
         ...
 
 
@@ -115,7 +116,7 @@ class Cron:
                 return
 
     def _instant(self, wall: datetime) -> datetime:
-        """The moment at which a time of day happens: the first of two or, if the clocks skip the time, their jump."""
+        """The moment at which a time of day happens. If the clocks repeat the time, the first moment; if they skip it, the moment of the jump."""
         first = wall.replace(tzinfo=self.tz, fold=0).astimezone(UTC)
         if _wall(first, self.tz) == wall:
             return first

@@ -36,8 +36,8 @@ TIMES = frozenset({"run_at", "created_at", "started_at", "finished_at", "expires
 class Failure:
     """How an attempt failed, as a hook gets it.
 
-    ``reason`` is that of the transition: failed, permanent_error, attempts_exhausted, crash_loop, rescued and so on.
-    ``error`` reads like ``ValueError: bad address``; Without a traceback, as after a crash, ``traceback`` is None.
+    ``reason`` is the reason of the transition: failed, permanent_error, attempts_exhausted, crash_loop, rescued and so on.
+    ``error`` reads like ``ValueError: bad address``. If there is no traceback, as after a crash, ``traceback`` is None.
     """
 
     reason: str
@@ -50,7 +50,7 @@ class Call:
     """One attempt, as middleware sees it around the call of its handler.
 
     ``arguments`` are what the handler gets, checked and converted: its keyword arguments or, in a chunk, the one item.
-    ``result`` is what the handler returned. If middleware writes into either, the new value counts.
+    ``result`` is what the handler returned. If middleware changes ``arguments`` or ``result``, the new value counts.
     """
 
     job: Job

@@ -25,7 +25,7 @@ NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 class Lease(Protocol):
-    """What a running attempt lends to its ``Job``; made by the worker."""
+    """What a running attempt lends to its ``Job``. The worker makes it."""
 
     def check(self) -> None: ...
     def progress(self, progress: Progress) -> None: ...
@@ -152,7 +152,7 @@ class Job:
     def check(self) -> None:
         """Raises LeaseLostError if the worker lost the job, and Cancel if the job was asked to end.
 
-        A long handler on a thread calls this now and then: only a timeout or a deadline stops it otherwise.
+        A long handler on a thread should call this now and then. Otherwise, only a timeout or a deadline stops the handler.
         """
         if self.lease is not None:
             self.lease.check()
@@ -161,7 +161,7 @@ class Job:
         """Says how far this attempt has come: ``job.progress(120, 400, "resizing")``.
 
         Call it as often as you like: the worker writes the latest value once a second, and the last one with the outcome.
-        Raises InvalidOptionError if a value is no number, or the message no text.
+        Raises InvalidOptionError if a value is no number, or if the message is no text.
         """
         self._own_lease().progress(Progress.of(done, total, message))
 

@@ -1,4 +1,4 @@
-"""The options that an enqueue takes beside its arguments: each with its rule, as the SQL API takes it. Pure."""
+"""The options that an enqueue takes beside its arguments. The rule of each returns its value as the SQL API takes it. Pure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ EDITABLE = (
 CONFLICTS = ("skip", "replace", "raise")
 REMOVABLE = ("timeout", "expires", "deadline")
 Duration = float | str | timedelta
-TICK = 1e-6  # seconds: the database knows none shorter
+TICK = 1e-6  # seconds: the shortest time that the database knows
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
 def options(**given: object) -> dict[str, object]:
     """The options of one enqueue as the SQL API takes them, without those that are None.
 
-    Takes only names in RULES: see ``unknown``. Raises InvalidOptionError or InvalidNameError, with the option and its limit.
+    Takes only names in RULES: see ``unknown``. Raises InvalidOptionError or InvalidNameError, which name the option and its limit.
     """
     chosen: dict[str, object] = {}
     for name, value in given.items():
@@ -179,7 +179,7 @@ def _object(name: str, value: object, limit: int = RESULT_LIMIT) -> dict[str, Js
         raise InvalidPayloadError(f"{name} is not JSON: {error!s:.200}") from None
     check_text(text, name, limit)
     stored = _OBJECT.validate_json(text)
-    if stored != given:  # JSON has another text for a lone surrogate in a key
+    if stored != given:  # a lone surrogate in a key became another character in JSON
         walk(given, name)
     return stored
 

@@ -59,7 +59,7 @@ class Cancel(Exception):  # noqa: N818
 
 
 class Retry(Exception):  # noqa: N818
-    """Raised (or returned) by a handler: this attempt failed; try again, if given after ``after`` seconds."""
+    """Raised (or returned) by a handler: this attempt failed; try again, after ``after`` seconds if they are given."""
 
     def __init__(
         self, why: str = "the handler asked for a retry", *, after: float | str | timedelta | None = None
@@ -80,7 +80,7 @@ INSTRUCTIONS = (Snooze, RateLimited, Cancel, Retry, Dead)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What settle writes. ``delay``: seconds from the write. ``result``: JSON text. ``kept`` False drops the row.
+    """What settle.sql writes. ``delay``: seconds from the write. ``result``: JSON text. ``kept`` False drops the row.
 
     ``begun`` False: no handler has seen this attempt. ``paused``: the job's key or task waits as long as the job. ``progress``: what the
     handler said last, if it is not written yet.
@@ -146,7 +146,7 @@ class Outcome:
         )
 
 
-# Completions that carry nothing, so that each costs a third to write (complete.sql). The first keeps the row, the second drops it.
+# Completions without a result: complete.sql writes them at a third of the cost. COMPLETED keeps the row, FORGOTTEN drops it.
 COMPLETED, FORGOTTEN = Outcome.completed(), Outcome.completed(keep="none")
 
 
@@ -200,9 +200,9 @@ def decide(
 
 
 def _asked(instruction: Snooze | RateLimited | Retry) -> float | None:
-    """For how long the instruction asks to wait; None if it does not say, or says no time.
+    """For how long the instruction asks to wait; None if it does not say so, or if its value is no time.
 
-    It is checked again here, because user code may have changed it.
+    The value is checked again here, because user code may have changed it.
     """
     try:
         match instruction:

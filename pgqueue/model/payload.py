@@ -1,4 +1,4 @@
-"""JSON on its way into the database. If jsonb cannot hold a value, it is refused, with the path to it."""
+"""JSON on its way into the database. If jsonb cannot hold a value, the value is refused, and the error names the path to it."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _check_string(value: str, path: str, what: str) -> None:
         )
 
 
-# Iterable is not among these, because it would be read lazily and only once.
+# Iterable is not among these, because pydantic would read it lazily and only once.
 KEPT = (
     list,
     dict,

@@ -1,4 +1,4 @@
-"""How far a job has come, as its handler says it. Pure: the worker writes it. A handler that says nothing costs nothing."""
+"""How far a job has come, as its handler says it. Pure: the worker writes the progress. A handler that says nothing costs nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgqueue.errors import InvalidOptionError
 from pgqueue.text.values import shown
 
 MESSAGE_LIMIT = 500
-LARGEST_NUMBER = 2**53  # up to this, every language reads a whole number of JSON exactly
+LARGEST_NUMBER = 2**53  # every language reads whole numbers of JSON exactly up to this number
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ class Progress(NamedTuple):
 
     @classmethod
     def of(cls, done: float, total: float | None, message: str | None) -> Progress:
-        """Raises InvalidOptionError if a value is no number, or the message no text."""
+        """Raises InvalidOptionError if a value is no number, or if the message is no text."""
         if message is not None:
             if not isinstance(message, str):
                 raise InvalidOptionError(f"The message of a progress is {shown(message)}.", do="give a text")
@@ -55,7 +55,7 @@ def _plain(value: Any) -> float:
 
 
 class Track(Generic[T]):
-    """Iterates, with ``for`` or ``async for``, and tells how many items are done. A plain ``for`` checks before each item."""
+    """Iterates, with ``for`` or ``async for``, and tells how many items are done. A plain ``for`` also calls ``check`` before each item."""
 
     def __init__(
         self,

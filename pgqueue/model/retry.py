@@ -31,7 +31,7 @@ EXAMPLES = {
 
 
 class wait_list(wait_base):  # noqa: N801 - named like its siblings in tenacity
-    """Waits the given seconds, one after the other, and then always the last one."""
+    """Waits the given seconds, one delay after the other, and then always the last delay."""
 
     def __init__(self, delays: Sequence[float]) -> None:
         self.delays = tuple(float(delay) for delay in delays)
@@ -49,7 +49,7 @@ class RetryPolicy:
 
     ``wait``, ``stop`` and ``retry`` are tenacity objects (``wait_exponential(max=300) + wait_random(0, 5)``,
     ``stop_after_attempt(8)``, ``retry_if_exception_type(OSError)``). A ``permanent`` exception makes the job dead
-    at once. If ``transient`` is given, every exception outside it does so, too. ``max_attempts`` counts attempts from 1.
+    immediately. If ``transient`` is given, so does every exception that is not ``transient``. ``max_attempts`` counts attempts from 1.
     """
 
     wait: wait_base = DEFAULT_WAIT

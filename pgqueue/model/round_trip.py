@@ -1,4 +1,4 @@
-"""Whether arguments come back from JSON as they were sent. Their types tell or, if not, a comparison does. Pure."""
+"""Whether arguments come back from JSON as they were sent. If their types cannot tell, a comparison does. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def is_closed(schema: CoreSchema) -> bool:
 
 
 def has_any(schema: CoreSchema) -> bool:
-    """Whether a closed schema has a place for any JSON. There, only the text tells a float from an int."""
+    """Whether a closed schema has a place that takes any JSON. In such a place, only the text tells a float from an int."""
     return any(definition["ref"].startswith(JSON) for definition in schema.get("definitions", ()))
 
 
@@ -98,7 +98,7 @@ def _are_same_members(sent: Iterable[object], back: Iterable[object]) -> bool:
 
 def _are_equal(sent: object, back: object) -> bool:
     if isinstance(sent, datetime) and isinstance(back, datetime) and None not in (sent.tzinfo, back.tzinfo):
-        # Compared in UTC: if an hour comes twice in a zone, Python finds its datetimes unequal to all of other zones.
+        # Compared in UTC, because for Python a datetime in an hour that its zone repeats is unequal to every datetime of another zone.
         sent, back = sent.astimezone(UTC), back.astimezone(UTC)
     return bool(sent == back)
 

@@ -133,7 +133,7 @@ def make(
     jitter: float | str | timedelta = 0,
     **rest: Any,
 ) -> Schedule:
-    """A schedule as people write it, durations in any form, checked; raises the PgQueueError that says what is wrong."""
+    """Makes and checks a schedule as people write it, with durations in any form. Raises the PgQueueError that says what is wrong."""
     try:
         made = Schedule(
             name=name, task=task, cron=cron, every=None if every is None else seconds(every, "every"),
@@ -165,8 +165,8 @@ def duration(value: float | None) -> str:
 class Plan(NamedTuple):
     """What becomes of a schedule now: the fire times to deal with, and when it fires next (None: never again).
 
-    ``due``: when the job of each fire time shall run (None: at once). ``passed_over``: the last fire time that is not made up for.
-    ``missed_since``: the first fire time that ``fires[0]`` also stands for or, if there is ``passed_over``, the first one passed over.
+    ``due``: when the job of each fire time shall run (None: immediately). ``passed_over``: the last fire time that is not made up for.
+    ``missed_since``: the first fire time that gets no job of its own. The job of ``fires[0]`` stands for it, too, or it is passed over.
     """
 
     fires: Sequence[datetime] = ()
@@ -187,8 +187,8 @@ def plan(
 ) -> Plan:
     """``next_at``: the next fire time, if it is known. ``over``: the run of a single time is done.
 
-    A fire time at most ``grace`` seconds ago is late, not missed. If the first is missed, the schedule's policy counts for
-    all of them. So "once" and "skip" never make more than one run, however many fire times are past.
+    A fire time at most ``grace`` seconds ago is late, not missed. If the first fire time is missed, the schedule's policy
+    ``missed`` counts for all that are past. So "once" and "skip" never make more than one run, however many fire times are past.
     """
     timing = schedule.check()
     first = next_at or _first(schedule, timing, edited_at, over)

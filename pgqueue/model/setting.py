@@ -1,6 +1,6 @@
-"""What each setting says of itself, once, at its field: its option, key, range, help and row in the docs follow from the field.
+"""Each setting is declared once, as a field. Its option, its key in the file, its range, help and row in the docs follow from the field.
 
-A new setting is one new field: ``concurrency: int = setting(COUNT, 10, "Jobs at once in each process.", low=1, high=10_000)``.
+A new setting is one new field: ``concurrency: int = setting(COUNT, 10, "Jobs that run …", low=1, high=10_000)``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KEY = "setting"  # the key in a field's metadata
 
 
 class Settings(Protocol):
-    """An instance of a dataclass, or its class, whose fields are settings."""
+    """A dataclass whose fields are settings, or an instance of it."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[object]]]
 
@@ -76,7 +76,7 @@ def _texts(value: object, what: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How values of one kind are given, read and written. ``metavar``: what they are in ``--help``; None: the option has no value."""
+    """How values of one kind are given, read and written. ``metavar``: what ``--help`` calls them, or None if the option has no value."""
 
     metavar: str | None
     option: type[object]

@@ -53,7 +53,7 @@ KEPT_ELSEWHERE = "return plain data or nothing, or declare the task with store_r
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """A task without the app it belongs to. ``timeout`` is in seconds; ``executor`` None leaves it to the worker.
+    """A task without the app it belongs to. ``timeout`` is in seconds; ``executor`` None: the worker decides.
 
     ``store_result`` False drops what its handler returns. ``has_hooks``: hooks run after its completions. ``is_internal``: the task is
     pgqueue's own, so no middleware sees its attempts.
@@ -83,7 +83,7 @@ class TaskSpec:
 
     @cached_property
     def options(self) -> dict[str, object]:
-        """The options of each job for the SQL API, unless its enqueuer says otherwise."""
+        """The default options of its jobs, as the SQL API takes them. An enqueuer may choose others."""
         options: dict[str, object] = {"queue": self.queue, "max_attempts": self.retry.max_attempts}
         if self.priority:
             options["priority"] = self.priority
@@ -92,7 +92,7 @@ class TaskSpec:
         return {**options, **self.rules}
 
     def check_unique(self, names: object) -> None:
-        """Raises InvalidOptionError unless these are arguments: a key of a missing argument would be the same for all jobs."""
+        """Raises InvalidOptionError unless ``names`` are arguments of the task: a key of a missing argument would be the same for all jobs."""
         if not isinstance(names, list) or any(p.kind is p.VAR_KEYWORD for p in self.arguments.values()):
             return
         if unknown := [name for name in names if name not in self.arguments]:
@@ -107,7 +107,7 @@ class TaskSpec:
 
     @cached_property
     def completion(self) -> Outcome:
-        """The outcome of a handler that returned nothing. The cheap ones (complete.sql) start no hook."""
+        """The outcome of a handler that returned nothing. COMPLETED and FORGOTTEN are cheap (complete.sql), but start no hook."""
         if self.has_hooks:
             return Outcome.completed(keep=self.keep)
         return COMPLETED if self.keep == "all" else FORGOTTEN
@@ -181,7 +181,7 @@ class TaskSpec:
 
     @cached_property
     def write(self) -> Callable[[object], bytes]:
-        """Writes by the names of fields, which any model can read. An alias may differ between reading and writing."""
+        """Writes each field by its name, which any model can read. Its alias may differ between reading and writing."""
         to_json = self.serializer.to_json
         if self.is_closed and not has_any(self.adapter.core_schema):
             return to_json
@@ -239,7 +239,7 @@ class TaskSpec:
         return text
 
     def encode_many(self, items: Sequence[Mapping[str, object]]) -> list[str]:
-        """``encode`` of each, at a third of its cost. If an item is bad, raises an InvalidJobError that does not say which."""
+        """``encode`` of each, at a third of its cost. If an item is bad, raises an InvalidJobError, which does not say which item."""
         if not self.is_closed:
             return [self.encode((), item) for item in items]
         validate, to_json = self.validate, self.write
@@ -266,7 +266,10 @@ class TaskSpec:
             ) from None
 
     def encode_result(self, value: object) -> str | None:
-        """The result as JSON text, or None if there is none to store. If the value's own code raises, raises BadResultError."""
+        """The result as JSON text, or None if there is none to store.
+
+        Raises BadResultError if the result cannot be stored, also because the value's own code raises.
+        """
         if value is None or not self.store_result:
             return None
         try:
@@ -297,7 +300,7 @@ def _refuse_work(task: str, value: object) -> None:
 
 
 def _written(parameter: inspect.Parameter) -> str:
-    """The parameter as in its source. If its annotation is a text, it has no quotes."""
+    """The parameter as in its source. If the annotation is a text, it is shown without quotes."""
     if not isinstance(parameter.annotation, str):
         return str(parameter)
     return str(parameter).replace(repr(parameter.annotation), parameter.annotation, 1)

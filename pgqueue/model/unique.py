@@ -1,4 +1,4 @@
-"""The rules of keys: which of them go together, and how those of a task and of an enqueue combine. Pure."""
+"""The rules of keys: which of them go together, and how the rules of a task combine with those of an enqueue. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEY_RULES = frozenset(KeyRules.__annotations__)
 
 
 def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> Mapping[str, object]:
-    """``chosen`` over ``earlier``. A chosen ``unique_key`` replaces an earlier ``unique``, and the other way round.
+    """The options of both; ``chosen`` wins over ``earlier``. A chosen ``unique_key`` replaces an earlier ``unique``, and the other way round.
 
     A chosen ``unique=False`` ends all earlier rules of keys.
     """
@@ -45,7 +45,7 @@ def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> Mappi
 def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
     """``chosen`` as the SQL API takes it; raises InvalidOptionError if rules of keys do not go together.
 
-    check_jobs.sql refuses the same.
+    check_jobs.sql refuses the same combinations.
     """
     if "idempotency_ttl" in chosen and "idempotency_key" not in chosen:
         raise InvalidOptionError(

@@ -27,9 +27,10 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 
 
 def seconds(value: object, what: str, *, past: bool = True) -> float:
-    """Seconds of a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``. A time in the past is 0.
+    """Seconds of a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``. A time below 0 counts as 0.
 
-    Raises InvalidOptionError, which names ``what``, unless they are finite and at most a year. If ``past`` is False, refuses those below 0.
+    Raises InvalidOptionError, which names ``what``, unless the seconds are finite and at most a year.
+    If ``past`` is False, also refuses seconds below 0.
     """
     least = -1e12 if past else 0.0
     number: object = value

@@ -17,10 +17,10 @@ else:  # Windows
 
 
 class ServerTime:
-    """The database's time of day, counted on from the last ``tell``; before the first one, the host's."""
+    """The database's time of day, counted on from the last ``tell``. Before the first ``tell``, the host's time of day."""
 
     def __init__(self) -> None:
-        self._ahead: float | None = None  # how far the database is ahead of the clock above
+        self._ahead: float | None = None  # seconds from ``monotonic()`` to the database's time
 
     def tell(self, epoch: float) -> None:
         self._ahead = epoch - monotonic()
@@ -33,14 +33,14 @@ server_time = ServerTime()
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop on this clock."""
+    """An event loop that takes its time from ``monotonic``."""
 
     def time(self) -> float:
         return monotonic()
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """A loop of the kind that the program has chosen, on this clock. A loop that is not asyncio's keeps its own clock."""
+    """A loop of the kind that the program has chosen, with its time from ``monotonic``. A loop that is not asyncio's keeps its own clock."""
     loop = asyncio.new_event_loop()
     if isinstance(loop, asyncio.BaseEventLoop):
         loop.time = monotonic  # type: ignore[method-assign]

@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 class Forks(Protocol):
     def forked(self) -> None:
-        """Begins empty in the new process, and closes nothing: an inherited socket still belongs to the parent."""
+        """Empties this object in the new process, and closes nothing: an inherited socket still belongs to the parent."""
 
 
 _known: WeakSet[Forks] = WeakSet()

@@ -1,7 +1,7 @@
-"""Holds an interruption of a handler's thread back where it would do harm: inside a pool, and on a loop.
+"""Holds back an interruption of a handler's thread where it would do harm: inside a pool, and on a loop.
 
-An interruption is an exception that another thread raises in this one, between any two instructions. It would make psycopg's
-pool lose a connection, and a loop go on with the task that should end. A thread that can be interrupted has an object in
+An interruption is an exception that another thread raises in the handler's thread, between any two instructions. Inside a pool, psycopg
+would lose a connection. On a loop, the task that should end would go on. A thread that can be interrupted has an object in
 ``here.thread`` (worker/running/threads.py).
 """
 
@@ -34,12 +34,12 @@ here = Here()
 
 @contextmanager
 def uninterrupted() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Interruptions wait for the end of this block, or for ``with gap():`` inside, where ``gap`` is what the block gets."""
+    """Interruptions wait until this block ends. The block gets ``gap``: in ``with gap():``, they come as before the block."""
     thread = here.thread
     if thread is None:
         yield nullcontext
         return
-    # Each end restores the former state and counts nothing. So the state is right wherever in the block an interruption is raised.
+    # The end of each block restores the former state and counts nothing. So the state is right wherever an interruption is raised.
     outside = thread.shielded
     try:
         thread.shield(True)

@@ -1,4 +1,4 @@
-"""Remembers how this process was started, before the app is imported, because the app may change all of it."""
+"""Remembers how this process was started. It looks before the app is imported, because the app may change all of it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from contextlib import suppress
 
 EXECUTABLE = sys.executable
 ARGUMENTS = tuple(sys.argv[1:])
-FOLDER: str | None = None  # None if the folder was removed: then our processes start in this one's folder
+FOLDER: str | None = (
+    None  # None if the folder was removed: then a process that we start gets the folder of this process
+)
 
 PIPE = "PGQUEUE_DSN_PIPE"  # the environment variable that holds the pipe's file descriptor
 
 
 class Handed:
-    """``dsn``: the database that the command line named, here or in the process that began this one.
+    """``dsn``: the database that the command line named: that of this process, or of the process that started this process.
 
     A pipe hands the DSN on. So processes that handlers start find the DSN neither in their environment nor among their files.
     """
@@ -29,7 +31,7 @@ class Handed:
                     self.dsn = pipe.read() or None
 
     def pipe(self) -> int | None:
-        """The end of a pipe that holds the DSN, for a process of ours to inherit; None if there is no DSN to hand on."""
+        """The end of a pipe that holds the DSN, which a process that we start inherits. None if there is no DSN to hand on."""
         if self.dsn is None:
             return None
         read, write = os.pipe()

@@ -15,7 +15,7 @@ _hidden: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[asyncio.Task[objec
 def own_task(
     coroutine: Coroutine[object, object, T], loop: asyncio.AbstractEventLoop | None = None
 ) -> asyncio.Task[T]:
-    """Like ``asyncio.create_task``, but without the loop's task factory: a handler may have set one that raises."""
+    """Like ``asyncio.create_task``, but without the loop's task factory, because a handler may have set a factory that raises."""
     return asyncio.Task(coroutine, loop=loop or asyncio.get_running_loop())
 
 
@@ -57,6 +57,9 @@ class Services:
 
 
 def was_thrown_in(error: BaseException) -> bool:
-    """Whether user code on the loop threw this error into our wait: by cancelling the awaited task, or by an exit."""
+    """Whether user code on the loop threw this error into our wait.
+
+    User code does so if it cancels the awaited task, or raises SystemExit or KeyboardInterrupt.
+    """
     task = asyncio.current_task()
     return not isinstance(error, Exception | GeneratorExit) and (task is None or not task.cancelling())

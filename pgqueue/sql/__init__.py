@@ -1,7 +1,9 @@
-"""Everything pgqueue does in the database: one statement a file, in a folder for each part; ``functions/`` and ``views/`` of the parts are the SQL API.
+"""Everything pgqueue does in the database: one statement a file, in a folder for each part.
 
-``fragments/`` of the parts hold what several files share: lists of columns, and conditions that name an index. A line that
-ends with ``--+ NAME j`` gets the fragment NAME in that place. ``python -m pgqueue.sql NAME`` prints a file as the server gets it.
+The folders ``functions/`` and ``views/`` of the parts are the SQL API.
+``fragments/`` of the parts hold what several files share, such as lists of columns and the conditions of partial indexes. If a line ends
+with ``--+ NAME j``, the fragment NAME replaces these words; j is the name of its row (see ``whole``). ``python -m pgqueue.sql NAME``
+prints a file as the server gets it.
 
 ``Statement`` is a statement as a value: building one does no I/O, so it can be tested, explained and run on any
 connection (the idea of sans-I/O protocols, for single statements).
@@ -78,8 +80,8 @@ def _put_in(line: re.Match[str]) -> str:
 def whole(text: str) -> str:
     """The text with its fragments in their places.
 
-    A fragment calls its row ``j``. In the text, the name of the row stands behind the fragment's name. If none does, the
-    columns stand alone. So one list names the columns of an INSERT and of the SELECT that feeds it.
+    A fragment calls its row ``j``. In the text, the name of the row follows the fragment's name. If no row name follows the
+    fragment's name, the columns stand without one. So one list names the columns of an INSERT and of the SELECT that feeds it.
     """
     text = FRAGMENT.sub(_put_in, text)
     assert "--+" not in text, f"a fragment stands in the wrong form: {text}"
@@ -95,13 +97,13 @@ def _texts() -> dict[str, LiteralString]:
     return {name: COMMENT.sub("", text).strip() for name, text in _read(*PARTS).items()}
 
 
-# The import reads all files at once. A running process must not depend on them later: another version may be installed
-# over them, or a handler may have used up all descriptors.
+# The import reads all files. A running process must not depend on the files later: another version may be installed
+# over them, or a handler may have used up all file descriptors.
 TEXTS: dict[str, LiteralString] = _texts()
 
 
 def load(name: str) -> LiteralString:
-    """The text of ``<name>.sql`` without its comments (they would be sent at every parse)."""
+    """The text of ``<name>.sql`` without its comments, which would be sent at every parse."""
     return TEXTS[name]
 
 

@@ -1,4 +1,4 @@
-r"""Prints SQL as the server gets it, to be read or pasted into psql.
+r"""Prints SQL as the server gets it, so that you can read it or paste it into psql.
 
 ``python -m pgqueue.sql complete`` prints a statement, with psql's variables for its parameters: ``\set ids '{1,2}'``.
 ``python -m pgqueue.sql functions/cancel`` prints a function, ``views/running`` a view. Without a name it lists all names.
@@ -15,7 +15,7 @@ PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 def printed() -> dict[str, str]:
-    """Name to text."""
+    """What this command prints for each name."""
     return {
         **{name: PARAMETER.sub(r":'\1'", text).replace("%%", "%") for name, text in TEXTS.items()},
         **{f"functions/{name}": text for name, text in functions().items()},

@@ -1,4 +1,4 @@
-"""Calls code that may raise anything, such as a user's logging handler. A failure harms nothing, and is told once."""
+"""Calls code that may raise anything, such as a user's logging handler. A failure harms nothing, and is written to stderr once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgqueue.text.described import TRACEBACK, describe
 
 
 class Failure:
-    """Says once, if possible, that calls of one kind failed."""
+    """Writes to stderr, once and if stderr works, that calls of one kind failed."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -33,7 +33,7 @@ class Failure:
 
 
 def guarded(failure: Failure, call: Callable[..., object], /, *args: object, **kwargs: object) -> None:
-    """Makes the call without interruption. Only an error of a signal's handler gets through."""
+    """Makes the call without interruption. Only an error that the handler of a signal raised gets through."""
     with uninterrupted():
         try:
             call(*args, **kwargs)

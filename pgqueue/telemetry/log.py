@@ -52,7 +52,7 @@ def _write(line: Line | None, fact: Fact) -> None:
 
 
 def _exception(fact: Any) -> BaseException | Raised | None:
-    """The error to show. If a user's code raised it, a plain copy, because logging would call that code again."""
+    """The error to show. If a user's code raised it, returns a plain copy, because logging the error itself would call that code again."""
     raised: BaseException | None = getattr(fact, "raised", None)
     if raised is None:
         bug: BaseException | None = getattr(fact, "bug", None)
@@ -62,6 +62,6 @@ def _exception(fact: Any) -> BaseException | Raised | None:
 
 
 def begin() -> None:
-    """To be called once, when the package is imported."""
+    """Subscribes. The import of the package calls this once."""
     for kind in LINES:
         subscribe(kind, log_fact)

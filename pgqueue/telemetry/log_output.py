@@ -1,6 +1,6 @@
-"""Where pgqueue's lines go: to the handlers that the user has configured, or else to stderr, each with an ISO time and its zone.
+"""Where pgqueue's lines go: to the handlers that the user has configured. Without any, they go to stderr, each with an ISO time and its zone.
 
-A configured handler is the user's code, and may raise anything. If it raises, its line is lost, and nothing else.
+A configured handler is the user's code, and may raise anything. If it raises, only its line is lost.
 What the lines say: log.py.
 """
 
@@ -16,15 +16,15 @@ from pgqueue.telemetry.guard import Failure, guarded
 from pgqueue.text.shown import Cleaning
 
 LOG = logging.getLogger("pgqueue")
-# The loggers of libraries that a worker runs on. They log in the middle of its loop and of its connections.
+# The loggers of libraries that a worker runs on. These libraries log while they run the worker's loop and connections.
 OTHERS = ("asyncio", "concurrent.futures", "psycopg", "psycopg.pool", "py.warnings")
-_chosen: list[int] = []  # the level that a command line asked for, if one did
+_chosen: list[int] = []  # the level that a command line asked for; empty if none did
 
 
 class Guarded(logging.Logger):
     """A logger whose calls raise nothing, whatever its filters, handlers and record factory raise.
 
-    If a handler logs here while it handles a line, the new line is dropped.
+    If a handler logs to such a logger while it handles a line, the new line is dropped.
     """
 
     def findCaller(self, stack_info: bool = False, stacklevel: int = 1) -> tuple[str, int, str, str | None]:  # noqa: N802 - logging's name
@@ -72,7 +72,7 @@ class NeverDisabled(Guarded):
 
 
 class Own(logging.StreamHandler):  # type: ignore[type-arg]
-    """Silent as soon as the user's handlers get the lines, so that none is shown twice."""
+    """pgqueue's own handler. It is silent once the user's handlers get the lines, so that no line is shown twice."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -89,19 +89,19 @@ class Lines(logging.Formatter):
 
 
 def begin() -> None:
-    """Prepares pgqueue's logger. To be called once, when the package is imported."""
+    """Prepares pgqueue's logger. The import of the package calls this once."""
     _make(LOG, NeverDisabled)
     LOG.addFilter(Cleaning())
 
 
 def guard_others() -> None:
-    """To be called in a worker's process, which must not end because of a library's log line."""
+    """A worker's process calls this, because a library's log line must not end the process."""
     for name in OTHERS:
         _make(logging.getLogger(name), Guarded)
 
 
 def _make(logger: logging.Logger, kind: type[Guarded]) -> None:
-    """Gives an existing logger a class, beside the class that the user may have chosen."""
+    """Makes an existing logger one of class ``kind``. If the user has given it a class, it keeps that, too."""
     if type(logger) is logging.Logger:
         logger.__class__ = kind
     elif not isinstance(logger, kind):
@@ -121,12 +121,12 @@ def choose(level: int | None) -> None:
 
 
 def chosen() -> int:
-    """The level that the command line asked for; 0: none."""
+    """The level that the command line asked for, or 0 if it asked for none."""
     return _chosen[-1] if _chosen else 0
 
 
 def set_up() -> None:
-    """Adds pgqueue's own handler. To be called after the user's code could configure logging."""
+    """Adds pgqueue's own handler. Call this after the user's code had the chance to configure logging."""
     if not any(isinstance(handler, Own) for handler in LOG.handlers):
         LOG.addHandler(Own())
     if _chosen:

@@ -1,6 +1,7 @@
 """The names of spans and attributes, and the only import of opentelemetry.
 
-A library depends on the API alone. Unless the application has set up an SDK, this module does and costs nothing.
+As a library should, pgqueue depends only on OpenTelemetry's API. Unless the application has set up an SDK, this module does nothing and
+costs nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def run_span(
 ) -> Iterator[trace.Span | None]:
     """``pgqueue.run``: one attempt, a child of the trace in which its job was enqueued.
 
-    If the application's SDK fails, yields None, because a span must decide no outcome.
+    If the application's SDK cannot begin a span, yields None, because a failure of the SDK must not decide the outcome.
     """
     attributes: dict[str, str | int] = {
         "messaging.system": "pgqueue",
@@ -82,7 +83,7 @@ def run_span(
 
 
 def _parent(trace_context: str | None) -> context.Context | None:
-    """The trace that a job's row names. Any enqueuer may have written it, so it is None unless it holds headers."""
+    """The trace that a job's row names, or None if the text holds no headers: any enqueuer may have written it."""
     if not trace_context:
         return None
     try:

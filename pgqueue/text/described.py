@@ -1,4 +1,7 @@
-"""What users' exceptions say of themselves, as text that can be stored and logged. Nothing here raises, even if their code does."""
+"""What users' exceptions say of themselves, as text that can be stored and logged.
+
+Nothing here raises an error, even if the code of such an exception does.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ TRACEBACK: Any = BaseException.__dict__["__traceback__"]  # a user's class may d
 
 
 def clean(text: str, limit: int) -> str:
-    """``text`` as a text column can hold it: no NUL, no lone surrogate, at most ``limit`` characters (its ends)."""
+    """``text`` as a text column can hold it, without NUL and lone surrogates. Of more than ``limit`` characters, only the two ends stay."""
     if len(text) > limit:
         text = f"{text[: limit // 2]}\n[… {len(text) - limit} characters …]\n{text[-limit // 2 :]}"
     return text.replace("\x00", "\ufffd").encode("utf-8", "backslashreplace").decode()

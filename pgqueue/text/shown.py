@@ -1,4 +1,4 @@
-"""Text as a person may see it: on a terminal, in a log, in a mail. A character that would act instead of being read becomes an escape."""
+"""Text as a person may see it: on a terminal, in a log, in a mail. An escape replaces each character that would act instead of being read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLAIN = (bool, int, float, type(None))
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    r"""``text`` with every character that acts on a terminal, hides, or turns the direction of writing as an escape (``\x1b``).
+    r"""``text``, where an escape such as ``\x1b`` replaces every character that acts on a terminal, hides, or turns the direction of writing.
 
     Tabs stay. With ``lines``, line ends stay, too.
     """
@@ -40,7 +40,7 @@ class Block(str):
 
 
 def block(text: str, indent: str = "    ") -> Block:
-    """Several lines, each of them indented, so that none can pass for a line of ours."""
+    """Several lines, each of them indented, so that no line can look like one of pgqueue's own."""
     return Block("\n".join(indent + line for line in visible(text, lines=True).split("\n")))
 
 
@@ -67,7 +67,7 @@ def _written(character: str) -> str:
 
 
 def bear(stream: TextIO) -> None:
-    """Lets a stream that is not UTF-8 replace what it cannot write, instead of raising."""
+    """If the encoding of a stream lacks a character, the stream writes an escape from now on, instead of raising an error."""
     if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
         stream.reconfigure(errors="backslashreplace")
 
@@ -75,7 +75,7 @@ def bear(stream: TextIO) -> None:
 class Cleaning(logging.Filter):
     """Makes each record of pgqueue's logger one line of visible text, for every handler and format of the user.
 
-    Its traceback, and an argument that is a Block, follow in indented lines.
+    The traceback of the record, and an argument that is a Block, follow in indented lines.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -14,6 +14,6 @@ def shown(value: object) -> str:
     """A value as a message shows it: short and in ASCII, whatever its ``__repr__`` does."""
     try:
         text = str.__str__(ascii(value) if isinstance(value, str) else reprlib.repr(value))
-    except BaseException:  # noqa: BLE001 - a number of 5,000 digits has no repr, and a user's may raise anything
+    except BaseException:  # noqa: BLE001 - a number of 5,000 digits has no repr, and a user's class may raise anything
         text = f"a {name_of(value)}"
     return text.encode("ascii", "backslashreplace").decode()[:80]

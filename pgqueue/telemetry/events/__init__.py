@@ -3,13 +3,14 @@
 A fact is a named tuple, because a tuple is frozen, and because 90 dataclasses would nearly double the time of ``import pgqueue``.
 The modules here hold the facts of each part; docs/internals/events.md lists them all.
 
-One bus for a process is enough. If a fact belongs to one of several workers in a process, it names the worker (``worker_id``). Much
-belongs to no worker: the connections of an app, a retry policy. A bus for each worker would have to be handed to all such code.
+One bus for a process is enough. A process may hold several workers, so a fact names its worker (``worker_id``) where that matters.
+Much code belongs to no worker: the connections of an app, a retry policy. If each worker had its own bus, all such code would need one.
 
-Emitting takes no lock, so it is safe in any thread, in a process forked at any moment, and in the handler of a signal. Nothing that
-a subscriber raises passes through.
+Emitting takes no lock, so it is safe in any thread, in a process forked at any moment, and in the handler of a signal. The emitting
+code gets no error of a subscriber.
 
-Spans do not subscribe (tracing.py): a span must begin and end in the context in which the handler runs, not at two moments.
+Spans do not subscribe (tracing.py): a span must begin and end in the context in which the handler runs. Two facts
+would give it only two moments.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def unsubscribe(kind: type[F], subscriber: Callable[[F], object]) -> None:
 
 @contextmanager
 def subscribed(kind: type[F], subscriber: Callable[[F], object]) -> Iterator[None]:
-    """Subscribed for this block."""
+    """In this block, the subscriber is subscribed."""
     subscribe(kind, subscriber)
     try:
         yield
@@ -47,7 +48,7 @@ def subscribed(kind: type[F], subscriber: Callable[[F], object]) -> Iterator[Non
 
 
 def has_subscribers(kind: type[Fact]) -> bool:
-    """Ask this before making a fact that happens thousands of times a second."""
+    """Ask this before you make a fact that comes with every job."""
     return bool(_subscribers.get(kind))
 
 

@@ -1,6 +1,6 @@
-"""Facts of connections, of statements that failed, and of settings that were found.
+"""Facts of connections, of statements that failed, and of settings files.
 
-``dsn``: without its password. ``why``: an error in one line. ``bug``: an error that must not happen, told with its whole traceback.
+``dsn``: without its password. ``why``: an error in one line. ``bug``: an error that must not happen; its log line has the whole traceback.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ConnectionNotClosed(NamedTuple):
 
 
 class TurnFailed(NamedTuple):
-    """A service that repeats its work failed, and tries again. The same trouble is told once a minute."""
+    """A service that repeats its work failed, and tries again. The same trouble is emitted once a minute at most."""
 
     service: str
     kind: Literal["conflict", "answer", "bug"]
@@ -47,7 +47,7 @@ class JobPassedOver(NamedTuple):
 
 
 class JobGivenUp(NamedTuple):
-    """The job stopped statements over many jobs, and is dead now."""
+    """The job made statements over many jobs fail, so it was made dead."""
 
     job_id: int
     task: str

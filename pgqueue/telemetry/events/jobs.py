@@ -1,6 +1,7 @@
 """Facts of jobs on their way: enqueued, claimed, started, ended, settled.
 
-Facts of every job happen thousands of times a second, so the code makes them only if there is a subscriber.
+Facts that come with every job come thousands of times a second, for all jobs together. So the code makes such a fact only if it has a
+subscriber.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ class JobsEnqueued(NamedTuple):
 
 
 class JobsClaimed(NamedTuple):
-    """One statement claimed these jobs, and had room for ``room``. ``looked_behind``: it also looked behind the cursors."""
+    """One statement claimed these jobs; it could claim up to ``room`` jobs.
+
+    ``looked_behind``: it also looked for jobs before the cursors, which are the positions from which claims start.
+    """
 
     worker_id: int
     jobs: int
@@ -40,7 +44,11 @@ class JobStarted(NamedTuple):
     run: Run
 
 
-# ------------------------------------------------------------------ ended: one of these for each attempt that had its turn
+# ------------------------------------------------------------------ ended
+
+
+# One of these for each attempt that got a free slot, whether it then began or was refused. None if the attempt ended in an error after
+# a COMMIT of its own transaction that got no answer: then CommitUnconfirmed follows.
 
 
 class JobCompleted(NamedTuple):
@@ -71,7 +79,7 @@ class JobCancelled(NamedTuple):
 
 
 class JobPutBack(NamedTuple):
-    """The attempt is given back: the job was snoozed, limited from outside, or released."""
+    """The attempt is given back: the job was snoozed, an outside service limited its rate, or the worker released it."""
 
     run: Run
     seconds: float
@@ -80,7 +88,7 @@ class JobPutBack(NamedTuple):
 
 
 class JobLost(NamedTuple):
-    """The lease of the job is lost, so the outcome of its handler is not written."""
+    """When the attempt ended, the worker knew that the lease of the job was lost. So the settler gets no outcome to write."""
 
     run: Run
     seconds: float
@@ -90,7 +98,7 @@ class JobLost(NamedTuple):
 
 
 class OutcomeLost(NamedTuple):
-    """The outcome was not written, because the lease was lost."""
+    """The settler tried to write the outcome, and found that the lease of the job was lost. So the outcome was not written."""
 
     job_id: int
     task: str
@@ -108,7 +116,11 @@ class OutcomeWaits(NamedTuple):
 
 
 class CommitUnconfirmed(NamedTuple):
-    """The answer to the COMMIT of the job's own transaction was lost. ``became`` says what became of the COMMIT."""
+    """The answer to the COMMIT of the job's own transaction was lost. ``became``: what became of the COMMIT.
+
+    "made": the job is completed. "not made": the settler wrote the outcome ``state`` instead. "lost": the COMMIT was not made, and the
+    lease of the job was lost, so ``state`` was not written.
+    """
 
     job_id: int
     task: str
@@ -117,7 +129,7 @@ class CommitUnconfirmed(NamedTuple):
 
 
 class OutcomeRefused(NamedTuple):
-    """``for_good``: the database also refused the outcome that replaced the first one."""
+    """If the database refuses an outcome, the worker writes another instead. ``for_good``: the database refused that one, too."""
 
     job_id: int
     task: str
@@ -138,12 +150,12 @@ class ClaimsForgotten(NamedTuple):
 
 
 class TimeoutIgnored(NamedTuple):
-    """A handler on a thread did not end after its timeout. ``attempt``: a job or a chunk of them, in words."""
+    """A handler on a thread did not end after its timeout. ``attempt``: a job or a chunk of jobs, in words."""
 
     attempt: str
 
 
 class EndedLate(NamedTuple):
-    """A handler on a thread ended after its worker. ``attempt``: as above."""
+    """A handler on a thread ended after its worker. ``attempt``: a job or a chunk of jobs, in words."""
 
     attempt: str

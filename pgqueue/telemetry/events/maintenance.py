@@ -49,7 +49,7 @@ class CrashLoopEnded(NamedTuple):
 
 
 class OverdueJobFinished(NamedTuple):
-    """A job that no worker may run now or later has ended as ``state``."""
+    """No worker may run the job now or later, so it has ended as ``state``."""
 
     job_id: int
     task: str
@@ -58,7 +58,7 @@ class OverdueJobFinished(NamedTuple):
 
 
 class PartitionChanged(NamedTuple):
-    """A partition changed, or could not change, which is told once."""
+    """A partition changed, or could not change. The same failure is emitted once."""
 
     name: str
     what: Literal["made", "attached", "dropped", "locked", "crowded", "refused"]
@@ -73,7 +73,7 @@ class RebuildPutOff(NamedTuple):
 
 
 class IndexOfAnotherOwner(NamedTuple):
-    """Only the owner of the index may mend it, by ``command``."""
+    """The index has a fault, and only its owner may mend it: with ``command``."""
 
     name: str
     fault: str
@@ -112,7 +112,7 @@ class AlertNotRaised(NamedTuple):
 
 
 class AddressesRefused(NamedTuple):
-    """The mail server of alerts refused so many addresses."""
+    """The mail server ``host`` refused this many of the addresses that alerts are sent to."""
 
     host: str | None
     addresses: int
@@ -170,7 +170,7 @@ class SchedulePutOff(NamedTuple):
 
 
 class ScheduleBroken(NamedTuple):
-    """The schedule cannot run. ``bug``: the error, unless the row of the schedule caused it."""
+    """The schedule cannot run. ``bug``: the error, or None if the row of the schedule caused the error."""
 
     schedule: str
     why: str
@@ -178,7 +178,7 @@ class ScheduleBroken(NamedTuple):
 
 
 class ScheduleSkipped(NamedTuple):
-    """The schedule skips the fire times that it missed until ``until``, as it is declared."""
+    """The schedule skips the fire times that it missed, up to ``until``, because its declaration says so."""
 
     schedule: str
     until: datetime

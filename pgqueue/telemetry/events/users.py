@@ -1,6 +1,6 @@
-"""Facts of wrong things that users' code did. Each is harmless: pgqueue tells it and repairs the damage.
+"""Facts of wrong things that users' code did. None of them does harm: pgqueue logs it and repairs the damage.
 
-``raised``: what that code raised. It is shown without calling that code again.
+``raised``: the exception that such code raised. Its log line is made without calling such code again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class OutcomeUndecided(NamedTuple):
 
 
 class HookFailed(NamedTuple):
-    """``job_id`` is what the stored arguments of the hook say."""
+    """``job_id``: the id in the stored arguments of the hook, which may hold anything."""
 
     hook: str
     name: str
@@ -45,7 +45,7 @@ class EndOfWorkerAsked(NamedTuple):
 
 
 class SpanNotBegun(NamedTuple):
-    """The application's OpenTelemetry SDK raised. The next two facts have the same cause."""
+    """The application's OpenTelemetry SDK raised an error. SpanNotEnded and SpanNotMarked have the same cause."""
 
     job_id: int
     raised: BaseException
@@ -79,6 +79,6 @@ class TaskFactoryFailed(NamedTuple):
 
 
 class ForkCameBack(NamedTuple):
-    """A process that a handler forked, ``pid``, came back from that handler."""
+    """A handler forked the process ``pid``, and that process returned from the handler."""
 
     pid: int

@@ -1,6 +1,6 @@
 """Facts of workers and of their processes: begun, leased, blocked, stopped, replaced.
 
-``why``: the reason in words. ``bug``: an error that must not happen, told with its whole traceback.
+``why``: the reason in words. ``bug``: an error that must not happen; its log line has the whole traceback.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class WorkerStopped(NamedTuple):
 
 
 class JobsHandedBack(NamedTuple):
-    """The jobs still ran at the end of the grace."""
+    """These many jobs still ran at the end of the grace, so the worker handed them back."""
 
     jobs: int
 
@@ -87,7 +87,7 @@ class ListenerDeaf(NamedTuple):
 
 
 class LoopBlocked(NamedTuple):
-    """``job``: the job whose handler blocks the loop, in words. ``others``: how many more its chunk has. ``stack``: where the loop is."""
+    """``job``: the job whose handler blocks the loop, in words. ``others``: how many more jobs its chunk has. ``stack``: where the thread is."""
 
     worker_id: int
     seconds: float
@@ -151,7 +151,7 @@ class ProcessDied(NamedTuple):
 
 
 class ProcessSilent(NamedTuple):
-    """The silent process is killed."""
+    """The process has said nothing for ``seconds`` seconds, and is killed."""
 
     pid: int
     seconds: float

@@ -22,7 +22,7 @@ Wording = Callable[[Any], Line | None]  # None: nothing to say
 
 
 def words(level: int, text: str, *args: str | Callable[[Any], object], extra: Sequence[str] = ()) -> Wording:
-    """A line of that text. An argument is a field of the fact (``run.job_id``: of the run in it), or a function of the fact."""
+    """A line of that text. An argument names a field of the fact (``run.job_id``: a field of its run), or is a function of the fact."""
     getters = [attrgetter(arg) if isinstance(arg, str) else arg for arg in args]
     attributes = {name.rpartition(".")[2]: attrgetter(name) for name in extra}
 
@@ -37,10 +37,10 @@ debug, info, warning, error = (partial(words, level) for level in (DEBUG, INFO, 
 
 
 def by(field: str, choices: Mapping[Any, Wording]) -> Wording:
-    """The line that the value of that field chooses."""
+    """The line of that wording which the value of the field chooses."""
     return lambda fact: choices[getattr(fact, field)](fact)
 
 
 def unless(field: str, one: Wording, other: Wording) -> Wording:
-    """The line ``one`` or, if that field has a value, the line ``other``."""
+    """If that field is None, the line ``one``, or else the line ``other``."""
     return lambda fact: (one if getattr(fact, field) is None else other)(fact)

@@ -32,7 +32,7 @@ LINES: dict[type[Fact], Wording] = {
     d.JobPassedOver: warning("job %d is passed over by statements over many jobs: %s", "job_id", "why"),
     d.JobGivenUp: error("job %d (%s) is dead, undecodable: %s", "job_id", "task", "why"),
     d.JobNotGivenUp: error(
-        "job %d stops statements over many jobs (%s), and cannot be buried", "job_id", "why"
+        "job %d makes statements over many jobs fail (%s), and could not be made dead", "job_id", "why"
     ),
     d.LookoutFailed: error("waiting for results failed, which is a bug"),
     d.SettingsNotTrusted: warning(

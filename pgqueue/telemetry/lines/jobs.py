@@ -13,7 +13,7 @@ FIELDS = (*RUN, "run.queue", "run.attempt")  # of a job that ended, as attribute
 LINES: dict[type[Fact], Wording] = {
     j.JobsClaimed: debug(
         "claimed %d of %d in %.2f ms%s",
-        "jobs", "room", lambda fact: fact.seconds * 1000, lambda fact: ", a sweep" if fact.looked_behind else "",
+        "jobs", "room", lambda fact: fact.seconds * 1000, lambda fact: ", with a look behind the cursors" if fact.looked_behind else "",
     ),
     j.JobRetried: warning(
         "job %d (%s) failed, attempt %d of %d, next in %.1f s: %s",
@@ -35,10 +35,10 @@ LINES: dict[type[Fact], Wording] = {
         "became",
         {
             "made": warning(
-                "job %d (%s): the commit of its transaction was not confirmed, but was made; it is %s", *JOB, "state"
+                "job %d (%s): the commit of its transaction was not confirmed, but was made; the job is %s", *JOB, "state"
             ),
             "not made": warning(
-                "job %d (%s): the commit of its transaction was not confirmed, and was not made; it is %s", *JOB, "state"
+                "job %d (%s): the commit of its transaction was not confirmed, and was not made; the job is %s", *JOB, "state"
             ),
             "lost": warning(
                 "job %d (%s): the commit of its transaction was not confirmed, and was not made: its lease was lost", *JOB

@@ -30,7 +30,7 @@ LINES: dict[type[Fact], Wording] = {
         "what",
         {
             **dict.fromkeys(("made", "attached", "dropped"), info("%s partition %s", "what", "name")),
-            "locked": info("another transaction holds the tables of %s; it is tried again soon", "name"),
+            "locked": info("another transaction holds the tables of %s; the worker tries again soon", "name"),
             "crowded": warning(
                 "many finished rows lie in the default partition, so %s cannot be made; they stay there until retention",
                 "name",
@@ -57,11 +57,11 @@ LINES: dict[type[Fact], Wording] = {
     ),
     m.ScheduleSynced: info("schedule %s is %s", "schedule", "became"),
     m.ScheduleForeign: warning(
-        "schedule %s was not made by the code of %s, so it stays as it is; give one of them another name",
+        "schedule %s was not made by the code of %s, so it stays as it is; give one of the two schedules another name",
         "schedule", "app",
     ),
     m.ScheduleKept: warning(
-        "schedule %s is not in the code of %s, nor is its task, so it stays: another service has the same name, or a"
+        "schedule %s is not in the code of %s, nor is its task, so the schedule stays: another service has the same name, or a"
         " former deploy left it; give each service a name of its own, App(name=...), or remove it: pgq cron remove",
         "schedule", "app",
     ),
@@ -78,7 +78,7 @@ LINES: dict[type[Fact], Wording] = {
         warning("schedule %s cannot run: %s", "schedule", "why"),
         error("schedule %s cannot run, which is a bug", "schedule"),
     ),
-    m.ScheduleSkipped: warning("schedule %s: what it missed until %s is skipped", "schedule", "until"),
+    m.ScheduleSkipped: warning("schedule %s: the times that it missed up to %s are skipped", "schedule", "until"),
     m.ScheduleMissed: warning("schedule %s: it missed its times since %s", "schedule", "since"),
     m.ScheduleFired: debug("schedule %s: %d jobs enqueued", "schedule", "jobs"),
 }  # fmt: skip

@@ -17,7 +17,7 @@ LINES: dict[type[Fact], Wording] = {
         },
     ),
     u.OutcomeUndecided: error(
-        "job %d (%s): what follows its error cannot be decided, so it is tried again", "job_id", "task"
+        "job %d (%s): what follows its error cannot be decided, so the default policy decides", "job_id", "task"
     ),
     u.HookFailed: error(
         "the hook %s of %s failed for job %s; the job stays as it is", "hook", "name", "job_id"

@@ -19,7 +19,7 @@ def whose(fact: w.LoopBlocked | w.BlockedProcessEnded) -> str:
 def worker_stopping(fact: w.WorkerStopping) -> Line | None:
     if not fact.running:
         return None
-    text = "stopping: %d running jobs have %g s to finish; a second signal hands them back at once"
+    text = "stopping: %d running jobs have %g s to finish; a second signal hands them back immediately"
     return Line(INFO, text, (fact.running, fact.grace))
 
 
