@@ -42,15 +42,19 @@ def module(name: str) -> Question:
 @app.command()
 def ask(
     questions: Annotated[
-        list[str] | None, typer.Argument(help=f"Any of {', '.join(QUESTIONS)}; all if none.")
+        list[str] | None, typer.Argument(help=f"Any of {', '.join(QUESTIONS)}; default: all.")
     ] = None,
     system: Annotated[list[str] | None, typer.Option(help="Measure only these; may be repeated.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Interleaved rounds; their median is shown.")] = None,
-    scale: Annotated[float, typer.Option(help="Fewer or more jobs, calls and samples.")] = 1.0,
-    quick: Annotated[bool, typer.Option("--quick", help="A first look: one round at a tenth.")] = False,
+    scale: Annotated[float, typer.Option(help="A factor for the jobs, calls and samples.")] = 1.0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Take a first look: one round, at a tenth of --scale.")
+    ] = False,
     load: Annotated[
         float | None,
-        typer.Option(help="Jobs/s beside the samples of `latency`; half the rate of a drain if not given."),
+        typer.Option(
+            help="Jobs/s beside the samples of `latency`; default: half the rate of pgqueue's drain."
+        ),
     ] = None,
     json: Annotated[
         Path | None, typer.Option(help="Append every measurement to this file, a line each.")
@@ -78,7 +82,7 @@ def ask(
             more = {"load": load} if load and name == "latency" else {}
             try:
                 module(name).run(dsn, systems, report, **options, **more)
-            except Exception:  # noqa: BLE001 - the other questions have an answer all the same
+            except Exception:  # noqa: BLE001 - the other questions are still asked
                 report.fail(name)
         show_targets(report.console, report.results, {name: module(name) for name in asked})
     report.console.print(f"python -m bench report {file}", soft_wrap=True)
@@ -92,9 +96,9 @@ def report(
     files: Annotated[
         list[Path] | None, typer.Argument(help="JSON lines of one run, or of a run's parts.", exists=True)
     ] = None,
-    readme: Annotated[Path, typer.Option(help="Its table is replaced.")] = HERE.parent / "README.md",
+    readme: Annotated[Path, typer.Option(help="The page to rewrite.")] = HERE.parent / "README.md",
 ) -> None:
-    """Rewrite the README's table, the whole of it and the plots in docs/, and list all targets."""
+    """Rewrite the README's table and, in docs/, the whole table and the plots. List all targets."""
     results = Results.read(files or [RESULTS / "published.jsonl"])
     questions = {name: module(name) for name in QUESTIONS}
     from bench.plots import draw  # only this command needs matplotlib

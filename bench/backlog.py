@@ -1,8 +1,8 @@
-"""Does a deep backlog slow the next jobs down? Target: behind 10 M waiting jobs at least 0.9 of the rate with 10 k.
+"""Does a deep backlog slow the next jobs down? Target: with 10 M waiting jobs at least 0.9 of the rate with 10 k.
 
-One worker process drains the next jobs. The backlog lies in a lane of lower priority (``lower``), or behind the next jobs in
-the same lane (``same``), or the next jobs are the front of a backlog that lies before a lower lane (``front``). One database
-holds the shallow backlog, one 1 M, one 10 M; their drains alternate.
+One worker process drains the next jobs. ``lower``: the backlog lies in a lane of lower priority.
+``same``: it lies in the same lane, behind the next jobs. ``front``: as ``same``, and a lane of lower priority holds further jobs.
+Three databases hold backlogs of 10 k, 1 M and 10 M jobs. Their drains alternate.
 """
 
 import contextlib

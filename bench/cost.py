@@ -1,8 +1,8 @@
 """What does a job cost: write-ahead log, CPU time and commits, for enqueuing it and for claiming and settling it?
 
-The jobs are enqueued 1,000 a call, then one worker process drains them. A checkpoint comes before either half, so the log
-holds as many full-page images as it can. These are counted apart, because their number depends on how often the server makes
-checkpoints. pgqueue is measured twice: it keeps its history, or it deletes rows as soon as they are done.
+The jobs are enqueued 1,000 a call, then one worker process drains them. A checkpoint comes before each half, so the log
+holds as many full-page images as it can. The images are counted apart, because their number depends on how often the server
+makes checkpoints. pgqueue is measured twice: once it keeps its history, once it deletes the row of a job that is done.
 """
 
 import asyncio
@@ -74,7 +74,7 @@ async def measure(server: str, peer: peers.Peer, jobs: int) -> dict[str, float]:
 
 
 class Bill:
-    """What was logged and committed in this database since a checkpoint, which it makes."""
+    """Makes a checkpoint, and counts what is logged and committed in this database after it."""
 
     def __init__(self, conn: psycopg.Connection[Any], dsn: str) -> None:
         settle(dsn)

@@ -1,6 +1,6 @@
 """The CPU time that a job costs, in the worker and in its server processes. On a shared machine it is steadier than rates.
 
-It is read from /proc, so there is none on other systems, or for a server on another host.
+The time is read from /proc. So only Linux has one, and a server on another host has none.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ BACKENDS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() 
 
 
 class Meter:
-    """What client processes with their children, and the server processes of their jobs, have used since it was made.
+    """Measures the CPU time of client processes, their children and the server processes of their jobs, from its creation on.
 
     ``ignored`` are server processes not to count: those of connections that the measuring process opened before the worker.
     """
@@ -28,7 +28,7 @@ class Meter:
         self.client_before, self.server_before = self._client(), self._server()
 
     def per_job(self, jobs: int) -> dict[str, float]:
-        """Microseconds. If a process or connection has ended meanwhile, it is not counted."""
+        """Microseconds for each job. If a process or connection has ended meanwhile, its time is not counted."""
         client, server = since(self.client_before, self._client()), since(self.server_before, self._server())
         return {"client_us": 1e6 * client / jobs, "server_us": 1e6 * server / jobs}
 
@@ -54,7 +54,7 @@ def used_seconds(pid: int) -> float:
 
 
 def reaped_seconds(pid: int) -> float:
-    """What the ended children of a process have used. For the postmaster these are all closed connections."""
+    """The CPU time of a process's ended children. The postmaster's ended children are the closed connections."""
     return _ticks(pid, 13, 14)
 
 
@@ -103,5 +103,5 @@ def _ticks(pid: int, *fields: int) -> float:
 
 
 def _fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat, from the state on."""
+    """The fields of /proc/PID/stat. The first one returned is the state."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,9 +1,9 @@
 """How many no-op jobs a second do worker processes finish, when all of them are waiting already?
 
 The clock runs from the first handler's start until the store knows that all jobs are finished. One process is measured, and
-several; several of pgqueue begin when all have started. pgqueue is also measured with handlers on threads and in child
-processes, and with jobs of one millisecond. Memory is that of the worker's processes. In runs that are long enough, its growth
-is from the first 100,000 jobs to the end.
+several processes together. Several processes of pgqueue claim nothing until all of them have started. pgqueue is also measured
+with handlers on threads and in child processes, and with jobs of one millisecond. Memory is that of the worker's processes. In
+runs of at least 200,000 jobs, ``rss_growth`` compares the memory at the end with that after the first 100,000 jobs.
 """
 
 import asyncio
@@ -53,10 +53,11 @@ TARGETS = [
     Target("eight processes, times two", of_own("x8", "x2"), 1.0),
     Target("threads, times async", of_own("threads", ""), 0.4),
     Target("a worker's peak memory, MB", lambda r: r.median("drain", "peak_mb"), 80, at_least=False),
-    Target("its growth over 1,000,000 jobs (--scale 10)", lambda r: r.median("drain", "rss_growth"), 1.1, at_least=False),
+    Target("growth of that memory over 1,000,000 jobs (--scale 10)", lambda r: r.median("drain", "rss_growth"), 1.1, at_least=False),
 ]  # fmt: skip
 
-PAIRED = ("graphile_worker", "pg_boss", "pgqueuer")  # the fastest: two processes of these are measured too
+# The fastest systems: two processes of each are measured, too.
+PAIRED = ("graphile_worker", "pg_boss", "pgqueuer")
 CHUNK = 1_000
 LONG = 100_000
 POLL = 0.005
@@ -102,7 +103,7 @@ def measure(server: str, peer: peers.Peer, jobs: int, count: int = 1) -> dict[st
 
 
 def hold(conn: psycopg.Connection[Any], peer: peers.Peer) -> None:
-    """Holds back all claims until all processes have started, because eight starts of Python take longer than such a drain."""
+    """Holds back all claims until all processes have started, because eight starts of Python take longer than the drain."""
     if isinstance(peer, variants.Variant) and peer.processes > 1:
         conn.execute("UPDATE pgqueue.queues SET paused = true")
 
@@ -113,7 +114,7 @@ def let_go(conn: psycopg.Connection[Any], peer: peers.Peer) -> None:
         while there < peer.processes:
             time.sleep(POLL)
             (there,) = conn.execute("SELECT count(*) FROM pgqueue.workers").fetchone() or (0,)
-        time.sleep(1)  # until they are idle
+        time.sleep(1)  # until the workers are idle
         conn.execute("UPDATE pgqueue.queues SET paused = false")
         conn.execute("SELECT pg_notify('pgqueue', '')")
 
@@ -126,7 +127,7 @@ async def fill(peer: peers.Peer, dsn: str, jobs: int) -> None:
 
 
 def wait_until(finished: Callable[[], int], jobs: int, patience: float = 60.0) -> None:
-    """Asks each time after half of the time that seems left, because counting takes time from the workers."""
+    """Before each count, sleeps half of the time that seems left, because counting takes CPU time from the workers."""
     begin, before = time.monotonic(), finished()
     done, progress = before, begin
     while done < jobs:

@@ -1,4 +1,4 @@
-"""On what a run was made: no figure is shown without it."""
+"""The machine, the versions and the settings of a run: no figure is shown without them."""
 
 import json
 import os

@@ -1,9 +1,9 @@
 """Do many workers, or many queues, cost more than few?
 
-Two targets. If 100 workers drain one queue together, a job costs at most 1.5 times the CPU that it costs with 4, in the server
-and in the workers. One worker drains 1,000 queues at 0.8 or more of its rate with one. The jobs appear in one commit while all
-workers are idle; the clock runs from the first job's claim until the last is finished, by the database's time. ``lock_waits``
-is how many sessions waited for a row or table lock, on average over the samples taken 20 times a second.
+Two targets. If 100 workers drain one queue together, a job costs at most 1.5 times the CPU that it costs with 4 workers, in
+the server and in the workers. One worker drains 1,000 queues at 0.8 or more of its rate with one queue. The jobs appear in one commit while all
+workers are idle; the clock runs from the first job's claim until the last is finished, by the database's time. 20 times a
+second, the sessions that wait for a row or table lock are counted; ``lock_waits`` is the mean of these counts.
 """
 
 import asyncio

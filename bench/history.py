@@ -1,8 +1,8 @@
-"""Do finished jobs slow the queue down? Targets: with 10 M of them at least 0.95 of the rate without; a lookup under 1 ms.
+"""Do finished jobs slow the queue down? Targets: with 10 M of them at least 0.95 of the rate without them; a lookup under 1 ms.
 
-Three databases hold 0, 1 M and 10 M finished jobs, each spread over 30 attached days. One worker process drains the same
-jobs in turn in each of them (``server_us`` is what claiming and settling cost there), and one session looks up single
-jobs by id, waiting and finished ones, with ``SELECT … FROM pgqueue.jobs WHERE id = …``.
+Three databases hold 0, 1 M and 10 M finished jobs, spread over the attached tables of 30 days. In each database in
+turn, one session looks up single jobs by id, waiting and finished ones, with ``SELECT … FROM pgqueue.jobs WHERE id = …``. Then
+one worker process drains the same jobs; ``server_us`` is the cost of claiming and settling them.
 """
 
 import contextlib

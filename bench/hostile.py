@@ -1,9 +1,9 @@
-"""Does the queue depend on the planner's statistics? Target: with wrong ones a drain takes at most 1.5 times as long.
+"""Does the queue depend on the planner's statistics? Target: with wrong ones a drain takes at most 1.5 times as long as with fresh ones.
 
-One worker process drains the next jobs of the same table twice: as the statistics are, and after ``ANALYZE``. ``empty``: the table
-was analyzed while it was empty, then loaded with 1 M jobs. ``full``: it was analyzed with 1 M, then drained, so that the few
-jobs left lie behind as many dead rows. ``never``: it was loaded with 1 M and never analyzed. Each is also measured while another
-session holds a snapshot older than the load. Autovacuum is off for the table, because it would repair the statistics.
+One worker process drains the next jobs of two tables filled alike: one with its statistics as they are, one after ``ANALYZE``.
+``empty``: the table was analyzed while it was empty, then loaded with 1 M jobs. ``full``: it was analyzed with 1 M jobs, then
+emptied, so that the few jobs loaded next lie behind 1 M dead rows. ``never``: it was loaded with 1 M jobs and never analyzed.
+Each case is also measured while another session holds a snapshot older than the load. Autovacuum is off for the table, because it would repair the statistics.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ CASES = ("empty", "full", "never")
 SHOWN = ["slower_ratio", "cpu_ratio", "jobs_per_s", "fresh_per_s"]
 HEADLINES = ["slower_ratio"]
 
-READ = "SELECT count(args) FROM pgqueue.jobs_live"  # as ANALYZE does: the first reader marks the rows as committed
+READ = "SELECT count(args) FROM pgqueue.jobs_live"  # reads all rows, as ANALYZE does: the first reader marks rows as committed
 ALONE = "ALTER TABLE pgqueue.jobs_live SET (autovacuum_enabled = off)"
 
 

@@ -1,9 +1,9 @@
 """What do idle workers cost? Targets: at most one query a second each, and 5 % of one core for 100 of them.
 
-``pgq work`` runs 100 times on an empty queue, with its defaults. A worker's sessions are in autocommit mode, so its
-statements are what ``pg_stat_database`` counts as transactions, committed or not, less those of the measuring session. The
-CPU time is that of the whole server, background processes included. Memory is the proportional set size (PSS), in
-which shared libraries count once.
+``pgq work`` runs 100 times on an empty queue, with its defaults. A worker's sessions are in autocommit mode, so each of
+its statements is a transaction. ``queries`` is the number of transactions, committed or not, that ``pg_stat_database`` counts,
+minus those of the measuring session. The CPU time is that of the whole server, background processes included. Memory is the
+proportional set size (PSS), in which shared libraries count once.
 """
 
 import re
@@ -19,11 +19,11 @@ from bench.peers import pgqueue as ours
 from bench.report import Measurement, Report, Target
 from bench.server import fresh_database, settle
 
-TITLE = "an idle worker process, a second; CPU as if there were 100"
+TITLE = "one idle worker process (queries in a second, CPU time of 100 such processes)"
 WORKERS = 100
 SECONDS = 60.0
 WARM_UP = 20.0  # a session reports its transactions at most 10 s late
-COMMAND = ours.WORKER[:-2]  # the default concurrency
+COMMAND = ours.WORKER[:-2]  # without ``-c N``, so a worker has the default concurrency
 SHOWN = [
     "queries",
     "server_per_100_percent",
@@ -81,7 +81,7 @@ def measure(server: str, size: int, seconds: float) -> dict[str, float]:
             }
 
 
-OWN = 2  # statements of a look: the second and third are not counted yet when the first reads
+OWN = 2  # statements of a look: the first look reads the count before its own two are in it, the second look reads them
 
 
 def look(conn: psycopg.Connection[Any], pids: list[int]) -> tuple[float, float, float, float]:

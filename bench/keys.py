@@ -1,7 +1,7 @@
-"""What do unique keys cost an enqueuer? 1,000 jobs a call, and one a call, each with a key of its own, beside the same without keys.
+"""What do unique keys cost an enqueuer? 1,000 jobs a call, and one a call, each with a key of its own, beside the same jobs without keys.
 
-No key is held, because nearly all jobs find their key free. Each call is committed. The ways take turns within a round, on one
-connection and in one database. Every way enqueues the same items. If the API asks for made jobs, making them is part of the call:
+Every job finds its key free, as nearly all jobs of real users do. Each call is committed. The ways take turns within a round, on one
+connection and in one database. Every way enqueues the same items. If a way passes made jobs to the API, the call includes making them:
 ``made`` jobs (``task.using(unique_key=…).job(…)``) are compared with jobs made without a key. ``key_share`` is the rate in per cent of
 the rate without keys.
 """
@@ -39,7 +39,7 @@ def one_by_one_named(task: Any, items: list[dict[str, Any]]) -> None:
         task.using(unique_key=f"n:{item['n']}").enqueue(**item)
 
 
-# Each way has the way to compare it with (which stands before it), the size of a call, and the call.
+# For each way: the way above it to compare it with, the number of jobs in a call, and the call.
 WAYS: dict[str, tuple[str, int, Enqueue]] = {
     "many": ("many", BATCH, lambda task, items: task.enqueue_many(items)),
     "many, by argument": ("many", BATCH, lambda task, items: task.using(unique=["n"]).enqueue_many(items)),
@@ -88,7 +88,7 @@ def measure(server: str, calls: int) -> dict[str, float]:
                 batches = [
                     [peers.job(n) for n in range(call * size, (call + 1) * size)] for call in range(calls + 2)
                 ]
-                for batch in batches[:2]:  # statements are prepared, functions planned
+                for batch in batches[:2]:  # prepares the statements, plans the functions
                     enqueue(task, batch)
                     conn.commit()
                 begin = now()

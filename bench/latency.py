@@ -38,7 +38,7 @@ SAMPLES = 200
 WARM_UP = 20
 GAP = 0.020
 TICK = 0.010
-SPARE = 1.2  # a system is sampled under load if its drain reaches so many times the load
+SPARE = 1.2  # only a system whose drain reaches this many times the load is sampled under load
 
 
 def run(
@@ -63,13 +63,13 @@ def run(
 
 
 def drained(server: str, name: str, report: Report) -> float:
-    """Jobs/s, as this run has measured them; if it has not, by a short drain."""
+    """Jobs/s that this run has measured. If it has measured none, a short drain measures them now."""
     if known := report.results.median("drain", "jobs_per_s", name):
         return known
     peer = peers.load(name)
     try:
         return drain.measure(server, peer, peer.DRAIN_JOBS // 5)["jobs_per_s"]
-    except Exception:  # noqa: BLE001 - then it cannot bear the load
+    except Exception:  # noqa: BLE001 - such a system cannot bear the load
         report.fail(f"latency: a drain by {name}")
         return 0.0
 
@@ -89,7 +89,7 @@ async def measure(server: str, peer: peers.Peer, samples: int, load: float = 0.0
                 making = asyncio.create_task(noise.make())
                 for n in range(1, WARM_UP + samples):
                     committed.append(await producer.enqueue_one(peers.job(n)))
-                    if not load:  # then wait for each, so that the worker is idle again
+                    if not load:  # waits for each start, so that the worker is idle again
                         started.append(await asyncio.to_thread(worker.next_started))
                     await asyncio.sleep(GAP * random.uniform(0.5, 1.5))
                 noise.stop = True
@@ -103,7 +103,7 @@ async def measure(server: str, peer: peers.Peer, samples: int, load: float = 0.0
 
 
 def in_order(started: list[Start]) -> list[Start]:
-    """In the order in which they were enqueued. Starts without a number are so already: each was waited for."""
+    """The starts in the order in which their jobs were enqueued. Starts without a number have that order: each was waited for."""
     return sorted(started, key=lambda start: start.job or 0)
 
 

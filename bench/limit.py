@@ -1,8 +1,8 @@
 """How fast are the enqueue, claim and settle statements themselves, with no worker around them?
 
-The statements come from the same files, on connections made like the worker's. First a bare loop of one process: one connection
-claims N jobs while another settles the N before, durably, and no handler runs. Then without Python: pgbench sends the same
-texts with the same parameters, on one connection, and enqueues, claims and settles N jobs in turn.
+The statements come from the same files, on connections made like the worker's. First one process runs a bare loop: one
+connection claims N jobs while another durably settles the N jobs claimed before, and no handler runs. Then pgbench, without
+Python, sends the same texts with the same parameters on one connection: it enqueues, claims and settles N jobs, again and again.
 """
 
 import asyncio
@@ -157,7 +157,7 @@ def measure_cycle(dsn: str, scale: float, pgbench: str) -> dict[str, float]:
         select array_agg(e.id)::text as ids from ({for_pgbench(enqueued.text)}) e \\gset
         {for_pgbench(claimed.text)};
         {for_pgbench(settled.text)};"""
-    del parameters["ids"]  # those that the first statement returns
+    del parameters["ids"]  # the first statement of the script returns the ids
     with psycopg.connect(dsn, autocommit=True) as conn:
         postmaster = parent(conn.info.backend_pid)
         before, client = reaped_seconds(postmaster), os.times()

@@ -1,8 +1,8 @@
 """What do limits, keys and fairness cost, and what do they cost a job that uses none of them?
 
-One worker process drains the same no-op jobs: without rules; with an unrelated limit in the database; under a limit of 20 at
-once for each of 1,000 keys; and with 10,000 keys that only take turns. ``kept_share`` is the rate in per cent of the first
-one's.
+One worker process drains the same no-op jobs: without rules; with an unrelated limit in the database; under a limit of 20
+running jobs for each of 1,000 keys; and with 10,000 keys that only take turns. ``kept_share`` is the rate in per cent of the
+rate without rules.
 """
 
 import psycopg

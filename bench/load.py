@@ -54,7 +54,7 @@ def tidy(conn: psycopg.Connection[Any]) -> None:
 
 
 def drain(dsn: str, jobs: int, *options: str) -> dict[str, float]:
-    """How fast one worker process starts the next ``jobs``; what waits behind them stays."""
+    """How fast one worker process starts the next ``jobs``. The jobs behind them stay."""
     with (
         psycopg.connect(dsn, autocommit=True) as conn,
         Worker(ours, dsn, jobs, command=[*ours.WORKER, *options]) as worker,
@@ -66,7 +66,7 @@ def drain(dsn: str, jobs: int, *options: str) -> dict[str, float]:
 
 
 def against(values: dict[str, float], first: dict[str, float]) -> dict[str, float]:
-    """The values, with their rate and their CPU a job compared to ``first``. On a shared machine the CPU is the steadier of the two."""
+    """The values, with their rate and their CPU a job compared to ``first``. On a shared machine the CPU is steadier than the rate."""
     cpu, first_cpu = (row["server_us"] + row["client_us"] for row in (values, first))
     return values | {
         "kept_share": 100 * values["jobs_per_s"] / first["jobs_per_s"],
@@ -144,7 +144,7 @@ class Offered:
 
 
 async def offer(dsn: str, rate: float, seconds: float, connections: int = 1) -> Offered:
-    """Enqueue ``rate`` jobs a second for so many ``seconds``, in a transaction every 10 ms; a late producer catches up."""
+    """Enqueue ``rate`` jobs a second during ``seconds``, in a transaction every 10 ms. A late producer catches up."""
     offered = Offered()
     async with contextlib.AsyncExitStack() as stack:
         producers = [await stack.enter_async_context(ours.producer(dsn)) for _ in range(connections)]

@@ -6,7 +6,7 @@ from statistics import median
 
 import matplotlib as mpl
 
-mpl.use("Agg")  # files only: no display is asked for
+mpl.use("Agg")  # writes files, and needs no display
 
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ STEADY = {
 
 
 def draw(results: Results, folder: Path) -> list[Path]:
-    """The files that were written."""
+    """Draws the pictures, and returns the files that were written."""
     folder.mkdir(exist_ok=True)
     plots: dict[str, Callable[[Results], bool]] = {"drain": drain, "latency": latency, "steady": steady}
     drawn = []

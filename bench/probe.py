@@ -1,4 +1,4 @@
-"""What every benchmarked handler calls: it tells the measuring process when jobs start, through a named pipe.
+"""What every benchmarked handler calls: through a named pipe, it tells the measuring process when jobs start.
 
 ``BENCH_JOBS=n`` reports the first and the n-th start of each process only, so that a drain measures the system and not the
 probe; ``BENCH_JOBS=0`` reports every start. A line is the monotonic time and, if the handler gave it, the job's number.
@@ -25,7 +25,7 @@ def job_started(n: int | None = None) -> None:
 
 
 def report(number: int, n: int | None = None) -> None:
-    """The start of the job of this number, for workers whose processes count together."""
+    """Reports the ``number``-th start. Workers whose threads or processes count their starts together call it themselves."""
     if _jobs == 0 or number in {1, _jobs}:
         os.write(_pipe(), (f"{now()!r}\n" if n is None else f"{now()!r} {n}\n").encode())
 

@@ -11,7 +11,7 @@ from bench.report import OURS, Question, Results, joined, label, number, split, 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 ABOUT = """# Benchmarks
 
-What `python -m bench report` makes of the measurements in `bench/results/`: medians of interleaved rounds, and their range.
+`python -m bench report` makes this page from the measurements in `bench/results/`: medians of interleaved rounds, and their range.
 Each question is a module of `bench/`, whose first lines say what is measured and why.
 """
 HEAD = "| measure | pgqueue | min to max | other systems | ratio to the best |\n|---|---:|---:|---|---:|"
@@ -35,7 +35,7 @@ def page(results: Results, questions: Questions) -> str:
 
 
 def table(results: Results, questions: Questions, *, compared: bool = False) -> str:
-    """With ``compared``, only rows that other systems have, too."""
+    """The table as Markdown. With ``compared``, it has only the rows that other systems have, too."""
     lines = [HEAD]
     for name in filter(results.systems, questions):
         lines += _rows(name, questions[name], results, compared=compared)

@@ -5,7 +5,7 @@ list of targets are made::
 
     TITLE = "one worker process empties a queue"          # what is measured, in one line
     SHOWN = ["jobs_per_s", "server_us"]                   # columns, the headline first
-    HEADLINES = ["jobs_per_s"]                            # rows of the README, if not just the first of SHOWN
+    HEADLINES = ["jobs_per_s"]                            # rows of the README; default: the first of SHOWN
     TARGETS = [Target("…", lambda results: results.median("drain", "jobs_per_s"), 40_000)]
 
 The name of a value ends in its unit (``UNITS``), which also tells whether less of it is better. The name of a system may
@@ -92,7 +92,7 @@ class Results:
         return one / two if one is not None and two else None
 
     def peers(self, question: str, value: str, system: str = OURS) -> dict[str, float]:
-        """The medians of the other systems in the variant of this one."""
+        """The medians of the other systems in the same variant as ``system``."""
         name, variant = split(system)
         others = [o for o in self.systems(question) if split(o)[1] == variant and split(o)[0] != name]
         medians = {split(other)[0]: self.median(question, value, other) for other in others}
@@ -183,7 +183,7 @@ class Report:
     def table(
         self, question: str, title: str, shown: list[str], *, less_is_better: bool | None = None
     ) -> None:
-        """Show medians over rounds, the spread of the headline, and its ratio to that of the same variant of pgqueue."""
+        """Show medians over rounds, the headline's spread, and the headline's ratio to that of pgqueue in the same variant."""
         headline, results = shown[0], self.results
         less = not more_is_better(headline) if less_is_better is None else less_is_better
         direction = "less is better" if less else "more is better"

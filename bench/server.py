@@ -66,7 +66,7 @@ def _show(conn: psycopg.Connection[Any], name: str) -> str:
 
 
 def _with_database(dsn: str, name: str) -> str:
-    """Replace the path of a URL, or add to a key=value string: the other parts stay as the user wrote them."""
+    """Replace the path of a URL, or add the name to a key=value string: the other parts stay as the user wrote them."""
     old = conninfo_to_dict(dsn).get("dbname", "")
     if "://" not in dsn:
         return f"{dsn} dbname={name}"

@@ -1,9 +1,9 @@
 """Does the queue stay fast while some session holds an old snapshot?
 
 Targets: at least 0.98 of what is offered is completed by the end, and the pickup p99 of the last minute is at most twice
-that of the first. A REPEATABLE READ transaction stays open for ten minutes, so no dead row can be removed, while 1,000 jobs a
-second are enqueued and one worker process serves them. A pickup is the time from ``created_at`` to ``started_at``, with the
-worker's pauses between claims; the duration of a claim is what the worker logs.
+that of the first minute. A REPEATABLE READ transaction stays open for ten minutes, so no dead row can be removed, while 1,000 jobs a
+second are enqueued and one worker process serves them. A pickup is the time from ``created_at`` to ``started_at``, which
+includes the worker's pauses between claims. The duration of a claim is read from the worker's log.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ def measure(server: str, seconds: float) -> dict[str, float]:
         with psycopg.connect(dsn, autocommit=True) as conn:
             with Worker(ours, dsn, jobs=1, command=ours.TALKING_WORKER) as worker:
                 asyncio.run(first_job(dsn))
-                worker.next_start()  # it serves
+                worker.next_start()  # the worker serves from now on
                 with held_snapshot(dsn):
                     offered = asyncio.run(offer(dsn, RATE, seconds))
                     completed = number(conn, COMPLETED) - 1
@@ -95,7 +95,7 @@ def pickup_times(rows: list[tuple[float, float]], window: float) -> dict[str, fl
 
 
 def claim_times(log: str, window: float) -> dict[str, float]:
-    """How long the claims that found something took, as the worker saw it."""
+    """How long the claims that found jobs took, by the worker's log."""
     claims = [(datetime.fromisoformat(at).timestamp(), float(ms)) for at, ms in CLAIMED.findall(log)][1:]
     begin, end = claims[0][0], claims[-1][0]
     first = median(ms for at, ms in claims if at - begin < window)

@@ -1,9 +1,9 @@
-"""Does a business transaction that enqueued and stays open hold up any other session?
+"""If a business transaction has enqueued and stays open, does it hold up any other session?
 
 Targets: no other enqueue waits for it, and its jobs start within 2 s of its commit. The transaction writes a row and some jobs
 by the public API and stays open for ten minutes, while others enqueue 2,000 jobs a second and one worker process serves them.
 ``waits`` is how often a session was found waiting for that transaction (``pg_blocking_pids``, 20 times a second). The
-transaction holds back vacuum too, so its jobs lie behind all dead rows of those minutes when they appear.
+transaction holds back vacuum, too. So when its jobs appear, they lie behind all dead rows of those minutes.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ SECONDS = 600.0
 RATE = 2_000
 CONNECTIONS = 4
 JOBS = 20
-AFTER = 5.0  # seconds for which the others go on
+AFTER = 5.0  # seconds that the others go on after the commit
 SHOWN = [
     "waits",
     "enqueue_p99_ms",

@@ -1,7 +1,7 @@
 """What does enqueuing one job add to a business transaction?
 
-Two transactions take turns on one connection: BEGIN, INSERT a business row, COMMIT; and the same with an enqueue beside the
-row. The ratio is that of their medians within one run. It is measured on psycopg's sync and async connections.
+Two transactions take turns on one connection: BEGIN, INSERT a business row, COMMIT; and the same with an enqueue after the
+INSERT. The ratio is that of their medians within one run. Both psycopg's sync and its async connections are measured.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from bench.probe import now
 from bench.report import OURS, Report, Target
 from bench.server import fresh_database, settle
 
-TITLE = "a business transaction that enqueues a job, to the same without"
+TITLE = "a business transaction that enqueues a job, compared with one that enqueues none"
 SHOWN = ["enqueue_ratio", "alone_ms", "beside_ms"]
 TARGETS = [
     Target(f"{kind}, ratio of medians", lambda r, kind=kind: r.median("transaction", "enqueue_ratio", f"pgqueue {kind}"),

@@ -1,8 +1,8 @@
 """How soon does an urgent job start while a worker drains a million others? Target: pickup p99 at most 20 ms.
 
-One urgent job (priority -10) at a time, from just before its commit to the start of its handler, in a worker process whose
-slots are all in use: ``one queue`` with 1 M less urgent jobs, and ``50 queues`` that share 1 M jobs of four priorities, 90 % of
-them of the last. Each is also measured while another session holds a snapshot.
+A pickup is the time from just before the commit of an urgent job (priority -10) to the start of its handler. Urgent jobs come
+one at a time, to a worker process whose slots are all in use. ``one queue`` holds 1 M less urgent jobs. ``50 queues`` share 1 M
+less urgent jobs of three priorities, 90 % of them of the last. Both are also measured while another session holds a snapshot.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ TITLE = "one urgent job at a time starts while a worker process drains a million
 SAMPLES = 500
 BACKLOG = 1_000_000
 GAP = 0.020
-LATER = (0, 1, 2)  # the other three priorities; nine tenths have the last
+LATER = (0, 1, 2)  # the priorities of the other jobs; nine tenths of the jobs have the last
 SHOWN = ["p50_ms", "p95_ms", "p99_ms", "max_ms", "samples", "others_per_s"]
 HEADLINES = ["p99_ms"]
 QUEUES = {"one queue": ["default"], "50 queues": [f"q{n}" for n in range(50)]}
@@ -80,7 +80,7 @@ def measure(server: str, queues: list[str], samples: int, backlog: int, held: bo
                 held_snapshot(dsn, held),
                 Worker(ours, dsn, command=[*COMMAND, "-Q", ",".join(queues)]) as worker,
             ):
-                asyncio.run(pick_up(dsn, worker, queues, 5, last))  # it drains
+                asyncio.run(pick_up(dsn, worker, queues, 5, last))  # the worker drains from now on
                 before, begun = number(conn, LEFT), probe.now()
                 pickups = asyncio.run(pick_up(dsn, worker, queues, samples, last))
                 others = (before - number(conn, LEFT)) / (probe.now() - begun)
@@ -88,7 +88,7 @@ def measure(server: str, queues: list[str], samples: int, backlog: int, held: bo
 
 
 async def pick_up(dsn: str, worker: Worker, queues: list[str], samples: int, last: int) -> list[float]:
-    """The pickups of ``samples`` urgent jobs, or of fewer if all other jobs are served before."""
+    """The pickups of ``samples`` urgent jobs, or of fewer if the other jobs run out first."""
     pickups: list[float] = []
     async with (
         await psycopg.AsyncConnection.connect(dsn) as conn,

@@ -1,4 +1,4 @@
-"""pgqueue in other settings than those of its own row in the tables. Each variant looks like a system of its own.
+"""pgqueue with settings other than those of its own row in the tables. Each variant looks like a system of its own.
 
 ``label`` names the variant. Other systems are compared with it if they have a variant of the same name.
 """
@@ -15,7 +15,7 @@ from bench.peers import Producer, count_by_sql
 from bench.peers import pgqueue as ours
 from bench.peers.pgqueue import app
 
-# Ids given out, less jobs that still wait or run. So it also counts rows that were deleted when they were done.
+# The ids given out, minus the jobs that still wait or run. So a job counts even if its row was deleted when it was done.
 FINISHED = """SELECT (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM pgqueue.jobs_id_seq)
                    - (SELECT count(*) FROM pgqueue.jobs_live)"""
 

@@ -1,9 +1,9 @@
 """What do wake-ups cost the application? Target: at least 0.85 of the commits without wake-ups.
 
-64 clients do BEGIN, INSERT a business row, enqueue, COMMIT as fast as they can (pgbench) while 50 sessions listen, the last of
-them real workers. ``saturated``: a backlog lies in the queue, so the workers never wait. ``served``: they keep up, as far as
-the machine lets them. ``unserved``: they serve another queue, so no worker marks this one busy. In turn with each run goes one
-where enqueuing wakes no session: ``pg_notify`` in the SQL API is replaced by a function that does nothing.
+64 clients do BEGIN, INSERT a business row, enqueue, COMMIT as fast as they can (pgbench) while 50 sessions listen, two of
+them real workers. ``saturated``: a backlog lies in the queue, so the workers never wait. ``served``: the workers keep up, as far
+as the machine lets them. ``unserved``: the workers serve another queue, so no worker marks the clients' queue busy. After each
+run comes a run where enqueuing wakes no session: a function that does nothing replaces ``pg_notify`` in the SQL API.
 """
 
 import asyncio
@@ -89,7 +89,7 @@ async def measure(server: str, state: str, seconds: int, *, wakes: bool) -> dict
 
 
 def silence(conn: psycopg.Connection[Any]) -> None:
-    """Replace what enqueuing calls to wake workers."""
+    """Replaces ``pg_notify`` in ``pgqueue.wake``, which enqueuing calls to wake workers."""
     (body,) = conn.execute("SELECT pg_get_functiondef('pgqueue.wake'::regproc)").fetchone() or ("",)
     quiet = body.replace("pg_notify(", "pgqueue.no_notify(")
     if quiet == body:

@@ -26,7 +26,7 @@ class Start(NamedTuple):
 
 
 class Worker:
-    """Runs while the ``with`` block lasts, in ``count`` like processes. ``bench.probe`` says what ``jobs`` means."""
+    """Runs while the ``with`` block lasts, in ``count`` processes of the same command. ``bench.probe`` says what ``jobs`` means."""
 
     def __init__(
         self, peer: Peer, dsn: str, jobs: int = 0, command: list[str] | None = None, count: int = 1

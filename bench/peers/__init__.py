@@ -1,6 +1,6 @@
 """The systems that are compared. Each module drives one system by its public API, and all modules look alike.
 
-Oban for Python needs Python 3.12, more than pgqueue does, and is not among them.
+Oban for Python is left out, because it needs Python 3.12, and pgqueue needs less.
 """
 
 import importlib
@@ -44,7 +44,7 @@ class Peer(Protocol):
     """What a module of this package offers."""
 
     VERSION: str
-    SETTINGS: str  # how the worker is set, for people
+    SETTINGS: str  # the worker's settings, as people read them
     DRAIN_JOBS: int  # enough for a drain of some seconds
     WORKER: list[str]  # the command of one worker process; it reads BENCH_DSN
 

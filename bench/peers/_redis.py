@@ -26,7 +26,7 @@ PATIENCE = 10.0
 
 
 def start() -> None:
-    """Start an empty server in place of the last one; this process and its children find it in ``BENCH_REDIS``."""
+    """Start an empty server in place of the former one. ``BENCH_REDIS`` tells this process and its children where it is."""
     stop()
     directory = Path(tempfile.mkdtemp(prefix="bench-redis-"))
     options = {"dir": str(directory), "unixsocket": str(directory / "socket"), "port": "0"} | PERSISTENCE

@@ -1,4 +1,4 @@
-"""awa-pg: the queue storage engine and COPY enqueue its README leads with, batches of 512 as its benchmark notes say."""
+"""awa-pg: the queue storage engine and the COPY enqueue that its README shows first, batches of 512 as its benchmark notes say."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ DRAIN_JOBS = 15_000
 DONE = """SELECT ((SELECT coalesce(sum(completed_count), 0) FROM awa.receipt_completion_batches)
                 + (SELECT count(*) FROM awa.done_entries)
                 + (SELECT coalesce(sum(pruned_completed_count), 0) FROM awa.queue_terminal_rollups))::bigint
-"""  # not the view awa.jobs, because it takes minutes to count so many jobs
+"""  # not the view awa.jobs, because counting so many jobs in it takes minutes
 WORKER = [sys.executable, "-m", "bench.peers.awa"]
 
 

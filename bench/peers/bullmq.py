@@ -1,4 +1,4 @@
-"""BullMQ: concurrency 100, the low end of what its page on concurrency calls usual. Redis is not in your transaction."""
+"""BullMQ: concurrency 100, the low end of what its page on concurrency calls usual. Redis takes no part in your transaction."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager

@@ -1,4 +1,4 @@
-"""celery: the prefetch multiplier its Optimizing guide suggests for many short tasks. Redis is not in your transaction."""
+"""celery: the prefetch multiplier that its Optimizing guide suggests for many short tasks. Redis takes no part in your transaction."""
 
 import multiprocessing
 import os
@@ -27,7 +27,7 @@ app.conf.update(
     broker_url=f"redis+socket://{os.environ.get('BENCH_REDIS', '')}",
     task_default_queue=QUEUE,
     task_ignore_result=True,
-    task_acks_late=True,  # at least once, as with all others here; by default a task is lost with its worker
+    task_acks_late=True,  # at least once, as all other systems here; by default a task is lost if its worker dies
     worker_prefetch_multiplier=PREFETCH,
 )
 
@@ -69,7 +69,7 @@ async def producer(dsn: str) -> AsyncIterator[Producer]:  # noqa: ARG001
 
 @contextmanager
 def counter(dsn: str) -> Iterator[Callable[[], int]]:  # noqa: ARG001
-    """Redis does not remember finished tasks, so the counter counts tasks that have gone since it was opened."""
+    """Redis does not remember finished tasks, so the counter counts the tasks that have left Redis since the counter was opened."""
     with _redis.client() as connected:
 
         def left() -> int:

@@ -1,4 +1,4 @@
-"""dbos: workflows on a queue without limits, as its queue tutorial begins, but polled more often than once a second."""
+"""dbos: workflows on a queue without limits, as in the first example of its queue tutorial, but polled more often than once a second."""
 
 import asyncio
 import itertools
@@ -80,7 +80,7 @@ def counter(dsn: str) -> AbstractContextManager[Callable[[], int]]:
 
 
 def work() -> None:
-    starts = itertools.count(1)  # its next() is one step for all threads
+    starts = itertools.count(1)  # next() on it is atomic, so no two threads get the same number
 
     @DBOS.workflow(name="noop")
     def noop(n: int, note: str) -> None:  # noqa: ARG001

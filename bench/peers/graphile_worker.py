@@ -1,4 +1,4 @@
-"""graphile-worker: the batched settings its Performance page measures with, one process of them. It deletes finished jobs."""
+"""graphile-worker: the batched settings that its Performance page uses, in one process. It deletes finished jobs."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -17,7 +17,7 @@ SETTINGS = (
 )
 DRAIN_JOBS = 60_000
 DONE = """SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('graphile_worker._private_jobs', 'id')), 0)
-               - (SELECT count(*) FROM graphile_worker._private_jobs)"""  # ever enqueued, less what is left
+               - (SELECT count(*) FROM graphile_worker._private_jobs)"""  # the jobs ever enqueued, minus those that are left
 ENQUEUE = "SELECT graphile_worker.add_job('noop', payload => %s)"
 WORKER = ["env", "NO_LOG_SUCCESS=1", *_node.command(SCRIPT, "work")]
 

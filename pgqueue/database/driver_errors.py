@@ -16,7 +16,7 @@ from pgqueue.database.dsn import redact
 
 LOGIN = "check user, password and database of the DSN"
 CONNECTIONS = "run fewer workers (each process holds 4 connections), or raise max_connections"
-GRANT = "pgq db grants prints what an enqueuer, a worker, an operator and a reader need; the schema's owner runs it"
+GRANT = "pgq db grants prints what an enqueuer, a worker, an operator and a reader need; the schema's owner runs what it prints"
 OWNER = "connect as the owner of the schema; pgq db grants prints what other roles need"
 
 # SQLSTATE: the error, what it says, what to do.
@@ -43,7 +43,7 @@ MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
     "PQ003": (
         errors.SchemaTooOldError,
         "The schema cannot be changed yet",
-        "drop the view, pgq migrate, and make it again",
+        "drop the view, run pgq migrate, and create the view again",
     ),
     "PQ004": (
         errors.SchemaTooOldError,
@@ -74,7 +74,10 @@ BAD_PORT = ("invalid port number", "Servname not supported")
 
 
 def sqlstate(error: psycopg.Error) -> str | None:
-    """The SQLSTATE of an error. At the login libpq passes on only the server's text, so the text decides. None: the server said nothing."""
+    """The SQLSTATE of an error. At the login libpq passes on only the server's text, so the text decides.
+
+    None: the server said nothing, or its text matches no entry of SAYINGS.
+    """
     whole = str(error)
     return error.sqlstate or next((state for saying, state in SAYINGS if saying in whole), None)
 
@@ -83,7 +86,7 @@ def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
     """The error in pgqueue's words, or None if it is not one that we know."""
     whole = str(error)
     said = (whole.strip().splitlines() or [type(error).__name__])[0]
-    # libpq takes what follows an @ inside a password for the host.
+    # If a password contains an @, libpq reads what follows the @ as the host.
     said = re.sub(r"(resolve host ')[^']*@", r"\1", said)
     where = f" ({redact(dsn)})." if dsn else "."
     state = error.sqlstate
@@ -104,7 +107,7 @@ def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
         return errors.TakenIdError(
             "The id of this job is in use by another job" + where,
             why=f"{error.diag.message_detail or said} An enqueuer chose it, or the sequence pgqueue.jobs_id_seq stands behind the ids in the tables.",
-            do="pgq doctor compares them, and says how to move the sequence",
+            do="pgq doctor compares the sequence with the ids, and says how to move the sequence",
         )
     if state not in MEANINGS or foreign:
         return None
@@ -113,7 +116,10 @@ def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
 
 
 def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilegeError:
-    """The same error of a role that reads a job or waits for it. Names the grants that an enqueuer lacks at first."""
+    """Returns the same error in other words, for a role that tried to read a job or to wait for it.
+
+    The new error names the grants that an enqueuer does not have by default.
+    """
     return errors.MissingPrivilegeError(
         "This database role may not read jobs or wait for them.",
         why=error.why,
@@ -123,7 +129,10 @@ def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilege
 
 @contextmanager
 def explained(dsn: str = "") -> Iterator[None]:
-    """Translates the errors that the user can mend. Those that may heal by themselves stay psycopg's, for our own retries."""
+    """Translates an error that the user can mend.
+
+    If an error may heal by itself, raises it unchanged, because our retries look for psycopg's errors.
+    """
     try:
         yield
     except Exception as error:

@@ -64,8 +64,8 @@ def libpq_dsn(dsn: str) -> str:
 
 
 def sqlalchemy_url(dsn: str) -> URL:
-    """A SQLAlchemy URL for a libpq DSN, URL or key=value alike."""
-    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - only migrations need either
+    """A SQLAlchemy URL for a libpq DSN, which may be a URL or key=value pairs."""
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - only migrations need these
     from sqlalchemy import URL  # noqa: PLC0415
 
     parts = {key: str(value) for key, value in conninfo_to_dict(libpq_dsn(dsn)).items() if value is not None}
@@ -73,7 +73,7 @@ def sqlalchemy_url(dsn: str) -> URL:
 
 
 def find_dsn(explicit: str | None = None) -> str:
-    """The DSN of the first place that has one, for libpq; raises NoDsnError naming the places."""
+    """The DSN of the first place that has one, as libpq reads it. If no place has one, raises NoDsnError, which names the places."""
     file = read_file()
     given = (
         explicit

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Copy(NamedTuple):
-    """A COPY … FROM STDIN and its blocks; only where ``can_copy``. The flow receives None for it."""
+    """A COPY … FROM STDIN and its blocks. A flow yields it only where ``can_copy``, and receives None for it."""
 
     statement: Statement[None]
     blocks: Iterable[bytes | bytearray]
@@ -41,7 +41,7 @@ def drive(connection: CallersConnection, flow: Flow[T]) -> T:
 
 
 async def drive_async(connection: CallersConnection, flow: Flow[T]) -> T:
-    """The same on any async connection."""
+    """Runs a flow on any async connection, in its transaction."""
     answer = None
     while True:
         try:

@@ -14,7 +14,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from pgqueue import errors
 
-# Of psycopg, SQLAlchemy or Django. No type says so, because pgqueue leaves the import of the latter two to their users.
+# A connection of psycopg, SQLAlchemy or Django. No type says so, because pgqueue imports neither SQLAlchemy nor Django.
 CallersConnection = object
 
 KINDS = {
@@ -31,7 +31,10 @@ KINDS = {
 
 
 def joined(connection: CallersConnection) -> CallersConnection:
-    """What statements are sent on: the psycopg connection inside Django's and inside SQLAlchemy's raw one, else ``connection``."""
+    """The connection on which statements are sent.
+
+    Inside Django's connection and SQLAlchemy's raw connection it is psycopg's; else it is ``connection``.
+    """
     if isinstance(connection, Connection | AsyncConnection):
         return connection
     kind = _kind_of(connection)
@@ -50,7 +53,7 @@ def _inside_django(wrapper: Any) -> Connection | AsyncConnection:
     if wrapper.vendor != "postgresql":
         raise errors.WrongConnectionError(
             f"Django's connection {wrapper.alias!r} leads to {wrapper.vendor}.",
-            do="use the one of the PostgreSQL database that has pgqueue's tables: django.db.connections[…]",
+            do="use the connection of the PostgreSQL database that has pgqueue's tables: django.db.connections[…]",
         )
     wrapper.validate_thread_sharing()
     wrapper.ensure_connection()
@@ -68,7 +71,7 @@ def _psycopg(driver: object, where: str) -> Connection | AsyncConnection:
 
 
 def is_async(connection: CallersConnection) -> bool:
-    """Whether this connection wants ``await``; raises WrongConnectionError for what is no connection."""
+    """Whether this connection wants ``await``. If it is no connection, raises WrongConnectionError."""
     if isinstance(connection, Connection | AsyncConnection):
         return isinstance(connection, AsyncConnection)
     kind = _kind_of(connection)
@@ -82,7 +85,7 @@ def is_async(connection: CallersConnection) -> bool:
 
 
 def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | AsyncConnection]:
-    """Whether each statement is its own transaction here. PGQ-502 warns of this: nothing ties the job to the business write."""
+    """Whether each statement is its own transaction here. If so, warns with PGQ-502: nothing ties the job to the business write."""
     alone: bool = (
         isinstance(connection, Connection | AsyncConnection)
         and connection.autocommit
@@ -100,7 +103,7 @@ def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | A
 
 
 def is_utf8(connection: CallersConnection) -> bool:
-    """Whether all text reaches the server as it is; False: it may not."""
+    """Whether all text reaches the server unchanged. False: text may be changed or refused."""
     return (
         isinstance(connection, Connection | AsyncConnection)
         and connection.pgconn.parameter_status(b"client_encoding") == b"UTF8"
@@ -116,7 +119,7 @@ def can_copy(connection: CallersConnection) -> bool:
 
 
 def is_two_phase(connection: CallersConnection) -> bool:
-    """Whether the connection's transaction was begun to be prepared. Postgres prepares none that has sent a NOTIFY."""
+    """Whether the connection's transaction is a two-phase one. Postgres cannot prepare a transaction that has sent a NOTIFY."""
     if isinstance(connection, Connection | AsyncConnection):
         return connection._tpc is not None  # noqa: SLF001 - psycopg does not tell in another way
     return _is_two_phase_in_sqlalchemy(connection)
@@ -133,7 +136,7 @@ def _is_two_phase_in_sqlalchemy(connection: Any) -> bool:
 
 
 def _kind_of(connection: CallersConnection) -> str | None:
-    cls: type = connection.__class__  # a proxy says here what it stands for
+    cls: type = connection.__class__  # a proxy gives here the class that it stands for
     return _kind(cls)
 
 

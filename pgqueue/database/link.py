@@ -1,4 +1,4 @@
-"""The worker's connections, which come back by themselves."""
+"""The worker's connections, which are opened again after they broke."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Link:
-    """A connection of the worker that comes back by itself.
+    """A connection of the worker. If it broke, the next statement opens a new one.
 
     No statement takes longer than ``limit``: the server ends it. If the server's message does not arrive either, the connection is cut.
     """
@@ -74,7 +74,7 @@ class Link:
         return connection
 
     async def once(self, statement: Statement[T]) -> T:
-        """Tries once. If the connection broke, or its statement was cut off, it is dropped: the next try opens a new one."""
+        """Tries once. If the connection broke, or was cut during the statement, drops the connection: the next try opens a new one."""
         connection = await self.connection()
         patience, begun = self.limit + ANSWER_GRACE, monotonic()
         try:
@@ -82,7 +82,8 @@ class Link:
                 answer = await run_async(connection, statement)
         except BaseException as error:
             if is_lost(error) or was_thrown_in(error) or (isinstance(error, Exception) and connection.closed):
-                silent = monotonic() - begun > 0.99 * patience  # less, because two clocks measure
+                # Not the whole patience, because two clocks measure.
+                silent = monotonic() - begun > 0.99 * patience
                 if silent:
                     self._outage.silent(self)
                 why = TimeoutError(f"no answer for {patience:g} s") if silent else error
@@ -95,7 +96,7 @@ class Link:
         return answer
 
     async def run(self, statement: Statement[T]) -> T:
-        """Tries until the server answers. Only for statements that may run twice: if a claim's answer is lost, its jobs are rescued."""
+        """Tries until the server answers. Only for statements that may run twice. A claim may, because jobs of a lost answer are rescued."""
         async for attempt in until_back():
             with attempt:
                 return await self.once(statement)
@@ -108,7 +109,7 @@ class Link:
                 await self.connection()
 
     async def lost(self, error: BaseException) -> None:
-        """Notes that the connection broke, if there was one."""
+        """If there is a connection, notes that it broke, and closes it."""
         if self._connection is None:
             return
         emit(ConnectionBroke(self._name, one_line(error), isinstance(error, TimeoutError)))

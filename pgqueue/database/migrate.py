@@ -1,4 +1,4 @@
-"""Brings a database to this version's schema, and says what it lacks. Alembic is imported only here."""
+"""Brings a database to this version's schema, and says what the database lacks. Alembic is imported only here."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
 
 def _config(buffer: TextIO | None = None, **attributes: object) -> Config:
-    from alembic.config import Config  # noqa: PLC0415 - a quarter of a second that only `pgq migrate` needs
+    from alembic.config import Config  # noqa: PLC0415 - its import takes a quarter of a second, and only `pgq migrate` needs it
 
     package = Path(__file__).resolve().parents[1]
     installed = package / "migrations"
@@ -53,8 +53,8 @@ def _config(buffer: TextIO | None = None, **attributes: object) -> Config:
 def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
     """Creates or upgrades the schema and replaces the SQL API. Safe to run on several hosts at once.
 
-    Waits 5 s for each lock. Then it tells ``waiting`` which sessions are in the way, and tries all again, for LOCK_PATIENCE
-    seconds. After that it raises LockedError, which names those sessions.
+    Waits 5 s for each lock. Then it tells ``waiting`` which sessions are in the way, and tries again from the start, until
+    LOCK_PATIENCE seconds have passed. After that it raises LockedError, which names those sessions.
     """
     from alembic import command  # noqa: PLC0415
 

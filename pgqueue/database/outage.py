@@ -23,9 +23,10 @@ from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.database import OutageBegun, OutageOver, TurnFailed
 
 RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
-LONGEST_PAUSE = 30.0  # seconds before the next try after an answer that will not change soon
+LONGEST_PAUSE = 30.0  # seconds; the longest pause before the next try after an answer that is an error
 REMIND_EVERY = 60.0  # seconds after which the same trouble is told again
-# The server stops, crashed, starts, cut an idle session, has no free connection. ``is_lost`` adds class 08, connection exceptions.
+# In this order, the server: stops, has crashed, is starting, has cut an idle session, has no free connection. ``is_lost`` adds class 08,
+# connection exceptions.
 LOST = ("57P01", "57P02", "57P03", "57P05", "53300")
 # Conflicts with another transaction, or with a time limit: the server is well, and has done nothing.
 CONFLICTS = (
@@ -40,7 +41,7 @@ LACKS = ("53", "55", "58", "25006")
 READ_ONLY = (errors.ReadOnlyServerError, psycopg.errors.ReadOnlySqlTransaction)
 
 
-class ConnectionLost(Exception):  # noqa: N818 - what it is called everywhere
+class ConnectionLost(Exception):  # noqa: N818 - the name that everyone uses
     """The connection broke, was silent for too long, or could not be made. The server may have run the statement, or not."""
 
 
@@ -77,9 +78,9 @@ class Cuttable(Protocol):
 class Outage:
     """Says once that the database went away, and once that it is back, however many connections notice it.
 
-    If a single connection is cut and can be replaced at once, that is no outage. Whenever a connection was replaced,
+    If a single connection is cut and can be replaced immediately, that is no outage. Whenever a connection was replaced,
     ``reconnected`` is called, on any thread: the server may have crashed and lost commits that were not on disk.
-    If one of ``links`` falls silent, the others are cut at once: the same cause silences them, so none waits for its own limit.
+    If one of ``links`` falls silent, the others are cut immediately: the same cause silences them, so no link waits for its own limit.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -96,7 +97,7 @@ class Outage:
             other.cut()
 
     def unreachable(self, error: BaseException, begun: float) -> None:
-        """No connection could be made, in a try begun at ``begun``. A try begun before the end of the last outage belongs to that outage."""
+        """A try that began at ``begun`` made no connection. A try begun before the end of the last outage belongs to that outage."""
         with self._lock:
             if self.since is None and begun >= self._ended:
                 self.since = monotonic()
@@ -134,7 +135,7 @@ class Trouble:
         self._failures = 0
 
     def after(self, error: Exception) -> float:
-        """Tells of the error, and returns the seconds to wait before the next turn."""
+        """Reports the error, and returns the seconds to wait before the next turn."""
         self._failures += 1
         if is_lost(error):  # ``Outage`` reports it
             return min(0.05 * 2.0 ** min(self._failures, 6), 2.0)

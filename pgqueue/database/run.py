@@ -36,7 +36,7 @@ from pgqueue.sql import Statement
 T = TypeVar("T")
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
-# What each connection of ours is opened with.
+# The parameters with which each of our connections is opened.
 KEEPALIVE: dict[str, Any] = {
     "client_encoding": "UTF8",
     "connect_timeout": 10,
@@ -59,7 +59,7 @@ PINNED = (
     " set enable_hashjoin = off; set enable_mergejoin = off; set lock_timeout = '2s'; " + SESSION
 )
 # If a crash of the server undoes a claim, the job is pending again, so a claim need not wait for the disk. A claim that takes
-# seats must wait: claim_limited.sql then sets the synchronous_commit that this session had at first.
+# seats must wait: claim_limited.sql then sets the synchronous_commit that this session had before.
 CLAIMING = (
     PINNED
     + "; select pg_catalog.set_config('pgqueue.durable', current_setting('synchronous_commit'), false);"
@@ -106,7 +106,7 @@ def _adapters_for(connection: Connection | AsyncConnection) -> AdaptersMap:
 
 
 class OwnCursor(Cursor[TupleRow]):
-    """A cursor of ours on the caller's connection, without its row factory, cursor factory and adapters."""
+    """A cursor of ours on the caller's connection, without the connection's row factory, cursor factory and adapters."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, row_factory=tuple_row)
@@ -117,7 +117,7 @@ class OwnCursor(Cursor[TupleRow]):
 
 
 class OwnAsyncCursor(AsyncCursor[TupleRow]):
-    """The same on an AsyncConnection."""
+    """``OwnCursor`` for an AsyncConnection."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         super().__init__(connection, row_factory=tuple_row)
@@ -145,7 +145,7 @@ def run(connection: CallersConnection, statement: Statement[T]) -> T:
 
 
 async def run_async(connection: CallersConnection, statement: Statement[T]) -> T:
-    """The same on a psycopg AsyncConnection or SQLAlchemy AsyncConnection or AsyncSession."""
+    """``run`` on a psycopg AsyncConnection or SQLAlchemy AsyncConnection or AsyncSession."""
     connection = joined(connection)
     if isinstance(connection, AsyncConnection):
         with explained():
@@ -174,7 +174,7 @@ def run_and_commit(connection: Connection, statement: Statement[T]) -> T:
 
 
 async def run_and_commit_async(connection: AsyncConnection, statement: Statement[T]) -> T:
-    """The same on an AsyncConnection."""
+    """``run_and_commit`` on an AsyncConnection."""
     with explained():
         cursor = await AsyncClientCursor(connection).execute(
             _with_commit(statement.text), statement.parameters
@@ -184,9 +184,9 @@ async def run_and_commit_async(connection: AsyncConnection, statement: Statement
 
 @contextmanager
 def confirmed(connection: Connection | AsyncConnection) -> Iterator[None]:
-    """Goes around what commits. If the connection breaks in the block, raises CommitUnconfirmedError: the server may have committed.
+    """Wraps a commit, or statements that commit by themselves. If the connection breaks in the block, raises CommitUnconfirmedError: the server may have committed.
 
-    Nothing that went out on a broken connection is sent again here: only an enqueuer with a key may do that.
+    Nothing that went out on a broken connection is sent again here: only an enqueuer with a key may send it again.
     """
     was_open = not connection.closed
     try:
@@ -215,7 +215,7 @@ def copy(
 async def copy_async(
     connection: CallersConnection, statement: Statement[None], blocks: Iterable[bytes | bytearray]
 ) -> None:
-    """The same on a psycopg AsyncConnection."""
+    """``copy`` on a psycopg AsyncConnection."""
     connection = joined(connection)
     assert isinstance(connection, AsyncConnection)
     with explained():
@@ -236,7 +236,7 @@ def _sqlalchemy(connection: Any, *, asynchronous: bool) -> Callable[..., Any]:
 
 @cache
 def _sqlalchemy_text(text: str) -> object:
-    from sqlalchemy import text as sqlalchemy_text  # noqa: PLC0415 - only its users pay for its import
+    from sqlalchemy import text as sqlalchemy_text  # noqa: PLC0415 - only users of SQLAlchemy pay for its import
 
     return sqlalchemy_text(PARAMETER.sub(r"(:\1)", text).replace("%%", "%"))
 
@@ -278,7 +278,7 @@ async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncC
 
 
 def is_pooled(connection: Connection) -> bool:
-    """Whether a pooler answers in the server's place. In transaction mode another client soon gets what a session sets or prepares."""
+    """Whether a pooler answers in the server's place. If it is in transaction mode, another client soon gets what we set or prepare in a session."""
     return _backend(connection) != connection.info.backend_pid
 
 
@@ -308,7 +308,7 @@ def check_sessions(dsn: str) -> None:
                 raise errors.InvalidSettingError(
                     "The worker's DSN leads to a pooler in transaction mode.",
                     why="a worker prepares statements and changes settings of its sessions, which other clients would get",
-                    do="give the worker the address of the server, or of a pooler in session mode; enqueuers may use this one",
+                    do="give the worker the address of the server, or of a pooler in session mode; enqueuers may use this DSN",
                 )
 
 

@@ -1,7 +1,7 @@
 """One row never stops a statement over many rows: if it fails, it is tried on halves, until the failing row is alone.
 
 Claims, rescues, ends of overdue jobs, settles, progress, schedules, alerts and declarations all use this module. The kind of error
-decides little, because a user's trigger may raise any: only a lost server is never a row's fault.
+decides little, because a user's trigger may raise any error: only a lost server is never a row's fault.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pgqueue.telemetry.events.database import JobGivenUp, JobNotGivenUp, JobPass
 OF_A_VALUE = ("21", "22", "23", "54")
 # Any other error is the row's fault only if other rows succeed. To learn whether they do, this many rows are tried alone first.
 PROBES = 3
-# The most rows that are given up in one go for such errors, because each may have waited for a lock. The next go takes the others.
+# The most rows that are given up in one go for such errors, because each row may have waited for a lock. The next go takes the others.
 MOST_GIVEN_UP = 20
 
 I = TypeVar("I")  # noqa: E741 - an item
@@ -35,7 +35,7 @@ Judge = Callable[[I, Exception], Awaitable[None]]
 
 
 def is_of_a_value(error: BaseException) -> bool:
-    """Whether a value is at fault: by the server's word, or because it could not be sent or read here."""
+    """Whether a value is at fault: the server says so, or the value could not be sent or read here."""
     if isinstance(error, PgQueueError) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, psycopg.Error):
@@ -81,7 +81,7 @@ async def sift(items: Sequence[I], run: Run[I, T], give_up: Judge[I], leave: Jud
 
 
 async def judge(guilty: Failed[I], give_up: Judge[I], leave: Judge[I]) -> None:
-    """Gives up items that failed while others succeeded, or by their values. Leaves an item whose error may pass."""
+    """Gives up items that failed while others succeeded, or because of their values. Leaves an item whose error may pass."""
     for item, error in guilty:
         await (leave if may_pass(error) else give_up)(item, error)
 
@@ -96,7 +96,7 @@ async def _tried(items: Sequence[I], run: Run[I, T], failed: Failed[I]) -> list[
 
 
 async def _halved(items: Sequence[I], run: Run[I, T], failed: Failed[I], error: Exception) -> list[T]:
-    """After ``run`` has failed on all of them together."""
+    """Tries each half of ``items``, because ``run`` has failed on all of them together."""
     if len(items) == 1:
         failed.append((items[0], error))
         return []
@@ -144,7 +144,7 @@ async def sift_jobs(
 
 
 def pass_over(send: Send, job_id: int, error: Exception) -> None:
-    """Leaves a job as it is, to be tried again, and says so."""
+    """Leaves a job as it is, to be tried again, and reports that."""
     if _is_news(send, JobPassedOver, job_id):
         emit(JobPassedOver(job_id, one_line(error)))
 
@@ -161,7 +161,7 @@ def _is_news(send: Send, what: type, job_id: int) -> bool:
 
 
 async def make_dead(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
-    """Makes a job dead that stops statements over many jobs. If even that fails, says so, and the other jobs go on."""
+    """Makes a job dead that stops statements over many jobs. If it cannot be made dead, reports that, and the other jobs go on."""
     said = f"{type(error).__name__}: {error}"[:4000].replace("\x00", "")
     try:
         task = await send(statements.make_dead(job_id, worker_id, said))

@@ -1,6 +1,7 @@
-"""Bounds every wait on a connection, on the client's side, and tells what can be known of a connection without a wait.
+"""Bounds every wait on a connection by a clock of the client, and tells what can be known of a connection without a wait.
 
-If nothing arrives, the server's own time-outs do not help. TCP's do not help behind a proxy whose kernel acknowledges everything.
+If nothing arrives, the server's own time-outs do not help. TCP's time-outs do not help behind a proxy
+whose kernel acknowledges everything.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from psycopg import AsyncConnection, Connection
 
 
 def cut(connection: Connection | AsyncConnection) -> None:
-    """Ends the connection from outside. A caller that waits for its answer sees a connection that the server closed."""
+    """Ends the connection, on any thread. If a caller waits for an answer, it sees the same as if the server had closed the connection."""
     with (
         contextlib.suppress(OSError, psycopg.Error),
         socket.socket(fileno=os.dup(connection.fileno())) as same,

@@ -1,7 +1,7 @@
 """The tables as SQLAlchemy sees them: for users' own queries, and for the test that finds drift from the migrations.
 
 ``select(jobs).where(jobs.c.state == "dead")`` reads all partitions. Only the migrations create anything; ``info`` says
-what SQLAlchemy has no words for (partition bounds), so that the test can compare it too.
+what SQLAlchemy has no words for (domains, partition bounds), so that the test can compare that, too.
 """
 
 from pgqueue.schema.alerts import alerts

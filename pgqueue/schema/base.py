@@ -1,4 +1,4 @@
-"""What all tables are declared with."""
+"""The types, domains, columns and partitions with which all tables are declared."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LENGTH = "octet_length(value #>> '{}')"
 SMALL = "pg_column_size(value) <= 240 and pg_column_compression(value) is null"
 
 
-# What the database checks of every value that is written: the base type and the check of each domain.
+# The base type and the check of each domain. The database applies them to every value that is written.
 DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
     "queue_name": (Word, NAME.format(63)),
     "task_name": (Word, NAME.format(127)),
@@ -53,7 +53,7 @@ DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
 
 
 def column(name: str, domain: str, default: str | None = None, *, nullable: bool = False) -> Column[Any]:
-    # SQLAlchemy's own DOMAIN type knows no operators, so users see the base type.
+    # SQLAlchemy's DOMAIN type has no operators, so the column has the domain's base type. Queries of users need operators.
     column_default = None if default is None else text(default)
     return Column(
         name, DOMAINS[domain][0], nullable=nullable, server_default=column_default, info={"domain": domain}

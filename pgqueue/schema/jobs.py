@@ -67,7 +67,8 @@ jobs_dead = partition("jobs_dead", jobs, "FOR VALUES IN ('dead')")
 jobs_done = partition("jobs_done", jobs, "FOR VALUES IN ('completed', 'cancelled')", "RANGE (finished_at)")
 jobs_done_default = partition("jobs_done_default", jobs_done, "DEFAULT")
 
-# If a plain INSERT leaves these out, it stores these marks, which functions/fill_declared.sql replaces. Partitions have the real defaults.
+# If a plain INSERT leaves out one of these columns, it stores the column's mark, which functions/fill_declared.sql replaces. Partitions
+# have the real defaults.
 for name, mark in {
     "queue": "'pgqueue.declared'",
     "max_attempts": "'9999'",

@@ -1,4 +1,4 @@
-"""Limits of jobs, and what of them is taken."""
+"""Limits of jobs, and how much of each limit is taken."""
 
 from __future__ import annotations
 

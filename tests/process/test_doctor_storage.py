@@ -102,7 +102,7 @@ def test_it_names_the_session_that_holds_the_oldest_snapshot_and_what_that_costs
         "cannot remove the dead rows of jobs_live, about 29,000 beside 1,000 live ones: the table takes"
         in cost
     )
-    assert "claim that looks behind its cursors takes about 29 ms." in cost
+    assert "claim from the beginning of a lane takes about 29 ms." in cost
     db.execute("select pg_terminate_backend(%s)", [holder.info.backend_pid])
     holder.close()
     wait_until(lambda: "has held a snapshot" not in said(dsn))

@@ -323,7 +323,7 @@ def test_without_any_binaries_the_way_out_is_told(monkeypatch):
 def test_a_closed_parent_directory_is_explained_to_root(directory):
     directory.chmod(0o700)
     with pytest.raises(
-        EmbeddedPostgresError, match=r"cannot reach the directory .* do: choose one that every user"
+        EmbeddedPostgresError, match=r"cannot reach the directory .* do: choose a directory that every user"
     ):
         embedded.acquire(directory / "server")
 

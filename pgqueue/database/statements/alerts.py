@@ -48,10 +48,10 @@ def list_alerts(resolved: bool, count: int = 200) -> Statement[list[Alert]]:
 
 
 def resolve_alert(alert: int) -> Statement[bool | None]:
-    """Whether it was open; None: there is no such alert."""
+    """Whether the alert was open. None: there is no such alert."""
     return statement("resolve_alert", one, alert=alert)
 
 
 def mute_alert(alert: int, seconds: float) -> Statement[datetime | None]:
-    """Until when; None: there is no such alert."""
+    """Until when the alert is muted. None: there is no such alert."""
     return statement("mute_alert", one, alert=alert, seconds=seconds)

@@ -1,4 +1,4 @@
-"""Claiming: where there is work, and taking it."""
+"""Claiming: finding the lanes where jobs wait, and claiming these jobs."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def claim_limited(
     """Claims from a lane under limits: from its keys in turn, starting after the key ``after``. If ``after`` is None: from its jobs without a key.
 
     ``since``: the front of the lane, as ``survey_lanes`` or the last claim returned it; None is the beginning.
-    ``only``: of the jobs that it would claim, the statement claims these alone; None: all of them.
+    ``only``: of the jobs that it would claim, the statement claims only these; None: all of them.
     """
     return statement(
         "claim_limited",
@@ -165,7 +165,7 @@ def choose_lost_claims(worker_id: int, known: Sequence[int]) -> Statement[list[i
 
 
 def mark_busy(queues: list[str], seconds: float, mine: int = 0) -> Statement[int]:
-    """Until when (milliseconds of the epoch) the queues are marked now; 0 if none is."""
+    """Until when (milliseconds of the epoch) the queues are marked now; 0 if no queue is."""
     return statement(
         "mark_busy",
         lambda rows: max((row[1] for row in rows), default=0),
@@ -176,5 +176,5 @@ def mark_busy(queues: list[str], seconds: float, mine: int = 0) -> Statement[int
 
 
 def count_unclaimed(queues: list[str], tasks: list[str]) -> Statement[tuple[int, int]]:
-    """(due, running)."""
+    """(number of due jobs, number of running jobs)."""
     return statement("count_unclaimed", lambda rows: (rows[0][0], rows[0][1]), queues=queues, tasks=tasks)

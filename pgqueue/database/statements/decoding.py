@@ -33,7 +33,7 @@ def each(make: Callable[..., T]) -> Callable[[Sequence[Row]], list[T]]:
 
 
 def plain(text: str | None) -> Any:
-    """A value of jsonb. What Python cannot decode (5,000 digits, 1,000 levels) stays text: it must not hide other jobs."""
+    """A value of jsonb. What Python cannot decode (5,000 digits, 1,000 levels) stays text, so that the other jobs are still shown."""
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):
@@ -66,7 +66,7 @@ def array(values: Iterable[object]) -> str:
 
 
 def maybe_array(values: Iterable[object] | None) -> str | None:
-    """For a parameter that may be left out."""
+    """``array``, for a parameter that may be None."""
     return None if values is None else array(values)
 
 

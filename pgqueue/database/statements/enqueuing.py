@@ -18,7 +18,7 @@ IN_JSON = ("meta", "trace_context")
 class Stored(NamedTuple):
     """What became of one enqueued item; ``conflict`` names the key that an existing job ``id`` holds.
 
-    ``result`` and ``error`` are that job's, if it is finished.
+    If the existing job is finished, ``result`` and ``error`` are its own.
     """
 
     id: int
@@ -36,12 +36,15 @@ def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
 
 
 def insert_job(task: str, args: str, options: Mapping[str, object]) -> Statement[int]:
-    """For a job without keys (``copy_lines.have_no_keys``). Its id."""
+    """Enqueues a job without keys (``copy_lines.have_no_keys``). Returns its id."""
     return _insert("insert_job", task, args, options)
 
 
 def insert_unique(task: str, args: str, options: Mapping[str, object]) -> Statement[int | None]:
-    """For a job with a unique key and no other key (``copy_lines.have_a_unique_key``). Its id; None: another job holds the key."""
+    """Enqueues a job with a unique key and no other key (``copy_lines.have_a_unique_key``).
+
+    Returns its id. None: another job holds the key.
+    """
     keys = {
         "unique_key": options.get("unique_key"),
         "unique": json.dumps(options.get("unique")),

@@ -58,7 +58,7 @@ class TimelineEntry:
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """How many jobs share these values. None: not counted by this, or jobs without a tag."""
+    """How many jobs share these values. None: the jobs are not counted by this value, or have no tag."""
 
     task: str | None
     queue: str | None
@@ -116,7 +116,7 @@ def list_jobs(
 
 
 def count_jobs(which: JobFilter, by: Collection[str]) -> Statement[list[JobCount]]:
-    """``by``: of task, queue, state and tag. A job with two tags counts under both."""
+    """``by``: any of task, queue, state and tag. A job with two tags counts under both."""
     wanted = {f"by_{word}": word in by for word in ("task", "queue", "state", "tag")}
     return statement("count_jobs", each(JobCount), **asdict(which), **wanted)
 

@@ -1,4 +1,4 @@
-"""Leases: workers that live, and what is taken back from those that do not."""
+"""Leases: which workers live, and what is taken back from the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OverdueJob:
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """Whether this worker leads. If not, ``left``: seconds until the leader's lease ends unless it is renewed."""
+    """Whether this worker leads. If not, ``left``: seconds until the leader's lease ends, if the leader does not renew it."""
 
     leads: bool
     left: float
@@ -75,7 +75,7 @@ def list_cancel_requests(worker_id: int) -> Statement[list[int]]:
 
 
 def find_lost_attempts(worker_id: int, attempts: Sequence[tuple[int, int]]) -> Statement[list[int]]:
-    """``attempts`` is (job id, lease id)."""
+    """The jobs whose attempts are no longer this worker's. ``attempts``: (job id, lease id) of each."""
     return statement(
         "find_lost_attempts",
         column,
@@ -105,7 +105,7 @@ def elect(worker_id: int, lease_seconds: float) -> Statement[Leadership]:
 
 
 def rescue(crash_limit: int, count: int, only: Sequence[int] | None = None) -> Statement[list[Rescued]]:
-    """``only``: no other jobs; None: any."""
+    """``only``: rescues none but these jobs; None: any jobs."""
     return statement(
         "rescue",
         lambda rows: [Rescued(*row[:4]) for row in rows],
@@ -121,7 +121,7 @@ def choose_rescues(count: int) -> Statement[list[int]]:
 
 
 def finish_overdue(count: int, only: Sequence[int] | None = None) -> Statement[list[OverdueJob]]:
-    """``only``: no other jobs; None: any."""
+    """``only``: finishes none but these jobs; None: any jobs."""
     return statement(
         "finish_overdue",
         lambda rows: [OverdueJob(*row[:4]) for row in rows],

@@ -11,7 +11,7 @@ from pgqueue.sql import Statement
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit's row (``period`` in seconds), the seats taken, the number of keys that are full, and when the last of these is free."""
+    """A limit's row (``period`` in seconds), the seats taken, the number of keys that are full, and when the last of these keys is free."""
 
     id: int
     queue: str | None
@@ -52,7 +52,7 @@ def set_limit(
     burst: int | None,
     share: int | None,
 ) -> Statement[int]:
-    """Its id. ``period`` in seconds."""
+    """The limit's id. ``period`` in seconds."""
     return statement(
         "set_limit", one, queue=queue, task=task, per_key=per_key, key=key, concurrency=concurrency, rate=rate, period=period,
         sliding=sliding, burst=burst, share=share,

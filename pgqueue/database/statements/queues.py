@@ -26,7 +26,7 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True)
 class QueueUse:
-    """What keeps a queue from being removed: unfinished and dead jobs, living workers that name it; ``known`` if it had a row."""
+    """What keeps a queue from being removed: unfinished and dead jobs, living workers that name it; ``known``: whether the queue had a row."""
 
     jobs: int
     workers: int
@@ -75,12 +75,12 @@ def list_queues() -> Statement[list[QueueDepth]]:
 
 
 def pause_queue(queue: str) -> Statement[bool]:
-    """Whether this made the queue's row."""
+    """Whether this statement made the queue's row."""
     return statement("pause_queue", one, queue=queue)
 
 
 def resume_queue(queue: str) -> Statement[bool]:
-    """Whether it has a row."""
+    """Whether the queue has a row."""
     return statement("resume_queue", bool, queue=queue)
 
 

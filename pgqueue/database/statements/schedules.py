@@ -92,7 +92,10 @@ def _look(rows: Sequence[Row]) -> ScheduleLook:
 def find_due_schedules(
     moment: datetime | None, broken: bool, count: int, only: Sequence[int] | None = None
 ) -> Statement[ScheduleLook]:
-    """``moment`` None is the database's time; ``broken``: also those with a problem; ``only``: no other schedules, None: any."""
+    """``moment``: None means the database's time. ``broken``: finds schedules with a problem, too.
+
+    ``only``: finds none but these schedules; None: any schedules.
+    """
     return statement(
         "find_due_schedules", _look, moment=moment, broken=broken, count=count, only=maybe_array(only)
     )
@@ -126,7 +129,7 @@ def sync_schedules(
     *,
     named: bool,
 ) -> Statement[list[tuple[str | None, str]]]:
-    """(schedule, what became of it), and for the whole set (None, …); see the function's head."""
+    """(schedule, what became of it), and for the whole set (None, …). See the head of ``pgqueue.sync_schedules``."""
     return statement(
         "sync_schedules",
         lambda rows: [(row[0], row[1]) for row in rows],
@@ -158,7 +161,7 @@ def list_tasks(name: str | None = None) -> Statement[list[TaskRow]]:
 
 
 def add_schedule(schedule: Schedule) -> Statement[int | None]:
-    """Its id; None: the name is taken."""
+    """The schedule's id. None: the name is taken."""
     return statement("add_schedule", one, **_definition(schedule))
 
 
@@ -173,7 +176,7 @@ def pause_schedule(name: str, paused: bool) -> Statement[bool]:
 
 
 def remove_schedule(name: str) -> Statement[str | None]:
-    """The source that had made it; None: there is no such schedule."""
+    """What had made the schedule: sql, cli or code. None: there is no such schedule."""
     return statement("remove_schedule", one, name=name)
 
 

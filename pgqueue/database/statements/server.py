@@ -42,7 +42,7 @@ class Locker:
 class Snapshot:
     """What holds back vacuum: ``kind`` is session, standby, slot, catalog slot or prepared transaction.
 
-    ``age`` in seconds, None if it is not known; ``transactions`` is the same in transactions.
+    ``age`` in seconds, None if it is not known; ``transactions``: the age, counted in transactions.
     """
 
     kind: str

@@ -15,7 +15,7 @@ OUTCOME = tuple(field.name for field in fields(Outcome))
 
 
 def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Statement[list[int]]:
-    """``completed`` is (job id, lease id, whether its row is kept), sorted. The ids that were still ours come back."""
+    """``completed`` is (job id, lease id, whether its row is kept), sorted. Returns the ids of the jobs that were still ours."""
     return statement(
         "complete",
         column,
@@ -27,7 +27,7 @@ def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Stat
 
 
 def lock_running_job(worker_id: int, job_id: int, lease_id: int) -> Statement[list[int]]:
-    """Locks a job's row; its id, if it is still ours."""
+    """Locks a job's row. Returns the job's id if the job is still ours."""
     return statement("lock_running_job", column, worker_id=worker_id, job_id=job_id, lease_id=lease_id)
 
 
@@ -53,7 +53,7 @@ def find_locked(ids: Sequence[int]) -> Statement[list[int]]:
 def settle(
     worker_id: int, settled: Sequence[tuple[int, int, Outcome]], hooks: Sequence[str] = ()
 ) -> Statement[list[int]]:
-    """``settled`` is (job id, lease id, outcome), of any kind. ``hooks`` get jobs of their own. The ids that were still ours come back."""
+    """``settled`` is (job id, lease id, outcome), of any kind. ``hooks`` get jobs of their own. Returns the ids of the jobs that were still ours."""
     outcomes = "[" + ",".join([_outcome(*item) for item in settled]) + "]"
     return statement("settle", column, worker_id=worker_id, outcomes=outcomes, hooks=array(hooks))
 
@@ -65,7 +65,7 @@ def _outcome(job_id: int, lease_id: int, outcome: Outcome) -> str:
 
 
 def write_progress(worker_id: int, written: Sequence[tuple[int, int, Progress]]) -> Statement[list[int]]:
-    """``written`` is (job id, lease id, progress). The ids that were still ours come back."""
+    """``written`` is (job id, lease id, progress). Returns the ids of the jobs that were still ours."""
     items = [
         {"id": job, "lease_id": lease, "progress": progress.as_json()} for job, lease, progress in written
     ]

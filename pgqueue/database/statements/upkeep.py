@@ -40,7 +40,7 @@ class PartitionFault:
 
 @dataclass(frozen=True, slots=True)
 class IndexFault:
-    """An index of jobs_live that is outgrown or invalid; ``may_rebuild``: this role may do it."""
+    """An index of jobs_live that is outgrown or invalid; ``may_rebuild``: this role may rebuild it."""
 
     name: str
     fault: str
@@ -98,5 +98,5 @@ def measure_storage() -> Statement[Storage]:
 
 
 def compare_ids() -> Statement[tuple[int, int]]:
-    """The last id drawn from the sequence, and the largest of a job."""
+    """The last id drawn from the sequence, and the largest id of a job."""
     return statement("compare_ids", lambda rows: (rows[0][0], rows[0][1]))

@@ -62,7 +62,7 @@ class Day:
         self.finish()
 
     def write(self, orders: Sequence[Order]) -> None:
-        """One transaction. Every twentieth is rolled back, after its jobs were enqueued."""
+        """Write orders in one transaction. Every twentieth transaction is rolled back, after its jobs were enqueued."""
         self.transactions += 1
         declined = self.transactions % 20 == 3
         self.written += len(orders)

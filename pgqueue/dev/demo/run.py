@@ -46,7 +46,7 @@ def run(
     ):
         (free,) = conn.execute("SELECT pg_try_advisory_lock(%s)", [ONE_AT_A_TIME]).fetchone() or (False,)
         if not free:
-            display.say("another demo runs in this database; this one begins when the other has ended")
+            display.say("another demo runs in this database; this demo begins when the other has ended")
             conn.execute("SELECT pg_advisory_lock(%s)", [ONE_AT_A_TIME])
         since = open_shop(conn)
         with (

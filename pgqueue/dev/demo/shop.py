@@ -57,7 +57,7 @@ def place_order(conn: psycopg.Connection, order: Order, *, card_declined: bool =
 
 
 def import_orders(conn: psycopg.Connection, orders: Sequence[Order], *, card_declined: bool = False) -> None:
-    """Many orders and their jobs, stored in bulk: one transaction too."""
+    """Many orders and their jobs, stored in bulk, also in one transaction."""
     with conn.transaction(), conn.cursor() as cursor:
         cursor.executemany("INSERT INTO demo.orders VALUES (%s, %s, %s, %s, %s)", orders)
         send_receipt.using(conn).enqueue_many(

@@ -9,7 +9,7 @@ must leak no server, lose no data and kill no foreign process. One directory hol
     mutex     locked while a program arrives or the last one leaves
     log       of Postgres
 
-``start`` runs a server owned by the calling process. ``acquire`` starts or joins one that outlives its first user. A
+``start`` runs a server owned by the calling process. ``acquire`` starts or joins a server that outlives its first user. A
 supervisor (``python -m pgqueue.dev.embedded``) owns that server. Once the last lock on ``users`` is gone, it stops the server.
 Locks and libpq's ping tell whether a server lives, never a pid: pids are reused, and their processes may be zombies.
 Root's server runs as ``nobody``, because Postgres refuses root.

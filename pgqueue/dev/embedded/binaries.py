@@ -21,7 +21,7 @@ from pgqueue.errors import EmbeddedPostgresError
 if sys.platform != "win32":
     import pwd
 
-# The account ``nobody`` must reach the files of root\'s server, and may not pass /root.
+# The account ``nobody`` must reach the files of root's server, and may not pass /root.
 ROOT_HOME = Path("/var/lib/pgqueue")
 
 
@@ -63,7 +63,7 @@ def major_of(binaries: Path) -> str:
 
 
 def executable_binaries() -> Path:
-    """``find_binaries``. If root's are closed to ``nobody``, as in an environment below /root: a copy."""
+    """What ``find_binaries`` finds. If ``nobody`` must run them but may not, as in an environment below /root: a copy of them."""
     binaries = find_binaries()
     if not is_root() or _succeeds_as_server(str(binaries / "postgres"), "--version"):
         return binaries
@@ -121,7 +121,7 @@ def _succeeds_as_server(*command: str) -> bool:
 
 
 def make_reachable(directory: Path) -> None:
-    """Make the directory, with its missing parents. Existing ones keep their mode, because they are not ours to open."""
+    """Make the directory, with its missing parents. Existing directories keep their mode, because they are not ours to open."""
     if sys.platform == "win32":
         raise EmbeddedPostgresError("The embedded Postgres does not run on Windows.", do="set PGQUEUE_DSN")
     for missing in reversed([each for each in (directory, *directory.parents) if not each.exists()]):
@@ -131,7 +131,7 @@ def make_reachable(directory: Path) -> None:
         raise EmbeddedPostgresError(
             f"The server cannot reach the directory {directory}.",
             why="Postgres refuses to run as root, so it runs as the user nobody, which may not pass that path",
-            do=f"choose one that every user may pass, such as PGQUEUE_EMBEDDED_DIR={ROOT_HOME / 'dev'}",
+            do=f"choose a directory that every user may pass, such as PGQUEUE_EMBEDDED_DIR={ROOT_HOME / 'dev'}",
         )
 
 

@@ -49,7 +49,7 @@ def dsn_of(home: Path) -> str:
 
 
 def make_private(directory: Path) -> None:
-    """Make a directory that only the server's account enters, or check that it is one."""
+    """Make a directory that only the server's account may enter. If it exists, check that no other account may enter it."""
     with contextlib.suppress(FileExistsError):
         directory.mkdir(mode=0o700)
     account = server_account()

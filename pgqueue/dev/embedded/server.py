@@ -63,7 +63,7 @@ class Postgres:
     _owner: int = field(repr=False)
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stop it; ``immediate`` is a crash. ``start`` on the same directory brings it back at the same DSN."""
+        """Stop the server; ``immediate`` is a crash. ``start`` on the same directory brings it back at the same DSN."""
         self.process.send_signal(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
         self.process.wait()
         if self._owner >= 0:
@@ -83,7 +83,7 @@ def start(data_dir: Path, *, settings: Mapping[str, str] = NO_SETTINGS, timeout:
         owner = open_lock(home / "owner")
         undo.callback(os.close, owner)
         if not try_lock(owner, fcntl.LOCK_EX):
-            raise BusyError(f"The server in {home} belongs to another process.", do="stop that one first")
+            raise BusyError(f"The server in {home} belongs to another process.", do="stop that process first")
         if log_size(home) > LONGEST_LOG:
             with open_log(home) as log:
                 os.ftruncate(log, 0)
@@ -97,7 +97,7 @@ def start(data_dir: Path, *, settings: Mapping[str, str] = NO_SETTINGS, timeout:
 
 
 def _make_data(home: Path, binaries: Path, settings: Mapping[str, str], deadline: float) -> None:
-    """Makes the data directory under another name and renames it, so that a half-made one is never taken for a whole one."""
+    """Makes the data directory under another name and renames it, so that a half-made directory never looks complete."""
     data, major = home / "pgdata", major_of(binaries)
     if data.exists():
         made_by = (data / "PG_VERSION").read_text().strip()
@@ -123,7 +123,7 @@ def _make_data(home: Path, binaries: Path, settings: Mapping[str, str], deadline
 
 
 def _clear_pid_file(home: Path, deadline: float) -> None:
-    """Remove the pid file that a crash left behind: if any process of its account had that pid, Postgres would not start.
+    """Remove the pid file that a crash left behind: if any process of the server's account had that pid, Postgres would not start.
 
     The caller is the owner, so a postmaster of this directory is an orphan, and is stopped. Any other process is left alone.
     """
@@ -190,7 +190,7 @@ def _stop_with_me() -> Callable[[], None]:
 
     def ask_the_kernel() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != parent:  # it has ended before the child could ask
+        if os.getppid() != parent:  # the parent ended before the child could ask
             os._exit(1)
 
     return ask_the_kernel

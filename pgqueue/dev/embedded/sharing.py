@@ -38,7 +38,7 @@ WATCH_SECONDS = 0.2
 
 @dataclass
 class EmbeddedServer:
-    """This process's share in a server. Without ``close`` it lasts until the process is gone."""
+    """This process's share in a server. Without ``close`` the share lasts until the process is gone."""
 
     dsn: str
     _users: int = field(repr=False)
@@ -74,7 +74,7 @@ def running(data_dir: Path | None = None) -> str | None:
 def acquire(
     data_dir: Path | None = None, *, settings: Mapping[str, str] = NO_SETTINGS, timeout: float = 60
 ) -> EmbeddedServer:
-    """Start or join the server in ``data_dir``; ``settings`` count only if this call starts it."""
+    """Start or join the server in ``data_dir``; ``settings`` count only if this call starts the server."""
     deadline = monotonic() + timeout
     home = (data_dir or default_data_dir()).resolve()
     with explained(home), contextlib.ExitStack() as undo:

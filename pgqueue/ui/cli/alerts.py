@@ -19,7 +19,7 @@ from pgqueue.ui.cli.units import ago
 commands = typer.Typer(help="See, resolve and mute alerts.")
 
 Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1)]
-All = Annotated[bool, typer.Option("--all", help="Also those that are resolved.")]
+All = Annotated[bool, typer.Option("--all", help="List resolved alerts, too.")]
 
 
 @commands.callback(invoke_without_command=True)

@@ -35,7 +35,7 @@ def print_grants(
 ) -> None:
     """Print the SQL that gives roles the least rights they need; makes no connection.
 
-    The owner of the schema runs it, and again after each `pgq migrate`.
+    The owner of the schema runs what it prints, and again after each `pgq migrate`.
     """
     if role is not None and role not in ROLES:
         raise InvalidSettingError(f"--role is {role!r}.", do=rather(role, ROLES))

@@ -22,7 +22,7 @@ from pgqueue.ui.cli.output import as_dict, console, emit, paragraph, tell
 from pgqueue.ui.cli.units import count, exact, since, span
 
 CHECK_FAILED = 7
-# Measured: what a claim that looks behind its cursors spends on each dead entry of its index.
+# Measured: what a claim from the beginning of a lane spends on each dead entry of its index.
 SECONDS_A_DEAD_ENTRY = 1e-6
 
 
@@ -189,7 +189,7 @@ def _storage(connection: Connection) -> Iterator[Finding]:
             "warn",
             f"Meanwhile vacuum cannot remove the dead rows of jobs_live, about {storage.dead:,} beside {storage.live:,} live"
             f" ones. The table takes {_megabytes(storage.table)}, its claim index {_megabytes(storage.claim_index)}. A"
-            f" claim that looks behind its cursors takes about {exact(round(storage.dead * SECONDS_A_DEAD_ENTRY, 3))}.",
+            f" claim from the beginning of a lane takes about {exact(round(storage.dead * SECONDS_A_DEAD_ENTRY, 3))}.",
             "end the oldest holder above; vacuum and the leader do the rest",
         )
     for fault in run(connection, statements.check_indexes(indexes.SMALLEST_OUTGROWN)):
@@ -198,7 +198,7 @@ def _storage(connection: Connection) -> Iterator[Finding]:
         else:
             what = f"Index {fault.name} is invalid, left by a rebuild that was cut off, and slows down every write."
         yield Finding(
-            "warn", what, ("the leader does it within minutes, or: " if fault.may_rebuild else "let its owner run: ")
+            "warn", what, ("the leader rebuilds it within minutes, or: " if fault.may_rebuild else "let its owner run: ")
             + indexes.command(fault),
         )  # fmt: skip
 
@@ -246,7 +246,7 @@ FAULTS = {
     ),
     "default": (
         "{0} holds rows ({1}), because the table of their day did not exist when they came.",
-        "nothing: retention deletes them; if there are more each day, find out what keeps workers from making days",
+        "nothing: retention deletes them; if there are more each day, find out what keeps workers from making the table of each day",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""``pgq jobs edit``. Its filter has ``where-`` before the names of other commands, because the plain names are the changes."""
+"""``pgq jobs edit``. The options of its filter begin with ``where-``, because the plain names are the options of the changes."""
 
 from __future__ import annotations
 

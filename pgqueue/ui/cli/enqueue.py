@@ -143,5 +143,5 @@ def moment(flag: str, text: str | None) -> datetime | None:
 
 
 def bound(flag: str, text: str | None) -> datetime | str | None:
-    """A time, or a duration as it is."""
+    """A time as a datetime, or a duration as the text that was given."""
     return text if text is None or "-" not in text[1:] else moment(flag, text)

@@ -190,7 +190,7 @@ def chosen_jobs(
     states: list[str],
     prefix: str = "--",
 ) -> JobFilter:
-    """The filter; if it names no states, of ``states``. If neither ids nor the filter say which jobs, raises an error."""
+    """The filter. If it names no states, it gets ``states``. If there are no ids and the filter is empty, raises an error."""
     if ids:
         if which != JobFilter():
             raise InvalidOptionError("Ids and a filter are both given.", do="give one of them")
@@ -223,7 +223,7 @@ def _change(
 ) -> None:
     """Applies a function of the SQL API to each job, in a short transaction of its own, and shows what became of the jobs.
 
-    A dry run does the same and rolls each back, so that it cannot promise what the function would refuse.
+    A dry run does the same and rolls each transaction back, so that it cannot promise what the function would refuse.
     """
     with database(dsn) as connection:
         targets = list(named(connection, dict.fromkeys(ids)) if ids else matching(connection, which, limit))

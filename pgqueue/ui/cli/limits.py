@@ -109,7 +109,7 @@ def set_limit(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Make a limit, or change the one with the same queue, task and key: what is not given stays. Workers obey at once."""
+    """Make a limit, or change the limit with the same queue, task and key: what is not given stays. Workers obey immediately."""
     if concurrency is None and rate is None and share is None:
         raise InvalidOptionError(
             "None of --concurrency, --rate and --share is given.", do="give at least one of them"
@@ -143,7 +143,7 @@ def set_limit(
 
 
 def _rate(text: str, period: str | None) -> tuple[int, float]:
-    """Starts and seconds, of ``100/1m``, or of ``100`` and a period."""
+    """The starts and the seconds that ``100/1m``, or ``100`` and a period, stand for."""
     number, _, time = text.partition("/")
     if period is not None and time:
         raise InvalidOptionError(f"--rate is {text!r}, and --period is given.", do=f"leave out /{time}")

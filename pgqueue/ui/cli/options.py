@@ -53,7 +53,7 @@ def spread(
 
 
 def with_settings(*names: str) -> Callable[[Command], Command]:
-    """Gives a command the options of these settings, or of all, as keywords. In its help they come after its first option.
+    """Gives a command the options of these settings, or of all settings, as keywords. The command's help shows them after its first option.
 
     If a setting is not given, its keyword is None.
     """

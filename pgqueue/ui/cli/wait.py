@@ -49,7 +49,7 @@ def wait_limit(text: str | None) -> float | None:
 
 
 def wait_watching(handle: JobHandle, timeout: float | None) -> object:
-    """The job's result. Until then it shows, on a terminal, how far the job has come."""
+    """The job's result. Until the job ends, a terminal shows how far the job has come."""
     if not sys.stderr.isatty():
         return handle.result(timeout)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

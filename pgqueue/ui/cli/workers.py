@@ -20,7 +20,7 @@ commands = typer.Typer(help="See workers.", no_args_is_help=True)
 
 @commands.command("list")
 def list_workers(
-    all_: Annotated[bool, typer.Option("--all", help="Also those that have ended.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="List workers that have ended, too.")] = False,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
