@@ -1,1 +1,1 @@
-"""What one elected worker does for all: rescue, schedules, partitions, retention."""
+"""What one elected worker does for all workers: rescue, schedules, partitions, retention."""

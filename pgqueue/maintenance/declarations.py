@@ -1,7 +1,7 @@
-"""Keeps the rows of the schedules and tasks that an app's code declares. A worker writes them at its start, and again now and then.
+"""Keeps the rows of the schedules and tasks that an app's code declares. A worker writes these rows at its start, and again and again.
 
-Declaring again keeps the newest deploy in force as long as a worker of it lives. After a rollback it brings back the former
-deploy's declarations. See functions/sync_schedules.sql and functions/sync_tasks.sql.
+So the newest deploy stays in force as long as one of its workers lives. After a rollback, the workers of the former deploy bring
+back its declarations in the same way. See functions/sync_schedules.sql and functions/sync_tasks.sql.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from pgqueue.telemetry.events.maintenance import (
 )
 from pgqueue.text.described import message
 
-AGAIN, LIFE = 12, 30  # heartbeats until declarations are reported again, and until they count as gone
+AGAIN, LIFE = 12, 30  # heartbeats until a worker writes its declarations again, and until these count as gone
 REFUSALS = {"foreign": ScheduleForeign, "kept": ScheduleKept}  # answers about schedules that stay as they are
-TRY_AGAIN_AFTER = 1.0  # seconds; another worker was syncing, perhaps another set
+TRY_AGAIN_AFTER = 1.0  # seconds, if another worker was syncing, perhaps other declarations
 
 
 class Declarations:
-    """``app`` tells the schedules of one app from those of others in the same database. ``named``: the user chose that name."""
+    """``app``: a name that tells this app's schedules from schedules of other apps in the same database. ``named``: the user chose this name."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Declarations:
         )  # fmt: skip
 
     def sync_tasks(self, tasks: Sequence[TaskSpec] | None = None) -> Statement[None]:
-        """Declares these tasks, or all."""
+        """Declares these tasks, by default all tasks of the app."""
         some = self._tasks if tasks is None else tasks
         declared = [{"name": task.name, "options": task.options, "keep": task.keep} for task in some]
         return statements.sync_tasks(self._app, declared, LIFE * self._heartbeat)

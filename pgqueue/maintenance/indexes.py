@@ -1,7 +1,7 @@
-"""When dead entries have blown up the indexes that every claim and settle reads, rebuilds these indexes.
+"""Mends the indexes that every claim and settle reads. If dead entries have made such an index too large, rebuilds it.
 
-REINDEX CONCURRENTLY waits for every transaction that is open when it begins. It would also take over the dead entries that an
-old snapshot still needs. So nothing is rebuilt while there is such a transaction or snapshot.
+REINDEX CONCURRENTLY waits for every transaction that is open when it begins. It would also copy the dead entries that an old
+snapshot still needs. So nothing is rebuilt while there is such a transaction or snapshot.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pgqueue.telemetry.events.maintenance import (
 )
 
 SMALLEST_OUTGROWN = 64 << 20  # bytes; a smaller index is not worth a rebuild
-LOOK_PAUSE = 1.0  # seconds between two looks at what is in the way
+LOOK_PAUSE = 1.0  # seconds between two looks for sessions that stand in the way
 SESSION = "set lock_timeout = '2s'; set statement_timeout = 0"
 MEND = {
     "outgrown": "reindex index concurrently pgqueue.{}",
@@ -39,7 +39,10 @@ class Indexes:
         self._said: set[str] = set()
 
     async def keep(self) -> bool:
-        """Mends what is wrong, but rebuilds one index at most. False: another session stood in the way, or another index is left."""
+        """Drops invalid indexes, and rebuilds at most one outgrown index.
+
+        Returns False if another session stood in the way, or if another outgrown index is left.
+        """
         faults = [fault for fault in await self._faults() if self._may_rebuild(fault)]
         if not faults:
             return True
@@ -57,7 +60,7 @@ class Indexes:
         return len(outgrown) <= 1
 
     async def _faults(self) -> list[IndexFault]:
-        """If a rebuild left an index large, the index needs that size, so it is no fault until it has doubled."""
+        """If a rebuild left an index large, the index needs that size. So the size is no fault until it has doubled."""
         return [
             fault
             for fault in await self._link.once(statements.check_indexes(self._floor))
@@ -88,5 +91,5 @@ class Indexes:
 
 
 def command(fault: IndexFault) -> str:
-    """What a person types to mend it."""
+    """The SQL command that a person runs to mend the fault."""
     return MEND[fault.fault].format(fault.name)

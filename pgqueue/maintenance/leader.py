@@ -1,6 +1,6 @@
 """Elects one worker by a lease row, and has it maintain the queue and run the schedules.
 
-If the leader loses the election while it maintains, that does no harm: every step may run twice, also at the same time.
+If the leader loses its lease during a step, another worker may run the same step at the same time. Every step allows that.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Service(Protocol):
 
 
 class Leader:
-    """``election`` is a connection that every worker has anyway; only the leader opens the others.
+    """Every worker has the connection ``election`` anyway. Only the leader opens ``link`` and ``upkeep``.
 
     ``link`` is for rescue, overdue jobs and alerts, which take milliseconds. Upkeep of tables and indexes may take minutes, so it has
     the link ``upkeep``. While this worker leads, ``services`` run, too: the scheduler, on a link of its own, and the watch.
@@ -53,13 +53,16 @@ class Leader:
     ) -> None:
         self._election, self._link, self._settings = election, link, settings
         self._services = (Upkeep(upkeep), *services)
-        self._beside: list[asyncio.Task[None]] = []  # while it leads
+        self._beside: list[asyncio.Task[None]] = []  # what runs while this worker leads
         self._vacant = asyncio.Event()
         self._rescuing, self._tidying = Trouble("the rescue"), Trouble("upkeep of workers, queues and seats")
         self.worker_id = 0
 
     async def run(self) -> None:
-        """Every heartbeat the leader renews its lease and rescues; now and then it tidies up. Other workers ask when its lease ends."""
+        """At every heartbeat the leader renews its lease and rescues jobs, and every TIDY_EVERY seconds it tidies up.
+
+        Any other worker asks for the lead when the leader's lease ends.
+        """
         tidied, trouble = -TIDY_EVERY, Trouble("maintenance")
         try:
             while True:
@@ -85,7 +88,7 @@ class Leader:
             await self.close()
 
     def stand(self) -> None:
-        """The leader has resigned, because it stops: the first worker that asks takes its place."""
+        """The leader has resigned, because it stops. So this worker asks for the lead now; the first worker that asks gets it."""
         if not self._beside:
             self._vacant.set()
 
@@ -102,7 +105,7 @@ class Leader:
             emit(LeaderElected(self.worker_id))
 
     async def _try(self, step: Callable[[], Awaitable[None]], trouble: Trouble) -> None:
-        """A step that fails stops no other step."""
+        """Runs a step. If it fails, the other steps still run."""
         try:
             await step()
         except Exception as error:  # noqa: BLE001 - it is logged
@@ -132,7 +135,7 @@ class Leader:
             pass
 
     async def close(self) -> None:
-        """Ends all services, also in the middle of a statement: the next leader finds and mends what is left."""
+        """Ends all services, even in the middle of a statement, because the next leader finds and mends what is left."""
         beside, self._beside = self._beside, []
         for task in beside:
             task.cancel()

@@ -1,4 +1,7 @@
-"""Finishes jobs that no worker may run now or later, also in queues that no worker serves: expired, past their deadline, cancelled late."""
+"""Finishes jobs that no worker may run, now or later: they have expired, their deadline has passed, or they were asked to stop.
+
+Does so even in queues that no worker serves.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import OverdueJobFinished
 
 OVERDUE_PAUSE = 1.5  # seconds; if a worker leads, a job is finished at most this late
-# Under an old snapshot a look takes long. The pause after it is this many times as long: no claim takes those jobs in any case.
+# Under an old snapshot a look takes long. Then the pause after the look is this many times as long. That does no harm, because no
+# claim takes overdue jobs.
 TIMES_ITS_DURATION = 5
 OVERDUE_AT_ONCE = 500
 
@@ -28,7 +32,7 @@ async def finish_overdue_forever(link: Link) -> None:
 
 
 async def finish_overdue_once(link: Link) -> bool:
-    """Whether there may be more."""
+    """Finishes one batch of overdue jobs. Returns whether there may be more."""
     finished = await sift_jobs(
         link.once,
         statements.finish_overdue(OVERDUE_AT_ONCE),

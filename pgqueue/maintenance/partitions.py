@@ -1,7 +1,7 @@
-"""Makes the day tables of finished jobs and transitions ahead, drops them when over age, and never waits long for a lock.
+"""Makes the day tables of finished jobs and transitions ahead of time, drops tables that are over age, and never waits long for a lock.
 
-The longest retention of any queue decides when a day is dropped. Rows of a queue that keeps less, and over-age rows in
-the default partitions, are deleted in parts of a table.
+The longest retention of any queue decides when a day is dropped. If a queue keeps its rows for less time, its
+over-age rows are deleted from the tables, a few blocks at a time. So are over-age rows in the default partitions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import PartitionChanged
 
 DAYS_AHEAD = 3  # days
-BLOCKS_AT_ONCE = 500  # of 8 kB, purged in one transaction
+BLOCKS_AT_ONCE = 500  # blocks of 8 kB that one transaction purges
 
 DONE = {"made", "attached", "dropped"}
 
@@ -27,7 +27,7 @@ class Partitions:
         self._purged: dict[str, str] = {}
 
     async def keep(self) -> bool:
-        """Whether all was done. False: another transaction holds a lock, so try again."""
+        """Does all that is due. Returns False if another transaction held a lock: then try again."""
         changes: list[DayChange] = []
         while added := await self._link.once(statements.add_partitions(DAYS_AHEAD)):
             changes += added
@@ -46,7 +46,7 @@ class Partitions:
         is_news = (change.name, change.what) not in self._said
         if change.what not in DONE:
             self._said.add((change.name, change.what))
-        if is_news:  # once, not at each look
+        if is_news:  # so it is told once, not at each look
             emit(PartitionChanged(change.name, change.what, change.why))
 
     async def _purge(self) -> None:

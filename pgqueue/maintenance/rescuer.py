@@ -1,4 +1,4 @@
-"""Takes back the jobs of workers whose lease ran out, whether or not this worker knows their tasks."""
+"""Takes back the jobs of workers whose lease ran out, whether or not this worker knows the tasks of these jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESCUES_AT_ONCE = 500
 
 
 async def rescue_all(link: Link, crash_limit: int) -> int:
-    """Rescues in bounded batches until none is left; returns how many jobs."""
+    """Rescues jobs, batch after batch, until none is left. Returns how many jobs it rescued."""
     total = 0
     while True:
         rescued = await sift_jobs(

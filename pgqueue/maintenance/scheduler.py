@@ -1,7 +1,7 @@
 """Enqueues the jobs of schedules when their fire times come. After each look it sleeps until the next fire time.
 
 Many schedulers may run at once, in any process. The transaction that enqueues a job notes the fire time under a
-primary key, so each fire time happens once. By default only the leader runs a scheduler. All times are the database's.
+primary key, so no other scheduler uses this fire time. By default only the leader runs a scheduler. All times are by the database's clock.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from pgqueue.telemetry.events.maintenance import (
     ScheduleUnreadable,
 )
 
-LOOK_EVERY = 1.5  # seconds at most until an edited row takes effect
-# Seconds until the next look, if a run waits for the end of another, or a row was locked.
+LOOK_EVERY = 1.5  # seconds at most from one look to the next, so an edited row takes effect within this time
+# Seconds until the next look, if a run waits for the end of another run, or a row was locked.
 LOOK_AGAIN_AFTER = 0.3
 SCHEDULES_AT_ONCE = 200  # schedules of one look, dealt with in one transaction
-MISSED_AFTER = 60.0  # seconds; if no scheduler ran for longer, the fire times meanwhile were missed
+MISSED_AFTER = 60.0  # seconds; if no scheduler ran for longer, the fire times of that time count as missed
 
 Due = tuple[DueSchedule, Plan]
 
 
 class Scheduler:
-    """``grace`` must be longer than the election of another leader: that leader is late, but has missed nothing."""
+    """``grace`` (as MISSED_AFTER) must be longer than the election of a new leader, which is late then, but has missed nothing."""
 
     def __init__(self, link: Link, *, grace: float = MISSED_AFTER) -> None:
         self._link, self._grace = link, grace
 
     async def run(self) -> None:
-        """Goes on until it is cancelled. ``link`` comes back by itself."""
+        """Goes on until it is cancelled. A broken ``link`` connects again by itself."""
         broken = True
 
         async def look() -> float:
@@ -61,7 +61,7 @@ class Scheduler:
             await self._link.close()
 
     async def turn(self, moment: datetime | None = None, *, broken: bool = False) -> float:
-        """Deals with all that is due at ``moment`` (None: now); returns the seconds until the next look is worth it."""
+        """Deals with all schedules that are due at ``moment`` (None: now). Returns the seconds until the next look."""
         look = await self._look(moment, broken=broken)
         ready: list[Due] = []
         done = []
@@ -72,12 +72,12 @@ class Scheduler:
                 done.append(await self._give_up(due, error))
         done += await self._fire(ready)
         if any(done):
-            return 0.0  # only a new look tells when they are due next
+            return 0.0  # only a new look tells when these schedules are due next
         pause = LOOK_EVERY if look.nearest is None else min(LOOK_EVERY, look.nearest)
         return min(pause, LOOK_AGAIN_AFTER) if done or look.waiting else pause
 
     async def _look(self, moment: datetime | None, *, broken: bool) -> ScheduleLook:
-        """If a row cannot be read, reports it, and reads the other rows."""
+        """Reads the schedules that are due. If a row cannot be read, reports that row, and reads the others."""
         try:
             return await self._link.once(statements.find_due_schedules(moment, broken, SCHEDULES_AT_ONCE))
         except Exception as error:
@@ -109,7 +109,10 @@ class Scheduler:
         )
 
     async def _fire(self, ready: list[Due]) -> list[bool]:
-        """Whether each is dealt with. False: another transaction's lock or edit stood in the way. If all together fail, tries one by one."""
+        """Enqueues the jobs of these schedules. If that fails for all together, tries the schedules one by one.
+
+        Returns for each whether it is dealt with. False: another transaction's lock or edit stood in the way.
+        """
         if not ready:
             return []
         try:

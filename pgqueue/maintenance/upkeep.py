@@ -1,4 +1,4 @@
-"""The leader's slow work beside rescue: days made and dropped, over-age rows purged, outgrown indexes rebuilt."""
+"""The leader's slow work: it makes and drops day tables, purges over-age rows, and rebuilds outgrown indexes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pgqueue.database.outage import Trouble
 from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.partitions import Partitions
 
-UPKEEP_EVERY = 600.0  # seconds from turn to turn; one that finds nothing to do takes a few milliseconds
+UPKEEP_EVERY = 600.0  # seconds from turn to turn; a turn that finds nothing to do takes a few milliseconds
 TRY_AGAIN_AFTER = 60.0  # seconds until the next try, if another session stood in the way
 
 
@@ -32,7 +32,7 @@ class Upkeep:
             await self._link.close()
 
     async def once(self) -> bool:
-        """Whether all was done. False: something stood in the way, so try again soon."""
+        """Does one turn. Returns False if something stood in the way: then try again soon."""
         done = True
         for step in (self._partitions.keep, self._indexes.keep):
             try:

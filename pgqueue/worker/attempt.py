@@ -24,11 +24,11 @@ from pgqueue.worker.rare_fields import RareFields
 TICK = 0.01  # seconds by which a timer may be early
 NOT_STOPPED, NOT_SENT = Ending.NONE, OwnCommit.NONE
 
-_ending = threading.Lock()  # the loop and the thread of a handler may end the same attempt at once
+_ending = threading.Lock()  # the loop and the thread of a handler may end the same attempt at the same time
 
 
 class Attempt:
-    """A claimed job with its lease, undecoded. Made from a row of ``claim.sql``, in the order of its columns."""
+    """A claimed job with its lease. Its arguments are not decoded. It is made from a row of ``claim.sql``, in the order of the columns."""
 
     __slots__ = (
         "args", "attempt", "claimed", "claimed_at", "concurrency_key", "crash_count", "created_at", "ending", "id", "lease_id",
@@ -55,7 +55,7 @@ class Attempt:
         return f"job {self.id} ({self.task})"
 
     def row(self) -> list[object]:
-        """The claimed row again, for a child process, with the seconds that are left by now."""
+        """The claimed row for a child process. For the expiry and the deadline it holds the seconds that are left now."""
         *columns, _, key = self.claimed
         return [*columns, None if self.rare is None else self.rare.text(), key]
 
@@ -73,7 +73,7 @@ class Attempt:
     # ---------------------------------------------------------------- its time
 
     def until_deadline(self) -> float | None:
-        """Seconds until its deadline, if it has one; less than 0 once that has passed."""
+        """Seconds until its deadline, if it has one; less than 0 once the deadline has passed."""
         if self.rare is None or self.rare.deadline is None:
             return None
         return self.rare.deadline - monotonic()
@@ -89,13 +89,13 @@ class Attempt:
         self.progress = progress
 
     def with_progress(self, outcome: Outcome) -> Outcome:
-        """The outcome, with what the handler said last if that is not written yet."""
+        """The outcome. If the handler's last progress is not written yet, the outcome carries it."""
         return outcome if self.progress is None else replace(outcome, progress=self.progress.as_json())
 
     # ---------------------------------------------------------------- its ending
 
     def end(self, ending: Ending) -> bool:
-        """Notes what stops it, on any thread. Returns whether that is new: an ending that is not higher changes nothing."""
+        """Notes what stops the attempt. Any thread may call this. Returns whether the ending is new: one that is not higher changes nothing."""
         with _ending:
             if ending <= self.ending:
                 return False
@@ -120,7 +120,10 @@ class Attempt:
                 return None
 
     def cause_of(self, error: BaseException) -> BaseException:
-        """Why a handler ended in ``error``. If it was stopped, that is the reason, unless the error is the handler's own reply to a cancel."""
+        """Why a handler ended in ``error``: by what stopped it, or else by ``error`` itself.
+
+        After a cancel, an error of the handler's own counts, because it is the handler's reply.
+        """
         is_reply = not issubclass(type(error), asyncio.CancelledError)  # its __class__ may lie
         if self.ending is Ending.CANCELLED and is_reply:
             return error
@@ -128,7 +131,7 @@ class Attempt:
         return error if reason is None else reason.with_traceback(TRACEBACK.__get__(error))
 
     def nothing_to_settle(self) -> NothingToSettle | None:
-        """Why nothing may be written of it; None if its outcome counts."""
+        """Why nothing may be written of the attempt; None if its outcome counts."""
         if not self.ending and not self.own_commit:
             return None  # the usual case, and the quickest
         if self.own_commit is OwnCommit.CONFIRMED:

@@ -55,7 +55,7 @@ class AttemptLease:
                 run_and_commit(connection, self._settle(result))
             else:
                 settle = self._settle(result)
-                if settle.name != "complete":  # only that one needs no search path
+                if settle.name != "complete":  # only ``complete`` needs no search path
                     run(connection, statements.pin_search_path())
                 self._fenced(run(connection, settle))
                 self._attempt.own_commit = OwnCommit.UNCONFIRMED
@@ -79,7 +79,7 @@ class AttemptLease:
 
     @contextmanager
     def _committing(self) -> Iterator[None]:
-        """Only a lost server leaves open whether the COMMIT was made. Then the settler asks (settler.py)."""
+        """If the server answers the COMMIT with an error, it was not made. If no answer comes, the settler asks whether it was made (settler.py)."""
         attempt = self._attempt
         try:
             yield

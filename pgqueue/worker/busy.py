@@ -1,4 +1,4 @@
-"""If a worker keeps finding work, marks its queues as busy. Enqueuers then spare the NOTIFY, which takes a database-wide lock at commit."""
+"""If a worker keeps finding work, marks its queues as busy. Then enqueuers send no NOTIFY, which would take a database-wide lock at commit."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import ConnectionLost
 from pgqueue.runtime.clock import monotonic
 
-HITS = 100  # claims that found work within a second: more of them make a worker busy
-FULL_HITS = 3  # the same for claims that filled all slots
+HITS = 100  # if more claims than this find work within a second, a worker is busy
+FULL_HITS = 3  # the same, if the last of these claims fills all slots
 MARK = 2.0  # seconds that a mark lasts
 BUSY_WITHOUT_WORK = 0.2  # seconds without work after which a worker is no longer busy
 
 
 class Busy:
-    """``queues`` tells which queues to mark. Without ``listen`` none is marked, because there is no NOTIFY to spare."""
+    """``queues`` tells which queues to mark. Without ``listen`` it marks none, because there is no NOTIFY to save."""
 
     def __init__(self, link: Link, queues: Callable[[], list[str]], *, listen: bool) -> None:
         self._link, self._queues, self._listen = link, queues, listen

@@ -1,4 +1,4 @@
-"""What may stop an attempt from outside, and what is left to write of it then. Pure."""
+"""What may stop an attempt from outside, and what is written of the attempt then. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Ending(IntEnum):
         CANCELLED   Cancel                           cancelled, or the error with which the handler replied
         TIMED_OUT   JobTimeoutError, or              the timeout, whatever the handler raised
                     DeadlineExceededError
-        LOST        LeaseLostError                   nothing: the job is another's
+        LOST        LeaseLostError                   nothing: the worker no longer has the job
 
     A handler that returns although it was asked to stop has completed its job, unless its lease is lost.
     """

@@ -1,8 +1,10 @@
-"""A process that a handler has forked is no worker, and no child process of one.
+"""A process that a handler has forked is neither a worker nor a child process of a worker.
 
-Without this module it would inherit three things of theirs. The handling of signals: ``terminate()`` of multiprocessing would have no
-effect on it, or would have one on its parent. The sockets: these would stay open after the end of worker or child process. The way
-back into the loop: there the process would act as a second worker.
+Without this module, the forked process would inherit three things from its parent:
+
+- the handling of signals: ``terminate()`` of multiprocessing would have no effect on it, or would act on its parent;
+- the sockets: these would stay open after the end of its parent;
+- the way back into the loop: there the forked process would act as a second worker.
 """
 
 from __future__ import annotations
@@ -23,7 +25,10 @@ astray = False  # whether a handler forked this process, which must not come bac
 
 
 class Signals:
-    """Gives a forked process the usual handling of signals. If a signal comes to the process during the fork, it is held back, and then ends the process."""
+    """Gives a forked process the usual handling of signals.
+
+    If a signal comes to the process during the fork, it waits until that is done, and then ends the process.
+    """
 
     def __init__(self) -> None:
         self._owner = 0
@@ -78,6 +83,6 @@ def begin() -> None:
 
 
 def leave() -> None:
-    """Ends a process that is ``astray``, where its handler ends."""
+    """To be called in a process that is ``astray`` when its handler ends. Ends the process."""
     emit(ForkCameBack(os.getpid()))
     os._exit(0)

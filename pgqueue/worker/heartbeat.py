@@ -1,7 +1,7 @@
 """Renews the worker's lease from a thread and connection of its own, so that no careless handler can stop the renewal.
 
-It also finds out which jobs were asked to stop. When the worker learns of a cancel, it has the thread look at once (``look``), which
-renews nothing. No answer is awaited longer than a third of a lease: if a connection is silent, it is cut, and another one is made.
+It also finds out which jobs were asked to stop. When the worker learns of a cancel, it has the thread look soon (``look``); such a
+look renews nothing. The thread waits for an answer for at most a third of a lease. Then it cuts the connection, and makes another one.
 The worker compares ``expires`` with the clock, so it notices the end of its lease while this thread still waits for an answer.
 """
 
@@ -25,11 +25,14 @@ from pgqueue.sql import Statement
 T = TypeVar("T")
 
 LONGEST = 10.0  # seconds that the server may take
-SHORTEST = 0.3  # seconds that it may take, however short the lease
+SHORTEST = 0.3  # seconds that the server may take, however short the lease
 
 
 class Heartbeat:
-    """``lost`` is called with the worker's id, ``cancel`` with jobs. Both are called on this thread; a worker passes them to its loop."""
+    """``lost`` is called with the worker's id when its lease is over, ``cancel`` with the ids of jobs that were asked to stop.
+
+    Both are called on the thread of the heartbeat; a worker passes these calls on to its loop.
+    """
 
     def __init__(
         self,
@@ -41,7 +44,7 @@ class Heartbeat:
         cancel: Callable[[list[int]], object],
         has_jobs: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``has_jobs`` is called on this thread, too. If there are no jobs, the thread looks for cancels only when ``look`` asks for it."""
+        """``has_jobs`` is called on the same thread. If there are no jobs, the thread looks for cancels only when ``look`` asks for it."""
         self._outage = outage
         self._every, self._lease = every, lease
         self._patience = min(max(lease / 3, SHORTEST), LONGEST)
@@ -51,7 +54,7 @@ class Heartbeat:
 
     @property
     def expires(self) -> float:
-        """The moment of the monotonic clock until which the lease is surely ours. The lease counts from the question, not from the answer."""
+        """The moment of the monotonic clock until which the lease surely holds. The lease counts from the request, not from the answer."""
         return -math.inf if self._life is None else self._life.expires
 
     def start(self, worker_id: int, asked: float) -> None:
@@ -63,7 +66,7 @@ class Heartbeat:
         life.thread.start()
 
     def look(self) -> None:
-        """Has the thread look soon which jobs were asked to stop, and call ``cancel`` with them. Returns at once."""
+        """Has the thread look soon which jobs were asked to stop, and call ``cancel`` with them. Does not wait for that."""
         if self._life is not None:
             self._life.due.set()
 
@@ -78,7 +81,7 @@ class Heartbeat:
                 cut(life.connection)
 
     def _keep(self, life: _Life) -> None:
-        """The life of the thread."""
+        """Runs on the thread until the lease is over, or until ``stop``."""
         try:
             while self._take_turn(life):
                 pass

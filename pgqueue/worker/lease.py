@@ -1,4 +1,4 @@
-"""A worker's lease on its jobs: asked for, renewed, watched, lost, asked for again under another id.
+"""A worker's lease on its jobs. The worker asks for it, renews it and watches it; after a loss, it asks for another one under another id.
 
 The heartbeat renews the lease on a thread of its own. This module watches the clock, on the loop, so that the lease ends in time even
 while the heartbeat waits for an answer.
@@ -107,7 +107,7 @@ class Lease:
         self._heartbeat.start(self._id, self._asked)
 
     def watch(self) -> None:
-        """Ends the lease if the clock says so. To be called twice a second."""
+        """If the lease has run out by the clock, ends it. The worker calls this twice a second."""
         if monotonic() > self._heartbeat.expires:
             self.lose(self._id)
 
@@ -132,9 +132,10 @@ class Lease:
     # ---------------------------------------------------------------- what it covers
 
     async def keep_own(self) -> None:
-        """Runs until it is cancelled. After each connection that was replaced, it stops attempts that are no longer ours.
+        """Runs until it is cancelled. Whenever a connection was replaced, it stops attempts that are no longer this worker's.
 
-        The server may have crashed meanwhile, or another one may have taken its place. Then claims may be forgotten, although leases live on.
+        The server may have crashed, or another server may have taken its place. Then claims may be lost, although
+        the lease holds.
         """
         trouble = Trouble("the check that running jobs are still this worker's")
         while True:
@@ -162,11 +163,11 @@ class Lease:
         self._heartbeat.look()
 
     def drain(self) -> None:
-        """Has the row say that the worker takes nothing more."""
+        """From the next heartbeat on, the worker's row says that the worker takes no more jobs."""
         self._heartbeat.state = "draining"
 
     async def end(self) -> None:
-        """The worker stops: what it could not hand back is rescued at once."""
+        """The worker stops. Its lease ends now, so that jobs which it could not hand back are rescued without delay."""
         if self._again is not None:
             self._again.cancel()
         self._heartbeat.stop(FAREWELL)

@@ -1,4 +1,7 @@
-"""The connections of a worker, each opened at its first use; the last four are the leader's or open only for moments."""
+"""The connections of a worker. Each is opened at its first use.
+
+Only the leader uses ``leading``, ``upkeep`` and ``schedules``. The link ``declarations`` is open only for moments.
+"""
 
 from __future__ import annotations
 

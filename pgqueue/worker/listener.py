@@ -25,10 +25,10 @@ from pgqueue.telemetry.events.workers import ListenerDeaf
 from pgqueue.worker.claiming.served_queues import ServedQueues
 
 CHANNEL = "pgqueue"
-# With the id of the worker that runs the job: functions/cancel.sql.
+# functions/cancel.sql sends this, with the id of the worker that runs the job.
 CANCEL = re.compile(r"cancel (\d{1,18})", re.ASCII)
-ELECTION = "elect leader"  # stop_worker.sql
-# Seconds for any answer here, also for the notification that proves that LISTEN delivers.
+ELECTION = "elect leader"  # stop_worker.sql sends this
+# Seconds that an answer may take here. The notification that proves that LISTEN delivers may take as long.
 LONGEST_ANSWER = 2.0
 PROBE = 60.0  # seconds of silence after which the connection is probed; TCP's keep-alive looks sooner, but not past a proxy
 
@@ -36,7 +36,8 @@ PROBE = 60.0  # seconds of silence after which the connection is probed; TCP's k
 class Listener:
     """``wake_up`` is called when a job was enqueued in one of ``queues``: names and patterns as in -Q.
 
-    ``cancelled`` is called with the ids of the workers that have jobs to stop. None stands for all workers, because nothing listened until now.
+    ``cancelled`` is called with the ids of the workers that have jobs to stop. None stands for all workers, because
+    notifications may have come while nothing listened.
     ``vacant`` is called when the leader has resigned.
     """
 

@@ -14,7 +14,7 @@ from pgqueue.sql import JsonObject
 class RareFields:
     """The fields that only some jobs have. ``expires`` and ``deadline`` are moments of ``time.monotonic``.
 
-    ``deadline_at`` is the deadline in epoch seconds of the database. ``progress``, which the handler said, and ``meta`` are JSON text.
+    ``deadline_at`` is the deadline in epoch seconds of the database. ``progress`` (what a former attempt said) and ``meta`` are JSON text.
     ``unique_key``, ``tags`` and ``meta`` are from the enqueuer. ``stored_by_pgqueue``: whether pgqueue itself has stored the job.
     """
 
@@ -29,7 +29,7 @@ class RareFields:
 
     @classmethod
     def of(cls, text: str) -> RareFields:
-        """From the seconds that are left, as ``claim.sql`` counts them."""
+        """Makes the fields from the text of ``claim.sql``, which holds the seconds that are left, not moments."""
         said, now = json.loads(text), monotonic()
         expires, deadline = (
             None if said[name] is None else now + said[name] for name in ("expires", "deadline")
@@ -54,7 +54,7 @@ class RareFields:
         return None if self.progress is None else _decoded(self.progress)
 
     def facts(self) -> JsonObject:
-        """As ``Job`` names them."""
+        """Most of these fields, under the names that ``Job`` gives them."""
         moment = None if self.deadline_at is None else datetime.fromtimestamp(self.deadline_at, UTC)
         return {
             "deadline_at": moment, "unique_key": self.unique_key,
@@ -63,7 +63,7 @@ class RareFields:
 
 
 def _decoded(text: str) -> object:
-    """The value of a JSON text. If Python cannot decode what jsonb can hold, it stays text."""
+    """The value of a JSON text. If Python cannot decode a text that jsonb can hold, returns the text."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""Writes outcomes in batches and frees the slots of what it wrote.
+"""Writes outcomes in batches, and frees the slots of the attempts that it wrote.
 
-If nothing is being written, it writes at once; else as soon as the last batch has returned. So a single job does not wait, and the
+If no batch is being written, it writes an outcome immediately, else as soon as that batch has returned. So a single job does not wait, and the
 jobs of a flood share commits. A crash loses at most the batch under way and the outcomes that gathered meanwhile: those jobs run again.
 """
 
@@ -22,7 +22,7 @@ from pgqueue.worker.ending import OwnCommit
 
 UNCONFIRMED = OwnCommit.UNCONFIRMED
 LOCKED = 0.5  # seconds until a row that was locked is looked at again
-# Outcomes in a batch. In a larger batch each outcome would cost as much, and the slots that it frees would wait longer.
+# Outcomes in a batch. In a larger batch each outcome would cost just as much, and its slot would be freed later.
 OUTCOMES_AT_ONCE = 500
 
 
@@ -31,12 +31,12 @@ Batch = list[tuple[Attempt, Outcome]]
 
 class Settler:
     def __init__(self, link: Link, freed: Callable[[list[Attempt]], None], hooks: Sequence[str] = ()) -> None:
-        """``hooks``: names of those that are told what is written."""
+        """``hooks``: the names of the hook tasks that are told of outcomes."""
         self._link, self._freed, self._hooks = link, freed, hooks
         self._outcomes: Batch = []
         self._kept = 0  # outcomes that the database could not take yet; each comes back after a pause
         self._waited: set[Attempt] = set()  # attempts whose outcomes are known to wait for a lock
-        # Attempts whose outcomes failed, for a reason that may pass, while others were written. Each is written alone.
+        # If an outcome failed while others were written, for a reason that may pass, its attempt is here. Such outcomes are written alone.
         self._alone: set[Attempt] = set()
         self._trouble = Trouble("the settling")
         self._arrived = asyncio.Event()
@@ -121,7 +121,7 @@ class Settler:
     async def _write_part(
         self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]
     ) -> list[int]:
-        """Writes these, and returns the ids of the jobs written. Raises an error that may be the fault of one of them."""
+        """Writes these outcomes, and returns the ids of the jobs written. If it raises an error, one outcome may be at fault."""
         try:
             written, sent_again = await self._send(statement(batch))
         except CONFLICTS:
@@ -143,7 +143,7 @@ class Settler:
         return written
 
     async def _send(self, statement: Statement[list[int]]) -> tuple[list[int], bool]:
-        """The ids of the jobs written, and whether it was sent again.
+        """Returns the ids of the jobs written, and whether the statement was sent again.
 
         If the connection breaks, the commit may have happened: then the rows are gone, and the second try finds nothing to do.
         """

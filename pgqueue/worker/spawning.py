@@ -1,7 +1,7 @@
 """Processes of our own: workers of a supervisor, and the child processes in which a worker runs handlers.
 
-asyncio's will not do, because those wait for the end of pipes, which a fork may hold for long. ``Popen`` sends no signals here,
-because that takes the exit code away from the thread that waits for it. Each process leads a process group of its own, so that
+asyncio's processes will not do, because they wait for the end of pipes, which a fork may hold for long. Signals are not sent by
+``Popen``, because it would take the exit code away from the thread that waits for the code. Each process leads a process group of its own, so that
 all that it has started ends with it.
 """
 
@@ -20,7 +20,7 @@ from pgqueue.worker.forked import STOPS
 
 
 class Spawned:
-    """A process that runs a module of ours, started in the folder and with the Python of this one. If it cannot be started, raises OSError."""
+    """A process that runs a module of ours, with the same Python and folder as this process. If it cannot be started, raises OSError."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Spawned:
         *,
         deaf: bool = False,
     ) -> None:
-        """The process inherits ``fds``, stdout and stderr; its stdin is empty. If ``deaf``, no STOPS reach it until it listens."""
+        """The process inherits ``fds``, stdout and stderr; its stdin is empty. If ``deaf``, it gets no signal of STOPS until it unblocks them."""
         loop = asyncio.get_running_loop()
         dsn = origin.handed.pipe()
         if dsn is not None:
@@ -40,7 +40,7 @@ class Spawned:
         self._ended: asyncio.Future[int | None] = loop.create_future()
         former = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS if deaf else ())
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own Python, as we were begun
+            self._process = subprocess.Popen(  # noqa: S603 - our own Python, which runs this process
                 [origin.EXECUTABLE, "-m", module, *arguments],
                 cwd=origin.FOLDER,
                 env=environment,

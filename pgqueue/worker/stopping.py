@@ -22,7 +22,7 @@ async def finish(
     grace: float,
     hurry: asyncio.Event,
 ) -> int:
-    """Lets jobs run for ``grace`` seconds, or until ``hurry``. Returns how many had to be handed back. Claiming must have been told to stop."""
+    """Lets jobs run for ``grace`` seconds, or until ``hurry``. Returns how many had to be handed back. Tell the claimer to stop before."""
     try:
         async with asyncio.timeout(grace):
             await asyncio.wait({claiming})

@@ -79,7 +79,7 @@ class Worker:
     """Claims and runs the jobs of one app until it is told to stop.
 
     ``app_path`` (``module:app``) is what child processes import; only ``executor="process"`` needs it. ``supervisor`` holds
-    the file descriptors of two sockets to the process that supervises this one (``channels.py``).
+    the file descriptors of two sockets to the process that supervises this worker (``channels.py``).
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Worker:
             settings,
             Scheduler(
                 links.schedules,
-                grace=max(MISSED_AFTER, 6 * settings.heartbeat),  # a leader's term is three
+                grace=max(MISSED_AFTER, 6 * settings.heartbeat),  # a leader's lease lasts three heartbeats
             ),
             Watch(links.leading, alerts, settings.heartbeat),
         )
@@ -206,7 +206,8 @@ class Worker:
     def run(self, *, ends_process: bool = False) -> int:
         """Works until it is stopped or drained. Returns the exit code (exit_codes.py): 12, for instance, if jobs had to be handed back unfinished.
 
-        If ``ends_process``, the process ends after this call. It ignores a signal that comes when all is done, because that would change the exit code.
+        If ``ends_process``, the process ends after this call. Signals that come when all is done are ignored,
+        because these would change the exit code.
         If the worker cannot begin, raises the DatabaseError that says why.
         """
         for attempt in retry_connecting(self.settings.wait_for_db):
@@ -215,7 +216,7 @@ class Worker:
         return run_alone(self._work(ends_process=ends_process))
 
     def _begin(self) -> None:
-        """All that needs the database before there can be work."""
+        """Does all that needs the database before the first claim."""
         check_sessions(self._dsn)
         with connect(self._dsn) as connection, within(connection, BEGINNING):
             check_server(connection)
@@ -234,7 +235,7 @@ class Worker:
             emit(DeclarationsPutOff(error))
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Claims no more jobs, and gives those that run ``grace`` seconds to end. A second call hands them back at once. For signal handlers."""
+        """Claims no more jobs, and gives those that run ``grace`` seconds to end. A second call hands these jobs back immediately. Call it on a signal."""
         self._stops += 1
         self._hurried_by = number
         self._drain()
@@ -261,7 +262,10 @@ class Worker:
         self._supervisor = None
 
     def _signalled(self, number: int) -> None:
-        """With a supervisor, a signal only drains, because one signal to the whole group reaches both. The supervisor itself says when to stop."""
+        """If there is a supervisor, a signal only drains the worker, because a signal to the whole group reaches the supervisor, too.
+
+        The supervisor says when to stop.
+        """
         if self._supervisor is None:
             self.stop(number)
         else:

@@ -1,4 +1,4 @@
-"""Where messages of alerts go, and how: by a webhook, by mail.
+"""Sends the messages of alerts: to a webhook, or by mail.
 
 Secrets stay in the settings: none is stored in the database, shown in an error, or logged.
 """
@@ -33,7 +33,7 @@ PORTS = {"smtp": 587, "smtps": 465}
 
 
 def alert_tasks(settings: AlertSettings) -> dict[str, TaskSpec]:
-    """The tasks by which a worker with these settings sends messages; their jobs are stored by raise_alerts.sql."""
+    """The tasks with which a worker that has these settings sends messages. raise_alerts.sql stores the jobs of these tasks."""
     senders: dict[str, Callable[[AlertSettings, JsonObject], None]] = {}
     if settings.webhook is not None:
         senders["webhook"] = post
@@ -55,14 +55,14 @@ def _task(name: str, send: Callable[[AlertSettings, JsonObject], None], settings
 
 
 class NoRedirect(HTTPRedirectHandler):
-    """Follows no redirect, because with one a server could have the message and the token sent anywhere."""
+    """Follows no redirect, because a redirect could send the message and the token anywhere."""
 
     def redirect_request(self, *_: object, **__: object) -> None:
         return None
 
 
 def post(settings: AlertSettings, message: JsonObject) -> None:
-    """POSTs the message as JSON. Unless the answer is 2xx, raises Retry, which names the host alone."""
+    """POSTs the message as JSON. Unless the answer is 2xx, raises Retry, whose text names only the host."""
     assert settings.webhook is not None
     host = urlsplit(settings.webhook).hostname
     headers = {
@@ -88,7 +88,7 @@ def post(settings: AlertSettings, message: JsonObject) -> None:
 
 
 def mail(settings: AlertSettings, message: JsonObject) -> None:
-    """Mails the message. Unless the server takes it, raises Retry, which names the host alone."""
+    """Mails the message. Unless the server takes it, raises Retry, whose text names only the host."""
     assert settings.smtp is not None
     server = urlsplit(settings.smtp)
     try:
@@ -126,7 +126,7 @@ def _connected(server: SplitResult) -> smtplib.SMTP:
 
 
 def written(settings: AlertSettings, message: JsonObject) -> EmailMessage:
-    """A mail that a person understands. Each message has one ID, so that a message that was sent twice is seen once."""
+    """A mail that a person understands. Each message has one ID, so that its reader sees it once, even if it was sent twice."""
     found = EmailMessage()
     again = "still " if message["message"] > 1 else ""
     found["Subject"] = f"pgqueue: {again}{message['kind']}: {message['subject']}"
@@ -154,5 +154,5 @@ def written(settings: AlertSettings, message: JsonObject) -> EmailMessage:
 
 
 def _kind(error: object) -> str:
-    """What kind of error it was. Its text may quote a URL, a header or an address."""
+    """The kind of an error, without its text, because the text may quote a URL, a header or an address."""
     return type(error).__name__ if isinstance(error, BaseException) else "an error of the library"

@@ -29,7 +29,7 @@ TABLE = "[tool.pgqueue.alerts]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertSettings:
-    """What to watch, in seconds, and where to send messages. For what cannot work, raises InvalidSettingError, which shows no secret."""
+    """What to watch, in seconds, and where to send messages. If they cannot work, raises InvalidSettingError, which shows no secret."""
 
     webhook: str | None = setting(SECRET, None, "A URL that gets each message as JSON, by POST.")
     webhook_token: str | None = setting(
@@ -83,7 +83,10 @@ class AlertSettings:
 
 
 def find_alerts(file: Mapping[str, object]) -> AlertSettings:
-    """``PGQUEUE_ALERTS_WEBHOOK`` and the like, else ``[tool.pgqueue.alerts]`` (in ``file``); raises InvalidSettingError."""
+    """Reads each setting from a variable like ``PGQUEUE_ALERTS_WEBHOOK``, else from ``[tool.pgqueue.alerts]`` in ``file``.
+
+    If a setting is invalid, raises InvalidSettingError.
+    """
     names = settings_of(AlertSettings)
     table = checked_table(file.get("alerts", {}), names, TABLE)
     variables = {name: f"PGQUEUE_ALERTS_{name.upper()}" for name in names}
@@ -98,7 +101,7 @@ def _is_clean(text: str) -> bool:
 
 
 def _is_private(url: str) -> bool:
-    """Whether what is sent cannot be read on its way."""
+    """Whether no other machine can read what is sent to this URL."""
     parts = urlsplit(url)
     if parts.scheme == "https" or parts.hostname == "localhost":
         return True
@@ -111,7 +114,7 @@ def _is_private(url: str) -> bool:
 def _split(url: str, schemes: tuple[str, ...], name: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        port_is_valid = parts.port != 0  # raises if it is no number
+        port_is_valid = parts.port != 0  # raises ValueError if the port is no number
     except ValueError:
         parts, port_is_valid = urlsplit(""), False
     if (

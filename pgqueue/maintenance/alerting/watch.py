@@ -1,6 +1,6 @@
 """Sees what is wrong with the queues, and raises and resolves alerts.
 
-Looks once a heartbeat. If a look takes long, the next one comes later: under an old snapshot a look reads many dead entries.
+Looks once a heartbeat. Under an old snapshot a look takes long, because it reads many dead entries. Then the next look comes later.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import AlertNotRaised, AlertOpened, AlertResolved
 
-TIMES_ITS_DURATION = 20  # a pause is at least this many times as long as the look before
-CALM_LOOKS = 3  # looks without the cause, after which an alert is resolved
+TIMES_ITS_DURATION = 20  # a pause is at least this many times as long as the look before it
+CALM_LOOKS = 3  # if so many looks in a row do not find the cause of an alert, it is resolved
 
-Lane = tuple[int, str | None]  # a priority and, of jobs that have one, a key
+Lane = tuple[int, str | None]  # a priority, and the key of its jobs if they have one
 
 
 class Watch:
@@ -83,13 +83,13 @@ class Unmoved:
 
 
 class Standstill:
-    """Remembers the fronts of each queue from look to look. If a front moves on, or is gone, its job was claimed."""
+    """Remembers the fronts of each queue from look to look. If a front moves on, or is gone, its job counts as claimed."""
 
     def __init__(self) -> None:
         self._queues: dict[str, Unmoved] = {}
 
     def seen(self, fronts: Sequence[Front], now: float) -> dict[str, float]:
-        """For how many seconds nothing has been claimed from each queue where something is due."""
+        """For each queue with due jobs: for how many seconds no job has been claimed from it."""
         found: dict[str, dict[Lane, tuple[float, int]]] = {}
         for front in fronts:
             found.setdefault(front.queue, {})[front.priority, front.key] = (front.run_at, front.job_id)
@@ -115,7 +115,7 @@ def dead_cause(dead: DeadTask) -> Cause:
 
 
 def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
-    """Queues whose oldest due job has waited longer than the queue allows, or else the settings."""
+    """One cause for each queue whose oldest due job has waited too long: longer than the queue's max_age, or else than ``limit``."""
     causes = []
     for front in _oldest(fronts):
         allowed = front.max_age or limit
@@ -126,7 +126,10 @@ def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
 
 
 def stalled_causes(fronts: Sequence[Front], unmoved: dict[str, float], after: float) -> list[Cause]:
-    """Queues with due jobs from which no worker has claimed for ``after`` seconds, or whose oldest job no worker will take."""
+    """One cause for each queue that stands still, with a job that has been due for more than ``after`` seconds.
+
+    Either no worker has claimed from the queue for so long, or no worker will take its oldest job.
+    """
     causes = []
     for front in _oldest(fronts) if after else ():
         if front.age <= after or (front.task_served and unmoved[front.queue] <= after):

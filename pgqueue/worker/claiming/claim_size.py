@@ -1,4 +1,4 @@
-"""How many jobs one claim may take: so many that an urgent job does not wait long for the end of the claim. Pure."""
+"""How many jobs one claim may take: few enough that an urgent job does not wait long for the end of the claim. Pure."""
 
 from __future__ import annotations
 

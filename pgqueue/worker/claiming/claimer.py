@@ -2,9 +2,9 @@
 
 The decisions are made by machines that do no I/O:
 
-- ``lanes.py``, ``cursors.py``: where there may be jobs, and from where on to look;
+- ``lanes.py``, ``cursors.py``: where there may be jobs, and from which position on to look;
 - ``turns.py``: which lanes are claimed alone, because of limits or keys;
-- ``claim_size.py``, ``urgent_allowance.py``: how many jobs a claim may take, and how many of them although there is no room;
+- ``claim_size.py``, ``urgent_allowance.py``: how many jobs a claim may take, and how many urgent jobs if there is no room;
 - ``pace.py``: when to ask again;
 - ``late_commits.py``, ``lost_claims.py``: when to look for jobs that committed late, or whose claim got no answer.
 """
@@ -139,7 +139,7 @@ class Claimer:
     # ---------------------------------------------------------------- claiming
 
     async def _claim(self, room: int) -> int:
-        """Claims jobs for so many free slots, and returns how many it took."""
+        """Claims at most ``room`` jobs, and returns how many it took."""
         if not self._lanes and not self._turns:
             await self._survey()
         self._urgent_allowance.renew()
@@ -206,7 +206,7 @@ class Claimer:
     # ---------------------------------------------------------------- where there are jobs
 
     async def _survey(self) -> bool:
-        """Looks which lanes hold jobs. Returns whether there is a lane that was not known before."""
+        """Asks which lanes hold jobs. Returns whether there is a lane that was not known before."""
         begun = monotonic()
         if self._claims.lost.is_due(begun) and not self._wake_ups.stopping:
             await self._claims.take_lost()
@@ -228,7 +228,7 @@ class Claimer:
         return is_new
 
     async def _watch_writers(self, now: float) -> None:
-        """While looks behind the cursors are dear, makes one after the end of a transaction that wrote jobs for long."""
+        """While looks behind the cursors are dear, has claims look behind them after the end of a transaction that wrote jobs for long."""
         if not self._late_commits.is_watch_due(now) or not self._lanes.cursors.have_moved:
             return
         self._late_commits.begin_watch(now)
@@ -244,7 +244,7 @@ class Claimer:
         if self._busy:
             if not self._busy.is_over:
                 await self._wake_ups.sleep(self.pace.busy_pause())
-            else:  # enqueuers wake us again; if some read the mark before, the next claim finds their jobs
+            else:  # enqueuers wake us again; if one still read the mark, the next claim finds its job
                 self.pace.note_work()
                 await self._busy.clear()
         elif self._wake_ups.tell_of_a_job:

@@ -12,12 +12,13 @@ from collections.abc import Iterable, Sequence
 
 from pgqueue.database.statements.claiming import Lane, Position
 
-LAG = 0.2  # seconds by which a cursor is at least behind its claims: if a job commits no later, they find it without a look behind
+# Seconds by which a cursor is at least behind the claims. If a job commits within this time, claims find it without a look behind.
+LAG = 0.2
 START: Position = (0.0, 0)
 
 
 class Cursor:
-    """The position where the claims from a lane begin, and how far these have come since."""
+    """The position where the claims from a lane begin, and how far the claims have come since."""
 
     def __init__(self) -> None:
         self.position = self._next = self._reached = START
@@ -32,7 +33,8 @@ class Cursor:
 class Cursors:
     def __init__(self) -> None:
         self._cursors: defaultdict[Lane, Cursor] = defaultdict(Cursor)
-        self._behind: dict[Lane, Position] = {}  # lanes with a look behind under way, and how far it has come
+        # For each lane with a look behind under way: how far that look has come.
+        self._behind: dict[Lane, Position] = {}
 
     def forget(self, lane: Lane) -> None:
         self._cursors.pop(lane, None)

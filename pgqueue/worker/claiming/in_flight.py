@@ -12,7 +12,8 @@ from pgqueue.worker.ending import Ending
 class InFlight:
     """The attempts of a worker that are claimed and not yet settled, by job id.
 
-    ``queue_slots``: names and patterns, each with slots of its own or None. ``lose`` ends attempts that others replace.
+    ``queue_slots``: names and patterns, each with slots of its own or None. ``lose`` is called with an
+    attempt that a later claim of the same job replaces.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class InFlight:
     def add(self, attempts: list[Attempt]) -> None:
         for attempt in attempts:
             former = self.attempts.get(attempt.id)
-            if former is not None:  # a crash of the server undid the claim that it came from
+            if former is not None:  # a crash of the server undid the former claim
                 former.end(Ending.LOST)
                 self.remove([former])
                 self._lose([former])
@@ -42,7 +43,7 @@ class InFlight:
                 self._count(attempt.queue, 1)
 
     def remove(self, attempts: list[Attempt]) -> None:
-        """Frees their slots. If an attempt is settled, this comes only after the commit."""
+        """Frees the slots of these attempts. If an attempt is settled, this is called only after the commit."""
         for attempt in attempts:
             if self.attempts.get(attempt.id) is attempt:
                 del self.attempts[attempt.id]

@@ -1,7 +1,7 @@
 """Which lanes (a queue and a priority) a claimer knows, and in which order it looks into them. Pure: it is told the time.
 
-A survey (``survey_lanes.sql``) finds the lanes that hold jobs, by one probe of an index for each lane that it is told of. It finds new lanes in the gaps
-between the known priorities of a queue.
+A survey (``survey_lanes.sql``) finds the lanes that hold jobs, by one probe of an index for each lane that it is told of. It
+finds new lanes in the gaps between the known priorities of a queue.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pgqueue.worker.claiming.served_queues import ServedQueues
 
 FORGET = 60.0  # seconds without a job after which a lane is forgotten
 FEW_LANES = 16  # lanes: if there are no more, none is forgotten
-CROSSED = 500  # lanes: if there are no more, each queue is looked into for every priority of any queue
+CROSSED = 500  # lanes: if there are no more, claims look into each queue for every priority of any queue
 OVERDUE_SHARE = 8  # one claim in so many begins with a lane that has waited beyond patience
 LOWEST, HIGHEST = -32_769, 32_768  # beyond any priority
 
@@ -27,7 +27,7 @@ class Lanes:
         self._served, self._patience = served, patience
         self.cursors = Cursors()
         self.matched: list[str] = []  # queues that were found to fit a pattern
-        self._seen: dict[Lane, float] = {}  # when a survey last found a job in it
+        self._seen: dict[Lane, float] = {}  # when a survey last found a job in each lane
         self._by_priority: dict[int, list[str]] = {}
         self._overdue: list[Lane] = []
         self._claims = 0
@@ -72,7 +72,9 @@ class Lanes:
     # ---------------------------------------------------------------- where to claim
 
     def in_order(self, serving: Collection[str]) -> list[Lane]:
-        """The lanes for one claim, of the queues that these names and patterns serve. Urgent lanes come first; in one priority, each in turn.
+        """The lanes for one claim, of the queues that these names and patterns serve.
+
+        Urgent lanes come first. Lanes of one priority take turns at coming first.
 
         One claim in OVERDUE_SHARE begins with a lane that waits beyond patience: so nothing starves, and urgent jobs keep all other claims.
         """
@@ -103,7 +105,7 @@ class Lanes:
     # ---------------------------------------------------------------- where a survey looks
 
     def all(self) -> list[Lane]:
-        """Every lane, urgent ones first. This does not count as the turn of a lane."""
+        """Every lane, urgent ones first. Unlike ``in_order``, this changes nothing in the turns of the lanes."""
         return [(queue, priority) for priority, queues in self._by_priority.items() for queue in queues]
 
     def gaps(self) -> list[tuple[str, int, int]]:

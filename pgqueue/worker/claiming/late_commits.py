@@ -1,9 +1,10 @@
 """When claims look behind the cursors of the lanes (cursors.py), for jobs that committed late. Pure: it is told the time.
 
-While a look is cheap, which is the normal case, every claim looks. If a look is dear, because some session holds an old snapshot:
+While a look is cheap, which is the normal case, every claim looks. If a look is dear, because some session holds an old snapshot,
+claims look:
 
-- at once after the end of a transaction that wrote jobs for long, because it has left jobs behind the cursors;
-- for the other jobs, which were given a run_at in the past, every max(1 s, 200 times what a look took).
+- immediately after the end of a transaction that wrote jobs for long, because it has left jobs behind the cursors;
+- every max(1 s, 200 times what a look took), to find other jobs, which were given a run_at in the past.
 """
 
 from __future__ import annotations
@@ -26,19 +27,20 @@ class LateCommits:
     def __init__(self) -> None:
         self.next_look_behind = 0.0
         self._next_watch = 0.0
-        self.writers: dict[str, tuple[float, float]] = {}  # when each began, and how long ago that was
+        # For each transaction that writes jobs: when it began, and how long ago that was.
+        self.writers: dict[str, tuple[float, float]] = {}
 
     def is_look_behind_due(self, now: float) -> bool:
         return now >= self.next_look_behind
 
     def note_look_behind(self, claimed: int, took: float, now: float) -> bool:
-        """After a claim that looked behind all cursors. Returns whether that was cheap. If so, the next claim looks behind them, too."""
+        """Called after a claim that looked behind all cursors. Returns whether that was cheap. If so, the next claim does the same."""
         is_cheap = took < CHEAP_LOOK + CHEAP_ROW * claimed
         self.next_look_behind = 0.0 if is_cheap else self._after(took, now)
         return is_cheap
 
     def note_survey_from_start(self, took: float, now: float) -> None:
-        """After a survey that looked behind all cursors and found jobs later than now, or none."""
+        """Called after a survey that looked behind all cursors, and found no job that is due now."""
         if took > CHEAP_LOOK:
             self.next_look_behind = self._after(took, now)
 
@@ -55,9 +57,10 @@ class LateCommits:
         self._next_watch = now + WATCH
 
     def first_that_ended(self, writers: Iterable[tuple[str, float | None, float]]) -> float | None:
-        """Notes which transactions write jobs: name, beginning and the time now. If they write for no longer than WATCH, they do not count.
+        """Notes which transactions write jobs. ``writers``: the name of each, when it began, and the time now.
 
-        If transactions that count have ended since the last look, returns from which run_at on these have left jobs; else None.
+        If a transaction writes for no longer than WATCH, it does not count. If others have ended since the last look,
+        returns the run_at from which on these may have left jobs; else None.
         """
         open_now: dict[str, tuple[float, float]] = {}
         for name, began, now in writers:

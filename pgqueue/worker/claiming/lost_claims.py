@@ -1,7 +1,7 @@
 """Claims whose answer was lost on the way, or that reached the server late.
 
-Such a claim may have been committed, or may still be. Its jobs belong to this worker, and are not rescued while the worker lives. So the
-worker looks for them itself. ``LostClaims``, which is pure, says when; ``jobs_of_lost_claims`` asks the database.
+Such a claim may have been committed, or may be committed later. Its jobs belong to this worker, and are not rescued while the worker
+lives. So the worker looks for these jobs itself. ``LostClaims``, which is pure, says when; ``jobs_of_lost_claims`` asks the database.
 """
 
 from __future__ import annotations

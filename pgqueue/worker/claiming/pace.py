@@ -1,6 +1,6 @@
 """When a claimer asks again. Pure: it is told the time.
 
-An idle worker waits for a wake-up or its poll. A busy one (busy.py) spares enqueuers the wake-ups and asks every few milliseconds.
+An idle worker waits for a wake-up or its poll. A busy worker (busy.py) needs no wake-ups, and asks every few milliseconds.
 Between claims, a survey looks for lanes that are new.
 """
 
@@ -11,7 +11,7 @@ from pgqueue.database.statements.claiming import LaneSurvey
 # Seconds of the first pause after work was found, and the factor from each pause to the next.
 FIRST_PAUSE, SLOWER = 0.002, 1.6
 LONGEST_BUSY_PAUSE = 0.05  # seconds
-# Seconds after a wake-up until the worker looks once more. Within 10 ms of a wake-up enqueuers spare the next one (wake.sql).
+# Seconds after a wake-up until the worker looks once more. Within 10 ms of a wake-up enqueuers send no other wake-up (wake.sql).
 AFTER_WAKE_UP = 0.012
 POLLS_WITH_WAKE_UPS = 1.8  # if an idle worker knows that wake-ups arrive, it waits for so many polls
 # Seconds between two surveys while there is work; or, if that is longer, so many times what a survey takes.
@@ -54,7 +54,7 @@ class Pace:
 
     @property
     def is_work_due(self) -> bool:
-        """Whether the last survey found a job that is due and takes no turns."""
+        """Whether the last survey found a due job in a lane that is not taken in turns."""
         return self._due_in <= 0
 
     def is_survey_due(self, now: float) -> bool:

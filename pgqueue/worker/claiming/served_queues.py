@@ -36,7 +36,7 @@ def parse_queues(text: str, where: str = "-Q") -> dict[str, int | None]:
     return queues
 
 
-MOST_KEPT = 4096  # queues for which a process remembers the pattern that fits
+MOST_KEPT = 4096  # queues for which a process remembers the pattern that fits, or that there is none
 
 
 class ServedQueues:
@@ -50,7 +50,7 @@ class ServedQueues:
         self._fitting = lru_cache(MOST_KEPT)(self._fit)  # an enqueuer may name any number of queues
 
     def serving_name(self, queue: str) -> str | None:
-        """The name or pattern that serves a queue, names first; None if none does."""
+        """The name that serves a queue, or else the pattern. None if the worker does not serve it."""
         if queue in self._ranks or not self.patterns:
             return queue if queue in self._ranks else None
         return self._fitting(queue)

@@ -54,8 +54,8 @@ class Failure:
 class SingleClaims:
     """``take`` is called with what a claim took. ``note_lost_answer`` is called after a claim without an answer.
 
-    The rest tells of one turn of the claimer. ``claimed``: how many jobs were claimed here. ``failures``: of jobs that failed while no
-    other job was there to compare with. ``succeeded``: the statements that claimed a job.
+    The other attributes are about one turn of the claimer. ``claimed``: how many jobs were claimed here. ``failures``: claims that failed,
+    while nothing told whose fault that is. ``succeeded``: the statements that claimed a job.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SingleClaims:
         self.succeeded: set[str] = set()
 
     def awake(self, lanes: list[Lane], *, in_turns: bool = False) -> list[Lane]:
-        """The lanes without those that rest."""
+        """Those of ``lanes`` that do not rest."""
         if not self._resting:
             return lanes
         now = monotonic()
@@ -102,7 +102,7 @@ class SingleClaims:
     ) -> list[Attempt]:
         """The statement ``whole`` has failed with ``error``: claims its jobs in parts. Returns the attempts, the least urgent one last.
 
-        If all jobs fail, or if none is there, notes that. ``end_turn`` decides whose fault it is.
+        If all jobs fail, or if there is no job, adds to ``failures``. Later ``end_turn`` decides whose fault it is.
         """
         choices: list[Choice] = []
         claimed: list[Attempt] = []
@@ -126,7 +126,7 @@ class SingleClaims:
         return sorted(claimed, key=attrgetter("priority"))
 
     async def _claim_only(self, worker_id: int, choices: Sequence[Choice], claimed: list[Attempt]) -> None:
-        """Adds the attempts to ``claimed``, because those of one lane are taken even if the next lane fails."""
+        """Adds the attempts to ``claimed``, because jobs of one lane are taken even if the next lane fails."""
         for (beginning, asked), jobs in groupby(choices, key=attrgetter("beginning", "asked")):
             lane, after, front = beginning
             only = [job.job_id for job in jobs]

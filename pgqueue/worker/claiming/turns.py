@@ -1,4 +1,4 @@
-"""Which lanes are claimed alone: those under limits, and those taken in turns, whose jobs have keys. Pure.
+"""Which lanes are claimed alone: lanes under limits, and lanes whose jobs have keys, which are taken in turns. Pure.
 
 In each lane, the jobs without a key and the jobs with keys are claimed apart from each other.
 """
@@ -26,8 +26,8 @@ class PlannedClaim:
 class Turns:
     def __init__(self, served: ServedQueues) -> None:
         self._served = served
-        self._last_keys: dict[Lane, str] = {}  # of each lane taken in turns: the key whose turn was last
-        # Of the same lanes: the position before which the last survey or claim saw no job.
+        self._last_keys: dict[Lane, str] = {}  # for each lane taken in turns: the key whose turn was last
+        # For the same lanes: the position before which the last survey or claim saw no job.
         self._fronts: dict[Lane, str] = {}
         self._limited: set[str | None] = set()  # queues; None stands for all
         self._plans = 0
@@ -45,7 +45,10 @@ class Turns:
         return is_new
 
     def resume(self, lane: Lane) -> tuple[str, str | None]:
-        """Where the next claim goes on: the key whose turn was last, and the front. The next survey sees what commits before the front."""
+        """Where the next claim goes on: the key whose turn was last, and the front.
+
+        If a job commits before the front, the next survey sees it.
+        """
         return self._last_keys.get(lane, ""), self._fronts.get(lane)
 
     def note_turn(self, lane: Lane, key: str, front: str) -> None:

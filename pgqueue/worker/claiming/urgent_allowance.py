@@ -1,7 +1,7 @@
-"""Which jobs a worker claims although it has no room: some that are more urgent than those that fill it. Pure.
+"""Which jobs a worker claims although it has no room: a few that are more urgent than the jobs that fill the worker. Pure.
 
-While short jobs fill all room, the more urgent lanes are still looked into every few milliseconds. So an urgent job waits neither for
-a settle that makes room nor behind the jobs that were claimed before it.
+While short jobs fill all room, the claimer still looks into the more urgent lanes every few milliseconds. So an urgent job waits
+neither for a settle that makes room nor behind the jobs that were claimed before it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class UrgentAllowance:
         self._filling_priority = 0  # of the least urgent job of the last ordinary claim
 
     def renew(self) -> None:
-        """An ordinary claim begins."""
+        """Called when an ordinary claim begins."""
         self.left = URGENT_JOBS
 
     def note_ordinary_claim(self, attempts: Sequence[Attempt]) -> None:
-        """``attempts`` in their order, the least urgent one last."""
+        """Notes what an ordinary claim took: ``attempts``, with the least urgent one at the end."""
         if attempts:
             self._filling_priority = attempts[-1].priority
 

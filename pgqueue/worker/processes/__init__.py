@@ -1,1 +1,1 @@
-"""Workers as processes: the supervisor of many, and processes that we start."""
+"""Workers as processes: a supervisor, and the workers that it starts."""

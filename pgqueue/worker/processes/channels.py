@@ -1,4 +1,4 @@
-"""One LISTEN connection for all processes of a supervisor, which passes wake-ups on through a socket that they share.
+"""A supervisor has one LISTEN connection for all its processes, and passes wake-ups on through a socket that the processes share.
 
 ::
 
@@ -11,7 +11,7 @@
 Exactly one process reads a byte, so that one job wakes one of them and not all. A process that hangs does not read, and holds up no
 other. If a process has no free slot, or if the jobs that it found fill it, it says ``more``, and another one looks. Neither end
 ever waits for the other: a full socket means that there is enough to read. If a wake-up gets lost, the next poll finds the job.
-When the socket is closed, the supervisor has ended. Each process has a line of its own for what concerns it or comes from it. So a
+When the socket is closed, the supervisor has ended. Each process also has a line of its own, for messages to and from it alone. So a
 supervisor learns by a word that a worker has drained, and not by an exit code, which any handler can choose.
 """
 
@@ -78,7 +78,7 @@ class LineToWorker:
         return self._theirs.fileno()
 
     def tell(self, workers: set[int] | None) -> None:
-        """If the process is one of these workers, has it look for jobs to stop. None: in any case."""
+        """If the process is one of these workers (None: any worker), has it look for jobs to stop."""
         message = ANY if workers is None or len(workers) > MOST_IDS else b" ".join(b"%d" % n for n in workers)
         self._send(message)
 
@@ -87,7 +87,7 @@ class LineToWorker:
         self._send(VACANT)
 
     def tell_to_stop(self, number: int) -> None:
-        """Stops the process as this signal would, which the supervisor got."""
+        """Stops the process as this signal would. The supervisor has got this signal."""
         self._send(STOP + b"%d" % number)
 
     def hear(self) -> None:
@@ -109,7 +109,8 @@ class LineToWorker:
 class LineToSupervisor:
     """A worker's end. ``room`` tells how many jobs it could take now; ``cancelled`` and ``vacant`` are as in ``Listener``.
 
-    ``stop`` is called with the signal that the supervisor got. A signal to this process does not count, because it may be the same one, sent to all.
+    ``stop`` is called with the signal that the supervisor got. A signal to this process does not count, because it may be the
+    same signal, sent to the whole group.
     """
 
     def __init__(
@@ -189,6 +190,6 @@ class LineToSupervisor:
             self._socket.send(b"more\n")
 
     def say(self, message: str) -> None:
-        """To the supervisor: ``ready``; ``registered ID``; ``alive``; ``replace`` (stop me when my turn has come, and start another); ``drained``."""
+        """Tells the supervisor ``ready``, ``registered ID``, ``alive``, ``replace`` (stop me when my turn comes, and start another) or ``drained``."""
         with contextlib.suppress(OSError):
             self._line.send(message.encode())

@@ -43,7 +43,7 @@ class ProcessSeat:
 
 
 def is_clean(code: int | None) -> bool:
-    """Whether this is how a worker may end if it was asked to end, or has drained."""
+    """Whether a worker that was asked to end, or that has drained, may end with this exit code."""
     return code in (STOPPED, UNFINISHED, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 

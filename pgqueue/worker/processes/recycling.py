@@ -15,7 +15,7 @@ STATM = Path("/proc/self/statm")
 
 
 def rss() -> int:
-    """Bytes of memory that this process occupies, without its children; where the system does not say, its peak."""
+    """Bytes of memory that this process occupies, without its children. If the system does not tell, the peak of the process."""
     try:
         return int(STATM.read_text().split()[1]) * resource.getpagesize()
     except OSError:

@@ -32,8 +32,9 @@ from pgqueue.worker.spawning import Spawned
 
 LATER = 10.0  # seconds after the grace until a worker that hangs is killed
 STAGGER = 2.0  # seconds within which the first workers are started
-HEALTHY = 5.0  # seconds: if a worker lived longer, its death had a passing cause
-FIRST, LONGEST = 1.0, 30.0  # seconds until the start after a death at a younger age: at first, and at most
+HEALTHY = 5.0  # seconds: if a worker lived longer, its death counts as having a passing cause
+# If workers die earlier, one after the other: about how many seconds until the next start, after the first death and at most.
+FIRST, LONGEST = 1.0, 30.0
 SILENT = 10.0  # seconds for which a worker may be silent, however short its lease
 TICK = 1.0  # seconds between two looks at the silence of workers
 SOON = 10.0  # seconds for telling the database that a worker is dead
@@ -42,8 +43,9 @@ SOON = 10.0  # seconds for telling the database that a worker is dead
 def supervise(count: int, dsn: str, settings: WorkerSettings) -> int:
     """Runs the same command line in ``count`` children; returns their highest exit code.
 
-    If a child ends that was not told to stop and has not said that it drained, it is dead, also with exit code 0. Then another
-    one is started. If the command line or configuration was refused, none is, unless a child in that seat has worked before.
+    If a child was not told to stop and has not said that it drained, its end counts as a death, even with exit code 0. Then another
+    child is started. But if the child refused its command line or configuration, none is started, unless a child in that seat has
+    worked before.
     """
     return asyncio.run(Supervisor(count, dsn, settings).run())
 
@@ -123,7 +125,7 @@ class Supervisor:
                 seat.line.tell_vacant()
 
     def _said(self, seat: ProcessSeat, verb: str, *words: str) -> None:
-        """A worker's message."""
+        """Notes what a worker said, or does what it asked for."""
         match verb:
             case "registered":
                 seat.worker_id = int(words[0])

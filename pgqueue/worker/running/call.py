@@ -1,6 +1,7 @@
 """One call of a handler with one attempt, on a thread or on the loop.
 
-Both take the same steps: decode the arguments, begin, open a span, enter the middleware, call the handler, leave middleware and span, conclude.
+On both, the steps are the same: decode the arguments, begin, open a span, enter the middleware, call the handler,
+leave middleware and span, conclude.
 
 ``perform`` and ``perform_async`` are the only places that call a handler of one job. Nothing that a handler raises leaves them.
 """
@@ -34,7 +35,7 @@ from pgqueue.worker.running.work import Kind, TimeLimit
 def perform(
     spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner, *, traced: bool
 ) -> Conclusion:
-    """On this thread. What is async runs on ``runner``'s loop."""
+    """Calls the handler on this thread. If it is async, it runs on the loop of ``runner``."""
     return copy_context().run(_perform, spec, attempt, app, runner, traced)
 
 
@@ -54,7 +55,7 @@ def _perform(spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner,
 
 
 async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: bool) -> Conclusion:
-    """On this loop. Most attempts have no time limit, no span and no middleware: these cost less."""
+    """Calls an async handler on this loop. Most attempts have no time limit, no span and no middleware: they skip these steps."""
     try:
         arguments = arguments_of(spec, attempt, app)
         attempt.started_at = monotonic()
@@ -88,7 +89,7 @@ def arguments_of(spec: TaskSpec, attempt: Attempt, app: App) -> JsonObject:
 
 
 def decoded(spec: TaskSpec, attempt: Attempt) -> Any:
-    """The arguments, from the row. If they cannot be decoded, raises an error that makes the job dead at once."""
+    """The arguments, from the row. If they cannot be decoded, raises an error that makes the job dead without a retry."""
     try:
         return spec.decode(attempt.args)
     except InvalidArgumentsError:
@@ -98,7 +99,7 @@ def decoded(spec: TaskSpec, attempt: Attempt) -> Any:
 
 
 def job_of(attempt: Attempt, app: App) -> Job:
-    """The job as handlers and middleware see it. If the row cannot be decoded, raises an error that makes the job dead at once."""
+    """The job as handlers and middleware see it. If the row cannot be decoded, raises an error that makes the job dead without a retry."""
     try:
         return attempt.job(AttemptLease(attempt, app))
     except Exception as error:
@@ -111,7 +112,7 @@ def undecodable(what: str, error: Exception) -> UndecodableJobError:
 
 @contextmanager
 def span_of(spec: TaskSpec, attempt: Attempt, traced: bool) -> Iterator[None]:
-    """The span of an attempt. What is raised in it marks the span as failed."""
+    """The span of an attempt. An error that is raised in it marks the span as failed."""
     if not traced:
         yield
         return
@@ -139,7 +140,7 @@ def _call_within(
 async def _call_within_async(
     spec: TaskSpec, attempt: Attempt, app: App, arguments: JsonObject, limit: TimeLimit
 ) -> object:
-    """The same on this loop."""
+    """Calls an async handler within the app's middleware, on this loop."""
     call = _call_of(spec, attempt, app, arguments)
     async with around_async(app.layers, call):
         with _raising_causes(attempt, limit):
@@ -155,7 +156,7 @@ def _call_of(spec: TaskSpec, attempt: Attempt, app: App, arguments: JsonObject) 
 
 @contextmanager
 def _raising_causes(attempt: Attempt, limit: TimeLimit | None = None) -> Iterator[None]:
-    """Middleware sees what stopped a handler, a timeout for instance, and not how it was stopped."""
+    """If a handler was stopped, middleware sees why (a timeout, for instance), and not the error that stopped it."""
     try:
         yield
     except BaseException as error:

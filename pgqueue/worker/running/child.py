@@ -1,6 +1,7 @@
-"""``python -m pgqueue.worker.running.child module:app FD``: runs attempts or chunks for its parent, one after the other, and ends with it.
+"""``python -m pgqueue.worker.running.child module:app FD``: runs attempts or chunks for its parent, one after the other.
 
-FD is a socket to the parent. If a handler starts a program, that program does not inherit the socket.
+FD is a socket to the parent. When the parent ends, this process ends. If a handler starts a program, the program does not inherit
+the socket.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ def main() -> None:
     try:
         app = load_app(sys.argv[1])
         app._dsn = origin.handed.dsn or app._dsn  # noqa: SLF001 - our own command line
-    except BaseException as error:  # noqa: BLE001 - the parent tells it
+    except BaseException as error:  # noqa: BLE001 - the parent reports it
         parent.send(describe(error).replace("\n", " ").encode() + b"\n")
         sys.exit(1)
     log_output.choose(int(sys.argv[3]) or None)
     log_output.set_up()
-    ignore_stops()  # the app may have changed them
+    ignore_stops()  # the app may have changed the handling of signals
     forked.begin()
     requests: queue.SimpleQueue[JsonObject] = queue.SimpleQueue()
     sender = ProgressSender(parent)
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 def ignore_stops() -> None:
-    """Stops are for the worker, which ends this process. SIG_IGN will not do, because programs that a handler starts would inherit it."""
+    """STOPS are for the worker, which ends this process. SIG_IGN will not do, because programs that a handler starts would inherit it."""
     for number in forked.STOPS:
         signal.signal(number, lambda *_: None)
 
@@ -121,9 +122,9 @@ def perform_all(
 
 
 class ProgressSender:
-    """Sends the parent now and then how far the attempts have come, on a thread that begins with the first progress.
+    """Tells the parent how far the attempts have come, on a thread that starts at the first progress.
 
-    Meanwhile the parent may say that one attempt of a chunk has ended. Then that attempt is ended here, too.
+    During a call, the parent may say that one attempt of a chunk has ended. Then that attempt is ended here, too.
     """
 
     def __init__(self, parent: Parent) -> None:
@@ -143,13 +144,13 @@ class ProgressSender:
                 self._mark(said)
 
     def note_ending(self, said: JsonObject) -> None:
-        """Called by the thread that reads; ``said`` may be about a call that has not begun yet, or is just over."""
+        """Called by the thread that reads. ``said`` may be about a call that has not begun yet, or that is just over."""
         with self.lock:
             self._ended[said["id"]] = said
             self._mark(said)
 
     def forget(self) -> None:
-        """The next request has come, so the former call is over."""
+        """Called when the next request has come, so the former call is over."""
         with self.lock:
             self._ended = {}
 

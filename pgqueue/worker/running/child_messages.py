@@ -32,7 +32,7 @@ def ending(attempt: Attempt) -> bytes:
 
 
 def note_ending(said: JsonObject, attempt: Attempt) -> None:
-    """In the child."""
+    """Called in the child: ends the attempt as the parent said."""
     attempt.end(Ending(said["ending"]))
 
 
@@ -46,7 +46,7 @@ def conclusion(attempt: Attempt, concluded: Conclusion) -> bytes:
 
 
 def noted(said: JsonObject, attempt: Attempt) -> Conclusion | None:
-    """In the parent: what the attempt has come to; None: it goes on."""
+    """Called in the parent: notes what the child said. Returns what the attempt has come to; None if it goes on."""
     if said["progress"] is not None:
         attempt.note_progress(Progress(*said["progress"]))
     if "own_commit" not in said:

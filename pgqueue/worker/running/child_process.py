@@ -49,7 +49,7 @@ class ChildProcess:
         self._requests: asyncio.StreamWriter | None = None
 
     async def begin(self) -> None:
-        """Returns once the child has imported the app; timeouts begin then."""
+        """Returns once the child has imported the app. The time of an attempt begins only after that."""
         opened = await asyncio.open_connection(sock=self._mine, limit=LONGEST_LINE)
         self._answers, self._requests = opened
         self._process.when_ended(self._hang_up)
@@ -108,5 +108,5 @@ class ChildProcess:
 
 
 def _close_at_once(requests: asyncio.StreamWriter) -> None:
-    """Keeps the writer until now. If a writer is deleted before its transport is closed, it warns of that."""
+    """Holds the writer until its transport is closed, because a writer that is deleted earlier warns of that."""
     requests.transport.abort()

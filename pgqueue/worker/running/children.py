@@ -1,7 +1,7 @@
-"""Handlers in child processes. A child can truly be killed, and alone: by a timeout, by a cancel, or by its own crash.
+"""Handlers in child processes. A child can truly be killed: a timeout, a cancel or its own crash ends one call and no other.
 
-A child makes one call at a time. It decides what the attempts come to, because it has the exception, which the parent has not. Children
-are kept for the next call. Their number grows to that of calls at once.
+A child makes one call at a time. It decides what the attempts come to, because only the child has the exception. Children are
+kept for the next call. There are never more children than calls have run at the same time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FIRST, LONGEST = 1.0, 60.0  # seconds until the next try to start a child, after
 
 
 class Children(Generic[W, C]):
-    """``finish`` is called with what each work comes to, ``begun`` when its call begins."""
+    """``begun`` is called with each work when its call begins, ``finish`` with the work and what it comes to."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Children(Generic[W, C]):
     ) -> None:
         self._app_path, self._crash_limit, self._finish = app_path, crash_limit, finish
         self._kind, self._begun = kind, begun
-        self._environment = dict(os.environ)  # handlers may change it
+        self._environment = dict(os.environ)  # a copy, because handlers may change os.environ
         self._idle: list[ChildProcess] = []
         self._at_work: dict[W, ChildProcess] = {}
         self._tasks = WorkTasks[W](hidden_task, self._end_unbegun)
@@ -60,7 +60,7 @@ class Children(Generic[W, C]):
         self._tasks.stop(work)
 
     def tell(self, work: W, attempt: Attempt) -> None:
-        """Lets the handler learn, when it next checks, that this attempt has ended."""
+        """When the handler next checks, it learns that this attempt has ended."""
         child = self._at_work.get(work)
         if child is not None:
             child.tell_ending(attempt)

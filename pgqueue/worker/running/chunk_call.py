@@ -3,7 +3,8 @@
 The steps are those of call.py: decode, begin, enter the span and the middleware, call, leave them, conclude. Except for the call, each
 attempt takes them alone, in a context of its own. If such a step raises, that attempt ends, and takes no part in later steps.
 
-``perform_chunk`` and ``perform_chunk_async`` are the only places that call such a handler. Nothing that a handler raises leaves them.
+``perform_chunk`` and ``perform_chunk_async`` are the only places that call a handler with a chunk. Nothing that a handler
+raises leaves them.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Chunk:
         return max(of_all, Ending.TIMED_OUT) if self._timed_out else of_all
 
     def end(self, ending: Ending) -> bool:
-        """The time of the call is up: no other ending is the call's own. The attempts time out when the call has failed."""
+        """Notes that the time of the call is up. A call has no other ending of its own. Its attempts time out when it has failed."""
         assert ending is Ending.TIMED_OUT
         is_news, self._timed_out = not self._timed_out, True
         return is_news
@@ -77,7 +78,7 @@ class Item:
         self.call: Any = None  # the argument alone, unless the handler or middleware wants the job
         self.conclusion: Conclusion | None = None
         self.context = copy_context()  # of the middleware of this attempt alone
-        self.middleware: Any = None  # with its span: a generator that stands at its yield
+        self.middleware: Any = None  # and its span: a generator that waits at its yield
         with self.ending(spec):
             argument = self.context.run(decoded, spec, attempt)
             attempt.started_at = monotonic()
@@ -89,7 +90,7 @@ class Item:
 
     @contextmanager
     def ending(self, spec: ChunkSpec) -> Iterator[None]:
-        """What is raised within ends this attempt, and no other."""
+        """An error that is raised within ends this attempt, and no other."""
         try:
             yield
         except BaseException as error:  # noqa: BLE001
@@ -106,7 +107,7 @@ class Item:
 def perform_chunk(
     spec: ChunkSpec, chunk: Chunk, app: App, runner: asyncio.Runner, *, traced: bool
 ) -> list[Conclusion]:
-    """On this thread. What is async runs on ``runner``'s loop."""
+    """Calls the handler on this thread. If it is async, it runs on the loop of ``runner``."""
     return copy_context().run(_perform_chunk, spec, chunk, app, runner, traced)
 
 
@@ -131,7 +132,7 @@ def _perform_chunk(
 
 
 async def perform_chunk_async(spec: ChunkSpec, chunk: Chunk, app: App, *, traced: bool) -> list[Conclusion]:
-    """The same for an async handler, on this loop."""
+    """Calls an async handler on this loop."""
     items = [Item(spec, attempt, app) for attempt in chunk.attempts]
     if app.layers or traced:
         for item in taking_part(items):
@@ -176,7 +177,7 @@ async def _called(spec: ChunkSpec, items: list[Item]) -> object:
 
 
 def failed_call(chunk: Chunk, items: list[Item], error: BaseException) -> list[object]:
-    """The call failed, and so did each of its attempts."""
+    """The call failed, so its error is the result of each attempt."""
     chunk.end_attempts()
     return [error] * len(items)
 
@@ -187,7 +188,10 @@ def is_error(value: object) -> TypeIs[BaseException]:
 
 
 def backwards(items: list[Item], results: list[object]) -> Iterable[tuple[Item, object]]:
-    """The item that was begun last comes first, as contexts end. If all share one error, each gets it with the traceback that it came with."""
+    """Items with their results. The item that began last comes first, because contexts end in this order.
+
+    If all items share one error, it has its first traceback again each time.
+    """
     traces = [TRACEBACK.__get__(result) if is_error(result) else None for result in results]
     for item, result, trace in zip(reversed(items), reversed(results), reversed(traces), strict=True):
         if is_error(result):
@@ -196,7 +200,7 @@ def backwards(items: list[Item], results: list[object]) -> Iterable[tuple[Item, 
 
 
 def seen(item: Item, result: object) -> object:
-    """What the middleware sees. If the attempt ended while the call went on for others, that is the reason; else it is the result."""
+    """What the middleware sees: the result. If the attempt ended while the call went on for others: the error that says why it ended."""
     reason = item.attempt.reason_to_stop()
     if reason is None or item.attempt.own_commit is OwnCommit.CONFIRMED:
         return result
@@ -206,7 +210,7 @@ def seen(item: Item, result: object) -> object:
 def _middleware(
     spec: ChunkSpec, item: Item, app: App, runner: asyncio.Runner, traced: bool
 ) -> Generator[None, object, object]:
-    """What the handler returned for the item is sent to its yield; what it raised is thrown there. Returns the result."""
+    """The handler's result for the item is sent to the yield. If it is an error, it is thrown there. Returns the result."""
     call = _call_of(item, app)
     with span_of(spec, item.attempt, traced), around(app.layers, call, OwnContext(runner)):
         call.result = value_of((yield))
@@ -214,7 +218,7 @@ def _middleware(
 
 
 async def _middleware_async(spec: ChunkSpec, item: Item, app: App, traced: bool) -> AsyncGenerator[Any, Any]:
-    """The same. An async generator returns nothing, so the result is its second yield."""
+    """Like ``_middleware``. An async generator cannot return a value, so its second yield gives the result."""
     call = _call_of(item, app)
     with span_of(spec, item.attempt, traced):
         async with around_async(app.layers, call):

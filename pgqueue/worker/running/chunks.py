@@ -1,4 +1,4 @@
-"""Gathers attempts of a task that takes many at once, and has each chunk performed in one call.
+"""Gathers attempts of a task whose handler takes many in one call, and has each chunk performed.
 
 Each attempt holds its slot from its claim to its own end, so a chunk is never larger than the worker's slots. If an attempt is
 cancelled, has no time left, is released or loses its lease, it ends alone, while the call goes on for the others. What the handler
@@ -38,7 +38,7 @@ class Performer(Protocol):
         """Makes the call end soon, if that can be done from outside."""
 
     def tell(self, chunk: Chunk, attempt: Attempt) -> None:
-        """Lets the handler learn, when it next checks, that this attempt has ended."""
+        """When the handler next checks, it learns that this attempt has ended."""
 
     def close(self) -> None: ...
 
@@ -74,7 +74,7 @@ class Chunks:
                 self._performer = Children(app_path, crash_limit, self._spread, CHUNK, self._begun)
 
     def start(self, _spec: object, attempt: Attempt) -> None:
-        """Has the attempt performed with the next ones that come within the task's wait."""
+        """Has the attempt performed together with the next attempts that come within the task's ``chunk_wait``."""
         self._gathered.append(attempt)
         if len(self._gathered) >= self._size:
             self._go()
@@ -82,7 +82,7 @@ class Chunks:
             self._timer = asyncio.get_running_loop().call_later(self._spec.chunk_wait, self._go)
 
     def stop(self, attempt: Attempt) -> None:
-        """Ends the attempt at once, even while the handler runs."""
+        """Ends the attempt immediately, even while the handler runs."""
         if attempt in self._gathered:
             self._gathered.remove(attempt)
             self._finish(attempt, failed(self._spec, attempt, asyncio.CancelledError()))
@@ -106,7 +106,7 @@ class Chunks:
         self._performer.start(self._spec, chunk)
 
     def _begun(self, chunk: Chunk) -> None:
-        """The call begins, and with it the time of each attempt. The longest of these times is that of the call."""
+        """The call begins, and so does the time of each attempt. The longest of these times is the time of the call."""
         loop, longest = asyncio.get_running_loop(), chunk.seconds_left()
         for attempt in chunk.attempts:
             left = attempt.seconds_left()
@@ -174,4 +174,4 @@ class ChunkCoroutines:
         """Does nothing, because the handler has the attempt itself."""
 
     def close(self) -> None:
-        """Nothing is kept for the next chunk."""
+        """Does nothing, because nothing is kept for the next chunk."""

@@ -25,14 +25,14 @@ from pgqueue.worker.ending import Conclusion, Ending
 
 
 def refused(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
-    """If an attempt's row was made up, or if it has waited too long for its turn: what it comes to. None if it may begin."""
+    """What an attempt comes to if it may not begin: its name is reserved and pgqueue did not store it, or it is too late. Else None."""
     if is_reserved(attempt.task) and not (attempt.rare and attempt.rare.stored_by_pgqueue):
         return failed(spec, attempt, UndecodableJobError("Only pgqueue itself stores jobs of this name."))
     return too_late(spec, attempt)
 
 
 def too_late(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
-    """If an attempt has waited too long for its turn: what it comes to. None if it may begin."""
+    """What an attempt comes to if it has waited too long for its turn. None if it may begin."""
     left = attempt.until_deadline()
     if left is not None and left <= 0:
         late = failed(spec, attempt, DeadlineExceededError("Its deadline passed before it could begin."))
@@ -43,7 +43,10 @@ def too_late(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
 
 
 def value_of(value: object) -> object:
-    """What a handler returned. Raises it if it is an instruction. Runs it to its end if it is a generator, which may raise one too."""
+    """What a handler returned. If that is an instruction, raises it.
+
+    If it is a generator, runs it to its end, and returns a list. The generator may raise an instruction, too.
+    """
     if isinstance(value, GeneratorType):
         return list(value)
     if isinstance(value, INSTRUCTIONS):

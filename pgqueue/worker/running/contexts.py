@@ -1,7 +1,8 @@
 """Runs each attempt in a context of its own. Runs a loop to the end of one task, even if other jobs have left tasks on it.
 
 If a handler sets a ContextVar (a tenant, a log context, ``decimal.setcontext``), no other attempt sees that. A handler and its
-middleware, sync or async, share one context. So each sees what the one before has set, and a token can be reset where it was made.
+middleware, sync or async, share one context. So each of them sees what the others have set, and can reset the token of a
+ContextVar that it has set itself.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class OwnContext:
         self._context = copy_context()
 
     def call(self, function: Callable[..., object], /, *args: object, **kwargs: object) -> object:
-        """Calls a user's function. If what it returns is to be awaited, this thread's loop does so."""
+        """Calls a user's function. If it returns an awaitable, this thread's loop awaits that."""
         value = self._context.run(function, *args, **kwargs)
         if value is None or not inspect.isawaitable(value):
             return value
@@ -41,7 +42,7 @@ class OwnContext:
         try:
             with cancelling(task):
                 result, error = run_through(loop, task)
-        # Of the loop, or of unknown cause: the task must not go on beside the next one.
+        # An error of the loop, or of unknown cause. The task must not go on beside the next task.
         except BaseException:
             _end(loop, [task])
             raise
@@ -51,7 +52,7 @@ class OwnContext:
 
 
 def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
-    """Runs a loop until ``task`` ends. Usually a SystemExit or KeyboardInterrupt of another task ends a loop, or ``loop.stop()``: not here."""
+    """Runs a loop until ``task`` ends. A SystemExit or KeyboardInterrupt of another task, or ``loop.stop()``, does not end the loop here."""
     while True:
         try:
             return loop.run_until_complete(task)
@@ -64,7 +65,7 @@ def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
 
 
 def run_alone(coroutine: Coroutine[object, object, T]) -> T:
-    """Like ``asyncio.run``, and no task of ours is left at its end. SystemExit of another task on the loop does not end it."""
+    """Like ``asyncio.run``, but a SystemExit of another task on the loop does not end it. At its end, none of our tasks is left."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         loop = runner.get_loop()
         main = hidden_task(coroutine, loop)
@@ -95,7 +96,7 @@ async def _ended(value: Awaitable[object]) -> tuple[object, BaseException | None
 def steps_in(
     context: Context, coroutine: Coroutine[object, object, T], suspended: Callable[[], object] = lambda: None
 ) -> Generator[object, object, T]:
-    """Awaits ``coroutine`` with every step in ``context``, and tells of its first suspension."""
+    """Awaits ``coroutine``, and runs its every step in ``context``. Calls ``suspended`` at its first suspension."""
     step: Callable[..., object] = coroutine.send
     value: object = None
     first = True

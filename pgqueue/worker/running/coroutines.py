@@ -32,7 +32,7 @@ class Coroutines:
 
     def __init__(self, app: App, finish: Callable[[Attempt, Conclusion], None]) -> None:
         self._app, self._finish = app, finish
-        self._traced = is_traced()  # asked once: the answer costs a look into the environment
+        self._traced = is_traced()  # asked once, because the answer costs a look into the environment
         self._ready: deque[tuple[TaskSpec, Attempt]] = deque()
         self._going: set[asyncio.Task[None]] = set()  # tasks that take from `_ready`
         self._suspended: dict[Attempt, asyncio.Task[None]] = {}
@@ -75,14 +75,14 @@ class Coroutines:
             performing = perform_async(spec, attempt, self._app, traced=self._traced)
             try:
                 concluded = await steps_in(copy_context(), performing, partial(self._suspend, attempt, me))
-            except BaseException as error:  # noqa: BLE001 - of unknown cause: this task takes the next attempt too
+            except BaseException as error:  # noqa: BLE001 - an error of unknown cause: this task goes on
                 concluded = failed(spec, attempt, error)
             kept = self._suspended.pop(attempt, None) is not None
             self._finish(attempt, concluded)
             if kept:
                 return
             if me.cancelling():
-                break  # the handler cancelled this task, and that is still to come: it must not hit another attempt
+                break  # the handler cancelled this task: the CancelledError comes later, and must not hit another attempt
             if monotonic() - began > TURN:
                 await asyncio.sleep(0)
                 began = monotonic()

@@ -23,7 +23,7 @@ from pgqueue.worker.running.threads import InterruptedByTimeout
 
 
 def handlers(app: App) -> dict[str, TaskSpec]:
-    """By name. Raises InvalidNameError if a hook's name is too long."""
+    """What a worker of the app performs, by name. Raises InvalidNameError if a hook's name is too long."""
     found: dict[str, TaskSpec] = {}
     for name, task in app.tasks.items():
         events = app.events_of(name)
@@ -41,7 +41,7 @@ def hook_names(app: App) -> list[str]:
 
 
 def serving(settings: WorkerSettings, app: App, alert_settings: AlertSettings) -> WorkerSettings:
-    """The settings, with pgqueue's own queues. A worker that knows hooks calls them, and one that can send messages of alerts sends them.
+    """The settings, with pgqueue's own queues: one if the app has hooks, another if these alert settings can send messages.
 
     If the user names such a queue as well, it has the slots that the user gives it.
     """
@@ -62,7 +62,10 @@ def hook_spec(name: str, event: Event, hooks: list[Callable[..., object]]) -> Ta
 
 
 class Hooks:
-    """The hooks of one event. If one fails, that is logged and harms no other. If some raise Retry or another instruction, the first of these counts."""
+    """The hooks of one event. If one fails, that is logged and harms no other.
+
+    If hooks raise instructions (Retry, for instance), only the first instruction counts.
+    """
 
     def __init__(self, name: str, event: Event, hooks: list[Callable[..., object]]) -> None:
         self.name, self.event, self.hooks = name, event, hooks

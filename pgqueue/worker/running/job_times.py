@@ -1,4 +1,4 @@
-"""How long jobs take, and how many are to be claimed ahead because of that. Pure."""
+"""How long jobs take, and how many jobs to claim ahead because of that. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class JobTimes:
             self._pace += WEIGHT * (pace - self._pace)
 
     def note_long(self) -> None:
-        """Jobs were longer than they seemed."""
+        """Called when jobs took longer than these averages told."""
         self._seconds = max(self._seconds or 0.0, 2 * SHORT)
 
     def ahead(self) -> int:

@@ -13,7 +13,7 @@ from pgqueue.worker.running.contexts import OwnContext
 
 @contextmanager
 def around(layers: list[Layer], call: Call, own: OwnContext) -> Iterator[None]:
-    """On this thread. Async layers run on its loop, before and after the handler, but not while the handler runs."""
+    """Enters the layers on this thread. Async layers run on its loop, before and after the handler, but not while the handler runs."""
     with ExitStack() as stack:
         for layer in layers:
             stack.enter_context(Driven(own.call(layer, call), own))
@@ -22,7 +22,7 @@ def around(layers: list[Layer], call: Call, own: OwnContext) -> Iterator[None]:
 
 @asynccontextmanager
 async def around_async(layers: list[Layer], call: Call) -> AsyncIterator[None]:
-    """On this loop."""
+    """Enters the layers on this loop."""
     async with AsyncExitStack() as stack:
         for layer in layers:
             context: Any = layer(call)

@@ -1,4 +1,4 @@
-"""If a handler has changed the worker's loop, on which all others depend, puts that back, or says that this cannot be done."""
+"""All handlers depend on the worker's loop. If a handler has changed the loop, undoes the change, or says that this cannot be done."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgqueue.worker import forked
 
 
 class OwnLoop:
-    """``signalled`` is called with the number of a signal that asks for the end. To be made on the loop, in the main thread."""
+    """``signalled`` is called with the number of a signal that asks for the end. Make it on the loop, in the main thread."""
 
     def __init__(self, signalled: Callable[[int], object]) -> None:
         self._loop, self._signalled = asyncio.get_running_loop(), signalled
@@ -45,11 +45,11 @@ class OwnLoop:
         return ""
 
     def _has_threads(self) -> bool:
-        """Whether the loop's executor takes work. If it has not done the last trial yet, it gets no other."""
+        """Whether the loop's executor takes work. If the executor has not done the last trial yet, it gets no other trial."""
         if self._trial is None or self._trial.done():
             try:
                 self._trial = self._loop.run_in_executor(None, int)
-            except BaseException:  # noqa: BLE001 - the executor is a handler's
+            except BaseException:  # noqa: BLE001 - a handler may have set the executor
                 return False
         return True
 

@@ -1,4 +1,4 @@
-"""Writes once a second how far jobs have come: one statement for all handlers that have said something since.
+"""Writes once a second how far jobs have come: one statement for all handlers that have said something since the last write.
 
 If a handler says more after the last write, that goes with the outcome. So nothing is lost, and a handler that says nothing costs nothing.
 """

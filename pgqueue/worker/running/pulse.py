@@ -74,7 +74,7 @@ class Pulse:
         """``limit``: seconds until a blocked process ends; 0: it never does. ``alive`` is called at every tick, on the thread of the pulse."""
         self._dsn, self._attempts, self._specs, self._hooks = dsn, attempts, specs, hooks
         self._crash_limit, self._limit, self._alive = crash_limit, limit, alive
-        # Other threads compute at the same time.
+        # Seconds of computing time. Other threads compute at the same time, and their time counts, too.
         self._held = max(lease, AT_LEAST, 4 * TICK * (os.cpu_count() or 1))
         self._turned = True
         self._blocked = 0.0
@@ -218,7 +218,7 @@ class Pulse:
 
 
 def is_late(attempt: Attempt) -> bool:
-    """Whether its time has been up for longer than DEAF, which a handler gets to end."""
+    """Whether the attempt's time has been up for more than DEAF seconds, in which its handler should have ended."""
     if not attempt.started_at:
         return False
     left = attempt.until_deadline()
@@ -229,7 +229,7 @@ def is_late(attempt: Attempt) -> bool:
 
 
 def at_work(frame: FrameType | None) -> list[Attempt]:
-    """The attempts whose handler the thread of this frame runs. Reading its stack costs jobs nothing while no loop is blocked."""
+    """The attempts whose handler the thread of this frame runs. The stack is not read while the loop turns, so this costs jobs nothing."""
     while frame is not None:
         if frame.f_code is perform_async.__code__:
             return [frame.f_locals["attempt"]]

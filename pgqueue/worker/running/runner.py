@@ -1,6 +1,7 @@
 """Runs attempts. Decides once for each task whether they run on the loop, on a thread or in a child process. Does no SQL.
 
-A claimed attempt waits here for its turn. When an attempt ends, the next one gets the turn at once, while the outcome is still being settled.
+A claimed attempt waits here for its turn. When an attempt ends, the next one gets the turn immediately, while the outcome is still
+being settled.
 
 Suspects: if a job ran while its worker crashed, by its own fault or a neighbour's, it is a suspect. From then on it runs in a process of
 its own, whatever its executor. There no job can be charged with the crash of another: the next crash condemns the guilty job alone.
@@ -34,7 +35,7 @@ from pgqueue.worker.running.job_times import JobTimes
 from pgqueue.worker.running.threads import Threads
 from pgqueue.worker.running.waiting import Waiting
 
-SUSPECTS = 4  # that run at once, each in a process: they may have died of a lack of memory
+SUSPECTS = 4  # suspects that run at the same time, each in a process; few, because their workers may have died of a lack of memory
 LATER = 5.0  # if a suspect waited too long for its process: seconds until a worker may claim it again
 
 
@@ -59,7 +60,7 @@ class Runner:
         done: Callable[[Attempt, Conclusion], None],
         specs: Mapping[str, TaskSpec] | None = None,
     ) -> None:
-        """``specs``: what it performs, by default all of the app."""
+        """``specs``: the tasks that it performs, by default all tasks of the app."""
         self._slots, self._done = slots, done
         self._app, self._app_path, self._crash_limit = app, app_path, crash_limit
         self._coroutines = Coroutines(app, self._finish)
@@ -110,9 +111,9 @@ class Runner:
     # ---------------------------------------------------------------- taking
 
     def take(self, attempts: list[Attempt]) -> None:
-        """Starts as many as there are turns for."""
+        """Starts as many attempts as there are free turns. The others wait."""
         for attempt in attempts:
-            if attempt.task not in self._ways:  # SQL gave it to this worker
+            if attempt.task not in self._ways:  # a user's SQL gave the job to this worker
                 self._done(attempt, Outcome.released())
                 continue
             is_suspect = attempt.crash_count and attempt.task in self._own_process
@@ -188,7 +189,7 @@ class Runner:
     # ---------------------------------------------------------------- giving up
 
     def cancel(self, job_ids: list[int]) -> None:
-        """Stops jobs that were asked to end. A handler is cancelled, or learns of that when it next checks. A job that waits never begins."""
+        """Stops jobs that were asked to end. A handler is cancelled, or learns of the cancel when it next checks. A job that waits never begins."""
         asked = set(job_ids)
         for attempt, executor in list(self._running.items()):
             if attempt.id in asked and attempt.end(Ending.CANCELLED):

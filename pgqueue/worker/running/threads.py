@@ -1,7 +1,7 @@
 """Handlers on threads.
 
-concurrent.futures does not fit. If a handler outlives its timeout, its thread must be interrupted. If the thread is deaf to
-that, it must be replaced, which a pool does not do.
+concurrent.futures does not fit. If a handler outlives its timeout, its thread must be interrupted. If the thread ignores
+that, another thread must replace it, which a pool does not do.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from pgqueue.worker.running.work import C, Kind, W
 
 DEAF = 2.0  # seconds that a handler gets to end, beyond its timeout or a cancel
 TIMED_OUT = Ending.TIMED_OUT  # by a short name, because Python 3.11 finds members of an enum slowly
-BLOCKED_AFTER = 0.5  # seconds: if a loop has not come to a cancel by then, its handler blocks it
+BLOCKED_AFTER = (
+    0.5  # seconds: if a loop has not carried out a cancel within this time, a handler blocks the loop
+)
 
 
 class InterruptedByTimeout(BaseException):
@@ -36,7 +38,10 @@ class InterruptedByTimeout(BaseException):
 
 
 class Threads(Generic[W, C]):
-    """Grows to as many threads as calls run at once. On the loop, ``begun`` is called with each work, and later ``finish`` with what it comes to."""
+    """Grows to as many threads as calls run at the same time.
+
+    On the loop, ``begun`` is called with each work, and later ``finish`` with what the work comes to.
+    """
 
     def __init__(
         self,
@@ -143,7 +148,7 @@ class Threads(Generic[W, C]):
             self._work.put(None)
 
     def perform_all(self, thread: _Thread[W]) -> None:
-        """The life of a thread: one call after the other, async handlers on a loop of its own."""
+        """Runs on a thread: makes one call after the other. Async handlers run on a loop of this thread's own."""
         here.thread = thread
         with asyncio.Runner() as runner:
             while not thread.abandoned and (item := self._work.get()) is not None:
@@ -172,13 +177,13 @@ class _Thread(Generic[W]):
 
     def __init__(self, threads: Threads[W, Any]) -> None:
         self.current: W | None = None
-        # Whether it was interrupted during this work. Once at most: a second one would hit what deals with the first.
+        # Whether it was interrupted during this work. That happens once at most: a second interruption would hit what deals with the first.
         self.interrupted = False
         self.abandoned = False
-        self.shielded = False  # while it is, no interruption is raised
+        self.shielded = False  # while True, no interruption is raised
         self._due = False  # an interruption waits for the end of the shield
         self._task: asyncio.Task[object] | None = None  # the task that its loop runs
-        self._cancel_pending = False  # its loop is to cancel the task, and has not come to it
+        self._cancel_pending = False  # its loop is to cancel the task, and has not done so yet
         self._to_cancel = threads.to_cancel
         self._lock = threading.Lock()
         self._thread = threading.Thread(
@@ -217,7 +222,7 @@ class _Thread(Generic[W]):
         task.cancel()
 
     def insist(self, work: W) -> None:
-        """If the loop has not come to the cancel, its handler blocks it: interrupts the handler."""
+        """If the loop has not carried out the cancel, the handler blocks the loop: interrupts the handler."""
         with self._lock:
             if self.current is work and self._cancel_pending:
                 self._cancel_pending = False
@@ -270,10 +275,11 @@ class _Thread(Generic[W]):
             self.current = None
 
     def absorb(self) -> NoReturn:
-        """Raises InterruptedByTimeout here. If an interruption came too late for its handler, it thus hits nothing else.
+        """Raises InterruptedByTimeout here, so that an interruption that came too late for its handler hits nothing else.
 
         Python does not tell whether an interruption is still to be raised. Taking it back would leave the interpreter's flag of pending
-        exceptions set for ever: then 3.11 hangs under any tracer, and 3.12 runs slower. So a new one takes its place, and is raised here.
+        exceptions set for ever: then 3.11 hangs under any tracer, and 3.12 runs slower. So a new interruption takes the place of the
+        old one, and is raised here.
         """
         _raise_in(threading.get_ident())
         while True:

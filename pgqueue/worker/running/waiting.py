@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 from pgqueue.worker.attempt import Attempt
 
-OVERTAKEN = 0.3  # seconds: if a more urgent attempt was claimed no later than that, it goes first
+OVERTAKEN = 0.3  # seconds: if a more urgent attempt was claimed at most so much later, it goes first
 
 
 class Waiting:
     """Attempts in the order in which they are to run: urgent ones first, else as they came.
 
-    If an attempt was claimed OVERTAKEN later, it does not overtake; otherwise a stream of urgent jobs would let others starve here.
+    If an urgent attempt was claimed more than OVERTAKEN seconds later, it goes behind. Otherwise a stream of urgent jobs would let others starve.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Waiting:
         return attempt
 
     def take_out(self, is_meant: Callable[[Attempt], bool]) -> list[Attempt]:
-        """Removes those that are meant, and returns them in their order."""
+        """Removes the attempts for which ``is_meant`` is true, and returns them in their order."""
         taken = [attempt for attempt in self if is_meant(attempt)]
         for attempt in taken:
             attempts = self._by_priority[attempt.priority]

@@ -1,4 +1,4 @@
-"""What executors perform: single attempts, and chunks of them. An executor needs to know no more of either than this."""
+"""What executors perform: single attempts, and chunks of them. This module holds all that an executor needs to know of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Work(Protocol):
 
 
 W = TypeVar("W", bound=Work)
-C = TypeVar("C")  # what work comes to: a Conclusion, or those of a chunk
+C = TypeVar("C")  # what work comes to: a Conclusion, or the Conclusions of a chunk
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class WorkTasks(Generic[W]):
 
 
 class TimeLimit:
-    """``async with TimeLimit(work):`` is ``asyncio.timeout`` for the time that is left to the work. If that stops the work, it has timed out."""
+    """``async with TimeLimit(work):`` is ``asyncio.timeout`` for the time that is left to the work. If it stops the work, the work has timed out."""
 
     __slots__ = ("_timeout", "_work")
 
