@@ -79,7 +79,10 @@ class AttemptLease:
 
     @contextmanager
     def _committing(self) -> Iterator[None]:
-        """If the server answers the COMMIT with an error, it was not made. If no answer comes, the settler asks whether it was made (settler.py)."""
+        """If the server answers the COMMIT with an error, the COMMIT was not made.
+
+        If no answer comes, the settler asks whether it was made (settler.py).
+        """
         attempt = self._attempt
         try:
             yield

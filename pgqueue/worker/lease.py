@@ -134,8 +134,8 @@ class Lease:
     async def keep_own(self) -> None:
         """Runs until it is cancelled. Whenever a connection was replaced, it stops attempts that are no longer this worker's.
 
-        The server may have crashed, or another server may have taken its place. Then claims may be lost, although
-        the lease holds.
+        The server may have crashed, or another server may have taken its place. Then the server may have
+        forgotten claims, although the lease holds.
         """
         trouble = Trouble("the check that running jobs are still this worker's")
         while True:

@@ -1,7 +1,7 @@
 """Writes outcomes in batches, and frees the slots of the attempts that it wrote.
 
 If no batch is being written, it writes an outcome immediately, else as soon as that batch has returned. So a single job does not wait, and the
-jobs of a flood share commits. A crash loses at most the batch under way and the outcomes that gathered meanwhile: those jobs run again.
+jobs of a flood share commits. A crash loses at most the batch under way and the outcomes that gathered meanwhile: the jobs of both run again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Processes of our own: workers of a supervisor, and the child processes in which a worker runs handlers.
 
 asyncio's processes will not do, because they wait for the end of pipes, which a fork may hold for long. Signals are not sent by
-``Popen``, because it would take the exit code away from the thread that waits for the code. Each process leads a process group of its own, so that
-all that it has started ends with it.
+``Popen``, because it would take the exit code away from the thread that waits for the code. Each process leads a process group of its
+own, so that all that it has started ends with it.
 """
 
 from __future__ import annotations

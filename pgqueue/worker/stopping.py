@@ -22,7 +22,7 @@ async def finish(
     grace: float,
     hurry: asyncio.Event,
 ) -> int:
-    """Lets jobs run for ``grace`` seconds, or until ``hurry``. Returns how many had to be handed back. Tell the claimer to stop before."""
+    """Lets jobs run for ``grace`` seconds, or until ``hurry``. Returns how many had to be handed back. Before this call, tell the claimer to stop."""
     try:
         async with asyncio.timeout(grace):
             await asyncio.wait({claiming})

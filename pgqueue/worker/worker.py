@@ -235,7 +235,10 @@ class Worker:
             emit(DeclarationsPutOff(error))
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Claims no more jobs, and gives those that run ``grace`` seconds to end. A second call hands these jobs back immediately. Call it on a signal."""
+        """Claims no more jobs, and gives jobs that run ``grace`` seconds to end. A second call hands these jobs back immediately.
+
+        Handlers of signals call this.
+        """
         self._stops += 1
         self._hurried_by = number
         self._drain()

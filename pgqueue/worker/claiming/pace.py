@@ -54,7 +54,7 @@ class Pace:
 
     @property
     def is_work_due(self) -> bool:
-        """Whether the last survey found a due job in a lane that is not taken in turns."""
+        """Whether the last survey found a due job among those that are not taken in turns."""
         return self._due_in <= 0
 
     def is_survey_due(self, now: float) -> bool:

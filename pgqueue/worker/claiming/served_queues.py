@@ -59,6 +59,6 @@ class ServedQueues:
         return next((pattern for pattern in self.patterns if fnmatchcase(queue, pattern)), None)
 
     def rank(self, queue: str) -> int:
-        """How many names and patterns of ``-Q`` stand before the one that serves a queue."""
+        """How many names and patterns of ``-Q`` stand before the name or pattern that serves a queue."""
         name = self.serving_name(queue)
         return len(self._ranks) if name is None else self._ranks[name]

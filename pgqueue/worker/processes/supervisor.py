@@ -185,7 +185,7 @@ class Supervisor:
                 seat.line = None
 
     async def _start_again(self, fact: Callable[[float], Fact], deaths: int) -> None:
-        """``fact`` makes the fact that is emitted, from the seconds of the pause."""
+        """Emits the fact that ``fact`` makes from the seconds of a pause, and pauses."""
         pause = backoff(deaths)
         emit(fact(pause))
         await self._pause(pause)

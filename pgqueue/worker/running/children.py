@@ -133,7 +133,7 @@ class Children(Generic[W, C]):
         except (OSError, NotStartedError) as error:
             if started is not None:
                 await started.end(0)
-            if monotonic() >= self._not_before:  # if several fail together, only one says so
+            if monotonic() >= self._not_before:  # if several starts fail together, only one is reported
                 self._note_failure(error)
             raise NotStartedError(self._why) from error
         except BaseException:

@@ -61,7 +61,7 @@ class Coroutines:
         task.add_done_callback(self._gone)
 
     def _gone(self, task: asyncio.Task[None]) -> None:
-        """If a task was cancelled between two attempts, or before the first, another one goes on with the rest."""
+        """If a task was cancelled between two attempts, or before the first, another task goes on with the other attempts."""
         self._going.discard(task)
         if self._ready and not self._going:
             self._go_on()

@@ -189,7 +189,10 @@ class Runner:
     # ---------------------------------------------------------------- giving up
 
     def cancel(self, job_ids: list[int]) -> None:
-        """Stops jobs that were asked to end. A handler is cancelled, or learns of the cancel when it next checks. A job that waits never begins."""
+        """Stops jobs that were asked to end. A handler is cancelled, or learns of the cancel when it next checks.
+
+        A job that waits never begins.
+        """
         asked = set(job_ids)
         for attempt, executor in list(self._running.items()):
             if attempt.id in asked and attempt.end(Ending.CANCELLED):

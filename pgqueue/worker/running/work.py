@@ -67,7 +67,7 @@ class WorkTasks(Generic[W]):
 
 
 class TimeLimit:
-    """``async with TimeLimit(work):`` is ``asyncio.timeout`` for the time that is left to the work. If it stops the work, the work has timed out."""
+    """``async with TimeLimit(work):`` is ``asyncio.timeout`` for the time that is left to the work. If that timeout ends, the work has timed out."""
 
     __slots__ = ("_timeout", "_work")
 
