@@ -50,7 +50,7 @@ FIRST_STEP = {
     "InvalidScheduleError": "Correct what the message names.",
     "ScheduleExistsError": "`pgq cron edit NAME`, or use another name.",
     "WrongConnectionError": "Give `enqueue` a sync connection and `aenqueue` an async one, of psycopg, SQLAlchemy or Django.",
-    "CommitUnconfirmedError": "Look for `job_ids`, or enqueue again with an `idempotency_key` or a `unique_key`.",
+    "CommitUnconfirmedError": "Look for the jobs of `job_ids`. If it is empty, look for rows of yours, or enqueue again with an `idempotency_key` or a `unique_key`.",
     "JobNotFoundError": "Check that the enqueuing transaction committed.",
     "QueueNotFoundError": "`pgq queues list`.",
     "ScheduleNotFoundError": "`pgq cron list`.",

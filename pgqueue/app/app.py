@@ -173,7 +173,7 @@ class App(Crontab, Hooked):
     # -------------------------------------------------------------- enqueuing
 
     def enqueue_many(self, jobs: list[NewJob], connection: object = None) -> list[JobHandle]:
-        """Stores jobs of any tasks, made by ``task.job(…)``, in one round trip. With ``connection``, joins its transaction.
+        """Stores jobs of any tasks, made by ``task.job(…)``, in a few round trips, however many they are. With ``connection``, joins its transaction.
 
         If an item is no such job, raises InvalidBatchError and stores none.
         """

@@ -179,7 +179,7 @@ class Enqueuer(Generic[P, R]):
         unique_keys: Iterable[str] | None = None,
         idempotency_keys: Iterable[str] | None = None,
     ) -> list[JobHandle]:
-        """Stores many jobs in one round trip. Returns their handles in order; each says whether its job is new.
+        """Stores many jobs in a few round trips, however many they are. Returns their handles in order; each says whether its job is new.
 
         An item is a dict of arguments, or a job made by ``task.using(unique_key=…).job(…)`` with options of its own.
         ``unique_keys``, ``idempotency_keys``: one key for each dict. This is cheaper than such jobs.
