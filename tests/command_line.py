@@ -63,7 +63,7 @@ def die() -> None:
 
 
 def pgq(*words: str, cwd: Path, dsn: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-    """``pgq …`` in a folder, with ``env`` added to the environment."""
+    """Runs ``pgq …`` in a folder, with ``env`` added to the environment."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
@@ -124,7 +124,7 @@ def on_terminal(words: list[str], folder: Path, dsn: str, **environment: str) ->
     try:
         while chunk := os.read(leader, 65_536):
             shown += chunk
-    except OSError:  # the way Linux ends a terminal that no process holds
+    except OSError:  # Linux raises EIO when no process holds the terminal
         pass
     process.wait()
     os.close(leader)

@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     config.stash[SHARED] = shared = SharedServer()
     if os.environ.get("PGQUEUE_TEST_PG"):
-        # Begins at once: it may have to install binaries, and workers need to know where.
+        # Starts the server before a test asks: this may install binaries, and the workers must know their folder.
         shared.place()
     if config.getoption("numprocesses", None):
         os.environ[ADDRESS] = shared.listen()
@@ -51,7 +51,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test is shown while no garbage is collected.
+    """Collects no garbage while pytest shows a failed test.
 
     CPython 3.11 cannot parse while it parses, and pytest parses to show a failure. A failed test of SQLAlchemy's asyncio may
     leave connections open. If these were finalized meanwhile, the traceback of their warning would be parsed, too, and pytest

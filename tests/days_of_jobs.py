@@ -16,7 +16,7 @@ def name_of(ago: int, parent: str = "jobs_done") -> str:
 
 
 def make_days(db: Connection[Any], *ago: int) -> None:
-    """Makes tables of these days, for finished jobs and for transitions, as if made in time."""
+    """Makes the tables of these days, for finished jobs and for transitions, as if upkeep had made them in time."""
     for day in ago:
         first = (datetime.now(UTC) - timedelta(days=day)).date()
         for parent in PARENTS:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """A signal to a process, unless it has ended already."""
+    """Sends a signal to a process, if the process has not ended yet."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
@@ -24,7 +24,7 @@ def parent(pid: int) -> int | None:
 
 
 def descendants(pid: int) -> list[int]:
-    """The pids of its children, and of their descendants."""
+    """The pids of a process's children, and of their descendants."""
     children: dict[int | None, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -19,10 +19,11 @@ class Proxy:
         self.dsn = make_conninfo(
             dsn, host="127.0.0.1", port=self._door.getsockname()[1], sslmode="disable", gssencmode="disable"
         )
-        self.silent: str | None = None  # the application_name of connections that are silent; "": all
-        self.new_too = False  # whether connections made while it is silent are silent, too
-        self.cut_at: bytes | None = None  # the first message that holds this gets no answer, and is the last
-        self.delivers = True  # whether the server still gets that message
+        self.silent: str | None = None  # connections with this application_name are silent; "": all are
+        self.new_too = False  # whether also connections that are made during the silence are silent
+        # If a client's message holds this, the proxy withholds the answer and cuts the connection. It does so once.
+        self.cut_at: bytes | None = None
+        self.delivers = True  # whether the server gets the message that holds ``cut_at``
         # Pieces of data from clients. If each client waits for its answers, this is the number of round trips.
         self.requests = 0
         self._sockets: list[socket.socket] = []

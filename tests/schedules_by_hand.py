@@ -19,7 +19,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def play(dsn: str, moments: Iterable[datetime], *, count: int = 1, grace: float = 60.0) -> None:
-    """Runs ``count`` schedulers at once, at each moment until they have nothing left to do."""
+    """Runs ``count`` schedulers side by side, at each moment until no scheduler has anything left to do."""
 
     async def run() -> None:
         links = [Link(dsn, "pgqueue schedules", Outage(dsn)) for _ in range(count)]
@@ -59,7 +59,7 @@ def runs(db: Connection[Any], name: str) -> list[tuple[datetime, str]]:
 
 
 def jobs(db: Connection[Any], name: str) -> list[int]:
-    """The ids of its jobs, in the order of their fire times."""
+    """The ids of a schedule's jobs, in the order of their fire times."""
     rows = db.execute(
         "select id from pgqueue.jobs where meta ->> 'schedule' = %s order by (meta ->> 'fire_at')::timestamptz, id",
         [name],

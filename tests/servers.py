@@ -76,7 +76,7 @@ def directory_for_servers() -> Iterator[Path]:
 
 
 def _memory() -> Path | None:
-    """A file system in memory with room for every test database at once."""
+    """A file system in memory with room for all test databases at the same time."""
     if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM:
         return MEMORY
     return None
@@ -155,7 +155,7 @@ def _binaries_of(major: str | None) -> Iterator[None]:
 
 
 def _installed(major: str) -> Path:
-    """The ``bin`` of a major version. The package unpacks itself at the first call, which is not safe if two processes call at once."""
+    """The ``bin`` of a major version. The package unpacks itself at its first call, which must not be made by two processes together."""
     package = CACHE / major
     if not package.exists():
         CACHE.mkdir(exist_ok=True)

@@ -20,7 +20,7 @@ class Hand:
         ))  # fmt: skip
 
     def claim(self, count: int = 10) -> list[Attempt]:
-        """All that is due in the queue, whatever its priority."""
+        """Claims up to ``count`` due jobs of the queue, of any priority."""
         priorities = self.db.execute(
             "select distinct priority from pgqueue.jobs_live where queue = %s order by 1", [self.queue]
         ).fetchall()
@@ -29,7 +29,7 @@ class Hand:
         return [Attempt(self.id, row) for row in rows]
 
     def settle(self, attempt: Attempt, outcome: Outcome) -> bool:
-        """Whether the attempt still belonged to this worker."""
+        """Settles the attempt; returns whether it still belonged to this worker."""
         return bool(run(self.db, statements.settle(self.id, [(attempt.id, attempt.lease_id, outcome)])))
 
 
@@ -54,7 +54,7 @@ def finish_one(db: Connection[Any], outcome: Outcome = COMPLETED, task: str = "r
 
 
 def bury_one(db: Connection[Any], job_id: int, error: str = "boom", task: str = "greet") -> None:
-    """Makes this job dead, and hands back what is claimed with it."""
+    """Makes this job dead, and hands back the jobs that are claimed with it."""
     hand = Hand(db, [task])
     for attempt in hand.claim(100):
         outcome = (

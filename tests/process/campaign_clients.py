@@ -24,18 +24,18 @@ ROWS, TENANTS = 25, 9
 
 @dataclass(frozen=True)
 class Plan:
-    """How many of what; the faults are so many at least."""
+    """The numbers of jobs, workers and faults. Each number of faults is a minimum."""
 
     options: tuple[str, ...] = ()
     supervisors: int = 6  # with one process each: plain workers
     processes: int = 1
     slots: int = 8
-    part: float = 1.0  # of the jobs
+    part: float = 1.0  # the share of the jobs of TASKS
     kills: int = 30
     zombies: int = 10
     terminations: int = 20
     orphanings: int = 0  # kills of a supervisor
-    crashes: int = 1  # of the server, right after a claim
+    crashes: int = 1  # crashes of the server, right after a claim
     silences: int = 1  # frozen backends
     stops: int = 1  # SIGTERM to all processes of a supervisor at once
     bombs: int = 1  # jobs that kill their process
@@ -46,7 +46,7 @@ class Plan:
 
     @property
     def lines(self) -> int:
-        """Of an outage, in the log of one supervisor: one of each process."""
+        """The lines about an outage in the log of one supervisor: one of each process."""
         return self.processes + (self.processes > 1)
 
     @property
@@ -78,7 +78,7 @@ def rules(op: int) -> dict[str, Any]:
 class Clients:
     """Enqueues the jobs of the plan, a few at a time as the faults go on, and notes what it was told about each.
 
-    If a fault still has to be waited for when these are used up, there are more of the same kinds.
+    If the campaign still waits for a fault when the plan's jobs are used up, it adds more of the same kinds.
     """
 
     dsn: str
@@ -102,7 +102,7 @@ class Clients:
         self.thread = threading.Thread(target=self._run, name="clients")
 
     def release(self, count: int) -> None:
-        """Allows so many more jobs."""
+        """Allows ``count`` more jobs."""
         self._released_at = time.monotonic()
         self.given += count
         self._plan(self.given)
@@ -116,14 +116,14 @@ class Clients:
         self.thread.join(timeout=60)
 
     def count(self, kind: str) -> int:
-        """Jobs whose task's name begins so."""
+        """The number of jobs whose task's name begins with ``kind``."""
         return sum(task.startswith(kind) for _, task in self.ops)
 
     def _plan(self, count: int) -> None:
         self.ops += [(op, self._kinds[op % len(self._kinds)]) for op in range(len(self.ops) + 1, count + 1)]
 
     def release_more(self) -> None:
-        """A few more, if the last ones did not suffice for a while."""
+        """Allows a few more jobs, if the last ones did not suffice for a while."""
         if time.monotonic() - self._released_at > 0.5:
             self.release(15)
 
@@ -139,7 +139,7 @@ class Clients:
             self.error = error
 
     def _next(self, count: int) -> list[tuple[int, str]]:
-        """The next jobs, as they are allowed; fewer at the end."""
+        """Waits until the next ``count`` jobs are allowed, and returns them; at the end, returns the rest."""
         batch: list[tuple[int, str]] = []
         while len(batch) < count:
             self.quota.acquire()
@@ -150,7 +150,7 @@ class Clients:
         return batch
 
     def _enqueue(self, connection: Connection[Any] | None, batch: list[tuple[int, str]]) -> Connection[Any]:
-        """Until it is acknowledged, with the same keys again when the connection broke."""
+        """Enqueues the batch until it is acknowledged. If the connection broke, it tries again with the same keys."""
         if self.dice.random() < ROLLED_BACK:
             self._next_rolled_back += len(batch)
             first = self._next_rolled_back

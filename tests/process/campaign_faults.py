@@ -23,7 +23,8 @@ from tests.process.worker_processes import WorkerProcess, WorkerProcesses, state
 from tests.waiting import STARTS, wait_until
 
 LEASE = 2.0
-CRASH_LIMIT = 12  # a guilty job reaches it; an innocent one does not, though its workers are killed, on a slow machine four times before it ends
+# A guilty job reaches it. An innocent job does not, although its workers are killed: on a slow machine four times.
+CRASH_LIMIT = 12
 OPTIONS = (
     "--lease", str(LEASE), "--heartbeat", "0.5", "--poll", "0.2", "--crash-limit", str(CRASH_LIMIT), "--wait-for-db", "30",
 )  # fmt: skip
@@ -53,7 +54,7 @@ class Faults:
     crashed: int = 0
     silenced: Counter[str] = field(default_factory=Counter)
     exit_codes: list[int] = field(default_factory=list)  # of supervisors whose whole group was stopped
-    drained: set[int] = field(default_factory=set)  # their workers' ids
+    drained: set[int] = field(default_factory=set)  # ids of these supervisors' workers
     bombs: list[int] = field(default_factory=list)  # job ids
     gone_lines: list[tuple[int, int]] = field(default_factory=list)
 
@@ -64,7 +65,8 @@ class Faults:
         order += ["stop"] * plan.stops + ["bomb"] * plan.bombs
         self.dice.shuffle(order)
         order.insert(len(order) // 2, "restart")
-        portion = len(self.clients.ops) * 2 // 3 // len(order)  # the rest for faults that find nobody at work
+        # The rest is for faults that find no worker at work.
+        portion = len(self.clients.ops) * 2 // 3 // len(order)
         for fault in order:
             self.clients.release(portion)
             getattr(self, fault)()
@@ -80,7 +82,7 @@ class Faults:
     # ------------------------------------------------------------ the faults
 
     def kill(self) -> None:
-        """SIGKILL to a worker that runs jobs, and another one in its place at once, or by its supervisor."""
+        """Kills a worker that runs jobs. The test, or its supervisor, starts another one in its place."""
         pid, worker_id = self.caught()
         self.killed.add(worker_id)
         send(pid, signal.SIGKILL)
@@ -91,10 +93,10 @@ class Faults:
                 self.start()
 
     def orphan(self) -> None:
-        """SIGKILL to a supervisor: its workers end by themselves, which is seen at the end."""
+        """Kills a supervisor. Its workers end by themselves, which the campaign checks at its end."""
 
         def families() -> list[tuple[WorkerProcess, dict[int, int]]]:
-            """Supervisors with workers that were done no harm: all of one may just have been killed."""
+            """The supervisors that have unharmed workers. All workers of a supervisor may just have been killed."""
             found = []
             for worker in self.alive:
                 children = {worker_id: pid for worker_id, pid in self.at_work() if parent(pid) == worker.pid}
@@ -109,16 +111,16 @@ class Faults:
         self.start()
 
     def zombie(self) -> None:
-        """SIGSTOP to a worker that runs jobs, until others have taken them; two at a time at most."""
+        """Stops a worker that runs jobs, until others have taken the jobs; at most two workers at a time."""
         self.wake(rest=1)
         pid, worker_id = self.caught()
         self.zombies[worker_id] = pid
 
     def wake(self, rest: int) -> None:
-        """SIGCONT to zombies of whose jobs some were rescued, until only ``rest`` are left.
+        """Continues zombies that lost a job to a rescue, until only ``rest`` zombies are left.
 
-        Or whose lease ran out when all were gone: its children, which go on, may have completed them in transactions of their own. (That
-        all are gone is not to be waited for: one may be locked by the transaction in which the zombie was stopped.)
+        Also a zombie without jobs whose lease is over: its children go on, and may have completed its jobs in their own transactions.
+        (No zombie is kept until all its jobs are gone: the transaction in which it was stopped may lock one.)
         """
 
         def ready() -> list[int]:
@@ -169,7 +171,7 @@ class Faults:
             ]
 
         def frozen() -> int | None:
-            """Idle ones only: in a transaction they would hold locks that others wait for."""
+            """Freezes only an idle backend: in a transaction it would hold locks that others wait for."""
             pid: int = self.dice.choice(wait_until(backends))
             send(pid, signal.SIGSTOP)
             if pid in backends():
@@ -196,7 +198,7 @@ class Faults:
         self.silenced[name] += 1
 
     def stop(self) -> None:
-        """SIGTERM to a supervisor and to all that it has started, at once, while they run jobs."""
+        """Sends SIGTERM to a supervisor and to all its processes together, while they run jobs."""
 
         def busy() -> tuple[WorkerProcess, list[int], list[int]] | None:
             self.feed()
@@ -223,7 +225,7 @@ class Faults:
         wait_until(lambda: self.replace_ended() or state_of(self.db, job_id) == "dead", timeout=120)
 
     def feed(self) -> None:
-        """Keeps the workers busy, without a backlog for the faulty to hide behind."""
+        """Keeps the workers busy, but without a backlog that would hide a faulty worker."""
         if unfinished(self.db) < 2 * self.plan.workers * self.plan.slots:
             self.clients.release_more()
 
@@ -236,7 +238,7 @@ class Faults:
                 self.start()
 
     def lose_server(self, noticed: Callable[[], bool] | None = None) -> None:
-        """It comes back after DOWN, or when this has been noticed."""
+        """Crashes the server. The server comes back after DOWN seconds, or when ``noticed()`` is true."""
         self.db.close()
         self.server.stop("immediate")
         if noticed is None:
@@ -310,7 +312,7 @@ class Faults:
         )
 
     def effective(self, which: str) -> set[int]:
-        """Those workers whose fault had its effect: jobs that they were running were rescued from them."""
+        """The workers whose fault had its effect: a rescue took jobs that they were running."""
         ids = list(getattr(self, which))
         return {
             row[0]
@@ -334,7 +336,7 @@ class Faults:
         return len(self.at_work()) == self.plan.workers
 
     def is_settled(self) -> bool:
-        """All are at work and about to stay, and none is in the middle of an older outage."""
+        """Whether all workers are at work, no bomb can end one, and all supervisors listen, so no older outage goes on."""
         return (
             self.are_at_work()
             and not self.one("select exists (select from pgqueue.jobs_live where task = 'bomb')")

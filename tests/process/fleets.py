@@ -21,7 +21,7 @@ def pids(db: Connection[Any]) -> set[int]:
 
 
 def listening(db: Connection[Any]) -> list[str]:
-    """The last statement of each connection that listens; the self-test's, once it has begun in earnest."""
+    """The last statement of each connection that listens. Once a listener really listens, it is the self-test's."""
     rows = db.execute(
         "select query from pg_stat_activity"
         " where datname = current_database() and application_name = 'pgqueue listen'"
@@ -30,7 +30,7 @@ def listening(db: Connection[Any]) -> list[str]:
 
 
 def start(workers: WorkerProcesses, db: Connection[Any], count: int, *options: str) -> WorkerProcess:
-    """A supervisor, its children at work and its listener proven."""
+    """Starts a supervisor, and waits until its children are at work and its listener has tested itself."""
     worker = workers.start("--processes", str(count), *options)
     wait_until(lambda: len(pids(db)) == count, STARTS)
     wait_until(lambda: any("pg_notify" in query for query in listening(db)), STARTS)
@@ -39,7 +39,7 @@ def start(workers: WorkerProcesses, db: Connection[Any], count: int, *options: s
 
 @contextmanager
 def gates(dsn: str, count: int) -> Iterator[None]:
-    """Gates 1 to ``count``, closed."""
+    """Keeps the gates 1 to ``count`` closed."""
     with psycopg.connect(dsn, autocommit=True) as holder:
         holder.execute("select pg_advisory_lock(n) from generate_series(1, %s) n", [count])
         yield

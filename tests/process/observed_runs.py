@@ -19,7 +19,7 @@ order by e.seq
 
 
 def most_at_once(db: Connection[Any], group: Callable[[str | None, str], str | None]) -> dict[str, int]:
-    """The largest weight that ran at one time, of each group (by concurrency_key and task; None is not looked at)."""
+    """The largest weight that ran at one time in each group. ``group`` names it by concurrency_key and task; None: not counted."""
     now: dict[str, int] = defaultdict(int)
     most: dict[str, int] = defaultdict(int)
     for _, _, _, begun, key, task, weight, _ in db.execute(STEPS):
@@ -32,7 +32,7 @@ def most_at_once(db: Connection[Any], group: Callable[[str | None, str], str | N
 
 
 def assert_order_was_kept(db: Connection[Any]) -> int:
-    """No job with an ordering began before an earlier one of its key was final; how many there were."""
+    """Asserts that each job with an ordering began after the end of the job before it of its key; returns how many there were."""
     last: dict[str, int] = {}
     finished_at: dict[int, int] = {}
     begun_at: dict[int, int] = {}

@@ -39,7 +39,7 @@ def told(db: Connection[Any], job_id: int) -> Any:
 def begin(
     workers: WorkerProcesses, db: Connection[Any], *options: str, timeout: float | None = None
 ) -> tuple[WorkerProcess, int, list[int]]:
-    """A worker whose loop a job blocks, beside two innocent ones that run and one that came later."""
+    """Starts a worker whose loop a job blocks, beside two innocent jobs that run and one that came later."""
     worker, _ = workers.start_registered(*APP, "--heartbeat", "0.5", *options)
     innocent = [enqueue(db, "wait", gate=2) for _ in range(2)]
     wait_until(lambda: at_gates(db) == 2)
@@ -70,12 +70,12 @@ def test_a_blocked_loop_is_logged_once_with_its_stack_and_shown_until_it_turns_a
             assert sentence.endswith(by)
         assert f"by job {guilty}; none of its 3 jobs goes on" in " ".join(pgq(workers.dsn, "doctor").split())
         assert "blocked" in pgq(workers.dsn, "workers", "list")
-        db.execute("select pgqueue.cancel(%s)", [guilty])  # which cannot be honoured, and --blocked is off
+        db.execute("select pgqueue.cancel(%s)", [guilty])  # it cannot reach the handler, and --blocked is off
     wait_until(lambda: not db.execute(blocked).fetchone())
     wait_until(lambda: all(state_of(db, job_id) == "completed" for job_id in innocent))
     assert len(worker.lines(f"its loop has been blocked for 1.0 s by job {guilty} (block)")) == 1
     [line] = worker.lines('own.execute("select pg_advisory_lock_shared(%s)", [gate])')
-    assert line.startswith("    ")  # of its own, as in a traceback
+    assert line.startswith("    ")  # a line of its own, as in a traceback
     assert "\\n" not in line
     assert worker.lines("its loop turns again after")
     worker.signal(signal.SIGTERM)
@@ -127,7 +127,7 @@ def test_a_worker_that_is_silent_for_a_lease_is_killed_by_its_supervisor_and_its
 ) -> None:
     worker = workers.start(*APP, "--processes", "2", *QUICK)
     at_work = "select count(*) from pgqueue.workers where heartbeat_at > started_at + interval '0.1 s'"
-    wait_until(lambda: db.execute(at_work).fetchone() == (2,))  # one that has not begun is not watched
+    wait_until(lambda: db.execute(at_work).fetchone() == (2,))  # before that, a worker is not watched
     hung = min(pids(db))
     os.kill(hung, signal.SIGSTOP)
     [line] = wait_until(lambda: worker.lines("has said nothing for"), timeout=60)

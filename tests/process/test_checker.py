@@ -31,7 +31,7 @@ Connect = Callable[..., Connection[Any]]
 
 @pytest.fixture
 def recorded(dsn: str) -> str:
-    """A database that is watched, but whose verdict the test wants to read itself."""
+    """The DSN of a watched database. The test itself reads the checker's verdict."""
     checker.install(dsn)
     return dsn
 
@@ -128,7 +128,7 @@ def test_rescue_of_a_living_worker(
 
 
 def lead(db: Connection[Any]) -> None:
-    """Makes the youngest worker the leader, if it asks before the present one does."""
+    """Makes the youngest worker the leader, if it asks before the present leader does."""
     db.execute(
         "update pgqueue.leader set worker_id = (select id from pgqueue.workers order by started_at desc limit 1)"
     )
@@ -139,7 +139,7 @@ def rescued(db: Connection[Any]) -> bool:
 
 
 def beats(db: Connection[Any]) -> float:
-    """Of the first worker, since the job began."""
+    """The time from the begin of the job to the last heartbeat, in heartbeats of 0.3 s."""
     row = db.execute(
         "select extract(epoch from max(w.heartbeat_at) - min(r.at))::float8 / 0.3 from pgqueue.workers w, chk.runs r"
     ).fetchone()
@@ -256,7 +256,7 @@ SABOTAGE = {
 
 
 def test_every_invariant_is_sabotaged() -> None:
-    """A new invariant comes with a way to break it."""
+    """Each invariant has a way to break it here."""
     numbers = {
         line.split("'")[1].split()[0] for line in checker.INVARIANTS.splitlines() if "select 'I" in line
     }

@@ -38,7 +38,7 @@ def rows(db: Connection[Any], sql: str, *parameters: object) -> list[tuple[Any, 
 def two_chunks(
     workers: WorkerProcesses, db: Connection[Any], notes: Path, executor: str, **options: Any
 ) -> list[list[int]]:
-    """One on each worker, with their jobs; ``options`` are those of the first job of each."""
+    """Starts a chunk on each of two workers; returns the ids of their jobs. The first job of each has these ``options``."""
     for _ in range(2):
         workers.start_registered(*CHUNKY, "-c", "4", "--poll", "0.2")
     task = getattr(chunked_tasks, f"chunky_{executor}")
@@ -118,7 +118,7 @@ def test_one_job_of_a_chunk_has_no_time_left_and_the_call_goes_on(
 def test_a_call_that_nobody_waits_for_any_more_is_stopped(
     workers: WorkerProcesses, db: Connection[Any], notes: Path, executor: str
 ) -> None:
-    """A thread cannot be stopped; its slots are free all the same."""
+    """A thread cannot be stopped, but its slots are free again."""
     chunks = two_chunks(workers, db, notes, executor)
     rows(db, "select pgqueue.cancel(id) from pgqueue.running")
     wait_until(lambda: not unfinished(db))

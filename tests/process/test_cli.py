@@ -34,7 +34,7 @@ COMMANDS = [
 def test_every_command_has_help_and_refuses_an_unknown_flag(pgq, words, flag):
     shown = pgq(*words, flag)
     assert (shown.code, "Usage: pgq " + " ".join(words) in shown.out) == (0, True)
-    if words != ("enqueue",):  # which takes the flags of its task
+    if words != ("enqueue",):  # it takes the flags of its task
         assert pgq(*words, "--no-such-flag").code == 2
 
 
@@ -50,7 +50,7 @@ def test_every_command_that_answers_can_answer_in_json(pgq, words):
 
 def test_help_costs_less_than_a_second(tmp_path):
     def spent() -> float:
-        """Of a processor, so that a loaded machine changes nothing."""
+        """Seconds of processor time, so that a loaded machine changes nothing."""
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
 

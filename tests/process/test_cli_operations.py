@@ -135,7 +135,7 @@ def test_doctor_is_content_with_a_served_database(pgq, db):
         ("drop schema pgqueue cascade", "error PGQ-204", 7),
     ],
 )  # fmt: skip
-def test_doctor_finds(pgq, dsn, mistake, expected, code):
+def test_doctor_finds_each_mistake(pgq, dsn, mistake, expected, code):
     with psycopg.connect(dsn) as connection:
         connection.execute(mistake.encode())
     done = pgq("doctor", "--json")

@@ -73,7 +73,9 @@ def test_add_edit_pause_run_and_remove(cron: Cron, db: Connection[Any]) -> None:
     assert stored(db, "name") == []
 
 
-def test_list(cron: Cron, db: Connection[Any]) -> None:
+def test_list_shows_when_each_schedule_fires_and_what_is_wrong_with_it(
+    cron: Cron, db: Connection[Any]
+) -> None:
     assert "There is no schedule." in cron("list").err
     cron("add", "a", "t", "--every", "90s")
     cron("add", "b", "t", "--at", "2030-01-01T09:00+01:00")

@@ -25,7 +25,7 @@ AGE = "interval '1 minute'"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A server of one's own: that of the other tests may know neither prepared transactions nor logical slots."""
+    """A server of this module's own: the shared server may allow neither prepared transactions nor logical slots."""
     settings = {**SETTINGS, "wal_level": "logical", "max_prepared_transactions": "5"}
     with directory_for_servers() as directory:
         postgres = embedded.start(directory / "server", settings=settings)
@@ -51,12 +51,12 @@ def said(dsn: str) -> str:
 
 
 def once_said(dsn: str, words: str) -> str:
-    """All findings, as soon as these words are among them."""
+    """Waits until these words are among the findings; returns all findings."""
     return wait_until(lambda: text if words in (text := said(dsn)) else "")
 
 
 def grow_old(db: Connection[Any]) -> None:
-    """10,000 transactions pass."""
+    """Lets 10,000 transactions pass."""
     db.execute("create temp table if not exists passed (n int)")
     db.execute(
         "do $$ begin for n in 1..10010 loop begin insert into passed values (n); exception when others then null; end;"
@@ -65,7 +65,7 @@ def grow_old(db: Connection[Any]) -> None:
 
 
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits a minute here: a tenth of a second makes a holder old."""
+    """A tenth of a second makes a holder old, so that no test waits a minute."""
     from pgqueue import sql
 
     text = sql.load("find_old_snapshots")
@@ -142,7 +142,7 @@ def test_it_names_a_slot_that_nobody_reads(ours):
 
 @pytest.mark.parametrize("slot", ["", "standby1"])
 def test_it_names_a_standby_and_its_slot(ours, slot):
-    """A walreceiver by hand: what hot_standby_feedback sends is one message."""
+    """Plays a walreceiver by hand: hot_standby_feedback is one message."""
     with psycopg.connect(ours, autocommit=True) as connection:
         if slot:
             connection.execute("select pg_create_physical_replication_slot(%s)", [slot])
@@ -178,7 +178,7 @@ def test_it_names_a_standby_and_its_slot(ours, slot):
         ("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'completed', '2020-01-01')", "warn Partition jobs_done_default holds rows (0.0 MB)"),
     ],
 )  # fmt: skip
-def test_it_finds(dsn, db, mistake, expected):
+def test_it_finds_what_is_wrong_with_days_and_autovacuum(dsn, db, mistake, expected):
     run(db, statements.add_partitions(3))
     assert "Partition" not in (before := said(dsn))
     assert "Autovacuum" not in before

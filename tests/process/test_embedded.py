@@ -73,7 +73,7 @@ class Person:
 
 
 def has_started(user: subprocess.Popen[str]) -> str:
-    """The DSN it got."""
+    """Waits until the user process has a server; returns the DSN."""
     dsn = user.stdout.readline().strip()
     assert dsn, "the user process could not get a server"
     return dsn
@@ -95,7 +95,7 @@ def kill_supervisor(server: int) -> None:
 
 
 def has_no_owner(home: Path) -> Callable[[], bool]:
-    """The server and its supervisor are done; ``running`` is None a little earlier."""
+    """Whether the server and its supervisor have ended; ``running`` is None a little earlier."""
 
     def done() -> bool:
         with (home / "owner").open("r+") as owner:
@@ -115,7 +115,7 @@ def execute(dsn: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def ordinary_python() -> str | None:
-    """An interpreter that an ordinary user may run, with our imports: root's may lie below a closed directory."""
+    """An interpreter that an ordinary user may run and that imports pgqueue: root's may lie below a closed directory."""
     for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
         with contextlib.suppress(OSError):
             tried = subprocess.run(
@@ -233,7 +233,8 @@ def test_a_stranger_whose_pid_a_crash_left_behind_is_let_alone(person):
     left_behind = file.read_text().split("\n", 1)[1]
     first.communicate()
     wait_until(has_no_owner(person.home))
-    account = NOBODY if os.geteuid() == 0 else {}  # the server's, so that Postgres itself would be fooled
+    # The server's account, so that Postgres itself would be fooled.
+    account = NOBODY if os.geteuid() == 0 else {}
     with subprocess.Popen(["sleep", "1000"], **account) as stranger:
         try:
             file.write_text(f"{stranger.pid}\n{left_behind}")
@@ -247,7 +248,7 @@ def test_a_stranger_whose_pid_a_crash_left_behind_is_let_alone(person):
 
 
 @pytest.mark.parametrize("name", ["with a space", 'a, "quoted" % name', "long" * 50])
-def test_any_path_will_do(person, name):
+def test_a_server_starts_at_any_path(person, name):
     dsn = has_started(person.use(person.directory / name))
     assert execute(dsn, "SELECT 1") == [(1,)]
     assert embedded.running(person.directory / name) == dsn

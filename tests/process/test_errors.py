@@ -281,7 +281,7 @@ def wrong_connection(scene: Scene) -> None:
 
 
 def lost_lease(scene: Scene) -> None:
-    """Another worker holds the job by the time the handler's own transaction commits."""
+    """Another worker already holds the job when the handler's own transaction commits."""
     app = scene.app()
     app.task(name="t")(named).enqueue("Ada")
     with psycopg.connect(scene.dsn, autocommit=True) as db:
@@ -301,7 +301,7 @@ def unconfirmed(scene: Scene) -> None:
         def t() -> None: ...
 
         t.enqueue()
-        proxy.cut_at = b"insert into pgqueue.jobs_live"  # it commits by itself
+        proxy.cut_at = b"insert into pgqueue.jobs_live"  # a statement that commits by itself
         try:
             t.enqueue()
         finally:

@@ -19,7 +19,8 @@ from tests.apps import hooked_tasks
 from tests.process.worker_processes import QUICK, WorkerProcesses, unfinished
 from tests.waiting import wait_until
 
-MANY_CRASHES = (*QUICK, "--crash-limit", "50")  # whoever is killed with others is not to die of that
+# A job that is killed together with others must not become dead by that.
+MANY_CRASHES = (*QUICK, "--crash-limit", "50")
 EVENTFUL = ("-A", "tests.apps.hooked_tasks:app")
 HOOK_JOBS = """
 create schema seen;
@@ -46,13 +47,13 @@ def workers(dsn: str, tmp_path: Path, notes: Path) -> Iterator[WorkerProcesses]:
 
 
 def read(notes: Path, kind: str) -> list[list[str]]:
-    """The notes of a kind, without it."""
+    """The notes of a kind, without the word for the kind."""
     lines = notes.read_text().splitlines() if notes.exists() else []
     return [line.split()[1:] for line in lines if line.split()[0] == kind]
 
 
 def enqueue(db: Connection[Any], ops: dict[str, int]) -> dict[int, str]:
-    """So many jobs of each task, shuffled; job id to task."""
+    """Enqueues so many jobs of each task, shuffled; returns the task of each job id."""
     tasks = [task for task, count in ops.items() for _ in range(count)]
     random.shuffle(tasks)
     with db.transaction():
@@ -69,7 +70,7 @@ def enqueue(db: Connection[Any], ops: dict[str, int]) -> dict[int, str]:
 def test_every_outcome_is_told_at_least_once_while_workers_are_killed(
     workers: WorkerProcesses, db: Connection[Any], notes: Path
 ) -> None:
-    """And stored for telling exactly once, whether a worker wrote the outcome or the leader, for one that had died."""
+    """Each hook's job is stored exactly once, also if the leader wrote the outcome for a dead worker."""
     db.execute(HOOK_JOBS.encode())
     tasks = enqueue(
         db,
@@ -124,7 +125,7 @@ def test_a_hook_tells_why_and_a_broken_one_is_logged_by_its_name_and_harms_nobod
     worker = workers.start(*EVENTFUL, "--poll", "30")
     wait_until(lambda: worker.id(db))
     [job_id] = enqueue(db, {"doom_thread": 1})
-    wait_until(lambda: read(notes, "dead"), timeout=10)  # woken: no poll has found it
+    wait_until(lambda: read(notes, "dead"), timeout=10)  # by a wake-up, because the poll is too late
     assert read(notes, "dead") == [[str(job_id), "attempts_exhausted", "ValueError:_op_0"]]
     [line] = wait_until(lambda: worker.lines("the hook fail_always of doom_thread:on_dead failed for job"))
     assert f"for job {job_id};" in line
@@ -250,13 +251,13 @@ def test_each_alert_is_told_once_to_each_place_and_resolves_itself(
             ).fetchone()
             [first] = [worker for worker in workers.all if worker.pid == leader[0]]
             looks = "select min(count) from pgqueue.alerts where kind <> 'dead'"
-            first.signal(signal.SIGKILL)  # the next leader finds the same causes, and tells nobody anew
+            first.signal(signal.SIGKILL)  # the next leader finds the same causes, and tells nobody again
             seen = db.execute(looks).fetchone()[0]
             wait_until(lambda: db.execute(looks).fetchone()[0] > seen + 5)
 
             assert len(web.taken) == len(alerts)
             assert len(mails.taken) == len(alerts)
-            assert len(web.seen) == len(alerts) + 1  # the one that was answered with an error
+            assert len(web.seen) == len(alerts) + 1  # the message that was answered with an error
             assert {item.path for item in web.seen} == {f"/{PATH_SECRET}"}
             assert {item.headers["Authorization"] for item in web.seen} == {f"Bearer {TOKEN}"}
             assert len({item.headers["Idempotency-Key"] for item in web.taken}) == len(alerts)
@@ -289,7 +290,7 @@ def tables(db: Connection[Any]) -> list[bytes]:
 
 
 def test_a_worker_that_cannot_send_claims_no_message(dsn: str, db: Connection[Any], tmp_path: Path) -> None:
-    """Alerts are raised all the same, and told as soon as somebody is there who can."""
+    """Alerts are raised all the same. They are told as soon as a worker is there that can send."""
     with receivers.serving(receivers.WebSink()) as web, WorkerProcesses(dsn, tmp_path) as workers:
         db.execute("select pgqueue.enqueue('gone', '{}')")
         db.execute("update pgqueue.jobs_live set run_at = now() - interval '1 h'")

@@ -101,7 +101,7 @@ def home() -> Iterator[Path]:
 
 
 def test_an_idle_fleet_asks_little_and_a_job_wakes_one_process(home: Path, tmp_path: Path) -> None:
-    """Polls, heartbeats, and now and then a look at the leader; and of four processes one claims for one job."""
+    """An idle fleet polls, sends heartbeats, and now and then looks at the leader. For one job, one of four processes claims."""
     settings = {"fsync": "off", "autovacuum": "off", "shared_preload_libraries": "pg_stat_statements"}
     server = embedded.start(home, settings=settings)
     try:
@@ -110,7 +110,7 @@ def test_an_idle_fleet_asks_little_and_a_job_wakes_one_process(home: Path, tmp_p
         with WorkerProcesses(dsn, tmp_path) as workers, psycopg.connect(dsn, autocommit=True) as db:
             db.execute("create extension pg_stat_statements")
             start(workers, db, 4, "--heartbeat", "1")
-            heartbeats_later(db, 3)  # what comes with the start is over
+            heartbeats_later(db, 3)  # the statements of the start are over
             db.execute("select pg_stat_statements_reset()")
             seconds = heartbeats_later(db, 10)
             counts = {
@@ -124,9 +124,9 @@ def test_an_idle_fleet_asks_little_and_a_job_wakes_one_process(home: Path, tmp_p
             assert counts["poll"] < 4 * 1.2
             assert (
                 counts["watch"] < 1.2
-            )  # the leader's, of queues; another is of dead jobs, a third while alerts are open
+            )  # the leader's look at queues; it has others at dead jobs and, while alerts are open, at alerts
             assert counts["heartbeat"] < 4 * 1.2
-            assert counts["elect"] < 1.2 + 3 * 0.5  # the leader's, and the others' each time a term ends
+            assert counts["elect"] < 1.2 + 3 * 0.5  # the leader asks, and the others when a term ends
             assert counts["rescue"] < 1.2
             assert counts["claim"] == 0
             assert counts["all"] < 4 * 1.2 * 2 + 1.2 * 2 + 3 * 0.5 + 0.5 + 1.2 * 3
@@ -137,14 +137,14 @@ def test_an_idle_fleet_asks_little_and_a_job_wakes_one_process(home: Path, tmp_p
                 wait_until(lambda job_id=job_id: state_of(db, job_id) == "completed")  # type: ignore[misc]
             claims = calls(db, "with found") - before
             print(f"{claims} claims for 20 jobs, 4 workers")
-            polls = 4 * 1.2 * (1 + time.monotonic() - begun)  # one of these may see a job before it is taken
-            assert claims <= 20 * 2 + polls  # one takes the job, one finds no other
+            polls = 4 * 1.2 * (1 + time.monotonic() - begun)  # a poll may see a job before it is taken
+            assert claims <= 20 * 2 + polls  # one claim takes the job, the next finds none
     finally:
         server.stop()
 
 
 def heartbeats_later(db: Connection[Any], seconds: float) -> float:
-    """Waits until every worker has had a heartbeat after so many seconds; returns how many it were."""
+    """Waits until every worker has had a heartbeat ``seconds`` later; returns the seconds that passed."""
     with db.cursor() as cursor:
         [begun] = cursor.execute("select clock_timestamp()").fetchone() or [None]
         wait_until(
@@ -164,9 +164,9 @@ def heartbeats_later(db: Connection[Any], seconds: float) -> float:
 
 
 def calls(db: Connection[Any], beginning: str) -> int:
-    """How often the statements that begin so were run.
+    """How often the statements that begin with ``beginning`` were run.
 
-    Left out are the tests' own, which begin with select, and the settings of a session, which are one message together.
+    Not counted are the tests' own statements, which begin with select, and a session's settings, which are one message together.
     """
     row = db.execute(
         "select coalesce(sum(calls), 0)::int from pg_stat_statements"
@@ -185,7 +185,7 @@ def enqueue_alone(db: Connection[Any], op: int) -> int:
 
 
 def connections_received(log: Path, after: int) -> list[float]:
-    """When the server, by its log from this byte on, was asked for a connection: seconds."""
+    """The times, in seconds, at which the server was asked for a connection, by its log from this byte on."""
     lines = log.read_bytes()[after:].decode(errors="replace").splitlines()
     return sorted(
         datetime.fromisoformat(line[:23]).timestamp() for line in lines if "connection received" in line
@@ -193,7 +193,7 @@ def connections_received(log: Path, after: int) -> list[float]:
 
 
 def test_a_fleet_comes_back_after_a_restart_without_a_stampede(home: Path, tmp_path: Path) -> None:
-    """Eight workers with some thirty connections: counted as the server notes them, also those that it refuses."""
+    """Eight workers with some thirty connections. The server's log counts them, also those that the server refuses."""
     settings = {"fsync": "off", "log_connections": "on", "log_line_prefix": "%m "}
     server = embedded.start(home, settings=settings)
     try:

@@ -22,7 +22,7 @@ create table chk.asked (
     n bigint not null, created boolean not null);
 create table chk.keyed (job_id bigint not null, n bigint not null)
 """
-# From its enqueue to its end a job held its key alone.
+# How many jobs got a key while another job held it.
 TOGETHER = """
 with held as (
     select j.id, j.unique_key, min(e.seq) as since, max(e.seq) as until
@@ -38,7 +38,7 @@ where x.apart < make_interval(secs => %s)
 
 
 class Enqueuer(threading.Thread):
-    """Enqueues under all rules until the time is up, each call noted in its transaction."""
+    """Enqueues under all rules until the time is up, and notes each call in its transaction."""
 
     def __init__(self, dsn: str, number: int, until: float) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Enqueuer(threading.Thread):
         rules: dict[str, dict[str, Any]] = {
             "unique": {}, "replace": {"on_conflict": "replace"}, "throttle": {"throttle": THROTTLE},
             "debounce": {"debounce": 0.3, "debounce_max": 1.0},
-            "expiring": {"delay": 0.2, "expires": 0.1},  # it is over before it can start: the leader or the next one ends it
+            "expiring": {"delay": 0.2, "expires": 0.1},  # it expires before it can start: the leader or the next enqueue ends it
         }  # fmt: skip
         names = self.dice.sample("abcdef", self.dice.choice([1, 1, 3]))
         task = workload.keyed.using(connection, unique=["kind", "key"], **rules[kind])
@@ -117,7 +117,7 @@ def test_keys_hold_under_load(watched: str, workers: WorkerProcesses, db: Connec
     most = 6 * (int((SECONDS + 5) / THROTTLE) + 2)
     assert 6 <= jobs["throttle"] <= most
     assert calls["throttle"] > jobs["throttle"]
-    # A debounced job runs with the arguments of the last call that it was the answer to.
+    # A debounced job runs with the arguments of the last call that got this job as its answer.
     assert one(
         "select count(*) from (select distinct on (a.job_id) a.job_id, a.n from chk.asked a where a.kind = 'debounce'"
         " order by a.job_id, a.seq desc) last join chk.keyed k using (job_id) where k.n <> last.n"

@@ -34,7 +34,7 @@ def rows(db: Connection[Any], sql: str, *parameters: object) -> list[tuple[Any, 
 
 
 def start_two(workers: WorkerProcesses, db: Connection[Any], mode: str) -> None:
-    """Two worker processes that would hear of a cancel by their heartbeat alone only after 5 s."""
+    """Starts two worker processes. By their heartbeat alone they would hear of a cancel only after 5 s."""
     options = (*slow_tasks.APP, "-c", str(2 * EACH), "--poll", "0.2")
     if mode == "supervised":
         workers.start(*options, "--processes", "2")
@@ -83,7 +83,7 @@ def test_a_running_job_is_cancelled_within_a_second_whatever_runs_it(
 
 
 def test_a_job_is_cancelled_in_the_moment_of_its_claim(workers: WorkerProcesses, db: Connection[Any]) -> None:
-    """The worker hears of it before the claim has answered, or while the job waits for its turn."""
+    """The worker hears of the cancel before its claim is answered, or while the job waits for its turn."""
     start_two(workers, db, "listen")
     for _ in range(30):
         [job] = enqueue(workers.dsn, slow_tasks.sleep_async, [{}])
@@ -143,7 +143,7 @@ JOB = st.fixed_dictionaries(
 
 
 def play(db: Connection[Any], dsn: str, plan: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Enqueues the plan's jobs and cancels some of them, each at its moment; what came of it, by job."""
+    """Enqueues the plan's jobs and cancels some, each at its moment; returns, by job id, the item and the answer to the cancel."""
     app = App(dsn)
     new = [
         slow_tasks.TAKES[item["executor"]]
@@ -170,7 +170,7 @@ select j.id, j.state, j.attempt, j.finished_at, j.expires_at, j.deadline_at,
        (select max(e.at) from chk.events e where e.job_id = j.id and e.old_state = 'running')
 from pgqueue.jobs j where j.id = any(%s)
 """
-SLACK = 0.1  # seconds: clocks are one, but a claim takes its time
+SLACK = 0.1  # seconds: all times come from one clock, but a claim takes some time
 
 
 def seconds(later: Any, earlier: Any) -> float:
@@ -192,7 +192,7 @@ def judge(db: Connection[Any], jobs: dict[int, dict[str, Any]]) -> None:
             assert last is None or seconds(last, deadline) < SLACK, (
                 f"an attempt began after the deadline: {item}"
             )
-            # One that never began hears of it from the child process that it waits for, which may be being started.
+            # An attempt that never began ends when its child process answers, and that process may still be starting.
             late = 1.0 if first is not None else 5.0
             assert ended is None or seconds(ended, deadline) < late, f"it ran past its deadline: {item}"
         if reason == "deadline_exceeded":

@@ -58,7 +58,7 @@ def check_each_once(db: Connection[Any]) -> None:
 
 @contextmanager
 def schedulers(dsn: str, count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """The list may be changed; whoever is in it at the end is killed."""
+    """Starts schedulers. The list may be changed; the processes that are in it at the end are killed."""
     found = [start_scheduler(dsn) for _ in range(count)]
     try:
         yield found
@@ -73,7 +73,9 @@ def start_scheduler(dsn: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
-def test_two_schedulers_at_once_that_are_killed_again_and_again(dsn: str, db: Connection[Any]) -> None:
+def test_two_schedulers_that_are_killed_again_and_again_lose_and_double_nothing(
+    dsn: str, db: Connection[Any]
+) -> None:
     for n in range(6):
         add(db, f"s{n}", every="1 second")
     chance = random.Random()
@@ -144,7 +146,7 @@ def test_two_workers_lose_and_double_nothing_when_the_leader_is_killed(
 def test_a_leader_that_stops_resigns_and_another_leads_at_once(
     workers: WorkerProcesses, db: Connection[Any], mode: str
 ) -> None:
-    """Not after its term, which with the default heartbeat is a quarter of a minute."""
+    """Not only after the leader's term, which with the default heartbeat is a quarter of a minute."""
     dying, _ = workers.start_registered()
     wait_until(lambda: leader(db, [dying]))
     if mode == "supervised":

@@ -59,7 +59,7 @@ import os, pathlib, sys
 
 
 def process_list(text: str) -> list[str]:
-    """The command lines and environments of all processes in which this text stands."""
+    """The command lines and environments of all processes that hold this text."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         for name in ("cmdline", "environ"):
@@ -132,7 +132,7 @@ def test_a_users_own_environment_stays_as_it_is(dsn, db, tmp_path):
 
 
 def test_a_workers_log_never_shows_the_password_of_its_dsn(dsn, db, tmp_path):
-    """Not when its connections are cut, idle or amid a statement."""
+    """Also not when its connections are cut, while they are idle or in the middle of a statement."""
     shop(tmp_path)
     secret = psycopg.conninfo.make_conninfo(dsn, password=SECRET)
     with (tmp_path / "log").open("wb") as log:
@@ -219,7 +219,7 @@ def test_a_token_goes_only_over_tls_or_to_this_machine(url):
 @pytest.mark.parametrize(
     "url", ["https://example.org/", "http://localhost:8080/x", "http://127.0.0.1/", "http://[::1]:1/"]
 )
-def test_a_token_may_go_there(url):
+def test_a_token_may_go_over_tls_or_to_this_machine(url):
     AlertSettings(webhook=url, webhook_token="t")
 
 

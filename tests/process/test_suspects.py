@@ -31,7 +31,7 @@ def enqueued(dsn: str, jobs: list[tuple[str, dict[str, Any]]], **options: Any) -
 def test_several_deadly_jobs_are_buried_and_none_of_their_many_neighbours(
     workers: WorkerProcesses, watched: str, db: Connection[Any], tmp_path: Path, executor: str
 ) -> None:
-    """The innocent ones wait until the deadly ones have done their worst, so each crash finds them at work; keyed and limited ones too."""
+    """The innocent jobs run until the deadly jobs are dead, so each crash finds them at work. Some have a key and a limit."""
     gate = tmp_path / "gate"
     deadly = [
         (task, {"n": n, "deadly": way})

@@ -45,7 +45,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch, dsn: str, tmp_path: Path) -> Callable[..., str]:
-    """What a person sees of ``pgq …`` on a terminal of so many columns."""
+    """What a person sees of ``pgq …`` on a terminal with this number of columns."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PGQUEUE_DSN", dsn)
     monkeypatch.delenv("NO_COLOR", raising=False)

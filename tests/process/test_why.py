@@ -21,7 +21,7 @@ select coalesce(%(queue)s, 'default'), coalesce(%(task)s, 'rest'), '{"ms": 20}',
        now() + make_interval(secs => coalesce(%(delay)s, 0)), 50
 from generate_series(1, %(count)s) returning id
 """
-# Why a job in such a state may wait, or not; `limit` also while the seat of one that has just ended is not taken again.
+# The reasons that a job in a state may have. `limit` may also hold between the end of a job and the next claim of its seat.
 WAITS = {"order", "rate", "limit", "busy", "queue_slots", "behind", "due"}
 MAY_BE = {
     "pending": WAITS | {"paused", "no_worker", "unknown_task", "scheduled"},

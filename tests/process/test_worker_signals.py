@@ -54,7 +54,7 @@ def test_a_stop_under_load_loses_nothing_and_claims_no_more(
     assert worker.wait() == 0
     assert running(db) == 0
     assert unfinished(db) > 0
-    # What it had finished is finished, what it had only claimed ahead was handed back without counting an attempt.
+    # Finished jobs stay finished. Jobs that were only claimed ahead were handed back without counting an attempt.
     assert reasons(db) <= {"released"}
     assert db.execute("select max(attempt) from pgqueue.jobs_live").fetchone() == (0,)
     late = db.execute(
@@ -173,7 +173,7 @@ def test_a_worker_that_lost_its_lease_registers_anew(workers: WorkerProcesses, d
 def test_an_answer_lost_after_the_commit_strands_no_job(
     workers: WorkerProcesses, db: Connection[Any], statement: str
 ) -> None:
-    """The claimed jobs belong to a worker that lives, so nobody would rescue them; the settled ones are settled."""
+    """The claimed jobs belong to a living worker, so no leader would rescue them. The completed jobs stay completed."""
     job_ids = [enqueue(db, "mail_async", op, effect=False, ms=1) for op in range(3)]
     worker, worker_id = workers.start_registered(broken=f"lose_the_answer_to_{statement}")
     wait_until(lambda: not unfinished(db))
@@ -183,7 +183,7 @@ def test_an_answer_lost_after_the_commit_strands_no_job(
     assert rows == [("completed", worker_id, 1)]
     wait_until(
         lambda: worker.lines("the answer is lost")
-    )  # it is written after the commit that ends the wait above
+    )  # the line is written after the commit that ends the wait above
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_a_worker_waits_for_the_server_and_survives_its_restarts(home: Path, tmp
 
 
 def test_an_outage_shorter_than_a_heartbeat_is_one_line_too(home: Path, tmp_path: Path) -> None:
-    """The idle connections notice it later than the busy one, which is back by then."""
+    """The idle connections notice the outage later, when the busy connection is already back."""
     server = embedded.start(home, settings=FAST)
     try:
         dsn = create_database(server.dsn, "here")
@@ -263,7 +263,7 @@ def imported(pid: int) -> bool:
 
 
 def works(dsn: str, op: int) -> bool:
-    """Whether a job is done, soon."""
+    """Enqueues a job; returns whether it was completed within 10 s."""
     with psycopg.connect(dsn, autocommit=True) as db:
         job_id = enqueue(db, "move_thread", op, ms=1)
         begun = time.monotonic()

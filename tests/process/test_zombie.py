@@ -52,7 +52,7 @@ def test_a_zombie_changes_nothing(
         before = picture(db, job_id)
         opened()
     resume(db, first, OP)
-    # It learns of its loss, gives the job up and works on under another id, also for the same handler.
+    # The zombie learns of its loss, gives the job up and works on under another id, also at the same task.
     wait_until(lambda: first.lines("lost its lease and registers again; jobs given up: 1"))
     third_id = wait_until(lambda: first.id(db) not in (None, first_id) and first.id(db))
     workers.all[1].end()
@@ -73,13 +73,13 @@ def test_a_zombie_changes_nothing(
 
 
 def handlers(db: Connection[Any], op: int) -> set[int]:
-    """Processes in which a handler has begun this op."""
+    """The processes in which the first attempt of this op has begun."""
     first = "select pid from chk.runs where op = %(op)s and lease_id = (select min(lease_id) from chk.runs where op = %(op)s)"
     return {pid for (pid,) in db.execute(first, {"op": op})}
 
 
 def stop(db: Connection[Any], worker: WorkerProcess, op: int) -> None:
-    """The worker, and its child if the handler runs in one."""
+    """Stops the worker, and its child if the handler runs in one."""
     for pid in handlers(db, op) - {worker.pid}:
         send(pid, signal.SIGSTOP)
     worker.signal(signal.SIGSTOP)
@@ -100,7 +100,7 @@ def no_transaction_open(db: Connection[Any]) -> bool:
 
 
 def test_a_zombie_that_was_not_missed_goes_on(workers: WorkerProcesses, db: Connection[Any]) -> None:
-    """If no other worker is there to rescue its jobs, it does so itself, under another id, and completes them."""
+    """If no other worker is there to rescue its jobs, the zombie rescues them itself, under another id, and completes them."""
     worker, worker_id = workers.start_registered(*QUICK)
     with gate(workers.dsn, OP) as opened:
         job_id = enqueue(db, "hold_thread", OP, inside=True)

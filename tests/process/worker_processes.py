@@ -31,7 +31,7 @@ QUICK = (
 
 
 class WorkerProcess:
-    """``pgq work``, its log in a file."""
+    """A process of ``pgq work``, with its log in a file."""
 
     def __init__(
         self, dsn: str, log: Path, options: tuple[str, ...], environment: Mapping[str, str], broken: str
@@ -56,7 +56,7 @@ class WorkerProcess:
             self.stopped = number is signal.SIGSTOP
 
     def wait(self, timeout: float = 20) -> int:
-        """Its exit code."""
+        """Waits for the end of the process; returns the exit code."""
         return self.process.wait(timeout=timeout)
 
     def end(self) -> None:
@@ -64,12 +64,12 @@ class WorkerProcess:
         self.process.wait()
 
     def lines(self, containing: str, since: int = 0) -> list[str]:
-        """Lines of its log from that size on."""
+        """The lines of its log that hold this text, from the byte ``since`` on."""
         text = self.log.read_bytes()[since:].decode(errors="replace")
         return [line for line in text.splitlines() if containing in line]
 
     def id(self, db: Connection[Any]) -> int | None:
-        """Under which it works now."""
+        """The id under which the worker works now."""
         row = db.execute(
             "select id from pgqueue.workers where pid = %s and state in ('running', 'draining')"
             " and started_at > clock_timestamp() - interval '1 hour' order by started_at desc limit 1",
@@ -95,7 +95,7 @@ class WorkerProcesses:
         return worker
 
     def start_registered(self, *options: str, broken: str = "") -> tuple[WorkerProcess, int]:
-        """A worker that is at work, and its id."""
+        """Starts a worker and waits until it is registered; returns the worker and its id."""
         worker = self.start(*options, broken=broken)
         with psycopg.connect(self.dsn, autocommit=True) as db:
 
@@ -119,7 +119,7 @@ class WorkerProcesses:
 
 
 def enqueue(db: Connection[Any], task: str, op: int, effect: bool = True, **args: Any) -> int:
-    """A job with its business row, in one transaction; returns its id."""
+    """Enqueues a job with its business row, in one transaction; returns the job's id."""
     with db.transaction():
         db.execute("insert into chk.business (op) values (%s)", [op])
         handle = (

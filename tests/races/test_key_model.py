@@ -26,7 +26,7 @@ from tests.worker_by_hand import Hand
 
 TASK = "modelled"
 THROTTLE, DEBOUNCE, DEBOUNCE_MAX, TTL, EXPIRES = 100.0, 50.0, 110.0, 150.0, 70.0
-STEP = 20.0  # of passing time: no moment that matters lies near another one
+STEP = 20.0  # of time that passes: no two moments that matter lie near each other
 OUTCOMES = {
     "completed": COMPLETED,
     "dead": Outcome.dead("permanent_error", ValueError("no")),
@@ -86,7 +86,7 @@ class Keys(RuleBasedStateMachine):
         chosen=st.lists(st.tuples(keys, values), max_size=4),
     )
     def enqueue_many(self, mode: str, chosen: list[tuple[str, int]]) -> None:
-        if mode == "debounce":  # a call makes the job once, for its last item
+        if mode == "debounce":  # for each key a call makes one job, of its last item
             chosen = list(dict(chosen).items())
         self.expect([(mode, key, n) for key, n in chosen])
 
@@ -107,7 +107,7 @@ class Keys(RuleBasedStateMachine):
         assert self.hand.settle(self.running.pop(job_id), OUTCOMES[end])
         self.jobs[job_id].state = end
         self.jobs[job_id].due = self.now
-        if end == "retrying":  # it has started
+        if end == "retrying":  # only a job that has not started expires
             self.jobs[job_id].expires = None
 
     @rule()

@@ -61,7 +61,7 @@ def test_an_idempotency_key_with_other_arguments(players: Players) -> None:
     ids=lambda outcome: outcome.state,
 )
 def test_the_holder_finishes_then_enqueue(players: Players, outcome: Outcome) -> None:
-    """The key is free the moment the holder's end commits."""
+    """The key is free as soon as the holder's end commits."""
     worker_id, holder, lease_id = running_holder(players)
     _, [(job_id, created, _)], waited = players.race(
         does(settle(worker_id, holder, lease_id, outcome)), enqueues({"unique_key": "k"})
@@ -73,7 +73,7 @@ def test_the_holder_finishes_then_enqueue(players: Players, outcome: Outcome) ->
 
 
 def test_enqueue_then_the_holder_finishes(players: Players) -> None:
-    """A duplicate was a duplicate at its time, and holds nobody up."""
+    """The enqueue was a duplicate when it was made, and it holds up no settle."""
     worker_id, holder, lease_id = running_holder(players)
     found, settled, waited = players.race(
         enqueues({"unique_key": "k"}), does(settle(worker_id, holder, lease_id, COMPLETED))

@@ -1,4 +1,4 @@
-"""A claimer whose looks behind the cursors are dear, because some session holds an old snapshot, still finds what commits late."""
+"""A job may commit late, behind the place where claims begin. A claimer finds it, also if a look behind that place is too dear."""
 
 from __future__ import annotations
 

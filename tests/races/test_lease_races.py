@@ -47,7 +47,7 @@ def test_two_claims_of_one_job(players: Players) -> None:
 
 @pytest.mark.parametrize("outcome", [COMPLETED, RETRIED, SNOOZED], ids=lambda outcome: outcome.reason)
 def test_settle_then_rescue(players: Players, outcome: Outcome) -> None:
-    """The lease is over but nobody has taken the job: it is still the worker's to finish, and the rescue passes by."""
+    """The lease is over, but no rescue has taken the job: the worker may still end it, and the rescue passes it by."""
     worker_id, job_id, lease_id = claimed(players)
     expire(players.db, worker_id)
     settled, rescued, waited = players.race(does(settle(worker_id, job_id, lease_id, outcome)), does(RESCUE))
@@ -84,7 +84,7 @@ def test_settle_of_a_lease_that_was_claimed_again(players: Players) -> None:
 
 
 def test_rescue_then_claim(players: Players) -> None:
-    """Nobody waits: the job is found at the next claim."""
+    """No session waits: the next claim finds the job."""
     worker_id, job_id, lease_id = claimed(players)
     expire(players.db, worker_id)
     other = register(players.db)
@@ -159,7 +159,7 @@ def test_settle_then_cancel(players: Players, outcome: Outcome) -> None:
 
 
 def test_cancel_then_completion(players: Players) -> None:
-    """Cancelling what runs is a request, and what was done before it was heard is done."""
+    """A cancel of a running job is a request. If the job completes before its worker hears of it, it stays completed."""
     worker_id, job_id, lease_id = claimed(players)
     said, settled, waited = players.race(
         does(statements.cancel(job_id)), does(settle(worker_id, job_id, lease_id, COMPLETED))
@@ -172,7 +172,7 @@ def test_cancel_then_completion(players: Players) -> None:
 
 @pytest.mark.parametrize("outcome", [RETRIED, SNOOZED], ids=lambda outcome: outcome.reason)
 def test_a_requested_cancel_outlives_the_attempt(players: Players, outcome: Outcome) -> None:
-    """The attempt ends without having heard of it: the job must not be run again as if nobody had asked."""
+    """The attempt ends before its worker hears of the cancel: the job must not run again."""
     worker_id, job_id, lease_id = claimed(players)
     assert run(players.db, statements.cancel(job_id)) == "requested"
     assert run(players.db, settle(worker_id, job_id, lease_id, outcome)) == [job_id]
@@ -270,7 +270,7 @@ def test_edit_of_a_running_job_then_settle(players: Players) -> None:
 
 
 def test_edit_then_claim(players: Players) -> None:
-    """The claim passes by, and the next one finds the job as it was edited."""
+    """The claim passes the job by, and the next claim finds the edited job."""
     job_id, worker_id = enqueue(players.db), register(players.db)
     said, found, waited = players.race(
         does(statements.edit(job_id, {"args": {"a": 1}})), does(claim(worker_id))
@@ -284,7 +284,7 @@ def test_edit_then_claim(players: Players) -> None:
 
 @pytest.mark.parametrize("column", ["expires_at", "deadline_at"])
 def test_edit_then_sweep(players: Players, column: str) -> None:
-    """An edit that gives it more time in the last moment wins."""
+    """An edit that gives the job more time in the last moment wins."""
     job_id = bounded(players, column)
     option = column.removesuffix("_at")
     said, swept, waited = players.race(

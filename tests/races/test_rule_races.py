@@ -119,7 +119,7 @@ def test_claim_then_replacement(players: Players, rule: str) -> None:
 
 @pytest.mark.parametrize("rule", ["replace", "debounce"])
 def test_replacement_then_claim(players: Players, rule: str) -> None:
-    """The claim passes by what an open transaction replaces; afterwards it finds the last arguments, when they are due."""
+    """The claim passes by the job that an open transaction replaces. Once the job is due, a claim finds it with the last arguments."""
     [(job_id, _, _)] = enqueues(RULES[rule], args={"n": 1})(players.db)
     players.db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
     worker_id = register(players.db)
@@ -136,7 +136,7 @@ def test_replacement_then_claim(players: Players, rule: str) -> None:
     "outcome", [COMPLETED, Outcome.retried(0.0, ValueError("no"))], ids=lambda outcome: outcome.state
 )
 def test_replacement_then_settle(players: Players, rule: str, outcome: Outcome) -> None:
-    """Whoever enqueues keeps no worker from settling, however long his transaction is."""
+    """An enqueue keeps no worker from settling, however long its transaction is."""
     [(job_id, _, _)] = enqueues(RULES[rule], args={"n": 1})(players.db)
     players.db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
     worker_id = register(players.db)
@@ -219,7 +219,7 @@ def test_sweep_then_enqueue_of_the_key(players: Players, batch: list[str]) -> No
 
 
 def test_enqueue_of_the_key_then_sweep(players: Players) -> None:
-    """Who enqueues has the row: the leader does not wait."""
+    """The enqueue has locked the row: the leader does not wait."""
     holder = expired_holder(players)
     found, swept, waited = players.race(enqueues({"unique_key": "k"}), does(statements.finish_overdue(10)))
     assert (found[0][1], swept, waited) == (True, [], False)
@@ -240,7 +240,7 @@ def test_an_edit_that_takes_the_expiry_away_then_enqueue_of_the_key(
 
 
 def test_python_and_sql_race_for_one_derived_key(players: Players) -> None:
-    """A single enqueue of Python takes a statement of its own, and the same key."""
+    """A single enqueue of Python uses a statement of its own, which makes the same key."""
     options = {"unique": ["n"], "unique_for": 3600.0}
     job_id, second, waited = players.race(
         does(statements.insert_unique(SETUP, '{"n": 1}', options)), enqueues(options, args={"n": 1})
@@ -251,7 +251,7 @@ def test_python_and_sql_race_for_one_derived_key(players: Players) -> None:
     assert again is None
 
 
-# A holder that ends after it was in the way, before it could be named: as if a worker were that quick, once.
+# Once, the holder ends after an enqueue has met its key and before the enqueue can name it, as if a worker were so quick.
 QUICK = """
 create sequence chk.quick;
 create function chk.end_holder() returns trigger language plpgsql as $$
@@ -267,7 +267,7 @@ create trigger chk_end_holder after insert on pgqueue.jobs_live for each stateme
 
 @pytest.mark.parametrize("batch", [["k"], ["a", "k", "z"]], ids=["alone", "in a batch"])
 def test_a_holder_ends_before_it_can_be_named(players: Players, batch: list[str]) -> None:
-    """Its key is free, and is taken in its turn: one alone again, of a batch everything anew, in key order."""
+    """The enqueue tries again: a single job alone, a batch as a whole, in key order."""
     holder = enqueue(players.db, unique_key="k")
     players.db.execute(QUICK.format(holder=holder).encode())
     found = enqueues(*({"unique_key": name} for name in batch))(players.db)

@@ -32,7 +32,7 @@ Done = list[tuple[int, str | None]]
 
 
 def attempt(job_id: int, task: str, crash_count: int = 0, **left: float) -> Attempt:
-    """``left``: seconds until it expires, or until its deadline."""
+    """``left``: the seconds until the job expires, or until its deadline."""
     now = time.monotonic()
     moments = [now + left[name] if name in left else None for name in ("expires", "deadline")]
     extra = RareFields(*moments, None).text() if left else None
@@ -59,7 +59,7 @@ def runner_of(app: App, done: Done) -> Runner:
 def test_an_attempt_that_ends_before_its_first_step_frees_its_slot(
     executor: str, give_up: Callable[[Runner], Any], reason: str | None
 ) -> None:
-    """A task that is cancelled before it has run at all never runs: it cannot report its own end."""
+    """An asyncio task that is cancelled before its first step never runs, so it cannot report its own end."""
     app = App()
 
     @app.task(name="never", executor=executor)

@@ -1,4 +1,4 @@
-"""Claims under limits against each other, and against the check that counts their seats anew."""
+"""Claims under limits against each other, and against the check that counts their seats again."""
 
 from __future__ import annotations
 

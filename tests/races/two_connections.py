@@ -18,7 +18,7 @@ from tests import factories
 from tests.waiting import wait_until
 
 Act = Callable[[Connection[Any]], Any]
-SETUP = "task"  # of every job here
+SETUP = "task"  # the task of every job here
 Rows = list[tuple[int, bool, str | None]]
 
 
@@ -30,7 +30,7 @@ class Players:
 
     @contextmanager
     def during(self, first: Act, second: Act) -> Iterator[Future[Any]]:
-        """``first`` has acted but not committed, and ``second`` has come as far as it can: it waits, or has ended."""
+        """Inside the block, ``first`` has acted but not committed, and ``second`` waits or has ended."""
         self.result = first(self.one)
         with ThreadPoolExecutor(1) as pool:
             later = pool.submit(self._commit, second)

@@ -20,7 +20,7 @@ from pgqueue.sql import Statement, whole
 from tests.worker_by_hand import Hand
 
 Row = dict[str, Any]
-# A value for each column that is none of its default's. What is only known at the end of a job has none while it lives.
+# A value for each column of a live job, other than its default. The columns OF_THE_END have no value before the end.
 LIVING = {
     "id": "7", "lease_id": "5", "worker_id": "1", "run_at": "now() - interval '1 h'", "created_at": "now() - interval '2 h'",
     "started_at": "now() - interval '1 m'", "priority": "3", "attempt": "2", "max_attempts": "9", "crash_count": "1",

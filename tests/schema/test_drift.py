@@ -53,7 +53,7 @@ where c.relnamespace = 'pgqueue'::regnamespace and c.relkind in ('r', 'p')
 
 
 def shape(connection: Connection[Any]) -> Shape:
-    """What the catalog says of every table, but for days, which come and go, and alembic's own table."""
+    """What the catalog says of every table, except the tables of days, which come and go, and alembic's own table."""
     rows = connection.execute(SHAPE).fetchall()
     # A partition's index says ON ONLY where the parent has it too; where it stands is not part of the shape.
     return {
@@ -166,7 +166,7 @@ select t.tgrelid::regclass::text || ' ' || t.tgname, pg_get_triggerdef(t.oid), t
 from pg_trigger t join pg_class c on c.oid = t.tgrelid
 where c.relnamespace = 'pgqueue'::regnamespace and not t.tgisinternal and t.tgparentid = 0 order by 1
 """
-# Each with when it fires, how and of what; its function's body is one of the SQL API.
+# Each trigger, with its event and its function. The body of the function belongs to the SQL API.
 DECLARED = {
     "pgqueue.jobs jobs_declared": r"AFTER INSERT ON pgqueue\.jobs REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION pgqueue\.fill_declared\(\)",
     "pgqueue.limits limits_changed_trigger": r"CONSTRAINT TRIGGER .* AFTER UPDATE ON pgqueue\.limits DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgqueue\.limit_changed\(\)",

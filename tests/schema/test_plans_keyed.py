@@ -25,7 +25,7 @@ def fill(db: Connection[Any], ordering: str | None) -> None:
 
 
 @pytest.mark.parametrize("ordering", [None, "block"])
-def test_a_claim_by_turns_under_statistics_of_an_empty_queue(
+def test_a_claim_by_turns_reads_little_under_statistics_of_an_empty_queue(
     db: Connection[Any], ordering: str | None
 ) -> None:
     player = LimitedHand(db, ["t"])

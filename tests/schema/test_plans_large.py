@@ -36,7 +36,7 @@ def fill(db: Connection[Any], count: int) -> None:
 
 
 def fill_quickly(db: Connection[Any], count: int) -> None:
-    """The same, with the indexes made afterwards."""
+    """Fills the table in the same way, but makes the indexes afterwards."""
     indexes = db.execute(
         "select indexname, indexdef from pg_indexes where schemaname = 'pgqueue' and tablename = 'jobs_live'"
     ).fetchall()
@@ -48,7 +48,7 @@ def fill_quickly(db: Connection[Any], count: int) -> None:
 
 
 def hot(db: Connection[Any]) -> dict[str, Statement[Any]]:
-    """The samples, but for those that have to name jobs which run."""
+    """The samples of the hot statements. Those of ``complete`` and ``settle`` name running jobs."""
     running = db.execute(
         "select id from pgqueue.jobs_live where worker_id = %s and not cancel_requested order by id limit 20",
         [ALIVE],
@@ -61,7 +61,7 @@ def hot(db: Connection[Any]) -> dict[str, Statement[Any]]:
 
 
 def explained(db: Connection[Any], statement: Statement[Any], options: str) -> Plan:
-    """The generic plan, as the worker's prepared statement gets it; an executed one is taken back."""
+    """The generic plan, as the worker's prepared statement gets it. If the statement is executed, its changes are rolled back."""
     names = list(dict.fromkeys(PARAMETER.findall(statement.text)))
     text = PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", statement.text).replace("%%", "%")
     values = sql.SQL(", ").join(sql.Literal(statement.parameters[name]) for name in names)
@@ -109,7 +109,7 @@ def test_the_hot_statements_keep_their_plans_over_a_million_jobs(db: Connection[
 
     check(db, "never analyzed")
 
-    with db.transaction(force_rollback=True):  # what ANALYZE tells the planner of the table's size stays
+    with db.transaction(force_rollback=True):  # the table's size that ANALYZE stores outlives this
         db.execute("delete from pgqueue.jobs_live")
         db.execute("analyze pgqueue.jobs_live")
     [(believed,)] = db.execute("select reltuples from pg_class where oid = 'pgqueue.jobs_live'::regclass")

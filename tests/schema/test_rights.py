@@ -36,7 +36,7 @@ def test_an_upgrade_takes_away_what_public_got_meanwhile_and_leaves_the_grants_o
     db.execute("grant execute on function pgqueue.recount_seats() to public")
     db.execute(
         "drop function pgqueue.time_in_words(timestamptz)"
-    )  # is made anew, with PUBLIC's default right
+    )  # the upgrade makes it again, with PUBLIC's default right
     migrate.upgrade(dsn)
     assert db.execute(FUNCTIONS).fetchall() == []
     with psycopg.connect(mine) as connection:
@@ -90,7 +90,7 @@ def test_every_function_of_the_owner_has_a_path_of_its_own_and_bounded_waits(db)
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gives up after the first lock that is not had, instead of a minute later."""
+    """Lets a migration give up at the first lock that it does not get, instead of a minute later."""
     monkeypatch.setattr(migrate, "LOCK_PATIENCE", 0.0)
 
 

@@ -38,7 +38,7 @@ DOMAINS = "select t.typname, t.typbasetype::regtype::text from pg_type t where t
 
 
 def lay_traps(db: Connection[Any]) -> int:
-    """Returns how many there are in the schema evil."""
+    """Lays traps in the schema evil; returns their number."""
     words = sorted(
         set(re.findall(r"\b([a-z_0-9]+)\(", " ".join([*functions().values(), *map(load, names())])))
     )
@@ -48,7 +48,7 @@ def lay_traps(db: Connection[Any]) -> int:
             traps.append(trap(f"evil.{name}({arguments})", result, name))
     for name, left, right, result in db.execute(SERVERS_OPERATORS).fetchall():
         traps.append(operator(len(traps), name, left, right, result))
-    for domain, base in db.execute(DOMAINS).fetchall():  # the better match: of our own types
+    for domain, base in db.execute(DOMAINS).fetchall():  # for our own types: a better match
         for name in ("=", "<>", "<", "<=", ">", ">="):
             traps.append(operator(len(traps), name, f"pgqueue.{domain}", base, "boolean"))
     with db.transaction():
@@ -94,7 +94,7 @@ def test_every_way_to_enqueue_on_the_callers_connection_is_safe(there, app):
     task.using(connection=there, tags=["a"], meta={"a": 1}, timeout=5, delay=0).enqueue(n=1)
     task.using(connection=there, run_at=soon).enqueue()
     task.using(connection=there, unique_key="k").enqueue()
-    task.using(connection=there, unique_key="k").enqueue()  # is held
+    task.using(connection=there, unique_key="k").enqueue()  # the key is held
     task.using(connection=there, unique=["n"], unique_for=60).enqueue(n=2)
     task.using(connection=there, unique=True).enqueue(n=3)
     task.using(connection=there, idempotency_key="i").enqueue()

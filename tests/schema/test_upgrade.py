@@ -220,7 +220,7 @@ def test_no_column_gets_a_new_name_while_a_worker_of_the_former_version_works(em
 
 
 def test_a_function_with_a_new_name_keeps_the_grants_of_roles(empty_dsn: str) -> None:
-    """A role that may only enqueue calls it under the name that it had been granted."""
+    """A role that may only enqueue calls the function, which it was granted under the former name."""
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         migrate.upgrade(empty_dsn)
         connection.execute("update pgqueue.schema_version set version_num = '0016'")

@@ -44,7 +44,7 @@ async def played_async(note: Task[..., Any], done: int, connection: AsyncConnect
 
 
 def check(db: Connection[Any]) -> None:
-    """What is there after either of them, and after the transaction was committed."""
+    """Checks the rows that ``played`` or ``played_async`` has stored and its caller has committed."""
     rows = db.execute(
         "select args ->> 'text', priority, count(*) from pgqueue.jobs_live group by 1, 2 order by 1"
     )

@@ -176,7 +176,7 @@ def spec_of(kind: Any) -> TaskSpec:
 
 
 def through(db: Connection[Any], spec: TaskSpec, value: Any) -> Any:
-    """What the handler gets of what was sent."""
+    """Passes the value through jsonb, as an argument; returns what a handler gets."""
     text = spec.encode((), {"value": value})
     assert spec.encode_many([{"value": value}]) == [text], "in bulk as alone"
     row = db.execute("select %s::jsonb::text", [text]).fetchone()
@@ -184,5 +184,5 @@ def through(db: Connection[Any], spec: TaskSpec, value: Any) -> Any:
 
 
 def is_same(value: Any, got: Any) -> bool:
-    """Equal by its own equality, and of its type, or of one that it is a kind of."""
+    """Whether both are equal, and ``got`` has the type of ``value`` or a base class of that type."""
     return value == got and isinstance(value, type(got))

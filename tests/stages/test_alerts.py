@@ -132,7 +132,7 @@ def test_it_is_resolved_when_its_cause_has_not_been_seen_for_a_while_and_opens_a
     assert second.id != first.id
     assert [alert for _, alert, _ in messages(db)] == [first.id, second.id]
     older(db, "last_at")
-    assert see(db, cause()) == []  # whoever sees it in time keeps it open
+    assert see(db, cause()) == []  # a cause that is seen in time keeps its alert open
 
 
 def test_reminders_come_when_they_are_due_and_never_if_they_are_off(db):

@@ -34,7 +34,7 @@ class Anything:
 
 
 class OwnCursor(psycopg.Cursor[Any]):
-    """A user's own, with an execute of his own."""
+    """A user's cursor class. Our statements must not call its ``execute``."""
 
     def execute(self, query: Any, params: Any = None, **rest: Any) -> Any:
         raise AssertionError("our statements are not the user's")
@@ -96,7 +96,7 @@ Play = Callable[..., None]
 
 @pytest.fixture(params=["sync", "async"])
 def play_on(request: pytest.FixtureRequest, dsn: str, db: Connection[Any], note: Any, done: int) -> Play:
-    """Plays the whole of it on a connection opened and prepared in some way, and looks at the rows."""
+    """Plays all ways to enqueue on a connection that is opened and prepared as asked, and checks the rows."""
 
     def sync(prepare: Callable[[Any], object] = lambda connection: None, **options: Any) -> None:
         with psycopg.connect(dsn, **options) as connection:
@@ -120,18 +120,18 @@ def play_on(request: pytest.FixtureRequest, dsn: str, db: Connection[Any], note:
 
 
 @pytest.mark.parametrize("factory", ROWS)
-def test_any_row_factory(play_on, factory):
+def test_enqueuing_works_with_any_row_factory(play_on, factory):
     play_on(row_factory=ROWS[factory])
 
 
 @pytest.mark.parametrize("factory", CURSORS)
-def test_any_cursor_factory(play_on, factory):
+def test_enqueuing_works_with_any_cursor_factory(play_on, factory):
     play_on(cursor_factory=CURSORS[factory][play_on.is_async])
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_any_setting_of_the_role(play_on, db, setting):
-    """Of the database, as a role's comes by the same way; encodings that lack the euro sign get it all the same."""
+def test_enqueuing_works_under_any_setting_of_the_role(play_on, db, setting):
+    """Sets it for the database: sessions get a role's settings in the same way. No encoding keeps the euro sign out."""
     name, value = setting.split("=")
     database = sql.Identifier(db.info.dbname)
     db.execute(
@@ -149,13 +149,13 @@ def test_adapters_of_the_connection_are_for_the_users_own_statements(play_on):
     play_on(register)
 
 
-def test_a_pipeline(note, done, dsn, db):
+def test_enqueuing_works_in_a_pipeline(note, done, dsn, db):
     with psycopg.connect(dsn) as connection, connection.pipeline():
         played(note, done, connection)
     check(db)
 
 
-def test_a_pipeline_of_an_async_connection(note, done, dsn, db):
+def test_enqueuing_works_in_a_pipeline_of_an_async_connection(note, done, dsn, db):
     async def scenario() -> None:
         async with await AsyncConnection.connect(dsn) as connection, connection.pipeline():
             await played_async(note, done, connection)
@@ -164,7 +164,7 @@ def test_a_pipeline_of_an_async_connection(note, done, dsn, db):
     check(db)
 
 
-def test_autocommit_inside_a_transaction(note, done, dsn, db):
+def test_enqueuing_works_inside_a_transaction_of_an_autocommit_connection(note, done, dsn, db):
     with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction():
         played(note, done, connection)
     check(db)
@@ -194,7 +194,7 @@ def test_the_raw_connection_of_another_driver_is_refused_in_a_sentence(note, dsn
     asyncio.run(scenario())
 
 
-def test_a_session_in_another_encoding(note, done, dsn, db):
+def test_enqueuing_works_in_a_session_with_another_encoding(note, done, dsn, db):
     engine = create_engine(sqlalchemy_url(dsn), connect_args={"client_encoding": "LATIN1"})
     with Session(engine) as session:
         played(note, done, session)

@@ -148,7 +148,7 @@ def test_jobs_with_keys_or_unknown_options_go_by_the_api() -> None:
 
 
 def test_ids_are_told_one_by_one_when_others_take_some_in_between(db: Connection[Any]) -> None:
-    """An increment of 3 leaves the gaps that another session would."""
+    """An increment of 3 leaves the same gaps as another session that takes ids."""
     db.execute("alter sequence pgqueue.jobs_id_seq increment by 3")
     with db.transaction():
         rows = insert(db, [Batch("a.task", [f'{{"n": {n}}}' for n in range(copy_lines.SMALLEST_COPY)])])

@@ -43,13 +43,13 @@ def perform(
     meanwhile: Callable[[Runner], Any] = lambda _: None,
     **args: Any,
 ) -> list[Conclusion]:
-    """Their outcomes, one after the other in one worker. ``meanwhile`` runs on a thread beside them."""
+    """Performs the tasks one after the other in one worker; returns their outcomes. ``meanwhile`` runs on a thread beside each."""
     done: list[Conclusion] = []
     mine = os.getpid()
 
     def note(_: Attempt, outcome: Conclusion) -> None:
         if os.getpid() != mine:
-            os._exit(1)  # a fork acts as a worker
+            os._exit(1)  # a fork has come here, as if it were the worker
         done.append(outcome)
 
     async def play() -> None:
@@ -188,11 +188,11 @@ def test_a_child_that_was_stopped_as_the_loop_ended_leaves_no_socket_open(tmp_pa
         runner.take([attempt("fork_and_wait", {"pids": str(pids)})])
         await asyncio.to_thread(noted, pids)
         runner.release_running()
-        await asyncio.sleep(0)  # the child is told to end, and the loop ends sooner
+        await asyncio.sleep(0)  # the child is told to end, but the loop ends before the child
         runner.close()
 
     asyncio.run(play())
-    gc.collect()  # of a socket that is still open it warns, which is an error here
+    gc.collect()  # warns of each socket that is still open, and a warning is an error here
     wait_until(lambda: all(is_gone(pid) for pid in noted(pids)))
 
 
@@ -254,7 +254,7 @@ def test_a_child_that_died_while_it_was_idle_costs_no_job_an_attempt(tmp_path: P
 def test_children_begin_where_and_as_their_worker_began(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Also if the app, or a handler on a thread, has changed that since."""
+    """Also if the app, or a handler on a thread, has changed the folder, the arguments or the environment since."""
 
     def change(_: Runner) -> None:
         monkeypatch.chdir(tmp_path)
@@ -312,5 +312,5 @@ def test_a_job_whose_child_cannot_be_started_goes_back_uncharged_for_a_growing_w
         )
         assert 0 < outcome.delay <= 1
         assert reason in (outcome.error or "")
-    # the second did not try again within the pause
+    # the second job did not try to start a child within the pause
     assert len([line for line in caplog.messages if "no child process could be started" in line]) == 1

@@ -19,7 +19,7 @@ from pgqueue.model.task import TaskSpec
 from pgqueue.ui.cli.doctor import examine
 from tests.schedules_by_hand import add
 
-HEARTBEAT = 1.0  # so a set of schedules is gone 30 s after it was last reported
+HEARTBEAT = 1.0  # so a set of schedules expires 30 s after its last report
 
 
 def hourly(name: str, minute: int = 0, **columns: Any) -> Schedule:
@@ -36,7 +36,7 @@ def rows(db: Connection[Any]) -> dict[str, str]:
 
 
 def leave(db: Connection[Any], *schedules: Schedule) -> None:
-    """The last worker of that deploy has gone half a minute ago."""
+    """Lets the schedules of that deploy expire, as half a minute after the end of its last worker."""
     fingerprint = Declarations("", schedules, HEARTBEAT)._fingerprint
     db.execute(
         "update pgqueue.schedule_sets set expires_at = now() - interval '1 s' where fingerprint = %s",
@@ -163,7 +163,7 @@ def test_a_sync_that_fails_changes_nothing(db: Connection[Any]) -> None:
 
 
 def of(service: str, *schedules: Schedule, app: str = "app", **options: Any) -> Declarations:
-    """A worker of a service whose task is named like it."""
+    """What a worker of a service declares. The service has one task, which has the service's name."""
     tasks = [TaskSpec(name=service, function=_nothing)]
     mine = [replace(schedule, task=service) for schedule in schedules]
     return Declarations(app, mine, HEARTBEAT, tasks, **options)
@@ -183,7 +183,9 @@ def test_two_services_of_one_name_remove_none_of_each_others_schedules(db: Conne
         start(db, billing)
         start(db, mailer)
     assert rows(db) == {"digest": "0 * * * *", "nightly": "0 * * * *"}
-    db.execute("update pgqueue.schedule_sets set expires_at = now() - interval '1 s'")  # both are stopped
+    db.execute(
+        "update pgqueue.schedule_sets set expires_at = now() - interval '1 s'"
+    )  # both services are stopped
     assert start(db, of("mailer", hourly("digest", 7))) == {
         "digest": "changed", "nightly": "kept", None: "applied",
     }  # fmt: skip

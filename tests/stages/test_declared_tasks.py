@@ -165,7 +165,7 @@ def test_the_newest_deploy_is_in_force_while_it_lives_task_by_task(db, dsn) -> N
         declare(db, old)
         declare(db, new)
         assert queue() == "newest"
-    db.execute("update pgqueue.tasks set seen_at = now() - interval '1 min'")  # its workers are gone
+    db.execute("update pgqueue.tasks set seen_at = now() - interval '1 min'")  # the newest workers are gone
     declare(db, old)
     assert queue() == "old"
     declare(db, newest)

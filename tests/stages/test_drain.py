@@ -83,7 +83,7 @@ def test_how_old_a_job_is_does_not_depend_on_the_clock_of_the_host(app, db, exec
 
 
 def test_a_worker_ends_while_its_pool_is_connecting(app, monkeypatch) -> None:
-    """psycopg's pool swallows the cancel that ends its loop if it connects then, as after a crash of the server."""
+    """If psycopg's pool is connecting when the loop ends, as after a crash of the server, the pool swallows the loop's cancel."""
     connect, connecting, held = AsyncConnection.connect, asyncio.Event(), []
 
     async def connect_in_vain(*args: Any, **options: Any) -> AsyncConnection[Any]:

@@ -206,7 +206,7 @@ def test_an_enqueue_on_an_autocommit_connection_is_warned_about(greet, connect):
 
 @pytest.fixture
 def heard(connect: Callable[..., Connection[Any]]) -> Callable[[], list[str]]:
-    """The queues that were announced since; a marker of our own tells that no more will come."""
+    """Returns the queues that were announced since its last call. The test's own notification marks their end."""
     listener = connect()
     listener.execute("listen pgqueue")
 
@@ -257,7 +257,7 @@ def test_a_busy_queue_is_not_woken_until_the_mark_is_taken_back(greet, db, heard
 
 
 def test_calls_one_after_the_other_use_one_connection_of_the_loop(app, greet, db):
-    """One that is still being made at the end of asyncio.run() would keep that from returning."""
+    """A connection that is still being made at the end of asyncio.run() would keep asyncio.run() from returning."""
 
     async def many() -> int:
         for n in range(20):

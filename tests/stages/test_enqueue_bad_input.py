@@ -149,7 +149,7 @@ ANYTHING = st.recursive(PAYLOADS | ODD, lambda inner: st.lists(inner, max_size=2
 
 
 def same(one: Any, two: Any) -> bool:
-    """Equal, but that jsonb has one kind of number: 1e23 comes back as its digits."""
+    """Whether both are equal. jsonb has one kind of number, so the float 1e23 may come back as an int."""
     if isinstance(one, float) and type(two) in (int, float):
         return one == float(two)
     if isinstance(one, dict):

@@ -24,7 +24,7 @@ from tests.failing_rows import PASSING, die, ended, linked, refuse
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
-# Codes that elsewhere mean a lost server, a session, a missing right, or a conflict with another transaction.
+# Codes that, without a trigger, mean a missing right, a lost server or a missing column; and that of a plain RAISE.
 CODES = ["42501", "57P01", "57P03", "42703", "08006", "P0001"]
 
 
@@ -91,19 +91,19 @@ def test_whatever_a_trigger_raises_for_one_job_the_others_are_settled(
 
 
 def break_claims_under_limits(db: Connection[Any]) -> None:
-    """As a right on the seats that is missing does. The plain claim does not touch them."""
+    """Breaks claims as a missing right on the seats does. The plain claim does not touch the seats."""
     db.execute("insert into pgqueue.limits (queue, concurrency) values ('limited', 50)")
     refuse(db, "42501", "insert or update", "pgqueue.seats", "true")
 
 
 def claims(db: Connection[Any], app: App, play: Callable[[Claimer], Coroutine[Any, Any, Any]]) -> Any:
-    """What a claimer does that knows all lanes."""
+    """Plays with a claimer that knows all lanes; returns what ``play`` returns."""
     claimer = Worker(app, WorkerSettings(queues={"default": None, "limited": None}, poll=0.1))._claimer
     claimer.worker_id = Hand(db, ["ok"]).id
 
     async def whole() -> Any:
         try:
-            for _ in range(5):  # a look finds one more lane of a queue
+            for _ in range(5):  # each survey finds one more lane of a queue
                 await claimer._survey()
             return await play(claimer)
         finally:
@@ -140,7 +140,7 @@ def test_a_job_that_fails_in_a_claim_of_its_own_is_buried_if_the_same_statement_
 
 
 def test_what_failed_in_one_turn_is_forgotten_in_the_next(db: Connection[Any], ok: App) -> None:
-    """Else the next trouble, which may be everybody's, would be taken for that of a few jobs."""
+    """Else the next error, which may concern all jobs, would count as an error of a few jobs."""
     db.execute("insert into pgqueue.jobs (task, tags) values ('ok', '{odd}')")
     refuse(db, "P0001", "update")
 

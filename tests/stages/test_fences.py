@@ -48,10 +48,10 @@ def test_a_former_attempt_writes_nothing(db: Connection[Any], write: str, whose:
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_an_attempt_writes_nothing_for_another_worker_that_has_its_number(
+def test_an_attempt_writes_nothing_for_another_worker_that_has_its_lease_id(
     db: Connection[Any], write: str
 ) -> None:
-    """A crash of the server undid a claim, and the next one got the same lease_id: the fence names the worker too."""
+    """A crash of the server undid a claim, and the next claim got the same lease_id: the fence names the worker, too."""
     gone, now = Hand(db, ["t"]), Hand(db, ["t"])
     add_jobs(db)
     with db.transaction(force_rollback=True):

@@ -109,7 +109,9 @@ def test_a_timeout_that_is_none_is_refused_before_anything_is_waited_for(handle,
 
 
 def test_the_end_wakes_whoever_waits(handle, db, wait, monkeypatch):
-    monkeypatch.setattr("pgqueue.app.lookout.POLL", 60.0)  # so that only the notification can end it in time
+    monkeypatch.setattr(
+        "pgqueue.app.lookout.POLL", 60.0
+    )  # so that only the notification can end the wait in time
     hand = Hand(db, ["t"])
     [attempt] = hand.claim()
     results: list[Any] = []
@@ -122,7 +124,7 @@ def test_the_end_wakes_whoever_waits(handle, db, wait, monkeypatch):
 
 
 def is_waited_for(db: Connection[Any]) -> bool:
-    """Whether somebody listens and has read the row: its session is idle after its last statement."""
+    """Whether a waiter listens and has read the row: its session is idle, and its last statement read the job."""
     found = db.execute(
         "select 1 from pg_stat_activity where application_name = 'pgqueue wait' and state = 'idle'"
         " and query like '%from pgqueue.jobs%' and datname = current_database()"

@@ -50,7 +50,7 @@ def settle(
 
 
 def told(db: Connection[Any]) -> dict[str, dict[str, Any]]:
-    """Event to the arguments of its hook's job."""
+    """For each event, the arguments of its hook's job."""
     rows = db.execute("select task, args from pgqueue.jobs_live where task like '%:on\\_%'").fetchall()
     assert len(dict(rows)) == len(rows), "told twice"
     return {task.rpartition(":on_")[2]: args for task, args in rows}
@@ -95,7 +95,7 @@ GIVEN = {
 
 
 def test_a_hooks_job_knows_all_that_its_job_was_given_and_has_none_of_it(db):
-    """Nor does it wait for, or use up, what its job's queue, task and key may have."""
+    """The hook's job waits for no limit of its job's queue, task or key, and uses none of them up."""
     for scope in ("queue", "task"):
         db.execute(f"insert into pgqueue.limits ({scope}, concurrency) values ('a', 1)".encode())
     db.execute("insert into pgqueue.limits (per_key, rate, period) values (true, 1, '1 hour')")
@@ -125,7 +125,7 @@ def test_a_hooks_job_knows_all_that_its_job_was_given_and_has_none_of_it(db):
         assert "seats_taken" not in args["job"]
     assert (
         run(db, statements.claim_limited(hand.id, ["a"], ("a", 0), "", 10)).rows == []
-    )  # its order is blocked, its rate used up
+    )  # the key's order is blocked, and its rate is used up
     hooks = Hand(db, HOOKS, "pgqueue.hooks")
     rows = run(db, statements.claim_limited(hooks.id, HOOKS, ("pgqueue.hooks", 0), None, 10)).rows
     assert {Attempt(hooks.id, row).task for row in rows} == {"a:on_dead", "a:on_failed"}
@@ -197,7 +197,8 @@ def test_a_rescued_job_is_told_as_well(db, columns, events):
     job_id = insert(db)
     hand = Hand(db, ["a", *HOOKS])
     [attempt] = hand.claim()
-    for column, value in columns.items():  # one that was asked to stop before would not have been claimed
+    # Set after the claim, because a job that was asked to stop is not claimed.
+    for column, value in columns.items():
         db.execute(f"update pgqueue.jobs_live set {column} = %s".encode(), [value])
     db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
     [rescued] = run(db, statements.rescue(3, 10))
@@ -230,7 +231,7 @@ def test_a_rescue_tells_what_a_living_worker_knows_and_nothing_else(db):
     ids=["deadline", "expiry", "cancel"],
 )
 def test_what_the_leader_sweeps_is_told_if_it_is_dead(db, columns, reason, events):
-    """No attempt failed, so nothing but on_dead is told: by whoever lives and knows it."""
+    """No attempt failed, so only on_dead is told, and only if a living worker knows the hook."""
     Hand(db, ["a", *HOOKS])
     insert(db, task="b", **columns)
     job_id = insert(db, args='{"n": 1}', concurrency_key="k", **columns)

@@ -1,4 +1,4 @@
-"""An index that dead entries have blown up is rebuilt by the leader, when nobody's snapshot would make that wait or be in vain."""
+"""The leader rebuilds an index that dead entries have blown up, if no snapshot would make the rebuild wait or be in vain."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_from_17_on_the_privilege_maintain_is_enough(blown_up, worker_role):
 
 
 def test_upkeep_that_waits_does_not_delay_rescue(db, dsn, connect):
-    """Upkeep waits for somebody who is just making days; a dead worker's job is rescued meanwhile."""
+    """Upkeep waits for a session that is making days. Meanwhile the leader rescues a dead worker's job."""
     maker = connect(autocommit=False)
     maker.execute("lock table pgqueue.leader in share update exclusive mode")
     db.execute(

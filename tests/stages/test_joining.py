@@ -1,4 +1,4 @@
-"""Each way of joining the caller's transaction: what happens to the job is what happens to the order beside it."""
+"""Each way of joining the caller's transaction: the job is committed or rolled back with the order beside it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Scenario = Callable[["Joined"], Coroutine[Any, Any, None]]
 
 @dataclass
 class Joined:
-    """A connection of any kind, spoken to in one way."""
+    """One interface for connections of all kinds."""
 
     connection: Any
 
@@ -39,7 +39,7 @@ class Joined:
         return inspect.iscoroutinefunction(self.connection.commit)
 
     async def order(self, number: int) -> None:
-        """The business write."""
+        """Stores an order: the caller's own write."""
         statement = f"insert into orders values ({number})"
         await settled(
             self.connection.execute(
@@ -62,7 +62,7 @@ class Joined:
         await settled(self.connection.rollback())
 
     def savepoint(self) -> Any:
-        """A context manager; an exception that leaves it rolls back to it."""
+        """A context manager. If an exception leaves it, the transaction rolls back to the savepoint."""
         begin = getattr(self.connection, "begin_nested", None) or self.connection.transaction
         return entered(begin())
 
@@ -133,7 +133,7 @@ def sqlalchemy_async(make: Callable[[Any], Any], driver: str) -> Callable[[str],
     @asynccontextmanager
     async def opened(dsn: str) -> AsyncIterator[Any]:
         url = sqlalchemy_url(dsn).set(drivername=f"postgresql+{driver}")
-        if driver == "asyncpg":  # knows libpq's dbname by another name
+        if driver == "asyncpg":  # asyncpg has another name for libpq's dbname
             query = dict(url.query)
             url = url.set(database=query.pop("dbname"), query=query)
         engine = create_async_engine(url)

@@ -103,7 +103,7 @@ def test_a_lease_counts_from_the_question_and_not_from_the_answer(dsn: str, db: 
     hand = Hand(db, ["t"])
     lost: list[int] = []
     heartbeat = Heartbeat(Outage(dsn), every=0.01, lease=30.0, lost=lost.append, cancel=lambda ids: None)
-    heartbeat.start(hand.id, monotonic() - 31)  # its registration was answered so late
+    heartbeat.start(hand.id, monotonic() - 31)  # the registration was answered after 31 s
     assert heartbeat.expires < monotonic()
     wait_until(lambda: lost == [hand.id])
     heartbeat.stop(2.0)
@@ -178,14 +178,14 @@ def test_an_open_change_of_one_running_job_holds_up_only_its_own_outcome(
 
 
 def claiming(dsn: str, given: str) -> Connection[Any]:
-    """A session as that of a claimer, of a role with that setting."""
+    """A session like a claimer's, for a role with this synchronous_commit."""
     connection = psycopg.connect(dsn, autocommit=True, options=f"-c synchronous_commit={given}")
     connection.execute(CLAIMING.encode())
     return connection
 
 
 def durability(connection: Connection[Any], claim: Any) -> tuple[int, str]:
-    """How many it claims, and how that would commit."""
+    """How many jobs the claim takes, and the synchronous_commit of its transaction."""
     with connection.transaction():
         rows = connection.execute(claim.text, claim.parameters).fetchall()
         [(setting,)] = connection.execute("show synchronous_commit").fetchall()

@@ -27,7 +27,7 @@ FAR = datetime(2999, 1, 1, tzinfo=UTC)
 
 
 def let_pass(db: Connection[Any], *columns: str) -> None:
-    """These bounds have just passed, one a millisecond after the other, of jobs that have them."""
+    """Lets these bounds pass, one a millisecond after the other, for the jobs that have them."""
     for place, column in enumerate(columns):
         db.execute(
             f"update pgqueue.jobs_live set {column} = clock_timestamp() - interval '{9 - place} ms'"
@@ -76,7 +76,7 @@ def test_what_is_no_bound_is_refused_and_nothing_is_stored(db, option, value):
 @pytest.mark.parametrize(
     "value", ["soon", True, [], FAR.replace(tzinfo=None), datetime(3000, 1, 1, tzinfo=UTC), 1e18]
 )
-def test_python_refuses_it_in_one_sentence(app: App, value):
+def test_python_refuses_a_bad_expiry_in_one_sentence(app: App, value):
     @app.task(name="t")
     def t() -> None: ...
 

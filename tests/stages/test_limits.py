@@ -97,7 +97,7 @@ def test_limits_of_a_queue_and_a_task_hold_for_jobs_without_keys(
     add_jobs(db, count=3)
     add_jobs(db, task="u", count=9)
     running = player.take(after=None)
-    running += player.take(after=None)  # what one limit refused at first took no place under the other
+    running += player.take(after=None)  # jobs that the task's limit refused took no seat of the queue's
     assert Counter(attempt.task for attempt in running) == {"t": 1, "u": 3}
     assert player.take(after=None) == []
     player.complete(*running)
@@ -175,7 +175,7 @@ def test_a_limit_is_changed_by_its_row(db: Connection[Any], player: LimitedHand)
 
 
 def test_the_plain_claim_leaves_a_lane_under_a_limit_alone(db: Connection[Any], player: LimitedHand) -> None:
-    """A worker may not know the limit yet, or look for urgent jobs while it has no room."""
+    """A worker may not know the limit yet, or may look for urgent jobs while it has no room."""
     number = add_limit(db, queue="default", concurrency=1)
     add_jobs(db, count=3)
     assert player.claim() == []

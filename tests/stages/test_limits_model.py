@@ -19,7 +19,7 @@ from tests.worker_by_hand import LimitedHand
 
 KEYS, TASKS = ("a", "b", "c"), ("t", "u")
 
-WAYS = ("", *KEYS, None)  # of claiming: after which key, or without one
+WAYS = ("", *KEYS, None)  # to claim: by turns, after this key; None: jobs without a key
 
 limits = st.fixed_dictionaries(
     {"queue": st.sampled_from([None, "default"]), "task": st.sampled_from([None, *TASKS]), "per_key": st.booleans(),
@@ -50,7 +50,7 @@ moves = st.lists(
 
 
 class Model:
-    """The rows as they are, judged by the rules as a person would say them."""
+    """Judges the stored rows by the rules, as a person would say them."""
 
     def __init__(self, db: Connection[Any]) -> None:
         self.limits = db.execute(
@@ -138,13 +138,14 @@ def test_whatever_happens_limits_hold_and_what_may_run_runs(  # noqa: PLR0912 - 
         if not resized:
             for (number, _), weight in model.used().items():
                 assert weight <= next(limited[4] for limited in model.limits if limited[0] == number)
-    # Liveness: claim until nothing comes any more; then nothing is left that may run.
+    # Liveness: when claims find no more jobs, no job is left that may run.
     while more := players[0].take(3) + players[0].take(3, after=None):
         running += [(0, attempt) for attempt in more]
     model = Model(db)
-    if not resized and all(job[3] == 1 for job in model.live):  # none is overtaken by lighter ones
+    # A heavy job that waits lets no lighter one pass, so only jobs of weight 1 are judged.
+    if not resized and all(job[3] == 1 for job in model.live):
         assert not [job for job in model.live if model.may_run(job)]
-    # And once all have ended, everything has run, but for what a dead one blocks.
+    # When all have ended, all jobs have run, except those that a dead job blocks.
     db.execute("delete from pgqueue.pauses")
     db.execute("update pgqueue.jobs_live set run_at = now() where state = 'pending'")
     running += [(0, attempt) for attempt in players[0].take(5) + players[0].take(5, after=None)]

@@ -30,7 +30,7 @@ from tests.worker_by_hand import Hand
 
 @pytest.fixture
 def read_only(dsn: str, db: Connection[Any]) -> Callable[[bool], object]:
-    """Makes new sessions read-only, as hosts do whose disk is full, or no longer."""
+    """Makes new sessions read-only, as a host with a full disk does, or writable again."""
     name = db.info.dbname
     return lambda on: db.execute(
         f"alter database {name} set default_transaction_read_only = {'on' if on else 'off'}".encode()
@@ -119,7 +119,7 @@ def test_a_commit_without_an_answer_is_told_as_what_it_was(
 def test_a_commit_without_an_answer_is_not_told_as_made_once_the_job_was_taken_back(
     dsn: str, db: Connection[Any], caplog: Any, again: bool
 ) -> None:
-    """Also while its row still bears the lease that it had, and once another lease has completed it."""
+    """Also while the row still has the attempt's lease_id, and after another lease has completed the job."""
     hand = Hand(db, ["t"])
     [job] = add_jobs(db)
     [attempt] = hand.claim()
@@ -134,7 +134,7 @@ def test_a_commit_without_an_answer_is_not_told_as_made_once_the_job_was_taken_b
 
 
 def settle_unconfirmed(dsn: str, hand: Hand, attempt: Attempt) -> None:
-    """Its handler failed, because it got no answer to its COMMIT."""
+    """Settles an attempt whose handler failed, because its COMMIT got no answer."""
 
     async def play() -> None:
         link = Link(dsn, "pgqueue test", Outage(dsn))

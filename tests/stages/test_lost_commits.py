@@ -37,7 +37,7 @@ def ship(proxy: Proxy) -> Iterator[Task[..., Any]]:
     @app.task(name="ship")
     def ship(order: int) -> None: ...
 
-    ship.enqueue(0)  # its pool has a connection
+    ship.enqueue(0)  # now the app's pool has a connection
     yield ship
     app.close()
 
@@ -93,7 +93,7 @@ def test_an_async_enqueue_whose_commit_is_not_confirmed_says_so(proxy, ship, db)
     async def scenario_and_end() -> None:
         try:
             await scenario()
-        finally:  # else a failure would wait for the pool, which connects again
+        finally:  # else a failed test would wait for the pool, which connects again
             await ship._store.aclose()
 
     asyncio.run(scenario_and_end())
@@ -117,7 +117,7 @@ def test_where_each_statement_commits_its_answer_is_awaited_in_vain_too(proxy, s
     assert len(stored(db)) == count
 
 
-def test_where_each_statement_of_an_async_connection_commits(proxy, ship):
+def test_where_each_statement_of_an_async_connection_commits_a_lost_answer_is_told(proxy, ship):
     async def scenario() -> None:
         async with await AsyncConnection.connect(proxy.dsn, autocommit=True) as connection:
             proxy.cut_at = b"insert into pgqueue.jobs_live"
@@ -185,7 +185,7 @@ def test_another_request_under_one_of_the_keys_is_refused_by_its_name(app, db):
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
-def test_idempotency_keys_on_the_connections_of_sqlalchemy(app, dsn, driver):
+def test_idempotency_keys_work_on_the_connections_of_sqlalchemy(app, dsn, driver):
     @app.task(name="ship")
     def ship(order: int) -> None: ...
 
@@ -208,7 +208,7 @@ def test_idempotency_keys_on_the_connections_of_sqlalchemy(app, dsn, driver):
     engine.dispose()
 
 
-def test_idempotency_keys_by_sql(db):
+def test_idempotency_keys_by_sql_tell_duplicates_apart(db):
     jobs = [
         {
             "task": "t",

@@ -17,8 +17,8 @@ from pgqueue.config import WorkerSettings
 from pgqueue.worker.worker import Worker
 from tests.waiting import wait_until
 
-BOMB = '{"v": [' + ",".join(["1e131071"] * 500) + "]}"  # 8 kB, of which the text has 65 MB
-ZEROS = '{"v": [' + ",".join(["0e-16383"] * 500) + "]}"  # of which it has 8 MB
+BOMB = '{"v": [' + ",".join(["1e131071"] * 500) + "]}"  # 8 kB, and 65 MB as text
+ZEROS = '{"v": [' + ",".join(["0e-16383"] * 500) + "]}"  # 8 MB as text
 REFUSED = {
     "args": [BOMB, ZEROS, "[]", "1", "null"],
     "meta": [BOMB, ZEROS, "[]"],
@@ -42,7 +42,7 @@ REFUSED = {
     "tags": [["t"] * 33, [None]],
     "state": ["running", "completed", "idle"],
 }
-# Columns that only workers write, in all that they take.
+# Odd values that the columns accept. Only workers write most of these columns.
 TAKEN = [
     {"id": -1}, {"id": 0}, {"id": 2**63 - 1}, {"id": -(2**63)}, {"attempt": 20_000}, {"attempt": 5}, {"crash_count": 20_000},
     {"lease_id": 2**62}, {"priority": -32_768}, {"priority": 32_767}, {"started_at": "infinity"}, {"started_at": "-infinity"},
@@ -68,7 +68,7 @@ def insert(db: Connection[Any], task: str = "ok", **columns: Any) -> None:
 
 
 def work_until(app: App, done: Callable[[], bool]) -> None:
-    """A worker in this process until ``done``, which another thread asks; or, if that never comes, until the test is to fail."""
+    """Runs a worker in this process until ``done()``. Another thread asks, and also ends the worker when its patience is over."""
     settings = WorkerSettings(queues={"default": None}, poll=0.1, heartbeat=0.3, lease=2.0, patience=0.5)
 
     def wait() -> None:
@@ -126,7 +126,7 @@ def test_odd_rows_of_every_kind_hold_up_nobody(db: Connection[Any], ok: App) -> 
     for number in range(20):
         insert(db, "ok", tags=["mine"], **({"concurrency_key": f"n{number}"} if number % 2 else {}))
     left = "select state, parked from pgqueue.jobs_live order by id"
-    never = [("pending", False), ("waiting", None)]  # nothing claims these, and they are in no other's way
+    never = [("pending", False), ("waiting", None)]  # these two are never claimed, and hold up no other job
     work_until(ok, lambda: db.execute(left).fetchall() == never)
     assert db.execute(
         "select state, count(*) from pgqueue.jobs where tags = '{mine}' group by 1"

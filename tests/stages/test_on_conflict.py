@@ -88,7 +88,7 @@ def test_a_job_with_a_key_has_all_its_other_options(refresh, db, rules, by):
 )
 @pytest.mark.parametrize("others", [0, 2])
 def test_a_job_that_will_not_run_any_more_holds_no_key(refresh, db, bound, rules, ended, others):
-    """No leader has ended it yet; else the new job would be told to wait for one that never runs."""
+    """The key is free before a leader has ended the job. Else a new request would get a job that never runs."""
     keyed = refresh.using(unique=["account"])
     over = keyed.using(**{bound: 60}).enqueue(1)
     held = keyed.using(**{bound: 60}).enqueue(0)
@@ -105,7 +105,7 @@ def test_a_job_that_will_not_run_any_more_holds_no_key(refresh, db, bound, rules
 
 
 def test_a_holder_whose_end_was_asked_for_is_ended_and_not_replaced(refresh, db):
-    """The request came too late for its attempt, which goes on to be retried, and too early for the leader."""
+    """The cancel came too late for the attempt, which ended in a retry, and no leader has swept the job yet."""
     keyed = refresh.using(unique_key="k", on_conflict="replace")
     first = keyed.enqueue(1)
     db.execute("update pgqueue.jobs_live set state = 'retrying', cancel_requested = true")
@@ -207,7 +207,7 @@ def test_raise_in_sql_is_a_row(db):
         )
 
 
-def test_a_throttle_that_raises(refresh, db):
+def test_a_throttle_that_raises_names_the_ended_job_and_stores_nothing(refresh, db):
     throttled = refresh.using(unique=["account"], throttle=60, on_conflict="raise")
     first = throttled.enqueue(7)
     finish_one(db)

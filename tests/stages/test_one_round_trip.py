@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 
 NAME = "pgqueue app"
 SILENT_FOR = 10.0  # seconds
-Enqueue = Callable[..., int]  # enqueues one job, or so many, and returns in how many round trips
+Enqueue = Callable[..., int]  # enqueues ``count`` jobs; returns the number of round trips
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def enqueue(request: pytest.FixtureRequest, proxy: Proxy, task: Task[..., Any]) 
             loop.run_until_complete(chosen.aenqueue_many([{}] * count))
         return proxy.requests - before
 
-    enqueue()  # the pool has a connection
+    enqueue()  # now the pool has a connection
     yield enqueue
     loop.run_until_complete(task._store.aclose())
     loop.close()
@@ -62,7 +62,7 @@ def enqueue(request: pytest.FixtureRequest, proxy: Proxy, task: Task[..., Any]) 
 
 @contextlib.contextmanager
 def silence(proxy: Proxy) -> Iterator[None]:
-    """Of the connections that are there. It ends some time, so that a wait without a bound ends too."""
+    """Silences the connections that exist. The silence ends by itself, so that also a wait without a bound ends."""
     proxy.silent = NAME
     end = threading.Timer(SILENT_FOR, setattr, [proxy, "silent", None])
     end.start()

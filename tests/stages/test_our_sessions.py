@@ -94,7 +94,7 @@ def test_a_pool_speaks_utf_8(hostile):
 
 
 def test_no_statement_holds_a_backslash_that_a_setting_could_change():
-    """With standard_conforming_strings off, one in a plain literal is an escape, also inside functions."""
+    """With standard_conforming_strings off, a backslash in a plain literal is an escape, also inside functions."""
     from pgqueue import sql as texts
 
     for name, statement in {

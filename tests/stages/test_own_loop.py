@@ -35,7 +35,7 @@ def cancel_all() -> None:
 
 
 def cancel_again_and_again() -> None:
-    """Also what our own waits begin."""
+    """Cancels also the tasks that our own waits have started."""
     loop = asyncio.get_running_loop()
     for turn in range(50):
         loop.call_later(0.02 * turn, lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
@@ -96,7 +96,7 @@ def _signals() -> Any:
 
 
 def worked(app: App, meanwhile: Callable[[], None]) -> int:
-    """The exit code of a worker, beside which a thread does something and then asks it to end by a signal."""
+    """Runs a worker; beside it a thread calls ``meanwhile`` and then sends SIGTERM. Returns the worker's exit code."""
     worker = Worker(app, WorkerSettings(queues={"default": None}, poll=0.2, concurrency=4))
     failures: list[BaseException] = []
 
@@ -158,7 +158,7 @@ def test_whatever_a_handler_does_to_the_loop_its_worker_works_on_and_ends_when_i
 def test_a_loop_that_cannot_be_mended_drains_the_worker_with_one_line_and_an_exit_code(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One, however long it drains. The signal that then comes is the first, which hurries nothing."""
+    """There is one line, however long the worker drains. A signal during the drain counts as the first and hurries nothing."""
     mended: list[str] = []
 
     @app.task(name="deed")
@@ -186,7 +186,7 @@ def test_a_loop_that_cannot_be_mended_drains_the_worker_with_one_line_and_an_exi
 def test_an_executor_that_a_handler_has_set_and_shut_down_is_replaced(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """New connections need it, where the DSN names a host."""
+    """If the DSN names a host, new connections need the executor."""
 
     @app.task(name="deed")
     async def _deed() -> None:
@@ -230,7 +230,7 @@ def test_a_line_of_asyncio_that_the_configured_logging_fails_for_ends_no_worker(
 def test_a_service_that_ends_unasked_ends_the_worker_with_an_error_and_an_exit_code(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By whatever found it: no job is lost, though what it came to was not written."""
+    """A handler finds the settler's task and cancels it. No job is lost, although its outcome was not written."""
 
     runs: list[int] = []
 

@@ -20,7 +20,7 @@ from tests.days_of_jobs import PARENTS, days, finish, make_days, name_of, places
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
-CROWD = 5001  # rows that do not move any more
+CROWD = 5001  # so many rows are no longer moved
 
 
 def add(db, ahead=3):
@@ -28,7 +28,7 @@ def add(db, ahead=3):
 
 
 def drop(db):
-    """Until nothing is left to do."""
+    """Drops partitions until nothing is left to do, or one is locked."""
     found = []
     while (change := run(db, statements.drop_partitions())) is not None:
         found.append((change.name, change.what))
@@ -39,7 +39,7 @@ def drop(db):
 
 @pytest.fixture
 def keep(dsn):
-    """A leader's turn at the partitions."""
+    """Takes a leader's turns at the partitions; returns what the last turn returned."""
 
     def turn(turns=1):
         async def go():
@@ -112,7 +112,7 @@ def test_too_many_rows_stay_where_they_are_until_retention(db, keep):
 
 @pytest.mark.parametrize("ahead", [0, 3])
 def test_who_settles_while_todays_day_is_attached_waits_and_does_not_fail(db, connect, ahead):
-    """Its insert would already have chosen the default partition, which takes no row of that day any more."""
+    """Without the wait, its insert would choose the default partition, which no longer takes rows of that day."""
     hand = Hand(connect(), ["t"])
     db.execute("insert into pgqueue.jobs (task) values ('t')")
     [attempt] = hand.claim()
@@ -132,7 +132,7 @@ def test_who_settles_while_todays_day_is_attached_waits_and_does_not_fail(db, co
 
 @pytest.mark.parametrize("read", ["pgqueue.jobs", "pgqueue.jobs_done", "oldest"])
 def test_nobody_queues_behind_a_reader(db, connect, read):
-    """A reader keeps his lock for hours. Who settles meanwhile never waits, though the days are tried again and again."""
+    """A reader keeps its lock for hours. A worker that settles meanwhile never waits, though upkeep tries again and again."""
     add(db, 1)
     make_days(db, *range(1, 9))
     reader = connect(autocommit=False)
@@ -215,7 +215,7 @@ def test_a_queue_that_keeps_less_loses_its_rows_and_nobody_else(db, keep):
 
 
 def test_a_clock_that_jumps_ahead_drops_no_week(db, keep):
-    """As after a jump of a month: all days there were are a month old, and four have just been made."""
+    """As after a jump of a month: all former days are a month old, and four new days are made."""
     make_days(db, *range(31, 39))
     jobs = finish(db, 31) + finish(db, 37)
     finish(db, 100)  # in the default partition
@@ -228,7 +228,7 @@ def test_a_clock_that_jumps_ahead_drops_no_week(db, keep):
 
 
 def test_a_clock_that_goes_back_makes_no_day_twice_and_drops_none(db, keep):
-    """As after going back by ten days: days that are yet to come exist, with rows."""
+    """As after going back by ten days: tables of future days exist, with rows."""
     make_days(db, *range(-10, -3), *range(-14, -10))
     jobs = finish(db, -10) + finish(db, -20)
     keep()
@@ -272,7 +272,7 @@ def test_a_detached_day_that_is_over_age_goes(db):
 def test_a_half_detached_day_is_brought_back(db, connect, keep):
     add(db)
     [job] = finish(db, 0)
-    db.execute("drop table pgqueue.jobs_done_default")  # beside which nobody can detach concurrently
+    db.execute("drop table pgqueue.jobs_done_default")  # a default partition forbids DETACH CONCURRENTLY
     reader = connect(autocommit=False)
     reader.isolation_level = IsolationLevel.REPEATABLE_READ
     reader.execute("select 1 from pgqueue.jobs_done")

@@ -17,7 +17,7 @@ from tests.schema.test_plans_large import explained
 from tests.worker_by_hand import LimitedHand
 
 BACKLOG = 20_000
-MOST = 1_000  # buffers for a claim of ten, whatever waits beside them
+MOST = 1_000  # buffers that a claim of ten touches, however many other jobs wait
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def player(db: Connection[Any]) -> LimitedHand:
 
 
 def crowd(db: Connection[Any], key: str, **columns: Any) -> None:
-    """A backlog, due long since, and not in the order of the table: each row that a claim passed would be a buffer."""
+    """Adds a backlog that is long due. Its order is not that of the table, so each row that a claim passed would be a buffer."""
     given = {"task": "t", "concurrency_key": key, **columns}
     names, values = ", ".join(given), ", ".join(f"%({name})s" for name in given)
     text = (
@@ -84,9 +84,9 @@ def test_a_backlog_that_may_not_run_is_passed_over_at_one_look(
     if analyzed:
         db.execute("analyze pgqueue.jobs_live")
     lane = (player.queue, 0)
-    for count in (10, 100):  # as many as there are due, and more than that
+    for count in (10, 100):  # as many jobs as are due, and more
         claim = statements.claim_limited(player.id, player.tasks, lane, "", count)
-        for _ in range(2):  # what a session reads of the catalog at its first call is not the claim's
+        for _ in range(2):  # twice: the first call of a session also reads the catalog
             plan = explained(db, claim, "analyze, buffers, timing off")
         assert plan["Actual Rows"] == min(count, len(others))
         assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MOST + 30 * plan["Actual Rows"]
@@ -95,7 +95,7 @@ def test_a_backlog_that_may_not_run_is_passed_over_at_one_look(
 
 
 def scans(db: Connection[Any]) -> int:
-    """Of indexes of waiting jobs, by this session, since it last reported them."""
+    """The index scans of jobs_live by this session, since the session last reported them."""
     [(count,)] = db.execute(
         "select sum(idx_scan)::int from pg_stat_xact_user_tables where relname = 'jobs_live'"
     ).fetchall()
@@ -106,7 +106,7 @@ def scans(db: Connection[Any]) -> int:
 def test_keys_of_a_task_that_nobody_knows_are_passed_over_within_the_index(
     db: Connection[Any], player: LimitedHand, after: str
 ) -> None:
-    """However many there are, whichever key had the last turn: few are looked at one by one."""
+    """However many keys there are, and whichever key had the last turn: the claim looks at few of them one by one."""
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
     db.execute(
         "insert into pgqueue.jobs (task, concurrency_key) select 'elsewhere', 'a' || i from generate_series(1, %s) i",
@@ -114,7 +114,7 @@ def test_keys_of_a_task_that_nobody_knows_are_passed_over_within_the_index(
     )
     found = {job_id for key in ("a10000x", "a7", "b", "Z") for job_id in add_jobs(db, key, count=2)}
     claim = statements.claim_limited(player.id, player.tasks, (player.queue, 0), after, 8)
-    with db.transaction():  # what the statements before this one did may still be in the counter
+    with db.transaction():  # the counter may still hold scans of former statements
         before = scans(db)
         rows = run(db, claim).rows
         made = scans(db) - before
@@ -163,7 +163,7 @@ def test_jobs_of_a_key_without_an_order_run_beside_those_that_keep_it(
 
 
 def held(db: Connection[Any]) -> psycopg.Connection[Any]:
-    """Another session's old snapshot: no dead entry can be removed from now on."""
+    """A session with an old snapshot: from now on no dead entry can be removed."""
     other = psycopg.connect(db.info.dsn)
     other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     other.execute("select 1")
@@ -193,7 +193,7 @@ def test_a_held_snapshot_slows_no_claim_by_turns_that_knows_where_the_first_job_
         assert plan["Actual Rows"] == 10
         assert (
             plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MOST + 500
-        )  # dead ones of the last claim
+        )  # 500 for dead entries of the last claim
         assert {row[0] for row in run(db, claim).rows} == made
 
 

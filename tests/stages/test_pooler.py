@@ -1,4 +1,4 @@
-"""Behind a pooler in transaction mode: whoever enqueues leaves nothing in the sessions, and a worker does not begin."""
+"""Behind a pooler in transaction mode: an app that enqueues leaves nothing in the sessions, and a worker refuses to start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pooled(dsn: str) -> Iterator[str]:
 
 
 def left_behind(pooled: str) -> list[str]:
-    """What others have set in the session that the next client gets."""
+    """The settings and prepared statements that others have left in the next client's session."""
     with psycopg.connect(pooled) as connection:
         rows = connection.execute(
             "select name from pg_settings where source = 'session'"

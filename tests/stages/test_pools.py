@@ -1,4 +1,4 @@
-"""The app's own connections: the block that has one is one transaction, whatever became of those who had it before."""
+"""The app's own connections: a block that has one is one transaction, whatever became of the connection's former users."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ XACT = "select pg_current_xact_id()::text"
 def test_a_caller_cancelled_at_any_step_leaves_the_next_one_a_transaction(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """psycopg lets the loop go on at the end of any call if it was busy for long; here at the end of this one, each time."""
+    """If a call was busy for long, psycopg lets the loop go on at its end; here at the end of every ``set_autocommit``."""
     set_autocommit = AsyncConnection.set_autocommit
 
     async def set_and_let_go_on(self: AsyncConnection[Any], value: bool) -> None:

@@ -117,7 +117,7 @@ def lost(db, hand):
 @pytest.mark.parametrize("ours", [True, None])
 @pytest.mark.parametrize("how", ENDS)
 def test_a_message_ends_like_any_job_and_is_known_as_pgqueues_own_also_when_it_is_revived(db, how, ours):
-    """What was stored past all checks ends, too, and does not become pgqueue's own by a revival."""
+    """A job that was stored past all checks ends, too, and a revival does not make it pgqueue's own."""
     for name in ("t:on_dead", "pgqueue.alert_mail"):
         [job] = db.execute(
             "insert into pgqueue.jobs_live (task, stored_by_pgqueue) values (%s, %s) returning id",

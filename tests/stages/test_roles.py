@@ -25,7 +25,7 @@ from tests.worker_by_hand import Hand
 
 @pytest.fixture
 def granted(role: Callable[..., str]) -> Callable[..., str]:
-    """The DSN of a login with what is printed for a kind of role; with ``more`` also the lines commented out that hold it."""
+    """The DSN of a login with the grants printed for a kind of role; and with the commented lines that hold a word of ``more``."""
 
     def make(kind: str, *more: str) -> str:
         lines = [

@@ -29,7 +29,7 @@ def finish(db: Connection[Any], hand: Hand) -> None:
 
 
 def test_a_simulated_year_in_five_zones_has_every_fire_time_once(db: Connection[Any], dsn: str) -> None:
-    """Three schedulers at once, at odd moments: days apart, and every two hours around each change of the clocks."""
+    """Three schedulers run side by side, at odd moments: days apart, and every two hours around each change of the clocks."""
     start, end = YEAR
     texts = {"daily": "30 2 * * *", "midnight": "0 0 * * *", "interval": "30 */12 * * *"}
     for name in ZONES:
@@ -64,7 +64,7 @@ def due_at(db: Connection[Any], moment: datetime) -> DueSchedule:
 
 
 def fire(db: Connection[Any], due: DueSchedule, *fires: datetime) -> int | None:
-    """How many jobs were enqueued; None: it was not this one's turn."""
+    """The number of jobs that were enqueued; None: another transaction had the row, or has changed it."""
     done = run(db, statements.fire_schedules([(due, Plan(fires, [None] * len(fires)))]))
     return done[due.id]
 
@@ -164,7 +164,7 @@ def test_a_debounce_says_when_the_job_runs_whatever_the_jitter(db: Connection[An
 def test_missed_fire_times_follow_the_policy(
     db: Connection[Any], dsn: str, policy: dict[str, Any], states: list[tuple[int, str]]
 ) -> None:
-    """Planned before noon, then nobody is there until a quarter past three."""
+    """A scheduler plans before noon, and the next one comes at a quarter past three."""
     add(db, "s", cron="0 * * * *", overlap="allow", edited_at=NOON - MINUTE, **policy)
     play(dsn, [NOON - MINUTE, NOON + 3 * HOUR + 15 * MINUTE])
     assert runs(db, "s") == [(NOON + n * HOUR, state) for n, state in states]
@@ -285,7 +285,7 @@ def test_a_bad_row_says_what_is_wrong_and_stops_no_other(db: Connection[Any], ds
 def test_a_job_that_the_database_refuses_is_a_problem_that_an_edit_mends(
     db: Connection[Any], dsn: str
 ) -> None:
-    """The fire time at which it was found out is not lost."""
+    """The fire time at which the refusal was noticed is not lost."""
     add(db, "s", cron="0 * * * *")
     add(db, "t", cron="0 * * * *")
     db.execute(
@@ -387,7 +387,7 @@ def test_old_runs_go_but_for_the_last_and_those_that_have_not_ended(db: Connecti
     assert run(db, statements.purge_runs(5)) == 5
     assert (
         run(db, statements.purge_runs(100)) == 7
-    )  # of 14 that are a week old one waits, and one's job has not ended
+    )  # 14 runs are a week old: one of them waits, and the job of another has not ended
     assert run(db, statements.purge_runs(100)) == 0
     assert [state for _, state in runs(db, "s")].count("waiting") == 1
     finish(db, hand)

@@ -29,9 +29,9 @@ from tests.schedules_by_hand import add
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
-BOMB = '{"v": [' + ",".join(["1e131071"] * 9000) + "]}"  # 144 kB, of which the text has 1.2 GB
+BOMB = '{"v": [' + ",".join(["1e131071"] * 9000) + "]}"  # 144 kB, and 1.2 GB as text
 
-LONG = '{"v": [' + ",".join(["1e131071"] * 200) + "]}"  # of which it has 26 MB
+LONG = '{"v": [' + ",".join(["1e131071"] * 200) + "]}"  # 26 MB as text
 
 # Columns of rows that were there before the database refused them, and whether the claim is one under limits.
 POISON = {
@@ -46,7 +46,7 @@ POISON = {
 
 
 def lift_checks(db: Connection[Any]) -> None:
-    """As before the revision that made them."""
+    """Drops the checks, as in a database from before the revision that made them."""
     for domain in ("job_args", "job_meta", "job_note", "job_count", "job_lease"):
         db.execute(f"alter domain pgqueue.{domain} drop constraint {domain}_check".encode())
 
@@ -205,7 +205,7 @@ def test_a_schedule_that_could_not_be_read_for_a_while_stays_in_force(db: Connec
     for name in ("one", "slow"):
         add(db, name, every="1 hour", edited_at=datetime(2026, 1, 1, tzinfo=UTC))
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    # Whether a waiting run can have its turn is read only for a schedule that has one.
+    # Only if a schedule has a waiting run, it is read whether this run can have its turn.
     db.execute("update pgqueue.schedules set planned = true, next_at = '2027-01-01' where name = 'slow'")
     db.execute(
         "insert into pgqueue.schedule_runs (schedule_id, fire_at, state)"
@@ -288,7 +288,7 @@ def _nothing() -> None: ...
 
 
 def test_an_outcome_that_cannot_be_sent_is_refused_alone(db: Connection[Any], dsn: str) -> None:
-    """Also what the driver raises before it sends anything."""
+    """An error that the driver raises before it sends anything is a refusal, too."""
     hand = Hand(db, ["ok"])
     db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 9)")
     attempts = hand.claim()
@@ -310,7 +310,7 @@ def test_an_outcome_that_cannot_be_sent_is_refused_alone(db: Connection[Any], ds
 
 
 def test_a_job_of_which_every_outcome_is_refused_does_not_run_for_ever(db: Connection[Any], dsn: str) -> None:
-    """Its id is taken among the completed, and its weight of a seat is more than any number."""
+    """The weights of its seats are more than a number can hold, so no outcome can give the seats back."""
     hand = Hand(db, ["ok"])
     db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 3)")
     attempts = hand.claim()

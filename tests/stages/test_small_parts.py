@@ -41,7 +41,7 @@ def linked(dsn: str, play: Callable[[Link], Awaitable[None]]) -> None:
 
 
 def settled(dsn: str, hand: Hand, outcomes: list[tuple[Attempt, Outcome]]) -> list[Attempt]:
-    """Writes all outcomes, which arrive at once; returns those whose slots were freed."""
+    """Writes all outcomes, which arrive together; returns the attempts whose slots were freed."""
     freed: list[Attempt] = []
 
     async def play(link: Link) -> None:
@@ -96,7 +96,7 @@ def test_an_outcome_that_the_database_refuses_loses_no_other(
 
 
 def test_a_later_claim_of_the_same_job_ends_the_former_one(db: Connection[Any]) -> None:
-    """A crash of the server undid the first claim: its handler must hear so, and its end frees nothing of the second."""
+    """A crash of the server undid the first claim: its handler must be stopped, and must not free the second claim's slot."""
     hand = Hand(db, ["t"])
     add_jobs(db)
     with db.transaction(force_rollback=True):
@@ -142,7 +142,7 @@ def test_what_is_said_while_the_former_report_is_written_is_not_lost(dsn: str, d
         reporter.worker_id = hand.id
         await link.connection()
         writing = asyncio.ensure_future(reporter.once())
-        await asyncio.sleep(0)  # it has begun, and waits for the database
+        await asyncio.sleep(0)  # the write has begun, and waits for the database
         assert not writing.done()
         attempt.progress = Progress(2)
         await writing

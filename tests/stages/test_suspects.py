@@ -1,4 +1,4 @@
-"""Whom a crash of a worker is charged to: the jobs that ran in it, and not those that it ran in processes of their own."""
+"""A crash of a worker is charged to the jobs that ran in it, and not to those that ran in processes of their own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.worker_by_hand import Hand
 def crashed(
     db: Connection[Any], counts: list[int], *, batch: int = 100, limit: int = 3
 ) -> list[tuple[str, int]]:
-    """State and crash count of jobs that were at so many crashes, after the worker that ran all of them has died."""
+    """State and crash count of jobs that had these crash counts, after the death of the worker that ran all of them."""
     hand = Hand(db, ["t"])
     for count in counts:
         db.execute("insert into pgqueue.jobs (task, crash_count, max_attempts) values ('t', %s, 20)", [count])

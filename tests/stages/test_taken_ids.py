@@ -1,4 +1,4 @@
-"""A job whose id another has already: an enqueuer chose it, or the sequence stands behind the tables. It ends, and frees its seat."""
+"""A job with the id of another job ends, and frees its seat. An enqueuer chose the id, or the sequence stands behind the tables."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def waiting() -> Iterator[Callable[[JobHandle], list[Any]]]:
 
 
 def sessions(db: Connection[Any]) -> list[int]:
-    """The server's processes of those who wait."""
+    """The pids of the server's processes that serve waits."""
     return [
         pid
         for (pid,) in db.execute(
@@ -246,7 +246,7 @@ def test_a_pool_of_a_loop_that_is_closed_is_closed_too(app, jobs, db) -> None:
     for _ in range(20):
         assert asyncio.run(handle.ajob()).state == "pending"
     own = "select count(*) from pg_stat_activity where application_name = 'pgqueue app' and datname = current_database()"
-    wait_until(lambda: db.execute(own).fetchone() <= (3,))  # of the last loop, and of sync callers
+    wait_until(lambda: db.execute(own).fetchone() <= (3,))  # those of the last loop and of sync callers
     gc.collect()
     app.close()
     wait_until(lambda: db.execute(own).fetchone() == (0,))

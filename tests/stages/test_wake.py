@@ -1,4 +1,4 @@
-"""Who is woken, and how seldom."""
+"""Which workers are woken, and how seldom."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def listening(connect: Connect) -> Connection[object]:
 
 
 def rest(db: Connection[object]) -> None:
-    """Until the last wake-up of the default queue is longer ago than others are spared for it."""
+    """Waits until the last wake-up of the default queue no longer spares others."""
     wait_until(
         lambda: (
             db.execute(

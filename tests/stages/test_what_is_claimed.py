@@ -60,7 +60,7 @@ def test_what_may_not_run_is_claimed_in_no_way(claims: Claims, state: str, of: s
 
 
 def test_nothing_is_claimed_before_it_is_due(claims: Claims) -> None:
-    """Not even by the second within which an enqueue wakes a worker."""
+    """Not even within the last second before, in which an enqueue already wakes a worker."""
     early = claims.add("a")
     claims.db.execute(
         "update pgqueue.jobs_live set run_at = clock_timestamp() + interval '2 s' where id = %s", [early]

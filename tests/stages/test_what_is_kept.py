@@ -23,7 +23,7 @@ TABLES = "select c.relname from pg_class c where c.relnamespace = 'pgqueue'::reg
 
 
 def upkeep(db: Connection[Any]) -> None:
-    """All that the leader does about age, in every table."""
+    """Does all that the leader does about age, in every table."""
     while (change := run(db, statements.drop_partitions())) is not None and change.what == "dropped":
         pass
     for (table,) in db.execute(TABLES).fetchall():

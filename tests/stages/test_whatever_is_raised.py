@@ -31,7 +31,7 @@ def attempt(job_id: int, task: str, deed: str = "", **other: Any) -> Attempt:
 def played(
     app: App, attempts: list[Attempt], *, executor: str, path: str = "none:app", slots: int = SLOTS
 ) -> dict[int, Conclusion]:
-    """The outcome of each."""
+    """Performs the attempts; returns the outcome of each."""
     ended: dict[int, Conclusion] = {}
 
     async def play() -> None:
@@ -63,7 +63,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def test_whatever_is_raised_anywhere_is_an_outcome_and_its_neighbours_complete(
     executor: str, task: str, layers: str
 ) -> None:
-    """Each deed has a neighbour before and after it, in the same chunk where it comes to that."""
+    """Each deed has a neighbour before and after it, and all neighbours must complete."""
     app = getattr(raising_tasks, layers)
     places = [place for place in raising_tasks.PLACES if layers == "layered" or "middleware" not in place]
     deeds = [f"{place}: {what}" for place in places for what in raising_tasks.RAISED]

@@ -55,7 +55,7 @@ def why(db: Connection[Any], job: int) -> Why:
     return run(db, statements.why(job))
 
 
-def test_a_number_that_no_job_has_had_yet(db: Connection[Any]) -> None:
+def test_why_says_that_no_job_has_had_a_number_yet(db: Connection[Any]) -> None:
     assert why(db, 10**6).sentence == "No job has had the number 1000000 yet."
 
 
@@ -70,7 +70,7 @@ def test_a_job_whose_transaction_is_open_is_not_there_for_others(db: Connection[
 
 
 def test_one_reason_after_the_other_is_removed(db: Connection[Any]) -> None:
-    """All stand in the job's way at once: they are told in the order in which one would remove them."""
+    """All reasons hold at the same time. They are told in the order in which an operator would remove them."""
     job = add(db, queue="mail", run_at=datetime.now(UTC) + timedelta(hours=3))
     db.execute("insert into pgqueue.queues (name, paused) values ('mail', true)")
     said = why(db, job)
@@ -212,7 +212,7 @@ def test_a_role_from_which_row_security_hides_rows_is_told_so(db: Connection[Any
 
 @contextmanager
 def role(db: Connection[Any], word: str, grants: str) -> Iterator[str]:
-    """A login without rights but these; gone at the end."""
+    """A role that has only these rights; it is dropped at the end."""
     name = f"{word}_{secrets.token_hex(4)}"
     db.execute(f"create role {name}".encode())
     try:
@@ -236,7 +236,7 @@ def test_the_start_is_estimated_from_what_started_last(db: Connection[Any]) -> N
     assert "At the present pace it starts at about" in said.sentence
 
 
-def test_running_lost_failed_and_final_jobs(app: App, db: Connection[Any]) -> None:
+def test_running_lost_failed_and_final_jobs_have_reasons_of_their_own(app: App, db: Connection[Any]) -> None:
     hand = Hand(db, ["t"])
     job = add(db)
     assert [attempt.id for attempt in hand.claim()] == [job]

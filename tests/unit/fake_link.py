@@ -39,7 +39,7 @@ class FakeLink:
         return [statement.name for statement in self.sent]
 
     def parameters(self, name: str) -> list[Mapping[str, object]]:
-        """With which parameters the statement was sent, each time."""
+        """The parameters with which the statement was sent, of each time."""
         return [statement.parameters for statement in self.sent if statement.name == name]
 
     # ------------------------------------------------------------- what a Link can do

@@ -109,7 +109,7 @@ def test_settings_do_not_show_their_secrets():
 
 
 def refused(send: Any, settings: AlertSettings) -> str:
-    """What the job's row and the log would hold of it."""
+    """What the job's row and the log would hold of the refusal."""
     with pytest.raises(Retry) as caught:
         send(settings, MESSAGE)
     error = caught.value
@@ -230,7 +230,7 @@ PLACES = st.dictionaries(LANES, st.integers(1, 6), max_size=3)  # lane to the fi
 
 @given(st.lists(st.tuples(PLACES, st.integers(1, 9)), min_size=1, max_size=12))
 def test_a_queue_has_stood_still_since_a_front_last_moved_on(looks):
-    """Told again by a plain reading of the whole story, from its end."""
+    """A plain reading of the whole story, from its end, must say the same."""
     watched, now, story = Standstill(), 0.0, []
     for places, pause in looks:
         now += pause

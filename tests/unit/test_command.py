@@ -18,7 +18,7 @@ from pgqueue.ui.cli.commands import cli
 
 
 class Interrupting:
-    """As if Ctrl-C came while the commands are imported, which takes the better part of a short command."""
+    """Acts like Ctrl-C during the import of the commands, which takes most of the time of a short command."""
 
     def find_spec(self, name: str, *_: Any) -> None:
         if name == "pgqueue.ui.cli.commands":

@@ -39,7 +39,7 @@ CLEAN = json.dumps(f"none {WHOLE}")
 
 
 def spoilers(app: App) -> None:
-    """Tasks of every shape that see their context and leave another."""
+    """Declares tasks of every shape. Each returns the context that it sees, and leaves another one."""
 
     def run() -> str:
         seen = view()
@@ -240,7 +240,7 @@ def test_middleware_and_handler_of_one_attempt_share_a_context(executor: str, ta
 
 
 def test_what_a_job_leaves_running_on_a_loop_cannot_end_it() -> None:
-    """SystemExit of a task that a handler has left behind comes up while another attempt runs there."""
+    """A handler leaves a task behind, whose SystemExit comes up while another attempt runs on the loop."""
     app = App()
 
     async def leave() -> None:
@@ -262,7 +262,7 @@ def test_what_a_job_leaves_running_on_a_loop_cannot_end_it() -> None:
 
 
 def test_a_job_of_a_task_that_the_worker_does_not_have_goes_back_and_its_neighbours_run() -> None:
-    """SQL has made it a running job of this worker, which finds it among the claims without an answer."""
+    """SQL has made the job a running job of this worker. The worker finds it when it looks for claims without an answer."""
     app = App()
 
     @app.task(name="ok")

@@ -77,7 +77,7 @@ async def test_handlers_that_do_not_suspend_share_a_task_but_no_context() -> Non
 
 
 @on_a_loop
-async def test_handlers_that_suspend_run_at_once_each_in_a_task_of_its_own() -> None:
+async def test_handlers_that_suspend_run_at_the_same_time_each_in_a_task_of_its_own() -> None:
     running: set[asyncio.Task[Any] | None] = set()
     everybody = asyncio.Event()
 
@@ -167,7 +167,7 @@ async def test_a_handler_may_swallow_its_cancellation() -> None:
 
 
 @on_a_loop
-async def test_timeouts_inside_and_around_a_handler() -> None:
+async def test_a_handler_may_catch_its_own_timeout_but_the_jobs_timeout_ends_the_attempt() -> None:
     async def handler(n: int) -> str:
         try:
             async with asyncio.timeout(0.01):
@@ -188,7 +188,7 @@ async def test_timeouts_inside_and_around_a_handler() -> None:
 
 
 @on_a_loop
-async def test_a_crowd_that_never_suspends_lets_the_loop_breathe() -> None:
+async def test_between_handlers_that_never_suspend_the_loop_runs_other_tasks() -> None:
     ticks = 0
     stop = False
 

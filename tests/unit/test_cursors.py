@@ -1,4 +1,4 @@
-"""From where on each lane is looked into: a moment behind the claims, and behind the cursors when asked to."""
+"""The place in each lane where a claim begins: a moment behind the last claims, or further back if it is told so."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def test_a_result_that_is_work_not_done_is_refused(make):
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Writes a module beside one that holds its app, and imports it."""
+    """Writes a module beside another one, which holds the app, and imports the first."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "declared_base.py").write_text("from pgqueue import App\napp = App('')\n")
 

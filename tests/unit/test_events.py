@@ -47,7 +47,7 @@ SAMPLES: dict[Any, Any] = {
 
 
 def values_of(kind: Any) -> list[Any]:
-    """Those that a field of this type may have, as far as a line depends on them."""
+    """The values that a field of this type may have, as far as a line depends on them."""
     if typing.get_origin(kind) is typing.Literal:
         return list(typing.get_args(kind))
     if kind is bool:
@@ -59,14 +59,14 @@ def values_of(kind: Any) -> list[Any]:
 
 
 def samples(kind: Any) -> Iterator[Any]:
-    """Facts of that class, so that each value of each field is there once."""
+    """Facts of this class that together hold each value of each field."""
     fields = {name: values_of(type_) for name, type_ in typing.get_type_hints(kind).items()}
     for place in range(max(map(len, fields.values()), default=1)):
         yield kind(**{name: values[min(place, len(values) - 1)] for name, values in fields.items()})
 
 
 def made_in(tree: ast.AST) -> Iterator[str]:
-    """The names that a module uses, but for annotations and where it subscribes or asks for subscribers."""
+    """The names that a module uses, except in the annotations of parameters, ``subscribed`` and ``has_subscribers``."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Name):
             yield node.id

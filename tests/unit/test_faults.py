@@ -22,7 +22,7 @@ def number(head: str) -> int:
 
 
 def named(text: str) -> list[tuple[str, str]]:
-    """Each test that is named with its module; a name without one is of the module before it. "" for all of a module."""
+    """Each named test, with its module. A name without a module belongs to the module before. "": all tests of the module."""
     module, found = "", []
     for match in NAME.finditer(text):
         module = match["module"] or module

@@ -19,7 +19,7 @@ OURS, OTHERS = (
 FEATURES = [row for row in OURS if row[0] != "Feature"]  # the other rows are heads of tables
 TEST = re.compile(r"`(tests/\w+/test_\w+\.py)::(test_\w+)`")
 MOST = 3
-FACTS = ["Store, runtime, licence", "Maturity"]  # neither there nor not
+FACTS = ["Store, runtime, licence", "Maturity"]  # rows that are no feature
 
 
 @cache

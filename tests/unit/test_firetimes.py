@@ -17,7 +17,7 @@ from pgqueue.errors import InvalidScheduleError
 from pgqueue.model.fire_times import Cron, Every, Once, zone
 
 MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
-# By an hour at 2 or 3; by half an hour; at midnight, so that a day begins at 1 or has its last hour twice; from +12:45.
+# Clocks change by an hour at 2 or 3; by half an hour; at midnight, so that a day begins at 1 or has its last hour twice; from +12:45.
 ZONES = ["Europe/Warsaw", "America/New_York", "Australia/Lord_Howe", "Asia/Beirut", "Pacific/Chatham"]
 YEAR = (datetime(2027, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC))
 
@@ -55,7 +55,7 @@ class Expression(NamedTuple):
 
 
 def field(text: str, low: int, high: int) -> Field:
-    """Of ``*``, ``*/5``, ``1,2`` and ``1-5``."""
+    """A field with its values, from ``*``, ``*/5``, ``1,2`` or ``1-5``."""
     if text.startswith("*"):
         return Field(text, frozenset(range(low, high + 1, int(text[2:] or 1))))
     if "-" in text:
@@ -73,7 +73,7 @@ def expression(text: str) -> Expression:
 
 @cache
 def quarters(name: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
-    """Every quarter of an hour that comes, with what the clocks show and its fold. Within one, these zones never change them."""
+    """Each quarter of an hour, with what the clocks show and the fold. Within a quarter these zones never change their clocks."""
     tz = ZoneInfo(name)
     count = (end - start) // QUARTER
     moments = [(at, at.astimezone(tz)) for at in (start + n * QUARTER for n in range(-1, count + 1))]
@@ -141,7 +141,7 @@ def test_near_a_change_of_clocks_every_expression_fires_as_the_walk_says(wanted,
 @settings(max_examples=100, deadline=None)
 @given(wanted=expressions, data=st.data())
 def test_from_any_moment_on_the_same_fire_times_follow(wanted, data):
-    """Whoever computes the next one after each, as schedulers do, loses none and has none twice."""
+    """If a scheduler computes each fire time from the one before, it loses none and has none twice."""
     name = data.draw(st.sampled_from(ZONES))
     middle = data.draw(st.sampled_from(changes(name)))
     start, end = middle - timedelta(hours=12), middle + timedelta(hours=12)
@@ -178,7 +178,7 @@ def local(text: str, name: str, start: str, count: int = 3) -> list[str]:
     return [at.astimezone(zone(name)).isoformat(timespec="minutes") for at in islice(fires, count)]
 
 
-def test_what_the_documentation_says():
+def test_clock_changes_move_fire_times_as_the_documentation_says():
     assert local("30 2 * * *", "Europe/Warsaw", "2027-03-26T12:00+01:00") == [
         "2027-03-27T02:30+01:00", "2027-03-28T03:00+02:00", "2027-03-29T02:30+02:00",
     ]  # fmt: skip
@@ -196,7 +196,7 @@ def test_what_the_documentation_says():
     ]  # fmt: skip
 
 
-def test_names_last_days_and_leap_years():
+def test_an_expression_may_hold_names_last_days_and_leap_days():
     assert local("0 12 L * *", "UTC", "2028-02-01T00:00+00:00", 2) == [
         "2028-02-29T12:00+00:00",
         "2028-03-31T12:00+00:00",

@@ -34,7 +34,7 @@ class Name(NamedTuple):
 
 
 def split(name: str) -> tuple[str, ...]:
-    """Its words, in the singular: ``LostClaims`` and ``lost_claim`` are the same."""
+    """The words of a name, in the singular: ``LostClaims`` and ``lost_claim`` are the same."""
     return tuple(singular(word.lower()) for word in WORD.findall(name))
 
 
@@ -240,7 +240,7 @@ SHOWN = [
 
 @pytest.mark.parametrize(("word", "span"), SHOWN)
 def test_the_page_names_what_exists(word, span):
-    """Of a command all its words, of ``table.column`` both parts."""
+    """All words of a command must exist, and both parts of ``table.column``."""
     names = {name.name for name in all_names()}
     parts = [
         part.lstrip("-").replace("-", "_")

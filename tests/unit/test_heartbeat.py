@@ -16,7 +16,7 @@ BEGUN = 1000.0
 
 
 class Scripted(Heartbeat):
-    """``answers``: what the server says to a renewal, and which jobs were asked to stop."""
+    """``renewed``: what the server answers to a renewal; ``requests``: which jobs were asked to stop."""
 
     def __init__(self, *, has_jobs: bool = True) -> None:
         self.cancelled: list[int] = []
@@ -39,7 +39,7 @@ class Scripted(Heartbeat):
         return answer
 
     def turn(self) -> bool:
-        self.life.due.set()  # so that it waits for nothing
+        self.life.due.set()  # so that the turn waits for nothing
         return self._take_turn(self.life)
 
 

@@ -53,7 +53,7 @@ class Connection:
 
 
 class Connections(FakeLink):
-    """Gives one connection after the other."""
+    """Gives the next connection when one was lost."""
 
     def __init__(self, *connections: Connection) -> None:
         super().__init__()

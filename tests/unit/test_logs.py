@@ -20,7 +20,7 @@ from pgqueue.telemetry.guard import Failure
 
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Handler]:
-    """As under ``pgq work``, with nothing configured."""
+    """The handler of pgqueue's logger, as under ``pgq work`` without a configuration."""
     level, handlers = log_output.LOG.level, list(log_output.LOG.handlers)
     monkeypatch.setattr(log_output, "_chosen", [])
     log_output.LOG.handlers = []
@@ -44,7 +44,7 @@ def test_the_logger_is_never_disabled() -> None:
 
 
 def test_its_own_handler_falls_silent_when_the_user_configures_logging_later(own: logging.Handler) -> None:
-    logging.getLogger().handlers[:] = []  # also pytest's
+    logging.getLogger().handlers[:] = []  # removes pytest's, too
     assert own.filter(record())
     logging.getLogger().addHandler(logging.NullHandler())
     assert not own.filter(record())
@@ -81,7 +81,7 @@ def test_a_level_that_was_asked_for_goes_before_the_users(own: logging.Handler) 
 
 
 class OddError(BaseException):
-    """A user's own kind."""
+    """A user's own kind of exception."""
 
 
 class Again(logging.Handler):
@@ -145,7 +145,7 @@ BREAKS: dict[str, Callable[[], object]] = {
 
 @pytest.fixture
 def unbroken(own: logging.Handler, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test breaks is whole again afterwards."""
+    """Restores the logging that a test breaks."""
     monkeypatch.setattr(log_output, "_failure", Failure(log_output._failure.what))
     attributes, filters, factory = (
         dict(log_output.LOG.__dict__),

@@ -32,7 +32,7 @@ def attempt(
 
 
 def performed(app: App, way: str, args: str = "{}", timeout: float | None = None) -> Conclusion:
-    """As on a thread or on the loop."""
+    """Performs the task ``t``, as on a thread or as on the loop."""
     spec = app.tasks["t"].spec
     if way == "loop":
         return asyncio.run(perform_async(spec, attempt(args=args, timeout=timeout), app, traced=False))

@@ -74,7 +74,7 @@ def test_sync_and_async_twins_take_the_same(home, sync, other):
 
 
 def coloured(home: type | ModuleType) -> set[str]:
-    """The public names of its own that must be awaited, or entered by ``async with``."""
+    """The public functions that a class or module itself defines and that must be awaited, or entered by ``async with``."""
     return {
         name
         for name, value in vars(home).items()
@@ -90,7 +90,7 @@ def coloured(home: type | ModuleType) -> set[str]:
 
 @pytest.mark.parametrize("home", [App, Enqueuer, Task, JobHandle, pgqueue.Job, JobStore, Pools, Waiters])
 def test_an_async_method_has_the_name_of_its_sync_twin_after_an_a(home):
-    alone = {"leave_loop"}  # of the running event loop, which sync callers have none of
+    alone = {"leave_loop"}  # it leaves the running event loop, and sync callers have none
     for name in coloured(home) - alone:
         assert name.startswith("a"), name
         assert hasattr(home, name[1:]), name

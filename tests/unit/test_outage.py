@@ -126,7 +126,7 @@ def test_an_outage_is_told_by_its_own_lines_and_a_bug_with_its_traceback(caplog)
 
 
 def test_an_outage_ends_with_an_answer_to_what_was_asked_since_where_nothing_else_connects(caplog):
-    """A connection that the leader alone uses may fail last, and be needed no more."""
+    """The connection that fails last may be one that only a leader uses, and no longer needed."""
     outage, before = Outage("postgresql://h/d"), monotonic()
     outage.unreachable(ConnectionLost("no such file"), before)
     outage.answered(before)

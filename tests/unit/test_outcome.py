@@ -88,7 +88,7 @@ def test_what_a_handler_asks_for_is_checked_where_it_asks():
 
 
 class HostileError(Exception):
-    """``__str__`` and ``__repr__`` do what they are told."""
+    """Its ``__str__`` and ``__repr__`` call ``act``."""
 
     def __init__(self, act):
         super().__init__()

@@ -24,7 +24,7 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Lent:
-    """A lease that remembers what was said, and is asked to stop after so many checks."""
+    """A lease that remembers what was said. After ``checks`` checks it stops the handler."""
 
     def __init__(self, checks: float = math.inf) -> None:
         self.said: list[Progress] = []
@@ -87,7 +87,7 @@ def test_tracking_tells_what_is_done_before_each_item_and_at_the_end() -> None:
     assert lease.said == [Progress(done, 3, "on") for done in range(4)]
 
 
-def test_tracking_what_does_not_know_its_length() -> None:
+def test_items_without_a_length_are_tracked_with_the_total_that_is_given() -> None:
     lease = Lent()
     assert list(job(lease).track(iter("ab"))) == ["a", "b"]
     assert list(job(lease).track(iter("ab"), total=2)) == ["a", "b"]
@@ -102,7 +102,7 @@ def test_tracking_stops_where_the_job_is_asked_to() -> None:
     assert lease.said[-1] == Progress(1, 3)
 
 
-def test_tracking_asynchronous_items() -> None:
+def test_asynchronous_items_are_tracked() -> None:
     async def items() -> AsyncIterator[str]:
         for item in "ab":
             yield item

@@ -44,7 +44,7 @@ def attempt(**extra: Any) -> Attempt:
 
 
 def ended(way: str, answer: Callable[[], object], **options: Any) -> Outcome:
-    """How a job of a handler ends that returns what ``answer`` does."""
+    """The outcome of a job whose handler returns what ``answer()`` returns."""
     app, is_chunk = App(), way.startswith("chunk")
     if is_chunk:
         options["chunk"] = 5
@@ -86,7 +86,7 @@ WAYS = ["thread", "loop", "chunk on a thread", "chunk on the loop"]
 @pytest.mark.parametrize("what", UNSTORABLE)
 def test_a_result_that_cannot_be_stored_is_dead_at_once(way: str, what: str) -> None:
     outcome = ended(way, UNSTORABLE[what])
-    if what == "an exception" and "chunk" in way:  # there it is how a handler says which job has failed
+    if what == "an exception" and "chunk" in way:  # in a chunk an exception says which job has failed
         assert outcome.state == "retrying"
         return
     assert (outcome.state, outcome.reason) == ("dead", "bad_result")
@@ -144,7 +144,7 @@ def test_a_generator_is_stored_as_a_list() -> None:
 
 @pytest.mark.parametrize("where", ["thread", "loop"])
 def test_a_result_of_its_own_transaction_that_cannot_be_stored_is_dead_at_once(where: str) -> None:
-    """``job.transaction(result)`` raises it, and so it comes out of the handler."""
+    """``job.transaction(result)`` raises the error, so the handler raises it."""
 
     def settle() -> None:
         raise BadResultError("Task t returned a Response, which is not JSON.")

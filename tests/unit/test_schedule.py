@@ -109,7 +109,7 @@ def test_jitter_stays_in_its_bounds_and_is_always_the_same(name, seconds, age):
     assert jitter(name, at, seconds) == jitter(name, at.astimezone(), seconds)
 
 
-def test_jitter_spreads():
+def test_jitter_spreads_over_its_whole_range():
     found = {int(jitter("s", NOON + n * MINUTE, 10)) for n in range(200)}
     assert found == set(range(10))
     made = planned(minutely(jitter=30.0), next_at=NOON - MINUTE)
@@ -143,7 +143,7 @@ def test_what_is_wrong_is_said_in_a_sentence(columns, said):
     assert said in caught.value.what
 
 
-def test_durations_and_fingerprints():
+def test_a_duration_is_told_in_its_units_and_a_fingerprint_ignores_the_order():
     assert [duration(value) for value in (90, 5400, 86_400, 0.5, 3601)] == [
         "1m30s",
         "1h30m",

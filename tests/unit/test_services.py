@@ -72,7 +72,7 @@ async def statement(link: Link) -> object:
 def test_a_cancel_that_user_code_throws_into_a_connect_is_a_lost_connection(
     ask: Callable[[Link], Awaitable[object]],
 ) -> None:
-    """Into a second one too, which waits for the first. Only a cancel of the task itself ends it."""
+    """Also into a second connect, which waits for the first. Only a cancel of the task itself ends the task."""
 
     async def play(port: int) -> None:
         dsn = f"postgresql://postgres@127.0.0.1:{port}/none"

@@ -42,7 +42,7 @@ def facts() -> Iterator[list[Any]]:
 
 
 def settled(items: list[tuple[Attempt, Outcome]], **script: list[Answer]) -> tuple[FakeLink, list[int]]:
-    """What was sent, and the jobs whose slots were freed, in that order."""
+    """Settles the outcomes; returns the link, and the jobs whose slots were freed, in this order."""
     link, freed = FakeLink(script), list[int]()
 
     async def play() -> None:

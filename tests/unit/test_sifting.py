@@ -74,7 +74,7 @@ def test_many_rows_that_a_trigger_refuses_are_given_up_in_several_goes() -> None
         try:
             done = asyncio.run(sift(items, does, give_up))
         except psycopg.errors.InsufficientPrivilege:
-            done = []  # it looked at none of those that succeed
+            done = []  # it tried no item that succeeds
         items = [item for item in items if item not in done and item not in given_up]
         assert all(item % 5 for item in done)
         if len(goes) > 1000 or not any(n % 5 for n in items):

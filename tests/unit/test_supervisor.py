@@ -13,7 +13,7 @@ from pgqueue.worker.processes.supervisor import backoff, spread
     ("deaths", "least", "most"),
     [(0, 0.0, 0.5), (1, 0.5, 1.0), (2, 1.0, 2.0), (5, 8.0, 16.0), (6, 15.0, 30.0), (10_000, 15.0, 30.0)],
 )
-def test_who_dies_young_is_started_ever_later_and_never_as_one(deaths, least, most):
+def test_processes_that_die_young_are_started_ever_later_and_never_all_together(deaths, least, most):
     pauses = {backoff(deaths) for _ in range(200)}
     assert all(least <= pause <= most for pause in pauses)
     assert max(pauses) - min(pauses) > (most - least) / 2
@@ -28,7 +28,7 @@ def test_limits_are_spread_by_a_tenth():
 
 
 def test_a_supervisor_that_dies_with_unread_messages_is_gone_and_no_bug() -> None:
-    """Its end of the socket is reset then, and does not just end."""
+    """With unread messages, its end of the socket is reset and does not just end."""
 
     async def play() -> None:
         mine, theirs = socket.socketpair()

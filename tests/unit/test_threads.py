@@ -26,7 +26,7 @@ raise_in = threads._raise_in
 
 
 def touched_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
-    """Those that are interrupted from here on. A thread that an earlier test gave up as deaf may be among them: look for your own."""
+    """The threads that are interrupted from now on. A deaf one of an earlier test may be among them: look for your own."""
     touched: list[threading.Thread] = []
     monkeypatch.setattr(
         threads, "_raise_in", lambda ident: touched.append(threading._active[ident]) or raise_in(ident)
@@ -35,7 +35,7 @@ def touched_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
 
 
 def test_a_thread_is_not_touched_unless_its_attempt_is_out_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Taking back what was never raised leaves the interpreter's flag set: a worker under a tracer hangs on 3.11."""
+    """Taking back an interruption that was never raised leaves the interpreter's flag set: a worker under a tracer hangs on 3.11."""
     touched, ours = touched_threads(monkeypatch), []
     app = App()
 
@@ -76,7 +76,7 @@ def test_a_traced_handler_runs_after_one_that_was_interrupted() -> None:
 def test_an_interruption_that_comes_too_late_hits_nothing_else(
     monkeypatch: pytest.MonkeyPatch, why: Ending, *, swallows: bool
 ) -> None:
-    """Swallowed by its handler, or still pending as that returns: the next attempt on the thread runs to its end."""
+    """The handler swallows the interruption, or returns while it is pending: the next attempt on the thread runs to its end."""
     app, ours, touched = App(), [], touched_threads(monkeypatch)
 
     @app.task(name="late")
@@ -102,7 +102,7 @@ def test_an_interruption_that_comes_too_late_hits_nothing_else(
     ended = played(app, [[attempt(n, "late"), attempt(n + 1, "long")] for n in range(0, 10, 2)], lenient=True)
     assert {ended[n] and ended[n].state for n in range(1, 10, 2)} == {"completed"}
     assert len(set(ours)) == 1
-    assert touched.count(ours[0]) == 10  # one for each handler, one to end that
+    assert touched.count(ours[0]) == 10  # for each handler, one to interrupt it and one to end that
 
 
 def test_an_interruption_waits_until_what_must_not_be_left_halfway_is_over() -> None:
