@@ -286,10 +286,7 @@ class WrongConnectionError(PgQueueError):
 
 
 class CommitUnconfirmedError(PgQueueError):
-    """The connection broke before the answer to its commit arrived.
-
-    ``job_ids``: the jobs that exist if the commit was made; empty if their ids are unknown.
-    """
+    """No answer to a commit arrived. ``job_ids``: jobs that exist if it was made; empty if their ids are unknown."""
 
     code = "PGQ-511"
     exit_code = 3

@@ -294,7 +294,7 @@ MUTANTS = (
            "stages/test_one_round_trip.py::test_a_connection_that_the_server_ended_while_it_was_idle_is_replaced"),
     mutant("database/pools.py", "    if _is_doubtful(connection):\n        with within(connection, SILENCE):\n            ConnectionPool", "    if _is_doubtful(connection):\n        if True:\n            ConnectionPool",
            "stages/test_one_round_trip.py::test_a_connection_that_fell_silent_while_it_was_idle_is_replaced"),
-    mutant("database/pools.py", "with confirmed(taken), gap():", "with gap():",
+    mutant("database/pools.py", "with confirmed(taken), _cancelled_if_left(taken), gap():", "with gap():",
            "stages/test_lost_commits.py::test_an_enqueue_that_is_one_statement_is_sent_once_and_its_lost_answer_leaves_open_whether_it_is_stored"),
     mutant("database/pools.py", "with confirmed(taken), within(taken, ANSWER):", "with within(taken, ANSWER):",
            "stages/test_lost_commits.py::test_an_async_enqueue_whose_commit_is_not_confirmed_says_so"),
