@@ -44,8 +44,8 @@ def test_jobs_are_listed_newest_first_by_filter_and_page(pgq, db):
     [
         (("list", "--state", "ded"), 2), (("list", "--limit", "0"), 2), (("list", "--before", "0"), 2), (("list", "--queue", "a b"), 2), (("list", "--before", "x"), 2),
         (("show", "0"), 5), (("show", "-1"), 2), (("show", str(2**63)), 5), (("show", "1e3"), 2), (("show", "' or 1=1"), 2),
-        (("wait", "0"), 5), (("wait", "99"), 5), (("retry", "0"), 2), (("retry", "99"), 5), (("cancel", str(2**63)), 2), (("cancel", "99"), 5),
-        (("retry",), 2), (("cancel",), 2), (("retry", "--state", "pending"), 2),
+        (("wait", "0"), 5), (("wait", "99"), 5), (("revive", "0"), 2), (("revive", "99"), 5), (("cancel", str(2**63)), 2), (("cancel", "99"), 5),
+        (("revive",), 2), (("cancel",), 2), (("revive", "--state", "pending"), 2),
     ],
 )  # fmt: skip
 def test_nonsense_for_jobs_ends_in_one_sentence(pgq, words, code):
@@ -252,7 +252,7 @@ def test_jobs_are_counted_by_what_is_asked_for(pgq, db):
 # ------------------------------------------------------------------ what a dry run promises
 
 
-@pytest.mark.parametrize("verb", ["cancel", "retry", "edit"])
+@pytest.mark.parametrize("verb", ["cancel", "revive", "edit"])
 def test_a_dry_run_promises_what_the_command_does_for_jobs_of_every_state(pgq, db, verb):
     hand = Hand(db, ["greet"])
     jobs = add_jobs(db, task="greet")
@@ -286,7 +286,7 @@ def test_a_dry_run_promises_what_the_command_does_for_jobs_of_every_state(pgq, d
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["real", "dry"])
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(("cancel", "--state", "dead"), "No dead job can be cancelled"), (("retry", "--state", "running"), "No running job can be revived"),
+    [(("cancel", "--state", "dead"), "No dead job can be cancelled"), (("revive", "--state", "running"), "No running job can be revived"),
      (("cancel", "1", "--queue", "mail"), "Ids and a filter are both given"), (("edit", "--priority", "1"), "No job is named"),
      (("edit", "--priority", "1", "--where-state", "running"), "No running job can be edited")],
 )  # fmt: skip

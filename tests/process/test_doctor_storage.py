@@ -99,7 +99,7 @@ def test_it_names_the_session_that_holds_the_oldest_snapshot_and_what_that_costs
     assert "s3cr3t" not in line
     cost = said(dsn)
     assert (
-        "cannot remove the dead rows of jobs_live, about 29,000 beside 1,000 live ones: the table takes"
+        "cannot remove the dead rows of jobs_live, about 29,000 beside 1,000 live ones. The table takes"
         in cost
     )
     assert "claim from the beginning of a lane takes about 29 ms." in cost

@@ -264,7 +264,7 @@ def test_unique_keys_that_do_not_fit_are_refused(refresh, db, names):
     ids=str,
 )
 def test_keys_that_are_not_one_for_each_are_refused(db, wrong):
-    with pytest.raises(psycopg.Error, match="item 1: keys are one for each"):
+    with pytest.raises(psycopg.Error, match="item 1: give as many keys as each has items"):
         db.execute("select pgqueue.enqueue_many(%s)", [Jsonb([{"task": "refresh", **wrong}])])
 
 
