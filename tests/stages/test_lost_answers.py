@@ -112,7 +112,9 @@ def test_a_commit_without_an_answer_is_told_as_what_it_was(
     state = "completed" if made else "retrying"
     assert db.execute("select state from pgqueue.jobs where id = %s", [job]).fetchone() == (state,)
     [line] = [r.getMessage() for r in caplog.records if f"job {job}" in r.getMessage()]
-    assert line.endswith("but was made; it is completed" if made else "and was not made; it is retrying")
+    assert line.endswith(
+        "but was made; the job is completed" if made else "and was not made; the job is retrying"
+    )
 
 
 @pytest.mark.parametrize("again", [False, True])
