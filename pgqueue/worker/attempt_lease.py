@@ -15,8 +15,9 @@ from psycopg import AsyncConnection, Connection
 
 from pgqueue.app.app import App
 from pgqueue.database import statements
+from pgqueue.database.flows import Flow, drive, drive_async
 from pgqueue.database.outage import is_lost
-from pgqueue.database.run import run, run_and_commit, run_and_commit_async, run_async
+from pgqueue.database.run import run_and_commit, run_and_commit_async
 from pgqueue.errors import LeaseLostError
 from pgqueue.model.hooks import hook_name
 from pgqueue.model.outcome import Outcome
@@ -49,16 +50,8 @@ class AttemptLease:
         self.check()
         with self._committing(), self._app.connection() as connection:
             yield connection
-            if self._attempt.may_have_seats:
-                self._fenced(run(connection, self._lock()))
-                self._attempt.own_commit = OwnCommit.UNCONFIRMED
-                run_and_commit(connection, self._settle(result))
-            else:
-                settle = self._settle(result)
-                if settle.name != "complete":  # only ``complete`` needs no search path
-                    run(connection, statements.pin_search_path())
-                self._fenced(run(connection, settle))
-                self._attempt.own_commit = OwnCommit.UNCONFIRMED
+            if last := drive(connection, self._completion(result)):
+                run_and_commit(connection, last)
 
     @asynccontextmanager
     async def _atransaction(self, result: object) -> AsyncIterator[AsyncConnection]:
@@ -66,16 +59,24 @@ class AttemptLease:
         with self._committing():
             async with self._app.aconnection() as connection:
                 yield connection
-                if self._attempt.may_have_seats:
-                    self._fenced(await run_async(connection, self._lock()))
-                    self._attempt.own_commit = OwnCommit.UNCONFIRMED
-                    await run_and_commit_async(connection, self._settle(result))
-                else:
-                    settle = self._settle(result)
-                    if settle.name != "complete":
-                        await run_async(connection, statements.pin_search_path())
-                    self._fenced(await run_async(connection, settle))
-                    self._attempt.own_commit = OwnCommit.UNCONFIRMED
+                if last := await drive_async(connection, self._completion(result)):
+                    await run_and_commit_async(connection, last)
+
+    def _completion(self, result: object) -> Flow[Statement[list[int]] | None]:
+        """Completes the job in the handler's transaction, up to its COMMIT.
+
+        Giving back a seat locks it. Therefore the statement that does so is not run here, but returned, to be sent together with COMMIT.
+        """
+        if self._attempt.may_have_seats:
+            self._fenced((yield self._lock()))
+            self._attempt.own_commit = OwnCommit.UNCONFIRMED
+            return self._settle(result)
+        settle = self._settle(result)
+        if settle.name != "complete":  # only ``complete`` needs no search path
+            yield statements.pin_search_path()
+        self._fenced((yield settle))
+        self._attempt.own_commit = OwnCommit.UNCONFIRMED
+        return None
 
     @contextmanager
     def _committing(self) -> Iterator[None]:
