@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from contextlib import (
     AbstractAsyncContextManager,
@@ -30,6 +29,7 @@ from pgqueue.model.retry import RetryPolicy
 from pgqueue.model.task import TaskSpec
 from pgqueue.model.unique import KeyRules, key_rules
 from pgqueue.model.units import seconds
+from pgqueue.text.nearest import guess
 from pgqueue.text.values import shown
 
 P = ParamSpec("P")
@@ -198,12 +198,9 @@ class App(Crontab, Hooked):
         """The task of that name; raises UnknownTaskError with near names."""
         if name in self.tasks:
             return self.tasks[name].spec
-        near = difflib.get_close_matches(name, self.tasks, n=3, cutoff=0.5)
         raise UnknownTaskError(
             f"There is no task {name!r} in this app.",
-            do="did you mean " + " or ".join(near) + "?"
-            if near
-            else "it has " + ", ".join(sorted(self.tasks)),
+            do=guess(name, self.tasks, "it has " + ", ".join(sorted(self.tasks)), most=3),
         )
 
     # -------------------------------------------------------------- connections

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from pgqueue.app.app import App
 from pgqueue.errors import AppImportError, NoTasksError, PgQueueError
+from pgqueue.text.nearest import guess
 
 
 def load_app(path: str) -> App:
@@ -72,11 +72,12 @@ def _import_error(path: str, module_name: str, error: BaseException) -> AppImpor
     if isinstance(error, ModuleNotFoundError) and error.name and module_name.startswith(error.name):
         near = [entry.stem for entry in Path.cwd().glob("*.py")]
         near += [entry.parent.name for entry in Path.cwd().glob("*/__init__.py")]
-        close = difflib.get_close_matches(module_name.split(".", maxsplit=1)[0], near, n=1, cutoff=0.5)
         return AppImportError(
             f"There is no module {error.name!r} (of -A {path!r}).",
             why=f"looked in {Path.cwd()} and in the installed packages",
-            do=f"did you mean {close[0]}?" if close else "run this where the module lies, or install it",
+            do=guess(
+                module_name.split(".", maxsplit=1)[0], near, "run this where the module lies, or install it"
+            ),
         )
     frame = error.__traceback__
     shown = ""
