@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -45,9 +45,7 @@ def spread(
                 ]
             else:
                 parameters.append(one.replace(kind=keyword))
-        call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        call.__annotations__ = {one.name: one.annotation for one in parameters}
-        return call
+        return _shown_with(call, parameters)
 
     return decorated
 
@@ -63,11 +61,16 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
         first, *others = (one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD)
         options = [_option(SETTINGS[name]) for name in names or SETTINGS]
         parameters = [first, *options, *others]
-        command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-        command.__annotations__ = {one.name: one.annotation for one in parameters}
-        return command
+        return _shown_with(command, parameters)
 
     return decorated
+
+
+def _shown_with(command: Command, parameters: Sequence[inspect.Parameter]) -> Command:
+    """The command, which typer now sees with these parameters."""
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
 
 
 def _option(said: Setting) -> inspect.Parameter:
