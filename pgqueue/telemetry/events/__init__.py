@@ -6,8 +6,8 @@ The modules here hold the facts of each part; docs/internals/events.md lists the
 One bus for a process is enough. A process may hold several workers, so a fact names its worker (``worker_id``) where that matters.
 Much code belongs to no worker: the connections of an app, a retry policy. If each worker had its own bus, all such code would need one.
 
-Emitting takes no lock, so it is safe in any thread, in a process forked at any moment, and in the handler of a signal. The emitting
-code gets no error of a subscriber.
+The bus has no lock of its own, so emitting is safe in any thread and in the handler of a signal. The emitting code gets no error of a
+subscriber. On a handler's thread, an interruption of that handler waits until all subscribers were called.
 
 Spans do not subscribe (tracing.py): a span must begin and end in the context in which the handler runs. Two facts
 would give it only two moments.
