@@ -1,8 +1,9 @@
-"""The checker: invariants in SQL (checker.sql) that no crash, race or zombie may break. It runs after every process test.
+"""The checker: invariants in SQL (checker.sql) that must hold after every crash and race. Process tests check them when they end.
 
-``install`` puts a test-only schema beside the queue. A trigger records every change of a job; ``chk.business`` is written
-in the enqueuing transaction, ``chk.effects`` (no unique key, on purpose) in the job's own. ``Intents`` are what clients
-asked for and were told. They are kept outside the database, because it may lose data itself, and are loaded for the check.
+``install`` creates the schema ``chk``, which only tests have, beside the schema of pgqueue. A trigger records every change of a
+job there. A client writes a row of ``chk.business`` in the transaction that enqueues a job. The handler writes a row of
+``chk.effects`` (without a unique key, on purpose) in the job's own transaction. ``Intents`` contain the requests of clients and
+the answers that they got. Intents are kept in a file, because a crash of the database can lose data, and are loaded for the check.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ create trigger chk_note_rescue after insert on pgqueue.transitions
 """
 
 
-# All that is known of one job, in the order of time: what a trigger saw, what handlers did, what pgqueue wrote.
+# All records of one job in the order of time: changes that the trigger recorded, effects of handlers, and rows of `transitions`.
 HISTORY = """
 select h.at, h.told from (
     select e.seq, e.at, format('%%s -> %%s, lease %%s of worker %%s, attempt %%s, due %%s, transaction %%s',
@@ -86,14 +87,14 @@ order by h.at, h.seq
 
 
 def install(dsn: str) -> None:
-    """Begins recording. Today's partitions are made first: a later move of rows into them would not be recorded."""
+    """Begins recording. The partitions of the next days are made first, because moving rows into a new partition would not be recorded."""
     with psycopg.connect(dsn) as connection:
         connection.execute("select pgqueue.add_partitions(3)")
         connection.execute(SCHEMA.encode())
 
 
 def violations(dsn: str) -> dict[str, int]:
-    """The broken invariants."""
+    """The broken invariants, each with the number of rows that break it."""
     with psycopg.connect(dsn) as connection:
         return {invariant: n for invariant, n, _ in _broken(connection)}
 
@@ -104,7 +105,7 @@ def _broken(connection: Connection[Any]) -> list[tuple[str, int, list[int] | Non
 
 
 def check(dsn: str) -> None:
-    """Raises AssertionError naming every broken invariant, with the history of the first few jobs concerned."""
+    """If invariants are broken, raises AssertionError. The message contains their names and the history of the first few jobs concerned."""
     with psycopg.connect(dsn) as connection:
         broken = _broken(connection)
         assert not broken, "\n".join(
@@ -119,7 +120,7 @@ def check(dsn: str) -> None:
 
 
 def history(connection: Connection[Any], job_id: int) -> str:
-    """What became of a job: its row, and one line for each thing that happened to it."""
+    """The row of a job, and one line for each record of it."""
     rows = connection.execute("select to_jsonb(j) from pgqueue.jobs j where j.id = %s", [job_id]).fetchall()
     events = connection.execute(HISTORY.encode(), {"job": job_id}).fetchall()
     return "\n".join(
@@ -128,9 +129,9 @@ def history(connection: Connection[Any], job_id: int) -> str:
 
 
 class Intents:
-    """What a client asked for and what it was told, as JSON lines that are on disk before the client goes on.
+    """The requests of a client and their outcomes, as JSON lines. Each line is on disk before the client goes on.
 
-    Outcomes: ``ack`` (commit was acknowledged), ``rollback`` (never committed), ``unknown`` (the connection broke).
+    The outcomes are ``ack`` (the commit was acknowledged), ``rollback`` (never committed) and ``unknown`` (the connection broke).
     """
 
     def __init__(self, file: Path) -> None:

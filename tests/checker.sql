@@ -1,8 +1,10 @@
--- The invariants of the queue, one row each: (invariant, n, jobs: the first few concerned). Any row with n > 0 is a failure.
--- Reads the product's tables and the test-only schema chk (see checker.py), where a trigger has recorded every change.
--- Safety holds at any moment, also between two faults. I16 and I17 are about liveness, and hold only after a quiet period.
+-- Returns one row for each invariant of the queue: its name, the number n of rows that break it, and up to three ids of jobs that break it.
+-- An invariant with n > 0 is broken. The query reads the tables of pgqueue, and the schema chk (see checker.py), where a trigger has
+-- recorded every change of a job.
+-- Most invariants hold at any moment, even between two faults. I16 and I17 hold only after a time without faults: they are broken if jobs
+-- do not go on.
 with moved as (
-    -- A job changes its partition by a delete and an insert in one transaction, in either order.
+    -- pgqueue moves a job to another partition by a delete and an insert in one transaction. The trigger can record these two in any order.
     select e.job_id, e.xact, min(e.seq) as seq, min(e.at) as at,
            coalesce(max(e.old_state) filter (where e.new_state is null), 'none') as from_state,
            coalesce(max(e.new_state) filter (where e.old_state is null), 'none') as to_state,
@@ -26,7 +28,7 @@ with moved as (
 ), job as materialized (
     select j.*, (j.args ->> 'op')::bigint as op, 'effect' = any(j.tags) as has_effect from pgqueue.jobs j
 ), known as (
-    -- What the product's own history must tell: everything but claims and completions.
+    -- The changes that must have a row in `transitions`: all except enqueues, claims and completions.
     select c.job_id, c.lease_id, c.from_state, c.to_state
     from change c
     where c.from_state <> 'none' and c.to_state not in ('none', 'running', 'completed')

@@ -1,4 +1,4 @@
-"""The command line as a user runs it: a process with its exit code and both its outputs."""
+"""Runs the command line as a user does: as a process with an exit code, stdout and stderr."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def die() -> None:
 
 
 def pgq(*words: str, cwd: Path, dsn: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Runs ``pgq …`` in a folder, with ``env`` added to the environment."""
+    """Runs ``pgq …`` in the folder ``cwd``, with the variables of ``env`` added to the environment."""
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
@@ -78,7 +78,7 @@ def pgq(*words: str, cwd: Path, dsn: str | None = None, **options: Any) -> subpr
 
 
 def shop(folder: Path) -> Path:
-    """The folder, with ``shop.py`` in it."""
+    """Writes ``shop.py`` into the folder, and returns the folder."""
     (folder / "shop.py").write_text(SHOP)
     return folder
 
@@ -96,7 +96,7 @@ class Done(NamedTuple):
 
     @property
     def rows(self) -> list[list[str]]:
-        """The cells of a piped table, without its head."""
+        """The cells of a table that was written to a pipe, without the row of headings."""
         return [line.split("\t") for line in self.out.splitlines()[1:]]
 
 

@@ -1,4 +1,4 @@
-"""What an attempt came to, as tests compare it."""
+"""The conclusion of an attempt as a string, so that tests can compare it."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pgqueue.worker.ending import Conclusion
 
 
 def reason_of(conclusion: Conclusion) -> str:
-    """The reason of the outcome. If there is no outcome, why: LEASE_LOST or COMMITTED."""
+    """The reason of the outcome. If there is no outcome, the name of the conclusion: LEASE_LOST or COMMITTED."""
     return conclusion.reason if isinstance(conclusion, Outcome) else conclusion.name

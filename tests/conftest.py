@@ -1,4 +1,4 @@
-"""One Postgres server for a whole run, if a test needs it; one database for each test, copied from a migrated template."""
+"""Fixtures: one Postgres server for a whole run, if a test needs it, and one database for each test, copied from a migrated template."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.command_line import Done
 from tests.servers import create_database, drop_database
 from tests.shared_server import Place, SharedServer, ask
 
-# Names of environment variables. A run of mutants sets the first two, the controller of xdist's workers the third.
+# Names of environment variables. A run of mutants sets the first two. The controller of pytest-xdist's workers sets the third.
 SERVER = "PGQUEUE_TEST_SERVER"
 TEMPLATE = "PGQUEUE_TEST_TEMPLATE"
 ADDRESS = "PGQUEUE_TEST_ADDRESS"
@@ -30,12 +30,12 @@ SHARED = pytest.StashKey[SharedServer]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The controller is configured before any worker exists, so workers find what it sets in the environment."""
+    """Sets variables of the environment. pytest-xdist configures its controller before it starts a worker, so the workers inherit them."""
     if SERVER in os.environ or ADDRESS in os.environ or config.option.collectonly:
         return
     config.stash[SHARED] = shared = SharedServer()
     if os.environ.get("PGQUEUE_TEST_PG"):
-        # Starts the server before a test asks: this may install binaries, and the workers must know their folder.
+        # Starts the server before the first test needs it: the start can install binaries, and the workers must know their folder.
         shared.place()
     if config.getoption("numprocesses", None):
         os.environ[ADDRESS] = shared.listen()
@@ -51,11 +51,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     call: pytest.CallInfo[None],
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Collects no garbage while pytest shows a failed test.
+    """Turns the garbage collector off while pytest formats the report of a failed test.
 
-    CPython 3.11 cannot parse while it parses, and pytest parses to show a failure. A failed test of SQLAlchemy's asyncio may
-    leave connections open. If these were finalized meanwhile, the traceback of their warning would be parsed, too, and pytest
-    itself would crash.
+    To format a failure, pytest parses source code. A failed test of SQLAlchemy's asyncio can leave connections open. If the collector
+    finalized one of them during this parsing, Python would show a warning, and would parse source code for its traceback. CPython 3.11
+    cannot begin a second parse inside the first, so pytest itself would crash.
     """
     if call.excinfo is None:
         return (yield)
@@ -68,7 +68,7 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of the developer's shell, or of an earlier test's command line, reaches a test."""
+    """Removes settings that come from the developer's shell or from the command line of an earlier test."""
     monkeypatch.setattr(origin.handed, "dsn", None)
     for name in list(os.environ):
         if (
@@ -79,7 +79,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def shared_server(pytestconfig: pytest.Config) -> Place:
-    """Where the server and the template are; the first test that needs them starts them."""
+    """The server's DSN and the name of the template database. The first test that needs them starts the server."""
     if SERVER in os.environ:
         return os.environ[SERVER], os.environ[TEMPLATE]
     if address := os.environ.get(ADDRESS):
@@ -89,13 +89,13 @@ def shared_server(pytestconfig: pytest.Config) -> Place:
 
 @pytest.fixture
 def admin(shared_server: Place) -> str:
-    """The DSN of the server, for a role that may do everything."""
+    """The DSN of the server, with the role of a superuser."""
     return shared_server[0]
 
 
 @pytest.fixture
 def empty_dsn(admin: str) -> Iterator[str]:
-    """A database without pgqueue."""
+    """The DSN of a database without pgqueue."""
     name = f"pgqueue_test_{secrets.token_hex(6)}"
     yield create_database(admin, name)
     drop_database(admin, name)
@@ -103,7 +103,7 @@ def empty_dsn(admin: str) -> Iterator[str]:
 
 @pytest.fixture
 def dsn(shared_server: Place) -> Iterator[str]:
-    """A migrated database of the test's own."""
+    """The DSN of a migrated database that only this test uses."""
     admin, template = shared_server
     name = f"pgqueue_test_{secrets.token_hex(6)}"
     yield create_database(admin, name, template)
@@ -123,7 +123,7 @@ def connect(dsn: str) -> Iterator[Callable[..., Connection[Any]]]:
 
 @pytest.fixture
 def db(connect: Callable[..., Connection[Any]]) -> Connection[Any]:
-    """An autocommit connection to look with."""
+    """An autocommit connection to the test's database."""
     return connect()
 
 
@@ -137,7 +137,7 @@ def app(dsn: str) -> Iterator[App]:
 
 @pytest.fixture
 def role(admin: str, dsn: str) -> Iterator[Callable[..., str]]:
-    """Makes a login that owns nothing and has these grants (SQL, with ROLE for its name); returns its DSN."""
+    """Makes a role that can log in and owns nothing, executes the ``grants`` with its name in the place of ROLE, and returns its DSN."""
     made: list[str] = []
 
     def make(*grants: str) -> str:
@@ -161,7 +161,7 @@ def role(admin: str, dsn: str) -> Iterator[Callable[..., str]]:
 def pgq(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
-    """Runs ``pgq …`` beside ``shop.py`` on the test's database, in this process, because another one takes longer to start."""
+    """Runs ``pgq …`` on the test's database, in a folder with ``shop.py``. It runs in this process, because that is faster than a new one."""
     from pgqueue.ui import cli
 
     command_line.shop(tmp_path)

@@ -1,4 +1,4 @@
-"""Days of finished jobs, made as if the days had passed."""
+"""Makes the tables of past and future days, and jobs that finished on past days."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ PARENTS = {"jobs_done": "finished_at", "transitions": "at"}
 
 
 def name_of(ago: int, parent: str = "jobs_done") -> str:
-    """The name of the table of a day: ``ago`` days in the past, or in the future if negative."""
+    """The name of the table of a day: ``ago`` days in the past. If ``ago`` is negative, the day is in the future."""
     return f"{parent}_{datetime.now(UTC) - timedelta(days=ago):%Y%m%d}"
 
 
 def make_days(db: Connection[Any], *ago: int) -> None:
-    """Makes the tables of these days, for finished jobs and for transitions, as if upkeep had made them in time."""
+    """Makes the tables of these days, for finished jobs and for transitions, as the leader does before a day begins."""
     for day in ago:
         first = (datetime.now(UTC) - timedelta(days=day)).date()
         for parent in PARENTS:
@@ -41,7 +41,7 @@ def finish(db: Connection[Any], ago: int, count: int = 1, queue: str = "default"
 
 
 def days(db: Connection[Any], parent: str = "jobs_done") -> list[int]:
-    """The attached days, the oldest first, each as the number of days since then."""
+    """The days whose tables are attached, the oldest first, each as the number of days since then."""
     rows = db.execute(
         "select (clock_timestamp() at time zone 'UTC')::date - d.day from pgqueue.day_tables() d"
         " where d.parent = %s and d.attached order by d.day",
@@ -51,5 +51,5 @@ def days(db: Connection[Any], parent: str = "jobs_done") -> list[int]:
 
 
 def places(db: Connection[Any]) -> dict[int, str]:
-    """Where each finished job lies."""
+    """The name of the table in which each finished job is, by the job's id."""
     return dict(db.execute("select id, tableoid::regclass::text from pgqueue.jobs_done").fetchall())

@@ -1,4 +1,4 @@
-"""Makes rows that tests need, and reads them back. Makes attempts of a worker that has no database."""
+"""Makes rows that tests need, and reads rows. Also makes attempts for tests without a database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pgqueue.worker.attempt import Attempt
 def add_jobs(
     db: Connection[Any], key: str | None = None, task: str = "t", count: int = 1, **columns: Any
 ) -> list[int]:
-    """Ids of jobs made by a plain INSERT; ``key`` is their concurrency key."""
+    """Inserts jobs with a plain INSERT, and returns their ids. ``key`` is their concurrency key."""
     given = {"task": task, "concurrency_key": key, **columns}
     values = ", ".join(f"%({name})s" for name in given)
     text = f"insert into pgqueue.jobs ({', '.join(given)}) select {values} from generate_series(1, %(count)s) returning id"
@@ -24,7 +24,7 @@ def add_jobs(
 
 
 def add_limit(db: Connection[Any], **columns: Any) -> int:
-    """The id of a row of ``pgqueue.limits``."""
+    """Inserts a row of ``pgqueue.limits``, and returns its id."""
     values = ", ".join(f"%({name})s" for name in columns)
     text = f"insert into pgqueue.limits ({', '.join(columns)}) values ({values}) returning id"
     [(limit_id,)] = db.execute(text.encode(), columns)
@@ -32,14 +32,14 @@ def add_limit(db: Connection[Any], **columns: Any) -> int:
 
 
 def enqueue(db: Connection[Any], task: str = "t", args: Any = None, **options: Any) -> int:
-    """The id of a job made by ``pgqueue.enqueue``, or of the job that has its key."""
+    """Calls ``pgqueue.enqueue``, and returns the id of the new job, or of the job that already has its key."""
     return enqueue_told(db, task, args, **options)[0]
 
 
 def enqueue_told(
     db: Connection[Any], task: str = "t", args: Any = None, **options: Any
 ) -> tuple[int, bool, str | None, str | None]:
-    """What ``pgqueue.enqueue`` returns: (id, created, state, conflict)."""
+    """Calls ``pgqueue.enqueue``, and returns its row: (id, created, state, conflict)."""
     [told] = db.execute(
         "select id, created, state, conflict from pgqueue.enqueue(%s, %s, %s)",
         [task, Jsonb(args or {}), Jsonb(options)],
@@ -48,7 +48,7 @@ def enqueue_told(
 
 
 def row(db: Connection[Any], job_id: int, columns: str = "state") -> tuple[Any, ...]:
-    """Columns of the one row of a job."""
+    """Values of a job's row. Fails if the job does not have exactly one row."""
     found = db.execute(f"select {columns} from pgqueue.jobs where id = %s".encode(), [job_id]).fetchall()
     assert len(found) == 1, f"{len(found)} rows of job {job_id}"
     return found[0]
@@ -71,7 +71,7 @@ def count(db: Connection[Any], table: str = "jobs") -> int:
 
 
 def let_time_pass(db: Connection[Any], seconds: float) -> None:
-    """Moves unfinished jobs and idempotency keys ``seconds`` into the past."""
+    """Moves the times of unfinished jobs and of idempotency keys ``seconds`` into the past."""
     span = timedelta(seconds=seconds)
     db.execute(
         "update pgqueue.jobs_live set run_at = run_at - %s, created_at = created_at - %s, expires_at = expires_at - %s",
@@ -93,7 +93,7 @@ def attempt(
     crash_count: int = 0,
     rare: str | None = None,
 ) -> Attempt:
-    """The first attempt of a job, as a claim returns it; ``rare``: the text of its rare fields."""
+    """The first attempt of a job, as a claim returns it. ``rare`` is the JSON text of its rare fields."""
     row = (
         job_id,
         1,

@@ -1,4 +1,4 @@
-"""Triggers that fail for chosen jobs, workers that die, and what became of the jobs."""
+"""Makes triggers that fail for chosen jobs, lets workers die, and reads the states of the jobs afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from psycopg import Connection
 from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 
-# Codes of errors that may pass: a conflict, a time limit, or something that the server lacks for now.
+# Codes of errors that can go away by themselves: a conflict, a time limit, or a lack of memory, disk or connections on the server.
 PASSING = ["40001", "57014", "55P03", "55000", "53300", "53100", "53200", "58030", "25006"]
 
 
@@ -33,7 +33,7 @@ def refuse(
     table: str = "pgqueue.jobs_live",
     rows: str = "old.tags <> '{}'",
 ) -> None:
-    """Makes a trigger that fails, as a user's own may. By default it fails for jobs that have a tag."""
+    """Makes a trigger that fails, as a trigger of a user can. By default it fails for jobs that have a tag."""
     db.execute(
         f"create function no() returns trigger language plpgsql as $$ begin if {rows} then"
         f" raise exception 'not this one' using errcode = '{code}'; end if; return coalesce(new, old); end $$".encode()

@@ -1,4 +1,4 @@
-"""Stopped clocks, as libraries for tests make them."""
+"""Stops Python's clocks in the way in which libraries such as freezegun do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def frozen(moment: float | None = None) -> Iterator[None]:
-    """Stops the clocks of all modules that know them by name; the time of day stands at ``moment``."""
+    """Replaces the clocks in every module that has imported them by stopped clocks. ``time.time`` then always returns ``moment``, if given."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("time", "monotonic", "perf_counter"):
             real = getattr(time, name)

@@ -1,4 +1,4 @@
-"""Text that would act on a terminal or forge a line of a log, and text that must stay as it is."""
+"""A text that would control a terminal or forge a line of a log, and a text that must be shown unchanged."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ KEPT = "Grüße, 日本, \u00a0é, 👍🏽 \\ 'x'"
 
 
 def acts(text: str, allowed: str = "\t") -> bool:
-    """Whether the text holds a control, invisible or line-breaking character that is not allowed."""
+    """Whether the text contains a control, invisible or line-breaking character that is not in ``allowed``."""
     return any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and c not in allowed for c in text)

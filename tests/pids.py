@@ -1,4 +1,4 @@
-"""Processes that a test knows only by their pid. Any of them may end by itself before the test comes to it."""
+"""Functions for processes that a test knows only by their pid. Such a process can end by itself before the function is called."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def send(pid: int, number: signal.Signals) -> None:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether the process has ended, even if its exit code was not collected."""
+    """Whether the process has ended, also if its parent has not collected the exit code yet."""
     return _stat(pid)[0] == "Z"
 
 
@@ -24,7 +24,7 @@ def parent(pid: int) -> int | None:
 
 
 def descendants(pid: int) -> list[int]:
-    """The pids of a process's children, and of their descendants."""
+    """The pids of all processes that this process or its descendants have started."""
     children: dict[int | None, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -23,13 +23,16 @@ TOLD = (
     "TimeZone",
     "integer_datetimes",
 )
-ENCRYPTION = (80877103, 80877104)  # requests for TLS and GSSAPI, which come before the startup message
+ENCRYPTION = (
+    80877103,
+    80877104,
+)  # codes of the requests for TLS and GSSAPI, which a client sends before its startup message
 ROLLBACK = b"Q" + struct.pack("!i", 13) + b"rollback\0"
 
 
 @contextlib.contextmanager
 def transaction_pooler(dsn: str) -> Iterator[str]:
-    """The DSN of a pooler before this database."""
+    """Runs a pooler for this database, and yields the DSN of the pooler."""
     with (
         psycopg.connect(make_conninfo(dsn, sslmode="disable")) as login,
         socket.create_server(("127.0.0.1", 0)) as door,
@@ -80,7 +83,7 @@ class Pooler:
         return exactly(client, length - 4)
 
     def _transact(self, client: socket.socket, sent: bytes) -> None:
-        """From a client's first message until the session is idle again."""
+        """Passes messages on, from a client's first message until the server's session is idle again."""
         owed, status = 0, b""
         while True:
             self._server.sendall(sent)

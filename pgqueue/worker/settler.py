@@ -1,7 +1,8 @@
 """Writes outcomes in batches, and frees the slots of the attempts that it wrote.
 
-If no batch is being written, it writes an outcome immediately, else as soon as that batch has returned. So a single job does not wait, and the
-jobs of a flood share commits. A crash loses at most the batch under way and the outcomes that gathered meanwhile: the jobs of both run again.
+If no batch is being written, the settler writes an outcome immediately. Otherwise it waits for the database's answer to that batch, and then
+writes all outcomes that piled up meanwhile as the next batch. So a single outcome does not wait, and many outcomes share a commit. A crash
+loses at most the batch that is being written and the outcomes that have piled up. The jobs of these outcomes run again.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import OwnCommit
 
 UNCONFIRMED = OwnCommit.UNCONFIRMED
-LOCKED = 0.5  # seconds until a row that was locked is looked at again
-# Outcomes in a batch. In a larger batch each outcome would cost just as much, and its slot would be freed later.
+LOCKED = 0.5  # seconds until the settler tries again to write to a row that was locked
+# The most outcomes in one batch. A larger batch would not make an outcome cheaper, and would free the slots later.
 OUTCOMES_AT_ONCE = 500
 
 
@@ -31,12 +32,13 @@ Batch = list[tuple[Attempt, Outcome]]
 
 class Settler:
     def __init__(self, link: Link, freed: Callable[[list[Attempt]], None], hooks: Sequence[str] = ()) -> None:
-        """``hooks``: the names of the hook tasks that are told of outcomes."""
+        """``hooks`` are the names of the app's hook tasks. The statement that writes outcomes also enqueues calls of these hooks."""
         self._link, self._freed, self._hooks = link, freed, hooks
         self._outcomes: Batch = []
-        self._kept = 0  # outcomes that the database could not take yet; each comes back after a pause
-        self._waited: set[Attempt] = set()  # attempts whose outcomes are known to wait for a lock
-        # If an outcome failed while others were written, for a reason that may pass, its attempt is here. Such outcomes are written alone.
+        self._kept = 0  # how many outcomes the database could not take; each is tried again later
+        self._waited: set[Attempt] = set()  # attempts whose outcomes wait for a lock, and this was reported
+        # Attempts whose outcomes could not be written with others, because of an error that may go away by itself. Each of these
+        # outcomes is written in a statement of its own.
         self._alone: set[Attempt] = set()
         self._trouble = Trouble("the settling")
         self._arrived = asyncio.Event()
@@ -48,7 +50,7 @@ class Settler:
         self._arrived.set()
 
     def stop(self) -> None:
-        """Ends ``run`` once everything added so far is written."""
+        """Lets ``run`` end when every outcome that was added is written."""
         self._stopping = True
         self._arrived.set()
 
@@ -74,7 +76,10 @@ class Settler:
                     await self._write(part, statement)
 
     async def _write_alone(self, batch: Batch) -> Batch:
-        """If outcomes are to be written alone, writes only the first, because each may wait for a lock. Returns the others of the batch."""
+        """Takes the outcomes of ``_alone`` out of the batch, and returns the other outcomes.
+
+        Of those taken out, it writes only the first now, because each of them can have to wait for a lock. It keeps the rest for later.
+        """
         alone = [item for item in batch if item[0] in self._alone]
         others = [item for item in batch if item[0] not in self._alone]
         if alone:
@@ -90,7 +95,10 @@ class Settler:
         return statements.settle(self.worker_id, settled, self._hooks)
 
     async def _write(self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]) -> None:
-        """Writes outcomes, and frees their slots. If some cannot be written now, keeps them. If one is refused, it holds up no other."""
+        """Writes outcomes, and frees their slots.
+
+        Outcomes that cannot be written now are kept for later. If the database refuses one outcome, the other outcomes are still written.
+        """
         left = dict(batch)
 
         async def run(part: Sequence[tuple[Attempt, Outcome]]) -> list[int]:
@@ -121,12 +129,12 @@ class Settler:
     async def _write_part(
         self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]
     ) -> list[int]:
-        """Writes these outcomes, and returns the ids of the jobs written. If it raises an error, one outcome may be at fault."""
+        """Writes these outcomes, and returns the ids of the jobs written. If it raises an error, perhaps only one outcome is the cause."""
         try:
             written, sent_again = await self._send(statement(batch))
         except CONFLICTS:
             unlocked = await self._unlocked(batch)
-            if len(unlocked) == len(batch):  # a seat or a table is locked
+            if len(unlocked) == len(batch):  # no row of these jobs is locked, so a seat or a table is
                 raise
             if unlocked:
                 await self._write(unlocked, statement)
@@ -145,7 +153,7 @@ class Settler:
     async def _send(self, statement: Statement[list[int]]) -> tuple[list[int], bool]:
         """Returns the ids of the jobs written, and whether the statement was sent again.
 
-        If the connection breaks, the commit may have happened: then the rows are gone, and the second try finds nothing to do.
+        If the connection breaks, the server has perhaps committed the first try. Then the second try finds no running row to write to.
         """
         sent_again = False
         while True:
@@ -164,7 +172,7 @@ class Settler:
                 emit(OutcomeLost(attempt.id, attempt.task, attempt.lease_id, outcome.state))
 
     async def _confirm(self, batch: Batch, written: list[int]) -> None:
-        """Emits what became of jobs whose handlers lost the answer to the COMMIT of their own transactions."""
+        """Emits whether a handler's own transaction was committed, for jobs whose handlers did not get the answer to their COMMIT."""
         held = [(attempt.id, attempt.lease_id) for attempt, _ in batch if attempt.id not in written]
         committed = await self._link.run(statements.find_committed(held)) if held else []
         for attempt, outcome in batch:
@@ -176,7 +184,7 @@ class Settler:
                 emit(CommitUnconfirmed(attempt.id, attempt.task, "lost", outcome.state))
 
     async def _unlocked(self, batch: Batch) -> Batch:
-        """Keeps the outcomes whose rows are locked, for instance by a cancel that is not committed. Returns the others."""
+        """Keeps the outcomes whose rows are locked, for instance by a cancel that is not committed. Returns the other outcomes."""
         try:
             ids = set(await self._link.once(statements.find_locked([attempt.id for attempt, _ in batch])))
         except Exception as error:  # noqa: BLE001 - it is logged

@@ -1,8 +1,8 @@
-"""Processes of our own: workers of a supervisor, and the child processes in which a worker runs handlers.
+"""Processes that pgqueue starts: workers of a supervisor, and the child processes in which a worker runs handlers.
 
-asyncio's processes will not do, because they wait for the end of pipes, which a fork may hold for long. Signals are not sent by
-``Popen``, because it would take the exit code away from the thread that waits for the code. Each process leads a process group of its
-own, so that all that it has started ends with it.
+asyncio's subprocesses cannot be used: they wait until the process's pipes are closed, and a fork can keep a pipe open for long. Signals are
+not sent with ``Popen.send_signal``: it first collects the exit code if the process has ended, but the waiting thread needs that code. Each
+process leads a process group of its own. So one signal to the group also ends every process that this process has started.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pgqueue.worker.forked import STOPS
 
 
 class Spawned:
-    """A process that runs a module of ours, with the same Python and folder as this process. If it cannot be started, raises OSError."""
+    """A process that runs a module of pgqueue, with the same Python and folder as this process. If it cannot be started, raises OSError."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Spawned:
         *,
         deaf: bool = False,
     ) -> None:
-        """The process inherits ``fds``, stdout and stderr; its stdin is empty. If ``deaf``, it gets no signal of STOPS until it unblocks them."""
+        """The process inherits ``fds``, stdout and stderr; its stdin is empty. If ``deaf``, it starts with the signals of STOPS blocked."""
         loop = asyncio.get_running_loop()
         dsn = origin.handed.pipe()
         if dsn is not None:
@@ -60,9 +60,9 @@ class Spawned:
             _, status = os.waitpid(self.pid, 0)
             code: int | None = os.waitstatus_to_exitcode(status)
         except ChildProcessError:
-            code = None  # a handler has waited for all children of this process
+            code = None  # a handler called os.wait(), which collected the exit code
         self._process.returncode = 0 if code is None else code
-        with suppress(RuntimeError):  # the loop has ended before
+        with suppress(RuntimeError):  # the loop is already closed
             loop.call_soon_threadsafe(self._end, code)
 
     def _end(self, code: int | None) -> None:
@@ -77,7 +77,7 @@ class Spawned:
         self._ended.add_done_callback(lambda _: tell())
 
     async def wait(self) -> int | None:
-        """Its exit code, or the negative number of the signal that killed it. None: a handler took the code."""
+        """Returns the exit code, or the negative number of the signal that killed the process, or None if a handler collected the code."""
         return await asyncio.shield(self._ended)
 
     def send(self, number: int) -> None:
@@ -86,7 +86,7 @@ class Spawned:
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Kills it and all of its group, even what it has left behind."""
+        """Kills the process and all others of its group, even those that still run after the process itself has ended."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 

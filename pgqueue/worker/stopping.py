@@ -1,4 +1,4 @@
-"""The end of a worker: jobs that run end in time or are handed back, and their outcomes are written."""
+"""Ends a worker: lets running jobs end within a time limit or hands them back, and writes all outcomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgqueue.telemetry.events.workers import JobsHandedBack, LastOutcomesNotTake
 from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
 
-LAST_WRITES = 2.0  # seconds in which stopped handlers must end, and the database must take the last outcomes
+LAST_WRITES = 2.0  # seconds in which stopped handlers must end and the last outcomes must be written
 
 
 async def finish(
@@ -22,7 +22,10 @@ async def finish(
     grace: float,
     hurry: asyncio.Event,
 ) -> int:
-    """Lets jobs run for ``grace`` seconds, or until ``hurry``. Returns how many had to be handed back. Before this call, tell the claimer to stop."""
+    """Lets jobs run for ``grace`` seconds, or until ``hurry`` is set. Returns how many jobs had to be handed back unfinished.
+
+    The caller must have called ``stop`` of the claimer before.
+    """
     try:
         async with asyncio.timeout(grace):
             await asyncio.wait({claiming})

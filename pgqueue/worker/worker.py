@@ -71,14 +71,14 @@ from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
 
-LATE = 1.0  # seconds for which attempts claimed ahead may wait for their turn
-BEGINNING = 60.0  # seconds for each statement before the first lease
+LATE = 1.0  # seconds that an attempt can wait for a slot in this worker; then it is released
+BEGINNING = 60.0  # the limit in seconds for each statement that runs before the worker has its first lease
 
 
 class Worker:
     """Claims and runs the jobs of one app until it is told to stop.
 
-    ``app_path`` (``module:app``) is what child processes import; only ``executor="process"`` needs it. ``supervisor`` holds
+    Child processes import the app from ``app_path`` (``module:app``); only ``executor="process"`` needs it. ``supervisor`` contains
     the file descriptors of two sockets to the process that supervises this worker (``channels.py``).
     """
 
@@ -143,9 +143,9 @@ class Worker:
             asked=self._pulse.cancel, cancel=self._cancel, has_jobs=lambda: bool(len(self._in_flight)),
         )  # fmt: skip
         self._recycling = Recycling(settings, self._use_up)
-        # Attempts whose jobs are due again before the next poll, and in how many seconds after their settle.
+        # Attempts whose jobs are due again before the next poll. The value is the number of seconds from the settling until then.
         self._again: dict[Attempt, float] = {}
-        self._hears_of_cancels = False  # whether a listener, here or in the supervisor, tells of cancels
+        self._hears_of_cancels = False  # whether a listener, here or in the supervisor, reports cancels
         self._supervisor: LineToSupervisor | None = None
         if supervisor is not None:
             self._supervisor = LineToSupervisor(
@@ -158,14 +158,16 @@ class Worker:
         self._claimer.wake()
 
     def _cancelled(self, workers: set[int] | None) -> None:
-        """Jobs of these workers (None: of any worker) were asked to stop. If this worker is meant, its heartbeat looks which jobs."""
+        """Is called when jobs of these workers, or of any worker if None, were asked to stop. The heartbeat finds out which jobs they are."""
         self._hears_of_cancels |= workers is None
         if workers is None or self.id in workers:
             self._lease.look()
 
     def _cancel(self, job_ids: list[int]) -> None:
         self._runner.cancel(job_ids)
-        if not self._in_flight.attempts.keys() >= set(job_ids):  # some were just claimed, and are on the way
+        if not self._in_flight.attempts.keys() >= set(
+            job_ids
+        ):  # some were just claimed, and their claim has not arrived here yet
             asyncio.get_running_loop().call_later(LATE / 4, self._lease.look)
 
     def _room(self) -> int:
@@ -206,9 +208,9 @@ class Worker:
     def run(self, *, ends_process: bool = False) -> int:
         """Works until it is stopped or drained. Returns the exit code (exit_codes.py): 12, for instance, if jobs had to be handed back unfinished.
 
-        If ``ends_process``, the process ends after this call. Signals that come when all is done are ignored,
-        because these would change the exit code.
-        If the worker cannot begin, raises the DatabaseError that says why.
+        ``ends_process`` says that the process ends after this call. Then signals that arrive after the work is done are ignored,
+        because they would change the exit code.
+        If the worker cannot begin, raises a DatabaseError with the reason.
         """
         for attempt in retry_connecting(self.settings.wait_for_db):
             with attempt, explained(self._dsn or " "):
@@ -216,7 +218,7 @@ class Worker:
         return run_alone(self._work(ends_process=ends_process))
 
     def _begin(self) -> None:
-        """Does all that needs the database before the first claim."""
+        """Runs the statements that must come before the first claim."""
         check_sessions(self._dsn)
         with connect(self._dsn) as connection, within(connection, BEGINNING):
             check_server(connection)
@@ -225,7 +227,10 @@ class Worker:
             self._lease.take(connection)
 
     def _declare(self, connection: Connection) -> None:
-        """Writes the schedules and tasks of the code as rows. If another transaction holds a row, or a stored row fails, a service writes them later."""
+        """Writes the schedules and tasks of the code as rows.
+
+        If another transaction has locked such a row, or a stored row causes an error, a service writes the rows later.
+        """
         try:
             run(connection, self._declarations.sync_tasks())
             self._declarations.note(run(connection, self._declarations.sync()))
@@ -235,9 +240,9 @@ class Worker:
             emit(DeclarationsPutOff(error))
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Claims no more jobs, and gives jobs that run ``grace`` seconds to end. A second call hands these jobs back immediately.
+        """Claims no more jobs, and lets running jobs run for at most ``grace`` seconds more. A second call hands these jobs back immediately.
 
-        Handlers of signals call this.
+        Signal handlers call this method.
         """
         self._stops += 1
         self._hurried_by = number
@@ -265,9 +270,9 @@ class Worker:
         self._supervisor = None
 
     def _signalled(self, number: int) -> None:
-        """If there is a supervisor, a signal only drains the worker, because a signal to the whole group reaches the supervisor, too.
+        """If there is a supervisor, a signal only drains the worker. The supervisor then tells it when to stop.
 
-        The supervisor says when to stop.
+        A signal to the whole process group reaches the supervisor, too, so the worker need not act on it alone.
         """
         if self._supervisor is None:
             self.stop(number)
@@ -324,7 +329,7 @@ class Worker:
         return await self._finish(claiming, settling)
 
     async def _service(self, coroutine: Coroutine[object, object, None]) -> None:
-        """Runs a service. If it fails, which is a bug, the worker says so and drains. Its jobs still end, and then it can be started again."""
+        """Runs a service. If the service fails, which is a bug, logs the error and drains the worker, so that its jobs still end."""
         try:
             await coroutine
         except BaseException as error:
@@ -347,15 +352,15 @@ class Worker:
             self._supervisor.say(f"registered {worker_id}")
 
     def _lose(self) -> None:
-        """The lease ran out: every job is lost, and the worker registers again under another id."""
+        """Is called when the lease has run out: every attempt is lost, and the worker registers again under another id."""
         emit(LeaseLost(self.id, len(self._in_flight)))
-        self._claimer.worker_id = 0  # if a claim is under way, its jobs are no longer ours
+        self._claimer.worker_id = 0  # if a claim is being sent, its jobs no longer belong to this worker
         for link in (self._links.claim, self._links.settle, self._links.listen):
-            link.cut()  # its connection may be as silent as that of the heartbeat
+            link.cut()  # this connection has perhaps gone silent, like the connection of the heartbeat
         self._runner.lose()
 
     async def _watch(self) -> None:
-        """Hands back attempts that were claimed ahead and now wait behind long jobs. If no listener tells of cancels, looks for them."""
+        """Releases claimed attempts that have waited too long behind long jobs. If no listener reports cancels, also looks for cancels."""
         while True:
             await asyncio.sleep(LATE / 2)
             self._lease.watch()

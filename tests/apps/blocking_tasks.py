@@ -1,4 +1,4 @@
-"""Handlers that let nothing else go on in their process."""
+"""Handlers that block the event loop or the whole process that runs them, and handlers to compare them with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = App()
 
 @app.task(name="block")
 async def block(gate: int) -> None:
-    """Waits at the gate as no async handler should."""
+    """Waits for the lock with a call that blocks the event loop, which no async handler should do."""
     with psycopg.connect(app.dsn, autocommit=True) as own:
         own.execute("select pg_advisory_lock_shared(%s)", [gate])
 

@@ -1,4 +1,4 @@
-"""Handlers in child processes that do what a worker must survive. None of them needs a database."""
+"""Handlers that run in child processes and do things that a worker must survive. None of them needs a database."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_stdin() -> str:
 
 @app.task(name="look_for_the_way")
 def look_for_the_way() -> int:
-    """How often the socket to the worker is found among the open files of a program that inherits everything, and of a fork."""
+    """How often the socket to the worker is among the open files of a program that inherits all files, and of a fork."""
     way = str(Path(f"/proc/self/fd/{sys.argv[2]}").readlink())
     assert way.startswith("socket:")
     listing = subprocess.run(
@@ -49,7 +49,7 @@ def open_files() -> list[str]:
         try:
             found.append(str(entry.readlink()))
         except OSError:
-            continue  # the file by which this folder is listed
+            continue  # the descriptor that iterdir() itself has opened is already closed
     return found
 
 
@@ -61,7 +61,7 @@ def pool() -> list[int]:
 
 @app.task(name="terminate")
 def terminate() -> int | None:
-    """Terminates each fork at once, perhaps before the fork has begun its own code."""
+    """Terminates each fork immediately, perhaps before the fork has run any code of its own."""
     codes = set()
     for _ in range(10):
         process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
@@ -83,7 +83,7 @@ def terminate_program() -> int:
 
 @app.task(name="fork_and_end")
 def fork_and_end(pids: str, code: int) -> None:
-    """The fork lives on, with all files of its parent; a negative code is a signal."""
+    """Ends with this exit code, or by a signal if the code is negative. The fork lives on, with all open files of its parent."""
     if os.fork() == 0:
         time.sleep(3600)
         os._exit(0)
@@ -138,7 +138,7 @@ def hold_signals(pids: str) -> str:
 
 
 def start(pids: str) -> None:
-    """A program that would outlive its handler."""
+    """Starts a program that lives longer than its handler if nothing ends it."""
     note(pids, os.getpid(), subprocess.Popen(["sleep", HOUR]).pid)
 
 
@@ -148,7 +148,7 @@ def note(pids: str, *numbers: int) -> None:
     path.rename(pids)
 
 
-if __name__ == "__main__":  # a worker that is killed meanwhile
+if __name__ == "__main__":  # a test kills this process while the handler runs
     from tests.stages.test_children import perform
 
     perform("fork_and_wait", executor="process", pids=sys.argv[1])

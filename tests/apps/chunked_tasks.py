@@ -1,4 +1,4 @@
-"""Handlers of chunks for the process tests. They go on until a test lets them end, and note what they saw as ``hooked_tasks`` does."""
+"""Handlers of chunks for the process tests. They run until a test lets them end, and write notes to a file as ``hooked_tasks`` does."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def is_free() -> bool:
 
 
 class Round:
-    """The steps of a handler: in each it says how far each job is, and asks whether the job has ended."""
+    """The steps of a handler: in each step it reports the progress of each job, and checks whether the job was ended from outside."""
 
     def __init__(self, jobs: list[Job]) -> None:
         self.jobs, self.step = list(jobs), 0

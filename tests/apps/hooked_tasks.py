@@ -1,4 +1,4 @@
-"""Tasks with hooks, and tasks that take chunks, for the process tests. They write what they saw into a file, a line at a time."""
+"""Tasks with hooks, and tasks that take chunks, for the process tests. They write lines about each call to the file in NOTES."""
 
 from __future__ import annotations
 

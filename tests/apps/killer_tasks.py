@@ -1,4 +1,4 @@
-"""An app of jobs that kill the process they run in, and of innocent ones beside them."""
+"""An app whose jobs kill the process that they run in, or run beside such jobs without harm."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAYS = ("exit", "kill", "segfault")
 
 @dataclass
 class Deed:
-    """``deadly`` is a way to die. ``gate`` is a file for which an innocent job waits."""
+    """If ``deadly`` is set, it is one of WAYS in which the job kills its process. If ``gate`` is set, the job first waits for that file."""
 
     n: int
     deadly: str | None = None

@@ -1,4 +1,4 @@
-"""Apps in which a function, an object or a class raises what a job asks for, at the place that the job names. Child processes load them, too."""
+"""Apps whose jobs choose an error and a place. A function, object or class at this place raises the error. Child processes load the apps, too."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ LOCALE = locale.setlocale(locale.LC_ALL)
 
 
 class OddError(BaseException):
-    """An error of a user's own."""
+    """An error class of a user, derived from BaseException."""
 
 
 class HostileError(Exception):
-    """It raises ``what`` when code shows, compares or hashes it, or asks whether it is true."""
+    """An error that raises the error ``what`` when code formats, compares or hashes it, or asks for its length or its truth."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -59,7 +59,7 @@ def fail(what: str) -> Any:
 
 
 class Named(type):
-    """A class that does not give its name."""
+    """A metaclass of classes that raise an error when code reads their name."""
 
     @property
     def __name__(cls) -> str:  # type: ignore[override]
@@ -71,7 +71,7 @@ class NamelessError(Exception, metaclass=Named):
 
 
 class ClasslessError(HostileError):
-    """It does not even say what it is."""
+    """An error that raises another error even when code reads its class."""
 
     @property
     def __class__(self) -> Any:  # type: ignore[override]
@@ -89,11 +89,11 @@ class Instances(type):
 
 
 class AnyError(Exception, metaclass=Instances):
-    """A permanent error. ``isinstance(error, AnyError)`` raises what ``error`` asks for."""
+    """A permanent error. ``isinstance(error, AnyError)`` raises the error that ``error.asked`` contains, if there is one."""
 
 
 class AskedError(Exception):
-    """If a policy is asked about this error, the part that ``where`` names raises ``asked``."""
+    """When a policy decides about this error, the part of the policy that ``where`` names raises the error ``asked``."""
 
     def __init__(self, where: str, asked: str) -> None:
         self.where = where
@@ -123,7 +123,7 @@ POLICY = RetryPolicy(
 
 
 def changed(kind: type[Exception], attribute: str, what: str) -> Exception:
-    """An instruction, such as ``Snooze``, of a subclass in which reading one attribute raises ``what``."""
+    """An instruction, such as ``Snooze``. It is of a subclass in which an attribute raises ``what`` when it is read."""
     hostile = type(kind.__name__, (kind,), {attribute: property(lambda _: fail(what), lambda *_: None)})
     return hostile("1s") if kind in (Snooze, RateLimited) else hostile("no")
 
@@ -145,7 +145,7 @@ def recurse() -> None:
     recurse()
 
 
-# What a handler does with `what`; what it returns is its result.
+# Functions that a handler calls with the name of an error. The handler returns the value of the function.
 PLACES: dict[str, Callable[[str], Any]] = {
     "it raises": fail,
     "its error cannot be shown": lambda what: raised(HostileError(what)),
@@ -167,7 +167,7 @@ PLACES: dict[str, Callable[[str], Any]] = {
     "it returns what has no class": ClasslessError,
     "it returns a generator": items,
     "it returns an error": lambda what: RAISED[what](),
-    # Places that are not in the handler:
+    # At these places, code outside the handler raises the error.
     "its argument": str,
     "its middleware, before": str,
     "its middleware, after": str,
@@ -199,7 +199,7 @@ def done(deed: str) -> Any:
 
 
 def spoiled() -> str:
-    """Returns what a job sees of its surroundings, and then changes them."""
+    """Returns a context variable, a decimal result and the locale as the job finds them, and then changes all three."""
     seen = f"{tenant.get()} {Decimal(1) / 3} {locale.setlocale(locale.LC_ALL) == LOCALE}"
     tenant.set("a former job")
     setcontext(Context(prec=3))

@@ -1,4 +1,4 @@
-"""Tasks that take their time, step by step, and note when they began. ``pgq work -A tests.apps.slow_tasks:app``."""
+"""Tasks that run for some time, in small steps. Some record when they began. Run them with ``pgq work -A tests.apps.slow_tasks:app``."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ def sleep_process(job: Job) -> None:
 SLEEPS = {"async": sleep_async, "thread": sleep_thread, "process": sleep_process}
 
 
-# ---------------------------------------------------------------- handlers that say how far they have come
+# ---------------------------------------------------------------- handlers that report progress
 
 
 @app.task(retry=SOON)
 async def count_async(n: int, job: Job) -> Any:
-    """Says 3 of 10, waits at the gate, fails once, and goes on from there."""
+    """The first attempt reports progress 3 of 10, waits for the lock, reports 5 of 10 and fails. The next attempt reports all ten steps."""
     before = job.progressed
     if before is None:
         job.progress(3, 10, "on the way")
@@ -116,7 +116,7 @@ COUNTS = {"async": count_async, "thread": count_thread, "process": count_process
 
 
 def chatter(ms: int, job: Job) -> int:
-    """Says something as often as it can."""
+    """Reports progress about every 0.1 ms."""
     end, said = time.time() + ms / 1000, 0
     while time.time() < end:
         said += 1

@@ -1,7 +1,7 @@
-"""The tasks of the process tests: effects in the job's own transaction, effects outside, and jobs held at a gate.
+"""The tasks of the process tests: some have effects in the job's own transaction, some outside it, and some wait at a gate.
 
-``python -m tests.apps.workload BROKEN work …`` runs the command line with one statement broken on purpose (see
-``BROKEN``), to show that the checker would notice.
+``python -m tests.apps.workload NAME work …`` runs the command line with one statement broken on purpose (NAME is a key
+of ``BROKEN``). This shows that the checker would notice such a fault.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from tenacity import wait_fixed
 from pgqueue import App, Job, RateLimited, RetryPolicy, sql
 from pgqueue.database import link
 
-MAILBOX = "PGQUEUE_TEST_MAILBOX"  # the file that external effects go to
+MAILBOX = (
+    "PGQUEUE_TEST_MAILBOX"  # the variable with the path of the file to which external effects are written
+)
 PATIENT = RetryPolicy(wait=wait_fixed(0.05), max_attempts=50)
 EFFECT = "insert into chk.effects (op, job_id, lease_id) values (%s, %s, %s)"
 
@@ -65,7 +67,7 @@ def mail_thread(op: int, ms: int, job: Job) -> None:
 
 @app.task(retry=PATIENT)
 async def exit_once(op: int, code: int, job: Job) -> None:
-    """Ends its process at the first attempt."""
+    """Ends its process, but only in the first attempt."""
     if not job.crash_count:
         if code < 0:
             os.kill(os.getpid(), -code)
@@ -88,7 +90,7 @@ HOARD: list[bytes] = []
 
 @app.task(retry=PATIENT)
 def hoard(op: int, megabytes: int, job: Job) -> None:
-    """Leaks."""
+    """Leaks so many megabytes of memory."""
     HOARD.append(b"x" * (megabytes << 20))
     with job.transaction() as connection:
         connection.execute(EFFECT, [op, job.id, job.lease_id])
@@ -96,14 +98,14 @@ def hoard(op: int, megabytes: int, job: Job) -> None:
 
 @app.task(name="keyed", retry=PATIENT)
 async def keyed(kind: str, key: str, n: int, job: Job) -> None:
-    """For tests of keys: notes with which arguments the job ran in the end."""
+    """For tests of keys: records the arguments with which the job completed."""
     async with job.atransaction() as connection:
         await connection.execute("insert into chk.keyed (job_id, n) values (%s, %s)", [job.id, n])
 
 
 @app.task(name="nothing")
 async def nothing(op: int) -> None:
-    """For tests that count the other statements that the server gets."""
+    """For tests that count statements: the handler itself sends none."""
 
 
 @app.task(name="rest")
@@ -118,7 +120,7 @@ async def nap(ms: int) -> None:
 
 @app.task(name="falter", retry=PATIENT)
 async def falter(ms: int, job: Job) -> None:
-    """Fails at the first attempts of some jobs, and completes in the end."""
+    """Fails in the first attempt or the first two attempts of some jobs, and completes after that."""
     await asyncio.sleep(ms / 1000)
     if job.attempt <= job.id % 3:
         raise ValueError(job.attempt)
@@ -126,7 +128,7 @@ async def falter(ms: int, job: Job) -> None:
 
 @app.task(name="ask", retry=PATIENT)
 async def ask(ms: int, job: Job) -> None:
-    """Calls a service that limits one job of five at its first attempt."""
+    """Acts as if it called a service with a rate limit: one job of five is limited in its first attempt."""
     await asyncio.sleep(ms / 1000)
     if job.id % 5 == 1:
         async with await AsyncConnection.connect(app.dsn, autocommit=True) as own:
@@ -143,7 +145,7 @@ async def tick() -> None:
 
 
 def deliver(op: int, job: Job) -> None:
-    """Writes one line for a delivery: an effect that no transaction takes back."""
+    """Writes one line to the mailbox: an effect that no rollback undoes."""
     mailbox = os.open(os.environ[MAILBOX], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(mailbox, f"{op} {job.lease_id}\n".encode())
@@ -183,7 +185,7 @@ hold_process = app.task(name="hold_process", retry=PATIENT, executor="process")(
 
 @app.task(name="linger", retry=PATIENT)
 def linger(op: int, job: Job) -> None:
-    """Each attempt waits inside its transaction, at a gate of its own: the one with the attempt's number. Deaf to interruption."""
+    """Each attempt waits inside its transaction for the advisory lock with the attempt's number. No interruption ends this wait."""
 
     def wait() -> None:
         with job.transaction() as connection:
@@ -220,7 +222,7 @@ def running_at_gate(db: Connection[Any], op: int) -> bool:
 
 
 def without(*pieces: tuple[str, str]) -> Callable[[str], str]:
-    """Changes what each pattern finds: what a statement checks, in any words and layout."""
+    """Returns a function that replaces what each pattern finds. The patterns match a check whatever its aliases and layout are."""
 
     def broken(text: str) -> str:
         for pattern, instead in pieces:
@@ -252,13 +254,13 @@ BROKEN: dict[str, tuple[str, Callable[[str], str]]] = {
 
 
 def broken_text(name: str) -> tuple[str, str]:
-    """(statement, its broken text)"""
+    """Returns the name of the statement, and its broken text."""
     statement, breaking = BROKEN[name]
     return statement, breaking(sql.load(statement))
 
 
 def lose_the_answer(name: str) -> None:
-    """The first answer with rows to that statement is lost with its connection, after the commit."""
+    """Loses the first answer to that statement that has rows: closes its connection after the commit."""
     run_async: Any = link.run_async
     lost: list[object] = []
 

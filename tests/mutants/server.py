@@ -1,4 +1,4 @@
-"""A Postgres server for all of a mutation run, with a database that others are copied from. Ends with its stdin."""
+"""A Postgres server for a whole run of mutants, with a template database that tests copy. Ends when its stdin is closed."""
 
 from __future__ import annotations
 

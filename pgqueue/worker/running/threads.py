@@ -1,7 +1,7 @@
 """Handlers on threads.
 
-concurrent.futures does not fit. If a handler outlives its timeout, its thread must be interrupted. If the thread ignores
-that, another thread must replace it, which a pool does not do.
+The pool of concurrent.futures does not fit here. If a handler outlives its timeout, its thread must be interrupted. If the
+thread ignores the interruption, another thread must replace it. That pool can do neither.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Ending
 from pgqueue.worker.running.work import C, Kind, W
 
-DEAF = 2.0  # seconds that a handler gets to end, beyond its timeout or a cancel
-TIMED_OUT = Ending.TIMED_OUT  # by a short name, because Python 3.11 finds members of an enum slowly
+DEAF = 2.0  # seconds in which a handler must end after its timeout or a cancel
+TIMED_OUT = Ending.TIMED_OUT  # looked up only once, because Python 3.11 looks up members of an enum slowly
 BLOCKED_AFTER = (
     0.5  # seconds: if a loop has not carried out a cancel within this time, a handler blocks the loop
 )
@@ -38,9 +38,10 @@ class InterruptedByTimeout(BaseException):
 
 
 class Threads(Generic[W, C]):
-    """Grows to as many threads as calls run at the same time.
+    """A pool of threads. It grows to as many threads as calls run at the same time.
 
-    On the loop, ``begun`` is called with each work, and later ``finish`` with what the work comes to.
+    Both functions are called on the event loop: ``begun`` with each work before a thread gets it, and ``finish`` with the
+    work and its result after the work has ended.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class Threads(Generic[W, C]):
         self._busy = 0
         self._timers: dict[W, asyncio.TimerHandle] = {}
         self._given_up: set[W] = set()
-        self.to_cancel: set[W] = set()  # work whose task is to be cancelled; the task may not exist yet
+        self.to_cancel: set[W] = (
+            set()
+        )  # work whose asyncio task must be cancelled; perhaps the task does not exist yet
 
     def start(self, spec: TaskSpec, work: W) -> None:
         """Has the work performed on a thread."""
@@ -77,12 +80,15 @@ class Threads(Generic[W, C]):
     def _grow(self) -> None:
         try:
             self._threads.add(_Thread(self))
-        except RuntimeError:  # the system gives no more threads: those that exist do the work in turn
+        except RuntimeError:  # the system refuses another thread, so the work waits for a thread that exists
             if not self._threads:
                 raise
 
     def stop(self, work: W) -> None:
-        """If the work has lost its lease, interrupts it; else cancels an async handler. A plain handler ends when it next calls ``job.check()``."""
+        """If the work has lost its lease, interrupts it. Otherwise cancels the handler if it is async.
+
+        A handler that is a plain function ends when it next calls ``job.check()``.
+        """
         if work.ending is Ending.LOST:
             self._interrupt(work)
         else:
@@ -91,7 +97,7 @@ class Threads(Generic[W, C]):
                 thread.cancel(work)
 
     def tell(self, work: W, attempt: Attempt) -> None:
-        """Does nothing, because the handler has the attempt itself."""
+        """Does nothing: a handler on a thread reads the attempt itself, not a copy of it."""
 
     def _time_out(self, spec: TaskSpec, work: W) -> None:
         assert self._loop is not None
@@ -107,7 +113,10 @@ class Threads(Generic[W, C]):
                 break
 
     def _give_up(self, spec: TaskSpec, work: W) -> None:
-        """The handler does not react, for instance in a C call. Leaves its thread alone, so that a new one takes its place."""
+        """Abandons the thread of a handler that did not react to the interruption, so that a new thread can take its place.
+
+        A handler does not react while it is inside a call of C code, for instance.
+        """
         emit(TimeoutIgnored(repr(work)))
         for thread in [thread for thread in self._threads if thread.current is work]:
             thread.abandoned = True
@@ -119,7 +128,7 @@ class Threads(Generic[W, C]):
         self._finish(work, self._kind.failed(spec, work, TimeoutError()))
 
     def performed(self, work: W, concluded: C) -> None:
-        """Brings an outcome from a thread to the loop. Outcomes that gather meanwhile share one wake-up."""
+        """Passes a result from a thread to the event loop. Results that pile up until the loop collects them share one call."""
         self._finished.append((work, concluded))
         if not self._scheduled and self._loop is not None:
             self._scheduled = True
@@ -148,7 +157,10 @@ class Threads(Generic[W, C]):
             self._work.put(None)
 
     def perform_all(self, thread: _Thread[W]) -> None:
-        """Runs on a thread: makes one call after the other. Async handlers run on a loop of this thread's own."""
+        """Is the main function of each thread: calls one handler after the other.
+
+        Async handlers run on an event loop that belongs to this thread alone.
+        """
         here.thread = thread
         with asyncio.Runner() as runner:
             while not thread.abandoned and (item := self._work.get()) is not None:
@@ -159,7 +171,7 @@ class Threads(Generic[W, C]):
                         concluded = self._kind.perform(spec, work, self._app, runner, traced=self._traced)
                     finally:
                         thread.rest()
-                except BaseException as error:  # noqa: BLE001 - an interruption while the outcome was made, or an error of unknown cause
+                except BaseException as error:  # noqa: BLE001 - an interruption that came while the result was made, or an error of unknown cause
                     concluded = self._kind.failed(spec, work, error)
                     thread.rest()
                 if forked.astray:
@@ -173,17 +185,18 @@ class Threads(Generic[W, C]):
 
 
 class _Thread(Generic[W]):
-    """A thread that is interrupted only while it performs work that is out of time or lost."""
+    """A thread of the pool. It is interrupted only while it performs work that has timed out or is lost."""
 
     def __init__(self, threads: Threads[W, Any]) -> None:
         self.current: W | None = None
-        # Whether it was interrupted during this work. That happens once at most: a second interruption would hit what deals with the first.
+        # Whether the thread was interrupted during the current work. One work is interrupted only once: a second interruption would hit
+        # the code that handles the first one.
         self.interrupted = False
         self.abandoned = False
         self.shielded = False  # while True, no interruption is raised
-        self._due = False  # an interruption waits for the end of the shield
-        self._task: asyncio.Task[object] | None = None  # the task that its loop runs
-        self._cancel_pending = False  # its loop is to cancel the task, and has not done so yet
+        self._due = False  # whether an interruption must be raised when the shield ends
+        self._task: asyncio.Task[object] | None = None  # the task that the thread's loop runs
+        self._cancel_pending = False  # whether the loop was asked to cancel the task and has not done so yet
         self._to_cancel = threads.to_cancel
         self._lock = threading.Lock()
         self._thread = threading.Thread(
@@ -192,7 +205,10 @@ class _Thread(Generic[W]):
         self._thread.start()
 
     def interrupt(self, work: W) -> bool:
-        """Raises InterruptedByTimeout in the thread if it runs this work (dramatiq's time limit does the same)."""
+        """If the thread performs this work, interrupts the handler and returns True.
+
+        In a plain function, InterruptedByTimeout is raised, in the same way as dramatiq's time limit. An async handler is cancelled.
+        """
         with self._lock:
             if self.current is not work:
                 return False
@@ -206,7 +222,7 @@ class _Thread(Generic[W]):
             return True
 
     def cancel(self, work: W) -> None:
-        """Ends an async handler, now or when it begins."""
+        """Cancels the async handler of this work if its task has begun. Otherwise ``cancelling`` does so when the task begins."""
         with self._lock:
             if self.current is work and self._task is not None:
                 self._cancel_if_due(self._task)
@@ -222,7 +238,7 @@ class _Thread(Generic[W]):
         task.cancel()
 
     def insist(self, work: W) -> None:
-        """If the loop has not carried out the cancel, the handler blocks the loop: interrupts the handler."""
+        """Interrupts the handler if the loop has not carried out the cancel yet, because then the handler blocks the loop."""
         with self._lock:
             if self.current is work and self._cancel_pending:
                 self._cancel_pending = False
@@ -235,7 +251,7 @@ class _Thread(Generic[W]):
             _raise_in(self._thread.ident)
 
     def _let_in(self) -> None:
-        """Has a pending interruption raised here, at the latest when the ``for`` jumps back."""
+        """Lets Python raise a pending interruption here. Python raises it at the latest when the ``for`` jumps back."""
         if self.interrupted:
             for _ in range(2):
                 pass
@@ -270,16 +286,16 @@ class _Thread(Generic[W]):
             raise InterruptedByTimeout
 
     def rest(self) -> None:
-        """From here on the work is no longer interrupted."""
+        """Marks the work as done, so that it is no longer interrupted."""
         with self._lock:
             self.current = None
 
     def absorb(self) -> NoReturn:
-        """Raises InterruptedByTimeout here, so that an interruption that came too late for its handler hits nothing else.
+        """Raises InterruptedByTimeout here, so that an interruption that came too late for its handler hits no other code.
 
-        Python does not tell whether an interruption is still to be raised. Taking it back would leave the interpreter's flag of pending
-        exceptions set for ever: then 3.11 hangs under any tracer, and 3.12 runs slower. So a new interruption takes the place of the
-        old one, and is raised here.
+        Python has no function that returns whether an interruption is still pending. If the pending interruption were cleared, the
+        interpreter's flag of pending exceptions would stay set for ever: then Python 3.11 hangs under any tracer, and 3.12 runs slower.
+        So this function sets a new interruption, which replaces a pending one, and waits until it is raised.
         """
         _raise_in(threading.get_ident())
         while True:

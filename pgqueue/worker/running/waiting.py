@@ -1,4 +1,4 @@
-"""Attempts that are claimed and wait for their turn. Pure."""
+"""Attempts that a worker has claimed and not yet begun. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 
 from pgqueue.worker.attempt import Attempt
 
-OVERTAKEN = 0.3  # seconds: if a more urgent attempt was claimed at most so much later, it goes first
+OVERTAKEN = (
+    0.3  # seconds: an attempt that was claimed at most this much later goes first if it is more urgent
+)
 
 
 class Waiting:
-    """Attempts in the order in which they are to run: urgent ones first, else as they came.
+    """Attempts that wait for a slot. More urgent attempts run first, and attempts of one priority run in the order in which they were added.
 
-    If an urgent attempt was claimed more than OVERTAKEN seconds later, it goes behind. Otherwise a stream of urgent jobs would let others starve.
+    An attempt that was claimed more than OVERTAKEN seconds before the most urgent one runs before it. Without this rule, a stream of
+    urgent jobs would keep all other jobs from running.
     """
 
     def __init__(self) -> None:
@@ -47,7 +50,7 @@ class Waiting:
         return attempt
 
     def take_out(self, is_meant: Callable[[Attempt], bool]) -> list[Attempt]:
-        """Removes the attempts for which ``is_meant`` is true, and returns them in their order."""
+        """Removes the attempts for which ``is_meant`` is true, and returns them, the more urgent ones first."""
         taken = [attempt for attempt in self if is_meant(attempt)]
         for attempt in taken:
             attempts = self._by_priority[attempt.priority]

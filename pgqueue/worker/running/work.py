@@ -1,4 +1,4 @@
-"""What executors perform: single attempts, and chunks of them. This module holds all that an executor needs to know of them."""
+"""The work that executors perform: single attempts, and chunks of attempts. Executors treat both through the classes of this module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgqueue.worker.ending import Conclusion, Ending
 
 
 class Work(Protocol):
-    """An ``Attempt`` or a ``Chunk``: what one call of a handler takes."""
+    """An ``Attempt`` or a ``Chunk``: the work that one call of a handler does."""
 
     @property
     def ending(self) -> Ending: ...
@@ -24,31 +24,33 @@ class Work(Protocol):
 
 
 W = TypeVar("W", bound=Work)
-C = TypeVar("C")  # what work comes to: a Conclusion, or the Conclusions of a chunk
+C = TypeVar("C")  # the result of work: the Conclusion of an attempt, or the Conclusions of a chunk
 
 
 @dataclass(frozen=True)
 class Kind(Generic[W, C]):
-    """What can be done with one kind of work: ``SINGLE`` in call.py, ``CHUNK`` in chunk_call.py.
+    """The functions for one kind of work. There are two kinds: ``SINGLE`` in call.py, and ``CHUNK`` in chunk_call.py.
 
-    ``perform`` calls the handler on a thread, and ``failed`` concludes a call that ended from outside.
+    ``perform`` calls the handler on a thread. ``failed`` makes the result of a call that ended with an error or from outside.
     """
 
     perform: Callable[..., C]
     failed: Callable[..., C]
     attempts: Callable[[W], list[Attempt]]
-    together: Callable[[list[Conclusion]], C]  # from what each of the attempts comes to
+    together: Callable[
+        [list[Conclusion]], C
+    ]  # makes the result of the work from the conclusions of its attempts
 
 
 class WorkTasks(Generic[W]):
-    """Tasks of a loop, one for each work."""
+    """The asyncio tasks that perform work, one for each work."""
 
     def __init__(
         self,
         begin: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
         never_begun: Callable[[Any, W], object],
     ) -> None:
-        """If a task is cancelled before its first step, it never begins. Then ``never_begun`` is called with the spec and the work."""
+        """If a task was cancelled, perhaps before its first step, ``never_begun`` is called with the spec and the work."""
         self._begin, self._never_begun = begin, never_begun
         self._tasks: dict[W, asyncio.Task[None]] = {}
 
@@ -67,7 +69,7 @@ class WorkTasks(Generic[W]):
 
 
 class TimeLimit:
-    """``async with TimeLimit(work):`` is ``asyncio.timeout`` for the time that is left to the work. If that timeout ends, the work has timed out."""
+    """``async with TimeLimit(work):`` is an ``asyncio.timeout`` of the seconds that the work has left. If they run out, it marks the work as timed out."""
 
     __slots__ = ("_timeout", "_work")
 
@@ -89,6 +91,6 @@ class TimeLimit:
                 self.note()
 
     def note(self) -> None:
-        """Notes that the time is up, if it is."""
+        """If the time has run out, marks the work as timed out."""
         if self._timeout.expired():
             self._work.end(Ending.TIMED_OUT)
