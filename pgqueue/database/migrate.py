@@ -1,4 +1,4 @@
-"""Brings a database to this version's schema, and says what the database lacks. Alembic is imported only here."""
+"""Upgrades a database to the schema of this version of pgqueue, and checks what a database lacks. Only this module imports Alembic."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 OLDEST_SERVER = 150_000
 HEAD = "0017"
-LOCK_PATIENCE = 60.0  # seconds to wait for locks of other sessions
+LOCK_PATIENCE = 60.0  # seconds that an upgrade waits for locks of other sessions
 MOVE = "select setval('pgqueue.jobs_id_seq', greatest(last_value, {})) from pgqueue.jobs_id_seq"
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
@@ -51,10 +51,10 @@ def _config(buffer: TextIO | None = None, **attributes: object) -> Config:
 
 
 def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
-    """Creates or upgrades the schema and replaces the SQL API. Safe to run on several hosts at once.
+    """Creates or upgrades the schema and replaces the functions of the SQL API. Several hosts may run it at the same time.
 
-    Waits 5 s for each lock. Then it tells ``waiting`` which sessions are in the way, and tries again from the start, until
-    LOCK_PATIENCE seconds have passed. After that it raises LockedError, which names those sessions.
+    Waits 5 s for each lock. If the lock is still not free, calls ``waiting`` with a text that lists the sessions in the way, and tries
+    again from the start. If LOCK_PATIENCE seconds have passed, raises LockedError, which lists those sessions.
     """
     from alembic import command  # noqa: PLC0415
 
@@ -78,7 +78,7 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
                 ) from error
             waiting(said)
         except Exception as error:
-            # Another host has made the schema meanwhile.
+            # A unique violation means that another host has made the schema meanwhile. Then the next try finds the schema.
             if getattr(
                 getattr(error, "orig", error), "sqlstate", None
             ) != states.UniqueViolation.sqlstate or (monotonic() >= end):
@@ -88,13 +88,13 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
 
 
 def in_the_way(dsn: str) -> list[Locker]:
-    """The transactions that have locked tables of pgqueue now."""
+    """The transactions that now hold locks on tables of pgqueue."""
     with connect(dsn, name="pgq migrate") as connection:
         return run(connection, statements.list_lockers())
 
 
 def upgrade_sql() -> str:
-    """The SQL that ``upgrade`` would run on an empty database; needs no connection."""
+    """Returns the SQL that ``upgrade`` would run on an empty database. Needs no connection."""
     from alembic import command  # noqa: PLC0415
 
     buffer = io.StringIO()
@@ -103,7 +103,7 @@ def upgrade_sql() -> str:
 
 
 def check_encoding(connection: Connection) -> None:
-    """If this database cannot store jobs, which are Unicode, raises the error that says why."""
+    """Raises UnsupportedServerError if this database is not in UTF8. Arguments of jobs may hold any Unicode text."""
     server = run(connection, statements.describe_server())
     if server.encoding != "UTF8":
         raise UnsupportedServerError(
@@ -113,7 +113,7 @@ def check_encoding(connection: Connection) -> None:
 
 
 def check_server(connection: Connection) -> None:
-    """If pgqueue cannot work in this database yet, raises the error that says why."""
+    """If pgqueue cannot work in this database, raises an error with the reason: the server, the tables or the schema's version."""
     server = run(connection, statements.describe_server())
     if server.version < OLDEST_SERVER:
         raise UnsupportedServerError(
@@ -140,7 +140,7 @@ def check_server(connection: Connection) -> None:
 
 
 def check_ids(connection: Connection) -> TakenIdError | None:
-    """The error to report, if the sequence of the ids stands behind the ids in the tables."""
+    """Returns an error to report if the sequence of the ids is smaller than the largest id in the tables. Otherwise returns None."""
     drawn, largest = run(connection, statements.compare_ids())
     if drawn >= largest:
         return None
@@ -151,7 +151,7 @@ def check_ids(connection: Connection) -> TakenIdError | None:
 
 
 def differences(connection: Connection) -> list[str]:
-    """Functions of the SQL API that differ from this version's, one sentence each."""
+    """For each function of the SQL API that differs from the function of this version: a sentence that says so."""
     installed = run(connection, statements.list_function_bodies())
     found = []
     for name, text in functions().items():

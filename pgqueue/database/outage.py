@@ -1,7 +1,7 @@
-"""What an error of the database means: the server was lost, or it gave an answer.
+"""Decides what an error of psycopg means: either the server was lost, or it answered with an error. Only this module decides that.
 
-The SQLSTATE decides, never Python's class. psycopg raises OperationalError also for a lock that was not free, a full disk and a
-table without replica identity. No other module decides this.
+It looks at the SQLSTATE, never at the Python class of the error. For psycopg raises OperationalError not only if the connection broke, but
+also for a lock that was not free, a full disk and a table without replica identity.
 """
 
 from __future__ import annotations
@@ -24,48 +24,50 @@ from pgqueue.telemetry.events.database import OutageBegun, OutageOver, TurnFaile
 
 RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
 LONGEST_PAUSE = 30.0  # seconds; the longest pause before the next try after an answer that is an error
-REMIND_EVERY = 60.0  # seconds after which the same trouble is told again
-# In this order, the server: stops, has crashed, is starting, has cut an idle session, has no free connection. ``is_lost`` adds class 08,
-# connection exceptions.
+REMIND_EVERY = 60.0  # seconds after which the same kind of error is reported again
+# These SQLSTATEs mean that the server was lost. In this order, the server: stops, has crashed, is starting, has ended an idle session, has no
+# free connection. ``is_lost`` adds class 08, connection exceptions.
 LOST = ("57P01", "57P02", "57P03", "57P05", "53300")
-# Conflicts with another transaction, or with a time limit: the server is well, and has done nothing.
+# The statement met another transaction, or a time limit. The server works, and has undone the statement.
 CONFLICTS = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
     psycopg.errors.LockNotAvailable,
     psycopg.errors.QueryCanceled,
 )
-# What the server lacks for now: memory, disk, connections (53); an object in the right state (55); a working disk (58); a primary.
+# Beginnings of SQLSTATEs for a lack that can end: of memory, disk space or connections (53), of an object in the right state (55), of a
+# working disk (58), of a primary server (25006).
 LACKS = ("53", "55", "58", "25006")
-# A session that began while the server was read-only may stay read-only. Only a new session learns that the server no longer is.
+# If a session gets one of these errors, it is replaced: a session that began on a read-only server can stay read-only, even if the server
+# is no longer read-only.
 READ_ONLY = (errors.ReadOnlyServerError, psycopg.errors.ReadOnlySqlTransaction)
 
 
-class ConnectionLost(Exception):  # noqa: N818 - the name that everyone uses
-    """The connection broke, was silent for too long, or could not be made. The server may have run the statement, or not."""
+class ConnectionLost(Exception):  # noqa: N818 - everyone uses this name
+    """The connection broke, was silent for too long, or could not be made. Nobody knows whether the server has run the statement."""
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the server was lost, so that only a new connection helps. Any other error is the server's answer, and is reported as one."""
+    """Whether the server was lost, so that only a new connection helps. Any other error is an answer of the server or a bug, and is reported as such."""
     if isinstance(error, ConnectionLost | errors.DatabaseUnreachableError | errors.TooManyConnectionsError):
         return True
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return False
     if error.diag.severity_nonlocalized == "ERROR":
-        return False  # a trigger may raise any SQLSTATE; an error that ends the session is FATAL
+        return False  # a trigger of a user can raise any SQLSTATE, but only as an ERROR; an error that ends the session is FATAL
     state = sqlstate(error)
     return state is None or state.startswith("08") or state in LOST
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same statement may succeed later: after a conflict, or once the server has what it lacks now."""
+    """Whether the same statement can succeed later, because another transaction, a time limit or a lack of the server stopped it."""
     if isinstance(error, (*CONFLICTS, errors.LockedError, errors.ReadOnlyServerError)):
         return True
     return isinstance(error, psycopg.Error) and (sqlstate(error) or "").startswith(LACKS)
 
 
 def one_line(error: BaseException) -> str:
-    """An error in one line, with its SQLSTATE."""
+    """The text of an error in one line, with its SQLSTATE if there is one."""
     line = " ".join(str(error).split()) or type(error).__name__
     state = sqlstate(error) if isinstance(error, psycopg.Error) else None
     return line if state is None else f"{line} (SQLSTATE {state})"
@@ -76,11 +78,12 @@ class Cuttable(Protocol):
 
 
 class Outage:
-    """Says once that the database went away, and once that it is back, however many connections notice it.
+    """Reports an outage of the database when it begins and when it ends: once each, however many connections notice it.
 
-    If a single connection is cut and can be replaced immediately, that is no outage. Whenever a connection was replaced,
-    ``reconnected`` is called, on any thread: the server may have crashed and lost commits that were not on disk.
-    If one of ``links`` falls silent, the others are cut immediately: the same cause silences them, so no link waits for its own limit.
+    If a single connection is cut and can be replaced immediately, that is no outage. Whenever a broken connection was replaced,
+    ``reconnected`` is called, on any thread: the server can have crashed and lost commits that were not on disk.
+    If one of ``links`` gets no answer in time, the other links are cut immediately. The same cause has silenced them, and without the cut
+    each of them would wait until its own time limit.
     """
 
     def __init__(self, dsn: str) -> None:
@@ -92,12 +95,12 @@ class Outage:
         self.links: WeakSet[Cuttable] = WeakSet()
 
     def silent(self, link: Cuttable) -> None:
-        """``link`` got no answer in time: cuts the others."""
+        """``link`` got no answer in time: cuts the other links."""
         for other in self.links - {link}:
             other.cut()
 
     def unreachable(self, error: BaseException, begun: float) -> None:
-        """A try that began at ``begun`` made no connection. A try begun before the end of the last outage belongs to that outage."""
+        """A try to connect that began at ``begun`` has failed. If it began before the end of the last outage, it belongs to that outage."""
         with self._lock:
             if self.since is None and begun >= self._ended:
                 self.since = monotonic()
@@ -105,13 +108,13 @@ class Outage:
                 emit(OutageBegun(redact(self.dsn), why[-1]))
 
     def connected(self, *, again: bool) -> None:
-        """A new connection was made; ``again``: it replaces one that broke."""
+        """A new connection was made. ``again``: it replaces a connection that broke."""
         self._end(monotonic())
         if again:
             self.reconnected()
 
     def answered(self, begun: float) -> None:
-        """A statement sent at ``begun`` was answered. If all links are connected, no new connection comes, so the answer ends the outage."""
+        """A statement sent at ``begun`` got an answer. If it was sent after the outage began, the outage is over, even if no link connects again."""
         if self.since is not None:
             self._end(begun)
 
@@ -124,7 +127,7 @@ class Outage:
 
 
 class Trouble:
-    """Reports the errors of a service that repeats its work, each kind once a minute. The pauses between tries grow."""
+    """Reports the errors of a service that repeats its work: each kind of error once a minute. The pauses between tries grow."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -135,7 +138,7 @@ class Trouble:
         self._failures = 0
 
     def after(self, error: Exception) -> float:
-        """Reports the error, and returns the seconds to wait before the next turn."""
+        """Reports the error, and returns the seconds to wait before the next try."""
         self._failures += 1
         if is_lost(error):  # ``Outage`` reports it
             return min(0.05 * 2.0 ** min(self._failures, 6), 2.0)
@@ -156,7 +159,7 @@ class Trouble:
 
 
 async def forever(what: str, turn: Callable[[], Awaitable[float]]) -> None:
-    """Takes one turn after the other until it is cancelled. Each turn returns the seconds to wait before the next."""
+    """Calls ``turn`` again and again until it is cancelled. Each call returns the seconds to wait before the next call."""
     trouble = Trouble(what)
     while True:
         try:

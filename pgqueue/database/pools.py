@@ -1,4 +1,4 @@
-"""The application's own connections: a pool for sync callers, and one for each open event loop."""
+"""The connections of an app: one pool for all sync callers, and one pool for each open event loop."""
 
 from __future__ import annotations
 
@@ -25,35 +25,40 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.runtime.interruption import here, uninterrupted
 
 POOL_SIZE = 10
-# If a connection was unused for more seconds than this, it must answer before it is used. Firewalls, address translation
-# and balancers cut idle connections without a word, but only after a minute or more.
+# If a connection was unused for more seconds than this, the server must answer on it before it is used again. Firewalls, address
+# translation and load balancers drop idle connections without a message to either end, but only after a minute or more.
 IDLE = 10.0
-SILENCE = 5.0  # seconds in which such a connection must answer
-# Seconds in which the server must answer all of an autocommit block: as many as for any statement of a worker (``Link``). A sync caller has no such
-# bound, because a watching thread costs more than the block. TCP's own time-out and the timeout of its job bound that caller.
+SILENCE = 5.0  # seconds in which the server must answer on such a connection
+# Seconds in which the server must answer all statements of an autocommit block of an async caller: as many as for a statement of a worker
+# (``Link``). For a sync caller only a second thread could watch the time, and that thread would cost more than the block. So the wait of a
+# sync caller ends by TCP's own time-out, or by the timeout of the caller's job.
 ANSWER = 60.0
 POOL_PATIENCE = 30.0  # seconds that a caller waits for a connection
-# Seconds after which a handler that waits for a connection can be interrupted: before it counts as deaf (worker/running/threads.py).
+# A handler that waits for a connection can be interrupted once in so many seconds. This is less than DEAF in worker/running/threads.py, the
+# seconds that a handler gets to end after its timeout.
 INTERRUPTIBLE_EVERY = 1.0
 CLOSING = 1.0  # seconds that the end of a loop waits for a connection that is being opened
 
 
-# Whether the connection that is taken now serves one statement, which commits by itself. If such a connection is silent, the
-# caller loses one wait, which a bound ends. In a transaction a handler would wait for the connection again and again.
+# Whether the connection that is taken now serves one statement, which commits by itself. If the server is silent on such a connection, the
+# caller waits only once, and a time limit ends the wait. In a transaction, a handler would wait at each of its statements.
 _for_one_statement: ContextVar[bool] = ContextVar("_for_one_statement", default=False)
 # When each connection came back to its pool.
 _used_at: WeakKeyDictionary[Connection | AsyncConnection, float] = WeakKeyDictionary()
 
 
 def prepare_threshold(dsn: str) -> int | None:
-    """After how many uses a pool prepares a statement; None behind a pooler. Raises a clear error where the pool would raise a time-out."""
+    """After how many uses the connections of a pool prepare a statement; None (never) behind a pooler.
+
+    If the database cannot be reached, raises the error with the reason. The pool itself would raise only a time-out.
+    """
     with connect(dsn) as probe:
         return probe.prepare_threshold
 
 
 @dataclass(eq=False)
 class LoopPool:
-    """The pool of one event loop. ``connections``: all that it has opened."""
+    """The pool of one event loop. ``connections``: all connections that it has opened."""
 
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
     pool: AsyncConnectionPool[AsyncConnection] | None = None
@@ -63,15 +68,18 @@ class LoopPool:
         self.connections.add(connection)
 
     def abandon(self) -> None:
-        """Closes the sockets, which is all that can be done for a pool whose loop is closed."""
+        """Closes the sockets of the connections. The loop is closed, so the pool itself cannot be closed in the normal way."""
         for connection in list(self.connections):
             connection.pgconn.finish()
         if self.pool is not None:
-            self.pool._closed = True  # noqa: SLF001 - else its finalizer uses the closed loop
+            self.pool._closed = True  # noqa: SLF001 - otherwise the finalizer of the pool would use the closed loop
 
 
 class Pools:
-    """Pools that threads, event loops and forked processes may use. ``size``: the most connections of each pool; None: POOL_SIZE, or what a worker needs."""
+    """Pools that threads, event loops and forked processes may use.
+
+    ``size``: the most connections of each pool. If it is None: POOL_SIZE, or more if a worker needs more (``make_room``).
+    """
 
     def __init__(self, dsn: Callable[[], str], size: int | None = None) -> None:
         self._dsn, self._given, self._size = dsn, size, size or POOL_SIZE
@@ -85,19 +93,22 @@ class Pools:
         self._sync, self._async, self._lock = None, {}, threading.Lock()
 
     def make_room(self, handlers: int) -> None:
-        """Makes the pools large enough for this many handlers, each in a transaction and enqueuing beside it. A size that the user has set stays."""
+        """Makes the pools large enough for this many handlers, if the user has not set their size.
+
+        A handler can use two connections: one for its transaction, and one to enqueue outside this transaction.
+        """
         if self._given is None:
             self._size = max(self._size, 2 * handlers)
 
     @contextmanager
     def connection(self, *, autocommit: bool = False) -> Iterator[Connection]:
-        """A connection in a transaction that commits at the end of the block, or, with ``autocommit``, after each statement."""
+        """A connection from the pool. The transaction commits at the end of the block or, if ``autocommit`` is True, after each statement."""
         with uninterrupted() as gap:
             pool = self._pool()
             with _taking(autocommit=autocommit):
                 taken = _take(pool, gap)
             try:
-                # The connection's former user may have left autocommit on or off.
+                # The former user of the connection has left autocommit on or off.
                 if taken.autocommit is not autocommit:
                     taken.autocommit = autocommit
                 if autocommit:
@@ -133,12 +144,12 @@ class Pools:
 
     @asynccontextmanager
     async def aconnection(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
-        """Like ``connection``, for the running event loop."""
+        """Like ``connection``, with the pool of the running event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._async:
             self._abandon()
         own = self._async.setdefault(loop, LoopPool())
-        async with own.opening:  # callers that arrive together share one pool
+        async with own.opening:  # so that callers that arrive together open only one pool
             if own.pool is None:
                 own.pool = await self._open(own)
             pool = own.pool
@@ -177,8 +188,9 @@ class Pools:
             kwargs=_session(await asyncio.to_thread(prepare_threshold, dsn)),
             open=False,
         )
-        # Waits until the pool is open, because a pool that is asked sooner grows. Then the end of a short asyncio.run() cancels
-        # a worker of the pool while it connects, and waits for that worker for ever.
+        # Waits until the pool has its first connection. A pool that is asked for a connection before that opens one more.
+        # Then the end of a short asyncio.run() would cancel a task of the pool while this task connects. The task would ignore the
+        # cancel, and asyncio.run() would wait for it for ever.
         try:
             await pool.open(wait=True)
         except BaseException:
@@ -194,7 +206,7 @@ class Pools:
                 former.abandon()
 
     def close(self) -> None:
-        """Closes the pools of sync callers and of closed loops. In an open loop, ``aclose`` closes the loop's pool."""
+        """Closes the pool of sync callers and the pools of closed loops. ``aclose`` also closes the pool of the running loop."""
         self._abandon()
         with self._lock:
             pool, self._sync = self._sync, None
@@ -206,7 +218,7 @@ class Pools:
         self.close()
 
     async def leave_loop(self) -> None:
-        """Closes the pool of the running loop. A pool that connects while the loop ends would swallow the cancel, and block that end for ever."""
+        """Closes the pool of the running loop. A pool that still connects when the loop ends would ignore the cancel, and the end would wait for ever."""
         own = self._async.pop(asyncio.get_running_loop(), None)
         if own is not None and own.pool is not None:
             await own.pool.close(CLOSING)
@@ -223,9 +235,10 @@ def _taking(*, autocommit: bool) -> Iterator[None]:
 
 @contextmanager
 def _cancelled_if_left(connection: Connection) -> Iterator[None]:
-    """If an interruption of a handler leaves a statement to the server, asks the server to end it. Otherwise it would still commit.
+    """If an exception leaves the block while the server still runs a statement, asks the server to end that statement.
 
-    On an AsyncConnection psycopg does so itself.
+    Otherwise the statement would still commit. Such an exception is an interruption of a handler. On an AsyncConnection, psycopg itself
+    asks the server to end the statement.
     """
     try:
         yield
@@ -237,7 +250,11 @@ def _cancelled_if_left(connection: Connection) -> Iterator[None]:
 
 
 def _take(pool: ConnectionPool[Connection], gap: Callable[[], AbstractContextManager[None]]) -> Connection:
-    """Takes a connection. Only a handler waits in slices, between which it can be interrupted: each slice loses the place in the pool's line."""
+    """Takes a connection from the pool.
+
+    A handler waits in several short waits, because it can be interrupted only between them. Other callers wait once, because each
+    new wait begins at the end of the pool's line.
+    """
     patience = pool.timeout if here.thread is None else INTERRUPTIBLE_EVERY
     until = monotonic() + pool.timeout
     while (left := until - monotonic()) > 0:
@@ -250,7 +267,7 @@ def _take(pool: ConnectionPool[Connection], gap: Callable[[], AbstractContextMan
 
 
 def _check(connection: Connection) -> None:
-    """If the connection is broken or silent, raises, so that the pool replaces it: no job loses an attempt, no enqueue fails."""
+    """Raises an error if the connection is broken or silent. Then the pool replaces it, so no job loses an attempt and no enqueue fails."""
     if _is_doubtful(connection):
         with within(connection, SILENCE):
             ConnectionPool.check_connection(connection)
@@ -264,9 +281,10 @@ async def _check_async(connection: AsyncConnection) -> None:
 
 
 def _is_doubtful(connection: Connection | AsyncConnection) -> bool:
-    """Whether to ask the server before use, in a round trip: for a transaction, after a long pause, or if something has arrived meanwhile.
+    """Whether the connection is tested by a round trip to the server before it is used.
 
-    If the server ended the session, its message or the closed socket can be read without a round trip.
+    It is tested if it is for a transaction, if it was unused for IDLE seconds, or if the server has sent something meanwhile. The last
+    is the case if the server has ended the session, and can be seen without a round trip.
     """
     if not _for_one_statement.get() or has_arrived(connection):
         return True
@@ -278,7 +296,7 @@ def _session(threshold: int | None) -> dict[str, object]:
 
 
 def _exhausted(pool: ConnectionPool[Connection] | AsyncConnectionPool[AsyncConnection]) -> PoolExhaustedError:
-    """The error to raise. If the server cannot be reached, raises instead the error that says why."""
+    """Returns the error to raise. If the server cannot be reached, raises an error with the reason instead."""
     prepare_threshold(pool.conninfo)  # type: ignore[arg-type]
     return PoolExhaustedError(
         f"No connection of the app's pool became free within {pool.timeout:g} s; all {pool.max_size} are in use.",

@@ -1,11 +1,11 @@
-"""The only place that executes SQL: on our own connections, and on any that a caller may have (``joining``).
+"""The only module that executes SQL: on pgqueue's own connections, and on each kind of connection that a caller may pass (``joining``).
 
-``run`` and ``run_async`` run a ``Statement`` on psycopg connections, and through SQLAlchemy itself on SQLAlchemy's
-Connection, Session, AsyncConnection and AsyncSession. A statement sent past SQLAlchemy, on the raw driver connection,
-would not begin SQLAlchemy's transaction, so it would be lost at the end.
+``run`` and ``run_async`` run a ``Statement`` on a psycopg connection. On SQLAlchemy's Connection, Session, AsyncConnection and
+AsyncSession they run it through SQLAlchemy. If they used the driver's connection below SQLAlchemy, SQLAlchemy would not begin its
+transaction. Then it would not commit, and the statement would be lost.
 
-Nothing that a caller has set up for other statements reaches ours. Cursors and adapters are our own. Results come in
-their binary form, which DateStyle, IntervalStyle, bytea_output and extra_float_digits do not change.
+No setting that a caller has made for its own statements changes pgqueue's statements. The cursors and adapters are pgqueue's own. Results
+come in their binary form, which DateStyle, IntervalStyle, bytea_output and extra_float_digits do not change.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pgqueue.sql import Statement
 T = TypeVar("T")
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
-# The parameters with which each of our connections is opened.
+# The parameters with which each connection of pgqueue is opened.
 KEEPALIVE: dict[str, Any] = {
     "client_encoding": "UTF8",
     "connect_timeout": 10,
@@ -45,21 +45,21 @@ KEEPALIVE: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-# Other settings of the role or the database would change what our statements mean. The path comes first: the server would prefer
-# a function or an operator of another schema to its own if the types fit better.
+# Settings that a role or a database may have set otherwise, which would change the meaning of pgqueue's statements. The search path comes
+# first: with another path, the server could call a function or an operator of another schema, if its types fit better.
 SESSION = (
     "set search_path = pg_catalog, pg_temp; set default_transaction_isolation = 'read committed'; set timezone = 'UTC';"
     " set datestyle = 'ISO'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; set extra_float_digits = 1;"
     " set standard_conforming_strings = on"
 )
-# Each hot statement has one good plan. These settings pin it, because the statistics of a queue are wrong most of the time.
-# All of them belong together: a half-pinned plan was a hundred times slower than an unpinned one.
+# Each statement that runs often has one good plan. These settings pin that plan, because the planner's statistics of a queue are wrong most
+# of the time. All of these settings belong together: with only some of them, a plan was a hundred times slower than with none.
 PINNED = (
     "set plan_cache_mode = force_generic_plan; set jit = off; set enable_seqscan = off; set enable_bitmapscan = off;"
     " set enable_hashjoin = off; set enable_mergejoin = off; set lock_timeout = '2s'; " + SESSION
 )
-# If a crash of the server undoes a claim, the job is pending again, so a claim need not wait for the disk. A claim that takes
-# seats must wait: claim_limited.sql then sets the synchronous_commit that this session had before.
+# A crash of the server can undo a claim that is not on disk yet. Then the job is pending again, which does no harm, so a claim does not wait
+# for the disk. But a claim that takes seats must wait: it sets synchronous_commit back to the former value (claim_limited.sql).
 CLAIMING = (
     PINNED
     + "; select pg_catalog.set_config('pgqueue.durable', current_setting('synchronous_commit'), false);"
@@ -67,9 +67,9 @@ CLAIMING = (
 )
 SETUP_TIMEOUT = 10.0  # seconds in which a new connection must be ready
 BACKEND = "select pg_catalog.pg_backend_pid()"
-POOLER_TRIES = 5  # because a pooler may look like two sessions by chance
+POOLER_TRIES = 5  # a pooler in transaction mode can pass one try by chance
 ORDINARY = SESSION
-# A transaction that is to be prepared may not send a NOTIFY: workers find its jobs at their next poll.
+# PostgreSQL refuses PREPARE TRANSACTION after a NOTIFY. So such a transaction wakes no workers: they find its jobs at their next poll.
 SILENT = "select pg_catalog.set_config('pgqueue.notify', 'off', true)"
 
 
@@ -77,7 +77,7 @@ SILENT = "select pg_catalog.set_config('pgqueue.notify', 'off', true)"
 
 
 class _Text(TextLoader):
-    """If a client asked for SQL_ASCII, the server sends text as it is stored, and psycopg would leave it as bytes."""
+    """Decodes text as UTF-8. If a client asked for SQL_ASCII, the server sends text as it is stored, and psycopg itself would return bytes."""
 
     format = psycopg.pq.Format.BINARY
 
@@ -86,7 +86,7 @@ class _Text(TextLoader):
 
 
 def _adapters(loader: type[TextLoader] | None = None) -> AdaptersMap:
-    """The adapters of psycopg itself, without those that the caller has registered on the connection or globally."""
+    """The default adapters of psycopg, without the adapters that a caller has registered on the connection or globally."""
     known = TypesRegistry()
     register_default_types(known)
     adapters = AdaptersMap(types=known)
@@ -106,7 +106,7 @@ def _adapters_for(connection: Connection | AsyncConnection) -> AdaptersMap:
 
 
 class OwnCursor(Cursor[TupleRow]):
-    """A cursor of ours on the caller's connection, without the connection's row factory, cursor factory and adapters."""
+    """A cursor on the caller's connection that does not use the connection's row factory, cursor factory and adapters."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, row_factory=tuple_row)
@@ -128,7 +128,7 @@ class OwnAsyncCursor(AsyncCursor[TupleRow]):
 
 
 def run(connection: CallersConnection, statement: Statement[T]) -> T:
-    """Runs a statement in the caller's transaction on a psycopg Connection or SQLAlchemy Connection or Session."""
+    """Runs a statement in the caller's transaction, on a psycopg Connection, or on a SQLAlchemy Connection or Session."""
     connection = joined(connection)
     if isinstance(connection, Connection):
         with explained():
@@ -163,10 +163,10 @@ async def run_async(connection: CallersConnection, statement: Statement[T]) -> T
 
 
 def run_and_commit(connection: Connection, statement: Statement[T]) -> T:
-    """Runs the last statement of a psycopg connection's transaction in one message with its COMMIT.
+    """Runs the last statement of a transaction on a psycopg connection, and sends it and the COMMIT in one message.
 
-    So the statement's locks are not held while this process is stopped or the network is gone. A message with two
-    statements cannot have parameters beside it, so ClientCursor writes them into the text.
+    If the COMMIT came in a second message, the statement's locks would be held for long if this process stopped or the network broke
+    between the two. A message with two statements cannot have separate parameters, so ClientCursor writes them into the text.
     """
     with explained():
         cursor = ClientCursor(connection).execute(_with_commit(statement.text), statement.parameters)
@@ -184,15 +184,16 @@ async def run_and_commit_async(connection: AsyncConnection, statement: Statement
 
 @contextmanager
 def confirmed(connection: Connection | AsyncConnection) -> Iterator[None]:
-    """Wraps a commit, or statements that commit by themselves. If the connection breaks in the block, raises CommitUnconfirmedError: the server may have committed.
+    """Is put around a commit, or around statements that commit by themselves.
 
-    Nothing that went out on a broken connection is sent again here: only an enqueuer with a key may send it again.
+    If the connection breaks in the block, raises CommitUnconfirmedError, because nobody knows whether the server has committed.
+    Sends nothing again, because a second commit could store a job twice. Only an enqueuer with a key may send its jobs again.
     """
     was_open = not connection.closed
     try:
         yield
     except psycopg.OperationalError as error:
-        if not was_open or not connection.closed:  # nothing was sent, or the server refused
+        if not was_open or not connection.closed:  # nothing was sent, or the server answered with an error
             raise
         raise errors.CommitUnconfirmedError((str(error).splitlines() or ["it broke"])[0]) from error
 
@@ -204,7 +205,7 @@ def _with_commit(text: LiteralString) -> LiteralString:
 def copy(
     connection: CallersConnection, statement: Statement[None], blocks: Iterable[bytes | bytearray]
 ) -> None:
-    """Runs a COPY … FROM STDIN in the caller's transaction, where ``can_copy``."""
+    """Runs a COPY … FROM STDIN in the caller's transaction. Only for connections for which ``can_copy`` is true."""
     connection = joined(connection)
     assert isinstance(connection, Connection)
     with explained(), OwnCursor(connection).copy(statement.text) as sink:
@@ -236,18 +237,21 @@ def _sqlalchemy(connection: Any, *, asynchronous: bool) -> Callable[..., Any]:
 
 @cache
 def _sqlalchemy_text(text: str) -> object:
-    from sqlalchemy import text as sqlalchemy_text  # noqa: PLC0415 - only users of SQLAlchemy pay for its import
+    from sqlalchemy import text as sqlalchemy_text  # noqa: PLC0415 - so that only users of SQLAlchemy wait for its import
 
     return sqlalchemy_text(PARAMETER.sub(r"(:\1)", text).replace("%%", "%"))
 
 
-# ------------------------------------------------------------------ our own connections
+# ------------------------------------------------------------------ connections of pgqueue itself
 
 
 def connect(
     dsn: str, *, name: str = "pgqueue", patience: float = SETUP_TIMEOUT, lock: float = 0
 ) -> Connection:
-    """An autocommit connection; raises the DatabaseError that says why there is none. ``lock``: seconds that a statement waits for a lock; 0: no limit."""
+    """Opens an autocommit connection. If that fails, raises a DatabaseError with the reason.
+
+    ``patience``: seconds until the connection must be ready. ``lock``: seconds that a statement waits for a lock; 0: no limit.
+    """
     with explained(dsn or " "):
         connection = psycopg.connect(
             dsn,
@@ -264,7 +268,7 @@ def connect(
 
 
 async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncConnection:
-    """An autocommit connection of the worker, by default with pinned plans and statements prepared at first use."""
+    """Opens an autocommit connection of a worker. By default its plans are pinned, and each statement is prepared at its first use."""
     connection = await AsyncConnection.connect(dsn, autocommit=True, application_name=name, **KEEPALIVE)
     with within(connection, SETUP_TIMEOUT):
         if session == ORDINARY:
@@ -278,14 +282,17 @@ async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncC
 
 
 def is_pooled(connection: Connection) -> bool:
-    """Whether a pooler answers in the server's place. If it is in transaction mode, another client soon gets what we set or prepare in a session."""
+    """Whether a pooler answers in the server's place.
+
+    Then nothing may be set or prepared in a session: a pooler in transaction mode soon gives this session to another client.
+    """
     return _backend(connection) != connection.info.backend_pid
 
 
 def check_sessions(dsn: str) -> None:
-    """If ``dsn`` leads to a pooler in transaction mode, raises InvalidSettingError, before anything is set in its sessions.
+    """Raises InvalidSettingError if ``dsn`` leads to a pooler in transaction mode. Sets nothing in the pooler's sessions.
 
-    In that mode one session answers two connections in turn, or two sessions answer one connection.
+    In that mode, one session of the server answers two connections in turn, or two sessions answer one connection.
     """
     with (
         explained(dsn or " "),
@@ -301,13 +308,15 @@ def check_sessions(dsn: str) -> None:
         ):
             for _ in range(POOLER_TRIES):
                 before = _backend(one)
-                between = _backend(two)  # its transaction keeps that session from ``one``
+                between = _backend(
+                    two
+                )  # while the transaction of ``two`` is open, ``one`` cannot get this session
                 if before != between and _backend(one) == before:
                     two.rollback()
                     continue
                 raise errors.InvalidSettingError(
                     "The worker's DSN leads to a pooler in transaction mode.",
-                    why="a worker prepares statements and changes settings of its sessions, which other clients would get",
+                    why="a worker prepares statements and changes settings in its sessions, and the pooler would give these sessions to other clients",
                     do="give the worker the address of the server, or of a pooler in session mode; enqueuers may use this DSN",
                 )
 
@@ -318,9 +327,12 @@ def _backend(connection: Connection) -> int:
 
 
 async def wait_notified(connection: AsyncConnection, seconds: float | None) -> list[str]:
-    """The payloads that arrive on this listening connection: the first, within ``seconds`` if given, and those that come with it."""
+    """Waits for a notification on this listening connection. Returns its payload, and the payloads that arrive together with it.
+
+    Returns an empty list if nothing arrives within ``seconds``. None: waits without a limit.
+    """
     try:
-        # The loop's clock, because no test freezes it. The time-out of notifies() would use another clock.
+        # asyncio.timeout() uses the clock of the loop, which no test freezes. The time-out of notifies() would use another clock.
         async with asyncio.timeout(seconds):
             return [notify.payload async for notify in connection.notifies(stop_after=1)]
     except TimeoutError:

@@ -1,7 +1,8 @@
-"""One row never stops a statement over many rows: if it fails, it is tried on halves, until the failing row is alone.
+"""One bad row never stops a statement over many rows. If the statement fails, it is run on each half of the rows, and so on.
 
-Claims, rescues, ends of overdue jobs, settles, progress, schedules, alerts and declarations all use this module. The kind of error
-decides little, because a user's trigger may raise any error: only a lost server is never a row's fault.
+In the end each failing row is alone, and all other rows have succeeded. Claims, rescues, the ends of overdue jobs, settling, progress,
+schedules, alerts and declarations all use this module. The kind of error proves little, because a trigger of a user can raise any error
+for any row. Only if the server was lost, no row is the cause.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.database import JobGivenUp, JobNotGivenUp, JobPassedOver
 
-# Classes of SQLSTATE that a value can cause: cardinality, data, integrity, limits. One such error gives up the row.
+# Classes of SQLSTATE that a value in a row can cause: cardinality, data, integrity, limits. Such an error is the row's fault: the row is
+# given up (the caller says how; a job is made dead).
 OF_A_VALUE = ("21", "22", "23", "54")
-# Any other error is the row's fault only if other rows succeed. To learn whether they do, this many rows are tried alone first.
+# Any other error is the row's fault only if other rows succeed. To find out, so many rows are first tried one by one.
 PROBES = 3
-# The most rows that are given up in one go for such errors, because each row may have waited for a lock. The next go takes the others.
+# Each such row may have waited for a lock, which takes time. So after this many of them, one ``sift`` tries no further rows. The next one
+# tries them.
 MOST_GIVEN_UP = 20
 
 I = TypeVar("I")  # noqa: E741 - an item
@@ -35,7 +38,7 @@ Judge = Callable[[I, Exception], Awaitable[None]]
 
 
 def is_of_a_value(error: BaseException) -> bool:
-    """Whether a value is at fault: the server says so, or the value could not be sent or read here."""
+    """Whether a value is at fault: by the server's SQLSTATE, or because Python could not send or read the value."""
     if isinstance(error, PgQueueError) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, psycopg.Error):
@@ -46,14 +49,16 @@ def is_of_a_value(error: BaseException) -> bool:
 
 
 async def _left(_item: object, _error: Exception) -> None:
-    """The item is tried again in any case."""
+    """Does nothing: the caller tries the item again in any case."""
 
 
 async def sift(items: Sequence[I], run: Run[I, T], give_up: Judge[I], leave: Judge[I] = _left) -> list[T]:
-    """Returns what ``run`` returns for the items on which it succeeds. An item that fails is given up, or left if its error may pass.
+    """Calls ``run`` with the items, or with parts of them, and returns all that these calls return.
 
-    If ``run`` did nothing, it returns nothing: such a part proves nothing about other items.
-    If the server was lost, raises that error. If ``run`` did nothing for any item, raises an error that no value caused.
+    For an item that fails alone, calls ``give_up``. If the error is one that can pass by itself (``may_pass``), calls ``leave`` instead.
+    ``run`` returns an empty list if it did nothing. Such a call counts neither as a failure nor as a success.
+    If the server was lost, raises that error. If no call returned anything, raises the first error that no value caused: then the
+    cause is not in the items, and none of them is given up for it.
     """
     try:
         return await run(items)
@@ -81,7 +86,7 @@ async def sift(items: Sequence[I], run: Run[I, T], give_up: Judge[I], leave: Jud
 
 
 async def judge(guilty: Failed[I], give_up: Judge[I], leave: Judge[I]) -> None:
-    """Gives up items that failed while others succeeded, or because of their values. Leaves an item whose error may pass."""
+    """Gives up the items that are at fault: others succeeded, or the value of the item caused the error. Leaves an item whose error may pass."""
     for item, error in guilty:
         await (leave if may_pass(error) else give_up)(item, error)
 
@@ -96,7 +101,7 @@ async def _tried(items: Sequence[I], run: Run[I, T], failed: Failed[I]) -> list[
 
 
 async def _halved(items: Sequence[I], run: Run[I, T], failed: Failed[I], error: Exception) -> list[T]:
-    """Tries each half of ``items``, because ``run`` has failed on all of them together."""
+    """Calls ``run`` with each half of ``items``. ``run`` has failed on all of them together with ``error``."""
     if len(items) == 1:
         failed.append((items[0], error))
         return []
@@ -118,9 +123,10 @@ async def sift_jobs(
     some: Callable[[Sequence[int]], Statement[list[T]]],
     worker_id: int = 0,
 ) -> list[T]:
-    """Sends ``whole``, which chooses its jobs itself. If a job stops ``whole``, sends ``some`` for parts of the same jobs, and makes that job dead.
+    """Sends the statement ``whole``, which chooses its jobs itself. If it fails, finds the job on which it fails, and makes that job dead.
 
-    ``send``: a method of a link.
+    To find the job, sends ``chosen``, which returns the ids of the same jobs, and then ``some`` for parts of these ids.
+    ``send``: the method of a link that sends a statement.
     """
     try:
         found: list[T] = await send(whole)
@@ -144,12 +150,12 @@ async def sift_jobs(
 
 
 def pass_over(send: Send, job_id: int, error: Exception) -> None:
-    """Leaves a job as it is, to be tried again, and reports that."""
+    """Leaves a job as it is, so that it is tried again later, and reports that."""
     if _is_news(send, JobPassedOver, job_id):
         emit(JobPassedOver(job_id, one_line(error)))
 
 
-# When each event was last emitted for a job. The link is a part of the key, because another database may have a job of the same id.
+# When each kind of event was last emitted for a job. The link is a part of the key, because another database can have a job of the same id.
 _told: dict[tuple[Send, type, int], float] = {}
 
 
@@ -161,7 +167,7 @@ def _is_news(send: Send, what: type, job_id: int) -> bool:
 
 
 async def make_dead(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
-    """Makes a job dead that stops statements over many jobs. If it cannot be made dead, reports that, and the other jobs go on."""
+    """Makes a job dead on which statements over many jobs fail. If that fails too, reports the job and raises nothing, so other jobs go on."""
     said = f"{type(error).__name__}: {error}"[:4000].replace("\x00", "")
     try:
         task = await send(statements.make_dead(job_id, worker_id, said))

@@ -1,7 +1,7 @@
-"""Bounds every wait on a connection by a clock of the client, and tells what can be known of a connection without a wait.
+"""Limits the time of every wait on a connection, by a clock of the client. Also sees without a wait whether something has arrived.
 
-If nothing arrives, the server's own time-outs do not help. TCP's time-outs do not help behind a proxy
-whose kernel acknowledges everything.
+If nothing arrives from the server, the server's own time-outs do not help. Behind a proxy, TCP's time-outs do not help either: the
+proxy's kernel acknowledges all packets, even if the server is gone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from psycopg import AsyncConnection, Connection
 
 
 def cut(connection: Connection | AsyncConnection) -> None:
-    """Ends the connection, on any thread. If a caller waits for an answer, it sees the same as if the server had closed the connection."""
+    """Ends the connection. May be called on any thread. A caller that waits for an answer gets the same error as if the server had closed it."""
     with (
         contextlib.suppress(OSError, psycopg.Error),
         socket.socket(fileno=os.dup(connection.fileno())) as same,
@@ -29,7 +29,7 @@ def cut(connection: Connection | AsyncConnection) -> None:
 
 
 def has_arrived(connection: Connection | AsyncConnection) -> bool:
-    """Whether a connection that awaits no answer has something to read, or has ended."""
+    """Whether there is something to read on the connection, or it has ended. Only for a connection on which no statement runs."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN)
@@ -39,7 +39,7 @@ def has_arrived(connection: Connection | AsyncConnection) -> bool:
 
 @contextmanager
 def within(connection: Connection | AsyncConnection, seconds: float) -> Iterator[None]:
-    """Cuts the connection if the block takes longer than this."""
+    """Cuts the connection if the block takes longer than ``seconds``."""
     clock: threading.Timer | asyncio.TimerHandle
     if isinstance(connection, AsyncConnection):
         clock = asyncio.get_running_loop().call_later(seconds, cut, connection)

@@ -1,1 +1,1 @@
-"""A Postgres and a shop of one's own, to try things."""
+"""An embedded Postgres server and a demo, so that a developer can try pgqueue."""

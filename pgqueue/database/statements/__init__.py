@@ -1,4 +1,4 @@
-"""One typed constructor for each file in ``sql/``: what the file takes and what its rows mean. Does no I/O."""
+"""One typed constructor for each SQL statement in ``sql/``: its parameters, and how its rows are decoded. Does no I/O."""
 
 from pgqueue.database.statements.alerts import (
     list_alerts,

@@ -1,4 +1,4 @@
-"""The statements of alerts: seeing their causes, raising and resolving them."""
+"""The statements of alerts: those that find causes of alerts, and those that raise and resolve alerts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgqueue.database.statements.decoding import each, one, statement
 from pgqueue.model.alert import Alert, AlertChange, Cause, DeadTask, Front
 from pgqueue.sql import Statement
 
-MESSAGES_A_MINUTE = 20  # alerts that have a message of their own within a minute
+MESSAGES_A_MINUTE = 20  # the most alerts that have a message of their own within a minute
 
 
 def watch_queues() -> Statement[list[Front]]:
@@ -30,7 +30,11 @@ def raise_alerts(
     remind: float | None,
     most: int = MESSAGES_A_MINUTE,
 ) -> Statement[list[AlertChange]]:
-    """``targets``: the tasks that send messages. ``calm`` and ``remind`` in seconds. ``most``: messages a minute to each target."""
+    """``targets``: the tasks that send messages. An alert is resolved if its cause was not seen for ``calm`` seconds.
+
+    Each alert that stays open has a further message every ``remind`` seconds (None: no further message). ``most``: how many
+    alerts a minute have a message of their own.
+    """
     listed = json.dumps([asdict(cause) for cause in causes], default=datetime.isoformat)
     return statement(
         "raise_alerts",
@@ -48,10 +52,10 @@ def list_alerts(resolved: bool, count: int = 200) -> Statement[list[Alert]]:
 
 
 def resolve_alert(alert: int) -> Statement[bool | None]:
-    """Whether the alert was open. None: there is no such alert."""
+    """Returns whether the alert was open. None: there is no such alert."""
     return statement("resolve_alert", one, alert=alert)
 
 
 def mute_alert(alert: int, seconds: float) -> Statement[datetime | None]:
-    """Until when the alert is muted. None: there is no such alert."""
+    """Returns the time until which the alert is muted. None: there is no such alert."""
     return statement("mute_alert", one, alert=alert, seconds=seconds)

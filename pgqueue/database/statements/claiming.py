@@ -1,4 +1,4 @@
-"""Claiming: finding the lanes where jobs wait, and claiming these jobs."""
+"""The statements of claiming: those that find lanes with unclaimed jobs, and those that claim these jobs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ Position = tuple[float, int]  # where a job stands in its lane: run_at (epoch se
 
 
 class TurnClaim(NamedTuple):
-    """What a claim from one lane by turns took.
+    """The jobs that ``claim_limited`` claimed from one lane.
 
-    ``rows`` are as of ``claim``, in the order of the turns. ``turns`` names for each row the key whose turn it was.
-    ``front``: before this position (text of the database) the lane held no job with a key. None if nothing was claimed.
+    ``rows``: like the rows of ``claim``, in the order of the turns. ``turns``: for each row, the key whose turn it was.
+    ``front``: a position in the lane, as text of the database. No job with a key was in front of it. None if no job with a
+    key was claimed.
     """
 
     rows: list[Row]
@@ -28,12 +29,13 @@ class TurnClaim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LaneSurvey:
-    """What a look for lanes found.
+    """The result of ``survey_lanes``.
 
-    ``lanes``: seconds until the first job of each lane is due, negative if it is overdue.
-    ``in_turns``: the lanes whose jobs have keys, with the position of the first job (text of the database).
+    ``lanes``: for each lane with unclaimed jobs, the seconds until its first job is due; negative if that job is already due.
+    ``in_turns``: for each lane in which a job is due that is claimed by turns, the position of the first such job (text of the database).
     ``limited``: the queues under a limit that is not by key; None stands for all queues.
-    ``later``: seconds until the next job with a key is due or a seat under a rate is free; None if neither is known.
+    ``later``: seconds until the next job with a key is due, a seat under a rate is free, or a pause ends, whichever is first. None: there
+    is no such time.
     """
 
     lanes: dict[Lane, float]
@@ -61,9 +63,9 @@ def _turn_claim(rows: Sequence[Row]) -> TurnClaim:
 def survey_lanes(
     known: Sequence[Lane], since: Sequence[Position], gaps: Sequence[tuple[str, int, int]]
 ) -> Statement[LaneSurvey]:
-    """Looks which of the ``known`` lanes hold jobs from ``since`` on, and for the first lane in each of ``gaps``.
+    """Finds which of the ``known`` lanes hold jobs from the lane's position in ``since`` on, and the first lane in each of ``gaps``.
 
-    A gap is a queue and two priorities; the lane lies between them.
+    A gap is a queue and two priorities. In it, a lane with a priority between these two may exist that the worker does not know yet.
     """
     return statement(
         "survey_lanes",
@@ -79,13 +81,13 @@ def survey_lanes(
 
 
 def match_queues(patterns: Sequence[str]) -> Statement[list[str]]:
-    """The queues with unclaimed jobs that fit one of ``patterns``: names in which * stands for anything, as in -Q."""
+    """The queues with unclaimed jobs whose names fit one of ``patterns``. In a pattern, * stands for any text, as in the option -Q."""
     like = [pattern.replace("_", r"\_").replace("*", "%") for pattern in patterns]
     return statement("match_queues", column, patterns=like)
 
 
 def list_open_writers() -> Statement[list[tuple[str, float | None, float]]]:
-    """For each transaction that writes jobs: its name, when it began, and the time now (epoch seconds of the database)."""
+    """For each open transaction that has written jobs: its virtual id, when it began (None: unknown), and the time now. Both are the database's, in epoch seconds."""
     return statement("list_open_writers", lambda rows: [(row[0], row[1], row[2]) for row in rows])
 
 
@@ -96,9 +98,9 @@ def claim(
     since: Sequence[Position],
     count: int,
 ) -> Statement[list[Row]]:
-    """Claims from ``lanes`` in this order, from each lane the jobs from its position on; (0, 0) is the beginning.
+    """Claims up to ``count`` jobs from ``lanes``, in this order. In each lane, begins at the lane's position in ``since``.
 
-    Rows are ``worker.attempt.Attempt``'s arguments, undecoded.
+    (0, 0) is the beginning of a lane. Each row holds the arguments of ``worker.attempt.Attempt``, not decoded yet.
     """
     return statement(
         "claim",
@@ -122,10 +124,11 @@ def claim_limited(
     since: str | None = None,
     only: Sequence[int] | None = None,
 ) -> Statement[TurnClaim]:
-    """Claims from a lane under limits: from its keys in turn, starting after the key ``after``. If ``after`` is None: from its jobs without a key.
+    """Claims jobs from one lane under its limits: jobs with keys by turns, beginning with the key that follows ``after``.
 
+    If ``after`` is None, claims jobs without a key.
     ``since``: the front of the lane, as ``survey_lanes`` or the last claim returned it; None is the beginning.
-    ``only``: of the jobs that it would claim, the statement claims only these; None: all of them.
+    ``only``: if it is not None, the statement claims only those of its jobs that are in ``only``.
     """
     return statement(
         "claim_limited",
@@ -149,23 +152,23 @@ def choose_limited(
     count: int,
     since: str | None,
 ) -> Statement[list[int]]:
-    """The ids of the jobs that ``claim_limited`` would claim, in its order."""
+    """Returns the ids of the jobs that ``claim_limited`` would claim, in the same order. Claims nothing."""
     claims = claim_limited(worker_id, tasks, lane, after, count, since, [])
     return Statement(claims.name, claims.text, claims.parameters, lambda rows: column(_turn_claim(rows).rows))
 
 
 def find_lost_claims(worker_id: int, known: Sequence[int]) -> Statement[list[Row]]:
-    """The running jobs of this worker that are not among ``known``; rows as of ``claim``."""
+    """Returns the jobs that run under this worker in the database, but are not among ``known``. The rows are like those of ``claim``."""
     return statement("find_lost_claims", raw, worker_id=worker_id, known=array(known))
 
 
 def choose_lost_claims(worker_id: int, known: Sequence[int]) -> Statement[list[int]]:
-    """The ids of the jobs that ``find_lost_claims`` finds."""
+    """Returns the ids of the jobs that ``find_lost_claims`` would return."""
     return statement("choose_lost_claims", column, worker_id=worker_id, known=array(known))
 
 
 def mark_busy(queues: list[str], seconds: float, mine: int = 0) -> Statement[int]:
-    """Until when (milliseconds of the epoch) the queues are marked now; 0 if no queue is."""
+    """Returns the time until which the queues are marked now, in milliseconds of the epoch; 0 if the statement marked no queue."""
     return statement(
         "mark_busy",
         lambda rows: max((row[1] for row in rows), default=0),
@@ -176,5 +179,5 @@ def mark_busy(queues: list[str], seconds: float, mine: int = 0) -> Statement[int
 
 
 def count_unclaimed(queues: list[str], tasks: list[str]) -> Statement[tuple[int, int]]:
-    """(number of due jobs, number of running jobs)."""
+    """Returns (number of due jobs, number of running jobs)."""
     return statement("count_unclaimed", lambda rows: (rows[0][0], rows[0][1]), queues=queues, tasks=tasks)

@@ -1,4 +1,4 @@
-"""What all constructors of statements share: how rows are decoded, and how a file becomes a statement."""
+"""Functions that all constructors of statements use: they decode rows, and make a statement of an SQL file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def each(make: Callable[..., T]) -> Callable[[Sequence[Row]], list[T]]:
 
 
 def plain(text: str | None) -> Any:
-    """A value of jsonb. What Python cannot decode (5,000 digits, 1,000 levels) stays text, so that the other jobs are still shown."""
+    """Decodes a value of jsonb. If Python cannot decode it (a number of 5,000 digits, a depth of 1,000 levels), returns its text.
+
+    If it raised an error instead, one such job would prevent that other jobs are shown.
+    """
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):
@@ -57,10 +60,10 @@ def job_of(row: Row) -> Job:
 
 
 def array(values: Iterable[object]) -> str:
-    """A Postgres array as text, of numbers or of names that need no quotes.
+    """Writes a Postgres array as text. The values are numbers, or names that need no quotes.
 
-    psycopg would build the array in Python, element by element. Small numbers would be int2 and large ones int8, so one
-    hot statement would be prepared several times.
+    This is faster than psycopg, which would build the array in Python, element by element. Also, psycopg would send small numbers as int2
+    and large numbers as int8. Then the server would prepare one statement several times, once for each type.
     """
     return "{" + ",".join(map(str, values)) + "}"
 

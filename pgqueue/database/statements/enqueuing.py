@@ -1,4 +1,4 @@
-"""Enqueuing: one job, many by the SQL API, many by COPY."""
+"""The statements of enqueuing: for one job, for many jobs by the SQL API, and for many jobs by COPY."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ IN_JSON = ("meta", "trace_context")
 
 
 class Stored(NamedTuple):
-    """What became of one enqueued item; ``conflict`` names the key that an existing job ``id`` holds.
+    """The result for one enqueued item. If ``conflict`` is not None, an existing job has the key of the item.
 
-    If the existing job is finished, ``result`` and ``error`` are its own.
+    Then ``conflict`` is a word that enqueue_many.sql explains, such as unique_key, and ``id`` and ``state`` are those of the existing job.
+    If that job is finished, ``result`` and ``error`` are its result and its error.
     """
 
     id: int
@@ -30,20 +31,20 @@ class Stored(NamedTuple):
 
 
 def enqueue_many(batches: Sequence[Batch]) -> Statement[list[Stored]]:
-    """One row a job, in order."""
+    """Returns one ``Stored`` for each job, in the order of the jobs."""
     jobs = "[" + ",".join(batch.item() for batch in batches) + "]"
     return statement("enqueue_many", stored, jobs=jobs)
 
 
 def insert_job(task: str, args: str, options: Mapping[str, object]) -> Statement[int]:
-    """Enqueues a job without keys (``copy_lines.have_no_keys``). Returns its id."""
+    """Enqueues a job without keys (``copy_lines.have_no_keys``). Returns the job's id."""
     return _insert("insert_job", task, args, options)
 
 
 def insert_unique(task: str, args: str, options: Mapping[str, object]) -> Statement[int | None]:
     """Enqueues a job with a unique key and no other key (``copy_lines.have_a_unique_key``).
 
-    Returns its id. None: another job holds the key.
+    Returns the job's id. None: another job has the key.
     """
     keys = {
         "unique_key": options.get("unique_key"),
@@ -64,7 +65,7 @@ def _insert(name: str, task: str, args: str, options: Mapping[str, object]) -> S
 
 @cache
 def _chosen_lines(wakes: bool, *options: str) -> frozenset[str]:
-    """The names of the optional lines that the statement keeps."""
+    """The names of the optional lines of the SQL file that are kept in the statement."""
     later = "run_at" in options or "delay" in options
     chosen = {*options} if later else {*options, "now"}
     if wakes:
@@ -78,7 +79,7 @@ def _reserved(rows: Sequence[Row]) -> tuple[Sequence[int], datetime]:
 
 
 def reserve_ids(count: int) -> Statement[tuple[Sequence[int], datetime]]:
-    """(ids, the database's time). ``count`` is at least 1."""
+    """Returns (ids, the database's time). ``count`` is at least 1."""
     return statement("reserve_ids", _reserved, count=count)
 
 

@@ -1,4 +1,4 @@
-"""Statements about jobs: what people ask of them, and change."""
+"""The statements with which people look at jobs and change them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pgqueue.sql import Statement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Chooses the jobs for which all of these are true. ``error`` is a part of the last error, ``args`` is JSON that the arguments contain."""
+    """Chooses the jobs that fit all fields that are not None. ``error``: a part of the last error. ``args``: JSON that the arguments contain."""
 
     states: list[str] | None = None
     queue: str | None = None
@@ -43,7 +43,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """What happened to a job, by the view job_timeline. ``host`` and ``pid`` are None once the worker's row is gone."""
+    """One row of the view job_timeline: an event of a job. ``host`` and ``pid`` are None if the worker's row was deleted meanwhile."""
 
     at: datetime | None
     from_state: str | None
@@ -58,7 +58,7 @@ class TimelineEntry:
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """How many jobs share these values. None: the jobs are not counted by this value, or have no tag."""
+    """How many jobs have the same values. A field is None if the jobs are not counted by it. ``tag`` is also None for jobs without a tag."""
 
     task: str | None
     queue: str | None
@@ -69,9 +69,10 @@ class JobCount:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a job is not running: one word for programs, a sentence for people, and when the reason may end.
+    """Why a job is not running: ``reason`` is a word for programs, ``sentence`` is for people.
 
-    ``until`` is when the reason ends, ``ahead`` how many due jobs come first (counted to 10,000), ``do`` a command that helps.
+    ``until``: when the reason ends, if that is known. ``ahead``: how many due jobs will be claimed before it (counted up to 10,000).
+    ``do``: a command that helps.
     """
 
     reason: str
@@ -86,7 +87,7 @@ def get_job(job_id: int) -> Statement[Job | None]:
 
 
 def get_ended(job_ids: Iterable[int], watched: Iterable[int]) -> Statement[list[tuple[int, Job | None]]]:
-    """Of ``job_ids``, the jobs that have ended, are in ``watched``, or do not exist (None)."""
+    """Returns those of ``job_ids`` whose jobs are finished or are in ``watched``, each with its job. Also the ids without a job, with None."""
     return statement(
         "get_ended",
         lambda rows: [(row[0], None if row[1] is None else job_of(row[1:])) for row in rows],
@@ -116,7 +117,7 @@ def list_jobs(
 
 
 def count_jobs(which: JobFilter, by: Collection[str]) -> Statement[list[JobCount]]:
-    """``by``: any of task, queue, state and tag. A job with two tags counts under both."""
+    """``by``: some of the words task, queue, state and tag. A job with two tags counts under each of the two."""
     wanted = {f"by_{word}": word in by for word in ("task", "queue", "state", "tag")}
     return statement("count_jobs", each(JobCount), **asdict(which), **wanted)
 

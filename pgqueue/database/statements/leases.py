@@ -1,4 +1,4 @@
-"""Leases: which workers live, and what is taken back from the others."""
+"""The statements of leases: of workers, of the leader, and of jobs that are taken back from workers whose lease has run out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OverdueJob:
 
 @dataclass(frozen=True, slots=True)
 class Leadership:
-    """Whether this worker leads. If not, ``left``: seconds until the leader's lease ends, if the leader does not renew it."""
+    """Whether this worker is the leader. ``left``: seconds until the leader's lease ends, if the leader does not renew it."""
 
     leads: bool
     left: float
@@ -50,9 +50,9 @@ def register_worker(
     lease_seconds: float,
     queue_slots: Sequence[int | None] = (),
 ) -> Statement[int | None]:
-    """The worker's id: a random number that JSON of any language can hold. None: another worker has that id, so draw again.
+    """Returns the worker's id: a random number that is exact in JSON of every language. None: another worker has that id, so the caller tries again.
 
-    ``queue_slots``: for each of ``queues``, the number of its own slots, or None.
+    ``queue_slots``: for each of ``queues``, the number of slots that only this queue may use, or None.
     """
     return statement(
         "register_worker", one, worker_id=worker_id or 1 + secrets.randbelow(2**53 - 1), host=host, pid=pid,
@@ -66,7 +66,7 @@ def read_clock() -> Statement[float]:
 
 
 def heartbeat(worker_id: int, lease_seconds: float, state: str) -> Statement[int | None]:
-    """None: the lease has run out."""
+    """Renews the lease of a worker. The statement returns None if the lease has already run out."""
     return statement("heartbeat", one, worker_id=worker_id, lease_seconds=lease_seconds, state=state)
 
 
@@ -75,7 +75,7 @@ def list_cancel_requests(worker_id: int) -> Statement[list[int]]:
 
 
 def find_lost_attempts(worker_id: int, attempts: Sequence[tuple[int, int]]) -> Statement[list[int]]:
-    """The jobs whose attempts are no longer this worker's. ``attempts``: (job id, lease id) of each."""
+    """Returns the ids of the jobs whose attempts are lost: this worker has their lease no longer. ``attempts``: (job id, lease id) of each."""
     return statement(
         "find_lost_attempts",
         column,
@@ -94,7 +94,7 @@ def stop_worker(worker_id: int) -> Statement[None]:
 
 
 def end_lease(worker_id: int, pid: int) -> Statement[bool]:
-    """Whether there was a lease to end."""
+    """Returns whether the worker had a lease, which is now ended."""
     return statement("end_lease", bool, worker_id=worker_id, pid=pid)
 
 
@@ -105,7 +105,7 @@ def elect(worker_id: int, lease_seconds: float) -> Statement[Leadership]:
 
 
 def rescue(crash_limit: int, count: int, only: Sequence[int] | None = None) -> Statement[list[Rescued]]:
-    """``only``: rescues none but these jobs; None: any jobs."""
+    """``only``: if it is not None, rescues only jobs that are in it."""
     return statement(
         "rescue",
         lambda rows: [Rescued(*row[:4]) for row in rows],
@@ -116,12 +116,12 @@ def rescue(crash_limit: int, count: int, only: Sequence[int] | None = None) -> S
 
 
 def choose_rescues(count: int) -> Statement[list[int]]:
-    """The jobs that the next rescue takes."""
+    """Returns the ids of the jobs that ``rescue`` would rescue now."""
     return statement("choose_rescues", column, count=count)
 
 
 def finish_overdue(count: int, only: Sequence[int] | None = None) -> Statement[list[OverdueJob]]:
-    """``only``: finishes none but these jobs; None: any jobs."""
+    """``only``: if it is not None, finishes only jobs that are in it."""
     return statement(
         "finish_overdue",
         lambda rows: [OverdueJob(*row[:4]) for row in rows],
@@ -131,12 +131,12 @@ def finish_overdue(count: int, only: Sequence[int] | None = None) -> Statement[l
 
 
 def choose_overdue(count: int) -> Statement[list[int]]:
-    """The jobs that the next ``finish_overdue`` finishes."""
+    """Returns the ids of the jobs that ``finish_overdue`` would finish now."""
     return statement("choose_overdue", column, count=count)
 
 
 def make_dead(job_id: int, worker_id: int, why: str) -> Statement[str | None]:
-    """The job's task. None: the job was left alone, because it has ended, or runs under another worker."""
+    """Makes a job dead. Returns the job's task. None: the job was not changed, because it is finished, or runs under another living worker."""
     return statement("make_dead", one, job_id=job_id, worker_id=worker_id, why=why)
 
 

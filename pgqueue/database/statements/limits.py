@@ -1,4 +1,4 @@
-"""Statements about limits: what people ask of them, and change."""
+"""The statements with which people look at limits and change them, and the recount of seats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pgqueue.sql import Statement
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit's row (``period`` in seconds), the seats taken, the number of keys that are full, and when the last of these keys is free."""
+    """The row of a limit (``period`` in seconds), and its use now, over all its keys: how many seats are taken, and how many keys are full.
+
+    ``free_at``: when the last of the keys that have used up their rate is free again.
+    """
 
     id: int
     queue: str | None
@@ -31,7 +34,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Miscount:
-    """A row of seats that says ``counted`` are taken, while running jobs have ``correct``."""
+    """A row of pgqueue.seats with a wrong number of taken seats. It said ``counted``, but the running jobs have taken ``correct`` seats."""
 
     limit_id: int
     key: str
@@ -52,7 +55,7 @@ def set_limit(
     burst: int | None,
     share: int | None,
 ) -> Statement[int]:
-    """The limit's id. ``period`` in seconds."""
+    """Returns the limit's id. ``period`` is in seconds."""
     return statement(
         "set_limit", one, queue=queue, task=task, per_key=per_key, key=key, concurrency=concurrency, rate=rate, period=period,
         sliding=sliding, burst=burst, share=share,
@@ -64,10 +67,10 @@ def list_limits() -> Statement[list[Limit]]:
 
 
 def remove_limit(limit_id: int) -> Statement[int | None]:
-    """None: there is no such limit."""
+    """The statement returns None if there is no such limit."""
     return statement("remove_limit", lambda rows: rows[0][0] if rows else None, limit_id=limit_id)
 
 
 def recount_seats() -> Statement[list[Miscount]]:
-    """Seats whose count was wrong. There should never be any."""
+    """Corrects the rows of seats whose number was wrong, and returns them. There should never be any."""
     return statement("recount_seats", each(Miscount))

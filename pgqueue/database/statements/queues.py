@@ -1,4 +1,4 @@
-"""Statements about queues: what people ask of them, and change."""
+"""The statements with which people look at queues and workers, and change queues."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgqueue.sql import Statement
 
 @dataclass(frozen=True, slots=True)
 class QueueDepth:
-    """Counts of a queue's jobs; ``oldest_due``: seconds since the oldest due job could have run."""
+    """The numbers of a queue's jobs. ``oldest_due``: for how many seconds the oldest due job has been due."""
 
     queue: str
     paused: bool
@@ -26,7 +26,10 @@ class QueueDepth:
 
 @dataclass(frozen=True, slots=True)
 class QueueUse:
-    """What keeps a queue from being removed: unfinished and dead jobs, living workers that name it; ``known``: whether the queue had a row."""
+    """Why a queue cannot be removed: the number of its unfinished and dead ``jobs``, and of living ``workers`` that serve it by its name.
+
+    ``known``: whether the queue had a row.
+    """
 
     jobs: int
     workers: int
@@ -35,9 +38,9 @@ class QueueUse:
 
 @dataclass(frozen=True, slots=True)
 class Unserved:
-    """Due jobs that no living worker takes. ``queue_served``: workers serve the queue, but none knows the task.
+    """Due jobs of one queue and task that no living worker claims. ``queue_served``: workers serve the queue, but none knows the task.
 
-    ``app``: the app whose worker declared the task last, if any did.
+    ``app``: the app that declared the task last. None: no app has declared it.
     """
 
     queue: str
@@ -50,7 +53,10 @@ class Unserved:
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A worker. For each of ``queues``: how many slots of its own it has, or None, and how many of them are taken."""
+    """A worker. ``queue_slots``: for each of ``queues``, how many slots only this queue may use, or None.
+
+    ``queue_taken``: how many of these slots are taken.
+    """
 
     id: int
     host: str
@@ -75,12 +81,12 @@ def list_queues() -> Statement[list[QueueDepth]]:
 
 
 def pause_queue(queue: str) -> Statement[bool]:
-    """Whether this statement made the queue's row."""
+    """Returns whether the queue had no row, so that this statement made the row."""
     return statement("pause_queue", one, queue=queue)
 
 
 def resume_queue(queue: str) -> Statement[bool]:
-    """Whether the queue has a row."""
+    """Returns whether the queue has a row."""
     return statement("resume_queue", bool, queue=queue)
 
 

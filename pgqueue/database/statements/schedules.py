@@ -1,4 +1,4 @@
-"""The statements of schedules: what schedulers do, what workers declare, what ``pgq cron`` changes."""
+"""The statements of schedules: for schedulers, for workers that declare schedules and tasks, and for ``pgq cron``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pgqueue.sql import JsonObject, Row, Statement
 
 @dataclass(frozen=True, slots=True)
 class DueSchedule:
-    """A schedule to deal with now, as of ``version``. ``schedule.plan`` explains the other fields."""
+    """A schedule that a scheduler must handle now. ``version``: of its row when it was read. ``model.schedule.plan`` explains the other fields."""
 
     id: int
     version: str
@@ -26,7 +26,11 @@ class DueSchedule:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleLook:
-    """A scheduler's look at the table. ``nearest``: seconds until the next fire time of any other schedule."""
+    """What a scheduler has read: ``now`` is the time of its look, ``due`` are the schedules that it must handle.
+
+    ``nearest``: seconds until the next fire time of any other schedule; None: there is none. ``waiting``: whether a run waits for the
+    end of another run of its schedule.
+    """
 
     now: datetime
     nearest: float | None
@@ -36,9 +40,9 @@ class ScheduleLook:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRow:
-    """A schedule with its last run and its next; ``last_run`` is enqueued, waiting, skipped, missed or duplicate.
+    """A schedule with its last run and its next fire time. ``last_run`` is enqueued, waiting, skipped, missed or duplicate.
 
-    ``state`` is on, new (not planned yet), over, paused or problem.
+    ``state`` is on, new (its next fire time is not known yet), over (it never fires again), paused or problem.
     """
 
     schedule: Schedule
@@ -56,7 +60,7 @@ class ScheduleRow:
 
 @dataclass(frozen=True, slots=True)
 class TaskRow:
-    """What workers have said of a task. ``workers``: how many living workers know the task."""
+    """A task as workers have declared it. ``workers``: how many living workers know the task."""
 
     name: str
     app: str
@@ -92,9 +96,9 @@ def _look(rows: Sequence[Row]) -> ScheduleLook:
 def find_due_schedules(
     moment: datetime | None, broken: bool, count: int, only: Sequence[int] | None = None
 ) -> Statement[ScheduleLook]:
-    """``moment``: None means the database's time. ``broken``: finds schedules with a problem, too.
+    """Finds up to ``count`` schedules that a scheduler must handle at ``moment`` (None: now, by the database's clock).
 
-    ``only``: finds none but these schedules; None: any schedules.
+    ``broken``: finds schedules with a problem, too. ``only``: if it is not None, finds only schedules whose ids are in it.
     """
     return statement(
         "find_due_schedules", _look, moment=moment, broken=broken, count=count, only=maybe_array(only)
@@ -102,12 +106,12 @@ def find_due_schedules(
 
 
 def list_schedule_versions() -> Statement[list[tuple[int, str]]]:
-    """The schedules that ``find_due_schedules`` chooses from, each with the version of its row."""
+    """Returns (id, version of the row) for each schedule that is not paused. ``find_due_schedules`` chooses from these."""
     return statement("list_schedule_versions", lambda rows: [(row[0], row[1]) for row in rows])
 
 
 def fire_schedules(plans: Iterable[tuple[DueSchedule, Plan]]) -> Statement[dict[int, int | None]]:
-    """For each schedule's id, how many jobs were enqueued. None: the row was edited meanwhile, or another scheduler deals with it."""
+    """Returns for each schedule's id how many jobs were enqueued. None: the row was edited meanwhile, or another scheduler handles it."""
     items = [{"id": due.id, "version": due.version, **plan._asdict()} for due, plan in plans]
     return statement(
         "fire_schedules",
@@ -129,7 +133,10 @@ def sync_schedules(
     *,
     named: bool,
 ) -> Statement[list[tuple[str | None, str]]]:
-    """(schedule, what became of it), and for the whole set (None, …). See the head of ``pgqueue.sync_schedules``."""
+    """Returns (schedule, a word that says what happened to it) for some schedules, and last (None, such a word) for the whole set.
+
+    The comment of functions/sync_schedules.sql explains the words.
+    """
     return statement(
         "sync_schedules",
         lambda rows: [(row[0], row[1]) for row in rows],
@@ -143,12 +150,12 @@ def sync_schedules(
 
 
 def sync_tasks(app: str, declared: Sequence[Mapping[str, object]], seconds: float) -> Statement[None]:
-    """``declared``: name, options and keep of each."""
+    """``declared``: name, options and keep of each task."""
     return statement("sync_tasks", nothing, app=app, declared=json.dumps(declared), seconds=seconds)
 
 
 def list_shared_names() -> Statement[list[str]]:
-    """Names of apps that several living services share."""
+    """Returns the names of apps that several living services use, probably by accident."""
     return statement("list_shared_names", column)
 
 
@@ -161,7 +168,7 @@ def list_tasks(name: str | None = None) -> Statement[list[TaskRow]]:
 
 
 def add_schedule(schedule: Schedule) -> Statement[int | None]:
-    """The schedule's id. None: the name is taken."""
+    """Returns the schedule's id. None: another schedule has the name."""
     return statement("add_schedule", one, **_definition(schedule))
 
 
@@ -176,12 +183,12 @@ def pause_schedule(name: str, paused: bool) -> Statement[bool]:
 
 
 def remove_schedule(name: str) -> Statement[str | None]:
-    """What had made the schedule: sql, cli or code. None: there is no such schedule."""
+    """Returns how the schedule was made: by sql, cli or code. None: there is no such schedule."""
     return statement("remove_schedule", one, name=name)
 
 
 def run_schedule(name: str) -> Statement[int | None]:
-    """The job's id; None: there is no such schedule."""
+    """Enqueues a job of the schedule now. Returns the job's id; None: there is no such schedule."""
     return statement("run_schedule", one, name=name)
 
 

@@ -1,4 +1,4 @@
-"""Statements about the server: its version, its locks, its snapshots, its schema."""
+"""The statements that look at the server: its version, its locks, its snapshots, and the schema of pgqueue in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgqueue.sql import Statement
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A database as pgqueue finds it: ``version`` as 180006, ``installed`` if our tables exist."""
+    """A database and its server. ``version``: a number such as 180006. ``installed``: whether the tables of pgqueue exist."""
 
     version: int
     in_recovery: bool
@@ -22,7 +22,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Locker:
-    """A transaction that has locked ``table``. ``pid`` None: a prepared transaction."""
+    """A transaction that has locked ``table``. ``pid`` is None if it is a prepared transaction. ``age`` is in seconds."""
 
     pid: int | None
     user: str
@@ -40,9 +40,10 @@ class Locker:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What holds back vacuum: ``kind`` is session, standby, slot, catalog slot or prepared transaction.
+    """An old snapshot, which keeps vacuum from removing dead rows.
 
-    ``age`` in seconds, None if it is not known; ``transactions``: the age, counted in transactions.
+    ``kind`` is the kind of its holder: session, standby, slot, catalog slot or prepared transaction.
+    ``age`` is in seconds, or None if it is not known. ``transactions`` is the age counted in transactions.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""Settling: what became of attempts, and what running attempts report."""
+"""The statements of settling, which write the outcomes of attempts, and the progress of running attempts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OUTCOME = tuple(field.name for field in fields(Outcome))
 
 
 def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Statement[list[int]]:
-    """``completed`` is (job id, lease id, whether its row is kept), sorted. Returns the ids of the jobs that were still ours."""
+    """``completed``: (job id, lease id, whether the job's row is kept), sorted. Returns the ids of the jobs whose lease this worker still had."""
     return statement(
         "complete",
         column,
@@ -27,17 +27,17 @@ def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Stat
 
 
 def lock_running_job(worker_id: int, job_id: int, lease_id: int) -> Statement[list[int]]:
-    """Locks a job's row. Returns the job's id if the job is still ours."""
+    """Locks a job's row. Returns the job's id if this worker still has the lease of the job, otherwise nothing."""
     return statement("lock_running_job", column, worker_id=worker_id, job_id=job_id, lease_id=lease_id)
 
 
 def pin_search_path() -> Statement[None]:
-    """Goes before ``settle`` or ``complete`` in a transaction of the user, unless ``lock_running_job`` went before."""
+    """Sets the search path for the rest of a user's transaction. Needed before ``settle`` or ``complete`` if ``lock_running_job`` did not run."""
     return statement("pin_search_path", nothing)
 
 
 def find_committed(attempts: Sequence[tuple[int, int]]) -> Statement[list[int]]:
-    """``attempts`` is (job id, lease id)."""
+    """Returns the ids of the jobs that were completed in these ``attempts``, which are (job id, lease id)."""
     return statement(
         "find_committed",
         column,
@@ -53,7 +53,10 @@ def find_locked(ids: Sequence[int]) -> Statement[list[int]]:
 def settle(
     worker_id: int, settled: Sequence[tuple[int, int, Outcome]], hooks: Sequence[str] = ()
 ) -> Statement[list[int]]:
-    """``settled`` is (job id, lease id, outcome), of any kind. ``hooks`` get jobs of their own. Returns the ids of the jobs that were still ours."""
+    """``settled``: (job id, lease id, outcome). Returns the ids of the jobs whose lease this worker still had.
+
+    ``hooks``: the names of the hooks that this worker knows. If an outcome calls one of them, a job of that hook is stored.
+    """
     outcomes = "[" + ",".join([_outcome(*item) for item in settled]) + "]"
     return statement("settle", column, worker_id=worker_id, outcomes=outcomes, hooks=array(hooks))
 
@@ -65,7 +68,7 @@ def _outcome(job_id: int, lease_id: int, outcome: Outcome) -> str:
 
 
 def write_progress(worker_id: int, written: Sequence[tuple[int, int, Progress]]) -> Statement[list[int]]:
-    """``written`` is (job id, lease id, progress). Returns the ids of the jobs that were still ours."""
+    """``written``: (job id, lease id, progress). Returns the ids of the jobs whose lease this worker still had."""
     items = [
         {"id": job, "lease_id": lease, "progress": progress.as_json()} for job, lease, progress in written
     ]

@@ -1,4 +1,4 @@
-"""Upkeep: days, retention, indexes, queues, seats."""
+"""The statements of upkeep: for day tables, retention, indexes, rows of queues, and the sequence of ids."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pgqueue.sql import Statement
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """jobs_live and its claim index: rows by the server's estimate, sizes in bytes."""
+    """The table jobs_live and its claim index. Numbers of rows are the server's estimate, sizes are in bytes.
+
+    ``vacuumed``: whether autovacuum may work on the table.
+    """
 
     live: int
     dead: int
@@ -22,7 +25,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class DayChange:
-    """What became of a day's table."""
+    """A day table, and a word that says what the statement did with it. ``why``: the error, if the word is refused."""
 
     name: str
     what: Literal["made", "attached", "dropped", "locked", "crowded", "refused"]
@@ -31,7 +34,7 @@ class DayChange:
 
 @dataclass(frozen=True, slots=True)
 class PartitionFault:
-    """What is wrong with a table: missing, detached, detaching, or default (it holds rows)."""
+    """A fault of a partition: missing, detached, detaching, or default (rows lie in a default partition). ``size`` is in bytes."""
 
     name: str
     fault: str
@@ -40,7 +43,7 @@ class PartitionFault:
 
 @dataclass(frozen=True, slots=True)
 class IndexFault:
-    """An index of jobs_live that is outgrown or invalid; ``may_rebuild``: this role may rebuild it."""
+    """An index of jobs_live with a ``fault``: outgrown or invalid. ``may_rebuild``: whether this role is allowed to rebuild it."""
 
     name: str
     fault: str
@@ -62,17 +65,17 @@ def add_partitions(days: int) -> Statement[list[DayChange]]:
 
 
 def drop_partitions() -> Statement[DayChange | None]:
-    """None: nothing is over age."""
+    """The statement returns None if no day table is over age."""
     return statement("drop_partitions", lambda rows: DayChange(*rows[0]) if rows else None)
 
 
 def list_over_age_tables() -> Statement[dict[str, str]]:
-    """For each table, the days before which its rows may go."""
+    """Returns for each table with over-age rows the days before which rows may be deleted, as text."""
     return statement("list_over_age_tables", lambda rows: {row[0]: row[1] for row in rows})
 
 
 def purge_jobs(child: str, first: int, count: int) -> Statement[int | None]:
-    """The next block to begin with; None at the end of the table."""
+    """Deletes over-age rows from ``count`` blocks. Returns the block at which the next call begins; None at the end of the table."""
     return statement("purge_jobs", one, child=child, first=first, count=count)
 
 
@@ -98,5 +101,5 @@ def measure_storage() -> Statement[Storage]:
 
 
 def compare_ids() -> Statement[tuple[int, int]]:
-    """The last id drawn from the sequence, and the largest id of a job."""
+    """Returns the last id that was taken from the sequence, and the largest id of a job."""
     return statement("compare_ids", lambda rows: (rows[0][0], rows[0][1]))

@@ -1,1 +1,1 @@
-"""A shop with a day of real orders, to watch the queue at work: `pgq demo`."""
+"""`pgq demo`: a shop with a day of real orders. It shows how the queue works."""

@@ -1,4 +1,4 @@
-"""What happens on the shop's day, in order."""
+"""Plays the shop's day: its events, one after the other."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pgqueue.dev.demo.workers import Workers
 from pgqueue.errors import PgQueueError
 
 PACE = 0.02  # seconds between two customers
-WAIT_LIMIT = 60.0  # seconds until a wait is given up; the whole day takes a quarter of it
+WAIT_LIMIT = 60.0  # seconds until a wait is given up; the whole day takes a quarter of this time
 
 COUNTS = """
 SELECT task, state, count(*) FROM pgqueue.jobs
 WHERE created_at >= %s AND task LIKE 'demo.shop.%%' GROUP BY task, state
 """
 
-# The worker whose mail has arrived while its job is still running: the worker has not yet heard of the arrival.
+# A worker whose mail has arrived, but whose job still runs, because the mail server has not answered yet.
 IN_THE_MIDDLE = """
 SELECT r.pid
 FROM pgqueue.running AS r
@@ -62,7 +62,7 @@ class Day:
         self.finish()
 
     def write(self, orders: Sequence[Order]) -> None:
-        """Write orders in one transaction. Every twentieth transaction is rolled back, after its jobs were enqueued."""
+        """Write orders in one transaction. One of twenty transactions is rolled back after its jobs were enqueued."""
         self.transactions += 1
         declined = self.transactions % 20 == 3
         self.written += len(orders)
@@ -81,7 +81,7 @@ class Day:
             time.sleep(PACE)
 
     def look(self) -> Counts:
-        """Read and show how far the jobs are."""
+        """Read and show how many jobs of each task are in each state."""
         counts: dict[str, dict[str, int]] = {}
         for task, state, number in self.conn.execute(COUNTS, (self.since,)):
             counts.setdefault(task, {})[state] = number
@@ -94,7 +94,7 @@ class Day:
         return counts
 
     def kill_a_worker(self, orders: Sequence[Order]) -> None:
-        """SIGKILL a worker whose mail has arrived before the worker has heard of the arrival."""
+        """Send SIGKILL to a worker whose mail has arrived, before the worker gets the mail server's answer."""
         with self.mail.answers_withheld():
             row = self.conn.execute("SELECT coalesce(max(id), 0) FROM demo.mails").fetchone()
             self.sell(orders)
@@ -112,7 +112,7 @@ class Day:
         return row[0] if row else None
 
     def finish(self) -> None:
-        """Wait until every job is final. If that takes too long, the proof shows what is missing."""
+        """Wait until every job is finished. If that takes too long, go on: the proof then shows which jobs are not finished."""
         deadline = time.monotonic() + WAIT_LIMIT
         while time.monotonic() < deadline:
             if all(state in FINAL for states in self.look().values() for state in states):

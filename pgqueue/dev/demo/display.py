@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: bars on a terminal, a line each second elsewhere."""
+"""Shows the demo's progress: as bars if the output is a terminal, otherwise as one line each second."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Counts: TypeAlias = Mapping[str, Mapping[str, int]]  # task -> state -> number o
 
 
 class Display:
-    """``say`` tells an event, ``show`` the present counts."""
+    """``say`` prints an event. ``show`` shows the present numbers of jobs."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

@@ -1,5 +1,5 @@
--- One row per task of the shop: its jobs, what became of them, and what arrived at the receivers.
--- %(since)s: when the demo began. Reads committed rows only.
+-- Returns one row for each task of the shop: how many jobs it has, how they ended, and what the receivers got from them.
+-- %(since)s: when the demo began. It sees only committed rows.
 WITH
 job AS MATERIALIZED (
     SELECT j.id, substring(j.task FROM '[^.]+$') AS task, j.state, o.order_id
@@ -17,7 +17,7 @@ jobs AS (
     FROM job
     GROUP BY task
 ),
-again AS MATERIALIZED (  -- attempts that failed, or whose worker died, and after which the job was run again
+again AS MATERIALIZED (  -- attempts after which the job ran again: they failed, or their worker died
     SELECT job.task, job.id, t.reason = 'rescued' AS rescued
     FROM pgqueue.transitions AS t
     JOIN job ON job.id = t.job_id
@@ -40,7 +40,7 @@ effects AS (
         task,
         count(*) AS received,
         count(DISTINCT key) AS distinct_keys,
-        -- only a job that was run again may have repeated its effect
+        -- only a job that ran again is allowed to have repeated its effect
         bool_and(NOT repeat OR key IN (SELECT 'job-' || id FROM again)) AS repeats_explained
     FROM effect
     GROUP BY task

@@ -1,4 +1,4 @@
-"""The day's result: ``proof.sql`` reads it, and a table shows it."""
+"""Reads the result of the day with ``proof.sql``, and shows it as a table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-# label, field of Line
+# (the label of a row of the table, the field of Line that the row shows)
 ROWS = (
     ("orders committed", "orders"),
     ("= jobs completed", "completed"),
@@ -40,7 +40,7 @@ Look for yourself:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One task of the shop."""
+    """The result for one task of the shop: a row of ``proof.sql``."""
 
     task: str
     orders: int
@@ -66,7 +66,7 @@ class DemoResult:
     orders_committed: int
     orders_rolled_back: int
     lines: tuple[Line, ...]
-    example: int  # a rescued job
+    example: int  # the id of a job that was rescued
 
 
 def prove(

@@ -1,4 +1,4 @@
-"""``pgq demo``: a shop's busy day with all that can go wrong, and the proof that nothing was lost or done twice."""
+"""Runs ``pgq demo``: a shop's day on which many things go wrong, and the proof that no job was lost and no order has two effects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pgqueue.dev.demo.sinks import MailSink, WebhookSink
 from pgqueue.dev.demo.workers import Workers
 from pgqueue.errors import InvalidOptionError, InvalidSettingError
 
-LEAST = 20  # orders; fewer would not show everything
+LEAST = 20  # the least number of orders; with fewer, some events of the day would not happen
 ONE_AT_A_TIME = 7_467_178_353  # the key of a lock that only demos take
 MARK = "made by pgq demo, dropped by the next one"
 
@@ -31,7 +31,7 @@ def run(
 ) -> DemoResult:
     """Play the day on a migrated database and print the table.
 
-    With ``json_output`` stdout stays free for the caller's JSON: progress goes to stderr and there is no table.
+    If ``json_output`` is True, prints progress to stderr and no table, because the caller prints JSON to stdout.
     """
     day_orders = list(read_orders())
     if not LEAST <= orders <= len(day_orders):
@@ -65,7 +65,7 @@ def run(
 
 
 def open_shop(conn: psycopg.Connection) -> datetime:
-    """Make the schema ``demo`` again; return the database's time."""
+    """Drop the schema ``demo`` of a former demo, and make a new one. Return the database's time."""
     found = conn.execute(
         "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'demo'"
     ).fetchone()
@@ -78,7 +78,7 @@ def open_shop(conn: psycopg.Connection) -> datetime:
         conn.execute("DROP SCHEMA IF EXISTS demo CASCADE")
         conn.execute(files("pgqueue.dev.demo").joinpath("schema.sql").read_text())
         conn.execute(f"COMMENT ON SCHEMA demo IS '{MARK}'")
-    # Cancels the jobs that an interrupted demo left.
+    # Cancels the jobs that are left from an interrupted demo.
     conn.execute(
         "SELECT pgqueue.cancel(id) FROM pgqueue.jobs"
         " WHERE state IN ('pending', 'retrying', 'waiting', 'running') AND task LIKE 'demo.shop.%'"
@@ -91,7 +91,7 @@ def open_shop(conn: psycopg.Connection) -> datetime:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM leaves the demo as Ctrl-C does: through every ``finally``, so no process stays behind."""
+    """In this block, SIGTERM ends the demo by an exception, as Ctrl-C does. So each ``finally`` runs, and no process of the demo is left."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

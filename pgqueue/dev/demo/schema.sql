@@ -1,5 +1,5 @@
--- The shop's own tables, apart from the queue's. The tables of effects have no unique key on purpose: an effect that happens
--- twice is there twice.
+-- The tables of the shop. They lie in another schema than the tables of the queue. The tables of effects (sales, mails, deliveries) have
+-- no unique key on purpose: if an effect happens twice, it has two rows.
 CREATE SCHEMA demo;
 
 CREATE TABLE demo.orders (
@@ -10,7 +10,7 @@ CREATE TABLE demo.orders (
     amount      numeric(10, 2) NOT NULL
 );
 
-CREATE TABLE demo.sales (            -- an effect inside the database
+CREATE TABLE demo.sales (            -- the effect of record_sale, inside the database
     job_id   bigint NOT NULL,
     order_id int NOT NULL,
     amount   numeric(10, 2) NOT NULL
@@ -20,14 +20,14 @@ CREATE TABLE demo.mails (            -- what the mail server received
     id          bigint GENERATED ALWAYS AS IDENTITY,
     received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     order_id    int NOT NULL,
-    key         text NOT NULL,       -- from Message-ID: the job, 'job-42'
-    repeat      boolean NOT NULL     -- the receiver has seen this key and ignored the mail
+    key         text NOT NULL,       -- from the header Message-ID; the id of the job, such as 'job-42'
+    repeat      boolean NOT NULL     -- the receiver had seen this key before, so it ignored the mail
 );
 
 CREATE TABLE demo.deliveries (       -- what the warehouse's webhook accepted
     id          bigint GENERATED ALWAYS AS IDENTITY,
     received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     order_id    int NOT NULL,
-    key         text NOT NULL,       -- from Idempotency-Key
+    key         text NOT NULL,       -- from the header Idempotency-Key; the id of the job
     repeat      boolean NOT NULL
 );

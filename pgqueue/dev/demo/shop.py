@@ -1,11 +1,11 @@
-"""A small shop: an order and the jobs it causes are one transaction.
+"""A small shop. It stores an order and the jobs of that order in one transaction.
 
-``place_order`` and ``import_orders`` are the application's side, the three tasks are the worker's:
+The application calls ``place_order`` and ``import_orders``. Workers run the three tasks:
 ``pgq work -A pgqueue.dev.demo.shop:app -Q demo-mail,demo-web,demo-books``.
 
-A job may run more than once: its worker can die between the effect and the note that it happened. An effect inside the
-database commits together with the job's completion, so it happens exactly once (``record_sale``). An effect outside
-carries the job's id, by which its receiver knows a repeat: the mail's Message-ID, the request's Idempotency-Key.
+A job can run more than once, because its worker can die after the effect and before it has written that the job is completed. An effect
+inside the database commits together with the job's completion, so it happens exactly once (``record_sale``). An effect outside the
+database carries the job's id, in the mail's Message-ID or the request's Idempotency-Key. By this id the receiver recognises a repeat.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class Order(NamedTuple):
 
 
 class CardDeclinedError(Exception):
-    """The customer's card does not pay for these orders, so they must not exist."""
+    """The customer's card does not pay for these orders, so their transaction is rolled back."""
 
 
 class NothingPaidError(Exception):
-    """No receipt can be written for $0.00, today or tomorrow: trying again is useless."""
+    """No receipt can be written for $0.00. Another try would fail in the same way."""
 
 
 def place_order(conn: psycopg.Connection, order: Order, *, card_declined: bool = False) -> None:
-    """The order and its three jobs commit together, or not at all."""
+    """Stores an order and its three jobs. All of them commit together, or none."""
     with conn.transaction():
         conn.execute("INSERT INTO demo.orders VALUES (%s, %s, %s, %s, %s)", order)
         send_receipt.using(conn).enqueue(order_id=order.order_id, email=email(order), amount=order.amount)
@@ -57,7 +57,7 @@ def place_order(conn: psycopg.Connection, order: Order, *, card_declined: bool =
 
 
 def import_orders(conn: psycopg.Connection, orders: Sequence[Order], *, card_declined: bool = False) -> None:
-    """Many orders and their jobs, stored in bulk, also in one transaction."""
+    """Stores many orders and their jobs in batches. All of them commit in one transaction."""
     with conn.transaction(), conn.cursor() as cursor:
         cursor.executemany("INSERT INTO demo.orders VALUES (%s, %s, %s, %s, %s)", orders)
         send_receipt.using(conn).enqueue_many(
@@ -122,13 +122,13 @@ def record_sale(job: Job, order_id: int) -> None:
 
 
 def address(variable: str) -> tuple[str, int]:
-    """``127.0.0.1:1025`` from the environment."""
+    """Returns the host and the port from an environment variable such as ``DEMO_SMTP=127.0.0.1:1025``."""
     host, _, port = os.environ[variable].rpartition(":")
     return host, int(port)
 
 
 def read_orders() -> Iterator[Order]:
-    """Real orders of a real shop; ``orders.LICENSE.md`` says where they come from."""
+    """Reads real orders of a real shop. ``orders.LICENSE.md`` says where they come from."""
     with files("pgqueue.dev.demo").joinpath("orders.csv").open(encoding="utf-8") as lines:
         for row in csv.DictReader(lines):
             yield Order(

@@ -1,7 +1,7 @@
-"""The world outside the shop: a mail server and a warehouse's webhook, run in threads of the demo's process.
+"""The receivers outside the shop: a mail server and the webhook of a warehouse. They run in threads of the demo's process.
 
-In the database both note all that they receive. Like good receivers they know a repeat by its key: they mark it as a
-repeat, and do nothing more with it.
+Both write all that they receive into the database. A message with a key that was received before is a repeat. They mark it as a repeat, and
+do nothing more with it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import psycopg
 
 
 class Sink(socketserver.ThreadingTCPServer):
-    """A server on a free local port that notes each key it receives."""
+    """A server on a free local port. It writes each key that it receives into its table."""
 
     daemon_threads = True
     block_on_close = False
@@ -63,7 +63,7 @@ class Sink(socketserver.ThreadingTCPServer):
             self.conn.close()
 
     def handle_error(self, request: socket | tuple[bytes, socket], client_address: object) -> None:
-        """Reports errors, but not that a client went away, as a killed worker does."""
+        """Reports an error, unless a client has closed its connection: a killed worker does so."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -78,7 +78,7 @@ class MailSink(Sink):
 
     @contextmanager
     def answers_withheld(self) -> Iterator[None]:
-        """Mail still arrives, but its senders get no answer until the block ends."""
+        """In this block the server receives mails, but its answers wait until the block ends."""
         self.may_answer.clear()
         try:
             yield
@@ -87,7 +87,7 @@ class MailSink(Sink):
 
 
 class MailConversation(socketserver.StreamRequestHandler):
-    """As much SMTP as one mail needs."""
+    """The part of SMTP that is needed to receive one mail."""
 
     server: MailSink
 
@@ -117,7 +117,7 @@ class MailConversation(socketserver.StreamRequestHandler):
 
 
 class WebhookSink(Sink):
-    """Once it has accepted ``fails_after`` deliveries, it is down (503) for ``outage`` seconds, one time."""
+    """The warehouse's webhook. After ``fails_after`` deliveries, it answers 503 for ``outage`` seconds. This happens only one time."""
 
     table = "deliveries"
 
@@ -162,4 +162,4 @@ class WebhookRequest(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Logs nothing, because the demo says what matters."""
+        """Logs nothing, because the demo prints all that the user should see."""

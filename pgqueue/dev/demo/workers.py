@@ -1,4 +1,4 @@
-"""The demo's worker processes: started, killed, and never left behind."""
+"""Starts, kills and ends the worker processes of the demo. None of them outlives the demo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Self
 
 from pgqueue.errors import PgQueueError
 
-# The lease and the heartbeat are short, so that the demo is short, too. The defaults are 30 and 5.
+# The lease and the heartbeat are short, so that the demo takes little time. The defaults are 30 and 5 seconds.
 WORK = (
     "-m pgqueue work -A pgqueue.dev.demo.shop:app -Q demo-mail,demo-web,demo-books -c 8"
     " --lease 2 --heartbeat 0.5"
@@ -22,7 +22,7 @@ WORK = (
 
 
 class Workers:
-    """``pgq work`` processes by pid. Leaving the block ends all that still run."""
+    """The ``pgq work`` processes of the demo, by pid. The end of the ``with`` block ends those that still run."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = {**os.environ, **environment}
@@ -30,7 +30,7 @@ class Workers:
         self.log = tempfile.TemporaryFile(mode="a+b")  # noqa: SIM115  __exit__ closes it
 
     def start(self) -> int:
-        process = subprocess.Popen(  # noqa: S603  our own command
+        process = subprocess.Popen(  # noqa: S603  the command is fixed here
             [sys.executable, *shlex.split(WORK)],
             env=self.environment,
             stdin=subprocess.DEVNULL,
@@ -41,12 +41,12 @@ class Workers:
         return process.pid
 
     def kill(self, pid: int) -> None:
-        """SIGKILL: no goodbye, no clean-up."""
+        """Kills a worker by SIGKILL, so that it cannot release its jobs or end its lease."""
         self.processes[pid].kill()
         self.processes.pop(pid).wait()
 
     def check(self) -> None:
-        """Raise if a worker ended by itself."""
+        """Raise PgQueueError if a worker ended by itself."""
         for process in self.processes.values():
             if (code := process.poll()) is not None:
                 raise PgQueueError(
