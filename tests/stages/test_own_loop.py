@@ -1,4 +1,4 @@
-"""No handler ends its worker by what it does to the loop that they share, nor makes it deaf to the end that is asked of it."""
+"""Whatever a handler does to the event loop that it shares with its worker, the worker goes on, and still stops on a signal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.waiting import wait_until
 
 
 class Deadly(BaseException):
-    """Not an Exception, and nothing that asyncio knows."""
+    """An error that is no Exception, and that asyncio does not treat in a special way."""
 
 
 def fails(*_: object) -> Any:
@@ -35,7 +35,7 @@ def cancel_all() -> None:
 
 
 def cancel_again_and_again() -> None:
-    """Cancels also the tasks that our own waits have started."""
+    """Cancels all tasks of the loop every 20 ms for a second, and so also the tasks that the worker starts in order to wait."""
     loop = asyncio.get_running_loop()
     for turn in range(50):
         loop.call_later(0.02 * turn, lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
@@ -124,7 +124,7 @@ def are_completed(db: Connection[Any], task: str) -> bool:
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-def test_whatever_a_handler_does_to_the_loop_its_worker_works_on_and_ends_when_it_is_asked(
+def test_a_worker_goes_on_and_still_stops_on_sigterm_whatever_a_handler_did_to_the_loop(
     db: Connection[Any], app: App, deed: Callable[[], None]
 ) -> None:
     heard: list[Any] = []
@@ -155,10 +155,10 @@ def test_whatever_a_handler_does_to_the_loop_its_worker_works_on_and_ends_when_i
     gc.collect()
 
 
-def test_a_loop_that_cannot_be_mended_drains_the_worker_with_one_line_and_an_exit_code(
+def test_a_worker_logs_one_line_drains_and_exits_with_1_if_a_handler_breaks_the_loop_for_good(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """There is one line, however long the worker drains. A signal during the drain counts as the first and hurries nothing."""
+    """The worker logs one line, however long it drains. A signal during the drain counts as the first signal, and only a second one would hurry the worker."""
     mended: list[str] = []
 
     @app.task(name="deed")
@@ -186,7 +186,7 @@ def test_a_loop_that_cannot_be_mended_drains_the_worker_with_one_line_and_an_exi
 def test_an_executor_that_a_handler_has_set_and_shut_down_is_replaced(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If the DSN names a host, new connections need the executor."""
+    """If the DSN contains a host name, each new connection needs the executor: the name is resolved there."""
 
     @app.task(name="deed")
     async def _deed() -> None:
@@ -207,7 +207,7 @@ def test_an_executor_that_a_handler_has_set_and_shut_down_is_replaced(
     assert "shut down the executor of the event loop" in caplog.text
 
 
-def test_a_line_of_asyncio_that_the_configured_logging_fails_for_ends_no_worker(
+def test_a_worker_goes_on_if_a_logging_handler_of_the_user_fails_on_a_line_of_asyncio(
     db: Connection[Any], app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken(logging.Handler):
@@ -227,10 +227,10 @@ def test_a_line_of_asyncio_that_the_configured_logging_fails_for_ends_no_worker(
     assert worked(app, meanwhile) == STOPPED
 
 
-def test_a_service_that_ends_unasked_ends_the_worker_with_an_error_and_an_exit_code(
+def test_a_worker_logs_an_error_and_exits_with_1_if_one_of_its_services_ends_unexpectedly(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A handler finds the settler's task and cancels it. No job is lost, although its outcome was not written."""
+    """A handler finds the settler's task and cancels it. The job is not lost, although the outcome of its first attempt was not written: the next worker runs it again."""
 
     runs: list[int] = []
 
@@ -252,7 +252,7 @@ def test_a_service_that_ends_unasked_ends_the_worker_with_an_error_and_an_exit_c
     assert len(runs) == 2
 
 
-def test_an_end_that_fails_leaves_no_service_behind(
+def test_a_worker_whose_end_fails_leaves_no_service_running(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = Worker(app, WorkerSettings(queues={"default": None}, drain=True))

@@ -1,4 +1,4 @@
-"""Days are made ahead and dropped when over age, whatever lies about, whatever the clock says, and nobody waits for it."""
+"""Day tables are made ahead of time and dropped when they are too old. Neither leftover tables nor a wrong clock prevent that, and nobody waits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.days_of_jobs import PARENTS, days, finish, make_days, name_of, places
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
-CROWD = 5001  # so many rows are no longer moved
+CROWD = 5001  # one row more than are moved out of the default partition into a new day table
 
 
 def add(db, ahead=3):
@@ -28,7 +28,7 @@ def add(db, ahead=3):
 
 
 def drop(db):
-    """Drops partitions until nothing is left to do, or one is locked."""
+    """Drops day tables until none is too old, or until one is locked."""
     found = []
     while (change := run(db, statements.drop_partitions())) is not None:
         found.append((change.name, change.what))
@@ -39,7 +39,7 @@ def drop(db):
 
 @pytest.fixture
 def keep(dsn):
-    """Takes a leader's turns at the partitions; returns what the last turn returned."""
+    """Maintains the partitions as a leader does, once or several times; returns the result of the last time."""
 
     def turn(turns=1):
         async def go():
@@ -55,23 +55,23 @@ def keep(dsn):
     return turn
 
 
-# ------------------------------------------------------------------ made ahead
+# ------------------------------------------------------------------ day tables are made ahead of time
 
 
-def test_days_are_made_ahead_and_only_once(db):
+def test_day_tables_are_made_ahead_of_time_and_only_once(db):
     assert len(add(db)) == 2 * 4
     assert add(db) == []
     assert days(db) == days(db, "transitions") == [0, -1, -2, -3]
     assert run(db, statements.check_partitions()) == []
 
 
-def test_workers_that_start_together_make_the_same_days(connect):
+def test_workers_that_start_at_the_same_time_make_each_day_table_only_once(connect):
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(add, [connect() for _ in range(4)]))
     assert sorted(map(len, made)) == [0, 0, 0, 8]
 
 
-def test_a_day_is_found_by_id_and_written_once(db):
+def test_a_day_table_has_unique_ids_and_its_vacuum_freezes_rows_immediately(db):
     add(db)
     options = db.execute("select c.reloptions from pg_class c where c.relname = %s", [name_of(0)]).fetchone()[
         0
@@ -85,7 +85,7 @@ def test_a_day_is_found_by_id_and_written_once(db):
 # ------------------------------------------------------------------ the default partition
 
 
-def test_rows_that_came_before_their_day_move_into_it(db):
+def test_rows_in_the_default_partition_move_into_their_day_table_when_it_is_made(db):
     jobs = finish(db, 0, 20) + finish(db, -1)
     assert set(places(db).values()) == {"pgqueue.jobs_done_default"}
     assert [what for _, what in add(db)] == ["made"] * 8
@@ -93,16 +93,20 @@ def test_rows_that_came_before_their_day_move_into_it(db):
     assert not db.execute("select conname from pg_constraint where conname = 'bounds'").fetchall()
 
 
-def test_too_many_rows_stay_where_they_are_until_retention(db, keep):
+def test_rows_that_are_too_many_to_move_stay_in_the_default_partition_until_retention_deletes_them(db, keep):
     jobs = finish(db, 0, CROWD)
     assert (name_of(0), "crowded") in add(db)
     keep()
     assert days(db) == [-1, -2, -3], "the other days are made"
-    assert len(run(db, statements.check_partitions())) == 2, "the doctor tells of the day and of the rows"
+    assert len(run(db, statements.check_partitions())) == 2, (
+        "the doctor reports the missing day table and the rows"
+    )
     assert places(db).keys() == set(jobs)
     db.execute("update pgqueue.jobs_done_default set finished_at = finished_at - interval '8 days'")
     keep()
-    assert len(places(db)) == CROWD, "no week was made yet that would prove that a week passed"
+    assert len(places(db)) == CROWD, (
+        "the day tables of the week are still missing that would prove that a week has passed"
+    )
     make_days(db, *range(1, 8))
     keep()
     assert keep()
@@ -111,8 +115,8 @@ def test_too_many_rows_stay_where_they_are_until_retention(db, keep):
 
 
 @pytest.mark.parametrize("ahead", [0, 3])
-def test_who_settles_while_todays_day_is_attached_waits_and_does_not_fail(db, connect, ahead):
-    """Without the wait, its insert would choose the default partition, which no longer takes rows of that day."""
+def test_a_worker_that_settles_while_todays_table_is_attached_waits_and_succeeds(db, connect, ahead):
+    """Without the wait, the insert of the worker would choose the default partition, which no longer takes rows of that day."""
     hand = Hand(connect(), ["t"])
     db.execute("insert into pgqueue.jobs (task) values ('t')")
     [attempt] = hand.claim()
@@ -131,8 +135,8 @@ def test_who_settles_while_todays_day_is_attached_waits_and_does_not_fail(db, co
 
 
 @pytest.mark.parametrize("read", ["pgqueue.jobs", "pgqueue.jobs_done", "oldest"])
-def test_nobody_queues_behind_a_reader(db, connect, read):
-    """A reader keeps its lock for hours. A worker that settles meanwhile never waits, though upkeep tries again and again."""
+def test_a_worker_never_waits_while_a_reader_keeps_the_leader_from_dropping_a_day_table(db, connect, read):
+    """A reader keeps its lock for hours, and the leader tries again and again to drop and add day tables. A worker that settles meanwhile never waits."""
     add(db, 1)
     make_days(db, *range(1, 9))
     reader = connect(autocommit=False)
@@ -156,13 +160,13 @@ def test_nobody_queues_behind_a_reader(db, connect, read):
     assert days(db)[-1] == -2
 
 
-def test_a_worker_that_starts_does_not_wait_for_a_reader_either(db, connect):
+def test_a_worker_that_starts_does_not_wait_for_a_reader(db, connect):
     connect(autocommit=False).execute("select 1 from pgqueue.jobs_done")
     db.execute("set statement_timeout = '5s'")
     assert {what for name, what in add(db) if name.startswith("jobs_done")} == {"locked"}
 
 
-def test_short_transactions_do_not_keep_a_day(db, connect):
+def test_a_day_table_is_dropped_although_short_transactions_use_its_parent_all_the_time(db, connect):
     add(db)
     make_days(db, *range(1, 9))
     settler = connect()
@@ -173,7 +177,7 @@ def test_short_transactions_do_not_keep_a_day(db, connect):
     assert len(dropped.result()) == 2
 
 
-def test_a_lock_is_no_outage_and_is_told_once(db, connect, keep, caplog):
+def test_a_lock_is_logged_once_and_is_not_taken_for_an_outage(db, connect, keep, caplog):
     caplog.set_level(logging.INFO, "pgqueue")
     connect(autocommit=False).execute("select 1 from pgqueue.jobs_done")
     assert keep(turns=2) is False
@@ -184,7 +188,7 @@ def test_a_lock_is_no_outage_and_is_told_once(db, connect, keep, caplog):
 # ------------------------------------------------------------------ retention and the clock
 
 
-def test_the_longest_retention_rules_the_days(db, keep):
+def test_day_tables_are_kept_as_long_as_the_longest_retention_of_a_queue(db, keep):
     add(db)
     make_days(db, *range(1, 12))
     keep()
@@ -202,7 +206,7 @@ def test_endless_retention_drops_nothing(db):
     assert drop(db) == []
 
 
-def test_a_queue_that_keeps_less_loses_its_rows_and_nobody_else(db, keep):
+def test_a_queue_with_a_shorter_retention_loses_its_own_rows_and_no_others(db, keep):
     db.execute("insert into pgqueue.queues (name, retention) values ('short', '2 days')")
     add(db)
     make_days(db, *range(1, 8))
@@ -214,21 +218,21 @@ def test_a_queue_that_keeps_less_loses_its_rows_and_nobody_else(db, keep):
     assert days(db) == [*range(7, -4, -1)]
 
 
-def test_a_clock_that_jumps_ahead_drops_no_week(db, keep):
-    """As after a jump of a month: all former days are a month old, and four new days are made."""
+def test_the_last_seven_day_tables_stay_when_the_clock_jumps_ahead(db, keep):
+    """The tables are those after a jump of a month: all former days are a month old, and four new days are made."""
     make_days(db, *range(31, 39))
     jobs = finish(db, 31) + finish(db, 37)
     finish(db, 100)  # in the default partition
     keep()
-    assert days(db) == [*range(37, 30, -1), 0, -1, -2, -3], "eight days are kept, as ever"
+    assert days(db) == [*range(37, 30, -1), 0, -1, -2, -3], "seven former days and today are kept, as always"
     assert places(db).keys() == set(jobs)
     make_days(db, 2, 1)
     keep()
-    assert days(db) == [*range(35, 30, -1), *range(2, -4, -1)], "they go one by one, as new days come"
+    assert days(db) == [*range(35, 30, -1), *range(2, -4, -1)], "for each new day, one old day is dropped"
 
 
-def test_a_clock_that_goes_back_makes_no_day_twice_and_drops_none(db, keep):
-    """As after going back by ten days: tables of future days exist, with rows."""
+def test_no_day_table_is_made_twice_or_dropped_when_the_clock_goes_back(db, keep):
+    """The tables are those after a jump back by ten days: tables of future days exist, with rows."""
     make_days(db, *range(-10, -3), *range(-14, -10))
     jobs = finish(db, -10) + finish(db, -20)
     keep()
@@ -239,16 +243,16 @@ def test_a_clock_that_goes_back_makes_no_day_twice_and_drops_none(db, keep):
     assert places(db)[jobs[1]] == f"pgqueue.{name_of(-20)}"
 
 
-def test_a_dump_of_old_days_keeps_as_many_as_a_living_queue(db, keep):
+def test_a_restored_dump_of_old_days_keeps_as_many_day_tables_as_a_queue_in_use(db, keep):
     make_days(db, *range(60, 72))
     keep()
     assert days(db) == [*range(66, 59, -1), 0, -1, -2, -3]
 
 
-# ------------------------------------------------------------------ what lies detached
+# ------------------------------------------------------------------ detached tables
 
 
-def test_a_detached_day_is_attached_again(db, keep):
+def test_a_detached_day_table_is_attached_again(db, keep):
     add(db)
     make_days(db, 3)
     [job] = finish(db, 3)
@@ -262,14 +266,14 @@ def test_a_detached_day_is_attached_again(db, keep):
     assert db.execute("select to_regclass(%s)", [f"pgqueue.{name_of(3)}_id_key"]).fetchone()[0]
 
 
-def test_a_detached_day_that_is_over_age_goes(db):
+def test_a_detached_day_table_that_is_too_old_is_dropped(db):
     add(db)
     make_days(db, *range(1, 9))
     db.execute(f"alter table pgqueue.jobs_done detach partition pgqueue.{name_of(8)}".encode())
     assert (name_of(8), "dropped") in drop(db)
 
 
-def test_a_half_detached_day_is_brought_back(db, connect, keep):
+def test_a_day_table_is_attached_again_if_its_detaching_was_interrupted(db, connect, keep):
     add(db)
     [job] = finish(db, 0)
     db.execute("drop table pgqueue.jobs_done_default")  # a default partition forbids DETACH CONCURRENTLY
@@ -289,7 +293,7 @@ def test_a_half_detached_day_is_brought_back(db, connect, keep):
     assert run(db, statements.get_job(job)).state == "completed"
 
 
-def test_a_table_that_cannot_be_attached_stops_nobody(db, keep, caplog):
+def test_a_table_that_cannot_be_attached_is_logged_once_and_the_other_days_are_made(db, keep, caplog):
     db.execute(f"create table pgqueue.{name_of(0)} (like pgqueue.jobs_done)".encode())
     db.execute("create table pgqueue.jobs_done_20260231 (x int)")
     db.execute("create table pgqueue.jobs_done_19999999 (x int)")
@@ -302,10 +306,10 @@ def test_a_table_that_cannot_be_attached_stops_nobody(db, keep, caplog):
     assert run(db, statements.get_job(job)).id == job
 
 
-# ------------------------------------------------------------------ many days cost nothing
+# ------------------------------------------------------------------ the cost of many days
 
 
-def test_thirty_days_cost_a_claim_nothing_and_a_lookup_one_probe_each(db):
+def test_thirty_day_tables_cost_a_claim_nothing_and_a_lookup_one_index_probe_each(db):
     add(db)
     make_days(db, *range(1, 31))
     for ago in range(31):

@@ -1,4 +1,4 @@
-"""What may not run costs a claim one look, however much there is of it: counted in the buffers that the claim touches."""
+"""A backlog that cannot run costs a claim one look, however long it is. The cost is counted in the buffers that the claim touches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.schema.test_plans_large import explained
 from tests.worker_by_hand import LimitedHand
 
 BACKLOG = 20_000
-MOST = 1_000  # buffers that a claim of ten touches, however many other jobs wait
+MOST = 1_000  # a claim touches at most this many buffers, beside 30 for each job that it claims, however long the backlog is
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def player(db: Connection[Any]) -> LimitedHand:
 
 
 def crowd(db: Connection[Any], key: str, **columns: Any) -> None:
-    """Adds a backlog that is long due. Its order is not that of the table, so each row that a claim passed would be a buffer."""
+    """Adds a backlog that has been due for long. Its rows lie in the table in another order than they are due, so a claim that read them one by one would touch a buffer for each."""
     given = {"task": "t", "concurrency_key": key, **columns}
     names, values = ", ".join(given), ", ".join(f"%({name})s" for name in given)
     text = (
@@ -72,7 +72,7 @@ CASES = [
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["never_analyzed", "analyzed"])
 @pytest.mark.parametrize("backlog", CASES, ids=lambda case: case.__name__)
-def test_a_backlog_that_may_not_run_is_passed_over_at_one_look(
+def test_a_claim_passes_over_a_backlog_that_cannot_run_without_reading_its_rows_one_by_one(
     db: Connection[Any],
     player: LimitedHand,
     backlog: Callable[[Connection[Any], LimitedHand], None],
@@ -84,7 +84,7 @@ def test_a_backlog_that_may_not_run_is_passed_over_at_one_look(
     if analyzed:
         db.execute("analyze pgqueue.jobs_live")
     lane = (player.queue, 0)
-    for count in (10, 100):  # as many jobs as are due, and more
+    for count in (10, 100):  # fewer jobs than can run, and more
         claim = statements.claim_limited(player.id, player.tasks, lane, "", count)
         for _ in range(2):  # twice: the first call of a session also reads the catalog
             plan = explained(db, claim, "analyze, buffers, timing off")
@@ -95,7 +95,7 @@ def test_a_backlog_that_may_not_run_is_passed_over_at_one_look(
 
 
 def scans(db: Connection[Any]) -> int:
-    """The index scans of jobs_live by this session, since the session last reported them."""
+    """The number of index scans of jobs_live by this session since it last sent its counters to the server's statistics."""
     [(count,)] = db.execute(
         "select sum(idx_scan)::int from pg_stat_xact_user_tables where relname = 'jobs_live'"
     ).fetchall()
@@ -103,10 +103,10 @@ def scans(db: Connection[Any]) -> int:
 
 
 @pytest.mark.parametrize("after", ["", "a5", "zz"])
-def test_keys_of_a_task_that_nobody_knows_are_passed_over_within_the_index(
+def test_a_claim_passes_over_the_keys_of_an_unknown_task_within_the_index(
     db: Connection[Any], player: LimitedHand, after: str
 ) -> None:
-    """However many keys there are, and whichever key had the last turn: the claim looks at few of them one by one."""
+    """The claim looks at only a few of the keys one by one, however many keys there are, and whichever key had the last turn."""
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
     db.execute(
         "insert into pgqueue.jobs (task, concurrency_key) select 'elsewhere', 'a' || i from generate_series(1, %s) i",
@@ -114,7 +114,7 @@ def test_keys_of_a_task_that_nobody_knows_are_passed_over_within_the_index(
     )
     found = {job_id for key in ("a10000x", "a7", "b", "Z") for job_id in add_jobs(db, key, count=2)}
     claim = statements.claim_limited(player.id, player.tasks, (player.queue, 0), after, 8)
-    with db.transaction():  # the counter may still hold scans of former statements
+    with db.transaction():  # the counter can still contain scans of former statements
         before = scans(db)
         rows = run(db, claim).rows
         made = scans(db) - before
@@ -122,7 +122,9 @@ def test_keys_of_a_task_that_nobody_knows_are_passed_over_within_the_index(
     assert made < 500
 
 
-def test_an_idle_worker_sees_that_all_keys_are_for_later(db: Connection[Any], player: LimitedHand) -> None:
+def test_a_survey_returns_when_the_next_job_is_due_if_all_jobs_with_keys_are_scheduled(
+    db: Connection[Any], player: LimitedHand
+) -> None:
     keys_with_jobs_for_later(db, player)
     there = run(db, statements.survey_lanes([], [], []))
     assert not there.in_turns
@@ -143,13 +145,13 @@ def test_a_key_s_jobs_of_several_tasks_run_in_the_order_in_which_they_are_due(
     [held] = [attempt for attempt in player.take(1) if attempt.task == "u"]
     assert held.id == made[12]
     found = player.take(100)
-    assert [attempt.id for attempt in found] == made[13::2], "those of the other task go on"
+    assert [attempt.id for attempt in found] == made[13::2], "the jobs of the other task go on"
     player.complete(held)
     assert [attempt.id for attempt in player.take(100)] == made[14:15]
     assert not set(unknown) & {attempt.id for attempt in player.take(100)}
 
 
-def test_jobs_of_a_key_without_an_order_run_beside_those_that_keep_it(
+def test_jobs_without_ordering_run_beside_jobs_with_ordering_of_the_same_key(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     kept = [*add_jobs(db, "a", ordering="block"), *add_jobs(db, "a", task="u", ordering="skip", count=2)]
@@ -163,14 +165,14 @@ def test_jobs_of_a_key_without_an_order_run_beside_those_that_keep_it(
 
 
 def held(db: Connection[Any]) -> psycopg.Connection[Any]:
-    """A session with an old snapshot: from now on no dead entry can be removed."""
+    """A session that holds a snapshot: from now on no dead row and no dead index entry can be removed."""
     other = psycopg.connect(db.info.dsn)
     other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     other.execute("select 1")
     return other
 
 
-def test_a_held_snapshot_slows_no_claim_by_turns_that_knows_where_the_first_job_lay(
+def test_a_held_snapshot_does_not_slow_claims_by_turns_that_begin_at_the_former_first_job(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
@@ -193,11 +195,11 @@ def test_a_held_snapshot_slows_no_claim_by_turns_that_knows_where_the_first_job_
         assert plan["Actual Rows"] == 10
         assert (
             plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MOST + 500
-        )  # 500 for dead entries of the last claim
+        )  # 500 for the dead index entries that the last claim left
         assert {row[0] for row in run(db, claim).rows} == made
 
 
-def test_a_job_committed_late_in_front_of_the_first_one_is_seen_at_the_next_look(
+def test_the_next_survey_finds_a_job_that_was_committed_late_at_an_earlier_position(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     with psycopg.connect(db.info.dsn) as late:

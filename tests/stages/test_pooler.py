@@ -26,7 +26,7 @@ def pooled(dsn: str) -> Iterator[str]:
 
 
 def left_behind(pooled: str) -> list[str]:
-    """The settings and prepared statements that others have left in the next client's session."""
+    """The settings and prepared statements that a new client finds in its session, because former clients left them there."""
     with psycopg.connect(pooled) as connection:
         rows = connection.execute(
             "select name from pg_settings where source = 'session'"
@@ -41,13 +41,13 @@ def app_with_a_task(dsn: str) -> App:
     return app
 
 
-def test_a_worker_refuses_a_pooler_and_leaves_its_sessions_as_they_were(pooled: str) -> None:
+def test_a_worker_refuses_a_pooler_and_leaves_nothing_in_the_sessions_of_the_pooler(pooled: str) -> None:
     with pytest.raises(InvalidSettingError, match="pooler in transaction mode"):
         Worker(app_with_a_task(pooled), WorkerSettings(queues={"default": None})).run()
     assert left_behind(pooled) == []
 
 
-def test_apps_enqueue_through_a_pooler_without_getting_in_each_others_way(
+def test_two_apps_enqueue_through_one_pooler_and_do_not_disturb_each_other(
     db: Connection[Any], pooled: str
 ) -> None:
     apps = [app_with_a_task(pooled), app_with_a_task(pooled)]

@@ -1,4 +1,4 @@
-"""The app's own connections: a block that has one is one transaction, whatever became of the connection's former users."""
+"""The app's own connections: a block that uses one is one transaction, whatever happened to the former users of the connection."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.waiting import wait_until
 XACT = "select pg_current_xact_id()::text"
 
 
-def test_a_caller_cancelled_at_any_step_leaves_the_next_one_a_transaction(
+def test_a_caller_gets_one_transaction_also_after_the_former_caller_was_cancelled_at_any_step(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a call was busy for long, psycopg lets the loop go on at its end; here at the end of every ``set_autocommit``."""
+    """If a call took long, psycopg lets the loop run other tasks at the end of the call. Here it does so after every ``set_autocommit``."""
     set_autocommit = AsyncConnection.set_autocommit
 
     async def set_and_let_go_on(self: AsyncConnection[Any], value: bool) -> None:
@@ -34,7 +34,7 @@ def test_a_caller_cancelled_at_any_step_leaves_the_next_one_a_transaction(
     monkeypatch.setattr(AsyncConnection, "set_autocommit", set_and_let_go_on)
     monkeypatch.setattr(
         pools, "IDLE", -1.0
-    )  # the pool's check, which sets autocommit too, is one of the steps
+    )  # so the pool checks the connection before each use: the check sets autocommit, too, and is one of the steps
     app = App(dsn, pool_size=1)
 
     async def use() -> set[Any]:
@@ -58,7 +58,7 @@ def test_a_caller_cancelled_at_any_step_leaves_the_next_one_a_transaction(
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_a_caller_who_lets_each_statement_commit_does_it_for_himself_alone(dsn: str, kind: str) -> None:
+def test_a_caller_that_sets_autocommit_does_not_change_it_for_the_next_caller(dsn: str, kind: str) -> None:
     app = App(dsn, pool_size=1)
 
     def transactions() -> int:
@@ -82,10 +82,10 @@ def test_a_caller_who_lets_each_statement_commit_does_it_for_himself_alone(dsn: 
     app.close()
 
 
-def test_a_statement_that_an_interruption_leaves_to_the_server_is_ended(
+def test_a_statement_that_still_runs_on_the_server_is_cancelled_if_its_caller_is_interrupted(
     dsn: str, db: Connection[Any]
 ) -> None:
-    """It would commit by itself. Where psycopg waits in C, the interruption comes after the answer; where it waits in Python, amid the wait."""
+    """Otherwise the statement would commit by itself. If psycopg waits in C, an interruption comes after the answer. If it waits in Python, the interruption comes during the wait."""
     app = App(dsn)
 
     class Interruption(BaseException): ...
@@ -105,7 +105,7 @@ def test_a_statement_that_an_interruption_leaves_to_the_server_is_ended(
     app.close()
 
 
-def test_a_handler_interrupted_while_it_waits_for_a_connection_takes_none_with_it(
+def test_no_connection_is_lost_if_a_handler_is_interrupted_while_it_waits_for_one(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "POOL_PATIENCE", 5.0)
@@ -135,7 +135,7 @@ def test_a_handler_interrupted_while_it_waits_for_a_connection_takes_none_with_i
     app.close()
 
 
-def test_a_handler_whose_time_is_up_while_it_waits_for_a_connection_is_not_deaf(
+def test_a_handler_that_waits_for_a_connection_is_still_ended_by_its_timeout(
     dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = App(dsn, pool_size=1)

@@ -1,4 +1,4 @@
-"""Progress: written under the lease it was made under, and kept over attempts."""
+"""Progress is written only under the lease_id of the attempt that reported it, and it is kept over attempts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.factories import enqueue, look
 BOOM = ValueError("boom")
 
 
-def test_a_report_is_written_only_under_the_lease_it_was_made_under(db, hand):
+def test_progress_is_written_only_under_the_lease_id_of_the_attempt_that_reported_it(db, hand):
     job = enqueue(db)
     [attempt] = hand.claim()
 
@@ -39,7 +39,7 @@ def test_a_report_is_written_only_under_the_lease_it_was_made_under(db, hand):
     assert look(db, job, "progress ->> 'done'") == "3"
 
 
-def test_the_last_report_goes_with_the_outcome_and_is_kept_over_attempts(db, hand, app):
+def test_the_last_progress_is_written_with_the_outcome_and_is_kept_over_attempts(db, hand, app):
     job = enqueue(db)
     [attempt] = hand.claim()
     assert attempt.job().progressed is None

@@ -9,6 +9,6 @@ from tests.hostile_text import HOSTILE, KEPT, acts
 
 
 @pytest.mark.parametrize("text", ["plain", "it's", "back\\slash", HOSTILE.replace("\ud800", ""), KEPT])
-def test_a_name_in_a_suggested_command_is_a_literal_that_reads_back(db, text):
+def test_postgres_reads_the_same_name_back_from_a_suggested_command(db, text):
     assert not acts(quoted(text), "")
     assert db.execute(f"select {quoted(text)}".encode()).fetchone() == (text,)

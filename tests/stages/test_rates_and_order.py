@@ -1,4 +1,4 @@
-"""Rates, pauses from outside, and the order of a key's jobs, by hand."""
+"""Rates, pauses that a handler asks for, and the order of a key's jobs. The tests claim and settle jobs without a worker process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.worker_by_hand import LimitedHand
 
 
 @pytest.mark.parametrize("scope", [{"per_key": True}, {"queue": "default"}])
-def test_a_bucket_lets_its_burst_start_and_then_says_when(
+def test_a_rate_lets_its_burst_start_and_then_stores_when_the_next_job_can_start(
     db: Connection[Any], player: LimitedHand, scope: dict[str, Any]
 ) -> None:
     add_limit(db, rate=1, period="10 min", burst=3, **scope)
@@ -50,7 +50,7 @@ def test_a_sliding_window_is_full_until_its_oldest_start_leaves_it(
     assert [attempt.id for attempt in player.take()] == jobs[2:3]
 
 
-def test_a_handler_that_is_limited_from_outside_pauses_its_key_and_keeps_its_place(
+def test_a_handler_that_was_rate_limited_pauses_its_key_and_its_job_keeps_its_position(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     jobs, other = add_jobs(db, "k", count=3), add_jobs(db, "l")
@@ -66,7 +66,9 @@ def test_a_handler_that_is_limited_from_outside_pauses_its_key_and_keeps_its_pla
     assert [(attempt.id, attempt.attempt) for attempt in again] == [(job, 1) for job in jobs]
 
 
-def test_without_a_key_it_pauses_its_task(db: Connection[Any], player: LimitedHand) -> None:
+def test_a_handler_that_was_rate_limited_pauses_its_task_if_its_job_has_no_key(
+    db: Connection[Any], player: LimitedHand
+) -> None:
     jobs, others = add_jobs(db, count=3), add_jobs(db, task="u", count=2)
     [first] = player.claim(1)
     assert player.settle(first, Outcome.rate_limited(3600.0))
@@ -74,7 +76,9 @@ def test_without_a_key_it_pauses_its_task(db: Connection[Any], player: LimitedHa
     assert [attempt.id for attempt in player.take(after=None)] == others
     assert run(db, statements.why(jobs[1])).sentence.startswith("Its task t is paused until ")
     db.execute("update pgqueue.pauses set until = now()")
-    assert [attempt.id for attempt in player.take(after=None)] == jobs[1:], "its own time has not come yet"
+    assert [attempt.id for attempt in player.take(after=None)] == jobs[1:], (
+        "the run_at of the first job is still to come"
+    )
     run(db, statements.recount_seats())
     assert db.execute("select * from pgqueue.pauses").fetchall() == []
 
@@ -82,7 +86,7 @@ def test_without_a_key_it_pauses_its_task(db: Connection[Any], player: LimitedHa
 # ------------------------------------------------------------------ order
 
 
-def test_jobs_in_order_run_one_after_the_other_also_through_retries(
+def test_jobs_with_ordering_run_one_after_the_other_also_when_one_of_them_is_retried(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     jobs = add_jobs(db, "k", count=3, ordering="block")
@@ -101,7 +105,9 @@ def test_jobs_in_order_run_one_after_the_other_also_through_retries(
 
 
 @pytest.mark.parametrize("ordering", ["block", "skip"])
-def test_a_dead_job_blocks_or_is_skipped(db: Connection[Any], player: LimitedHand, ordering: str) -> None:
+def test_a_dead_job_blocks_the_jobs_behind_it_or_is_skipped_as_its_ordering_says(
+    db: Connection[Any], player: LimitedHand, ordering: str
+) -> None:
     jobs = add_jobs(db, "k", count=2, ordering=ordering)
     [first] = player.take()
     player.settle(first, Outcome.dead("permanent_error", ValueError("x")))
@@ -118,7 +124,7 @@ def test_a_dead_job_blocks_or_is_skipped(db: Connection[Any], player: LimitedHan
         assert [attempt.id for attempt in player.take()] == jobs[1:]
 
 
-def test_an_ordered_job_that_must_wait_keeps_no_other_key_from_its_turn(
+def test_a_job_that_must_wait_for_its_ordering_keeps_no_other_key_from_its_turn(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     first, second = add_jobs(db, "k", count=2, ordering="skip")
@@ -131,7 +137,9 @@ def test_an_ordered_job_that_must_wait_keeps_no_other_key_from_its_turn(
     assert player.take() == []
 
 
-def test_keys_of_two_queues_keep_their_order_apart_however_they_are_called(db: Connection[Any]) -> None:
+def test_two_pairs_of_queue_and_key_are_ordered_separately_even_if_their_joined_names_are_equal(
+    db: Connection[Any],
+) -> None:
     add_jobs(db, "b:c", ordering="skip", queue="a")
     add_jobs(db, "c", ordering="skip", queue="a:b")
     attempts = [LimitedHand(db, ["t"], queue).take() for queue in ("a", "a:b")]
@@ -139,7 +147,7 @@ def test_keys_of_two_queues_keep_their_order_apart_however_they_are_called(db: C
     assert run(db, statements.recount_seats()) == []
 
 
-def test_order_needs_a_key(app: App) -> None:
+def test_ordering_needs_a_concurrency_key_and_a_weight_is_from_1_to_1000(app: App) -> None:
     @app.task(name="t")
     def t() -> None: ...
 
@@ -151,7 +159,7 @@ def test_order_needs_a_key(app: App) -> None:
         t.using(weight=0)
 
 
-def test_why_tells_of_seats_and_rates(db: Connection[Any], player: LimitedHand) -> None:
+def test_why_explains_that_a_job_waits_for_a_seat_or_a_rate(db: Connection[Any], player: LimitedHand) -> None:
     number = add_limit(db, per_key=True, concurrency=1)
     first, second = add_jobs(db, "k", count=2)
     player.take()

@@ -1,4 +1,4 @@
-"""Only pgqueue itself stores a message of an alert, or tells a hook."""
+"""Only pgqueue itself stores a job that sends the message of an alert, or that calls a hook."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ COUNT = "select count(*) from pgqueue.jobs"
         "insert into pgqueue.schedules (name, task, every) values ('s', %(name)s, '1 min')",
     ],
 )
-def test_sql_stores_no_job_of_a_reserved_name(db, name, text):
+def test_sql_refuses_a_job_or_a_schedule_whose_task_has_a_reserved_name(db, name, text):
     with pytest.raises(psycopg.DatabaseError, match="is reserved") as caught:
         db.execute(text.encode(), {"name": name})
     assert caught.value.sqlstate == "PQ404"
@@ -53,7 +53,7 @@ def test_sql_stores_no_job_of_a_reserved_name(db, name, text):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_statements_of_python_store_none_either(db, name):
+def test_the_statements_of_python_refuse_a_job_whose_task_has_a_reserved_name(db, name):
     for count, options in [(1, {}), (1, {"unique_key": "k"}), (2, {}), (copy_lines.SMALLEST_COPY, {})]:
         with pytest.raises(InvalidOptionError, match="is reserved"):
             drive(db, insertion(db, [Batch(name, ["{}"] * count, options)]))
@@ -62,8 +62,10 @@ def test_the_statements_of_python_store_none_either(db, name):
 
 @pytest.mark.parametrize("executor", ["async", "thread", "process"])
 @pytest.mark.parametrize("queue", ["default", "pgqueue.hooks"])
-def test_what_is_stored_past_them_is_buried_and_never_run(db, dsn, tmp_path, executor, queue):
-    """A role that may enqueue may insert into jobs_live, as Python does, where a trigger would cost each insert a tenth."""
+def test_a_job_with_a_reserved_name_that_was_stored_past_the_checks_is_made_dead_and_never_run(
+    db, dsn, tmp_path, executor, queue
+):
+    """A role that is allowed to enqueue can insert into jobs_live, as Python does. No trigger checks names there, because it would slow each insert by a tenth."""
     ran = tmp_path / "ran"
     app = App(dsn)
 
@@ -83,7 +85,7 @@ def test_what_is_stored_past_them_is_buried_and_never_run(db, dsn, tmp_path, exe
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_task_or_schedule_of_python_has_such_a_name(name):
+def test_python_refuses_a_task_or_a_schedule_with_a_reserved_name(name):
     app = App("")
     with pytest.raises(InvalidNameError, match="keeps for itself"):
         app.task(name=name)(lambda: None)
@@ -91,7 +93,7 @@ def test_no_task_or_schedule_of_python_has_such_a_name(name):
         Schedule(name="s", task=name, every=60).check()
 
 
-def test_an_ordinary_name_with_a_colon_or_a_dot_is_free(db):
+def test_an_ordinary_name_with_a_colon_or_a_dot_is_accepted(db):
     for name in ("shop.pgqueue.x", "pgqueue", "pgqueue_x.y", "shop:on", "shop:onward", "a:b:c"):
         db.execute("insert into pgqueue.jobs (task) values (%s)", [name])
 
@@ -101,7 +103,7 @@ ENDS = {
         "",
         lambda db, hand, job: hand.settle(hand.claim()[0], Outcome.dead("permanent_error", ValueError("x"))),
     ),
-    "buried": ("", lambda db, hand, job: run(db, statements.make_dead(job, None, "it is bad"))),
+    "made dead": ("", lambda db, hand, job: run(db, statements.make_dead(job, None, "it is bad"))),
     "cancelled": ("", lambda db, hand, job: run(db, statements.cancel(job))),
     "overdue": ("deadline_at = '2000-01-01Z'", lambda db, hand, job: run(db, statements.finish_overdue(10))),
     "rescued": ("crash_count = 9", lambda db, hand, job: lost(db, hand)),
@@ -116,8 +118,8 @@ def lost(db, hand):
 
 @pytest.mark.parametrize("ours", [True, None])
 @pytest.mark.parametrize("how", ENDS)
-def test_a_message_ends_like_any_job_and_is_known_as_pgqueues_own_also_when_it_is_revived(db, how, ours):
-    """A job that was stored past all checks ends, too, and a revival does not make it pgqueue's own."""
+def test_a_job_of_pgqueue_ends_like_any_other_and_is_still_marked_as_one_when_it_is_revived(db, how, ours):
+    """A job with a reserved name that was stored past all checks has no such mark. It ends, too, and a revival does not mark it as a job of pgqueue."""
     for name in ("t:on_dead", "pgqueue.alert_mail"):
         [job] = db.execute(
             "insert into pgqueue.jobs_live (task, stored_by_pgqueue) values (%s, %s) returning id",
@@ -136,7 +138,7 @@ def test_a_message_ends_like_any_job_and_is_known_as_pgqueues_own_also_when_it_i
         ]
 
 
-def test_a_hook_is_told_by_settle_and_does_not_see_who_stored_it(db):
+def test_settle_stores_the_job_of_a_hook_and_its_arguments_do_not_contain_stored_by_pgqueue(db):
     db.execute("insert into pgqueue.jobs (task) values ('t')")
     hand = Hand(db, ["t", "t:on_dead"])
     [attempt] = hand.claim()
@@ -155,7 +157,7 @@ def test_a_hook_is_told_by_settle_and_does_not_see_who_stored_it(db):
     assert "stored_by_pgqueue" not in json.dumps(args)
 
 
-def test_a_role_that_may_only_enqueue_cannot_say_that_a_job_is_pgqueues_own(role):
+def test_a_role_that_may_only_enqueue_cannot_mark_a_job_as_one_of_pgqueue(role):
     mine = role(
         "grant usage on schema pgqueue to ROLE",
         "grant insert (task, args, queue), select (id, queue, run_at) on pgqueue.jobs_live to ROLE",
