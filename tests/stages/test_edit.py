@@ -60,7 +60,7 @@ def test_edit_in_each_state(db, hand, state):
     assert reasons(db, job)[before:] == ([(state, state, "edited")] if can else [])
 
 
-def test_what_does_not_exist_is_null(db):
+def test_cancel_and_revive_return_null_if_the_job_does_not_exist(db):
     assert edit(db, 10**9, priority=1) is None
 
 

@@ -1,4 +1,4 @@
-"""Roles with exactly the rights that `pgq db grants` prints: what they are for works, and all else is refused."""
+"""Roles with exactly the rights that `pgq db grants` prints: each can do its own work, and everything else is refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.worker_by_hand import Hand
 
 @pytest.fixture
 def granted(role: Callable[..., str]) -> Callable[..., str]:
-    """The DSN of a login with the grants printed for a kind of role; and with the commented lines that hold a word of ``more``."""
+    """The DSN of a login that has the grants printed for a kind of role, and also those of the commented lines that contain a word of ``more``."""
 
     def make(kind: str, *more: str) -> str:
         lines = [
@@ -48,7 +48,7 @@ def pgq(dsn: str, *words: str) -> Any:
     return CliRunner().invoke(cli, [*words, "--dsn", dsn])
 
 
-# ------------------------------------------------------------------ who enqueues
+# ------------------------------------------------------------------ roles that enqueue
 
 
 def test_an_enqueuer_enqueues_in_every_way(granted, db):
@@ -83,7 +83,7 @@ def test_an_enqueuer_enqueues_in_every_way(granted, db):
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (5 + 303 + 301 + 2 - 1,)
 
 
-def test_an_enqueuer_gets_the_key_of_a_job_that_is_over_though_it_may_change_none(granted, db):
+def test_an_enqueuer_gets_the_unique_key_of_an_expired_job_although_it_may_change_no_job(granted, db):
     with psycopg.connect(granted("enqueuer"), autocommit=True) as connection:
         for _ in range(2):
             db.execute("update pgqueue.jobs_live set expires_at = now() - interval '1 s'")
@@ -100,7 +100,7 @@ def test_an_enqueuer_gets_the_key_of_a_job_that_is_over_though_it_may_change_non
     ]  # fmt: skip
 
 
-def test_an_enqueuer_reads_changes_and_holds_up_nothing(granted, db):
+def test_an_enqueuer_can_neither_read_nor_change_nor_lock_anything(granted, db):
     db.execute("insert into pgqueue.jobs (task, args) values ('t', '{\"secret\": 1}')")
     denied(
         granted("enqueuer"),
@@ -118,7 +118,7 @@ def test_an_enqueuer_reads_changes_and_holds_up_nothing(granted, db):
     )  # fmt: skip
 
 
-def test_what_an_enqueuer_may_not_do_is_told_with_the_way_to_the_grants(granted):
+def test_the_error_of_an_enqueuer_that_lacks_a_right_mentions_pgq_db_grants(granted):
     app = App(granted("enqueuer"))
 
     @app.task(name="t")
@@ -130,7 +130,7 @@ def test_what_an_enqueuer_may_not_do_is_told_with_the_way_to_the_grants(granted)
     app.close()
 
 
-def test_an_enqueuer_that_may_not_wait_for_jobs_is_told_which_grants_it_lacks(granted):
+def test_the_error_of_an_enqueuer_that_may_not_wait_for_jobs_says_which_grants_it_lacks(granted):
     app = App(granted("enqueuer"))
     app.task(name="t")(lambda: None)
     handle = app.tasks["t"].enqueue()
@@ -149,7 +149,7 @@ def test_an_enqueuer_that_may_not_wait_for_jobs_is_told_which_grants_it_lacks(gr
     asyncio.run(later())
 
 
-def test_with_the_rights_for_it_an_enqueuer_uses_idempotency_keys_replaces_and_waits(granted, db):
+def test_an_enqueuer_with_the_additional_grants_uses_idempotency_keys_replaces_jobs_and_waits(granted, db):
     app = App(
         granted(
             "enqueuer",
@@ -178,11 +178,11 @@ def test_with_the_rights_for_it_an_enqueuer_uses_idempotency_keys_replaces_and_w
     app.close()
 
 
-# ------------------------------------------------------------------ who works
+# ------------------------------------------------------------------ roles that work
 
 
-def test_a_worker_does_all_that_workers_do(granted, db, caplog):
-    """Limits, keys, order, hooks, chunks, its own transaction, retries, schedules, rescue, alerts, maintenance."""
+def test_a_worker_role_can_do_everything_that_a_worker_does(granted, db, caplog):
+    """The jobs here use limits, keys, ordering, hooks, chunks, a transaction of their own, retries, schedules, a rescue, alerts and maintenance."""
     db.execute(
         "insert into pgqueue.limits (queue, concurrency, rate, period) values ('default', 50, 1000, '1 s')"
     )
@@ -253,7 +253,7 @@ def test_a_worker_does_all_that_workers_do(granted, db, caplog):
     assert set(left.fetchall()) <= {("dies", "dead"), ("plain", "pending")}
 
 
-def test_a_worker_owns_nothing(granted):
+def test_a_worker_role_cannot_change_tables_limits_or_the_schema_version(granted):
     denied(
         granted("worker"), "truncate pgqueue.jobs_live", "drop table pgqueue.jobs_live", "alter table pgqueue.jobs_live add x int",
         "create table pgqueue.mine ()", "update pgqueue.limits set concurrency = 1", "delete from pgqueue.transitions",
@@ -261,7 +261,7 @@ def test_a_worker_owns_nothing(granted):
     )  # fmt: skip
 
 
-# ------------------------------------------------------------------ who operates, who reads
+# ------------------------------------------------------------------ roles that operate or read
 
 READING = (
     ["jobs", "list"], ["jobs", "show", "1"], ["why", "1"], ["queues", "list"], ["workers", "list"], ["limits", "list"],
@@ -283,7 +283,7 @@ def something(db) -> None:
 
 
 @pytest.mark.parametrize("kind", ["operator", "reader"])
-def test_all_that_reads_works_for_an_operator_and_a_reader(granted, something, kind):
+def test_an_operator_and_a_reader_can_run_every_command_that_reads(granted, something, kind):
     dsn = granted(kind)
     for words in READING:
         done = pgq(dsn, *words)
@@ -294,7 +294,9 @@ def test_all_that_reads_works_for_an_operator_and_a_reader(granted, something, k
             connection.execute(f"select * from pgqueue.{view}".encode())
 
 
-def test_an_operator_changes_what_pgq_changes_and_makes_no_tables(granted, something, db):
+def test_an_operator_can_run_every_command_that_changes_something_and_cannot_make_tables(
+    granted, something, db
+):
     dsn = granted("operator")
     for words in OPERATING:
         done = pgq(dsn, *words)
@@ -315,7 +317,7 @@ def test_a_reader_changes_nothing(granted, something, db):
            "select pgqueue.wake('default')", "select nextval('pgqueue.awake_0')")  # fmt: skip
 
 
-def test_a_reader_that_must_not_see_what_is_in_the_jobs_sees_how_many_there_are(role, db):
+def test_a_reader_without_the_right_to_see_arguments_still_sees_how_many_jobs_are_due(role, db):
     db.execute("insert into pgqueue.jobs (task) values ('t')")
     lines = [line.removeprefix("-- ") for line in grants("reader").splitlines()]
     dsn = role(
@@ -338,14 +340,14 @@ def test_a_reader_that_must_not_see_what_is_in_the_jobs_sees_how_many_there_are(
 # ------------------------------------------------------------------ the command
 
 
-def test_the_command_prints_what_is_tested_here():
+def test_the_command_prints_the_grants_that_are_tested_here():
     done = CliRunner().invoke(cli, ["db", "grants"])
     assert done.exit_code == 0
     for kind in ("enqueuer", "worker", "operator", "reader"):
         assert grants(kind).replace("ROLE", f"pgqueue_{kind}") in done.stdout
 
 
-def test_a_role_is_named_and_quoted():
+def test_the_command_prints_the_given_name_of_a_role_as_a_quoted_identifier():
     done = CliRunner().invoke(cli, ["db", "grants", "--role", "worker", 'o"x; drop'])
     assert 'to "o""x; drop";' in done.stdout
     assert "pgqueue_enqueuer" not in done.stdout

@@ -106,34 +106,34 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("kind", "value"), SAME, ids=itertools.count())
-def test_what_json_can_carry_comes_back_equal(db, kind, value):
+def test_a_value_that_json_can_carry_comes_back_equal(db, kind, value):
     got = through(db, spec_of(kind), value)
     assert is_same(value, got), (value, got)
 
 
 @pytest.mark.parametrize(("kind", "value", "said"), REFUSED, ids=itertools.count())
-def test_what_would_change_is_refused_with_its_place(db, kind, value, said):
+def test_a_value_that_json_would_change_is_refused_and_the_error_says_where_it_stands(db, kind, value, said):
     with pytest.raises(InvalidArgumentsError, match=said) as caught:
         through(db, spec_of(kind), value)
     assert "hunter2" not in str(caught.value)
 
 
-def test_an_hour_that_comes_twice_is_the_same_moment(db):
+def test_a_time_in_the_hour_that_the_clocks_repeat_comes_back_as_the_same_moment(db):
     late = datetime(2025, 10, 26, 2, 30, fold=1, tzinfo=BERLIN)
     assert through(db, spec_of(datetime), late).astimezone(UTC) == late.astimezone(UTC)
 
 
-def test_an_object_without_equality_is_compared_by_what_it_holds(db):
+def test_objects_without_an_eq_method_are_compared_by_their_attributes(db):
     assert through(db, spec_of(Unequal), Unequal(1)).n == 1
 
 
-def test_a_model_may_be_given_by_names_and_by_aliases(db):
+def test_the_fields_of_a_model_can_be_given_by_their_names_or_their_aliases(db):
     spec = spec_of(Aliased)
     assert spec.encode((), {"value": {"orderId": 7}}) == spec.encode((), {"value": {"order_id": 7}})
     assert spec.decode('{"value": {"orderId": 7}}') == spec.decode('{"value": {"order_id": 7}}')
 
 
-def test_a_bad_value_in_a_batch_is_told_by_its_place(app: App):
+def test_the_error_about_a_bad_value_in_a_batch_says_which_job_has_it(app: App):
     @app.task(name="t")
     def t(at: datetime | str) -> None: ...
 
@@ -165,7 +165,7 @@ def test_an_item_of_a_chunk_comes_back_equal_or_is_refused(app: App):
         s.spec.encode((Secret(token="hunter2"),), {})
 
 
-def test_what_the_reading_raises_is_told_without_the_value(app: App):
+def test_the_error_does_not_show_the_value_if_reading_it_back_raises(app: App):
     class Spiteful(BaseModel):
         a: int
 

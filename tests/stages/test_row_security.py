@@ -1,4 +1,4 @@
-"""Row level security may hide jobs from a role: what it cannot see ends with a sentence, never in a loop."""
+"""Row level security can hide jobs from a role. If a hidden job has the unique_key, an enqueue fails with a clear error instead of trying for ever."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MANY = """select * from pgqueue.enqueue_many('[{"task": "t", "unique_key": "k"},
     ],
     ids=["skip", "replace", "many", "replace what is only read", "edit what is only read"],
 )
-def test_a_job_that_a_role_may_not_see_or_change_is_refused_by_a_sentence(
+def test_an_enqueue_or_edit_fails_with_a_clear_error_if_row_security_hides_or_protects_the_job(
     db: Connection[Any], role: Callable[..., str], policies: list[str], call: str
 ) -> None:
     mine = role(*EVERYTHING, *policies)

@@ -1,4 +1,4 @@
-"""Schedules in the database: each fire time once, whoever computes it and whatever is edited meanwhile."""
+"""Schedules in the database: each fire time enqueues one job, whichever scheduler computes it and whatever is edited meanwhile."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ def finish(db: Connection[Any], hand: Hand) -> None:
         assert hand.settle(attempt, COMPLETED)
 
 
-def test_a_simulated_year_in_five_zones_has_every_fire_time_once(db: Connection[Any], dsn: str) -> None:
-    """Three schedulers run side by side, at odd moments: days apart, and every two hours around each change of the clocks."""
+def test_every_fire_time_of_a_simulated_year_in_five_zones_enqueues_one_job(
+    db: Connection[Any], dsn: str
+) -> None:
+    """Three schedulers take turns at random moments: some days apart, and every two hours around each change of the clocks."""
     start, end = YEAR
     texts = {"daily": "30 2 * * *", "midnight": "0 0 * * *", "interval": "30 */12 * * *"}
     for name in ZONES:
@@ -64,26 +66,28 @@ def due_at(db: Connection[Any], moment: datetime) -> DueSchedule:
 
 
 def fire(db: Connection[Any], due: DueSchedule, *fires: datetime) -> int | None:
-    """The number of jobs that were enqueued; None: another transaction had the row, or has changed it."""
+    """The number of jobs that were enqueued. None if another transaction had locked the schedule's row, or has changed it."""
     done = run(db, statements.fire_schedules([(due, Plan(fires, [None] * len(fires)))]))
     return done[due.id]
 
 
-def test_who_comes_second_or_after_an_edit_does_nothing(
+def test_a_scheduler_does_nothing_if_another_one_came_first_or_the_schedule_was_edited(
     db: Connection[Any], connect: Callable[..., Connection[Any]]
 ) -> None:
     add(db, "s", cron="* * * * *")
     due = due_at(db, NOON)
     one, two = connect(autocommit=False), connect()
     assert fire(one, due, NOON) == 1
-    assert fire(two, due, NOON) is None, "the row is locked, and nobody waits"
+    assert fire(two, due, NOON) is None, (
+        "the first scheduler has locked the row, and the second one does not wait"
+    )
     one.commit()
-    assert fire(two, due, NOON) is None, "the row is another one"
+    assert fire(two, due, NOON) is None, "the first scheduler has changed the row"
     assert len(jobs(db, "s")) == 1
 
     db.execute("update pgqueue.schedules set planned = false")
     due = due_at(db, NOON)
-    assert fire(db, due, NOON) == 0, "a fire time that was dealt with, as if a clock had gone back"
+    assert fire(db, due, NOON) == 0, "this fire time already has a run, as after a clock that went back"
     db.execute("update pgqueue.schedules set planned = false")
     due = due_at(db, NOON + MINUTE)
     db.execute("update pgqueue.schedules set paused = true")
@@ -101,10 +105,12 @@ def test_a_transaction_that_fails_leaves_neither_run_nor_job(
     assert (runs(db, "s"), jobs(db, "s")) == ([], [])
 
 
-# ------------------------------------------------------------------ what a job gets
+# ------------------------------------------------------------------ the columns of a job
 
 
-def test_the_job_has_the_args_the_options_and_the_fire_time(db: Connection[Any], dsn: str) -> None:
+def test_the_job_has_the_arguments_and_options_of_the_schedule_and_the_fire_time(
+    db: Connection[Any], dsn: str
+) -> None:
     add(
         db, "s", cron="0 * * * *", args={"n": 1},
         options={"queue": "mail", "priority": 3, "max_attempts": 2, "tags": ["a"], "meta": {"b": 1}},
@@ -117,7 +123,9 @@ def test_the_job_has_the_args_the_options_and_the_fire_time(db: Connection[Any],
     assert row == ("t", {"n": 1}, "mail", 3, 2, ["a"], meta, True)
 
 
-def test_jitter_makes_the_job_due_later_and_the_fire_time_stays(db: Connection[Any], dsn: str) -> None:
+def test_jitter_makes_the_job_due_later_and_does_not_change_the_fire_time(
+    db: Connection[Any], dsn: str
+) -> None:
     add(db, "s", every="10 seconds", anchor=NOON, jitter="30 seconds", overlap="allow")
     play(dsn, [NOON + 5 * MINUTE], grace=1000)
     rows = db.execute(
@@ -130,7 +138,7 @@ def test_jitter_makes_the_job_due_later_and_the_fire_time_stays(db: Connection[A
     assert max(late) - min(late) > 10
 
 
-def test_an_unfinished_holder_of_the_unique_key_is_told(db: Connection[Any], dsn: str) -> None:
+def test_a_run_is_a_duplicate_if_an_unfinished_job_has_the_unique_key(db: Connection[Any], dsn: str) -> None:
     add(db, "s", cron="0 * * * *", options={"unique_key": "one"}, overlap="allow")
     play(dsn, [NOON, NOON + HOUR])
     assert [state for _, state in runs(db, "s")] == ["enqueued", "duplicate"]
@@ -140,7 +148,7 @@ def test_an_unfinished_holder_of_the_unique_key_is_told(db: Connection[Any], dsn
 # ------------------------------------------------------------------ missed runs
 
 
-def test_a_debounce_says_when_the_job_runs_whatever_the_jitter(db: Connection[Any]) -> None:
+def test_the_debounce_decides_when_the_job_is_due_and_the_jitter_does_not(db: Connection[Any]) -> None:
     add(db, "s", cron="0 * * * *", options={"unique": True, "debounce": 60}, jitter="1 hour", overlap="allow")
     plan = Plan([NOON, NOON + HOUR], [datetime.now(UTC) + HOUR] * 2)
     assert list(run(db, statements.fire_schedules([(due_at(db, NOON + HOUR), plan)])).values()) == [2]
@@ -164,7 +172,7 @@ def test_a_debounce_says_when_the_job_runs_whatever_the_jitter(db: Connection[An
 def test_missed_fire_times_follow_the_policy(
     db: Connection[Any], dsn: str, policy: dict[str, Any], states: list[tuple[int, str]]
 ) -> None:
-    """A scheduler plans before noon, and the next one comes at a quarter past three."""
+    """One scheduler plans the schedule before noon. The next scheduler works only at a quarter past three."""
     add(db, "s", cron="0 * * * *", overlap="allow", edited_at=NOON - MINUTE, **policy)
     play(dsn, [NOON - MINUTE, NOON + 3 * HOUR + 15 * MINUTE])
     assert runs(db, "s") == [(NOON + n * HOUR, state) for n, state in states]
@@ -174,13 +182,15 @@ def test_missed_fire_times_follow_the_policy(
     assert since == (NOON if truncated else None)
 
 
-def test_what_is_less_than_a_minute_late_is_never_missed(db: Connection[Any], dsn: str) -> None:
+def test_a_fire_time_that_is_less_than_a_minute_late_does_not_count_as_missed(
+    db: Connection[Any], dsn: str
+) -> None:
     add(db, "s", every="10 seconds", anchor=NOON, missed="skip", overlap="allow", edited_at=NOON - MINUTE)
     play(dsn, [NOON - MINUTE, NOON + timedelta(seconds=55)])
     assert len(runs(db, "s")) == 6
 
 
-def test_a_pause_is_not_made_up_for(db: Connection[Any], dsn: str) -> None:
+def test_fire_times_during_a_pause_of_the_schedule_are_not_made_up_for(db: Connection[Any], dsn: str) -> None:
     add(db, "s", cron="0 * * * *", missed="all")
     play(dsn, [NOON])
     db.execute("update pgqueue.schedules set paused = true")
@@ -191,7 +201,9 @@ def test_a_pause_is_not_made_up_for(db: Connection[Any], dsn: str) -> None:
     assert [at for at, _ in runs(db, "s")] == [NOON, NOON + 3 * HOUR]
 
 
-def test_a_single_time_runs_once_whatever_is_edited_or_purged(db: Connection[Any], dsn: str) -> None:
+def test_a_schedule_with_a_single_time_fires_once_whatever_is_edited_or_purged(
+    db: Connection[Any], dsn: str
+) -> None:
     add(db, "s", at=datetime(2026, 1, 1, tzinfo=UTC))
     play(dsn, [NOON])
     db.execute("select pgqueue.run_schedule('s')")
@@ -210,7 +222,7 @@ def test_a_single_time_runs_once_whatever_is_edited_or_purged(db: Connection[Any
 # ------------------------------------------------------------------ overlap
 
 
-def test_overlap_queue_has_one_after_the_other(db: Connection[Any], dsn: str) -> None:
+def test_overlap_queue_enqueues_the_jobs_one_after_the_other(db: Connection[Any], dsn: str) -> None:
     add(db, "s", cron="* * * * *")
     hand = Hand(db, ["t"])
     play(dsn, [NOON, NOON + MINUTE, NOON + 2 * MINUTE])
@@ -224,10 +236,10 @@ def test_overlap_queue_has_one_after_the_other(db: Connection[Any], dsn: str) ->
     finish(db, hand)
     play(dsn, [NOON + 3 * MINUTE])
     assert [state for _, state in runs(db, "s")] == ["enqueued"] * 4
-    assert jobs(db, "s") == sorted(jobs(db, "s")), "in the order of their fire times"
+    assert jobs(db, "s") == sorted(jobs(db, "s")), "the jobs are enqueued in the order of their fire times"
 
 
-def test_overlap_skip_notes_what_it_skips(db: Connection[Any], dsn: str) -> None:
+def test_overlap_skip_records_each_fire_time_that_it_skips(db: Connection[Any], dsn: str) -> None:
     add(db, "s", cron="* * * * *", overlap="skip")
     play(dsn, [NOON, NOON + MINUTE])
     finish(db, Hand(db, ["t"]))
@@ -235,7 +247,7 @@ def test_overlap_skip_notes_what_it_skips(db: Connection[Any], dsn: str) -> None
     assert [state for _, state in runs(db, "s")] == ["enqueued", "skipped", "enqueued"]
 
 
-def test_overlap_cancel_old_ends_the_former_one(db: Connection[Any], dsn: str) -> None:
+def test_overlap_cancel_old_cancels_the_former_job(db: Connection[Any], dsn: str) -> None:
     add(db, "s", cron="* * * * *", overlap="cancel-old")
     play(dsn, [NOON, NOON + MINUTE])
     states = [
@@ -248,7 +260,9 @@ def test_overlap_cancel_old_ends_the_former_one(db: Connection[Any], dsn: str) -
     assert asked.fetchone() == ("running", True)
 
 
-def test_overlap_allow_does_not_care(db: Connection[Any], dsn: str) -> None:
+def test_overlap_allow_enqueues_a_job_although_the_former_one_is_unfinished(
+    db: Connection[Any], dsn: str
+) -> None:
     add(db, "s", cron="* * * * *", overlap="allow")
     play(dsn, [NOON, NOON + MINUTE])
     assert db.execute("select count(*) from pgqueue.jobs_live").fetchone() == (2,)
@@ -267,7 +281,7 @@ BAD = {
 }
 
 
-def test_a_bad_row_says_what_is_wrong_and_stops_no_other(db: Connection[Any], dsn: str) -> None:
+def test_a_bad_schedule_shows_its_problem_and_the_other_schedules_fire(db: Connection[Any], dsn: str) -> None:
     for name, (columns, _) in BAD.items():
         add(db, name, **columns)
     add(db, "z-good", cron="0 * * * *")
@@ -282,10 +296,10 @@ def test_a_bad_row_says_what_is_wrong_and_stops_no_other(db: Connection[Any], ds
     assert overview(db, "expression", "state, problem") == ("new", None)
 
 
-def test_a_job_that_the_database_refuses_is_a_problem_that_an_edit_mends(
+def test_a_schedule_whose_job_the_database_refuses_has_a_problem_until_it_is_edited(
     db: Connection[Any], dsn: str
 ) -> None:
-    """The fire time at which the refusal was noticed is not lost."""
+    """The fire time whose job was refused is not lost: it is enqueued after the edit."""
     add(db, "s", cron="0 * * * *")
     add(db, "t", cron="0 * * * *")
     db.execute(
@@ -321,13 +335,15 @@ def test_a_job_that_the_database_refuses_is_a_problem_that_an_edit_mends(
         {"at": "infinity"},
     ],
 )
-def test_the_database_refuses_what_can_never_be_right(db: Connection[Any], columns: dict[str, Any]) -> None:
+def test_the_database_refuses_a_schedule_that_can_never_be_right(
+    db: Connection[Any], columns: dict[str, Any]
+) -> None:
     columns = {key: psycopg.types.json.Jsonb(value) if key == "args" else value for key, value in columns.items()}  # fmt: skip
     with pytest.raises(psycopg.errors.CheckViolation):
         add(db, "s", **columns)
 
 
-def test_an_edit_counts_from_now_on_and_keeps_what_is_next_unless_it_changes_the_times(
+def test_an_edit_keeps_the_next_fire_time_unless_it_changes_when_the_schedule_fires(
     db: Connection[Any], dsn: str
 ) -> None:
     add(db, "s", cron="0 * * * *")
@@ -344,7 +360,9 @@ def test_an_edit_counts_from_now_on_and_keeps_what_is_next_unless_it_changes_the
     assert [at for at, _ in runs(db, "s")] == [NOON, NOON + 90 * MINUTE]
 
 
-def test_run_now_runs_also_what_is_paused_and_moves_no_fire_time(db: Connection[Any], dsn: str) -> None:
+def test_run_schedule_enqueues_a_job_also_if_the_schedule_is_paused_and_moves_no_fire_time(
+    db: Connection[Any], dsn: str
+) -> None:
     add(db, "s", cron="0 * * * *")
     play(dsn, [NOON])
     db.execute("update pgqueue.schedules set paused = true")
@@ -371,7 +389,7 @@ def test_the_overview_is_one_select(db: Connection[Any], dsn: str) -> None:
     )  # fmt: skip
 
 
-def test_old_runs_go_but_for_the_last_and_those_that_have_not_ended(db: Connection[Any], dsn: str) -> None:
+def test_old_runs_are_purged_except_the_last_one_and_unfinished_ones(db: Connection[Any], dsn: str) -> None:
     schedule_id = add(db, "s", cron="0 * * * *", overlap="allow")
     hand = Hand(db, ["t"])
     db.execute(
@@ -387,7 +405,7 @@ def test_old_runs_go_but_for_the_last_and_those_that_have_not_ended(db: Connecti
     assert run(db, statements.purge_runs(5)) == 5
     assert (
         run(db, statements.purge_runs(100)) == 7
-    )  # 14 runs are a week old: one of them waits, and the job of another has not ended
+    )  # 14 runs are older than a week: five were purged before, one is waiting, and the job of one is unfinished
     assert run(db, statements.purge_runs(100)) == 0
     assert [state for _, state in runs(db, "s")].count("waiting") == 1
     finish(db, hand)

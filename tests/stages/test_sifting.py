@@ -1,4 +1,4 @@
-"""A row that no statement can handle is buried or left out, and all others go on."""
+"""A row on which a statement fails is made dead or left out, and the statement handles all other rows."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BOMB = '{"v": [' + ",".join(["1e131071"] * 9000) + "]}"  # 144 kB, and 1.2 GB as
 
 LONG = '{"v": [' + ",".join(["1e131071"] * 200) + "]}"  # 26 MB as text
 
-# Columns of rows that were there before the database refused them, and whether the claim is one under limits.
+# Rows that the database would refuse today, as columns and values of an insert; and whether the claim is one under limits.
 POISON = {
     "args": (f"args) values ('ok', '{BOMB}'", False),
     "args with a key": (f"concurrency_key, args) values ('ok', 'k', '{BOMB}'", True),
@@ -46,7 +46,7 @@ POISON = {
 
 
 def lift_checks(db: Connection[Any]) -> None:
-    """Drops the checks, as in a database from before the revision that made them."""
+    """Drops the checks of the columns, so that rows can be stored as in a database from before the migration that added the checks."""
     for domain in ("job_args", "job_meta", "job_note", "job_count", "job_lease"):
         db.execute(f"alter domain pgqueue.{domain} drop constraint {domain}_check".encode())
 
@@ -63,7 +63,7 @@ def drain(app: App, **settings: Any) -> None:
 
 
 @pytest.mark.parametrize(("poison", "limited"), POISON.values(), ids=POISON)
-def test_a_claim_buries_the_row_that_stops_it_and_takes_the_others(
+def test_a_claim_makes_the_job_dead_on_which_it_fails_and_claims_the_others(
     db: Connection[Any], ok: App, poison: str, limited: bool
 ) -> None:
     lift_checks(db)
@@ -84,7 +84,9 @@ def test_a_claim_buries_the_row_that_stops_it_and_takes_the_others(
     assert db.execute("select coalesce(sum(taken), 0) from pgqueue.seats").fetchone() == (0,)
 
 
-def test_a_row_that_only_a_trigger_refuses_is_buried_for_others_succeed(db: Connection[Any], ok: App) -> None:
+def test_a_job_that_a_trigger_refuses_is_made_dead_because_other_jobs_succeed(
+    db: Connection[Any], ok: App
+) -> None:
     db.execute(
         "insert into pgqueue.jobs_live (task, priority) select 'ok', n % 2 from generate_series(1, 9) n"
     )
@@ -99,7 +101,7 @@ def test_a_row_that_only_a_trigger_refuses_is_buried_for_others_succeed(db: Conn
     assert ended(db) == [("ok", "completed", 9), ("ok", "dead", 1)]
 
 
-def test_a_claim_that_leaves_out_a_row_takes_no_more_than_there_is_room_for(
+def test_a_claim_that_leaves_out_a_row_still_takes_no_more_jobs_than_there_is_room_for(
     db: Connection[Any], ok: App
 ) -> None:
     lift_checks(db)
@@ -120,7 +122,7 @@ def test_a_claim_that_leaves_out_a_row_takes_no_more_than_there_is_room_for(
     assert sorted(ended(db)) == [("ok", "dead", 1), ("ok", "pending", 5), ("ok", "running", 3)]
 
 
-def test_what_a_claim_took_whose_answer_was_lost_is_found_without_the_row_that_cannot_be_read(
+def test_the_jobs_of_a_lost_claim_are_found_except_the_one_that_cannot_be_read(
     db: Connection[Any], dsn: str, ok: App
 ) -> None:
     lift_checks(db)
@@ -143,10 +145,10 @@ def test_what_a_claim_took_whose_answer_was_lost_is_found_without_the_row_that_c
     assert [reason for _, reason, _ in buried(db)] == ["undecodable"]
 
 
-# ------------------------------------------------------------------ what the leader does
+# ------------------------------------------------------------------ maintenance by the leader
 
 
-def test_a_rescue_buries_the_row_that_stops_it_and_takes_back_the_others(
+def test_a_rescue_makes_the_job_dead_on_which_it_fails_and_takes_back_the_others(
     db: Connection[Any], dsn: str
 ) -> None:
     lift_checks(db)
@@ -169,7 +171,9 @@ def test_a_rescue_buries_the_row_that_stops_it_and_takes_back_the_others(
     assert [reason for _, reason, _ in buried(db)] == ["undecodable"]
 
 
-def test_a_sweep_buries_the_row_that_stops_it_and_finishes_the_others(db: Connection[Any], dsn: str) -> None:
+def test_finishing_overdue_jobs_makes_the_job_dead_on_which_it_fails_and_finishes_the_others(
+    db: Connection[Any], dsn: str
+) -> None:
     db.execute(
         "insert into pgqueue.jobs (task, expires_at) select 'ok', now() - interval '1 s' from generate_series(1, 9)"
     )
@@ -182,7 +186,7 @@ def test_a_sweep_buries_the_row_that_stops_it_and_finishes_the_others(db: Connec
     assert ended(db) == [("ok", "cancelled", 8), ("ok", "dead", 1), ("old", "cancelled", 1)]
 
 
-def test_schedules_fire_though_one_of_them_cannot_be_read(db: Connection[Any], dsn: str) -> None:
+def test_schedules_fire_although_one_of_them_cannot_be_read(db: Connection[Any], dsn: str) -> None:
     lift_checks(db)
     for name in ("one", "bad"):
         add(db, name, every="1 hour", edited_at=datetime(2026, 1, 1, tzinfo=UTC))
@@ -201,11 +205,13 @@ def test_schedules_fire_though_one_of_them_cannot_be_read(db: Connection[Any], d
     ).fetchone() == (1,)
 
 
-def test_a_schedule_that_could_not_be_read_for_a_while_stays_in_force(db: Connection[Any], dsn: str) -> None:
+def test_a_schedule_that_could_not_be_read_for_a_while_has_no_problem_and_fires_later(
+    db: Connection[Any], dsn: str
+) -> None:
     for name in ("one", "slow"):
         add(db, name, every="1 hour", edited_at=datetime(2026, 1, 1, tzinfo=UTC))
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    # Only if a schedule has a waiting run, it is read whether this run can have its turn.
+    # The function below is called only for a schedule with a waiting run: it decides whether this run can be enqueued now.
     db.execute("update pgqueue.schedules set planned = true, next_at = '2027-01-01' where name = 'slow'")
     db.execute(
         "insert into pgqueue.schedule_runs (schedule_id, fire_at, state)"
@@ -226,7 +232,9 @@ def test_a_schedule_that_could_not_be_read_for_a_while_stays_in_force(db: Connec
     ]  # fmt: skip
 
 
-def test_the_watch_sees_dead_jobs_whatever_time_stands_in_others(db: Connection[Any], dsn: str) -> None:
+def test_the_watch_finds_a_dead_job_although_others_have_impossible_times(
+    db: Connection[Any], dsn: str
+) -> None:
     for moment in ("infinity", "-infinity", "20000-01-01", "now"):
         db.execute("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'dead', %s)", [moment])
 
@@ -237,7 +245,7 @@ def test_the_watch_sees_dead_jobs_whatever_time_stands_in_others(db: Connection[
     assert db.execute("select count from pgqueue.alerts").fetchall() == [(1,)]
 
 
-def test_a_stored_declaration_that_fails_keeps_no_worker_from_starting_and_no_other_from_being_stored(
+def test_workers_start_and_other_declarations_are_stored_although_one_declaration_fails(
     db: Connection[Any], app: App, dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("bad", "one", "two"):
@@ -262,7 +270,7 @@ def test_a_stored_declaration_that_fails_keeps_no_worker_from_starting_and_no_ot
     ]  # fmt: skip
 
 
-def test_a_declaration_that_fails_for_a_while_is_stored_by_a_later_sync_and_not_told(
+def test_a_declaration_that_fails_for_a_while_is_stored_later_and_not_logged_as_a_failure(
     db: Connection[Any], app: App, dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("late", "one"):
@@ -287,8 +295,8 @@ def _nothing() -> None: ...
 # ------------------------------------------------------------------ settling
 
 
-def test_an_outcome_that_cannot_be_sent_is_refused_alone(db: Connection[Any], dsn: str) -> None:
-    """An error that the driver raises before it sends anything is a refusal, too."""
+def test_an_outcome_that_cannot_be_sent_makes_only_its_own_job_dead(db: Connection[Any], dsn: str) -> None:
+    """An error that the driver raises before it sends anything counts as a refusal of the outcome, too."""
     hand = Hand(db, ["ok"])
     db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 9)")
     attempts = hand.claim()
@@ -309,8 +317,10 @@ def test_an_outcome_that_cannot_be_sent_is_refused_alone(db: Connection[Any], ds
     assert [reason for _, reason, _ in buried(db)] == ["unsettleable"]
 
 
-def test_a_job_of_which_every_outcome_is_refused_does_not_run_for_ever(db: Connection[Any], dsn: str) -> None:
-    """The weights of its seats are more than a number can hold, so no outcome can give the seats back."""
+def test_a_job_is_made_dead_if_the_database_refuses_every_outcome_of_it(
+    db: Connection[Any], dsn: str
+) -> None:
+    """The sum of the weights of its seats is too large for an integer, so every statement that gives the seats back fails."""
     hand = Hand(db, ["ok"])
     db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 3)")
     attempts = hand.claim()
@@ -332,10 +342,10 @@ def test_a_job_of_which_every_outcome_is_refused_does_not_run_for_ever(db: Conne
     assert [reason for _, reason, _ in buried(db)] == ["undecodable"]
 
 
-# ------------------------------------------------------------------ looking
+# ------------------------------------------------------------------ lists and details of jobs
 
 
-def test_jobs_are_listed_and_shown_whatever_one_of_them_holds(db: Connection[Any]) -> None:
+def test_jobs_are_listed_and_shown_whatever_values_one_of_them_has(db: Connection[Any]) -> None:
     lift_checks(db)
     db.execute("insert into pgqueue.jobs (task, args) values ('fine', '{\"n\": 1}')")
     db.execute(

@@ -1,4 +1,4 @@
-"""The small parts of a worker by themselves: what it holds, what it writes, what its jobs say last."""
+"""The small parts of a worker, each tested alone: its attempts, the outcomes that it writes, the last progress of its jobs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.worker_by_hand import Hand
 
 
 def linked(dsn: str, play: Callable[[Link], Awaitable[None]]) -> None:
-    """Plays with a link of a worker to the database."""
+    """Calls ``play`` with a link to the database such as a worker has."""
 
     async def go() -> None:
         link = Link(dsn, "pgqueue test", Outage(dsn))
@@ -56,7 +56,9 @@ def settled(dsn: str, hand: Hand, outcomes: list[tuple[Attempt, Outcome]]) -> li
     return freed
 
 
-def test_more_outcomes_than_fit_in_a_batch_are_all_written(dsn: str, db: Connection[Any]) -> None:
+def test_all_outcomes_are_written_if_they_are_more_than_one_statement_takes(
+    dsn: str, db: Connection[Any]
+) -> None:
     hand = Hand(db, ["t"])
     jobs = add_jobs(db, count=2 * OUTCOMES_AT_ONCE + 200)
     attempts = hand.claim(len(jobs))
@@ -67,8 +69,8 @@ def test_more_outcomes_than_fit_in_a_batch_are_all_written(dsn: str, db: Connect
     ]
 
 
-def test_outcomes_may_arrive_in_any_order(dsn: str, db: Connection[Any]) -> None:
-    """complete.sql finds the lease of a row by its place among sorted ids."""
+def test_outcomes_are_written_in_whatever_order_they_arrive(dsn: str, db: Connection[Any]) -> None:
+    """complete.sql finds the lease_id of a job by the position of the job's id in a sorted list of ids."""
     hand = Hand(db, ["t"])
     jobs = add_jobs(db, count=9)
     attempts = hand.claim()
@@ -82,7 +84,7 @@ def test_outcomes_may_arrive_in_any_order(dsn: str, db: Connection[Any]) -> None
 
 
 @pytest.mark.parametrize("refused", [0, 1, 2])
-def test_an_outcome_that_the_database_refuses_loses_no_other(
+def test_the_other_outcomes_are_written_if_the_database_refuses_one(
     dsn: str, db: Connection[Any], refused: int
 ) -> None:
     hand = Hand(db, ["t"])
@@ -95,8 +97,8 @@ def test_an_outcome_that_the_database_refuses_loses_no_other(
     assert states == {job: "dead" if job == outcomes[refused][0].id else "completed" for job in jobs}
 
 
-def test_a_later_claim_of_the_same_job_ends_the_former_one(db: Connection[Any]) -> None:
-    """A crash of the server undid the first claim: its handler must be stopped, and must not free the second claim's slot."""
+def test_an_attempt_is_lost_when_the_same_job_is_claimed_again(db: Connection[Any]) -> None:
+    """A crash of the server has undone the first claim. The handler of the first claim must be stopped, and its end must not free the slot of the second claim."""
     hand = Hand(db, ["t"])
     add_jobs(db)
     with db.transaction(force_rollback=True):
@@ -115,7 +117,9 @@ def test_a_later_claim_of_the_same_job_ends_the_former_one(db: Connection[Any]) 
     assert (len(held), held.room(0), held.queue_room("default")) == (0, 5, 2)
 
 
-def test_what_a_job_says_last_goes_with_its_transaction(app: App, db: Connection[Any]) -> None:
+def test_the_last_progress_of_a_job_is_written_with_its_own_transaction(
+    app: App, db: Connection[Any]
+) -> None:
     @app.task(name="t")
     def t() -> None: ...
 
@@ -131,7 +135,9 @@ def test_what_a_job_says_last_goes_with_its_transaction(app: App, db: Connection
     assert (state, progress) == ("completed", {"done": 10, "total": 10, "message": "done"})
 
 
-def test_what_is_said_while_the_former_report_is_written_is_not_lost(dsn: str, db: Connection[Any]) -> None:
+def test_progress_is_not_lost_if_it_is_reported_while_the_former_progress_is_written(
+    dsn: str, db: Connection[Any]
+) -> None:
     hand = Hand(db, ["t"])
     add_jobs(db)
     [attempt] = hand.claim()
@@ -154,7 +160,7 @@ def test_what_is_said_while_the_former_report_is_written_is_not_lost(dsn: str, d
     assert db.execute("select progress ->> 'done' from pgqueue.jobs_live").fetchone() == ("2",)
 
 
-def test_children_that_cannot_be_started_are_tried_ever_more_seldom() -> None:
+def test_the_pause_before_a_child_process_is_started_again_grows_with_each_failure() -> None:
     children = Children("nowhere", 3, lambda *_: None, SINGLE)
     pauses = []
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""The SQL API for any language, and the row that tells the truth about a job at every moment."""
+"""The SQL API, which any language can use, and the row of a job in pgqueue.jobs, which is right at every moment."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def enqueue(db: Connection[Any], task: str = "t", args: Any = None, **options: A
 
 
 def truth(db: Connection[Any], job_id: int) -> tuple[Any, ...]:
-    """What a person reads in psql."""
+    """The columns that a person reads in psql to see how a job is."""
     rows = db.execute(
         "select state, attempt, last_error from pgqueue.jobs where id = %s", [job_id]
     ).fetchall()
-    assert len(rows) == 1, "a job is in one place"
+    assert len(rows) == 1, "a job has exactly one row"
     return rows[0]
 
 
@@ -41,7 +41,7 @@ def call(db: Connection[Any], verb: str, job_id: int) -> str | None:
     return row[0] if row else None
 
 
-# ------------------------------------------------------------------ the truth at every moment
+# ------------------------------------------------------------------ the row of a job is right at every moment
 
 
 @pytest.fixture
@@ -66,21 +66,23 @@ def hand(db: Connection[Any]) -> Hand:
     ],
     ids=lambda value: value.reason if isinstance(value, Outcome) else "",
 )
-def test_the_row_tells_each_outcome_of_an_attempt(db, hand, job, outcome, expected, reason):
+def test_the_row_of_a_job_shows_each_outcome_of_an_attempt(db, hand, job, outcome, expected, reason):
     assert truth(db, job) == ("pending", 0, None)
     [attempt] = hand.claim()
     assert truth(db, job) == ("running", 1, None)
     assert hand.settle(attempt, outcome)
     assert truth(db, job) == expected
     assert [t.reason for t in run(db, statements.list_transitions(job))] == ([reason] if reason else [])
-    assert not hand.settle(attempt, COMPLETED), "the lease is spent"
+    assert not hand.settle(attempt, COMPLETED), "the lease_id can settle only once"
     assert truth(db, job) == expected
 
 
-def test_the_row_tells_a_whole_life(db, hand, job):
+def test_the_row_of_a_job_is_right_through_a_retry_a_death_a_revival_and_a_completion(db, hand, job):
     hand.settle(hand.claim()[0], Outcome.retried(0, BOOM))
     [second] = hand.claim()
-    assert truth(db, job) == ("running", 2, "ValueError: boom"), "why it was tried again stays known"
+    assert truth(db, job) == ("running", 2, "ValueError: boom"), (
+        "the error of the first attempt stays in the row"
+    )
     hand.settle(second, Outcome.dead("attempts_exhausted", KeyError("k")))
     assert truth(db, job) == ("dead", 2, "KeyError: 'k'")
     assert call(db, "revive", job) == "revived"
@@ -97,7 +99,7 @@ def test_the_row_tells_a_whole_life(db, hand, job):
     ]
 
 
-def test_an_uncommitted_claim_is_not_seen_and_a_rolled_back_one_never_was(db, connect, job):
+def test_a_claim_is_not_visible_before_its_commit_nor_after_its_rollback(db, connect, job):
     with connect(autocommit=False) as other:
         hand = Hand(other, ["t"])
         assert hand.claim()
@@ -161,7 +163,7 @@ def test_revive_in_each_state(db, hand, job, state, answer, after):
     assert truth(db, job)[0] == after
 
 
-def test_revive_gives_way_to_the_job_that_holds_the_key_now(db, hand):
+def test_revive_fails_if_another_job_has_the_unique_key_now(db, hand):
     first = enqueue(db, unique_key="k")[0]
     finish(db, hand, Outcome.dead("permanent_error", BOOM))
     enqueue(db, unique_key="k")
@@ -170,7 +172,7 @@ def test_revive_gives_way_to_the_job_that_holds_the_key_now(db, hand):
 
 
 @pytest.mark.parametrize("verb", ["cancel", "revive"])
-def test_what_does_not_exist_is_null(db, verb):
+def test_cancel_and_revive_return_null_if_the_job_does_not_exist(db, verb):
     assert [call(db, verb, job_id) for job_id in (0, -1, 10**9, 2**63 - 1)] == [None] * 4
 
 
@@ -188,7 +190,7 @@ def test_cancel_and_revive_join_the_callers_transaction(db, hand, job, connect, 
 # ------------------------------------------------------------------ enqueue
 
 
-def test_plain_sql_needs_no_more_than_a_task(db, hand):
+def test_sql_can_enqueue_a_job_with_nothing_but_the_name_of_a_task(db, hand):
     (one, created, state, conflict, _, _) = db.execute("select * from pgqueue.enqueue('t')").fetchone()
     assert (created, state, conflict) == (True, "pending", None)
     [(two,)] = db.execute("insert into pgqueue.jobs (task) values ('t') returning id").fetchall()
@@ -196,7 +198,7 @@ def test_plain_sql_needs_no_more_than_a_task(db, hand):
     assert {attempt.id for attempt in hand.claim()} == {one, two, rows[0][0], rows[1][0]}
 
 
-def test_a_batch_names_each_duplicate_and_null_options_are_none(db):
+def test_enqueue_many_marks_each_duplicate_and_an_option_that_is_null_counts_as_not_given(db):
     items = [{"task": "t", "unique_key": "a", "queue": None, "delay": None}, {"task": "t", "unique_key": "a"}]
     rows = db.execute("select * from pgqueue.enqueue_many(%s)", [Jsonb(items)]).fetchall()
     assert [(row[0], row[2], row[4]) for row in rows] == [(1, True, None), (2, False, "unique_key")]
@@ -204,7 +206,7 @@ def test_a_batch_names_each_duplicate_and_null_options_are_none(db):
     assert db.execute("select * from pgqueue.enqueue_many('[]')").fetchall() == []
 
 
-def test_an_idempotency_mismatch_stores_nothing_of_the_call(db):
+def test_enqueue_many_stores_nothing_if_one_idempotency_key_has_other_arguments(db):
     first = enqueue(db, args={"a": 1}, idempotency_key="k")[0]
     items = [{"task": "t", "idempotency_key": "new"}, {"task": "t", "idempotency_key": "k"}]
     rows = db.execute("select id, created, conflict from pgqueue.enqueue_many(%s)", [Jsonb(items)]).fetchall()
@@ -222,7 +224,7 @@ def test_a_rolled_back_enqueue_leaves_nothing(db, connect):
     assert db.execute("select count(*) from pgqueue.idempotency_keys").fetchone() == (0,)
 
 
-def test_a_unique_key_is_one_constraint_for_plain_inserts_too(db):
+def test_a_plain_insert_fails_if_another_job_of_the_task_has_the_unique_key(db):
     enqueue(db, unique_key="k")
     with pytest.raises(psycopg.errors.UniqueViolation):
         db.execute("insert into pgqueue.jobs (task, unique_key) values ('t', 'k')")
@@ -255,7 +257,7 @@ CHECKED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("case", CHECKED)
-def test_a_plain_insert_is_held_to_the_limits_of_python(db, case):
+def test_a_plain_insert_must_keep_the_same_limits_as_python(db, case):
     columns = {"task": "t", **CHECKED[case]}
     names, holes = ", ".join(columns), ", ".join(["%s"] * len(columns))
     with pytest.raises((psycopg.errors.CheckViolation, psycopg.errors.NumericValueOutOfRange)):
@@ -289,7 +291,9 @@ def test_a_plain_insert_is_held_to_the_limits_of_python(db, case):
 def test_the_sql_api_refuses_bad_options_and_stores_nothing(db, options):
     with pytest.raises(psycopg.Error) as caught:
         enqueue(db, **options)
-    assert caught.value.sqlstate[:2] in {"22", "23", "PQ"}, "an error of the data, not of ours"
+    assert caught.value.sqlstate[:2] in {"22", "23", "PQ"}, (
+        "the error is about the data, and no internal error of pgqueue"
+    )
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
     assert db.execute("select count(*) from pgqueue.idempotency_keys").fetchone() == (0,)
 
@@ -297,18 +301,18 @@ def test_the_sql_api_refuses_bad_options_and_stores_nothing(db, options):
 @pytest.mark.parametrize(
     "jobs", ["{}", "1", '"a"', "[1]", "[[]]", "[null]", '[{"args": {}}]', '[{"task": null}]']
 )
-def test_what_is_no_list_of_jobs_is_refused(db, jobs):
+def test_enqueue_many_refuses_a_value_that_is_no_list_of_jobs(db, jobs):
     with pytest.raises(psycopg.Error) as caught:
         db.execute("select pgqueue.enqueue_many(%s)", [jobs])
     assert caught.value.sqlstate[:2] in {"22", "PQ"}
 
 
-def test_an_unknown_option_is_named_with_those_there_are(db):
+def test_the_error_about_an_unknown_option_contains_it_and_lists_the_known_options(db):
     with pytest.raises(psycopg.Error, match=r'unknown option \{"priorty": 1\}.*task t') as caught:
         enqueue(db, priorty=1)
     assert "priority" in caught.value.diag.message_hint
 
 
-def test_a_negative_delay_is_now(db, hand):
+def test_a_job_with_a_negative_delay_is_due_immediately(db, hand):
     enqueue(db, delay=-5)
     assert len(hand.claim()) == 1

@@ -1,4 +1,4 @@
-"""The end of a worker: everything it holds has an outcome, even if something still hangs."""
+"""The end of a worker: each attempt that it has gets an outcome, even if a claim or a handler hangs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOWHERE = "postgresql://nowhere"
 
 @pytest.mark.parametrize("claim_hangs", [True, False], ids=["claim_hangs", "claim_ends"])
 @pytest.mark.parametrize("end", ["grace", "hurry", "in_time"])
-def test_what_waits_behind_a_job_that_outlasts_the_grace_goes_back_uncharged(
+def test_attempts_that_never_began_are_released_if_a_handler_outlasts_the_grace_period(
     end: str, claim_hangs: bool
 ) -> None:
     app = App()

@@ -1,4 +1,4 @@
-"""A crash of a worker is charged to the jobs that ran in it, and not to those that ran in processes of their own."""
+"""A crash of a worker is counted for the jobs that ran in the worker itself. Suspects are jobs with a crash_count above 0, and they run in processes of their own: the crash is counted for them only if the worker ran nothing else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.worker_by_hand import Hand
 def crashed(
     db: Connection[Any], counts: list[int], *, batch: int = 100, limit: int = 3
 ) -> list[tuple[str, int]]:
-    """State and crash count of jobs that had these crash counts, after the death of the worker that ran all of them."""
+    """The state and crash_count of each job after the crash of the worker that ran all jobs. ``counts``: their crash_count before the crash."""
     hand = Hand(db, ["t"])
     for count in counts:
         db.execute("insert into pgqueue.jobs (task, crash_count, max_attempts) values ('t', %s, 20)", [count])
@@ -37,15 +37,17 @@ def crashed(
         ),
         ([2, 1], [("dead", 3), ("retrying", 2)]),
     ],
-    ids=["none was suspected", "suspects ran apart", "nothing but suspects"],
+    ids=["no suspect", "suspects ran in processes of their own", "nothing but suspects"],
 )
-def test_a_crash_is_charged_to_those_that_ran_in_the_worker(
+def test_a_crash_is_counted_for_jobs_in_the_worker_or_for_suspects_if_it_ran_nothing_else(
     db: Connection[Any], counts: list[int], after: list[tuple[str, int]], batch: int
 ) -> None:
     assert crashed(db, counts, batch=batch) == after
 
 
-def test_each_dead_worker_is_judged_by_its_own_jobs(db: Connection[Any]) -> None:
+def test_whether_suspects_ran_alone_is_decided_for_each_crashed_worker_separately(
+    db: Connection[Any],
+) -> None:
     db.execute("insert into pgqueue.jobs (task, crash_count) values ('t', 1)")
     assert len(Hand(db, ["t"]).claim(1)) == 1
     db.execute("insert into pgqueue.jobs (task) values ('t')")

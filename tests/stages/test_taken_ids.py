@@ -1,4 +1,4 @@
-"""A job with the id of another job ends, and frees its seat. An enqueuer chose the id, or the sequence stands behind the tables."""
+"""A job that has the id of another job ends, and its seat is given back. Such ids exist if an enqueuer chose one, or if the sequence is behind the ids in the tables."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def linked(dsn: str, does: Callable[[Link], Coroutine[Any, Any, Any]]) -> None:
     asyncio.run(play())
 
 
-# ------------------------------------------------------------------ an enqueuer chose it
+# ------------------------------------------------------------------ an enqueuer chose the id
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def linked(dsn: str, does: Callable[[Link], Coroutine[Any, Any, Any]]) -> None:
     [(-1, -2, "undecodable"), (1, 2, "unsettleable"), (-1, 2, None), (1, -2, "attempts_exhausted")],
     ids=["dead and dies", "done and completes", "dead and completes", "done and dies"],
 )
-def test_a_job_with_the_id_of_an_ended_one_ends_and_its_seat_is_free(
+def test_a_job_with_the_id_of_a_finished_job_ends_and_gives_its_seat_back(
     shop: App,
     db: Connection[Any],
     role: Callable[..., str],
@@ -113,7 +113,7 @@ def test_a_job_with_the_id_of_an_ended_one_ends_and_its_seat_is_free(
         ).fetchall() == [("dead", error)]
 
 
-def test_a_rescue_and_a_sweep_end_jobs_whose_ids_are_taken(
+def test_jobs_with_ids_of_dead_jobs_end_if_they_are_rescued_or_past_their_deadline(
     db: Connection[Any], role: Callable[..., str]
 ) -> None:
     leader = role(grants("worker"))
@@ -134,17 +134,19 @@ def test_a_rescue_and_a_sweep_end_jobs_whose_ids_are_taken(
         ).fetchone() == (1,)
 
 
-def test_the_cancel_of_a_job_whose_id_is_taken_says_so(db: Connection[Any]) -> None:
+def test_cancel_fails_with_a_clear_error_if_a_finished_job_has_the_same_id(db: Connection[Any]) -> None:
     db.execute("insert into pgqueue.jobs (id, task, state, finished_at) values (1, 't', 'cancelled', now())")
     db.execute("insert into pgqueue.jobs (id, task) values (1, 't')")
     with pytest.raises(TakenIdError, match="PGQ-208  " + TAKEN):
         run(db, statements.cancel(1))
 
 
-# ------------------------------------------------------------------ the sequence stands behind
+# ------------------------------------------------------------------ the sequence is behind
 
 
-def test_jobs_end_though_all_ids_come_again_and_their_hooks_are_told(shop: App, db: Connection[Any]) -> None:
+def test_jobs_end_and_their_hooks_are_called_although_the_sequence_repeats_all_ids(
+    shop: App, db: Connection[Any]
+) -> None:
     told = []
 
     @shop.tasks["t"].on_dead
@@ -167,7 +169,7 @@ def test_jobs_end_though_all_ids_come_again_and_their_hooks_are_told(shop: App, 
     assert len(told) > first
 
 
-def test_a_free_id_is_that_of_no_unfinished_and_of_no_dead_job(db: Connection[Any]) -> None:
+def test_free_id_returns_an_id_that_no_unfinished_and_no_dead_job_has(db: Connection[Any]) -> None:
     db.execute("insert into pgqueue.jobs (id, task) select n, 't' from generate_series(1, 50) n")
     db.execute(
         "insert into pgqueue.jobs (id, task, state, finished_at) select n, 't', 'dead', now() from generate_series(51, 99) n"
@@ -187,7 +189,7 @@ def findings(db: Connection[Any], dsn: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("state", ["pending", "dead", "completed"])
-def test_doctor_finds_a_sequence_behind_the_ids_and_what_it_advises_mends_it(
+def test_the_doctor_finds_a_sequence_that_is_behind_the_ids_and_its_advice_repairs_it(
     db: Connection[Any], dsn: str, state: str
 ) -> None:
     run(db, statements.add_partitions(2))
@@ -204,14 +206,12 @@ def test_doctor_finds_a_sequence_behind_the_ids_and_what_it_advises_mends_it(
     assert db.execute("insert into pgqueue.jobs (task) values ('t') returning id").fetchone() == (501,)
 
 
-def test_an_id_that_the_sequence_can_never_come_to_is_no_reason_to_move_it(
-    db: Connection[Any], dsn: str
-) -> None:
+def test_an_id_that_the_sequence_can_never_reach_is_not_reported(db: Connection[Any], dsn: str) -> None:
     db.execute("insert into pgqueue.jobs (id, task) values (9223372036854775807, 't')")
     assert migrate.check_ids(db) is None
 
 
-def test_migrate_says_that_the_sequence_stands_behind(db: Connection[Any], dsn: str) -> None:
+def test_migrate_reports_a_sequence_that_is_behind_the_ids(db: Connection[Any], dsn: str) -> None:
     db.execute("insert into pgqueue.jobs (id, task) values (500, 't')")
     done = CliRunner().invoke(cli, ["migrate", "--dsn", dsn])
     assert done.exit_code == 0

@@ -34,7 +34,7 @@ def finish(db: Connection[Any]) -> None:
     db.execute(sql.SQL("commit prepared {}").format(sql.Literal(gid)))
 
 
-def test_a_two_phase_transaction_of_psycopg_is_prepared_and_its_jobs_are_found(
+def test_jobs_of_a_two_phase_transaction_of_psycopg_are_stored_without_a_wake_up(
     note, done, dsn, db, listening
 ):
     with psycopg.connect(dsn) as connection:
@@ -46,7 +46,9 @@ def test_a_two_phase_transaction_of_psycopg_is_prepared_and_its_jobs_are_found(
     assert heard(listening) == []
 
 
-def test_a_two_phase_transaction_of_an_async_connection(note, done, dsn, db, listening):
+def test_jobs_of_a_two_phase_transaction_of_an_async_connection_are_stored_without_a_wake_up(
+    note, done, dsn, db, listening
+):
     async def scenario() -> None:
         async with await AsyncConnection.connect(dsn) as connection:
             await connection.tpc_begin(connection.xid(1, "pgqueue", "test"))
@@ -60,7 +62,9 @@ def test_a_two_phase_transaction_of_an_async_connection(note, done, dsn, db, lis
 
 
 @pytest.mark.parametrize("way", ["connection", "session"])
-def test_a_two_phase_transaction_of_sqlalchemy(note, done, dsn, db, listening, way):
+def test_jobs_of_a_two_phase_transaction_of_sqlalchemy_are_stored_without_a_wake_up(
+    note, done, dsn, db, listening, way
+):
     engine = create_engine(sqlalchemy_url(dsn))
     if way == "connection":
         with engine.connect() as connection:
@@ -78,7 +82,9 @@ def test_a_two_phase_transaction_of_sqlalchemy(note, done, dsn, db, listening, w
     assert heard(listening) == []
 
 
-def test_a_two_phase_transaction_of_an_async_session(note, done, dsn, db, listening):
+def test_jobs_of_a_two_phase_transaction_of_an_async_session_are_stored_without_a_wake_up(
+    note, done, dsn, db, listening
+):
     async def scenario() -> None:
         engine = create_async_engine(sqlalchemy_url(dsn))
         async with AsyncSession(engine, twophase=True) as session:
@@ -105,7 +111,7 @@ def test_a_two_phase_transaction_of_an_async_session(note, done, dsn, db, listen
     ],
     ids=["alone", "unique", "idempotent", "a few", "COPY", "keys", "replace", "throttle"],
 )
-def test_an_enqueue_without_a_wake_up_can_be_prepared_by_hand(note, dsn, db, listening, enqueue):
+def test_a_transaction_that_enqueues_with_wake_false_can_be_prepared(note, dsn, db, listening, enqueue):
     note.using(unique_key="held", delay=60).enqueue("held")
     with psycopg.connect(dsn) as connection:
         enqueue(note.using(connection, wake=False))
@@ -114,7 +120,7 @@ def test_an_enqueue_without_a_wake_up_can_be_prepared_by_hand(note, dsn, db, lis
     assert heard(listening) == []
 
 
-def test_the_sql_api_enqueues_without_a_wake_up_beside_jobs_that_wake_their_queue(db, listening):
+def test_enqueue_many_wakes_only_the_queues_of_jobs_without_wake_false(db, listening):
     with db.transaction():
         db.execute("""select pgqueue.enqueue('t', '{}', '{"wake": false}')""")
         db.execute("""select pgqueue.enqueue_many('[{"task": "t", "wake": false, "unique_key": "a"},
@@ -122,7 +128,7 @@ def test_the_sql_api_enqueues_without_a_wake_up_beside_jobs_that_wake_their_queu
     assert heard(listening) == ["mail"]
 
 
-def test_in_sql_a_transaction_can_tell_that_it_sends_no_notification(note, db, listening):
+def test_a_transaction_sends_no_notification_if_it_sets_pgqueue_notify_to_off(note, db, listening):
     running = note.enqueue("a")
     heard(listening)
     with db.transaction():
@@ -135,6 +141,6 @@ def test_in_sql_a_transaction_can_tell_that_it_sends_no_notification(note, db, l
     assert heard(listening) == []
 
 
-def test_a_wake_up_is_yes_or_no(note):
+def test_the_option_wake_must_be_true_or_false(note):
     with pytest.raises(InvalidOptionError, match="give True or False"):
         note.using(wake="no")

@@ -1,4 +1,4 @@
-"""All waits of a process share one connection, on every thread and loop, after a fork, and when the connection breaks."""
+"""All callers of a process that wait for results share one connection, on every thread and event loop. They go on waiting after a fork, and when the connection breaks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def jobs(app: App) -> Callable[[int], list[JobHandle]]:
 
 @pytest.fixture
 def waiting() -> Iterator[Callable[[JobHandle], list[Any]]]:
-    """Waits for a handle on a thread of its own; the list gets the result, or the error."""
+    """Returns a function that waits for the result of a handle on a thread of its own. The list that it returns gets the result, or the error."""
     threads = []
 
     def start(handle: JobHandle) -> list[Any]:
@@ -55,7 +55,7 @@ def waiting() -> Iterator[Callable[[JobHandle], list[Any]]]:
 
 
 def sessions(db: Connection[Any]) -> list[int]:
-    """The pids of the server's processes that serve waits."""
+    """The pids of the sessions on the server that serve callers of ``result``."""
     return [
         pid
         for (pid,) in db.execute(
@@ -79,7 +79,7 @@ def finish(db: Connection[Any], *outcomes: Outcome) -> None:
         hand.settle(attempt, outcomes[0] if outcomes else DONE)
 
 
-def test_all_who_wait_share_one_connection(app, jobs, db, waiting) -> None:
+def test_all_callers_that_wait_for_results_share_one_connection(app, jobs, db, waiting) -> None:
     handles = jobs(60)
     ends = [waiting(handle) for handle in handles[:20]]
 
@@ -101,7 +101,7 @@ def test_all_who_wait_share_one_connection(app, jobs, db, waiting) -> None:
     assert [end for [end] in ends] == ["done"] * 20
 
 
-def test_one_query_reads_the_rows_of_all_who_wait(app, jobs, db, waiting, monkeypatch) -> None:
+def test_one_query_reads_the_rows_for_all_callers_that_wait(app, jobs, db, waiting, monkeypatch) -> None:
     asked: list[int] = []
     real = lookout.statements.get_ended
     monkeypatch.setattr(
@@ -111,12 +111,12 @@ def test_one_query_reads_the_rows_of_all_who_wait(app, jobs, db, waiting, monkey
     wait_until(lambda: 30 in asked)
     regular = asked.index(30)
     wait_until(lambda: asked.count(30) >= 3)
-    assert set(asked[regular:]) == {30}, "each look is for all"
+    assert set(asked[regular:]) == {30}, "each query is for all callers"
     finish(db)
     wait_until(lambda: all(ends))
 
 
-def test_each_gets_his_own_result_or_error(jobs, db, waiting) -> None:
+def test_each_caller_gets_the_result_or_the_error_of_its_own_job(jobs, db, waiting) -> None:
     first, second = jobs(2)
     one, other = waiting(first), waiting(second)
     hand = Hand(db, ["t"])
@@ -130,7 +130,7 @@ def test_each_gets_his_own_result_or_error(jobs, db, waiting) -> None:
     assert isinstance(other[0], JobFailedError)
 
 
-def test_a_cut_connection_costs_nobody_his_wait(jobs, db, waiting) -> None:
+def test_a_caller_goes_on_waiting_when_the_connection_is_cut(jobs, db, waiting) -> None:
     [handle] = jobs(1)
     ends = waiting(handle)
     wait_until(lambda: looked(db))
@@ -143,12 +143,12 @@ def test_a_cut_connection_costs_nobody_his_wait(jobs, db, waiting) -> None:
     assert ends == ["done"]
 
 
-def test_a_server_that_was_never_there_is_told_at_once() -> None:
+def test_waiting_fails_immediately_if_the_server_was_never_reachable() -> None:
     with pytest.raises(DatabaseUnreachableError, match="PGQ-103"):
         App("postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=2").handle(1).result(30)
 
 
-def test_the_connection_is_closed_when_nobody_has_waited_for_a_while(jobs, db, monkeypatch) -> None:
+def test_the_connection_is_closed_when_no_caller_has_waited_for_a_while(jobs, db, monkeypatch) -> None:
     monkeypatch.setattr(lookout, "LINGER", 0.2)
     [handle] = jobs(1)
     for _ in range(2):
@@ -157,7 +157,9 @@ def test_the_connection_is_closed_when_nobody_has_waited_for_a_while(jobs, db, m
         wait_until(lambda: not sessions(db))
 
 
-def test_closing_the_app_closes_it_at_once_or_after_the_last_who_waits(app, jobs, db, waiting) -> None:
+def test_closing_the_app_closes_the_connection_immediately_or_after_the_last_caller_that_waits(
+    app, jobs, db, waiting
+) -> None:
     [handle] = jobs(1)
     with pytest.raises(WaitTimeoutError):
         handle.result(0.01)
@@ -188,10 +190,10 @@ def test_a_forked_process_waits_on_a_connection_of_its_own(jobs, db, waiting) ->
     finish(db)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     wait_until(lambda: ends)
-    assert ends == ["done"], "the child has closed nothing of the parent's"
+    assert ends == ["done"], "the child process has not closed the connection of its parent"
 
 
-def test_many_loops_one_after_the_other_leave_one_connection(app, jobs, db) -> None:
+def test_many_loops_that_run_one_after_the_other_use_one_connection(app, jobs, db) -> None:
     [handle] = jobs(1)
 
     async def look() -> None:
@@ -203,7 +205,7 @@ def test_many_loops_one_after_the_other_leave_one_connection(app, jobs, db) -> N
     assert len(sessions(db)) == 1
 
 
-def test_a_wait_that_is_given_up_leaves_nothing_behind(app, jobs, db) -> None:
+def test_a_cancelled_wait_is_no_longer_registered(app, jobs, db) -> None:
     [handle] = jobs(1)
 
     async def give_up() -> None:
@@ -219,7 +221,7 @@ def test_a_wait_that_is_given_up_leaves_nothing_behind(app, jobs, db) -> None:
     assert not thread._waiters
 
 
-def test_waiting_ends_in_time_while_a_test_freezes_the_clock(app, jobs, wait_for) -> None:
+def test_waiting_ends_at_its_timeout_while_a_test_freezes_the_clock(app, jobs, wait_for) -> None:
     [handle] = jobs(1)
     with frozen(), pytest.raises(WaitTimeoutError):
         wait_for(handle, 0.3)
@@ -241,12 +243,14 @@ def wait_for(request: pytest.FixtureRequest, app: App) -> Callable[[JobHandle, f
     return lambda handle, timeout: asyncio.run(handle.aresult(timeout))
 
 
-def test_a_pool_of_a_loop_that_is_closed_is_closed_too(app, jobs, db) -> None:
+def test_the_pool_of_an_event_loop_is_closed_after_the_loop_is_closed(app, jobs, db) -> None:
     [handle] = jobs(1)
     for _ in range(20):
         assert asyncio.run(handle.ajob()).state == "pending"
     own = "select count(*) from pg_stat_activity where application_name = 'pgqueue app' and datname = current_database()"
-    wait_until(lambda: db.execute(own).fetchone() <= (3,))  # those of the last loop and of sync callers
+    wait_until(
+        lambda: db.execute(own).fetchone() <= (3,)
+    )  # the connections of the last loop and of sync callers
     gc.collect()
     app.close()
     wait_until(lambda: db.execute(own).fetchone() == (0,))
@@ -276,7 +280,7 @@ def test_a_closed_app_has_no_connection_and_opens_new_ones_when_it_needs_them(ap
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (4,)
 
 
-def test_many_first_uses_at_once_make_one_pool(app, jobs, db) -> None:
+def test_many_first_uses_at_the_same_time_make_one_pool(app, jobs, db) -> None:
     [handle] = jobs(1)
 
     async def read() -> int:
@@ -291,7 +295,7 @@ def test_many_first_uses_at_once_make_one_pool(app, jobs, db) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_a_pool_in_use_says_what_to_do(dsn, kind, monkeypatch) -> None:
+def test_the_error_of_an_exhausted_pool_says_what_to_do(dsn, kind, monkeypatch) -> None:
     from pgqueue.database import pools
     from pgqueue.errors import PoolExhaustedError
 
@@ -314,7 +318,7 @@ def test_a_pool_in_use_says_what_to_do(dsn, kind, monkeypatch) -> None:
     app.close()
 
 
-def test_a_worker_has_room_for_two_connections_a_slot_unless_the_app_says_how_many(dsn) -> None:
+def test_the_pool_of_a_worker_has_two_connections_for_each_slot_unless_the_app_sets_pool_size(dsn) -> None:
     from pgqueue.config import WorkerSettings
     from pgqueue.worker.worker import Worker
 
@@ -330,7 +334,7 @@ def test_a_worker_has_room_for_two_connections_a_slot_unless_the_app_says_how_ma
 def _nothing() -> None: ...
 
 
-def test_a_notification_of_anything_harms_nobody_who_waits(jobs, db, waiting) -> None:
+def test_a_notification_with_any_payload_harms_no_caller_that_waits(jobs, db, waiting) -> None:
     [handle] = jobs(1)
     ends = waiting(handle)
     wait_until(lambda: looked(db))

@@ -1,4 +1,4 @@
-"""Which workers are woken, and how seldom."""
+"""Which workers are woken, and how few wake-ups are sent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def listening(connect: Connect) -> Connection[object]:
 
 
 def rest(db: Connection[object]) -> None:
-    """Waits until the last wake-up of the default queue no longer spares others."""
+    """Waits until the last wake-up of the default queue is so old that the next wake-up is sent again."""
     wait_until(
         lambda: (
             db.execute(
@@ -39,7 +39,7 @@ def rest(db: Connection[object]) -> None:
     )
 
 
-def test_a_wake_up_spares_those_that_follow_at_once(
+def test_wake_ups_that_follow_another_one_immediately_are_not_sent(
     db: Connection[object], listening: Connection[object]
 ) -> None:
     db.execute("do $$ begin for n in 1..5 loop perform pgqueue.wake('default'); commit; end loop; end $$")
@@ -51,7 +51,7 @@ def test_a_wake_up_spares_those_that_follow_at_once(
     assert heard(listening) == ["default"]
 
 
-def test_others_are_spared_for_less_than_the_time_after_which_a_woken_worker_looks_again(
+def test_wake_ups_are_left_out_for_a_shorter_time_than_a_woken_worker_waits_before_it_looks_again(
     db: Connection[object],
 ) -> None:
     clock = "select date_part('epoch', clock_timestamp()) * 1000"
@@ -62,7 +62,7 @@ def test_others_are_spared_for_less_than_the_time_after_which_a_woken_worker_loo
     assert before + 1 < until <= after + AFTER_WAKE_UP * 1000
 
 
-def test_a_long_transaction_that_enqueues_all_the_time_spares_others_nothing(
+def test_an_open_transaction_that_wakes_again_and_again_does_not_suppress_wake_ups_of_others(
     db: Connection[object], connect: Connect, listening: Connection[object]
 ) -> None:
     long = connect()
@@ -75,7 +75,7 @@ def test_a_long_transaction_that_enqueues_all_the_time_spares_others_nothing(
     assert heard(listening) == ["default"]
 
 
-def test_a_rolled_back_transaction_may_wake_again(
+def test_a_wake_up_is_sent_after_a_transaction_with_a_wake_up_was_rolled_back(
     db: Connection[object], listening: Connection[object]
 ) -> None:
     with db.transaction(force_rollback=True):
@@ -85,7 +85,7 @@ def test_a_rolled_back_transaction_may_wake_again(
     assert heard(listening) == ["default"]
 
 
-def test_nobody_is_woken_for_a_busy_queue_until_its_worker_takes_that_back(
+def test_no_wake_up_is_sent_for_a_queue_until_its_busy_worker_ends_its_mark(
     db: Connection[object], listening: Connection[object]
 ) -> None:
     until = run(db, statements.mark_busy(["default"], 60))
@@ -93,7 +93,7 @@ def test_nobody_is_woken_for_a_busy_queue_until_its_worker_takes_that_back(
     assert heard(listening) == []
     later = run(db, statements.mark_busy(["default"], 60))
     assert later > until
-    assert run(db, statements.mark_busy(["default"], 0, until)) == 0, "what another worker said later stays"
+    assert run(db, statements.mark_busy(["default"], 0, until)) == 0, "the later mark of another worker stays"
     run(db, statements.wake(["default"]))
     assert heard(listening) == []
     assert run(db, statements.mark_busy(["default"], 0, later)) > 0
@@ -101,7 +101,7 @@ def test_nobody_is_woken_for_a_busy_queue_until_its_worker_takes_that_back(
     assert heard(listening) == ["default"]
 
 
-def test_a_queue_that_nobody_knows_yet_is_announced_all_the_same(
+def test_a_wake_up_is_sent_also_for_a_queue_that_is_not_in_the_table(
     db: Connection[object], listening: Connection[object]
 ) -> None:
     run(db, statements.wake(["newcomer"]))
@@ -122,19 +122,23 @@ def test_a_queue_that_nobody_knows_yet_is_announced_all_the_same(
         ("mail", [], False),
     ],
 )
-def test_names_and_patterns(db: Connection[object], queue: str, queues: list[str], served: bool) -> None:
+def test_a_queue_is_served_by_its_own_name_or_by_a_pattern_that_fits(
+    db: Connection[object], queue: str, queues: list[str], served: bool
+) -> None:
     row = db.execute("select pgqueue.is_served(%s, %s::text[])", [queue, queues]).fetchone()
     assert row == (served,)
 
 
-def test_patterns_find_the_queues_that_hold_jobs(db: Connection[object]) -> None:
+def test_match_queues_returns_the_queues_with_jobs_that_fit_a_pattern(db: Connection[object]) -> None:
     for queue in ("shop.eu", "shop.us", "shopXeu", "mail"):
         db.execute("insert into pgqueue.jobs (task, queue) values ('a', %s)", [queue])
     assert sorted(run(db, statements.match_queues(["shop.*"]))) == ["shop.eu", "shop.us"]
     assert sorted(run(db, statements.match_queues(["*.eu", "m*"]))) == ["mail", "shop.eu"]
 
 
-def test_whoever_still_writes_jobs_is_known_until_the_end(db: Connection[object], connect: Connect) -> None:
+def test_a_transaction_that_wrote_jobs_is_listed_as_an_open_writer_until_it_ends(
+    db: Connection[object], connect: Connect
+) -> None:
     assert run(db, statements.list_open_writers()) == []
     writer = connect()
     with writer.transaction():

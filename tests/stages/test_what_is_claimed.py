@@ -1,4 +1,4 @@
-"""What may not run is claimed in no way: plain, under a limit, by turns, in order, or by turns under a limit."""
+"""Jobs that must not run are never claimed, in whichever way a claim is made: plain, under a limit, by turns, in order, or by turns under a limit."""
 
 from __future__ import annotations
 
@@ -52,15 +52,17 @@ def claims(request: pytest.FixtureRequest, db: Connection[Any]) -> Claims:
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("of", ["pending", "retrying"])
-def test_what_may_not_run_is_claimed_in_no_way(claims: Claims, state: str, of: str) -> None:
+def test_no_claim_takes_a_job_that_is_overdue_asked_to_stop_or_of_an_unknown_task(
+    claims: Claims, state: str, of: str
+) -> None:
     claims.add("a", state=of, **STATES[state])
     good = claims.add("b", state=of)
     assert claims.claim() == [good]
     assert claims.claim() == []
 
 
-def test_nothing_is_claimed_before_it_is_due(claims: Claims) -> None:
-    """Not even within the last second before, in which an enqueue already wakes a worker."""
+def test_no_claim_takes_a_job_before_it_is_due(claims: Claims) -> None:
+    """This is also true in the last second before the job is due, although an enqueue of such a job already wakes a worker."""
     early = claims.add("a")
     claims.db.execute(
         "update pgqueue.jobs_live set run_at = clock_timestamp() + interval '2 s' where id = %s", [early]
@@ -75,7 +77,7 @@ def test_nothing_is_claimed_before_it_is_due(claims: Claims) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["expires_at = now() - interval '1 ms'", None], ids=["its lease is over", "it has no row"]
+    "change", ["expires_at = now() - interval '1 ms'", None], ids=["its lease has run out", "it has no row"]
 )
 def test_a_worker_without_a_lease_claims_nothing(claims: Claims, change: str | None) -> None:
     job = claims.add("a")
@@ -87,7 +89,7 @@ def test_a_worker_without_a_lease_claims_nothing(claims: Claims, change: str | N
     assert claims.claim() == [job]
 
 
-def test_a_paused_queue_gives_nothing(claims: Claims) -> None:
+def test_no_claim_takes_a_job_of_a_paused_queue(claims: Claims) -> None:
     job = claims.add("a")
     claims.db.execute("update pgqueue.queues set paused = true")
     assert claims.claim() == []
@@ -95,16 +97,16 @@ def test_a_paused_queue_gives_nothing(claims: Claims) -> None:
     assert claims.claim() == [job]
 
 
-def test_a_job_is_claimed_once_and_no_more_than_asked_for(claims: Claims) -> None:
+def test_a_job_is_claimed_once_and_a_claim_takes_no_more_jobs_than_it_asks_for(claims: Claims) -> None:
     jobs = [claims.add(f"{n}") for n in range(5)]
     first, rest = claims.claim(2), claims.claim()
     assert (len(first), sorted(first + rest)) == (2, jobs)
     assert claims.claim() == []
 
 
-def test_the_earlier_due_comes_first_and_then_the_smaller_id(claims: Claims) -> None:
+def test_jobs_are_claimed_by_run_at_and_then_by_id(claims: Claims) -> None:
     late, early, second = (claims.add("k", run_at=NOW - timedelta(seconds=ago)) for ago in (10, 50, 50))
     if claims.way == "in order":
-        assert claims.claim(1) == [late], "there the order of the enqueues is kept"
+        assert claims.claim(1) == [late], "jobs with ordering run in the order in which they were enqueued"
     else:
         assert [claims.claim(1) for _ in range(3)] == [[early], [second], [late]]

@@ -1,4 +1,4 @@
-"""Upkeep takes away what has run out, and nothing that is still needed."""
+"""Maintenance deletes rows whose time is over, and no row that is still needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLES = "select c.relname from pg_class c where c.relnamespace = 'pgqueue'::reg
 
 
 def upkeep(db: Connection[Any]) -> None:
-    """Does all that the leader does about age, in every table."""
+    """Deletes old rows in every table, as the leader does."""
     while (change := run(db, statements.drop_partitions())) is not None and change.what == "dropped":
         pass
     for (table,) in db.execute(TABLES).fetchall():
@@ -34,7 +34,7 @@ def upkeep(db: Connection[Any]) -> None:
 
 @pytest.fixture
 def old(db: Connection[Any]) -> Connection[Any]:
-    """A database that keeps a day, and has lived so long that its clock is believed."""
+    """A database with a retention of one day. It has a day table that is old enough for the clock to be believed."""
     db.execute("update pgqueue.queues set retention = '1 day'")
     run(db, statements.add_partitions(3))
     db.execute(
@@ -43,14 +43,14 @@ def old(db: Connection[Any]) -> Connection[Any]:
     return db
 
 
-def test_dead_letters_stay_until_somebody_takes_them(old: Connection[Any]) -> None:
+def test_dead_jobs_are_kept_when_completed_jobs_of_the_same_age_are_deleted(old: Connection[Any]) -> None:
     [dead] = add_jobs(old, state="dead", finished_at=AGES_AGO)
     add_jobs(old, state="completed", finished_at=AGES_AGO)
     upkeep(old)
     assert old.execute("select id from pgqueue.jobs").fetchall() == [(dead,)]
 
 
-def test_a_worker_stays_while_a_job_names_it_and_goes_when_none_does(old: Connection[Any]) -> None:
+def test_the_row_of_a_worker_stays_as_long_as_a_job_refers_to_it(old: Connection[Any]) -> None:
     busy, _, living = (Hand(old, ["t"]) for _ in range(3))
     add_jobs(old)
     [attempt] = busy.claim()
@@ -65,7 +65,7 @@ def test_a_worker_stays_while_a_job_names_it_and_goes_when_none_does(old: Connec
     assert old.execute(left).fetchall() == [(living.id,)]
 
 
-def test_the_last_run_of_a_schedule_stays_and_so_do_those_whose_job_has_not_ended(
+def test_the_last_run_of_a_schedule_and_runs_with_unfinished_jobs_are_kept(
     old: Connection[Any],
 ) -> None:
     [(schedule,)] = old.execute(
@@ -96,14 +96,16 @@ def test_jobs_of_a_worker_whose_row_is_gone_are_rescued(db: Connection[Any]) -> 
 
 
 @pytest.mark.parametrize("columns", [{}, {"concurrency_key": "k"}, {"delay": 86_400}])
-def test_a_queue_that_no_worker_serves_becomes_known(db: Connection[Any], columns: dict[str, Any]) -> None:
+def test_the_leader_stores_a_queue_that_has_jobs_although_no_worker_serves_it(
+    db: Connection[Any], columns: dict[str, Any]
+) -> None:
     run(db, statements.enqueue_many([Batch("t", ["{}"], {"queue": "mail", **columns})]))
     assert run(db, statements.discover_queues()) == ["mail"]
     assert run(db, statements.discover_queues()) == []
     assert run(db, statements.match_queues(["ma%"])) != []
 
 
-def test_one_worker_leads_until_its_lease_is_over_or_it_goes(db: Connection[Any]) -> None:
+def test_one_worker_leads_until_its_time_as_leader_has_run_out(db: Connection[Any]) -> None:
     first, second = Hand(db, ["t"]).id, Hand(db, ["t"]).id
     assert run(db, statements.elect(first, 30.0)).leads
     other = run(db, statements.elect(second, 30.0))
@@ -115,7 +117,7 @@ def test_one_worker_leads_until_its_lease_is_over_or_it_goes(db: Connection[Any]
 
 
 @pytest.mark.parametrize("former", ["none", "expired"])
-def test_of_two_that_ask_at_once_one_leads(
+def test_one_of_two_workers_leads_if_both_ask_at_the_same_time(
     db: Connection[Any], connect: Callable[..., Connection[Any]], former: str
 ) -> None:
     if former == "expired":
@@ -131,7 +133,7 @@ def test_of_two_that_ask_at_once_one_leads(
         assert not later.result(timeout=20).leads
 
 
-def test_to_ask_while_another_leads_waits_for_no_lock(
+def test_asking_to_lead_waits_for_no_lock_while_the_leader_renews(
     db: Connection[Any], connect: Callable[..., Connection[Any]]
 ) -> None:
     run(db, statements.elect(1, 30.0))
@@ -145,7 +147,7 @@ def test_to_ask_while_another_leads_waits_for_no_lock(
 
 
 @pytest.mark.parametrize("given", [{}, {"idempotency_ttl": 60}])
-def test_an_idempotency_key_lives_for_a_week_unless_it_is_told_otherwise(
+def test_an_idempotency_key_is_kept_for_a_week_unless_idempotency_ttl_is_given(
     db: Connection[Any], given: dict[str, int]
 ) -> None:
     from psycopg.types.json import Jsonb
@@ -159,7 +161,7 @@ def test_an_idempotency_key_lives_for_a_week_unless_it_is_told_otherwise(
 @pytest.mark.parametrize("names", [["a", "b"], ["b", "a"], ["a"], ["b"], ["a", "b", "c"]])
 @pytest.mark.parametrize("first", [{}, {"b": None}, {"a": None}, {"a": None, "b": None}])
 @pytest.mark.parametrize("second", [{}, {"b": None}, {"a": None}, {"a": None, "b": None}])
-def test_a_missing_argument_is_null_however_many_names_a_key_has(
+def test_a_unique_key_is_the_same_whether_an_argument_is_null_or_missing(
     db: Connection[Any], names: list[str], first: dict[str, None], second: dict[str, None]
 ) -> None:
     from psycopg.types.json import Jsonb
@@ -176,11 +178,13 @@ def test_a_missing_argument_is_null_however_many_names_a_key_has(
 ZONES = (
     "Pacific/Kiritimati",
     "Etc/GMT+12",
-)  # 26 hours apart, so that one of them always has another day than UTC
+)  # these zones are 26 hours apart, so at every moment the date in one of them differs from the date in UTC
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_days_are_those_of_utc_whatever_the_session_s_zone(db: Connection[Any], zone: str) -> None:
+def test_day_tables_hold_days_of_utc_whatever_the_time_zone_of_the_session(
+    db: Connection[Any], zone: str
+) -> None:
     db.execute("set timezone = 'UTC'")
     run(db, statements.add_partitions(3))
     expected = sorted(name for (name,) in db.execute("select name from pgqueue.day_tables()"))
@@ -195,7 +199,7 @@ def test_days_are_those_of_utc_whatever_the_session_s_zone(db: Connection[Any], 
     assert sorted(name for (name,) in db.execute("select name from pgqueue.day_tables()")) == expected
 
 
-def test_a_job_that_ends_at_midnight_lies_in_the_day_that_begins(db: Connection[Any]) -> None:
+def test_a_job_that_finished_at_midnight_is_stored_in_the_table_of_the_new_day(db: Connection[Any]) -> None:
     run(db, statements.add_partitions(3))
     for zone in ZONES:
         db.execute(f"set timezone = '{zone}'")

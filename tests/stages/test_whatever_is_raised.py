@@ -1,4 +1,4 @@
-"""A user's code may raise anything anywhere: the attempt ends with an outcome, and the next one runs."""
+"""Code of users can raise anything anywhere: the attempt still ends with an outcome, and the next attempt runs."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @pytest.mark.parametrize("layers", ["bare", "layered"])
 @pytest.mark.parametrize("task", ["plain", "plain_async", "chunk", "chunk_async"])
 @pytest.mark.parametrize("executor", ["async", "thread", "process"])
-def test_whatever_is_raised_anywhere_is_an_outcome_and_its_neighbours_complete(
+def test_an_attempt_ends_with_an_outcome_whatever_is_raised_and_other_attempts_complete(
     executor: str, task: str, layers: str
 ) -> None:
-    """Each deed has a neighbour before and after it, and all neighbours must complete."""
+    """Between two attempts that raise there is one that does not (a neighbour). All neighbours must complete."""
     app = getattr(raising_tasks, layers)
     places = [place for place in raising_tasks.PLACES if layers == "layered" or "middleware" not in place]
     deeds = [f"{place}: {what}" for place in places for what in raising_tasks.RAISED]
@@ -83,7 +83,7 @@ def test_whatever_is_raised_anywhere_is_an_outcome_and_its_neighbours_complete(
 
 @pytest.mark.parametrize("what", raising_tasks.RAISED)
 @pytest.mark.parametrize("timed_out", [False, True])
-def test_an_error_of_which_nothing_can_be_asked_is_told_by_its_name_and_tried_again(
+def test_a_job_is_retried_and_the_class_of_the_error_is_stored_if_the_error_cannot_be_read(
     what: str, timed_out: bool
 ) -> None:
     one = attempt(1, "plain", timeout=1.0)
@@ -96,7 +96,7 @@ def test_an_error_of_which_nothing_can_be_asked_is_told_by_its_name_and_tried_ag
 
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
-def test_a_handler_of_log_lines_that_raises_harms_no_outcome(executor: str) -> None:
+def test_outcomes_are_right_although_a_logging_handler_raises(executor: str) -> None:
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             raise SystemExit(record.getMessage())
@@ -115,8 +115,8 @@ def test_a_handler_of_log_lines_that_raises_harms_no_outcome(executor: str) -> N
     }  # fmt: skip
 
 
-def test_a_child_process_gives_its_context_and_locale_back() -> None:
-    """One child performs them all, one after the other."""
+def test_a_child_process_restores_its_context_and_locale_after_each_job() -> None:
+    """One child process performs all attempts, one after the other."""
     tasks = ["spoil", "spoil_async", "spoil", "spoil_async"]
     ended = played(
         raising_tasks.bare, [attempt(n, task, args={}) for n, task in enumerate(tasks)], executor="process",
@@ -125,7 +125,7 @@ def test_a_child_process_gives_its_context_and_locale_back() -> None:
     assert {outcome.result for outcome in ended.values()} == {'"none 0.3333333333333333333333333333 True"'}
 
 
-def test_an_attempt_for_which_there_is_no_thread_fails_and_its_neighbours_run(
+def test_an_attempt_is_retried_and_others_run_if_its_thread_cannot_be_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(_: object) -> None:

@@ -1,4 +1,4 @@
-"""Why a job is not running: each reason, its order among the others, and that it is never wrong about what the rows say."""
+"""``why`` says why a job is not running. Tested are each reason, the order of the reasons, and that the reason always agrees with the rows."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def why(db: Connection[Any], job: int) -> Why:
     return run(db, statements.why(job))
 
 
-def test_why_says_that_no_job_has_had_a_number_yet(db: Connection[Any]) -> None:
+def test_why_says_that_no_job_has_had_the_number_yet(db: Connection[Any]) -> None:
     assert why(db, 10**6).sentence == "No job has had the number 1000000 yet."
 
 
-def test_a_job_whose_transaction_is_open_is_not_there_for_others(db: Connection[Any], connect: Any) -> None:
+def test_why_says_that_the_transaction_of_a_job_may_still_be_open(db: Connection[Any], connect: Any) -> None:
     other = connect(autocommit=False)
     job = add(other)
     said = why(db, job)
@@ -69,8 +69,8 @@ def test_a_job_whose_transaction_is_open_is_not_there_for_others(db: Connection[
     assert why(db, job).reason == "no_worker"
 
 
-def test_one_reason_after_the_other_is_removed(db: Connection[Any]) -> None:
-    """All reasons hold at the same time. They are told in the order in which an operator would remove them."""
+def test_why_reports_the_next_reason_when_the_former_one_is_removed(db: Connection[Any]) -> None:
+    """All reasons are true at the same time. ``why`` reports the one that an operator would remove first."""
     job = add(db, queue="mail", run_at=datetime.now(UTC) + timedelta(hours=3))
     db.execute("insert into pgqueue.queues (name, paused) values ('mail', true)")
     said = why(db, job)
@@ -119,7 +119,9 @@ def runs(db: Connection[Any], worker_id: int, queue: str, seconds: int = 0) -> i
     return add(db, queue=queue, state="running", worker_id=worker_id, started_at=started, attempt=1)
 
 
-def test_a_queues_own_slots_are_told_with_who_has_them(db: Connection[Any]) -> None:
+def test_why_says_how_many_slots_of_a_queue_are_taken_and_which_job_has_one_the_longest(
+    db: Connection[Any],
+) -> None:
     able = worker(db, slots=5, queues=["slow", "mail"], queue_slots=[2, None])
     runs(db, able, "mail")
     holder = runs(db, able, "slow", 240)
@@ -140,7 +142,7 @@ def test_a_queues_own_slots_are_told_with_who_has_them(db: Connection[Any]) -> N
     assert "on the 2 workers" in why(db, job).sentence
 
 
-def test_the_slots_of_a_pattern_are_shared_by_its_queues_and_a_name_goes_before_it(
+def test_the_queues_of_a_pattern_share_its_slots_and_a_queue_that_is_listed_by_name_has_its_own(
     db: Connection[Any],
 ) -> None:
     able = worker(db, slots=9, queues=["a*", "ab", "*"], queue_slots=[1, 1, None])
@@ -152,7 +154,7 @@ def test_the_slots_of_a_pattern_are_shared_by_its_queues_and_a_name_goes_before_
     assert why(db, add(db, queue="ab")).reason == "queue_slots"
 
 
-def test_the_pace_of_a_rate_and_a_full_limit_are_told_in_words(db: Connection[Any]) -> None:
+def test_why_writes_a_rate_as_the_number_of_jobs_that_can_start_in_a_period(db: Connection[Any]) -> None:
     worker(db)
     db.execute(
         "insert into pgqueue.limits (queue, rate, period) values ('default', 40, '1 s'), ('b', 1, '90 m'), ('c', 1, '2 h')"
@@ -166,7 +168,7 @@ def test_the_pace_of_a_rate_and_a_full_limit_are_told_in_words(db: Connection[An
     assert "lets 1 job start every 2 h;" in why(db, add(db, queue="c")).sentence
 
 
-def test_a_role_that_may_not_read_the_sequence_is_told_so_instead_of_a_guess(
+def test_why_says_that_the_role_may_not_read_the_sequence_instead_of_guessing(
     admin: str, dsn: str, db: Connection[Any]
 ) -> None:
     with role(db, "reader", "grant select on all tables in schema pgqueue to {}") as name:
@@ -188,7 +190,7 @@ def test_a_role_that_may_not_read_the_sequence_is_told_so_instead_of_a_guess(
         assert why(db, 2).sentence == "No job has had the number 2 yet."
 
 
-def test_a_role_from_which_row_security_hides_rows_is_told_so(db: Connection[Any]) -> None:
+def test_why_says_that_it_may_be_wrong_if_row_security_hides_rows_from_the_role(db: Connection[Any]) -> None:
     with role(
         db,
         "tenant",
@@ -224,7 +226,7 @@ def role(db: Connection[Any], word: str, grants: str) -> Iterator[str]:
         db.execute(f"drop owned by {name}; drop role {name}".encode())
 
 
-def test_the_start_is_estimated_from_what_started_last(db: Connection[Any]) -> None:
+def test_why_estimates_the_start_of_a_job_from_the_last_job_that_started(db: Connection[Any]) -> None:
     able = worker(db)
     add(db, state="running", worker_id=able, started_at=datetime.now(UTC), attempt=1,
         run_at=datetime.now(UTC) - timedelta(minutes=10))  # fmt: skip
@@ -236,7 +238,9 @@ def test_the_start_is_estimated_from_what_started_last(db: Connection[Any]) -> N
     assert "At the present pace it starts at about" in said.sentence
 
 
-def test_running_lost_failed_and_final_jobs_have_reasons_of_their_own(app: App, db: Connection[Any]) -> None:
+def test_why_has_separate_reasons_for_running_lost_failed_dead_and_completed_jobs(
+    app: App, db: Connection[Any]
+) -> None:
     hand = Hand(db, ["t"])
     job = add(db)
     assert [attempt.id for attempt in hand.claim()] == [job]
@@ -274,7 +278,9 @@ async def awaited(app: App, job: int) -> Why:
         await app.aclose()
 
 
-def test_the_command_says_it_to_people_and_programs(dsn: str, db: Connection[Any], tmp_path: Path) -> None:
+def test_the_command_why_prints_a_sentence_for_people_and_json_for_programs(
+    dsn: str, db: Connection[Any], tmp_path: Path
+) -> None:
     job = add(db, queue="mail")
     said = pgq("why", str(job), cwd=tmp_path, dsn=dsn)
     assert said.stdout == "No living worker serves its queue mail; none is alive at all.\n"
@@ -319,7 +325,7 @@ others = st.tuples(st.integers(-1, 1), st.integers(-60, 60), st.booleans())
     alive=st.lists(workers, max_size=3), beside=st.lists(others, max_size=4), paused=st.booleans(),
     state=st.sampled_from(["pending", "retrying"]), due_in=st.sampled_from([-30, 3600]),
 )  # fmt: skip
-def test_the_first_true_reason_is_told(
+def test_why_reports_the_first_reason_that_is_true(
     db: Connection[Any],
     alive: list[Living],
     beside: list[tuple[int, int, bool]],

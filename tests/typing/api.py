@@ -1,4 +1,4 @@
-"""What type checkers know of user code. Checked by mypy, never run."""
+"""The types that a type checker infers in code of users. mypy checks this file, and nothing runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A link without a database: it answers statements by their names from a script, and notes what was sent."""
+"""A link without a database. It answers each statement from a script of answers by the statement's name, and keeps a list of what was sent."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pgqueue.sql import Row, Statement
 T = TypeVar("T")
 
 Rows = Sequence[Row]
-# What a statement gets: rows, an error that is raised, or a function of the statement that returns either.
+# The answer to a statement: rows, an error that is raised, or a function that gets the statement and returns rows or an error.
 Answer = Rows | Exception | Callable[[Statement[Any]], Rows | Exception]
 
 
 class FakeLink:
-    """``script``: the answers of each statement, in order; the last one is given again. A statement without answers finds no rows.
+    """``script``: the answers to each statement, in order. After the last answer, the last answer is repeated. A statement without answers gets no rows.
 
     Rows are decoded by the statement itself, as those of a server would be. ``sent`` holds all statements, oldest first.
     """
@@ -25,7 +25,7 @@ class FakeLink:
     def __init__(self, script: Mapping[str, Sequence[Answer]] | None = None, *, limit: float = 60.0) -> None:
         self.limit = limit
         self.sent: list[Statement[Any]] = []
-        self.lost_with: list[BaseException] = []  # the errors with which the connection was given up
+        self.lost_with: list[BaseException] = []  # the errors after which the connection was given up
         self.waits_until_back = 0
         self.is_closed = False
         self._script = {name: deque(answers) for name, answers in (script or {}).items()}
@@ -39,10 +39,10 @@ class FakeLink:
         return [statement.name for statement in self.sent]
 
     def parameters(self, name: str) -> list[Mapping[str, object]]:
-        """The parameters with which the statement was sent, of each time."""
+        """The parameters of the statement, once for each time that it was sent."""
         return [statement.parameters for statement in self.sent if statement.name == name]
 
-    # ------------------------------------------------------------- what a Link can do
+    # ------------------------------------------------------------- the methods of a Link
 
     async def once(self, statement: Statement[T]) -> T:
         self.sent.append(statement)
@@ -94,5 +94,5 @@ def lane_row(queue: str = "default", priority: int = 0, due_in: float = -1.0) ->
 
 
 def turns_row(queue: str = "default", priority: int = 0, front: str = "f") -> tuple[Any, ...]:
-    """A row of ``survey_lanes.sql``: a lane that is taken in turns."""
+    """A row of ``survey_lanes.sql``: a lane whose jobs are claimed by turns."""
     return queue, priority, None, "in_turns", front
