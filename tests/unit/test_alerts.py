@@ -1,4 +1,4 @@
-"""Alerts: their settings, whose secrets never show, what is a cause, and how messages are sent."""
+"""Alerts: their settings, whose secrets are never shown, the causes that raise an alert, and the sending of messages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mailing(url: str) -> AlertSettings:
 # ---------------------------------------------------------------- settings
 
 
-def test_settings_come_from_the_environment_then_from_the_file(monkeypatch):
+def test_a_setting_of_the_environment_goes_before_one_of_the_file(monkeypatch):
     monkeypatch.setenv("PGQUEUE_ALERTS_WEBHOOK", "https://example.org/env")
     monkeypatch.setenv("PGQUEUE_ALERTS_MAIL_TO", "a@example.org, b@example.org")
     monkeypatch.setenv("PGQUEUE_ALERTS_REMIND_EVERY", "2h")
@@ -76,14 +76,14 @@ def test_settings_come_from_the_environment_then_from_the_file(monkeypatch):
     ],
     ids=str,
 )
-def test_settings_that_cannot_work_are_refused_without_showing_them(table):
+def test_settings_that_cannot_work_are_refused_and_the_error_shows_no_secret(table):
     with pytest.raises(InvalidSettingError) as caught:
         find_alerts({"alerts": table})
     assert SECRET not in str(caught.value)
 
 
 @given(st.text(max_size=30))
-def test_any_text_at_all_is_a_url_or_refused_without_being_shown(text):
+def test_any_text_is_accepted_as_a_url_or_refused_without_being_shown(text):
     said = []
     for make in (
         lambda: AlertSettings(webhook=text),
@@ -109,7 +109,7 @@ def test_settings_do_not_show_their_secrets():
 
 
 def refused(send: Any, settings: AlertSettings) -> str:
-    """What the job's row and the log would hold of the refusal."""
+    """The error that the row of the job and the log would contain after the refusal."""
     with pytest.raises(Retry) as caught:
         send(settings, MESSAGE)
     error = caught.value
@@ -129,7 +129,7 @@ def test_a_webhook_gets_the_message_as_json_with_its_token():
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308, 400, 404, 500])
-def test_a_webhook_that_refuses_or_points_elsewhere_is_tried_again(code):
+def test_a_webhook_that_refuses_or_redirects_is_tried_again_and_redirects_are_not_followed(code):
     with receivers.serving(receivers.WebSink()) as web:
         web.answers = [code]
         settings = AlertSettings(webhook=f"{web.url}/{SECRET}", webhook_token=SECRET)
@@ -137,7 +137,7 @@ def test_a_webhook_that_refuses_or_points_elsewhere_is_tried_again(code):
         assert len(web.seen) == 1
 
 
-def test_a_server_that_is_not_there_or_speaks_otherwise_is_named_without_secrets():
+def test_the_error_about_an_unreachable_or_wrong_server_contains_its_host_and_no_secret():
     with receivers.serving(receivers.MailSink()) as mails:
         gone = f"http://127.0.0.1:{mails.server_address[1]}/{SECRET}"
         assert "the webhook at 127.0.0.1 gave no answer: BadStatusLine" in refused(
@@ -194,7 +194,7 @@ def front(queue: str = "q", **given: Any) -> Front:
     )  # fmt: skip
 
 
-def test_a_queue_is_late_by_its_own_limit_or_else_by_the_settings():
+def test_a_queue_is_late_after_its_own_max_age_or_else_after_that_of_the_settings():
     fronts = [
         front("own", age=50.0, max_age=40.0),
         front("kept", age=30.0, max_age=40.0),
@@ -217,7 +217,7 @@ def test_a_queue_is_late_by_its_own_limit_or_else_by_the_settings():
         ({}, 299.0, None),
     ],
 )
-def test_a_queue_stands_still_if_nobody_takes_what_has_long_been_due(given, still, why):
+def test_a_queue_is_stalled_if_no_worker_claims_jobs_that_have_been_due_for_long(given, still, why):
     causes = stalled_causes([front(age=400.0, **given)], {"q": still}, 300.0)
     assert [cause.text.rpartition(" and ")[2] for cause in causes] == ([why] if why else [])
     assert stalled_causes([front(age=299.0, **given)], {"q": still}, 300.0) == []
@@ -229,8 +229,8 @@ PLACES = st.dictionaries(LANES, st.integers(1, 6), max_size=3)  # lane to the fi
 
 
 @given(st.lists(st.tuples(PLACES, st.integers(1, 9)), min_size=1, max_size=12))
-def test_a_queue_has_stood_still_since_a_front_last_moved_on(looks):
-    """A plain reading of the whole story, from its end, must say the same."""
+def test_a_queue_has_been_stalled_since_the_first_job_of_one_of_its_lanes_last_changed(looks):
+    """The expected time is computed in a simpler way: from all looks, read from the last one back."""
     watched, now, story = Standstill(), 0.0, []
     for places, pause in looks:
         now += pause
@@ -258,7 +258,7 @@ def test_a_queue_has_stood_still_since_a_front_last_moved_on(looks):
         (1000, None, "1000 jobs of a are dead, the last is 7"),
     ],
 )
-def test_dead_jobs_are_told_by_the_last_of_them(count, error, text):
+def test_the_alert_about_dead_jobs_shows_the_last_job_and_its_error(count, error, text):
     now = datetime.now(UTC)
     cause = dead_cause(DeadTask("a", "q", 7, error, count, now))
     assert (cause.kind, cause.subject, cause.text, cause.count, cause.first_at) == (

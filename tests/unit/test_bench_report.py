@@ -1,4 +1,4 @@
-"""What the published figures are computed by: medians, comparisons within a variant, verdicts, the README's table."""
+"""The functions that compute the published figures: medians, comparisons within a variant, targets that are met or missed, and the table of README.md."""
 
 import json
 import math
@@ -46,7 +46,7 @@ def test_systems_are_compared_within_one_variant(results):
     assert results.ratio("drain", "jobs_per_s", "pgqueue x2") == 0.5
 
 
-def test_the_best_is_the_least_where_less_is_better(results):
+def test_the_best_other_system_has_the_smallest_value_if_less_is_better(results):
     assert results.best_peer("latency", "p50_ms") == ("best", 1.0)
     assert results.ratio("latency", "p50_ms") == 2.0
 
@@ -62,14 +62,14 @@ def test_a_target_is_met_missed_or_not_measured(results):
     assert Target("", rate, 1).met(Results()) is None
 
 
-def test_results_survive_their_file(results, tmp_path):
+def test_results_are_the_same_after_they_are_written_to_a_file_and_read_again(results, tmp_path):
     file = tmp_path / "run.jsonl"
     lines = [{"environment": results.environments[0]}, *(vars(m) for m in results.measured)]
     file.write_text("\n".join(json.dumps(line) for line in lines))
     assert Results.read([file]) == results
 
 
-def test_the_readme_is_changed_between_the_markers_only(results, tmp_path):
+def test_the_readme_is_changed_only_between_the_markers(results, tmp_path):
     questions = {"drain": SimpleNamespace(TITLE="drain", SHOWN=["jobs_per_s"]),
                  "enqueue": SimpleNamespace(TITLE="enqueue", SHOWN=["jobs_per_s"])}  # fmt: skip
     readme = tmp_path / "README.md"
@@ -83,7 +83,7 @@ def test_the_readme_is_changed_between_the_markers_only(results, tmp_path):
     assert "| drain: jobs/s | 200 | 100 to 300 | other 50.0, best 80.0 | 2.50 |" in text
     assert "| drain (x2): jobs/s | 500 |  | other 1,000 | 0.50 |" in text
     assert "enqueue" not in text  # it was not measured
-    assert "alone" not in text  # no other system was asked
+    assert "alone" not in text  # no other system was measured in this variant
     whole = (tmp_path / "docs" / "benchmarks.md").read_text()
     assert "| drain: jobs/s | 200 | 100 to 300 | other 50.0, best 80.0 | 2.50 |" in whole
     assert "| drain (alone): jobs/s | 7.00 |  |  |  |" in whole
@@ -100,7 +100,7 @@ def test_a_readme_without_markers_is_refused(results, tmp_path):
     assert readme.read_text() == "no table here"
 
 
-def test_environments_are_told_once(results):
+def test_equal_environments_are_listed_once(results):
     results.environments.append({"date": "tomorrow", "machine": "two cores"})
     text = page(results, {})
     assert "- date: today and tomorrow" in text

@@ -1,4 +1,4 @@
-"""Handlers of many jobs at once: what they take, and that each job keeps an outcome of its own."""
+"""Handlers that get many jobs in one call (a chunk): the arguments that they can have, and the separate outcome of each job."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def performed(app: App, spec: ChunkSpec, attempts: list[Attempt], way: str) -> l
         return perform_chunk(spec, Chunk(attempts), app, runner, traced=False)
 
 
-# ---------------------------------------------------------------- what is enqueued
+# ---------------------------------------------------------------- enqueuing
 
 
 @pytest.mark.parametrize("kind", [Point, Model, Shape])
-def test_a_job_is_enqueued_with_the_fields_of_an_item_or_with_an_item(kind):
+def test_a_job_of_a_chunked_task_is_enqueued_with_one_item_or_with_its_fields(kind):
     app, seen = App(), []
 
     def handler(items):
@@ -75,13 +75,13 @@ def test_a_job_is_enqueued_with_the_fields_of_an_item_or_with_an_item(kind):
     for bad in ({"y": 1}, {"x": "no"}, {"x": [1]}):
         with pytest.raises(InvalidArgumentsError, match="x"):
             task.job(**bad)
-    if kind is not Model:  # which ignores what it does not know, as its own settings say
+    if kind is not Model:  # a pydantic model ignores unknown fields, unless its own settings forbid them
         with pytest.raises(InvalidArgumentsError, match="z is unknown"):
             task.job(x=1, z=2)
     assert "x: int" in task.spec.describe()
 
 
-def test_many_are_enqueued_as_dicts_and_another_thing_is_told_by_its_place():
+def test_enqueue_many_takes_only_dicts_and_the_error_says_which_item_is_something_else():
     app = App("")
 
     @app.task(name="t", chunk=5)
@@ -91,7 +91,7 @@ def test_many_are_enqueued_as_dicts_and_another_thing_is_told_by_its_place():
         handle.enqueue_many([{"x": 1}, Point(2)])  # type: ignore[list-item]
 
 
-def test_jobs_alone_carry_any_arguments():
+def test_a_job_has_any_arguments_if_the_handler_takes_only_a_list_of_jobs():
     app, seen = App(), []
 
     @app.task(name="t", chunk=10)
@@ -162,7 +162,7 @@ ENDS: dict[str, Any] = {
 @pytest.mark.parametrize("layered", [False, True], ids=["plain", "layered"])
 @settings(deadline=None, max_examples=50)
 @given(plan=st.lists(st.sampled_from(sorted(ENDS)), min_size=1, max_size=12))
-def test_every_mix_of_outcomes_goes_to_the_jobs_it_is_meant_for(way, layered, plan):
+def test_each_job_of_a_chunk_gets_its_own_outcome_in_every_mix_of_outcomes(way, layered, plan):
     app, story = App(), []
     if layered:
 
@@ -216,7 +216,7 @@ ADVICE = (
 
 @pytest.mark.parametrize("way", ["thread", "loop"])
 @pytest.mark.parametrize("wrong", [[1], [1, 2, 3, 4], "abc", 7, {}])
-def test_a_wrong_number_of_outcomes_fails_all_and_says_so(way, wrong):
+def test_all_jobs_of_a_chunk_fail_if_the_handler_returns_a_wrong_number_of_outcomes(way, wrong):
     app = App()
 
     @app.task(name="t", chunk=9)
@@ -232,7 +232,7 @@ def test_a_wrong_number_of_outcomes_fails_all_and_says_so(way, wrong):
 
 
 @pytest.mark.parametrize("way", ["thread", "loop"])
-def test_what_the_handler_raises_fails_all_each_with_its_own_traceback(way):
+def test_all_jobs_of_a_chunk_fail_with_equally_long_tracebacks_if_the_handler_raises(way):
     app = App()
 
     @app.middleware
@@ -249,11 +249,11 @@ def test_what_the_handler_raises_fails_all_each_with_its_own_traceback(way):
     assert max(lengths) == min(lengths) > 5
 
 
-# ---------------------------------------------------------------- gathering, and ending one by one
+# ---------------------------------------------------------------- jobs that gather to a chunk, and jobs that end one by one
 
 
 class Stage:
-    """A runner with one task of chunks; what became of each job."""
+    """A runner with one chunked task. ``ended``: the reason of each job's outcome."""
 
     def __init__(self, app: App, slots: int = 20, executor: str = "async") -> None:
         self.ended: dict[int, str] = {}
@@ -271,7 +271,7 @@ class Stage:
 
 
 @pytest.mark.parametrize(("slots", "sizes"), [(20, [8, 8, 4]), (5, [5, 5, 5, 5])])
-def test_what_comes_within_the_wait_is_one_chunk_of_its_size_or_of_the_slots(slots, sizes):
+def test_jobs_that_arrive_within_the_wait_fill_chunks_up_to_their_size_or_to_the_slots(slots, sizes):
     app, found = App(), []
 
     @app.task(name="t", chunk=8, chunk_wait=0.05)
@@ -290,7 +290,7 @@ def test_what_comes_within_the_wait_is_one_chunk_of_its_size_or_of_the_slots(slo
 
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
-def test_each_job_is_cancelled_or_lost_or_times_out_alone(executor):
+def test_each_job_of_a_chunk_is_cancelled_lost_or_timed_out_separately(executor):
     app = App()
     go_on = asyncio.Event()
     seen: list[int] = []
@@ -311,7 +311,7 @@ def test_each_job_is_cancelled_or_lost_or_times_out_alone(executor):
         assert stage.ended == {0: "failed"}
         stage.runner.cancel([1])
         with pytest.raises(Cancel):
-            attempts[1].check()  # its handler may learn of it
+            attempts[1].check()  # the handler can ask whether the job was cancelled
         attempts[2].end(Ending.LOST)
         stage.runner._running[attempts[2]].stop(attempts[2])
         assert stage.ended == {0: "failed", 1: "cancelled", 2: "LEASE_LOST"}
@@ -325,7 +325,7 @@ def test_each_job_is_cancelled_or_lost_or_times_out_alone(executor):
 
 @pytest.mark.parametrize("give_up", ["timeout", "cancel", "lose", "release"])
 @pytest.mark.parametrize("gathering", [True, False], ids=["gathering", "called"])
-def test_a_call_that_nobody_waits_for_is_stopped(give_up, gathering):
+def test_the_call_of_a_chunk_is_stopped_when_all_its_jobs_have_ended(give_up, gathering):
     app, stopped = App(), []
     begun = asyncio.Event()
 

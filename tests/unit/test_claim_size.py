@@ -1,4 +1,4 @@
-"""How many jobs a claim may take."""
+"""The number of jobs that a claim takes at most."""
 
 from __future__ import annotations
 
@@ -16,21 +16,28 @@ from pgqueue.worker.claiming.claim_size import (
 @pytest.mark.parametrize(
     ("claimed", "took", "has_urgent", "jobs"),
     [
-        (SMALLEST_CLAIM - 1, 0.0001, False, SMALLEST_CLAIM),  # too few to tell
+        (
+            SMALLEST_CLAIM - 1,
+            0.0001,
+            False,
+            SMALLEST_CLAIM,
+        ),  # the claim took too few jobs to show how long a larger claim would last
         (100, LONGEST_CLAIM, False, SMALLEST_CLAIM),
-        (100, LONGEST_CLAIM / 5, False, 300),  # half the way to 500
+        (100, LONGEST_CLAIM / 5, False, 300),  # half of the way from 100 to 500
         (100, LONGEST_CLAIM_BESIDE_URGENT / 4, True, 250),
         (100, LONGEST_CLAIM, True, SMALLEST_CLAIM),
         (100, LONGEST_CLAIM / 1000, False, LARGEST_CLAIM),
     ],
 )
-def test_a_claim_moves_the_size_to_what_fits_into_its_time(claimed, took, has_urgent, jobs):
+def test_the_size_moves_towards_the_number_of_jobs_that_one_claim_can_take_within_its_time(
+    claimed, took, has_urgent, jobs
+):
     size = ClaimSize()
     size.measure(claimed, took, has_urgent=has_urgent)
     assert size.jobs == jobs
 
 
-def test_the_size_settles_where_a_claim_lasts_as_long_as_it_may():
+def test_the_size_stays_where_a_claim_lasts_as_long_as_is_allowed():
     size = ClaimSize()
     for _ in range(20):
         size.measure(size.jobs, size.jobs * LONGEST_CLAIM / 640, has_urgent=False)

@@ -1,4 +1,4 @@
-"""A claimer on a link without a database: which statements it sends, and what it does with their answers."""
+"""A claimer with a link that has no database: the statements that it sends, and its reaction to their answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.unit.fake_link import Answer, FakeLink, claimed_row, lane_row, turn_r
 
 
 class Play:
-    """A claimer with its link, and the attempts that it handed over."""
+    """A claimer with its link, and the attempts that it passed on to be run."""
 
     def __init__(
         self, slots: int = 10, *, prefetch: int = 0, settings: Any = None, **script: list[Answer]
@@ -40,7 +40,7 @@ class Play:
         return [attempt.id for attempt in self.taken]
 
     def claim(self, room: int = 10) -> int:
-        """One turn's claim."""
+        """Claims as in one turn of the claimer's loop."""
         self.claimer._claims.singly.begin_turn()
         return asyncio.run(self.claimer._claim(room))
 
@@ -49,7 +49,7 @@ class Play:
         self.claimer.make_room()
 
 
-def test_the_first_claim_surveys_the_lanes_and_then_claims_from_them_urgent_ones_first():
+def test_the_first_claim_surveys_the_lanes_and_then_claims_from_them_by_priority():
     play = Play(
         survey_lanes=[[lane_row(priority=3), lane_row(priority=-1)]],
         claim=[[claimed_row(1, priority=3), claimed_row(2, priority=-1)]],
@@ -58,29 +58,29 @@ def test_the_first_claim_surveys_the_lanes_and_then_claims_from_them_urgent_ones
     assert play.link.names == ["survey_lanes", "claim"]
     [claim] = play.link.parameters("claim")
     assert (claim["worker_id"], claim["priorities"], claim["count"]) == (7, "{-1,3}", 10)
-    assert play.ids == [2, 1], "the most urgent first"
+    assert play.ids == [2, 1], "the most urgent job is passed on first"
     assert sorted(play.in_flight.attempts) == [1, 2]
     assert not any(attempt.may_have_seats for attempt in play.taken)
 
 
-def test_where_nothing_is_there_is_nothing_to_claim():
+def test_no_claim_is_sent_if_the_survey_finds_no_jobs():
     play = Play()
     assert play.claim() == 0
     assert play.link.names == ["survey_lanes"]
 
 
-def test_a_claim_takes_no_more_than_a_claim_may_last_for():
+def test_the_first_claim_is_small_and_the_next_one_is_larger_because_the_first_was_fast():
     play = Play(
         2000, survey_lanes=[[lane_row()]], claim=[[claimed_row(n) for n in range(SMALLEST_CLAIM)], []]
     )
     assert play.claim(2000) == SMALLEST_CLAIM
-    assert play.claimer._wants_room, "it took all that it had asked for: there may be more"
+    assert play.claimer._wants_room, "the claim took as many jobs as it had asked for, so there can be more"
     play.claim(1900)
     first, second = (claim["count"] for claim in play.link.parameters("claim"))
     assert first == SMALLEST_CLAIM < second
 
 
-def test_a_queue_with_slots_of_its_own_is_claimed_alone_and_only_into_those():
+def test_a_queue_with_slots_of_its_own_is_claimed_separately_and_only_into_these_slots():
     play = Play(
         survey_lanes=[[lane_row("mail"), lane_row("default")]],
         settings={"queues": {"default": None, "mail": 2}},
@@ -92,20 +92,20 @@ def test_a_queue_with_slots_of_its_own_is_claimed_alone_and_only_into_those():
     ]
 
 
-def test_patterns_are_asked_for_the_queues_that_fit():
+def test_the_queues_that_fit_a_pattern_are_looked_up_before_the_survey():
     play = Play(match_queues=[[("shop.eu",)]], settings={"queues": {"shop.*": None}})
     play.claim()
     assert play.link.names == ["match_queues", "survey_lanes"]
     assert play.link.parameters("survey_lanes")[0]["gap_queues"] == "{shop.eu}"
 
 
-def test_a_lane_taken_in_turns_goes_on_after_the_last_key():
+def test_the_next_claim_by_turns_goes_on_after_the_key_that_had_the_last_turn():
     play = Play(
         survey_lanes=[[turns_row()]],
         claim_limited=[[turn_row(1, "a", 1, "f2"), turn_row(2, "b", 2, "f2")], []],
     )
     assert play.claim() == 2
-    assert play.claimer._has_more, "a round of the keys may leave room"
+    assert play.claimer._has_more, "the claim can have left jobs of the same keys, so another claim follows"
     play.claim(8)
     first, second = play.link.parameters("claim_limited")
     assert (first["after"], first["since"], first["only"]) == ("", "f", None)
@@ -113,7 +113,7 @@ def test_a_lane_taken_in_turns_goes_on_after_the_last_key():
     assert [attempt.may_have_seats for attempt in play.taken] == [True, True]
 
 
-def test_what_is_claimed_after_the_lease_has_ended_is_left_to_its_rescue():
+def test_jobs_that_were_claimed_after_the_lease_had_ended_are_not_run():
     play = Play(survey_lanes=[[lane_row()]])
 
     def lose(_statement: Any) -> Any:
@@ -125,7 +125,7 @@ def test_what_is_claimed_after_the_lease_has_ended_is_left_to_its_rescue():
     assert (play.taken, len(play.in_flight)) == ([], 0)
 
 
-def test_a_claim_without_an_answer_is_looked_for_by_the_next_survey():
+def test_the_jobs_of_a_lost_claim_are_found_by_the_next_survey():
     play = Play(
         survey_lanes=[[lane_row()]],
         claim=[ConnectionLost("gone"), [claimed_row(2)]],
@@ -156,7 +156,7 @@ def odd_is_refused(statement: Any) -> Any:
     ]  # fmt: skip
 
 
-def test_a_job_that_stops_a_claim_is_put_aside_and_the_others_are_claimed():
+def test_a_job_on_which_a_claim_fails_is_made_dead_and_the_others_are_claimed():
     refused = psycopg.errors.RaiseException("odd")
     play = Play(
         survey_lanes=[[lane_row()]], claim=[refused], claim_limited=[odd_is_refused], make_dead=[[("t",)]]
@@ -164,10 +164,10 @@ def test_a_job_that_stops_a_claim_is_put_aside_and_the_others_are_claimed():
     assert play.claim() == 2
     assert sorted(play.ids) == [1, 3]
     assert play.link.names.count("make_dead") == 1
-    assert play.claimer._has_more, "what is put aside leaves room"
+    assert play.claimer._has_more, "the dead job has left room for another one"
 
 
-def test_if_all_jobs_of_a_lane_fail_the_error_is_raised_and_the_lane_rests():
+def test_the_error_is_raised_and_the_lane_is_left_alone_for_a_while_if_all_its_jobs_fail():
     play = Play(
         survey_lanes=[[lane_row()]], claim=[ValueError("no")], claim_limited=[ValueError("nor in parts")]
     )
@@ -178,7 +178,7 @@ def test_if_all_jobs_of_a_lane_fail_the_error_is_raised_and_the_lane_rests():
     assert play.link.names.count("claim") == 1
 
 
-def test_while_looks_behind_are_dear_one_is_made_when_a_long_transaction_ends():
+def test_a_claim_looks_behind_when_a_long_transaction_ends_even_if_looks_behind_are_slow():
     play = Play(survey_lanes=[[lane_row()]], list_open_writers=[[("w", 50.0, 99.0)], []])
     play.claimer._late_commits.next_look_behind = float("inf")
 
@@ -190,9 +190,7 @@ def test_while_looks_behind_are_dear_one_is_made_when_a_long_transaction_ends():
     async def surveys() -> None:
         cursors = play.claimer._lanes.cursors
         await survey(0.0)
-        assert "list_open_writers" not in play.link.names, (
-            "nothing can lie behind a cursor that has not moved"
-        )
+        assert "list_open_writers" not in play.link.names, "no job can be behind a cursor that has not moved"
         for now in (1.0, 2.0, 3.0):
             cursors.advance([(("default", 0), (100.0, 9))], now)
         assert await survey(0.0) == [(100.0, 9)]
@@ -203,7 +201,7 @@ def test_while_looks_behind_are_dear_one_is_made_when_a_long_transaction_ends():
     assert play.link.names.count("list_open_writers") == 2
 
 
-# ---------------------------------------------------------------- turn after turn
+# ---------------------------------------------------------------- the claimer's loop
 
 
 def running(play: Play, script: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -222,7 +220,7 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.001)
 
 
-def test_an_idle_claimer_is_woken_by_a_job_long_before_its_poll():
+def test_a_wake_up_makes_an_idle_claimer_claim_long_before_its_next_poll():
     play = Play(settings={"poll": 60.0})
 
     async def script() -> None:
@@ -238,7 +236,7 @@ def test_an_idle_claimer_is_woken_by_a_job_long_before_its_poll():
     running(play, script)
 
 
-def test_without_a_wake_up_the_poll_finds_the_job():
+def test_an_idle_claimer_finds_a_job_at_its_next_poll_if_no_wake_up_comes():
     play = Play(settings={"poll": 0.1})
 
     async def script() -> None:
@@ -250,7 +248,7 @@ def test_without_a_wake_up_the_poll_finds_the_job():
     running(play, script)
 
 
-def test_a_freed_slot_is_filled_at_once_if_jobs_were_left_behind():
+def test_a_freed_slot_is_filled_immediately_if_the_last_claim_left_jobs():
     play = Play(
         1,
         survey_lanes=[[lane_row()]],
@@ -266,7 +264,7 @@ def test_a_freed_slot_is_filled_at_once_if_jobs_were_left_behind():
     running(play, script)
 
 
-def test_while_there_is_no_room_only_more_urgent_jobs_are_claimed_and_so_many_as_are_allowed():
+def test_a_worker_without_room_claims_only_more_urgent_jobs_and_no_more_than_the_allowance():
     play = Play(
         1, prefetch=1, survey_lanes=[[lane_row(priority=0), lane_row(priority=-9)]],
         claim=[[claimed_row(1), claimed_row(2)], [claimed_row(3, priority=-9)], [claimed_row(4, priority=-9)]],

@@ -1,4 +1,4 @@
-"""The console script around its commands."""
+"""The console script ``pgq``, apart from what its commands do."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Interrupting:
             raise KeyboardInterrupt
 
 
-def test_ctrl_c_before_a_command_has_begun_is_no_traceback(monkeypatch, capsys):
+def test_ctrl_c_before_a_command_has_begun_exits_with_130_and_prints_nothing(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "pgqueue.ui.cli.commands", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Interrupting(), *sys.meta_path])
     with pytest.raises(SystemExit) as ended:
@@ -42,7 +42,7 @@ def test_ctrl_c_before_a_command_has_begun_is_no_traceback(monkeypatch, capsys):
         (".", "name it with -A module:app"), ("-x", "name it with -A module:app"),
     ],
 )  # fmt: skip
-def test_what_is_no_module_is_told_with_what_to_write_instead(monkeypatch, tmp_path, path, do):
+def test_the_error_about_a_path_that_is_no_module_says_what_to_write_instead(monkeypatch, tmp_path, path, do):
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
@@ -75,7 +75,7 @@ def help_of(monkeypatch, capsys, *words: str) -> str:
         "wait_for_db",
     ],
 )
-def test_the_help_of_a_worker_shows_what_is_taken_if_an_option_is_not_given(monkeypatch, capsys, name):
+def test_the_help_of_pgq_work_shows_the_default_of_each_option(monkeypatch, capsys, name):
     shown = help_of(monkeypatch, capsys, "work")
     [line] = [line for line in shown.splitlines() if f" --{name.replace('_', '-')} " in line]
     default = getattr(WorkerSettings(queues={"default": None}), name)
@@ -98,6 +98,6 @@ def words_of_help(command: tuple[str, ...], width: int) -> set[str]:
     "command", [*commands(typer.main.get_command(cli))], ids=lambda words: "-".join(words) or "pgq"
 )
 def test_help_breaks_no_word_in_80_columns(command: tuple[str, ...]) -> None:
-    """A second name for an option may be left out, if its description has it."""
+    """In 80 columns the second name of an option can be missing from the column of names, if the description contains it."""
     broken = words_of_help(command, 80) - words_of_help(command, 400)
     assert not {word for word in broken if not word.endswith(",…")}

@@ -1,4 +1,4 @@
-"""Settings: where they come from, what they may be, and that no password is ever shown."""
+"""Settings: the places that they are read from, the values that they can have, and that no password is ever shown."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_any_text_at_all_can_be_redacted(text):
         ("", "libpq's PG* variables"),
     ],
 )
-def test_a_redacted_dsn_still_tells_where_it_leads(dsn, shown):
+def test_a_redacted_dsn_still_shows_the_server_and_the_database(dsn, shown):
     assert redact(dsn) == shown
 
 
@@ -107,7 +107,7 @@ def test_durations_are_read_in_every_form(value, expected):
         "٣s",
     ],
 )
-def test_nonsense_durations_are_refused_by_the_name_of_the_option(value):
+def test_the_error_about_a_bad_duration_contains_the_name_of_the_option(value):
     with pytest.raises(InvalidOptionError, match="PGQ-404  delay is"):
         seconds(value, "delay")
 
@@ -134,7 +134,7 @@ def test_sizes_are_written_as_they_are_read(text):
 
 
 @pytest.mark.parametrize("text", ["", "M", "-1M", "1 000", "1P", "1e9", "٣M", True, None, 1.5e300])
-def test_nonsense_sizes_are_refused_by_the_name_of_the_option(text):
+def test_the_error_about_a_bad_size_contains_the_name_of_the_option(text):
     with pytest.raises(InvalidSettingError, match="--max-rss is"):
         size(text, "--max-rss")
 
@@ -155,14 +155,14 @@ def test_queues_are_read_with_their_slots(text, queues):
 
 
 @pytest.mark.parametrize("slots", ["2O", "20O", "1.5", "0", "10001", "9" * 50, "007x", "1_0", "2-", "2*"])
-def test_slots_that_are_no_number_are_refused_and_not_part_of_the_name(slots):
+def test_slots_that_are_no_number_are_refused_and_not_taken_for_a_part_of_the_name(slots):
     with pytest.raises(InvalidSettingError) as refused:
         parse_queues(f"default,mail:{slots}", "queues of [tool.pgqueue]")
     assert refused.value.what == f"Queue 'mail' asks for '{slots}' slots in queues of [tool.pgqueue]."
     assert f"if that is part of the name, add a number: mail:{slots}:10" in refused.value.do
 
 
-def test_the_queues_of_an_app_are_served_whatever_their_names_end_in(tmp_path, monkeypatch):
+def test_the_queues_of_an_app_are_served_even_if_their_names_end_like_slots(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     app = App("")
     app.task(name="t", queue="mail:2nd")(lambda: None)
@@ -171,7 +171,7 @@ def test_the_queues_of_an_app_are_served_whatever_their_names_end_in(tmp_path, m
 
 
 @pytest.mark.parametrize("text", ["mail:0", "mail:10001", "mail,mail", "mail:1,mail:2"])
-def test_slots_out_of_range_and_queues_named_twice_are_refused(text):
+def test_slots_out_of_range_and_queues_that_are_listed_twice_are_refused(text):
     with pytest.raises(InvalidSettingError):
         parse_queues(text)
 
@@ -243,7 +243,7 @@ def test_a_wrong_pyproject_is_explained(project, text, message):
         read_file()
 
 
-def test_what_a_worker_is_told_by_flags_may_stand_in_pyproject_too(project):
+def test_the_settings_of_a_worker_can_be_given_in_pyproject(project):
     given = {"patience": 5, "crash_limit": 2, "wait_for_db": 1.5}
     lines = "".join(f"{name} = {value}\n" for name, value in given.items())
     (project / "pyproject.toml").write_text("[tool.pgqueue]\n" + lines)
@@ -272,14 +272,14 @@ def test_a_setting_of_the_wrong_type_is_explained(project, line, message):
         settings_for(App(""))
 
 
-def test_a_flag_goes_before_pyproject(project):
+def test_an_option_of_the_command_goes_before_pyproject(project):
     (project / "pyproject.toml").write_text('[tool.pgqueue]\nqueues = "a"\npoll = 2\nmax_rss = "1G"\n')
     settings = settings_for(App(""), queues="b", poll=3.0, max_rss=None, listen=False)
     assert (settings.queues, settings.poll, settings.max_rss) == ({"b": None}, 3.0, 2**30)
     assert not settings.listen
 
 
-def test_the_dsn_comes_from_the_first_place_that_has_one(project, monkeypatch):
+def test_the_dsn_is_read_from_the_first_place_that_has_one(project, monkeypatch):
     with pytest.raises(NoDsnError, match=r"--dsn; PGQUEUE_DSN; DATABASE_URL; dsn in .*; PGSERVICE"):
         find_dsn()
     monkeypatch.setenv("PGHOST", "somewhere")

@@ -1,4 +1,4 @@
-"""Each attempt has a context of its own, whatever it runs on."""
+"""Each attempt has its own context (contextvars and decimal), whether it runs on the event loop or on a thread."""
 
 from __future__ import annotations
 
@@ -113,7 +113,9 @@ class Decoded:
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
 @pytest.mark.parametrize("task", TASKS)
-def test_no_attempt_sees_what_the_arguments_or_the_result_of_another_set(task: str, executor: str) -> None:
+def test_no_attempt_sees_the_context_that_decoding_or_encoding_for_another_one_has_set(
+    task: str, executor: str
+) -> None:
     app = App()
     seen_by_decoding.clear()
 
@@ -148,7 +150,9 @@ class Spoiling(wait_base):
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
 @pytest.mark.parametrize("task", TASKS)
-def test_no_attempt_sees_what_the_retry_policy_of_another_set(task: str, executor: str) -> None:
+def test_no_attempt_sees_the_context_that_the_retry_policy_of_another_one_has_set(
+    task: str, executor: str
+) -> None:
     app, seen = App(), []
     policy = RetryPolicy(wait=Spoiling())
 
@@ -181,7 +185,7 @@ def test_no_attempt_sees_what_the_retry_policy_of_another_set(task: str, executo
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
 @pytest.mark.parametrize("task", TASKS)
-def test_no_middleware_sees_the_context_of_another_attempt_also_of_its_chunk(
+def test_no_middleware_sees_the_context_of_another_attempt_even_in_the_same_chunk(
     executor: str, task: str
 ) -> None:
     app, seen = App(), []
@@ -239,8 +243,8 @@ def test_middleware_and_handler_of_one_attempt_share_a_context(executor: str, ta
     assert after == [f"job {n}" for n in range(3)]
 
 
-def test_what_a_job_leaves_running_on_a_loop_cannot_end_it() -> None:
-    """A handler leaves a task behind, whose SystemExit comes up while another attempt runs on the loop."""
+def test_a_task_that_a_handler_left_on_the_loop_cannot_end_the_loop() -> None:
+    """A handler leaves an asyncio task behind. The task raises SystemExit while another attempt runs on the loop."""
     app = App()
 
     async def leave() -> None:
@@ -261,8 +265,8 @@ def test_what_a_job_leaves_running_on_a_loop_cannot_end_it() -> None:
         app.left.result()  # type: ignore[attr-defined]
 
 
-def test_a_job_of_a_task_that_the_worker_does_not_have_goes_back_and_its_neighbours_run() -> None:
-    """SQL has made the job a running job of this worker. The worker finds it when it looks for claims without an answer."""
+def test_a_job_of_an_unknown_task_is_released_and_the_other_jobs_run() -> None:
+    """A claim never takes such a job. But if SQL of a user marks it as running in this worker, the worker finds it when it looks for lost claims."""
     app = App()
 
     @app.task(name="ok")
@@ -274,7 +278,7 @@ def test_a_job_of_a_task_that_the_worker_does_not_have_goes_back_and_its_neighbo
 
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
-def test_a_handler_that_stops_its_loop_ends_no_worker(executor: str) -> None:
+def test_a_handler_that_stops_its_loop_goes_on_and_its_worker_does_not_end(executor: str) -> None:
     app = App()
 
     @app.task(name="stopping", executor=executor)
@@ -299,7 +303,7 @@ def test_a_handler_that_stops_its_loop_ends_no_worker(executor: str) -> None:
     assert outcome.result == '"went on"'
 
 
-def test_a_coroutine_behind_a_plain_wrapper_is_awaited() -> None:
+def test_a_coroutine_that_a_plain_function_returns_is_awaited() -> None:
     app = App()
 
     async def real() -> str:

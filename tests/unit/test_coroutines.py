@@ -1,4 +1,4 @@
-"""Async handlers share tasks while they do not suspend, and must not notice it."""
+"""Async handlers that never suspend share one asyncio task, and must not notice it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def on_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Non
 
 
 class Stage:
-    """Performs ``handler(n)`` for each n, and remembers how each ended."""
+    """Runs ``handler(n)`` as an attempt for each n, and keeps the outcome of each."""
 
     def __init__(self, handler: Callable[[int], Awaitable[object]]) -> None:
         app = App()
@@ -61,7 +61,7 @@ class Stage:
 
 
 @on_a_loop
-async def test_handlers_that_do_not_suspend_share_a_task_but_no_context() -> None:
+async def test_handlers_that_do_not_suspend_share_an_asyncio_task_but_no_context() -> None:
     tasks = set()
 
     async def handler(n: int) -> None:
@@ -77,7 +77,7 @@ async def test_handlers_that_do_not_suspend_share_a_task_but_no_context() -> Non
 
 
 @on_a_loop
-async def test_handlers_that_suspend_run_at_the_same_time_each_in_a_task_of_its_own() -> None:
+async def test_handlers_that_suspend_run_at_the_same_time_each_in_its_own_asyncio_task() -> None:
     running: set[asyncio.Task[Any] | None] = set()
     everybody = asyncio.Event()
 
@@ -98,7 +98,7 @@ async def test_handlers_that_suspend_run_at_the_same_time_each_in_a_task_of_its_
 
 
 @on_a_loop
-async def test_a_cancellation_reaches_the_attempt_it_means_and_no_other() -> None:
+async def test_a_cancellation_ends_its_own_attempt_and_no_other() -> None:
     begun = asyncio.Event()
     go_on = asyncio.Event()
 
@@ -118,7 +118,7 @@ async def test_a_cancellation_reaches_the_attempt_it_means_and_no_other() -> Non
 
 
 @on_a_loop
-async def test_an_attempt_that_is_stopped_before_it_began_never_begins() -> None:
+async def test_an_attempt_that_is_stopped_before_it_begins_never_begins() -> None:
     begun = []
 
     async def handler(n: int) -> None:
@@ -133,7 +133,7 @@ async def test_an_attempt_that_is_stopped_before_it_began_never_begins() -> None
 
 
 @on_a_loop
-async def test_a_handler_that_cancels_its_own_task_harms_no_other() -> None:
+async def test_a_handler_that_cancels_its_own_asyncio_task_harms_no_other_attempt() -> None:
     async def handler(n: int) -> None:
         if n == 1:
             task = asyncio.current_task()
@@ -148,7 +148,7 @@ async def test_a_handler_that_cancels_its_own_task_harms_no_other() -> None:
 
 
 @on_a_loop
-async def test_a_handler_may_swallow_its_cancellation() -> None:
+async def test_an_attempt_completes_if_its_handler_swallows_the_cancellation() -> None:
     begun = asyncio.Event()
 
     async def handler(n: int) -> None:
@@ -167,7 +167,7 @@ async def test_a_handler_may_swallow_its_cancellation() -> None:
 
 
 @on_a_loop
-async def test_a_handler_may_catch_its_own_timeout_but_the_jobs_timeout_ends_the_attempt() -> None:
+async def test_a_handler_can_catch_its_own_timeout_but_the_timeout_of_the_job_ends_the_attempt() -> None:
     async def handler(n: int) -> str:
         try:
             async with asyncio.timeout(0.01):
@@ -188,7 +188,7 @@ async def test_a_handler_may_catch_its_own_timeout_but_the_jobs_timeout_ends_the
 
 
 @on_a_loop
-async def test_between_handlers_that_never_suspend_the_loop_runs_other_tasks() -> None:
+async def test_the_loop_runs_other_tasks_between_handlers_that_never_suspend() -> None:
     ticks = 0
     stop = False
 
@@ -213,7 +213,7 @@ async def test_between_handlers_that_never_suspend_the_loop_runs_other_tasks() -
 
 
 @on_a_loop
-async def test_whatever_a_handler_raises_is_an_outcome() -> None:
+async def test_an_attempt_is_retried_whatever_exception_its_handler_raises() -> None:
     async def handler(n: int) -> None:
         raise [ValueError("no"), SystemExit(3), KeyboardInterrupt(), GeneratorExit()][n]
 

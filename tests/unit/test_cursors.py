@@ -1,4 +1,4 @@
-"""The place in each lane where a claim begins: a moment behind the last claims, or further back if it is told so."""
+"""The position in each lane where a claim begins. It is the position that the claims had reached a moment ago, or an earlier one during a look behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgqueue.worker.claiming.cursors import LAG, START, Cursors
 LANE = ("q", 0)
 
 
-def test_claims_begin_where_they_had_come_a_moment_ago() -> None:
+def test_claims_begin_at_the_position_that_they_had_reached_a_moment_ago() -> None:
     cursors = Cursors()
     assert cursors.since([LANE]) == [START]
     cursors.advance([(LANE, (100.0, 1)), (LANE, (100.0, 2))], 10.0)
@@ -18,10 +18,14 @@ def test_claims_begin_where_they_had_come_a_moment_ago() -> None:
     assert cursors.since([LANE]) == [START]
     assert not cursors.have_moved
     cursors.advance([(LANE, (50.0, 9))], 10.0 + 1.1 * LAG)
-    assert cursors.since([LANE]) == [(100.0, 2)], "what came late sets no cursor back"
+    assert cursors.since([LANE]) == [(100.0, 2)], (
+        "the job with the earlier run_at does not move the cursor back"
+    )
     assert cursors.have_moved
     cursors.advance([(LANE, (100.0, 4))], 10.0 + 2.2 * LAG)
-    assert cursors.since([LANE]) == [(100.0, 3)], "jobs of one moment are told apart by their ids"
+    assert cursors.since([LANE]) == [(100.0, 3)], (
+        "jobs with the same run_at have different positions because of their ids"
+    )
 
 
 def moved(*, to: float) -> Cursors:
@@ -31,7 +35,7 @@ def moved(*, to: float) -> Cursors:
     return cursors
 
 
-def test_a_look_behind_goes_on_until_a_claim_is_not_filled() -> None:
+def test_a_look_behind_goes_on_until_a_claim_has_taken_all_jobs_of_the_lane() -> None:
     cursors = moved(to=1000.0)
     cursors.look_behind(100.0)
     assert cursors.since([LANE]) == [(100.0, 0)]
@@ -50,7 +54,7 @@ def test_a_look_behind_ends_when_it_has_reached_the_cursor() -> None:
     assert not cursors.is_looking_behind
 
 
-def test_of_two_looks_behind_the_longer_one_is_made() -> None:
+def test_the_look_behind_that_begins_earlier_is_made_if_two_are_asked_for() -> None:
     cursors = moved(to=1000.0)
     cursors.look_behind(100.0)
     cursors.look_behind(500.0)
@@ -59,7 +63,7 @@ def test_of_two_looks_behind_the_longer_one_is_made() -> None:
     assert cursors.since([LANE]) == [START]
 
 
-def test_nothing_lies_behind_a_cursor_that_has_not_moved_so_far_or_is_forgotten() -> None:
+def test_no_look_behind_is_made_if_the_cursor_is_not_that_far_or_was_forgotten() -> None:
     cursors = moved(to=1000.0)
     cursors.look_behind(2000.0)
     assert not cursors.is_looking_behind
@@ -75,7 +79,7 @@ def test_nothing_lies_behind_a_cursor_that_has_not_moved_so_far_or_is_forgotten(
         max_size=40,
     )
 )
-def test_a_cursor_never_goes_back_nor_beyond_what_was_claimed(
+def test_a_cursor_never_moves_back_and_never_beyond_the_last_claimed_position(
     steps: list[tuple[int, int, bool, bool, float]],
 ) -> None:
     cursors = Cursors()

@@ -1,4 +1,4 @@
-"""What is refused where it is declared, what is declared again, and what is pickled by its name."""
+"""Declarations of tasks: functions that are refused as tasks, tasks that are declared again, and tasks that are pickled by name."""
 
 from __future__ import annotations
 
@@ -101,9 +101,11 @@ final.__annotations__["n"], of_class.__annotations__["n"] = Final, ClassVar[int]
         (Held.__dict__["of_class"], "classmethod"), (contextlib.contextmanager(generator), None), (5, "int, not a function"),
     ],
 )  # fmt: skip
-def test_what_is_no_function_is_refused_where_it_is_declared(function, why):
+def test_something_that_cannot_be_a_handler_is_refused_when_the_task_is_declared(function, why):
     if why is None:
-        App("").task(name="t")(function)  # a wrapper that makes something else of its generator
+        App("").task(name="t")(
+            function
+        )  # accepted: the wrapper is no generator function, and makes a context manager of its generator
         return
     with pytest.raises(InvalidArgumentsError, match="cannot be a task") as caught:
         App("").task(name="t")(function)
@@ -114,7 +116,7 @@ def test_what_is_no_function_is_refused_where_it_is_declared(function, why):
 @pytest.mark.parametrize(
     "function", [wrong_attribute, no_syntax, no_name, no_type, raises, not_for_json, final, of_class]
 )
-def test_a_bad_annotation_is_refused_where_it_stands(function):
+def test_a_bad_annotation_is_refused_when_the_task_is_declared(function):
     with pytest.raises(InvalidArgumentsError, match="do: "):
         App("").task(name="t")(function)
 
@@ -128,37 +130,37 @@ def test_a_lambda_needs_a_name():
 @pytest.mark.parametrize(
     "function", [Held.alone, Held().method, Held.of_class, staticmethod(known.spec.function)]
 )
-def test_what_is_bound_or_needs_no_object_is_a_task(function):
+def test_a_bound_method_or_a_static_method_can_be_a_task(function):
     assert App("").task(name="t")(function).spec.encode((1,), {}) == '{"n":1}'
 
 
 @pytest.mark.parametrize("function", [behind, runs_it(behind)])
-def test_a_coroutine_function_behind_wrappers_runs_on_the_loop(function):
+def test_a_coroutine_function_is_recognised_behind_wrappers_that_are_not_async(function):
     task = App("").task(name="t")(function)
     assert task.spec.is_async
     assert task.spec.encode((1,), {}) == '{"n":1}'
     assert asyncio.run(task(1)) == 2
 
 
-def test_a_task_of_one_app_may_be_declared_in_another():
+def test_a_task_of_one_app_can_be_declared_in_another_app_too():
     assert App("").task(known).spec.function is known.spec.function
 
 
 @pytest.mark.parametrize(
     "make", [lambda: behind(1), lambda: generator(1), lambda: async_generator(1), lambda: map(str, [1])]
 )
-def test_a_result_that_is_work_not_done_is_refused(make):
+def test_a_result_is_refused_if_it_is_a_coroutine_or_an_iterator_whose_work_would_never_be_done(make):
     value = make()
     with pytest.raises(BadResultError, match="whose work would never be done"):
         known.spec.encode_result(value)
 
 
-# ------------------------------------------------------------------ again
+# ------------------------------------------------------------------ tasks that are declared again
 
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Writes a module beside another one, which holds the app, and imports the first."""
+    """Returns a function that writes and imports a module with this text. A second module beside it contains the app."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "declared_base.py").write_text("from pgqueue import App\napp = App('')\n")
 
@@ -190,7 +192,9 @@ def around(call):
 """
 
 
-def test_a_reload_takes_the_place_of_what_it_declared_before(module, tmp_path):
+def test_a_reload_of_a_module_replaces_the_tasks_hooks_and_schedules_that_it_declared_before(
+    module, tmp_path
+):
     tasks = module(TEXT)
     before = tasks.f
     (tmp_path / "declared_tasks.py").write_text(
@@ -204,7 +208,7 @@ def test_a_reload_takes_the_place_of_what_it_declared_before(module, tmp_path):
     assert list(app.schedules) == ["declared_tasks.f"]
 
 
-def test_a_cell_of_a_notebook_may_be_run_again():
+def test_a_cell_of_a_notebook_that_declares_a_task_can_be_run_again():
     cell = "@app.task(name='demo.f')\ndef f(n: int) -> int:\n    return n\n"
     space = {"app": App(""), "__name__": "__main__"}
     exec(cell, space)
@@ -220,12 +224,12 @@ def test_a_cell_of_a_notebook_may_be_run_again():
         "@app.task(name='a')\ndef a(): ...\n@app.task(name='a')\ndef b(): ...",
     ],
 )
-def test_two_of_one_name_in_one_run_are_an_error(module, text):
+def test_two_tasks_with_one_name_in_one_run_of_a_module_are_an_error(module, text):
     with pytest.raises(DuplicateTaskError):
         module(text)
 
 
-def test_two_schedules_of_one_name_are_an_error(module):
+def test_two_schedules_with_one_name_are_an_error(module):
     with pytest.raises(InvalidScheduleError, match="Two schedules"):
         module('@app.cron("0 3 * * *")\n@app.cron("0 4 * * *")\n@app.task\ndef f(): ...')
     with pytest.raises(InvalidScheduleError, match="Two schedules"):
@@ -234,7 +238,7 @@ def test_two_schedules_of_one_name_are_an_error(module):
         )
 
 
-# ------------------------------------------------------------------ pickled
+# ------------------------------------------------------------------ pickling
 
 
 def test_tasks_are_pickled_by_their_names(module):
@@ -245,7 +249,7 @@ def test_tasks_are_pickled_by_their_names(module):
     assert pickle.loads(pickle.dumps(tasks.app)) is tasks.app
 
 
-def test_a_task_is_found_by_the_module_of_its_function_in_another_process(module, tmp_path):
+def test_another_process_finds_a_pickled_task_by_importing_its_module(module, tmp_path):
     code = "import pickle, sys; print(pickle.loads(bytes.fromhex(sys.argv[1]))(7))"
     pickled = pickle.dumps(module(TEXT).f).hex()
     done = subprocess.run(
@@ -255,7 +259,7 @@ def test_a_task_is_found_by_the_module_of_its_function_in_another_process(module
     assert done.stdout == "7\n"
 
 
-def test_a_handle_keeps_its_app_if_that_has_a_name(module):
+def test_a_pickled_handle_keeps_its_app_if_the_app_is_assigned_to_a_name(module):
     tasks = module(TEXT)
     handle = pickle.loads(pickle.dumps(JobHandle(7, False, "pending", "unique_key", store=tasks.app.store)))
     assert (handle.id, handle.created, handle.state, handle.conflict, handle.store) == (

@@ -1,4 +1,4 @@
-"""What libpq says before there is a session, in pgqueue's words."""
+"""Messages of libpq about a connection that fails, and the error of pgqueue for each."""
 
 from __future__ import annotations
 
@@ -16,6 +16,6 @@ from pgqueue.database.driver_errors import explain
         ('too many connections for role "bob"', "PGQ-106  The server has no free connection"),
     ],
 )
-def test_a_refusal_of_the_server_is_named_for_what_it_is(said, told):
+def test_each_refusal_of_a_connection_by_the_server_has_its_own_error(said, told):
     error = explain(psycopg.OperationalError(f"connection failed: FATAL:  {said}"), "dbname=shop user=bob")
     assert str(error).startswith(told)

@@ -1,4 +1,4 @@
-"""What stops an attempt: the highest ending wins, in any order, for the handler and for what is settled."""
+"""The endings of an attempt: released, cancelled, timed out or lost. If an attempt has several, the highest one counts, for the handler and for the outcome."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LEARNS = {
     Ending.LOST: LeaseLostError,
 }  # fmt: skip
 STOPS = [asyncio.CancelledError, InterruptedByTimeout, ZeroDivisionError]
-# What an attempt comes to whose handler was stopped, or replies with an error of its own.
+# The reason of the outcome for each ending, if the handler was stopped by it (True) or raised an error of its own instead (False).
 COMES_TO = {
     (Ending.NONE, True): "failed", (Ending.RELEASED, True): "released", (Ending.CANCELLED, True): "cancelled",
     (Ending.TIMED_OUT, True): "failed", (Ending.LOST, True): "LEASE_LOST",
@@ -58,7 +58,7 @@ def learned(one: Attempt) -> type[Exception] | None:
 
 
 @given(st.lists(st.sampled_from(ENDINGS)))
-def test_the_highest_ending_wins_in_whatever_order_they_come(endings: list[Ending]) -> None:
+def test_the_highest_ending_counts_in_whatever_order_the_endings_come(endings: list[Ending]) -> None:
     one, highest = attempt(), Ending.NONE
     for ending in endings:
         assert one.end(ending) is (ending > highest)
@@ -68,7 +68,7 @@ def test_the_highest_ending_wins_in_whatever_order_they_come(endings: list[Endin
 
 
 @given(st.lists(st.sampled_from(ENDINGS)), st.sampled_from(STOPS), st.sampled_from(OwnCommit))
-def test_the_handler_its_middleware_and_the_settler_agree_on_what_stopped_an_attempt(
+def test_the_handler_its_middleware_and_the_outcome_agree_on_the_ending_of_an_attempt(
     endings: list[Ending], raised: type[BaseException], own_commit: OwnCommit
 ) -> None:
     one = attempt()
@@ -95,21 +95,21 @@ def test_the_handler_its_middleware_and_the_settler_agree_on_what_stopped_an_att
     assert returned is (NothingToSettle.LEASE_LOST if highest is Ending.LOST else COMPLETED)
 
 
-def test_a_crash_of_its_process_does_not_count_if_the_attempt_was_released_or_lost() -> None:
+def test_a_crash_of_the_process_does_not_count_if_the_attempt_was_released_or_lost() -> None:
     for ending, reason in ((Ending.RELEASED, "released"), (Ending.LOST, "LEASE_LOST")):
         one = attempt()
         one.end(ending)
         assert reason_of(failed(t.spec, one, EOFError(), crashed=True, crash_limit=1)) == reason
 
 
-def test_what_passed_is_the_deadline_if_it_is_over_and_else_the_timeout() -> None:
+def test_an_attempt_that_timed_out_gets_a_deadline_error_only_if_its_deadline_has_passed() -> None:
     for left, kind in ((60.0, JobTimeoutError), (0.0, DeadlineExceededError)):
         one = attempt(rare=RareFields(None, monotonic() + left, None).text())
         one.end(Ending.TIMED_OUT)
         assert learned(one) is kind
 
 
-def test_two_threads_that_end_an_attempt_at_once_leave_the_higher_ending() -> None:
+def test_the_higher_ending_counts_if_two_threads_end_an_attempt_at_the_same_time() -> None:
     for order in permutations(ENDINGS, 2):
         for _ in range(50):
             one, start = attempt(), threading.Barrier(2)
@@ -127,7 +127,7 @@ def test_two_threads_that_end_an_attempt_at_once_leave_the_higher_ending() -> No
 
 
 @given(st.lists(st.sampled_from((Ending.NONE, *ENDINGS)), min_size=1), st.booleans())
-def test_a_call_is_stopped_by_its_time_or_by_what_stopped_all_of_its_attempts(
+def test_the_call_of_a_chunk_ends_by_its_timeout_or_when_all_its_attempts_have_an_ending(
     endings: list[Ending], timed_out: bool
 ) -> None:
     chunk = Chunk([attempt() for _ in endings])
@@ -136,7 +136,7 @@ def test_a_call_is_stopped_by_its_time_or_by_what_stopped_all_of_its_attempts(
     if timed_out:
         assert [chunk.end(Ending.TIMED_OUT) for _ in range(2)] == [True, False]
     assert chunk.ending is max(min(endings), Ending.TIMED_OUT if timed_out else Ending.NONE)
-    assert [one.ending for one in chunk.attempts] == endings, "they may still complete"
+    assert [one.ending for one in chunk.attempts] == endings, "the attempts can still complete"
     chunk.end_attempts()
     assert [one.ending for one in chunk.attempts] == [
         max(ending, Ending.TIMED_OUT) if timed_out else ending for ending in endings
@@ -147,7 +147,7 @@ def test_a_call_is_stopped_by_its_time_or_by_what_stopped_all_of_its_attempts(
 @pytest.mark.parametrize(
     "concluded", [COMPLETED, Outcome.dead("given_up", ValueError("x")), *NothingToSettle], ids=str
 )
-def test_a_child_says_what_an_attempt_came_to_as_its_parent_would(
+def test_the_conclusion_of_an_attempt_is_the_same_after_its_way_from_a_child_process(
     concluded: Any, own_commit: OwnCommit
 ) -> None:
     there, here = attempt(), attempt()
@@ -158,7 +158,7 @@ def test_a_child_says_what_an_attempt_came_to_as_its_parent_would(
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_child_learns_of_an_ending_what_the_worker_knows(ending: Ending) -> None:
+def test_the_ending_of_an_attempt_is_the_same_after_its_way_to_a_child_process(ending: Ending) -> None:
     here, there = attempt(), attempt()
     here.end(ending)
     child_messages.note_ending(child_messages.decoded(child_messages.ending(here)), there)

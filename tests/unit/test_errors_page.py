@@ -8,18 +8,18 @@ from docs.errors import FIRST_STEP, PAGE, entries, page
 from pgqueue import errors
 
 
-def test_the_page_is_what_its_generator_makes() -> None:
+def test_the_page_is_equal_to_the_output_of_its_generator() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m docs.errors"
 
 
-def test_the_tree_holds_every_error_below_its_base_with_its_code() -> None:
+def test_the_tree_contains_every_error_below_its_base_class_with_its_code() -> None:
     classes = {
         kind for _, kind in inspect.getmembers(errors, inspect.isclass)
         if issubclass(kind, errors.PgQueueError) and kind is not errors.PgQueueError
     }  # fmt: skip
     tree = list(entries())
     assert {entry.kind for entry in tree} == classes
-    assert len(tree) == len(classes), "each stands there once"
+    assert len(tree) == len(classes), "each error stands in the tree once"
     above: list[type[errors.PgQueueError]] = [errors.PgQueueError]
     for entry in tree:
         assert entry.kind.__bases__ == (above[entry.depth - 1],), entry.name
@@ -28,5 +28,5 @@ def test_the_tree_holds_every_error_below_its_base_with_its_code() -> None:
         above[entry.depth :] = [entry.kind]
 
 
-def test_every_error_with_a_code_says_what_to_do_first() -> None:
+def test_every_error_with_a_code_has_a_first_step_on_the_page() -> None:
     assert set(FIRST_STEP) == {entry.name for entry in entries() if entry.code}

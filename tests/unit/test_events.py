@@ -1,4 +1,4 @@
-"""What pgqueue tells of itself: each fact is frozen, emitted somewhere, and has a line in the log or a reason to have none."""
+"""The facts that pgqueue emits about itself. Each fact is immutable and emitted somewhere, and it has a line in the log or is listed as silent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SAMPLES: dict[Any, Any] = {
 
 
 def values_of(kind: Any) -> list[Any]:
-    """The values that a field of this type may have, as far as a line depends on them."""
+    """Values for a field of this type: one for each case that can change the log line."""
     if typing.get_origin(kind) is typing.Literal:
         return list(typing.get_args(kind))
     if kind is bool:
@@ -55,11 +55,11 @@ def values_of(kind: Any) -> list[Any]:
     members = typing.get_args(kind) if kind not in SAMPLES else ()
     return [
         None if member is type(None) else SAMPLES[member] for member in members or [kind]
-    ]  # "X | None": both
+    ]  # "X | None" yields a sample of X and None
 
 
 def samples(kind: Any) -> Iterator[Any]:
-    """Facts of this class that together hold each value of each field."""
+    """Facts of this class. Together they contain each value of each field."""
     fields = {name: values_of(type_) for name, type_ in typing.get_type_hints(kind).items()}
     for place in range(max(map(len, fields.values()), default=1)):
         yield kind(**{name: values[min(place, len(values) - 1)] for name, values in fields.items()})
@@ -93,7 +93,7 @@ EMITTED = emitted()
 
 
 @pytest.mark.parametrize("kind", FACTS, ids=lambda kind: kind.__name__)
-def test_a_fact_is_frozen_typed_and_emitted_somewhere(kind):
+def test_a_fact_is_immutable_and_typed_and_emitted_somewhere(kind):
     assert issubclass(kind, tuple)
     hints = typing.get_type_hints(kind)
     assert list(hints) == list(kind._fields)
@@ -103,14 +103,14 @@ def test_a_fact_is_frozen_typed_and_emitted_somewhere(kind):
         setattr(next(samples(kind)), (kind._fields or ("anything",))[0], None)
 
 
-def test_each_fact_has_a_line_or_is_silent_on_purpose():
+def test_each_fact_has_a_log_line_or_is_listed_as_silent():
     assert len({kind.__name__ for kind in FACTS}) == len(FACTS)
     assert set(log.LINES) | log.SILENT == set(FACTS)
     assert not set(log.LINES) & log.SILENT
 
 
 @pytest.mark.parametrize("kind", log.LINES, ids=lambda kind: kind.__name__)
-def test_each_line_can_be_written_and_says_where_its_fact_was_emitted(kind, caplog):
+def test_each_log_line_can_be_written_and_has_the_place_where_its_fact_was_emitted(kind, caplog):
     caplog.set_level(logging.DEBUG, "pgqueue")
     for fact in samples(kind):
         events.emit(fact)
@@ -120,7 +120,7 @@ def test_each_line_can_be_written_and_says_where_its_fact_was_emitted(kind, capl
     assert caplog.records
 
 
-def test_of_several_workers_in_a_process_each_logs_the_endings_of_its_own_jobs(caplog):
+def test_each_of_several_workers_in_a_process_logs_the_ends_of_its_own_jobs(caplog):
     caplog.set_level(logging.INFO, "pgqueue")
     with events.subscribed(JobCompleted, log.endings_of(lambda worker_id: worker_id == 1)):
         for worker_id in (1, 2):
@@ -148,7 +148,7 @@ def row(kind: Any) -> str:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_page_lists_the_facts_of_each_part_with_their_emitters_and_lines(part):
+def test_the_page_lists_the_facts_of_each_part_with_their_emitters_and_log_levels(part):
     table = "\n".join(row(kind) for kind in FACTS if kind.__module__.endswith(f".{part}"))
     section = re.search(rf"^## .*`events/{part}\.py`\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     assert section
@@ -156,7 +156,7 @@ def test_the_page_lists_the_facts_of_each_part_with_their_emitters_and_lines(par
     assert there == table, f"this is the table now:\n{table}"
 
 
-# ------------------------------------------------------------------ the bus
+# ------------------------------------------------------------------ emitting and subscribing
 
 
 class Happened(NamedTuple):
@@ -183,13 +183,17 @@ def test_a_subscriber_gets_the_facts_of_its_class_while_it_is_subscribed():
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_what_a_subscriber_raises_passes_neither_through_nor_by_the_others(error, failure, capsys):
+def test_an_error_of_a_subscriber_does_not_reach_the_emitter_and_other_subscribers_get_the_fact(
+    error, failure, capsys
+):
     heard: list[tuple[Any, ...]] = []
 
     def fails(_fact: Happened) -> None:
         raise error
 
-    thread = threading.Thread(target=events.emit, args=[Happened(1)])  # where no signal is handled
+    thread = threading.Thread(
+        target=events.emit, args=[Happened(1)]
+    )  # only the main thread handles signals, so here KeyboardInterrupt can only be an error of the subscriber
     with events.subscribed(Happened, fails), events.subscribed(Happened, heard.append):
         thread.start()
         thread.join()
@@ -198,7 +202,7 @@ def test_what_a_subscriber_raises_passes_neither_through_nor_by_the_others(error
     assert capsys.readouterr().err.count("a test failed") == 1
 
 
-def test_an_interruption_waits_until_the_subscriber_is_done(monkeypatch):
+def test_an_interruption_of_the_thread_waits_until_the_subscriber_has_returned(monkeypatch):
     heard: list[object] = []
 
     class Late:
@@ -213,7 +217,7 @@ def test_an_interruption_waits_until_the_subscriber_is_done(monkeypatch):
     assert heard == [True, Happened(1), False]
 
 
-def test_facts_are_emitted_by_many_threads_while_subscribers_come_and_go():
+def test_many_threads_can_emit_facts_while_other_subscribers_are_added_and_removed():
     heard: list[tuple[Any, ...]] = []
     threads = [
         threading.Thread(target=lambda n=n: [events.emit(Happened(n)) for _ in range(500)]) for n in range(4)
@@ -231,7 +235,7 @@ def test_facts_are_emitted_by_many_threads_while_subscribers_come_and_go():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_process_forked_by_a_subscriber_emits_too():
+def test_a_process_that_a_subscriber_forked_can_emit_facts():
     children: list[int] = []
 
     def forks(fact: Happened) -> None:
@@ -250,7 +254,7 @@ def test_a_process_forked_by_a_subscriber_emits_too():
 
 
 @pytest.mark.parametrize("kind", FACTS, ids=lambda kind: kind.__name__)
-def test_without_a_subscriber_a_fact_costs_no_line(kind, monkeypatch, caplog):
+def test_a_fact_without_a_subscriber_is_not_logged(kind, monkeypatch, caplog):
     monkeypatch.setattr(events, "_subscribers", {})
     monkeypatch.setattr(log.LOG, "log", lambda *_, **__: pytest.fail("it logs"))
     for fact in samples(kind):

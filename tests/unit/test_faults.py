@@ -1,4 +1,4 @@
-"""docs/internals/faults/: every section is whole, every test that it names exists, and faults.md lists all of them."""
+"""docs/internals/faults/: every section has all its parts, every test that it mentions exists, and faults.md lists all sections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def number(head: str) -> int:
 
 
 def named(text: str) -> list[tuple[str, str]]:
-    """Each named test, with its module. A name without a module belongs to the module before. "": all tests of the module."""
+    """Each test that the text mentions, with its module. A name without a module belongs to the module before it. If a module stands alone, the name is ""."""
     module, found = "", []
     for match in NAME.finditer(text):
         module = match["module"] or module
@@ -58,9 +58,9 @@ def test_a_page_can_be_read_in_one_go(name):
 
 
 @pytest.mark.parametrize("head", SECTIONS)
-def test_a_section_names_tests_that_exist_and_says_what_users_notice(head):
+def test_a_section_mentions_tests_that_exist_and_says_what_users_notice(head):
     tests = named(SECTIONS[head])
-    assert tests, "a fault is a test"
+    assert tests, "each fault has at least one test"
     missing = [
         f"{module}::{test}"
         for module, test in tests

@@ -1,4 +1,4 @@
-"""docs/features.md: what it claims is shown by tests that exist, and what pgqueue has not is shown by none."""
+"""docs/features.md: each feature that pgqueue has mentions tests, and these exist. A feature that pgqueue does not have mentions none."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def shown_by(module: str) -> frozenset[str]:
     return frozenset(node.name for node in tree.body if isinstance(node, kinds))
 
 
-def test_every_test_that_is_named_exists():
+def test_every_test_that_the_page_mentions_exists():
     named = [TEST.fullmatch(name) for row in FEATURES for name in row[2].split("<br>") if name != "-"]
-    assert None not in named, "each is a path and a function"
+    assert None not in named, "each mention of a test is a path and a function"
     missing = [
         f"{module}::{test}"
         for module, test in sorted({match.groups() for match in named})
@@ -40,7 +40,7 @@ def test_every_test_that_is_named_exists():
     assert missing == []
 
 
-def test_what_there_is_names_a_test_and_what_there_is_not_names_none():
+def test_each_feature_mentions_tests_if_pgqueue_has_it_and_none_otherwise():
     claims = {row[0]: (row[1], len(TEST.findall(row[2]))) for row in FEATURES}
     assert len(claims) == len(FEATURES) > 50, "each feature has one row"
     assert [

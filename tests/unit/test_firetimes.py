@@ -1,4 +1,4 @@
-"""Fire times against a walk through every minute, over changes of the clock in zones that change them in every odd way."""
+"""Computed fire times are compared with the result of a walk through every minute. The time zones change their clocks in very different ways."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pgqueue.errors import InvalidScheduleError
 from pgqueue.model.fire_times import Cron, Every, Once, zone
 
 MINUTE, QUARTER = timedelta(minutes=1), timedelta(minutes=15)
-# Clocks change by an hour at 2 or 3; by half an hour; at midnight, so that a day begins at 1 or has its last hour twice; from +12:45.
+# Warsaw and New York change clocks by an hour at 2 or 3. Lord Howe changes them by half an hour. Beirut changes them at midnight, so a day
+# begins at 1 or has its last hour twice. Chatham has an offset of 12:45 hours.
 ZONES = ["Europe/Warsaw", "America/New_York", "Australia/Lord_Howe", "Asia/Beirut", "Pacific/Chatham"]
 YEAR = (datetime(2027, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC))
 
@@ -28,7 +29,7 @@ class Field(NamedTuple):
 
 
 class Expression(NamedTuple):
-    """A cron expression with what it means, known without parsing it."""
+    """A cron expression and its meaning: the values of each field."""
 
     minute: Field
     hour: Field
@@ -73,7 +74,7 @@ def expression(text: str) -> Expression:
 
 @cache
 def quarters(name: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
-    """Each quarter of an hour, with what the clocks show and the fold. Within a quarter these zones never change their clocks."""
+    """Each quarter of an hour as UTC, with the local time and its fold. Within a quarter these zones never change their clocks."""
     tz = ZoneInfo(name)
     count = (end - start) // QUARTER
     moments = [(at, at.astimezone(tz)) for at in (start + n * QUARTER for n in range(-1, count + 1))]
@@ -81,9 +82,9 @@ def quarters(name: str, start: datetime, end: datetime) -> list[tuple[datetime, 
 
 
 def walk(wanted: Expression, name: str, start: datetime, end: datetime) -> list[datetime]:
-    """The fire times in (start, end], by looking at every minute, and at those that the clocks skip."""
+    """The fire times in (start, end], found by a look at every minute, and at the minutes that the clocks skip."""
     found: list[datetime] = []
-    expected = None  # what the clocks would show if nobody changed them
+    expected = None  # the local time now, if the clocks had not been changed
     for at, wall, fold in quarters(name, start, end):
         skipped = []
         if expected is not None and wall != expected:
@@ -130,7 +131,7 @@ def changes(name: str) -> list[datetime]:
 
 @settings(max_examples=150, deadline=None)
 @given(wanted=expressions, data=st.data())
-def test_near_a_change_of_clocks_every_expression_fires_as_the_walk_says(wanted, data):
+def test_computed_fire_times_equal_those_of_the_walk_near_a_change_of_the_clocks(wanted, data):
     name = data.draw(st.sampled_from(ZONES))
     start = data.draw(st.sampled_from(changes(name))) - timedelta(hours=30)
     end = start + timedelta(hours=60)
@@ -140,7 +141,7 @@ def test_near_a_change_of_clocks_every_expression_fires_as_the_walk_says(wanted,
 
 @settings(max_examples=100, deadline=None)
 @given(wanted=expressions, data=st.data())
-def test_from_any_moment_on_the_same_fire_times_follow(wanted, data):
+def test_the_same_fire_times_follow_whichever_moment_the_computation_starts_from(wanted, data):
     """If a scheduler computes each fire time from the one before, it loses none and has none twice."""
     name = data.draw(st.sampled_from(ZONES))
     middle = data.draw(st.sampled_from(changes(name)))
@@ -154,7 +155,7 @@ def test_from_any_moment_on_the_same_fire_times_follow(wanted, data):
 
 
 @pytest.mark.parametrize("name", ZONES)
-def test_a_year_has_every_fire_time_once(name):
+def test_computed_fire_times_of_a_year_equal_those_of_the_walk(name):
     start, end = YEAR
     found = {}
     for text in ("30 2 * * *", "0 0 * * *", "0 */2 * * *", "15,45 0,1,2,3,23 1-7 * 0"):
@@ -165,7 +166,7 @@ def test_a_year_has_every_fire_time_once(name):
 
 
 @pytest.mark.parametrize("name", ZONES)
-def test_every_quarter_of_an_hour_is_one_whatever_the_clocks_do(name):
+def test_every_15_minutes_fires_at_each_quarter_of_an_hour_also_when_the_clocks_change(name):
     for change in changes(name)[:2]:
         start, end = change - timedelta(days=3), change + timedelta(days=3)
         found = between(Cron("*/15 * * * *", zone(name)), start, end)
@@ -196,7 +197,7 @@ def test_clock_changes_move_fire_times_as_the_documentation_says():
     ]  # fmt: skip
 
 
-def test_an_expression_may_hold_names_last_days_and_leap_days():
+def test_an_expression_can_contain_names_last_days_and_leap_days():
     assert local("0 12 L * *", "UTC", "2028-02-01T00:00+00:00", 2) == [
         "2028-02-29T12:00+00:00",
         "2028-03-31T12:00+00:00",
@@ -227,7 +228,7 @@ def test_an_expression_may_hold_names_last_days_and_leap_days():
         (None, "is no cron expression"),
     ],
 )
-def test_a_bad_expression_is_refused_with_its_field(text, said):
+def test_the_error_about_a_bad_expression_says_which_field_is_bad(text, said):
     with pytest.raises(InvalidScheduleError) as caught:
         Cron(text, zone("UTC"))
     assert said in caught.value.what
@@ -240,7 +241,7 @@ def test_a_bad_zone_is_refused(name):
         zone(name)
 
 
-def test_near_zones_are_named():
+def test_the_error_about_an_unknown_time_zone_suggests_a_similar_one():
     with pytest.raises(InvalidScheduleError, match="did you mean Europe/Warsaw"):
         zone("Europe/Warsav")
 
@@ -281,6 +282,6 @@ def test_a_single_time_fires_once():
         ("30 2 * * *", "2027-10-30T00:00+02:00", ""),
     ],
 )  # fmt: skip
-def test_days_with_a_change_are_flagged(text, day, said):
+def test_a_fire_time_on_a_day_with_a_change_of_the_clocks_has_a_remark(text, day, said):
     cron = Cron(text, zone("Europe/Warsaw"))
     assert cron.remark(next(cron.after(datetime.fromisoformat(day)))) == said

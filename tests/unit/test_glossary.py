@@ -1,4 +1,4 @@
-"""docs/glossary.md: one word for one thing. A name of the package that holds a refused word fails."""
+"""docs/glossary.md: one word for one thing. No name in the package may contain a word that the glossary refuses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
 class Name(NamedTuple):
-    """A name and where it stands."""
+    """A name, and the place where it is defined."""
 
     name: str
     where: str
@@ -72,7 +72,7 @@ def names_of_files() -> Iterator[Name]:
 
 
 def names_of_python(tree: ast.AST, where: str) -> Iterator[Name]:
-    """Classes, functions and their parameters, and what a module or a class assigns."""
+    """The names of classes, functions and parameters, and the names that a module or a class assigns."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield Name(node.name, where)
@@ -142,7 +142,7 @@ def offenders(names: Iterable[Name]) -> list[str]:
 # ---------------------------------------------------------------- the tests
 
 
-def test_no_name_holds_a_refused_word():
+def test_no_name_contains_a_refused_word():
     assert offenders(all_names()) == []
 
 
@@ -158,12 +158,12 @@ def test_no_name_holds_a_refused_word():
         ("HTTPTopic", "topic"),
     ],
 )
-def test_a_refused_word_is_found_in_a_planted_name(name, word):
+def test_a_refused_word_is_found_in_an_invented_name(name, word):
     [found] = offenders([Name(name, "planted.py")])
     assert found == f"{name} (planted.py): {word!r} is refused for {REFUSED[split(word)]}"
 
 
-def test_a_word_that_holds_a_refused_one_is_another_word():
+def test_a_longer_word_that_contains_a_refused_word_is_allowed():
     assert (
         offenders(
             [Name(name, "planted.py") for name in ("replace_job", "threshold", "Scheduled", "heldover")]
@@ -172,7 +172,7 @@ def test_a_word_that_holds_a_refused_one_is_another_word():
     )
 
 
-def test_a_name_is_found_wherever_it_is_planted():
+def test_a_refused_word_is_found_in_every_kind_of_python_name():
     planted = """
 BULK = 1
 
@@ -216,7 +216,7 @@ def test_every_kind_of_name_is_read():
     }
 
 
-def test_the_page_lists_each_word_once_and_refuses_none_that_it_lists():
+def test_the_page_lists_each_word_once_and_refuses_no_listed_word():
     words = [row[0] for row in WORDS]
     assert len(words) == len(set(words)) > 60
     assert all(len(row) == 4 and all(row) for row in WORDS)
@@ -239,8 +239,8 @@ SHOWN = [
 
 
 @pytest.mark.parametrize(("word", "span"), SHOWN)
-def test_the_page_names_what_exists(word, span):
-    """All words of a command must exist, and both parts of ``table.column``."""
+def test_every_name_in_the_column_where_it_shows_exists(word, span):
+    """All words of a command must exist as names, and so must both parts of ``table.column``."""
     names = {name.name for name in all_names()}
     parts = [
         part.lstrip("-").replace("-", "_")

@@ -1,4 +1,4 @@
-"""One turn of the heartbeat after the other, without a thread and without a database."""
+"""The rounds of the heartbeat's loop, called one by one, without a thread and without a database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BEGUN = 1000.0
 
 
 class Scripted(Heartbeat):
-    """``renewed``: what the server answers to a renewal; ``requests``: which jobs were asked to stop."""
+    """``renewed``: the server's answer to a renewal. ``requests``: its answer to the question which jobs to cancel. An exception is raised."""
 
     def __init__(self, *, has_jobs: bool = True) -> None:
         self.cancelled: list[int] = []
@@ -52,7 +52,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     return Clock
 
 
-def test_a_turn_before_the_next_renewal_only_looks_for_cancels(clock: Any) -> None:
+def test_a_round_before_the_next_renewal_only_looks_for_requested_cancels(clock: Any) -> None:
     beat = Scripted()
     beat.requests = [3]
     assert beat.turn()
@@ -60,7 +60,7 @@ def test_a_turn_before_the_next_renewal_only_looks_for_cancels(clock: Any) -> No
     assert beat.life.expires == BEGUN + LEASE
 
 
-def test_the_lease_counts_from_the_question(clock: Any) -> None:
+def test_the_lease_counts_from_the_moment_when_the_renewal_was_sent(clock: Any) -> None:
     beat = Scripted()
     clock.now = BEGUN + EVERY
     assert beat.turn()
@@ -69,21 +69,23 @@ def test_the_lease_counts_from_the_question(clock: Any) -> None:
     assert clock.now + 0.9 * EVERY <= beat.life.renew_at <= clock.now + EVERY
 
 
-def test_a_renewal_that_fails_is_tried_again_sooner_and_changes_no_expiry(clock: Any) -> None:
+def test_a_renewal_that_fails_is_repeated_soon_and_does_not_change_when_the_lease_runs_out(
+    clock: Any,
+) -> None:
     beat = Scripted()
     clock.now, beat.renewed = BEGUN + EVERY, ConnectionLost("cut")
     assert beat.turn()
     assert beat.life.expires == BEGUN + LEASE
     assert beat.life.renew_at < clock.now + 1
     assert beat.turn()
-    assert beat.asked == ["heartbeat"], "while it fails, nothing else is asked"
+    assert beat.asked == ["heartbeat"], "no cancels are looked for as long as the renewal fails"
     clock.now, beat.renewed = beat.life.renew_at, 7
     assert beat.turn()
     assert beat.life.expires == clock.now + LEASE
 
 
 @pytest.mark.parametrize("why", ["the server says so", "the clock says so", "the worker stops"])
-def test_it_ends_with_its_lease_or_its_worker(clock: Any, why: str) -> None:
+def test_the_heartbeat_ends_when_the_lease_is_lost_or_the_worker_stops(clock: Any, why: str) -> None:
     beat = Scripted()
     if why == "the server says so":
         clock.now, beat.renewed = BEGUN + EVERY, None
@@ -97,7 +99,7 @@ def test_it_ends_with_its_lease_or_its_worker(clock: Any, why: str) -> None:
     assert beat.asked == (["heartbeat"] if why == "the server says so" else [])
 
 
-def test_an_idle_worker_looks_for_cancels_only_when_it_is_told_of_one(clock: Any) -> None:
+def test_a_worker_without_jobs_looks_for_cancels_only_after_a_notification(clock: Any) -> None:
     beat = Scripted(has_jobs=False)
     clock.now = BEGUN + EVERY
     beat.life.renew_at = clock.now
@@ -107,7 +109,7 @@ def test_an_idle_worker_looks_for_cancels_only_when_it_is_told_of_one(clock: Any
     assert beat.asked == ["heartbeat", "list_cancel_requests"]
 
 
-def test_a_look_that_fails_ends_no_lease(clock: Any) -> None:
+def test_a_failed_look_for_cancels_does_not_end_the_lease(clock: Any) -> None:
     beat = Scripted()
     beat.requests = ConnectionLost("cut")
     assert beat.turn()

@@ -1,4 +1,4 @@
-"""What a worker holds, and how many more jobs it may take."""
+"""The attempts that a worker has, and the number of jobs that it can still claim."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def attempts(*job_ids: int, queue: str = "default") -> list[Attempt]:
     return [Attempt(1, claimed_row(job_id, queue)) for job_id in job_ids]
 
 
-def test_room_is_what_the_slots_and_the_jobs_ahead_leave():
+def test_the_room_is_the_slots_and_the_jobs_to_claim_ahead_less_the_attempts():
     held = InFlight(3, {"default": None})
     assert (held.room(0), held.room(2)) == (3, 5)
     held.add(attempts(1, 2, 3, 4))
@@ -20,7 +20,7 @@ def test_room_is_what_the_slots_and_the_jobs_ahead_leave():
     assert (sorted(held.attempts), held.room(0)) == ([3, 4], 1)
 
 
-def test_a_name_or_pattern_with_slots_of_its_own_counts_its_queues_alone():
+def test_a_queue_or_pattern_with_slots_of_its_own_counts_only_its_own_attempts():
     held = InFlight(10, {"mail": 2, "shop.*": 1, "default": None})
     held.add(attempts(1, queue="mail") + attempts(2, queue="shop.eu") + attempts(3, 4))
     assert [held.queue_room(queue) for queue in ("mail", "shop.eu", "shop.us", "default", "other")] == [
@@ -30,7 +30,7 @@ def test_a_name_or_pattern_with_slots_of_its_own_counts_its_queues_alone():
     assert (held.queue_room("shop.us"), held.room(0)) == (1, 8)
 
 
-def test_an_attempt_is_removed_once():
+def test_an_attempt_that_is_removed_twice_is_counted_once():
     held = InFlight(5, {"default": 3})
     [attempt] = attempts(1)
     held.add([attempt])
@@ -39,7 +39,7 @@ def test_an_attempt_is_removed_once():
     assert (len(held), held.queue_room("default")) == (0, 3)
 
 
-def test_a_later_attempt_of_the_same_job_takes_the_place_of_the_former_one_which_is_lost():
+def test_a_later_attempt_of_the_same_job_replaces_the_former_one_and_the_former_is_lost():
     ended: list[Attempt] = []
     held = InFlight(5, {"default": 3}, ended.extend)
     [former], [later] = attempts(1), attempts(1)

@@ -1,4 +1,4 @@
-"""Where a claimer looks: urgent lanes first, every queue in its turn."""
+"""The order in which a claimer looks into the lanes: by priority, and the queues of one priority alternate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def lanes_of(*queues: str) -> Lanes:
     return Lanes(ServedQueues(queues))
 
 
-def test_urgent_lanes_come_first_and_queues_take_turns() -> None:
+def test_more_urgent_lanes_come_first_and_queues_of_one_priority_alternate() -> None:
     lanes = lanes_of("a", "b", "c")
     lanes.see([("c", 0), ("b", 0), ("a", 0), ("b", -5), ("a", 9)], 0.0)
     turns = [lanes.in_order(["a", "b", "c"]) for _ in range(3)]
@@ -29,7 +29,7 @@ def test_urgent_lanes_come_first_and_queues_take_turns() -> None:
     assert lanes.in_order(["b"]) == [("b", -5), ("b", 0), ("b", 9)]
 
 
-def test_a_lane_that_waits_beyond_patience_begins_one_turn_of_many() -> None:
+def test_a_lane_whose_jobs_waited_beyond_patience_comes_first_in_a_share_of_the_claims() -> None:
     lanes = lanes_of("a", "b")
     lanes.see([("a", -1), ("a", 5), ("b", 5)], 0.0)
     lanes.note_waits({("a", 5): 61.0, ("b", 5): 70.0, ("a", -1): 3.0, ("unknown", 1): 99.0})
@@ -46,8 +46,8 @@ def test_a_lane_that_waits_beyond_patience_begins_one_turn_of_many() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(-2, 2), st.floats(0, 3)), min_size=1, max_size=30))
-def test_no_attempt_is_overtaken_for_long(claims: list[tuple[int, float]]) -> None:
-    """Attempts come as they are claimed; the next is always the most urgent, unless another has waited too long."""
+def test_no_claimed_attempt_is_overtaken_for_long(claims: list[tuple[int, float]]) -> None:
+    """Attempts are added in the order of their claims. The next one to run is the most urgent, unless another attempt has waited too long."""
     waiting = Waiting()
     left = [
         SimpleNamespace(priority=priority, claimed_at=at)
@@ -67,7 +67,7 @@ def test_no_attempt_is_overtaken_for_long(claims: list[tuple[int, float]]) -> No
         assert first.priority >= taken.priority or first.claimed_at - OVERTAKEN > taken.claimed_at
 
 
-def test_patterns_serve_what_fits_and_names_come_first() -> None:
+def test_patterns_serve_the_queues_that_fit_and_a_listed_name_goes_before_a_pattern() -> None:
     served = ServedQueues(parse_queues("mail:3,shop.*,*"))
     assert [served.serving_name(queue) for queue in ("mail", "shop.eu", "shop", "else")] == [
         "mail",
@@ -81,7 +81,7 @@ def test_patterns_serve_what_fits_and_names_come_first() -> None:
         parse_queues("shop .*")
 
 
-def test_a_lane_is_looked_for_between_the_known_ones() -> None:
+def test_new_lanes_are_looked_for_in_the_gaps_between_the_known_lanes() -> None:
     lanes = lanes_of("a", "b")
     assert lanes.gaps() == [("a", LOWEST, HIGHEST), ("b", LOWEST, HIGHEST)]
     lanes.see([("a", 0), ("a", 1), ("a", 5)], 0.0)
@@ -90,7 +90,7 @@ def test_a_lane_is_looked_for_between_the_known_ones() -> None:
     assert not lanes.see([("a", 3)], 2.0)
 
 
-def test_only_many_lanes_are_forgotten_when_they_stay_empty() -> None:
+def test_lanes_that_stay_empty_are_forgotten_only_if_there_are_many_lanes() -> None:
     few, many = lanes_of("q"), lanes_of("q")
     few.see([("q", n) for n in range(FEW_LANES)], 0.0)
     many.see([("q", n) for n in range(FEW_LANES + 1)], 0.0)
@@ -100,7 +100,7 @@ def test_only_many_lanes_are_forgotten_when_they_stay_empty() -> None:
     assert many.in_order(["q"]) == [("q", 0)]
 
 
-def test_a_priority_seen_in_one_queue_is_looked_for_in_all() -> None:
+def test_a_priority_that_was_found_in_one_queue_is_looked_for_in_all_queues() -> None:
     lanes = lanes_of("a", "b")
     lanes.see([("a", 0), ("b", 0)], 0.0)
     assert lanes.see([("a", -9)], 0.0)

@@ -24,7 +24,9 @@ from pgqueue.worker.claiming.late_commits import (
         (100, 0.1, TIMES_ITS_DURATION * 0.1),
     ],
 )
-def test_a_claim_looks_behind_at_once_again_if_that_was_cheap_and_else_after_a_pause(claimed, took, pause):
+def test_the_next_claim_looks_behind_again_if_the_last_look_was_fast_and_otherwise_after_a_pause(
+    claimed, took, pause
+):
     late = LateCommits()
     assert late.is_look_behind_due(0.0)
     assert late.note_look_behind(claimed, took, 100.0) == (pause == 0)
@@ -32,7 +34,7 @@ def test_a_claim_looks_behind_at_once_again_if_that_was_cheap_and_else_after_a_p
     assert not pause or not late.is_look_behind_due(100.0 + 0.99 * pause)
 
 
-def test_a_dear_survey_spares_the_next_look_and_a_cheap_one_does_not():
+def test_a_slow_survey_from_the_start_postpones_the_next_look_behind_and_a_fast_one_does_not():
     late = LateCommits()
     late.note_survey_from_start(CHEAP_LOOK, 100.0)
     assert late.is_look_behind_due(100.0)
@@ -41,7 +43,7 @@ def test_a_dear_survey_spares_the_next_look_and_a_cheap_one_does_not():
     assert late.is_look_behind_due(100.0 + TIMES_ITS_DURATION * 0.02)
 
 
-def test_writers_are_watched_at_intervals():
+def test_transactions_that_write_jobs_are_listed_at_intervals():
     late = LateCommits()
     assert late.is_watch_due(0.0)
     late.begin_watch(10.0)
@@ -49,21 +51,23 @@ def test_writers_are_watched_at_intervals():
     assert late.is_watch_due(10.0 + WATCH)
 
 
-def test_a_transaction_that_wrote_for_long_has_left_jobs_behind_when_it_ends():
+def test_the_beginning_of_a_long_transaction_that_wrote_jobs_is_returned_when_it_has_ended():
     late = LateCommits()
     assert late.first_that_ended([("long", 5.0, 10.0), ("longer", 3.0, 10.0), ("new", 9.99, 10.0)]) is None
-    assert late.first_that_ended([("longer", 3.0, 11.0)]) == 5.0 - LAG, "one that is new has left none"
-    assert late.first_that_ended([("longer", 3.0, 12.0)]) is None, "it is told once"
+    assert late.first_that_ended([("longer", 3.0, 11.0)]) == 5.0 - LAG, (
+        "the new transaction was too short to leave jobs behind the cursors"
+    )
+    assert late.first_that_ended([("longer", 3.0, 12.0)]) is None, "each transaction is returned once"
     assert late.first_that_ended([]) == 3.0 - LAG
 
 
-def test_of_several_that_ended_the_first_beginning_counts():
+def test_the_earliest_beginning_is_returned_if_several_transactions_have_ended():
     late = LateCommits()
     late.first_that_ended([("a", 5.0, 10.0), ("b", 2.0, 10.0)])
     assert late.first_that_ended([]) == 2.0 - LAG
 
 
-def test_a_transaction_whose_beginning_is_hidden_counts_from_the_look_before_it_was_seen():
+def test_a_transaction_whose_beginning_is_hidden_counts_from_the_watch_before_its_first_sight():
     late = LateCommits()
     assert late.first_that_ended([("secret", None, 10.0)]) is None
     assert late.first_that_ended([("secret", None, 10.0 + WATCH)]) is None
