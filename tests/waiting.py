@@ -9,8 +9,10 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-PATIENCE = 60.0  # seconds: a test waits as long only if it fails
-STARTS = 180.0  # seconds: the same if processes must start first, because the machine may be busy
+PATIENCE = 60.0  # seconds: only a test that fails waits so long
+STARTS = (
+    180.0  # seconds: the same for a test that starts processes, because a busy machine starts them slowly
+)
 
 
 def wait_until(predicate: Callable[[], Value], timeout: float = PATIENCE) -> Value:

@@ -1,4 +1,4 @@
-"""A worker played by hand: it claims and settles on a connection, one statement at a time."""
+"""A worker without a process: a test calls it to claim and settle jobs on a connection, one statement at a time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Hand:
 
 
 class LimitedHand(Hand):
-    """A worker's hand that claims by turns and under limits."""
+    """The same worker, but its claims go by turns and keep limits."""
 
     def take(self, count: int = 100, *, after: str | None = "", priority: int = 0) -> list[Attempt]:
         lane = (self.queue, priority)
@@ -54,7 +54,7 @@ def finish_one(db: Connection[Any], outcome: Outcome = COMPLETED, task: str = "r
 
 
 def bury_one(db: Connection[Any], job_id: int, error: str = "boom", task: str = "greet") -> None:
-    """Makes this job dead, and hands back the jobs that are claimed with it."""
+    """Makes this job dead, and releases the other jobs that are claimed with it."""
     hand = Hand(db, [task])
     for attempt in hand.claim(100):
         outcome = (

@@ -1,4 +1,4 @@
-"""Where things are: the paths that users may import, and the folders of the package."""
+"""The layout of the package: the modules that users are allowed to import, and the folders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgqueue import sql
 
 PACKAGE = Path(pgqueue.__file__).parent
 
-# All that users import, and nothing else may be relied on.
+# The names that users import. Everything else in the package can change at any time.
 PUBLIC = {
     "pgqueue": pgqueue.__all__,
     "pgqueue.schema": [
@@ -28,12 +28,12 @@ FOLDERS = {
 
 
 @pytest.mark.parametrize("path", PUBLIC)
-def test_the_public_paths_hold_these_names(path):
+def test_the_public_modules_export_exactly_these_names(path):
     assert sorted(import_module(path).__all__) == sorted(PUBLIC[path])
 
 
 def test_the_top_of_the_package_is_a_table_of_contents():
-    """A folder for each part of the picture, and three files: what users import, the errors, the settings."""
+    """The top of the package has a folder for each of its parts. Beside them there are only the files for the public names, ``python -m pgqueue``, the settings and the errors."""
     assert {
         path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"
     } == FOLDERS
@@ -45,12 +45,12 @@ def test_the_top_of_the_package_is_a_table_of_contents():
     }
 
 
-def test_each_folder_says_what_belongs_there():
+def test_each_folder_has_a_docstring_in_its_init_file():
     for folder in (path.parent for path in PACKAGE.rglob("__init__.py")):
         assert (folder / "__init__.py").read_text().startswith('"""'), folder
 
 
-def test_each_part_of_the_sql_has_the_name_of_the_statements_beside_it():
+def test_each_folder_of_sql_has_the_same_name_as_the_module_of_its_statements():
     constructors = {path.stem for path in (PACKAGE / "database/statements").glob("*.py")}
     assert constructors - {"__init__", "decoding"} == set(sql.PARTS)
     assert {path.name for path in (PACKAGE / "sql").iterdir() if path.is_dir()} - {"__pycache__"} == {

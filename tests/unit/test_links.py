@@ -1,4 +1,4 @@
-"""README.md, CHANGELOG.md and docs/: every link within the repository leads to a file that exists, and to a heading of it."""
+"""README.md, CHANGELOG.md and docs/: every link within the repository leads to an existing file, and its anchor to an existing heading of that file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def anchors(page: Path) -> frozenset[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_to_something(page):
+def test_every_link_leads_to_an_existing_file_and_heading(page):
     for path, anchor in LINK.findall(page.read_text(encoding="utf-8")):
         target = page.parent / path if path else page
         assert target.exists(), path

@@ -1,4 +1,4 @@
-"""What a listener makes of notifications, and of a connection that delivers none."""
+"""The reaction of a listener to notifications, and to a connection that delivers none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.fake_link import FakeLink
 
 
 class Told:
-    """A listener, and what it passes on."""
+    """A listener, and the calls that it makes: how often it woke the claimer or asked for an election, and the cancels."""
 
     def __init__(self, *queues: str, link: Any = None) -> None:
         self.woken, self.cancels, self.elections = 0, [], 0
@@ -32,7 +32,7 @@ class Told:
 
 
 class Connection:
-    """Delivers what it is asked to notify, and ``payloads`` after that; then it is silent, or breaks."""
+    """A connection that first delivers the notifications that are sent on it, and then ``payloads``. After that it is silent, or it breaks."""
 
     def __init__(self, *payloads: list[str], delivers: bool = True, breaks: bool = False) -> None:
         self.payloads, self.delivers, self.breaks = list(payloads), delivers, breaks
@@ -53,7 +53,7 @@ class Connection:
 
 
 class Connections(FakeLink):
-    """Gives the next connection when one was lost."""
+    """A link that returns the next connection after one was lost."""
 
     def __init__(self, *connections: Connection) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def listen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return run
 
 
-def test_a_listener_proves_that_listen_delivers_and_looks_for_what_came_before(listen):
+def test_a_listener_proves_that_listen_delivers_and_looks_for_earlier_jobs_and_cancels(listen):
     connection = Connection(["mail"])
     told, _ = listen(lambda told: told.woken >= 2, connection)
     assert told.listener.proven.is_set()
@@ -96,19 +96,19 @@ def test_a_listener_proves_that_listen_delivers_and_looks_for_what_came_before(l
     assert connection.executed[:2] == [b"listen pgqueue", "select pg_notify(%s, %s)"]
 
 
-def test_where_listen_delivers_nothing_one_line_says_so_and_cancels_are_left_to_looks(listen, caplog):
+def test_a_listener_logs_one_line_and_asks_for_no_cancels_if_listen_delivers_nothing(listen, caplog):
     told, _ = listen(lambda told: told.woken, Connection(delivers=False))
     assert not told.listener.proven.is_set()
     assert told.cancels == []
     assert caplog.text.count("PGQ-105") == 1
 
 
-def test_a_silent_connection_is_probed(listen):
+def test_a_silent_connection_is_tested_with_a_query(listen):
     connection = Connection()
     listen(lambda _: "select 1" in connection.executed, connection)
 
 
-def test_a_connection_that_breaks_is_replaced_and_what_was_missed_is_looked_for(listen):
+def test_a_broken_connection_is_replaced_and_missed_jobs_and_cancels_are_looked_for(listen):
     told, link = listen(lambda told: told.woken >= 2, Connection(breaks=True), Connection())
     assert [type(error) for error in link.lost_with] == [ConnectionLost]
     assert told.cancels == [None, None]
@@ -125,7 +125,7 @@ def test_each_kind_of_payload_is_passed_on():
 
 
 @pytest.mark.parametrize("queues", [("mail",), ("*",), ("mail", "shop.*", "a*b*c")])
-def test_a_flood_of_what_is_no_queue_costs_no_memory_and_wakes_nobody(queues):
+def test_a_flood_of_payloads_that_are_no_queues_costs_no_memory_and_wakes_no_worker(queues):
     told = Told(*queues)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
@@ -141,7 +141,7 @@ def test_a_flood_of_what_is_no_queue_costs_no_memory_and_wakes_nobody(queues):
 
 
 @pytest.mark.parametrize("queues", [("mail",), ("mail", "shop.*"), ("*",)])
-def test_any_number_of_names_of_queues_costs_bounded_memory(queues):
+def test_the_memory_for_names_of_queues_is_bounded(queues):
     served = ServedQueues(queues)
     for n in range(3 * MOST_KEPT):
         served.serving_name(f"strange_{n}")

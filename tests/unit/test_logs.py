@@ -1,4 +1,4 @@
-"""pgqueue's own logger and handler, beside any configuration of the user, made at any moment."""
+"""pgqueue's own logger and handler work with every logging configuration of the user, whenever the user makes it."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_the_logger_is_never_disabled() -> None:
     assert log_output.LOG.isEnabledFor(logging.ERROR)
 
 
-def test_its_own_handler_falls_silent_when_the_user_configures_logging_later(own: logging.Handler) -> None:
-    logging.getLogger().handlers[:] = []  # removes pytest's, too
+def test_the_own_handler_writes_no_more_lines_after_the_user_configures_logging(own: logging.Handler) -> None:
+    logging.getLogger().handlers[:] = []  # removes the handler of pytest, too
     assert own.filter(record())
     logging.getLogger().addHandler(logging.NullHandler())
     assert not own.filter(record())
@@ -55,7 +55,9 @@ def test_its_own_handler_falls_silent_when_the_user_configures_logging_later(own
         log_output.LOG.propagate = True
 
 
-def test_a_handler_of_the_users_own_on_the_logger_takes_its_place(own: logging.Handler) -> None:
+def test_the_own_handler_writes_no_lines_if_the_user_adds_a_handler_to_the_logger(
+    own: logging.Handler,
+) -> None:
     logging.getLogger().handlers[:] = []
     theirs = logging.NullHandler()
     log_output.LOG.addHandler(theirs)
@@ -64,13 +66,13 @@ def test_a_handler_of_the_users_own_on_the_logger_takes_its_place(own: logging.H
     assert own.filter(record())
 
 
-def test_setting_up_twice_adds_nothing(own: logging.Handler) -> None:
+def test_a_second_set_up_of_the_log_changes_nothing(own: logging.Handler) -> None:
     log_output.set_up()
     assert log_output.LOG.handlers == [own]
     assert log_output.LOG.level == logging.INFO
 
 
-def test_a_level_that_was_asked_for_goes_before_the_users(own: logging.Handler) -> None:
+def test_a_level_chosen_on_the_command_line_goes_before_the_level_of_the_user(own: logging.Handler) -> None:
     log_output.LOG.setLevel(logging.ERROR)
     log_output.set_up()
     assert log_output.LOG.level == logging.ERROR
@@ -81,7 +83,7 @@ def test_a_level_that_was_asked_for_goes_before_the_users(own: logging.Handler) 
 
 
 class OddError(BaseException):
-    """A user's own kind of exception."""
+    """An exception of the user that is no Exception, only a BaseException."""
 
 
 class Again(logging.Handler):
@@ -171,7 +173,7 @@ def log_all() -> None:
 
 @pytest.mark.parametrize("broken", BREAKS)
 @pytest.mark.usefixtures("unbroken")
-def test_no_line_raises_what_the_configuration_raises_and_that_is_told_once(
+def test_logging_never_raises_and_one_line_on_stderr_says_if_the_configuration_fails(
     broken: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logging.getLogger().handlers[:] = []
@@ -184,7 +186,7 @@ def test_no_line_raises_what_the_configuration_raises_and_that_is_told_once(
 
 @pytest.mark.parametrize("stderr", ["closed", "none", "exits"])
 @pytest.mark.usefixtures("unbroken")
-def test_a_line_that_cannot_be_written_anywhere_raises_nothing(
+def test_logging_never_raises_even_if_stderr_cannot_be_written(
     stderr: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logging.getLogger().handlers[:] = []
@@ -201,7 +203,7 @@ def test_a_line_that_cannot_be_written_anywhere_raises_nothing(
 
 
 @pytest.mark.usefixtures("unbroken")
-def test_a_handler_that_logs_again_gets_each_line_once_and_the_next_line_too() -> None:
+def test_a_logging_handler_that_itself_logs_gets_each_line_once() -> None:
     heard: list[str] = []
 
     class Counting(Again):
@@ -217,7 +219,7 @@ def test_a_handler_that_logs_again_gets_each_line_once_and_the_next_line_too() -
 
 @pytest.mark.parametrize("kind", ["interrupt", "exit", "alarm"])
 @pytest.mark.usefixtures("unbroken")
-def test_what_the_handler_of_a_signal_raises_gets_through(kind: str) -> None:
+def test_an_exception_of_a_signal_handler_passes_through_the_log(kind: str) -> None:
     def leave(*_: object) -> None:
         raise SystemExit(7)
 
@@ -239,7 +241,9 @@ def test_what_the_handler_of_a_signal_raises_gets_through(kind: str) -> None:
         with pytest.raises(expected):
             log_output.LOG.error("a line")
         logging.getLogger().handlers[:] = [Raising(KeyboardInterrupt())]
-        thread = threading.Thread(target=log_all)  # where no signal is handled
+        thread = threading.Thread(
+            target=log_all
+        )  # no signal is handled here, so KeyboardInterrupt can only be an error of the logging handler
         thread.start()
         thread.join()
         assert log_output._failure.is_said
@@ -248,7 +252,7 @@ def test_what_the_handler_of_a_signal_raises_gets_through(kind: str) -> None:
 
 
 @pytest.mark.usefixtures("unbroken")
-def test_an_interruption_waits_for_the_end_of_a_line_and_is_raised_then(
+def test_an_interruption_of_the_thread_is_raised_only_after_the_line_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     heard: list[str] = []
@@ -274,7 +278,7 @@ def test_an_interruption_waits_for_the_end_of_a_line_and_is_raised_then(
 
 
 @pytest.mark.usefixtures("unbroken")
-def test_a_line_says_where_in_the_code_it_was_written(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_record_has_the_place_in_the_code_where_it_was_logged(caplog: pytest.LogCaptureFixture) -> None:
     logging.getLogger().addHandler(caplog.handler)
     log_output.LOG.setLevel(logging.DEBUG)
     log_all()
@@ -282,7 +286,7 @@ def test_a_line_says_where_in_the_code_it_was_written(caplog: pytest.LogCaptureF
     assert len(caplog.records) == 7
 
 
-def test_a_library_under_a_worker_is_guarded_beside_a_class_that_the_user_has_chosen() -> None:
+def test_the_logger_of_a_library_never_raises_and_keeps_the_class_that_the_user_gave_it() -> None:
     class Chosen(logging.Logger):
         def handle(self, record: logging.LogRecord) -> None:
             raise OddError

@@ -1,4 +1,4 @@
-"""When a worker looks for jobs whose claim got no answer, and what it finds."""
+"""When a worker looks for lost claims (claims whose answer did not arrive), and the jobs that it finds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pgqueue.worker.claiming.lost_claims import DOUBT, LOOK_FOR_LOST, LostClaims
 from tests.unit.fake_link import FakeLink, claimed_row
 
 
-def test_without_a_lost_answer_a_look_is_due_seldom():
+def test_a_look_for_lost_claims_is_rarely_due_if_no_answer_was_lost():
     lost = LostClaims(longest_claim=60.0, now=100.0)
     assert not lost.is_due(100.0 + LOOK_FOR_LOST - 1)
     assert lost.is_due(100.0 + LOOK_FOR_LOST)
@@ -18,17 +18,17 @@ def test_without_a_lost_answer_a_look_is_due_seldom():
     assert lost.next_look == 200.0 + LOOK_FOR_LOST
 
 
-def test_after_a_lost_answer_every_survey_looks_until_the_claim_can_no_longer_be_committed():
+def test_every_survey_looks_after_a_lost_answer_until_the_claim_can_no_longer_commit():
     lost = LostClaims(longest_claim=10.0, now=100.0)
     lost.note_lost_answer(101.0)
     lost.note_look(102.0)
     assert lost.is_due(102.0)
-    assert not lost.is_overdue(102.0), "the other looks are made by surveys"
+    assert not lost.is_overdue(102.0), "the surveys make these looks, and none is made between surveys"
     assert lost.is_due(101.0 + 10.0 + DOUBT - 0.1)
     assert not lost.is_due(101.0 + 10.0 + DOUBT)
 
 
-def test_the_jobs_that_the_worker_does_not_know_are_found():
+def test_running_jobs_that_the_worker_does_not_know_are_found():
     link = FakeLink(
         {"choose_lost_claims": [[(3,), (4,)]], "find_lost_claims": [[claimed_row(3), claimed_row(4)]]}
     )
@@ -37,7 +37,7 @@ def test_the_jobs_that_the_worker_does_not_know_are_found():
     assert link.parameters("find_lost_claims") == [{"worker_id": 7, "known": "{1,2}"}]
 
 
-def test_usually_there_are_none_and_one_cheap_statement_says_so():
+def test_only_one_cheap_statement_is_sent_if_there_are_no_lost_claims():
     link = FakeLink()
     assert asyncio.run(jobs_of_lost_claims(link, 7, [])) == []
     assert link.names == ["choose_lost_claims"]

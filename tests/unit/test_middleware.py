@@ -1,4 +1,4 @@
-"""Middleware around attempts: its order, what it sees, and what it may change."""
+"""Middleware around attempts: its order, the values that it sees, and the values that it can change."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def attempt(
 
 
 def performed(app: App, way: str, args: str = "{}", timeout: float | None = None) -> Conclusion:
-    """Performs the task ``t``, as on a thread or as on the loop."""
+    """Runs an attempt of the task ``t``, as a worker does on a thread or on the loop."""
     spec = app.tasks["t"].spec
     if way == "loop":
         return asyncio.run(perform_async(spec, attempt(args=args, timeout=timeout), app, traced=False))
@@ -41,7 +41,7 @@ def performed(app: App, way: str, args: str = "{}", timeout: float | None = None
 
 
 def declare(app: App, way: str, handler: Callable[..., Any]) -> None:
-    """The task ``t``: ``def`` on a thread, ``async def`` on a thread or on the loop."""
+    """Declares the task ``t``: with ``def`` for a thread, otherwise with ``async def``, which runs on a thread or on the loop."""
     if way == "thread":
 
         def run(x: int = 0) -> Any:
@@ -74,7 +74,7 @@ ENDS: list[tuple[Any, str]] = [
     kinds=st.lists(st.sampled_from(["def", "async", "object"]), min_size=1, max_size=4),
     end=st.sampled_from(ENDS),
 )
-def test_layers_nest_like_an_onion_whatever_their_kind_and_the_end(way, kinds, end):
+def test_middleware_is_entered_in_order_and_left_in_reverse_order_however_the_handler_ends(way, kinds, end):
     app, story = App(), []
 
     def layer(number: int, kind: str) -> Any:
@@ -124,7 +124,7 @@ def test_layers_nest_like_an_onion_whatever_their_kind_and_the_end(way, kinds, e
 
 
 @WAYS
-def test_middleware_sees_the_job_and_its_arguments_and_may_change_them_and_the_result(way):
+def test_middleware_sees_the_job_and_can_change_its_arguments_and_its_result(way):
     app, seen = App(), []
 
     @app.middleware
@@ -146,7 +146,7 @@ def test_middleware_sees_the_job_and_its_arguments_and_may_change_them_and_the_r
 @pytest.mark.parametrize(
     ("error", "state"), [(OSError("no"), "retrying"), (Snooze(5), "pending"), (Dead(), "dead")]
 )
-def test_what_middleware_raises_counts_like_an_error_of_the_handler(way, when, error, state):
+def test_an_error_of_middleware_counts_like_an_error_of_the_handler(way, when, error, state):
     app, ran = App(), []
 
     @app.middleware
@@ -164,7 +164,7 @@ def test_what_middleware_raises_counts_like_an_error_of_the_handler(way, when, e
 
 
 @WAYS
-def test_middleware_may_take_an_error_for_success(way):
+def test_the_attempt_completes_if_middleware_swallows_the_error_of_the_handler(way):
     app = App()
 
     @app.middleware
@@ -219,7 +219,7 @@ def test_middleware_sees_how_an_attempt_was_ended_from_outside(end):
     assert (seen, reason_of(outcome)) == ([wanted[end][0]], wanted[end][1])
 
 
-def test_middleware_on_a_thread_sees_a_timeout_and_what_the_handler_learns_by_asking():
+def test_middleware_on_a_thread_sees_a_timeout_or_a_cancel_that_the_handler_asked_for():
     app, seen = App(), []
 
     @app.middleware
@@ -256,7 +256,7 @@ def test_middleware_on_a_thread_sees_a_timeout_and_what_the_handler_learns_by_as
     assert (seen, ended) == ([JobTimeoutError, Cancel], ["failed", "cancelled"])
 
 
-def test_arguments_that_do_not_fit_never_come_to_middleware():
+def test_middleware_is_not_called_if_the_arguments_do_not_fit():
     app, seen = App(), []
 
     @app.middleware
@@ -270,7 +270,7 @@ def test_arguments_that_do_not_fit_never_come_to_middleware():
     assert (outcome.reason, seen) == ("bad_arguments", [])
 
 
-def test_hooks_are_no_attempts_of_the_apps_own_and_have_no_middleware():
+def test_middleware_is_not_called_around_hooks():
     app, seen = App(), []
 
     @app.middleware
@@ -294,7 +294,7 @@ def test_hooks_are_no_attempts_of_the_apps_own_and_have_no_middleware():
 
 
 @pytest.mark.parametrize("function", [5, None, "mw"])
-def test_what_is_no_middleware_is_refused(function):
+def test_a_value_or_a_function_that_cannot_be_middleware_is_refused(function):
     with pytest.raises(InvalidOptionError, match="is no middleware"):
         App().middleware(function)
 
@@ -307,7 +307,7 @@ def test_what_is_no_middleware_is_refused(function):
 # ---------------------------------------------------------------- declaring hooks
 
 
-def test_hooks_of_a_task_and_of_its_app_are_one_task_for_each_event():
+def test_the_hooks_of_a_task_and_of_its_app_form_one_task_for_each_event():
     app = App()
 
     def any_failure(job: Job, failure: object) -> None: ...
@@ -332,7 +332,7 @@ def test_hooks_of_a_task_and_of_its_app_are_one_task_for_each_event():
     assert found["early"].completion == COMPLETED
 
 
-def test_an_app_without_hooks_and_middleware_is_performed_as_it_is():
+def test_the_handler_of_a_task_is_not_wrapped_if_the_app_has_no_hooks():
     app = App()
 
     @app.task(name="t")

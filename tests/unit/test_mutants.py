@@ -1,4 +1,4 @@
-"""The catalogue of mutants keeps in step with the code; ``python -m tests.mutants`` runs it."""
+"""The catalogue of mutants (planted bugs that the tests must find) agrees with the code. ``python -m tests.mutants`` runs the mutants."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_an_edit_fits_and_its_tests_are_there(mutant: Mutant) -> None:
-    """A change of a line that a mutant edits must change the mutant too."""
-    assert mutant.fits(ROOT), "each old text stands in the file, once"
+def test_the_edits_of_a_mutant_fit_the_code_and_its_tests_exist(mutant: Mutant) -> None:
+    """If you change a line that a mutant edits, change the mutant, too."""
+    assert mutant.fits(ROOT), "each text that the mutant replaces must occur in the file exactly once"
     for test in mutant.tests:
         file, _, name = test.partition("::")
         assert re.search(
@@ -23,5 +23,5 @@ def test_an_edit_fits_and_its_tests_are_there(mutant: Mutant) -> None:
         ), test
 
 
-def test_no_mutant_is_there_twice() -> None:
+def test_no_two_mutants_are_equal() -> None:
     assert len({(mutant.file, mutant.edits) for mutant in MUTANTS}) == len(MUTANTS)

@@ -32,7 +32,7 @@ from pgqueue.runtime.clock import monotonic
     ],
     ids=repr,
 )
-def test_a_lost_server_is_known_by_its_code_or_by_a_broken_socket(error):
+def test_a_lost_server_is_recognised_by_the_sqlstate_or_by_a_broken_socket(error):
     assert is_lost(error)
     assert not is_of_a_value(error)
 
@@ -58,7 +58,7 @@ def test_a_lost_server_is_known_by_its_code_or_by_a_broken_socket(error):
     ],
     ids=repr,
 )
-def test_every_other_error_is_the_servers_answer_and_some_are_about_a_row(error, refused):
+def test_every_other_error_is_no_lost_server_and_some_are_caused_by_a_value(error, refused):
     assert not is_lost(error)
     assert is_of_a_value(error) is refused
 
@@ -84,14 +84,12 @@ def test_every_other_error_is_the_servers_answer_and_some_are_about_a_row(error,
     ],
     ids=repr,
 )
-def test_an_error_may_pass_if_the_server_lacks_something_for_now_or_another_transaction_is_in_the_way(
-    error, passes
-):
+def test_an_error_is_temporary_if_a_resource_is_short_or_another_transaction_is_in_the_way(error, passes):
     assert may_pass(error) is passes
 
 
 @pytest.mark.parametrize("failures", [1, 2, 6, 1_100])
-def test_the_pause_of_an_outage_grows_to_two_seconds_and_stays_there_however_long_it_is(failures):
+def test_the_pause_between_tries_grows_to_two_seconds_and_stays_there_in_a_long_outage(failures):
     trouble = Trouble("the test")
     pauses = [trouble.after(ConnectionLost()) for _ in range(failures)]
     assert pauses[0] == pytest.approx(0.1)
@@ -100,7 +98,7 @@ def test_the_pause_of_an_outage_grows_to_two_seconds_and_stays_there_however_lon
     assert Trouble("another").after(ConnectionLost()) == pauses[0]
 
 
-def test_an_answer_is_told_once_with_its_code_and_asked_for_again_ever_later(caplog):
+def test_an_error_of_the_server_is_logged_once_and_the_pause_grows_with_each_try(caplog):
     caplog.set_level(logging.DEBUG, "pgqueue")
     trouble = Trouble("the claim")
     pauses = [trouble.after(errors.ObjectNotInPrerequisiteState("no\nidentity")) for _ in range(12)]
@@ -110,13 +108,13 @@ def test_an_answer_is_told_once_with_its_code_and_asked_for_again_ever_later(cap
         ("ERROR", "the claim failed: no identity (SQLSTATE 55000); next try in 0.5 s")
     ]
     trouble.after(errors.DiskFull("full"))
-    assert len(caplog.records) == 2, "another trouble is told"
+    assert len(caplog.records) == 2, "an error of another kind is logged"
     trouble.over()
     assert trouble.after(errors.DiskFull("full")) == pauses[0]
-    assert len(caplog.records) == 2, "but not again within a minute"
+    assert len(caplog.records) == 2, "the same error is not logged again within a minute"
 
 
-def test_an_outage_is_told_by_its_own_lines_and_a_bug_with_its_traceback(caplog):
+def test_a_service_logs_no_line_about_an_outage_and_a_traceback_for_a_bug(caplog):
     caplog.set_level(logging.DEBUG, "pgqueue")
     Trouble("the claim").after(ConnectionLost())
     assert not caplog.records
@@ -125,8 +123,8 @@ def test_an_outage_is_told_by_its_own_lines_and_a_bug_with_its_traceback(caplog)
     assert record.exc_info
 
 
-def test_an_outage_ends_with_an_answer_to_what_was_asked_since_where_nothing_else_connects(caplog):
-    """The connection that fails last may be one that only a leader uses, and no longer needed."""
+def test_an_outage_ends_with_the_answer_to_a_statement_that_was_sent_after_it_began(caplog):
+    """No new connection may come to end it: the one that failed can be a connection that only a leader uses and that is no longer needed."""
     outage, before = Outage("postgresql://h/d"), monotonic()
     outage.unreachable(ConnectionLost("no such file"), before)
     outage.answered(before)

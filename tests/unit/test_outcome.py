@@ -1,4 +1,4 @@
-"""How an attempt ends, as a table; and that no exception is too hostile to be described."""
+"""A table of the outcomes of attempts. And every exception can be described, however hostile it is."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ PERMANENT = RetryPolicy(permanent=(ValueError,))
         (ProcessDiedError("killed"), {"crashed": True, "left": 0.5}, ("dead", "deadline_exceeded", 0.0)),
     ],
 )
-def test_the_outcome_of_a_failed_attempt(error, facts, expected):
+def test_a_failed_attempt_has_this_outcome(error, facts, expected):
     given = {"policy": RetryPolicy(), "attempt": 1, "max_attempts": 6, "age": 0.0, **facts}
     outcome = decide(error, given.pop("policy"), **given)
     assert (outcome.state, outcome.reason, outcome.delay) == expected
     assert outcome.counted is (outcome.reason not in ("snoozed", "rate_limited")), (
-        "these give the attempt back"
+        "after these two outcomes the attempt does not count"
     )
     assert outcome.crashed is facts.get("crashed", False)
 
@@ -77,11 +77,11 @@ def test_the_outcome_of_a_failed_attempt(error, facts, expected):
         (lambda keep: Outcome.dead("permanent_error", BOOM, keep), {"all", "failures"}),
     ],
 )
-def test_which_finished_rows_are_kept(outcome, keeps):
+def test_finished_rows_are_kept_as_the_option_keep_says(outcome, keeps):
     assert {keep for keep in ("all", "failures", "none") if outcome(keep).kept} == keeps
 
 
-def test_what_a_handler_asks_for_is_checked_where_it_asks():
+def test_a_bad_delay_of_a_snooze_or_a_retry_is_refused_where_the_handler_makes_it():
     for ask in (lambda: Snooze("soon"), lambda: Retry(after=float("nan"))):
         with pytest.raises(InvalidOptionError):
             ask()
@@ -158,21 +158,21 @@ def test_any_text_is_cleaned_for_a_text_column(text, limit):
 
 
 @pytest.mark.parametrize("delay", [-5, -1e-9, "-5s", timedelta(seconds=-1), math.nan, math.inf, -math.inf, 1e300, 10**400, True, "soon", b"5"], ids=repr)  # fmt: skip
-def test_an_instruction_is_refused_where_it_is_made_if_its_time_is_none(delay):
+def test_snooze_retry_and_rate_limited_refuse_a_value_that_is_no_duration(delay):
     for make in (Snooze, RateLimited, lambda after: Retry(after=after)):
         with pytest.raises(InvalidOptionError, match="a year at most and not below 0"):
             make(delay)
 
 
 @pytest.mark.parametrize("asked", [-5.0, math.nan, math.inf])
-def test_an_instruction_that_changed_its_mind_is_a_failure_that_is_charged(asked):
+def test_a_snooze_whose_delay_was_made_invalid_later_is_a_failure_that_counts(asked):
     snooze = Snooze(5)
     snooze.delay = asked
     outcome = decide(snooze, RetryPolicy(), attempt=1, max_attempts=6, age=0.0)
     assert (outcome.state, outcome.counted) == ("retrying", True)
 
 
-def test_what_http_says_of_retrying_is_understood():
+def test_rate_limited_accepts_the_values_of_the_http_header_retry_after():
     in_a_minute = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
     assert RateLimited(in_a_minute).retry_after == pytest.approx(60, abs=2)
     assert RateLimited("Wed, 21 Oct 2015 07:28:00 GMT").retry_after == 0

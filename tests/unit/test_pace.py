@@ -1,4 +1,4 @@
-"""When a claimer asks again."""
+"""The pauses of a claimer between its claims and between its surveys."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_pauses_of_a_busy_worker_grow_until_it_finds_work():
         ((), -3.0, False, 0.001),
     ],
 )
-def test_an_idle_worker_waits_for_its_poll_or_for_the_first_job_that_will_be_due(
+def test_an_idle_worker_waits_until_its_poll_or_until_the_first_job_is_due(
     due_in, later, wake_ups_arrive, pause
 ):
     pace = surveyed(*due_in, later=later)
@@ -55,7 +55,7 @@ def test_an_idle_worker_waits_for_its_poll_or_for_the_first_job_that_will_be_due
     assert pace.idle_pause() == pause
 
 
-def test_a_worker_whose_jobs_cannot_be_claimed_asks_less_and_less_often_but_no_less_than_at_each_poll():
+def test_the_pauses_grow_up_to_the_poll_if_due_jobs_cannot_be_claimed():
     pace = surveyed(-1.0, poll=0.1)
     assert pace.is_work_due
     pauses = [pace.blocked_pause() for _ in range(20)]
@@ -65,7 +65,7 @@ def test_a_worker_whose_jobs_cannot_be_claimed_asks_less_and_less_often_but_no_l
     assert surveyed(-1.0, later=0.0015).blocked_pause() == 0.0015
 
 
-def test_a_survey_is_due_at_first_and_then_after_a_pause_that_its_cost_may_lengthen():
+def test_the_first_survey_is_due_immediately_and_the_pause_after_a_slow_survey_is_longer():
     pace = Pace(1.0)
     assert pace.is_survey_due(0.0)
     for took in (0.0, 0.001, 0.1):
@@ -77,5 +77,5 @@ def test_a_survey_is_due_at_first_and_then_after_a_pause_that_its_cost_may_lengt
     assert pace.is_survey_due(10.0)
 
 
-def test_without_any_job_nothing_is_due_soon():
+def test_an_idle_worker_waits_no_longer_than_an_hour_if_there_are_no_jobs():
     assert surveyed(poll=NOT_SOON * 2).idle_pause() == NOT_SOON

@@ -1,4 +1,4 @@
-"""What a handler says of its progress: numbers and a text that any database and any terminal can hold."""
+"""The progress that a handler reports: numbers, and a text that every database can store and every terminal can show."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Lent:
-    """A lease that remembers what was said. After ``checks`` checks it stops the handler."""
+    """A lease that keeps a list of the reported progress. After ``checks`` checks it stops the handler."""
 
     def __init__(self, checks: float = math.inf) -> None:
         self.said: list[Progress] = []
@@ -56,7 +56,7 @@ def test_any_message_can_be_stored(message: str) -> None:
 
 
 @pytest.mark.parametrize("number", [0, -1, 2.5, True, Decimal("1.5"), Fraction(1, 2), LARGEST_NUMBER])
-def test_numbers_of_any_kind_are_taken(number) -> None:
+def test_numbers_of_any_type_are_accepted(number) -> None:
     report = Progress.of(number, number, None)
     assert report.done == report.total == float(number)
     assert json.loads(json.dumps(report.as_json()))["done"] == float(number)
@@ -65,29 +65,29 @@ def test_numbers_of_any_kind_are_taken(number) -> None:
 @pytest.mark.parametrize(
     "value", [None, "3", b"3", math.nan, math.inf, 2**53 + 1, 1e300, [], 3j, Decimal("nan")]
 )
-def test_what_is_no_number_is_refused_in_one_sentence(value) -> None:
+def test_a_done_that_is_no_number_is_refused(value) -> None:
     with pytest.raises(InvalidOptionError, match="done of a progress is"):
         Progress.of(value, None, None)
 
 
 @pytest.mark.parametrize("message", [3, b"on", ["on"]])
-def test_what_is_no_text_is_refused(message) -> None:
+def test_a_message_that_is_no_text_is_refused(message) -> None:
     with pytest.raises(InvalidOptionError, match="message of a progress is"):
         Progress.of(1, None, message)
 
 
-def test_only_the_job_handed_to_its_handler_can_say_anything() -> None:
+def test_only_the_job_object_that_a_handler_gets_can_report_progress() -> None:
     with pytest.raises(RuntimeError, match="was read, not claimed"):
         job(None).progress(1)
 
 
-def test_tracking_tells_what_is_done_before_each_item_and_at_the_end() -> None:
+def test_track_reports_the_progress_before_each_item_and_at_the_end() -> None:
     lease = Lent()
     assert list(job(lease).track("abc", message="on")) == ["a", "b", "c"]
     assert lease.said == [Progress(done, 3, "on") for done in range(4)]
 
 
-def test_items_without_a_length_are_tracked_with_the_total_that_is_given() -> None:
+def test_track_reports_the_given_total_if_the_items_have_no_length() -> None:
     lease = Lent()
     assert list(job(lease).track(iter("ab"))) == ["a", "b"]
     assert list(job(lease).track(iter("ab"), total=2)) == ["a", "b"]
@@ -95,14 +95,14 @@ def test_items_without_a_length_are_tracked_with_the_total_that_is_given() -> No
     assert list(job(lease).track([])) == []
 
 
-def test_tracking_stops_where_the_job_is_asked_to() -> None:
+def test_track_stops_at_the_next_item_when_the_job_is_asked_to_stop() -> None:
     lease, seen = Lent(checks=2), []
     with pytest.raises(KeyboardInterrupt):
         seen.extend(job(lease).track("abc"))
     assert lease.said[-1] == Progress(1, 3)
 
 
-def test_asynchronous_items_are_tracked() -> None:
+def test_track_works_with_asynchronous_items() -> None:
     async def items() -> AsyncIterator[str]:
         for item in "ab":
             yield item
@@ -119,7 +119,7 @@ def test_asynchronous_items_are_tracked() -> None:
         aiter(job(lease).track("ab"))
 
 
-def test_what_a_claimed_job_has_beside_the_rest_survives_the_way_to_a_child() -> None:
+def test_the_rare_fields_of_a_job_are_the_same_after_their_way_to_a_child_process() -> None:
     extra = RareFields.of(RareFields(None, time.monotonic() + 60, '{"done": 3}').text())
     assert extra.expires is None
     assert extra.progressed() == {"done": 3}

@@ -1,4 +1,4 @@
-"""What a handler returns: stored, dropped, obeyed, or refused without running it again."""
+"""The return value of a handler: it is stored, dropped or followed as an instruction, or it makes the job dead without another attempt."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ WAYS = ["thread", "loop", "chunk on a thread", "chunk on the loop"]
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("what", UNSTORABLE)
-def test_a_result_that_cannot_be_stored_is_dead_at_once(way: str, what: str) -> None:
+def test_a_job_is_dead_without_a_retry_if_its_result_cannot_be_stored(way: str, what: str) -> None:
     outcome = ended(way, UNSTORABLE[what])
     if what == "an exception" and "chunk" in way:  # in a chunk an exception says which job has failed
         assert outcome.state == "retrying"
@@ -97,7 +97,7 @@ def test_a_result_that_cannot_be_stored_is_dead_at_once(way: str, what: str) -> 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("what", sorted(set(UNSTORABLE) - {"an exception"}))
-def test_a_task_may_drop_its_results(way: str, what: str) -> None:
+def test_a_job_completes_with_any_result_if_its_task_drops_results(way: str, what: str) -> None:
     outcome = ended(way, UNSTORABLE[what], store_result=False)
     assert (outcome.state, outcome.result) == ("completed", None)
 
@@ -130,11 +130,11 @@ SHAPES: dict[str, Callable[[Exception], object]] = {
     [(RateLimited(9), "rate_limited"), (Snooze(9), "snoozed"), (Retry(after=9), "failed"), (Dead("no"), "given_up"), (Cancel("no"), "cancelled")],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )  # fmt: skip
-def test_an_instruction_counts_however_it_comes(
+def test_an_instruction_is_followed_whether_it_is_raised_or_returned(
     way: str, shape: str, instruction: Exception, reason: str, *, store_result: bool
 ) -> None:
     if way == "loop" and shape == "from a coroutine":
-        pytest.skip("an async handler awaits it itself")
+        pytest.skip("an async handler awaits the coroutine itself")
     assert ended(way, lambda: SHAPES[shape](instruction), store_result=store_result).reason == reason
 
 
@@ -143,7 +143,9 @@ def test_a_generator_is_stored_as_a_list() -> None:
 
 
 @pytest.mark.parametrize("where", ["thread", "loop"])
-def test_a_result_of_its_own_transaction_that_cannot_be_stored_is_dead_at_once(where: str) -> None:
+def test_a_job_is_dead_without_a_retry_if_the_result_of_its_own_transaction_cannot_be_stored(
+    where: str,
+) -> None:
     """``job.transaction(result)`` raises the error, so the handler raises it."""
 
     def settle() -> None:

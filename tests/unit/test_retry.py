@@ -1,4 +1,4 @@
-"""Retry policies: what each form means, and that no user's wait can make a job hang or vanish."""
+"""Retry policies: the meaning of each form of the option retry. And a bad wait function of the user cannot make a job hang or vanish."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_each_form_of_retry_means_a_number_of_attempts_and_delays(value, attempt
         object(),
     ],
 )
-def test_what_is_no_policy_is_refused(value):
+def test_a_value_that_is_no_policy_is_refused(value):
     with pytest.raises(InvalidOptionError, match="PGQ-404"):
         RetryPolicy.of(value)
 
@@ -86,7 +86,7 @@ def test_what_is_no_policy_is_refused(value):
         ("transient", (OSError, "x")),
     ],
 )
-def test_what_a_policy_cannot_use_is_refused(field, bad):
+def test_a_policy_refuses_a_field_that_it_cannot_use(field, bad):
     with pytest.raises(InvalidOptionError, match=field):
         RetryPolicy(**{field: bad})
 
@@ -106,11 +106,11 @@ def test_what_a_policy_cannot_use_is_refused(field, bad):
         (RetryPolicy(retry=retry_if_not_exception_type(OSError)), OSError(), True),
     ],
 )
-def test_some_failures_are_permanent(policy, error, permanent):
+def test_a_policy_decides_which_failures_are_permanent(policy, error, permanent):
     assert policy.is_permanent(error) is permanent
 
 
-def test_a_stop_sees_the_attempt_and_the_age_of_the_job():
+def test_a_stop_function_sees_the_attempt_and_the_age_of_the_job():
     policy = RetryPolicy(stop=stop_after_delay(60) | stop_after_attempt(3))
     assert [policy.gives_up(*at, BOOM) for at in [(1, 0.0), (2, 59.9), (2, 60.0), (3, 0.0)]] == [
         False,
@@ -127,7 +127,7 @@ def test_jitter_stays_in_its_bounds():
 
 
 class Wait(wait_base):
-    """A user's wait that answers ``answer``, or raises it."""
+    """A wait function of a user that returns ``answer``, or raises it."""
 
     def __init__(self, answer: object) -> None:
         self.answer = answer
@@ -141,12 +141,12 @@ class Wait(wait_base):
 @pytest.mark.parametrize(
     "answer", [-1, math.nan, math.inf, LONGEST_DURATION + 1, 1e300, None, "soon", BOOM, [], 10**400]
 )
-def test_nonsense_from_a_wait_is_replaced_by_the_default(answer, caplog):
+def test_the_default_delay_is_used_if_a_wait_function_fails_or_returns_nonsense(answer, caplog):
     with caplog.at_level(logging.CRITICAL):
         assert delays(RetryPolicy.of(Wait(answer)), 3) == [1, 5, 30]
 
 
-def test_a_wait_may_read_the_exception():
+def test_a_wait_function_can_read_the_exception():
     class retry_after(wait_base):  # noqa: N801
         def __call__(self, retry_state):
             return float(str(retry_state.outcome.exception()))

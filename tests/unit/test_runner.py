@@ -1,4 +1,4 @@
-"""The runner with an executor that does nothing: turns, suspects, and how attempts are given up."""
+"""The runner with an executor that does nothing: slots, suspects (jobs that ran in a process when it crashed), and attempts that are stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.factories import attempt
 
 
 class Idle:
-    """An executor that notes what it is asked to do."""
+    """An executor that only keeps a list of the attempts that it must start or stop."""
 
     def __init__(self) -> None:
         self.started: list[int] = []
@@ -63,7 +63,7 @@ def on_a_loop(test: Callable[[], None]) -> Callable[[], None]:
 
 
 @on_a_loop
-def test_a_freed_turn_is_given_on_at_once() -> None:
+def test_the_next_attempt_starts_immediately_when_an_attempt_ends() -> None:
     stage, attempts = Stage(), [attempt(n, "t") for n in range(4)]
     stage.runner.take(attempts)
     assert stage.idle.started == [0, 1]
@@ -74,24 +74,24 @@ def test_a_freed_turn_is_given_on_at_once() -> None:
 
 
 @on_a_loop
-def test_a_job_of_a_task_that_the_worker_does_not_know_goes_back() -> None:
+def test_a_job_of_an_unknown_task_is_released() -> None:
     stage = Stage()
     stage.runner.take([attempt(1, "unknown")])
     assert (stage.done, len(stage.runner)) == ([(1, "released")], 0)
 
 
 @on_a_loop
-def test_few_suspects_run_at_once_and_others_take_the_turns_that_are_left() -> None:
+def test_few_suspects_run_at_the_same_time_and_other_jobs_use_the_remaining_slots() -> None:
     stage = Stage(slots=SUSPECTS + 2)
     stage.runner.take([attempt(n, "t", crash_count=1) for n in range(SUSPECTS + 3)])
     stage.runner.take([attempt(100 + n, "t") for n in range(3)])
     assert stage.own_process.started == list(range(SUSPECTS))
     assert stage.idle.started == [100, 101]
-    assert stage.runner.prefetch() == 3, "suspects that wait take no slot of others"
+    assert stage.runner.prefetch() == 3, "suspects that have not started take no slots from other jobs"
 
 
 @pytest.mark.parametrize("ending", [Ending.CANCELLED, Ending.LOST, Ending.RELEASED])
-def test_what_runs_is_stopped_and_what_waits_ends_at_once(ending: Ending) -> None:
+def test_a_running_attempt_is_stopped_and_one_that_has_not_begun_ends_immediately(ending: Ending) -> None:
     stage, attempts = Stage(slots=1), [attempt(n, "t") for n in range(2)]
 
     async def play() -> None:
@@ -107,13 +107,13 @@ def test_what_runs_is_stopped_and_what_waits_ends_at_once(ending: Ending) -> Non
                 stage.runner.release_running()
 
     asyncio.run(play())
-    assert stage.idle.stopped == [0], "once"
+    assert stage.idle.stopped == [0], "the attempt is stopped only once"
     reason = {Ending.CANCELLED: "cancelled", Ending.LOST: "LEASE_LOST", Ending.RELEASED: "released"}[ending]
     assert (1, reason) in stage.done
     assert attempts[0].ending is ending
 
 
-def test_a_stream_of_urgent_attempts_starves_no_other() -> None:
+def test_an_attempt_is_not_overtaken_for_ever_by_more_urgent_ones() -> None:
     waiting, now = Waiting(), 100.0
 
     def claimed(job_id: int, priority: int, at: float) -> Attempt:
@@ -130,7 +130,7 @@ def test_a_stream_of_urgent_attempts_starves_no_other() -> None:
     assert not waiting
 
 
-def test_attempts_that_are_taken_out_leave_the_order_of_the_others() -> None:
+def test_the_order_of_attempts_stays_the_same_when_others_are_taken_out() -> None:
     waiting = Waiting()
     for n in range(6):
         waiting.append(attempt(n, "t"))

@@ -1,4 +1,4 @@
-"""What a schedule may say, which of its past fire times are made up for, and jitter."""
+"""The values that a schedule can have, the past fire times that are made up for, and jitter."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def test_a_new_schedule_fires_after_its_edit_and_not_before():
     assert (list(made.fires), made.following) == ([], NOON)
 
 
-def test_what_is_late_is_not_missed():
+def test_fire_times_that_are_late_by_less_than_the_grace_do_not_count_as_missed():
     late = [NOON - MINUTE, NOON]
     for missed in ("once", "skip", "all"):
         made = planned(minutely(missed=missed), next_at=late[0])
         assert (made.fires, made.missed_since, made.following) == (late, None, NOON + MINUTE)
 
 
-def test_once_makes_up_for_the_last_one():
+def test_missed_once_makes_up_only_for_the_last_missed_fire_time():
     made = planned(minutely(), next_at=NOON - timedelta(hours=3), now=NOON + MINUTE / 2)
     assert (made.fires, made.missed_since) == ([NOON], NOON - timedelta(hours=3))
     assert made.following == NOON + MINUTE
 
 
-def test_all_makes_up_for_the_last_of_them_up_to_its_cap():
+def test_missed_all_makes_up_for_as_many_of_the_last_fire_times_as_its_cap_allows():
     made = planned(minutely(missed="all", missed_cap=3), next_at=NOON - timedelta(days=900))
     assert made.fires == [NOON - 2 * MINUTE, NOON - MINUTE, NOON]
     assert made.missed_since == NOON - timedelta(days=900)
@@ -50,7 +50,7 @@ def test_all_makes_up_for_the_last_of_them_up_to_its_cap():
     assert (few.fires, few.missed_since) == ([NOON - n * MINUTE for n in (3, 2, 1, 0)], None)
 
 
-def test_skip_runs_only_what_is_on_time():
+def test_missed_skip_fires_only_for_a_fire_time_that_is_not_missed():
     assert planned(minutely(missed="skip"), next_at=NOON - timedelta(hours=1)).fires == [NOON]
     daily = Schedule(name="s", task="t", cron="0 9 * * *", missed="skip")
     made = planned(daily, next_at=NOON - timedelta(days=2, hours=3))
@@ -60,7 +60,7 @@ def test_skip_runs_only_what_is_on_time():
     assert made.following == NOON + timedelta(hours=21)
 
 
-def test_a_single_time_that_is_past_is_a_missed_run():
+def test_a_single_time_in_the_past_counts_as_missed():
     once = Schedule(name="s", task="t", at=NOON - timedelta(hours=1))
     assert planned(once).fires == [once.at]
     assert planned(once, over=True) == Plan()
@@ -73,7 +73,9 @@ def test_a_single_time_that_is_past_is_a_missed_run():
     every=st.integers(1, 5000), away=st.integers(0, 20_000), missed=st.sampled_from(["once", "skip", "all"]),
     cap=st.integers(1, 50), grace=st.integers(1, 300),
 )  # fmt: skip
-def test_plans_keep_their_order_their_cap_and_the_next_time(every, away, missed, cap, grace):
+def test_a_plan_contains_the_right_fire_times_and_the_next_one_for_every_policy(
+    every, away, missed, cap, grace
+):
     schedule = Schedule(
         name="s", task="t", every=every, anchor=NOON - timedelta(days=9), missed=missed, missed_cap=cap
     )
@@ -103,7 +105,7 @@ def test_plans_keep_their_order_their_cap_and_the_next_time(every, away, missed,
     seconds=st.floats(0.001, 86_400),
     age=st.timedeltas(timedelta(), timedelta(days=9000)),
 )
-def test_jitter_stays_in_its_bounds_and_is_always_the_same(name, seconds, age):
+def test_jitter_stays_in_its_bounds_and_is_the_same_whenever_it_is_computed(name, seconds, age):
     at = NOON + age
     assert 0 <= jitter(name, at, seconds) < seconds
     assert jitter(name, at, seconds) == jitter(name, at.astimezone(), seconds)
@@ -137,13 +139,13 @@ def test_jitter_spreads_over_its_whole_range():
         ({"cron": "* * * * *", "color": 1}, "cannot be made so"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_sentence(columns, said):
+def test_the_error_about_a_bad_schedule_says_what_is_wrong(columns, said):
     with pytest.raises(PgQueueError) as caught:
         make("s", "t", **columns)
     assert said in caught.value.what
 
 
-def test_a_duration_is_told_in_its_units_and_a_fingerprint_ignores_the_order():
+def test_a_duration_is_written_in_units_and_a_fingerprint_ignores_the_order_of_schedules():
     assert [duration(value) for value in (90, 5400, 86_400, 0.5, 3601)] == [
         "1m30s",
         "1h30m",
@@ -176,7 +178,7 @@ def test_the_decorator_declares_a_schedule_with_the_options_of_its_task():
     assert (app.schedules["hourly"].every, app.schedules["hourly"].missed_cap) == (3600.0, 3)
 
 
-def test_the_decorator_refuses_what_cannot_work():
+def test_the_decorator_refuses_a_schedule_that_cannot_work():
     app = App("postgresql://nowhere")
 
     @app.task(name="report")

@@ -1,4 +1,4 @@
-"""Our own tasks on a loop that handlers share: none is left behind, and what user code throws into their waits does not end them."""
+"""Tasks of pgqueue on an event loop that it shares with handlers: each ends with its owner, and no cancel that code of users sends into a wait ends it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def break_once(loop: Any) -> None:
     loop._selector.select = fail
 
 
-def test_a_loop_that_breaks_ends_its_main_task_and_then_what_that_has_left() -> None:
+def test_a_loop_that_breaks_ends_its_main_task_and_then_the_tasks_that_are_left() -> None:
     ended: list[str] = []
     left: list[asyncio.Task[None]] = []
 
@@ -50,7 +50,7 @@ def test_a_loop_that_breaks_ends_its_main_task_and_then_what_that_has_left() -> 
     assert ended == ["main", "owned", "left"]
 
 
-def test_services_end_with_their_owner_also_if_it_fails() -> None:
+def test_services_end_with_their_owner_also_if_the_owner_fails() -> None:
     async def fail() -> None:
         async with Services() as services:
             services.begin(asyncio.Event().wait())
@@ -69,10 +69,10 @@ async def statement(link: Link) -> object:
 
 
 @pytest.mark.parametrize("ask", [statement, Link.connection])
-def test_a_cancel_that_user_code_throws_into_a_connect_is_a_lost_connection(
+def test_a_cancel_that_user_code_sends_into_a_connect_counts_as_a_lost_connection(
     ask: Callable[[Link], Awaitable[object]],
 ) -> None:
-    """Also into a second connect, which waits for the first. Only a cancel of the task itself ends the task."""
+    """The same is true of a second connect, which waits for the first one. Only a cancel of the task itself ends the task."""
 
     async def play(port: int) -> None:
         dsn = f"postgresql://postgres@127.0.0.1:{port}/none"

@@ -1,4 +1,4 @@
-"""The tables of ``docs/rules/settings.md`` are what the settings say of themselves."""
+"""The tables of ``docs/rules/settings.md`` agree with the definitions of the settings in the code."""
 
 from __future__ import annotations
 

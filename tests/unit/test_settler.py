@@ -1,4 +1,4 @@
-"""The settler, against a link that answers from a script: batches, lost answers, locks and refusals."""
+"""The settler, with a link that answers from a script: many outcomes in one statement, lost answers, locked rows and refused outcomes."""
 
 from __future__ import annotations
 
@@ -62,24 +62,24 @@ def ours(*ids: int) -> list[tuple[int]]:
     return [(job_id,) for job_id in ids]
 
 
-def test_what_gathers_is_one_statement_sorted_by_id_and_frees_its_slots() -> None:
+def test_outcomes_that_pile_up_are_written_in_one_statement_by_id_and_their_slots_are_freed() -> None:
     link, freed = settled([(attempt(n), COMPLETED) for n in (3, 1, 2)], complete=[ours(1, 2, 3)])
     assert (link.names, freed) == (["complete"], [1, 2, 3])
 
 
-def test_plain_completions_and_other_outcomes_are_two_statements() -> None:
+def test_completions_without_a_result_and_other_outcomes_are_written_in_two_statements() -> None:
     link, freed = settled([(attempt(1), COMPLETED), (attempt(2), BOOM)], complete=[ours(1)], settle=[ours(2)])
     assert (link.names, freed) == (["complete", "settle"], [1, 2])
 
 
-def test_an_outcome_whose_lease_was_lost_is_told_and_frees_its_slot(facts: list[Any]) -> None:
+def test_an_outcome_that_was_not_written_because_its_lease_is_lost_is_reported(facts: list[Any]) -> None:
     _, freed = settled([(attempt(n), COMPLETED) for n in (1, 2)], complete=[ours(2)])
     assert freed == [1, 2]
     assert [(type(fact), fact.job_id, fact.state) for fact in facts] == [(OutcomeLost, 1, "completed")]
 
 
-def test_after_a_lost_answer_nobody_is_said_to_have_lost_a_lease(facts: list[Any]) -> None:
-    """The first try may have committed, so the second finds no row of ours."""
+def test_no_lost_outcome_is_reported_after_a_lost_answer(facts: list[Any]) -> None:
+    """The first try can have committed. In that case the second try finds no row of this worker, although no lease is lost."""
     link, freed = settled([(attempt(1), COMPLETED)], complete=[LOST, ours()])
     assert (link.names, freed, facts) == (["complete"] * 2, [1], [])
 
@@ -88,7 +88,7 @@ def test_after_a_lost_answer_nobody_is_said_to_have_lost_a_lease(facts: list[Any
     ("written", "committed", "became"),
     [(ours(1), ours(), "not made"), (ours(), ours(1), "made"), (ours(), ours(), "lost")],
 )
-def test_what_became_of_an_unconfirmed_commit_is_asked_and_told(
+def test_the_settler_looks_up_and_reports_whether_an_unconfirmed_commit_was_made(
     written: list[Any], committed: list[Any], became: str, facts: list[Any]
 ) -> None:
     one = attempt(1)
@@ -98,7 +98,7 @@ def test_what_became_of_an_unconfirmed_commit_is_asked_and_told(
     assert [(type(fact), fact.became) for fact in facts] == [(CommitUnconfirmed, became)]
 
 
-def test_an_outcome_that_is_refused_buries_its_job_and_holds_up_no_other() -> None:
+def test_an_outcome_that_is_refused_makes_its_job_dead_and_the_other_outcomes_are_written() -> None:
     refused = psycopg.errors.UntranslatableCharacter("no")
 
     def answer(statement: Any) -> Any:
@@ -110,7 +110,7 @@ def test_an_outcome_that_is_refused_buries_its_job_and_holds_up_no_other() -> No
     assert "unsettleable" in str(link.parameters("settle")[-1]["outcomes"])
 
 
-def test_only_an_outcome_whose_row_is_locked_waits() -> None:
+def test_only_outcomes_whose_rows_are_locked_are_written_later() -> None:
     conflict = psycopg.errors.LockNotAvailable("locked")
     link, freed = settled(
         [(attempt(n), COMPLETED) for n in (1, 2)],
@@ -120,7 +120,7 @@ def test_only_an_outcome_whose_row_is_locked_waits() -> None:
     assert link.names == ["complete", "find_locked", "complete", "find_locked", "complete"]
 
 
-def test_it_ends_when_all_is_written_and_not_before() -> None:
+def test_the_settler_ends_only_when_it_is_stopped_and_all_outcomes_are_written() -> None:
     async def play() -> None:
         link = FakeLink({"complete": [ours(1)]})
         settler = Settler(link, lambda _: None)  # type: ignore[arg-type]

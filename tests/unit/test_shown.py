@@ -1,4 +1,4 @@
-"""Text that a person sees holds no character that acts, hides or forges a line."""
+"""Text that is shown to a person contains no character that controls the terminal, hides text or fakes a line."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from tests.hostile_text import HOSTILE, KEPT, acts
 
 
 @given(st.text(st.characters()), st.booleans())
-def test_no_text_keeps_a_character_that_acts(text, lines):
+def test_visible_text_contains_no_control_character(text, lines):
     assert not acts(visible(text, lines=lines), "\t\n" if lines else "\t")
     assert visible(visible(text, lines=lines), lines=lines) == visible(text, lines=lines)
 
 
-def test_what_can_be_read_stays_as_it_is_and_the_rest_is_an_escape():
+def test_readable_characters_stay_as_they_are_and_the_others_become_escapes():
     assert visible(KEPT) == KEPT
     assert visible("a\tb\x1b[2J\x85\u202e\n\U000e0041") == "a\tb\\x1b[2J\\x85\\u202e\\n\\U000e0041"
     assert visible("a\nb\r", lines=True) == "a\nb\\r"
 
 
-def test_of_several_lines_none_begins_where_ours_begin():
+def test_every_line_of_a_block_of_foreign_text_is_indented():
     assert block("a\nDEAD\x1b") == "    a\n    DEAD\\x1b"
 
 
 @pytest.fixture
 def lines() -> Any:
-    """What the user's own handler writes of our records."""
+    """The lines that a logging handler of the user writes from the records of pgqueue."""
     sink = io.StringIO()
     handler = logging.StreamHandler(sink)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
@@ -50,7 +50,7 @@ def lines() -> Any:
     logger.removeHandler(handler)
 
 
-def test_the_error_of_a_job_is_one_line_of_the_log_whatever_it_holds(lines):
+def test_the_error_of_a_job_is_one_line_of_the_log_whatever_text_it_contains(lines):
     for error in (ValueError(HOSTILE), type(f"E{HOSTILE[:9]}\nforged", (Exception,), {})("x")):
         outcome = Outcome.dead("permanent_error", error)
         emit(JobDead(Run(1, 1, "t", "default", 1, 1), 0.1, outcome.reason, outcome.error))
@@ -58,7 +58,7 @@ def test_the_error_of_a_job_is_one_line_of_the_log_whatever_it_holds(lines):
     assert not any(acts(line) for line in lines())
 
 
-def test_a_traceback_in_the_log_is_indented_so_that_its_message_forges_no_line(lines):
+def test_a_traceback_in_the_log_is_indented_so_that_its_message_cannot_fake_a_line(lines):
     try:
         int(f"1{HOSTILE}")
     except ValueError:

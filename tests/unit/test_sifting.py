@@ -1,4 +1,4 @@
-"""How the items that fail are told from those that do not, without a database."""
+"""``sift`` runs a function on many items, and finds the items on which it fails. These tests need no database."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgqueue.database.sifting import make_dead, pass_over, sift
 from tests.failing_rows import PASSING
 
 
-def test_what_may_be_everybodys_fault_buries_nobody() -> None:
+def test_no_item_is_given_up_if_every_item_fails_with_an_error_that_no_value_causes() -> None:
     class Broken(psycopg.errors.InternalError_):
         sqlstate = "XX000"
 
@@ -27,7 +27,7 @@ def test_what_may_be_everybodys_fault_buries_nobody() -> None:
 
 
 @pytest.mark.parametrize("state", ["57P01", "57P03", "08006", "53300"])
-def test_a_lost_server_is_no_rows_fault_and_nothing_is_tried_on_parts(state: str) -> None:
+def test_no_part_of_the_items_is_tried_if_the_server_was_lost(state: str) -> None:
     tried = []
 
     async def fails(part: Any) -> list[int]:
@@ -43,7 +43,7 @@ def test_a_lost_server_is_no_rows_fault_and_nothing_is_tried_on_parts(state: str
 
 
 @pytest.mark.parametrize("state", ["42501", "55000", "40P01", "25006", "53100"])
-def test_what_every_row_fails_with_is_learnt_from_a_few(state: str) -> None:
+def test_an_error_that_every_row_has_is_recognised_after_a_few_tries(state: str) -> None:
     tried = []
 
     async def fails(part: Any) -> list[int]:
@@ -58,7 +58,7 @@ def test_what_every_row_fails_with_is_learnt_from_a_few(state: str) -> None:
     assert len(tried) < 10
 
 
-def test_many_rows_that_a_trigger_refuses_are_given_up_in_several_goes() -> None:
+def test_many_rows_that_a_trigger_refuses_are_given_up_in_several_calls() -> None:
     items, given_up, goes = list(range(500)), [], []
 
     async def does(part: Any) -> list[int]:
@@ -74,7 +74,7 @@ def test_many_rows_that_a_trigger_refuses_are_given_up_in_several_goes() -> None
         try:
             done = asyncio.run(sift(items, does, give_up))
         except psycopg.errors.InsufficientPrivilege:
-            done = []  # it tried no item that succeeds
+            done = []  # by chance, this call tried no item that succeeds
         items = [item for item in items if item not in done and item not in given_up]
         assert all(item % 5 for item in done)
         if len(goes) > 1000 or not any(n % 5 for n in items):
@@ -83,7 +83,7 @@ def test_many_rows_that_a_trigger_refuses_are_given_up_in_several_goes() -> None
     assert all(item % 5 == 0 for item in items + given_up)
 
 
-def test_what_was_never_tried_is_no_success_of_others() -> None:
+def test_items_that_were_never_tried_do_not_count_as_successes() -> None:
     given_up = []
 
     async def fails(part: Any) -> list[int]:
@@ -101,7 +101,7 @@ def test_what_was_never_tried_is_no_success_of_others() -> None:
     assert not any(item % 2 for item in given_up)
 
 
-def test_a_part_that_found_nothing_to_do_is_no_success_of_others() -> None:
+def test_a_part_of_the_items_with_nothing_to_do_does_not_count_as_a_success() -> None:
     async def does(part: Any) -> list[int]:
         if 0 in part:
             raise psycopg.errors.InsufficientPrivilege
@@ -117,7 +117,7 @@ def test_a_part_that_found_nothing_to_do_is_no_success_of_others() -> None:
 @pytest.mark.parametrize(
     "code", ["42501", "P0001", "40001", "57014", "55P03", "55000", "53100", "58030", "25006"]
 )
-def test_an_error_that_may_pass_gives_up_no_item(code: str) -> None:
+def test_an_item_with_a_temporary_error_is_left_for_later_and_not_given_up(code: str) -> None:
     given_up, left = [], []
 
     async def does(part: Any) -> list[int]:
@@ -135,7 +135,7 @@ def test_an_error_that_may_pass_gives_up_no_item(code: str) -> None:
     assert (given_up, left) == (([], [0]) if code in PASSING else ([0], []))
 
 
-def test_each_thing_that_is_said_of_a_job_is_said_once_for_each_database(
+def test_each_log_line_about_a_failing_job_is_written_once_for_each_database(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def one(_statement: Any) -> None:
@@ -152,7 +152,7 @@ def test_each_thing_that_is_said_of_a_job_is_said_once_for_each_database(
 
 
 @pytest.mark.parametrize("bad", [{0}, {6}, {1, 2}, set(range(7))], ids=str)
-def test_whichever_items_fail_the_others_are_done_once_in_order(bad: set[int]) -> None:
+def test_the_items_that_do_not_fail_are_done_once_and_in_order(bad: set[int]) -> None:
     done, given_up = [], []
 
     async def does(part: Any) -> list[int]:

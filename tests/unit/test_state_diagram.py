@@ -14,15 +14,15 @@ STORED = {"pending", "running", "retrying", "waiting", "completed", "cancelled",
 drawn = {(before, after): by for before, after, by in ARROW.findall(README)}
 
 
-def test_it_draws_every_stored_state_and_no_other() -> None:
+def test_the_diagram_contains_every_stored_state_and_no_other() -> None:
     assert {state for arrow in drawn for state in arrow} == STORED | {"[*]"}
 
 
-def test_an_attempt_ends_in_the_states_of_its_outcomes() -> None:
+def test_the_arrows_from_running_lead_to_the_states_of_all_outcomes() -> None:
     ends = set(get_args(get_type_hints(Outcome)["state"]))
     assert {after for before, after in drawn if before == "running"} == ends
 
 
-def test_each_verb_stands_on_an_arrow() -> None:
+def test_each_word_for_a_change_of_state_stands_on_an_arrow() -> None:
     verbs = ["claim", "settle", "retry", "snooze", "release", "rescue", "cancel", "revive", "expire"]
     assert [verb for verb in verbs if not any(verb in by for by in drawn.values())] == []

@@ -1,4 +1,4 @@
-"""The end of a worker, in its order: no more claims, what waits goes back, what runs ends or goes back, then the last settle."""
+"""The end of a worker, step by step: it claims no more, releases attempts that have not begun, lets running ones end or releases them, then settles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.unit.fake_link import FakeLink
         ("hurry", 1, {1: "released", 2: "released"}),
     ],
 )
-def test_what_runs_and_what_waits_is_settled_before_the_worker_ends(
+def test_running_attempts_and_attempts_that_have_not_begun_are_settled_before_the_worker_ends(
     way: str, left: int, settled: dict[int, str]
 ) -> None:
     app, go_on = App(), asyncio.Event()
@@ -62,7 +62,7 @@ def test_what_runs_and_what_waits_is_settled_before_the_worker_ends(
             )
         assert settling.done()
         assert first.ending is (Ending.RELEASED if found else Ending.NONE)
-        assert second.started_at == 0.0, "what waited never began"
+        assert second.started_at == 0.0, "the second attempt never began"
         return found
 
     assert asyncio.run(play()) == left
@@ -70,7 +70,7 @@ def test_what_runs_and_what_waits_is_settled_before_the_worker_ends(
     assert set(link.names) == {"settle"} | ({"complete"} if "time" in way else set())
 
 
-def test_a_database_that_takes_nothing_delays_the_end_no_longer_than_its_patience(
+def test_a_worker_ends_after_a_time_limit_if_the_database_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(stopping, "LAST_WRITES", 0.1)

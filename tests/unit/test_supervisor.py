@@ -13,13 +13,13 @@ from pgqueue.worker.processes.supervisor import backoff, spread
     ("deaths", "least", "most"),
     [(0, 0.0, 0.5), (1, 0.5, 1.0), (2, 1.0, 2.0), (5, 8.0, 16.0), (6, 15.0, 30.0), (10_000, 15.0, 30.0)],
 )
-def test_processes_that_die_young_are_started_ever_later_and_never_all_together(deaths, least, most):
+def test_processes_that_die_early_are_restarted_after_growing_random_pauses(deaths, least, most):
     pauses = {backoff(deaths) for _ in range(200)}
     assert all(least <= pause <= most for pause in pauses)
     assert max(pauses) - min(pauses) > (most - least) / 2
 
 
-def test_limits_are_spread_by_a_tenth():
+def test_the_limits_of_recycling_vary_by_up_to_a_tenth():
     limits = [spread(1000) for _ in range(200)]
     assert 900 <= min(limits) < 950
     assert 1050 < max(limits) <= 1100
@@ -27,8 +27,8 @@ def test_limits_are_spread_by_a_tenth():
     assert spread(None) is None
 
 
-def test_a_supervisor_that_dies_with_unread_messages_is_gone_and_no_bug() -> None:
-    """With unread messages, its end of the socket is reset and does not just end."""
+def test_a_worker_notices_the_end_of_a_supervisor_that_dies_with_unread_messages() -> None:
+    """If messages are unread, the worker gets a reset of the connection instead of the end of the stream."""
 
     async def play() -> None:
         mine, theirs = socket.socketpair()

@@ -1,4 +1,4 @@
-"""A task's signature: what its arguments may be, and their way to JSON and back."""
+"""The signature of a task: the types that its arguments can have, and their way to JSON and back."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def taking(kind: Any) -> TaskSpec:
         (Any | None, [None]),
     ],
 )
-def test_a_value_of_its_type_comes_back_as_it_was(kind, value):
+def test_a_value_of_the_annotated_type_comes_back_unchanged(kind, value):
     task = taking(kind)
     assert task.decode(task.encode((value,), {})) == {"x": value}
 
@@ -123,7 +123,7 @@ def test_a_value_of_its_type_comes_back_as_it_was(kind, value):
         (list[Any] | None, [NAIVE]),
     ],
 )  # fmt: skip
-def test_a_value_of_another_type_is_refused_by_its_path(kind, value):
+def test_the_error_about_a_value_of_another_type_contains_the_path_to_it(kind, value):
     with pytest.raises(InvalidArgumentsError, match=r"PGQ-401  Arguments of task t: x"):
         taking(kind).encode((), {"x": value})
 
@@ -152,7 +152,7 @@ def nested(levels: int) -> list[Any]:
         (nested(5000), "levels deep|[Rr]ecursion|cyclic"),
     ],
 )
-def test_what_jsonb_cannot_hold_is_refused_with_the_path_to_it(value, message):
+def test_a_value_that_jsonb_cannot_store_is_refused(value, message):
     with pytest.raises((InvalidPayloadError, InvalidArgumentsError), match=message):
         taking(Any).encode((value,), {})
 
@@ -164,12 +164,12 @@ def test_a_value_that_contains_itself_is_refused():
         taking(Any).encode((value,), {})
 
 
-def test_the_limits_themselves_are_accepted():
+def test_values_exactly_at_the_limits_are_accepted():
     taking(Any).encode((nested(63),), {})
     taking(Any).encode((10**399,), {})
 
 
-def test_the_error_of_a_hostile_value_is_still_one_sentence():
+def test_a_value_whose_repr_raises_is_refused_with_a_normal_error():
     class Hostile:
         def __repr__(self) -> str:
             raise RuntimeError
@@ -185,7 +185,7 @@ def without(a: int, b: str = "b") -> None: ...
 
 
 @pytest.mark.parametrize("function", [first, middle, last, without])
-def test_the_job_may_stand_anywhere_and_is_no_argument(function):
+def test_the_job_can_be_any_parameter_of_the_handler_and_is_no_argument(function):
     task = spec(function)
     assert task.job_parameter == (None if function is without else "job")
     assert task.decode(task.encode((1,), {})) == {"a": 1}
@@ -204,12 +204,12 @@ def test_the_job_may_stand_anywhere_and_is_no_argument(function):
         ((None,), {}, "a: .*not None"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused_like_a_call(args, kwargs, message):
+def test_arguments_that_do_not_fit_the_signature_are_refused(args, kwargs, message):
     with pytest.raises(InvalidArgumentsError, match=message):
         spec(middle).encode(args, kwargs)
 
 
-def test_open_keyword_arguments_are_checked_as_well():
+def test_arguments_for_a_parameter_with_two_stars_are_checked_as_well():
     def loose(a: int = 0, **rest): ...
     def typed(**rest: UUID): ...
 
@@ -241,7 +241,7 @@ def test_a_signature_that_cannot_be_stored_is_refused_when_it_is_declared(functi
 @pytest.mark.parametrize(
     "text", ["[]", "null", "1", "{", '{"a": 1, "a": "x"}', '{"a": "x"}', "{}", '{"a":1,"z":1}']
 )
-def test_stored_arguments_that_do_not_fit_are_told_apart_from_crashes(text):
+def test_the_error_says_that_stored_arguments_do_not_fit(text):
     with pytest.raises(InvalidArgumentsError, match="stored arguments do not fit"):
         spec(without).decode(text)
 
@@ -256,7 +256,7 @@ def test_stored_arguments_that_do_not_fit_are_told_apart_from_crashes(text):
         ("priority", 10**6),
     ],
 )
-def test_an_option_that_no_job_may_have_is_refused_when_the_task_is_declared(option, bad):
+def test_a_bad_option_is_refused_when_the_task_is_declared(option, bad):
     with pytest.raises(InvalidOptionError, match=f"{option} is "):
         App("").task(name="t", **{option: bad})(without)
 
@@ -295,7 +295,7 @@ def test_a_result_is_checked_like_arguments(value, complaint):
             task.encode_result(value)
 
 
-def test_no_result_is_stored_as_nothing():
+def test_the_result_none_is_not_stored():
     assert spec(without).encode_result(None) is None
 
 
@@ -308,7 +308,7 @@ arguments = st.fixed_dictionaries({"x": values | st.builds(nested, st.sampled_fr
 
 
 @given(items=st.lists(arguments | st.just({"wrong": 1}), max_size=5))
-def test_many_are_encoded_and_refused_as_each_alone(items: list[dict[str, Any]]) -> None:
+def test_many_jobs_are_encoded_or_refused_as_each_alone_would_be(items: list[dict[str, Any]]) -> None:
     task = taking(Any)
     try:
         alone = [task.encode((), item) for item in items]

@@ -1,4 +1,4 @@
-"""Attempts on threads are interrupted while they run and at no other moment."""
+"""An attempt on a thread is interrupted only while it runs, and at no other moment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ raise_in = threads._raise_in
 
 
 def touched_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
-    """The threads that are interrupted from now on. A deaf one of an earlier test may be among them: look for your own."""
+    """The threads that are interrupted from now on. The list can contain a thread of an earlier test that ignored its interruption, so look only for your own threads."""
     touched: list[threading.Thread] = []
     monkeypatch.setattr(
         threads, "_raise_in", lambda ident: touched.append(threading._active[ident]) or raise_in(ident)
@@ -34,8 +34,8 @@ def touched_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
     return touched
 
 
-def test_a_thread_is_not_touched_unless_its_attempt_is_out_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Taking back an interruption that was never raised leaves the interpreter's flag set: a worker under a tracer hangs on 3.11."""
+def test_a_thread_is_not_interrupted_if_its_attempt_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If an interruption that was never raised is withdrawn, a flag of the interpreter stays set, and on Python 3.11 a worker under a tracer hangs."""
     touched, ours = touched_threads(monkeypatch), []
     app = App()
 
@@ -50,7 +50,7 @@ def test_a_thread_is_not_touched_unless_its_attempt_is_out_of_time(monkeypatch: 
     assert not set(touched) & set(ours)
 
 
-def test_a_traced_handler_runs_after_one_that_was_interrupted() -> None:
+def test_a_traced_handler_runs_on_a_thread_whose_last_handler_was_interrupted() -> None:
     app = App()
 
     @app.task(name="slow")
@@ -73,10 +73,10 @@ def test_a_traced_handler_runs_after_one_that_was_interrupted() -> None:
 
 @pytest.mark.parametrize("swallows", [False, True])
 @pytest.mark.parametrize("why", [Ending.TIMED_OUT, Ending.LOST])
-def test_an_interruption_that_comes_too_late_hits_nothing_else(
+def test_an_interruption_that_comes_too_late_does_not_hit_the_next_attempt(
     monkeypatch: pytest.MonkeyPatch, why: Ending, *, swallows: bool
 ) -> None:
-    """The handler swallows the interruption, or returns while it is pending: the next attempt on the thread runs to its end."""
+    """The handler swallows the interruption, or returns before the interruption is raised. The next attempt on the thread runs to its end."""
     app, ours, touched = App(), [], touched_threads(monkeypatch)
 
     @app.task(name="late")
@@ -102,10 +102,12 @@ def test_an_interruption_that_comes_too_late_hits_nothing_else(
     ended = played(app, [[attempt(n, "late"), attempt(n + 1, "long")] for n in range(0, 10, 2)], lenient=True)
     assert {ended[n] and ended[n].state for n in range(1, 10, 2)} == {"completed"}
     assert len(set(ours)) == 1
-    assert touched.count(ours[0]) == 10  # for each handler, one to interrupt it and one to end that
+    assert (
+        touched.count(ours[0]) == 10
+    )  # two calls for each of the 5 handlers: one interrupts the handler, and one ends the interruption
 
 
-def test_an_interruption_waits_until_what_must_not_be_left_halfway_is_over() -> None:
+def test_an_interruption_waits_for_the_end_or_a_gap_of_an_uninterrupted_block() -> None:
     app = App()
     seen: list[str] = []
 
@@ -140,7 +142,7 @@ def test_an_interruption_waits_until_what_must_not_be_left_halfway_is_over() -> 
     assert [ended[n].state for n in (1, 2, 3)] == ["retrying", "retrying", "completed"]
 
 
-def test_what_an_interruption_leaves_is_shielded_as_it_was_before() -> None:
+def test_the_thread_is_shielded_as_before_after_an_interruption_in_a_gap() -> None:
     app = App()
     seen: list[bool] = []
 
@@ -165,9 +167,7 @@ def test_what_an_interruption_leaves_is_shielded_as_it_was_before() -> None:
     assert seen == [False, True, True, False]
 
 
-def test_an_async_handler_on_a_thread_that_is_out_of_time_is_cancelled_and_does_not_go_on_beside_the_next() -> (
-    None
-):
+def test_an_async_handler_on_a_thread_is_cancelled_at_its_timeout_and_never_goes_on() -> None:
     app = App()
     seen: list[object] = []
 
@@ -228,7 +228,7 @@ def test_an_async_handler_on_a_thread_is_cancelled_on_request() -> None:
 
 @pytest.mark.parametrize("ask", ["cancel", "release_running"])
 @pytest.mark.parametrize("task", ["waits", "chunk"])
-def test_an_async_handler_on_a_thread_that_is_to_end_before_it_has_begun_does_not_run_to_its_end(
+def test_an_async_handler_on_a_thread_is_cancelled_if_it_was_asked_to_stop_before_it_began(
     task: str, ask: str
 ) -> None:
     app, seen = App(), []
@@ -275,10 +275,10 @@ def test_an_async_handler_on_a_thread_that_is_to_end_before_it_has_begun_does_no
 
 
 @pytest.mark.parametrize("why", ["lost", "timed_out"])
-def test_an_attempt_that_is_over_before_a_thread_has_it_does_not_begin(
+def test_an_attempt_that_is_lost_or_timed_out_before_it_gets_a_thread_does_not_begin(
     monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    """The system gives one thread only, which another attempt has."""
+    """The system can start only one thread, and another attempt runs on it."""
     app = App()
     go_on, begun, ended = threading.Event(), [], []
 
@@ -322,7 +322,7 @@ def no_thread_left(*_: object) -> None:
     raise RuntimeError("can't start new thread")
 
 
-def test_what_ends_a_threads_loop_from_outside_ends_the_handler_that_it_ran() -> None:
+def test_an_async_handler_is_cancelled_if_an_interruption_hits_the_loop_of_its_thread() -> None:
     app = App()
     seen: list[object] = []
 
@@ -374,7 +374,9 @@ def test_an_async_handler_that_blocks_its_thread_is_interrupted() -> None:
     assert [ended[n].state for n in (1, 2)] == ["retrying", "completed"]
 
 
-def test_a_thread_whose_handler_was_deaf_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_whose_handler_ignored_its_interruption_gets_no_more_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(threads, "DEAF", 0.05)
     app = App()
     go_on, deaf_ones, alive = threading.Event(), [], []

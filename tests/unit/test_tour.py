@@ -1,4 +1,4 @@
-"""Pages about the code: every file that they name exists, and each function beside a file is defined in it."""
+"""Pages about the code: every file that they mention exists, and each function that is mentioned right after a file is defined in that file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOUR = ROOT / "docs/internals/tour.md"
 FOLDERS = ("pgqueue", "tests", "docs", "bench", "migrations")
 
 FILE = re.compile(r"(?<![\w/-])(?<!-m )((?:\w[\w-]*/)*\w[\w-]*\.(?:py|sql|md))\b")
-# A file, and right after it the names that are said to be in it: `lease.py` `Lease.watch`, `Lease.lose`
+# A file, and right after it the names that are defined in that file: `lease.py` `Lease.watch`, `Lease.lose`
 IN = r"`(?![\w.]+\.(?:py|sql)`)[\w.]+`"
 BESIDE = re.compile(rf"`((?:\w+/)*\w+\.(?:py|sql))` ({IN}(?:,? (?:and )?{IN})*)")
 NAME = re.compile(r"`([\w.]+)`")
@@ -30,7 +30,7 @@ def files() -> frozenset[str]:
 
 
 def called(name: str) -> list[Path]:
-    """The files that may be meant by a name or by the end of a path."""
+    """The files whose path ends with this name or with this end of a path."""
     return [ROOT / path[1:] for path in sorted(files()) if path.endswith(f"/{name}")]
 
 
@@ -51,7 +51,7 @@ def _defined(body: list[ast.stmt], within: str = "") -> Iterator[str]:
 
 
 def beside(page: Path) -> list[tuple[str, str]]:
-    """Each name that stands beside a file, with the file."""
+    """Each name that is mentioned right after a file, with the file."""
     text = " ".join(page.read_text(encoding="utf-8").split())
     return [(file, name) for file, names in BESIDE.findall(text) for name in NAME.findall(names)]
 
@@ -61,12 +61,12 @@ def steps() -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "docs")))
-def test_every_file_that_is_named_exists(page):
+def test_every_file_that_a_page_mentions_exists(page):
     assert [name for name in FILE.findall(page.read_text(encoding="utf-8")) if not called(name)] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "docs")))
-def test_each_function_is_defined_in_the_file_beside_it(page):
+def test_each_function_is_defined_in_the_file_that_is_mentioned_before_it(page):
     missing = [
         f"{file}: {name}"
         for file, name in beside(page)

@@ -1,4 +1,4 @@
-"""Which lanes are claimed alone, and in which order."""
+"""The plan of claims: which lanes are claimed alone, and in which order."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_lane_under_a_limit_is_claimed_alone():
     assert ways(every.plan(PLAIN, ["a", "b"])) == [("limited", [lane]) for lane in PLAIN]
 
 
-def test_lanes_taken_in_turns_stand_by_their_priority_and_of_one_priority_each_comes_first_in_turn():
+def test_lanes_by_turns_and_plain_lanes_of_one_priority_alternate_at_coming_first():
     known = turns()
     known.see({("a", 0): "f", ("b", 5): "f", ("b", 9): "f"}, [])
     first, second = (ways(known.plan(PLAIN, ["a", "b"])) for _ in range(2))
@@ -43,13 +43,15 @@ def test_lanes_taken_in_turns_stand_by_their_priority_and_of_one_priority_each_c
     assert ways(known.plan([], ["a"])) == [("in turns", [("a", 0)])]
 
 
-def test_the_next_claim_goes_on_after_the_key_whose_turn_was_last():
+def test_the_next_claim_by_turns_goes_on_after_the_key_whose_turn_was_last():
     known = turns()
     assert known.see({("a", 0): "front 1"}, [])
     assert known.resume(("a", 0)) == ("", "front 1")
     known.note_turn(("a", 0), "k7", "front 2")
     assert known.resume(("a", 0)) == ("k7", "front 2")
-    assert not known.see({("a", 0): "front 1"}, []), "what committed before the front is seen again"
+    assert not known.see({("a", 0): "front 1"}, []), (
+        "the lane was known before. Its front moves back, because a job has committed late"
+    )
     assert known.resume(("a", 0)) == ("k7", "front 1")
     known.see({}, [])
     assert known.resume(("a", 0)) == ("", None)
@@ -57,7 +59,7 @@ def test_the_next_claim_goes_on_after_the_key_whose_turn_was_last():
     assert (len(known), known.resume(("a", 0))) == (0, ("", None))
 
 
-def test_a_lane_of_a_queue_that_is_not_served_is_left_alone():
+def test_a_lane_of_a_queue_that_is_not_served_is_ignored():
     known = turns("a")
     assert not known.see({("b", 0): "f"}, [])
     assert len(known) == 0

@@ -1,4 +1,4 @@
-"""Which jobs are claimed although there is no room."""
+"""The few more urgent jobs that a worker claims although it has no room."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def filled_with(*priorities: int) -> UrgentAllowance:
     return allowance
 
 
-def test_only_lanes_more_urgent_than_the_jobs_that_fill_the_worker_pass_them():
+def test_only_lanes_that_are_more_urgent_than_the_jobs_of_a_full_worker_are_claimed():
     assert UrgentAllowance().more_urgent(LANES) == [("q", -5)]
     assert filled_with(-5, 0, 3).more_urgent(LANES) == [("q", -5), ("q", 0)]
     assert filled_with(-5).more_urgent(LANES) == []
 
 
-def test_a_claim_of_nothing_says_nothing_of_what_fills_the_worker():
+def test_an_empty_claim_does_not_change_which_lanes_are_more_urgent():
     allowance = filled_with(3)
     allowance.note_ordinary_claim([])
     assert allowance.more_urgent(LANES) == [("q", -5), ("q", 0)]
