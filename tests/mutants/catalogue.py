@@ -283,7 +283,7 @@ MUTANTS = (
     mutant("model/round_trip.py", "DISTINCT.issuperset(kinds)", "True", "stages/test_round_trip.py::test_a_value_that_json_would_change_is_refused_and_the_error_says_where_it_stands"),
     mutant("model/declaring.py", "            and self._known.get(id(known)) is not run_of_module()\n", "", "unit/test_declaring.py::test_two_tasks_with_one_name_in_one_run_of_a_module_are_an_error"),
     mutant("model/declaring.py", 'MAIN = ("__main__", "__mp_main__")', 'MAIN = ("__main__", "__main__")', "process/test_spawned.py"),
-    mutant("database/run.py", "        if not was_open or not connection.closed:  # nothing was sent, or the server refused\n            raise\n", "",
+    mutant("database/run.py", "        if not was_open or not connection.closed:  # nothing was sent, or the server answered with an error\n            raise\n", "",
            "stages/test_lost_commits.py::test_a_transaction_that_the_server_refuses_at_its_end_is_told_as_what_it_is"),
     mutant("database/pools.py", "                        with confirmed(taken):\n                            taken.commit()\n", "", "stages/test_lost_commits.py::test_an_enqueue_whose_commit_is_not_confirmed_says_so_and_names_the_jobs"),
     mutant("database/pools.py", "if not _for_one_statement.get() or has_arrived(connection):", "if has_arrived(connection):",
