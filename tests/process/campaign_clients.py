@@ -1,4 +1,4 @@
-"""What a campaign is to be: how many jobs, of which kinds, under which rules; and the clients that enqueue them."""
+"""The plans of campaigns: how many jobs of which tasks, and with which keys. Also the clients that enqueue these jobs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ ROWS, TENANTS = 25, 9
 
 @dataclass(frozen=True)
 class Plan:
-    """The numbers of jobs, workers and faults. Each number of faults is a minimum."""
+    """The numbers of jobs, workers and faults. For kills and zombies, the number is a minimum."""
 
     options: tuple[str, ...] = ()
-    supervisors: int = 6  # with one process each: plain workers
+    supervisors: int = 6  # if `processes` is 1, these are workers without a supervisor
     processes: int = 1
     slots: int = 8
     part: float = 1.0  # the share of the jobs of TASKS
@@ -36,8 +36,8 @@ class Plan:
     terminations: int = 20
     orphanings: int = 0  # kills of a supervisor
     crashes: int = 1  # crashes of the server, right after a claim
-    silences: int = 1  # frozen backends
-    stops: int = 1  # SIGTERM to all processes of a supervisor at once
+    silences: int = 1  # server processes that are stopped with SIGSTOP
+    stops: int = 1  # SIGTERMs that are sent to a supervisor and all its processes together
     bombs: int = 1  # jobs that kill their process
 
     @property
@@ -46,7 +46,7 @@ class Plan:
 
     @property
     def lines(self) -> int:
-        """The lines about an outage in the log of one supervisor: one of each process."""
+        """How many lines about one outage the log of one supervisor contains: one line from each process."""
         return self.processes + (self.processes > 1)
 
     @property
@@ -76,9 +76,9 @@ def rules(op: int) -> dict[str, Any]:
 
 @dataclass
 class Clients:
-    """Enqueues the jobs of the plan, a few at a time as the faults go on, and notes what it was told about each.
+    """Enqueues the jobs of the plan, a few with each fault, and records the outcome of each enqueue.
 
-    If the campaign still waits for a fault when the plan's jobs are used up, it adds more of the same kinds.
+    If the campaign still waits for a fault when all jobs of the plan are enqueued, it adds more jobs of the same tasks.
     """
 
     dsn: str
@@ -102,7 +102,7 @@ class Clients:
         self.thread = threading.Thread(target=self._run, name="clients")
 
     def release(self, count: int) -> None:
-        """Allows ``count`` more jobs."""
+        """Allows the clients to enqueue ``count`` more jobs."""
         self._released_at = time.monotonic()
         self.given += count
         self._plan(self.given)
@@ -110,9 +110,11 @@ class Clients:
             self.quota.release()
 
     def finish(self) -> None:
-        """Allows the rest of the plan, and waits until all is enqueued."""
+        """Allows the clients to enqueue the rest of the plan, and waits until they have done so."""
         self.release(len(self.ops) - self.given)
-        self.quota.release(2)  # for no job: one may end a batch, the other ends the thread
+        self.quota.release(
+            2
+        )  # two permits without a job: the first can end an unfinished batch, the second ends the thread
         self.thread.join(timeout=60)
 
     def count(self, kind: str) -> int:
@@ -123,7 +125,7 @@ class Clients:
         self.ops += [(op, self._kinds[op % len(self._kinds)]) for op in range(len(self.ops) + 1, count + 1)]
 
     def release_more(self) -> None:
-        """Allows a few more jobs, if the last ones did not suffice for a while."""
+        """Allows a few more jobs if the last jobs were allowed more than half a second ago."""
         if time.monotonic() - self._released_at > 0.5:
             self.release(15)
 
@@ -135,7 +137,7 @@ class Clients:
                 self._pause.wait(self.dice.uniform(0.0, 0.08))
             if connection is not None:
                 connection.close()
-        except BaseException as error:  # noqa: BLE001 - the test's own thread raises it
+        except BaseException as error:  # noqa: BLE001 - the main thread of the test raises it again
             self.error = error
 
     def _next(self, count: int) -> list[tuple[int, str]]:
@@ -150,7 +152,7 @@ class Clients:
         return batch
 
     def _enqueue(self, connection: Connection[Any] | None, batch: list[tuple[int, str]]) -> Connection[Any]:
-        """Enqueues the batch until it is acknowledged. If the connection broke, it tries again with the same keys."""
+        """Tries to enqueue the batch until the commit is acknowledged. After a broken connection it tries again with the same keys."""
         if self.dice.random() < ROLLED_BACK:
             self._next_rolled_back += len(batch)
             first = self._next_rolled_back

@@ -1,4 +1,4 @@
-"""The harm that a campaign does to its workers and its server, one fault after the other."""
+"""The faults of a campaign: it harms its workers and its server in several ways, one after the other."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from tests.process.worker_processes import WorkerProcess, WorkerProcesses, state
 from tests.waiting import STARTS, wait_until
 
 LEASE = 2.0
-# A guilty job reaches it. An innocent job does not, although its workers are killed: on a slow machine four times.
+# A job that kills its process reaches this limit. The other jobs do not, although their workers are killed too: at most four times each,
+# on a slow machine.
 CRASH_LIMIT = 12
 OPTIONS = (
     "--lease", str(LEASE), "--heartbeat", "0.5", "--poll", "0.2", "--crash-limit", str(CRASH_LIMIT), "--wait-for-db", "30",
 )  # fmt: skip
-SILENT = ("heartbeat", "claim", "settle")  # connections that fall silent
-DOWN = 1.0  # seconds that the server is away
-SERVER = {"max_connections": "300", "shared_buffers": "64MB"}  # with fsync, as for users
+SILENT = ("heartbeat", "claim", "settle")  # the connections that a fault can make silent
+DOWN = 1.0  # seconds for which the server is down
+SERVER = {"max_connections": "300", "shared_buffers": "64MB"}  # fsync stays on, as on the servers of users
 
 
 @dataclass
 class Faults:
-    """Does harm, one fault after the other, and remembers to whom."""
+    """Causes one fault after the other, and remembers the workers that each of them harmed."""
 
     home: Path
     server: embedded.Postgres
@@ -46,7 +47,7 @@ class Faults:
     plan: Plan
     alive: list[WorkerProcess] = field(default_factory=list)
     killed: set[int] = field(default_factory=set)  # worker ids
-    zombies: dict[int, int] = field(default_factory=dict)  # worker id and pid
+    zombies: dict[int, int] = field(default_factory=dict)  # worker id to pid; so in the next two
     woken: dict[int, int] = field(default_factory=dict)
     orphans: dict[int, int] = field(default_factory=dict)
     orphaned: int = 0
@@ -65,7 +66,7 @@ class Faults:
         order += ["stop"] * plan.stops + ["bomb"] * plan.bombs
         self.dice.shuffle(order)
         order.insert(len(order) // 2, "restart")
-        # The rest is for faults that find no worker at work.
+        # A third of the jobs is left for faults that must wait until a worker runs jobs.
         portion = len(self.clients.ops) * 2 // 3 // len(order)
         for fault in order:
             self.clients.release(portion)
@@ -82,7 +83,7 @@ class Faults:
     # ------------------------------------------------------------ the faults
 
     def kill(self) -> None:
-        """Kills a worker that runs jobs. The test, or its supervisor, starts another one in its place."""
+        """Kills a worker that runs jobs. Its supervisor, or else this method, starts a new worker."""
         pid, worker_id = self.caught()
         self.killed.add(worker_id)
         send(pid, signal.SIGKILL)
@@ -93,10 +94,10 @@ class Faults:
                 self.start()
 
     def orphan(self) -> None:
-        """Kills a supervisor. Its workers end by themselves, which the campaign checks at its end."""
+        """Kills a supervisor. Its workers must then end by themselves. The campaign checks this at its end."""
 
         def families() -> list[tuple[WorkerProcess, dict[int, int]]]:
-            """The supervisors that have unharmed workers. All workers of a supervisor may just have been killed."""
+            """The supervisors that have unharmed workers. A supervisor has none if all its workers have just been killed."""
             found = []
             for worker in self.alive:
                 children = {worker_id: pid for worker_id, pid in self.at_work() if parent(pid) == worker.pid}
@@ -111,16 +112,17 @@ class Faults:
         self.start()
 
     def zombie(self) -> None:
-        """Stops a worker that runs jobs, until others have taken the jobs; at most two workers at a time."""
+        """Stops a worker that runs jobs, with SIGSTOP. ``wake`` continues it later. At most two workers are stopped at the same time."""
         self.wake(rest=1)
         pid, worker_id = self.caught()
         self.zombies[worker_id] = pid
 
     def wake(self, rest: int) -> None:
-        """Continues zombies that lost a job to a rescue, until only ``rest`` zombies are left.
+        """Continues zombies (stopped workers) until only ``rest`` of them are left. It waits until a zombie has lost a job to a rescue.
 
-        Also a zombie without jobs whose lease is over: its children go on, and may have completed its jobs in their own transactions.
-        (No zombie is kept until all its jobs are gone: the transaction in which it was stopped may lock one.)
+        It also continues a zombie that has no jobs and whose lease has run out: its child processes were not stopped, and can have
+        completed its jobs in their own transactions. It does not wait until a zombie has lost all its jobs: if the zombie was stopped
+        inside a transaction, this transaction can keep one of the rows locked.
         """
 
         def ready() -> list[int]:
@@ -137,7 +139,7 @@ class Faults:
                 send(pid, signal.SIGCONT)
 
     def terminate(self) -> None:
-        """pg_terminate_backend on a connection of a worker."""
+        """Calls pg_terminate_backend for a connection of a worker."""
 
         def terminated() -> bool:
             pids = self.db.execute(
@@ -150,7 +152,7 @@ class Faults:
         self.terminated += 1
 
     def crash(self) -> None:
-        """The server crashes right after a claim, which may not have reached the disk."""
+        """Crashes the server immediately after a claim, which is perhaps not on the disk yet."""
         self.wake(rest=0)
         wait_until(self.has_just_claimed, STARTS)
         self.lose_server()
@@ -158,7 +160,7 @@ class Faults:
         wait_until(self.are_at_work, STARTS)
 
     def silence(self) -> None:
-        """SIGSTOP to the server's process behind a worker's connection, until the worker has opened another one."""
+        """Stops the server process of a worker's connection with SIGSTOP, until the worker has opened another connection."""
         name = self.dice.choice(SILENT)
 
         def backends() -> list[int]:
@@ -171,7 +173,7 @@ class Faults:
             ]
 
         def frozen() -> int | None:
-            """Freezes only an idle backend: in a transaction it would hold locks that others wait for."""
+            """Stops a server process only while it is idle: in a transaction it would hold locks that other connections wait for."""
             pid: int = self.dice.choice(wait_until(backends))
             send(pid, signal.SIGSTOP)
             if pid in backends():
@@ -198,7 +200,7 @@ class Faults:
         self.silenced[name] += 1
 
     def stop(self) -> None:
-        """Sends SIGTERM to a supervisor and to all its processes together, while they run jobs."""
+        """Sends SIGTERM to a supervisor and to all its processes together, at a time when they run jobs."""
 
         def busy() -> tuple[WorkerProcess, list[int], list[int]] | None:
             self.feed()
@@ -218,7 +220,7 @@ class Faults:
         self.start()
 
     def bomb(self) -> None:
-        """A job that kills its process at each attempt, among innocent ones, until it is dead."""
+        """Enqueues a job that kills its process in each attempt, beside harmless jobs, and waits until the job is dead."""
         with self.db.transaction():
             job_id = workload.bomb.using(self.db).enqueue(how=self.dice.choice(workload.BOMBS)).id
         self.bombs.append(job_id)
@@ -230,7 +232,7 @@ class Faults:
             self.clients.release_more()
 
     def replace_ended(self) -> None:
-        """A worker without a supervisor is started again by the machine that it runs on."""
+        """Starts a new worker for each one that has ended, as systemd does for a worker without a supervisor."""
         self.feed()
         for worker in self.alive[:]:
             if worker.process.poll() is not None:
@@ -249,7 +251,7 @@ class Faults:
         self.db = observer(self.clients.dsn)
 
     def restart(self) -> None:
-        """The server crashes and comes back; every worker says one line about each."""
+        """Crashes the server and starts it again. Every process must log one line about the outage, and one line about its end."""
         self.wake(rest=0)
         wait_until(self.is_settled, STARTS)
         sizes = {worker.pid: worker.log.stat().st_size for worker in self.alive}
@@ -264,14 +266,14 @@ class Faults:
             zip(lines("the database went away"), lines("the database is back"), strict=True)
         )
 
-    # ------------------------------------------------------------ what SQL tells
+    # ------------------------------------------------------------ queries
 
     def one(self, query: str, *parameters: Any) -> Any:
         with self.db.cursor(row_factory=scalar_row) as cursor:
             return cursor.execute(query.encode(), parameters).fetchone()
 
     def at_work(self) -> list[tuple[int, int]]:
-        """Workers (id, pid) that live, have renewed their lease since the server came back, and were done no harm."""
+        """Workers (id, pid) that live, that no fault has harmed, and that have renewed their lease since the last start of the server."""
         hurt = {*self.killed, *self.zombies, *self.woken, *self.orphans}
         return [
             (worker_id, pid)
@@ -283,7 +285,7 @@ class Faults:
         ]
 
     def caught(self) -> tuple[int, int]:
-        """A worker (pid, id), stopped while it ran jobs."""
+        """Stops a worker while it runs jobs, and returns its pid and its id."""
 
         def busy() -> tuple[int, int] | None:
             self.feed()
@@ -292,7 +294,7 @@ class Faults:
             for worker_id, pid in candidates:
                 if pid not in self.zombies.values() and self.runs(worker_id):
                     send(pid, signal.SIGSTOP)
-                    if not is_gone(pid) and self.runs(worker_id):  # an orphan may just have ended
+                    if not is_gone(pid) and self.runs(worker_id):  # an orphan can have ended by now
                         return pid, worker_id
                     send(pid, signal.SIGCONT)
             return None
@@ -312,7 +314,7 @@ class Faults:
         )
 
     def effective(self, which: str) -> set[int]:
-        """The workers whose fault had its effect: a rescue took jobs that they were running."""
+        """The harmed workers that were running jobs at that time, so that a rescue took these jobs back."""
         ids = list(getattr(self, which))
         return {
             row[0]
@@ -336,7 +338,7 @@ class Faults:
         return len(self.at_work()) == self.plan.workers
 
     def is_settled(self) -> bool:
-        """Whether all workers are at work, no bomb can end one, and all supervisors listen, so no older outage goes on."""
+        """Whether all workers are at work, no job can kill one of them, and all supervisors listen. Then no earlier outage goes on."""
         return (
             self.are_at_work()
             and not self.one("select exists (select from pgqueue.jobs_live where task = 'bomb')")
@@ -345,7 +347,7 @@ class Faults:
         )
 
     def have_worked_since(self) -> bool:
-        """Whether all heartbeats go again and every worker has completed something since the server came back."""
+        """Whether every worker has sent heartbeats and completed a job since the server came back."""
         self.feed()
         at_work = self.one(
             "select count(*) from pgqueue.workers w where w.state = 'running'"

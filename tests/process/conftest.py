@@ -1,4 +1,4 @@
-"""Process tests run on a database that the checker watches, and end with its verdict."""
+"""Fixtures of the process tests: a database whose jobs the checker records, and worker processes on it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.process.worker_processes import WorkerProcesses
 
 @pytest.fixture
 def watched(dsn: str) -> Iterator[str]:
-    """The DSN of a database in which every change of a job is recorded, and checked at the end of the test."""
+    """The DSN of a database in which every change of a job is recorded. At the end of the test, the checker checks all invariants."""
     checker.install(dsn)
     yield dsn
     checker.check(dsn)

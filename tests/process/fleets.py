@@ -1,4 +1,4 @@
-"""Several worker processes under one supervisor, and gates that hold their handlers back."""
+"""Starts several worker processes under one supervisor. Also has gates: advisory locks that a test holds and handlers wait for."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def pids(db: Connection[Any]) -> set[int]:
 
 
 def listening(db: Connection[Any]) -> list[str]:
-    """The last statement of each connection that listens. Once a listener really listens, it is the self-test's."""
+    """The last statement of each listener's connection. After the listener's self-test, it contains pg_notify."""
     rows = db.execute(
         "select query from pg_stat_activity"
         " where datname = current_database() and application_name = 'pgqueue listen'"
@@ -30,7 +30,7 @@ def listening(db: Connection[Any]) -> list[str]:
 
 
 def start(workers: WorkerProcesses, db: Connection[Any], count: int, *options: str) -> WorkerProcess:
-    """Starts a supervisor, and waits until its children are at work and its listener has tested itself."""
+    """Starts a supervisor, and waits until its workers are registered and its listener has tested itself."""
     worker = workers.start("--processes", str(count), *options)
     wait_until(lambda: len(pids(db)) == count, STARTS)
     wait_until(lambda: any("pg_notify" in query for query in listening(db)), STARTS)

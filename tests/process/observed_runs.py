@@ -1,4 +1,4 @@
-"""What ran beside what, told by the events that the checker's trigger has noted: no limit may be exceeded at any instant."""
+"""Finds out from the changes that the checker's trigger recorded which jobs ran at the same time, and in which order."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg import Connection
 
-# Every beginning and end of an attempt in the order in which they happened, with what limits look at.
+# Every beginning and end of an attempt in the order of time, with the columns of the job that limits depend on.
 STEPS = """
 select e.seq, date_part('epoch', e.at), e.job_id, e.new_state is not distinct from 'running' as begun, j.concurrency_key, j.task,
        coalesce(j.weight, 1), j.ordering is not null
@@ -19,7 +19,10 @@ order by e.seq
 
 
 def most_at_once(db: Connection[Any], group: Callable[[str | None, str], str | None]) -> dict[str, int]:
-    """The largest weight that ran at one time in each group. ``group`` names it by concurrency_key and task; None: not counted."""
+    """The largest total weight that ran at one time in each group of jobs.
+
+    ``group`` returns the name of a job's group from its concurrency_key and its task, or None if the job does not count.
+    """
     now: dict[str, int] = defaultdict(int)
     most: dict[str, int] = defaultdict(int)
     for _, _, _, begun, key, task, weight, _ in db.execute(STEPS):
@@ -32,7 +35,7 @@ def most_at_once(db: Connection[Any], group: Callable[[str | None, str], str | N
 
 
 def assert_order_was_kept(db: Connection[Any]) -> int:
-    """Asserts that each job with an ordering began after the end of the job before it of its key; returns how many there were."""
+    """Asserts that each job with an ordering began after the previous job of its key had ended. Returns the number of such jobs."""
     last: dict[str, int] = {}
     finished_at: dict[int, int] = {}
     begun_at: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""A scheduler alone in a process, without a worker around it: ``python -m tests.process.scheduler_alone DSN``."""
+"""Runs a scheduler in a process without a worker: ``python -m tests.process.scheduler_alone DSN``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loop that does not turn, and a lock of the interpreter that is not given back: noticed, told, and ended."""
+"""Handlers that block the event loop, or keep the interpreter's lock: a worker notices and logs them, and its process is ended."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def told(db: Connection[Any], job_id: int) -> Any:
 def begin(
     workers: WorkerProcesses, db: Connection[Any], *options: str, timeout: float | None = None
 ) -> tuple[WorkerProcess, int, list[int]]:
-    """Starts a worker whose loop a job blocks, beside two innocent jobs that run and one that came later."""
+    """Starts a worker and a job that blocks its loop. Two other jobs run in this worker, and a third one is enqueued later.
+
+    Returns the worker, the id of the job that blocks, and the ids of the other three jobs.
+    """
     worker, _ = workers.start_registered(*APP, "--heartbeat", "0.5", *options)
     innocent = [enqueue(db, "wait", gate=2) for _ in range(2)]
     wait_until(lambda: at_gates(db) == 2)
@@ -56,7 +59,7 @@ def pgq(dsn: str, *command: str) -> str:
     ).stdout  # fmt: skip
 
 
-def test_a_blocked_loop_is_logged_once_with_its_stack_and_shown_until_it_turns_again(
+def test_a_blocked_loop_is_logged_once_with_its_stack_and_is_shown_until_it_is_free_again(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     with gates(workers.dsn, 2):
@@ -70,12 +73,14 @@ def test_a_blocked_loop_is_logged_once_with_its_stack_and_shown_until_it_turns_a
             assert sentence.endswith(by)
         assert f"by job {guilty}; none of its 3 jobs goes on" in " ".join(pgq(workers.dsn, "doctor").split())
         assert "blocked" in pgq(workers.dsn, "workers", "list")
-        db.execute("select pgqueue.cancel(%s)", [guilty])  # it cannot reach the handler, and --blocked is off
+        db.execute(
+            "select pgqueue.cancel(%s)", [guilty]
+        )  # the blocked loop cannot cancel the handler, and --blocked 0 does not end the process
     wait_until(lambda: not db.execute(blocked).fetchone())
     wait_until(lambda: all(state_of(db, job_id) == "completed" for job_id in innocent))
     assert len(worker.lines(f"its loop has been blocked for 1.0 s by job {guilty} (block)")) == 1
     [line] = worker.lines('own.execute("select pg_advisory_lock_shared(%s)", [gate])')
-    assert line.startswith("    ")  # a line of its own, as in a traceback
+    assert line.startswith("    ")  # a separate line, as in a traceback
     assert "\\n" not in line
     assert worker.lines("its loop turns again after")
     worker.signal(signal.SIGTERM)
@@ -90,7 +95,7 @@ def test_a_blocked_loop_is_logged_once_with_its_stack_and_shown_until_it_turns_a
         ("limit", ("--blocked", "4"), ("retrying", 1, 1, "LoopBlockedError")),
     ],
 )
-def test_a_process_whose_loop_is_blocked_ends_and_only_the_guilty_pays(
+def test_a_process_whose_loop_is_blocked_ends_and_its_other_jobs_are_released(
     workers: WorkerProcesses,
     db: Connection[Any],
     end: str,
@@ -110,7 +115,7 @@ def test_a_process_whose_loop_is_blocked_ends_and_only_the_guilty_pays(
     wait_until(lambda: all(state_of(db, job_id) == "completed" for job_id in innocent))
 
 
-def test_a_handler_that_never_gives_back_the_interpreters_lock_ends_its_process_with_its_stack_told(
+def test_a_process_logs_the_stack_and_ends_if_a_handler_never_releases_the_interpreter_lock(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     worker, _ = workers.start_registered(*APP, *QUICK)
@@ -122,7 +127,7 @@ def test_a_handler_that_never_gives_back_the_interpreters_lock_ends_its_process_
     wait_until(lambda: state_of(db, job_id) == "cancelled")
 
 
-def test_a_worker_that_is_silent_for_a_lease_is_killed_by_its_supervisor_and_its_jobs_go_on(
+def test_a_supervisor_kills_and_replaces_a_worker_that_sends_nothing_for_the_time_of_a_lease(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     worker = workers.start(*APP, "--processes", "2", *QUICK)
@@ -138,12 +143,12 @@ def test_a_worker_that_is_silent_for_a_lease_is_killed_by_its_supervisor_and_its
     assert worker.wait(timeout=60) == 0
 
 
-def test_a_process_that_was_stopped_for_a_while_was_not_blocked(
+def test_a_process_that_was_stopped_by_a_signal_does_not_count_as_blocked(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     worker, _ = workers.start_registered(*APP, "--blocked", "2")
     worker.signal(signal.SIGSTOP)
-    threading.Event().wait(4.0)  # the stop
+    threading.Event().wait(4.0)  # longer than the two seconds of --blocked
     worker.signal(signal.SIGCONT)
     job_id = enqueue(db, "nothing")
     wait_until(lambda: state_of(db, job_id) == "completed")

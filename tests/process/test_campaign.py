@@ -1,17 +1,17 @@
-"""The campaign: 4,000 jobs on six workers that are killed, stopped and cut off, on a server that crashes in the middle.
+"""The campaign runs 4,000 jobs on six workers that are killed, stopped and disconnected, on a server that crashes several times.
 
-Nothing may be lost and no transactional effect may happen twice, and every fault must really have happened: a worker was
-running jobs when it died, a zombie's jobs were rescued, a backend was really terminated. The faults come from one seed,
-which is printed; PGQUEUE_CAMPAIGN_SEED repeats it.
+The test then asserts that no job was lost, that no transactional effect happened twice, and that every fault had an effect: a
+worker was running jobs when it was killed, the jobs of a zombie (a worker that was stopped for long) were rescued, a connection
+was terminated. The faults depend on a seed, which is printed. PGQUEUE_CAMPAIGN_SEED sets the seed, to repeat a run.
 
-Further faults: the server crashes right after a claim; a connection goes silent because its backend is frozen; SIGTERM reaches
-all processes of a supervisor at once; jobs kill the process that runs them, among innocent ones.
+Further faults: the server crashes immediately after a claim. A connection goes silent because its server process is stopped.
+SIGTERM is sent to a supervisor and all its processes together. Some jobs kill the process that runs them, beside other jobs.
 
-Three jobs of four are under a rule: of keys whose jobs have limits, rates and weights, of rows whose jobs keep their order, or unique. No
-limit may be exceeded at any instant, no order broken, and no seat lost.
+Three jobs of four have a key. Some of the keys have limits, rates and weights, some keep their jobs in order, and some are unique. The
+test asserts that no limit was exceeded at any instant, that the order was kept, and that no seat was lost.
 
 Short campaigns do the same with supervisors (``--processes 2``), which are killed too, and with every handler on a thread
-or in a child process. PGQUEUE_CAMPAIGN_LONG=1 makes all of them long: ``PGQUEUE_CAMPAIGN_LONG=1 pytest -n 0 -s
+or in a child process. PGQUEUE_CAMPAIGN_LONG=1 makes all campaigns long: ``PGQUEUE_CAMPAIGN_LONG=1 pytest -n 0 -s
 tests/process/test_campaign.py``.
 """
 
@@ -54,7 +54,7 @@ insert into pgqueue.limits (queue, task, per_key, key, concurrency, rate, period
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="stops and kills processes")
 
 SHORT = Plan(part=0.2, kills=4, zombies=1, terminations=4)
-# A supervisor kills a worker that is silent for long, so that no zombie would wake: `--blocked 0` tells it not to.
+# By default, a supervisor kills a worker that sends nothing for long, so it would kill every zombie. `--blocked 0` turns this off.
 PLANS = {
     "workers": Plan(),
     "supervisors": replace(
@@ -104,7 +104,9 @@ def test_the_campaign(home: Path, tmp_path: Path, name: str) -> None:
             if clients.error is not None:
                 raise clients.error
             try:
-                while left := unfinished(faults.db):  # a slow machine has long to go, but goes on
+                while left := unfinished(
+                    faults.db
+                ):  # a slow machine needs long, but the number must fall within a minute
                     wait_until(lambda left=left: unfinished(faults.db) < left, timeout=60)  # type: ignore[misc]
             except AssertionError:
                 show_unfinished(faults.db)
@@ -146,7 +148,7 @@ def report(faults: Faults, seconds: float) -> None:
 def judge(faults: Faults, mailbox: Path) -> None:
     clients, db, plan = faults.clients, faults.db, faults.plan
     transactional, external = clients.count("move"), clients.count("mail")
-    # Every fault has really happened.
+    # Every fault has happened, and had an effect.
     assert len(faults.effective("killed")) >= plan.kills
     assert len(faults.effective("woken")) >= plan.zombies
     assert faults.terminated >= plan.terminations
@@ -158,7 +160,7 @@ def judge(faults: Faults, mailbox: Path) -> None:
     assert len(faults.orphans) >= plan.orphanings
     assert faults.crashed == plan.crashes
     assert faults.silenced.total() == plan.silences
-    # A whole group that is stopped drains: its jobs end, and none of them counts as crashed.
+    # After a SIGTERM to all its processes, a supervisor drained: the jobs ended, and none of them had to be rescued.
     assert faults.exit_codes == [0] * plan.stops
     assert (
         faults.one(
@@ -167,11 +169,11 @@ def judge(faults: Faults, mailbox: Path) -> None:
         )
         == 0
     )
-    # A job that kills its process is dead in the end, and takes no other job with it.
+    # Each job that kills its process is dead at the end. (That no other job is dead is checked below.)
     assert db.execute(
         "select id, state, crash_count from pgqueue.jobs where task = 'bomb' order by id"
     ).fetchall() == [(job_id, "dead", CRASH_LIMIT) for job_id in faults.bombs]
-    # Nothing is lost, nothing is there that was rolled back, nothing happened twice.
+    # No job was lost, no job of a transaction that was rolled back exists, and no transactional effect happened twice.
     assert clients.tally["acknowledged"] == transactional + external
     assert clients.tally["rolled back"] > 0
     assert db.execute(
@@ -180,7 +182,7 @@ def judge(faults: Faults, mailbox: Path) -> None:
     clients.intents.load(clients.dsn)
     checker.check(clients.dsn)
     assert faults.one("select count(*) from chk.effects") == transactional
-    # Nobody has exceeded a limit or broken an order, and all seats are free again, without being mended.
+    # No limit was exceeded, every order was kept, and all seats are free again, although no recount of seats corrected them.
     assert most_at_once(db, lambda key, task: "all")["all"] <= 24
     assert most_at_once(db, lambda key, task: task)[workload.move_thread.name] <= 12
     by_key = most_at_once(db, lambda key, task: key)
@@ -191,7 +193,7 @@ def judge(faults: Faults, mailbox: Path) -> None:
     assert db.execute("select * from pgqueue.seats where taken > 0").fetchall() == []
     assert db.execute("select * from pgqueue.recount_seats()").fetchall() == []
     assert "mended" not in "".join(worker.log.read_text(errors="replace") for worker in faults.workers.all)
-    # Effects outside happen at least once, and again only for jobs that a fault has interrupted.
+    # External effects happened at least once. They happened again only for jobs that a fault interrupted.
     delivered = Counter(line.split()[0] for line in mailbox.read_text().splitlines())
     assert len(delivered) == external
     duplicates = delivered.total() - external
@@ -200,9 +202,9 @@ def judge(faults: Faults, mailbox: Path) -> None:
     most = hurt * plan.slots
     print(f"campaign: {duplicates} external effects happened again, {most} might have")
     assert duplicates <= most
-    # An outage is one line of each process when it begins and one when it ends.
+    # For an outage, each process logged one line when it began and one line when it ended.
     assert faults.gone_lines == [(plan.lines, plan.lines)] * plan.supervisors
-    # Every zombie has noticed that it was one, unless it was killed before it could.
+    # At least half of the zombies logged that they had lost their lease. The others were killed before they could do so.
     logs = "".join(worker.log.read_text(errors="replace") for worker in faults.workers.all)
     noticed = sum(f"worker {worker_id} lost its lease" in logs for worker_id in faults.woken)
     assert noticed >= plan.zombies // 2

@@ -1,7 +1,7 @@
-"""The checker is tested too: it must notice a broken settle, rescue and claim, and every invariant must be able to fail.
+"""Tests of the checker: it must notice a broken settle, rescue and claim, and every invariant must be able to fail.
 
-Each scenario forces its race with real connections or processes, once with the product's statement, where the checker is
-content, and once with the same statement broken on purpose.
+Each of the first tests forces a race with real connections or processes. It runs once with the statement of pgqueue, and the checker
+must find no broken invariant. It also runs with the same statement broken on purpose, and the checker must find the fault.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Connect = Callable[..., Connection[Any]]
 
 @pytest.fixture
 def recorded(dsn: str) -> str:
-    """The DSN of a watched database. The test itself reads the checker's verdict."""
+    """The DSN of a database in which every change of a job is recorded. The test itself calls the checker."""
     checker.install(dsn)
     return dsn
 
@@ -55,16 +55,16 @@ def use_broken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(decoding, "load", lambda wanted: text if wanted == statement else load(wanted))
 
 
-# ---------------------------------------------------------------- settle: a zombie completes what is not its own
+# ---------------------------------------------------------------- settle: a zombie completes a job that another worker has
 
 
 @pytest.mark.parametrize(
     ("broken", "caught"), [("", set()), ("settle_without_lease", {"I5"}), ("settle_without_fence", {"I5"})]
 )
-def test_settle_by_a_zombie_while_another_runs_the_job(
+def test_the_checker_finds_a_broken_settle_by_a_zombie_while_another_worker_runs_the_job(
     processes: WorkerProcesses, db: Connection[Any], broken: str, caught: set[str]
 ) -> None:
-    """The zombie wakes in the middle of its transaction while the second worker is at the same job."""
+    """A stopped worker continues in the middle of its transaction when a second worker already runs the same job."""
     zombie, _ = processes.start_registered(*QUICK, broken=broken)
     with gate(processes.dsn, 1) as opened, gate(processes.dsn, 2):
         job_id = enqueue(db, "linger", 1)
@@ -82,16 +82,16 @@ def test_settle_by_a_zombie_while_another_runs_the_job(
 
 
 def handler_gone(db: Connection[Any], pid: int) -> bool:
-    """Whether the handler in that process has ended its attempt."""
+    """Whether the handler in that process has ended."""
     row = db.execute("select exists (select from chk.ends where pid = %s)", [pid]).fetchone()
     return bool(row and row[0])
 
 
 @pytest.mark.parametrize(("broken", "caught"), [("", set()), ("settle_without_fence", {"I19"})])
-def test_settle_after_the_rescue(
+def test_the_checker_finds_a_broken_settle_after_a_rescue(
     recorded: str, db: Connection[Any], monkeypatch: pytest.MonkeyPatch, broken: str, caught: set[str]
 ) -> None:
-    """The outcome arrives when the job is back in the queue."""
+    """The worker writes the outcome after a rescue has made the job pending again."""
     use_broken(monkeypatch, broken)
     worker_id, lease_id, job_id = claimed(db)
     expire(db, worker_id)
@@ -105,14 +105,14 @@ def test_settle_after_the_rescue(
     assert found(recorded) == caught
 
 
-# ---------------------------------------------------------------- rescue: takes the jobs of the living
+# ---------------------------------------------------------------- rescue: takes the jobs of a worker whose lease is valid
 
 
 @pytest.mark.parametrize(("broken", "caught"), [("", set()), ("rescue_without_expiry", {"I11b"})])
-def test_rescue_of_a_living_worker(
+def test_the_checker_finds_a_broken_rescue_of_a_living_worker(
     processes: WorkerProcesses, db: Connection[Any], broken: str, caught: set[str]
 ) -> None:
-    """A worker runs a job for longer than two turns of the rescuer."""
+    """A worker runs a job for so long that the leader looks twice for jobs to rescue."""
     patient = (*QUICK, "--crash-limit", "100")
     processes.start_registered(*patient)
     with gate(processes.dsn, 1):
@@ -128,7 +128,7 @@ def test_rescue_of_a_living_worker(
 
 
 def lead(db: Connection[Any]) -> None:
-    """Makes the youngest worker the leader, if it asks before the present leader does."""
+    """Writes the youngest worker into the leader's row. It becomes the leader if it asks for this before the present leader does."""
     db.execute(
         "update pgqueue.leader set worker_id = (select id from pgqueue.workers order by started_at desc limit 1)"
     )
@@ -139,7 +139,7 @@ def rescued(db: Connection[Any]) -> bool:
 
 
 def beats(db: Connection[Any]) -> float:
-    """The time from the begin of the job to the last heartbeat, in heartbeats of 0.3 s."""
+    """The time from the start of the job to the last heartbeat, as a number of heartbeats of 0.3 s."""
     row = db.execute(
         "select extract(epoch from max(w.heartbeat_at) - min(r.at))::float8 / 0.3 from pgqueue.workers w, chk.runs r"
     ).fetchone()
@@ -153,7 +153,7 @@ def beats(db: Connection[Any]) -> float:
     ("broken", "caught"),
     [("", set()), ("claim_without_lock", {"I11", "I19"}), ("claim_of_running", {"I11", "I19"})],
 )
-def test_two_claims_at_once(
+def test_the_checker_finds_a_broken_claim_beside_another_claim(
     recorded: str,
     db: Connection[Any],
     connect: Connect,
@@ -207,7 +207,7 @@ def claim(worker_id: int) -> Any:
 
 
 def claimed(db: Connection[Any]) -> tuple[int, int, int]:
-    """A job that a worker has claimed: (worker, lease, job)."""
+    """Lets a worker claim a job, and returns (worker id, lease_id, job id)."""
     job_id = enqueue(db, "hold_thread", 1, effect=False, inside=False)
     worker_id = register(db)
     [row] = run(db, claim(worker_id))
@@ -255,8 +255,8 @@ SABOTAGE = {
 }
 
 
-def test_every_invariant_is_sabotaged() -> None:
-    """Each invariant has a way to break it here."""
+def test_every_invariant_has_a_statement_that_breaks_it() -> None:
+    """SABOTAGE contains a statement for each invariant."""
     numbers = {
         line.split("'")[1].split()[0] for line in checker.INVARIANTS.splitlines() if "select 'I" in line
     }
@@ -265,7 +265,7 @@ def test_every_invariant_is_sabotaged() -> None:
 
 @pytest.mark.parametrize("invariant", SABOTAGE)
 def test_a_broken_invariant_is_found(recorded: str, db: Connection[Any], invariant: str) -> None:
-    """A database with a completed, a running and a pending job, all in order, and then one thing wrong."""
+    """Makes a database with a completed, a running and a pending job and no broken invariant, and then breaks one invariant."""
     worker_id, lease_id, job_id = claimed(db)
     db.execute("update pgqueue.jobs_live set tags = '{effect}'")
     with psycopg.connect(recorded) as own:
@@ -276,13 +276,13 @@ def test_a_broken_invariant_is_found(recorded: str, db: Connection[Any], invaria
     enqueue(db, "hold_thread", 3, effect=False, inside=False)
     checker.check(recorded)
     with psycopg.connect(recorded) as own:
-        own.execute("set session_replication_role = replica")  # the triggers look away
+        own.execute("set session_replication_role = replica")  # no trigger fires
         own.execute(SABOTAGE[invariant].encode())
     with pytest.raises(AssertionError, match=rf"{invariant} "):
         checker.check(recorded)
 
 
-def test_what_a_client_was_told_is_loaded(recorded: str, tmp_path: Path) -> None:
+def test_the_last_outcome_that_a_client_noted_is_loaded(recorded: str, tmp_path: Path) -> None:
     with checker.Intents(tmp_path / "intents.jsonl") as intents:
         intents.note([1, 2], "unknown")
         intents.note([1], "ack")
@@ -291,8 +291,10 @@ def test_what_a_client_was_told_is_loaded(recorded: str, tmp_path: Path) -> None
         checker.check(recorded)
 
 
-def test_what_became_of_the_jobs_concerned_is_told(recorded: str, db: Connection[Any]) -> None:
-    """An effect that was committed before the completion, as on a connection that commits each statement."""
+def test_a_broken_invariant_is_reported_with_the_history_of_its_jobs(
+    recorded: str, db: Connection[Any]
+) -> None:
+    """The effect is committed before the completion, as on a connection that commits each statement."""
     worker_id, lease_id, job_id = claimed(db)
     db.execute(workload.EFFECT.encode(), [1, job_id, lease_id])
     assert run(db, statements.complete(worker_id, [(job_id, lease_id, True)])) == [job_id]

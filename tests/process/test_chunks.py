@@ -1,4 +1,4 @@
-"""Chunks between two worker processes: one of them is ended alone and soon, and nothing is lost when workers are killed."""
+"""Chunks in two worker processes: one job of a chunk can end alone and in time, and no job is lost when workers are killed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rows(db: Connection[Any], sql: str, *parameters: object) -> list[tuple[Any, 
 def two_chunks(
     workers: WorkerProcesses, db: Connection[Any], notes: Path, executor: str, **options: Any
 ) -> list[list[int]]:
-    """Starts a chunk on each of two workers; returns the ids of their jobs. The first job of each has these ``options``."""
+    """Starts a chunk in each of two workers, and returns the job ids of each chunk. Every fourth job has these ``options``."""
     for _ in range(2):
         workers.start_registered(*CHUNKY, "-c", "4", "--poll", "0.2")
     task = getattr(chunked_tasks, f"chunky_{executor}")
@@ -87,7 +87,7 @@ def test_one_job_of_a_chunk_is_cancelled_within_a_second_and_the_call_goes_on(
     wait_until(lambda: len(read(notes, "saw")) == 8)
     saw = {int(job_id): what for job_id, what in read(notes, "saw")}
     assert saw == {**{job_id: str(job_id) for job_id in others}, **dict.fromkeys(cancelled, "Cancel")}
-    assert len(read(notes, "chunk")) == len(chunks), "nobody was called again"
+    assert len(read(notes, "chunk")) == len(chunks), "no handler was called again"
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -96,7 +96,7 @@ def test_one_job_of_a_chunk_is_cancelled_within_a_second_and_the_call_goes_on(
     [({"deadline": 8}, "DeadlineExceededError"), ({"timeout": 1}, "JobTimeoutError")],
     ids=["deadline", "timeout"],
 )
-def test_one_job_of_a_chunk_has_no_time_left_and_the_call_goes_on(
+def test_the_call_of_a_chunk_goes_on_when_the_time_of_one_of_its_jobs_runs_out(
     workers: WorkerProcesses, db: Connection[Any], notes: Path, executor: str, options: Any, error: str
 ) -> None:
     chunks = two_chunks(workers, db, notes, executor, **options)
@@ -115,10 +115,10 @@ def test_one_job_of_a_chunk_has_no_time_left_and_the_call_goes_on(
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_call_that_nobody_waits_for_any_more_is_stopped(
+def test_the_slots_of_a_chunk_are_free_again_when_all_its_jobs_are_cancelled(
     workers: WorkerProcesses, db: Connection[Any], notes: Path, executor: str
 ) -> None:
-    """A thread cannot be stopped, but its slots are free again."""
+    """On a thread the call itself goes on, because a thread cannot be stopped."""
     chunks = two_chunks(workers, db, notes, executor)
     rows(db, "select pgqueue.cancel(id) from pgqueue.running")
     wait_until(lambda: not unfinished(db))
@@ -133,7 +133,7 @@ def test_a_call_that_nobody_waits_for_any_more_is_stopped(
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_no_job_of_a_chunk_is_lost_and_each_has_its_own_result_while_workers_are_killed(
+def test_no_job_of_a_chunk_is_lost_and_each_has_its_own_result_when_workers_are_killed(
     workers: WorkerProcesses, db: Connection[Any], notes: Path, executor: str
 ) -> None:
     task = getattr(chunked_tasks, f"sum_{executor}")
@@ -155,7 +155,7 @@ def test_no_job_of_a_chunk_is_lost_and_each_has_its_own_result_while_workers_are
         return not unfinished(db)
 
     wait_until(settled, timeout=60)
-    assert len(workers.all) > 2, "one was killed"
+    assert len(workers.all) > 2, "no worker was killed"
     found = {row[0]: row[1:] for row in rows(db, "select id, state, result from pgqueue.jobs")}
     assert found == {handle.id: ("completed", a + b) for handle, (a, b) in zip(handles, sums, strict=True)}
     assert {int(job_id) for [job_id] in read(notes, "did")} == set(found)

@@ -1,4 +1,4 @@
-"""``pgq``: help, usage, enqueue, work, and what a terminal shows."""
+"""``pgq``: help, usage, ``enqueue``, ``work``, and the output on a terminal."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ COMMANDS = [
 def test_every_command_has_help_and_refuses_an_unknown_flag(pgq, words, flag):
     shown = pgq(*words, flag)
     assert (shown.code, "Usage: pgq " + " ".join(words) in shown.out) == (0, True)
-    if words != ("enqueue",):  # it takes the flags of its task
+    if words != ("enqueue",):  # this command has a flag for each argument of the task
         assert pgq(*words, "--no-such-flag").code == 2
 
 
 GROUPS = {(), ("jobs",), ("queues",), ("workers",)}
 
-RUN_ON = {("work",), ("dev",)}  # their output is a log
+RUN_ON = {("work",), ("dev",)}  # these run until they are stopped, and their output is a log
 
 
 @pytest.mark.parametrize("words", [words for words in COMMANDS if words not in GROUPS | RUN_ON], ids=" ".join)
-def test_every_command_that_answers_can_answer_in_json(pgq, words):
+def test_every_command_that_prints_an_answer_has_the_option_json(pgq, words):
     assert "--json" in pgq(*words, "--help").out
 
 
-def test_help_costs_less_than_a_second(tmp_path):
+def test_help_takes_less_than_a_second_of_processor_time(tmp_path):
     def spent() -> float:
-        """Seconds of processor time, so that a loaded machine changes nothing."""
+        """The processor time of child processes in seconds. It does not depend on the load of the machine."""
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
 
@@ -59,13 +59,13 @@ def test_help_costs_less_than_a_second(tmp_path):
     assert spent() - before < 1.0
 
 
-def test_help_imports_nothing_that_only_some_commands_need():
+def test_help_imports_no_module_that_only_some_commands_need():
     loaded = "import sys, pgqueue.ui.cli.commands; print([m for m in ('sqlalchemy', 'alembic', 'pydantic', 'opentelemetry', 'pgqueue.worker', 'pgqueue.dev.demo', 'rich.console') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_the_library_is_imported_name_by_name():
+def test_importing_pgqueue_does_not_import_its_dependencies():
     loaded = "import sys, pgqueue; print([m for m in ('psycopg', 'pydantic', 'tenacity', 'opentelemetry') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -74,12 +74,12 @@ def test_the_library_is_imported_name_by_name():
 @pytest.mark.parametrize(
     ("typo", "meant"), [(("jbos",), "jobs"), (("jobs", "lst"), "list"), (("migrat",), "migrate")]
 )
-def test_a_misspelt_command_is_answered_with_the_near_one(pgq, typo, meant):
+def test_the_error_for_a_misspelt_command_suggests_the_right_one(pgq, typo, meant):
     done = pgq(*typo)
     assert (done.code, f"'{meant}'" in done.err) == (2, True)
 
 
-def test_the_version_is_told(pgq):
+def test_the_option_version_prints_the_version(pgq):
     assert pgq("--version").out.startswith("pgqueue-jobs 0.1.0")
 
 
@@ -105,13 +105,13 @@ def args(db: Connection[Any]) -> Any:
         (("echo", "--value", "{broken"), {"value": "{broken"}),
     ],
 )  # fmt: skip
-def test_arguments_are_typed_by_the_signature(pgq, db, words, stored):
+def test_enqueue_converts_arguments_to_the_types_in_the_signature_of_the_task(pgq, db, words, stored):
     done = pgq("enqueue", *words)
     assert done.code == 0, done.err
     assert args(db) == stored
 
 
-def test_enqueue_prints_the_id_and_tells_its_story_on_stderr(pgq, db):
+def test_enqueue_prints_the_id_on_stdout_and_a_message_on_stderr(pgq, db):
     done = pgq("enqueue", "greet", "--name", "Ada", "--unique-key", "k", "--queue", "mail", "--priority", "-3", "--tag", "a",
                "--tag", "b", "--max-attempts", "2", "--in", "1h")  # fmt: skip
     assert done.out.strip().isdigit()
@@ -154,7 +154,7 @@ def test_enqueue_prints_the_id_and_tells_its_story_on_stderr(pgq, db):
         (("greet", "-A", "shopp", "--name", "Ada"), 8, "did you mean shop?"),
     ],
 )
-def test_a_mistake_at_enqueue_stores_nothing(pgq, db, words, code, said):
+def test_enqueue_with_a_mistake_in_its_arguments_stores_no_job(pgq, db, words, code, said):
     done = pgq("enqueue", *words)
     assert (done.code, done.out) == (code, "")
     assert said in done.err
@@ -173,12 +173,12 @@ def test_a_mistake_at_enqueue_stores_nothing(pgq, db, words, code, said):
         (("--max-jobs", "0"), "--max-jobs"), (("--max-rss", "lots"), "--max-rss"), (("--max-rss", "1M"), "16M"),
     ],
 )  # fmt: skip
-def test_a_worker_that_cannot_work_does_not_start(pgq, flags, said):
+def test_a_worker_with_invalid_options_does_not_start(pgq, flags, said):
     done = pgq("work", *flags)
     assert (done.code, said in done.err) == (2, True), done.err
 
 
-def test_a_drained_worker_has_done_all_that_is_due(dsn, db, tmp_path):
+def test_a_worker_with_the_option_drain_completes_all_due_jobs(dsn, db, tmp_path):
     add_jobs(db, task="greet", count=3, args='{"name": "Ada"}')
     done = command_line.pgq("work", "-A", "shop", "--drain", cwd=command_line.shop(tmp_path), dsn=dsn)
     assert done.returncode == 0, done.stderr
@@ -190,7 +190,7 @@ def test_a_drained_worker_has_done_all_that_is_due(dsn, db, tmp_path):
 # ------------------------------------------------------------------ on a terminal
 
 
-def test_a_terminal_gets_a_coloured_table_and_no_color_a_plain_one(db, dsn, tmp_path):
+def test_a_table_on_a_terminal_has_colours_unless_no_color_is_set(db, dsn, tmp_path):
     [job] = add_jobs(db, task="greet")
     bury_one(db, job)
     coloured = on_terminal(["jobs", "list"], tmp_path, dsn)
@@ -201,7 +201,7 @@ def test_a_terminal_gets_a_coloured_table_and_no_color_a_plain_one(db, dsn, tmp_
     assert "dead" in plain
 
 
-def test_a_terminal_shows_a_bar_while_it_waits(db, dsn, tmp_path):
+def test_jobs_wait_shows_a_progress_bar_on_a_terminal(db, dsn, tmp_path):
     [job] = add_jobs(db, task="greet")
     hand = Hand(db, ["greet"])
     [attempt] = hand.claim()
@@ -223,7 +223,7 @@ def test_a_terminal_shows_a_bar_while_it_waits(db, dsn, tmp_path):
         (("--arg", 'a="\\ud800"'), "--args"),
     ],
 )
-def test_a_filter_that_no_database_takes_is_refused_with_a_sentence(pgq, words, said):
+def test_a_filter_with_text_that_postgres_cannot_store_is_refused_with_an_error(pgq, words, said):
     done = pgq("jobs", "list", *words)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
@@ -232,7 +232,7 @@ def test_a_filter_that_no_database_takes_is_refused_with_a_sentence(pgq, words, 
 
 @pytest.mark.parametrize("column", ["started_at", "finished_at"])
 @pytest.mark.parametrize("moment", ["infinity", "-infinity", "4713-01-01 BC", "200000-01-01"])
-def test_a_job_with_a_time_that_no_program_can_read_is_shown(pgq, db, column, moment):
+def test_a_job_with_a_time_that_python_cannot_represent_is_shown(pgq, db, column, moment):
     columns = {"task": "ok", "state": "dead", "finished_at": "2026-01-01", column: moment}
     [(job,)] = db.execute(
         f"insert into pgqueue.jobs ({', '.join(columns)}) values ({', '.join(['%s'] * len(columns))}) returning id",

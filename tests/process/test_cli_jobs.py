@@ -1,4 +1,4 @@
-"""``pgq jobs``: what each command prints, stores and exits with."""
+"""``pgq jobs``: the output of each command, its rows and its exit code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.worker_by_hand import Hand, bury_one
 # ------------------------------------------------------------------ jobs
 
 
-def test_jobs_are_listed_newest_first_by_filter_and_page(pgq, db):
+def test_jobs_are_listed_newest_first_and_can_be_filtered_and_paged(pgq, db):
     plain = add_jobs(db, task="greet", count=3)
     [tagged] = add_jobs(db, task="greet", tags=["red"], queue="mail")
     [other] = add_jobs(db, task="echo")
@@ -48,13 +48,13 @@ def test_jobs_are_listed_newest_first_by_filter_and_page(pgq, db):
         (("revive",), 2), (("cancel",), 2), (("revive", "--state", "pending"), 2),
     ],
 )  # fmt: skip
-def test_nonsense_for_jobs_ends_in_one_sentence(pgq, words, code):
+def test_jobs_commands_refuse_invalid_arguments_with_an_error(pgq, words, code):
     done = pgq("jobs", *words)
     assert (done.code, done.out) == (code, "")
     assert done.err
 
 
-def test_a_piped_table_is_tab_separated_with_a_head(pgq, db):
+def test_a_table_in_a_pipe_is_tab_separated_and_has_a_row_of_headings(pgq, db):
     [job] = add_jobs(db, task="greet")
     done = pgq("jobs", "list")
     assert done.out.splitlines()[0] == "id\tstate\tqueue\ttask\tattempt\twhen\tworker\tprogress\tlast_error"
@@ -62,7 +62,7 @@ def test_a_piped_table_is_tab_separated_with_a_head(pgq, db):
     assert "No job matches" in pgq("jobs", "list", "--queue", "none").err
 
 
-def test_show_tells_a_job_and_its_history(pgq, db):
+def test_jobs_show_prints_a_job_and_its_history(pgq, db):
     [job] = add_jobs(db, task="greet", args='{"name": "Ada"}')
     bury_one(db, job)
     shown = pgq("jobs", "show", str(job))
@@ -73,7 +73,7 @@ def test_show_tells_a_job_and_its_history(pgq, db):
     assert told["finished_at"].endswith(("Z", "+00:00"))
 
 
-def test_retry_revives_the_one_the_many_or_all_that_match(pgq, db):
+def test_jobs_revive_revives_the_given_jobs_or_all_jobs_that_match_a_filter(pgq, db):
     jobs = add_jobs(db, task="greet", count=4)
     for job in jobs[:3]:
         bury_one(db, job)
@@ -90,7 +90,7 @@ def test_retry_revives_the_one_the_many_or_all_that_match(pgq, db):
     assert "No job matches" in pgq("jobs", "revive", "--state", "dead").err
 
 
-def test_cancel_takes_what_waits_and_asks_what_runs(pgq, db):
+def test_jobs_cancel_cancels_pending_jobs_and_asks_running_jobs_to_stop(pgq, db):
     [running] = add_jobs(db, task="greet")
     Hand(db, ["greet"]).claim()
     waiting = add_jobs(db, task="greet", count=2, queue="mail")
@@ -107,7 +107,7 @@ def test_cancel_takes_what_waits_and_asks_what_runs(pgq, db):
         assert "PGQ-409" in again.err
 
 
-def test_edit_changes_what_waits_and_refuses_what_runs(pgq, db, tmp_path):
+def test_jobs_edit_changes_pending_jobs_and_refuses_running_jobs(pgq, db, tmp_path):
     [job] = add_jobs(db, task="greet", args='{"name": "Ada"}', run_at="2030-01-01Z")
     done = pgq(
         "jobs", "edit", str(job), "--priority", "-5", "--run-at", "2031-01-01T09:00+00:00", "--args", '{"name": "Bo"}',
@@ -151,20 +151,20 @@ def test_edit_changes_what_waits_and_refuses_what_runs(pgq, db, tmp_path):
         (("--timeout", "0"), 2, "timeout is"),
     ],
 )
-def test_an_edit_that_makes_no_sense_ends_in_one_sentence(pgq, db, flags, code, said):
+def test_jobs_edit_refuses_invalid_options_with_an_error(pgq, db, flags, code, said):
     [job] = add_jobs(db, task="greet")
     done = pgq("jobs", "edit", str(job), *flags)
     assert (done.code, said in done.err) == (code, True), done.err
     assert pgq("jobs", "edit", "999999", "--priority", "1").code == 5
 
 
-def test_enqueue_takes_an_expiry_and_a_deadline(pgq):
+def test_enqueue_has_options_for_an_expiry_and_a_deadline(pgq):
     done = pgq("enqueue", "greet", "--name", "Ada", "--expires", "1h", "--deadline", "2030-01-01T00:00Z")
     told = json.loads(pgq("jobs", "show", done.out.strip(), "--json").out)
     assert (told["deadline_at"], told["expires_at"] is not None) == ("2030-01-01T00:00:00Z", True)
 
 
-def test_show_tells_how_far_a_job_has_come(pgq, db):
+def test_jobs_show_prints_the_progress_of_a_job(pgq, db):
     [job] = add_jobs(db, task="greet")
     hand = Hand(db, ["greet"])
     [attempt] = hand.claim()
@@ -188,7 +188,7 @@ def test_show_tells_how_far_a_job_has_come(pgq, db):
         (None, 9, ""),
     ],
 )
-def test_wait_prints_the_result_or_exits_with_what_became_of_it(pgq, db, outcome, code, out):
+def test_jobs_wait_prints_the_result_or_exits_with_a_code_for_the_state(pgq, db, outcome, code, out):
     [job] = add_jobs(db, task="greet")
     hand = Hand(db, ["greet"])
     [attempt] = hand.claim()
@@ -198,10 +198,10 @@ def test_wait_prints_the_result_or_exits_with_what_became_of_it(pgq, db, outcome
     assert (done.code, done.out) == (code, out)
 
 
-# ------------------------------------------------------------------ which jobs
+# ------------------------------------------------------------------ filters
 
 
-def test_jobs_are_chosen_by_key_and_arguments_by_every_command(pgq, db):
+def test_every_jobs_command_can_filter_by_keys_and_arguments(pgq, db):
     app = App(db.info.dsn)
     options = {"unique_key": "u", "concurrency_key": "c", "idempotency_key": "i", "tags": ["red"]}
     mine = app.task(name="greet")(lambda tenant, n: None).using(**options).enqueue(tenant="t1", n=5).id
@@ -226,13 +226,13 @@ def test_jobs_are_chosen_by_key_and_arguments_by_every_command(pgq, db):
         assert pgq("jobs", "list", *words).code == 2
 
 
-def test_a_percent_sign_in_an_error_is_itself(pgq, db):
+def test_a_percent_sign_in_the_filter_by_error_is_no_wildcard(pgq, db):
     add_jobs(db, task="greet", last_error="disk 90% full")
     assert len(pgq("jobs", "list", "--error", "90% F").rows) == 1
     assert pgq("jobs", "list", "--error", "9%full").rows == []
 
 
-def test_jobs_are_counted_by_what_is_asked_for(pgq, db):
+def test_jobs_count_groups_by_the_columns_of_its_option_by(pgq, db):
     add_jobs(db, task="greet", count=2, tags=["a", "b"])
     add_jobs(db, task="greet", tags=["a"], queue="mail")
     add_jobs(db, task="echo", state="dead", finished_at="2026-01-01Z")
@@ -249,11 +249,11 @@ def test_jobs_are_counted_by_what_is_asked_for(pgq, db):
     assert pgq("jobs", "count", "--by", "age").code == 2
 
 
-# ------------------------------------------------------------------ what a dry run promises
+# ------------------------------------------------------------------ dry runs
 
 
 @pytest.mark.parametrize("verb", ["cancel", "revive", "edit"])
-def test_a_dry_run_promises_what_the_command_does_for_jobs_of_every_state(pgq, db, verb):
+def test_a_dry_run_predicts_the_result_of_the_command_for_jobs_of_every_state(pgq, db, verb):
     hand = Hand(db, ["greet"])
     jobs = add_jobs(db, task="greet")
     hand.claim()
@@ -263,7 +263,7 @@ def test_a_dry_run_promises_what_the_command_does_for_jobs_of_every_state(pgq, d
         jobs += add_jobs(db, task="greet", state=state, finished_at="2026-11-01Z")
     jobs += add_jobs(
         db, task="greet", count=2, state="dead", finished_at="2026-11-01Z", unique_key="k"
-    )  # of which one can be revived
+    )  # both have the same key, so only one of them can be revived
     words = ("jobs", verb, *map(str, jobs), *(["--priority", "3"] if verb == "edit" else []))
     everything = "select xmin::text, j.* from pgqueue.jobs j order by id"
     before = db.execute(everything).fetchall()
@@ -290,7 +290,7 @@ def test_a_dry_run_promises_what_the_command_does_for_jobs_of_every_state(pgq, d
      (("cancel", "1", "--queue", "mail"), "Ids and a filter are both given"), (("edit", "--priority", "1"), "No job is named"),
      (("edit", "--priority", "1", "--where-state", "running"), "No running job can be edited")],
 )  # fmt: skip
-def test_what_can_never_be_done_is_refused_by_a_dry_run_too(pgq, db, words, said, dry):
+def test_a_dry_run_refuses_impossible_requests_as_the_command_does(pgq, db, words, said, dry):
     add_jobs(db, task="greet", state="dead", finished_at="2026-11-01Z")
     done = pgq("jobs", *words, *dry)
     assert (done.code, said in done.err, done.out) == (2, True, "")
@@ -307,13 +307,13 @@ def test_what_can_never_be_done_is_refused_by_a_dry_run_too(pgq, db, words, said
         (("cron", "add", "n", "greet", "--every", "5m", "--missed", "onc"), "once"),
     ],
 )  # fmt: skip
-def test_a_word_that_is_none_of_a_few_is_answered_by_the_nearest_and_all_of_them(pgq, words, meant):
+def test_the_error_for_an_unknown_value_suggests_the_nearest_one_and_lists_all(pgq, words, meant):
     done = pgq(*words)
     assert (done.code, done.out) == (2, "")
     assert f"did you mean {meant}? use " in done.err
 
 
-def test_retry_says_what_it_did(pgq, db):
+def test_jobs_revive_prints_the_revived_job_and_a_summary(pgq, db):
     [job] = add_jobs(db, task="greet", state="dead", finished_at="2026-11-01Z")
     done = pgq("jobs", "revive", str(job))
     assert done.rows == [[str(job), "greet", "dead", "revived"]]

@@ -1,4 +1,4 @@
-"""``pgq queues``, ``workers``, ``doctor`` and ``migrate``: what each prints, stores and exits with."""
+"""``pgq queues``, ``workers``, ``doctor`` and ``migrate``: their output, their rows and their exit codes."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def test_a_paused_queue_is_not_claimed_until_it_is_resumed(pgq, db):
     ("name", "code", "said"),
     [("defalt", 5, "did you mean default?"), ("zzz", 5, "known: default"), ("a b", 2, "PGQ-405")],
 )
-def test_what_is_no_queue_is_answered_with_the_near_one(pgq, verb, name, code, said):
+def test_the_error_for_an_unknown_queue_suggests_the_nearest_one(pgq, verb, name, code, said):
     done = pgq("queues", verb, name)
     assert (done.code, said in done.err) == (code, True)
 
 
-def test_a_queue_that_no_worker_has_served_yet_is_seen_and_can_be_paused(pgq, db):
+def test_a_queue_that_no_worker_has_served_yet_is_listed_and_can_be_paused(pgq, db):
     add_jobs(db, task="greet", count=3, queue="mail")
     add_jobs(db, task="greet", queue="mail", run_at="2030-01-01Z")
     add_jobs(db, task="greet", queue="later", run_at="2030-01-01Z")
@@ -50,14 +50,14 @@ def test_a_queue_that_no_worker_has_served_yet_is_seen_and_can_be_paused(pgq, db
         ("mail", 3, 1, 0, True),
     ]
     assert [row[:4] for row in pgq("queues", "list").rows] == [["default", "", "0", "0"], ["later", "", "0", "1"], ["mail", "", "3", "1"]]  # fmt: skip
-    assert pgq("queues", "resume", "mail").code == 0, "it is not paused, which is what was asked for"
+    assert pgq("queues", "resume", "mail").code == 0, "resuming a queue that is not paused is no error"
     paused = pgq("queues", "pause", "mail")
     assert (paused.code, "note" in paused.err) == (0, False)
     assert Hand(db, ["greet"], "mail").claim() == []
     assert pgq("queues", "list").rows[2][:3] == ["mail", "paused", "3"]
 
 
-def test_pausing_a_queue_that_nothing_has_named_makes_it_and_says_so(pgq, db):
+def test_pausing_an_unknown_queue_creates_it_and_prints_a_note(pgq, db):
     add_jobs(db, task="greet", queue="mail")
     paused = pgq("queues", "pause", "mial")
     assert paused.code == 0
@@ -69,7 +69,7 @@ def test_pausing_a_queue_that_nothing_has_named_makes_it_and_says_so(pgq, db):
     assert Hand(db, ["greet"], "mial").claim() == []
 
 
-def test_a_queue_is_removed_only_when_nothing_needs_it(pgq, db):
+def test_a_queue_is_removed_only_if_no_worker_and_no_job_needs_it(pgq, db):
     hand = Hand(db, ["greet"], "mail")
     assert (
         pgq("queues", "remove", "mail").code,
@@ -89,7 +89,7 @@ def test_a_queue_is_removed_only_when_nothing_needs_it(pgq, db):
     assert [item["queue"] for item in pgq("queues", "list", "--json").items] == ["default"]
 
 
-def test_workers_are_listed_with_their_health(pgq, db):
+def test_workers_are_listed_with_their_states(pgq, db):
     assert "No worker runs" in pgq("workers", "list").err
     alive, expired, stopped = (Hand(db, ["greet"]) for _ in range(3))
     db.execute("update pgqueue.workers set expires_at = now() - interval '1 s' where id = %s", [expired.id])
@@ -112,7 +112,7 @@ def findings(done: Done) -> str:
     )
 
 
-def test_doctor_is_content_with_a_served_database(pgq, db):
+def test_doctor_finds_no_error_if_a_worker_serves_the_database(pgq, db):
     Hand(db, ["greet"])
     done = pgq("doctor", "--json")
     assert (done.code, "1 worker alive" in findings(done)) == (0, True)
@@ -135,7 +135,7 @@ def test_doctor_is_content_with_a_served_database(pgq, db):
         ("drop schema pgqueue cascade", "error PGQ-204", 7),
     ],
 )  # fmt: skip
-def test_doctor_finds_each_mistake(pgq, dsn, mistake, expected, code):
+def test_doctor_reports_each_mistake(pgq, dsn, mistake, expected, code):
     with psycopg.connect(dsn) as connection:
         connection.execute(mistake.encode())
     done = pgq("doctor", "--json")
@@ -143,7 +143,7 @@ def test_doctor_finds_each_mistake(pgq, dsn, mistake, expected, code):
     assert expected in findings(done)
 
 
-def test_strict_makes_a_warning_fail_and_a_served_database_passes(pgq, db):
+def test_doctor_strict_fails_if_there_is_a_warning(pgq, db):
     Hand(db, ["greet"])
     run(db, statements.add_partitions(3))
     assert pgq("doctor", "--strict").code == 0
@@ -153,7 +153,7 @@ def test_strict_makes_a_warning_fail_and_a_served_database_passes(pgq, db):
     assert (report["ok"], {finding["level"] for finding in report["findings"]}) == (False, {"ok", "warn"})
 
 
-def test_doctor_tells_a_task_that_no_worker_of_its_queue_knows(pgq, db):
+def test_doctor_reports_a_task_that_no_worker_of_its_queue_has(pgq, db):
     Hand(db, ["greet"])
     add_jobs(db, task="ghost")
     assert (
@@ -172,7 +172,7 @@ def test_doctor_names_the_app_that_has_declared_the_task(pgq, db):
     )
 
 
-def test_migrate_makes_the_schema_and_may_run_again(pgq, empty_dsn):
+def test_migrate_makes_the_schema_and_a_second_run_changes_nothing(pgq, empty_dsn):
     assert pgq("migrate", "--check", "--dsn", empty_dsn).code == 4
     assert json.loads(pgq("migrate", "--json", "--dsn", empty_dsn).out)["result"] == "migrated"
     again = pgq("migrate", "--dsn", empty_dsn)
@@ -180,7 +180,7 @@ def test_migrate_makes_the_schema_and_may_run_again(pgq, empty_dsn):
     assert json.loads(pgq("migrate", "--check", "--json", "--dsn", empty_dsn).out)["result"] == "current"
 
 
-def test_migrate_check_sees_a_changed_function(pgq, db):
+def test_migrate_check_reports_a_missing_function(pgq, db):
     db.execute("drop function pgqueue.cancel")
     done = pgq("migrate", "--check")
     assert (done.code, "PGQ-205" in done.err, "pgqueue.cancel is missing" in done.err) == (4, True, True)
@@ -188,7 +188,9 @@ def test_migrate_check_sees_a_changed_function(pgq, db):
     assert pgq("migrate", "--check").code == 0
 
 
-def test_the_printed_sql_makes_the_same_schema_without_a_connection(pgq, empty_dsn, monkeypatch):
+def test_migrate_prints_sql_without_a_connection_and_this_sql_makes_the_same_schema(
+    pgq, empty_dsn, monkeypatch
+):
     monkeypatch.delenv("PGQUEUE_DSN")
     printed = pgq("migrate", "--sql")
     assert (printed.code, printed.err) == (0, "")

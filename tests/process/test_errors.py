@@ -1,4 +1,4 @@
-"""Every code of ``pgqueue.errors``, provoked for real: the mistake is made, and its sentence comes without a traceback."""
+"""Causes every error of ``pgqueue.errors`` by a real mistake. The message must contain the error's code and no traceback."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ CODES = {
     for kind in vars(errors).values()
     if inspect.isclass(kind) and issubclass(kind, errors.PgQueueError) and "code" in vars(kind)
 }
-SECRET = "s3cr3t"  # every DSN holds it, no message may
+SECRET = "s3cr3t"  # the password in every DSN; no message is allowed to contain it
 
 
 @dataclass
 class Scene:
-    """What a mistake needs: a migrated database, one without tables, and a folder with an app."""
+    """The things that the mistakes need: a migrated database, a database without tables, and a folder with an app."""
 
     dsn: str
     empty_dsn: str
@@ -59,7 +59,10 @@ class Scene:
         return App(self.dsn)
 
     def role(self, options: str, dsn: str | None = None) -> str:
-        """A DSN for a new role that may log in and nothing else; roles are the server's, and dropped with their test."""
+        """Makes a role that can log in and has no other right, and returns its DSN.
+
+        A role belongs to the whole server, not to a database, so the fixture ``scene`` drops it after the test.
+        """
         name = f"pgqueue_test_{os.urandom(6).hex()}"
         with psycopg.connect(self.admin, autocommit=True) as connection:
             connection.execute(
@@ -171,7 +174,7 @@ WORDS = {
 
 
 @pytest.mark.parametrize("code", COMMANDS)
-def test_a_mistake_on_the_command_line_is_one_message_with_its_exit_code(scene, code):
+def test_a_mistake_on_the_command_line_ends_with_a_message_and_the_exit_code_of_its_error(scene, code):
     done = COMMANDS[code](scene)
     assert done.returncode == CODES[code].exit_code, done.stderr
     assert f"{code}  " in done.stderr
@@ -193,7 +196,7 @@ def test_a_mistake_on_the_command_line_is_one_message_with_its_exit_code(scene, 
         (("jobs", "edit", "1", "--expires", "2030-01-01"), "--expires is '2030-01-01'"),
     ],
 )
-def test_a_bad_value_is_named_with_its_option(scene, words, said):
+def test_the_error_for_an_invalid_value_contains_its_option(scene, words, said):
     done = scene.pgq(*words)
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
 
@@ -207,7 +210,7 @@ def test_a_bad_value_is_named_with_its_option(scene, words, said):
         (("jobs", "show", "x"), "PGQ-107"),
     ],
 )
-def test_with_json_a_mistake_is_one_object_on_stderr(scene, words, code):
+def test_a_mistake_is_one_json_object_on_stderr_if_the_option_json_is_given(scene, words, code):
     done = scene.pgq(*words, "--json")
     assert done.returncode == CODES[code].exit_code
     assert done.stdout == ""
@@ -215,7 +218,7 @@ def test_with_json_a_mistake_is_one_object_on_stderr(scene, words, code):
     assert (error["code"], set(error) >= {"message", "why", "do"}) == (code, True)
 
 
-def test_an_error_in_the_users_module_shows_the_users_line(scene):
+def test_the_message_of_an_error_in_the_users_module_contains_the_line(scene):
     scene.write(broken="import pgqueue\n\n1 / 0\n")
     done = scene.pgq("work", "-A", "broken")
     assert (done.returncode, "Traceback" in done.stderr) == (8, False)
@@ -223,7 +226,7 @@ def test_an_error_in_the_users_module_shows_the_users_line(scene):
     assert "broken.py:3" in done.stderr
 
 
-def test_without_any_libpq_even_the_help_says_what_to_install(scene):
+def test_help_says_what_to_install_if_libpq_is_missing(scene):
     scene.write(
         sitecustomize="import ctypes.util, sys\n"
         "sys.modules.update(psycopg_binary=None, psycopg_c=None)\n"
@@ -245,7 +248,7 @@ DSNS = [
 
 
 @pytest.mark.parametrize("bad", DSNS)
-def test_a_dsn_that_cannot_work_is_refused_without_its_password(scene, bad):
+def test_the_error_for_an_invalid_dsn_does_not_contain_its_password(scene, bad):
     done = scene.pgq("jobs", "list", dsn=bad)
     assert done.returncode in (2, 3), done.stderr
     assert "PGQ-10" in done.stderr
@@ -281,7 +284,7 @@ def wrong_connection(scene: Scene) -> None:
 
 
 def lost_lease(scene: Scene) -> None:
-    """Another worker already holds the job when the handler's own transaction commits."""
+    """Another worker already has the job when the handler's own transaction commits."""
     app = scene.app()
     app.task(name="t")(named).enqueue("Ada")
     with psycopg.connect(scene.dsn, autocommit=True) as db:
@@ -340,7 +343,7 @@ def test_a_mistake_in_python_raises_its_error(scene, code):
         RAISED[code](scene)
 
 
-def test_the_sync_verb_inside_an_event_loop_says_which_to_use_on_its_connection(scene):
+def test_enqueue_on_an_async_connection_raises_an_error_that_suggests_aenqueue(scene):
     async def enqueue() -> None:
         async with await psycopg.AsyncConnection.connect(scene.dsn) as connection:
             scene.app().task(name="t")(named).using(connection).enqueue("Ada")
@@ -349,9 +352,9 @@ def test_the_sync_verb_inside_an_event_loop_says_which_to_use_on_its_connection(
         asyncio.run(enqueue())
 
 
-# ------------------------------------------------------------------ what a worker writes
+# ------------------------------------------------------------------ errors that a worker stores in a job's row
 
-# A task, its arguments, the timeout and the seconds until the deadline of its job.
+# For each code: the task of a job, its arguments, its timeout, and the seconds until its deadline.
 WRITTEN = {
     "PGQ-602": ("die", "{}", "1 s", None), "PGQ-603": ("slow", "{}", "1 s", None),
     "PGQ-604": ("fussy", '{"value": 0}', "1 s", None), "PGQ-605": ("slow", "{}", "1 s", 0.1),
@@ -361,7 +364,7 @@ WRITTEN = {
 
 
 @pytest.mark.parametrize("code", WRITTEN)
-def test_how_an_attempt_went_wrong_is_written_into_its_row(scene, code):
+def test_the_error_of_a_failed_attempt_is_stored_in_the_row_of_its_job(scene, code):
     with psycopg.connect(scene.dsn, autocommit=True) as db:
         db.execute(
             "insert into pgqueue.jobs (task, args, timeout, deadline_at)"
@@ -374,22 +377,22 @@ def test_how_an_attempt_went_wrong_is_written_into_its_row(scene, code):
     assert error.startswith(f"{CODES[code].__name__}: {code}  ")
 
 
-# ------------------------------------------------------------------ nothing is forgotten
+# ------------------------------------------------------------------ unexpected errors, and the list of all codes
 
 
 def unexpected(scene: Scene) -> subprocess.CompletedProcess[str]:
-    """The only error without a cause of its own: the current folder vanishes."""
+    """Causes an error that pgqueue does not expect: the current folder is removed when the command starts."""
     gone = scene.folder / "gone"
     gone.mkdir()
     return pgq("jobs", "list", cwd=gone, preexec_fn=gone.rmdir)
 
 
-def test_what_nobody_foresaw_is_called_a_bug_and_shows_its_traceback_on_demand_only(scene):
+def test_an_unexpected_error_is_reported_as_a_bug_without_its_traceback(scene):
     done = unexpected(scene)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     assert "PGQ-001  Unexpected FileNotFoundError" in done.stderr
     assert "PGQUEUE_TRACEBACK=1" in done.stderr
 
 
-def test_every_code_is_provoked_here():
+def test_every_code_is_caused_by_a_test_of_this_file():
     assert set(CODES) == {"PGQ-001", *COMMANDS, *RAISED, *WRITTEN}

@@ -1,4 +1,4 @@
-"""Hooks, chunks and alerts of real worker processes, some of which are killed."""
+"""Hooks, middleware, chunks and alerts with real worker processes, some of which are killed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.apps import hooked_tasks
 from tests.process.worker_processes import QUICK, WorkerProcesses, unfinished
 from tests.waiting import wait_until
 
-# A job that is killed together with others must not become dead by that.
+# The limit of crashes is high, so that no job becomes dead only because its worker was killed.
 MANY_CRASHES = (*QUICK, "--crash-limit", "50")
 EVENTFUL = ("-A", "tests.apps.hooked_tasks:app")
 HOOK_JOBS = """
@@ -47,13 +47,13 @@ def workers(dsn: str, tmp_path: Path, notes: Path) -> Iterator[WorkerProcesses]:
 
 
 def read(notes: Path, kind: str) -> list[list[str]]:
-    """The notes of a kind, without the word for the kind."""
+    """The words of all notes of this kind, without the first word, which is the kind."""
     lines = notes.read_text().splitlines() if notes.exists() else []
     return [line.split()[1:] for line in lines if line.split()[0] == kind]
 
 
 def enqueue(db: Connection[Any], ops: dict[str, int]) -> dict[int, str]:
-    """Enqueues so many jobs of each task, shuffled; returns the task of each job id."""
+    """Enqueues the given number of jobs of each task, in random order. Returns the task of each job id."""
     tasks = [task for task, count in ops.items() for _ in range(count)]
     random.shuffle(tasks)
     with db.transaction():
@@ -67,10 +67,10 @@ def enqueue(db: Connection[Any], ops: dict[str, int]) -> dict[int, str]:
 # ---------------------------------------------------------------- hooks
 
 
-def test_every_outcome_is_told_at_least_once_while_workers_are_killed(
+def test_the_hooks_of_every_outcome_are_called_at_least_once_when_workers_are_killed(
     workers: WorkerProcesses, db: Connection[Any], notes: Path
 ) -> None:
-    """Each hook's job is stored exactly once, also if the leader wrote the outcome for a dead worker."""
+    """For each event and hook, one job is stored exactly once, even if the leader wrote the outcome because the worker had died."""
     db.execute(HOOK_JOBS.encode())
     tasks = enqueue(
         db,
@@ -80,7 +80,7 @@ def test_every_outcome_is_told_at_least_once_while_workers_are_killed(
         workers.start(*EVENTFUL, *MANY_CRASHES, "-c", "8")
 
     def settled() -> bool:
-        """Keeps two workers going, whatever kills them, and kills one itself now and then."""
+        """Keeps two workers running, and sometimes kills one of them. Returns whether all jobs are finished."""
         living = [worker for worker in workers.all if worker.process.poll() is None]
         if (
             len(living) == 2
@@ -102,7 +102,7 @@ def test_every_outcome_is_told_at_least_once_while_workers_are_killed(
     dead = {item: count for item, count in stored.items() if item[0].endswith(":on_dead")}
     assert dead == {(f"{tasks[job_id]}:on_dead", job_id): 1 for job_id in died}
 
-    # A crash fails an attempt as well, so each dead job failed twice, or was killed with its worker.
+    # A crash of the worker fails an attempt, too. So the number of failed attempts is counted by the transitions, not by the errors.
     failed = Counter(int(job_id) for job_id, _ in read(notes, "failed"))
     assert set(failed) == {job_id for job_id in died if tasks[job_id] == "doom_async"}
     attempts = db.execute(
@@ -119,13 +119,15 @@ def test_every_outcome_is_told_at_least_once_while_workers_are_killed(
     assert stalled == dict.fromkeys(killed, "attempts_exhausted")
 
 
-def test_a_hook_tells_why_and_a_broken_one_is_logged_by_its_name_and_harms_nobody(
+def test_a_hook_gets_the_reason_of_a_failure_and_a_broken_hook_is_logged_with_its_name(
     workers: WorkerProcesses, db: Connection[Any], notes: Path
 ) -> None:
     worker = workers.start(*EVENTFUL, "--poll", "30")
     wait_until(lambda: worker.id(db))
     [job_id] = enqueue(db, {"doom_thread": 1})
-    wait_until(lambda: read(notes, "dead"), timeout=10)  # by a wake-up, because the poll is too late
+    wait_until(
+        lambda: read(notes, "dead"), timeout=10
+    )  # started by a wake-up: the next poll would be too late
     assert read(notes, "dead") == [[str(job_id), "attempts_exhausted", "ValueError:_op_0"]]
     [line] = wait_until(lambda: worker.lines("the hook fail_always of doom_thread:on_dead failed for job"))
     assert f"for job {job_id};" in line
@@ -136,7 +138,7 @@ def test_a_hook_tells_why_and_a_broken_one_is_logged_by_its_name_and_harms_nobod
 # ---------------------------------------------------------------- middleware
 
 
-def test_middleware_is_around_attempts_on_the_loop_on_threads_and_in_children(
+def test_middleware_surrounds_attempts_on_the_loop_on_threads_and_in_child_processes(
     workers: WorkerProcesses, db: Connection[Any], notes: Path
 ) -> None:
     with db.transaction():
@@ -163,7 +165,7 @@ PLANS = ("nothing", "value", "error", "retry", "snooze", "cancel", "dead", "unst
 
 
 def expected(op: int, plan: str) -> tuple[Any, ...]:  # noqa: PLR0911
-    """(state, attempt, result, the last error's beginning)"""
+    """Returns (state, attempt, result, beginning of last_error)."""
     match plan:
         case "nothing":
             return ("completed", 1, None, None)
@@ -183,7 +185,7 @@ def expected(op: int, plan: str) -> tuple[Any, ...]:  # noqa: PLR0911
 
 
 @pytest.mark.parametrize("task", ["chunk_async", "chunk_thread", "chunk_process"])
-def test_each_job_of_a_chunk_has_the_outcome_that_the_handler_gave_it(
+def test_each_job_of_a_chunk_has_the_outcome_that_the_handler_returned_for_it(
     workers: WorkerProcesses, db: Connection[Any], notes: Path, task: str
 ) -> None:
     plans = [random.choice(PLANS) for _ in range(200)]
@@ -211,7 +213,7 @@ def test_each_job_of_a_chunk_has_the_outcome_that_the_handler_gave_it(
 TOKEN, PATH_SECRET = "t0ken-of-the-hook", "s3cret-path"
 
 
-def test_each_alert_is_told_once_to_each_place_and_resolves_itself(
+def test_each_alert_is_sent_once_to_the_webhook_and_by_mail_and_resolves_by_itself(
     dsn: str, db: Connection[Any], tmp_path: Path, notes: Path
 ) -> None:
     with receivers.serving(receivers.WebSink()) as web, receivers.serving(receivers.MailSink()) as mails:
@@ -251,13 +253,17 @@ def test_each_alert_is_told_once_to_each_place_and_resolves_itself(
             ).fetchone()
             [first] = [worker for worker in workers.all if worker.pid == leader[0]]
             looks = "select min(count) from pgqueue.alerts where kind <> 'dead'"
-            first.signal(signal.SIGKILL)  # the next leader finds the same causes, and tells nobody again
+            first.signal(
+                signal.SIGKILL
+            )  # the next leader finds the same problems, and must not send their messages again
             seen = db.execute(looks).fetchone()[0]
             wait_until(lambda: db.execute(looks).fetchone()[0] > seen + 5)
 
             assert len(web.taken) == len(alerts)
             assert len(mails.taken) == len(alerts)
-            assert len(web.seen) == len(alerts) + 1  # the message that was answered with an error
+            assert (
+                len(web.seen) == len(alerts) + 1
+            )  # one message was sent twice, because the first answer to it was an error
             assert {item.path for item in web.seen} == {f"/{PATH_SECRET}"}
             assert {item.headers["Authorization"] for item in web.seen} == {f"Bearer {TOKEN}"}
             assert len({item.headers["Idempotency-Key"] for item in web.taken}) == len(alerts)
@@ -289,8 +295,10 @@ def tables(db: Connection[Any]) -> list[bytes]:
     return [f"select to_jsonb(t)::text from pgqueue.{name} t".encode() for (name,) in names]
 
 
-def test_a_worker_that_cannot_send_claims_no_message(dsn: str, db: Connection[Any], tmp_path: Path) -> None:
-    """Alerts are raised all the same. They are told as soon as a worker is there that can send."""
+def test_a_worker_without_settings_of_alerts_claims_no_message(
+    dsn: str, db: Connection[Any], tmp_path: Path
+) -> None:
+    """The worker still raises alerts. Their messages are sent as soon as a worker with the settings runs."""
     with receivers.serving(receivers.WebSink()) as web, WorkerProcesses(dsn, tmp_path) as workers:
         db.execute("select pgqueue.enqueue('gone', '{}')")
         db.execute("update pgqueue.jobs_live set run_at = now() - interval '1 h'")
@@ -304,7 +312,7 @@ def test_a_worker_that_cannot_send_claims_no_message(dsn: str, db: Connection[An
         assert [item.body["alert"] for item in web.taken] == [alert.id]
 
 
-def test_settings_that_cannot_work_are_refused_in_a_sentence(workers: WorkerProcesses) -> None:
+def test_invalid_settings_of_alerts_are_refused_with_an_error(workers: WorkerProcesses) -> None:
     workers.environment["PGQUEUE_ALERTS_WEBHOOK"] = "ftp://token@example.org"
     worker = workers.start(*EVENTFUL)
     assert worker.wait() == 2

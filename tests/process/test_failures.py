@@ -1,4 +1,4 @@
-"""A test that fails says so under its own name, and the others go on."""
+"""If a test fails, pytest reports it under its own name, and the other tests still run."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_that_passes(): ...
 """
 
 
-def test_a_join_that_fails_shows_its_name_and_ends_no_run(tmp_path: Path) -> None:
-    """Of SQLAlchemy's asyncio too, whose connections a failure leaves open."""
+def test_a_failed_test_is_reported_with_its_name_and_the_run_goes_on(tmp_path: Path) -> None:
+    """The failing tests include those of SQLAlchemy's asyncio, which leave connections open when they fail."""
     file = tmp_path / "test_failing.py"
     file.write_text(FAILING)
     command = [sys.executable, "-m", "pytest", "-n", "0", "-p", "tests.conftest", "-c", ROOT / "pyproject.toml", "--rootdir", ROOT, file]  # fmt: skip

@@ -1,4 +1,4 @@
-"""``--processes``: wake-ups, life and death of the processes."""
+"""``pgq work --processes``: how wake-ups reach the processes, and how processes end and are started again."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.process.worker_processes import (
 )
 from tests.waiting import wait_until
 
-SELDOM = ("--poll", "30")  # what happens sooner was not found by a poll
+SELDOM = ("--poll", "30")  # a job that starts within less than 30 s was found through a wake-up
 
 
 # ------------------------------------------------------------------ wake-ups
 
 
-def test_one_notification_fills_all_processes_through_one_connection(
+def test_all_processes_get_jobs_after_one_notification_on_one_connection(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     start(workers, db, 4, "-c", "3", *SELDOM)
@@ -41,7 +41,7 @@ def test_one_notification_fills_all_processes_through_one_connection(
     wait_until(lambda: not unfinished(db))
 
 
-def test_a_process_that_hangs_or_has_no_slot_free_keeps_no_wake_up_to_itself(
+def test_jobs_start_by_wake_ups_although_one_process_hangs_and_one_has_no_free_slot(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     start(workers, db, 3, "-c", "1", *SELDOM)
@@ -62,11 +62,11 @@ def test_a_process_that_hangs_or_has_no_slot_free_keeps_no_wake_up_to_itself(
     wait_until(lambda: not unfinished(db))
 
 
-# ------------------------------------------------------------------ life and death
+# ------------------------------------------------------------------ processes that end
 
 
 @pytest.mark.parametrize("slots", [1, 3], ids=["no_slot_free", "slots_free"])
-def test_children_finish_and_go_when_their_supervisor_was_killed(
+def test_workers_finish_their_jobs_and_exit_when_their_supervisor_was_killed(
     workers: WorkerProcesses, db: Connection[Any], slots: int
 ) -> None:
     worker = start(workers, db, 2, "-c", str(slots), *SELDOM)
@@ -81,7 +81,7 @@ def test_children_finish_and_go_when_their_supervisor_was_killed(
     assert not pids(db)
 
 
-def test_a_child_that_dies_again_and_again_is_started_ever_later(
+def test_a_worker_that_dies_repeatedly_is_started_again_after_longer_and_longer_delays(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     worker = start(workers, db, 2, *QUICK)
@@ -99,7 +99,7 @@ def test_a_child_that_dies_again_and_again_is_started_ever_later(
 
 
 @pytest.mark.parametrize(("signals", "code"), [(1, 12), (2, 143)])
-def test_the_supervisor_hands_signals_on_and_tells_how_its_workers_ended(
+def test_the_supervisor_passes_signals_on_and_exits_with_the_code_of_its_workers(
     workers: WorkerProcesses, db: Connection[Any], signals: int, code: int
 ) -> None:
     worker = start(workers, db, 2, "--grace", "1" if signals == 1 else "60")
@@ -121,10 +121,10 @@ def test_the_supervisor_hands_signals_on_and_tells_how_its_workers_ended(
     ("task", "number"),
     [("hold_thread", signal.SIGTERM), ("hold_process", signal.SIGTERM), ("hold_process", signal.SIGINT)],
 )
-def test_a_signal_to_all_processes_is_one_request_to_stop_and_a_second_one_hurries(
+def test_a_signal_to_all_processes_stops_them_and_a_second_one_makes_them_hand_back_jobs(
     workers: WorkerProcesses, db: Connection[Any], number: signal.Signals, count: int, task: str
 ) -> None:
-    """As systemd stops a unit, and Ctrl-C the group of a terminal."""
+    """systemd stops a unit in this way, and Ctrl-C the processes of a terminal."""
     worker = start(workers, db, 2, "--grace", "60")
     with gate(workers.dsn, 1) as opened:
         job_id = enqueue(db, task, 1, inside=False)
@@ -146,10 +146,10 @@ def test_a_signal_to_all_processes_is_one_request_to_stop_and_a_second_one_hurri
 
 
 @pytest.mark.parametrize("code", [0, 12, 143, -11], ids=str)
-def test_a_worker_that_ends_unasked_is_started_again_and_its_jobs_are_back_at_once(
+def test_a_worker_that_ends_by_itself_is_replaced_and_its_jobs_run_again_before_its_lease_ends(
     workers: WorkerProcesses, db: Connection[Any], code: int
 ) -> None:
-    worker = start(workers, db, 2)  # a lease of 30 s
+    worker = start(workers, db, 2)  # with the default lease of 30 s
     first = pids(db)
     with gates(workers.dsn, 8):
         held = [enqueue(db, "hold_async", op, inside=False) for op in range(1, 9)]
@@ -165,7 +165,9 @@ def test_a_worker_that_ends_unasked_is_started_again_and_its_jobs_are_back_at_on
     assert worker.wait(timeout=60) == 0
 
 
-def test_processes_that_drain_end_for_good(workers: WorkerProcesses, db: Connection[Any]) -> None:
+def test_a_supervisor_with_the_option_drain_exits_and_starts_no_process_again(
+    workers: WorkerProcesses, db: Connection[Any]
+) -> None:
     for op in range(20):
         enqueue(db, "move_async", op, ms=1)
     worker = workers.start("--processes", "2", "--drain", "--poll", "0.2")

@@ -1,4 +1,4 @@
-"""Processes that have run enough are replaced, and a fleet asks little of the server."""
+"""Processes that have run many jobs or grown large are replaced. A fleet (a supervisor and its workers) is no burden for the server."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from tests.process.worker_processes import (
 from tests.servers import create_database, directory_for_servers
 from tests.waiting import STARTS, wait_until
 
-# ------------------------------------------------------------------ max-jobs, --max-rss
+# ------------------------------------------------------------------ --max-jobs, --max-rss
 
 
-def test_a_single_worker_exits_when_it_has_run_its_jobs(
+def test_a_worker_without_a_supervisor_exits_when_it_has_run_max_jobs(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     for op in range(30):
@@ -48,7 +48,7 @@ def state_count(db: Connection[Any], state: str) -> int:
     return row[0] if row else 0
 
 
-def test_processes_that_have_run_their_jobs_are_replaced_one_at_a_time(
+def test_processes_that_have_run_max_jobs_are_replaced_one_at_a_time(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     worker = start(workers, db, 3, "-c", "2", "--max-jobs", "30", "--poll", "0.2")
@@ -74,7 +74,9 @@ def test_processes_that_have_run_their_jobs_are_replaced_one_at_a_time(
     assert worker.wait() == 0
 
 
-def test_a_process_that_grew_too_large_is_replaced(workers: WorkerProcesses, db: Connection[Any]) -> None:
+def test_a_process_that_uses_more_memory_than_max_rss_is_replaced(
+    workers: WorkerProcesses, db: Connection[Any]
+) -> None:
     worker = start(workers, db, 2, "--max-rss", "200M")
     first = pids(db)
     enqueue(db, "hoard", 1, megabytes=220)
@@ -85,13 +87,13 @@ def test_a_process_that_grew_too_large_is_replaced(workers: WorkerProcesses, db:
     assert worker.wait() == 0
 
 
-def test_a_limit_below_what_the_app_needs_is_refused(workers: WorkerProcesses) -> None:
+def test_a_max_rss_below_the_memory_that_the_app_needs_is_refused(workers: WorkerProcesses) -> None:
     worker = workers.start("--max-rss", "16M")
     assert worker.wait() == 2
     assert worker.lines("--max-rss 16M leaves no room for jobs")
 
 
-# ------------------------------------------------------------------ what a fleet asks of the server
+# ------------------------------------------------------------------ statements and connections of a fleet
 
 
 @pytest.fixture
@@ -100,8 +102,10 @@ def home() -> Iterator[Path]:
         yield directory / "server"
 
 
-def test_an_idle_fleet_asks_little_and_a_job_wakes_one_process(home: Path, tmp_path: Path) -> None:
-    """An idle fleet polls, sends heartbeats, and now and then looks at the leader. For one job, one of four processes claims."""
+def test_an_idle_fleet_sends_few_statements_and_one_process_claims_a_new_job(
+    home: Path, tmp_path: Path
+) -> None:
+    """An idle fleet polls, sends heartbeats, and asks who leads. For a new job, only one of the four processes sends a claim."""
     settings = {"fsync": "off", "autovacuum": "off", "shared_preload_libraries": "pg_stat_statements"}
     server = embedded.start(home, settings=settings)
     try:
@@ -110,7 +114,7 @@ def test_an_idle_fleet_asks_little_and_a_job_wakes_one_process(home: Path, tmp_p
         with WorkerProcesses(dsn, tmp_path) as workers, psycopg.connect(dsn, autocommit=True) as db:
             db.execute("create extension pg_stat_statements")
             start(workers, db, 4, "--heartbeat", "1")
-            heartbeats_later(db, 3)  # the statements of the start are over
+            heartbeats_later(db, 3)  # by then, the statements with which workers start have been sent
             db.execute("select pg_stat_statements_reset()")
             seconds = heartbeats_later(db, 10)
             counts = {
@@ -124,9 +128,11 @@ def test_an_idle_fleet_asks_little_and_a_job_wakes_one_process(home: Path, tmp_p
             assert counts["poll"] < 4 * 1.2
             assert (
                 counts["watch"] < 1.2
-            )  # the leader's look at queues; it has others at dead jobs and, while alerts are open, at alerts
+            )  # the leader's query about queues; it has other queries about dead jobs and about open alerts
             assert counts["heartbeat"] < 4 * 1.2
-            assert counts["elect"] < 1.2 + 3 * 0.5  # the leader asks, and the others when a term ends
+            assert (
+                counts["elect"] < 1.2 + 3 * 0.5
+            )  # the leader asks at each heartbeat, and the other workers when its term ends
             assert counts["rescue"] < 1.2
             assert counts["claim"] == 0
             assert counts["all"] < 4 * 1.2 * 2 + 1.2 * 2 + 3 * 0.5 + 0.5 + 1.2 * 3
@@ -137,14 +143,16 @@ def test_an_idle_fleet_asks_little_and_a_job_wakes_one_process(home: Path, tmp_p
                 wait_until(lambda job_id=job_id: state_of(db, job_id) == "completed")  # type: ignore[misc]
             claims = calls(db, "with found") - before
             print(f"{claims} claims for 20 jobs, 4 workers")
-            polls = 4 * 1.2 * (1 + time.monotonic() - begun)  # a poll may see a job before it is taken
-            assert claims <= 20 * 2 + polls  # one claim takes the job, the next finds none
+            polls = (
+                4 * 1.2 * (1 + time.monotonic() - begun)
+            )  # a poll can see a job before it is claimed, and then sends a claim, too
+            assert claims <= 20 * 2 + polls  # the first claim takes the job, and the second finds none
     finally:
         server.stop()
 
 
 def heartbeats_later(db: Connection[Any], seconds: float) -> float:
-    """Waits until every worker has had a heartbeat ``seconds`` later; returns the seconds that passed."""
+    """Waits until every worker has sent a heartbeat at least ``seconds`` after this call. Returns the seconds that passed."""
     with db.cursor() as cursor:
         [begun] = cursor.execute("select clock_timestamp()").fetchone() or [None]
         wait_until(
@@ -166,7 +174,7 @@ def heartbeats_later(db: Connection[Any], seconds: float) -> float:
 def calls(db: Connection[Any], beginning: str) -> int:
     """How often the statements that begin with ``beginning`` were run.
 
-    Not counted are the tests' own statements, which begin with select, and a session's settings, which are one message together.
+    The test's own statements, which begin with select, do not count. SET does not count either: a session sends all its SETs in one message.
     """
     row = db.execute(
         "select coalesce(sum(calls), 0)::int from pg_stat_statements"
@@ -185,15 +193,17 @@ def enqueue_alone(db: Connection[Any], op: int) -> int:
 
 
 def connections_received(log: Path, after: int) -> list[float]:
-    """The times, in seconds, at which the server was asked for a connection, by its log from this byte on."""
+    """The times, in seconds, of all requests for a connection that the server has logged after this byte of its log."""
     lines = log.read_bytes()[after:].decode(errors="replace").splitlines()
     return sorted(
         datetime.fromisoformat(line[:23]).timestamp() for line in lines if "connection received" in line
     )
 
 
-def test_a_fleet_comes_back_after_a_restart_without_a_stampede(home: Path, tmp_path: Path) -> None:
-    """Eight workers with some thirty connections. The server's log counts them, also those that the server refuses."""
+def test_the_workers_of_a_fleet_do_not_all_connect_at_the_same_moment_after_a_restart(
+    home: Path, tmp_path: Path
+) -> None:
+    """Eight workers have about thirty connections. The test counts requests in the server's log, which also has those that were refused."""
     settings = {"fsync": "off", "log_connections": "on", "log_line_prefix": "%m "}
     server = embedded.start(home, settings=settings)
     try:
@@ -208,12 +218,14 @@ def test_a_fleet_comes_back_after_a_restart_without_a_stampede(home: Path, tmp_p
                 heartbeats_later(db, 0)
             size = (home / "log").stat().st_size
             server.stop("immediate")
-            threading.Event().wait(3.0)  # the outage: long enough for every pause to have grown
+            threading.Event().wait(
+                3.0
+            )  # so long an outage that every worker waits longer and longer between its tries to connect
             server = embedded.start(home, settings=settings)
             with psycopg.connect(dsn, autocommit=True) as db:
                 heartbeats_later(db, 0)
                 wait_until(lambda: len(listening(db)) == 2)
-                # an idle worker's connection for jobs comes back with its next poll
+                # an idle worker opens its connection for claims only at its next poll
                 wait_until(lambda: len(connections_received(home / "log", size)) >= 8 * 2 + 2)
             attempts = connections_received(home / "log", size)
             most = max(sum(at <= other < at + 0.1 for other in attempts) for at in attempts)

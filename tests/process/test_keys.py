@@ -1,4 +1,4 @@
-"""Keys under load: several enqueuers, whose transactions overlap and are sometimes rolled back, and two workers."""
+"""Unique, throttle and debounce keys under load: four clients whose transactions overlap and are sometimes rolled back, and two workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ create table chk.asked (
     n bigint not null, created boolean not null);
 create table chk.keyed (job_id bigint not null, n bigint not null)
 """
-# How many jobs got a key while another job held it.
+# The number of jobs that got a unique key at a time when another job had it.
 TOGETHER = """
 with held as (
     select j.id, j.unique_key, min(e.seq) as since, max(e.seq) as until
@@ -38,7 +38,7 @@ where x.apart < make_interval(secs => %s)
 
 
 class Enqueuer(threading.Thread):
-    """Enqueues under all rules until the time is up, and notes each call in its transaction."""
+    """Enqueues jobs with all kinds of keys until the time ``until``, and records each call in the transaction of the call."""
 
     def __init__(self, dsn: str, number: int, until: float) -> None:
         super().__init__()
@@ -57,20 +57,20 @@ class Enqueuer(threading.Thread):
                         connection.rollback()
                     else:
                         connection.commit()
-        except BaseException as error:  # noqa: BLE001 - told by the test
+        except BaseException as error:  # noqa: BLE001 - the test raises it again
             self.error = error
 
     def enqueue(self, connection: Connection[Any], n: int) -> None:
-        """One call: several keys at once, in any order."""
+        """Makes one call of enqueue_many, with one or three keys in any order."""
         kind = self.dice.choice(["unique", "replace", "throttle", "debounce", "expiring"])
         rules: dict[str, dict[str, Any]] = {
             "unique": {}, "replace": {"on_conflict": "replace"}, "throttle": {"throttle": THROTTLE},
             "debounce": {"debounce": 0.3, "debounce_max": 1.0},
-            "expiring": {"delay": 0.2, "expires": 0.1},  # it expires before it can start: the leader or the next enqueue ends it
+            "expiring": {"delay": 0.2, "expires": 0.1},  # such a job expires before it can start, and then the leader or the next enqueue with its key cancels it
         }  # fmt: skip
         names = self.dice.sample("abcdef", self.dice.choice([1, 1, 3]))
         task = workload.keyed.using(connection, unique=["kind", "key"], **rules[kind])
-        # A key that is skipped and one that is replaced are the same key.
+        # Jobs of "unique" and of "replace" get the same keys, because a key is made of the arguments `kind` and `key`.
         shown = "unique" if kind == "replace" else kind
         items = [{"kind": shown, "key": name, "n": n + place} for place, name in enumerate(names)]
         for item, handle in zip(items, task.enqueue_many(items), strict=True):
@@ -80,7 +80,9 @@ class Enqueuer(threading.Thread):
             )
 
 
-def test_keys_hold_under_load(watched: str, workers: WorkerProcesses, db: Connection[Any]) -> None:
+def test_keys_keep_their_rules_under_load(
+    watched: str, workers: WorkerProcesses, db: Connection[Any]
+) -> None:
     db.execute(SCHEMA)
     for _ in range(2):
         workers.start("--poll", "0.1", "--concurrency", "5")
@@ -104,20 +106,20 @@ def test_keys_hold_under_load(watched: str, workers: WorkerProcesses, db: Connec
     assert set(calls) == {"unique", "replace", "throttle", "debounce", "expiring"}
     ends = "select count(*) from pgqueue.jobs where state <> case args ->> 'kind' when 'expiring' then 'cancelled' else 'completed' end"
     assert one(ends) == 0
-    # Each job was made by one call, and each has run once.
+    # Each job was created by one call, and each completed job has run once.
     assert one("select count(*) from chk.asked where created") == one("select count(*) from pgqueue.jobs")
     assert one("select count(*) from chk.keyed") == one(
         "select count(*) from pgqueue.jobs where state = 'completed'"
     )
     assert one(TOGETHER) == 0
-    # The key of an expired job is free at once, and not when the leader comes by.
+    # The key of an expired job is free immediately, not only after the leader has ended the job.
     assert jobs["expiring"] > 6 * SECONDS
-    # One job a window, and windows follow each other.
+    # Each window of a throttle has one job at most.
     assert one(TOO_SOON, THROTTLE) == 0
     most = 6 * (int((SECONDS + 5) / THROTTLE) + 2)
     assert 6 <= jobs["throttle"] <= most
     assert calls["throttle"] > jobs["throttle"]
-    # A debounced job runs with the arguments of the last call that got this job as its answer.
+    # A debounced job ran with the arguments of the last call that returned this job.
     assert one(
         "select count(*) from (select distinct on (a.job_id) a.job_id, a.n from chk.asked a where a.kind = 'debounce'"
         " order by a.job_id, a.seq desc) last join chk.keyed k using (job_id) where k.n <> last.n"

@@ -1,4 +1,4 @@
-"""Cancel, expiry and deadline between two worker processes: how soon, and that no mix of them leaves a job behind."""
+"""Cancels, expiries and deadlines with two worker processes: they take effect in time, and no combination leaves a job unfinished."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def rows(db: Connection[Any], sql: str, *parameters: object) -> list[tuple[Any, 
 
 
 def start_two(workers: WorkerProcesses, db: Connection[Any], mode: str) -> None:
-    """Starts two worker processes. By their heartbeat alone they would hear of a cancel only after 5 s."""
+    """Starts two worker processes. If only their heartbeats reported cancels, they would notice a cancel after up to 5 s."""
     options = (*slow_tasks.APP, "-c", str(2 * EACH), "--poll", "0.2")
     if mode == "supervised":
         workers.start(*options, "--processes", "2")
@@ -54,7 +54,7 @@ def start_two(workers: WorkerProcesses, db: Connection[Any], mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["listen", "no_listen", "supervised"])
-def test_a_running_job_is_cancelled_within_a_second_whatever_runs_it(
+def test_a_running_job_is_cancelled_within_a_second_in_every_executor(
     workers: WorkerProcesses, db: Connection[Any], mode: str
 ) -> None:
     start_two(workers, db, mode)
@@ -82,8 +82,10 @@ def test_a_running_job_is_cancelled_within_a_second_whatever_runs_it(
     assert all(len(all_) == EACH and max(all_) < 1.0 for all_ in took.values())
 
 
-def test_a_job_is_cancelled_in_the_moment_of_its_claim(workers: WorkerProcesses, db: Connection[Any]) -> None:
-    """The worker hears of the cancel before its claim is answered, or while the job waits for its turn."""
+def test_a_job_that_is_cancelled_at_the_moment_of_its_claim_ends_within_a_second(
+    workers: WorkerProcesses, db: Connection[Any]
+) -> None:
+    """The worker perhaps gets the report of the cancel before the answer to its claim, or before the job has a slot."""
     start_two(workers, db, "listen")
     for _ in range(30):
         [job] = enqueue(workers.dsn, slow_tasks.sleep_async, [{}])
@@ -94,7 +96,7 @@ def test_a_job_is_cancelled_in_the_moment_of_its_claim(workers: WorkerProcesses,
         assert time.monotonic() - begun < 1.0
 
 
-def test_a_deadline_stops_the_attempt_that_runs(workers: WorkerProcesses, db: Connection[Any]) -> None:
+def test_a_running_attempt_is_stopped_at_the_deadline(workers: WorkerProcesses, db: Connection[Any]) -> None:
     start_two(workers, db, "listen")
     for task in slow_tasks.SLEEPS.values():
         enqueue(workers.dsn, task, [{}] * 3, deadline=2.5)
@@ -111,7 +113,7 @@ def test_a_deadline_stops_the_attempt_that_runs(workers: WorkerProcesses, db: Co
     assert rows(db, "select distinct reason from pgqueue.dead_letters") == [("deadline_exceeded",)]
 
 
-def test_what_nobody_serves_expires_and_passes_its_deadline_too(
+def test_jobs_of_a_queue_without_a_worker_end_at_their_expiry_or_deadline(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     start_two(workers, db, "no_listen")
@@ -131,7 +133,7 @@ def test_what_nobody_serves_expires_and_passes_its_deadline_too(
     assert all(0 <= late < 2.2 for *_, late in found)
 
 
-# ---------------------------------------------------------------- any mix, at any moment
+# ---------------------------------------------------------------- random combinations at random moments
 
 MOMENT = st.none() | st.floats(0, 2)
 JOB = st.fixed_dictionaries(
@@ -143,7 +145,10 @@ JOB = st.fixed_dictionaries(
 
 
 def play(db: Connection[Any], dsn: str, plan: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Enqueues the plan's jobs and cancels some, each at its moment; returns, by job id, the item and the answer to the cancel."""
+    """Enqueues the jobs of the plan, and cancels some of them, each at the moment that the plan gives.
+
+    Returns the items of the plan by job id. An item of a cancelled job also has the answer to the cancel.
+    """
     app = App(dsn)
     new = [
         slow_tasks.TAKES[item["executor"]]
@@ -192,7 +197,7 @@ def judge(db: Connection[Any], jobs: dict[int, dict[str, Any]]) -> None:
             assert last is None or seconds(last, deadline) < SLACK, (
                 f"an attempt began after the deadline: {item}"
             )
-            # An attempt that never began ends when its child process answers, and that process may still be starting.
+            # If the handler was never called, the attempt ends when its child process answers. This process is perhaps still starting.
             late = 1.0 if first is not None else 5.0
             assert ended is None or seconds(ended, deadline) < late, f"it ran past its deadline: {item}"
         if reason == "deadline_exceeded":
@@ -206,7 +211,7 @@ def judge(db: Connection[Any], jobs: dict[int, dict[str, Any]]) -> None:
             assert (reason, attempt) == ("attempts_exhausted", 4), item
 
 
-def test_in_any_mix_nothing_starts_too_late_runs_too_long_or_stays_behind(
+def test_no_job_starts_too_late_runs_too_long_or_stays_unfinished_in_any_combination(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     for _ in range(2):
@@ -258,7 +263,7 @@ def progress(db: Connection[Any], job: int) -> Any:
     return stored and (stored["done"], stored["total"], stored["message"])
 
 
-def test_progress_is_seen_while_it_runs_kept_when_it_fails_and_complete_at_its_end(
+def test_progress_is_visible_while_a_job_runs_kept_when_it_fails_and_complete_at_its_end(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     start_two(workers, db, "listen")
@@ -276,7 +281,7 @@ def test_progress_is_seen_while_it_runs_kept_when_it_fails_and_complete_at_its_e
         assert (state, before["done"], before["total"], attempt) == ("completed", 5, 10, 2)
 
 
-def test_progress_outlives_the_worker_that_was_killed(workers: WorkerProcesses, db: Connection[Any]) -> None:
+def test_progress_is_kept_when_the_worker_is_killed(workers: WorkerProcesses, db: Connection[Any]) -> None:
     victim, _ = workers.start_registered(*slow_tasks.APP, *QUICK)
     db.execute("select pg_advisory_lock(7)")
     [job] = enqueue(workers.dsn, slow_tasks.count_async, [{"n": 7}])
@@ -289,7 +294,7 @@ def test_progress_outlives_the_worker_that_was_killed(workers: WorkerProcesses, 
     db.execute("select pg_advisory_unlock_all()")
 
 
-def test_however_often_a_handler_says_something_it_is_written_once_a_second(
+def test_progress_is_written_once_a_second_if_a_handler_reports_it_more_often(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     db.execute(WRITES.encode())

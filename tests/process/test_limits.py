@@ -1,4 +1,4 @@
-"""Limits, rates, turns and order with several worker processes that are killed meanwhile, judged by what the rows tell."""
+"""Limits, rates, shares and orderings with several worker processes, some of which are killed. The tests check the rows of the jobs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def add(
 
 
 def kill_one_now_and_then(workers: WorkerProcesses, db: Connection[Any], times: int, *options: str) -> None:
-    """A worker dies in the middle of its work, and another takes its place."""
+    """Kills a worker in the middle of its work and starts another one in its place, as many times as ``times`` says."""
     for _ in range(times):
         before = unfinished(db)
         wait_until(lambda before=before: unfinished(db) < before - 20 or not unfinished(db))
@@ -39,7 +39,7 @@ def kill_one_now_and_then(workers: WorkerProcesses, db: Connection[Any], times: 
         workers.start(*QUICK, *options)
 
 
-def test_no_limit_is_ever_exceeded_and_no_seat_leaks_while_workers_die(
+def test_no_limit_is_exceeded_and_no_seat_is_lost_when_workers_die(
     db: Connection[Any], workers: WorkerProcesses
 ) -> None:
     db.execute("insert into pgqueue.limits (queue, concurrency) values ('default', 9)")
@@ -56,7 +56,7 @@ def test_no_limit_is_ever_exceeded_and_no_seat_leaks_while_workers_die(
     wait_until(lambda: unfinished(db) == 0, timeout=60)
     assert most_at_once(db, lambda key, task: "queue")["queue"] <= 9
     most = most_at_once(db, lambda key, task: key)
-    assert most["narrow"] == 1 or most["narrow"] == 2, "one that weighs 2 runs alone"
+    assert most["narrow"] == 1 or most["narrow"] == 2, "a job of weight 2 runs alone"
     assert most["a"] <= 3
     assert most["b"] <= 3
     assert max(most["a"], most["b"]) == 3, "the limit is used"
@@ -64,7 +64,9 @@ def test_no_limit_is_ever_exceeded_and_no_seat_leaks_while_workers_die(
     assert db.execute("select * from pgqueue.seats where taken <> 0").fetchall() == []
 
 
-def test_rates_hold_over_any_window_and_are_used(db: Connection[Any], workers: WorkerProcesses) -> None:
+def test_no_rate_is_exceeded_in_any_window_and_each_rate_is_used_up(
+    db: Connection[Any], workers: WorkerProcesses
+) -> None:
     db.execute(
         "insert into pgqueue.limits (per_key, key, rate, period, sliding) values (true, 'window', 10, '1 s', true)"
     )
@@ -94,7 +96,7 @@ def test_rates_hold_over_any_window_and_are_used(db: Connection[Any], workers: W
 
 
 @pytest.mark.parametrize("key", ["k", None])
-def test_whoever_outside_has_had_enough_is_left_alone_for_the_time_he_gave(
+def test_no_job_of_a_key_or_task_starts_during_the_pause_after_rate_limited(
     db: Connection[Any], workers: WorkerProcesses, key: str | None
 ) -> None:
     add(db, 20, key=key, task="ask")
@@ -107,13 +109,15 @@ def test_whoever_outside_has_had_enough_is_left_alone_for_the_time_he_gave(
     ).fetchall()
     assert len(pauses) == 4
     begun = [at for _, at, _, begins, _, task, _, _ in db.execute(STEPS) if begins and task == "ask"]
-    heed = 0.2 if key else 1.0  # a key is looked up by each claim, a task's pause with the lanes
+    heed = (
+        0.2 if key else 1.0
+    )  # a pause of a key is read by each claim, a pause of a task only together with the lanes
     for (paused,) in pauses:
         assert [at - paused for at in begun if paused + heed < at < paused + 0.49] == []
     assert db.execute("select max(attempt) from pgqueue.jobs where task = 'ask'").fetchone() == (1,)
 
 
-def test_a_backlog_of_a_full_task_does_not_delay_the_others_of_its_queue(
+def test_a_backlog_of_a_task_at_its_limit_does_not_delay_other_tasks_of_its_queue(
     db: Connection[Any], workers: WorkerProcesses
 ) -> None:
     db.execute("insert into pgqueue.limits (task, concurrency) values ('nap', 2)")
@@ -131,7 +135,9 @@ def test_a_backlog_of_a_full_task_does_not_delay_the_others_of_its_queue(
     assert most_at_once(db, lambda key, task: task)["nap"] == 2
 
 
-def test_keys_have_their_shares_of_the_turns(db: Connection[Any], workers: WorkerProcesses) -> None:
+def test_a_key_with_a_share_of_four_gets_four_times_as_many_jobs_as_another_key(
+    db: Connection[Any], workers: WorkerProcesses
+) -> None:
     db.execute("insert into pgqueue.limits (per_key, key, share) values (true, 'b', 4)")
     for key in ("a", "b", "c"):
         add(db, 1500, key=key)
@@ -146,7 +152,7 @@ def test_keys_have_their_shares_of_the_turns(db: Connection[Any], workers: Worke
 
 
 @pytest.mark.parametrize("ordering", ["block", "skip"])
-def test_order_holds_through_retries_and_kills(
+def test_jobs_with_an_ordering_run_in_order_when_jobs_are_retried_and_workers_killed(
     db: Connection[Any], workers: WorkerProcesses, ordering: str
 ) -> None:
     for _ in range(30):
@@ -161,7 +167,7 @@ def test_order_holds_through_retries_and_kills(
     assert most_at_once(db, lambda key, task: key) == {"a": 1, "b": 1, "c": 1}
 
 
-def test_a_long_backlog_of_one_key_does_not_delay_another(
+def test_a_long_backlog_of_one_key_does_not_delay_a_job_of_another_key(
     db: Connection[Any], workers: WorkerProcesses
 ) -> None:
     add(db, 3000, key="big")
@@ -179,5 +185,5 @@ def test_a_long_backlog_of_one_key_does_not_delay_another(
         "select count(*) from pgqueue.jobs b join pgqueue.jobs s on s.id = %s"
         " where b.concurrency_key = 'big' and b.started_at between s.created_at and s.started_at", [late]
     ).fetchall()  # fmt: skip
-    assert between < 100, "one round of the keys"
+    assert between < 100, "more than one turn of the other key came first"
     assert unfinished(db) > 1000

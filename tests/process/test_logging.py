@@ -1,4 +1,4 @@
-"""The user's logging configuration wins under ``pgq work``, in every executor, and no line is lost or shown twice."""
+"""``pgq work`` follows the user's logging configuration in every executor. No line is lost or written twice."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ TASKS = ("async", "thread", "process")
 
 
 def work(folder: Path, dsn: str, configuration: str, *options: str) -> list[str]:
-    """The lines of a worker that drains one job of each task."""
+    """Runs one job of each task with ``pgq work --drain``, and returns the lines that the worker logged."""
     (folder / "shop.py").write_text(APP.replace("{configuration}", configuration))
     app = App(dsn)
     for name in (*TASKS, "dies"):
@@ -106,7 +106,7 @@ def _nothing() -> None: ...
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
-def test_the_lines_of_handlers_and_of_the_worker_go_where_the_user_has_said_once(
+def test_each_line_of_a_handler_or_the_worker_is_written_once_as_the_user_has_configured(
     watched, tmp_path, configuration
 ) -> None:
     lines = work(tmp_path, watched, CONFIGURATIONS[configuration])
@@ -117,7 +117,7 @@ def test_the_lines_of_handlers_and_of_the_worker_go_where_the_user_has_said_once
     assert all(line.startswith("MINE ") for line in lines if "worker " in line)
 
 
-def test_without_a_configuration_lines_have_a_time_with_its_zone_and_jobs_one_each_on_request(
+def test_lines_have_a_time_with_a_zone_and_log_jobs_adds_one_for_each_job_if_nothing_is_configured(
     watched, tmp_path
 ) -> None:
     lines = work(tmp_path, watched, "", "--log-jobs")
@@ -133,7 +133,7 @@ def test_without_a_configuration_lines_have_a_time_with_its_zone_and_jobs_one_ea
     assert sum("(dies)" in line for line in lines) == 1
 
 
-def test_a_level_is_taken_before_and_after_the_command(watched, tmp_path) -> None:
+def test_the_options_v_and_quiet_set_the_log_level(watched, tmp_path) -> None:
     assert any(" DEBUG " in line for line in work(tmp_path, watched, "", "-v"))
     quiet = work(tmp_path, watched, CONFIGURATIONS["basicConfig"], "--quiet")
     assert not [line for line in quiet if "worker " in line]
@@ -141,7 +141,7 @@ def test_a_level_is_taken_before_and_after_the_command(watched, tmp_path) -> Non
 
 
 @pytest.mark.parametrize("configuration", BROKEN)
-def test_a_configuration_that_fails_costs_lines_and_no_outcome_in_any_executor(
+def test_a_logging_configuration_that_fails_changes_no_outcome_in_any_executor(
     watched, tmp_path, configuration
 ) -> None:
     lines = work(tmp_path, watched, BROKEN[configuration], "-v", "--log-jobs")

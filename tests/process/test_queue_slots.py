@@ -1,4 +1,4 @@
-"""A queue with slots of its own (`-Q mail:20`) never gets more, and gets them again as soon as they are free."""
+"""A queue with a number of slots (`-Q mail:20`) never uses more than these, and a slot that is free again is filled immediately."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_free_slots_of_a_queue_are_filled_without_waiting_for_a_poll(
     assert most == 3
 
 
-def test_why_and_the_workers_row_tell_the_slots_of_a_queue_and_who_has_them(
+def test_why_and_the_workers_row_show_the_slots_of_a_queue_and_the_jobs_that_take_them(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     for op in range(2):

@@ -1,4 +1,4 @@
-"""Real schedulers that run at once, are killed and follow each other: every fire time once, and in time."""
+"""Real schedulers run at the same time, are killed and replace each other. Each fire time must enqueue exactly one job, in time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def add(db: Connection[Any], name: str, **columns: Any) -> None:
 
 
 def fired(db: Connection[Any], count: int, name: str = "%") -> bool:
-    """Whether each schedule of that name has fired so often."""
+    """Whether each schedule whose name matches has fired at least ``count`` times."""
     row = db.execute(
         "select bool_and((select count(*) from pgqueue.schedule_runs r where r.schedule_id = s.id) >= %s)"
         " from pgqueue.schedules s where s.name like %s",
@@ -50,7 +50,7 @@ def fired(db: Connection[Any], count: int, name: str = "%") -> bool:
 
 
 def check_each_once(db: Connection[Any]) -> None:
-    """No fire time is lost (they follow each other without a gap), and none has two jobs."""
+    """Asserts that no fire time is missing between the first and the last one, and that each fire time has exactly one job."""
     for name, noted, distinct, with_job, expected, jobs, fire_times in db.execute(EACH_ONCE).fetchall():
         assert (name, noted) == (name, expected)
         assert {distinct, with_job, jobs, fire_times} == {noted}, name
@@ -58,7 +58,7 @@ def check_each_once(db: Connection[Any]) -> None:
 
 @contextmanager
 def schedulers(dsn: str, count: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Starts schedulers. The list may be changed; the processes that are in it at the end are killed."""
+    """Starts schedulers and yields their list, which the caller can change. At the end, kills the processes that are in the list."""
     found = [start_scheduler(dsn) for _ in range(count)]
     try:
         yield found
@@ -73,7 +73,7 @@ def start_scheduler(dsn: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
-def test_two_schedulers_that_are_killed_again_and_again_lose_and_double_nothing(
+def test_two_schedulers_fire_each_time_exactly_once_when_they_are_killed_repeatedly(
     dsn: str, db: Connection[Any]
 ) -> None:
     for n in range(6):
@@ -87,14 +87,14 @@ def test_two_schedulers_that_are_killed_again_and_again_lose_and_double_nothing(
             wait_until(lambda kills=kills: fired(db, 1 + kills))  # type: ignore[misc]
             moment = time.monotonic() + chance.uniform(0, 1)
             wait_until(lambda moment=moment: time.monotonic() > moment)  # type: ignore[misc]
-            running[kills % 2].kill()  # sooner or later in the middle of a transaction
+            running[kills % 2].kill()  # at a random moment, so sometimes in the middle of a transaction
             running[kills % 2].wait()
             running[kills % 2] = start_scheduler(dsn)
         wait_until(lambda: fired(db, 7))
     check_each_once(db)
 
 
-def test_hundreds_that_are_due_at_once_take_few_transactions(dsn: str, db: Connection[Any]) -> None:
+def test_500_schedules_that_are_due_together_fire_in_few_transactions(dsn: str, db: Connection[Any]) -> None:
     with schedulers(dsn, 1):
         db.execute(
             "insert into pgqueue.schedules (name, task, at)"
@@ -119,7 +119,7 @@ def leader(db: Connection[Any], workers: list[WorkerProcess]) -> WorkerProcess |
     return next((worker for worker in workers if row and worker.pid == row[0]), None)
 
 
-def test_two_workers_lose_and_double_nothing_when_the_leader_is_killed(
+def test_two_workers_fire_each_time_exactly_once_when_the_leader_is_killed(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     add(db, "allow", every="1 second")
@@ -143,10 +143,10 @@ def test_two_workers_lose_and_double_nothing_when_the_leader_is_killed(
 
 
 @pytest.mark.parametrize("mode", ["listen", "supervised"])
-def test_a_leader_that_stops_resigns_and_another_leads_at_once(
+def test_another_worker_leads_within_a_second_when_the_leader_stops(
     workers: WorkerProcesses, db: Connection[Any], mode: str
 ) -> None:
-    """Not only after the leader's term, which with the default heartbeat is a quarter of a minute."""
+    """A leader that stops resigns. Without this, the next one would lead only after the former leader's term: 15 s by default."""
     dying, _ = workers.start_registered()
     wait_until(lambda: leader(db, [dying]))
     if mode == "supervised":
@@ -178,7 +178,7 @@ def test_a_leader_that_stops_resigns_and_another_leads_at_once(
     assert late == (True,)
 
 
-def test_while_a_leader_lives_a_job_is_enqueued_within_a_second_and_edits_count_within_two(
+def test_a_schedule_fires_within_a_second_and_its_edits_take_effect_within_two(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     workers.start_registered(*QUICK)
@@ -186,7 +186,7 @@ def test_while_a_leader_lives_a_job_is_enqueued_within_a_second_and_edits_count_
     add(db, "s", every="1 second", overlap="queue")
     begun = time.monotonic()
     wait_until(lambda: fired(db, 1))
-    assert time.monotonic() - begun < 4, "planned within two seconds, and then its second comes"
+    assert time.monotonic() - begun < 4, "planned within two seconds, and fired within another second"
     wait_until(lambda: fired(db, 5))
     add(db, "bad", cron="61 * * * *")
     begun = time.monotonic()
@@ -201,7 +201,7 @@ def test_while_a_leader_lives_a_job_is_enqueued_within_a_second_and_edits_count_
         " from pgqueue.schedule_runs r where r.state = 'enqueued' and not exists ("
         "  select from pgqueue.schedule_runs f join pgqueue.jobs j on j.id = f.job_id"
         "  where f.schedule_id = r.schedule_id and f.fire_at < r.fire_at and coalesce(j.finished_at, 'infinity') > r.fire_at)"
-        # the first came with the row, which is noticed within two seconds
+        # the first fire time does not count: the scheduler needs up to two seconds to notice a new row
         " and exists (select from pgqueue.schedule_runs f where f.schedule_id = r.schedule_id and f.fire_at < r.fire_at)"
     ).fetchone()
     assert row
@@ -221,7 +221,9 @@ def report(n: int) -> None: ...
 """
 
 
-def test_a_worker_brings_the_schedules_of_its_code(dsn: str, db: Connection[Any], tmp_path: Path) -> None:
+def test_a_worker_stores_the_schedules_that_its_code_declares(
+    dsn: str, db: Connection[Any], tmp_path: Path
+) -> None:
     def deploy(name: str, n: int) -> list[tuple[Any, ...]]:
         (tmp_path / "shop.py").write_text(SHOP.format(name=name, n=n))
         done = command_line.pgq("work", "-A", "shop:app", "--drain", cwd=tmp_path, dsn=dsn)
@@ -247,7 +249,7 @@ def test_a_scheduler_goes_on_after_its_connection_broke(dsn: str, db: Connection
     check_each_once(db)
 
 
-def test_a_row_that_somebody_holds_delays_only_itself(dsn: str, db: Connection[Any]) -> None:
+def test_a_locked_row_of_a_schedule_delays_only_this_schedule(dsn: str, db: Connection[Any]) -> None:
     add(db, "held", every="1 second")
     add(db, "free", every="1 second")
     with psycopg.connect(dsn) as holder, schedulers(dsn, 1):

@@ -1,4 +1,4 @@
-"""What is secret stays so: in the list of processes, the environment of handlers, logs, errors and reprs."""
+"""Passwords and other secrets are not in the list of processes, the environment of handlers, logs, errors or reprs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pgqueue.runtime.origin import without_dsn
 from tests.command_line import pgq, shop
 from tests.waiting import wait_until
 
-SECRET = f"hunter2{secrets.token_hex(6)}"  # of this process: others run beside it
+SECRET = f"hunter2{secrets.token_hex(6)}"  # random, because process_list() also sees the processes of other test runs
 APP = """
 import json, os, pathlib
 from pgqueue import App
@@ -59,7 +59,7 @@ import os, pathlib, sys
 
 
 def process_list(text: str) -> list[str]:
-    """The command lines and environments of all processes that hold this text."""
+    """All command lines and environments of processes that contain this text."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         for name in ("cmdline", "environ"):
@@ -78,7 +78,9 @@ def test_a_password_of_the_command_line_is_in_no_list_of_processes_and_no_enviro
     dsn, db, tmp_path, processes
 ):
     (tmp_path / "mine.py").write_text(APP)
-    (tmp_path / "sitecustomize.py").write_text(BEGINNING)  # each Python runs it before anything of ours
+    (tmp_path / "sitecustomize.py").write_text(
+        BEGINNING
+    )  # each Python process runs this file before any code of pgqueue
     db.execute("select pgqueue.enqueue('thread'), pgqueue.enqueue('process')")
     words = [
         "work",
@@ -100,7 +102,7 @@ def test_a_password_of_the_command_line_is_in_no_list_of_processes_and_no_enviro
         begun = {path.suffix[1:]: path.read_text() for path in tmp_path.glob("begun.*")}
         assert SECRET in begun.pop(str(worker.pid))
         assert len(begun) >= processes
-        assert SECRET not in str(begun), "it was there to be seen for a moment"
+        assert SECRET not in str(begun), "for a moment, the list of processes contained it"
         for name in ("thread", "process"):
             told = json.loads((tmp_path / name).read_text())
             assert SECRET not in json.dumps(told)
@@ -112,7 +114,7 @@ def test_a_password_of_the_command_line_is_in_no_list_of_processes_and_no_enviro
     assert SECRET not in (tmp_path / "log").read_text()
 
 
-def test_what_the_supervisor_hands_on_has_no_dsn():
+def test_the_options_that_a_supervisor_passes_to_its_workers_contain_no_dsn():
     assert without_dsn(["work", "--dsn", "x", "-A", "a:b", "--dsn=y", "-c", "2"]) == [
         "work",
         "-A",
@@ -123,7 +125,7 @@ def test_what_the_supervisor_hands_on_has_no_dsn():
     assert without_dsn(["--dsn", "x"]) == []
 
 
-def test_a_users_own_environment_stays_as_it_is(dsn, db, tmp_path):
+def test_a_dsn_in_the_users_environment_stays_in_the_environment_of_handlers(dsn, db, tmp_path):
     (tmp_path / "mine.py").write_text(APP)
     db.execute("select pgqueue.enqueue('thread')")
     done = pgq("work", "-A", "mine:app", "--drain", cwd=tmp_path, dsn=dsn)
@@ -132,7 +134,7 @@ def test_a_users_own_environment_stays_as_it_is(dsn, db, tmp_path):
 
 
 def test_a_workers_log_never_shows_the_password_of_its_dsn(dsn, db, tmp_path):
-    """Also not when its connections are cut, while they are idle or in the middle of a statement."""
+    """Not even when its connections are terminated, idle or in the middle of a statement."""
     shop(tmp_path)
     secret = psycopg.conninfo.make_conninfo(dsn, password=SECRET)
     with (tmp_path / "log").open("wb") as log:
@@ -161,7 +163,7 @@ def test_a_workers_log_never_shows_the_password_of_its_dsn(dsn, db, tmp_path):
     assert SECRET not in said()
 
 
-# ------------------------------------------------------------------ values
+# ------------------------------------------------------------------ values of arguments
 
 
 @pytest.fixture
@@ -172,7 +174,7 @@ def task(app):
     return pay
 
 
-def test_a_value_that_does_not_fit_is_not_quoted(task, monkeypatch):
+def test_the_error_for_an_invalid_argument_does_not_contain_its_value(task, monkeypatch):
     with pytest.raises(InvalidArgumentsError, match="pin: Input should be a valid integer") as caught:
         task.spec.decode(json.dumps({"pin": SECRET}))
     with pytest.raises(InvalidArgumentsError, match="pin") as sent:
@@ -186,7 +188,9 @@ def test_a_value_that_does_not_fit_is_not_quoted(task, monkeypatch):
         task.spec.decode(json.dumps({"pin": SECRET}))
 
 
-def test_a_stored_job_that_does_not_fit_leaves_no_value_in_the_log_or_the_database(dsn, db, tmp_path):
+def test_the_error_of_a_job_with_invalid_arguments_is_logged_and_stored_without_their_values(
+    dsn, db, tmp_path
+):
     shop(tmp_path)
     db.execute(
         "select pgqueue.enqueue('plan', %s, '{\"max_attempts\": 1}')",
@@ -210,7 +214,7 @@ def test_the_repr_of_a_job_has_no_arguments_results_or_errors(task, db):
 @pytest.mark.parametrize(
     "url", ["http://example.org/", "http://10.0.0.1:80/", "http://localhost.example.org/"]
 )
-def test_a_token_goes_only_over_tls_or_to_this_machine(url):
+def test_a_token_is_refused_if_its_url_has_no_tls_and_is_on_another_machine(url):
     with pytest.raises(InvalidSettingError, match="without TLS"):
         AlertSettings(webhook=url, webhook_token="t")
     AlertSettings(webhook=url)
@@ -219,7 +223,7 @@ def test_a_token_goes_only_over_tls_or_to_this_machine(url):
 @pytest.mark.parametrize(
     "url", ["https://example.org/", "http://localhost:8080/x", "http://127.0.0.1/", "http://[::1]:1/"]
 )
-def test_a_token_may_go_over_tls_or_to_this_machine(url):
+def test_a_token_is_allowed_if_its_url_has_tls_or_is_on_this_machine(url):
     AlertSettings(webhook=url, webhook_token="t")
 
 
@@ -229,7 +233,7 @@ def test_a_token_may_go_over_tls_or_to_this_machine(url):
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can make another user's file"
 )
-def test_another_users_pyproject_above_is_not_read(tmp_path, caplog):
+def test_a_pyproject_in_a_parent_folder_is_not_read_if_it_belongs_to_another_user(tmp_path, caplog):
     mine = tmp_path / "mine" / "deeper"
     mine.mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text('[tool.pgqueue]\ndsn = "postgresql://evil/"')
@@ -238,4 +242,6 @@ def test_another_users_pyproject_above_is_not_read(tmp_path, caplog):
     assert read_file(mine) == {}
     assert "belongs to another user (4711)" in caplog.text
     os.chown(mine, 4711, 4711)
-    assert read_file(mine) == {"dsn": "postgresql://evil/"}, "whoever owns the folder one works in may say so"
+    assert read_file(mine) == {"dsn": "postgresql://evil/"}, (
+        "the owner of the current folder is allowed to set the DSN"
+    )

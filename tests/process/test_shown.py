@@ -1,4 +1,4 @@
-"""What others wrote reaches the operator's terminal as text, on every kind of terminal."""
+"""Text that comes from jobs is shown as plain text on every kind of terminal, so that it cannot control the terminal."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ COMMANDS = (["jobs", "list"], ["jobs", "show", "{job}"], ["why", "{job}"], ["lim
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_no_command_writes_what_acts_on_a_terminal(job, dsn, tmp_path, words):
+def test_no_command_writes_characters_of_a_job_that_control_the_terminal(job, dsn, tmp_path, words):
     words = [word.format(job=job) for word in words]
     piped = pgq(*words, cwd=tmp_path, dsn=dsn)
     assert piped.returncode == 0, piped.stderr
     assert not acts(piped.stdout + piped.stderr, "\t\n")
     assert not any(line.startswith("2026-11-29 CRITICAL") for line in piped.stdout.splitlines())
     seen = on_terminal(words, tmp_path, dsn, NO_COLOR="1", COLUMNS="400")
-    assert not acts(seen, "\t\n\r\x1b"), "no other than rich's own colours"
+    assert not acts(seen, "\t\n\r\x1b"), "the only escape characters are those of rich"
     assert "\x1b]0;" not in seen
     assert "\x1b[2J" not in seen
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_a_terminal_that_knows_ascii_alone_gets_escapes_instead_of_a_crash(job, dsn, tmp_path, words):
+def test_commands_write_escapes_if_the_output_can_only_encode_ascii(job, dsn, tmp_path, words):
     environment = {"PYTHONIOENCODING": "ascii:strict", "PYTHONUTF8": "0"}
     done = pgq(*[word.format(job=job) for word in words], cwd=tmp_path, dsn=dsn, env=environment)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False)
     assert done.stdout.isascii()
 
 
-def test_the_log_of_a_worker_has_one_line_for_what_a_job_said(dsn, db, tmp_path):
+def test_the_error_of_a_job_is_one_line_in_the_log_of_its_worker(dsn, db, tmp_path):
     shop(tmp_path)
     db.execute(
         "select pgqueue.enqueue('fussy', %s, '{\"max_attempts\": 1}')", [json.dumps({"value": f"Ü{BAD}"})]

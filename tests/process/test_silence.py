@@ -1,4 +1,4 @@
-"""A network that goes silent, without FIN or RST, costs a worker a lease at most; then it works on, also if it is the only one."""
+"""If the network goes silent, without FIN or RST, a worker loses at most its lease. Then it works again, even if it is the only worker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def proxy(workers: WorkerProcesses) -> Iterator[Proxy]:
 
 
 def start(workers: WorkerProcesses, proxy: Proxy, db: Connection[Any], directory: Path) -> WorkerProcesses:
-    """A worker that reaches the database through the proxy."""
+    """Starts a worker that reaches the database through the proxy."""
     behind = WorkerProcesses(proxy.dsn, directory)
     worker = behind.start(*SHORT)
     wait_until(lambda: worker.id(db), 60)
@@ -35,7 +35,7 @@ def start(workers: WorkerProcesses, proxy: Proxy, db: Connection[Any], directory
 @pytest.mark.parametrize(
     "name", ["pgqueue claim", "pgqueue settle", "pgqueue heartbeat", "pgqueue listen", ""]
 )
-def test_a_single_worker_outlives_the_silence_of_a_connection(
+def test_a_single_worker_completes_its_jobs_when_one_of_its_connections_goes_silent(
     workers: WorkerProcesses, proxy: Proxy, db: Connection[Any], tmp_path: Path, name: str
 ) -> None:
     with start(workers, proxy, db, tmp_path) as behind:
