@@ -119,7 +119,7 @@ def lost(db, hand):
 @pytest.mark.parametrize("ours", [True, None])
 @pytest.mark.parametrize("how", ENDS)
 def test_a_job_of_pgqueue_ends_like_any_other_and_is_still_marked_as_one_when_it_is_revived(db, how, ours):
-    """A job with a reserved name that was stored past all checks has no such mark. It ends, too, and a revival does not mark it as a job of pgqueue."""
+    """A job with a reserved name that was stored past all checks is not marked by stored_by_pgqueue. It ends, too, and a revival does not mark it."""
     for name in ("t:on_dead", "pgqueue.alert_mail"):
         [job] = db.execute(
             "insert into pgqueue.jobs_live (task, stored_by_pgqueue) values (%s, %s) returning id",

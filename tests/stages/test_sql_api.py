@@ -19,7 +19,7 @@ BOOM = ValueError("boom")
 
 
 def enqueue(db: Connection[Any], task: str = "t", args: Any = None, **options: Any) -> tuple[Any, ...]:
-    """(id, created, state, conflict)"""
+    """Enqueues a job. The returned row begins with id, created, state, conflict."""
     row = db.execute(
         "select * from pgqueue.enqueue(%s, %s, %s)", [task, Jsonb(args or {}), Jsonb(options)]
     ).fetchone()

@@ -72,7 +72,12 @@ def linked(dsn: str, does: Callable[[Link], Coroutine[Any, Any, Any]]) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "reason"),
     [(-1, -2, "undecodable"), (1, 2, "unsettleable"), (-1, 2, None), (1, -2, "attempts_exhausted")],
-    ids=["dead and dies", "done and completes", "dead and completes", "done and dies"],
+    ids=[
+        "dead job, new one dies",
+        "completed job, new one completes",
+        "dead job, new one completes",
+        "completed job, new one dies",
+    ],
 )
 def test_a_job_with_the_id_of_a_finished_job_ends_and_gives_its_seat_back(
     shop: App,

@@ -36,7 +36,7 @@ def played(
 
     async def play() -> None:
         def note(one: Attempt, outcome: Conclusion) -> None:
-            assert one.id not in ended, "it ended twice"
+            assert one.id not in ended, "the attempt ended twice"
             ended[one.id] = outcome
 
         runner = Runner(app, slots=slots, executor=executor, app_path=path, crash_limit=3, done=note)

@@ -1,4 +1,4 @@
-"""``why`` says why a job is not running. Tested are each reason, the order of the reasons, and that the reason always agrees with the rows."""
+"""``why`` says why a job is not running. These tests check each reason, the order of the reasons, and that the reason always agrees with the rows."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_the_readme_is_changed_only_between_the_markers(results, tmp_path):
     assert "old" not in text
     assert "| drain: jobs/s | 200 | 100 to 300 | other 50.0, best 80.0 | 2.50 |" in text
     assert "| drain (x2): jobs/s | 500 |  | other 1,000 | 0.50 |" in text
-    assert "enqueue" not in text  # it was not measured
+    assert "enqueue" not in text  # enqueue was not measured
     assert "alone" not in text  # no other system was measured in this variant
     whole = (tmp_path / "docs" / "benchmarks.md").read_text()
     assert "| drain: jobs/s | 200 | 100 to 300 | other 50.0, best 80.0 | 2.50 |" in whole

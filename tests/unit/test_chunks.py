@@ -262,7 +262,7 @@ class Stage:
         )
 
     def _done(self, attempt: Attempt, outcome: Conclusion) -> None:
-        assert attempt.id not in self.ended, "it ended twice"
+        assert attempt.id not in self.ended, "the attempt ended twice"
         self.ended[attempt.id] = reason_of(outcome)
 
     async def idle(self) -> None:

@@ -43,7 +43,7 @@ class Stage:
         self._all = asyncio.Event()
 
     def _finish(self, attempt: Attempt, outcome: Conclusion) -> None:
-        assert attempt.id not in self.outcomes, "it ended twice"
+        assert attempt.id not in self.outcomes, "the attempt ended twice"
         self.outcomes[attempt.id] = outcome
         if len(self.outcomes) == len(self.attempts):
             self._all.set()

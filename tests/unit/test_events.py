@@ -66,7 +66,7 @@ def samples(kind: Any) -> Iterator[Any]:
 
 
 def made_in(tree: ast.AST) -> Iterator[str]:
-    """The names that a module uses, except in the annotations of parameters, ``subscribed`` and ``has_subscribers``."""
+    """The names that a module uses, except in annotations of parameters and in calls of ``subscribed`` and ``has_subscribers``."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Name):
             yield node.id
@@ -79,7 +79,7 @@ def made_in(tree: ast.AST) -> Iterator[str]:
 
 
 def emitted() -> dict[str, set[str]]:
-    """Which modules make each fact."""
+    """For each fact, the modules that emit it."""
     found: dict[str, set[str]] = {kind.__name__: set() for kind in FACTS}
     for path in PACKAGE.rglob("*.py"):
         module = path.relative_to(PACKAGE).as_posix()

@@ -22,7 +22,7 @@ def number(head: str) -> int:
 
 
 def named(text: str) -> list[tuple[str, str]]:
-    """Each test that the text mentions, with its module. A name without a module belongs to the module before it. If a module stands alone, the name is ""."""
+    """Each test that the text mentions, with its module. A name without a module belongs to the module before it. If a module is mentioned without a test, the name of the test is ""."""
     module, found = "", []
     for match in NAME.finditer(text):
         module = match["module"] or module

@@ -16,7 +16,7 @@ BEGUN = 1000.0
 
 
 class Scripted(Heartbeat):
-    """``renewed``: the server's answer to a renewal. ``requests``: its answer to the question which jobs to cancel. An exception is raised."""
+    """``renewed``: the server's answer to a renewal. ``requests``: its answer to the question which jobs to cancel. If an answer is an exception, it is raised."""
 
     def __init__(self, *, has_jobs: bool = True) -> None:
         self.cancelled: list[int] = []
@@ -39,7 +39,7 @@ class Scripted(Heartbeat):
         return answer
 
     def turn(self) -> bool:
-        self.life.due.set()  # so that the turn waits for nothing
+        self.life.due.set()  # so that the round does not wait
         return self._take_turn(self.life)
 
 

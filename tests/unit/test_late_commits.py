@@ -67,7 +67,7 @@ def test_the_earliest_beginning_is_returned_if_several_transactions_have_ended()
     assert late.first_that_ended([]) == 2.0 - LAG
 
 
-def test_a_transaction_whose_beginning_is_hidden_counts_from_the_watch_before_its_first_sight():
+def test_a_transaction_with_a_hidden_beginning_counts_from_the_watch_before_it_was_first_seen():
     late = LateCommits()
     assert late.first_that_ended([("secret", None, 10.0)]) is None
     assert late.first_that_ended([("secret", None, 10.0 + WATCH)]) is None

@@ -32,7 +32,7 @@ def test_the_public_modules_export_exactly_these_names(path):
     assert sorted(import_module(path).__all__) == sorted(PUBLIC[path])
 
 
-def test_the_top_of_the_package_is_a_table_of_contents():
+def test_the_top_of_the_package_contains_only_these_folders_and_files():
     """The top of the package has a folder for each of its parts. Beside them there are only the files for the public names, ``python -m pgqueue``, the settings and the errors."""
     assert {
         path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"

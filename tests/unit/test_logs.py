@@ -20,7 +20,7 @@ from pgqueue.telemetry.guard import Failure
 
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Handler]:
-    """The handler of pgqueue's logger, as under ``pgq work`` without a configuration."""
+    """The handler of pgqueue's logger, as ``pgq work`` sets it up if the user has not configured logging."""
     level, handlers = log_output.LOG.level, list(log_output.LOG.handlers)
     monkeypatch.setattr(log_output, "_chosen", [])
     log_output.LOG.handlers = []

@@ -219,7 +219,7 @@ def test_middleware_sees_how_an_attempt_was_ended_from_outside(end):
     assert (seen, reason_of(outcome)) == ([wanted[end][0]], wanted[end][1])
 
 
-def test_middleware_on_a_thread_sees_a_timeout_or_a_cancel_that_the_handler_asked_for():
+def test_middleware_on_a_thread_sees_a_timeout_or_a_cancel_that_job_check_raises():
     app, seen = App(), []
 
     @app.middleware

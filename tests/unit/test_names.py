@@ -1,4 +1,4 @@
-"""Public names, and the rules of the code that no type checker knows."""
+"""The public names, and the rules for the code that no type checker checks."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_public_names_are_these():
         (pgqueue.Job, "transaction", "atransaction"),
     ],
 )
-def test_sync_and_async_twins_take_the_same(home, sync, other):
+def test_sync_and_async_twins_have_the_same_parameters(home, sync, other):
     one, two = (
         [
             parameter.replace(annotation=str(parameter.annotation).replace("AsyncConnection", "Connection"))
@@ -89,22 +89,22 @@ def coloured(home: type | ModuleType) -> set[str]:
 
 
 @pytest.mark.parametrize("home", [App, Enqueuer, Task, JobHandle, pgqueue.Job, JobStore, Pools, Waiters])
-def test_an_async_method_has_the_name_of_its_sync_twin_after_an_a(home):
-    alone = {"leave_loop"}  # it leaves the running event loop, and sync callers have none
+def test_the_name_of_an_async_method_is_an_a_and_the_name_of_its_sync_twin(home):
+    alone = {"leave_loop"}  # leave_loop leaves the running event loop, and sync callers have none
     for name in coloured(home) - alone:
         assert name.startswith("a"), name
         assert hasattr(home, name[1:]), name
 
 
-def test_an_async_function_that_runs_statements_has_the_name_of_its_sync_twin_before_async():
-    alone = {"wait_notified"}  # only loops listen
+def test_the_name_of_an_async_function_of_the_database_is_its_sync_twins_name_and_async():
+    alone = {"wait_notified"}  # only callers on an event loop wait for notifications
     for home in (run, flows):
         for name in coloured(home) - alone:
             assert name.endswith("_async"), name
             assert hasattr(home, name.removesuffix("_async")), name
 
 
-def test_the_options_of_using_are_those_of_the_sql_api():
+def test_using_has_the_same_options_as_the_sql_api():
     from pgqueue.model.options import RULES
 
     listed = re.search(
@@ -122,7 +122,7 @@ def test_the_options_of_using_are_those_of_the_sql_api():
     assert known == set(RULES)
 
 
-def test_what_an_edit_may_change_is_what_the_sql_api_may():
+def test_an_edit_in_python_can_change_and_remove_the_same_columns_as_an_edit_in_sql():
     from pgqueue.model.options import EDITABLE, REMOVABLE
 
     text = sql.functions()["edit"]
@@ -149,12 +149,13 @@ COLOURED = (
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_only_the_outermost_modules_are_coloured(module):
+def test_only_the_outermost_modules_define_async_functions(module):
     if not module.startswith(COLOURED):
         assert not [node.name for node in ast.walk(MODULES[module]) if isinstance(node, ast.AsyncFunctionDef)]
 
 
-# LISTEN names its channel as an identifier, REINDEX takes no parameters, a session's setting is set, not queried, and the demo's shop is a user.
+# The modules that execute SQL without a statement file. In LISTEN the channel is an identifier, REINDEX takes no parameters, a setting of a
+# session is set and not queried, and the demo's shop is a user of pgqueue.
 EXECUTES = (
     "database/run.py",
     "app/lookout.py",
@@ -177,14 +178,14 @@ def test_only_the_database_module_executes_sql(module):
 
 
 LOGGING = {
-    "ui/cli/common.py": "it says which level the command line asks for",
+    "ui/cli/common.py": "it sets the level that the command line asks for",
     "text/shown.py": "a filter cleans the records of all lines",
 }
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if not module.startswith("telemetry/")])
 def test_only_telemetry_logs(module):
-    """What happens is emitted as a fact; log.py words the line."""
+    """All other modules emit facts, and telemetry/log.py writes the log line of each fact."""
     imported = [
         name.name
         for node in ast.walk(MODULES[module])
@@ -197,7 +198,7 @@ def test_only_telemetry_logs(module):
 
 
 def constructed() -> Iterator[str]:
-    """The statement file that each constructor names."""
+    """The name of the statement file that each constructor loads."""
     homes = [tree for module, tree in MODULES.items() if module.startswith("database/statements/")]
     for node in (node for tree in homes for node in ast.walk(tree)):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
@@ -224,7 +225,7 @@ def test_each_statement_has_one_constructor():
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.sql")), ids=lambda path: path.stem)
-def test_each_sql_file_says_what_it_does_and_names_its_columns(path):
+def test_each_sql_file_begins_with_a_comment_and_selects_columns_by_name(path):
     text = path.read_text()
     head = re.match(r"(?:--.*\n)+", text)
     assert head
@@ -233,7 +234,7 @@ def test_each_sql_file_says_what_it_does_and_names_its_columns(path):
         assert not re.search(r"select\s+\*", text)
 
 
-def test_each_error_has_a_code_of_its_own_and_stands_in_the_tree():
+def test_no_two_errors_have_one_code_and_each_stands_in_the_tree_of_the_docstring():
     def descend(kind: type) -> Iterator[type]:
         yield kind
         for child in kind.__subclasses__():
@@ -248,7 +249,7 @@ def test_each_error_has_a_code_of_its_own_and_stands_in_the_tree():
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_files_stay_small(module):
+def test_no_module_has_more_than_400_lines(module):
     assert len((PACKAGE / module).read_text().splitlines()) <= 400
 
 
@@ -259,7 +260,7 @@ def test_the_filter_of_jobs_has_a_condition_for_each_of_its_fields():
 
 
 @pytest.mark.parametrize("name", sql.FRAGMENTS)
-def test_each_fragment_is_shared(name):
+def test_each_sql_fragment_is_used_in_more_than_one_place(name):
     places = [
         path
         for path in PACKAGE.rglob("*.sql")
@@ -269,12 +270,12 @@ def test_each_fragment_is_shared(name):
     assert len(places) > 1
 
 
-def test_a_fragment_speaks_of_the_row_that_is_named_or_of_columns_alone():
+def test_a_fragment_is_written_with_the_given_alias_or_with_plain_column_names():
     assert sql.load("complete").count("j.trace_context") == sql.load("complete").count("f.trace_context") == 1
     assert "\n        tags, args, meta, trace_context,\n" in sql.load("complete")
 
 
-def test_sql_is_printed_as_psql_takes_it(capsys):
+def test_sql_is_printed_in_a_form_that_psql_can_run(capsys):
     main(["lock_running_job", "functions/cancel"])
     shown = capsys.readouterr().out
     assert "%" not in shown

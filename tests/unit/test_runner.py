@@ -142,7 +142,7 @@ def test_the_order_of_attempts_stays_the_same_when_others_are_taken_out() -> Non
 
 def test_short_jobs_are_claimed_ahead_and_long_ones_are_not() -> None:
     times = JobTimes()
-    assert times.ahead() == 0, "nothing is known yet"
+    assert times.ahead() == 0, "no job has run yet, so it is unknown how long jobs last"
     for n in range(200):
         times.note(n * 0.001, (n + 1) * 0.001)
     assert times.ahead() == pytest.approx(AHEAD / 0.001, abs=2)
