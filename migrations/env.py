@@ -1,8 +1,9 @@
 """Alembic's entry: runs the revisions, then installs the SQL API of `pgqueue/sql/functions/` and the views of `views/`.
 
 Functions and views are replaced as a whole at every upgrade instead of being copied into revisions, so each has one text,
-in one file. If several hosts migrate at once, they wait for each other on a table of ours. A role without rights on it cannot
-lock it. `migrate.upgrade` tries again for a while, and names the session that is in the way.
+in one file. If several hosts migrate at the same time, they wait for each other by locking a table of pgqueue. A role that has no
+rights on that table cannot lock it, so it cannot hold up a migration. If a lock is not free, `migrate.upgrade` tries again for a
+while, and then names the session that has the lock.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from sqlalchemy import create_engine, pool, text
 from pgqueue.database.run import connect
 from pgqueue.sql import functions, views
 
-# The owner of the schema can replace what we make in it, and a superuser who migrates would run the replacement.
+# The owner of a schema can replace the functions in it. A superuser who migrates would then run the replaced functions with all rights.
+# So a superuser migrates only a schema of a superuser, and another role only a schema of a superuser or of a role whose rights it has.
 OURS = """
 do $do$
 declare
@@ -41,9 +43,10 @@ PREPARE = (
     "set local search_path = pg_catalog, pg_temp",
     "set local lock_timeout = '5s'",
     OURS,
-    "set local check_function_bodies = off",  # functions may name each other, in any order
+    "set local check_function_bodies = off",  # a function can call one that is created later
 )
-# PUBLIC may execute a new function, and some of ours run as their owner. `pgq db grants` says what each role needs.
+# By default PUBLIC can execute every new function, but some functions of pgqueue run with the rights of their owner. `pgq db grants`
+# prints the rights that each kind of role needs.
 CLOSE = "revoke all on all functions in schema pgqueue from public"
 
 
@@ -71,7 +74,7 @@ def run() -> None:
 
 
 def connected() -> Any:
-    """A session with our search path, because SQLAlchemy and alembic ask the catalog, too."""
+    """A session with pgqueue's search path, because SQLAlchemy and alembic read the catalog through the search path, too."""
     connection = connect(context.config.attributes["dsn"], name="pgq migrate")
     connection.autocommit = False
     return connection

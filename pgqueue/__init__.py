@@ -1,6 +1,6 @@
 """pgqueue: a job queue that lives in your Postgres.
 
-Each name is imported at its first use. So a missing libpq is reported in one sentence, at the point that needs libpq.
+Each public name is imported at its first use. So if libpq is missing, the error is one sentence, and comes where libpq is needed.
 """
 
 from importlib import import_module

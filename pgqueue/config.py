@@ -1,7 +1,7 @@
-"""The settings of a worker, and the file from which all settings are read.
+"""The settings of a worker, and the reading of pyproject.toml for all settings.
 
-The first of these that gives a setting wins: an explicit argument or flag, the environment, ``[tool.pgqueue]`` in
-the nearest pyproject.toml, the default.
+These places are tried in this order: an explicit argument or flag, the environment, ``[tool.pgqueue]`` in the nearest
+pyproject.toml, the default. The first place that has a setting decides.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ FILE_KEYS = ("app", "dsn", *(name for name, said in SETTINGS.items() if said.in_
 
 
 def read_worker(flags: Mapping[str, object]) -> dict[str, object]:
-    """The settings that a flag or else pyproject.toml gives, each read as its kind; raises InvalidSettingError."""
+    """The settings from the flags or else from pyproject.toml, each converted to its type; raises InvalidSettingError."""
     given: dict[str, Given] = {
         name: (value, SETTINGS[name].flag) for name, value in flags.items() if value is not None
     }

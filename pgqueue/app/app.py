@@ -106,7 +106,7 @@ class App(Crontab, Hooked):
         makes the job dead.
         ``executor``: "async", "thread" or "process"; by default, the worker's setting decides (async def on its loop, def on a thread).
         ``chunk``: the handler takes a list of at most this many jobs. The worker gathers them for ``chunk_wait`` at most.
-        ``unique`` (True: by all arguments; a list: by the named ones), ``unique_for``, ``on_conflict``, ``throttle``,
+        ``unique`` (True: a key made of all arguments; a list: of the named ones), ``unique_for``, ``on_conflict``, ``throttle``,
         ``debounce``, ``debounce_max``: as in ``using()``, for all jobs of the task.
         ``on_completed``, ``on_failed``, ``on_retry``, ``on_dead``, ``on_stalled``: a hook, as ``@task.on_dead`` declares it.
         A parameter annotated ``Job`` receives the job itself. Put it first, so that type checkers understand it.
@@ -117,7 +117,7 @@ class App(Crontab, Hooked):
             return self.task()(function)
 
         def declare(function: Callable[..., object]) -> Task[..., Any]:
-            if isinstance(function, Task):  # a task of another app, or one that gets another name here
+            if isinstance(function, Task):  # a task of another app, or a task that gets a second name
                 function = function.spec.function
             function = runnable(function)
             given: dict[str, Any] = {
@@ -144,7 +144,7 @@ class App(Crontab, Hooked):
                     why=f"{known.__module__}.{known.__qualname__} has the name already",
                     do="give one of them another name=",
                 )
-            spec.adapter  # noqa: B018 - a signature that cannot be stored is refused here
+            spec.adapter  # noqa: B018 - this raises an error if arguments of the signature cannot be stored
             task = Task[..., Any](self.store, spec)
             for name_of_hook in HOOKS & more.keys():
                 if more[name_of_hook] is not None:
@@ -247,7 +247,7 @@ class _Options(KeyRules, total=False):
 
 
 class _Decorator(Protocol):
-    """The type of ``@app.task(…)``, for type checkers: what the overloads of ``App.task`` say."""
+    """The type of ``@app.task(…)``, for type checkers. It is the same as in the overloads of ``App.task``."""
 
     @overload
     def __call__(self, function: Callable[Concatenate[Job, P], R], /) -> Task[P, R]: ...
@@ -256,7 +256,7 @@ class _Decorator(Protocol):
 
 
 class _ChunkDecorator(Protocol):
-    """The type of ``@app.task(chunk=…)``: each job is enqueued with the fields of an item, or with an item."""
+    """The type of ``@app.task(chunk=…)``: a job is enqueued with the fields of an item as arguments, or with an item."""
 
     def __call__(self, function: Callable[..., R], /) -> Task[..., R]: ...
 

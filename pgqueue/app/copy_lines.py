@@ -18,7 +18,7 @@ from pgqueue.errors import InvalidOptionError
 from pgqueue.model.job import Batch
 from pgqueue.model.names import is_reserved
 
-SMALLEST_COPY = 100  # from this many jobs on, the three round trips of COPY pay
+SMALLEST_COPY = 100  # from this many jobs on, COPY is cheaper, although it takes three round trips
 ROWS_AT_ONCE = 500  # rows in a block: the server works on one block while Python makes the next
 SOON_DUE = timedelta(seconds=1)  # a job that is due later needs no wake-up: polling finds it in time
 SIGNATURE, END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
@@ -32,15 +32,17 @@ WITHOUT_KEYS = frozenset(
      "tags", "meta", "trace_context", "wake"}
 )  # fmt: skip
 
-# Any on_conflict may be among these. Mostly there is no conflict; if there is one, the SQL API decides.
+# Jobs with these options go by ``insert_unique.sql``. They can have any on_conflict, because that statement stores nothing if there is
+# a conflict. Then the SQL API does what on_conflict says.
 UNIQUE = WITHOUT_KEYS | {"unique_key", "unique", "unique_for", "on_conflict"}
 
 
 def sendable(batches: list[Batch], *, utf8: bool) -> tuple[list[Batch], bool]:
-    """The batches as a connection can take them, and whether the connection takes their options unchanged.
+    """The batches in a form that the connection can send, and whether it can send their options unchanged.
 
     An encoding other than UTF-8 may lack a character, or have another one in its place. Shift JIS and EUC_JP have a yen sign where
-    ASCII has the backslash. The SQL API takes everything as JSON, whose escapes are ASCII.
+    ASCII has the backslash. So for such an encoding the arguments are JSON in ASCII.
+    If options are not ASCII, the SQL API must store the jobs, because it takes options as JSON, too.
     """
     if utf8:
         return batches, True
@@ -61,7 +63,7 @@ def have_no_keys(batches: Sequence[Batch]) -> bool:
 
 
 def have_a_unique_key(batches: Sequence[Batch]) -> bool:
-    """Whether this is one job with a unique key and nothing else that only the SQL API knows."""
+    """Whether this is a single job that, besides a unique key, has no option that only the SQL API knows."""
     [batch, *more] = batches
     return (
         not more and len(batch.args) == 1 and UNIQUE.issuperset(batch.options) and not is_reserved(batch.task)

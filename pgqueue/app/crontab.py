@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 class Crontab:
-    """The base of ``App`` that knows its schedules, by name."""
+    """The base class of ``App`` that keeps the app's schedules, by name."""
 
     def __init__(self) -> None:
         self.schedules: dict[str, Schedule] = {}
@@ -45,9 +45,10 @@ class Crontab:
         Instead of the expression, give ``every`` or ``at``. ``every`` (seconds, a timedelta, or a text such as "5m") counts
         from ``anchor`` (default: when the row is made). ``at`` fires once. ``name``: the default is the task's name.
         ``args``: the arguments of each job. ``jitter``: each job runs up to this much later.
-        ``overlap`` says what to do if the former run has not ended: "queue" (the new run waits), "skip", "cancel-old", or
-        "allow" (both run). ``missed`` says what to do if no worker lived for more than a minute: "once" (make up for the
-        last time), "skip", or "all" (at most the last ``missed_cap``). The further options are those of ``using``.
+        ``overlap`` says what to do if the run before has not ended: "queue" (the new run waits), "skip", "cancel-old", or
+        "allow" (both run). ``missed`` says what to do with fire times that passed more than a minute ago, because no worker lived
+        then: "once" (enqueue the last one), "skip" (enqueue none), or "all" (enqueue the last ``missed_cap`` at most).
+        The further options are those of ``using``.
 
         Raises InvalidScheduleError, InvalidArgumentsError, or what ``using`` raises.
         """

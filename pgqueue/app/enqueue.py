@@ -1,6 +1,6 @@
-"""The verbs of enqueuing: ``Task`` is what ``@app.task`` returns, ``Enqueuer`` is a task with options chosen.
+"""The methods that enqueue jobs.
 
-Each sync method has a short async twin over ``JobStore``; a test keeps their signatures equal.
+``@app.task`` returns a ``Task``. ``using`` returns an ``Enqueuer``, which is a task with chosen options. Each sync method has a short async twin; both call ``JobStore``. A test keeps their signatures equal.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def bad_items(reasons: dict[int, str]) -> InvalidBatchError:
 class Enqueuer(Generic[P, R]):
     """A task with chosen options and a connection to join. It is immutable, so you may keep it and use it again.
 
-    If other enqueuers differ from this enqueuer only in the unique_key, ``shared`` returns the options that their jobs share.
+    ``shared`` is given if this enqueuer was made from another one by choosing only a unique_key. It returns the options that all
+    enqueuers made in this way have in common, so that these options are checked only once.
     """
 
     def __init__(
@@ -66,14 +67,14 @@ class Enqueuer(Generic[P, R]):
         AsyncSession, with any driver; Django's ``connection``. Durations are seconds, a timedelta, or a text such as "5m".
         Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware datetime) or ``delay``, ``max_attempts``,
         ``timeout``, ``tags``, ``meta``. ``expires``: a job that has not started by then is cancelled. ``deadline``: a job that
-        has not ended by then is dead. Each is a duration or an aware datetime. ``concurrency_key``: jobs of different keys
+        has not ended by then is dead. Both are durations or aware datetimes. ``concurrency_key``: jobs of different keys
         take turns, and limits count by key. ``weight``: what the job counts against limits, default 1. ``ordering``: the
-        key's jobs run one after the other as enqueued; a dead job holds up the rest ("block") or not ("skip").
+        key's jobs run one after the other, in the order of their ids; a dead job holds up the rest ("block") or not ("skip").
         The next options say when a job is a duplicate. ``unique_key``: only one unfinished job of this task may have it. ``unique``: a key
-        made of all arguments (True) or of the named ones; False ends the task's rules of keys. ``unique_for``: the key holds
+        made of all arguments (True) or of the named ones; False switches the task's rules of keys off. ``unique_for``: the key holds
         for one window of that length. ``on_conflict``: "skip", "replace" or "raise". ``throttle``: for that long, no
-        other job with the key is stored. ``debounce`` with ``debounce_max``: each further enqueue with the key puts the job
-        off and replaces its arguments.
+        other job with the key is stored. ``debounce`` with ``debounce_max``: each further enqueue with the key postpones
+        the job and replaces its arguments.
         ``idempotency_key`` with ``idempotency_ttl`` (default 7 days).
         ``wake=False`` sends no NOTIFY, because a two-phase commit forbids NOTIFY. The next poll finds the job.
 
@@ -159,7 +160,7 @@ class Enqueuer(Generic[P, R]):
         return self._shared() if arguments else {}, names
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle:
-        """Stores one job and returns its handle; ``created`` is False if a key names an existing job.
+        """Stores one job and returns its handle; ``created`` is False if another job has its key already.
 
         Before anything is written, raises InvalidArgumentsError, InvalidOptionError, InvalidPayloadError or
         PayloadTooLargeError. If the idempotency key was used with other arguments, raises IdempotencyConflictError. With
@@ -182,7 +183,7 @@ class Enqueuer(Generic[P, R]):
         """Stores many jobs in a few round trips, however many they are. Returns their handles in order; each says whether its job is new.
 
         An item is a dict of arguments, or a job made by ``task.using(unique_key=…).job(…)`` with options of its own.
-        ``unique_keys``, ``idempotency_keys``: one key for each dict. This is cheaper than such jobs.
+        ``unique_keys``, ``idempotency_keys``: one key for each dict. Dicts with such keys are cheaper than jobs made by ``job(…)``.
         If an item is bad, raises InvalidBatchError with the first 20 reasons and stores none.
         """
         batches = self._batches(items, unique_keys, idempotency_keys)
@@ -234,13 +235,13 @@ class Enqueuer(Generic[P, R]):
 
 def _checked_keys(kind: str, given: Iterable[str], items: int, arguments: int) -> list[str]:
     if isinstance(given, str):
-        raise InvalidOptionError(f"{kind}s is one text.", do="give a list, a key for each item")
+        raise InvalidOptionError(f"{kind}s is one text.", do="give a list with one key for each item")
     listed = list(given)
     if not len(listed) == items == arguments:
         raise InvalidOptionError(
-            f"{len(listed)} {kind}s are given for {items} items, {items - arguments} of them made jobs.",
-            why="each dict of arguments has one, and a made job has its own",
-            do=f"give one for each, or make each job by task.using({kind}=…).job(…)",
+            f"{len(listed)} {kind}s are given for {items} items, {items - arguments} of them jobs made by job(…).",
+            why="each dict of arguments needs one key, and a job made by job(…) has its own already",
+            do=f"give one key for each dict, or make each job by task.using({kind}=…).job(…)",
         )
     for key in listed:
         RULES[kind](kind, key)

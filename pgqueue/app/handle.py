@@ -1,4 +1,4 @@
-"""``JobHandle``: a stored job as its enqueuer holds it, and the wait for its end."""
+"""``JobHandle``: an enqueue returns it for a stored job. It reads, changes and cancels the job, and waits for its end."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from pgqueue.text.values import shown
 T = TypeVar("T")
 
 
-# Not frozen, because that would cost a bulk enqueue more than all the rest of its work in Python.
+# Not frozen: a bulk enqueue would spend more time on making frozen handles than on all its other work in Python.
 @dataclass(slots=True, unsafe_hash=True)
 class JobHandle:
     """A job's id, and whether this enqueue stored the job.
 
     ``created`` False: the key named in ``conflict`` (unique_key, throttle, debounce or idempotency_key) belongs to the
-    existing job ``id``, which was in ``state``. If that job was finished, ``stored_result`` or ``stored_error`` is what the
-    key remembers, even when the job's row is gone. The job exists once the enqueuing transaction has committed.
+    existing job ``id``, which was in ``state``. If that job was finished, ``stored_result`` or ``stored_error`` is its
+    outcome, which the key keeps even when the job's row is gone. The job exists once the enqueuing transaction has committed.
     """
 
     id: int
@@ -90,7 +90,7 @@ class JobHandle:
     def cancel(self, connection: object = None) -> str:
         """Cancels the job. Returns ``cancelled``, ``requested`` if the job runs, or the job's final state.
 
-        A worker hears of a request within a second. With ``connection``, joins its transaction. Raises JobNotFoundError.
+        The job's worker receives a request within a second. With ``connection``, joins its transaction. Raises JobNotFoundError.
         """
         return self._ask(self._cancel(), connection)
 
@@ -106,8 +106,8 @@ class JobHandle:
 
         Takes ``args`` (a dict of all arguments), ``queue``, ``priority``, ``run_at`` or ``delay``, ``max_attempts``, ``timeout``, ``tags``,
         ``meta``, ``expires``, ``deadline``, as at enqueue. None removes a timeout, an expiry or a deadline.
-        If the job runs or has ended, raises JobUnchangedError. Also raises JobNotFoundError, and for bad values the errors of
-        an enqueue.
+        If the job runs or has ended, raises JobUnchangedError. Also raises JobNotFoundError, and for bad values the same errors
+        as an enqueue.
         """
         self._ask(self._edit(changes), connection)
 
@@ -178,7 +178,7 @@ class JobHandle:
         return result
 
     def _ask(self, flow: Flow[T], connection: object) -> T:
-        """With the caller's connection, even a handle without an app can ask."""
+        """Runs the flow on ``connection`` if it is given, because then even a handle without an app can send statements."""
         return self._store().ask(flow) if connection is None else drive(connection, flow)
 
     async def _aask(self, flow: Flow[T], connection: object) -> T:

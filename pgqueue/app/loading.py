@@ -1,4 +1,4 @@
-"""Finding the App that ``-A module:attribute`` names."""
+"""Finds the App that ``-A module:attribute`` names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgqueue.text.nearest import guess
 def load_app(path: str) -> App:
     """The App that ``module:attribute`` names (``module`` alone: its only App). The current directory is importable.
 
-    Raises AppImportError, which shows the user's own frame, or NoTasksError.
+    Raises NoTasksError, or AppImportError, which shows the line of the user's code that failed.
     """
     module_name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in module_name.split(".")) or module_name.endswith(".py"):

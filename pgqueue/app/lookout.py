@@ -33,25 +33,25 @@ T = TypeVar("T")
 POLL = 1.0  # seconds between two looks at the rows
 LINGER = 10.0  # seconds without a waiter until the connection is closed
 OUTAGE_PATIENCE = 60.0  # seconds to wait for a server that went away
-FIRST_LOOK = 5.0  # seconds that the first look of a waiter may take after the waiter's time is up
+FIRST_LOOK = 5.0  # if a waiter's time is up before its first look: seconds for which the waiter still waits for that look
 ANSWER_TIMEOUT = 20.0  # seconds within which the server must answer
 RECONNECT_AFTER = 0.5  # seconds between two tries to reach the server
 FINISHED = "pgqueue_finished"
-NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # any role may send any text
+NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # a job's id; any role can send other texts, too
 
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """``put`` gets the job when it has ended (None: there is no such job), or at every look if the job is ``watched``.
+    """``put`` is called with the job when it has ended (None: there is no such job), or at every look if the job is ``watched``.
 
-    At ``end``, ``put`` gets OVER. If looking fails, ``put`` gets the error.
+    At ``end``, ``put`` is called with OVER. If looking fails, ``put`` is called with the error.
     """
 
     job_id: int
     end: float | None
     watched: bool
     put: Callable[[Job | BaseException | None], object]
-    seen: bool = False  # it had a first look, which even a timeout of 0 allows
+    seen: bool = False  # whether it has had its first look, which it gets even with a timeout of 0
     timer: asyncio.TimerHandle | None = None
 
 
@@ -63,7 +63,7 @@ OVER = Over()
 
 
 class Lookout:
-    """The thread, its loop and the connection. Begins with a first waiter."""
+    """The thread, its loop and the connection. The thread starts with its first waiter."""
 
     def __init__(self, dsn: str, first: Waiter) -> None:
         self._dsn = dsn
@@ -112,7 +112,7 @@ class Lookout:
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._work())
-        except BaseException as error:  # noqa: BLE001 - it is told
+        except BaseException as error:  # noqa: BLE001 - it is reported
             emit(LookoutFailed(error))
             self._tell_all(error)
         finally:
@@ -171,7 +171,7 @@ class Lookout:
             await self._look_if_due(waiters)
             self._trouble_since = None
             self._new |= await self._read_notifications(self._poll_at)
-        except MissingPrivilegeError as error:  # waiting mends no missing grant
+        except MissingPrivilegeError as error:  # waiting does not help against a missing grant
             self._tell_all(may_not_read(error))
             await self._stirred(RECONNECT_AFTER)
         except Exception as error:  # noqa: BLE001 - the waiters get it
@@ -182,7 +182,7 @@ class Lookout:
                 await self._stirred(RECONNECT_AFTER)
 
     async def _look_if_due(self, waiters: list[Waiter]) -> None:
-        """Looks at all awaited jobs every POLL seconds, and in between at those that have news."""
+        """Looks at all awaited jobs every POLL seconds. In between, looks at jobs that are newly awaited, or that have ended as a NOTIFY says."""
         if self._connection is None:
             self._connection = await self._connect()
             self._poll_at = 0.0
@@ -208,7 +208,7 @@ class Lookout:
             return await run_async(self._connection, statement)
 
     async def _look(self, waiters: list[Waiter]) -> None:
-        """Reads the rows of all these waiters in one query, and gives each waiter what it waits for."""
+        """Reads the rows of all these waiters in one query, and passes each waiter its job, or OVER if the waiter's time is up."""
         by_job: dict[int, list[Waiter]] = {}
         for waiter in waiters:
             by_job.setdefault(waiter.job_id, []).append(waiter)
@@ -223,7 +223,7 @@ class Lookout:
                 waiter.put(OVER)
 
     async def _read_notifications(self, until: float) -> set[int]:
-        """Waits for a NOTIFY, for news of waiters, or until ``until``. Returns the jobs that have ended, as a NOTIFY says."""
+        """Waits for a NOTIFY, for a change among the waiters, or until ``until``. Returns the ids of jobs whose end a NOTIFY reports."""
         assert self._connection is not None
         listening = asyncio.create_task(wait_notified(self._connection, None))
         news = asyncio.create_task(self._news.wait())
@@ -240,7 +240,7 @@ class Lookout:
         return {int(payload) for payload in listening.result() if NUMBER.fullmatch(payload)}
 
     async def _stirred(self, seconds: float) -> bool:
-        """Whether there was news within that time."""
+        """Waits that long for a new waiter or for a close. Returns whether one of these came."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._news.wait()

@@ -1,4 +1,4 @@
-"""Storing jobs: on which connection, in which way, and whether that is one round trip."""
+"""Stores jobs. Chooses the connection and the way of storing, and whether both need only one round trip."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def _joined(
 
 @contextmanager
 def _naming(stored: list[Stored]) -> Iterator[None]:
-    """An error about a lost COMMIT names the jobs, as far as their ids have arrived."""
+    """Adds the ids of the jobs to a CommitUnconfirmedError, as far as the ids have arrived."""
     try:
         yield
     except CommitUnconfirmedError as error:
@@ -139,14 +139,17 @@ def _naming(stored: list[Stored]) -> Iterator[None]:
 
 
 def is_copied(batches: list[Batch]) -> bool:
-    """Whether COPY pays. COPY needs a transaction around its statements. Every other way stores all jobs by one statement, its last."""
+    """Whether COPY is cheaper for these jobs.
+
+    COPY needs a transaction around its statements. Every other way needs none, because one statement, its last, stores all jobs.
+    """
     return sum(len(batch.args) for batch in batches) >= copy_lines.SMALLEST_COPY and copy_lines.have_no_keys(
         batches
     )
 
 
 def insertion(connection: CallersConnection, batches: list[Batch]) -> Flow[Iterable[Stored]]:
-    """Writes jobs, each in the cheapest way: alone, by COPY, or by the SQL API, which knows keys."""
+    """Writes jobs in the cheapest way: one job by a plain insert, many jobs by COPY, and any jobs by the SQL API, which handles keys."""
     batches, plain = copy_lines.sendable(_traced(batches), utf8=is_utf8(connection))
     if plain and len(batches) == len(batches[0].args) == 1:
         if copy_lines.have_no_keys(batches):
@@ -178,7 +181,7 @@ def _created(ids: Sequence[int]) -> Iterator[Stored]:
     return (Stored(job_id, True, "pending", None) for job_id in ids)
 
 
-# ------------------------------------------------------------------ what came of it
+# ------------------------------------------------------------------ with which answer
 
 
 def _accepted(batches: list[Batch], rows: Iterable[Stored]) -> list[Stored]:

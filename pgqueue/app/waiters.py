@@ -1,7 +1,7 @@
 """All waits for the end of a job in this process share one thread and one connection (``app/lookout.py``).
 
-The thread has an event loop of its own. So the number of waits, the loops of their callers and a frozen clock do not matter. The
-first wait starts the thread, and the thread ends some seconds after the last wait.
+The thread has an event loop of its own. So it works for any number of waits, for callers with any loop, and while
+a test freezes the clock. The first wait starts the thread, and the thread ends some seconds after the last wait.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _end(timeout: float | None) -> float | None:
 
 
 def _taken(found: queue.SimpleQueue[Job | BaseException | None]) -> Job | BaseException | None:
-    """Waits with pauses, in which a handler on a thread can be interrupted."""
+    """Waits in slices of PAUSE seconds, because a handler on a thread can be interrupted only between two slices."""
     while True:
         with contextlib.suppress(queue.Empty):
             return found.get(timeout=PAUSE)

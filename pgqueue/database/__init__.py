@@ -1,1 +1,1 @@
-"""Running what ``sql/`` holds: connections, statements as values, and what an error of the server means."""
+"""Runs the statements of ``sql/``: the connections, the statements as Python values, and the meaning of the server's errors."""

@@ -19,7 +19,7 @@ CONNECTIONS = "run fewer workers (each process holds 4 connections), or raise ma
 GRANT = "pgq db grants prints what an enqueuer, a worker, an operator and a reader need; the schema's owner runs what it prints"
 OWNER = "connect as the owner of the schema; pgq db grants prints what other roles need"
 
-# SQLSTATE: the error, what it says, what to do.
+# For each SQLSTATE: pgqueue's error, its first sentence, and what the user can do.
 MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
     "28P01": (errors.LoginRefusedError, "The server refused the login", LOGIN),
     "28000": (errors.LoginRefusedError, "The server refused the login", LOGIN),
@@ -83,7 +83,7 @@ def sqlstate(error: psycopg.Error) -> str | None:
 
 
 def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
-    """The error in pgqueue's words, or None if it is not one that we know."""
+    """The error in pgqueue's words, or None if pgqueue has no words for it."""
     whole = str(error)
     said = (whole.strip().splitlines() or [type(error).__name__])[0]
     # If a password contains an @, libpq reads what follows the @ as the host.
@@ -131,12 +131,12 @@ def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilege
 def explained(dsn: str = "") -> Iterator[None]:
     """Translates an error that the user can mend.
 
-    If an error may heal by itself, raises it unchanged, because our retries look for psycopg's errors.
+    If an error can pass by itself, raises it unchanged, because the code that tries again expects psycopg's errors.
     """
     try:
         yield
     except Exception as error:
-        origin = getattr(error, "orig", error)  # SQLAlchemy wraps it
+        origin = getattr(error, "orig", error)  # SQLAlchemy wraps psycopg's error
         if not isinstance(origin, psycopg.Error) or (
             isinstance(origin, psycopg.OperationalError) and not dsn
         ):

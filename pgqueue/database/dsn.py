@@ -1,4 +1,4 @@
-"""Which database is meant, and how a DSN is shown."""
+"""Finds the DSN of the database, converts it, and shows it without its password."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def redact(dsn: str) -> str:
     if re.match(r"[\w+]+://", dsn):
         scheme, _, rest = dsn.partition("://")
         rest, _, query = rest.partition("?")
-        credentials, at, hosts = rest.rpartition("@")  # the last @: a password may hold others
+        credentials, at, hosts = rest.rpartition("@")  # the last @, because a password can contain others
         if "@" in query or not HOSTS_AND_DATABASE.fullmatch(hosts):
             return UNREADABLE
         user = credentials.partition(":")[0] + at
@@ -59,7 +59,7 @@ def redact(dsn: str) -> str:
 
 
 def libpq_dsn(dsn: str) -> str:
-    """The DSN as libpq reads it: SQLAlchemy's ``postgresql+driver://`` loses its driver."""
+    """The DSN in libpq's form: SQLAlchemy's ``postgresql+driver://`` becomes ``postgresql://``."""
     return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", dsn.strip())
 
 
@@ -73,7 +73,7 @@ def sqlalchemy_url(dsn: str) -> URL:
 
 
 def find_dsn(explicit: str | None = None) -> str:
-    """The DSN of the first place that has one, as libpq reads it. If no place has one, raises NoDsnError, which names the places."""
+    """The DSN from the first of DSN_SOURCES that has one, in libpq's form. If none has one, raises NoDsnError, which lists them."""
     file = read_file()
     given = (
         explicit

@@ -1,6 +1,7 @@
 """Work of several statements, written once for sync and async connections.
 
-A flow is a generator: it yields what is to be sent, receives what came back, and returns its result. The flow does no I/O itself.
+A flow is a generator: it yields each statement to send, receives the statement's answer, and returns a result. The flow itself
+does no I/O.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 
 class Copy(NamedTuple):
-    """A COPY … FROM STDIN and its blocks. A flow yields it only where ``can_copy``, and receives None for it."""
+    """A COPY … FROM STDIN and its blocks. A flow yields it only if ``can_copy(connection)`` is true, and receives None as its answer."""
 
     statement: Statement[None]
     blocks: Iterable[bytes | bytearray]

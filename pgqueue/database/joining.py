@@ -1,4 +1,4 @@
-"""The connections that a caller may have (psycopg's, SQLAlchemy's, Django's), and what they can do. Sends nothing.
+"""The connections that a caller may have (psycopg's, SQLAlchemy's, Django's), and what they can do. This module sends no statement.
 
 SQLAlchemy and Django are recognized by the names of their classes, so that neither is imported.
 """
@@ -14,7 +14,7 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from pgqueue import errors
 
-# A connection of psycopg, SQLAlchemy or Django. No type says so, because pgqueue imports neither SQLAlchemy nor Django.
+# A connection of psycopg, SQLAlchemy or Django. A more exact type is not possible, because pgqueue imports neither SQLAlchemy nor Django.
 CallersConnection = object
 
 KINDS = {
@@ -33,7 +33,7 @@ KINDS = {
 def joined(connection: CallersConnection) -> CallersConnection:
     """The connection on which statements are sent.
 
-    Inside Django's connection and SQLAlchemy's raw connection it is psycopg's; else it is ``connection``.
+    For Django's connection and SQLAlchemy's raw connection, this is the psycopg connection inside. Else it is ``connection`` itself.
     """
     if isinstance(connection, Connection | AsyncConnection):
         return connection
@@ -64,7 +64,7 @@ def _inside_django(wrapper: Any) -> Connection | AsyncConnection:
 def _psycopg(driver: object, where: str) -> Connection | AsyncConnection:
     if not isinstance(driver, Connection | AsyncConnection):
         raise errors.WrongConnectionError(
-            f"{where} is one of {type(driver).__module__.partition('.')[0]}, which pgqueue does not speak.",
+            f"{where} is one of {type(driver).__module__.partition('.')[0]}, which pgqueue cannot use.",
             do="let it use psycopg 3: pip install 'psycopg[binary]'",
         )
     return driver
@@ -85,7 +85,10 @@ def is_async(connection: CallersConnection) -> bool:
 
 
 def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | AsyncConnection]:
-    """Whether each statement is its own transaction here. If so, warns with PGQ-502: nothing ties the job to the business write."""
+    """Whether each statement is its own transaction here.
+
+    If so, warns with PGQ-502, because a rollback of the caller's other writes would not remove the job.
+    """
     alone: bool = (
         isinstance(connection, Connection | AsyncConnection)
         and connection.autocommit
@@ -121,7 +124,7 @@ def can_copy(connection: CallersConnection) -> bool:
 def is_two_phase(connection: CallersConnection) -> bool:
     """Whether the connection's transaction is a two-phase one. Postgres cannot prepare a transaction that has sent a NOTIFY."""
     if isinstance(connection, Connection | AsyncConnection):
-        return connection._tpc is not None  # noqa: SLF001 - psycopg does not tell in another way
+        return connection._tpc is not None  # noqa: SLF001 - psycopg has no public attribute for this
     return _is_two_phase_in_sqlalchemy(connection)
 
 
@@ -136,7 +139,7 @@ def _is_two_phase_in_sqlalchemy(connection: Any) -> bool:
 
 
 def _kind_of(connection: CallersConnection) -> str | None:
-    cls: type = connection.__class__  # a proxy gives here the class that it stands for
+    cls: type = connection.__class__  # a proxy returns the class of the object behind it
     return _kind(cls)
 
 

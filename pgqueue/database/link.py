@@ -82,7 +82,7 @@ class Link:
                 answer = await run_async(connection, statement)
         except BaseException as error:
             if is_lost(error) or was_thrown_in(error) or (isinstance(error, Exception) and connection.closed):
-                # Not the whole patience, because two clocks measure.
+                # A little less than ``patience``, because the timer of the cut can be a little ahead of this clock.
                 silent = monotonic() - begun > 0.99 * patience
                 if silent:
                     self._outage.silent(self)
@@ -96,14 +96,14 @@ class Link:
         return answer
 
     async def run(self, statement: Statement[T]) -> T:
-        """Tries until the server answers. Only for statements that may run twice. A claim may, because jobs of a lost answer are rescued."""
+        """Tries until the server answers. A statement whose answer is lost is sent again, so use this only if a second run does no harm."""
         async for attempt in until_back():
             with attempt:
                 return await self.once(statement)
         raise AssertionError
 
     async def wait_until_back(self) -> None:
-        """Returns once the server can be reached again."""
+        """Returns as soon as the server can be reached again."""
         async for attempt in until_back():
             with attempt:
                 await self.connection()
@@ -117,7 +117,7 @@ class Link:
         await self.close()
 
     def cut(self) -> None:
-        """Ends what waits on this connection now. The next statement opens a new connection."""
+        """Ends the statement that waits on this connection. The next statement opens a new connection."""
         if self._connection is not None:
             cut(self._connection)
 
