@@ -1,4 +1,7 @@
-"""Calls code that may raise anything, such as a user's logging handler. A failure harms nothing, and is written to stderr once."""
+"""Calls code that can raise any exception, such as a user's logging handler.
+
+If such a call fails, the caller goes on, and only the first failure of each kind is written to stderr.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pgqueue.text.described import TRACEBACK, describe
 
 
 class Failure:
-    """Writes to stderr, once and if stderr works, that calls of one kind failed."""
+    """Writes to stderr that a call of one kind failed. It does so only once, and only if stderr works."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -27,13 +30,13 @@ class Failure:
             sys.stderr.write(f"pgqueue: {self.what}: {describe(error)}\n")
         except (
             BaseException
-        ) as worse:  # stderr is closed, or is the user's own, which may raise anything, too
+        ) as worse:  # stderr is closed, or the user replaced it by an object that can raise any exception
             if is_of_a_signal(worse):
                 raise
 
 
 def guarded(failure: Failure, call: Callable[..., object], /, *args: object, **kwargs: object) -> None:
-    """Makes the call without interruption. Only an error that the handler of a signal raised gets through."""
+    """Makes the call without interruption. Passes an error on only if the handler of a signal raised it."""
     with uninterrupted():
         try:
             call(*args, **kwargs)

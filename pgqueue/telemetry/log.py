@@ -1,6 +1,6 @@
-"""Writes a log line for each fact that has one. What lines say: lines/. Where they go: log_output.py.
+"""Writes a log line for each fact that has one. The folder lines/ has their texts, and log_output.py decides where they go.
 
-A line's place in the code (``%(pathname)s:%(lineno)d``) is where its fact was emitted.
+``%(pathname)s:%(lineno)d`` of a line shows the code that emitted the fact, not this module.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ Raised = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def log_fact(fact: Fact) -> None:
-    """Writes the line of a fact, if there is something to say."""
+    """Writes the line of a fact, if its wording makes one."""
     _write(LINES[type(fact)](fact), fact)
 
 
 def endings_of(is_mine: Callable[[int], bool]) -> Callable[[JobCompleted], None]:
-    """The subscriber of a worker with ``--log-jobs``. Other workers in the process may not have asked for these lines."""
+    """The subscriber of a worker with ``--log-jobs``. ``is_mine``: whether a worker's id is the id of this worker.
+
+    Other workers in the same process also emit these facts, but perhaps they run without ``--log-jobs``.
+    """
 
     def log_ending(fact: JobCompleted) -> None:
         if is_mine(fact.run.worker_id):
@@ -52,7 +55,7 @@ def _write(line: Line | None, fact: Fact) -> None:
 
 
 def _exception(fact: Any) -> BaseException | Raised | None:
-    """The error to show. If a user's code raised it, returns a plain copy, because logging the error itself would call that code again."""
+    """The error that the line shows. If a user's code raised it, this is a plain copy: logging the error itself would call that code again."""
     raised: BaseException | None = getattr(fact, "raised", None)
     if raised is None:
         bug: BaseException | None = getattr(fact, "bug", None)
@@ -62,6 +65,6 @@ def _exception(fact: Any) -> BaseException | Raised | None:
 
 
 def begin() -> None:
-    """Subscribes. The import of the package calls this once."""
+    """Subscribes to every fact that has a line. The import of the package calls this once."""
     for kind in LINES:
         subscribe(kind, log_fact)

@@ -1,7 +1,8 @@
-"""Where pgqueue's lines go: to the handlers that the user has configured. Without any, they go to stderr, each with an ISO time and its zone.
+"""Where pgqueue's log lines go: to the handlers that the user has configured.
 
-A configured handler is the user's code, and may raise anything. If it raises, only its line is lost.
-What the lines say: log.py.
+If there are no such handlers, the lines go to stderr. Then each line begins with a time in the ISO format, with its zone.
+A configured handler is the user's code, and can raise any exception. If it raises one, only that line is lost.
+The texts of the lines are in the folder lines/.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from pgqueue.telemetry.guard import Failure, guarded
 from pgqueue.text.shown import Cleaning
 
 LOG = logging.getLogger("pgqueue")
-# The loggers of libraries that a worker runs on. These libraries log while they run the worker's loop and connections.
+# The loggers of libraries that run the worker's loop and connections.
 OTHERS = ("asyncio", "concurrent.futures", "psycopg", "psycopg.pool", "py.warnings")
 _chosen: list[int] = []  # the level that a command line asked for; empty if none did
 
 
 class Guarded(logging.Logger):
-    """A logger whose calls raise nothing, whatever its filters, handlers and record factory raise.
+    """A logger whose calls never raise an exception, even if its filters, handlers or record factory raise one.
 
-    If a handler logs to such a logger while it handles a line, the new line is dropped.
+    If a handler itself logs to such a logger while it handles a line, the new line is dropped.
     """
 
     def findCaller(self, stack_info: bool = False, stacklevel: int = 1) -> tuple[str, int, str, str | None]:  # noqa: N802 - logging's name
@@ -57,7 +58,7 @@ def _guarded(name: str) -> Callable[..., None]:
 for _name in ("debug", "info", "warning", "error", "critical", "log"):
     setattr(Guarded, _name, _guarded(_name))
 
-_failure = Failure("the configured logging failed, and lines of the log are lost")
+_failure = Failure("the configured logging failed, and log lines are lost")
 
 
 class NeverDisabled(Guarded):
@@ -72,7 +73,7 @@ class NeverDisabled(Guarded):
 
 
 class Own(logging.StreamHandler):  # type: ignore[type-arg]
-    """pgqueue's own handler. It is silent once the user's handlers get the lines, so that no line is shown twice."""
+    """pgqueue's own handler. As soon as the user has configured a handler, this one drops all lines, so that no line is shown twice."""
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
@@ -101,7 +102,7 @@ def guard_others() -> None:
 
 
 def _make(logger: logging.Logger, kind: type[Guarded]) -> None:
-    """Makes an existing logger one of class ``kind``. If the user has given it a class, it keeps that, too."""
+    """Changes the class of an existing logger to ``kind``. If the user gave the logger a class, the new class inherits from both."""
     if type(logger) is logging.Logger:
         logger.__class__ = kind
     elif not isinstance(logger, kind):
@@ -109,13 +110,13 @@ def _make(logger: logging.Logger, kind: type[Guarded]) -> None:
 
 
 def is_configured() -> bool:
-    """Whether the user has said where lines go."""
+    """Whether the user has configured a handler that gets pgqueue's lines."""
     others = any(not isinstance(handler, Own) for handler in LOG.handlers)
     return others or (LOG.propagate and bool(logging.getLogger().handlers))
 
 
 def choose(level: int | None) -> None:
-    """Sets the level that a command line asks for. This level wins over the user's configuration."""
+    """Stores the level that a command line asks for. ``set_up`` applies it, even if the user's configuration has another level."""
     if level is not None:
         _chosen[:] = [level]
 

@@ -1,7 +1,7 @@
 """The names of spans and attributes, and the only import of opentelemetry.
 
-As a library should, pgqueue depends only on OpenTelemetry's API. Unless the application has set up an SDK, this module does nothing and
-costs nothing.
+As a library should, pgqueue depends only on OpenTelemetry's API. If the application has not set up an SDK, the calls of this API have no
+effect and cost almost no time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ tracer = trace.get_tracer("pgqueue")
 
 
 def carrier() -> dict[str, str]:
-    """The current trace as W3C headers, to be stored with a job; empty outside a trace."""
+    """The current trace as W3C headers, which are stored with a job. Outside a trace, there are no headers."""
     if not trace.get_current_span().get_span_context().is_valid:
         return {}
     headers: dict[str, str] = {}
@@ -33,13 +33,13 @@ def carrier() -> dict[str, str]:
 
 
 def is_traced() -> bool:
-    """Whether an SDK is set up, so that spans go somewhere."""
+    """Whether the application has set up an SDK. Without one, spans are dropped."""
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider)
 
 
 @contextmanager
 def enqueue_span(task: str, count: int) -> Iterator[None]:
-    """``pgqueue.enqueue``: the enqueuing of ``count`` jobs."""
+    """The span ``pgqueue.enqueue``, which lasts while ``count`` jobs are enqueued."""
     attributes: dict[str, str | int] = {
         "messaging.system": "pgqueue",
         "pgqueue.task": task,
@@ -53,7 +53,7 @@ def enqueue_span(task: str, count: int) -> Iterator[None]:
 def run_span(
     task: str, job_id: int, queue: str, attempt: int, trace_context: str | None
 ) -> Iterator[trace.Span | None]:
-    """``pgqueue.run``: one attempt, a child of the trace in which its job was enqueued.
+    """The span ``pgqueue.run``, which lasts as long as one attempt. It is a child of the trace in which the job was enqueued.
 
     If the application's SDK cannot begin a span, yields None, because a failure of the SDK must not decide the outcome.
     """
@@ -83,7 +83,7 @@ def run_span(
 
 
 def _parent(trace_context: str | None) -> context.Context | None:
-    """The trace that a job's row names, or None if the text holds no headers: any enqueuer may have written it."""
+    """The trace whose headers a job's row contains, or None if the text is no such headers. The text is not checked when it is stored."""
     if not trace_context:
         return None
     try:
@@ -95,7 +95,7 @@ def _parent(trace_context: str | None) -> context.Context | None:
 
 
 def mark_failed(span: trace.Span, error: BaseException) -> None:
-    """Does what ``span.record_exception`` does, but guards the call of the ``__str__`` of the user's exception."""
+    """Does the same as ``span.record_exception``, but harmlessly handles a user's exception whose ``__str__`` raises an error."""
     said = {
         "exception.type": name_of(error),
         "exception.message": message(error),

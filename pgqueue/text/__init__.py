@@ -1,1 +1,1 @@
-"""Text from elsewhere, made fit for a message, a log and a terminal."""
+"""Makes text and values that users supply fit for a message, a log and a terminal."""

@@ -1,6 +1,6 @@
-"""What users' exceptions say of themselves, as text that can be stored and logged.
+"""Names, messages and tracebacks of users' exceptions, as text that can be stored and logged.
 
-Nothing here raises an error, even if the code of such an exception does.
+No function here raises an error, even if the methods of such an exception raise one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ TRACEBACK: Any = BaseException.__dict__["__traceback__"]  # a user's class may d
 
 
 def clean(text: str, limit: int) -> str:
-    """``text`` as a text column can hold it, without NUL and lone surrogates. Of more than ``limit`` characters, only the two ends stay."""
+    """``text`` in a form that a text column can store: without NUL and lone surrogates.
+
+    If it has more than ``limit`` characters, its middle is cut out.
+    """
     if len(text) > limit:
         text = f"{text[: limit // 2]}\n[… {len(text) - limit} characters …]\n{text[-limit // 2 :]}"
     return text.replace("\x00", "\ufffd").encode("utf-8", "backslashreplace").decode()
@@ -26,24 +29,24 @@ def message(error: BaseException) -> str:
     """The error's message. ``str.__str__`` makes a plain str of a user's subclass of str."""
     try:
         return clean(str.__str__(str(error)), ERROR_LIMIT)
-    except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything, also SystemExit
+    except BaseException as broken:  # noqa: BLE001 - a user's __str__ can raise any exception, even SystemExit
         return f"(its message cannot be shown: {name_of(broken)})"
 
 
 def plain(error: BaseException) -> Exception:
-    """An error with the same name and message that holds no code of the user's."""
+    """An error with the same name and message whose class has no code of the user's."""
     kind: type[Exception] = type(name_of(error), (Exception,), {"__module__": "builtins"})
     return kind(message(error))
 
 
 def describe(error: BaseException) -> str:
-    """``ValueError: bad address``."""
+    """The error's name and message, such as ``ValueError: bad address``."""
     said = message(error)
     return clean(f"{name_of(error)}: {said}" if said else name_of(error), ERROR_LIMIT)
 
 
 def trace(error: BaseException) -> str | None:
-    """The traceback as text, cut in its middle. Cyclic causes and huge groups do no harm."""
+    """The traceback as text. If it is long, its middle is cut out. Cyclic causes and huge exception groups do no harm."""
     try:
         if error.__traceback__ is None:
             return None

@@ -1,12 +1,12 @@
-"""What to say of a word that is not among the known words."""
+"""Suggestions for a message about an unknown word: which known word was probably meant."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 
-LONGEST = 64  # characters of a word that are compared
-CLOSE = 0.5  # the least likeness, from 0 to 1
+LONGEST = 64  # of a longer word, only so many characters are compared
+CLOSE = 0.5  # a word that is less alike than this is not suggested; 0: nothing in common, 1: equal
 
 
 def nearest(word: str, words: Iterable[str], most: int = 1) -> list[str]:
@@ -21,7 +21,10 @@ def guess(word: str, words: Iterable[str], otherwise: str, most: int = 1) -> str
 
 
 def rather(value: object, words: Sequence[str], meant: Mapping[str, str] | None = None) -> str:
-    """What to use instead of a value that is not among these words. First the word that ``meant`` gives for it, or else the nearest; then all."""
+    """A hint for a value that is not one of ``words``: ``did you mean x? use x, y``.
+
+    The suggested word is ``meant[value]``, or else the nearest of ``words``. If no word is near, the hint only lists them.
+    """
     word = value[:LONGEST].lower() if isinstance(value, str) else ""
     near = (meant or {}).get(word) or next(iter(nearest(word, words)), None)
     return (f"did you mean {near}? " if near else "") + "use " + ", ".join(words)

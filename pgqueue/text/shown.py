@@ -1,4 +1,7 @@
-"""Text as a person may see it: on a terminal, in a log, in a mail. An escape replaces each character that would act instead of being read."""
+"""Makes text safe to show on a terminal, in a log and in a mail.
+
+Each character that is invisible but has an effect, for example one that moves the cursor, is replaced by an escape.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import traceback
 import unicodedata
 from typing import TextIO
 
-# Characters that take no room, besides control and format characters. Texts that differ only by such characters look the same.
+# Invisible characters whose category is not one of ACTING. Two texts that differ only by such characters look the same.
 UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 NAMED = {"\n": r"\n", "\r": r"\r"}
@@ -16,9 +19,9 @@ PLAIN = (bool, int, float, type(None))
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    r"""``text``, where an escape such as ``\x1b`` replaces every character that acts on a terminal, hides, or turns the direction of writing.
+    r"""``text``, where an escape such as ``\x1b`` replaces every invisible character.
 
-    Tabs stay. With ``lines``, line ends stay, too.
+    Such a character can control a terminal or reverse the direction of writing. Tabs are kept. With ``lines``, line ends are kept, too.
     """
     if text.isprintable() and (text.isascii() or UNSEEN.isdisjoint(text)):
         return text
@@ -34,18 +37,18 @@ def _seen(character: str, lines: bool) -> str:
 
 
 class Block(str):
-    """Text of several lines that is visible already."""
+    """Text of several lines whose characters are escaped already."""
 
     __slots__ = ()
 
 
 def block(text: str, indent: str = "    ") -> Block:
-    """Several lines, each of them indented, so that no line can look like one of pgqueue's own."""
+    """``text`` with all its lines indented, so that none of them can look like a log line of pgqueue."""
     return Block("\n".join(indent + line for line in visible(text, lines=True).split("\n")))
 
 
 def quoted(text: str) -> str:
-    """``text`` as a literal of SQL that can be pasted, in characters that can be seen."""
+    """``text`` as a literal of SQL. It has only visible characters, so a person can copy it from a terminal."""
     if text == visible(text) and "\\" not in text and "\t" not in text:
         return "'" + text.replace("'", "''") + "'"
     return "E'" + "".join(_written(character) for character in text) + "'"
@@ -67,7 +70,7 @@ def _written(character: str) -> str:
 
 
 def bear(stream: TextIO) -> None:
-    """If the encoding of a stream lacks a character, the stream writes an escape from now on, instead of raising an error."""
+    """Sets up a stream so that it writes an escape for a character that its encoding lacks, instead of raising an error."""
     if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
         stream.reconfigure(errors="backslashreplace")
 
@@ -75,7 +78,7 @@ def bear(stream: TextIO) -> None:
 class Cleaning(logging.Filter):
     """Makes each record of pgqueue's logger one line of visible text, for every handler and format of the user.
 
-    The traceback of the record, and an argument that is a Block, follow in indented lines.
+    Two parts keep their line ends, but all their lines are indented: the traceback of the record, and an argument that is a Block.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -87,14 +90,14 @@ class Cleaning(logging.Filter):
         if record.exc_info and record.exc_info[0] and not record.exc_text:
             try:
                 said = "".join(traceback.format_exception(*record.exc_info))
-            except BaseException as broken:  # noqa: BLE001 - a user's __str__ may raise anything
+            except BaseException as broken:  # noqa: BLE001 - a user's __str__ can raise any exception
                 said = f"(the traceback cannot be shown: {type(broken).__name__})"
             record.exc_text = block(said.rstrip("\n"))
         return True
 
 
 class _Cleaned:
-    """An argument of a log line, cleaned when the line is written."""
+    """An argument of a log line. Its text is escaped only when the line is written."""
 
     def __init__(self, argument: object) -> None:
         self._argument = argument

@@ -82,7 +82,7 @@ def test_a_blocked_loop_is_logged_once_with_its_stack_and_is_shown_until_it_is_f
     [line] = worker.lines('own.execute("select pg_advisory_lock_shared(%s)", [gate])')
     assert line.startswith("    ")  # a separate line, as in a traceback
     assert "\\n" not in line
-    assert worker.lines("its loop turns again after")
+    assert worker.lines("its loop runs again after")
     worker.signal(signal.SIGTERM)
     assert worker.wait(timeout=60) == 0
 
@@ -135,7 +135,7 @@ def test_a_supervisor_kills_and_replaces_a_worker_that_sends_nothing_for_the_tim
     wait_until(lambda: db.execute(at_work).fetchone() == (2,))  # before that, a worker is not watched
     hung = min(pids(db))
     os.kill(hung, signal.SIGSTOP)
-    [line] = wait_until(lambda: worker.lines("has said nothing for"), timeout=60)
+    [line] = wait_until(lambda: worker.lines("has sent no sign of life for"), timeout=60)
     assert f"(pid {hung})" in line
     wait_until(lambda: is_gone(hung))
     wait_until(lambda: len(pids(db)) == 2)

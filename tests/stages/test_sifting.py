@@ -260,7 +260,9 @@ def test_workers_start_and_other_declarations_are_stored_although_one_declaratio
     async def declare(made: Link) -> None:
         declarations = Declarations(app.name, [], 1.0, [task.spec for task in app.tasks.values()])
         running = asyncio.create_task(declarations.run(made))
-        await asyncio.to_thread(wait_until, lambda: "what task bad declares is not stored" in caplog.text)
+        await asyncio.to_thread(
+            wait_until, lambda: "the declared options of task bad are not stored" in caplog.text
+        )
         running.cancel()
         await asyncio.wait([running])
 

@@ -180,7 +180,7 @@ def test_logging_never_raises_and_one_line_on_stderr_says_if_the_configuration_f
     BREAKS[broken]()
     log_all()
     log_all()
-    told = [line for line in capsys.readouterr().err.splitlines() if "lines of the log are lost" in line]
+    told = [line for line in capsys.readouterr().err.splitlines() if "log lines are lost" in line]
     assert len(told) == (0 if "again" in broken else 1)
 
 

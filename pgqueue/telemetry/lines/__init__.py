@@ -1,4 +1,4 @@
-"""How log lines are worded. Each module here words the lines of one part, and no other code words lines."""
+"""The texts of log lines. Each module here has the texts for one part of pgqueue, and no other code has any."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ class Line(NamedTuple):
     extra: Mapping[str, object] | None = None  # attributes of the log record
 
 
-Wording = Callable[[Any], Line | None]  # None: nothing to say
+Wording = Callable[[Any], Line | None]  # makes a line from a fact; None: this fact gets no line
 
 
 def words(level: int, text: str, *args: str | Callable[[Any], object], extra: Sequence[str] = ()) -> Wording:
-    """A line of that text. An argument names a field of the fact (``run.job_id``: a field of its run), or is a function of the fact."""
+    """A wording with that text. Each argument is the name of a field of the fact, or a function that is called with the fact.
+
+    The name ``run.job_id`` means the field ``job_id`` of the fact's field ``run``.
+    """
     getters = [attrgetter(arg) if isinstance(arg, str) else arg for arg in args]
     attributes = {name.rpartition(".")[2]: attrgetter(name) for name in extra}
 
@@ -37,10 +40,10 @@ debug, info, warning, error = (partial(words, level) for level in (DEBUG, INFO, 
 
 
 def by(field: str, choices: Mapping[Any, Wording]) -> Wording:
-    """The line of that wording which the value of the field chooses."""
+    """A wording that uses one of ``choices``: the one whose key is the value of that field."""
     return lambda fact: choices[getattr(fact, field)](fact)
 
 
 def unless(field: str, one: Wording, other: Wording) -> Wording:
-    """If that field is None, the line ``one``, or else the line ``other``."""
+    """A wording that uses ``one`` if that field is None, and ``other`` if not."""
     return lambda fact: (one if getattr(fact, field) is None else other)(fact)

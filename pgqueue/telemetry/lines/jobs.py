@@ -1,4 +1,4 @@
-"""Log lines of jobs on their way."""
+"""Log lines about jobs, from the claim to the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pgqueue.telemetry.lines import Wording, by, debug, error, info, unless, war
 
 JOB = ("job_id", "task")
 RUN = ("run.job_id", "run.task")
-FIELDS = (*RUN, "run.queue", "run.attempt")  # of a job that ended, as attributes of the log record
+FIELDS = (*RUN, "run.queue", "run.attempt")  # if an attempt has ended, its log record gets these attributes
 
 LINES: dict[type[Fact], Wording] = {
     j.JobsClaimed: debug(
@@ -63,7 +63,7 @@ LINES: dict[type[Fact], Wording] = {
     j.EndedLate: debug("%s ended after its worker", "attempt"),
 }  # fmt: skip
 
-ENDING = info(  # the line of --log-jobs for a job that ended well
+ENDING = info(  # the line that --log-jobs adds for each completed job
     "job %d (%s) completed in %.4f s, attempt %d of %d, queue %s",
     *RUN,
     "seconds",

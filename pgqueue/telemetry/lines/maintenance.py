@@ -1,4 +1,4 @@
-"""Log lines of what one elected worker does."""
+"""Log lines about the work of the leader, and about the declarations that a starting worker stores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LINES: dict[type[Fact], Wording] = {
             **dict.fromkeys(("made", "attached", "dropped"), info("%s partition %s", "what", "name")),
             "locked": info("another transaction holds the tables of %s; the worker tries again soon", "name"),
             "crowded": warning(
-                "many finished rows lie in the default partition, so %s cannot be made; they stay there until retention",
+                "many finished rows lie in the default partition, so %s cannot be made; retention deletes the rows later",
                 "name",
             ),
             "refused": warning("%s lies detached and cannot be attached: %s", "name", "why"),
@@ -42,7 +42,8 @@ LINES: dict[type[Fact], Wording] = {
         "the rebuild of %s waits for: %s", "name", lambda fact: "; ".join(fact.holders)
     ),
     m.IndexOfAnotherOwner: warning(
-        "index %s is %s, and this role may not mend it; let its owner run: %s", "name", "fault", "command"
+        "index %s is %s, and only its owner is allowed to mend it; let the owner run: %s",
+        "name", "fault", "command",
     ),
     m.IndexNotMended: info("index %s could not be mended now: %s", "name", "error"),
     m.IndexMended: info(
@@ -68,17 +69,19 @@ LINES: dict[type[Fact], Wording] = {
     m.NewerDeployInForce: info(
         "the schedules of a newer deploy are in force, not those of this worker's code"
     ),
-    m.TaskNotDeclared: error("what task %s declares is not stored for jobs made by SQL: %s", "task", "why"),
-    m.DeclarationsPutOff: info("what the code declares is synced later: %s", "error"),
+    m.TaskNotDeclared: error(
+        "the declared options of task %s are not stored, so jobs made by SQL do not get them: %s", "task", "why"
+    ),
+    m.DeclarationsPutOff: info("the declarations of the code could not be stored and are stored later: %s", "error"),
     m.ScheduleUnreadable: warning("schedule %d cannot be read: %s", "schedule_id", "why"),
-    m.ScheduleReadLater: info("schedule %d is read again later: %s", "schedule_id", "why"),
-    m.SchedulePutOff: info("schedule %s is tried again: %s", "schedule", "why"),
+    m.ScheduleReadLater: info("schedule %d could not be read and is read again later: %s", "schedule_id", "why"),
+    m.SchedulePutOff: info("schedule %s could not fire and is tried again later: %s", "schedule", "why"),
     m.ScheduleBroken: unless(
         "bug",
         warning("schedule %s cannot run: %s", "schedule", "why"),
         error("schedule %s cannot run, which is a bug", "schedule"),
     ),
-    m.ScheduleSkipped: warning("schedule %s: the times that it missed up to %s are skipped", "schedule", "until"),
-    m.ScheduleMissed: warning("schedule %s: it missed its times since %s", "schedule", "since"),
+    m.ScheduleSkipped: warning("schedule %s skips the fire times that it missed up to %s", "schedule", "until"),
+    m.ScheduleMissed: warning("schedule %s missed its fire times since %s", "schedule", "since"),
     m.ScheduleFired: debug("schedule %s: %d jobs enqueued", "schedule", "jobs"),
 }  # fmt: skip

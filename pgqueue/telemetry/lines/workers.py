@@ -1,4 +1,4 @@
-"""Log lines of workers and of their processes."""
+"""Log lines about workers and their processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pgqueue.text.shown import block
 
 
 def whose(fact: w.LoopBlocked | w.BlockedProcessEnded) -> str:
-    """The words that end a line about a blocked loop: which job blocks it."""
+    """The part of a line about a blocked loop that names the job which blocks the loop. Empty if the job is unknown."""
     more = f" and {fact.others} more of its chunk" if fact.others else ""
     return "" if fact.job is None else f" by {fact.job}{more}"
 
@@ -43,19 +43,19 @@ LINES: dict[type[Fact], Wording] = {
     w.LastOutcomesNotTaken: warning(
         "the database did not take the last outcomes in time; those jobs will run again"
     ),
-    w.GoodbyeFailed: warning("the worker could not say goodbye: %s", "why"),
+    w.GoodbyeFailed: warning("the stopping worker could not end its lease: %s", "why"),
     w.LeaseLost: error(
         "worker %d lost its lease and registers again; jobs given up: %d", "worker_id", "jobs"
     ),
     w.ListenerDeaf: warning(
-        "PGQ-105  LISTEN delivers nothing on this connection, as behind some poolers; jobs are found"
-        " by polling. Point the worker's --dsn directly at the server, or use --no-listen to say so."
+        "PGQ-105  LISTEN delivers nothing on this connection, as is usual behind some poolers; jobs are found"
+        " by polling. Point the worker's --dsn directly at the server, or turn LISTEN off with --no-listen."
     ),
     w.LoopBlocked: warning(
-        "worker %d: its loop has been blocked for %.1f s%s; nothing else on the loop runs meanwhile\n%s",
+        "worker %d: its loop has been blocked for %.1f s%s; until its end, nothing else on the loop runs\n%s",
         "worker_id", "seconds", whose, lambda fact: block(fact.stack),
     ),
-    w.LoopTurned: warning("worker %d: its loop turns again after %.1f s", "worker_id", "seconds"),
+    w.LoopTurned: warning("worker %d: its loop runs again after %.1f s", "worker_id", "seconds"),
     w.BlockageNotNoted: warning(
         "worker %d could not write that its loop is blocked: %s", "worker_id", "error"
     ),
@@ -76,8 +76,8 @@ LINES: dict[type[Fact], Wording] = {
         "pid", lambda fact: "an unknown exit code" if fact.code is None else fact.code, "pause",
     ),
     w.ProcessSilent: error(
-        "a worker process (pid %d) has said nothing for %g s: it was stopped, or a handler holds the"
-        " interpreter's lock; it is killed",
+        "a worker process (pid %d) has sent no sign of life for %g s, because it was stopped, or because a handler"
+        " holds the interpreter's lock; the process is killed",
         "pid", "seconds",
     ),
     w.ProcessNotEnded: error(
