@@ -1,1 +1,1 @@
-"""The interfaces for people: the command line."""
+"""The interface for people: the command line."""

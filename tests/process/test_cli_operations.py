@@ -62,7 +62,7 @@ def test_pausing_an_unknown_queue_creates_it_and_prints_a_note(pgq, db):
     paused = pgq("queues", "pause", "mial")
     assert paused.code == 0
     assert (
-        "no job and no worker has named this queue yet; did you mean mail? If so: pgq queues remove mial"
+        "no job and no worker has used this queue yet; did you mean mail? If so: pgq queues remove mial"
         in paused.err
     )
     add_jobs(db, task="greet", queue="mial")

@@ -1,9 +1,9 @@
-"""``pgq``: thin commands over the library. Data goes to stdout, everything else to stderr.
+"""``pgq``: commands that call the library and contain little logic. Data goes to stdout, and everything else goes to stderr.
 
-Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 database unreachable or login refused; 4 schema missing, too old or too new;
-5 not found; 6 conflict; 7 a check failed; 8 the app cannot be imported; 9 timed out waiting; 10 the awaited job ended dead or
-cancelled; 11 not allowed; 12 stopped with jobs still running (they were handed back); 13 ended because a handler
-blocked its loop; 130, 143 hurried by a second signal, or interrupted before the work began.
+Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 the database cannot be reached or refuses the login; 4 the schema is missing, too old or
+too new; 5 not found; 6 conflict; 7 a check failed; 8 the app cannot be imported; 9 the wait for a job timed out; 10 the awaited job ended
+dead or cancelled; 11 not allowed; 12 the worker stopped while jobs still ran, and handed them back; 13 the worker ended because a handler
+blocked its loop; 130, 143 a second signal ended the worker early, or a signal came before the work began.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from pgqueue.text.shown import bear
 from pgqueue.ui.cli.arguments import check_texts, hide_passwords
 from pgqueue.ui.cli.output import fail, wants_json
 
-__all__ = ["main", "origin"]  # ``origin`` remembers how the command began, before any app is imported
+__all__ = [
+    "main",
+    "origin",
+]  # the import of ``origin`` stores how the command was started, before any app is imported
 
 
 def main() -> None:
@@ -55,7 +58,7 @@ def _known(error: Exception) -> PgQueueError | None:
 
     from pgqueue.database.driver_errors import explain
 
-    # An error of typer comes here only with --json. For people typer shows it itself, with the usage.
+    # An error of typer comes here only with --json. Without --json, typer itself prints the error and the usage.
     if hasattr(error, "format_message"):
         return InvalidSettingError(error.format_message(), do="pgq --help")
     return explain(error) if isinstance(error, Error) else None

@@ -24,7 +24,7 @@ All = Annotated[bool, typer.Option("--all", help="List resolved alerts, too.")]
 
 @commands.callback(invoke_without_command=True)
 def alerts(context: typer.Context, all_: All = False, as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """See, resolve and mute alerts. Without a command: list them."""
+    """See, resolve and mute alerts. Without a command, lists the open alerts."""
     if context.invoked_subcommand is None:
         list_alerts(all_, as_json, dsn)
 
@@ -58,7 +58,7 @@ def list_alerts(all_: All = False, as_json: AsJson = False, dsn: Dsn = None) -> 
 
 @commands.command()
 def resolve(alert: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """Close an alert. It opens again when its cause is seen again; for dead jobs, when another job is dead."""
+    """Close an alert. When its cause is found again, a new alert opens. For dead jobs, a new alert opens when another job becomes dead."""
     with database(dsn) as connection:
         was_open = run(connection, statements.resolve_alert(alert))
     if was_open is None:
@@ -76,12 +76,12 @@ def resolve(alert: Id, as_json: AsJson = False, dsn: Dsn = None) -> None:
 def mute(
     alert: Id,
     for_: Annotated[
-        str, typer.Option("--for", metavar="DURATION", help="How long: 30m, 12h, 7d; 0 unmutes it.")
+        str, typer.Option("--for", metavar="DURATION", help="How long: 30m, 12h, 7d; 0 unmutes the alert.")
     ] = "1d",
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Send no messages about the subject of an alert for a while."""
+    """Send no messages about an alert, and about later alerts with the same subject, until the time of --for has passed."""
     duration = seconds(for_, "--for")
     with database(dsn) as connection:
         until = run(connection, statements.mute_alert(alert, duration))

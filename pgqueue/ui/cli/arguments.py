@@ -1,4 +1,4 @@
-"""Hides a password on the command line from the list of processes, which every user of the machine may read."""
+"""Hides a password on the command line from the list of processes, which every user of the machine can read."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from pgqueue.text.shown import visible
 
 
 def hide_passwords() -> None:
-    """On Linux, overwrites what `ps` shows of a DSN that has a password. For a moment before, the password can be seen."""
+    """On Linux, overwrites each DSN that has a password where `ps` reads it. Until this call, `ps` shows the password."""
     for dsn in set(_given(sys.argv[1:])):
         if "pass" in dsn or "@" in dsn:
             _overwrite(dsn.encode(errors="surrogateescape"), redact(dsn).encode(errors="replace"))
 
 
 def check_texts() -> None:
-    """Raises an error for arguments that are no text in the locale's encoding: they come as surrogates, which no database takes."""
+    """Raises an error for an argument that is not valid text in the locale's encoding.
+
+    Python has replaced its invalid bytes by surrogates, and no database accepts surrogates.
+    """
     for argument in sys.argv[1:]:
         try:
             argument.encode()
         except UnicodeEncodeError:
             raise InvalidSettingError(
                 f"{visible(argument)[:80]!r} is no text.",
-                do="write it in the terminal's encoding, UTF-8 by default",
+                do="write it in the encoding of your locale, usually UTF-8",
             ) from None
 
 
@@ -44,7 +47,7 @@ def _overwrite(secret: bytes, shown: bytes) -> None:
         fields = (
             Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
         )
-        # Where the kernel has put the arguments of this process.
+        # The addresses between which the kernel has stored the arguments of this process.
         start, end = int(fields[45]), int(fields[46])
         held = ctypes.string_at(start, end - start) if end > start else b""
     except (OSError, ValueError, IndexError):  # not Linux

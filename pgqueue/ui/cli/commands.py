@@ -1,4 +1,4 @@
-"""Every command under the one root."""
+"""Adds every command to the root command, ``pgq``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The root command, the options that many commands share, and how they find their database."""
+"""The root command, the options that many commands share, and the search for their database and app."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Dsn = Annotated[
     typer.Option(
         "--dsn",
         metavar="URL",
-        help="The database. Else PGQUEUE_DSN, DATABASE_URL, pyproject.toml, PG*.",
+        help="The database. Without it: PGQUEUE_DSN, DATABASE_URL, pyproject.toml, PG*.",
         show_default=False,
     ),
 ]
@@ -37,7 +37,7 @@ AppPath = Annotated[
         "-A",
         "--app",
         metavar="MODULE[:APP]",
-        help="Where the tasks are. Else PGQUEUE_APP, pyproject.toml.",
+        help="The app with the tasks. Without it: PGQUEUE_APP, pyproject.toml.",
         show_default=False,
     ),
 ]
@@ -79,7 +79,7 @@ def choose_level(*, verbose: bool, quiet: bool) -> None:
 
 
 def dsn_or_running(given: str | None) -> str:
-    """The configured DSN, or else the embedded server of a running `pgq dev`; raises NoDsnError."""
+    """The configured DSN, or else the DSN of the embedded server of a running `pgq dev`. Raises NoDsnError if there is neither."""
     try:
         return find_dsn(given)
     except NoDsnError:
@@ -93,7 +93,7 @@ def dsn_or_running(given: str | None) -> str:
 
 @contextmanager
 def database(given: str | None) -> Iterator[Connection]:
-    """A connection to a database that has our schema; raises the error that says why there is none."""
+    """A connection to the database. If it cannot be reached, or if pgqueue's schema in it does not fit, raises an error that says so."""
     log_output.set_up()
     with connect(dsn_or_running(given), name="pgq") as connection:
         check_server(connection)
@@ -101,7 +101,7 @@ def database(given: str | None) -> Iterator[Connection]:
 
 
 def named_app(given: str | None) -> str | None:
-    """The app's path, if one is named anywhere."""
+    """The app's path from -A, PGQUEUE_APP or pyproject.toml; None if none of them has one."""
     found = given or os.environ.get("PGQUEUE_APP") or read_file().get("app")
     return str(found) if found else None
 
@@ -112,14 +112,17 @@ def app_path(given: str | None) -> str:
     if not path:
         raise AppImportError(
             "No app is named.",
-            why="looked at -A, PGQUEUE_APP and app in [tool.pgqueue] of pyproject.toml",
+            why="neither -A nor PGQUEUE_APP nor app in [tool.pgqueue] of pyproject.toml is set",
             do="name it with -A module:app",
         )
     return path
 
 
 def app_with_database(path: str, dsn: str | None) -> App:
-    """The app, with its database fixed for child processes, too. The environment stays as it is, because handlers and their programs see it."""
+    """Loads the app and sets its database, for child processes, too.
+
+    It does not set an environment variable for this, because handlers, and the programs that they start, would see the variable.
+    """
     from pgqueue.app.loading import load_app  # which imports pydantic
 
     app = load_app(path)

@@ -38,10 +38,15 @@ TaskName = Annotated[str, typer.Argument(help="The task's name.")]
 NewTask = Annotated[str | None, typer.Option("--task", help="Another task.", show_default=False)]
 Expr = Annotated[str | None, typer.Option("--cron", metavar="EXPR", help="'0 9 * * MON-FRI', @hourly.")]
 Interval = Annotated[str | None, typer.Option("--every", metavar="DURATION", help="90s, 5m, 1h30m.")]
-Single = Annotated[str | None, typer.Option("--at", metavar="TIME", help="Once, 2030-01-01T09:00+01:00.")]
-Anchor = Annotated[str | None, typer.Option("--anchor", metavar="TIME", help="What --every counts from.")]
+Single = Annotated[
+    str | None, typer.Option("--at", metavar="TIME", help="Only once: 2030-01-01T09:00+01:00.")
+]
+Anchor = Annotated[
+    str | None, typer.Option("--anchor", metavar="TIME", help="The time from which --every counts.")
+]
 Zone = Annotated[
-    str | None, typer.Option("--tz", metavar="ZONE", help="An IANA name; a new schedule has UTC.")
+    str | None,
+    typer.Option("--tz", metavar="ZONE", help="The IANA name of a time zone; a new schedule has UTC."),
 ]
 OverlapText = Annotated[
     str | None, typer.Option("--overlap", help="queue (default), skip, cancel-old, allow.")
@@ -49,10 +54,12 @@ OverlapText = Annotated[
 MissedText = Annotated[str | None, typer.Option("--missed", help="once (default), skip, all.")]
 Cap = Annotated[
     int | None,
-    typer.Option("--missed-cap", metavar="N", help="With --missed all: the last N; a new schedule has 100."),
+    typer.Option(
+        "--missed-cap", metavar="N", help="With --missed all: only the last N fire times; default: 100."
+    ),
 ]
 Jitter = Annotated[
-    str | None, typer.Option("--jitter", metavar="DURATION", help="Run at most this much later.")
+    str | None, typer.Option("--jitter", metavar="DURATION", help="A random delay, at most this long.")
 ]
 Args = Annotated[str | None, typer.Option("--args", metavar="JSON", help="The job's arguments.")]
 Queue = Annotated[str | None, typer.Option("--queue", help="The job's queue.")]
@@ -69,7 +76,7 @@ JOB_OPTIONS: dict[str, object] = {"queue": Queue, "priority": Priority, "max_att
 
 
 class Given(NamedTuple):
-    """What a command line says of a schedule: ``columns`` of its row, and ``options`` of its jobs."""
+    """The options of a command line: ``columns`` of the schedule's row, and ``options`` of its jobs."""
 
     columns: JsonObject
     options: JsonObject
@@ -91,7 +98,7 @@ with_schedule_options = spread("given", {**SCHEDULE_OPTIONS, **JOB_OPTIONS}, _ga
 
 @commands.command("list")
 def list_schedules(as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """List schedules with their last run and their next."""
+    """List schedules with their last run and their next fire time."""
     with database(dsn) as connection:
         found = run(connection, statements.list_schedules())
     if as_json:
@@ -136,7 +143,7 @@ def add(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Add a schedule; a running worker sees it within two seconds."""
+    """Add a schedule. A running worker reads it within two seconds."""
     made = make(name, task, **given.columns, options=given.options)
     with database(dsn) as connection:
         if run(connection, statements.add_schedule(made)) is None:
@@ -157,7 +164,7 @@ def edit(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Change what is given; the rest stays. A schedule of the code keeps the change until its declaration changes."""
+    """Change a schedule. What is not given stays as it is. A schedule that the code declares keeps the change until the declaration changes."""
     changes = given.columns if task is None else {**given.columns, "task": task}
     if not changes and not given.options:
         raise InvalidScheduleError("The edit changes nothing.", do="give a change, such as --every 5m")
@@ -177,7 +184,7 @@ def edit(
 
 @commands.command()
 def pause(name: ScheduleName, as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """Stop a schedule from firing until it is resumed; no deploy undoes the pause."""
+    """Stop a schedule from firing until it is resumed. A deploy does not end the pause."""
     _pause(name, True, as_json, dsn)
 
 
@@ -201,13 +208,13 @@ def remove(name: ScheduleName, as_json: AsJson = False, dsn: Dsn = None) -> None
     if source == "code":
         say(
             "note",
-            "it is declared in code, and comes back when the code's schedules change; pause it instead",
+            "the code declares this schedule, so it comes back when the code's schedules change; pause it instead",
         )
 
 
 @commands.command("run")
 def run_now(name: ScheduleName, as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """Run a schedule's job once now, also if it is paused."""
+    """Enqueue a job of a schedule now, even if the schedule is paused."""
     with database(dsn) as connection:
         job_id = run(connection, statements.run_schedule(name))
         if job_id is None:
@@ -233,7 +240,7 @@ def show_next(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Show the next fire times, and what changes of the clocks do to them. An expression needs no database."""
+    """Show the next fire times, with a note where a change of the clocks moves one. For an expression, no database is needed."""
     after = _moment("--from", since) or datetime.now(UTC)
     if " " in what.strip() or what.strip().lower() in ALIASES:
         local = zone(tz or "UTC")
@@ -249,7 +256,7 @@ def show_next(
     table(
         ("local", "utc", tables.name("note")),
         [(f"{wall:%a %Y-%m-%d %H:%M:%S %z}", f"{at:%Y-%m-%d %H:%M:%S}", note) for at, wall, note in fires],
-        empty="It never fires again.",
+        empty="There is no next fire time.",
     )
 
 
@@ -277,7 +284,7 @@ def _pause(name: str, paused: bool, as_json: bool, dsn: str | None) -> None:
 
 
 def _find(connection: Connection, name: str) -> ScheduleRow:
-    """The schedule; raises ScheduleNotFoundError with near names."""
+    """The schedule. If there is none, raises a ScheduleNotFoundError that suggests similar names."""
     if found := run(connection, statements.list_schedules(name)):
         return found[0]
     names = [row.schedule.name for row in run(connection, statements.list_schedules())]

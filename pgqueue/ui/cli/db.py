@@ -14,12 +14,12 @@ from pgqueue.text.nearest import rather
 ROLES = ("enqueuer", "worker", "operator", "reader")
 SIMPLE = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 
-commands = typer.Typer(help="What the database must allow.", no_args_is_help=True)
+commands = typer.Typer(help="The rights that roles need in the database.", no_args_is_help=True)
 
 
 @commands.callback()
 def db() -> None:
-    """What the database must allow."""
+    """The rights that roles need in the database."""
 
 
 @commands.command("grants")
@@ -33,18 +33,18 @@ def print_grants(
         typer.Option(metavar="KIND", help=f"One of {', '.join(ROLES)}; default: all.", show_default=False),
     ] = None,
 ) -> None:
-    """Print the SQL that gives roles the least rights they need; makes no connection.
+    """Print the SQL that gives roles only the rights that they need. This makes no connection.
 
-    The owner of the schema runs what it prints, and again after each `pgq migrate`.
+    The owner of the schema has to run this SQL, and to run it again after each `pgq migrate`.
     """
     if role is not None and role not in ROLES:
         raise InvalidSettingError(f"--role is {role!r}.", do=rather(role, ROLES))
     if name is not None and role is None:
         raise InvalidSettingError(
-            "A name is given without --role.", do="say which role it gets: --role enqueuer"
+            "A name is given without --role.", do="give its kind of role, such as --role enqueuer"
         )
     print(
-        "-- The owner of the schema pgqueue runs this, again after each `pgq migrate`. What is commented out is not always needed."
+        "-- The owner of the schema pgqueue runs this SQL, and runs it again after each `pgq migrate`. Lines in comments are not always needed."
     )
     for kind in ROLES if role is None else (role,):
         print("\n" + grants(kind).replace("ROLE", quoted(name or f"pgqueue_{kind}")))

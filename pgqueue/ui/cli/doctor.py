@@ -1,4 +1,4 @@
-"""``pgq doctor``: what is wrong, and what to do about it. If anything is wrong, it exits with 7, so that it serves as a health check."""
+"""``pgq doctor`` lists problems, with a remedy for each. If it finds an error, it exits with 7, so it can be used as a health check."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pgqueue.ui.cli.output import as_dict, console, emit, paragraph, tell
 from pgqueue.ui.cli.units import count, exact, since, span
 
 CHECK_FAILED = 7
-# Measured: what a claim from the beginning of a lane spends on each dead entry of its index.
+# Measured: how long a claim from the beginning of a lane takes for each dead entry of the claim index.
 SECONDS_A_DEAD_ENTRY = 1e-6
 
 
@@ -40,7 +40,7 @@ def add(cli: typer.Typer) -> None:
 
 
 def doctor(
-    strict: Annotated[bool, typer.Option("--strict", help="Exit 7 for warnings too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 7 if there is a warning, too.")] = False,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
@@ -64,7 +64,7 @@ def doctor(
 
 
 def examine(connection: Connection, target: str) -> Iterator[Finding]:
-    """The checks, from the ground up. If the schema is not there, the rest is left out."""
+    """Makes all checks, and yields their findings. If pgqueue's schema is missing or has a wrong version, the later checks are left out."""
     server = run(connection, statements.describe_server())
     yield Finding(
         "ok",
@@ -126,8 +126,8 @@ def _unserved(connection: Connection) -> Iterator[Finding]:
         why = "no living worker knows this task" if gap.queue_served else "no living worker serves this queue"
         yield Finding(
             "error",
-            f"{count(gap.count, 'due job')} of task {gap.task} in queue {gap.queue} {'is' if gap.count == 1 else 'are'} left"
-            f" alone, the oldest for {span(gap.age)}: {why}.",
+            f"{count(gap.count, 'due job')} of task {gap.task} in queue {gap.queue} {'is' if gap.count == 1 else 'are'} not"
+            f" claimed, the oldest for {span(gap.age)}: {why}.",
             f"start a worker {'that has this task' if gap.app is None else f'of the app {gap.app}'}:"
             f" pgq work -A module:app -Q {gap.queue}",
         )
@@ -141,8 +141,9 @@ def _schedules(connection: Connection) -> Iterator[Finding]:
     for name in run(connection, statements.list_shared_names()):
         yield Finding(
             "warn",
-            f"Several services with schedules are named {name}, so a schedule that leaves the code of one may stay.",
-            "give each a name of its own: App(name=...)",
+            f"Several services with schedules are named {name}. If one of them drops a schedule from its code, the schedule may"
+            " stay in the database.",
+            "give each service a name of its own: App(name=...)",
         )
 
 
@@ -166,13 +167,13 @@ def _workers(connection: Connection) -> Iterator[Finding]:
             yield Finding(
                 "warn",
                 f"The loop of worker {worker.id} ({worker.host}, pid {worker.pid}) has been blocked for {span(since(worker.blocked_since))}"
-                + (f" by job {jobs}" if jobs else "") + f"; none of its {count(worker.running, 'job')} goes on.",
+                + (f" by job {jobs}" if jobs else "") + f". Meanwhile its {count(worker.running, 'job')} cannot go on.",
                 'make the handler that blocks the loop a plain def, or give its task executor="process"; the worker\'s log has its stack',
             )  # fmt: skip
 
 
 def _storage(connection: Connection) -> Iterator[Finding]:
-    """Whether dead rows of jobs_live can go, and what keeps them."""
+    """Finds whatever keeps vacuum from removing dead rows of jobs_live, and indexes that need a rebuild."""
     storage = run(connection, statements.measure_storage())
     if not storage.vacuumed:
         yield Finding(
@@ -190,13 +191,13 @@ def _storage(connection: Connection) -> Iterator[Finding]:
             f"Meanwhile vacuum cannot remove the dead rows of jobs_live, about {storage.dead:,} beside {storage.live:,} live"
             f" ones. The table takes {_megabytes(storage.table)}, its claim index {_megabytes(storage.claim_index)}. A"
             f" claim from the beginning of a lane takes about {exact(round(storage.dead * SECONDS_A_DEAD_ENTRY, 3))}.",
-            "end the oldest holder above; vacuum and the leader do the rest",
+            "end the oldest of the sessions, transactions and slots above; then vacuum and the leader remove the rest",
         )
     for fault in run(connection, statements.check_indexes(indexes.SMALLEST_OUTGROWN)):
         if fault.fault == "outgrown":
             what = f"Index {fault.name} has outgrown its rows: {_megabytes(fault.size)} for {fault.live:,} live ones."
         else:
-            what = f"Index {fault.name} is invalid, left by a rebuild that was cut off, and slows down every write."
+            what = f"Index {fault.name} is invalid: a rebuild was interrupted and left it. It slows down every write."
         yield Finding(
             "warn", what, ("the leader rebuilds it within minutes, or: " if fault.may_rebuild else "let its owner run: ")
             + indexes.command(fault),
@@ -233,20 +234,20 @@ def _megabytes(size: int) -> str:
 
 FAULTS = {
     "missing": (
-        "{0} is missing: its rows go to the default partition, from where retention must delete them one by one.",
+        "{0} is missing. So its rows go to the default partition, and retention has to delete them there one by one.",
         "start a worker, or: select * from pgqueue.add_partitions()",
     ),
     "detached": (
-        "{0} ({1}) lies detached: its jobs are not seen.",
-        "select * from pgqueue.add_partitions() attaches it or says why not; to archive it, move it to another schema",
+        "{0} ({1}) lies detached, so queries do not find its jobs.",
+        "select * from pgqueue.add_partitions() attaches it or says why it cannot; to keep it detached, move it to another schema",
     ),
     "detaching": (
-        "{0} ({1}) is half detached, by a command that was cut off.",
+        "{0} ({1}) is half detached, because a DETACH command was interrupted.",
         "select * from pgqueue.add_partitions()",
     ),
     "default": (
-        "{0} holds rows ({1}), because the table of their day did not exist when they came.",
-        "nothing: retention deletes them; if there are more each day, find out what keeps workers from making the table of each day",
+        "{0} holds rows ({1}), because the table of their day did not exist when the jobs ended.",
+        "nothing, because retention deletes them; but if there are more rows each day, find out why workers do not make the day tables",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""``pgq jobs edit``. The options of its filter begin with ``where-``, because the plain names are the options of the changes."""
+"""``pgq jobs edit``. An option such as --queue is the new value, and --where-queue is the filter that chooses the jobs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def edit(
         typer.Option(
             "--in",
             metavar="DURATION",
-            help="Not before this time has passed: 90s, 5m; 0 for now.",
+            help="The earliest start, counted from now: 90s, 5m; 0 for now.",
             show_default=False,
         ),
     ] = None,
@@ -48,7 +48,7 @@ def edit(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Not before this time, with its zone: 2030-01-01T09:00+01:00.",
+            help="The earliest start, with its zone: 2030-01-01T09:00+01:00.",
             show_default=False,
         ),
     ] = None,
@@ -65,14 +65,14 @@ def edit(
     timeout: Annotated[
         str | None,
         typer.Option(
-            metavar="DURATION", help="The limit of one attempt; none for no limit.", show_default=False
+            metavar="DURATION", help="How long one attempt may take; none: no limit.", show_default=False
         ),
     ] = None,
     expires: Annotated[
         str | None,
         typer.Option(
             metavar="DURATION|TIME",
-            help="If the job has not started by then, cancel it; none: never.",
+            help="Cancel the job if it has not started by then; none: never.",
             show_default=False,
         ),
     ] = None,
@@ -80,15 +80,16 @@ def edit(
         str | None,
         typer.Option(
             metavar="DURATION|TIME",
-            help="If the job has not ended by then, it is dead; none: never.",
+            help="Make the job dead if it has not ended by then; none: never.",
             show_default=False,
         ),
     ] = None,
     tag: Annotated[
-        list[str] | None, typer.Option(help="All its tags; may be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option(help="A tag, in place of all former tags; may be repeated.", show_default=False),
     ] = None,
     meta: Annotated[
-        str | None, typer.Option(metavar="JSON", help="All its meta as one JSON object.", show_default=False)
+        str | None, typer.Option(metavar="JSON", help="The meta as one JSON object.", show_default=False)
     ] = None,
     limit: Limit = 1_000_000,
     dry_run: DryRun = False,
@@ -96,7 +97,7 @@ def edit(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Change jobs that do not run. Exit 6 if a named job runs or has ended. If the app is known (-A), --args are checked."""
+    """Change jobs that do not run. Exit 6 if the id of a running or finished job is given. If the app is known (-A), --args are checked."""
     from pgqueue.app.app import App
 
     given: dict[str, object] = {
@@ -112,7 +113,7 @@ def edit(
         raise InvalidOptionError("The edit changes nothing.", do="give a change, such as --priority -5")
     chosen = chosen_jobs("edited", CAN, ids, which, list(CAN), "--where-")
     path = named_app(app) if args is not None else None
-    with database(dsn) as connection:  # a clear error if the schema is not there
+    with database(dsn) as connection:  # raises a clear error if the schema is missing
         loaded = app_with_database(path, dsn) if path else App(dsn_or_running(dsn))
         try:
             targets = list(named(connection, ids) if ids else matching(connection, chosen, limit))

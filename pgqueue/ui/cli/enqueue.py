@@ -32,35 +32,38 @@ def enqueue(
     priority: Annotated[int | None, typer.Option(help="Smaller numbers run first.")] = None,
     delay: Annotated[
         str | None,
-        typer.Option("--in", metavar="DURATION", help="Not before this time has passed: 90s, 5m, 1h30m."),
+        typer.Option(
+            "--in", metavar="DURATION", help="The earliest start, counted from now: 90s, 5m, 1h30m."
+        ),
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="Not before this time, with its zone: 2030-01-01T09:00+01:00."),
+        typer.Option(metavar="TIME", help="The earliest start, with its zone: 2030-01-01T09:00+01:00."),
     ] = None,
     unique_key: Annotated[
         str | None, typer.Option(help="At most one unfinished job of this task has this key.")
     ] = None,
     on_conflict: Annotated[
         str | None,
-        typer.Option(help="If a job holds the unique key: skip (default), replace, raise."),
+        typer.Option(help="If an unfinished job has the unique key: skip (default), replace, raise."),
     ] = None,
     idempotency_key: Annotated[
-        str | None, typer.Option(help="Enqueuing again with the same key gives the same job.")
+        str | None,
+        typer.Option(help="If the key was used before, no job is stored, and the former job is returned."),
     ] = None,
     max_attempts: Annotated[int | None, typer.Option(help="Attempts before the job is dead.")] = None,
     expires: Annotated[
         str | None,
-        typer.Option(metavar="DURATION|TIME", help="If the job has not started by then, cancel it."),
+        typer.Option(metavar="DURATION|TIME", help="Cancel the job if it has not started by then."),
     ] = None,
     deadline: Annotated[
         str | None,
-        typer.Option(metavar="DURATION|TIME", help="If the job has not ended by then, it is dead."),
+        typer.Option(metavar="DURATION|TIME", help="Make the job dead if it has not ended by then."),
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option(help="May be repeated.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag; may be repeated.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it.")] = False,
     timeout: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="How long to --wait: 90s, 5m.")
+        str | None, typer.Option(metavar="DURATION", help="How long --wait waits at most: 90s, 5m.")
     ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
@@ -94,7 +97,10 @@ def _arguments(text: str | None, options: list[str]) -> dict[str, object]:
     words = iter(options)
     for word in words:
         if not word.startswith("--"):
-            raise InvalidArgumentsError(f"{word!r} stands alone.", do="give every argument as --name value")
+            raise InvalidArgumentsError(
+                f"{word!r} stands alone, without the name of an argument.",
+                do="give every argument as --name value",
+            )
         name, equals, value = word[2:].partition("=")
         if not equals:
             following = next(words, None)
@@ -106,7 +112,7 @@ def _arguments(text: str | None, options: list[str]) -> dict[str, object]:
 
 
 def _value(text: str) -> object:
-    """Decodes a JSON list, object, true, false or null. Other text stays text, which the signature converts."""
+    """Decodes a JSON list, object, true, false or null. Other text stays text; the types in the task's signature convert it later."""
     if text[:1] in ("{", "[") or text in ("true", "false", "null"):
         try:
             return json.loads(text)
@@ -116,7 +122,7 @@ def _value(text: str) -> object:
 
 
 def json_object(flag: str, text: str | None) -> dict[str, object] | None:
-    """The object that a flag gives, or stdin if it is ``-``."""
+    """The JSON object that is the value of a flag. If the value is ``-``, reads the object from stdin."""
     if text is None:
         return None
     do = """write it like '{"name": "Ada"}'"""
@@ -143,5 +149,5 @@ def moment(flag: str, text: str | None) -> datetime | None:
 
 
 def bound(flag: str, text: str | None) -> datetime | str | None:
-    """A time as a datetime, or a duration as the text that was given."""
+    """The value of a flag that takes a time or a duration: a time becomes a datetime, and a duration stays text."""
     return text if text is None or "-" not in text[1:] else moment(flag, text)

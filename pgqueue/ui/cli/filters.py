@@ -1,4 +1,4 @@
-"""The options that choose jobs: one list for every command that takes them."""
+"""The options that choose jobs. Every command that has such options has all of these."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ from pgqueue.ui.cli.enqueue import json_object
 from pgqueue.ui.cli.options import Command, spread
 
 OPTIONS: dict[str, tuple[type[object], str | None, str]] = {
-    "state": (list[str], None, "May be repeated. Also 'failed': retrying and dead."),
-    "queue": (str, None, "Of this queue."),
-    "task": (str, None, "Of this task."),
-    "tag": (str, None, "With this tag."),
-    "error": (str, None, "A part of the last error."),
-    "unique_key": (str, None, "With this unique key."),
-    "idempotency_key": (str, None, "Enqueued with this idempotency key."),
-    "concurrency_key": (str, None, "With this concurrency key; --{}key for short."),
-    "arg": (list[str], "NAME=VALUE", "With this argument: tenant=t1, n=5, 'at={\"x\": 1}'. May be repeated."),
-    "args": (str, "JSON", 'With arguments that contain this object: \'{"tenant": "t1"}\'.'),
+    "state": (list[str], None, "Jobs in this state; 'failed' means retrying and dead. May be repeated."),
+    "queue": (str, None, "Jobs of this queue."),
+    "task": (str, None, "Jobs of this task."),
+    "tag": (str, None, "Jobs with this tag."),
+    "error": (str, None, "Jobs whose last error contains this text."),
+    "unique_key": (str, None, "Jobs with this unique key."),
+    "idempotency_key": (str, None, "Jobs that were enqueued with this idempotency key."),
+    "concurrency_key": (str, None, "Jobs with this concurrency key; --{}key for short."),
+    "arg": (
+        list[str],
+        "NAME=VALUE",
+        "Jobs with this argument: tenant=t1, n=5, 'at={\"x\": 1}'. May be repeated.",
+    ),
+    "args": (str, "JSON", 'Jobs whose arguments contain this object: \'{"tenant": "t1"}\'.'),
 }
 
 MEANT = {
@@ -73,7 +77,7 @@ def _text(flag: str, args: dict[str, object]) -> str:
 
 
 def _argument(flag: str, pair: str) -> dict[str, object]:
-    """``n=5`` is the number, ``n="5"`` the text. A value that is no JSON is text, too."""
+    """``n=5`` gives the number 5, and ``n="5"`` the text. A value that is not JSON is also taken as text."""
     name, equals, value = pair.partition("=")
     if not name or not equals:
         raise InvalidArgumentsError(f"{flag} is {pair!r:.80}.", do=f"write it like {flag} tenant=t1")

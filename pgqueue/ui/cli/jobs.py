@@ -32,7 +32,7 @@ commands = typer.Typer(help="See and change jobs.", no_args_is_help=True)
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1)]
 Ids = Annotated[list[int] | None, typer.Argument(min=1, max=2**63 - 1, show_default=False)]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Change nothing, but say what would become of each job.")
+    bool, typer.Option("--dry-run", help="Change nothing; only show for each job what the command would do.")
 ]
 
 PAGE = 500
@@ -41,7 +41,7 @@ DURATIONS = ("timeout",)
 WOULD = {"cancelled": "would cancel", "requested": "would ask it to stop", "revived": "would revive"}
 CHANGED = {*WOULD, *WOULD.values(), "edited", "would edit"}
 NOTES = {
-    "requested": "asked to stop; `pgq jobs wait` tells when a job has stopped",
+    "requested": "asked to stop; `pgq jobs wait` waits until a job has stopped",
     "revived": "pending again, due now, with all attempts",
     "unique_key": "not revived, because an unfinished job has the same unique key",
 }
@@ -54,7 +54,12 @@ def list_jobs(
     limit: Limit = 50,
     before: Annotated[
         int | None,
-        typer.Option(metavar="ID", min=1, help="Only ids below this: the next page.", show_default=False),
+        typer.Option(
+            metavar="ID",
+            min=1,
+            help="Only jobs with a smaller id. For the next page, give the last id of this page.",
+            show_default=False,
+        ),
     ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
@@ -78,7 +83,7 @@ def list_jobs(
 
 
 def _when(job: Job) -> str:
-    """How long a running job has run, how long ago a job ended, or when a job that waits is due."""
+    """How long a running job has run, how long ago a finished job ended, or when another job is due."""
     began = job.started_at if job.state == "running" else job.finished_at
     if began is not None:
         lasted = span(max(since(began), 0.0))
@@ -118,7 +123,7 @@ def count_jobs(
 def show(
     job_id: Annotated[int, typer.Argument(metavar="ID")], as_json: AsJson = False, dsn: Dsn = None
 ) -> None:
-    """Show one job with all that happened to it."""
+    """Show one job with its history."""
     with database(dsn) as connection:
         job = _get(connection, job_id)
         timeline = run(connection, statements.list_timeline(job_id))
@@ -160,7 +165,7 @@ def revive(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Revive dead jobs: those named, or all that match. By id or --state, also cancelled jobs."""
+    """Revive dead jobs: by id, or all that match a filter. To revive cancelled jobs, give their ids or --state cancelled."""
     can = ("dead", "cancelled")
     chosen = chosen_jobs("revived", can, ids, which, ["dead"])
     _change(dsn, "revive", statements.revive, ids, chosen, limit, dry_run, as_json)
@@ -176,7 +181,7 @@ def cancel(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Cancel jobs that wait, and ask running ones to stop: those named, or all that match."""
+    """Cancel jobs that do not run, and ask running jobs to stop. Give ids, or a filter for all jobs that match."""
     can = tuple(state for state in STATES if state not in FINAL)
     chosen = chosen_jobs("cancelled", can, ids, which, list(can))
     _change(dsn, "cancel", statements.cancel, ids, chosen, limit, dry_run, as_json)
@@ -190,10 +195,13 @@ def chosen_jobs(
     states: list[str],
     prefix: str = "--",
 ) -> JobFilter:
-    """The filter. If it names no states, it gets ``states``. If there are no ids and the filter is empty, raises an error."""
+    """Checks the ids and the filter of a command, and returns the filter. If the filter has no states, it gets ``states``.
+
+    Raises an error if both ids and a filter are given, if neither is given, or if the filter has a state that is not in ``can``.
+    """
     if ids:
         if which != JobFilter():
-            raise InvalidOptionError("Ids and a filter are both given.", do="give one of them")
+            raise InvalidOptionError("Ids and a filter are both given.", do="give only one of the two")
         return which
     if which == JobFilter():
         example = (
@@ -201,7 +209,7 @@ def chosen_jobs(
             if "dead" in can
             else f", such as {prefix}queue mail"
         )
-        raise InvalidSettingError("No job is named.", do=f"name ids or a filter{example}")
+        raise InvalidSettingError("No job is named.", do=f"give ids or a filter{example}")
     if which.states is None:
         return replace(which, states=states)
     if others := [state for state in which.states if state not in can]:
@@ -221,14 +229,14 @@ def _change(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Applies a function of the SQL API to each job, in a short transaction of its own, and shows what became of the jobs.
+    """Applies a function of the SQL API to each job, in a short transaction of its own, and shows the result for each job.
 
-    A dry run does the same and rolls each transaction back, so that it cannot promise what the function would refuse.
+    A dry run does the same, but rolls each transaction back. So a dry run shows exactly what the function accepts and what it refuses.
     """
     with database(dsn) as connection:
         targets = list(named(connection, dict.fromkeys(ids)) if ids else matching(connection, which, limit))
         done = []
-        keys: set[tuple[str, str]] = set()  # of those that this run would have revived
+        keys: set[tuple[str, str]] = set()  # task and unique key of the jobs that a dry run would revive
         for job in track(targets, verb):
             outcome = _applied(connection, make(job.id), dry_run)
             if dry_run and outcome == "revived" and job.unique_key is not None:
@@ -242,13 +250,16 @@ def _change(
 
 
 def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_json: bool) -> None:
-    """Shows what became of jobs. If a job that was named, or whose unique key is taken, is unchanged, raises JobUnchangedError."""
+    """Shows the result for each job. Raises JobUnchangedError if a job could not be changed.
+
+    If the jobs were chosen by a filter, only a job whose unique key is taken counts as such.
+    """
     if as_json:
         emit({"items": done, "dry_run": dry_run})
     else:
         _show_changes(done)
     unchanged = [item for item in done if item["result"] not in CHANGED or item["result"] == item["state"]]
-    if not by_id:  # a job that ended by itself in the meantime needs no change
+    if not by_id:  # a job that ended after the filter had found it needs no change
         unchanged = [item for item in unchanged if item["result"] == "unique_key"]
     if unchanged:
         first = unchanged[0]
@@ -272,7 +283,7 @@ def _applied(connection: Connection, statement: Statement[str | None], dry_run: 
 
 
 def said_of(progress: object) -> str | None:
-    """``120 of 400, 30 %: resizing``, as far as the job has reported it."""
+    """A job's progress, such as ``120 of 400, 30 %: resizing``. Parts that the handler did not report are left out."""
     if not isinstance(progress, dict) or not isinstance(progress.get("done"), int | float):
         return None if progress is None else shown_json(progress)
     done, total = progress["done"], progress.get("total")
@@ -313,7 +324,7 @@ def matching(connection: Connection, which: JobFilter, limit: int) -> Iterator[J
 
 
 def track(jobs: list[Job], verb: str) -> Iterable[Job]:
-    """A progress bar on stderr for work that takes long, on a terminal only."""
+    """Yields the jobs. If they are many and stderr is a terminal, shows a progress bar there."""
     if len(jobs) < 100 or not sys.stderr.isatty():
         return jobs
     from rich.progress import track as bar

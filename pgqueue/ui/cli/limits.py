@@ -20,8 +20,10 @@ from pgqueue.ui.cli.units import ago, count, exact
 
 commands = typer.Typer(help="See and change how many jobs may run or start.", no_args_is_help=True)
 
-SHORTEST = 0.001  # seconds; the shortest period of a rate, as limits_period_check says
-PerKey = Annotated[bool, typer.Option("--per-key", help="Count each concurrency_key by itself.")]
+SHORTEST = 0.001  # seconds; the shortest period of a rate that the constraint limits_period_check allows
+PerKey = Annotated[
+    bool, typer.Option("--per-key", help="Apply the limit to each concurrency_key separately.")
+]
 
 
 @commands.command("list")
@@ -56,35 +58,45 @@ def _shown(limit: Limit) -> str:
 @commands.command("set")
 def set_limit(
     queue: Annotated[
-        str | None, typer.Option(show_default=False, help="For jobs of this queue; default: of all.")
+        str | None,
+        typer.Option(show_default=False, help="Only for jobs of this queue; default: of all queues."),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(show_default=False, help="For jobs of this task; default: of all.")
+        str | None,
+        typer.Option(show_default=False, help="Only for jobs of this task; default: of all tasks."),
     ] = None,
     per_key: PerKey = False,
     key: Annotated[
         str | None,
-        typer.Option(show_default=False, help="For this concurrency_key only, in place of --per-key."),
+        typer.Option(
+            show_default=False,
+            help="Only for jobs with this concurrency_key; for it, this limit replaces the limit of --per-key.",
+        ),
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option(min=0, max=2**30, metavar="N", show_default=False, help="How many may run at once."),
+        typer.Option(
+            min=0, max=2**30, metavar="N", show_default=False, help="How many jobs may run at the same time."
+        ),
     ] = None,
     rate: Annotated[
         str | None,
         typer.Option(
             metavar="N[/TIME]",
             show_default=False,
-            help="How many may start in a time: 100/1m, or 100 with --period 1m.",
+            help="How many jobs may start in a period: 100/1m, or 100 with --period 1m.",
         ),
     ] = None,
     period: Annotated[
         str | None,
-        typer.Option(metavar="TIME", show_default=False, help="The time in which --rate counts."),
+        typer.Option(metavar="TIME", show_default=False, help="The period of --rate."),
     ] = None,
     sliding: Annotated[
         bool,
-        typer.Option("--sliding", help="Hold the rate in any window of that time, instead of an even pace."),
+        typer.Option(
+            "--sliding",
+            help="No window of this length has more starts than --rate, and starts need not be evenly spaced.",
+        ),
     ] = False,
     burst: Annotated[
         int | None,
@@ -93,7 +105,7 @@ def set_limit(
             max=2**30,
             metavar="N",
             show_default=False,
-            help="How many may start together after a rest.",
+            help="How many jobs may start together after a time without starts.",
         ),
     ] = None,
     share: Annotated[
@@ -103,13 +115,13 @@ def set_limit(
             max=1000,
             metavar="N",
             show_default=False,
-            help="How many jobs the --key gets in each turn of the keys; others get one.",
+            help="How many jobs of the --key are claimed in each of its turns; of other keys, it is one job.",
         ),
     ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Make a limit, or change the limit with the same queue, task and key: what is not given stays. Workers obey immediately."""
+    """Make a limit, or change the limit with the same queue, task and key. What is not given stays as it is. Workers follow it immediately."""
     if concurrency is None and rate is None and share is None:
         raise InvalidOptionError(
             "None of --concurrency, --rate and --share is given.", do="give at least one of them"
@@ -118,14 +130,15 @@ def set_limit(
         raise InvalidOptionError("--period goes with --rate.", do="give both, such as --rate 100 --period 1m")
     if share is not None and (key is None or task is not None):
         raise InvalidOptionError(
-            "--share goes with --key, without --task.", do="name the key whose share it is"
+            "--share goes with --key, without --task.",
+            do="give the --key that gets the share, and leave out --task",
         )
     if sliding and rate is None:
         raise InvalidOptionError(
             "--sliding goes with --rate.", do="give both, such as --rate 10/1s --sliding"
         )
     if burst is not None and (rate is None or sliding):
-        raise InvalidOptionError("--burst goes with --rate, without --sliding.", do="leave it out")
+        raise InvalidOptionError("--burst goes with --rate, without --sliding.", do="leave out --burst")
     if key is not None and not 1 <= (size := len(key.encode("utf-8", "surrogateescape"))) <= 255:
         raise InvalidOptionError(f"--key has {size} bytes.", do="give 1 to 255")
     starts, length = _rate(rate, period) if rate is not None else (None, None)
@@ -143,7 +156,7 @@ def set_limit(
 
 
 def _rate(text: str, period: str | None) -> tuple[int, float]:
-    """The starts and the seconds that ``100/1m``, or ``100`` and a period, stand for."""
+    """Reads ``100/1m``, or ``100`` and a period. Returns the number of starts, and the period in seconds."""
     number, _, time = text.partition("/")
     if period is not None and time:
         raise InvalidOptionError(f"--rate is {text!r}, and --period is given.", do=f"leave out /{time}")
@@ -154,7 +167,7 @@ def _rate(text: str, period: str | None) -> tuple[int, float]:
         raise InvalidOptionError(f"The time of --rate is {time!r}.", do="give at least a millisecond")
     if length * 1_000_000 < int(number):
         raise InvalidOptionError(
-            f"--rate is {text!r}, more than a start each microsecond.",
+            f"--rate is {text!r}, which is more than one start in each microsecond.",
             do="give fewer starts or a longer time",
         )
     return int(number), length

@@ -1,6 +1,6 @@
 """Options that several commands share.
 
-Those of ``pgq work`` and ``pgq dev`` are made from what each setting of a worker says of itself.
+The options of ``pgq work`` and ``pgq dev`` are made from the declarations of a worker's settings (config.py).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Command = Callable[..., None]
 def spread(
     parameter: str, options: Mapping[str, object], gather: Callable[[JsonObject], object]
 ) -> Callable[[Command], Command]:
-    """Gives a command these options, name to annotation, in the place of one parameter.
+    """Replaces one parameter of a command by ``options``, which maps the name of each option to its annotation.
 
-    That parameter gets what ``gather`` makes of the options' values.
+    When the command is called, that parameter gets the return value of ``gather``, which is called with the options' values.
     """
 
     def decorated(command: Command) -> Command:
@@ -51,9 +51,10 @@ def spread(
 
 
 def with_settings(*names: str) -> Callable[[Command], Command]:
-    """Gives a command the options of these settings, or of all settings, as keywords. The command's help shows them after its first option.
+    """Gives a command an option for each of these settings. Without names, it gets one for every setting.
 
-    If a setting is not given, its keyword is None.
+    The command gets their values as keyword arguments, with None for each option that is not given. Its help shows these options after the
+    command's own first option.
     """
 
     def decorated(command: Command) -> Command:
@@ -67,7 +68,7 @@ def with_settings(*names: str) -> Callable[[Command], Command]:
 
 
 def _shown_with(command: Command, parameters: Sequence[inspect.Parameter]) -> Command:
-    """The command, which typer now sees with these parameters."""
+    """Changes the signature of the command, which typer reads, to these parameters."""
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     return command

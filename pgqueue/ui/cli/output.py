@@ -1,4 +1,4 @@
-"""Tables for people, JSON for programs, and errors for both."""
+"""Prints the answers and errors of commands: as text for people, or as JSON for programs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def wants_json() -> bool:
 
 
 def fail(error: PgQueueError) -> int:
-    """Shows an error in four parts on stderr (or as one JSON object) and returns its exit code."""
+    """Prints an error on stderr, as text with labelled parts or as one JSON object. Returns its exit code."""
     if wants_json():
         print(json.dumps({"error": error.as_dict()}), file=sys.stderr)
         return error.exit_code
@@ -36,9 +36,9 @@ def fail(error: PgQueueError) -> int:
 
 
 def paragraph(head: str, value: object, stream: TextIO) -> str:
-    """Text after a head, made safe to show: further lines stand to the right of the head, so that none looks like a line of ours.
+    """The text ``value`` behind ``head``, made safe to show. Further lines are indented, so that none of them looks like a line of pgqueue.
 
-    On a terminal, lines end at its width. A longer word stays whole.
+    On a terminal, lines are wrapped at its width, but no word is split.
     """
     lines = visible(str(value), lines=True).split("\n")
     if stream.isatty():
@@ -57,14 +57,14 @@ def width() -> int:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Rich's console: colours only on a terminal, never with NO_COLOR."""
+    """Rich's console. It uses colours only on a terminal, and never if NO_COLOR is set."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
 def emit(value: object) -> None:
-    """One JSON value on stdout; dataclasses become objects, times RFC 3339 in UTC."""
+    """Prints one JSON value on stdout. Dataclasses become objects, and times become RFC 3339 text in UTC."""
     print(json.dumps(value, default=_plain))
 
 
@@ -73,7 +73,7 @@ def emit_items(items: Iterable[object], cursor: int | None = None) -> None:
 
 
 def shown_json(value: object) -> str:
-    """A value of JSON as a person reads it, letters of all scripts as they are."""
+    """A value as JSON for people: letters of all scripts are printed without escapes."""
     return json.dumps(value, default=_plain, ensure_ascii=False)
 
 
@@ -92,10 +92,10 @@ def _plain(value: object) -> object:
 
 
 def say(label: str, text: object) -> None:
-    """One line about what a command does, on stderr."""
+    """Prints a line about the work of a command on stderr."""
     print(paragraph(f"  {label:<10} ", text, sys.stderr), file=sys.stderr)
 
 
 def tell(text: object, head: str = "") -> None:
-    """A part of an answer, on stdout."""
+    """Prints a part of a command's answer on stdout."""
     print(paragraph(head, text, sys.stdout))

@@ -1,4 +1,4 @@
-"""``pgq dev`` and ``pgq demo``: pgqueue with nothing else installed."""
+"""``pgq dev`` and ``pgq demo``, which need no installed Postgres."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pgqueue.ui.cli.output import as_dict, emit, say
 from pgqueue.ui.cli.work import settings_for
 
 CHECK_FAILED = 7
-HOW_TO_LOOK = "stops when no program uses it; to look, start it again: PGQUEUE_EMBEDDED_DIR='{0}' pgq dev -A pgqueue.dev.demo.shop"
+HOW_TO_LOOK = "it stops when no program uses it; to look into it, start it again: PGQUEUE_EMBEDDED_DIR='{0}' pgq dev -A pgqueue.dev.demo.shop"
 
 
 def add(cli: typer.Typer) -> None:
@@ -30,9 +30,9 @@ def add(cli: typer.Typer) -> None:
 
 @contextmanager
 def _server(given: str | None, *, demo: bool = False) -> Iterator[str]:
-    """The configured database, or an embedded Postgres that lives while a program uses it. Migrates it.
+    """The DSN of the configured database, or of an embedded Postgres, which runs as long as any program uses it. Migrates the database.
 
-    The demo's embedded Postgres is not that of ``pgq dev``, so that the demo's jobs do not mix with the user's own.
+    The demo and ``pgq dev`` have an embedded Postgres each, so that the demo's jobs do not mix with the user's jobs.
     """
     try:
         dsn = find_dsn(given)
@@ -42,13 +42,13 @@ def _server(given: str | None, *, demo: bool = False) -> Iterator[str]:
         home = default_data_dir()
         home = home.with_name(f"{home.name}-demo") if demo else home
         with acquire(home) as server:
-            say("postgres", "an embedded server of your own, because no DSN is configured")
+            say("postgres", "an embedded server, because no DSN is configured")
             say("", f"export PGQUEUE_DSN='{server.dsn}'")
             yield _prepared(server.dsn)
         if demo:
             say("postgres", HOW_TO_LOOK.format(home))
     else:
-        say("postgres", redact(dsn) or "as libpq's environment says")
+        say("postgres", redact(dsn) or "the server of libpq's environment variables")
         yield _prepared(dsn)
 
 
@@ -63,7 +63,7 @@ def _prepared(dsn: str) -> str:
 
 @with_settings("queues", "concurrency")
 def dev(app: AppPath = None, dsn: Dsn = None, **flags: object) -> None:
-    """For development: a Postgres if you have none, the schema, and a worker."""
+    """For development: start a worker. If no database is configured, start a Postgres, too. Create the schema if it is missing."""
     from pgqueue.maintenance.alerting.settings import find_alerts
     from pgqueue.worker.worker import Worker
 
@@ -80,7 +80,7 @@ def demo(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """A shop on real orders: transactions, rollbacks, mail, a failing webhook, a dead letter, a killed worker; with proof."""
+    """Run a shop that takes orders, with rollbacks, mail, a failing webhook, a dead letter and a killed worker. Then check that nothing was lost."""
     from pgqueue.dev.demo.run import run as run_demo
 
     with _server(dsn, demo=True) as target:

@@ -63,7 +63,7 @@ def list_queues(as_json: AsJson = False, dsn: Dsn = None) -> None:
 
 @commands.command()
 def pause(queue: QueueName, as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """Stop workers from claiming from a queue; running jobs are finished."""
+    """Stop workers from claiming from a queue. Its running jobs go on."""
     check_name("queue", queue)
     with database(dsn) as connection:
         known = _names(connection)
@@ -76,7 +76,7 @@ def pause(queue: QueueName, as_json: AsJson = False, dsn: Dsn = None) -> None:
         near = guess(queue, known, "")
         say(
             "note",
-            "no job and no worker has named this queue yet"
+            "no job and no worker has used this queue yet"
             + (f"; {near} If so: pgq queues remove {queue}" if near else ""),
         )
 
@@ -96,7 +96,7 @@ def resume(queue: QueueName, as_json: AsJson = False, dsn: Dsn = None) -> None:
 
 @commands.command()
 def remove(queue: QueueName, as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """Remove a queue that is not needed, such as a mistyped one. Exit 6 if jobs are in it or a worker serves it."""
+    """Remove a queue that is not needed, such as a mistyped one. Exit 6 if it has unfinished or dead jobs, or if a worker serves it."""
     check_name("queue", queue)
     with database(dsn) as connection:
         kept = run(connection, statements.remove_queue(queue))

@@ -23,7 +23,10 @@ def add(cli: typer.Typer) -> None:
 def command(
     sql: Annotated[bool, typer.Option("--sql", help="Print the SQL; no connection is made.")] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Change nothing; exit 0 if the schema is this version's, else 4.")
+        bool,
+        typer.Option(
+            "--check", help="Change nothing; exit 0 if the schema fits this version of pgqueue, else 4."
+        ),
     ] = False,
     as_json: AsJson = False,
     dsn: Dsn = None,
@@ -38,7 +41,8 @@ def command(
             migrate.check_server(connection)
             if different := migrate.differences(connection):
                 raise SchemaTooOldError(
-                    "The SQL API is not this version's: " + "; ".join(different), do="pgq migrate"
+                    "The SQL API does not fit this version of pgqueue: " + "; ".join(different),
+                    do="pgq migrate",
                 )
             _print_result(as_json, "current", target, 0.0)
             return

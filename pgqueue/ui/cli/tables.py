@@ -1,7 +1,7 @@
-"""Tables: laid out for a terminal of any width, tab-separated lines into a pipe.
+"""Prints tables. On a terminal they fit its width; otherwise the lines are tab-separated.
 
-On a terminal, ids, states, numbers and times are never cut. Names continue on the next line, and long texts are cut. If a table
-still does not fit, its last text goes below each row, or each row becomes a block of lines.
+On a terminal, ids, states, numbers and times are never cut. Long names continue on the next line, and long texts are cut. If a table
+still does not fit, the last column goes below each row, if it is a text. If even that does not fit, each row becomes a block of lines.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ STYLES = {
     "completed": "green", "running": "cyan", "retrying": "yellow", "dead": "red", "cancelled": "dim", "expired": "red",
 }  # fmt: skip
 GAP = 2
-NAME, TEXT = 12, 24  # columns that a long name and a long text need at least
-LINES = 3  # lines of a long text that are shown
+NAME, TEXT = 12, 24  # the least width of a long name and of a long text
+LINES = 3  # of a long text, only so many lines are shown
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``least``: the fewest columns of the terminal that it needs. None: as many as its longest cell needs, on one line."""
+    """``least``: the least width, in characters. None: the width of the longest cell, because cells of this column stay on one line."""
 
     head: str
     least: int | None = None
@@ -42,7 +42,7 @@ def text(head: str) -> Column:
 
 
 def table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Prints the rows, or ``empty`` on stderr. On a terminal a column without any value is left out."""
+    """Prints the rows. If there are none, prints ``empty`` on stderr. On a terminal, a column without any value is left out."""
     made = [Column(column) if isinstance(column, str) else column for column in columns]
     cells = [[cell(value) for value in row] for row in rows]
     if not cells:
@@ -57,7 +57,7 @@ def table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], *, 
 
 
 def cell(value: object) -> str:
-    """What a person sees of a value: always one line."""
+    """A value as text of one line."""
     return "" if value is None else visible(str(value)).replace("\t", " ")
 
 
@@ -73,7 +73,11 @@ def _show(columns: list[Column], rows: list[list[str]]) -> None:
 
 
 def _widths(columns: list[Column], rows: list[list[str]], room: int) -> list[int] | None:
-    """How wide each column is: what it needs, or an equal share of what is left; None if there is no room for all of them."""
+    """The width of each column; None if there is no room for all columns.
+
+    A column gets the width of its longest cell. If there is too little room, the columns that have a ``least`` width share the room
+    equally.
+    """
     from rich.cells import cell_len
 
     needs = [
@@ -118,7 +122,7 @@ def _lines(
 
 
 def _blocks(columns: list[Column], rows: list[list[str]], below: Column | None) -> Iterable[object]:
-    """Each row as lines of its own, for a terminal on which no table fits."""
+    """Each row as a block with one line for each column, for a terminal that is too narrow for a table."""
     from rich.text import Text
 
     heads = [column.head for column in columns] + ([below.head] if below else [])
@@ -142,7 +146,7 @@ def _padded(parts: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def fold(value: str, size: int, lines: int | None) -> list[str]:
-    """The value in lines of at most ``size`` columns; after ``lines`` of them it is cut."""
+    """The value in lines of at most ``size`` characters. If these are more than ``lines`` lines, the rest is cut off."""
     from rich.cells import cell_len, chop_cells
 
     found: list[str] = []
@@ -165,7 +169,7 @@ def fold(value: str, size: int, lines: int | None) -> list[str]:
 
 
 def _words(value: str) -> Iterable[str]:
-    """Pieces between which a line may end: after a space, a comma, a dot, a slash."""
+    """Splits a value after each space, comma, dot, slash and colon. Between these pieces, a line can be broken."""
     word = ""
     for letter in value:
         word += letter

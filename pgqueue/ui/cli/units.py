@@ -1,4 +1,4 @@
-"""How a person reads numbers: counts with their noun, times with their unit."""
+"""Writes numbers for people: a count with its noun, a time with its unit."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def count(number: int, noun: str, many: str | None = None) -> str:
-    """``1 job``, ``2,000 jobs``; ``many`` where it is not noun + s."""
+    """``1 job`` or ``2,000 jobs``. ``many``: the plural, if it is not the noun with an s."""
     return f"{number:,} {noun if number == 1 else many or noun + 's'}"
 
 
 def ago(moment: datetime | None) -> str:
-    """``1.1 s ago``, ``in 5 m``."""
+    """``1.1 s ago`` for a time in the past, ``in 5 m`` for a time in the future."""
     if moment is None:
         return ""
     seconds = since(moment)
@@ -26,7 +26,7 @@ def since(moment: datetime) -> float:
 
 
 def span(seconds: float | None) -> str:
-    """About how long, in one unit: ``1.1 s``, ``42 s``, ``2 m``, ``3 h``, ``5 d``."""
+    """A duration, rounded to one unit: ``1.1 s``, ``42 s``, ``2 m``, ``3 h``, ``5 d``."""
     if seconds is None:
         return ""
     if seconds < 9.95:
@@ -38,7 +38,7 @@ def span(seconds: float | None) -> str:
 
 
 def exact(seconds: float) -> str:
-    """Exactly how long, in as many units as it takes: ``250 ms``, ``1 m 30 s``."""
+    """A duration to the millisecond, in as many units as needed: ``250 ms``, ``1 m 30 s``."""
     thousandths = round(seconds * 1000)
     if thousandths < 1000:
         return f"{thousandths} ms" if thousandths else "0 s"

@@ -1,4 +1,4 @@
-"""``pgq jobs wait ID``, with a bar of the job's progress on a terminal."""
+"""``pgq jobs wait ID``. On a terminal, it shows a progress bar."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def wait(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Wait until a job is final and print its result. Exit 10 if it ended dead or cancelled, 9 after --timeout."""
-    del as_json  # a result is JSON anyway
+    """Wait until a job has ended and print its result. Exit 10 if it ended dead or cancelled, and 9 if --timeout passed first."""
+    del as_json  # a result is always printed as JSON
     from pgqueue.app.app import App
 
     limit = wait_limit(timeout)
@@ -44,7 +44,7 @@ def wait(
 
 
 def wait_limit(text: str | None) -> float | None:
-    """Seconds; raises InvalidOptionError before anything is done."""
+    """The value of --timeout in seconds. Raises InvalidOptionError if it is no duration."""
     return None if text is None else seconds(text, "--timeout")
 
 

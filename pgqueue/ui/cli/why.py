@@ -20,7 +20,7 @@ def add(cli: typer.Typer) -> None:
 def why(
     job_id: Annotated[int, typer.Argument(metavar="JOB")], as_json: AsJson = False, dsn: Dsn = None
 ) -> None:
-    """Say why a job is not running. Exit 5 if there is no such job."""
+    """Show the reason why a job does not run. Exit 5 if there is no such job."""
     if not 1 <= job_id < 2**63:
         raise JobNotFoundError(job_id)
     with database(dsn) as connection:

@@ -16,7 +16,7 @@ from pgqueue.ui.cli.options import with_settings
 if TYPE_CHECKING:
     from pgqueue.app.app import App
 
-FRESH = 1.5  # the least that --max-rss may be, in times the memory of a fresh process
+FRESH = 1.5  # --max-rss must be at least this many times the memory of a worker that has not yet run a job
 
 
 def add(cli: typer.Typer) -> None:
@@ -24,7 +24,7 @@ def add(cli: typer.Typer) -> None:
 
 
 def settings_for(app: App, **flags: object) -> WorkerSettings:
-    """Flags, then pyproject.toml, then defaults; raises InvalidSettingError."""
+    """The settings of a worker: from flags, or else from pyproject.toml, or else the defaults. Raises InvalidSettingError."""
     from pgqueue.worker.claiming.served_queues import parse_queues
 
     named = flags.get("queues") or None
@@ -51,7 +51,8 @@ def work(
 ) -> None:
     """Run a worker until it is stopped.
 
-    SIGTERM or Ctrl-C: take no more jobs, finish running jobs within --grace, hand back the rest. Twice: hand back now.
+    After SIGTERM or Ctrl-C, it takes no more jobs, lets running jobs finish within --grace, and hands back those that have not finished.
+    A second SIGTERM or Ctrl-C ends the grace immediately.
     """
     from pgqueue.maintenance.alerting.settings import find_alerts
     from pgqueue.worker.processes.recycling import rss
@@ -61,7 +62,7 @@ def work(
 
     choose_level(verbose=verbose, quiet=quiet)
     fds = None if supervisor is None else tuple(int(fd) for fd in supervisor.split(","))
-    for fd in fds or ():  # programs that the app starts must not inherit them
+    for fd in fds or ():  # programs that the app starts must not inherit these file descriptors
         os.set_inheritable(fd, False)
     path = app_path(app)
     loaded = app_with_database(path, dsn)
@@ -69,7 +70,7 @@ def work(
     if supervisor is None and settings.max_rss is not None and settings.max_rss < FRESH * rss():
         raise InvalidSettingError(
             f"--max-rss {settings.max_rss >> 20}M leaves no room for jobs.",
-            why=f"the app alone occupies {rss() >> 20}M once it is imported",
+            why=f"the imported app already occupies {rss() >> 20}M, without any job",
             do=f"use at least {int(FRESH * rss()) + 1 >> 20}M",
         )
     alerts = find_alerts(read_file())
