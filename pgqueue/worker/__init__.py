@@ -1,1 +1,1 @@
-"""The worker: claimer, runner, settler, and what keeps them alive."""
+"""The worker: its claimer, runner and settler, its lease and its processes."""

@@ -1,6 +1,6 @@
-"""One attempt of one job: the claimed row, and what has happened to it since. Pure.
+"""One attempt of one job: the claimed row, and everything that has happened to the attempt since its claim. Does no I/O.
 
-What the attempt lends to its handler: attempt_lease.py. How it is performed: running/call.py.
+attempt_lease.py has the functions that a handler can call for its attempt. running/call.py calls the handler.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from pgqueue.text.described import TRACEBACK
 from pgqueue.worker.ending import Ending, NothingToSettle, OwnCommit
 from pgqueue.worker.rare_fields import RareFields
 
-TICK = 0.01  # seconds by which a timer may be early
+TICK = 0.01  # a timer can fire up to so many seconds early
 NOT_STOPPED, NOT_SENT = Ending.NONE, OwnCommit.NONE
 
-_ending = threading.Lock()  # the loop and the thread of a handler may end the same attempt at the same time
+_ending = threading.Lock()  # the loop and the thread of a handler can end the same attempt at the same moment
 
 
 class Attempt:
-    """A claimed job with its lease. Its arguments are not decoded. It is made from a row of ``claim.sql``, in the order of the columns."""
+    """A claimed job with its lease. Its arguments are not yet decoded. ``row`` is a row of ``claim.sql``, with its columns in their order."""
 
     __slots__ = (
         "args", "attempt", "claimed", "claimed_at", "concurrency_key", "crash_count", "created_at", "ending", "id", "lease_id",
@@ -44,23 +44,25 @@ class Attempt:
         ) = self.claimed = row  # fmt: skip
         self.rare = None if rare is None else RareFields.of(rare)
         self.worker_id = worker_id
-        self.may_have_seats = may_have_seats  # seats of limits, for which other jobs wait
+        self.may_have_seats = may_have_seats  # False: the job has surely taken no seat of a limit
         self.claimed_at = monotonic()
         self.started_at = 0.0
         self.ending = NOT_STOPPED
         self.own_commit = NOT_SENT
-        self.progress: Progress | None = None  # what its handler said last, until that is written
+        self.progress: Progress | None = (
+            None  # the handler's last progress, if it is not yet written to the database
+        )
 
     def __repr__(self) -> str:
         return f"job {self.id} ({self.task})"
 
     def row(self) -> list[object]:
-        """The claimed row for a child process. For the expiry and the deadline it holds the seconds that are left now."""
+        """The claimed row for a child process. Instead of the expiry and the deadline, it contains the seconds that are left until them."""
         *columns, _, key = self.claimed
         return [*columns, None if self.rare is None else self.rare.text(), key]
 
     def job(self, lease: Lease | None = None) -> Job:
-        """The typed job for a handler that asks for it."""
+        """The ``Job`` object that a handler gets if it has a parameter for it."""
         return Job(
             id=self.id, queue=self.queue, task=self.task, args=json.loads(self.args), state="running",
             priority=self.priority, run_at=datetime.fromtimestamp(self.run_at, UTC), attempt=self.attempt,
@@ -73,13 +75,13 @@ class Attempt:
     # ---------------------------------------------------------------- its time
 
     def until_deadline(self) -> float | None:
-        """Seconds until its deadline, if it has one; less than 0 once the deadline has passed."""
+        """Seconds until the job's deadline; negative if the deadline has passed; None if the job has no deadline."""
         if self.rare is None or self.rare.deadline is None:
             return None
         return self.rare.deadline - monotonic()
 
     def seconds_left(self) -> float | None:
-        """Seconds for which it may run from now on, by its timeout and its deadline."""
+        """How many more seconds the attempt may run if it starts now: until its timeout or its deadline. None: there is no limit."""
         left = self.until_deadline()
         return self.timeout if left is None else max(min(left, self.timeout or left), 0.0)
 
@@ -89,13 +91,16 @@ class Attempt:
         self.progress = progress
 
     def with_progress(self, outcome: Outcome) -> Outcome:
-        """The outcome. If the handler's last progress is not written yet, the outcome carries it."""
+        """The outcome. If the handler's last progress is not yet written, it is added to the outcome."""
         return outcome if self.progress is None else replace(outcome, progress=self.progress.as_json())
 
     # ---------------------------------------------------------------- its ending
 
     def end(self, ending: Ending) -> bool:
-        """Notes what stops the attempt. Any thread may call this. Returns whether the ending is new: one that is not higher changes nothing."""
+        """Notes what stops the attempt. Any thread may call this.
+
+        Returns False and changes nothing if the attempt already has this ending or a higher one.
+        """
         with _ending:
             if ending <= self.ending:
                 return False
@@ -103,12 +108,12 @@ class Attempt:
             return True
 
     def check(self) -> None:
-        """If the handler must learn of an ending, raises the error that says so."""
+        """If the attempt was stopped, raises the error that reports this to the handler."""
         if (reason := self.reason_to_stop()) is not None:
             raise reason
 
     def reason_to_stop(self) -> Exception | None:
-        """The error by which a handler learns of the ending; None if it is to learn nothing."""
+        """The error that reports the ending to the handler; None if there is no ending, or one that is not reported."""
         match self.ending:
             case Ending.CANCELLED:
                 return Cancel("cancelled on request")
@@ -120,20 +125,22 @@ class Attempt:
                 return None
 
     def cause_of(self, error: BaseException) -> BaseException:
-        """Why a handler ended in ``error``: by what stopped it, or else by ``error`` itself.
+        """The cause of a handler's ``error``: the reason why the attempt was stopped, or ``error`` itself if it was not stopped.
 
-        After a cancel, an error of the handler's own counts, because it is the handler's reply.
+        If a handler replies to a cancel with an error of its own, that error is the cause.
         """
-        is_reply = not issubclass(type(error), asyncio.CancelledError)  # its __class__ may lie
+        is_reply = not issubclass(
+            type(error), asyncio.CancelledError
+        )  # a user's class can define another __class__
         if self.ending is Ending.CANCELLED and is_reply:
             return error
         reason = self.reason_to_stop()
         return error if reason is None else reason.with_traceback(TRACEBACK.__get__(error))
 
     def nothing_to_settle(self) -> NothingToSettle | None:
-        """Why nothing may be written of the attempt; None if its outcome counts."""
+        """The reason why no outcome is written for the attempt; None if its outcome is written."""
         if not self.ending and not self.own_commit:
-            return None  # the usual case, and the quickest
+            return None  # this is the usual case, so it is checked first
         if self.own_commit is OwnCommit.CONFIRMED:
             return NothingToSettle.COMMITTED
         return NothingToSettle.LEASE_LOST if self.ending is Ending.LOST else None

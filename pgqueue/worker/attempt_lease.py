@@ -1,4 +1,4 @@
-"""What an attempt lends to its ``Job``: the handler's questions, its progress, and a transaction that completes the job."""
+"""The functions that a handler can call on its ``Job``: check for an ending, report progress, open a transaction that completes the job."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pgqueue.worker.ending import Ending, OwnCommit
 
 
 class AttemptLease:
-    """``Lease`` of model/job.py, for one attempt."""
+    """Implements the protocol ``Lease`` of model/job.py for one attempt."""
 
     def __init__(self, attempt: Attempt, app: App) -> None:
         self._attempt, self._app = attempt, app
@@ -63,9 +63,10 @@ class AttemptLease:
                     await run_and_commit_async(connection, last)
 
     def _completion(self, result: object) -> Flow[Statement[list[int]] | None]:
-        """Completes the job in the handler's transaction, up to its COMMIT.
+        """Completes the job in the handler's transaction, but does not commit it.
 
-        Giving back a seat locks it. Therefore the statement that does so is not run here, but returned, to be sent together with COMMIT.
+        A statement that gives back a seat locks the seat's row until the commit, and other jobs wait for that row. To keep this time short,
+        such a statement is not run here. It is returned, and the caller sends it together with the COMMIT.
         """
         if self._attempt.may_have_seats:
             self._fenced((yield self._lock()))
@@ -80,9 +81,10 @@ class AttemptLease:
 
     @contextmanager
     def _committing(self) -> Iterator[None]:
-        """If the server answers the COMMIT with an error, the COMMIT was not made.
+        """Notes in ``own_commit`` whether the COMMIT succeeded.
 
-        If no answer comes, the settler asks whether it was made (settler.py).
+        If the server answers the COMMIT with an error, it failed. If no answer comes, ``own_commit`` stays UNCONFIRMED, and the settler
+        (settler.py) later asks the database whether the COMMIT succeeded.
         """
         attempt = self._attempt
         try:

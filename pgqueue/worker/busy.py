@@ -1,4 +1,7 @@
-"""If a worker keeps finding work, marks its queues as busy. Then enqueuers send no NOTIFY, which would take a database-wide lock at commit."""
+"""Marks a worker's queues as busy if the worker keeps finding work.
+
+Enqueuers send no NOTIFY to busy queues. This saves time, because a transaction with a NOTIFY takes a database-wide lock at its commit.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from pgqueue.database.outage import ConnectionLost
 from pgqueue.runtime.clock import monotonic
 
 HITS = 100  # if more claims than this find work within a second, a worker is busy
-FULL_HITS = 3  # the same, if the last of these claims fills all slots
+FULL_HITS = 3  # this number counts instead of HITS if the last of these claims fills all slots
 MARK = 2.0  # seconds that a mark lasts
 BUSY_WITHOUT_WORK = 0.2  # seconds without work after which a worker is no longer busy
 
 
 class Busy:
-    """``queues`` tells which queues to mark. Without ``listen`` it marks none, because there is no NOTIFY to save."""
+    """``queues`` returns the queues to mark. If ``listen`` is False, no queue is marked, because the worker then gets no NOTIFY anyway."""
 
     def __init__(self, link: Link, queues: Callable[[], list[str]], *, listen: bool) -> None:
         self._link, self._queues, self._listen = link, queues, listen
@@ -48,5 +51,7 @@ class Busy:
             self._since = self._marked_at = 0.0
             self._hits.clear()
             if self._listen:
-                with contextlib.suppress(psycopg.Error, ConnectionLost):  # the mark ends by itself
+                with contextlib.suppress(
+                    psycopg.Error, ConnectionLost
+                ):  # if this fails, the mark runs out after MARK seconds
                     await self._link.once(statements.mark_busy(self._queues(), 0.0, self._marked_until))

@@ -1,4 +1,4 @@
-"""What may stop an attempt from outside, and what is written of the attempt then. Pure."""
+"""The events that stop an attempt from outside, and the outcome that is written then. Does no I/O."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pgqueue.model.outcome import Outcome
 
 
 class Ending(IntEnum):
-    """What stopped an attempt. If several things did, the highest counts, in whatever order they came.
+    """The event that stopped an attempt. If several such events happened, the highest of them counts, in whatever order they came.
 
     ::
 
-        ending      the handler learns               what is settled, if the handler ends in an error
-        ─────────   ──────────────────────────────   ─────────────────────────────────────────────────
-        NONE        nothing                          that error
-        RELEASED    nothing: the job runs again      the job goes back, and the attempt is not counted
-        CANCELLED   Cancel                           cancelled, or the error with which the handler replied
-        TIMED_OUT   JobTimeoutError, or              the timeout, whatever the handler raised
+        ending      error that the handler gets      outcome, if the handler ends in an error
+        ─────────   ──────────────────────────────   ─────────────────────────────────────────────────────────
+        NONE        none                             by that error
+        RELEASED    none: the job will run again     released: the job is handed back, and the attempt does not count
+        CANCELLED   Cancel                           cancelled, or by the error with which the handler replied
+        TIMED_OUT   JobTimeoutError, or              by the timeout, whatever the handler raised
                     DeadlineExceededError
-        LOST        LeaseLostError                   nothing: the worker no longer has the job
+        LOST        LeaseLostError                   none: the worker no longer has the job
 
-    A handler that returns although it was asked to stop has completed its job, unless its lease is lost.
+    If a handler was asked to stop but returns without an error, its job is completed, unless its lease is lost.
     """
 
     NONE = 0
@@ -35,15 +35,17 @@ class OwnCommit(IntEnum):
     """The state of the COMMIT by which a handler's own transaction completes its job."""
 
     NONE = 0
-    UNCONFIRMED = 1  # it was sent, and its answer was lost
+    UNCONFIRMED = 1  # the COMMIT was sent or is about to be sent, and no answer has come
     CONFIRMED = 2
 
 
 class NothingToSettle(Enum):
-    """Why an attempt leaves nothing for the settler to write."""
+    """The reason why the settler writes no outcome for an attempt."""
 
     COMMITTED = "its handler's own transaction has completed the job"
     LEASE_LOST = "its lease is lost"
 
 
-Conclusion = Outcome | NothingToSettle  # what an attempt comes to
+Conclusion = (
+    Outcome | NothingToSettle
+)  # the end of an attempt: its outcome, or the reason why none is written

@@ -1,3 +1,3 @@
-"""The exit codes of a worker process, for the program that started it."""
+"""The exit codes of a worker process."""
 
 STOPPED, FAILED, UNFINISHED, BLOCKED = 0, 1, 12, 13

@@ -1,10 +1,10 @@
-"""A process that a handler has forked is neither a worker nor a child process of a worker.
+"""Keeps a process that a handler has forked from acting as a worker.
 
 Without this module, the forked process would inherit three things from its parent:
 
-- the handling of signals: ``terminate()`` of multiprocessing would have no effect on it, or would act on its parent;
-- the sockets: these would stay open after the end of its parent;
-- the way back into the loop: there the forked process would act as a second worker.
+- the handling of signals: ``terminate()`` of multiprocessing would have no effect on the forked process, or would stop its parent;
+- the sockets: they would stay open after the end of its parent;
+- the code that called the handler: if the forked process returned from the handler, it would go on as a second worker.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pgqueue.telemetry.events.users import ForkCameBack
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 
-astray = False  # whether a handler forked this process, which must not come back from that handler
+astray = False  # whether a handler forked this process; if so, the process must end when the handler returns
 
 
 class Signals:
     """Gives a forked process the usual handling of signals.
 
-    If a signal comes to the process during the fork, it waits until that is done, and then ends the process.
+    A signal that comes during the fork is held back until the usual handling is set, and then ends the process.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Signals:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
     def _after_in_child(self) -> None:
-        global astray  # noqa: PLW0603 - of the process, as signals are
+        global astray  # noqa: PLW0603 - it belongs to the whole process, as the handling of signals does
         if "former" in self._masks.__dict__:
             astray = True
             signal.set_wakeup_fd(-1)
@@ -60,7 +60,7 @@ class Signals:
 
 
 class Ends:
-    """Sockets that a forked process must not have."""
+    """Sockets that are closed in a forked process."""
 
     def __init__(self, *ends: socket.socket) -> None:
         self._ends = ends
@@ -75,7 +75,7 @@ _signals = Signals()
 
 
 def begin() -> None:
-    """This process is a worker, or a child of one, from now on."""
+    """Called when this process begins to be a worker or a child process of one."""
     global astray  # noqa: PLW0603
     astray = False
     _signals.begin()
@@ -83,6 +83,6 @@ def begin() -> None:
 
 
 def leave() -> None:
-    """To be called in a process that is ``astray`` when its handler ends. Ends the process."""
+    """Ends the process. To be called when a handler returns in a process that is ``astray``."""
     emit(ForkCameBack(os.getpid()))
     os._exit(0)

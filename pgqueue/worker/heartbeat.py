@@ -1,8 +1,8 @@
-"""Renews the worker's lease from a thread and connection of its own, so that no careless handler can stop the renewal.
+"""Renews the worker's lease on a thread and connection of its own, so that a handler that blocks the loop cannot stop the renewal.
 
-It also finds out which jobs were asked to stop. When the worker learns of a cancel, it has the thread look soon (``look``); such a
-look renews nothing. The thread waits for an answer for at most a third of a lease. Then it cuts the connection, and makes another one.
-The worker compares ``expires`` with the clock, so it notices the end of its lease while this thread still waits for an answer.
+The thread also asks which jobs were asked to stop. When the worker gets a notification of a cancel, it calls ``look``, and the thread asks
+soon, without renewing the lease. The thread waits for an answer for at most a third of a lease. Then it closes the connection, and opens
+another one. The worker itself compares ``expires`` with the clock. So it notices the end of its lease even if this thread still waits.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from pgqueue.sql import Statement
 
 T = TypeVar("T")
 
-LONGEST = 10.0  # seconds that the server may take
-SHORTEST = 0.3  # seconds that the server may take, however short the lease
+# The thread waits for an answer for a third of the lease, but for no more than LONGEST and no less than SHORTEST seconds.
+LONGEST = 10.0
+SHORTEST = 0.3
 
 
 class Heartbeat:
-    """``lost`` is called with the worker's id when its lease is over, ``cancel`` with the ids of jobs that were asked to stop.
+    """``lost`` is called with the worker's id when its lease is over. ``cancel`` is called with the ids of jobs that were asked to stop.
 
-    Both are called on the thread of the heartbeat; a worker passes these calls on to its loop.
+    Both are called on the thread of the heartbeat, and the worker passes the calls on to its loop.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Heartbeat:
         cancel: Callable[[list[int]], object],
         has_jobs: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``has_jobs`` is called on the same thread. If there are no jobs, the thread looks for cancels only when ``look`` asks for it."""
+        """``has_jobs`` is called on the same thread. If the worker has no jobs, the thread looks for cancels only after a call of ``look``."""
         self._outage = outage
         self._every, self._lease = every, lease
         self._patience = min(max(lease / 3, SHORTEST), LONGEST)
@@ -54,11 +55,11 @@ class Heartbeat:
 
     @property
     def expires(self) -> float:
-        """The moment of the monotonic clock until which the lease surely holds. The lease counts from the request, not from the answer."""
+        """Until this time of the monotonic clock, the lease surely holds. It is counted from the request, because the answer comes later."""
         return -math.inf if self._life is None else self._life.expires
 
     def start(self, worker_id: int, asked: float) -> None:
-        """Begins renewing the lease of a worker whose registration was sent at ``asked``."""
+        """Begins to renew the lease of a worker. ``asked``: the time when its registration was sent."""
         self.stop()
         life = self._life = _Life(worker_id, asked + self._lease)
         life.renew_at = asked + self._jittered(self._every)
@@ -66,12 +67,12 @@ class Heartbeat:
         life.thread.start()
 
     def look(self) -> None:
-        """Has the thread look soon which jobs were asked to stop, and call ``cancel`` with them. Does not wait for that."""
+        """Makes the thread ask soon which jobs were asked to stop, and call ``cancel`` with them. Returns without waiting for this."""
         if self._life is not None:
             self._life.due.set()
 
     def stop(self, patience: float = 0.0) -> None:
-        """Ends the thread. If it is still at a statement after ``patience`` seconds, cuts its connection."""
+        """Ends the thread. If the thread has not ended after ``patience`` seconds, closes its connection."""
         life = self._life
         if life is not None and life.thread is not None:
             life.stopped.set()
@@ -92,7 +93,10 @@ class Heartbeat:
                 life.connection.close()
 
     def _take_turn(self, life: _Life) -> bool:
-        """Waits until something is due, and does it. Returns whether the lease goes on."""
+        """Waits until a renewal is due or ``look`` is called. Renews the lease if it is due, and looks for cancels.
+
+        Returns whether the lease still holds.
+        """
         is_asked = life.due.wait(max(life.renew_at - monotonic(), 0.0))
         life.due.clear()
         sent = monotonic()
@@ -105,7 +109,7 @@ class Heartbeat:
         return True
 
     def _renew(self, life: _Life, sent: float) -> bool:
-        """Renews the lease. Returns False if the server says that the lease is over. If the server does not answer, it is soon asked again."""
+        """Renews the lease. Returns False if the server says that the lease is over. After an error, the next try follows soon."""
         try:
             renewed = self._ask(life, statements.heartbeat(life.worker_id, self._lease, self.state))
         except Exception as error:  # noqa: BLE001 - it is logged
@@ -157,7 +161,7 @@ class Heartbeat:
 
 
 class _Life:
-    """What belongs to one registration: its thread, its connection, its lease."""
+    """The thread, the connection and the lease of one registration."""
 
     def __init__(self, worker_id: int, expires: float) -> None:
         self.worker_id, self.expires = worker_id, expires

@@ -1,4 +1,4 @@
-"""Emits what happens to an attempt. Facts that come with every job are made only if there are subscribers."""
+"""Emits the facts about the start and the end of an attempt. A fact is made only if it has a subscriber, because this saves time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ def emit_start(attempt: Attempt) -> None:
 
 
 def emit_ending(attempt: Attempt, conclusion: Conclusion) -> None:
-    """If the attempt ended in an error while a COMMIT of its handler is unconfirmed, emits nothing: the settler learns what became of the job."""
+    """Emits the fact about the end of an attempt.
+
+    If the attempt ended in an error while a COMMIT of its handler is unconfirmed, emits nothing. The settler later finds out whether the
+    COMMIT completed the job, and emits ``CommitUnconfirmed``.
+    """
     if isinstance(conclusion, Outcome):
         kind = KINDS[conclusion.state]
         if conclusion.error is not None and attempt.own_commit is OwnCommit.UNCONFIRMED:

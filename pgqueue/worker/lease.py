@@ -1,7 +1,7 @@
-"""A worker's lease on its jobs. The worker asks for it, renews it and watches it; after a loss, it asks for another one under another id.
+"""A worker's lease on its jobs. If the worker loses its lease, it registers again, and gets another lease under another worker id.
 
-The heartbeat renews the lease on a thread of its own. This module watches the clock, on the loop, so that the lease ends in time even
-while the heartbeat waits for an answer.
+The heartbeat renews the lease on a thread of its own. This module runs on the loop, and compares the end of the lease with the clock. So
+the worker notices the end of its lease in time, even if the heartbeat still waits for an answer.
 """
 
 from __future__ import annotations
@@ -30,14 +30,19 @@ from pgqueue.telemetry.events.workers import GoodbyeFailed
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.heartbeat import Heartbeat
 
-FAREWELL = 1.0  # seconds for each of the last statements
+FAREWELL = 1.0  # when a worker stops, each of its last statements may take this many seconds
 
 
 class Lease:
-    """``began`` is called with the worker's id, ``ended`` when the lease is over, ``lost`` with attempts whose claims are lost.
+    """Calls four functions on the loop.
 
-    ``cancel`` is called with jobs that were asked to end. These four are called on the loop. ``asked`` is called with the same jobs as
-    ``cancel``, but on another thread, because the loop may be blocked. ``running`` tells which attempts run.
+    - ``began``: the worker has a lease; it gets the worker's id;
+    - ``ended``: the lease is over;
+    - ``lost``: the server has lost the claims of these attempts;
+    - ``cancel``: these jobs were asked to stop.
+
+    ``asked`` is called with the same jobs as ``cancel``, but on another thread, because the loop may be blocked. ``running`` returns the
+    attempts that run.
     """
 
     def __init__(
@@ -129,13 +134,13 @@ class Lease:
         self._id, self._asked = worker_id, asked
         self.keep()
 
-    # ---------------------------------------------------------------- what it covers
+    # ---------------------------------------------------------------- the attempts under the lease
 
     async def keep_own(self) -> None:
-        """Runs until it is cancelled. Whenever a connection was replaced, it stops attempts that are no longer this worker's.
+        """Whenever a connection was replaced, stops the attempts that no longer belong to this worker. Runs until it is cancelled.
 
-        The server may have crashed, or another server may have taken its place. Then the server may have
-        forgotten claims, although the lease holds.
+        Before a connection breaks, the server may have crashed, or another server may have taken its place. Then claims may be lost in the
+        database, although the lease holds.
         """
         trouble = Trouble("the check that running jobs are still this worker's")
         while True:
@@ -159,7 +164,7 @@ class Lease:
             self._lose_attempts([ours[job_id] for job_id in gone])
 
     def look(self) -> None:
-        """Asks the heartbeat to look soon which jobs were asked to stop. ``cancel`` is then called with them."""
+        """Makes the heartbeat ask soon which jobs were asked to stop. ``cancel`` is then called with them."""
         self._heartbeat.look()
 
     def drain(self) -> None:
@@ -167,12 +172,12 @@ class Lease:
         self._heartbeat.state = "draining"
 
     async def end(self) -> None:
-        """The worker stops. Its lease ends now, so that jobs which it could not hand back are rescued without delay."""
+        """Called when the worker stops. Ends the lease now. So the jobs that the worker could not hand back are rescued without delay."""
         if self._again is not None:
             self._again.cancel()
         self._heartbeat.stop(FAREWELL)
         self._link.limit = FAREWELL
         try:
             await self._link.once(statements.stop_worker(self._id))
-        except Exception as error:  # noqa: BLE001 - the lease runs out by itself
+        except Exception as error:  # noqa: BLE001 - without this statement, the lease runs out later
             emit(GoodbyeFailed(self._id, one_line(error)))

@@ -1,6 +1,6 @@
-"""The connections of a worker. Each is opened at its first use.
+"""The connections of a worker. Each is opened when it is first used.
 
-Only the leader uses ``leading``, ``upkeep`` and ``schedules``. The link ``declarations`` is open only for moments.
+Only the leader uses ``leading``, ``upkeep`` and ``schedules``. The link ``declarations`` is open only while declarations are stored.
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import Outage
 from pgqueue.database.run import CLAIMING, ORDINARY
 
-SHORTEST, LONGEST = 5.0, 60.0  # seconds that a statement may take: as long as a lease, within these bounds
+SHORTEST, LONGEST = (
+    5.0,
+    60.0,
+)  # a statement may take as many seconds as a lease lasts, but these are the least and the most
 UPKEEP = 7200.0  # seconds that the rebuild of an index may take
 
 
 class Links:
     def __init__(self, dsn: str, outage: Outage, lease: float) -> None:
-        limit = min(max(lease, SHORTEST), LONGEST)  # a silent connection costs no more than a lease
+        limit = min(
+            max(lease, SHORTEST), LONGEST
+        )  # if the server does not answer, the worker waits no longer than this
         self.claim = Link(dsn, "pgqueue claim", outage, session=CLAIMING, limit=limit)
         self.settle = Link(dsn, "pgqueue settle", outage, limit=limit)
         self.listen = Link(dsn, "pgqueue listen", outage, limit=limit)

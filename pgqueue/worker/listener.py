@@ -1,8 +1,8 @@
-"""Turns notifications into wake-ups, and into looks for jobs that were asked to stop.
+"""Receives notifications: wake-ups, requests to stop jobs, and the message that the leader has resigned.
 
-A listener only makes a worker faster: without notifications the worker still polls, and looks by itself.
+A listener only makes a worker faster. Without notifications, the worker finds the same jobs and requests by polling.
 
-At its start a listener proves that LISTEN delivers, because behind some poolers LISTEN silently delivers nothing.
+When it starts, a listener sends a notification to itself, because behind some poolers LISTEN silently delivers nothing.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from pgqueue.telemetry.events.workers import ListenerDeaf
 from pgqueue.worker.claiming.served_queues import ServedQueues
 
 CHANNEL = "pgqueue"
-# functions/cancel.sql sends this, with the id of the worker that runs the job.
+# functions/cancel.sql sends this message. The number is the id of the worker that runs the job.
 CANCEL = re.compile(r"cancel (\d{1,18})", re.ASCII)
 ELECTION = "elect leader"  # stop_worker.sql sends this
-# Seconds that an answer may take here. The notification that proves that LISTEN delivers may take as long.
+# An answer of the server may take this many seconds here, and so may the notification that the listener sends to itself.
 LONGEST_ANSWER = 2.0
-PROBE = 60.0  # seconds of silence after which the connection is probed; TCP's keep-alive looks sooner, but not past a proxy
+# After this many seconds without a notification, the connection is tested. TCP's keep-alive tests earlier, but only up to a proxy.
+PROBE = 60.0
 
 
 class Listener:
-    """``wake_up`` is called when a job was enqueued in one of ``queues``: names and patterns as in -Q.
+    """``wake_up`` is called when a job was enqueued in one of ``queues``, which are names and patterns as in -Q.
 
-    ``cancelled`` is called with the ids of the workers that have jobs to stop. None stands for all workers, because
-    notifications may have come while nothing listened.
+    ``cancelled`` is called with the ids of the workers that have jobs to stop. After a new connection, it is called with None, which
+    stands for all workers, because notifications may have been missed.
     ``vacant`` is called when the leader has resigned.
     """
 
@@ -72,7 +73,7 @@ class Listener:
         with within(connection, LONGEST_ANSWER):
             await connection.execute(f"listen {CHANNEL}".encode())
         await self._prove(connection)
-        self._wake_up()  # for the jobs that were announced while nothing listened
+        self._wake_up()  # jobs may have been enqueued while there was no connection
         if self.proven.is_set():
             self._cancelled(None)
 
@@ -85,7 +86,7 @@ class Listener:
                 await connection.execute("select 1")
 
     def _pass_on(self, payloads: list[str]) -> None:
-        # Every role may send any text: what pgqueue did not send is dropped here, before it costs memory.
+        # Every role can send any text on this channel. Text that pgqueue did not send is dropped here, before it takes memory.
         workers = {int(cancel[1]) for payload in payloads if (cancel := CANCEL.fullmatch(payload))}
         if workers:
             self._cancelled(workers)

@@ -159,7 +159,7 @@ def test_slots_that_are_no_number_are_refused_and_not_taken_for_a_part_of_the_na
     with pytest.raises(InvalidSettingError) as refused:
         parse_queues(f"default,mail:{slots}", "queues of [tool.pgqueue]")
     assert refused.value.what == f"Queue 'mail' asks for '{slots}' slots in queues of [tool.pgqueue]."
-    assert f"if that is part of the name, add a number: mail:{slots}:10" in refused.value.do
+    assert f"if the number is part of the name, add another number: mail:{slots}:10" in refused.value.do
 
 
 def test_the_queues_of_an_app_are_served_even_if_their_names_end_like_slots(tmp_path, monkeypatch):

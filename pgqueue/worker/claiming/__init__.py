@@ -1,1 +1,1 @@
-"""Finds work for a worker, and takes it."""
+"""Finds due jobs for a worker, and claims them."""

@@ -1,12 +1,14 @@
-"""Claims jobs for free slots, turn after turn. How a claim works: docs/internals/claiming.md.
+"""Claims jobs for free slots again and again, in a loop. docs/internals/claiming.md explains how a claim works.
 
-The decisions are made by machines that do no I/O:
+Classes that do no I/O make the decisions:
 
-- ``lanes.py``, ``cursors.py``: where there may be jobs, and from which position on to look;
-- ``turns.py``: which lanes are claimed alone, because of limits or keys;
-- ``claim_size.py``, ``urgent_allowance.py``: how many jobs a claim may take, and how many urgent jobs if there is no room;
-- ``pace.py``: when to ask again;
-- ``late_commits.py``, ``lost_claims.py``: when to look for jobs that committed late, or whose claim got no answer.
+- ``lanes.py``, ``cursors.py``: which lanes may have due jobs, and from which position on a claim scans them;
+- ``turns.py``: which lanes need a claim of their own, because of limits or keys;
+- ``claim_size.py``: how many jobs a claim may take;
+- ``urgent_allowance.py``: how many urgent jobs may be claimed although no slot is free;
+- ``pace.py``: how long to wait before the next claim;
+- ``late_commits.py``: when to look for jobs whose transactions committed late;
+- ``lost_claims.py``: when to look for jobs whose claim got no answer.
 """
 
 from __future__ import annotations
@@ -34,14 +36,14 @@ from pgqueue.worker.claiming.turns import PlannedClaim, Turns
 from pgqueue.worker.claiming.urgent_allowance import URGENT_LOOK, UrgentAllowance
 from pgqueue.worker.claiming.wake_ups import WakeUps
 
-# If a few jobs fail while no other job is there: seconds until they are claimed again. A wake-up ends this pause.
+# If only a few jobs are due and their claim fails: seconds until they are claimed again. A wake-up ends this pause.
 LONGEST_LONE_PAUSE = 5.0
 
 
 class Claimer:
-    """``hand_over`` is called with the claimed attempts. ``prefetch`` tells how many jobs may be claimed ahead, beyond the slots.
+    """``hand_over`` is called with the claimed attempts. ``prefetch`` returns how many jobs may be claimed in addition to the free slots.
 
-    If the settings ask for a drain, ``drained`` is set when nothing is left to claim and nothing runs.
+    If the settings ask for a drain, the event ``drained`` is set when no job is left to claim and no job runs.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Claimer:
         self._wake_ups = WakeUps()
         self.drained = asyncio.Event()
         self._wants_room = False  # jobs were left behind because no slot was free
-        self._has_more = False  # the last claims may have left jobs behind although there is room
+        self._has_more = False  # the last claims may have left due jobs behind although slots are free
 
     @property
     def worker_id(self) -> int:
@@ -80,26 +82,26 @@ class Claimer:
     def worker_id(self, worker_id: int) -> None:
         self._claims.worker_id = worker_id
 
-    # ---------------------------------------------------------------- what others tell
+    # ---------------------------------------------------------------- calls from other parts of the worker
 
     def stop(self) -> None:
-        """No claim begins after this. A claim that is under way is finished and handed over."""
+        """After this call, no claim begins. If a claim is under way, its jobs are still handed over."""
         self._wake_ups.stop()
 
     def wake(self) -> None:
-        """A job was enqueued."""
+        """Called if a job was enqueued."""
         self._wake_ups.note_job()
 
     def look_again(self) -> None:
-        """A job may be due again."""
+        """Called if a job may be due again, for example after a retry without a delay."""
         self._wake_ups.look_again()
 
     def make_room(self) -> None:
-        """Slots are free again. If jobs were left behind because no slot was free, or if the last job of a drain has ended, looks again."""
+        """Called if slots are free again. Looks for jobs if some were left behind because no slot was free, or if a drain may be over."""
         if self._wants_room or (self._settings.drain and not self._in_flight):
             self._wake_ups.look_again()
 
-    # ---------------------------------------------------------------- turn after turn
+    # ---------------------------------------------------------------- the loop
 
     async def run(self) -> None:
         while not self._wake_ups.stopping:
@@ -130,7 +132,9 @@ class Claimer:
 
     async def _rest_after(self, error: Exception) -> None:
         pause = self._trouble.after(error)
-        if self._claims.singly.few_failed:  # that says nothing of other jobs, which may come
+        if (
+            self._claims.singly.few_failed
+        ):  # jobs that come later may be claimable, so a wake-up ends the pause
             await self._wake_ups.sleep_through(min(pause, LANE_REST))
             await self._wake_ups.sleep(min(pause, LONGEST_LONE_PAUSE))
         else:
@@ -139,7 +143,7 @@ class Claimer:
     # ---------------------------------------------------------------- claiming
 
     async def _claim(self, room: int) -> int:
-        """Claims at most ``room`` jobs, and returns how many it took."""
+        """Claims at most ``room`` jobs. Returns the number of claimed jobs."""
         if not self._lanes and not self._turns:
             await self._survey()
         self._urgent_allowance.renew()
@@ -148,18 +152,23 @@ class Claimer:
         for serving, slots in self._groups():
             left = room - claimed
             claimed += await self._claim_group(serving, left if slots is None else min(left, slots))
-        self._has_more |= self._claims.singly.was_needed  # jobs that are put aside leave room
+        self._has_more |= (
+            self._claims.singly.was_needed
+        )  # other jobs can be claimed in place of the failed ones
         await self._claims.singly.end_turn(self.worker_id)
         if self.pace.is_survey_due(monotonic()):
             await self._survey()
         for failure in self._claims.singly.failures:
             if not claimed:
                 raise failure.error
-            self._trouble.after(failure.error)  # other lanes go on
+            self._trouble.after(failure.error)  # it is only logged, because other lanes gave jobs
         return claimed
 
     def _groups(self) -> list[tuple[list[str], int | None]]:
-        """Queues that share the worker's slots are claimed together. A queue with slots of its own is claimed alone."""
+        """Groups of queues, each with its number of free slots. Queues that share the worker's slots are one group, with None.
+
+        Each queue with slots of its own is a group of its own.
+        """
         queues = self._settings.queues
         shared = [name for name, slots in queues.items() if slots is None]
         groups: list[tuple[list[str], int | None]] = [(shared, None)] if shared else []
@@ -184,11 +193,11 @@ class Claimer:
             self._urgent_allowance.note_ordinary_claim(attempts)
         else:
             attempts = await self._claims.from_one(lanes[0], count, in_turns=plan.way == "in turns")
-            self._has_more |= bool(attempts)  # one round of the keys may leave jobs behind
+            self._has_more |= bool(attempts)  # a claim from one lane may leave due jobs there
         return len(attempts)
 
     async def _look_for_urgent_jobs(self) -> None:
-        """While there is no room, claims jobs nevertheless if they are more urgent than those that fill the worker."""
+        """Called if no slot is free. Claims a few jobs nevertheless, if they are more urgent than the jobs that fill the slots."""
         lanes = self._urgent_lanes()
         if not lanes:
             await self._wake_ups.sleep(max(self._claims.lost.next_look - monotonic(), URGENT_LOOK))
@@ -198,15 +207,15 @@ class Claimer:
             await self._claims.singly.end_turn(self.worker_id)
 
     def _urgent_lanes(self) -> list[Lane]:
-        if self._prefetch() <= 0:  # the jobs are not short: an urgent one would wait for a slot
+        if self._prefetch() <= 0:  # the running jobs are long, so an urgent job would wait here for a slot
             return []
         lanes = self._urgent_allowance.more_urgent(self._claims.singly.awake(self._lanes.all()))
         return [lane for lane in lanes if self._in_flight.queue_room(lane[0]) is None]
 
-    # ---------------------------------------------------------------- where there are jobs
+    # ---------------------------------------------------------------- finding lanes
 
     async def _survey(self) -> bool:
-        """Asks which lanes hold jobs. Returns whether there is a lane that was not known before."""
+        """Asks the database which lanes have jobs. Returns whether there is a lane that was not known before."""
         begun = monotonic()
         if self._claims.lost.is_due(begun) and not self._wake_ups.stopping:
             await self._claims.take_lost()
@@ -228,7 +237,10 @@ class Claimer:
         return is_new
 
     async def _watch_writers(self, now: float) -> None:
-        """While looks behind the cursors are dear, has claims look behind them after the end of a transaction that wrote jobs for long."""
+        """If a transaction that wrote jobs for a long time has ended, makes the next claims look behind the cursors for its jobs.
+
+        This is needed only if a look behind is expensive. If it is cheap, every claim looks behind anyway.
+        """
         if not self._late_commits.is_watch_due(now) or not self._lanes.cursors.have_moved:
             return
         self._late_commits.begin_watch(now)
@@ -240,11 +252,11 @@ class Claimer:
     # ---------------------------------------------------------------- waiting
 
     async def _wait(self, *, found: bool) -> None:
-        """Waits for a wake-up, or until it is time to look again. ``found``: whether the last claim took jobs."""
+        """Waits for a wake-up, or until it is time for the next claim. ``found``: whether the last claim took jobs."""
         if self._busy:
             if not self._busy.is_over:
                 await self._wake_ups.sleep(self.pace.busy_pause())
-            else:  # enqueuers wake us again; if one still read the mark, the next claim finds its job
+            else:  # from now on enqueuers send wake-ups; a job whose enqueuer still read the mark is found by the next claim
                 self.pace.note_work()
                 await self._busy.clear()
         elif self._wake_ups.tell_of_a_job:
@@ -254,7 +266,7 @@ class Claimer:
             await self._idle()
 
     async def _idle(self) -> None:
-        """Waits until something is due in the lanes that we know, with one cheap query for each poll."""
+        """Waits until a job is due. Until then, each poll sends only one cheap query."""
         while not self._wake_ups.stopping:
             is_new = await self._survey()
             if self._settings.drain and not self._in_flight and await self._is_drained():

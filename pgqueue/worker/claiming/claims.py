@@ -1,4 +1,4 @@
-"""Sends the statements that claim jobs, hands over the claimed jobs, and tells the machines of claimer.py what the claims found."""
+"""Sends the statements that claim jobs, hands over the claimed jobs, and passes the results to the classes that claimer.py lists."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from pgqueue.worker.claiming.turns import Turns
 
 
 class Claims:
-    """``hand_over`` is called with the attempts of each claim, the most urgent first.
+    """``hand_over`` is called with the attempts of each claim, the most urgent attempt first.
 
-    ``singly`` claims jobs in parts after one of the other claims has failed.
+    If a claim fails, ``singly`` claims the same jobs in smaller parts.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Claims:
         self.singly = SingleClaims(link, tasks, self._take_turns, self._note_lost_answer)
 
     async def together(self, lanes: list[Lane], count: int) -> list[Attempt]:
-        """Claims jobs without a key, from one lane after the other. Looks behind the cursors of all lanes if that is due."""
+        """Claims jobs without a key from several lanes, in one statement. If a look behind is due, looks behind the cursors of all lanes."""
         begun = monotonic()
         look_behind = self._late_commits.is_look_behind_due(begun)
         if look_behind:
@@ -78,7 +78,7 @@ class Claims:
         return attempts
 
     async def from_one(self, lane: Lane, count: int, *, in_turns: bool) -> list[Attempt]:
-        """Claims jobs from one lane, under limits: if ``in_turns``, jobs with keys, else jobs without a key."""
+        """Claims jobs from one lane, under limits. ``in_turns``: claims jobs with keys; otherwise claims jobs without a key."""
         begun, worker_id = monotonic(), self.worker_id
         after, front = self._turns.resume(lane) if in_turns else (None, None)
         claim = statements.claim_limited(worker_id, self._tasks, lane, after, count, front)
@@ -96,7 +96,7 @@ class Claims:
         return self._took(claim.name, worker_id, found.rows, took, may_have_seats=True)
 
     async def take_lost(self) -> None:
-        """Takes the jobs of claims whose answer was lost."""
+        """Asks the database for the jobs of lost claims, and hands these jobs over."""
         worker_id = self.worker_id
         self.lost.note_look(monotonic())
         self._take(worker_id, await jobs_of_lost_claims(self._link, worker_id, self._in_flight.attempts))
@@ -124,7 +124,7 @@ class Claims:
 
     def _take(self, worker_id: int, rows: Iterable[Row], *, may_have_seats: bool = True) -> list[Attempt]:
         if worker_id != self.worker_id:
-            return []  # the lease ended during the claim: its jobs are rescued
+            return []  # the lease ended during the claim, so another worker rescues the jobs
         attempts = [Attempt(worker_id, row, may_have_seats=may_have_seats) for row in rows]
         attempts.sort(key=lambda attempt: (attempt.priority, attempt.run_at, attempt.id))
         self._in_flight.add(attempts)

@@ -1,8 +1,8 @@
-"""From which position on claims look into each lane. Pure: it is told the time.
+"""Keeps the position in each lane from which claims scan it. Does no I/O; the caller passes the time.
 
-Cursor: the position that the claims from a lane had reached a moment ago. The index entries before it are dead, and cannot be removed
-while some session holds an old snapshot. So claims start at the cursor. A cursor is only a hint: jobs may still commit behind it, and a
-look behind the cursors finds them. ``late_commits.py`` says when to look behind them.
+A cursor is the position that the claims from a lane had reached a moment ago. The index entries before the cursor are dead, but they
+cannot be removed while any session holds an old snapshot. So claims start at the cursor and do not read these entries. But a transaction
+can still commit a job before the cursor. A look behind the cursors finds such a job. ``late_commits.py`` decides when to look behind.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 
 from pgqueue.database.statements.claiming import Lane, Position
 
-# Seconds by which a cursor is at least behind the claims. If a job commits within this time, claims find it without a look behind.
+# A cursor stays at least this many seconds behind the claims. If a job commits within this time, claims find it without a look behind.
 LAG = 0.2
 START: Position = (0.0, 0)
 
 
 class Cursor:
-    """The position where the claims from a lane begin, and how far the claims have come since."""
+    """The position where the claims from a lane begin, and the furthest position that the claims have reached."""
 
     def __init__(self) -> None:
         self.position = self._next = self._reached = START
@@ -33,7 +33,7 @@ class Cursor:
 class Cursors:
     def __init__(self) -> None:
         self._cursors: defaultdict[Lane, Cursor] = defaultdict(Cursor)
-        # For each lane with a look behind under way: how far that look has come.
+        # For each lane in which claims are looking behind the cursor: the position that they have reached.
         self._behind: dict[Lane, Position] = {}
 
     def forget(self, lane: Lane) -> None:
@@ -42,7 +42,7 @@ class Cursors:
 
     @property
     def have_moved(self) -> bool:
-        """Whether jobs can lie behind any cursor."""
+        """Whether at least one cursor is no longer at the start of its lane, so that jobs can lie before the cursor."""
         return any(cursor.position > START for cursor in self._cursors.values())
 
     @property
@@ -51,20 +51,20 @@ class Cursors:
         return bool(self._behind)
 
     def look_behind(self, since: float = 0.0) -> None:
-        """From now on claims look behind the cursors, at jobs with this run_at or a later one."""
+        """From now on, claims look behind the cursors, from the run_at ``since`` on."""
         position = (since, 0)
         for lane, cursor in self._cursors.items():
             if position < cursor.position:
                 self._behind[lane] = min(position, self._behind.get(lane, position))
 
     def since(self, lanes: Sequence[Lane]) -> list[Position]:
-        """The position from which on to look into each lane."""
+        """The position in each lane from which the next claim scans it."""
         return [self._behind.get(lane) or self._cursors[lane].position for lane in lanes]
 
     def advance(
         self, claimed: Iterable[tuple[Lane, Position]], now: float, *, exhausted: Iterable[Lane] = ()
     ) -> None:
-        """Notes the jobs that were claimed, and the ``exhausted`` lanes, in which no more jobs lie behind the cursors."""
+        """Notes the positions of the jobs that were claimed. ``exhausted``: the lanes in which the look behind has found all jobs."""
         furthest: dict[Lane, Position] = {}
         for lane, position in claimed:
             if position > furthest.get(lane, START):

@@ -1,4 +1,4 @@
-"""What a worker holds, and how many more jobs it may take."""
+"""The attempts that a worker has claimed, and how many more jobs it may claim."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pgqueue.worker.ending import Ending
 class InFlight:
     """The attempts of a worker that are claimed and not yet settled, by job id.
 
-    ``queue_slots``: names and patterns, each with slots of its own or None. ``lose`` is called with an
-    attempt that a later claim of the same job replaces.
+    ``queue_slots``: the names and patterns of -Q, each with its own number of slots, or with None if it shares the worker's slots.
+    ``lose`` is called with an attempt if a later claim of the same job replaces it.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class InFlight:
         self._slots, self._queue_slots, self._lose = slots, queue_slots, lose
         self.attempts: dict[int, Attempt] = {}
         self._served = ServedQueues(queue_slots)
-        # For each name or pattern with slots of its own: how many attempts hold them.
+        # For each name or pattern with slots of its own: how many of these slots are taken.
         self._taken = dict.fromkeys((name for name, slots in queue_slots.items() if slots is not None), 0)
 
     def __len__(self) -> int:
@@ -34,7 +34,7 @@ class InFlight:
     def add(self, attempts: list[Attempt]) -> None:
         for attempt in attempts:
             former = self.attempts.get(attempt.id)
-            if former is not None:  # a crash of the server undid the former claim
+            if former is not None:  # a crash of the server has undone the former claim of this job
                 former.end(Ending.LOST)
                 self.remove([former])
                 self._lose([former])
@@ -43,7 +43,7 @@ class InFlight:
                 self._count(attempt.queue, 1)
 
     def remove(self, attempts: list[Attempt]) -> None:
-        """Frees the slots of these attempts. If an attempt is settled, this is called only after the commit."""
+        """Frees the slots of these attempts. The caller has to commit their outcomes first, if there are any."""
         for attempt in attempts:
             if self.attempts.get(attempt.id) is attempt:
                 del self.attempts[attempt.id]
@@ -56,11 +56,11 @@ class InFlight:
             self._taken[name] += change
 
     def room(self, prefetch: int) -> int:
-        """How many jobs may be claimed, ``prefetch`` of them beyond the slots."""
+        """How many jobs may be claimed now: one for each free slot, and ``prefetch`` more."""
         return max(self._slots + prefetch - len(self.attempts), 0)
 
     def queue_room(self, queue: str) -> int | None:
-        """Free slots of the name or pattern that serves a queue, if it has slots of its own; else None."""
+        """How many slots are free for a queue whose name or pattern in -Q has slots of its own; None for every other queue."""
         name = self._served.serving_name(queue)
         slots = None if name is None else self._queue_slots[name]
         return None if name is None or slots is None else max(slots - self._taken[name], 0)

@@ -1,7 +1,7 @@
-"""Which lanes (a queue and a priority) a claimer knows, and in which order it looks into them. Pure: it is told the time.
+"""Keeps the lanes that a claimer knows, and decides in which order a claim scans them. Does no I/O; the caller passes the time.
 
-A survey (``survey_lanes.sql``) finds the lanes that hold jobs, by one probe of an index for each lane that it is told of. It
-finds new lanes in the gaps between the known priorities of a queue.
+A lane is a queue and a priority. A survey (``survey_lanes.sql``) finds out which of the known lanes have jobs, by one probe of an index for
+each of them. It also probes the gaps between the known priorities of each queue, and so finds new lanes.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from pgqueue.worker.claiming.cursors import Cursors
 from pgqueue.worker.claiming.served_queues import ServedQueues
 
 FORGET = 60.0  # seconds without a job after which a lane is forgotten
-FEW_LANES = 16  # lanes: if there are no more, none is forgotten
-CROSSED = 500  # lanes: if there are no more, claims look into each queue for every priority of any queue
-OVERDUE_SHARE = 8  # one claim in so many begins with a lane that has waited beyond patience
-LOWEST, HIGHEST = -32_769, 32_768  # beyond any priority
+FEW_LANES = 16  # if there are at most this many lanes, none is forgotten
+CROSSED = 500  # if there are at most this many combinations, claims scan every queue for every priority of any queue
+OVERDUE_SHARE = (
+    8  # one claim in this many begins with a lane whose first job has been due for longer than the patience
+)
+LOWEST, HIGHEST = -32_769, 32_768  # below the lowest and above the highest possible priority
 
 
 class Lanes:
-    """``patience``: seconds for which urgent lanes may overtake the first job of a lane at every claim."""
+    """``patience``: for so many seconds, every claim scans more urgent lanes before a lane with a due job."""
 
     def __init__(self, served: ServedQueues, patience: float = 60.0) -> None:
         self._served, self._patience = served, patience
         self.cursors = Cursors()
-        self.matched: list[str] = []  # queues that were found to fit a pattern
+        self.matched: list[str] = []  # existing queues that match a pattern of -Q
         self._seen: dict[Lane, float] = {}  # when a survey last found a job in each lane
         self._by_priority: dict[int, list[str]] = {}
         self._overdue: list[Lane] = []
@@ -36,7 +38,7 @@ class Lanes:
         return len(self._seen)
 
     def see(self, lanes: Iterable[Lane], now: float) -> bool:
-        """Notes the lanes that hold jobs, and forgets lanes that have been empty for long. Returns whether a noted lane was unknown."""
+        """Notes the lanes that have jobs, and forgets lanes that have been empty for long. Returns whether one of ``lanes`` was unknown."""
         found = set(lanes)
         new = found - self._seen.keys()
         if new:
@@ -54,7 +56,10 @@ class Lanes:
         return bool(new)
 
     def _crossed(self, found: set[Lane]) -> set[Lane]:
-        """Each queue with each priority. An urgent job rarely comes alone: so claims look for it in other queues before a survey finds it there."""
+        """Every combination of a queue and a priority.
+
+        If one queue has urgent jobs, others will probably get some, too. Claims then find them at once, without waiting for a survey.
+        """
         queues = {queue for queue, _ in (*found, *self._seen)}
         priorities = {priority for _, priority in (*found, *self._seen)}
         if len(queues) * len(priorities) > CROSSED:
@@ -66,17 +71,18 @@ class Lanes:
 
     @property
     def has_urgent(self) -> bool:
-        """Whether some jobs are more urgent than others."""
+        """Whether the lanes have more than one priority."""
         return len(self._by_priority) > 1
 
-    # ---------------------------------------------------------------- where to claim
+    # ---------------------------------------------------------------- the lanes of a claim
 
     def in_order(self, serving: Collection[str]) -> list[Lane]:
-        """The lanes for one claim, of the queues that these names and patterns serve.
+        """The lanes for one claim, in the order in which it scans them. ``serving``: the names and patterns of -Q whose queues it may take.
 
-        Urgent lanes come first. Lanes of one priority take turns at coming first.
+        More urgent lanes come before less urgent ones. Among lanes of the same priority, another one comes first at each claim.
 
-        One claim in OVERDUE_SHARE begins with a lane that waits beyond patience: so nothing starves, and urgent jobs keep all other claims.
+        But one claim in OVERDUE_SHARE begins with a lane whose first job has been due for longer than the patience. So every job starts at
+        some time, although all other claims prefer urgent jobs.
         """
         self._claims += 1
         found = self._first_overdue(serving)
@@ -102,14 +108,14 @@ class Lanes:
             lane for lane, waited in waits.items() if waited > self._patience and lane in self._seen
         )
 
-    # ---------------------------------------------------------------- where a survey looks
+    # ---------------------------------------------------------------- the lanes and gaps of a survey
 
     def all(self) -> list[Lane]:
-        """Every lane, urgent ones first. Unlike ``in_order``, this changes nothing in the turns of the lanes."""
+        """Every lane, the most urgent first. Unlike ``in_order``, a call does not change which lane comes first next time."""
         return [(queue, priority) for priority, queues in self._by_priority.items() for queue in queues]
 
     def gaps(self) -> list[tuple[str, int, int]]:
-        """Gaps: each is a queue and two priorities, between which there may be a lane that is not known yet."""
+        """The gaps in which a survey looks for unknown lanes. A gap is a queue and two priorities; an unknown lane can lie between the two."""
         known: dict[str, list[int]] = {queue: [] for queue in (*self._served.names, *self.matched)}
         for priority, queues in self._by_priority.items():
             for queue in queues:

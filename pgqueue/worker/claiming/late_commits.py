@@ -1,10 +1,10 @@
-"""When claims look behind the cursors of the lanes (cursors.py), for jobs that committed late. Pure: it is told the time.
+"""Decides when claims look behind the cursors of the lanes (cursors.py), for jobs that were committed late. Does no I/O.
 
-While a look is cheap, which is the normal case, every claim looks. If a look is dear, because some session holds an old snapshot,
-claims look:
+Normally a look behind is cheap, and every claim does it. If some session holds an old snapshot, a look behind is expensive. Then claims do
+it only
 
-- immediately after the end of a transaction that wrote jobs for long, because it has left jobs behind the cursors;
-- every max(1 s, 200 times what a look took), to find other jobs, which were given a run_at in the past.
+- immediately after the end of a transaction that wrote jobs for a long time, because some of its jobs may lie before the cursors;
+- after a pause of 200 times the duration of the last look, but at least 1 s, to find jobs that were stored with a run_at in the past.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Iterable
 
 from pgqueue.worker.claiming.cursors import LAG
 
-# Seconds: a look behind is cheap if it takes less than CHEAP_LOOK, and CHEAP_ROW more for each job that it claimed.
+# A look behind counts as cheap if it takes less than CHEAP_LOOK seconds, plus CHEAP_ROW seconds for each job that it claimed.
 CHEAP_LOOK, CHEAP_ROW = 0.002, 0.000015
-SHORTEST_PAUSE = 1.0  # seconds between two dear looks
-# After a dear look, the next one waits so many times its duration, so that not one job in a hundred waits for a look.
+SHORTEST_PAUSE = 1.0  # the least seconds between two expensive looks
+# After an expensive look, no look follows for this many times its duration. So looks take less than one percent of the time, and few jobs
+# wait for one.
 TIMES_ITS_DURATION = 200
 WATCH = LAG / 2  # seconds between two queries for the transactions that write jobs
 
@@ -27,20 +28,20 @@ class LateCommits:
     def __init__(self) -> None:
         self.next_look_behind = 0.0
         self._next_watch = 0.0
-        # For each transaction that writes jobs: when it began, and how long ago that was.
+        # For each transaction that writes jobs: when it began, and how old it was at the last look.
         self.writers: dict[str, tuple[float, float]] = {}
 
     def is_look_behind_due(self, now: float) -> bool:
         return now >= self.next_look_behind
 
     def note_look_behind(self, claimed: int, took: float, now: float) -> bool:
-        """Called after a claim that looked behind all cursors. Returns whether that was cheap. If so, the next claim does the same."""
+        """Called after a claim that looked behind all cursors. Returns whether the look was cheap. If it was, the next claim looks, too."""
         is_cheap = took < CHEAP_LOOK + CHEAP_ROW * claimed
         self.next_look_behind = 0.0 if is_cheap else self._after(took, now)
         return is_cheap
 
     def note_survey_from_start(self, took: float, now: float) -> None:
-        """Called after a survey that looked behind all cursors, and found no job that is due now."""
+        """Called after a survey that looked behind all cursors and found no due job."""
         if took > CHEAP_LOOK:
             self.next_look_behind = self._after(took, now)
 
@@ -57,10 +58,10 @@ class LateCommits:
         self._next_watch = now + WATCH
 
     def first_that_ended(self, writers: Iterable[tuple[str, float | None, float]]) -> float | None:
-        """Notes which transactions write jobs. ``writers``: the name of each, when it began, and the time now.
+        """Notes the transactions that write jobs. ``writers``: for each, its name, the time when it began, and the present time.
 
-        If a transaction writes for no longer than WATCH, it does not count. If others have ended since the last look,
-        returns the run_at from which on these may have left jobs; else None.
+        If transactions have ended since the last call that wrote for longer than WATCH, returns the earliest run_at that their jobs
+        probably have. Otherwise returns None.
         """
         open_now: dict[str, tuple[float, float]] = {}
         for name, began, now in writers:

@@ -1,7 +1,8 @@
-"""Claims whose answer was lost on the way, or that reached the server late.
+"""Finds the jobs of lost claims: claims that the server committed, but whose answer did not arrive.
 
-Such a claim may have been committed, or may be committed later. Its jobs belong to this worker, and are not rescued while the worker
-lives. So the worker looks for these jobs itself. ``LostClaims``, which is pure, says when; ``jobs_of_lost_claims`` asks the database.
+The jobs of such a claim belong to this worker, so no other worker rescues them as long as this worker lives. Therefore the worker itself
+looks for them. The server can also commit such a claim some time after the connection broke. ``LostClaims``, which does no I/O, decides
+when to look, and ``jobs_of_lost_claims`` asks the database.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from pgqueue.database.link import Link
 from pgqueue.database.sifting import sift_jobs
 from pgqueue.sql import Row
 
-# If the answer of a claim was lost: seconds after its time-out in which it may still be committed.
+# A claim without an answer can still be committed for this many seconds after its time-out.
 DOUBT = 5.0
-LOOK_FOR_LOST = 60.0  # seconds between two looks for claims that come even later
+LOOK_FOR_LOST = 60.0  # seconds between two looks for claims that are committed even later
 
 
 class LostClaims:
-    """``longest_claim``: seconds after which the server ends a claim. ``next_look``: when to look, even if no answer was lost."""
+    """``longest_claim``: seconds after which the server ends a claim. ``next_look``: the time of the next look even if no answer was lost."""
 
     def __init__(self, longest_claim: float, now: float) -> None:
         self._longest_claim = longest_claim
@@ -27,7 +28,7 @@ class LostClaims:
         self.next_look = now + LOOK_FOR_LOST
 
     def note_lost_answer(self, now: float) -> None:
-        """A claim got no answer: from now on each survey looks for its jobs, until it can no longer be committed."""
+        """Called if a claim got no answer. From now on, each survey looks for its jobs, as long as the server can still commit the claim."""
         self._in_doubt_until = now + self._longest_claim + DOUBT
 
     def is_overdue(self, now: float) -> bool:

@@ -1,26 +1,26 @@
-"""When a claimer asks again. Pure: it is told the time.
+"""Decides how long a claimer waits before the next claim, and when the next survey is due. Does no I/O; the caller passes the time.
 
-An idle worker waits for a wake-up or its poll. A busy worker (busy.py) needs no wake-ups, and asks every few milliseconds.
-Between claims, a survey looks for lanes that are new.
+An idle worker waits for a wake-up, at most for the seconds of its poll. A busy worker (busy.py) gets no wake-ups, and claims every few
+milliseconds. Between claims, a survey looks for new lanes.
 """
 
 from __future__ import annotations
 
 from pgqueue.database.statements.claiming import LaneSurvey
 
-# Seconds of the first pause after work was found, and the factor from each pause to the next.
+# The first pause after work was found, in seconds; and the factor by which each further pause is longer.
 FIRST_PAUSE, SLOWER = 0.002, 1.6
 LONGEST_BUSY_PAUSE = 0.05  # seconds
-# Seconds after a wake-up until the worker looks once more. Within 10 ms of a wake-up enqueuers send no other wake-up (wake.sql).
+# Seconds after a wake-up until one more claim. It is needed because enqueuers send no further wake-up within 10 ms of one (wake.sql).
 AFTER_WAKE_UP = 0.012
-POLLS_WITH_WAKE_UPS = 1.8  # if an idle worker knows that wake-ups arrive, it waits for so many polls
-# Seconds between two surveys while there is work; or, if that is longer, so many times what a survey takes.
+POLLS_WITH_WAKE_UPS = 1.8  # if wake-ups arrive, an idle worker waits for this many times its poll
+# The pause between two surveys while there is work: SURVEY_PAUSE seconds, or SURVEY_SHARE times the duration of a survey if that is longer.
 SURVEY_PAUSE, SURVEY_SHARE = 0.05, 20
 NOT_SOON = 3600.0  # seconds
 
 
 class Pace:
-    """``poll``: seconds after which an idle worker asks again."""
+    """``poll``: seconds after which an idle worker looks for jobs again."""
 
     def __init__(self, poll: float) -> None:
         self._poll = poll
@@ -30,15 +30,15 @@ class Pace:
         self._due_in = self._later = 0.0
 
     def note_work(self) -> None:
-        """A claim took jobs, or the worker is no longer busy: the next pause is a short one."""
+        """Called if a claim took jobs, or if the worker is no longer busy. The next pause will be short."""
         self._pause = FIRST_PAUSE
 
     def busy_pause(self) -> float:
-        """How long a busy worker waits if it found nothing more."""
+        """How long a busy worker waits after a claim that found no job."""
         return self._grow(LONGEST_BUSY_PAUSE)
 
     def blocked_pause(self) -> float:
-        """How long to wait if jobs are due that cannot be claimed: locked, paused, limited, or of an unknown task."""
+        """How long to wait if jobs are due but cannot be claimed, because they are locked, paused, limited or of an unknown task."""
         return min(self._grow(self._poll), self._later)
 
     def idle_pause(self) -> float:
@@ -54,7 +54,7 @@ class Pace:
 
     @property
     def is_work_due(self) -> bool:
-        """Whether the last survey found a due job among those that are not taken in turns."""
+        """Whether the last survey found a due job without a key."""
         return self._due_in <= 0
 
     def is_survey_due(self, now: float) -> bool:

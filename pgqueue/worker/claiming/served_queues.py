@@ -1,4 +1,4 @@
-"""The queues that a worker is told to serve: ``mail:20,shop.*,default``."""
+"""The queues that a worker serves, as its option -Q gives them: ``mail:20,shop.*,default``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_SLOTS = 10_000
 
 
 def parse_queues(text: str, where: str = "-Q") -> dict[str, int | None]:
-    """Maps each name or pattern of ``mail:20,shop.*`` to its own number of slots (None: as many as the worker has)."""
+    """Parses ``mail:20,shop.*``: maps each name or pattern to its own number of slots, or to None if it has no slots of its own."""
     queues: dict[str, int | None] = {}
     for part in text.split(","):
         name, colon, slots = part.strip().rpartition(":")
@@ -26,7 +26,7 @@ def parse_queues(text: str, where: str = "-Q") -> dict[str, int | None]:
         if slots and not (SLOTS.fullmatch(slots) and int(slots) <= MOST_SLOTS):
             raise InvalidSettingError(
                 f"Queue {name!r} asks for {shown(slots)} slots in {where}.",
-                do=f"use a number from 1 to {MOST_SLOTS}; if that is part of the name, add a number: {part.strip()}:10",
+                do=f"use a number from 1 to {MOST_SLOTS}; if the number is part of the name, add another number: {part.strip()}:10",
             )
         if name in queues:
             raise InvalidSettingError(
@@ -36,21 +36,25 @@ def parse_queues(text: str, where: str = "-Q") -> dict[str, int | None]:
     return queues
 
 
-MOST_KEPT = 4096  # queues for which a process remembers the pattern that fits, or that there is none
+MOST_KEPT = (
+    4096  # for at most this many queues, a process keeps which pattern matches the queue, or that none does
+)
 
 
 class ServedQueues:
-    """The names of ``-Q``, and its patterns, in which ``*`` stands for any text."""
+    """The names and the patterns of ``-Q``. In a pattern, ``*`` stands for any text."""
 
     def __init__(self, queues: Iterable[str]) -> None:
         queues = list(queues)
         self.names = [queue for queue in queues if "*" not in queue]
         self.patterns = [queue for queue in queues if "*" in queue]
         self._ranks = {queue: rank for rank, queue in enumerate(queues)}
-        self._fitting = lru_cache(MOST_KEPT)(self._fit)  # an enqueuer may name any number of queues
+        self._fitting = lru_cache(MOST_KEPT)(
+            self._fit
+        )  # bounded, because enqueuers can use any number of queues
 
     def serving_name(self, queue: str) -> str | None:
-        """The name that serves a queue, or else the pattern. None if the worker does not serve it."""
+        """The name in ``-Q`` that is equal to ``queue``, or else the first pattern that matches it. None if the worker does not serve it."""
         if queue in self._ranks or not self.patterns:
             return queue if queue in self._ranks else None
         return self._fitting(queue)
@@ -59,6 +63,6 @@ class ServedQueues:
         return next((pattern for pattern in self.patterns if fnmatchcase(queue, pattern)), None)
 
     def rank(self, queue: str) -> int:
-        """How many names and patterns of ``-Q`` stand before the name or pattern that serves a queue."""
+        """The position in ``-Q``, counted from 0, of the name or pattern that serves a queue."""
         name = self.serving_name(queue)
         return len(self._ranks) if name is None else self._ranks[name]

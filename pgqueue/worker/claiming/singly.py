@@ -1,7 +1,8 @@
-"""After a claim of many jobs has failed, claims them in parts, so that one job that cannot be claimed does not hold up the others.
+"""If a claim of many jobs fails, claims the same jobs in smaller parts. So one job that cannot be claimed does not hold up the others.
 
-The statement is tried on halves of its jobs (sifting.py). A job that fails while the same statement claims others is put aside. If all
-jobs of a lane fail, nothing tells yet whose fault that is: the lane rests, and the other lanes go on.
+The statement is tried on ever smaller halves of its jobs (sifting.py). If it fails for one job but claims others, the failing job is made
+dead or is left out of later claims. If it fails for all jobs of a lane, the cause may be the job, the lane or the server. Then no job is
+blamed: claims leave out this lane for LANE_REST seconds, and go on with the other lanes.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 
-LANE_REST = 0.5  # if nothing could be claimed from a lane: seconds for which it rests
+LANE_REST = (
+    0.5  # if all claims from a lane failed, claims leave out the lane for this many seconds: the lane rests
+)
 
 
 class Beginning(NamedTuple):
-    """Where a claim from a lane begins: ``after`` this key, and at this ``front``. Both are None for jobs without a key."""
+    """The arguments of a claim from one lane. ``after``: the key whose turn was last. ``front``: see turns.py. Both are None for jobs without a key."""
 
     lane: Lane
     after: str | None = None
@@ -34,7 +37,7 @@ class Beginning(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A job that a claim would take. ``asked``: how many jobs that claim asked for."""
+    """A job that a failed claim would have taken. ``asked``: the number of jobs that the claim asked for."""
 
     beginning: Beginning
     asked: int
@@ -43,7 +46,10 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The claim of all jobs from these beginnings failed, and nothing tells yet whose fault that is. If the jobs are many, ``jobs`` is empty."""
+    """The claim failed for all jobs from these beginnings, so it is not yet known whether the jobs are the cause.
+
+    ``jobs`` has these jobs if they are few, and is empty if they are many.
+    """
 
     beginnings: Sequence[Beginning]
     jobs: Sequence[Choice]
@@ -52,10 +58,10 @@ class Failure:
 
 
 class SingleClaims:
-    """``take`` is called with what a claim took. ``note_lost_answer`` is called after a claim without an answer.
+    """``take`` is called with the result of a claim. ``note_lost_answer`` is called after a claim without an answer.
 
-    The other attributes are about one turn of the claimer. ``claimed``: how many jobs were claimed here. ``failures``: claims that failed,
-    while nothing told whose fault that is. ``succeeded``: the statements that claimed a job.
+    The public attributes are about one round of the claimer's loop. ``claimed``: how many jobs this class claimed. ``failures``: failed claims
+    whose cause is not yet known. ``succeeded``: the names of the statements that claimed at least one job.
     """
 
     def __init__(
@@ -75,7 +81,7 @@ class SingleClaims:
         self.succeeded: set[str] = set()
 
     def awake(self, lanes: list[Lane], *, in_turns: bool = False) -> list[Lane]:
-        """Those of ``lanes`` that do not rest."""
+        """The lanes of ``lanes`` that do not rest now."""
         if not self._resting:
             return lanes
         now = monotonic()
@@ -84,12 +90,12 @@ class SingleClaims:
 
     @property
     def was_needed(self) -> bool:
-        """Whether a claim failed in this turn."""
+        """Whether a claim failed in this round."""
         return self.claimed > 0 or bool(self.failures)
 
     @property
     def few_failed(self) -> bool:
-        """Whether a claim failed for only a few jobs. That says nothing of other jobs."""
+        """Whether a claim failed that would have taken only a few jobs. Claims of other jobs may well succeed."""
         return any(failure.jobs for failure in self.failures)
 
     async def claim(
@@ -100,9 +106,10 @@ class SingleClaims:
         whole: Statement[object],
         error: Exception,
     ) -> list[Attempt]:
-        """The statement ``whole`` has failed with ``error``: claims its jobs in parts. Returns the attempts, the least urgent one last.
+        """Claims the jobs of a failed claim in parts. ``whole``: the statement that failed with ``error``.
 
-        If all jobs fail, or if there is no job, adds to ``failures``. Later ``end_turn`` decides whose fault it is.
+        Returns the attempts, with the least urgent one at the end. If all jobs fail, or if there is no job, adds a Failure to ``failures``.
+        Then ``end_turn`` decides whether the jobs are the cause.
         """
         choices: list[Choice] = []
         claimed: list[Attempt] = []
@@ -117,8 +124,8 @@ class SingleClaims:
             await sift(choices, run, partial(self._give_up, worker_id), self._leave)
         except ConnectionLost:
             await self._note_lost_answer()
-        except Exception as failure:  # noqa: BLE001 - the turn raises it if nothing else was claimed
-            if len(choices) == 1:  # the whole statement failed on this job, too
+        except Exception as failure:  # noqa: BLE001 - the claimer raises it if no job was claimed
+            if len(choices) == 1:  # the whole statement had only this job, so its own error is the right one
                 self.failures.append(Failure(beginnings, choices, whole.name, error))
             else:
                 few = choices if len(choices) <= PROBES and not claimed else []
@@ -126,7 +133,7 @@ class SingleClaims:
         return sorted(claimed, key=attrgetter("priority"))
 
     async def _claim_only(self, worker_id: int, choices: Sequence[Choice], claimed: list[Attempt]) -> None:
-        """Adds the attempts to ``claimed``, because jobs of one lane are taken even if the next lane fails."""
+        """Claims only these jobs, lane after lane. Adds the attempts to ``claimed``, so that they are kept even if the next lane fails."""
         for (beginning, asked), jobs in groupby(choices, key=attrgetter("beginning", "asked")):
             lane, after, front = beginning
             only = [job.job_id for job in jobs]
@@ -152,7 +159,11 @@ class SingleClaims:
         return choices
 
     async def end_turn(self, worker_id: int) -> None:
-        """If a statement failed for some jobs and succeeded for others, puts the failed jobs aside. Lets the lanes of all other failures rest."""
+        """Decides about the ``failures`` of this round.
+
+        If the same statement claimed other jobs in this round, the failed jobs are the cause: each is made dead or is left out of later claims.
+        In all other cases, the lanes of the failure rest.
+        """
         failures, self.failures = self.failures, []
         for failure in failures:
             guilty = failure.jobs if failure.statement in self.succeeded else []

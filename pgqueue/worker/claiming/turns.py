@@ -1,6 +1,6 @@
-"""Which lanes are claimed alone: lanes under limits, and lanes whose jobs have keys, which are taken in turns. Pure.
+"""Decides which lanes get a claim of their own: lanes under limits, and lanes of jobs with keys, which are claimed by turns. Does no I/O.
 
-In each lane, the jobs without a key and the jobs with keys are claimed apart from each other.
+In each lane, jobs without a key and jobs with keys are claimed by different statements.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Way = Literal["together", "limited", "in turns"]
 
 @dataclass(frozen=True, slots=True)
 class PlannedClaim:
-    """One claim to make: from several lanes ``together``; or from one lane that is ``limited`` or taken ``in turns``."""
+    """One claim that is to be made: from several lanes ``together``, or from one lane that is ``limited`` or is claimed ``in turns``."""
 
     way: Way
     lanes: list[Lane]
@@ -26,17 +26,19 @@ class PlannedClaim:
 class Turns:
     def __init__(self, served: ServedQueues) -> None:
         self._served = served
-        self._last_keys: dict[Lane, str] = {}  # for each lane taken in turns: the key whose turn was last
-        # For the same lanes: the position before which the last survey or claim saw no job.
+        self._last_keys: dict[
+            Lane, str
+        ] = {}  # for each lane that is claimed by turns: the key whose turn was last
+        # For the same lanes: the front, which is the position before which the last survey or claim saw no job.
         self._fronts: dict[Lane, str] = {}
-        self._limited: set[str | None] = set()  # queues; None stands for all
+        self._limited: set[str | None] = set()  # queues under limits; None stands for all queues
         self._plans = 0
 
     def __len__(self) -> int:
         return len(self._last_keys)
 
     def see(self, in_turns: Mapping[Lane, str], limited: Iterable[str | None]) -> bool:
-        """Notes the lanes taken in turns with their fronts, and the queues under limits. Returns whether one of the lanes was unknown."""
+        """Notes the lanes that are claimed by turns, with their fronts, and the queues under limits. Returns whether one lane was unknown."""
         lanes = [lane for lane in in_turns if self._served.serving_name(lane[0]) is not None]
         is_new = any(lane not in self._last_keys for lane in lanes)
         self._last_keys = {lane: self._last_keys.get(lane, "") for lane in lanes}
@@ -45,21 +47,22 @@ class Turns:
         return is_new
 
     def resume(self, lane: Lane) -> tuple[str, str | None]:
-        """Where the next claim goes on: the key whose turn was last, and the front.
+        """The arguments of the next claim from a lane: the key whose turn was last, and the front.
 
-        If a job commits before the front, the next survey sees it.
+        If a job is committed before the front, this claim does not find it, but the next survey corrects the front.
         """
         return self._last_keys.get(lane, ""), self._fronts.get(lane)
 
     def note_turn(self, lane: Lane, key: str, front: str) -> None:
-        """The turn of this key was the last one, and this was the front of the lane."""
+        """Notes the key whose turn was last, and the front of the lane at that time."""
         if lane in self._last_keys:
             self._last_keys[lane], self._fronts[lane] = key, front
 
     def plan(self, plain: list[Lane], serving: Collection[str]) -> list[PlannedClaim]:
-        """The claims to make, urgent ones first. ``plain``: the lanes of jobs without a key, in order. ``serving``: names and patterns.
+        """The claims that are to be made, the most urgent first.
 
-        In one priority, jobs with keys and jobs without a key take turns at coming first.
+        ``plain``: the lanes of jobs without a key, in their order. ``serving``: the names and patterns of -Q whose queues may be claimed.
+        Within a priority, jobs with keys come first at every second call, and jobs without a key at the other calls.
         """
         if not self._last_keys and not self._limited:
             return [PlannedClaim("together", plain)] if plain else []

@@ -1,7 +1,7 @@
-"""Which jobs a worker claims although it has no room: a few that are more urgent than the jobs that fill the worker. Pure.
+"""Decides which jobs a worker claims although no slot is free: a few jobs that are more urgent than those that fill the slots. Does no I/O.
 
-While short jobs fill all room, the claimer still looks into the more urgent lanes every few milliseconds. So an urgent job waits
-neither for a settle that makes room nor behind the jobs that were claimed before it.
+Even if short jobs fill the worker, the claimer scans the more urgent lanes every few milliseconds. So an urgent job does not wait until
+the outcomes of other jobs are settled. It also does not wait for the jobs that were claimed earlier and have not started.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pgqueue.database.statements.claiming import Lane
 from pgqueue.worker.attempt import Attempt
 
 URGENT_LOOK = 0.004  # seconds between two looks for urgent jobs
-URGENT_JOBS = 20  # jobs that these looks may take between two ordinary claims
+URGENT_JOBS = 20  # between two ordinary claims, these looks may claim this many jobs
 
 
 class UrgentAllowance:
@@ -20,14 +20,14 @@ class UrgentAllowance:
 
     def __init__(self) -> None:
         self.left = URGENT_JOBS
-        self._filling_priority = 0  # of the least urgent job of the last ordinary claim
+        self._filling_priority = 0  # the priority of the least urgent job of the last ordinary claim
 
     def renew(self) -> None:
         """Called when an ordinary claim begins."""
         self.left = URGENT_JOBS
 
     def note_ordinary_claim(self, attempts: Sequence[Attempt]) -> None:
-        """Notes what an ordinary claim took: ``attempts``, with the least urgent one at the end."""
+        """Notes the attempts of an ordinary claim. The last one is the least urgent."""
         if attempts:
             self._filling_priority = attempts[-1].priority
 
@@ -35,5 +35,5 @@ class UrgentAllowance:
         self.left -= jobs
 
     def more_urgent(self, lanes: Iterable[Lane]) -> list[Lane]:
-        """Those of ``lanes`` whose jobs may pass the jobs that fill the worker."""
+        """The lanes of ``lanes`` that are more urgent than the jobs that fill the worker; none if the allowance is used up."""
         return [lane for lane in lanes if lane[1] < self._filling_priority] if self.left > 0 else []

@@ -1,4 +1,4 @@
-"""The sleep of a claimer, which a wake-up ends."""
+"""Lets a claimer sleep until a wake-up comes or a time has passed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pgqueue.runtime.clock import monotonic
 
 
 class WakeUps:
-    """``tell_of_a_job``: whether a job was enqueued since this was last reset. ``stopping``: no further sleep begins."""
+    """``tell_of_a_job``: whether a job was enqueued since the claimer last set this to False. ``stopping``: if True, no sleep begins."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -21,7 +21,7 @@ class WakeUps:
         self._event.set()
 
     def note_job(self) -> None:
-        """A job was enqueued."""
+        """Called if a job was enqueued. Ends the sleep."""
         self.tell_of_a_job = True
         self._event.set()
 
@@ -33,7 +33,7 @@ class WakeUps:
         self._event.clear()
 
     async def sleep(self, seconds: float) -> bool:
-        """Returns whether a wake-up ended the sleep."""
+        """Sleeps for at most ``seconds``. Returns whether a wake-up ended the sleep."""
         if self.stopping:
             return True
         try:
@@ -43,7 +43,7 @@ class WakeUps:
             return False
 
     async def sleep_through(self, seconds: float) -> None:
-        """Sleeps until the time is over, or until ``stop``. No wake-up ends this sleep, because wake-ups may come again and again."""
+        """Sleeps until the time is over or ``stop`` is called. Wake-ups do not end this sleep, because they can come in quick succession."""
         end = monotonic() + seconds
         while not self.stopping and (left := end - monotonic()) > 0:
             self._event.clear()
