@@ -1,4 +1,4 @@
-"""The fields that only some claimed jobs have. Pure."""
+"""The fields that only some claimed jobs have. Does no I/O."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pgqueue.sql import JsonObject
 
 @dataclass(slots=True)
 class RareFields:
-    """The fields that only some jobs have. ``expires`` and ``deadline`` are moments of ``time.monotonic``.
+    """The fields that only some jobs have. ``expires`` and ``deadline`` are times of ``time.monotonic``.
 
-    ``deadline_at`` is the deadline in epoch seconds of the database. ``progress`` (what a former attempt said) and ``meta`` are JSON text.
-    ``unique_key``, ``tags`` and ``meta`` are from the enqueuer. ``stored_by_pgqueue``: whether pgqueue itself has stored the job.
+    ``deadline_at`` is the deadline in epoch seconds, by the database's clock. ``progress`` is the last progress of a former attempt.
+    ``progress`` and ``meta`` are JSON text. The enqueuer chose ``unique_key``, ``tags`` and ``meta``. ``stored_by_pgqueue``: whether pgqueue
+    itself has stored the job.
     """
 
     expires: float | None
@@ -29,7 +30,7 @@ class RareFields:
 
     @classmethod
     def of(cls, text: str) -> RareFields:
-        """Makes the fields from the text of ``claim.sql``, which holds the seconds that are left, not moments."""
+        """Makes the fields from the text that ``claim.sql`` returns. Its expiry and deadline are the seconds that are left until then."""
         said, now = json.loads(text), monotonic()
         expires, deadline = (
             None if said[name] is None else now + said[name] for name in ("expires", "deadline")
@@ -54,7 +55,7 @@ class RareFields:
         return None if self.progress is None else _decoded(self.progress)
 
     def facts(self) -> JsonObject:
-        """Most of these fields, under the names that ``Job`` gives them."""
+        """The fields that ``Job`` has, too, under their names there."""
         moment = None if self.deadline_at is None else datetime.fromtimestamp(self.deadline_at, UTC)
         return {
             "deadline_at": moment, "unique_key": self.unique_key,
@@ -63,7 +64,7 @@ class RareFields:
 
 
 def _decoded(text: str) -> object:
-    """The value of a JSON text. If Python cannot decode a text that jsonb can hold, returns the text."""
+    """The value of a JSON text. Postgres accepts some JSON that Python cannot decode; then the text itself is returned."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -1,1 +1,1 @@
-"""Workers as processes: a supervisor, and the workers that it starts."""
+"""The supervisor of ``pgq work --processes``, and its connections to the worker processes that it starts."""

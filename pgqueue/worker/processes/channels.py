@@ -1,18 +1,23 @@
-"""A supervisor has one LISTEN connection for all its processes, and passes wake-ups on through a socket that the processes share.
+"""The sockets between a supervisor and its worker processes.
+
+The supervisor has one LISTEN connection for all its processes. It passes wake-ups on through a socket that all processes share.
 
 ::
 
     listener ─► WakeUpRelay ══ a byte for each wake-up ══► LineToSupervisor: a worker with a free slot reads it and looks for jobs
                   ▲                                   │  ║
                   └─────────────── more ──────────────┘  ║ LineToWorker, one for each process
-                                                         ║ ─► stop; whose jobs were asked to stop; that no worker leads
+                                                         ║ ─► stop; ids of workers with jobs to stop; the leader has resigned
                                                          ║ ◄─ ready, registered ID, alive, replace, drained
 
-Exactly one process reads a byte, so that one job wakes one of them and not all. A process that hangs does not read, and holds up no
-other. If a process has no free slot, or if the jobs that it found fill it, it says ``more``, and another one looks. Neither end
-ever waits for the other: a full socket means that there is enough to read. If a wake-up gets lost, the next poll finds the job.
-When the socket is closed, the supervisor has ended. Each process also has a line of its own, for messages to and from it alone. So a
-supervisor learns by a word that a worker has drained, and not by an exit code, which any handler can choose.
+Each byte is read by exactly one process, so that one job wakes one process and not all of them. A process that hangs does not read, and
+so it does not hold up the other processes. If a process has no free slot, or if the jobs that it found fill its slots, it sends ``more``.
+Then another process looks for jobs. Neither end ever waits until the other end reads: if the socket is full, a new wake-up is dropped,
+because unread wake-ups are there already. If a wake-up gets lost, the next poll finds the job. If a worker finds the socket closed, its
+supervisor has ended.
+
+Each process also has a line of its own, for messages that concern only this process. A worker reports through it that it has drained. An
+exit code cannot report that, because any handler can end the process with any exit code.
 """
 
 from __future__ import annotations
@@ -26,8 +31,8 @@ from collections.abc import Callable
 from pgqueue.worker.forked import Ends
 
 ANY, VACANT, STOP = b"any", b"vacant", b"stop "
-MOST_IDS = 100  # ids in one message; if there are more, every worker looks
-AGAIN = 1.0  # seconds after which a process without a free slot looks whether its supervisor still lives
+MOST_IDS = 100  # if more workers than this have jobs to stop, the message tells every worker to look
+AGAIN = 1.0  # every so many seconds, a process without a free slot checks whether its supervisor still lives
 
 
 class WakeUpRelay:
@@ -40,20 +45,20 @@ class WakeUpRelay:
 
     @property
     def fd(self) -> int:
-        """What the children inherit."""
+        """The file descriptor that the worker processes inherit."""
         return self._theirs.fileno()
 
     def open(self) -> None:
-        """Begins to hear the children; call it on the running loop."""
+        """Begins to receive messages of the worker processes. It must be called on the running loop."""
         asyncio.get_running_loop().add_reader(self._mine, self._read)
 
     def wake_up(self) -> None:
-        """Has one process that has free slots look for jobs."""
+        """Makes one process that has free slots look for jobs."""
         with contextlib.suppress(BlockingIOError):
             self._mine.send(b"\n")
 
     def _read(self) -> None:
-        if self._mine.recv(65_536):  # ``more``, once or many times
+        if self._mine.recv(65_536):  # one or several messages ``more``
             self.wake_up()
 
     def close(self) -> None:
@@ -63,7 +68,7 @@ class WakeUpRelay:
 
 
 class LineToWorker:
-    """A supervisor's end of the line to one process; ``said`` is called with the words of each message that comes from it."""
+    """A supervisor's end of the line to one process. ``said`` is called with the words of each message of the process."""
 
     def __init__(self, said: Callable[..., None]) -> None:
         self._said = said
@@ -74,24 +79,24 @@ class LineToWorker:
 
     @property
     def fd(self) -> int:
-        """What the child inherits."""
+        """The file descriptor that the worker process inherits."""
         return self._theirs.fileno()
 
     def tell(self, workers: set[int] | None) -> None:
-        """If the process is one of these workers (None: any worker), has it look for jobs to stop."""
+        """Sends the ids of workers that have jobs to stop. None stands for all workers."""
         message = ANY if workers is None or len(workers) > MOST_IDS else b" ".join(b"%d" % n for n in workers)
         self._send(message)
 
     def tell_vacant(self) -> None:
-        """The leader has resigned."""
+        """Reports to the process that the leader has resigned."""
         self._send(VACANT)
 
     def tell_to_stop(self, number: int) -> None:
-        """Stops the process as this signal would. The supervisor has got this signal."""
+        """Asks the process to stop in the same way as if it had received this signal, which the supervisor has received."""
         self._send(STOP + b"%d" % number)
 
     def hear(self) -> None:
-        """Takes all that has been said."""
+        """Reads all messages that have arrived."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 self._said(*self._mine.recv(1024).decode().split())
@@ -107,10 +112,10 @@ class LineToWorker:
 
 
 class LineToSupervisor:
-    """A worker's end. ``room`` tells how many jobs it could take now; ``cancelled`` and ``vacant`` are as in ``Listener``.
+    """A worker's end of both sockets. ``room`` returns how many jobs the worker could take now.
 
-    ``stop`` is called with the signal that the supervisor got. A signal to this process does not count, because it may be the
-    same signal, sent to the whole group.
+    ``cancelled`` and ``vacant`` are called as in ``Listener``. ``stop`` is called with the signal that the supervisor received. The worker
+    does not count signals that it receives itself, because they may be the supervisor's signals, sent to the whole process group.
     """
 
     def __init__(
@@ -136,7 +141,7 @@ class LineToSupervisor:
         self._woken = False
 
     async def run(self) -> None:
-        """Says that this worker is at work, and takes wake-ups until the supervisor is gone."""
+        """Reports to the supervisor that this worker is ready, and receives wake-ups until the supervisor has ended."""
         loop = asyncio.get_running_loop()
         loop.add_reader(self._line, self._hear)
         self.say("ready")
@@ -150,10 +155,10 @@ class LineToSupervisor:
         self._orphaned()
 
     async def _woken_up(self) -> bool:
-        """Waits for a byte. The quickest worker gets it, and the others go on waiting. Returns False if the supervisor is gone."""
+        """Waits for a wake-up. Only the quickest worker gets it; the other workers go on waiting. Returns False if the supervisor has ended."""
         try:
             return bool(await asyncio.get_running_loop().sock_recv(self._socket, 4096))
-        except ConnectionError:  # it died with messages of its workers unread
+        except ConnectionError:  # the supervisor died before it had read all messages of its workers
             return False
 
     def _hear(self) -> None:
@@ -177,7 +182,7 @@ class LineToSupervisor:
                     await self._has_room.wait()
 
     def taken(self, *, full: bool) -> None:
-        """Jobs were claimed. If a wake-up led to that, and the jobs fill this worker, has another one look for more."""
+        """Called after jobs were claimed. If a wake-up led to the claim, and all slots are now taken, wakes another worker."""
         if self._woken and full:
             self._woken = False
             self._look_elsewhere()
@@ -190,6 +195,9 @@ class LineToSupervisor:
             self._socket.send(b"more\n")
 
     def say(self, message: str) -> None:
-        """Tells the supervisor ``ready``, ``registered ID``, ``alive``, ``replace`` (stop me when my turn comes, and start another) or ``drained``."""
+        """Sends a message to the supervisor: ``ready``, ``registered ID``, ``alive``, ``replace`` or ``drained``.
+
+        ``replace`` asks the supervisor to stop this worker and to start another one in its seat.
+        """
         with contextlib.suppress(OSError):
             self._line.send(message.encode())

@@ -1,4 +1,4 @@
-"""The seat of one worker process under a supervisor, and what the exit code of the process means."""
+"""The state that a supervisor keeps for each of its worker processes, and the meanings of their exit codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pgqueue.worker.spawning import Spawned
 
 
 class ProcessSeat:
-    """Keeps what is known of one worker process. If the process dies, another one takes the seat."""
+    """The supervisor's knowledge of one worker process. If the process dies, a new process takes over the same ProcessSeat.
+
+    These are not the seats of limits.
+    """
 
     def __init__(self) -> None:
         self.child: Spawned | None = None
@@ -22,7 +25,7 @@ class ProcessSeat:
         self.replacing = False
         self.drained = False
         self.worker_id: int | None = None
-        self.silence = 0.0  # seconds since its last word, counted only while the supervisor ran
+        self.silence = 0.0  # seconds since its last message; time in which the supervisor itself was suspended does not count
 
     def clear(self) -> None:
         """Prepares the seat for the next worker."""
@@ -31,27 +34,30 @@ class ProcessSeat:
         self.replacing = self.drained = False
 
     def stop(self, number: int) -> None:
-        """Has the process stop, by a word over the line, and by a signal too, because it may not listen yet."""
+        """Asks the process to stop: by a message on its line, and also by a signal, because it may not read its line yet."""
         if self.child is not None and self.line is not None:
             self.line.tell_to_stop(number)
             self.child.send(signal.SIGTERM)
 
     def tell(self, workers: set[int] | None) -> None:
-        """Says that jobs of these workers (None: of any) were asked to stop."""
+        """Sends the ids of workers that have jobs to stop. None stands for all workers."""
         if self.line is not None:
             self.line.tell(workers)
 
 
 def is_clean(code: int | None) -> bool:
-    """Whether a worker that was asked to end, or that has drained, may end with this exit code."""
+    """Whether this is a normal exit code of a worker that was asked to stop or that has drained."""
     return code in (STOPPED, UNFINISHED, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def is_refusal(code: int | None) -> bool:
-    """Whether the command ended before it began to work: wrong usage, no database, no schema, no such app … (see pgqueue.ui.cli)."""
+    """Whether the command ended with an error before the worker began: wrong usage, no database, no schema, no such app, and so on.
+
+    The exit codes are listed in pgqueue/ui/cli/__init__.py.
+    """
     return code is not None and 1 < code < UNFINISHED
 
 
 def exit_code(code: int | None) -> int:
-    """The exit code as a shell tells it."""
+    """The exit code in the form that a shell reports: 128 and the number of the signal if a signal ended the process."""
     return 1 if code is None else code if code >= 0 else 128 - code

@@ -1,4 +1,7 @@
-"""How much a worker process may do or hold before it is replaced: the cure for handlers and libraries that leak."""
+"""Limits how many jobs a worker process may run, and how much memory it may use, before it is replaced.
+
+This helps if a handler or a library leaks memory.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from pathlib import Path
 
 from pgqueue.config import WorkerSettings
 
-EVERY = 2.0  # seconds between two looks at the memory
+EVERY = 2.0  # seconds between two checks of the memory
 STATM = Path("/proc/self/statm")
 
 
 def rss() -> int:
-    """Bytes of memory that this process occupies, without its children. If the system does not tell, the peak of the process."""
+    """Bytes of memory that this process occupies now, without its children. On a system without /proc, its highest use so far."""
     try:
         return int(STATM.read_text().split()[1]) * resource.getpagesize()
     except OSError:
@@ -24,7 +27,7 @@ def rss() -> int:
 
 
 class Recycling:
-    """Calls ``reached`` once, with the limit that the process has reached."""
+    """When the process has reached a limit, calls ``reached`` once, with a text that says which limit it was."""
 
     def __init__(self, settings: WorkerSettings, reached: Callable[[str], object]) -> None:
         self._max_jobs, self._max_rss, self._reached = settings.max_jobs, settings.max_rss, reached
@@ -33,7 +36,7 @@ class Recycling:
         self._why = ""
 
     def count(self) -> None:
-        """One more job was run."""
+        """Called after each job."""
         self._jobs += 1
         if self._jobs == self._max_jobs:
             self._exceed(f"has run {self._jobs} jobs (--max-jobs)")

@@ -1,4 +1,4 @@
-"""``pgq work --processes N``: N workers, each a process of its own, woken, kept alive, replaced and stopped together."""
+"""``pgq work --processes N``: runs N workers, each in a process of its own. The supervisor wakes, restarts, replaces and stops them."""
 
 from __future__ import annotations
 
@@ -30,35 +30,38 @@ from pgqueue.worker.processes.channels import LineToWorker, WakeUpRelay
 from pgqueue.worker.processes.process_seat import ProcessSeat, exit_code, is_clean, is_refusal
 from pgqueue.worker.spawning import Spawned
 
-LATER = 10.0  # seconds after the grace until a worker that hangs is killed
-STAGGER = 2.0  # seconds within which the first workers are started
-HEALTHY = 5.0  # seconds: if a worker lived longer, its death counts as having a passing cause
-# If workers die earlier, one after the other: about how many seconds until the next start, after the first death and at most.
+LATER = 10.0  # a worker that still runs this many seconds after its grace is killed
+STAGGER = 2.0  # the starts of the first workers are spread over this many seconds
+HEALTHY = 5.0  # if a worker worked longer than this many seconds, its death is not an early death
+# The pause before the next start, in seconds: FIRST after one early death, and longer after each further one, but at most LONGEST.
 FIRST, LONGEST = 1.0, 30.0
-SILENT = 10.0  # seconds for which a worker may be silent, however short its lease
-TICK = 1.0  # seconds between two looks at the silence of workers
-SOON = 10.0  # seconds for telling the database that a worker is dead
+SILENT = 10.0  # a worker may send nothing for this many seconds, even if its lease is shorter
+TICK = 1.0  # seconds between two checks for workers that send nothing
+SOON = 10.0  # the end of a dead worker's lease may take this many seconds
 
 
 def supervise(count: int, dsn: str, settings: WorkerSettings) -> int:
-    """Runs the same command line in ``count`` children; returns their highest exit code.
+    """Runs the same command line in ``count`` child processes. Returns the highest of their last exit codes.
 
-    If a child was not told to stop and has not said that it drained, its end counts as a death, even with exit code 0. Then another
-    child is started. But if the child refused its command line or configuration, none is started, unless a child in that seat has
-    worked before.
+    If a child ends that was not asked to stop, and that has not reported that it drained, its end counts as a death, even if its exit code is
+    0. Then another child is started in its seat. There is one exception: no child is started if the dead one refused its command line or
+    configuration, and no child in that seat has ever worked.
     """
     return asyncio.run(Supervisor(count, dsn, settings).run())
 
 
 def backoff(deaths: int) -> float:
-    """Seconds until the next start, after this many early deaths in a row. The seconds vary, so that workers that died together do not start together."""
+    """Seconds until the next start, after this many early deaths in a row.
+
+    The seconds are random within bounds, so that workers that died at the same time do not start at the same time.
+    """
     if deaths == 0:
         return random.uniform(0.0, FIRST / 2)  # noqa: S311 - jitter, not a secret
     return random.uniform(0.5, 1.0) * min(FIRST * 2.0 ** min(deaths - 1, 10), LONGEST)  # noqa: S311
 
 
 def spread(limit: int | None) -> int | None:
-    """The limit, up to a tenth more or less, so that workers of the same age do not reach their limits together."""
+    """The limit, changed at random by up to a tenth. So workers that started together do not all reach their limits at the same time."""
     return None if limit is None else max(1, round(limit * random.uniform(0.9, 1.1)))  # noqa: S311
 
 
@@ -125,7 +128,7 @@ class Supervisor:
                 seat.line.tell_vacant()
 
     def _said(self, seat: ProcessSeat, verb: str, *words: str) -> None:
-        """Notes what a worker said, or does what it asked for."""
+        """Handles a message of a worker. ``verb``: its first word. ``words``: the other words."""
         match verb:
             case "registered":
                 seat.worker_id = int(words[0])
@@ -148,7 +151,7 @@ class Supervisor:
     # ---------------------------------------------------------------- life and death
 
     async def _keep(self, number: int, seat: ProcessSeat) -> int:
-        """Keeps a worker in this seat until one ends for good; returns the exit code of the last."""
+        """Starts a worker in this seat, and a new one whenever the last one has to be replaced. Returns the exit code of the last worker."""
         await self._pause(number * STAGGER / len(self._seats))
         deaths = 0
         try:
@@ -161,7 +164,7 @@ class Supervisor:
                     continue
                 code = await child.wait()
                 assert seat.line is not None
-                seat.line.hear()  # its last words
+                seat.line.hear()  # reads its last messages
                 worked, replaced, drained = seat.at_work.is_set(), seat.replacing, seat.drained
                 asked = self._stopping.is_set() or replaced or drained
                 if not (asked and is_clean(code)) and seat.worker_id is not None:
@@ -185,7 +188,7 @@ class Supervisor:
                 seat.line = None
 
     async def _start_again(self, fact: Callable[[float], Fact], deaths: int) -> None:
-        """Emits the fact that ``fact`` makes from the seconds of a pause, and pauses."""
+        """Pauses before the next start. First emits a fact: ``fact`` makes it from the seconds of the pause."""
         pause = backoff(deaths)
         emit(fact(pause))
         await self._pause(pause)
@@ -199,11 +202,11 @@ class Supervisor:
         for name in ("max_jobs", "max_rss"):
             if (limit := spread(getattr(self._settings, name))) is not None:
                 overruled += ["--" + name.replace("_", "-"), str(limit)]
-        # if an option is given twice, the last one counts
+        # If an option is given twice, the last value counts. So these options replace those of the command line.
         return Spawned("pgqueue", (*origin.without_dsn(origin.ARGUMENTS), *overruled), fds)
 
     async def _watch(self) -> None:
-        """Kills a worker that was silent for as long as a lease. Its lease is lost, and it would keep its seat for ever."""
+        """Kills a worker that has sent nothing for as long as its lease. It has lost its lease, and would otherwise keep its seat for ever."""
         limit = max(self._settings.lease, SILENT)
         while True:
             await asyncio.sleep(TICK)
@@ -220,7 +223,7 @@ class Supervisor:
         freeing.add_done_callback(self._freeing.discard)
 
     async def _end_lease(self, worker_id: int, pid: int) -> None:
-        """Tells the database that this worker is dead, so that its jobs and seats need not wait for the end of its lease."""
+        """Ends the lease of a dead worker and rescues its jobs. Without this, the jobs would wait until the lease runs out."""
         link = Link(self._dsn, "pgqueue end lease", self._outage, limit=SOON)
         try:
             async with asyncio.timeout(SOON):
@@ -232,13 +235,13 @@ class Supervisor:
             await link.close()
 
     async def _pause(self, seconds: float) -> None:
-        """Waits this many seconds, or until the supervisor is told to stop."""
+        """Waits this many seconds, or until the supervisor is asked to stop."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
     async def _replace(self, seat: ProcessSeat, child: Spawned) -> None:
-        """Drains a worker that asked for it, and waits until another works in its seat. Replaces one worker after the other."""
+        """Drains a worker that asked to be replaced, and waits until a new worker in its seat is ready. Replaces only one worker at a time."""
         async with self._one_at_a_time:
             if seat.child is not child or self._stopping.is_set():
                 return

@@ -1,1 +1,1 @@
-"""How the handler of an attempt is called, and what comes of the call."""
+"""Calls the handlers of attempts, and decides the outcomes of the attempts."""

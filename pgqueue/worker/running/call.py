@@ -1,9 +1,9 @@
-"""One call of a handler with one attempt, on a thread or on the loop.
+"""Calls a handler for one attempt, on a thread or on the loop.
 
-On both, the steps are the same: decode the arguments, begin, open a span, enter the middleware, call the handler,
-leave middleware and span, conclude.
+On a thread and on the loop, the steps are the same: decode the arguments, begin, open a span, enter the middleware, call the handler,
+leave middleware and span, decide the conclusion (the outcome, or the reason why none is written).
 
-``perform`` and ``perform_async`` are the only places that call a handler of one job. Nothing that a handler raises leaves them.
+Handlers of one job are called only by ``perform`` and ``perform_async``. These turn every exception of a handler into a conclusion.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _perform(spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner,
 
 
 async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: bool) -> Conclusion:
-    """Calls an async handler on this loop. Most attempts have no time limit, no span and no middleware: they skip these steps."""
+    """Calls an async handler on this loop. Most attempts have no time limit, no span and no middleware, so they skip these steps."""
     try:
         arguments = arguments_of(spec, attempt, app)
         attempt.started_at = monotonic()
@@ -89,7 +89,7 @@ def arguments_of(spec: TaskSpec, attempt: Attempt, app: App) -> JsonObject:
 
 
 def decoded(spec: TaskSpec, attempt: Attempt) -> Any:
-    """The arguments, from the row. If they cannot be decoded, raises an error that makes the job dead without a retry."""
+    """Decodes the arguments of the job. If this fails, raises an error that makes the job dead without a retry."""
     try:
         return spec.decode(attempt.args)
     except InvalidArgumentsError:
@@ -99,7 +99,7 @@ def decoded(spec: TaskSpec, attempt: Attempt) -> Any:
 
 
 def job_of(attempt: Attempt, app: App) -> Job:
-    """The job as handlers and middleware see it. If the row cannot be decoded, raises an error that makes the job dead without a retry."""
+    """The ``Job`` object for handlers and middleware. If the row cannot be decoded, raises an error that makes the job dead without a retry."""
     try:
         return attempt.job(AttemptLease(attempt, app))
     except Exception as error:
@@ -112,7 +112,7 @@ def undecodable(what: str, error: Exception) -> UndecodableJobError:
 
 @contextmanager
 def span_of(spec: TaskSpec, attempt: Attempt, traced: bool) -> Iterator[None]:
-    """The span of an attempt. An error that is raised in it marks the span as failed."""
+    """Opens the span of an attempt around the block. If the block raises an error, the span is marked as failed."""
     if not traced:
         yield
         return
@@ -156,7 +156,10 @@ def _call_of(spec: TaskSpec, attempt: Attempt, app: App, arguments: JsonObject) 
 
 @contextmanager
 def _raising_causes(attempt: Attempt, limit: TimeLimit | None = None) -> Iterator[None]:
-    """If a handler was stopped, middleware sees why (a timeout, for instance), and not the error that stopped it."""
+    """If the handler was stopped, raises the reason (a timeout, for instance) instead of the error with which the handler ended.
+
+    So middleware sees the reason.
+    """
     try:
         yield
     except BaseException as error:

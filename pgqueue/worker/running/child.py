@@ -1,7 +1,7 @@
-"""``python -m pgqueue.worker.running.child module:app FD``: runs attempts or chunks for its parent, one after the other.
+"""``python -m pgqueue.worker.running.child module:app FD LEVEL``: runs attempts or chunks for a worker, one after the other.
 
-FD is a socket to the parent. When the parent ends, this process ends. If a handler starts a program, the program does not inherit
-the socket.
+The worker is the parent of this process, and FD is a socket to it. When the parent ends, this process ends. If a handler starts a program,
+the program does not inherit the socket. LEVEL is the level of the log, or 0 if the command line did not set one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
         sys.exit(1)
     log_output.choose(int(sys.argv[3]) or None)
     log_output.set_up()
-    ignore_stops()  # the app may have changed the handling of signals
+    ignore_stops()  # again, because the import of the app may have changed the handling of signals
     forked.begin()
     requests: queue.SimpleQueue[JsonObject] = queue.SimpleQueue()
     sender = ProgressSender(parent)
@@ -59,13 +59,16 @@ def main() -> None:
 
 
 def ignore_stops() -> None:
-    """STOPS are for the worker, which ends this process. SIG_IGN will not do, because programs that a handler starts would inherit it."""
+    """Ignores SIGTERM and SIGINT, because the worker handles them and then ends this process.
+
+    This does not use SIG_IGN, because programs that a handler starts would inherit it.
+    """
     for number in forked.STOPS:
         signal.signal(number, lambda *_: None)
 
 
 class Parent:
-    """The way to the parent. When the parent ends, this process ends, and with it all that its handlers have started."""
+    """The socket to the parent. When the parent ends, this process ends, and so do all processes that its handlers have started."""
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
@@ -112,7 +115,7 @@ def perform_all(
                 conclusions = [perform(spec, attempts[0], app, runner, traced=traced)]
             if forked.astray:
                 forked.leave()
-            # The locale belongs to the process, and the next job must not see it.
+            # A handler can change the locale, which belongs to the whole process. It is set back, so that the next job does not see it.
             if locale.setlocale(locale.LC_ALL) != usual:
                 locale.setlocale(locale.LC_ALL, usual)
             with sender.lock:
@@ -122,16 +125,18 @@ def perform_all(
 
 
 class ProgressSender:
-    """Tells the parent how far the attempts have come, on a thread that starts at the first progress.
+    """Sends the progress of the attempts to the parent, on a thread that starts when a handler first reports progress.
 
-    During a call, the parent may say that one attempt of a chunk has ended. Then that attempt is ended here, too.
+    During a call, the parent can report that one attempt of a chunk has ended. This class then ends that attempt in this process, too.
     """
 
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
-        self.lock = threading.Lock()  # guards the answers, and which attempts they are about
+        self.lock = threading.Lock()  # guards ``attempts``, ``_ended`` and the messages about these attempts
         self.attempts: dict[int, ChildsAttempt] = {}
-        self._ended: dict[int, JsonObject] = {}  # what the parent said of attempts of this call
+        self._ended: dict[
+            int, JsonObject
+        ] = {}  # the parent's messages about endings during this call, by job id
         self._thread: threading.Thread | None = None
         self._noted = threading.Event()
 
@@ -144,13 +149,13 @@ class ProgressSender:
                 self._mark(said)
 
     def note_ending(self, said: JsonObject) -> None:
-        """Called by the thread that reads. ``said`` may be about a call that has not begun yet, or that is just over."""
+        """Called by the thread that reads messages. ``said`` may be about a call that has not begun yet, or that has just ended."""
         with self.lock:
             self._ended[said["id"]] = said
             self._mark(said)
 
     def forget(self) -> None:
-        """Called when the next request has come, so the former call is over."""
+        """Called when the next request has come. By then the former call is over, so its endings are no longer needed."""
         with self.lock:
             self._ended = {}
 
@@ -160,7 +165,7 @@ class ProgressSender:
 
     def note_progress(self, attempt: Attempt) -> None:
         if self.attempts.get(attempt.id) is not attempt:
-            return  # said on a thread that its handler left behind
+            return  # the call of this attempt is over, but a thread that its handler started still reports progress
         self._noted.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._send, daemon=True)
@@ -191,7 +196,7 @@ class ChildsAttempt(Attempt):
 
 
 def _read(parent: Parent, requests: queue.SimpleQueue[JsonObject], sender: ProgressSender) -> None:
-    """Reads what the parent says. When the parent is gone, ends this process, whatever its handler does."""
+    """Reads the messages of the parent. When the parent has ended, ends this process, even if a handler runs."""
     for line in parent.lines():
         request = child_messages.decoded(line)
         if "ending" in request:

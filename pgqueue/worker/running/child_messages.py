@@ -1,9 +1,12 @@
-"""What a worker and its child processes say to each other: one line of JSON for each message.
+"""The messages between a worker and its child processes. Each message is a line of JSON, except ``ready``.
 
 ::
 
-    parent ─► child    perform these attempts, of one task, in one call; this attempt has ended while the call goes on
-    child ─► parent    ready; how far this attempt has come; what this attempt has come to
+    parent ─► child    request: perform these attempts, of one task, in one call
+                       ending: this attempt has ended, but the call goes on
+    child ─► parent    ready: the app is imported
+                       progress: the progress of this attempt
+                       conclusion: the outcome of this attempt, or the reason why none is written
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ def ending(attempt: Attempt) -> bytes:
 
 
 def note_ending(said: JsonObject, attempt: Attempt) -> None:
-    """Called in the child: ends the attempt as the parent said."""
+    """Called in the child. Notes the ending of the attempt that the parent has sent."""
     attempt.end(Ending(said["ending"]))
 
 
@@ -46,7 +49,7 @@ def conclusion(attempt: Attempt, concluded: Conclusion) -> bytes:
 
 
 def noted(said: JsonObject, attempt: Attempt) -> Conclusion | None:
-    """Called in the parent: notes what the child said. Returns what the attempt has come to; None if it goes on."""
+    """Called in the parent. Handles a message of the child. Returns the conclusion of the attempt, or None if the attempt goes on."""
     if said["progress"] is not None:
         attempt.note_progress(Progress(*said["progress"]))
     if "own_commit" not in said:

@@ -1,7 +1,8 @@
-"""A child process that runs handlers, as its parent sees it.
+"""The parent's side of a child process that runs handlers.
 
-Parent and child talk over a socket that is theirs alone. stdin and stdout will not do: programs that a handler starts inherit them.
-A child ends when its process ends, even if a fork still holds its files. All that the child has started ends at the same time.
+Parent and child exchange messages over a socket of their own. stdin and stdout cannot be used, because programs that a handler starts
+inherit them. The child has ended as soon as its process has ended, even if a process that it forked still has the socket open. All processes
+that the child has started are killed at the same time.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from pgqueue.worker.running import child_messages
 from pgqueue.worker.spawning import Spawned, how_it_ended
 
 LONGEST_LINE = 4 * 1024 * 1024  # bytes
-PATIENCE = 1.0  # seconds that a child gets to end by itself
+PATIENCE = 1.0  # a child that does not end by itself within this many seconds is killed
 
 
 class NotStartedError(Exception):
-    """No child could be started, which is no fault of the attempt."""
+    """No child could be started. The attempt is not the cause, so it is not charged with this."""
 
 
 class ChildProcess:
-    """A process and the socket to it. If it cannot be started, raises OSError."""
+    """A child process and the socket to it. Raises OSError if the process cannot be started."""
 
     def __init__(self, app_path: str, environment: Mapping[str, str]) -> None:
         self._mine, theirs = socket.socketpair()
@@ -49,7 +50,7 @@ class ChildProcess:
         self._requests: asyncio.StreamWriter | None = None
 
     async def begin(self) -> None:
-        """Returns once the child has imported the app. The time of an attempt begins only after that."""
+        """Waits until the child has imported the app. The time limit of an attempt begins only after that."""
         opened = await asyncio.open_connection(sock=self._mine, limit=LONGEST_LINE)
         self._answers, self._requests = opened
         self._process.when_ended(self._hang_up)
@@ -58,7 +59,7 @@ class ChildProcess:
             raise NotStartedError(said.decode().strip() or await self.end())
 
     def _hang_up(self) -> None:
-        """Closes the socket in the next turn of the loop. By then, what the child said before it ended has been read."""
+        """Closes the socket in the next step of the loop. By then, the last messages of the child have been read."""
         if self._requests is not None:
             asyncio.get_running_loop().call_soon(_close_at_once, self._requests)
 
@@ -67,12 +68,15 @@ class ChildProcess:
         return self._process.has_ended
 
     def tell_ending(self, attempt: Attempt) -> None:
-        """Says that an attempt has ended while the call goes on for others."""
+        """Reports to the child that an attempt has ended, while the call goes on for the other attempts."""
         assert self._requests is not None
         self._requests.write(child_messages.ending(attempt))
 
     async def perform(self, attempts: Sequence[Attempt]) -> list[Conclusion]:
-        """Has the child perform attempts of one task, in one call. Notes their progress meanwhile. If the child dies, raises EOFError."""
+        """Makes the child perform attempts of one task, in one call, and returns their conclusions. Notes their progress during the call.
+
+        Raises EOFError if the child dies.
+        """
         assert self._requests is not None
         self._requests.write(child_messages.request(attempts))
         await self._requests.drain()
@@ -92,7 +96,10 @@ class ChildProcess:
         return child_messages.decoded(line)
 
     async def end(self, patience: float = PATIENCE) -> str:
-        """Waits ``patience`` seconds for its end, then kills it and all that it has started. Returns how it ended."""
+        """Waits up to ``patience`` seconds until the child ends. Then kills the child and all processes that it has started.
+
+        Returns in words how the child ended.
+        """
         try:
             async with asyncio.timeout(patience):
                 await self._process.wait()
@@ -108,5 +115,5 @@ class ChildProcess:
 
 
 def _close_at_once(requests: asyncio.StreamWriter) -> None:
-    """Holds the writer until its transport is closed, because a writer that is deleted earlier warns of that."""
+    """Closes the transport. The argument keeps the writer alive until then, because a writer that is deleted earlier logs a warning."""
     requests.transport.abort()

@@ -1,7 +1,7 @@
-"""Handlers in child processes. A child can truly be killed: a timeout, a cancel or its own crash ends one call and no other.
+"""Runs handlers in child processes. A child can be killed, so a timeout, a cancel or a crash ends one call and no other call.
 
-A child makes one call at a time. It decides what the attempts come to, because only the child has the exception. Children are
-kept for the next call. There are never more children than calls have run at the same time.
+A child makes one call at a time. The child decides the conclusions of the attempts, because only the child has the exception. After a
+call, the child is kept for a later call. A new child is started only if all children are in use.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from pgqueue.worker.running.child_process import ChildProcess, NotStartedError
 from pgqueue.worker.running.conclusions import failed, too_late
 from pgqueue.worker.running.work import C, Kind, TimeLimit, W, WorkTasks
 
-FIRST, LONGEST = 1.0, 60.0  # seconds until the next try to start a child, after one failure and after many
+# Seconds until the next try to start a child: FIRST after one failure, and longer after each further one, but at most LONGEST.
+FIRST, LONGEST = 1.0, 60.0
 
 
 class Children(Generic[W, C]):
-    """``begun`` is called with each work when its call begins, ``finish`` with the work and what it comes to."""
+    """Work is an attempt or a chunk. ``begun`` is called with the work when its call begins, ``finish`` with the work and its conclusions."""
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class Children(Generic[W, C]):
     ) -> None:
         self._app_path, self._crash_limit, self._finish = app_path, crash_limit, finish
         self._kind, self._begun = kind, begun
-        self._environment = dict(os.environ)  # a copy, because handlers may change os.environ
+        self._environment = dict(os.environ)  # a copy, because handlers can change os.environ
         self._idle: list[ChildProcess] = []
         self._at_work: dict[W, ChildProcess] = {}
         self._tasks = WorkTasks[W](hidden_task, self._end_unbegun)
@@ -51,22 +52,22 @@ class Children(Generic[W, C]):
         self._why = ""
 
     def start(self, spec: TaskSpec, work: W) -> None:
-        """Has the work performed in a child."""
+        """Makes a child perform the work."""
         require_app_path(self._app_path, spec)
         self._tasks.start(spec, work, self._perform(spec, work))
 
     def stop(self, work: W) -> None:
-        """Kills the child that performs it."""
+        """Kills the child that performs the work."""
         self._tasks.stop(work)
 
     def tell(self, work: W, attempt: Attempt) -> None:
-        """When the handler next checks, it learns that this attempt has ended."""
+        """Reports to the child that this attempt has ended. The handler sees it when it next calls ``check``."""
         child = self._at_work.get(work)
         if child is not None:
             child.tell_ending(attempt)
 
     def close(self) -> None:
-        """Kills the idle children, and all that handlers have left behind in their process groups."""
+        """Kills the idle children, and all processes that handlers have left in the process groups of these children."""
         for child in self._idle:
             child.kill()
 
@@ -84,14 +85,14 @@ class Children(Generic[W, C]):
             if child is not None:
                 await child.end(0)
             concluded = self._kind.failed(spec, work, error)
-        except BaseException as error:  # noqa: BLE001 - the end of a child is the end of one call only
+        except BaseException as error:  # noqa: BLE001 - whatever happens to a child must end only this call
             died = describe(error) if child is None else await child.end()
             died_error = ProcessDiedError(f"The process that ran it died: {died}.")
             concluded = self._kind.failed(spec, work, died_error, crashed=True, crash_limit=self._crash_limit)
         self._finish(work, concluded)
 
     async def _hand_over(self, child: ChildProcess, spec: TaskSpec, work: W) -> C:
-        """Has the child perform the work. If an attempt ended, or its time was up, while the child was started, it takes no part."""
+        """Makes the child perform the work, without attempts that ended, or whose time ran out, before the child was ready."""
         attempts = self._kind.attempts(work)
         concluded: dict[Attempt, Conclusion] = {}
         for attempt in attempts:
@@ -118,7 +119,7 @@ class Children(Generic[W, C]):
     # ---------------------------------------------------------------- the children
 
     async def _child(self) -> ChildProcess:
-        """An idle child, or else a new one. Raises NotStartedError if none can be started, or if the last try failed a moment ago."""
+        """An idle child, or else a new one. Raises NotStartedError if no child can be started, or if the pause after a failure is not over."""
         while self._idle:
             child = self._idle.pop()
             if not child.has_ended:
@@ -133,7 +134,9 @@ class Children(Generic[W, C]):
         except (OSError, NotStartedError) as error:
             if started is not None:
                 await started.end(0)
-            if monotonic() >= self._not_before:  # if several starts fail together, only one is reported
+            if (
+                monotonic() >= self._not_before
+            ):  # if several starts fail at the same time, only one is reported
                 self._note_failure(error)
             raise NotStartedError(self._why) from error
         except BaseException:
@@ -159,7 +162,7 @@ def _ended_meanwhile(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
 
 
 def require_app_path(app_path: str | None, spec: TaskSpec) -> None:
-    """Raises InvalidSettingError if a child could not import the app."""
+    """Raises InvalidSettingError if the path of the app is unknown, because then a child cannot import the app."""
     if app_path is None:
         raise InvalidSettingError(
             f"Task {spec.name} runs in a child process, which must be able to import the app.",

@@ -1,10 +1,11 @@
-"""One call of a handler with the attempts of a chunk. Each attempt keeps an outcome of its own.
+"""Calls a handler once for all attempts of a chunk. Each attempt has an outcome of its own.
 
-The steps are those of call.py: decode, begin, enter the span and the middleware, call, leave them, conclude. Except for the call, each
-attempt takes them alone, in a context of its own. If such a step raises, that attempt ends, and takes no part in later steps.
+The steps are the same as in call.py: decode, begin, enter the span and the middleware, call, leave them, decide the conclusion. Only the
+call is made for all attempts together. The other steps are made for each attempt alone, in a context of its own. If such a step raises an
+error, that attempt ends, and takes no part in the later steps.
 
-``perform_chunk`` and ``perform_chunk_async`` are the only places that call a handler with a chunk. Nothing that a handler
-raises leaves them.
+Handlers of chunks are called only by ``perform_chunk`` and ``perform_chunk_async``. These turn every exception of a handler into
+conclusions.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from pgqueue.worker.running.work import Kind, TimeLimit
 
 
 class Chunk:
-    """Attempts of one task for one call. Threads and children treat a chunk like a single ``Attempt``."""
+    """The attempts of one task for one call. Threads and child processes treat a chunk like a single ``Attempt``."""
 
     __slots__ = ("_timed_out", "attempts")
 
@@ -46,39 +47,46 @@ class Chunk:
 
     @property
     def ending(self) -> Ending:
-        """What stopped the call: its own timeout, or what stopped all of its attempts."""
+        """The ending of the call: TIMED_OUT if the time of the call is up, or the lowest ending of its attempts if that is higher."""
         of_all = min(attempt.ending for attempt in self.attempts)
         return max(of_all, Ending.TIMED_OUT) if self._timed_out else of_all
 
     def end(self, ending: Ending) -> bool:
-        """Notes that the time of the call is up. A call has no other ending of its own. Its attempts time out when it has failed."""
+        """Notes that the time of the call is up, which is the only ending of a whole call. ``end_attempts`` later ends its attempts."""
         assert ending is Ending.TIMED_OUT
         is_news, self._timed_out = not self._timed_out, True
         return is_news
 
     def end_attempts(self) -> None:
-        """The call has failed. If its time was up, its attempts have timed out."""
+        """Called if the call has failed. If the time of the call was up, all its attempts have timed out."""
         if self._timed_out:
             for attempt in self.attempts:
                 attempt.end(Ending.TIMED_OUT)
 
     def seconds_left(self) -> float | None:
-        """Seconds left for the attempt that may run longest; None if one may run for ever. The other attempts end before that (chunks.py)."""
+        """The longest time, in seconds, that any of its attempts may still run; None if one of them has no limit.
+
+        Attempts with less time end earlier, while the call goes on (chunks.py).
+        """
         each = [left for attempt in self.attempts if (left := attempt.seconds_left()) is not None]
         return max(each) if len(each) == len(self.attempts) else None
 
 
 class Item:
-    """An attempt on its way through the call: either its ``conclusion`` is known already, or it takes part."""
+    """The state of one attempt during the call. It takes part in the call until its ``conclusion`` is set."""
 
     __slots__ = ("attempt", "call", "conclusion", "context", "middleware")
 
     def __init__(self, spec: ChunkSpec, attempt: Attempt, app: App) -> None:
         self.attempt = attempt
-        self.call: Any = None  # the argument alone, unless the handler or middleware wants the job
+        self.call: Any = (
+            None  # the argument alone, or a ``Call`` if the handler or middleware needs the job, too
+        )
         self.conclusion: Conclusion | None = None
-        self.context = copy_context()  # of the middleware of this attempt alone
-        self.middleware: Any = None  # and its span: a generator that waits at its yield
+        self.context = copy_context()  # the middleware of this attempt runs in this context
+        self.middleware: Any = (
+            None  # the generator of ``_middleware``; during the call, it waits at its yield
+        )
         with self.ending(spec):
             argument = self.context.run(decoded, spec, attempt)
             attempt.started_at = monotonic()
@@ -90,14 +98,14 @@ class Item:
 
     @contextmanager
     def ending(self, spec: ChunkSpec) -> Iterator[None]:
-        """An error that is raised within ends this attempt, and no other."""
+        """If the block raises an error, this attempt ends with it, and no other attempt is affected."""
         try:
             yield
         except BaseException as error:  # noqa: BLE001
             self.conclusion = failed(spec, self.attempt, error)
 
     def conclude(self, spec: ChunkSpec, result: object) -> None:
-        """Sets the conclusion, by what the handler returned for the attempt, or raised."""
+        """Sets the conclusion. ``result``: the value or the error that the handler returned for this attempt, or the error of the call."""
         if is_error(result):
             self.conclusion = failed(spec, self.attempt, result)
         else:
@@ -166,7 +174,7 @@ def conclusions(items: list[Item]) -> list[Conclusion]:
 
 
 def call_handler(spec: ChunkSpec, items: list[Item]) -> Any:
-    """What the handler returned, or its coroutine."""
+    """Calls the handler, and returns its return value, which is a coroutine if the handler is async."""
     calls = [item.call for item in items]
     arguments = [call.arguments if isinstance(call, Call) else call for call in calls]
     return spec.call_with(arguments, [call.job for call in calls] if spec.wants_jobs else [])
@@ -177,20 +185,21 @@ async def _called(spec: ChunkSpec, items: list[Item]) -> object:
 
 
 def failed_call(chunk: Chunk, items: list[Item], error: BaseException) -> list[object]:
-    """The call failed, so its error is the result of each attempt."""
+    """The results of the attempts after a failed call: its error for each attempt."""
     chunk.end_attempts()
     return [error] * len(items)
 
 
 def is_error(value: object) -> TypeIs[BaseException]:
-    """Whether the value is an error, by its true class, because its ``__class__`` may lie."""
+    """Whether the value is an error. Only its real type counts, because a user's class can define another ``__class__``."""
     return issubclass(type(value), BaseException)
 
 
 def backwards(items: list[Item], results: list[object]) -> Iterable[tuple[Item, object]]:
-    """Items with their results. The item that began last comes first, because contexts end in this order.
+    """The items with their results, in reverse order: middleware that was entered last must be left first.
 
-    If all items share one error, it has its first traceback again each time.
+    Several items can have the same error, and each middleware that the error passes through adds to its traceback. So the original traceback
+    is restored for each item.
     """
     traces = [TRACEBACK.__get__(result) if is_error(result) else None for result in results]
     for item, result, trace in zip(reversed(items), reversed(results), reversed(traces), strict=True):
@@ -200,7 +209,7 @@ def backwards(items: list[Item], results: list[object]) -> Iterable[tuple[Item, 
 
 
 def seen(item: Item, result: object) -> object:
-    """What the middleware sees: the result. If the attempt ended while the call went on for others: the error that says why it ended."""
+    """The result that the middleware gets. If the attempt ended while the call went on for other attempts, it is the reason as an error."""
     reason = item.attempt.reason_to_stop()
     if reason is None or item.attempt.own_commit is OwnCommit.CONFIRMED:
         return result
@@ -210,7 +219,10 @@ def seen(item: Item, result: object) -> object:
 def _middleware(
     spec: ChunkSpec, item: Item, app: App, runner: asyncio.Runner, traced: bool
 ) -> Generator[None, object, object]:
-    """The handler's result for the item is sent to the yield. If it is an error, it is thrown there. Returns the result."""
+    """A generator that runs the middleware of one item around its yield. Returns the result that the middleware has left.
+
+    The caller sends the handler's result for this item to the yield. If the result is an error, the caller throws it there.
+    """
     call = _call_of(item, app)
     with span_of(spec, item.attempt, traced), around(app.layers, call, OwnContext(runner)):
         call.result = value_of((yield))
@@ -218,7 +230,7 @@ def _middleware(
 
 
 async def _middleware_async(spec: ChunkSpec, item: Item, app: App, traced: bool) -> AsyncGenerator[Any, Any]:
-    """Like ``_middleware``. An async generator cannot return a value, so its second yield gives the result."""
+    """Like ``_middleware``. An async generator cannot return a value, so its second yield passes the result out."""
     call = _call_of(item, app)
     with span_of(spec, item.attempt, traced):
         async with around_async(app.layers, call):
@@ -232,7 +244,7 @@ def _call_of(item: Item, app: App) -> Call:
 
 
 def _leave_middleware(item: Item, result: object) -> Any:
-    """The result, once its middleware has seen it."""
+    """Leaves the middleware of an item with its result. Returns the result that the middleware has left."""
     if item.middleware is None:
         return seen(item, result)
     try:
@@ -258,7 +270,7 @@ async def _leave_middleware_async(item: Item, result: object) -> object:
 def chunk_failed(
     spec: ChunkSpec, chunk: Chunk, error: BaseException, *, crashed: bool = False, crash_limit: int = 3
 ) -> list[Conclusion]:
-    """What the attempts of a call come to if it was ended from outside."""
+    """The conclusions of the attempts if their call ended in ``error``, for example because it was stopped."""
     chunk.end_attempts()
     return [
         failed(spec, attempt, error, crashed=crashed, crash_limit=crash_limit) for attempt in chunk.attempts
