@@ -1,6 +1,7 @@
 """The methods that enqueue jobs.
 
-``@app.task`` returns a ``Task``. ``using`` returns an ``Enqueuer``, which is a task with chosen options. Each sync method has a short async twin; both call ``JobStore``. A test keeps their signatures equal.
+``@app.task`` returns a ``Task``. ``using`` returns an ``Enqueuer``, which is a task with chosen options. Each sync method has a
+short async twin; both call ``JobStore``. A test keeps their signatures equal.
 """
 
 from __future__ import annotations
