@@ -79,7 +79,7 @@ select h.at, h.told from (
     select 0, e.at, format('effect of op %%s, lease %%s, transaction %%s', e.op, e.lease_id, e.xact)
     from chk.effects e where e.job_id = %(job)s
     union all
-    select 0, t.at, format('told as %%s -> %%s, %%s, lease %%s of worker %%s, attempt %%s: %%s',
+    select 0, t.at, format('row of transitions: %%s -> %%s, %%s, lease %%s of worker %%s, attempt %%s: %%s',
         t.from_state, t.to_state, t.reason, t.lease_id, t.worker_id, t.attempt, t.error)
     from pgqueue.transitions t where t.job_id = %(job)s) h
 order by h.at, h.seq

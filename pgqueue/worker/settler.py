@@ -37,7 +37,7 @@ class Settler:
         self._outcomes: Batch = []
         self._kept = 0  # how many outcomes the database could not take; each is tried again later
         self._waited: set[Attempt] = set()  # attempts whose outcomes wait for a lock, and this was reported
-        # Attempts whose outcomes could not be written with others, because of an error that may go away by itself. Each of these
+        # Attempts whose outcomes could not be written with others, because of an error that can go away by itself. Each of these
         # outcomes is written in a statement of its own.
         self._alone: set[Attempt] = set()
         self._trouble = Trouble("the settling")

@@ -1,4 +1,4 @@
-"""A worker process: wires claimer, runner and settler together, keeps its lease, and stops without losing anything.
+"""A worker process: wires claimer, runner and settler together, keeps its lease, and stops without losing a job.
 
 ::
 
@@ -158,7 +158,10 @@ class Worker:
         self._claimer.wake()
 
     def _cancelled(self, workers: set[int] | None) -> None:
-        """Is called when jobs of these workers, or of any worker if None, were asked to stop. The heartbeat finds out which jobs they are."""
+        """Is called when jobs of these workers were asked to stop; None stands for any worker.
+
+        If this worker is among them, a heartbeat finds out which of its jobs were asked.
+        """
         self._hears_of_cancels |= workers is None
         if workers is None or self.id in workers:
             self._lease.look()

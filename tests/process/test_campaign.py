@@ -74,7 +74,7 @@ def home() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", PLANS)
-def test_the_campaign(home: Path, tmp_path: Path, name: str) -> None:
+def test_a_campaign_of_faults_loses_no_job_and_breaks_no_limit(home: Path, tmp_path: Path, name: str) -> None:
     plan = PLANS[name]
     print(f"\ncampaign of {name}: seed {SEED}")
     begun = time.monotonic()

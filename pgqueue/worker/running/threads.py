@@ -34,7 +34,7 @@ BLOCKED_AFTER = (
 
 
 class InterruptedByTimeout(BaseException):
-    """Raised inside a handler whose time is up; a BaseException, so that `except Exception` does not swallow it."""
+    """Is raised inside a handler whose time has run out. It is a BaseException, so that `except Exception` does not catch it."""
 
 
 class Threads(Generic[W, C]):
@@ -66,7 +66,7 @@ class Threads(Generic[W, C]):
         )  # work whose asyncio task must be cancelled; perhaps the task does not exist yet
 
     def start(self, spec: TaskSpec, work: W) -> None:
-        """Has the work performed on a thread."""
+        """Gives the work to a thread."""
         if self._begun is not None:
             self._begun(work)
         self._loop = self._loop or asyncio.get_running_loop()
