@@ -235,7 +235,7 @@ MUTANTS = (
     mutant("worker/running/runner.py", "        self._accused.discard(attempt)\n", "", f"{RUNNER}::test_few_suspects_run_at_once_each_makes_room_and_those_that_wait_take_no_slot"),
     mutant("worker/running/runner.py", "len(self._accused) < SUSPECTS", "True", f"{RUNNER}::test_few_suspects_run_at_once_each_makes_room_and_those_that_wait_take_no_slot"),
     mutant("worker/running/runner.py", "replace(spec, chunk=1)", "spec", f"{RUNNER}::test_a_deadly_suspect_dies_alone"),
-    mutant("worker/processes/channels.py", "        except ConnectionError:  # it died with messages of its workers unread\n            return False\n", "        except TimeoutError:\n            return False\n",
+    mutant("worker/processes/channels.py", "        except ConnectionError:  # the supervisor died before it had read all messages of its workers\n            return False\n", "        except TimeoutError:\n            return False\n",
            "unit/test_supervisor.py::test_a_worker_notices_the_end_of_a_supervisor_that_dies_with_unread_messages"),
     mutant("sql/leases/rescue.sql", "(j.crash_count = 0 or e.keeper is null)::int", "1", "stages/test_suspects.py"),
     mutant("worker/worker.py", "if is_lost(error) or (isinstance(error, PgQueueError) and not is_of_a_value(error)):", "if True:",
