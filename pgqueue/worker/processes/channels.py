@@ -114,8 +114,8 @@ class LineToWorker:
 class LineToSupervisor:
     """A worker's end of both sockets. ``room`` returns how many jobs the worker could take now.
 
-    ``cancelled`` and ``vacant`` are called as in ``Listener``. ``stop`` is called with the signal that the supervisor received. The worker
-    does not count signals that it receives itself, because they may be the supervisor's signals, sent to the whole process group.
+    ``cancelled`` and ``vacant`` are called as in ``Listener``. ``stop`` is called with the signal that the supervisor received. A signal
+    that the worker itself receives does not count as a second one, because it may be the same signal, sent to the whole process group.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Gathers attempts of a task whose handler takes many in one call, and has each chunk performed.
+"""Gathers attempts of a task whose handler takes a chunk of jobs in one call, and starts the call for each chunk.
 
-Each attempt holds its slot from its claim to its own end, so a chunk is never larger than the worker's slots. If an attempt is
-cancelled, has no time left, is released or loses its lease, it ends alone, while the call goes on for the others. What the handler
-returns for that attempt no longer counts. When no attempt is left, the call is stopped.
+Each attempt keeps its slot until it ends, so a chunk never has more attempts than the worker has slots. If an attempt is cancelled, runs out
+of time, is released or loses its lease, only this attempt ends, and the call goes on for the other attempts. The handler's result for the
+ended attempt no longer counts. When all attempts have ended, the call is stopped.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ Ended = Callable[[Chunk, list[Conclusion]], None]
 
 
 class Performer(Protocol):
-    """Performs chunks, and says on the loop when each call begins, and what its attempts come to."""
+    """Performs chunks. Calls functions on the loop when a call begins, and when it has ended, with the conclusions of its attempts."""
 
     def start(self, spec: ChunkSpec, chunk: Chunk) -> None: ...
 
     def stop(self, chunk: Chunk) -> None:
-        """Makes the call end soon, if that can be done from outside."""
+        """Makes the call end soon, if it can be stopped from outside."""
 
     def tell(self, chunk: Chunk, attempt: Attempt) -> None:
-        """When the handler next checks, it learns that this attempt has ended."""
+        """Reports that this attempt has ended. The handler sees it when it next calls ``check``."""
 
     def close(self) -> None: ...
 
 
 class Chunks:
-    """The chunks of one task. ``finish`` is called with what each attempt comes to."""
+    """The chunks of one task. ``finish`` is called with each attempt and its conclusion."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Chunks:
                 self._performer = Children(app_path, crash_limit, self._spread, CHUNK, self._begun)
 
     def start(self, _spec: object, attempt: Attempt) -> None:
-        """Has the attempt performed together with the next attempts that come within the task's ``chunk_wait``."""
+        """Adds the attempt to the next chunk. The chunk is started when it is full, or ``chunk_wait`` seconds after its first attempt came."""
         self._gathered.append(attempt)
         if len(self._gathered) >= self._size:
             self._go()
@@ -106,7 +106,7 @@ class Chunks:
         self._performer.start(self._spec, chunk)
 
     def _begun(self, chunk: Chunk) -> None:
-        """The call begins, and so does the time of each attempt. The longest of these times is the time of the call."""
+        """Called when a call begins. From now on, the time of each attempt counts. The call itself has the longest of these times."""
         loop, longest = asyncio.get_running_loop(), chunk.seconds_left()
         for attempt in chunk.attempts:
             left = attempt.seconds_left()
@@ -114,7 +114,7 @@ class Chunks:
                 self._timers[attempt] = loop.call_later(left, self._time_out, attempt)
 
     def _is_too_late(self, attempt: Attempt) -> bool:
-        """Ends the attempt here if it expired, or if its deadline passed, while it waited for others. Returns whether it ended."""
+        """Ends the attempt if it expired, or its deadline passed, before its chunk was complete. Returns whether it ended."""
         conclusion = too_late(self._spec, attempt)
         if conclusion is not None:
             self._finish(attempt, conclusion)
@@ -163,7 +163,7 @@ class ChunkCoroutines:
         performing = perform_chunk_async(spec, chunk, self._app, traced=self._traced)
         try:
             conclusions = await steps_in(copy_context(), performing)
-        except BaseException as error:  # noqa: BLE001 - an error of unknown cause
+        except BaseException as error:  # noqa: BLE001 - an unexpected error must still end these attempts
             conclusions = chunk_failed(spec, chunk, error)
         self._finish(chunk, conclusions)
 
@@ -171,7 +171,7 @@ class ChunkCoroutines:
         self._finish(chunk, chunk_failed(spec, chunk, asyncio.CancelledError()))
 
     def tell(self, chunk: Chunk, attempt: Attempt) -> None:
-        """Does nothing, because the handler has the attempt itself."""
+        """Does nothing, because handler and worker use the same Attempt object, so the handler sees its ending already."""
 
     def close(self) -> None:
-        """Does nothing, because nothing is kept for the next chunk."""
+        """Does nothing, because nothing is kept after a call."""

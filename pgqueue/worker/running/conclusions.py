@@ -1,4 +1,7 @@
-"""What an attempt comes to: by what its handler returned or raised, or by what stopped it from outside."""
+"""Decides the conclusion of an attempt: its outcome, or the reason why none is written (ending.py).
+
+The conclusion follows from the value or the error of the handler, or from the event that stopped the attempt from outside.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +28,17 @@ from pgqueue.worker.ending import Conclusion, Ending
 
 
 def refused(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
-    """What an attempt comes to if it may not begin: its name is reserved and pgqueue did not store it, or it is too late. Else None."""
+    """The conclusion of an attempt that may not begin; None if it may begin.
+
+    It may not begin if it is too late, or if the name of its task is reserved for pgqueue, but pgqueue did not store the job.
+    """
     if is_reserved(attempt.task) and not (attempt.rare and attempt.rare.stored_by_pgqueue):
         return failed(spec, attempt, UndecodableJobError("Only pgqueue itself stores jobs of this name."))
     return too_late(spec, attempt)
 
 
 def too_late(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
-    """What an attempt comes to if it has waited too long for its turn. None if it may begin."""
+    """The conclusion of an attempt that can no longer begin, because it has expired or its deadline has passed; None if it can begin."""
     left = attempt.until_deadline()
     if left is not None and left <= 0:
         late = failed(spec, attempt, DeadlineExceededError("Its deadline passed before it could begin."))
@@ -43,9 +49,10 @@ def too_late(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
 
 
 def value_of(value: object) -> object:
-    """What a handler returned. If that is an instruction, raises it.
+    """The result in a handler's return value.
 
-    If it is a generator, runs it to its end, and returns a list. The generator may raise an instruction, too.
+    If the value is an instruction, such as Snooze or Retry, raises it. If it is a generator, runs it to its end, and returns a list of its
+    items. The generator can raise an instruction, too.
     """
     if isinstance(value, GeneratorType):
         return list(value)
@@ -55,7 +62,7 @@ def value_of(value: object) -> object:
 
 
 def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Conclusion:
-    """What an attempt comes to if its handler returned."""
+    """The conclusion of an attempt whose handler returned ``value``."""
     if (nothing := attempt.nothing_to_settle()) is not None:
         return nothing
     if value is None:
@@ -67,9 +74,9 @@ def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Conclusion:
 def failed(
     spec: TaskSpec, attempt: Attempt, error: BaseException, *, crashed: bool = False, crash_limit: int = 3
 ) -> Conclusion:
-    """What an attempt comes to if it ended in ``error``.
+    """The conclusion of an attempt that ended in ``error``.
 
-    Every executor relies on this function to raise nothing, even if the user's exceptions and policies do.
+    Every executor relies on it that this function raises no error, even if the user's exceptions and retry policies raise errors.
     """
     if (nothing := attempt.nothing_to_settle()) is not None:
         return nothing

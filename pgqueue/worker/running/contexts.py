@@ -1,8 +1,8 @@
-"""Runs each attempt in a context of its own. Runs a loop to the end of one task, even if other jobs have left tasks on it.
+"""Runs each attempt in a context of its own. Also runs a loop until one task ends, even if other jobs have left tasks on this loop.
 
-If a handler sets a ContextVar (a tenant, a log context, ``decimal.setcontext``), no other attempt sees that. A handler and its
-middleware, sync or async, share one context. So each of them sees what the others have set, and can reset the token of a
-ContextVar that it has set itself.
+If a handler sets a ContextVar (a tenant, a log context, ``decimal.setcontext``), other attempts do not see the new value. A handler and
+its middleware, sync or async, share one context. So each of them sees the values that the others have set, and can reset a ContextVar with
+the token that it got when it set the variable.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ STOPPED = "Event loop stopped before"  # the beginning of asyncio's message afte
 
 
 class OwnContext:
-    """The context of one attempt on a thread. ``runner`` has the loop of that thread."""
+    """The context of one attempt on a thread. ``runner`` owns the loop of that thread."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
         self._context = copy_context()
 
     def call(self, function: Callable[..., object], /, *args: object, **kwargs: object) -> object:
-        """Calls a user's function. If it returns an awaitable, this thread's loop awaits that."""
+        """Calls a user's function in this context. If it returns an awaitable, awaits it on this thread's loop, and returns the result."""
         value = self._context.run(function, *args, **kwargs)
         if value is None or not inspect.isawaitable(value):
             return value
@@ -42,7 +42,7 @@ class OwnContext:
         try:
             with cancelling(task):
                 result, error = run_through(loop, task)
-        # An error of the loop, or of unknown cause. The task must not go on beside the next task.
+        # The loop failed, or something unexpected happened. The task must not go on while the next job runs on this loop.
         except BaseException:
             _end(loop, [task])
             raise
@@ -52,7 +52,10 @@ class OwnContext:
 
 
 def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
-    """Runs a loop until ``task`` ends. A SystemExit or KeyboardInterrupt of another task, or ``loop.stop()``, does not end the loop here."""
+    """Runs a loop until ``task`` ends, and returns the task's result.
+
+    If another task raises SystemExit or KeyboardInterrupt, or calls ``loop.stop()``, the loop is started again and goes on.
+    """
     while True:
         try:
             return loop.run_until_complete(task)
@@ -65,15 +68,17 @@ def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
 
 
 def run_alone(coroutine: Coroutine[object, object, T]) -> T:
-    """Like ``asyncio.run``, but a SystemExit of another task on the loop does not end it. At its end, none of our tasks is left."""
+    """Like ``asyncio.run``, but it does not end if another task on the loop raises SystemExit. At the end, it ends all tasks of pgqueue."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         loop = runner.get_loop()
         main = hidden_task(coroutine, loop)
         try:
             return run_through(loop, main)
         finally:
-            loop.set_task_factory(None)  # the end of a loop makes tasks, too
-            _end(loop, [main])  # before the tasks that it has begun, because it may end those itself
+            loop.set_task_factory(
+                None
+            )  # tasks are still made while the loop ends, and a user's factory could make them fail
+            _end(loop, [main])  # before the tasks that it has begun, because it may end them itself
             _end(loop, hidden_tasks(loop))
 
 
@@ -85,7 +90,10 @@ def _end(loop: asyncio.AbstractEventLoop, tasks: Collection[asyncio.Task[object]
 
 
 async def _ended(value: Awaitable[object]) -> tuple[object, BaseException | None]:
-    """Returns what ``value`` returns, and any error that it raises, because not every exception passes through a task (SystemExit stops the loop)."""
+    """Awaits ``value``. Returns its result and None, or None and its error.
+
+    It returns the error instead of raising it, because a SystemExit that a task raises would stop the loop.
+    """
     try:
         return await value, None
     except BaseException as error:  # noqa: BLE001
@@ -96,7 +104,7 @@ async def _ended(value: Awaitable[object]) -> tuple[object, BaseException | None
 def steps_in(
     context: Context, coroutine: Coroutine[object, object, T], suspended: Callable[[], object] = lambda: None
 ) -> Generator[object, object, T]:
-    """Awaits ``coroutine``, and runs its every step in ``context``. Calls ``suspended`` at its first suspension."""
+    """Awaits ``coroutine``, and runs each of its steps in ``context``. Calls ``suspended`` when the coroutine suspends for the first time."""
     step: Callable[..., object] = coroutine.send
     value: object = None
     first = True
@@ -116,5 +124,5 @@ def steps_in(
         try:
             value = yield waited_for
             step = coroutine.send
-        except BaseException as error:  # noqa: BLE001 - handed on to the coroutine
+        except BaseException as error:  # noqa: BLE001 - it is thrown into the coroutine
             step, value = coroutine.throw, error

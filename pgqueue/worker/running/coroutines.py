@@ -1,8 +1,8 @@
-"""Async handlers on the worker's loop.
+"""Runs async handlers on the worker's loop.
 
-As long as handlers do not suspend, one task performs one attempt after the other, because a new task costs as much as a short
-job. At its first suspension a handler keeps the task for itself, and new tasks go on with the other attempts.
-Each attempt has a context of its own: if it sets a ContextVar, the next attempt does not see that.
+As long as handlers do not suspend, one asyncio task performs one attempt after the other, because making a new asyncio task takes as long as
+a short job. When a handler suspends for the first time, it keeps this asyncio task for itself, and new ones perform the other attempts.
+Each attempt has a context of its own: if its handler sets a ContextVar, the next attempt does not see the new value.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from pgqueue.worker.running.call import perform_async
 from pgqueue.worker.running.conclusions import failed
 from pgqueue.worker.running.contexts import steps_in
 
-TURN = 0.002  # seconds after which handlers that never suspend let the loop do something else
+TURN = 0.002  # if handlers do not suspend, the loop gets time for other work after this many seconds
 
 
 class Coroutines:
-    """``finish`` is called with what each attempt comes to."""
+    """``finish`` is called with each attempt and its conclusion."""
 
     def __init__(self, app: App, finish: Callable[[Attempt, Conclusion], None]) -> None:
         self._app, self._finish = app, finish
-        self._traced = is_traced()  # asked once, because the answer costs a look into the environment
+        self._traced = is_traced()  # asked only once, because each call reads the environment
         self._ready: deque[tuple[TaskSpec, Attempt]] = deque()
-        self._going: set[asyncio.Task[None]] = set()  # tasks that take from `_ready`
+        self._going: set[asyncio.Task[None]] = set()  # asyncio tasks that perform attempts of `_ready`
         self._suspended: dict[Attempt, asyncio.Task[None]] = {}
 
     def start(self, spec: TaskSpec, attempt: Attempt) -> None:
-        """Has the attempt performed in a later step of the loop."""
+        """Performs the attempt in a later step of the loop."""
         self._ready.append((spec, attempt))
         if not self._going:
             self._go_on()
 
     def stop(self, attempt: Attempt) -> None:
-        """Cancels the attempt. If it has not begun, it ends at once."""
+        """Cancels the attempt. If it has not begun, it ends immediately."""
         task = self._suspended.get(attempt)
         if task is not None:
             task.cancel()
@@ -61,7 +61,7 @@ class Coroutines:
         task.add_done_callback(self._gone)
 
     def _gone(self, task: asyncio.Task[None]) -> None:
-        """If a task was cancelled between two attempts, or before the first, another task goes on with the other attempts."""
+        """Called when an asyncio task has ended. If it was cancelled before `_ready` was empty, a new asyncio task goes on with the rest."""
         self._going.discard(task)
         if self._ready and not self._going:
             self._go_on()
@@ -75,21 +75,24 @@ class Coroutines:
             performing = perform_async(spec, attempt, self._app, traced=self._traced)
             try:
                 concluded = await steps_in(copy_context(), performing, partial(self._suspend, attempt, me))
-            except BaseException as error:  # noqa: BLE001 - an error of unknown cause: this task goes on
+            except BaseException as error:  # noqa: BLE001 - an unexpected error must end only this attempt
                 concluded = failed(spec, attempt, error)
             kept = self._suspended.pop(attempt, None) is not None
             self._finish(attempt, concluded)
             if kept:
                 return
             if me.cancelling():
-                break  # the handler cancelled this task: the CancelledError comes later, and must not hit another attempt
+                break  # the handler has cancelled this asyncio task, and the CancelledError that follows must not end another attempt
             if monotonic() - began > TURN:
                 await asyncio.sleep(0)
                 began = monotonic()
         self._gone(me)
 
     def _suspend(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
-        """The attempt keeps its task. Two new ones take its place, so that many attempts begin within a few steps of the loop."""
+        """Called when the attempt suspends for the first time. It keeps its asyncio task.
+
+        Up to two new asyncio tasks go on with the other attempts. There are two, so that many attempts begin within a few steps of the loop.
+        """
         self._suspended[attempt] = task
         self._going.discard(task)
         for _ in range(min(2, len(self._ready)) - len(self._going)):

@@ -1,4 +1,7 @@
-"""What a worker of an app performs: its tasks, and a task for each event that hooks are declared for."""
+"""The tasks that a worker of an app performs: the app's tasks, and a hook task for each event of a task that has hooks.
+
+A hook task is made by pgqueue. Its handler calls the hooks.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from pgqueue.worker.running.threads import InterruptedByTimeout
 
 
 def handlers(app: App) -> dict[str, TaskSpec]:
-    """What a worker of the app performs, by name. Raises InvalidNameError if a hook's name is too long."""
+    """The tasks that a worker of the app performs, by name. Raises InvalidNameError if the name of a hook task is too long."""
     found: dict[str, TaskSpec] = {}
     for name, task in app.tasks.items():
         events = app.events_of(name)
@@ -36,14 +39,14 @@ def handlers(app: App) -> dict[str, TaskSpec]:
 
 
 def hook_names(app: App) -> list[str]:
-    """The names of the hook tasks. Statements that write outcomes have to tell these tasks."""
+    """The names of the hook tasks. Statements that write outcomes enqueue jobs of these tasks."""
     return [hook_name(task, event) for task in app.tasks for event in app.events_of(task)]
 
 
 def serving(settings: WorkerSettings, app: App, alert_settings: AlertSettings) -> WorkerSettings:
-    """The settings, with pgqueue's own queues: one if the app has hooks, another if these alert settings can send messages.
+    """The settings, with pgqueue's own queues added: one queue if the app has hooks, and another if ``alert_settings`` can send messages.
 
-    If the user names such a queue as well, it has the slots that the user gives it.
+    If the user already serves such a queue, it keeps the slots that the user has given it.
     """
     own = [QUEUE] if hook_names(app) else []
     own += [messages.QUEUE] if messages.alert_tasks(alert_settings) else []
@@ -53,7 +56,7 @@ def serving(settings: WorkerSettings, app: App, alert_settings: AlertSettings) -
 
 
 def hook_spec(name: str, event: Event, hooks: list[Callable[..., object]]) -> TaskSpec:
-    """A task that calls the hooks of an event, one after the other: on a thread, or on the loop if one of them is async."""
+    """A hook task, which calls the hooks of an event one after the other. It runs on the loop if a hook is async, and on a thread if none is."""
     call = _on_the_loop if any(inspect.iscoroutinefunction(hook) for hook in hooks) else _on_a_thread
     return TaskSpec(
         name=name, function=call(Hooks(name, event, hooks)), queue=QUEUE, keep="failures", executor="async",
@@ -62,9 +65,9 @@ def hook_spec(name: str, event: Event, hooks: list[Callable[..., object]]) -> Ta
 
 
 class Hooks:
-    """The hooks of one event. If one fails, that is logged and harms no other.
+    """The hooks of one event. If a hook fails, the error is logged, and the next hooks are still called.
 
-    If hooks raise instructions (Retry, for instance), only the first instruction counts.
+    If hooks raise instructions (Retry, for instance), all hooks are called, and then the first instruction is raised.
     """
 
     def __init__(self, name: str, event: Event, hooks: list[Callable[..., object]]) -> None:
@@ -84,7 +87,7 @@ class Hooks:
             asked.append(instruction)
         except (asyncio.CancelledError, InterruptedByTimeout):
             raise
-        except BaseException as error:  # noqa: BLE001 - even if a hook raises SystemExit, the others are called
+        except BaseException as error:  # noqa: BLE001 - even if a hook raises SystemExit, the next hooks are called
             name = hook.__qualname__ if inspect.isfunction(hook) else shown(hook)
             emit(HookFailed(name, self.name, job.get("id"), error))
 

@@ -1,4 +1,4 @@
-"""Middleware around one attempt. Each layer is a context manager; the first one declared is the outermost."""
+"""Enters middleware around one attempt. Each layer of middleware is a context manager. The layer that was declared first is the outermost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgqueue.worker.running.contexts import OwnContext
 
 @contextmanager
 def around(layers: list[Layer], call: Call, own: OwnContext) -> Iterator[None]:
-    """Enters the layers on this thread. Async layers run on its loop, before and after the handler, but not while the handler runs."""
+    """Enters the layers on this thread. The loop of this thread runs the async layers before and after the handler, but not during it."""
     with ExitStack() as stack:
         for layer in layers:
             stack.enter_context(Driven(own.call(layer, call), own))
@@ -34,7 +34,7 @@ async def around_async(layers: list[Layer], call: Call) -> AsyncIterator[None]:
 
 
 class Driven:
-    """Makes a sync context manager of a sync or async one. Its two halves run in the context ``own``."""
+    """Wraps a sync or async context manager in a sync one. Its ``__enter__`` and ``__exit__`` run in the context ``own``."""
 
     def __init__(self, context: Any, own: OwnContext) -> None:
         is_async = hasattr(context, "__aenter__")

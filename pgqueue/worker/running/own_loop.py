@@ -1,4 +1,4 @@
-"""All handlers depend on the worker's loop. If a handler has changed the loop, undoes the change, or says that this cannot be done."""
+"""Undoes changes that handlers have made to the worker's loop, because all other handlers depend on it. Reports changes that cannot be undone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pgqueue.worker import forked
 
 
 class OwnLoop:
-    """``signalled`` is called with the number of a signal that asks for the end. Make it on the loop, in the main thread."""
+    """``signalled`` is called with the number of a signal that asks the worker to stop. Create this object on the loop, in the main thread."""
 
     def __init__(self, signalled: Callable[[int], object]) -> None:
         self._loop, self._signalled = asyncio.get_running_loop(), signalled
@@ -27,11 +27,11 @@ class OwnLoop:
             self._loop.add_signal_handler(number, self._signalled, number)
 
     def mend(self) -> str:
-        """Mends what can be mended. Returns why the loop can no longer work, or ''."""
+        """Undoes changes to the handling of signals, the task factory and the executor. Returns why the loop can no longer work, or ''."""
         for number, usual in self._usual.items():
             if signal.getsignal(number) is not usual:
                 emit(SignalTaken(signal.Signals(number).name))
-        self._listen()  # in any case, because what the loop knows of its signals cannot be seen
+        self._listen()  # always, because nothing shows whether the loop still has its signal handlers
         factory = self._loop.get_task_factory()
         if factory is not self._factory:
             self._factory = factory if factory is None or self._makes_tasks() else None
@@ -45,11 +45,11 @@ class OwnLoop:
         return ""
 
     def _has_threads(self) -> bool:
-        """Whether the loop's executor takes work. If the executor has not done the last trial yet, it gets no other trial."""
+        """Whether the loop's executor accepts work. It is tried with a small function, but only if the last trial has ended."""
         if self._trial is None or self._trial.done():
             try:
                 self._trial = self._loop.run_in_executor(None, int)
-            except BaseException:  # noqa: BLE001 - a handler may have set the executor
+            except BaseException:  # noqa: BLE001 - a handler may have set an executor that raises any exception
                 return False
         return True
 
@@ -57,7 +57,7 @@ class OwnLoop:
         trial = asyncio.sleep(0)
         try:
             self._loop.create_task(trial)
-        except BaseException as error:  # noqa: BLE001 - it is told
+        except BaseException as error:  # noqa: BLE001 - it is logged
             trial.close()
             emit(TaskFactoryFailed(error))
             return False

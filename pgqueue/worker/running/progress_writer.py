@@ -1,6 +1,7 @@
-"""Writes once a second how far jobs have come: one statement for all handlers that have said something since the last write.
+"""Writes the progress of jobs once a second, with one statement for all handlers that have reported progress since the last write.
 
-If a handler says more after the last write, that goes with the outcome. So nothing is lost, and a handler that says nothing costs nothing.
+If a handler reports progress after the last write, the outcome contains it. So no progress is lost, and a handler that reports none causes
+no write.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ EVERY = 1.0  # seconds between two writes of progress
 
 
 class ProgressWriter:
-    """``running`` tells which attempts run."""
+    """``running`` returns the attempts that run."""
 
     def __init__(self, link: Link, running: Callable[[], Iterable[Attempt]]) -> None:
         self._link, self._running = link, running

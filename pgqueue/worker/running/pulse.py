@@ -1,16 +1,17 @@
-"""Notices that the worker's loop does not turn: a handler on it blocks, or a handler anywhere holds the interpreter's lock (GIL).
+"""Notices that the worker's loop is blocked: a handler on the loop blocks it, or any handler holds the interpreter's lock (GIL).
 
 ::
 
-    loop ── beats ──► Pulse, a thread ── 1 s without a beat: where the loop stands is logged, once
-                        │  │             3 s: the workers row says so, for doctor, why and `pgq workers list`
-                        │  │             a timeout or a cancel that the loop cannot honour, or `limit`: the process ends
-                        │  └─ word ────► the supervisor, which kills a process whose threads are silent for a lease
-                        └─ rearms ─────► a timer of the process's own computing time, which needs no lock to kill it
+    loop ── beats ──► Pulse, a thread ── after 1 s without a beat: logs once where the loop's thread stands
+                        │  │             after 3 s: notes it in the worker's row, for doctor, why and `pgq workers list`
+                        │  │             if a timeout or a cancel cannot take effect, or after `limit` seconds: ends the process
+                        │  └─ alive ───► the supervisor, which kills a process that sends nothing for as long as a lease
+                        └─ resets ─────► a timer of the process's CPU time, which kills the process even if a handler holds the lock
 
-A loop cannot be interrupted from outside, so its process must end. Before that, this thread writes what is known of its jobs. The guilty
-job has failed: by its timeout, by its cancel, or as a crash. The other jobs go back, and are not charged. Only ticks of this thread
-count, so a process that was stopped or suspended does not count as blocked.
+A blocked loop cannot be interrupted from outside, so its process must end. Before that, this thread writes the outcomes of its jobs. The
+guilty job, whose handler blocks the loop, has failed: by its timeout, by its cancel, or as a crash. The other jobs are released, so their
+attempts do not count. The thread measures a blockage in its own ticks. So time in which the whole process was stopped or suspended does
+not count.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ from pgqueue.worker.running.conclusions import failed
 from pgqueue.worker.running.threads import DEAF
 
 TICK = 0.25  # seconds between two beats, and between two looks at them
-LOGGED, NOTED = 1.0, 3.0  # seconds of blockage until a log line says so, and until the row of the worker does
-AT_LEAST = 5.0  # seconds for which the lock may be held, however short the lease
-GOODBYE = 10.0  # seconds for telling the database
+LOGGED, NOTED = 1.0, 3.0  # after this many seconds, a blockage is logged, and noted in the worker's row
+AT_LEAST = 5.0  # a handler may hold the lock for this many seconds of CPU time, even if the lease is shorter
+GOODBYE = 10.0  # before the process ends, the writing of outcomes may take this many seconds
 
 
 class Pulse:
@@ -71,26 +72,31 @@ class Pulse:
         lease: float,
         alive: Callable[[], None],
     ) -> None:
-        """``limit``: seconds until a blocked process ends; 0: it never does. ``alive`` is called at every tick, on the thread of the pulse."""
+        """``limit``: a process whose loop is blocked ends after this many seconds; 0: it never ends for this reason.
+
+        ``alive`` is called at every tick, on the thread of the pulse.
+        """
         self._dsn, self._attempts, self._specs, self._hooks = dsn, attempts, specs, hooks
         self._crash_limit, self._limit, self._alive = crash_limit, limit, alive
-        # Seconds of computing time. Other threads compute at the same time, and their time counts, too.
+        # Seconds of CPU time. The timer counts the CPU time of all threads, so the least value grows with the number of CPUs.
         self._held = max(lease, AT_LEAST, 4 * TICK * (os.cpu_count() or 1))
         self._turned = True
         self._blocked = 0.0
         self._logged, self._noted = False, 0.0
-        self._asked: dict[int, float] = {}  # jobs to be cancelled, and since when
+        self._asked: dict[int, float] = {}  # for each job that was asked to stop: since when
         self._stop = threading.Event()
         self._timed = False
         self.worker_id = 0
 
     def start(self) -> None:
-        """Call it on the loop, which begins to beat."""
+        """Starts the thread, and the beats of the loop. It must be called on the loop."""
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._timed = bool(self._limit) and signal.getsignal(signal.SIGVTALRM) is signal.SIG_DFL
         if self._timed:
-            with contextlib.suppress(AttributeError, RuntimeError, ValueError, OSError):  # stderr is no file
+            with contextlib.suppress(
+                AttributeError, RuntimeError, ValueError, OSError
+            ):  # fails if stderr is no real file
                 faulthandler.register(signal.SIGVTALRM, all_threads=True, chain=True)
         self._arm()
         self._turn()
@@ -105,12 +111,15 @@ class Pulse:
             faulthandler.unregister(signal.SIGVTALRM)
 
     def cancel(self, job_ids: list[int]) -> None:
-        """These jobs were asked to end. May be called on any thread."""
+        """Called with the jobs that were asked to stop. It may be called on any thread."""
         now = monotonic()
         self._asked = {job_id: self._asked.get(job_id, now) for job_id in job_ids}
 
     def _arm(self) -> None:
-        """Sets the timer, which counts the computing time of all threads. If this thread does not get the lock in that time, the timer kills the process."""
+        """Sets the timer again. It counts the CPU time of all threads.
+
+        If another thread holds the lock until this time is used up, this thread cannot set the timer again, and the timer kills the process.
+        """
         if self._timed:
             signal.setitimer(signal.ITIMER_VIRTUAL, self._held)
 
@@ -127,7 +136,7 @@ class Pulse:
             self._alive()
             try:
                 self._look()
-            except Exception as error:  # noqa: BLE001 - it is told
+            except Exception as error:  # noqa: BLE001 - it is logged
                 emit(PulseFailed(error))
 
     def _look(self) -> None:
@@ -141,7 +150,7 @@ class Pulse:
             return
         self._blocked += TICK
         if self._blocked >= LOGGED:
-            frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - documented for this
+            frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001 - the documentation of Python names this use
             guilty = at_work(frame)
             if not self._logged:
                 self._logged = True
@@ -157,14 +166,14 @@ class Pulse:
         try:
             with self._connection() as connection:
                 run(connection, statements.note_blocked(self.worker_id, seconds, job_ids))
-        except Exception as error:  # noqa: BLE001 - it is said again later; the log has it
+        except Exception as error:  # noqa: BLE001 - it is logged, and noted again later
             emit(BlockageNotNoted(self.worker_id, error))
 
     def _connection(self) -> Connection:
         return connect(self._dsn, name="pgqueue pulse")
 
     def _reason_to_end(self) -> str:
-        """Why the process must end now, if it must."""
+        """Why the process must end now, in words; '' if it need not end."""
         if not self._limit or self._blocked < DEAF:
             return ""
         for attempt in list(self._attempts()):
@@ -185,7 +194,7 @@ class Pulse:
         try:
             with self._connection() as connection:
                 self._settle(connection, guilty)
-        except Exception as error:  # noqa: BLE001 - it is told
+        except Exception as error:  # noqa: BLE001 - it is logged
             emit(BlockedJobsNotSettled(self.worker_id, error))
         os._exit(BLOCKED)
 
@@ -218,7 +227,7 @@ class Pulse:
 
 
 def is_late(attempt: Attempt) -> bool:
-    """Whether the attempt's time has been up for more than DEAF seconds, in which its handler should have ended."""
+    """Whether the time of the attempt ended more than DEAF seconds ago. By now its handler should have ended."""
     if not attempt.started_at:
         return False
     left = attempt.until_deadline()
@@ -229,7 +238,10 @@ def is_late(attempt: Attempt) -> bool:
 
 
 def at_work(frame: FrameType | None) -> list[Attempt]:
-    """The attempts whose handler the thread of this frame runs. The stack is not read while the loop turns, so this costs jobs nothing."""
+    """The attempts whose handler runs on the thread of this frame. They are read from the local variables of its stack.
+
+    This is done only if the loop is blocked, so jobs that do not block the loop are not slowed down.
+    """
     while frame is not None:
         if frame.f_code is perform_async.__code__:
             return [frame.f_locals["attempt"]]
@@ -240,7 +252,7 @@ def at_work(frame: FrameType | None) -> list[Attempt]:
 
 
 def stack(frame: FrameType | None) -> str:
-    """Where the thread of this frame stands, without the loop's own steps."""
+    """The stack of this frame as text, without the steps of the loop itself."""
     above = takewhile(
         lambda step: step[0].f_globals.get("__name__") != "asyncio.events", traceback.walk_stack(frame)
     )
@@ -249,5 +261,5 @@ def stack(frame: FrameType | None) -> str:
 
 
 def named(guilty: list[Attempt]) -> tuple[str | None, int]:
-    """The first guilty attempt, and how many more its chunk has."""
+    """The first guilty attempt in words, or None; and the number of other attempts in its chunk."""
     return (repr(guilty[0]), len(guilty) - 1) if guilty else (None, 0)

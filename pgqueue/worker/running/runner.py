@@ -1,12 +1,13 @@
-"""Runs attempts. Decides once for each task whether they run on the loop, on a thread or in a child process. Does no SQL.
+"""Runs attempts. Decides once for each task whether its attempts run on the loop, on a thread or in a child process. Sends no SQL.
 
-A claimed attempt waits here for its turn. When an attempt ends, the next one gets the turn immediately, while the outcome is still
-being settled.
+A claimed attempt waits here for a free slot. When an attempt ends, the next attempt gets its slot immediately, while the outcome of the
+first one is still being settled.
 
-Suspects: if a job ran while its worker crashed, by its own fault or a neighbour's, it is a suspect. From then on it runs in a process of
-its own, whatever its executor. There no job can be charged with the crash of another: the next crash condemns the guilty job alone.
-All others go on beside it, other suspects too. (If it ran alone in the worker instead, all others would have to wait for it, and it
-for them.) Its former neighbours are suspects for one run. When a worker dies, rescue.sql suspects only jobs that ran in the worker itself.
+Suspects: if a worker crashes, the jobs that ran in its process become suspects, because any of them may have caused the crash. Each suspect
+then runs in a process of its own, whatever its executor is. If this process crashes, the suspect itself is the cause, and no other job is
+charged with the crash. Meanwhile all other jobs go on in the worker. (If a suspect ran alone in the worker instead, the other jobs would
+have to wait for it, and it would have to wait for them.) A job that did not cause the crash completes in its own process, so it is a suspect
+for only one run. When a worker dies, rescue.sql charges the jobs that were not suspects, because suspects did not run in its process.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ from pgqueue.worker.running.job_times import JobTimes
 from pgqueue.worker.running.threads import Threads
 from pgqueue.worker.running.waiting import Waiting
 
-SUSPECTS = 4  # suspects that run at the same time, each in a process; few, because their workers may have died of a lack of memory
-LATER = 5.0  # if a suspect waited too long for its process: seconds until a worker may claim it again
+SUSPECTS = 4  # so many suspects run at the same time; few, because a lack of memory may have caused the crash
+LATER = 5.0  # if a suspect has waited here too long, it is released, and a worker may claim it again after this many seconds
 
 
 class Executor(Protocol):
-    """Performs attempts, and calls the runner's ``_finish`` on the loop with what each comes to."""
+    """Performs attempts. When an attempt has ended, calls the runner's ``_finish`` on the loop, with the attempt and its conclusion."""
 
     def start(self, spec: TaskSpec, attempt: Attempt) -> None: ...
 
     def stop(self, attempt: Attempt) -> None:
-        """Makes an attempt end soon, if that can be done from outside."""
+        """Makes an attempt end soon, if it can be stopped from outside."""
 
 
 class Runner:
@@ -60,7 +61,7 @@ class Runner:
         done: Callable[[Attempt, Conclusion], None],
         specs: Mapping[str, TaskSpec] | None = None,
     ) -> None:
-        """``specs``: the tasks that it performs, by default all tasks of the app."""
+        """``done`` is called with each attempt and its conclusion. ``specs``: the tasks that it performs; None: all tasks of the app."""
         self._slots, self._done = slots, done
         self._app, self._app_path, self._crash_limit = app, app_path, crash_limit
         self._coroutines = Coroutines(app, self._finish)
@@ -78,7 +79,7 @@ class Runner:
         self._idle = asyncio.Event()
         self._times = JobTimes()
         self._suspects = Waiting()
-        self._accused: set[Attempt] = set()  # suspects that run
+        self._accused: set[Attempt] = set()  # the suspects that run now
 
     def _way(self, spec: TaskSpec, executor: str) -> Executor:
         executor = spec.executor or executor
@@ -93,7 +94,7 @@ class Runner:
                 return self._children
 
     def _own_process_of(self, spec: TaskSpec) -> Executor:
-        """What performs a suspect in a process of its own. If its task takes chunks, the suspect is a chunk of its own."""
+        """The executor for suspects of this task. If the task takes chunks, each suspect gets a chunk of its own."""
         return (
             self._chunks_of(replace(spec, chunk=1), "process")
             if isinstance(spec, ChunkSpec)
@@ -111,7 +112,7 @@ class Runner:
     # ---------------------------------------------------------------- taking
 
     def take(self, attempts: list[Attempt]) -> None:
-        """Starts as many attempts as there are free turns. The others wait."""
+        """Starts as many of these attempts as there are free slots. The other attempts wait."""
         for attempt in attempts:
             if attempt.task not in self._ways:  # a user's SQL gave the job to this worker
                 self._done(attempt, Outcome.released())
@@ -121,9 +122,9 @@ class Runner:
         self._fill()
 
     def prefetch(self) -> int:
-        """How many attempts to claim beyond the slots: if jobs are short, enough that no turn stays empty; if they are long, none.
+        """How many attempts to claim beyond the slots. If jobs are short, enough that no slot stays empty; if they are long, none.
 
-        Suspects that wait for a process of their own take no slot of others.
+        Suspects that wait for a process of their own are added, so that they do not take the place of other jobs.
         """
         return self._times.ahead() + len(self._suspects)
 
@@ -137,7 +138,7 @@ class Runner:
     # ---------------------------------------------------------------- the steps of one attempt
 
     def _fill(self) -> None:
-        """Gives free turns to attempts that wait. Suspects go first, a few at a time."""
+        """Starts waiting attempts in the free slots. Suspects go first, but no more than SUSPECTS of them run at the same time."""
         while len(self._running) < self._slots:
             is_suspect = bool(self._suspects) and len(self._accused) < SUSPECTS
             if not is_suspect and not self._waiting:
@@ -150,7 +151,7 @@ class Runner:
             self._idle.set()
 
     def _is_refused(self, attempt: Attempt) -> bool:
-        """Ends the attempt here if it may not begin. Returns whether it ended."""
+        """Ends the attempt if it may not begin. Returns whether it ended."""
         conclusion = refused(self._ways[attempt.task][0], attempt)
         if conclusion is not None:
             self._conclude(attempt, conclusion)
@@ -169,9 +170,9 @@ class Runner:
             asyncio.get_running_loop().call_soon(self._finish, attempt, failed(spec, attempt, error))
 
     def _finish(self, attempt: Attempt, conclusion: Conclusion) -> None:
-        """An executor is done with the attempt, so its turn is free."""
+        """Called when an executor has ended the attempt. Its slot is now free."""
         if self._running.pop(attempt, None) is None:
-            return  # it was given up before, as timed out or lost
+            return  # the runner ended the attempt before, for example because its lease was lost
         self._accused.discard(attempt)
         if attempt.started_at:
             self._times.note(attempt.started_at, monotonic())
@@ -182,16 +183,16 @@ class Runner:
             self._idle.set()
 
     def _conclude(self, attempt: Attempt, conclusion: Conclusion) -> None:
-        """Passes on what the attempt comes to, so that it is settled, and emits it."""
+        """Passes the conclusion on, so that it is settled, and emits the fact about the end of the attempt."""
         self._done(attempt, conclusion)
         emit_ending(attempt, conclusion)
 
-    # ---------------------------------------------------------------- giving up
+    # ---------------------------------------------------------------- stopping attempts
 
     def cancel(self, job_ids: list[int]) -> None:
-        """Stops jobs that were asked to end. A handler is cancelled, or learns of the cancel when it next checks.
+        """Stops jobs that were asked to stop. A running handler is cancelled, or gets an error when it next calls ``check``.
 
-        A job that waits never begins.
+        If a job waits here for a slot, it does not begin.
         """
         asked = set(job_ids)
         for attempt, executor in list(self._running.items()):
@@ -203,7 +204,10 @@ class Runner:
                 self._done(attempt, failed(self._ways[attempt.task][0], attempt, asyncio.CancelledError()))
 
     def lose(self, attempts: Collection[Attempt] | None = None) -> None:
-        """Stops these attempts, by default all, because their lease is lost. Nothing is written of them, and those that wait never begin."""
+        """Stops these attempts because their lease is lost; None stops all attempts.
+
+        No outcome is written for them. Those that wait for a slot do not begin.
+        """
         lost = set([*self._waiting, *self._suspects, *self._running] if attempts is None else attempts)
         for attempt in lost:
             attempt.end(Ending.LOST)
@@ -213,11 +217,13 @@ class Runner:
         for attempt, executor in list(self._running.items()):
             if attempt in lost:
                 executor.stop(attempt)
-                if executor is self._threads:  # the handler may not react; the slot is needed now
+                if (
+                    executor is self._threads
+                ):  # a handler on a thread may not stop, but its slot is needed now
                     self._finish(attempt, NothingToSettle.LEASE_LOST)
 
     def release_waiting(self, older_than: float = 0.0) -> None:
-        """Hands back attempts that were claimed ahead and have waited too long for a turn."""
+        """Releases the attempts that have waited here for a slot for at least ``older_than`` seconds."""
         now = monotonic()
         for waiting in (self._waiting, self._suspects):
             late = waiting.take_out(lambda attempt: now - attempt.claimed_at >= older_than)
@@ -228,7 +234,10 @@ class Runner:
                 self._times.note_long()
 
     def release_running(self) -> int:
-        """Hands back the attempts that still run, and returns how many. Handlers on threads cannot be stopped, and lose their lease."""
+        """Releases the attempts that still run, and returns how many there were.
+
+        A handler on a thread may go on, because a thread cannot be killed. Its result is dropped.
+        """
         running = list(self._running.items())
         for attempt, executor in running:
             attempt.end(Ending.RELEASED)
@@ -238,7 +247,7 @@ class Runner:
         return len(running)
 
     async def wait_idle(self) -> None:
-        """Returns once nothing runs or waits."""
+        """Returns as soon as no attempt runs or waits."""
         while self._running or self._waiting or self._suspects:
             self._idle.clear()
             await self._idle.wait()
