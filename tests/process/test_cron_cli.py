@@ -173,7 +173,7 @@ def test_cron_remove_prints_a_note_if_the_schedule_is_declared_in_code(
     db.execute(
         "insert into pgqueue.schedules (name, task, every, source) values ('s', 't', '1 hour', 'code')"
     )
-    assert "declared in code" in cron("remove", "s").err
+    assert "the code declares this schedule" in cron("remove", "s").err
 
 
 def test_doctor_reports_a_schedule_that_cannot_run(
