@@ -55,7 +55,7 @@ def row(db: Connection[Any], job_id: int, columns: str = "state") -> tuple[Any, 
 
 
 def look(db: Connection[Any], job_id: int, columns: str = "state") -> Any:
-    """Columns of the one row of a job; if there is one column, its value."""
+    """Values of a job's row. If ``columns`` is one column, its value alone."""
     found = row(db, job_id, columns)
     return found[0] if len(found) == 1 else found
 

@@ -36,7 +36,7 @@ class Settler:
         self._link, self._freed, self._hooks = link, freed, hooks
         self._outcomes: Batch = []
         self._kept = 0  # how many outcomes the database could not take; each is tried again later
-        self._waited: set[Attempt] = set()  # attempts whose outcomes wait for a lock, and this was reported
+        self._waited: set[Attempt] = set()  # attempts whose outcomes wait for a lock; this was logged
         # Attempts whose outcomes could not be written with others, because of an error that can go away by itself. Each of these
         # outcomes is written in a statement of its own.
         self._alone: set[Attempt] = set()
@@ -78,7 +78,7 @@ class Settler:
     async def _write_alone(self, batch: Batch) -> Batch:
         """Takes the outcomes of ``_alone`` out of the batch, and returns the other outcomes.
 
-        Of those taken out, it writes only the first now, because each of them can have to wait for a lock. It keeps the rest for later.
+        Of those taken out, it writes only the first now, because each of them perhaps has to wait for a lock. It keeps the rest for later.
         """
         alone = [item for item in batch if item[0] in self._alone]
         others = [item for item in batch if item[0] not in self._alone]

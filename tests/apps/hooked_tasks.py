@@ -1,4 +1,4 @@
-"""Tasks with hooks, and tasks that take chunks, for the process tests. They write lines about each call to the file in NOTES."""
+"""Tasks with hooks, and tasks that take chunks, for the process tests. They write lines about each call to a file: its path is in the environment variable NOTES."""
 
 from __future__ import annotations
 

@@ -30,11 +30,11 @@ class Plan:
     supervisors: int = 6  # if `processes` is 1, these are workers without a supervisor
     processes: int = 1
     slots: int = 8
-    part: float = 1.0  # the share of the jobs of TASKS
+    part: float = 1.0  # how much of TASKS the plan contains: 1.0 is all of it
     kills: int = 30
     zombies: int = 10
     terminations: int = 20
-    orphanings: int = 0  # kills of a supervisor
+    orphanings: int = 0  # how often a supervisor is killed
     crashes: int = 1  # crashes of the server, right after a claim
     silences: int = 1  # server processes that are stopped with SIGSTOP
     stops: int = 1  # SIGTERMs that are sent to a supervisor and all its processes together

@@ -47,14 +47,16 @@ class Faults:
     plan: Plan
     alive: list[WorkerProcess] = field(default_factory=list)
     killed: set[int] = field(default_factory=set)  # worker ids
-    zombies: dict[int, int] = field(default_factory=dict)  # worker id to pid; so in the next two
+    zombies: dict[int, int] = field(default_factory=dict)  # worker id to pid, as in `woken` and `orphans`
     woken: dict[int, int] = field(default_factory=dict)
     orphans: dict[int, int] = field(default_factory=dict)
     orphaned: int = 0
     terminated: int = 0
     crashed: int = 0
     silenced: Counter[str] = field(default_factory=Counter)
-    exit_codes: list[int] = field(default_factory=list)  # of supervisors whose whole group was stopped
+    exit_codes: list[int] = field(
+        default_factory=list
+    )  # exit codes of the supervisors that `stop` has stopped
     drained: set[int] = field(default_factory=set)  # ids of these supervisors' workers
     bombs: list[int] = field(default_factory=list)  # job ids
     gone_lines: list[tuple[int, int]] = field(default_factory=list)

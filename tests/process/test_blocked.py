@@ -132,7 +132,9 @@ def test_a_supervisor_kills_and_replaces_a_worker_that_sends_nothing_for_the_tim
 ) -> None:
     worker = workers.start(*APP, "--processes", "2", *QUICK)
     at_work = "select count(*) from pgqueue.workers where heartbeat_at > started_at + interval '0.1 s'"
-    wait_until(lambda: db.execute(at_work).fetchone() == (2,))  # before that, a worker is not watched
+    wait_until(
+        lambda: db.execute(at_work).fetchone() == (2,)
+    )  # a supervisor does not watch a worker before that
     hung = min(pids(db))
     os.kill(hung, signal.SIGSTOP)
     [line] = wait_until(lambda: worker.lines("has sent no sign of life for"), timeout=60)

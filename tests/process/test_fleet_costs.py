@@ -1,4 +1,4 @@
-"""Processes that have run many jobs or grown large are replaced. A fleet (a supervisor and its workers) is no burden for the server."""
+"""Processes that have run many jobs or grown large are replaced. A fleet (a supervisor and its workers) sends few statements to the server."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_no_rate_is_exceeded_in_any_window_and_each_rate_is_used_up(
 
 
 @pytest.mark.parametrize("key", ["k", None])
-def test_no_job_of_a_key_or_task_starts_during_the_pause_after_rate_limited(
+def test_no_job_of_a_key_or_task_starts_during_the_pause_that_rate_limited_asks_for(
     db: Connection[Any], workers: WorkerProcesses, key: str | None
 ) -> None:
     add(db, 20, key=key, task="ask")

@@ -178,7 +178,7 @@ def test_another_worker_leads_within_a_second_when_the_leader_stops(
     assert late == (True,)
 
 
-def test_a_schedule_fires_within_a_second_and_its_edits_take_effect_within_two(
+def test_a_schedule_fires_within_a_second_of_its_fire_time_and_edits_take_effect_within_two(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     workers.start_registered(*QUICK)
