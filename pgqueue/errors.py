@@ -1,66 +1,66 @@
-"""Every error that pgqueue raises. Each says what happened, why if known, and what to do, and has a stable code.
+"""All errors that pgqueue raises. Each error says what happened, why (if it is known) and what to do. Each has a code that never changes.
 
 ::
 
     PgQueueError
-    ├── ConfigError                     the settings, before any connection
-    │   ├── DriverMissingError          PGQ-101   the driver finds no libpq
+    ├── ConfigError                     a wrong or missing setting, found before any connection
+    │   ├── DriverMissingError          PGQ-101   psycopg finds no libpq
     │   ├── NoDsnError                  PGQ-102   no setting names a database
     │   ├── InvalidSettingError         PGQ-107   a flag, variable or file holds a wrong value
     │   └── EmbeddedPostgresError       PGQ-108   the embedded server is missing or did not start
-    ├── DatabaseError                   the server, the login or the schema
+    ├── DatabaseError                   a problem with the server, the login or the schema
     │   ├── DatabaseUnreachableError    PGQ-103   no answer from the server
     │   ├── LoginRefusedError           PGQ-104   wrong role, password or database
     │   ├── TooManyConnectionsError     PGQ-106   the server or role has no connection left
     │   ├── PoolExhaustedError          PGQ-110   the app's own pool has no connection left
-    │   ├── MissingPrivilegeError       PGQ-201   the role lacks a grant
-    │   ├── ReadOnlyServerError         PGQ-202   a standby, or read-only transactions
-    │   ├── UnsupportedServerError      PGQ-203   PostgreSQL too old, or not UTF8
+    │   ├── MissingPrivilegeError       PGQ-201   the role lacks a privilege
+    │   ├── ReadOnlyServerError         PGQ-202   the server is a standby, or its transactions are read-only
+    │   ├── UnsupportedServerError      PGQ-203   PostgreSQL is too old, or the database is not in UTF8
     │   ├── SchemaMissingError          PGQ-204   no tables yet: run pgq migrate
     │   ├── SchemaTooOldError           PGQ-205   the code is newer than the schema
     │   ├── SchemaTooNewError           PGQ-206   the schema is newer than the code
-    │   ├── LockedError                 PGQ-207   another session holds the tables
+    │   ├── LockedError                 PGQ-207   another session has locked the tables
     │   └── TakenIdError                PGQ-208   two jobs would have the same id
-    ├── AppError                        the user's module of tasks
+    ├── AppError                        a problem with the module of the user's tasks
     │   ├── AppImportError              PGQ-301   -A names no module or no App
     │   ├── NoTasksError                PGQ-302   the App declares no tasks
-    │   ├── UnknownTaskError            PGQ-303   no task of this name
-    │   ├── DuplicateTaskError          PGQ-304   two tasks of one name
-    │   └── UnnameableTaskError         PGQ-305   a lambda, or a function inside another
-    ├── InvalidJobError                 refused at enqueue, nothing was written
+    │   ├── UnknownTaskError            PGQ-303   no task has this name
+    │   ├── DuplicateTaskError          PGQ-304   two tasks have the same name
+    │   └── UnnameableTaskError         PGQ-305   the function is a lambda, or is inside another function
+    ├── InvalidJobError                 the job was refused, and nothing was stored
     │   ├── InvalidArgumentsError       PGQ-401   the arguments do not fit the signature
     │   ├── InvalidPayloadError         PGQ-402   a value that JSON cannot hold
     │   ├── PayloadTooLargeError        PGQ-403   more JSON than a job may carry
-    │   ├── InvalidOptionError          PGQ-404   a bad value, or options that exclude each other
-    │   ├── InvalidNameError            PGQ-405   a bad name of a task, queue, key or schedule
+    │   ├── InvalidOptionError          PGQ-404   a bad value, or options that cannot be combined
+    │   ├── InvalidNameError            PGQ-405   a task, queue or schedule has a bad name
     │   └── InvalidBatchError           PGQ-408   some items are bad, so none was stored
     ├── DuplicateJobError               PGQ-406   a job has the key, and on_conflict="raise"
-    ├── IdempotencyConflictError        PGQ-407   the key belongs to other arguments
+    ├── IdempotencyConflictError        PGQ-407   a job with other arguments has the key
     ├── JobUnchangedError               PGQ-409   the job's state does not allow the change
-    ├── QueueInUseError                 PGQ-510   not removed: jobs or workers need it
-    ├── InvalidScheduleError            PGQ-420   refused, nothing was written
-    ├── ScheduleExistsError             PGQ-421   the name is taken
-    ├── WrongConnectionError            PGQ-505   async for sync, another driver, or not PostgreSQL
-    ├── CommitUnconfirmedError          PGQ-511   written or not: the commit got no answer
-    ├── NotFoundError                   what a command or call names is not there
-    │   ├── JobNotFoundError            PGQ-503   not committed, not kept, or removed
-    │   ├── QueueNotFoundError          PGQ-506   no row, job or worker names it
-    │   ├── ScheduleNotFoundError       PGQ-520   no schedule of this name
-    │   └── AlertNotFoundError          PGQ-509   no alert of this number
+    ├── QueueInUseError                 PGQ-510   the queue is not removed: jobs or workers use it
+    ├── InvalidScheduleError            PGQ-420   the schedule was refused, and nothing was stored
+    ├── ScheduleExistsError             PGQ-421   another schedule has this name
+    ├── WrongConnectionError            PGQ-505   an async connection instead of a sync one or the reverse, another driver, or not PostgreSQL
+    ├── CommitUnconfirmedError          PGQ-511   the commit got no answer: it is not known whether it succeeded
+    ├── NotFoundError                   the thing that a command or call asks for does not exist
+    │   ├── JobNotFoundError            PGQ-503   the job is not committed, is not kept, or was removed
+    │   ├── QueueNotFoundError          PGQ-506   no row, job or worker has this queue
+    │   ├── ScheduleNotFoundError       PGQ-520   no schedule has this name
+    │   └── AlertNotFoundError          PGQ-509   no alert has this number
     ├── WaitTimeoutError                PGQ-507   the job is not finished yet
-    ├── JobFailedError                  PGQ-508   the awaited job ended dead or cancelled
-    └── AttemptError                    how one attempt of a job went wrong
+    ├── JobFailedError                  PGQ-508   the awaited job became dead or cancelled
+    └── AttemptError                    why an attempt of a job failed
         ├── LeaseLostError              PGQ-601   another worker may run the job now
         ├── ProcessDiedError            PGQ-602   the process crashed, or was killed from outside
-        ├── LoopBlockedError            PGQ-608   an async handler did not yield
+        ├── LoopBlockedError            PGQ-608   an async handler blocked the event loop
         ├── JobTimeoutError             PGQ-603   the attempt took longer than timeout=
         ├── UndecodableJobError         PGQ-604   the job's row or arguments cannot be read
-        ├── DeadlineExceededError       PGQ-605   no time left for an attempt
-        ├── WrongOutcomesError          PGQ-609   a handler of chunks returned too few or too many
-        └── BadResultError              PGQ-610   what the handler returned cannot be stored
+        ├── DeadlineExceededError       PGQ-605   the deadline leaves no time for an attempt
+        ├── WrongOutcomesError          PGQ-609   the handler of a chunk returned too few or too many outcomes
+        └── BadResultError              PGQ-610   the handler's result cannot be stored
 
 Warnings: ``AutocommitWarning`` (PGQ-502).
-Codes never change their meaning. No message holds a password: DSNs are shown by ``database.dsn.redact``.
+A code never gets another meaning. No message contains a password, because ``database.dsn.redact`` removes it from each DSN.
 """
 
 from __future__ import annotations
@@ -69,10 +69,10 @@ from typing import ClassVar
 
 
 class PgQueueError(Exception):
-    """What happened, why, and what to do.
+    """The base of all errors of pgqueue.
 
-    ``what`` is one sentence with the offending value; ``why`` adds the cause where it is known; ``do`` is a
-    step, if possible a command to paste; ``facts`` are further labelled values.
+    ``what``: one sentence that says what happened, with the wrong value. ``why``: the cause, if it is known. ``do``: what the user can do,
+    if possible a command to paste. ``facts``: further values, each with a label.
     """
 
     code: ClassVar[str] = "PGQ-001"
@@ -92,7 +92,7 @@ class PgQueueError(Exception):
         return "  ".join([f"{self.code}  {self.what}", *more])
 
     def as_dict(self) -> dict[str, object]:
-        """The error as ``--json`` prints it."""
+        """Returns the error as the option ``--json`` prints it."""
         return {"code": self.code, "message": self.what, "why": self.why, "do": self.do, **self.facts}
 
 
@@ -225,7 +225,7 @@ class InvalidNameError(InvalidJobError):
 
 
 class InvalidBatchError(InvalidJobError):
-    """Some items of a bulk enqueue are bad, so no item was written. ``reasons`` maps the index of a bad item to its reason."""
+    """Some items of a batch are bad, so no item was stored. ``reasons``: for the index of each bad item, why it is bad."""
 
     code = "PGQ-408"
 
@@ -235,14 +235,14 @@ class InvalidBatchError(InvalidJobError):
 
 
 class DuplicateJobError(PgQueueError):
-    """Job ``job_id``, which was in ``state``, holds the key. Only ``on_conflict="raise"`` raises this."""
+    """Job ``job_id``, which was in ``state``, has the key. This error is raised only if the enqueuer chose ``on_conflict="raise"``."""
 
     code = "PGQ-406"
     exit_code = 6
 
     def __init__(self, task: str, job_id: int, state: str | None) -> None:
         super().__init__(
-            f"Job {job_id} of task {task}, which is {state}, holds the key.",
+            f"Job {job_id} of task {task}, which is {state}, has the key.",
             do=f"pgq jobs show {job_id}; nothing of this call was stored",
         )
         self.job_id = job_id
@@ -286,14 +286,14 @@ class WrongConnectionError(PgQueueError):
 
 
 class CommitUnconfirmedError(PgQueueError):
-    """No answer to a commit arrived. ``job_ids``: jobs that exist if it was made; empty if their ids are unknown."""
+    """A commit got no answer. ``job_ids``: the jobs that exist if the server has committed; empty if their ids are unknown."""
 
     code = "PGQ-511"
     exit_code = 3
 
     def __init__(self, why: str) -> None:
         super().__init__(
-            "The connection broke before its commit was confirmed, so its writes, with all jobs, may exist or not.",
+            "The connection broke before its commit was confirmed. So it is not known whether its writes and its jobs exist.",
             why=why,
             do="look for the writes, or repeat them with an idempotency_key or a unique_key, so that no job is stored twice",
         )
@@ -334,7 +334,7 @@ class WaitTimeoutError(PgQueueError):
 
 
 class JobFailedError(PgQueueError):
-    """The awaited job ended ``dead`` or ``cancelled`` (``state``); ``last_error`` says why."""
+    """The awaited job became ``dead`` or ``cancelled`` (``state``). ``last_error`` is its last error."""
 
     code = "PGQ-508"
     exit_code = 10
@@ -350,11 +350,11 @@ class JobFailedError(PgQueueError):
 
 
 class AttemptError(PgQueueError):
-    """The worker writes such an error into ``last_error``, or raises it inside a handler."""
+    """An error of one attempt. The worker writes it into the job's ``last_error``, or raises it inside the handler."""
 
 
 class LeaseLostError(AttemptError):
-    """This worker's lease on the job has run out. From then on, nothing that the worker writes for the job counts."""
+    """This worker no longer has the lease of the job. From now on, the database ignores all that the worker writes for the job."""
 
     code = "PGQ-601"
 
@@ -397,4 +397,4 @@ class BadResultError(AttemptError):
 
 
 class AutocommitWarning(UserWarning):
-    """PGQ-502: a job was enqueued on an autocommit connection outside a transaction, so nothing ties the job to other writes."""
+    """PGQ-502: a job was enqueued on an autocommit connection outside a transaction. So the job does not commit together with other writes."""

@@ -1,7 +1,7 @@
-"""Keeps the rows of the schedules and tasks that an app's code declares. A worker writes these rows at its start, and again and again.
+"""Writes rows for the schedules and tasks that an app's code declares. A worker writes these rows at its start, and again and again.
 
-So the newest deploy stays in force as long as one of its workers lives. After a rollback, the workers of the former deploy bring
-back its declarations in the same way. See functions/sync_schedules.sql and functions/sync_tasks.sql.
+So the declarations of the newest deploy are in force as long as one of its workers lives. After a rollback, only workers of the former
+deploy live. As they still write their declarations, these come back into force. See functions/sync_schedules.sql and sync_tasks.sql.
 """
 
 from __future__ import annotations
@@ -26,13 +26,22 @@ from pgqueue.telemetry.events.maintenance import (
 )
 from pgqueue.text.described import message
 
-AGAIN, LIFE = 12, 30  # heartbeats until a worker writes its declarations again, and until these count as gone
-REFUSALS = {"foreign": ScheduleForeign, "kept": ScheduleKept}  # answers about schedules that stay as they are
-TRY_AGAIN_AFTER = 1.0  # seconds, if another worker was syncing, perhaps other declarations
+AGAIN, LIFE = (
+    12,
+    30,
+)  # after 12 heartbeats a worker writes its declarations again; after 30 without that, declarations of an older deploy can replace them
+REFUSALS = {
+    "foreign": ScheduleForeign,
+    "kept": ScheduleKept,
+}  # answers for schedules whose rows are not changed
+TRY_AGAIN_AFTER = 1.0  # seconds until the next sync, if another worker was syncing at the same time
 
 
 class Declarations:
-    """``app``: a name that tells this app's schedules from schedules of other apps in the same database. ``named``: the user chose this name."""
+    """The declarations of one app. ``app``: its name, by which its schedules are separate from those of other apps in the same database.
+
+    ``named``: whether the user chose this name.
+    """
 
     def __init__(
         self,
@@ -57,13 +66,13 @@ class Declarations:
         )  # fmt: skip
 
     def sync_tasks(self, tasks: Sequence[TaskSpec] | None = None) -> Statement[None]:
-        """Declares these tasks, by default all tasks of the app."""
+        """Returns the statement that declares ``tasks``. None: all tasks of the app."""
         some = self._tasks if tasks is None else tasks
         declared = [{"name": task.name, "options": task.options, "keep": task.keep} for task in some]
         return statements.sync_tasks(self._app, declared, LIFE * self._heartbeat)
 
     def note(self, changes: list[tuple[str | None, str]]) -> None:
-        """Reports what the statement answered, and decides when to sync again."""
+        """Reports the ``changes`` that the statement of ``sync`` returned, and decides when to sync again."""
         became = changes[-1][1]
         self._pause = TRY_AGAIN_AFTER if became == "busy" else AGAIN * self._heartbeat
         for name, what in changes[:-1]:
@@ -80,7 +89,7 @@ class Declarations:
             self._said.discard(None)
 
     async def _sift_tasks(self, link: Link) -> None:
-        """Syncs all tasks. If the stored row of a task fails, the others are synced, and the task is reported once."""
+        """Declares all tasks. If the row of a task cannot be written, the other tasks are declared, and that task is reported once."""
 
         async def some(tasks: Sequence[TaskSpec]) -> list[None]:
             await link.once(self.sync_tasks(tasks))
@@ -95,7 +104,7 @@ class Declarations:
         await sift(self._tasks, some, give_up)
 
     async def run(self, link: Link) -> None:
-        """Goes on until it is cancelled; ``link`` is open only while it is used."""
+        """Syncs again and again until it is cancelled. ``link`` is closed between two syncs."""
         trouble = Trouble("the sync of what the code declares")
         while True:
             await asyncio.sleep(self._pause)

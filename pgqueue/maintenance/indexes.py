@@ -1,7 +1,7 @@
-"""Mends the indexes that every claim and settle reads. If dead entries have made such an index too large, rebuilds it.
+"""Repairs the indexes that every claim and settle reads. If dead entries have made such an index too large, rebuilds it.
 
 REINDEX CONCURRENTLY waits for every transaction that is open when it begins. It would also copy the dead entries that an old
-snapshot still needs. So nothing is rebuilt while there is such a transaction or snapshot.
+snapshot still needs, so the index would stay large. Therefore nothing is rebuilt while there is such a transaction or snapshot.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from pgqueue.telemetry.events.maintenance import (
 )
 
 SMALLEST_OUTGROWN = 64 << 20  # bytes; a smaller index is not worth a rebuild
-LOOK_PAUSE = 1.0  # seconds between two looks for sessions that stand in the way
+LOOK_PAUSE = (
+    1.0  # seconds between two looks for sessions in the way; only a session that both looks find counts
+)
 SESSION = "set lock_timeout = '2s'; set statement_timeout = 0"
 MEND = {
     "outgrown": "reindex index concurrently pgqueue.{}",
@@ -41,7 +43,7 @@ class Indexes:
     async def keep(self) -> bool:
         """Drops invalid indexes, and rebuilds at most one outgrown index.
 
-        Returns False if another session stood in the way, or if another outgrown index is left.
+        Returns False if another session was in the way, or if a further index is outgrown. Then the caller tries again soon.
         """
         faults = [fault for fault in await self._faults() if self._may_rebuild(fault)]
         if not faults:
@@ -60,7 +62,7 @@ class Indexes:
         return len(outgrown) <= 1
 
     async def _faults(self) -> list[IndexFault]:
-        """If a rebuild left an index large, the index needs that size. So the size is no fault until it has doubled."""
+        """Returns the faults to repair. If an index was large just after a rebuild, it needs that size. Then it is a fault only at twice the size."""
         return [
             fault
             for fault in await self._link.once(statements.check_indexes(self._floor))
@@ -91,5 +93,5 @@ class Indexes:
 
 
 def command(fault: IndexFault) -> str:
-    """The SQL command that a person runs to mend the fault."""
+    """The SQL command with which a person can repair the fault."""
     return MEND[fault.fault].format(fault.name)

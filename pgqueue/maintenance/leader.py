@@ -1,6 +1,6 @@
-"""Elects one worker by a lease row, and has it maintain the queue and run the schedules.
+"""Elects one worker as the leader, by a row with a lease. The leader maintains the queue and runs the schedules.
 
-If the leader loses its lease during a step, another worker may run the same step at the same time. Every step allows that.
+If the leader loses its lease during a step, another worker can run the same step at the same time. This does no harm at any step.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Service(Protocol):
 
 
 class Leader:
-    """Every worker has the connection ``election`` anyway. Only the leader opens ``link`` and ``upkeep``.
+    """Runs in every worker. Each worker uses the connection ``election``, which it has anyway. Only the leader opens ``link`` and ``upkeep``.
 
-    ``link`` is for rescue, overdue jobs and alerts, which take milliseconds. Upkeep of tables and indexes may take minutes, so it has
-    the link ``upkeep``. While this worker leads, ``services`` run, too: the scheduler, on a link of its own, and the watch.
+    ``link`` is for rescue, overdue jobs and alerts, which take milliseconds. Upkeep of tables and indexes can take minutes, so it has its own
+    link, ``upkeep``. While this worker leads, ``services`` run, too: the scheduler, on its own link, and the watch for alerts.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class Leader:
     ) -> None:
         self._election, self._link, self._settings = election, link, settings
         self._services = (Upkeep(upkeep), *services)
-        self._beside: list[asyncio.Task[None]] = []  # what runs while this worker leads
+        self._beside: list[asyncio.Task[None]] = []  # the tasks that run while this worker leads
         self._vacant = asyncio.Event()
         self._rescuing, self._tidying = Trouble("the rescue"), Trouble("upkeep of workers, queues and seats")
         self.worker_id = 0
 
     async def run(self) -> None:
-        """At every heartbeat the leader renews its lease and rescues jobs, and every TIDY_EVERY seconds it tidies up.
+        """At every heartbeat, the leader renews its lease and rescues jobs. Every TIDY_EVERY seconds, it also does the other steps below.
 
-        Any other worker asks for the lead when the leader's lease ends.
+        Another worker waits until the leader's lease ends, and then tries to become the leader.
         """
         tidied, trouble = -TIDY_EVERY, Trouble("maintenance")
         try:
@@ -88,7 +88,7 @@ class Leader:
             await self.close()
 
     def stand(self) -> None:
-        """The leader has resigned, because it stops. So this worker asks for the lead now; the first worker that asks gets it."""
+        """The leader has resigned, because it stops. So this worker tries now to become the leader. The first worker that tries succeeds."""
         if not self._beside:
             self._vacant.set()
 
@@ -105,7 +105,7 @@ class Leader:
             emit(LeaderElected(self.worker_id))
 
     async def _try(self, step: Callable[[], Awaitable[None]], trouble: Trouble) -> None:
-        """Runs a step. If it fails, the other steps still run."""
+        """Runs a step. If the step fails, reports the error, so that the other steps still run."""
         try:
             await step()
         except Exception as error:  # noqa: BLE001 - it is logged
@@ -135,7 +135,7 @@ class Leader:
             pass
 
     async def close(self) -> None:
-        """Ends all services, even in the middle of a statement, because the next leader finds and mends what is left."""
+        """Ends all services, even in the middle of a statement. That does no harm: the next leader does the rest of the work."""
         beside, self._beside = self._beside, []
         for task in beside:
             task.cancel()

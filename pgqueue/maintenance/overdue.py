@@ -1,6 +1,6 @@
-"""Finishes jobs that no worker may run, now or later: they have expired, their deadline has passed, or they were asked to stop.
+"""Finishes overdue jobs, which no worker may run now or later: they have expired, their deadline has passed, or they were asked to stop.
 
-Does so even in queues that no worker serves.
+It also finishes overdue jobs in queues that no worker serves.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import OverdueJobFinished
 
-OVERDUE_PAUSE = 1.5  # seconds; if a worker leads, a job is finished at most this late
-# Under an old snapshot a look takes long. Then the pause after the look is this many times as long. That does no harm, because no
-# claim takes overdue jobs.
+OVERDUE_PAUSE = 1.5  # seconds between two looks; a job is finished at most this late, if there is a leader
+# While an old snapshot keeps dead entries in the indexes, a look takes long. Then the pause after it is this many times as long as the look.
+# A late look does no harm, because no claim takes overdue jobs.
 TIMES_ITS_DURATION = 5
 OVERDUE_AT_ONCE = 500
 
 
 async def finish_overdue_forever(link: Link) -> None:
-    """Goes on until it is cancelled."""
+    """Finishes overdue jobs again and again until it is cancelled."""
 
     async def turn() -> float:
         begun = monotonic()
@@ -32,7 +32,7 @@ async def finish_overdue_forever(link: Link) -> None:
 
 
 async def finish_overdue_once(link: Link) -> bool:
-    """Finishes one batch of overdue jobs. Returns whether there may be more."""
+    """Finishes up to OVERDUE_AT_ONCE overdue jobs. Returns whether there may be more."""
     finished = await sift_jobs(
         link.once,
         statements.finish_overdue(OVERDUE_AT_ONCE),

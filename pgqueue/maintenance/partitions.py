@@ -1,7 +1,8 @@
-"""Makes the day tables of finished jobs and transitions ahead of time, drops tables that are over age, and never waits long for a lock.
+"""Makes day tables of finished jobs and transitions before their day begins, and drops day tables that are over age.
 
-The longest retention of any queue decides when a day is dropped. If a queue keeps its rows for less time, its
-over-age rows are deleted from the tables, a few blocks at a time. So are over-age rows in the default partitions.
+It never waits long for a lock. A day table is dropped when it is older than the longest retention of all queues. For a queue with a
+shorter retention, over-age rows are deleted from the day tables, a few blocks at a time. Over-age rows in the default partitions are
+deleted in the same way.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Partitions:
         self._purged: dict[str, str] = {}
 
     async def keep(self) -> bool:
-        """Does all that is due. Returns False if another transaction held a lock: then try again."""
+        """Makes, drops and purges tables. Returns False if a lock of another transaction was in the way. Then the caller tries again soon."""
         changes: list[DayChange] = []
         while added := await self._link.once(statements.add_partitions(DAYS_AHEAD)):
             changes += added
@@ -46,7 +47,7 @@ class Partitions:
         is_news = (change.name, change.what) not in self._said
         if change.what not in DONE:
             self._said.add((change.name, change.what))
-        if is_news:  # so it is told once, not at each look
+        if is_news:  # so each fault is reported once, not at each look
             emit(PartitionChanged(change.name, change.what, change.why))
 
     async def _purge(self) -> None:
@@ -55,5 +56,5 @@ class Partitions:
             block: int | None = 0
             while block is not None and self._purged.get(name) != days:
                 block = await self._link.once(statements.purge_jobs(name, block, BLOCKS_AT_ONCE))
-                await asyncio.sleep(0.02)  # leave the disk to the workers
+                await asyncio.sleep(0.02)  # a pause, so that the workers can use the disk
             self._purged[name] = days

@@ -1,4 +1,4 @@
-"""Takes back the jobs of workers whose lease ran out, whether or not this worker knows the tasks of these jobs."""
+"""Rescues the running jobs of workers whose lease has run out. The worker that rescues need not know the tasks of these jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ RESCUES_AT_ONCE = 500
 
 
 async def rescue_all(link: Link, crash_limit: int) -> int:
-    """Rescues jobs, batch after batch, until none is left. Returns how many jobs it rescued."""
+    """Rescues up to RESCUES_AT_ONCE jobs at a time, until none is left. Returns the number of rescued jobs."""
     total = 0
     while True:
         rescued = await sift_jobs(

@@ -1,7 +1,8 @@
-"""Enqueues the jobs of schedules when their fire times come. After each look it sleeps until the next fire time.
+"""Enqueues the jobs of schedules when their fire times come. After each look at the schedules, it sleeps until the next fire time.
 
-Many schedulers may run at once, in any process. The transaction that enqueues a job notes the fire time under a
-primary key, so no other scheduler uses this fire time. By default only the leader runs a scheduler. All times are by the database's clock.
+Many schedulers may run at the same time, in any process. The transaction that enqueues a job also inserts a row for the fire time. The
+primary key of that row allows only one such row, so no second scheduler enqueues for this fire time. By default only the leader runs a
+scheduler. All times are read from the database's clock.
 """
 
 from __future__ import annotations
@@ -30,23 +31,28 @@ from pgqueue.telemetry.events.maintenance import (
     ScheduleUnreadable,
 )
 
-LOOK_EVERY = 1.5  # seconds at most from one look to the next, so an edited row takes effect within this time
-# Seconds until the next look, if a run waits for the end of another run, or a row was locked.
+LOOK_EVERY = (
+    1.5  # the most seconds from one look to the next; an edit of a schedule takes effect within this time
+)
+# Seconds until the next look, if a run waits for the end of another run, or if a schedule's row was locked.
 LOOK_AGAIN_AFTER = 0.3
-SCHEDULES_AT_ONCE = 200  # schedules of one look, dealt with in one transaction
-MISSED_AFTER = 60.0  # seconds; if no scheduler ran for longer, the fire times of that time count as missed
+SCHEDULES_AT_ONCE = 200  # the most schedules that one look reads, and that one transaction handles
+MISSED_AFTER = 60.0  # seconds; if a fire time was longer ago than this, it counts as missed, not as late
 
 Due = tuple[DueSchedule, Plan]
 
 
 class Scheduler:
-    """``grace`` (as MISSED_AFTER) must be longer than the election of a new leader, which is late then, but has missed nothing."""
+    """``grace``: seconds; see MISSED_AFTER. It must be longer than the election of a new leader takes.
+
+    Then a fire time during the election is late, but does not count as missed.
+    """
 
     def __init__(self, link: Link, *, grace: float = MISSED_AFTER) -> None:
         self._link, self._grace = link, grace
 
     async def run(self) -> None:
-        """Goes on until it is cancelled. A broken ``link`` connects again by itself."""
+        """Looks at the schedules again and again until it is cancelled. A broken ``link`` connects again by itself."""
         broken = True
 
         async def look() -> float:
@@ -61,7 +67,7 @@ class Scheduler:
             await self._link.close()
 
     async def turn(self, moment: datetime | None = None, *, broken: bool = False) -> float:
-        """Deals with all schedules that are due at ``moment`` (None: now). Returns the seconds until the next look."""
+        """Handles the schedules that are due at ``moment`` (None: now). Returns the seconds until the next look."""
         look = await self._look(moment, broken=broken)
         ready: list[Due] = []
         done = []
@@ -72,12 +78,12 @@ class Scheduler:
                 done.append(await self._give_up(due, error))
         done += await self._fire(ready)
         if any(done):
-            return 0.0  # only a new look tells when these schedules are due next
+            return 0.0  # only a new look reads when these schedules fire next
         pause = LOOK_EVERY if look.nearest is None else min(LOOK_EVERY, look.nearest)
         return min(pause, LOOK_AGAIN_AFTER) if done or look.waiting else pause
 
     async def _look(self, moment: datetime | None, *, broken: bool) -> ScheduleLook:
-        """Reads the schedules that are due. If a row cannot be read, reports that row, and reads the others."""
+        """Reads the schedules that must be handled now. If a row cannot be read, reports that row, and reads the other rows."""
         try:
             return await self._link.once(statements.find_due_schedules(moment, broken, SCHEDULES_AT_ONCE))
         except Exception as error:
@@ -109,9 +115,9 @@ class Scheduler:
         )
 
     async def _fire(self, ready: list[Due]) -> list[bool]:
-        """Enqueues the jobs of these schedules. If that fails for all together, tries the schedules one by one.
+        """Enqueues the jobs of these schedules in one transaction. If that fails, tries the schedules one by one.
 
-        Returns for each whether it is dealt with. False: another transaction's lock or edit stood in the way.
+        Returns for each schedule whether it was handled. False: a lock or an edit of another transaction was in the way.
         """
         if not ready:
             return []
@@ -134,7 +140,7 @@ class Scheduler:
         return [count is not None for count in jobs.values()]
 
     async def _give_up(self, due: DueSchedule, error: Exception) -> bool:
-        """Notes in the schedule's row why it cannot run. The other schedules go on."""
+        """Writes into the schedule's row why it cannot run, and reports that. The other schedules still run."""
         said = problem(error)
         is_of_the_row = isinstance(error, PgQueueError | psycopg.Error)
         emit(ScheduleBroken(due.schedule.name, said, None if is_of_the_row else error))

@@ -9,12 +9,12 @@ from pgqueue.database.outage import Trouble
 from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.partitions import Partitions
 
-UPKEEP_EVERY = 600.0  # seconds from turn to turn; a turn that finds nothing to do takes a few milliseconds
-TRY_AGAIN_AFTER = 60.0  # seconds until the next try, if another session stood in the way
+UPKEEP_EVERY = 600.0  # seconds from one call of ``once`` to the next; a call that finds nothing to do takes a few milliseconds
+TRY_AGAIN_AFTER = 60.0  # seconds until the next call, if another session was in the way or a step failed
 
 
 class Upkeep:
-    """``link`` is open only while there is something to do."""
+    """Keeps day tables and indexes in order. ``link`` is closed between two calls of ``once``."""
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -23,7 +23,7 @@ class Upkeep:
         self._indexes = Indexes(link)
 
     async def run(self) -> None:
-        """Goes on until it is cancelled."""
+        """Calls ``once`` again and again until it is cancelled."""
         try:
             while True:
                 done = await self.once()
@@ -32,7 +32,7 @@ class Upkeep:
             await self._link.close()
 
     async def once(self) -> bool:
-        """Does one turn. Returns False if something stood in the way: then try again soon."""
+        """Runs each step. Returns False if a step failed, or if another session was in the way. Then the caller tries again soon."""
         done = True
         for step in (self._partitions.keep, self._indexes.keep):
             try:

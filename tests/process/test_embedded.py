@@ -285,7 +285,7 @@ def test_a_data_directory_of_another_major_version_is_refused(directory):
     data.mkdir()
     (data / "PG_VERSION").write_text("12\n")
     with pytest.raises(
-        EmbeddedPostgresError, match=r"PGQ-108 .* Postgres 12, and the server found is Postgres 1"
+        EmbeddedPostgresError, match=r"PGQ-108 .* Postgres 12, but the binaries found are of Postgres 1"
     ):
         embedded.start(directory)
 

@@ -1,18 +1,19 @@
-"""A real Postgres of one's own, when no DSN is given: for development, the demo and the tests.
+"""A real Postgres server that pgqueue starts itself if no DSN is given: for development, the demo and the tests.
 
-Only the binaries come from elsewhere. Starting, sharing and stopping are our own code: on a developer's machine, too, it
-must leak no server, lose no data and kill no foreign process. One directory holds one server:
+Only the binaries of Postgres come from elsewhere. The code here starts, shares and stops the server. It must leave no server behind, lose
+no data and kill no process that is not its own, on a developer's machine too. One directory holds one server:
 
-    pgdata/   its data        socket/   its only entrance, mode 0700: no TCP, so no password is needed
-    owner     locked by the process that runs Postgres; while it is unlocked, a Postgres here is an orphan
-    users     locked (shared) by every process that uses the server, until the process ends in any way
-    mutex     locked while a program arrives or the last one leaves
-    log       of Postgres
+    pgdata/   the data of the server
+    socket/   the only way to connect; its mode is 0700 and there is no TCP, so no password is needed
+    owner     locked by the process that runs Postgres; if it is not locked, a Postgres in this directory is an orphan
+    users     locked (shared) by each process that uses the server; the lock ends with the process, however the process ends
+    mutex     locked while a program begins to use the server, and while the supervisor stops the server after its last user
+    log       the log of Postgres
 
-``start`` runs a server owned by the calling process. ``acquire`` starts or joins a server that outlives its first user. A
-supervisor (``python -m pgqueue.dev.embedded``) owns that server. Once the last lock on ``users`` is gone, it stops the server.
-Locks and libpq's ping tell whether a server lives, never a pid: pids are reused, and their processes may be zombies.
-Root's server runs as ``nobody``, because Postgres refuses root.
+``start`` runs a server that the calling process owns. ``acquire`` starts or joins a server that can outlive the process that started it. A
+supervisor (``python -m pgqueue.dev.embedded``) owns that server. When the last lock on ``users`` is gone, the supervisor stops the server.
+Whether a server runs is decided by the locks and by libpq's ping, never by a pid: pids are reused, and their processes can be zombies.
+If root starts a server, it runs as the user ``nobody``, because Postgres refuses to run as root.
 """
 
 from pgqueue.dev.embedded.binaries import find_binaries

@@ -1,4 +1,4 @@
-"""The supervisor of a shared server: started by ``acquire``, not by hand."""
+"""Runs the supervisor of a shared server. ``acquire`` starts this program; people do not."""
 
 import sys
 

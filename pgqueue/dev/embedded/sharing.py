@@ -1,5 +1,5 @@
-"""A server that processes share: a supervisor owns it and stops it after its last user."""
-# ruff: noqa: S603  every command here is ours
+"""A server that several processes share. A supervisor process owns the server, and stops it after its last user has ended."""
+# ruff: noqa: S603  no part of a command here comes from outside
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ WATCH_SECONDS = 0.2
 
 @dataclass
 class EmbeddedServer:
-    """This process's share in a server. Without ``close`` the share lasts until the process is gone."""
+    """A shared server that this process uses. It is in use until ``close`` is called, or until the process ends."""
 
     dsn: str
     _users: int = field(repr=False)
 
     def close(self) -> None:
-        """Give the share back. A moment after the last share is given back, the server stops."""
+        """End the use of the server by this process. The server stops soon after no process uses it."""
         if self._users >= 0:
             os.close(self._users)
             self._users = -1
@@ -57,7 +57,7 @@ class EmbeddedServer:
 
 
 def running(data_dir: Path | None = None) -> str | None:
-    """The DSN of the server that runs in ``data_dir``, or None. Starts nothing."""
+    """Returns the DSN of the server that runs in ``data_dir``. None: no server runs there. Starts nothing."""
     if sys.platform == "win32":
         return None
     try:
@@ -74,7 +74,7 @@ def running(data_dir: Path | None = None) -> str | None:
 def acquire(
     data_dir: Path | None = None, *, settings: Mapping[str, str] = NO_SETTINGS, timeout: float = 60
 ) -> EmbeddedServer:
-    """Start or join the server in ``data_dir``; ``settings`` count only if this call starts the server."""
+    """Start the server in ``data_dir``, or join it if it runs. ``settings`` are used only if this call starts the server."""
     deadline = monotonic() + timeout
     home = (data_dir or default_data_dir()).resolve()
     with explained(home), contextlib.ExitStack() as undo:
@@ -82,7 +82,9 @@ def acquire(
         users = open_lock(home / "users")
         undo.callback(os.close, users)
         with locked(home / "mutex", deadline):
-            while not try_lock(users, fcntl.LOCK_SH):  # the supervisor is looking whether a user is left
+            while not try_lock(
+                users, fcntl.LOCK_SH
+            ):  # the supervisor has this lock while it checks whether the server has a user
                 pause(home, deadline)
             while not (dsn := running(home)):
                 _start_supervisor(home, settings, deadline)
@@ -91,7 +93,7 @@ def acquire(
 
 
 def _start_supervisor(home: Path, settings: Mapping[str, str], deadline: float) -> None:
-    """Returns when a server should be there, started by this program or by another one."""
+    """Starts a supervisor. Returns when a server should run, started by this supervisor or by another one."""
     pause(home, deadline)
     arguments = [
         str(home),
@@ -109,23 +111,29 @@ def _start_supervisor(home: Path, settings: Mapping[str, str], deadline: float) 
             start_new_session=True,
             check=False,
         ).stdout
-    error = json.loads(answer) if answer else {"what": "The supervisor died.", "do": f"read {home / 'log'}"}
+    error = (
+        json.loads(answer)
+        if answer
+        else {"what": "The supervisor of the server ended without an answer.", "do": f"read {home / 'log'}"}
+    )
     if error:
         raise EmbeddedPostgresError(**error)
 
 
 def supervise(directory: str, seconds: str, *settings: str) -> None:
     if os.fork():
-        os._exit(0)  # so that the supervisor is no child of a user's process, which would have to reap it
+        os._exit(
+            0
+        )  # so that the supervisor is not a child of the user's process, which would have to wait for its end
     home, server, answer = Path(directory), None, {}
     try:
         server = start(home, settings=dict(each.split("=", 1) for each in settings), timeout=float(seconds))
     except BusyError:
-        pass  # a server runs already
+        pass  # a server already runs in this directory
     except EmbeddedPostgresError as error:
         answer = {"what": error.what, "why": error.why, "do": error.do, "facts": error.facts}
     os.write(1, json.dumps(answer).encode())
-    os.dup2(2, 1)  # closes the pipe, which ends the answer
+    os.dup2(2, 1)  # closes the pipe, so the reader sees the end of the answer
     if server:
         signal.signal(signal.SIGTERM, lambda *_: server.process.send_signal(signal.SIGINT))
         _stop_after_last_user(home, server)
@@ -138,6 +146,8 @@ def _stop_after_last_user(home: Path, server: Postgres) -> None:
         if not try_lock(users, fcntl.LOCK_EX):
             continue
         if try_lock(mutex, fcntl.LOCK_EX):
-            server.stop()  # with both locks: a program that arrives now waits until the server is down
+            server.stop()  # this process has both locks, so a program that arrives now waits until the server has stopped
         else:
-            fcntl.flock(users, fcntl.LOCK_UN)  # another program is arriving
+            fcntl.flock(
+                users, fcntl.LOCK_UN
+            )  # another program has ``mutex``, because it is about to use the server

@@ -1,1 +1,1 @@
-"""Alerts: what is watched, and where messages go."""
+"""Alerts: finds causes of alerts in queues and tasks, and sends messages about them."""

@@ -1,6 +1,6 @@
 """Sends the messages of alerts: to a webhook, or by mail.
 
-Secrets stay in the settings: none is stored in the database, shown in an error, or logged.
+A URL, a password or a token is never stored in the database, shown in an error, or logged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pgqueue.text.shown import visible
 
 QUEUE = "pgqueue.alerts"
 TASKS = {"webhook": "pgqueue.alert_webhook", "mail": "pgqueue.alert_mail"}
-STEP_TIMEOUT = 10.0  # seconds for each step of sending
+STEP_TIMEOUT = 10.0  # seconds that each connect, read or write may take
 PORTS = {"smtp": 587, "smtps": 465}
 
 
@@ -33,7 +33,7 @@ PORTS = {"smtp": 587, "smtps": 465}
 
 
 def alert_tasks(settings: AlertSettings) -> dict[str, TaskSpec]:
-    """The tasks with which a worker that has these settings sends messages. raise_alerts.sql stores the jobs of these tasks."""
+    """Returns the tasks that send messages, for a worker with these settings. raise_alerts.sql stores the jobs of these tasks."""
     senders: dict[str, Callable[[AlertSettings, JsonObject], None]] = {}
     if settings.webhook is not None:
         senders["webhook"] = post
@@ -55,14 +55,14 @@ def _task(name: str, send: Callable[[AlertSettings, JsonObject], None], settings
 
 
 class NoRedirect(HTTPRedirectHandler):
-    """Follows no redirect, because a redirect could send the message and the token anywhere."""
+    """Follows no redirect, because a redirect could send the message and the token to any other host."""
 
     def redirect_request(self, *_: object, **__: object) -> None:
         return None
 
 
 def post(settings: AlertSettings, message: JsonObject) -> None:
-    """POSTs the message as JSON. Unless the answer is 2xx, raises Retry, whose text names only the host."""
+    """Sends the message as JSON, by POST. If the answer is not 2xx, raises Retry. Its text contains only the host, not the URL."""
     assert settings.webhook is not None
     host = urlsplit(settings.webhook).hostname
     headers = {
@@ -88,7 +88,7 @@ def post(settings: AlertSettings, message: JsonObject) -> None:
 
 
 def mail(settings: AlertSettings, message: JsonObject) -> None:
-    """Mails the message. Unless the server takes it, raises Retry, whose text names only the host."""
+    """Sends the message by mail. If the mail server refuses it, raises Retry. Its text contains only the host, no address or password."""
     assert settings.smtp is not None
     server = urlsplit(settings.smtp)
     try:
@@ -126,7 +126,7 @@ def _connected(server: SplitResult) -> smtplib.SMTP:
 
 
 def written(settings: AlertSettings, message: JsonObject) -> EmailMessage:
-    """A mail that a person understands. Each message has one ID, so that its reader sees it once, even if it was sent twice."""
+    """Makes the mail. Its Message-ID depends only on the alert and the message, so a mail program can recognise a mail that was sent twice."""
     found = EmailMessage()
     again = "still " if message["message"] > 1 else ""
     found["Subject"] = f"pgqueue: {again}{message['kind']}: {message['subject']}"
@@ -154,5 +154,5 @@ def written(settings: AlertSettings, message: JsonObject) -> EmailMessage:
 
 
 def _kind(error: object) -> str:
-    """The kind of an error, without its text, because the text may quote a URL, a header or an address."""
+    """The class of an error. Its text is left out, because it can contain a URL, a header or an address."""
     return type(error).__name__ if isinstance(error, BaseException) else "an error of the library"

@@ -1,6 +1,6 @@
-"""What to watch, and where messages of alerts go.
+"""The settings of alerts: what is watched, and where messages are sent.
 
-Secrets stay here: none is stored in the database, shown in an error, or logged.
+The secret settings are never stored in the database, shown in an error, or logged.
 """
 
 from __future__ import annotations
@@ -29,31 +29,35 @@ TABLE = "[tool.pgqueue.alerts]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertSettings:
-    """What to watch, in seconds, and where to send messages. If they cannot work, raises InvalidSettingError, which shows no secret."""
+    """What is watched (times in seconds), and where messages are sent. Raises InvalidSettingError for wrong values, and shows no secret in it."""
 
-    webhook: str | None = setting(SECRET, None, "A URL that gets each message as JSON, by POST.")
+    webhook: str | None = setting(SECRET, None, "The URL to which each message is sent as JSON, by POST.")
     webhook_token: str | None = setting(
         SECRET, None, "A bearer token for the webhook. It is sent only over https or to this machine."
     )
     smtp: str | None = setting(
         SECRET,
         None,
-        "A mail server: smtp://user:password@host:587, which asks for TLS, or smtps://, which begins with it.",
+        "A mail server, such as smtp://user:password@host:587. With smtp://, TLS is used if the server offers it. smtps:// always uses TLS.",
     )
     mail_from: str | None = setting(TEXT, None, "The sender of mails.")
     mail_to: tuple[str, ...] = setting(
-        TEXTS, (), "The receivers of mails; in the environment with commas between them."
+        TEXTS, (), "The receivers of mails. In the environment variable, they are separated by commas."
     )
     stalled_after: float = setting(
         DURATION,
         300.0,
-        "A queue stands still if no job has been claimed from it for this long, though some are due. 0: never.",
+        "An alert opens if a queue has due jobs, but none has been claimed from it for this time. 0: no such alert.",
     )
     max_age: float | None = setting(
-        DURATION, None, "If queues.max_age is not set: how long the oldest due job of a queue may wait."
+        DURATION,
+        None,
+        "An alert opens if the oldest due job of a queue has been due for longer than this. queues.max_age sets another time for a queue.",
     )
     remind_every: float = setting(
-        DURATION, 3600.0, "An open alert is told again after this time. 0: it is told once."
+        DURATION,
+        3600.0,
+        "A further message about an open alert is sent after this time. 0: only one message is sent.",
     )
 
     def __post_init__(self) -> None:
@@ -61,19 +65,21 @@ class AlertSettings:
             self.webhook is not None
             and _split(self.webhook, ("http", "https"), "webhook").username is not None
         ):
-            raise InvalidSettingError("webhook of alerts holds a user name.", do="use webhook_token")
+            raise InvalidSettingError("webhook of alerts contains a user name.", do="use webhook_token")
         if self.webhook_token is not None and self.webhook is not None and not _is_private(self.webhook):
             raise InvalidSettingError(
                 "webhook_token of alerts would be sent without TLS.",
                 do="give a webhook that begins with https://",
             )
         if self.webhook_token is not None and not _is_clean(self.webhook_token):
-            raise InvalidSettingError("webhook_token of alerts is no line of ASCII characters.")
+            raise InvalidSettingError(
+                "webhook_token of alerts must be one line of printable ASCII characters."
+            )
         if self.smtp is not None:
             _split(self.smtp, ("smtp", "smtps"), "smtp")
             if self.mail_from is None or not self.mail_to:
                 raise InvalidSettingError(
-                    "smtp of alerts is given alone.", do="give mail_from and mail_to, too"
+                    "smtp of alerts is given without mail_from and mail_to.", do="give all three"
                 )
         for address in (*self.mail_to, *([self.mail_from] if self.mail_from is not None else [])):
             if not _is_clean(address) or "@" not in address or " " in address or "," in address:
@@ -83,7 +89,7 @@ class AlertSettings:
 
 
 def find_alerts(file: Mapping[str, object]) -> AlertSettings:
-    """Reads each setting from a variable like ``PGQUEUE_ALERTS_WEBHOOK``, else from ``[tool.pgqueue.alerts]`` in ``file``.
+    """Reads each setting from a variable such as ``PGQUEUE_ALERTS_WEBHOOK``. If it is not set, reads ``[tool.pgqueue.alerts]`` in ``file``.
 
     If a setting is invalid, raises InvalidSettingError.
     """
@@ -126,6 +132,6 @@ def _split(url: str, schemes: tuple[str, ...], name: str) -> SplitResult:
     ):
         raise InvalidSettingError(
             f"{name} of alerts is no URL that begins with {' or '.join(scheme + '://' for scheme in schemes)}.",
-            why="it is not shown, because it may hold a secret",
+            why="its value is not shown, because it may contain a secret",
         )
     return parts

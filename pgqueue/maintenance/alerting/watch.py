@@ -1,6 +1,7 @@
-"""Sees what is wrong with the queues, and raises and resolves alerts.
+"""Looks for dead jobs and for queues that stand still or are late. Raises and resolves alerts about them.
 
-Looks once a heartbeat. Under an old snapshot a look takes long, because it reads many dead entries. Then the next look comes later.
+It looks once in each heartbeat. While an old snapshot keeps vacuum from removing dead entries of indexes, a look reads many of them and
+takes long. Then the pause before the next look is longer, too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import AlertNotRaised, AlertOpened, AlertResolved
 
 TIMES_ITS_DURATION = 20  # a pause is at least this many times as long as the look before it
-CALM_LOOKS = 3  # if so many looks in a row do not find the cause of an alert, it is resolved
+CALM_LOOKS = 3  # an alert is resolved if so many looks in a row do not find its cause
 
 Lane = tuple[int, str | None]  # a priority, and the key of its jobs if they have one
 
@@ -37,7 +38,9 @@ class Watch:
     async def run(self) -> None:
         """Goes on until it is cancelled."""
         self._queues = Standstill()
-        self._until = monotonic() + 2 * CALM_LOOKS * self._every  # the last leader may have left open alerts
+        self._until = (
+            monotonic() + 2 * CALM_LOOKS * self._every
+        )  # looks that find nothing resolve alerts that the former leader opened
         try:
             await forever("the watch for alerts", self._turn)
         finally:
@@ -76,20 +79,20 @@ class Watch:
 
 @dataclass
 class Unmoved:
-    """The fronts of a queue, one for each priority and key, and since when none of them has moved on."""
+    """The fronts (first due jobs) of a queue, one for each priority and key. ``since``: the time since which no front has moved to a later job."""
 
     fronts: dict[Lane, tuple[float, int]]
     since: float
 
 
 class Standstill:
-    """Remembers the fronts of each queue from look to look. If a front moves on, or is gone, its job counts as claimed."""
+    """Remembers the fronts of each queue from one look to the next. If a front is later than before, or is gone, its job counts as claimed."""
 
     def __init__(self) -> None:
         self._queues: dict[str, Unmoved] = {}
 
     def seen(self, fronts: Sequence[Front], now: float) -> dict[str, float]:
-        """For each queue with due jobs: for how many seconds no job has been claimed from it."""
+        """Returns for each queue with due jobs for how many seconds no job has been claimed from it."""
         found: dict[str, dict[Lane, tuple[float, int]]] = {}
         for front in fronts:
             found.setdefault(front.queue, {})[front.priority, front.key] = (front.run_at, front.job_id)
@@ -115,7 +118,7 @@ def dead_cause(dead: DeadTask) -> Cause:
 
 
 def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
-    """One cause for each queue whose oldest due job has waited too long: longer than the queue's max_age, or else than ``limit``."""
+    """One cause for each queue whose oldest job has been due for longer than the queue's max_age or, if it has none, than ``limit``."""
     causes = []
     for front in _oldest(fronts):
         allowed = front.max_age or limit
@@ -126,9 +129,9 @@ def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
 
 
 def stalled_causes(fronts: Sequence[Front], unmoved: dict[str, float], after: float) -> list[Cause]:
-    """One cause for each queue that stands still, with a job that has been due for more than ``after`` seconds.
+    """One cause for each queue that stands still. Its oldest job has been due for more than ``after`` seconds.
 
-    Either no worker has claimed from the queue for so long, or no worker will take its oldest job.
+    Also, either no job has been claimed from the queue for so long, or no living worker serves the queue and knows the task of this job.
     """
     causes = []
     for front in _oldest(fronts) if after else ():
@@ -146,7 +149,7 @@ def stalled_causes(fronts: Sequence[Front], unmoved: dict[str, float], after: fl
 
 
 def _oldest(fronts: Sequence[Front]) -> list[Front]:
-    """The oldest front of each queue, which comes first in ``fronts``."""
+    """Returns the oldest front of each queue. In ``fronts``, it is the first front of its queue."""
     found: dict[str, Front] = {}
     for front in fronts:
         found.setdefault(front.queue, front)
