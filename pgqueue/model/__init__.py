@@ -1,1 +1,1 @@
-"""What a job is and what may be said of it: values and rules. Pure."""
+"""The values and rules of jobs, tasks and schedules. This package does no I/O."""

@@ -1,4 +1,4 @@
-"""What a look at queues and tasks finds wrong, and the alerts that are raised about it."""
+"""The causes of alerts, as the leader finds them in queues and tasks, and the alerts themselves."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The first due job of a lane, or of a key in the lane. It is overdue by ``age`` seconds; its queue may have a ``max_age``.
+    """The first due job of a lane, or the first due job of one key in a lane. It has been due for ``age`` seconds.
 
-    The oldest front of each queue comes first. Only this one says whether workers serve its queue and its task.
+    ``max_age`` is a setting of its queue, or None. The oldest front of each queue comes first in the list. Only for that front,
+    ``queue_served`` and ``task_served`` say whether a living worker serves its queue and knows its task.
     """
 
     queue: str
@@ -27,7 +28,7 @@ class Front:
 
 @dataclass(frozen=True, slots=True)
 class DeadTask:
-    """A task whose jobs have died: ``count`` of them (1000 at most) since ``first_at``; ``job_id`` is the newest."""
+    """A task with dead jobs: ``count`` of them (1000 at most) since ``first_at``. The newest is ``job_id``, with its ``error``."""
 
     task: str
     queue: str
@@ -39,7 +40,7 @@ class DeadTask:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why an alert is open: ``kind`` is dead, stalled or late, and ``subject`` the task or queue."""
+    """The cause of an alert. ``kind`` is dead, stalled or late. ``subject`` is the task (dead) or the queue (stalled, late)."""
 
     kind: str
     subject: str
@@ -52,7 +53,7 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class AlertChange:
-    """An alert that opened, or was resolved."""
+    """An alert that has just opened (``opened``), or was just resolved (not ``opened``)."""
 
     id: int
     kind: str
@@ -63,7 +64,7 @@ class AlertChange:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """``count``: the dead jobs, or how often the leader saw the cause. ``muted_until`` None: it is not muted."""
+    """``count``: the number of dead jobs, or how often the leader has found the cause. ``muted_until`` None: the alert is not muted."""
 
     id: int
     kind: str

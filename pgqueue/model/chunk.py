@@ -1,4 +1,4 @@
-"""A task whose handler takes many jobs in one call. Each job carries one item, of the type that the handler names."""
+"""A task whose handler gets many jobs in one call. Each job holds one item. The handler's annotation says of which type."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SHAPE = (
 
 @dataclass(frozen=True)
 class ChunkSpec(TaskSpec):
-    """A task whose handler takes up to ``chunk`` jobs at once, gathered for ``chunk_wait`` seconds at most."""
+    """A task whose handler gets up to ``chunk`` jobs in one call. A worker waits up to ``chunk_wait`` seconds until it has so many jobs."""
 
     chunk: int = 1
     chunk_wait: float = 0.0
@@ -49,13 +49,13 @@ class ChunkSpec(TaskSpec):
         if self.chunk_wait > LONGEST_WAIT:
             raise InvalidOptionError(
                 f"chunk_wait is {self.chunk_wait:g} s.",
-                why="jobs that wait for others hold their slots meanwhile",
+                why="jobs that wait until their chunk is complete keep their slots",
                 do=f"give {LONGEST_WAIT:g} s at most",
             )
 
     @cached_property
     def parameters(self) -> tuple[str | None, Any, str | None]:
-        """(the parameter of the items, the type of an item, the parameter of the jobs). One of the two parameters may be None."""
+        """(the name of the parameter for items, the type of an item, the name of the parameter for jobs). One of the two names can be None."""
         hints = hints_of(self.name, self.function)
         items: list[tuple[str, Any]] = []
         jobs: list[str] = []
@@ -75,7 +75,7 @@ class ChunkSpec(TaskSpec):
 
     def _misshapen(self, why: str) -> InvalidArgumentsError:
         return InvalidArgumentsError(
-            f"Task {self.name} takes chunks, but its parameters do not: {why}.", do=SHAPE
+            f"Task {self.name} takes chunks, but its parameters do not fit: {why}.", do=SHAPE
         )
 
     @cached_property
@@ -84,7 +84,7 @@ class ChunkSpec(TaskSpec):
 
     @cached_property
     def arguments(self) -> dict[str, Parameter]:
-        """The fields of an item, which a job's args fill."""
+        """The fields of an item. The arguments of a job give their values."""
         _, kind, _ = self.parameters
         if kind is None:
             return {"arguments": Parameter("arguments", Parameter.VAR_KEYWORD)}
@@ -109,7 +109,7 @@ class ChunkSpec(TaskSpec):
 
     @cached_property
     def _known(self) -> frozenset[str] | None:
-        """The known fields, if pydantic would ignore others. None if all fields are allowed, or if a model has rules of its own."""
+        """The fields of an item, if pydantic would silently ignore other fields. None: all fields are allowed, or a pydantic model decides."""
         _, kind, _ = self.parameters
         is_open = kind is None or issubclass(kind, BaseModel)
         return None if is_open else frozenset(self.arguments)
@@ -126,7 +126,7 @@ class ChunkSpec(TaskSpec):
             ) from None
 
     def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
-        """The fields of an item, or one item, as JSON text."""
+        """Returns JSON text. The arguments are either one item, or the fields of an item."""
         _, kind, _ = self.parameters
         if (
             len(args) == 1
@@ -159,7 +159,7 @@ class ChunkSpec(TaskSpec):
             )
 
     def decode(self, text: str) -> Any:
-        """The item; raises InvalidArgumentsError or ValueError."""
+        """Returns the item that the JSON text holds. If the text does not fit, raises InvalidArgumentsError or ValueError."""
         try:
             return self.read(text)
         except ValidationError as error:
@@ -169,7 +169,7 @@ class ChunkSpec(TaskSpec):
             ) from None
 
     def call_with(self, items: list[object], jobs: list[Job]) -> Any:
-        """Calls the handler."""
+        """Calls the handler with the items, the jobs, or both, as its parameters ask."""
         name, _, jobs_name = self.parameters
         given: dict[str, object] = {}
         if name is not None:
@@ -183,7 +183,7 @@ class ChunkSpec(TaskSpec):
         return self.parameters[2] is not None
 
     def results_of(self, value: object, count: int) -> list[object]:
-        """What the handler returned, item by item; raises WrongOutcomesError."""
+        """Returns the result of each job, from the value that the handler returned. If that is impossible, raises WrongOutcomesError."""
         if value is None:
             return [None] * count
         if isinstance(value, list | tuple) and len(value) == count:
@@ -199,7 +199,7 @@ class ChunkSpec(TaskSpec):
 
 
 def _is_object(kind: object) -> bool:
-    """Whether a value of this type is a JSON object with fields."""
+    """Whether a value of this type becomes a JSON object with fields."""
     return (
         dataclasses.is_dataclass(kind)
         or is_typeddict(kind)

@@ -1,4 +1,4 @@
-"""What may be declared as a task, under which name, and whether it is declared again. Pure."""
+"""Checks which functions can be declared as tasks, finds their names, and sees when a task is declared again. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ MAIN = ("__main__", "__mp_main__")
 
 
 def runnable(function: Any) -> Handler:
-    """``function`` as a worker calls it. If plain wrappers hide a coroutine function, the result is a coroutine function, too.
+    """Returns the function that a worker calls for ``function``.
 
-    If the function would never do its work, raises InvalidArgumentsError.
+    A plain ``def`` may wrap a coroutine function, so that its call returns a coroutine. Then the result is a coroutine function.
+    If a call of ``function`` would never do its work, raises InvalidArgumentsError.
     """
     is_function = inspect.isroutine(function) and not inspect.isbuiltin(function)
     inner = inspect.unwrap(function) if is_function or hasattr(function, "__wrapped__") else None
@@ -63,7 +64,7 @@ def _described(function: object) -> str:
 
 
 def _is_unbound(function: Callable[..., object]) -> bool:
-    """Whether this is a method without its object: Python binds a method only when code looks it up on an object."""
+    """Whether the function is a method that is not bound to an object, because it was decorated inside its class."""
     is_inside = "." in getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
     return is_inside and not inspect.ismethod(function) and next(iter(inspect.signature(function).parameters), "") in {
         "self", "cls",
@@ -71,9 +72,9 @@ def _is_unbound(function: Callable[..., object]) -> bool:
 
 
 def home_of(function: object) -> str:
-    """The name under which other processes import the function's module; empty if they cannot.
+    """Returns the name under which other processes can import the function's module. Empty: they cannot import it.
 
-    multiprocessing's children run the main module as ``__mp_main__``.
+    Child processes of multiprocessing run the main module under the name ``__mp_main__``.
     """
     module: str = getattr(function, "__module__", None) or ""
     if module not in MAIN:
@@ -83,8 +84,8 @@ def home_of(function: object) -> str:
 
 
 def module_of(app: object) -> str:
-    """The module whose code makes the app. An ``__init__`` of the app, also of a subclass in a library, does not count."""
-    frame = sys._getframe(1)  # noqa: SLF001 - the only way to know
+    """Returns the name of the module whose code makes the app. Skips the app's own ``__init__`` methods, also those of subclasses."""
+    frame = sys._getframe(1)  # noqa: SLF001 - there is no other way to find the caller
     while frame.f_back is not None and frame.f_locals.get("self") is app:
         frame = frame.f_back
     name = str(frame.f_globals.get("__name__", "app"))
@@ -94,7 +95,7 @@ def module_of(app: object) -> str:
 
 
 def task_name(function: Callable[..., object]) -> str:
-    """``module.function``; raises UnnameableTaskError if a worker could not import the function under that name."""
+    """Returns ``module.function``. Raises UnnameableTaskError if a worker cannot import the function under that name."""
     module, qualname = home_of(function), getattr(function, "__qualname__", "")
     if not module or not qualname or "<" in qualname:
         raise UnnameableTaskError(
@@ -106,7 +107,7 @@ def task_name(function: Callable[..., object]) -> str:
 
 
 def hints_of(name: str, function: Callable[..., object]) -> dict[str, object]:
-    """The annotations of a task's function; raises InvalidArgumentsError for those that cannot be resolved."""
+    """Returns the annotations of a task's function. Raises InvalidArgumentsError if an annotation cannot be resolved."""
     try:
         return typing.get_type_hints(function, include_extras=True)
     except NameError as error:
@@ -114,7 +115,7 @@ def hints_of(name: str, function: Callable[..., object]) -> dict[str, object]:
             f"An annotation of task {name} cannot be resolved: {error}",
             do="import the type at the top of the task's module, outside `if TYPE_CHECKING`",
         ) from None
-    except Exception as error:  # noqa: BLE001 - evaluating a text may raise anything
+    except Exception as error:  # noqa: BLE001 - an annotation that is a text is evaluated, which can raise any error
         raise InvalidArgumentsError(
             f"An annotation of task {name} cannot be resolved: {type(error).__name__}: {error!s:.200}",
             do="annotate each parameter with a type",
@@ -122,15 +123,15 @@ def hints_of(name: str, function: Callable[..., object]) -> dict[str, object]:
 
 
 def run_of_module() -> CodeType | None:
-    """The code that identifies this run of the declaring module, or of the notebook's cell."""
-    frame = sys._getframe(1)  # noqa: SLF001 - what inspect.currentframe() is, without its Optional
+    """Returns the code object of the module, or of the notebook's cell, that runs now. A new run of the module has another code object."""
+    frame = sys._getframe(1)  # noqa: SLF001 - inspect.currentframe() does the same, but can return None
     while frame is not None and (frame.f_locals is not frame.f_globals):
         frame = frame.f_back  # type: ignore[assignment]
     return None if frame is None else frame.f_code
 
 
 class Runs:
-    """Remembers which run of a module declared an object. What a later run of the module declares replaces what the former run declared."""
+    """Remembers which run of a module declared an object. If a later run declares the object again, the new object replaces the old one."""
 
     def __init__(self) -> None:
         self._known: dict[int, CodeType | None] = {}
@@ -139,7 +140,7 @@ class Runs:
         self._known[id(declared)] = run_of_module()
 
     def repeats(self, known: object, declared: object) -> bool:
-        """Whether ``declared`` declares ``known`` once more: after a reload, or in a cell that is run again."""
+        """Whether ``declared`` is a new version of ``known``: a reload of the module, or a second run of a cell, has declared it."""
         names = [
             (home_of(each) or "__main__", getattr(each, "__qualname__", None)) for each in (known, declared)
         ]
@@ -150,14 +151,14 @@ class Runs:
         )
 
     def put(self, listed: list[T], declared: T) -> None:
-        """Appends ``declared``, or replaces what a former run declared in its place."""
+        """Appends ``declared`` to ``listed``. If ``listed`` has its version of a former run, replaces that version instead."""
         place = next((n for n, known in enumerate(listed) if self.repeats(known, declared)), len(listed))
         listed[place : place + 1] = [declared]
         self.note(declared)
 
 
 def named(value: object) -> tuple[str, str]:
-    """The module and the name under which other processes find this object; raises PicklingError if there is none."""
+    """Returns the module and the name under which other processes can find this object. Raises PicklingError if no module has it."""
     for module in list(sys.modules.values()):
         for name, found in list(getattr(module, "__dict__", {}).items()):
             if found is value:
@@ -168,7 +169,7 @@ def named(value: object) -> tuple[str, str]:
 
 
 def importable(module: str) -> str:
-    """The module's name in another process of multiprocessing, or in the parent of this process."""
+    """Returns the name of the module in other processes of multiprocessing. Only the main module has another name there."""
     return MAIN[0] if module in MAIN else module
 
 
@@ -184,6 +185,6 @@ class Declares(Protocol):
 
 
 def task_of(app: Declares, module: str, name: str) -> object:
-    """The task of that name, which is declared when the module of its function is imported."""
+    """Imports ``module``, which declares the task, and returns the task of this name."""
     importlib.import_module(module)
     return app.tasks[name]

@@ -1,14 +1,15 @@
-"""When a schedule fires: cron expressions, intervals and single times, also over changes of the clock. Pure.
+"""Finds the times at which a schedule fires: by a cron expression, an interval or a single time. This module does no I/O.
 
-An expression names wall-clock times of a time zone. Where clocks change, these times follow the rules of Debian's cron:
+A cron expression means times on the clocks of a time zone. If these clocks change (to summer time, for example), pgqueue follows the rules of
+Debian's cron:
 
-* Times of day (neither the minute nor the hour begins with ``*``) happen once a day. If the clocks skip a time, it fires at
-  the moment of the jump. If the clocks repeat a time, it fires the first time. So ``30 2 * * *`` fires at 03:00 if
-  02:30 is skipped, and at the first 02:30 if there are two.
-* Intervals (the minute or the hour begins with ``*``) follow elapsed time: every real minute that fits fires. So
-  ``*/15 * * * *`` fires each quarter of an hour, through skipped and repeated hours alike.
+* If neither the minute nor the hour begins with ``*``, the expression means times of day. Each of them fires once a day. If the clocks skip
+  the time, the schedule fires at the moment of the jump. If the clocks show the time twice, it fires the first time. So ``30 2 * * *``
+  fires at 03:00 on a day without 02:30, and at the first 02:30 on a day with two.
+* If the minute or the hour begins with ``*``, the expression means an interval. The schedule fires in every real minute that fits. So
+  ``*/15 * * * *`` fires each quarter of an hour, also in hours that the clocks show twice, and across an hour that they skip.
 
-``every`` counts seconds from its anchor and knows no clock but UTC.
+``every`` counts real seconds from its anchor, so changes of clocks do not matter to it.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from pgqueue.errors import InvalidScheduleError
 from pgqueue.text.nearest import guess
 from pgqueue.text.values import shown
 
-END = datetime(3000, 1, 1, tzinfo=UTC)  # the database takes no later time
+END = datetime(3000, 1, 1, tzinfo=UTC)  # the database refuses this time and later ones
 DAY, MINUTE = 86_400, timedelta(minutes=1)
-EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - a wall-clock time; only for a first look at an expression
+EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - a time without a zone; an expression is tested from this time on
 ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -40,28 +41,30 @@ ALIASES = {
 }
 FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
 ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*", re.ASCII)
-LOCAL = re.compile(r"localtime|posixrules|Factory|posix/.*|right/.*")  # these names differ from host to host
+LOCAL = re.compile(
+    r"localtime|posixrules|Factory|posix/.*|right/.*"
+)  # the zone that such a name means differs from host to host
 
 
 class Timing(Protocol):
-    """When something fires."""
+    """The fire times of a schedule."""
 
     def after(self, moment: datetime) -> Iterator[datetime]:
-        """The fire times later than ``moment``, in order, in UTC."""
+        """Returns the fire times after ``moment``, in order, in UTC."""
         ...
 
     def remark(self, at: datetime, /) -> str:
-        """What a change of the clocks on the day of this fire time does, in words; nearly always empty."""
+        """Returns a sentence for people if the clocks change on the day of this fire time. On nearly all days it is empty."""
         ...
 
 
 def zone(name: object) -> ZoneInfo:
-    """The time zone of an IANA name; raises InvalidScheduleError with near names."""
+    """Returns the time zone with this IANA name. If there is none, raises InvalidScheduleError, which suggests similar names."""
     if isinstance(name, str) and len(name) <= 64 and ZONE.fullmatch(name) and not LOCAL.fullmatch(name):
         try:
             return ZoneInfo(name)
         except (KeyError, ValueError, OSError):
-            pass  # a folder of zones, such as Europe, is an OSError
+            pass  # the name of a folder of zones, such as Europe, raises OSError
     raise InvalidScheduleError(
         f"{shown(name)} is no time zone.",
         do=guess(str(name), available_timezones(), "give an IANA name, such as Europe/Warsaw or UTC"),
@@ -84,20 +87,25 @@ class Cron:
             yield at
 
     def _walls(self, after: datetime) -> Iterator[datetime]:
-        """Wall-clock times that the expression names, in whole minutes, as if no clock ever changed."""
+        """Returns the times that fit the expression, in whole minutes, as if the clocks never changed."""
         return iter(CronSim(self.expression, after))
 
     def _daily(self, moment: datetime) -> Iterator[datetime]:
         last = moment
         for wall in self._walls(_wall(moment, self.tz)):
             at = self._instant(wall)
-            if at > last:  # several times in one skipped hour fire once
+            if (
+                at > last
+            ):  # if several times fall into one skipped hour, all of them get the moment of the jump, and only one fires
                 last = at
                 yield at
 
     def _elapsed(self, moment: datetime) -> Iterator[datetime]:
         start, offset = _wall(moment, self.tz), _offset(moment, self.tz)
-        seen, change = moment, None  # ``change``: the first change of the clocks until ``seen``
+        seen, change = (
+            moment,
+            None,
+        )  # ``change``: the first change of the clocks up to ``seen``; None: there is none
         while True:
             for wall in self._walls(start):
                 at = (wall - offset).replace(tzinfo=UTC)
@@ -107,7 +115,7 @@ class Cron:
                     ahead = at + timedelta(days=1)
                     seen, change = ahead, _change(seen, ahead, self.tz)
                 if change is not None and at >= change:
-                    # From this change on, the clock has another offset.
+                    # From this change on, the clocks have another offset, so the times that fit are computed again.
                     start, offset = _wall(change, self.tz) - MINUTE, _offset(change, self.tz)
                     seen, change = change, None
                     break
@@ -116,7 +124,7 @@ class Cron:
                 return
 
     def _instant(self, wall: datetime) -> datetime:
-        """The moment at which a time of day happens. If the clocks repeat the time, the first moment; if they skip it, the moment of the jump."""
+        """Returns the moment at which the clocks show ``wall``: the first one, if there are two. If the clocks skip it, the moment of the jump."""
         first = wall.replace(tzinfo=self.tz, fold=0).astimezone(UTC)
         if _wall(first, self.tz) == wall:
             return first
@@ -143,7 +151,7 @@ class Cron:
 
 
 class Every:
-    """An interval, counted from its anchor. If the anchor is in the future, it is the first fire time."""
+    """A fixed interval. The anchor is a fire time. If it is in the future, it is the first fire time."""
 
     def __init__(self, seconds: float, anchor: datetime) -> None:
         self.interval, self.anchor = timedelta(seconds=seconds), anchor
@@ -179,7 +187,7 @@ def _checked(expression: object) -> str:
 
 @lru_cache(1024)
 def _five_fields(expression: str) -> str:
-    """The expression in capitals; raises InvalidScheduleError, which names the wrong field."""
+    """Returns the expression in capitals. If it is wrong, raises InvalidScheduleError, which says which field is wrong."""
     text = ALIASES.get(expression.strip().lower(), expression)
     fields = text.upper().split()
     if len(fields) != len(FIELDS):
@@ -215,7 +223,7 @@ def _wall(moment: datetime, tz: ZoneInfo) -> datetime:
 
 
 def _change(after: datetime, until: datetime, tz: ZoneInfo) -> datetime | None:
-    """The first moment in (after, until] at which the clocks differ from those at ``after``."""
+    """Returns the first moment in (after, until] at which the clocks have another offset than at ``after``. None: there is none."""
 
     def offset(second: int) -> timedelta | None:
         return datetime.fromtimestamp(second, tz).utcoffset()

@@ -1,8 +1,8 @@
-"""What pgqueue tells a user's functions about jobs: hooks after an outcome, and middleware around each attempt.
+"""Functions of a user that pgqueue calls: hooks after an event of a job, and middleware around each attempt.
 
-A hook runs in a job of its own, ``<task>:on_<event>``. The statement that writes the outcome also stores this job (settle.sql,
-rescue.sql, finish_overdue.sql). So the job exists if and only if the outcome does. Like any job, it runs at least once, even if a worker
-dies meanwhile.
+A hook runs in a separate job, of the task ``<task>:on_<event>``. The statement that writes the outcome also stores this job (settle.sql,
+rescue.sql, finish_overdue.sql). So the job exists if and only if the outcome was committed. Like any job, it runs at least once, even if
+its worker dies.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from pgqueue.text.values import shown
 
 Event = Literal["completed", "failed", "dead", "stalled", "retry"]
 EVENTS: tuple[Event, ...] = ("completed", "failed", "dead", "stalled", "retry")
-QUEUE = "pgqueue.hooks"  # settle.sql, rescue.sql, finish_overdue.sql
+QUEUE = "pgqueue.hooks"  # settle.sql, rescue.sql and finish_overdue.sql use the same name
 TIMES = frozenset({"run_at", "created_at", "started_at", "finished_at", "expires_at", "deadline_at"})
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How an attempt failed, as a hook gets it.
+    """Says to a hook how an attempt failed.
 
     ``reason`` is the reason of the transition: failed, permanent_error, attempts_exhausted, crash_loop, rescued and so on.
-    ``error`` reads like ``ValueError: bad address``. If there is no traceback, as after a crash, ``traceback`` is None.
+    ``error`` is a text such as ``ValueError: bad address``. ``traceback`` is None if there is no traceback, for example after a crash.
     """
 
     reason: str
@@ -47,10 +47,10 @@ class Failure:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One attempt, as middleware sees it around the call of its handler.
+    """One attempt, as it is given to middleware around the call of the handler.
 
-    ``arguments`` are what the handler gets, checked and converted: its keyword arguments or, in a chunk, the one item.
-    ``result`` is what the handler returned. If middleware changes ``arguments`` or ``result``, the new value counts.
+    ``arguments``: the values that the handler gets, checked and converted. They are its keyword arguments or, in a chunk, the job's item.
+    ``result``: the value that the handler returned. Middleware may change ``arguments`` and ``result``. Then pgqueue uses the new values.
     """
 
     job: Job
@@ -67,7 +67,7 @@ M = TypeVar("M", bound=Callable[[Call], Iterator[None] | AsyncIterator[None]] | 
 
 
 class Hooked:
-    """What both an app and a task have: decorators that declare hooks. Their functions may be ``def`` or ``async def``."""
+    """The base of an app and a task: it has the decorators that declare hooks. A hook can be a ``def`` or an ``async def``."""
 
     def __init__(self) -> None:
         self.hooks: dict[Event, list[Callable[..., object]]] = {}
@@ -79,17 +79,17 @@ class Hooked:
         return hook
 
     def on_failed(self, hook: H) -> H:
-        """``hook(job, failure)`` runs after each attempt that failed, whatever follows."""
+        """``hook(job, failure)`` runs after each failed attempt, whether another attempt follows or the job is dead."""
         self._add("failed", hook)
         return hook
 
     def on_retry(self, hook: H) -> H:
-        """``hook(job, failure)`` runs after an attempt that failed and will be followed by another."""
+        """``hook(job, failure)`` runs after each failed attempt that another attempt will follow."""
         self._add("retry", hook)
         return hook
 
     def on_dead(self, hook: H) -> H:
-        """``hook(job, failure)`` runs after a job has died, also if its workers crashed."""
+        """``hook(job, failure)`` runs after a job has become dead, also if it is dead because its workers crashed."""
         self._add("dead", hook)
         return hook
 
@@ -110,12 +110,12 @@ class Hooked:
 
 
 def hook_name(task: str, event: Event) -> str:
-    """The task of a hook's jobs; raises InvalidNameError if the task's own name is too long for it."""
+    """Returns the name of the task of a hook's jobs. Raises InvalidNameError if that name is too long."""
     return check_name("task", f"{task}:on_{event}")
 
 
 def job_told(values: JsonObject) -> Job:
-    """The job in a hook's arguments (hook_args.sql), as its outcome left it."""
+    """Returns the job that a hook is called with, from the hook's arguments (hook_args.sql). It is as it was just after the event."""
     known = {field.name for field in fields(Job)} - {"lease"}
     found = {name: value for name, value in values.items() if name in known}
     found["progressed"] = values.get("progress")
@@ -125,7 +125,7 @@ def job_told(values: JsonObject) -> Job:
 
 
 def as_layer(function: object) -> Layer:
-    """Middleware as something that makes a context manager for each call; raises InvalidOptionError."""
+    """Returns a function that makes a context manager for each call, from any form of middleware. Raises InvalidOptionError for other objects."""
     if inspect.isasyncgenfunction(function):
         return asynccontextmanager(function)
     if inspect.isgeneratorfunction(function):
@@ -133,7 +133,7 @@ def as_layer(function: object) -> Layer:
     if not callable(function) or inspect.iscoroutinefunction(function):
         raise InvalidOptionError(
             f"{shown(function)} is no middleware.",
-            do="write a generator, def or async def, with one yield; or give what makes a context manager for a Call",
+            do="write a generator (def or async def) with one yield, or give a function that returns a context manager for a Call",
         )
     layer: Layer = function
     return layer

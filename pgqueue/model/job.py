@@ -1,4 +1,4 @@
-"""What a job is: ``NewJob`` before it is stored, ``Job`` as it is stored."""
+"""The classes of jobs: ``NewJob`` is a job before it is stored, ``Job`` is a stored job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 class Lease(Protocol):
-    """What a running attempt lends to its ``Job``. The worker makes it."""
+    """The part of a ``Job`` that works only during its attempt. The worker makes it."""
 
     def check(self) -> None: ...
     def progress(self, progress: Progress) -> None: ...
@@ -36,7 +36,7 @@ class Lease(Protocol):
 class NewJob(NamedTuple):
     """A job that is not stored yet: a task's name, its arguments as JSON text, and the options of the SQL API.
 
-    ``unique_key`` stands beside the options. So jobs share their options even if their keys differ.
+    ``unique_key`` is not one of ``options``. So jobs with different keys can share one mapping of options.
     """
 
     task: str
@@ -45,14 +45,14 @@ class NewJob(NamedTuple):
     unique_key: str | None = None
 
     def __repr__(self) -> str:
-        """Without the arguments, which may be secret."""
+        """Leaves out the arguments, because they may be secret."""
         return f"<NewJob of {self.task}>"
 
 
 class Batch(NamedTuple):
-    """Jobs of one task that share their options. Each has its arguments as JSON text and, if there are ``keys``, a unique_key.
+    """Jobs of one task that share their options. ``args``: the arguments of each job, as JSON text. ``keys``: the unique_key of each job, or None.
 
-    A job is a text here, not an object, because even a hundred thousand texts cost the garbage collector nothing.
+    A job is only a text here, not an object, because the garbage collector does not visit texts: even a hundred thousand cost it nothing.
     """
 
     task: str
@@ -61,11 +61,11 @@ class Batch(NamedTuple):
     keys: list[str] | None = None
 
     def in_ascii(self) -> Batch:
-        """The same batch, with JSON escapes in the arguments for all characters outside ASCII."""
+        """Returns the same batch, but all characters outside ASCII are JSON escapes in the arguments."""
         return self._replace(args=[NOT_ASCII.sub(_escaped, args) for args in self.args])
 
     def item(self) -> str:
-        """What ``pgqueue.enqueue_many`` takes for these jobs."""
+        """Returns the JSON text for these jobs, as ``pgqueue.enqueue_many`` takes it."""
         keys = {} if self.keys is None else {"keys": self.keys}
         return (
             json.dumps({"task": self.task, "declared": True, **self.options, **keys})[:-1]
@@ -78,7 +78,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def in_batches(jobs: Iterable[NewJob]) -> list[Batch]:
-    """The jobs as batches: each holds neighbours that share their task and options."""
+    """Returns the jobs as batches, in the same order. Jobs that follow each other and share their task and options are in one batch."""
     found: list[Batch] = []
     last = None
     for task, args, options, key in jobs:
@@ -98,14 +98,14 @@ def in_batches(jobs: Iterable[NewJob]) -> list[Batch]:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A stored job, as its row was when it was read. ``timeout`` is in seconds, times are aware datetimes.
+    """A stored job, as its row was when it was read. ``timeout`` is in seconds, and times are datetimes with a time zone.
 
-    Its repr leaves out arguments, results and errors, so that a log line holds no secret.
+    Its repr leaves out arguments, results and errors, so that a log line contains no secret.
 
-    ``progressed`` is what ``progress`` said last, in this attempt or a former one: done, total, message, at.
+    ``progressed`` is the last progress, from this attempt or a former one: done, total, message, at.
 
-    A handler that asks for its job (a parameter annotated ``Job``) gets one that also holds the lease: then
-    ``check``, ``progress``, ``track`` and ``transaction`` work.
+    If a handler has a parameter that is annotated ``Job``, it gets its job there. Only such a job also has the lease, which ``check``,
+    ``progress``, ``track`` and ``transaction`` need.
     """
 
     id: int
@@ -139,9 +139,9 @@ class Job:
 
     @property
     def uid(self) -> str:
-        """Names the job for ever, over all its attempts. Handlers give it to other services as an idempotency key.
+        """An identifier that no other job ever gets, the same in all attempts. Handlers can pass it to other services as an idempotency key.
 
-        After a failover that loses commits, another job may get the same ``id``, but it gets another ``uid``.
+        If a failover loses commits, a later job can get the same ``id``, but it has another ``uid``.
         """
         return f"{self.id}-{(self.created_at - EPOCH) // timedelta(microseconds=1)}"
 
@@ -150,7 +150,7 @@ class Job:
         return self.state in FINAL
 
     def check(self) -> None:
-        """Raises LeaseLostError if the worker lost the job, and Cancel if the job was asked to end.
+        """Raises LeaseLostError if the worker has lost the lease of the job, and Cancel if someone asked for the job's end.
 
         A long handler on a thread should call this now and then. Otherwise, only a timeout or a deadline stops the handler.
         """
@@ -158,9 +158,9 @@ class Job:
             self.lease.check()
 
     def progress(self, done: float, total: float | None = None, message: str | None = None) -> None:
-        """Says how far this attempt has come: ``job.progress(120, 400, "resizing")``.
+        """Reports how far this attempt has come: ``job.progress(120, 400, "resizing")``.
 
-        Call it as often as you like: the worker writes the latest value once a second, and the last one with the outcome.
+        You can call it as often as you like. The worker writes the newest value once a second, and the last value with the outcome.
         Raises InvalidOptionError if a value is no number, or if the message is no text.
         """
         self._own_lease().progress(Progress.of(done, total, message))
@@ -171,7 +171,7 @@ class Job:
         total: float | None = None,
         message: str | None = None,
     ) -> Track[T]:
-        """``for item in job.track(items)``, or ``async for``: says how many items are done. Give ``total`` if ``items`` has no length.
+        """Reports how many items are done: ``for item in job.track(items)``, or ``async for``. Give ``total`` if ``items`` has no length.
 
         A plain ``for`` also calls ``check`` before each item, so that a handler on a thread can be stopped.
         """
@@ -181,8 +181,8 @@ class Job:
     def transaction(self, result: object = None) -> AbstractContextManager[Connection]:
         """A psycopg connection whose commit completes the job: ``with job.transaction() as conn: ...``.
 
-        Business rows, follow-up jobs, ``result`` and the completion commit together. If the lease is lost,
-        LeaseLostError is raised and all is rolled back. So the effect takes place exactly once.
+        Your own rows, jobs that you enqueue on the connection, ``result`` and the completion commit together. If the lease is lost,
+        the block raises LeaseLostError, and everything is rolled back. So the effect happens exactly once.
         """
         return self._own_lease().transaction(result)
 

@@ -13,7 +13,7 @@ TASK_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,126}", re.ASCII)
 
 
 def check_name(kind: str, name: object) -> str:
-    """Returns ``name``; raises InvalidNameError unless it may name a queue, a task or a schedule."""
+    """Returns ``name``. Raises InvalidNameError if it cannot be the name of a queue, a task or a schedule (``kind``)."""
     pattern = QUEUE_NAME if kind == "queue" else TASK_NAME
     if not isinstance(name, str) or not pattern.fullmatch(name):
         limit = 63 if kind == "queue" else 127
@@ -25,15 +25,15 @@ def check_name(kind: str, name: object) -> str:
 
 
 def is_reserved(task: str) -> bool:
-    """Whether pgqueue keeps the name for itself: for messages of alerts, and for hooks (``functions/is_reserved.sql``)."""
+    """Whether only pgqueue itself may use the name: for messages of alerts, and for hooks (``functions/is_reserved.sql``)."""
     return task.startswith("pgqueue.") or ":on_" in task
 
 
 def check_free(name: object) -> str:
-    """Returns ``name``; raises InvalidNameError unless a user's task may have it."""
+    """Returns ``name``. Raises InvalidNameError if a user's task may not have this name."""
     if is_reserved(checked := check_name("task", name)):
         raise InvalidNameError(
             f"{shown(name)} is a name that pgqueue keeps for itself.",
-            do="use one that does not begin with 'pgqueue.' and holds no ':on_'",
+            do="use a name that does not begin with 'pgqueue.' and does not contain ':on_'",
         )
     return checked

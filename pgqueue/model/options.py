@@ -1,4 +1,4 @@
-"""The options that an enqueue takes beside its arguments. The rule of each returns its value as the SQL API takes it. Pure."""
+"""The options of an enqueue. A rule for each option checks its value, and returns it in the form of the SQL API. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ EDITABLE = (
 CONFLICTS = ("skip", "replace", "raise")
 REMOVABLE = ("timeout", "expires", "deadline")
 Duration = float | str | timedelta
-TICK = 1e-6  # seconds: the shortest time that the database knows
+TICK = 1e-6  # seconds; the database stores no shorter time
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 
 
 def options(**given: object) -> dict[str, object]:
-    """The options of one enqueue as the SQL API takes them, without those that are None.
+    """Returns the options of one enqueue in the form of the SQL API. Leaves out options that are None.
 
-    Takes only names in RULES: see ``unknown``. Raises InvalidOptionError or InvalidNameError, which name the option and its limit.
+    Each name must be in RULES (``unknown`` finds other names). If a value is wrong, raises InvalidOptionError or InvalidNameError, which
+    says which option is wrong and what it may be.
     """
     chosen: dict[str, object] = {}
     for name, value in given.items():
@@ -39,12 +40,12 @@ def options(**given: object) -> dict[str, object]:
 
 
 def unknown(given: Iterable[object]) -> str:
-    """The given names that are no options, for messages; empty if there are none."""
+    """Returns the given names that are not options, as text for a message. Empty: all names are options."""
     return ", ".join(sorted(str(name) for name in given if name not in RULES))
 
 
 def changes(given: Mapping[str, object]) -> dict[str, object]:
-    """What an edit changes, as the SQL API takes it; None removes a timeout, an expiry or a deadline."""
+    """Returns the changes of an edit in the form of the SQL API. The value None removes a timeout, an expiry or a deadline."""
     wrong = ", ".join(sorted(set(given) - set(EDITABLE)))
     if wrong or not given:
         raise InvalidOptionError(
@@ -109,7 +110,8 @@ def _weight(name: str, value: object) -> int:
 def _ordering(name: str, value: object) -> str:
     if value not in ("block", "skip"):
         raise InvalidOptionError(
-            f"{name} is {shown(value)}.", do="give block or skip: what a dead job does to those behind it"
+            f"{name} is {shown(value)}.",
+            do="give block or skip: whether a dead job blocks the jobs behind it, or they skip it",
         )
     return str(value)
 

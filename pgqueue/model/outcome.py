@@ -1,6 +1,6 @@
-"""How an attempt ends: the outcomes, what a handler may raise to choose one, and the one function that decides.
+"""The outcomes of attempts, the exceptions with which a handler chooses an outcome, and the function that decides on an outcome.
 
-Code makes outcomes only by their named constructors, so it cannot write an illegal transition.
+Outcomes are made only by their class methods. So no code can write a transition that is not allowed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pgqueue.telemetry.events.users import InstructionUnclear
 from pgqueue.text.described import ERROR_LIMIT, clean, describe, message, trace
 
 Keep = Literal["all", "failures", "none"]
-# Seconds. A snooze costs no attempt, so without a least delay a job could run again and again without a pause.
+# Seconds. The attempt of a snooze does not count. So without this shortest delay, a job could run again and again without a pause.
 SHORTEST = 0.1
 
 
 class Snooze(Exception):  # noqa: N818 - an instruction, not an error
-    """Raised (or returned) by a handler: run me again after ``delay`` seconds, 0.1 at least. The attempt is given back."""
+    """Raised (or returned) by a handler: run the job again after ``delay`` seconds, but at least 0.1. The attempt does not count."""
 
     def __init__(self, delay: float | str | timedelta) -> None:
         super().__init__(f"snoozed for {delay}")
@@ -34,10 +34,10 @@ class Snooze(Exception):  # noqa: N818 - an instruction, not an error
 
 
 class RateLimited(Exception):  # noqa: N818
-    """Raised (or returned) by a handler: an outside service takes no more calls for now, as an HTTP 429 with Retry-After says.
+    """Raised (or returned) by a handler: a service refuses further calls for some time, as an HTTP 429 with Retry-After does.
 
-    For ``retry_after`` (seconds, or a date as HTTP writes it), no job of the same concurrency_key starts. If the job has no
-    key, no job of the same task starts. The attempt is given back. 0 and a past date count as 0.1 seconds.
+    ``retry_after`` is in seconds, or a date as HTTP writes it. Until then, no job with the same concurrency_key starts. If the job has no
+    key, no job of the same task starts. The attempt does not count. 0 and a past date count as 0.1 seconds.
     """
 
     def __init__(self, retry_after: float | str | timedelta) -> None:
@@ -52,14 +52,14 @@ class RateLimited(Exception):  # noqa: N818
 
 
 class Cancel(Exception):  # noqa: N818
-    """Raised (or returned) by a handler: stop here for good; this is no failure."""
+    """Raised (or returned) by a handler: end this job as cancelled. This does not count as a failure."""
 
     def __init__(self, why: str = "cancelled by its handler") -> None:
         super().__init__(why)
 
 
 class Retry(Exception):  # noqa: N818
-    """Raised (or returned) by a handler: this attempt failed; try again, after ``after`` seconds if they are given."""
+    """Raised (or returned) by a handler: this attempt failed, try the job again after ``after`` seconds. None: the policy says when."""
 
     def __init__(
         self, why: str = "the handler asked for a retry", *, after: float | str | timedelta | None = None
@@ -69,7 +69,7 @@ class Retry(Exception):  # noqa: N818
 
 
 class Dead(Exception):  # noqa: N818
-    """Raised (or returned) by a handler: this job is dead, however many attempts are left."""
+    """Raised (or returned) by a handler: make this job dead, even if it has attempts left."""
 
     def __init__(self, why: str = "given up by its handler") -> None:
         super().__init__(why)
@@ -80,10 +80,11 @@ INSTRUCTIONS = (Snooze, RateLimited, Cancel, Retry, Dead)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What settle.sql writes. ``delay``: seconds from the write. ``result``: JSON text. ``kept`` False drops the row.
+    """The outcome of an attempt, as settle.sql writes it. ``delay``: seconds from the write until the job is due. ``result``: JSON text.
 
-    ``begun`` False: no handler has seen this attempt. ``paused``: the job's key or task waits as long as the job. ``progress``: what the
-    handler said last, if it is not written yet.
+    ``kept`` False: the row of the finished job is not kept. ``counted`` False: the attempt does not count. ``crashed``: the process of the
+    attempt crashed. ``begun`` False: no handler was called. ``paused``: until ``delay`` is over, no other job with the job's key starts or, if
+    it has no key, no other job of its task. ``progress``: the handler's last progress, if it is not written yet.
     """
 
     state: Literal["completed", "cancelled", "dead", "retrying", "pending"]
@@ -123,7 +124,7 @@ class Outcome:
 
     @classmethod
     def postponed(cls, delay: float, error: BaseException) -> Outcome:
-        """Released, because something that the job needs to run is missing."""
+        """The job is released, because something is missing that the job needs to run."""
         return cls("pending", "released", max(delay, 0.0), error=describe(error), counted=False, begun=False)
 
     @classmethod
@@ -146,7 +147,8 @@ class Outcome:
         )
 
 
-# Completions without a result: complete.sql writes them at a third of the cost. COMPLETED keeps the row, FORGOTTEN drops it.
+# Completions without a result. complete.sql writes them at a third of the cost of settle.sql. COMPLETED keeps the job's row, FORGOTTEN
+# does not.
 COMPLETED, FORGOTTEN = Outcome.completed(), Outcome.completed(keep="none")
 
 
@@ -163,7 +165,7 @@ def decide(
     crashed: bool = False,
     left: float | None = None,
 ) -> Outcome:
-    """The outcome of an attempt that ended in ``error``. Pure.
+    """Returns the outcome of an attempt that ended with ``error``.
 
     ``age``: seconds since the job was enqueued. ``left``: seconds until its deadline, if it has one. If the next attempt would begin
     after the deadline, the job is dead.
@@ -200,7 +202,7 @@ def decide(
 
 
 def _asked(instruction: Snooze | RateLimited | Retry) -> float | None:
-    """For how long the instruction asks to wait; None if it does not say so, or if its value is no time.
+    """Returns the seconds that the instruction asks to wait. None: it has no time, or its value is not a valid time.
 
     The value is checked again here, because user code may have changed it.
     """

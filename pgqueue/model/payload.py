@@ -1,4 +1,4 @@
-"""JSON on its way into the database. If jsonb cannot hold a value, the value is refused, and the error names the path to it."""
+"""Checks JSON before it goes into the database. If jsonb cannot store a value, raises an error that contains the path to the value."""
 
 from __future__ import annotations
 
@@ -22,29 +22,34 @@ ARGS_LIMIT = 256 * 1024
 RESULT_LIMIT = 64 * 1024
 DEPTH_LIMIT = 64
 DIGITS_LIMIT = 400
-SHOW_VALUES = "PGQUEUE_SHOW_VALUES"  # environment variable: 1 shows the values that do not fit
+SHOW_VALUES = (
+    "PGQUEUE_SHOW_VALUES"  # an environment variable; if it is 1, errors show the values that do not fit
+)
 
-# A text in which quick searches find nothing suspicious is good, so nearly every payload needs no walk. Plain searches come
-# first, because one regex for all of them costs more than all the rest of an enqueue in Python.
+# If quick searches in the JSON text find nothing suspicious, all its values are good. So nearly no payload needs ``walk``, which visits every
+# value. The searches are for fixed texts where possible: one regular expression for all would cost more than the rest of an enqueue.
 EXPONENT = re.compile(rb"[0-9]e[-+]?[0-9]")
 NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|(?P<number>-?[0-9]+(?:\.[0-9]+)?e[-+]?[0-9]+)')
 LONG_NUMBER = re.compile(rb"[0-9]{401}")
 
 
 def check_texts(texts: list[bytes], what: str, limit: int) -> list[str]:
-    """``check_text`` for many texts. Mostly, one look at all of them together shows that they are good."""
+    """Does ``check_text`` for many texts. In most cases, one search through all of them together shows that all are good."""
     if not texts:
         return []
-    longest, together = max(map(len, texts)), b"\n".join(texts)  # no JSON text holds a bare line end
+    longest, together = (
+        max(map(len, texts)),
+        b"\n".join(texts),
+    )  # no text contains a line end, because JSON escapes it
     if longest <= limit and not _is_suspicious(together, longest, len(texts)):
         return together.decode().split("\n")
     return [check_text(text, what, limit) for text in texts]
 
 
 def _is_suspicious(text: bytes, longest: int, count: int = 1) -> bool:
-    """Whether one of ``count`` texts may hold what jsonb refuses.
+    """Whether one of ``count`` texts can contain a value that jsonb or pgqueue refuses.
 
-    Each text has at least one brace, so the limit of the braces grows by one for each further text.
+    Counts braces instead of measuring the depth. Each text has at least one brace, so each further text raises the limit by one.
     """
     return (
         b"\\u" in text
@@ -56,7 +61,7 @@ def _is_suspicious(text: bytes, longest: int, count: int = 1) -> bool:
 
 
 def check_text(text: bytes, what: str, limit: int) -> str:
-    """JSON text that jsonb stores as it is; raises PayloadTooLargeError or InvalidPayloadError."""
+    """Returns the JSON text if jsonb can store all its values. If not, raises PayloadTooLargeError or InvalidPayloadError."""
     if len(text) > limit:
         raise PayloadTooLargeError(
             f"{what} is {len(text) / 1024:,.0f} KiB of JSON; the limit is {limit // 1024} KiB.",
@@ -74,7 +79,7 @@ def check_text(text: bytes, what: str, limit: int) -> str:
 
 
 def plain_numbers(text: bytes) -> bytes:
-    """The same JSON text without exponents: jsonb would write 1e22 as a whole number, which comes back as an int."""
+    """Returns the same JSON text without exponents. jsonb would change 1e22 to a whole number, and Python would read an int, not a float."""
     return NUMBERS.sub(_without_exponent, text) if EXPONENT.search(text) else text
 
 
@@ -86,7 +91,7 @@ def _without_exponent(found: re.Match[bytes]) -> bytes:
 
 
 def walk(root: object, what: str) -> None:
-    """Raises InvalidPayloadError, naming the path, for anything jsonb cannot hold."""
+    """Raises InvalidPayloadError if jsonb cannot store a value in ``root``. The error contains the path to that value."""
     stack: list[tuple[str, object, int]] = [("$", root, 1)]
     while stack:
         path, value, depth = stack.pop()
@@ -117,7 +122,7 @@ def _check_string(value: str, path: str, what: str) -> None:
         )
 
 
-# Iterable is not among these, because pydantic would read it lazily and only once.
+# The generic types that ``plain`` keeps. Iterable is not one of them: pydantic would read it lazily, and only once.
 KEPT = (
     list,
     dict,
@@ -141,7 +146,7 @@ PLAIN: dict[object, Any] = {
 
 
 def plain(kind: Any) -> Any:
-    """``kind`` with every Any in it replaced by plain JSON, so that a set or a datetime is refused, not turned into text."""
+    """Returns ``kind`` with JsonValue in place of each Any. So a set or a datetime is refused there, and does not become a list or a text."""
     origin, inner = get_origin(kind), get_args(kind)
     if origin is None:
         return PLAIN.get(kind, kind) if isinstance(kind, Hashable) else kind
@@ -158,7 +163,7 @@ def plain(kind: Any) -> Any:
 
 
 def _as_given(value: object, validate: Callable[[object], object]) -> object:
-    """Refuses a value such as a range or a deque: it fits an abstract kind, but would come back as an unequal list."""
+    """Refuses a value such as a range or a deque. It fits an abstract type, but would come back from JSON as a list, which is not equal."""
     made = validate(value)
     if isinstance(value, abc.Sequence) and not isinstance(value, type(made)) and value != made:
         kind = type(made).__name__
@@ -172,7 +177,7 @@ PLAIN |= {kind: plain(kind[JsonValue]) for kind in (*SEQUENCES, abc.Iterable)}
 
 
 def complaints(error: ValidationError) -> str:
-    """The first three complaints of pydantic in one sentence. Values may be secret, so they are shown only if SHOW_VALUES is set."""
+    """Returns the first three errors of pydantic in one sentence. Values can be secret, so they are shown only if SHOW_VALUES is set."""
     said = []
     values = os.environ.get(SHOW_VALUES) not in (None, "", "0")
     for item in error.errors(include_url=False, include_context=False)[:3]:
@@ -185,7 +190,9 @@ def complaints(error: ValidationError) -> str:
             case "extra_forbidden":
                 said.append(f"{path} is unknown")
                 continue
-            case "union_tag_invalid" if not values:  # because its message holds the tag
+            case "union_tag_invalid" if (
+                not values
+            ):  # pydantic's message would contain the tag, which is a value
                 message = "its tag is none of those expected"
         found = shown(item["input"]) if values else type(item["input"]).__name__
         said.append(

@@ -1,4 +1,4 @@
-"""How far a job has come, as its handler says it. Pure: the worker writes the progress. A handler that says nothing costs nothing."""
+"""How far a running job has come, as its handler reports it. This module does no I/O: the worker writes the progress."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pgqueue.errors import InvalidOptionError
 from pgqueue.text.values import shown
 
 MESSAGE_LIMIT = 500
-LARGEST_NUMBER = 2**53  # every language reads whole numbers of JSON exactly up to this number
+LARGEST_NUMBER = 2**53  # programs in every language read whole numbers in JSON exactly, up to this number
 
 T = TypeVar("T")
 
 
 class Progress(NamedTuple):
-    """What a handler said last: how much is ``done``, of ``total`` if known."""
+    """The last progress that a handler reported: how much is ``done``. ``total`` is None if it is not known."""
 
     done: float
     total: float | None = None
@@ -24,7 +24,7 @@ class Progress(NamedTuple):
 
     @classmethod
     def of(cls, done: float, total: float | None, message: str | None) -> Progress:
-        """Raises InvalidOptionError if a value is no number, or if the message is no text."""
+        """Makes a progress from checked values. Raises InvalidOptionError if a value is no number, or if the message is no text."""
         if message is not None:
             if not isinstance(message, str):
                 raise InvalidOptionError(f"The message of a progress is {shown(message)}.", do="give a text")
@@ -40,7 +40,9 @@ def _number(name: str, value: Any) -> float:
         number = value if type(value) in (int, float) else _plain(value)
     except (TypeError, ValueError):
         number = math.nan
-    if not -LARGEST_NUMBER <= number <= LARGEST_NUMBER:  # this refuses NaN, too
+    if (
+        not -LARGEST_NUMBER <= number <= LARGEST_NUMBER
+    ):  # also refuses NaN, because each comparison with NaN is false
         raise InvalidOptionError(
             f"{name} of a progress is {shown(value)}.", do="give a number from -2^53 to 2^53"
         )
@@ -48,14 +50,17 @@ def _number(name: str, value: Any) -> float:
 
 
 def _plain(value: Any) -> float:
-    """The number of another library as an int or a float; a text is no number."""
+    """Returns a number of another library, such as numpy, as an int or a float. Refuses texts, although float() would read them."""
     if isinstance(value, str | bytes):
         raise TypeError
     return int(value) if hasattr(value, "__index__") else float(value)
 
 
 class Track(Generic[T]):
-    """Iterates, with ``for`` or ``async for``, and tells how many items are done. A plain ``for`` also calls ``check`` before each item."""
+    """Yields the items, to ``for`` or ``async for``, and calls ``tell`` with the number of items that are done.
+
+    A plain ``for`` also calls ``check`` before each item.
+    """
 
     def __init__(
         self,
@@ -94,7 +99,7 @@ class Track(Generic[T]):
 
 
 def length(items: object) -> int | None:
-    """The number of items, or None if they have no length."""
+    """Returns the number of items. None: ``items`` has no length."""
     try:
         return len(items)  # type: ignore[arg-type]
     except TypeError:

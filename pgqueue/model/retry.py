@@ -1,8 +1,8 @@
-"""When a failed job is tried again: tenacity's vocabulary, evaluated without sleeping.
+"""Decides whether and when a failed job is tried again, with objects of the library tenacity, but without its sleep.
 
-tenacity waits in the process. A job must not wait there: it would hold its slot and its lease, and die with the worker.
-So a policy only answers two questions about an attempt: whether to go on, and after how many seconds. The answer is
-written into ``run_at``. The policy asks its wait, stop and retry objects with a state made up for that purpose.
+tenacity itself would sleep in the process. If a job waited so, it would keep its slot and its lease, and its wait would end if the worker
+died. So a policy here only answers two questions after an attempt: whether another attempt follows, and after how many seconds. The
+time is written into ``run_at``. To ask tenacity's wait, stop and retry objects, the policy makes a RetryCallState for them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ EXAMPLES = {
 }  # fmt: skip
 
 
-class wait_list(wait_base):  # noqa: N801 - named like its siblings in tenacity
-    """Waits the given seconds, one delay after the other, and then always the last delay."""
+class wait_list(wait_base):  # noqa: N801 - written like the names of tenacity
+    """Waits the given delays, one after the other. After the last delay, it always waits the last delay again."""
 
     def __init__(self, delays: Sequence[float]) -> None:
         self.delays = tuple(float(delay) for delay in delays)
@@ -45,11 +45,12 @@ DEFAULT_WAIT = wait_list(DEFAULT_DELAYS)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """Which failures are tried again, how often and how late.
+    """Says after which errors a job is tried again, how often, and after which delays.
 
     ``wait``, ``stop`` and ``retry`` are tenacity objects (``wait_exponential(max=300) + wait_random(0, 5)``,
     ``stop_after_attempt(8)``, ``retry_if_exception_type(OSError)``). A ``permanent`` exception makes the job dead
-    immediately. If ``transient`` is given, so does every exception that is not ``transient``. ``max_attempts`` counts attempts from 1.
+    immediately. If ``transient`` is given, every exception of another class also makes the job dead immediately. ``max_attempts`` is the
+    number of all attempts, with the first one.
     """
 
     wait: wait_base = DEFAULT_WAIT
@@ -83,9 +84,9 @@ class RetryPolicy:
 
     @staticmethod
     def of(value: object) -> RetryPolicy:
-        """The policy that ``retry=`` means: a policy, a number of attempts, a list of delays in seconds, a tenacity wait.
+        """Returns the policy for a value of ``retry=``: a policy, a number of attempts, a list of delays in seconds, or a tenacity wait.
 
-        None is the default (1 s, 5 s, 30 s, 5 min, 30 min); False is a single attempt.
+        None means the default delays (1 s, 5 s, 30 s, 5 min, 30 min). False means a single attempt.
         """
         match value:
             case None | True:
@@ -111,14 +112,14 @@ class RetryPolicy:
         )
 
     def is_permanent(self, error: BaseException) -> bool:
-        """Whether this failure must not be tried again, however many attempts are left. If a predicate fails, the answer is no."""
+        """Whether the job must not be tried again after this error, even if it has attempts left. If a user's ``retry`` fails, the answer is no."""
         try:
             if isinstance(error, self.permanent):
                 return True
             if self.transient and not isinstance(error, self.transient):
                 return True
             return self.retry is not None and not self.retry(_state(1, 0.0, error))
-        except BaseException as broken:  # noqa: BLE001 - a predicate is the user's, and may raise anything
+        except BaseException as broken:  # noqa: BLE001 - ``retry`` is code of a user, and can raise any error
             emit(PolicyFailed("permanent", broken))
             return False
 
@@ -131,7 +132,7 @@ class RetryPolicy:
             return False
 
     def delay(self, attempt: int, age: float, error: BaseException) -> float:
-        """Seconds until the next attempt. If the wait fails or answers nonsense, the default policy answers."""
+        """Returns the seconds until the next attempt. If ``wait`` fails or returns no valid time, the default policy decides."""
         try:
             seconds = float(self.wait(_state(attempt, age, error)))
         except BaseException as broken:  # noqa: BLE001

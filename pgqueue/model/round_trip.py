@@ -1,4 +1,4 @@
-"""Whether arguments come back from JSON as they were sent. If their types cannot tell, a comparison does. Pure."""
+"""Checks that arguments come back from JSON equal. For some types this is certain; other values are compared. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from typing import Any
 from pydantic import BaseModel
 
 LEAVES = frozenset({"none", "bool", "int", "float", "str", "uuid"})
-DISTINCT = LEAVES - {"uuid"}  # JSON tells all of these from each other, except NUMBERS
-CoreSchema = Mapping[str, Any]  # pydantic's, whose own type is a union of all its kinds
+DISTINCT = LEAVES - {
+    "uuid"
+}  # all of these differ in JSON, so a union of them is clear; only NUMBERS look the same
+CoreSchema = Mapping[str, Any]  # a core schema of pydantic; pydantic's own type for it is a large union
 NUMBERS = {"int", "float"}
 JSON = "pydantic.types.JsonValue:"
 ALIASES = ("validation_alias", "serialization_alias", "serialization_exclude")
 
 
 def is_closed(schema: CoreSchema) -> bool:
-    """Whether each value of this core schema comes back equal and needs no comparison: plain types, and lists and dicts of them."""
+    """Whether each value of this core schema certainly comes back equal. So it is for plain types, and for lists and dicts of them."""
     match schema["type"]:
         case "definitions" | "nullable":
             closed = is_closed(schema["schema"])
@@ -49,12 +51,12 @@ def is_closed(schema: CoreSchema) -> bool:
 
 
 def has_any(schema: CoreSchema) -> bool:
-    """Whether a closed schema has a place that takes any JSON. In such a place, only the text tells a float from an int."""
+    """Whether a closed schema has a place for any JSON value. There, only the JSON text shows whether a number was a float or an int."""
     return any(definition["ref"].startswith(JSON) for definition in schema.get("definitions", ()))
 
 
 def difference(sent: Any, back: Any, path: str = "") -> str | None:
-    """Where and how ``back`` differs from ``sent``, in words without values; None if they are equal."""
+    """Says where and how ``back`` differs from ``sent``, without their values, which can be secret. None: they are equal."""
     fields = _fields(sent)
     if sent is back:
         said = None
@@ -98,13 +100,13 @@ def _are_same_members(sent: Iterable[object], back: Iterable[object]) -> bool:
 
 def _are_equal(sent: object, back: object) -> bool:
     if isinstance(sent, datetime) and isinstance(back, datetime) and None not in (sent.tzinfo, back.tzinfo):
-        # Compared in UTC, because for Python a datetime in an hour that its zone repeats is unequal to every datetime of another zone.
+        # They are compared in UTC. For Python, a datetime in an hour that its zone has twice is unequal to all datetimes of other zones.
         sent, back = sent.astimezone(UTC), back.astimezone(UTC)
     return bool(sent == back)
 
 
 def _fields(value: object) -> Mapping[str, object] | None:
-    """What a dict, a model, a dataclass or another object without an equality holds; None for any other value."""
+    """Returns the fields of a dict, a model, a dataclass, or another object without an ``__eq__``. None for any other value."""
     if isinstance(value, dict):
         return value
     if isinstance(value, BaseModel):

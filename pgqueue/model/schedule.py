@@ -1,4 +1,4 @@
-"""What a schedule says, in code or in SQL, and which of its fire times need action now. Pure: time is a parameter."""
+"""A schedule, from code or from SQL, and the plan that says which of its fire times need a job now. The time is a parameter, so no I/O."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Overlap = Literal["queue", "skip", "cancel-old", "allow"]
 Missed = Literal["once", "skip", "all"]
 OVERLAPS: tuple[Overlap, ...] = ("queue", "skip", "cancel-old", "allow")
 MISSED: tuple[Missed, ...] = ("once", "skip", "all")
-BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # the database takes no earlier time
-MOST_MISSED = 1000  # at most this many missed fire times are made up for
-# The fire times say when each job runs, and each fire time enqueues once.
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # the database refuses earlier times
+MOST_MISSED = 1000  # at most so many missed fire times can get a job later
+# A schedule cannot have these options: its fire times say when a job runs, and each fire time enqueues only once anyway.
 NOT_FOR_SCHEDULES = frozenset({"run_at", "idempotency_key", "idempotency_ttl"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A recurring job: exactly one of ``cron``, ``every`` (seconds) and ``at`` says when. ``args`` is JSON text."""
+    """A schedule. Exactly one of ``cron``, ``every`` (seconds) and ``at`` says when it fires. ``args`` is JSON text."""
 
     name: str
     task: str
@@ -46,7 +46,7 @@ class Schedule:
     options: Mapping[str, object] = field(default_factory=dict)
 
     def timing(self) -> Timing:
-        """When it fires; raises InvalidScheduleError."""
+        """Returns the fire times. Raises InvalidScheduleError if a value is wrong."""
         tz = zone(self.tz)
         if self.cron is not None:
             return Cron(self.cron, tz)
@@ -60,7 +60,7 @@ class Schedule:
         return Once(self.at)
 
     def check(self) -> Timing:
-        """Checks the schedule and returns its timing; raises the PgQueueError that says what is wrong."""
+        """Checks the schedule and returns its timing. If a value is wrong, raises a PgQueueError that says which."""
         check_name("schedule", self.name)
         check_free(self.task)
         if sum(value is not None for value in (self.cron, self.every, self.at)) != 1:
@@ -87,13 +87,13 @@ class Schedule:
         return self.timing()
 
     def fires(self) -> str:
-        """When it fires, for people: ``0 9 * * MON``, ``every 5m``, ``at 2030-01-01 09:00+00:00``."""
+        """Returns a text for people that says when it fires: ``0 9 * * MON``, ``every 5m``, ``at 2030-01-01 09:00+00:00``."""
         if self.cron is not None:
             return self.cron
         return f"every {duration(self.every)}" if self.every is not None else f"at {self.at}"
 
     def as_row(self) -> dict[str, object]:
-        """The columns of its definition, for JSON."""
+        """Returns the columns of pgqueue.schedules that define the schedule, with values for JSON."""
         row = {name: getattr(self, name) for name in COLUMNS}
         for name in ("at", "anchor"):
             row[name] = None if row[name] is None else row[name].astimezone(UTC).isoformat()
@@ -108,7 +108,7 @@ def _is_moment(value: object) -> bool:
 
 
 def _check_options(options: object) -> None:
-    from pgqueue.model import options as rules  # noqa: PLC0415 - it imports pydantic, which `pgq` avoids where it can
+    from pgqueue.model import options as rules  # noqa: PLC0415 - it imports pydantic, which is slow, and most commands of `pgq` need no pydantic
     from pgqueue.model import unique  # noqa: PLC0415
 
     if not isinstance(options, Mapping):
@@ -116,7 +116,7 @@ def _check_options(options: object) -> None:
     if unfit := NOT_FOR_SCHEDULES.intersection(options):
         raise InvalidScheduleError(
             f"A schedule takes no {', '.join(sorted(unfit))}.",
-            why="its fire times say when each job runs, and each is enqueued once",
+            why="its fire times say when each job runs, and each fire time enqueues only once",
             do="use jitter, overlap and missed",
         )
     if wrong := rules.unknown(options):
@@ -133,7 +133,7 @@ def make(
     jitter: float | str | timedelta = 0,
     **rest: Any,
 ) -> Schedule:
-    """Makes and checks a schedule as people write it, with durations in any form. Raises the PgQueueError that says what is wrong."""
+    """Makes a schedule and checks it. Durations can have any form, such as "5m". If a value is wrong, raises a PgQueueError that says which."""
     try:
         made = Schedule(
             name=name, task=task, cron=cron, every=None if every is None else seconds(every, "every"),
@@ -146,13 +146,13 @@ def make(
 
 
 def fingerprint(declared: list[Schedule]) -> str:
-    """A hash of the set of schedules: their order does not matter."""
+    """Returns a hash of the schedules. It does not depend on their order."""
     text = json.dumps(sorted((one.as_row() for one in declared), key=lambda row: row["name"]), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def duration(value: float | None) -> str:
-    """``1h30m``, as ``every`` takes it."""
+    """Returns seconds as a text such as ``1h30m``, which ``every`` also accepts."""
     if value is None:
         return ""
     left, parts = float(value), []
@@ -163,10 +163,11 @@ def duration(value: float | None) -> str:
 
 
 class Plan(NamedTuple):
-    """What becomes of a schedule now: the fire times to deal with, and when it fires next (None: never again).
+    """The work for one schedule now. ``fires``: the fire times that get a job now. ``following``: the next fire time (None: never again).
 
-    ``due``: when the job of each fire time shall run (None: immediately). ``passed_over``: the last fire time that is not made up for.
-    ``missed_since``: the first fire time that gets no job of its own. The job of ``fires[0]`` stands for it, too, or it is passed over.
+    ``due``: for each of ``fires``, the ``run_at`` of its job (None: immediately). ``passed_over``: the last past fire time, if no past
+    fire time gets a job. ``missed_since``: the first missed fire time, if it gets no job of its own. Then the job of ``fires[0]`` also
+    stands for the fire times since ``missed_since``, if there is such a job.
     """
 
     fires: Sequence[datetime] = ()
@@ -185,10 +186,10 @@ def plan(
     over: bool,
     grace: float,
 ) -> Plan:
-    """``next_at``: the next fire time, if it is known. ``over``: the run of a single time is done.
+    """Plans the work for one schedule. ``next_at``: its next fire time, if it is known. ``over``: its single fire time (``at``) has had its run.
 
-    A fire time at most ``grace`` seconds ago is late, not missed. If the first fire time is missed, the schedule's policy
-    ``missed`` counts for all that are past. So "once" and "skip" never make more than one run, however many fire times are past.
+    A fire time that is at most ``grace`` seconds ago is late, not missed. If the first past fire time is missed, the schedule's policy
+    ``missed`` decides about all past fire times. So with "once" or "skip", however many fire times are past, at most one gets a job.
     """
     timing = schedule.check()
     first = next_at or _first(schedule, timing, edited_at, over)
@@ -224,7 +225,7 @@ def _until(timing: Timing, after: datetime, now: datetime) -> Iterator[datetime]
 
 
 def _latest(timing: Timing, first: datetime, now: datetime, count: int) -> list[datetime]:
-    """The last ``count`` fire times from ``first`` to ``now``, without walking through years of them."""
+    """Returns the last ``count`` fire times from ``first`` to ``now``. Looks back from ``now``, because ``first`` can be years ago."""
     span = timedelta(minutes=2)
     while now - span > first:
         found = list(_until(timing, now - span, now))
@@ -235,13 +236,13 @@ def _latest(timing: Timing, first: datetime, now: datetime, count: int) -> list[
 
 
 def jitter(name: str, at: datetime, most: float) -> float:
-    """Seconds from 0 to ``most``, the same for a fire time on every host, and spread evenly over schedules."""
+    """Returns seconds from 0 to ``most``, which differ from schedule to schedule, but are the same for one fire time on every host."""
     digest = hashlib.sha256(f"{name}\n{at.timestamp():.6f}".encode()).digest()
     return most * int.from_bytes(digest[:6], "big") / 2**48
 
 
 def problem(error: Exception) -> str:
-    """The text of an error for the column ``problem``."""
+    """Returns the text of an error for the column ``problem`` of pgqueue.schedules."""
     if not isinstance(error, PgQueueError):
         return f"{type(error).__name__}: {error!s:.500}"
     return " ".join(filter(None, (error.what, error.why and f"{error.why};", error.do)))

@@ -1,6 +1,6 @@
-"""Each setting is declared once, as a field. Its option, its key in the file, its range, help and row in the docs follow from the field.
+"""Declares each setting as a field of a dataclass. Its option, its key in the file, its range, its help and its row in the docs come from it.
 
-A new setting is one new field: ``concurrency: int = setting(COUNT, 10, "Jobs that run …", low=1, high=10_000)``.
+A new setting needs one new field: ``concurrency: int = setting(COUNT, 10, "Jobs that run …", low=1, high=10_000)``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ KEY = "setting"  # the key in a field's metadata
 
 
 class Settings(Protocol):
-    """A dataclass whose fields are settings, or an instance of it."""
+    """A dataclass whose fields are settings, or an instance of such a dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[object]]]
 
 
-Given = tuple[object, str]  # a value and how a message calls it: --poll, or poll in [tool.pgqueue]
+Given = tuple[object, str]  # a value, and its name in messages: --poll, or poll in [tool.pgqueue]
 
 
 # ------------------------------------------------------------------- kinds
@@ -76,7 +76,7 @@ def _texts(value: object, what: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """How values of one kind are given, read and written. ``metavar``: what ``--help`` calls them, or None if the option has no value."""
+    """A kind of values. ``read`` checks a given value, ``written`` makes a text of it. ``metavar``: its name in ``--help``, or None for a switch."""
 
     metavar: str | None
     option: type[object]
@@ -101,7 +101,7 @@ TEXTS = Kind("TEXTS", str, _texts)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One setting. ``flags``: its options, the long one last. ``words``: all values that it may have, if they are few."""
+    """One setting. ``flags``: its options, the long one last. ``words``: all its values, if only a few words are allowed."""
 
     kind: Kind
     help: str
@@ -110,7 +110,7 @@ class Setting:
     words: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     in_file: bool = True
-    name: str = ""  # settings_of() takes this and the default from the field
+    name: str = ""  # settings_of() sets the name and the default from the field
     default: object = None
 
     @property
@@ -123,7 +123,7 @@ class Setting:
 
     @property
     def default_text(self) -> str:
-        """The default as a person reads it, or nothing if there is none to show."""
+        """The default as a text for people. Empty if there is no default to show."""
         if isinstance(self.default, bool) or not isinstance(self.default, int | float | str):
             return ""
         return self.default if isinstance(self.default, str) else self.kind.written(self.default)
@@ -135,7 +135,7 @@ class Setting:
         return f"{self.kind.written(self.low)} to {self.kind.written(self.high)}"
 
     def check(self, value: object) -> None:
-        """Raises InvalidSettingError if the value is out of range, or is not one of the words."""
+        """Raises InvalidSettingError if the value is out of range, or is not one of ``words``."""
         if self.words and value not in self.words:
             raise InvalidSettingError(f"{self.flag} is {value!r}.", do=rather(value, self.words))
         if self.low is None or self.high is None or not isinstance(value, int | float):
@@ -150,7 +150,7 @@ class Setting:
 def setting(
     kind: Kind,
     default: T,
-    help: str,  # noqa: A002 - as typer calls it
+    help: str,  # noqa: A002 - typer uses the same name
     *,
     low: float | None = None,
     high: float | None = None,
@@ -158,13 +158,13 @@ def setting(
     flags: tuple[str, ...] = (),
     in_file: bool = True,
 ) -> T:
-    """A field of a dataclass that is a setting."""
+    """Returns a field of a dataclass that declares a setting."""
     said = Setting(kind=kind, help=help, low=low, high=high, words=words, flags=flags, in_file=in_file)
     return field(default=default, repr=kind is not SECRET, metadata={KEY: said})
 
 
 def settings_of(kind: Settings | type[Settings]) -> dict[str, Setting]:
-    """The settings of a class by name, in the order of the fields."""
+    """Returns the settings of a class, by name, in the order of the fields."""
     return {
         found.name: replace(found.metadata[KEY], name=found.name, default=found.default)
         for found in fields(kind)
@@ -173,18 +173,18 @@ def settings_of(kind: Settings | type[Settings]) -> dict[str, Setting]:
 
 
 def check_all(values: Settings) -> None:
-    """Raises InvalidSettingError for the first setting with a value that it may not have."""
+    """Checks all settings. Raises InvalidSettingError for the first one whose value is not allowed."""
     for name, found in settings_of(values).items():
         found.check(getattr(values, name))
 
 
 def read_given(kind: type[Settings], given: Mapping[str, Given]) -> dict[str, object]:
-    """The values of the settings that are given, each read as its kind; raises InvalidSettingError."""
+    """Returns the values of the given settings, read by their kinds. Raises InvalidSettingError if a value is wrong."""
     return {name: found.kind.read(*given[name]) for name, found in settings_of(kind).items() if name in given}
 
 
 def checked_table(table: object, known: Iterable[str], where: str) -> dict[str, object]:
-    """A table of a TOML file as it is; raises InvalidSettingError if it is no table, or has an unknown key."""
+    """Returns ``table``, a table of a TOML file. Raises InvalidSettingError if it is not a table, or has an unknown key."""
     if not isinstance(table, dict):
         raise InvalidSettingError(f"{where} is no table.")
     names = list(known)

@@ -1,6 +1,6 @@
-"""What a task is: a function, its name and defaults, and the translation of its arguments to JSON and back.
+"""The definition of a task: a function, its name and its defaults. Also translates its arguments to JSON and back.
 
-Pure: nothing here touches a database. ``app/enqueue.py`` adds the verbs.
+This module does no I/O. ``app/enqueue.py`` has the methods that enqueue.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from pgqueue.text.described import message
 from pgqueue.text.nearest import rather
 from pgqueue.text.values import name_of
 
-TOGETHER = 500  # items checked together: few enough for the processor's cache
-REPLACEMENT = "\ufffd".encode()  # pydantic also writes this for a lone surrogate in a key
+TOGETHER = 500  # items that are checked together; few enough to stay in the processor's cache
+REPLACEMENT = "\ufffd".encode()  # pydantic also writes this character instead of a lone surrogate in a key
 BOTH_NAMES = {"by_alias": True, "by_name": True}  # a field may be given by its alias, too
 KEEPS = ("all", "failures", "none")
 KEPT_ELSEWHERE = "return plain data or nothing, or declare the task with store_result=False"
@@ -53,10 +53,10 @@ KEPT_ELSEWHERE = "return plain data or nothing, or declare the task with store_r
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """A task without the app it belongs to. ``timeout`` is in seconds; ``executor`` None: the worker decides.
+    """A task without its app. ``timeout`` is in seconds. ``executor`` is where its handler runs; None: the worker decides.
 
-    ``store_result`` False drops what its handler returns. ``has_hooks``: hooks run after its completions. ``is_internal``: the task is
-    pgqueue's own, so no middleware sees its attempts.
+    ``store_result`` False: the value that the handler returns is not stored. ``has_hooks``: hooks run after its completions.
+    ``is_internal``: the task is one of pgqueue's own, so middleware is not called for its attempts.
     """
 
     name: str
@@ -68,7 +68,9 @@ class TaskSpec:
     keep: Keep = "all"
     store_result: bool = True
     executor: str | None = None
-    rules: Mapping[str, object] = field(default_factory=dict)  # unique.KeyRules, as the SQL API takes them
+    rules: Mapping[str, object] = field(
+        default_factory=dict
+    )  # the rules of keys (unique.KeyRules), in the form of the SQL API
     has_hooks: bool = False
     is_internal: bool = False
 
@@ -83,7 +85,7 @@ class TaskSpec:
 
     @cached_property
     def options(self) -> dict[str, object]:
-        """The default options of its jobs, as the SQL API takes them. An enqueuer may choose others."""
+        """The default options of its jobs, in the form of the SQL API. An enqueuer may choose other values."""
         options: dict[str, object] = {"queue": self.queue, "max_attempts": self.retry.max_attempts}
         if self.priority:
             options["priority"] = self.priority
@@ -92,12 +94,12 @@ class TaskSpec:
         return {**options, **self.rules}
 
     def check_unique(self, names: object) -> None:
-        """Raises InvalidOptionError unless ``names`` are arguments of the task: a key of a missing argument would be the same for all jobs."""
+        """Raises InvalidOptionError if one of ``names`` is not an argument of the task: all jobs would get the same unique key from it."""
         if not isinstance(names, list) or any(p.kind is p.VAR_KEYWORD for p in self.arguments.values()):
             return
         if unknown := [name for name in names if name not in self.arguments]:
             raise InvalidOptionError(
-                f"unique names {', '.join(unknown)}, which task {self.name} does not take.",
+                f"unique contains {', '.join(unknown)}, which is no argument of task {self.name}.",
                 do=f"it takes {self.describe()}",
             )
 
@@ -107,14 +109,14 @@ class TaskSpec:
 
     @cached_property
     def completion(self) -> Outcome:
-        """The outcome of a handler that returned nothing. COMPLETED and FORGOTTEN are cheap (complete.sql), but start no hook."""
+        """The outcome if a handler returned None. COMPLETED and FORGOTTEN are cheap (complete.sql), but no hook runs after them."""
         if self.has_hooks:
             return Outcome.completed(keep=self.keep)
         return COMPLETED if self.keep == "all" else FORGOTTEN
 
     @cached_property
     def job_parameter(self) -> str | None:
-        """The parameter that wants the stored job, found by its annotation."""
+        """The name of the parameter that gets the stored job: the one with the annotation ``Job``. None: there is none."""
         hints = hints_of(self.name, self.function)
         return next((name for name in self.signature.parameters if hints.get(name) is Job), None)
 
@@ -124,7 +126,7 @@ class TaskSpec:
 
     @cached_property
     def arguments(self) -> dict[str, inspect.Parameter]:
-        """The parameters that a job's args fill, in order."""
+        """The parameters that get their values from a job's arguments, in order."""
         found = {name: p for name, p in self.signature.parameters.items() if name != self.job_parameter}
         for name, parameter in found.items():
             if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
@@ -152,7 +154,7 @@ class TaskSpec:
                 extra="allow" if rest else "forbid", allow_inf_nan=False, arbitrary_types_allowed=False
             )
             return TypeAdapter(shape)
-        except Exception as error:  # noqa: BLE001 - a type of the user's own may raise anything
+        except Exception as error:  # noqa: BLE001 - a user's own type can raise any error
             said = (
                 error.message if isinstance(error, PydanticErrorMixin) else f"{type(error).__name__}: {error}"
             )
@@ -163,12 +165,12 @@ class TaskSpec:
 
     @cached_property
     def validator(self) -> Any:
-        """The adapter's own validator, without the layer around it."""
+        """The validator inside the adapter. Its calls skip the adapter's own code."""
         return self.adapter.validator
 
     @cached_property
     def is_closed(self) -> bool:
-        """Whether all arguments that fit the signature come back equal. If not, each enqueue reads its arguments back."""
+        """Whether all arguments that fit the signature certainly come back from JSON equal. If not, each enqueue reads them back and compares."""
         return is_closed(self.adapter.core_schema)
 
     @cached_property
@@ -181,7 +183,7 @@ class TaskSpec:
 
     @cached_property
     def write(self) -> Callable[[object], bytes]:
-        """Writes each field by its name, which any model can read. Its alias may differ between reading and writing."""
+        """Writes arguments as JSON, each field under its name, not its alias: a model can have one alias for reading and another for writing."""
         to_json = self.serializer.to_json
         if self.is_closed and not has_any(self.adapter.core_schema):
             return to_json
@@ -189,27 +191,27 @@ class TaskSpec:
         return lambda arguments: plain_numbers(to_json(arguments, **rules))
 
     def check_return(self, sent: object, text: str) -> None:
-        """Raises InvalidArgumentsError unless the worker would read what was sent."""
+        """Raises InvalidArgumentsError if a worker would read other values from ``text`` than were sent."""
         try:
             said = difference(sent, self.read(text))
         except ValidationError as error:
             said = f"read back, {complaints(error)}"
-        except Exception as error:  # noqa: BLE001 - a user's own validators and equality may raise anything
+        except Exception as error:  # noqa: BLE001 - a user's own validators and ``__eq__`` can raise any error
             said = f"reading it back raises {type(error).__name__}"
         if said is not None:
             raise InvalidArgumentsError(
                 f"Arguments of task {self.name} would change on their way through JSON: {said}.",
-                why="a handler gets exactly what was sent, or the enqueue is refused",
-                do="annotate the parameter so that JSON can carry it (unions told apart, no secrets, no excluded fields)",
+                why="a handler must get exactly the values that were sent",
+                do="annotate the parameter so that JSON can carry it (no union whose types look the same in JSON, no secrets, no excluded fields)",
             )
 
     @cached_property
     def serializer(self) -> SchemaSerializer:
-        """The adapter's serializer, but NaN stays NaN and is refused, instead of becoming null."""
+        """Like the adapter's serializer, but NaN stays NaN, so that it is refused. The adapter's own serializer would write null."""
         return SchemaSerializer(self.adapter.core_schema, CoreConfig(ser_json_inf_nan="constants"))
 
     def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
-        """The arguments as JSON text, checked against the signature; raises InvalidArgumentsError and the payload's errors."""
+        """Checks the arguments against the signature, and returns them as JSON text. Raises InvalidArgumentsError or an error of payload.py."""
         given = dict(kwargs)
         if args:
             names = [name for name, p in self.arguments.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -239,7 +241,7 @@ class TaskSpec:
         return text
 
     def encode_many(self, items: Sequence[Mapping[str, object]]) -> list[str]:
-        """``encode`` of each, at a third of its cost. If an item is bad, raises an InvalidJobError, which does not say which item."""
+        """Does ``encode`` for each item, at a third of its cost. If an item is bad, raises an InvalidJobError that does not say which item."""
         if not self.is_closed:
             return [self.encode((), item) for item in items]
         validate, to_json = self.validate, self.write
@@ -255,7 +257,7 @@ class TaskSpec:
         return texts
 
     def decode(self, text: str) -> dict[str, object]:
-        """The keyword arguments of the function; raises InvalidArgumentsError or ValueError."""
+        """Returns the keyword arguments of the function. If the text does not fit, raises InvalidArgumentsError or ValueError."""
         try:
             arguments: dict[str, object] = self.read(text)
             return arguments  # noqa: TRY300
@@ -266,9 +268,9 @@ class TaskSpec:
             ) from None
 
     def encode_result(self, value: object) -> str | None:
-        """The result as JSON text, or None if there is none to store.
+        """Returns the result as JSON text. None: there is no result to store.
 
-        Raises BadResultError if the result cannot be stored, also because the value's own code raises.
+        Raises BadResultError if the result cannot be stored, also if code of the value's own class raises an error.
         """
         if value is None or not self.store_result:
             return None
@@ -285,12 +287,12 @@ class TaskSpec:
             ) from None
 
     def describe(self) -> str:
-        """``order_id: int, email: str = ...``, for messages."""
+        """Returns the parameters as a text for messages, such as ``order_id: int, email: str = ...``."""
         return ", ".join(_written(parameter) for parameter in self.arguments.values()) or "no arguments"
 
 
 def _refuse_work(task: str, value: object) -> None:
-    """Refuses a coroutine or an iterator as a result: its remaining work would be done during the write, or never."""
+    """Refuses a coroutine or an iterator as a result. Its work is not done yet: it would be done while the result is written, or never."""
     if issubclass(type(value), Awaitable | Iterator | AsyncIterator):
         if type(value) is CoroutineType:
             value.close()
@@ -300,7 +302,7 @@ def _refuse_work(task: str, value: object) -> None:
 
 
 def _written(parameter: inspect.Parameter) -> str:
-    """The parameter as in its source. If the annotation is a text, it is shown without quotes."""
+    """Returns the parameter as it is written in the source. An annotation that is a text has no quotes."""
     if not isinstance(parameter.annotation, str):
         return str(parameter)
     return str(parameter).replace(repr(parameter.annotation), parameter.annotation, 1)

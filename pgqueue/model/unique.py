@@ -1,4 +1,4 @@
-"""The rules of keys: which of them go together, and how the rules of a task combine with those of an enqueue. Pure."""
+"""The options of keys: which of them can be combined, and how an enqueue's options replace those of its task. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pgqueue.model.options import RULES, Duration
 
 
 class KeyRules(TypedDict, total=False):
-    """When a job is a duplicate, and what then: the options of keys that a task may have for all its jobs."""
+    """The options of keys that a task can have for all its jobs. They say when a job is a duplicate, and what happens then."""
 
     unique: bool | list[str] | tuple[str, ...]
     unique_for: Duration
@@ -26,9 +26,10 @@ KEY_RULES = frozenset(KeyRules.__annotations__)
 
 
 def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> Mapping[str, object]:
-    """The options of both; ``chosen`` wins over ``earlier``. A chosen ``unique_key`` replaces an earlier ``unique``, and the other way round.
+    """Returns the options of both mappings. If both have an option, the value in ``chosen`` counts.
 
-    A chosen ``unique=False`` ends all earlier rules of keys.
+    A ``unique_key`` in ``chosen`` replaces a ``unique`` in ``earlier``, and ``unique`` replaces ``unique_key``. ``unique=False`` in ``chosen``
+    removes all options of keys in ``earlier``.
     """
     if not earlier and "unique" not in chosen:
         return chosen
@@ -43,7 +44,7 @@ def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> Mappi
 
 
 def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
-    """``chosen`` as the SQL API takes it; raises InvalidOptionError if rules of keys do not go together.
+    """Returns ``chosen`` in the form of the SQL API. Raises InvalidOptionError if its options of keys cannot be combined.
 
     check_jobs.sql refuses the same combinations.
     """
@@ -77,19 +78,21 @@ def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
     ):
         raise InvalidOptionError(
             f"on_conflict is {found['on_conflict']!r}.",
-            why="a debounce always replaces, a throttle never does",
+            why="a debounce always replaces the arguments of the job, and a throttle never does",
             do="leave on_conflict out",
         )
     return found
 
 
 def key_rules(given: Mapping[str, object]) -> dict[str, object]:
-    """The rules of a task, as the SQL API takes them; raises InvalidOptionError."""
+    """Returns the options of keys of a task, in the form of the SQL API. Raises InvalidOptionError if they are wrong."""
     if unknown := sorted(given.keys() - KEY_RULES):
         raise InvalidOptionError(
             f"A task has no option {', '.join(unknown)}.",
             do="its options of keys are " + ", ".join(sorted(KEY_RULES)),
         )
     rules = {name: RULES[name](name, value) for name, value in given.items() if value is not None}
-    checked_together({"unique": True, **rules})  # each job may bring its own unique_key
+    checked_together(
+        {"unique": True, **rules}
+    )  # no error about a missing key here, because each job can have its own unique_key
     return rules

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them."""
+"""Reads durations and sizes as people write them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", re.ASCII | re.IGNORECASE)
 
 
 def seconds(value: object, what: str, *, past: bool = True) -> float:
-    """Seconds of a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``. A time below 0 counts as 0.
+    """Returns the seconds of a number, a timedelta or a text such as ``90``, ``5m``, ``1h30m``, ``2d``. A time below 0 counts as 0.
 
-    Raises InvalidOptionError, which names ``what``, unless the seconds are finite and at most a year.
-    If ``past`` is False, also refuses seconds below 0.
+    Raises InvalidOptionError if the time is not finite or is longer than a year. The error calls the value ``what``.
+    If ``past`` is False, a time below 0 is an error, too.
     """
     least = -1e12 if past else 0.0
     number: object = value
@@ -52,7 +52,7 @@ def seconds(value: object, what: str, *, past: bool = True) -> float:
 
 
 def size(value: object, what: str) -> int:
-    """Bytes of a number or a text such as ``512M``, ``1.5GiB`` (units of 1024); raises InvalidSettingError, which names ``what``."""
+    """Returns the bytes of a number or a text such as ``512M``, ``1.5GiB`` (1K is 1024). If it is wrong, raises InvalidSettingError."""
     match = SIZE.fullmatch(str(value).strip())
     if match is None or isinstance(value, bool):
         raise InvalidSettingError(f"{what} is {shown(value)}.", do="give a size like 512M or 1.5G")
@@ -60,7 +60,7 @@ def size(value: object, what: str) -> int:
 
 
 def written_size(count: float) -> str:
-    """Bytes as a person writes them: ``512M``, ``1.5G``."""
+    """Returns a number of bytes as a text such as ``512M``, ``1.5G``."""
     letters = " KMGT"
     power = max((power for power in range(len(letters)) if abs(count) >= 1024**power), default=0)
     return f"{round(count / 1024**power, 2):g}{letters[power].strip()}"

@@ -1,1 +1,1 @@
-"""What pgqueue needs of Python itself: a clock, loops and their tasks, threads, forks. It knows nothing of jobs."""
+"""Parts that have to do with Python itself, not with jobs: the clock, event loops and their tasks, threads and forks."""

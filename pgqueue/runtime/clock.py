@@ -1,7 +1,7 @@
-"""The clock of every wait and deadline in pgqueue. A change of the host's clock does not move it, nor does a test that freezes time.
+"""The clock for every wait and deadline in pgqueue. Neither a change of the host's time nor a test that freezes time changes it.
 
-Libraries for tests put a frozen clock into each module that knows ``time.monotonic`` by its name. A wait measured by a frozen clock
-would never end. Stored moments come from the database's clock.
+Libraries that freeze time in tests replace ``time.monotonic`` in each module that has imported it. Such a clock stands still, so a wait that
+is measured by it would never end. Therefore ``monotonic`` here is another object. Times in the database come from the database's clock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ else:  # Windows
 
 
 class ServerTime:
-    """The database's time of day, counted on from the last ``tell``. Before the first ``tell``, the host's time of day."""
+    """The database's time: the time of the last ``tell`` plus the seconds since then. Before the first ``tell``, the host's time."""
 
     def __init__(self) -> None:
         self._ahead: float | None = None  # seconds from ``monotonic()`` to the database's time
@@ -33,14 +33,14 @@ server_time = ServerTime()
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """An event loop that takes its time from ``monotonic``."""
+    """An event loop with ``monotonic`` as its clock."""
 
     def time(self) -> float:
         return monotonic()
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """A loop of the kind that the program has chosen, with its time from ``monotonic``. A loop that is not asyncio's keeps its own clock."""
+    """Returns a loop of the kind that the program has chosen. If it is one of asyncio's, its clock is ``monotonic``."""
     loop = asyncio.new_event_loop()
     if isinstance(loop, asyncio.BaseEventLoop):
         loop.time = monotonic  # type: ignore[method-assign]

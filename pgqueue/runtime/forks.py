@@ -1,4 +1,4 @@
-"""Makes a forked process forget what it must not use: the sockets and threads of its parent."""
+"""In a forked process, makes objects forget the sockets and threads of the parent, which the new process must not use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 class Forks(Protocol):
     def forked(self) -> None:
-        """Empties this object in the new process, and closes nothing: an inherited socket still belongs to the parent."""
+        """Resets this object in the new process. It closes nothing, because the parent still uses the inherited sockets."""
 
 
 _known: WeakSet[Forks] = WeakSet()
@@ -17,7 +17,7 @@ _inherited: list[object] = []
 
 
 def tell(one: Forks) -> None:
-    """``one.forked()`` is called in every process that is forked from now on."""
+    """From now on, ``one.forked()`` is called in each new forked process."""
     _known.add(one)
 
 

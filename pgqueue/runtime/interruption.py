@@ -1,8 +1,8 @@
-"""Holds back an interruption of a handler's thread where it would do harm: inside a pool, and on a loop.
+"""Delays an interruption of a handler's thread at places where it would do harm: inside a connection pool, and on an event loop.
 
-An interruption is an exception that another thread raises in the handler's thread, between any two instructions. Inside a pool, psycopg
-would lose a connection. On a loop, the task that should end would go on. A thread that can be interrupted has an object in
-``here.thread`` (worker/running/threads.py).
+An interruption is an exception that another thread raises in the handler's thread, between any two instructions. If it came inside a pool,
+psycopg would lose a connection. If it came on a loop, it could hit code of the loop, and the task that should end would go on.
+A thread that can be interrupted has an object in ``here.thread`` (worker/running/threads.py).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class Interruptible(Protocol):
     shielded: bool
 
     def shield(self, on: bool) -> None:
-        """While the shield is on, an interruption waits. This call raises an interruption that has waited or is on its way."""
+        """While the shield is on, an interruption waits. If an interruption has waited, or arrives during this call, this call raises it."""
 
     def cancelling(self, task: asyncio.Task[object]) -> AbstractContextManager[None]:
-        """In this block, which runs the task on its loop, an interruption cancels the task."""
+        """The block runs the task on its loop. In the block, an interruption cancels the task."""
 
 
 class Here(threading.local):
@@ -34,12 +34,13 @@ here = Here()
 
 @contextmanager
 def uninterrupted() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Interruptions wait until this block ends. The block gets ``gap``: in ``with gap():``, they come as before the block."""
+    """In this block, interruptions wait until its end. The block gets a function ``gap``: in ``with gap():``, they come as before the block."""
     thread = here.thread
     if thread is None:
         yield nullcontext
         return
-    # The end of each block restores the former state and counts nothing. So the state is right wherever an interruption is raised.
+    # The end of a block restores the state from before the block, instead of counting blocks. So the state is right, whichever instruction
+    # an interruption hits.
     outside = thread.shielded
     try:
         thread.shield(True)

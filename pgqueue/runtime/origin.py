@@ -1,4 +1,4 @@
-"""Remembers how this process was started. It looks before the app is imported, because the app may change all of it."""
+"""Remembers how this process was started: its program, arguments and folder. It is read before the app is imported, which may change them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from contextlib import suppress
 EXECUTABLE = sys.executable
 ARGUMENTS = tuple(sys.argv[1:])
 FOLDER: str | None = (
-    None  # None if the folder was removed: then a process that we start gets the folder of this process
+    None  # None if the folder was removed; then a new process gets the folder that this process has at that time
 )
 
 PIPE = "PGQUEUE_DSN_PIPE"  # the environment variable that holds the pipe's file descriptor
 
 
 class Handed:
-    """``dsn``: the database that the command line named: that of this process, or of the process that started this process.
+    """``dsn``: the DSN from the command line of this process, or of the process that started this process.
 
-    A pipe hands the DSN on. So processes that handlers start find the DSN neither in their environment nor among their files.
+    The starting process passes the DSN through a pipe, not through the environment. So other processes, which handlers start, do not get it.
     """
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class Handed:
         number = os.environ.pop(PIPE, None)
         with suppress(OSError, ValueError):
             if number is not None:
-                with open(int(number), encoding="utf-8") as pipe:  # noqa: PTH123 - it has a number, no path
+                with open(int(number), encoding="utf-8") as pipe:  # noqa: PTH123 - a file descriptor has no path
                     self.dsn = pipe.read() or None
 
     def pipe(self) -> int | None:
-        """The end of a pipe that holds the DSN, which a process that we start inherits. None if there is no DSN to hand on."""
+        """Returns the end of a pipe from which a process that inherits it can read the DSN. None: there is no DSN to pass on."""
         if self.dsn is None:
             return None
         read, write = os.pipe()
@@ -44,7 +44,7 @@ handed = Handed()
 
 
 def without_dsn(arguments: Sequence[str]) -> list[str]:
-    """The arguments without the DSN, because every user may read the command line of a process; a pipe hands the DSN on."""
+    """Returns the arguments without the DSN. Every user can read the command line of a process, so a pipe passes the DSN."""
     kept: list[str] = []
     for place, argument in enumerate(arguments):
         if (
@@ -57,4 +57,4 @@ def without_dsn(arguments: Sequence[str]) -> list[str]:
 
 
 with suppress(OSError):
-    FOLDER = os.getcwd()  # noqa: PTH109 - a text, for Popen
+    FOLDER = os.getcwd()  # noqa: PTH109 - Popen gets it as a text

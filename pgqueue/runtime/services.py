@@ -1,4 +1,4 @@
-"""Tasks of our own on a loop that handlers share."""
+"""asyncio tasks of pgqueue itself, on a loop on which handlers run, too."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ _hidden: WeakKeyDictionary[asyncio.AbstractEventLoop, WeakSet[asyncio.Task[objec
 def own_task(
     coroutine: Coroutine[object, object, T], loop: asyncio.AbstractEventLoop | None = None
 ) -> asyncio.Task[T]:
-    """Like ``asyncio.create_task``, but without the loop's task factory, because a handler may have set a factory that raises."""
+    """Like ``asyncio.create_task``, but does not use the loop's task factory, because a handler can have set a factory that fails."""
     return asyncio.Task(coroutine, loop=loop or asyncio.get_running_loop())
 
 
 def hidden_task(
     coroutine: Coroutine[object, object, T], loop: asyncio.AbstractEventLoop | None = None
 ) -> asyncio.Task[T]:
-    """A task that ``asyncio.all_tasks()`` does not list, because a handler may cancel all listed tasks."""
+    """Makes a task that ``asyncio.all_tasks()`` does not list, because a handler can cancel all listed tasks."""
     task = own_task(coroutine, loop)
-    asyncio._unregister_task(task)  # noqa: SLF001 - documented for makers of tasks
+    asyncio._unregister_task(task)  # noqa: SLF001 - asyncio documents it for authors of other classes of tasks
     _hidden.setdefault(task.get_loop(), WeakSet()).add(task)
     return task
 
 
 def hidden_tasks(loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[object]]:
-    """The hidden tasks that still run. asyncio does not see them, so the code that ends the loop ends these tasks (contexts.py)."""
+    """Returns the hidden tasks that still run. asyncio does not cancel them at the end of the loop, so pgqueue does (contexts.py)."""
     return [task for task in _hidden.get(loop, ()) if not task.done()]
 
 
 class Services:
-    """Owns hidden tasks. The end of its ``async with`` cancels those that still run, and waits for their end."""
+    """Owns hidden tasks. The end of the ``async with`` block cancels those that still run, and waits until they have ended."""
 
     def __init__(self) -> None:
         self.are_ending = False
@@ -57,9 +57,9 @@ class Services:
 
 
 def was_thrown_in(error: BaseException) -> bool:
-    """Whether user code on the loop threw this error into our wait.
+    """Whether code of a user on the loop caused this error, which pgqueue got while it awaited something.
 
-    User code does so if it cancels the awaited task, or raises SystemExit or KeyboardInterrupt.
+    That code has cancelled the awaited task, or has raised SystemExit or KeyboardInterrupt.
     """
     task = asyncio.current_task()
     return not isinstance(error, Exception | GeneratorExit) and (task is None or not task.cancelling())
