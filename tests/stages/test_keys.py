@@ -99,7 +99,7 @@ def test_a_task_has_rules_that_one_job_may_leave(app, db):
 @pytest.mark.parametrize(
     ("rules", "said"),
     [
-        ({"unique": ["acount"]}, "unique names acount"),
+        ({"unique": ["acount"]}, "unique contains acount"),
         ({"unique": []}, "give True or a list"),
         ({"unique": "account"}, "give True or a list"),
         ({"on_conflict": "ignore"}, "use skip, replace, raise"),
