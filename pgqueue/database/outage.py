@@ -1,6 +1,6 @@
 """Decides what an error of psycopg means: either the server was lost, or it answered with an error. Only this module decides that.
 
-It looks at the SQLSTATE, never at the Python class of the error. For psycopg raises OperationalError not only if the connection broke, but
+It looks at the SQLSTATE, never at the Python class of the error. psycopg raises OperationalError not only if the connection broke, but
 also for a lock that was not free, a full disk and a table without replica identity.
 """
 
@@ -25,8 +25,8 @@ from pgqueue.telemetry.events.database import OutageBegun, OutageOver, TurnFaile
 RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
 LONGEST_PAUSE = 30.0  # seconds; the longest pause before the next try after an answer that is an error
 REMIND_EVERY = 60.0  # seconds after which the same kind of error is reported again
-# These SQLSTATEs mean that the server was lost. In this order, the server: stops, has crashed, is starting, has ended an idle session, has no
-# free connection. ``is_lost`` adds class 08, connection exceptions.
+# These SQLSTATEs mean that the server was lost. It stops (57P01), has crashed (57P02), is starting (57P03), has ended an idle session (57P05),
+# or has no free connection (53300). ``is_lost`` adds class 08, connection exceptions.
 LOST = ("57P01", "57P02", "57P03", "57P05", "53300")
 # The statement met another transaction, or a time limit. The server works, and has undone the statement.
 CONFLICTS = (
@@ -35,8 +35,8 @@ CONFLICTS = (
     psycopg.errors.LockNotAvailable,
     psycopg.errors.QueryCanceled,
 )
-# Beginnings of SQLSTATEs for a lack that can end: of memory, disk space or connections (53), of an object in the right state (55), of a
-# working disk (58), of a primary server (25006).
+# Beginnings of SQLSTATEs that mean: the server lacks something now that it can have later. It lacks memory, disk space or connections (53),
+# an object is not in the right state (55), a disk does not work (58), or the server is read-only (25006).
 LACKS = ("53", "55", "58", "25006")
 # If a session gets one of these errors, it is replaced: a session that began on a read-only server can stay read-only, even if the server
 # is no longer read-only.

@@ -283,8 +283,8 @@ async def _check_async(connection: AsyncConnection) -> None:
 def _is_doubtful(connection: Connection | AsyncConnection) -> bool:
     """Whether the connection is tested by a round trip to the server before it is used.
 
-    It is tested if it is for a transaction, if it was unused for IDLE seconds, or if the server has sent something meanwhile. The last
-    is the case if the server has ended the session, and can be seen without a round trip.
+    It is tested if it is for a transaction, if it was unused for IDLE seconds, or if the server has sent something meanwhile. If
+    the server has ended the session, its last message or the closed socket has arrived, which is seen without a round trip.
     """
     if not _for_one_statement.get() or has_arrived(connection):
         return True

@@ -2,7 +2,7 @@
 
 In the end each failing row is alone, and all other rows have succeeded. Claims, rescues, the ends of overdue jobs, settling, progress,
 schedules, alerts and declarations all use this module. The kind of error proves little, because a trigger of a user can raise any error
-for any row. Only if the server was lost, no row is the cause.
+for any row. But if the server was lost, no row is the cause.
 """
 
 from __future__ import annotations

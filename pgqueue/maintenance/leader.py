@@ -33,7 +33,7 @@ TIDY_EVERY = 60.0
 
 class Service(Protocol):
     async def run(self) -> None:
-        """Goes on until it is cancelled."""
+        """Works until it is cancelled."""
 
 
 class Leader:

@@ -21,7 +21,7 @@ ALIASES = ("validation_alias", "serialization_alias", "serialization_exclude")
 
 
 def is_closed(schema: CoreSchema) -> bool:
-    """Whether each value of this core schema certainly comes back equal. So it is for plain types, and for lists and dicts of them."""
+    """Whether each value of this core schema certainly comes back equal. This is true for plain types, and for lists and dicts of them."""
     match schema["type"]:
         case "definitions" | "nullable":
             closed = is_closed(schema["schema"])

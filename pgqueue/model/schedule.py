@@ -1,4 +1,4 @@
-"""A schedule, from code or from SQL, and the plan that says which of its fire times need a job now. The time is a parameter, so no I/O."""
+"""A schedule, from code or from SQL, and the plan that says which of its fire times need a job now. No I/O: the time is a parameter."""
 
 from __future__ import annotations
 

@@ -87,7 +87,10 @@ def match_queues(patterns: Sequence[str]) -> Statement[list[str]]:
 
 
 def list_open_writers() -> Statement[list[tuple[str, float | None, float]]]:
-    """For each open transaction that has written jobs: its virtual id, when it began (None: unknown), and the time now. Both are the database's, in epoch seconds."""
+    """For each open transaction that has written jobs: its virtual id, when it began (None: unknown), and the time now.
+
+    Both times are in epoch seconds, by the database's clock.
+    """
     return statement("list_open_writers", lambda rows: [(row[0], row[1], row[2]) for row in rows])
 
 

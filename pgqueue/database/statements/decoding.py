@@ -35,7 +35,7 @@ def each(make: Callable[..., T]) -> Callable[[Sequence[Row]], list[T]]:
 def plain(text: str | None) -> Any:
     """Decodes a value of jsonb. If Python cannot decode it (a number of 5,000 digits, a depth of 1,000 levels), returns its text.
 
-    If it raised an error instead, one such job would prevent that other jobs are shown.
+    If it raised an error instead, one such job would keep all other jobs from being shown.
     """
     try:
         return None if text is None else json.loads(text)

@@ -71,7 +71,7 @@ class JobCount:
 class Why:
     """Why a job is not running: ``reason`` is a word for programs, ``sentence`` is for people.
 
-    ``until``: when the reason ends, if that is known. ``ahead``: how many due jobs will be claimed before it (counted up to 10,000).
+    ``until``: when the reason ends, if that is known. ``ahead``: how many due jobs will be claimed before this job (counted up to 10,000).
     ``do``: a command that helps.
     """
 

@@ -14,7 +14,7 @@ from pgqueue.sql import JsonObject, Row, Statement
 
 @dataclass(frozen=True, slots=True)
 class DueSchedule:
-    """A schedule that a scheduler must handle now. ``version``: of its row when it was read. ``model.schedule.plan`` explains the other fields."""
+    """A schedule that a scheduler must handle now. ``version``: that of its row when the row was read. ``model.schedule.plan`` explains the other fields."""
 
     id: int
     version: str

@@ -36,7 +36,7 @@ class Watch:
         self._until = 0.0
 
     async def run(self) -> None:
-        """Goes on until it is cancelled."""
+        """Looks again and again until it is cancelled."""
         self._queues = Standstill()
         self._until = (
             monotonic() + 2 * CALM_LOOKS * self._every
