@@ -1,14 +1,20 @@
--- Claims due jobs: marks up to `count` of them running under this worker, and returns all that running and settling need.
--- Scans one lane (a queue and a priority) after the other in the given order, each from `since` on, by jobs_live_claim_idx.
+-- Claims due jobs: marks up to `count` of them running under this worker, and returns all columns that the worker needs to run and settle
+-- them.
+-- Scans one lane (a queue and a priority) after the other in the given order, by jobs_live_claim_idx. In each lane the scan begins at the
+-- position (`since`, `since_ids`).
 -- Locks the rows that it claims, in the order of the scan. Skips rows that other transactions have locked, so a claim never waits for an
 -- update of a row.
--- The CTE is materialized, and rows are found again by ctid, which the row lock keeps in place. So no plan can claim more than asked.
+-- The CTE is materialized, so no plan can run it again for each row and so claim more jobs than `count`. The update finds the rows again by
+-- ctid, which cannot change while a row is locked.
 -- Leaves alone:
---   jobs that have expired, are past their deadline, or were asked to stop while their last attempt ended (finish_overdue.sql finishes
---     those);
---   jobs with a concurrency_key, parked jobs, and a whole lane under a limit or while a task is paused (claim_limited.sql claims those);
+--   all jobs of a paused queue;
+--   jobs that have expired or are past their deadline, and jobs that were asked to stop while their last attempt ended (finish_overdue.sql
+--     finishes all these);
+--   jobs with a concurrency_key, parked jobs, all jobs of a lane under a limit, and all jobs while any task is paused (claim_limited.sql
+--     claims these);
 --   jobs of tasks that this worker does not know.
--- Zero rows: nothing is due in these lanes, or the lease of this worker is over. Then the next rescue would only take the jobs back.
+-- Zero rows: nothing is due in these lanes, or the lease of this worker has run out. In the second case a claim would be useless, because
+-- the next rescue would take the jobs back.
 with found as materialized (
     select j.spot
     from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::float8[], %(since_ids)s::bigint[])

@@ -1,6 +1,6 @@
--- Claims from one lane under the limits: jobs with keys by turns, or, `after` null, jobs without a key. The function of the same name says
--- how, what it locks and which indexes it expects; its signature names the columns.
--- Zero rows: nothing there is due, or nothing is free.
+-- Claims jobs from one lane under the limits. If `after` is null, claims jobs without a key; otherwise claims jobs with keys, by turns.
+-- functions/claim_limited.sql says how this works, what is locked and which indexes are used. The function's signature lists the columns.
+-- Zero rows: no job there is due, or the limits leave no room.
 select c.*
 from pgqueue.claim_limited(%(worker_id)s::bigint, %(tasks)s::text[], %(queue)s::text, %(priority)s::smallint, %(after)s::text, %(count)s::int,
     %(since)s::text, %(only)s::bigint[]) c

@@ -1,6 +1,7 @@
--- Returns again what a claim took if its answer was lost on the way: the running jobs of this worker other than `known`.
--- Expects jobs_live_worker_idx. Locks nothing, because only this worker claims under its id.
--- Zero rows: no answer was lost, or the lease is over and the jobs are no longer this worker's.
+-- If the answer of a claim was lost on the way, returns the claimed jobs again. These are the running jobs of this worker other than
+-- `known`.
+-- Uses the index jobs_live_worker_idx. Locks nothing, because only this worker claims under its id.
+-- Zero rows: no answer was lost, or this worker's lease has run out and the jobs are no longer its own.
 select
     --+ claimed j
 from pgqueue.jobs_live j

@@ -1,5 +1,7 @@
--- Transactions that have written to jobs_live and are still open: the jobs that they enqueued will appear behind the cursors of claims.
--- Returns the virtual id of each, when it began (null if this role may not know), and the time now, both in epoch seconds.
+-- Finds transactions that have written to jobs_live and are still open. When they commit, the jobs that they enqueued will appear behind
+-- the cursors of claims.
+-- Returns the virtual id of each transaction, when it began (null if this role is not allowed to see that), and the time now. Both times
+-- are in epoch seconds.
 -- Locks nothing. Zero rows: no open transaction has written.
 select l.virtualtransaction, date_part('epoch', a.xact_start), date_part('epoch', clock_timestamp())
 from pg_catalog.pg_locks l

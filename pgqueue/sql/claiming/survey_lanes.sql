@@ -1,11 +1,15 @@
--- Finds which lanes (a queue and a priority) hold unclaimed jobs, with the earliest run_at of each. Probes jobs_live_claim_idx once for
--- each known lane, from its `since` on.
--- Also probes once for each gap between the known priorities of a queue, where a lane may be that the worker does not know yet. So it
--- never walks the dead entries of claimed jobs. Beside these `lane` rows it returns:
---   an `in_turns` row for each lane, of any queue, in which a job that takes turns is due, with the position of the first one;
---   a `limited` row for each queue under a limit that is not by key (null: any queue); also one with null while a task is paused;
---   one `later` row: when the next job that takes turns is due, the next seat is free, or a pause ends, whichever comes first.
--- Expects jobs_live_claim_idx and jobs_live_due_idx. Locks nothing. Without a `lane` or `in_turns` row, there is nothing to claim now.
+-- Finds which lanes (a queue and a priority) hold unclaimed jobs, with the earliest run_at of each lane. Probes jobs_live_claim_idx once
+-- for each known lane, from the lane's `since` on.
+-- Also probes once for each gap between two known priorities of a queue, because there can be a lane there that the worker does not know
+-- yet. So no probe walks the dead index entries of claimed jobs: they are in known lanes, in front of `since`. Beside these `lane` rows the
+-- statement returns:
+--   an `in_turns` row for each lane, of any queue, in which a job that takes turns is due, with the position of the lane's first such job;
+--   a `limited` row for each queue under a limit that is not by key (queue null: the limit is for all queues), and one with queue null
+--     while a task is paused;
+--   one `later` row with the seconds until the next job that takes turns is due, the next seat is free, or a pause ends, whichever comes
+--     first.
+-- Uses the indexes jobs_live_claim_idx and jobs_live_due_idx. Locks nothing. If there is no `lane` row and no `in_turns` row, there is
+-- nothing to claim now.
 with in_turns as materialized (
     select k.queue, k.priority, k.run_at, k.since, clock_timestamp() as moment from pgqueue.lanes_in_turns() k
 )

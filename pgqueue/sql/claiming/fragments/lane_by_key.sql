@@ -1,3 +1,4 @@
--- The jobs of one lane that take turns, by jobs_live_key_idx. `of_queue` and `of_priority` are variables of the function around it.
+-- The condition for the jobs of one lane that take turns, in the form that uses jobs_live_key_idx. `of_queue` and `of_priority` are
+-- variables of the function that uses this fragment.
 j.queue = of_queue and j.priority = of_priority
 and --+ key_idx j

@@ -1,17 +1,19 @@
--- Claims from one lane (a queue and a priority) whose jobs are under limits or carry a concurrency_key. Marks up to `count` due jobs
--- running under this worker, and returns them as claim.sql does. Each row also has the key whose turn it was, and its rank in the order
--- of turns.
--- `after` null: jobs without a key, in order of run_at. Else jobs with one, by turns from the key after `after` on (due_by_key.sql).
--- `since` and `front` are positions (run_at and id). No job with a key was in front of them. The next claim may give the `front` of this
--- one as its `since`.
--- `among` (null: any) claims those jobs alone, of all that it would claim. If it is an empty array, it claims nothing, and returns what
--- it would claim.
--- It is a function because it looks again after it has locked. What it counts then is exact, so no limit is ever overshot.
--- The session commits claims asynchronously, but a claim that takes seats is on disk before its jobs begin. Otherwise a crash of the
--- server could give a seat away while the job runs.
--- Locks: the jobs, skipping locked ones; then the seats, in the order of (limit_id, key), as give_back_seats() does.
--- Expects jobs_live_claim_idx or jobs_live_key_idx, jobs_live_due_idx, and seats_pkey.
--- Zero rows: nothing is due, nothing is free, the queue is paused, or the lease of this worker is over.
+-- Claims from one lane (a queue and a priority) whose jobs are under limits or have a concurrency_key. Marks up to `count` due jobs running
+-- under this worker, and returns them as claim.sql does. Each row also has the key whose turn it was, the row's own rank in the order of
+-- turns, and `front`.
+-- If `after` is null, claims jobs without a key, in the order of run_at. Otherwise claims jobs with a key, by turns, beginning with the key
+-- that follows `after` (due_by_key.sql).
+-- `since` and `front` are positions (run_at and id). The caller gives as `since` a position in front of which there was no job with a key.
+-- `front` is the position of the first job with a key that this claim saw. The next claim can get this `front` as its `since`.
+-- If `among` is an array of ids, only those jobs are claimed, out of all jobs that would be claimed without it. If it is an empty array,
+-- nothing is claimed, and the jobs that would be claimed are returned. If it is null, it has no effect.
+-- It is a function and not one statement, because it locks the seats first and then counts them in a new statement. So its counts are
+-- exact, and no limit is ever exceeded.
+-- The worker's session commits claims asynchronously. But a claim that takes seats waits until its commit is on disk, before its jobs
+-- begin. Otherwise a crash of the server could undo the claim and give the seat to another job while this job still runs.
+-- Locks the jobs, skipping locked ones; then the seats, in the order of (limit_id, key), as give_back_seats() does.
+-- Uses the indexes jobs_live_claim_idx or jobs_live_key_idx, jobs_live_due_idx, and seats_pkey.
+-- Zero rows: no job is due, no seat is free, the queue is paused, or the lease of this worker has run out.
 create or replace function pgqueue.claim_limited(worker bigint, tasks text[], queue text, priority smallint, after text, count integer, since text,
     among bigint[] default null)
 returns table (id bigint, lease_id bigint, queue_of text, priority_of smallint, task text, args text, attempt smallint,

@@ -1,20 +1,21 @@
--- Chooses the due jobs of a lane that its next claim may take by turns. Takes the keys in order, from the one after `after` on. Each key
--- gives one job (in a large claim up to four), times the key's share (share_of.sql).
--- If too few keys have due jobs to fill `count`, a second look takes a larger part of each key.
--- A key is a concurrency_key. The key of a parked job (park.sql) is E'\x01' and its task.
--- docs/internals/claiming.md shows the steps and why a plain query fails.
--- A claim may stop in the middle of a key's share. Then chance decides whether that key goes first again. On average each key gets its
--- share.
--- One index probe skips jobs that cannot run now, however many they are. These are all jobs of a key that is paused (pauses) or whose
--- seats are taken. Within a key, they are the jobs of a task that is full or not in `tasks`.
--- If few jobs are due, it does not even look at keys without a due job.
--- A moment ago, no job was in front of `after_at` and `after_id`. So no scan walks the dead entries of claimed jobs. Vacuum cannot remove
--- those while a session holds an old snapshot.
--- Order: the jobs of a key by run_at. Of those with an `ordering`, only the first unfinished one may start, and none while a dead one
--- blocks.
--- Only for claim_limited.sql. It gives the `limits` of the lane. As `tasks` it gives those tasks of the worker that are not full.
+-- Chooses the due jobs of a lane that the lane's next claim may take by turns. Goes through the keys in order, beginning with the key that
+-- follows `after`. From each key it takes one job (in a large claim up to four), multiplied by the key's share (share_of.sql).
+-- If the keys with due jobs give fewer than `count` jobs in this way, a second look takes more jobs of each of these keys.
+-- A key is a concurrency_key. The key of a parked job (park.sql) is E'\x01' followed by the job's task.
+-- docs/internals/claiming.md shows the steps, and why a plain query fails.
+-- A claim can stop in the middle of a key's share. Then chance decides whether the next claim begins with that key again. So on average
+-- each key gets its share.
+-- One index probe skips jobs that cannot run now, however many they are. These are all jobs of a key that is paused (pauses) or whose seats
+-- are taken. Within a key, they are all jobs of a task whose limit is used up, or that is not in `tasks`.
+-- If few jobs of the lane are due, keys without a due job are not even looked at (keys_due.sql).
+-- `after_at` and `after_id` are a position. A moment ago, no job was in front of it, so all scans begin there. So they do not walk the dead
+-- index entries of claimed jobs, which vacuum cannot remove while a session holds an old snapshot.
+-- The jobs of a key are taken in the order of run_at. Of the jobs with an `ordering`, only the first unfinished one of the key may start.
+-- It may not start if an earlier job of the key is dead and its ordering is block.
+-- Only claim_limited.sql calls this function. `limits` are the ids of the lane's limits. `tasks` are those tasks of the worker whose limit
+-- is not used up.
 -- Locks the jobs that it returns and a few more, key by key, skipping locked ones.
--- Expects jobs_live_key_idx, jobs_live_due_idx, jobs_live_order_idx and seats_pkey. Zero rows: nothing may start now.
+-- Uses the indexes jobs_live_key_idx, jobs_live_due_idx, jobs_live_order_idx and seats_pkey. Zero rows: nothing may start now.
 create or replace function pgqueue.due_by_key(tasks text[], queue text, priority smallint, after text, count integer, limits integer[],
     after_at timestamptz, after_id bigint)
 returns table (id bigint, turn text, key text, task text, weight integer, ordered text)

@@ -1,7 +1,9 @@
--- Finds which keys of a lane have due jobs, from the key after `after` on. Does so only if the due jobs are so few that it is cheaper to
--- ask for them than to pass every key: at most `count`, or as many as are scheduled for later, up to 5000.
--- Null: there are more, so look at every key.
--- Only for due_by_key.sql, whose search path and settings of the planner are in force. Expects jobs_live_due_idx. Locks nothing.
+-- Finds which keys of a lane have due jobs, in order, beginning with the key that follows `after`. Does so only if few jobs are due, so
+-- that reading these jobs is cheaper than passing every key. Few means: at most `count`, or at most as many as the lane has jobs that are
+-- scheduled for later (counted up to 5000).
+-- Null: more jobs are due, so the caller must look at every key.
+-- Only due_by_key.sql calls this function, so the search path and the planner settings of that function are in force. Uses the index
+-- jobs_live_due_idx. Locks nothing.
 create or replace function pgqueue.keys_due(of_queue text, of_priority smallint, after text, count integer, moment timestamptz,
     after_at timestamptz, after_id bigint)
 returns text[]

@@ -1,6 +1,6 @@
--- Finds the lanes (a queue and a priority) with unclaimed jobs that take turns. Returns when the first job of each lane is due, and its
--- position. A claim need not look in front of that position (due_by_key.sql).
--- A loose scan of jobs_live_due_idx, one probe a lane, at most 2000 lanes. Locks nothing. Zero rows: no job takes turns.
+-- Finds the lanes (a queue and a priority) that hold unclaimed jobs that take turns. Returns for each lane when its first job is due, and
+-- the position of that job. A claim need not look in front of that position (due_by_key.sql).
+-- Uses a loose index scan of jobs_live_due_idx: one probe a lane, at most 2000 lanes. Locks nothing. Zero rows: no job takes turns.
 create or replace function pgqueue.lanes_in_turns()
 returns table (queue text, priority integer, run_at timestamptz, since text)
 language sql

@@ -1,6 +1,8 @@
--- For the second look of due_by_key.sql. Returns the keys for which the first look found jobs, in their order. Returns also how many jobs
--- of each key the second look may take to fill `count`: parts in the ratio of the keys' shares. Locks nothing.
--- Only for due_by_key.sql, whose search path is in force. It is in plpgsql, which plans it once a session.
+-- Prepares the second look of due_by_key.sql. Returns the keys for which the first look found jobs, in the same order. For each key it also
+-- returns how many jobs the second look may take, so that all keys together fill `count`. These numbers are in the ratio of the keys'
+-- shares. Locks nothing.
+-- Only due_by_key.sql calls this function, so the search path of that function is in force. It is in plpgsql, so that each session plans it
+-- only once.
 create or replace function pgqueue.larger_parts(turn_of text[], of_queue text, shared boolean, count integer, out turns text[], out parts integer[])
 language plpgsql
 as $function$

@@ -1,6 +1,7 @@
--- Gathers, as JSON, the fields that only some claimed jobs have (worker/rare_fields.py); null: the job has none of them. Moments are
--- given as the seconds that are left, because a worker's own clock can count those.
--- It has no search_path of its own, so that it becomes a part of the claim, which calls it for every job. Locks nothing.
+-- Returns, as JSON, the fields that only some claimed jobs have (worker/rare_fields.py); null if the job has none of them. For an expiry
+-- and a deadline, it returns the seconds that are left, because a worker's clock may be wrong but can count seconds.
+-- It has no settings of its own, such as a search_path, so the server inlines it into the claim, which calls it for every job. Locks
+-- nothing.
 create or replace function pgqueue.rare_fields(expires_at timestamptz, deadline_at timestamptz, progress jsonb, unique_key text, tags text[], meta jsonb, stored_by_pgqueue boolean)
 returns text
 language sql

@@ -1,5 +1,5 @@
--- Finds the queues that hold unclaimed jobs, by loose scans of jobs_live_claim_idx and jobs_live_key_idx: one probe of each index for a
--- queue.
+-- Finds the queues that hold unclaimed jobs, by loose index scans of jobs_live_claim_idx and jobs_live_key_idx: one probe of each index for
+-- each queue.
 -- Locks nothing. Zero rows: all jobs are claimed.
 create or replace function pgqueue.unclaimed_queues()
 returns setof text
