@@ -1,8 +1,9 @@
--- Stores one job that carries no key. It does what pgqueue.enqueue_many does, but as a plain insert, because it runs in the middle of
--- users' own transactions.
--- Locks nothing that another enqueuer could wait for. One row: the job's id.
+-- Stores one job that has no unique key and no idempotency key. It does what pgqueue.enqueue_many does for such a job. But it is a plain
+-- INSERT, because it runs in the middle of users' own transactions.
+-- Locks nothing that another enqueuer could wait for. Returns one row: the job's id.
 -- Runs under the caller's search_path, and therefore qualifies all functions and operators of the server.
--- A line that ends in `--? name` is sent only if `name` is chosen, because the server prepares each expression again for each insert.
+-- A line that ends in `--? name` is sent only if `name` is chosen. This saves time, because the server prepares each expression again for
+-- each insert.
 insert into pgqueue.jobs_live as j
     (task, args, created_at, run_at
     --+ options

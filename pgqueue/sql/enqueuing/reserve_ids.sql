@@ -1,5 +1,5 @@
--- Takes ids for jobs that are about to be copied in, and says what time it is. Locks nothing; ids that end up unused are gaps.
--- One row: the first and the last id. If another session took some in between, also all ids, as an array's text.
+-- Takes ids for jobs that are about to be copied in, and returns the time now. Locks nothing. Ids that are not used in the end leave gaps.
+-- Returns one row: the first id; the last id; all ids as the text of an array, if another session took some ids in between; the time.
 with taken as materialized (
     select pg_catalog.nextval('pgqueue.jobs_id_seq') as id from pg_catalog.generate_series(1, %(count)s::int)
 )

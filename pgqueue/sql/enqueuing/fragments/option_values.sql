@@ -1,4 +1,4 @@
--- What options.sql names, in the same order.
+-- The values for the columns in options.sql, in the same order.
 , %(queue)s::text                                                                --? queue
 , %(priority)s::smallint                                                         --? priority
 , %(max_attempts)s::smallint                                                     --? max_attempts

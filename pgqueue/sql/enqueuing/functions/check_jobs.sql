@@ -1,9 +1,10 @@
--- Checks the options of jobs before anything is stored. If an option is unknown or does not go with another, raises PQ404 with a
--- sentence. The tables check types and ranges of values. enqueue_many calls it. Locks nothing.
--- Returns what the jobs ask for. `size` is how many they are, `uniques` how many of them may carry a unique key. The others say whether
--- at least one job:
---   `keyed`: is idempotent, throttled or debounced; `replacing` and `raising`: says on_conflict = replace or raise; `undeclared`: leaves
---     the rest to what its task declares.
+-- Checks the options of jobs before anything is stored. If an option is unknown or does not go with another option, raises the error PQ404
+-- with a sentence for people. The tables check the types and ranges of values. enqueue_many calls this function. Locks nothing.
+-- Returns facts about all these jobs together. `size` is the number of jobs, and `uniques` is how many of them can have a unique key. Each
+-- of the other columns is true if at least one job:
+--   is idempotent, throttled or debounced (`keyed`);
+--   has on_conflict = replace (`replacing`), or on_conflict = raise (`raising`);
+--   leaves the other options to the declaration of its task (`undeclared`).
 create or replace function pgqueue.check_jobs(jobs jsonb, out size integer, out uniques integer, out keyed boolean,
     out replacing boolean, out raising boolean, out undeclared boolean)
 language plpgsql

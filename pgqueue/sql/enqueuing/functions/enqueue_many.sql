@@ -1,27 +1,31 @@
--- Stores jobs in the caller's transaction: the one implementation of enqueuing, for Python and for SQL.
--- docs/internals/enqueuing.md shows the steps and why a plain insert fails.
--- `jobs` is a JSON array of objects. Each has a task, and optionally:
---   args; or each, a list of args for jobs that share the rest, with keys (a list of their unique_keys) and idempotency_keys;
+-- Stores jobs in the caller's transaction. This is the one implementation of enqueuing, for Python and for SQL.
+-- docs/internals/enqueuing.md shows the steps, and why a plain insert fails.
+-- `jobs` is a JSON array of objects, which are called items. Each item has a task, and can have:
+--   args; or each, a list with the args of several jobs that share all other options of the item. With each, keys can be a list of their
+--     unique_keys, and idempotency_keys a list of their idempotency_keys;
 --   queue, priority, run_at or delay (seconds), max_attempts, timeout (seconds), concurrency_key, weight, ordering, tags, meta,
---     trace_context, expires and deadline (each seconds from now, or a time as text);
---   wake (false: no NOTIFY, so that the transaction can be prepared; the next poll finds the job).
--- These say what makes a job a duplicate (functions/unique_key.sql, docs/rules/keys.md):
---   unique_key or unique (true, or names of arguments), with unique_for (seconds): one unfinished job may have the key;
---   on_conflict: skip, replace (an unfinished job that no worker has gets the new values), raise (nothing is stored);
---   throttle (seconds): for so long only the first job with the key is stored, whatever becomes of it;
---   debounce (seconds), debounce_max (seconds): each further job with the key puts the first one off and replaces it;
---   idempotency_key, idempotency_ttl (seconds, default 7 days): for so long the key stands for its request and the outcome.
--- If an item leaves an option out, its task's declaration (pgqueue.tasks) applies, unless the item says declared: true, as Python does.
--- Returns one row a job, in order. If another job holds the key, created is false, `id` is that job, and `conflict` says why: unique_key,
--- throttle, debounce, idempotency_key; or idempotency_mismatch (same key, other arguments) or duplicate (on_conflict = raise).
--- After idempotency_mismatch or duplicate nothing at all is stored. `result` and `error` are those of a finished holder. State deleted:
--- the holder's state is not known.
--- A duplicate is a row, never an error, so it cannot abort the caller's transaction.
--- Locks rows of idempotency_keys, then unique keys or the rows of jobs that are replaced. Each in key order, so that two batches cannot
--- deadlock.
--- Waits for another transaction only if that one holds the same key. Never touches a row that all enqueuers share: workers make the rows
--- of pgqueue.queues.
--- Expects idempotency_keys_pkey, jobs_live_unique_key and jobs_live_id_key. Zero rows: `jobs` is empty.
+--     trace_context, expires and deadline (both are a number of seconds from now, or a time as text);
+--   wake (false: no NOTIFY is sent, so that the transaction can be prepared for a two-phase commit; the next poll finds the job).
+-- These options decide whether a job is a duplicate (functions/unique_key.sql, docs/rules/keys.md):
+--   unique_key or unique (true, or a list of names of arguments), with unique_for (seconds): only one unfinished job can have the key;
+--   on_conflict: skip, replace (the unfinished job gets the new values if no worker has it), raise (nothing is stored);
+--   throttle (seconds): for this time only the first job with the key is stored, even if that job ends earlier;
+--   debounce (seconds), debounce_max (seconds): each further job with the key postpones the first job and replaces its values;
+--   idempotency_key, idempotency_ttl (seconds, default 7 days): for this time the key stands for its request, and remembers how the job
+--     ended.
+-- If an item leaves out an option, the declaration of its task (pgqueue.tasks) applies. It does not apply to an item with declared: true,
+-- which Python sends.
+-- Returns one row a job, in order. If another job has the key, `created` is false, `id` is the id of that other job, and `conflict` is the
+-- kind of conflict: unique_key, throttle, debounce or idempotency_key; or idempotency_mismatch (the same key with other arguments) or
+-- duplicate (on_conflict = raise).
+-- If one row has idempotency_mismatch or duplicate, nothing at all is stored. If the other job is finished, `result` and `error` are those
+-- of the other job. `state` is deleted if the state of the other job is no longer known.
+-- A duplicate is a row and never an error, so it cannot abort the caller's transaction.
+-- Locks rows of idempotency_keys, then unique keys or the rows of jobs that are replaced. All these are locked in key order, so that two
+-- batches cannot deadlock.
+-- Waits for another transaction only if that transaction holds the same key. Never touches a row that all enqueuers share. For this reason
+-- it does not make rows of pgqueue.queues: workers do that.
+-- Uses the indexes idempotency_keys_pkey, jobs_live_unique_key and jobs_live_id_key. Zero rows: `jobs` is empty.
 create or replace function pgqueue.enqueue_many(jobs jsonb)
 returns table (item integer, id bigint, created boolean, state text, conflict text, result jsonb, error text)
 language plpgsql

@@ -1,9 +1,10 @@
--- Trigger of a plain INSERT INTO pgqueue.jobs. Refuses jobs whose names pgqueue keeps for itself.
--- For the others, fills in each of queue, max_attempts, priority and timeout that the statement left out. The value is what the task
--- declares (pgqueue.tasks), or else the default. A column that was left out holds a mark, the default of the parent table.
--- If no worker has reported the task yet, `undeclared` notes these columns. sync_tasks fills them in when a worker reports it.
--- Enqueuing never comes here, because it writes to jobs_live, which has real defaults of its own.
--- Runs as the owner, because a role that may insert a job need not be allowed to change one. Touches the statement's own rows alone.
+-- Trigger function for a plain INSERT INTO pgqueue.jobs. Refuses jobs whose task has a name that pgqueue keeps for itself.
+-- In all other jobs, sets those of the columns queue, max_attempts, priority and timeout that the INSERT left out. The value is what the
+-- task declares (pgqueue.tasks), or else the default. A column that was left out is recognised by its mark, which is the default value of
+-- the column in the parent table.
+-- If no worker has reported the task yet, `undeclared` lists these columns. sync_tasks sets them when a worker reports the task.
+-- pgqueue's own enqueuing does not fire this trigger, because it writes to jobs_live, which has real defaults.
+-- Runs as the owner, because a role that may insert a job need not be allowed to update one. Updates only the rows that the INSERT stored.
 create or replace function pgqueue.fill_declared()
 returns trigger
 language plpgsql

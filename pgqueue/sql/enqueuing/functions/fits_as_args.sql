@@ -1,4 +1,5 @@
--- Whether a document is short enough for arguments of a job, with a little room. It is measured as text, as the domain job_args does.
+-- Whether a document is short enough to be the arguments of a job. The limit here is a little lower than that of the domain job_args. The
+-- document is measured as text, as the domain does.
 create or replace function pgqueue.fits_as_args(document jsonb)
 returns boolean
 language plpgsql

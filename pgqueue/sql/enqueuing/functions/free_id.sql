@@ -1,7 +1,7 @@
--- The next id of the sequence that no unfinished and no dead job has. Ids of completed jobs may come again, because these jobs lie in
--- tables of their own.
--- If the sequence stands behind the tables, each draw moves it on, even if the caller fails. So the loop ends, at the latest in another
--- call.
+-- Returns the next id of the sequence that no unfinished and no dead job has. A completed or cancelled job can have the same id, because
+-- these jobs are in tables of their own.
+-- If the sequence is behind the ids in the tables, each call of nextval moves it on, even if the caller's transaction fails. So the loop
+-- ends, in this call or in a later one.
 create or replace function pgqueue.free_id()
 returns bigint
 language plpgsql

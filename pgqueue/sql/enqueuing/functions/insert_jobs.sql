@@ -1,14 +1,17 @@
--- Inserts the jobs that enqueue_many has checked, under `ids`, and wakes workers. Leaves out those that `left_out` marks by place.
--- Returns the places of jobs whose unique key an unfinished job holds, with the id and state of that holder; null if there is none.
+-- Inserts the jobs that enqueue_many has checked, with the given `ids`, and wakes workers. Leaves out the jobs whose places are true in
+-- `left_out`.
+-- Returns the places of jobs whose unique key an unfinished job already has, with the id and the state of that other job, the holder; null
+-- if there is no such place.
 -- `how` is one of:
---   quick: passes over keys whose holder it sees. If another transaction is just taking the same key, it fails with unique_violation. It
---     costs three quarters of the others.
---   ordered (several jobs with keys) and alone (at most one): wait for that other transaction.
--- A holder may end before it can be named, or it may be overdue and not finished yet. Then its key is free, and the job is stored after
--- all.
--- That takes a key out of order. So quick and ordered raise PQ000, and the caller undoes the insert and calls in another way. alone tries
--- again by itself.
--- Locks: unique keys, in key order. Waits for another transaction only if that one inserts, claims or settles a job of the same key.
+--   quick: skips a job if it sees that another job has its key. If another transaction is taking the same key at this moment, fails with
+--     unique_violation. It costs three quarters of what the other two cost.
+--   ordered (for several jobs with keys) and alone (for at most one job with a key): wait for that other transaction.
+-- A holder can end before its row is read here, or it can be overdue and not finished yet. In both cases its key is free, and the job is
+-- stored after all.
+-- But this would take keys out of key order, which could cause a deadlock. So quick and ordered raise PQ000 instead. Then the caller undoes
+-- the insert and calls again with another `how`. With alone there is only one key, so the function tries again by itself.
+-- Locks unique keys, in key order. Waits for another transaction only if that transaction inserts, claims or settles a job with the same
+-- key.
 create or replace function pgqueue.insert_jobs(jobs jsonb, ids bigint[], left_out boolean[], moment timestamptz, how text,
     out places integer[], out holders bigint[], out states text[])
 language plpgsql

@@ -1,6 +1,7 @@
--- Whether pgqueue keeps this name of a task for itself: messages of alerts (pgqueue.…) and hooks (….:on_…). Only pgqueue's own statements
--- store such jobs, and they mark them as stored_by_pgqueue. A worker runs no others of these names (worker/running/runner.py).
--- Locks nothing. A function without settings of its own becomes part of the statement that calls it.
+-- Whether pgqueue keeps this name of a task for itself: for messages of alerts (pgqueue.…) or for hooks (….:on_…). Only pgqueue's own
+-- statements store jobs with such names, and they mark the jobs as stored_by_pgqueue. A worker does not run a job with such a name if it
+-- lacks this mark (worker/running/runner.py).
+-- Locks nothing. It has no settings of its own, so the server inlines it into the statement that calls it.
 create or replace function pgqueue.is_reserved(task text)
 returns boolean
 language sql

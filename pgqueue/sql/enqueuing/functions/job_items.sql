@@ -1,8 +1,9 @@
--- Turns the items of enqueue_many into one row a job, in order, with its defaults and its unique key. Leaves out those that `left_out`
--- marks.
--- A job that is throttled or debounced holds its key in idempotency_keys, as `held_key`, and not as its unique_key.
--- Values have the types of their columns here already, so that a value which many jobs share is checked once.
--- A function in FROM without settings of its own becomes part of the statement that calls it. So that statement pays only for the columns
+-- Turns the items of enqueue_many into one row a job, in order, with the job's defaults and its unique key. Leaves out the jobs whose
+-- places are true in `left_out`.
+-- If a job is throttled or debounced, its key is stored in idempotency_keys and not as its unique key. So `unique_key` is null then, and
+-- `held_key` is the key.
+-- The values have the types of their columns here already, so that a value that many jobs share is checked only once.
+-- It has no settings of its own, so the server inlines it into the statement that calls it. So that statement computes only the columns
 -- that it reads.
 create or replace function pgqueue.job_items(jobs jsonb, left_out boolean[], moment timestamptz)
 returns table (item integer, task pgqueue.task_name, args jsonb, queue pgqueue.queue_name, priority smallint, run_at timestamptz,

@@ -1,7 +1,7 @@
--- For jobs that enqueue_many has just stored under `ids`: if no worker has reported their task yet, notes which options they leave to it.
--- sync_tasks fills these in when a worker reports the task.
--- Touches these jobs alone, by jobs_live_id_key, and none that is older than the caller's transaction. Runs as the owner, because a role
--- that may store a job need not be allowed to change one.
+-- Is called for the jobs that enqueue_many has just stored under `ids`. If no worker has reported a job's task yet, writes into
+-- `undeclared` which options the job leaves to its task. sync_tasks sets these options when a worker reports the task.
+-- Updates only these jobs, by jobs_live_id_key, and none that is older than the caller's transaction. Runs as the owner, because a role
+-- that may store a job need not be allowed to update one.
 create or replace function pgqueue.mark_undeclared(jobs jsonb, ids bigint[])
 returns void
 language sql

@@ -1,6 +1,6 @@
--- Tells all that listen to pgqueue's channel when the caller's transaction commits. The next poll or heartbeat would also find what is
--- told here.
--- If pgqueue.notify is off in a transaction (`set local pgqueue.notify = off`), tells nothing, because a transaction that has sent a
+-- Sends `payload` to all sessions that listen to pgqueue's channel, when the caller's transaction commits. If a notification is missing,
+-- the next poll or heartbeat finds the same change.
+-- Sends nothing if pgqueue.notify is off in the transaction (`set local pgqueue.notify = off`), because a transaction that has sent a
 -- NOTIFY cannot be prepared for a two-phase commit.
 create or replace function pgqueue.notify(payload text)
 returns void

@@ -1,4 +1,4 @@
--- The moment that an option expires or deadline means: a number of seconds from `since` on, or a time as text.
+-- The moment that the value of the option expires or deadline means: a number counts seconds from `since` on, and a text is a time.
 create or replace function pgqueue.option_time(value jsonb, since timestamptz)
 returns timestamptz
 language sql

@@ -1,9 +1,10 @@
--- Gives an unfinished job the arguments and options of `body`, an item of enqueue_many, if no worker has the job: the last call wins.
--- A debounced job is put off again, to `moment` + debounce, but not beyond debounce_max after it was first enqueued.
--- The job's id, state, attempts, created_at and key stay. Returns its state. Null: nothing was changed, because the job runs, waits for
--- something else than its time, has ended or is overdue.
--- Locks the job's row. If another transaction is just claiming or replacing the job, waits for it. Never locks a running job: its worker
--- would have to wait for the caller's transaction to settle it.
+-- Replaces the arguments and options of an unfinished job by those of `body`, an item of enqueue_many, if no worker has the job. So the
+-- last call wins.
+-- If the job is debounced, its new run_at is `moment` + debounce, but at most debounce_max after the job was first enqueued.
+-- The job's id, state, attempts, created_at and key stay. Returns the job's state. Null: nothing was changed, because the job is running or
+-- waiting, has ended, or is overdue.
+-- Locks the job's row. If another transaction is claiming or replacing the job at this moment, waits for that transaction. Never locks a
+-- running job, because then the job's worker could not settle it before the caller's transaction ends.
 create or replace function pgqueue.replace_job(job bigint, body jsonb, moment timestamptz)
 returns text
 language plpgsql

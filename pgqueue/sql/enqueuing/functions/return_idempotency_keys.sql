@@ -1,7 +1,7 @@
--- Gives back what take_idempotency_keys.sql took for jobs that are not stored after all. If nothing is stored (`refused`), deletes the
--- rows.
--- If another job holds the unique key of such a job, the row then names that other job. `found_ids` are the ids by place.
--- Expects idempotency_keys_pkey. Touches only rows that this call has made or locked, so it never waits.
+-- Corrects the rows that take_idempotency_keys.sql wrote for jobs that were not stored after all. If nothing was stored (`refused`),
+-- deletes these rows.
+-- If another job has the unique key of such a job, the row gets the id of that other job. `found_ids` has one id for each place.
+-- Uses the index idempotency_keys_pkey. Touches only rows that this call of enqueue_many has made or locked, so it never waits.
 create or replace function pgqueue.return_idempotency_keys(places integer[], tasks text[], keys text[], new_ids bigint[], found_ids bigint[],
     conflicts text[], refused boolean)
 returns void

@@ -1,4 +1,4 @@
--- The items of enqueue_many with one job each: an item with `each` becomes several. Locks nothing.
+-- Returns the items of enqueue_many with one job in each item: an item with `each` becomes several items. Locks nothing.
 create or replace function pgqueue.split_each(jobs jsonb)
 returns jsonb
 language sql

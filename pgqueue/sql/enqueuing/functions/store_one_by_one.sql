@@ -1,10 +1,10 @@
--- Stores the jobs of enqueue_many that have a unique key, one after the other in key order. If a job says on_conflict = replace, it
--- replaces the job that holds its key.
--- This is slow, but it never waits for a key while it holds a later one. `jobs` has one job an item. Passes over those that `left_out`
--- marks.
--- Returns ids, states and conflicts by place, changed where another job holds the key. `left_out` then also marks all jobs that need no
--- more storing.
--- Locks: unique keys or, of jobs that are replaced, rows, in key order (insert_jobs.sql, replace_job.sql).
+-- Stores those jobs of enqueue_many that have a unique key, one after the other in key order. If a job has on_conflict = replace and
+-- another job has its key, replaces the values of that other job.
+-- This is slow, but it never waits for a key while it holds a later key. Each item of `jobs` is one job. Skips the jobs whose places are
+-- true in `left_out`.
+-- Returns ids, states and conflicts, changed at the places of jobs whose key another job has. In the returned `left_out`, the places of all
+-- jobs that need no more storing are true.
+-- Locks unique keys, or the rows of jobs that are replaced, in key order (insert_jobs.sql, replace_job.sql).
 create or replace function pgqueue.store_one_by_one(jobs jsonb, new_ids bigint[], moment timestamptz,
     inout ids bigint[], inout states text[], inout conflicts text[], inout left_out boolean[])
 language plpgsql

@@ -1,11 +1,14 @@
--- Takes the rows of idempotency_keys for jobs that enqueue_many stores. A job with an idempotency_key, a throttle or a debounce has such
--- a row. A throttled or debounced job has it under a name that only such jobs have.
--- If several jobs of one call have one key, the first leads and the others follow it. Of debounced jobs the last leads.
--- `jobs` has one job an item. Returns for each job: its id, or that of the job which holds its key; the state (null: to be looked up);
--- the conflict; and whether the job is left out of what is stored.
--- Returns also for each row taken, in key order: the place of its job, task, key, kind, and the place of the job that leads.
--- Locks rows of idempotency_keys in key order, so that two calls cannot deadlock, then a job that a debounce replaces. If a row has not
--- expired, it stays as it is. It is locked too, so that no other call gives it to another job meanwhile. Expects idempotency_keys_pkey.
+-- Writes the rows of idempotency_keys for jobs that enqueue_many is about to store. A job with an idempotency_key, a throttle or a debounce
+-- has such a row. For a throttle or a debounce, the key in the row has a prefix, so that it cannot be the same as an idempotency_key.
+-- If several jobs of one call have the same key, the first of them leads, and the others follow it: they are not stored. Of debounced jobs,
+-- the last one leads.
+-- Each item of `jobs` is one job. Returns for each job: its id, or the id of the job that has its key; the state (null: to be looked up
+-- later); the conflict; and whether the job is not to be inserted.
+-- Also returns, in key order, for each job with such a key: the job's place and task, the key and its kind, and the place of the job that
+-- leads.
+-- Locks rows of idempotency_keys in key order, so that two calls cannot deadlock, then a job that a debounce replaces. A row that has not
+-- expired stays as it is. But it is locked too, so that in the meantime no other call can give it to another job. Uses the index
+-- idempotency_keys_pkey.
 create or replace function pgqueue.take_idempotency_keys(jobs jsonb, new_ids bigint[], moment timestamptz,
     out ids bigint[], out states text[], out conflicts text[], out left_out boolean[],
     out places integer[], out tasks text[], out keys text[], out kinds text[], out leaders integer[])

@@ -1,11 +1,11 @@
--- The unique_key of a job, one row: what was given, or what is derived from its arguments. The only place that derives keys, so that a
--- job has the same key wherever it is enqueued.
+-- The unique_key of a job, as one row: the key that was given, or a key that is derived from the job's arguments. Only this function
+-- derives keys, so that a job has the same key wherever it is enqueued.
 --   by: true for all arguments, or a list of names of arguments. A missing argument counts as null.
 --   unique_for: seconds. The key then belongs to one window of that length: the window that contains `at` (the job's run_at). Windows are
---     counted from 1970-01-01 UTC: those of a day begin at midnight, those of an hour on the hour.
--- The values are jsonb's text, in which the order of members does not matter. Derived keys begin with pgq:. If one is longer than 255
--- bytes, it becomes a hash. Without `by` and `given` the result is null: the job has no key.
--- A function in FROM without settings of its own becomes part of the statement that calls it.
+--     counted from 1970-01-01 UTC. So a window of a day begins at midnight, and a window of an hour on the hour.
+-- The values of arguments are compared as the text of jsonb, in which the order of members does not matter. Derived keys begin with pgq:.
+-- If a derived key is longer than 255 bytes, a hash replaces it. Without `by` and `given` the result is null: the job has no key.
+-- It has no settings of its own, so the server inlines it into the statement that calls it.
 create or replace function pgqueue.unique_key(args jsonb, by jsonb, given text, unique_for float8, at timestamptz)
 returns table (unique_key text)
 language sql

@@ -1,6 +1,6 @@
--- Adds to each item of enqueue_many what its task declares (pgqueue.tasks). What the item says itself wins. An item that says `declared`
--- holds the declaration already.
--- If a declared rule of keys does not go with what the item says, the rule is left out, as in Python. Locks nothing.
+-- Adds to each item of enqueue_many the options that its task declares (pgqueue.tasks). If the item has the option itself, the item wins.
+-- An item with `declared` stays as it is, because it has the declared options already.
+-- If a declared option about keys contradicts an option of the item, the declared option is left out, as in Python. Locks nothing.
 create or replace function pgqueue.with_declared(jobs jsonb)
 returns jsonb
 language sql
