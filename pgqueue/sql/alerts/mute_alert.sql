@@ -1,2 +1,3 @@
--- Mutes an alert for a while (functions/mute_alert.sql). Returns until when; null if there is no such alert. Locks its row.
+-- Mutes an alert for `seconds` (functions/mute_alert.sql). Returns the time until which it is muted; null if there is no such alert. Locks
+-- the alert's row.
 select pgqueue.mute_alert(%(alert)s::bigint, %(seconds)s::float8)

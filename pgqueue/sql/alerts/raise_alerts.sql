@@ -1,11 +1,12 @@
--- Opens or renews an alert for each cause that the leader sees; `causes` is a JSON array of them. Resolves open alerts whose cause has
--- not been seen for `calm` seconds.
--- An alert that is not muted has a message when it opens, and another each `remind` seconds (null: none). A message is one job for each
--- of `targets`: tasks, of which only those count that a living worker knows.
--- The messages are stored with the alert, so that two leaders at once send only one.
--- At most `most` alerts a minute have a message of their own. The rest that would have one then share one message, which counts them.
--- After that, alerts wait for the end of the minute.
--- Locks the alerts it writes, by alerts_open_key, in the order of their subjects. Returns those that opened or were resolved.
+-- Opens or renews an alert for each cause in `causes`, a JSON array of what the leader has seen. Resolves open alerts whose cause has not
+-- been seen for `calm` seconds.
+-- If an alert is not muted, it gets a message when it opens, and another message every `remind` seconds (null: no further message). A
+-- message is one job for each of `targets`. These are names of tasks; a task is left out if no living worker knows it.
+-- The messages are stored in the same statement as the alert. So if two leaders run it at the same time, only one of them stores a message.
+-- At most `most` alerts a minute have a message of their own. The other alerts that are due for a message then share one message, which
+-- counts them. After that, alerts wait for their message until the minute is over.
+-- Locks the alerts that it writes, in the order of kind and subject (index alerts_open_key). Returns the alerts that were opened or
+-- resolved.
 with cause as materialized (
     select c.kind, c.subject, c.queue, c.job_id, c.count, c.first_at, c.text
     from jsonb_to_recordset(%(causes)s::text::jsonb) as c

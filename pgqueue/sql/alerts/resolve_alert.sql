@@ -1,2 +1,3 @@
--- Closes an alert (functions/resolve_alert.sql). Returns whether it was open; null if there is no such alert. Locks its row.
+-- Closes an alert (functions/resolve_alert.sql). Returns true if this call closed it, false if it was closed already, null if there is no
+-- such alert. Locks the alert's row.
 select pgqueue.resolve_alert(%(alert)s::bigint)

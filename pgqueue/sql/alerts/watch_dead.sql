@@ -1,8 +1,10 @@
--- Finds tasks with dead jobs that are news. If the task has an open alert, news are the jobs of that alert. Otherwise they are jobs that
--- died after the last alert was resolved, within the last hour.
--- A loose scan of jobs_dead_task_idx: one probe for each task, and at most 1000 entries to count if the task has news.
--- Leaves out rows that died in the future or long ago, which SQL may have written.
--- Returns (task, queue, id, error of the newest, how many, when the first of them died). Locks nothing. Zero rows: none.
+-- Finds tasks with dead jobs that an alert must report. If the task has an open alert, these are all jobs that died since the alert's
+-- first_at. Otherwise they are the jobs that died after the task's last alert was resolved, but at most an hour ago.
+-- Uses a loose index scan of jobs_dead_task_idx: one probe for each task, and at most 1000 index entries to count if the task has such
+-- jobs.
+-- Leaves out rows whose time of death is in the future or before 2000, because a user's SQL can have written such a time.
+-- Returns (task; queue, id and error of the job that died last; how many died; when the first of them died). Locks nothing. Zero rows: no
+-- task has such jobs.
 with recursive tasks as (
     (select d.task::text from pgqueue.jobs_dead d order by d.task limit 1)
     union all

@@ -1,9 +1,11 @@
--- Finds the first due job of each lane (a queue and a priority) and of each key in it. For the oldest job of each queue, says whether a
--- living worker serves its queue and its task. Says also how old a job of the queue may become.
--- A key is a concurrency_key, or that of parked jobs (functions/due_by_key.sql). Loose scans of jobs_live_claim_idx and
--- jobs_live_key_idx: two probes for each lane and for each task of a key, at most 1000 of each.
--- That may leave out keys. So it adds, for each lane with keys, the oldest job that has one (jobs_live_due_idx). Locks nothing.
--- In order of queue and age. Zero rows: nothing is due.
+-- Finds the first due job of each lane (a queue and a priority), and of each key in a lane. For the oldest of these jobs in each queue, the
+-- row also says whether a living worker serves the queue and knows the job's task. Each row also has the queue's max_age: how old a due job
+-- of the queue may become. Leaves out paused queues.
+-- A key is the job's concurrency_key, or the key of a parked job, which is made of its task (functions/due_by_key.sql).
+-- Uses loose index scans of jobs_live_claim_idx and jobs_live_key_idx: two probes for each lane and for each task of a key, for at most
+-- 1000 of each.
+-- These limits can leave out keys. So the statement adds the oldest job that has a key for each lane (jobs_live_due_idx). Locks nothing.
+-- The rows are sorted by queue and age. Zero rows: no job is due.
 with recursive lanes as (
     (select j.queue::text, j.priority from pgqueue.jobs_live j
      where --+ claim_idx j

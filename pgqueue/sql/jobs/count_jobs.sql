@@ -1,5 +1,6 @@
--- Counts the jobs that match a filter, by what is asked for. Reads every job of the states asked for. Locks nothing.
--- A job without tags counts under a null tag, one with two tags twice. Zero rows: no job matches.
+-- Counts the jobs that match a filter, for each task, queue, state or tag, as the parameters say. Reads every job in the states of the
+-- filter. Locks nothing.
+-- If tags are counted, a job without tags counts under a null tag, and a job with two tags counts twice. Zero rows: no job matches.
 select case when %(by_task)s::boolean then j.task::text end,
        case when %(by_queue)s::boolean then j.queue::text end,
        case when %(by_state)s::boolean then j.state::text end,

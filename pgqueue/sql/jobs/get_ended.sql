@@ -1,7 +1,7 @@
--- Reads jobs for which a process waits. If a job has ended, returns it as it is. If it is one of `watched`, returns it in any state. If
--- no job has the id, returns the id alone.
--- One look serves all waits of a process. A job that has not ended costs one probe of jobs_live_id_key.
--- Locks nothing. Zero rows, the normal case: none has ended.
+-- Reads jobs for which a process waits. Returns a job if it has ended. Returns a job of `watched` in any state. If no job has the id,
+-- returns a row with only the id.
+-- One call serves all waits of a process. A job that has not ended costs only one probe of jobs_live_id_key.
+-- Locks nothing. Zero rows, the normal case: no job has ended.
 with seen as materialized (
     select w.id
     from unnest(%(job_ids)s::bigint[]) w (id)

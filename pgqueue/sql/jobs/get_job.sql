@@ -1,5 +1,5 @@
--- Reads one job by id, by the unique index of each partition. Locks nothing. Zero rows: there is no such job.
--- A job moves between partitions in one statement, so it is seen once, in its old or its new state.
+-- Reads one job by its id, with the unique index of each partition. Locks nothing. Zero rows: there is no such job.
+-- A job moves between partitions in one statement, so it is seen once, in its old state or in its new state.
 select
     --+ shown j
 from pgqueue.jobs j

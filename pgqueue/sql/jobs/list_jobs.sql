@@ -1,5 +1,5 @@
--- Lists jobs by a filter, newest id first, below `before` (a cursor; null: from the newest on).
--- Reads the id index of each partition backwards until `count` rows match. Locks nothing. Zero rows: no further job matches.
+-- Lists the jobs that match a filter, the largest id first. If `before` is not null, lists only jobs with smaller ids than `before`.
+-- Reads the index on id of each partition backwards until `count` rows match. Locks nothing. Zero rows: no further job matches.
 select
     --+ shown j
 from pgqueue.jobs j

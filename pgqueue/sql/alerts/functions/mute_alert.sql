@@ -1,5 +1,6 @@
--- Mutes this alert, and later ones about the same subject, for `seconds`: they have no messages. 0 unmutes it.
--- Returns until when; null if there is no such alert.
+-- Mutes this alert, and later alerts of the same kind about the same subject, for `seconds`: no messages are sent for them. 0 ends the
+-- mute.
+-- Returns the time until which the alert is muted; null if there is no such alert.
 create or replace function pgqueue.mute_alert(alert bigint, seconds double precision)
 returns timestamptz
 language sql

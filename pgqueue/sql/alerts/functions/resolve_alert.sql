@@ -1,5 +1,5 @@
--- Closes an alert by hand. When its cause is seen again (for dead jobs: when another one dies), a new alert opens.
--- Returns whether it was open; null if there is no such alert.
+-- Closes an alert by hand. When the leader sees its cause again (for dead jobs: when another job dies), a new alert opens.
+-- Returns true if this call closed the alert, false if it was closed already, null if there is no such alert.
 create or replace function pgqueue.resolve_alert(alert bigint)
 returns boolean
 language sql

@@ -1,2 +1,3 @@
--- The documents of a job. They last too, but make_dead.sql leaves them out of a row that cannot be moved with them.
+-- The columns of a job that hold documents. A job keeps these too wherever its row moves (lasting.sql). But if a row cannot be moved with
+-- them, make_dead.sql leaves them out.
 j.tags, j.args, j.meta, j.trace_context

@@ -1,4 +1,4 @@
--- The condition of a filter of jobs (JobFilter). Each parameter may be null: then it filters nothing.
+-- The condition of a filter of jobs (JobFilter). A parameter that is null filters nothing.
 (%(states)s::text[] is null or j.state = any(%(states)s::text[]))
 and (%(queue)s::text is null or j.queue = %(queue)s::text)
 and (%(task)s::text is null or j.task = %(task)s::text)

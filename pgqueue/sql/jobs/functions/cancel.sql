@@ -1,5 +1,6 @@
--- Cancels a job: at once if it does not run; else asks its worker. A notification names that worker, which then reads which of its jobs
--- shall stop. The worker reads that after its next heartbeat in any case.
+-- Cancels a job. If the job does not run, ends it immediately; otherwise asks its worker to stop it. In the second case a notification
+-- contains the worker's id, and the worker then reads which of its jobs shall stop. If the notification gets lost, the worker reads this
+-- after its next heartbeat.
 -- Returns 'cancelled', 'requested', or the final state in which the job already is; null if there is no such job.
 create or replace function pgqueue.cancel(job bigint)
 returns text

@@ -1,11 +1,13 @@
 -- Changes a job that does not run: `select pgqueue.edit(7, '{"priority": -5, "delay": 0}')`.
--- `changes` is an object of args (all of them), queue, priority, run_at or delay (seconds), max_attempts, timeout (seconds), tags, meta,
--- expires and deadline (seconds from now, or a time as text). A null removes timeout, expires or deadline.
--- Returns 'edited', or the state of a job that runs or has ended and stays as it is; null if there is no such job.
--- Locks the job's row. If another transaction is just claiming the job, waits for it, and then finds the job running.
--- Never locks a running job. Its worker would have to wait for the caller's transaction to settle it, and all other jobs that the worker
--- settles would wait too.
--- The idempotency key still stands for the request with which the job was enqueued. If a job has been tried before, a new expiry concerns
+-- `changes` is an object with one or more of: args (replaces all arguments), queue, priority, run_at or delay (seconds), max_attempts,
+-- timeout (seconds), tags, meta, expires and deadline (seconds from now, or a time as text). A null removes a timeout, an expiry or a
+-- deadline.
+-- Returns 'edited'. If the job runs or has ended, nothing is changed, and its state is returned. Null: there is no such job.
+-- Locks the job's row. If another transaction is claiming the job at this moment, waits for that transaction, and then finds the job
+-- running.
+-- Never locks a running job. Otherwise its worker could not settle it before the caller's transaction ends, and all other jobs that the
+-- worker settles would wait too.
+-- The idempotency key still stands for the request with which the job was enqueued. If a job has been tried before, a new expiry applies to
 -- its next start.
 create or replace function pgqueue.edit(job bigint, changes jsonb)
 returns text

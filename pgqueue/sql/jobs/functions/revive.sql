@@ -1,7 +1,7 @@
--- Makes a dead or cancelled job pending again, due now, with all its attempts. Its lease_id goes on growing, so a worker that still
--- believes in an old lease stays shut out. If an expiry or a deadline has passed, it is removed.
--- Returns 'revived', 'unique_key' if an unfinished job holds its key now, or the state of a job that is neither dead nor cancelled; null
--- if there is no such job.
+-- Makes a dead or cancelled job pending again. It is due now, and has all its attempts again. Its lease_id goes on growing, so a worker
+-- that still believes in an old lease can write nothing. If an expiry or a deadline has passed, it is removed.
+-- Returns 'revived', 'unique_key' if an unfinished job has its key now, or the state of a job that is neither dead nor cancelled; null if
+-- there is no such job.
 create or replace function pgqueue.revive(job bigint)
 returns text
 language plpgsql

@@ -1,12 +1,13 @@
--- Says why a job is not running. The answer is the first of these that is true:
---   its row is not visible (not committed, or gone); it is final; it runs; it is not due yet; its queue is paused;
---   no living worker serves its queue; none of those workers knows its task; a job of its key must end first;
---   its key or its task is paused, or a limit is used up; all slots of the workers, or of its queue on them, are taken;
+-- Says why a job is not running. The answer is the first of these reasons that is true:
+--   its row is not visible (not committed, or gone); it has finished; it runs; it is not due yet; its queue is paused;
+--   no living worker serves its queue; none of the workers that serve it knows the job's task; another job of its key must end first;
+--   its key or its task is paused, or a limit is used up; all slots of the workers, or all their slots for its queue, are taken;
 --   other jobs are ahead of it; nothing stands in its way.
--- If row security hides rows from the role, the sentence says so where that may make it wrong.
--- `reason` is one word for programs. `sentence` says the same for people. `until` is when that ends, if it is known. `ahead` is how many
--- due jobs come first (counted to 10,000). `do_this` is a command that helps.
--- Reads the rows of the job, its queue and the workers, and at most 10,000 entries of jobs_live_claim_idx. Locks nothing. Always one row.
+-- If the answer may be wrong because row security hides rows from the role, the sentence says so.
+-- `reason` is one word for programs. `sentence` says the same for people. `until` is the time at which the reason ends, if that is known.
+-- `ahead` is how many due jobs come first (counted to 10,000). `do_this` is a command that helps.
+-- Reads the rows of the job, its queue and the workers, and at most 10,000 entries of jobs_live_claim_idx. Locks nothing. Always returns
+-- one row.
 create or replace function pgqueue.why(job bigint, out reason text, out sentence text, out until timestamptz,
     out ahead integer, out do_this text)
 language plpgsql
