@@ -1,7 +1,7 @@
--- If running jobs name a worker whose row is gone (deleted by hand), adds that worker again as expired, so that the next rescue takes the
--- jobs.
--- Expects jobs_live_worker_idx. Locks nothing that others wait for. Returns the ids of those workers.
--- Zero rows, the normal case: there are none.
+-- If running jobs have the id of a worker whose row is gone (someone deleted it), adds a row for that worker again, as expired. So the next
+-- rescue takes back the jobs.
+-- Uses the index jobs_live_worker_idx. Locks nothing that other transactions wait for. Returns the ids of the workers that were added.
+-- Zero rows, the normal case: there are no such workers.
 insert into pgqueue.workers (id, host, pid, version, executor, slots, queues, tasks, state, expires_at)
 select distinct j.worker_id, 'unknown', 0, 'unknown', 'unknown', 0, '{}'::text[], '{}'::text[], 'expired',
        clock_timestamp() - interval '1 second'

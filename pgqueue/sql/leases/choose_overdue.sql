@@ -1,5 +1,6 @@
--- Finds what the next finish_overdue.sql finishes, up to twice `count` ids. Expects jobs_live_overdue_idx and jobs_live_cancel_idx. Locks nothing.
--- Zero rows, the normal case: nothing is overdue.
+-- Finds the ids of the jobs that the next finish_overdue.sql will finish, at most twice `count`. Uses the indexes jobs_live_overdue_idx and
+-- jobs_live_cancel_idx. Locks nothing.
+-- Zero rows, the normal case: no job is overdue.
 (select l.id
  from pgqueue.jobs_live l
  where l.state <> 'running' and (l.expires_at is not null or l.deadline_at is not null)

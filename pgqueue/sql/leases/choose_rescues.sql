@@ -1,5 +1,6 @@
--- Finds the jobs that the next rescue takes, up to `count`, of any worker whose lease ran out. Expects jobs_live_worker_idx. Locks nothing.
--- Zero rows: nothing to rescue.
+-- Finds the ids of the jobs that the next rescue takes back, at most `count`, of all workers whose lease has run out. Uses the index
+-- jobs_live_worker_idx. Locks nothing.
+-- Zero rows: there is nothing to rescue.
 select j.id
 from pgqueue.workers w
 cross join lateral (

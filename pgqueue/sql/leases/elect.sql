@@ -1,6 +1,7 @@
--- Takes or keeps the lease of the leader, the worker that maintains (rescue, partitions, retention).
--- Locks the one row only if the lease is this worker's or over. While another worker leads, it only reads.
--- Returns one row: whether this worker leads, and the seconds until the lease is over. Then it is worth asking again.
+-- Takes or renews the lease of the leader, the worker that maintains (rescue, partitions, retention).
+-- Locks the only row of pgqueue.leader only if the lease is this worker's own or has run out. While another worker leads, only reads.
+-- Returns one row: whether this worker leads now, and in how many seconds the lease that was found runs out. After this time it is worth
+-- asking again.
 with now_leading as materialized (
     select l.worker_id, l.expires_at from pgqueue.leader l
 ), elected as (

@@ -1,7 +1,8 @@
--- Ends the lease of a worker whose process is known to be dead, so that its jobs are rescued now. If it led, it no longer leads, and a
--- notification tells the workers that could lead.
--- Its state stays: the rescue says that it expired.
--- Expects workers_pkey. Locks the worker's row, then the leader's. Zero rows: its lease was over, or it had stopped.
+-- Ends the lease of a worker whose process is known to be dead, so that its jobs are rescued now. If the worker was the leader, it no
+-- longer leads, and a notification tells the workers that could lead.
+-- The worker's state stays: the rescue sets it to expired.
+-- Uses the index workers_pkey. Locks the worker's row, then the leader's. Zero rows: the worker's lease had run out, or the worker had
+-- stopped.
 with ended as (
     update pgqueue.workers w set expires_at = clock_timestamp()
     where w.id = %(worker_id)s::bigint and w.pid = %(pid)s::int and w.state in ('running', 'draining')

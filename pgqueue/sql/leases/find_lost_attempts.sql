@@ -1,7 +1,7 @@
--- Finds which of these attempts are no longer this worker's although it runs them. A crash of the server, or a failover, took their claim
--- back. The job is pending again, or another attempt at it has begun or ended.
--- An attempt that ended under this lease is not among them. Expects the unique index on id of each partition. Locks nothing. Zero rows:
--- all are the worker's.
+-- Finds which of these attempts this worker still runs although they are no longer its own. The cause is a crash of the server, or a
+-- failover, which undid the claim. Then the job is pending again, or another attempt at it has begun or ended.
+-- An attempt that ended under this lease is not returned. Uses the unique index on id of each partition. Locks nothing. Zero rows: all
+-- attempts are still this worker's.
 select j.id from unnest(%(ids)s::bigint[], %(lease_ids)s::bigint[]) held (id, lease_id)
 cross join lateral (
     select l.id from pgqueue.jobs l

@@ -1,8 +1,8 @@
--- Finishes jobs that no worker may run, in any queue, as functions/finish_overdue.sql says: up to `count` that ran out of time, and up to
--- `count` that were asked to stop.
--- Expects jobs_live_overdue_idx and jobs_live_cancel_idx. Locks the jobs, skipping those that are being edited or cancelled.
--- `only` (null: any) leaves out all other jobs.
--- Returns (id, task, state, reason). Zero rows, the normal case: there are none.
+-- Finishes overdue jobs of all queues, as functions/finish_overdue.sql says: at most `count` jobs that have expired or are past their
+-- deadline, and at most `count` jobs that were asked to stop.
+-- Uses the indexes jobs_live_overdue_idx and jobs_live_cancel_idx. Locks the jobs, skipping those that are being edited or cancelled.
+-- If `only` is not null, finishes only jobs with these ids.
+-- Returns (id, task, state, reason). Zero rows, the normal case: no job is overdue.
 with overdue as materialized (
     select l.id
     from pgqueue.jobs_live l

@@ -1,6 +1,7 @@
--- Renews the lease of a worker and so of all its jobs. Returns its id. list_cancel_requests.sql tells which jobs were asked to stop.
--- Expects workers_pkey. Locks the worker's row and nothing else, so that no lock on jobs costs a lease.
--- Zero rows: the lease has run out, and every job that this worker holds is lost.
+-- Renews the lease of a worker, and with it the worker's right to all its jobs. Returns the worker's id. list_cancel_requests.sql finds the
+-- jobs that were asked to stop.
+-- Uses the index workers_pkey. Locks only the worker's row, so that a lock on a job cannot make the worker lose its lease.
+-- Zero rows: the lease has run out, and every job that this worker runs is lost.
 update pgqueue.workers w
 set heartbeat_at = clock_timestamp(),
     expires_at = clock_timestamp() + make_interval(secs => %(lease_seconds)s::float8),

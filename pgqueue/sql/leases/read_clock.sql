@@ -1,2 +1,2 @@
--- The database's time, in epoch seconds: a host's clock may be wrong, or be moved.
+-- Returns the database's time in epoch seconds. It is used because a host's clock can be wrong, or can be changed.
 select extract(epoch from clock_timestamp())::float8

@@ -1,7 +1,7 @@
--- Adds this worker and makes the rows of its queues. Enqueuing never makes those, because an enqueuer must not wait for another.
--- The worker draws `worker_id`, the owner of its leases, at random. A failover may set a sequence back, and then two workers would share
--- an id.
--- Returns the id. Zero rows: another worker has it already, and this one must draw again.
+-- Adds this worker, and makes the rows of its queues. Enqueuing never makes rows of queues, because one enqueuer must not wait for another.
+-- The worker chooses `worker_id`, the id that its leases have, at random. An id from a sequence would not do: a failover can set a sequence
+-- back, and then two workers would share an id.
+-- Returns the id. Zero rows: another worker has this id already, and this worker must choose another one.
 with known as (
     insert into pgqueue.queues (name)
     select q from unnest(%(queues)s::text[]) as q (q)

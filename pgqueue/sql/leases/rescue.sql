@@ -1,18 +1,20 @@
--- Takes back up to `count` jobs of workers whose lease ran out. A job becomes dead if it was there at too many crashes (crash_loop) or if
--- its attempts are used up (attempts_exhausted). It becomes cancelled if that was asked. Otherwise it becomes retrying, due at once.
--- A crash counts for the jobs that ran in the worker itself: those that were at no crash before. runner.py runs the other jobs in
--- processes of their own, whose end is not the worker's.
--- If the worker ran only such other jobs, the crash counts for them. Otherwise a job that kills its worker would go on for ever.
--- One job of the first kind (`keeper`) is taken last, so that no batch ends between the two kinds. It is put last instead of sorted,
--- because a sort would read all jobs of the worker for each batch.
--- Locks the expired workers first, by id. A heartbeat that arrives meanwhile waits, then finds its worker expired. So the expiry that was
--- read stays true. Then locks the jobs, skipping locked ones (their worker settles them just now), then their seats.
--- Expects jobs_live_worker_idx. After ANALYZE of a drained queue the planner expects one row, and would read the whole table. So this
--- uses `limit 1` instead of `exists`, and a LATERAL scan for each worker. It finds rows again by ctid, which the row lock keeps in place,
--- and without a join.
--- `only` (null: any) leaves out all other jobs.
--- If the dead worker or a living one knows a hook of the job, it stores a job for that hook, as settle.sql does.
--- Returns (id, task, state, worker_id). Zero rows: nothing to rescue.
+-- Takes back up to `count` running jobs of workers whose lease has run out. A job becomes dead if it ran during too many crashes (reason
+-- crash_loop), or if its attempts are used up (attempts_exhausted). It becomes cancelled if that was requested. Otherwise it becomes
+-- retrying, and is due now.
+-- If a worker crashes, the crash counts for the jobs that ran in the worker's own process. These are the jobs with a crash_count of 0.
+-- runner.py runs each of the other jobs in a process of its own, so they cannot have ended the worker's process.
+-- If the worker ran only jobs of the second kind, the crash counts for them. Otherwise a job that kills its worker would be tried for ever.
+-- If several batches are needed, each batch must still see that the worker ran a job of the first kind. So one such job (`keeper`) is taken
+-- last. It is appended at the end instead of sorted, because a sort would read all jobs of the worker for each batch.
+-- Locks the expired workers first, by id. A heartbeat that arrives in the meantime waits, and then finds that its worker has expired. So a
+-- worker that was read as expired stays expired. Then locks the jobs, skipping locked ones (their worker is settling them at this moment),
+-- then their seats.
+-- Uses the index jobs_live_worker_idx. If ANALYZE ran while the queue was empty, the planner expects one row, and would read the whole
+-- table. So the statement uses `limit 1` instead of `exists`, and a LATERAL scan for each worker. It finds rows again without a join, by
+-- ctid, which cannot change while a row is locked.
+-- If `only` is not null, rescues only jobs with these ids.
+-- If the dead worker or a living worker knows a hook of the job, stores a job for that hook, as settle.sql does.
+-- Returns (id, task, state, worker_id). Zero rows: there is nothing to rescue.
 with expired as materialized (
     select w.id,
         (select j.id from pgqueue.jobs_live j where j.worker_id = w.id and j.state = 'running' and j.crash_count = 0 limit 1) as keeper

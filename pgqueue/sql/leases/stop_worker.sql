@@ -1,6 +1,6 @@
--- Marks a worker stopped. Its leases end at once, so that a job it could not release is rescued without delay. If it leads, it resigns,
--- and a notification tells the workers that could take its place.
--- Locks the worker's row, then the leader's. Zero rows: it is unknown or was expired already.
+-- Marks a worker as stopped. Its lease ends immediately, so that a job that it could not release is rescued without delay. If the worker is
+-- the leader, it no longer leads, and a notification tells the workers that could lead.
+-- Locks the worker's row, then the leader's. Zero rows: there is no such worker, or it had stopped or expired already.
 with stopped as (
     update pgqueue.workers w
     set state = 'stopped', stopped_at = clock_timestamp(), expires_at = clock_timestamp()

@@ -1,4 +1,5 @@
--- All limits, with what of each is taken now. For limits by key, also how many keys are full. Reads limits and seats. Locks nothing.
+-- Lists all limits, with how much of each limit is taken now. For a limit by key, also returns how many keys have used it up. Reads limits
+-- and seats. Locks nothing.
 select l.id, l.queue, l.task, l.per_key, l.key, l.concurrency, l.rate, date_part('epoch', l.period), l.sliding, l.burst, l.share,
        coalesce(s.taken, 0)::int, coalesce(s.full_keys, 0)::int, s.free_at
 from pgqueue.limits l

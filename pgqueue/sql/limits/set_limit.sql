@@ -1,6 +1,6 @@
--- Makes a limit, or changes the one of the same scope (queue, task, by key or not, key, sliding or not). If a value is not given, the
--- limit keeps the old one.
--- Claims heed it at once. Locks that row. One row: its id.
+-- Makes a limit, or changes the limit of the same scope (queue, task, by key or not, key, sliding or not). A value that is not given stays
+-- as it was. There is one exception: a new rate also replaces the burst.
+-- Claims respect the new values immediately. Locks the limit's row. Returns one row: the limit's id.
 insert into pgqueue.limits as l (queue, task, per_key, key, concurrency, rate, period, sliding, burst, share)
 values (%(queue)s::text, %(task)s::text, %(per_key)s::boolean, %(key)s::text, %(concurrency)s::int, %(rate)s::int,
         make_interval(secs => %(period)s::float8), %(sliding)s::boolean, %(burst)s::int, %(share)s::int)

@@ -1,11 +1,12 @@
--- Finishes those of the jobs `ids` that no worker may run at `moment`. A job becomes cancelled if it has expired, or dead if its deadline
--- has passed, whichever moment came first. It becomes cancelled if the request came while its last attempt ended.
--- The leader calls it (finish_overdue.sql). enqueue_many calls it if another job needs the key of such a job.
--- No attempt failed, so only on_dead gets a job, as in settle.sql, if a living worker knows that hook.
--- Expects jobs_live_id_key. Locks the jobs. If another transaction is just claiming or editing a job, waits for it: a job that is no
--- longer overdue then stays.
--- Runs as the owner, because an enqueuer may change no job, but may need the key of an overdue one.
--- Returns what it finished. Zero rows: none of them is overdue.
+-- Finishes those of the jobs `ids` that are overdue at `moment`. If a job has expired, it becomes cancelled. If its deadline has passed, it
+-- becomes dead. If both are true, the earlier of the two times decides. If the job was asked to stop while its last attempt ended, it
+-- becomes cancelled.
+-- The leader calls it (finish_overdue.sql). enqueue_many also calls it, if a new job needs the unique key of an overdue job.
+-- No attempt failed, so of the hooks only on_dead is called. As in settle.sql, a job is stored for this hook if a living worker knows it.
+-- Uses the index jobs_live_id_key. Locks the jobs. If another transaction is claiming or editing a job at this moment, waits for that
+-- transaction. If the job is no longer overdue after the wait, it stays as it is.
+-- Runs as the owner, because an enqueuer is not allowed to change jobs, but can need the key of an overdue job.
+-- Returns the jobs that it finished. Zero rows: none of the jobs is overdue.
 create or replace function pgqueue.finish_overdue(ids bigint[], moment timestamptz)
 returns table (id bigint, task text, state text, reason text)
 language plpgsql

@@ -1,6 +1,6 @@
--- Whether a job that does not run will never run again: it has expired, is past its deadline, or was asked to stop. Such a job has ended,
--- whether finish_overdue has written that already or not. Locks nothing.
--- A function without settings of its own becomes part of the statement that calls it.
+-- Whether a job that is not running will never run again: it has expired, is past its deadline, or was asked to stop. Such a job counts as
+-- ended, even if finish_overdue has not written that yet. Locks nothing.
+-- It has no settings of its own, so the server inlines it into the statement that calls it.
 create or replace function pgqueue.is_overdue(state text, expires_at timestamptz, deadline_at timestamptz, cancel_requested boolean,
     moment timestamptz)
 returns boolean

@@ -1,11 +1,12 @@
--- If a statement over many jobs fails on one job (pgqueue/database/sifting.py), makes that job dead, so that it stops no other: reason
--- undecodable.
--- Its row moves as it is. If that fails too, it moves without its documents. If a living worker knows the job's hook on_dead, a job is
--- stored for that hook.
--- Leaves alone a job that has ended. Leaves alone a job that runs under a living worker other than `worker`, because that worker ends it.
--- Another dead job may have its id (an enqueuer chose the id, or the sequence stands behind the tables). Then the new dead job gets a
--- free id, and its error says under which id it was enqueued. The hook's job gets a free id too.
--- Expects jobs_live_id_key. Locks the job, then the seats that it holds. Returns the task; null: the job was left alone.
+-- Makes a job dead, with the reason undecodable. It is called when a statement over many jobs fails because of this one job
+-- (pgqueue/database/sifting.py), so that the job no longer stops the others.
+-- First it moves the job's row as it is. If that fails too, it moves the row without the job's documents. If a living worker knows the
+-- job's hook on_dead, a job is stored for that hook.
+-- Leaves the job alone if it has ended. Leaves it alone also if it runs under a living worker other than `worker`, because that worker ends
+-- it.
+-- Another dead job can have the same id (because an enqueuer chose the id, or because the sequence is behind the ids in the tables). Then
+-- the new dead job gets a free id, and its error says under which id it was enqueued. The hook's job gets a free id too.
+-- Uses the index jobs_live_id_key. Locks the job, then the seats that it holds. Returns the job's task; null: the job was left alone.
 create or replace function pgqueue.make_dead(job bigint, worker bigint, why text)
 returns text
 language plpgsql

@@ -1,7 +1,8 @@
--- Gives back the seats of jobs whose attempt ended. Wakes the workers of their queues, because a job may be waiting for a seat.
--- Each element of the arrays is what one job took of one limit: the limit (0: the one seat of a key whose jobs keep their order), the
--- job's concurrency_key or '', the weight, the job's queue.
--- complete.sql, settle.sql and rescue.sql call it within their own statements, so a seat is free exactly when its holder no longer runs.
+-- Gives back the seats of jobs whose attempt has ended. Wakes the workers of their queues, because another job may need such a seat.
+-- The elements of the four arrays belong together. Each describes what one job took of one limit: the limit's id (0: the one seat of a key
+-- whose jobs keep their order), the job's concurrency_key or '', the weight, and the job's queue.
+-- complete.sql, settle.sql and rescue.sql call this function within their own statements. So a seat becomes free exactly when its job no
+-- longer runs.
 -- Locks the seats in the order of (limit_id, key), as take_seats() does.
 create or replace function pgqueue.give_back_seats(limit_ids integer[], keys text[], weights integer[], queues text[])
 returns void

@@ -1,6 +1,8 @@
--- Whether a look at this seat is in vain: all is taken, or not enough is left for the first job that waits, or its rate is used up.
--- If no job holds the seat, what the last job wanted does not count.
--- It has no search_path of its own, so that it is inlined, because a claim asks it for every key that it passes.
+-- Whether no job can take this seat now: all of it is taken, or what is left is not enough for the first job that was refused (`wanted`),
+-- or its rate is used up (until `free_at`).
+-- If no job has the seat, `wanted` does not count.
+-- It has no settings of its own, such as a search_path, so the server inlines it. This matters because a claim calls it for every key that
+-- it passes.
 create or replace function pgqueue.is_full(taken integer, wanted integer, concurrency integer, free_at timestamptz, moment timestamptz)
 returns boolean
 language sql

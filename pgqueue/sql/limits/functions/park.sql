@@ -1,9 +1,10 @@
--- Parks a backlog of tasks that are full or paused, so that it is out of the way of other tasks. Its jobs without a concurrency_key get
--- `parked`, which moves them from jobs_live_claim_idx to jobs_live_key_idx. There each task is a key, and one look passes over it.
--- Only for claim_limited.sql: without parking, every claim from such a lane would walk through the backlog.
--- Looks at the first due jobs of the lane. If at least half of them belong to the backlog, parks those and goes on, for a tenth of a
--- second at most.
--- Returns whether there may be more to park. Then it also wakes the workers of the queue, so that they come again.
+-- Parks the backlog of tasks that are paused or whose limit is used up (`full_up`), so that it does not delay jobs of other tasks. Jobs of
+-- the backlog without a concurrency_key get `parked`, which moves them from jobs_live_claim_idx to jobs_live_key_idx. There all jobs of one
+-- task have one key, so one probe passes over all of them.
+-- Only claim_limited.sql calls this function. Without parking, every claim from such a lane would walk through the backlog.
+-- Looks at the first 1000 due jobs of the lane. If at least half of this number belong to the backlog, parks those and looks again, for at
+-- most a tenth of a second.
+-- Returns whether there may be more to park. If so, also wakes the workers of the queue, so that they claim and park again.
 -- Locks the jobs that it looks at, skipping locked ones.
 create or replace function pgqueue.park(queue text, priority smallint, tasks text[], full_up text[])
 returns boolean

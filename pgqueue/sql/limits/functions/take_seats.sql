@@ -1,16 +1,19 @@
--- Takes seats for candidate jobs, in the order of the candidates, under all limits that concern each. Only for claim_limited.sql.
--- Returns the jobs that got all their seats. `rank` is the place among the candidates. `seats_taken` holds pairs of a limit's id and the
--- weight to give back (give_back_seats.sql). `moment` is when the job took them, which is its start.
--- First locks the seats, in the order of (limit_id, key). Then a second statement counts. It sees what other transactions committed
--- meanwhile, so no limit is overshot at any instant.
--- If one limit has no room for a job, no later job overtakes it under that limit. The job takes no room under its other limits.
--- Jobs that keep their order share one seat of their key under limit 0. The next job in order is not always known, because a job with a
--- smaller id may be committed later.
--- `orders` has the queue and key of such a job, with a space between, which no queue's name contains. For other jobs it is null.
--- A limit for one key replaces, for that key, the limit for each key with the same queue and task.
+-- Takes seats for candidate jobs, in the order of the candidates, under all limits that apply to each job. Only claim_limited.sql calls
+-- this function.
+-- Returns the jobs that got all their seats. `rank` is the job's place among the candidates. `seats_taken` is a list of pairs: a limit's
+-- id, and the weight that is to be given back later (give_back_seats.sql). `moment` is when the job took its seats, which is its start.
+-- First locks the seats, in the order of (limit_id, key). Then a second statement counts what is free. It sees what other transactions have
+-- committed in the meantime, so no limit is exceeded at any instant.
+-- If one limit has no room for a job, no later candidate may overtake the job under that limit. The job takes no room under its other
+-- limits.
+-- Jobs that keep their order share one seat of their key, which has the limit id 0. This seat is needed because the next job in order is
+-- not always known: a job with a smaller id can be committed later.
+-- `orders` has one element for each candidate. For a job that keeps its order, the element is the job's queue and key with a space between
+-- them, which no queue's name contains. For other jobs it is null.
+-- A limit for one key replaces, for that key, the limit for every key that has the same queue and task.
 -- Rates: a bucket is stored as `full_at`, the moment at which it is full again (the generic cell rate algorithm). A sliding window is
--- stored as the starts within it.
--- `free_at` is when the first job that waits can start. Until then no worker looks again.
+-- stored as the starts within it (pgqueue.starts).
+-- `free_at` is the moment at which the first job that was refused can start. Until then no worker looks at this seat again.
 create or replace function pgqueue.take_seats(limits integer[], ids bigint[], keys text[], tasks text[], weights integer[], orders text[])
 returns table (id bigint, rank integer, seats_taken integer[], moment timestamptz)
 language plpgsql
