@@ -1,4 +1,4 @@
--- Every queue with its counts of live jobs and its workers. Reads jobs_live once. Locks nothing.
+-- Lists every queue with the counts of its unfinished and dead jobs and of the workers that serve it. Reads jobs_live once. Locks nothing.
 select d.queue, d.paused, d.due, d.scheduled, d.waiting, d.running,
        extract(epoch from clock_timestamp() - d.oldest_due)::float8,
        (select count(*) from pgqueue.jobs_dead x where x.queue = d.queue),

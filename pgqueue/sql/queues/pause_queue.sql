@@ -1,4 +1,5 @@
--- Pauses a queue; claims see it at once. A queue that no worker has served yet gets its row here. Locks the queue's row.
+-- Pauses a queue. Claims see this immediately. If the queue has no row, because no worker has served it yet, makes the row. Locks the
+-- queue's row.
 insert into pgqueue.queues as q (name, paused)
 values (%(queue)s::text, true)
 on conflict (name) do update set paused = true

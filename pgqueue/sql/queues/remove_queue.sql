@@ -1,5 +1,6 @@
--- Removes a queue if no job waits, runs or is dead in it, and no living worker names it. Locks its row.
--- One row: what keeps it (jobs, or living workers that name it), and whether it had a row.
+-- Removes a queue if it has no unfinished job and no dead job, and if no living worker has its name in its list of queues. Locks the
+-- queue's row.
+-- Returns one row: how many jobs and how many living workers keep the queue from being removed, and whether the queue had a row.
 with kept as (
     select (select count(*) from pgqueue.jobs_live j where j.queue = %(queue)s::text)
            + (select count(*) from pgqueue.jobs_dead j where j.queue = %(queue)s::text) as jobs,

@@ -1,4 +1,5 @@
--- Adds a schedule; a scheduler plans it within two seconds. Zero rows: the name is taken, and nothing was changed.
+-- Adds a schedule. A scheduler, which is a part of a worker, plans it within two seconds. Zero rows: the name is taken, and nothing was
+-- changed.
 -- Waits only for another transaction that adds the same name.
 insert into pgqueue.schedules
     (name, task, cron, every, at, anchor, tz, overlap, missed, missed_cap, jitter, args, options, source)

@@ -1,9 +1,10 @@
--- Finds the schedules that a scheduler must handle: those that were edited, those whose fire time has come, and those whose waiting run
--- can go. With `broken` also those with a problem, because another host may not have that problem.
--- If `moment` is null, it is the database's time. `only` (null: any) leaves out all other schedules.
--- Each row begins with the time, the seconds until the next fire time of any other schedule (null: none), and whether any run waits. If
--- there is no such schedule, the only row has no schedule.
--- Locks nothing: fire_schedule checks `version`, the row's xmin, again.
+-- Finds the schedules that a scheduler (the part of a worker that fires schedules) must handle: those that were edited, those whose fire
+-- time has come, and those whose waiting run can go. If `broken` is true, finds also those with a problem, because the problem may not
+-- exist on this host.
+-- `moment` is the time that is used; null: the database's time. If `only` is not null, all other schedules are left out.
+-- Each row begins with three columns about all schedules: the time, the seconds until the next fire time of any other schedule (null: there
+-- is none), and whether any run waits. If there is nothing to handle, the only row has nulls in the columns of the schedule.
+-- Locks nothing. So fire_schedule checks `version`, the row's xmin, again.
 select m.now, extract(epoch from m.nearest - m.now)::float8, m.waiting,
        s.id, s.version, s.name, s.task, s.cron, s.every, s.at, s.anchor, s.tz, s.overlap, s.missed, s.missed_cap, s.jitter,
        s.args, s.options, s.edited_at, s.next_at, s.over

@@ -1,5 +1,6 @@
--- Names that more than one living service uses for its schedules: sets of one app whose code has no task in common. For `pgq doctor`.
--- Locks nothing. Zero rows, the normal case: there are none.
+-- Finds names of apps that more than one living service uses: two sets of schedules have the same app, but their code has no task in
+-- common. It is for `pgq doctor`.
+-- Locks nothing. Zero rows, the normal case: there are no such names.
 select distinct a.app
 from pgqueue.schedule_sets a
 join pgqueue.schedule_sets b on b.app = a.app and b.fingerprint > a.fingerprint and not b.tasks && a.tasks

@@ -1,4 +1,4 @@
--- What is known of tasks, by name, with how many living workers know each. Locks nothing.
+-- Lists the tasks that workers have reported, by name, with how many living workers know each task. Locks nothing.
 select t.name, t.app, t.options::text, t.keep, t.seen_at,
        (select count(*) from pgqueue.workers w
         where t.name = any(w.tasks) and w.state in ('running', 'draining') and w.expires_at > clock_timestamp())

@@ -1,7 +1,8 @@
--- Deletes the notes of runs that are older than any queue keeps its jobs. Keeps the last run of each schedule, runs that wait or whose
--- job has not ended, and the run of a schedule with a single time, which would fire again without it.
--- If no worker has reported them for a month, also deletes tasks, and sets of schedules that a newer set follows.
--- Bounded, skipping locked rows. Returns the number of runs deleted.
+-- Deletes rows of schedule_runs that are older than the longest retention of any queue. Keeps the last run of each schedule, runs that
+-- wait, and runs whose job has not ended. Keeps also the run of a schedule that has only one fire time, because without this row the
+-- schedule would fire again.
+-- If no worker has reported a task for a month, deletes the task. Does the same with a set of schedules, if the app has a newer set.
+-- Deletes at most `count` runs, skipping locked rows. Returns the number of runs that it deleted.
 with runs as (
     delete from pgqueue.schedule_runs r
     where (r.schedule_id, r.fire_at) in (

@@ -1,4 +1,4 @@
--- Removes a schedule and the notes of its runs; its jobs stay. Locks the rows. Zero rows: there is no such schedule.
+-- Removes a schedule and the rows of its runs. Its jobs stay. Locks these rows. Zero rows: there is no such schedule.
 delete from pgqueue.schedules s
 where s.name = %(name)s::text
 returning s.source

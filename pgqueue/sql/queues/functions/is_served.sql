@@ -1,4 +1,4 @@
--- Whether a worker of these queues (names, and patterns with *) serves this one.
+-- Whether a worker with these queues (names, and patterns with *) serves this queue.
 create or replace function pgqueue.is_served(queue text, queues text[])
 returns boolean
 language sql

@@ -1,6 +1,7 @@
--- Enqueues the job of a run that is already noted, and notes the job's id. fire_schedule and run_schedule share it.
--- The job's meta tells the schedule's name and the fire time. If `due` is still to come, it is the job's run_at, unless a debounce sets
--- that.
+-- Enqueues the job of a run that has its row in schedule_runs already, and writes the job's id into that row. fire_schedule and
+-- run_schedule both call it.
+-- The job's meta contains the schedule's name and the fire time. If `due` is still to come, it becomes the job's run_at. If the schedule
+-- has a debounce, the debounce sets run_at instead.
 create or replace function pgqueue.enqueue_run(schedule bigint, fire_at timestamptz, due timestamptz)
 returns bigint
 language plpgsql

@@ -1,6 +1,6 @@
--- Trigger of pgqueue.schedules: after an edit of a row, in SQL or otherwise, a scheduler plans it again at its next look.
--- An edit of the times, also a pause or its end, counts from now on. Fire times that the old times had still to come are given up. Fire
--- times that the new times would have had before are not made up for.
+-- Trigger function of pgqueue.schedules. After any edit of a row, a scheduler plans the schedule again when it next looks.
+-- An edit of the times, also a pause or the end of a pause, applies from now on. Future fire times of the old definition are dropped. Past
+-- fire times of the new definition are not made up for.
 -- Any other edit keeps the next fire time.
 create or replace function pgqueue.replan_schedule()
 returns trigger

@@ -1,4 +1,4 @@
--- Runs a schedule now, once, even if it is paused or its former run has not ended: `select pgqueue.run_schedule('nightly')`.
+-- Runs a schedule now, once, even if it is paused or its last run has not ended: `select pgqueue.run_schedule('nightly')`.
 -- Returns the job's id; null if there is no schedule of that name. The schedule's fire times stay as they are. Locks the schedule's row.
 create or replace function pgqueue.run_schedule(schedule text)
 returns bigint

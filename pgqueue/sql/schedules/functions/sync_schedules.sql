@@ -1,22 +1,24 @@
--- Turns the schedules that an app's code declares into rows, all in one transaction, and removes the rows of schedules that left the
--- code.
--- Never touches rows made in SQL or by `pgq cron`, nor the pauses of operators. An operator's other edits of a row hold until its
--- declaration in the code changes.
--- Several deploys may be alive at once. Then the newest set of schedules is in force: the one that was seen for the first time last. An
--- older set changes nothing. It takes over when no worker has reported a newer one for `seconds` (a rollback).
--- An empty set counts as older than any set that is alive. It is not noted if the app never had another set.
--- Two services may have taken the same name `app` by accident. So a set that knows none of this one's `tasks` belongs to another service,
+-- Turns the schedules that an app's code declares into rows, all in one transaction. Removes the rows of schedules that the code no longer
+-- declares.
+-- Never touches rows that were made in SQL or by `pgq cron`, and never the pauses of operators. If an operator edited a row in another way,
+-- the edit stays until the schedule's declaration in the code changes.
+-- Several deploys of an app can be alive at the same time. Then the newest set of schedules is in force: the set whose first report is the
+-- most recent. A worker with an older set changes nothing. An older set comes into force again when no worker has reported a newer one for
+-- `seconds` (a rollback).
+-- An empty set counts as older than any set that is alive. It is not stored if the app never had another set.
+-- Two services can have the same name `app` by accident. So a set that has none of this set's `tasks` counts as another service's set,
 -- however new it is.
--- A row that left the code is removed only if its task is this app's, if no app has known the task for a week, or if the app was `named`
--- on purpose.
--- `declared` is an array of objects with the columns of pgqueue.schedules; every and jitter are seconds.
--- Returns one row (null, what became of the set): none (there is nothing to report again), current, applied, older, or busy (another
--- worker is at it; ask again).
--- Returns rows (name, what) too: added, changed, removed; kept (the row is not in this code, but its task is none of this app's); foreign
--- (a row of that name was not made by this app's code, and stays as it is).
--- A set that is already current changes nothing, except that it takes over the rows of a former name of the app if that name has no
--- workers left.
--- Locks: pgqueue.schedule_sets against other workers that sync, tried without waiting; then the rows of pgqueue.schedules that change.
+-- The row of a schedule that left the code is removed only if its task is one of this app's tasks, if no worker has reported that task for
+-- a week, or if the user chose the app's name on purpose (`named`).
+-- `declared` is an array of objects with the columns of pgqueue.schedules; every and jitter are in seconds.
+-- Returns one row (null, what became of the set): none (the set need not be reported again), current, applied, older, or busy (another
+-- worker is syncing; call again).
+-- Also returns rows (name, what): added, changed, removed; kept (the row is not in this code, but its task is not one of this app's tasks);
+-- foreign (a row of that name was not made by this app's code, and stays as it is).
+-- A set that is already current changes nothing, with one exception: if the app had another name before, and no worker of that name is
+-- left, the set takes over the rows of that name.
+-- Locks pgqueue.schedule_sets against other workers that sync, without waiting for the lock; then the rows of pgqueue.schedules that
+-- change.
 create or replace function pgqueue.sync_schedules(app text, fingerprint text, declared jsonb, seconds float8,
     tasks text[] default '{}', named boolean default false)
 returns table (schedule text, what text)

@@ -1,9 +1,9 @@
--- Turns what an app's code declares of its tasks into rows, for jobs that SQL enqueues. `declared` is an array of objects: name, options
--- (as of enqueue_many) and keep.
--- Several deploys may be alive at once. Then the newest declaration of each task is in force: the one that was seen for the first time
--- last. An older one comes back when no worker has reported the newer one for `seconds` (a rollback).
--- SQL may have made jobs before a worker reported their task (`undeclared`). They get what it declares. A job that is locked gets it at a
--- later call.
+-- Turns the declarations of an app's tasks into rows, for jobs that SQL enqueues. `declared` is an array of objects: name, options (as in
+-- enqueue_many) and keep.
+-- Several deploys of an app can be alive at the same time. Then the newest declaration of each task is in force: the one whose first report
+-- is the most recent. An older declaration comes into force again when no worker has reported the newer one for `seconds` (a rollback).
+-- SQL can store jobs before a worker has reported their task. The column `undeclared` lists the options that such a job left out. These
+-- options are set here from the declaration. If a job is locked at this moment, a later call sets its options.
 -- Locks the rows that change, in the order of their names, and those jobs.
 create or replace function pgqueue.sync_tasks(app text, declared jsonb, seconds float8)
 returns void

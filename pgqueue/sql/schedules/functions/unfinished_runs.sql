@@ -1,4 +1,5 @@
--- The jobs of a schedule that have not ended, among its last hundred. Expects schedule_runs_job_idx and jobs_live_id_key.
+-- The ids of the jobs that have not ended, out of the last hundred jobs of a schedule. Uses the indexes schedule_runs_job_idx and
+-- jobs_live_id_key.
 create or replace function pgqueue.unfinished_runs(schedule bigint)
 returns bigint[]
 language sql
