@@ -1,8 +1,8 @@
--- What holds back vacuum, the oldest first: a session, a standby (by hot_standby_feedback), a replication slot or a prepared transaction.
--- For `pgq doctor`.
--- A session or a prepared transaction counts after a minute. A slot, a standby, or a session whose times this role may not see counts
--- once it is 10,000 transactions old.
--- A slot's catalog_xmin holds only rows of the system catalogs. Locks nothing. Zero rows: nothing holds back vacuum.
+-- Finds what keeps vacuum from removing dead rows, the oldest first: a session, a standby (by hot_standby_feedback), a replication slot or
+-- a prepared transaction. It is for `pgq doctor`.
+-- A session or a prepared transaction counts when it is older than a minute. A slot, a standby, or a session whose times this role is not
+-- allowed to see counts when its snapshot is more than 10,000 transactions old.
+-- A slot's catalog_xmin keeps back only rows of the system catalogs. Locks nothing. Zero rows: nothing keeps vacuum back.
 select h.kind, h.name, h.pid, h.owner, h.application, h.state, extract(epoch from clock_timestamp() - h.since)::float8,
        age(h.xmin), regexp_replace(left(h.query, 60), '[[:space:]]+', ' ', 'g')
 from (

@@ -1,2 +1,2 @@
--- The bodies of the SQL API as installed, to be compared with the code's.
+-- Returns the bodies of the installed functions of the SQL API, to be compared with those in the code.
 select p.proname::text, p.prosrc from pg_catalog.pg_proc p where p.pronamespace = 'pgqueue'::regnamespace order by 1

@@ -1,6 +1,8 @@
--- Transactions that have locked tables of pgqueue, or are making them, the oldest first. For `pgq migrate`, when it could not get a lock.
--- Returns the pid (null: a prepared transaction), the role, program and state of the session, seconds since its transaction began (null
--- if this role may not know), and a table. Locks nothing, needs no table of ours. Zero rows: none does now.
+-- Finds transactions that have locked tables of pgqueue, or are creating them, the oldest first. It is for `pgq migrate`, when it could not
+-- get a lock.
+-- Returns the pid (null: a prepared transaction); the role, program and state of the session; the seconds since its transaction began (null
+-- if this role is not allowed to see that); and the name of one such table. Locks nothing, and needs no table of pgqueue. Zero rows: there
+-- is no such transaction now.
 select l.pid, coalesce(a.usename::text, 'unknown'), coalesce(a.application_name, ''), coalesce(a.state, ''),
        extract(epoch from clock_timestamp() - min(a.xact_start))::float8, min(c.relname::text)
 from pg_catalog.pg_locks l

@@ -1,2 +1,2 @@
--- The revision of the schema that this database has.
+-- Returns the revision of pgqueue's schema in this database.
 select v.version_num from pgqueue.schema_version v

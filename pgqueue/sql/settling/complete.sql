@@ -1,15 +1,18 @@
--- Writes plain completions, nearly all of what is settled: no error, no result. It does what settle.sql does for every outcome, at a
--- third of the cost.
--- Returns the ids of the jobs that were still this worker's. A job that is missing was lost. If a job is not kept, its row is only
--- deleted.
--- The fence: only rows with this lease_id, under this worker, that are still running.
--- The worker is part of the fence, because SQL may have written a lease_id ahead of the clock. Such a lease_id counts up by one. Then,
--- after a crash of the server, two claims may have the same lease_id.
--- Expects jobs_live_id_key. Rows are found by id. The rest is checked on the row, in expressions that no index can be searched by.
--- There is no join, because under stale statistics a join reads the whole index. Instead `ids` is sorted, so a row's place in it is its
--- bucket.
--- Locks the rows of this worker, which no other statement locks in bulk, then the seats that they held (functions/give_back_seats.sql).
--- It also runs in transactions of users, under their search path, and therefore qualifies all functions and operators of the server.
+-- Writes the outcomes of attempts that completed without a result. Nearly all outcomes are of this kind. The statement does what settle.sql
+-- does for every outcome, at a third of the cost.
+-- Returns the ids of the jobs that were still this worker's. If a job's id is missing, the job was lost. If a job is not to be kept, its
+-- row is only deleted.
+-- The fence is the condition that a write under an old lease does not meet: the row has this lease_id, is under this worker, and is still
+-- running.
+-- The worker is part of the fence for the following reason. A user's SQL can write a lease_id that is ahead of the clock. Each later claim
+-- then counts it up by one. If a crash of the server undoes such a claim, the next claim has the same lease_id, and only the worker
+-- differs.
+-- Uses the index jobs_live_id_key: rows are found by id. The other conditions are written as expressions for which no index can be used.
+-- There is no join, because with stale statistics a join reads the whole index. Instead `ids` is sorted, so that width_bucket() finds the
+-- place of a row's id in it.
+-- Locks the rows of this worker, which no other statement locks in bulk, then the seats that these jobs held
+-- (functions/give_back_seats.sql).
+-- The statement also runs in transactions of users, under their search path. So it qualifies all functions and operators of the server.
 -- Zero rows: all leases were lost.
 with finished as (
     delete from pgqueue.jobs_live j

@@ -1,15 +1,17 @@
 -- Writes outcomes of every kind, given as a JSON array. Returns the ids of the jobs that were still this worker's.
--- The fence, the index and the locks are those of complete.sql, which writes the plain completions. A pause also locks its row of
--- `pauses`.
--- The ids are compared as an array too. With a join alone, the statement reads the whole index when the statistics are of an empty table.
--- If a job was asked to stop and did not hear of it in time, it is cancelled instead of going back to the queue.
--- If an outcome is `paused`, all jobs of the job's concurrency_key wait for its delay. If the job has no key, all jobs of its task wait.
--- A job with a key keeps its place among the jobs of that key.
--- A job that goes back can no longer expire, because it has been started. If no handler has seen it yet, it still can.
--- A finished job leaves jobs_live by delete and insert, never by an update of the partition key. Such an update would fail in other
--- transactions that lock the row.
--- `hooks` are the hooks that this worker knows, <task>:on_<event>. If an outcome concerns one of them, the statement stores a job for
--- that hook, in a queue of its own and without key, order or limit. So hooks neither wait for nor use up what the job's queue has.
+-- The fence, the index and the locks are those of complete.sql, which explains them. A pause also locks its row of `pauses`.
+-- The ids are also compared as an array. With a join alone, the statement would read the whole index if the statistics were taken while the
+-- table was empty.
+-- If a job was asked to stop, but its attempt ended before it got the request, the job is cancelled instead of going back to the queue.
+-- If an outcome is `paused`, all jobs with the job's concurrency_key pause for the outcome's delay. If the job has no key, all jobs of its
+-- task pause. If the job has a key, its run_at does not change, so it keeps its place among the jobs of that key.
+-- A job that goes back to the queue can no longer expire, because it has been started. But if no handler has seen the job yet, it can still
+-- expire.
+-- A finished job leaves jobs_live by a delete and an insert, never by an update that moves it to another partition. Such an update would
+-- cause errors in other transactions that wait for a lock on the row.
+-- `hooks` are the names of the hooks that this worker knows, in the form <task>:on_<event>. If an outcome concerns one of them, the
+-- statement stores a job for that hook. This job is in a queue of its own, and has no key, order or limit. So a hook does not wait for the
+-- slots and limits of the job's queue, and does not use them up.
 -- Zero rows: all leases were lost.
 with outcome as materialized (
     select o.id, o.lease_id, o.state, o.reason, o.delay, o.result, o.error, o.traceback, o.kept, o.counted, o.crashed,

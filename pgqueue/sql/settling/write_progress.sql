@@ -1,5 +1,6 @@
--- Writes how far jobs of this worker have come, with the time. `written` is a JSON array of (id, lease_id, progress).
--- The fence, the index and the locks of rows are those of settle.sql. Returns the ids that were still this worker's.
+-- Writes the progress of running jobs of this worker, with the time. `written` is a JSON array of objects (id, lease_id, progress).
+-- The fence, the index and the locks of rows are those of complete.sql, which explains them. Returns the ids of the jobs that were still
+-- this worker's.
 -- Zero rows: all leases were lost.
 with written as materialized (
     select r.id, r.lease_id, r.progress

@@ -1,3 +1,4 @@
--- Makes the coming days of jobs_done and transitions. One row for each day that was missing, and what became of it.
--- Locks: see functions/add_partitions.sql. Zero rows, the normal case: all days are there.
+-- Makes the day tables of jobs_done and transitions for the coming days. Returns one row for each day that was missing, with what became of
+-- it.
+-- functions/add_partitions.sql says what it locks. Zero rows, the normal case: all day tables exist.
 select p.name, p.what, p.why from pgqueue.add_partitions(%(days)s::int) p

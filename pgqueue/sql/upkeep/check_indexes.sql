@@ -1,8 +1,9 @@
--- The indexes of jobs_live that need care: (name, fault, bytes, live rows, whether this role may rebuild it).
--- Faults: invalid (a rebuild that was cut off left it), and outgrown (larger than `floor` bytes, and larger than four times what the live
--- rows need, because it once had many dead entries).
--- The count of live rows is the larger of the two that the server keeps, because either may be stale. Locks nothing. Zero rows: all is
--- well.
+-- Finds the indexes of jobs_live that need care. Returns (name, fault, bytes, live rows, whether this role is allowed to rebuild the
+-- index).
+-- The faults are: invalid (a rebuild was interrupted and left this index behind), and outgrown (the index is larger than `floor` bytes, and
+-- larger than four times what the live rows need, because it once had many dead entries).
+-- The server keeps two counts of live rows, and each of them can be stale. So the larger one is used. Locks nothing. Zero rows: no index
+-- needs care.
 select c.relname::text, case when i.indisvalid then 'outgrown' else 'invalid' end, pg_relation_size(c.oid), live.rows,
        pg_has_role(c.relowner, 'USAGE')
        or (i.indisvalid and current_setting('server_version_num')::int >= 170000

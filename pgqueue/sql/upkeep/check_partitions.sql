@@ -1,5 +1,6 @@
--- What is wrong with the days of jobs_done and transitions: (name, fault, bytes). Faults: missing (today's or tomorrow's),
--- detached, detaching, and default (rows lie in a default partition). Locks nothing. Zero rows: all is well.
+-- Finds what is wrong with the day tables of jobs_done and transitions. Returns (name, fault, bytes). The faults are: missing (the table of
+-- today or tomorrow), detached, detaching (a detach was interrupted), and default (there are rows in a default partition). Locks nothing.
+-- Zero rows: all is well.
 select p.parent || '_' || to_char(n.day, 'YYYYMMDD'), 'missing', 0::bigint
 from unnest(array['jobs_done', 'transitions']) as p (parent)
 cross join (select (clock_timestamp() at time zone 'UTC')::date + n as day from generate_series(0, 1) n) n

@@ -1,5 +1,5 @@
--- Makes the rows of queues that exist only as jobs so far (no worker serves them), so that they are seen and can be
--- paused. Finds them by functions/unclaimed_queues.sql. Returns the new names.
+-- Makes rows for queues that have jobs but that no worker serves, so that they are listed and can be paused. functions/unclaimed_queues.sql
+-- finds these queues. Returns the names of the new rows.
 insert into pgqueue.queues (name)
 select u.name from pgqueue.unclaimed_queues() u (name)
 where not exists (select from pgqueue.queues q where q.name = u.name)

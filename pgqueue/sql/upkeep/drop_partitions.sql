@@ -1,3 +1,3 @@
--- Drops the oldest day if it is older than every queue's retention. Zero rows: none is.
--- Locks: see functions/drop_partitions.sql.
+-- Drops the oldest day table if it is older than every queue's retention. Zero rows: no day table is so old.
+-- functions/drop_partitions.sql says what it locks.
 select p.name, p.what, p.why from pgqueue.drop_partitions() p

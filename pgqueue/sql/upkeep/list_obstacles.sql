@@ -1,7 +1,7 @@
--- What holds a snapshot that keeps dead rows alive, or a lock on jobs_live that writers take. A rebuild of an index would now wait for
--- it, or be in vain.
--- One text for each holder. The text stays the same only as long as the same holder holds the same thing.
--- Locks nothing. Zero rows: nothing holds any.
+-- Finds what would make a rebuild of an index wait or be useless now: an old snapshot, which keeps dead rows alive, or a lock on jobs_live
+-- of the kind that writers take.
+-- Returns one text for each holder. The text stays the same only as long as the same holder holds the same thing.
+-- Locks nothing. Zero rows: there is no such holder.
 select format('session %%s: %%s', a.pid, a.backend_xmin)
 from pg_catalog.pg_stat_activity a
 where a.backend_xmin is not null and a.pid <> pg_backend_pid()

@@ -1,7 +1,8 @@
--- The tables that may hold over-age rows and are not dropped with their day: the default partitions, and days that a queue with a shorter
--- retention than the longest no longer keeps.
--- Returns with each the days before which rows may go. A table that was purged need not be purged again until these days change.
--- Locks nothing. Zero rows, the normal case: nothing to purge.
+-- Lists the tables that can have over-age rows and are not dropped as a whole: the default partitions, and day tables that are older than
+-- the retention of some queue but not older than the longest retention.
+-- Returns with each table the days before which rows may be deleted. A table that was purged need not be purged again until these days
+-- change.
+-- Locks nothing. Zero rows, the normal case: there is nothing to purge.
 with kept as (
     select string_agg(q.name || ' ' || pgqueue.expired_before(q.retention), ',' order by q.name) as days,
            max(pgqueue.expired_before(q.retention)) as shortest, min(pgqueue.expired_before(q.retention)) as longest

@@ -1,2 +1,2 @@
--- The bytes of one of our indexes; 0 if there is none of that name. Locks nothing.
+-- Returns the bytes of one index of pgqueue; 0 if there is no index of that name. Locks nothing.
 select coalesce(pg_relation_size(to_regclass(format('pgqueue.%%I', %(index)s::text))), 0)

@@ -1,8 +1,8 @@
--- Deletes what has run out, in bounded batches, skipping locked rows:
---   idempotency keys past their lifetime (that of a debounce lasts as long as its job);
---   workers that ended longer ago than any retention and hold no job;
---   alerts that were resolved longer ago than any retention.
--- Returns (keys, workers) deleted.
+-- Deletes rows that are no longer needed, at most `count` of each kind, skipping locked rows:
+--   idempotency keys that have expired (the key of a debounce stays until its job has ended);
+--   workers that ended longer ago than the longest retention and have no job;
+--   alerts that were resolved longer ago than the longest retention.
+-- Returns (keys, workers): how many of each were deleted.
 with keys as (
     delete from pgqueue.idempotency_keys k
     where (k.task, k.key) in (

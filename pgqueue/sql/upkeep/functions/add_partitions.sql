@@ -1,14 +1,17 @@
--- Makes the days of jobs_done and transitions from today to `ahead` days (0 to 30) from now (UTC), and attaches days that are detached.
--- Returns one row for each day that was missing. `what` is made or attached. If the day could not be made, it is locked (try again
--- later), refused (`why` says the error), or crowded: over 5,000 rows of that day lie in the default partition, where they stay until
--- retention.
--- Call it until it makes none. If a default partition is large, one call makes only one day, so that its locks are short.
--- Locks: waits 50 ms at most, and not at all if another transaction keeps the tables locked, because readers and writers would queue
--- behind it.
---   Attaching locks the default partition. An insert does not use that one if its day exists. For today it also locks the parent against
---     writers, because an insert that has chosen the default partition would fail once that day has its own.
--- Runs as the owner, so that a worker's role needs no DDL rights. If the caller then leaves its transaction open, the server ends its
--- session after 10 s, and so frees the locks.
+-- Makes the day tables of jobs_done and transitions from today to `ahead` days (0 to 30) from now (UTC). Attaches day tables that are
+-- detached.
+-- Returns one row for each day that was missing. `what` is made or attached. If that failed, `what` is locked (try again later), refused
+-- (`why` is the error), or crowded. Crowded means that more than 5,000 rows of that day are in the default partition; they stay there until
+-- retention deletes them.
+-- Call it until it makes no more day tables. If a default partition is large, one call makes only one day table, so that its locks are
+-- short.
+-- Waits at most 50 ms for a lock. If another transaction keeps the tables locked, does not wait at all, because readers and writers would
+-- then queue behind this wait. It locks:
+--   the default partition, in order to attach a day table. An insert does not use the default partition if the table of its day exists;
+--   for today's table also the parent, against writers. Otherwise an insert that has chosen the default partition already would fail when
+--     today gets its own table.
+-- Runs as the owner, so that a worker's role needs no DDL rights. If the caller then leaves its transaction open, the server ends the
+-- caller's session after 10 s, which frees the locks.
 create or replace function pgqueue.add_partitions(ahead integer default 3)
 returns table (name text, what text, why text)
 language plpgsql

@@ -1,6 +1,6 @@
--- The tables that hold one day (UTC) of finished jobs or of transitions, by their names, whether or not they are attached.
--- `attached` is false if a crash, an interrupted restore or a person left the table detached. `detaching` is true if a DETACH
--- CONCURRENTLY was cut off. To archive a day for good, detach it and rename it or move it to another schema.
+-- Lists the tables that hold one day (UTC) of finished jobs or of transitions, recognised by their names. They need not be attached.
+-- `attached` is false if a crash, an interrupted restore or a person left the table detached. `detaching` is true if a DETACH CONCURRENTLY
+-- was interrupted. To archive a day for good, detach its table, and rename it or move it to another schema.
 create or replace function pgqueue.day_tables()
 returns table (parent text, name text, day date, attached boolean, detaching boolean)
 language sql

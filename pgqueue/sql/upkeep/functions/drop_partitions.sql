@@ -1,10 +1,11 @@
--- Drops the oldest day of jobs_done or transitions that is older than the longest retention of any queue, attached or not.
--- It drops one day a call, so that its locks are short. Call it until it returns no row. It never uses a mass DELETE.
--- Some idempotency keys outlive their jobs. Before the jobs are dropped with their day, these keys store how the jobs ended.
--- `what` is dropped, or locked: another transaction holds the tables (try again later).
--- Locks: the parent, its default partition and the day, exclusively. Waits 25 ms at most for each, and not at all if another transaction
--- holds them for long, because every settle would queue behind it.
---   (DETACH CONCURRENTLY is not possible beside a default partition.)
+-- Drops the oldest day table of jobs_done or transitions that is older than the longest retention of any queue, whether it is attached or
+-- not.
+-- It drops one table a call, so that its locks are short. Call it until it returns no row. It never deletes many rows one by one.
+-- Some idempotency keys outlive their jobs. Before a day of jobs is dropped, these keys store how the jobs ended.
+-- `what` is dropped, or it is locked if another transaction has locked the tables (try again later).
+-- Locks the parent, its default partition and the day table, all exclusively. Waits at most 25 ms for each lock. If another transaction
+-- keeps one of them locked for long, does not wait at all, because every settle would then queue behind this wait.
+-- DETACH CONCURRENTLY is not used, because it is not possible if there is a default partition.
 -- Runs as the owner, so that a worker's role needs no DDL rights.
 create or replace function pgqueue.drop_partitions()
 returns table (name text, what text, why text)

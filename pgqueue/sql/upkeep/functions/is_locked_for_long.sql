@@ -1,5 +1,5 @@
--- Whether another transaction keeps a lock on one of these tables: the same one is seen twice, 50 ms apart. A function that needs an
--- exclusive lock asks first, because its wait would hold up all later transactions.
+-- Whether another transaction keeps a lock on one of these tables: the same transaction is seen twice, 50 ms apart. A function that needs
+-- an exclusive lock calls this first, because all later transactions would queue behind its wait for the lock.
 create or replace function pgqueue.is_locked_for_long(tables regclass[])
 returns boolean
 language plpgsql

@@ -1,8 +1,8 @@
--- Deletes over-age rows from `count` blocks of one table, beginning with block `first`. The table is a day of jobs_done, for queues that
--- keep less than the longest retention. Or it is a default partition, which is never dropped.
--- Some idempotency keys outlive their jobs. These keys store how the jobs ended.
--- Returns the next block, or null at the end of the table. Runs as the owner. Finds rows by block, because an index for that would make
--- every finished job cost more.
+-- Deletes over-age rows from `count` blocks of one table, beginning with block `first`. The table is a day table of jobs_done, if some
+-- queues keep their jobs for a shorter time than the longest retention. Or it is a default partition, which is never dropped.
+-- Some idempotency keys outlive their jobs. When such a job is deleted, its key stores how the job ended.
+-- Returns the number of the next block, or null at the end of the table. Runs as the owner. Finds rows by block and not by an index,
+-- because such an index would make every finished job cost more.
 create or replace function pgqueue.purge_jobs(child text, first bigint, count integer)
 returns bigint
 language plpgsql
