@@ -35,9 +35,9 @@ declare
     keys     text[];     -- the job's concurrency_key, or ''
     task_of  text[];
     weights  integer[];
-    orders   text[];     -- the queue and key of jobs that keep their order
-    full_up  text[];     -- tasks of which nothing is free, or that are paused
-    limits   integer[];  -- the limits of this lane
+    orders   text[];     -- for a job with an ordering: its queue and its key
+    full_up  text[];     -- tasks that cannot start: they are paused, or their limit is used up
+    limits   integer[];  -- the ids of the limits that apply to this lane
     after_at constant timestamptz := coalesce(split_part(since, '/', 1), '-infinity');
     after_id constant bigint := coalesce(split_part(since, '/', 2), '0');
     first    text;       -- the position of the first job with a key: run_at and id
@@ -51,7 +51,7 @@ begin
     where (l.queue is null or l.queue = claim_limited.queue) and (after is not null or not l.per_key)
       and (l.concurrency is not null or l.rate is not null);
 
-    -- A first look leaves out the tasks that are full. Otherwise their jobs would fill the choice.
+    -- A first look leaves out the tasks whose limit is used up. Otherwise their jobs would be chosen, but could not start.
     if limits is not null then
         if exists (select from pgqueue.limits l join pgqueue.seats s on s.limit_id = l.id and s.key = ''
                    where l.id = any(limits) and not l.per_key and l.task is null
@@ -129,7 +129,7 @@ begin
             --+ starting j,
             worker_id = worker, started_at = s.moment, seats_taken = s.seats_taken
         from pgqueue.take_seats(coalesce(limits, '{}'), ids, keys, task_of, weights, orders) s
-        -- Each row is found by its index, even if the statistics are stale.
+        -- `offset 0` makes the planner find each row by jobs_live_id_key, even if the statistics are stale.
         cross join lateral (select l.ctid as spot from pgqueue.jobs_live l where l.id = s.id offset 0) l
         where j.ctid = l.spot
         returning

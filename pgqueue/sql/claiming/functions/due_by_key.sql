@@ -26,7 +26,7 @@ set enable_seqscan = off
 set enable_bitmapscan = off
 set enable_hashjoin = off
 set enable_mergejoin = off
-set enable_sort = off  -- only jobs_live_key_idx has the order that is asked for, whatever the statistics say
+set enable_sort = off  -- so only jobs_live_key_idx can give the order, even if the statistics are stale
 set enable_incremental_sort = off
 as $function$
 #variable_conflict use_column
@@ -40,15 +40,16 @@ declare
     by_task  constant integer[] := array(select l.id from pgqueue.limits l where l.id = any(limits) and l.per_key and l.task is not null);
     ordered  constant boolean := exists (select from pgqueue.jobs_live o
         where o.queue = of_queue and o.ordering is not null and o.concurrency_key is not null);
-    -- A large claim takes a few jobs of each key that it passes, because half of its cost is finding the keys.
+    -- A large claim takes a few jobs of each key that it passes, because half of its cost is the search for keys.
     base     constant integer := least(greatest(count / 100, 1), 4, (
         select min(l.concurrency) from pgqueue.limits l where l.id = any(limits) and l.per_key and l.concurrency > 0));
     passed   constant text[] := array(select E'\x01' || p.task from pgqueue.pauses p where p.key = '' and p.until > moment);
-    -- After so many keys in a row without a task of `tasks`, the next key is searched by these tasks: then the index alone skips other keys.
+    -- If this many keys in a row begin with a task that is not in `tasks`, the next probe also asks for these tasks. Then the index alone
+    -- skips all other keys.
     patience   constant integer := 50;
     first_task constant text := (select min(t collate "C") from unnest(tasks) t);
     last_task  constant text := (select max(t collate "C") from unnest(tasks) t);
-    last_key   constant text := repeat(chr(1114111), 64);  -- no key is so long
+    last_key   constant text := repeat(chr(1114111), 64);  -- greater than any key, because keys are shorter
     near     text[] := pgqueue.keys_due(of_queue, of_priority, after, count, moment, after_at, after_id);
     ids      bigint[];
     turn_of  text[];
@@ -56,14 +57,14 @@ declare
     task_of  text[];
     weights  integer[];
     orders   text[];
-    turns    text[];     -- the keys of the second look
-    parts    integer[];
+    turns    text[];     -- the keys of the second look,
+    parts    integer[];  -- and how many jobs of each key it may take
     had      integer;    -- how many jobs the last key gave
 begin
     loop
         with recursive
-        -- 1. Which keys there are, each with its first task: a loose scan. Each step is a probe for the next key, from the one after `after`
-        --    to the last, and then from the first one to `after`.
+        -- 1. The keys of the lane, each with its first task, by a loose index scan. Each step probes for the next key: from the key that
+        --    follows `after` to the last key, and then from the first key to `after`.
         step (turn, task, wrapped, unknown) as (
             select after collate "C", null::text collate "C", false, 0 where near is null and turns is null
             union all
@@ -96,7 +97,7 @@ begin
             union all
             select u.turn, '' from unnest(near) u (turn)
         ),
-        -- 2. Whose turn it is: the keys that are not paused and of which a seat is free, and how many jobs of each this look may take.
+        -- 2. The keys that are not paused and have a free seat, and how many jobs of each key this look may take.
         chosen (turn, task, part) as (
             select k.turn, k.task, base * case when shared then pgqueue.share_of(k.turn, of_queue) else 1 end
             from candidate k
@@ -118,11 +119,11 @@ begin
             from chosen r
             cross join lateral (
                 select l.run_at, l.id, l.key, l.task, l.weight, case when t.first is not null then of_queue || ' ' || r.turn end as ordered
-                -- 3. The tasks of the key, because the index has the jobs of a key by task; and the one job that may be next in the key's order.
+                -- 3. The tasks of the key, because the index sorts the jobs of a key by task; and the job that is next in the key's order.
                 from (
                     select r.task, null::bigint as first
                     union all
-                    select f.task, null from (  -- its further tasks, again by a loose scan; most keys have none
+                    select f.task, null from (  -- the key's further tasks, by a loose index scan; most keys have one task
                         with recursive further (task) as (
                             select r.task
                             union all
@@ -139,13 +140,13 @@ begin
                           and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
                           and num_nonnulls(j.ordering) = 0 and j.task > r.task and j.run_at >= after_at)
                     union all
-                    select o.task, o.id from (  -- only jobs_live_order_idx has this order; otherwise the planner might search by id
+                    select o.task, o.id from (  -- in an order that only jobs_live_order_idx has; else the planner might use ids
                         select j.task::text as task, j.id from pgqueue.jobs_live j
                         where ordered and j.ordering is not null and j.concurrency_key is not null
                           and (j.queue, j.concurrency_key) >= (of_queue, r.turn) and (j.queue, j.concurrency_key) <= (of_queue, r.turn)
                         order by j.queue, j.concurrency_key, j.id limit 1) o
                 ) t
-                -- 4. The first jobs by run_at of each of these tasks that may start; or the next job in the key's order.
+                -- 4. For each of these tasks, its first jobs by run_at that may start; or the next job in the key's order, if it may start.
                 cross join lateral (
                     select u.* from (
                         select j.run_at, j.id, coalesce(j.concurrency_key::text, '') as key, j.task::text as task, coalesce(j.weight, 1)::integer as weight

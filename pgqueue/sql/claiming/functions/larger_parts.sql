@@ -8,7 +8,7 @@ language plpgsql
 as $function$
 begin
     select array_agg(p.turn order by p.rank),
-           array_agg(case when shared then p.share * greatest(count / p.total, 1)  -- no rounding, so that shares stay what they are
+           array_agg(case when shared then p.share * greatest(count / p.total, 1)  -- a whole multiple of the share, which keeps the ratio
                           else (count * p.share + p.total - 1) / p.total end order by p.rank)
     into turns, parts
     from (

@@ -30,27 +30,27 @@ create or replace function pgqueue.enqueue_many(jobs jsonb)
 returns table (item integer, id bigint, created boolean, state text, conflict text, result jsonb, error text)
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set plan_cache_mode = force_generic_plan  -- planning again at each call costs ten times the insert
-set enable_seqscan = off  -- jobs and keys are found by their indexes, whatever the statistics say
+set plan_cache_mode = force_generic_plan  -- planning at each call would cost ten times as much as the insert
+set enable_seqscan = off  -- jobs and keys are found by their indexes, even if the statistics are stale
 as $function$
 #variable_conflict use_column
 declare
     moment    timestamptz := clock_timestamp();
-    asked     record;     -- what check_jobs found
-    own       record;     -- what take_idempotency_keys took
+    asked     record;     -- what check_jobs returned
+    own       record;     -- what take_idempotency_keys returned
     taken     record;     -- what insert_jobs returned
     new_ids   bigint[];
-    -- By place: what the caller gets.
+    -- These four arrays have one element for each job, in the order of the jobs.
     found_ids bigint[];
-    states    text[];     -- null: to be looked up at the end
+    states    text[];     -- a null is replaced at the end by the state of the job that has the key
     conflicts text[];
-    left_out  boolean[];  -- null: none
+    left_out  boolean[];  -- true: the job is not to be inserted. A null array: all jobs are
     refused   boolean := false;
     how       text := 'quick';
     one_by_one boolean;
-    bare      jsonb;      -- the jobs as they came, if they leave anything to their tasks
+    bare      jsonb;      -- the jobs as the caller passed them, if any job leaves options to its task
 begin
-    -- 1. What is asked for.
+    -- 1. Check the jobs, and add what their tasks declare.
     asked := pgqueue.check_jobs(jobs);
     if asked.undeclared then
         bare := jobs;
@@ -69,7 +69,7 @@ begin
         jobs := pgqueue.split_each(jobs);
     end if;
 
-    -- 2. Rows of idempotency_keys.
+    -- 2. Write the rows of idempotency_keys.
     if asked.keyed then
         own := pgqueue.take_idempotency_keys(jobs, new_ids, moment);
         found_ids := own.ids;
@@ -79,8 +79,8 @@ begin
         refused := conflicts && array['idempotency_mismatch', 'duplicate'];
     end if;
 
-    -- 3. Unique keys and rows. All jobs at once if possible: first quickly; if that met another transaction, in the order of keys.
-    --    If a key became free out of order, or jobs are to be replaced, the jobs with a key go one by one.
+    -- 3. Insert the jobs, which also takes their unique keys. One statement inserts all jobs if possible: first with `how` = quick, and if
+    --    that fails, with `how` = ordered. If that fails too, or if jobs are to be replaced, the jobs with a key are stored one by one.
     one_by_one := asked.replacing;
     if not refused and not one_by_one and asked.uniques > 1 then
         loop
@@ -89,7 +89,7 @@ begin
                 exit;
             exception when sqlstate 'PQ000' or unique_violation then
                 if how = 'ordered' and sqlstate <> 'PQ000' then
-                    raise;  -- the violated key is none of pgqueue's
+                    raise;  -- a unique index that is not pgqueue's was violated
                 end if;
                 one_by_one := how = 'ordered';
                 exit when one_by_one;
@@ -127,7 +127,8 @@ begin
         refused := array_position(conflicts, 'duplicate') is not null;
     end if;
 
-    -- 4. The outcome. If one job refuses all, nothing is stored. A job that follows another gets the id and state of that one.
+    -- 4. Return what became of each job. If one conflict refuses the whole call, nothing is stored. A job that follows another job of the
+    --    same call, because both have one key, gets the id and the state of that other job.
     if refused then
         delete from pgqueue.jobs_live j where j.id = any(new_ids);
     end if;

@@ -10,7 +10,7 @@ returns trigger
 language plpgsql
 security definer
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off  -- by jobs_live_id_key, even if the statistics are stale
+set enable_seqscan = off  -- rows are found by jobs_live_id_key, even if the statistics are stale
 set enable_hashjoin = off
 set enable_mergejoin = off
 as $function$
@@ -19,7 +19,7 @@ declare
     ended    boolean;
     reserved text;
 begin
-    -- A job that has ended will not run; rescue.sql inserts such jobs here.
+    -- A job that has ended is not refused: it will not run again. rescue.sql inserts such jobs into this table.
     select min(a.task) into reserved from added a
     where a.stored_by_pgqueue is null and a.state in ('pending', 'retrying', 'waiting', 'running') and pgqueue.is_reserved(a.task);
     if reserved is not null then

@@ -17,10 +17,10 @@ create or replace function pgqueue.insert_jobs(jobs jsonb, ids bigint[], left_ou
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
-set enable_seqscan = off  -- keys are found by jobs_live_unique_key, whatever the statistics say
+set enable_seqscan = off  -- keys are found by jobs_live_unique_key, even if the statistics are stale
 set enable_hashjoin = off
 set enable_mergejoin = off
-set enable_memoize = off  -- nothing comes twice
+set enable_memoize = off  -- each key is searched once, so a cache of results is useless
 as $function$
 #variable_conflict use_column
 declare
@@ -47,7 +47,7 @@ begin
             ) w
             where (w.n = 1 or w.unique_key is null)
               and not exists (
-                  -- offset 0: one look into the index for each job; under stale statistics a join reads the whole index each time
+                  -- offset 0 makes this one index probe for each job; with stale statistics, a join reads the whole index each time
                   select from pgqueue.jobs_live j where j.task = w.task and j.unique_key = w.unique_key offset 0)
             order by w.task collate "C", w.unique_key collate "C", w.item;
             get diagnostics stored = row_count;
@@ -82,7 +82,8 @@ begin
         end if;
         missing := missing - stored;
         exit when missing = 0;
-        -- The rest are duplicates. A new statement sees which jobs hold their keys, unless such a job has just ended.
+        -- The jobs that were not stored are duplicates. This new statement sees which other jobs have their keys, unless such a job has
+        -- just ended.
         select array_agg(i.item), array_agg(h.id), array_agg(h.state), array_agg(h.id) filter (where h.is_over)
         into places, holders, states, over
         from pgqueue.job_items(jobs, left_out, moment) i
@@ -96,7 +97,7 @@ begin
             raise exception using errcode = 'PQ000', message = 'pgqueue: a key became free, out of order';
         end if;
         rounds := rounds + 1;
-        if rounds >= 100 then  -- a key cannot become free and be taken again so often
+        if rounds >= 100 then  -- it is not credible that the key became free and was taken again 100 times
             raise insufficient_privilege using
                 message = 'pgqueue: a unique key is held by a job that row level security hides from this role, or does not let this role end',
                 hint = 'jobs_live may have policies for reading, as long as each job is visible to all roles that may use its task';

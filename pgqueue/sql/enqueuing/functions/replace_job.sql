@@ -9,7 +9,7 @@ create or replace function pgqueue.replace_job(job bigint, body jsonb, moment ti
 returns text
 language plpgsql
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off  -- found by jobs_live_id_key, whatever the statistics say
+set enable_seqscan = off  -- the job is found by jobs_live_id_key, even if the statistics are stale
 as $function$
 declare
     replaced record;
@@ -27,7 +27,7 @@ begin
         args jsonb, queue text, priority smallint, run_at timestamptz, delay float8, debounce float8, debounce_max float8,
         max_attempts smallint, timeout float8, concurrency_key text, weight smallint, ordering text, tags text[], meta jsonb,
         trace_context jsonb, expires jsonb, deadline jsonb)
-    where j.id = job and j.state <> all(array['running', 'waiting'])  -- worded so that no index of due jobs is used
+    where j.id = job and j.state <> all(array['running', 'waiting'])  -- in this form, no index of due jobs can be used
       and not pgqueue.is_overdue(j.state, j.expires_at, j.deadline_at, j.cancel_requested, replace_job.moment)
     returning j.state, j.queue, j.run_at into replaced;
     if replaced.run_at <= moment + interval '1 second' and body -> 'wake' is distinct from 'false' then

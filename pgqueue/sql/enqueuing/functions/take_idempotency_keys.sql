@@ -51,7 +51,7 @@ begin
         order by n.task collate "C", n.key collate "C", n.place
     ) w;
 
-    -- The row of a debounce is valid as long as its job can be replaced. replace_job() below finds that out.
+    -- The row of a debounce is valid as long as its job can be replaced. replace_job() below finds out whether it can.
     insert into pgqueue.idempotency_keys as k (task, key, job_id, fingerprint, expires_at)
     select o.task, o.key, new_ids[o.place], o.fingerprint, moment + make_interval(secs => o.ttl)
     from unnest(places, tasks, keys, leaders, prints, ttls) as o(place, task, key, leader, fingerprint, ttl)
@@ -68,9 +68,9 @@ begin
         from unnest(places, tasks, keys, kinds, leaders, prints) with ordinality as o(place, task, key, kind, leader, fingerprint, n)
         cross join lateral (
             select k.job_id, k.task, k.key, k.fingerprint from pgqueue.idempotency_keys k
-            where k.task = o.task and k.key = o.key offset 0) k  -- each by the index, whatever the statistics say
+            where k.task = o.task and k.key = o.key offset 0) k  -- offset 0: one index probe for each key, even if the statistics are stale
         where k.job_id <> new_ids[o.place]
-        -- Keys that are only looked at come first, because one of them may refuse all.
+        -- Keys for which no job is replaced come first, because one of them can refuse the whole call.
         order by o.kind = 'debounce' and o.place = o.leader, o.n
     loop
         if held.kind = 'debounce' and held.leads then

@@ -20,13 +20,13 @@ as $function$
             when given is not null then 'pgq:key:' operator(pg_catalog.||) given operator(pg_catalog.||) w.part
             when by operator(pg_catalog.=) 'true' then 'pgq:args:' operator(pg_catalog.||) coalesce(args, '{}')::text operator(pg_catalog.||) w.part
             when pg_catalog.jsonb_typeof(by) operator(pg_catalog.=) 'array' then 'pgq:by:' operator(pg_catalog.||) case
-                when pg_catalog.jsonb_array_length(by) operator(pg_catalog.=) 1  -- a fifth of what follows
+                when pg_catalog.jsonb_array_length(by) operator(pg_catalog.=) 1  -- costs a fifth of the general form below
                 then pg_catalog.jsonb_build_object(by operator(pg_catalog.->>) 0, args operator(pg_catalog.->) (by operator(pg_catalog.->>) 0))
                 else (select pg_catalog.jsonb_object_agg(n.name, coalesce(args operator(pg_catalog.->) n.name, 'null'))
                 from pg_catalog.jsonb_array_elements_text(by) n (name)) end::text operator(pg_catalog.||) w.part
             end as key
         from (select coalesce('@' operator(pg_catalog.||) pg_catalog.floor(pg_catalog.date_part('epoch', at) operator(pg_catalog./) unique_for)::bigint
                               operator(pg_catalog.||) '/' operator(pg_catalog.||) unique_for::numeric, '') as part) w
-        offset 0  -- a fence for the planner: the key is made only once, although it is used twice
+        offset 0  -- so the planner computes the key only once, although it is used twice
     ) k
 $function$;

@@ -22,8 +22,8 @@ declare
     flag text;
     mine text;
 begin
-    -- Most calls end here. One expression asks everything, because the server checks the plan of each expression by itself.
-    -- The time is in whole milliseconds, as the flags are. So a flag that is taken back now never lies in the future.
+    -- Most calls end here. All conditions are in one expression, because the server checks the plan of each expression separately.
+    -- The time is in whole milliseconds, as the flags are. So a flag that mark_busy.sql sets to the present time is never in the future.
     if pg_sequence_last_value(('pgqueue.awake_' || (hashtext(queue) & 63))::regclass)
            > (date_part('epoch', clock_timestamp()) * 1000)::bigint
        or current_setting('pgqueue.notify', true) = 'off' then
