@@ -1,12 +1,14 @@
-"""Everything pgqueue does in the database: one statement a file, in a folder for each part.
+"""All SQL of pgqueue: one statement a file, in a folder for each part.
 
-The folders ``functions/`` and ``views/`` of the parts are the SQL API.
-``fragments/`` of the parts hold what several files share, such as lists of columns and the conditions of partial indexes. If a line ends
-with ``--+ NAME j``, the fragment NAME replaces these words; j is the name of its row (see ``whole``). ``python -m pgqueue.sql NAME``
-prints a file as the server gets it.
+The comment at the head of a file says what the statement does, which rows it locks, and which indexes it uses. "Zero rows: …" says what it
+means if the statement returns no row. ``python -m pgqueue.sql NAME`` prints a file as the server gets it.
 
-``Statement`` is a statement as a value: building one does no I/O, so it can be tested, explained and run on any
-connection (the idea of sans-I/O protocols, for single statements).
+The folders ``functions/`` and ``views/`` of a part are its SQL API. Its folder ``fragments/`` has texts that several files share, such as
+lists of columns and the conditions of partial indexes. If a line ends with ``--+ NAME j``, the text of the fragment NAME replaces these
+words, and the fragment then speaks of the row that is called j there (see ``whole``).
+
+A ``Statement`` is a value. No I/O is needed to make one. So a statement can be tested without a server, and be explained or run on any
+connection. (Sans-I/O protocols follow the same idea.)
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from typing import Any, Generic, LiteralString, TypeVar
 T_co = TypeVar("T_co", covariant=True)
 
 Row = Sequence[Any]
-JsonObject = dict[str, Any]  # decoded JSON; its reader knows the keys
+JsonObject = dict[str, Any]  # decoded JSON; the code that reads it knows its keys
 COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 # A line that is sent only if the name at its end is chosen.
 OPTIONAL = re.compile(r"^(.*\S) +--\? (\w+)$\n?", re.MULTILINE)
@@ -31,7 +33,7 @@ FRAGMENT = re.compile(r"^( *)(.*)--\+ (\w+)(?: (\w+))?([,)]*)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Statement(Generic[T_co]):
-    """SQL text with named parameters, their values, and what its rows mean."""
+    """SQL text with named parameters, the values of the parameters, and ``decode``, which reads the rows."""
 
     name: str
     text: LiteralString
@@ -55,7 +57,7 @@ PARTS = (
 
 
 def _files(*folders: str) -> dict[str, str]:
-    """The files of these folders as they are, name to text, in the order of their names."""
+    """For each file in these folders, in the order of their names: its name, and its text as it is."""
     found: dict[str, str] = {}
     for folder in folders:
         place = files(__package__) / folder
@@ -78,18 +80,18 @@ def _put_in(line: re.Match[str]) -> str:
 
 
 def whole(text: str) -> str:
-    """The text with its fragments in their places.
+    """Returns the text with each fragment in its place.
 
-    A fragment calls its row ``j``. In the text, the name of the row follows the fragment's name. If no row name follows the
-    fragment's name, the columns stand without one. So one list names the columns of an INSERT and of the SELECT that feeds it.
+    A fragment calls its row ``j``. The line that uses the fragment says which name replaces ``j``. If it says no name, the columns
+    are written without one. So one fragment can list both the columns of an INSERT and those of its SELECT.
     """
     text = FRAGMENT.sub(_put_in, text)
-    assert "--+" not in text, f"a fragment stands in the wrong form: {text}"
+    assert "--+" not in text, f"a line uses a fragment in the wrong form: {text}"
     return text
 
 
 def _read(*folders: str) -> dict[str, str]:
-    """The files of these folders with their fragments, name to text."""
+    """For each file in these folders: its name, and its text with the fragments in their places."""
     return {name: whole(text) for name, text in _files(*folders).items()}
 
 
@@ -97,37 +99,37 @@ def _texts() -> dict[str, LiteralString]:
     return {name: COMMENT.sub("", text).strip() for name, text in _read(*PARTS).items()}
 
 
-# The import reads all files. A running process must not depend on the files later: another version may be installed
-# over them, or a handler may have used up all file descriptors.
+# The import reads all files, because later a process cannot rely on them: another version can be installed over them, and a handler can
+# use up all file descriptors.
 TEXTS: dict[str, LiteralString] = _texts()
 
 
 def load(name: str) -> LiteralString:
-    """The text of ``<name>.sql`` without its comments, which would be sent at every parse."""
+    """The text of ``<name>.sql`` without its comments. Otherwise the comments would be sent whenever the server parses the text."""
     return TEXTS[name]
 
 
 @cache
 def load_chosen(name: str, chosen: frozenset[str]) -> LiteralString:
-    """The text of ``<name>.sql`` with those optional lines whose names are chosen."""
+    """The text of ``<name>.sql`` without the optional lines whose names are not chosen."""
     return OPTIONAL.sub(lambda line: f"{line[1]}\n" if line[2] in chosen else "", load(name))
 
 
 @cache
 def functions() -> dict[str, str]:
-    """The SQL API: function name to the statement that creates or replaces it."""
+    """The functions of the SQL API: for each name, the statement that creates or replaces the function."""
     return _read(*(f"{part}/functions" for part in PARTS))
 
 
 @cache
 def views() -> dict[str, str]:
-    """What people read: view name to the statement that creates or replaces it."""
+    """The views, which people read: for each name, the statement that creates or replaces the view."""
     return _read(*(f"{part}/views" for part in PARTS))
 
 
 @cache
 def grants(kind: str) -> str:
-    """The SQL that grants a role what it needs; it calls the role ROLE. Kinds: enqueuer, worker, operator, reader."""
+    """The SQL that grants a role the rights of this kind: enqueuer, worker, operator or reader. The text has ROLE for the role's name."""
     return _read("grants")[kind]
 
 

@@ -1,7 +1,8 @@
 r"""Prints SQL as the server gets it, so that you can read it or paste it into psql.
 
-``python -m pgqueue.sql complete`` prints a statement, with psql's variables for its parameters: ``\set ids '{1,2}'``.
-``python -m pgqueue.sql functions/cancel`` prints a function, ``views/running`` a view. Without a name it lists all names.
+``python -m pgqueue.sql complete`` prints a statement. Its parameters are written as variables of psql, which ``\set ids '{1,2}'`` sets.
+``python -m pgqueue.sql functions/cancel`` prints a function, and ``views/running`` prints a view. Without a name, the command lists all
+names.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 def printed() -> dict[str, str]:
-    """What this command prints for each name."""
+    """For each name, the text that this command prints."""
     return {
         **{name: PARAMETER.sub(r":'\1'", text).replace("%%", "%") for name, text in TEXTS.items()},
         **{f"functions/{name}": text for name, text in functions().items()},

@@ -1,5 +1,5 @@
--- An application that enqueues, from Python or SQL: one job, many at once, or with unique keys. It reads no arguments, results or
--- errors, changes no job, and stores no job of a hook.
+-- The rights of an application that enqueues from Python or SQL: one job, a batch, or jobs with unique keys. With these rights it cannot
+-- read arguments, results or errors, cannot change a job, and cannot store a job of a hook.
 grant usage on schema pgqueue to ROLE;
 grant insert (id, task, args, queue, priority, created_at, run_at, max_attempts, timeout, unique_key, concurrency_key, weight,
     ordering, tags, meta, trace_context, expires_at, deadline_at) on pgqueue.jobs_live, pgqueue.jobs to ROLE;
@@ -9,14 +9,15 @@ grant usage on sequence pgqueue.jobs_id_seq to ROLE;
 grant execute on function pgqueue.enqueue, pgqueue.enqueue_many, pgqueue.check_jobs, pgqueue.with_declared, pgqueue.mark_undeclared,
     pgqueue.take_idempotency_keys, pgqueue.return_idempotency_keys, pgqueue.insert_jobs, pgqueue.store_one_by_one, pgqueue.job_items,
     pgqueue.unique_key, pgqueue.option_time, pgqueue.split_each, pgqueue.is_overdue, pgqueue.is_reserved, pgqueue.finish_overdue, pgqueue.wake to ROLE;
--- If it also uses idempotency_key or throttle. If it knows a job's key, it then reads how the job ended:
+-- If it also uses idempotency_key or throttle, add these. With them, it can read how a job ended if it knows the job's key:
 -- grant select, insert, update, delete on pgqueue.idempotency_keys to ROLE;
 -- grant select (id, state, result, last_error, finished_at) on pgqueue.jobs to ROLE;
--- If it also uses on_conflict = 'raise', on_conflict = 'replace' or debounce; it may then delete and change any waiting job:
+-- If it also uses on_conflict = 'raise', on_conflict = 'replace' or debounce, add these. With them, it can delete and change any unfinished
+-- job:
 -- grant delete, update on pgqueue.jobs_live to ROLE;
 -- grant select (created_at, attempt) on pgqueue.jobs_live to ROLE;
 -- grant execute on function pgqueue.replace_job to ROLE;
--- If it also waits for jobs (handle.result, handle.job); it then reads all jobs:
+-- If it also waits for jobs (handle.result, handle.job), add these. With them, it can read all jobs:
 -- grant select on pgqueue.jobs, pgqueue.jobs_live to ROLE;
 -- grant execute on function pgqueue.text_of, pgqueue.time_of to ROLE;
 -- grant usage, update on sequence pgqueue.waited_until to ROLE;

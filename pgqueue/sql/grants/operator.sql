@@ -1,4 +1,5 @@
--- A person with `pgq`, or a panel: sees everything, and cancels, revives and edits jobs, pauses queues, sets limits and schedules.
+-- The rights of a person who uses `pgq`, or of a panel. Such a role reads everything; it cancels, revives and edits jobs, pauses queues,
+-- and sets limits and schedules.
 grant usage on schema pgqueue to ROLE;
 grant select on all tables in schema pgqueue to ROLE;
 grant insert, update, delete on pgqueue.jobs_live, pgqueue.limits, pgqueue.schedules, pgqueue.schedule_runs to ROLE;

@@ -1,10 +1,10 @@
--- A person or a monitor that reads, with SQL or `pgq`; also arguments, results and errors.
+-- The rights of a person or a monitor that only reads, with SQL or `pgq`. Such a role can also read arguments, results and errors.
 grant usage on schema pgqueue to ROLE;
 grant select on all tables in schema pgqueue to ROLE;
 grant usage on sequence pgqueue.jobs_id_seq to ROLE;
 grant execute on function pgqueue.why, pgqueue.time_in_words, pgqueue.with_noun, pgqueue.serving_name, pgqueue.is_full, pgqueue.is_overdue,
     pgqueue.is_served, pgqueue.day_tables, pgqueue.text_of, pgqueue.time_of, pgqueue.expired_before to ROLE;
--- A reader that must not see what is in the jobs gets this, instead of select on all tables:
+-- If the reader must not see what is in the jobs, grant these instead of select on all tables:
 -- grant select (id, queue, state, run_at) on pgqueue.jobs_live to ROLE;
 -- grant select (name, paused) on pgqueue.queues to ROLE;
 -- grant select on pgqueue.queue_depth to ROLE;

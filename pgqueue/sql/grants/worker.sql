@@ -1,4 +1,4 @@
--- A worker, `pgq work`: it runs jobs, maintains the tables and sends alerts, and owns nothing.
+-- The rights of a worker (`pgq work`). It runs jobs, maintains the tables and sends alerts. It owns nothing.
 grant usage on schema pgqueue to ROLE;
 grant select on all tables in schema pgqueue to ROLE;
 grant insert, update, delete on pgqueue.jobs_live, pgqueue.workers, pgqueue.leader, pgqueue.seats, pgqueue.starts, pgqueue.pauses,
@@ -6,5 +6,5 @@ grant insert, update, delete on pgqueue.jobs_live, pgqueue.workers, pgqueue.lead
 grant insert on pgqueue.jobs, pgqueue.jobs_done, pgqueue.jobs_dead, pgqueue.transitions, pgqueue.queues to ROLE;
 grant usage, select, update on all sequences in schema pgqueue to ROLE;
 grant execute on all functions in schema pgqueue to ROLE;
--- On PostgreSQL 17 and later it also needs this, to rebuild indexes that have outgrown their rows:
+-- On PostgreSQL 17 and later, add this, so that the worker can rebuild indexes that are much larger than their rows need:
 -- grant maintain on pgqueue.jobs_live to ROLE;

@@ -8,7 +8,7 @@ with overdue as materialized (
     from pgqueue.jobs_live l
     where l.state <> 'running' and (%(only)s::bigint[] is null or l.id = any(%(only)s::bigint[]))
       and (l.expires_at is not null or l.deadline_at is not null)
-      and least(l.expires_at::timestamptz, l.deadline_at::timestamptz) <= now()  -- the casts are the index's
+      and least(l.expires_at::timestamptz, l.deadline_at::timestamptz) <= now()  -- the index has the same casts
     order by least(l.expires_at::timestamptz, l.deadline_at::timestamptz)
     limit %(count)s::int
     for update skip locked

@@ -1,4 +1,5 @@
--- Resumes a queue and wakes the workers. Locks the queue's row. Zero rows: there is no such queue, or it has no row yet, so it is not paused.
+-- Resumes a queue and wakes its workers. Locks the queue's row. Zero rows: there is no such queue, or it has no row
+-- yet and so is not paused.
 update pgqueue.queues q set paused = false
 where q.name = %(queue)s::text
 returning q.name, pg_notify('pgqueue', q.name)::text

@@ -7,7 +7,7 @@
 select c.relname::text, case when i.indisvalid then 'outgrown' else 'invalid' end, pg_relation_size(c.oid), live.rows,
        pg_has_role(c.relowner, 'USAGE')
        or (i.indisvalid and current_setting('server_version_num')::int >= 170000
-           -- older servers do not know the name MAINTAIN, so it must not reach them
+           -- older servers raise an error for the name MAINTAIN, so they get SELECT
            and has_table_privilege(t.oid, case when current_setting('server_version_num')::int >= 170000
                                                then 'MAINTAIN' else 'SELECT' end))
 from pg_catalog.pg_class t

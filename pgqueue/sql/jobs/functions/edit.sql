@@ -43,7 +43,7 @@ begin
         select j.state into held from pgqueue.jobs_live j where j.id = job and j.state <> 'running' for update;
         exit when found;
         select j.state into held from pgqueue.jobs j where j.id = job;
-        if held is null or held not in ('pending', 'retrying', 'waiting') then  -- else the job has just come back
+        if held is null or held not in ('pending', 'retrying', 'waiting') then  -- otherwise the job has just become unfinished again
             return held;
         end if;
         if rounds = 100 then

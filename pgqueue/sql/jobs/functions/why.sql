@@ -112,7 +112,7 @@ begin
           from pgqueue.workers w cross join lateral (select pgqueue.serving_name(j.queue, w.queues)) s (serving)
           where w.state = 'running' and w.expires_at > moment) x;
 
-    -- `pgq doctor` uses the same words. They say module:app, because an app's name need not be that of a module.
+    -- `pgq doctor` uses the same words. They contain `module:app` as it is, because an app's name need not be the name of a module.
     remedy := format('start a worker %s: pgq work -A module:app -Q %s',
                     coalesce((select 'of the app ' || t.app from pgqueue.tasks t where t.name = j.task), 'that has this task'), j.queue);
     if workers.serving = 0 then
@@ -200,7 +200,7 @@ begin
         return;
     end loop;
 
-    -- Jobs with keys take turns, so only those of its own key are ahead of it.
+    -- Keys take turns. So if the job has a key, only other jobs of this key are ahead of it.
     if j.concurrency_key is null then
         select count(*) into ahead from (
             select from pgqueue.jobs_live l
@@ -214,7 +214,7 @@ begin
               and l.priority <= j.priority and l.run_at <= moment and (l.priority, l.run_at, l.id) < (j.priority, j.run_at, j.id)
             limit most) a;
     end if;
-    -- The job that started last had waited this long.
+    -- How long the job that started last had been due before its start.
     select l.started_at - l.run_at into lag
     from pgqueue.jobs_live l
     where l.worker_id = any(workers.ids) and l.state = 'running' and l.queue = j.queue and l.priority = j.priority

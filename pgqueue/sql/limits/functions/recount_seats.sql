@@ -32,7 +32,7 @@ begin
             update pgqueue.seats s set taken = w.correct from wrong w where s.limit_id = w.limit_id and s.key = w.key
         )
         select w.limit_id, w.key, w.taken, w.correct from wrong w;
-    -- If a job still waits for more, take_seats() writes `wanted` again at the next look.
+    -- If a job still needs more than one seat, take_seats() writes `wanted` again at the next claim.
     update pgqueue.seats s set wanted = 1 where s.wanted > 1;
     delete from pgqueue.starts t
     where not exists (select from pgqueue.limits l where l.id = t.limit_id and t.at > clock_timestamp() - l.period);

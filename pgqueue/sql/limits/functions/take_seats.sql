@@ -19,21 +19,23 @@ returns table (id bigint, rank integer, seats_taken integer[], moment timestampt
 language plpgsql
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
-set enable_hashjoin = on  -- claim_limited() turns it off, but the small sets here have no index
+set enable_hashjoin = on  -- claim_limited() turns this off, but the small sets here have no index
 as $function$
 #variable_conflict use_column
 declare
-    rank_of   integer[];  -- by need (of one candidate for one seat), in the order of the candidates: the candidate's rank,
-    amounts   integer[];  -- how much of the seat it needs,
-    seat_of   integer[];  -- and the seat's number
-    limit_ids integer[];  -- by seat: its limit and its key,
-    seat_keys text[];
-    chairs    integer[];  -- first what is taken, later what is left of its concurrency,
-    tokens    integer[];  -- and what is left of its rate; null: any number
-    rested    boolean[];  -- whether it is a full bucket
-    granted   integer[];
-    missed    integer[];  -- the weight of the first candidate that it refused
-    rated     boolean;    -- some limit is a rate
+    -- Three arrays have one element for each need of one candidate for one seat, in the order of the candidates:
+    rank_of   integer[];  -- the candidate's rank
+    amounts   integer[];  -- how much of the seat the candidate needs
+    seat_of   integer[];  -- the seat's number
+    -- The next seven have one element for each seat:
+    limit_ids integer[];  -- the id of its limit
+    seat_keys text[];     -- its key
+    chairs    integer[];  -- first how much of its concurrency is taken, later how much is left; null: no concurrency is set
+    tokens    integer[];  -- how much of its rate is left; null: no rate is set
+    rested    boolean[];  -- whether it has a bucket that is full
+    granted   integer[];  -- how much this call gave to candidates
+    missed    integer[];  -- the weight of the first candidate that was refused
+    rated     boolean;    -- whether any limit has a rate
     refused   boolean;
     first     integer := 1;
     i         integer;
@@ -67,7 +69,7 @@ begin
     end if;
 
     for rounds in 1 .. 100 loop
-        -- A locked row comes as it is after the wait, whatever this statement saw before.
+        -- `for update` returns each row as it is after the wait for its lock, even if the row has changed since the statement began.
         select array_agg(s.taken order by s.number) into chairs
         from (
             select s.taken, n.number
@@ -82,11 +84,11 @@ begin
         end if;
         insert into pgqueue.seats (limit_id, key)
         select n.limit_id, n.key from unnest(limit_ids, seat_keys) with ordinality n(limit_id, key, number) order by n.number
-        on conflict do nothing;  -- recount_seats.sql may remove a seat before it is locked here: the next round makes it again
+        on conflict do nothing;  -- recount_seats.sql can delete a seat before it is locked here; then the next round inserts it again
     end loop;
 
     moment := clock_timestamp();
-    -- The limits are read as they are now: a transaction that changes a limit keeps its seats locked until the commit.
+    -- The limits are read as they are now. A transaction that changes a limit also locks the seats of the limit, until its commit.
     select array_agg(case n.limit_id when 0 then 1 else l.concurrency end - n.taken order by n.number) into chairs
     from unnest(limit_ids, chairs) with ordinality n(limit_id, taken, number)
     left join pgqueue.limits l on l.id = n.limit_id;
@@ -111,8 +113,8 @@ begin
         refused := false;
         i := first;
         while rank_of[i] = at loop
-            n := seat_of[i];  -- chairs and tokens are null if the seat has no such limit, or no longer
-            -- A job that weighs more than a bucket holds starts when the bucket is full. The next jobs then wait longer.
+            n := seat_of[i];  -- chairs and tokens are null if the limit has no concurrency or no rate, or is gone
+            -- A job that weighs more than the whole bucket starts when the bucket is full. Then the next jobs wait longer.
             if missed[n] > 0 or amounts[i] > chairs[n] or (amounts[i] > tokens[n] and not (rested[n] and granted[n] = 0)) then
                 refused := true;
                 if missed[n] = 0 then

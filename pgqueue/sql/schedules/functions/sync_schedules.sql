@@ -35,7 +35,7 @@ declare
     present record;
     current boolean;
 begin
-    if tasks = '{}' then  -- a worker from before app names reports its -A
+    if tasks = '{}' then  -- a worker of a version without names of apps reports its option -A
         app := split_part(app, ':', 1);
     end if;
     select s.fingerprint, s.expires_at into newest
@@ -51,7 +51,7 @@ begin
             return query select null, 'busy';
             return;
     end;
-    select s.fingerprint, s.expires_at into newest  -- read again, now that no other transaction can change it
+    select s.fingerprint, s.expires_at into newest  -- read again, because from here on no other transaction can change it
     from pgqueue.schedule_sets s
     where s.app = sync_schedules.app
       and (s.fingerprint = sync_schedules.fingerprint or s.tasks && sync_schedules.tasks or s.tasks = '{}'

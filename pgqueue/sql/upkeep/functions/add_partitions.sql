@@ -22,19 +22,20 @@ set lock_timeout = '5s'
 as $function$
 #variable_conflict use_column
 declare
-    most    constant integer := 5000;  -- rows that move in some 20 ms
+    most    constant integer := 5000;  -- so many rows move in about 20 ms
     today   constant date := clock_timestamp()::date;
     missing record;
     rest    text;
     crowd   bigint;
-    locked  text[] := '{}';  -- default partitions that this transaction holds
+    locked  text[] := '{}';  -- default partitions that this transaction has locked
 begin
     if ahead is null or ahead not between 0 and 30 then
         raise exception using errcode = 'PQ404', message = format('pgqueue: ahead is %s: give from 0 to 30 days', ahead);
     end if;
     perform set_config('idle_in_transaction_session_timeout', '10s', true);
     begin
-        -- Workers that start together would make the same days. Only a role that may change the leader can take this lock.
+        -- Without this lock, workers that start together would make the same day tables. Only a role that may change pgqueue.leader can
+        -- take it.
         lock table pgqueue.leader in share update exclusive mode;
     exception
         when lock_not_available then
@@ -75,7 +76,7 @@ begin
                 execute format('alter table pgqueue.%I detach partition pgqueue.%I finalize', missing.parent, missing.child);
             end if;
             if not missing.there then
-                -- Rows are inserted once and stay. Frozen early, they need not be read again when transaction ids wrap around.
+                -- Rows here are never updated. They are frozen early, so that vacuum need not read them again later.
                 execute format('create table pgqueue.%I (like pgqueue.%I including defaults including constraints)'
                                ' with (autovacuum_freeze_min_age = 0, autovacuum_analyze_threshold = 10000,'
                                ' autovacuum_analyze_scale_factor = 0.5)', missing.child, missing.parent);
@@ -84,10 +85,12 @@ begin
                            case missing.parent when 'jobs_done' then 'unique' else '' end,
                            missing.child || case missing.parent when 'jobs_done' then '_id_key' else '_job_id_at_idx' end,
                            missing.child, missing.lookup);
-            -- Without it, a publication of all tables would refuse to purge the table. Transitions have no unique index.
+            -- If there is a publication of all tables, rows can be deleted only from a table with a replica identity. Transitions have no
+            -- unique index, so their identity is the full row.
             execute format('alter table pgqueue.%I replica identity ', missing.child)
                 || case missing.parent when 'jobs_done' then format('using index %I', missing.child || '_id_key') else 'full' end;
-            -- This constraint proves the bounds. Without it, attaching would read a large table while it holds its locks.
+            -- This constraint proves that all rows are within the bounds. Without it, attaching a large table would read the whole table
+            -- while it holds its locks.
             execute format('alter table pgqueue.%1$I add constraint bounds'
                            ' check (%2$I is not null and %2$I >= %3$L and %2$I < %4$L)',
                            missing.child, missing.key, missing.day::timestamptz, (missing.day + 1)::timestamptz);

@@ -9,7 +9,7 @@ set search_path = pg_catalog, pg_temp
 as $function$
     select d.parent, d.name, d.day, i.inhrelid is not null, coalesce(i.inhdetachpending, false)
     from (select c.oid, p.parent, c.relname::text as name,
-                 -- arithmetic, because a table with an impossible name must not make this fail
+                 -- computed, because a cast to date would fail on a name with an impossible date
                  (make_date(substr(right(c.relname, 8), 1, 4)::int, 1, 1)
                   + make_interval(months => substr(right(c.relname, 8), 5, 2)::int - 1,
                                   days => substr(right(c.relname, 8), 7, 2)::int - 1))::date as day
