@@ -1,7 +1,7 @@
-"""The tables as SQLAlchemy sees them: for users' own queries, and for the test that finds drift from the migrations.
+"""The tables as SQLAlchemy objects: for users' own queries, and for a test that compares them with what the migrations create.
 
-``select(jobs).where(jobs.c.state == "dead")`` reads all partitions. Only the migrations create anything; ``info`` says
-what SQLAlchemy has no words for (domains, partition bounds), so that the test can compare that, too.
+``select(jobs).where(jobs.c.state == "dead")`` reads all partitions. Nothing here creates a table: only the migrations do. SQLAlchemy
+cannot express domains and partition bounds, so they are stored in ``info``, where the test finds and compares them.
 """
 
 from pgqueue.schema.alerts import alerts

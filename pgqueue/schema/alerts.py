@@ -1,4 +1,4 @@
-"""Alerts."""
+"""The table of alerts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The types, domains, columns and partitions with which all tables are declared."""
+"""What the declarations of all tables share: types, domains, and functions that make a column with a domain or a partition."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LENGTH = "octet_length(value #>> '{}')"
 SMALL = "pg_column_size(value) <= 240 and pg_column_compression(value) is null"
 
 
-# The base type and the check of each domain. The database applies them to every value that is written.
+# The base type and the check of each domain. The database checks every value that is written.
 DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
     "queue_name": (Word, NAME.format(63)),
     "task_name": (Word, NAME.format(127)),
@@ -53,7 +53,7 @@ DOMAINS: dict[str, tuple[TypeEngine[Any], str]] = {
 
 
 def column(name: str, domain: str, default: str | None = None, *, nullable: bool = False) -> Column[Any]:
-    # SQLAlchemy's DOMAIN type has no operators, so the column has the domain's base type. Queries of users need operators.
+    # The column has the domain's base type, because users' queries need operators, and SQLAlchemy's DOMAIN type has none.
     column_default = None if default is None else text(default)
     return Column(
         name, DOMAINS[domain][0], nullable=nullable, server_default=column_default, info={"domain": domain}

@@ -1,4 +1,4 @@
-"""Jobs, their partitions and indexes."""
+"""The table of jobs, with its partitions and indexes."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ jobs_dead = partition("jobs_dead", jobs, "FOR VALUES IN ('dead')")
 jobs_done = partition("jobs_done", jobs, "FOR VALUES IN ('completed', 'cancelled')", "RANGE (finished_at)")
 jobs_done_default = partition("jobs_done_default", jobs_done, "DEFAULT")
 
-# If a plain INSERT leaves out one of these columns, it stores the column's mark, which functions/fill_declared.sql replaces. Partitions
-# have the real defaults.
+# The default of these columns is a mark, which is no real value. It shows that a plain INSERT left out the column. Then the trigger in
+# functions/fill_declared.sql replaces the mark. The partitions have the real defaults.
 for name, mark in {
     "queue": "'pgqueue.declared'",
     "max_attempts": "'9999'",
@@ -116,7 +116,7 @@ Index(
     jobs_live.c.priority,
     jobs_live.c.run_at,
     jobs_live.c.id,
-    # run_at is never null, so the last condition is always true. Only a statement that repeats it can use this index.
+    # run_at is never null, so the last condition is always true. Only a statement that repeats this condition can use the index.
     postgresql_where=text(f"{IN_TURNS} and num_nonnulls(run_at) = 1"),
 )
 Index(

@@ -1,4 +1,4 @@
-"""Limits of jobs, and how much of each limit is taken."""
+"""The tables of limits, of what is taken of each limit, and of pauses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules and their runs."""
+"""The tables of schedules, of their runs, and of the tasks that apps declare."""
 
 from __future__ import annotations
 

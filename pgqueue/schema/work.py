@@ -1,4 +1,4 @@
-"""The tables around jobs: queues, workers and their leader, transitions, keys."""
+"""The tables of queues, workers, the leader, transitions and idempotency keys."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What pgqueue tells of itself: facts, log lines that are made of facts, and spans beside them.
+"""How pgqueue reports what it does: facts, log lines that are made from facts, and spans.
 
-All code that emits facts imports this package, also ``database`` and the retry policies of ``model``. So a fact holds plain values, ids
-and texts, and knows no class of the emitting code.
+All code that emits facts imports this package, also ``database`` and the retry policies of ``model``. So this package must not import that
+code, and a fact has only plain values, such as ids and texts.
 """

@@ -1,16 +1,18 @@
-"""What happens, as facts. The code emits each fact once, where it happens. Log lines (log.py) subscribe to facts.
+"""Facts: each says that something has happened. The code that does the thing emits the fact once. log.py subscribes to facts and writes
+log lines.
 
 A fact is a named tuple, because a tuple is frozen, and because 90 dataclasses would nearly double the time of ``import pgqueue``.
-The modules here hold the facts of each part; docs/internals/events.md lists them all.
+The modules here define the facts of each part. docs/internals/events.md lists all facts.
 
-One bus for a process is enough. A process may hold several workers, so a fact names its worker (``worker_id``) where that matters.
-Much code belongs to no worker: the connections of an app, a retry policy. If each worker had its own bus, all such code would need one.
+The bus is the list of subscribers below. A process has one bus for all its workers. So a fact has a ``worker_id`` where that matters.
+If each worker had a bus of its own, code that belongs to no worker would need one too: the connections of an app, or a retry policy.
 
-The bus has no lock of its own, so emitting is safe in any thread and in the handler of a signal. The emitting code gets no error of a
-subscriber. On a handler's thread, an interruption of that handler waits until all subscribers were called.
+The bus has no lock, so facts can be emitted in any thread and in the handler of a signal. If a subscriber raises an error, the code that
+emits does not get that error. If a job's handler is interrupted while its thread emits a fact, the interruption waits until all subscribers
+have been called.
 
-Spans do not subscribe (tracing.py): a span must begin and end in the context in which the handler runs. Two facts
-would give it only two moments.
+Spans are not made by subscribers (see tracing.py), because a span must begin and end in the context in which the handler runs. Facts would
+give only the times of its beginning and its end.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ _failure = Failure("a subscriber to events failed, and misses some of them")
 
 
 def subscribe(kind: type[F], subscriber: Callable[[F], object]) -> None:
-    """``subscriber`` is called with each fact of that class, on the thread that emits it."""
+    """From now on, ``subscriber`` is called with each fact of the class ``kind``, on the thread that emits the fact."""
     _subscribers.setdefault(kind, []).append(subscriber)
 
 
@@ -39,7 +41,7 @@ def unsubscribe(kind: type[F], subscriber: Callable[[F], object]) -> None:
 
 @contextmanager
 def subscribed(kind: type[F], subscriber: Callable[[F], object]) -> Iterator[None]:
-    """In this block, the subscriber is subscribed."""
+    """``subscriber`` is subscribed while the block runs."""
     subscribe(kind, subscriber)
     try:
         yield
@@ -48,11 +50,11 @@ def subscribed(kind: type[F], subscriber: Callable[[F], object]) -> Iterator[Non
 
 
 def has_subscribers(kind: type[Fact]) -> bool:
-    """Ask this before you make a fact that comes with every job."""
+    """Call this before you make a fact that is emitted for every job: without a subscriber, the fact need not be made."""
     return bool(_subscribers.get(kind))
 
 
 def emit(fact: Fact) -> None:
-    """Calls the subscribers to facts of this class, in the order of their subscriptions. Raises nothing that a subscriber raises."""
+    """Calls the subscribers to facts of this class, in the order in which they subscribed, even if one of them raises an error."""
     for subscriber in tuple(_subscribers.get(type(fact), ())):
         guarded(_failure, subscriber, fact)

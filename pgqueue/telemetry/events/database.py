@@ -1,6 +1,6 @@
 """Facts of connections, of statements that failed, and of settings files.
 
-``dsn``: without its password. ``why``: an error in one line. ``bug``: an error that must not happen; its log line has the whole traceback.
+``dsn`` has no password. ``why`` is an error in one line. ``bug`` is an error that must not happen, so its log line has the whole traceback.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ConnectionNotClosed(NamedTuple):
 
 
 class TurnFailed(NamedTuple):
-    """A service that repeats its work failed, and tries again. The same trouble is emitted once a minute at most."""
+    """One round of a service failed. The service tries again after ``pause`` seconds. The same error is emitted at most once a minute."""
 
     service: str
     kind: Literal["conflict", "answer", "bug"]
@@ -40,14 +40,14 @@ class TurnFailed(NamedTuple):
 
 
 class JobPassedOver(NamedTuple):
-    """Statements over many jobs leave this job as it is."""
+    """A statement over many jobs failed because of this job. The job stays as it is, and the statement leaves it out for now."""
 
     job_id: int
     why: str
 
 
 class JobGivenUp(NamedTuple):
-    """The job made statements over many jobs fail, so it was made dead."""
+    """A statement over many jobs failed because of this job, so the job was made dead."""
 
     job_id: int
     task: str

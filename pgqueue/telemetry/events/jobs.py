@@ -1,7 +1,6 @@
-"""Facts of jobs on their way: enqueued, claimed, started, ended, settled.
+"""Facts of jobs: they are enqueued, claimed, started, ended and settled.
 
-Facts that come with every job come thousands of times a second, for all jobs together. So the code makes such a fact only if it has a
-subscriber.
+The facts that are emitted for every job can come thousands of times a second. So the code makes such a fact only if it has a subscriber.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ class Run(NamedTuple):
 
 
 class JobsEnqueued(NamedTuple):
-    """The transaction of these jobs may still be rolled back."""
+    """Jobs were enqueued in a transaction, which can still be rolled back."""
 
     task: str
     jobs: int
@@ -30,7 +29,7 @@ class JobsEnqueued(NamedTuple):
 class JobsClaimed(NamedTuple):
     """One statement claimed these jobs; it could claim up to ``room`` jobs.
 
-    ``looked_behind``: it also looked for jobs before the cursors, which are the positions from which claims start.
+    ``looked_behind``: the statement also looked for jobs before the cursors, which are the positions from which other claims start.
     """
 
     worker_id: int
@@ -47,8 +46,9 @@ class JobStarted(NamedTuple):
 # ------------------------------------------------------------------ ended
 
 
-# One of these for each attempt that got a free slot, whether it then began or was refused. None if the attempt ended in an error after
-# a COMMIT of its own transaction that got no answer: then CommitUnconfirmed follows.
+# For each attempt that got a free slot, one of these facts is emitted, whether the attempt then began or was refused. There is one
+# exception: if the COMMIT of the attempt's own transaction got no answer, and the attempt then ended in an error, CommitUnconfirmed is
+# emitted instead.
 
 
 class JobCompleted(NamedTuple):
@@ -79,7 +79,7 @@ class JobCancelled(NamedTuple):
 
 
 class JobPutBack(NamedTuple):
-    """The attempt is given back: the job was snoozed, an outside service limited its rate, or the worker released it."""
+    """The job goes back to its queue: it was snoozed, an outside service limited its rate, or the worker released it."""
 
     run: Run
     seconds: float
@@ -88,7 +88,7 @@ class JobPutBack(NamedTuple):
 
 
 class JobLost(NamedTuple):
-    """When the attempt ended, the worker knew that the lease of the job was lost. So the settler gets no outcome to write."""
+    """When the attempt ended, the worker already knew that the lease of the job was lost. So no outcome is written."""
 
     run: Run
     seconds: float
@@ -98,7 +98,7 @@ class JobLost(NamedTuple):
 
 
 class OutcomeLost(NamedTuple):
-    """The settler tried to write the outcome, and found that the lease of the job was lost. So the outcome was not written."""
+    """The worker tried to write the outcome, but the lease of the job was lost. So the outcome was not written."""
 
     job_id: int
     task: str
@@ -107,7 +107,7 @@ class OutcomeLost(NamedTuple):
 
 
 class OutcomeWaits(NamedTuple):
-    """``why`` is None if another transaction holds the row of the job."""
+    """The outcome is not written yet. ``why`` is the error, or None if another transaction has locked the row of the job."""
 
     job_id: int
     task: str
@@ -129,7 +129,7 @@ class CommitUnconfirmed(NamedTuple):
 
 
 class OutcomeRefused(NamedTuple):
-    """If the database refuses an outcome, the worker writes another instead. ``for_good``: the database refused that one, too."""
+    """The database refused an outcome, so the worker writes another outcome instead. ``for_good``: the database refused this one, too."""
 
     job_id: int
     task: str
@@ -144,7 +144,7 @@ class ProgressRefused(NamedTuple):
 
 
 class ClaimsForgotten(NamedTuple):
-    """A crash or failover of the server took these claims back, so the handlers of the jobs are stopped."""
+    """A crash or a failover of the server undid the claims of these jobs, so their handlers are stopped."""
 
     job_ids: tuple[int, ...]
 

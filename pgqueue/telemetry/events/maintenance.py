@@ -1,6 +1,6 @@
-"""Facts of what one elected worker does: rescue, overdue jobs, upkeep, schedules, alerts.
+"""Facts of the work of the leader, which is one elected worker: rescue, overdue jobs, upkeep, schedules, alerts.
 
-``why``: an error in one line.
+``why`` is an error in one line.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class LeadEnded(NamedTuple):
 
 
 class WorkersAdopted(NamedTuple):
-    """Jobs name these workers, whose rows are gone. The jobs will be rescued."""
+    """Running jobs have the ids of these workers, but the rows of the workers are gone. The jobs will be rescued."""
 
     worker_ids: tuple[int, ...]
 
@@ -28,7 +28,7 @@ class QueueDiscovered(NamedTuple):
 
 
 class SeatMended(NamedTuple):
-    """The row of a key under a limit counted ``counted`` taken seats, but jobs take ``correct``."""
+    """The stored number of taken seats was ``counted``, but the running jobs take ``correct`` seats. The number was corrected."""
 
     limit_id: int
     key: str | None
@@ -42,7 +42,7 @@ class JobsRescued(NamedTuple):
 
 
 class CrashLoopEnded(NamedTuple):
-    """A job is dead, because its workers die while they run it."""
+    """The job was made dead, because too many workers died while they ran it."""
 
     job_id: int
     task: str
@@ -58,7 +58,7 @@ class OverdueJobFinished(NamedTuple):
 
 
 class PartitionChanged(NamedTuple):
-    """A partition changed, or could not change. The same failure is emitted once."""
+    """A partition was changed, or could not be changed. The same failure is emitted only once."""
 
     name: str
     what: Literal["made", "attached", "dropped", "locked", "crowded", "refused"]
@@ -73,7 +73,7 @@ class RebuildPutOff(NamedTuple):
 
 
 class IndexOfAnotherOwner(NamedTuple):
-    """The index has a fault, and only its owner may mend it: with ``command``."""
+    """The index has a fault. Only the owner of the index is allowed to mend it, and ``command`` does this."""
 
     name: str
     fault: str
@@ -119,21 +119,21 @@ class AddressesRefused(NamedTuple):
 
 
 class ScheduleSynced(NamedTuple):
-    """``became``: what a declaration of the code has done to the row."""
+    """``became`` is what the declaration in the code did to the row of the schedule."""
 
     schedule: str | None
     became: str
 
 
 class ScheduleForeign(NamedTuple):
-    """The code of the app declares the schedule, but did not make its row, so the row stays as it is."""
+    """The code of the app declares the schedule, but the row of that name was made in another way, so the row stays as it is."""
 
     schedule: str | None
     app: str
 
 
 class ScheduleKept(NamedTuple):
-    """The code of the app no longer declares the schedule and does not know its task, so the schedule stays."""
+    """The code of the app no longer declares the schedule. The schedule stays, because its task is not one of the app's tasks."""
 
     schedule: str | None
     app: str
@@ -178,7 +178,7 @@ class ScheduleBroken(NamedTuple):
 
 
 class ScheduleSkipped(NamedTuple):
-    """The schedule skips the fire times that it missed, up to ``until``, because its declaration says so."""
+    """The schedule's definition says that missed fire times are skipped. Those up to ``until`` were skipped."""
 
     schedule: str
     until: datetime

@@ -1,6 +1,6 @@
-"""Facts of wrong things that users' code did. None of them does harm: pgqueue logs it and repairs the damage.
+"""Facts of mistakes in users' code. None of these mistakes does harm, because pgqueue logs the mistake and repairs the damage.
 
-``raised``: the exception that such code raised. Its log line is made without calling such code again.
+``raised`` is the exception that users' code raised. The log line is made without another call of users' code.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 
 class InstructionUnclear(NamedTuple):
-    """A ``Snooze``, ``RateLimited`` or ``Retry`` that does not say for how long counts as a failure."""
+    """A handler raised ``Snooze``, ``RateLimited`` or ``Retry`` without a usable time. This counts as a failure of the attempt."""
 
     raised: BaseException
 
@@ -30,7 +30,7 @@ class OutcomeUndecided(NamedTuple):
 
 
 class HookFailed(NamedTuple):
-    """``job_id``: the id in the stored arguments of the hook, which may hold anything."""
+    """``job_id`` is the id in the stored arguments of the hook. It can be any object, because any JSON can be stored there."""
 
     hook: str
     name: str
@@ -57,7 +57,7 @@ class SpanNotEnded(NamedTuple):
 
 
 class SpanNotMarked(NamedTuple):
-    """A span could not be marked as that of a failed attempt."""
+    """The span of a failed attempt could not be marked as failed."""
 
     raised: BaseException
 

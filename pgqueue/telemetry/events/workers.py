@@ -1,6 +1,6 @@
-"""Facts of workers and of their processes: begun, leased, blocked, stopped, replaced.
+"""Facts of workers and of their processes: they start, lose their lease, are blocked, stop, and are replaced.
 
-``why``: the reason in words. ``bug``: an error that must not happen; its log line has the whole traceback.
+``why`` is the reason in words. ``bug`` is an error that must not happen, so its log line has the whole traceback.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class WorkerStarted(NamedTuple):
-    """The worker begins to claim. ``dsn``: without its password."""
+    """The worker begins to claim. ``dsn`` has no password."""
 
     worker_id: int
     tasks: int
@@ -28,7 +28,7 @@ class WorkerStopping(NamedTuple):
 
 
 class WorkerUsedUp(NamedTuple):
-    """The worker drains, because it has reached a limit. ``is_replaced``: its supervisor replaces it."""
+    """The worker drains, because it has run many jobs or has grown large. ``is_replaced``: its supervisor starts another worker."""
 
     worker_id: int
     pid: int
@@ -43,7 +43,7 @@ class WorkerOrphaned(NamedTuple):
 
 
 class WorkerFailed(NamedTuple):
-    """The worker cannot go on, drains, and exits with ``code``."""
+    """The worker cannot go on. It drains, and exits with ``code``."""
 
     worker_id: int
     why: str
@@ -52,19 +52,19 @@ class WorkerFailed(NamedTuple):
 
 
 class WorkerStopped(NamedTuple):
-    """The worker has drained, and said goodbye."""
+    """The worker has drained, and has marked its row in the database as stopped."""
 
     worker_id: int
 
 
 class JobsHandedBack(NamedTuple):
-    """These many jobs still ran at the end of the grace, so the worker handed them back."""
+    """This many jobs still ran at the end of the grace period, so the worker released them."""
 
     jobs: int
 
 
 class LastOutcomesNotTaken(NamedTuple):
-    """The database did not take the last outcomes in time, so those jobs will run again."""
+    """The last outcomes could not be written in time, so their jobs will run again."""
 
 
 class GoodbyeFailed(NamedTuple):
@@ -73,7 +73,7 @@ class GoodbyeFailed(NamedTuple):
 
 
 class LeaseLost(NamedTuple):
-    """The worker lost its lease. It gives up ``jobs`` jobs, and registers again."""
+    """The worker lost its lease, and with it its ``jobs`` running jobs. It registers again."""
 
     worker_id: int
     jobs: int
@@ -83,11 +83,11 @@ class ListenerDeaf(NamedTuple):
     """LISTEN delivers nothing, so jobs are found by polling."""
 
 
-# ------------------------------------------------------------------ a loop that does not turn
+# ------------------------------------------------------------------ a blocked loop
 
 
 class LoopBlocked(NamedTuple):
-    """``job``: the job whose handler blocks the loop, in words. ``others``: how many more jobs its chunk has. ``stack``: where the thread is."""
+    """``job`` is the job whose handler blocks the loop, in words. Its chunk has ``others`` more jobs. ``stack``: the thread's stack."""
 
     worker_id: int
     seconds: float
@@ -97,7 +97,7 @@ class LoopBlocked(NamedTuple):
 
 
 class LoopTurned(NamedTuple):
-    """The loop turns again, after ``seconds`` seconds."""
+    """The loop runs again, after it was blocked for ``seconds`` seconds."""
 
     worker_id: int
     seconds: float
@@ -117,7 +117,7 @@ class BlockedProcessEnded(NamedTuple):
 
 
 class BlockedJobsNotSettled(NamedTuple):
-    """The jobs of a blocked loop are left to be rescued."""
+    """The jobs of a blocked loop could not be settled, so another worker will rescue them."""
 
     worker_id: int
     bug: Exception
@@ -151,14 +151,14 @@ class ProcessDied(NamedTuple):
 
 
 class ProcessSilent(NamedTuple):
-    """The process has said nothing for ``seconds`` seconds, and is killed."""
+    """The process has sent nothing for ``seconds`` seconds, so it is killed."""
 
     pid: int
     seconds: float
 
 
 class ProcessNotEnded(NamedTuple):
-    """The process does not end after its grace, and is killed."""
+    """The process did not end within its grace period, so it is killed."""
 
     pid: int
 
