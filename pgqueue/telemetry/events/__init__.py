@@ -1,5 +1,6 @@
-"""Facts: each says that something has happened. The code that does the thing emits the fact once. log.py subscribes to facts and writes
-log lines.
+"""Facts: each says that something has happened. The code that does it emits the fact once.
+
+log.py subscribes to facts and writes log lines.
 
 A fact is a named tuple, because a tuple is frozen, and because 90 dataclasses would nearly double the time of ``import pgqueue``.
 The modules here define the facts of each part. docs/internals/events.md lists all facts.
@@ -7,9 +8,9 @@ The modules here define the facts of each part. docs/internals/events.md lists a
 The bus is the list of subscribers below. A process has one bus for all its workers. So a fact has a ``worker_id`` where that matters.
 If each worker had a bus of its own, code that belongs to no worker would need one too: the connections of an app, or a retry policy.
 
-The bus has no lock, so facts can be emitted in any thread and in the handler of a signal. If a subscriber raises an error, the code that
-emits does not get that error. If a job's handler is interrupted while its thread emits a fact, the interruption waits until all subscribers
-have been called.
+The bus has no lock of its own, so facts can be emitted in any thread and in the handler of a signal. If a subscriber raises an error, the
+code that emits does not get that error. If a job's handler is interrupted while its thread emits a fact, the interruption waits until all
+subscribers have been called.
 
 Spans are not made by subscribers (see tracing.py), because a span must begin and end in the context in which the handler runs. Facts would
 give only the times of its beginning and its end.
