@@ -1,1 +1,1 @@
-"""How fast, and against what: one question per file, all of them asked by ``python -m bench``."""
+"""Benchmarks: each file asks one question about the speed or the cost of pgqueue. ``python -m bench`` asks all of them."""

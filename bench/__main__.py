@@ -1,4 +1,4 @@
-"""``python -m bench [QUESTION ...]``: asks all questions, or those named. ``python -m bench report FILE``: publishes."""
+"""``python -m bench [QUESTION ...]`` asks the named questions, or all. ``python -m bench report FILE`` publishes the results of FILE."""
 
 import importlib
 import importlib.util
@@ -44,23 +44,27 @@ def ask(
     questions: Annotated[
         list[str] | None, typer.Argument(help=f"Any of {', '.join(QUESTIONS)}; default: all.")
     ] = None,
-    system: Annotated[list[str] | None, typer.Option(help="Measure only these; may be repeated.")] = None,
-    rounds: Annotated[int | None, typer.Option(help="Interleaved rounds; their median is shown.")] = None,
-    scale: Annotated[float, typer.Option(help="A factor for the jobs, calls and samples.")] = 1.0,
+    system: Annotated[
+        list[str] | None, typer.Option(help="Measure only this system; may be repeated.")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="The number of rounds; the tables show medians of them.")
+    ] = None,
+    scale: Annotated[float, typer.Option(help="A factor for the numbers of jobs, calls and samples.")] = 1.0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Take a first look: one round, at a tenth of --scale.")
     ] = False,
     load: Annotated[
         float | None,
         typer.Option(
-            help="Jobs/s beside the samples of `latency`; default: half the rate of pgqueue's drain."
+            help="Jobs/s enqueued beside the samples of `latency`; default: half of pgqueue's rate in `drain`."
         ),
     ] = None,
     json: Annotated[
-        Path | None, typer.Option(help="Append every measurement to this file, a line each.")
+        Path | None, typer.Option(help="Append each measurement to this file, as one line of JSON.")
     ] = None,
 ) -> None:
-    """Measure pgqueue and its peers on one Postgres server, each at the settings its documentation recommends."""
+    """Measure pgqueue and other systems on one Postgres server, each with the settings that its documentation recommends."""
     asked = QUESTIONS if not questions or questions == ["all"] else questions
     if unknown := set(asked) - set(QUESTIONS):
         raise typer.BadParameter(f"no such question: {', '.join(unknown)}; there are {', '.join(QUESTIONS)}")
@@ -94,11 +98,13 @@ def ask(
 @app.command()
 def report(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="JSON lines of one run, or of a run's parts.", exists=True)
+        list[Path] | None,
+        typer.Argument(help="Files of measurements: of one run, or of the parts of a run.", exists=True),
     ] = None,
-    readme: Annotated[Path, typer.Option(help="The page to rewrite.")] = HERE.parent / "README.md",
+    readme: Annotated[Path, typer.Option(help="The README whose table is replaced.")] = HERE.parent
+    / "README.md",
 ) -> None:
-    """Rewrite the README's table and, in docs/, the whole table and the plots. List all targets."""
+    """Replace the README's table, and in docs/ the table of all results and the plots. List all targets."""
     results = Results.read(files or [RESULTS / "published.jsonl"])
     questions = {name: module(name) for name in QUESTIONS}
     from bench.plots import draw  # only this command needs matplotlib

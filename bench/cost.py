@@ -1,8 +1,8 @@
-"""What does a job cost: write-ahead log, CPU time and commits, for enqueuing it and for claiming and settling it?
+"""How much write-ahead log, CPU time and commits does a job cost, for enqueuing it, and for claiming and settling it?
 
-The jobs are enqueued 1,000 a call, then one worker process drains them. A checkpoint comes before each half, so the log
-holds as many full-page images as it can. The images are counted apart, because their number depends on how often the server
-makes checkpoints. pgqueue is measured twice: once it keeps its history, once it deletes the row of a job that is done.
+First the jobs are enqueued, 1,000 in each call. Then one worker process works through them. A checkpoint is made before each of
+these halves, so that the log holds as many full-page images as possible. These images are counted separately, because their number
+depends on how often the server makes checkpoints. pgqueue is measured twice: with completed jobs kept, and with completed jobs deleted.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ from bench.report import OURS, Report, Target, joined
 from bench.server import fresh_database, settle
 from bench.worker import Worker
 
-TITLE = "cost of a job, enqueued 1,000 a call, its log without full-page images"
+TITLE = "cost of a job, if each call enqueues 1,000 jobs; the log without full-page images"
 SHOWN = [
     "wal_bytes", "enqueue_wal_bytes", "work_wal_bytes", "images_wal_bytes", "enqueue_server_us", "work_server_us",
     "enqueue_client_us", "work_client_us", "work_commits_per_1000",
 ]  # fmt: skip
 HEADLINES = ["wal_bytes", "server_us"]
 TARGETS = [
-    Target("history kept, bytes", lambda r: r.median("cost", "wal_bytes"), 1_500, at_least=False),
-    Target("deleted at once, bytes", lambda r: r.median("cost", "wal_bytes", "pgqueue deleted at once"), 1_100, at_least=False),
+    Target("log of a job that is kept, bytes", lambda r: r.median("cost", "wal_bytes"), 1_500, at_least=False),
+    Target("log of a job that is deleted when it ends, bytes", lambda r: r.median("cost", "wal_bytes", "pgqueue deleted at once"), 1_100, at_least=False),
 ]  # fmt: skip
 
 OWN_TABLES = "SELECT count(*) FROM pg_stat_user_tables"
@@ -42,7 +42,7 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale:
 
 
 async def measure(server: str, peer: peers.Peer, jobs: int) -> dict[str, float]:
-    """The figures; empty if the system does not keep its jobs in this server."""
+    """The figures. They are empty if the system does not keep its jobs in this database."""
     with fresh_database(server) as dsn:
         await peer.setup(dsn)
         with psycopg.connect(dsn, autocommit=True) as conn, peer.counter(dsn) as finished:
@@ -74,7 +74,7 @@ async def measure(server: str, peer: peers.Peer, jobs: int) -> dict[str, float]:
 
 
 class Bill:
-    """Makes a checkpoint, and counts what is logged and committed in this database after it."""
+    """Makes a checkpoint, and then counts the log that the server writes and the commits of this database."""
 
     def __init__(self, conn: psycopg.Connection[Any], dsn: str) -> None:
         settle(dsn)
@@ -99,7 +99,7 @@ def commits(conn: psycopg.Connection[Any]) -> float:
 
 
 async def until_gone(conn: psycopg.Connection[Any], mine: set[int]) -> None:
-    """Waits for the end of all other connections, because a connection reports its last commits when it ends."""
+    """Waits until all other connections have ended, because a connection reports its last commits when it ends."""
     async with asyncio.timeout(10):
         while backends(conn) - mine:
             await asyncio.sleep(0.05)

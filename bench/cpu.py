@@ -1,6 +1,6 @@
-"""The CPU time that a job costs, in the worker and in its server processes. On a shared machine it is steadier than rates.
+"""The CPU time that a job costs, in the worker and in the server. On a shared machine, CPU times vary less than rates.
 
-The time is read from /proc. So only Linux has one, and a server on another host has none.
+The times are read from /proc. So they are known only on Linux, and the server's time only if the server runs on this host.
 """
 
 import contextlib
@@ -18,9 +18,9 @@ BACKENDS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() 
 
 
 class Meter:
-    """Measures the CPU time of client processes, their children and the server processes of their jobs, from its creation on.
+    """Measures the CPU time that client processes, their children and the server use after this object was made.
 
-    ``ignored`` are server processes not to count: those of connections that the measuring process opened before the worker.
+    ``ignored``: server processes that are not counted, because they serve connections of the measuring process.
     """
 
     def __init__(self, conn: psycopg.Connection[Any], *clients: int, ignored: Iterable[int] = ()) -> None:
@@ -28,7 +28,7 @@ class Meter:
         self.client_before, self.server_before = self._client(), self._server()
 
     def per_job(self, jobs: int) -> dict[str, float]:
-        """Microseconds for each job. If a process or connection has ended meanwhile, its time is not counted."""
+        """Microseconds for each job. The time of a process or connection that has ended before this call is not counted."""
         client, server = since(self.client_before, self._client()), since(self.server_before, self._server())
         return {"client_us": 1e6 * client / jobs, "server_us": 1e6 * server / jobs}
 
@@ -54,7 +54,7 @@ def used_seconds(pid: int) -> float:
 
 
 def reaped_seconds(pid: int) -> float:
-    """The CPU time of a process's ended children. The postmaster's ended children are the closed connections."""
+    """The CPU time of the ended children of a process. For the postmaster, these are mostly the processes of closed connections."""
     return _ticks(pid, 13, 14)
 
 
@@ -72,18 +72,18 @@ def name(pid: int) -> str:
 def children(pid: int) -> list[int]:
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # the thread has ended meanwhile
+        with contextlib.suppress(OSError):  # the thread has just ended
             found += map(int, task.read_text().split())
     return found
 
 
 def tree(pid: int) -> list[int]:
-    """A process and its descendants, but no server that it has started."""
+    """The pids of a process and its descendants, without the servers that it has started."""
     return [pid, *(found for child in children(pid) if name(child) not in SERVERS for found in tree(child))]
 
 
 def memory_mb(pids: Iterable[int], field: str = "VmRSS") -> float:
-    """The resident memory of processes, or its peak with ``field="VmHWM"``. Shared memory is counted for each process."""
+    """The sum of the resident memory of processes, or of its peaks with ``field="VmHWM"``. Memory that they share counts several times."""
     kilobytes = 0
     for pid in pids:
         try:
@@ -103,5 +103,5 @@ def _ticks(pid: int, *fields: int) -> float:
 
 
 def _fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat. The first one returned is the state."""
+    """The fields of /proc/PID/stat from the third one on, which is the state."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

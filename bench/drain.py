@@ -1,9 +1,10 @@
-"""How many no-op jobs a second do worker processes finish, when all of them are waiting already?
+"""How many no-op jobs a second do worker processes finish, if all these jobs are due when the workers start?
 
-The clock runs from the first handler's start until the store knows that all jobs are finished. One process is measured, and
-several processes together. Several processes of pgqueue claim nothing until all of them have started. pgqueue is also measured
-with handlers on threads and in child processes, and with jobs of one millisecond. Memory is that of the worker's processes. In
-runs of at least 200,000 jobs, ``rss_growth`` compares the memory at the end with that after the first 100,000 jobs.
+In this package, a drain means that workers work through all jobs of a queue. The clock runs from the first start of a handler until
+the store shows that all jobs are finished. One process is measured, and also several processes together. If pgqueue runs several
+processes, they claim nothing until all of them have started. pgqueue is also measured with handlers on threads and in child
+processes, and with jobs of one millisecond. ``peak_mb`` is the memory of the worker's processes. In runs of at least 200,000 jobs,
+``rss_growth`` is the memory at the end divided by the memory after the first 100,000 jobs.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from bench.report import OURS, Report, Results, Target, joined
 from bench.server import fresh_database, settle
 from bench.worker import Worker
 
-TITLE = "drain of waiting no-op jobs by one worker process"
+TITLE = "no-op jobs, all due at the start, finished by a worker"
 SHOWN = ["jobs_per_s", "client_us", "server_us", "peak_mb", "rss_growth"]
 
 
@@ -53,7 +54,7 @@ TARGETS = [
     Target("eight processes, times two", of_own("x8", "x2"), 1.0),
     Target("threads, times async", of_own("threads", ""), 0.4),
     Target("a worker's peak memory, MB", lambda r: r.median("drain", "peak_mb"), 80, at_least=False),
-    Target("growth of that memory over 1,000,000 jobs (--scale 10)", lambda r: r.median("drain", "rss_growth"), 1.1, at_least=False),
+    Target("growth of a worker's memory over 1,000,000 jobs (--scale 10)", lambda r: r.median("drain", "rss_growth"), 1.1, at_least=False),
 ]  # fmt: skip
 
 # The fastest systems: two processes of each are measured, too.
@@ -61,11 +62,15 @@ PAIRED = ("graphile_worker", "pg_boss", "pgqueuer")
 CHUNK = 1_000
 LONG = 100_000
 POLL = 0.005
-LONGEST_LOOK = 0.1  # the first jobs tell little about the rate of the rest
+LONGEST_LOOK = (
+    0.1  # seconds between two counts at most, because the rate of the first jobs is not the rate of the rest
+)
 
 
 def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale: float = 1.0) -> None:
-    for round_ in range(rounds):  # interleaved, so that a noisy minute hits all systems
+    for round_ in range(
+        rounds
+    ):  # each round measures all systems, so that a slow minute of the machine slows all of them
         for name in systems:
             peer = peers.load(name)
             report.take("drain", name, round_, measure, server, peer, int(peer.DRAIN_JOBS * scale))
@@ -103,7 +108,7 @@ def measure(server: str, peer: peers.Peer, jobs: int, count: int = 1) -> dict[st
 
 
 def hold(conn: psycopg.Connection[Any], peer: peers.Peer) -> None:
-    """Holds back all claims until all processes have started, because eight starts of Python take longer than the drain."""
+    """Pauses the queues of pgqueue until all processes have started, because starting eight of them takes longer than the jobs."""
     if isinstance(peer, variants.Variant) and peer.processes > 1:
         conn.execute("UPDATE pgqueue.queues SET paused = true")
 
@@ -127,7 +132,10 @@ async def fill(peer: peers.Peer, dsn: str, jobs: int) -> None:
 
 
 def wait_until(finished: Callable[[], int], jobs: int, patience: float = 60.0) -> None:
-    """Before each count, sleeps half of the time that seems left, because counting takes CPU time from the workers."""
+    """Waits until ``jobs`` are finished. Counts them rarely, because counting takes CPU time from the workers.
+
+    Before each count, it sleeps half of the estimated time that the other jobs need.
+    """
     begin, before = time.monotonic(), finished()
     done, progress = before, begin
     while done < jobs:

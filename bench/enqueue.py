@@ -1,4 +1,4 @@
-"""How fast does one process enqueue in bulk, 1,000 jobs a call, each call committed?"""
+"""How fast does one process enqueue, if each call stores 1,000 jobs and commits?"""
 
 import os
 import time
@@ -35,7 +35,9 @@ async def measure(server: str, peer: peers.Peer, calls: int) -> dict[str, float]
         settle(dsn)
         with psycopg.connect(dsn, autocommit=True) as conn:
             async with peer.producer(dsn) as producer:
-                await producer.enqueue_many(batches.pop())  # opens the connections, prepares the statements
+                await producer.enqueue_many(
+                    batches.pop()
+                )  # first the connections are opened and the statements prepared
                 meter, before = Meter(conn, os.getpid()), time.perf_counter()
                 for batch in batches:
                     await producer.enqueue_many(batch)

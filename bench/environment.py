@@ -1,4 +1,4 @@
-"""The machine, the versions and the settings of a run: no figure is shown without them."""
+"""The machine, the versions and the settings of a run. Each report of figures shows them, too."""
 
 import json
 import os

@@ -1,9 +1,11 @@
 """Do many workers, or many queues, cost more than few?
 
-Two targets. If 100 workers drain one queue together, a job costs at most 1.5 times the CPU that it costs with 4 workers, in
-the server and in the workers. One worker drains 1,000 queues at 0.8 or more of its rate with one queue. The jobs appear in one commit while all
-workers are idle; the clock runs from the first job's claim until the last is finished, by the database's time. 20 times a
-second, the sessions that wait for a row or table lock are counted; ``lock_waits`` is the mean of these counts.
+There are two targets. First, if 100 workers work through one queue, a job costs at most 1.5 times as much CPU time, in the server
+and the workers together, as with 4 workers. Second, one worker works through 1,000 queues with at least 0.8 of its rate for one queue.
+
+With many workers, all jobs are stored in one commit while the workers are idle. By the clock of the database, the time runs from the
+first claim until the last job is finished. 20 times a second, the sessions that wait for a lock are counted; ``lock_waits`` is the mean
+of these counts.
 """
 
 import asyncio
@@ -18,22 +20,22 @@ from bench.peers import pgqueue as ours
 from bench.report import Measurement, Report, Target
 from bench.server import fresh_database, settle
 
-TITLE = "4 and 100 worker processes drain one queue together; one worker drains 1 and 1,000 queues"
+TITLE = "4 or 100 worker processes work through one queue; one worker works through 1 or 1,000 queues"
 JOBS = 200_000
-SLOTS = 400  # of all workers together
+SLOTS = 400  # the sum over all workers
 SIZES = {"few": 4, "many": 100}
 QUEUES = 1_000
 SHOWN = ["jobs_per_s", "server_us", "client_us", "kept_share", "cpu_ratio", "lock_waits"]
 HEADLINES = ["jobs_per_s", "cpu_ratio"]
 TARGETS = [
     Target(
-        "CPU a job of 100 workers, to that of 4",
+        "CPU time of a job with 100 workers, divided by that with 4",
         lambda results: results.median("fleet", "cpu_ratio", "pgqueue many workers"),
         1.5,
         at_least=False,
     ),
     Target(
-        "rate of one worker with 1,000 queues, % of that with one",
+        "rate of one worker with 1,000 queues, % of its rate with one queue",
         lambda results: results.median("fleet", "kept_share", "pgqueue many queues"),
         80,
     ),

@@ -1,9 +1,9 @@
-"""What do idle workers cost? Targets: at most one query a second each, and 5 % of one core for 100 of them.
+"""What do idle workers cost? Targets: at most one query a second for each worker, and 5 % of one core of the server for 100 workers.
 
-``pgq work`` runs 100 times on an empty queue, with its defaults. A worker's sessions are in autocommit mode, so each of
-its statements is a transaction. ``queries`` is the number of transactions, committed or not, that ``pg_stat_database`` counts,
-minus those of the measuring session. The CPU time is that of the whole server, background processes included. Memory is the
-proportional set size (PSS), in which shared libraries count once.
+100 processes of ``pgq work`` with default settings serve an empty queue. Each statement of a worker is a transaction of its own. So
+``queries`` is the number of transactions, committed or not, that ``pg_stat_database`` counts, minus those of the measuring session.
+The server's CPU time includes its background processes. Memory is the proportional set size (PSS): of memory that several processes
+share, each process counts its part.
 """
 
 import re
@@ -81,7 +81,7 @@ def measure(server: str, size: int, seconds: float) -> dict[str, float]:
             }
 
 
-OWN = 2  # statements of a look: the first look reads the count before its own two are in it, the second look reads them
+OWN = 2  # statements of one look(): the second look() reads a count with those of the first one in it
 
 
 def look(conn: psycopg.Connection[Any], pids: list[int]) -> tuple[float, float, float, float]:

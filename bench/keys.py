@@ -1,9 +1,10 @@
-"""What do unique keys cost an enqueuer? 1,000 jobs a call, and one a call, each with a key of its own, beside the same jobs without keys.
+"""What do unique keys cost an enqueuer? Jobs that each have a key of their own are compared with the same jobs without keys.
 
-Every job finds its key free, as nearly all jobs of real users do. Each call is committed. The ways take turns within a round, on one
-connection and in one database. Every way enqueues the same items. If a way passes made jobs to the API, the call includes making them:
-``made`` jobs (``task.using(unique_key=…).job(…)``) are compared with jobs made without a key. ``key_share`` is the rate in per cent of
-the rate without keys.
+No other job has the key of a job, which is the normal case for users. ``many`` and ``made`` store 1,000 jobs in each call, and ``one``
+stores one job in each call. Each batch is committed. All ways to enqueue are measured in each round, on one connection and in one
+database, with the same arguments. ``made``: the jobs are made first (``task.using(unique_key=…).job(…)``), and then passed to
+``enqueue_many``. The measured time includes making them, with a key and without one. ``key_share`` is the rate in per cent of the rate
+without keys.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from bench.probe import now
 from bench.report import OURS, Measurement, Report, Target
 from bench.server import fresh_database, settle
 
-TITLE = "jobs with a unique key each, enqueued by one process"
+TITLE = "jobs that each have a unique key, enqueued by one process"
 SHOWN = ["key_share", "jobs_per_s"]
 HEADLINES = ["key_share"]
 BATCH = 1_000
@@ -39,7 +40,7 @@ def one_by_one_named(task: Any, items: list[dict[str, Any]]) -> None:
         task.using(unique_key=f"n:{item['n']}").enqueue(**item)
 
 
-# For each way: the way above it to compare it with, the number of jobs in a call, and the call.
+# For each way to enqueue: the way without keys with which it is compared, the number of jobs in a batch, and the call.
 WAYS: dict[str, tuple[str, int, Enqueue]] = {
     "many": ("many", BATCH, lambda task, items: task.enqueue_many(items)),
     "many, by argument": ("many", BATCH, lambda task, items: task.using(unique=["n"]).enqueue_many(items)),
@@ -57,7 +58,7 @@ WAYS: dict[str, tuple[str, int, Enqueue]] = {
 }  # fmt: skip
 KEYED = [label for label, (plain, _, _) in WAYS.items() if plain != label]
 TARGETS = [
-    Target(f"{label}, % of the rate without", lambda r, label=label: r.median("keys", "key_share", f"{OURS} {label}"), 70)
+    Target(f"{label}, % of the rate without keys", lambda r, label=label: r.median("keys", "key_share", f"{OURS} {label}"), 70)
     for label in KEYED
 ]  # fmt: skip
 
@@ -88,7 +89,9 @@ def measure(server: str, calls: int) -> dict[str, float]:
                 batches = [
                     [peers.job(n) for n in range(call * size, (call + 1) * size)] for call in range(calls + 2)
                 ]
-                for batch in batches[:2]:  # prepares the statements, plans the functions
+                for batch in batches[
+                    :2
+                ]:  # first the statements get prepared and the functions get their plans
                     enqueue(task, batch)
                     conn.commit()
                 begin = now()

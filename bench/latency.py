@@ -1,8 +1,8 @@
-"""How long does a worker process take to start a job, from just before the commit that enqueued it?
+"""How much time passes between the commit of a job and the start of its handler? The clock starts just before the commit.
 
-First the worker is idle. Then another producer enqueues at half of the rate at which pgqueue drained in this run (or at
-``--load``). Every system gets the same number of jobs a second; a system that cannot finish so many is left out. If the
-enqueuing process does not reach the load, ``reached_share`` says so, and the target counts as not measured.
+First the worker is idle. Then it is measured under load: another producer enqueues ``--load`` jobs a second, by default half of
+pgqueue's rate in ``drain``. The load is the same for every system. A system that cannot finish so many jobs is left out.
+``reached_share`` is the share of the load that the producer really enqueued. If it is too small, the target counts as not measured.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ TITLE = "from commit to the start of the handler"
 SHOWN = ["p50_ms", "p95_ms", "p99_ms", "max_ms", "load_per_s", "reached_share"]
 HEADLINES = ["p50_ms", "p99_ms", "load_per_s"]
 LOADED = "under load"
-REACHED = 90  # % of the load asked for
+REACHED = 90  # % of the load that must really be enqueued
 
 
 def loaded_p99(results: Results) -> float | None:
@@ -29,8 +29,8 @@ def loaded_p99(results: Results) -> float | None:
 
 POSTGRES = ("graphile_worker", "pg_boss", "procrastinate", "pgqueuer", "awa", "chancy", "dbos")
 TARGETS = [
-    Target("idle worker, p50, to the best on Postgres", lambda r: r.ratio("latency", "p50_ms", to=POSTGRES), 1.1, at_least=False),
-    Target("idle worker, p99, to the best on Postgres", lambda r: r.ratio("latency", "p99_ms", to=POSTGRES), 1.1, at_least=False),
+    Target("idle worker, p50, divided by the best on Postgres", lambda r: r.ratio("latency", "p50_ms", to=POSTGRES), 1.1, at_least=False),
+    Target("idle worker, p99, divided by the best on Postgres", lambda r: r.ratio("latency", "p99_ms", to=POSTGRES), 1.1, at_least=False),
     Target("half loaded, p99, ms", loaded_p99, 25, at_least=False),
 ]  # fmt: skip
 
@@ -38,7 +38,9 @@ SAMPLES = 200
 WARM_UP = 20
 GAP = 0.020
 TICK = 0.010
-SPARE = 1.2  # only a system whose drain reaches this many times the load is sampled under load
+SPARE = (
+    1.2  # a system is sampled under load only if its rate in ``drain`` is at least this many times the load
+)
 
 
 def run(
@@ -63,19 +65,19 @@ def run(
 
 
 def drained(server: str, name: str, report: Report) -> float:
-    """Jobs/s that this run has measured. If it has measured none, a short drain measures them now."""
+    """The system's rate in ``drain``, in jobs/s. If this run has not asked that question, a short drain measures the rate now."""
     if known := report.results.median("drain", "jobs_per_s", name):
         return known
     peer = peers.load(name)
     try:
         return drain.measure(server, peer, peer.DRAIN_JOBS // 5)["jobs_per_s"]
-    except Exception:  # noqa: BLE001 - such a system cannot bear the load
+    except Exception:  # noqa: BLE001 - the system counts as too slow for the load
         report.fail(f"latency: a drain by {name}")
         return 0.0
 
 
 async def measure(server: str, peer: peers.Peer, samples: int, load: float = 0.0) -> dict[str, float]:
-    """The figures; under load they are empty if this system's handler does not tell which job it starts."""
+    """The figures. Under load they are empty if the system's handler does not report the number of the job that it starts."""
     with fresh_database(server) as dsn:
         await peer.setup(dsn)
         settle(dsn)
@@ -89,7 +91,7 @@ async def measure(server: str, peer: peers.Peer, samples: int, load: float = 0.0
                 making = asyncio.create_task(noise.make())
                 for n in range(1, WARM_UP + samples):
                     committed.append(await producer.enqueue_one(peers.job(n)))
-                    if not load:  # waits for each start, so that the worker is idle again
+                    if not load:  # wait for each start, so that the worker is idle again
                         started.append(await asyncio.to_thread(worker.next_started))
                     await asyncio.sleep(GAP * random.uniform(0.5, 1.5))
                 noise.stop = True
@@ -103,20 +105,23 @@ async def measure(server: str, peer: peers.Peer, samples: int, load: float = 0.0
 
 
 def in_order(started: list[Start]) -> list[Start]:
-    """The starts in the order in which their jobs were enqueued. Starts without a number have that order: each was waited for."""
+    """The starts, sorted by the order in which their jobs were enqueued.
+
+    Without load, starts may have no number. They are in that order already, because each job was enqueued after the start before.
+    """
     return sorted(started, key=lambda start: start.job or 0)
 
 
 @dataclass
 class Noise:
-    """Jobs that are not sampled, enqueued at an even rate in small batches."""
+    """The load: jobs that are not sampled. They are enqueued at an even rate, in small batches."""
 
     producer: peers.Producer
     rate: float
     stop: bool = field(default=False)
 
     async def make(self) -> float:
-        """Enqueues until ``stop`` is set; returns the rate that was reached."""
+        """Enqueues until ``stop`` is set. Returns how many jobs a second it has really enqueued."""
         if not self.rate:
             return 0.0
         loop = asyncio.get_running_loop()

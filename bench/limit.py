@@ -1,8 +1,8 @@
-"""How fast are the enqueue, claim and settle statements themselves, with no worker around them?
+"""How fast are the statements that enqueue, claim and settle, without a worker around them?
 
-The statements come from the same files, on connections made like the worker's. First one process runs a bare loop: one
-connection claims N jobs while another durably settles the N jobs claimed before, and no handler runs. Then pgbench, without
-Python, sends the same texts with the same parameters on one connection: it enqueues, claims and settles N jobs, again and again.
+The statements are those of pgqueue, and the connections have the settings of a worker's connections. First a Python process runs a
+bare loop without handlers: one connection claims N jobs, while another connection durably settles the N jobs that were claimed
+before. Then pgbench sends the same statements on one connection, without Python: again and again it enqueues, claims and settles N jobs.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ from pgqueue.model.job import NewJob, in_batches
 from pgqueue.sql import Row, Statement
 from pgqueue.worker.attempt import Attempt
 
-TITLE = "its statements alone"
+TITLE = "the SQL statements alone, without a worker"
 SHOWN = ["jobs_per_s", "client_us", "server_us"]
 JOBS = 100_000
 BATCH = 1_000
@@ -58,7 +58,7 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale:
     report.table("limit", TITLE, SHOWN)
 
 
-# ------------------------------------------------------------------ the statements, each built in one place
+# ------------------------------------------------------------------ the statements
 
 
 def enqueue_of(jobs: list[NewJob]) -> Statement[list[Stored]]:
@@ -157,7 +157,7 @@ def measure_cycle(dsn: str, scale: float, pgbench: str) -> dict[str, float]:
         select array_agg(e.id)::text as ids from ({for_pgbench(enqueued.text)}) e \\gset
         {for_pgbench(claimed.text)};
         {for_pgbench(settled.text)};"""
-    del parameters["ids"]  # the first statement of the script returns the ids
+    del parameters["ids"]  # pgbench sets it to the ids that the first statement of the script returns
     with psycopg.connect(dsn, autocommit=True) as conn:
         postmaster = parent(conn.info.backend_pid)
         before, client = reaped_seconds(postmaster), os.times()
@@ -179,7 +179,7 @@ def measure_cycle(dsn: str, scale: float, pgbench: str) -> dict[str, float]:
 def run_pgbench(
     pgbench: str, dsn: str, script: str, parameters: Mapping[str, object], seconds: int
 ) -> tuple[int, float]:
-    """The number of cycles, and the seconds that they took."""
+    """Runs pgbench. Returns the number of cycles, and the seconds that they took."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()
@@ -203,5 +203,5 @@ def run_pgbench(
 
 
 def for_pgbench(text: str) -> str:
-    """The text with pgbench's ``:name`` for parameters. Each parameter has a cast, so its type is right although pgbench sends text."""
+    """The statement with parameters in pgbench's form ``:name``. pgbench sends text, but each parameter has a cast to its type."""
     return PARAMETER.sub(r":\1", text).replace("%%", "%")

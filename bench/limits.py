@@ -1,8 +1,8 @@
-"""What do limits, keys and fairness cost, and what do they cost a job that uses none of them?
+"""What do limits and turns of keys cost, and what does a limit cost the jobs to which it does not apply?
 
-One worker process drains the same no-op jobs: without rules; with an unrelated limit in the database; under a limit of 20
-running jobs for each of 1,000 keys; and with 10,000 keys that only take turns. ``kept_share`` is the rate in per cent of the
-rate without rules.
+One worker process works through the same no-op jobs in four ways: without keys and limits; with a limit of another queue; with a
+limit of 20 running jobs for each of 1,000 keys; and with 10,000 keys that take turns but have no limit. ``kept_share`` is the rate
+in per cent of the rate without keys and limits.
 """
 
 import psycopg
@@ -11,7 +11,7 @@ from bench.load import against, drain, migrate, tidy
 from bench.report import OURS, Measurement, Report, Results, Target
 from bench.server import fresh_database
 
-TITLE = "one worker process drains jobs under limits and with keys"
+TITLE = "one worker process works through jobs under limits and with keys"
 JOBS = 60_000
 SHOWN = ["jobs_per_s", "kept_share", "cpu_ratio", "server_us", "client_us"]
 HEADLINES = ["kept_share", "cpu_ratio"]

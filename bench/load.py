@@ -1,4 +1,4 @@
-"""What the questions about steadiness share: jobs by the million, steady producers, fleets of workers, held snapshots."""
+"""Code that several questions share: storing millions of jobs, steady producers, many workers, sessions that hold a snapshot."""
 
 import asyncio
 import contextlib
@@ -42,19 +42,19 @@ def fill(
     age: float = 3600.0,
     task: str = "noop",
 ) -> None:
-    """Insert waiting jobs in one statement; the first became due ``age`` seconds ago, the last half as long ago."""
+    """Insert pending jobs in one statement. The first became due ``age`` seconds ago, the last half of that time ago."""
     parameters = {"task": task, "queues": queues or ["default"], "priority": priority, "age": age}
     conn.execute(FILL, parameters | {"jobs": jobs, "note": peers.NOTE})
 
 
 def tidy(conn: psycopg.Connection[Any]) -> None:
-    """Does what autovacuum would have done while so many jobs gathered."""
+    """Vacuums the table, as autovacuum would have done if the jobs had been enqueued slowly. Then makes a checkpoint."""
     conn.execute("VACUUM (ANALYZE) pgqueue.jobs_live")
     conn.execute("CHECKPOINT")
 
 
 def drain(dsn: str, jobs: int, *options: str) -> dict[str, float]:
-    """How fast one worker process starts the next ``jobs``. The jobs behind them stay."""
+    """Measures how fast one worker process starts ``jobs`` jobs. Other jobs may be behind these; the worker is stopped before it ends."""
     with (
         psycopg.connect(dsn, autocommit=True) as conn,
         Worker(ours, dsn, jobs, command=[*ours.WORKER, *options]) as worker,
@@ -66,7 +66,10 @@ def drain(dsn: str, jobs: int, *options: str) -> dict[str, float]:
 
 
 def against(values: dict[str, float], first: dict[str, float]) -> dict[str, float]:
-    """The values, with their rate and their CPU a job compared to ``first``. On a shared machine the CPU is steadier than the rate."""
+    """The values, and their rate and CPU time of a job compared with those of ``first``.
+
+    On a shared machine, the CPU time varies less than the rate.
+    """
     cpu, first_cpu = (row["server_us"] + row["client_us"] for row in (values, first))
     return values | {
         "kept_share": 100 * values["jobs_per_s"] / first["jobs_per_s"],
@@ -88,7 +91,7 @@ def held_snapshot(dsn: str, held: bool = True) -> Iterator[None]:
 
 @contextmanager
 def fleet(dsn: str, size: int, jobs: int = 1, command: list[str] | None = None) -> Iterator[list[Worker]]:
-    """Runs ``size`` worker processes. All are registered when the block begins, and are told to stop together when it ends."""
+    """Runs ``size`` worker processes. When the block begins, all are registered. When it ends, all get SIGTERM before any is waited for."""
     with contextlib.ExitStack() as stack, psycopg.connect(dsn, autocommit=True) as conn:
         workers = [stack.enter_context(Worker(ours, dsn, jobs, command=command)) for _ in range(size)]
         registered = "SELECT count(*) FROM pgqueue.workers WHERE state = 'running'"
@@ -101,7 +104,7 @@ def fleet(dsn: str, size: int, jobs: int = 1, command: list[str] | None = None) 
 
 
 def wait_for(conn: psycopg.Connection[Any], count: str, wanted: int, patience: float = PATIENCE) -> None:
-    """Waits until the query counts at least ``wanted``."""
+    """Waits until the query ``count`` returns at least ``wanted``."""
     deadline = time.monotonic() + patience
     while (found := number(conn, count)) < wanted:
         if time.monotonic() > deadline:
@@ -115,7 +118,7 @@ def number(conn: psycopg.Connection[Any], query: str, parameters: list[Any] | No
 
 
 def server_seconds(conn: psycopg.Connection[Any]) -> float:
-    """CPU time of the whole server since its start: the postmaster, its processes and those that have ended."""
+    """The CPU time of the whole server since its start: of the postmaster and of its processes, also of those that have ended."""
     backend = int(number(conn, "SELECT pg_backend_pid()"))
     postmaster = _stat(backend)[1]
     processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
@@ -124,7 +127,7 @@ def server_seconds(conn: psycopg.Connection[Any]) -> float:
 
 
 def _stat(pid: int) -> list[int]:
-    """The fields of /proc/PID/stat after the name, with 0 for the letter of the state; empty if there is no such process."""
+    """The fields of /proc/PID/stat after the name. The letter of the state becomes 0. Empty if there is no such process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -137,14 +140,14 @@ def _stat(pid: int) -> list[int]:
 
 @dataclass
 class Offered:
-    """What steady producers have done: how many jobs, and how long each call with its commit took, in seconds."""
+    """How many jobs steady producers have enqueued, and how many seconds each call took with its commit."""
 
     jobs: int = 0
     calls: list[float] = field(default_factory=list)
 
 
 async def offer(dsn: str, rate: float, seconds: float, connections: int = 1) -> Offered:
-    """Enqueue ``rate`` jobs a second during ``seconds``, in a transaction every 10 ms. A late producer catches up."""
+    """Enqueue ``rate`` jobs a second for ``seconds`` seconds, in a transaction every 10 ms. A late producer does not skip jobs."""
     offered = Offered()
     async with contextlib.AsyncExitStack() as stack:
         producers = [await stack.enter_async_context(ours.producer(dsn)) for _ in range(connections)]
@@ -169,7 +172,7 @@ async def _offer(producer: ours.Producer, rate: float, seconds: float, offered: 
 async def sampling(
     dsn: str, query: str, parameters: list[Any], every: float = 0.05
 ) -> AsyncIterator[list[int]]:
-    """Asks a counting query again and again while the block runs, and collects the results."""
+    """Runs a query that counts, every ``every`` seconds while the block runs, and collects the results."""
     samples: list[int] = []
 
     async def sample(conn: psycopg.AsyncConnection[Any]) -> None:
@@ -188,7 +191,7 @@ async def sampling(
                 await task
 
 
-# ------------------------------------------------------------------ what the rows tell
+# ------------------------------------------------------------------ figures
 
 PICKUPS = """
 SELECT extract(epoch FROM created_at)::float8, extract(epoch FROM started_at - created_at)::float8
@@ -196,7 +199,7 @@ FROM pgqueue.jobs WHERE started_at IS NOT NULL AND task = 'noop' ORDER BY create
 
 
 def pickups(conn: psycopg.Connection[Any]) -> list[tuple[float, float]]:
-    """(when it was enqueued, seconds until its claim) of every job so far, by the database's clock."""
+    """For each started job: the time when it was enqueued, and the seconds from then until its claim, by the database's clock."""
     return conn.execute(PICKUPS).fetchall()
 
 

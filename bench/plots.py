@@ -1,4 +1,4 @@
-"""The results as pictures, one file each. A picture is drawn only if its values were measured."""
+"""Draws the results as pictures, each in a file of its own. A picture is drawn only if its values were measured."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +15,9 @@ from bench.report import OURS, Results, joined, label, number, split
 
 OUR_COLOUR, OTHERS = "#1f6feb", "#9aa4b2"
 STEADY = {
-    "backlog": ("jobs_per_s", "waiting jobs"),
+    "backlog": ("jobs_per_s", "jobs in the backlog"),
     "history": ("jobs_per_s", "finished jobs"),
-    "snapshot": ("pickup_p99_ms", "under a held snapshot"),
+    "snapshot": ("pickup_p99_ms", "with a held snapshot"),
 }
 
 
@@ -48,7 +48,7 @@ def drain(results: Results) -> bool:
     axes.bar_label(bars, [number(middle) for middle in middles], padding=6)
     axes.margins(x=0.12)
     axes.set(
-        title="drain of waiting no-op jobs by one worker process",
+        title="no-op jobs finished by one worker process",
         xlabel="jobs/s, median and range of the rounds",
     )
     return True
@@ -93,7 +93,7 @@ def steady(results: Results) -> bool:
 
 
 def lines(axes: Axes, results: Results, question: str, value: str) -> None:
-    """Draws a point for each variant of pgqueue, with a line for each lane if variants are named "lane, depth"."""
+    """Draws a point for each variant of pgqueue. If variants have names such as "same, deep", a line joins those of one first part."""
     series: dict[str, dict[str, float]] = {}
     for variant in (split(system)[1] for system in results.systems(question)):
         system = joined(OURS, variant)

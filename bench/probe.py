@@ -1,16 +1,16 @@
-"""What every benchmarked handler calls: through a named pipe, it tells the measuring process when jobs start.
+"""Each measured handler calls this module, which reports the start of its job to the measuring process through a named pipe.
 
-``BENCH_JOBS=n`` reports the first and the n-th start of each process only, so that a drain measures the system and not the
-probe; ``BENCH_JOBS=0`` reports every start. A line is the monotonic time and, if the handler gave it, the job's number.
-A negative number is a job that only makes load: it is not reported. ``BENCH_PIPE`` is the pipe's descriptor, for
-direct children; ``BENCH_FIFO`` its path, for their children too.
+``BENCH_JOBS=n`` reports only the first and the n-th start of each process, so that reports cost the measured process hardly any time.
+``BENCH_JOBS=0`` reports every start. A report is a line with the monotonic time and, if the handler passes it, the number of the job.
+Jobs with a negative number only make load, and their starts are not reported. ``BENCH_PIPE`` is the descriptor of the pipe, which only
+direct children inherit. ``BENCH_FIFO`` is its path, by which all descendants open it.
 """
 
 import os
 import time
 from functools import cache
 
-now = time.monotonic  # one clock for all processes of a host
+now = time.monotonic  # all processes of a host have the same monotonic clock
 
 _jobs = int(os.environ.get("BENCH_JOBS", "0"))
 _started = 0
@@ -25,7 +25,7 @@ def job_started(n: int | None = None) -> None:
 
 
 def report(number: int, n: int | None = None) -> None:
-    """Reports the ``number``-th start. Workers whose threads or processes count their starts together call it themselves."""
+    """Reports the ``number``-th start. If a system runs handlers on several threads or processes, its handler counts the starts itself."""
     if _jobs == 0 or number in {1, _jobs}:
         os.write(_pipe(), (f"{now()!r}\n" if n is None else f"{now()!r} {n}\n").encode())
 

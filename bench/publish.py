@@ -1,4 +1,4 @@
-"""Results as others read them: the README's table, the list of targets, the plots."""
+"""Writes results for readers: the table in the README, the page docs/benchmarks.md, and the list of targets."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,8 +11,9 @@ from bench.report import OURS, Question, Results, joined, label, number, split, 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 ABOUT = """# Benchmarks
 
-`python -m bench report` makes this page from the measurements in `bench/results/`: medians of interleaved rounds, and their range.
-Each question is a module of `bench/`, whose first lines say what is measured and why.
+`python -m bench report` makes this page from the measurements in `bench/results/`. It shows the median and the range of the rounds. Each
+question is a module of `bench/`, and the first lines of the module explain what is measured. Parentheses contain the variant: for example,
+`x2` means two worker processes, and `deleted at once` means that completed jobs are deleted when they end.
 """
 HEAD = "| measure | pgqueue | min to max | other systems | ratio to the best |\n|---|---:|---:|---|---:|"
 
@@ -20,7 +21,7 @@ Questions = Mapping[str, Question]
 
 
 def rewrite(readme: Path, results: Results, questions: Questions, plots: Iterable[Path] = ()) -> None:
-    """Replace the table between the markers by the rows that other systems have, too. All rows go to docs/benchmarks.md."""
+    """Replace the table between the README's markers. It has the rows for which other systems were measured; docs/benchmarks.md has all."""
     pictures = "".join(f"\n\n![{plot.stem}]({plot.relative_to(readme.parent)})" for plot in plots)
     head, _, rest = readme.read_text().partition(BEGIN)
     _, found, tail = rest.partition(END)
@@ -35,7 +36,7 @@ def page(results: Results, questions: Questions) -> str:
 
 
 def table(results: Results, questions: Questions, *, compared: bool = False) -> str:
-    """The table as Markdown. With ``compared``, it has only the rows that other systems have, too."""
+    """The table as Markdown. With ``compared``, it has only the rows for which other systems were measured, too."""
     lines = [HEAD]
     for name in filter(results.systems, questions):
         lines += _rows(name, questions[name], results, compared=compared)
@@ -43,7 +44,7 @@ def table(results: Results, questions: Questions, *, compared: bool = False) -> 
 
 
 def _environment(results: Results) -> Iterator[str]:
-    """What all parts of the run have in common, and where they differ."""
+    """Lists the machine, the versions and the settings. If they differ between parts of the run, all values are listed."""
     yield "<details><summary>Machine, versions and settings</summary>\n"
     for key in dict.fromkeys(key for environment in results.environments for key in environment):
         told = dict.fromkeys(str(e[key]) for e in results.environments if key in e)

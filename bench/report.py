@@ -1,15 +1,15 @@
-"""Measurements, the figures read from them, and their targets: every question answers by these classes.
+"""Measurements, the figures computed from them, and the targets of the figures. Every question uses these classes.
 
 A question is a module of this package with ``run`` and these declarations, from which the tables, the README and the
 list of targets are made::
 
-    TITLE = "one worker process empties a queue"          # what is measured, in one line
-    SHOWN = ["jobs_per_s", "server_us"]                   # columns, the headline first
-    HEADLINES = ["jobs_per_s"]                            # rows of the README; default: the first of SHOWN
+    TITLE = "one worker process empties a queue"          # says in one line what is measured
+    SHOWN = ["jobs_per_s", "server_us"]                   # columns of the table; the first one is the headline
+    HEADLINES = ["jobs_per_s"]                            # rows of the README; default: the headline
     TARGETS = [Target("…", lambda results: results.median("drain", "jobs_per_s"), 40_000)]
 
-The name of a value ends in its unit (``UNITS``), which also tells whether less of it is better. The name of a system may
-be followed by a variant ("pgqueue x2"): systems are compared within one variant.
+The name of a value ends in its unit (``UNITS``). The unit decides whether more or less of the value is better. After the name of a
+system, a variant may follow ("pgqueue x2"). A system is compared only with systems in the same variant.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class Measurement:
 
 @dataclass
 class Results:
-    """All measurements of one or more runs, and the environments they were made in."""
+    """All measurements of one or more runs, and the environments in which they were made."""
 
     measured: list[Measurement] = field(default_factory=list)
     environments: list[dict[str, Any]] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Results:
         return list(dict.fromkeys(m.system for m in self.measured if m.question == question))
 
     def values(self, question: str, value: str, system: str = OURS) -> list[float]:
-        """One value for each round; empty if it was not measured."""
+        """The value in each round. Empty if it was not measured."""
         rows = (m.values for m in self.measured if (m.question, m.system) == (question, system))
         return [row[value] for row in rows if value in row]
 
@@ -82,12 +82,12 @@ class Results:
     def ratio(
         self, question: str, value: str, system: str = OURS, *, to: Collection[str] = ()
     ) -> float | None:
-        """The median divided by that of the best other system in the same variant, or of the best in ``to``."""
+        """The median of a system divided by that of the best other system in the same variant. ``to``: only these systems are compared."""
         ours, best = self.median(question, value, system), self.best_peer(question, value, system, of=to)
         return ours / best[1] if ours is not None and best and best[1] else None
 
     def to_own(self, question: str, value: str, system: str, other: str) -> float | None:
-        """The median of one variant divided by that of another."""
+        """The median of the variant ``system`` divided by that of the variant ``other``."""
         one, two = self.median(question, value, system), self.median(question, value, other)
         return one / two if one is not None and two else None
 
@@ -108,7 +108,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Target:
-    """A bound for a figure. ``measured`` reads the figure from the results, and returns None if they do not have it."""
+    """A bound for a figure. ``measured`` computes the figure from the results, and returns None if it was not measured."""
 
     text: str
     measured: Callable[[Results], float | None]
@@ -123,7 +123,7 @@ class Target:
 
 
 class Question(Protocol):
-    """What a module declares; ``HEADLINES`` and ``TARGETS`` may be missing."""
+    """A module that asks a question has these declarations. ``HEADLINES`` and ``TARGETS`` may be missing."""
 
     TITLE: str
     SHOWN: list[str]
@@ -137,7 +137,7 @@ class Question(Protocol):
 
 @dataclass
 class Report:
-    """Takes the measurements of a run as they are made: written as JSON lines, shown as tables of medians."""
+    """Collects the measurements of a run. It writes each one as a line of JSON, and shows tables of their medians."""
 
     environment: dict[str, Any]
     lines: IO[str] | None = None
@@ -159,7 +159,7 @@ class Report:
         measure: Callable[..., dict[str, float] | Coroutine[Any, Any, dict[str, float]]],
         *given: Any,
     ) -> None:
-        """Measure and add. If a system fails, the run goes on with the others. Without values nothing is added."""
+        """Call ``measure`` and add what it returns, if it returns values. If it fails, note the failure, so that the run can go on."""
         try:
             values = measure(*given)
             if isinstance(values, Coroutine):
@@ -171,7 +171,7 @@ class Report:
                 self.add(Measurement(question, system, round_, values))
 
     def fail(self, what: str) -> None:
-        """Note the exception that is being handled."""
+        """Note and print the exception that is being handled."""
         self.failed.append(what)
         said = f"{what} failed\n{traceback.format_exc()}"
         self.console.print(said, markup=False, highlight=False, soft_wrap=True)
@@ -183,7 +183,7 @@ class Report:
     def table(
         self, question: str, title: str, shown: list[str], *, less_is_better: bool | None = None
     ) -> None:
-        """Show medians over rounds, the headline's spread, and the headline's ratio to that of pgqueue in the same variant."""
+        """Show the medians of the rounds. For the headline, also show its range, and its ratio to pgqueue in the same variant."""
         headline, results = shown[0], self.results
         less = not more_is_better(headline) if less_is_better is None else less_is_better
         direction = "less is better" if less else "more is better"

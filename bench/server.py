@@ -1,4 +1,4 @@
-"""The one Postgres server that all systems share, and a fresh database for every run."""
+"""The Postgres server that all systems share, and a new database for each measurement."""
 
 import os
 import tempfile
@@ -16,13 +16,13 @@ SETTINGS = {
     "shared_buffers": "1GB",
     "max_wal_size": "4GB",
     "max_connections": "1000",
-}  # durable: fsync and synchronous_commit stay on
+}  # fsync and synchronous_commit keep their default, on, so that commits are durable
 SHOWN = ("server_version", "fsync", "synchronous_commit", "shared_buffers", "max_wal_size", "autovacuum")
 
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Give the DSN of the server: ``PGQUEUE_BENCH_DSN`` if set, else that of a new server, which is removed afterwards."""
+    """Yield the DSN of the server: ``PGQUEUE_BENCH_DSN`` if it is set, else the DSN of a new server, which is removed at the end."""
     if dsn := os.environ.get("PGQUEUE_BENCH_DSN"):
         yield dsn
         return
@@ -49,7 +49,7 @@ def fresh_database(server_dsn: str) -> Iterator[str]:
 
 
 def settle(dsn: str) -> None:
-    """Let every run begin in the same state: with statistics, and without a pending checkpoint of the run before."""
+    """Analyzes all tables and makes a checkpoint, so that each measurement begins in the same state."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         conn.execute("ANALYZE")
         conn.execute("CHECKPOINT")
@@ -66,7 +66,7 @@ def _show(conn: psycopg.Connection[Any], name: str) -> str:
 
 
 def _with_database(dsn: str, name: str) -> str:
-    """Replace the path of a URL, or add the name to a key=value string: the other parts stay as the user wrote them."""
+    """Replace the path of a URL, or add the name to a key=value string. The other parts of the DSN stay as the user wrote them."""
     old = conninfo_to_dict(dsn).get("dbname", "")
     if "://" not in dsn:
         return f"{dsn} dbname={name}"

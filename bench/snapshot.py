@@ -1,9 +1,9 @@
 """Does the queue stay fast while some session holds an old snapshot?
 
-Targets: at least 0.98 of what is offered is completed by the end, and the pickup p99 of the last minute is at most twice
-that of the first minute. A REPEATABLE READ transaction stays open for ten minutes, so no dead row can be removed, while 1,000 jobs a
-second are enqueued and one worker process serves them. A pickup is the time from ``created_at`` to ``started_at``, which
-includes the worker's pauses between claims. The duration of a claim is read from the worker's log.
+A REPEATABLE READ transaction stays open for ten minutes, so vacuum can remove no dead row. Meanwhile 1,000 jobs a second are enqueued,
+and one worker process runs them. A pickup is the time from a job's ``created_at`` to its ``started_at``, which includes the worker's
+pauses between claims. The duration of each claim is read from the worker's log. Targets: at the end, at least 0.98 of the enqueued jobs
+are completed, and the pickup p99 of the last minute is at most twice that of the first minute.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from bench.report import Measurement, Report, Target
 from bench.server import fresh_database, settle
 from bench.worker import Worker
 
-TITLE = "one worker process serves steady jobs while another session holds a snapshot"
+TITLE = "one worker process runs jobs at a steady rate while another session holds a snapshot"
 SECONDS = 600.0
-LEGS = 10  # the first and the last tenth are compared
+LEGS = 10  # the first and the last tenth of the time are compared
 RATE = 1_000
 SHOWN = [
     "completed_share",
@@ -37,10 +37,12 @@ SHOWN = [
 HEADLINES = ["completed_share", "pickup_p99_growth", "claim_p50_growth"]
 TARGETS = [
     Target(
-        "completed of what was offered", lambda results: results.median("snapshot", "completed_share"), 98
+        "completed jobs, % of the enqueued ones",
+        lambda results: results.median("snapshot", "completed_share"),
+        98,
     ),
     Target(
-        "pickup p99 of the last tenth to that of the first",
+        "pickup p99 of the last tenth of the time, divided by that of the first",
         lambda results: results.median("snapshot", "pickup_p99_growth"),
         2,
         at_least=False,
@@ -68,7 +70,7 @@ def measure(server: str, seconds: float) -> dict[str, float]:
         with psycopg.connect(dsn, autocommit=True) as conn:
             with Worker(ours, dsn, jobs=1, command=ours.TALKING_WORKER) as worker:
                 asyncio.run(first_job(dsn))
-                worker.next_start()  # the worker serves from now on
+                worker.next_start()  # from now on the worker is running jobs
                 with held_snapshot(dsn):
                     offered = asyncio.run(offer(dsn, RATE, seconds))
                     completed = number(conn, COMPLETED) - 1
@@ -95,7 +97,7 @@ def pickup_times(rows: list[tuple[float, float]], window: float) -> dict[str, fl
 
 
 def claim_times(log: str, window: float) -> dict[str, float]:
-    """How long the claims that found jobs took, by the worker's log."""
+    """The durations of the claims that found jobs, from the worker's log."""
     claims = [(datetime.fromisoformat(at).timestamp(), float(ms)) for at, ms in CLAIMED.findall(log)][1:]
     begin, end = claims[0][0], claims[-1][0]
     first = median(ms for at, ms in claims if at - begin < window)

@@ -1,9 +1,9 @@
-"""If a business transaction has enqueued and stays open, does it hold up any other session?
+"""If a business transaction has enqueued jobs and stays open, does any other session wait for it?
 
-Targets: no other enqueue waits for it, and its jobs start within 2 s of its commit. The transaction writes a row and some jobs
-by the public API and stays open for ten minutes, while others enqueue 2,000 jobs a second and one worker process serves them.
-``waits`` is how often a session was found waiting for that transaction (``pg_blocking_pids``, 20 times a second). The
-transaction holds back vacuum, too. So when its jobs appear, they lie behind all dead rows of those minutes.
+The transaction writes a row, enqueues some jobs by the public API and stays open for ten minutes. Meanwhile other sessions enqueue
+2,000 jobs a second, and one worker process runs these. 20 times a second, ``pg_blocking_pids`` shows which sessions wait for the
+transaction; ``waits`` counts them. The transaction also holds back vacuum. So when it commits and its jobs become visible, they lie
+behind all dead rows of those minutes. Targets: no session waits for the transaction, and its jobs start within 2 s of its commit.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from bench.report import Measurement, Report, Target
 from bench.server import fresh_database, settle
 from bench.worker import Worker
 
-TITLE = "others enqueue and a worker serves while a transaction that enqueued stays open, and then commits"
+TITLE = "a transaction with jobs stays open and then commits, while other sessions enqueue and a worker runs their jobs"
 SECONDS = 600.0
 RATE = 2_000
 CONNECTIONS = 4
 JOBS = 20
-AFTER = 5.0  # seconds that the others go on after the commit
+AFTER = 5.0  # seconds for which the other sessions go on enqueuing after the commit
 SHOWN = [
     "waits",
     "enqueue_p99_ms",
@@ -42,7 +42,7 @@ TARGETS = [
         at_least=False,
     ),
     Target(
-        "start of its jobs after its commit, s",
+        "time from the transaction's commit to the start of its jobs, s",
         lambda results: results.median("straggler", "late_max_s"),
         2,
         at_least=False,
@@ -97,7 +97,10 @@ def measure(server: str, seconds: float) -> dict[str, float]:
 async def meanwhile(
     dsn: str, straggler: psycopg.Connection[Any], seconds: float
 ) -> tuple[Offered, list[int], float]:
-    """Offer jobs, and commit the straggler after ``seconds``. The last value is the database's time just before that commit."""
+    """Enqueue jobs from other sessions, and commit the open transaction after ``seconds``.
+
+    Returns the enqueued jobs, the counts of sessions that waited, and the database's time just before that commit.
+    """
     async with sampling(dsn, WAITING, [straggler.info.backend_pid]) as waits:
         offering = asyncio.create_task(offer(dsn, RATE, seconds + AFTER, CONNECTIONS))
         await asyncio.sleep(seconds)

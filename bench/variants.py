@@ -1,6 +1,6 @@
-"""pgqueue with settings other than those of its own row in the tables. Each variant looks like a system of its own.
+"""Variants: pgqueue with other tasks or settings than in its main row of the tables. Each variant is measured like a system of its own.
 
-``label`` names the variant. Other systems are compared with it if they have a variant of the same name.
+``label`` is the name of the variant. A variant is compared with the variants of other systems that have the same name.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from bench.peers import Producer, count_by_sql
 from bench.peers import pgqueue as ours
 from bench.peers.pgqueue import app
 
-# The ids given out, minus the jobs that still wait or run. So a job counts even if its row was deleted when it was done.
+# The number of ids that were used, minus the number of unfinished jobs. So a job counts even if its row was deleted at its end.
 FINISHED = """SELECT (SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM pgqueue.jobs_id_seq)
                    - (SELECT count(*) FROM pgqueue.jobs_live)"""
 

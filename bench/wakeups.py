@@ -1,9 +1,10 @@
-"""What do wake-ups cost the application? Target: at least 0.85 of the commits without wake-ups.
+"""What do wake-ups cost the application? Target: with wake-ups, at least 0.85 of the commits a second without wake-ups.
 
-64 clients do BEGIN, INSERT a business row, enqueue, COMMIT as fast as they can (pgbench) while 50 sessions listen, two of
-them real workers. ``saturated``: a backlog lies in the queue, so the workers never wait. ``served``: the workers keep up, as far
-as the machine lets them. ``unserved``: the workers serve another queue, so no worker marks the clients' queue busy. After each
-run comes a run where enqueuing wakes no session: a function that does nothing replaces ``pg_notify`` in the SQL API.
+64 clients of pgbench commit transactions as fast as they can; each transaction inserts a business row and enqueues a job. Meanwhile 50
+sessions listen, and two of these belong to real workers. ``saturated``: the queue has a backlog, so the workers always find jobs.
+``served``: the workers run the jobs of the clients as fast as the machine allows. ``unserved``: the workers serve another queue, so no
+worker marks the clients' queue as busy. After each run, a second run sends no wake-ups: in ``pgqueue.wake``, a function that does
+nothing replaces ``pg_notify``.
 """
 
 import asyncio
@@ -29,11 +30,11 @@ CLIENTS = 64
 LISTENERS = 50
 WORKERS = 2
 SHOWN = ["kept_share", "commits_per_s", "silent_per_s", "latency_ms", "silent_latency_ms"]
-BACKLOG = 40_000  # jobs a second of the run, more than the workers can do
+BACKLOG = 40_000  # jobs for each second of the run: more than the workers can run
 STATES = ("saturated", "served", "unserved")
 TARGETS = [
     Target(
-        f"commits with wake-ups, of those without, % ({state} queue)",
+        f"commits with wake-ups, % of the commits without ({state} queue)",
         lambda results, system=f"pgqueue {state}": results.median("wakeups", "kept_share", system),
         85,
     )
@@ -89,7 +90,7 @@ async def measure(server: str, state: str, seconds: int, *, wakes: bool) -> dict
 
 
 def silence(conn: psycopg.Connection[Any]) -> None:
-    """Replaces ``pg_notify`` in ``pgqueue.wake``, which enqueuing calls to wake workers."""
+    """Replaces ``pg_notify`` in ``pgqueue.wake``, the function by which enqueuing wakes workers."""
     (body,) = conn.execute("SELECT pg_get_functiondef('pgqueue.wake'::regproc)").fetchone() or ("",)
     quiet = body.replace("pg_notify(", "pgqueue.no_notify(")
     if quiet == body:
@@ -127,7 +128,7 @@ def pgbench(dsn: str, seconds: int) -> dict[str, float]:
 
 @asynccontextmanager
 async def listening(dsn: str, count: int) -> AsyncIterator[None]:
-    """Keeps ``count`` sessions that listen as an idle worker does, and read what they hear."""
+    """Opens ``count`` sessions that listen as an idle worker does, and read each notification."""
 
     async def listen(conn: psycopg.AsyncConnection[Any]) -> None:
         async for _ in conn.notifies():

@@ -1,4 +1,4 @@
-"""The worker processes of any system, and the starts of jobs that their probes report."""
+"""Runs the worker processes of a system, and reads the starts of jobs that their handlers report (probe.py)."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 from bench.cpu import tree
 from bench.peers import Peer
 
-PATIENCE = 180.0  # seconds without any news from a worker
+PATIENCE = 180.0  # seconds to wait for the next reported start
 
 
 class WorkerFailedError(RuntimeError):
@@ -22,11 +22,11 @@ class WorkerFailedError(RuntimeError):
 
 class Start(NamedTuple):
     at: float
-    job: int | None  # its number, if the system's handler reports it
+    job: int | None  # the number of the job, if the system's handler reports it
 
 
 class Worker:
-    """Runs while the ``with`` block lasts, in ``count`` processes of the same command. ``bench.probe`` says what ``jobs`` means."""
+    """Runs ``count`` processes of the same command while the ``with`` block lasts. ``jobs`` is the ``BENCH_JOBS`` of probe.py."""
 
     def __init__(
         self, peer: Peer, dsn: str, jobs: int = 0, command: list[str] | None = None, count: int = 1
@@ -59,7 +59,7 @@ class Worker:
         self.unread = b""
 
     def next_start(self) -> float:
-        """Wait for the next reported start of a job and give its monotonic time."""
+        """Wait for the next reported start of a job, and return its monotonic time."""
         return self.next_started().at
 
     def next_started(self) -> Start:
@@ -78,7 +78,7 @@ class Worker:
         return [process.pid for process in self.processes]
 
     def pids(self) -> list[int]:
-        """The pids of its processes and of their descendants."""
+        """The pids of the processes and of their descendants."""
         return [pid for leader in self.leaders() for pid in tree(leader)]
 
     def output(self) -> str:
@@ -102,7 +102,7 @@ class Worker:
                 process.wait(timeout=max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 for pid in reversed(tree(process.pid)):
-                    with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                    with contextlib.suppress(ProcessLookupError):  # the process has just ended
                         os.kill(pid, 9)
                 process.wait()
         os.close(self.pipe)

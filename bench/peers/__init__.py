@@ -1,6 +1,6 @@
-"""The systems that are compared. Each module drives one system by its public API, and all modules look alike.
+"""The systems that are compared. Each module uses one system by its public API, and offers what ``Peer`` declares.
 
-Oban for Python is left out, because it needs Python 3.12, and pgqueue needs less.
+Oban for Python is left out, because it needs Python 3.12, and the benchmarks also run on Python 3.11.
 """
 
 import importlib
@@ -24,7 +24,7 @@ NAMES = (
 )
 
 QUEUE = "bench"
-NOTE = "x" * 180  # with its sequence number, every job carries about 200 bytes of JSON
+NOTE = "x" * 180  # an argument, so that the arguments of each job are about 200 bytes of JSON
 
 
 def job(n: int) -> dict[str, Any]:
@@ -41,21 +41,21 @@ class Producer(Protocol):
 
 
 class Peer(Protocol):
-    """What a module of this package offers."""
+    """A module of this package has these attributes and functions."""
 
     VERSION: str
-    SETTINGS: str  # the worker's settings, as people read them
-    DRAIN_JOBS: int  # enough for a drain of some seconds
-    WORKER: list[str]  # the command of one worker process; it reads BENCH_DSN
+    SETTINGS: str  # the worker's settings, as text for people
+    DRAIN_JOBS: int  # so many jobs that a worker needs some seconds for them
+    WORKER: list[str]  # the command of one worker process; the process finds the database in BENCH_DSN
 
     async def setup(self, dsn: str) -> None:
         """Create the system's schema in an empty database."""
 
     def producer(self, dsn: str) -> AbstractAsyncContextManager[Producer]:
-        """Connect an enqueuing process."""
+        """Connect a producer of jobs."""
 
     def counter(self, dsn: str) -> AbstractContextManager[Callable[[], int]]:
-        """Give a function that tells how many jobs the store knows to be finished."""
+        """Return a function that counts the jobs that are finished according to the system's store."""
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def available(name: str) -> str | None:
         load(name)
     except ModuleNotFoundError as missing:
         return f"{missing}: pip install -e '.[bench]'"
-    except ImportError as missing:  # a module raises it if something is missing that pip does not install
+    except ImportError as missing:  # a module raises it if it needs a program that pip does not install
         return str(missing)
     return None
 

@@ -1,4 +1,4 @@
-"""What the systems for Node share: their pinned packages, and a process that enqueues when asked by lines of JSON."""
+"""Code that the systems for Node share: installing their packages, and a Node process that enqueues the jobs that lines of JSON ask for."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def version(package: str) -> str:
 
 
 def command(script: str, role: str) -> list[str]:
-    """A process of one script in ``node/``. If its packages are missing, they are installed first."""
+    """The command that runs a script of ``node/``. If the packages of Node are missing or outdated, they are installed first."""
     if not INSTALLED.exists() or INSTALLED.stat().st_mtime < MANIFEST.stat().st_mtime:
         _install()
     return [NODE, str(FOLDER / script), role]

@@ -1,4 +1,4 @@
-"""A private Redis server for one measurement, with the persistence that BullMQ's page on production recommends."""
+"""A Redis server for one measurement alone. It is as durable as BullMQ's page on production recommends."""
 
 import atexit
 import os
@@ -20,13 +20,13 @@ PERSISTENCE = {
     "appendonly": "yes",
     "appendfsync": "everysec",
     "save": "",
-}  # up to a second of jobs can be lost
+}  # a crash can lose the jobs of the last second
 SETTINGS = f"Redis {VERSION} on a Unix socket, appendonly with everysec"
 PATIENCE = 10.0
 
 
 def start() -> None:
-    """Start an empty server in place of the former one. ``BENCH_REDIS`` tells this process and its children where it is."""
+    """Stop the former server and start an empty one. Sets ``BENCH_REDIS`` to its socket, for this process and its children."""
     stop()
     directory = Path(tempfile.mkdtemp(prefix="bench-redis-"))
     options = {"dir": str(directory), "unixsocket": str(directory / "socket"), "port": "0"} | PERSISTENCE

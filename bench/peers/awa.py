@@ -1,4 +1,4 @@
-"""awa-pg: the queue storage engine and the COPY enqueue that its README shows first, batches of 512 as its benchmark notes say."""
+"""awa-pg with the queue storage and the COPY that its README shows first, and the claims of 512 jobs that its benchmark notes use."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ DRAIN_JOBS = 15_000
 DONE = """SELECT ((SELECT coalesce(sum(completed_count), 0) FROM awa.receipt_completion_batches)
                 + (SELECT count(*) FROM awa.done_entries)
                 + (SELECT coalesce(sum(pruned_completed_count), 0) FROM awa.queue_terminal_rollups))::bigint
-"""  # not the view awa.jobs, because counting so many jobs in it takes minutes
+"""  # the view awa.jobs is not used, because counting so many jobs in it takes minutes
 WORKER = [sys.executable, "-m", "bench.peers.awa"]
 
 
@@ -33,7 +33,7 @@ class Noop:
 
 
 def client(dsn: str) -> awa.AsyncClient:
-    url = dsn.replace("@/", "@localhost/")  # its driver wants a host before the socket directory
+    url = dsn.replace("@/", "@localhost/")  # the driver of awa-pg needs a host in the URL, even for a socket
     return awa.AsyncClient(url, max_connections=20)
 
 

@@ -1,4 +1,4 @@
-"""BullMQ: concurrency 100, the low end of what its page on concurrency calls usual. Redis takes no part in your transaction."""
+"""BullMQ with concurrency 100, the lowest usual value by its page on concurrency. It keeps jobs in Redis, outside of your transaction."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager

@@ -1,4 +1,6 @@
-"""celery: the prefetch multiplier that its Optimizing guide suggests for many short tasks. Redis takes no part in your transaction."""
+"""celery with the prefetch multiplier that its Optimizing guide suggests for many short tasks. It keeps tasks in Redis, outside of your
+transaction.
+"""
 
 import multiprocessing
 import os
@@ -20,14 +22,14 @@ SETTINGS = f"prefork, prefetch multiplier {PREFETCH}, acks_late, no results; {_r
 DRAIN_JOBS = 3_000
 WORKER = [sys.executable, "-m", "celery", "-A", "bench.peers.celery", "worker"]
 
-# the processes of the pool count together
+# The processes of the pool share this count.
 started = multiprocessing.Value("q", 0)
 app = Celery()
 app.conf.update(
     broker_url=f"redis+socket://{os.environ.get('BENCH_REDIS', '')}",
     task_default_queue=QUEUE,
     task_ignore_result=True,
-    task_acks_late=True,  # at least once, as all other systems here; by default a task is lost if its worker dies
+    task_acks_late=True,  # runs tasks at least once, as all other systems here; by default a task is lost if its worker dies
     worker_prefetch_multiplier=PREFETCH,
 )
 
@@ -46,7 +48,7 @@ async def setup(dsn: str) -> None:  # noqa: ARG001
 
 
 class Producer:
-    """Celery has no bulk call, so many jobs are single calls through one channel."""
+    """Celery has no call for many jobs, so each job is one call. All calls use one connection."""
 
     def __init__(self, publisher: Publisher) -> None:
         self.publisher = publisher
@@ -69,7 +71,7 @@ async def producer(dsn: str) -> AsyncIterator[Producer]:  # noqa: ARG001
 
 @contextmanager
 def counter(dsn: str) -> Iterator[Callable[[], int]]:  # noqa: ARG001
-    """Redis does not remember finished tasks, so the counter counts the tasks that have left Redis since the counter was opened."""
+    """Counts the tasks that have left Redis since this counter was opened, because Redis keeps no finished tasks."""
     with _redis.client() as connected:
 
         def left() -> int:

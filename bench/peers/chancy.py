@@ -1,4 +1,4 @@
-"""chancy: the executor that its reference names for many async jobs, with the executor's defaults, and eager polling as for steady queues."""
+"""chancy with the executor that its reference recommends for many async jobs, at the executor's defaults, and with eager polling."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ VERSION = version("chancy")
 SETTINGS = f"AsyncExecutor, concurrency={CONCURRENCY}, eager_polling, notifications, no log of jobs"
 DRAIN_JOBS = 5_000
 DONE = "SELECT count(*) FROM chancy_jobs WHERE state = 'succeeded'"
-# Chancy's own logger logs every job. This logger logs only warnings and errors.
+# Chancy's own logger writes a line for every job. This logger writes only warnings and errors.
 QUIET = logging.getLogger("bench.chancy")
 WORKER = [sys.executable, "-m", "bench.peers.chancy"]
 

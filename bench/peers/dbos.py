@@ -1,4 +1,4 @@
-"""dbos: workflows on a queue without limits, as in the first example of its queue tutorial, but polled more often than once a second."""
+"""dbos with workflows on a queue without limits, as in the first example of its tutorial on queues, but with a shorter polling interval."""
 
 import asyncio
 import itertools
@@ -47,7 +47,7 @@ async def setup(dsn: str) -> None:
 
 
 class Producer:
-    """DBOS has no bulk call, so many jobs are single calls in one transaction."""
+    """DBOS has no call for many jobs, so each job is one call. All calls are in one transaction."""
 
     def __init__(self, client: DBOSClient, conn: sqlalchemy.Connection) -> None:
         self.client = client
@@ -80,7 +80,7 @@ def counter(dsn: str) -> AbstractContextManager[Callable[[], int]]:
 
 
 def work() -> None:
-    starts = itertools.count(1)  # next() on it is atomic, so no two threads get the same number
+    starts = itertools.count(1)  # next(starts) is atomic, so no two threads get the same number
 
     @DBOS.workflow(name="noop")
     def noop(n: int, note: str) -> None:  # noqa: ARG001

@@ -1,4 +1,4 @@
-"""graphile-worker: the batched settings that its Performance page uses, in one process. It deletes finished jobs."""
+"""graphile-worker in one process, with the settings for batches that its Performance page uses. It deletes finished jobs."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -17,7 +17,7 @@ SETTINGS = (
 )
 DRAIN_JOBS = 60_000
 DONE = """SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('graphile_worker._private_jobs', 'id')), 0)
-               - (SELECT count(*) FROM graphile_worker._private_jobs)"""  # the jobs ever enqueued, minus those that are left
+               - (SELECT count(*) FROM graphile_worker._private_jobs)"""  # the number of jobs that were ever enqueued, minus the jobs that are left
 ENQUEUE = "SELECT graphile_worker.add_job('noop', payload => %s)"
 WORKER = ["env", "NO_LOG_SUCCESS=1", *_node.command(SCRIPT, "work")]
 
@@ -27,7 +27,7 @@ async def setup(dsn: str) -> None:
 
 
 class Producer:
-    """Enqueues many jobs by the library, and one by the SQL function that is documented for use in a transaction."""
+    """Enqueues many jobs by the Node library, and one job by the SQL function that the documentation gives for transactions."""
 
     def __init__(self, node: _node.Producer, conn: psycopg.AsyncConnection) -> None:
         self.enqueue_many = node.enqueue_many

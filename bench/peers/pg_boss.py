@@ -1,4 +1,4 @@
-"""pg-boss: batches, burst and LISTEN/NOTIFY as its page on workers describes for backlogs and for low latency."""
+"""pg-boss with the batches, the bursts and the LISTEN/NOTIFY that its page on workers describes for backlogs and for low latency."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager

@@ -1,4 +1,4 @@
-"""pgqueue itself, by the public API and the command that all users have."""
+"""pgqueue itself, used by its public API and its command, as any user does."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""pgqueuer: asyncpg and uvloop as in its own benchmark, larger batches and autovacuum as its tuning guide says."""
+"""pgqueuer with asyncpg and uvloop, as in its own benchmark, and with the larger batches and the autovacuum settings of its tuning guide."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""procrastinate: ``concurrency=30``, as its documentation advises for async tasks; it also advises more processes, but one is measured."""
+"""procrastinate with ``concurrency=30``, as its documentation advises for async tasks. It also advises several processes; one is measured."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ from bench.peers import QUEUE, count_by_sql
 
 CONCURRENCY = 30
 VERSION = version("procrastinate")
-SETTINGS = f"uvloop, concurrency={CONCURRENCY}, a pool of as many connections"
+SETTINGS = f"uvloop, concurrency={CONCURRENCY}, a pool of {CONCURRENCY} connections"
 DRAIN_JOBS = 3_000
 DONE = "SELECT count(*) FROM procrastinate_jobs WHERE status = 'succeeded'"
 WORKER = [sys.executable, "-m", "bench.peers.procrastinate"]
