@@ -19,12 +19,13 @@ class Proxy:
         self.dsn = make_conninfo(
             dsn, host="127.0.0.1", port=self._door.getsockname()[1], sslmode="disable", gssencmode="disable"
         )
-        self.silent: str | None = None  # connections with this application_name are silent; "": all are
-        self.new_too = False  # whether also connections that are made during the silence are silent
-        # If a client's message holds this, the proxy withholds the answer and cuts the connection. It does so once.
+        # The application_name of the connections that are silent. "": all connections are silent.
+        self.silent: str | None = None
+        self.new_too = False  # whether connections that are made during the silence are silent too
+        # If a client's message contains these bytes, the proxy keeps the answer and cuts the connection. It does so once.
         self.cut_at: bytes | None = None
-        self.delivers = True  # whether the server gets the message that holds ``cut_at``
-        # Pieces of data from clients. If each client waits for its answers, this is the number of round trips.
+        self.delivers = True  # whether the server gets the message that contains ``cut_at``
+        # The number of pieces of data that clients have sent. If each client waits for its answers, it is the number of round trips.
         self.requests = 0
         self._sockets: list[socket.socket] = []
         self.over = threading.Event()

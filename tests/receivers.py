@@ -20,7 +20,10 @@ class Posted(NamedTuple):
 
 
 class WebSink(ThreadingHTTPServer):
-    """Answers the requests with the codes in ``answers``, then with 204. ``taken`` holds the requests with a code below 300."""
+    """Answers each request with the next code of ``answers``, or with 204 if there is none.
+
+    ``taken`` contains the requests that were answered with a code below 300.
+    """
 
     daemon_threads = True
 
@@ -56,7 +59,7 @@ class _Request(BaseHTTPRequestHandler):
 
 
 class MailSink(socketserver.ThreadingTCPServer):
-    """Takes every mail by plain SMTP: no TLS, no passwords."""
+    """Receives every mail by plain SMTP, without TLS and without passwords."""
 
     daemon_threads = True
     allow_reuse_address = True

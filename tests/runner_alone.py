@@ -30,7 +30,10 @@ def attempt(job_id: int, task: str, timeout: float | None = None, **args: Any) -
 def played(
     app: App, rounds: list[list[Attempt]], executor: str = "async", slots: int = 1, *, lenient: bool = False
 ) -> dict[int, Outcome]:
-    """The outcomes of all attempts. The runner takes a round when the round before has ended."""
+    """Runs the attempts and returns their outcomes by job. The runner gets each round of attempts after the round before has ended.
+
+    ``lenient``: an attempt can also end with nothing to settle.
+    """
     ended: dict[int, Outcome] = {}
 
     def note(one: Attempt, outcome: Conclusion) -> None:

@@ -19,7 +19,7 @@ MINUTE = timedelta(minutes=1)
 
 
 def play(dsn: str, moments: Iterable[datetime], *, count: int = 1, grace: float = 60.0) -> None:
-    """Runs ``count`` schedulers side by side, at each moment until no scheduler has anything left to do."""
+    """Runs ``count`` schedulers side by side for each moment, until none of them has anything left to do at that moment."""
 
     async def run() -> None:
         links = [Link(dsn, "pgqueue schedules", Outage(dsn)) for _ in range(count)]
@@ -50,7 +50,7 @@ def add(
 
 
 def runs(db: Connection[Any], name: str) -> list[tuple[datetime, str]]:
-    """(fire time, state)"""
+    """The runs of a schedule: (fire time, state) of each."""
     return db.execute(
         "select r.fire_at, r.state from pgqueue.schedule_runs r join pgqueue.schedules s on s.id = r.schedule_id"
         " where s.name = %s order by 1",

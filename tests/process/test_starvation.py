@@ -1,4 +1,4 @@
-"""Nothing starves: jobs that nobody finds urgent get their share of a full queue once they have waited beyond patience."""
+"""No job starves: a job that has been due for longer than ``--patience`` runs, although more urgent jobs fill the queue."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def unfinished(db: Connection[Any], priority: int) -> int:
 
 
 @pytest.mark.parametrize("patience", ["0.5", "3600"])
-def test_a_stream_of_urgent_jobs_delays_others_no_longer_than_patience(
+def test_many_urgent_jobs_delay_other_jobs_no_longer_than_patience(
     dsn: str, db: Connection[Any], tmp_path: Path, patience: str
 ) -> None:
     for priority, count in ((9, PATIENT), (-9, URGENT)):

@@ -1,4 +1,7 @@
-"""A job that kills its process does not bury its neighbours: after a first crash each suspect runs in a process of its own."""
+"""A job that kills its process makes no other job dead.
+
+Suspects are the jobs that ran in a process when it crashed. After the first crash, each suspect runs in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +31,10 @@ def enqueued(dsn: str, jobs: list[tuple[str, dict[str, Any]]], **options: Any) -
 
 
 @pytest.mark.parametrize("executor", ["async", "thread", "process"])
-def test_several_deadly_jobs_are_buried_and_none_of_their_many_neighbours(
+def test_jobs_that_kill_their_process_become_dead_and_the_jobs_beside_them_complete(
     workers: WorkerProcesses, watched: str, db: Connection[Any], tmp_path: Path, executor: str
 ) -> None:
-    """The innocent jobs run until the deadly jobs are dead, so each crash finds them at work. Some have a key and a limit."""
+    """The innocent jobs run until all deadly jobs are dead, so they are running at each crash. Some of them have a key with a limit."""
     gate = tmp_path / "gate"
     deadly = [
         (task, {"n": n, "deadly": way})

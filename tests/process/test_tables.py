@@ -1,4 +1,4 @@
-"""Tables on terminals of any width: what identifies a row is always whole, no line is longer than the terminal."""
+"""Tables fit terminals of any width: no line is longer than the terminal is wide, and columns that identify a row are never cut."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch, dsn: str, tmp_path: Path) -> Callable[..., str]:
-    """What a person sees of ``pgq …`` on a terminal with this number of columns."""
+    """A function that runs ``pgq …`` on a terminal with the given number of columns, and returns the text that a person sees."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PGQUEUE_DSN", dsn)
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -66,7 +66,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, dsn: str, tmp_path: Path) -> Callable
 
 @pytest.fixture
 def hostile(db: Connection[Any]) -> Connection[Any]:
-    """Every table has rows, each cell as long as it may be."""
+    """A database in which every table has rows, and many cells of these rows are very long."""
     db.execute("select setval('pgqueue.jobs_id_seq', 123456789)")
     hand = Hand(db, [TASK], QUEUE)
     for state in ("pending", "retrying", "waiting", "pending"):
@@ -111,7 +111,9 @@ TABLES = {
 
 @pytest.mark.parametrize("columns", WIDTHS)
 @pytest.mark.parametrize("words", TABLES, ids=" ".join)
-def test_no_width_hides_what_identifies_a_row(shown, hostile, capsys, monkeypatch, words, columns):
+def test_columns_that_identify_a_row_are_shown_whole_at_any_width(
+    shown, hostile, capsys, monkeypatch, words, columns
+):
     text = shown(*words, columns=columns)
     assert max(map(cell_len, text.splitlines())) <= columns
     items = json.loads(shown(*words, "--json"))["items"]
@@ -127,7 +129,7 @@ def test_no_width_hides_what_identifies_a_row(shown, hostile, capsys, monkeypatc
         assert len(re.findall(rf"(?<!\S){TIME}(?!\S)", text)) >= len(items) - ("jobs" in words)
 
 
-def test_a_job_is_shown_within_the_width_with_its_whole_timeline(shown, db):
+def test_a_job_is_shown_with_its_whole_timeline_within_the_terminals_width(shown, db):
     hand = Hand(db, ["t"])
     db.execute("insert into pgqueue.jobs (task, args, timeout, unique_key) values ('t', %s, '10 m', 'k')", ['{"pages": 100}'])  # fmt: skip
     [attempt] = hand.claim()
@@ -158,7 +160,7 @@ def test_a_job_is_shown_within_the_width_with_its_whole_timeline(shown, db):
     assert [(datetime.fromisoformat(e["at"]), e["reason"]) for e in told["timeline"]] == view.fetchall()
 
 
-def test_a_list_says_of_running_jobs_who_has_them_since_when_and_how_far_they_are(shown, db):
+def test_a_list_shows_the_worker_the_running_time_and_the_progress_of_running_jobs(shown, db):
     hand = Hand(db, ["t"])
     db.execute("insert into pgqueue.jobs (task) values ('t')")
     [attempt] = hand.claim()
@@ -172,8 +174,8 @@ def test_a_list_says_of_running_jobs_who_has_them_since_when_and_how_far_they_ar
     assert "due" not in running
 
 
-def test_what_a_job_has_not_is_not_shown(shown, db):
-    """No progress, no result, no error."""
+def test_columns_and_lines_without_a_value_are_not_shown(shown, db):
+    """The job has no progress, no result and no error."""
     db.execute("insert into pgqueue.jobs (task) values ('t')")
     heads, row = shown("jobs", "list").splitlines()
     assert heads.split() == ["id", "state", "queue", "task", "attempt", "when"]
@@ -182,7 +184,7 @@ def test_what_a_job_has_not_is_not_shown(shown, db):
     assert not {"progressed", "result", "last_error", "null", "None"} & set(words)
 
 
-def test_errors_end_their_lines_at_the_width(shown, db):
+def test_lines_of_errors_are_not_longer_than_the_terminal_is_wide(shown, db):
     for columns in (60, 100):
         text = shown("queues", "resume", "z" * 40, columns=columns)
         db.execute(
@@ -201,19 +203,19 @@ def test_errors_end_their_lines_at_the_width(shown, db):
     [(0, "0 s"), (0.26, "0.3 s"), (1.057, "1.1 s"), (9.96, "10 s"), (42.4, "42 s"), (59.7, "1 m"), (111, "2 m"), (3599, "60 m"),
      (7200, "2 h"), (172_800, "2 d"), (1e8, "1,157 d")],
 )  # fmt: skip
-def test_a_span_is_said_in_one_fitting_unit(given, expected):
+def test_a_span_is_shown_in_the_one_unit_that_fits_its_length(given, expected):
     assert span(given) == expected
 
 
 @given(st.floats(0, 3e7, allow_nan=False))
-def test_a_span_is_near_what_it_says_and_an_exact_one_is_exact(length):
+def test_a_rounded_span_is_close_to_the_true_length_and_an_exact_span_equals_it(length):
     number, unit = span(length).replace(",", "").split()
     size = {"s": 1, "m": 60, "h": 3600, "d": 86_400}[unit]
     assert abs(float(number) * size - length) <= (size / 2 if length >= 9.95 else 0.06)
     assert abs(seconds(exact(length).replace(" ", ""), "") - length) <= 0.00051
 
 
-def test_one_of_a_thing_is_no_plural():
+def test_a_count_of_one_has_a_noun_in_the_singular():
     assert [count(n, "job") for n in (0, 1, 2, 10_036)] == ["0 jobs", "1 job", "2 jobs", "10,036 jobs"]
 
 
@@ -226,7 +228,7 @@ columns = st.sampled_from(["id", tables.name("name"), tables.text("text")])
 
 @settings(max_examples=200)
 @given(st.data(), st.integers(20, 200))
-def test_any_table_fits_and_keeps_each_short_cell_whole(data, width):
+def test_any_table_fits_the_width_and_no_id_in_it_is_cut(data, width):
     heads = data.draw(st.lists(columns, min_size=1, max_size=8))
     cell = {str: st.integers(0, 10**12)}
     rows = data.draw(
@@ -244,7 +246,7 @@ def test_any_table_fits_and_keeps_each_short_cell_whole(data, width):
             assert head != "id" or str(value) in text.split()
 
 
-def test_what_follows_the_clock_is_not_negative(shown, db):
-    """The clocks of the database and of this machine differ."""
+def test_an_end_in_the_future_is_shown_as_zero_seconds_ago(shown, db):
+    """The clocks of the database and of this machine differ, so a job can end at a time that is still to come on this machine."""
     db.execute("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'dead', %s)", [datetime.now(UTC) + timedelta(seconds=3)])  # fmt: skip
     assert "0 s ago" in shown("jobs", "list")

@@ -1,4 +1,7 @@
-"""One trace from the enqueue to the attempt, with a real SDK; in a process of its own, because a provider is set once."""
+"""With a real OpenTelemetry SDK, one trace leads from the enqueue of a job to its attempt.
+
+Each test runs its script in a new process, because a process can set its tracer provider only once.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +108,7 @@ with psycopg.connect(sys.argv[1], autocommit=True) as conn:
 """
 
 
-def test_no_trace_context_and_no_span_processor_decides_an_outcome(dsn: str) -> None:
+def test_bad_trace_contexts_and_failing_span_processors_change_no_outcome(dsn: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", HOSTILE, dsn],
         cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=60, check=False,

@@ -1,4 +1,4 @@
-"""What ``why`` says while two workers are at work: never anything that the rows belie, and of what is stuck the reason."""
+"""While two workers run jobs, ``why`` gives no reason that contradicts a job's row. For each job that cannot start, it gives the cause."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ select coalesce(%(queue)s, 'default'), coalesce(%(task)s, 'rest'), '{"ms": 20}',
        now() + make_interval(secs => coalesce(%(delay)s, 0)), 50
 from generate_series(1, %(count)s) returning id
 """
-# The reasons that a job in a state may have. `limit` may also hold between the end of a job and the next claim of its seat.
+# The reasons that `why` can give for jobs in each state. It can also give `limit` for a moment between the end of a job and the
+# claim of the next job that takes its seat.
 WAITS = {"order", "rate", "limit", "busy", "queue_slots", "behind", "due"}
 MAY_BE = {
     "pending": WAITS | {"paused", "no_worker", "unknown_task", "scheduled"},
@@ -37,7 +38,7 @@ def add(db: Connection[Any], count: int = 1, **columns: Any) -> list[int]:
     return [number for (number,) in rows]
 
 
-def test_why_is_right_at_any_moment_and_names_what_holds_the_rest(
+def test_why_is_right_at_any_moment_and_gives_the_cause_for_each_job_that_cannot_start(
     db: Connection[Any], workers: WorkerProcesses
 ) -> None:
     db.execute("insert into pgqueue.limits (per_key, key, concurrency) values (true, 'narrow', 1)")

@@ -1,4 +1,4 @@
-"""How a worker begins, stops, and lives through what its surroundings do to it."""
+"""How a worker starts and stops, and how it survives signals, the loss of its lease and restarts of the server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def load(db: Connection[Any], count: int = 200, ms: int = 100) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_under_load_loses_nothing_and_claims_no_more(
+def test_a_worker_that_is_stopped_under_load_loses_no_job_and_claims_no_more(
     workers: WorkerProcesses, db: Connection[Any], number: signal.Signals
 ) -> None:
     load(db)
@@ -54,7 +54,8 @@ def test_a_stop_under_load_loses_nothing_and_claims_no_more(
     assert worker.wait() == 0
     assert running(db) == 0
     assert unfinished(db) > 0
-    # Finished jobs stay finished. Jobs that were only claimed ahead were handed back without counting an attempt.
+    # The worker finished the jobs that it was running. It released the jobs that it had claimed but not started, and no attempt
+    # was counted for these.
     assert reasons(db) <= {"released"}
     assert db.execute("select max(attempt) from pgqueue.jobs_live").fetchone() == (0,)
     late = db.execute(
@@ -69,7 +70,7 @@ def test_a_stop_under_load_loses_nothing_and_claims_no_more(
 
 
 @pytest.mark.parametrize("task", ["hold_async", "hold_thread", "hold_process"])
-def test_what_outlasts_the_grace_is_handed_back(
+def test_a_job_that_still_runs_at_the_end_of_the_grace_is_released(
     workers: WorkerProcesses, db: Connection[Any], task: str
 ) -> None:
     worker, _ = workers.start_registered("--grace", "0.3")
@@ -82,14 +83,14 @@ def test_what_outlasts_the_grace_is_handed_back(
         assert row == ("pending", 0)
         assert reasons(db) == {"released"}
         assert worker.lines("1 jobs were still running and are handed back")
-    # The next worker runs it at once.
+    # The next worker runs the job immediately.
     workers.start_registered()
     wait_until(lambda: state_of(db, job_id) == "completed")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("task", ["hold_async", "hold_thread", "hold_process"])
-def test_a_second_signal_ends_it_now(
+def test_a_second_signal_ends_the_worker_immediately(
     workers: WorkerProcesses, db: Connection[Any], number: signal.Signals, code: int, task: str
 ) -> None:
     worker, worker_id = workers.start_registered("--grace", "600", "--heartbeat", "0.3")
@@ -112,7 +113,9 @@ def test_a_second_signal_ends_it_now(
 # ---------------------------------------------------------------- --drain, --processes
 
 
-def test_drain_works_off_what_is_due_and_ends(workers: WorkerProcesses, db: Connection[Any]) -> None:
+def test_a_worker_with_drain_runs_all_due_jobs_and_ends(
+    workers: WorkerProcesses, db: Connection[Any]
+) -> None:
     load(db, count=60, ms=20)
     later = enqueue(db, "move_async", 1000, ms=1)
     db.execute("update pgqueue.jobs_live set run_at = now() + interval '1 hour' where id = %s", [later])
@@ -122,7 +125,7 @@ def test_drain_works_off_what_is_due_and_ends(workers: WorkerProcesses, db: Conn
     assert state_of(db, later) == "pending"
 
 
-def test_of_two_processes_the_killed_one_is_started_again(
+def test_a_supervisor_replaces_a_worker_process_that_was_killed(
     workers: WorkerProcesses, db: Connection[Any]
 ) -> None:
     def pids() -> set[int]:
@@ -138,7 +141,7 @@ def test_of_two_processes_the_killed_one_is_started_again(
     wait_until(lambda: len(pids() - {first}) == 2)
     [new] = pids() - {first, second}
     assert worker.lines(f"a worker process (pid {first}) died with -9 and is started again")
-    os.kill(second, signal.SIGSTOP)  # so that the new one must do it
+    os.kill(second, signal.SIGSTOP)  # so that the new process must run the job
     job_id = enqueue(db, "move_async", 1, ms=1)
     wait_until(lambda: state_of(db, job_id) == "completed")
     send(second, signal.SIGCONT)
@@ -150,14 +153,14 @@ def test_of_two_processes_the_killed_one_is_started_again(
 # ---------------------------------------------------------------- losing the lease
 
 
-def test_a_worker_that_lost_its_lease_registers_anew(workers: WorkerProcesses, db: Connection[Any]) -> None:
+def test_a_worker_that_lost_its_lease_registers_again(workers: WorkerProcesses, db: Connection[Any]) -> None:
     worker, worker_id = workers.start_registered(*QUICK)
     with gate(workers.dsn, 1):
         job_id = enqueue(db, "hold_async", 1, inside=False)
         wait_until(lambda: running_at_gate(db, 1))
         db.execute("update pgqueue.workers set expires_at = clock_timestamp() - interval '1 s'")
         new_id = wait_until(lambda: worker.id(db) not in (None, worker_id) and worker.id(db))
-        # It was its own rescuer, and runs the job again under the new lease.
+        # The worker itself rescues the job, and runs it again under its new lease.
         wait_until(lambda: state_of(db, job_id) == "completed")
     row = db.execute("select worker_id, attempt from pgqueue.jobs where id = %s", [job_id]).fetchone()
     assert row == (new_id, 2)
@@ -166,14 +169,17 @@ def test_a_worker_that_lost_its_lease_registers_anew(workers: WorkerProcesses, d
     assert worker.wait() == 0
 
 
-# ---------------------------------------------------------------- the server goes and comes
+# ---------------------------------------------------------------- the server stops and starts again
 
 
 @pytest.mark.parametrize("statement", ["claim", "complete"])
-def test_an_answer_lost_after_the_commit_strands_no_job(
+def test_no_job_is_stuck_if_the_answer_to_a_claim_or_to_an_outcome_is_lost_after_the_commit(
     workers: WorkerProcesses, db: Connection[Any], statement: str
 ) -> None:
-    """The claimed jobs belong to a living worker, so no leader would rescue them. The completed jobs stay completed."""
+    """The worker of the claimed jobs lives, so no leader would rescue them: the worker itself must find them.
+
+    The completed jobs stay completed.
+    """
     job_ids = [enqueue(db, "mail_async", op, effect=False, ms=1) for op in range(3)]
     worker, worker_id = workers.start_registered(broken=f"lose_the_answer_to_{statement}")
     wait_until(lambda: not unfinished(db))
@@ -183,7 +189,7 @@ def test_an_answer_lost_after_the_commit_strands_no_job(
     assert rows == [("completed", worker_id, 1)]
     wait_until(
         lambda: worker.lines("the answer is lost")
-    )  # the line is written after the commit that ends the wait above
+    )  # the worker writes this line after the commit for which the test waits above
 
 
 @pytest.fixture
@@ -229,8 +235,8 @@ def test_a_worker_waits_for_the_server_and_survives_its_restarts(home: Path, tmp
             server.stop()
 
 
-def test_an_outage_shorter_than_a_heartbeat_is_one_line_too(home: Path, tmp_path: Path) -> None:
-    """The idle connections notice the outage later, when the busy connection is already back."""
+def test_an_outage_that_is_shorter_than_a_heartbeat_is_logged_once(home: Path, tmp_path: Path) -> None:
+    """The idle connections notice the outage later, when the busy connection has already been made again."""
     server = embedded.start(home, settings=FAST)
     try:
         dsn = create_database(server.dsn, "here")
@@ -258,7 +264,7 @@ def test_an_outage_shorter_than_a_heartbeat_is_one_line_too(home: Path, tmp_path
 
 
 def imported(pid: int) -> bool:
-    """Whether that process has come as far as loading the database driver."""
+    """Whether that process has loaded the database driver."""
     return "libpq" in Path(f"/proc/{pid}/maps").read_text()
 
 

@@ -1,4 +1,7 @@
-"""A worker is stopped past its lease, another one finishes its job, and the first wakes up: it must change nothing."""
+"""A zombie is a worker that was stopped until its lease had ended, and then goes on.
+
+It must change nothing of a job that another worker has finished since then.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ OP, NEXT = 1, 2
 
 
 def picture(db: Connection[Any], job_id: int) -> list[Any]:
-    """All that is stored about a job."""
+    """All rows that are stored about a job."""
     return [
         db.execute(query, [job_id]).fetchall()
         for query in (
@@ -52,7 +55,8 @@ def test_a_zombie_changes_nothing(
         before = picture(db, job_id)
         opened()
     resume(db, first, OP)
-    # The zombie learns of its loss, gives the job up and works on under another id, also at the same task.
+    # The zombie notices that it has lost its lease, and gives up the job. Then it works on under another id. It still runs jobs of
+    # the same task.
     wait_until(lambda: first.lines("lost its lease and registers again; jobs given up: 1"))
     third_id = wait_until(lambda: first.id(db) not in (None, first_id) and first.id(db))
     workers.all[1].end()
@@ -73,13 +77,13 @@ def test_a_zombie_changes_nothing(
 
 
 def handlers(db: Connection[Any], op: int) -> set[int]:
-    """The processes in which the first attempt of this op has begun."""
+    """The pids of the processes in which the first attempt of the job with this ``op`` has begun."""
     first = "select pid from chk.runs where op = %(op)s and lease_id = (select min(lease_id) from chk.runs where op = %(op)s)"
     return {pid for (pid,) in db.execute(first, {"op": op})}
 
 
 def stop(db: Connection[Any], worker: WorkerProcess, op: int) -> None:
-    """Stops the worker, and its child if the handler runs in one."""
+    """Sends SIGSTOP to the worker, and to its child process if the handler runs in one."""
     for pid in handlers(db, op) - {worker.pid}:
         send(pid, signal.SIGSTOP)
     worker.signal(signal.SIGSTOP)
@@ -99,8 +103,10 @@ def no_transaction_open(db: Connection[Any]) -> bool:
     return row == (0,)
 
 
-def test_a_zombie_that_was_not_missed_goes_on(workers: WorkerProcesses, db: Connection[Any]) -> None:
-    """If no other worker is there to rescue its jobs, the zombie rescues them itself, under another id, and completes them."""
+def test_a_zombie_completes_its_jobs_itself_if_no_other_worker_has_rescued_them(
+    workers: WorkerProcesses, db: Connection[Any]
+) -> None:
+    """The zombie registers under another id, rescues its jobs and runs them again."""
     worker, worker_id = workers.start_registered(*QUICK)
     with gate(workers.dsn, OP) as opened:
         job_id = enqueue(db, "hold_thread", OP, inside=True)

@@ -1,4 +1,4 @@
-"""Real worker processes of a test, and what SQL and their logs tell about them."""
+"""Starts real worker processes for a test, and reads their state from the database and from their logs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUICK = (
     "0.3",
     "--poll",
     "0.2",
-)  # the rescue of a test must not take half a minute
+)  # with the default lease, a test would have to wait half a minute for a rescue
 
 
 class WorkerProcess:
@@ -64,7 +64,7 @@ class WorkerProcess:
         self.process.wait()
 
     def lines(self, containing: str, since: int = 0) -> list[str]:
-        """The lines of its log that hold this text, from the byte ``since`` on."""
+        """The lines of its log that contain this text, from the byte ``since`` on."""
         text = self.log.read_bytes()[since:].decode(errors="replace")
         return [line for line in text.splitlines() if containing in line]
 
@@ -79,7 +79,10 @@ class WorkerProcess:
 
 
 class WorkerProcesses:
-    """Starts workers on one database; leaving the block ends all of them and prints their logs (``quiet``: if it failed)."""
+    """Starts workers on one database. At its end, the block kills all of them and prints their logs.
+
+    ``quiet``: the logs are printed only if the block failed.
+    """
 
     def __init__(
         self, dsn: str, directory: Path, environment: Mapping[str, str] | None = None, *, quiet: bool = False
@@ -119,7 +122,7 @@ class WorkerProcesses:
 
 
 def enqueue(db: Connection[Any], task: str, op: int, effect: bool = True, **args: Any) -> int:
-    """Enqueues a job with its business row, in one transaction; returns the job's id."""
+    """Enqueues a job and stores its row of ``chk.business``, in one transaction; returns the job's id."""
     with db.transaction():
         db.execute("insert into chk.business (op) values (%s)", [op])
         handle = (
@@ -142,7 +145,7 @@ def unfinished(db: Connection[Any]) -> int:
 
 @contextmanager
 def gate(dsn: str, op: int) -> Any:
-    """Holds back every handler that comes to this gate, until it is opened: ``opened()``, or the block's end."""
+    """Every handler that comes to the gate ``op`` waits there, until the test calls the function that it gets, or the block ends."""
     with psycopg.connect(dsn, autocommit=True) as holder:
         holder.execute("select pg_advisory_lock(%s)", [op])
         yield lambda: holder.execute("select pg_advisory_unlock_all()")

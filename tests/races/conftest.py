@@ -1,4 +1,4 @@
-"""Races are played on a watched database, and the checker has the last word."""
+"""The tests of races run on a database that records every change of a job. After each test, the checker looks for broken invariants."""
 
 from __future__ import annotations
 

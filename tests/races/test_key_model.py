@@ -1,4 +1,7 @@
-"""Keys against a model of them: enqueues under every rule, claims, ends and time that passes, in any order."""
+"""Compares what pgqueue does with keys to what a simple model of keys says.
+
+Enqueues under every rule, claims, outcomes, cancels, purges and passing time come in any order.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from tests.worker_by_hand import Hand
 
 TASK = "modelled"
 THROTTLE, DEBOUNCE, DEBOUNCE_MAX, TTL, EXPIRES = 100.0, 50.0, 110.0, 150.0, 70.0
-STEP = 20.0  # of time that passes: no two moments that matter lie near each other
+STEP = 20.0  # seconds that pass at a time: many more than the test takes, so the time that the test takes does not matter
 OUTCOMES = {
     "completed": COMPLETED,
     "dead": Outcome.dead("permanent_error", ValueError("no")),
@@ -48,7 +51,7 @@ items = st.tuples(st.sampled_from(sorted(MODES)), keys, values)
 
 @dataclass
 class Modelled:
-    """A job as it should be. ``due`` and ``since`` are moments of the model's time."""
+    """The values that a job should have. ``due`` (its run_at) and ``since`` (its enqueue) are moments of the model's time."""
 
     n: int
     key: str | None
@@ -75,7 +78,7 @@ class Keys(RuleBasedStateMachine):
         self.requests: dict[str, tuple[int, int, float]] = {}
         self.running: dict[int, Any] = {}
 
-    # -------------------------------------------------------------- what happens
+    # -------------------------------------------------------------- the events
 
     @rule(item=items)
     def enqueue(self, item: tuple[str, str, int]) -> None:
@@ -86,7 +89,7 @@ class Keys(RuleBasedStateMachine):
         chosen=st.lists(st.tuples(keys, values), max_size=4),
     )
     def enqueue_many(self, mode: str, chosen: list[tuple[str, int]]) -> None:
-        if mode == "debounce":  # for each key a call makes one job, of its last item
+        if mode == "debounce":  # a call makes one job for each key, from the last item with this key
             chosen = list(dict(chosen).items())
         self.expect([(mode, key, n) for key, n in chosen])
 
@@ -134,7 +137,7 @@ class Keys(RuleBasedStateMachine):
     def purge(self) -> None:
         run(self.db, statements.purge(100))
 
-    # -------------------------------------------------------------- what should come of it
+    # -------------------------------------------------------------- the results that the model expects
 
     def expect(self, chosen: list[tuple[str, str, int]]) -> None:
         named = [
@@ -218,7 +221,7 @@ class Keys(RuleBasedStateMachine):
                 assert abs(due_in - (job.due - self.now)) < STEP / 2
 
 
-def test_keys_do_what_the_model_does(db: Connection[Any]) -> None:
+def test_jobs_with_keys_are_as_the_model_says(db: Connection[Any]) -> None:
     machine = type("KeysHere", (Keys,), {"db": db})
     run_state_machine_as_test(
         machine,

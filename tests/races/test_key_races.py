@@ -1,4 +1,4 @@
-"""Races of enqueues, ends and revivals of jobs with one key."""
+"""Races of two transactions that enqueue, end or revive jobs with the same key. The holder of a key is the job that has it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize("key", ["unique_key", "idempotency_key"])
-def test_two_enqueues_of_one_key(players: Players, key: str) -> None:
+def test_the_second_of_two_enqueues_with_one_key_waits_and_stores_no_job(players: Players, key: str) -> None:
     first, second, waited = players.race(enqueues({key: "k"}), enqueues({key: "k"}))
     assert waited
     [(job_id, created, _)] = first
@@ -35,7 +35,9 @@ def test_two_enqueues_of_one_key(players: Players, key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["unique_key", "idempotency_key"])
-def test_the_first_enqueue_is_rolled_back(players: Players, key: str) -> None:
+def test_an_enqueue_stores_its_job_if_the_enqueue_for_which_it_waits_is_rolled_back(
+    players: Players, key: str
+) -> None:
     with players.during(enqueues({key: "k"}), enqueues({key: "k"})) as later:
         assert not later.done()
         players.one.rollback()
@@ -44,7 +46,9 @@ def test_the_first_enqueue_is_rolled_back(players: Players, key: str) -> None:
     assert row(players.db, job_id) == ("pending",)
 
 
-def test_an_idempotency_key_with_other_arguments(players: Players) -> None:
+def test_an_enqueue_stores_nothing_if_its_idempotency_key_was_used_with_other_arguments(
+    players: Players,
+) -> None:
     first, second, waited = players.race(
         enqueues({"idempotency_key": "k"}, args={"n": 1}),
         enqueues({"idempotency_key": "k"}, {"idempotency_key": "other"}, args={"n": 2}),
@@ -60,8 +64,10 @@ def test_an_idempotency_key_with_other_arguments(players: Players) -> None:
     [COMPLETED, Outcome.dead("permanent_error", ValueError("no")), Outcome.cancelled("enough")],
     ids=lambda outcome: outcome.state,
 )
-def test_the_holder_finishes_then_enqueue(players: Players, outcome: Outcome) -> None:
-    """The key is free as soon as the holder's end commits."""
+def test_an_enqueue_stores_a_new_job_if_the_holder_of_its_key_finishes_meanwhile(
+    players: Players, outcome: Outcome
+) -> None:
+    """The key is free as soon as the end of the holder is committed."""
     worker_id, holder, lease_id = running_holder(players)
     _, [(job_id, created, _)], waited = players.race(
         does(settle(worker_id, holder, lease_id, outcome)), enqueues({"unique_key": "k"})
@@ -72,8 +78,8 @@ def test_the_holder_finishes_then_enqueue(players: Players, outcome: Outcome) ->
     assert row(players.db, job_id) == ("pending",)
 
 
-def test_enqueue_then_the_holder_finishes(players: Players) -> None:
-    """The enqueue was a duplicate when it was made, and it holds up no settle."""
+def test_the_settling_of_a_job_does_not_wait_for_an_enqueue_with_the_jobs_key(players: Players) -> None:
+    """The enqueue is a duplicate, because the holder of the key was still running when the enqueue began."""
     worker_id, holder, lease_id = running_holder(players)
     found, settled, waited = players.race(
         enqueues({"unique_key": "k"}), does(settle(worker_id, holder, lease_id, COMPLETED))
@@ -99,7 +105,7 @@ def test_two_batches_in_opposite_order_do_not_deadlock(players: Players, key: st
 def test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock(
     players: Players, connect: Callable[..., Connection[Any]], key: str
 ) -> None:
-    """Two batches in opposite order that both wait for a third one, whose end lets them go on at the same moment."""
+    """Two batches have the same keys in opposite order. Both wait for a third batch, so its end lets them go on at the same moment."""
 
     def batch(*names: str) -> Jsonb:
         rest = {"throttle": 60} if key == "throttle" else {}
@@ -126,7 +132,7 @@ def test_batches_that_take_their_keys_at_the_same_time_do_not_deadlock(
             assert sum(made) == 198
 
 
-def test_batches_that_overlap_share_the_keys(players: Players) -> None:
+def test_a_batch_gets_the_job_of_another_batch_for_a_key_that_both_have(players: Players) -> None:
     first, second, waited = players.race(
         enqueues({"unique_key": "a"}, {"unique_key": "c"}, {}),
         enqueues({"unique_key": "d"}, {"unique_key": "c"}, {"unique_key": "b"}, {}),
@@ -137,7 +143,7 @@ def test_batches_that_overlap_share_the_keys(players: Players) -> None:
     assert second[1][0] == first[1][0]
 
 
-def test_revive_then_enqueue_of_its_key(players: Players) -> None:
+def test_an_enqueue_that_waits_for_a_revive_of_its_key_gets_the_revived_job(players: Players) -> None:
     dead = dead_holder(players)
     said, [(job_id, created, conflict)], waited = players.race(
         does(statements.revive(dead)), enqueues({"unique_key": "k"})
@@ -147,7 +153,7 @@ def test_revive_then_enqueue_of_its_key(players: Players) -> None:
     assert (job_id, created, conflict) == (dead, False, "unique_key")
 
 
-def test_enqueue_then_revive_of_its_key(players: Players) -> None:
+def test_a_revive_that_waits_for_an_enqueue_of_its_key_revives_nothing(players: Players) -> None:
     dead = dead_holder(players)
     [(job_id, created, _)], said, waited = players.race(
         enqueues({"unique_key": "k"}), does(statements.revive(dead))

@@ -1,4 +1,7 @@
-"""A job may commit late, behind the place where claims begin. A claimer finds it, also if a look behind that place is too dear."""
+"""A job can be committed late: behind the cursor, where claims no longer look for it.
+
+A claimer finds such a job, even if it takes too long to look behind the cursor again and again.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ async def play(dsn: str, db: Connection[Any], writer: Connection[Any]) -> None:
 
     insert(db)
     await claimer._claim(100)
-    claimer._late_commits.next_look_behind = math.inf  # from now on a look behind is too dear
+    claimer._late_commits.next_look_behind = math.inf  # from now on, as if a look behind took too long
     with writer.transaction():
         late = insert(writer)
         await claim_until(

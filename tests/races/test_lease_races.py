@@ -1,4 +1,7 @@
-"""Claim, settle, rescue, heartbeat and cancel against each other, each pair in both orders."""
+"""Races between two of these: claim, settle, rescue, heartbeat, cancel, revive, edit, and the end of overdue jobs.
+
+In most tests, a first transaction acts and stays open, and then a second one acts. Each pair is tested in both orders.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ SNOOZED = Outcome.snoozed(0.0)
 
 
 def claimed(players: Players) -> tuple[int, int, int]:
-    """(worker, job, lease) of a running job."""
+    """Stores a job and claims it; returns the ids of its worker, of the job and of its lease."""
     worker_id, job_id = register(players.db), enqueue(players.db)
     [claimed_row] = run(players.db, claim(worker_id))
     return worker_id, job_id, claimed_row[1]
 
 
-def test_two_claims_share_what_there_is_without_waiting(players: Players) -> None:
+def test_two_claims_share_the_due_jobs_without_waiting(players: Players) -> None:
     job_ids = {enqueue(players.db) for _ in range(6)}
     workers = register(players.db), register(players.db)
     first, second, waited = players.race(does(claim(workers[0], 4)), does(claim(workers[1], 4)))
@@ -36,7 +39,7 @@ def test_two_claims_share_what_there_is_without_waiting(players: Players) -> Non
     assert {found[0] for found in (*first, *second)} == job_ids
 
 
-def test_two_claims_of_one_job(players: Players) -> None:
+def test_only_one_of_two_claims_gets_the_job(players: Players) -> None:
     job_id = enqueue(players.db)
     workers = register(players.db), register(players.db)
     first, second, waited = players.race(does(claim(workers[0])), does(claim(workers[1])))
@@ -46,8 +49,8 @@ def test_two_claims_of_one_job(players: Players) -> None:
 
 
 @pytest.mark.parametrize("outcome", [COMPLETED, RETRIED, SNOOZED], ids=lambda outcome: outcome.reason)
-def test_settle_then_rescue(players: Players, outcome: Outcome) -> None:
-    """The lease is over, but no rescue has taken the job: the worker may still end it, and the rescue passes it by."""
+def test_a_rescue_skips_a_job_that_is_being_settled(players: Players, outcome: Outcome) -> None:
+    """The lease has ended, but no rescue has taken the job yet. So its worker can still settle it, and the rescue skips it."""
     worker_id, job_id, lease_id = claimed(players)
     expire(players.db, worker_id)
     settled, rescued, waited = players.race(does(settle(worker_id, job_id, lease_id, outcome)), does(RESCUE))
@@ -59,7 +62,7 @@ def test_settle_then_rescue(players: Players, outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("outcome", [COMPLETED, RETRIED, SNOOZED], ids=lambda outcome: outcome.reason)
-def test_rescue_then_settle(players: Players, outcome: Outcome) -> None:
+def test_a_settle_that_waits_for_a_rescue_changes_nothing(players: Players, outcome: Outcome) -> None:
     worker_id, job_id, lease_id = claimed(players)
     expire(players.db, worker_id)
     rescued, settled, waited = players.race(does(RESCUE), does(settle(worker_id, job_id, lease_id, outcome)))
@@ -69,7 +72,7 @@ def test_rescue_then_settle(players: Players, outcome: Outcome) -> None:
     assert row(players.db, job_id, "state, lease_id, attempt, crash_count") == ("retrying", lease_id, 1, 1)
 
 
-def test_settle_of_a_lease_that_was_claimed_again(players: Players) -> None:
+def test_a_settle_under_an_old_lease_id_changes_nothing_after_the_next_claim(players: Players) -> None:
     worker_id, job_id, lease_id = claimed(players)
     expire(players.db, worker_id)
     run(players.db, RESCUE)
@@ -83,8 +86,8 @@ def test_settle_of_a_lease_that_was_claimed_again(players: Players) -> None:
     assert row(players.db, job_id, "state, worker_id, lease_id") == ("running", other, again[0][1])
 
 
-def test_rescue_then_claim(players: Players) -> None:
-    """No session waits: the next claim finds the job."""
+def test_a_claim_skips_a_job_that_is_being_rescued(players: Players) -> None:
+    """The claim does not wait for the rescue. The next claim finds the job."""
     worker_id, job_id, lease_id = claimed(players)
     expire(players.db, worker_id)
     other = register(players.db)
@@ -97,7 +100,7 @@ def test_rescue_then_claim(players: Players) -> None:
     assert again[1] > lease_id
 
 
-def test_two_rescues(players: Players) -> None:
+def test_only_one_of_two_rescues_takes_the_job(players: Players) -> None:
     worker_id, job_id, _ = claimed(players)
     expire(players.db, worker_id)
     first, second, waited = players.race(does(RESCUE), does(RESCUE))
@@ -106,8 +109,10 @@ def test_two_rescues(players: Players) -> None:
     assert row(players.db, job_id, "crash_count") == (1,)
 
 
-def test_heartbeat_then_rescue(players: Players) -> None:
-    """The last moment: the heartbeat has renewed the lease, but not committed, when the rescuer looks."""
+def test_a_rescue_takes_no_job_if_the_lease_has_been_renewed_but_not_committed(players: Players) -> None:
+    """The heartbeat renews the lease at the last moment. The rescue begins when the former lease has ended and the heartbeat is not
+    committed yet.
+    """
     worker_id, job_id, _ = claimed(players)
     players.db.execute(
         "update pgqueue.workers set expires_at = clock_timestamp() + interval '0.3 s' where id = %s",
@@ -131,8 +136,8 @@ def test_heartbeat_then_rescue(players: Players) -> None:
     assert row(players.db, job_id) == ("running",)
 
 
-def test_rescue_then_heartbeat(players: Players) -> None:
-    """The heartbeat waits for the verdict and learns that its lease is gone."""
+def test_a_heartbeat_during_a_rescue_finds_that_its_lease_is_lost(players: Players) -> None:
+    """The heartbeat waits for the rescue, and then returns None instead of the worker's id."""
     worker_id, job_id, _ = claimed(players)
     expire(players.db, worker_id)
     rescued, beat, _ = players.race(does(RESCUE), does(statements.heartbeat(worker_id, 30, "running")))
@@ -145,8 +150,10 @@ def test_rescue_then_heartbeat(players: Players) -> None:
 
 
 @pytest.mark.parametrize("outcome", [COMPLETED, RETRIED, SNOOZED], ids=lambda outcome: outcome.reason)
-def test_settle_then_cancel(players: Players, outcome: Outcome) -> None:
-    """Cancel waits, and then acts on what it finds."""
+def test_a_cancel_that_waits_for_a_settle_cancels_the_job_unless_it_is_completed(
+    players: Players, outcome: Outcome
+) -> None:
+    """The cancel acts on the state that the settle has written."""
     worker_id, job_id, lease_id = claimed(players)
     settled, said, waited = players.race(
         does(settle(worker_id, job_id, lease_id, outcome)), does(statements.cancel(job_id))
@@ -158,8 +165,8 @@ def test_settle_then_cancel(players: Players, outcome: Outcome) -> None:
     assert row(players.db, job_id) == (end,)
 
 
-def test_cancel_then_completion(players: Players) -> None:
-    """A cancel of a running job is a request. If the job completes before its worker hears of it, it stays completed."""
+def test_a_job_that_completes_during_a_cancel_request_stays_completed(players: Players) -> None:
+    """The cancel of a running job is a request to its worker. The job completes before its worker sees the request."""
     worker_id, job_id, lease_id = claimed(players)
     said, settled, waited = players.race(
         does(statements.cancel(job_id)), does(settle(worker_id, job_id, lease_id, COMPLETED))
@@ -171,8 +178,10 @@ def test_cancel_then_completion(players: Players) -> None:
 
 
 @pytest.mark.parametrize("outcome", [RETRIED, SNOOZED], ids=lambda outcome: outcome.reason)
-def test_a_requested_cancel_outlives_the_attempt(players: Players, outcome: Outcome) -> None:
-    """The attempt ends before its worker hears of the cancel: the job must not run again."""
+def test_a_job_is_cancelled_if_its_attempt_ends_before_its_worker_sees_the_cancel_request(
+    players: Players, outcome: Outcome
+) -> None:
+    """The attempt ends in a retry or a snooze, but because of the request the job must not run again."""
     worker_id, job_id, lease_id = claimed(players)
     assert run(players.db, statements.cancel(job_id)) == "requested"
     assert run(players.db, settle(worker_id, job_id, lease_id, outcome)) == [job_id]
@@ -180,8 +189,12 @@ def test_a_requested_cancel_outlives_the_attempt(players: Players, outcome: Outc
 
 
 @pytest.mark.parametrize("outcome", [RETRIED, SNOOZED], ids=lambda outcome: outcome.reason)
-def test_cancel_then_settle(players: Players, outcome: Outcome) -> None:
-    """The request commits while the settle waits for the row: the job goes back, is never claimed again, and is swept."""
+def test_a_job_that_is_settled_during_a_cancel_request_never_runs_again(
+    players: Players, outcome: Outcome
+) -> None:
+    """The request is committed while the settle waits for the row. If the settle does not cancel the job, no claim takes the job
+    again, and ``finish_overdue`` cancels it.
+    """
     worker_id, job_id, lease_id = claimed(players)
     said, settled, waited = players.race(
         does(statements.cancel(job_id)), does(settle(worker_id, job_id, lease_id, outcome))
@@ -195,7 +208,7 @@ def test_cancel_then_settle(players: Players, outcome: Outcome) -> None:
     assert row(players.db, job_id) == ("cancelled",)
 
 
-def test_claim_then_cancel(players: Players) -> None:
+def test_a_cancel_that_waits_for_a_claim_becomes_a_request_to_the_worker(players: Players) -> None:
     job_id, worker_id = enqueue(players.db), register(players.db)
     found, said, waited = players.race(does(claim(worker_id)), does(statements.cancel(job_id)))
     assert waited
@@ -204,7 +217,7 @@ def test_claim_then_cancel(players: Players) -> None:
     assert row(players.db, job_id, "state, cancel_requested") == ("running", True)
 
 
-def test_cancel_then_claim(players: Players) -> None:
+def test_a_claim_skips_a_job_that_is_being_cancelled(players: Players) -> None:
     job_id, worker_id = enqueue(players.db), register(players.db)
     said, found, waited = players.race(does(statements.cancel(job_id)), does(claim(worker_id)))
     assert not waited
@@ -213,7 +226,7 @@ def test_cancel_then_claim(players: Players) -> None:
     assert row(players.db, job_id) == ("cancelled",)
 
 
-def test_cancel_then_rescue(players: Players) -> None:
+def test_a_rescued_job_is_cancelled_if_its_cancel_was_requested(players: Players) -> None:
     worker_id, job_id, _ = claimed(players)
     assert run(players.db, statements.cancel(job_id)) == "requested"
     expire(players.db, worker_id)
@@ -222,7 +235,7 @@ def test_cancel_then_rescue(players: Players) -> None:
 
 
 @pytest.mark.parametrize("ended", ["cancelled", "dead"])
-def test_two_revivals(players: Players, ended: str) -> None:
+def test_the_second_of_two_revivals_finds_the_job_pending(players: Players, ended: str) -> None:
     worker_id, job_id, lease_id = claimed(players)
     outcome = (
         Outcome.cancelled("enough")
@@ -251,7 +264,7 @@ def bounded(players: Players, column: str) -> int:
     return job_id
 
 
-def test_claim_then_edit(players: Players) -> None:
+def test_an_edit_that_waits_for_a_claim_changes_nothing(players: Players) -> None:
     job_id, worker_id = enqueue(players.db), register(players.db)
     found, said, waited = players.race(does(claim(worker_id)), does(statements.edit(job_id, {"priority": 5})))
     assert waited
@@ -260,7 +273,7 @@ def test_claim_then_edit(players: Players) -> None:
     assert row(players.db, job_id, "state, priority") == ("running", 0)
 
 
-def test_edit_of_a_running_job_then_settle(players: Players) -> None:
+def test_a_settle_does_not_wait_for_an_edit_of_the_running_job(players: Players) -> None:
     job_id, worker_id = enqueue(players.db), register(players.db)
     [found] = run(players.db, claim(worker_id))
     said, settled, waited = players.race(
@@ -269,8 +282,8 @@ def test_edit_of_a_running_job_then_settle(players: Players) -> None:
     assert (said, settled, waited) == ("running", [job_id], False)
 
 
-def test_edit_then_claim(players: Players) -> None:
-    """The claim passes the job by, and the next claim finds the edited job."""
+def test_a_claim_skips_a_job_that_is_being_edited(players: Players) -> None:
+    """The next claim finds the edited job."""
     job_id, worker_id = enqueue(players.db), register(players.db)
     said, found, waited = players.race(
         does(statements.edit(job_id, {"args": {"a": 1}})), does(claim(worker_id))
@@ -283,8 +296,10 @@ def test_edit_then_claim(players: Players) -> None:
 
 
 @pytest.mark.parametrize("column", ["expires_at", "deadline_at"])
-def test_edit_then_sweep(players: Players, column: str) -> None:
-    """An edit that gives the job more time in the last moment wins."""
+def test_a_job_is_not_ended_as_overdue_while_an_edit_gives_it_more_time(
+    players: Players, column: str
+) -> None:
+    """The edit has locked the row, so ``finish_overdue`` skips it. After the edit, the job is no longer overdue."""
     job_id = bounded(players, column)
     option = column.removesuffix("_at")
     said, swept, waited = players.race(
@@ -297,7 +312,9 @@ def test_edit_then_sweep(players: Players, column: str) -> None:
 
 
 @pytest.mark.parametrize(("column", "end"), [("expires_at", "cancelled"), ("deadline_at", "dead")])
-def test_sweep_then_edit(players: Players, column: str, end: str) -> None:
+def test_an_edit_that_waits_for_the_end_of_an_overdue_job_changes_nothing(
+    players: Players, column: str, end: str
+) -> None:
     job_id = bounded(players, column)
     option = column.removesuffix("_at")
     swept, said, waited = players.race(
@@ -310,7 +327,9 @@ def test_sweep_then_edit(players: Players, column: str, end: str) -> None:
 
 
 @pytest.mark.parametrize(("column", "end"), [("expires_at", "cancelled"), ("deadline_at", "dead")])
-def test_two_sweeps(players: Players, column: str, end: str) -> None:
+def test_only_one_of_two_calls_of_finish_overdue_ends_the_job(
+    players: Players, column: str, end: str
+) -> None:
     job_id = bounded(players, column)
     first, second, waited = players.race(
         does(statements.finish_overdue(10)), does(statements.finish_overdue(10))
@@ -320,7 +339,7 @@ def test_two_sweeps(players: Players, column: str, end: str) -> None:
     assert row(players.db, job_id) == (end,)
 
 
-def test_sweep_then_cancel(players: Players) -> None:
+def test_a_cancel_that_waits_for_the_end_of_an_overdue_job_changes_nothing(players: Players) -> None:
     job_id = bounded(players, "deadline_at")
     _, said, waited = players.race(does(statements.finish_overdue(10)), does(statements.cancel(job_id)))
     assert waited

@@ -1,4 +1,7 @@
-"""Races under the rules of keys: replace, raise, throttle, debounce, and holders that expired."""
+"""Races of enqueues with a key: under the rules replace, raise, throttle and debounce, and when the job with the key has expired.
+
+The holder of a key is the job that has it.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ def count(players: Players, table: str = "jobs") -> int:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_two_enqueues_under_one_rule(players: Players, rule: str) -> None:
+def test_the_second_of_two_enqueues_under_one_rule_waits_and_stores_no_job(
+    players: Players, rule: str
+) -> None:
     first, second, waited = players.race(
         enqueues(RULES[rule], args={"n": 1, "by": "one"}), enqueues(RULES[rule], args={"n": 1, "by": "two"})
     )
@@ -65,7 +70,9 @@ def test_two_enqueues_under_one_rule(players: Players, rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_first_enqueue_under_a_rule_is_rolled_back(players: Players, rule: str) -> None:
+def test_an_enqueue_under_a_rule_stores_its_job_if_the_enqueue_before_it_is_rolled_back(
+    players: Players, rule: str
+) -> None:
     with players.during(enqueues(RULES[rule]), enqueues(RULES[rule])) as later:
         assert not later.done()
         players.one.rollback()
@@ -76,7 +83,7 @@ def test_the_first_enqueue_under_a_rule_is_rolled_back(players: Players, rule: s
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_enqueues_of_other_keys_do_not_wait(players: Players, rule: str) -> None:
+def test_enqueues_of_different_keys_do_not_wait_for_each_other(players: Players, rule: str) -> None:
     other = RULES[rule] | ({} if rule == "unique" else {"unique_key": "other"})
     _, second, waited = players.race(enqueues(RULES[rule], args={"n": 1}), enqueues(other, args={"n": 2}))
     assert not waited
@@ -101,8 +108,10 @@ def test_two_batches_under_a_rule_in_opposite_order_do_not_deadlock(players: Pla
 
 
 @pytest.mark.parametrize("rule", ["replace", "debounce"])
-def test_claim_then_replacement(players: Players, rule: str) -> None:
-    """The enqueue waits for the claim and sees that it comes too late: a debounce makes the next job."""
+def test_an_enqueue_that_waits_for_a_claim_does_not_replace_the_running_job(
+    players: Players, rule: str
+) -> None:
+    """After the claim, it is too late to replace the job. A debounce stores a new job instead."""
     [(job_id, _, _)] = enqueues(RULES[rule], args={"n": 1})(players.db)
     players.db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
     worker_id = register(players.db)
@@ -118,8 +127,8 @@ def test_claim_then_replacement(players: Players, rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", ["replace", "debounce"])
-def test_replacement_then_claim(players: Players, rule: str) -> None:
-    """The claim passes by the job that an open transaction replaces. Once the job is due, a claim finds it with the last arguments."""
+def test_a_claim_skips_a_job_that_is_being_replaced(players: Players, rule: str) -> None:
+    """If the replaced job is due, the next claim finds it. A debounced job is not due yet."""
     [(job_id, _, _)] = enqueues(RULES[rule], args={"n": 1})(players.db)
     players.db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
     worker_id = register(players.db)
@@ -135,8 +144,10 @@ def test_replacement_then_claim(players: Players, rule: str) -> None:
 @pytest.mark.parametrize(
     "outcome", [COMPLETED, Outcome.retried(0.0, ValueError("no"))], ids=lambda outcome: outcome.state
 )
-def test_replacement_then_settle(players: Players, rule: str, outcome: Outcome) -> None:
-    """An enqueue keeps no worker from settling, however long its transaction is."""
+def test_a_settle_does_not_wait_for_an_enqueue_with_the_key_of_the_running_job(
+    players: Players, rule: str, outcome: Outcome
+) -> None:
+    """The transaction of an enqueue can stay open for long, and a worker must not wait for it."""
     [(job_id, _, _)] = enqueues(RULES[rule], args={"n": 1})(players.db)
     players.db.execute("update pgqueue.jobs_live set run_at = clock_timestamp()")
     worker_id = register(players.db)
@@ -151,7 +162,9 @@ def test_replacement_then_settle(players: Players, rule: str, outcome: Outcome) 
 @pytest.mark.parametrize(
     "outcome", [COMPLETED, Outcome.retried(0.0, ValueError("no"))], ids=lambda outcome: outcome.state
 )
-def test_settle_then_replacement(players: Players, outcome: Outcome) -> None:
+def test_an_enqueue_that_waits_for_a_settle_replaces_the_job_unless_it_is_completed(
+    players: Players, outcome: Outcome
+) -> None:
     worker_id, holder, lease_id = running_holder(players)
     _, [(job_id, created, _)], waited = players.race(
         does(settle(worker_id, holder, lease_id, outcome)), enqueues(RULES["replace"], args={"n": 2})
@@ -164,7 +177,7 @@ def test_settle_then_replacement(players: Players, outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("rule", ["replace", "debounce"])
-def test_cancel_then_replacement(players: Players, rule: str) -> None:
+def test_an_enqueue_that_waits_for_a_cancel_stores_a_new_job(players: Players, rule: str) -> None:
     [(holder, _, _)] = enqueues(RULES[rule], args={"n": 1})(players.db)
     said, [(job_id, created, _)], waited = players.race(
         does(statements.cancel(holder)), enqueues(RULES[rule], args={"n": 2})
@@ -175,7 +188,7 @@ def test_cancel_then_replacement(players: Players, rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", ["replace", "debounce"])
-def test_replacement_then_cancel(players: Players, rule: str) -> None:
+def test_a_cancel_that_waits_for_a_replacement_cancels_the_replaced_job(players: Players, rule: str) -> None:
     [(holder, _, _)] = enqueues(RULES[rule], args={"n": 1})(players.db)
     found, said, waited = players.race(enqueues(RULES[rule], args={"n": 2}), does(statements.cancel(holder)))
     assert waited
@@ -197,7 +210,9 @@ BATCHES = pytest.mark.parametrize("batch", [["k"], ["a", "k", "z"]], ids=["alone
 
 
 @BATCHES
-def test_two_enqueues_of_the_key_of_an_expired_job(players: Players, batch: list[str]) -> None:
+def test_two_enqueues_with_the_key_of_an_expired_job_store_one_new_job(
+    players: Players, batch: list[str]
+) -> None:
     holder = expired_holder(players)
     act = enqueues(*({"unique_key": name} for name in batch))
     first, second, waited = players.race(act, act)
@@ -208,7 +223,9 @@ def test_two_enqueues_of_the_key_of_an_expired_job(players: Players, batch: list
 
 
 @BATCHES
-def test_sweep_then_enqueue_of_the_key(players: Players, batch: list[str]) -> None:
+def test_an_enqueue_that_waits_for_the_end_of_an_expired_holder_stores_a_new_job(
+    players: Players, batch: list[str]
+) -> None:
     holder = expired_holder(players)
     swept, found, waited = players.race(
         does(statements.finish_overdue(10)), enqueues(*({"unique_key": name} for name in batch))
@@ -218,8 +235,8 @@ def test_sweep_then_enqueue_of_the_key(players: Players, batch: list[str]) -> No
     assert all(created for _, created, _ in found)
 
 
-def test_enqueue_of_the_key_then_sweep(players: Players) -> None:
-    """The enqueue has locked the row: the leader does not wait."""
+def test_finish_overdue_does_not_wait_for_an_enqueue_that_ends_the_expired_holder(players: Players) -> None:
+    """The enqueue has locked the holder's row, so ``finish_overdue``, which the leader runs, skips it."""
     holder = expired_holder(players)
     found, swept, waited = players.race(enqueues({"unique_key": "k"}), does(statements.finish_overdue(10)))
     assert (found[0][1], swept, waited) == (True, [], False)
@@ -227,7 +244,7 @@ def test_enqueue_of_the_key_then_sweep(players: Players) -> None:
 
 
 @BATCHES
-def test_an_edit_that_takes_the_expiry_away_then_enqueue_of_the_key(
+def test_an_enqueue_that_waits_for_an_edit_of_the_expiry_returns_the_edited_job(
     players: Players, batch: list[str]
 ) -> None:
     holder = expired_holder(players)
@@ -239,8 +256,8 @@ def test_an_edit_that_takes_the_expiry_away_then_enqueue_of_the_key(
     assert row(players.db, holder) == ("pending",)
 
 
-def test_python_and_sql_race_for_one_derived_key(players: Players) -> None:
-    """A single enqueue of Python uses a statement of its own, which makes the same key."""
+def test_an_enqueue_from_sql_finds_the_derived_key_of_an_enqueue_from_python(players: Players) -> None:
+    """A single enqueue from Python uses a statement of its own. It must derive the same key as the function of the SQL API."""
     options = {"unique": ["n"], "unique_for": 3600.0}
     job_id, second, waited = players.race(
         does(statements.insert_unique(SETUP, '{"n": 1}', options)), enqueues(options, args={"n": 1})
@@ -251,7 +268,8 @@ def test_python_and_sql_race_for_one_derived_key(players: Players) -> None:
     assert again is None
 
 
-# Once, the holder ends after an enqueue has met its key and before the enqueue can name it, as if a worker were so quick.
+# Ends the holder after an enqueue has found that the key is taken, and before the enqueue reads the holder's id. A worker can be as
+# quick. The trigger does this at its first call only.
 QUICK = """
 create sequence chk.quick;
 create function chk.end_holder() returns trigger language plpgsql as $$
@@ -266,19 +284,26 @@ create trigger chk_end_holder after insert on pgqueue.jobs_live for each stateme
 
 
 @pytest.mark.parametrize("batch", [["k"], ["a", "k", "z"]], ids=["alone", "in a batch"])
-def test_a_holder_ends_before_it_can_be_named(players: Players, batch: list[str]) -> None:
-    """The enqueue tries again: a single job alone, a batch as a whole, in key order."""
+def test_an_enqueue_tries_again_if_the_holder_ends_before_its_id_is_read(
+    players: Players, batch: list[str]
+) -> None:
+    """For a single job, the second try stores the job. A batch is tried again as a whole, in the order of its keys.
+
+    Before that, the first try of the batch is undone, and with it the end of the holder.
+    """
     holder = enqueue(players.db, unique_key="k")
     players.db.execute(QUICK.format(holder=holder).encode())
     found = enqueues(*({"unique_key": name} for name in batch))(players.db)
     ended = players.db.execute("select last_value from chk.quick").fetchone()
     assert ended
-    assert ended[0] >= 2, "there was another round"
+    assert ended[0] >= 2, "the enqueue was tried again"
     if len(batch) == 1:
         assert found[0][1]
         players.db.execute("delete from chk.events where job_id = %s", [holder])  # no worker ended it
     else:
-        assert found[1] == (holder, False, "unique_key"), "what was undone is undone as a whole"
+        assert found[1] == (holder, False, "unique_key"), (
+            "the end of the holder was undone with the first try"
+        )
         assert [created for _, created, _ in found] == [True, False, True]
     held = players.db.execute("select unique_key from pgqueue.jobs_live order by 1").fetchall()
     assert held == [(name,) for name in batch]

@@ -1,4 +1,7 @@
-"""What happens to attempts in the moment between their claim and their first step, and to suspects of crash loops."""
+"""Attempts that end between their claim and their first step, attempts of suspects, and attempts at the end of a worker.
+
+Suspects are jobs that ran in a process when it crashed. Each of them runs in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,7 @@ def test_an_attempt_that_ends_before_its_first_step_frees_its_slot(
     [({}, "cancelled"), ({"expires": 0.0}, "expired"), ({"deadline": 0.0}, "deadline_exceeded"), ({"deadline": 60.0}, "completed")],
     ids=str,
 )  # fmt: skip
-def test_what_waited_too_long_for_its_turn_or_was_cancelled_meanwhile_never_begins(
+def test_an_attempt_never_begins_if_it_expired_or_was_cancelled_while_it_waited_for_a_slot(
     left: dict[str, float], reason: str
 ) -> None:
     app = App()
@@ -151,7 +154,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("task", killer_tasks.TASKS)
-def test_a_suspect_runs_in_a_process_of_its_own_while_others_go_on(task: str, tmp_path: Path) -> None:
+def test_a_suspect_runs_in_a_process_of_its_own_while_other_jobs_go_on(task: str, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     ended: Ended = {}
 
@@ -175,7 +178,7 @@ def test_a_suspect_runs_in_a_process_of_its_own_while_others_go_on(task: str, tm
 
 @pytest.mark.parametrize("way", killer_tasks.WAYS)
 @pytest.mark.parametrize("task", killer_tasks.TASKS)
-def test_a_deadly_suspect_dies_alone(task: str, way: str) -> None:
+def test_the_crash_of_a_suspect_ends_no_other_attempt(task: str, way: str) -> None:
     ended: Ended = {}
 
     async def play() -> None:
@@ -193,7 +196,7 @@ def test_a_deadly_suspect_dies_alone(task: str, way: str) -> None:
     assert (ended[3].state, ended[3].reason) == ("dead", "crash_loop")
 
 
-def test_few_suspects_run_at_once_each_makes_room_and_those_that_wait_take_no_slot(tmp_path: Path) -> None:
+def test_few_suspects_run_at_the_same_time_and_suspects_that_wait_take_no_slot(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     ended: Ended = {}
 
@@ -223,8 +226,10 @@ def test_few_suspects_run_at_once_each_makes_room_and_those_that_wait_take_no_sl
 
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
-def test_what_waits_for_its_turn_at_the_end_of_the_grace_goes_back_unbegun(dsn: str, executor: str) -> None:
-    """One job outlasts the grace; what was claimed ahead, and a suspect that waits for its process, have not been attempted."""
+def test_attempts_that_have_not_begun_at_the_end_of_the_grace_are_released_and_not_counted(
+    dsn: str, executor: str
+) -> None:
+    """One job still runs at the end of the grace. The jobs that wait for its slot, and a suspect that waits for a process, have not begun."""
     app, done = App(), dict[int, Conclusion]()
     begun, go_on = [], threading.Event()
 
@@ -263,7 +268,7 @@ def test_what_waits_for_its_turn_at_the_end_of_the_grace_goes_back_unbegun(dsn: 
 
 
 @pytest.mark.parametrize("way", ["async", "thread", "chunk", "process"])
-def test_a_lost_lease_reaches_handlers_that_run_and_nothing_of_them_is_settled(
+def test_running_handlers_are_stopped_and_not_settled_after_the_lease_is_lost(
     way: str, tmp_path: Path
 ) -> None:
     app, told, done = App(), [], list[tuple[int, Conclusion]]()

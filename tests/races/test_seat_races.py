@@ -1,4 +1,4 @@
-"""Claims under limits against each other, and against the check that counts their seats again."""
+"""Races of claims under limits with each other, with ``recount_seats``, which corrects the taken seats, and with changes of a limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def claim_by_turns(worker_id: int, count: int = 10) -> Statement[list[Sequence[A
     )
 
 
-def test_two_claims_of_one_key_take_no_more_than_its_limit(players: Players) -> None:
+def test_two_claims_of_one_key_take_no_more_jobs_than_its_limit_allows(players: Players) -> None:
     players.db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 3)")
     for _ in range(6):
         enqueue(players.db, concurrency_key="k")
@@ -30,11 +30,13 @@ def test_two_claims_of_one_key_take_no_more_than_its_limit(players: Players) -> 
     first, second, waited = players.race(
         does(claim_by_turns(workers[0], 2)), does(claim_by_turns(workers[1], 2))
     )
-    assert waited, "for what the first one takes of the seat"
+    assert waited, "the second claim waits until it is known which seats the first one takes"
     assert (len(first), len(second)) == (2, 1)
 
 
-def test_a_seat_that_is_tidied_away_while_a_claim_waits_for_it_is_made_anew(players: Players) -> None:
+def test_a_claim_makes_the_row_of_its_seats_again_if_recount_seats_deletes_it_meanwhile(
+    players: Players,
+) -> None:
     players.db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 2)")
     players.db.execute("insert into pgqueue.seats (limit_id, key) select id, 'k' from pgqueue.limits")
     for _ in range(6):
@@ -50,7 +52,7 @@ def test_a_seat_that_is_tidied_away_while_a_claim_waits_for_it_is_made_anew(play
     assert run(players.db, statements.recount_seats()) == []
 
 
-def test_jobs_in_order_never_run_beside_each_other_though_the_first_is_committed_last(
+def test_ordered_jobs_never_run_at_the_same_time_even_if_the_first_is_committed_last(
     players: Players,
 ) -> None:
     first = enqueue(players.one, concurrency_key="k", ordering="block")
@@ -66,7 +68,7 @@ def test_jobs_in_order_never_run_beside_each_other_though_the_first_is_committed
     assert claimed[0] == first
 
 
-def test_claims_without_keys_wait_for_no_seat(players: Players) -> None:
+def test_a_claim_of_jobs_without_keys_waits_for_no_seat(players: Players) -> None:
     players.db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 1)")
     enqueue(players.db, concurrency_key="k")
     enqueue(players.db)
@@ -77,7 +79,7 @@ def test_claims_without_keys_wait_for_no_seat(players: Players) -> None:
 
 
 @pytest.mark.parametrize("committing", [False, True])
-def test_a_claim_waits_for_no_change_of_its_limit_before_its_commit_and_then_obeys_it(
+def test_a_claim_waits_for_a_change_of_its_limit_only_while_the_change_commits(
     players: Players, committing: bool
 ) -> None:
     players.db.execute("insert into pgqueue.limits (per_key, concurrency) values (true, 4)")
@@ -92,6 +94,6 @@ def test_a_claim_waits_for_no_change_of_its_limit_before_its_commit_and_then_obe
             one.execute("set constraints all immediate")
 
     _, claimed, waited = players.race(change, does(claim_by_turns(worker_id)))
-    assert waited is committing, "for the seats of the limit"
+    assert waited is committing, "a change that commits locks the seats of the limit"
     assert len(claimed) == (1 if committing else 3)
     assert run(players.db, claim_by_turns(worker_id)) == []

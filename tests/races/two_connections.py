@@ -1,4 +1,4 @@
-"""Two connections that play a race in a given order: one acts and keeps its transaction open, the other one comes second."""
+"""Two connections that race in a given order: the first acts and keeps its transaction open, then the second acts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Rows = list[tuple[int, bool, str | None]]
 
 
 class Players:
-    """``db`` looks on; the players' transactions begin with their first statement."""
+    """``one`` and ``two`` race, and their transactions begin with their first statement. ``db`` looks at the database meanwhile."""
 
     def __init__(self, db: Connection[Any], one: Connection[Any], two: Connection[Any]) -> None:
         self.db, self.one, self.two = db, one, two
@@ -41,7 +41,7 @@ class Players:
                 self.one.commit()
 
     def race(self, first: Act, second: Act) -> tuple[Any, Any, bool]:
-        """What both answered, and whether the second had to wait for the first one's commit."""
+        """Returns the answers of both, and whether ``second`` had to wait for the commit of ``first``."""
         with self.during(first, second) as later:
             waited = not later.done()
         return self.result, later.result(timeout=20), waited
@@ -92,7 +92,7 @@ def expire(db: Connection[Any], worker_id: int) -> None:
 
 
 def enqueues(*jobs: dict[str, Any], args: dict[str, Any] | None = None) -> Act:
-    """(id, created, conflict) of each."""
+    """Enqueues these jobs. The answer is (id, created, conflict) of each job."""
 
     def act(connection: Connection[Any]) -> Rows:
         items = Jsonb([{"task": SETUP, "args": args or {}, **job} for job in jobs])
@@ -104,7 +104,7 @@ def enqueues(*jobs: dict[str, Any], args: dict[str, Any] | None = None) -> Act:
 
 
 def running_holder(players: Players) -> tuple[int, int, int]:
-    """(worker, job, lease) of a running job with the key k."""
+    """Stores a job with the unique_key k and claims it; returns the ids of its worker, of the job and of its lease."""
     worker_id, job_id = register(players.db), enqueue(players.db, unique_key="k")
     [claimed] = run(players.db, claim(worker_id))
     return worker_id, job_id, claimed[1]
