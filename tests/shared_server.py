@@ -1,7 +1,7 @@
 """One Postgres server for all processes of a test run, started when the first test asks for it.
 
 With xdist the tests run in workers, and the process that starts them (the controller) keeps the server: it answers the
-workers on a socket. A run of tests that need no database starts none.
+workers on a socket. If no test of the run needs a database, no server is started.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Place = tuple[str, str]  # the server's DSN, and the name of a migrated database
 
 
 class SharedServer:
-    """Starts the server if it is asked for. ``close`` stops it again."""
+    """Starts the server when ``place`` is called for the first time. ``close`` stops it again."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -26,7 +26,7 @@ class SharedServer:
         self._place: Place | None = None
 
     def place(self) -> Place:
-        """Where the server and the template are. The first call starts the server."""
+        """The DSN of the server and the name of the template. The first call starts the server."""
         with self._lock:
             if self._place is None:
                 admin = self._stack.enter_context(test_server())
@@ -44,13 +44,13 @@ class SharedServer:
         return str(listener.address)
 
     def _answer(self, listener: Listener) -> None:
-        """In a thread that lasts as long as the run, because an embedded server stops with the thread that started it."""
+        """Runs in a thread that lasts as long as the run of tests, because an embedded server stops with the thread that started it."""
         with suppress(OSError):  # the listener is closed
             while True:
                 with listener.accept() as asking:
                     try:
                         asking.send((self.place(), None))
-                    except Exception as error:  # noqa: BLE001 - the test that asked shows it
+                    except Exception as error:  # noqa: BLE001 - the process that asked raises it
                         asking.send((None, f"{type(error).__name__}: {error}"))
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ from tests.worker_by_hand import Hand
 
 TASK = "modelled"
 THROTTLE, DEBOUNCE, DEBOUNCE_MAX, TTL, EXPIRES = 100.0, 50.0, 110.0, 150.0, 70.0
-STEP = 20.0  # seconds that pass at a time: many more than the test takes, so the time that the test takes does not matter
+STEP = 20.0  # seconds that pass in one step. The test itself takes far less time, so its own duration does not matter
 OUTCOMES = {
     "completed": COMPLETED,
     "dead": Outcome.dead("permanent_error", ValueError("no")),

@@ -1,6 +1,7 @@
-"""The lists of columns in the SQL agree with the tables: what a job takes along when its row moves, what a claim returns, what is shown.
+"""The lists of columns in the SQL agree with the tables.
 
-A new column of ``jobs`` fails here until it says whether a job takes it along.
+There are three kinds of lists: the columns that a job keeps when its row moves to another table, the columns that a claim returns,
+and the columns that are shown. If ``jobs`` gets a new column, tests fail here until the lists say whether a job keeps it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pgqueue.sql import Statement, whole
 from tests.worker_by_hand import Hand
 
 Row = dict[str, Any]
-# A value for each column of a live job, other than its default. The columns OF_THE_END have no value before the end.
+# For each column of an unfinished job, a value that is not the column's default. The columns OF_THE_END have no value before the end.
 LIVING = {
     "id": "7", "lease_id": "5", "worker_id": "1", "run_at": "now() - interval '1 h'", "created_at": "now() - interval '2 h'",
     "started_at": "now() - interval '1 m'", "priority": "3", "attempt": "2", "max_attempts": "9", "crash_count": "1",
@@ -31,7 +32,7 @@ LIVING = {
     "seats_taken": "'{999, 1}'", "parked": "true", "stored_by_pgqueue": "true", "undeclared": "'{timeout}'",
 }  # fmt: skip
 OF_THE_END = {"finished_at", "result", "last_traceback"}
-LEFT = {"seats_taken", "parked", "undeclared"}  # what only a live job has
+LEFT = {"seats_taken", "parked", "undeclared"}  # columns that only unfinished jobs have
 RUNNING = LIVING
 PENDING = LIVING | {"state": "'pending'", "worker_id": "null", "seats_taken": "null"}
 DEAD = {name: value for name, value in PENDING.items() if name not in LEFT} | {
@@ -48,7 +49,7 @@ def store(db: Connection[Any], table: str, values: dict[str, str]) -> Row:
 
 
 def stored(db: Connection[Any]) -> Row:
-    """The one job there is."""
+    """The row of the only job that is stored."""
     with db.cursor(row_factory=dict_row) as cursor:
         [row] = cursor.execute("select * from pgqueue.jobs where task = 't'").fetchall()
         return row
@@ -69,12 +70,12 @@ MOVES: dict[str, tuple[dict[str, str], Callable[[int], Statement[Any]], set[str]
 }
 
 
-def test_each_column_of_a_live_job_has_a_value_here() -> None:
+def test_each_column_of_jobs_live_has_a_value_in_this_test() -> None:
     assert {*LIVING, *OF_THE_END} == {column.name for column in jobs_live.columns}
 
 
 @pytest.mark.parametrize("move", MOVES)
-def test_a_job_that_ends_takes_all_columns_along_but_those_that_only_a_live_one_has(
+def test_a_job_that_ends_keeps_all_columns_except_those_of_unfinished_jobs(
     db: Connection[Any], move: str
 ) -> None:
     values, statement, changed = MOVES[move]
@@ -91,7 +92,7 @@ def test_a_job_that_ends_takes_all_columns_along_but_those_that_only_a_live_one_
     assert differ == changed | {"state", "finished_at"} | {name for name in LEFT if before[name] is not None}
 
 
-def test_a_job_that_is_revived_takes_all_columns_along_but_those_of_its_end(db: Connection[Any]) -> None:
+def test_a_revived_job_keeps_all_columns_except_those_about_its_former_attempts(db: Connection[Any]) -> None:
     before = store(db, "jobs_dead", DEAD)
     assert run(db, statements.revive(7)) == "revived"
     after = stored(db)
@@ -111,11 +112,14 @@ def test_every_claim_returns_the_same_columns(db: Connection[Any]) -> None:
     claimed = names(db, statements.claim(1, ["t"], [("q", 0)], [(0.0, 0)], 1))
     assert names(db, statements.find_lost_claims(1, [])) == claimed
     limited = names(db, statements.claim_limited(1, ["t"], ("q", 0), "", 1))
-    renamed = {"queue_of": "queue", "priority_of": "priority"}  # its parameters have these names
+    renamed = {
+        "queue_of": "queue",
+        "priority_of": "priority",
+    }  # parameters of the function already have these names
     assert [renamed.get(name, name) for name in limited] == [*claimed, "turn", "rank", "front"]
 
 
-def test_a_job_is_shown_with_all_columns_but_those_that_are_the_queues_own(db: Connection[Any]) -> None:
+def test_a_job_is_shown_with_all_columns_except_those_for_internal_use(db: Connection[Any]) -> None:
     shown = names(db, statements.get_job(1))
     assert names(db, statements.list_jobs()) == shown
     assert names(db, statements.get_ended([1], [])) == ["asked", *shown]
@@ -124,7 +128,7 @@ def test_a_job_is_shown_with_all_columns_but_those_that_are_the_queues_own(db: C
 
 
 @pytest.mark.parametrize("name", ["claim_idx", "key_idx", "due_idx"])
-def test_a_condition_that_calls_an_index_by_name_is_the_one_of_that_index(
+def test_the_condition_that_the_sql_names_after_an_index_equals_the_condition_of_the_index(
     db: Connection[Any], name: str
 ) -> None:
     db.execute(f"create index likewise on pgqueue.jobs_live (id) where {whole(f'--+ {name}')}".encode())

@@ -1,4 +1,4 @@
-"""The migrated database has the shape that ``pgqueue.schema`` declares, down to predicates, checks and bounds."""
+"""The migrated database has the shape that ``pgqueue.schema`` declares: its columns, constraints, domains, indexes and partitions."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ where c.relnamespace = 'pgqueue'::regnamespace and c.relkind in ('r', 'p')
 
 
 def shape(connection: Connection[Any]) -> Shape:
-    """What the catalog says of every table, except the tables of days, which come and go, and alembic's own table."""
+    """The definitions in the catalog, by name. Day tables are left out because they come and go, and alembic's own table too."""
     rows = connection.execute(SHAPE).fetchall()
-    # A partition's index says ON ONLY where the parent has it too; where it stands is not part of the shape.
+    # The definition of a partitioned table's index says ON ONLY, which is not part of the shape.
     return {
         name: text.replace(" ON ONLY ", " ON ")
         for name, text in rows
@@ -121,12 +121,14 @@ def test_the_partitions_have_the_declared_bounds(db: Connection[Any]) -> None:
         "drop index pgqueue.jobs_live_unique_key",
     ],
 )
-def test_any_drift_is_found(db: Connection[Any], declared: Shape, change: str) -> None:
+def test_any_difference_from_the_declared_shape_is_found(
+    db: Connection[Any], declared: Shape, change: str
+) -> None:
     db.execute(change)
     assert shape(db) != declared
 
 
-def test_the_revision_that_the_code_wants_is_the_newest(db: Connection[Any]) -> None:
+def test_the_revision_that_the_code_requires_is_the_newest(db: Connection[Any]) -> None:
     assert run(db, statements.read_schema_version()) == migrate.HEAD
     assert migrate.differences(db) == []
 
@@ -147,7 +149,7 @@ def test_the_printed_sql_makes_the_same_schema(empty_dsn: str, db: Connection[An
         assert migrate.differences(connection) == []
 
 
-def test_hosts_that_migrate_at_once_wait_for_each_other(
+def test_hosts_that_migrate_at_the_same_time_wait_for_each_other(
     empty_dsn: str, connect: Callable[..., Connection[Any]]
 ) -> None:
     import psycopg
@@ -166,7 +168,7 @@ select t.tgrelid::regclass::text || ' ' || t.tgname, pg_get_triggerdef(t.oid), t
 from pg_trigger t join pg_class c on c.oid = t.tgrelid
 where c.relnamespace = 'pgqueue'::regnamespace and not t.tgisinternal and t.tgparentid = 0 order by 1
 """
-# Each trigger, with its event and its function. The body of the function belongs to the SQL API.
+# Each trigger, with its event and its function. The body of the function is not compared here.
 DECLARED = {
     "pgqueue.jobs jobs_declared": r"AFTER INSERT ON pgqueue\.jobs REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION pgqueue\.fill_declared\(\)",
     "pgqueue.limits limits_changed_trigger": r"CONSTRAINT TRIGGER .* AFTER UPDATE ON pgqueue\.limits DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION pgqueue\.limit_changed\(\)",
@@ -174,7 +176,7 @@ DECLARED = {
 }
 
 
-def test_the_triggers_are_there_as_they_were_made(db: Connection[Any]) -> None:
+def test_the_triggers_exist_as_declared_and_are_enabled(db: Connection[Any]) -> None:
     found = {name: (text, enabled) for name, text, enabled in db.execute(TRIGGERS).fetchall()}
     assert found.keys() == DECLARED.keys()
     for name, pattern in DECLARED.items():

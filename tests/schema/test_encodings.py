@@ -1,4 +1,4 @@
-"""Jobs are Unicode: a database that cannot hold every text is refused, by one sentence."""
+"""Jobs contain any Unicode text, so a database whose encoding cannot store every text is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def encoded(request, admin):
     drop_database(admin, name)
 
 
-def test_a_database_of_another_encoding_is_refused_and_left_as_it_is(encoded):
+def test_a_database_with_another_encoding_is_refused_and_not_changed(encoded):
     encoding, dsn = encoded
     with pytest.raises(UnsupportedServerError, match=f"PGQ-203  The database .* has the encoding {encoding}"):
         migrate.upgrade(dsn)
@@ -36,7 +36,7 @@ def test_a_database_of_another_encoding_is_refused_and_left_as_it_is(encoded):
     assert found == (True,)
 
 
-def test_the_command_says_so_in_one_sentence(encoded):
+def test_pgq_migrate_reports_the_wrong_encoding_in_one_sentence(encoded):
     encoding, dsn = encoded
     done = subprocess.run(
         [sys.executable, "-m", "pgqueue", "migrate", "--dsn", dsn],

@@ -1,4 +1,7 @@
-"""Every statement file can be planned against the migrated schema, and the hot ones use their index whatever the statistics."""
+"""Every statement file can be planned against the migrated schema.
+
+The hot statements, which workers run all the time, use their index whatever statistics the planner has.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +176,7 @@ def plan(connection: Connection[Any], statement: Statement[Any]) -> str:
 
 
 def fill(connection: Connection[Any], count: int) -> None:
-    """Waiting jobs in two queues, and a few running ones."""
+    """Stores pending jobs in two queues, and a few running jobs."""
     connection.execute(
         "insert into pgqueue.jobs_live (task, queue, priority, run_at, state, worker_id)"
         " select 'a', (array['default', 'mail'])[1 + i %% 2], i %% 3, now() - make_interval(secs => i),"
@@ -188,7 +191,7 @@ def test_every_statement_file_has_a_sample_here() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(SAMPLES) - {"copy_jobs"}))  # COPY has no plan
-def test_the_statement_can_be_planned(db: Connection[Any], name: str) -> None:
+def test_every_statement_can_be_planned(db: Connection[Any], name: str) -> None:
     assert plan(db, SAMPLES[name])
 
 

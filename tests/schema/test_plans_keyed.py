@@ -1,4 +1,7 @@
-"""Claims by key read little of a long backlog, and come in the order of turns, though the planner believes that there is one job."""
+"""A claim by turns reads few rows of a long backlog and returns jobs in the order of turns.
+
+This is so even if the planner believes that there is only one job.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,14 @@ from pgqueue.database.run import PINNED, run
 from tests.worker_by_hand import LimitedHand
 
 KEYS, EACH = 100, 50
-MOST = 20  # rows read for a job that is claimed
+MOST = 20  # the most rows that a claim reads for each claimed job
 
 
 def fill(db: Connection[Any], ordering: str | None) -> None:
-    """Jobs of every key, those of the last key first. Long keys: their index is deeper than any other."""
+    """Stores jobs of every key, and those of the last key first.
+
+    The keys are long on purpose: this makes the index on the key deeper than every other index.
+    """
     db.execute(
         "insert into pgqueue.jobs_live (task, concurrency_key, ordering)"
         " select 't', repeat('k', 200) || to_char(%s - i / %s, '000'), %s from generate_series(0, %s) i",
@@ -25,14 +31,14 @@ def fill(db: Connection[Any], ordering: str | None) -> None:
 
 
 @pytest.mark.parametrize("ordering", [None, "block"])
-def test_a_claim_by_turns_reads_little_under_statistics_of_an_empty_queue(
+def test_a_claim_by_turns_reads_few_rows_under_statistics_of_an_empty_table(
     db: Connection[Any], ordering: str | None
 ) -> None:
     player = LimitedHand(db, ["t"])
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
     fill(db, ordering)
     db.execute("delete from pgqueue.jobs_live")
-    db.execute("analyze pgqueue.jobs_live")  # pages, but no rows
+    db.execute("analyze pgqueue.jobs_live")  # now the statistics know pages, but no rows
     fill(db, ordering)
     db.execute(PINNED)
     count = KEYS // 2

@@ -1,6 +1,7 @@
-"""With a million jobs waiting, every hot statement reads its index and little of it, whatever the planner believes.
+"""With a million stored jobs, every hot statement uses its index and reads a small part of it, whatever statistics the planner has.
 
-One test, because filling the table is what costs. The plans are the worker's: generic ones, under its pinned session.
+All cases are in one test, because it takes long to fill the table. The plans are those of a worker: generic plans, in a session
+with a worker's settings (``PINNED``).
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from pgqueue.sql import Statement
 from tests.schema.test_plans import HOT, SAMPLES
 
 ROWS = 1_000_000
-MOST = 50  # buffers a job
+MOST = 50  # the most buffers that a statement touches for each row that it returns
 ALIVE, EXPIRED = 1, 2
 
 Plan = dict[str, Any]
 
 
 def fill(db: Connection[Any], count: int) -> None:
-    """Waiting jobs in two queues and three priorities; one in a hundred runs, half of those under a dead worker."""
+    """Stores pending jobs in two queues and three priorities, and running jobs: one job in a hundred.
+
+    Half of the running jobs belong to a dead worker.
+    """
     db.execute(
         "insert into pgqueue.jobs_live (task, queue, priority, run_at, state, worker_id, attempt, cancel_requested)"
         " select 'a', (array['default', 'mail'])[1 + i %% 2], i %% 3, now() - make_interval(secs => i),"
@@ -48,7 +52,7 @@ def fill_quickly(db: Connection[Any], count: int) -> None:
 
 
 def hot(db: Connection[Any]) -> dict[str, Statement[Any]]:
-    """The samples of the hot statements. Those of ``complete`` and ``settle`` name running jobs."""
+    """The samples of the hot statements. ``complete`` and ``settle`` get the ids of jobs that are running."""
     running = db.execute(
         "select id from pgqueue.jobs_live where worker_id = %s and not cancel_requested order by id limit 20",
         [ALIVE],
@@ -109,7 +113,7 @@ def test_the_hot_statements_keep_their_plans_over_a_million_jobs(db: Connection[
 
     check(db, "never analyzed")
 
-    with db.transaction(force_rollback=True):  # the table's size that ANALYZE stores outlives this
+    with db.transaction(force_rollback=True):  # the count of rows that ANALYZE stores outlives the rollback
         db.execute("delete from pgqueue.jobs_live")
         db.execute("analyze pgqueue.jobs_live")
     [(believed,)] = db.execute("select reltuples from pg_class where oid = 'pgqueue.jobs_live'::regclass")

@@ -1,4 +1,7 @@
-"""In a database whose tables are all published, every statement that writes works: each table has a replica identity."""
+"""In a database that publishes all tables, every statement that writes works.
+
+PostgreSQL refuses to update or delete rows of a published table without a replica identity, so each table has one.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ def published(db: Connection[Any]) -> Connection[Any]:
     return db
 
 
-def test_every_table_has_a_replica_identity_also_days_made_later(published: Connection[Any]) -> None:
+def test_every_table_has_a_replica_identity_and_so_have_day_tables_made_later(
+    published: Connection[Any],
+) -> None:
     assert published.execute(BARE).fetchall() == []
     days = published.execute(
         "select count(*) from pg_class c where c.relnamespace = 'pgqueue'::regnamespace and c.relname ~ '_[0-9]{8}$'"
@@ -44,7 +49,7 @@ def test_every_table_has_a_replica_identity_also_days_made_later(published: Conn
     assert days == (8,)
 
 
-def test_tables_of_a_former_revision_get_theirs(empty_dsn: str) -> None:
+def test_tables_of_a_former_revision_get_a_replica_identity(empty_dsn: str) -> None:
     command.upgrade(migrate._config(dsn=empty_dsn), "0010")
     with psycopg.connect(empty_dsn, autocommit=True) as old:
         old.execute(
@@ -55,7 +60,7 @@ def test_tables_of_a_former_revision_get_theirs(empty_dsn: str) -> None:
         assert old.execute(BARE).fetchall() == []
 
 
-def test_no_statement_is_refused_for_want_of_an_identity(published: Connection[Any]) -> None:
+def test_no_statement_is_refused_because_a_table_has_no_replica_identity(published: Connection[Any]) -> None:
     db = published
     db.execute(
         "insert into pgqueue.jobs (task, state, worker_id) values ('a', 'running', 1), ('a', 'pending', null)"
@@ -70,11 +75,13 @@ def test_no_statement_is_refused_for_want_of_an_identity(published: Connection[A
             except psycopg.errors.ObjectNotInPrerequisiteState as error:
                 refused.append((name, str(error)))
             except psycopg.Error:
-                pass  # the sample names a row that is not there
+                pass  # the sample is about a row that does not exist
     assert refused == []
 
 
-def test_jobs_of_every_outcome_run_rescue_and_go(published: Connection[Any], app: App) -> None:
+def test_jobs_are_settled_rescued_revived_and_purged_in_a_published_database(
+    published: Connection[Any], app: App
+) -> None:
     db = published
 
     @app.task(name="ok")
@@ -84,7 +91,7 @@ def test_jobs_of_every_outcome_run_rescue_and_go(published: Connection[Any], app
     db.execute("insert into pgqueue.limits (rate, period, sliding, burst) values (100, '1 min', true, null)")
     db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 5)")
     attempts = hand.claim()
-    if not attempts:  # under a limit
+    if not attempts:  # a plain claim takes no jobs under a limit
         db.execute("delete from pgqueue.limits")
         attempts = hand.claim()
     run(db, statements.write_progress(hand.id, [(attempts[0].id, attempts[0].lease_id, Progress(1))]))

@@ -1,4 +1,4 @@
-"""Who may do what in the schema, and what holds up `pgq migrate`."""
+"""What roles are allowed to do in the schema, and which locks delay `pgq migrate`."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ def test_public_may_execute_nothing(db):
     assert db.execute(FUNCTIONS).fetchall() == []
 
 
-def test_the_printed_sql_leaves_nothing_to_public_either(empty_dsn):
+def test_public_may_execute_nothing_after_the_printed_sql_either(empty_dsn):
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(migrate.upgrade_sql().encode())
         assert connection.execute(FUNCTIONS).fetchall() == []
 
 
-def test_an_upgrade_takes_away_what_public_got_meanwhile_and_leaves_the_grants_of_roles(dsn, db, role):
+def test_an_upgrade_revokes_the_rights_of_public_and_keeps_the_grants_to_roles(dsn, db, role):
     mine = role(
         USAGE, "grant execute on function pgqueue.why(bigint) to ROLE", "grant select on pgqueue.jobs to ROLE"
     )
     db.execute("grant execute on function pgqueue.recount_seats() to public")
     db.execute(
         "drop function pgqueue.time_in_words(timestamptz)"
-    )  # the upgrade makes it again, with PUBLIC's default right
+    )  # the upgrade makes the function again, and PUBLIC gets the default right to execute it
     migrate.upgrade(dsn)
     assert db.execute(FUNCTIONS).fetchall() == []
     with psycopg.connect(mine) as connection:
         assert connection.execute("select reason from pgqueue.why(9)").fetchone() == ("unknown",)
 
 
-def test_a_role_with_usage_alone_executes_no_function_of_the_owner(db, role):
+def test_a_role_that_has_only_usage_of_the_schema_can_execute_no_function(db, role):
     mine = role(USAGE)
     calls = ("add_partitions(1)", "drop_partitions()", "recount_seats()", "purge_jobs('jobs_done_default', 0, 1)",
              "enqueue('t')", "cancel(1)", "wake('default')")  # fmt: skip
@@ -58,7 +58,7 @@ def test_a_role_with_usage_alone_executes_no_function_of_the_owner(db, role):
     ["add_partitions(400)", "add_partitions(-1)", "add_partitions(null)", "purge_jobs('jobs_done_default', 0, 100000)",
      "purge_jobs('jobs_done_default', -1, 1)"],
 )  # fmt: skip
-def test_a_function_of_the_owner_has_bounded_arguments(db, call):
+def test_a_function_that_runs_as_the_owner_refuses_arguments_out_of_bounds(db, call):
     with pytest.raises(psycopg.errors.DatabaseError) as caught:
         db.execute(f"select pgqueue.{call}".encode())
     assert caught.value.sqlstate == "PQ404"
@@ -68,7 +68,7 @@ def test_a_function_of_the_owner_has_bounded_arguments(db, call):
     "call",
     ["add_partitions(3)", "drop_partitions()", "recount_seats()", "purge_jobs('jobs_done_default', 0, 1)"],
 )
-def test_a_caller_that_keeps_its_transaction_open_cannot_keep_the_locks(connect, call):
+def test_a_caller_that_leaves_its_transaction_open_cannot_keep_the_locks_for_long(connect, call):
     caller = connect(autocommit=False)
     caller.execute(f"select * from pgqueue.{call}".encode())
     assert caller.execute("show idle_in_transaction_session_timeout").fetchone() == ("10s",)
@@ -76,7 +76,7 @@ def test_a_caller_that_keeps_its_transaction_open_cannot_keep_the_locks(connect,
     assert caller.execute("show idle_in_transaction_session_timeout").fetchone() == ("0",)
 
 
-def test_every_function_of_the_owner_has_a_path_of_its_own_and_bounded_waits(db):
+def test_every_function_that_runs_as_the_owner_has_its_own_search_path(db):
     rows = db.execute(
         "select p.proname, p.proconfig from pg_proc p where p.pronamespace = 'pgqueue'::regnamespace and p.prosecdef"
     ).fetchall()
@@ -90,18 +90,18 @@ def test_every_function_of_the_owner_has_a_path_of_its_own_and_bounded_waits(db)
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets a migration give up at the first lock that it does not get, instead of a minute later."""
+    """Makes a migration give up at the first lock that it does not get, instead of trying again for a minute."""
     monkeypatch.setattr(migrate, "LOCK_PATIENCE", 0.0)
 
 
-def test_no_advisory_lock_holds_up_a_migration(dsn, role):
+def test_no_advisory_lock_delays_a_migration(dsn, role):
     with psycopg.connect(role(), autocommit=True) as connection:
         for number in (7_467_178_351, 7_467_178_352, 7_467_178_353):
             connection.execute("select pg_advisory_lock(%s)", [number])
         migrate.upgrade(dsn)
 
 
-def test_no_advisory_lock_holds_up_the_making_of_days_or_the_sync_of_schedules(db, role):
+def test_no_advisory_lock_delays_add_partitions_or_sync_schedules(db, role):
     with psycopg.connect(role(), autocommit=True) as other:
         other.execute(
             "select pg_advisory_lock(7467178352), pg_advisory_lock(hashtextextended('shop', 7467178353))"
@@ -117,7 +117,7 @@ def test_no_advisory_lock_holds_up_the_making_of_days_or_the_sync_of_schedules(d
         assert said[-1] == ("applied",)
 
 
-def test_a_lock_that_is_held_is_told_with_its_session(dsn, connect, hurried):
+def test_a_migration_that_does_not_get_a_lock_reports_the_session_that_has_it(dsn, connect, hurried):
     reader = connect(autocommit=False)
     reader.execute("lock table pgqueue.jobs in access exclusive mode")
     heard: list[str] = []
@@ -127,7 +127,7 @@ def test_a_lock_that_is_held_is_told_with_its_session(dsn, connect, hurried):
     assert f"pg_terminate_backend({reader.info.backend_pid})" in caught.value.do
 
 
-def test_a_migration_goes_on_once_the_lock_is_free_and_says_meanwhile_who_has_it(dsn, connect):
+def test_a_migration_reports_the_session_that_has_a_lock_and_goes_on_when_the_lock_is_free(dsn, connect):
     reader = connect(autocommit=False)
     reader.execute("lock table pgqueue.schema_version in access exclusive mode")
     heard: list[str] = []
@@ -141,7 +141,7 @@ def test_a_migration_goes_on_once_the_lock_is_free_and_says_meanwhile_who_has_it
     assert f"session {reader.info.backend_pid} (" in heard[0]
 
 
-def test_a_role_with_the_rights_of_a_worker_cannot_lock_what_migrations_wait_for(dsn, role):
+def test_a_role_with_the_rights_of_a_worker_cannot_lock_the_table_that_migrations_lock(dsn, role):
     mine = role(
         USAGE,
         "grant select on all tables in schema pgqueue to ROLE",
@@ -151,7 +151,7 @@ def test_a_role_with_the_rights_of_a_worker_cannot_lock_what_migrations_wait_for
         connection.execute("lock table pgqueue.schema_version in share row exclusive mode")
 
 
-def test_a_schema_that_another_role_made_is_refused(empty_dsn, admin, role):
+def test_a_migration_refuses_a_schema_that_belongs_to_another_role(empty_dsn, admin, role):
     other = psycopg.conninfo.conninfo_to_dict(role())["user"]
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(f"create schema pgqueue authorization {other}".encode())
@@ -167,7 +167,7 @@ def test_a_schema_that_another_role_made_is_refused(empty_dsn, admin, role):
         connection.execute(f"drop owned by {other}".encode())
 
 
-def test_the_owner_of_a_schema_made_for_him_migrates_without_being_a_superuser(empty_dsn, role):
+def test_a_role_migrates_a_schema_of_its_own_without_being_a_superuser(empty_dsn, role):
     owner = psycopg.conninfo.conninfo_to_dict(role())["user"]
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(f"create schema pgqueue authorization {owner}".encode())
@@ -178,7 +178,7 @@ def test_the_owner_of_a_schema_made_for_him_migrates_without_being_a_superuser(e
         connection.execute(f"drop owned by {owner} cascade".encode())
 
 
-def test_a_role_without_rights_is_told_so_by_pgq_migrate(empty_dsn, role, tmp_path):
+def test_pgq_migrate_reports_that_its_role_has_no_rights(empty_dsn, role, tmp_path):
     login = psycopg.conninfo.conninfo_to_dict(role())
     mine = psycopg.conninfo.make_conninfo(empty_dsn, user=login["user"], password=login["password"])
     done = subprocess.run(

@@ -1,7 +1,8 @@
-"""Nothing but the server's own functions and operators is called, with anything in the schemas of a session's search path.
+"""The SQL of pgqueue calls only the server's own functions and operators, whatever the schemas of the search path contain.
 
-A schema that comes before pg_catalog holds a trap beside each function and operator of the server that our SQL could mean,
-with the same arguments, so that a name that is looked up by the path springs it.
+Here a schema with traps comes before pg_catalog in the search path. A trap has the name and the arguments of a function or an
+operator of the server that our SQL can mean, and raises an error when it is called. So a test fails if PostgreSQL looks up such a
+name by the search path.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ DOMAINS = "select t.typname, t.typbasetype::regtype::text from pg_type t where t
 
 
 def lay_traps(db: Connection[Any]) -> int:
-    """Lays traps in the schema evil; returns their number."""
+    """Makes the traps in the schema ``evil``; returns their number."""
     words = sorted(
         set(re.findall(r"\b([a-z_0-9]+)\(", " ".join([*functions().values(), *map(load, names())])))
     )
@@ -48,7 +49,9 @@ def lay_traps(db: Connection[Any]) -> int:
             traps.append(trap(f"evil.{name}({arguments})", result, name))
     for name, left, right, result in db.execute(SERVERS_OPERATORS).fetchall():
         traps.append(operator(len(traps), name, left, right, result))
-    for domain, base in db.execute(DOMAINS).fetchall():  # for our own types: a better match
+    for domain, base in db.execute(
+        DOMAINS
+    ).fetchall():  # for our own types, because an operator for exactly these types is preferred
         for name in ("=", "<>", "<", "<=", ">", ">="):
             traps.append(operator(len(traps), name, f"pgqueue.{domain}", base, "boolean"))
     with db.transaction():
@@ -71,7 +74,7 @@ def operator(number: int, name: str, left: str | None, right: str, result: str) 
 
 @pytest.fixture
 def trapped(db: Connection[Any], dsn: str) -> str:
-    """A DSN whose sessions look into the trapped schema first."""
+    """A DSN whose sessions have the schema with the traps first in their search path."""
     assert lay_traps(db) > 1000
     return make_conninfo(dsn, options="-c search_path=evil,pg_catalog")
 
@@ -94,7 +97,7 @@ def test_every_way_to_enqueue_on_the_callers_connection_is_safe(there, app):
     task.using(connection=there, tags=["a"], meta={"a": 1}, timeout=5, delay=0).enqueue(n=1)
     task.using(connection=there, run_at=soon).enqueue()
     task.using(connection=there, unique_key="k").enqueue()
-    task.using(connection=there, unique_key="k").enqueue()  # the key is held
+    task.using(connection=there, unique_key="k").enqueue()  # another job has the key
     task.using(connection=there, unique=["n"], unique_for=60).enqueue(n=2)
     task.using(connection=there, unique=True).enqueue(n=3)
     task.using(connection=there, idempotency_key="i").enqueue()
@@ -138,7 +141,7 @@ def test_every_function_for_applications_is_safe(there, db):
         call(f"select * from pgqueue.{view}".encode()).fetchall()
 
 
-def test_what_handles_ask_is_safe(there, app):
+def test_the_statements_of_handles_are_safe(there, app):
     @app.task(name="t")
     def task() -> None: ...
 
@@ -151,7 +154,7 @@ def test_what_handles_ask_is_safe(there, app):
 
 @pytest.mark.parametrize("limited", [False, True])
 def test_a_worker_and_the_jobs_own_transaction_are_safe(trapped, dsn, db, limited):
-    """Claim, settle, retry, hooks, limits, schedules and upkeep on sessions of a role that looks into the trapped schema first."""
+    """A worker claims, settles, retries, calls a hook and obeys a limit, and its sessions have the traps first in their search path."""
     app = App(trapped)
     ended: list[str] = []
 
@@ -193,7 +196,7 @@ def test_a_worker_and_the_jobs_own_transaction_are_safe(trapped, dsn, db, limite
     assert ended == ["told"]
 
 
-def test_what_pgq_does_is_safe(trapped, there):
+def test_the_statements_of_pgq_commands_are_safe(trapped, there):
     from pgqueue.ui.cli.doctor import examine
 
     with connect_ours(trapped) as ours:

@@ -1,4 +1,4 @@
-"""A database of a former revision, with jobs in every state and days of its own, becomes today's and loses nothing."""
+"""A database of a former revision, with jobs in every state and with day tables, is upgraded to the newest revision and loses nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pgqueue.database import migrate, statements
 from pgqueue.database.run import run
 from tests.schema.test_drift import shape
 
-# What the first revision left to functions of its time: their types, and the days they made.
+# Functions that the first revision used, as far as their types matter, and day tables that these functions made.
 FIRST = """
 create function pgqueue.add_partitions(ahead integer default 3) returns setof text language sql
     as 'select null::text where false';
@@ -48,7 +48,7 @@ def former(empty_dsn: str) -> Iterator[Connection[Any]]:
         yield connection
 
 
-def test_a_database_of_the_first_revision_becomes_todays(
+def test_a_database_of_the_first_revision_is_upgraded_and_keeps_its_jobs(
     former: Connection[Any], db: Connection[Any]
 ) -> None:
     before = former.execute(f"{ROWS} order by id".encode()).fetchall()
@@ -65,10 +65,10 @@ def test_a_database_of_the_first_revision_becomes_todays(
     assert [name for (name,) in checks if name.endswith("_check")] == []
 
 
-def test_a_first_revision_that_had_all_of_the_second_becomes_todays(
+def test_a_first_revision_that_already_has_the_shape_of_the_second_is_upgraded(
     former: Connection[Any], db: Connection[Any]
 ) -> None:
-    """For a time the first revision made the shape of the second itself."""
+    """For some time, the first revision itself made everything that is now made by the second revision."""
     command.upgrade(migrate._config(dsn=former.info.dsn), "0002")
     before = former.execute(f"{ROWS} order by id".encode()).fetchall()
     former.execute("update pgqueue.schema_version set version_num = '0001'")
@@ -79,7 +79,9 @@ def test_a_first_revision_that_had_all_of_the_second_becomes_todays(
     assert former.execute(f"{ROWS} order by id".encode()).fetchall() == before
 
 
-def test_an_upgraded_database_enqueues_refuses_and_makes_days(former: Connection[Any]) -> None:
+def test_an_upgraded_database_stores_jobs_refuses_bad_rows_and_makes_day_tables(
+    former: Connection[Any],
+) -> None:
     migrate.upgrade(former.info.dsn)
     app = App(former.info.dsn)
 
@@ -98,7 +100,7 @@ def test_an_upgraded_database_enqueues_refuses_and_makes_days(former: Connection
     assert found == (6,)
 
 
-# What no check of the tenth revision refused.
+# Values that the checks of the tenth revision accepted, and that later checks refuse.
 ODD = """
 insert into pgqueue.jobs (task, args) select 'send', jsonb_build_object('v', jsonb_agg('1e131071'::numeric)) from generate_series(1, 9000);
 insert into pgqueue.jobs (task, attempt) values ('send', 32767);
@@ -111,7 +113,7 @@ update pgqueue.queues set retention = '200000 years'
 """
 
 
-def test_rows_that_today_would_be_refused_hold_up_no_upgrade_and_stay_as_they_are(empty_dsn: str) -> None:
+def test_rows_that_newer_checks_refuse_do_not_stop_an_upgrade_and_are_not_changed(empty_dsn: str) -> None:
     command.upgrade(migrate._config(dsn=empty_dsn), "0010")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(ODD.encode())
@@ -128,7 +130,7 @@ def test_rows_that_today_would_be_refused_hold_up_no_upgrade_and_stay_as_they_ar
         assert len(run(connection, statements.list_jobs())) == len(before)
 
 
-def test_a_users_view_of_a_column_whose_type_changes_is_named(empty_dsn: str) -> None:
+def test_an_upgrade_reports_a_users_view_of_a_column_whose_type_changes(empty_dsn: str) -> None:
     command.upgrade(migrate._config(dsn=empty_dsn), "0010")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute("create view tried as select id, attempt from pgqueue.jobs")
@@ -140,7 +142,7 @@ def test_a_users_view_of_a_column_whose_type_changes_is_named(empty_dsn: str) ->
         assert connection.execute("select count(*) from named").fetchone() == (0,)
 
 
-def test_schedules_belong_to_their_app_by_its_name_from_then_on(empty_dsn: str) -> None:
+def test_an_upgrade_replaces_the_path_of_an_app_by_its_name_in_schedules(empty_dsn: str) -> None:
     command.upgrade(migrate._config(dsn=empty_dsn), "0010")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(
@@ -161,7 +163,7 @@ def test_schedules_belong_to_their_app_by_its_name_from_then_on(empty_dsn: str) 
         assert sets == [("mail", "g", False), ("shop", "f", True)]
 
 
-# Rows with a value in each column that has a new name since then, also in a day that is detached.
+# Rows with a value in each column that a later revision renames. One row is in a detached day table.
 NAMED_ANEW = """
 insert into pgqueue.jobs_live (task, state, worker_id, holds, ours) values ('t:on_dead', 'running', 7, '{1,2}', true), ('t', 'pending', null, null, null);
 insert into pgqueue.jobs_dead (task, state, finished_at, ours) values ('t:on_dead', 'dead', now(), true);
@@ -184,7 +186,7 @@ order by 1, 2, 3, 4
 NEW_NAMES = {"seats_taken": "holds", "stored_by_pgqueue": "ours", "full_at": "arrival", "digest": "declared", "former_digests": "former"}  # fmt: skip
 
 
-def test_columns_with_new_names_keep_their_values_and_no_row_is_written(
+def test_renamed_columns_keep_their_values_and_no_row_is_rewritten(
     empty_dsn: str, db: Connection[Any]
 ) -> None:
     command.upgrade(migrate._config(dsn=empty_dsn), "0016")
@@ -200,11 +202,13 @@ def test_columns_with_new_names_keep_their_values_and_no_row_is_written(
         assert migrate.differences(connection) == []
         connection.execute("drop table pgqueue.jobs_done_20250102")
         assert shape(connection) == shape(db)
-        connection.execute("update pgqueue.limits set rate = 2")  # its trigger writes the new column
+        connection.execute(
+            "update pgqueue.limits set rate = 2"
+        )  # the trigger on this table writes a renamed column
         assert connection.execute("select full_at from pgqueue.seats").fetchall() == [(None,)]
 
 
-def test_no_column_gets_a_new_name_while_a_worker_of_the_former_version_works(empty_dsn: str) -> None:
+def test_no_column_is_renamed_while_a_worker_of_the_former_version_lives(empty_dsn: str) -> None:
     command.upgrade(migrate._config(dsn=empty_dsn), "0016")
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         connection.execute(
@@ -219,8 +223,8 @@ def test_no_column_gets_a_new_name_while_a_worker_of_the_former_version_works(em
         assert migrate.differences(connection) == []
 
 
-def test_a_function_with_a_new_name_keeps_the_grants_of_roles(empty_dsn: str) -> None:
-    """A role that may only enqueue calls the function, which it was granted under the former name."""
+def test_a_renamed_function_keeps_the_grants_to_roles(empty_dsn: str) -> None:
+    """A role that is only allowed to enqueue needs this function. The role got the right to it under the function's former name."""
     with psycopg.connect(empty_dsn, autocommit=True) as connection:
         migrate.upgrade(empty_dsn)
         connection.execute("update pgqueue.schema_version set version_num = '0016'")

@@ -1,4 +1,4 @@
-"""All ways to enqueue, played on a connection that may be of any kind, and what the database holds afterwards."""
+"""Enqueues in all ways on a connection of any kind, and checks which rows the database contains afterwards."""
 
 from __future__ import annotations
 

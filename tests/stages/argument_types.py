@@ -1,4 +1,4 @@
-"""Types of arguments, and the way of a value through the database and back."""
+"""Types of arguments for tests, and a function that passes a value through the database and back."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def spec_of(kind: Any) -> TaskSpec:
 def through(db: Connection[Any], spec: TaskSpec, value: Any) -> Any:
     """Passes the value through jsonb, as an argument; returns what a handler gets."""
     text = spec.encode((), {"value": value})
-    assert spec.encode_many([{"value": value}]) == [text], "in bulk as alone"
+    assert spec.encode_many([{"value": value}]) == [text], "a value has the same text in a batch and alone"
     row = db.execute("select %s::jsonb::text", [text]).fetchone()
     return spec.decode(row[0])["value"]
 

@@ -1,4 +1,4 @@
-"""What several files of stage tests share."""
+"""Fixtures that several files of stage tests share."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def note(app: App) -> Task[..., Any]:
 
 @pytest.fixture
 def done(note: Task[..., Any], db: Connection[Any]) -> int:
-    """A finished job with a result and a key that remembers it."""
+    """The id of a completed job, which has a result and an idempotency key."""
     handle = note.using(idempotency_key="done").enqueue(EURO)
     db.execute(
         "with gone as (delete from pgqueue.jobs_live returning id, task, args) insert into pgqueue.jobs_done"

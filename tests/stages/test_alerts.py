@@ -1,4 +1,4 @@
-"""Alerts in the database: opened once, told once, reminded of, muted, and resolved when their cause is gone."""
+"""Alerts in the database: each opens once and sends its messages once, sends reminders, can be muted, and is resolved without its cause."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def see(
 
 
 def messages(db: Connection[Any]) -> list[tuple[str, int, int]]:
-    """(task, alert, which message of it)"""
+    """The stored messages: (task, id of the alert, number of the message among the messages of that alert) of each."""
     return db.execute(
         "select task, (args ->> 'alert')::int, (args ->> 'message')::int from pgqueue.jobs_live"
         " where queue = 'pgqueue.alerts' order by id"
@@ -52,7 +52,7 @@ def older(db: Connection[Any], column: str) -> None:
     db.execute(f"update pgqueue.alerts set {column} = {column} - interval '10 min'".encode())
 
 
-def test_an_alert_opens_once_is_told_once_to_each_target_and_counts(db):
+def test_an_alert_opens_once_sends_each_target_one_message_and_counts_its_causes(db):
     sender(db, "webhook", "mail")
     [opened] = see(db, cause())
     assert (opened.kind, opened.subject, opened.opened) == ("late", "mail", True)
@@ -64,7 +64,7 @@ def test_an_alert_opens_once_is_told_once_to_each_target_and_counts(db):
     assert len(messages(db)) == 6
 
 
-def test_two_leaders_at_once_tell_it_once(db, connect):
+def test_two_leaders_at_the_same_time_send_one_message_for_each_alert(db, connect):
     sender(db, "webhook")
     one = connect(autocommit=False)
     assert len(see(one, cause("a"), cause("b"))) == 2
@@ -88,7 +88,7 @@ def told(db: Connection[Any]) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_flood_of_alerts_is_told_in_a_few_messages_a_minute_the_last_of_which_counts_the_rest(db):
+def test_a_flood_of_alerts_sends_a_few_messages_a_minute_and_the_last_one_counts_the_rest(db):
     sender(db, "webhook")
     causes = [cause(f"made_up_{n:04}", "dead") for n in range(2000)]
     assert len(see(db, *causes)) == 2000
@@ -102,17 +102,17 @@ def test_a_flood_of_alerts_is_told_in_a_few_messages_a_minute_the_last_of_which_
     assert "made_up_0020" in rest["text"]
     see(db, *causes, cause("another"))
     see(db, cause("one more"))
-    assert len(told(db)) == MESSAGES_A_MINUTE + 1, "the rest of the minute is silent"
+    assert len(told(db)) == MESSAGES_A_MINUTE + 1, "no more messages are sent in that minute"
     db.execute("update pgqueue.alerts set sent_at = sent_at - interval '61 s'")
     see(db, *causes, cause("another"), cause("one more"))
     assert sorted(message["subject"] for message in told(db)[MESSAGES_A_MINUTE + 1 :]) == [
         "another",
         "one more",
-    ], "and is made up for"
+    ], "alerts without a message get one in the next minute"
     assert len({(message["alert"], message["message"]) for message in told(db)}) == MESSAGES_A_MINUTE + 3
 
 
-def test_a_message_that_counts_the_rest_can_be_sent(db):
+def test_a_mail_can_be_written_from_the_message_that_counts_the_rest(db):
     sender(db, "webhook")
     see(db, *(cause(f"c{n}") for n in range(MESSAGES_A_MINUTE + 2)))
     settings = AlertSettings(smtp="smtp://localhost", mail_from="a@example.org", mail_to=("b@example.org",))
@@ -121,7 +121,7 @@ def test_a_message_that_counts_the_rest_can_be_sent(db):
     assert "2 more alerts within a minute, of late c" in mail.get_content()
 
 
-def test_it_is_resolved_when_its_cause_has_not_been_seen_for_a_while_and_opens_anew(db):
+def test_an_alert_is_resolved_when_its_cause_is_gone_and_a_new_alert_opens_when_it_returns(db):
     sender(db, "webhook")
     [first] = see(db, cause())
     assert see(db) == []
@@ -135,7 +135,7 @@ def test_it_is_resolved_when_its_cause_has_not_been_seen_for_a_while_and_opens_a
     assert see(db, cause()) == []  # a cause that is seen in time keeps its alert open
 
 
-def test_reminders_come_when_they_are_due_and_never_if_they_are_off(db):
+def test_reminders_are_sent_when_they_are_due_and_never_if_they_are_off(db):
     sender(db, "webhook")
     see(db, cause(), remind=300)
     see(db, cause(), remind=300)
@@ -149,7 +149,7 @@ def test_reminders_come_when_they_are_due_and_never_if_they_are_off(db):
     assert [number for *_, number in messages(db)] == [1, 2]
 
 
-def test_nobody_is_told_before_somebody_can_send(db):
+def test_no_message_is_stored_before_a_living_worker_can_send_it(db):
     see(db, cause())
     hand = sender(db, "mail")
     db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
@@ -161,7 +161,7 @@ def test_nobody_is_told_before_somebody_can_send(db):
     assert [(task, number) for task, _, number in messages(db)] == [(TASKS["mail"], 1)]
 
 
-def test_a_muted_subject_tells_nothing_also_when_it_opens_anew(db):
+def test_no_message_is_sent_about_a_muted_subject_even_if_its_alert_opens_again(db):
     sender(db, "webhook")
     [opened] = see(db, cause())
     assert run(db, statements.mute_alert(opened.id, 3600.0)) is not None
@@ -176,7 +176,7 @@ def test_a_muted_subject_tells_nothing_also_when_it_opens_anew(db):
     assert [alert for _, alert, _ in messages(db)] == [opened.id, again.id]
 
 
-def test_resolving_says_what_it_found(db):
+def test_resolving_returns_whether_the_alert_was_open_resolved_or_unknown(db):
     [opened] = see(db, cause())
     assert [run(db, statements.resolve_alert(alert)) for alert in (opened.id, opened.id, 99)] == [
         True,
@@ -186,7 +186,7 @@ def test_resolving_says_what_it_found(db):
     assert run(db, statements.mute_alert(99, 60.0)) is None
 
 
-# ---------------------------------------------------------------- what the leader looks at
+# ---------------------------------------------------------------- the causes for which the leader looks
 
 
 def look(dsn: str, **settings: Any) -> None:
@@ -212,7 +212,7 @@ def open_alerts(db: Connection[Any]) -> dict[tuple[str, str], int]:
     return {(alert.kind, alert.subject): alert.count for alert in run(db, statements.list_alerts(False))}
 
 
-def test_dead_jobs_open_an_alert_for_each_task_and_count_until_they_are_gone(db, dsn):
+def test_dead_jobs_open_an_alert_for_each_task_which_counts_them_until_they_are_gone(db, dsn):
     look(dsn)
     assert open_alerts(db) == {}
     bury(db, "a", 3)
@@ -230,7 +230,7 @@ def test_dead_jobs_open_an_alert_for_each_task_and_count_until_they_are_gone(db,
     assert open_alerts(db) == {("dead", "a"): 5}
 
 
-def test_dead_jobs_that_were_resolved_by_hand_are_no_news_but_new_ones_are(db, dsn):
+def test_only_new_dead_jobs_open_an_alert_again_after_a_person_has_resolved_it(db, dsn):
     bury(db, "a", 3)
     look(dsn)
     [alert] = run(db, statements.list_alerts(False))
@@ -242,14 +242,14 @@ def test_dead_jobs_that_were_resolved_by_hand_are_no_news_but_new_ones_are(db, d
     assert open_alerts(db) == {("dead", "a"): 1}
 
 
-def test_jobs_that_died_long_ago_are_no_news(db, dsn):
+def test_jobs_that_became_dead_long_ago_open_no_alert(db, dsn):
     bury(db, "a")
     db.execute("update pgqueue.jobs_dead set finished_at = now() - interval '2 h'")
     look(dsn)
     assert open_alerts(db) == {}
 
 
-def test_queues_are_judged_by_their_oldest_due_job_unless_they_are_paused(db, dsn):
+def test_a_queue_is_late_if_its_oldest_due_job_is_too_old_unless_the_queue_is_paused(db, dsn):
     db.execute(
         "insert into pgqueue.jobs (task, queue, priority, run_at) values"
         " ('a', 'own', 0, now() - interval '50 s'), ('a', 'own', 5, now() - interval '90 s'),"
@@ -276,7 +276,7 @@ def test_queues_are_judged_by_their_oldest_due_job_unless_they_are_paused(db, ds
     assert "no living worker of it knows the task b" in texts["default"]
 
 
-def test_queues_are_also_judged_by_their_jobs_with_keys_each_key_by_itself(db, dsn):
+def test_a_queue_is_also_late_if_the_oldest_due_job_of_one_key_is_too_old(db, dsn):
     db.execute(
         "insert into pgqueue.jobs (task, queue, concurrency_key, run_at)"
         " select 'a', 'keyed', 'k' || n, now() - make_interval(secs => n) from generate_series(1, 60) n"
@@ -293,7 +293,7 @@ def test_queues_are_also_judged_by_their_jobs_with_keys_each_key_by_itself(db, d
     assert open_alerts(db) == {("late", "keyed"): 1}
 
 
-def test_the_oldest_job_with_a_key_is_seen_however_many_keys_there_are(db):
+def test_the_oldest_job_with_a_key_is_found_however_many_keys_there_are(db):
     db.execute(
         "insert into pgqueue.jobs (task, queue, concurrency_key, run_at)"
         " select 'a', 'keyed', lpad(n::text, 5, '0'), now() - make_interval(secs => n) from generate_series(1, 1500) n"
@@ -303,7 +303,7 @@ def test_the_oldest_job_with_a_key_is_seen_however_many_keys_there_are(db):
     assert fronts[0].key == "01500"
 
 
-def test_resolved_alerts_go_after_the_retention(db):
+def test_resolved_alerts_are_purged_after_the_retention(db):
     for subject in ("old", "new", "open"):
         see(db, cause(subject))
     db.execute(
@@ -317,7 +317,7 @@ def test_resolved_alerts_go_after_the_retention(db):
 @pytest.mark.parametrize(
     "broken", ["'other', 's', 't', 1", "'late', 's', 't', 0", "'late', 's', null, 1", "'late', null, 't', 1"]
 )
-def test_a_row_that_says_nothing_is_refused(db, broken):
+def test_an_alert_with_a_missing_or_unknown_value_is_refused(db, broken):
     with pytest.raises(psycopg.errors.IntegrityError):
         db.execute(f"insert into pgqueue.alerts (kind, subject, text, count) values ({broken})".encode())
     with pytest.raises(psycopg.errors.CheckViolation):
@@ -327,7 +327,7 @@ def test_a_row_that_says_nothing_is_refused(db, broken):
 # ---------------------------------------------------------------- the command line
 
 
-def test_alerts_are_listed_resolved_and_muted_by_command(pgq, db):
+def test_commands_list_resolve_and_mute_alerts(pgq, db):
     assert pgq("alerts").err.strip() == "No alert is open."
     [one] = see(db, cause("mail", queue="mail", job_id=7))
     [two] = see(db, cause("shop"))

@@ -1,4 +1,4 @@
-"""Any annotation carries a value through the database unchanged, or refuses it."""
+"""An argument with any annotation comes back unchanged from the database, or is refused."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ anything = st.recursive(
 
 @QUIET
 @given(closed, st.data())
-def test_plain_annotations_are_known_to_carry_all_values(
+def test_plain_annotations_are_recognised_as_safe_and_their_values_come_back_unchanged(
     db: Connection[Any], kind: Kind, data: st.DataObject
 ):
     annotation, values = kind
@@ -152,7 +152,9 @@ def test_plain_annotations_are_known_to_carry_all_values(
 
 @QUIET
 @given(anything, st.data())
-def test_any_annotation_carries_a_value_or_refuses_it(db: Connection[Any], kind: Kind, data: st.DataObject):
+def test_a_value_of_any_annotation_comes_back_unchanged_or_is_refused(
+    db: Connection[Any], kind: Kind, data: st.DataObject
+):
     annotation, values = kind
     try:
         spec = spec_of(annotation)

@@ -96,7 +96,7 @@ Play = Callable[..., None]
 
 @pytest.fixture(params=["sync", "async"])
 def play_on(request: pytest.FixtureRequest, dsn: str, db: Connection[Any], note: Any, done: int) -> Play:
-    """Plays all ways to enqueue on a connection that is opened and prepared as asked, and checks the rows."""
+    """Enqueues in all ways on a connection, and checks the rows. The test chooses the options and the preparation of the connection."""
 
     def sync(prepare: Callable[[Any], object] = lambda connection: None, **options: Any) -> None:
         with psycopg.connect(dsn, **options) as connection:
@@ -131,7 +131,10 @@ def test_enqueuing_works_with_any_cursor_factory(play_on, factory):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_enqueuing_works_under_any_setting_of_the_role(play_on, db, setting):
-    """Sets it for the database: sessions get a role's settings in the same way. No encoding keeps the euro sign out."""
+    """The test sets it for the database, because sessions get such a setting in the same way as a setting of their role.
+
+    Under every encoding, the euro sign of the arguments is stored.
+    """
     name, value = setting.split("=")
     database = sql.Identifier(db.info.dbname)
     db.execute(
@@ -140,7 +143,7 @@ def test_enqueuing_works_under_any_setting_of_the_role(play_on, db, setting):
     play_on()
 
 
-def test_adapters_of_the_connection_are_for_the_users_own_statements(play_on):
+def test_adapters_of_the_connection_do_not_concern_statements_of_pgqueue(play_on):
     def register(connection: Any) -> None:
         for name in ("text", "int8", "bool", "timestamptz", "float8"):
             connection.adapters.register_loader(name, Shouted)
@@ -170,7 +173,7 @@ def test_enqueuing_works_inside_a_transaction_of_an_autocommit_connection(note, 
     check(db)
 
 
-def test_the_raw_connection_of_an_engine_takes_part(note, done, dsn, db):
+def test_enqueuing_works_on_the_raw_connection_of_an_engine(note, done, dsn, db):
     engine = create_engine(sqlalchemy_url(dsn))
     raw = engine.raw_connection()
     played(note, done, raw)
@@ -180,7 +183,7 @@ def test_the_raw_connection_of_an_engine_takes_part(note, done, dsn, db):
     check(db)
 
 
-def test_the_raw_connection_of_another_driver_is_refused_in_a_sentence(note, dsn):
+def test_the_raw_connection_of_another_driver_is_refused_in_one_sentence(note, dsn):
     async def scenario() -> None:
         url = sqlalchemy_url(dsn).set(drivername="postgresql+asyncpg")
         query = dict(url.query)
@@ -203,13 +206,13 @@ def test_enqueuing_works_in_a_session_with_another_encoding(note, done, dsn, db)
     check(db)
 
 
-OVERLINE_AND_YEN = "‾ and ¥n"  # Python sends a tilde and a backslash in their place
+OVERLINE_AND_YEN = "‾ and ¥n"  # some encodings of Python turn these into a tilde and a backslash
 
 
 @pytest.mark.parametrize("encoding", ["EUC_JP", "SJIS", "SHIFT_JIS_2004", "LATIN1", "UTF8"])
 @pytest.mark.parametrize("count", [1, 2, 100])
 @pytest.mark.parametrize("options", [{}, {"tags": [OVERLINE_AND_YEN]}, {"unique_key": OVERLINE_AND_YEN}])
-def test_no_encoding_puts_another_character_in_the_place_of_one(dsn, db, options, count, encoding):
+def test_no_client_encoding_turns_a_character_into_another_one(dsn, db, options, count, encoding):
     app = App("")
 
     @app.task(name="read")
@@ -229,7 +232,7 @@ def test_no_encoding_puts_another_character_in_the_place_of_one(dsn, db, options
     engine.dispose()
 
 
-def test_a_time_may_be_chosen_on_asyncpg(dsn, db):
+def test_a_job_with_run_at_can_be_enqueued_on_a_connection_of_asyncpg(dsn, db):
     app, noon = App(""), datetime(2030, 1, 1, 12, tzinfo=UTC)
 
     @app.task(name="later")
@@ -248,7 +251,7 @@ def test_a_time_may_be_chosen_on_asyncpg(dsn, db):
     assert db.execute("select run_at from pgqueue.jobs").fetchall() == [(noon,)] * 2
 
 
-def test_a_read_only_transaction_is_told_as_what_it_is(note, dsn):
+def test_an_enqueue_in_a_read_only_transaction_raises_an_error_that_says_so(note, dsn):
     with psycopg.connect(dsn, options="-c default_transaction_read_only=on") as connection:
         with pytest.raises(ReadOnlyServerError, match="transaction is read-only"):
             note.using(connection).enqueue("a")

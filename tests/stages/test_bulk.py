@@ -100,7 +100,7 @@ def test_run_at_is_the_same_moment_in_every_way(db: Connection[Any]) -> None:
 
 
 @pytest.mark.parametrize("count", [1, copy_lines.SMALLEST_COPY])
-def test_idle_workers_are_woken_for_what_is_due_and_once(
+def test_idle_workers_are_woken_once_and_only_for_due_jobs(
     db: Connection[Any], connect: Callable[..., Connection[Any]], count: int
 ) -> None:
     listening = connect()
@@ -109,12 +109,12 @@ def test_idle_workers_are_woken_for_what_is_due_and_once(
     with db.transaction():
         insert(db, in_batches([NewJob("a.task", "{}", options(queue="mail"))] * count))
         insert(db, in_batches([later] * count))
-        assert not list(listening.notifies(timeout=0.1)), "nobody hears of what is not committed"
+        assert not list(listening.notifies(timeout=0.1)), "no notification is sent before the commit"
     assert [notify.payload for notify in listening.notifies(timeout=5, stop_after=1)] == ["mail"]
     assert not list(listening.notifies(timeout=0.1))
 
 
-def test_a_rollback_takes_a_copied_batch_back(app: App, db: Connection[Any]) -> None:
+def test_a_rollback_removes_a_copied_batch(app: App, db: Connection[Any]) -> None:
     @app.task(name="bulk")
     def task(n: int) -> None: ...
 
@@ -131,7 +131,7 @@ def test_the_database_checks_a_copied_value_too(db: Connection[Any]) -> None:
 
 
 @pytest.mark.parametrize(("option", "value"), [("priority", 40_000), ("weight", -40_000), ("timeout", 1e300)])
-def test_a_number_that_no_column_can_hold_is_refused_before_anything_is_sent(
+def test_a_number_that_does_not_fit_its_column_is_refused_before_anything_is_sent(
     db: Connection[Any], option: str, value: float
 ) -> None:
     with pytest.raises(InvalidOptionError, match="does not fit its column"):
@@ -139,7 +139,7 @@ def test_a_number_that_no_column_can_hold_is_refused_before_anything_is_sent(
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
 
 
-def test_jobs_with_keys_or_unknown_options_go_by_the_api() -> None:
+def test_jobs_with_keys_or_unknown_options_are_not_stored_by_copy() -> None:
     assert not copy_lines.have_no_keys(in_batches([NewJob("a", "{}", {"unique_key": "k"})]))
     assert not copy_lines.have_no_keys(
         in_batches([NewJob("a", "{}"), NewJob("a", "{}", {"idempotency_key": "k"})])
@@ -147,8 +147,8 @@ def test_jobs_with_keys_or_unknown_options_go_by_the_api() -> None:
     assert not copy_lines.have_no_keys(in_batches([NewJob("a", "{}", {"color": "red"})]))
 
 
-def test_ids_are_told_one_by_one_when_others_take_some_in_between(db: Connection[Any]) -> None:
-    """An increment of 3 leaves the same gaps as another session that takes ids."""
+def test_the_right_id_is_returned_for_each_job_if_there_are_gaps_between_the_ids(db: Connection[Any]) -> None:
+    """An increment of 3 leaves gaps between the ids, as another session does that takes ids at the same time."""
     db.execute("alter sequence pgqueue.jobs_id_seq increment by 3")
     with db.transaction():
         rows = insert(db, [Batch("a.task", [f'{{"n": {n}}}' for n in range(copy_lines.SMALLEST_COPY)])])

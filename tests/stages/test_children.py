@@ -1,4 +1,7 @@
-"""Handlers in child processes, and those that fork on threads: what they inherit, leave behind, and take with them."""
+"""Handlers in child processes, and handlers on threads that fork.
+
+The tests show what such processes inherit, which processes end together with a handler or a worker, and how child processes start.
+"""
 
 from __future__ import annotations
 
@@ -43,13 +46,13 @@ def perform(
     meanwhile: Callable[[Runner], Any] = lambda _: None,
     **args: Any,
 ) -> list[Conclusion]:
-    """Performs the tasks one after the other in one worker; returns their outcomes. ``meanwhile`` runs on a thread beside each."""
+    """Performs the tasks one after the other in one worker; returns their outcomes. During each task, ``meanwhile`` runs on a thread."""
     done: list[Conclusion] = []
     mine = os.getpid()
 
     def note(_: Attempt, outcome: Conclusion) -> None:
         if os.getpid() != mine:
-            os._exit(1)  # a fork has come here, as if it were the worker
+            os._exit(1)  # this process is a fork that acts as if it were the worker
         done.append(outcome)
 
     async def play() -> None:
@@ -78,14 +81,14 @@ def noted(path: Path) -> list[int]:
     return [int(pid) for pid in path.read_text().split()]
 
 
-# ---------------------------------------------------------------- what they inherit
+# ---------------------------------------------------------------- what child processes and forks inherit
 
 
-def test_stdin_of_a_handler_in_a_child_process_is_empty_and_the_next_job_is_not_in_it() -> None:
+def test_a_handler_in_a_child_process_reads_nothing_from_stdin_even_if_a_job_follows() -> None:
     assert results(perform("read_stdin", "nothing")) == ["", None]
 
 
-def test_neither_programs_nor_forks_have_the_way_to_the_worker() -> None:
+def test_neither_programs_nor_forks_of_a_handler_inherit_the_socket_to_the_worker() -> None:
     assert results(perform("look_for_the_way")) == [0]
 
 
@@ -94,14 +97,12 @@ def test_neither_programs_nor_forks_have_the_way_to_the_worker() -> None:
     ("task", "result"),
     [("pool", [1, 2]), ("terminate", -signal.SIGTERM), ("terminate_program", -signal.SIGTERM)],
 )
-def test_what_a_handler_starts_can_be_terminated_as_anywhere(executor: str, task: str, result: Any) -> None:
+def test_processes_that_a_handler_starts_can_be_terminated(executor: str, task: str, result: Any) -> None:
     assert results(perform(task, "nothing", executor=executor)) == [result, None]
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_a_fork_that_comes_back_from_its_handler_does_not_act_as_a_worker(
-    executor: str, tmp_path: Path
-) -> None:
+def test_a_fork_that_returns_from_its_handler_does_not_act_as_a_worker(executor: str, tmp_path: Path) -> None:
     outcomes = perform("return_twice", "nothing", executor=executor, pids=str(tmp_path / "pids"))
     [fork] = noted(tmp_path / "pids")
     assert results(outcomes) == [fork, None]
@@ -127,7 +128,7 @@ def test_a_fork_made_while_arguments_are_decoded_does_not_act_as_a_worker(
 
 
 @pytest.mark.parametrize("number", forked.STOPS)
-def test_a_signal_to_the_group_does_not_end_a_child(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_to_its_process_group_does_not_end_a_child(number: signal.Signals, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
 
     def send(_: Runner) -> None:
@@ -139,11 +140,11 @@ def test_a_signal_to_the_group_does_not_end_a_child(number: signal.Signals, tmp_
     assert results(perform("hold_signals", pids=str(pids), meanwhile=send)) == ["undisturbed"]
 
 
-# ---------------------------------------------------------------- what ends with them
+# ---------------------------------------------------------------- processes that end with a handler or with a worker
 
 
 @pytest.mark.parametrize("give_up", ["timeout", "cancel", "release", "lose"])
-def test_all_that_a_handler_started_ends_with_it(give_up: str, tmp_path: Path) -> None:
+def test_all_processes_that_a_handler_has_started_end_with_it(give_up: str, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
 
     def end(runner: Runner, loop: asyncio.AbstractEventLoop) -> None:
@@ -178,7 +179,7 @@ def test_all_that_a_handler_started_ends_with_it(give_up: str, tmp_path: Path) -
     assert reason_of(outcome) == reasons[give_up]
 
 
-def test_a_child_that_was_stopped_as_the_loop_ended_leaves_no_socket_open(tmp_path: Path) -> None:
+def test_a_child_that_is_stopped_just_before_the_loop_ends_leaves_no_socket_open(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
 
     async def play() -> None:
@@ -200,7 +201,7 @@ def test_a_child_that_was_stopped_as_the_loop_ended_leaves_no_socket_open(tmp_pa
     ("code", "said"),
     [(0, "it exited with 0"), (9, "it exited with 9"), (255, "it exited with 255"), (-9, "killed by SIGKILL"), (-11, "killed by SIGSEGV")],
 )  # fmt: skip
-def test_a_child_that_ends_is_noticed_though_its_fork_lives_and_told_by_its_true_code(
+def test_the_end_of_a_child_is_reported_with_its_exit_code_even_if_its_fork_lives(
     code: int, said: str, tmp_path: Path
 ) -> None:
     pids = tmp_path / "pids"
@@ -211,7 +212,7 @@ def test_a_child_that_ends_is_noticed_though_its_fork_lives_and_told_by_its_true
     wait_until(lambda: all(is_gone(pid) for pid in noted(pids)))
 
 
-def test_nothing_outlives_a_worker_that_was_killed(tmp_path: Path) -> None:
+def test_no_process_of_a_worker_outlives_it_if_it_was_killed(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     worker = subprocess.Popen([sys.executable, "-m", "tests.apps.child_tasks", str(pids)], cwd=ROOT)
     started = noted(pids)
@@ -220,7 +221,7 @@ def test_nothing_outlives_a_worker_that_was_killed(tmp_path: Path) -> None:
     wait_until(lambda: all(is_gone(pid) for pid in started))
 
 
-def test_a_child_that_died_while_it_was_idle_costs_no_job_an_attempt(tmp_path: Path) -> None:
+def test_the_death_of_an_idle_child_costs_no_job_an_attempt(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     (tmp_path / "pids.sent").touch()
 
@@ -248,13 +249,13 @@ def test_a_child_that_died_while_it_was_idle_costs_no_job_an_attempt(tmp_path: P
     assert results(done) == ["undisturbed"] * 2
 
 
-# ---------------------------------------------------------------- how they are started
+# ---------------------------------------------------------------- how child processes are started
 
 
-def test_children_begin_where_and_as_their_worker_began(
+def test_children_start_with_the_folder_and_the_environment_of_their_workers_start(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Also if the app, or a handler on a thread, has changed the folder, the arguments or the environment since."""
+    """The app, or a handler on a thread, can have changed the folder, the arguments or the environment since then."""
 
     def change(_: Runner) -> None:
         monkeypatch.chdir(tmp_path)
@@ -294,7 +295,7 @@ def no_module(patch: pytest.MonkeyPatch, _: Path) -> str:
 
 
 @pytest.mark.parametrize("obstacle", [no_permission, no_folder, no_module])
-def test_a_job_whose_child_cannot_be_started_goes_back_uncharged_for_a_growing_while_with_the_reason(
+def test_a_job_whose_child_cannot_be_started_is_released_with_a_delay_and_the_reason(
     obstacle: Callable[[pytest.MonkeyPatch, Path], str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -312,5 +313,5 @@ def test_a_job_whose_child_cannot_be_started_goes_back_uncharged_for_a_growing_w
         )
         assert 0 < outcome.delay <= 1
         assert reason in (outcome.error or "")
-    # the second job did not try to start a child within the pause
+    # the second job came so soon after the failure that no child was started for it
     assert len([line for line in caplog.messages if "no child process could be started" in line]) == 1

@@ -1,4 +1,4 @@
-"""The job that a handler is given says what its row says, however it was claimed, and also in a child process."""
+"""The ``Job`` that a handler gets has the values of the job's row, however the job was claimed, and in a child process too."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def told(attempt: Attempt, app: App) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["unique_key", "tags", "meta", "deadline"])
 @pytest.mark.parametrize("key", [None, "tenant:7"])
-def test_a_handler_is_told_what_its_row_says(
+def test_the_job_that_a_handler_gets_has_the_values_of_its_row(
     db: Connection[Any], app: App, name: str, key: str | None
 ) -> None:
     @app.task(name="t")

@@ -1,4 +1,4 @@
-"""Debounce, throttle and idempotency keys: which job runs, and what a repeated request is told."""
+"""Debounce, throttle and idempotency keys: which job runs, and what the enqueue of a repeated request returns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def due_in(db: Connection[Any], job_id: int) -> float:
     return float(row(db, job_id, "extract(epoch from run_at - clock_timestamp())")[0])
 
 
-def test_each_further_one_puts_the_job_off_until_it_must_run(refresh, db):
+def test_each_further_enqueue_postpones_a_debounced_job_until_debounce_max_is_over(refresh, db):
     debounced = refresh.using(unique=["account"], debounce=20, debounce_max=50)
     first = debounced.enqueue(7, note="a")
     assert due_in(db, first.id) == pytest.approx(20, abs=2)
@@ -51,7 +51,7 @@ def test_each_further_one_puts_the_job_off_until_it_must_run(refresh, db):
     assert count(db) == 2
 
 
-def test_what_comes_while_a_debounced_job_runs_makes_the_next(refresh, db):
+def test_an_enqueue_while_the_debounced_job_runs_stores_the_next_job(refresh, db):
     debounced = refresh.using(unique_key="k", debounce=20)
     first = debounced.enqueue(1)
     let_time_pass(db, 30)
@@ -66,7 +66,7 @@ def test_what_comes_while_a_debounced_job_runs_makes_the_next(refresh, db):
     assert row(db, second.id, "args, state, unique_key") == ({"account": 4}, "pending", None)
 
 
-def test_of_a_batch_the_last_one_is_debounced(refresh, db):
+def test_the_debounced_job_of_a_batch_is_its_last_item_with_the_key(refresh, db):
     debounced = refresh.using(unique=["account"], debounce=20)
     handles = debounced.enqueue_many([{"account": n % 2, "note": str(n)} for n in range(6)])
     assert [handle.created for handle in handles] == [False, False, False, False, True, True]
@@ -80,7 +80,7 @@ def test_of_a_batch_the_last_one_is_debounced(refresh, db):
     assert count(db) == 2
 
 
-def test_a_cancelled_job_leaves_its_debounce(refresh, db):
+def test_an_enqueue_stores_a_new_job_after_the_debounced_job_was_cancelled(refresh, db):
     debounced = refresh.using(unique_key="k", debounce=20)
     first = debounced.enqueue(1)
     run(db, statements.cancel(first.id))
@@ -102,10 +102,10 @@ def finish_at_once(db: Connection[Any]) -> None:
     finish_one(db)
 
 
-# ------------------------------------------------------------------ throttle and idempotency: what is told
+# ------------------------------------------------------------------ throttle and idempotency: the answer to a repeated request
 
 
-def test_the_first_of_a_window_wins_and_is_named_after_its_end(refresh, db):
+def test_a_throttle_returns_the_first_job_of_the_period_even_after_its_end(refresh, db):
     throttled = refresh.using(unique=["account"], throttle=60)
     first = throttled.enqueue(7, note="a")
     again = throttled.enqueue(7, note="b")
@@ -121,7 +121,7 @@ def test_the_first_of_a_window_wins_and_is_named_after_its_end(refresh, db):
     assert row(db, first.id, "unique_key") == (None,)
 
 
-def test_a_throttle_and_an_idempotency_key_of_one_name_are_two_keys(refresh):
+def test_keys_of_different_kinds_with_the_same_text_are_different_keys(refresh):
     assert refresh.using(unique_key="k", throttle=60).enqueue(1).created
     assert refresh.using(unique_key="k", debounce=60).enqueue(2).created
     assert refresh.using(idempotency_key="k").enqueue(3).created
@@ -137,7 +137,7 @@ def test_long_keys_are_throttled_and_debounced_too(refresh):
 
 @pytest.mark.parametrize("kept_by", ["its row", "its key after its day", "its key after a purge"])
 @pytest.mark.parametrize("outcome", [WON, Outcome.cancelled("enough")], ids=lambda outcome: outcome.state)
-def test_a_repeated_request_is_told_how_the_first_one_ended(refresh, db, outcome, kept_by):
+def test_a_repeated_request_returns_the_outcome_of_the_first_one(refresh, db, outcome, kept_by):
     make_days(db, *range(9))
     keyed = refresh.using(idempotency_key="i", idempotency_ttl="30d")
     first = keyed.enqueue(7)
@@ -164,11 +164,14 @@ def test_a_repeated_request_is_told_how_the_first_one_ended(refresh, db, outcome
     db.execute("update pgqueue.idempotency_keys set expires_at = clock_timestamp()")
     anew = keyed.enqueue(8)
     assert anew.created
-    assert keyed.enqueue(8).state == "pending", "what was remembered is forgotten with its time"
+    assert keyed.enqueue(8).state == "pending", "the former outcome is forgotten when its key expires"
 
 
 def forget(db: Connection[Any], *, by_purge: bool) -> None:
-    """Retention removes what has finished, as if that were days ago: with its day, or because its queue keeps less."""
+    """Retention removes the finished job, as if it had finished days ago.
+
+    It removes the whole day table or, ``by_purge``, only the job, because the job's queue has a shorter retention.
+    """
     if by_purge:
         db.execute("insert into pgqueue.queues (name, retention) values ('patient', '7 days')")
         db.execute("update pgqueue.queues set retention = '2 days' where name = 'default'")
@@ -182,7 +185,7 @@ def forget(db: Connection[Any], *, by_purge: bool) -> None:
         assert (change.name, change.what) == (name_of(ago), "dropped")
 
 
-def test_a_dead_job_is_told_with_its_error(refresh, db):
+def test_a_repeated_request_returns_the_error_of_a_dead_job(refresh, db):
     keyed = refresh.using(idempotency_key="i")
     keyed.enqueue(7)
     finish_one(db, BOOM)
@@ -190,14 +193,14 @@ def test_a_dead_job_is_told_with_its_error(refresh, db):
     assert (again.state, again.stored_error) == ("dead", "ValueError: boom")
 
 
-def test_a_task_that_keeps_no_rows_has_no_outcome_to_tell(refresh, db):
+def test_a_repeated_request_returns_the_state_deleted_if_the_task_keeps_no_rows(refresh, db):
     keyed = refresh.using(idempotency_key="i")
     keyed.enqueue(7)
     finish_one(db, Outcome.completed(None, "none"))
     assert keyed.enqueue(7).state == "deleted"
 
 
-def test_an_async_enqueue_knows_keys_too(app, refresh):
+def test_keys_work_with_async_enqueues_too(app, refresh):
     async def play() -> list[Any]:
         keyed = refresh.using(unique=["account"])
         try:
@@ -212,15 +215,13 @@ def test_an_async_enqueue_knows_keys_too(app, refresh):
     assert [handle.created for handle in asyncio.run(play())] == [True, False, True, False]
 
 
-def test_a_bad_combination_in_a_batch_is_refused_before_anything_is_sent(refresh, db):
+def test_a_bad_combination_of_options_in_a_batch_is_refused_before_anything_is_sent(refresh, db):
     with pytest.raises(PgQueueError, match="without a key"):
         refresh.enqueue_many([refresh.using(throttle=5).job(1)])
     assert count(db) == 0
 
 
-def test_a_batch_that_is_refused_changes_no_debounced_job_either(
-    app: App, db: Connection[Any], connect: Any
-) -> None:
+def test_a_refused_batch_does_not_change_a_debounced_job(app: App, db: Connection[Any], connect: Any) -> None:
     @app.task(name="both")
     def both(a: int) -> None: ...
 

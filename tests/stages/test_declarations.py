@@ -1,4 +1,4 @@
-"""Schedules of the code as rows: two deploys at once, rollbacks, and what operators did meanwhile."""
+"""Schedules that code declares become rows: with two deploys at the same time, after rollbacks, and after operators changed rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def hourly(name: str, minute: int = 0, **columns: Any) -> Schedule:
 
 
 def sync(db: Connection[Any], *schedules: Schedule, app: str = "shop:app") -> dict[str | None, str]:
-    """What a worker of that deploy does when it starts, and again and again."""
+    """Syncs schedules as a worker of their deploy does at its start and then again and again; returns what became of each."""
     return dict(run(db, Declarations(app, schedules, HEARTBEAT).sync()))
 
 
@@ -36,7 +36,7 @@ def rows(db: Connection[Any]) -> dict[str, str]:
 
 
 def leave(db: Connection[Any], *schedules: Schedule) -> None:
-    """Lets the schedules of that deploy expire, as half a minute after the end of its last worker."""
+    """Makes the set of these schedules expire, as it does half a minute after the last worker of its deploy has ended."""
     fingerprint = Declarations("", schedules, HEARTBEAT)._fingerprint
     db.execute(
         "update pgqueue.schedule_sets set expires_at = now() - interval '1 s' where fingerprint = %s",
@@ -44,7 +44,9 @@ def leave(db: Connection[Any], *schedules: Schedule) -> None:
     )
 
 
-def test_the_schedules_of_the_code_become_rows_and_leave_with_it(db: Connection[Any]) -> None:
+def test_rows_of_declared_schedules_are_added_changed_and_removed_as_the_code_changes(
+    db: Connection[Any],
+) -> None:
     assert sync(db) == {None: "none"}
     assert sync(db, hourly("a"), hourly("b")) == {"a": "added", "b": "added", None: "applied"}
     assert sync(db, hourly("a"), hourly("b")) == {None: "current"}
@@ -57,7 +59,7 @@ def test_the_schedules_of_the_code_become_rows_and_leave_with_it(db: Connection[
     assert rows(db) == {}
 
 
-def test_every_column_arrives(db: Connection[Any]) -> None:
+def test_every_column_of_a_declared_schedule_is_stored(db: Connection[Any]) -> None:
     schedule = Schedule(
         name="a", task="t", every=90.0, tz="Europe/Warsaw", overlap="skip", missed="all", missed_cap=7, jitter=2.5,
         args='{"n": 1}', options={"queue": "mail"},
@@ -84,11 +86,13 @@ def test_an_older_deploy_changes_nothing_while_a_newer_one_lives_and_takes_over_
     assert rows(db) == {"a": "30 * * * *", "fresh": "0 * * * *"}
     leave(db, *new)
     assert sync(db, *old) == {"a": "changed", "fresh": "removed", "gone": "added", None: "applied"}
-    assert sync(db, *new) == {None: "older"}, "a straggler of the deploy that was rolled back"
+    assert sync(db, *new) == {None: "older"}, (
+        "the last worker of a deploy that was rolled back changes nothing"
+    )
     assert rows(db) == {"a": "0 * * * *", "gone": "0 * * * *"}
 
 
-def test_a_deploy_of_before_there_were_schedules_takes_none_away_while_one_with_them_lives(
+def test_an_older_deploy_without_schedules_removes_none_while_a_newer_one_with_schedules_lives(
     db: Connection[Any],
 ) -> None:
     assert sync(db) == {None: "none"}
@@ -99,7 +103,7 @@ def test_a_deploy_of_before_there_were_schedules_takes_none_away_while_one_with_
     assert sync(db) == {"a": "removed", None: "applied"}
 
 
-def test_rows_of_others_are_never_touched(db: Connection[Any]) -> None:
+def test_schedules_of_other_apps_and_sources_are_never_changed(db: Connection[Any]) -> None:
     add(db, "mine", cron="7 * * * *")
     db.execute(
         "insert into pgqueue.schedules (name, task, cron, source) values ('typed', 't', '8 * * * *', 'cli')"
@@ -113,7 +117,7 @@ def test_rows_of_others_are_never_touched(db: Connection[Any]) -> None:
     assert rows(db) == {"mine": "7 * * * *", "typed": "8 * * * *", "theirs": "0 * * * *"}
 
 
-def test_a_renamed_app_takes_its_schedules_over(db: Connection[Any]) -> None:
+def test_a_renamed_app_takes_over_its_schedules(db: Connection[Any]) -> None:
     sync(db, hourly("a"), app="shop:app")
     leave(db, hourly("a"))
     assert sync(db, hourly("a", 5), app="store:app") == {"a": "changed", None: "applied"}
@@ -131,7 +135,7 @@ def test_pauses_and_edits_of_operators_outlive_deploys(db: Connection[Any]) -> N
     assert rows(db) == {"a": "1 * * * *", "b": "2 * * * *"}
 
 
-def test_syncs_at_once_do_not_wait_for_each_other(
+def test_a_sync_that_meets_another_sync_does_not_wait_and_is_tried_again_soon(
     db: Connection[Any], connect: Callable[..., Connection[Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     one = connect(autocommit=False)
@@ -163,7 +167,7 @@ def test_a_sync_that_fails_changes_nothing(db: Connection[Any]) -> None:
 
 
 def of(service: str, *schedules: Schedule, app: str = "app", **options: Any) -> Declarations:
-    """What a worker of a service declares. The service has one task, which has the service's name."""
+    """The declarations of a worker of a service. The service has one task, which has the service's name."""
     tasks = [TaskSpec(name=service, function=_nothing)]
     mine = [replace(schedule, task=service) for schedule in schedules]
     return Declarations(app, mine, HEARTBEAT, tasks, **options)
@@ -177,7 +181,7 @@ def start(db: Connection[Any], declarations: Declarations) -> dict[str | None, s
 def _nothing() -> None: ...
 
 
-def test_two_services_of_one_name_remove_none_of_each_others_schedules(db: Connection[Any]) -> None:
+def test_two_services_with_one_name_do_not_remove_each_others_schedules(db: Connection[Any]) -> None:
     billing, mailer = of("billing", hourly("nightly")), of("mailer", hourly("digest"))
     for _ in range(3):
         start(db, billing)
@@ -195,7 +199,9 @@ def test_two_services_of_one_name_remove_none_of_each_others_schedules(db: Conne
     assert rows(db) == {"digest": "7 * * * *", "nightly": "8 * * * *"}
 
 
-def test_the_rollback_of_one_service_does_not_wait_for_the_other_of_its_name(db: Connection[Any]) -> None:
+def test_the_rollback_of_a_service_does_not_wait_for_another_service_with_its_name(
+    db: Connection[Any],
+) -> None:
     start(db, of("billing", hourly("nightly")))
     start(db, of("mailer", hourly("digest")))
     start(db, of("billing", hourly("nightly", 5)))
@@ -210,7 +216,7 @@ def test_the_rollback_of_one_service_does_not_wait_for_the_other_of_its_name(db:
     }
 
 
-def test_a_schedule_that_left_with_its_task_goes_when_nobody_has_known_the_task_for_a_week(
+def test_a_schedule_that_is_no_longer_declared_is_removed_a_week_after_its_task(
     db: Connection[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     start(db, of("former", hourly("a")))
@@ -223,12 +229,16 @@ def test_a_schedule_that_left_with_its_task_goes_when_nobody_has_known_the_task_
     assert start(db, of("latter", hourly("b", 1))) == {"a": "removed", "b": "changed", None: "applied"}
 
 
-def test_what_left_the_code_of_a_service_with_a_name_of_its_own_goes_at_once(db: Connection[Any]) -> None:
+def test_a_schedule_that_is_no_longer_declared_is_removed_immediately_if_its_app_has_a_chosen_name(
+    db: Connection[Any],
+) -> None:
     start(db, of("former", hourly("a"), named=True))
     assert start(db, of("latter", hourly("b"), named=True)) == {"a": "removed", "b": "added", None: "applied"}
 
 
-def test_schedules_of_a_former_name_are_taken_over_when_its_workers_are_gone(db: Connection[Any]) -> None:
+def test_an_app_takes_over_schedules_of_its_former_name_when_the_workers_of_that_name_are_gone(
+    db: Connection[Any],
+) -> None:
     start(db, of("t", hourly("a"), app="old"))
     new = of("t", hourly("a", 9), app="new")
     assert start(db, new) == {"a": "foreign", None: "applied"}
@@ -239,14 +249,14 @@ def test_schedules_of_a_former_name_are_taken_over_when_its_workers_are_gone(db:
     assert rows(db) == {"a": "9 * * * *"}
 
 
-def test_a_worker_of_before_apps_had_names_is_one_of_the_same_app(db: Connection[Any]) -> None:
+def test_a_worker_of_a_version_without_names_of_apps_belongs_to_the_same_app(db: Connection[Any]) -> None:
     old = "select what from pgqueue.sync_schedules('shop:app', 'f', '[]', 30)"
     start(db, of("t", hourly("a"), app="shop"))
     assert db.execute(old).fetchall() == [("older",)]
     assert rows(db) == {"a": "0 * * * *"}
 
 
-def test_an_app_is_named_by_the_module_that_makes_it() -> None:
+def test_an_app_has_the_name_of_the_module_that_makes_it_unless_a_name_is_chosen() -> None:
     class Own(App):
         def __init__(self) -> None:
             super().__init__("")
@@ -257,9 +267,9 @@ def test_an_app_is_named_by_the_module_that_makes_it() -> None:
         App("", name="a b")
 
 
-def test_the_doctor_knows_of_services_with_one_name(db: Connection[Any]) -> None:
+def test_the_doctor_reports_several_services_with_one_name(db: Connection[Any]) -> None:
     start(db, of("billing", hourly("nightly")))
-    start(db, of("billing", hourly("nightly", 5)))  # a deploy of the same
+    start(db, of("billing", hourly("nightly", 5)))  # a new deploy of the same service
     assert run(db, statements.list_shared_names()) == []
     start(db, of("mailer", hourly("digest")))
     assert run(db, statements.list_shared_names()) == ["app"]

@@ -1,4 +1,4 @@
-"""What a task declares holds for jobs that SQL makes, unless the caller says otherwise."""
+"""Jobs that SQL makes get the options that their task declares, unless the caller gives other options."""
 
 from __future__ import annotations
 
@@ -65,25 +65,29 @@ def columns(db: Connection[Any], job_id: int) -> Sequence[Any]:
 
 
 @pytest.mark.parametrize("make", [plain, enqueue, enqueue_many])
-def test_what_sql_leaves_out_is_as_the_task_declares(tasks, db, make: Callable[..., int]) -> None:
+def test_options_that_sql_leaves_out_are_those_that_the_task_declares(
+    tasks, db, make: Callable[..., int]
+) -> None:
     assert columns(db, make(db)) == DECLARED
     assert columns(db, make(db, task="unheard_of")) == DEFAULTS
 
 
 @pytest.mark.parametrize("make", [enqueue, enqueue_many])
-def test_what_sql_says_goes_before_what_the_task_declares(tasks, db, make: Callable[..., int]) -> None:
+def test_options_given_in_sql_override_the_options_that_the_task_declares(
+    tasks, db, make: Callable[..., int]
+) -> None:
     assert columns(db, make(db, '{"queue": "default"}')) == ("default", *DECLARED[1:])
     assert columns(db, make(db, '{"max_attempts": 6, "priority": 0}')) == ("slow", 6, 0, DECLARED[3])
     assert columns(db, make(db, '{"timeout": null}')) == (*DECLARED[:3], None)
 
 
-def test_what_a_plain_insert_says_goes_before_what_the_task_declares(tasks, db) -> None:
+def test_columns_given_in_a_plain_insert_override_the_options_that_the_task_declares(tasks, db) -> None:
     assert columns(db, plain(db, ", queue", "default")) == ("default", *DECLARED[1:])
     assert columns(db, plain(db, ", max_attempts, priority", 6, 0)) == ("slow", 6, 0, DECLARED[3])
     assert columns(db, plain(db, ", timeout", None)) == (*DECLARED[:3], None)
 
 
-def test_many_rows_of_one_insert_are_each_as_their_task_declares(tasks, db) -> None:
+def test_each_row_of_one_insert_gets_the_options_that_its_task_declares(tasks, db) -> None:
     db.execute(
         "insert into pgqueue.jobs (task, args) select task, jsonb_build_object('n', n)"
         " from unnest(array['t', 'keyed', 'unheard_of']) task, generate_series(1, 3) n"
@@ -94,7 +98,7 @@ def test_many_rows_of_one_insert_are_each_as_their_task_declares(tasks, db) -> N
     assert found == [("keyed", "default", 6, 3), ("t", "slow", 2, 3), ("unheard_of", "default", 6, 3)]
 
 
-def test_history_that_is_brought_along_gets_the_defaults(tasks, db) -> None:
+def test_finished_jobs_that_are_inserted_get_the_defaults(tasks, db) -> None:
     db.execute(
         "insert into pgqueue.jobs (task, state, finished_at) select 't', state, now()"
         " from unnest(array['completed', 'cancelled', 'dead']) state"
@@ -104,7 +108,7 @@ def test_history_that_is_brought_along_gets_the_defaults(tasks, db) -> None:
     ).fetchall() == [DEFAULTS]
 
 
-def test_rules_of_keys_hold_and_give_way_to_what_the_caller_says(tasks, db) -> None:
+def test_declared_rules_of_keys_hold_unless_the_caller_gives_others(tasks, db) -> None:
     first = enqueue(db, task="keyed")
     assert enqueue(db, task="keyed") == first
     other = enqueue(db, '{"unique": false}', task="keyed")
@@ -112,7 +116,7 @@ def test_rules_of_keys_hold_and_give_way_to_what_the_caller_says(tasks, db) -> N
     assert enqueue(db, '{"idempotency_key": "k", "unique_key": "mine"}', task="keyed") not in (first, other)
 
 
-def test_a_role_that_may_only_insert_gets_what_the_task_declares(tasks, db) -> None:
+def test_jobs_of_a_role_that_is_only_allowed_to_insert_get_the_declared_options(tasks, db) -> None:
     role = f"inserter_{db.info.backend_pid}"
     db.execute(f"create role {role}".encode())
     try:
@@ -130,7 +134,7 @@ def test_a_role_that_may_only_insert_gets_what_the_task_declares(tasks, db) -> N
         db.execute(f"drop owned by {role}; drop role {role}".encode())
 
 
-def test_python_says_all_itself(tasks, db) -> None:
+def test_jobs_from_python_do_not_depend_on_the_stored_options_of_their_task(tasks, db) -> None:
     db.execute("""update pgqueue.tasks set options = '{"queue": "stale", "timeout": 5, "max_attempts": 1}'""")
     ids = [
         handle.id
@@ -141,13 +145,13 @@ def test_python_says_all_itself(tasks, db) -> None:
     assert {tuple(columns(db, job_id)) for job_id in ids} == {DEFAULTS}
 
 
-def test_a_schedule_made_by_sql_makes_jobs_as_the_task_declares(tasks, db) -> None:
+def test_jobs_of_a_schedule_made_by_sql_get_the_declared_options(tasks, db) -> None:
     db.execute("insert into pgqueue.schedules (name, task, cron) values ('s', 't', '0 0 * * *')")
     [(job_id,)] = db.execute("select pgqueue.run_schedule('s')").fetchall()
     assert columns(db, job_id) == DECLARED
 
 
-def test_the_newest_deploy_is_in_force_while_it_lives_task_by_task(db, dsn) -> None:
+def test_the_newest_declaration_of_a_task_is_in_force_while_workers_of_its_deploy_live(db, dsn) -> None:
     def deploy(queue: str) -> App:
         app = App(dsn)
         app.task(name="t", queue=queue)(_nothing)
@@ -169,20 +173,20 @@ def test_the_newest_deploy_is_in_force_while_it_lives_task_by_task(db, dsn) -> N
     declare(db, old)
     assert queue() == "old"
     declare(db, newest)
-    assert queue() == "old", "a straggler of the deploy that was rolled back"
+    assert queue() == "old", "the last worker of a deploy that was rolled back changes nothing"
 
 
 def _nothing() -> None: ...
 
 
-def test_a_task_that_nobody_has_reported_for_a_month_is_forgotten(tasks, db) -> None:
+def test_a_task_that_no_worker_has_declared_for_a_month_is_deleted(tasks, db) -> None:
     db.execute("update pgqueue.tasks set seen_at = now() - interval '31 days' where name = 't'")
     run(db, purge_runs(100))
     assert db.execute("select name from pgqueue.tasks").fetchall() == [("keyed",)]
 
 
 @pytest.mark.parametrize("make", [plain, enqueue, enqueue_many])
-def test_jobs_of_before_a_worker_told_of_their_task_are_as_it_declares(
+def test_jobs_stored_before_their_task_was_declared_get_its_options_with_the_declaration(
     app, db, make: Callable[..., int]
 ) -> None:
     bare = make(db)
@@ -215,7 +219,7 @@ def test_jobs_of_before_a_worker_told_of_their_task_are_as_it_declares(
     ]
 
 
-def test_a_plain_insert_of_before_keeps_what_it_said(app, db) -> None:
+def test_a_plain_insert_before_the_declaration_keeps_the_columns_that_it_gave(app, db) -> None:
     said = plain(db, ", queue, max_attempts", "default", 6)
     app.task(name="t", queue="slow", retry=2, priority=-5, timeout=90)(_nothing)
     declare(db, app)
