@@ -79,7 +79,7 @@ class WorkerProcess:
 
 
 class WorkerProcesses:
-    """Starts workers on one database. At its end, the block kills all of them and prints their logs.
+    """Starts workers on one database. When the ``with`` block ends, all of them are killed and their logs are printed.
 
     ``quiet``: the logs are printed only if the block failed.
     """

@@ -1,6 +1,6 @@
 """A job can be committed late: behind the cursor, where claims no longer look for it.
 
-A claimer finds such a job, even if it takes too long to look behind the cursor again and again.
+A claimer finds such a job even if a look behind the cursor takes so long that the claimer makes none.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ async def play(dsn: str, db: Connection[Any], writer: Connection[Any]) -> None:
 
     insert(db)
     await claimer._claim(100)
-    claimer._late_commits.next_look_behind = math.inf  # from now on, as if a look behind took too long
+    claimer._late_commits.next_look_behind = (
+        math.inf
+    )  # from now on no look behind is made, as if it took too long
     with writer.transaction():
         late = insert(writer)
         await claim_until(

@@ -229,7 +229,9 @@ def test_few_suspects_run_at_the_same_time_and_suspects_that_wait_take_no_slot(t
 def test_attempts_that_have_not_begun_at_the_end_of_the_grace_are_released_and_not_counted(
     dsn: str, executor: str
 ) -> None:
-    """One job still runs at the end of the grace. The jobs that wait for its slot, and a suspect that waits for a process, have not begun."""
+    """One job still runs at the end of the grace. The jobs that wait for its slot have not begun, and neither has a suspect that waits
+    for a process.
+    """
     app, done = App(), dict[int, Conclusion]()
     begun, go_on = [], threading.Event()
 

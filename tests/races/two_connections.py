@@ -23,7 +23,7 @@ Rows = list[tuple[int, bool, str | None]]
 
 
 class Players:
-    """``one`` and ``two`` race, and their transactions begin with their first statement. ``db`` looks at the database meanwhile."""
+    """``one`` and ``two`` are the connections that race: a transaction begins with the first statement. ``db`` takes no part in the race."""
 
     def __init__(self, db: Connection[Any], one: Connection[Any], two: Connection[Any]) -> None:
         self.db, self.one, self.two = db, one, two

@@ -121,7 +121,7 @@ def test_a_mail_can_be_written_from_the_message_that_counts_the_rest(db):
     assert "2 more alerts within a minute, of late c" in mail.get_content()
 
 
-def test_an_alert_is_resolved_when_its_cause_is_gone_and_a_new_alert_opens_when_it_returns(db):
+def test_an_alert_is_resolved_when_its_cause_is_gone_and_a_new_one_opens_when_the_cause_returns(db):
     sender(db, "webhook")
     [first] = see(db, cause())
     assert see(db) == []

@@ -216,7 +216,7 @@ def test_the_rollback_of_a_service_does_not_wait_for_another_service_with_its_na
     }
 
 
-def test_a_schedule_that_is_no_longer_declared_is_removed_a_week_after_its_task(
+def test_a_schedule_is_removed_a_week_after_its_task_was_last_declared(
     db: Connection[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     start(db, of("former", hourly("a")))
@@ -229,7 +229,7 @@ def test_a_schedule_that_is_no_longer_declared_is_removed_a_week_after_its_task(
     assert start(db, of("latter", hourly("b", 1))) == {"a": "removed", "b": "changed", None: "applied"}
 
 
-def test_a_schedule_that_is_no_longer_declared_is_removed_immediately_if_its_app_has_a_chosen_name(
+def test_a_schedule_that_left_the_code_is_removed_immediately_if_its_app_has_a_chosen_name(
     db: Connection[Any],
 ) -> None:
     start(db, of("former", hourly("a"), named=True))

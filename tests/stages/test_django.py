@@ -45,7 +45,7 @@ def django(dsn: str) -> Iterator[Any]:
         yield django.db
 
 
-def test_djangos_connection_takes_part_in_atomic(note, done, db, django):
+def test_an_enqueue_on_djangos_connection_joins_the_transaction_of_atomic(note, done, db, django):
     with django.transaction.atomic():
         played(note, done, django.connection)
         with suppress(ZeroDivisionError), django.transaction.atomic():
@@ -58,12 +58,12 @@ def test_djangos_connection_takes_part_in_atomic(note, done, db, django):
     check(db)
 
 
-def test_djangos_connection_outside_atomic_is_warned_about(note, django):
+def test_an_enqueue_on_djangos_connection_outside_of_atomic_warns(note, django):
     with pytest.warns(AutocommitWarning, match=r"transaction\.atomic"):
         note.using(django.connection).enqueue("alone")
 
 
-def test_a_broken_atomic_of_django_takes_no_job(note, django):
+def test_an_enqueue_is_refused_inside_a_broken_atomic_of_django(note, django):
     from django.db.transaction import TransactionManagementError
 
     with django.transaction.atomic():
@@ -72,6 +72,6 @@ def test_a_broken_atomic_of_django_takes_no_job(note, django):
             note.using(django.connection).enqueue("in vain")
 
 
-def test_another_database_of_django_is_refused_in_a_sentence(note, django):
+def test_djangos_connection_to_sqlite_is_refused_in_one_sentence(note, django):
     with pytest.raises(WrongConnectionError, match="Django's connection 'other' leads to sqlite"):
         note.using(django.connections["other"]).enqueue("a")

@@ -1,4 +1,4 @@
-"""A worker that drains: it ends with its last job, with any poll, and while a test has stopped its clocks."""
+"""A worker with ``drain`` ends with its last job, whatever its poll interval is, and also while a test freezes its clocks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_drain_ends_with_the_last_job_and_not_at_the_next_poll(app, db, execut
     assert db.execute("select count(*) from pgqueue.jobs where state = 'completed'").fetchone() == (3,)
 
 
-def test_a_drain_does_not_wait_for_a_job_that_sql_has_put_out_of_reach(app, db) -> None:
+def test_a_drain_does_not_wait_for_a_job_that_sql_has_changed_so_that_no_claim_takes_it(app, db) -> None:
     @app.task(name="t")
     async def t() -> None: ...
 
@@ -78,12 +78,15 @@ def test_how_old_a_job_is_does_not_depend_on_the_clock_of_the_host(app, db, exec
     with frozen(moment):
         t.enqueue()
         assert drain(app, executor=executor) == STOPPED
-    # With a host far in the future the job would be dead at its first attempt.
+    # If the clock of the host counted, the job would be dead at its first attempt when that clock is far ahead.
     assert db.execute("select state, attempt from pgqueue.jobs").fetchall() == [("dead", 2)]
 
 
 def test_a_worker_ends_while_its_pool_is_connecting(app, monkeypatch) -> None:
-    """If psycopg's pool is connecting when the loop ends, as after a crash of the server, the pool swallows the loop's cancel."""
+    """If psycopg's pool is connecting when the loop ends, as after a crash of the server, the pool ignores the loop's cancel.
+
+    The worker must end nevertheless.
+    """
     connect, connecting, held = AsyncConnection.connect, asyncio.Event(), []
 
     async def connect_in_vain(*args: Any, **options: Any) -> AsyncConnection[Any]:

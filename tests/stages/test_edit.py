@@ -1,4 +1,4 @@
-"""Edit: what it may change in which state, from SQL and from Python."""
+"""Edit: which options of a job it can change, and in which states, from SQL and from Python."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def edit(db: Connection[Any], job_id: int, **changes: Any) -> str | None:
 
 
 @pytest.mark.parametrize("state", REACH)
-def test_edit_in_each_state(db, hand, state):
+def test_an_edit_changes_a_job_only_if_it_is_pending_waiting_or_retrying(db, hand, state):
     job = enqueue(db)
     REACH[state](db, hand)
     before = len(reasons(db, job))
@@ -81,7 +81,7 @@ COLUMNS = {"expires": "expires_at", "deadline": "deadline_at"}
 
 
 @pytest.mark.parametrize("option", CHANGES)
-def test_an_edit_changes_what_it_names_and_nothing_else(db, option):
+def test_an_edit_changes_the_given_option_and_no_other(db, option):
     job = enqueue(db, timeout=5, expires=600, deadline=600, tags=["x"], meta={"m": 1})
     columns = {name: COLUMNS.get(name, name) for name in CHANGES}
     before = dict(zip(columns, look(db, job, ", ".join(columns.values())), strict=True))
@@ -92,7 +92,7 @@ def test_an_edit_changes_what_it_names_and_nothing_else(db, option):
     assert set(CHANGES) | {"delay"} == set(EDITABLE)
 
 
-def test_an_edited_delay_counts_from_now_and_what_may_be_is_taken_away(db):
+def test_an_edited_delay_counts_from_now_and_null_removes_timeout_expiry_and_deadline(db):
     job = enqueue(db, timeout=5, expires=600, deadline=600)
     assert edit(db, job, delay=60, timeout=None, expires=None, deadline=None) == "edited"
     seconds, *bounds = look(
@@ -114,7 +114,7 @@ def test_an_edited_delay_counts_from_now_and_what_may_be_is_taken_away(db):
         ({"args": None}, "args cannot be null"),
     ],
 )
-def test_an_edit_that_makes_no_sense_is_refused_by_name(db, changes, said):
+def test_an_edit_with_unknown_or_contradictory_options_is_refused(db, changes, said):
     job = enqueue(db)
     with pytest.raises(psycopg.Error, match=said) as caught:
         edit(db, job, **changes)
@@ -129,7 +129,7 @@ def test_an_edit_that_makes_no_sense_is_refused_by_name(db, changes, said):
      {"tags": ["t"] * 33}, {"run_at": "infinity"}, {"expires": "infinity"}, {"deadline": "soon"}],
     ids=str,
 )  # fmt: skip
-def test_an_edit_is_held_to_the_limits_of_enqueuing(db, changes):
+def test_an_edit_refuses_the_values_that_an_enqueue_refuses(db, changes):
     job = enqueue(db)
     with pytest.raises(psycopg.Error) as caught:
         edit(db, job, **changes)
@@ -165,7 +165,7 @@ def handle(app: App) -> JobHandle:
 
 @pytest.fixture(params=["sync", "async"])
 def do(request: pytest.FixtureRequest, app: App) -> Callable[..., Any]:
-    """Calls a verb of a handle, or its async twin."""
+    """Calls a method of a handle, or the async variant of the method."""
     if request.param == "sync":
         return lambda handle, verb, *args, **options: getattr(handle, verb)(*args, **options)
 
@@ -194,7 +194,7 @@ def test_a_handle_edits_and_cancels_its_job(handle, db, do):
         do(handle, "edit", priority=1)
 
 
-def test_edited_arguments_are_checked_as_at_the_enqueue(app, handle, db, do):
+def test_edited_arguments_are_checked_as_the_arguments_of_an_enqueue_are(app, handle, db, do):
     do(handle, "edit", args={"n": "7", "on": datetime(2030, 1, 1, tzinfo=UTC)})
     assert handle.job().args == {"n": 7, "on": "2030-01-01T00:00:00Z"}
     for args in ({"n": "seven"}, {"m": 1}):
@@ -231,12 +231,12 @@ def test_python_refuses_a_bad_edit_in_one_sentence(handle, do, changes, error, s
 
 
 @pytest.mark.parametrize("verb", ["edit", "cancel"])
-def test_a_handle_of_nothing_says_so(app, do, verb, db):
+def test_a_handle_of_an_unknown_job_raises_an_error(app, do, verb, db):
     with pytest.raises(JobNotFoundError):
         do(app.handle(10**9), verb, **({"priority": 1} if verb == "edit" else {}))
 
 
-def test_verbs_join_the_transaction_that_they_are_given(handle, db, connect):
+def test_edit_and_cancel_of_a_handle_join_the_given_transaction(handle, db, connect):
     with connect(autocommit=False) as other:
         handle.edit(other, priority=3, args={"n": 2})
         assert handle.cancel(other) == "cancelled"

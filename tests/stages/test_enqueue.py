@@ -1,4 +1,4 @@
-"""Enqueue: what is stored, what a duplicate does, and whom it wakes."""
+"""Enqueue: what it stores, what happens to duplicates, and for which queues it wakes workers."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_delay_counts_from_the_database_clock(greet, db, delay):
     assert db.execute("select run_at - created_at from pgqueue.jobs").fetchone() == (timedelta(minutes=1),)
 
 
-def test_a_task_of_options_can_be_kept_and_refined(greet, db):
+def test_a_task_with_options_can_be_reused_and_given_more_options(greet, db):
     mailing = greet.using(queue="mail", tags=["x"])
     mailing.using(priority=3).enqueue("Ada")
     mailing.enqueue("Bob")
@@ -75,7 +75,7 @@ def test_a_task_of_options_can_be_kept_and_refined(greet, db):
     assert found == [("mail", 3, ["x"]), ("mail", 0, ["x"]), ("default", 0, [])]
 
 
-def test_jobs_of_many_tasks_go_in_one_batch(app, greet, db):
+def test_one_batch_stores_jobs_of_several_tasks(app, greet, db):
     @app.task(name="bill")
     def bill(amount: int) -> None: ...
 
@@ -86,7 +86,7 @@ def test_jobs_of_many_tasks_go_in_one_batch(app, greet, db):
     assert found[2][1:] == ("bill", "default")
 
 
-def test_a_bad_row_of_ten_thousand_refuses_the_whole_batch_by_its_index(greet, db):
+def test_a_batch_with_bad_items_is_refused_as_a_whole_with_their_indexes(greet, db):
     items: list[Any] = [{"name": "x"} for _ in range(10_000)]
     items[77], items[9_000], items[9_001] = {"name": 5}, {"nam": "x"}, "nothing"
     with pytest.raises(InvalidBatchError, match=r"PGQ-408  3 of the items are bad: \[77\] .*name") as caught:
@@ -102,7 +102,7 @@ def test_a_bad_row_of_ten_thousand_refuses_the_whole_batch_by_its_index(greet, d
 
 
 @pytest.mark.parametrize("key", ["unique_key", "idempotency_key"])
-def test_a_duplicate_in_a_batch_is_told_apart_item_by_item(greet, db, key):
+def test_a_batch_reports_for_each_item_whether_it_is_a_duplicate(greet, db, key):
     def item(name: str, value: str) -> NewJob:
         return greet.using(**{key: value}).job(name)
 
@@ -124,7 +124,7 @@ def test_keys_belong_to_one_task(app, greet):
 
 
 @pytest.mark.parametrize("how", ["completed", "dead", "cancelled by its handler", "cancelled"])
-def test_a_unique_key_is_free_again_once_its_holder_is_final(greet, db, how):
+def test_a_unique_key_is_free_again_when_the_job_that_has_it_is_finished(greet, db, how):
     held = greet.using(unique_key="k").enqueue("Ada")
     assert not greet.using(unique_key="k").enqueue("Bob").created
     if how == "cancelled":
@@ -139,7 +139,7 @@ def test_a_unique_key_is_free_again_once_its_holder_is_final(greet, db, how):
     assert greet.using(unique_key="k").enqueue("Cid").created
 
 
-def test_an_idempotency_key_outlives_its_job_until_its_time_is_up(greet, db):
+def test_an_idempotency_key_outlives_its_job_until_the_key_expires(greet, db):
     keyed = greet.using(idempotency_key="k", idempotency_ttl="1h")
     first = keyed.enqueue("Ada")
     hand = Hand(db, ["greet"])
@@ -153,10 +153,10 @@ def test_an_idempotency_key_outlives_its_job_until_its_time_is_up(greet, db):
 
     db.execute("update pgqueue.idempotency_keys set expires_at = clock_timestamp()")
     assert keyed.enqueue("Bob").created
-    assert not keyed.enqueue("Bob").created, "and it is held anew"
+    assert not keyed.enqueue("Bob").created, "the new job has the key"
 
 
-def test_both_keys_together_name_the_holder_of_the_unique_key(greet):
+def test_an_enqueue_with_both_keys_returns_the_job_that_has_the_unique_key(greet):
     first = greet.using(unique_key="u").enqueue("Ada")
     both = greet.using(unique_key="u", idempotency_key="i").enqueue("Ada")
     assert (both.created, both.id, both.conflict) == (False, first.id, "unique_key")
@@ -168,7 +168,9 @@ LEVELS = [IsolationLevel.READ_COMMITTED, IsolationLevel.REPEATABLE_READ, Isolati
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=lambda level: level.name)
-def test_every_isolation_level_joins_and_names_duplicates(greet, db, connect, level):
+def test_an_enqueue_joins_a_transaction_of_any_isolation_level_and_finds_duplicates(
+    greet, db, connect, level
+):
     held = greet.using(unique_key="u", idempotency_key="i").enqueue("Ada")
     with connect(autocommit=False) as connection:
         connection.isolation_level = level
@@ -183,7 +185,9 @@ def test_every_isolation_level_joins_and_names_duplicates(greet, db, connect, le
 
 
 @pytest.mark.parametrize("level", LEVELS[1:], ids=lambda level: level.name)
-def test_a_holder_that_an_older_snapshot_cannot_see_is_a_serialization_failure(greet, connect, level):
+def test_an_enqueue_fails_to_serialize_if_its_snapshot_is_older_than_the_job_with_its_key(
+    greet, connect, level
+):
     with connect(autocommit=False) as connection:
         connection.isolation_level = level
         connection.execute("select 1 from pgqueue.jobs")
@@ -192,11 +196,11 @@ def test_a_holder_that_an_older_snapshot_cannot_see_is_a_serialization_failure(g
             greet.using(connection, unique_key="u").enqueue("Bob")
 
 
-def test_an_enqueue_on_an_autocommit_connection_is_warned_about(greet, connect):
+def test_an_enqueue_on_an_autocommit_connection_warns(greet, connect):
     connection = connect()
     with pytest.warns(AutocommitWarning, match="PGQ-502") as caught:
         greet.using(connection).enqueue("Ada")
-    assert caught[0].filename == __file__, "at the line that enqueued"
+    assert caught[0].filename == __file__, "the warning points to the line that enqueued"
     with connection.transaction():
         greet.using(connection).enqueue("Bob")
 
@@ -206,7 +210,10 @@ def test_an_enqueue_on_an_autocommit_connection_is_warned_about(greet, connect):
 
 @pytest.fixture
 def heard(connect: Callable[..., Connection[Any]]) -> Callable[[], list[str]]:
-    """Returns the queues that were announced since its last call. The test's own notification marks their end."""
+    """A function that returns the queues for which wake-ups were sent since its last call.
+
+    It sends a notification of its own, which comes after all of these wake-ups.
+    """
     listener = connect()
     listener.execute("listen pgqueue")
 
@@ -228,25 +235,25 @@ def test_a_transaction_wakes_each_of_its_queues_once(greet, connect, heard):
         for _ in range(3):
             joined.enqueue("Ada")
         joined.using(queue="mail").enqueue_many([{"name": "Bob"}] * 5)
-        assert heard() == [], "not before the commit"
+        assert heard() == [], "no wake-up is sent before the commit"
         connection.commit()
     assert heard() == ["default", "mail"]
 
 
-def test_a_rolled_back_transaction_wakes_nobody(greet, connect, heard):
+def test_a_transaction_that_is_rolled_back_wakes_no_queue(greet, connect, heard):
     with connect(autocommit=False) as connection:
         greet.using(connection).enqueue("Ada")
         connection.rollback()
     assert heard() == []
 
 
-def test_what_is_not_due_or_was_not_stored_wakes_nobody(greet, heard):
+def test_a_scheduled_job_and_a_duplicate_wake_no_queue(greet, heard):
     greet.using(unique_key="k", delay=60).enqueue("Ada")
     greet.using(unique_key="k").enqueue("Bob")
     assert heard() == []
 
 
-def test_a_busy_queue_is_not_woken_until_the_mark_is_taken_back(greet, db, heard):
+def test_a_busy_queue_is_not_woken_until_its_busy_mark_is_removed(greet, db, heard):
     until = run(db, statements.mark_busy(["default"], 60))
     greet.enqueue("Ada")
     greet.using(queue="mail").enqueue("Bob")
@@ -256,8 +263,10 @@ def test_a_busy_queue_is_not_woken_until_the_mark_is_taken_back(greet, db, heard
     assert heard() == ["default"]
 
 
-def test_calls_one_after_the_other_use_one_connection_of_the_loop(app, greet, db):
-    """A connection that is still being made at the end of asyncio.run() would keep asyncio.run() from returning."""
+def test_async_enqueues_one_after_the_other_use_one_connection(app, greet, db):
+    """The pool makes no second connection meanwhile. If that were still being made at the end of ``asyncio.run()``, it would keep
+    ``asyncio.run()`` from returning.
+    """
 
     async def many() -> int:
         for n in range(20):

@@ -1,4 +1,4 @@
-"""Bad input: refused at enqueue by a sentence, or, forced in by SQL, buried without harm to its neighbours."""
+"""Bad input is refused at the enqueue in one sentence. If SQL stores it nevertheless, its job becomes dead and harms no other job."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ def echo(app: App) -> Task[..., Any]:
         ({"priorty": 1}, "no option priorty"),
     ],
 )
-def test_a_bad_option_is_refused_by_its_name_and_limit(echo, db, options, message):
+def test_the_error_for_a_bad_option_contains_its_name_and_its_bounds(echo, db, options, message):
     with pytest.raises(PgQueueError, match=message):
         echo.using(**options).enqueue(1)
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
 
 
-def test_what_is_no_made_job_is_named(echo, app, db):
+def test_items_that_are_not_made_jobs_are_listed_in_the_error(echo, app, db):
     made = echo.job(1)
     for wrong, said in (
         ([made, echo], r"1 of the items are bad: \[1\] it is a Task"),
@@ -120,7 +120,7 @@ def test_options_at_their_limits_are_stored(echo, db):
     [[1] * 131_000, [[]] * 87_000, ["a"] * 65_000, [{"a": 1}] * 29_000, [1.5] * 65_000],
     ids=lambda value: str(value[0]),
 )
-def test_what_python_accepts_the_table_accepts(echo, value):
+def test_the_table_accepts_arguments_that_python_accepts(echo, value):
     assert echo.enqueue(value).job().args["value"] == value
 
 
@@ -169,7 +169,7 @@ def same(one: Any, two: Any) -> bool:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(payload=ANYTHING)
-def test_what_is_accepted_comes_back_equal_and_all_else_is_refused_in_our_words(echo, db, payload):
+def test_any_argument_comes_back_equal_or_is_refused_with_an_error_of_pgqueue(echo, db, payload):
     try:
         job = echo.job(payload)
     except (InvalidArgumentsError, InvalidPayloadError, PayloadTooLargeError) as error:
@@ -183,7 +183,7 @@ def test_what_is_accepted_comes_back_equal_and_all_else_is_refused_in_our_words(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(meta=st.dictionaries(TEXTS, ANYTHING, max_size=3), tags=st.lists(TEXTS, max_size=3), key=TEXTS)
-def test_any_option_is_stored_as_given_or_refused_in_our_words(echo, db, meta, tags, key):
+def test_any_option_is_stored_as_given_or_refused_with_an_error_of_pgqueue(echo, db, meta, tags, key):
     try:
         job = echo.using(meta=meta, tags=tags, concurrency_key=key).job(1)
     except PgQueueError as error:
@@ -207,7 +207,7 @@ UNSETTLED = {
 }
 
 
-def test_an_error_or_a_result_that_no_column_can_hold_is_settled_all_the_same(dsn, db, tmp_path):
+def test_an_attempt_is_settled_even_if_no_column_can_store_its_error_or_its_result(dsn, db, tmp_path):
     for task in UNSETTLED:
         db.execute("insert into pgqueue.jobs (task, max_attempts) values (%s, 1)", [task])
     done = pgq("work", "-A", "shop:app", "--drain", "--poll", "0.05", cwd=shop(tmp_path), dsn=dsn)
@@ -225,7 +225,7 @@ POISON = {
 }
 
 
-def test_poisoned_rows_end_dead_and_their_neighbours_complete(
+def test_jobs_with_bad_arguments_become_dead_and_the_other_jobs_complete(
     dsn: str, db: Connection[Any], tmp_path
 ) -> None:
     def insert(args: str) -> int:

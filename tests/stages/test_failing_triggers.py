@@ -24,7 +24,7 @@ from tests.failing_rows import PASSING, die, ended, linked, refuse
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
-# Codes that, without a trigger, mean a missing right, a lost server or a missing column; and that of a plain RAISE.
+# Error codes. Without a trigger, they mean a missing right, a lost server or a missing column. The last one is that of a plain RAISE.
 CODES = ["42501", "57P01", "57P03", "42703", "08006", "P0001"]
 
 
@@ -35,7 +35,7 @@ def states(db: Connection[Any], odd: bool) -> set[str]:
 
 
 @pytest.mark.parametrize("code", CODES + PASSING)
-def test_whatever_a_trigger_raises_for_one_job_the_others_are_claimed(
+def test_the_other_jobs_are_claimed_whatever_a_trigger_raises_for_one_job(
     db: Connection[Any], ok: App, code: str
 ) -> None:
     for tags, key in (("{}", None), ("{odd}", None), ("{}", "a"), ("{odd}", "b"), ("{}", "c")):
@@ -62,7 +62,7 @@ def test_whatever_a_trigger_raises_for_one_job_the_others_are_claimed(
 
 
 @pytest.mark.parametrize("code", CODES + PASSING)
-def test_whatever_a_trigger_raises_for_one_job_the_others_are_settled(
+def test_the_other_jobs_are_settled_whatever_a_trigger_raises_for_one_job(
     db: Connection[Any], dsn: str, code: str
 ) -> None:
     hand = Hand(db, ["ok"])
@@ -91,13 +91,13 @@ def test_whatever_a_trigger_raises_for_one_job_the_others_are_settled(
 
 
 def break_claims_under_limits(db: Connection[Any]) -> None:
-    """Breaks claims as a missing right on the seats does. The plain claim does not touch the seats."""
+    """Makes claims under limits fail, as a missing right to the table of seats does. A plain claim does not use this table."""
     db.execute("insert into pgqueue.limits (queue, concurrency) values ('limited', 50)")
     refuse(db, "42501", "insert or update", "pgqueue.seats", "true")
 
 
 def claims(db: Connection[Any], app: App, play: Callable[[Claimer], Coroutine[Any, Any, Any]]) -> Any:
-    """Plays with a claimer that knows all lanes; returns what ``play`` returns."""
+    """Calls ``play`` with a claimer that has found all lanes; returns the result of ``play``."""
     claimer = Worker(app, WorkerSettings(queues={"default": None, "limited": None}, poll=0.1))._claimer
     claimer.worker_id = Hand(db, ["ok"]).id
 
@@ -114,7 +114,7 @@ def claims(db: Connection[Any], app: App, play: Callable[[Claimer], Coroutine[An
 
 @pytest.mark.parametrize("jobs", [1, 3, 9])
 @pytest.mark.parametrize("priority", [-1, 1])
-def test_jobs_whose_own_kind_of_claim_is_broken_are_not_buried_and_hold_up_no_other_kind(
+def test_jobs_stay_pending_and_delay_no_other_jobs_if_every_claim_under_limits_fails(
     db: Connection[Any], ok: App, jobs: int, priority: int
 ) -> None:
     break_claims_under_limits(db)
@@ -127,7 +127,7 @@ def test_jobs_whose_own_kind_of_claim_is_broken_are_not_buried_and_hold_up_no_ot
     assert claims(db, ok, lambda claimer: claimer._claim(100)) == jobs
 
 
-def test_a_job_that_fails_in_a_claim_of_its_own_is_buried_if_the_same_statement_claims_others(
+def test_a_job_becomes_dead_if_its_claim_fails_and_the_same_statement_claims_other_jobs(
     db: Connection[Any], ok: App
 ) -> None:
     db.execute("insert into pgqueue.limits (queue, concurrency) values ('limited', 50)")
@@ -139,8 +139,8 @@ def test_a_job_that_fails_in_a_claim_of_its_own_is_buried_if_the_same_statement_
     assert ended(db) == [("ok", "dead", 1), ("ok", "running", 2)]
 
 
-def test_what_failed_in_one_turn_is_forgotten_in_the_next(db: Connection[Any], ok: App) -> None:
-    """Else the next error, which may concern all jobs, would count as an error of a few jobs."""
+def test_claims_that_failed_in_one_call_are_forgotten_in_the_next_call(db: Connection[Any], ok: App) -> None:
+    """Otherwise the next error, which can concern all jobs, would count as an error of a few jobs."""
     db.execute("insert into pgqueue.jobs (task, tags) values ('ok', '{odd}')")
     refuse(db, "P0001", "update")
 
@@ -156,7 +156,7 @@ def test_what_failed_in_one_turn_is_forgotten_in_the_next(db: Connection[Any], o
     claims(db, ok, play)
 
 
-def test_a_look_for_urgent_jobs_that_fails_ends_nothing_and_lets_their_lane_rest(
+def test_a_look_for_urgent_jobs_that_fails_makes_no_job_dead_and_their_lane_is_skipped_for_a_while(
     db: Connection[Any], ok: App
 ) -> None:
     db.execute("insert into pgqueue.jobs (task, tags) values ('ok', '{odd}')")
@@ -173,7 +173,7 @@ def test_a_look_for_urgent_jobs_that_fails_ends_nothing_and_lets_their_lane_rest
 
 
 @pytest.mark.parametrize("code", CODES + PASSING)
-def test_whatever_a_trigger_raises_for_one_job_the_others_are_rescued_and_swept(
+def test_the_other_jobs_are_rescued_or_ended_whatever_a_trigger_raises_for_one_job(
     db: Connection[Any], dsn: str, code: str
 ) -> None:
     hand = Hand(db, ["ok"])

@@ -1,4 +1,4 @@
-"""A worker that has lost a job can change nothing of it, also if it has the same job again."""
+"""A worker that has lost a job cannot change it under the lost lease_id, even if the worker has claimed the same job again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROWS = "select xmin::text, ctid::text, j.* from pgqueue.jobs j"
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("whose", ["the same worker", "another worker"])
 def test_a_former_attempt_writes_nothing(db: Connection[Any], write: str, whose: str) -> None:
-    """A thread that was given up after its timeout goes on, and ends while the next attempt of its job runs."""
+    """For example, a thread goes on after it was given up because of its timeout, and ends while the next attempt of its job runs."""
     hand = Hand(db, ["t"])
     add_jobs(db)
     [former] = hand.claim()
@@ -51,7 +51,7 @@ def test_a_former_attempt_writes_nothing(db: Connection[Any], write: str, whose:
 def test_an_attempt_writes_nothing_for_another_worker_that_has_its_lease_id(
     db: Connection[Any], write: str
 ) -> None:
-    """A crash of the server undid a claim, and the next claim got the same lease_id: the fence names the worker, too."""
+    """If a crash of the server undoes a claim, the next claim can get the same lease_id. So each write compares the worker, too."""
     gone, now = Hand(db, ["t"]), Hand(db, ["t"])
     add_jobs(db)
     with db.transaction(force_rollback=True):
@@ -76,7 +76,7 @@ def test_an_attempt_that_has_ended_is_not_ended_again(db: Connection[Any], write
 
 
 @pytest.mark.parametrize("write", ["complete", "settle"])
-def test_a_late_outcome_beside_a_good_one_gives_back_no_seat_of_the_next_attempt(
+def test_a_late_outcome_that_is_settled_with_another_gives_back_no_seat_of_the_next_attempt(
     db: Connection[Any], write: str
 ) -> None:
     number = add_limit(db, per_key=True, concurrency=5)

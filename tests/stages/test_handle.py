@@ -70,7 +70,7 @@ def test_a_handle_reads_its_job_as_it_is_now(app, handle, db, read):
     assert (job.id, job.state, job.attempt, job.args, job.is_final) == (handle.id, "running", 1, {}, False)
 
 
-def test_a_handle_of_a_rolled_back_enqueue_says_so(app, connect, read, wait):
+def test_a_handle_of_an_enqueue_that_was_rolled_back_raises_an_error(app, connect, read, wait):
     @app.task(name="t")
     def t() -> None: ...
 
@@ -85,7 +85,7 @@ def test_a_handle_of_a_rolled_back_enqueue_says_so(app, connect, read, wait):
 
 
 @pytest.mark.parametrize("state", ENDS)
-def test_waiting_for_what_has_ended_answers_at_once(handle, db, wait, state):
+def test_waiting_for_a_finished_job_ends_immediately(handle, db, wait, state):
     hand = Hand(db, ["t"])
     hand.settle(hand.claim()[0], ENDS[state])
     if state == "completed":
@@ -98,17 +98,17 @@ def test_waiting_for_what_has_ended_answers_at_once(handle, db, wait, state):
 
 
 @pytest.mark.parametrize("timeout", [0, 0.05, "50ms", timedelta(milliseconds=50), -1])
-def test_waiting_ends_with_its_timeout(handle, wait, timeout):
+def test_waiting_for_a_job_ends_with_an_error_at_the_timeout(handle, wait, timeout):
     with pytest.raises(WaitTimeoutError, match=f"Job {handle.id} is not finished after"):
         wait(handle, timeout)
 
 
-def test_a_timeout_that_is_none_is_refused_before_anything_is_waited_for(handle, wait):
+def test_a_bad_timeout_is_refused_before_the_wait_begins(handle, wait):
     with pytest.raises(InvalidOptionError, match="timeout is 'soon'"):
         wait(handle, "soon")
 
 
-def test_the_end_wakes_whoever_waits(handle, db, wait, monkeypatch):
+def test_the_end_of_a_job_wakes_a_handle_that_waits_for_it(handle, db, wait, monkeypatch):
     monkeypatch.setattr(
         "pgqueue.app.lookout.POLL", 60.0
     )  # so that only the notification can end the wait in time
@@ -124,7 +124,7 @@ def test_the_end_wakes_whoever_waits(handle, db, wait, monkeypatch):
 
 
 def is_waited_for(db: Connection[Any]) -> bool:
-    """Whether a waiter listens and has read the row: its session is idle, and its last statement read the job."""
+    """Whether a waiting handle listens and has read the row: then its session is idle, and the session's last statement read the job."""
     found = db.execute(
         "select 1 from pg_stat_activity where application_name = 'pgqueue wait' and state = 'idle'"
         " and query like '%from pgqueue.jobs%' and datname = current_database()"
@@ -132,7 +132,7 @@ def is_waited_for(db: Connection[Any]) -> bool:
     return bool(found)
 
 
-def test_nothing_is_announced_while_nobody_waits(handle, db, connect):
+def test_the_end_of_a_job_is_not_notified_while_no_handle_waits(handle, db, connect):
     listener = connect()
     listener.execute("listen pgqueue_finished")
     hand = Hand(db, ["t"])
@@ -141,14 +141,14 @@ def test_nothing_is_announced_while_nobody_waits(handle, db, connect):
     assert [note.payload for note in listener.notifies(timeout=20, stop_after=1)] == ["end"]
 
 
-def test_a_read_job_holds_no_lease(handle):
+def test_a_job_that_a_handle_has_read_has_no_lease(handle):
     job = handle.job()
     job.check()
     with pytest.raises(RuntimeError, match="was read, not claimed"):
         job.transaction()
 
 
-def test_a_handle_without_an_app_says_how_to_get_one():
+def test_the_error_of_a_handle_without_an_app_says_how_to_get_one():
     with pytest.raises(RuntimeError, match=r"app\.handle\(id\)"):
         JobHandle(1).job()
 
@@ -161,6 +161,6 @@ def test_one_job_that_cannot_be_decoded_does_not_hide_the_others(app, handle, db
 
 
 @pytest.mark.parametrize("wrong", ["42", "x", 1.5, True, None, b"1", 2**63])
-def test_what_is_no_id_is_refused(app: App, wrong: Any) -> None:
+def test_a_value_that_is_not_an_id_is_refused(app: App, wrong: Any) -> None:
     with pytest.raises(InvalidOptionError, match="is no id of a job"):
         app.handle(wrong)

@@ -1,4 +1,4 @@
-"""Outcomes are stored with the jobs that tell of them, in one statement: both, or neither."""
+"""One statement stores an outcome together with the jobs that call its hooks: all of them or none."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def settle(
 def told(db: Connection[Any]) -> dict[str, dict[str, Any]]:
     """For each event, the arguments of its hook's job."""
     rows = db.execute("select task, args from pgqueue.jobs_live where task like '%:on\\_%'").fetchall()
-    assert len(dict(rows)) == len(rows), "told twice"
+    assert len(dict(rows)) == len(rows), "a hook has two jobs"
     return {task.rpartition(":on_")[2]: args for task, args in rows}
 
 
 @pytest.mark.parametrize(("outcome", "events"), OUTCOMES, ids=[o.reason for o, _ in OUTCOMES])
-def test_an_outcome_is_told_to_the_hooks_that_it_is_about(db, outcome, events):
+def test_an_outcome_stores_a_job_for_each_hook_of_its_events(db, outcome, events):
     job_id = insert(
         db,
         args='{"n": 1}',
@@ -94,8 +94,8 @@ GIVEN = {
 }  # fmt: skip
 
 
-def test_a_hooks_job_knows_all_that_its_job_was_given_and_has_none_of_it(db):
-    """The hook's job waits for no limit of its job's queue, task or key, and uses none of them up."""
+def test_a_hooks_job_has_the_options_of_the_original_job_only_in_its_arguments(db):
+    """So the hook's job does not wait for a limit on the original job's queue, task or key, and does not use it up."""
     for scope in ("queue", "task"):
         db.execute(f"insert into pgqueue.limits ({scope}, concurrency) values ('a', 1)".encode())
     db.execute("insert into pgqueue.limits (per_key, rate, period) values (true, 1, '1 hour')")
@@ -125,7 +125,7 @@ def test_a_hooks_job_knows_all_that_its_job_was_given_and_has_none_of_it(db):
         assert "seats_taken" not in args["job"]
     assert (
         run(db, statements.claim_limited(hand.id, ["a"], ("a", 0), "", 10)).rows == []
-    )  # the key's order is blocked, and its rate is used up
+    )  # the dead job blocks the next job of its key, and the rate of the key is used up
     hooks = Hand(db, HOOKS, "pgqueue.hooks")
     rows = run(db, statements.claim_limited(hooks.id, HOOKS, ("pgqueue.hooks", 0), None, 10)).rows
     assert {Attempt(hooks.id, row).task for row in rows} == {"a:on_dead", "a:on_failed"}
@@ -133,7 +133,7 @@ def test_a_hooks_job_knows_all_that_its_job_was_given_and_has_none_of_it(db):
     assert seats == (0,)
 
 
-def test_only_known_hooks_are_told_and_a_lost_lease_tells_nothing(db):
+def test_only_known_hooks_get_jobs_and_a_lost_attempt_stores_none(db):
     insert(db)
     hand = Hand(db, ["a"])
     [attempt] = hand.claim()
@@ -145,7 +145,7 @@ def test_only_known_hooks_are_told_and_a_lost_lease_tells_nothing(db):
     assert set(told(db)) == {"failed"}
 
 
-def test_one_statement_tells_of_many_outcomes_each_by_its_own(db):
+def test_one_statement_stores_the_jobs_of_hooks_of_many_outcomes(db):
     for n in range(20):
         insert(db, args=f'{{"n": {n}}}', task="ab"[n % 2])
     hand = Hand(db, ["a", "b"])
@@ -162,7 +162,7 @@ def test_one_statement_tells_of_many_outcomes_each_by_its_own(db):
     assert rows == [(name, job_id, f"ValueError: {job_id}") for job_id, task in dead for name in names[task]]
 
 
-def test_arguments_that_leave_no_room_are_left_out(db):
+def test_a_hooks_job_omits_the_original_arguments_if_they_are_too_long(db):
     large = secrets.token_hex(950_000)
     insert(db, args=f'{{"x": "{large}"}}')
     hand = Hand(db, ["a"])
@@ -180,7 +180,7 @@ def test_arguments_that_leave_no_room_are_left_out(db):
         assert job_told(args["job"]).args == {}
 
 
-# ---------------------------------------------------------------- what the leader writes
+# ---------------------------------------------------------------- outcomes that the leader writes
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_arguments_that_leave_no_room_are_left_out(db):
     ],
     ids=["retried", "attempts_exhausted", "crash_loop", "cancelled"],
 )
-def test_a_rescued_job_is_told_as_well(db, columns, events):
+def test_a_rescue_stores_jobs_of_hooks_too(db, columns, events):
     job_id = insert(db)
     hand = Hand(db, ["a", *HOOKS])
     [attempt] = hand.claim()
@@ -212,7 +212,7 @@ def test_a_rescued_job_is_told_as_well(db, columns, events):
     assert run(db, statements.rescue(3, 10)) == []
 
 
-def test_a_rescue_tells_what_a_living_worker_knows_and_nothing_else(db):
+def test_a_rescue_stores_only_jobs_of_hooks_that_a_living_worker_knows(db):
     insert(db)
     Hand(db, ["a"]).claim()
     db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
@@ -230,8 +230,8 @@ def test_a_rescue_tells_what_a_living_worker_knows_and_nothing_else(db):
     ],
     ids=["deadline", "expiry", "cancel"],
 )
-def test_what_the_leader_sweeps_is_told_if_it_is_dead(db, columns, reason, events):
-    """No attempt failed, so only on_dead is told, and only if a living worker knows the hook."""
+def test_an_overdue_job_stores_a_job_of_on_dead_if_it_becomes_dead(db, columns, reason, events):
+    """No attempt failed, so no other hook is called. A job of on_dead is stored only if a living worker knows this hook."""
     Hand(db, ["a", *HOOKS])
     insert(db, task="b", **columns)
     job_id = insert(db, args='{"n": 1}', concurrency_key="k", **columns)
@@ -257,7 +257,7 @@ def test_what_the_leader_sweeps_is_told_if_it_is_dead(db, columns, reason, event
 # ---------------------------------------------------------------- the job's own transaction
 
 
-def test_completing_in_the_jobs_own_transaction_tells_with_it_or_not_at_all(dsn, db):
+def test_a_completion_in_the_jobs_own_transaction_stores_the_hooks_job_in_that_transaction(dsn, db):
     app = App(dsn)
 
     @app.task(name="a", on_completed=lambda job: None)
@@ -283,7 +283,7 @@ def test_completing_in_the_jobs_own_transaction_tells_with_it_or_not_at_all(dsn,
     ]  # fmt: skip
 
 
-def test_names_of_hooks_that_cannot_be_are_refused_by_the_worker():
+def test_a_worker_refuses_hooks_whose_names_are_too_long():
     app = App()
     app.on_completed(lambda job: None)
     app.task(name="x" * 115)(lambda: None)

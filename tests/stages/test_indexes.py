@@ -1,4 +1,7 @@
-"""The leader rebuilds an index that dead entries have blown up, if no snapshot would make the rebuild wait or be in vain."""
+"""The leader rebuilds an index that dead entries have made too large.
+
+It waits until no old snapshot would make the rebuild wait or keep the dead entries.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def names(db):
 
 @pytest.fixture
 def blown_up(db):
-    """Many jobs came and went; a few stay."""
+    """Many jobs have been stored and deleted, and a few remain. So the indexes are much larger than they need to be."""
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
     db.execute("insert into pgqueue.jobs_live (task) select 't' from generate_series(1, %s)", [ROWS])
     db.execute("delete from pgqueue.jobs_live where id > 10")
@@ -71,19 +74,21 @@ def test_jobs_live_is_vacuumed_early_and_at_full_speed(db):
     [(options,)] = db.execute("select reloptions from pg_class where oid = 'pgqueue.jobs_live'::regclass")
     assert {"autovacuum_vacuum_scale_factor=0.01", "autovacuum_vacuum_cost_delay=0"} <= set(options)
     large = "select t.reloptions from pg_class t join pg_class c on c.reltoastrelid = t.oid where c.relname = 'jobs_live'"
-    assert "autovacuum_vacuum_cost_delay=0" in db.execute(large).fetchone()[0], "large arguments too"
+    assert "autovacuum_vacuum_cost_delay=0" in db.execute(large).fetchone()[0], (
+        "the table of large arguments too"
+    )
 
 
-def test_outgrown_indexes_are_rebuilt_one_a_turn(blown_up, dsn):
+def test_each_turn_of_upkeep_rebuilds_one_outgrown_index(blown_up, dsn):
     before = names(blown_up)
-    assert keep(dsn, turns=1) == [False], "there is another one"
+    assert keep(dsn, turns=1) == [False], "another index is outgrown, too"
     assert (size(blown_up) < 50_000, size(blown_up, INDEXES[1]) > SMALLEST_OUTGROWN) == (True, True)
     assert keep(dsn, turns=2) == [True, True]
     assert size(blown_up, INDEXES[1]) < 50_000
     assert names(blown_up) == before
 
 
-def test_a_full_index_is_left_alone(db, dsn):
+def test_a_large_index_without_dead_entries_is_not_rebuilt(db, dsn):
     db.execute("insert into pgqueue.jobs_live (task) select 't' from generate_series(1, %s)", [ROWS])
     db.execute("analyze pgqueue.jobs_live")
     before = size(db)
@@ -91,7 +96,7 @@ def test_a_full_index_is_left_alone(db, dsn):
     assert size(db) == before > SMALLEST_OUTGROWN
 
 
-def test_statistics_that_deny_the_rows_do_not_rebuild_a_full_index_again_and_again(db, dsn, caplog):
+def test_an_index_is_rebuilt_only_once_if_statistics_say_that_the_table_is_empty(db, dsn, caplog):
     caplog.set_level(logging.INFO, "pgqueue")
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
     db.execute("vacuum analyze pgqueue.jobs_live")
@@ -100,12 +105,16 @@ def test_statistics_that_deny_the_rows_do_not_rebuild_a_full_index_again_and_aga
     db.execute("select pg_stat_reset()")
     keep(dsn, turns=5)
     rebuilt = [caplog.text.count(f"index {index} was outgrown and is mended") for index in INDEXES]
-    counts = db.info.server_version < 180_000  # the first rebuild counts the rows, although autovacuum is off
+    counts = (
+        db.info.server_version < 180_000
+    )  # before PostgreSQL 18, the first rebuild corrects the statistics
     assert rebuilt == ([1, 0] if counts else [1, 1])
 
 
 @pytest.mark.parametrize("hold", ["snapshot", "enqueue"])
-def test_nothing_is_rebuilt_while_a_transaction_would_make_it_wait(blown_up, dsn, connect, hold, caplog):
+def test_no_index_is_rebuilt_while_a_transaction_would_make_the_rebuild_wait(
+    blown_up, dsn, connect, hold, caplog
+):
     caplog.set_level(logging.INFO, "pgqueue")
     holder = connect(autocommit=False)
     if hold == "snapshot":
@@ -123,7 +132,7 @@ def test_nothing_is_rebuilt_while_a_transaction_would_make_it_wait(blown_up, dsn
     assert size(blown_up) < 50_000
 
 
-def test_what_a_rebuild_that_was_cut_off_left_is_dropped(blown_up, dsn, connect):
+def test_the_invalid_index_that_an_interrupted_rebuild_has_left_is_dropped(blown_up, dsn, connect):
     before = names(blown_up)
     holder = connect(autocommit=False)
     holder.isolation_level = IsolationLevel.REPEATABLE_READ
@@ -143,7 +152,7 @@ def test_what_a_rebuild_that_was_cut_off_left_is_dropped(blown_up, dsn, connect)
 
 @pytest.fixture
 def worker_role(admin, dsn, db):
-    """A login that may do all that a worker needs, and owns nothing."""
+    """The DSN of a role that has all rights that a worker needs, and owns nothing."""
     name = f"pgqueue_worker_{secrets.token_hex(4)}"
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(sql.SQL("create role {} login password 's3cr3t'").format(sql.Identifier(name)))
@@ -158,13 +167,15 @@ def worker_role(admin, dsn, db):
         connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
 
 
-def test_a_role_that_may_not_rebuild_says_once_what_its_owner_has_to_run(blown_up, worker_role, caplog):
+def test_a_worker_without_the_right_to_rebuild_logs_once_what_the_owner_has_to_run(
+    blown_up, worker_role, caplog
+):
     assert keep(worker_role, turns=3) == [True] * 3
     assert caplog.text.count("let its owner run: reindex index concurrently pgqueue.jobs_live_claim_idx") == 1
     assert size(blown_up) > SMALLEST_OUTGROWN
 
 
-def test_from_17_on_the_privilege_maintain_is_enough(blown_up, worker_role):
+def test_the_privilege_maintain_is_enough_from_postgresql_17_on(blown_up, worker_role):
     if blown_up.info.server_version < 170000:
         with pytest.raises(psycopg.errors.SyntaxError):
             blown_up.execute("grant maintain on pgqueue.jobs_live to public")
@@ -174,11 +185,11 @@ def test_from_17_on_the_privilege_maintain_is_enough(blown_up, worker_role):
     assert size(blown_up) < 50_000
 
 
-# ------------------------------------------------------------------ beside rescue
+# ------------------------------------------------------------------ upkeep and the other work of the leader
 
 
 def test_upkeep_that_waits_does_not_delay_rescue(db, dsn, connect):
-    """Upkeep waits for a session that is making days. Meanwhile the leader rescues a dead worker's job."""
+    """Upkeep waits for the lock of a session that makes day tables. Meanwhile the leader rescues the job of a dead worker."""
     maker = connect(autocommit=False)
     maker.execute("lock table pgqueue.leader in share update exclusive mode")
     db.execute(
@@ -204,7 +215,7 @@ def test_upkeep_that_waits_does_not_delay_rescue(db, dsn, connect):
             await asyncio.to_thread(wait_until, lambda: db.execute(waiting).fetchone()[0])
             retrying = "select state from pgqueue.jobs_live where state = 'retrying'"
             await asyncio.to_thread(wait_until, lambda: db.execute(retrying).fetchone())
-            assert db.execute(waiting).fetchone()[0], "upkeep waits still"
+            assert db.execute(waiting).fetchone()[0], "upkeep is still waiting"
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -215,7 +226,7 @@ def test_upkeep_that_waits_does_not_delay_rescue(db, dsn, connect):
     wait_until(lambda: not db.execute(gone).fetchone()[0])
 
 
-def test_the_leader_makes_the_days_and_closes_its_connection(db, dsn):
+def test_the_leader_makes_the_day_tables_and_closes_the_connection_of_upkeep(db, dsn):
     async def lead():
         outage = Outage(dsn)
         election, link = Link(dsn, "claim", outage), Link(dsn, "leader", outage)

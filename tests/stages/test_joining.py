@@ -1,4 +1,7 @@
-"""Each way of joining the caller's transaction: the job is committed or rolled back with the order beside it."""
+"""An enqueue joins the caller's transaction, on each kind of connection.
+
+The caller stores an order in the same transaction, so the order and its job are committed or rolled back together.
+"""
 
 from __future__ import annotations
 
@@ -184,7 +187,7 @@ def ship(app: App) -> Iterator[Task[..., Any]]:
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if "asyncpg" not in way])
-def test_a_database_without_tables_is_explained_on_any_connection(app, empty_dsn, ship, way):
+def test_an_enqueue_in_a_database_without_tables_says_how_to_make_them(app, empty_dsn, ship, way):
     async def scenario() -> None:
         async with WAYS[way](empty_dsn) as connection:
             with pytest.raises(SchemaMissingError, match="do: pgq migrate"):
@@ -194,7 +197,7 @@ def test_a_database_without_tables_is_explained_on_any_connection(app, empty_dsn
 
 
 def stored(db: Connection[Any]) -> tuple[list[int], list[int]]:
-    """The orders, and those that will be shipped."""
+    """The stored orders, and the orders that have a job."""
     orders = db.execute("select id from orders order by 1").fetchall()
     jobs = db.execute("select (args ->> 'order')::int from pgqueue.jobs order by 1").fetchall()
     return [row[0] for row in orders], [row[0] for row in jobs]
@@ -221,7 +224,7 @@ def test_a_commit_after_an_enqueue_alone_keeps_the_job(joining, ship, db):
     assert stored(db) == ([], [1])
 
 
-def test_a_rollback_takes_the_order_and_its_job_back(joining, ship, db):
+def test_a_rollback_removes_the_order_and_its_job(joining, ship, db):
     async def scenario(joined: Joined) -> None:
         await joined.order(1)
         await joined.enqueue(ship, 1)
@@ -231,7 +234,7 @@ def test_a_rollback_takes_the_order_and_its_job_back(joining, ship, db):
     assert stored(db) == ([], [])
 
 
-def test_a_savepoint_takes_back_what_came_after_it_and_frees_the_keys(joining, ship, db):
+def test_a_rollback_to_a_savepoint_removes_later_jobs_and_frees_their_keys(joining, ship, db):
     async def scenario(joined: Joined) -> None:
         await joined.order(1)
         await joined.enqueue(ship, 1)
@@ -250,7 +253,7 @@ def test_a_savepoint_takes_back_what_came_after_it_and_frees_the_keys(joining, s
 
 
 @pytest.mark.parametrize("key", ["unique_key", "idempotency_key"])
-def test_a_duplicate_names_the_job_and_leaves_the_transaction_alive(joining, ship, db, key):
+def test_an_enqueue_of_a_duplicate_returns_the_job_and_does_not_abort_the_transaction(joining, ship, db, key):
     first = ship.using(**{key: "k"}).enqueue(1)
 
     async def scenario(joined: Joined) -> None:
@@ -264,7 +267,7 @@ def test_a_duplicate_names_the_job_and_leaves_the_transaction_alive(joining, shi
     assert stored(db) == ([1, 2], [1])
 
 
-def test_an_idempotency_key_with_other_arguments_is_an_error_that_stores_nothing_and_aborts_nothing(
+def test_the_error_of_an_idempotency_key_with_other_arguments_does_not_abort_the_transaction(
     joining, ship, db
 ):
     first = ship.using(idempotency_key="k").enqueue(1)
@@ -282,7 +285,7 @@ def test_an_idempotency_key_with_other_arguments_is_an_error_that_stores_nothing
     assert stored(db) == ([1], [1, 4])
 
 
-def test_a_batch_is_stored_in_order_with_each_duplicate_told_apart(joining, ship, db):
+def test_a_batch_is_stored_in_order_and_each_duplicate_is_reported(joining, ship, db):
     first = ship.using(unique_key="k").enqueue(1)
 
     async def scenario(joined: Joined) -> None:
@@ -305,7 +308,7 @@ def test_a_batch_is_stored_in_order_with_each_duplicate_told_apart(joining, ship
     assert stored(db) == ([1], [1, 2, 4])
 
 
-def test_the_other_verb_is_refused_before_anything_is_written(joining, ship, db):
+def test_a_sync_enqueue_on_an_async_connection_and_the_reverse_are_refused(joining, ship, db):
     async def scenario(joined: Joined) -> None:
         chosen = ship.using(joined.connection)
         with pytest.raises(WrongConnectionError, match="PGQ-505"):

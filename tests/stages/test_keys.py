@@ -1,4 +1,4 @@
-"""Unique keys: how they are made, and how they are given."""
+"""Unique keys: how they are derived from the arguments of a job, and how callers give them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pgqueue.errors import (
 from tests.factories import count, enqueue_told, row
 
 
-def test_a_job_is_unique_by_the_arguments_chosen_wherever_it_is_enqueued(refresh, db):
+def test_a_job_is_unique_by_the_chosen_arguments_from_python_and_from_sql(refresh, db):
     by_account = refresh.using(unique=["account"])
     first = by_account.enqueue(7, note="a")
     assert enqueue_told(db, "refresh", {"note": "b", "account": 7}, unique=["account"]) == (
@@ -37,7 +37,7 @@ def test_a_job_is_unique_by_the_arguments_chosen_wherever_it_is_enqueued(refresh
     assert count(db) == 3
 
 
-def test_all_arguments_make_another_key_than_some(refresh, db):
+def test_different_lists_of_arguments_make_different_keys(refresh, db):
     whole = refresh.using(unique=True)
     first = whole.enqueue(7, note="a")
     assert enqueue_told(db, "refresh", {"note": "a", "account": 7}, unique=True)[:2] == (first.id, False)
@@ -45,18 +45,18 @@ def test_all_arguments_make_another_key_than_some(refresh, db):
     assert refresh.using(unique=["note", "account"]).enqueue(7, note="a").created
     assert not refresh.using(unique=["account", "note"]).enqueue(7, note="a").created
     assert refresh.using(unique_key='{"account": 7, "note": "a"}').enqueue(7).created, (
-        "no key written by hand"
+        "a derived key is different from every key that a caller writes"
     )
 
 
-def test_what_is_not_passed_counts_as_null(refresh):
+def test_an_argument_that_is_not_passed_counts_as_null(refresh):
     by_note = refresh.using(unique=["note"])
     assert by_note.enqueue(1).created
     assert not by_note.enqueue(2).created
     assert by_note.enqueue(2, note="x").created
 
 
-def test_a_long_key_is_a_hash(refresh, db):
+def test_a_long_derived_key_becomes_a_hash(refresh, db):
     whole = refresh.using(unique=True)
     first, other = whole.enqueue(7, note="ż" * 300), whole.enqueue(7, note="ż" * 301)
     assert other.created
@@ -66,7 +66,7 @@ def test_a_long_key_is_a_hash(refresh, db):
     assert len(key) == 11 + 64
 
 
-def test_a_window_is_that_of_the_time_of_the_run(refresh, db):
+def test_the_period_of_a_unique_key_is_the_one_in_which_run_at_lies(refresh, db):
     day = datetime(2031, 5, 6, tzinfo=UTC)
     daily = refresh.using(unique=["account"], unique_for="1d")
     first = daily.using(run_at=day).enqueue(7)
@@ -83,7 +83,7 @@ def test_a_window_is_that_of_the_time_of_the_run(refresh, db):
     assert not refresh.using(unique_key="k", unique_for="1d", run_at=day).enqueue(2).created
 
 
-def test_a_task_has_rules_that_one_job_may_leave(app, db):
+def test_a_job_can_override_the_rules_of_its_task(app, db):
     @app.task(name="refresh", unique=["account"], on_conflict="replace")
     def refresh(account: int, note: str = "") -> None: ...
 
@@ -111,7 +111,7 @@ def test_a_task_has_rules_that_one_job_may_leave(app, db):
     ],
     ids=str,
 )
-def test_rules_that_no_task_can_have_are_refused_where_it_is_declared(app, rules, said):
+def test_bad_rules_are_refused_when_their_task_is_declared(app, rules, said):
     with pytest.raises(InvalidOptionError, match=said):
 
         @app.task(name="refresh", **rules)
@@ -152,7 +152,7 @@ def test_options_that_do_not_go_together_are_refused_by_python_and_by_sql(refres
     assert count(db) == 0
 
 
-def test_two_ways_of_naming_a_key_are_one_too_many_in_sql(db):
+def test_sql_refuses_unique_together_with_unique_key(db):
     with pytest.raises(psycopg.Error, match="unique and unique_key are both given"):
         enqueue_told(db, "refresh", {"account": 7}, unique=True, unique_key="k")
 
@@ -181,7 +181,7 @@ def test_many_jobs_share_their_options_in_sql(db):
         enqueue_told(db, "refresh", {"account": 7}, each=[{}])
 
 
-def test_sql_refuses_an_order_without_a_key(db: Connection[Any]) -> None:
+def test_sql_refuses_an_ordering_without_a_concurrency_key(db: Connection[Any]) -> None:
     with pytest.raises(psycopg.Error, match="item 2 has an ordering without a concurrency_key"):
         db.execute(
             """select pgqueue.enqueue_many('[{"task": "a"}, {"task": "a", "ordering": "block", "concurrency_key": null}]')"""
@@ -189,7 +189,7 @@ def test_sql_refuses_an_order_without_a_key(db: Connection[Any]) -> None:
     db.execute("select pgqueue.enqueue('a', '{}', '{\"ordering\": null}')")
 
 
-def test_keys_written_by_hand_travel_together_and_apart(refresh, db):
+def test_a_batch_finds_duplicates_among_unique_keys_and_keeps_the_options_of_each_job(refresh, db):
     refresh.using(unique_key="b").enqueue(0)
     jobs = [refresh.using(unique_key=key).job(n) for n, key in enumerate("abcba")]
     jobs += [
@@ -210,7 +210,7 @@ def test_keys_written_by_hand_travel_together_and_apart(refresh, db):
 
 
 @pytest.mark.parametrize("count", [1, 3, 200])
-def test_unique_keys_are_given_beside_the_arguments(refresh, db, count):
+def test_unique_keys_can_be_given_in_a_list_beside_the_items(refresh, db, count):
     accounts = [{"account": number} for number in range(count)]
     names = [f"k{number}" for number in range(count)]
     assert all(handle.created for handle in refresh.enqueue_many(accounts, names))
@@ -230,8 +230,8 @@ async def later(task: Task[..., Any], items: list[Any], names: list[str]) -> lis
 
 
 @pytest.mark.parametrize("rules", [{}, {"on_conflict": "replace"}, {"throttle": 60}], ids=str)
-def test_statistics_of_an_empty_table_mislead_no_call(refresh, db, connect, rules):
-    """Else each job would read the keys of all other jobs, which is fifty times as slow from a thousand jobs on."""
+def test_an_enqueue_reads_few_rows_under_statistics_of_an_empty_table(refresh, db, connect, rules):
+    """With a bad plan, each job would read the keys of all other jobs. From a thousand jobs on, this is fifty times as slow."""
     db.execute("analyze pgqueue.jobs_live, pgqueue.idempotency_keys")
     names = [f"k{number}" for number in range(400)]
     with connect(autocommit=False) as connection:
@@ -248,7 +248,7 @@ def test_statistics_of_an_empty_table_mislead_no_call(refresh, db, connect, rule
 @pytest.mark.parametrize(
     "names", [[], ["a"], ["a", "b", "c"], ["a", ""], ["a", 7], ["a", "x" * 256]], ids=str
 )
-def test_unique_keys_that_do_not_fit_are_refused(refresh, db, names):
+def test_bad_unique_keys_and_lists_of_the_wrong_length_are_refused(refresh, db, names):
     with pytest.raises(InvalidOptionError, match="unique_key"):
         refresh.enqueue_many([{"account": 1}, {"account": 2}], names)
     with pytest.raises(InvalidOptionError, match="1 of them made jobs"):
@@ -263,12 +263,12 @@ def test_unique_keys_that_do_not_fit_are_refused(refresh, db, names):
     [{"keys": ["a"]}, {"keys": ["a"], "each": [{}, {}]}, {"keys": ["a"], "each": [{}], "unique": True}],
     ids=str,
 )
-def test_keys_that_are_not_one_for_each_are_refused(db, wrong):
+def test_sql_refuses_keys_if_there_is_not_one_for_each_item(db, wrong):
     with pytest.raises(psycopg.Error, match="item 1: give as many keys as each has items"):
         db.execute("select pgqueue.enqueue_many(%s)", [Jsonb([{"task": "refresh", **wrong}])])
 
 
-def test_an_id_that_exists_is_an_error_and_no_key(db):
+def test_an_id_that_already_exists_raises_an_error_and_is_no_duplicate_key(db):
     db.execute("select setval('pgqueue.jobs_id_seq', 1, false)")
     db.execute("insert into pgqueue.jobs (id, task) values (2, 'refresh')")
     items = [{"task": "refresh", "unique": ["account"], "each": [{"account": 1}, {"account": 2}]}]

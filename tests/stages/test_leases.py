@@ -1,4 +1,7 @@
-"""Leases: silence, locks, crashes and failovers cost no job and no order."""
+"""Leases and jobs survive silent connections, locks, crashes and failovers.
+
+A connection is silent if it gets no answer any more, although neither side has closed it.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,10 @@ from tests.proxy import proxy_to
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
-# ------------------------------------------------------------------ silence
+# ------------------------------------------------------------------ silent connections
 
 
-def test_a_silent_connection_is_cut_and_the_next_try_has_another(dsn: str, caplog: Any) -> None:
+def test_a_silent_connection_is_closed_and_the_next_statement_gets_a_new_one(dsn: str, caplog: Any) -> None:
     async def play(via: Any) -> None:
         link = Link(via.dsn, "pgqueue test", Outage(via.dsn), limit=0.2)
         await link.connection()
@@ -44,10 +47,10 @@ def test_a_silent_connection_is_cut_and_the_next_try_has_another(dsn: str, caplo
 
     with proxy_to(dsn) as proxy:
         asyncio.run(play(proxy))
-    assert "went away" not in caplog.text, "the server is well"
+    assert "went away" not in caplog.text, "the server itself is not away"
 
 
-def test_what_waits_on_other_connections_is_cut_with_the_first_that_is_silent(dsn: str) -> None:
+def test_statements_on_other_connections_end_when_one_connection_is_found_to_be_silent(dsn: str) -> None:
     async def play(via: Any) -> None:
         outage = Outage(via.dsn)
         first = Link(via.dsn, "pgqueue test", outage, limit=0.2)
@@ -80,7 +83,7 @@ def test_a_connection_that_is_silent_from_its_login_on_is_given_up(
         asyncio.run(play(proxy))
 
 
-def test_a_silent_heartbeat_costs_no_lease_if_another_connection_can_be_made(
+def test_a_silent_heartbeat_does_not_lose_the_lease_if_another_connection_can_be_made(
     dsn: str, db: Connection[Any]
 ) -> None:
     hand = Hand(db, ["t"])
@@ -99,7 +102,7 @@ def test_a_silent_heartbeat_costs_no_lease_if_another_connection_can_be_made(
     assert lost == []
 
 
-def test_a_lease_counts_from_the_question_and_not_from_the_answer(dsn: str, db: Connection[Any]) -> None:
+def test_a_lease_counts_from_the_request_and_not_from_the_answer(dsn: str, db: Connection[Any]) -> None:
     hand = Hand(db, ["t"])
     lost: list[int] = []
     heartbeat = Heartbeat(Outage(dsn), every=0.01, lease=30.0, lost=lost.append, cancel=lambda ids: None)
@@ -112,7 +115,9 @@ def test_a_lease_counts_from_the_question_and_not_from_the_answer(dsn: str, db: 
 # ------------------------------------------------------------------ locks
 
 
-def test_a_lock_on_the_jobs_costs_no_lease(db: Connection[Any], connect: Callable[..., Any]) -> None:
+def test_a_heartbeat_does_not_wait_for_a_lock_on_the_jobs(
+    db: Connection[Any], connect: Callable[..., Any]
+) -> None:
     hand = Hand(db, ["t"])
     other = connect(autocommit=False)
     other.execute("lock table pgqueue.jobs in access exclusive mode")
@@ -120,7 +125,7 @@ def test_a_lock_on_the_jobs_costs_no_lease(db: Connection[Any], connect: Callabl
     assert run(db, statements.heartbeat(hand.id, 60, "running")) == hand.id
 
 
-def test_the_heartbeat_goes_on_while_it_cannot_look_for_cancels(
+def test_the_heartbeat_goes_on_while_a_lock_keeps_it_from_reading_cancel_requests(
     dsn: str, db: Connection[Any], connect: Callable[..., Any]
 ) -> None:
     hand = Hand(db, ["t"])
@@ -136,7 +141,7 @@ def test_the_heartbeat_goes_on_while_it_cannot_look_for_cancels(
 
 
 @pytest.mark.parametrize("how", ["cancel", "edit"])
-def test_an_open_change_of_one_running_job_holds_up_only_its_own_outcome(
+def test_an_uncommitted_change_of_a_running_job_delays_only_the_outcome_of_this_job(
     dsn: str, db: Connection[Any], connect: Callable[..., Any], caplog: Any, how: str
 ) -> None:
     hand = Hand(db, ["t"])
@@ -162,7 +167,9 @@ def test_an_open_change_of_one_running_job_holds_up_only_its_own_outcome(
             settler.add(hand.claim()[0], COMPLETED)
             while len(freed) < 7:
                 await asyncio.sleep(0.01)
-            assert [attempt.id for attempt in freed][-1:] == late, "those that come later do not wait either"
+            assert [attempt.id for attempt in freed][-1:] == late, (
+                "outcomes that come later do not wait either"
+            )
             other.rollback()
             settler.stop()
             await running
@@ -178,7 +185,7 @@ def test_an_open_change_of_one_running_job_holds_up_only_its_own_outcome(
 
 
 def claiming(dsn: str, given: str) -> Connection[Any]:
-    """A session like a claimer's, for a role with this synchronous_commit."""
+    """A session with the settings of a claimer, for a role that has this synchronous_commit."""
     connection = psycopg.connect(dsn, autocommit=True, options=f"-c synchronous_commit={given}")
     connection.execute(CLAIMING.encode())
     return connection
@@ -209,7 +216,7 @@ def test_a_claim_that_takes_a_seat_is_on_disk_before_its_job_begins(
         assert connection.execute("show synchronous_commit").fetchone() == ("off",)
 
 
-def test_attempts_whose_claims_the_server_took_back_are_known(db: Connection[Any]) -> None:
+def test_attempts_whose_claims_the_server_has_undone_are_found(db: Connection[Any]) -> None:
     hand, other = Hand(db, ["t"]), Hand(db, ["t"])
     jobs = add_jobs(db, count=5)
     ours = {attempt.id: attempt for attempt in hand.claim()}
@@ -232,20 +239,20 @@ def test_attempts_whose_claims_the_server_took_back_are_known(db: Connection[Any
     assert kept not in run(db, statements.find_lost_attempts(hand.id, held))
 
 
-def test_a_lease_id_grows_though_a_crash_took_the_claim_back(db: Connection[Any]) -> None:
+def test_a_lease_id_grows_even_if_a_crash_has_undone_the_claim_before(db: Connection[Any]) -> None:
     hand = Hand(db, ["t"])
     add_jobs(db)
     with db.transaction(force_rollback=True):
         [former] = hand.claim()
     [later] = hand.claim()
     assert later.lease_id > former.lease_id
-    assert later.lease_id < 2**53, "JSON of any language can hold it"
+    assert later.lease_id < 2**53, "a JSON number can contain it in any language"
     db.execute("update pgqueue.jobs_live set state = 'pending', worker_id = null, lease_id = %s", [2**53])
     [ahead] = hand.claim()
-    assert ahead.lease_id == 2**53 + 1, "also behind a clock that was ahead"
+    assert ahead.lease_id == 2**53 + 1, "it grows even if the clock was ahead before"
 
 
-def test_what_a_lost_attempt_comes_to_is_not_written(app: App, db: Connection[Any]) -> None:
+def test_the_result_of_a_lost_attempt_is_not_settled(app: App, db: Connection[Any]) -> None:
     @app.task(name="t")
     def t() -> None: ...
 
@@ -258,7 +265,7 @@ def test_what_a_lost_attempt_comes_to_is_not_written(app: App, db: Connection[An
     assert succeeded(t.spec, attempt, None) is NothingToSettle.LEASE_LOST
 
 
-def test_no_two_workers_have_one_id(db: Connection[Any]) -> None:
+def test_no_two_workers_have_the_same_id(db: Connection[Any]) -> None:
     said = {
         "host": "h", "pid": 1, "version": "0", "executor": "async", "slots": 1, "queues": ["q"], "tasks": ["t"],
         "lease_seconds": 60.0,
@@ -270,7 +277,7 @@ def test_no_two_workers_have_one_id(db: Connection[Any]) -> None:
     assert run(db, statements.register_worker(worker_id=taken, **said)) is None  # type: ignore[arg-type]
 
 
-def test_a_job_has_a_name_that_a_failover_gives_to_no_other(app: App, db: Connection[Any]) -> None:
+def test_a_job_has_a_uid_that_no_other_job_gets_after_a_failover(app: App, db: Connection[Any]) -> None:
     @app.task(name="t")
     def t(job: Job) -> None: ...
 
@@ -282,7 +289,7 @@ def test_a_job_has_a_name_that_a_failover_gives_to_no_other(app: App, db: Connec
     assert read is not None
     assert read.uid == uid
     assert hand.settle(attempt, Outcome.retried(0, ValueError()))
-    assert hand.claim()[0].job().uid == uid, "the same over all attempts"
+    assert hand.claim()[0].job().uid == uid, "all attempts of a job have the same uid"
     db.execute("delete from pgqueue.jobs")
     db.execute("select setval('pgqueue.jobs_id_seq', %s, false)", [first.id])
     second = t.enqueue()
@@ -291,9 +298,7 @@ def test_a_job_has_a_name_that_a_failover_gives_to_no_other(app: App, db: Connec
     assert (again.id, again.uid != uid) == (first.id, True)
 
 
-def test_a_claim_that_was_not_heard_of_is_found_and_what_is_known_is_not_found_again(
-    dsn: str, db: Connection[Any]
-) -> None:
+def test_a_lost_claim_is_found_and_jobs_that_the_worker_knows_are_not(dsn: str, db: Connection[Any]) -> None:
     hand = Hand(db, ["t"])
     add_jobs(db, count=3)
     known = hand.claim(2)

@@ -27,7 +27,7 @@ FAR = datetime(2999, 1, 1, tzinfo=UTC)
 
 
 def let_pass(db: Connection[Any], *columns: str) -> None:
-    """Lets these bounds pass, one a millisecond after the other, for the jobs that have them."""
+    """Moves these bounds into the past for the jobs that have them, each bound a millisecond after the one before."""
     for place, column in enumerate(columns):
         db.execute(
             f"update pgqueue.jobs_live set {column} = clock_timestamp() - interval '{9 - place} ms'"
@@ -44,7 +44,7 @@ def sweep(db: Connection[Any]) -> list[tuple[int, str, str]]:
 
 @pytest.mark.parametrize("option", ["expires", "deadline"])
 @pytest.mark.parametrize("given", [60, 60.0, "1m", timedelta(minutes=1), "moment"])
-def test_a_bound_is_a_duration_or_a_moment(app: App, db, option, given):
+def test_an_expiry_or_a_deadline_is_a_duration_or_a_moment(app: App, db, option, given):
     @app.task(name="t")
     def t() -> None: ...
 
@@ -66,7 +66,7 @@ def test_a_bound_is_a_duration_or_a_moment(app: App, db, option, given):
 @pytest.mark.parametrize(
     "value", ["soon", True, [], {}, "", "infinity", "-infinity", "1999-12-31Z", "3000-01-01Z", 1e18, 1e11]
 )
-def test_what_is_no_bound_is_refused_and_nothing_is_stored(db, option, value):
+def test_sql_refuses_a_bad_expiry_or_deadline_and_stores_nothing(db, option, value):
     with pytest.raises(psycopg.Error) as caught:
         enqueue(db, **{option: value})
     assert caught.value.sqlstate[:2] in {"22", "23"}
@@ -84,7 +84,7 @@ def test_python_refuses_a_bad_expiry_in_one_sentence(app: App, value):
         t.using(expires=value)
 
 
-def test_a_plain_insert_cannot_store_a_time_that_nobody_can_read(db):
+def test_a_plain_insert_cannot_store_an_infinite_expiry_or_deadline(db):
     for column in ("expires_at", "deadline_at"):
         with pytest.raises(psycopg.errors.CheckViolation):
             db.execute(f"insert into pgqueue.jobs (task, {column}) values ('t', 'infinity')".encode())
@@ -94,7 +94,7 @@ def test_a_plain_insert_cannot_store_a_time_that_nobody_can_read(db):
 
 
 @pytest.mark.parametrize("state", ["pending", "waiting"])
-def test_what_has_not_started_when_it_expires_is_cancelled(db, hand, state):
+def test_a_job_that_has_not_started_when_it_expires_is_cancelled(db, hand, state):
     job, later, never = enqueue(db, expires=60), enqueue(db, expires=3600, delay=60), enqueue(db, delay=60)
     db.execute("update pgqueue.jobs_live set state = %s where id = %s", [state, job])
     db.execute("update pgqueue.jobs_live set expires_at = clock_timestamp() where id = %s", [job])
@@ -117,7 +117,7 @@ LEAVE: dict[str, tuple[Outcome, bool]] = {
 
 
 @pytest.mark.parametrize("way", LEAVE)
-def test_an_expiry_concerns_the_first_start_only(db, hand, way):
+def test_a_job_that_has_started_once_does_not_expire(db, hand, way):
     outcome, can_expire = LEAVE[way]
     job = enqueue(db, expires=60)
     assert hand.settle(hand.claim()[0], outcome)
@@ -127,7 +127,7 @@ def test_an_expiry_concerns_the_first_start_only(db, hand, way):
     assert len(hand.claim()) == (not can_expire)
 
 
-def test_a_running_job_outlives_its_expiry_and_so_does_its_rescue(db, hand):
+def test_a_running_job_does_not_expire_even_if_it_is_rescued(db, hand):
     job = enqueue(db, expires=60)
     assert len(hand.claim()) == 1
     let_pass(db, "expires_at")
@@ -142,7 +142,7 @@ def test_a_running_job_outlives_its_expiry_and_so_does_its_rescue(db, hand):
 
 
 @pytest.mark.parametrize("state", ["pending", "waiting", "retrying"])
-def test_what_waits_when_its_deadline_passes_is_dead(db, hand, state):
+def test_a_job_that_does_not_run_when_its_deadline_passes_becomes_dead(db, hand, state):
     job, fine = enqueue(db, deadline=60), enqueue(db, deadline=3600, delay=60)
     if state == "retrying":
         hand.settle(hand.claim()[0], Outcome.retried(0, BOOM))
@@ -160,17 +160,17 @@ def test_what_waits_when_its_deadline_passes_is_dead(db, hand, state):
     assert look(db, fine) == "pending"
 
 
-def test_a_running_job_is_its_workers_to_stop(db, hand):
+def test_a_running_job_is_not_ended_at_its_deadline_except_by_its_worker(db, hand):
     job = enqueue(db, deadline=60)
     [attempt] = hand.claim()
     assert 50 < attempt.seconds_left() <= 60
     let_pass(db, "deadline_at")
     assert sweep(db) == []
-    assert hand.settle(attempt, COMPLETED), "what is done is done"
+    assert hand.settle(attempt, COMPLETED), "its worker can still complete it"
     assert look(db, job) == "completed"
 
 
-def test_the_limit_of_an_attempt_is_the_sooner_of_timeout_and_deadline(db, hand):
+def test_an_attempt_must_end_at_its_timeout_or_at_the_deadline_whichever_is_sooner(db, hand):
     for options in ({"timeout": 5, "deadline": 60}, {"timeout": 60, "deadline": 5}, {"deadline": 5}):
         enqueue(db, **options)
         [attempt] = hand.claim()
@@ -181,14 +181,14 @@ def test_the_limit_of_an_attempt_is_the_sooner_of_timeout_and_deadline(db, hand)
     ("first", "end"),
     [(("expires_at", "deadline_at"), "expired"), (("deadline_at", "expires_at"), "deadline_exceeded")],
 )
-def test_of_two_bounds_the_one_that_passed_first_decides(db, first, end):
+def test_the_bound_that_passed_first_decides_how_a_job_ends(db, first, end):
     job = enqueue(db, expires=60, deadline=60)
     let_pass(db, *first)
     [(swept, _, reason)] = sweep(db)
     assert (swept, reason) == (job, end)
 
 
-def test_who_waits_for_an_end_hears_of_it(db, connect):
+def test_the_end_of_an_expired_job_is_notified_if_a_handle_waits(db, connect):
     listener = connect()
     listener.execute("listen pgqueue_finished")
     run(db, statements.mark_waited(60))
@@ -200,7 +200,7 @@ def test_who_waits_for_an_end_hears_of_it(db, connect):
 # ------------------------------------------------------------------ cancel
 
 
-def test_a_cancel_of_a_running_job_tells_its_worker_and_no_other_cancel_tells_anybody(db, hand, connect):
+def test_a_cancel_notifies_a_worker_only_if_the_job_is_running(db, hand, connect):
     listener = connect()
     listener.execute("listen pgqueue")
     first = enqueue(db)
@@ -217,7 +217,7 @@ def test_a_cancel_of_a_running_job_tells_its_worker_and_no_other_cancel_tells_an
     assert run(db, statements.list_cancel_requests(hand.id + 1)) == []
 
 
-def test_a_request_that_came_too_late_for_the_last_attempt_ends_the_job_all_the_same(db, hand):
+def test_a_cancel_request_that_comes_too_late_for_an_attempt_still_cancels_the_job(db, hand):
     job = enqueue(db)
     db.execute("update pgqueue.jobs_live set cancel_requested = true where id = %s", [job])
     assert hand.claim() == []
@@ -237,7 +237,9 @@ JOB = st.fixed_dictionaries(
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(JOB, max_size=12))
-def test_a_sweep_ends_exactly_what_may_not_run_and_a_claim_takes_exactly_the_rest(db, hand, plan):
+def test_finish_overdue_ends_exactly_the_overdue_jobs_and_a_claim_takes_exactly_the_other_due_jobs(
+    db, hand, plan
+):
     db.execute("truncate pgqueue.jobs")
     jobs: dict[int, dict[str, Any]] = {}
     for item in plan:
@@ -274,14 +276,14 @@ def test_a_sweep_ends_exactly_what_may_not_run_and_a_claim_takes_exactly_the_res
         assert (look(db, job) in ("cancelled", "dead")) is (end is not None)
 
 
-def test_a_sweep_takes_no_more_than_it_is_asked_for(db):
+def test_finish_overdue_ends_no_more_jobs_than_its_count(db):
     jobs = {enqueue(db, expires=0) for _ in range(5)}
     found = [len(run(db, statements.finish_overdue(2))) for _ in range(4)]
     assert found == [2, 2, 1, 0]
     assert {look(db, job) for job in jobs} == {"cancelled"}
 
 
-def test_revive_takes_away_what_has_passed_and_keeps_the_rest(db):
+def test_a_revive_removes_an_expiry_and_a_deadline_only_if_they_have_passed(db):
     late, fine = enqueue(db, expires=60, deadline=60), enqueue(db, expires=600, deadline=600)
     let_pass(db, "expires_at", "deadline_at")
     db.execute(

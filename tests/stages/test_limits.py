@@ -1,4 +1,7 @@
-"""Limits and keys by hand: what may run, runs, and nothing more; each seat comes back; each key gets its turn."""
+"""Limits and keys, with single claims: exactly the jobs that are allowed to run are claimed.
+
+Each seat is given back, and each key gets its turn.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,9 @@ def keys_of(db: Connection[Any], attempts: list[Attempt]) -> Counter[str]:
     return Counter(key for (key,) in rows)
 
 
-def test_jobs_with_keys_are_left_to_the_turns(db: Connection[Any], player: LimitedHand) -> None:
+def test_a_plain_claim_leaves_jobs_with_keys_to_claims_by_turns(
+    db: Connection[Any], player: LimitedHand
+) -> None:
     [keyed], [plain] = add_jobs(db, "a"), add_jobs(db)
     assert [attempt.id for attempt in player.claim()] == [plain]
     assert [attempt.id for attempt in player.take()] == [keyed]
@@ -47,7 +52,7 @@ def test_keys_take_turns_however_long_their_backlogs_are(db: Connection[Any], pl
     assert keys_of(db, player.take(8)) == {"big": 8}
 
 
-def test_a_large_claim_takes_a_few_of_each_key_and_no_more_than_its_limit(
+def test_a_large_claim_takes_a_few_jobs_of_each_key_and_no_more_than_its_limit_allows(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     for key in range(150):
@@ -57,11 +62,13 @@ def test_a_large_claim_takes_a_few_of_each_key_and_no_more_than_its_limit(
     add_limit(db, per_key=True, concurrency=2)
     taken = keys_of(db, player.take(400, after="k099"))
     assert taken == {f"k{key:03}": 2 for key in range(150)}, (
-        "what ran before the limit was set is not counted"
+        "jobs that were claimed before the limit was set are not counted"
     )
 
 
-def test_a_round_goes_on_behind_the_key_that_was_last(db: Connection[Any], player: LimitedHand) -> None:
+def test_a_claim_by_turns_begins_after_the_last_key_of_the_claim_before(
+    db: Connection[Any], player: LimitedHand
+) -> None:
     for key in "abcdef":
         add_jobs(db, key, count=5)
     assert keys_of(db, player.take(2)) == {"a": 1, "b": 1}
@@ -69,7 +76,7 @@ def test_a_round_goes_on_behind_the_key_that_was_last(db: Connection[Any], playe
     assert keys_of(db, player.take(4, after="d")) == {"e": 1, "f": 1, "a": 1, "b": 1}
 
 
-def test_no_more_of_a_key_run_than_its_limit_and_each_end_lets_one_more_in(
+def test_no_more_jobs_of_a_key_run_than_its_limit_allows_and_each_end_admits_one_more(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     number = add_limit(db, per_key=True, concurrency=2)
@@ -97,14 +104,14 @@ def test_limits_of_a_queue_and_a_task_hold_for_jobs_without_keys(
     add_jobs(db, count=3)
     add_jobs(db, task="u", count=9)
     running = player.take(after=None)
-    running += player.take(after=None)  # jobs that the task's limit refused took no seat of the queue's
+    running += player.take(after=None)  # jobs that the task's limit refused took no seat of the queue's limit
     assert Counter(attempt.task for attempt in running) == {"t": 1, "u": 3}
     assert player.take(after=None) == []
     player.complete(*running)
     assert len(player.take(after=None)) == 4
 
 
-def test_a_backlog_of_a_full_task_is_parked_and_runs_by_turns(
+def test_a_backlog_of_a_task_whose_limit_is_used_up_is_parked_and_claimed_by_turns(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     number = add_limit(db, task="t", concurrency=2)
@@ -122,15 +129,17 @@ def test_a_backlog_of_a_full_task_is_parked_and_runs_by_turns(
     player.settle(running[0], Outcome.retried(0.0, ValueError("x")))
     player.complete(running[1])
     running = player.take()
-    assert [attempt.id for attempt in running] == crowd[2:4], "and the one that failed is due after these"
+    assert [attempt.id for attempt in running] == crowd[2:4], "the job that failed is due after these"
     db.execute("delete from pgqueue.limits")
-    assert len(player.take(3000)) == 2996, "parked jobs need no limit to run"
+    assert len(player.take(3000)) == 2996, "parked jobs run even if their limit is gone"
     assert [attempt.id for attempt in player.take(after=None)] == crowd[:1], (
-        "it ran when the others were parked"
+        "this job was running when the others were parked"
     )
 
 
-def test_a_key_with_a_share_has_more_of_each_turn(db: Connection[Any], player: LimitedHand) -> None:
+def test_more_jobs_of_a_key_with_a_share_are_claimed_in_each_turn(
+    db: Connection[Any], player: LimitedHand
+) -> None:
     add_limit(db, per_key=True, key="b", share=3)
     for key in "abc":
         add_jobs(db, key, count=50)
@@ -138,7 +147,7 @@ def test_a_key_with_a_share_has_more_of_each_turn(db: Connection[Any], player: L
     assert keys_of(db, player.take(5)) == {"a": 1, "b": 3, "c": 1}
 
 
-def test_weights_count_and_none_is_overtaken_by_lighter_ones(
+def test_weights_count_and_no_job_is_overtaken_by_lighter_jobs(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     add_limit(db, queue="default", concurrency=5)
@@ -149,7 +158,7 @@ def test_weights_count_and_none_is_overtaken_by_lighter_ones(
     assert sorted(attempt.id for attempt in player.take(after=None)) == first[1:]
 
 
-def test_one_that_weighs_more_than_the_limit_runs_alone(db: Connection[Any], player: LimitedHand) -> None:
+def test_a_job_that_weighs_more_than_the_limit_runs_alone(db: Connection[Any], player: LimitedHand) -> None:
     add_limit(db, per_key=True, concurrency=2)
     heavy, light = add_jobs(db, "k", weight=9), add_jobs(db, "k")
     running = player.take()
@@ -158,7 +167,7 @@ def test_one_that_weighs_more_than_the_limit_runs_alone(db: Connection[Any], pla
     assert [attempt.id for attempt in player.take()] == light
 
 
-def test_a_limit_is_changed_by_its_row(db: Connection[Any], player: LimitedHand) -> None:
+def test_a_change_of_a_limits_row_changes_the_next_claims(db: Connection[Any], player: LimitedHand) -> None:
     number = add_limit(db, per_key=True, concurrency=1)
     add_jobs(db, "k", count=9)
     running = player.take()
@@ -174,8 +183,8 @@ def test_a_limit_is_changed_by_its_row(db: Connection[Any], player: LimitedHand)
     assert len(player.take()) == 4
 
 
-def test_the_plain_claim_leaves_a_lane_under_a_limit_alone(db: Connection[Any], player: LimitedHand) -> None:
-    """A worker may not know the limit yet, or may look for urgent jobs while it has no room."""
+def test_a_plain_claim_takes_no_job_of_a_lane_under_a_limit(db: Connection[Any], player: LimitedHand) -> None:
+    """A worker can make such a claim: if it does not know the limit yet, or if it looks for urgent jobs while its slots are taken."""
     number = add_limit(db, queue="default", concurrency=1)
     add_jobs(db, count=3)
     assert player.claim() == []
@@ -186,7 +195,7 @@ def test_the_plain_claim_leaves_a_lane_under_a_limit_alone(db: Connection[Any], 
     assert player.claim() == []
 
 
-def test_a_changed_rate_counts_at_once(db: Connection[Any], player: LimitedHand) -> None:
+def test_a_changed_rate_counts_immediately(db: Connection[Any], player: LimitedHand) -> None:
     add_limit(db, per_key=True, rate=1, period="1 day")
     add_jobs(db, "k", count=5)
     assert len(player.take()) == 1
@@ -198,7 +207,7 @@ def test_a_changed_rate_counts_at_once(db: Connection[Any], player: LimitedHand)
     assert len(player.take()) == 2
 
 
-def test_what_a_heavy_job_wanted_is_forgotten_when_it_is_gone(
+def test_lighter_jobs_no_longer_wait_for_a_heavy_job_after_it_was_deleted(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     add_limit(db, queue="default", concurrency=10)
@@ -212,7 +221,7 @@ def test_what_a_heavy_job_wanted_is_forgotten_when_it_is_gone(
     assert len(player.take(after=None)) == 5
 
 
-def test_a_limit_that_is_removed_while_a_job_runs_under_it_leaves_no_false_alarm(
+def test_recount_seats_finds_no_mistake_if_a_limit_is_removed_while_its_job_runs(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     add_limit(db, per_key=True, concurrency=1)
@@ -224,12 +233,12 @@ def test_a_limit_that_is_removed_while_a_job_runs_under_it_leaves_no_false_alarm
     assert db.execute("select * from pgqueue.seats").fetchall() == []
 
 
-def test_a_rate_beyond_all_clocks_is_refused(db: Connection[Any]) -> None:
+def test_a_rate_that_is_too_fast_for_a_clock_is_refused(db: Connection[Any]) -> None:
     with pytest.raises(CheckViolation):
         add_limit(db, queue="default", rate=5_000_000, period="1 s")
 
 
-def test_rescue_gives_the_seats_of_a_dead_worker_back(db: Connection[Any], player: LimitedHand) -> None:
+def test_a_rescue_gives_back_the_seats_of_a_dead_worker(db: Connection[Any], player: LimitedHand) -> None:
     add_limit(db, per_key=True, concurrency=2)
     add_jobs(db, "k", count=3)
     other = LimitedHand(db, ["t"])
@@ -241,7 +250,7 @@ def test_rescue_gives_the_seats_of_a_dead_worker_back(db: Connection[Any], playe
     assert len(player.take()) == 2
 
 
-def test_what_slipped_is_counted_anew(db: Connection[Any], player: LimitedHand) -> None:
+def test_a_wrong_number_of_taken_seats_is_corrected(db: Connection[Any], player: LimitedHand) -> None:
     number = add_limit(db, per_key=True, concurrency=2)
     add_jobs(db, "k", count=3)
     player.take(1)
@@ -253,7 +262,9 @@ def test_what_slipped_is_counted_anew(db: Connection[Any], player: LimitedHand) 
     assert len(player.take()) == 1
 
 
-def test_a_paused_queue_and_an_expired_worker_get_nothing(db: Connection[Any], player: LimitedHand) -> None:
+def test_no_job_of_a_paused_queue_is_claimed_and_no_job_by_an_expired_worker(
+    db: Connection[Any], player: LimitedHand
+) -> None:
     add_jobs(db, "k")
     db.execute(
         "insert into pgqueue.queues (name, paused) values ('default', true) on conflict (name) do update set paused = true"
@@ -264,7 +275,7 @@ def test_a_paused_queue_and_an_expired_worker_get_nothing(db: Connection[Any], p
     assert player.take() == []
 
 
-def test_a_handler_that_is_stopped_at_its_commit_keeps_nobody_from_the_seats(
+def test_a_handler_that_hangs_at_its_commit_does_not_lock_the_seats(
     db: Connection[Any], player: LimitedHand, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @app.task(name="t")

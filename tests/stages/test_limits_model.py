@@ -1,4 +1,4 @@
-"""Limits against a model: whatever happens, limits hold, and what may run runs."""
+"""Compares limits with a simple model: no limit is ever exceeded, and every job that is allowed to run can be claimed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.worker_by_hand import LimitedHand
 
 KEYS, TASKS = ("a", "b", "c"), ("t", "u")
 
-WAYS = ("", *KEYS, None)  # to claim: by turns, after this key; None: jobs without a key
+WAYS = ("", *KEYS, None)  # ways to claim: by turns, beginning after this key; None: jobs without a key
 
 limits = st.fixed_dictionaries(
     {"queue": st.sampled_from([None, "default"]), "task": st.sampled_from([None, *TASKS]), "per_key": st.booleans(),
@@ -50,7 +50,7 @@ moves = st.lists(
 
 
 class Model:
-    """Judges the stored rows by the rules, as a person would say them."""
+    """Applies the rules of limits to the stored rows. The rules are written as a person would state them."""
 
     def __init__(self, db: Connection[Any]) -> None:
         self.limits = db.execute(
@@ -93,7 +93,7 @@ class Model:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(chosen=st.lists(limits, max_size=3), played=moves)
-def test_whatever_happens_limits_hold_and_what_may_run_runs(  # noqa: PLR0912 - a move a branch
+def test_limits_hold_and_all_jobs_that_are_allowed_to_run_run_whatever_happens(  # noqa: PLR0912 - one branch for each move
     db: Connection[Any], chosen: list[dict[str, Any]], played: list[Any]
 ) -> None:
     db.execute("truncate pgqueue.jobs, pgqueue.limits, pgqueue.seats, pgqueue.pauses, pgqueue.workers")
@@ -138,14 +138,14 @@ def test_whatever_happens_limits_hold_and_what_may_run_runs(  # noqa: PLR0912 - 
         if not resized:
             for (number, _), weight in model.used().items():
                 assert weight <= next(limited[4] for limited in model.limits if limited[0] == number)
-    # Liveness: when claims find no more jobs, no job is left that may run.
+    # Liveness: when claims find no more jobs, no job is left that is allowed to run.
     while more := players[0].take(3) + players[0].take(3, after=None):
         running += [(0, attempt) for attempt in more]
     model = Model(db)
-    # A heavy job that waits lets no lighter one pass, so only jobs of weight 1 are judged.
+    # No lighter job overtakes a heavy job that waits for seats, so this is checked only if all jobs have the weight 1.
     if not resized and all(job[3] == 1 for job in model.live):
         assert not [job for job in model.live if model.may_run(job)]
-    # When all have ended, all jobs have run, except those that a dead job blocks.
+    # When all attempts have ended, all jobs have run, except those that a dead job blocks.
     db.execute("delete from pgqueue.pauses")
     db.execute("update pgqueue.jobs_live set run_at = now() where state = 'pending'")
     running += [(0, attempt) for attempt in players[0].take(5) + players[0].take(5, after=None)]

@@ -1,4 +1,4 @@
-"""Servers that were read-only for a while, and COMMITs without an answer."""
+"""Servers that are read-only for a while, and COMMITs whose answer does not arrive."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_session_that_began_while_the_server_was_read_only_is_replaced(
     asyncio.run(play())
 
 
-def test_a_pool_that_began_while_the_server_was_read_only_is_of_use_afterwards(
+def test_a_pool_that_began_while_the_server_was_read_only_works_afterwards(
     dsn: str, db: Connection[Any], read_only: Callable[[bool], object]
 ) -> None:
     app = App(dsn, pool_size=1)
@@ -84,7 +84,7 @@ def test_a_pool_that_began_while_the_server_was_read_only_is_of_use_afterwards(
 
 @pytest.mark.parametrize("seated", [False, True])
 @pytest.mark.parametrize("made", [True, False])
-def test_a_commit_without_an_answer_is_told_as_what_it_was(
+def test_the_log_says_truly_whether_a_commit_without_an_answer_was_made(
     dsn: str, db: Connection[Any], caplog: Any, made: bool, seated: bool
 ) -> None:
     caplog.set_level(logging.INFO, "pgqueue")
@@ -118,10 +118,10 @@ def test_a_commit_without_an_answer_is_told_as_what_it_was(
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_a_commit_without_an_answer_is_not_told_as_made_once_the_job_was_taken_back(
+def test_a_commit_without_an_answer_is_not_logged_as_made_if_the_job_was_released(
     dsn: str, db: Connection[Any], caplog: Any, again: bool
 ) -> None:
-    """Also while the row still has the attempt's lease_id, and after another lease has completed the job."""
+    """This is so while the row still has the lease_id of the attempt, and after the job was completed under another lease_id."""
     hand = Hand(db, ["t"])
     [job] = add_jobs(db)
     [attempt] = hand.claim()
@@ -136,7 +136,7 @@ def test_a_commit_without_an_answer_is_not_told_as_made_once_the_job_was_taken_b
 
 
 def settle_unconfirmed(dsn: str, hand: Hand, attempt: Attempt) -> None:
-    """Settles an attempt whose handler failed, because its COMMIT got no answer."""
+    """Settles an attempt whose handler failed because the handler's COMMIT got no answer."""
 
     async def play() -> None:
         link = Link(dsn, "pgqueue test", Outage(dsn))

@@ -1,4 +1,4 @@
-"""An enqueue that commits, but gets no answer; and the keys that make a second try safe."""
+"""An enqueue that is committed but gets no answer, and the idempotency keys that make a second try safe."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def stored(db: Connection[Any]) -> list[int]:
     ]
 
 
-def test_an_enqueue_whose_commit_is_not_confirmed_says_so_and_names_the_jobs(proxy, ship, db):
+def test_the_error_of_an_enqueue_whose_commit_gets_no_answer_contains_the_ids_of_its_jobs(proxy, ship, db):
     proxy.cut_at = b"COMMIT"
     with pytest.raises(CommitUnconfirmedError, match=r"PGQ-511.*idempotency_key") as caught:
         ship.enqueue_many([{"order": 1}] * 150)
@@ -68,17 +68,17 @@ def test_an_enqueue_whose_commit_is_not_confirmed_says_so_and_names_the_jobs(pro
     ],
 )
 @pytest.mark.parametrize("delivers", [True, False])
-def test_an_enqueue_that_is_one_statement_is_sent_once_and_its_lost_answer_leaves_open_whether_it_is_stored(
+def test_an_enqueue_in_one_statement_is_not_sent_again_if_its_answer_is_lost(
     proxy, ship, db, count, options, cut_at, delivers
 ):
     proxy.cut_at, proxy.delivers = cut_at, delivers
     with pytest.raises(CommitUnconfirmedError) as caught:
         ship.using(**options).enqueue_many([{"order": 1}] * count)
-    assert caught.value.job_ids == [], "their ids were in the answer"
+    assert caught.value.job_ids == [], "the ids were in the lost answer"
     assert len(stored(db)) == (count if delivers else 0)
 
 
-def test_an_async_enqueue_whose_commit_is_not_confirmed_says_so(proxy, ship, db):
+def test_an_async_enqueue_whose_commit_gets_no_answer_raises_an_error_that_says_so(proxy, ship, db):
     async def scenario() -> None:
         await ship.aenqueue(0)
         proxy.cut_at = b"insert into pgqueue.jobs_live"
@@ -93,13 +93,13 @@ def test_an_async_enqueue_whose_commit_is_not_confirmed_says_so(proxy, ship, db)
     async def scenario_and_end() -> None:
         try:
             await scenario()
-        finally:  # else a failed test would wait for the pool, which connects again
+        finally:  # otherwise a failed test would wait for the pool, which connects again
             await ship._store.aclose()
 
     asyncio.run(scenario_and_end())
 
 
-def test_where_several_statements_store_jobs_one_without_an_answer_has_stored_none(proxy, ship, db):
+def test_no_job_is_stored_if_a_statement_before_the_commit_gets_no_answer(proxy, ship, db):
     proxy.cut_at = b"pgqueue.wake"
     with pytest.raises(psycopg.OperationalError):
         ship.enqueue_many([{"order": 1}] * 150)
@@ -109,7 +109,7 @@ def test_where_several_statements_store_jobs_one_without_an_answer_has_stored_no
 @pytest.mark.parametrize(
     ("count", "cut_at"), [(1, b"jobs_live"), (3, b"enqueue_many"), (150, b"pgqueue.wake")]
 )
-def test_where_each_statement_commits_its_answer_is_awaited_in_vain_too(proxy, ship, db, count, cut_at):
+def test_an_enqueue_on_an_autocommit_connection_reports_a_lost_answer(proxy, ship, db, count, cut_at):
     with psycopg.connect(proxy.dsn, autocommit=True) as connection:
         proxy.cut_at = cut_at
         with pytest.warns(AutocommitWarning), pytest.raises(CommitUnconfirmedError):
@@ -117,7 +117,7 @@ def test_where_each_statement_commits_its_answer_is_awaited_in_vain_too(proxy, s
     assert len(stored(db)) == count
 
 
-def test_where_each_statement_of_an_async_connection_commits_a_lost_answer_is_told(proxy, ship):
+def test_an_enqueue_on_an_async_autocommit_connection_reports_a_lost_answer(proxy, ship):
     async def scenario() -> None:
         async with await AsyncConnection.connect(proxy.dsn, autocommit=True) as connection:
             proxy.cut_at = b"insert into pgqueue.jobs_live"
@@ -127,7 +127,7 @@ def test_where_each_statement_of_an_async_connection_commits_a_lost_answer_is_to
     asyncio.run(scenario())
 
 
-def test_a_transaction_that_the_server_refuses_at_its_end_is_told_as_what_it_is(ship, db):
+def test_an_enqueue_whose_commit_the_server_refuses_raises_the_error_of_the_server(ship, db):
     db.execute(
         "create function public.no() returns trigger language plpgsql as $$ begin raise exception using errcode = '40001'; end $$"
     )
@@ -148,10 +148,10 @@ def test_a_second_try_with_the_same_keys_stores_each_job_once(proxy, ship, db):
     assert {(handle.created, handle.conflict) for handle in again} == {(False, "idempotency_key")}
 
 
-# ------------------------------------------------------------------ a key for each
+# ------------------------------------------------------------------ one key for each job of a batch
 
 
-def test_idempotency_keys_tell_each_duplicate_apart_from_whatever_it_repeats(app, db):
+def test_idempotency_keys_of_a_batch_find_duplicates_of_stored_jobs_and_in_the_batch(app, db):
     @app.task(name="ship")
     def ship(order: int) -> None: ...
 
@@ -171,10 +171,12 @@ def test_idempotency_keys_tell_each_duplicate_apart_from_whatever_it_repeats(app
             "select key, extract(epoch from expires_at - created_at)::int from pgqueue.idempotency_keys"
         ).fetchall()
     )
-    assert lives == {"a": 604800, "b": 3600, "c": 604800, "d": 604800}, "seven days unless said otherwise"
+    assert lives == {"a": 604800, "b": 3600, "c": 604800, "d": 604800}, (
+        "a key lasts seven days, unless the caller gives another time"
+    )
 
 
-def test_another_request_under_one_of_the_keys_is_refused_by_its_name(app, db):
+def test_a_batch_is_refused_if_one_of_its_keys_was_used_with_other_arguments(app, db):
     @app.task(name="ship")
     def ship(order: int) -> None: ...
 
@@ -208,7 +210,7 @@ def test_idempotency_keys_work_on_the_connections_of_sqlalchemy(app, dsn, driver
     engine.dispose()
 
 
-def test_idempotency_keys_by_sql_tell_duplicates_apart(db):
+def test_idempotency_keys_given_in_sql_find_duplicates(db):
     jobs = [
         {
             "task": "t",
@@ -231,7 +233,7 @@ def test_idempotency_keys_by_sql_tell_duplicates_apart(db):
         {"each": [{}], "idempotency_keys": ["a"], "throttle": 5, "unique": True},
     ],
 )
-def test_sql_refuses_idempotency_keys_that_are_not_one_for_each(db, bad):
+def test_sql_refuses_idempotency_keys_if_there_is_not_one_for_each_item(db, bad):
     with pytest.raises(psycopg.Error, match="idempotency_key") as caught:
         db.execute("select pgqueue.enqueue_many(%s)", [Jsonb([{"task": "t", **bad}])])
     assert caught.value.sqlstate == "PQ404"
@@ -245,7 +247,7 @@ def test_sql_refuses_idempotency_keys_that_are_not_one_for_each(db, bad):
         ([{"order": 1}], {"unique_key": "u", "throttle": 5}, ["a"]),
     ],
 )
-def test_idempotency_keys_that_do_not_fit_are_refused(app, items, options, given):
+def test_bad_idempotency_keys_and_lists_of_the_wrong_length_are_refused(app, items, options, given):
     @app.task(name="ship")
     def ship(order: int) -> None: ...
 

@@ -1,4 +1,7 @@
-"""Any value that a plain INSERT names, or that was stored before a check was made, is refused, or harms no other job."""
+"""A plain INSERT can give any value to any column. The table refuses the value, or the row harms no other job.
+
+Rows that were stored before a check existed harm no other job either.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from pgqueue.config import WorkerSettings
 from pgqueue.worker.worker import Worker
 from tests.waiting import wait_until
 
-BOMB = '{"v": [' + ",".join(["1e131071"] * 500) + "]}"  # 8 kB, and 65 MB as text
+BOMB = '{"v": [' + ",".join(["1e131071"] * 500) + "]}"  # 8 kB as jsonb, and 65 MB as text
 ZEROS = '{"v": [' + ",".join(["0e-16383"] * 500) + "]}"  # 8 MB as text
 REFUSED = {
     "args": [BOMB, ZEROS, "[]", "1", "null"],
@@ -68,7 +71,7 @@ def insert(db: Connection[Any], task: str = "ok", **columns: Any) -> None:
 
 
 def work_until(app: App, done: Callable[[], bool]) -> None:
-    """Runs a worker in this process until ``done()``. Another thread asks, and also ends the worker when its patience is over."""
+    """Runs a worker in this process until ``done()`` is true. Another thread calls ``done``, and ends the worker then or after 25 s."""
     settings = WorkerSettings(queues={"default": None}, poll=0.1, heartbeat=0.3, lease=2.0, patience=0.5)
 
     def wait() -> None:
@@ -102,7 +105,7 @@ def test_a_value_out_of_bounds_is_refused_at_the_insert(db: Connection[Any]) -> 
     assert accepted == []
 
 
-def test_a_value_that_another_table_keeps_compressed_is_measured(db: Connection[Any]) -> None:
+def test_a_value_that_is_compressed_in_another_table_is_measured_uncompressed(db: Connection[Any]) -> None:
     db.execute("create table bombs (args jsonb)")
     db.execute("insert into bombs values (%s)", [BOMB])
     assert db.execute("select pg_column_size(args) <= 240 from bombs").fetchone() == (True,)
@@ -110,7 +113,7 @@ def test_a_value_that_another_table_keeps_compressed_is_measured(db: Connection[
         db.execute("insert into pgqueue.jobs (task, args) select 'ok', args from bombs")
 
 
-def test_what_every_option_of_the_sql_api_may_carry_is_measured(db: Connection[Any]) -> None:
+def test_the_size_of_each_json_option_of_the_sql_api_is_checked(db: Connection[Any]) -> None:
     for options in ("args", "meta", "trace_context"):
         args, rest = (BOMB, "{}") if options == "args" else ("{}", f'{{"{options}": {BOMB}}}')
         with pytest.raises(psycopg.errors.CheckViolation):
@@ -120,13 +123,13 @@ def test_what_every_option_of_the_sql_api_may_carry_is_measured(db: Connection[A
         db.execute("select pgqueue.edit((select max(id) from pgqueue.jobs), %s)", [f'{{"args": {BOMB}}}'])
 
 
-def test_odd_rows_of_every_kind_hold_up_nobody(db: Connection[Any], ok: App) -> None:
+def test_odd_rows_of_every_kind_delay_no_other_job(db: Connection[Any], ok: App) -> None:
     for columns in TAKEN:
         insert(db, **columns)
     for number in range(20):
         insert(db, "ok", tags=["mine"], **({"concurrency_key": f"n{number}"} if number % 2 else {}))
     left = "select state, parked from pgqueue.jobs_live order by id"
-    never = [("pending", False), ("waiting", None)]  # these two are never claimed, and hold up no other job
+    never = [("pending", False), ("waiting", None)]  # these two are never claimed, and delay no other job
     work_until(ok, lambda: db.execute(left).fetchall() == never)
     assert db.execute(
         "select state, count(*) from pgqueue.jobs where tags = '{mine}' group by 1"

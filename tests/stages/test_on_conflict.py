@@ -1,4 +1,4 @@
-"""What a duplicate does to the job that has its key: replace, raise, or nothing."""
+"""The effect of a duplicate on the job that has its key: the duplicate replaces the job, raises an error, or does nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.worker_by_hand import Hand, finish_one
 RULES = "weight, ordering, expires_at, deadline_at"
 
 
-def test_a_waiting_job_is_replaced_as_a_whole_and_keeps_its_identity(refresh, db):
+def test_a_pending_job_is_replaced_as_a_whole_and_keeps_its_id(refresh, db):
     first = refresh.using(unique_key="k", delay=60, tags=["old"]).enqueue(1)
     at = datetime(2031, 1, 2, tzinfo=UTC)
     again = refresh.using(
@@ -64,12 +64,12 @@ def test_a_waiting_job_is_replaced_as_a_whole_and_keeps_its_identity(refresh, db
     ],
     ids=str,
 )
-def test_a_job_with_a_key_has_all_its_other_options(refresh, db, rules, by):
+def test_a_job_with_a_key_is_stored_with_all_its_other_options(refresh, db, rules, by):
     others = {"concurrency_key": "c", "weight": 3, "ordering": "block", "expires": 3600, "deadline": 7200}
     if by == "sql":
         job_id = enqueue_told(db, "refresh", {"account": 1}, **rules, **others)[0]
     else:
-        if by == "python, alone":  # a statement of its own
+        if by == "python, alone":  # such an enqueue uses a statement of its own
             del others["expires"], others["deadline"]
         job_id = refresh.using(**rules, **others).enqueue(1).id
     left = "round(extract(epoch from {}_at - created_at))::int"
@@ -87,8 +87,8 @@ def test_a_job_with_a_key_has_all_its_other_options(refresh, db, rules, by):
     ],
 )
 @pytest.mark.parametrize("others", [0, 2])
-def test_a_job_that_will_not_run_any_more_holds_no_key(refresh, db, bound, rules, ended, others):
-    """The key is free before a leader has ended the job. Else a new request would get a job that never runs."""
+def test_an_overdue_job_no_longer_has_its_key(refresh, db, bound, rules, ended, others):
+    """The key is free even before a leader has ended the job. Otherwise a new request would get a job that never runs."""
     keyed = refresh.using(unique=["account"])
     over = keyed.using(**{bound: 60}).enqueue(1)
     held = keyed.using(**{bound: 60}).enqueue(0)
@@ -104,8 +104,8 @@ def test_a_job_that_will_not_run_any_more_holds_no_key(refresh, db, bound, rules
     assert not keyed.enqueue(1).created
 
 
-def test_a_holder_whose_end_was_asked_for_is_ended_and_not_replaced(refresh, db):
-    """The cancel came too late for the attempt, which ended in a retry, and no leader has swept the job yet."""
+def test_a_job_whose_cancel_was_requested_is_cancelled_and_not_replaced(refresh, db):
+    """The cancel came too late for the attempt, which ended in a retry, and no leader has cancelled the job yet."""
     keyed = refresh.using(unique_key="k", on_conflict="replace")
     first = keyed.enqueue(1)
     db.execute("update pgqueue.jobs_live set state = 'retrying', cancel_requested = true")
@@ -115,7 +115,7 @@ def test_a_holder_whose_end_was_asked_for_is_ended_and_not_replaced(refresh, db)
     assert row(db, again.id, "state, args, cancel_requested") == ("pending", {"account": 2}, False)
 
 
-def test_a_debounced_job_that_expired_makes_room_for_the_next(refresh, db):
+def test_an_enqueue_stores_a_new_job_after_the_debounced_job_has_expired(refresh, db):
     calm = refresh.using(unique=True, debounce=60, expires=600)
     first = calm.enqueue(1)
     db.execute("update pgqueue.jobs_live set expires_at = clock_timestamp()")
@@ -126,7 +126,7 @@ def test_a_debounced_job_that_expired_makes_room_for_the_next(refresh, db):
     assert not calm.enqueue(1).created
 
 
-def test_a_request_is_told_that_its_job_expired(refresh, db):
+def test_a_repeated_request_returns_the_error_of_an_expired_job(refresh, db):
     request = refresh.using(idempotency_key="r", expires=60)
     first = request.enqueue(1)
     db.execute("update pgqueue.jobs_live set expires_at = clock_timestamp()")
@@ -146,7 +146,7 @@ def test_an_edited_job_keeps_its_keys(refresh, db):
     assert keyed.enqueue(3).created
 
 
-def test_a_job_that_is_to_be_retried_is_replaced_and_keeps_its_attempts(refresh, db):
+def test_a_retrying_job_is_replaced_and_keeps_its_attempts(refresh, db):
     keyed = refresh.using(unique_key="k", on_conflict="replace", max_attempts=1)
     first = keyed.using(max_attempts=6).enqueue(1)
     finish_one(db, Outcome.retried(60.0, ValueError("no")))
@@ -156,7 +156,7 @@ def test_a_job_that_is_to_be_retried_is_replaced_and_keeps_its_attempts(refresh,
     assert keyed.enqueue(3).created
 
 
-def test_a_running_job_is_not_replaced_but_named(refresh, db):
+def test_a_running_job_is_not_replaced_and_its_handle_is_returned(refresh, db):
     first = refresh.using(unique_key="k").enqueue(1)
     Hand(db, ["refresh"]).claim()
     again = refresh.using(unique_key="k", on_conflict="replace").enqueue(2)
@@ -164,14 +164,14 @@ def test_a_running_job_is_not_replaced_but_named(refresh, db):
     assert row(db, first.id, "args") == ({"account": 1},)
 
 
-def test_in_one_batch_the_last_one_replaces(refresh, db):
+def test_the_last_item_of_a_batch_replaces_earlier_items_with_its_key(refresh, db):
     keyed = refresh.using(unique=["account"], on_conflict="replace")
     handles = keyed.enqueue_many([{"account": 1, "note": "a"}, {"account": 2}, {"account": 1, "note": "b"}])
     assert [handle.created for handle in handles] == [True, True, False]
     assert handles[0].job().args == {"account": 1, "note": "b"}
 
 
-def test_raise_names_the_holder_stores_nothing_and_leaves_the_transaction_alone(refresh, db, connect):
+def test_raise_reports_the_job_with_the_key_and_does_not_abort_the_transaction(refresh, db, connect):
     held = refresh.using(unique_key="k").enqueue(1)
     with connect(autocommit=False) as connection:
         joined = refresh.using(connection)
@@ -192,7 +192,7 @@ def test_raise_names_the_holder_stores_nothing_and_leaves_the_transaction_alone(
     assert count(db, "idempotency_keys") == 0
 
 
-def test_raise_in_sql_is_a_row(db):
+def test_on_conflict_raise_returns_a_row_in_sql_instead_of_an_error(db):
     held, *_ = enqueue_told(db, "refresh", {}, unique_key="k")
     assert enqueue_told(db, "refresh", {}, unique_key="k", on_conflict="raise") == (
         held,
@@ -207,7 +207,7 @@ def test_raise_in_sql_is_a_row(db):
         )
 
 
-def test_a_throttle_that_raises_names_the_ended_job_and_stores_nothing(refresh, db):
+def test_a_throttle_with_on_conflict_raise_reports_the_finished_job_and_stores_nothing(refresh, db):
     throttled = refresh.using(unique=["account"], throttle=60, on_conflict="raise")
     first = throttled.enqueue(7)
     finish_one(db)

@@ -1,4 +1,7 @@
-"""An enqueue outside of the caller's transactions: one round trip, on a connection that is known to be alive without one."""
+"""An enqueue outside of the caller's transactions takes one round trip.
+
+In most cases, no further round trip is needed to know that its connection is alive.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,7 @@ def enqueue(request: pytest.FixtureRequest, proxy: Proxy, task: Task[..., Any]) 
 
 @contextlib.contextmanager
 def silence(proxy: Proxy) -> Iterator[None]:
-    """Silences the connections that exist. The silence ends by itself, so that also a wait without a bound ends."""
+    """Makes the existing connections silent. The silence ends by itself, so that even a wait without a time limit ends."""
     proxy.silent = NAME
     end = threading.Timer(SILENT_FOR, setattr, [proxy, "silent", None])
     end.start()
@@ -88,12 +91,12 @@ def jobs(db: Connection[Any]) -> int:
         (150, {"expires": 60}),
     ],
 )
-def test_what_one_statement_stores_is_one_round_trip(enqueue, db, count, options):
+def test_an_enqueue_in_one_statement_takes_one_round_trip(enqueue, db, count, options):
     assert enqueue(count, **options) == 1
     assert jobs(db) == 1 + count
 
 
-def test_a_unique_key_that_is_held_costs_a_second_one(enqueue, db):
+def test_an_enqueue_takes_two_round_trips_if_another_job_has_its_unique_key(enqueue, db):
     enqueue(unique_key="k")
     assert enqueue(unique_key="k") == 2
     assert jobs(db) == 2
@@ -101,13 +104,13 @@ def test_a_unique_key_that_is_held_costs_a_second_one(enqueue, db):
 
 def test_jobs_that_are_copied_are_stored_in_one_transaction(enqueue, proxy, db):
     assert enqueue(150) > 1
-    proxy.cut_at = b"pgqueue.wake"  # what follows the COPY
+    proxy.cut_at = b"pgqueue.wake"  # the statement after the COPY
     with pytest.raises(psycopg.OperationalError):
         enqueue(150)
     assert jobs(db) == 151
 
 
-def test_a_connection_that_was_idle_for_long_is_asked_before_its_use(enqueue, monkeypatch):
+def test_a_connection_that_was_idle_for_long_is_checked_before_its_use(enqueue, monkeypatch):
     monkeypatch.setattr(pools, "IDLE", -1.0)
     assert enqueue() == 2
 
@@ -123,7 +126,7 @@ def test_a_connection_that_the_server_ended_while_it_was_idle_is_replaced(enqueu
         assert jobs(db) == done
 
 
-def test_a_connection_that_says_something_unasked_is_asked_and_kept(enqueue, task, db):
+def test_a_connection_that_has_sent_a_notification_is_checked_and_kept(enqueue, task, db):
     with task._store.pools.connection() as connection:
         connection.execute("listen news")
         pid = connection.info.backend_pid
@@ -141,11 +144,11 @@ def test_a_connection_that_fell_silent_while_it_was_idle_is_replaced(enqueue, pr
     begun = time.monotonic()
     with silence(proxy):
         enqueue()
-    assert time.monotonic() - begun < 0.9 * SILENT_FOR, "the silence ended, and not the wait"
+    assert time.monotonic() - begun < 0.9 * SILENT_FOR, "the enqueue waited until the silence ended"
     assert jobs(db) == 2
 
 
-def test_an_async_enqueue_whose_connection_falls_silent_does_not_wait_for_ever(task, proxy, monkeypatch):
+def test_an_async_enqueue_whose_connection_falls_silent_raises_an_error(task, proxy, monkeypatch):
     monkeypatch.setattr(pools, "ANSWER", 0.3)
 
     async def scenario() -> None:
@@ -158,7 +161,7 @@ def test_an_async_enqueue_whose_connection_falls_silent_does_not_wait_for_ever(t
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_an_enqueue_commits_alone_and_leaves_the_next_caller_a_transaction(dsn, db, kind):
+def test_the_next_caller_of_a_connection_has_a_transaction_although_an_enqueue_committed_alone(dsn, db, kind):
     app = App(dsn, pool_size=1)
 
     @app.task(name="t")

@@ -1,4 +1,7 @@
-"""Handlers that use a library which keeps a connection for each thread, as Django's ORM does: the middleware of the guide."""
+"""Handlers that use a library that keeps one connection for each thread, as Django's ORM does.
+
+A middleware, which the guide shows, closes the broken connections of such a library.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ opened: list[psycopg.Connection[tuple[int]]] = []
 
 
 class Orm(threading.local):
-    """A connection of each thread, opened at its first use and kept, broken or not, until a call closes old ones."""
+    """One connection for each thread. It is opened at its first use and kept.
+
+    A broken connection is kept too, until ``close_old_connections`` is called.
+    """
 
     connection: psycopg.Connection[tuple[int]] | None = None
 

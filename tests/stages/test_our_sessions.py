@@ -1,4 +1,4 @@
-"""pgqueue's own sessions set what their statements depend on."""
+"""pgqueue's own sessions set all settings on which their statements depend."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OURS = {
 
 @pytest.fixture
 def hostile(db: Connection[Any], dsn: str) -> str:
-    """The DSN of a database whose settings are as odd as they may be."""
+    """The DSN of a database with unusual settings."""
     for name, value in HOSTILE.items():
         database = sql.Identifier(db.info.dbname)
         db.execute(
@@ -55,7 +55,7 @@ def is_ours(name: str, value: str) -> bool:
     return value.split(",", maxsplit=1)[0] == OURS[name]
 
 
-def test_our_sessions_set_what_their_statements_depend_on(hostile):
+def test_our_sessions_set_all_settings_on_which_their_statements_depend(hostile):
     with connect(hostile) as connection:
         assert all(is_ours(name, connection.execute(f"show {name}".encode()).fetchone()[0]) for name in OURS)
 
@@ -69,7 +69,7 @@ def test_our_sessions_set_what_their_statements_depend_on(hostile):
         asyncio.run(scenario(session))
 
 
-def test_schedules_fire_and_jobs_are_read_whatever_the_databases_settings(hostile, db):
+def test_schedules_fire_and_jobs_are_read_under_any_settings_of_the_database(hostile, db):
     add(db, "hourly", cron="0 * * * *")
     play(hostile, [NOON, NOON.replace(hour=13)])
     assert runs(db, "hourly")
@@ -86,14 +86,14 @@ def test_schedules_fire_and_jobs_are_read_whatever_the_databases_settings(hostil
     app.close()
 
 
-def test_a_pool_speaks_utf_8(hostile):
+def test_the_connections_of_a_pool_use_utf_8(hostile):
     pools = Pools(lambda: hostile)
     with pools.connection() as connection:
         assert connection.execute("show client_encoding").fetchone() == ("UTF8",)
     pools.close()
 
 
-def test_no_statement_holds_a_backslash_that_a_setting_could_change():
+def test_no_statement_contains_a_backslash_whose_meaning_depends_on_a_setting():
     """With standard_conforming_strings off, a backslash in a plain literal is an escape, also inside functions."""
     from pgqueue import sql as texts
 
