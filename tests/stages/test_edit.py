@@ -60,7 +60,7 @@ def test_an_edit_changes_a_job_only_if_it_is_pending_waiting_or_retrying(db, han
     assert reasons(db, job)[before:] == ([(state, state, "edited")] if can else [])
 
 
-def test_cancel_and_revive_return_null_if_the_job_does_not_exist(db):
+def test_an_edit_of_an_unknown_job_returns_null(db):
     assert edit(db, 10**9, priority=1) is None
 
 
