@@ -1,9 +1,10 @@
 -- Takes back up to `count` running jobs of workers whose lease has run out. A job becomes dead if it ran during too many crashes (reason
 -- crash_loop), or if its attempts are used up (attempts_exhausted). It becomes cancelled if that was requested. Otherwise it becomes
 -- retrying, and is due now.
--- If a worker crashes, the crash counts for the jobs that ran in the worker's own process. These are the jobs with a crash_count of 0.
--- runner.py runs each of the other jobs in a process of its own, so they cannot have ended the worker's process.
--- If the worker ran only jobs of the second kind, the crash counts for them. Otherwise a job that kills its worker would be tried for ever.
+-- There are two kinds of running jobs. Jobs with a crash_count of 0 ran in the worker's own process. runner.py runs each of the other jobs
+-- in a process of its own, so such a job normally does not end the worker's process.
+-- If a worker crashes, the crash counts for its jobs of the first kind. If it ran only jobs of the second kind, the crash counts for these.
+-- Otherwise a job that kills its worker would be tried for ever.
 -- If several batches are needed, each batch must still see that the worker ran a job of the first kind. So one such job (`keeper`) is taken
 -- last. It is appended at the end instead of sorted, because a sort would read all jobs of the worker for each batch.
 -- Locks the expired workers first, by id. A heartbeat that arrives in the meantime waits, and then finds that its worker has expired. So a

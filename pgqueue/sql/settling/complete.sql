@@ -2,8 +2,8 @@
 -- does for every outcome, at a third of the cost.
 -- Returns the ids of the jobs that were still this worker's. If a job's id is missing, the job was lost. If a job is not to be kept, its
 -- row is only deleted.
--- The fence is the condition that a write under an old lease does not meet: the row has this lease_id, is under this worker, and is still
--- running.
+-- The fence is the condition that keeps out writes under an old lease: the row must have this lease_id, must be under this worker, and
+-- must still be running.
 -- The worker is part of the fence for the following reason. A user's SQL can write a lease_id that is ahead of the clock. Each later claim
 -- then counts it up by one. If a crash of the server undoes such a claim, the next claim has the same lease_id, and only the worker
 -- differs.
