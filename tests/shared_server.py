@@ -45,7 +45,7 @@ class SharedServer:
 
     def _answer(self, listener: Listener) -> None:
         """Runs in a thread that lasts as long as the run of tests, because an embedded server stops with the thread that started it."""
-        with suppress(OSError):  # the listener is closed
+        with suppress(OSError):  # accept fails when the listener is closed
             while True:
                 with listener.accept() as asking:
                     try:

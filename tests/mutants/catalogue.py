@@ -57,7 +57,7 @@ MUTANTS = (
     mutant("database/pools.py", "            self._abandon()\n        own", "            pass\n        own",
            "stages/test_waiting.py::test_the_pool_of_an_event_loop_is_closed_after_the_loop_is_closed"),
     mutant("worker/running/conclusions.py", "server_time.now()", "__import__('time').time()",
-           "stages/test_drain.py::test_how_old_a_job_is_does_not_depend_on_the_clock_of_the_host"),
+           "stages/test_drain.py::test_the_age_of_a_job_does_not_depend_on_the_clock_of_the_host"),
     mutant("sql/claiming/claim.sql", "          and not l.cancel_requested\n", "", f"{CLAIMS}::test_no_claim_takes_a_job_that_is_overdue_asked_to_stop_or_of_an_unknown_task"),
     mutant("sql/claiming/claim.sql", "(l.expires_at is null or l.expires_at > now())", "true", f"{CLAIMS}::test_no_claim_takes_a_job_that_is_overdue_asked_to_stop_or_of_an_unknown_task"),
     mutant("sql/claiming/claim.sql", "(l.deadline_at is null or l.deadline_at > now())", "true", f"{CLAIMS}::test_no_claim_takes_a_job_that_is_overdue_asked_to_stop_or_of_an_unknown_task"),

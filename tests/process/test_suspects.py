@@ -34,7 +34,10 @@ def enqueued(dsn: str, jobs: list[tuple[str, dict[str, Any]]], **options: Any) -
 def test_jobs_that_kill_their_process_become_dead_and_the_jobs_beside_them_complete(
     workers: WorkerProcesses, watched: str, db: Connection[Any], tmp_path: Path, executor: str
 ) -> None:
-    """The innocent jobs run until all deadly jobs are dead, so they are running at each crash. Some of them have a key with a limit."""
+    """The innocent jobs do not kill their process. They run until all deadly jobs are dead, so they are running at each crash.
+
+    Some of the innocent jobs have a key with a limit.
+    """
     gate = tmp_path / "gate"
     deadly = [
         (task, {"n": n, "deadly": way})

@@ -70,7 +70,9 @@ def test_why_is_right_at_any_moment_and_gives_the_cause_for_each_job_that_cannot
         after = {row[0]: row[1:] for row in db.execute(MORE)}
         for job, reason in told.items():
             if before[job] == after[job]:
-                assert reason in MAY_BE[before[job][0]], f"{reason}, and job {job} is {before[job][0]}"
+                assert reason in MAY_BE[before[job][0]], (
+                    f"{reason} is no reason of job {job}, which is {before[job][0]}"
+                )
                 said[reason] += 1
         return unfinished(db) == sum(map(len, stuck.values()))
 

@@ -1,6 +1,6 @@
 """Races between two of these: claim, settle, rescue, heartbeat, cancel, revive, edit, and the end of overdue jobs.
 
-In most tests, a first transaction acts and stays open, and then a second one acts. Each pair is tested in both orders.
+In most tests, a first transaction acts and stays open, and then a second one acts. Most pairs are tested in both orders.
 """
 
 from __future__ import annotations

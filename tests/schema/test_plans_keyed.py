@@ -38,7 +38,7 @@ def test_a_claim_by_turns_reads_few_rows_under_statistics_of_an_empty_table(
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
     fill(db, ordering)
     db.execute("delete from pgqueue.jobs_live")
-    db.execute("analyze pgqueue.jobs_live")  # now the statistics know pages, but no rows
+    db.execute("analyze pgqueue.jobs_live")  # now the statistics say that the table has pages, but no rows
     fill(db, ordering)
     db.execute(PINNED)
     count = KEYS // 2

@@ -15,7 +15,7 @@ from pgqueue.database import migrate, statements
 from pgqueue.database.run import run
 from tests.schema.test_drift import shape
 
-# Functions that the first revision used, as far as their types matter, and day tables that these functions made.
+# Functions of the first revision, of which only the types matter here, and day tables as these functions made them.
 FIRST = """
 create function pgqueue.add_partitions(ahead integer default 3) returns setof text language sql
     as 'select null::text where false';
@@ -60,7 +60,7 @@ def test_a_database_of_the_first_revision_is_upgraded_and_keeps_its_jobs(
     assert former.execute(f"{ROWS} order by id".encode()).fetchall() == before
     assert shape(former) == shape(db)
     assert migrate.differences(former) == []
-    assert former.execute(FILES).fetchall() == files, "rows were written anew"
+    assert former.execute(FILES).fetchall() == files, "no row was rewritten"
     checks = former.execute("select conname from pg_constraint where conrelid::regclass::text ~ 'jobs_done'")
     assert [name for (name,) in checks if name.endswith("_check")] == []
 
@@ -123,7 +123,7 @@ def test_rows_that_newer_checks_refuse_do_not_stop_an_upgrade_and_are_not_change
         migrate.upgrade(empty_dsn)
         migrate.check_server(connection)
         assert connection.execute(rows.encode()).fetchall() == before
-        assert connection.execute(FILES).fetchall() == files, "rows were written anew"
+        assert connection.execute(FILES).fetchall() == files, "no row was rewritten"
         with pytest.raises(psycopg.errors.CheckViolation):
             connection.execute("insert into pgqueue.jobs (task, attempt) values ('send', 32767)")
         run(connection, statements.purge(10))
@@ -198,7 +198,7 @@ def test_renamed_columns_keep_their_values_and_no_row_is_rewritten(
         after = connection.execute(VALUES.format_map({name: name for name in NEW_NAMES}).encode()).fetchall()
         assert len(after) == 8
         assert after == before
-        assert connection.execute(FILES).fetchall() == files, "rows were written anew"
+        assert connection.execute(FILES).fetchall() == files, "no row was rewritten"
         assert migrate.differences(connection) == []
         connection.execute("drop table pgqueue.jobs_done_20250102")
         assert shape(connection) == shape(db)

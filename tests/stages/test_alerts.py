@@ -1,4 +1,7 @@
-"""Alerts in the database: each opens once and sends its messages once, sends reminders, can be muted, and is resolved without its cause."""
+"""Alerts in the database: each opens once, sends its messages once, and can be muted.
+
+An alert is reminded of until it is resolved, which happens when its cause is gone.
+"""
 
 from __future__ import annotations
 

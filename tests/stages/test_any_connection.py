@@ -131,7 +131,7 @@ def test_enqueuing_works_with_any_cursor_factory(play_on, factory):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_enqueuing_works_under_any_setting_of_the_role(play_on, db, setting):
-    """The test sets it for the database, because sessions get such a setting in the same way as a setting of their role.
+    """The test makes the setting for the database, because sessions get it in the same way as a setting of their role.
 
     Under every encoding, the euro sign of the arguments is stored.
     """

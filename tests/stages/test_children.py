@@ -189,7 +189,7 @@ def test_a_child_that_is_stopped_just_before_the_loop_ends_leaves_no_socket_open
         runner.take([attempt("fork_and_wait", {"pids": str(pids)})])
         await asyncio.to_thread(noted, pids)
         runner.release_running()
-        await asyncio.sleep(0)  # the child is told to end, but the loop ends before the child
+        await asyncio.sleep(0)  # the child gets a signal to end, but the loop ends before the child
         runner.close()
 
     asyncio.run(play())
@@ -255,7 +255,7 @@ def test_the_death_of_an_idle_child_costs_no_job_an_attempt(tmp_path: Path) -> N
 def test_children_start_with_the_folder_and_the_environment_of_their_workers_start(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The app, or a handler on a thread, can have changed the folder, the arguments or the environment since then."""
+    """After that start, the app or a handler on a thread can have changed the folder, the arguments or the environment."""
 
     def change(_: Runner) -> None:
         monkeypatch.chdir(tmp_path)

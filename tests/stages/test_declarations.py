@@ -36,7 +36,7 @@ def rows(db: Connection[Any]) -> dict[str, str]:
 
 
 def leave(db: Connection[Any], *schedules: Schedule) -> None:
-    """Makes the set of these schedules expire, as it does half a minute after the last worker of its deploy has ended."""
+    """Makes the set of these schedules expire, as happens half a minute after the last worker of their deploy has ended."""
     fingerprint = Declarations("", schedules, HEARTBEAT)._fingerprint
     db.execute(
         "update pgqueue.schedule_sets set expires_at = now() - interval '1 s' where fingerprint = %s",
@@ -80,7 +80,7 @@ def test_an_older_deploy_changes_nothing_while_a_newer_one_lives_and_takes_over_
     old, new = (hourly("a"), hourly("gone")), (hourly("a", 30), hourly("fresh"))
     sync(db, *old)
     sync(db, *new)
-    for _ in range(3):  # workers of both start and report for a long time
+    for _ in range(3):  # workers of both deploys sync again and again
         assert sync(db, *old) == {None: "older"}
         assert sync(db, *new) == {None: "current"}
     assert rows(db) == {"a": "30 * * * *", "fresh": "0 * * * *"}
@@ -124,7 +124,9 @@ def test_a_renamed_app_takes_over_its_schedules(db: Connection[Any]) -> None:
     assert db.execute("select app, cron from pgqueue.schedules").fetchall() == [("store", "5 * * * *")]
 
 
-def test_pauses_and_edits_of_operators_outlive_deploys(db: Connection[Any]) -> None:
+def test_a_deploy_keeps_pauses_by_operators_and_their_edits_of_unchanged_declarations(
+    db: Connection[Any],
+) -> None:
     sync(db, hourly("a"), hourly("b"))
     db.execute("update pgqueue.schedules set paused = true where name = 'a'")
     db.execute("update pgqueue.schedules set cron = '59 * * * *' where name = 'b'")

@@ -67,7 +67,7 @@ def test_a_worker_drains_while_a_test_freezes_the_clock(app, db) -> None:
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
 @pytest.mark.parametrize("moment", [0.0, FUTURE])
-def test_how_old_a_job_is_does_not_depend_on_the_clock_of_the_host(app, db, executor, moment) -> None:
+def test_the_age_of_a_job_does_not_depend_on_the_clock_of_the_host(app, db, executor, moment) -> None:
     @app.task(
         name="t",
         retry=RetryPolicy(wait=wait_fixed(0), stop=stop_after_attempt(2) | stop_after_delay(1000)),

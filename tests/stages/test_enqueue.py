@@ -264,8 +264,8 @@ def test_a_busy_queue_is_not_woken_until_its_busy_mark_is_removed(greet, db, hea
 
 
 def test_async_enqueues_one_after_the_other_use_one_connection(app, greet, db):
-    """The pool makes no second connection meanwhile. If that were still being made at the end of ``asyncio.run()``, it would keep
-    ``asyncio.run()`` from returning.
+    """The pool makes no second connection meanwhile. If a second connection were still being made at the end of ``asyncio.run()``,
+    ``asyncio.run()`` would not return.
     """
 
     async def many() -> int:

@@ -139,7 +139,9 @@ def test_a_job_becomes_dead_if_its_claim_fails_and_the_same_statement_claims_oth
     assert ended(db) == [("ok", "dead", 1), ("ok", "running", 2)]
 
 
-def test_claims_that_failed_in_one_call_are_forgotten_in_the_next_call(db: Connection[Any], ok: App) -> None:
+def test_a_claimer_forgets_the_failed_claims_of_a_round_before_the_next_round(
+    db: Connection[Any], ok: App
+) -> None:
     """Otherwise the next error, which can concern all jobs, would count as an error of a few jobs."""
     db.execute("insert into pgqueue.jobs (task, tags) values ('ok', '{odd}')")
     refuse(db, "P0001", "update")

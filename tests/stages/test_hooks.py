@@ -95,7 +95,7 @@ GIVEN = {
 
 
 def test_a_hooks_job_has_the_options_of_the_original_job_only_in_its_arguments(db):
-    """So the hook's job does not wait for a limit on the original job's queue, task or key, and does not use it up."""
+    """So the hook's job does not wait for a limit on the original job's queue, task or key, and does not use such a limit up."""
     for scope in ("queue", "task"):
         db.execute(f"insert into pgqueue.limits ({scope}, concurrency) values ('a', 1)".encode())
     db.execute("insert into pgqueue.limits (per_key, rate, period) values (true, 1, '1 hour')")

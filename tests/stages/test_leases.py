@@ -47,7 +47,9 @@ def test_a_silent_connection_is_closed_and_the_next_statement_gets_a_new_one(dsn
 
     with proxy_to(dsn) as proxy:
         asyncio.run(play(proxy))
-    assert "went away" not in caplog.text, "the server itself is not away"
+    assert "went away" not in caplog.text, (
+        "only a connection is silent, so the log does not say that the server went away"
+    )
 
 
 def test_statements_on_other_connections_end_when_one_connection_is_found_to_be_silent(dsn: str) -> None:
@@ -106,7 +108,7 @@ def test_a_lease_counts_from_the_request_and_not_from_the_answer(dsn: str, db: C
     hand = Hand(db, ["t"])
     lost: list[int] = []
     heartbeat = Heartbeat(Outage(dsn), every=0.01, lease=30.0, lost=lost.append, cancel=lambda ids: None)
-    heartbeat.start(hand.id, monotonic() - 31)  # the registration was answered after 31 s
+    heartbeat.start(hand.id, monotonic() - 31)  # as if the registration had been answered after 31 s
     assert heartbeat.expires < monotonic()
     wait_until(lambda: lost == [hand.id])
     heartbeat.stop(2.0)
@@ -135,7 +137,7 @@ def test_the_heartbeat_goes_on_while_a_lock_keeps_it_from_reading_cancel_request
     heartbeat = Heartbeat(Outage(dsn), every=0.2, lease=2.0, lost=lost.append, cancel=lambda ids: None)
     heartbeat.start(hand.id, monotonic())
     begun = monotonic()
-    wait_until(lambda: heartbeat.expires > begun + 6)  # three leases later
+    wait_until(lambda: heartbeat.expires > begun + 6)  # three times the length of the lease
     heartbeat.stop(2.0)
     assert lost == []
 
@@ -246,7 +248,7 @@ def test_a_lease_id_grows_even_if_a_crash_has_undone_the_claim_before(db: Connec
         [former] = hand.claim()
     [later] = hand.claim()
     assert later.lease_id > former.lease_id
-    assert later.lease_id < 2**53, "a JSON number can contain it in any language"
+    assert later.lease_id < 2**53, "every language reads such a number exactly from JSON"
     db.execute("update pgqueue.jobs_live set state = 'pending', worker_id = null, lease_id = %s", [2**53])
     [ahead] = hand.claim()
     assert ahead.lease_id == 2**53 + 1, "it grows even if the clock was ahead before"
