@@ -299,7 +299,9 @@ def test_an_enqueue_tries_again_if_the_holder_ends_before_its_id_is_read(
     assert ended[0] >= 2, "the enqueue was tried again"
     if len(batch) == 1:
         assert found[0][1]
-        players.db.execute("delete from chk.events where job_id = %s", [holder])  # no worker ended it
+        players.db.execute(
+            "delete from chk.events where job_id = %s", [holder]
+        )  # for the checker: no worker ended the holder
     else:
         assert found[1] == (holder, False, "unique_key"), (
             "the end of the holder was undone with the first try"

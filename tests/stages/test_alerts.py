@@ -1,6 +1,6 @@
 """Alerts in the database: each opens once, sends its messages once, and can be muted.
 
-An alert is reminded of until it is resolved, which happens when its cause is gone.
+Reminders can follow until it is resolved: by a person, or because its cause is gone.
 """
 
 from __future__ import annotations
