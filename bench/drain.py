@@ -62,15 +62,13 @@ PAIRED = ("graphile_worker", "pg_boss", "pgqueuer")
 CHUNK = 1_000
 LONG = 100_000
 POLL = 0.005
-LONGEST_LOOK = (
-    0.1  # seconds between two counts at most, because the rate of the first jobs is not the rate of the rest
-)
+# The longest pause between two counts, in seconds. It is short, because the rate of the first jobs is not the rate of the rest.
+LONGEST_LOOK = 0.1
 
 
 def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale: float = 1.0) -> None:
-    for round_ in range(
-        rounds
-    ):  # each round measures all systems, so that a slow minute of the machine slows all of them
+    for round_ in range(rounds):
+        # Each round measures all systems, so that a slow minute of the machine slows all of them.
         for name in systems:
             peer = peers.load(name)
             report.take("drain", name, round_, measure, server, peer, int(peer.DRAIN_JOBS * scale))

@@ -35,9 +35,7 @@ async def measure(server: str, peer: peers.Peer, calls: int) -> dict[str, float]
         settle(dsn)
         with psycopg.connect(dsn, autocommit=True) as conn:
             async with peer.producer(dsn) as producer:
-                await producer.enqueue_many(
-                    batches.pop()
-                )  # first the connections are opened and the statements prepared
+                await producer.enqueue_many(batches.pop())  # opens connections and prepares statements
                 meter, before = Meter(conn, os.getpid()), time.perf_counter()
                 for batch in batches:
                     await producer.enqueue_many(batch)

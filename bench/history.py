@@ -108,7 +108,7 @@ def add_day(conn: psycopg.Connection[Any], day: datetime) -> None:
 def look_up(conn: psycopg.Connection[Any]) -> dict[str, float]:
     highest = int(number(conn, "SELECT max(id) FROM pgqueue.jobs_live"))
     lowest = int(number(conn, "SELECT coalesce(min(id), 1) FROM pgqueue.jobs"))
-    for _ in range(100):  # first the statement gets prepared and the indexes get into memory
+    for _ in range(100):  # the server prepares the statement and reads the indexes into memory
         conn.execute(LOOKUP, [random.randint(lowest, highest)]).fetchall()
     seconds = []
     for _ in range(LOOKUPS):

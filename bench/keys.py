@@ -89,9 +89,7 @@ def measure(server: str, calls: int) -> dict[str, float]:
                 batches = [
                     [peers.job(n) for n in range(call * size, (call + 1) * size)] for call in range(calls + 2)
                 ]
-                for batch in batches[
-                    :2
-                ]:  # first the statements get prepared and the functions get their plans
+                for batch in batches[:2]:  # the server prepares statements and plans functions
                     enqueue(task, batch)
                     conn.commit()
                 begin = now()

@@ -38,9 +38,8 @@ SAMPLES = 200
 WARM_UP = 20
 GAP = 0.020
 TICK = 0.010
-SPARE = (
-    1.2  # a system is sampled under load only if its rate in ``drain`` is at least this many times the load
-)
+# A system is sampled under load only if its rate in ``drain`` is at least this many times the load.
+SPARE = 1.2
 
 
 def run(

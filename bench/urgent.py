@@ -81,9 +81,7 @@ def measure(server: str, queues: list[str], samples: int, backlog: int, held: bo
                 held_snapshot(dsn, held),
                 Worker(ours, dsn, command=[*COMMAND, "-Q", ",".join(queues)]) as worker,
             ):
-                asyncio.run(
-                    pick_up(dsn, worker, queues, 5, last)
-                )  # from now on the worker is running the other jobs
+                asyncio.run(pick_up(dsn, worker, queues, 5, last))  # now the worker runs the other jobs
                 before, begun = number(conn, LEFT), probe.now()
                 pickups = asyncio.run(pick_up(dsn, worker, queues, samples, last))
                 others = (before - number(conn, LEFT)) / (probe.now() - begun)
