@@ -139,8 +139,6 @@ class Attempt:
 
     def nothing_to_settle(self) -> NothingToSettle | None:
         """The reason why no outcome is written for the attempt; None if its outcome is written."""
-        if not self.ending and not self.own_commit:
-            return None  # this is the usual case, so it is checked first
         if self.own_commit is OwnCommit.CONFIRMED:
             return NothingToSettle.COMMITTED
         return NothingToSettle.LEASE_LOST if self.ending is Ending.LOST else None

@@ -34,8 +34,8 @@ NOTHING: dict[NothingToSettle, type[Any]] = {
 
 
 def emit_start(attempt: Attempt) -> None:
-    if has_subscribers(JobStarted):
-        emit(JobStarted(_run(attempt)))
+    """Call this only if JobStarted has subscribers."""
+    emit(JobStarted(_run(attempt)))
 
 
 def emit_ending(attempt: Attempt, conclusion: Conclusion) -> None:

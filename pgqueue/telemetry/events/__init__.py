@@ -38,6 +38,8 @@ def subscribe(kind: type[F], subscriber: Callable[[F], object]) -> None:
 
 def unsubscribe(kind: type[F], subscriber: Callable[[F], object]) -> None:
     _subscribers[kind].remove(subscriber)
+    if not _subscribers[kind]:
+        del _subscribers[kind]
 
 
 @contextmanager
@@ -50,9 +52,9 @@ def subscribed(kind: type[F], subscriber: Callable[[F], object]) -> Iterator[Non
         unsubscribe(kind, subscriber)
 
 
-def has_subscribers(kind: type[Fact]) -> bool:
-    """Call this before you make a fact that is emitted for every job: without a subscriber, the fact need not be made."""
-    return bool(_subscribers.get(kind))
+# ``has_subscribers(kind)``: whether the facts of a class have a subscriber. Ask this before you make a fact that is emitted for every job:
+# without a subscriber, the fact need not be made. This is the dict's own method, because a function of ours would cost each job two calls.
+has_subscribers: Callable[[type[Fact]], bool] = _subscribers.__contains__
 
 
 def emit(fact: Fact) -> None:

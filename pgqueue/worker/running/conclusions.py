@@ -63,7 +63,7 @@ def value_of(value: object) -> object:
 
 def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Conclusion:
     """The conclusion of an attempt whose handler returned ``value``."""
-    if (nothing := attempt.nothing_to_settle()) is not None:
+    if (attempt.ending or attempt.own_commit) and (nothing := attempt.nothing_to_settle()) is not None:
         return nothing
     if value is None:
         return spec.completion

@@ -20,9 +20,11 @@ from typing import Protocol
 from pgqueue.app.app import App
 from pgqueue.model.chunk import ChunkSpec
 from pgqueue.model.names import is_reserved
-from pgqueue.model.outcome import Outcome
+from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.task import TaskSpec
 from pgqueue.runtime.clock import monotonic
+from pgqueue.telemetry.events import has_subscribers
+from pgqueue.telemetry.events.jobs import JobCompleted, JobStarted
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Conclusion, Ending, NothingToSettle
 from pgqueue.worker.job_facts import emit_ending, emit_start
@@ -154,7 +156,8 @@ class Runner:
         """Ends the attempt if it may not begin. Returns whether it ended."""
         conclusion = refused(self._ways[attempt.task][0], attempt)
         if conclusion is not None:
-            self._conclude(attempt, conclusion)
+            self._done(attempt, conclusion)
+            emit_ending(attempt, conclusion)
         return conclusion is not None
 
     def _start(self, attempt: Attempt, *, is_suspect: bool) -> None:
@@ -163,7 +166,8 @@ class Runner:
             executor = self._own_process[attempt.task]
             self._accused.add(attempt)
         self._running[attempt] = executor
-        emit_start(attempt)
+        if has_subscribers(JobStarted):
+            emit_start(attempt)
         try:
             executor.start(spec, attempt)
         except Exception as error:  # noqa: BLE001 - no thread can be started, or no child could import the app
@@ -176,16 +180,15 @@ class Runner:
         self._accused.discard(attempt)
         if attempt.started_at:
             self._times.note(attempt.started_at, monotonic())
-        self._conclude(attempt, conclusion)
+        self._done(attempt, conclusion)
+        if conclusion is not COMPLETED or has_subscribers(
+            JobCompleted
+        ):  # most attempts end so, and emit nothing
+            emit_ending(attempt, conclusion)
         if self._waiting or self._suspects:
             self._fill()
         elif not self._running:
             self._idle.set()
-
-    def _conclude(self, attempt: Attempt, conclusion: Conclusion) -> None:
-        """Passes the conclusion on, so that it is settled, and emits the fact about the end of the attempt."""
-        self._done(attempt, conclusion)
-        emit_ending(attempt, conclusion)
 
     # ---------------------------------------------------------------- stopping attempts
 
