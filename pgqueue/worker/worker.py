@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 from collections.abc import Coroutine
@@ -219,10 +218,6 @@ class Worker:
         for attempt in retry_connecting(self.settings.wait_for_db):
             with attempt, explained(self._dsn or " "):
                 self._begin()
-        if ends_process:
-            # The modules and the app live as long as the process. Without this, each full collection walks over all of them again.
-            gc.collect()
-            gc.freeze()
         return run_alone(self._work(ends_process=ends_process))
 
     def _begin(self) -> None:

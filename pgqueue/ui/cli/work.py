@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
@@ -77,4 +78,7 @@ def work(
     if settings.processes > 1:
         raise typer.Exit(supervise(settings.processes, loaded.dsn, serving(settings, loaded, alerts)))
     worker = Worker(loaded, settings, app_path=path, supervisor=fds, alerts=alerts)
+    # The modules and the app live as long as the process. Without these calls, each full garbage collection would visit all of them again.
+    gc.collect()
+    gc.freeze()
     raise typer.Exit(worker.run(ends_process=True))
