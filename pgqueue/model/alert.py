@@ -10,8 +10,9 @@ from datetime import datetime
 class Front:
     """The first due job of a lane, or the first due job of one key in a lane. It has been due for ``age`` seconds.
 
-    ``max_age`` is a setting of its queue, or None. The oldest front of each queue comes first in the list. Only for that front,
-    ``queue_served`` and ``task_served`` say whether a living worker serves its queue and knows its task.
+    ``max_age``: how many seconds a job of its queue may be due before an alert is raised; None if the queue has no such setting.
+    ``queue_served``: whether a living worker serves its queue. ``task_served``: whether such a worker knows its task. These two are found
+    only for the oldest front of each queue, which comes before the other fronts of the queue. For the other fronts, they are False.
     """
 
     queue: str
@@ -28,7 +29,7 @@ class Front:
 
 @dataclass(frozen=True, slots=True)
 class DeadTask:
-    """A task with dead jobs: ``count`` of them (1000 at most) since ``first_at``. The newest is ``job_id``, with its ``error``."""
+    """A task with dead jobs. ``count`` jobs died since ``first_at`` (at most 1000 are counted). ``job_id`` died last, with ``error``."""
 
     task: str
     queue: str
@@ -64,7 +65,10 @@ class AlertChange:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """``count``: the number of dead jobs, or how often the leader has found the cause. ``muted_until`` None: the alert is not muted."""
+    """A row of pgqueue.alerts. ``count``: if ``kind`` is dead, how many jobs died; otherwise how often the leader has found the cause.
+
+    ``messages``: how many messages were sent about it, and ``sent_at``: when the last one was sent. ``muted_until`` None: it is not muted.
+    """
 
     id: int
     kind: str

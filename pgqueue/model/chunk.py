@@ -1,4 +1,4 @@
-"""A task whose handler gets many jobs in one call. Each job holds one item. The handler's annotation says of which type."""
+"""A task whose handler gets many jobs in one call. Each job holds one item. The annotation of the handler says which type an item has."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pgqueue.model.payload import complaints
 from pgqueue.model.task import TaskSpec
 from pgqueue.text.values import shown
 
-LARGEST_CHUNK = 1000  # jobs in a chunk
-LONGEST_WAIT = 60.0  # seconds
+LARGEST_CHUNK = 1000  # the largest number of jobs in a chunk
+LONGEST_WAIT = 60.0  # the largest chunk_wait, in seconds
 SHAPE = (
     "give the handler one parameter list[T] (T: a dataclass, a pydantic model or a TypedDict), one parameter list[Job],"
     " or both"
@@ -31,7 +31,10 @@ SHAPE = (
 
 @dataclass(frozen=True)
 class ChunkSpec(TaskSpec):
-    """A task whose handler gets up to ``chunk`` jobs in one call. A worker waits up to ``chunk_wait`` seconds until it has so many jobs."""
+    """A task whose handler gets up to ``chunk`` jobs in one call.
+
+    A worker starts a chunk when it is full, or ``chunk_wait`` seconds after the first job of the chunk came.
+    """
 
     chunk: int = 1
     chunk_wait: float = 0.0
@@ -55,7 +58,10 @@ class ChunkSpec(TaskSpec):
 
     @cached_property
     def parameters(self) -> tuple[str | None, Any, str | None]:
-        """(the name of the parameter for items, the type of an item, the name of the parameter for jobs). One of the two names can be None."""
+        """The name of the parameter for items, the type of an item, and the name of the parameter for jobs.
+
+        If the handler has no parameter for items, the first two are None. If it has none for jobs, the last is None.
+        """
         hints = hints_of(self.name, self.function)
         items: list[tuple[str, Any]] = []
         jobs: list[str] = []
@@ -84,7 +90,7 @@ class ChunkSpec(TaskSpec):
 
     @cached_property
     def arguments(self) -> dict[str, Parameter]:
-        """The fields of an item. The arguments of a job give their values."""
+        """The fields of an item. The arguments of a job are the values of these fields."""
         _, kind, _ = self.parameters
         if kind is None:
             return {"arguments": Parameter("arguments", Parameter.VAR_KEYWORD)}
@@ -109,7 +115,7 @@ class ChunkSpec(TaskSpec):
 
     @cached_property
     def _known(self) -> frozenset[str] | None:
-        """The fields of an item, if pydantic would silently ignore other fields. None: all fields are allowed, or a pydantic model decides."""
+        """The fields of an item, if pydantic would silently ignore other fields. None: any field is allowed, or a pydantic model checks."""
         _, kind, _ = self.parameters
         is_open = kind is None or issubclass(kind, BaseModel)
         return None if is_open else frozenset(self.arguments)
@@ -126,7 +132,7 @@ class ChunkSpec(TaskSpec):
             ) from None
 
     def encode(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
-        """Returns JSON text. The arguments are either one item, or the fields of an item."""
+        """Returns the JSON text of one item. The arguments are either the item itself, or its fields."""
         _, kind, _ = self.parameters
         if (
             len(args) == 1

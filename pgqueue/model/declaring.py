@@ -1,4 +1,4 @@
-"""Checks which functions can be declared as tasks, finds their names, and sees when a task is declared again. This module does no I/O."""
+"""Checks which functions can be declared as tasks, finds their names, and recognises a task that is declared again. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ MAIN = ("__main__", "__mp_main__")
 def runnable(function: Any) -> Handler:
     """Returns the function that a worker calls for ``function``.
 
-    A plain ``def`` may wrap a coroutine function, so that its call returns a coroutine. Then the result is a coroutine function.
-    If a call of ``function`` would never do its work, raises InvalidArgumentsError.
+    If a plain ``def`` wraps a coroutine function, its call returns a coroutine. For such a function, returns a new coroutine function.
+    If ``function`` cannot be a task (for example, a class, a generator function or an unbound method), raises InvalidArgumentsError.
     """
     is_function = inspect.isroutine(function) and not inspect.isbuiltin(function)
     inner = inspect.unwrap(function) if is_function or hasattr(function, "__wrapped__") else None
@@ -72,7 +72,7 @@ def _is_unbound(function: Callable[..., object]) -> bool:
 
 
 def home_of(function: object) -> str:
-    """Returns the name under which other processes can import the function's module. Empty: they cannot import it.
+    """Returns the name under which other processes can import the function's module; an empty text if they cannot import it.
 
     Child processes of multiprocessing run the main module under the name ``__mp_main__``.
     """
@@ -84,7 +84,7 @@ def home_of(function: object) -> str:
 
 
 def module_of(app: object) -> str:
-    """Returns the name of the module whose code makes the app. Skips the app's own ``__init__`` methods, also those of subclasses."""
+    """Returns the name of the module that makes the app. It is the first caller that is no ``__init__`` method of the app or a subclass."""
     frame = sys._getframe(1)  # noqa: SLF001 - there is no other way to find the caller
     while frame.f_back is not None and frame.f_locals.get("self") is app:
         frame = frame.f_back
@@ -151,7 +151,7 @@ class Runs:
         )
 
     def put(self, listed: list[T], declared: T) -> None:
-        """Appends ``declared`` to ``listed``. If ``listed`` has its version of a former run, replaces that version instead."""
+        """Appends ``declared`` to ``listed``. If a former run of the module has put it there, replaces that version instead."""
         place = next((n for n, known in enumerate(listed) if self.repeats(known, declared)), len(listed))
         listed[place : place + 1] = [declared]
         self.note(declared)
@@ -178,7 +178,7 @@ def found(module: str, name: str) -> object:
 
 
 class Declares(Protocol):
-    """An app."""
+    """What this module needs of an app."""
 
     @property
     def tasks(self) -> Mapping[str, object]: ...

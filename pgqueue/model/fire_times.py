@@ -3,11 +3,11 @@
 A cron expression means times on the clocks of a time zone. If these clocks change (to summer time, for example), pgqueue follows the rules of
 Debian's cron:
 
-* If neither the minute nor the hour begins with ``*``, the expression means times of day. Each of them fires once a day. If the clocks skip
-  the time, the schedule fires at the moment of the jump. If the clocks show the time twice, it fires the first time. So ``30 2 * * *``
-  fires at 03:00 on a day without 02:30, and at the first 02:30 on a day with two.
+* If neither the minute nor the hour begins with ``*``, the expression means times of day. On each day that fits, each of these times fires
+  once. If the clocks skip the time, the schedule fires at the moment of the jump. If the clocks show the time twice, the schedule fires only
+  when they show it first. So ``30 2 * * *`` fires at 03:00 on a day without 02:30, and at the first 02:30 on a day with two.
 * If the minute or the hour begins with ``*``, the expression means an interval. The schedule fires in every real minute that fits. So
-  ``*/15 * * * *`` fires each quarter of an hour, also in hours that the clocks show twice, and across an hour that they skip.
+  ``*/15 * * * *`` fires after each quarter of an hour of real time, even if the clocks skip an hour or show it twice.
 
 ``every`` counts real seconds from its anchor, so changes of clocks do not matter to it.
 """
@@ -29,7 +29,8 @@ from pgqueue.text.values import shown
 
 END = datetime(3000, 1, 1, tzinfo=UTC)  # the database refuses this time and later ones
 DAY, MINUTE = 86_400, timedelta(minutes=1)
-EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - a time without a zone; an expression is tested from this time on
+# An expression that has no time after this one never fires.
+EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - a time without a zone
 ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -41,9 +42,8 @@ ALIASES = {
 }
 FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
 ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*", re.ASCII)
-LOCAL = re.compile(
-    r"localtime|posixrules|Factory|posix/.*|right/.*"
-)  # the zone that such a name means differs from host to host
+# Names of zones that are refused, because the zone that such a name means differs from host to host.
+LOCAL = re.compile(r"localtime|posixrules|Factory|posix/.*|right/.*")
 
 
 class Timing(Protocol):
@@ -94,18 +94,15 @@ class Cron:
         last = moment
         for wall in self._walls(_wall(moment, self.tz)):
             at = self._instant(wall)
-            if (
-                at > last
-            ):  # if several times fall into one skipped hour, all of them get the moment of the jump, and only one fires
+            # If several times fall into one skipped hour, ``at`` is the moment of the jump for all of them. Only the first of them fires.
+            if at > last:
                 last = at
                 yield at
 
     def _elapsed(self, moment: datetime) -> Iterator[datetime]:
         start, offset = _wall(moment, self.tz), _offset(moment, self.tz)
-        seen, change = (
-            moment,
-            None,
-        )  # ``change``: the first change of the clocks up to ``seen``; None: there is none
+        # Changes of the clocks have been searched for up to ``seen``. ``change`` is the next change that was found, or None.
+        seen, change = moment, None
         while True:
             for wall in self._walls(start):
                 at = (wall - offset).replace(tzinfo=UTC)
@@ -124,7 +121,7 @@ class Cron:
                 return
 
     def _instant(self, wall: datetime) -> datetime:
-        """Returns the moment at which the clocks show ``wall``: the first one, if there are two. If the clocks skip it, the moment of the jump."""
+        """Returns the first moment at which the clocks show ``wall``. If the clocks skip that time, returns the moment of the jump."""
         first = wall.replace(tzinfo=self.tz, fold=0).astimezone(UTC)
         if _wall(first, self.tz) == wall:
             return first

@@ -28,13 +28,14 @@ from pgqueue.text.values import shown
 
 Event = Literal["completed", "failed", "dead", "stalled", "retry"]
 EVENTS: tuple[Event, ...] = ("completed", "failed", "dead", "stalled", "retry")
-QUEUE = "pgqueue.hooks"  # settle.sql, rescue.sql and finish_overdue.sql use the same name
+# The queue of the jobs that run hooks. settle.sql, rescue.sql, finish_overdue.sql and make_dead.sql use the same name.
+QUEUE = "pgqueue.hooks"
 TIMES = frozenset({"run_at", "created_at", "started_at", "finished_at", "expires_at", "deadline_at"})
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Says to a hook how an attempt failed.
+    """How an attempt failed. Most hooks get such an object beside the job.
 
     ``reason`` is the reason of the transition: failed, permanent_error, attempts_exhausted, crash_loop, rescued and so on.
     ``error`` is a text such as ``ValueError: bad address``. ``traceback`` is None if there is no traceback, for example after a crash.
@@ -47,7 +48,7 @@ class Failure:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One attempt, as it is given to middleware around the call of the handler.
+    """One attempt of a job, as middleware gets it. Middleware runs around the call of the handler.
 
     ``arguments``: the values that the handler gets, checked and converted. They are its keyword arguments or, in a chunk, the job's item.
     ``result``: the value that the handler returned. Middleware may change ``arguments`` and ``result``. Then pgqueue uses the new values.
@@ -67,7 +68,7 @@ M = TypeVar("M", bound=Callable[[Call], Iterator[None] | AsyncIterator[None]] | 
 
 
 class Hooked:
-    """The base of an app and a task: it has the decorators that declare hooks. A hook can be a ``def`` or an ``async def``."""
+    """The base class of apps and of tasks. It has the decorators that declare hooks. A hook can be a ``def`` or an ``async def``."""
 
     def __init__(self) -> None:
         self.hooks: dict[Event, list[Callable[..., object]]] = {}
@@ -115,7 +116,7 @@ def hook_name(task: str, event: Event) -> str:
 
 
 def job_told(values: JsonObject) -> Job:
-    """Returns the job that a hook is called with, from the hook's arguments (hook_args.sql). It is as it was just after the event."""
+    """Makes the job that a hook gets, from the arguments of the hook's job (hook_args.sql). It has the values from just after the event."""
     known = {field.name for field in fields(Job)} - {"lease"}
     found = {name: value for name, value in values.items() if name in known}
     found["progressed"] = values.get("progress")
@@ -125,7 +126,7 @@ def job_told(values: JsonObject) -> Job:
 
 
 def as_layer(function: object) -> Layer:
-    """Returns a function that makes a context manager for each call, from any form of middleware. Raises InvalidOptionError for other objects."""
+    """Turns middleware of any form into a function that makes a context manager for a Call. Raises InvalidOptionError for other objects."""
     if inspect.isasyncgenfunction(function):
         return asynccontextmanager(function)
     if inspect.isgeneratorfunction(function):

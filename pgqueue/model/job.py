@@ -52,7 +52,7 @@ class NewJob(NamedTuple):
 class Batch(NamedTuple):
     """Jobs of one task that share their options. ``args``: the arguments of each job, as JSON text. ``keys``: the unique_key of each job, or None.
 
-    A job is only a text here, not an object, because the garbage collector does not visit texts: even a hundred thousand cost it nothing.
+    A job is only a text here, not an object, because the garbage collector does not visit texts: even a hundred thousand texts cost it nothing.
     """
 
     task: str
@@ -65,7 +65,7 @@ class Batch(NamedTuple):
         return self._replace(args=[NOT_ASCII.sub(_escaped, args) for args in self.args])
 
     def item(self) -> str:
-        """Returns the JSON text for these jobs, as ``pgqueue.enqueue_many`` takes it."""
+        """Returns the JSON text of these jobs, as one item of ``pgqueue.enqueue_many``."""
         keys = {} if self.keys is None else {"keys": self.keys}
         return (
             json.dumps({"task": self.task, "declared": True, **self.options, **keys})[:-1]
@@ -104,8 +104,8 @@ class Job:
 
     ``progressed`` is the last progress, from this attempt or a former one: done, total, message, at.
 
-    If a handler has a parameter that is annotated ``Job``, it gets its job there. Only such a job also has the lease, which ``check``,
-    ``progress``, ``track`` and ``transaction`` need.
+    If a handler has a parameter that is annotated ``Job``, it gets its job there. Only such a job has the lease, which ``progress``,
+    ``track`` and ``transaction`` need. Without the lease, ``check`` does nothing.
     """
 
     id: int
@@ -179,7 +179,7 @@ class Job:
         return Track(items, lambda done: self.progress(done, known, message), self.check)
 
     def transaction(self, result: object = None) -> AbstractContextManager[Connection]:
-        """A psycopg connection whose commit completes the job: ``with job.transaction() as conn: ...``.
+        """Opens a psycopg connection whose commit completes the job: ``with job.transaction() as conn: ...``.
 
         Your own rows, jobs that you enqueue on the connection, ``result`` and the completion commit together. If the lease is lost,
         the block raises LeaseLostError, and everything is rolled back. So the effect happens exactly once.
@@ -187,7 +187,7 @@ class Job:
         return self._own_lease().transaction(result)
 
     def atransaction(self, result: object = None) -> AbstractAsyncContextManager[AsyncConnection]:
-        """``transaction`` for ``async def`` handlers: ``async with job.atransaction() as conn: ...``."""
+        """Does ``transaction`` for ``async def`` handlers: ``async with job.atransaction() as conn: ...``."""
         return self._own_lease().atransaction(result)
 
     def _own_lease(self) -> Lease:

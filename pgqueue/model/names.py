@@ -25,12 +25,12 @@ def check_name(kind: str, name: object) -> str:
 
 
 def is_reserved(task: str) -> bool:
-    """Whether only pgqueue itself may use the name: for messages of alerts, and for hooks (``functions/is_reserved.sql``)."""
+    """Whether the name is reserved for pgqueue's own jobs: messages of alerts, and calls of hooks. functions/is_reserved.sql agrees."""
     return task.startswith("pgqueue.") or ":on_" in task
 
 
 def check_free(name: object) -> str:
-    """Returns ``name``. Raises InvalidNameError if a user's task may not have this name."""
+    """Returns ``name``. Raises InvalidNameError if a user's task must not have this name."""
     if is_reserved(checked := check_name("task", name)):
         raise InvalidNameError(
             f"{shown(name)} is a name that pgqueue keeps for itself.",

@@ -28,7 +28,7 @@ def options(**given: object) -> dict[str, object]:
     """Returns the options of one enqueue in the form of the SQL API. Leaves out options that are None.
 
     Each name must be in RULES (``unknown`` finds other names). If a value is wrong, raises InvalidOptionError or InvalidNameError, which
-    says which option is wrong and what it may be.
+    says which option is wrong and which values it can have.
     """
     chosen: dict[str, object] = {}
     for name, value in given.items():
@@ -111,7 +111,7 @@ def _ordering(name: str, value: object) -> str:
     if value not in ("block", "skip"):
         raise InvalidOptionError(
             f"{name} is {shown(value)}.",
-            do="give block or skip: whether a dead job blocks the jobs behind it, or they skip it",
+            do="give block (a dead job blocks the jobs behind it) or skip (they skip the dead job)",
         )
     return str(value)
 

@@ -21,7 +21,8 @@ from pgqueue.telemetry.events.users import InstructionUnclear
 from pgqueue.text.described import ERROR_LIMIT, clean, describe, message, trace
 
 Keep = Literal["all", "failures", "none"]
-# Seconds. The attempt of a snooze does not count. So without this shortest delay, a job could run again and again without a pause.
+# The shortest delay of a snooze, in seconds. The attempt of a snooze does not count. So a job that always snoozes for 0 seconds would
+# otherwise run again and again, and occupy its worker.
 SHORTEST = 0.1
 
 
@@ -34,7 +35,7 @@ class Snooze(Exception):  # noqa: N818 - an instruction, not an error
 
 
 class RateLimited(Exception):  # noqa: N818
-    """Raised (or returned) by a handler: a service refuses further calls for some time, as an HTTP 429 with Retry-After does.
+    """Raised (or returned) by a handler: a service refuses further calls for some time, for example with HTTP 429 and Retry-After.
 
     ``retry_after`` is in seconds, or a date as HTTP writes it. Until then, no job with the same concurrency_key starts. If the job has no
     key, no job of the same task starts. The attempt does not count. 0 and a past date count as 0.1 seconds.
@@ -44,7 +45,7 @@ class RateLimited(Exception):  # noqa: N818
         super().__init__(f"limited for {retry_after}")
         if isinstance(retry_after, str) and "," in retry_after:
             with suppress(ValueError):
-                # If the zone is written -0000, which means UTC, the datetime is naive.
+                # The zone can be written as -0000, which means UTC. Then the datetime is naive.
                 until = parsedate_to_datetime(retry_after)
                 left = (until if until.tzinfo else until.replace(tzinfo=UTC)) - datetime.now(UTC)
                 retry_after = max(left, timedelta(0))
@@ -83,8 +84,8 @@ class Outcome:
     """The outcome of an attempt, as settle.sql writes it. ``delay``: seconds from the write until the job is due. ``result``: JSON text.
 
     ``kept`` False: the row of the finished job is not kept. ``counted`` False: the attempt does not count. ``crashed``: the process of the
-    attempt crashed. ``begun`` False: no handler was called. ``paused``: until ``delay`` is over, no other job with the job's key starts or, if
-    it has no key, no other job of its task. ``progress``: the handler's last progress, if it is not written yet.
+    attempt crashed. ``begun`` False: no handler was called. ``paused``: until ``delay`` is over, no job with the same concurrency_key starts;
+    if the job has no such key, no job of its task starts. ``progress``: the handler's last progress, if it is not written yet.
     """
 
     state: Literal["completed", "cancelled", "dead", "retrying", "pending"]
@@ -124,7 +125,7 @@ class Outcome:
 
     @classmethod
     def postponed(cls, delay: float, error: BaseException) -> Outcome:
-        """The job is released, because something is missing that the job needs to run."""
+        """The outcome of a job that is released before its handler is called, because something that it needs to run is missing."""
         return cls("pending", "released", max(delay, 0.0), error=describe(error), counted=False, begun=False)
 
     @classmethod

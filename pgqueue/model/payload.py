@@ -22,9 +22,8 @@ ARGS_LIMIT = 256 * 1024
 RESULT_LIMIT = 64 * 1024
 DEPTH_LIMIT = 64
 DIGITS_LIMIT = 400
-SHOW_VALUES = (
-    "PGQUEUE_SHOW_VALUES"  # an environment variable; if it is 1, errors show the values that do not fit
-)
+# The name of an environment variable. If it is set to 1, errors show the values that do not fit.
+SHOW_VALUES = "PGQUEUE_SHOW_VALUES"
 
 # If quick searches in the JSON text find nothing suspicious, all its values are good. So nearly no payload needs ``walk``, which visits every
 # value. The searches are for fixed texts where possible: one regular expression for all would cost more than the rest of an enqueue.
@@ -37,10 +36,8 @@ def check_texts(texts: list[bytes], what: str, limit: int) -> list[str]:
     """Does ``check_text`` for many texts. In most cases, one search through all of them together shows that all are good."""
     if not texts:
         return []
-    longest, together = (
-        max(map(len, texts)),
-        b"\n".join(texts),
-    )  # no text contains a line end, because JSON escapes it
+    # No text contains a line end, because JSON escapes it.
+    longest, together = max(map(len, texts)), b"\n".join(texts)
     if longest <= limit and not _is_suspicious(together, longest, len(texts)):
         return together.decode().split("\n")
     return [check_text(text, what, limit) for text in texts]
@@ -49,7 +46,8 @@ def check_texts(texts: list[bytes], what: str, limit: int) -> list[str]:
 def _is_suspicious(text: bytes, longest: int, count: int = 1) -> bool:
     """Whether one of ``count`` texts can contain a value that jsonb or pgqueue refuses.
 
-    Counts braces instead of measuring the depth. Each text has at least one brace, so each further text raises the limit by one.
+    Counts brackets and braces instead of measuring the depth. If there are several texts, each has at least one brace, so each further
+    text raises the limit by one.
     """
     return (
         b"\\u" in text
@@ -79,7 +77,10 @@ def check_text(text: bytes, what: str, limit: int) -> str:
 
 
 def plain_numbers(text: bytes) -> bytes:
-    """Returns the same JSON text without exponents. jsonb would change 1e22 to a whole number, and Python would read an int, not a float."""
+    """Returns the same JSON text, but its numbers have no exponents.
+
+    Otherwise jsonb would change 1e22 to a whole number, and Python would read an int instead of a float.
+    """
     return NUMBERS.sub(_without_exponent, text) if EXPONENT.search(text) else text
 
 
@@ -122,7 +123,7 @@ def _check_string(value: str, path: str, what: str) -> None:
         )
 
 
-# The generic types that ``plain`` keeps. Iterable is not one of them: pydantic would read it lazily, and only once.
+# The generic types that ``plain`` keeps. Iterable is not one of them, because pydantic would read its items lazily, and only once.
 KEPT = (
     list,
     dict,
@@ -163,7 +164,7 @@ def plain(kind: Any) -> Any:
 
 
 def _as_given(value: object, validate: Callable[[object], object]) -> object:
-    """Refuses a value such as a range or a deque. It fits an abstract type, but would come back from JSON as a list, which is not equal."""
+    """Refuses a value such as a range or a deque for an abstract type. It fits the type, but would come back as a list, which is not equal."""
     made = validate(value)
     if isinstance(value, abc.Sequence) and not isinstance(value, type(made)) and value != made:
         kind = type(made).__name__
@@ -190,9 +191,8 @@ def complaints(error: ValidationError) -> str:
             case "extra_forbidden":
                 said.append(f"{path} is unknown")
                 continue
-            case "union_tag_invalid" if (
-                not values
-            ):  # pydantic's message would contain the tag, which is a value
+            # pydantic's message would contain the tag, which is a value.
+            case "union_tag_invalid" if not values:
                 message = "its tag is none of those expected"
         found = shown(item["input"]) if values else type(item["input"]).__name__
         said.append(

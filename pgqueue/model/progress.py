@@ -1,4 +1,4 @@
-"""How far a running job has come, as its handler reports it. This module does no I/O: the worker writes the progress."""
+"""How far a running job has come, as its handler says. This module does no I/O: the worker writes the progress."""
 
 from __future__ import annotations
 
@@ -40,9 +40,8 @@ def _number(name: str, value: Any) -> float:
         number = value if type(value) in (int, float) else _plain(value)
     except (TypeError, ValueError):
         number = math.nan
-    if (
-        not -LARGEST_NUMBER <= number <= LARGEST_NUMBER
-    ):  # also refuses NaN, because each comparison with NaN is false
+    # This also refuses NaN, because each comparison with NaN is false.
+    if not -LARGEST_NUMBER <= number <= LARGEST_NUMBER:
         raise InvalidOptionError(
             f"{name} of a progress is {shown(value)}.", do="give a number from -2^53 to 2^53"
         )
@@ -57,7 +56,7 @@ def _plain(value: Any) -> float:
 
 
 class Track(Generic[T]):
-    """Yields the items, to ``for`` or ``async for``, and calls ``tell`` with the number of items that are done.
+    """Yields the items to ``for`` or ``async for``, and calls ``tell`` with the number of items that are done.
 
     A plain ``for`` also calls ``check`` before each item.
     """

@@ -31,7 +31,7 @@ EXAMPLES = {
 
 
 class wait_list(wait_base):  # noqa: N801 - written like the names of tenacity
-    """Waits the given delays, one after the other. After the last delay, it always waits the last delay again."""
+    """Waits for the given delays, one after the other. If there are more attempts than delays, the last delay is used again."""
 
     def __init__(self, delays: Sequence[float]) -> None:
         self.delays = tuple(float(delay) for delay in delays)
@@ -50,7 +50,7 @@ class RetryPolicy:
     ``wait``, ``stop`` and ``retry`` are tenacity objects (``wait_exponential(max=300) + wait_random(0, 5)``,
     ``stop_after_attempt(8)``, ``retry_if_exception_type(OSError)``). A ``permanent`` exception makes the job dead
     immediately. If ``transient`` is given, every exception of another class also makes the job dead immediately. ``max_attempts`` is the
-    number of all attempts, with the first one.
+    number of all attempts, including the first one.
     """
 
     wait: wait_base = DEFAULT_WAIT

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+# Types of core schemas whose values come back equal.
 LEAVES = frozenset({"none", "bool", "int", "float", "str", "uuid"})
-DISTINCT = LEAVES - {
-    "uuid"
-}  # all of these differ in JSON, so a union of them is clear; only NUMBERS look the same
+# A union of these types comes back equal, because JSON shows which of them a value has. Only the two NUMBERS can look the same in JSON.
+DISTINCT = LEAVES - {"uuid"}
 CoreSchema = Mapping[str, Any]  # a core schema of pydantic; pydantic's own type for it is a large union
 NUMBERS = {"int", "float"}
 JSON = "pydantic.types.JsonValue:"
@@ -51,12 +51,12 @@ def is_closed(schema: CoreSchema) -> bool:
 
 
 def has_any(schema: CoreSchema) -> bool:
-    """Whether a closed schema has a place for any JSON value. There, only the JSON text shows whether a number was a float or an int."""
+    """Whether a closed schema accepts any JSON value somewhere. There, only the JSON text shows whether a number was a float or an int."""
     return any(definition["ref"].startswith(JSON) for definition in schema.get("definitions", ()))
 
 
 def difference(sent: Any, back: Any, path: str = "") -> str | None:
-    """Says where and how ``back`` differs from ``sent``, without their values, which can be secret. None: they are equal."""
+    """Returns a text that says where and how ``back`` differs from ``sent``, but no values, which can be secret. None: they are equal."""
     fields = _fields(sent)
     if sent is back:
         said = None

@@ -1,4 +1,4 @@
-"""A schedule, from code or from SQL, and the plan that says which of its fire times need a job now. No I/O: the time is a parameter."""
+"""A schedule, from code or from SQL, and the plan that says which of its fire times need a job now. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Missed = Literal["once", "skip", "all"]
 OVERLAPS: tuple[Overlap, ...] = ("queue", "skip", "cancel-old", "allow")
 MISSED: tuple[Missed, ...] = ("once", "skip", "all")
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)  # the database refuses earlier times
-MOST_MISSED = 1000  # at most so many missed fire times can get a job later
+MOST_MISSED = 1000  # the largest missed_cap: at most this many missed fire times can get a job later
 # A schedule cannot have these options: its fire times say when a job runs, and each fire time enqueues only once anyway.
 NOT_FOR_SCHEDULES = frozenset({"run_at", "idempotency_key", "idempotency_ttl"})
 
@@ -60,7 +60,7 @@ class Schedule:
         return Once(self.at)
 
     def check(self) -> Timing:
-        """Checks the schedule and returns its timing. If a value is wrong, raises a PgQueueError that says which."""
+        """Checks the schedule and returns its timing. Raises a PgQueueError that says which value is wrong."""
         check_name("schedule", self.name)
         check_free(self.task)
         if sum(value is not None for value in (self.cron, self.every, self.at)) != 1:
@@ -133,7 +133,7 @@ def make(
     jitter: float | str | timedelta = 0,
     **rest: Any,
 ) -> Schedule:
-    """Makes a schedule and checks it. Durations can have any form, such as "5m". If a value is wrong, raises a PgQueueError that says which."""
+    """Makes a schedule and checks it. Durations can have any form, such as "5m". Raises a PgQueueError that says which value is wrong."""
     try:
         made = Schedule(
             name=name, task=task, cron=cron, every=None if every is None else seconds(every, "every"),
@@ -166,8 +166,8 @@ class Plan(NamedTuple):
     """The work for one schedule now. ``fires``: the fire times that get a job now. ``following``: the next fire time (None: never again).
 
     ``due``: for each of ``fires``, the ``run_at`` of its job (None: immediately). ``passed_over``: the last past fire time, if no past
-    fire time gets a job. ``missed_since``: the first missed fire time, if it gets no job of its own. Then the job of ``fires[0]`` also
-    stands for the fire times since ``missed_since``, if there is such a job.
+    fire time gets a job. ``missed_since``: the first missed fire time, if it gets no job of its own. Then the job of ``fires[0]`` (if any
+    fire time gets a job) also stands for all fire times since ``missed_since``.
     """
 
     fires: Sequence[datetime] = ()
@@ -236,7 +236,7 @@ def _latest(timing: Timing, first: datetime, now: datetime, count: int) -> list[
 
 
 def jitter(name: str, at: datetime, most: float) -> float:
-    """Returns seconds from 0 to ``most``, which differ from schedule to schedule, but are the same for one fire time on every host."""
+    """Returns a number of seconds from 0 to ``most``. It differs between schedules. For one fire time of a schedule, all hosts get the same."""
     digest = hashlib.sha256(f"{name}\n{at.timestamp():.6f}".encode()).digest()
     return most * int.from_bytes(digest[:6], "big") / 2**48
 

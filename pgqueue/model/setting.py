@@ -1,4 +1,4 @@
-"""Declares each setting as a field of a dataclass. Its option, its key in the file, its range, its help and its row in the docs come from it.
+"""Declares each setting as a field of a dataclass. The setting's option, key in the file, range, help and row in the docs come from it.
 
 A new setting needs one new field: ``concurrency: int = setting(COUNT, 10, "Jobs that run …", low=1, high=10_000)``.
 """
@@ -76,7 +76,10 @@ def _texts(value: object, what: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of values. ``read`` checks a given value, ``written`` makes a text of it. ``metavar``: its name in ``--help``, or None for a switch."""
+    """A kind of values, such as durations. ``read`` checks a given value. ``written`` turns a number into a text.
+
+    ``metavar`` stands for the value in ``--help``. None: the option takes no value. ``noun``: what error messages call a value.
+    """
 
     metavar: str | None
     option: type[object]
@@ -101,7 +104,7 @@ TEXTS = Kind("TEXTS", str, _texts)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One setting. ``flags``: its options, the long one last. ``words``: all its values, if only a few words are allowed."""
+    """One setting. ``flags``: its options on the command line, the long one last. ``words``: its values, if only certain words are allowed."""
 
     kind: Kind
     help: str

@@ -44,9 +44,10 @@ from pgqueue.text.described import message
 from pgqueue.text.nearest import rather
 from pgqueue.text.values import name_of
 
-TOGETHER = 500  # items that are checked together; few enough to stay in the processor's cache
-REPLACEMENT = "\ufffd".encode()  # pydantic also writes this character instead of a lone surrogate in a key
-BOTH_NAMES = {"by_alias": True, "by_name": True}  # a field may be given by its alias, too
+TOGETHER = 500  # this many items are checked together: few enough to stay in the processor's cache
+# If a key contains a lone surrogate, pydantic writes this character instead. So arguments that contain it are read back and compared.
+REPLACEMENT = "\ufffd".encode()
+BOTH_NAMES = {"by_alias": True, "by_name": True}  # a field can be given by its name or by its alias
 KEEPS = ("all", "failures", "none")
 KEPT_ELSEWHERE = "return plain data or nothing, or declare the task with store_result=False"
 
@@ -68,9 +69,8 @@ class TaskSpec:
     keep: Keep = "all"
     store_result: bool = True
     executor: str | None = None
-    rules: Mapping[str, object] = field(
-        default_factory=dict
-    )  # the rules of keys (unique.KeyRules), in the form of the SQL API
+    # The options about duplicates (unique.KeyRules), in the form of the SQL API.
+    rules: Mapping[str, object] = field(default_factory=dict)
     has_hooks: bool = False
     is_internal: bool = False
 
@@ -94,7 +94,7 @@ class TaskSpec:
         return {**options, **self.rules}
 
     def check_unique(self, names: object) -> None:
-        """Raises InvalidOptionError if one of ``names`` is not an argument of the task: all jobs would get the same unique key from it."""
+        """Raises InvalidOptionError if one of ``names`` is no argument of the task. It would count as null in the key of every job."""
         if not isinstance(names, list) or any(p.kind is p.VAR_KEYWORD for p in self.arguments.values()):
             return
         if unknown := [name for name in names if name not in self.arguments]:
@@ -109,7 +109,7 @@ class TaskSpec:
 
     @cached_property
     def completion(self) -> Outcome:
-        """The outcome if a handler returned None. COMPLETED and FORGOTTEN are cheap (complete.sql), but no hook runs after them."""
+        """The outcome of an attempt whose handler returned None. COMPLETED and FORGOTTEN are cheap (complete.sql), but no hook runs after them."""
         if self.has_hooks:
             return Outcome.completed(keep=self.keep)
         return COMPLETED if self.keep == "all" else FORGOTTEN
@@ -170,7 +170,7 @@ class TaskSpec:
 
     @cached_property
     def is_closed(self) -> bool:
-        """Whether all arguments that fit the signature certainly come back from JSON equal. If not, each enqueue reads them back and compares."""
+        """Whether all arguments that fit the signature certainly come back from JSON equal. If not, each enqueue reads them back and compares them."""
         return is_closed(self.adapter.core_schema)
 
     @cached_property
@@ -183,7 +183,10 @@ class TaskSpec:
 
     @cached_property
     def write(self) -> Callable[[object], bytes]:
-        """Writes arguments as JSON, each field under its name, not its alias: a model can have one alias for reading and another for writing."""
+        """A function that writes arguments as JSON.
+
+        It writes each field under its name and not under its alias, because a model can have one alias for reading and another for writing.
+        """
         to_json = self.serializer.to_json
         if self.is_closed and not has_any(self.adapter.core_schema):
             return to_json
@@ -191,7 +194,7 @@ class TaskSpec:
         return lambda arguments: plain_numbers(to_json(arguments, **rules))
 
     def check_return(self, sent: object, text: str) -> None:
-        """Raises InvalidArgumentsError if a worker would read other values from ``text`` than were sent."""
+        """Raises InvalidArgumentsError if a worker would read other values from ``text`` than those that were sent."""
         try:
             said = difference(sent, self.read(text))
         except ValidationError as error:
@@ -292,7 +295,7 @@ class TaskSpec:
 
 
 def _refuse_work(task: str, value: object) -> None:
-    """Refuses a coroutine or an iterator as a result. Its work is not done yet: it would be done while the result is written, or never."""
+    """Refuses a coroutine or an iterator as a result. Its work is not done yet, and would be done while the JSON is written, or never."""
     if issubclass(type(value), Awaitable | Iterator | AsyncIterator):
         if type(value) is CoroutineType:
             value.close()

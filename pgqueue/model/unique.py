@@ -1,4 +1,7 @@
-"""The options of keys: which of them can be combined, and how an enqueue's options replace those of its task. This module does no I/O."""
+"""The options about duplicates: which of them can be combined, and how the options of an enqueue replace those of its task.
+
+This module does no I/O.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pgqueue.model.options import RULES, Duration
 
 
 class KeyRules(TypedDict, total=False):
-    """The options of keys that a task can have for all its jobs. They say when a job is a duplicate, and what happens then."""
+    """The options about duplicates that a task can have for all its jobs. They say when a job is a duplicate, and what happens then."""
 
     unique: bool | list[str] | tuple[str, ...]
     unique_for: Duration
@@ -29,7 +32,7 @@ def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> Mappi
     """Returns the options of both mappings. If both have an option, the value in ``chosen`` counts.
 
     A ``unique_key`` in ``chosen`` replaces a ``unique`` in ``earlier``, and ``unique`` replaces ``unique_key``. ``unique=False`` in ``chosen``
-    removes all options of keys in ``earlier``.
+    removes all options about duplicates in ``earlier``.
     """
     if not earlier and "unique" not in chosen:
         return chosen
@@ -44,7 +47,7 @@ def merged(earlier: Mapping[str, object], chosen: Mapping[str, object]) -> Mappi
 
 
 def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
-    """Returns ``chosen`` in the form of the SQL API. Raises InvalidOptionError if its options of keys cannot be combined.
+    """Returns ``chosen`` in the form of the SQL API. Raises InvalidOptionError if its options about duplicates cannot be combined.
 
     check_jobs.sql refuses the same combinations.
     """
@@ -85,14 +88,13 @@ def checked_together(chosen: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def key_rules(given: Mapping[str, object]) -> dict[str, object]:
-    """Returns the options of keys of a task, in the form of the SQL API. Raises InvalidOptionError if they are wrong."""
+    """Returns the options about duplicates of a task, in the form of the SQL API. Raises InvalidOptionError if they are wrong."""
     if unknown := sorted(given.keys() - KEY_RULES):
         raise InvalidOptionError(
             f"A task has no option {', '.join(unknown)}.",
-            do="its options of keys are " + ", ".join(sorted(KEY_RULES)),
+            do="its options about duplicates are " + ", ".join(sorted(KEY_RULES)),
         )
     rules = {name: RULES[name](name, value) for name, value in given.items() if value is not None}
-    checked_together(
-        {"unique": True, **rules}
-    )  # no error about a missing key here, because each job can have its own unique_key
+    # With ``unique``, there is no error about a missing key. A task need not declare a key, because each job can have its own unique_key.
+    checked_together({"unique": True, **rules})
     return rules

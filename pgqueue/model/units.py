@@ -52,7 +52,7 @@ def seconds(value: object, what: str, *, past: bool = True) -> float:
 
 
 def size(value: object, what: str) -> int:
-    """Returns the bytes of a number or a text such as ``512M``, ``1.5GiB`` (1K is 1024). If it is wrong, raises InvalidSettingError."""
+    """Returns the bytes of a number or a text such as ``512M``, ``1.5GiB`` (1K is 1024). Raises InvalidSettingError for any other value."""
     match = SIZE.fullmatch(str(value).strip())
     if match is None or isinstance(value, bool):
         raise InvalidSettingError(f"{what} is {shown(value)}.", do="give a size like 512M or 1.5G")

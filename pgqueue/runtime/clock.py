@@ -1,7 +1,8 @@
 """The clock for every wait and deadline in pgqueue. Neither a change of the host's time nor a test that freezes time changes it.
 
-Libraries that freeze time in tests replace ``time.monotonic`` in each module that has imported it. Such a clock stands still, so a wait that
-is measured by it would never end. Therefore ``monotonic`` here is another object. Times in the database come from the database's clock.
+Libraries that freeze time in tests replace ``time.monotonic`` in each module that has imported it. Such a clock stands still, so a wait
+that is measured by it would never end. Therefore ``monotonic`` here is another object, which these libraries do not replace. Times in the
+database come from the database's clock.
 """
 
 from __future__ import annotations

@@ -19,10 +19,13 @@ class Interruptible(Protocol):
     shielded: bool
 
     def shield(self, on: bool) -> None:
-        """While the shield is on, an interruption waits. If an interruption has waited, or arrives during this call, this call raises it."""
+        """Turns the shield on or off. While it is on, an interruption waits.
+
+        If an interruption has waited, or arrives during this call, the call raises it.
+        """
 
     def cancelling(self, task: asyncio.Task[object]) -> AbstractContextManager[None]:
-        """The block runs the task on its loop. In the block, an interruption cancels the task."""
+        """Returns a context manager for a block that runs the task on its loop. In this block, an interruption cancels the task."""
 
 
 class Here(threading.local):

@@ -1,4 +1,4 @@
-"""Remembers how this process was started: its program, arguments and folder. It is read before the app is imported, which may change them."""
+"""Remembers how this process was started: its program, arguments and folder. They are read before the app is imported, because the import can change them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from contextlib import suppress
 
 EXECUTABLE = sys.executable
 ARGUMENTS = tuple(sys.argv[1:])
-FOLDER: str | None = (
-    None  # None if the folder was removed; then a new process gets the folder that this process has at that time
-)
+# None if the folder was removed. Then a new process begins in the folder in which this process is at that time.
+FOLDER: str | None = None
 
 PIPE = "PGQUEUE_DSN_PIPE"  # the environment variable that holds the pipe's file descriptor
 
@@ -44,7 +43,7 @@ handed = Handed()
 
 
 def without_dsn(arguments: Sequence[str]) -> list[str]:
-    """Returns the arguments without the DSN. Every user can read the command line of a process, so a pipe passes the DSN."""
+    """Returns the arguments without the DSN. Every user of the host can read the command line of a process."""
     kept: list[str] = []
     for place, argument in enumerate(arguments):
         if (
