@@ -1,4 +1,4 @@
-"""What the declarations of all tables share: types, domains, and functions that make a column with a domain or a partition."""
+"""What the declarations of all tables share: types, domains, a function that makes columns, and a function that makes partitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of limits, of what is taken of each limit, and of pauses."""
+"""The tables of limits, of the seats and starts that count towards them, and of pauses."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@ means if the statement returns no row. ``python -m pgqueue.sql NAME`` prints a f
 
 The folders ``functions/`` and ``views/`` of a part are its SQL API. Its folder ``fragments/`` has texts that several files share, such as
 lists of columns and the conditions of partial indexes. If a line ends with ``--+ NAME j``, the text of the fragment NAME replaces these
-words, and the fragment then speaks of the row that is called j there (see ``whole``).
+words. ``j`` is the name that the line's statement has for the row whose columns the fragment lists (see ``whole``).
 
-A ``Statement`` is a value. No I/O is needed to make one. So a statement can be tested without a server, and be explained or run on any
-connection. (Sans-I/O protocols follow the same idea.)
+A ``Statement`` is a value. No I/O is needed to make one. So a statement can be tested without a server, and can be run on any connection,
+also with EXPLAIN. (Sans-I/O protocols follow the same idea.)
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ PARTS = (
 
 
 def _files(*folders: str) -> dict[str, str]:
-    """For each file in these folders, in the order of their names: its name, and its text as it is."""
+    """Returns the texts of the files in these folders as they are, by name, in the order of the names."""
     found: dict[str, str] = {}
     for folder in folders:
         place = files(__package__) / folder
@@ -91,7 +91,7 @@ def whole(text: str) -> str:
 
 
 def _read(*folders: str) -> dict[str, str]:
-    """For each file in these folders: its name, and its text with the fragments in their places."""
+    """Returns the texts of the files in these folders, by name, with the fragments in their places."""
     return {name: whole(text) for name, text in _files(*folders).items()}
 
 
@@ -105,34 +105,34 @@ TEXTS: dict[str, LiteralString] = _texts()
 
 
 def load(name: str) -> LiteralString:
-    """The text of ``<name>.sql`` without its comments. Otherwise the comments would be sent whenever the server parses the text."""
+    """Returns the text of ``<name>.sql`` without its comments, because these would be sent each time the server parses the text."""
     return TEXTS[name]
 
 
 @cache
 def load_chosen(name: str, chosen: frozenset[str]) -> LiteralString:
-    """The text of ``<name>.sql`` without the optional lines whose names are not chosen."""
+    """Returns the text of ``<name>.sql`` without the optional lines whose names are not in ``chosen``."""
     return OPTIONAL.sub(lambda line: f"{line[1]}\n" if line[2] in chosen else "", load(name))
 
 
 @cache
 def functions() -> dict[str, str]:
-    """The functions of the SQL API: for each name, the statement that creates or replaces the function."""
+    """Returns the functions of the SQL API: for each name, the statement that creates or replaces the function."""
     return _read(*(f"{part}/functions" for part in PARTS))
 
 
 @cache
 def views() -> dict[str, str]:
-    """The views, which people read: for each name, the statement that creates or replaces the view."""
+    """Returns the views, which people read: for each name, the statement that creates or replaces the view."""
     return _read(*(f"{part}/views" for part in PARTS))
 
 
 @cache
 def grants(kind: str) -> str:
-    """The SQL that grants a role the rights of this kind: enqueuer, worker, operator or reader. The text has ROLE for the role's name."""
+    """Returns SQL that grants a role the rights of an enqueuer, worker, operator or reader (``kind``). ROLE stands for the role's name."""
     return _read("grants")[kind]
 
 
 def names() -> list[str]:
-    """The names of all statement files."""
+    """Returns the names of all statement files."""
     return sorted(TEXTS)

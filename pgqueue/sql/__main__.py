@@ -16,7 +16,7 @@ PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 def printed() -> dict[str, str]:
-    """For each name, the text that this command prints."""
+    """Returns, for each name, the text that this command prints."""
     return {
         **{name: PARAMETER.sub(r":'\1'", text).replace("%%", "%") for name, text in TEXTS.items()},
         **{f"functions/{name}": text for name, text in functions().items()},

@@ -174,5 +174,5 @@ def test_why_explains_that_a_job_waits_for_a_seat_or_a_rate(db: Connection[Any],
     assert [attempt.id for attempt in player.take(after=None)] == [third]
     said = run(db, statements.why(fourth))
     assert said.reason == "rate"
-    assert said.sentence.startswith(f"Limit {number} lets 1 job start every 1 h; the next start is free at ")
+    assert said.sentence.startswith(f"Limit {number} lets 1 job start every 1 h; the next job can start at ")
     assert said.until is not None

@@ -80,7 +80,7 @@ def test_why_reports_the_next_reason_when_the_former_one_is_removed(db: Connecti
     db.execute("update pgqueue.jobs_live set run_at = now() - interval '1 s'")
     assert why(db, job) == Why("paused", "Its queue mail is paused.", None, None, "pgq queues resume mail")
     db.execute("update pgqueue.queues set paused = false")
-    assert why(db, job).sentence == "No living worker serves its queue mail; none is alive at all."
+    assert why(db, job).sentence == "No living worker serves its queue mail; no worker is alive."
     worker(db)
     said = why(db, job)
     assert (said.reason, said.do) == (
@@ -92,7 +92,7 @@ def test_why_reports_the_next_reason_when_the_former_one_is_removed(db: Connecti
     said = why(db, job)
     assert (
         said.sentence
-        == "No living worker of its queue mail knows the task t; the last one that did was worker 1 on h (pgqueue 1.2); its last heartbeat was at 2026-01-01 00:00:00 UTC ({}).".format(
+        == "No living worker of its queue mail knows the task t; the last one that knew it was worker 1 on h (pgqueue 1.2); its last heartbeat was at 2026-01-01 00:00:00 UTC ({}).".format(
             said.sentence.rpartition("(")[2].rstrip(").")
         )
     )
@@ -259,7 +259,7 @@ def test_why_has_separate_reasons_for_running_lost_failed_dead_and_completed_job
     )
     said = why(db, failed)
     assert said.reason == "backoff"
-    assert said.sentence.startswith("Attempt 2 of 6 failed (E: no); the next is due at ")
+    assert said.sentence.startswith("Attempt 2 of 6 failed (E: no); the next attempt is due at ")
     assert said.until is not None
     dead = add(db, state="dead", attempt=6, finished_at=datetime.now(UTC), last_error="E: no")
     said = why(db, dead)
@@ -283,7 +283,7 @@ def test_the_command_why_prints_a_sentence_for_people_and_json_for_programs(
 ) -> None:
     job = add(db, queue="mail")
     said = pgq("why", str(job), cwd=tmp_path, dsn=dsn)
-    assert said.stdout == "No living worker serves its queue mail; none is alive at all.\n"
+    assert said.stdout == "No living worker serves its queue mail; no worker is alive.\n"
     assert "pgq work -A module:app -Q mail" in said.stderr
     as_json = pgq("why", str(job), "--json", cwd=tmp_path, dsn=dsn)
     assert json.loads(as_json.stdout)["reason"] == "no_worker"

@@ -1,5 +1,5 @@
--- Opens or renews an alert for each cause in `causes`, a JSON array of what the leader has seen. Resolves open alerts whose cause has not
--- been seen for `calm` seconds.
+-- Opens or renews an alert for each cause in `causes`, a JSON array of the causes that the leader has found. Resolves open alerts whose
+-- cause has not been found for `calm` seconds.
 -- If an alert is not muted, it gets a message when it opens, and another message every `remind` seconds (null: no further message). A
 -- message is one job for each of `targets`. These are names of tasks; a task is left out if no living worker knows it.
 -- The messages are stored in the same statement as the alert. So if two leaders run it at the same time, only one of them stores a message.

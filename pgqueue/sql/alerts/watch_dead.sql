@@ -1,5 +1,5 @@
--- Finds tasks with dead jobs that an alert must report. If the task has an open alert, these are all jobs that died since the alert's
--- first_at. Otherwise they are the jobs that died after the task's last alert was resolved, but at most an hour ago.
+-- Finds tasks with dead jobs that an alert must report. If the task has an open alert, it must report all jobs that died since its
+-- first_at. Otherwise a new alert must report the jobs that died after the task's last alert was resolved, but not longer than an hour ago.
 -- Uses a loose index scan of jobs_dead_task_idx: one probe for each task, and at most 1000 index entries to count if the task has such
 -- jobs.
 -- Leaves out rows whose time of death is in the future or before 2000, because a user's SQL can have written such a time.

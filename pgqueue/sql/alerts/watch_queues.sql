@@ -2,10 +2,10 @@
 -- row also says whether a living worker serves the queue and knows the job's task. Each row also has the queue's max_age: how old a due job
 -- of the queue may become. Leaves out paused queues.
 -- A key is the job's concurrency_key, or the key of a parked job, which is made of its task (functions/due_by_key.sql).
--- Uses loose index scans of jobs_live_claim_idx and jobs_live_key_idx: two probes for each lane and for each task of a key, for at most
--- 1000 of each.
--- These limits can leave out keys. So the statement adds the oldest job that has a key for each lane (jobs_live_due_idx). Locks nothing.
--- The rows are sorted by queue and age. Zero rows: no job is due.
+-- Uses loose index scans of jobs_live_claim_idx and jobs_live_key_idx: two probes for each lane, and two for each task of a key. At most
+-- 1000 lanes and at most 1000 tasks of keys are probed.
+-- These limits can leave out keys. So the statement also returns, for each lane, the oldest due job that has a key (jobs_live_due_idx).
+-- Locks nothing. The rows are sorted by queue and age. Zero rows: no job is due.
 with recursive lanes as (
     (select j.queue::text, j.priority from pgqueue.jobs_live j
      where --+ claim_idx j

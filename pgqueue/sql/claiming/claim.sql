@@ -4,8 +4,8 @@
 -- position (`since`, `since_ids`).
 -- Locks the rows that it claims, in the order of the scan. Skips rows that other transactions have locked, so a claim never waits for an
 -- update of a row.
--- The CTE is materialized, so no plan can run it again for each row and so claim more jobs than `count`. The update finds the rows again by
--- ctid, which cannot change while a row is locked.
+-- The CTE is materialized, so it runs only once. If a plan ran it again for each row, it could claim more jobs than `count`. The update
+-- finds the rows again by ctid, which cannot change while a row is locked.
 -- Leaves alone:
 --   all jobs of a paused queue;
 --   jobs that have expired or are past their deadline, and jobs that were asked to stop while their last attempt ended (finish_overdue.sql
@@ -13,8 +13,8 @@
 --   jobs with a concurrency_key, parked jobs, all jobs of a lane under a limit, and all jobs while any task is paused (claim_limited.sql
 --     claims these);
 --   jobs of tasks that this worker does not know.
--- Zero rows: nothing is due in these lanes, or the lease of this worker has run out. In the second case a claim would be useless, because
--- the next rescue would take the jobs back.
+-- Zero rows: no such job is due in these lanes, or the lease of this worker has run out. In the second case a claim would be useless,
+-- because the next rescue would take the jobs back.
 with found as materialized (
     select j.spot
     from unnest(%(queues)s::text[], %(priorities)s::smallint[], %(since)s::float8[], %(since_ids)s::bigint[])

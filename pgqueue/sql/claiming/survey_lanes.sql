@@ -1,8 +1,8 @@
 -- Finds which lanes (a queue and a priority) hold unclaimed jobs, with the earliest run_at of each lane. Probes jobs_live_claim_idx once
 -- for each known lane, from the lane's `since` on.
--- Also probes once for each gap between two known priorities of a queue, because there can be a lane there that the worker does not know
--- yet. So no probe walks the dead index entries of claimed jobs: they are in known lanes, in front of `since`. Beside these `lane` rows the
--- statement returns:
+-- Also probes once for each gap between two known priorities of a queue, because there can be a lane in the gap that the worker does not
+-- know yet. The dead index entries of claimed jobs are in known lanes, in front of `since`, so no probe walks them. Beside these `lane`
+-- rows the statement returns:
 --   an `in_turns` row for each lane, of any queue, in which a job that takes turns is due, with the position of the lane's first such job;
 --   a `limited` row for each queue under a limit that is not by key (queue null: the limit is for all queues), and one with queue null
 --     while a task is paused;

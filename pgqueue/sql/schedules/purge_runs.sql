@@ -1,8 +1,8 @@
 -- Deletes rows of schedule_runs that are older than the longest retention of any queue. Keeps the last run of each schedule, runs that
 -- wait, and runs whose job has not ended. Keeps also the run of a schedule that has only one fire time, because without this row the
 -- schedule would fire again.
--- If no worker has reported a task for a month, deletes the task. Does the same with a set of schedules, if the app has a newer set.
--- Deletes at most `count` runs, skipping locked rows. Returns the number of runs that it deleted.
+-- Also deletes tasks that no worker has reported for a month, and sets of schedules that no worker has reported for a month, if their app
+-- has a newer set. Deletes at most `count` runs, skipping locked rows. Returns the number of runs that it deleted.
 with runs as (
     delete from pgqueue.schedule_runs r
     where (r.schedule_id, r.fire_at) in (

@@ -44,7 +44,7 @@ def unsubscribe(kind: type[F], subscriber: Callable[[F], object]) -> None:
 
 @contextmanager
 def subscribed(kind: type[F], subscriber: Callable[[F], object]) -> Iterator[None]:
-    """``subscriber`` is subscribed while the block runs."""
+    """Subscribes ``subscriber`` for the duration of the block."""
     subscribe(kind, subscriber)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Facts of connections, of statements that failed, and of settings files.
+"""Facts about connections, about statements that failed, and about settings files.
 
 ``dsn`` has no password. ``why`` is an error in one line. ``bug`` is an error that must not happen, so its log line has the whole traceback.
 """

@@ -1,5 +1,5 @@
--- Mutes this alert, and later alerts of the same kind about the same subject, for `seconds`: no messages are sent for them. 0 ends the
--- mute.
+-- Mutes this alert, and later alerts of the same kind about the same subject, for `seconds`: no messages are sent for them. If `seconds` is
+-- 0, messages are sent again.
 -- Returns the time until which the alert is muted; null if there is no such alert.
 create or replace function pgqueue.mute_alert(alert bigint, seconds double precision)
 returns timestamptz

@@ -36,7 +36,7 @@ declare
     task_of  text[];
     weights  integer[];
     orders   text[];     -- for a job with an ordering: its queue and its key
-    full_up  text[];     -- tasks that cannot start: they are paused, or their limit is used up
+    full_up  text[];     -- tasks whose jobs cannot start: the task is paused, or its limit is used up
     limits   integer[];  -- the ids of the limits that apply to this lane
     after_at constant timestamptz := coalesce(split_part(since, '/', 1), '-infinity');
     after_id constant bigint := coalesce(split_part(since, '/', 2), '0');

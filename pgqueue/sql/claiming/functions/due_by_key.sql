@@ -1,15 +1,17 @@
 -- Chooses the due jobs of a lane that the lane's next claim may take by turns. Goes through the keys in order, beginning with the key that
--- follows `after`. From each key it takes one job (in a large claim up to four), multiplied by the key's share (share_of.sql).
+-- follows `after`. It takes one job of each key (in a large claim up to four), or this number multiplied by the key's share, if the key has
+-- one (share_of.sql).
 -- If the keys with due jobs give fewer than `count` jobs in this way, a second look takes more jobs of each of these keys.
 -- A key is a concurrency_key. The key of a parked job (park.sql) is E'\x01' followed by the job's task.
 -- docs/internals/claiming.md shows the steps, and why a plain query fails.
 -- A claim can stop in the middle of a key's share. Then chance decides whether the next claim begins with that key again. So on average
 -- each key gets its share.
--- One index probe skips jobs that cannot run now, however many they are. These are all jobs of a key that is paused (pauses) or whose seats
--- are taken. Within a key, they are all jobs of a task whose limit is used up, or that is not in `tasks`.
+-- Jobs that cannot start now are skipped with one index probe, however many they are. This is done for all jobs of a key that is paused
+-- (pgqueue.pauses) or whose seats are taken. Within a key, it is done for all jobs of a task whose limit is used up, or that is not in
+-- `tasks`.
 -- If few jobs of the lane are due, keys without a due job are not even looked at (keys_due.sql).
--- `after_at` and `after_id` are a position. A moment ago, no job was in front of it, so all scans begin there. So they do not walk the dead
--- index entries of claimed jobs, which vacuum cannot remove while a session holds an old snapshot.
+-- `after_at` and `after_id` are a position. All scans begin there, because no job was in front of it when the caller last looked. So the
+-- scans do not walk the dead index entries of claimed jobs, which vacuum cannot remove while a session holds an old snapshot.
 -- The jobs of a key are taken in the order of run_at. Of the jobs with an `ordering`, only the first unfinished one of the key may start.
 -- It may not start if an earlier job of the key is dead and its ordering is block.
 -- Only claim_limited.sql calls this function. `limits` are the ids of the lane's limits. `tasks` are those tasks of the worker whose limit
@@ -44,8 +46,8 @@ declare
     base     constant integer := least(greatest(count / 100, 1), 4, (
         select min(l.concurrency) from pgqueue.limits l where l.id = any(limits) and l.per_key and l.concurrency > 0));
     passed   constant text[] := array(select E'\x01' || p.task from pgqueue.pauses p where p.key = '' and p.until > moment);
-    -- If this many keys in a row begin with a task that is not in `tasks`, the next probe also asks for these tasks. Then the index alone
-    -- skips all other keys.
+    -- If the first task of this many keys in a row is not in `tasks`, the next probes search only for keys with a task in `tasks`. Then the
+    -- index itself skips all other keys.
     patience   constant integer := 50;
     first_task constant text := (select min(t collate "C") from unnest(tasks) t);
     last_task  constant text := (select max(t collate "C") from unnest(tasks) t);
@@ -140,7 +142,7 @@ begin
                           and coalesce(j.concurrency_key, E'\x01' || j.task) = r.turn
                           and num_nonnulls(j.ordering) = 0 and j.task > r.task and j.run_at >= after_at)
                     union all
-                    select o.task, o.id from (  -- in an order that only jobs_live_order_idx has; else the planner might use ids
+                    select o.task, o.id from (  -- only jobs_live_order_idx has this order; else the planner might use another
                         select j.task::text as task, j.id from pgqueue.jobs_live j
                         where ordered and j.ordering is not null and j.concurrency_key is not null
                           and (j.queue, j.concurrency_key) >= (of_queue, r.turn) and (j.queue, j.concurrency_key) <= (of_queue, r.turn)

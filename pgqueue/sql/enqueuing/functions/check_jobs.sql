@@ -1,5 +1,6 @@
 -- Checks the options of jobs before anything is stored. If an option is unknown or does not go with another option, raises the error PQ404
--- with a sentence for people. The tables check the types and ranges of values. enqueue_many calls this function. Locks nothing.
+-- with a sentence for people. Does not check the types and ranges of values, because the tables do that. enqueue_many calls this function.
+-- Locks nothing.
 -- Returns facts about all these jobs together. `size` is the number of jobs, and `uniques` is how many of them can have a unique key. Each
 -- of the other columns is true if at least one job:
 --   is idempotent, throttled or debounced (`keyed`);
@@ -58,7 +59,7 @@ begin
                       and not i.body ? 'idempotency_key') is not true
         order by i.place limit 1;
         raise exception using errcode = 'PQ404',
-            message = case when bad.task is null then format('pgqueue: item %s names no task', bad.place)
+            message = case when bad.task is null then format('pgqueue: item %s has no task', bad.place)
                            when pgqueue.is_reserved(bad.task) then format('pgqueue: the name %s is reserved', bad.task)
                            when bad.unknown <> '{}' then format('pgqueue: unknown option %s for task %s', bad.unknown, bad.task)
                            when bad.keys then format('pgqueue: item %s: give as many keys as each has items, and no unique_key', bad.place)
@@ -66,7 +67,7 @@ begin
                                then format('pgqueue: item %s: give as many idempotency_keys as each has items, and no idempotency_key', bad.place)
                            when bad.both then format('pgqueue: item %s has both args and each', bad.place)
                            else format('pgqueue: item %s has an ordering without a concurrency_key', bad.place) end,
-            hint = case when pgqueue.is_reserved(bad.task) then 'names that begin with pgqueue. or hold :on_ belong to messages of alerts and to hooks' else
+            hint = case when pgqueue.is_reserved(bad.task) then 'pgqueue uses names that begin with pgqueue. or contain :on_ for messages of alerts and for hooks' else
                    'options: queue, priority, run_at or delay, max_attempts, timeout, unique or unique_key, unique_for,'
                    ' on_conflict, throttle, debounce, debounce_max, idempotency_key, idempotency_ttl, concurrency_key,'
                    ' weight, ordering, tags, meta, trace_context, expires, deadline, wake' end;
@@ -90,9 +91,9 @@ begin
                 then 'unique_for, on_conflict, throttle and debounce need a key: give unique or unique_key'
             when least(r.unique_for, r.throttle, r.debounce, r.debounce_max) <= 0
                  or greatest(r.unique_for, r.throttle, r.debounce, r.debounce_max) > 31536000
-                then 'unique_for, throttle, debounce and debounce_max take more than 0 seconds, a year at most'
+                then 'unique_for, throttle, debounce and debounce_max must be more than 0 seconds and at most a year'
             when r.debounce_max is not null and (r.debounce is null or r.debounce_max < r.debounce)
-                then 'debounce_max needs a debounce, which must not be longer'
+                then 'debounce_max needs a debounce that is not longer than debounce_max'
             when r.debounce is not null and num_nonnulls(r.run_at, r.delay) > 0
                 then 'debounce sets run_at: leave out run_at and delay'
             when num_nonnulls(r.throttle, r.debounce, r.idempotency_key, r.idempotency_keys) > 1
@@ -100,9 +101,9 @@ begin
             when r.idempotency_ttl is not null and num_nonnulls(r.idempotency_key, r.idempotency_keys) = 0
                 then 'idempotency_ttl is given without an idempotency_key'
             when r.debounce is not null and r.on_conflict <> 'replace'
-                then format('debounce replaces, so on_conflict cannot be %s', r.on_conflict)
+                then format('debounce always replaces the job, so on_conflict cannot be %s', r.on_conflict)
             when r.throttle is not null and r.on_conflict = 'replace'
-                then 'the first of a throttle wins, so on_conflict cannot be replace'
+                then 'throttle always keeps the first job, so on_conflict cannot be replace'
             when r.on_conflict = 'raise' and (replacing or debounced)
                 then 'on_conflict = raise stores all or nothing, so no job of the same call can replace or debounce'
             end as complaint

@@ -13,8 +13,8 @@
 --   debounce (seconds), debounce_max (seconds): each further job with the key postpones the first job and replaces its values;
 --   idempotency_key, idempotency_ttl (seconds, default 7 days): for this time the key stands for its request, and remembers how the job
 --     ended.
--- If an item leaves out an option, the declaration of its task (pgqueue.tasks) applies. It does not apply to an item with declared: true,
--- which Python sends.
+-- If an item leaves out an option, the declaration of its task (pgqueue.tasks) applies. It does not apply to an item with declared: true.
+-- Python sends this, because it has added the declaration's options itself.
 -- Returns one row a job, in order. If another job has the key, `created` is false, `id` is the id of that other job, and `conflict` is the
 -- kind of conflict: unique_key, throttle, debounce or idempotency_key; or idempotency_mismatch (the same key with other arguments) or
 -- duplicate (on_conflict = raise).
@@ -79,8 +79,8 @@ begin
         refused := conflicts && array['idempotency_mismatch', 'duplicate'];
     end if;
 
-    -- 3. Insert the jobs, which also takes their unique keys. One statement inserts all jobs if possible: first with `how` = quick, and if
-    --    that fails, with `how` = ordered. If that fails too, or if jobs are to be replaced, the jobs with a key are stored one by one.
+    -- 3. Insert the jobs, which also takes their unique keys. If possible, one statement inserts all jobs: it is tried with `how` = quick,
+    --    and then with `how` = ordered. If both fail, or if jobs are to be replaced, the jobs with a key are stored one by one.
     one_by_one := asked.replacing;
     if not refused and not one_by_one and asked.uniques > 1 then
         loop

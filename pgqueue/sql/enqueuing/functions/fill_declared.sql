@@ -24,7 +24,7 @@ begin
     where a.stored_by_pgqueue is null and a.state in ('pending', 'retrying', 'waiting', 'running') and pgqueue.is_reserved(a.task);
     if reserved is not null then
         raise exception using errcode = 'PQ404', message = format('pgqueue: the name %s is reserved', reserved),
-            hint = 'names that begin with pgqueue. or hold :on_ belong to messages of alerts and to hooks';
+            hint = 'pgqueue uses names that begin with pgqueue. or contain :on_ for messages of alerts and for hooks';
     end if;
     select bool_or(a.state in ('pending', 'retrying', 'waiting', 'running')),
            bool_or(a.state not in ('pending', 'retrying', 'waiting', 'running'))

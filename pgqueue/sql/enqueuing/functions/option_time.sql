@@ -1,4 +1,5 @@
--- The moment that the value of the option expires or deadline means: a number counts seconds from `since` on, and a text is a time.
+-- Returns the moment that a value of the option `expires` or `deadline` means. A number is the seconds from `since` to that moment; a text
+-- is the moment itself.
 create or replace function pgqueue.option_time(value jsonb, since timestamptz)
 returns timestamptz
 language sql

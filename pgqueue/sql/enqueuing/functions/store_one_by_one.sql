@@ -29,7 +29,7 @@ begin
             exit when holder is null;
             if item.on_conflict = 'replace' then
                 now_is := pgqueue.replace_job(holder, item.body, moment);
-                if now_is is null then  -- a worker has or had the holder, or the holder is overdue. So the key may be free now
+                if now_is is null then  -- a worker has or had the holder, or the holder is overdue. So the key can be free now
                     select j.state into now_is from pgqueue.jobs_live j where j.id = holder;
                     if rounds = 100 and now_is is distinct from 'running' then
                         raise insufficient_privilege using

@@ -1,5 +1,5 @@
--- The unique_key of a job, as one row: the key that was given, or a key that is derived from the job's arguments. Only this function
--- derives keys, so that a job has the same key wherever it is enqueued.
+-- Returns the unique_key of a job, as one row: the key that was `given`, or a key that is derived from the job's arguments. Only this
+-- function derives keys, so that a job has the same key wherever it is enqueued.
 --   by: true for all arguments, or a list of names of arguments. A missing argument counts as null.
 --   unique_for: seconds. The key then belongs to one window of that length: the window that contains `at` (the job's run_at). Windows are
 --     counted from 1970-01-01 UTC. So a window of a day begins at midnight, and a window of an hour on the hour.

@@ -6,7 +6,7 @@
 -- Locks the job's row. If another transaction is claiming the job at this moment, waits for that transaction, and then finds the job
 -- running.
 -- Never locks a running job. Otherwise its worker could not settle it before the caller's transaction ends, and all other jobs that the
--- worker settles would wait too.
+-- worker settles with it would wait, too.
 -- The idempotency key still stands for the request with which the job was enqueued. If a job has been tried before, a new expiry applies to
 -- its next start.
 create or replace function pgqueue.edit(job bigint, changes jsonb)

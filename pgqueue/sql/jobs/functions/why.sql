@@ -1,11 +1,12 @@
 -- Says why a job is not running. The answer is the first of these reasons that is true:
 --   its row is not visible (not committed, or gone); it has finished; it runs; it is not due yet; its queue is paused;
 --   no living worker serves its queue; none of the workers that serve it knows the job's task; another job of its key must end first;
---   its key or its task is paused, or a limit is used up; all slots of the workers, or all their slots for its queue, are taken;
+--   its key or its task is paused, or a limit is used up; all slots of the workers that can run it, or all their slots for its queue, are
+--     taken;
 --   other jobs are ahead of it; nothing stands in its way.
 -- If the answer may be wrong because row security hides rows from the role, the sentence says so.
--- `reason` is one word for programs. `sentence` says the same for people. `until` is the time at which the reason ends, if that is known.
--- `ahead` is how many due jobs come first (counted to 10,000). `do_this` is a command that helps.
+-- `reason` is one word for programs. `sentence` says the same for people. `until` is the time at which the reason will be gone, if that is
+-- known. `ahead` is how many due jobs come first (counted to 10,000). `do_this` is a command, or a sentence, that says how to help.
 -- Reads the rows of the job, its queue and the workers, and at most 10,000 entries of jobs_live_claim_idx. Locks nothing. Always returns
 -- one row.
 create or replace function pgqueue.why(job bigint, out reason text, out sentence text, out until timestamptz,
@@ -40,14 +41,14 @@ begin
         reason := 'unknown';
         if not has_sequence_privilege('pgqueue.jobs_id_seq', 'select, usage') then
             sentence := format('There is no job %s that the role %s can see: no job has had the number yet, or the transaction that'
-                               ' enqueued it is still open or was rolled back, or the finished job was over its retention. The role'
-                               ' may not read the sequence pgqueue.jobs_id_seq, which would tell.', why.job, current_user);
+                               ' enqueued it is still open or was rolled back, or the job finished and was deleted after its retention. The role'
+                               ' is not allowed to read the sequence pgqueue.jobs_id_seq, which shows the last number.', why.job, current_user);
             do_this := format('grant select on sequence pgqueue.jobs_id_seq to %I', current_user);
         elsif why.job > coalesce(pg_sequence_last_value('pgqueue.jobs_id_seq'), 0) then
             sentence := format('No job has had the number %s yet.', why.job);
         else
             sentence := format('There is no job %s: the transaction that enqueued it is still open or was rolled back, or the'
-                               ' finished job was over its retention.', why.job);
+                               ' job finished and was deleted after its retention.', why.job);
         end if;
         sentence := sentence || unseen;
         return;
@@ -80,7 +81,7 @@ begin
             sentence := sentence || format(' The loop of that worker has been blocked since %s', pgqueue.time_in_words(w.blocked_since)) ||
                 case when j.id = any(w.blocked_by) then ' by this job.'
                      when cardinality(w.blocked_by) > 0 then format(' by job %s.', w.blocked_by[1]) else '.' end;
-            do_this := 'make a handler that blocks a plain def, or give its task executor="process"';
+            do_this := 'declare the handler that blocks with def instead of async def, or give its task executor="process"';
         end if;
         return;
     end if;
@@ -89,7 +90,7 @@ begin
         until := j.run_at;
         if j.state = 'retrying' then
             reason := 'backoff';
-            sentence := format('Attempt %s of %s failed (%s); the next is due at %s.', j.attempt, j.max_attempts, j.error,
+            sentence := format('Attempt %s of %s failed (%s); the next attempt is due at %s.', j.attempt, j.max_attempts, j.error,
                                pgqueue.time_in_words(j.run_at));
         else
             reason := 'scheduled';
@@ -118,7 +119,7 @@ begin
     if workers.serving = 0 then
         reason := 'no_worker';
         sentence := format('No living worker serves its queue %s; ', j.queue) ||
-            case workers.living when 0 then 'none is alive at all.' when 1 then '1 worker serves other queues.'
+            case workers.living when 0 then 'no worker is alive.' when 1 then '1 worker serves other queues.'
                  else format('%s workers serve other queues.', workers.living) end || unseen;
         do_this := remedy;
         return;
@@ -128,9 +129,9 @@ begin
         select x.id, x.host, x.version, x.heartbeat_at into w
         from pgqueue.workers x where j.task = any(x.tasks) order by x.heartbeat_at desc limit 1;
         sentence := format('No living worker of its queue %s knows the task %s; ', j.queue, j.task) ||
-            case when found then format('the last one that did was worker %s on %s (pgqueue %s); its last heartbeat was at %s.', w.id, w.host,
+            case when found then format('the last one that knew it was worker %s on %s (pgqueue %s); its last heartbeat was at %s.', w.id, w.host,
                                         w.version, pgqueue.time_in_words(w.heartbeat_at))
-                 else 'none ever did.' end || unseen;
+                 else 'no worker has known it so far.' end || unseen;
         do_this := remedy;
         return;
     end if;
@@ -140,7 +141,7 @@ begin
             (select o.id, o.state, o.started_at from pgqueue.jobs_live o
              where o.queue = j.queue and o.concurrency_key = j.concurrency_key and o.ordering is not null and o.id < j.id
              order by o.id limit 1)
-            union all  -- a job with a greater id may have begun before this one was committed
+            union all  -- a job with a greater id can have begun before this one was committed
             (select o.id, o.state, o.started_at from pgqueue.jobs_live o
              where o.queue = j.queue and o.concurrency_key = j.concurrency_key and o.ordering is not null and o.id > j.id
                and o.state = 'running' limit 1)
@@ -164,9 +165,9 @@ begin
       and (p.task, p.key) = (case when j.concurrency_key is null then j.task else '' end, coalesce(j.concurrency_key, ''));
     if found then
         reason := 'rate';
-        sentence := format('Its %s is paused until %s, because a handler was told to come back then.',
+        sentence := format('Its %s is paused until %s, because a handler raised RateLimited.',
                            coalesce('key ' || j.concurrency_key, 'task ' || j.task), pgqueue.time_in_words(until));
-        do_this := 'delete its row in pgqueue.pauses to let it go on at once';
+        do_this := 'to end the pause now, delete its row in pgqueue.pauses';
         return;
     end if;
 
@@ -182,7 +183,7 @@ begin
         if held.free_at > moment then
             reason := 'rate';
             until := held.free_at;
-            sentence := format('Limit %s lets %s start every %s%s; the next start is free at %s.', held.id,
+            sentence := format('Limit %s lets %s start every %s%s; the next job can start at %s.', held.id,
                                pgqueue.with_noun(held.rate, 'job'),
                                case when held.period % 3600 = 0 then trim_scale(held.period / 3600) || ' h'
                                     when held.period % 60 = 0 then trim_scale(held.period / 60) || ' m' else held.period || ' s' end,
@@ -254,7 +255,7 @@ begin
         sentence := upper(left(before, 1)) || substr(before, 2);
     else
         reason := 'due';
-        sentence := 'Nothing stands in its way: a worker takes it at once, or within its poll.' || unseen;
+        sentence := 'Nothing stands in its way: a worker will claim it immediately, or at its next poll.' || unseen;
         return;
     end if;
     if j.run_at + lag > moment then

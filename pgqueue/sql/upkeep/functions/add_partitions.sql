@@ -22,7 +22,7 @@ set lock_timeout = '5s'
 as $function$
 #variable_conflict use_column
 declare
-    most    constant integer := 5000;  -- so many rows move in about 20 ms
+    most    constant integer := 5000;  -- moving this many rows takes about 20 ms
     today   constant date := clock_timestamp()::date;
     missing record;
     rest    text;

@@ -14,7 +14,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
 set lock_timeout = '25ms'
-set enable_hashjoin = off  -- there are few such keys, and many jobs
+set enable_hashjoin = off  -- few keys need an update, so one index probe for each is cheaper than reading all jobs
 set enable_mergejoin = off
 as $function$
 #variable_conflict use_column
