@@ -153,7 +153,7 @@ def test_ordering_needs_a_concurrency_key_and_a_weight_is_from_1_to_1000(app: Ap
 
     with pytest.raises(InvalidOptionError, match="without a concurrency_key"):
         t.using(ordering="block")
-    with pytest.raises(InvalidOptionError, match="give block or skip"):
+    with pytest.raises(InvalidOptionError, match="skip the dead job"):
         t.using(ordering="strict", concurrency_key="k")
     with pytest.raises(InvalidOptionError, match="from 1 to 1000"):
         t.using(weight=0)

@@ -48,7 +48,7 @@ def test_sql_refuses_a_job_or_a_schedule_whose_task_has_a_reserved_name(db, name
     with pytest.raises(psycopg.DatabaseError, match="is reserved") as caught:
         db.execute(text.encode(), {"name": name})
     assert caught.value.sqlstate == "PQ404"
-    assert "schedules" in text or "belong to messages" in caught.value.diag.message_hint
+    assert "schedules" in text or "for messages of alerts and for hooks" in caught.value.diag.message_hint
     assert db.execute(COUNT).fetchone() == (0,)
 
 
