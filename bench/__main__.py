@@ -26,7 +26,7 @@ QUESTIONS = [name for name in ORDER if importlib.util.find_spec(f"bench.{name}")
 
 
 class Commands(TyperGroup):
-    """``report`` is a command; all other words are questions."""
+    """If the first word is not the command ``report`` or ``ask``, all words are questions of the command ``ask``."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, args if args[:1] in (["report"], ["ask"]) else ["ask", *args])
@@ -48,16 +48,17 @@ def ask(
         list[str] | None, typer.Option(help="Measure only this system; may be repeated.")
     ] = None,
     rounds: Annotated[
-        int | None, typer.Option(help="The number of rounds; the tables show medians of them.")
+        int | None, typer.Option(help="The number of rounds; the tables show the medians of the rounds.")
     ] = None,
     scale: Annotated[float, typer.Option(help="A factor for the numbers of jobs, calls and samples.")] = 1.0,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Take a first look: one round, at a tenth of --scale.")
+        bool,
+        typer.Option("--quick", help="For a first look: measure only one round, with a tenth of --scale."),
     ] = False,
     load: Annotated[
         float | None,
         typer.Option(
-            help="Jobs/s enqueued beside the samples of `latency`; default: half of pgqueue's rate in `drain`."
+            help="The jobs/s that load the worker in `latency`; default: half of pgqueue's rate in `drain`."
         ),
     ] = None,
     json: Annotated[
@@ -99,7 +100,9 @@ def ask(
 def report(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Files of measurements: of one run, or of the parts of a run.", exists=True),
+        typer.Argument(
+            help="Files with the measurements of one run. A run can have several files.", exists=True
+        ),
     ] = None,
     readme: Annotated[Path, typer.Option(help="The README whose table is replaced.")] = HERE.parent
     / "README.md",

@@ -1,7 +1,7 @@
-"""How near does ``enqueue_many`` of 100,000 jobs come to a bare COPY of the same rows?
+"""Is ``enqueue_many`` of 100,000 jobs nearly as fast as a bare COPY of the same rows?
 
-After ``enqueue_many``, the bare COPY writes the same rows into a table with the same columns, checks and indexes. Its text is made
-before the clock starts. Both times include the commit.
+After ``enqueue_many``, the bare COPY writes the same rows into a table with the same columns, checks and indexes. The text that COPY sends
+is made before the clock starts. Both times include the commit.
 """
 
 import psycopg

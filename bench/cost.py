@@ -1,8 +1,9 @@
-"""How much write-ahead log, CPU time and commits does a job cost, for enqueuing it, and for claiming and settling it?
+"""How much write-ahead log, how much CPU time and how many commits does a job cost?
 
-First the jobs are enqueued, 1,000 in each call. Then one worker process works through them. A checkpoint is made before each of
-these halves, so that the log holds as many full-page images as possible. These images are counted separately, because their number
-depends on how often the server makes checkpoints. pgqueue is measured twice: with completed jobs kept, and with completed jobs deleted.
+The first half of a measurement enqueues the jobs, 1,000 in each call. In the second half, one worker process works through them. Each half
+has figures of its own. A checkpoint is made before each half, so that the log holds as many full-page images as possible. These images are
+counted separately, because their number depends on how often the server makes checkpoints. pgqueue is measured twice: with completed jobs
+kept, and with completed jobs deleted.
 """
 
 import asyncio
@@ -42,7 +43,7 @@ def run(server: str, systems: list[str], report: Report, rounds: int = 3, scale:
 
 
 async def measure(server: str, peer: peers.Peer, jobs: int) -> dict[str, float]:
-    """The figures. They are empty if the system does not keep its jobs in this database."""
+    """Returns the figures, or an empty dict if the system does not keep its jobs in this database."""
     with fresh_database(server) as dsn:
         await peer.setup(dsn)
         with psycopg.connect(dsn, autocommit=True) as conn, peer.counter(dsn) as finished:
@@ -74,7 +75,7 @@ async def measure(server: str, peer: peers.Peer, jobs: int) -> dict[str, float]:
 
 
 class Bill:
-    """Makes a checkpoint, and then counts the log that the server writes and the commits of this database."""
+    """Makes a checkpoint. From then on, counts the write-ahead log of the server and the commits of this database."""
 
     def __init__(self, conn: psycopg.Connection[Any], dsn: str) -> None:
         settle(dsn)

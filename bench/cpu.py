@@ -1,4 +1,4 @@
-"""The CPU time that a job costs, in the worker and in the server. On a shared machine, CPU times vary less than rates.
+"""Measures the CPU time that a job costs in the worker and in the server. On a shared machine, CPU times vary less than rates.
 
 The times are read from /proc. So they are known only on Linux, and the server's time only if the server runs on this host.
 """
@@ -28,7 +28,7 @@ class Meter:
         self.client_before, self.server_before = self._client(), self._server()
 
     def per_job(self, jobs: int) -> dict[str, float]:
-        """Microseconds for each job. The time of a process or connection that has ended before this call is not counted."""
+        """Returns the microseconds for each job. The time of a process or connection that has ended before this call is not counted."""
         client, server = since(self.client_before, self._client()), since(self.server_before, self._server())
         return {"client_us": 1e6 * client / jobs, "server_us": 1e6 * server / jobs}
 
@@ -45,7 +45,7 @@ def since(before: dict[int, float], now: dict[int, float]) -> float:
 
 
 def backends(conn: psycopg.Connection[Any]) -> set[int]:
-    """The server processes of all other connections to this database."""
+    """Returns the pids of the server processes of all other connections to this database."""
     return {pid for (pid,) in conn.execute(BACKENDS)}
 
 
@@ -54,7 +54,7 @@ def used_seconds(pid: int) -> float:
 
 
 def reaped_seconds(pid: int) -> float:
-    """The CPU time of the ended children of a process. For the postmaster, these are mostly the processes of closed connections."""
+    """Returns the CPU time of the ended children of a process. For the postmaster, these are mostly the processes of closed connections."""
     return _ticks(pid, 13, 14)
 
 
@@ -78,12 +78,15 @@ def children(pid: int) -> list[int]:
 
 
 def tree(pid: int) -> list[int]:
-    """The pids of a process and its descendants, without the servers that it has started."""
+    """Returns the pids of a process and of its descendants, but not of the servers among these."""
     return [pid, *(found for child in children(pid) if name(child) not in SERVERS for found in tree(child))]
 
 
 def memory_mb(pids: Iterable[int], field: str = "VmRSS") -> float:
-    """The sum of the resident memory of processes, or of its peaks with ``field="VmHWM"``. Memory that they share counts several times."""
+    """Returns the sum of the resident memory of the processes, in MB. With ``field="VmHWM"``, returns the sum of their peaks.
+
+    If several processes share memory, it counts once for each of them.
+    """
     kilobytes = 0
     for pid in pids:
         try:
@@ -103,5 +106,5 @@ def _ticks(pid: int, *fields: int) -> float:
 
 
 def _fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the third one on, which is the state."""
+    """Returns the fields of /proc/PID/stat, beginning with the third field, the state."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

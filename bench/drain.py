@@ -43,26 +43,26 @@ def of_own(variant: str, other: str) -> Callable[[Results], float | None]:
 
 
 TARGETS = [
-    Target("one process, times the fastest on Postgres (graphile-worker, pg-boss)", times("graphile_worker", "pg_boss"), 1.0),
-    Target("one process, times pgqueuer", times("pgqueuer"), 2),
-    Target("one process, times awa-pg", times("awa"), 4),
-    Target("one process, times procrastinate", times("procrastinate"), 50),
-    Target("one process, % of the bare loop of 200", share_of_limit, 50),
-    Target("two processes, times one", of_own("x2", ""), 1.2),
-    Target("two processes, times two graphile-workers", times("graphile_worker", variant=f"{OURS} x2"), 1.1),
-    Target("four processes, times two", of_own("x4", "x2"), 1.0),
-    Target("eight processes, times two", of_own("x8", "x2"), 1.0),
-    Target("threads, times async", of_own("threads", ""), 0.4),
+    Target("rate of one process, divided by that of the fastest on Postgres (graphile-worker, pg-boss)", times("graphile_worker", "pg_boss"), 1.0),
+    Target("rate of one process, divided by that of pgqueuer", times("pgqueuer"), 2),
+    Target("rate of one process, divided by that of awa-pg", times("awa"), 4),
+    Target("rate of one process, divided by that of procrastinate", times("procrastinate"), 50),
+    Target("rate of one process, % of that of the bare loop of 200 (limit)", share_of_limit, 50),
+    Target("rate of two processes, divided by that of one", of_own("x2", ""), 1.2),
+    Target("rate of two processes, divided by that of two graphile-workers", times("graphile_worker", variant=f"{OURS} x2"), 1.1),
+    Target("rate of four processes, divided by that of two", of_own("x4", "x2"), 1.0),
+    Target("rate of eight processes, divided by that of two", of_own("x8", "x2"), 1.0),
+    Target("rate with handlers on threads, divided by that with async handlers", of_own("threads", ""), 0.4),
     Target("a worker's peak memory, MB", lambda r: r.median("drain", "peak_mb"), 80, at_least=False),
     Target("growth of a worker's memory over 1,000,000 jobs (--scale 10)", lambda r: r.median("drain", "rss_growth"), 1.1, at_least=False),
 ]  # fmt: skip
 
-# The fastest systems: two processes of each are measured, too.
+# These systems are the fastest, so two processes of each of them are measured, too.
 PAIRED = ("graphile_worker", "pg_boss", "pgqueuer")
 CHUNK = 1_000
 LONG = 100_000
 POLL = 0.005
-# The longest pause between two counts, in seconds. It is short, because the rate of the first jobs is not the rate of the rest.
+# The longest time between two counts, in seconds. It is short, because the rate that was seen until now can be wrong for the other jobs.
 LONGEST_LOOK = 0.1
 
 
@@ -106,7 +106,7 @@ def measure(server: str, peer: peers.Peer, jobs: int, count: int = 1) -> dict[st
 
 
 def hold(conn: psycopg.Connection[Any], peer: peers.Peer) -> None:
-    """Pauses the queues of pgqueue until all processes have started, because starting eight of them takes longer than the jobs."""
+    """Pauses the queues of pgqueue until all processes have started, because starting eight of them takes longer than running the jobs."""
     if isinstance(peer, variants.Variant) and peer.processes > 1:
         conn.execute("UPDATE pgqueue.queues SET paused = true")
 
@@ -130,9 +130,9 @@ async def fill(peer: peers.Peer, dsn: str, jobs: int) -> None:
 
 
 def wait_until(finished: Callable[[], int], jobs: int, patience: float = 60.0) -> None:
-    """Waits until ``jobs`` are finished. Counts them rarely, because counting takes CPU time from the workers.
+    """Waits until ``jobs`` jobs are finished. Counts them rarely, because counting takes CPU time from the workers.
 
-    Before each count, it sleeps half of the estimated time that the other jobs need.
+    Before each count, it sleeps half of the time that the unfinished jobs will probably need.
     """
     begin, before = time.monotonic(), finished()
     done, progress = before, begin
@@ -143,4 +143,4 @@ def wait_until(finished: Callable[[], int], jobs: int, patience: float = 60.0) -
         if counted > done:
             done, progress = counted, time.monotonic()
         elif time.monotonic() > progress + patience:
-            raise TimeoutError(f"{done} of {jobs} jobs were finished, and no more of them for {patience:g} s")
+            raise TimeoutError(f"{done} of {jobs} jobs were finished, and no further job in {patience:g} s")

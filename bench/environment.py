@@ -1,4 +1,4 @@
-"""The machine, the versions and the settings of a run. Each report of figures shows them, too."""
+"""Collects the machine, the versions and the settings of a run. Reports show them together with the figures."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 """Do finished jobs slow the queue down? Targets: with 10 M of them, at least 0.95 of the rate without them, and a lookup under 1 ms.
 
-Three databases hold 0, 1 M and 10 M finished jobs, spread over the day tables of 30 days. They are measured in turn. First one session
-looks up single jobs, pending and finished ones, with ``SELECT … FROM pgqueue.jobs WHERE id = …``. Then one worker process works
+Three databases hold 0, 1 M and 10 M finished jobs, spread over the day tables of 30 days. They are measured one after the other. First one
+session looks up single jobs, pending and finished ones, with ``SELECT … FROM pgqueue.jobs WHERE id = …``. Then one worker process works
 through the pending jobs; ``server_us`` is the server's CPU time for claiming and settling a job.
 """
 
@@ -108,7 +108,7 @@ def add_day(conn: psycopg.Connection[Any], day: datetime) -> None:
 def look_up(conn: psycopg.Connection[Any]) -> dict[str, float]:
     highest = int(number(conn, "SELECT max(id) FROM pgqueue.jobs_live"))
     lowest = int(number(conn, "SELECT coalesce(min(id), 1) FROM pgqueue.jobs"))
-    for _ in range(100):  # the server prepares the statement and reads the indexes into memory
+    for _ in range(100):  # so that the server has prepared the statement, and has the indexes in memory
         conn.execute(LOOKUP, [random.randint(lowest, highest)]).fetchall()
     seconds = []
     for _ in range(LOOKUPS):

@@ -1,9 +1,10 @@
-"""What do idle workers cost? Targets: at most one query a second for each worker, and 5 % of one core of the server for 100 workers.
+"""What do idle workers cost? Targets: at most one query a second for each worker, and for 100 workers at most 5 % of one core in the
+server.
 
 100 processes of ``pgq work`` with default settings serve an empty queue. Each statement of a worker is a transaction of its own. So
-``queries`` is the number of transactions, committed or not, that ``pg_stat_database`` counts, minus those of the measuring session.
-The server's CPU time includes its background processes. Memory is the proportional set size (PSS): of memory that several processes
-share, each process counts its part.
+``queries`` is the number of transactions, committed or not, that ``pg_stat_database`` counts, minus those of the measuring session. The
+server's CPU time includes its background processes. Memory is the proportional set size (PSS): if several processes share memory, each of
+them counts an equal part of it.
 """
 
 import re
@@ -22,7 +23,7 @@ from bench.server import fresh_database, settle
 TITLE = "one idle worker process (queries in a second, CPU time of 100 such processes)"
 WORKERS = 100
 SECONDS = 60.0
-WARM_UP = 20.0  # a session reports its transactions at most 10 s late
+WARM_UP = 20.0  # a session can report its transactions up to 10 s late
 COMMAND = ours.WORKER[:-2]  # without ``-c N``, so a worker has the default concurrency
 SHOWN = [
     "queries",
@@ -81,7 +82,7 @@ def measure(server: str, size: int, seconds: float) -> dict[str, float]:
             }
 
 
-OWN = 2  # statements of one look(): the second look() reads a count with those of the first one in it
+OWN = 2  # the statements that the first look() adds to the count of the second look()
 
 
 def look(conn: psycopg.Connection[Any], pids: list[int]) -> tuple[float, float, float, float]:

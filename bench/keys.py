@@ -1,10 +1,10 @@
 """What do unique keys cost an enqueuer? Jobs that each have a key of their own are compared with the same jobs without keys.
 
-No other job has the key of a job, which is the normal case for users. ``many`` and ``made`` store 1,000 jobs in each call, and ``one``
-stores one job in each call. Each batch is committed. All ways to enqueue are measured in each round, on one connection and in one
+No two jobs have the same key, which is the normal case for users. ``many`` and ``made`` store 1,000 jobs in each call and commit them.
+``one`` stores one job in each call and commits after 50 calls. All ways to enqueue are measured in each round, on one connection and in one
 database, with the same arguments. ``made``: the jobs are made first (``task.using(unique_key=…).job(…)``), and then passed to
-``enqueue_many``. The measured time includes making them, with a key and without one. ``key_share`` is the rate in per cent of the rate
-without keys.
+``enqueue_many``. The measured time includes making them, both for jobs with keys and for jobs without keys. ``key_share`` is the rate in
+per cent of the rate without keys.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """How much time passes between the commit of a job and the start of its handler? The clock starts just before the commit.
 
-First the worker is idle. Then it is measured under load: another producer enqueues ``--load`` jobs a second, by default half of
-pgqueue's rate in ``drain``. The load is the same for every system. A system that cannot finish so many jobs is left out.
+First the worker is idle. Then it is measured under load: another producer enqueues ``--load`` jobs a second, by default half of pgqueue's
+rate in ``drain``. The load is the same for every system. A system that cannot finish so many jobs a second is not measured under load.
 ``reached_share`` is the share of the load that the producer really enqueued. If it is too small, the target counts as not measured.
 """
 
@@ -31,7 +31,7 @@ POSTGRES = ("graphile_worker", "pg_boss", "procrastinate", "pgqueuer", "awa", "c
 TARGETS = [
     Target("idle worker, p50, divided by the best on Postgres", lambda r: r.ratio("latency", "p50_ms", to=POSTGRES), 1.1, at_least=False),
     Target("idle worker, p99, divided by the best on Postgres", lambda r: r.ratio("latency", "p99_ms", to=POSTGRES), 1.1, at_least=False),
-    Target("half loaded, p99, ms", loaded_p99, 25, at_least=False),
+    Target("under load, p99, ms", loaded_p99, 25, at_least=False),
 ]  # fmt: skip
 
 SAMPLES = 200
@@ -64,7 +64,7 @@ def run(
 
 
 def drained(server: str, name: str, report: Report) -> float:
-    """The system's rate in ``drain``, in jobs/s. If this run has not asked that question, a short drain measures the rate now."""
+    """Returns the system's rate in ``drain``, in jobs/s. If this run has not asked that question, a short drain measures the rate now."""
     if known := report.results.median("drain", "jobs_per_s", name):
         return known
     peer = peers.load(name)
@@ -76,7 +76,7 @@ def drained(server: str, name: str, report: Report) -> float:
 
 
 async def measure(server: str, peer: peers.Peer, samples: int, load: float = 0.0) -> dict[str, float]:
-    """The figures. Under load they are empty if the system's handler does not report the number of the job that it starts."""
+    """Returns the figures. Under load, returns an empty dict if the system's handler does not report the numbers of its jobs."""
     with fresh_database(server) as dsn:
         await peer.setup(dsn)
         settle(dsn)
@@ -104,9 +104,10 @@ async def measure(server: str, peer: peers.Peer, samples: int, load: float = 0.0
 
 
 def in_order(started: list[Start]) -> list[Start]:
-    """The starts, sorted by the order in which their jobs were enqueued.
+    """Returns the starts in the order in which their jobs were enqueued.
 
-    Without load, starts may have no number. They are in that order already, because each job was enqueued after the start before.
+    Without load, the starts may lack the numbers of their jobs. But then they are in this order already, because each job was enqueued
+    after the job before it had started.
     """
     return sorted(started, key=lambda start: start.job or 0)
 

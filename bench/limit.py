@@ -1,8 +1,8 @@
 """How fast are the statements that enqueue, claim and settle, without a worker around them?
 
-The statements are those of pgqueue, and the connections have the settings of a worker's connections. First a Python process runs a
-bare loop without handlers: one connection claims N jobs, while another connection durably settles the N jobs that were claimed
-before. Then pgbench sends the same statements on one connection, without Python: again and again it enqueues, claims and settles N jobs.
+The statements are those of pgqueue, and the connections have the settings of a worker's connections. First a Python process runs a bare
+loop without handlers: one connection claims 200 or 500 jobs, while another connection durably settles the jobs that were claimed before.
+Then pgbench sends the same statements on one connection, without Python: again and again it enqueues, claims and settles 200 jobs.
 """
 
 import asyncio
@@ -179,7 +179,7 @@ def measure_cycle(dsn: str, scale: float, pgbench: str) -> dict[str, float]:
 def run_pgbench(
     pgbench: str, dsn: str, script: str, parameters: Mapping[str, object], seconds: int
 ) -> tuple[int, float]:
-    """Runs pgbench. Returns the number of cycles, and the seconds that they took."""
+    """Runs pgbench for ``seconds``. Returns the number of cycles, and the seconds that they really took."""
     with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
         file.write(script)
         file.flush()
@@ -203,5 +203,5 @@ def run_pgbench(
 
 
 def for_pgbench(text: str) -> str:
-    """The statement with parameters in pgbench's form ``:name``. pgbench sends text, but each parameter has a cast to its type."""
+    """Returns the statement with its parameters in pgbench's form ``:name``. pgbench sends values as text, and the statement casts them."""
     return PARAMETER.sub(r":\1", text).replace("%%", "%")

@@ -1,8 +1,8 @@
 """What do limits and turns of keys cost, and what does a limit cost the jobs to which it does not apply?
 
-One worker process works through the same no-op jobs in four ways: without keys and limits (``no rules``); with a limit of
-another queue; with a limit of 20 running jobs for each of 1,000 keys; and with 10,000 keys that take turns but have no
-limit. ``kept_share`` is the rate in per cent of the rate without keys and limits.
+One worker process works through the same no-op jobs in four ways: without keys and limits (``no rules``); with a limit for another queue;
+with 1,000 keys and a limit of 20 running jobs for each key; and with 10,000 keys that take turns but have no limit. ``kept_share`` is the
+rate in per cent of the rate without keys and limits.
 """
 
 import psycopg

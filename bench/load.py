@@ -42,7 +42,7 @@ def fill(
     age: float = 3600.0,
     task: str = "noop",
 ) -> None:
-    """Insert pending jobs in one statement. The first became due ``age`` seconds ago, the last half of that time ago."""
+    """Inserts pending jobs in one statement. The first job became due ``age`` seconds ago, and the last one half as many seconds ago."""
     parameters = {"task": task, "queues": queues or ["default"], "priority": priority, "age": age}
     conn.execute(FILL, parameters | {"jobs": jobs, "note": peers.NOTE})
 
@@ -54,7 +54,7 @@ def tidy(conn: psycopg.Connection[Any]) -> None:
 
 
 def drain(dsn: str, jobs: int, *options: str) -> dict[str, float]:
-    """Measures how fast one worker process starts ``jobs`` jobs. Other jobs may be behind these; the worker is stopped before it ends."""
+    """Measures how fast one worker process starts the first ``jobs`` jobs. Then the worker is stopped, even if there are more jobs."""
     with (
         psycopg.connect(dsn, autocommit=True) as conn,
         Worker(ours, dsn, jobs, command=[*ours.WORKER, *options]) as worker,
@@ -66,7 +66,7 @@ def drain(dsn: str, jobs: int, *options: str) -> dict[str, float]:
 
 
 def against(values: dict[str, float], first: dict[str, float]) -> dict[str, float]:
-    """The values, and their rate and CPU time of a job compared with those of ``first``.
+    """Returns the values together with ``kept_share`` and ``cpu_ratio``, which compare their rate and CPU time with those of ``first``.
 
     On a shared machine, the CPU time varies less than the rate.
     """
@@ -91,7 +91,7 @@ def held_snapshot(dsn: str, held: bool = True) -> Iterator[None]:
 
 @contextmanager
 def fleet(dsn: str, size: int, jobs: int = 1, command: list[str] | None = None) -> Iterator[list[Worker]]:
-    """Runs ``size`` worker processes. When the block begins, all are registered. When it ends, all get SIGTERM before any is waited for."""
+    """Runs ``size`` worker processes. All of them are registered when the block begins, and get SIGTERM at the same time when it ends."""
     with contextlib.ExitStack() as stack, psycopg.connect(dsn, autocommit=True) as conn:
         workers = [stack.enter_context(Worker(ours, dsn, jobs, command=command)) for _ in range(size)]
         registered = "SELECT count(*) FROM pgqueue.workers WHERE state = 'running'"
@@ -118,7 +118,7 @@ def number(conn: psycopg.Connection[Any], query: str, parameters: list[Any] | No
 
 
 def server_seconds(conn: psycopg.Connection[Any]) -> float:
-    """The CPU time of the whole server since its start: of the postmaster and of its processes, also of those that have ended."""
+    """Returns the CPU time of the whole server since its start. This includes all processes of the server, also those that have ended."""
     backend = int(number(conn, "SELECT pg_backend_pid()"))
     postmaster = _stat(backend)[1]
     processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
@@ -127,7 +127,7 @@ def server_seconds(conn: psycopg.Connection[Any]) -> float:
 
 
 def _stat(pid: int) -> list[int]:
-    """The fields of /proc/PID/stat after the name. The letter of the state becomes 0. Empty if there is no such process."""
+    """Returns the fields of /proc/PID/stat after the name, with 0 for the letter of the state. Returns [] if there is no such process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -140,14 +140,14 @@ def _stat(pid: int) -> list[int]:
 
 @dataclass
 class Offered:
-    """How many jobs steady producers have enqueued, and how many seconds each call took with its commit."""
+    """How many jobs steady producers have enqueued, and how many seconds each call took, including its commit."""
 
     jobs: int = 0
     calls: list[float] = field(default_factory=list)
 
 
 async def offer(dsn: str, rate: float, seconds: float, connections: int = 1) -> Offered:
-    """Enqueue ``rate`` jobs a second for ``seconds`` seconds, in a transaction every 10 ms. A late producer does not skip jobs."""
+    """Enqueues ``rate`` jobs a second for ``seconds`` seconds: each connection commits every 10 ms. A producer that is late skips no job."""
     offered = Offered()
     async with contextlib.AsyncExitStack() as stack:
         producers = [await stack.enter_async_context(ours.producer(dsn)) for _ in range(connections)]
@@ -172,7 +172,7 @@ async def _offer(producer: ours.Producer, rate: float, seconds: float, offered: 
 async def sampling(
     dsn: str, query: str, parameters: list[Any], every: float = 0.05
 ) -> AsyncIterator[list[int]]:
-    """Runs a query that counts, every ``every`` seconds while the block runs, and collects the results."""
+    """Runs a query every ``every`` seconds while the block runs. Yields the list into which it writes each count that the query returns."""
     samples: list[int] = []
 
     async def sample(conn: psycopg.AsyncConnection[Any]) -> None:
@@ -199,7 +199,7 @@ FROM pgqueue.jobs WHERE started_at IS NOT NULL AND task = 'noop' ORDER BY create
 
 
 def pickups(conn: psycopg.Connection[Any]) -> list[tuple[float, float]]:
-    """For each started job: the time when it was enqueued, and the seconds from then until its claim, by the database's clock."""
+    """Returns, for each started job, when it was enqueued and how many seconds later it was claimed, by the database's clock."""
     return conn.execute(PICKUPS).fetchall()
 
 

@@ -1,9 +1,9 @@
 """Each measured handler calls this module, which reports the start of its job to the measuring process through a named pipe.
 
 ``BENCH_JOBS=n`` reports only the first and the n-th start of each process, so that reports cost the measured process hardly any time.
-``BENCH_JOBS=0`` reports every start. A report is a line with the monotonic time and, if the handler passes it, the number of the job.
-Jobs with a negative number only make load, and their starts are not reported. ``BENCH_PIPE`` is the descriptor of the pipe, which only
-direct children inherit. ``BENCH_FIFO`` is its path, by which all descendants open it.
+``BENCH_JOBS=0`` reports every start. A report is a line with the monotonic time and, if the handler passes it, the number of the job. Jobs
+with a negative number only make load, and their starts are not reported. ``BENCH_PIPE`` is a descriptor of the pipe, which only direct
+children inherit. ``BENCH_FIFO`` is the path of the pipe, by which all descendants can open it.
 """
 
 import os

@@ -21,7 +21,10 @@ Questions = Mapping[str, Question]
 
 
 def rewrite(readme: Path, results: Results, questions: Questions, plots: Iterable[Path] = ()) -> None:
-    """Replace the table between the README's markers. It has the rows for which other systems were measured; docs/benchmarks.md has all."""
+    """Replaces the table between the README's markers, and writes docs/benchmarks.md.
+
+    The README shows only the measures for which other systems were measured, too. docs/benchmarks.md shows all measures.
+    """
     pictures = "".join(f"\n\n![{plot.stem}]({plot.relative_to(readme.parent)})" for plot in plots)
     head, _, rest = readme.read_text().partition(BEGIN)
     _, found, tail = rest.partition(END)
@@ -36,7 +39,7 @@ def page(results: Results, questions: Questions) -> str:
 
 
 def table(results: Results, questions: Questions, *, compared: bool = False) -> str:
-    """The table as Markdown. With ``compared``, it has only the rows for which other systems were measured, too."""
+    """Returns the table as Markdown. With ``compared``, it has only the measures for which other systems were measured, too."""
     lines = [HEAD]
     for name in filter(results.systems, questions):
         lines += _rows(name, questions[name], results, compared=compared)
@@ -44,7 +47,7 @@ def table(results: Results, questions: Questions, *, compared: bool = False) -> 
 
 
 def _environment(results: Results) -> Iterator[str]:
-    """Lists the machine, the versions and the settings. If they differ between parts of the run, all values are listed."""
+    """Yields lines with the machine, the versions and the settings. If a value differs between parts of the run, all its values are listed."""
     yield "<details><summary>Machine, versions and settings</summary>\n"
     for key in dict.fromkeys(key for environment in results.environments for key in environment):
         told = dict.fromkeys(str(e[key]) for e in results.environments if key in e)

@@ -5,7 +5,7 @@ list of targets are made::
 
     TITLE = "one worker process empties a queue"          # says in one line what is measured
     SHOWN = ["jobs_per_s", "server_us"]                   # columns of the table; the first one is the headline
-    HEADLINES = ["jobs_per_s"]                            # rows of the README; default: the headline
+    HEADLINES = ["jobs_per_s"]                            # values with a row in the README; default: the headline
     TARGETS = [Target("…", lambda results: results.median("drain", "jobs_per_s"), 40_000)]
 
 The name of a value ends in its unit (``UNITS``). The unit decides whether more or less of the value is better. After the name of a
@@ -67,11 +67,11 @@ class Results:
         return results
 
     def systems(self, question: str) -> list[str]:
-        """The systems of a question, in the order in which they were first measured."""
+        """Returns the systems of a question, in the order in which they were first measured."""
         return list(dict.fromkeys(m.system for m in self.measured if m.question == question))
 
     def values(self, question: str, value: str, system: str = OURS) -> list[float]:
-        """The value in each round. Empty if it was not measured."""
+        """Returns the value in each round, or [] if it was not measured."""
         rows = (m.values for m in self.measured if (m.question, m.system) == (question, system))
         return [row[value] for row in rows if value in row]
 
@@ -82,17 +82,17 @@ class Results:
     def ratio(
         self, question: str, value: str, system: str = OURS, *, to: Collection[str] = ()
     ) -> float | None:
-        """The median of a system divided by that of the best other system in the same variant. ``to``: only these systems are compared."""
+        """Returns the median divided by that of the best other system in the same variant, or of the best system of ``to``."""
         ours, best = self.median(question, value, system), self.best_peer(question, value, system, of=to)
         return ours / best[1] if ours is not None and best and best[1] else None
 
     def to_own(self, question: str, value: str, system: str, other: str) -> float | None:
-        """The median of the variant ``system`` divided by that of the variant ``other``."""
+        """Returns the median of the variant ``system`` divided by that of the variant ``other``."""
         one, two = self.median(question, value, system), self.median(question, value, other)
         return one / two if one is not None and two else None
 
     def peers(self, question: str, value: str, system: str = OURS) -> dict[str, float]:
-        """The medians of the other systems in the same variant as ``system``."""
+        """Returns the medians of the other systems in the same variant as ``system``."""
         name, variant = split(system)
         others = [o for o in self.systems(question) if split(o)[1] == variant and split(o)[0] != name]
         medians = {split(other)[0]: self.median(question, value, other) for other in others}
@@ -123,7 +123,7 @@ class Target:
 
 
 class Question(Protocol):
-    """A module that asks a question has these declarations. ``HEADLINES`` and ``TARGETS`` may be missing."""
+    """A module that asks a question has these declarations. ``HEADLINES`` and ``TARGETS`` are optional."""
 
     TITLE: str
     SHOWN: list[str]
@@ -159,7 +159,7 @@ class Report:
         measure: Callable[..., dict[str, float] | Coroutine[Any, Any, dict[str, float]]],
         *given: Any,
     ) -> None:
-        """Call ``measure`` and add what it returns, if it returns values. If it fails, note the failure, so that the run can go on."""
+        """Calls ``measure`` and adds the values that it returns. If it fails, the failure is noted, and the run goes on."""
         try:
             values = measure(*given)
             if isinstance(values, Coroutine):
@@ -171,7 +171,7 @@ class Report:
                 self.add(Measurement(question, system, round_, values))
 
     def fail(self, what: str) -> None:
-        """Note and print the exception that is being handled."""
+        """Notes and prints the exception that is being handled."""
         self.failed.append(what)
         said = f"{what} failed\n{traceback.format_exc()}"
         self.console.print(said, markup=False, highlight=False, soft_wrap=True)
@@ -183,7 +183,7 @@ class Report:
     def table(
         self, question: str, title: str, shown: list[str], *, less_is_better: bool | None = None
     ) -> None:
-        """Show the medians of the rounds. For the headline, also show its range, and its ratio to pgqueue in the same variant."""
+        """Shows the medians of the rounds. For the headline, also shows the range and the ratio to pgqueue in the same variant."""
         headline, results = shown[0], self.results
         less = not more_is_better(headline) if less_is_better is None else less_is_better
         direction = "less is better" if less else "more is better"
@@ -210,7 +210,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 
 
 def split(system: str) -> tuple[str, str]:
-    """The name of a system and its variant."""
+    """Returns the name of the system and its variant."""
     name, _, variant = system.partition(" ")
     return name, variant
 
@@ -224,7 +224,7 @@ def more_is_better(value: str) -> bool:
 
 
 def label(value: str) -> str:
-    """``jobs_per_s`` as "jobs/s", ``claim_p50_ms`` as "claim p50, ms"."""
+    """Returns the value's name for readers: "jobs/s" for ``jobs_per_s``, "claim p50, ms" for ``claim_p50_ms``."""
     for suffix, unit in UNITS.items():
         if value.endswith(suffix):
             words = value.removesuffix("" if unit in {"", "%"} else suffix).replace("_", " ")

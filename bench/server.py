@@ -22,14 +22,14 @@ SHOWN = ("server_version", "fsync", "synchronous_commit", "shared_buffers", "max
 
 @contextmanager
 def server() -> Iterator[str]:
-    """Yield the DSN of the server: ``PGQUEUE_BENCH_DSN`` if it is set, else the DSN of a new server, which is removed at the end."""
+    """Yields the DSN of the server: ``PGQUEUE_BENCH_DSN`` if it is set, else the DSN of a new server, which is removed at the end."""
     if dsn := os.environ.get("PGQUEUE_BENCH_DSN"):
         yield dsn
         return
     from pgqueue.dev.embedded import start
 
     with tempfile.TemporaryDirectory(prefix="pgqueue-bench-") as directory:
-        Path(directory).chmod(0o711)  # if root starts it, Postgres runs as the user nobody
+        Path(directory).chmod(0o711)  # if root runs this, Postgres runs as the user nobody
         postgres = start(Path(directory) / "pg", settings=SETTINGS)
         try:
             yield postgres.dsn
@@ -66,7 +66,10 @@ def _show(conn: psycopg.Connection[Any], name: str) -> str:
 
 
 def _with_database(dsn: str, name: str) -> str:
-    """Replace the path of a URL, or add the name to a key=value string. The other parts of the DSN stay as the user wrote them."""
+    """Returns the DSN with another database: replaces the path of a URL, or adds the name to a key=value string.
+
+    All other parts of the DSN stay as the user wrote them.
+    """
     old = conninfo_to_dict(dsn).get("dbname", "")
     if "://" not in dsn:
         return f"{dsn} dbname={name}"

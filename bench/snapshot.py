@@ -1,9 +1,9 @@
 """Does the queue stay fast while some session holds an old snapshot?
 
-A REPEATABLE READ transaction stays open for ten minutes, so vacuum can remove no dead row. Meanwhile 1,000 jobs a second are enqueued,
-and one worker process runs them. A pickup is the time from a job's ``created_at`` to its ``started_at``, which includes the worker's
-pauses between claims. The duration of each claim is read from the worker's log. Targets: at the end, at least 0.98 of the enqueued jobs
-are completed, and the pickup p99 of the last minute is at most twice that of the first minute.
+A REPEATABLE READ transaction stays open for ten minutes, so vacuum can remove no dead row. Meanwhile 1,000 jobs a second are enqueued, and
+one worker process runs them. A pickup is the time from a job's ``created_at`` to its ``started_at``, which includes the time that the
+worker waits between claims. The duration of each claim is read from the worker's log. Targets: at the end, at least 0.98 of the enqueued
+jobs are completed, and the pickup p99 of the last minute is at most twice that of the first minute.
 """
 
 import asyncio
@@ -97,7 +97,7 @@ def pickup_times(rows: list[tuple[float, float]], window: float) -> dict[str, fl
 
 
 def claim_times(log: str, window: float) -> dict[str, float]:
-    """The durations of the claims that found jobs, from the worker's log."""
+    """Returns the median durations of the first and the last claims that found jobs, and their ratio. Reads them from the worker's log."""
     claims = [(datetime.fromisoformat(at).timestamp(), float(ms)) for at, ms in CLAIMED.findall(log)][1:]
     begin, end = claims[0][0], claims[-1][0]
     first = median(ms for at, ms in claims if at - begin < window)

@@ -1,9 +1,10 @@
 """If a business transaction has enqueued jobs and stays open, does any other session wait for it?
 
-The transaction writes a row, enqueues some jobs by the public API and stays open for ten minutes. Meanwhile other sessions enqueue
-2,000 jobs a second, and one worker process runs these. 20 times a second, ``pg_blocking_pids`` shows which sessions wait for the
-transaction; ``waits`` counts them. The transaction also holds back vacuum. So when it commits and its jobs become visible, they lie
-behind all dead rows of those minutes. Targets: no session waits for the transaction, and its jobs start within 2 s of its commit.
+The transaction writes a row, enqueues some jobs by the public API and stays open for ten minutes. Meanwhile other sessions enqueue 2,000
+jobs a second, and one worker process runs the jobs of these sessions. 20 times a second, ``pg_blocking_pids`` shows which sessions wait for
+the transaction; ``waits`` is the sum of all these counts. The transaction also holds back vacuum. So when it commits and its jobs become
+visible, the table still has all dead rows of those minutes. Targets: no session waits for the transaction, and its jobs start within 2 s of
+its commit.
 """
 
 import asyncio
@@ -97,7 +98,7 @@ def measure(server: str, seconds: float) -> dict[str, float]:
 async def meanwhile(
     dsn: str, straggler: psycopg.Connection[Any], seconds: float
 ) -> tuple[Offered, list[int], float]:
-    """Enqueue jobs from other sessions, and commit the open transaction after ``seconds``.
+    """Enqueues jobs from other sessions, and commits the open transaction after ``seconds``.
 
     Returns the enqueued jobs, the counts of sessions that waited, and the database's time just before that commit.
     """

@@ -1,9 +1,9 @@
 """How soon does an urgent job start while a worker works through a million other jobs? Target: a pickup p99 of at most 20 ms.
 
-A pickup is the time from just before the commit of an urgent job (priority -10) to the start of its handler. Urgent jobs are enqueued
-one at a time, while less urgent jobs fill all slots of the worker process. ``one queue``: one queue holds the 1 M less urgent jobs.
-``50 queues``: 50 queues hold them together, in three priorities; 90 % have the least urgent one. Both cases are also measured while
-another session holds a snapshot.
+A pickup is the time from just before the commit of an urgent job (priority -10) to the start of its handler. Urgent jobs are enqueued one
+at a time, while less urgent jobs fill all slots of the worker process. ``one queue``: one queue holds the 1 M less urgent jobs. ``50
+queues``: 50 queues together hold the 1 M jobs, which have three priorities; 90 % of them have the least urgent priority. Both cases are
+also measured while another session holds a snapshot.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ TARGETS = [
 
 COMMAND = [word.replace("bench.peers.pgqueue:app", "bench.urgent:app") for word in ours.WORKER]
 LEFT = "SELECT count(*)::int FROM pgqueue.jobs_live WHERE state = 'pending' AND task = 'noop'"
-# The other jobs have run out when their last job is claimed. Counting a million rows every second would slow down the measured processes.
+# The other jobs count as used up when the last one is claimed. Counting a million rows every second would slow down the measured processes.
 LAST = "SELECT max(id) FROM pgqueue.jobs_live"
 WAITS = "SELECT count(*)::int FROM pgqueue.jobs_live WHERE id = %s AND state = 'pending'"
 
@@ -89,7 +89,7 @@ def measure(server: str, queues: list[str], samples: int, backlog: int, held: bo
 
 
 async def pick_up(dsn: str, worker: Worker, queues: list[str], samples: int, last: int) -> list[float]:
-    """The pickups of ``samples`` urgent jobs, or of fewer if the worker has claimed all other jobs before."""
+    """Returns the pickups of ``samples`` urgent jobs, or of fewer if the worker has claimed all other jobs before."""
     pickups: list[float] = []
     async with (
         await psycopg.AsyncConnection.connect(dsn) as conn,

@@ -59,7 +59,7 @@ class Worker:
         self.unread = b""
 
     def next_start(self) -> float:
-        """Wait for the next reported start of a job, and return its monotonic time."""
+        """Waits for the next reported start of a job, and returns its monotonic time."""
         return self.next_started().at
 
     def next_started(self) -> Start:
@@ -78,7 +78,7 @@ class Worker:
         return [process.pid for process in self.processes]
 
     def pids(self) -> list[int]:
-        """The pids of the processes and of their descendants."""
+        """Returns the pids of the processes and of their descendants."""
         return [pid for leader in self.leaders() for pid in tree(leader)]
 
     def output(self) -> str:

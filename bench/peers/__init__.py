@@ -1,4 +1,4 @@
-"""The systems that are compared. Each module uses one system by its public API, and offers what ``Peer`` declares.
+"""The systems that are compared. Each module uses one system by its public API, and has the attributes and functions of ``Peer``.
 
 Oban for Python is left out, because it needs Python 3.12, and the benchmarks also run on Python 3.11.
 """
@@ -28,16 +28,16 @@ NOTE = "x" * 180  # an argument, so that the arguments of each job are about 200
 
 
 def job(n: int) -> dict[str, Any]:
-    """The arguments of the n-th job."""
+    """Returns the arguments of the n-th job."""
     return {"n": n, "note": NOTE}
 
 
 class Producer(Protocol):
     async def enqueue_many(self, jobs: list[dict[str, Any]]) -> None:
-        """Enqueue and commit all the jobs in one call of the system's bulk API."""
+        """Enqueues and commits all the jobs in one call of the system's bulk API."""
 
     async def enqueue_one(self, job: dict[str, Any]) -> float:
-        """Enqueue a job in a transaction of the caller; return the monotonic time just before its commit."""
+        """Enqueues a job in a transaction of the caller, and commits it. Returns the monotonic time just before the commit."""
 
 
 class Peer(Protocol):
@@ -45,22 +45,22 @@ class Peer(Protocol):
 
     VERSION: str
     SETTINGS: str  # the worker's settings, as text for people
-    DRAIN_JOBS: int  # so many jobs that a worker needs some seconds for them
+    DRAIN_JOBS: int  # how many jobs a drain measures; a worker needs some seconds for them
     WORKER: list[str]  # the command of one worker process; the process finds the database in BENCH_DSN
 
     async def setup(self, dsn: str) -> None:
-        """Create the system's schema in an empty database."""
+        """Creates the system's schema in an empty database."""
 
     def producer(self, dsn: str) -> AbstractAsyncContextManager[Producer]:
-        """Connect a producer of jobs."""
+        """Connects a producer of jobs."""
 
     def counter(self, dsn: str) -> AbstractContextManager[Callable[[], int]]:
-        """Return a function that counts the jobs that are finished according to the system's store."""
+        """Yields a function that counts the jobs that are finished according to the system's store."""
 
 
 @contextmanager
 def count_by_sql(dsn: str, query: str) -> Iterator[Callable[[], int]]:
-    """A counter for systems whose store is the database."""
+    """Yields a function that counts finished jobs by ``query``, for systems whose store is the database."""
     with psycopg.connect(dsn, autocommit=True) as conn:
         yield lambda: conn.execute(query).fetchone()[0]  # type: ignore[index, arg-type]
 
@@ -70,7 +70,7 @@ def load(name: str) -> Peer:
 
 
 def available(name: str) -> str | None:
-    """Why a system cannot be measured here, or None if it can."""
+    """Returns the reason why a system cannot be measured here, or None if it can."""
     try:
         load(name)
     except ModuleNotFoundError as missing:

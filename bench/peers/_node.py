@@ -1,4 +1,4 @@
-"""Code that the systems for Node share: installing their packages, and a Node process that enqueues the jobs that lines of JSON ask for."""
+"""Code that the systems for Node share: it installs their packages, and runs a Node process that gets jobs as JSON and enqueues them."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ def version(package: str) -> str:
 
 
 def command(script: str, role: str) -> list[str]:
-    """The command that runs a script of ``node/``. If the packages of Node are missing or outdated, they are installed first."""
+    """Returns the command that runs a script of ``node/``. If the packages of Node are missing or outdated, installs them first."""
     if not INSTALLED.exists() or INSTALLED.stat().st_mtime < MANIFEST.stat().st_mtime:
         _install()
     return [NODE, str(FOLDER / script), role]

@@ -1,4 +1,4 @@
-"""A Redis server for one measurement alone. It is as durable as BullMQ's page on production recommends."""
+"""Runs a Redis server of its own for each measurement. The server is as durable as BullMQ's page on production recommends."""
 
 import atexit
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import redis
 
 if not (EXECUTABLE := shutil.which("redis-server")):
-    raise ImportError("needs redis-server: apt-get install redis-server, or whatever your system calls it")
+    raise ImportError("needs redis-server: apt-get install redis-server, or the package of your system")
 
 VERSION = subprocess.run(
     [EXECUTABLE, "--version"], check=True, capture_output=True, text=True
@@ -26,7 +26,7 @@ PATIENCE = 10.0
 
 
 def start() -> None:
-    """Stop the former server and start an empty one. Sets ``BENCH_REDIS`` to its socket, for this process and its children."""
+    """Stops the former server and starts an empty one. Sets ``BENCH_REDIS`` to its socket, for this process and its children."""
     stop()
     directory = Path(tempfile.mkdtemp(prefix="bench-redis-"))
     options = {"dir": str(directory), "unixsocket": str(directory / "socket"), "port": "0"} | PERSISTENCE

@@ -1,4 +1,4 @@
-"""awa-pg with the queue storage and the COPY that its README shows first, and the claims of 512 jobs that its benchmark notes use."""
+"""awa-pg with the queue storage and the COPY that its README shows first. A claim takes up to 512 jobs, as in its notes on benchmarks."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""chancy with the executor that its reference recommends for many async jobs, at the executor's defaults, and with eager polling."""
+"""chancy with eager polling, and with the executor that its reference recommends for many async jobs, in its default settings."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""pgqueuer with asyncpg and uvloop, as in its own benchmark, and with the larger batches and the autovacuum settings of its tuning guide."""
+"""pgqueuer with asyncpg and uvloop, as in its own benchmark. Batches are larger and autovacuum is set as its tuning guide says."""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""procrastinate with ``concurrency=30``, as its documentation advises for async tasks. It also advises several processes; one is measured."""
+"""procrastinate with ``concurrency=30``, as its documentation advises for async tasks. Only one process is measured, although the
+documentation also advises several.
+"""
 
 import os
 import sys
