@@ -25,7 +25,7 @@ FIRST_STEP = {
     "TooManyConnectionsError": "Raise `max_connections` or the role's limit, or run fewer processes.",
     "PoolExhaustedError": "Enqueue on the connection that is already open, by `task.using(conn)`, or make the pool larger: `App(pool_size=…)`.",
     "MissingPrivilegeError": "Run what `pgq db grants` prints for this kind of role, as the owner of the schema.",
-    "ReadOnlyServerError": "Connect to the primary. On the primary, look at `default_transaction_read_only`.",
+    "ReadOnlyServerError": "Connect to the primary. If the server is the primary, look at its setting `default_transaction_read_only`.",
     "UnsupportedServerError": "Use a database in UTF8 on PostgreSQL 15 or later.",
     "SchemaMissingError": "Run `pgq migrate`. If you have run it already, check that the DSN names the right database.",
     "SchemaTooOldError": "Run `pgq migrate`.",
@@ -43,25 +43,25 @@ FIRST_STEP = {
     "InvalidOptionError": "Correct the option that the message names.",
     "InvalidNameError": "Begin the name with a letter or `_`, and go on with letters, digits, `_`, `.`, `:` or `-`. `pgqueue.` and `:on_` are reserved.",
     "InvalidBatchError": "Correct or remove the items that `reasons` lists, and send the batch again.",
-    "DuplicateJobError": "Look at the job of `job_id` by `pgq jobs show`. This call has stored nothing.",
+    "DuplicateJobError": "Look at the job with the id `job_id` by `pgq jobs show`. This call has stored nothing.",
     "IdempotencyConflictError": "Use another key for another request. This call has stored nothing.",
     "JobUnchangedError": "Look at the state of the job by `pgq jobs show`.",
-    "QueueInUseError": "Stop the workers that name the queue in `-Q`, and cancel its jobs or wait until they end.",
+    "QueueInUseError": "Stop the workers whose `-Q` contains the queue, and cancel its jobs or wait until they end.",
     "InvalidScheduleError": "Correct what the message names.",
     "ScheduleExistsError": "Change the schedule by `pgq cron edit NAME`, or use another name.",
     "WrongConnectionError": "Give `enqueue` a sync connection and `aenqueue` an async one, of psycopg, SQLAlchemy or Django.",
-    "CommitUnconfirmedError": "Look for the jobs of `job_ids`. If it is empty, look for rows that your transaction wrote, or enqueue again with an `idempotency_key` or a `unique_key`.",
-    "JobNotFoundError": "Check that the transaction that enqueued the job committed.",
-    "QueueNotFoundError": "Look at the names of `pgq queues list`.",
-    "ScheduleNotFoundError": "Look at the names of `pgq cron list`.",
-    "AlertNotFoundError": "Look at the ids of `pgq alerts --all`.",
-    "WaitTimeoutError": "Ask `pgq why` about the job, or wait longer.",
+    "CommitUnconfirmedError": "Look for the jobs with the ids in `job_ids`. If `job_ids` is empty, look for rows that your transaction wrote, or enqueue again with an `idempotency_key` or a `unique_key`.",
+    "JobNotFoundError": "Check that the transaction that enqueued the job was committed.",
+    "QueueNotFoundError": "Use a name that `pgq queues list` prints.",
+    "ScheduleNotFoundError": "Use a name that `pgq cron list` prints.",
+    "AlertNotFoundError": "Use an id that `pgq alerts --all` prints.",
+    "WaitTimeoutError": "Run `pgq why` with the id of the job, or wait longer.",
     "JobFailedError": "Look at the error and the traceback of the job by `pgq jobs show`.",
-    "LeaseLostError": "Let the handler stop, because the job runs again. If it happens often, find out why the worker could not renew its lease.",
-    "ProcessDiedError": "Look in the system's log why the process ended. Often it used too much memory.",
+    "LeaseLostError": "Let the handler stop, because the job runs again. If this error comes often, find out why the worker could not renew its lease.",
+    "ProcessDiedError": "Find out from the system's log why the process ended. Often it used too much memory.",
     "LoopBlockedError": 'Make the handler a plain `def`, or give its task `executor="process"`.',
     "JobTimeoutError": "Give the task a longer `timeout=`, or make its work shorter.",
-    "UndecodableJobError": "Look at the job by `pgq jobs show`. Enqueue it again with arguments that its task takes.",
+    "UndecodableJobError": "Look at the job by `pgq jobs show`. Enqueue it again with arguments that its task accepts.",
     "DeadlineExceededError": "Give the job a later `deadline=`, or the queue more workers.",
     "WrongOutcomesError": "Return a list with one outcome for each job, in their order, or None.",
     "BadResultError": "Return a value that can be written as JSON, or store no results: `store_result=False`.",
@@ -78,7 +78,7 @@ Read the message first, because it contains the values.
 
 
 class Entry(NamedTuple):
-    """A line of the tree."""
+    """A line of the tree in the docstring of pgqueue/errors.py."""
 
     depth: int
     name: str
@@ -91,14 +91,14 @@ class Entry(NamedTuple):
 
 
 def entries() -> Iterator[Entry]:
-    """All lines of the tree below its root."""
+    """Yields all lines of the tree below its root."""
     for line in (errors.__doc__ or "").splitlines():
         if match := LINE.fullmatch(line):
             yield Entry(len(match["branch"]) // 4, match["name"], match["code"], match["phrase"])
 
 
 def page() -> str:
-    """The text of docs/errors.md."""
+    """Returns the text of docs/errors.md."""
     tree = list(entries())
     groups = [entry for entry in tree if entry.code is None]
     lone = [entry for entry in tree if entry.code and entry.depth == 1]
