@@ -1,4 +1,4 @@
-"""A task whose handler gets many jobs in one call. Each job holds one item. The annotation of the handler says which type an item has."""
+"""A task whose handler gets many jobs in one call. Each job holds one item. The handler's annotation says which type an item has."""
 
 from __future__ import annotations
 
@@ -115,7 +115,10 @@ class ChunkSpec(TaskSpec):
 
     @cached_property
     def _known(self) -> frozenset[str] | None:
-        """The fields of an item, if pydantic would silently ignore other fields. None: any field is allowed, or a pydantic model checks."""
+        """The only fields that an item can have.
+
+        None: any field is allowed, or the item is a pydantic model, whose own config decides about other fields.
+        """
         _, kind, _ = self.parameters
         is_open = kind is None or issubclass(kind, BaseModel)
         return None if is_open else frozenset(self.arguments)

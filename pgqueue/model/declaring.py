@@ -26,7 +26,7 @@ MAIN = ("__main__", "__mp_main__")
 def runnable(function: Any) -> Handler:
     """Returns the function that a worker calls for ``function``.
 
-    If a plain ``def`` wraps a coroutine function, its call returns a coroutine. For such a function, returns a new coroutine function.
+    If a plain ``def`` wraps a coroutine function, its call returns a coroutine. For such a function, returns an ``async def`` that awaits it.
     If ``function`` cannot be a task (for example, a class, a generator function or an unbound method), raises InvalidArgumentsError.
     """
     is_function = inspect.isroutine(function) and not inspect.isbuiltin(function)
@@ -84,7 +84,7 @@ def home_of(function: object) -> str:
 
 
 def module_of(app: object) -> str:
-    """Returns the name of the module that makes the app. It is the first caller that is no ``__init__`` method of the app or a subclass."""
+    """Returns the name of the module whose code makes the app. In the stack of calls, skips methods of the app itself, such as ``__init__``."""
     frame = sys._getframe(1)  # noqa: SLF001 - there is no other way to find the caller
     while frame.f_back is not None and frame.f_locals.get("self") is app:
         frame = frame.f_back
@@ -151,7 +151,7 @@ class Runs:
         )
 
     def put(self, listed: list[T], declared: T) -> None:
-        """Appends ``declared`` to ``listed``. If a former run of the module has put it there, replaces that version instead."""
+        """Appends ``declared`` to ``listed``. If ``listed`` has a version from a former run of the module, replaces that version instead."""
         place = next((n for n, known in enumerate(listed) if self.repeats(known, declared)), len(listed))
         listed[place : place + 1] = [declared]
         self.note(declared)

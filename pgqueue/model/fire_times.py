@@ -3,9 +3,9 @@
 A cron expression means times on the clocks of a time zone. If these clocks change (to summer time, for example), pgqueue follows the rules of
 Debian's cron:
 
-* If neither the minute nor the hour begins with ``*``, the expression means times of day. On each day that fits, each of these times fires
-  once. If the clocks skip the time, the schedule fires at the moment of the jump. If the clocks show the time twice, the schedule fires only
-  when they show it first. So ``30 2 * * *`` fires at 03:00 on a day without 02:30, and at the first 02:30 on a day with two.
+* If neither the minute nor the hour begins with ``*``, the expression means times of day. On each day that fits, the schedule fires
+  once at each of these times. If the clocks skip such a time, it fires at the moment of the jump. If the clocks show the time twice, it fires
+  only the first time. So ``30 2 * * *`` fires at 03:00 on a day without 02:30, and at the first 02:30 on a day with two.
 * If the minute or the hour begins with ``*``, the expression means an interval. The schedule fires in every real minute that fits. So
   ``*/15 * * * *`` fires after each quarter of an hour of real time, even if the clocks skip an hour or show it twice.
 
@@ -29,7 +29,7 @@ from pgqueue.text.values import shown
 
 END = datetime(3000, 1, 1, tzinfo=UTC)  # the database refuses this time and later ones
 DAY, MINUTE = 86_400, timedelta(minutes=1)
-# An expression that has no time after this one never fires.
+# If no time after this one fits an expression, the expression never fires.
 EPOCH = datetime(2000, 1, 1)  # noqa: DTZ001 - a time without a zone
 ALIASES = {
     "@yearly": "0 0 1 1 *",

@@ -35,7 +35,7 @@ TIMES = frozenset({"run_at", "created_at", "started_at", "finished_at", "expires
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How an attempt failed. Most hooks get such an object beside the job.
+    """How an attempt failed. Every hook except on_completed gets such an object beside the job.
 
     ``reason`` is the reason of the transition: failed, permanent_error, attempts_exhausted, crash_loop, rescued and so on.
     ``error`` is a text such as ``ValueError: bad address``. ``traceback`` is None if there is no traceback, for example after a crash.

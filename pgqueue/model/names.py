@@ -25,7 +25,7 @@ def check_name(kind: str, name: object) -> str:
 
 
 def is_reserved(task: str) -> bool:
-    """Whether the name is reserved for pgqueue's own jobs: messages of alerts, and calls of hooks. functions/is_reserved.sql agrees."""
+    """Whether the name is reserved for jobs of pgqueue: messages of alerts, and calls of hooks (as in functions/is_reserved.sql)."""
     return task.startswith("pgqueue.") or ":on_" in task
 
 

@@ -51,7 +51,7 @@ def is_closed(schema: CoreSchema) -> bool:
 
 
 def has_any(schema: CoreSchema) -> bool:
-    """Whether a closed schema accepts any JSON value somewhere. There, only the JSON text shows whether a number was a float or an int."""
+    """Whether a closed schema has a part for any JSON value. In that part, only the JSON text shows if a number was a float or an int."""
     return any(definition["ref"].startswith(JSON) for definition in schema.get("definitions", ()))
 
 

@@ -236,7 +236,7 @@ def _latest(timing: Timing, first: datetime, now: datetime, count: int) -> list[
 
 
 def jitter(name: str, at: datetime, most: float) -> float:
-    """Returns a number of seconds from 0 to ``most``. It differs between schedules. For one fire time of a schedule, all hosts get the same."""
+    """Returns a number of seconds from 0 to ``most``. It differs between schedules, but is the same on every host for a given fire time."""
     digest = hashlib.sha256(f"{name}\n{at.timestamp():.6f}".encode()).digest()
     return most * int.from_bytes(digest[:6], "big") / 2**48
 

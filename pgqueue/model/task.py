@@ -94,7 +94,7 @@ class TaskSpec:
         return {**options, **self.rules}
 
     def check_unique(self, names: object) -> None:
-        """Raises InvalidOptionError if one of ``names`` is no argument of the task. It would count as null in the key of every job."""
+        """Raises InvalidOptionError if one of ``names`` is no argument of the task. Such a name would count as null in the key of every job."""
         if not isinstance(names, list) or any(p.kind is p.VAR_KEYWORD for p in self.arguments.values()):
             return
         if unknown := [name for name in names if name not in self.arguments]:

@@ -1,4 +1,7 @@
-"""Remembers how this process was started: its program, arguments and folder. They are read before the app is imported, because the import can change them."""
+"""Remembers how this process was started: its program, arguments and folder.
+
+They are read before the app is imported, because the import can change them.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ handed = Handed()
 
 
 def without_dsn(arguments: Sequence[str]) -> list[str]:
-    """Returns the arguments without the DSN. Every user of the host can read the command line of a process."""
+    """Returns the arguments without the DSN, because every user of the host can read the command line of a process."""
     kept: list[str] = []
     for place, argument in enumerate(arguments):
         if (

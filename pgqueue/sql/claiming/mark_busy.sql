@@ -1,4 +1,4 @@
--- Marks these queues as polled quickly by a worker until `seconds` from now, so that enqueuing need not wake a worker (functions/wake.sql).
+-- Marks that a worker polls these queues quickly until `seconds` from now, so that enqueuing need not wake a worker (functions/wake.sql).
 -- If `seconds` is 0, ends the mark, unless another worker has set a later mark than `mine`, which is the mark that this worker set.
 -- Locks nothing. Returns (queue, mark) for the queues that it marked. A mark is a time in milliseconds of the epoch. Zero rows: another
 -- worker has set a later mark.

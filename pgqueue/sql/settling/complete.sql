@@ -1,5 +1,5 @@
--- Writes the outcomes of attempts that completed without a result. Nearly all outcomes are of this kind. The statement does what settle.sql
--- does for every outcome, at a third of the cost.
+-- Writes the outcomes of attempts that completed without a result. Nearly all outcomes are of this kind. For these, the statement does the
+-- same as settle.sql, at a third of the cost.
 -- Returns the ids of the jobs that were still this worker's. If a job's id is missing, the job was lost. If a job is not to be kept, its
 -- row is only deleted.
 -- The fence is the condition that keeps out writes under an old lease: the row must have this lease_id, must be under this worker, and

@@ -12,12 +12,12 @@
 -- If few jobs of the lane are due, keys without a due job are not even looked at (keys_due.sql).
 -- `after_at` and `after_id` are a position. All scans begin there, because no job was in front of it when the caller last looked. So the
 -- scans do not walk the dead index entries of claimed jobs, which vacuum cannot remove while a session holds an old snapshot.
--- The jobs of a key are taken in the order of run_at. Of the jobs with an `ordering`, only the first unfinished one of the key may start.
--- It may not start if an earlier job of the key is dead and its ordering is block.
+-- The jobs of a key are taken in the order of run_at. Of the jobs with an `ordering`, only the first unfinished one of the key can start.
+-- It must not start if an earlier job of the key is dead and the dead job's ordering is block.
 -- Only claim_limited.sql calls this function. `limits` are the ids of the lane's limits. `tasks` are those tasks of the worker whose limit
 -- is not used up.
 -- Locks the jobs that it returns and a few more, key by key, skipping locked ones.
--- Uses the indexes jobs_live_key_idx, jobs_live_due_idx, jobs_live_order_idx and seats_pkey. Zero rows: nothing may start now.
+-- Uses the indexes jobs_live_key_idx, jobs_live_due_idx, jobs_live_order_idx and seats_pkey. Zero rows: no job can start now.
 create or replace function pgqueue.due_by_key(tasks text[], queue text, priority smallint, after text, count integer, limits integer[],
     after_at timestamptz, after_id bigint)
 returns table (id bigint, turn text, key text, task text, weight integer, ordered text)

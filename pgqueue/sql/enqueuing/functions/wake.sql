@@ -10,7 +10,7 @@
 -- late. In this case the next poll finds the job.
 -- The flag is a sequence. So its value is visible to all transactions immediately, before the commit, and changing it leaves no dead rows,
 -- which an old snapshot would keep.
--- All queues share 64 flags. If two queues share one flag, a job may at worst have to wait for the next poll.
+-- All queues share 64 flags. If two queues share one flag, a job at worst waits for the next poll.
 -- Runs as the owner, because a role that could set the flags itself could keep all workers asleep.
 create or replace function pgqueue.wake(queue text)
 returns void

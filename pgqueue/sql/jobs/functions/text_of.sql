@@ -1,5 +1,5 @@
--- A document as text, for statements that show jobs. If the text is longer than 16 MB, or cannot be made (no text can be longer than 1 GB),
--- the result is a text that says so.
+-- Returns a document as text, for statements that show jobs. If the text is longer than 16 MB, or cannot be made (no text can be longer
+-- than 1 GB), the result is a text that says so.
 create or replace function pgqueue.text_of(document jsonb)
 returns text
 language plpgsql

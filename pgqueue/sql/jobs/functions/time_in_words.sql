@@ -1,4 +1,4 @@
--- A moment in the form in which sentences of the SQL API show it: in UTC, to the second, with how far away it is.
+-- Returns a moment as the sentences of the SQL API show it: in UTC, to the second, with how far away it is.
 create or replace function pgqueue.time_in_words(moment timestamptz)
 returns text
 language sql

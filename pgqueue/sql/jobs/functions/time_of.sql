@@ -1,5 +1,5 @@
--- A moment for statements that show jobs; null if programs cannot read it. For example, a user's SQL can have written infinity into a
--- finished job.
+-- Returns a moment, for statements that show jobs; null if programs cannot read it. For example, a user's SQL can have written infinity
+-- into a finished job.
 create or replace function pgqueue.time_of(moment timestamptz)
 returns timestamptz
 language sql

@@ -1,4 +1,4 @@
--- A number with its noun: 0 jobs, 1 job, 2 jobs. Locks nothing.
+-- Returns a number with its noun: 0 jobs, 1 job, 2 jobs. Locks nothing.
 create or replace function pgqueue.with_noun(number bigint, noun text)
 returns text
 language sql

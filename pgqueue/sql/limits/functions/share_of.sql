@@ -1,5 +1,5 @@
--- How many jobs of a key a claim takes at each turn of the key: the share of the limit for this queue, or else of the limit for all queues,
--- or else 1.
+-- Returns how many jobs of a key a claim takes at each turn of the key: the share of the limit for this queue, or else of the limit for all
+-- queues, or else 1.
 create or replace function pgqueue.share_of(key text, queue text)
 returns integer
 language sql

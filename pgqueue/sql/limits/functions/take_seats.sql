@@ -4,8 +4,8 @@
 -- id, and the weight that is to be given back later (give_back_seats.sql). `moment` is when the job took its seats, which is its start.
 -- First locks the seats, in the order of (limit_id, key). Then a second statement counts what is free. It sees what other transactions have
 -- committed in the meantime, so no limit is exceeded at any instant.
--- If one limit has no room for a job, no later candidate may overtake the job under that limit. The job takes no room under its other
--- limits.
+-- If one limit has no room for a job, the job is refused, and takes no room under its other limits. No later candidate is allowed to
+-- overtake it under that limit.
 -- Jobs that keep their order share one seat of their key, which has the limit id 0. This seat is needed because the next job in order is
 -- not always known: a job with a smaller id can be committed later.
 -- `orders` has one element for each candidate. For a job that keeps its order, the element is the job's queue and key with a space between

@@ -1,5 +1,5 @@
--- The element of `queues` by which a worker serves this queue: the queue's own name, or else the first pattern with * that fits. Null: no
--- element fits. In workers.queue_slots, the slots for this element are at the same place as the element in workers.queues.
+-- Returns the element of `queues` by which a worker serves this queue: the queue's own name, or else the first pattern with * that fits.
+-- Null: no element fits. In workers.queue_slots, the slots for this element are at the same place as the element in workers.queues.
 create or replace function pgqueue.serving_name(queue text, queues text[])
 returns text
 language sql

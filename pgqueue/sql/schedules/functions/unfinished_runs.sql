@@ -1,4 +1,4 @@
--- The ids of the jobs that have not ended, out of the last hundred jobs of a schedule. Uses the indexes schedule_runs_job_idx and
+-- Returns the ids of the jobs that have not ended, out of the last hundred jobs of a schedule. Uses the indexes schedule_runs_job_idx and
 -- jobs_live_id_key.
 create or replace function pgqueue.unfinished_runs(schedule bigint)
 returns bigint[]
