@@ -3,7 +3,7 @@
 Functions and views are replaced as a whole at every upgrade instead of being copied into revisions, so each has one text,
 in one file. If several hosts migrate at the same time, they wait for each other by locking a table of pgqueue. A role that has no
 rights on that table cannot lock it, so it cannot hold up a migration. If a lock is not free, `migrate.upgrade` tries again for a
-while, and then names the session that has the lock.
+while. Then it raises an error that lists the sessions that hold locks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pgqueue.database.run import connect
 from pgqueue.sql import functions, views
 
 # The owner of a schema can replace the functions in it. A superuser who migrates would then run the replaced functions with all rights.
-# So a superuser migrates only a schema of a superuser, and another role only a schema of a superuser or of a role whose rights it has.
+# So a superuser migrates only a schema that belongs to a superuser. Another role migrates only a schema that belongs to a superuser, or to
+# a role whose rights it has.
 OURS = """
 do $do$
 declare
@@ -74,7 +75,7 @@ def run() -> None:
 
 
 def connected() -> Any:
-    """A session with pgqueue's search path, because SQLAlchemy and alembic read the catalog through the search path, too."""
+    """Opens a session with pgqueue's search path, because SQLAlchemy and alembic read the catalog through the search path, too."""
     connection = connect(context.config.attributes["dsn"], name="pgq migrate")
     connection.autocommit = False
     return connection

@@ -1,6 +1,7 @@
 """pgqueue: a job queue that lives in your Postgres.
 
-Each public name is imported at its first use. So if libpq is missing, the error is one sentence, and comes where libpq is needed.
+Each public name is imported at its first use. So ``import pgqueue`` works even if libpq is missing. Then the first use of a name that needs
+libpq raises an error of one sentence.
 """
 
 from importlib import import_module

@@ -70,7 +70,7 @@ class WorkerSettings:
     listen: bool = setting(
         SWITCH,
         True,
-        "Poll only, for places where LISTEN delivers nothing.",
+        "Do not listen for notifications, only poll: for poolers that pass no notifications on.",
         flags=("--no-listen",),
         in_file=False,
     )
@@ -123,7 +123,7 @@ FILE_KEYS = ("app", "dsn", *(name for name, said in SETTINGS.items() if said.in_
 
 
 def read_worker(flags: Mapping[str, object]) -> dict[str, object]:
-    """The settings from the flags or else from pyproject.toml, each converted to its type; raises InvalidSettingError."""
+    """Reads each setting from the flags or else from pyproject.toml, and converts it to its type; raises InvalidSettingError."""
     given: dict[str, Given] = {
         name: (value, SETTINGS[name].flag) for name, value in flags.items() if value is not None
     }
@@ -150,9 +150,9 @@ def read_file(start: Path | None = None) -> dict[str, object]:
 
 
 def _is_trusted(path: Path, folder: Path) -> bool:
-    """Whether the file belongs to the user, the system, or the owner of the working folder (modules in that folder are imported anyway).
+    """Returns whether the file belongs to the user, to root, or to the owner of the working folder, whose modules are imported anyway.
 
-    Otherwise, a file of another user in a folder above could choose the database and the module to import.
+    Without this check, another user's file in a folder above could choose the database and the module to import.
     """
     if not hasattr(os, "geteuid"):
         return True

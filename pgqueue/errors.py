@@ -225,7 +225,7 @@ class InvalidNameError(InvalidJobError):
 
 
 class InvalidBatchError(InvalidJobError):
-    """Some items of a batch are bad, so no item was stored. ``reasons``: for the index of each bad item, why it is bad."""
+    """Some items of a batch are bad, so no item was stored. ``reasons`` maps the index of each bad item to the reason."""
 
     code = "PGQ-408"
 
@@ -286,7 +286,7 @@ class WrongConnectionError(PgQueueError):
 
 
 class CommitUnconfirmedError(PgQueueError):
-    """A commit got no answer. ``job_ids``: the jobs that exist if the server has committed; empty if their ids are unknown."""
+    """A commit got no answer. ``job_ids``: the ids of the jobs that exist if the server has committed. Empty: the ids are unknown."""
 
     code = "PGQ-511"
     exit_code = 3

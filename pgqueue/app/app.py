@@ -40,11 +40,11 @@ HOOKS = frozenset(f"on_{event}" for event in EVENTS)
 class App(Crontab, Hooked):
     """The tasks and schedules of an application, its database, and the hooks and middleware of all tasks.
 
-    ``dsn``: the database of the jobs. Without one, PGQUEUE_DSN, DATABASE_URL, ``[tool.pgqueue]`` or libpq's PG* decide at
-    the first use. ``pool_size``: the most connections for calls that join no transaction of yours, and for
-    ``job.transaction()``. The default is 10, or in a worker twice its slots. Each event loop has a pool of its own, of the
-    same size. ``name``: the service that owns the schedules; the default is the module that makes the App. If several
-    services share a database, give each a different name.
+    ``dsn``: the database of the jobs. Without one, the app uses the first of these that is set: PGQUEUE_DSN, DATABASE_URL,
+    ``[tool.pgqueue]``, libpq's PG*. ``pool_size``: the most connections for calls that join no transaction of yours, and for
+    ``job.transaction()``. The default is 10, and in a worker at least twice the number of its slots. Each event loop has a pool of its own,
+    of the same size. ``name``: the service that owns the schedules; the default is the module that makes the App. If several services share
+    a database, give each a different name.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class App(Crontab, Hooked):
 
     @property
     def dsn(self) -> str:
-        """The DSN for libpq; raises NoDsnError if no setting names a database."""
+        """Returns the DSN for libpq; raises NoDsnError if no setting names a database."""
         return find_dsn(self._dsn)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -100,14 +100,15 @@ class App(Crontab, Hooked):
         """Declares a task: ``@app.task`` or ``@app.task(queue="mail", retry=[1, 5, 30])`` on a def or async def.
 
         ``name``: stored with each job, default ``module.function``. ``retry``: a number of attempts, a list of delays in
-        seconds, a tenacity wait, or a ``RetryPolicy``; default 1 s, 5 s, 30 s, 5 min, 30 min. ``timeout``: the limit of one attempt.
+        seconds, a tenacity wait, or a ``RetryPolicy``; the default delays are 1 s, 5 s, 30 s, 5 min, 30 min. ``timeout``: the time limit of
+        one attempt.
         ``keep``: which finished rows stay until retention: "all", only "failures" (dead and cancelled), or "none".
         ``store_result``: False drops what the handler returns, so the handler may return anything. If True, a result that is not JSON
         makes the job dead.
         ``executor``: "async", "thread" or "process"; by default, the worker's setting decides (async def on its loop, def on a thread).
         ``chunk``: the handler takes a list of at most this many jobs. The worker gathers them for ``chunk_wait`` at most.
-        ``unique`` (True: a key made of all arguments; a list: of the named ones), ``unique_for``, ``on_conflict``, ``throttle``,
-        ``debounce``, ``debounce_max``: as in ``using()``, for all jobs of the task.
+        ``unique`` (True: a key made of all arguments; a list: a key made of the arguments with these names), ``unique_for``,
+        ``on_conflict``, ``throttle``, ``debounce``, ``debounce_max``: as in ``using()``, for all jobs of the task.
         ``on_completed``, ``on_failed``, ``on_retry``, ``on_dead``, ``on_stalled``: a hook, as ``@task.on_dead`` declares it.
         A parameter annotated ``Job`` receives the job itself. Put it first, so that type checkers understand it.
 
@@ -160,22 +161,22 @@ class App(Crontab, Hooked):
 
         The code before the yield runs before the handler, in the order of declaration. The code after the yield runs after
         the handler, in the opposite order. The handler's exception is raised at the yield. If middleware raises another
-        exception, before or after the yield, that exception counts like one of the handler. An async generator may await, also around a
-        ``def``. A callable that makes a (sync or async) context manager for a ``Call`` works too.
+        exception, before or after the yield, that exception counts like an exception of the handler. An async generator may await, also
+        around a ``def``. Instead of a generator, a callable is accepted that returns a (sync or async) context manager for a ``Call``.
         """
         self._runs.put(self.layers, as_layer(function))
         return function
 
     def events_of(self, task: str) -> list[Event]:
-        """The events for which the task or the app has hooks."""
+        """Returns the events for which the task or the app has hooks."""
         return [event for event in EVENTS if event in self.hooks or event in self.tasks[task].hooks]
 
     # -------------------------------------------------------------- enqueuing
 
     def enqueue_many(self, jobs: list[NewJob], connection: object = None) -> list[JobHandle]:
-        """Stores jobs of any tasks, made by ``task.job(…)``, in a few round trips, however many they are. With ``connection``, joins its transaction.
+        """Stores jobs of any tasks, made by ``task.job(…)``. With ``connection``, joins its transaction.
 
-        If an item is no such job, raises InvalidBatchError and stores none.
+        Takes only a few round trips, even for very many jobs. If an item is not such a job, raises InvalidBatchError and stores none.
         """
         return handles(self.store, self.store.insert(in_batches(_made(jobs)), connection))
 
@@ -186,7 +187,7 @@ class App(Crontab, Hooked):
     # -------------------------------------------------------------- reading
 
     def handle(self, job_id: int) -> JobHandle:
-        """A handle on a job that was enqueued elsewhere; raises InvalidOptionError if ``job_id`` cannot be an id."""
+        """Returns a handle of a job that was enqueued elsewhere; raises InvalidOptionError if ``job_id`` cannot be an id."""
         if isinstance(job_id, bool) or not isinstance(job_id, int) or not -(2**63) <= job_id < 2**63:
             raise InvalidOptionError(
                 f"{shown(job_id)} is no id of a job.",
@@ -195,7 +196,7 @@ class App(Crontab, Hooked):
         return JobHandle(job_id, created=False, store=self.store)
 
     def spec(self, name: str) -> TaskSpec:
-        """The task of that name; raises UnknownTaskError with near names."""
+        """Returns the task of that name. If there is none, raises UnknownTaskError, which suggests similar names."""
         if name in self.tasks:
             return self.tasks[name].spec
         raise UnknownTaskError(
@@ -206,7 +207,7 @@ class App(Crontab, Hooked):
     # -------------------------------------------------------------- connections
 
     def connection(self) -> AbstractContextManager[Connection]:
-        """One of the app's own connections, in a transaction that commits at the end of the block."""
+        """Opens a block with one of the app's own connections, in a transaction that commits at the end of the block."""
         return self.store.pools.connection()
 
     def aconnection(self) -> AbstractAsyncContextManager[AsyncConnection]:
@@ -214,11 +215,11 @@ class App(Crontab, Hooked):
         return self.store.pools.aconnection()
 
     def make_room(self, handlers: int) -> None:
-        """Called by a worker: this many handlers will use the app's connections at the same time."""
+        """Makes the pools large enough for this many handlers that use them at the same time. A worker calls this."""
         self.store.pools.make_room(handlers)
 
     async def leave_loop(self) -> None:
-        """Called by a worker whose loop is about to end."""
+        """Closes the pool of the running loop. A worker calls this before its loop ends."""
         await self.store.pools.leave_loop()
 
     def close(self) -> None:

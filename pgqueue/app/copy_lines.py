@@ -1,4 +1,4 @@
-"""Many jobs as rows of COPY, which costs the server half of what an insert does. Pure.
+"""Makes the rows with which COPY stores many jobs. A COPY costs the server half as much as an insert. Nothing here does I/O.
 
 The rows are in COPY's binary form. If they were text, the server would spend a tenth of all its work on reading numbers and times.
 
@@ -22,7 +22,7 @@ SMALLEST_COPY = 100  # from this many jobs on, COPY is cheaper, although it take
 ROWS_AT_ONCE = 500  # rows in a block: the server works on one block while Python makes the next
 SOON_DUE = timedelta(seconds=1)  # a job that is due later needs no wake-up: polling finds it in time
 SIGNATURE, END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
-# The number of columns; the length of id, then id; the length of args, then the version of jsonb's binary form.
+# A row begins with the number of columns, the length of id, id, the length of args, and the version of jsonb's binary form.
 HEAD = Struct(">hiqiB")
 COLUMNS, JSONB, TEXT = 15, 1, 25
 NULL = b"\xff\xff\xff\xff"
@@ -32,17 +32,17 @@ WITHOUT_KEYS = frozenset(
      "tags", "meta", "trace_context", "wake"}
 )  # fmt: skip
 
-# Jobs with these options go by ``insert_unique.sql``. They can have any on_conflict, because that statement stores nothing if there is
-# a conflict. Then the SQL API does what on_conflict says.
+# A job that has only these options can be stored by ``insert_unique.sql``. Any on_conflict is possible, because that statement stores
+# nothing if there is a conflict. Then the job is passed to the SQL API, which does what on_conflict says.
 UNIQUE = WITHOUT_KEYS | {"unique_key", "unique", "unique_for", "on_conflict"}
 
 
 def sendable(batches: list[Batch], *, utf8: bool) -> tuple[list[Batch], bool]:
-    """The batches in a form that the connection can send, and whether it can send their options unchanged.
+    """Returns the batches in a form that the connection can send, and whether it can send their options unchanged.
 
-    An encoding other than UTF-8 may lack a character, or have another one in its place. Shift JIS and EUC_JP have a yen sign where
-    ASCII has the backslash. So for such an encoding the arguments are JSON in ASCII.
-    If options are not ASCII, the SQL API must store the jobs, because it takes options as JSON, too.
+    In an encoding other than UTF-8, a character can be missing, or another character can have its place. Shift JIS and EUC_JP have a yen
+    sign where ASCII has the backslash. So for such an encoding the arguments are JSON in ASCII. If options are not ASCII, the SQL API must
+    store the jobs, because it takes options as JSON, too.
     """
     if utf8:
         return batches, True
@@ -55,7 +55,7 @@ def sendable(batches: list[Batch], *, utf8: bool) -> tuple[list[Batch], bool]:
 
 
 def have_no_keys(batches: Sequence[Batch]) -> bool:
-    """Whether no job has a key, a reserved task name, or an option that only the SQL API knows."""
+    """Returns whether no job has a key, a reserved task name, or an option that only the SQL API knows."""
     return all(
         batch.keys is None and WITHOUT_KEYS.issuperset(batch.options) and not is_reserved(batch.task)
         for batch in batches
@@ -63,7 +63,7 @@ def have_no_keys(batches: Sequence[Batch]) -> bool:
 
 
 def have_a_unique_key(batches: Sequence[Batch]) -> bool:
-    """Whether this is a single job that, besides a unique key, has no option that only the SQL API knows."""
+    """Returns whether this is a single job that, besides a unique key, has no option that only the SQL API knows."""
     [batch, *more] = batches
     return (
         not more and len(batch.args) == 1 and UNIQUE.issuperset(batch.options) and not is_reserved(batch.task)
@@ -71,7 +71,9 @@ def have_a_unique_key(batches: Sequence[Batch]) -> bool:
 
 
 def rows(batches: Sequence[Batch], ids: Sequence[int], moment: datetime) -> Iterator[bytes | bytearray]:
-    """Blocks of rows in the columns of ``copy_jobs.sql``, in COPY's binary form. The ``…_send`` of each type describes its values.
+    """Yields blocks of rows in the columns of ``copy_jobs.sql``, in COPY's binary form.
+
+    The server's function ``…_send`` of each type (such as ``int8send``) defines the binary form of its values.
 
     ``moment`` is the database's time. If an option does not fit its column, raises InvalidOptionError before the first block.
     """
@@ -96,7 +98,7 @@ def _blocks(
 
 
 def queues_to_wake(batches: Sequence[Batch], moment: datetime) -> list[str]:
-    """The queues in which a job is due now or soon."""
+    """Returns the queues in which a job is due now or soon."""
     soon = [
         batch.options
         for batch in batches
@@ -112,7 +114,7 @@ def _run_at(options: Mapping[str, Any], moment: datetime) -> datetime:
 
 
 def _tail(batch: Batch, moment: datetime) -> bytes:
-    """The columns after ``args``, which are the same for all jobs of a batch."""
+    """Returns the columns after ``args``, which are the same for all jobs of a batch."""
     options = batch.options
     timeout = options.get("timeout")
     try:
@@ -159,7 +161,7 @@ def _json(value: object) -> bytes:
 
 
 def _array(tags: Sequence[str]) -> bytes:
-    """An array of texts: the number of dimensions, flags, the type; if it is not empty, its length and its first index."""
+    """Returns an array of texts: the number of dimensions, flags, the type; if it is not empty, its length and its first index."""
     return pack(">iiI", bool(tags), 0, TEXT) + (
         pack(">ii", len(tags), 1) + b"".join(map(_text, tags)) if tags else b""
     )

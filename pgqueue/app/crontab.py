@@ -40,10 +40,11 @@ class Crontab:
         args: Mapping[str, object] | None = None,
         **options: object,
     ) -> Callable[[Task[P, R]], Task[P, R]]:
-        """Declares that a task runs again and again: ``@app.cron("0 9 * * MON-FRI", tz="Europe/Warsaw")`` above ``@app.task``.
+        """Declares a schedule of a task: ``@app.cron("0 9 * * MON-FRI", tz="Europe/Warsaw")`` above ``@app.task``.
 
         Instead of the expression, give ``every`` or ``at``. ``every`` (seconds, a timedelta, or a text such as "5m") counts
-        from ``anchor`` (default: when the row is made). ``at`` fires once. ``name``: the default is the task's name.
+        from ``anchor`` (default: when the row is made). ``at`` is the only time at which it fires. ``name``: the default is the task's
+        name.
         ``args``: the arguments of each job. ``jitter``: each job runs up to this much later.
         ``overlap`` says what to do if the run before has not ended: "queue" (the new run waits), "skip", "cancel-old", or
         "allow" (both run). ``missed`` says what to do with fire times that passed more than a minute ago, because no worker lived

@@ -1,7 +1,7 @@
 """The methods that enqueue jobs.
 
 ``@app.task`` returns a ``Task``. ``using`` returns an ``Enqueuer``, which is a task with chosen options. Each sync method has a
-short async twin; both call ``JobStore``. A test keeps their signatures equal.
+short async twin; both call ``JobStore``. A test checks that their signatures are equal.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ R = TypeVar("R")
 
 
 def bad_items(reasons: dict[int, str]) -> InvalidBatchError:
-    """The error for a batch of which nothing is stored; ``reasons`` maps the index of each bad item to its reason."""
+    """Returns the error for a batch of which nothing is stored; ``reasons`` maps the index of each bad item to its reason."""
     shown = "; ".join(f"[{index}] {reason}" for index, reason in list(reasons.items())[:3])
     return InvalidBatchError(
         f"{len(reasons)} of the items are bad: {shown}", reasons=dict(list(reasons.items())[:20])
@@ -62,24 +62,24 @@ class Enqueuer(Generic[P, R]):
         )
 
     def using(self, connection: object = None, **options: object) -> Enqueuer[P, R]:
-        """The same task with more options. With ``connection``, its jobs join that transaction.
+        """Returns the same task with more options. With ``connection``, its jobs join that transaction.
 
         ``connection``: psycopg's Connection or AsyncConnection; SQLAlchemy's Connection, Session, AsyncConnection or
         AsyncSession, with any driver; Django's ``connection``. Durations are seconds, a timedelta, or a text such as "5m".
         Options: ``queue``, ``priority`` (smaller first), ``run_at`` (aware datetime) or ``delay``, ``max_attempts``,
         ``timeout``, ``tags``, ``meta``. ``expires``: a job that has not started by then is cancelled. ``deadline``: a job that
         has not ended by then is dead. Both are durations or aware datetimes. ``concurrency_key``: jobs of different keys
-        take turns, and limits count by key. ``weight``: what the job counts against limits, default 1. ``ordering``: the
+        take turns, and limits count by key. ``weight``: how much of each limit the job uses, default 1. ``ordering``: the
         key's jobs run one after the other, in the order of their ids; a dead job holds up the rest ("block") or not ("skip").
         The next options say when a job is a duplicate. ``unique_key``: only one unfinished job of this task may have it. ``unique``: a key
-        made of all arguments (True) or of the named ones; False switches the task's rules of keys off. ``unique_for``: the key holds
-        for one window of that length. ``on_conflict``: "skip", "replace" or "raise". ``throttle``: for that long, no
-        other job with the key is stored. ``debounce`` with ``debounce_max``: each further enqueue with the key postpones
-        the job and replaces its arguments.
+        made of all arguments (True) or of the arguments in a list; False: the options about duplicates that the task declares do not apply.
+        ``unique_for``: the key counts only within a window of this length. ``on_conflict``: "skip", "replace" or "raise". ``throttle``: for
+        that long, no other job with the key is stored. ``debounce`` with ``debounce_max``: each further enqueue with the key postpones the
+        job and replaces its arguments.
         ``idempotency_key`` with ``idempotency_ttl`` (default 7 days).
         ``wake=False`` sends no NOTIFY, because a two-phase commit forbids NOTIFY. The next poll finds the job.
 
-        Raises InvalidOptionError, InvalidNameError or InvalidArgumentsError. The warning PGQ-502 comes later, at enqueue.
+        Raises InvalidOptionError, InvalidNameError or InvalidArgumentsError. The warning PGQ-502 is given later, by the enqueue.
         """
         if not RULES.keys() >= options.keys():
             raise InvalidArgumentsError(
@@ -106,7 +106,7 @@ class Enqueuer(Generic[P, R]):
         )
 
     def job(self, *args: P.args, **kwargs: P.kwargs) -> NewJob:
-        """The job that would be enqueued, checked but not stored: an item for ``enqueue_many``."""
+        """Returns the job that ``enqueue`` would store: an item for ``enqueue_many``. Checks the job, but does not store it."""
         return NewJob(self.spec.name, self.spec.encode(args, kwargs), self._shared(), self._key())
 
     def _key(self) -> str | None:
@@ -114,8 +114,8 @@ class Enqueuer(Generic[P, R]):
         return key if isinstance(key, str) else None
 
     def _shared(self) -> Mapping[str, object]:
-        """The chosen options over the task's defaults, without the unique_key; one object for all jobs of a batch."""
-        # No cached_property, because each job with a key of its own would pay for the lock of a cached_property.
+        """Returns the chosen options and the task's defaults, without the unique_key. All jobs of a batch share this object."""
+        # A cached_property would be slower: it takes a lock, once for each job with a key of its own.
         if self._all is None:
             self._all = (
                 self._made_together(self._options) if self._shared_with is None else self._shared_with()
@@ -123,7 +123,7 @@ class Enqueuer(Generic[P, R]):
         return self._all
 
     def _beside_keys(self) -> Mapping[str, object]:
-        """The options that jobs share if each has a unique_key of its own."""
+        """Returns the options that jobs share if each has a unique_key of its own."""
         if self._all_beside_keys is None:
             self._all_beside_keys = self._made_together(
                 unique.merged(self._options, {"unique_key": "one for each"})
@@ -131,7 +131,7 @@ class Enqueuer(Generic[P, R]):
         return self._all_beside_keys
 
     def _beside_requests(self, has_keys: bool) -> Mapping[str, object]:
-        """The options that jobs share if each has an idempotency_key of its own, and perhaps a unique_key."""
+        """Returns the options that jobs share if each has an idempotency_key of its own, and perhaps a unique_key."""
         chosen = {"idempotency_key": "one for each", **({"unique_key": "one for each"} if has_keys else {})}
         shared = self._made_together(unique.merged(self._options, chosen))
         return {name: value for name, value in shared.items() if name != "idempotency_key"}
@@ -147,7 +147,7 @@ class Enqueuer(Generic[P, R]):
         unique_keys: Iterable[str] | None,
         idempotency_keys: Iterable[str] | None,
     ) -> tuple[Mapping[str, object], list[str] | None]:
-        """The options that the dicts of a batch share, and the unique_key of each item, or None if there are no such keys."""
+        """Returns (the options that the dicts of a batch share, the unique_key of each item; None: the items have no unique_key)."""
         names: list[str] | None = None
         if unique_keys is not None:
             names = _checked_keys("unique_key", unique_keys, items, arguments)
@@ -181,7 +181,7 @@ class Enqueuer(Generic[P, R]):
         unique_keys: Iterable[str] | None = None,
         idempotency_keys: Iterable[str] | None = None,
     ) -> list[JobHandle]:
-        """Stores many jobs in a few round trips, however many they are. Returns their handles in order; each says whether its job is new.
+        """Stores many jobs in a few round trips. Returns their handles in the order of ``items``; each says whether its job is new.
 
         An item is a dict of arguments, or a job made by ``task.using(unique_key=…).job(…)`` with options of its own.
         ``unique_keys``, ``idempotency_keys``: one key for each dict. Dicts with such keys are cheaper than jobs made by ``job(…)``.
@@ -250,13 +250,13 @@ def _checked_keys(kind: str, given: Iterable[str], items: int, arguments: int) -
 
 
 def _bound(store: JobStore, module: str, name: str, options: Mapping[str, object]) -> Enqueuer[..., Any]:
-    """The enqueuer of a task that is declared when the module of its function is imported."""
+    """Imports the module of a task's function, which declares the task, and returns an enqueuer of the task."""
     importlib.import_module(module)
     return Enqueuer(store, store.specs[name], None, options)
 
 
 class Task(Enqueuer[P, R], Hooked):
-    """A registered task. Calling it runs the function here and now; ``enqueue`` stores a job for a worker."""
+    """A registered task. A call of the task runs its function in the caller's process; ``enqueue`` stores a job for a worker."""
 
     def __init__(self, store: JobStore, spec: TaskSpec) -> None:
         Enqueuer.__init__(self, store, spec)

@@ -39,7 +39,7 @@ T = TypeVar("T")
 class JobHandle:
     """A job's id, and whether this enqueue stored the job.
 
-    ``created`` False: the key named in ``conflict`` (unique_key, throttle, debounce or idempotency_key) belongs to the
+    If ``created`` is False, the key named in ``conflict`` (unique_key, throttle, debounce or idempotency_key) belongs to the
     existing job ``id``, which was in ``state``. If that job was finished, ``stored_result`` or ``stored_error`` is its
     outcome, which the key keeps even when the job's row is gone. The job exists once the enqueuing transaction has committed.
     """
@@ -63,7 +63,7 @@ class JobHandle:
         return JobHandle, (*values, store)
 
     def job(self) -> Job:
-        """The job's row now. Raises JobNotFoundError, also if the enqueuing transaction is open or was rolled back."""
+        """Reads the job's row. Raises JobNotFoundError, also if the enqueuing transaction is open or was rolled back."""
         with _reading():
             return self._store().ask(self._read())
 
@@ -76,7 +76,7 @@ class JobHandle:
         return _found(self.id, (yield statements.get_job(self.id)))
 
     def why(self) -> Why:
-        """Why the job is not running, in one word and one sentence. If the job runs or is final, the answer says so."""
+        """Returns why the job is not running, in one word and one sentence. If the job runs or is final, the answer says so."""
         return self._store().ask(self._explain())
 
     async def awhy(self) -> Why:
@@ -88,7 +88,7 @@ class JobHandle:
         return why
 
     def cancel(self, connection: object = None) -> str:
-        """Cancels the job. Returns ``cancelled``, ``requested`` if the job runs, or the job's final state.
+        """Cancels the job. Returns ``cancelled``, ``requested`` if the job runs, or the state in which the job had ended before.
 
         The job's worker receives a request within a second. With ``connection``, joins its transaction. Raises JobNotFoundError.
         """
@@ -126,7 +126,7 @@ class JobHandle:
             )
 
     def _args(self, task: str, args: object) -> object:
-        """The arguments, checked against the task's signature if the app knows the task."""
+        """Returns the arguments, checked against the task's signature if the app knows the task."""
         if not isinstance(args, Mapping):
             raise InvalidOptionError(f"args is {shown(args)}.", do="give a dict of all arguments")
         spec = None if self.store is None else self.store.specs.get(task)
@@ -167,7 +167,7 @@ class JobHandle:
         )
 
     def _result(self, job: Job | None) -> Any:
-        """The job's result or, if its row is gone, the result that its key remembered."""
+        """Returns the job's result or, if its row is gone, the result that its key has kept."""
         if job is None and self.state in FINAL:
             state, result, error = self.state, self.stored_result, self.stored_error
         else:
@@ -192,7 +192,7 @@ class JobHandle:
 
 
 def handles(store: JobStore, rows: Iterable[Stored]) -> list[JobHandle]:
-    """The handles of stored jobs, in order."""
+    """Returns the handles of stored jobs, in order."""
     return [JobHandle(*row, store) for row in rows]
 
 

@@ -13,7 +13,9 @@ from pgqueue.text.nearest import guess
 
 
 def load_app(path: str) -> App:
-    """The App that ``module:attribute`` names (``module`` alone: its only App). The current directory is importable.
+    """Returns the App that ``module:attribute`` names. If ``path`` is only a module, returns the only App of that module.
+
+    Modules in the current directory can be imported.
 
     Raises NoTasksError, or AppImportError, which shows the line of the user's code that failed.
     """
@@ -56,7 +58,7 @@ def load_app(path: str) -> App:
 
 
 def _instead(module_name: str, attribute: str) -> str:
-    """What to write instead of the path of a file or a folder."""
+    """Returns what to write instead of the path of a file or a folder."""
     file = Path(module_name.strip()).absolute()
     file = file.with_suffix("") if file.suffix == ".py" else file
     file = Path(os.path.normpath(file))

@@ -31,27 +31,30 @@ from pgqueue.telemetry.events.database import LookoutFailed
 T = TypeVar("T")
 
 POLL = 1.0  # seconds between two looks at the rows
-LINGER = 10.0  # seconds without a waiter until the connection is closed
-OUTAGE_PATIENCE = 60.0  # seconds to wait for a server that went away
-FIRST_LOOK = 5.0  # if a waiter's time is up before its first look: seconds for which the waiter still waits for that look
+LINGER = 10.0  # the connection is closed after this many seconds without a waiter
+OUTAGE_PATIENCE = 60.0  # all waits end if the server was away for more seconds than this
+# If the time of a waiter is up before its job was looked at, the waiter waits at most this many seconds more for that look.
+FIRST_LOOK = 5.0
 ANSWER_TIMEOUT = 20.0  # seconds within which the server must answer
 RECONNECT_AFTER = 0.5  # seconds between two tries to reach the server
 FINISHED = "pgqueue_finished"
-NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # a job's id; any role can send other texts, too
+# The payload of a notification, if it is a job's id. A notification of another program can have any other payload.
+NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 
 
 @dataclass(eq=False, slots=True)
 class Waiter:
-    """``put`` is called with the job when it has ended (None: there is no such job), or at every look if the job is ``watched``.
+    """The wait for one job. ``put`` is called with the job when it has ended. None: there is no such job.
 
-    At ``end``, ``put`` is called with OVER. If looking fails, ``put`` is called with the error.
+    If ``watched`` is True, ``put`` is called at every look.
+    At ``end``, ``put`` is called with OVER. If a look fails, ``put`` is called with the error.
     """
 
     job_id: int
     end: float | None
     watched: bool
     put: Callable[[Job | BaseException | None], object]
-    seen: bool = False  # whether it has had its first look, which it gets even with a timeout of 0
+    seen: bool = False  # whether its job was looked at; that is done at least once, even with a timeout of 0
     timer: asyncio.TimerHandle | None = None
 
 
@@ -182,7 +185,7 @@ class Lookout:
                 await self._stirred(RECONNECT_AFTER)
 
     async def _look_if_due(self, waiters: list[Waiter]) -> None:
-        """Looks at all awaited jobs every POLL seconds. In between, looks at jobs that are newly awaited, or that have ended as a NOTIFY says."""
+        """Looks at all awaited jobs every POLL seconds. In between, looks at new waiters' jobs, and at jobs whose end a NOTIFY reports."""
         if self._connection is None:
             self._connection = await self._connect()
             self._poll_at = 0.0
@@ -248,7 +251,7 @@ class Lookout:
             return False
 
     async def _lose(self, error: BaseException) -> None:
-        """If only the connection was cut, the waits go on. If the server is away for long, or was never there, all waits end."""
+        """Closes the broken connection. The waits end only if the server was away for long, or could never be reached."""
         now = monotonic()
         if self._connection is not None and self._trouble_since is None:
             self._trouble_since = now

@@ -1,4 +1,4 @@
-"""Stores jobs. Chooses the connection and the way of storing, and whether both need only one round trip."""
+"""Stores jobs. Chooses the connection and the way of storing. Most enqueues on the app's own connections need only one round trip."""
 
 from __future__ import annotations
 
@@ -104,13 +104,13 @@ class JobStore:
         await self.pools.aclose()
 
 
-# ------------------------------------------------------------------ on which connection
+# ------------------------------------------------------------------ the connection
 
 
 def _joined(
     connection: CallersConnection, *, asynchronous: bool
 ) -> tuple[CallersConnection, AbstractContextManager[None]]:
-    """The connection for the statements, and a context to put around them.
+    """Returns (the connection for the statements, a context to put around them).
 
     If each statement commits by itself, a commit may get no answer. Then the context raises CommitUnconfirmedError.
     """
@@ -127,7 +127,7 @@ def _joined(
 
 @contextmanager
 def _naming(stored: list[Stored]) -> Iterator[None]:
-    """Adds the ids of the jobs to a CommitUnconfirmedError, as far as the ids have arrived."""
+    """Adds the ids of the jobs to a CommitUnconfirmedError. If no answer with ids has arrived, the list stays empty."""
     try:
         yield
     except CommitUnconfirmedError as error:
@@ -135,13 +135,14 @@ def _naming(stored: list[Stored]) -> Iterator[None]:
         raise
 
 
-# ------------------------------------------------------------------ in which way
+# ------------------------------------------------------------------ the way of storing
 
 
 def is_copied(batches: list[Batch]) -> bool:
-    """Whether COPY is cheaper for these jobs.
+    """Returns whether COPY is cheaper for these jobs.
 
-    COPY needs a transaction around its statements. Every other way needs none, because one statement, its last, stores all jobs.
+    COPY needs a transaction around its statements. Every other way needs none, because a single statement stores all jobs, and no statement
+    follows it.
     """
     return sum(len(batch.args) for batch in batches) >= copy_lines.SMALLEST_COPY and copy_lines.have_no_keys(
         batches
@@ -149,7 +150,7 @@ def is_copied(batches: list[Batch]) -> bool:
 
 
 def insertion(connection: CallersConnection, batches: list[Batch]) -> Flow[Iterable[Stored]]:
-    """Writes jobs in the cheapest way: one job by a plain insert, many jobs by COPY, and any jobs by the SQL API, which handles keys."""
+    """Writes jobs in the cheapest way: one job by an insert, many jobs by COPY. The SQL API, which handles all keys, writes the others."""
     batches, plain = copy_lines.sendable(_traced(batches), utf8=is_utf8(connection))
     if plain and len(batches) == len(batches[0].args) == 1:
         if copy_lines.have_no_keys(batches):
@@ -181,11 +182,11 @@ def _created(ids: Sequence[int]) -> Iterator[Stored]:
     return (Stored(job_id, True, "pending", None) for job_id in ids)
 
 
-# ------------------------------------------------------------------ with which answer
+# ------------------------------------------------------------------ the answer
 
 
 def _accepted(batches: list[Batch], rows: Iterable[Stored]) -> list[Stored]:
-    """The rows; raises DuplicateJobError or IdempotencyConflictError for the first that was refused."""
+    """Returns the rows. For the first row that was refused, raises DuplicateJobError or IdempotencyConflictError."""
     stored = list(rows)
     for index, row in enumerate(stored):
         if row.conflict in REFUSED:
@@ -211,12 +212,12 @@ def _emit_enqueued(batches: list[Batch], stored: list[Stored]) -> None:
 
 
 def _named(batch: Batch) -> list[tuple[str, str | None]]:
-    """The task and the idempotency key of each job."""
+    """Returns (task, idempotency key) of each job."""
     keys = batch.options.get("idempotency_keys") or [batch.options.get("idempotency_key")] * len(batch.args)
     return [(batch.task, key) for key in keys]
 
 
-# ------------------------------------------------------------------ in which trace
+# ------------------------------------------------------------------ traces
 
 
 def _span(batches: list[Batch]) -> AbstractContextManager[None]:

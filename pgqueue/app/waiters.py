@@ -17,11 +17,11 @@ from pgqueue.model.job import Job
 from pgqueue.runtime import forks
 from pgqueue.runtime.clock import monotonic
 
-PAUSE = 0.5  # seconds between two moments in which a waiting thread can be interrupted
+PAUSE = 0.5  # a waiting thread can be interrupted every so many seconds
 
 
 class Waiters:
-    """Safe in many threads and event loops, and after forks."""
+    """All waits of this process. May be used on any thread, in any event loop, and after a fork."""
 
     def __init__(self, dsn: Callable[[], str]) -> None:
         self._dsn = dsn

@@ -1,6 +1,6 @@
 """Turns an error of the driver into one of ours, which tells the user what to do.
 
-Whether the server was lost, so that a worker tries again, is decided in ``outage.py``.
+``outage.py`` decides whether an error means that the server was lost, so that a worker tries again.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
     "PQ404": (errors.InvalidOptionError, "The database refused the job", "correct the option"),
     "23514": (errors.InvalidOptionError, "The database refused a value of the job", "correct the value"),
 }
-# Before there is a session, there is no SQLSTATE, only libpq's text. The first entry that fits counts.
+# If a login fails, there is no SQLSTATE, only libpq's text. The first entry whose text is a part of libpq's text gives the SQLSTATE.
 SAYINGS: tuple[tuple[str, str], ...] = (
     ("password authentication failed", "28P01"),
     ("no password supplied", "28P01"),
@@ -74,7 +74,7 @@ BAD_PORT = ("invalid port number", "Servname not supported")
 
 
 def sqlstate(error: psycopg.Error) -> str | None:
-    """The SQLSTATE of an error. At the login libpq passes on only the server's text, so the text decides.
+    """Returns the SQLSTATE of an error. If a login failed, libpq passes on only the server's text, so the text decides.
 
     None: the server said nothing, or its text matches no entry of SAYINGS.
     """
@@ -83,7 +83,7 @@ def sqlstate(error: psycopg.Error) -> str | None:
 
 
 def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
-    """The error in pgqueue's words, or None if pgqueue has no words for it."""
+    """Returns the error in pgqueue's words, or None if pgqueue has no words for it."""
     whole = str(error)
     said = (whole.strip().splitlines() or [type(error).__name__])[0]
     # If a password contains an @, libpq reads what follows the @ as the host.
@@ -106,7 +106,7 @@ def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
     if state == "23505" and OF_AN_ID.fullmatch(error.diag.constraint_name or ""):
         return errors.TakenIdError(
             "The id of this job is in use by another job" + where,
-            why=f"{error.diag.message_detail or said} An enqueuer chose it, or the sequence pgqueue.jobs_id_seq stands behind the ids in the tables.",
+            why=f"{error.diag.message_detail or said} An enqueuer chose it, or the sequence pgqueue.jobs_id_seq is smaller than the ids in the tables.",
             do="pgq doctor compares the sequence with the ids, and says how to move the sequence",
         )
     if state not in MEANINGS or foreign:

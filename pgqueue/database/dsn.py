@@ -38,13 +38,13 @@ UNREADABLE = "(unreadable DSN)"
 
 
 def redact(dsn: str) -> str:
-    """The DSN without its password, for messages. If the DSN cannot be parsed, nothing of it is shown."""
+    """Returns the DSN without its password, for messages. If the DSN cannot be parsed, returns none of it."""
     if not dsn.strip():
         return "libpq's PG* variables"
     if re.match(r"[\w+]+://", dsn):
         scheme, _, rest = dsn.partition("://")
         rest, _, query = rest.partition("?")
-        credentials, at, hosts = rest.rpartition("@")  # the last @, because a password can contain others
+        credentials, at, hosts = rest.rpartition("@")  # the last @, because a password can contain an @, too
         if "@" in query or not HOSTS_AND_DATABASE.fullmatch(hosts):
             return UNREADABLE
         user = credentials.partition(":")[0] + at
@@ -59,12 +59,12 @@ def redact(dsn: str) -> str:
 
 
 def libpq_dsn(dsn: str) -> str:
-    """The DSN in libpq's form: SQLAlchemy's ``postgresql+driver://`` becomes ``postgresql://``."""
+    """Returns the DSN in libpq's form: SQLAlchemy's ``postgresql+driver://`` becomes ``postgresql://``."""
     return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", dsn.strip())
 
 
 def sqlalchemy_url(dsn: str) -> URL:
-    """A SQLAlchemy URL for a libpq DSN, which may be a URL or key=value pairs."""
+    """Returns a SQLAlchemy URL for a libpq DSN, which may be a URL or key=value pairs."""
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - only migrations need these
     from sqlalchemy import URL  # noqa: PLC0415
 
@@ -73,7 +73,7 @@ def sqlalchemy_url(dsn: str) -> URL:
 
 
 def find_dsn(explicit: str | None = None) -> str:
-    """The DSN from the first of DSN_SOURCES that has one, in libpq's form. If none has one, raises NoDsnError, which lists them."""
+    """Returns the DSN from the first of DSN_SOURCES that has one, in libpq's form. If none has one, raises NoDsnError, which lists them."""
     file = read_file()
     given = (
         explicit

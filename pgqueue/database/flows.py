@@ -1,4 +1,4 @@
-"""Work of several statements, written once for sync and async connections.
+"""Flows: work that consists of several statements, written once for sync and async connections.
 
 A flow is a generator: it yields each statement to send, receives the statement's answer, and returns a result. The flow itself
 does no I/O.

@@ -31,7 +31,7 @@ KINDS = {
 
 
 def joined(connection: CallersConnection) -> CallersConnection:
-    """The connection on which statements are sent.
+    """Returns the connection on which statements are sent.
 
     For Django's connection and SQLAlchemy's raw connection, this is the psycopg connection inside. Else it is ``connection`` itself.
     """
@@ -64,14 +64,14 @@ def _inside_django(wrapper: Any) -> Connection | AsyncConnection:
 def _psycopg(driver: object, where: str) -> Connection | AsyncConnection:
     if not isinstance(driver, Connection | AsyncConnection):
         raise errors.WrongConnectionError(
-            f"{where} is one of {type(driver).__module__.partition('.')[0]}, which pgqueue cannot use.",
+            f"{where} is a connection of {type(driver).__module__.partition('.')[0]}, which pgqueue cannot use.",
             do="let it use psycopg 3: pip install 'psycopg[binary]'",
         )
     return driver
 
 
 def is_async(connection: CallersConnection) -> bool:
-    """Whether this connection wants ``await``. If it is no connection, raises WrongConnectionError."""
+    """Returns whether this connection wants ``await``. If it is no connection, raises WrongConnectionError."""
     if isinstance(connection, Connection | AsyncConnection):
         return isinstance(connection, AsyncConnection)
     kind = _kind_of(connection)
@@ -85,7 +85,7 @@ def is_async(connection: CallersConnection) -> bool:
 
 
 def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | AsyncConnection]:
-    """Whether each statement is its own transaction here.
+    """Returns whether each statement on this connection is a transaction of its own now.
 
     If so, warns with PGQ-502, because a rollback of the caller's other writes would not remove the job.
     """
@@ -106,7 +106,7 @@ def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | A
 
 
 def is_utf8(connection: CallersConnection) -> bool:
-    """Whether all text reaches the server unchanged. False: text may be changed or refused."""
+    """Returns whether all text reaches the server unchanged. False: text may be changed or refused."""
     return (
         isinstance(connection, Connection | AsyncConnection)
         and connection.pgconn.parameter_status(b"client_encoding") == b"UTF8"
@@ -114,7 +114,7 @@ def is_utf8(connection: CallersConnection) -> bool:
 
 
 def can_copy(connection: CallersConnection) -> bool:
-    """Whether COPY is possible here: neither SQLAlchemy nor a pipeline can send one."""
+    """Returns whether COPY is possible on this connection. It is not possible through SQLAlchemy or in a pipeline."""
     return (
         isinstance(connection, Connection | AsyncConnection)
         and connection.info.pipeline_status is PipelineStatus.OFF
@@ -122,7 +122,7 @@ def can_copy(connection: CallersConnection) -> bool:
 
 
 def is_two_phase(connection: CallersConnection) -> bool:
-    """Whether the connection's transaction is a two-phase one. Postgres cannot prepare a transaction that has sent a NOTIFY."""
+    """Returns whether the connection's transaction is two-phase. Postgres cannot prepare a transaction that has sent a NOTIFY."""
     if isinstance(connection, Connection | AsyncConnection):
         return connection._tpc is not None  # noqa: SLF001 - psycopg has no public attribute for this
     return _is_two_phase_in_sqlalchemy(connection)

@@ -27,7 +27,7 @@ from pgqueue.sql import Statement
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.database import ConnectionBroke, ConnectionNotClosed
 
-ANSWER_GRACE = 2.0  # seconds after the server's time-out in which its message must arrive
+ANSWER_GRACE = 2.0  # the connection is cut if the server's message about a time-out is this many seconds late
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 class Link:
     """A connection of the worker. If it broke, the next statement opens a new one.
 
-    No statement takes longer than ``limit``: the server ends it. If the server's message does not arrive either, the connection is cut.
+    The server ends a statement that takes longer than ``limit`` seconds. If its message does not arrive either, the connection is cut.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Link:
         outage.links.add(self)
 
     async def connection(self) -> AsyncConnection:
-        """Raises ConnectionLost if the server cannot be reached."""
+        """Returns the connection, which it opens if there is none. Raises ConnectionLost if the server cannot be reached."""
         try:
             async with self._connecting:
                 if self._connection is None or self._connection.closed:
@@ -74,7 +74,7 @@ class Link:
         return connection
 
     async def once(self, statement: Statement[T]) -> T:
-        """Tries once. If the connection broke, or was cut during the statement, drops the connection: the next try opens a new one."""
+        """Sends the statement once. If the connection breaks or is cut meanwhile, drops it, so that the next statement opens a new one."""
         connection = await self.connection()
         patience, begun = self.limit + ANSWER_GRACE, monotonic()
         try:
@@ -109,7 +109,7 @@ class Link:
                 await self.connection()
 
     async def lost(self, error: BaseException) -> None:
-        """If there is a connection, notes that it broke, and closes it."""
+        """Notes that the connection broke, and closes it. Does nothing if there is no connection."""
         if self._connection is None:
             return
         emit(ConnectionBroke(self._name, one_line(error), isinstance(error, TimeoutError)))
@@ -131,7 +131,7 @@ class Link:
 
 
 def retry_connecting(seconds: float) -> Retrying:
-    """For ``--wait-for-db``: while the server cannot be reached, tries again for ``seconds``."""
+    """Returns an iterator for ``--wait-for-db``. For ``seconds``, it tries a block again while the server cannot be reached."""
     return Retrying(
         retry=retry_if_exception(is_lost),
         wait=RECONNECT,

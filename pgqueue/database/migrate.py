@@ -88,7 +88,7 @@ def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
 
 
 def in_the_way(dsn: str) -> list[Locker]:
-    """The transactions that now hold locks on tables of pgqueue."""
+    """Returns the transactions that now hold locks on tables of pgqueue."""
     with connect(dsn, name="pgq migrate") as connection:
         return run(connection, statements.list_lockers())
 
@@ -113,7 +113,7 @@ def check_encoding(connection: Connection) -> None:
 
 
 def check_server(connection: Connection) -> None:
-    """If pgqueue cannot work in this database, raises an error with the reason: the server, the tables or the schema's version."""
+    """Raises an error if pgqueue cannot work in this database, because of the server, missing tables or the schema's version."""
     server = run(connection, statements.describe_server())
     if server.version < OLDEST_SERVER:
         raise UnsupportedServerError(
@@ -140,7 +140,7 @@ def check_server(connection: Connection) -> None:
 
 
 def check_ids(connection: Connection) -> TakenIdError | None:
-    """Returns an error to report if the sequence of the ids is smaller than the largest id in the tables. Otherwise returns None."""
+    """Returns an error (not raised) if the sequence of the ids is smaller than the largest id in the tables. Otherwise returns None."""
     drawn, largest = run(connection, statements.compare_ids())
     if drawn >= largest:
         return None
@@ -151,7 +151,7 @@ def check_ids(connection: Connection) -> TakenIdError | None:
 
 
 def differences(connection: Connection) -> list[str]:
-    """For each function of the SQL API that differs from the function of this version: a sentence that says so."""
+    """Returns a sentence for each function of the SQL API that is missing, or that is not the function of this version."""
     installed = run(connection, statements.list_function_bodies())
     found = []
     for name, text in functions().items():

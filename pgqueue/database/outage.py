@@ -28,15 +28,15 @@ REMIND_EVERY = 60.0  # seconds after which the same kind of error is reported ag
 # These SQLSTATEs mean that the server was lost. It stops (57P01), has crashed (57P02), is starting (57P03), has ended an idle session (57P05),
 # or has no free connection (53300). ``is_lost`` adds class 08, connection exceptions.
 LOST = ("57P01", "57P02", "57P03", "57P05", "53300")
-# The statement met another transaction, or a time limit. The server works, and has undone the statement.
+# Another transaction or a time limit stopped the statement. The server works, and has undone the statement.
 CONFLICTS = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.SerializationFailure,
     psycopg.errors.LockNotAvailable,
     psycopg.errors.QueryCanceled,
 )
-# Beginnings of SQLSTATEs that mean: the server lacks something now that it can have later. It lacks memory, disk space or connections (53),
-# an object is not in the right state (55), a disk does not work (58), or the server is read-only (25006).
+# If an SQLSTATE begins with one of these, the same statement can succeed later. The server now lacks memory, disk space or connections
+# (53), an object is not in the right state (55), a disk does not work (58), or the server is read-only (25006).
 LACKS = ("53", "55", "58", "25006")
 # If a session gets one of these errors, it is replaced: a session that began on a read-only server can stay read-only, even if the server
 # is no longer read-only.
@@ -48,7 +48,7 @@ class ConnectionLost(Exception):  # noqa: N818 - everyone uses this name
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the server was lost, so that only a new connection helps. Any other error is an answer of the server or a bug, and is reported as such."""
+    """Returns whether the server was lost, so that only a new connection helps. Any other error is an answer of the server, or a bug."""
     if isinstance(error, ConnectionLost | errors.DatabaseUnreachableError | errors.TooManyConnectionsError):
         return True
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
@@ -60,14 +60,14 @@ def is_lost(error: BaseException) -> bool:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the same statement can succeed later, because another transaction, a time limit or a lack of the server stopped it."""
+    """Returns whether the same statement can succeed later: another transaction, a time limit or a lack of the server stopped it."""
     if isinstance(error, (*CONFLICTS, errors.LockedError, errors.ReadOnlyServerError)):
         return True
     return isinstance(error, psycopg.Error) and (sqlstate(error) or "").startswith(LACKS)
 
 
 def one_line(error: BaseException) -> str:
-    """The text of an error in one line, with its SQLSTATE if there is one."""
+    """Returns the text of an error in one line, with its SQLSTATE if there is one."""
     line = " ".join(str(error).split()) or type(error).__name__
     state = sqlstate(error) if isinstance(error, psycopg.Error) else None
     return line if state is None else f"{line} (SQLSTATE {state})"
@@ -78,7 +78,7 @@ class Cuttable(Protocol):
 
 
 class Outage:
-    """Reports an outage of the database when it begins and when it ends: once each, however many connections notice it.
+    """Reports the beginning and the end of an outage of the database. Reports each only once, even if many connections notice it.
 
     If a single connection is cut and can be replaced immediately, that is no outage. Whenever a broken connection was replaced,
     ``reconnected`` is called, on any thread: the server can have crashed and lost commits that were not on disk.
@@ -95,12 +95,12 @@ class Outage:
         self.links: WeakSet[Cuttable] = WeakSet()
 
     def silent(self, link: Cuttable) -> None:
-        """``link`` got no answer in time: cuts the other links."""
+        """Cuts the other links, because ``link`` got no answer in time."""
         for other in self.links - {link}:
             other.cut()
 
     def unreachable(self, error: BaseException, begun: float) -> None:
-        """A try to connect that began at ``begun`` has failed. If it began before the end of the last outage, it belongs to that outage."""
+        """Notes that a try to connect has failed. If it began (``begun``) before the end of the last outage, it belongs to that outage."""
         with self._lock:
             if self.since is None and begun >= self._ended:
                 self.since = monotonic()
@@ -108,13 +108,13 @@ class Outage:
                 emit(OutageBegun(redact(self.dsn), why[-1]))
 
     def connected(self, *, again: bool) -> None:
-        """A new connection was made. ``again``: it replaces a connection that broke."""
+        """Notes that a new connection was made. ``again``: it replaces a connection that broke."""
         self._end(monotonic())
         if again:
             self.reconnected()
 
     def answered(self, begun: float) -> None:
-        """A statement sent at ``begun`` got an answer. If it was sent after the outage began, the outage is over, even if no link connects again."""
+        """Notes that a statement got an answer. If it was sent (``begun``) after the outage began, the outage is over."""
         if self.since is not None:
             self._end(begun)
 
@@ -127,7 +127,7 @@ class Outage:
 
 
 class Trouble:
-    """Reports the errors of a service that repeats its work: each kind of error once a minute. The pauses between tries grow."""
+    """Reports the errors of a service that repeats its work, each kind at most once a minute. Makes the pauses between tries longer."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -171,5 +171,5 @@ async def forever(what: str, turn: Callable[[], Awaitable[float]]) -> None:
 
 
 def until_back() -> AsyncRetrying:
-    """Tries again while the server is lost."""
+    """Returns an iterator that tries a block again as long as the block raises ConnectionLost."""
     return AsyncRetrying(retry=retry_if_exception_type(ConnectionLost), wait=RECONNECT)

@@ -29,26 +29,26 @@ POOL_SIZE = 10
 # translation and load balancers drop idle connections without a message to either end, but only after a minute or more.
 IDLE = 10.0
 SILENCE = 5.0  # seconds in which the server must answer on such a connection
-# Seconds in which the server must answer all statements of an autocommit block of an async caller: as many as for a statement of a worker
-# (``Link``). For a sync caller only a second thread could watch the time, and that thread would cost more than the block. So the wait of a
-# sync caller ends by TCP's own time-out, or by the timeout of the caller's job.
+# If an async caller uses a connection with autocommit, the server must answer all its statements within this many seconds, as for a
+# statement of a worker (``Link``). For a sync caller only a second thread could watch the time, and that thread would cost more than the
+# statements. So the wait of a sync caller ends by TCP's own time-out, or by the timeout of the caller's job.
 ANSWER = 60.0
 POOL_PATIENCE = 30.0  # seconds that a caller waits for a connection
-# A handler that waits for a connection can be interrupted once in so many seconds. This is less than DEAF in worker/running/threads.py, the
-# seconds that a handler gets to end after its timeout.
+# A handler that waits for a connection can be interrupted once in this many seconds. This is less than DEAF in worker/running/threads.py:
+# if a handler does not end within DEAF seconds after its timeout, its worker gives it up.
 INTERRUPTIBLE_EVERY = 1.0
-CLOSING = 1.0  # seconds that the end of a loop waits for a connection that is being opened
+CLOSING = 1.0  # when a loop ends, it waits at most this many seconds for a connection that is being opened
 
 
-# Whether the connection that is taken now serves one statement, which commits by itself. If the server is silent on such a connection, the
-# caller waits only once, and a time limit ends the wait. In a transaction, a handler would wait at each of its statements.
+# Whether the connection is taken for a single statement, which commits by itself. If the server is silent on such a connection, the caller
+# waits only once, and a time limit ends the wait. In a transaction, a handler would wait again at each of its statements.
 _for_one_statement: ContextVar[bool] = ContextVar("_for_one_statement", default=False)
 # When each connection came back to its pool.
 _used_at: WeakKeyDictionary[Connection | AsyncConnection, float] = WeakKeyDictionary()
 
 
 def prepare_threshold(dsn: str) -> int | None:
-    """After how many uses the connections of a pool prepare a statement; None (never) behind a pooler.
+    """Returns after how many uses a connection of a pool prepares a statement. None: never, because the DSN leads to a pooler.
 
     If the database cannot be reached, raises the error with the reason. The pool itself would raise only a time-out.
     """
@@ -102,7 +102,7 @@ class Pools:
 
     @contextmanager
     def connection(self, *, autocommit: bool = False) -> Iterator[Connection]:
-        """A connection from the pool. The transaction commits at the end of the block or, if ``autocommit`` is True, after each statement."""
+        """Opens a block with a connection of the pool. Commits at the end of the block, or after each statement if ``autocommit`` is True."""
         with uninterrupted() as gap:
             pool = self._pool()
             with _taking(autocommit=autocommit):
@@ -144,12 +144,12 @@ class Pools:
 
     @asynccontextmanager
     async def aconnection(self, *, autocommit: bool = False) -> AsyncIterator[AsyncConnection]:
-        """Like ``connection``, with the pool of the running event loop."""
+        """``connection`` for async callers, with the pool of the running event loop."""
         loop = asyncio.get_running_loop()
         if loop not in self._async:
             self._abandon()
         own = self._async.setdefault(loop, LoopPool())
-        async with own.opening:  # so that callers that arrive together open only one pool
+        async with own.opening:  # so that only one pool is opened if several callers need it at the same time
             if own.pool is None:
                 own.pool = await self._open(own)
             pool = own.pool
@@ -218,7 +218,10 @@ class Pools:
         self.close()
 
     async def leave_loop(self) -> None:
-        """Closes the pool of the running loop. A pool that still connects when the loop ends would ignore the cancel, and the end would wait for ever."""
+        """Closes the pool of the running loop.
+
+        If the loop ended while the pool opens a connection, the pool would ignore the cancel, and the end would wait for it for ever.
+        """
         own = self._async.pop(asyncio.get_running_loop(), None)
         if own is not None and own.pool is not None:
             await own.pool.close(CLOSING)
@@ -235,7 +238,7 @@ def _taking(*, autocommit: bool) -> Iterator[None]:
 
 @contextmanager
 def _cancelled_if_left(connection: Connection) -> Iterator[None]:
-    """If an exception leaves the block while the server still runs a statement, asks the server to end that statement.
+    """Asks the server to end the statement that it still runs when an exception leaves the block.
 
     Otherwise the statement would still commit. Such an exception is an interruption of a handler. On an AsyncConnection, psycopg itself
     asks the server to end the statement.
@@ -281,7 +284,7 @@ async def _check_async(connection: AsyncConnection) -> None:
 
 
 def _is_doubtful(connection: Connection | AsyncConnection) -> bool:
-    """Whether the connection is tested by a round trip to the server before it is used.
+    """Returns whether the connection must be tested by a round trip to the server before it is used.
 
     It is tested if it is for a transaction, if it was unused for IDLE seconds, or if the server has sent something meanwhile. If
     the server has ended the session, its last message or the closed socket has arrived, which is seen without a round trip.

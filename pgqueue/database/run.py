@@ -36,7 +36,7 @@ from pgqueue.sql import Statement
 T = TypeVar("T")
 
 PARAMETER = re.compile(r"%\((\w+)\)s")
-# The parameters with which each connection of pgqueue is opened.
+# Each connection of pgqueue is opened with these parameters.
 KEEPALIVE: dict[str, Any] = {
     "client_encoding": "UTF8",
     "connect_timeout": 10,
@@ -65,9 +65,9 @@ CLAIMING = (
     + "; select pg_catalog.set_config('pgqueue.durable', current_setting('synchronous_commit'), false);"
     " set synchronous_commit = off"
 )
-SETUP_TIMEOUT = 10.0  # seconds in which a new connection must be ready
+SETUP_TIMEOUT = 10.0  # a new connection must be ready within this many seconds
 BACKEND = "select pg_catalog.pg_backend_pid()"
-POOLER_TRIES = 5  # a pooler in transaction mode can pass one try by chance
+POOLER_TRIES = 5  # tries to recognise a pooler in transaction mode; a single try could miss it by chance
 ORDINARY = SESSION
 # PostgreSQL refuses PREPARE TRANSACTION after a NOTIFY. So such a transaction wakes no workers: they find its jobs at their next poll.
 SILENT = "select pg_catalog.set_config('pgqueue.notify', 'off', true)"
@@ -86,7 +86,7 @@ class _Text(TextLoader):
 
 
 def _adapters(loader: type[TextLoader] | None = None) -> AdaptersMap:
-    """The default adapters of psycopg, without the adapters that a caller has registered on the connection or globally."""
+    """Returns the default adapters of psycopg, without the adapters that a caller has registered on the connection or globally."""
     known = TypesRegistry()
     register_default_types(known)
     adapters = AdaptersMap(types=known)
@@ -184,10 +184,10 @@ async def run_and_commit_async(connection: AsyncConnection, statement: Statement
 
 @contextmanager
 def confirmed(connection: Connection | AsyncConnection) -> Iterator[None]:
-    """Is put around a commit, or around statements that commit by themselves.
+    """Wraps a commit, or statements that commit by themselves.
 
     If the connection breaks in the block, raises CommitUnconfirmedError, because nobody knows whether the server has committed.
-    Sends nothing again, because a second commit could store a job twice. Only an enqueuer with a key may send its jobs again.
+    Sends nothing again, because a second commit could store a job twice. Only jobs with keys can be sent again without harm.
     """
     was_open = not connection.closed
     try:
@@ -282,7 +282,7 @@ async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncC
 
 
 def is_pooled(connection: Connection) -> bool:
-    """Whether a pooler answers in the server's place.
+    """Returns whether a pooler answers in the server's place.
 
     Then nothing may be set or prepared in a session: a pooler in transaction mode soon gives this session to another client.
     """
@@ -292,7 +292,7 @@ def is_pooled(connection: Connection) -> bool:
 def check_sessions(dsn: str) -> None:
     """Raises InvalidSettingError if ``dsn`` leads to a pooler in transaction mode. Sets nothing in the pooler's sessions.
 
-    In that mode, one session of the server answers two connections in turn, or two sessions answer one connection.
+    In that mode, two connections can get the same session of the server, or one connection can get two sessions, one after the other.
     """
     with (
         explained(dsn or " "),

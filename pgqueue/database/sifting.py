@@ -1,6 +1,6 @@
 """One bad row never stops a statement over many rows. If the statement fails, it is run on each half of the rows, and so on.
 
-In the end each failing row is alone, and all other rows have succeeded. Claims, rescues, the ends of overdue jobs, settling, progress,
+In the end each failing row is alone, and all other rows have succeeded. Claims, rescues, finishing overdue jobs, settling, progress,
 schedules, alerts and declarations all use this module. The kind of error proves little, because a trigger of a user can raise any error
 for any row. But if the server was lost, no row is the cause.
 """
@@ -24,10 +24,10 @@ from pgqueue.telemetry.events.database import JobGivenUp, JobNotGivenUp, JobPass
 # Classes of SQLSTATE that a value in a row can cause: cardinality, data, integrity, limits. Such an error is the row's fault: the row is
 # given up (the caller says how; a job is made dead).
 OF_A_VALUE = ("21", "22", "23", "54")
-# Any other error is the row's fault only if other rows succeed. To find out, so many rows are first tried one by one.
+# Any other error is the row's fault only if other rows succeed. To find out whether they do, this many rows are first tried one by one.
 PROBES = 3
-# Each such row may have waited for a lock, which takes time. So after this many of them, one ``sift`` tries no further rows. The next one
-# tries them.
+# A row with an error of this second kind may have waited for a lock, which takes time. So after this many such rows, a call of ``sift``
+# tries no further rows. The next call tries them.
 MOST_GIVEN_UP = 20
 
 I = TypeVar("I")  # noqa: E741 - an item
@@ -38,7 +38,7 @@ Judge = Callable[[I, Exception], Awaitable[None]]
 
 
 def is_of_a_value(error: BaseException) -> bool:
-    """Whether a value is at fault: by the server's SQLSTATE, or because Python could not send or read the value."""
+    """Returns whether a value caused the error: the SQLSTATE says so, or Python could not send or read the value."""
     if isinstance(error, PgQueueError) and error.__cause__ is not None:
         error = error.__cause__
     if isinstance(error, psycopg.Error):
@@ -55,7 +55,7 @@ async def _left(_item: object, _error: Exception) -> None:
 async def sift(items: Sequence[I], run: Run[I, T], give_up: Judge[I], leave: Judge[I] = _left) -> list[T]:
     """Calls ``run`` with the items, or with parts of them, and returns all that these calls return.
 
-    For an item that fails alone, calls ``give_up``. If the error is one that can pass by itself (``may_pass``), calls ``leave`` instead.
+    For an item that fails even alone, calls ``give_up``. If its error can pass by itself (``may_pass``), calls ``leave`` instead.
     ``run`` returns an empty list if it did nothing. Such a call counts neither as a failure nor as a success.
     If the server was lost, raises that error. If no call returned anything, raises the first error that no value caused: then the
     cause is not in the items, and none of them is given up for it.
@@ -86,7 +86,7 @@ async def sift(items: Sequence[I], run: Run[I, T], give_up: Judge[I], leave: Jud
 
 
 async def judge(guilty: Failed[I], give_up: Judge[I], leave: Judge[I]) -> None:
-    """Gives up the items that are at fault: others succeeded, or the value of the item caused the error. Leaves an item whose error may pass."""
+    """Calls ``give_up`` for each item of ``guilty``. If the error of an item can pass by itself, calls ``leave`` for it instead."""
     for item, error in guilty:
         await (leave if may_pass(error) else give_up)(item, error)
 
@@ -150,7 +150,7 @@ async def sift_jobs(
 
 
 def pass_over(send: Send, job_id: int, error: Exception) -> None:
-    """Leaves a job as it is, so that it is tried again later, and reports that."""
+    """Leaves a job as it is, so that a later statement tries it again, and reports that."""
     if _is_news(send, JobPassedOver, job_id):
         emit(JobPassedOver(job_id, one_line(error)))
 
@@ -167,7 +167,7 @@ def _is_news(send: Send, what: type, job_id: int) -> bool:
 
 
 async def make_dead(send: Send, job_id: int, worker_id: int, error: Exception) -> None:
-    """Makes a job dead on which statements over many jobs fail. If that fails too, reports the job and raises nothing, so other jobs go on."""
+    """Makes a job dead, because statements over many jobs fail on it. If that fails, too, reports the job and raises nothing."""
     said = f"{type(error).__name__}: {error}"[:4000].replace("\x00", "")
     try:
         task = await send(statements.make_dead(job_id, worker_id, said))

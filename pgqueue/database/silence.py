@@ -20,7 +20,7 @@ from psycopg import AsyncConnection, Connection
 
 
 def cut(connection: Connection | AsyncConnection) -> None:
-    """Ends the connection. May be called on any thread. A caller that waits for an answer gets the same error as if the server had closed it."""
+    """Ends the connection, from any thread. A caller that waits for an answer gets the same error as if the server had closed it."""
     with (
         contextlib.suppress(OSError, psycopg.Error),
         socket.socket(fileno=os.dup(connection.fileno())) as same,
@@ -29,7 +29,7 @@ def cut(connection: Connection | AsyncConnection) -> None:
 
 
 def has_arrived(connection: Connection | AsyncConnection) -> bool:
-    """Whether there is something to read on the connection, or it has ended. Only for a connection on which no statement runs."""
+    """Returns whether there is something to read on the connection, or it has ended. No statement may run on the connection."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN)

@@ -1,7 +1,8 @@
 """Writes rows for the schedules and tasks that an app's code declares. A worker writes these rows at its start, and again and again.
 
 So the declarations of the newest deploy are in force as long as one of its workers lives. After a rollback, only workers of the former
-deploy live. As they still write their declarations, these come back into force. See functions/sync_schedules.sql and sync_tasks.sql.
+deploy live. They still write their declarations, so these declarations come back into force. See functions/sync_schedules.sql and
+sync_tasks.sql.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ TRY_AGAIN_AFTER = 1.0  # seconds until the next sync, if another worker was sync
 
 
 class Declarations:
-    """The declarations of one app. ``app``: its name, by which its schedules are separate from those of other apps in the same database.
+    """The declarations of one app. ``app``: its name. It separates the app's schedules from those of other apps in the same database.
 
     ``named``: whether the user chose this name.
     """
@@ -66,7 +67,7 @@ class Declarations:
         )  # fmt: skip
 
     def sync_tasks(self, tasks: Sequence[TaskSpec] | None = None) -> Statement[None]:
-        """Returns the statement that declares ``tasks``. None: all tasks of the app."""
+        """Returns the statement that declares ``tasks``, or all tasks of the app if ``tasks`` is None."""
         some = self._tasks if tasks is None else tasks
         declared = [{"name": task.name, "options": task.options, "keep": task.keep} for task in some]
         return statements.sync_tasks(self._app, declared, LIFE * self._heartbeat)

@@ -1,7 +1,7 @@
 """Repairs the indexes that every claim and settle reads. If dead entries have made such an index too large, rebuilds it.
 
 REINDEX CONCURRENTLY waits for every transaction that is open when it begins. It would also copy the dead entries that an old
-snapshot still needs, so the index would stay large. Therefore nothing is rebuilt while there is such a transaction or snapshot.
+snapshot still needs, so the index would stay large. So while there is such a transaction or snapshot, no index is rebuilt.
 """
 
 from __future__ import annotations
@@ -93,5 +93,5 @@ class Indexes:
 
 
 def command(fault: IndexFault) -> str:
-    """The SQL command with which a person can repair the fault."""
+    """Returns the SQL command with which a person can repair the fault."""
     return MEND[fault.fault].format(fault.name)

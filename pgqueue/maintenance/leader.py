@@ -1,6 +1,6 @@
 """Elects one worker as the leader, by a row with a lease. The leader maintains the queue and runs the schedules.
 
-If the leader loses its lease during a step, another worker can run the same step at the same time. This does no harm at any step.
+If the leader loses its lease during a step, a new leader can run the same step at the same time. No step does harm in this case.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Service(Protocol):
 
 
 class Leader:
-    """Runs in every worker. Each worker uses the connection ``election``, which it has anyway. Only the leader opens ``link`` and ``upkeep``.
+    """Runs in every worker. Each worker uses ``election``, which is open in any case. Only the leader opens ``link`` and ``upkeep``.
 
     ``link`` is for rescue, overdue jobs and alerts, which take milliseconds. Upkeep of tables and indexes can take minutes, so it has its own
     link, ``upkeep``. While this worker leads, ``services`` run, too: the scheduler, on its own link, and the watch for alerts.
@@ -59,9 +59,11 @@ class Leader:
         self.worker_id = 0
 
     async def run(self) -> None:
-        """At every heartbeat, the leader renews its lease and rescues jobs. Every TIDY_EVERY seconds, it also does the other steps below.
+        """Maintains while this worker is the leader. At every heartbeat, renews the leader's lease and rescues jobs.
 
-        Another worker waits until the leader's lease ends, and then tries to become the leader.
+        Every TIDY_EVERY seconds, also runs the steps ``_adopt``, ``_discover``, ``_heal`` and ``_purge``.
+
+        A worker that is not the leader waits until the leader's lease ends, and then tries to become the leader.
         """
         tidied, trouble = -TIDY_EVERY, Trouble("maintenance")
         try:
@@ -88,7 +90,7 @@ class Leader:
             await self.close()
 
     def stand(self) -> None:
-        """The leader has resigned, because it stops. So this worker tries now to become the leader. The first worker that tries succeeds."""
+        """Tries now to become the leader, because the former leader has resigned. The first worker that tries succeeds."""
         if not self._beside:
             self._vacant.set()
 

@@ -13,7 +13,9 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import OverdueJobFinished
 
-OVERDUE_PAUSE = 1.5  # seconds between two looks; a job is finished at most this late, if there is a leader
+OVERDUE_PAUSE = (
+    1.5  # seconds between two looks; if there is a leader, an overdue job is finished within this time
+)
 # While an old snapshot keeps dead entries in the indexes, a look takes long. Then the pause after it is this many times as long as the look.
 # A late look does no harm, because no claim takes overdue jobs.
 TIMES_ITS_DURATION = 5

@@ -1,6 +1,6 @@
 """Makes day tables of finished jobs and transitions before their day begins, and drops day tables that are over age.
 
-It never waits long for a lock. A day table is dropped when it is older than the longest retention of all queues. For a queue with a
+It never waits long for a lock. A day table is dropped when its rows are older than the longest retention of all queues. For a queue with a
 shorter retention, over-age rows are deleted from the day tables, a few blocks at a time. Over-age rows in the default partitions are
 deleted in the same way.
 """
@@ -15,7 +15,7 @@ from pgqueue.database.statements.upkeep import DayChange
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import PartitionChanged
 
-DAYS_AHEAD = 3  # days
+DAYS_AHEAD = 3  # day tables are made for this many days ahead
 BLOCKS_AT_ONCE = 500  # blocks of 8 kB that one transaction purges
 
 DONE = {"made", "attached", "dropped"}
@@ -47,7 +47,7 @@ class Partitions:
         is_news = (change.name, change.what) not in self._said
         if change.what not in DONE:
             self._said.add((change.name, change.what))
-        if is_news:  # so each fault is reported once, not at each look
+        if is_news:  # so that a fault is reported only once, not at each look
             emit(PartitionChanged(change.name, change.what, change.why))
 
     async def _purge(self) -> None:

@@ -1,4 +1,4 @@
-"""Rescues the running jobs of workers whose lease has run out. The worker that rescues need not know the tasks of these jobs."""
+"""Rescues the running jobs of workers whose lease has run out. The worker that rescues these jobs need not know their tasks."""
 
 from __future__ import annotations
 

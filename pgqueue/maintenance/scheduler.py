@@ -37,15 +37,15 @@ LOOK_EVERY = (
 # Seconds until the next look, if a run waits for the end of another run, or if a schedule's row was locked.
 LOOK_AGAIN_AFTER = 0.3
 SCHEDULES_AT_ONCE = 200  # the most schedules that one look reads, and that one transaction handles
-MISSED_AFTER = 60.0  # seconds; if a fire time was longer ago than this, it counts as missed, not as late
+MISSED_AFTER = 60.0  # a fire time that passed more than this many seconds ago counts as missed, not as late
 
 Due = tuple[DueSchedule, Plan]
 
 
 class Scheduler:
-    """``grace``: seconds; see MISSED_AFTER. It must be longer than the election of a new leader takes.
+    """Enqueues the jobs of schedules. A fire time that is enqueued more than ``grace`` seconds late counts as missed.
 
-    Then a fire time during the election is late, but does not count as missed.
+    ``grace`` must be longer than the election of a new leader takes, so that a fire time during an election does not count as missed.
     """
 
     def __init__(self, link: Link, *, grace: float = MISSED_AFTER) -> None:
@@ -78,7 +78,7 @@ class Scheduler:
                 done.append(await self._give_up(due, error))
         done += await self._fire(ready)
         if any(done):
-            return 0.0  # only a new look reads when these schedules fire next
+            return 0.0  # these schedules have new fire times, which only a new look reads
         pause = LOOK_EVERY if look.nearest is None else min(LOOK_EVERY, look.nearest)
         return min(pause, LOOK_AGAIN_AFTER) if done or look.waiting else pause
 

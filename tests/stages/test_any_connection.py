@@ -190,7 +190,9 @@ def test_the_raw_connection_of_another_driver_is_refused_in_one_sentence(note, d
         engine = create_async_engine(url.set(database=query.pop("dbname"), query=query))
         async with engine.connect() as connection:
             raw = await connection.get_raw_connection()
-            with pytest.raises(WrongConnectionError, match="is one of asyncpg, which pgqueue cannot use"):
+            with pytest.raises(
+                WrongConnectionError, match="is a connection of asyncpg, which pgqueue cannot use"
+            ):
                 note.using(raw).enqueue("a")
         await engine.dispose()
 

@@ -145,7 +145,7 @@ def test_the_error_about_an_unreachable_or_wrong_server_contains_its_host_and_no
         )
     assert "cannot be reached: ConnectionRefusedError" in refused(post, AlertSettings(webhook=gone))
     smtp = gone.replace("http://", f"smtp://me:{SECRET}@")
-    assert "the mail server at 127.0.0.1 did not take it: ConnectionRefusedError" in refused(
+    assert "the mail server at 127.0.0.1 did not accept the message: ConnectionRefusedError" in refused(
         mail, mailing(smtp)
     )
 

@@ -1,4 +1,4 @@
-"""One typed constructor for each SQL statement in ``sql/``: its parameters, and how its rows are decoded. Does no I/O."""
+"""One function for each SQL file in ``sql/``. It makes a ``Statement``: the text, the parameters, and how the rows are decoded. No I/O."""
 
 from pgqueue.database.statements.alerts import (
     list_alerts,

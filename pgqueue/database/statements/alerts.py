@@ -30,10 +30,10 @@ def raise_alerts(
     remind: float | None,
     most: int = MESSAGES_A_MINUTE,
 ) -> Statement[list[AlertChange]]:
-    """``targets``: the tasks that send messages. An alert is resolved if its cause was not seen for ``calm`` seconds.
+    """Raises alerts for ``causes``, and resolves alerts whose cause was not seen for ``calm`` seconds.
 
-    Each alert that stays open has a further message every ``remind`` seconds (None: no further message). ``most``: how many
-    alerts a minute have a message of their own.
+    Returns the alerts that it opened or resolved. ``targets``: the tasks that send messages. Each alert that stays open has a further
+    message every ``remind`` seconds (None: no further message). ``most``: how many alerts a minute have a message of their own.
     """
     listed = json.dumps([asdict(cause) for cause in causes], default=datetime.isoformat)
     return statement(

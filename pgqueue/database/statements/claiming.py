@@ -18,7 +18,7 @@ class TurnClaim(NamedTuple):
     """The jobs that ``claim_limited`` claimed from one lane.
 
     ``rows``: like the rows of ``claim``, in the order of the turns. ``turns``: for each row, the key whose turn it was.
-    ``front``: a position in the lane, as text of the database. No job with a key was in front of it. None if no job with a
+    ``front``: a position in the lane, as the database writes it. No due job with a key is before this position. None: no job with a
     key was claimed.
     """
 
@@ -33,9 +33,9 @@ class LaneSurvey:
 
     ``lanes``: for each lane with unclaimed jobs, the seconds until its first job is due; negative if that job is already due.
     ``in_turns``: for each lane in which a job is due that is claimed by turns, the position of the first such job (text of the database).
-    ``limited``: the queues under a limit that is not by key; None stands for all queues.
-    ``later``: seconds until the next job with a key is due, a seat under a rate is free, or a pause ends, whichever is first. None: there
-    is no such time.
+    ``limited``: the queues with a limit that does not count by key; None in this list: such a limit holds for all queues.
+    ``later``: seconds until a job with a key is due, a rate allows the next start, or a pause ends, whichever is first. None: there is no
+    such time.
     """
 
     lanes: dict[Lane, float]
@@ -63,7 +63,7 @@ def _turn_claim(rows: Sequence[Row]) -> TurnClaim:
 def survey_lanes(
     known: Sequence[Lane], since: Sequence[Position], gaps: Sequence[tuple[str, int, int]]
 ) -> Statement[LaneSurvey]:
-    """Finds which of the ``known`` lanes hold jobs from the lane's position in ``since`` on, and the first lane in each of ``gaps``.
+    """Finds which of the ``known`` lanes have jobs at or after the lane's position in ``since``, and the first lane in each of ``gaps``.
 
     A gap is a queue and two priorities. In it, a lane with a priority between these two may exist that the worker does not know yet.
     """
@@ -81,13 +81,13 @@ def survey_lanes(
 
 
 def match_queues(patterns: Sequence[str]) -> Statement[list[str]]:
-    """The queues with unclaimed jobs whose names fit one of ``patterns``. In a pattern, * stands for any text, as in the option -Q."""
+    """Returns the queues that have unclaimed jobs and whose names fit one of ``patterns``. * stands for any text, as in the option -Q."""
     like = [pattern.replace("_", r"\_").replace("*", "%") for pattern in patterns]
     return statement("match_queues", column, patterns=like)
 
 
 def list_open_writers() -> Statement[list[tuple[str, float | None, float]]]:
-    """For each open transaction that has written jobs: its virtual id, when it began (None: unknown), and the time now.
+    """Returns (virtual id, when it began, the time now) for each open transaction that has written jobs. The second is None if unknown.
 
     Both times are in epoch seconds, by the database's clock.
     """
@@ -171,7 +171,7 @@ def choose_lost_claims(worker_id: int, known: Sequence[int]) -> Statement[list[i
 
 
 def mark_busy(queues: list[str], seconds: float, mine: int = 0) -> Statement[int]:
-    """Returns the time until which the queues are marked now, in milliseconds of the epoch; 0 if the statement marked no queue."""
+    """Marks ``queues`` as busy. Returns the time until which they are marked, in milliseconds of the epoch; 0: it marked no queue."""
     return statement(
         "mark_busy",
         lambda rows: max((row[1] for row in rows), default=0),

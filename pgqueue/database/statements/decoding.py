@@ -69,7 +69,7 @@ def array(values: Iterable[object]) -> str:
 
 
 def maybe_array(values: Iterable[object] | None) -> str | None:
-    """``array``, for a parameter that may be None."""
+    """Like ``array``, but returns None for None."""
     return None if values is None else array(values)
 
 

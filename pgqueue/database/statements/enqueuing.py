@@ -65,7 +65,7 @@ def _insert(name: str, task: str, args: str, options: Mapping[str, object]) -> S
 
 @cache
 def _chosen_lines(wakes: bool, *options: str) -> frozenset[str]:
-    """The names of the optional lines of the SQL file that are kept in the statement."""
+    """Returns the names of those optional lines of the SQL file that the statement needs."""
     later = "run_at" in options or "delay" in options
     chosen = {*options} if later else {*options, "now"}
     if wakes:
@@ -79,7 +79,7 @@ def _reserved(rows: Sequence[Row]) -> tuple[Sequence[int], datetime]:
 
 
 def reserve_ids(count: int) -> Statement[tuple[Sequence[int], datetime]]:
-    """Returns (ids, the database's time). ``count`` is at least 1."""
+    """Takes ``count`` ids from the sequence, at least one. Returns (the ids, the database's time)."""
     return statement("reserve_ids", _reserved, count=count)
 
 

@@ -14,7 +14,7 @@ from pgqueue.sql import Statement
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFilter:
-    """Chooses the jobs that fit all fields that are not None. ``error``: a part of the last error. ``args``: JSON that the arguments contain."""
+    """Chooses the jobs that fit every field that is not None. ``error``: a part of the last error. ``args``: JSON within the arguments."""
 
     states: list[str] | None = None
     queue: str | None = None
@@ -58,7 +58,7 @@ class TimelineEntry:
 
 @dataclass(frozen=True, slots=True)
 class JobCount:
-    """How many jobs have the same values. A field is None if the jobs are not counted by it. ``tag`` is also None for jobs without a tag."""
+    """The number of jobs with these values. A field is None if jobs are not counted by it. ``tag`` is also None for jobs without a tag."""
 
     task: str | None
     queue: str | None
@@ -87,7 +87,7 @@ def get_job(job_id: int) -> Statement[Job | None]:
 
 
 def get_ended(job_ids: Iterable[int], watched: Iterable[int]) -> Statement[list[tuple[int, Job | None]]]:
-    """Returns those of ``job_ids`` whose jobs are finished or are in ``watched``, each with its job. Also the ids without a job, with None."""
+    """Returns (id, job) for each of ``job_ids`` that is finished or is in ``watched``, and (id, None) for each id without a job."""
     return statement(
         "get_ended",
         lambda rows: [(row[0], None if row[1] is None else job_of(row[1:])) for row in rows],
@@ -117,7 +117,7 @@ def list_jobs(
 
 
 def count_jobs(which: JobFilter, by: Collection[str]) -> Statement[list[JobCount]]:
-    """``by``: some of the words task, queue, state and tag. A job with two tags counts under each of the two."""
+    """Counts jobs by some of the words task, queue, state and tag. By tag, a job with two tags counts under each of the two."""
     wanted = {f"by_{word}": word in by for word in ("task", "queue", "state", "tag")}
     return statement("count_jobs", each(JobCount), **asdict(which), **wanted)
 

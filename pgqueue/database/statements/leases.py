@@ -50,7 +50,7 @@ def register_worker(
     lease_seconds: float,
     queue_slots: Sequence[int | None] = (),
 ) -> Statement[int | None]:
-    """Returns the worker's id: a random number that is exact in JSON of every language. None: another worker has that id, so the caller tries again.
+    """Returns the worker's id, a random number below 2^53. None: another worker has that id already, so the caller tries again.
 
     ``queue_slots``: for each of ``queues``, the number of slots that only this queue may use, or None.
     """
@@ -66,7 +66,7 @@ def read_clock() -> Statement[float]:
 
 
 def heartbeat(worker_id: int, lease_seconds: float, state: str) -> Statement[int | None]:
-    """Renews the lease of a worker. The statement returns None if the lease has already run out."""
+    """Renews the lease of a worker. Returns None if the lease has already run out."""
     return statement("heartbeat", one, worker_id=worker_id, lease_seconds=lease_seconds, state=state)
 
 
@@ -75,7 +75,7 @@ def list_cancel_requests(worker_id: int) -> Statement[list[int]]:
 
 
 def find_lost_attempts(worker_id: int, attempts: Sequence[tuple[int, int]]) -> Statement[list[int]]:
-    """Returns the ids of the jobs whose attempts are lost: this worker has their lease no longer. ``attempts``: (job id, lease id) of each."""
+    """Returns the ids of the jobs whose leases this worker no longer has. ``attempts``: (job id, lease id) of each running attempt."""
     return statement(
         "find_lost_attempts",
         column,
@@ -94,7 +94,7 @@ def stop_worker(worker_id: int) -> Statement[None]:
 
 
 def end_lease(worker_id: int, pid: int) -> Statement[bool]:
-    """Returns whether the worker had a lease, which is now ended."""
+    """Ends the lease of a worker whose process has died. Returns whether the worker still had a lease."""
     return statement("end_lease", bool, worker_id=worker_id, pid=pid)
 
 
@@ -105,7 +105,7 @@ def elect(worker_id: int, lease_seconds: float) -> Statement[Leadership]:
 
 
 def rescue(crash_limit: int, count: int, only: Sequence[int] | None = None) -> Statement[list[Rescued]]:
-    """``only``: if it is not None, rescues only jobs that are in it."""
+    """Rescues up to ``count`` jobs. ``only``: if it is not None, rescues only jobs whose ids are in it."""
     return statement(
         "rescue",
         lambda rows: [Rescued(*row[:4]) for row in rows],
@@ -121,7 +121,7 @@ def choose_rescues(count: int) -> Statement[list[int]]:
 
 
 def finish_overdue(count: int, only: Sequence[int] | None = None) -> Statement[list[OverdueJob]]:
-    """``only``: if it is not None, finishes only jobs that are in it."""
+    """Finishes up to ``count`` overdue jobs. ``only``: if it is not None, finishes only jobs whose ids are in it."""
     return statement(
         "finish_overdue",
         lambda rows: [OverdueJob(*row[:4]) for row in rows],

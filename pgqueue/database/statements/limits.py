@@ -13,7 +13,7 @@ from pgqueue.sql import Statement
 class Limit:
     """The row of a limit (``period`` in seconds), and its use now, over all its keys: how many seats are taken, and how many keys are full.
 
-    ``free_at``: when the last of the keys that have used up their rate is free again.
+    ``free_at``: the time at which no key has its rate used up any longer.
     """
 
     id: int
@@ -34,7 +34,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Miscount:
-    """A row of pgqueue.seats with a wrong number of taken seats. It said ``counted``, but the running jobs have taken ``correct`` seats."""
+    """A row of pgqueue.seats whose number of taken seats was ``counted``, although the running jobs had taken ``correct`` seats."""
 
     limit_id: int
     key: str
@@ -55,7 +55,7 @@ def set_limit(
     burst: int | None,
     share: int | None,
 ) -> Statement[int]:
-    """Returns the limit's id. ``period`` is in seconds."""
+    """Makes or changes the limit for this queue, task and key. Returns the limit's id. ``period`` is in seconds."""
     return statement(
         "set_limit", one, queue=queue, task=task, per_key=per_key, key=key, concurrency=concurrency, rate=rate, period=period,
         sliding=sliding, burst=burst, share=share,
@@ -67,10 +67,10 @@ def list_limits() -> Statement[list[Limit]]:
 
 
 def remove_limit(limit_id: int) -> Statement[int | None]:
-    """The statement returns None if there is no such limit."""
+    """Removes a limit. Returns None if there is no such limit."""
     return statement("remove_limit", lambda rows: rows[0][0] if rows else None, limit_id=limit_id)
 
 
 def recount_seats() -> Statement[list[Miscount]]:
-    """Corrects the rows of seats whose number was wrong, and returns them. There should never be any."""
+    """Corrects the rows of seats whose number was wrong, and returns these rows. Usually there is no such row."""
     return statement("recount_seats", each(Miscount))

@@ -81,12 +81,12 @@ def list_queues() -> Statement[list[QueueDepth]]:
 
 
 def pause_queue(queue: str) -> Statement[bool]:
-    """Returns whether the queue had no row, so that this statement made the row."""
+    """Pauses a queue. Returns whether the queue had no row, so that this statement made the row."""
     return statement("pause_queue", one, queue=queue)
 
 
 def resume_queue(queue: str) -> Statement[bool]:
-    """Returns whether the queue has a row."""
+    """Resumes a queue. Returns whether the queue has a row."""
     return statement("resume_queue", bool, queue=queue)
 
 

@@ -14,7 +14,7 @@ from pgqueue.sql import JsonObject, Row, Statement
 
 @dataclass(frozen=True, slots=True)
 class DueSchedule:
-    """A schedule that a scheduler must handle now. ``version``: that of its row when the row was read. ``model.schedule.plan`` explains the other fields."""
+    """A schedule that a scheduler must handle now. ``version``: the version of its row. ``model.schedule.plan`` explains the other fields."""
 
     id: int
     version: str
@@ -111,7 +111,7 @@ def list_schedule_versions() -> Statement[list[tuple[int, str]]]:
 
 
 def fire_schedules(plans: Iterable[tuple[DueSchedule, Plan]]) -> Statement[dict[int, int | None]]:
-    """Returns for each schedule's id how many jobs were enqueued. None: the row was edited meanwhile, or another scheduler handles it."""
+    """Enqueues the planned jobs. Returns their number for each schedule's id. None: the row was edited or locked by another transaction."""
     items = [{"id": due.id, "version": due.version, **plan._asdict()} for due, plan in plans]
     return statement(
         "fire_schedules",
@@ -150,7 +150,7 @@ def sync_schedules(
 
 
 def sync_tasks(app: str, declared: Sequence[Mapping[str, object]], seconds: float) -> Statement[None]:
-    """``declared``: name, options and keep of each task."""
+    """Writes a row for each declared task. ``declared``: name, options and keep of each task."""
     return statement("sync_tasks", nothing, app=app, declared=json.dumps(declared), seconds=seconds)
 
 
@@ -168,22 +168,22 @@ def list_tasks(name: str | None = None) -> Statement[list[TaskRow]]:
 
 
 def add_schedule(schedule: Schedule) -> Statement[int | None]:
-    """Returns the schedule's id. None: another schedule has the name."""
+    """Adds a schedule. Returns its id. None: another schedule has the name."""
     return statement("add_schedule", one, **_definition(schedule))
 
 
 def edit_schedule(schedule: Schedule) -> Statement[bool]:
-    """Whether there is such a schedule."""
+    """Changes the schedule that has this name. Returns whether there is one."""
     return statement("edit_schedule", bool, **_definition(schedule))
 
 
 def pause_schedule(name: str, paused: bool) -> Statement[bool]:
-    """Whether there is such a schedule."""
+    """Pauses or resumes a schedule. Returns whether there is such a schedule."""
     return statement("pause_schedule", bool, name=name, paused=paused)
 
 
 def remove_schedule(name: str) -> Statement[str | None]:
-    """Returns how the schedule was made: by sql, cli or code. None: there is no such schedule."""
+    """Removes a schedule. Returns its source: sql, cli or code. None: there is no such schedule."""
     return statement("remove_schedule", one, name=name)
 
 

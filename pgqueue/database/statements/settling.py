@@ -15,7 +15,7 @@ OUTCOME = tuple(field.name for field in fields(Outcome))
 
 
 def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Statement[list[int]]:
-    """``completed``: (job id, lease id, whether the job's row is kept), sorted. Returns the ids of the jobs whose lease this worker still had."""
+    """Completes jobs: sorted (job id, lease id, whether the row is kept). Returns the ids of jobs whose lease this worker still had."""
     return statement(
         "complete",
         column,
@@ -27,12 +27,12 @@ def complete(worker_id: int, completed: Sequence[tuple[int, int, bool]]) -> Stat
 
 
 def lock_running_job(worker_id: int, job_id: int, lease_id: int) -> Statement[list[int]]:
-    """Locks a job's row. Returns the job's id if this worker still has the lease of the job, otherwise nothing."""
+    """Locks a job's row. Returns a list with the job's id if this worker still has the lease of the job, otherwise an empty list."""
     return statement("lock_running_job", column, worker_id=worker_id, job_id=job_id, lease_id=lease_id)
 
 
 def pin_search_path() -> Statement[None]:
-    """Sets the search path for the rest of a user's transaction. Needed before ``settle`` or ``complete`` if ``lock_running_job`` did not run."""
+    """Sets the search path for the rest of a user's transaction, before ``settle`` or ``complete``. ``lock_running_job`` does this, too."""
     return statement("pin_search_path", nothing)
 
 
@@ -53,7 +53,7 @@ def find_locked(ids: Sequence[int]) -> Statement[list[int]]:
 def settle(
     worker_id: int, settled: Sequence[tuple[int, int, Outcome]], hooks: Sequence[str] = ()
 ) -> Statement[list[int]]:
-    """``settled``: (job id, lease id, outcome). Returns the ids of the jobs whose lease this worker still had.
+    """Writes outcomes: (job id, lease id, outcome). Returns the ids of the jobs whose lease this worker still had.
 
     ``hooks``: the names of the hooks that this worker knows. If an outcome calls one of them, a job of that hook is stored.
     """
@@ -68,7 +68,7 @@ def _outcome(job_id: int, lease_id: int, outcome: Outcome) -> str:
 
 
 def write_progress(worker_id: int, written: Sequence[tuple[int, int, Progress]]) -> Statement[list[int]]:
-    """``written``: (job id, lease id, progress). Returns the ids of the jobs whose lease this worker still had."""
+    """Writes progress: (job id, lease id, progress). Returns the ids of the jobs whose lease this worker still had."""
     items = [
         {"id": job, "lease_id": lease, "progress": progress.as_json()} for job, lease, progress in written
     ]

@@ -34,7 +34,7 @@ class DayChange:
 
 @dataclass(frozen=True, slots=True)
 class PartitionFault:
-    """A fault of a partition: missing, detached, detaching, or default (rows lie in a default partition). ``size`` is in bytes."""
+    """A fault of a partition: missing, detached, detaching, or default (there are rows in a default partition). ``size`` is in bytes."""
 
     name: str
     fault: str
@@ -65,12 +65,12 @@ def add_partitions(days: int) -> Statement[list[DayChange]]:
 
 
 def drop_partitions() -> Statement[DayChange | None]:
-    """The statement returns None if no day table is over age."""
+    """Drops one day table that is over age. Returns None if there is no such table."""
     return statement("drop_partitions", lambda rows: DayChange(*rows[0]) if rows else None)
 
 
 def list_over_age_tables() -> Statement[dict[str, str]]:
-    """Returns for each table with over-age rows the days before which rows may be deleted, as text."""
+    """Returns, for each day table with over-age rows, a text with the days before which rows may be deleted."""
     return statement("list_over_age_tables", lambda rows: {row[0]: row[1] for row in rows})
 
 
@@ -84,7 +84,7 @@ def check_partitions() -> Statement[list[PartitionFault]]:
 
 
 def check_indexes(floor: int) -> Statement[list[IndexFault]]:
-    """``floor``: an index smaller than this many bytes is never outgrown."""
+    """Finds faults of indexes. An index smaller than ``floor`` bytes never counts as outgrown."""
     return statement("check_indexes", each(IndexFault), floor=floor)
 
 
@@ -101,5 +101,5 @@ def measure_storage() -> Statement[Storage]:
 
 
 def compare_ids() -> Statement[tuple[int, int]]:
-    """Returns the last id that was taken from the sequence, and the largest id of a job."""
+    """Returns (the last id that was taken from the sequence, the largest id of a job)."""
     return statement("compare_ids", lambda rows: (rows[0][0], rows[0][1]))

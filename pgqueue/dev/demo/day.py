@@ -1,4 +1,4 @@
-"""Plays the shop's day: its events, one after the other."""
+"""Plays the shop's day: makes its events happen, one after the other."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from pgqueue.dev.demo.sinks import MailSink
 from pgqueue.dev.demo.workers import Workers
 from pgqueue.errors import PgQueueError
 
-PACE = 0.02  # seconds between two customers
-WAIT_LIMIT = 60.0  # seconds until a wait is given up; the whole day takes a quarter of this time
+PACE = 0.02  # seconds between two orders of customers
+WAIT_LIMIT = 60.0  # a wait is given up after this many seconds; the whole day takes a quarter of this time
 
 COUNTS = """
 SELECT task, state, count(*) FROM pgqueue.jobs
@@ -62,7 +62,7 @@ class Day:
         self.finish()
 
     def write(self, orders: Sequence[Order]) -> None:
-        """Write orders in one transaction. One of twenty transactions is rolled back after its jobs were enqueued."""
+        """Writes orders in one transaction. One of twenty transactions is rolled back after its jobs were enqueued."""
         self.transactions += 1
         declined = self.transactions % 20 == 3
         self.written += len(orders)
@@ -81,7 +81,7 @@ class Day:
             time.sleep(PACE)
 
     def look(self) -> Counts:
-        """Read and show how many jobs of each task are in each state."""
+        """Reads and shows how many jobs of each task are in each state."""
         counts: dict[str, dict[str, int]] = {}
         for task, state, number in self.conn.execute(COUNTS, (self.since,)):
             counts.setdefault(task, {})[state] = number
@@ -94,7 +94,7 @@ class Day:
         return counts
 
     def kill_a_worker(self, orders: Sequence[Order]) -> None:
-        """Send SIGKILL to a worker whose mail has arrived, before the worker gets the mail server's answer."""
+        """Sends SIGKILL to a worker whose mail has arrived, before the worker gets the mail server's answer."""
         with self.mail.answers_withheld():
             row = self.conn.execute("SELECT coalesce(max(id), 0) FROM demo.mails").fetchone()
             self.sell(orders)
@@ -112,7 +112,7 @@ class Day:
         return row[0] if row else None
 
     def finish(self) -> None:
-        """Wait until every job is finished. If that takes too long, go on: the proof then shows which jobs are not finished."""
+        """Waits until every job is finished, or for WAIT_LIMIT seconds. If jobs are not finished then, the result is not proven."""
         deadline = time.monotonic() + WAIT_LIMIT
         while time.monotonic() < deadline:
             if all(state in FINAL for states in self.look().values() for state in states):

@@ -16,7 +16,7 @@ Counts: TypeAlias = Mapping[str, Mapping[str, int]]  # task -> state -> number o
 
 
 class Display:
-    """``say`` prints an event. ``show`` shows the present numbers of jobs."""
+    """The output of the demo. ``say`` prints an event. ``show`` shows how many jobs are in each state now."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

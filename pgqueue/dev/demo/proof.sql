@@ -1,5 +1,5 @@
 -- Returns one row for each task of the shop: how many jobs it has, how they ended, and what the receivers got from them.
--- %(since)s: when the demo began. It sees only committed rows.
+-- %(since)s: when the demo began. The query sees only committed rows.
 WITH
 job AS MATERIALIZED (
     SELECT j.id, substring(j.task FROM '[^.]+$') AS task, j.state, o.order_id
@@ -17,7 +17,7 @@ jobs AS (
     FROM job
     GROUP BY task
 ),
-again AS MATERIALIZED (  -- attempts after which the job ran again: they failed, or their worker died
+again AS MATERIALIZED (  -- attempts that failed or whose worker died, after which the job ran again
     SELECT job.task, job.id, t.reason = 'rescued' AS rescued
     FROM pgqueue.transitions AS t
     JOIN job ON job.id = t.job_id

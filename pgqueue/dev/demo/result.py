@@ -27,9 +27,10 @@ ROWS = (
 EXAMPLE = "SELECT job_id FROM pgqueue.transitions WHERE reason = 'rescued' AND at > %s ORDER BY at LIMIT 1"
 COLUMNS = {"send_receipt": "by mail", "notify_warehouse": "by webhook", "record_sale": "in the database"}
 NOTES = """\
-A killed worker can't say that its mail has left, so the mail is sent again:
-outside the database, effects are at-least-once. The receiver knows a repeat by
-its key, the job's id, and ignores it. A sale and its job's end are one commit.
+A killed worker can't write that its mail was sent, so the mail is sent again:
+outside the database, effects happen at least once. The receiver recognises a
+repeat by the job's id, and ignores it. A sale commits together with the end of
+its job, so it happens exactly once.
 
 Look for yourself:
   SELECT state, count(*) FROM pgqueue.jobs GROUP BY state;

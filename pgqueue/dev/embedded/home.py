@@ -1,4 +1,4 @@
-"""The directory of a server: where it is, which account may enter it, its locks and its log, and the waits for it."""
+"""The directory of a server: where it is, which account may enter it, its locks and its log."""
 
 from __future__ import annotations
 
@@ -20,9 +20,7 @@ from pgqueue.runtime.clock import monotonic
 if sys.platform != "win32":
     import fcntl
 
-LONGEST_SOCKET_DIR = (
-    86  # bytes; with the name of the socket 100, which is below the limits of macOS (103) and Linux (107)
-)
+LONGEST_SOCKET_DIR = 86  # bytes; the path of the socket then has 100 bytes, and macOS allows 103, Linux 107
 
 
 def default_data_dir() -> Path:
@@ -51,7 +49,7 @@ def dsn_of(home: Path) -> str:
 
 
 def make_private(directory: Path) -> None:
-    """Make a directory that only the server's account may enter. If it exists, check that no other account may enter it."""
+    """Makes a directory that only the server's account may enter. If it exists, checks that no other account may enter it."""
     with contextlib.suppress(FileExistsError):
         directory.mkdir(mode=0o700)
     account = server_account()

@@ -63,7 +63,7 @@ class Postgres:
     _owner: int = field(repr=False)
 
     def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stop the server. ``immediate`` lets it end as in a crash. ``start`` with the same directory starts it again, with the same DSN."""
+        """Stops the server; ``immediate``: as in a crash. ``start`` with the same directory starts it again, with the same DSN."""
         self.process.send_signal(signal.SIGINT if mode == "fast" else signal.SIGQUIT)
         self.process.wait()
         if self._owner >= 0:
@@ -75,7 +75,7 @@ class Postgres:
 
 
 def start(data_dir: Path, *, settings: Mapping[str, str] = NO_SETTINGS, timeout: float = 60) -> Postgres:
-    """Start a server in ``data_dir`` and wait until it answers. Makes the directory if it is missing. The caller must stop the server."""
+    """Starts a server in ``data_dir`` and waits until it answers. Makes the directory if it is missing. The caller must stop the server."""
     deadline = monotonic() + timeout
     home = data_dir.resolve()
     with explained(home), contextlib.ExitStack() as undo:
@@ -123,7 +123,7 @@ def _make_data(home: Path, binaries: Path, settings: Mapping[str, str], deadline
 
 
 def _clear_pid_file(home: Path, deadline: float) -> None:
-    """Remove the pid file that is left after a crash. Postgres does not start if any process of its account has the pid in that file.
+    """Removes the pid file that is left after a crash. Postgres does not start if any process of its account has the pid in that file.
 
     The caller has the lock ``owner``. So if the pid is a postmaster of this directory, it is an orphan, and is stopped. Any other process
     with this pid is not touched.
@@ -165,7 +165,7 @@ def _run(home: Path, binaries: Path, settings: Mapping[str, str], deadline: floa
 
 
 def _launch(home: Path, command: list[str | Path]) -> subprocess.Popen[bytes]:
-    """Run a program under the server's account, without those variables of the user that change the port, the error texts or the sort order."""
+    """Runs a program under the server's account, without the user's variables that change the port, the error texts or the sort order."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment |= {"LC_ALL": "C", "TZ": "UTC"}
     libraries = Path(command[0]).parents[1] / "lib"
@@ -188,7 +188,7 @@ def _launch(home: Path, command: list[str | Path]) -> subprocess.Popen[bytes]:
 
 
 def _stop_with_me() -> Callable[[], None]:
-    """Returns a function that a child process calls at its start (Linux). Then it stops when the thread that started it ends or is killed."""
+    """Returns a function that a child process calls at its start (Linux). It makes the child stop when the thread that started it ends."""
     prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
 
     def ask_the_kernel() -> None:
@@ -200,5 +200,5 @@ def _stop_with_me() -> Callable[[], None]:
 
 
 def answers(dsn: str) -> bool:
-    """Whether a server at this DSN accepts sessions. Also true if all its connections are in use."""
+    """Returns whether a server at this DSN accepts sessions, or would do so if not all its connections were in use."""
     return pq.PGconn.ping(f"{dsn}&connect_timeout=2".encode()) == pq.Ping.OK

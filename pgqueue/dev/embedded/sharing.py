@@ -44,7 +44,7 @@ class EmbeddedServer:
     _users: int = field(repr=False)
 
     def close(self) -> None:
-        """End the use of the server by this process. The server stops soon after no process uses it."""
+        """Ends the use of the server by this process. The server stops soon after its last user has ended."""
         if self._users >= 0:
             os.close(self._users)
             self._users = -1
@@ -74,7 +74,7 @@ def running(data_dir: Path | None = None) -> str | None:
 def acquire(
     data_dir: Path | None = None, *, settings: Mapping[str, str] = NO_SETTINGS, timeout: float = 60
 ) -> EmbeddedServer:
-    """Start the server in ``data_dir``, or join it if it runs. ``settings`` are used only if this call starts the server."""
+    """Starts the server in ``data_dir``, or joins it if it runs. ``settings`` are used only if this call starts the server."""
     deadline = monotonic() + timeout
     home = (data_dir or default_data_dir()).resolve()
     with explained(home), contextlib.ExitStack() as undo:

@@ -25,7 +25,7 @@ from pgqueue.text.shown import visible
 
 QUEUE = "pgqueue.alerts"
 TASKS = {"webhook": "pgqueue.alert_webhook", "mail": "pgqueue.alert_mail"}
-STEP_TIMEOUT = 10.0  # seconds that each connect, read or write may take
+STEP_TIMEOUT = 10.0  # the time limit, in seconds, for each connect, read or write
 PORTS = {"smtp": 587, "smtps": 465}
 
 
@@ -62,7 +62,7 @@ class NoRedirect(HTTPRedirectHandler):
 
 
 def post(settings: AlertSettings, message: JsonObject) -> None:
-    """Sends the message as JSON, by POST. If the answer is not 2xx, raises Retry. Its text contains only the host, not the URL."""
+    """Sends the message as JSON, by POST. If the answer is not 2xx, raises Retry, whose text contains only the host, not the URL."""
     assert settings.webhook is not None
     host = urlsplit(settings.webhook).hostname
     headers = {
@@ -88,7 +88,7 @@ def post(settings: AlertSettings, message: JsonObject) -> None:
 
 
 def mail(settings: AlertSettings, message: JsonObject) -> None:
-    """Sends the message by mail. If the mail server refuses it, raises Retry. Its text contains only the host, no address or password."""
+    """Sends the message by mail. If the mail server refuses it, raises Retry, whose text contains only the host."""
     assert settings.smtp is not None
     server = urlsplit(settings.smtp)
     try:
@@ -101,7 +101,7 @@ def mail(settings: AlertSettings, message: JsonObject) -> None:
         if refused:
             emit(AddressesRefused(server.hostname, len(refused)))
         return
-    raise Retry(f"the mail server at {server.hostname} did not take it: {failed}")
+    raise Retry(f"the mail server at {server.hostname} did not accept the message: {failed}")
 
 
 def _connected(server: SplitResult) -> smtplib.SMTP:
@@ -154,5 +154,5 @@ def written(settings: AlertSettings, message: JsonObject) -> EmailMessage:
 
 
 def _kind(error: object) -> str:
-    """The class of an error. Its text is left out, because it can contain a URL, a header or an address."""
+    """Returns the class of an error, without its text, which can contain a URL, a header or an address."""
     return type(error).__name__ if isinstance(error, BaseException) else "an error of the library"

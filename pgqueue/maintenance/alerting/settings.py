@@ -1,6 +1,6 @@
 """The settings of alerts: what is watched, and where messages are sent.
 
-The secret settings are never stored in the database, shown in an error, or logged.
+Settings that are secrets are never stored in the database, shown in an error, or logged.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TABLE = "[tool.pgqueue.alerts]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertSettings:
-    """What is watched (times in seconds), and where messages are sent. Raises InvalidSettingError for wrong values, and shows no secret in it."""
+    """What is watched (times in seconds), and where messages are sent. Raises InvalidSettingError for wrong values, without secrets."""
 
     webhook: str | None = setting(SECRET, None, "The URL to which each message is sent as JSON, by POST.")
     webhook_token: str | None = setting(
@@ -107,7 +107,7 @@ def _is_clean(text: str) -> bool:
 
 
 def _is_private(url: str) -> bool:
-    """Whether no other machine can read what is sent to this URL."""
+    """Returns whether no other machine can read what is sent to this URL."""
     parts = urlsplit(url)
     if parts.scheme == "https" or parts.hostname == "localhost":
         return True

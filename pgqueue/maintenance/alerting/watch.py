@@ -1,7 +1,7 @@
 """Looks for dead jobs and for queues that stand still or are late. Raises and resolves alerts about them.
 
-It looks once in each heartbeat. While an old snapshot keeps vacuum from removing dead entries of indexes, a look reads many of them and
-takes long. Then the pause before the next look is longer, too.
+It looks about once in each heartbeat. While an old snapshot keeps vacuum from removing dead entries of indexes, a look reads many such
+entries and takes long. Then the pause before the next look is longer, too.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import AlertNotRaised, AlertOpened, AlertResolved
 
 TIMES_ITS_DURATION = 20  # a pause is at least this many times as long as the look before it
-CALM_LOOKS = 3  # an alert is resolved if so many looks in a row do not find its cause
+CALM_LOOKS = 3  # an alert is resolved if this many looks in a row do not find its cause
 
 Lane = tuple[int, str | None]  # a priority, and the key of its jobs if they have one
 
 
 class Watch:
-    """``every``: seconds between two looks."""
+    """Looks for causes of alerts again and again, about every ``every`` seconds."""
 
     def __init__(self, link: Link, settings: AlertSettings, every: float) -> None:
         self._link, self._settings, self._every = link, settings, every
@@ -40,7 +40,7 @@ class Watch:
         self._queues = Standstill()
         self._until = (
             monotonic() + 2 * CALM_LOOKS * self._every
-        )  # looks that find nothing resolve alerts that the former leader opened
+        )  # until then, also a look without a cause calls raise_alerts, which resolves alerts of the former leader
         try:
             await forever("the watch for alerts", self._turn)
         finally:
@@ -79,7 +79,7 @@ class Watch:
 
 @dataclass
 class Unmoved:
-    """The fronts (first due jobs) of a queue, one for each priority and key. ``since``: the time since which no front has moved to a later job."""
+    """The fronts (first due jobs) of a queue, one for each priority and key. Since ``since``, no front has moved to a later job."""
 
     fronts: dict[Lane, tuple[float, int]]
     since: float
@@ -118,7 +118,7 @@ def dead_cause(dead: DeadTask) -> Cause:
 
 
 def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
-    """One cause for each queue whose oldest job has been due for longer than the queue's max_age or, if it has none, than ``limit``."""
+    """Returns a cause for each queue whose oldest job has been due for longer than the queue's max_age. Default of max_age: ``limit``."""
     causes = []
     for front in _oldest(fronts):
         allowed = front.max_age or limit
@@ -129,9 +129,10 @@ def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
 
 
 def stalled_causes(fronts: Sequence[Front], unmoved: dict[str, float], after: float) -> list[Cause]:
-    """One cause for each queue that stands still. Its oldest job has been due for more than ``after`` seconds.
+    """Returns one cause for each queue that stands still. Its oldest job has been due for more than ``after`` seconds.
 
-    Also, either no job has been claimed from the queue for so long, or no living worker serves the queue and knows the task of this job.
+    Also, either no job has been claimed from the queue for more than ``after`` seconds, or no living worker serves the queue and knows the
+    task of this job.
     """
     causes = []
     for front in _oldest(fronts) if after else ():
