@@ -16,7 +16,7 @@ from pgqueue.text.described import TRACEBACK, describe
 
 
 class Failure:
-    """Writes to stderr that a call of one kind failed. It does so only once, and only if stderr works."""
+    """Writes a line to stderr when a call of one kind fails for the first time. Does nothing if stderr does not work."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -47,7 +47,7 @@ def guarded(failure: Failure, call: Callable[..., object], /, *args: object, **k
 
 
 def is_of_a_signal(error: BaseException) -> bool:
-    """Whether the handler of a signal raised the error. A handler may do so between any two steps of the main thread."""
+    """Returns whether the handler of a signal raised the error. Such a handler can run between any two steps of the main thread."""
     if threading.current_thread() is not threading.main_thread():
         return False
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]

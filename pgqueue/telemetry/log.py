@@ -16,12 +16,12 @@ from pgqueue.telemetry.lines import Line, Wording, database, jobs, maintenance, 
 from pgqueue.telemetry.log_output import LOG
 from pgqueue.text.described import TRACEBACK, plain
 
-EMITTER = 5  # frames from the call of the logger up to the code that called emit
+EMITTER = 5  # the number of frames between the call of the logger and the code that called emit
 
 LINES: dict[type[Fact], Wording] = {
     **jobs.LINES, **workers.LINES, **database.LINES, **maintenance.LINES, **users.LINES,
 }  # fmt: skip
-# Facts without a line. Some happen thousands of times a second; the others are for other subscribers.
+# Facts without a log line. Some of them happen thousands of times a second. The others have a meaning only for other subscribers.
 SILENT: set[type[Fact]] = {
     JobsEnqueued, JobStarted, JobCompleted, JobPutBack, JobLost, LeaderElected, LeadEnded,
 }  # fmt: skip
@@ -30,14 +30,14 @@ Raised = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
 def log_fact(fact: Fact) -> None:
-    """Writes the line of a fact, if its wording makes one."""
+    """Writes the log line of a fact, unless its wording returns None."""
     _write(LINES[type(fact)](fact), fact)
 
 
 def endings_of(is_mine: Callable[[int], bool]) -> Callable[[JobCompleted], None]:
-    """The subscriber of a worker with ``--log-jobs``. ``is_mine``: whether a worker's id is the id of this worker.
+    """Returns a subscriber for a worker with ``--log-jobs``. ``is_mine`` returns whether a worker's id is the id of this worker.
 
-    Other workers in the same process also emit these facts, but perhaps they run without ``--log-jobs``.
+    It is needed because other workers in the same process also emit these facts, but perhaps run without ``--log-jobs``.
     """
 
     def log_ending(fact: JobCompleted) -> None:
@@ -55,7 +55,10 @@ def _write(line: Line | None, fact: Fact) -> None:
 
 
 def _exception(fact: Any) -> BaseException | Raised | None:
-    """The error that the line shows. If a user's code raised it, this is a plain copy: logging the error itself would call that code again."""
+    """Returns the error that the line shows, or None.
+
+    If users' code raised the error, this is a copy without code of users, because logging the error itself would call users' code again.
+    """
     raised: BaseException | None = getattr(fact, "raised", None)
     if raised is None:
         bug: BaseException | None = getattr(fact, "bug", None)

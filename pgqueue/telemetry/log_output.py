@@ -1,6 +1,6 @@
-"""Where pgqueue's log lines go: to the handlers that the user has configured.
+"""Decides where pgqueue's log lines go: to the handlers that the user has configured.
 
-If there are no such handlers, the lines go to stderr. Then each line begins with a time in the ISO format, with its zone.
+If there are no such handlers, the lines go to stderr. Then each line begins with the time in ISO format, with its time zone.
 A configured handler is the user's code, and can raise any exception. If it raises one, only that line is lost.
 The texts of the lines are in the folder lines/.
 """
@@ -96,13 +96,13 @@ def begin() -> None:
 
 
 def guard_others() -> None:
-    """A worker's process calls this, because a library's log line must not end the process."""
+    """Called in a worker's process. From then on, an error in a log line of another library does not end the process."""
     for name in OTHERS:
         _make(logging.getLogger(name), Guarded)
 
 
 def _make(logger: logging.Logger, kind: type[Guarded]) -> None:
-    """Changes the class of an existing logger to ``kind``. If the user gave the logger a class, the new class inherits from both."""
+    """Changes the class of an existing logger to ``kind``. If the logger has a class of the user, makes a class that inherits from both."""
     if type(logger) is logging.Logger:
         logger.__class__ = kind
     elif not isinstance(logger, kind):
@@ -116,7 +116,7 @@ def is_configured() -> bool:
 
 
 def choose(level: int | None) -> None:
-    """Stores the level that a command line asks for. ``set_up`` applies it, even if the user's configuration has another level."""
+    """Stores the log level that a command line asks for. ``set_up`` then uses it, even if the user's configuration has another level."""
     if level is not None:
         _chosen[:] = [level]
 

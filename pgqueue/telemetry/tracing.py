@@ -1,6 +1,6 @@
-"""The names of spans and attributes, and the only import of opentelemetry.
+"""Makes the spans of pgqueue. No other module imports opentelemetry.
 
-As a library should, pgqueue depends only on OpenTelemetry's API. If the application has not set up an SDK, the calls of this API have no
+Like other libraries, pgqueue depends only on OpenTelemetry's API. If the application has not set up an SDK, the calls of this API have no
 effect and cost almost no time.
 """
 
@@ -24,7 +24,7 @@ tracer = trace.get_tracer("pgqueue")
 
 
 def carrier() -> dict[str, str]:
-    """The current trace as W3C headers, which are stored with a job. Outside a trace, there are no headers."""
+    """Returns the current trace as W3C headers, which are stored with a job. Outside a trace, returns no headers."""
     if not trace.get_current_span().get_span_context().is_valid:
         return {}
     headers: dict[str, str] = {}
@@ -39,7 +39,7 @@ def is_traced() -> bool:
 
 @contextmanager
 def enqueue_span(task: str, count: int) -> Iterator[None]:
-    """The span ``pgqueue.enqueue``, which lasts while ``count`` jobs are enqueued."""
+    """Opens the span ``pgqueue.enqueue``, which lasts while ``count`` jobs are enqueued."""
     attributes: dict[str, str | int] = {
         "messaging.system": "pgqueue",
         "pgqueue.task": task,
@@ -53,9 +53,9 @@ def enqueue_span(task: str, count: int) -> Iterator[None]:
 def run_span(
     task: str, job_id: int, queue: str, attempt: int, trace_context: str | None
 ) -> Iterator[trace.Span | None]:
-    """The span ``pgqueue.run``, which lasts as long as one attempt. It is a child of the trace in which the job was enqueued.
+    """Opens the span ``pgqueue.run``, which lasts as long as one attempt. It is a child of the trace in which the job was enqueued.
 
-    If the application's SDK cannot begin a span, yields None, because a failure of the SDK must not decide the outcome.
+    If the application's SDK cannot begin a span, yields None, because an error of the SDK must not make the attempt fail.
     """
     attributes: dict[str, str | int] = {
         "messaging.system": "pgqueue",
@@ -83,7 +83,10 @@ def run_span(
 
 
 def _parent(trace_context: str | None) -> context.Context | None:
-    """The trace whose headers a job's row contains, or None if the text is no such headers. The text is not checked when it is stored."""
+    """Returns the trace whose headers a job's row contains. Returns None if the text is empty or cannot be read.
+
+    The text can be anything, because it is not checked when it is stored.
+    """
     if not trace_context:
         return None
     try:
@@ -95,7 +98,10 @@ def _parent(trace_context: str | None) -> context.Context | None:
 
 
 def mark_failed(span: trace.Span, error: BaseException) -> None:
-    """Does the same as ``span.record_exception``, but harmlessly handles a user's exception whose ``__str__`` raises an error."""
+    """Marks the span as failed, and adds the error to it, as ``span.record_exception`` does.
+
+    Unlike that method, it also works for a user's exception whose ``__str__`` raises an error.
+    """
     said = {
         "exception.type": name_of(error),
         "exception.message": message(error),

@@ -1,1 +1,1 @@
-"""Makes text and values that users supply fit for a message, a log and a terminal."""
+"""Makes text and values of users safe to show in a message, a log and a terminal."""

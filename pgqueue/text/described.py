@@ -1,6 +1,6 @@
-"""Names, messages and tracebacks of users' exceptions, as text that can be stored and logged.
+"""Makes text that can be stored and logged from the names, messages and tracebacks of users' exceptions.
 
-No function here raises an error, even if the methods of such an exception raise one.
+No function here raises an error, even if a method of such an exception raises one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from pgqueue.text.values import name_of
 
 ERROR_LIMIT = 2_000  # characters
 TRACEBACK_LIMIT = 16_000  # characters
-TRACEBACK: Any = BaseException.__dict__["__traceback__"]  # a user's class may define its own
+TRACEBACK: Any = BaseException.__dict__[
+    "__traceback__"
+]  # finds the real traceback, even if a user's class redefines ``__traceback__``
 
 
 def clean(text: str, limit: int) -> str:
-    """``text`` in a form that a text column can store: without NUL and lone surrogates.
+    """Returns ``text`` in a form that a text column can store: without NUL and lone surrogates.
 
-    If it has more than ``limit`` characters, its middle is cut out.
+    If the text has more than ``limit`` characters, its middle is cut out.
     """
     if len(text) > limit:
         text = f"{text[: limit // 2]}\n[… {len(text) - limit} characters …]\n{text[-limit // 2 :]}"
@@ -26,7 +28,7 @@ def clean(text: str, limit: int) -> str:
 
 
 def message(error: BaseException) -> str:
-    """The error's message. ``str.__str__`` makes a plain str of a user's subclass of str."""
+    """Returns the error's message. If it is of a user's subclass of str, ``str.__str__`` makes an ordinary str of it."""
     try:
         return clean(str.__str__(str(error)), ERROR_LIMIT)
     except BaseException as broken:  # noqa: BLE001 - a user's __str__ can raise any exception, even SystemExit
@@ -34,7 +36,7 @@ def message(error: BaseException) -> str:
 
 
 def plain(error: BaseException) -> Exception:
-    """An error with the same name and message whose class has no code of the user's."""
+    """Returns an exception with the same name and message. Its class contains no code of the user."""
     kind: type[Exception] = type(name_of(error), (Exception,), {"__module__": "builtins"})
     return kind(message(error))
 
@@ -46,7 +48,7 @@ def describe(error: BaseException) -> str:
 
 
 def trace(error: BaseException) -> str | None:
-    """The traceback as text. If it is long, its middle is cut out. Cyclic causes and huge exception groups do no harm."""
+    """Returns the error's traceback as text. If it is long, its middle is cut out. Cyclic causes and huge exception groups do no harm."""
     try:
         if error.__traceback__ is None:
             return None

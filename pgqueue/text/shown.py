@@ -1,6 +1,6 @@
 """Makes text safe to show on a terminal, in a log and in a mail.
 
-Each character that is invisible but has an effect, for example one that moves the cursor, is replaced by an escape.
+Some invisible characters have an effect, for example move the cursor of a terminal. Each of them is replaced by an escape.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import traceback
 import unicodedata
 from typing import TextIO
 
-# Invisible characters whose category is not one of ACTING. Two texts that differ only by such characters look the same.
+# Invisible characters whose Unicode category is not in ACTING. Two texts that differ only by such characters look the same.
 UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 NAMED = {"\n": r"\n", "\r": r"\r"}
@@ -19,9 +19,9 @@ PLAIN = (bool, int, float, type(None))
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    r"""``text``, where an escape such as ``\x1b`` replaces every invisible character.
+    r"""Returns ``text``, in which an escape such as ``\x1b`` replaces every invisible character.
 
-    Such a character can control a terminal or reverse the direction of writing. Tabs are kept. With ``lines``, line ends are kept, too.
+    Such a character can control a terminal or reverse the direction of writing. Tabs are kept. If ``lines`` is True, so are line ends.
     """
     if text.isprintable() and (text.isascii() or UNSEEN.isdisjoint(text)):
         return text
@@ -43,12 +43,12 @@ class Block(str):
 
 
 def block(text: str, indent: str = "    ") -> Block:
-    """``text`` with all its lines indented, so that none of them can look like a log line of pgqueue."""
+    """Returns ``text`` with all its lines indented, so that none of them can look like a log line of pgqueue."""
     return Block("\n".join(indent + line for line in visible(text, lines=True).split("\n")))
 
 
 def quoted(text: str) -> str:
-    """``text`` as a literal of SQL. It has only visible characters, so a person can copy it from a terminal."""
+    """Returns ``text`` as a literal of SQL. The literal has only visible characters, so a person can copy it from a terminal."""
     if text == visible(text) and "\\" not in text and "\t" not in text:
         return "'" + text.replace("'", "''") + "'"
     return "E'" + "".join(_written(character) for character in text) + "'"
@@ -70,7 +70,7 @@ def _written(character: str) -> str:
 
 
 def bear(stream: TextIO) -> None:
-    """Sets up a stream so that it writes an escape for a character that its encoding lacks, instead of raising an error."""
+    """Makes a stream write an escape, instead of raising an error, for a character that its encoding lacks."""
     if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
         stream.reconfigure(errors="backslashreplace")
 

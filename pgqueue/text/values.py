@@ -1,4 +1,4 @@
-"""Shows values in messages, and is not disturbed by the code of the values' classes."""
+"""Shows values in messages. Code in the classes of these values cannot make this fail."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import reprlib
 
 
 def name_of(value: object) -> str:
-    """The name that Python itself stores for a value's class. A metaclass can define another ``__name__``, which is not asked."""
+    """Returns the name that Python itself has stored for a value's class. If a metaclass defines another ``__name__``, that is ignored."""
     return str.__str__(type.__dict__["__name__"].__get__(type(value)))
 
 
 def shown(value: object) -> str:
-    """A value as a message shows it: short and in ASCII. If its ``__repr__`` raises an error, the name of its class is shown."""
+    """Returns a value as a message shows it: short and in ASCII. If its ``__repr__`` raises an error, returns the name of its class."""
     try:
         text = str.__str__(ascii(value) if isinstance(value, str) else reprlib.repr(value))
     except BaseException:  # noqa: BLE001 - repr fails for a number of 5,000 digits, and a user's class can raise any exception

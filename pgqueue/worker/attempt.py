@@ -21,14 +21,14 @@ from pgqueue.text.described import TRACEBACK
 from pgqueue.worker.ending import Ending, NothingToSettle, OwnCommit
 from pgqueue.worker.rare_fields import RareFields
 
-TICK = 0.01  # a timer can fire up to so many seconds early
+TICK = 0.01  # a timer can fire up to this many seconds early
 NOT_STOPPED, NOT_SENT = Ending.NONE, OwnCommit.NONE
 
 _ending = threading.Lock()  # the loop and the thread of a handler can end the same attempt at the same moment
 
 
 class Attempt:
-    """A claimed job with its lease. Its arguments are not yet decoded. ``row`` is a row of ``claim.sql``, with its columns in their order."""
+    """A claimed job with its lease. Its arguments are not yet decoded. ``row`` is a row that ``claim.sql`` returned."""
 
     __slots__ = (
         "args", "attempt", "claimed", "claimed_at", "concurrency_key", "crash_count", "created_at", "ending", "id", "lease_id",
@@ -57,12 +57,12 @@ class Attempt:
         return f"job {self.id} ({self.task})"
 
     def row(self) -> list[object]:
-        """The claimed row for a child process. Instead of the expiry and the deadline, it contains the seconds that are left until them."""
+        """Returns the claimed row for a child process. In it, expiry and deadline are given as the seconds that are left until them."""
         *columns, _, key = self.claimed
         return [*columns, None if self.rare is None else self.rare.text(), key]
 
     def job(self, lease: Lease | None = None) -> Job:
-        """The ``Job`` object that a handler gets if it has a parameter for it."""
+        """Returns the ``Job`` object that a handler gets if it has a parameter for it."""
         return Job(
             id=self.id, queue=self.queue, task=self.task, args=json.loads(self.args), state="running",
             priority=self.priority, run_at=datetime.fromtimestamp(self.run_at, UTC), attempt=self.attempt,
@@ -75,13 +75,13 @@ class Attempt:
     # ---------------------------------------------------------------- its time
 
     def until_deadline(self) -> float | None:
-        """Seconds until the job's deadline; negative if the deadline has passed; None if the job has no deadline."""
+        """Returns the seconds until the job's deadline. They are negative if the deadline has passed. None: the job has no deadline."""
         if self.rare is None or self.rare.deadline is None:
             return None
         return self.rare.deadline - monotonic()
 
     def seconds_left(self) -> float | None:
-        """How many more seconds the attempt may run if it starts now: until its timeout or its deadline. None: there is no limit."""
+        """Returns for how many seconds the attempt may run if it starts now: until its timeout or its deadline. None: there is no limit."""
         left = self.until_deadline()
         return self.timeout if left is None else max(min(left, self.timeout or left), 0.0)
 
@@ -91,15 +91,15 @@ class Attempt:
         self.progress = progress
 
     def with_progress(self, outcome: Outcome) -> Outcome:
-        """The outcome. If the handler's last progress is not yet written, it is added to the outcome."""
+        """Returns the outcome. Adds the handler's last progress to it, if this progress is not yet written."""
         return outcome if self.progress is None else replace(outcome, progress=self.progress.as_json())
 
     # ---------------------------------------------------------------- its ending
 
     def end(self, ending: Ending) -> bool:
-        """Notes what stops the attempt. Any thread may call this.
+        """Notes the event that stops the attempt. Any thread is allowed to call this.
 
-        Returns False and changes nothing if the attempt already has this ending or a higher one.
+        If the attempt already has this ending or one with a higher number (ending.py), changes nothing and returns False.
         """
         with _ending:
             if ending <= self.ending:
@@ -113,7 +113,7 @@ class Attempt:
             raise reason
 
     def reason_to_stop(self) -> Exception | None:
-        """The error that reports the ending to the handler; None if there is no ending, or one that is not reported."""
+        """Returns the error that reports the ending to the handler. Returns None if there is no ending, or one that is not reported."""
         match self.ending:
             case Ending.CANCELLED:
                 return Cancel("cancelled on request")
@@ -125,9 +125,9 @@ class Attempt:
                 return None
 
     def cause_of(self, error: BaseException) -> BaseException:
-        """The cause of a handler's ``error``: the reason why the attempt was stopped, or ``error`` itself if it was not stopped.
+        """Returns the cause of a handler's ``error``: the reason why the attempt was stopped, or ``error`` itself if it was not stopped.
 
-        If a handler replies to a cancel with an error of its own, that error is the cause.
+        If the attempt was cancelled and the handler replied with an error of its own, that error is the cause.
         """
         is_reply = not issubclass(
             type(error), asyncio.CancelledError
@@ -138,7 +138,7 @@ class Attempt:
         return error if reason is None else reason.with_traceback(TRACEBACK.__get__(error))
 
     def nothing_to_settle(self) -> NothingToSettle | None:
-        """The reason why no outcome is written for the attempt; None if its outcome is written."""
+        """Returns the reason why no outcome must be written for the attempt; None if its outcome must be written."""
         if self.own_commit is OwnCommit.CONFIRMED:
             return NothingToSettle.COMMITTED
         return NothingToSettle.LEASE_LOST if self.ending is Ending.LOST else None

@@ -63,10 +63,10 @@ class AttemptLease:
                     await run_and_commit_async(connection, last)
 
     def _completion(self, result: object) -> Flow[Statement[list[int]] | None]:
-        """Completes the job in the handler's transaction, but does not commit it.
+        """Completes the job in the handler's transaction, but does not commit the transaction.
 
-        A statement that gives back a seat locks the seat's row until the commit, and other jobs wait for that row. To keep this time short,
-        such a statement is not run here. It is returned, and the caller sends it together with the COMMIT.
+        A statement that gives back a seat locks a row of ``seats`` until the commit, and claims of other jobs need this row. To keep that
+        time short, such a statement is not run here. It is returned, and the caller sends it together with the COMMIT.
         """
         if self._attempt.may_have_seats:
             self._fenced((yield self._lock()))
@@ -83,7 +83,7 @@ class AttemptLease:
     def _committing(self) -> Iterator[None]:
         """Notes in ``own_commit`` whether the COMMIT succeeded.
 
-        If the server answers the COMMIT with an error, it failed. If no answer comes, ``own_commit`` stays UNCONFIRMED, and the settler
+        If the server answers with an error, the COMMIT failed. If no answer comes, ``own_commit`` stays UNCONFIRMED, and the settler
         (settler.py) later asks the database whether the COMMIT succeeded.
         """
         attempt = self._attempt

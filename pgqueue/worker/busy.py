@@ -15,10 +15,10 @@ from pgqueue.database.link import Link
 from pgqueue.database.outage import ConnectionLost
 from pgqueue.runtime.clock import monotonic
 
-HITS = 100  # if more claims than this find work within a second, a worker is busy
-FULL_HITS = 3  # this number counts instead of HITS if the last of these claims fills all slots
-MARK = 2.0  # seconds that a mark lasts
-BUSY_WITHOUT_WORK = 0.2  # seconds without work after which a worker is no longer busy
+HITS = 100  # a worker is busy if more claims than this have found work within a second
+FULL_HITS = 3  # the same number for the case that the last of these claims has filled all slots
+MARK = 2.0  # a mark is valid for this many seconds
+BUSY_WITHOUT_WORK = 0.2  # a worker is no longer busy after this many seconds without work
 
 
 class Busy:

@@ -8,16 +8,16 @@ from pgqueue.model.outcome import Outcome
 
 
 class Ending(IntEnum):
-    """The event that stopped an attempt. If several such events happened, the highest of them counts, in whatever order they came.
+    """The event that stopped an attempt. If several such events happened, the one with the highest number counts, whatever their order was.
 
     ::
 
         ending      error that the handler gets      outcome, if the handler ends in an error
         ─────────   ──────────────────────────────   ─────────────────────────────────────────────────────────
-        NONE        none                             by that error
+        NONE        none                             decided by that error
         RELEASED    none: the job will run again     released: the job is handed back, and the attempt does not count
-        CANCELLED   Cancel                           cancelled, or by the error with which the handler replied
-        TIMED_OUT   JobTimeoutError, or              by the timeout, whatever the handler raised
+        CANCELLED   Cancel                           cancelled, or decided by the error with which the handler replied
+        TIMED_OUT   JobTimeoutError, or              decided by the timeout error, whatever the handler raised
                     DeadlineExceededError
         LOST        LeaseLostError                   none: the worker no longer has the job
 
@@ -48,4 +48,4 @@ class NothingToSettle(Enum):
 
 Conclusion = (
     Outcome | NothingToSettle
-)  # the end of an attempt: its outcome, or the reason why none is written
+)  # the conclusion of an attempt: its outcome, or the reason why no outcome is written

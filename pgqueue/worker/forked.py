@@ -1,4 +1,4 @@
-"""Keeps a process that a handler has forked from acting as a worker.
+"""Makes sure that a process which a handler has forked does not act as a worker.
 
 Without this module, the forked process would inherit three things from its parent:
 
@@ -21,7 +21,7 @@ from pgqueue.telemetry.events.users import ForkCameBack
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 
-astray = False  # whether a handler forked this process; if so, the process must end when the handler returns
+astray = False  # whether a handler forked this process; such a process must end when the handler returns
 
 
 class Signals:
@@ -75,7 +75,7 @@ _signals = Signals()
 
 
 def begin() -> None:
-    """Called when this process begins to be a worker or a child process of one."""
+    """Called when this process begins to be a worker, or a child process of a worker."""
     global astray  # noqa: PLW0603
     astray = False
     _signals.begin()
@@ -83,6 +83,6 @@ def begin() -> None:
 
 
 def leave() -> None:
-    """Ends the process. To be called when a handler returns in a process that is ``astray``."""
+    """Ends the process. Must be called when a handler returns in a process that is ``astray``."""
     emit(ForkCameBack(os.getpid()))
     os._exit(0)

@@ -1,8 +1,9 @@
-"""Renews the worker's lease on a thread and connection of its own, so that a handler that blocks the loop cannot stop the renewal.
+"""Renews the worker's lease on a separate thread and connection, so that a handler that blocks the loop cannot stop the renewal.
 
-The thread also asks which jobs were asked to stop. When the worker gets a notification of a cancel, it calls ``look``, and the thread asks
-soon, without renewing the lease. The thread waits for an answer for at most a third of a lease. Then it closes the connection, and opens
-another one. The worker itself compares ``expires`` with the clock. So it notices the end of its lease even if this thread still waits.
+The thread also looks for cancels: it queries which of the worker's jobs were asked to stop. When the worker gets a notification of a
+cancel, it calls ``look``. Then the thread looks for cancels soon, without renewing the lease. If the server does not answer within a third
+of a lease, the thread closes the connection, and opens another one. The worker itself compares ``expires`` with the clock. So it notices
+the end of its lease even if this thread still waits for an answer.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pgqueue.sql import Statement
 
 T = TypeVar("T")
 
-# The thread waits for an answer for a third of the lease, but for no more than LONGEST and no less than SHORTEST seconds.
+# The thread waits for an answer for a third of the lease, but at least SHORTEST and at most LONGEST seconds.
 LONGEST = 10.0
 SHORTEST = 0.3
 
@@ -45,7 +46,7 @@ class Heartbeat:
         cancel: Callable[[list[int]], object],
         has_jobs: Callable[[], bool] = lambda: True,
     ) -> None:
-        """``has_jobs`` is called on the same thread. If the worker has no jobs, the thread looks for cancels only after a call of ``look``."""
+        """``has_jobs`` is called on the thread. If the worker has no jobs, the thread looks for cancels only after a call of ``look``."""
         self._outage = outage
         self._every, self._lease = every, lease
         self._patience = min(max(lease / 3, SHORTEST), LONGEST)
@@ -55,7 +56,10 @@ class Heartbeat:
 
     @property
     def expires(self) -> float:
-        """Until this time of the monotonic clock, the lease surely holds. It is counted from the request, because the answer comes later."""
+        """Returns the time, by the monotonic clock, until which the lease surely holds.
+
+        It is counted from the moment when the request was sent. The server counts from a later moment, so the lease ends later there.
+        """
         return -math.inf if self._life is None else self._life.expires
 
     def start(self, worker_id: int, asked: float) -> None:
@@ -67,7 +71,7 @@ class Heartbeat:
         life.thread.start()
 
     def look(self) -> None:
-        """Makes the thread ask soon which jobs were asked to stop, and call ``cancel`` with them. Returns without waiting for this."""
+        """Makes the thread look for cancels soon, and call ``cancel`` if there are any. Returns without waiting for this."""
         if self._life is not None:
             self._life.due.set()
 
@@ -109,7 +113,7 @@ class Heartbeat:
         return True
 
     def _renew(self, life: _Life, sent: float) -> bool:
-        """Renews the lease. Returns False if the server says that the lease is over. After an error, the next try follows soon."""
+        """Renews the lease. Returns False if the server answers that the lease is over. After an error, the next try follows soon."""
         try:
             renewed = self._ask(life, statements.heartbeat(life.worker_id, self._lease, self.state))
         except Exception as error:  # noqa: BLE001 - it is logged

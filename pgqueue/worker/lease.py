@@ -30,18 +30,18 @@ from pgqueue.telemetry.events.workers import GoodbyeFailed
 from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.heartbeat import Heartbeat
 
-FAREWELL = 1.0  # when a worker stops, each of its last statements may take this many seconds
+FAREWELL = 1.0  # the time limit, in seconds, for each of the last statements of a stopping worker
 
 
 class Lease:
-    """Calls four functions on the loop.
+    """Keeps a lease, and calls four functions on the loop.
 
-    - ``began``: the worker has a lease; it gets the worker's id;
-    - ``ended``: the lease is over;
-    - ``lost``: the server has lost the claims of these attempts;
-    - ``cancel``: these jobs were asked to stop.
+    - ``began`` when the worker has got a lease, with the worker's id;
+    - ``ended`` when the lease is over;
+    - ``lost`` with attempts whose claims the server has lost;
+    - ``cancel`` with the ids of jobs that were asked to stop.
 
-    ``asked`` is called with the same jobs as ``cancel``, but on another thread, because the loop may be blocked. ``running`` returns the
+    ``asked`` is called with the same ids as ``cancel``, but on another thread, because the loop is perhaps blocked. ``running`` returns the
     attempts that run.
     """
 
@@ -112,7 +112,7 @@ class Lease:
         self._heartbeat.start(self._id, self._asked)
 
     def watch(self) -> None:
-        """If the lease has run out by the clock, ends it. The worker calls this twice a second."""
+        """Ends the lease if it has run out by the clock. The worker calls this twice a second."""
         if monotonic() > self._heartbeat.expires:
             self.lose(self._id)
 
@@ -139,8 +139,8 @@ class Lease:
     async def keep_own(self) -> None:
         """Whenever a connection was replaced, stops the attempts that no longer belong to this worker. Runs until it is cancelled.
 
-        Before a connection breaks, the server may have crashed, or another server may have taken its place. Then claims may be lost in the
-        database, although the lease holds.
+        A connection can break because the server crashed, or because another server took its place. Then the database has perhaps lost some
+        claims, although the lease still holds.
         """
         trouble = Trouble("the check that running jobs are still this worker's")
         while True:
@@ -164,15 +164,15 @@ class Lease:
             self._lose_attempts([ours[job_id] for job_id in gone])
 
     def look(self) -> None:
-        """Makes the heartbeat ask soon which jobs were asked to stop. ``cancel`` is then called with them."""
+        """Makes the heartbeat look for cancels soon. If there are any, ``cancel`` is called."""
         self._heartbeat.look()
 
     def drain(self) -> None:
-        """From the next heartbeat on, the worker's row says that the worker takes no more jobs."""
+        """Makes the next heartbeat write into the worker's row that the worker takes no more jobs."""
         self._heartbeat.state = "draining"
 
     async def end(self) -> None:
-        """Called when the worker stops. Ends the lease now. So the jobs that the worker could not hand back are rescued without delay."""
+        """Called when the worker stops. Ends the lease now, so that jobs which the worker could not hand back are rescued without delay."""
         if self._again is not None:
             self._again.cancel()
         self._heartbeat.stop(FAREWELL)

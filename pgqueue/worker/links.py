@@ -12,8 +12,8 @@ from pgqueue.database.run import CLAIMING, ORDINARY
 SHORTEST, LONGEST = (
     5.0,
     60.0,
-)  # a statement may take as many seconds as a lease lasts, but these are the least and the most
-UPKEEP = 7200.0  # seconds that the rebuild of an index may take
+)  # the time limit of a statement is as long as a lease, but at least SHORTEST and at most LONGEST seconds
+UPKEEP = 7200.0  # the time limit, in seconds, for the rebuild of an index
 
 
 class Links:

@@ -28,17 +28,18 @@ CHANNEL = "pgqueue"
 # functions/cancel.sql sends this message. The number is the id of the worker that runs the job.
 CANCEL = re.compile(r"cancel (\d{1,18})", re.ASCII)
 ELECTION = "elect leader"  # stop_worker.sql sends this
-# An answer of the server may take this many seconds here, and so may the notification that the listener sends to itself.
+# The time limit, in seconds, for an answer of the server, and for the notification that the listener sends to itself.
 LONGEST_ANSWER = 2.0
-# After this many seconds without a notification, the connection is tested. TCP's keep-alive tests earlier, but only up to a proxy.
+# After this many seconds without a notification, the connection is tested. TCP's keep-alive tests it earlier, but if there is a proxy, TCP
+# tests only the connection to the proxy.
 PROBE = 60.0
 
 
 class Listener:
     """``wake_up`` is called when a job was enqueued in one of ``queues``, which are names and patterns as in -Q.
 
-    ``cancelled`` is called with the ids of the workers that have jobs to stop. After a new connection, it is called with None, which
-    stands for all workers, because notifications may have been missed.
+    ``cancelled`` is called with the ids of the workers that have jobs to stop. Notifications can be missed while there is no connection. So
+    when a new connection is ready, ``cancelled`` is called with None, which stands for all workers.
     ``vacant`` is called when the leader has resigned.
     """
 
@@ -73,7 +74,7 @@ class Listener:
         with within(connection, LONGEST_ANSWER):
             await connection.execute(f"listen {CHANNEL}".encode())
         await self._prove(connection)
-        self._wake_up()  # jobs may have been enqueued while there was no connection
+        self._wake_up()  # perhaps jobs were enqueued while there was no connection
         if self.proven.is_set():
             self._cancelled(None)
 

@@ -12,9 +12,9 @@ from pgqueue.sql import JsonObject
 
 @dataclass(slots=True)
 class RareFields:
-    """The fields that only some jobs have. ``expires`` and ``deadline`` are times of ``time.monotonic``.
+    """The fields that only some jobs have. ``expires`` and ``deadline`` are times of the clock ``time.monotonic``.
 
-    ``deadline_at`` is the deadline in epoch seconds, by the database's clock. ``progress`` is the last progress of a former attempt.
+    ``deadline_at`` is the deadline in epoch seconds, by the database's clock. ``progress`` is the last progress of the former attempts.
     ``progress`` and ``meta`` are JSON text. The enqueuer chose ``unique_key``, ``tags`` and ``meta``. ``stored_by_pgqueue``: whether pgqueue
     itself has stored the job.
     """
@@ -30,7 +30,7 @@ class RareFields:
 
     @classmethod
     def of(cls, text: str) -> RareFields:
-        """Makes the fields from the text that ``claim.sql`` returns. Its expiry and deadline are the seconds that are left until then."""
+        """Makes the fields from the text that ``claim.sql`` returns. In this text, expiry and deadline are given as seconds from now."""
         said, now = json.loads(text), monotonic()
         expires, deadline = (
             None if said[name] is None else now + said[name] for name in ("expires", "deadline")
@@ -55,7 +55,7 @@ class RareFields:
         return None if self.progress is None else _decoded(self.progress)
 
     def facts(self) -> JsonObject:
-        """The fields that ``Job`` has, too, under their names there."""
+        """Returns the fields that a ``Job`` object also has, under the names that they have in ``Job``."""
         moment = None if self.deadline_at is None else datetime.fromtimestamp(self.deadline_at, UTC)
         return {
             "deadline_at": moment, "unique_key": self.unique_key,
@@ -64,7 +64,7 @@ class RareFields:
 
 
 def _decoded(text: str) -> object:
-    """The value of a JSON text. Postgres accepts some JSON that Python cannot decode; then the text itself is returned."""
+    """Decodes a JSON text. Postgres accepts some JSON that Python cannot decode. Then returns the text itself."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

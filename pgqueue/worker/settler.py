@@ -1,8 +1,9 @@
-"""Writes outcomes in batches, and frees the slots of the attempts that it wrote.
+"""Writes the outcomes of attempts in batches, and frees the slots of these attempts.
 
-If no batch is being written, the settler writes an outcome immediately. Otherwise it waits for the database's answer to that batch, and then
-writes all outcomes that piled up meanwhile as the next batch. So a single outcome does not wait, and many outcomes share a commit. A crash
-loses at most the batch that is being written and the outcomes that have piled up. The jobs of these outcomes run again.
+If no batch is being written, the settler writes an outcome immediately. Otherwise it waits for the database's answer to that batch, and
+then writes all outcomes that piled up meanwhile as the next batch. So a single outcome does not wait, and many outcomes share a commit. If
+the worker crashes, it loses at most the batch that is being written and the outcomes that have piled up. The jobs of these outcomes run
+again.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ Batch = list[tuple[Attempt, Outcome]]
 
 class Settler:
     def __init__(self, link: Link, freed: Callable[[list[Attempt]], None], hooks: Sequence[str] = ()) -> None:
-        """``hooks`` are the names of the app's hook tasks. The statement that writes outcomes also enqueues calls of these hooks."""
+        """``hooks`` are the names of the app's hook tasks. The statement that writes outcomes also enqueues jobs of these tasks."""
         self._link, self._freed, self._hooks = link, freed, hooks
         self._outcomes: Batch = []
-        self._kept = 0  # how many outcomes the database could not take; each is tried again later
-        self._waited: set[Attempt] = set()  # attempts whose outcomes wait for a lock; this was logged
-        # Attempts whose outcomes could not be written with others, because of an error that can go away by itself. Each of these
-        # outcomes is written in a statement of its own.
+        self._kept = 0  # how many outcomes could not be written; the settler tries each of them again later
+        self._waited: set[Attempt] = (
+            set()
+        )  # attempts whose outcomes wait for a lock; for each of them, this was logged
+        # Attempts whose outcomes could not be written together with other outcomes, because of an error that can go away by itself. Each of
+        # these outcomes is written by a statement of its own.
         self._alone: set[Attempt] = set()
         self._trouble = Trouble("the settling")
         self._arrived = asyncio.Event()
@@ -50,7 +53,7 @@ class Settler:
         self._arrived.set()
 
     def stop(self) -> None:
-        """Lets ``run`` end when every outcome that was added is written."""
+        """Makes ``run`` end as soon as every outcome that was added is written."""
         self._stopping = True
         self._arrived.set()
 
@@ -78,7 +81,7 @@ class Settler:
     async def _write_alone(self, batch: Batch) -> Batch:
         """Takes the outcomes of ``_alone`` out of the batch, and returns the other outcomes.
 
-        Of those taken out, it writes only the first now, because each of them perhaps has to wait for a lock. It keeps the rest for later.
+        Writes only the first outcome of ``_alone`` now, because each of them perhaps has to wait for a lock. Keeps the rest for later.
         """
         alone = [item for item in batch if item[0] in self._alone]
         others = [item for item in batch if item[0] not in self._alone]
@@ -95,7 +98,7 @@ class Settler:
         return statements.settle(self.worker_id, settled, self._hooks)
 
     async def _write(self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]) -> None:
-        """Writes outcomes, and frees their slots.
+        """Writes the outcomes of attempts, and frees the slots of these attempts.
 
         Outcomes that cannot be written now are kept for later. If the database refuses one outcome, the other outcomes are still written.
         """
@@ -129,12 +132,14 @@ class Settler:
     async def _write_part(
         self, batch: Batch, statement: Callable[[Batch], Statement[list[int]]]
     ) -> list[int]:
-        """Writes these outcomes, and returns the ids of the jobs written. If it raises an error, perhaps only one outcome is the cause."""
+        """Writes these outcomes, and returns the ids of the jobs written. Raises an error even if only one of the outcomes is the cause."""
         try:
             written, sent_again = await self._send(statement(batch))
         except CONFLICTS:
             unlocked = await self._unlocked(batch)
-            if len(unlocked) == len(batch):  # no row of these jobs is locked, so a seat or a table is
+            if len(unlocked) == len(
+                batch
+            ):  # no row of these jobs is locked, so a row of ``seats`` or a table is locked
                 raise
             if unlocked:
                 await self._write(unlocked, statement)
@@ -151,9 +156,9 @@ class Settler:
         return written
 
     async def _send(self, statement: Statement[list[int]]) -> tuple[list[int], bool]:
-        """Returns the ids of the jobs written, and whether the statement was sent again.
+        """Sends the statement until an answer comes. Returns the ids of the jobs written, and whether the statement was sent again.
 
-        If the connection breaks, the server has perhaps committed the first try. Then the second try finds no running row to write to.
+        If the connection breaks, the server has perhaps committed the first try. Then the second try finds no running job to write to.
         """
         sent_again = False
         while True:
@@ -172,7 +177,7 @@ class Settler:
                 emit(OutcomeLost(attempt.id, attempt.task, attempt.lease_id, outcome.state))
 
     async def _confirm(self, batch: Batch, written: list[int]) -> None:
-        """Emits whether a handler's own transaction was committed, for jobs whose handlers did not get the answer to their COMMIT."""
+        """Emits, for each job whose handler did not get the answer to its COMMIT, whether the handler's transaction was committed."""
         held = [(attempt.id, attempt.lease_id) for attempt, _ in batch if attempt.id not in written]
         committed = await self._link.run(statements.find_committed(held)) if held else []
         for attempt, outcome in batch:
@@ -184,7 +189,7 @@ class Settler:
                 emit(CommitUnconfirmed(attempt.id, attempt.task, "lost", outcome.state))
 
     async def _unlocked(self, batch: Batch) -> Batch:
-        """Keeps the outcomes whose rows are locked, for instance by a cancel that is not committed. Returns the other outcomes."""
+        """Keeps for later the outcomes of jobs whose rows are locked, for instance by an uncommitted cancel. Returns the other outcomes."""
         try:
             ids = set(await self._link.once(statements.find_locked([attempt.id for attempt, _ in batch])))
         except Exception as error:  # noqa: BLE001 - it is logged

@@ -1,8 +1,9 @@
-"""Processes that pgqueue starts: workers of a supervisor, and the child processes in which a worker runs handlers.
+"""Starts processes: the workers of a supervisor, and the child processes in which a worker runs handlers.
 
-asyncio's subprocesses cannot be used: they wait until the process's pipes are closed, and a fork can keep a pipe open for long. Signals are
-not sent with ``Popen.send_signal``: it first collects the exit code if the process has ended, but the waiting thread needs that code. Each
-process leads a process group of its own. So one signal to the group also ends every process that this process has started.
+asyncio's subprocesses cannot be used. They wait until the process's pipes are closed, but a process that it has forked can keep a pipe open
+for long. ``Popen.send_signal`` cannot be used, either. If the process has ended, that method collects the exit code, but the thread that
+waits for the process needs that code. Each process leads a process group of its own. So one signal to the group also ends every process
+that this process has started.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Spawned:
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 pass_fds=fds,
-                start_new_session=True,  # a Ctrl-C reaches only the parent, which passes it on
+                start_new_session=True,  # so a Ctrl-C reaches only the parent, and the parent asks the process to stop
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
@@ -77,7 +78,10 @@ class Spawned:
         self._ended.add_done_callback(lambda _: tell())
 
     async def wait(self) -> int | None:
-        """Returns the exit code, or the negative number of the signal that killed the process, or None if a handler collected the code."""
+        """Waits for the end of the process. Returns the exit code, or the negative number of the signal that killed the process.
+
+        Returns None if a handler has collected the exit code.
+        """
         return await asyncio.shield(self._ended)
 
     def send(self, number: int) -> None:
@@ -86,13 +90,13 @@ class Spawned:
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Kills the process and all others of its group, even those that still run after the process itself has ended."""
+        """Kills all processes of the group, even those that still run after the first process of the group has ended."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
 
 def how_it_ended(code: int | None) -> str:
-    """How a process ended, in words."""
+    """Returns words that describe how a process ended."""
     if code is None:
         return "its exit code is unknown"
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"it exited with {code}"

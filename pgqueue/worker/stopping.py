@@ -1,4 +1,4 @@
-"""Ends a worker: lets running jobs end within a time limit or hands them back, and writes all outcomes."""
+"""Ends a worker: lets running jobs end within a time limit, hands back the others, and writes all outcomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pgqueue.telemetry.events.workers import JobsHandedBack, LastOutcomesNotTake
 from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
 
-LAST_WRITES = 2.0  # seconds in which stopped handlers must end and the last outcomes must be written
+LAST_WRITES = 2.0  # the time limit, in seconds, for the end of stopped handlers and for the writing of the last outcomes
 
 
 async def finish(
@@ -24,7 +24,7 @@ async def finish(
 ) -> int:
     """Lets jobs run for ``grace`` seconds, or until ``hurry`` is set. Returns how many jobs had to be handed back unfinished.
 
-    The caller must have called ``stop`` of the claimer before.
+    Before this function, the caller must call the claimer's ``stop``.
     """
     try:
         async with asyncio.timeout(grace):

@@ -71,15 +71,15 @@ from pgqueue.worker.running.runner import Runner
 from pgqueue.worker.settler import Settler
 from pgqueue.worker.stopping import finish
 
-LATE = 1.0  # seconds that an attempt can wait for a slot in this worker; then it is released
+LATE = 1.0  # an attempt is released if it has waited this many seconds for a slot in this worker
 BEGINNING = 60.0  # the limit in seconds for each statement that runs before the worker has its first lease
 
 
 class Worker:
     """Claims and runs the jobs of one app until it is told to stop.
 
-    Child processes import the app from ``app_path`` (``module:app``); only ``executor="process"`` needs it. ``supervisor`` contains
-    the file descriptors of two sockets to the process that supervises this worker (``channels.py``).
+    Child processes import the app from ``app_path`` (``module:app``). Only tasks with ``executor="process"`` need this path. ``supervisor``
+    contains the file descriptors of two sockets to the process that supervises this worker (``channels.py``).
     """
 
     def __init__(
@@ -117,7 +117,9 @@ class Worker:
             settings,
             Scheduler(
                 links.schedules,
-                grace=max(MISSED_AFTER, 6 * settings.heartbeat),  # a leader's lease lasts three heartbeats
+                grace=max(
+                    MISSED_AFTER, 6 * settings.heartbeat
+                ),  # at least two times a leader's lease of three heartbeats
             ),
             Watch(links.leading, alerts, settings.heartbeat),
         )
@@ -145,7 +147,9 @@ class Worker:
         self._recycling = Recycling(settings, self._use_up)
         # Attempts whose jobs are due again before the next poll. The value is the number of seconds from the settling until then.
         self._again: dict[Attempt, float] = {}
-        self._hears_of_cancels = False  # whether a listener, here or in the supervisor, reports cancels
+        self._hears_of_cancels = (
+            False  # whether a listener, in this process or in the supervisor's, reports cancels
+        )
         self._supervisor: LineToSupervisor | None = None
         if supervisor is not None:
             self._supervisor = LineToSupervisor(
@@ -158,9 +162,9 @@ class Worker:
         self._claimer.wake()
 
     def _cancelled(self, workers: set[int] | None) -> None:
-        """Is called when jobs of these workers were asked to stop; None stands for any worker.
+        """Called when jobs of these workers were asked to stop. None stands for all workers.
 
-        If this worker is among them, a heartbeat finds out which of its jobs were asked.
+        If this worker is among them, the heartbeat finds out which of its jobs were asked to stop.
         """
         self._hears_of_cancels |= workers is None
         if workers is None or self.id in workers:
@@ -170,7 +174,7 @@ class Worker:
         self._runner.cancel(job_ids)
         if not self._in_flight.attempts.keys() >= set(
             job_ids
-        ):  # some were just claimed, and their claim has not arrived here yet
+        ):  # some of these jobs were just claimed, and the answer to that claim has not arrived here yet
             asyncio.get_running_loop().call_later(LATE / 4, self._lease.look)
 
     def _room(self) -> int:
@@ -209,11 +213,10 @@ class Worker:
     # ---------------------------------------------------------------- life
 
     def run(self, *, ends_process: bool = False) -> int:
-        """Works until it is stopped or drained. Returns the exit code (exit_codes.py): 12, for instance, if jobs had to be handed back unfinished.
+        """Works until it is stopped or drained. Returns the exit code (exit_codes.py), for instance 12 if jobs were handed back.
 
-        ``ends_process`` says that the process ends after this call. Then signals that arrive after the work is done are ignored,
-        because they would change the exit code.
-        If the worker cannot begin, raises a DatabaseError with the reason.
+        ``ends_process``: whether the process ends after this call. If so, signals that arrive after the end of the work are ignored,
+        because they would change the exit code. If the worker cannot begin, raises a DatabaseError with the reason.
         """
         for attempt in retry_connecting(self.settings.wait_for_db):
             with attempt, explained(self._dsn or " "):
@@ -243,9 +246,9 @@ class Worker:
             emit(DeclarationsPutOff(error))
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Claims no more jobs, and lets running jobs run for at most ``grace`` seconds more. A second call hands these jobs back immediately.
+        """Claims no more jobs, and lets running jobs run for at most ``grace`` more seconds. A second call hands them back immediately.
 
-        Signal handlers call this method.
+        The handlers of signals call this method.
         """
         self._stops += 1
         self._hurried_by = number
@@ -273,9 +276,9 @@ class Worker:
         self._supervisor = None
 
     def _signalled(self, number: int) -> None:
-        """If there is a supervisor, a signal only drains the worker. The supervisor then tells it when to stop.
+        """Called when this process receives a signal. Stops the worker. If there is a supervisor, only drains the worker.
 
-        A signal to the whole process group reaches the supervisor, too, so the worker need not act on it alone.
+        A signal to the whole process group reaches the supervisor, too. The supervisor then asks the worker to stop.
         """
         if self._supervisor is None:
             self.stop(number)
@@ -355,15 +358,19 @@ class Worker:
             self._supervisor.say(f"registered {worker_id}")
 
     def _lose(self) -> None:
-        """Is called when the lease has run out: every attempt is lost, and the worker registers again under another id."""
+        """Called when the lease has run out. Every attempt is lost, and the worker registers again under another id."""
         emit(LeaseLost(self.id, len(self._in_flight)))
         self._claimer.worker_id = 0  # if a claim is being sent, its jobs no longer belong to this worker
         for link in (self._links.claim, self._links.settle, self._links.listen):
-            link.cut()  # this connection has perhaps gone silent, like the connection of the heartbeat
+            link.cut()  # perhaps the server does not answer on this connection, either, as on that of the heartbeat
         self._runner.lose()
 
     async def _watch(self) -> None:
-        """Releases claimed attempts that have waited too long behind long jobs. If no listener reports cancels, also looks for cancels."""
+        """Does the following twice a second, until it is cancelled.
+
+        Ends the lease if it has run out. Undoes changes of handlers to the loop. Releases claimed attempts that have waited too long for a
+        slot. If no listener reports cancels, looks for cancels.
+        """
         while True:
             await asyncio.sleep(LATE / 2)
             self._lease.watch()

@@ -302,7 +302,7 @@ def test_a_table_that_cannot_be_attached_is_logged_once_and_the_other_days_are_m
     db.execute(f"insert into pgqueue.{name_of(0)} select * from pgqueue.jobs_done".encode())
     keep(turns=2)
     assert days(db) == [1, -1, -2, -3]
-    assert caplog.text.count(f"{name_of(0)} lies detached and cannot be attached: check constraint") == 1
+    assert caplog.text.count(f"{name_of(0)} is detached and cannot be attached: check constraint") == 1
     assert run(db, statements.get_job(job)).id == job
 
 

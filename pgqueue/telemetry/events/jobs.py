@@ -1,6 +1,7 @@
-"""Facts of jobs: they are enqueued, claimed, started, ended and settled.
+"""The facts about jobs. They are emitted when jobs are enqueued, claimed, started, ended and settled.
 
-The facts that are emitted for every job can come thousands of times a second. So the code makes such a fact only if it has a subscriber.
+Some of these facts can come thousands of times a second, because they are emitted for every job. So such a fact is made only if its class
+has a subscriber.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ class JobsEnqueued(NamedTuple):
 
 
 class JobsClaimed(NamedTuple):
-    """One statement claimed these jobs; it could claim up to ``room`` jobs.
+    """One statement claimed ``jobs`` jobs. It was allowed to claim up to ``room`` jobs.
 
-    ``looked_behind``: the statement also looked for jobs before the cursors, which are the positions from which other claims start.
+    ``looked_behind``: whether the statement scanned each lane from its beginning, and not only from its cursor.
     """
 
     worker_id: int
@@ -46,9 +47,9 @@ class JobStarted(NamedTuple):
 # ------------------------------------------------------------------ ended
 
 
-# For each attempt that got a free slot, one of these facts is emitted, whether the attempt then began or was refused. There is one
-# exception: if the COMMIT of the attempt's own transaction got no answer, and the attempt then ended in an error, CommitUnconfirmed is
-# emitted instead.
+# For each attempt that got a free slot, exactly one of the following facts is emitted, even if the attempt was refused and did not begin.
+# There is one exception: if the COMMIT of the attempt's own transaction got no answer, and the attempt then ended in an error,
+# CommitUnconfirmed is emitted instead.
 
 
 class JobCompleted(NamedTuple):
@@ -57,7 +58,7 @@ class JobCompleted(NamedTuple):
 
 
 class JobRetried(NamedTuple):
-    """The job failed, and runs again after ``delay`` seconds."""
+    """The attempt failed, and the job runs again after ``delay`` seconds."""
 
     run: Run
     seconds: float
@@ -79,7 +80,7 @@ class JobCancelled(NamedTuple):
 
 
 class JobPutBack(NamedTuple):
-    """The job goes back to its queue: it was snoozed, an outside service limited its rate, or the worker released it."""
+    """The job goes back to its queue: its handler raised ``Snooze`` or ``RateLimited``, or the worker released the job."""
 
     run: Run
     seconds: float
@@ -98,7 +99,7 @@ class JobLost(NamedTuple):
 
 
 class OutcomeLost(NamedTuple):
-    """The worker tried to write the outcome, but the lease of the job was lost. So the outcome was not written."""
+    """The worker tried to write the outcome of an attempt, but the lease of the job was lost. So the outcome was not written."""
 
     job_id: int
     task: str
@@ -107,7 +108,7 @@ class OutcomeLost(NamedTuple):
 
 
 class OutcomeWaits(NamedTuple):
-    """The outcome is not written yet. ``why`` is the error, or None if another transaction has locked the row of the job."""
+    """The outcome of an attempt could not be written yet. ``why``: the error; None if another transaction has locked the row of the job."""
 
     job_id: int
     task: str
@@ -116,10 +117,10 @@ class OutcomeWaits(NamedTuple):
 
 
 class CommitUnconfirmed(NamedTuple):
-    """The answer to the COMMIT of the job's own transaction was lost. ``became``: what became of the COMMIT.
+    """The answer to the COMMIT of the job's own transaction was lost. ``became`` tells what the settler found out later.
 
-    "made": the job is completed. "not made": the settler wrote the outcome ``state`` instead. "lost": the COMMIT was not made, and the
-    lease of the job was lost, so ``state`` was not written.
+    "made": the COMMIT succeeded, so the job is completed. "not made": it failed, and the settler wrote an outcome with the state ``state``.
+    "lost": it failed, and the lease of the job was lost, too, so that outcome was not written.
     """
 
     job_id: int
@@ -129,7 +130,10 @@ class CommitUnconfirmed(NamedTuple):
 
 
 class OutcomeRefused(NamedTuple):
-    """The database refused an outcome, so the worker writes another outcome instead. ``for_good``: the database refused this one, too."""
+    """The database refused the outcome of a job, so the worker writes the outcome dead instead.
+
+    ``for_good``: whether the database has already refused that second outcome, too.
+    """
 
     job_id: int
     task: str
@@ -150,12 +154,12 @@ class ClaimsForgotten(NamedTuple):
 
 
 class TimeoutIgnored(NamedTuple):
-    """A handler on a thread did not end after its timeout. ``attempt``: a job or a chunk of jobs, in words."""
+    """A handler on a thread did not end after its timeout. ``attempt`` describes its job or its chunk of jobs in words."""
 
     attempt: str
 
 
 class EndedLate(NamedTuple):
-    """A handler on a thread ended after its worker. ``attempt``: a job or a chunk of jobs, in words."""
+    """A handler on a thread ended only after its worker had ended. ``attempt`` describes its job or its chunk of jobs in words."""
 
     attempt: str

@@ -1,6 +1,6 @@
-"""Facts of the work of the leader, which is one elected worker: rescue, overdue jobs, upkeep, schedules, alerts.
+"""The facts about the work of the leader: it rescues and finishes jobs, mends tables and indexes, fires schedules, and raises alerts.
 
-``why`` is an error in one line.
+``why`` is an error message, shortened to one line.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class CrashLoopEnded(NamedTuple):
 
 
 class OverdueJobFinished(NamedTuple):
-    """No worker may run the job now or later, so it has ended as ``state``."""
+    """The job was overdue, so no worker was allowed to run it any more. It was finished, and its state is now ``state``."""
 
     job_id: int
     task: str
@@ -58,7 +58,7 @@ class OverdueJobFinished(NamedTuple):
 
 
 class PartitionChanged(NamedTuple):
-    """A partition was changed, or could not be changed. The same failure is emitted only once."""
+    """A partition was changed, or could not be changed. If the same change fails again and again, the fact is emitted only once."""
 
     name: str
     what: Literal["made", "attached", "dropped", "locked", "crowded", "refused"]
@@ -73,7 +73,7 @@ class RebuildPutOff(NamedTuple):
 
 
 class IndexOfAnotherOwner(NamedTuple):
-    """The index has a fault. Only the owner of the index is allowed to mend it, and ``command`` does this."""
+    """The index has a fault. The leader is not allowed to mend it, because another role owns it. The owner can mend it by ``command``."""
 
     name: str
     fault: str
@@ -86,7 +86,7 @@ class IndexNotMended(NamedTuple):
 
 
 class IndexMended(NamedTuple):
-    """``before`` and ``after`` are bytes."""
+    """``before`` and ``after`` are the sizes of the index in bytes."""
 
     name: str
     fault: str
@@ -126,7 +126,7 @@ class ScheduleSynced(NamedTuple):
 
 
 class ScheduleForeign(NamedTuple):
-    """The code of the app declares the schedule, but the row of that name was made in another way, so the row stays as it is."""
+    """The code of the app declares a schedule of this name, but the row of this name was not made by it. The row stays as it is."""
 
     schedule: str | None
     app: str
@@ -170,7 +170,7 @@ class SchedulePutOff(NamedTuple):
 
 
 class ScheduleBroken(NamedTuple):
-    """The schedule cannot run. ``bug``: the error, or None if the row of the schedule caused the error."""
+    """The schedule cannot run. ``bug``: the error if it is a bug of pgqueue; None if a wrong value in the schedule's row caused it."""
 
     schedule: str
     why: str
@@ -178,7 +178,7 @@ class ScheduleBroken(NamedTuple):
 
 
 class ScheduleSkipped(NamedTuple):
-    """The schedule's definition says that missed fire times are skipped. Those up to ``until`` were skipped."""
+    """The schedule missed fire times up to ``until``. It skipped them, because its definition asks for this."""
 
     schedule: str
     until: datetime

@@ -1,6 +1,6 @@
-"""Facts of mistakes in users' code. None of these mistakes does harm, because pgqueue logs the mistake and repairs the damage.
+"""The facts about mistakes in users' code. None of these mistakes does harm, because pgqueue logs the mistake and repairs the damage.
 
-``raised`` is the exception that users' code raised. The log line is made without another call of users' code.
+``raised`` is the exception that users' code raised. Its log line shows a copy of the exception that contains no code of users (log.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 
 class InstructionUnclear(NamedTuple):
-    """A handler raised ``Snooze``, ``RateLimited`` or ``Retry`` without a usable time. This counts as a failure of the attempt."""
+    """A handler raised ``Snooze``, ``RateLimited`` or ``Retry``, but with an unusable time. This counts as a failure of the attempt."""
 
     raised: BaseException
 
@@ -22,7 +22,7 @@ class PolicyFailed(NamedTuple):
 
 
 class OutcomeUndecided(NamedTuple):
-    """The user's exception or policy prevented the decision on an outcome, so the default policy decides."""
+    """The user's exception or retry policy raised an error when the outcome was decided. So the default policy decides the outcome."""
 
     job_id: int
     task: str
@@ -30,7 +30,7 @@ class OutcomeUndecided(NamedTuple):
 
 
 class HookFailed(NamedTuple):
-    """``job_id`` is the id in the stored arguments of the hook. It can be any object, because any JSON can be stored there."""
+    """``job_id`` is the id of a job, as the hook's own arguments give it. It can be any object, because arguments can contain any JSON."""
 
     hook: str
     name: str
@@ -39,7 +39,7 @@ class HookFailed(NamedTuple):
 
 
 class EndOfWorkerAsked(NamedTuple):
-    """User code on the loop asked the worker to end, by SystemExit, KeyboardInterrupt or ``loop.stop()``."""
+    """Users' code on the loop asked the worker to end, by SystemExit, KeyboardInterrupt or ``loop.stop()``."""
 
     raised: BaseException
 
@@ -63,7 +63,7 @@ class SpanNotMarked(NamedTuple):
 
 
 class SignalTaken(NamedTuple):
-    """A handler changed how the worker handles a signal."""
+    """A handler changed how the worker's process handles a signal."""
 
     signal: str
 

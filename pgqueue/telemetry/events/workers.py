@@ -1,6 +1,6 @@
-"""Facts of workers and of their processes: they start, lose their lease, are blocked, stop, and are replaced.
+"""The facts about workers and their processes: they start, lose their lease, are blocked, stop, and are replaced.
 
-``why`` is the reason in words. ``bug`` is an error that must not happen, so its log line has the whole traceback.
+``why`` is the reason in words. ``bug`` is an error that no correct code would raise, so its log line shows the whole traceback.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class WorkerStopping(NamedTuple):
 
 
 class WorkerUsedUp(NamedTuple):
-    """The worker drains, because it has run many jobs or has grown large. ``is_replaced``: its supervisor starts another worker."""
+    """The worker drains, because it has run many jobs or uses much memory. ``is_replaced``: whether a supervisor starts another one."""
 
     worker_id: int
     pid: int
@@ -58,7 +58,7 @@ class WorkerStopped(NamedTuple):
 
 
 class JobsHandedBack(NamedTuple):
-    """This many jobs still ran at the end of the grace period, so the worker released them."""
+    """``jobs`` jobs still ran at the end of the grace period, so the worker released them."""
 
     jobs: int
 
@@ -87,7 +87,10 @@ class ListenerDeaf(NamedTuple):
 
 
 class LoopBlocked(NamedTuple):
-    """``job`` is the job whose handler blocks the loop, in words. Its chunk has ``others`` more jobs. ``stack``: the thread's stack."""
+    """``job`` describes the job whose handler blocks the loop. Its chunk has ``others`` more jobs.
+
+    ``stack`` is the stack of the loop's thread.
+    """
 
     worker_id: int
     seconds: float

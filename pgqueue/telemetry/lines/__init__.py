@@ -1,4 +1,4 @@
-"""The texts of log lines. Each module here has the texts for one part of pgqueue, and no other code has any."""
+"""The texts of all log lines. Each module in this folder has the texts for one part of pgqueue."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Line(NamedTuple):
     extra: Mapping[str, object] | None = None  # attributes of the log record
 
 
-Wording = Callable[[Any], Line | None]  # makes a line from a fact; None: this fact gets no line
+Wording = Callable[[Any], Line | None]  # makes a line from a fact, or returns None if the fact gets no line
 
 
 def words(level: int, text: str, *args: str | Callable[[Any], object], extra: Sequence[str] = ()) -> Wording:
-    """A wording with that text. Each argument is the name of a field of the fact, or a function that is called with the fact.
+    """Returns a wording with this text. Each argument is the name of a field of the fact, or a function that is called with the fact.
 
     The name ``run.job_id`` means the field ``job_id`` of the fact's field ``run``.
     """
@@ -40,10 +40,10 @@ debug, info, warning, error = (partial(words, level) for level in (DEBUG, INFO, 
 
 
 def by(field: str, choices: Mapping[Any, Wording]) -> Wording:
-    """A wording that uses one of ``choices``: the one whose key is the value of that field."""
+    """Returns a wording that looks up the value of this field in ``choices``, and uses the wording that it finds there."""
     return lambda fact: choices[getattr(fact, field)](fact)
 
 
 def unless(field: str, one: Wording, other: Wording) -> Wording:
-    """A wording that uses ``one`` if that field is None, and ``other`` if not."""
+    """Returns a wording that uses ``one`` if this field is None, and otherwise ``other``."""
     return lambda fact: (one if getattr(fact, field) is None else other)(fact)

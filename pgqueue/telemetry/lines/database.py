@@ -1,4 +1,4 @@
-"""Log lines of the database and of settings."""
+"""Log lines about the database and about settings."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LINES: dict[type[Fact], Wording] = {
             "bug": error("%s failed, which is a bug; next try in %.2g s", "service", "pause"),
         },
     ),
-    d.JobPassedOver: warning("job %d is passed over by statements over many jobs: %s", "job_id", "why"),
+    d.JobPassedOver: warning("job %d is left out of statements over many jobs: %s", "job_id", "why"),
     d.JobGivenUp: error("job %d (%s) is dead, because it cannot be decoded: %s", "job_id", "task", "why"),
     d.JobNotGivenUp: error(
         "job %d makes statements over many jobs fail (%s), and could not be made dead", "job_id", "why"

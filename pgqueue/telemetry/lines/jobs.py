@@ -8,7 +8,7 @@ from pgqueue.telemetry.lines import Wording, by, debug, error, info, unless, war
 
 JOB = ("job_id", "task")
 RUN = ("run.job_id", "run.task")
-FIELDS = (*RUN, "run.queue", "run.attempt")  # if an attempt has ended, its log record gets these attributes
+FIELDS = (*RUN, "run.queue", "run.attempt")  # the attributes of the log record of an attempt that has ended
 
 LINES: dict[type[Fact], Wording] = {
     j.JobsClaimed: debug(
@@ -58,7 +58,7 @@ LINES: dict[type[Fact], Wording] = {
         lambda fact: list(fact.job_ids),
     ),
     j.TimeoutIgnored: error(
-        "%s does not end after its timeout; its thread is abandoned and its effects may still happen", "attempt"
+        "%s does not end after its timeout; its thread is abandoned, but its handler still runs and can have effects", "attempt"
     ),
     j.EndedLate: debug("%s ended after its worker", "attempt"),
 }  # fmt: skip

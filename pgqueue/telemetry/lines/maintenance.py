@@ -35,7 +35,7 @@ LINES: dict[type[Fact], Wording] = {
                 "many finished rows lie in the default partition, so %s cannot be made; retention deletes the rows later",
                 "name",
             ),
-            "refused": warning("%s lies detached and cannot be attached: %s", "name", "why"),
+            "refused": warning("%s is detached and cannot be attached: %s", "name", "why"),
         },
     ),
     m.RebuildPutOff: info(

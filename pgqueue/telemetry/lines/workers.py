@@ -11,7 +11,7 @@ from pgqueue.text.shown import block
 
 
 def whose(fact: w.LoopBlocked | w.BlockedProcessEnded) -> str:
-    """The part of a line about a blocked loop that names the job which blocks the loop. Empty if the job is unknown."""
+    """Returns the part of a log line that names the job whose handler blocks the loop. It is empty if the job is unknown."""
     more = f" and {fact.others} more of its chunk" if fact.others else ""
     return "" if fact.job is None else f" by {fact.job}{more}"
 
@@ -52,7 +52,7 @@ LINES: dict[type[Fact], Wording] = {
         " by polling. Point the worker's --dsn directly at the server, or turn LISTEN off with --no-listen."
     ),
     w.LoopBlocked: warning(
-        "worker %d: its loop has been blocked for %.1f s%s; until its end, nothing else on the loop runs\n%s",
+        "worker %d: its loop has been blocked for %.1f s%s; until this ends, nothing else on the loop runs\n%s",
         "worker_id", "seconds", whose, lambda fact: block(fact.stack),
     ),
     w.LoopTurned: warning("worker %d: its loop runs again after %.1f s", "worker_id", "seconds"),
@@ -64,9 +64,9 @@ LINES: dict[type[Fact], Wording] = {
         "worker_id", "seconds", whose, "why",
     ),
     w.BlockedJobsNotSettled: error(
-        "worker %d could not settle its jobs; they are left to be rescued", "worker_id"
+        "worker %d could not settle its jobs; another worker will rescue them", "worker_id"
     ),
-    w.PulseFailed: error("the watch over the loop failed, which is a bug"),
+    w.PulseFailed: error("the check whether the loop is blocked failed, which is a bug"),
     w.ChildNotStarted: error("no child process could be started: %s; next try in %.1f s", "error", "pause"),
     w.ProcessNotStarted: error(
         "a worker process could not be started (%s) and is started again in %.1f s", "error", "pause"
@@ -81,7 +81,7 @@ LINES: dict[type[Fact], Wording] = {
         "pid", "seconds",
     ),
     w.ProcessNotEnded: error(
-        "a worker process (pid %d) does not end after its grace and is killed", "pid"
+        "a worker process (pid %d) did not end within its grace period and is killed", "pid"
     ),
     w.LeaseNotEnded: warning(
         "the jobs of worker %d wait for the end of its lease: %s", "worker_id", "why"

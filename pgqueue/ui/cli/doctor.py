@@ -168,7 +168,8 @@ def _workers(connection: Connection) -> Iterator[Finding]:
                 "warn",
                 f"The loop of worker {worker.id} ({worker.host}, pid {worker.pid}) has been blocked for {span(since(worker.blocked_since))}"
                 + (f" by job {jobs}" if jobs else "") + f". Meanwhile its {count(worker.running, 'job')} cannot go on.",
-                'make the handler that blocks the loop a plain def, or give its task executor="process"; the worker\'s log has its stack',
+                "define the handler that blocks the loop by def instead of async def, or give its task"
+                ' executor="process"; the worker\'s log shows the stack of the handler',
             )  # fmt: skip
 
 

@@ -1,23 +1,26 @@
-"""Decides how many jobs one claim may take. An urgent job can wait for the end of a claim, so a claim must not take long. Does no I/O."""
+"""Decides how many jobs one claim may take. Does no I/O.
+
+A claim must not take long, because a job that becomes due during the claim has to wait until the claim ends, even if the job is urgent.
+"""
 
 from __future__ import annotations
 
-# The least and the greatest size of a claim, in jobs. A claim that took fewer jobs than the smallest size does not change the size.
+# The least and the greatest size of a claim, in jobs. A claim that took fewer jobs than SMALLEST_CLAIM does not change the size.
 SMALLEST_CLAIM, LARGEST_CLAIM = 100, 1000
-LONGEST_CLAIM = 0.025  # seconds
+LONGEST_CLAIM = 0.025  # a claim should take at most this many seconds
 LONGEST_CLAIM_BESIDE_URGENT = (
-    0.003  # seconds; this counts instead of LONGEST_CLAIM if jobs of several priorities are due
+    0.003  # the same limit for the case that the claimer knows lanes of several priorities
 )
 
 
 class ClaimSize:
-    """``jobs``: how many jobs the next claim may take at most."""
+    """``jobs`` is the largest number of jobs that the next claim may take."""
 
     def __init__(self) -> None:
         self.jobs = SMALLEST_CLAIM
 
     def measure(self, claimed: int, took: float, *, has_urgent: bool) -> None:
-        """Computes how many jobs a claim could have taken in its longest time, and moves ``jobs`` half the way to that number."""
+        """Computes from the last claim how many jobs fit into the longest time of a claim. Moves ``jobs`` half the way to that number."""
         if claimed >= SMALLEST_CLAIM:
             longest = LONGEST_CLAIM_BESIDE_URGENT if has_urgent else LONGEST_CLAIM
             fitting = int(claimed * longest / took)

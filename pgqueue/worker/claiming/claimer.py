@@ -2,7 +2,7 @@
 
 Classes that do no I/O make the decisions:
 
-- ``lanes.py``, ``cursors.py``: which lanes may have due jobs, and from which position on a claim scans them;
+- ``lanes.py``, ``cursors.py``: which lanes may have due jobs, and at which position of each lane a claim begins to scan;
 - ``turns.py``: which lanes need a claim of their own, because of limits or keys;
 - ``claim_size.py``: how many jobs a claim may take;
 - ``urgent_allowance.py``: how many urgent jobs may be claimed although no slot is free;
@@ -36,7 +36,7 @@ from pgqueue.worker.claiming.turns import PlannedClaim, Turns
 from pgqueue.worker.claiming.urgent_allowance import URGENT_LOOK, UrgentAllowance
 from pgqueue.worker.claiming.wake_ups import WakeUps
 
-# If only a few jobs are due and their claim fails: seconds until they are claimed again. A wake-up ends this pause.
+# The longest pause, in seconds, after a failed claim if only a few jobs were due. A wake-up ends this pause.
 LONGEST_LONE_PAUSE = 5.0
 
 
@@ -97,7 +97,7 @@ class Claimer:
         self._wake_ups.look_again()
 
     def make_room(self) -> None:
-        """Called if slots are free again. Looks for jobs if some were left behind because no slot was free, or if a drain may be over."""
+        """Called if slots are free again. Looks for jobs if some were left behind for lack of slots, or if a drain is perhaps over."""
         if self._wants_room or (self._settings.drain and not self._in_flight):
             self._wake_ups.look_again()
 
@@ -161,13 +161,14 @@ class Claimer:
         for failure in self._claims.singly.failures:
             if not claimed:
                 raise failure.error
-            self._trouble.after(failure.error)  # it is only logged, because other lanes gave jobs
+            self._trouble.after(failure.error)  # it is only logged, because jobs of other lanes were claimed
         return claimed
 
     def _groups(self) -> list[tuple[list[str], int | None]]:
-        """Groups of queues, each with its number of free slots. Queues that share the worker's slots are one group, with None.
+        """Returns groups of queues, each with the number of its free slots.
 
-        Each queue with slots of its own is a group of its own.
+        All queues that share the worker's slots form one group, which has None instead of a number. Each queue with slots of its own forms
+        a group of its own.
         """
         queues = self._settings.queues
         shared = [name for name, slots in queues.items() if slots is None]
@@ -197,7 +198,7 @@ class Claimer:
         return len(attempts)
 
     async def _look_for_urgent_jobs(self) -> None:
-        """Called if no slot is free. Claims a few jobs nevertheless, if they are more urgent than the jobs that fill the slots."""
+        """Called if no slot is free. Nevertheless claims a few jobs if they are more urgent than the jobs that fill the slots."""
         lanes = self._urgent_lanes()
         if not lanes:
             await self._wake_ups.sleep(max(self._claims.lost.next_look - monotonic(), URGENT_LOOK))
@@ -207,7 +208,9 @@ class Claimer:
             await self._claims.singly.end_turn(self.worker_id)
 
     def _urgent_lanes(self) -> list[Lane]:
-        if self._prefetch() <= 0:  # the running jobs are long, so an urgent job would wait here for a slot
+        if (
+            self._prefetch() <= 0
+        ):  # the running jobs take long, so a claimed urgent job would wait long for a slot
             return []
         lanes = self._urgent_allowance.more_urgent(self._claims.singly.awake(self._lanes.all()))
         return [lane for lane in lanes if self._in_flight.queue_room(lane[0]) is None]
@@ -237,9 +240,9 @@ class Claimer:
         return is_new
 
     async def _watch_writers(self, now: float) -> None:
-        """If a transaction that wrote jobs for a long time has ended, makes the next claims look behind the cursors for its jobs.
+        """If a long transaction that wrote jobs has ended, makes the next claims look behind the cursors for these jobs.
 
-        This is needed only if a look behind is expensive. If it is cheap, every claim looks behind anyway.
+        This is needed only while a look behind is expensive. If it is cheap, every claim looks behind anyway.
         """
         if not self._late_commits.is_watch_due(now) or not self._lanes.cursors.have_moved:
             return
@@ -256,7 +259,7 @@ class Claimer:
         if self._busy:
             if not self._busy.is_over:
                 await self._wake_ups.sleep(self.pace.busy_pause())
-            else:  # from now on enqueuers send wake-ups; a job whose enqueuer still read the mark is found by the next claim
+            else:  # from now on enqueuers send wake-ups; if one read the mark before, it sends none, and the next claim finds its job
                 self.pace.note_work()
                 await self._busy.clear()
         elif self._wake_ups.tell_of_a_job:

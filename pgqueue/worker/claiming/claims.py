@@ -1,4 +1,4 @@
-"""Sends the statements that claim jobs, hands over the claimed jobs, and passes the results to the classes that claimer.py lists."""
+"""Sends the statements that claim jobs, hands over the claimed jobs, and reports the results to the classes that claimer.py lists."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Claims:
         self.singly = SingleClaims(link, tasks, self._take_turns, self._note_lost_answer)
 
     async def together(self, lanes: list[Lane], count: int) -> list[Attempt]:
-        """Claims jobs without a key from several lanes, in one statement. If a look behind is due, looks behind the cursors of all lanes."""
+        """Claims jobs without a key from several lanes by one statement. If a look behind is due, looks behind the cursors of all lanes."""
         begun = monotonic()
         look_behind = self._late_commits.is_look_behind_due(begun)
         if look_behind:
@@ -78,7 +78,7 @@ class Claims:
         return attempts
 
     async def from_one(self, lane: Lane, count: int, *, in_turns: bool) -> list[Attempt]:
-        """Claims jobs from one lane, under limits. ``in_turns``: claims jobs with keys; otherwise claims jobs without a key."""
+        """Claims jobs from one lane, and respects limits. If ``in_turns``, claims jobs with keys. Otherwise claims jobs without a key."""
         begun, worker_id = monotonic(), self.worker_id
         after, front = self._turns.resume(lane) if in_turns else (None, None)
         claim = statements.claim_limited(worker_id, self._tasks, lane, after, count, front)

@@ -1,8 +1,9 @@
-"""Keeps the position in each lane from which claims scan it. Does no I/O; the caller passes the time.
+"""Keeps, for each lane, the position at which claims begin to scan. Does no I/O; the caller passes the time.
 
-A cursor is the position that the claims from a lane had reached a moment ago. The index entries before the cursor are dead, but they
-cannot be removed while any session holds an old snapshot. So claims start at the cursor and do not read these entries. But a transaction
-can still commit a job before the cursor. A look behind the cursors finds such a job. ``late_commits.py`` decides when to look behind.
+A cursor is the position that the claims from a lane had reached a moment ago. The index entries before the cursor belong to jobs that are
+already claimed. Postgres cannot remove these entries while any session holds an old snapshot. So claims start at the cursor and do not read
+them. But a transaction can still commit a job whose position is before the cursor. A look behind the cursors finds such a job.
+``late_commits.py`` decides when to look behind.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from collections.abc import Iterable, Sequence
 
 from pgqueue.database.statements.claiming import Lane, Position
 
-# A cursor stays at least this many seconds behind the claims. If a job commits within this time, claims find it without a look behind.
+# A cursor stays at least this many seconds behind the claims. If a job is committed late by less than this, claims find it without a look
+# behind.
 LAG = 0.2
 START: Position = (0.0, 0)
 
 
 class Cursor:
-    """The position where the claims from a lane begin, and the furthest position that the claims have reached."""
+    """The position at which the claims from a lane begin, and the furthest position that these claims have reached."""
 
     def __init__(self) -> None:
         self.position = self._next = self._reached = START
@@ -33,7 +35,7 @@ class Cursor:
 class Cursors:
     def __init__(self) -> None:
         self._cursors: defaultdict[Lane, Cursor] = defaultdict(Cursor)
-        # For each lane in which claims are looking behind the cursor: the position that they have reached.
+        # For each lane in which claims are looking behind the cursor: the position that these claims have reached.
         self._behind: dict[Lane, Position] = {}
 
     def forget(self, lane: Lane) -> None:
@@ -42,29 +44,29 @@ class Cursors:
 
     @property
     def have_moved(self) -> bool:
-        """Whether at least one cursor is no longer at the start of its lane, so that jobs can lie before the cursor."""
+        """Returns whether at least one cursor is no longer at the start of its lane, so that jobs can lie before the cursor."""
         return any(cursor.position > START for cursor in self._cursors.values())
 
     @property
     def is_looking_behind(self) -> bool:
-        """Whether a look behind the cursors is under way."""
+        """Returns whether a look behind the cursors has begun and is not yet complete."""
         return bool(self._behind)
 
     def look_behind(self, since: float = 0.0) -> None:
-        """From now on, claims look behind the cursors, from the run_at ``since`` on."""
+        """Makes the next claims look behind the cursors. In each lane they begin at the run_at ``since``."""
         position = (since, 0)
         for lane, cursor in self._cursors.items():
             if position < cursor.position:
                 self._behind[lane] = min(position, self._behind.get(lane, position))
 
     def since(self, lanes: Sequence[Lane]) -> list[Position]:
-        """The position in each lane from which the next claim scans it."""
+        """Returns, for each lane, the position at which the next claim begins to scan."""
         return [self._behind.get(lane) or self._cursors[lane].position for lane in lanes]
 
     def advance(
         self, claimed: Iterable[tuple[Lane, Position]], now: float, *, exhausted: Iterable[Lane] = ()
     ) -> None:
-        """Notes the positions of the jobs that were claimed. ``exhausted``: the lanes in which the look behind has found all jobs."""
+        """Notes the positions of the jobs that were claimed. ``exhausted``: the lanes in which the look behind is complete."""
         furthest: dict[Lane, Position] = {}
         for lane, position in claimed:
             if position > furthest.get(lane, START):

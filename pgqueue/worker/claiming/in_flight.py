@@ -1,4 +1,4 @@
-"""The attempts that a worker has claimed, and how many more jobs it may claim."""
+"""Keeps the attempts that a worker has claimed, and computes how many more jobs it may claim."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class InFlight:
                 self._count(attempt.queue, 1)
 
     def remove(self, attempts: list[Attempt]) -> None:
-        """Frees the slots of these attempts. The caller has to commit their outcomes first, if there are any."""
+        """Frees the slots of these attempts. If they have outcomes, the caller must have committed the outcomes before."""
         for attempt in attempts:
             if self.attempts.get(attempt.id) is attempt:
                 del self.attempts[attempt.id]
@@ -56,11 +56,11 @@ class InFlight:
             self._taken[name] += change
 
     def room(self, prefetch: int) -> int:
-        """How many jobs may be claimed now: one for each free slot, and ``prefetch`` more."""
+        """Returns how many jobs may be claimed now: one for each free slot, and ``prefetch`` more."""
         return max(self._slots + prefetch - len(self.attempts), 0)
 
     def queue_room(self, queue: str) -> int | None:
-        """How many slots are free for a queue whose name or pattern in -Q has slots of its own; None for every other queue."""
+        """Returns how many slots are free for a queue whose name or pattern in -Q has slots of its own; None for every other queue."""
         name = self._served.serving_name(queue)
         slots = None if name is None else self._queue_slots[name]
         return None if name is None or slots is None else max(slots - self._taken[name], 0)

@@ -13,17 +13,19 @@ from pgqueue.database.statements.claiming import Lane
 from pgqueue.worker.claiming.cursors import Cursors
 from pgqueue.worker.claiming.served_queues import ServedQueues
 
-FORGET = 60.0  # seconds without a job after which a lane is forgotten
+FORGET = 60.0  # a lane is forgotten if no survey has found a job in it for this many seconds
 FEW_LANES = 16  # if there are at most this many lanes, none is forgotten
-CROSSED = 500  # if there are at most this many combinations, claims scan every queue for every priority of any queue
+CROSSED = (
+    500  # if queues times priorities are at most this many, claims scan each queue for every known priority
+)
 OVERDUE_SHARE = (
-    8  # one claim in this many begins with a lane whose first job has been due for longer than the patience
+    8  # one of this many claims begins with a lane whose first job has been due for longer than the patience
 )
 LOWEST, HIGHEST = -32_769, 32_768  # below the lowest and above the highest possible priority
 
 
 class Lanes:
-    """``patience``: for so many seconds, every claim scans more urgent lanes before a lane with a due job."""
+    """``patience``: for how many seconds more urgent jobs may overtake a due job."""
 
     def __init__(self, served: ServedQueues, patience: float = 60.0) -> None:
         self._served, self._patience = served, patience
@@ -38,7 +40,7 @@ class Lanes:
         return len(self._seen)
 
     def see(self, lanes: Iterable[Lane], now: float) -> bool:
-        """Notes the lanes that have jobs, and forgets lanes that have been empty for long. Returns whether one of ``lanes`` was unknown."""
+        """Notes the lanes that have jobs, and forgets lanes that have been empty for long. Returns whether any of ``lanes`` was unknown."""
         found = set(lanes)
         new = found - self._seen.keys()
         if new:
@@ -56,9 +58,9 @@ class Lanes:
         return bool(new)
 
     def _crossed(self, found: set[Lane]) -> set[Lane]:
-        """Every combination of a queue and a priority.
+        """Returns every combination of a known queue and a known priority, or no lane if these are more than CROSSED.
 
-        If one queue has urgent jobs, others will probably get some, too. Claims then find them at once, without waiting for a survey.
+        If one queue has urgent jobs, other queues will probably get urgent jobs, too. Claims then find these jobs before the next survey.
         """
         queues = {queue for queue, _ in (*found, *self._seen)}
         priorities = {priority for _, priority in (*found, *self._seen)}
@@ -71,18 +73,18 @@ class Lanes:
 
     @property
     def has_urgent(self) -> bool:
-        """Whether the lanes have more than one priority."""
+        """Returns whether the known lanes have more than one priority."""
         return len(self._by_priority) > 1
 
     # ---------------------------------------------------------------- the lanes of a claim
 
     def in_order(self, serving: Collection[str]) -> list[Lane]:
-        """The lanes for one claim, in the order in which it scans them. ``serving``: the names and patterns of -Q whose queues it may take.
+        """Returns the lanes for one claim, in the order in which it scans them. ``serving``: the names and patterns of -Q that it serves.
 
         More urgent lanes come before less urgent ones. Among lanes of the same priority, another one comes first at each claim.
 
-        But one claim in OVERDUE_SHARE begins with a lane whose first job has been due for longer than the patience. So every job starts at
-        some time, although all other claims prefer urgent jobs.
+        But one of OVERDUE_SHARE claims begins with a lane whose first job has been due for longer than the patience. So every job starts
+        some day, although all other claims prefer urgent jobs.
         """
         self._claims += 1
         found = self._first_overdue(serving)
@@ -111,11 +113,11 @@ class Lanes:
     # ---------------------------------------------------------------- the lanes and gaps of a survey
 
     def all(self) -> list[Lane]:
-        """Every lane, the most urgent first. Unlike ``in_order``, a call does not change which lane comes first next time."""
+        """Returns every lane, the most urgent first. Unlike a call of ``in_order``, this call does not change the next order."""
         return [(queue, priority) for priority, queues in self._by_priority.items() for queue in queues]
 
     def gaps(self) -> list[tuple[str, int, int]]:
-        """The gaps in which a survey looks for unknown lanes. A gap is a queue and two priorities; an unknown lane can lie between the two."""
+        """Returns the gaps in which a survey looks for unknown lanes. A gap is a queue and two priorities between which a lane can lie."""
         known: dict[str, list[int]] = {queue: [] for queue in (*self._served.names, *self.matched)}
         for priority, queues in self._by_priority.items():
             for queue in queues:

@@ -3,7 +3,7 @@
 Normally a look behind is cheap, and every claim does it. If some session holds an old snapshot, a look behind is expensive. Then claims do
 it only
 
-- immediately after the end of a transaction that wrote jobs for a long time, because some of its jobs may lie before the cursors;
+- immediately after the end of a long transaction that wrote jobs, because some of its jobs can lie before the cursors;
 - after a pause of 200 times the duration of the last look, but at least 1 s, to find jobs that were stored with a run_at in the past.
 """
 
@@ -15,15 +15,15 @@ from pgqueue.worker.claiming.cursors import LAG
 
 # A look behind counts as cheap if it takes less than CHEAP_LOOK seconds, plus CHEAP_ROW seconds for each job that it claimed.
 CHEAP_LOOK, CHEAP_ROW = 0.002, 0.000015
-SHORTEST_PAUSE = 1.0  # the least seconds between two expensive looks
-# After an expensive look, no look follows for this many times its duration. So looks take less than one percent of the time, and few jobs
-# wait for one.
+SHORTEST_PAUSE = 1.0  # at least this many seconds pass between two expensive looks
+# After an expensive look, no look follows for this many times its duration. So looks take less than one percent of the time, and only few
+# jobs have to wait until a look ends.
 TIMES_ITS_DURATION = 200
 WATCH = LAG / 2  # seconds between two queries for the transactions that write jobs
 
 
 class LateCommits:
-    """``next_look_behind``: the moment from which on claims look behind the cursors again."""
+    """``next_look_behind``: claims look behind the cursors again after this moment."""
 
     def __init__(self) -> None:
         self.next_look_behind = 0.0
@@ -35,7 +35,7 @@ class LateCommits:
         return now >= self.next_look_behind
 
     def note_look_behind(self, claimed: int, took: float, now: float) -> bool:
-        """Called after a claim that looked behind all cursors. Returns whether the look was cheap. If it was, the next claim looks, too."""
+        """Called after a claim that looked behind all cursors. Returns whether the look was cheap. If so, the next claim looks, too."""
         is_cheap = took < CHEAP_LOOK + CHEAP_ROW * claimed
         self.next_look_behind = 0.0 if is_cheap else self._after(took, now)
         return is_cheap
@@ -58,10 +58,10 @@ class LateCommits:
         self._next_watch = now + WATCH
 
     def first_that_ended(self, writers: Iterable[tuple[str, float | None, float]]) -> float | None:
-        """Notes the transactions that write jobs. ``writers``: for each, its name, the time when it began, and the present time.
+        """Notes the open transactions that write jobs. ``writers``: for each, its name, its begin (None: unknown), and the present time.
 
-        If transactions have ended since the last call that wrote for longer than WATCH, returns the earliest run_at that their jobs
-        probably have. Otherwise returns None.
+        A noted transaction is long if it was open for more than WATCH seconds. If long transactions have ended since the last call, returns
+        the earliest run_at that their jobs probably have. Otherwise returns None.
         """
         open_now: dict[str, tuple[float, float]] = {}
         for name, began, now in writers:

@@ -14,13 +14,13 @@ from pgqueue.database.link import Link
 from pgqueue.database.sifting import sift_jobs
 from pgqueue.sql import Row
 
-# A claim without an answer can still be committed for this many seconds after its time-out.
+# If a claim got no answer, the server can still commit it up to this many seconds after the claim's time limit.
 DOUBT = 5.0
-LOOK_FOR_LOST = 60.0  # seconds between two looks for claims that are committed even later
+LOOK_FOR_LOST = 60.0  # every this many seconds, the worker looks for claims that were committed even later
 
 
 class LostClaims:
-    """``longest_claim``: seconds after which the server ends a claim. ``next_look``: the time of the next look even if no answer was lost."""
+    """``longest_claim``: the time limit of a claim, in seconds. ``next_look``: the time of the next look in any case."""
 
     def __init__(self, longest_claim: float, now: float) -> None:
         self._longest_claim = longest_claim
@@ -28,7 +28,7 @@ class LostClaims:
         self.next_look = now + LOOK_FOR_LOST
 
     def note_lost_answer(self, now: float) -> None:
-        """Called if a claim got no answer. From now on, each survey looks for its jobs, as long as the server can still commit the claim."""
+        """Called if a claim got no answer. As long as the server can still commit that claim, each survey looks for its jobs."""
         self._in_doubt_until = now + self._longest_claim + DOUBT
 
     def is_overdue(self, now: float) -> bool:
@@ -42,7 +42,7 @@ class LostClaims:
 
 
 async def jobs_of_lost_claims(link: Link, worker_id: int, known: Collection[int]) -> list[Row]:
-    """The running jobs of this worker that are not among ``known``, as rows like those of a claim."""
+    """Returns the running jobs of this worker whose ids are not in ``known``, as rows like those of a claim."""
     known = list(known)
     ids = statements.choose_lost_claims(worker_id, known)
     others = await link.run(ids)

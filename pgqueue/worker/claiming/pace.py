@@ -1,22 +1,22 @@
 """Decides how long a claimer waits before the next claim, and when the next survey is due. Does no I/O; the caller passes the time.
 
-An idle worker waits for a wake-up, at most for the seconds of its poll. A busy worker (busy.py) gets no wake-ups, and claims every few
-milliseconds. Between claims, a survey looks for new lanes.
+An idle worker waits for a wake-up, and looks for jobs at every poll even without one. A busy worker (busy.py) gets no wake-ups, and claims
+every few milliseconds. Between claims, a survey looks for new lanes.
 """
 
 from __future__ import annotations
 
 from pgqueue.database.statements.claiming import LaneSurvey
 
-# The first pause after work was found, in seconds; and the factor by which each further pause is longer.
+# The first pause after work was found, in seconds. Each further pause is longer by the factor SLOWER.
 FIRST_PAUSE, SLOWER = 0.002, 1.6
 LONGEST_BUSY_PAUSE = 0.05  # seconds
-# Seconds after a wake-up until one more claim. It is needed because enqueuers send no further wake-up within 10 ms of one (wake.sql).
+# This many seconds after a wake-up, the worker claims once more, because after a wake-up, enqueuers send no other for 10 ms (wake.sql).
 AFTER_WAKE_UP = 0.012
-POLLS_WITH_WAKE_UPS = 1.8  # if wake-ups arrive, an idle worker waits for this many times its poll
+POLLS_WITH_WAKE_UPS = 1.8  # if wake-ups arrive, an idle worker polls this many times less often
 # The pause between two surveys while there is work: SURVEY_PAUSE seconds, or SURVEY_SHARE times the duration of a survey if that is longer.
 SURVEY_PAUSE, SURVEY_SHARE = 0.05, 20
-NOT_SOON = 3600.0  # seconds
+NOT_SOON = 3600.0  # seconds; they stand for "no job will be due soon"
 
 
 class Pace:
@@ -34,15 +34,15 @@ class Pace:
         self._pause = FIRST_PAUSE
 
     def busy_pause(self) -> float:
-        """How long a busy worker waits after a claim that found no job."""
+        """Returns how long a busy worker waits after a claim that found no job."""
         return self._grow(LONGEST_BUSY_PAUSE)
 
     def blocked_pause(self) -> float:
-        """How long to wait if jobs are due but cannot be claimed, because they are locked, paused, limited or of an unknown task."""
+        """Returns how long to wait if jobs are due but cannot be claimed because they are locked, paused, limited, or of unknown tasks."""
         return min(self._grow(self._poll), self._later)
 
     def idle_pause(self) -> float:
-        """How long an idle worker waits for a wake-up."""
+        """Returns how long an idle worker waits for a wake-up."""
         poll = self._poll * (POLLS_WITH_WAKE_UPS if self.wake_ups_arrive else 1.0)
         return min(poll, self._due_in, self._later)
 
@@ -54,7 +54,7 @@ class Pace:
 
     @property
     def is_work_due(self) -> bool:
-        """Whether the last survey found a due job without a key."""
+        """Returns whether the last survey found a due job without a key."""
         return self._due_in <= 0
 
     def is_survey_due(self, now: float) -> bool:

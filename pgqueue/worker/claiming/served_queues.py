@@ -36,9 +36,7 @@ def parse_queues(text: str, where: str = "-Q") -> dict[str, int | None]:
     return queues
 
 
-MOST_KEPT = (
-    4096  # for at most this many queues, a process keeps which pattern matches the queue, or that none does
-)
+MOST_KEPT = 4096  # a process keeps the results of pattern matching for at most this many queues
 
 
 class ServedQueues:
@@ -54,7 +52,7 @@ class ServedQueues:
         )  # bounded, because enqueuers can use any number of queues
 
     def serving_name(self, queue: str) -> str | None:
-        """The name in ``-Q`` that is equal to ``queue``, or else the first pattern that matches it. None if the worker does not serve it."""
+        """Returns the name in ``-Q`` that is equal to ``queue``, or else the first pattern that matches ``queue``, or None."""
         if queue in self._ranks or not self.patterns:
             return queue if queue in self._ranks else None
         return self._fitting(queue)
@@ -63,6 +61,6 @@ class ServedQueues:
         return next((pattern for pattern in self.patterns if fnmatchcase(queue, pattern)), None)
 
     def rank(self, queue: str) -> int:
-        """The position in ``-Q``, counted from 0, of the name or pattern that serves a queue."""
+        """Returns the number, counted from 0, of the name or pattern in ``-Q`` that serves a queue."""
         name = self.serving_name(queue)
         return len(self._ranks) if name is None else self._ranks[name]

@@ -1,8 +1,9 @@
-"""If a claim of many jobs fails, claims the same jobs in smaller parts. So one job that cannot be claimed does not hold up the others.
+"""If a claim of many jobs fails, claims the same jobs in smaller parts. So one job that cannot be claimed does not delay the other jobs.
 
-The statement is tried on ever smaller halves of its jobs (sifting.py). If it fails for one job but claims others, the failing job is made
-dead or is left out of later claims. If it fails for all jobs of a lane, the cause may be the job, the lane or the server. Then no job is
-blamed: claims leave out this lane for LANE_REST seconds, and go on with the other lanes.
+The statement is tried for one half of its jobs and then for the other, then for halves of these halves, and so on (sifting.py). If it
+fails for one job but claims other jobs, the failing job is made dead or is left out of later claims. If it fails for all jobs of a lane,
+the cause can be the jobs, the lane or the server. Then no job is blamed: claims leave out this lane for LANE_REST seconds, and go on with
+the other lanes.
 """
 
 from __future__ import annotations
@@ -23,9 +24,7 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.sql import Statement
 from pgqueue.worker.attempt import Attempt
 
-LANE_REST = (
-    0.5  # if all claims from a lane failed, claims leave out the lane for this many seconds: the lane rests
-)
+LANE_REST = 0.5  # if all claims from a lane failed, the lane rests for this many seconds: claims leave it out
 
 
 class Beginning(NamedTuple):
@@ -46,9 +45,9 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The claim failed for all jobs from these beginnings, so it is not yet known whether the jobs are the cause.
+    """A claim failed for all jobs from these beginnings, so it is not yet known whether the jobs are the cause.
 
-    ``jobs`` has these jobs if they are few, and is empty if they are many.
+    ``jobs`` contains these jobs if they are few, and is empty if they are many.
     """
 
     beginnings: Sequence[Beginning]
@@ -81,7 +80,7 @@ class SingleClaims:
         self.succeeded: set[str] = set()
 
     def awake(self, lanes: list[Lane], *, in_turns: bool = False) -> list[Lane]:
-        """The lanes of ``lanes`` that do not rest now."""
+        """Returns those of ``lanes`` that do not rest now."""
         if not self._resting:
             return lanes
         now = monotonic()
@@ -90,12 +89,12 @@ class SingleClaims:
 
     @property
     def was_needed(self) -> bool:
-        """Whether a claim failed in this round."""
+        """Returns whether a claim failed in this round."""
         return self.claimed > 0 or bool(self.failures)
 
     @property
     def few_failed(self) -> bool:
-        """Whether a claim failed that would have taken only a few jobs. Claims of other jobs may well succeed."""
+        """Returns whether one of the failed claims would have taken only a few jobs. Then claims of other jobs can still succeed."""
         return any(failure.jobs for failure in self.failures)
 
     async def claim(
@@ -147,7 +146,7 @@ class SingleClaims:
     async def _choose(
         self, worker_id: int, beginnings: Sequence[Beginning], count: int, error: Exception
     ) -> list[Choice]:
-        """The jobs that the failed claim would have taken. Raises ``error`` if there is none."""
+        """Returns the jobs that the failed claim would have taken. Raises ``error`` if there is no such job."""
         choices: list[Choice] = []
         for beginning in beginnings:
             lane, after, front = beginning
@@ -161,8 +160,8 @@ class SingleClaims:
     async def end_turn(self, worker_id: int) -> None:
         """Decides about the ``failures`` of this round.
 
-        If the same statement claimed other jobs in this round, the failed jobs are the cause: each is made dead or is left out of later claims.
-        In all other cases, the lanes of the failure rest.
+        If the same statement claimed other jobs in this round, the failed jobs are the cause. Each of them is made dead, or is left out of
+        later claims. In all other cases, the lanes of the failure rest: claims leave them out for LANE_REST seconds.
         """
         failures, self.failures = self.failures, []
         for failure in failures:

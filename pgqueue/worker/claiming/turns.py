@@ -1,6 +1,6 @@
-"""Decides which lanes get a claim of their own: lanes under limits, and lanes of jobs with keys, which are claimed by turns. Does no I/O.
+"""Decides which lanes get a claim of their own: lanes under limits, and lanes of jobs with keys, which are claimed in turns. Does no I/O.
 
-In each lane, jobs without a key and jobs with keys are claimed by different statements.
+In each lane, jobs without a key are claimed by one statement, and jobs with keys by another.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Turns:
         self._served = served
         self._last_keys: dict[
             Lane, str
-        ] = {}  # for each lane that is claimed by turns: the key whose turn was last
-        # For the same lanes: the front, which is the position before which the last survey or claim saw no job.
+        ] = {}  # for each lane that is claimed in turns: the key that had the last turn
+        # For the same lanes: the front. This is a position. The last survey or claim saw no job before it.
         self._fronts: dict[Lane, str] = {}
         self._limited: set[str | None] = set()  # queues under limits; None stands for all queues
         self._plans = 0
@@ -38,7 +38,7 @@ class Turns:
         return len(self._last_keys)
 
     def see(self, in_turns: Mapping[Lane, str], limited: Iterable[str | None]) -> bool:
-        """Notes the lanes that are claimed by turns, with their fronts, and the queues under limits. Returns whether one lane was unknown."""
+        """Notes the lanes that are claimed in turns, their fronts, and the queues under limits. Returns whether any lane was unknown."""
         lanes = [lane for lane in in_turns if self._served.serving_name(lane[0]) is not None]
         is_new = any(lane not in self._last_keys for lane in lanes)
         self._last_keys = {lane: self._last_keys.get(lane, "") for lane in lanes}
@@ -47,22 +47,22 @@ class Turns:
         return is_new
 
     def resume(self, lane: Lane) -> tuple[str, str | None]:
-        """The arguments of the next claim from a lane: the key whose turn was last, and the front.
+        """Returns the arguments of the next claim from a lane: the key that had the last turn, and the front.
 
-        If a job is committed before the front, this claim does not find it, but the next survey corrects the front.
+        If a job with a position before the front is committed later, this claim does not find it. The next survey corrects the front.
         """
         return self._last_keys.get(lane, ""), self._fronts.get(lane)
 
     def note_turn(self, lane: Lane, key: str, front: str) -> None:
-        """Notes the key whose turn was last, and the front of the lane at that time."""
+        """Notes the key that had the last turn, and the front of the lane at that time."""
         if lane in self._last_keys:
             self._last_keys[lane], self._fronts[lane] = key, front
 
     def plan(self, plain: list[Lane], serving: Collection[str]) -> list[PlannedClaim]:
-        """The claims that are to be made, the most urgent first.
+        """Returns the claims that are to be made, the most urgent first.
 
         ``plain``: the lanes of jobs without a key, in their order. ``serving``: the names and patterns of -Q whose queues may be claimed.
-        Within a priority, jobs with keys come first at every second call, and jobs without a key at the other calls.
+        Within a priority, jobs with keys come first at every second call. At the other calls, jobs without a key come first.
         """
         if not self._last_keys and not self._limited:
             return [PlannedClaim("together", plain)] if plain else []

@@ -1,7 +1,7 @@
 """Decides which jobs a worker claims although no slot is free: a few jobs that are more urgent than those that fill the slots. Does no I/O.
 
-Even if short jobs fill the worker, the claimer scans the more urgent lanes every few milliseconds. So an urgent job does not wait until
-the outcomes of other jobs are settled. It also does not wait for the jobs that were claimed earlier and have not started.
+Even if short jobs fill the worker, the claimer scans the more urgent lanes every few milliseconds. So the claim of an urgent job does not
+wait until other jobs are settled. An urgent job also starts before less urgent jobs that were claimed earlier and have not started.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pgqueue.database.statements.claiming import Lane
 from pgqueue.worker.attempt import Attempt
 
 URGENT_LOOK = 0.004  # seconds between two looks for urgent jobs
-URGENT_JOBS = 20  # between two ordinary claims, these looks may claim this many jobs
+URGENT_JOBS = 20  # between two ordinary claims, these looks may claim at most this many jobs
 
 
 class UrgentAllowance:
@@ -35,5 +35,5 @@ class UrgentAllowance:
         self.left -= jobs
 
     def more_urgent(self, lanes: Iterable[Lane]) -> list[Lane]:
-        """The lanes of ``lanes`` that are more urgent than the jobs that fill the worker; none if the allowance is used up."""
+        """Returns those of ``lanes`` that are more urgent than the jobs that fill the worker; no lane if the allowance is used up."""
         return [lane for lane in lanes if lane[1] < self._filling_priority] if self.left > 0 else []

@@ -11,8 +11,8 @@ The supervisor has one LISTEN connection for all its processes. It passes wake-u
                                                          ║ ◄─ ready, registered ID, alive, replace, drained
 
 Each byte is read by exactly one process, so that one job wakes one process and not all of them. A process that hangs does not read, and
-so it does not hold up the other processes. If a process has no free slot, or if the jobs that it found fill its slots, it sends ``more``.
-Then another process looks for jobs. Neither end ever waits until the other end reads: if the socket is full, a new wake-up is dropped,
+so it does not delay the other processes. If a process has no free slot, or if the jobs that it found fill its slots, it sends ``more``.
+Then another process looks for jobs. No end of a socket waits until the other end reads. If the socket is full, a new wake-up is dropped,
 because unread wake-ups are there already. If a wake-up gets lost, the next poll finds the job. If a worker finds the socket closed, its
 supervisor has ended.
 
@@ -31,8 +31,8 @@ from collections.abc import Callable
 from pgqueue.worker.forked import Ends
 
 ANY, VACANT, STOP = b"any", b"vacant", b"stop "
-MOST_IDS = 100  # if more workers than this have jobs to stop, the message tells every worker to look
-AGAIN = 1.0  # every so many seconds, a process without a free slot checks whether its supervisor still lives
+MOST_IDS = 100  # if more workers than this have jobs to stop, the message stands for all workers
+AGAIN = 1.0  # a process without a free slot waits this many seconds between two checks whether its supervisor still lives
 
 
 class WakeUpRelay:
@@ -68,7 +68,7 @@ class WakeUpRelay:
 
 
 class LineToWorker:
-    """A supervisor's end of the line to one process. ``said`` is called with the words of each message of the process."""
+    """A supervisor's end of the line to one process. ``said`` is called with the words of each message that the process sends."""
 
     def __init__(self, said: Callable[..., None]) -> None:
         self._said = said
@@ -92,7 +92,7 @@ class LineToWorker:
         self._send(VACANT)
 
     def tell_to_stop(self, number: int) -> None:
-        """Asks the process to stop in the same way as if it had received this signal, which the supervisor has received."""
+        """Asks the process to stop as if it had received the signal with this number. The supervisor itself has received that signal."""
         self._send(STOP + b"%d" % number)
 
     def hear(self) -> None:
@@ -114,8 +114,8 @@ class LineToWorker:
 class LineToSupervisor:
     """A worker's end of both sockets. ``room`` returns how many jobs the worker could take now.
 
-    ``cancelled`` and ``vacant`` are called as in ``Listener``. ``stop`` is called with the signal that the supervisor received. A signal
-    that the worker itself receives does not count as a second one, because it may be the same signal, sent to the whole process group.
+    ``cancelled`` and ``vacant`` are called as in ``Listener``. ``stop`` is called with the signal that the supervisor received. If the
+    worker itself receives a signal, too, this does not count as a second signal, because one signal can be sent to the whole process group.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class LineToSupervisor:
         self._orphaned()
 
     async def _woken_up(self) -> bool:
-        """Waits for a wake-up. Only the quickest worker gets it; the other workers go on waiting. Returns False if the supervisor has ended."""
+        """Waits for a wake-up, which only the quickest worker gets. Returns False if the supervisor has ended."""
         try:
             return bool(await asyncio.get_running_loop().sock_recv(self._socket, 4096))
         except ConnectionError:  # the supervisor died before it had read all messages of its workers
@@ -182,7 +182,7 @@ class LineToSupervisor:
                     await self._has_room.wait()
 
     def taken(self, *, full: bool) -> None:
-        """Called after jobs were claimed. If a wake-up led to the claim, and all slots are now taken, wakes another worker."""
+        """Called after jobs were claimed. If a wake-up has led to the claim, and all slots are now taken, wakes another worker."""
         if self._woken and full:
             self._woken = False
             self._look_elsewhere()
@@ -197,7 +197,7 @@ class LineToSupervisor:
     def say(self, message: str) -> None:
         """Sends a message to the supervisor: ``ready``, ``registered ID``, ``alive``, ``replace`` or ``drained``.
 
-        ``replace`` asks the supervisor to stop this worker and to start another one in its seat.
+        ``replace`` asks the supervisor to stop this worker and to start another one in its place.
         """
         with contextlib.suppress(OSError):
             self._line.send(message.encode())

@@ -11,9 +11,9 @@ from pgqueue.worker.spawning import Spawned
 
 
 class ProcessSeat:
-    """The supervisor's knowledge of one worker process. If the process dies, a new process takes over the same ProcessSeat.
+    """What a supervisor knows about one worker process. If the process dies, a new process takes over the same ProcessSeat.
 
-    These are not the seats of limits.
+    A ProcessSeat has nothing to do with the seats of limits.
     """
 
     def __init__(self) -> None:
@@ -25,16 +25,18 @@ class ProcessSeat:
         self.replacing = False
         self.drained = False
         self.worker_id: int | None = None
-        self.silence = 0.0  # seconds since its last message; time in which the supervisor itself was suspended does not count
+        self.silence = (
+            0.0  # seconds since its last message, without time in which the supervisor itself was suspended
+        )
 
     def clear(self) -> None:
-        """Prepares the seat for the next worker."""
+        """Prepares this object for the next worker."""
         self.at_work.clear()
         self.child, self.worker_id = None, None
         self.replacing = self.drained = False
 
     def stop(self, number: int) -> None:
-        """Asks the process to stop: by a message on its line, and also by a signal, because it may not read its line yet."""
+        """Asks the process to stop: by a message on its line, and by a signal, because a starting process does not read its line yet."""
         if self.child is not None and self.line is not None:
             self.line.tell_to_stop(number)
             self.child.send(signal.SIGTERM)
@@ -46,12 +48,12 @@ class ProcessSeat:
 
 
 def is_clean(code: int | None) -> bool:
-    """Whether this is a normal exit code of a worker that was asked to stop or that has drained."""
+    """Returns whether this is a normal exit code of a worker that was asked to stop or that has drained."""
     return code in (STOPPED, UNFINISHED, 128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def is_refusal(code: int | None) -> bool:
-    """Whether the command ended with an error before the worker began: wrong usage, no database, no schema, no such app, and so on.
+    """Returns whether this is the exit code of a command that failed before the worker began: wrong usage, no database, for example.
 
     The exit codes are listed in pgqueue/ui/cli/__init__.py.
     """
@@ -59,5 +61,5 @@ def is_refusal(code: int | None) -> bool:
 
 
 def exit_code(code: int | None) -> int:
-    """The exit code in the form that a shell reports: 128 and the number of the signal if a signal ended the process."""
+    """Returns the exit code as a shell reports it. If a signal ended the process, this is 128 plus the number of the signal."""
     return 1 if code is None else code if code >= 0 else 128 - code

@@ -18,7 +18,7 @@ STATM = Path("/proc/self/statm")
 
 
 def rss() -> int:
-    """Bytes of memory that this process occupies now, without its children. On a system without /proc, its highest use so far."""
+    """Returns how many bytes of memory this process occupies, without its children. Without /proc, returns the highest number so far."""
     try:
         return int(STATM.read_text().split()[1]) * resource.getpagesize()
     except OSError:
@@ -27,7 +27,7 @@ def rss() -> int:
 
 
 class Recycling:
-    """When the process has reached a limit, calls ``reached`` once, with a text that says which limit it was."""
+    """Calls ``reached`` once, when the process has reached a limit, with a text that says which limit it is."""
 
     def __init__(self, settings: WorkerSettings, reached: Callable[[str], object]) -> None:
         self._max_jobs, self._max_rss, self._reached = settings.max_jobs, settings.max_rss, reached

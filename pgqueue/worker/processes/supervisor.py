@@ -30,30 +30,30 @@ from pgqueue.worker.processes.channels import LineToWorker, WakeUpRelay
 from pgqueue.worker.processes.process_seat import ProcessSeat, exit_code, is_clean, is_refusal
 from pgqueue.worker.spawning import Spawned
 
-LATER = 10.0  # a worker that still runs this many seconds after its grace is killed
+LATER = 10.0  # a worker is killed if it still runs this many seconds after its grace period
 STAGGER = 2.0  # the starts of the first workers are spread over this many seconds
-HEALTHY = 5.0  # if a worker worked longer than this many seconds, its death is not an early death
+HEALTHY = 5.0  # a death is an early death if the worker has not worked longer than this many seconds
 # The pause before the next start, in seconds: FIRST after one early death, and longer after each further one, but at most LONGEST.
 FIRST, LONGEST = 1.0, 30.0
-SILENT = 10.0  # a worker may send nothing for this many seconds, even if its lease is shorter
+SILENT = 10.0  # a worker is not killed for a silence of up to this many seconds, even if its lease is shorter
 TICK = 1.0  # seconds between two checks for workers that send nothing
-SOON = 10.0  # the end of a dead worker's lease may take this many seconds
+SOON = 10.0  # the time limit, in seconds, for ending the lease of a dead worker and rescuing its jobs
 
 
 def supervise(count: int, dsn: str, settings: WorkerSettings) -> int:
     """Runs the same command line in ``count`` child processes. Returns the highest of their last exit codes.
 
-    If a child ends that was not asked to stop, and that has not reported that it drained, its end counts as a death, even if its exit code is
-    0. Then another child is started in its seat. There is one exception: no child is started if the dead one refused its command line or
-    configuration, and no child in that seat has ever worked.
+    The end of a child counts as a death, even if its exit code is 0, unless the child was asked to stop, or reported that it has drained
+    and then ended normally. After a death, another child is started in its place. There is one exception: no other child is started if the
+    child refused its command line or configuration, and no child has ever worked in this place.
     """
     return asyncio.run(Supervisor(count, dsn, settings).run())
 
 
 def backoff(deaths: int) -> float:
-    """Seconds until the next start, after this many early deaths in a row.
+    """Returns the seconds until the next start, after this many early deaths in a row.
 
-    The seconds are random within bounds, so that workers that died at the same time do not start at the same time.
+    The seconds are partly random, so that workers that died at the same time do not start at the same time.
     """
     if deaths == 0:
         return random.uniform(0.0, FIRST / 2)  # noqa: S311 - jitter, not a secret
@@ -61,7 +61,7 @@ def backoff(deaths: int) -> float:
 
 
 def spread(limit: int | None) -> int | None:
-    """The limit, changed at random by up to a tenth. So workers that started together do not all reach their limits at the same time."""
+    """Returns the limit, changed at random by up to a tenth, so that workers that started together do not reach it at the same time."""
     return None if limit is None else max(1, round(limit * random.uniform(0.9, 1.1)))  # noqa: S311
 
 
@@ -111,11 +111,11 @@ class Supervisor:
         return task
 
     async def _listen(self) -> None:
-        """Begins when the first worker is at work, because before that there is none to wake."""
+        """Begins when the first worker is at work, because before that there is no worker to wake."""
         await self._has_worker.wait()
         try:
             await self._listener.run()
-        except Exception as error:  # noqa: BLE001 - it is told
+        except Exception as error:  # noqa: BLE001 - it is logged
             emit(SupervisorDeaf(error))
 
     def _cancelled(self, workers: set[int] | None) -> None:
@@ -151,7 +151,7 @@ class Supervisor:
     # ---------------------------------------------------------------- life and death
 
     async def _keep(self, number: int, seat: ProcessSeat) -> int:
-        """Starts a worker in this seat, and a new one whenever the last one has to be replaced. Returns the exit code of the last worker."""
+        """Starts a worker in this place, and a new one whenever it has to be replaced. Returns the exit code of the last worker."""
         await self._pause(number * STAGGER / len(self._seats))
         deaths = 0
         try:
@@ -188,7 +188,7 @@ class Supervisor:
                 seat.line = None
 
     async def _start_again(self, fact: Callable[[float], Fact], deaths: int) -> None:
-        """Pauses before the next start. First emits a fact: ``fact`` makes it from the seconds of the pause."""
+        """Emits the fact that ``fact`` makes from the seconds of the pause. Then pauses before the next start."""
         pause = backoff(deaths)
         emit(fact(pause))
         await self._pause(pause)
@@ -206,7 +206,10 @@ class Supervisor:
         return Spawned("pgqueue", (*origin.without_dsn(origin.ARGUMENTS), *overruled), fds)
 
     async def _watch(self) -> None:
-        """Kills a worker that has sent nothing for as long as its lease. It has lost its lease, and would otherwise keep its seat for ever."""
+        """Kills a worker that has sent nothing for longer than its lease and longer than SILENT seconds.
+
+        Such a worker has lost its lease. If it were not killed, no other worker could take its place.
+        """
         limit = max(self._settings.lease, SILENT)
         while True:
             await asyncio.sleep(TICK)
@@ -241,7 +244,7 @@ class Supervisor:
                 await self._stopping.wait()
 
     async def _replace(self, seat: ProcessSeat, child: Spawned) -> None:
-        """Drains a worker that asked to be replaced, and waits until a new worker in its seat is ready. Replaces only one worker at a time."""
+        """Drains a worker that asked to be replaced, and waits until a new worker is ready in its place. Replaces one worker at a time."""
         async with self._one_at_a_time:
             if seat.child is not child or self._stopping.is_set():
                 return
@@ -267,7 +270,7 @@ class Supervisor:
     def _stop(self, number: int) -> None:
         self._stops += 1
         for seat in self._seats:
-            # A worker that is being replaced drains already, and this would be its second signal.
+            # A worker that is being replaced was already asked to stop. The first signal is not sent to it, because it would be its second.
             if self._stops > 1 or not seat.replacing:
                 seat.stop(number)
         if self._stops == 1:

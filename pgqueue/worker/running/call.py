@@ -1,9 +1,9 @@
 """Calls a handler for one attempt, on a thread or on the loop.
 
-On a thread and on the loop, the steps are the same: decode the arguments, begin, open a span, enter the middleware, call the handler,
-leave middleware and span, decide the conclusion (the outcome, or the reason why none is written).
+On a thread and on the loop, the steps are the same: decode the arguments, note the time of the start, open a span, enter the middleware,
+call the handler, leave the middleware, close the span, and decide the conclusion (the outcome, or the reason why none is written).
 
-Handlers of one job are called only by ``perform`` and ``perform_async``. These turn every exception of a handler into a conclusion.
+Only ``perform`` and ``perform_async`` call handlers that take one job. They turn every exception of a handler into a conclusion.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _perform(spec: TaskSpec, attempt: Attempt, app: App, runner: asyncio.Runner,
 
 
 async def perform_async(spec: TaskSpec, attempt: Attempt, app: App, *, traced: bool) -> Conclusion:
-    """Calls an async handler on this loop. Most attempts have no time limit, no span and no middleware, so they skip these steps."""
+    """Calls an async handler on this loop. If the attempt has no time limit, no span and no middleware, these steps are left out."""
     try:
         arguments = arguments_of(spec, attempt, app)
         attempt.started_at = monotonic()
@@ -81,7 +81,7 @@ SINGLE = Kind[Attempt, Conclusion](
 
 
 def arguments_of(spec: TaskSpec, attempt: Attempt, app: App) -> JsonObject:
-    """The handler's keyword arguments."""
+    """Returns the handler's keyword arguments."""
     arguments: JsonObject = decoded(spec, attempt)
     if spec.job_parameter is not None:
         arguments[spec.job_parameter] = job_of(attempt, app)
@@ -99,7 +99,10 @@ def decoded(spec: TaskSpec, attempt: Attempt) -> Any:
 
 
 def job_of(attempt: Attempt, app: App) -> Job:
-    """The ``Job`` object for handlers and middleware. If the row cannot be decoded, raises an error that makes the job dead without a retry."""
+    """Returns the ``Job`` object for handlers and middleware.
+
+    If the row cannot be decoded, raises an error that makes the job dead without a retry.
+    """
     try:
         return attempt.job(AttemptLease(attempt, app))
     except Exception as error:
@@ -158,7 +161,7 @@ def _call_of(spec: TaskSpec, attempt: Attempt, app: App, arguments: JsonObject) 
 def _raising_causes(attempt: Attempt, limit: TimeLimit | None = None) -> Iterator[None]:
     """If the handler was stopped, raises the reason (a timeout, for instance) instead of the error with which the handler ended.
 
-    So middleware sees the reason.
+    So middleware gets the reason.
     """
     try:
         yield

@@ -35,7 +35,7 @@ from pgqueue.worker.running.call import perform
 from pgqueue.worker.running.chunk_call import Chunk, perform_chunk
 from pgqueue.worker.running.hook_tasks import handlers
 
-EVERY = 0.5  # seconds between two reports of progress to the parent, which writes one a second
+EVERY = 0.5  # seconds between two messages of progress to the parent, which writes progress to the database once a second
 
 
 def main() -> None:
@@ -149,13 +149,13 @@ class ProgressSender:
                 self._mark(said)
 
     def note_ending(self, said: JsonObject) -> None:
-        """Called by the thread that reads messages. ``said`` may be about a call that has not begun yet, or that has just ended."""
+        """Called by the thread that reads messages. ``said`` can be about a call that has not begun yet, or that has just ended."""
         with self.lock:
             self._ended[said["id"]] = said
             self._mark(said)
 
     def forget(self) -> None:
-        """Called when the next request has come. By then the former call is over, so its endings are no longer needed."""
+        """Called when the next request has come. Then the former call is over, so the messages about its endings are no longer needed."""
         with self.lock:
             self._ended = {}
 

@@ -1,8 +1,8 @@
 """The parent's side of a child process that runs handlers.
 
 Parent and child exchange messages over a socket of their own. stdin and stdout cannot be used, because programs that a handler starts
-inherit them. The child has ended as soon as its process has ended, even if a process that it forked still has the socket open. All processes
-that the child has started are killed at the same time.
+inherit them. When the child's process has ended, the child counts as ended, even if a process that it forked still has the socket open.
+Whenever a child is killed, all processes that it has started are killed, too.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pgqueue.worker.running import child_messages
 from pgqueue.worker.spawning import Spawned, how_it_ended
 
 LONGEST_LINE = 4 * 1024 * 1024  # bytes
-PATIENCE = 1.0  # a child that does not end by itself within this many seconds is killed
+PATIENCE = 1.0  # a child is killed if it has not ended by itself after this many seconds
 
 
 class NotStartedError(Exception):
-    """No child could be started. The attempt is not the cause, so it is not charged with this."""
+    """No child could be started. The attempt is not the cause, so this does not count as a failure of the attempt."""
 
 
 class ChildProcess:
@@ -59,7 +59,7 @@ class ChildProcess:
             raise NotStartedError(said.decode().strip() or await self.end())
 
     def _hang_up(self) -> None:
-        """Closes the socket in the next step of the loop. By then, the last messages of the child have been read."""
+        """Closes the socket in the next step of the loop. Until then, the last messages of the child can still be read."""
         if self._requests is not None:
             asyncio.get_running_loop().call_soon(_close_at_once, self._requests)
 
@@ -68,7 +68,7 @@ class ChildProcess:
         return self._process.has_ended
 
     def tell_ending(self, attempt: Attempt) -> None:
-        """Reports to the child that an attempt has ended, while the call goes on for the other attempts."""
+        """Reports to the child that an attempt of a chunk has ended. The call goes on for the other attempts."""
         assert self._requests is not None
         self._requests.write(child_messages.ending(attempt))
 
@@ -98,7 +98,7 @@ class ChildProcess:
     async def end(self, patience: float = PATIENCE) -> str:
         """Waits up to ``patience`` seconds until the child ends. Then kills the child and all processes that it has started.
 
-        Returns in words how the child ended.
+        Returns words that describe how the child ended.
         """
         try:
             async with asyncio.timeout(patience):

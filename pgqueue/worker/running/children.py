@@ -31,7 +31,10 @@ FIRST, LONGEST = 1.0, 60.0
 
 
 class Children(Generic[W, C]):
-    """Work is an attempt or a chunk. ``begun`` is called with the work when its call begins, ``finish`` with the work and its conclusions."""
+    """``W`` is the class of the work: an attempt or a chunk.
+
+    ``begun`` is called with the work when its call begins. ``finish`` is called with the work and its conclusions when the call has ended.
+    """
 
     def __init__(
         self,
@@ -92,7 +95,7 @@ class Children(Generic[W, C]):
         self._finish(work, concluded)
 
     async def _hand_over(self, child: ChildProcess, spec: TaskSpec, work: W) -> C:
-        """Makes the child perform the work, without attempts that ended, or whose time ran out, before the child was ready."""
+        """Makes the child perform the work. Leaves out the attempts that ended, or ran out of time, before the child was ready."""
         attempts = self._kind.attempts(work)
         concluded: dict[Attempt, Conclusion] = {}
         for attempt in attempts:
@@ -119,7 +122,10 @@ class Children(Generic[W, C]):
     # ---------------------------------------------------------------- the children
 
     async def _child(self) -> ChildProcess:
-        """An idle child, or else a new one. Raises NotStartedError if no child can be started, or if the pause after a failure is not over."""
+        """Returns an idle child, or else a new one.
+
+        Raises NotStartedError if no child can be started, or if the pause after a failure is not over.
+        """
         while self._idle:
             child = self._idle.pop()
             if not child.has_ended:

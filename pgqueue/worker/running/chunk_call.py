@@ -1,11 +1,10 @@
 """Calls a handler once for all attempts of a chunk. Each attempt has an outcome of its own.
 
-The steps are the same as in call.py: decode, begin, enter the span and the middleware, call, leave them, decide the conclusion. Only the
-call is made for all attempts together. The other steps are made for each attempt alone, in a context of its own. If such a step raises an
-error, that attempt ends, and takes no part in the later steps.
+The steps are the same as in call.py. The handler is called once for all attempts together. Every other step, such as decoding the arguments
+and entering the middleware, is made for each attempt alone, in a context of its own. If such a step raises an error, that attempt ends, and
+takes no part in the later steps.
 
-Handlers of chunks are called only by ``perform_chunk`` and ``perform_chunk_async``. These turn every exception of a handler into
-conclusions.
+Only ``perform_chunk`` and ``perform_chunk_async`` call handlers that take chunks. They turn every exception of a handler into conclusions.
 """
 
 from __future__ import annotations
@@ -47,7 +46,10 @@ class Chunk:
 
     @property
     def ending(self) -> Ending:
-        """The ending of the call: TIMED_OUT if the time of the call is up, or the lowest ending of its attempts if that is higher."""
+        """Returns the ending of the whole call.
+
+        It is the lowest ending of the attempts. If the time of the call is up, it is at least TIMED_OUT.
+        """
         of_all = min(attempt.ending for attempt in self.attempts)
         return max(of_all, Ending.TIMED_OUT) if self._timed_out else of_all
 
@@ -64,9 +66,9 @@ class Chunk:
                 attempt.end(Ending.TIMED_OUT)
 
     def seconds_left(self) -> float | None:
-        """The longest time, in seconds, that any of its attempts may still run; None if one of them has no limit.
+        """Returns the seconds that the call may still last: the longest time that an attempt has left. None: an attempt has no limit.
 
-        Attempts with less time end earlier, while the call goes on (chunks.py).
+        Attempts with less time end earlier, and the call goes on without them (chunks.py).
         """
         each = [left for attempt in self.attempts if (left := attempt.seconds_left()) is not None]
         return max(each) if len(each) == len(self.attempts) else None
@@ -98,7 +100,7 @@ class Item:
 
     @contextmanager
     def ending(self, spec: ChunkSpec) -> Iterator[None]:
-        """If the block raises an error, this attempt ends with it, and no other attempt is affected."""
+        """If the block raises an error, only this attempt ends, and that error decides its conclusion."""
         try:
             yield
         except BaseException as error:  # noqa: BLE001
@@ -185,18 +187,18 @@ async def _called(spec: ChunkSpec, items: list[Item]) -> object:
 
 
 def failed_call(chunk: Chunk, items: list[Item], error: BaseException) -> list[object]:
-    """The results of the attempts after a failed call: its error for each attempt."""
+    """Returns the results after a failed call: the error of the call, once for each attempt."""
     chunk.end_attempts()
     return [error] * len(items)
 
 
 def is_error(value: object) -> TypeIs[BaseException]:
-    """Whether the value is an error. Only its real type counts, because a user's class can define another ``__class__``."""
+    """Returns whether the value is an error. Only its real type counts, because a user's class can define another ``__class__``."""
     return issubclass(type(value), BaseException)
 
 
 def backwards(items: list[Item], results: list[object]) -> Iterable[tuple[Item, object]]:
-    """The items with their results, in reverse order: middleware that was entered last must be left first.
+    """Yields the items with their results, in reverse order, because middleware that was entered last must be left first.
 
     Several items can have the same error, and each middleware that the error passes through adds to its traceback. So the original traceback
     is restored for each item.
@@ -209,7 +211,10 @@ def backwards(items: list[Item], results: list[object]) -> Iterable[tuple[Item, 
 
 
 def seen(item: Item, result: object) -> object:
-    """The result that the middleware gets. If the attempt ended while the call went on for other attempts, it is the reason as an error."""
+    """Returns the result that the middleware gets.
+
+    If the attempt ended while the call went on for other attempts, this is an error that gives the reason.
+    """
     reason = item.attempt.reason_to_stop()
     if reason is None or item.attempt.own_commit is OwnCommit.CONFIRMED:
         return result
@@ -219,7 +224,7 @@ def seen(item: Item, result: object) -> object:
 def _middleware(
     spec: ChunkSpec, item: Item, app: App, runner: asyncio.Runner, traced: bool
 ) -> Generator[None, object, object]:
-    """A generator that runs the middleware of one item around its yield. Returns the result that the middleware has left.
+    """Runs the middleware of one item around a yield. Returns the result, perhaps changed by the middleware.
 
     The caller sends the handler's result for this item to the yield. If the result is an error, the caller throws it there.
     """
@@ -244,7 +249,7 @@ def _call_of(item: Item, app: App) -> Call:
 
 
 def _leave_middleware(item: Item, result: object) -> Any:
-    """Leaves the middleware of an item with its result. Returns the result that the middleware has left."""
+    """Passes an item's result to its middleware, and leaves the middleware. Returns the result, perhaps changed by the middleware."""
     if item.middleware is None:
         return seen(item, result)
     try:
@@ -270,7 +275,7 @@ async def _leave_middleware_async(item: Item, result: object) -> object:
 def chunk_failed(
     spec: ChunkSpec, chunk: Chunk, error: BaseException, *, crashed: bool = False, crash_limit: int = 3
 ) -> list[Conclusion]:
-    """The conclusions of the attempts if their call ended in ``error``, for example because it was stopped."""
+    """Returns the conclusions of the attempts if their call ended in ``error``, for example because the call was stopped."""
     chunk.end_attempts()
     return [
         failed(spec, attempt, error, crashed=crashed, crash_limit=crash_limit) for attempt in chunk.attempts

@@ -30,7 +30,7 @@ Ended = Callable[[Chunk, list[Conclusion]], None]
 
 
 class Performer(Protocol):
-    """Performs chunks. Calls functions on the loop when a call begins, and when it has ended, with the conclusions of its attempts."""
+    """Performs chunks. Calls one function on the loop when a call begins, and another with the conclusions when the call has ended."""
 
     def start(self, spec: ChunkSpec, chunk: Chunk) -> None: ...
 
@@ -106,7 +106,7 @@ class Chunks:
         self._performer.start(self._spec, chunk)
 
     def _begun(self, chunk: Chunk) -> None:
-        """Called when a call begins. From now on, the time of each attempt counts. The call itself has the longest of these times."""
+        """Called when a call begins. From now on, the time of each attempt runs. The call itself has the longest of these times."""
         loop, longest = asyncio.get_running_loop(), chunk.seconds_left()
         for attempt in chunk.attempts:
             left = attempt.seconds_left()
@@ -171,7 +171,7 @@ class ChunkCoroutines:
         self._finish(chunk, chunk_failed(spec, chunk, asyncio.CancelledError()))
 
     def tell(self, chunk: Chunk, attempt: Attempt) -> None:
-        """Does nothing, because handler and worker use the same Attempt object, so the handler sees its ending already."""
+        """Does nothing. Handler and worker use the same Attempt object, so the handler sees the ending anyway."""
 
     def close(self) -> None:
         """Does nothing, because nothing is kept after a call."""

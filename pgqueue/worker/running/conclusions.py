@@ -28,9 +28,10 @@ from pgqueue.worker.ending import Conclusion, Ending
 
 
 def refused(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
-    """The conclusion of an attempt that may not begin; None if it may begin.
+    """Returns the conclusion of an attempt that must not begin; None if it may begin.
 
-    It may not begin if it is too late, or if the name of its task is reserved for pgqueue, but pgqueue did not store the job.
+    An attempt must not begin in two cases. It is too late for it. Or the name of its task is reserved for jobs of pgqueue, but pgqueue did
+    not store the job.
     """
     if is_reserved(attempt.task) and not (attempt.rare and attempt.rare.stored_by_pgqueue):
         return failed(spec, attempt, UndecodableJobError("Only pgqueue itself stores jobs of this name."))
@@ -38,7 +39,7 @@ def refused(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
 
 
 def too_late(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
-    """The conclusion of an attempt that can no longer begin, because it has expired or its deadline has passed; None if it can begin."""
+    """Returns the conclusion of an attempt that is too late, because its job has expired or is past its deadline; None if it may begin."""
     left = attempt.until_deadline()
     if left is not None and left <= 0:
         late = failed(spec, attempt, DeadlineExceededError("Its deadline passed before it could begin."))
@@ -49,7 +50,7 @@ def too_late(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
 
 
 def value_of(value: object) -> object:
-    """The result in a handler's return value.
+    """Returns the result of a job, made from its handler's return value.
 
     If the value is an instruction, such as Snooze or Retry, raises it. If it is a generator, runs it to its end, and returns a list of its
     items. The generator can raise an instruction, too.
@@ -62,7 +63,7 @@ def value_of(value: object) -> object:
 
 
 def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Conclusion:
-    """The conclusion of an attempt whose handler returned ``value``."""
+    """Returns the conclusion of an attempt whose handler returned ``value``."""
     if (attempt.ending or attempt.own_commit) and (nothing := attempt.nothing_to_settle()) is not None:
         return nothing
     if value is None:
@@ -74,9 +75,9 @@ def succeeded(spec: TaskSpec, attempt: Attempt, value: object) -> Conclusion:
 def failed(
     spec: TaskSpec, attempt: Attempt, error: BaseException, *, crashed: bool = False, crash_limit: int = 3
 ) -> Conclusion:
-    """The conclusion of an attempt that ended in ``error``.
+    """Returns the conclusion of an attempt that ended in ``error``.
 
-    Every executor relies on it that this function raises no error, even if the user's exceptions and retry policies raise errors.
+    This function raises no error, even if the user's exceptions and retry policies raise errors. Every executor relies on this.
     """
     if (nothing := attempt.nothing_to_settle()) is not None:
         return nothing

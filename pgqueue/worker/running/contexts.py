@@ -1,8 +1,8 @@
 """Runs each attempt in a context of its own. Also runs a loop until one task ends, even if other jobs have left tasks on this loop.
 
 If a handler sets a ContextVar (a tenant, a log context, ``decimal.setcontext``), other attempts do not see the new value. A handler and
-its middleware, sync or async, share one context. So each of them sees the values that the others have set, and can reset a ContextVar with
-the token that it got when it set the variable.
+its middleware share one context, whether they are sync or async. So each of them sees the values that the others have set. Middleware can
+also reset a ContextVar after the handler, with the token that it got when it set the variable.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def run_through(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
 
 
 def run_alone(coroutine: Coroutine[object, object, T]) -> T:
-    """Like ``asyncio.run``, but it does not end if another task on the loop raises SystemExit. At the end, it ends all tasks of pgqueue."""
+    """Runs the coroutine like ``asyncio.run``, but goes on if another task on the loop raises SystemExit. Then ends pgqueue's tasks."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         loop = runner.get_loop()
         main = hidden_task(coroutine, loop)
@@ -78,7 +78,7 @@ def run_alone(coroutine: Coroutine[object, object, T]) -> T:
             loop.set_task_factory(
                 None
             )  # tasks are still made while the loop ends, and a user's factory could make them fail
-            _end(loop, [main])  # before the tasks that it has begun, because it may end them itself
+            _end(loop, [main])  # ``main`` ends first, because it can end the tasks that it has begun itself
             _end(loop, hidden_tasks(loop))
 
 
@@ -92,7 +92,7 @@ def _end(loop: asyncio.AbstractEventLoop, tasks: Collection[asyncio.Task[object]
 async def _ended(value: Awaitable[object]) -> tuple[object, BaseException | None]:
     """Awaits ``value``. Returns its result and None, or None and its error.
 
-    It returns the error instead of raising it, because a SystemExit that a task raises would stop the loop.
+    The error is returned instead of raised, because a SystemExit that a task raises would stop the loop.
     """
     try:
         return await value, None

@@ -24,7 +24,7 @@ from pgqueue.worker.running.call import perform_async
 from pgqueue.worker.running.conclusions import failed
 from pgqueue.worker.running.contexts import steps_in
 
-TURN = 0.002  # if handlers do not suspend, the loop gets time for other work after this many seconds
+TURN = 0.002  # if handlers do not suspend, the loop can do other work after this many seconds
 
 
 class Coroutines:
@@ -61,7 +61,7 @@ class Coroutines:
         task.add_done_callback(self._gone)
 
     def _gone(self, task: asyncio.Task[None]) -> None:
-        """Called when an asyncio task has ended. If it was cancelled before `_ready` was empty, a new asyncio task goes on with the rest."""
+        """Called when an asyncio task has ended. If it ended before `_ready` was empty, begins a new asyncio task for the rest."""
         self._going.discard(task)
         if self._ready and not self._going:
             self._go_on()
@@ -89,9 +89,9 @@ class Coroutines:
         self._gone(me)
 
     def _suspend(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
-        """Called when the attempt suspends for the first time. It keeps its asyncio task.
+        """Called when the attempt suspends for the first time. From now on, its asyncio task belongs to this attempt alone.
 
-        Up to two new asyncio tasks go on with the other attempts. There are two, so that many attempts begin within a few steps of the loop.
+        Up to two new asyncio tasks go on with the other attempts. They are two, so that many attempts begin within a few steps of the loop.
         """
         self._suspended[attempt] = task
         self._going.discard(task)

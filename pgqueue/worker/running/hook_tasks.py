@@ -26,7 +26,7 @@ from pgqueue.worker.running.threads import InterruptedByTimeout
 
 
 def handlers(app: App) -> dict[str, TaskSpec]:
-    """The tasks that a worker of the app performs, by name. Raises InvalidNameError if the name of a hook task is too long."""
+    """Returns the tasks that a worker of the app performs, by name. Raises InvalidNameError if the name of a hook task is too long."""
     found: dict[str, TaskSpec] = {}
     for name, task in app.tasks.items():
         events = app.events_of(name)
@@ -39,14 +39,14 @@ def handlers(app: App) -> dict[str, TaskSpec]:
 
 
 def hook_names(app: App) -> list[str]:
-    """The names of the hook tasks. Statements that write outcomes enqueue jobs of these tasks."""
+    """Returns the names of the hook tasks. Statements that write outcomes enqueue jobs of these tasks."""
     return [hook_name(task, event) for task in app.tasks for event in app.events_of(task)]
 
 
 def serving(settings: WorkerSettings, app: App, alert_settings: AlertSettings) -> WorkerSettings:
-    """The settings, with pgqueue's own queues added: one queue if the app has hooks, and another if ``alert_settings`` can send messages.
+    """Adds pgqueue's own queues to the settings: one queue if the app has hooks, and another if ``alert_settings`` can send messages.
 
-    If the user already serves such a queue, it keeps the slots that the user has given it.
+    If the settings already contain such a queue, the queue keeps the slots that the user has given it.
     """
     own = [QUEUE] if hook_names(app) else []
     own += [messages.QUEUE] if messages.alert_tasks(alert_settings) else []
@@ -56,7 +56,7 @@ def serving(settings: WorkerSettings, app: App, alert_settings: AlertSettings) -
 
 
 def hook_spec(name: str, event: Event, hooks: list[Callable[..., object]]) -> TaskSpec:
-    """A hook task, which calls the hooks of an event one after the other. It runs on the loop if a hook is async, and on a thread if none is."""
+    """Makes a task that calls the hooks of an event one after the other. If one of them is async, it runs on the loop, else on a thread."""
     call = _on_the_loop if any(inspect.iscoroutinefunction(hook) for hook in hooks) else _on_a_thread
     return TaskSpec(
         name=name, function=call(Hooks(name, event, hooks)), queue=QUEUE, keep="failures", executor="async",
@@ -65,9 +65,9 @@ def hook_spec(name: str, event: Event, hooks: list[Callable[..., object]]) -> Ta
 
 
 class Hooks:
-    """The hooks of one event. If a hook fails, the error is logged, and the next hooks are still called.
+    """The hooks of one event. If a hook fails, its error is logged, and the next hooks are still called.
 
-    If hooks raise instructions (Retry, for instance), all hooks are called, and then the first instruction is raised.
+    If a hook raises an instruction (Retry, for instance), the next hooks are called, too. Then the first instruction is raised.
     """
 
     def __init__(self, name: str, event: Event, hooks: list[Callable[..., object]]) -> None:

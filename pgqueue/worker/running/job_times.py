@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-SHORT = 0.05  # if jobs take longer than this many seconds, none is claimed ahead
-AHEAD = 0.03  # the jobs that are claimed ahead are work for about this many seconds
-MOST_AHEAD = 1000  # no more jobs than this are claimed ahead
+SHORT = 0.05  # if jobs take longer than this many seconds, no job is claimed ahead
+AHEAD = 0.03  # the worker needs about this many seconds for the jobs that are claimed ahead
+MOST_AHEAD = 1000  # at most this many jobs are claimed ahead
 WEIGHT = 0.05  # the weight of the newest job in the averages
 
 
 class JobTimes:
-    """Moving averages, over the jobs of one worker."""
+    """Moving averages over the jobs of one worker."""
 
     def __init__(self) -> None:
         self._seconds: float | None = None  # how long a job takes
-        self._pace: float | None = None  # seconds from one end of a job to the next, while there is work
+        self._pace: float | None = (
+            None  # seconds from the end of one job to the end of the next, as long as there is work
+        )
         self._last_end = 0.0
 
     def note(self, started_at: float, now: float) -> None:
@@ -28,11 +30,14 @@ class JobTimes:
             self._pace += WEIGHT * (pace - self._pace)
 
     def note_long(self) -> None:
-        """Called if claimed jobs have waited too long for a slot, so jobs are longer than these averages."""
+        """Called if claimed jobs have waited too long for a slot. This shows that jobs now take longer than the averages say."""
         self._seconds = max(self._seconds or 0.0, 2 * SHORT)
 
     def ahead(self) -> int:
-        """How many jobs to claim beyond the slots. If jobs are short, enough that no slot stays empty; if they are long, none."""
+        """Returns how many jobs to claim beyond the slots.
+
+        If jobs take a short time, these are enough to keep every slot filled. If jobs take long, returns 0.
+        """
         if self._seconds is None or self._pace is None or self._seconds > SHORT:
             return 0
         return min(MOST_AHEAD, int(AHEAD / max(self._pace, 1e-6)))

@@ -13,7 +13,7 @@ from pgqueue.worker.running.contexts import OwnContext
 
 @contextmanager
 def around(layers: list[Layer], call: Call, own: OwnContext) -> Iterator[None]:
-    """Enters the layers on this thread. The loop of this thread runs the async layers before and after the handler, but not during it."""
+    """Enters the layers on this thread. Async layers run on the loop of this thread, which stands still while a sync handler runs."""
     with ExitStack() as stack:
         for layer in layers:
             stack.enter_context(Driven(own.call(layer, call), own))

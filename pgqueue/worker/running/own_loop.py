@@ -27,7 +27,10 @@ class OwnLoop:
             self._loop.add_signal_handler(number, self._signalled, number)
 
     def mend(self) -> str:
-        """Undoes changes to the handling of signals, the task factory and the executor. Returns why the loop can no longer work, or ''."""
+        """Undoes changes to the handling of signals, the task factory and the executor.
+
+        Returns the reason why the loop can no longer work, or '' if it can work.
+        """
         for number, usual in self._usual.items():
             if signal.getsignal(number) is not usual:
                 emit(SignalTaken(signal.Signals(number).name))
@@ -45,7 +48,7 @@ class OwnLoop:
         return ""
 
     def _has_threads(self) -> bool:
-        """Whether the loop's executor accepts work. It is tried with a small function, but only if the last trial has ended."""
+        """Returns whether the loop's executor accepts work. Tries this with a small function, but only if the last trial has ended."""
         if self._trial is None or self._trial.done():
             try:
                 self._trial = self._loop.run_in_executor(None, int)

@@ -1,7 +1,7 @@
 """Writes the progress of jobs once a second, with one statement for all handlers that have reported progress since the last write.
 
-If a handler reports progress after the last write, the outcome contains it. So no progress is lost, and a handler that reports none causes
-no write.
+If an attempt ends before its last progress is written, the outcome contains this progress. So no progress is lost, and a handler that
+reports no progress causes no write.
 """
 
 from __future__ import annotations

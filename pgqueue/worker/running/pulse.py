@@ -2,16 +2,16 @@
 
 ::
 
-    loop ── beats ──► Pulse, a thread ── after 1 s without a beat: logs once where the loop's thread stands
-                        │  │             after 3 s: notes it in the worker's row, for doctor, why and `pgq workers list`
+    loop ── beats ──► Pulse, a thread ── after 1 s without a beat: logs the stack of the loop's thread, once
+                        │  │             after 3 s: writes it into the worker's row, for `pgq doctor`, `why` and `workers list`
                         │  │             if a timeout or a cancel cannot take effect, or after `limit` seconds: ends the process
                         │  └─ alive ───► the supervisor, which kills a process that sends nothing for as long as a lease
                         └─ resets ─────► a timer of the process's CPU time, which kills the process even if a handler holds the lock
 
-A blocked loop cannot be interrupted from outside, so its process must end. Before that, this thread writes the outcomes of its jobs. The
-guilty job, whose handler blocks the loop, has failed: by its timeout, by its cancel, or as a crash. The other jobs are released, so their
-attempts do not count. The thread measures a blockage in its own ticks. So time in which the whole process was stopped or suspended does
-not count.
+A blocked loop cannot be interrupted from outside, so its process must end. Before that, this thread writes the outcomes of the worker's
+jobs. A job whose time is up has timed out, and a job that was asked to stop is cancelled. Otherwise, the guilty job, whose handler blocks
+the loop, has crashed. All other jobs are released, so their attempts do not count. The thread measures the time of a blockage by counting
+its own ticks. So time in which the whole process was stopped or suspended does not count.
 """
 
 from __future__ import annotations
@@ -53,10 +53,13 @@ from pgqueue.worker.running.chunk_call import perform_chunk_async
 from pgqueue.worker.running.conclusions import failed
 from pgqueue.worker.running.threads import DEAF
 
-TICK = 0.25  # seconds between two beats, and between two looks at them
-LOGGED, NOTED = 1.0, 3.0  # after this many seconds, a blockage is logged, and noted in the worker's row
-AT_LEAST = 5.0  # a handler may hold the lock for this many seconds of CPU time, even if the lease is shorter
-GOODBYE = 10.0  # before the process ends, the writing of outcomes may take this many seconds
+TICK = 0.25  # seconds between two beats of the loop, and between two checks by the thread
+LOGGED, NOTED = (
+    1.0,
+    3.0,
+)  # a blockage is logged after LOGGED seconds, and noted in the worker's row after NOTED seconds
+AT_LEAST = 5.0  # a process whose lock is held is not killed before this many seconds of CPU time, even if the lease is shorter
+GOODBYE = 10.0  # the time limit, in seconds, for writing the outcomes before the process ends
 
 
 class Pulse:
@@ -72,9 +75,9 @@ class Pulse:
         lease: float,
         alive: Callable[[], None],
     ) -> None:
-        """``limit``: a process whose loop is blocked ends after this many seconds; 0: it never ends for this reason.
+        """``limit``: if the loop is blocked, the process ends after this many seconds. 0: it never ends for this reason.
 
-        ``alive`` is called at every tick, on the thread of the pulse.
+        ``alive`` is called at every tick, on the thread of this class.
         """
         self._dsn, self._attempts, self._specs, self._hooks = dsn, attempts, specs, hooks
         self._crash_limit, self._limit, self._alive = crash_limit, limit, alive
@@ -116,9 +119,10 @@ class Pulse:
         self._asked = {job_id: self._asked.get(job_id, now) for job_id in job_ids}
 
     def _arm(self) -> None:
-        """Sets the timer again. It counts the CPU time of all threads.
+        """Sets the timer again. The timer counts the CPU time of all threads.
 
-        If another thread holds the lock until this time is used up, this thread cannot set the timer again, and the timer kills the process.
+        If another thread holds the lock for so long that the time runs out, this thread cannot set the timer again. Then the timer kills
+        the process.
         """
         if self._timed:
             signal.setitimer(signal.ITIMER_VIRTUAL, self._held)
@@ -173,12 +177,12 @@ class Pulse:
         return connect(self._dsn, name="pgqueue pulse")
 
     def _reason_to_end(self) -> str:
-        """Why the process must end now, in words; '' if it need not end."""
+        """Returns in words why the process must end now; '' if it need not end."""
         if not self._limit or self._blocked < DEAF:
             return ""
         for attempt in list(self._attempts()):
             if is_late(attempt):
-                return f"{attempt!r} is over its time"
+                return f"the time of {attempt!r} is up"
             if self._is_cancelled(attempt):
                 return f"{attempt!r} was asked to end"
         return f"{self._limit:g} s is the limit (--blocked)" if self._blocked >= self._limit else ""
@@ -220,14 +224,14 @@ class Pulse:
         if is_guilty:
             error = LoopBlockedError(
                 f"It blocked the worker's loop for {self._blocked:.0f} s.",
-                do='make its handler a plain def, or give its task executor="process"',
+                do='define its handler by def instead of async def, or give its task executor="process"',
             )
             return failed(spec, attempt, error, crashed=True, crash_limit=self._crash_limit)
         return attempt.nothing_to_settle() or Outcome.released(begun=bool(attempt.started_at))
 
 
 def is_late(attempt: Attempt) -> bool:
-    """Whether the time of the attempt ended more than DEAF seconds ago. By now its handler should have ended."""
+    """Returns whether the time of the attempt ended more than DEAF seconds ago. By now its handler should have ended."""
     if not attempt.started_at:
         return False
     left = attempt.until_deadline()
@@ -238,9 +242,9 @@ def is_late(attempt: Attempt) -> bool:
 
 
 def at_work(frame: FrameType | None) -> list[Attempt]:
-    """The attempts whose handler runs on the thread of this frame. They are read from the local variables of its stack.
+    """Returns the attempts whose handler runs on the thread of this frame. Finds them among the local variables of the frame's stack.
 
-    This is done only if the loop is blocked, so jobs that do not block the loop are not slowed down.
+    This is done only if the loop is blocked, so it takes no time from ordinary jobs.
     """
     while frame is not None:
         if frame.f_code is perform_async.__code__:
@@ -252,7 +256,7 @@ def at_work(frame: FrameType | None) -> list[Attempt]:
 
 
 def stack(frame: FrameType | None) -> str:
-    """The stack of this frame as text, without the steps of the loop itself."""
+    """Returns the stack of this frame as text, without the frames of the loop itself."""
     above = takewhile(
         lambda step: step[0].f_globals.get("__name__") != "asyncio.events", traceback.walk_stack(frame)
     )
@@ -261,5 +265,5 @@ def stack(frame: FrameType | None) -> str:
 
 
 def named(guilty: list[Attempt]) -> tuple[str | None, int]:
-    """The first guilty attempt in words, or None; and the number of other attempts in its chunk."""
+    """Returns two values: a description of the first guilty attempt, or None; and the number of the other attempts in its chunk."""
     return (repr(guilty[0]), len(guilty) - 1) if guilty else (None, 0)

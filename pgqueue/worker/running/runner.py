@@ -4,10 +4,11 @@ A claimed attempt waits here for a free slot. When an attempt ends, the next att
 first one is still being settled.
 
 Suspects: if a worker crashes, the jobs that ran in its process become suspects, because any of them may have caused the crash. Each suspect
-then runs in a process of its own, whatever its executor is. If this process crashes, the suspect itself is the cause, and no other job is
-charged with the crash. Meanwhile all other jobs go on in the worker. (If a suspect ran alone in the worker instead, the other jobs would
-have to wait for it, and it would have to wait for them.) A job that did not cause the crash completes in its own process, so it is a suspect
-for only one run. When a worker dies, rescue.sql charges the jobs that were not suspects, because suspects did not run in its process.
+then runs in a process of its own, whatever its executor is. If this process crashes, the suspect itself is the cause, and the crash counts
+for no other job. Meanwhile all other jobs go on in the worker. (The worker could instead stop starting jobs, wait until all running jobs
+have ended, and then run the suspect. But then the other jobs would have to wait.) A job that did not cause the crash completes in its own
+process, so it is a suspect for only one run. When a worker dies, rescue.sql counts the crash only for jobs that were not suspects, because
+suspects did not run in the worker's process. If the worker ran only suspects, the crash counts for them.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ from pgqueue.worker.running.job_times import JobTimes
 from pgqueue.worker.running.threads import Threads
 from pgqueue.worker.running.waiting import Waiting
 
-SUSPECTS = 4  # so many suspects run at the same time; few, because a lack of memory may have caused the crash
-LATER = 5.0  # if a suspect has waited here too long, it is released, and a worker may claim it again after this many seconds
+SUSPECTS = 4  # at most this many suspects run at the same time; few, because a lack of memory may have caused the crash
+LATER = 5.0  # if a suspect has waited here too long, it is released, and workers can claim it again after this many seconds
 
 
 class Executor(Protocol):
@@ -63,7 +64,7 @@ class Runner:
         done: Callable[[Attempt, Conclusion], None],
         specs: Mapping[str, TaskSpec] | None = None,
     ) -> None:
-        """``done`` is called with each attempt and its conclusion. ``specs``: the tasks that it performs; None: all tasks of the app."""
+        """``done`` is called with each attempt and its conclusion. ``specs``: the tasks that the runner performs; None: all of the app."""
         self._slots, self._done = slots, done
         self._app, self._app_path, self._crash_limit = app, app_path, crash_limit
         self._coroutines = Coroutines(app, self._finish)
@@ -96,7 +97,7 @@ class Runner:
                 return self._children
 
     def _own_process_of(self, spec: TaskSpec) -> Executor:
-        """The executor for suspects of this task. If the task takes chunks, each suspect gets a chunk of its own."""
+        """Returns the executor for suspects of this task. If the task takes chunks, each suspect gets a chunk of its own."""
         return (
             self._chunks_of(replace(spec, chunk=1), "process")
             if isinstance(spec, ChunkSpec)
@@ -116,7 +117,9 @@ class Runner:
     def take(self, attempts: list[Attempt]) -> None:
         """Starts as many of these attempts as there are free slots. The other attempts wait."""
         for attempt in attempts:
-            if attempt.task not in self._ways:  # a user's SQL gave the job to this worker
+            if (
+                attempt.task not in self._ways
+            ):  # no claim takes such a job, so a user's SQL gave the job to this worker
                 self._done(attempt, Outcome.released())
                 continue
             is_suspect = attempt.crash_count and attempt.task in self._own_process
@@ -124,9 +127,9 @@ class Runner:
         self._fill()
 
     def prefetch(self) -> int:
-        """How many attempts to claim beyond the slots. If jobs are short, enough that no slot stays empty; if they are long, none.
+        """Returns how many attempts to claim beyond the slots. They are enough to keep every slot filled if jobs take a short time.
 
-        Suspects that wait for a process of their own are added, so that they do not take the place of other jobs.
+        For each suspect that waits for a process of its own, one more attempt is claimed, so that suspects do not keep other jobs away.
         """
         return self._times.ahead() + len(self._suspects)
 
@@ -134,7 +137,7 @@ class Runner:
         return len(self._running)
 
     def running(self) -> Collection[Attempt]:
-        """The attempts that run, in the order in which they began."""
+        """Returns the attempts that run, in the order in which they began."""
         return self._running
 
     # ---------------------------------------------------------------- the steps of one attempt
@@ -153,7 +156,7 @@ class Runner:
             self._idle.set()
 
     def _is_refused(self, attempt: Attempt) -> bool:
-        """Ends the attempt if it may not begin. Returns whether it ended."""
+        """Ends the attempt if it must not begin. Returns whether it ended."""
         conclusion = refused(self._ways[attempt.task][0], attempt)
         if conclusion is not None:
             self._done(attempt, conclusion)
@@ -176,14 +179,14 @@ class Runner:
     def _finish(self, attempt: Attempt, conclusion: Conclusion) -> None:
         """Called when an executor has ended the attempt. Its slot is now free."""
         if self._running.pop(attempt, None) is None:
-            return  # the runner ended the attempt before, for example because its lease was lost
+            return  # the runner has already ended the attempt, for example because its lease was lost
         self._accused.discard(attempt)
         if attempt.started_at:
             self._times.note(attempt.started_at, monotonic())
         self._done(attempt, conclusion)
         if conclusion is not COMPLETED or has_subscribers(
             JobCompleted
-        ):  # most attempts end so, and emit nothing
+        ):  # most conclusions are COMPLETED, and without a subscriber nothing is emitted for them
             emit_ending(attempt, conclusion)
         if self._waiting or self._suspects:
             self._fill()
@@ -209,7 +212,7 @@ class Runner:
     def lose(self, attempts: Collection[Attempt] | None = None) -> None:
         """Stops these attempts because their lease is lost; None stops all attempts.
 
-        No outcome is written for them. Those that wait for a slot do not begin.
+        No outcome is written for them. Attempts that wait for a slot do not begin.
         """
         lost = set([*self._waiting, *self._suspects, *self._running] if attempts is None else attempts)
         for attempt in lost:
@@ -222,7 +225,7 @@ class Runner:
                 executor.stop(attempt)
                 if (
                     executor is self._threads
-                ):  # a handler on a thread may not stop, but its slot is needed now
+                ):  # perhaps a handler on a thread does not stop, but its slot is needed now
                     self._finish(attempt, NothingToSettle.LEASE_LOST)
 
     def release_waiting(self, older_than: float = 0.0) -> None:
@@ -239,7 +242,7 @@ class Runner:
     def release_running(self) -> int:
         """Releases the attempts that still run, and returns how many there were.
 
-        A handler on a thread may go on, because a thread cannot be killed. Its result is dropped.
+        A handler on a thread can go on, because a thread cannot be killed. Its result is dropped.
         """
         running = list(self._running.items())
         for attempt, executor in running:

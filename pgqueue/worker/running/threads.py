@@ -1,4 +1,4 @@
-"""Handlers on threads.
+"""Runs handlers on threads.
 
 The pool of concurrent.futures does not fit here. If a handler outlives its timeout, its thread must be interrupted. If the
 thread ignores the interruption, another thread must replace it. That pool can do neither.
@@ -26,22 +26,22 @@ from pgqueue.worker.attempt import Attempt
 from pgqueue.worker.ending import Ending
 from pgqueue.worker.running.work import C, Kind, W
 
-DEAF = 2.0  # seconds in which a handler must end after its timeout or a cancel
+DEAF = 2.0  # a handler must end within this many seconds after its timeout or a cancel
 TIMED_OUT = Ending.TIMED_OUT  # looked up only once, because Python 3.11 looks up members of an enum slowly
 BLOCKED_AFTER = (
-    0.5  # seconds: if a loop has not carried out a cancel within this time, a handler blocks the loop
+    0.5  # if a loop has not carried out a cancel after this many seconds, a handler blocks the loop
 )
 
 
 class InterruptedByTimeout(BaseException):
-    """Is raised inside a handler whose time has run out. It is a BaseException, so that `except Exception` does not catch it."""
+    """Raised inside a handler whose time has run out. It is a BaseException, so that `except Exception` does not catch it."""
 
 
 class Threads(Generic[W, C]):
-    """A pool of threads. It grows to as many threads as calls run at the same time.
+    """A pool of threads. It grows until there is a thread for each call that runs at the same time.
 
-    Both functions are called on the event loop: ``begun`` with each work before a thread gets it, and ``finish`` with the
-    work and its result after the work has ended.
+    ``begun`` is called with each work before a thread gets the work. ``finish`` is called with the work and its result after the work has
+    ended. Both are called on the event loop.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Threads(Generic[W, C]):
     def stop(self, work: W) -> None:
         """If the work has lost its lease, interrupts it. Otherwise cancels the handler if it is async.
 
-        A handler that is a plain function ends when it next calls ``job.check()``.
+        A sync handler ends when it next calls ``job.check()``.
         """
         if work.ending is Ending.LOST:
             self._interrupt(work)
@@ -97,7 +97,7 @@ class Threads(Generic[W, C]):
                 thread.cancel(work)
 
     def tell(self, work: W, attempt: Attempt) -> None:
-        """Does nothing: a handler on a thread reads the attempt itself, not a copy of it."""
+        """Does nothing. A handler on a thread reads the attempt itself, not a copy, so it sees the ending anyway."""
 
     def _time_out(self, spec: TaskSpec, work: W) -> None:
         assert self._loop is not None
@@ -128,7 +128,7 @@ class Threads(Generic[W, C]):
         self._finish(work, self._kind.failed(spec, work, TimeoutError()))
 
     def performed(self, work: W, concluded: C) -> None:
-        """Passes a result from a thread to the event loop. Results that pile up until the loop collects them share one call."""
+        """Called on a thread. Passes a result to the event loop. One call on the loop collects all results that have piled up."""
         self._finished.append((work, concluded))
         if not self._scheduled and self._loop is not None:
             self._scheduled = True
@@ -157,7 +157,7 @@ class Threads(Generic[W, C]):
             self._work.put(None)
 
     def perform_all(self, thread: _Thread[W]) -> None:
-        """Is the main function of each thread: calls one handler after the other.
+        """The main function of each thread. Calls one handler after the other.
 
         Async handlers run on an event loop that belongs to this thread alone.
         """
@@ -189,8 +189,8 @@ class _Thread(Generic[W]):
 
     def __init__(self, threads: Threads[W, Any]) -> None:
         self.current: W | None = None
-        # Whether the thread was interrupted during the current work. One work is interrupted only once: a second interruption would hit
-        # the code that handles the first one.
+        # Whether the thread was interrupted during the current work. The same work is never interrupted twice, because a second
+        # interruption would hit the code that handles the first one.
         self.interrupted = False
         self.abandoned = False
         self.shielded = False  # while True, no interruption is raised
@@ -207,7 +207,7 @@ class _Thread(Generic[W]):
     def interrupt(self, work: W) -> bool:
         """If the thread performs this work, interrupts the handler and returns True.
 
-        In a plain function, InterruptedByTimeout is raised, in the same way as dramatiq's time limit. An async handler is cancelled.
+        In a sync handler, InterruptedByTimeout is raised, by the technique that dramatiq uses, too. An async handler is cancelled.
         """
         with self._lock:
             if self.current is not work:
@@ -238,7 +238,7 @@ class _Thread(Generic[W]):
         task.cancel()
 
     def insist(self, work: W) -> None:
-        """Interrupts the handler if the loop has not carried out the cancel yet, because then the handler blocks the loop."""
+        """If the loop has not carried out the cancel yet, the handler blocks the loop. Then raises InterruptedByTimeout in the handler."""
         with self._lock:
             if self.current is work and self._cancel_pending:
                 self._cancel_pending = False
@@ -291,7 +291,7 @@ class _Thread(Generic[W]):
             self.current = None
 
     def absorb(self) -> NoReturn:
-        """Raises InterruptedByTimeout here, so that an interruption that came too late for its handler hits no other code.
+        """Raises InterruptedByTimeout here, so that an interruption which came too late for its handler hits no other code.
 
         Python has no function that returns whether an interruption is still pending. If the pending interruption were cleared, the
         interpreter's flag of pending exceptions would stay set for ever: then Python 3.11 hangs under any tracer, and 3.12 runs slower.

@@ -1,4 +1,4 @@
-"""Attempts that a worker has claimed and not yet begun. This module does no I/O."""
+"""Keeps the attempts that a worker has claimed and not yet begun. Does no I/O."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from collections.abc import Callable, Iterator
 
 from pgqueue.worker.attempt import Attempt
 
-OVERTAKEN = (
-    0.3  # seconds: an attempt that was claimed at most this much later goes first if it is more urgent
-)
+OVERTAKEN = 0.3  # a more urgent attempt runs first if it was claimed at most this many seconds later
 
 
 class Waiting:
     """Attempts that wait for a slot. More urgent attempts run first, and attempts of one priority run in the order in which they were added.
 
-    An attempt that was claimed more than OVERTAKEN seconds before the most urgent one runs before it. Without this rule, a stream of
-    urgent jobs would keep all other jobs from running.
+    But if the most urgent attempt was claimed more than OVERTAKEN seconds after another attempt, that other attempt runs first. Without
+    this rule, a stream of urgent jobs would keep all other jobs from running.
     """
 
     def __init__(self) -> None:
@@ -50,7 +48,7 @@ class Waiting:
         return attempt
 
     def take_out(self, is_meant: Callable[[Attempt], bool]) -> list[Attempt]:
-        """Removes the attempts for which ``is_meant`` is true, and returns them, the more urgent ones first."""
+        """Removes the attempts for which ``is_meant`` returns True. Returns them, the more urgent ones first."""
         taken = [attempt for attempt in self if is_meant(attempt)]
         for attempt in taken:
             attempts = self._by_priority[attempt.priority]

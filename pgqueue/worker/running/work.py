@@ -1,4 +1,4 @@
-"""The work that executors perform: single attempts, and chunks of attempts. Executors treat both through the classes of this module."""
+"""The work that executors perform: single attempts, and chunks of attempts. By these classes, executors treat both in the same way."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ C = TypeVar("C")  # the result of work: the Conclusion of an attempt, or the Con
 class Kind(Generic[W, C]):
     """The functions for one kind of work. There are two kinds: ``SINGLE`` in call.py, and ``CHUNK`` in chunk_call.py.
 
-    ``perform`` calls the handler on a thread. ``failed`` makes the result of a call that ended with an error or from outside.
+    ``perform`` calls the handler on a thread. ``failed`` makes the result of a call that ended in an error or was ended from outside.
     """
 
     perform: Callable[..., C]
@@ -43,14 +43,14 @@ class Kind(Generic[W, C]):
 
 
 class WorkTasks(Generic[W]):
-    """The asyncio tasks that perform work, one for each work."""
+    """The asyncio tasks that perform work: one for each single attempt or chunk."""
 
     def __init__(
         self,
         begin: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
         never_begun: Callable[[Any, W], object],
     ) -> None:
-        """If a task was cancelled, perhaps before its first step, ``never_begun`` is called with the spec and the work."""
+        """If an asyncio task ends as cancelled, perhaps before its first step, ``never_begun`` is called with the spec and the work."""
         self._begin, self._never_begun = begin, never_begun
         self._tasks: dict[W, asyncio.Task[None]] = {}
 
@@ -69,7 +69,7 @@ class WorkTasks(Generic[W]):
 
 
 class TimeLimit:
-    """``async with TimeLimit(work):`` is an ``asyncio.timeout`` of the seconds that the work has left. If they run out, it marks the work as timed out."""
+    """An ``asyncio.timeout`` of the seconds that the work has left. If these seconds run out, marks the work as timed out."""
 
     __slots__ = ("_timeout", "_work")
 
