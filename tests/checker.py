@@ -1,9 +1,10 @@
 """The checker: invariants in SQL (checker.sql) that must hold after every crash and race. Process tests check them when they end.
 
-``install`` creates the schema ``chk``, which only tests have, beside the schema of pgqueue. A trigger records every change of a
-job there. A client writes a row of ``chk.business`` in the transaction that enqueues a job. The handler writes a row of
-``chk.effects`` (without a unique key, on purpose) in the job's own transaction. ``Intents`` contain the requests of clients and
-the answers that they got. Intents are kept in a file, because a crash of the database can lose data, and are loaded for the check.
+``install`` creates the schema ``chk``, which only tests have, beside the schema of pgqueue. A trigger records every change of a job in this
+schema. A client writes a row of ``chk.business`` in the transaction that enqueues a job. The handler writes a row of ``chk.effects`` in the
+job's own transaction. This table has no unique key on purpose, so that it can show a job which ran twice. ``Intents`` contain the requests
+of clients and the answers that the clients got. They are kept in a file, because a crash of the database can lose data, and are copied into
+the database before the check.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ create trigger chk_note_rescue after insert on pgqueue.transitions
 """
 
 
-# All records of one job in the order of time: changes that the trigger recorded, effects of handlers, and rows of `transitions`.
+# All records about one job, the oldest first: changes that the trigger recorded, effects of handlers, and rows of `transitions`.
 HISTORY = """
 select h.at, h.told from (
     select e.seq, e.at, format('%%s -> %%s, lease %%s of worker %%s, attempt %%s, due %%s, transaction %%s',
@@ -87,14 +88,17 @@ order by h.at, h.seq
 
 
 def install(dsn: str) -> None:
-    """Begins recording. The partitions of the next days are made first, because moving rows into a new partition would not be recorded."""
+    """Creates the schema ``chk``, whose trigger begins to record.
+
+    Makes the partitions of the next days first, because the trigger does not record that rows are moved into a new partition.
+    """
     with psycopg.connect(dsn) as connection:
         connection.execute("select pgqueue.add_partitions(3)")
         connection.execute(SCHEMA.encode())
 
 
 def violations(dsn: str) -> dict[str, int]:
-    """The broken invariants, each with the number of rows that break it."""
+    """Returns the broken invariants, each with the number of rows that break it."""
     with psycopg.connect(dsn) as connection:
         return {invariant: n for invariant, n, _ in _broken(connection)}
 
@@ -105,7 +109,7 @@ def _broken(connection: Connection[Any]) -> list[tuple[str, int, list[int] | Non
 
 
 def check(dsn: str) -> None:
-    """If invariants are broken, raises AssertionError. The message contains their names and the history of the first few jobs concerned."""
+    """Raises AssertionError if invariants are broken. The message contains their names, and the history of some jobs that break them."""
     with psycopg.connect(dsn) as connection:
         broken = _broken(connection)
         assert not broken, "\n".join(
@@ -120,7 +124,7 @@ def check(dsn: str) -> None:
 
 
 def history(connection: Connection[Any], job_id: int) -> str:
-    """The row of a job, and one line for each record of it."""
+    """Returns text: the row of a job, and one line for each record about this job."""
     rows = connection.execute("select to_jsonb(j) from pgqueue.jobs j where j.id = %s", [job_id]).fetchall()
     events = connection.execute(HISTORY.encode(), {"job": job_id}).fetchall()
     return "\n".join(

@@ -110,7 +110,7 @@ def _make(logger: logging.Logger, kind: type[Guarded]) -> None:
 
 
 def is_configured() -> bool:
-    """Whether the user has configured a handler that gets pgqueue's lines."""
+    """Returns whether the user has configured a handler that gets pgqueue's lines."""
     others = any(not isinstance(handler, Own) for handler in LOG.handlers)
     return others or (LOG.propagate and bool(logging.getLogger().handlers))
 
@@ -122,7 +122,7 @@ def choose(level: int | None) -> None:
 
 
 def chosen() -> int:
-    """The level that the command line asked for, or 0 if it asked for none."""
+    """Returns the log level that the command line asked for, or 0 if it asked for none."""
     return _chosen[-1] if _chosen else 0
 
 

@@ -33,7 +33,7 @@ def carrier() -> dict[str, str]:
 
 
 def is_traced() -> bool:
-    """Whether the application has set up an SDK. Without one, spans are dropped."""
+    """Returns whether the application has set up an SDK. Without an SDK, spans are dropped."""
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider)
 
 

@@ -42,7 +42,7 @@ def plain(error: BaseException) -> Exception:
 
 
 def describe(error: BaseException) -> str:
-    """The error's name and message, such as ``ValueError: bad address``."""
+    """Returns the error's name and message, such as ``ValueError: bad address``."""
     said = message(error)
     return clean(f"{name_of(error)}: {said}" if said else name_of(error), ERROR_LIMIT)
 

@@ -1,4 +1,4 @@
-"""Handlers that block the event loop or the whole process that runs them, and handlers to compare them with."""
+"""Handlers that block the event loop or the whole process that runs them, and other handlers that block nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ app = App()
 
 @app.task(name="block")
 async def block(gate: int) -> None:
-    """Waits for the lock with a call that blocks the event loop, which no async handler should do."""
+    """Waits for the advisory lock ``gate`` with a call that blocks the event loop. No async handler should do this."""
     with psycopg.connect(app.dsn, autocommit=True) as own:
         own.execute("select pg_advisory_lock_shared(%s)", [gate])
 

@@ -33,7 +33,7 @@ def read_stdin() -> str:
 
 @app.task(name="look_for_the_way")
 def look_for_the_way() -> int:
-    """How often the socket to the worker is among the open files of a program that inherits all files, and of a fork."""
+    """Returns how often the socket to the worker is among the open files of a program that inherits all files, and of a forked process."""
     way = str(Path(f"/proc/self/fd/{sys.argv[2]}").readlink())
     assert way.startswith("socket:")
     listing = subprocess.run(
@@ -61,7 +61,7 @@ def pool() -> list[int]:
 
 @app.task(name="terminate")
 def terminate() -> int | None:
-    """Terminates each fork immediately, perhaps before the fork has run any code of its own."""
+    """Forks ten processes, and terminates each of them immediately, perhaps before it has run any code. Returns their common exit code."""
     codes = set()
     for _ in range(10):
         process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
@@ -83,7 +83,7 @@ def terminate_program() -> int:
 
 @app.task(name="fork_and_end")
 def fork_and_end(pids: str, code: int) -> None:
-    """Ends with this exit code, or by a signal if the code is negative. The fork lives on, with all open files of its parent."""
+    """Ends this process with this exit code, or by a signal if the code is negative. A forked process lives on, with all open files."""
     if os.fork() == 0:
         time.sleep(3600)
         os._exit(0)
@@ -129,7 +129,7 @@ async def fork_while_it_is_decoded(items: list[Forking]) -> None: ...
 
 @app.task(name="hold_signals")
 def hold_signals(pids: str) -> str:
-    """Returns when a signal has been sent to its process group."""
+    """Waits until the test has sent a signal to the process group of this process. Then returns, so the signal has not ended it."""
     note(pids, os.getpid())
     event = threading.Event()
     while not Path(pids + ".sent").exists():
@@ -138,7 +138,7 @@ def hold_signals(pids: str) -> str:
 
 
 def start(pids: str) -> None:
-    """Starts a program that lives longer than its handler if nothing ends it."""
+    """Starts a program that runs for an hour unless something ends it. Writes the ids of this process and of the program to a file."""
     note(pids, os.getpid(), subprocess.Popen(["sleep", HOUR]).pid)
 
 

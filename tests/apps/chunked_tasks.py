@@ -33,7 +33,7 @@ def is_free() -> bool:
 
 
 class Round:
-    """The steps of a handler: in each step it reports the progress of each job, and checks whether the job was ended from outside."""
+    """One call of a handler. In each step, it reports the progress of each job, and checks whether the job was ended from outside."""
 
     def __init__(self, jobs: list[Job]) -> None:
         self.jobs, self.step = list(jobs), 0

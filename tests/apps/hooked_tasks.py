@@ -1,4 +1,7 @@
-"""Tasks with hooks, and tasks that take chunks, for the process tests. They write lines about each call to a file: its path is in the environment variable NOTES."""
+"""Tasks with hooks, and tasks that take chunks, for the process tests. They write notes about each call to a file.
+
+The environment variable with the name in NOTES contains the path of this file.
+"""
 
 from __future__ import annotations
 

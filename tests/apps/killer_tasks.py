@@ -19,7 +19,7 @@ WAYS = ("exit", "kill", "segfault")
 
 @dataclass
 class Deed:
-    """If ``deadly`` is set, it is one of WAYS in which the job kills its process. If ``gate`` is set, the job first waits for that file."""
+    """``deadly``: the way, one of WAYS, in which the job kills its process. ``gate``: a file for which the job waits first."""
 
     n: int
     deadly: str | None = None

@@ -1,4 +1,7 @@
-"""Apps whose jobs choose an error and a place. A function, object or class at this place raises the error. Child processes load the apps, too."""
+"""Apps whose jobs name an error and a place, for example "its middleware, before". Code at this place raises this error.
+
+Child processes import these apps, too.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ class OddError(BaseException):
 
 
 class HostileError(Exception):
-    """An error that raises the error ``what`` when code formats, compares or hashes it, or asks for its length or its truth."""
+    """An error that raises the error ``what`` when code formats, compares or hashes it, or reads its length or its truth value."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -49,7 +52,7 @@ RAISED: dict[str, Callable[[], BaseException]] = {
     "RecursionError": RecursionError,
     "MemoryError": MemoryError,
     "BaseExceptionGroup": lambda: BaseExceptionGroup("several", [SystemExit(1), ValueError("no")]),
-    "of their own": lambda: OddError("no"),
+    "an error class of a user": lambda: OddError("no"),
 }
 
 
@@ -93,7 +96,7 @@ class AnyError(Exception, metaclass=Instances):
 
 
 class AskedError(Exception):
-    """When a policy decides about this error, the part of the policy that ``where`` names raises the error ``asked``."""
+    """When a retry policy decides about this error, one part of the policy raises the error ``asked``. ``where`` is the part's name."""
 
     def __init__(self, where: str, asked: str) -> None:
         self.where = where
@@ -123,7 +126,7 @@ POLICY = RetryPolicy(
 
 
 def changed(kind: type[Exception], attribute: str, what: str) -> Exception:
-    """An instruction, such as ``Snooze``. It is of a subclass in which an attribute raises ``what`` when it is read."""
+    """Returns an instruction, such as ``Snooze``, of a subclass in which reading this attribute raises the error ``what``."""
     hostile = type(kind.__name__, (kind,), {attribute: property(lambda _: fail(what), lambda *_: None)})
     return hostile("1s") if kind in (Snooze, RateLimited) else hostile("no")
 
@@ -157,14 +160,14 @@ PLACES: dict[str, Callable[[str], Any]] = {
     "its retry": lambda what: raised(AskedError("retry", what)),
     "its permanent": lambda what: raised(AskedError("permanent", what)),
     "it snoozes": lambda what: raised(changed(Snooze, "delay", what)),
-    "it is limited": lambda what: raised(changed(RateLimited, "retry_after", what)),
+    "it raises RateLimited": lambda what: raised(changed(RateLimited, "retry_after", what)),
     "it asks for a retry": lambda what: raised(changed(Retry, "after", what)),
     "it cancels": lambda what: raised(changed(Cancel, "__str__", what)),
     "it gives up": lambda what: raised(changed(Dead, "__str__", what)),
     "it returns a snooze": lambda what: changed(Snooze, "delay", what),
-    "it returns what cannot be written": lambda what: Unwritable(what=what),
-    "it returns what is hostile": HostileError,
-    "it returns what has no class": ClasslessError,
+    "it returns an object that cannot be serialized": lambda what: Unwritable(what=what),
+    "it returns an error that cannot be shown": HostileError,
+    "it returns an error that has no class": ClasslessError,
     "it returns a generator": items,
     "it returns an error": lambda what: RAISED[what](),
     # At these places, code outside the handler raises the error.

@@ -1,4 +1,7 @@
-"""Tasks that run for some time, in small steps. Some record when they began. Run them with ``pgq work -A tests.apps.slow_tasks:app``."""
+"""Tasks that run for some time, in small steps. Some of them write a row when they begin.
+
+Run them with ``pgq work -A tests.apps.slow_tasks:app``.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ GATE = "select pg_advisory_lock_shared(%s)"
 app = App()
 
 
-# ---------------------------------------------------------------- handlers that run for `ms`, then fail or not
+# ---------------------------------------------------------------- handlers that run for `ms` milliseconds, and then fail if `fails`
 
 
 @app.task(retry=SOON)
@@ -78,7 +81,7 @@ SLEEPS = {"async": sleep_async, "thread": sleep_thread, "process": sleep_process
 
 @app.task(retry=SOON)
 async def count_async(n: int, job: Job) -> Any:
-    """The first attempt reports progress 3 of 10, waits for the lock, reports 5 of 10 and fails. The next attempt reports all ten steps."""
+    """In the first attempt, reports progress 3 of 10, waits for the lock, reports 5 of 10 and fails. Later reports all ten steps."""
     before = job.progressed
     if before is None:
         job.progress(3, 10, "on the way")

@@ -1,7 +1,7 @@
-"""The tasks of the process tests: some have effects in the job's own transaction, some outside it, and some wait at a gate.
+"""The tasks of the process tests: some have effects in the job's own transaction, some have other effects, and some wait at a gate.
 
-``python -m tests.apps.workload NAME work …`` runs the command line with one statement broken on purpose (NAME is a key
-of ``BROKEN``). This shows that the checker would notice such a fault.
+``python -m tests.apps.workload NAME work …`` runs ``pgq work …`` with one statement broken on purpose. NAME is a key of ``BROKEN``.
+Tests use this to prove that the checker notices such a fault.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from tenacity import wait_fixed
 from pgqueue import App, Job, RateLimited, RetryPolicy, sql
 from pgqueue.database import link
 
-MAILBOX = (
-    "PGQUEUE_TEST_MAILBOX"  # the variable with the path of the file to which external effects are written
-)
+MAILBOX = "PGQUEUE_TEST_MAILBOX"  # the environment variable with the path of the file to which external effects are written
 PATIENT = RetryPolicy(wait=wait_fixed(0.05), max_attempts=50)
 EFFECT = "insert into chk.effects (op, job_id, lease_id) values (%s, %s, %s)"
 
@@ -90,7 +88,7 @@ HOARD: list[bytes] = []
 
 @app.task(retry=PATIENT)
 def hoard(op: int, megabytes: int, job: Job) -> None:
-    """Leaks so many megabytes of memory."""
+    """Leaks this many megabytes of memory."""
     HOARD.append(b"x" * (megabytes << 20))
     with job.transaction() as connection:
         connection.execute(EFFECT, [op, job.id, job.lease_id])
@@ -98,7 +96,7 @@ def hoard(op: int, megabytes: int, job: Job) -> None:
 
 @app.task(name="keyed", retry=PATIENT)
 async def keyed(kind: str, key: str, n: int, job: Job) -> None:
-    """For tests of keys: records the arguments with which the job completed."""
+    """For tests of keys: writes a row with an argument of the job, in the transaction that completes the job."""
     async with job.atransaction() as connection:
         await connection.execute("insert into chk.keyed (job_id, n) values (%s, %s)", [job.id, n])
 
@@ -120,7 +118,7 @@ async def nap(ms: int) -> None:
 
 @app.task(name="falter", retry=PATIENT)
 async def falter(ms: int, job: Job) -> None:
-    """Fails in the first attempt or the first two attempts of some jobs, and completes after that."""
+    """Of three jobs, one fails once and one fails twice. Then they complete."""
     await asyncio.sleep(ms / 1000)
     if job.attempt <= job.id % 3:
         raise ValueError(job.attempt)
@@ -128,7 +126,7 @@ async def falter(ms: int, job: Job) -> None:
 
 @app.task(name="ask", retry=PATIENT)
 async def ask(ms: int, job: Job) -> None:
-    """Acts as if it called a service with a rate limit: one job of five is limited in its first attempt."""
+    """Acts as if it called a service with a rate limit: every fifth job raises RateLimited in its first attempt."""
     await asyncio.sleep(ms / 1000)
     if job.id % 5 == 1:
         async with await AsyncConnection.connect(app.dsn, autocommit=True) as own:
@@ -141,7 +139,7 @@ async def ask(ms: int, job: Job) -> None:
 
 @app.task(name="tick")
 async def tick() -> None:
-    """The task of schedules."""
+    """Does nothing. Tests make schedules of this task."""
 
 
 def deliver(op: int, job: Job) -> None:
@@ -185,7 +183,7 @@ hold_process = app.task(name="hold_process", retry=PATIENT, executor="process")(
 
 @app.task(name="linger", retry=PATIENT)
 def linger(op: int, job: Job) -> None:
-    """Each attempt waits inside its transaction for the advisory lock with the attempt's number. No interruption ends this wait."""
+    """Waits, inside the transaction of each attempt, for the advisory lock with the attempt's number. No interruption ends this wait."""
 
     def wait() -> None:
         with job.transaction() as connection:
@@ -209,7 +207,7 @@ def note_run(op: int, job: Job) -> None:
 
 
 def running_at_gate(db: Connection[Any], op: int) -> bool:
-    """Whether a handler waits at the gate that the test holds."""
+    """Returns whether a handler waits at this gate, which is a lock that the test holds."""
     row = db.execute(
         "select exists (select from pg_locks where locktype = 'advisory' and not granted"
         " and database = (select oid from pg_database where datname = current_database()) and objid = %s)",
@@ -222,7 +220,7 @@ def running_at_gate(db: Connection[Any], op: int) -> bool:
 
 
 def without(*pieces: tuple[str, str]) -> Callable[[str], str]:
-    """Returns a function that replaces what each pattern finds. The patterns match a check whatever its aliases and layout are."""
+    """Returns a function that replaces all text that the patterns match. A pattern matches a condition with any aliases and any layout."""
 
     def broken(text: str) -> str:
         for pattern, instead in pieces:
@@ -254,13 +252,13 @@ BROKEN: dict[str, tuple[str, Callable[[str], str]]] = {
 
 
 def broken_text(name: str) -> tuple[str, str]:
-    """Returns the name of the statement, and its broken text."""
+    """Returns two values: the name of the statement, and its broken text."""
     statement, breaking = BROKEN[name]
     return statement, breaking(sql.load(statement))
 
 
 def lose_the_answer(name: str) -> None:
-    """Loses the first answer to that statement that has rows: closes its connection after the commit."""
+    """Makes the first answer that has rows get lost: closes the connection after the commit of the statement."""
     run_async: Any = link.run_async
     lost: list[object] = []
 

@@ -215,8 +215,8 @@ def test_jobs_wait_shows_a_progress_bar_on_a_terminal(db, dsn, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--task", "a\udcff"), "is no text"),
-        (("--tag", "\udce9"), "is no text"),
+        (("--task", "a\udcff"), "is not valid text"),
+        (("--tag", "\udce9"), "is not valid text"),
         (("--args", '{"a": "\\ud800"}'), "--args"),
         (("--args", '{"a": "\\u0000"}'), "U+0000"),
         (("--args", '{"a": ' + "[" * 100_000), "--args is not JSON"),

@@ -179,7 +179,7 @@ def test_doctor_reports_a_standby_with_an_old_snapshot_and_its_slot(ours, slot):
     [
         ("alter table pgqueue.jobs_live set (autovacuum_enabled = off)", "error Autovacuum is off"),
         (f"drop table pgqueue.{name_of(-1)}", f"warn Partition {name_of(-1)} is missing"),
-        (f"alter table pgqueue.jobs_done detach partition pgqueue.{name_of(0)}", f"warn Partition {name_of(0)} (0.0 MB) lies detached"),
+        (f"alter table pgqueue.jobs_done detach partition pgqueue.{name_of(0)}", f"warn Partition {name_of(0)} (0.0 MB) is detached"),
         ("insert into pgqueue.jobs (task, state, finished_at) values ('t', 'completed', '2020-01-01')", "warn Partition jobs_done_default holds rows (0.0 MB)"),
     ],
 )  # fmt: skip

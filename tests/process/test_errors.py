@@ -190,7 +190,7 @@ def test_a_mistake_on_the_command_line_ends_with_a_message_and_the_exit_code_of_
         (("limits", "set", "--queue", "mail", "--rate", "5/0.1ms"), "The time of --rate is '0.1ms'"),
         (("limits", "set", "--key", "", "--concurrency", "5"), "--key has 0 bytes"),
         (("limits", "set", "--key", "ż" * 128, "--concurrency", "5"), "--key has 256 bytes"),
-        (("limits", "set", "--sliding", "--concurrency", "5"), "--sliding goes with --rate"),
+        (("limits", "set", "--sliding", "--concurrency", "5"), "--sliding needs --rate"),
         (("jobs", "list", "--before", "0"), "--before"),
         (("jobs", "edit", "1", "--run-at", "2030-01-01T09:00"), "--run-at is '2030-01-01T09:00'"),
         (("jobs", "edit", "1", "--expires", "2030-01-01"), "--expires is '2030-01-01'"),

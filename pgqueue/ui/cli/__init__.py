@@ -1,9 +1,9 @@
-"""``pgq``: commands that call the library and contain little logic. Data goes to stdout, and everything else goes to stderr.
+"""``pgq``: commands that call the library and contain little logic. Data is printed on stdout, and everything else on stderr.
 
 Exit codes: 0 done; 1 a bug; 2 wrong usage; 3 the database cannot be reached or refuses the login; 4 the schema is missing, too old or
-too new; 5 not found; 6 conflict; 7 a check failed; 8 the app cannot be imported; 9 the wait for a job timed out; 10 the awaited job ended
-dead or cancelled; 11 not allowed; 12 the worker stopped while jobs still ran, and handed them back; 13 the worker ended because a handler
-blocked its loop; 130, 143 a second signal ended the worker early, or a signal came before the work began.
+too new; 5 not found; 6 conflict; 7 a check failed; 8 the app cannot be imported; 9 the wait for a job timed out; 10 the command waited for
+a job, and the job ended dead or cancelled; 11 not allowed; 12 the worker stopped while jobs still ran, and handed them back; 13 the worker
+ended because a handler blocked its loop; 130, 143 a second signal ended the worker early, or a signal came before the work began.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pgqueue.ui.cli.output import fail, wants_json
 __all__ = [
     "main",
     "origin",
-]  # the import of ``origin`` stores how the command was started, before any app is imported
+]  # the import of ``origin`` stores how the command was started; it must come before an app is imported
 
 
 def main() -> None:
-    """The console script: every error ends in one clear message and its documented exit code."""
+    """Runs the console script. Turns every error into one clear message and its documented exit code."""
     for stream in (sys.stdout, sys.stderr):
         bear(stream)
     hide_passwords()

@@ -31,7 +31,7 @@ def alerts(context: typer.Context, all_: All = False, as_json: AsJson = False, d
 
 @commands.command("list")
 def list_alerts(all_: All = False, as_json: AsJson = False, dsn: Dsn = None) -> None:
-    """List the alerts that are open, the newest first."""
+    """List open alerts, the newest first. With --all, list resolved alerts, too."""
     with database(dsn) as connection:
         found = run(connection, statements.list_alerts(all_))
     if as_json:
@@ -81,7 +81,7 @@ def mute(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Send no messages about an alert, and about later alerts with the same subject, until the time of --for has passed."""
+    """Until the time of --for has passed, send no messages about this alert and about later alerts with the same subject."""
     duration = seconds(for_, "--for")
     with database(dsn) as connection:
         until = run(connection, statements.mute_alert(alert, duration))

@@ -13,23 +13,23 @@ from pgqueue.text.shown import visible
 
 
 def hide_passwords() -> None:
-    """On Linux, overwrites each DSN that has a password where `ps` reads it. Until this call, `ps` shows the password."""
+    """On Linux, overwrites each DSN with a password in the memory from which `ps` reads it. Before this call, `ps` shows the password."""
     for dsn in set(_given(sys.argv[1:])):
         if "pass" in dsn or "@" in dsn:
             _overwrite(dsn.encode(errors="surrogateescape"), redact(dsn).encode(errors="replace"))
 
 
 def check_texts() -> None:
-    """Raises an error for an argument that is not valid text in the locale's encoding.
+    """Raises an error if an argument is not valid text in the locale's encoding.
 
-    Python has replaced its invalid bytes by surrogates, and no database accepts surrogates.
+    Python has replaced the invalid bytes of such an argument by surrogates, and Postgres does not accept surrogates.
     """
     for argument in sys.argv[1:]:
         try:
             argument.encode()
         except UnicodeEncodeError:
             raise InvalidSettingError(
-                f"{visible(argument)[:80]!r} is no text.",
+                f"{visible(argument)[:80]!r} is not valid text.",
                 do="write it in the encoding of your locale, usually UTF-8",
             ) from None
 

@@ -1,4 +1,4 @@
-"""The root command, the options that many commands share, and the search for their database and app."""
+"""The root command, the options that many commands share, and the functions by which commands find the database and the app."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Dsn = Annotated[
     typer.Option(
         "--dsn",
         metavar="URL",
-        help="The database. Without it: PGQUEUE_DSN, DATABASE_URL, pyproject.toml, PG*.",
+        help="The database. Default: from PGQUEUE_DSN, DATABASE_URL, pyproject.toml or PG*.",
         show_default=False,
     ),
 ]
@@ -37,7 +37,7 @@ AppPath = Annotated[
         "-A",
         "--app",
         metavar="MODULE[:APP]",
-        help="The app with the tasks. Without it: PGQUEUE_APP, pyproject.toml.",
+        help="The app with the tasks. Default: from PGQUEUE_APP or pyproject.toml.",
         show_default=False,
     ),
 ]
@@ -79,7 +79,7 @@ def choose_level(*, verbose: bool, quiet: bool) -> None:
 
 
 def dsn_or_running(given: str | None) -> str:
-    """The configured DSN, or else the DSN of the embedded server of a running `pgq dev`. Raises NoDsnError if there is neither."""
+    """Returns the configured DSN, or else that of the embedded server of a running `pgq dev`. Raises NoDsnError if there is neither."""
     try:
         return find_dsn(given)
     except NoDsnError:
@@ -93,7 +93,7 @@ def dsn_or_running(given: str | None) -> str:
 
 @contextmanager
 def database(given: str | None) -> Iterator[Connection]:
-    """A connection to the database. If it cannot be reached, or if pgqueue's schema in it does not fit, raises an error that says so."""
+    """Opens a connection to the database. Raises an error if the database cannot be reached, or if pgqueue's schema in it does not fit."""
     log_output.set_up()
     with connect(dsn_or_running(given), name="pgq") as connection:
         check_server(connection)
@@ -101,13 +101,13 @@ def database(given: str | None) -> Iterator[Connection]:
 
 
 def named_app(given: str | None) -> str | None:
-    """The app's path from -A, PGQUEUE_APP or pyproject.toml; None if none of them has one."""
+    """Returns the app's path from -A, PGQUEUE_APP or pyproject.toml; None if it is given nowhere."""
     found = given or os.environ.get("PGQUEUE_APP") or read_file().get("app")
     return str(found) if found else None
 
 
 def app_path(given: str | None) -> str:
-    """The app's path; raises AppImportError if there is none."""
+    """Returns the app's path. Raises AppImportError if it is given nowhere."""
     path = named_app(given)
     if not path:
         raise AppImportError(
@@ -119,9 +119,9 @@ def app_path(given: str | None) -> str:
 
 
 def app_with_database(path: str, dsn: str | None) -> App:
-    """Loads the app and sets its database, for child processes, too.
+    """Loads the app and sets its database. Child processes of this process then use the same database.
 
-    It does not set an environment variable for this, because handlers, and the programs that they start, would see the variable.
+    This sets no environment variable, because handlers, and the programs that they start, would see the variable.
     """
     from pgqueue.app.loading import load_app  # which imports pydantic
 

@@ -35,7 +35,7 @@ commands = typer.Typer(help="See, make and change schedules.", no_args_is_help=T
 
 ScheduleName = Annotated[str, typer.Argument(help="The schedule's name.")]
 TaskName = Annotated[str, typer.Argument(help="The task's name.")]
-NewTask = Annotated[str | None, typer.Option("--task", help="Another task.", show_default=False)]
+NewTask = Annotated[str | None, typer.Option("--task", help="The new task.", show_default=False)]
 Expr = Annotated[str | None, typer.Option("--cron", metavar="EXPR", help="'0 9 * * MON-FRI', @hourly.")]
 Interval = Annotated[str | None, typer.Option("--every", metavar="DURATION", help="90s, 5m, 1h30m.")]
 Single = Annotated[
@@ -46,7 +46,7 @@ Anchor = Annotated[
 ]
 Zone = Annotated[
     str | None,
-    typer.Option("--tz", metavar="ZONE", help="The IANA name of a time zone; a new schedule has UTC."),
+    typer.Option("--tz", metavar="ZONE", help="The IANA name of a time zone. A new schedule has UTC."),
 ]
 OverlapText = Annotated[
     str | None, typer.Option("--overlap", help="queue (default), skip, cancel-old, allow.")
@@ -76,7 +76,7 @@ JOB_OPTIONS: dict[str, object] = {"queue": Queue, "priority": Priority, "max_att
 
 
 class Given(NamedTuple):
-    """The options of a command line: ``columns`` of the schedule's row, and ``options`` of its jobs."""
+    """The options of a command line: ``columns`` for the schedule's row, and ``options`` for the jobs of the schedule."""
 
     columns: JsonObject
     options: JsonObject
@@ -150,7 +150,7 @@ def add(
             raise ScheduleExistsError(
                 f"There is a schedule {name!r} already.", do=f"pgq cron edit {name}, or use another name"
             )
-        made = _find(connection, name).schedule  # with its anchor
+        made = _find(connection, name).schedule  # the stored schedule also has an anchor
     _print_change("added", made, as_json)
 
 
@@ -164,7 +164,7 @@ def edit(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Change a schedule. What is not given stays as it is. A schedule that the code declares keeps the change until the declaration changes."""
+    """Change the values of a schedule for which options are given. If code declares it, the change holds until the declaration changes."""
     changes = given.columns if task is None else {**given.columns, "task": task}
     if not changes and not given.options:
         raise InvalidScheduleError("The edit changes nothing.", do="give a change, such as --every 5m")
@@ -240,7 +240,7 @@ def show_next(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Show the next fire times, with a note where a change of the clocks moves one. For an expression, no database is needed."""
+    """Show the next fire times, with a note if the clocks change on that day. For an expression, no database is needed."""
     after = _moment("--from", since) or datetime.now(UTC)
     if " " in what.strip() or what.strip().lower() in ALIASES:
         local = zone(tz or "UTC")
@@ -284,7 +284,7 @@ def _pause(name: str, paused: bool, as_json: bool, dsn: str | None) -> None:
 
 
 def _find(connection: Connection, name: str) -> ScheduleRow:
-    """The schedule. If there is none, raises a ScheduleNotFoundError that suggests similar names."""
+    """Returns the schedule. If there is none, raises a ScheduleNotFoundError that suggests similar names."""
     if found := run(connection, statements.list_schedules(name)):
         return found[0]
     names = [row.schedule.name for row in run(connection, statements.list_schedules())]

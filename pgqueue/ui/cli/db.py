@@ -41,17 +41,17 @@ def print_grants(
         raise InvalidSettingError(f"--role is {role!r}.", do=rather(role, ROLES))
     if name is not None and role is None:
         raise InvalidSettingError(
-            "A name is given without --role.", do="give its kind of role, such as --role enqueuer"
+            "A name is given without --role.", do="give the kind of the role, too, such as --role enqueuer"
         )
     print(
-        "-- The owner of the schema pgqueue runs this SQL, and runs it again after each `pgq migrate`. Lines in comments are not always needed."
+        "-- The owner of the schema pgqueue runs this SQL, and runs it again after each `pgq migrate`. Lines in comments are only sometimes needed."
     )
     for kind in ROLES if role is None else (role,):
         print("\n" + grants(kind).replace("ROLE", quoted(name or f"pgqueue_{kind}")))
 
 
 def quoted(name: str) -> str:
-    """``name`` as an SQL identifier."""
+    """Returns ``name`` as an SQL identifier."""
     if not name or "\x00" in name:
-        raise InvalidSettingError("The name of a role is empty or holds U+0000.")
+        raise InvalidSettingError("The name of a role is empty or contains U+0000.")
     return name if SIMPLE.fullmatch(name) else '"' + name.replace('"', '""') + '"'

@@ -22,7 +22,7 @@ from pgqueue.ui.cli.output import as_dict, console, emit, paragraph, tell
 from pgqueue.ui.cli.units import count, exact, since, span
 
 CHECK_FAILED = 7
-# Measured: how long a claim from the beginning of a lane takes for each dead entry of the claim index.
+# How long a claim from the beginning of a lane takes for each index entry whose row vacuum has not removed yet. This was measured.
 SECONDS_A_DEAD_ENTRY = 1e-6
 
 
@@ -159,7 +159,7 @@ def _workers(connection: Connection) -> Iterator[Finding]:
         if worker.state == "expired":
             yield Finding(
                 "warn",
-                f"Worker {worker.id} ({worker.host}, pid {worker.pid}) lost its lease and holds {count(worker.running, 'job')}.",
+                f"Worker {worker.id} ({worker.host}, pid {worker.pid}) lost its lease and still has {count(worker.running, 'job')}.",
                 "a living worker rescues them within seconds",
             )
         elif worker.blocked_since is not None:
@@ -174,7 +174,7 @@ def _workers(connection: Connection) -> Iterator[Finding]:
 
 
 def _storage(connection: Connection) -> Iterator[Finding]:
-    """Finds whatever keeps vacuum from removing dead rows of jobs_live, and indexes that need a rebuild."""
+    """Finds indexes that need a rebuild, and all that prevents vacuum from removing dead rows: settings, sessions, transactions, slots."""
     storage = run(connection, statements.measure_storage())
     if not storage.vacuumed:
         yield Finding(
@@ -223,7 +223,7 @@ def _remedy(holder: Snapshot) -> str:
     if holder.kind == "session":
         return f"end its transaction, or: select pg_terminate_backend({holder.pid})"
     if holder.kind == "standby":
-        return "end the long query there, or set hot_standby_feedback = off on it"
+        return "end the long query on the standby, or set hot_standby_feedback = off there"
     if holder.kind == "prepared transaction":
         return f"commit prepared '{holder.name}' or rollback prepared '{holder.name}'"
     return f"let its consumer catch up, or: select pg_drop_replication_slot('{holder.name}')"
@@ -239,7 +239,7 @@ FAULTS = {
         "start a worker, or: select * from pgqueue.add_partitions()",
     ),
     "detached": (
-        "{0} ({1}) lies detached, so queries do not find its jobs.",
+        "{0} ({1}) is detached, so queries do not find its jobs.",
         "select * from pgqueue.add_partitions() attaches it or says why it cannot; to keep it detached, move it to another schema",
     ),
     "detaching": (

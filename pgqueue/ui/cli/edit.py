@@ -1,4 +1,4 @@
-"""``pgq jobs edit``. An option such as --queue is the new value, and --where-queue is the filter that chooses the jobs."""
+"""``pgq jobs edit``. An option such as --queue sets a new value, and an option such as --where-queue chooses the jobs."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def edit(
             metavar="JSON", help="All arguments as one JSON object; - reads stdin.", show_default=False
         ),
     ] = None,
-    queue: Annotated[str | None, typer.Option(help="Another queue.", show_default=False)] = None,
+    queue: Annotated[str | None, typer.Option(help="The new queue.", show_default=False)] = None,
     max_attempts: Annotated[
         int | None, typer.Option(help="Attempts before the job is dead.", show_default=False)
     ] = None,
@@ -86,7 +86,7 @@ def edit(
     ] = None,
     tag: Annotated[
         list[str] | None,
-        typer.Option(help="A tag, in place of all former tags; may be repeated.", show_default=False),
+        typer.Option(help="A tag that replaces all former tags; may be repeated.", show_default=False),
     ] = None,
     meta: Annotated[
         str | None, typer.Option(metavar="JSON", help="The meta as one JSON object.", show_default=False)

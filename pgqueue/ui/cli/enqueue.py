@@ -122,7 +122,7 @@ def _value(text: str) -> object:
 
 
 def json_object(flag: str, text: str | None) -> dict[str, object] | None:
-    """The JSON object that is the value of a flag. If the value is ``-``, reads the object from stdin."""
+    """Returns the JSON object that is the value of a flag. If the value is ``-``, reads the object from stdin."""
     if text is None:
         return None
     do = """write it like '{"name": "Ada"}'"""
@@ -149,5 +149,5 @@ def moment(flag: str, text: str | None) -> datetime | None:
 
 
 def bound(flag: str, text: str | None) -> datetime | str | None:
-    """The value of a flag that takes a time or a duration: a time becomes a datetime, and a duration stays text."""
+    """Returns the value of a flag that takes a time or a duration: a time as a datetime, and a duration as text."""
     return text if text is None or "-" not in text[1:] else moment(flag, text)

@@ -1,4 +1,4 @@
-"""The options that choose jobs. Every command that has such options has all of these."""
+"""The options that choose jobs. Every command that can choose jobs by options has all of these options."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MEANT = {
 
 
 def filtered(prefix: str = "") -> Callable[[Command], Command]:
-    """Gives the command ``which``, a JobFilter made of OPTIONS. Each option's name begins with ``prefix``."""
+    """Gives the command OPTIONS, each with ``prefix`` before its name. Passes their values to the command as ``which``, a JobFilter."""
     named = {prefix.replace("-", "_") + word: word for word in OPTIONS}
 
     def gather(given: JsonObject) -> JobFilter:
@@ -77,7 +77,7 @@ def _text(flag: str, args: dict[str, object]) -> str:
 
 
 def _argument(flag: str, pair: str) -> dict[str, object]:
-    """``n=5`` gives the number 5, and ``n="5"`` the text. A value that is not JSON is also taken as text."""
+    """Decodes ``n=5`` to the number 5, and ``n="5"`` to the text 5. A value that is not JSON is taken as text, too."""
     name, equals, value = pair.partition("=")
     if not name or not equals:
         raise InvalidArgumentsError(f"{flag} is {pair!r:.80}.", do=f"write it like {flag} tenant=t1")

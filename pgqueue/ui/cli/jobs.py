@@ -65,7 +65,7 @@ def list_jobs(
     dsn: Dsn = None,
 ) -> None:
     """List jobs, the newest first."""
-    below = before and min(before, 2**63 - 1)  # the largest id
+    below = before and min(before, 2**63 - 1)  # no id is larger than this
     most = min(limit, 2**31 - 1)
     with database(dsn) as connection:
         found = run(connection, statements.list_jobs(which, before=below, count=most))
@@ -83,7 +83,7 @@ def list_jobs(
 
 
 def _when(job: Job) -> str:
-    """How long a running job has run, how long ago a finished job ended, or when another job is due."""
+    """Returns how long a running job has run, how long ago a finished job ended, or when a job in another state is due."""
     began = job.started_at if job.state == "running" else job.finished_at
     if began is not None:
         lasted = span(max(since(began), 0.0))
@@ -252,7 +252,7 @@ def _change(
 def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_json: bool) -> None:
     """Shows the result for each job. Raises JobUnchangedError if a job could not be changed.
 
-    If the jobs were chosen by a filter, only a job whose unique key is taken counts as such.
+    But if a filter chose the jobs, raises this error only for jobs that were not revived because another job has their unique key.
     """
     if as_json:
         emit({"items": done, "dry_run": dry_run})
@@ -283,7 +283,7 @@ def _applied(connection: Connection, statement: Statement[str | None], dry_run: 
 
 
 def said_of(progress: object) -> str | None:
-    """A job's progress, such as ``120 of 400, 30 %: resizing``. Parts that the handler did not report are left out."""
+    """Returns a job's progress as text, such as ``120 of 400, 30 %: resizing``. Leaves out parts that the handler did not report."""
     if not isinstance(progress, dict) or not isinstance(progress.get("done"), int | float):
         return None if progress is None else shown_json(progress)
     done, total = progress["done"], progress.get("total")

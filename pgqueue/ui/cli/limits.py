@@ -70,7 +70,7 @@ def set_limit(
         str | None,
         typer.Option(
             show_default=False,
-            help="Only for jobs with this concurrency_key; for it, this limit replaces the limit of --per-key.",
+            help="Only for jobs with this concurrency_key; for these, this limit replaces the limit of --per-key.",
         ),
     ] = None,
     concurrency: Annotated[
@@ -95,7 +95,7 @@ def set_limit(
         bool,
         typer.Option(
             "--sliding",
-            help="No window of this length has more starts than --rate, and starts need not be evenly spaced.",
+            help="No time span as long as the period has more starts than --rate. Starts need not be evenly spaced.",
         ),
     ] = False,
     burst: Annotated[
@@ -115,30 +115,30 @@ def set_limit(
             max=1000,
             metavar="N",
             show_default=False,
-            help="How many jobs of the --key are claimed in each of its turns; of other keys, it is one job.",
+            help="How many jobs of the --key are claimed in each of its turns. For other keys this is 1.",
         ),
     ] = None,
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """Make a limit, or change the limit with the same queue, task and key. What is not given stays as it is. Workers follow it immediately."""
+    """Make a limit, or change the given values of the limit with the same queue, task and key. Workers respect it immediately."""
     if concurrency is None and rate is None and share is None:
         raise InvalidOptionError(
             "None of --concurrency, --rate and --share is given.", do="give at least one of them"
         )
     if period is not None and rate is None:
-        raise InvalidOptionError("--period goes with --rate.", do="give both, such as --rate 100 --period 1m")
+        raise InvalidOptionError("--period needs --rate.", do="give both, such as --rate 100 --period 1m")
     if share is not None and (key is None or task is not None):
         raise InvalidOptionError(
-            "--share goes with --key, without --task.",
+            "--share needs --key, and cannot be given together with --task.",
             do="give the --key that gets the share, and leave out --task",
         )
     if sliding and rate is None:
-        raise InvalidOptionError(
-            "--sliding goes with --rate.", do="give both, such as --rate 10/1s --sliding"
-        )
+        raise InvalidOptionError("--sliding needs --rate.", do="give both, such as --rate 10/1s --sliding")
     if burst is not None and (rate is None or sliding):
-        raise InvalidOptionError("--burst goes with --rate, without --sliding.", do="leave out --burst")
+        raise InvalidOptionError(
+            "--burst needs --rate, and cannot be given together with --sliding.", do="leave out --burst"
+        )
     if key is not None and not 1 <= (size := len(key.encode("utf-8", "surrogateescape"))) <= 255:
         raise InvalidOptionError(f"--key has {size} bytes.", do="give 1 to 255")
     starts, length = _rate(rate, period) if rate is not None else (None, None)

@@ -51,10 +51,10 @@ def spread(
 
 
 def with_settings(*names: str) -> Callable[[Command], Command]:
-    """Gives a command an option for each of these settings. Without names, it gets one for every setting.
+    """Gives a command an option for each of these settings, or for every setting if no names are given.
 
-    The command gets their values as keyword arguments, with None for each option that is not given. Its help shows these options after the
-    command's own first option.
+    The command gets the values of these options as keyword arguments, with None for each option that is not given. Its help shows these
+    options after the command's own first option.
     """
 
     def decorated(command: Command) -> Command:

@@ -24,7 +24,7 @@ def wants_json() -> bool:
 
 
 def fail(error: PgQueueError) -> int:
-    """Prints an error on stderr, as text with labelled parts or as one JSON object. Returns its exit code."""
+    """Prints an error on stderr, as text with labelled parts or as one JSON object. Returns the error's exit code."""
     if wants_json():
         print(json.dumps({"error": error.as_dict()}), file=sys.stderr)
         return error.exit_code
@@ -36,9 +36,10 @@ def fail(error: PgQueueError) -> int:
 
 
 def paragraph(head: str, value: object, stream: TextIO) -> str:
-    """The text ``value`` behind ``head``, made safe to show. Further lines are indented, so that none of them looks like a line of pgqueue.
+    """Returns ``head``, followed by ``value`` as text that is safe to show.
 
-    On a terminal, lines are wrapped at its width, but no word is split.
+    If the text has further lines, they are indented, so that none of them looks like a line of pgqueue. On a terminal, lines are wrapped at
+    the terminal's width, but no word is split.
     """
     lines = visible(str(value), lines=True).split("\n")
     if stream.isatty():
@@ -52,12 +53,12 @@ def _wrapped(line: str, room: int) -> list[str]:
 
 
 def width() -> int:
-    """The terminal's width, in columns."""
+    """Returns the terminal's width in columns."""
     return shutil.get_terminal_size().columns
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Rich's console. It uses colours only on a terminal, and never if NO_COLOR is set."""
+    """Makes a console of Rich. It uses colours only on a terminal, and never if NO_COLOR is set."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
@@ -73,7 +74,7 @@ def emit_items(items: Iterable[object], cursor: int | None = None) -> None:
 
 
 def shown_json(value: object) -> str:
-    """A value as JSON for people: letters of all scripts are printed without escapes."""
+    """Returns a value as JSON for people: letters of all scripts are written without escapes."""
     return json.dumps(value, default=_plain, ensure_ascii=False)
 
 
@@ -92,10 +93,10 @@ def _plain(value: object) -> object:
 
 
 def say(label: str, text: object) -> None:
-    """Prints a line about the work of a command on stderr."""
+    """Prints on stderr a line about what a command has done."""
     print(paragraph(f"  {label:<10} ", text, sys.stderr), file=sys.stderr)
 
 
 def tell(text: object, head: str = "") -> None:
-    """Prints a part of a command's answer on stdout."""
+    """Prints on stdout a part of a command's answer."""
     print(paragraph(head, text, sys.stdout))

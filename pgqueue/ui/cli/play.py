@@ -30,9 +30,10 @@ def add(cli: typer.Typer) -> None:
 
 @contextmanager
 def _server(given: str | None, *, demo: bool = False) -> Iterator[str]:
-    """The DSN of the configured database, or of an embedded Postgres, which runs as long as any program uses it. Migrates the database.
+    """Yields the DSN of the configured database. If none is configured, starts an embedded Postgres, and yields its DSN.
 
-    The demo and ``pgq dev`` have an embedded Postgres each, so that the demo's jobs do not mix with the user's jobs.
+    The database is migrated first. The embedded Postgres runs as long as any program uses it. The demo and ``pgq dev`` have different
+    embedded servers, so that the demo's jobs do not mix with the user's jobs.
     """
     try:
         dsn = find_dsn(given)
@@ -63,7 +64,7 @@ def _prepared(dsn: str) -> str:
 
 @with_settings("queues", "concurrency")
 def dev(app: AppPath = None, dsn: Dsn = None, **flags: object) -> None:
-    """For development: start a worker. If no database is configured, start a Postgres, too. Create the schema if it is missing."""
+    """For development: start a worker. If no database is configured, start a Postgres server, too. Create the schema if it is missing."""
     from pgqueue.maintenance.alerting.settings import find_alerts
     from pgqueue.worker.worker import Worker
 

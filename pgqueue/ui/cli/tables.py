@@ -1,7 +1,8 @@
-"""Prints tables. On a terminal they fit its width; otherwise the lines are tab-separated.
+"""Prints tables. On a terminal they fit its width. Elsewhere the cells of a line are separated by tabs.
 
 On a terminal, ids, states, numbers and times are never cut. Long names continue on the next line, and long texts are cut. If a table
-still does not fit, the last column goes below each row, if it is a text. If even that does not fit, each row becomes a block of lines.
+still does not fit, and its last column is a text, this text is printed below each row. If even that does not fit, each row becomes a block
+of lines.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ STYLES = {
     "completed": "green", "running": "cyan", "retrying": "yellow", "dead": "red", "cancelled": "dim", "expired": "red",
 }  # fmt: skip
 GAP = 2
-NAME, TEXT = 12, 24  # the least width of a long name and of a long text
-LINES = 3  # of a long text, only so many lines are shown
+NAME, TEXT = 12, 24  # the least width of a column of names, and of a column of texts
+LINES = 3  # of a long text, only this many lines are shown
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``least``: the least width, in characters. None: the width of the longest cell, because cells of this column stay on one line."""
+    """``least``: the least width, in characters; None if every cell of the column must stay on one line.
+
+    ``cut``: whether long cells are cut. Otherwise they continue on the next line.
+    """
 
     head: str
     least: int | None = None
@@ -32,17 +36,17 @@ class Column:
 
 
 def name(head: str) -> Column:
-    """A column of names or lists of names. If they are too long, they continue on the next line."""
+    """Makes a column of names or lists of names. If they are too long, they continue on the next line."""
     return Column(head, NAME)
 
 
 def text(head: str) -> Column:
-    """A column of errors or arguments. If they are too long, they are cut."""
+    """Makes a column of errors or arguments. If they are too long, they are cut."""
     return Column(head, TEXT, cut=True)
 
 
 def table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], *, empty: str) -> None:
-    """Prints the rows. If there are none, prints ``empty`` on stderr. On a terminal, a column without any value is left out."""
+    """Prints the rows. If there is no row, prints ``empty`` on stderr. On a terminal, a column without any value is left out."""
     made = [Column(column) if isinstance(column, str) else column for column in columns]
     cells = [[cell(value) for value in row] for row in rows]
     if not cells:
@@ -57,7 +61,7 @@ def table(columns: Sequence[str | Column], rows: Iterable[Sequence[object]], *, 
 
 
 def cell(value: object) -> str:
-    """A value as text of one line."""
+    """Returns a value as text on one line."""
     return "" if value is None else visible(str(value)).replace("\t", " ")
 
 
@@ -73,10 +77,10 @@ def _show(columns: list[Column], rows: list[list[str]]) -> None:
 
 
 def _widths(columns: list[Column], rows: list[list[str]], room: int) -> list[int] | None:
-    """The width of each column; None if there is no room for all columns.
+    """Returns the width of each column; None if there is no room for all columns.
 
-    A column gets the width of its longest cell. If there is too little room, the columns that have a ``least`` width share the room
-    equally.
+    A column gets the width of its longest cell. If there is too little room, the columns that have a ``least`` width share the rest of the
+    room equally.
     """
     from rich.cells import cell_len
 
@@ -122,7 +126,7 @@ def _lines(
 
 
 def _blocks(columns: list[Column], rows: list[list[str]], below: Column | None) -> Iterable[object]:
-    """Each row as a block with one line for each column, for a terminal that is too narrow for a table."""
+    """Yields the lines of all rows. Each row is a block with one line for each column, for a terminal that is too narrow for a table."""
     from rich.text import Text
 
     heads = [column.head for column in columns] + ([below.head] if below else [])
@@ -146,7 +150,7 @@ def _padded(parts: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def fold(value: str, size: int, lines: int | None) -> list[str]:
-    """The value in lines of at most ``size`` characters. If these are more than ``lines`` lines, the rest is cut off."""
+    """Splits the value into lines of at most ``size`` characters. Cuts off what does not fit into ``lines`` lines."""
     from rich.cells import cell_len, chop_cells
 
     found: list[str] = []
@@ -169,7 +173,7 @@ def fold(value: str, size: int, lines: int | None) -> list[str]:
 
 
 def _words(value: str) -> Iterable[str]:
-    """Splits a value after each space, comma, dot, slash and colon. Between these pieces, a line can be broken."""
+    """Splits a value after each space, comma, dot, slash and colon. A line can be broken between two of these pieces."""
     word = ""
     for letter in value:
         word += letter

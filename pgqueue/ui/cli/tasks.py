@@ -27,7 +27,7 @@ def list_tasks(
     as_json: AsJson = False,
     dsn: Dsn = None,
 ) -> None:
-    """List tasks with their declared options. A job that is enqueued by SQL gets these options, unless the caller gives other ones."""
+    """List tasks with their declared options. A job that is enqueued by SQL gets these options, unless the caller gives other values."""
     with database(dsn) as connection:
         found = run(connection, statements.list_tasks(name))
     if as_json:

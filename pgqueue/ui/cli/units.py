@@ -8,12 +8,12 @@ UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def count(number: int, noun: str, many: str | None = None) -> str:
-    """``1 job`` or ``2,000 jobs``. ``many``: the plural, if it is not the noun with an s."""
+    """Returns ``1 job`` or ``2,000 jobs``. ``many`` is the plural, if it is not the noun with an s."""
     return f"{number:,} {noun if number == 1 else many or noun + 's'}"
 
 
 def ago(moment: datetime | None) -> str:
-    """``1.1 s ago`` for a time in the past, ``in 5 m`` for a time in the future."""
+    """Returns ``1.1 s ago`` for a time in the past, ``in 5 m`` for a time in the future."""
     if moment is None:
         return ""
     seconds = since(moment)
@@ -21,12 +21,12 @@ def ago(moment: datetime | None) -> str:
 
 
 def since(moment: datetime) -> float:
-    """Seconds from then until now."""
+    """Returns the seconds from this moment until now."""
     return (datetime.now(UTC) - moment).total_seconds()
 
 
 def span(seconds: float | None) -> str:
-    """A duration, rounded to one unit: ``1.1 s``, ``42 s``, ``2 m``, ``3 h``, ``5 d``."""
+    """Returns a duration, rounded to one unit: ``1.1 s``, ``42 s``, ``2 m``, ``3 h``, ``5 d``."""
     if seconds is None:
         return ""
     if seconds < 9.95:
@@ -38,7 +38,7 @@ def span(seconds: float | None) -> str:
 
 
 def exact(seconds: float) -> str:
-    """A duration to the millisecond, in as many units as needed: ``250 ms``, ``1 m 30 s``."""
+    """Returns a duration, exact to the millisecond, in as many units as needed: ``250 ms``, ``1 m 30 s``."""
     thousandths = round(seconds * 1000)
     if thousandths < 1000:
         return f"{thousandths} ms" if thousandths else "0 s"

@@ -1,4 +1,4 @@
-"""``pgq jobs wait ID``. On a terminal, it shows a progress bar."""
+"""``pgq jobs wait ID``. On a terminal, this command shows a progress bar."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def wait(
 
 
 def wait_limit(text: str | None) -> float | None:
-    """The value of --timeout in seconds. Raises InvalidOptionError if it is no duration."""
+    """Returns the value of --timeout in seconds. Raises InvalidOptionError if the value is no duration."""
     return None if text is None else seconds(text, "--timeout")
 
 
 def wait_watching(handle: JobHandle, timeout: float | None) -> object:
-    """The job's result. Until the job ends, a terminal shows how far the job has come."""
+    """Waits for the job's result and returns it. If stderr is a terminal, shows the job's progress there meanwhile."""
     if not sys.stderr.isatty():
         return handle.result(timeout)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

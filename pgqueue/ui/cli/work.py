@@ -25,7 +25,7 @@ def add(cli: typer.Typer) -> None:
 
 
 def settings_for(app: App, **flags: object) -> WorkerSettings:
-    """The settings of a worker: from flags, or else from pyproject.toml, or else the defaults. Raises InvalidSettingError."""
+    """Returns the settings of a worker: from flags, or else from pyproject.toml, or else the defaults. Can raise InvalidSettingError."""
     from pgqueue.worker.claiming.served_queues import parse_queues
 
     named = flags.get("queues") or None
@@ -53,7 +53,7 @@ def work(
     """Run a worker until it is stopped.
 
     After SIGTERM or Ctrl-C, it takes no more jobs, lets running jobs finish within --grace, and hands back those that have not finished.
-    A second SIGTERM or Ctrl-C ends the grace immediately.
+    A second SIGTERM or Ctrl-C ends this grace period immediately.
     """
     from pgqueue.maintenance.alerting.settings import find_alerts
     from pgqueue.worker.processes.recycling import rss

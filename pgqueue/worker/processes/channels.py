@@ -45,7 +45,7 @@ class WakeUpRelay:
 
     @property
     def fd(self) -> int:
-        """The file descriptor that the worker processes inherit."""
+        """Returns the file descriptor that the worker processes inherit."""
         return self._theirs.fileno()
 
     def open(self) -> None:
@@ -79,7 +79,7 @@ class LineToWorker:
 
     @property
     def fd(self) -> int:
-        """The file descriptor that the worker process inherits."""
+        """Returns the file descriptor that the worker process inherits."""
         return self._theirs.fileno()
 
     def tell(self, workers: set[int] | None) -> None:
