@@ -276,10 +276,7 @@ class Worker:
         self._supervisor = None
 
     def _signalled(self, number: int) -> None:
-        """Called when this process receives a signal. Stops the worker. If there is a supervisor, only drains the worker.
-
-        A signal to the whole process group reaches the supervisor, too. The supervisor then asks the worker to stop.
-        """
+        """Stops the worker after a signal. A worker with a supervisor only drains, and stops when the supervisor asks it to."""
         if self._supervisor is None:
             self.stop(number)
         else:
@@ -366,11 +363,7 @@ class Worker:
         self._runner.lose()
 
     async def _watch(self) -> None:
-        """Does the following twice a second, until it is cancelled.
-
-        Ends the lease if it has run out. Undoes changes of handlers to the loop. Releases claimed attempts that have waited too long for a
-        slot. If no listener reports cancels, looks for cancels.
-        """
+        """Twice a second: checks lease and loop, releases attempts that waited too long, looks for cancels if no listener reports them."""
         while True:
             await asyncio.sleep(LATE / 2)
             self._lease.watch()
