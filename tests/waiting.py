@@ -9,10 +9,9 @@ from typing import TypeVar
 Value = TypeVar("Value")
 
 
-PATIENCE = 60.0  # seconds: only a test that fails waits so long
-STARTS = (
-    180.0  # seconds: the same for a test that starts processes, because a busy machine starts them slowly
-)
+PATIENCE = 60.0  # a test fails if its condition is not true after this many seconds
+# The same limit for a test that starts processes, because a busy machine starts them slowly.
+STARTS = 180.0
 
 
 def wait_until(predicate: Callable[[], Value], timeout: float = PATIENCE) -> Value:

@@ -29,12 +29,15 @@ class Hand:
         return [Attempt(self.id, row) for row in rows]
 
     def settle(self, attempt: Attempt, outcome: Outcome) -> bool:
-        """Settles the attempt; returns whether it still belonged to this worker."""
+        """Settles the attempt, and returns whether it still belonged to this worker."""
         return bool(run(self.db, statements.settle(self.id, [(attempt.id, attempt.lease_id, outcome)])))
 
 
 class LimitedHand(Hand):
-    """The same worker, but its claims go by turns and keep limits."""
+    """Such a worker that can also claim by turns and under limits.
+
+    ``take`` claims by turns, beginning after the key ``after``. If ``after`` is None, it claims jobs without keys.
+    """
 
     def take(self, count: int = 100, *, after: str | None = "", priority: int = 0) -> list[Attempt]:
         lane = (self.queue, priority)
@@ -47,13 +50,13 @@ class LimitedHand(Hand):
 
 
 def finish_one(db: Connection[Any], outcome: Outcome = COMPLETED, task: str = "refresh") -> None:
-    """Claims the one job of this task that is due, and settles it."""
+    """Claims the only due job of this task, and settles it."""
     hand = Hand(db, [task])
     [claimed] = hand.claim()
     assert hand.settle(claimed, outcome)
 
 
-def bury_one(db: Connection[Any], job_id: int, error: str = "boom", task: str = "greet") -> None:
+def make_one_dead(db: Connection[Any], job_id: int, error: str = "boom", task: str = "greet") -> None:
     """Makes this job dead, and releases the other jobs that are claimed with it."""
     hand = Hand(db, [task])
     for attempt in hand.claim(100):

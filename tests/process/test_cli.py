@@ -17,7 +17,7 @@ from pgqueue.model.progress import Progress
 from tests import command_line
 from tests.command_line import on_terminal
 from tests.factories import add_jobs
-from tests.worker_by_hand import Hand, bury_one
+from tests.worker_by_hand import Hand, make_one_dead
 
 # ------------------------------------------------------------------ help, usage
 
@@ -192,7 +192,7 @@ def test_a_worker_with_the_option_drain_completes_all_due_jobs(dsn, db, tmp_path
 
 def test_a_table_on_a_terminal_has_colours_unless_no_color_is_set(db, dsn, tmp_path):
     [job] = add_jobs(db, task="greet")
-    bury_one(db, job)
+    make_one_dead(db, job)
     coloured = on_terminal(["jobs", "list"], tmp_path, dsn)
     assert "\x1b[31mdead" in coloured
     assert "\t" not in coloured

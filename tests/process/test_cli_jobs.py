@@ -12,7 +12,7 @@ from pgqueue.database.run import run
 from pgqueue.model.outcome import COMPLETED, Outcome
 from pgqueue.model.progress import Progress
 from tests.factories import add_jobs, look
-from tests.worker_by_hand import Hand, bury_one
+from tests.worker_by_hand import Hand, make_one_dead
 
 # ------------------------------------------------------------------ jobs
 
@@ -21,7 +21,7 @@ def test_jobs_are_listed_newest_first_and_can_be_filtered_and_paged(pgq, db):
     plain = add_jobs(db, task="greet", count=3)
     [tagged] = add_jobs(db, task="greet", tags=["red"], queue="mail")
     [other] = add_jobs(db, task="echo")
-    bury_one(db, plain[0], "disk full")
+    make_one_dead(db, plain[0], "disk full")
 
     def ids(*words: str) -> list[int]:
         return [item["id"] for item in pgq("jobs", "list", "--json", *words).items]
@@ -64,7 +64,7 @@ def test_a_table_in_a_pipe_is_tab_separated_and_has_a_row_of_headings(pgq, db):
 
 def test_jobs_show_prints_a_job_and_its_history(pgq, db):
     [job] = add_jobs(db, task="greet", args='{"name": "Ada"}')
-    bury_one(db, job)
+    make_one_dead(db, job)
     shown = pgq("jobs", "show", str(job))
     assert all(word in shown.out for word in ("Ada", "dead", "ValueError: boom", "permanent_error"))
     told = json.loads(pgq("jobs", "show", str(job), "--json").out)
@@ -76,7 +76,7 @@ def test_jobs_show_prints_a_job_and_its_history(pgq, db):
 def test_jobs_revive_revives_the_given_jobs_or_all_jobs_that_match_a_filter(pgq, db):
     jobs = add_jobs(db, task="greet", count=4)
     for job in jobs[:3]:
-        bury_one(db, job)
+        make_one_dead(db, job)
     dry = pgq("jobs", "revive", "--state", "dead", "--dry-run", "--json")
     assert [item["result"] for item in dry.items] == ["would revive"] * 3
     assert dry.code == 0

@@ -15,7 +15,7 @@ from tests.stages.all_ways_to_enqueue import check, played
 
 @pytest.fixture
 def django(dsn: str) -> Iterator[Any]:
-    """The connections of a Django project with this database as its default."""
+    """Yields the module ``django.db`` of a Django project. The database of the test is its default database."""
     settings = pytest.importorskip("django.conf").settings
     known = psycopg.conninfo.conninfo_to_dict(dsn)
     database = {
@@ -45,7 +45,7 @@ def django(dsn: str) -> Iterator[Any]:
         yield django.db
 
 
-def test_an_enqueue_on_djangos_connection_joins_the_transaction_of_atomic(note, done, db, django):
+def test_an_enqueue_on_djangos_connection_joins_the_transaction_of_an_atomic_block(note, done, db, django):
     with django.transaction.atomic():
         played(note, done, django.connection)
         with suppress(ZeroDivisionError), django.transaction.atomic():
@@ -58,12 +58,12 @@ def test_an_enqueue_on_djangos_connection_joins_the_transaction_of_atomic(note, 
     check(db)
 
 
-def test_an_enqueue_on_djangos_connection_outside_of_atomic_warns(note, django):
+def test_an_enqueue_on_djangos_connection_warns_outside_of_atomic_blocks(note, django):
     with pytest.warns(AutocommitWarning, match=r"transaction\.atomic"):
         note.using(django.connection).enqueue("alone")
 
 
-def test_an_enqueue_is_refused_inside_a_broken_atomic_of_django(note, django):
+def test_an_enqueue_is_refused_in_an_atomic_block_that_will_be_rolled_back(note, django):
     from django.db.transaction import TransactionManagementError
 
     with django.transaction.atomic():
@@ -72,6 +72,6 @@ def test_an_enqueue_is_refused_inside_a_broken_atomic_of_django(note, django):
             note.using(django.connection).enqueue("in vain")
 
 
-def test_djangos_connection_to_sqlite_is_refused_in_one_sentence(note, django):
+def test_a_connection_of_django_to_sqlite_is_refused(note, django):
     with pytest.raises(WrongConnectionError, match="Django's connection 'other' leads to sqlite"):
         note.using(django.connections["other"]).enqueue("a")

@@ -1,4 +1,4 @@
-"""A worker with ``drain`` ends with its last job, whatever its poll interval is, and also while a test freezes its clocks."""
+"""A worker with ``drain`` ends soon after its last job, however long its poll interval is. It also ends if a test freezes the clocks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def drain(app: App, **settings: object) -> int:
 
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
-def test_a_drain_ends_with_the_last_job_and_not_at_the_next_poll(app, db, executor) -> None:
+def test_a_worker_with_drain_does_not_wait_for_its_next_poll_after_the_last_job(app, db, executor) -> None:
     @app.task(name="t")
     async def t() -> None:
         await asyncio.sleep(0.2)
@@ -36,7 +36,7 @@ def test_a_drain_ends_with_the_last_job_and_not_at_the_next_poll(app, db, execut
     assert db.execute("select count(*) from pgqueue.jobs where state = 'completed'").fetchone() == (3,)
 
 
-def test_a_drain_does_not_wait_for_a_job_that_sql_has_changed_so_that_no_claim_takes_it(app, db) -> None:
+def test_a_worker_with_drain_ends_although_there_is_a_job_that_no_claim_takes(app, db) -> None:
     @app.task(name="t")
     async def t() -> None: ...
 
@@ -47,7 +47,7 @@ def test_a_drain_does_not_wait_for_a_job_that_sql_has_changed_so_that_no_claim_t
     assert db.execute(ended).fetchall() == [("completed", None), ("pending", False)]
 
 
-def test_a_worker_drains_while_a_test_freezes_the_clock(app, db) -> None:
+def test_a_worker_with_drain_finishes_all_jobs_while_the_clock_is_frozen(app, db) -> None:
     @app.task(name="t", retry=[0.05])
     async def t(n: int) -> None:
         await asyncio.sleep(0.01)
@@ -78,14 +78,14 @@ def test_the_age_of_a_job_does_not_depend_on_the_clock_of_the_host(app, db, exec
     with frozen(moment):
         t.enqueue()
         assert drain(app, executor=executor) == STOPPED
-    # If the clock of the host counted, the job would be dead at its first attempt when that clock is far ahead.
+    # If the age of a job depended on the clock of the host, a clock that is far ahead would make the job dead at its first attempt.
     assert db.execute("select state, attempt from pgqueue.jobs").fetchall() == [("dead", 2)]
 
 
 def test_a_worker_ends_while_its_pool_is_connecting(app, monkeypatch) -> None:
-    """If psycopg's pool is connecting when the loop ends, as after a crash of the server, the pool ignores the loop's cancel.
+    """When the event loop ends, psycopg's pool can be connecting, for example after a crash of the server.
 
-    The worker must end nevertheless.
+    Then the pool ignores the cancellation by the loop. The worker must end nevertheless.
     """
     connect, connecting, held = AsyncConnection.connect, asyncio.Event(), []
 

@@ -1,4 +1,4 @@
-"""Edit: which options of a job it can change, and in which states, from SQL and from Python."""
+"""Which options of a job an edit can change, and in which states of the job. The edits come from SQL and from Python."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_an_edit_refuses_the_values_that_an_enqueue_refuses(db, changes):
     assert reasons(db, job) == []
 
 
-def test_an_edit_joins_its_callers_transaction_and_wakes_the_queue_when_that_commits(db, connect):
+def test_an_edit_joins_the_callers_transaction_whose_commit_wakes_the_queue(db, connect):
     listener = connect()
     listener.execute("listen pgqueue")
     job = enqueue(db, delay=3600)
@@ -165,7 +165,7 @@ def handle(app: App) -> JobHandle:
 
 @pytest.fixture(params=["sync", "async"])
 def do(request: pytest.FixtureRequest, app: App) -> Callable[..., Any]:
-    """Calls a method of a handle, or the async variant of the method."""
+    """Returns a function that calls a method of a handle: the sync method, or its async variant."""
     if request.param == "sync":
         return lambda handle, verb, *args, **options: getattr(handle, verb)(*args, **options)
 
@@ -224,7 +224,7 @@ def test_edited_arguments_are_checked_as_the_arguments_of_an_enqueue_are(app, ha
     ],
     ids=str,
 )
-def test_python_refuses_a_bad_edit_in_one_sentence(handle, do, changes, error, said):
+def test_python_refuses_a_bad_edit_and_changes_nothing(handle, do, changes, error, said):
     with pytest.raises(error, match=said):
         do(handle, "edit", **changes)
     assert handle.job().priority == 0

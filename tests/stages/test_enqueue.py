@@ -61,7 +61,7 @@ def test_every_option_is_stored(greet, db):
 
 
 @pytest.mark.parametrize("delay", [60, "1m", timedelta(minutes=1)])
-def test_a_delay_counts_from_the_database_clock(greet, db, delay):
+def test_a_delay_is_added_to_the_time_of_the_database(greet, db, delay):
     greet.using(delay=delay).enqueue("Ada")
     assert db.execute("select run_at - created_at from pgqueue.jobs").fetchone() == (timedelta(minutes=1),)
 
@@ -185,7 +185,7 @@ def test_an_enqueue_joins_a_transaction_of_any_isolation_level_and_finds_duplica
 
 
 @pytest.mark.parametrize("level", LEVELS[1:], ids=lambda level: level.name)
-def test_an_enqueue_fails_to_serialize_if_its_snapshot_is_older_than_the_job_with_its_key(
+def test_an_enqueue_fails_to_serialize_if_its_snapshot_is_older_than_a_job_with_the_same_key(
     greet, connect, level
 ):
     with connect(autocommit=False) as connection:
@@ -209,10 +209,10 @@ def test_an_enqueue_on_an_autocommit_connection_warns(greet, connect):
 
 
 @pytest.fixture
-def heard(connect: Callable[..., Connection[Any]]) -> Callable[[], list[str]]:
-    """A function that returns the queues for which wake-ups were sent since its last call.
+def woken_queues(connect: Callable[..., Connection[Any]]) -> Callable[[], list[str]]:
+    """Returns a function. This function returns the queues for which wake-ups were sent since its last call.
 
-    It sends a notification of its own, which comes after all of these wake-ups.
+    In order to know that all of them have arrived, it sends a notification of its own and waits for it.
     """
     listener = connect()
     listener.execute("listen pgqueue")
@@ -229,42 +229,42 @@ def heard(connect: Callable[..., Connection[Any]]) -> Callable[[], list[str]]:
     return since
 
 
-def test_a_transaction_wakes_each_of_its_queues_once(greet, connect, heard):
+def test_a_transaction_wakes_each_of_its_queues_once(greet, connect, woken_queues):
     with connect(autocommit=False) as connection:
         joined = greet.using(connection)
         for _ in range(3):
             joined.enqueue("Ada")
         joined.using(queue="mail").enqueue_many([{"name": "Bob"}] * 5)
-        assert heard() == [], "no wake-up is sent before the commit"
+        assert woken_queues() == [], "no wake-up is sent before the commit"
         connection.commit()
-    assert heard() == ["default", "mail"]
+    assert woken_queues() == ["default", "mail"]
 
 
-def test_a_transaction_that_is_rolled_back_wakes_no_queue(greet, connect, heard):
+def test_a_transaction_that_is_rolled_back_wakes_no_queue(greet, connect, woken_queues):
     with connect(autocommit=False) as connection:
         greet.using(connection).enqueue("Ada")
         connection.rollback()
-    assert heard() == []
+    assert woken_queues() == []
 
 
-def test_a_scheduled_job_and_a_duplicate_wake_no_queue(greet, heard):
+def test_a_scheduled_job_and_a_duplicate_wake_no_queue(greet, woken_queues):
     greet.using(unique_key="k", delay=60).enqueue("Ada")
     greet.using(unique_key="k").enqueue("Bob")
-    assert heard() == []
+    assert woken_queues() == []
 
 
-def test_a_busy_queue_is_not_woken_until_its_busy_mark_is_removed(greet, db, heard):
+def test_a_busy_queue_is_not_woken_until_its_busy_mark_is_removed(greet, db, woken_queues):
     until = run(db, statements.mark_busy(["default"], 60))
     greet.enqueue("Ada")
     greet.using(queue="mail").enqueue("Bob")
-    assert heard() == ["mail"]
+    assert woken_queues() == ["mail"]
     run(db, statements.mark_busy(["default"], 0, until))
     greet.enqueue("Cid")
-    assert heard() == ["default"]
+    assert woken_queues() == ["default"]
 
 
 def test_async_enqueues_one_after_the_other_use_one_connection(app, greet, db):
-    """The pool makes no second connection meanwhile. If a second connection were still being made at the end of ``asyncio.run()``,
+    """The pool opens no second connection during the enqueues. If it were still opening one at the end of ``asyncio.run()``,
     ``asyncio.run()`` would not return.
     """
 

@@ -1,4 +1,4 @@
-"""Bad input is refused at the enqueue in one sentence. If SQL stores it nevertheless, its job becomes dead and harms no other job."""
+"""An enqueue refuses bad input. If an INSERT in SQL stores bad input nevertheless, the job becomes dead and harms no other job."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_error_for_a_bad_option_contains_its_name_and_its_bounds(echo, db, o
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (0,)
 
 
-def test_items_that_are_not_made_jobs_are_listed_in_the_error(echo, app, db):
+def test_the_error_lists_the_items_that_were_not_made_by_task_job(echo, app, db):
     made = echo.job(1)
     for wrong, said in (
         ([made, echo], r"1 of the items are bad: \[1\] it is a Task"),
@@ -149,7 +149,7 @@ ANYTHING = st.recursive(PAYLOADS | ODD, lambda inner: st.lists(inner, max_size=2
 
 
 def same(one: Any, two: Any) -> bool:
-    """Whether both are equal. jsonb has one kind of number, so the float 1e23 may come back as an int."""
+    """Returns whether the two values are equal. jsonb has only one type of number, so the float 1e23 can come back as an int."""
     if isinstance(one, float) and type(two) in (int, float):
         return one == float(two)
     if isinstance(one, dict):
@@ -196,7 +196,7 @@ def test_any_option_is_stored_as_given_or_refused_with_an_error_of_pgqueue(echo,
     assert same(meta, stored.meta)
 
 
-# ------------------------------------------------------------------ rows forced in by SQL
+# ------------------------------------------------------------------ rows that SQL stores without the checks of Python
 
 UNSETTLED = {
     "unspeakable": ("dead", "ValueError: a\ufffdb\\ud800"),

@@ -1,4 +1,4 @@
-"""Whatever a user's trigger raises for one job, the other jobs go on."""
+"""A user's trigger can raise any error for one job. The other jobs are claimed, settled, rescued and ended nevertheless."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from tests.failing_rows import PASSING, die, ended, linked, refuse
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
-# Error codes. Without a trigger, they mean a missing right, a lost server or a missing column. The last one is that of a plain RAISE.
+# Error codes that the trigger raises. If Postgres itself raises them, they mean a missing right, a lost server or a missing column.
+# The exception is the last code: it is the one of a RAISE that gives no code.
 CODES = ["42501", "57P01", "57P03", "42703", "08006", "P0001"]
 
 
@@ -91,13 +92,13 @@ def test_the_other_jobs_are_settled_whatever_a_trigger_raises_for_one_job(
 
 
 def break_claims_under_limits(db: Connection[Any]) -> None:
-    """Makes claims under limits fail, as a missing right to the table of seats does. A plain claim does not use this table."""
+    """Makes the statement claim_limited fail, as a missing right to the table of seats does. The statement claim does not use this table."""
     db.execute("insert into pgqueue.limits (queue, concurrency) values ('limited', 50)")
     refuse(db, "42501", "insert or update", "pgqueue.seats", "true")
 
 
 def claims(db: Connection[Any], app: App, play: Callable[[Claimer], Coroutine[Any, Any, Any]]) -> Any:
-    """Calls ``play`` with a claimer that has found all lanes; returns the result of ``play``."""
+    """Makes a claimer that has found all lanes, calls ``play`` with it, and returns the result of ``play``."""
     claimer = Worker(app, WorkerSettings(queues={"default": None, "limited": None}, poll=0.1))._claimer
     claimer.worker_id = Hand(db, ["ok"]).id
 
@@ -127,7 +128,7 @@ def test_jobs_stay_pending_and_delay_no_other_jobs_if_every_claim_under_limits_f
     assert claims(db, ok, lambda claimer: claimer._claim(100)) == jobs
 
 
-def test_a_job_becomes_dead_if_its_claim_fails_and_the_same_statement_claims_other_jobs(
+def test_a_job_becomes_dead_if_the_statement_fails_to_claim_it_but_claims_other_jobs(
     db: Connection[Any], ok: App
 ) -> None:
     db.execute("insert into pgqueue.limits (queue, concurrency) values ('limited', 50)")
@@ -142,7 +143,7 @@ def test_a_job_becomes_dead_if_its_claim_fails_and_the_same_statement_claims_oth
 def test_a_claimer_forgets_the_failed_claims_of_a_round_before_the_next_round(
     db: Connection[Any], ok: App
 ) -> None:
-    """Otherwise the next error, which can concern all jobs, would count as an error of a few jobs."""
+    """Otherwise an error of the next round, which can concern all jobs, would count as an error of only a few jobs."""
     db.execute("insert into pgqueue.jobs (task, tags) values ('ok', '{odd}')")
     refuse(db, "P0001", "update")
 
@@ -158,7 +159,7 @@ def test_a_claimer_forgets_the_failed_claims_of_a_round_before_the_next_round(
     claims(db, ok, play)
 
 
-def test_a_look_for_urgent_jobs_that_fails_makes_no_job_dead_and_their_lane_is_skipped_for_a_while(
+def test_a_failed_look_for_urgent_jobs_makes_no_job_dead_but_skips_their_lane_for_a_while(
     db: Connection[Any], ok: App
 ) -> None:
     db.execute("insert into pgqueue.jobs (task, tags) values ('ok', '{odd}')")

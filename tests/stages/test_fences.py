@@ -18,7 +18,7 @@ from tests.worker_by_hand import Hand, LimitedHand
 
 WRITES: dict[str, Callable[[Hand, int, int], Any]] = {
     "complete": lambda hand, job, lease: run(hand.db, statements.complete(hand.id, [(job, lease, True)])),
-    "hold": lambda hand, job, lease: run(hand.db, statements.lock_running_job(hand.id, job, lease)),
+    "lock": lambda hand, job, lease: run(hand.db, statements.lock_running_job(hand.id, job, lease)),
     **{
         outcome.state: lambda hand, job, lease, outcome=outcome: run(hand.db, statements.settle(hand.id, [(job, lease, outcome)]))
         for outcome in (
@@ -48,10 +48,10 @@ def test_a_former_attempt_writes_nothing(db: Connection[Any], write: str, whose:
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_an_attempt_writes_nothing_for_another_worker_that_has_its_lease_id(
+def test_an_attempt_writes_nothing_if_another_worker_has_the_job_under_the_same_lease_id(
     db: Connection[Any], write: str
 ) -> None:
-    """If a crash of the server undoes a claim, the next claim can get the same lease_id. So each write compares the worker, too."""
+    """If a crash of the server undoes a claim, the next claim can get the same lease_id. So each write compares the worker's id, too."""
     gone, now = Hand(db, ["t"]), Hand(db, ["t"])
     add_jobs(db)
     with db.transaction(force_rollback=True):
@@ -65,7 +65,7 @@ def test_an_attempt_writes_nothing_for_another_worker_that_has_its_lease_id(
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_an_attempt_that_has_ended_is_not_ended_again(db: Connection[Any], write: str) -> None:
+def test_an_attempt_that_has_been_settled_writes_nothing_more(db: Connection[Any], write: str) -> None:
     hand = Hand(db, ["t"])
     add_jobs(db)
     [attempt] = hand.claim()
@@ -76,7 +76,7 @@ def test_an_attempt_that_has_ended_is_not_ended_again(db: Connection[Any], write
 
 
 @pytest.mark.parametrize("write", ["complete", "settle"])
-def test_a_late_outcome_that_is_settled_with_another_gives_back_no_seat_of_the_next_attempt(
+def test_the_outcome_of_a_former_attempt_gives_back_no_seat_of_the_next_attempt(
     db: Connection[Any], write: str
 ) -> None:
     number = add_limit(db, per_key=True, concurrency=5)

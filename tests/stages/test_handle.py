@@ -36,7 +36,7 @@ def handle(app: App) -> JobHandle:
 
 @pytest.fixture(params=["sync", "async"])
 def wait(request: pytest.FixtureRequest, app: App) -> Callable[..., Any]:
-    """Waits for a handle's result, the sync or the async way."""
+    """Returns a function that waits for the result of a handle: the sync method, or the async one."""
     if request.param == "sync":
         return JobHandle.result
 
@@ -109,9 +109,8 @@ def test_a_bad_timeout_is_refused_before_the_wait_begins(handle, wait):
 
 
 def test_the_end_of_a_job_wakes_a_handle_that_waits_for_it(handle, db, wait, monkeypatch):
-    monkeypatch.setattr(
-        "pgqueue.app.lookout.POLL", 60.0
-    )  # so that only the notification can end the wait in time
+    # With such a long poll, only the notification can end the wait in time.
+    monkeypatch.setattr("pgqueue.app.lookout.POLL", 60.0)
     hand = Hand(db, ["t"])
     [attempt] = hand.claim()
     results: list[Any] = []
@@ -124,7 +123,7 @@ def test_the_end_of_a_job_wakes_a_handle_that_waits_for_it(handle, db, wait, mon
 
 
 def is_waited_for(db: Connection[Any]) -> bool:
-    """Whether a waiting handle listens and has read the row: then its session is idle, and the session's last statement read the job."""
+    """Returns whether a waiting handle listens and has read the row. Then its session is idle, and the last statement of the session has read the job."""
     found = db.execute(
         "select 1 from pg_stat_activity where application_name = 'pgqueue wait' and state = 'idle'"
         " and query like '%from pgqueue.jobs%' and datname = current_database()"
@@ -132,7 +131,7 @@ def is_waited_for(db: Connection[Any]) -> bool:
     return bool(found)
 
 
-def test_the_end_of_a_job_is_not_notified_while_no_handle_waits(handle, db, connect):
+def test_the_end_of_a_job_sends_no_notification_if_no_handle_waits(handle, db, connect):
     listener = connect()
     listener.execute("listen pgqueue_finished")
     hand = Hand(db, ["t"])
@@ -141,14 +140,14 @@ def test_the_end_of_a_job_is_not_notified_while_no_handle_waits(handle, db, conn
     assert [note.payload for note in listener.notifies(timeout=20, stop_after=1)] == ["end"]
 
 
-def test_a_job_that_a_handle_has_read_has_no_lease(handle):
+def test_a_job_that_was_read_with_a_handle_has_no_lease(handle):
     job = handle.job()
     job.check()
     with pytest.raises(RuntimeError, match="was read, not claimed"):
         job.transaction()
 
 
-def test_the_error_of_a_handle_without_an_app_says_how_to_get_one():
+def test_the_error_of_a_handle_without_an_app_says_how_to_make_one_with_an_app():
     with pytest.raises(RuntimeError, match=r"app\.handle\(id\)"):
         JobHandle(1).job()
 

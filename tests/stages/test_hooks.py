@@ -49,8 +49,8 @@ def settle(
     return run(db, statements.settle(hand.id, [(attempt.id, attempt.lease_id, outcome)], hooks))
 
 
-def told(db: Connection[Any]) -> dict[str, dict[str, Any]]:
-    """For each event, the arguments of its hook's job."""
+def arguments_of_hooks(db: Connection[Any]) -> dict[str, dict[str, Any]]:
+    """Returns, for each event, the arguments of the job that calls the hook of this event."""
     rows = db.execute("select task, args from pgqueue.jobs_live where task like '%:on\\_%'").fetchall()
     assert len(dict(rows)) == len(rows), "a hook has two jobs"
     return {task.rpartition(":on_")[2]: args for task, args in rows}
@@ -70,7 +70,7 @@ def test_an_outcome_stores_a_job_for_each_hook_of_its_events(db, outcome, events
     hand = Hand(db, ["a"], "mail")
     [attempt] = hand.claim()
     assert settle(db, hand, attempt, outcome, HOOKS) == [job_id]
-    found = told(db)
+    found = arguments_of_hooks(db)
     assert set(found) == events
     for args in found.values():
         job = job_told(args["job"])
@@ -112,7 +112,7 @@ def test_a_hooks_job_has_the_options_of_the_original_job_only_in_its_arguments(d
         f"select {given} from pgqueue.jobs_live where queue = 'pgqueue.hooks'".encode()
     ).fetchall()
     assert rows == [(None, None, None, None, None, None, [], None, 6)] * 2
-    for args in told(db).values():
+    for args in arguments_of_hooks(db).values():
         job = job_told(args["job"])
         assert (job.concurrency_key, job.tags, job.timeout, job.progressed) == (
             "k",
@@ -123,9 +123,8 @@ def test_a_hooks_job_has_the_options_of_the_original_job_only_in_its_arguments(d
         assert job.deadline_at is not None
         assert job.deadline_at.year == 2999
         assert "seats_taken" not in args["job"]
-    assert (
-        run(db, statements.claim_limited(hand.id, ["a"], ("a", 0), "", 10)).rows == []
-    )  # the dead job blocks the next job of its key, and the rate of the key is used up
+    # The dead job blocks the next job of its key, and the rate of the key is used up.
+    assert run(db, statements.claim_limited(hand.id, ["a"], ("a", 0), "", 10)).rows == []
     hooks = Hand(db, HOOKS, "pgqueue.hooks")
     rows = run(db, statements.claim_limited(hooks.id, HOOKS, ("pgqueue.hooks", 0), None, 10)).rows
     assert {Attempt(hooks.id, row).task for row in rows} == {"a:on_dead", "a:on_failed"}
@@ -133,16 +132,16 @@ def test_a_hooks_job_has_the_options_of_the_original_job_only_in_its_arguments(d
     assert seats == (0,)
 
 
-def test_only_known_hooks_get_jobs_and_a_lost_attempt_stores_none(db):
+def test_jobs_are_stored_only_for_known_hooks_and_not_for_a_lost_attempt(db):
     insert(db)
     hand = Hand(db, ["a"])
     [attempt] = hand.claim()
     dead = Outcome.dead("permanent_error", ValueError("no"))
     lost = Attempt(hand.id, [attempt.id, attempt.lease_id + 1, *attempt.row()[2:]])
     assert settle(db, hand, lost, dead, HOOKS) == []
-    assert told(db) == {}
+    assert arguments_of_hooks(db) == {}
     settle(db, hand, attempt, dead, ["b:on_dead", "a:on_failed"])
-    assert set(told(db)) == {"failed"}
+    assert set(arguments_of_hooks(db)) == {"failed"}
 
 
 def test_one_statement_stores_the_jobs_of_hooks_of_many_outcomes(db):
@@ -169,14 +168,14 @@ def test_a_hooks_job_omits_the_original_arguments_if_they_are_too_long(db):
     [attempt] = hand.claim()
     error = ValueError("y" * 3000)
     assert settle(db, hand, attempt, Outcome.dead("permanent_error", error), HOOKS)
-    for args in told(db).values():
+    for args in arguments_of_hooks(db).values():
         assert job_told(args["job"]).args == {"x": large}
     db.execute("delete from pgqueue.jobs_live")
     insert(db, args=f'{{"x": "{large}", "y": "{large[:190_000]}"}}')
     [attempt] = hand.claim()
     assert settle(db, hand, attempt, Outcome.dead("permanent_error", error), HOOKS)
-    assert len(told(db)) == 2
-    for args in told(db).values():
+    assert len(arguments_of_hooks(db)) == 2
+    for args in arguments_of_hooks(db).values():
         assert job_told(args["job"]).args == {}
 
 
@@ -193,7 +192,7 @@ def test_a_hooks_job_omits_the_original_arguments_if_they_are_too_long(db):
     ],
     ids=["retried", "attempts_exhausted", "crash_loop", "cancelled"],
 )
-def test_a_rescue_stores_jobs_of_hooks_too(db, columns, events):
+def test_a_rescue_stores_a_job_for_each_hook_of_its_events(db, columns, events):
     job_id = insert(db)
     hand = Hand(db, ["a", *HOOKS])
     [attempt] = hand.claim()
@@ -202,7 +201,7 @@ def test_a_rescue_stores_jobs_of_hooks_too(db, columns, events):
         db.execute(f"update pgqueue.jobs_live set {column} = %s".encode(), [value])
     db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
     [rescued] = run(db, statements.rescue(3, 10))
-    found = told(db)
+    found = arguments_of_hooks(db)
     assert set(found) == events
     for args in found.values():
         job = job_told(args["job"])
@@ -212,13 +211,13 @@ def test_a_rescue_stores_jobs_of_hooks_too(db, columns, events):
     assert run(db, statements.rescue(3, 10)) == []
 
 
-def test_a_rescue_stores_only_jobs_of_hooks_that_a_living_worker_knows(db):
+def test_a_rescue_stores_jobs_only_for_hooks_that_a_living_worker_knows(db):
     insert(db)
     Hand(db, ["a"]).claim()
     db.execute("update pgqueue.workers set expires_at = now() - interval '1 s'")
     Hand(db, ["a", "a:on_retry", "b:on_dead"], "other")
     run(db, statements.rescue(3, 10))
-    assert set(told(db)) == {"retry"}
+    assert set(arguments_of_hooks(db)) == {"retry"}
 
 
 @pytest.mark.parametrize(
@@ -230,13 +229,13 @@ def test_a_rescue_stores_only_jobs_of_hooks_that_a_living_worker_knows(db):
     ],
     ids=["deadline", "expiry", "cancel"],
 )
-def test_an_overdue_job_stores_a_job_of_on_dead_if_it_becomes_dead(db, columns, reason, events):
+def test_an_overdue_job_that_becomes_dead_stores_a_job_for_its_hook_on_dead(db, columns, reason, events):
     """No attempt failed, so no other hook is called. A job of on_dead is stored only if a living worker knows this hook."""
     Hand(db, ["a", *HOOKS])
     insert(db, task="b", **columns)
     job_id = insert(db, args='{"n": 1}', concurrency_key="k", **columns)
     assert len(run(db, statements.finish_overdue(10))) == 2
-    found = told(db)
+    found = arguments_of_hooks(db)
     assert set(found) == events
     for args in found.values():
         job = job_told(args["job"])
@@ -251,7 +250,7 @@ def test_an_overdue_job_stores_a_job_of_on_dead_if_it_becomes_dead(db, columns, 
     db.execute("update pgqueue.workers set expires_at = now()")
     insert(db, **columns)
     run(db, statements.finish_overdue(10))
-    assert set(told(db)) == events
+    assert set(arguments_of_hooks(db)) == events
 
 
 # ---------------------------------------------------------------- the job's own transaction
@@ -272,10 +271,10 @@ def test_a_completion_in_the_jobs_own_transaction_stores_the_hooks_job_in_that_t
         job: Job = attempt.job(AttemptLease(attempt, app))
         with pytest.raises(ZeroDivisionError), job.transaction():
             raise ZeroDivisionError
-        assert told(db) == {}
+        assert arguments_of_hooks(db) == {}
         with job.transaction():
             pass
-        assert set(told(db)) == ({"completed"} if task == "a" else set())
+        assert set(arguments_of_hooks(db)) == ({"completed"} if task == "a" else set())
         db.execute("delete from pgqueue.jobs_live")
     app.close()
     assert db.execute("select task, state from pgqueue.jobs order by 1").fetchall() == [

@@ -1,6 +1,6 @@
 """The leader rebuilds an index that dead entries have made too large.
 
-It waits until no old snapshot would make the rebuild wait or keep the dead entries.
+It rebuilds nothing while a transaction is open that would make the rebuild wait, or whose snapshot would keep the dead entries.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ def blown_up(db):
     return db
 
 
-def keep(dsn, turns=1, floor=SMALLEST_OUTGROWN):
+def keep(dsn, times=1, floor=SMALLEST_OUTGROWN):
     async def go():
         link = Link(dsn, "pgqueue upkeep", Outage(dsn), session=ORDINARY)
         upkeep = Indexes(link, floor=floor)
         try:
-            return [await upkeep.keep() for _ in range(turns)]
+            return [await upkeep.keep() for _ in range(times)]
         finally:
             await link.close()
 
@@ -75,15 +75,15 @@ def test_jobs_live_is_vacuumed_early_and_at_full_speed(db):
     assert {"autovacuum_vacuum_scale_factor=0.01", "autovacuum_vacuum_cost_delay=0"} <= set(options)
     large = "select t.reloptions from pg_class t join pg_class c on c.reltoastrelid = t.oid where c.relname = 'jobs_live'"
     assert "autovacuum_vacuum_cost_delay=0" in db.execute(large).fetchone()[0], (
-        "the table of large arguments too"
+        "the TOAST table, which has the large arguments, is vacuumed at full speed, too"
     )
 
 
-def test_each_turn_of_upkeep_rebuilds_one_outgrown_index(blown_up, dsn):
+def test_each_call_of_keep_rebuilds_one_outgrown_index(blown_up, dsn):
     before = names(blown_up)
-    assert keep(dsn, turns=1) == [False], "another index is outgrown, too"
+    assert keep(dsn, times=1) == [False], "another index is outgrown, too"
     assert (size(blown_up) < 50_000, size(blown_up, INDEXES[1]) > SMALLEST_OUTGROWN) == (True, True)
-    assert keep(dsn, turns=2) == [True, True]
+    assert keep(dsn, times=2) == [True, True]
     assert size(blown_up, INDEXES[1]) < 50_000
     assert names(blown_up) == before
 
@@ -103,11 +103,10 @@ def test_an_index_is_rebuilt_only_once_if_statistics_say_that_the_table_is_empty
     db.execute("insert into pgqueue.jobs_live (task) select 't' from generate_series(1, %s)", [ROWS])
     db.execute("select pg_stat_force_next_flush()")
     db.execute("select pg_stat_reset()")
-    keep(dsn, turns=5)
+    keep(dsn, times=5)
     rebuilt = [caplog.text.count(f"index {index} was outgrown and is mended") for index in INDEXES]
-    counts = (
-        db.info.server_version < 180_000
-    )  # before PostgreSQL 18, the first rebuild corrects the statistics
+    # Before PostgreSQL 18, the first rebuild corrects the statistics.
+    counts = db.info.server_version < 180_000
     assert rebuilt == ([1, 0] if counts else [1, 1])
 
 
@@ -128,7 +127,7 @@ def test_no_index_is_rebuilt_while_a_transaction_would_make_the_rebuild_wait(
     assert f"the rebuild of {INDEXES[0]} waits for: " in caplog.text
     assert str(holder.info.backend_pid) in caplog.text or hold == "enqueue"
     holder.rollback()
-    assert keep(dsn, turns=2)[-1]
+    assert keep(dsn, times=2)[-1]
     assert size(blown_up) < 50_000
 
 
@@ -145,7 +144,7 @@ def test_the_invalid_index_that_an_interrupted_rebuild_has_left_is_dropped(blown
         "outgrown",
     }
     holder.rollback()
-    assert keep(dsn, turns=3)[-1]
+    assert keep(dsn, times=3)[-1]
     assert names(blown_up) == before
     assert run(blown_up, statements.check_indexes(SMALLEST_OUTGROWN)) == []
 
@@ -170,7 +169,7 @@ def worker_role(admin, dsn, db):
 def test_a_worker_without_the_right_to_rebuild_logs_once_what_the_owner_has_to_run(
     blown_up, worker_role, caplog
 ):
-    assert keep(worker_role, turns=3) == [True] * 3
+    assert keep(worker_role, times=3) == [True] * 3
     assert caplog.text.count("let its owner run: reindex index concurrently pgqueue.jobs_live_claim_idx") == 1
     assert size(blown_up) > SMALLEST_OUTGROWN
 
@@ -181,7 +180,7 @@ def test_the_privilege_maintain_is_enough_from_postgresql_17_on(blown_up, worker
             blown_up.execute("grant maintain on pgqueue.jobs_live to public")
         return
     blown_up.execute("grant maintain on pgqueue.jobs_live to public")
-    keep(worker_role, turns=2)
+    keep(worker_role, times=2)
     assert size(blown_up) < 50_000
 
 

@@ -42,9 +42,9 @@ class Joined:
         return inspect.iscoroutinefunction(self.connection.commit)
 
     async def order(self, number: int) -> None:
-        """Stores an order: the caller's own write."""
+        """Stores an order. In these tests, this is the caller's own write."""
         statement = f"insert into orders values ({number})"
-        await settled(
+        await result_of(
             self.connection.execute(
                 statement if "psycopg" in type(self.connection).__module__ else text(statement)
             )
@@ -52,17 +52,17 @@ class Joined:
 
     async def enqueue(self, task: Task[..., Any], *args: Any, **options: Any) -> JobHandle:
         chosen = task.using(self.connection, **options)
-        return await settled((chosen.aenqueue if self.asynchronous else chosen.enqueue)(*args))
+        return await result_of((chosen.aenqueue if self.asynchronous else chosen.enqueue)(*args))
 
     async def enqueue_many(self, task: Task[..., Any], items: list[Any]) -> list[JobHandle]:
         chosen = task.using(self.connection)
-        return await settled((chosen.aenqueue_many if self.asynchronous else chosen.enqueue_many)(items))
+        return await result_of((chosen.aenqueue_many if self.asynchronous else chosen.enqueue_many)(items))
 
     async def commit(self) -> None:
-        await settled(self.connection.commit())
+        await result_of(self.connection.commit())
 
     async def rollback(self) -> None:
-        await settled(self.connection.rollback())
+        await result_of(self.connection.rollback())
 
     def savepoint(self) -> Any:
         """A context manager. If an exception leaves it, the transaction rolls back to the savepoint."""
@@ -70,7 +70,7 @@ class Joined:
         return entered(begin())
 
 
-async def settled(value: Any) -> Any:
+async def result_of(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
@@ -111,7 +111,7 @@ def sqlalchemy_sync(make: Callable[[Any], Any]) -> Callable[[str], Any]:
 
 @asynccontextmanager
 async def scoped(dsn: str) -> AsyncIterator[Any]:
-    """A registry of sessions, as web frameworks hand it out."""
+    """Yields a scoped_session, which web frameworks use: it has one session for each thread."""
     engine = create_engine(sqlalchemy_url(dsn))
     sessions = scoped_session(sessionmaker(engine))
     try:
@@ -165,7 +165,7 @@ WAYS: dict[str, Callable[[str], Any]] = {
 
 @pytest.fixture(params=list(WAYS))
 def joining(request: pytest.FixtureRequest, dsn: str, db: Connection[Any]) -> Callable[[Scenario], None]:
-    """Plays a scenario on a connection of each kind, with a table of orders beside the jobs."""
+    """Returns a function that plays a scenario on a connection of one kind. The database also has a table of orders."""
     db.execute("create table orders (id int primary key)")
 
     def play(scenario: Scenario) -> None:
@@ -187,7 +187,7 @@ def ship(app: App) -> Iterator[Task[..., Any]]:
 
 
 @pytest.mark.parametrize("way", [way for way in WAYS if "asyncpg" not in way])
-def test_an_enqueue_in_a_database_without_tables_says_how_to_make_them(app, empty_dsn, ship, way):
+def test_the_error_of_an_enqueue_without_tables_says_how_to_make_the_tables(app, empty_dsn, ship, way):
     async def scenario() -> None:
         async with WAYS[way](empty_dsn) as connection:
             with pytest.raises(SchemaMissingError, match="do: pgq migrate"):
@@ -197,7 +197,7 @@ def test_an_enqueue_in_a_database_without_tables_says_how_to_make_them(app, empt
 
 
 def stored(db: Connection[Any]) -> tuple[list[int], list[int]]:
-    """The stored orders, and the orders that have a job."""
+    """Returns the ids of the stored orders, and the ids of the orders that have a job."""
     orders = db.execute("select id from orders order by 1").fetchall()
     jobs = db.execute("select (args ->> 'order')::int from pgqueue.jobs order by 1").fetchall()
     return [row[0] for row in orders], [row[0] for row in jobs]
@@ -215,7 +215,7 @@ def test_a_commit_keeps_the_order_and_its_job(joining, ship, db):
     assert stored(db) == ([1], [1])
 
 
-def test_a_commit_after_an_enqueue_alone_keeps_the_job(joining, ship, db):
+def test_a_commit_keeps_the_job_of_a_transaction_that_does_nothing_else(joining, ship, db):
     async def scenario(joined: Joined) -> None:
         await joined.enqueue(ship, 1)
         await joined.commit()
@@ -267,9 +267,7 @@ def test_an_enqueue_of_a_duplicate_returns_the_job_and_does_not_abort_the_transa
     assert stored(db) == ([1, 2], [1])
 
 
-def test_the_error_of_an_idempotency_key_with_other_arguments_does_not_abort_the_transaction(
-    joining, ship, db
-):
+def test_a_refused_idempotency_key_does_not_abort_the_transaction(joining, ship, db):
     first = ship.using(idempotency_key="k").enqueue(1)
 
     async def scenario(joined: Joined) -> None:
@@ -278,7 +276,9 @@ def test_the_error_of_an_idempotency_key_with_other_arguments_does_not_abort_the
         with pytest.raises(IdempotencyConflictError, match=f"belongs to job {first.id}") as caught:
             await joined.enqueue_many(ship, batch)
         assert caught.value.job_id == first.id
-        assert (await joined.enqueue(ship, 4, idempotency_key="a")).created, "the batch kept no key"
+        assert (await joined.enqueue(ship, 4, idempotency_key="a")).created, (
+            "the refused batch has stored no key"
+        )
         await joined.commit()
 
     joining(scenario)
@@ -312,7 +312,7 @@ def test_a_sync_enqueue_on_an_async_connection_and_the_reverse_are_refused(joini
     async def scenario(joined: Joined) -> None:
         chosen = ship.using(joined.connection)
         with pytest.raises(WrongConnectionError, match="PGQ-505"):
-            await settled((chosen.enqueue if joined.asynchronous else chosen.aenqueue)(1))
+            await result_of((chosen.enqueue if joined.asynchronous else chosen.aenqueue)(1))
         await joined.commit()
 
     joining(scenario)

@@ -20,7 +20,7 @@ from pgqueue.errors import (
 from tests.factories import count, enqueue_told, row
 
 
-def test_a_job_is_unique_by_the_chosen_arguments_from_python_and_from_sql(refresh, db):
+def test_a_job_is_unique_by_the_chosen_arguments_in_python_and_in_sql(refresh, db):
     by_account = refresh.using(unique=["account"])
     first = by_account.enqueue(7, note="a")
     assert enqueue_told(db, "refresh", {"note": "b", "account": 7}, unique=["account"]) == (
@@ -66,7 +66,7 @@ def test_a_long_derived_key_becomes_a_hash(refresh, db):
     assert len(key) == 11 + 64
 
 
-def test_the_period_of_a_unique_key_is_the_one_in_which_run_at_lies(refresh, db):
+def test_run_at_decides_to_which_period_of_unique_for_a_job_belongs(refresh, db):
     day = datetime(2031, 5, 6, tzinfo=UTC)
     daily = refresh.using(unique=["account"], unique_for="1d")
     first = daily.using(run_at=day).enqueue(7)
@@ -83,7 +83,7 @@ def test_the_period_of_a_unique_key_is_the_one_in_which_run_at_lies(refresh, db)
     assert not refresh.using(unique_key="k", unique_for="1d", run_at=day).enqueue(2).created
 
 
-def test_a_job_can_override_the_rules_of_its_task(app, db):
+def test_a_job_can_override_the_options_of_its_task_about_duplicates(app, db):
     @app.task(name="refresh", unique=["account"], on_conflict="replace")
     def refresh(account: int, note: str = "") -> None: ...
 
@@ -111,7 +111,7 @@ def test_a_job_can_override_the_rules_of_its_task(app, db):
     ],
     ids=str,
 )
-def test_bad_rules_are_refused_when_their_task_is_declared(app, rules, said):
+def test_bad_options_about_duplicates_are_refused_when_the_task_is_declared(app, rules, said):
     with pytest.raises(InvalidOptionError, match=said):
 
         @app.task(name="refresh", **rules)
@@ -143,7 +143,7 @@ WRONG: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("options", WRONG, ids=str)
-def test_options_that_do_not_go_together_are_refused_by_python_and_by_sql(refresh, db, options):
+def test_bad_combinations_of_options_are_refused_by_python_and_by_sql(refresh, db, options):
     with pytest.raises(InvalidOptionError):
         refresh.using(**options).enqueue(7)
     with pytest.raises(psycopg.Error, match="pgqueue: item 1: ") as caught:
@@ -157,7 +157,7 @@ def test_sql_refuses_unique_together_with_unique_key(db):
         enqueue_told(db, "refresh", {"account": 7}, unique=True, unique_key="k")
 
 
-def test_many_jobs_share_their_options_in_sql(db):
+def test_one_item_of_enqueue_many_in_sql_can_store_many_jobs_with_the_same_options(db):
     items = [
         {
             "task": "refresh",
@@ -220,18 +220,20 @@ def test_unique_keys_can_be_given_in_a_list_beside_the_items(refresh, db, count)
     assert [handle.created for handle in again] == [False]
     assert again[0].job().args == {"account": 9}
     assert refresh.enqueue_many([], []) == []
-    assert asyncio.run(later(refresh, accounts, names)) == [False] * count
+    assert asyncio.run(created_again(refresh, accounts, names)) == [False] * count
 
 
-async def later(task: Task[..., Any], items: list[Any], names: list[str]) -> list[bool]:
+async def created_again(task: Task[..., Any], items: list[Any], names: list[str]) -> list[bool]:
     handles = await task.aenqueue_many(items, unique_keys=names)
     await task._store.aclose()
     return [handle.created for handle in handles]
 
 
 @pytest.mark.parametrize("rules", [{}, {"on_conflict": "replace"}, {"throttle": 60}], ids=str)
-def test_an_enqueue_reads_few_rows_under_statistics_of_an_empty_table(refresh, db, connect, rules):
-    """With a bad plan, each job would read the keys of all other jobs. From a thousand jobs on, this is fifty times as slow."""
+def test_an_enqueue_reads_few_rows_even_if_statistics_say_that_the_table_is_empty(
+    refresh, db, connect, rules
+):
+    """With a bad plan, each job would read the keys of all other jobs. This makes an enqueue of a thousand jobs fifty times slower."""
     db.execute("analyze pgqueue.jobs_live, pgqueue.idempotency_keys")
     names = [f"k{number}" for number in range(400)]
     with connect(autocommit=False) as connection:
@@ -268,7 +270,7 @@ def test_sql_refuses_keys_if_there_is_not_one_for_each_item(db, wrong):
         db.execute("select pgqueue.enqueue_many(%s)", [Jsonb([{"task": "refresh", **wrong}])])
 
 
-def test_an_id_that_already_exists_raises_an_error_and_is_no_duplicate_key(db):
+def test_an_id_that_already_exists_raises_an_error_instead_of_counting_as_a_duplicate(db):
     db.execute("select setval('pgqueue.jobs_id_seq', 1, false)")
     db.execute("insert into pgqueue.jobs (id, task) values (2, 'refresh')")
     items = [{"task": "refresh", "unique": ["account"], "each": [{"account": 1}, {"account": 2}]}]

@@ -48,7 +48,7 @@ def test_a_silent_connection_is_closed_and_the_next_statement_gets_a_new_one(dsn
     with proxy_to(dsn) as proxy:
         asyncio.run(play(proxy))
     assert "went away" not in caplog.text, (
-        "only a connection is silent, so the log does not say that the server went away"
+        "only this connection was silent, so the log does not say that the server went away"
     )
 
 
@@ -104,7 +104,9 @@ def test_a_silent_heartbeat_does_not_lose_the_lease_if_another_connection_can_be
     assert lost == []
 
 
-def test_a_lease_counts_from_the_request_and_not_from_the_answer(dsn: str, db: Connection[Any]) -> None:
+def test_a_lease_begins_when_it_is_requested_and_not_when_the_answer_arrives(
+    dsn: str, db: Connection[Any]
+) -> None:
     hand = Hand(db, ["t"])
     lost: list[int] = []
     heartbeat = Heartbeat(Outage(dsn), every=0.01, lease=30.0, lost=lost.append, cancel=lambda ids: None)
@@ -170,7 +172,7 @@ def test_an_uncommitted_change_of_a_running_job_delays_only_the_outcome_of_this_
             while len(freed) < 7:
                 await asyncio.sleep(0.01)
             assert [attempt.id for attempt in freed][-1:] == late, (
-                "outcomes that come later do not wait either"
+                "an outcome that is added later does not wait either"
             )
             other.rollback()
             settler.stop()
@@ -187,14 +189,14 @@ def test_an_uncommitted_change_of_a_running_job_delays_only_the_outcome_of_this_
 
 
 def claiming(dsn: str, given: str) -> Connection[Any]:
-    """A session with the settings of a claimer, for a role that has this synchronous_commit."""
+    """Opens a session with the settings of a claimer. Without these settings, synchronous_commit would be ``given``."""
     connection = psycopg.connect(dsn, autocommit=True, options=f"-c synchronous_commit={given}")
     connection.execute(CLAIMING.encode())
     return connection
 
 
 def durability(connection: Connection[Any], claim: Any) -> tuple[int, str]:
-    """How many jobs the claim takes, and the synchronous_commit of its transaction."""
+    """Returns how many jobs the claim takes, and the synchronous_commit of its transaction."""
     with connection.transaction():
         rows = connection.execute(claim.text, claim.parameters).fetchall()
         [(setting,)] = connection.execute("show synchronous_commit").fetchall()
@@ -218,7 +220,7 @@ def test_a_claim_that_takes_a_seat_is_on_disk_before_its_job_begins(
         assert connection.execute("show synchronous_commit").fetchone() == ("off",)
 
 
-def test_attempts_whose_claims_the_server_has_undone_are_found(db: Connection[Any]) -> None:
+def test_attempts_whose_claims_a_crash_of_the_server_has_undone_are_found(db: Connection[Any]) -> None:
     hand, other = Hand(db, ["t"]), Hand(db, ["t"])
     jobs = add_jobs(db, count=5)
     ours = {attempt.id: attempt for attempt in hand.claim()}
@@ -241,7 +243,7 @@ def test_attempts_whose_claims_the_server_has_undone_are_found(db: Connection[An
     assert kept not in run(db, statements.find_lost_attempts(hand.id, held))
 
 
-def test_a_lease_id_grows_even_if_a_crash_has_undone_the_claim_before(db: Connection[Any]) -> None:
+def test_a_lease_id_grows_even_if_a_crash_has_undone_the_previous_claim(db: Connection[Any]) -> None:
     hand = Hand(db, ["t"])
     add_jobs(db)
     with db.transaction(force_rollback=True):
@@ -251,7 +253,9 @@ def test_a_lease_id_grows_even_if_a_crash_has_undone_the_claim_before(db: Connec
     assert later.lease_id < 2**53, "every language reads such a number exactly from JSON"
     db.execute("update pgqueue.jobs_live set state = 'pending', worker_id = null, lease_id = %s", [2**53])
     [ahead] = hand.claim()
-    assert ahead.lease_id == 2**53 + 1, "it grows even if the clock was ahead before"
+    assert ahead.lease_id == 2**53 + 1, (
+        "the lease_id grows even if the last one was made by a clock that was ahead"
+    )
 
 
 def test_the_result_of_a_lost_attempt_is_not_settled(app: App, db: Connection[Any]) -> None:
@@ -279,7 +283,7 @@ def test_no_two_workers_have_the_same_id(db: Connection[Any]) -> None:
     assert run(db, statements.register_worker(worker_id=taken, **said)) is None  # type: ignore[arg-type]
 
 
-def test_a_job_has_a_uid_that_no_other_job_gets_after_a_failover(app: App, db: Connection[Any]) -> None:
+def test_after_a_failover_no_new_job_gets_the_uid_of_an_earlier_job(app: App, db: Connection[Any]) -> None:
     @app.task(name="t")
     def t(job: Job) -> None: ...
 
@@ -300,7 +304,9 @@ def test_a_job_has_a_uid_that_no_other_job_gets_after_a_failover(app: App, db: C
     assert (again.id, again.uid != uid) == (first.id, True)
 
 
-def test_a_lost_claim_is_found_and_jobs_that_the_worker_knows_are_not(dsn: str, db: Connection[Any]) -> None:
+def test_the_jobs_of_a_lost_claim_are_found_without_the_jobs_that_the_worker_knows(
+    dsn: str, db: Connection[Any]
+) -> None:
     hand = Hand(db, ["t"])
     add_jobs(db, count=3)
     known = hand.claim(2)

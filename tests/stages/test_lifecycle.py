@@ -27,7 +27,7 @@ FAR = datetime(2999, 1, 1, tzinfo=UTC)
 
 
 def let_pass(db: Connection[Any], *columns: str) -> None:
-    """Moves these bounds into the past for the jobs that have them, each bound a millisecond after the one before."""
+    """Sets these columns, where they are not null, to times that have passed. Each column gets a time one millisecond after the column before it."""
     for place, column in enumerate(columns):
         db.execute(
             f"update pgqueue.jobs_live set {column} = clock_timestamp() - interval '{9 - place} ms'"
@@ -35,8 +35,8 @@ def let_pass(db: Connection[Any], *columns: str) -> None:
         )
 
 
-def sweep(db: Connection[Any]) -> list[tuple[int, str, str]]:
-    return sorted((swept.id, swept.state, swept.reason) for swept in run(db, statements.finish_overdue(100)))
+def finish_overdue(db: Connection[Any]) -> list[tuple[int, str, str]]:
+    return sorted((ended.id, ended.state, ended.reason) for ended in run(db, statements.finish_overdue(100)))
 
 
 # ------------------------------------------------------------------ the options
@@ -76,7 +76,7 @@ def test_sql_refuses_a_bad_expiry_or_deadline_and_stores_nothing(db, option, val
 @pytest.mark.parametrize(
     "value", ["soon", True, [], FAR.replace(tzinfo=None), datetime(3000, 1, 1, tzinfo=UTC), 1e18]
 )
-def test_python_refuses_a_bad_expiry_in_one_sentence(app: App, value):
+def test_python_refuses_a_bad_expiry(app: App, value):
     @app.task(name="t")
     def t() -> None: ...
 
@@ -84,7 +84,7 @@ def test_python_refuses_a_bad_expiry_in_one_sentence(app: App, value):
         t.using(expires=value)
 
 
-def test_a_plain_insert_cannot_store_an_infinite_expiry_or_deadline(db):
+def test_an_insert_in_sql_cannot_store_an_infinite_expiry_or_deadline(db):
     for column in ("expires_at", "deadline_at"):
         with pytest.raises(psycopg.errors.CheckViolation):
             db.execute(f"insert into pgqueue.jobs (task, {column}) values ('t', 'infinity')".encode())
@@ -99,20 +99,20 @@ def test_a_job_that_has_not_started_when_it_expires_is_cancelled(db, hand, state
     db.execute("update pgqueue.jobs_live set state = %s where id = %s", [state, job])
     db.execute("update pgqueue.jobs_live set expires_at = clock_timestamp() where id = %s", [job])
     assert hand.claim() == []
-    assert sweep(db) == [(job, "cancelled", "expired")]
+    assert finish_overdue(db) == [(job, "cancelled", "expired")]
     assert look(db, job, "state, attempt, last_error") == (
         "cancelled", 0, "It had not started when it expired.",
     )  # fmt: skip
     assert reasons(db, job) == [(state, "cancelled", "expired")]
     assert [look(db, other) for other in (later, never)] == ["pending", "pending"]
-    assert sweep(db) == []
+    assert finish_overdue(db) == []
 
 
 LEAVE: dict[str, tuple[Outcome, bool]] = {
     "failed": (Outcome.retried(0, BOOM), False),
     "snoozed": (Outcome.snoozed(0), False),
     "released while it ran": (Outcome.released(), False),
-    "released before its turn": (Outcome.released(begun=False), True),
+    "released before it began": (Outcome.released(begun=False), True),
 }
 
 
@@ -123,7 +123,7 @@ def test_a_job_that_has_started_once_does_not_expire(db, hand, way):
     assert hand.settle(hand.claim()[0], outcome)
     assert (look(db, job, "expires_at") is not None) is can_expire
     let_pass(db, "expires_at")
-    assert sweep(db) == ([(job, "cancelled", "expired")] if can_expire else [])
+    assert finish_overdue(db) == ([(job, "cancelled", "expired")] if can_expire else [])
     assert len(hand.claim()) == (not can_expire)
 
 
@@ -131,10 +131,10 @@ def test_a_running_job_does_not_expire_even_if_it_is_rescued(db, hand):
     job = enqueue(db, expires=60)
     assert len(hand.claim()) == 1
     let_pass(db, "expires_at")
-    assert sweep(db) == []
+    assert finish_overdue(db) == []
     db.execute("update pgqueue.workers set expires_at = clock_timestamp() - interval '1 s'")
     assert [rescued.state for rescued in run(db, statements.rescue(3, 10))] == ["retrying"]
-    assert sweep(db) == []
+    assert finish_overdue(db) == []
     assert [attempt.id for attempt in Hand(db, ["t"]).claim()] == [job]
 
 
@@ -150,7 +150,7 @@ def test_a_job_that_does_not_run_when_its_deadline_passes_becomes_dead(db, hand,
         db.execute("update pgqueue.jobs_live set state = %s where id = %s", [state, job])
     db.execute("update pgqueue.jobs_live set deadline_at = clock_timestamp() where id = %s", [job])
     assert hand.claim() == []
-    assert sweep(db) == [(job, "dead", "deadline_exceeded")]
+    assert finish_overdue(db) == [(job, "dead", "deadline_exceeded")]
     error = "ValueError: boom" if state == "retrying" else (
         "DeadlineExceededError: PGQ-605  Its deadline passed while it waited."
     )  # fmt: skip
@@ -160,12 +160,12 @@ def test_a_job_that_does_not_run_when_its_deadline_passes_becomes_dead(db, hand,
     assert look(db, fine) == "pending"
 
 
-def test_a_running_job_is_not_ended_at_its_deadline_except_by_its_worker(db, hand):
+def test_only_its_worker_ends_a_running_job_at_its_deadline(db, hand):
     job = enqueue(db, deadline=60)
     [attempt] = hand.claim()
     assert 50 < attempt.seconds_left() <= 60
     let_pass(db, "deadline_at")
-    assert sweep(db) == []
+    assert finish_overdue(db) == []
     assert hand.settle(attempt, COMPLETED), "its worker can still complete it"
     assert look(db, job) == "completed"
 
@@ -181,19 +181,19 @@ def test_an_attempt_must_end_at_its_timeout_or_at_the_deadline_whichever_is_soon
     ("first", "end"),
     [(("expires_at", "deadline_at"), "expired"), (("deadline_at", "expires_at"), "deadline_exceeded")],
 )
-def test_the_bound_that_passed_first_decides_how_a_job_ends(db, first, end):
+def test_if_expiry_and_deadline_have_passed_the_earlier_one_decides_how_the_job_ends(db, first, end):
     job = enqueue(db, expires=60, deadline=60)
     let_pass(db, *first)
-    [(swept, _, reason)] = sweep(db)
-    assert (swept, reason) == (job, end)
+    [(ended, _, reason)] = finish_overdue(db)
+    assert (ended, reason) == (job, end)
 
 
-def test_the_end_of_an_expired_job_is_notified_if_a_handle_waits(db, connect):
+def test_the_end_of_an_expired_job_sends_a_notification_if_a_handle_waits(db, connect):
     listener = connect()
     listener.execute("listen pgqueue_finished")
     run(db, statements.mark_waited(60))
     job = enqueue(db, expires=0)
-    assert sweep(db)
+    assert finish_overdue(db)
     assert [note.payload for note in listener.notifies(timeout=20, stop_after=1)] == [str(job)]
 
 
@@ -221,11 +221,11 @@ def test_a_cancel_request_that_comes_too_late_for_an_attempt_still_cancels_the_j
     job = enqueue(db)
     db.execute("update pgqueue.jobs_live set cancel_requested = true where id = %s", [job])
     assert hand.claim() == []
-    assert sweep(db) == [(job, "cancelled", "cancelled")]
+    assert finish_overdue(db) == [(job, "cancelled", "cancelled")]
     assert look(db, job, "state, cancel_requested") == ("cancelled", True)
 
 
-# ------------------------------------------------------------------ everything at once
+# ------------------------------------------------------------------ all bounds together
 
 BOUND = st.none() | st.integers(-100, 100)
 
@@ -271,12 +271,12 @@ def test_finish_overdue_ends_exactly_the_overdue_jobs_and_a_claim_takes_exactly_
         if item["state"] in ("pending", "retrying") and expected[job] is None
     }
     assert {attempt.id for attempt in hand.claim(100)} == claimable
-    assert sweep(db) == sorted((job, *end) for job, end in expected.items() if end)
+    assert finish_overdue(db) == sorted((job, *end) for job, end in expected.items() if end)
     for job, end in expected.items():
         assert (look(db, job) in ("cancelled", "dead")) is (end is not None)
 
 
-def test_finish_overdue_ends_no_more_jobs_than_its_count(db):
+def test_finish_overdue_ends_no_more_jobs_than_the_given_count(db):
     jobs = {enqueue(db, expires=0) for _ in range(5)}
     found = [len(run(db, statements.finish_overdue(2))) for _ in range(4)]
     assert found == [2, 2, 1, 0]
@@ -289,9 +289,9 @@ def test_a_revive_removes_an_expiry_and_a_deadline_only_if_they_have_passed(db):
     db.execute(
         "update pgqueue.jobs_live set deadline_at = %s, expires_at = %s where id = %s", [FAR, FAR, fine]
     )
-    assert [swept[0] for swept in sweep(db)] == [late]
+    assert [ended[0] for ended in finish_overdue(db)] == [late]
     assert run(db, statements.cancel(fine)) == "cancelled"
     assert [run(db, statements.revive(job)) for job in (late, fine)] == ["revived"] * 2
     assert look(db, late, "state, expires_at, deadline_at") == ("pending", None, None)
     assert look(db, fine, "state, expires_at, deadline_at") == ("pending", FAR, FAR)
-    assert sweep(db) == []
+    assert finish_overdue(db) == []

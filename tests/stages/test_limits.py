@@ -1,6 +1,6 @@
-"""Limits and keys, with single claims: exactly the jobs that are allowed to run are claimed.
+"""Limits and keys, tested with single claims. A claim takes exactly the jobs that are allowed to run.
 
-Each seat is given back, and each key gets its turn.
+All seats are given back, and every key gets its turn.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ def keys_of(db: Connection[Any], attempts: list[Attempt]) -> Counter[str]:
     return Counter(key for (key,) in rows)
 
 
-def test_a_plain_claim_leaves_jobs_with_keys_to_claims_by_turns(
-    db: Connection[Any], player: LimitedHand
-) -> None:
+def test_only_a_claim_by_turns_takes_a_job_with_a_key(db: Connection[Any], player: LimitedHand) -> None:
     [keyed], [plain] = add_jobs(db, "a"), add_jobs(db)
     assert [attempt.id for attempt in player.claim()] == [plain]
     assert [attempt.id for attempt in player.take()] == [keyed]
@@ -76,7 +74,7 @@ def test_a_claim_by_turns_begins_after_the_last_key_of_the_claim_before(
     assert keys_of(db, player.take(4, after="d")) == {"e": 1, "f": 1, "a": 1, "b": 1}
 
 
-def test_no_more_jobs_of_a_key_run_than_its_limit_allows_and_each_end_admits_one_more(
+def test_no_more_jobs_of_a_key_run_than_its_limit_allows_until_one_of_them_ends(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     number = add_limit(db, per_key=True, concurrency=2)
@@ -96,7 +94,7 @@ def test_no_more_jobs_of_a_key_run_than_its_limit_allows_and_each_end_admits_one
     )
 
 
-def test_limits_of_a_queue_and_a_task_hold_for_jobs_without_keys(
+def test_limits_of_a_queue_and_of_a_task_apply_to_jobs_without_keys(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     add_limit(db, queue="default", concurrency=4)
@@ -118,7 +116,8 @@ def test_a_backlog_of_a_task_whose_limit_is_used_up_is_parked_and_claimed_by_tur
     crowd, others = add_jobs(db, count=3000), add_jobs(db, task="u", count=3)
     running = player.take(after=None)
     assert [attempt.id for attempt in running] == crowd[:2]
-    found = wait_until(lambda: player.take(after=None))  # a claim parks for a tenth of a second at most
+    # Each claim parks for a tenth of a second at most, so several claims may be needed to park the whole backlog.
+    found = wait_until(lambda: player.take(after=None))
     assert [attempt.id for attempt in found] == others
     assert db.execute("select count(*) from pgqueue.jobs where parked").fetchone() == (2998,)
     assert player.take() == []
@@ -183,8 +182,10 @@ def test_a_change_of_a_limits_row_changes_the_next_claims(db: Connection[Any], p
     assert len(player.take()) == 4
 
 
-def test_a_plain_claim_takes_no_job_of_a_lane_under_a_limit(db: Connection[Any], player: LimitedHand) -> None:
-    """A worker can make such a claim: if it does not know the limit yet, or if it looks for urgent jobs while its slots are taken."""
+def test_the_statement_claim_takes_no_job_of_a_lane_with_a_limit(
+    db: Connection[Any], player: LimitedHand
+) -> None:
+    """A worker can use this statement for such a lane: if it does not know the limit yet, or if it looks for urgent jobs while its slots are taken."""
     number = add_limit(db, queue="default", concurrency=1)
     add_jobs(db, count=3)
     assert player.claim() == []
@@ -195,7 +196,7 @@ def test_a_plain_claim_takes_no_job_of_a_lane_under_a_limit(db: Connection[Any],
     assert player.claim() == []
 
 
-def test_a_changed_rate_counts_immediately(db: Connection[Any], player: LimitedHand) -> None:
+def test_a_changed_rate_applies_immediately(db: Connection[Any], player: LimitedHand) -> None:
     add_limit(db, per_key=True, rate=1, period="1 day")
     add_jobs(db, "k", count=5)
     assert len(player.take()) == 1
@@ -233,7 +234,7 @@ def test_recount_seats_finds_no_mistake_if_a_limit_is_removed_while_its_job_runs
     assert db.execute("select * from pgqueue.seats").fetchall() == []
 
 
-def test_a_rate_that_is_too_fast_for_a_clock_is_refused(db: Connection[Any]) -> None:
+def test_a_rate_of_more_than_one_job_per_microsecond_is_refused(db: Connection[Any]) -> None:
     with pytest.raises(CheckViolation):
         add_limit(db, queue="default", rate=5_000_000, period="1 s")
 
@@ -262,7 +263,7 @@ def test_a_wrong_number_of_taken_seats_is_corrected(db: Connection[Any], player:
     assert len(player.take()) == 1
 
 
-def test_no_job_of_a_paused_queue_is_claimed_and_no_job_by_an_expired_worker(
+def test_no_job_is_claimed_from_a_paused_queue_or_by_a_worker_without_a_lease(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     add_jobs(db, "k")

@@ -19,7 +19,7 @@ from tests.worker_by_hand import LimitedHand
 
 KEYS, TASKS = ("a", "b", "c"), ("t", "u")
 
-WAYS = ("", *KEYS, None)  # ways to claim: by turns, beginning after this key; None: jobs without a key
+WAYS = ("", *KEYS, None)  # a text: claim by turns and begin after this key. None: claim jobs without keys
 
 limits = st.fixed_dictionaries(
     {"queue": st.sampled_from([None, "default"]), "task": st.sampled_from([None, *TASKS]), "per_key": st.booleans(),
@@ -93,7 +93,7 @@ class Model:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(chosen=st.lists(limits, max_size=3), played=moves)
-def test_limits_hold_and_all_jobs_that_are_allowed_to_run_run_whatever_happens(  # noqa: PLR0912 - one branch for each move
+def test_no_limit_is_exceeded_and_every_job_that_is_allowed_to_run_is_claimed(  # noqa: PLR0912 - one branch for each move
     db: Connection[Any], chosen: list[dict[str, Any]], played: list[Any]
 ) -> None:
     db.execute("truncate pgqueue.jobs, pgqueue.limits, pgqueue.seats, pgqueue.pauses, pgqueue.workers")

@@ -30,7 +30,7 @@ from tests.worker_by_hand import Hand
 
 @pytest.fixture
 def read_only(dsn: str, db: Connection[Any]) -> Callable[[bool], object]:
-    """Makes new sessions read-only, as a host with a full disk does, or writable again."""
+    """Returns a function. Called with True, it makes new sessions read-only, as a host with a full disk does. Called with False, it makes them writable."""
     name = db.info.dbname
     return lambda on: db.execute(
         f"alter database {name} set default_transaction_read_only = {'on' if on else 'off'}".encode()
@@ -84,7 +84,7 @@ def test_a_pool_that_began_while_the_server_was_read_only_works_afterwards(
 
 @pytest.mark.parametrize("seated", [False, True])
 @pytest.mark.parametrize("made", [True, False])
-def test_the_log_says_truly_whether_a_commit_without_an_answer_was_made(
+def test_the_log_says_correctly_whether_a_commit_without_an_answer_was_made(
     dsn: str, db: Connection[Any], caplog: Any, made: bool, seated: bool
 ) -> None:
     caplog.set_level(logging.INFO, "pgqueue")
@@ -121,7 +121,7 @@ def test_the_log_says_truly_whether_a_commit_without_an_answer_was_made(
 def test_a_commit_without_an_answer_is_not_logged_as_made_if_the_job_was_released(
     dsn: str, db: Connection[Any], caplog: Any, again: bool
 ) -> None:
-    """This is so while the row still has the lease_id of the attempt, and after the job was completed under another lease_id."""
+    """Without ``again``, the row still has the lease_id of the attempt. With ``again``, the job was completed under another lease_id."""
     hand = Hand(db, ["t"])
     [job] = add_jobs(db)
     [attempt] = hand.claim()

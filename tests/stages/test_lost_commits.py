@@ -1,4 +1,4 @@
-"""An enqueue that is committed but gets no answer, and the idempotency keys that make a second try safe."""
+"""Enqueues whose commit gets no answer, and the idempotency keys that make it safe to try a second time."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_second_try_with_the_same_keys_stores_each_job_once(proxy, ship, db):
 # ------------------------------------------------------------------ one key for each job of a batch
 
 
-def test_idempotency_keys_of_a_batch_find_duplicates_of_stored_jobs_and_in_the_batch(app, db):
+def test_idempotency_keys_of_a_batch_find_duplicates_among_stored_jobs_and_in_the_batch(app, db):
     @app.task(name="ship")
     def ship(order: int) -> None: ...
 

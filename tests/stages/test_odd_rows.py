@@ -1,4 +1,4 @@
-"""A plain INSERT can give any value to any column. The table refuses the value, or the row harms no other job.
+"""An INSERT in SQL can give any value to any column. Either the table refuses the value, or the row harms no other job.
 
 Rows that were stored before a check existed harm no other job either.
 """
@@ -45,7 +45,7 @@ REFUSED = {
     "tags": [["t"] * 33, [None]],
     "state": ["running", "completed", "idle"],
 }
-# Odd values that the columns accept. Only workers write most of these columns.
+# Odd values that the columns accept. Normally only workers write most of these columns.
 TAKEN = [
     {"id": -1}, {"id": 0}, {"id": 2**63 - 1}, {"id": -(2**63)}, {"attempt": 20_000}, {"attempt": 5}, {"crash_count": 20_000},
     {"lease_id": 2**62}, {"priority": -32_768}, {"priority": 32_767}, {"started_at": "infinity"}, {"started_at": "-infinity"},
@@ -71,7 +71,7 @@ def insert(db: Connection[Any], task: str = "ok", **columns: Any) -> None:
 
 
 def work_until(app: App, done: Callable[[], bool]) -> None:
-    """Runs a worker in this process until ``done()`` is true. Another thread calls ``done``, and ends the worker then or after 25 s."""
+    """Runs a worker in this process until ``done()`` is true. Another thread calls ``done`` again and again. It ends the worker when the result is true, or after 25 s."""
     settings = WorkerSettings(queues={"default": None}, poll=0.1, heartbeat=0.3, lease=2.0, patience=0.5)
 
     def wait() -> None:
@@ -105,7 +105,7 @@ def test_a_value_out_of_bounds_is_refused_at_the_insert(db: Connection[Any]) -> 
     assert accepted == []
 
 
-def test_a_value_that_is_compressed_in_another_table_is_measured_uncompressed(db: Connection[Any]) -> None:
+def test_a_value_from_a_table_that_compressed_it_is_measured_uncompressed(db: Connection[Any]) -> None:
     db.execute("create table bombs (args jsonb)")
     db.execute("insert into bombs values (%s)", [BOMB])
     assert db.execute("select pg_column_size(args) <= 240 from bombs").fetchone() == (True,)

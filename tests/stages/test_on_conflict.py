@@ -51,7 +51,7 @@ def test_a_pending_job_is_replaced_as_a_whole_and_keeps_its_id(refresh, db):
     assert row(db, first.id, RULES) == (None, None, None, None)
 
 
-@pytest.mark.parametrize("by", ["python", "python, alone", "sql"])
+@pytest.mark.parametrize("by", ["python", "python with its shorter statement", "sql"])
 @pytest.mark.parametrize(
     "rules",
     [
@@ -69,7 +69,8 @@ def test_a_job_with_a_key_is_stored_with_all_its_other_options(refresh, db, rule
     if by == "sql":
         job_id = enqueue_told(db, "refresh", {"account": 1}, **rules, **others)[0]
     else:
-        if by == "python, alone":  # such an enqueue uses a statement of its own
+        # Without these two options, an enqueue of one job uses a shorter statement.
+        if by == "python with its shorter statement":
             del others["expires"], others["deadline"]
         job_id = refresh.using(**rules, **others).enqueue(1).id
     left = "round(extract(epoch from {}_at - created_at))::int"
@@ -164,14 +165,16 @@ def test_a_running_job_is_not_replaced_and_its_handle_is_returned(refresh, db):
     assert row(db, first.id, "args") == ({"account": 1},)
 
 
-def test_the_last_item_of_a_batch_replaces_earlier_items_with_its_key(refresh, db):
+def test_the_last_item_of_a_batch_replaces_earlier_items_with_the_same_key(refresh, db):
     keyed = refresh.using(unique=["account"], on_conflict="replace")
     handles = keyed.enqueue_many([{"account": 1, "note": "a"}, {"account": 2}, {"account": 1, "note": "b"}])
     assert [handle.created for handle in handles] == [True, True, False]
     assert handles[0].job().args == {"account": 1, "note": "b"}
 
 
-def test_raise_reports_the_job_with_the_key_and_does_not_abort_the_transaction(refresh, db, connect):
+def test_on_conflict_raise_reports_the_job_with_the_key_and_does_not_abort_the_transaction(
+    refresh, db, connect
+):
     held = refresh.using(unique_key="k").enqueue(1)
     with connect(autocommit=False) as connection:
         joined = refresh.using(connection)
@@ -214,4 +217,4 @@ def test_a_throttle_with_on_conflict_raise_reports_the_finished_job_and_stores_n
     with pytest.raises(DuplicateJobError, match="completed") as caught:
         throttled.enqueue_many([{"account": 8}, {"account": 7}])
     assert (caught.value.job_id, caught.value.state) == (first.id, "completed")
-    assert throttled.enqueue(8).created, "nothing of the refused call was stored"
+    assert throttled.enqueue(8).created, "the refused batch stored no job"

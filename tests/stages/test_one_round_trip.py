@@ -1,6 +1,6 @@
 """An enqueue outside of the caller's transactions takes one round trip.
 
-In most cases, no further round trip is needed to know that its connection is alive.
+In most cases, no second round trip is needed to check that the connection is alive.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.proxy import Proxy, proxy_to
 from tests.waiting import wait_until
 
 NAME = "pgqueue app"
-SILENT_FOR = 10.0  # seconds
+SILENT_FOR = 10.0  # the connections get no answer for this many seconds
 Enqueue = Callable[..., int]  # enqueues ``count`` jobs; returns the number of round trips
 
 
@@ -65,7 +65,7 @@ def enqueue(request: pytest.FixtureRequest, proxy: Proxy, task: Task[..., Any]) 
 
 @contextlib.contextmanager
 def silence(proxy: Proxy) -> Iterator[None]:
-    """Makes the existing connections silent. The silence ends by itself, so that even a wait without a time limit ends."""
+    """Makes the existing connections silent. The silence ends by itself after SILENT_FOR seconds, so that even a wait without a time limit ends."""
     proxy.silent = NAME
     end = threading.Timer(SILENT_FOR, setattr, [proxy, "silent", None])
     end.start()
@@ -102,7 +102,7 @@ def test_an_enqueue_takes_two_round_trips_if_another_job_has_its_unique_key(enqu
     assert jobs(db) == 2
 
 
-def test_jobs_that_are_copied_are_stored_in_one_transaction(enqueue, proxy, db):
+def test_jobs_that_are_stored_with_copy_are_stored_in_one_transaction(enqueue, proxy, db):
     assert enqueue(150) > 1
     proxy.cut_at = b"pgqueue.wake"  # the statement after the COPY
     with pytest.raises(psycopg.OperationalError):
@@ -126,7 +126,7 @@ def test_a_connection_that_the_server_ended_while_it_was_idle_is_replaced(enqueu
         assert jobs(db) == done
 
 
-def test_a_connection_that_has_sent_a_notification_is_checked_and_kept(enqueue, task, db):
+def test_a_connection_on_which_a_notification_has_arrived_is_checked_and_kept(enqueue, task, db):
     with task._store.pools.connection() as connection:
         connection.execute("listen news")
         pid = connection.info.backend_pid
@@ -161,7 +161,7 @@ def test_an_async_enqueue_whose_connection_falls_silent_raises_an_error(task, pr
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_the_next_caller_of_a_connection_has_a_transaction_although_an_enqueue_committed_alone(dsn, db, kind):
+def test_a_caller_gets_a_transaction_although_an_enqueue_used_the_connection_in_autocommit(dsn, db, kind):
     app = App(dsn, pool_size=1)
 
     @app.task(name="t")

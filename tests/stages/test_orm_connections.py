@@ -1,6 +1,6 @@
-"""Handlers that use a library that keeps one connection for each thread, as Django's ORM does.
+"""A handler can use a library that keeps one connection for each thread, as Django's ORM does.
 
-A middleware, which the guide shows, closes the broken connections of such a library.
+The guide shows a middleware that closes the broken connections of such a library. The same middleware is tested here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Orm(threading.local):
 
 
 @pytest.mark.parametrize(("closing", "state"), [(True, "completed"), (False, "dead")])
-def test_connections_that_a_restart_broke_are_closed_around_each_handler(dsn, db, closing, state) -> None:
+def test_later_handlers_succeed_if_a_middleware_closes_broken_connections_and_fail_otherwise(
+    dsn, db, closing, state
+) -> None:
     app, orm = App(dsn), Orm()
 
     @app.middleware

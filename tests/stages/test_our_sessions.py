@@ -94,7 +94,7 @@ def test_the_connections_of_a_pool_use_utf_8(hostile):
 
 
 def test_no_statement_contains_a_backslash_whose_meaning_depends_on_a_setting():
-    """With standard_conforming_strings off, a backslash in a plain literal is an escape, also inside functions."""
+    """With standard_conforming_strings off, a backslash is an escape even in a literal without E, also inside functions."""
     from pgqueue import sql as texts
 
     for name, statement in {

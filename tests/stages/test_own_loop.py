@@ -1,4 +1,4 @@
-"""Whatever a handler does to the event loop that it shares with its worker, the worker goes on, and still stops on a signal."""
+"""A handler can damage the event loop that it shares with its worker. The worker goes on nevertheless, and still stops on a signal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cancel_all() -> None:
 
 
 def cancel_again_and_again() -> None:
-    """Cancels all tasks of the loop every 20 ms for a second, and so also the tasks that the worker starts in order to wait."""
+    """Cancels all tasks of the loop every 20 ms for a second. This also cancels the tasks that the worker starts during this second in order to wait."""
     loop = asyncio.get_running_loop()
     for turn in range(50):
         loop.call_later(0.02 * turn, lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
@@ -96,7 +96,7 @@ def _signals() -> Any:
 
 
 def worked(app: App, meanwhile: Callable[[], None]) -> int:
-    """Runs a worker; beside it a thread calls ``meanwhile`` and then sends SIGTERM. Returns the worker's exit code."""
+    """Runs a worker. Meanwhile, another thread calls ``meanwhile`` and then sends SIGTERM. Returns the exit code of the worker."""
     worker = Worker(app, WorkerSettings(queues={"default": None}, poll=0.2, concurrency=4))
     failures: list[BaseException] = []
 
@@ -158,7 +158,7 @@ def test_a_worker_goes_on_and_still_stops_on_sigterm_whatever_a_handler_did_to_t
 def test_a_worker_logs_one_line_drains_and_exits_with_1_if_a_handler_breaks_the_loop_for_good(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The worker logs one line, however long it drains. A signal during the drain counts as the first signal, and only a second one would hurry the worker."""
+    """The worker logs one line, however long it drains. A signal during the drain counts as the first signal. Only a second signal would hurry the worker."""
     mended: list[str] = []
 
     @app.task(name="deed")
@@ -186,7 +186,7 @@ def test_a_worker_logs_one_line_drains_and_exits_with_1_if_a_handler_breaks_the_
 def test_an_executor_that_a_handler_has_set_and_shut_down_is_replaced(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If the DSN contains a host name, each new connection needs the executor: the name is resolved there."""
+    """If the DSN contains a host name, each new connection needs the executor, because the executor resolves the name."""
 
     @app.task(name="deed")
     async def _deed() -> None:
@@ -252,7 +252,7 @@ def test_a_worker_logs_an_error_and_exits_with_1_if_one_of_its_services_ends_une
     assert len(runs) == 2
 
 
-def test_a_worker_whose_end_fails_leaves_no_service_running(
+def test_a_worker_leaves_no_service_running_even_if_its_last_step_raises(
     db: Connection[Any], app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = Worker(app, WorkerSettings(queues={"default": None}, drain=True))

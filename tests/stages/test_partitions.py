@@ -1,4 +1,4 @@
-"""Day tables are made ahead of time and dropped when they are too old. Neither leftover tables nor a wrong clock prevent that, and nobody waits."""
+"""Day tables are made ahead of time and dropped when they are too old. Neither leftover tables nor a wrong clock prevent this, and no worker waits for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.days_of_jobs import PARENTS, days, finish, make_days, name_of, places
 from tests.waiting import wait_until
 from tests.worker_by_hand import Hand
 
-CROWD = 5001  # one row more than are moved out of the default partition into a new day table
+CROWD = 5001  # if the default partition has this many rows of a day, they are too many to be moved into the day table
 
 
 def add(db, ahead=3):
@@ -39,20 +39,20 @@ def drop(db):
 
 @pytest.fixture
 def keep(dsn):
-    """Maintains the partitions as a leader does, once or several times; returns the result of the last time."""
+    """Returns a function that maintains the partitions as a leader does, once or several times, and returns the result of the last time."""
 
-    def turn(turns=1):
+    def maintain(times=1):
         async def go():
             link = Link(dsn, "pgqueue upkeep", Outage(dsn), session=ORDINARY)
             partitions = Partitions(link)
             try:
-                return [await partitions.keep() for _ in range(turns)][-1]
+                return [await partitions.keep() for _ in range(times)][-1]
             finally:
                 await link.close()
 
         return asyncio.run(go())
 
-    return turn
+    return maintain
 
 
 # ------------------------------------------------------------------ day tables are made ahead of time
@@ -97,15 +97,15 @@ def test_rows_that_are_too_many_to_move_stay_in_the_default_partition_until_rete
     jobs = finish(db, 0, CROWD)
     assert (name_of(0), "crowded") in add(db)
     keep()
-    assert days(db) == [-1, -2, -3], "the other days are made"
+    assert days(db) == [-1, -2, -3], "the day tables of the other days are made"
     assert len(run(db, statements.check_partitions())) == 2, (
-        "the doctor reports the missing day table and the rows"
+        "the doctor reports the missing day table, and the rows in the default partition"
     )
     assert places(db).keys() == set(jobs)
     db.execute("update pgqueue.jobs_done_default set finished_at = finished_at - interval '8 days'")
     keep()
     assert len(places(db)) == CROWD, (
-        "the day tables of the week are still missing that would prove that a week has passed"
+        "the rows stay until the day tables of a whole week prove that a week has passed"
     )
     make_days(db, *range(1, 8))
     keep()
@@ -180,7 +180,7 @@ def test_a_day_table_is_dropped_although_short_transactions_use_its_parent_all_t
 def test_a_lock_is_logged_once_and_is_not_taken_for_an_outage(db, connect, keep, caplog):
     caplog.set_level(logging.INFO, "pgqueue")
     connect(autocommit=False).execute("select 1 from pgqueue.jobs_done")
-    assert keep(turns=2) is False
+    assert keep(times=2) is False
     assert caplog.text.count(f"another transaction holds the tables of {name_of(0)}") == 1
     assert "went away" not in caplog.text
 
@@ -219,20 +219,24 @@ def test_a_queue_with_a_shorter_retention_loses_its_own_rows_and_no_others(db, k
 
 
 def test_the_last_seven_day_tables_stay_when_the_clock_jumps_ahead(db, keep):
-    """The tables are those after a jump of a month: all former days are a month old, and four new days are made."""
+    """The test makes the tables that exist after the clock has jumped ahead by a month. All former day tables are a month old, and four new ones are made."""
     make_days(db, *range(31, 39))
     jobs = finish(db, 31) + finish(db, 37)
     finish(db, 100)  # in the default partition
     keep()
-    assert days(db) == [*range(37, 30, -1), 0, -1, -2, -3], "seven former days and today are kept, as always"
+    assert days(db) == [*range(37, 30, -1), 0, -1, -2, -3], (
+        "the tables of seven former days and of today are kept, as always"
+    )
     assert places(db).keys() == set(jobs)
     make_days(db, 2, 1)
     keep()
-    assert days(db) == [*range(35, 30, -1), *range(2, -4, -1)], "for each new day, one old day is dropped"
+    assert days(db) == [*range(35, 30, -1), *range(2, -4, -1)], (
+        "for each new day table, one old day table is dropped"
+    )
 
 
 def test_no_day_table_is_made_twice_or_dropped_when_the_clock_goes_back(db, keep):
-    """The tables are those after a jump back by ten days: tables of future days exist, with rows."""
+    """The test makes the tables that exist after the clock has gone back by ten days: there are day tables of future days, and they have rows."""
     make_days(db, *range(-10, -3), *range(-14, -10))
     jobs = finish(db, -10) + finish(db, -20)
     keep()
@@ -243,7 +247,7 @@ def test_no_day_table_is_made_twice_or_dropped_when_the_clock_goes_back(db, keep
     assert places(db)[jobs[1]] == f"pgqueue.{name_of(-20)}"
 
 
-def test_a_restored_dump_of_old_days_keeps_as_many_day_tables_as_a_queue_in_use(db, keep):
+def test_seven_day_tables_of_a_restored_old_dump_are_kept(db, keep):
     make_days(db, *range(60, 72))
     keep()
     assert days(db) == [*range(66, 59, -1), 0, -1, -2, -3]
@@ -300,7 +304,7 @@ def test_a_table_that_cannot_be_attached_is_logged_once_and_the_other_days_are_m
     make_days(db, 1)
     [job] = finish(db, 1)
     db.execute(f"insert into pgqueue.{name_of(0)} select * from pgqueue.jobs_done".encode())
-    keep(turns=2)
+    keep(times=2)
     assert days(db) == [1, -1, -2, -3]
     assert caplog.text.count(f"{name_of(0)} is detached and cannot be attached: check constraint") == 1
     assert run(db, statements.get_job(job)).id == job
@@ -309,7 +313,7 @@ def test_a_table_that_cannot_be_attached_is_logged_once_and_the_other_days_are_m
 # ------------------------------------------------------------------ the cost of many days
 
 
-def test_thirty_day_tables_cost_a_claim_nothing_and_a_lookup_one_index_probe_each(db):
+def test_a_claim_reads_no_day_table_and_a_lookup_by_id_probes_one_index_of_each(db):
     add(db)
     make_days(db, *range(1, 31))
     for ago in range(31):

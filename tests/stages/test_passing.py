@@ -1,4 +1,4 @@
-"""A backlog that cannot run costs a claim one look, however long it is. The cost is counted in the buffers that the claim touches."""
+"""Jobs that cannot run now hardly slow a claim of other jobs, however many they are. The tests count the buffers that the claim touches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.schema.test_plans_large import explained
 from tests.worker_by_hand import LimitedHand
 
 BACKLOG = 20_000
-MOST = 1_000  # a claim touches at most this many buffers, beside 30 for each job that it claims, however long the backlog is
+MOST = 1_000  # a claim touches at most this many buffers, plus 30 for each job that it claims, however long the backlog is
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def player(db: Connection[Any]) -> LimitedHand:
 
 
 def crowd(db: Connection[Any], key: str, **columns: Any) -> None:
-    """Adds a backlog that has been due for long. Its rows lie in the table in another order than they are due, so a claim that read them one by one would touch a buffer for each."""
+    """Adds a backlog of jobs that have been due for long. In the table, their rows are not in the order in which they are due. So a claim that read them one by one would touch one buffer for each row."""
     given = {"task": "t", "concurrency_key": key, **columns}
     names, values = ", ".join(given), ", ".join(f"%({name})s" for name in given)
     text = (
@@ -36,28 +36,28 @@ def crowd(db: Connection[Any], key: str, **columns: Any) -> None:
     db.execute(text.encode(), {**given, "count": BACKLOG})
 
 
-def full_task_of_a_key(db: Connection[Any], player: LimitedHand) -> None:
+def limit_of_a_task_and_key_is_used_up(db: Connection[Any], player: LimitedHand) -> None:
     add_limit(db, task="t", per_key=True, concurrency=1)
     crowd(db, "a")
     assert len(player.take(1)) == 1
 
 
-def full_task(db: Connection[Any], player: LimitedHand) -> None:
+def limit_of_a_task_is_used_up(db: Connection[Any], player: LimitedHand) -> None:
     add_limit(db, task="t", concurrency=1)
     crowd(db, "a")
     assert len(player.take(1)) == 1
 
 
-def unknown_task(db: Connection[Any], player: LimitedHand) -> None:
+def no_worker_has_the_task(db: Connection[Any], player: LimitedHand) -> None:
     crowd(db, "a", task="elsewhere")
 
 
-def order_kept_behind_one_that_runs(db: Connection[Any], player: LimitedHand) -> None:
+def ordered_jobs_wait_for_a_running_one(db: Connection[Any], player: LimitedHand) -> None:
     crowd(db, "a", ordering="block")
     assert len(player.take(10)) == 1
 
 
-def keys_with_jobs_for_later(db: Connection[Any], player: LimitedHand) -> None:
+def all_jobs_with_keys_are_scheduled(db: Connection[Any], player: LimitedHand) -> None:
     db.execute(
         "insert into pgqueue.jobs (task, concurrency_key, run_at)"
         " select 't', 'a' || i, now() + interval '1 h' from generate_series(1, %s) i",
@@ -66,7 +66,7 @@ def keys_with_jobs_for_later(db: Connection[Any], player: LimitedHand) -> None:
 
 
 CASES = [
-    full_task_of_a_key, full_task, unknown_task, order_kept_behind_one_that_runs, keys_with_jobs_for_later,
+    limit_of_a_task_and_key_is_used_up, limit_of_a_task_is_used_up, no_worker_has_the_task, ordered_jobs_wait_for_a_running_one, all_jobs_with_keys_are_scheduled,
 ]  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def test_a_claim_passes_over_a_backlog_that_cannot_run_without_reading_its_rows_
     if analyzed:
         db.execute("analyze pgqueue.jobs_live")
     lane = (player.queue, 0)
-    for count in (10, 100):  # fewer jobs than can run, and more
+    for count in (10, 100):  # a claim of fewer jobs than can run, and one of more jobs than can run
         claim = statements.claim_limited(player.id, player.tasks, lane, "", count)
         for _ in range(2):  # twice: the first call of a session also reads the catalog
             plan = explained(db, claim, "analyze, buffers, timing off")
@@ -95,7 +95,7 @@ def test_a_claim_passes_over_a_backlog_that_cannot_run_without_reading_its_rows_
 
 
 def scans(db: Connection[Any]) -> int:
-    """The number of index scans of jobs_live by this session since it last sent its counters to the server's statistics."""
+    """Returns the number of index scans of jobs_live that this session has made since it last sent its counters to the server's statistics."""
     [(count,)] = db.execute(
         "select sum(idx_scan)::int from pg_stat_xact_user_tables where relname = 'jobs_live'"
     ).fetchall()
@@ -125,7 +125,7 @@ def test_a_claim_passes_over_the_keys_of_an_unknown_task_within_the_index(
 def test_a_survey_returns_when_the_next_job_is_due_if_all_jobs_with_keys_are_scheduled(
     db: Connection[Any], player: LimitedHand
 ) -> None:
-    keys_with_jobs_for_later(db, player)
+    all_jobs_with_keys_are_scheduled(db, player)
     there = run(db, statements.survey_lanes([], [], []))
     assert not there.in_turns
     assert there.later is not None
@@ -134,7 +134,7 @@ def test_a_survey_returns_when_the_next_job_is_due_if_all_jobs_with_keys_are_sch
     assert list(run(db, statements.survey_lanes([], [], [])).in_turns) == [(player.queue, 0)]
 
 
-def test_a_key_s_jobs_of_several_tasks_run_in_the_order_in_which_they_are_due(
+def test_jobs_of_one_key_but_different_tasks_run_in_the_order_in_which_they_are_due(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     made = [add_jobs(db, "a", task="ut"[n % 2])[0] for n in range(20)]
@@ -145,7 +145,7 @@ def test_a_key_s_jobs_of_several_tasks_run_in_the_order_in_which_they_are_due(
     [held] = [attempt for attempt in player.take(1) if attempt.task == "u"]
     assert held.id == made[12]
     found = player.take(100)
-    assert [attempt.id for attempt in found] == made[13::2], "the jobs of the other task go on"
+    assert [attempt.id for attempt in found] == made[13::2], "the jobs of the other task are still claimed"
     player.complete(held)
     assert [attempt.id for attempt in player.take(100)] == made[14:15]
     assert not set(unknown) & {attempt.id for attempt in player.take(100)}
@@ -164,15 +164,15 @@ def test_jobs_without_ordering_run_beside_jobs_with_ordering_of_the_same_key(
     assert player.take(100) == []
 
 
-def held(db: Connection[Any]) -> psycopg.Connection[Any]:
-    """A session that holds a snapshot: from now on no dead row and no dead index entry can be removed."""
+def session_with_a_snapshot(db: Connection[Any]) -> psycopg.Connection[Any]:
+    """Opens a session that holds a snapshot. From now on, vacuum can remove no row that dies and no index entry of it."""
     other = psycopg.connect(db.info.dsn)
     other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     other.execute("select 1")
     return other
 
 
-def test_a_held_snapshot_does_not_slow_claims_by_turns_that_begin_at_the_former_first_job(
+def test_an_old_snapshot_does_not_slow_claims_by_turns_that_begin_at_the_last_front(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")
@@ -181,7 +181,7 @@ def test_a_held_snapshot_does_not_slow_claims_by_turns_that_begin_at_the_former_
         db.execute(
             "insert into pgqueue.jobs (task, concurrency_key) select 't', 'a' || i % 10 from generate_series(1, 500) i"
         )
-    with held(db):
+    with session_with_a_snapshot(db):
         since = None
         while True:
             found = run(db, statements.claim_limited(player.id, player.tasks, lane, "", 500, since))
@@ -193,9 +193,8 @@ def test_a_held_snapshot_does_not_slow_claims_by_turns_that_begin_at_the_former_
         claim = statements.claim_limited(player.id, player.tasks, lane, "", 10, since)
         plan = explained(db, claim, "analyze, buffers, timing off")
         assert plan["Actual Rows"] == 10
-        assert (
-            plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MOST + 500
-        )  # 500 for the dead index entries that the last claim left
+        # The buffers above MOST are for the dead index entries that the last claim left.
+        assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] <= MOST + 500
         assert {row[0] for row in run(db, claim).rows} == made
 
 

@@ -16,7 +16,7 @@ from pgqueue.errors import InvalidSettingError
 from pgqueue.worker.worker import Worker
 from tests.pooler import transaction_pooler
 
-MANY = 12  # statements are prepared at their sixth use
+MANY = 12  # more than six, because psycopg prepares a statement at its sixth use
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def pooled(dsn: str) -> Iterator[str]:
 
 
 def left_behind(pooled: str) -> list[str]:
-    """The settings and prepared statements that a new client finds in its session, because former clients left them there."""
+    """Returns the settings and prepared statements that a new client finds in its session, because former clients left them there."""
     with psycopg.connect(pooled) as connection:
         rows = connection.execute(
             "select name from pg_settings where source = 'session'"

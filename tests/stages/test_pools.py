@@ -1,4 +1,4 @@
-"""The app's own connections: a block that uses one is one transaction, whatever happened to the former users of the connection."""
+"""The connections of an app's pools. A ``with`` block on such a connection is one transaction, whatever its former users did."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from tests.waiting import wait_until
 XACT = "select pg_current_xact_id()::text"
 
 
-def test_a_caller_gets_one_transaction_also_after_the_former_caller_was_cancelled_at_any_step(
+def test_a_caller_gets_one_transaction_wherever_the_former_caller_was_cancelled(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a call took long, psycopg lets the loop run other tasks at the end of the call. Here it does so after every ``set_autocommit``."""
+    """If a call took long, psycopg lets the loop run other tasks at the end of the call. In this test, psycopg does so after every ``set_autocommit``."""
     set_autocommit = AsyncConnection.set_autocommit
 
     async def set_and_let_go_on(self: AsyncConnection[Any], value: bool) -> None:
@@ -32,9 +32,8 @@ def test_a_caller_gets_one_transaction_also_after_the_former_caller_was_cancelle
         await asyncio.sleep(0)
 
     monkeypatch.setattr(AsyncConnection, "set_autocommit", set_and_let_go_on)
-    monkeypatch.setattr(
-        pools, "IDLE", -1.0
-    )  # so the pool checks the connection before each use: the check sets autocommit, too, and is one of the steps
+    # With this value, the pool checks the connection before each use. The check sets autocommit, too, so a caller is also cancelled during it.
+    monkeypatch.setattr(pools, "IDLE", -1.0)
     app = App(dsn, pool_size=1)
 
     async def use() -> set[Any]:
@@ -85,7 +84,7 @@ def test_a_caller_that_sets_autocommit_does_not_change_it_for_the_next_caller(ds
 def test_a_statement_that_still_runs_on_the_server_is_cancelled_if_its_caller_is_interrupted(
     dsn: str, db: Connection[Any]
 ) -> None:
-    """Otherwise the statement would commit by itself. If psycopg waits in C, an interruption comes after the answer. If it waits in Python, the interruption comes during the wait."""
+    """Otherwise the statement would still be committed. If psycopg waits in C, an interruption comes after the answer. If it waits in Python, the interruption comes during the wait."""
     app = App(dsn)
 
     class Interruption(BaseException): ...
@@ -105,7 +104,7 @@ def test_a_statement_that_still_runs_on_the_server_is_cancelled_if_its_caller_is
     app.close()
 
 
-def test_no_connection_is_lost_if_a_handler_is_interrupted_while_it_waits_for_one(
+def test_the_pool_loses_no_connection_if_a_handler_is_interrupted_while_it_waits_for_one(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pools, "POOL_PATIENCE", 5.0)

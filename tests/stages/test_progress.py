@@ -1,4 +1,4 @@
-"""Progress is written only under the lease_id of the attempt that reported it, and it is kept over attempts."""
+"""Progress is written only under the lease_id of the attempt that reported it, and it is kept for later attempts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_progress_is_written_only_under_the_lease_id_of_the_attempt_that_reporte
     assert look(db, job, "progress ->> 'done'") == "3"
 
 
-def test_the_last_progress_is_written_with_the_outcome_and_is_kept_over_attempts(db, hand, app):
+def test_the_last_progress_is_written_with_the_outcome_and_kept_for_later_attempts(db, hand, app):
     job = enqueue(db)
     [attempt] = hand.claim()
     assert attempt.job().progressed is None

@@ -50,7 +50,7 @@ def test_a_sliding_window_is_full_until_its_oldest_start_leaves_it(
     assert [attempt.id for attempt in player.take()] == jobs[2:3]
 
 
-def test_a_handler_that_was_rate_limited_pauses_its_key_and_its_job_keeps_its_position(
+def test_rate_limited_pauses_the_key_of_the_job_and_the_job_keeps_its_position(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     jobs, other = add_jobs(db, "k", count=3), add_jobs(db, "l")
@@ -66,9 +66,7 @@ def test_a_handler_that_was_rate_limited_pauses_its_key_and_its_job_keeps_its_po
     assert [(attempt.id, attempt.attempt) for attempt in again] == [(job, 1) for job in jobs]
 
 
-def test_a_handler_that_was_rate_limited_pauses_its_task_if_its_job_has_no_key(
-    db: Connection[Any], player: LimitedHand
-) -> None:
+def test_rate_limited_pauses_the_task_if_the_job_has_no_key(db: Connection[Any], player: LimitedHand) -> None:
     jobs, others = add_jobs(db, count=3), add_jobs(db, task="u", count=2)
     [first] = player.claim(1)
     assert player.settle(first, Outcome.rate_limited(3600.0))
@@ -124,7 +122,7 @@ def test_a_dead_job_blocks_the_jobs_behind_it_or_is_skipped_as_its_ordering_says
         assert [attempt.id for attempt in player.take()] == jobs[1:]
 
 
-def test_a_job_that_must_wait_for_its_ordering_keeps_no_other_key_from_its_turn(
+def test_a_job_that_its_ordering_holds_back_does_not_delay_jobs_of_other_keys(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     first, second = add_jobs(db, "k", count=2, ordering="skip")
@@ -159,7 +157,9 @@ def test_ordering_needs_a_concurrency_key_and_a_weight_is_from_1_to_1000(app: Ap
         t.using(weight=0)
 
 
-def test_why_explains_that_a_job_waits_for_a_seat_or_a_rate(db: Connection[Any], player: LimitedHand) -> None:
+def test_why_explains_that_all_seats_are_taken_or_that_the_rate_is_used_up(
+    db: Connection[Any], player: LimitedHand
+) -> None:
     number = add_limit(db, per_key=True, concurrency=1)
     first, second = add_jobs(db, "k", count=2)
     player.take()

@@ -1,4 +1,4 @@
-"""Only pgqueue itself stores a job that sends the message of an alert, or that calls a hook."""
+"""Only pgqueue itself can store the jobs that send the messages of alerts, and the jobs that call hooks."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_the_statements_of_python_refuse_a_job_whose_task_has_a_reserved_name(db
 def test_a_job_with_a_reserved_name_that_was_stored_past_the_checks_is_made_dead_and_never_run(
     db, dsn, tmp_path, executor, queue
 ):
-    """A role that is allowed to enqueue can insert into jobs_live, as Python does. No trigger checks names there, because it would slow each insert by a tenth."""
+    """A role that is allowed to enqueue can insert into jobs_live, as Python does. No trigger checks names there, because such a trigger would slow each insert by a tenth."""
     ran = tmp_path / "ran"
     app = App(dsn)
 
@@ -106,11 +106,11 @@ ENDS = {
     "made dead": ("", lambda db, hand, job: run(db, statements.make_dead(job, None, "it is bad"))),
     "cancelled": ("", lambda db, hand, job: run(db, statements.cancel(job))),
     "overdue": ("deadline_at = '2000-01-01Z'", lambda db, hand, job: run(db, statements.finish_overdue(10))),
-    "rescued": ("crash_count = 9", lambda db, hand, job: lost(db, hand)),
+    "rescued": ("crash_count = 9", lambda db, hand, job: lose_and_rescue(db, hand)),
 }
 
 
-def lost(db, hand):
+def lose_and_rescue(db, hand):
     hand.claim()
     db.execute("update pgqueue.workers set expires_at = now()")
     run(db, statements.rescue(3, 10))
@@ -118,7 +118,7 @@ def lost(db, hand):
 
 @pytest.mark.parametrize("ours", [True, None])
 @pytest.mark.parametrize("how", ENDS)
-def test_a_job_of_pgqueue_ends_like_any_other_and_is_still_marked_as_one_when_it_is_revived(db, how, ours):
+def test_a_job_of_pgqueue_ends_like_any_other_job_and_keeps_its_mark_when_it_is_revived(db, how, ours):
     """A job with a reserved name that was stored past all checks is not marked by stored_by_pgqueue. It ends, too, and a revival does not mark it."""
     for name in ("t:on_dead", "pgqueue.alert_mail"):
         [job] = db.execute(
@@ -157,7 +157,7 @@ def test_settle_stores_the_job_of_a_hook_and_its_arguments_do_not_contain_stored
     assert "stored_by_pgqueue" not in json.dumps(args)
 
 
-def test_a_role_that_may_only_enqueue_cannot_mark_a_job_as_one_of_pgqueue(role):
+def test_a_role_that_can_only_enqueue_cannot_mark_a_job_as_a_job_of_pgqueue(role):
     mine = role(
         "grant usage on schema pgqueue to ROLE",
         "grant insert (task, args, queue), select (id, queue, run_at) on pgqueue.jobs_live to ROLE",

@@ -25,7 +25,7 @@ from tests.worker_by_hand import Hand
 
 @pytest.fixture
 def granted(role: Callable[..., str]) -> Callable[..., str]:
-    """The DSN of a login that has the grants printed for a kind of role, and also those of the commented lines that contain a word of ``more``."""
+    """Returns a function that makes a role and returns its DSN. The role gets the grants of its kind. Some grants are printed as comments: it gets them if their line contains a word of ``more``."""
 
     def make(kind: str, *more: str) -> str:
         lines = [
@@ -83,7 +83,7 @@ def test_an_enqueuer_enqueues_in_every_way(granted, db):
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (5 + 303 + 301 + 2 - 1,)
 
 
-def test_an_enqueuer_gets_the_unique_key_of_an_expired_job_although_it_may_change_no_job(granted, db):
+def test_an_enqueuer_gets_the_unique_key_of_an_expired_job_without_the_right_to_change_jobs(granted, db):
     with psycopg.connect(granted("enqueuer"), autocommit=True) as connection:
         for _ in range(2):
             db.execute("update pgqueue.jobs_live set expires_at = now() - interval '1 s'")
@@ -130,7 +130,7 @@ def test_the_error_of_an_enqueuer_that_lacks_a_right_mentions_pgq_db_grants(gran
     app.close()
 
 
-def test_the_error_of_an_enqueuer_that_may_not_wait_for_jobs_says_which_grants_it_lacks(granted):
+def test_the_error_of_an_enqueuer_without_the_right_to_wait_for_jobs_says_which_grants_it_lacks(granted):
     app = App(granted("enqueuer"))
     app.task(name="t")(lambda: None)
     handle = app.tasks["t"].enqueue()
@@ -182,7 +182,7 @@ def test_an_enqueuer_with_the_additional_grants_uses_idempotency_keys_replaces_j
 
 
 def test_a_worker_role_can_do_everything_that_a_worker_does(granted, db, caplog):
-    """The jobs here use limits, keys, ordering, hooks, chunks, a transaction of their own, retries, schedules, a rescue, alerts and maintenance."""
+    """The worker runs jobs with limits, keys, ordering, hooks, chunks, retries and a transaction of their own. It also fires schedules, rescues, raises alerts and maintains."""
     db.execute(
         "insert into pgqueue.limits (queue, concurrency, rate, period) values ('default', 50, 1000, '1 s')"
     )

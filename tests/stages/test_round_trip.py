@@ -1,4 +1,4 @@
-"""Arguments come back from the database equal, or are refused."""
+"""Arguments that are stored come back from the database unchanged. An enqueue refuses all other arguments."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_a_value_that_json_can_carry_comes_back_equal(db, kind, value):
 
 
 @pytest.mark.parametrize(("kind", "value", "said"), REFUSED, ids=itertools.count())
-def test_a_value_that_json_would_change_is_refused_and_the_error_says_where_it_stands(db, kind, value, said):
+def test_a_value_that_json_would_change_is_refused_and_the_error_says_where_it_is(db, kind, value, said):
     with pytest.raises(InvalidArgumentsError, match=said) as caught:
         through(db, spec_of(kind), value)
     assert "hunter2" not in str(caught.value)
@@ -165,7 +165,7 @@ def test_an_item_of_a_chunk_comes_back_equal_or_is_refused(app: App):
         s.spec.encode((Secret(token="hunter2"),), {})
 
 
-def test_the_error_does_not_show_the_value_if_reading_it_back_raises(app: App):
+def test_the_error_does_not_show_a_value_that_raises_when_it_is_read_back(app: App):
     class Spiteful(BaseModel):
         a: int
 

@@ -1,4 +1,4 @@
-"""Row level security can hide jobs from a role. If a hidden job has the unique_key, an enqueue fails with a clear error instead of trying for ever."""
+"""Row level security can hide jobs from a role. If a hidden job has the unique_key, an enqueue fails with a clear error instead of trying again for ever."""
 
 from __future__ import annotations
 
@@ -32,7 +32,13 @@ MANY = """select * from pgqueue.enqueue_many('[{"task": "t", "unique_key": "k"},
         ([READS, WRITES], ONE % "replace"),
         ([READS, WRITES], "select pgqueue.edit(1, '{\"priority\": 1}')"),
     ],
-    ids=["skip", "replace", "many", "replace what is only read", "edit what is only read"],
+    ids=[
+        "skip",
+        "replace",
+        "many",
+        "replace a job that it can only read",
+        "edit a job that it can only read",
+    ],
 )
 def test_an_enqueue_or_edit_fails_with_a_clear_error_if_row_security_hides_or_protects_the_job(
     db: Connection[Any], role: Callable[..., str], policies: list[str], call: str

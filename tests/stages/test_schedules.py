@@ -31,7 +31,7 @@ def finish(db: Connection[Any], hand: Hand) -> None:
 def test_every_fire_time_of_a_simulated_year_in_five_zones_enqueues_one_job(
     db: Connection[Any], dsn: str
 ) -> None:
-    """Three schedulers take turns at random moments: some days apart, and every two hours around each change of the clocks."""
+    """Three schedulers work at random moments: some days apart, and every two hours around each change of the clocks."""
     start, end = YEAR
     texts = {"daily": "30 2 * * *", "midnight": "0 0 * * *", "interval": "30 */12 * * *"}
     for name in ZONES:
@@ -66,7 +66,7 @@ def due_at(db: Connection[Any], moment: datetime) -> DueSchedule:
 
 
 def fire(db: Connection[Any], due: DueSchedule, *fires: datetime) -> int | None:
-    """The number of jobs that were enqueued. None if another transaction had locked the schedule's row, or has changed it."""
+    """Returns the number of jobs that were enqueued, or None if another transaction has locked or changed the schedule's row."""
     done = run(db, statements.fire_schedules([(due, Plan(fires, [None] * len(fires)))]))
     return done[due.id]
 
@@ -87,7 +87,7 @@ def test_a_scheduler_does_nothing_if_another_one_came_first_or_the_schedule_was_
 
     db.execute("update pgqueue.schedules set planned = false")
     due = due_at(db, NOON)
-    assert fire(db, due, NOON) == 0, "this fire time already has a run, as after a clock that went back"
+    assert fire(db, due, NOON) == 0, "this fire time already has a run, as it has if the clock went back"
     db.execute("update pgqueue.schedules set planned = false")
     due = due_at(db, NOON + MINUTE)
     db.execute("update pgqueue.schedules set paused = true")
@@ -169,7 +169,7 @@ def test_the_debounce_decides_when_the_job_is_due_and_the_jitter_does_not(db: Co
         ({"missed": "all", "missed_cap": 2}, [(2, "enqueued"), (3, "enqueued")]),
     ],
 )
-def test_missed_fire_times_follow_the_policy(
+def test_the_option_missed_decides_for_which_missed_fire_times_jobs_are_enqueued(
     db: Connection[Any], dsn: str, policy: dict[str, Any], states: list[tuple[int, str]]
 ) -> None:
     """One scheduler plans the schedule before noon. The next scheduler works only at a quarter past three."""
@@ -190,7 +190,9 @@ def test_a_fire_time_that_is_less_than_a_minute_late_does_not_count_as_missed(
     assert len(runs(db, "s")) == 6
 
 
-def test_fire_times_during_a_pause_of_the_schedule_are_not_made_up_for(db: Connection[Any], dsn: str) -> None:
+def test_no_job_is_enqueued_later_for_the_fire_times_during_a_pause_of_the_schedule(
+    db: Connection[Any], dsn: str
+) -> None:
     add(db, "s", cron="0 * * * *", missed="all")
     play(dsn, [NOON])
     db.execute("update pgqueue.schedules set paused = true")
@@ -335,7 +337,7 @@ def test_a_schedule_whose_job_the_database_refuses_has_a_problem_until_it_is_edi
         {"at": "infinity"},
     ],
 )
-def test_the_database_refuses_a_schedule_that_can_never_be_right(
+def test_the_database_refuses_a_schedule_with_invalid_columns(
     db: Connection[Any], columns: dict[str, Any]
 ) -> None:
     columns = {key: psycopg.types.json.Jsonb(value) if key == "args" else value for key, value in columns.items()}  # fmt: skip
@@ -375,7 +377,7 @@ def test_run_schedule_enqueues_a_job_also_if_the_schedule_is_paused_and_moves_no
     assert db.execute("select count(*) from pgqueue.schedule_runs where manual").fetchone() == (1,)
 
 
-def test_the_overview_is_one_select(db: Connection[Any], dsn: str) -> None:
+def test_one_select_shows_the_overview_of_a_schedule(db: Connection[Any], dsn: str) -> None:
     add(db, "s", cron="0 * * * *", tz="Europe/Warsaw")
     add(db, "n", every="1 hour", anchor=NOON + HOUR)
     play(dsn, [NOON])
@@ -403,9 +405,8 @@ def test_old_runs_are_purged_except_the_last_one_and_unfinished_ones(db: Connect
         "update pgqueue.schedule_runs set job_id = %s where fire_at < now() - interval '19.5 days'", job_id
     )
     assert run(db, statements.purge_runs(5)) == 5
-    assert (
-        run(db, statements.purge_runs(100)) == 7
-    )  # 14 runs are older than a week: five were purged before, one is waiting, and the job of one is unfinished
+    # 14 runs are older than a week. Five of them were purged before, one is waiting, and the job of another one is unfinished.
+    assert run(db, statements.purge_runs(100)) == 7
     assert run(db, statements.purge_runs(100)) == 0
     assert [state for _, state in runs(db, "s")].count("waiting") == 1
     finish(db, hand)

@@ -33,7 +33,7 @@ BOMB = '{"v": [' + ",".join(["1e131071"] * 9000) + "]}"  # 144 kB, and 1.2 GB as
 
 LONG = '{"v": [' + ",".join(["1e131071"] * 200) + "]}"  # 26 MB as text
 
-# Rows that the database would refuse today, as columns and values of an insert; and whether the claim is one under limits.
+# For each kind of row that the database refuses today: the columns and values of its INSERT, and whether a limit exists.
 POISON = {
     "args": (f"args) values ('ok', '{BOMB}'", False),
     "args with a key": (f"concurrency_key, args) values ('ok', 'k', '{BOMB}'", True),
@@ -51,7 +51,7 @@ def lift_checks(db: Connection[Any]) -> None:
         db.execute(f"alter domain pgqueue.{domain} drop constraint {domain}_check".encode())
 
 
-def buried(db: Connection[Any]) -> list[tuple[Any, ...]]:
+def dead_letters(db: Connection[Any]) -> list[tuple[Any, ...]]:
     return db.execute("select id, reason, last_error from pgqueue.dead_letters order by id").fetchall()
 
 
@@ -63,7 +63,7 @@ def drain(app: App, **settings: Any) -> None:
 
 
 @pytest.mark.parametrize(("poison", "limited"), POISON.values(), ids=POISON)
-def test_a_claim_makes_the_job_dead_on_which_it_fails_and_claims_the_others(
+def test_if_a_claim_fails_on_one_job_this_job_is_made_dead_and_the_others_are_claimed(
     db: Connection[Any], ok: App, poison: str, limited: bool
 ) -> None:
     lift_checks(db)
@@ -78,7 +78,7 @@ def test_a_claim_makes_the_job_dead_on_which_it_fails_and_claims_the_others(
     db.execute(neighbours)
     drain(ok)
     assert ended(db) == [("ok", "completed", 4), ("ok", "dead", 1)]
-    [(_, reason, error)] = buried(db)
+    [(_, reason, error)] = dead_letters(db)
     assert reason == "undecodable"
     assert "exceeds" in error or "out of range" in error
     assert db.execute("select coalesce(sum(taken), 0) from pgqueue.seats").fetchone() == (0,)
@@ -142,13 +142,13 @@ def test_the_jobs_of_a_lost_claim_are_found_except_the_one_that_cannot_be_read(
 
     found = asyncio.run(play())
     assert len(found) == 4
-    assert [reason for _, reason, _ in buried(db)] == ["undecodable"]
+    assert [reason for _, reason, _ in dead_letters(db)] == ["undecodable"]
 
 
 # ------------------------------------------------------------------ maintenance by the leader
 
 
-def test_a_rescue_makes_the_job_dead_on_which_it_fails_and_takes_back_the_others(
+def test_if_a_rescue_fails_on_one_job_this_job_is_made_dead_and_the_others_are_rescued(
     db: Connection[Any], dsn: str
 ) -> None:
     lift_checks(db)
@@ -168,10 +168,10 @@ def test_a_rescue_makes_the_job_dead_on_which_it_fails_and_takes_back_the_others
         ("dead", 1),
         ("retrying", 20),
     ]
-    assert [reason for _, reason, _ in buried(db)] == ["undecodable"]
+    assert [reason for _, reason, _ in dead_letters(db)] == ["undecodable"]
 
 
-def test_finishing_overdue_jobs_makes_the_job_dead_on_which_it_fails_and_finishes_the_others(
+def test_if_finish_overdue_fails_on_one_job_this_job_is_made_dead_and_the_others_are_finished(
     db: Connection[Any], dsn: str
 ) -> None:
     db.execute(
@@ -232,7 +232,7 @@ def test_a_schedule_that_could_not_be_read_for_a_while_has_no_problem_and_fires_
     ]  # fmt: skip
 
 
-def test_the_watch_finds_a_dead_job_although_others_have_impossible_times(
+def test_the_watch_finds_a_dead_job_although_other_dead_jobs_have_impossible_times(
     db: Connection[Any], dsn: str
 ) -> None:
     for moment in ("infinity", "-infinity", "20000-01-01", "now"):
@@ -316,7 +316,7 @@ def test_an_outcome_that_cannot_be_sent_makes_only_its_own_job_dead(db: Connecti
     linked(dsn, settle)
     assert len(freed) == 9
     assert ended(db) == [("ok", "completed", 8), ("ok", "dead", 1)]
-    assert [reason for _, reason, _ in buried(db)] == ["unsettleable"]
+    assert [reason for _, reason, _ in dead_letters(db)] == ["unsettleable"]
 
 
 def test_a_job_is_made_dead_if_the_database_refuses_every_outcome_of_it(
@@ -341,7 +341,7 @@ def test_a_job_is_made_dead_if_the_database_refuses_every_outcome_of_it(
 
     linked(dsn, settle)
     assert ended(db) == [("ok", "completed", 2), ("ok", "dead", 1)]
-    assert [reason for _, reason, _ in buried(db)] == ["undecodable"]
+    assert [reason for _, reason, _ in dead_letters(db)] == ["undecodable"]
 
 
 # ------------------------------------------------------------------ lists and details of jobs

@@ -28,7 +28,7 @@ from tests.worker_by_hand import Hand
 
 
 def linked(dsn: str, play: Callable[[Link], Awaitable[None]]) -> None:
-    """Calls ``play`` with a link to the database such as a worker has."""
+    """Calls ``play`` with a link to the database, which is closed afterwards."""
 
     async def go() -> None:
         link = Link(dsn, "pgqueue test", Outage(dsn))
@@ -41,7 +41,7 @@ def linked(dsn: str, play: Callable[[Link], Awaitable[None]]) -> None:
 
 
 def settled(dsn: str, hand: Hand, outcomes: list[tuple[Attempt, Outcome]]) -> list[Attempt]:
-    """Writes all outcomes, which arrive together; returns the attempts whose slots were freed."""
+    """Lets a settler write outcomes that arrive together. Returns the attempts whose slots were freed."""
     freed: list[Attempt] = []
 
     async def play(link: Link) -> None:
@@ -117,7 +117,7 @@ def test_an_attempt_is_lost_when_the_same_job_is_claimed_again(db: Connection[An
     assert (len(held), held.room(0), held.queue_room("default")) == (0, 5, 2)
 
 
-def test_the_last_progress_of_a_job_is_written_with_its_own_transaction(
+def test_the_last_progress_of_a_job_is_written_in_the_jobs_own_transaction(
     app: App, db: Connection[Any]
 ) -> None:
     @app.task(name="t")
@@ -160,7 +160,7 @@ def test_progress_is_not_lost_if_it_is_reported_while_the_former_progress_is_wri
     assert db.execute("select progress ->> 'done' from pgqueue.jobs_live").fetchone() == ("2",)
 
 
-def test_the_pause_before_a_child_process_is_started_again_grows_with_each_failure() -> None:
+def test_the_time_before_a_child_process_is_started_again_grows_with_each_failure() -> None:
     children = Children("nowhere", 3, lambda *_: None, SINGLE)
     pauses = []
     for _ in range(20):

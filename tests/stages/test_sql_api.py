@@ -1,4 +1,4 @@
-"""The SQL API, which any language can use, and the row of a job in pgqueue.jobs, which is right at every moment."""
+"""The SQL API, which any language can use. The row of a job in pgqueue.jobs shows the state of the job correctly at every moment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def enqueue(db: Connection[Any], task: str = "t", args: Any = None, **options: A
 
 
 def truth(db: Connection[Any], job_id: int) -> tuple[Any, ...]:
-    """The columns that a person reads in psql to see how a job is."""
+    """Returns the columns that a person reads in psql to see what has become of a job."""
     rows = db.execute(
         "select state, attempt, last_error from pgqueue.jobs where id = %s", [job_id]
     ).fetchall()
@@ -138,7 +138,7 @@ REACH: dict[str, Callable[[Connection[Any], Hand], object]] = {
         ("cancelled", "cancelled", "cancelled"),
     ],
 )
-def test_cancel_in_each_state(db, hand, job, state, answer, after):
+def test_the_answer_of_cancel_depends_on_the_state_of_the_job(db, hand, job, state, answer, after):
     REACH[state](db, hand)
     assert truth(db, job)[0] == state
     assert call(db, "cancel", job) == answer
@@ -157,7 +157,7 @@ def test_cancel_in_each_state(db, hand, job, state, answer, after):
         ("retrying", "retrying", "retrying"),
     ],
 )
-def test_revive_in_each_state(db, hand, job, state, answer, after):
+def test_revive_changes_only_a_dead_or_cancelled_job(db, hand, job, state, answer, after):
     REACH[state](db, hand)
     assert call(db, "revive", job) == answer
     assert truth(db, job)[0] == after
@@ -224,7 +224,7 @@ def test_a_rolled_back_enqueue_leaves_nothing(db, connect):
     assert db.execute("select count(*) from pgqueue.idempotency_keys").fetchone() == (0,)
 
 
-def test_a_plain_insert_fails_if_another_job_of_the_task_has_the_unique_key(db):
+def test_an_insert_into_pgqueue_jobs_fails_if_another_job_of_the_task_has_the_unique_key(db):
     enqueue(db, unique_key="k")
     with pytest.raises(psycopg.errors.UniqueViolation):
         db.execute("insert into pgqueue.jobs (task, unique_key) values ('t', 'k')")
@@ -257,7 +257,7 @@ CHECKED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("case", CHECKED)
-def test_a_plain_insert_must_keep_the_same_limits_as_python(db, case):
+def test_an_insert_into_pgqueue_jobs_is_refused_if_python_would_refuse_its_values(db, case):
     columns = {"task": "t", **CHECKED[case]}
     names, holes = ", ".join(columns), ", ".join(["%s"] * len(columns))
     with pytest.raises((psycopg.errors.CheckViolation, psycopg.errors.NumericValueOutOfRange)):

@@ -1,4 +1,4 @@
-"""The end of a worker: each attempt that it has gets an outcome, even if a claim or a handler hangs."""
+"""When a worker ends, each of its attempts gets an outcome, even if a claim or a handler hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A crash of a worker is counted for the jobs that ran in the worker itself. Suspects are jobs with a crash_count above 0, and they run in processes of their own: the crash is counted for them only if the worker ran nothing else."""
+"""A crash of a worker is counted for the jobs that ran in the worker itself. Suspects are jobs with a crash_count above 0, and they run in processes of their own. For them, the crash is counted only if the worker ran no other jobs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.worker_by_hand import Hand
 def crashed(
     db: Connection[Any], counts: list[int], *, batch: int = 100, limit: int = 3
 ) -> list[tuple[str, int]]:
-    """The state and crash_count of each job after the crash of the worker that ran all jobs. ``counts``: their crash_count before the crash."""
+    """Lets one worker run all jobs and crash. Returns the state and the crash_count of each job after the crash. ``counts``: the crash_count of each job before the crash."""
     hand = Hand(db, ["t"])
     for count in counts:
         db.execute("insert into pgqueue.jobs (task, crash_count, max_attempts) values ('t', %s, 20)", [count])
@@ -37,15 +37,15 @@ def crashed(
         ),
         ([2, 1], [("dead", 3), ("retrying", 2)]),
     ],
-    ids=["no suspect", "suspects ran in processes of their own", "nothing but suspects"],
+    ids=["no suspect", "suspects ran in processes of their own", "only suspects"],
 )
-def test_a_crash_is_counted_for_jobs_in_the_worker_or_for_suspects_if_it_ran_nothing_else(
+def test_a_crash_is_counted_for_suspects_only_if_the_worker_ran_no_other_jobs(
     db: Connection[Any], counts: list[int], after: list[tuple[str, int]], batch: int
 ) -> None:
     assert crashed(db, counts, batch=batch) == after
 
 
-def test_whether_suspects_ran_alone_is_decided_for_each_crashed_worker_separately(
+def test_the_jobs_of_one_crashed_worker_do_not_affect_the_counts_of_another(
     db: Connection[Any],
 ) -> None:
     db.execute("insert into pgqueue.jobs (task, crash_count) values ('t', 1)")

@@ -1,4 +1,4 @@
-"""A job that has the id of another job ends, and its seat is given back. Such ids exist if an enqueuer chose one, or if the sequence is behind the ids in the tables."""
+"""Two jobs can have the same id: if an enqueuer chose the id, or if the sequence is behind the ids in the tables. Each of these jobs ends nevertheless, and its seat is given back."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def linked(dsn: str, does: Callable[[Link], Coroutine[Any, Any, Any]]) -> None:
     ("first", "second", "reason"),
     [(-1, -2, "undecodable"), (1, 2, "unsettleable"), (-1, 2, None), (1, -2, "attempts_exhausted")],
     ids=[
-        "dead job, new one dies",
-        "completed job, new one completes",
-        "dead job, new one completes",
-        "completed job, new one dies",
+        "the first job is dead, the second one becomes dead",
+        "the first job is completed, the second one completes",
+        "the first job is dead, the second one completes",
+        "the first job is completed, the second one becomes dead",
     ],
 )
 def test_a_job_with_the_id_of_a_finished_job_ends_and_gives_its_seat_back(

@@ -1,4 +1,4 @@
-"""Jobs enqueued in a transaction that is prepared first and committed later."""
+"""Enqueues in two-phase transactions, which are prepared first and committed later."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def listening(connect: Callable[..., Connection[Any]]) -> Connection[Any]:
     return connection
 
 
-def heard(listening: Connection[Any]) -> list[str]:
+def woken_queues(listening: Connection[Any]) -> list[str]:
     return [notify.payload for notify in listening.notifies(timeout=0.2)]
 
 
@@ -43,7 +43,7 @@ def test_jobs_of_a_two_phase_transaction_of_psycopg_are_stored_without_a_wake_up
         connection.tpc_prepare()
         connection.tpc_commit()
     check(db)
-    assert heard(listening) == []
+    assert woken_queues(listening) == []
 
 
 def test_jobs_of_a_two_phase_transaction_of_an_async_connection_are_stored_without_a_wake_up(
@@ -58,7 +58,7 @@ def test_jobs_of_a_two_phase_transaction_of_an_async_connection_are_stored_witho
 
     asyncio.run(scenario())
     check(db)
-    assert heard(listening) == []
+    assert woken_queues(listening) == []
 
 
 @pytest.mark.parametrize("way", ["connection", "session"])
@@ -79,7 +79,7 @@ def test_jobs_of_a_two_phase_transaction_of_sqlalchemy_are_stored_without_a_wake
             session.commit()
     engine.dispose()
     check(db)
-    assert heard(listening) == []
+    assert woken_queues(listening) == []
 
 
 def test_jobs_of_a_two_phase_transaction_of_an_async_session_are_stored_without_a_wake_up(
@@ -94,7 +94,7 @@ def test_jobs_of_a_two_phase_transaction_of_an_async_session_are_stored_without_
 
     asyncio.run(scenario())
     check(db)
-    assert heard(listening) == []
+    assert woken_queues(listening) == []
 
 
 @pytest.mark.parametrize(
@@ -111,26 +111,26 @@ def test_jobs_of_a_two_phase_transaction_of_an_async_session_are_stored_without_
     ],
     ids=["alone", "unique", "idempotent", "a few", "COPY", "keys", "replace", "throttle"],
 )
-def test_a_transaction_that_enqueues_with_wake_false_can_be_prepared(note, dsn, db, listening, enqueue):
+def test_a_transaction_can_be_prepared_if_its_enqueues_send_no_wake_up(note, dsn, db, listening, enqueue):
     note.using(unique_key="held", delay=60).enqueue("held")
     with psycopg.connect(dsn) as connection:
         enqueue(note.using(connection, wake=False))
         connection.execute("prepare transaction 'by hand'")
     finish(db)
-    assert heard(listening) == []
+    assert woken_queues(listening) == []
 
 
-def test_enqueue_many_wakes_only_the_queues_of_jobs_without_wake_false(db, listening):
+def test_enqueue_many_wakes_no_queue_for_jobs_whose_option_wake_is_false(db, listening):
     with db.transaction():
         db.execute("""select pgqueue.enqueue('t', '{}', '{"wake": false}')""")
         db.execute("""select pgqueue.enqueue_many('[{"task": "t", "wake": false, "unique_key": "a"},
                       {"task": "t", "queue": "mail", "unique_key": "b"}, {"task": "t", "wake": false, "queue": "slow"}]')""")
-    assert heard(listening) == ["mail"]
+    assert woken_queues(listening) == ["mail"]
 
 
 def test_a_transaction_sends_no_notification_if_it_sets_pgqueue_notify_to_off(note, db, listening):
     running = note.enqueue("a")
-    heard(listening)
+    woken_queues(listening)
     with db.transaction():
         db.execute("set local pgqueue.notify = off")
         db.execute("select pgqueue.enqueue('t'), pgqueue.edit(%s, '{\"delay\": 0}')", [running.id])
@@ -138,7 +138,7 @@ def test_a_transaction_sends_no_notification_if_it_sets_pgqueue_notify_to_off(no
             "update pgqueue.jobs_live set state = 'running', worker_id = 1 where id = %s", [running.id]
         )
         db.execute("select pgqueue.cancel(%s)", [running.id])
-    assert heard(listening) == []
+    assert woken_queues(listening) == []
 
 
 def test_the_option_wake_must_be_true_or_false(note):

@@ -1,4 +1,4 @@
-"""All callers of a process that wait for results share one connection, on every thread and event loop. They go on waiting after a fork, and when the connection breaks."""
+"""In one process, all callers that wait for results share one connection, whichever thread or event loop they are on. They go on waiting after a fork, and after the connection breaks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def jobs(app: App) -> Callable[[int], list[JobHandle]]:
 
 @pytest.fixture
 def waiting() -> Iterator[Callable[[JobHandle], list[Any]]]:
-    """Returns a function that waits for the result of a handle on a thread of its own. The list that it returns gets the result, or the error."""
+    """Yields a function that starts a thread, which waits for the result of a handle. The function returns an empty list, to which the thread adds the result or the error."""
     threads = []
 
     def start(handle: JobHandle) -> list[Any]:
@@ -42,7 +42,7 @@ def waiting() -> Iterator[Callable[[JobHandle], list[Any]]]:
         def wait() -> None:
             try:
                 ends.append(handle.result(60))
-            except Exception as error:  # noqa: BLE001 - it is looked at
+            except Exception as error:  # noqa: BLE001 - the test checks it
                 ends.append(error)
 
         threads.append(threading.Thread(target=wait))
@@ -55,7 +55,7 @@ def waiting() -> Iterator[Callable[[JobHandle], list[Any]]]:
 
 
 def sessions(db: Connection[Any]) -> list[int]:
-    """The pids of the sessions on the server that serve callers of ``result``."""
+    """Returns the pids of the sessions on the server that serve callers of ``result``."""
     return [
         pid
         for (pid,) in db.execute(
@@ -64,7 +64,7 @@ def sessions(db: Connection[Any]) -> list[int]:
     ]
 
 
-def looked(db: Connection[Any]) -> bool:
+def has_read_the_jobs(db: Connection[Any]) -> bool:
     return bool(
         db.execute(
             "select 1 from pg_stat_activity where application_name = 'pgqueue wait' and state = 'idle'"
@@ -92,7 +92,7 @@ def test_all_callers_that_wait_for_results_share_one_connection(app, jobs, db, w
             await app.aclose()
 
     def finish_when_seen() -> None:
-        wait_until(lambda: looked(db))
+        wait_until(lambda: has_read_the_jobs(db))
         assert len(sessions(db)) == 1
         finish(db)
 
@@ -133,7 +133,7 @@ def test_each_caller_gets_the_result_or_the_error_of_its_own_job(jobs, db, waiti
 def test_a_caller_goes_on_waiting_when_the_connection_is_cut(jobs, db, waiting) -> None:
     [handle] = jobs(1)
     ends = waiting(handle)
-    wait_until(lambda: looked(db))
+    wait_until(lambda: has_read_the_jobs(db))
     [pid] = sessions(db)
     db.execute("select pg_terminate_backend(%s)", [pid])
     wait_until(lambda: sessions(db) not in ([], [pid]))
@@ -157,7 +157,7 @@ def test_the_connection_is_closed_when_no_caller_has_waited_for_a_while(jobs, db
         wait_until(lambda: not sessions(db))
 
 
-def test_closing_the_app_closes_the_connection_immediately_or_after_the_last_caller_that_waits(
+def test_after_a_close_of_the_app_the_connection_is_closed_when_no_caller_waits_any_more(
     app, jobs, db, waiting
 ) -> None:
     [handle] = jobs(1)
@@ -167,7 +167,7 @@ def test_closing_the_app_closes_the_connection_immediately_or_after_the_last_cal
     app.close()
     wait_until(lambda: not sessions(db), timeout=5)
     ends = waiting(handle)
-    wait_until(lambda: looked(db))
+    wait_until(lambda: has_read_the_jobs(db))
     app.close()
     finish(db)
     wait_until(lambda: ends)
@@ -178,7 +178,7 @@ def test_closing_the_app_closes_the_connection_immediately_or_after_the_last_cal
 def test_a_forked_process_waits_on_a_connection_of_its_own(jobs, db, waiting) -> None:
     first, second = jobs(2)
     ends = waiting(first)
-    wait_until(lambda: looked(db))
+    wait_until(lambda: has_read_the_jobs(db))
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -210,7 +210,7 @@ def test_a_cancelled_wait_is_no_longer_registered(app, jobs, db) -> None:
 
     async def give_up() -> None:
         waits = [asyncio.create_task(handle.aresult()) for _ in range(5)]
-        await asyncio.to_thread(wait_until, lambda: looked(db))
+        await asyncio.to_thread(wait_until, lambda: has_read_the_jobs(db))
         for wait in waits:
             wait.cancel()
         await asyncio.gather(*waits, return_exceptions=True)
@@ -229,7 +229,7 @@ def test_waiting_ends_at_its_timeout_while_a_test_freezes_the_clock(app, jobs, w
 
 def test_a_result_arrives_while_a_test_freezes_the_clock(app, jobs, db, wait_for) -> None:
     [handle] = jobs(1)
-    finishing = threading.Thread(target=lambda: (wait_until(lambda: looked(db)), finish(db)))
+    finishing = threading.Thread(target=lambda: (wait_until(lambda: has_read_the_jobs(db)), finish(db)))
     finishing.start()
     with frozen():
         assert wait_for(handle, 60) == "done"
@@ -248,9 +248,8 @@ def test_the_pool_of_an_event_loop_is_closed_after_the_loop_is_closed(app, jobs,
     for _ in range(20):
         assert asyncio.run(handle.ajob()).state == "pending"
     own = "select count(*) from pg_stat_activity where application_name = 'pgqueue app' and datname = current_database()"
-    wait_until(
-        lambda: db.execute(own).fetchone() <= (3,)
-    )  # the connections of the last loop and of sync callers
+    # These are the connections of the last loop and of sync callers.
+    wait_until(lambda: db.execute(own).fetchone() <= (3,))
     gc.collect()
     app.close()
     wait_until(lambda: db.execute(own).fetchone() == (0,))
@@ -280,7 +279,7 @@ def test_a_closed_app_has_no_connection_and_opens_new_ones_when_it_needs_them(ap
     assert db.execute("select count(*) from pgqueue.jobs").fetchone() == (4,)
 
 
-def test_many_first_uses_at_the_same_time_make_one_pool(app, jobs, db) -> None:
+def test_many_first_reads_at_the_same_time_open_only_one_pool(app, jobs, db) -> None:
     [handle] = jobs(1)
 
     async def read() -> int:
@@ -337,7 +336,7 @@ def _nothing() -> None: ...
 def test_a_notification_with_any_payload_harms_no_caller_that_waits(jobs, db, waiting) -> None:
     [handle] = jobs(1)
     ends = waiting(handle)
-    wait_until(lambda: looked(db))
+    wait_until(lambda: has_read_the_jobs(db))
     for payload in ("9" * 7000, "9" * 19, "x" * 7000, "²", "-1", "٣", ""):
         db.execute("select pg_notify('pgqueue_finished', %s)", [payload])
     finish(db)

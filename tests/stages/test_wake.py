@@ -1,4 +1,4 @@
-"""Which workers are woken, and how few wake-ups are sent."""
+"""For which queues wake-ups are sent, and which wake-ups are left out because another one was sent just before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.waiting import wait_until
 Connect = Callable[..., "Connection[object]"]
 
 
-def heard(listening: Connection[object]) -> list[str]:
+def woken_queues(listening: Connection[object]) -> list[str]:
     return [notify.payload for notify in listening.notifies(timeout=0.2)]
 
 
@@ -26,7 +26,7 @@ def listening(connect: Connect) -> Connection[object]:
     return connection
 
 
-def rest(db: Connection[object]) -> None:
+def let_the_last_wake_up_age(db: Connection[object]) -> None:
     """Waits until the last wake-up of the default queue is so old that the next wake-up is sent again."""
     wait_until(
         lambda: (
@@ -39,19 +39,19 @@ def rest(db: Connection[object]) -> None:
     )
 
 
-def test_wake_ups_that_follow_another_one_immediately_are_not_sent(
+def test_a_wake_up_is_not_sent_if_another_one_was_sent_just_before(
     db: Connection[object], listening: Connection[object]
 ) -> None:
     db.execute("do $$ begin for n in 1..5 loop perform pgqueue.wake('default'); commit; end loop; end $$")
-    first = heard(listening)
+    first = woken_queues(listening)
     assert first[0] == "default"
     assert len(first) < 5
-    rest(db)
+    let_the_last_wake_up_age(db)
     run(db, statements.wake(["default"]))
-    assert heard(listening) == ["default"]
+    assert woken_queues(listening) == ["default"]
 
 
-def test_wake_ups_are_left_out_for_a_shorter_time_than_a_woken_worker_waits_before_it_looks_again(
+def test_a_wake_up_suppresses_later_ones_only_until_the_woken_worker_claims_once_more(
     db: Connection[object],
 ) -> None:
     clock = "select date_part('epoch', clock_timestamp()) * 1000"
@@ -62,17 +62,17 @@ def test_wake_ups_are_left_out_for_a_shorter_time_than_a_woken_worker_waits_befo
     assert before + 1 < until <= after + AFTER_WAKE_UP * 1000
 
 
-def test_an_open_transaction_that_wakes_again_and_again_does_not_suppress_wake_ups_of_others(
+def test_an_open_transaction_does_not_suppress_the_wake_ups_of_other_transactions(
     db: Connection[object], connect: Connect, listening: Connection[object]
 ) -> None:
     long = connect()
     with long.transaction():
         run(long, statements.wake(["default"]))
-        rest(db)
+        let_the_last_wake_up_age(db)
         run(long, statements.wake(["default"]))
         run(db, statements.wake(["default"]))
-        assert heard(listening) == ["default"]
-    assert heard(listening) == ["default"]
+        assert woken_queues(listening) == ["default"]
+    assert woken_queues(listening) == ["default"]
 
 
 def test_a_wake_up_is_sent_after_a_transaction_with_a_wake_up_was_rolled_back(
@@ -80,32 +80,32 @@ def test_a_wake_up_is_sent_after_a_transaction_with_a_wake_up_was_rolled_back(
 ) -> None:
     with db.transaction(force_rollback=True):
         run(db, statements.wake(["default"]))
-    rest(db)
+    let_the_last_wake_up_age(db)
     run(db, statements.wake(["default"]))
-    assert heard(listening) == ["default"]
+    assert woken_queues(listening) == ["default"]
 
 
-def test_no_wake_up_is_sent_for_a_queue_until_its_busy_worker_ends_its_mark(
+def test_no_wake_up_is_sent_for_a_busy_queue_until_its_busy_mark_is_removed(
     db: Connection[object], listening: Connection[object]
 ) -> None:
     until = run(db, statements.mark_busy(["default"], 60))
     run(db, statements.wake(["default"]))
-    assert heard(listening) == []
+    assert woken_queues(listening) == []
     later = run(db, statements.mark_busy(["default"], 60))
     assert later > until
     assert run(db, statements.mark_busy(["default"], 0, until)) == 0, "the later mark of another worker stays"
     run(db, statements.wake(["default"]))
-    assert heard(listening) == []
+    assert woken_queues(listening) == []
     assert run(db, statements.mark_busy(["default"], 0, later)) > 0
     run(db, statements.wake(["default"]))
-    assert heard(listening) == ["default"]
+    assert woken_queues(listening) == ["default"]
 
 
-def test_a_wake_up_is_sent_also_for_a_queue_that_is_not_in_the_table(
+def test_a_wake_up_is_sent_also_for_a_queue_that_is_not_in_the_table_of_queues(
     db: Connection[object], listening: Connection[object]
 ) -> None:
     run(db, statements.wake(["newcomer"]))
-    assert heard(listening) == ["newcomer"]
+    assert woken_queues(listening) == ["newcomer"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Jobs that must not run are never claimed, in whichever way a claim is made: plain, under a limit, by turns, in order, or by turns under a limit."""
+"""No claim takes a job that must not run. Each way of claiming is tested: without limits, under a limit, by turns, in order, and by turns under a limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.factories import add_jobs, add_limit
 from tests.worker_by_hand import LimitedHand
 
 NOW = datetime.now(UTC)
-WAYS = ("plain", "limited", "by turns", "in order", "by turns under a limit")
+WAYS = ("without limits", "under a limit", "by turns", "in order", "by turns under a limit")
 STATES: dict[str, dict[str, Any]] = {
     "expired": {"expires_at": NOW - timedelta(seconds=5)},
     "past its deadline": {"deadline_at": NOW - timedelta(seconds=5)},
@@ -27,21 +27,23 @@ class Claims:
     def __init__(self, db: Connection[Any], way: str) -> None:
         self.db, self.way = db, way
         self.player = LimitedHand(db, ["t", "u"])
-        if way == "limited":
+        if way == "under a limit":
             add_limit(db, queue="default", concurrency=50)
         if way == "by turns under a limit":
             add_limit(db, queue="default", per_key=True, concurrency=50)
 
     def add(self, key: str, **columns: Any) -> int:
-        if self.way in ("plain", "limited"):
+        if self.way in ("without limits", "under a limit"):
             return add_jobs(self.db, **columns)[0]
         if self.way == "in order":
             columns["ordering"] = "block"
         return add_jobs(self.db, key, **columns)[0]
 
     def claim(self, count: int = 10) -> list[int]:
-        after = None if self.way == "limited" else ""
-        found = self.player.claim(count) if self.way == "plain" else self.player.take(count, after=after)
+        after = None if self.way == "under a limit" else ""
+        found = (
+            self.player.claim(count) if self.way == "without limits" else self.player.take(count, after=after)
+        )
         return [attempt.id for attempt in found]
 
 
@@ -62,7 +64,7 @@ def test_no_claim_takes_a_job_that_is_overdue_asked_to_stop_or_of_an_unknown_tas
 
 
 def test_no_claim_takes_a_job_before_it_is_due(claims: Claims) -> None:
-    """This is also true in the last second before the job is due, although an enqueue of such a job already wakes a worker."""
+    """This is also true in the last second before the job is due, although an enqueue already wakes a worker if its job is due within a second."""
     early = claims.add("a")
     claims.db.execute(
         "update pgqueue.jobs_live set run_at = clock_timestamp() + interval '2 s' where id = %s", [early]

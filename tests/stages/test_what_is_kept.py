@@ -34,7 +34,7 @@ def upkeep(db: Connection[Any]) -> None:
 
 @pytest.fixture
 def old(db: Connection[Any]) -> Connection[Any]:
-    """A database with a retention of one day. It has a day table that is old enough for the clock to be believed."""
+    """Returns a connection to a database with a retention of one day. It has an old day table, because without one nothing expires, whatever the clock says."""
     db.execute("update pgqueue.queues set retention = '1 day'")
     run(db, statements.add_partitions(3))
     db.execute(
@@ -96,7 +96,7 @@ def test_jobs_of_a_worker_whose_row_is_gone_are_rescued(db: Connection[Any]) -> 
 
 
 @pytest.mark.parametrize("columns", [{}, {"concurrency_key": "k"}, {"delay": 86_400}])
-def test_the_leader_stores_a_queue_that_has_jobs_although_no_worker_serves_it(
+def test_the_leader_adds_a_queue_with_jobs_to_the_table_of_queues_even_if_no_worker_serves_it(
     db: Connection[Any], columns: dict[str, Any]
 ) -> None:
     run(db, statements.enqueue_many([Batch("t", ["{}"], {"queue": "mail", **columns})]))
@@ -133,7 +133,7 @@ def test_one_of_two_workers_leads_if_both_ask_at_the_same_time(
         assert not later.result(timeout=20).leads
 
 
-def test_asking_to_lead_waits_for_no_lock_while_the_leader_renews(
+def test_a_worker_that_asks_to_lead_does_not_wait_for_the_lock_of_the_leader(
     db: Connection[Any], connect: Callable[..., Connection[Any]]
 ) -> None:
     run(db, statements.elect(1, 30.0))
@@ -175,14 +175,12 @@ def test_a_unique_key_is_the_same_whether_an_argument_is_null_or_missing(
 # ------------------------------------------------------------------ days
 
 
-ZONES = (
-    "Pacific/Kiritimati",
-    "Etc/GMT+12",
-)  # these zones are 26 hours apart, so at every moment the date in one of them differs from the date in UTC
+# These zones are 26 hours apart, so at every moment the date in one of them differs from the date in UTC.
+ZONES = ("Pacific/Kiritimati", "Etc/GMT+12")
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_day_tables_hold_days_of_utc_whatever_the_time_zone_of_the_session(
+def test_day_tables_contain_days_of_utc_whatever_the_time_zone_of_the_session_is(
     db: Connection[Any], zone: str
 ) -> None:
     db.execute("set timezone = 'UTC'")

@@ -1,4 +1,4 @@
-"""Code of users can raise anything anywhere: the attempt still ends with an outcome, and the next attempt runs."""
+"""Code of users can raise any exception at any place. The attempt still ends with an outcome, and the next attempt runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def attempt(job_id: int, task: str, deed: str = "", **other: Any) -> Attempt:
 def played(
     app: App, attempts: list[Attempt], *, executor: str, path: str = "none:app", slots: int = SLOTS
 ) -> dict[int, Conclusion]:
-    """Performs the attempts; returns the outcome of each."""
+    """Runs the attempts, and returns the outcome of each."""
     ended: dict[int, Conclusion] = {}
 
     async def play() -> None:
@@ -63,7 +63,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def test_an_attempt_ends_with_an_outcome_whatever_is_raised_and_other_attempts_complete(
     executor: str, task: str, layers: str
 ) -> None:
-    """Between two attempts that raise there is one that does not (a neighbour). All neighbours must complete."""
+    """Between two attempts that raise, there is an attempt that does not raise (a neighbour). All neighbours must complete."""
     app = getattr(raising_tasks, layers)
     places = [place for place in raising_tasks.PLACES if layers == "layered" or "middleware" not in place]
     deeds = [f"{place}: {what}" for place in places for what in raising_tasks.RAISED]
@@ -96,7 +96,7 @@ def test_a_job_is_retried_and_the_class_of_the_error_is_stored_if_the_error_cann
 
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
-def test_outcomes_are_right_although_a_logging_handler_raises(executor: str) -> None:
+def test_attempts_get_the_right_outcomes_although_a_logging_handler_raises(executor: str) -> None:
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             raise SystemExit(record.getMessage())
@@ -125,7 +125,7 @@ def test_a_child_process_restores_its_context_and_locale_after_each_job() -> Non
     assert {outcome.result for outcome in ended.values()} == {'"none 0.3333333333333333333333333333 True"'}
 
 
-def test_an_attempt_is_retried_and_others_run_if_its_thread_cannot_be_started(
+def test_an_attempt_is_retried_and_other_attempts_run_if_its_thread_cannot_be_started(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(_: object) -> None:

@@ -59,7 +59,9 @@ def test_why_says_that_no_job_has_had_the_number_yet(db: Connection[Any]) -> Non
     assert why(db, 10**6).sentence == "No job has had the number 1000000 yet."
 
 
-def test_why_says_that_the_transaction_of_a_job_may_still_be_open(db: Connection[Any], connect: Any) -> None:
+def test_why_says_that_the_transaction_of_a_job_is_still_open_or_was_rolled_back(
+    db: Connection[Any], connect: Any
+) -> None:
     other = connect(autocommit=False)
     job = add(other)
     said = why(db, job)
@@ -119,7 +121,7 @@ def runs(db: Connection[Any], worker_id: int, queue: str, seconds: int = 0) -> i
     return add(db, queue=queue, state="running", worker_id=worker_id, started_at=started, attempt=1)
 
 
-def test_why_says_how_many_slots_of_a_queue_are_taken_and_which_job_has_one_the_longest(
+def test_why_says_how_many_slots_of_a_queue_are_taken_and_which_of_its_jobs_has_run_the_longest(
     db: Connection[Any],
 ) -> None:
     able = worker(db, slots=5, queues=["slow", "mail"], queue_slots=[2, None])
@@ -142,7 +144,7 @@ def test_why_says_how_many_slots_of_a_queue_are_taken_and_which_job_has_one_the_
     assert "on the 2 workers" in why(db, job).sentence
 
 
-def test_the_queues_of_a_pattern_share_its_slots_and_a_queue_that_is_listed_by_name_has_its_own(
+def test_the_queues_of_a_pattern_share_its_slots_but_a_queue_listed_by_name_has_slots_of_its_own(
     db: Connection[Any],
 ) -> None:
     able = worker(db, slots=9, queues=["a*", "ab", "*"], queue_slots=[1, 1, None])
@@ -168,7 +170,7 @@ def test_why_writes_a_rate_as_the_number_of_jobs_that_can_start_in_a_period(db: 
     assert "lets 1 job start every 2 h;" in why(db, add(db, queue="c")).sentence
 
 
-def test_why_says_that_the_role_may_not_read_the_sequence_instead_of_guessing(
+def test_why_asks_for_the_right_to_read_the_sequence_if_the_role_lacks_it(
     admin: str, dsn: str, db: Connection[Any]
 ) -> None:
     with role(db, "reader", "grant select on all tables in schema pgqueue to {}") as name:
@@ -214,7 +216,7 @@ def test_why_says_that_it_may_be_wrong_if_row_security_hides_rows_from_the_role(
 
 @contextmanager
 def role(db: Connection[Any], word: str, grants: str) -> Iterator[str]:
-    """A role that has only these rights; it is dropped at the end."""
+    """Makes a role that has only these rights, yields its name, and drops the role at the end."""
     name = f"{word}_{secrets.token_hex(4)}"
     db.execute(f"create role {name}".encode())
     try:

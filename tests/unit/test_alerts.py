@@ -34,7 +34,7 @@ def mailing(url: str) -> AlertSettings:
 # ---------------------------------------------------------------- settings
 
 
-def test_a_setting_of_the_environment_goes_before_one_of_the_file(monkeypatch):
+def test_a_setting_in_the_environment_overrides_the_setting_in_the_file(monkeypatch):
     monkeypatch.setenv("PGQUEUE_ALERTS_WEBHOOK", "https://example.org/env")
     monkeypatch.setenv("PGQUEUE_ALERTS_MAIL_TO", "a@example.org, b@example.org")
     monkeypatch.setenv("PGQUEUE_ALERTS_REMIND_EVERY", "2h")
@@ -76,7 +76,7 @@ def test_a_setting_of_the_environment_goes_before_one_of_the_file(monkeypatch):
     ],
     ids=str,
 )
-def test_settings_that_cannot_work_are_refused_and_the_error_shows_no_secret(table):
+def test_invalid_settings_are_refused_and_the_error_shows_no_secret(table):
     with pytest.raises(InvalidSettingError) as caught:
         find_alerts({"alerts": table})
     assert SECRET not in str(caught.value)
@@ -194,7 +194,7 @@ def front(queue: str = "q", **given: Any) -> Front:
     )  # fmt: skip
 
 
-def test_a_queue_is_late_after_its_own_max_age_or_else_after_that_of_the_settings():
+def test_a_queue_is_late_after_its_own_max_age_or_after_the_one_of_the_settings_if_it_has_none():
     fronts = [
         front("own", age=50.0, max_age=40.0),
         front("kept", age=30.0, max_age=40.0),

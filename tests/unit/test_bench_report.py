@@ -33,7 +33,7 @@ def results():
                    [{"date": "today", "machine": "two cores"}])  # fmt: skip
 
 
-def test_medians_are_over_the_rounds_of_one_system(results):
+def test_a_median_is_the_median_of_the_rounds_of_one_system(results):
     assert results.median("drain", "jobs_per_s") == 200
     assert results.median("drain", "jobs_per_s", "other") == 50
     assert results.median("drain", "absent") is None
@@ -124,7 +124,7 @@ def test_numbers_show_three_digits(value, shown):
     assert number(value) == shown
 
 
-def test_percentiles_are_milliseconds():
+def test_percentiles_are_in_milliseconds():
     found = percentiles([n / 1000 for n in range(1, 102)])
     assert found == pytest.approx({"p50_ms": 51, "p95_ms": 96, "p99_ms": 100, "max_ms": 101})
 

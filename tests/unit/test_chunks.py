@@ -91,7 +91,7 @@ def test_enqueue_many_takes_only_dicts_and_the_error_says_which_item_is_somethin
         handle.enqueue_many([{"x": 1}, Point(2)])  # type: ignore[list-item]
 
 
-def test_a_job_has_any_arguments_if_the_handler_takes_only_a_list_of_jobs():
+def test_a_job_can_have_any_arguments_if_the_handler_takes_only_a_list_of_jobs():
     app, seen = App(), []
 
     @app.task(name="t", chunk=10)
@@ -115,7 +115,7 @@ def test_a_job_has_any_arguments_if_the_handler_takes_only_a_list_of_jobs():
     ],
     ids=str,
 )
-def test_a_handler_that_does_not_take_chunks_is_refused(annotations):
+def test_a_handler_whose_parameters_do_not_fit_a_chunk_is_refused(annotations):
     def none(): ...
     def one(a): ...
     def two(a, b): ...
@@ -271,7 +271,7 @@ class Stage:
 
 
 @pytest.mark.parametrize(("slots", "sizes"), [(20, [8, 8, 4]), (5, [5, 5, 5, 5])])
-def test_jobs_that_arrive_within_the_wait_fill_chunks_up_to_their_size_or_to_the_slots(slots, sizes):
+def test_jobs_that_arrive_within_chunk_wait_fill_chunks_up_to_their_size_or_to_the_slots(slots, sizes):
     app, found = App(), []
 
     @app.task(name="t", chunk=8, chunk_wait=0.05)

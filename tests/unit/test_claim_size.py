@@ -29,7 +29,7 @@ from pgqueue.worker.claiming.claim_size import (
         (100, LONGEST_CLAIM / 1000, False, LARGEST_CLAIM),
     ],
 )
-def test_the_size_moves_towards_the_number_of_jobs_that_one_claim_can_take_within_its_time(
+def test_the_size_moves_towards_the_number_of_jobs_that_one_claim_can_take_within_its_time_limit(
     claimed, took, has_urgent, jobs
 ):
     size = ClaimSize()
@@ -37,7 +37,7 @@ def test_the_size_moves_towards_the_number_of_jobs_that_one_claim_can_take_withi
     assert size.jobs == jobs
 
 
-def test_the_size_stays_where_a_claim_lasts_as_long_as_is_allowed():
+def test_the_size_stays_the_same_when_a_claim_takes_exactly_as_long_as_is_allowed():
     size = ClaimSize()
     for _ in range(20):
         size.measure(size.jobs, size.jobs * LONGEST_CLAIM / 640, has_urgent=False)

@@ -167,7 +167,7 @@ def test_a_job_on_which_a_claim_fails_is_made_dead_and_the_others_are_claimed():
     assert play.claimer._has_more, "the dead job has left room for another one"
 
 
-def test_the_error_is_raised_and_the_lane_is_left_alone_for_a_while_if_all_its_jobs_fail():
+def test_if_all_claims_from_a_lane_fail_the_error_is_raised_and_the_lane_is_skipped_for_a_while():
     play = Play(
         survey_lanes=[[lane_row()]], claim=[ValueError("no")], claim_limited=[ValueError("nor in parts")]
     )
@@ -178,7 +178,7 @@ def test_the_error_is_raised_and_the_lane_is_left_alone_for_a_while_if_all_its_j
     assert play.link.names.count("claim") == 1
 
 
-def test_a_claim_looks_behind_when_a_long_transaction_ends_even_if_looks_behind_are_slow():
+def test_claims_look_behind_when_a_long_transaction_ends_even_if_no_other_look_behind_is_due():
     play = Play(survey_lanes=[[lane_row()]], list_open_writers=[[("w", 50.0, 99.0)], []])
     play.claimer._late_commits.next_look_behind = float("inf")
 
@@ -264,7 +264,7 @@ def test_a_freed_slot_is_filled_immediately_if_the_last_claim_left_jobs():
     running(play, script)
 
 
-def test_a_worker_without_room_claims_only_more_urgent_jobs_and_no_more_than_the_allowance():
+def test_a_worker_without_room_claims_only_more_urgent_jobs_up_to_its_allowance():
     play = Play(
         1, prefetch=1, survey_lanes=[[lane_row(priority=0), lane_row(priority=-9)]],
         claim=[[claimed_row(1), claimed_row(2)], [claimed_row(3, priority=-9)], [claimed_row(4, priority=-9)]],
@@ -280,7 +280,7 @@ def test_a_worker_without_room_claims_only_more_urgent_jobs_and_no_more_than_the
     assert (second["priorities"], second["count"]) == ("{-9}", URGENT_JOBS - 1)
 
 
-def test_a_drain_ends_when_nothing_is_due_and_nothing_runs():
+def test_a_claimer_with_drain_is_drained_when_no_job_is_due_and_none_runs():
     play = Play(
         survey_lanes=[[lane_row()], [lane_row(due_in=60.0)]], claim=[[claimed_row(1)], []], count_unclaimed=[[(0, 0)]],
         settings={"drain": True},
@@ -305,7 +305,7 @@ def test_a_claimer_that_has_stopped_claims_no_more():
     assert "claim" not in play.link.names
 
 
-def test_a_failure_is_logged_and_the_next_turn_goes_on(caplog):
+def test_the_claimer_logs_a_failed_survey_and_claims_in_the_next_round(caplog):
     play = Play(survey_lanes=[ValueError("a survey failed"), [lane_row()]], claim=[[claimed_row(1)], []])
 
     async def script() -> None:

@@ -155,7 +155,7 @@ def test_queues_are_read_with_their_slots(text, queues):
 
 
 @pytest.mark.parametrize("slots", ["2O", "20O", "1.5", "0", "10001", "9" * 50, "007x", "1_0", "2-", "2*"])
-def test_slots_that_are_no_number_are_refused_and_not_taken_for_a_part_of_the_name(slots):
+def test_slots_that_are_no_number_are_refused_and_do_not_count_as_a_part_of_the_name(slots):
     with pytest.raises(InvalidSettingError) as refused:
         parse_queues(f"default,mail:{slots}", "queues of [tool.pgqueue]")
     assert refused.value.what == f"Queue 'mail' asks for '{slots}' slots in queues of [tool.pgqueue]."
@@ -272,7 +272,7 @@ def test_a_setting_of_the_wrong_type_is_explained(project, line, message):
         settings_for(App(""))
 
 
-def test_an_option_of_the_command_goes_before_pyproject(project):
+def test_an_option_of_the_command_overrides_pyproject(project):
     (project / "pyproject.toml").write_text('[tool.pgqueue]\nqueues = "a"\npoll = 2\nmax_rss = "1G"\n')
     settings = settings_for(App(""), queues="b", poll=3.0, max_rss=None, listen=False)
     assert (settings.queues, settings.poll, settings.max_rss) == ({"b": None}, 3.0, 2**30)

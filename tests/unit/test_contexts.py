@@ -113,7 +113,7 @@ class Decoded:
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
 @pytest.mark.parametrize("task", TASKS)
-def test_no_attempt_sees_the_context_that_decoding_or_encoding_for_another_one_has_set(
+def test_no_attempt_sees_the_context_that_the_decoding_or_encoding_of_another_attempt_has_set(
     task: str, executor: str
 ) -> None:
     app = App()
@@ -150,7 +150,7 @@ class Spoiling(wait_base):
 
 @pytest.mark.parametrize("executor", ["async", "thread"])
 @pytest.mark.parametrize("task", TASKS)
-def test_no_attempt_sees_the_context_that_the_retry_policy_of_another_one_has_set(
+def test_no_attempt_sees_the_context_that_the_retry_policy_of_another_attempt_has_set(
     task: str, executor: str
 ) -> None:
     app, seen = App(), []
@@ -243,7 +243,7 @@ def test_middleware_and_handler_of_one_attempt_share_a_context(executor: str, ta
     assert after == [f"job {n}" for n in range(3)]
 
 
-def test_a_task_that_a_handler_left_on_the_loop_cannot_end_the_loop() -> None:
+def test_an_asyncio_task_that_a_handler_left_behind_cannot_end_the_loop() -> None:
     """A handler leaves an asyncio task behind. The task raises SystemExit while another attempt runs on the loop."""
     app = App()
 
@@ -303,7 +303,7 @@ def test_a_handler_that_stops_its_loop_goes_on_and_its_worker_does_not_end(execu
     assert outcome.result == '"went on"'
 
 
-def test_a_coroutine_that_a_plain_function_returns_is_awaited() -> None:
+def test_a_coroutine_that_a_sync_handler_returns_is_awaited() -> None:
     app = App()
 
     async def real() -> str:

@@ -54,7 +54,7 @@ def test_a_look_behind_ends_when_it_has_reached_the_cursor() -> None:
     assert not cursors.is_looking_behind
 
 
-def test_the_look_behind_that_begins_earlier_is_made_if_two_are_asked_for() -> None:
+def test_if_two_looks_behind_are_requested_the_one_that_begins_earlier_is_made() -> None:
     cursors = moved(to=1000.0)
     cursors.look_behind(100.0)
     cursors.look_behind(500.0)
@@ -63,7 +63,7 @@ def test_the_look_behind_that_begins_earlier_is_made_if_two_are_asked_for() -> N
     assert cursors.since([LANE]) == [START]
 
 
-def test_no_look_behind_is_made_if_the_cursor_is_not_that_far_or_was_forgotten() -> None:
+def test_no_look_behind_is_made_from_beyond_the_cursor_or_for_a_forgotten_lane() -> None:
     cursors = moved(to=1000.0)
     cursors.look_behind(2000.0)
     assert not cursors.is_looking_behind

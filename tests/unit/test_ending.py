@@ -147,7 +147,7 @@ def test_the_call_of_a_chunk_ends_by_its_timeout_or_when_all_its_attempts_have_a
 @pytest.mark.parametrize(
     "concluded", [COMPLETED, Outcome.dead("given_up", ValueError("x")), *NothingToSettle], ids=str
 )
-def test_the_conclusion_of_an_attempt_is_the_same_after_its_way_from_a_child_process(
+def test_the_conclusion_of_an_attempt_is_the_same_after_a_child_process_has_sent_it(
     concluded: Any, own_commit: OwnCommit
 ) -> None:
     there, here = attempt(), attempt()
@@ -158,7 +158,7 @@ def test_the_conclusion_of_an_attempt_is_the_same_after_its_way_from_a_child_pro
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_the_ending_of_an_attempt_is_the_same_after_its_way_to_a_child_process(ending: Ending) -> None:
+def test_the_ending_of_an_attempt_is_the_same_after_it_was_sent_to_a_child_process(ending: Ending) -> None:
     here, there = attempt(), attempt()
     here.end(ending)
     child_messages.note_ending(child_messages.decoded(child_messages.ending(here)), there)

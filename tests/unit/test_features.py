@@ -53,7 +53,7 @@ def test_each_feature_mentions_tests_if_pgqueue_has_it_and_none_otherwise():
             assert count == 0, feature
 
 
-def test_both_comparisons_have_the_same_features_and_say_the_same_of_pgqueue():
+def test_both_comparisons_list_the_same_features_and_say_the_same_about_pgqueue():
     for rows in (OURS, OTHERS):
         heads = [row for row in rows if row[0] == "Feature"]
         assert all(row == heads[0] for row in heads)

@@ -131,7 +131,7 @@ def changes(name: str) -> list[datetime]:
 
 @settings(max_examples=150, deadline=None)
 @given(wanted=expressions, data=st.data())
-def test_computed_fire_times_equal_those_of_the_walk_near_a_change_of_the_clocks(wanted, data):
+def test_computed_fire_times_equal_the_fire_times_of_the_walk_near_a_change_of_the_clocks(wanted, data):
     name = data.draw(st.sampled_from(ZONES))
     start = data.draw(st.sampled_from(changes(name))) - timedelta(hours=30)
     end = start + timedelta(hours=60)
@@ -141,7 +141,7 @@ def test_computed_fire_times_equal_those_of_the_walk_near_a_change_of_the_clocks
 
 @settings(max_examples=100, deadline=None)
 @given(wanted=expressions, data=st.data())
-def test_the_same_fire_times_follow_whichever_moment_the_computation_starts_from(wanted, data):
+def test_the_fire_times_do_not_depend_on_the_moment_from_which_they_are_computed(wanted, data):
     """If a scheduler computes each fire time from the one before, it loses none and has none twice."""
     name = data.draw(st.sampled_from(ZONES))
     middle = data.draw(st.sampled_from(changes(name)))
@@ -155,7 +155,7 @@ def test_the_same_fire_times_follow_whichever_moment_the_computation_starts_from
 
 
 @pytest.mark.parametrize("name", ZONES)
-def test_computed_fire_times_of_a_year_equal_those_of_the_walk(name):
+def test_computed_fire_times_of_a_year_equal_the_fire_times_of_the_walk(name):
     start, end = YEAR
     found = {}
     for text in ("30 2 * * *", "0 0 * * *", "0 */2 * * *", "15,45 0,1,2,3,23 1-7 * 0"):
@@ -257,7 +257,7 @@ moments = st.timedeltas(timedelta(), timedelta(days=14_000)).map(
     anchor=moments,
     moment=moments,
 )
-def test_intervals_keep_their_distance_from_the_anchor(seconds, anchor, moment):
+def test_the_distance_of_each_fire_time_from_the_anchor_is_a_multiple_of_the_interval(seconds, anchor, moment):
     one, two = islice(Every(seconds, anchor).after(moment), 2)
     assert two - one == timedelta(seconds=seconds)
     assert one > moment

@@ -239,7 +239,7 @@ SHOWN = [
 
 
 @pytest.mark.parametrize(("word", "span"), SHOWN)
-def test_every_name_in_the_column_where_it_shows_exists(word, span):
+def test_every_name_in_the_column_where_it_shows_exists_in_the_code(word, span):
     """All words of a command must exist as names, and so must both parts of ``table.column``."""
     names = {name.name for name in all_names()}
     parts = [

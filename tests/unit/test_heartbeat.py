@@ -60,7 +60,7 @@ def test_a_round_before_the_next_renewal_only_looks_for_requested_cancels(clock:
     assert beat.life.expires == BEGUN + LEASE
 
 
-def test_the_lease_counts_from_the_moment_when_the_renewal_was_sent(clock: Any) -> None:
+def test_a_renewed_lease_begins_at_the_moment_when_the_renewal_was_sent(clock: Any) -> None:
     beat = Scripted()
     clock.now = BEGUN + EVERY
     assert beat.turn()

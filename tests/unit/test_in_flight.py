@@ -11,7 +11,7 @@ def attempts(*job_ids: int, queue: str = "default") -> list[Attempt]:
     return [Attempt(1, claimed_row(job_id, queue)) for job_id in job_ids]
 
 
-def test_the_room_is_the_slots_and_the_jobs_to_claim_ahead_less_the_attempts():
+def test_the_room_is_the_slots_plus_the_jobs_to_claim_ahead_minus_the_attempts():
     held = InFlight(3, {"default": None})
     assert (held.room(0), held.room(2)) == (3, 5)
     held.add(attempts(1, 2, 3, 4))
@@ -39,7 +39,7 @@ def test_an_attempt_that_is_removed_twice_is_counted_once():
     assert (len(held), held.queue_room("default")) == (0, 3)
 
 
-def test_a_later_attempt_of_the_same_job_replaces_the_former_one_and_the_former_is_lost():
+def test_a_later_attempt_of_the_same_job_replaces_the_former_attempt_which_is_then_lost():
     ended: list[Attempt] = []
     held = InFlight(5, {"default": 3}, ended.extend)
     [former], [later] = attempts(1), attempts(1)

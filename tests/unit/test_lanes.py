@@ -29,7 +29,7 @@ def test_more_urgent_lanes_come_first_and_queues_of_one_priority_alternate() -> 
     assert lanes.in_order(["b"]) == [("b", -5), ("b", 0), ("b", 9)]
 
 
-def test_a_lane_whose_jobs_waited_beyond_patience_comes_first_in_a_share_of_the_claims() -> None:
+def test_a_lane_whose_jobs_have_been_due_for_longer_than_patience_comes_first_in_some_claims() -> None:
     lanes = lanes_of("a", "b")
     lanes.see([("a", -1), ("a", 5), ("b", 5)], 0.0)
     lanes.note_waits({("a", 5): 61.0, ("b", 5): 70.0, ("a", -1): 3.0, ("unknown", 1): 99.0})
@@ -67,7 +67,7 @@ def test_no_claimed_attempt_is_overtaken_for_long(claims: list[tuple[int, float]
         assert first.priority >= taken.priority or first.claimed_at - OVERTAKEN > taken.claimed_at
 
 
-def test_patterns_serve_the_queues_that_fit_and_a_listed_name_goes_before_a_pattern() -> None:
+def test_a_queue_is_served_by_its_listed_name_or_else_by_the_first_pattern_that_fits() -> None:
     served = ServedQueues(parse_queues("mail:3,shop.*,*"))
     assert [served.serving_name(queue) for queue in ("mail", "shop.eu", "shop", "else")] == [
         "mail",

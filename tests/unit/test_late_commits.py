@@ -24,7 +24,7 @@ from pgqueue.worker.claiming.late_commits import (
         (100, 0.1, TIMES_ITS_DURATION * 0.1),
     ],
 )
-def test_the_next_claim_looks_behind_again_if_the_last_look_was_fast_and_otherwise_after_a_pause(
+def test_a_look_behind_is_due_immediately_after_a_fast_one_and_some_time_after_a_slow_one(
     claimed, took, pause
 ):
     late = LateCommits()
@@ -67,7 +67,7 @@ def test_the_earliest_beginning_is_returned_if_several_transactions_have_ended()
     assert late.first_that_ended([]) == 2.0 - LAG
 
 
-def test_a_transaction_with_a_hidden_beginning_counts_from_the_watch_before_it_was_first_seen():
+def test_a_transaction_with_a_hidden_beginning_counts_as_begun_one_watch_before_it_was_first_seen():
     late = LateCommits()
     assert late.first_that_ended([("secret", None, 10.0)]) is None
     assert late.first_that_ended([("secret", None, 10.0 + WATCH)]) is None

@@ -88,7 +88,7 @@ def listen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return run
 
 
-def test_a_listener_proves_that_listen_delivers_and_looks_for_earlier_jobs_and_cancels(listen):
+def test_a_listener_proves_that_notifications_arrive_and_looks_for_earlier_jobs_and_cancels(listen):
     connection = Connection(["mail"])
     told, _ = listen(lambda told: told.woken >= 2, connection)
     assert told.listener.proven.is_set()
@@ -96,7 +96,7 @@ def test_a_listener_proves_that_listen_delivers_and_looks_for_earlier_jobs_and_c
     assert connection.executed[:2] == [b"listen pgqueue", "select pg_notify(%s, %s)"]
 
 
-def test_a_listener_logs_one_line_and_asks_for_no_cancels_if_listen_delivers_nothing(listen, caplog):
+def test_a_listener_logs_one_line_and_looks_for_no_cancels_if_no_notification_arrives(listen, caplog):
     told, _ = listen(lambda told: told.woken, Connection(delivers=False))
     assert not told.listener.proven.is_set()
     assert told.cancels == []
@@ -108,7 +108,7 @@ def test_a_silent_connection_is_tested_with_a_query(listen):
     listen(lambda _: "select 1" in connection.executed, connection)
 
 
-def test_a_broken_connection_is_replaced_and_missed_jobs_and_cancels_are_looked_for(listen):
+def test_a_listener_replaces_a_broken_connection_and_looks_for_missed_jobs_and_cancels(listen):
     told, link = listen(lambda told: told.woken >= 2, Connection(breaks=True), Connection())
     assert [type(error) for error in link.lost_with] == [ConnectionLost]
     assert told.cancels == [None, None]

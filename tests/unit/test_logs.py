@@ -43,7 +43,7 @@ def test_the_logger_is_never_disabled() -> None:
     assert log_output.LOG.isEnabledFor(logging.ERROR)
 
 
-def test_the_own_handler_writes_no_more_lines_after_the_user_configures_logging(own: logging.Handler) -> None:
+def test_pgqueues_handler_writes_no_more_lines_after_the_user_configures_logging(own: logging.Handler) -> None:
     logging.getLogger().handlers[:] = []  # removes the handler of pytest, too
     assert own.filter(record())
     logging.getLogger().addHandler(logging.NullHandler())
@@ -55,7 +55,7 @@ def test_the_own_handler_writes_no_more_lines_after_the_user_configures_logging(
         log_output.LOG.propagate = True
 
 
-def test_the_own_handler_writes_no_lines_if_the_user_adds_a_handler_to_the_logger(
+def test_pgqueues_handler_writes_no_lines_if_the_user_adds_a_handler_to_the_logger(
     own: logging.Handler,
 ) -> None:
     logging.getLogger().handlers[:] = []
@@ -72,7 +72,7 @@ def test_a_second_set_up_of_the_log_changes_nothing(own: logging.Handler) -> Non
     assert log_output.LOG.level == logging.INFO
 
 
-def test_a_level_chosen_on_the_command_line_goes_before_the_level_of_the_user(own: logging.Handler) -> None:
+def test_a_level_chosen_on_the_command_line_overrides_the_level_of_the_user(own: logging.Handler) -> None:
     log_output.LOG.setLevel(logging.ERROR)
     log_output.set_up()
     assert log_output.LOG.level == logging.ERROR
@@ -173,7 +173,7 @@ def log_all() -> None:
 
 @pytest.mark.parametrize("broken", BREAKS)
 @pytest.mark.usefixtures("unbroken")
-def test_logging_never_raises_and_one_line_on_stderr_says_if_the_configuration_fails(
+def test_logging_never_raises_and_one_line_on_stderr_reports_a_configuration_that_fails(
     broken: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logging.getLogger().handlers[:] = []

@@ -234,7 +234,7 @@ def test_each_sql_file_begins_with_a_comment_and_selects_columns_by_name(path):
         assert not re.search(r"select\s+\*", text)
 
 
-def test_no_two_errors_have_one_code_and_each_stands_in_the_tree_of_the_docstring():
+def test_no_two_errors_have_the_same_code_and_the_tree_of_the_docstring_has_every_error():
     def descend(kind: type) -> Iterator[type]:
         yield kind
         for child in kind.__subclasses__():
@@ -270,7 +270,7 @@ def test_each_sql_fragment_is_used_in_more_than_one_place(name):
     assert len(places) > 1
 
 
-def test_a_fragment_is_written_with_the_given_alias_or_with_plain_column_names():
+def test_the_columns_of_a_fragment_get_the_given_alias_or_no_alias():
     assert sql.load("complete").count("j.trace_context") == sql.load("complete").count("f.trace_context") == 1
     assert "\n        tags, args, meta, trace_context,\n" in sql.load("complete")
 

@@ -123,7 +123,7 @@ def test_a_service_logs_no_line_about_an_outage_and_a_traceback_for_a_bug(caplog
     assert record.exc_info
 
 
-def test_an_outage_ends_with_the_answer_to_a_statement_that_was_sent_after_it_began(caplog):
+def test_an_answer_to_a_statement_that_was_sent_during_an_outage_ends_the_outage(caplog):
     """A new connection would end the outage, too. But maybe none is made: the one that failed can be a connection that only a leader uses and that is no longer needed."""
     outage, before = Outage("postgresql://h/d"), monotonic()
     outage.unreachable(ConnectionLost("no such file"), before)

@@ -59,7 +59,7 @@ PERMANENT = RetryPolicy(permanent=(ValueError,))
         (ProcessDiedError("killed"), {"crashed": True, "left": 0.5}, ("dead", "deadline_exceeded", 0.0)),
     ],
 )
-def test_a_failed_attempt_has_this_outcome(error, facts, expected):
+def test_the_error_of_an_attempt_decides_its_outcome(error, facts, expected):
     given = {"policy": RetryPolicy(), "attempt": 1, "max_attempts": 6, "age": 0.0, **facts}
     outcome = decide(error, given.pop("policy"), **given)
     assert (outcome.state, outcome.reason, outcome.delay) == expected

@@ -45,7 +45,7 @@ def delays(policy: RetryPolicy, attempts: int) -> list[float]:
         (RetryPolicy(stop=stop_after_attempt(8)), 8, [1]),
     ],
 )
-def test_each_form_of_retry_means_a_number_of_attempts_and_delays(value, attempts, waits):
+def test_each_form_of_retry_sets_a_number_of_attempts_and_the_delays(value, attempts, waits):
     policy = RetryPolicy.of(value)
     assert policy.max_attempts == attempts
     assert delays(policy, len(waits)) == waits

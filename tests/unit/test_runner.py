@@ -81,7 +81,7 @@ def test_a_job_of_an_unknown_task_is_released() -> None:
 
 
 @on_a_loop
-def test_few_suspects_run_at_the_same_time_and_other_jobs_use_the_remaining_slots() -> None:
+def test_only_a_few_suspects_run_at_the_same_time_and_other_jobs_use_the_remaining_slots() -> None:
     stage = Stage(slots=SUSPECTS + 2)
     stage.runner.take([attempt(n, "t", crash_count=1) for n in range(SUSPECTS + 3)])
     stage.runner.take([attempt(100 + n, "t") for n in range(3)])

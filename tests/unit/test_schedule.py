@@ -36,13 +36,13 @@ def test_fire_times_that_are_late_by_less_than_the_grace_do_not_count_as_missed(
         assert (made.fires, made.missed_since, made.following) == (late, None, NOON + MINUTE)
 
 
-def test_missed_once_makes_up_only_for_the_last_missed_fire_time():
+def test_missed_once_fires_only_for_the_last_missed_fire_time():
     made = planned(minutely(), next_at=NOON - timedelta(hours=3), now=NOON + MINUTE / 2)
     assert (made.fires, made.missed_since) == ([NOON], NOON - timedelta(hours=3))
     assert made.following == NOON + MINUTE
 
 
-def test_missed_all_makes_up_for_as_many_of_the_last_fire_times_as_its_cap_allows():
+def test_missed_all_fires_for_as_many_of_the_last_fire_times_as_missed_cap_allows():
     made = planned(minutely(missed="all", missed_cap=3), next_at=NOON - timedelta(days=900))
     assert made.fires == [NOON - 2 * MINUTE, NOON - MINUTE, NOON]
     assert made.missed_since == NOON - timedelta(days=900)
@@ -178,7 +178,7 @@ def test_the_decorator_declares_a_schedule_with_the_options_of_its_task():
     assert (app.schedules["hourly"].every, app.schedules["hourly"].missed_cap) == (3600.0, 3)
 
 
-def test_the_decorator_refuses_a_schedule_that_cannot_work():
+def test_the_decorator_refuses_an_invalid_schedule():
     app = App("postgresql://nowhere")
 
     @app.task(name="report")

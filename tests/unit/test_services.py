@@ -69,7 +69,7 @@ async def statement(link: Link) -> object:
 
 
 @pytest.mark.parametrize("ask", [statement, Link.connection])
-def test_a_cancel_that_user_code_sends_into_a_connect_counts_as_a_lost_connection(
+def test_a_connect_counts_as_a_lost_connection_if_user_code_cancels_its_future(
     ask: Callable[[Link], Awaitable[object]],
 ) -> None:
     """The same is true of a second connect, which waits for the first one. Only a cancel of the task itself ends the task."""

@@ -27,7 +27,7 @@ def test_no_item_is_given_up_if_every_item_fails_with_an_error_that_no_value_cau
 
 
 @pytest.mark.parametrize("state", ["57P01", "57P03", "08006", "53300"])
-def test_no_part_of_the_items_is_tried_if_the_server_was_lost(state: str) -> None:
+def test_the_items_are_not_tried_in_parts_if_the_server_was_lost(state: str) -> None:
     tried = []
 
     async def fails(part: Any) -> list[int]:
@@ -43,7 +43,7 @@ def test_no_part_of_the_items_is_tried_if_the_server_was_lost(state: str) -> Non
 
 
 @pytest.mark.parametrize("state", ["42501", "55000", "40P01", "25006", "53100"])
-def test_an_error_that_every_row_has_is_recognised_after_a_few_tries(state: str) -> None:
+def test_an_error_that_every_item_has_is_recognised_after_a_few_tries(state: str) -> None:
     tried = []
 
     async def fails(part: Any) -> list[int]:
@@ -58,7 +58,7 @@ def test_an_error_that_every_row_has_is_recognised_after_a_few_tries(state: str)
     assert len(tried) < 10
 
 
-def test_many_rows_that_a_trigger_refuses_are_given_up_in_several_calls() -> None:
+def test_many_items_that_a_trigger_refuses_are_given_up_in_several_calls() -> None:
     items, given_up, goes = list(range(500)), [], []
 
     async def does(part: Any) -> list[int]:
@@ -101,7 +101,7 @@ def test_items_that_were_never_tried_do_not_count_as_successes() -> None:
     assert not any(item % 2 for item in given_up)
 
 
-def test_a_part_of_the_items_with_nothing_to_do_does_not_count_as_a_success() -> None:
+def test_a_call_that_does_nothing_with_its_items_does_not_count_as_a_success() -> None:
     async def does(part: Any) -> list[int]:
         if 0 in part:
             raise psycopg.errors.InsufficientPrivilege

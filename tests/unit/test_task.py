@@ -232,7 +232,7 @@ def connection(a: types.FrameType): ...
 
 
 @pytest.mark.parametrize("function", [positional_only, variadic, unresolved, connection])
-def test_a_signature_that_cannot_be_stored_is_refused_when_it_is_declared(function):
+def test_a_signature_that_a_task_cannot_have_is_refused_when_the_task_is_declared(function):
     app = App("")
     with pytest.raises(InvalidArgumentsError, match="do: "):
         app.task(name="t")(function).spec.encode((), {})

@@ -142,7 +142,7 @@ def test_an_interruption_waits_for_the_end_or_a_gap_of_an_uninterrupted_block() 
     assert [ended[n].state for n in (1, 2, 3)] == ["retrying", "retrying", "completed"]
 
 
-def test_the_thread_is_shielded_as_before_after_an_interruption_in_a_gap() -> None:
+def test_uninterrupted_blocks_work_as_before_after_an_interruption_in_a_gap() -> None:
     app = App()
     seen: list[bool] = []
 

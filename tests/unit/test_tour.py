@@ -83,11 +83,11 @@ def test_the_tour_is_numbered_and_each_step_begins_with_a_file_of_the_package():
             assert (ROOT / "pgqueue" / file).is_file(), f"{file} is no path from pgqueue/"
 
 
-def test_each_method_of_a_step_is_defined_in_a_file_of_the_step():
+def test_each_method_in_a_step_of_the_tour_is_defined_in_a_file_of_that_step():
     for step in steps():
         there = {name for file in FILE.findall(step) for path in called(file) for name in defined(path)}
         assert set(METHOD.findall(step)) <= there, step
 
 
-def test_the_tour_is_short_enough_to_be_read():
+def test_the_tour_has_at_most_250_lines():
     assert TOUR.read_text(encoding="utf-8").count("\n") <= 250

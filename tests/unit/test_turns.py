@@ -21,7 +21,7 @@ def test_without_keys_and_limits_all_lanes_are_claimed_together():
     assert turns().plan([], ["a", "b"]) == []
 
 
-def test_a_lane_under_a_limit_is_claimed_alone():
+def test_a_lane_under_a_limit_gets_a_claim_of_its_own():
     some, every = turns(), turns()
     some.see({}, ["b"])
     assert ways(some.plan(PLAIN, ["a", "b"])) == [
@@ -33,7 +33,7 @@ def test_a_lane_under_a_limit_is_claimed_alone():
     assert ways(every.plan(PLAIN, ["a", "b"])) == [("limited", [lane]) for lane in PLAIN]
 
 
-def test_lanes_by_turns_and_plain_lanes_of_one_priority_alternate_at_coming_first():
+def test_lanes_claimed_by_turns_and_other_lanes_of_the_same_priority_alternately_come_first():
     known = turns()
     known.see({("a", 0): "f", ("b", 5): "f", ("b", 9): "f"}, [])
     first, second = (ways(known.plan(PLAIN, ["a", "b"])) for _ in range(2))

@@ -15,7 +15,7 @@ def filled_with(*priorities: int) -> UrgentAllowance:
     return allowance
 
 
-def test_only_lanes_that_are_more_urgent_than_the_jobs_of_a_full_worker_are_claimed():
+def test_only_lanes_that_are_more_urgent_than_some_job_of_a_full_worker_are_claimed():
     assert UrgentAllowance().more_urgent(LANES) == [("q", -5)]
     assert filled_with(-5, 0, 3).more_urgent(LANES) == [("q", -5), ("q", 0)]
     assert filled_with(-5).more_urgent(LANES) == []
