@@ -1,4 +1,4 @@
-"""A link without a database. It answers each statement from a script of answers by the statement's name, and keeps a list of what was sent."""
+"""A link without a database. It gets its answers from a script, and keeps a list of the statements that were sent."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Answer = Rows | Exception | Callable[[Statement[Any]], Rows | Exception]
 
 
 class FakeLink:
-    """``script``: the answers to each statement, in order. After the last answer, the last answer is repeated. A statement without answers gets no rows.
+    """``script``: for the name of each statement, its answers in order. The last answer is repeated. A statement without answers gets no rows.
 
-    Rows are decoded by the statement itself, as those of a server would be. ``sent`` holds all statements, oldest first.
+    The statement itself decodes the rows, as it decodes the rows of a server. ``sent`` has all statements that were sent, oldest first.
     """
 
     def __init__(self, script: Mapping[str, Sequence[Answer]] | None = None, *, limit: float = 60.0) -> None:
@@ -31,7 +31,7 @@ class FakeLink:
         self._script = {name: deque(answers) for name, answers in (script or {}).items()}
 
     def answer(self, name: str, *answers: Answer) -> None:
-        """From now on this statement gets these answers."""
+        """Gives this statement these answers from now on."""
         self._script[name] = deque(answers)
 
     @property
@@ -39,7 +39,7 @@ class FakeLink:
         return [statement.name for statement in self.sent]
 
     def parameters(self, name: str) -> list[Mapping[str, object]]:
-        """The parameters of the statement, once for each time that it was sent."""
+        """Returns the parameters of the statement for each time that it was sent."""
         return [statement.parameters for statement in self.sent if statement.name == name]
 
     # ------------------------------------------------------------- the methods of a Link
@@ -79,20 +79,20 @@ class FakeLink:
 
 
 def claimed_row(job_id: int, queue: str = "default", priority: int = 0, run_at: float = 100.0) -> list[Any]:
-    """A row as ``claim.sql`` returns it."""
+    """Returns a row as ``claim.sql`` returns it."""
     return [job_id, 1, queue, priority, "t", "{}", 1, 20, 0, None, run_at, run_at, None, None, None]
 
 
 def turn_row(job_id: int, key: str, place: int, front: str = "f", *, priority: int = 0) -> list[Any]:
-    """A row as ``claim_limited.sql`` returns it."""
+    """Returns a row as ``claim_limited.sql`` returns it."""
     return [*claimed_row(job_id, priority=priority)[:-1], key, key, place, front]
 
 
 def lane_row(queue: str = "default", priority: int = 0, due_in: float = -1.0) -> tuple[Any, ...]:
-    """A row of ``survey_lanes.sql``: a lane with jobs."""
+    """Returns a row of ``survey_lanes.sql``: a lane with jobs."""
     return queue, priority, due_in, "lane", None
 
 
 def turns_row(queue: str = "default", priority: int = 0, front: str = "f") -> tuple[Any, ...]:
-    """A row of ``survey_lanes.sql``: a lane whose jobs are claimed by turns."""
+    """Returns a row of ``survey_lanes.sql``: a lane whose jobs are claimed by turns."""
     return queue, priority, None, "in_turns", front

@@ -1,4 +1,4 @@
-"""Alerts: their settings, whose secrets are never shown, the causes that raise an alert, and the sending of messages."""
+"""Alerts: their settings, the causes that raise an alert, and the sending of messages. No secret of a setting is ever shown."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_settings_do_not_show_their_secrets():
 
 
 def refused(send: Any, settings: AlertSettings) -> str:
-    """The error that the row of the job and the log would contain after the refusal."""
+    """Sends a message that is refused, and checks that neither the log nor the row of the job would contain a secret. Returns the error in the row."""
     with pytest.raises(Retry) as caught:
         send(settings, MESSAGE)
     error = caught.value
@@ -225,12 +225,12 @@ def test_a_queue_is_stalled_if_no_worker_claims_jobs_that_have_been_due_for_long
 
 
 LANES = st.tuples(st.integers(0, 1), st.sampled_from([None, "k"]))  # priority and key
-PLACES = st.dictionaries(LANES, st.integers(1, 6), max_size=3)  # lane to the first job
+PLACES = st.dictionaries(LANES, st.integers(1, 6), max_size=3)  # for each lane, the id of its first job
 
 
 @given(st.lists(st.tuples(PLACES, st.integers(1, 9)), min_size=1, max_size=12))
 def test_a_queue_has_been_stalled_since_the_first_job_of_one_of_its_lanes_last_changed(looks):
-    """The expected time is computed in a simpler way: from all looks, read from the last one back."""
+    """The test computes the expected time in a simpler way: it goes through all former looks, from the last one back to the first."""
     watched, now, story = Standstill(), 0.0, []
     for places, pause in looks:
         now += pause

@@ -159,7 +159,7 @@ ENDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("way", ["thread", "async on a thread", "loop"])
-@pytest.mark.parametrize("layered", [False, True], ids=["plain", "layered"])
+@pytest.mark.parametrize("layered", [False, True], ids=["without middleware", "with middleware"])
 @settings(deadline=None, max_examples=50)
 @given(plan=st.lists(st.sampled_from(sorted(ENDS)), min_size=1, max_size=12))
 def test_each_job_of_a_chunk_gets_its_own_outcome_in_every_mix_of_outcomes(way, layered, plan):
@@ -249,7 +249,7 @@ def test_all_jobs_of_a_chunk_fail_with_equally_long_tracebacks_if_the_handler_ra
     assert max(lengths) == min(lengths) > 5
 
 
-# ---------------------------------------------------------------- jobs that gather to a chunk, and jobs that end one by one
+# ---------------------------------------------------------------- how jobs gather to a chunk, and how they end one by one
 
 
 class Stage:

@@ -1,4 +1,4 @@
-"""The number of jobs that a claim takes at most."""
+"""The largest number of jobs that one claim takes."""
 
 from __future__ import annotations
 

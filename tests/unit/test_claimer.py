@@ -40,7 +40,7 @@ class Play:
         return [attempt.id for attempt in self.taken]
 
     def claim(self, room: int = 10) -> int:
-        """Claims as in one turn of the claimer's loop."""
+        """Claims once, as one round of the claimer's loop does."""
         self.claimer._claims.singly.begin_turn()
         return asyncio.run(self.claimer._claim(room))
 
@@ -147,7 +147,7 @@ def test_the_jobs_of_a_lost_claim_are_found_by_the_next_survey():
 
 
 def odd_is_refused(statement: Any) -> Any:
-    """Job 2 fails in every statement."""
+    """Answers as a server on which every statement that claims job 2 fails."""
     only = statement.parameters["only"]
     if only == "{}":
         return [turn_row(n, "", n)[:1] + [None] * 14 + ["", n, None] for n in (1, 2, 3)]
@@ -164,7 +164,7 @@ def test_a_job_on_which_a_claim_fails_is_made_dead_and_the_others_are_claimed():
     assert play.claim() == 2
     assert sorted(play.ids) == [1, 3]
     assert play.link.names.count("make_dead") == 1
-    assert play.claimer._has_more, "the dead job has left room for another one"
+    assert play.claimer._has_more, "the dead job has left room for another job"
 
 
 def test_if_all_claims_from_a_lane_fail_the_error_is_raised_and_the_lane_is_skipped_for_a_while():

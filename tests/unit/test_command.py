@@ -98,6 +98,6 @@ def words_of_help(command: tuple[str, ...], width: int) -> set[str]:
     "command", [*commands(typer.main.get_command(cli))], ids=lambda words: "-".join(words) or "pgq"
 )
 def test_help_breaks_no_word_in_80_columns(command: tuple[str, ...]) -> None:
-    """In 80 columns the second name of an option can be missing from the column of names, if the description contains it."""
+    """In 80 columns, the column of names can be cut after the first name of an option (``,…``). This is allowed if the description contains the second name."""
     broken = words_of_help(command, 80) - words_of_help(command, 400)
     assert not {word for word in broken if not word.endswith(",…")}

@@ -1,4 +1,4 @@
-"""Settings: the places that they are read from, the values that they can have, and that no password is ever shown."""
+"""Settings: the places that they are read from, and the values that they can have. No password is ever shown."""
 
 from __future__ import annotations
 
@@ -214,7 +214,7 @@ def test_names_up_to_their_limit_are_accepted():
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project two folders above the current one."""
+    """Returns the folder of a project. The current folder is two levels below it."""
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "b")
     return tmp_path

@@ -39,7 +39,7 @@ CLEAN = json.dumps(f"none {WHOLE}")
 
 
 def spoilers(app: App) -> None:
-    """Declares tasks of every shape. Each returns the context that it sees, and leaves another one."""
+    """Declares a task of each kind: sync and async, with and without chunks. Each task returns the context that it sees, and then changes the context."""
 
     def run() -> str:
         seen = view()

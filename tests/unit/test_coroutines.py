@@ -1,4 +1,4 @@
-"""Async handlers that never suspend share one asyncio task, and must not notice it."""
+"""Async handlers that never suspend share one asyncio task, and must not notice this."""
 
 from __future__ import annotations
 

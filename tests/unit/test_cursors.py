@@ -1,4 +1,4 @@
-"""The position in each lane where a claim begins. It is the position that the claims had reached a moment ago, or an earlier one during a look behind."""
+"""The position in each lane at which a claim begins. It is the position that the claims had reached a moment ago. During a look behind, it is an earlier position."""
 
 from __future__ import annotations
 

@@ -103,9 +103,8 @@ final.__annotations__["n"], of_class.__annotations__["n"] = Final, ClassVar[int]
 )  # fmt: skip
 def test_something_that_cannot_be_a_handler_is_refused_when_the_task_is_declared(function, why):
     if why is None:
-        App("").task(name="t")(
-            function
-        )  # accepted: the wrapper is no generator function, and makes a context manager of its generator
+        # This function is accepted: the wrapper is no generator function, and makes a context manager of its generator.
+        App("").task(name="t")(function)
         return
     with pytest.raises(InvalidArgumentsError, match="cannot be a task") as caught:
         App("").task(name="t")(function)
@@ -160,7 +159,7 @@ def test_a_result_is_refused_if_it_is_a_coroutine_or_an_iterator_whose_work_woul
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Returns a function that writes and imports a module with this text. A second module beside it contains the app."""
+    """Yields a function that writes a module with the given text and imports it. A second module in the same folder contains the app."""
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "declared_base.py").write_text("from pgqueue import App\napp = App('')\n")
 

@@ -1,4 +1,4 @@
-"""The endings of an attempt: released, cancelled, timed out or lost. If an attempt has several, the highest one counts, for the handler and for the outcome."""
+"""The endings of an attempt: released, cancelled, timed out or lost. They are listed here from the lowest to the highest. If an attempt has several, the highest one counts for its handler and its outcome."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from pgqueue.worker.running.threads import InterruptedByTimeout
 from tests.conclusions import reason_of
 
 ENDINGS = (Ending.RELEASED, Ending.CANCELLED, Ending.TIMED_OUT, Ending.LOST)
-LEARNS = {
+RAISED_BY_CHECK = {
     Ending.NONE: None, Ending.RELEASED: None, Ending.CANCELLED: Cancel, Ending.TIMED_OUT: JobTimeoutError,
     Ending.LOST: LeaseLostError,
 }  # fmt: skip
 STOPS = [asyncio.CancelledError, InterruptedByTimeout, ZeroDivisionError]
-# The reason of the outcome for each ending, if the handler was stopped by it (True) or raised an error of its own instead (False).
-COMES_TO = {
+# For each ending, the reason of the outcome. True: the ending stopped the handler. False: the handler raised an error of its own instead.
+REASONS = {
     (Ending.NONE, True): "failed", (Ending.RELEASED, True): "released", (Ending.CANCELLED, True): "cancelled",
     (Ending.TIMED_OUT, True): "failed", (Ending.LOST, True): "LEASE_LOST",
     (Ending.NONE, False): "failed", (Ending.RELEASED, False): "released", (Ending.CANCELLED, False): "failed",
@@ -49,7 +49,7 @@ def attempt(timeout: float | None = 5.0, rare: str | None = None) -> Attempt:
     return Attempt(1, (7, 3, "default", 0, "t", "{}", 1, 6, 0, timeout, 0.0, 0.0, None, rare, None))
 
 
-def learned(one: Attempt) -> type[Exception] | None:
+def raised_by_check(one: Attempt) -> type[Exception] | None:
     try:
         one.check()
     except Exception as error:  # noqa: BLE001
@@ -64,7 +64,7 @@ def test_the_highest_ending_counts_in_whatever_order_the_endings_come(endings: l
         assert one.end(ending) is (ending > highest)
         highest = max(highest, ending)
         assert one.ending is highest
-        assert learned(one) is LEARNS[highest]
+        assert raised_by_check(one) is RAISED_BY_CHECK[highest]
 
 
 @given(st.lists(st.sampled_from(ENDINGS)), st.sampled_from(STOPS), st.sampled_from(OwnCommit))
@@ -79,15 +79,15 @@ def test_the_handler_its_middleware_and_the_outcome_agree_on_the_ending_of_an_at
     error = raised()
     is_stopped = raised is asyncio.CancelledError
     cause = one.cause_of(error)
-    if LEARNS[highest] is None or (highest is Ending.CANCELLED and not is_stopped):
+    if RAISED_BY_CHECK[highest] is None or (highest is Ending.CANCELLED and not is_stopped):
         assert cause is error
     else:
-        assert type(cause) is LEARNS[highest] is learned(one)
+        assert type(cause) is RAISED_BY_CHECK[highest] is raised_by_check(one)
     if own_commit is OwnCommit.CONFIRMED:
         assert failed(t.spec, one, error) is succeeded(t.spec, one, None) is NothingToSettle.COMMITTED
         return
     concluded = failed(t.spec, one, error)
-    assert reason_of(concluded) == COMES_TO[highest, is_stopped]
+    assert reason_of(concluded) == REASONS[highest, is_stopped]
     if highest is Ending.TIMED_OUT:
         assert isinstance(concluded, Outcome)
         assert "longer than its timeout of 5 s" in str(concluded.error)
@@ -106,7 +106,7 @@ def test_an_attempt_that_timed_out_gets_a_deadline_error_only_if_its_deadline_ha
     for left, kind in ((60.0, JobTimeoutError), (0.0, DeadlineExceededError)):
         one = attempt(rare=RareFields(None, monotonic() + left, None).text())
         one.end(Ending.TIMED_OUT)
-        assert learned(one) is kind
+        assert raised_by_check(one) is kind
 
 
 def test_the_higher_ending_counts_if_two_threads_end_an_attempt_at_the_same_time() -> None:

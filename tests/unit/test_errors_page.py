@@ -19,7 +19,7 @@ def test_the_tree_contains_every_error_below_its_base_class_with_its_code() -> N
     }  # fmt: skip
     tree = list(entries())
     assert {entry.kind for entry in tree} == classes
-    assert len(tree) == len(classes), "each error stands in the tree once"
+    assert len(tree) == len(classes), "each error occurs once in the tree"
     above: list[type[errors.PgQueueError]] = [errors.PgQueueError]
     for entry in tree:
         assert entry.kind.__bases__ == (above[entry.depth - 1],), entry.name

@@ -47,26 +47,25 @@ SAMPLES: dict[Any, Any] = {
 
 
 def values_of(kind: Any) -> list[Any]:
-    """Values for a field of this type: one for each case that can change the log line."""
+    """Returns values for a field of this type: one for each case that can change the log line."""
     if typing.get_origin(kind) is typing.Literal:
         return list(typing.get_args(kind))
     if kind is bool:
         return [True, False]
     members = typing.get_args(kind) if kind not in SAMPLES else ()
-    return [
-        None if member is type(None) else SAMPLES[member] for member in members or [kind]
-    ]  # "X | None" yields a sample of X and None
+    # For "X | None", these are a sample of X, and None.
+    return [None if member is type(None) else SAMPLES[member] for member in members or [kind]]
 
 
 def samples(kind: Any) -> Iterator[Any]:
-    """Facts of this class. Together they contain each value of each field."""
+    """Yields facts of this class. Together they contain each value of each field."""
     fields = {name: values_of(type_) for name, type_ in typing.get_type_hints(kind).items()}
     for place in range(max(map(len, fields.values()), default=1)):
         yield kind(**{name: values[min(place, len(values) - 1)] for name, values in fields.items()})
 
 
-def made_in(tree: ast.AST) -> Iterator[str]:
-    """The names that a module uses, except in annotations of parameters and in calls of ``subscribed`` and ``has_subscribers``."""
+def names_used_in(tree: ast.AST) -> Iterator[str]:
+    """Yields the names that a module uses, except in annotations of parameters and in calls of ``subscribed`` and ``has_subscribers``."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Name):
             yield node.id
@@ -75,16 +74,16 @@ def made_in(tree: ast.AST) -> Iterator[str]:
             "has_subscribers",
         )
         if not is_subscription and not isinstance(node, ast.arg):
-            yield from made_in(node)
+            yield from names_used_in(node)
 
 
 def emitted() -> dict[str, set[str]]:
-    """For each fact, the modules that emit it."""
+    """Returns, for the name of each fact, the modules that emit it."""
     found: dict[str, set[str]] = {kind.__name__: set() for kind in FACTS}
     for path in PACKAGE.rglob("*.py"):
         module = path.relative_to(PACKAGE).as_posix()
         if not module.startswith("telemetry/") or module == "telemetry/tracing.py":
-            for name in found.keys() & set(made_in(ast.parse(path.read_text()))):
+            for name in found.keys() & set(names_used_in(ast.parse(path.read_text()))):
                 found[name].add(module)
     return found
 
@@ -171,14 +170,14 @@ def failure(monkeypatch: pytest.MonkeyPatch) -> Failure:
 
 
 def test_a_subscriber_gets_the_facts_of_its_class_while_it_is_subscribed():
-    heard: list[tuple[Any, ...]] = []
+    received: list[tuple[Any, ...]] = []
     assert not events.has_subscribers(Happened)
     events.emit(Happened(0))
-    with events.subscribed(Happened, heard.append):
+    with events.subscribed(Happened, received.append):
         assert events.has_subscribers(Happened)
         events.emit(Happened(1))
     events.emit(Happened(2))
-    assert heard == [Happened(1)]
+    assert received == [Happened(1)]
     assert not events.has_subscribers(Happened)
 
 
@@ -186,43 +185,42 @@ def test_a_subscriber_gets_the_facts_of_its_class_while_it_is_subscribed():
 def test_an_error_of_a_subscriber_does_not_reach_the_emitter_and_other_subscribers_get_the_fact(
     error, failure, capsys
 ):
-    heard: list[tuple[Any, ...]] = []
+    received: list[tuple[Any, ...]] = []
 
     def fails(_fact: Happened) -> None:
         raise error
 
-    thread = threading.Thread(
-        target=events.emit, args=[Happened(1)]
-    )  # only the main thread handles signals, so here KeyboardInterrupt can only be an error of the subscriber
-    with events.subscribed(Happened, fails), events.subscribed(Happened, heard.append):
+    # Signals are handled only on the main thread. So on this thread, KeyboardInterrupt can only be an error of the subscriber.
+    thread = threading.Thread(target=events.emit, args=[Happened(1)])
+    with events.subscribed(Happened, fails), events.subscribed(Happened, received.append):
         thread.start()
         thread.join()
-    assert heard == [Happened(1)]
+    assert received == [Happened(1)]
     assert failure.is_said
     assert capsys.readouterr().err.count("a test failed") == 1
 
 
 def test_an_interruption_of_the_thread_waits_until_the_subscriber_has_returned(monkeypatch):
-    heard: list[object] = []
+    received: list[object] = []
 
     class Late:
         shielded = False
 
         def shield(self, on: bool) -> None:
-            heard.append(on)
+            received.append(on)
 
     monkeypatch.setattr(here, "thread", Late())
-    with events.subscribed(Happened, heard.append):
+    with events.subscribed(Happened, received.append):
         events.emit(Happened(1))
-    assert heard == [True, Happened(1), False]
+    assert received == [True, Happened(1), False]
 
 
 def test_many_threads_can_emit_facts_while_other_subscribers_are_added_and_removed():
-    heard: list[tuple[Any, ...]] = []
+    received: list[tuple[Any, ...]] = []
     threads = [
         threading.Thread(target=lambda n=n: [events.emit(Happened(n)) for _ in range(500)]) for n in range(4)
     ]
-    with events.subscribed(Happened, heard.append):
+    with events.subscribed(Happened, received.append):
         for thread in threads:
             thread.start()
         for _ in range(500):
@@ -230,7 +228,7 @@ def test_many_threads_can_emit_facts_while_other_subscribers_are_added_and_remov
                 pass
         for thread in threads:
             thread.join()
-    assert len(heard) == 2000
+    assert len(received) == 2000
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
@@ -242,10 +240,10 @@ def test_a_process_that_a_subscriber_forked_can_emit_facts():
         if fact.number == 1:
             child = os.fork()
             if not child:
-                heard: list[tuple[Any, ...]] = []
-                events.subscribe(Happened, heard.append)
+                received: list[tuple[Any, ...]] = []
+                events.subscribe(Happened, received.append)
                 events.emit(Happened(2))
-                os._exit(0 if heard == [Happened(2)] else 1)
+                os._exit(0 if received == [Happened(2)] else 1)
             children.append(child)
 
     with events.subscribed(Happened, forks):

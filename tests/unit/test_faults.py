@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.unit.test_features import ROOT, shown_by
+from tests.unit.test_features import ROOT, functions_in
 
 INDEX = ROOT / "docs/internals/faults.md"
 PAGES = {
@@ -21,8 +21,8 @@ def number(head: str) -> int:
     return int(head.split(".", maxsplit=1)[0])
 
 
-def named(text: str) -> list[tuple[str, str]]:
-    """Each test that the text mentions, with its module. A name without a module belongs to the module before it. If a module is mentioned without a test, the name of the test is ""."""
+def mentioned(text: str) -> list[tuple[str, str]]:
+    """Returns each test that the text mentions, with its module. A name without a module belongs to the module before it. If a module is mentioned without a test, the name of the test is ""."""
     module, found = "", []
     for match in NAME.finditer(text):
         module = match["module"] or module
@@ -59,12 +59,12 @@ def test_a_page_has_at_most_400_lines(name):
 
 @pytest.mark.parametrize("head", SECTIONS)
 def test_a_section_mentions_tests_that_exist_and_says_what_users_notice(head):
-    tests = named(SECTIONS[head])
+    tests = mentioned(SECTIONS[head])
     assert tests, "each fault has at least one test"
     missing = [
         f"{module}::{test}"
         for module, test in tests
-        if not (ROOT / module).is_file() or (test and test not in shown_by(module))
+        if not (ROOT / module).is_file() or (test and test not in functions_in(module))
     ]
     assert missing == []
     assert re.search(r"^Users notice: ", SECTIONS[head], re.MULTILINE)

@@ -1,4 +1,4 @@
-"""docs/features.md: each feature that pgqueue has mentions tests, and these exist. A feature that pgqueue does not have mentions none."""
+"""docs/features.md: the row of each feature that pgqueue has mentions tests, and these tests exist. The row of a feature that pgqueue does not have mentions no test."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ OURS, OTHERS = (
 )
 FEATURES = [row for row in OURS if row[0] != "Feature"]  # the other rows are heads of tables
 TEST = re.compile(r"`(tests/\w+/test_\w+\.py)::(test_\w+)`")
-MOST = 3
-FACTS = ["Store, runtime, licence", "Maturity"]  # rows that are no feature
+MOST = 3  # a row mentions at most this many tests
+FACTS = ["Store, runtime, licence", "Maturity"]  # rows that are about no feature
 
 
 @cache
-def shown_by(module: str) -> frozenset[str]:
+def functions_in(module: str) -> frozenset[str]:
     tree = ast.parse((ROOT / module).read_text(encoding="utf-8"))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     return frozenset(node.name for node in tree.body if isinstance(node, kinds))
@@ -35,7 +35,7 @@ def test_every_test_that_the_page_mentions_exists():
     missing = [
         f"{module}::{test}"
         for module, test in sorted({match.groups() for match in named})
-        if not (ROOT / module).is_file() or test not in shown_by(module)
+        if not (ROOT / module).is_file() or test not in functions_in(module)
     ]
     assert missing == []
 

@@ -56,7 +56,7 @@ class Expression(NamedTuple):
 
 
 def field(text: str, low: int, high: int) -> Field:
-    """A field with its values, from ``*``, ``*/5``, ``1,2`` or ``1-5``."""
+    """Returns a field with its values, from ``*``, ``*/5``, ``1,2`` or ``1-5``."""
     if text.startswith("*"):
         return Field(text, frozenset(range(low, high + 1, int(text[2:] or 1))))
     if "-" in text:
@@ -74,7 +74,7 @@ def expression(text: str) -> Expression:
 
 @cache
 def quarters(name: str, start: datetime, end: datetime) -> list[tuple[datetime, datetime, int]]:
-    """Each quarter of an hour as UTC, with the local time and its fold. Within a quarter these zones never change their clocks."""
+    """Returns each quarter of an hour in UTC, with its local time and the fold of the local time. Within a quarter, these zones never change their clocks."""
     tz = ZoneInfo(name)
     count = (end - start) // QUARTER
     moments = [(at, at.astimezone(tz)) for at in (start + n * QUARTER for n in range(-1, count + 1))]
@@ -82,9 +82,9 @@ def quarters(name: str, start: datetime, end: datetime) -> list[tuple[datetime, 
 
 
 def walk(wanted: Expression, name: str, start: datetime, end: datetime) -> list[datetime]:
-    """The fire times in (start, end], found by a look at every minute, and at the minutes that the clocks skip."""
+    """Returns the fire times in (start, end]. They are found by a look at every minute, also at the minutes that the clocks skip."""
     found: list[datetime] = []
-    expected = None  # the local time now, if the clocks had not been changed
+    expected = None  # the local time now, if the clocks were not changed
     for at, wall, fold in quarters(name, start, end):
         skipped = []
         if expected is not None and wall != expected:
@@ -257,7 +257,9 @@ moments = st.timedeltas(timedelta(), timedelta(days=14_000)).map(
     anchor=moments,
     moment=moments,
 )
-def test_the_distance_of_each_fire_time_from_the_anchor_is_a_multiple_of_the_interval(seconds, anchor, moment):
+def test_the_distance_of_each_fire_time_from_the_anchor_is_a_multiple_of_the_interval(
+    seconds, anchor, moment
+):
     one, two = islice(Every(seconds, anchor).after(moment), 2)
     assert two - one == timedelta(seconds=seconds)
     assert one > moment

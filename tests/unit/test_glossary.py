@@ -34,7 +34,7 @@ class Name(NamedTuple):
 
 
 def split(name: str) -> tuple[str, ...]:
-    """The words of a name, in the singular: ``LostClaims`` and ``lost_claim`` are the same."""
+    """Returns the words of a name in the singular, so that ``LostClaims`` and ``lost_claim`` have the same words."""
     return tuple(singular(word.lower()) for word in WORD.findall(name))
 
 
@@ -43,7 +43,7 @@ def singular(word: str) -> str:
 
 
 def holds(words: tuple[str, ...], refused: tuple[str, ...]) -> bool:
-    """Whether the refused words stand side by side in a name."""
+    """Returns whether the refused words occur side by side in a name."""
     return any(words[at : at + len(refused)] == refused for at in range(len(words) - len(refused) + 1))
 
 
@@ -51,7 +51,7 @@ def holds(words: tuple[str, ...], refused: tuple[str, ...]) -> bool:
 
 
 def rows(head: str) -> Iterator[list[str]]:
-    """The rows of all tables that have this head."""
+    """Yields the rows of all tables that have this head."""
     for table in re.findall(rf"^\| {re.escape(head)} \|\n\|[-| ]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE):
         for line in table.splitlines():
             yield [cell.strip() for cell in line.strip("|").split(" | ")]
@@ -72,7 +72,7 @@ def names_of_files() -> Iterator[Name]:
 
 
 def names_of_python(tree: ast.AST, where: str) -> Iterator[Name]:
-    """The names of classes, functions and parameters, and the names that a module or a class assigns."""
+    """Yields the names of classes, functions and parameters, and the names that a module or a class assigns."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             yield Name(node.name, where)

@@ -16,7 +16,7 @@ BEGUN = 1000.0
 
 
 class Scripted(Heartbeat):
-    """``renewed``: the server's answer to a renewal. ``requests``: its answer to the question which jobs to cancel. If an answer is an exception, it is raised."""
+    """A heartbeat that gets its answers from two attributes. ``renewed``: the answer to a renewal. ``requests``: the jobs to cancel. If an answer is an exception, it is raised."""
 
     def __init__(self, *, has_jobs: bool = True) -> None:
         self.cancelled: list[int] = []
@@ -38,7 +38,7 @@ class Scripted(Heartbeat):
             raise answer
         return answer
 
-    def turn(self) -> bool:
+    def play_round(self) -> bool:
         self.life.due.set()  # so that the round does not wait
         return self._take_turn(self.life)
 
@@ -55,7 +55,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_round_before_the_next_renewal_only_looks_for_requested_cancels(clock: Any) -> None:
     beat = Scripted()
     beat.requests = [3]
-    assert beat.turn()
+    assert beat.play_round()
     assert (beat.asked, beat.cancelled) == (["list_cancel_requests"], [3])
     assert beat.life.expires == BEGUN + LEASE
 
@@ -63,7 +63,7 @@ def test_a_round_before_the_next_renewal_only_looks_for_requested_cancels(clock:
 def test_a_renewed_lease_begins_at_the_moment_when_the_renewal_was_sent(clock: Any) -> None:
     beat = Scripted()
     clock.now = BEGUN + EVERY
-    assert beat.turn()
+    assert beat.play_round()
     assert beat.asked == ["heartbeat", "list_cancel_requests"]
     assert beat.life.expires == clock.now + LEASE
     assert clock.now + 0.9 * EVERY <= beat.life.renew_at <= clock.now + EVERY
@@ -74,13 +74,13 @@ def test_a_renewal_that_fails_is_repeated_soon_and_does_not_change_when_the_leas
 ) -> None:
     beat = Scripted()
     clock.now, beat.renewed = BEGUN + EVERY, ConnectionLost("cut")
-    assert beat.turn()
+    assert beat.play_round()
     assert beat.life.expires == BEGUN + LEASE
     assert beat.life.renew_at < clock.now + 1
-    assert beat.turn()
-    assert beat.asked == ["heartbeat"], "no cancels are looked for as long as the renewal fails"
+    assert beat.play_round()
+    assert beat.asked == ["heartbeat"], "the heartbeat does not look for cancels as long as the renewal fails"
     clock.now, beat.renewed = beat.life.renew_at, 7
-    assert beat.turn()
+    assert beat.play_round()
     assert beat.life.expires == clock.now + LEASE
 
 
@@ -105,12 +105,12 @@ def test_a_worker_without_jobs_looks_for_cancels_only_after_a_notification(clock
     beat.life.renew_at = clock.now
     beat._take_turn(beat.life)
     assert beat.asked == ["heartbeat"]
-    beat.turn()
+    beat.play_round()
     assert beat.asked == ["heartbeat", "list_cancel_requests"]
 
 
 def test_a_failed_look_for_cancels_does_not_end_the_lease(clock: Any) -> None:
     beat = Scripted()
     beat.requests = ConnectionLost("cut")
-    assert beat.turn()
+    assert beat.play_round()
     assert (beat.lost, beat.cancelled) == ([], [])

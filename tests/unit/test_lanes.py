@@ -1,4 +1,4 @@
-"""The order in which a claimer looks into the lanes: by priority, and the queues of one priority alternate."""
+"""The order in which a claimer scans the lanes. More urgent lanes come first, and the queues of one priority alternate."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_lane_whose_jobs_have_been_due_for_longer_than_patience_comes_first_in
 
 @given(st.lists(st.tuples(st.integers(-2, 2), st.floats(0, 3)), min_size=1, max_size=30))
 def test_no_claimed_attempt_is_overtaken_for_long(claims: list[tuple[int, float]]) -> None:
-    """Attempts are added in the order of their claims. The next one to run is the most urgent, unless another attempt has waited too long."""
+    """Attempts are added in the order of their claims. The most urgent attempt runs next, unless another attempt has waited too long."""
     waiting = Waiting()
     left = [
         SimpleNamespace(priority=priority, claimed_at=at)

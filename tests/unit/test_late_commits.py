@@ -1,4 +1,4 @@
-"""When claims look behind the cursors of the lanes."""
+"""The times at which claims look behind the cursors of the lanes."""
 
 from __future__ import annotations
 

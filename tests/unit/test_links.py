@@ -1,4 +1,4 @@
-"""README.md, CHANGELOG.md and docs/: every link within the repository leads to an existing file, and its anchor to an existing heading of that file."""
+"""README.md, CHANGELOG.md and docs/: every link within the repository leads to an existing file. If the link has an anchor, the file has a heading for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]+))?\)")
 
 @cache
 def anchors(page: Path) -> frozenset[str]:
-    """Headings as they appear in links: lower case, hyphens for spaces, and no punctuation."""
+    """Returns the headings of a page as they appear in links: in lower case, with hyphens for spaces, and without punctuation."""
     heads = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return frozenset(re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads)
 

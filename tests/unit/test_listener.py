@@ -17,8 +17,8 @@ from pgqueue.worker.listener import Listener
 from tests.unit.fake_link import FakeLink
 
 
-class Told:
-    """A listener, and the calls that it makes: how often it woke the claimer or asked for an election, and the cancels."""
+class Calls:
+    """A listener, and the calls that it has made. ``woken`` and ``elections`` are the numbers of calls. ``cancels`` has the argument of each call."""
 
     def __init__(self, *queues: str, link: Any = None) -> None:
         self.woken, self.cancels, self.elections = 0, [], 0
@@ -32,7 +32,7 @@ class Told:
 
 
 class Connection:
-    """A connection that first delivers the notifications that are sent on it, and then ``payloads``. After that it is silent, or it breaks."""
+    """A connection that first delivers the notifications that the listener itself sends, and then ``payloads``. After that it is silent, or it breaks."""
 
     def __init__(self, *payloads: list[str], delivers: bool = True, breaks: bool = False) -> None:
         self.payloads, self.delivers, self.breaks = list(payloads), delivers, breaks
@@ -65,41 +65,41 @@ class Connections(FakeLink):
 
 @pytest.fixture
 def listen(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Runs a listener of the queue ``mail`` on these connections until a condition is true."""
+    """Returns a function that runs a listener of the queue ``mail`` on given connections until a condition is true."""
     monkeypatch.setattr(module, "within", lambda _connection, _seconds: contextlib.nullcontext())
     monkeypatch.setattr(module, "wait_notified", lambda connection, seconds: connection.wait(seconds))
     monkeypatch.setattr(module, "LONGEST_ANSWER", 0.05)
 
-    def run(condition: Callable[[Told], object], *connections: Connection) -> tuple[Told, Connections]:
+    def run(condition: Callable[[Calls], object], *connections: Connection) -> tuple[Calls, Connections]:
         link = Connections(*connections)
-        told = Told("mail", link=link)
+        calls = Calls("mail", link=link)
 
         async def play() -> None:
-            listening = asyncio.create_task(told.listener.run())
+            listening = asyncio.create_task(calls.listener.run())
             async with asyncio.timeout(10):
-                while not condition(told):
+                while not condition(calls):
                     await asyncio.sleep(0.001)
             listening.cancel()
             await asyncio.wait([listening])
 
         asyncio.run(play())
-        return told, link
+        return calls, link
 
     return run
 
 
 def test_a_listener_proves_that_notifications_arrive_and_looks_for_earlier_jobs_and_cancels(listen):
     connection = Connection(["mail"])
-    told, _ = listen(lambda told: told.woken >= 2, connection)
-    assert told.listener.proven.is_set()
-    assert told.cancels == [None]
+    calls, _ = listen(lambda calls: calls.woken >= 2, connection)
+    assert calls.listener.proven.is_set()
+    assert calls.cancels == [None]
     assert connection.executed[:2] == [b"listen pgqueue", "select pg_notify(%s, %s)"]
 
 
 def test_a_listener_logs_one_line_and_looks_for_no_cancels_if_no_notification_arrives(listen, caplog):
-    told, _ = listen(lambda told: told.woken, Connection(delivers=False))
-    assert not told.listener.proven.is_set()
-    assert told.cancels == []
+    calls, _ = listen(lambda calls: calls.woken, Connection(delivers=False))
+    assert not calls.listener.proven.is_set()
+    assert calls.cancels == []
     assert caplog.text.count("PGQ-105") == 1
 
 
@@ -109,35 +109,35 @@ def test_a_silent_connection_is_tested_with_a_query(listen):
 
 
 def test_a_listener_replaces_a_broken_connection_and_looks_for_missed_jobs_and_cancels(listen):
-    told, link = listen(lambda told: told.woken >= 2, Connection(breaks=True), Connection())
+    calls, link = listen(lambda calls: calls.woken >= 2, Connection(breaks=True), Connection())
     assert [type(error) for error in link.lost_with] == [ConnectionLost]
-    assert told.cancels == [None, None]
+    assert calls.cancels == [None, None]
 
 
 def test_each_kind_of_payload_is_passed_on():
-    told = Told("mail", "shop.*")
-    told.listener._pass_on(["mail", "mail"])
-    told.listener._pass_on(["shop.orders"])
-    told.listener._pass_on([""])
-    told.listener._pass_on(["cancel 7", "cancel 8"])
-    told.listener._pass_on(["elect leader"])
-    assert (told.woken, told.cancels, told.elections) == (3, [{7, 8}], 1)
+    calls = Calls("mail", "shop.*")
+    calls.listener._pass_on(["mail", "mail"])
+    calls.listener._pass_on(["shop.orders"])
+    calls.listener._pass_on([""])
+    calls.listener._pass_on(["cancel 7", "cancel 8"])
+    calls.listener._pass_on(["elect leader"])
+    assert (calls.woken, calls.cancels, calls.elections) == (3, [{7, 8}], 1)
 
 
 @pytest.mark.parametrize("queues", [("mail",), ("*",), ("mail", "shop.*", "a*b*c")])
 def test_a_flood_of_payloads_that_are_no_queues_costs_no_memory_and_wakes_no_worker(queues):
-    told = Told(*queues)
+    calls = Calls(*queues)
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for n in range(0, 20_000, 100):
-        told.listener._pass_on([f"{'x' * 3000} {m}" for m in range(n, n + 100)])
-        told.listener._pass_on(
+        calls.listener._pass_on([f"{'x' * 3000} {m}" for m in range(n, n + 100)])
+        calls.listener._pass_on(
             ["cancel 1234567890123456789", "cancel x", "cancel", "elect", "proof:0", f"{n}", "a\nb"]
         )
     kept = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert kept < 200_000
-    assert (told.woken, told.cancels, told.elections) == (0, [], 0) or queues == ("*",)
+    assert (calls.woken, calls.cancels, calls.elections) == (0, [], 0) or queues == ("*",)
 
 
 @pytest.mark.parametrize("queues", [("mail",), ("mail", "shop.*"), ("*",)])

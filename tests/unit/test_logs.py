@@ -20,7 +20,7 @@ from pgqueue.telemetry.guard import Failure
 
 @pytest.fixture
 def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[logging.Handler]:
-    """The handler of pgqueue's logger, as ``pgq work`` sets it up if the user has not configured logging."""
+    """Yields the handler of pgqueue's logger, as ``pgq work`` sets it up if the user has not configured logging."""
     level, handlers = log_output.LOG.level, list(log_output.LOG.handlers)
     monkeypatch.setattr(log_output, "_chosen", [])
     log_output.LOG.handlers = []
@@ -43,7 +43,9 @@ def test_the_logger_is_never_disabled() -> None:
     assert log_output.LOG.isEnabledFor(logging.ERROR)
 
 
-def test_pgqueues_handler_writes_no_more_lines_after_the_user_configures_logging(own: logging.Handler) -> None:
+def test_pgqueues_handler_writes_no_more_lines_after_the_user_configures_logging(
+    own: logging.Handler,
+) -> None:
     logging.getLogger().handlers[:] = []  # removes the handler of pytest, too
     assert own.filter(record())
     logging.getLogger().addHandler(logging.NullHandler())
@@ -130,12 +132,12 @@ BREAKS: dict[str, Callable[[], object]] = {
     "a filter of a handler": filtered_handler,
     "a filter of the logger": lambda: filter_of(log_output.LOG),
     "a record factory that raises": lambda: logging.setLogRecordFactory(fails),
-    "a record factory that makes none": lambda: logging.setLogRecordFactory(lambda *_, **__: None),  # type: ignore[arg-type, return-value]
+    "a record factory that makes no record": lambda: logging.setLogRecordFactory(lambda *_, **__: None),  # type: ignore[arg-type, return-value]
     "a handler that logs again": lambda: handled_by(Again()),
     "a handler that raises": lambda: handled_by(Raising(ValueError("no"))),
     "a handler that exits": lambda: handled_by(Raising(SystemExit(3))),
-    "a handler that raises a kind of its own": lambda: handled_by(Raising(OddError())),
-    "a handler that cannot be shown": lambda: handled_by(
+    "a handler that raises a BaseException of its own": lambda: handled_by(Raising(OddError())),
+    "a handler that raises an error that cannot be shown": lambda: handled_by(
         Raising(type("E", (Exception,), {"__str__": fails})())
     ),
     **{
@@ -180,8 +182,8 @@ def test_logging_never_raises_and_one_line_on_stderr_reports_a_configuration_tha
     BREAKS[broken]()
     log_all()
     log_all()
-    told = [line for line in capsys.readouterr().err.splitlines() if "log lines are lost" in line]
-    assert len(told) == (0 if "again" in broken else 1)
+    reports = [line for line in capsys.readouterr().err.splitlines() if "log lines are lost" in line]
+    assert len(reports) == (0 if "again" in broken else 1)
 
 
 @pytest.mark.parametrize("stderr", ["closed", "none", "exits"])
@@ -204,17 +206,17 @@ def test_logging_never_raises_even_if_stderr_cannot_be_written(
 
 @pytest.mark.usefixtures("unbroken")
 def test_a_logging_handler_that_itself_logs_gets_each_line_once() -> None:
-    heard: list[str] = []
+    written: list[str] = []
 
     class Counting(Again):
         def emit(self, record: logging.LogRecord) -> None:
-            heard.append(record.getMessage())
+            written.append(record.getMessage())
             super().emit(record)
 
     logging.getLogger().handlers[:] = [Counting()]
     log_output.LOG.error("one")
     log_output.LOG.error("two")
-    assert heard == ["one", "two"]
+    assert written == ["one", "two"]
 
 
 @pytest.mark.parametrize("kind", ["interrupt", "exit", "alarm"])
@@ -241,9 +243,8 @@ def test_an_exception_of_a_signal_handler_passes_through_the_log(kind: str) -> N
         with pytest.raises(expected):
             log_output.LOG.error("a line")
         logging.getLogger().handlers[:] = [Raising(KeyboardInterrupt())]
-        thread = threading.Thread(
-            target=log_all
-        )  # no signal is handled here, so KeyboardInterrupt can only be an error of the logging handler
+        # Signals are handled only on the main thread. So on this thread, KeyboardInterrupt can only be an error of the logging handler.
+        thread = threading.Thread(target=log_all)
         thread.start()
         thread.join()
         assert log_output._failure.is_said
@@ -255,26 +256,26 @@ def test_an_exception_of_a_signal_handler_passes_through_the_log(kind: str) -> N
 def test_an_interruption_of_the_thread_is_raised_only_after_the_line_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    heard: list[str] = []
+    written: list[str] = []
 
     class Late:
         shielded = False
 
         def shield(self, on: bool) -> None:
-            heard.append(f"shield {on}")
+            written.append(f"shield {on}")
             if not on:
                 raise OddError
 
     class Noting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            heard.append(record.getMessage())
+            written.append(record.getMessage())
             raise ValueError
 
     monkeypatch.setattr(here, "thread", Late())
     logging.getLogger().handlers[:] = [Noting()]
     with pytest.raises(OddError):
         log_output.LOG.error("a line")
-    assert heard == ["shield True", "a line", "shield False"]
+    assert written == ["shield True", "a line", "shield False"]
 
 
 @pytest.mark.usefixtures("unbroken")

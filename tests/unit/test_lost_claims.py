@@ -1,4 +1,4 @@
-"""When a worker looks for lost claims (claims whose answer did not arrive), and the jobs that it finds."""
+"""The times at which a worker looks for lost claims (claims whose answer did not arrive), and the jobs that it finds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_every_survey_looks_after_a_lost_answer_until_the_claim_can_no_longer_co
     lost.note_lost_answer(101.0)
     lost.note_look(102.0)
     assert lost.is_due(102.0)
-    assert not lost.is_overdue(102.0), "the surveys make these looks, and none is made between surveys"
+    assert not lost.is_overdue(102.0), "the surveys make these looks, so no look is made between the surveys"
     assert lost.is_due(101.0 + 10.0 + DOUBT - 0.1)
     assert not lost.is_due(101.0 + 10.0 + DOUBT)
 

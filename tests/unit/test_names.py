@@ -74,7 +74,7 @@ def test_sync_and_async_twins_have_the_same_parameters(home, sync, other):
 
 
 def coloured(home: type | ModuleType) -> set[str]:
-    """The public functions that a class or module itself defines and that must be awaited, or entered by ``async with``."""
+    """Returns the public functions that a class or module itself defines, if their result must be awaited or entered by ``async with``."""
     return {
         name
         for name, value in vars(home).items()
@@ -154,8 +154,8 @@ def test_only_the_outermost_modules_define_async_functions(module):
         assert not [node.name for node in ast.walk(MODULES[module]) if isinstance(node, ast.AsyncFunctionDef)]
 
 
-# The modules that execute SQL without a statement file. In LISTEN the channel is an identifier, REINDEX takes no parameters, a setting of a
-# session is set and not queried, and the demo's shop is a user of pgqueue.
+# The modules that execute SQL without a statement file. They execute LISTEN and REINDEX, which take no parameters, or they change a setting of
+# a session. The shop of the demo is a user of pgqueue.
 EXECUTES = (
     "database/run.py",
     "app/lookout.py",
@@ -198,7 +198,7 @@ def test_only_telemetry_logs(module):
 
 
 def constructed() -> Iterator[str]:
-    """The name of the statement file that each constructor loads."""
+    """Yields, for each constructor, the name of the statement file that it loads."""
     homes = [tree for module, tree in MODULES.items() if module.startswith("database/statements/")]
     for node in (node for tree in homes for node in ast.walk(tree)):
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):

@@ -124,7 +124,7 @@ def test_a_service_logs_no_line_about_an_outage_and_a_traceback_for_a_bug(caplog
 
 
 def test_an_answer_to_a_statement_that_was_sent_during_an_outage_ends_the_outage(caplog):
-    """A new connection would end the outage, too. But maybe none is made: the one that failed can be a connection that only a leader uses and that is no longer needed."""
+    """A new connection would end the outage, too. But it is possible that no new connection is made: for example, if only the leader needs the failed connection, and the worker no longer leads."""
     outage, before = Outage("postgresql://h/d"), monotonic()
     outage.unreachable(ConnectionLost("no such file"), before)
     outage.answered(before)

@@ -1,4 +1,4 @@
-"""A table of the outcomes of attempts. And every exception can be described, however hostile it is."""
+"""The outcome of an attempt for each kind of error. Also: every exception can be described and stored, even a hostile one."""
 
 from __future__ import annotations
 
@@ -130,7 +130,9 @@ HOSTILE = {
     "a cycle of causes": cyclic,
     "thousands of causes": deep,
     "a huge group": lambda: ExceptionGroup("many", [ValueError(n) for n in range(20_000)]),
-    "a group of hostile ones": lambda: ExceptionGroup("g", [HostileError(lambda: fail(RuntimeError("no")))]),
+    "a group of hostile exceptions": lambda: ExceptionGroup(
+        "g", [HostileError(lambda: fail(RuntimeError("no")))]
+    ),
     "empty": ValueError,
 }
 

@@ -44,7 +44,7 @@ def attempt(**extra: Any) -> Attempt:
 
 
 def ended(way: str, answer: Callable[[], object], **options: Any) -> Outcome:
-    """The outcome of a job whose handler returns what ``answer()`` returns."""
+    """Returns the outcome of a job whose handler returns ``answer()``."""
     app, is_chunk = App(), way.startswith("chunk")
     if is_chunk:
         options["chunk"] = 5
@@ -86,7 +86,8 @@ WAYS = ["thread", "loop", "chunk on a thread", "chunk on the loop"]
 @pytest.mark.parametrize("what", UNSTORABLE)
 def test_a_job_is_dead_without_a_retry_if_its_result_cannot_be_stored(way: str, what: str) -> None:
     outcome = ended(way, UNSTORABLE[what])
-    if what == "an exception" and "chunk" in way:  # in a chunk an exception says which job has failed
+    # In the list that a handler of chunks returns, an exception means that its job has failed.
+    if what == "an exception" and "chunk" in way:
         assert outcome.state == "retrying"
         return
     assert (outcome.state, outcome.reason) == ("dead", "bad_result")
@@ -146,7 +147,7 @@ def test_a_generator_is_stored_as_a_list() -> None:
 def test_a_job_is_dead_without_a_retry_if_the_result_of_its_own_transaction_cannot_be_stored(
     where: str,
 ) -> None:
-    """``job.transaction(result)`` raises the error, so the handler raises it."""
+    """``job.transaction(result)`` raises this error, and the handler does not catch it."""
 
     def settle() -> None:
         raise BadResultError("Task t returned a Response, which is not JSON.")

@@ -1,4 +1,4 @@
-"""The values that a schedule can have, the past fire times that are made up for, and jitter."""
+"""The values that a schedule can have, the missed fire times for which it still fires, and jitter."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_the_error_about_a_bad_schedule_says_what_is_wrong(columns, said):
     assert said in caught.value.what
 
 
-def test_a_duration_is_written_in_units_and_a_fingerprint_ignores_the_order_of_schedules():
+def test_a_duration_is_written_in_units():
     assert [duration(value) for value in (90, 5400, 86_400, 0.5, 3601)] == [
         "1m30s",
         "1h30m",
@@ -153,6 +153,9 @@ def test_a_duration_is_written_in_units_and_a_fingerprint_ignores_the_order_of_s
         "0.5s",
         "1h1s",
     ]
+
+
+def test_a_fingerprint_does_not_depend_on_the_order_of_the_schedules():
     one, two = minutely(), Schedule(name="u", task="t", every=60)
     assert fingerprint([one, two]) == fingerprint([two, one]) != fingerprint([one])
     assert fingerprint([minutely(args='{"a": 1}')]) != fingerprint([one])

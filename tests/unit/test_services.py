@@ -1,4 +1,4 @@
-"""Tasks of pgqueue on an event loop that it shares with handlers: each ends with its owner, and no cancel that code of users sends into a wait ends it."""
+"""The asyncio tasks of pgqueue on an event loop that it shares with handlers. Each ends with its owner. If code of users cancels the future for which such a task waits, the task does not end."""
 
 from __future__ import annotations
 

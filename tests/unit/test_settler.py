@@ -42,7 +42,7 @@ def facts() -> Iterator[list[Any]]:
 
 
 def settled(items: list[tuple[Attempt, Outcome]], **script: list[Answer]) -> tuple[FakeLink, list[int]]:
-    """Settles the outcomes; returns the link, and the jobs whose slots were freed, in this order."""
+    """Settles the outcomes. Returns the link, and the ids of the jobs in the order in which their slots were freed."""
     link, freed = FakeLink(script), list[int]()
 
     async def play() -> None:

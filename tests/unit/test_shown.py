@@ -40,7 +40,7 @@ def test_every_line_of_a_block_of_foreign_text_is_indented():
 
 @pytest.fixture
 def lines() -> Any:
-    """The lines that a logging handler of the user writes from the records of pgqueue."""
+    """Yields a function that returns the lines that a logging handler of the user has written from the records of pgqueue."""
     sink = io.StringIO()
     handler = logging.StreamHandler(sink)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))

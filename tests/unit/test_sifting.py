@@ -94,7 +94,7 @@ def test_items_that_were_never_tried_do_not_count_as_successes() -> None:
     async def give_up(item: int, _error: Exception) -> None:
         given_up.append(item)
 
-    for _ in range(10):  # which items are tried first is random
+    for _ in range(10):  # the items that are tried first are chosen at random
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             asyncio.run(sift(range(100), fails, give_up))
     assert given_up

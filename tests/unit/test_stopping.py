@@ -1,4 +1,4 @@
-"""The end of a worker, step by step: it claims no more, releases attempts that have not begun, lets running ones end or releases them, then settles."""
+"""How a worker ends. It claims no more jobs, and releases the attempts that have not begun. It waits for its running attempts, and releases those that take too long. Finally it settles all outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The signature of a task: the types that its arguments can have, and their way to JSON and back."""
+"""The signature of a task: the types that its arguments can have, and how arguments become JSON and are read back."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def spec(function: Callable[..., Any]) -> TaskSpec:
 
 
 def taking(kind: Any) -> TaskSpec:
-    """A task with one parameter ``x`` of that type."""
+    """Returns a task with one parameter ``x`` of this type."""
 
     def function(x): ...
 

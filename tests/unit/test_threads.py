@@ -26,7 +26,7 @@ raise_in = threads._raise_in
 
 
 def touched_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
-    """The threads that are interrupted from now on. The list can contain a thread of an earlier test that ignored its interruption, so look only for your own threads."""
+    """Returns a list, to which each thread is added when it is interrupted. A thread of an earlier test can be added, too, so look only for your own threads."""
     touched: list[threading.Thread] = []
     monkeypatch.setattr(
         threads, "_raise_in", lambda ident: touched.append(threading._active[ident]) or raise_in(ident)
@@ -35,7 +35,7 @@ def touched_threads(monkeypatch: pytest.MonkeyPatch) -> list[threading.Thread]:
 
 
 def test_a_thread_is_not_interrupted_if_its_attempt_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If an interruption that was never raised is withdrawn, a flag of the interpreter stays set, and on Python 3.11 a worker under a tracer hangs."""
+    """The thread is not even interrupted and then spared. If an interruption is withdrawn before it is raised, a flag of the interpreter stays set. On Python 3.11, a worker under a tracer then hangs."""
     touched, ours = touched_threads(monkeypatch), []
     app = App()
 
@@ -102,9 +102,8 @@ def test_an_interruption_that_comes_too_late_does_not_hit_the_next_attempt(
     ended = played(app, [[attempt(n, "late"), attempt(n + 1, "long")] for n in range(0, 10, 2)], lenient=True)
     assert {ended[n] and ended[n].state for n in range(1, 10, 2)} == {"completed"}
     assert len(set(ours)) == 1
-    assert (
-        touched.count(ours[0]) == 10
-    )  # two calls for each of the 5 handlers: one interrupts the handler, and one ends the interruption
+    # Two calls for each of the 5 handlers: one interrupts the handler, and one ends the interruption.
+    assert touched.count(ours[0]) == 10
 
 
 def test_an_interruption_waits_for_the_end_or_a_gap_of_an_uninterrupted_block() -> None:

@@ -30,7 +30,7 @@ def files() -> frozenset[str]:
 
 
 def called(name: str) -> list[Path]:
-    """The files whose path ends with this name or with this end of a path."""
+    """Returns the files of this name. ``name`` can also contain the folders directly above the file."""
     return [ROOT / path[1:] for path in sorted(files()) if path.endswith(f"/{name}")]
 
 
@@ -51,7 +51,7 @@ def _defined(body: list[ast.stmt], within: str = "") -> Iterator[str]:
 
 
 def beside(page: Path) -> list[tuple[str, str]]:
-    """Each name that is mentioned right after a file, with the file."""
+    """Returns each file with each name that is mentioned right after it."""
     text = " ".join(page.read_text(encoding="utf-8").split())
     return [(file, name) for file, names in BESIDE.findall(text) for name in NAME.findall(names)]
 

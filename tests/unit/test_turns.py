@@ -1,4 +1,4 @@
-"""The plan of claims: which lanes are claimed alone, and in which order."""
+"""The plan of claims: which lanes get a claim of their own, and the order of the claims."""
 
 from __future__ import annotations
 

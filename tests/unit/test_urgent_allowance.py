@@ -1,4 +1,4 @@
-"""The few more urgent jobs that a worker claims although it has no room."""
+"""A worker without room still claims a few jobs, if they are more urgent than the jobs that it has."""
 
 from __future__ import annotations
 
