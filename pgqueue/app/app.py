@@ -103,7 +103,7 @@ class App(Crontab, Hooked):
         seconds, a tenacity wait, or a ``RetryPolicy``; the default delays are 1 s, 5 s, 30 s, 5 min, 30 min. ``timeout``: the time limit of
         one attempt.
         ``keep``: which finished rows stay until retention: "all", only "failures" (dead and cancelled), or "none".
-        ``store_result``: False drops what the handler returns, so the handler may return anything. If True, a result that is not JSON
+        ``store_result``: if False, the value that the handler returns is dropped, so it can be anything. If True, a value that is not JSON
         makes the job dead.
         ``executor``: "async", "thread" or "process"; by default, the worker's setting decides (async def on its loop, def on a thread).
         ``chunk``: the handler takes a list of at most this many jobs. The worker gathers them for ``chunk_wait`` at most.
@@ -161,8 +161,9 @@ class App(Crontab, Hooked):
 
         The code before the yield runs before the handler, in the order of declaration. The code after the yield runs after
         the handler, in the opposite order. The handler's exception is raised at the yield. If middleware raises another
-        exception, before or after the yield, that exception counts like an exception of the handler. An async generator may await, also
-        around a ``def``. Instead of a generator, a callable is accepted that returns a (sync or async) context manager for a ``Call``.
+        exception, before or after the yield, that exception counts like an exception of the handler. An async generator can use ``await``,
+        even if the handler is a ``def``. Instead of a generator, a callable is accepted that returns a (sync or async) context manager for
+        a ``Call``.
         """
         self._runs.put(self.layers, as_layer(function))
         return function

@@ -18,8 +18,8 @@ from pgqueue.errors import InvalidOptionError
 from pgqueue.model.job import Batch
 from pgqueue.model.names import is_reserved
 
-SMALLEST_COPY = 100  # from this many jobs on, COPY is cheaper, although it takes three round trips
-ROWS_AT_ONCE = 500  # rows in a block: the server works on one block while Python makes the next
+SMALLEST_COPY = 100  # with this many jobs or more, COPY is cheaper, although it takes three round trips
+ROWS_AT_ONCE = 500  # rows in a block; the server works on a block while Python makes the next block
 SOON_DUE = timedelta(seconds=1)  # a job that is due later needs no wake-up: polling finds it in time
 SIGNATURE, END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 # A row begins with the number of columns, the length of id, id, the length of args, and the version of jsonb's binary form.

@@ -35,7 +35,7 @@ def bad_items(reasons: dict[int, str]) -> InvalidBatchError:
 
 
 class Enqueuer(Generic[P, R]):
-    """A task with chosen options and a connection to join. It is immutable, so you may keep it and use it again.
+    """A task with chosen options and a connection to join. It is immutable, so you can keep it and use it again.
 
     ``shared`` is given if this enqueuer was made from another one by choosing only a unique_key. It returns the options that all
     enqueuers made in this way have in common, so that these options are checked only once.
@@ -71,7 +71,7 @@ class Enqueuer(Generic[P, R]):
         has not ended by then is dead. Both are durations or aware datetimes. ``concurrency_key``: jobs of different keys
         take turns, and limits count by key. ``weight``: how much of each limit the job uses, default 1. ``ordering``: the
         key's jobs run one after the other, in the order of their ids; a dead job holds up the rest ("block") or not ("skip").
-        The next options say when a job is a duplicate. ``unique_key``: only one unfinished job of this task may have it. ``unique``: a key
+        The next options say when a job is a duplicate. ``unique_key``: at most one unfinished job of this task has it. ``unique``: a key
         made of all arguments (True) or of the arguments in a list; False: the options about duplicates that the task declares do not apply.
         ``unique_for``: the key counts only within a window of this length. ``on_conflict``: "skip", "replace" or "raise". ``throttle``: for
         that long, no other job with the key is stored. ``debounce`` with ``debounce_max``: each further enqueue with the key postpones the
@@ -115,7 +115,7 @@ class Enqueuer(Generic[P, R]):
 
     def _shared(self) -> Mapping[str, object]:
         """Returns the chosen options and the task's defaults, without the unique_key. All jobs of a batch share this object."""
-        # A cached_property would be slower: it takes a lock, once for each job with a key of its own.
+        # A cached_property would be slower, because it takes a lock for each job with a key of its own.
         if self._all is None:
             self._all = (
                 self._made_together(self._options) if self._shared_with is None else self._shared_with()

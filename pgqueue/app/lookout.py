@@ -1,4 +1,4 @@
-"""The thread that waits for the end of jobs on one listening connection, for all waiters of this process.
+"""The thread that waits for the end of jobs. All waiters of this process share this thread and its listening connection.
 
 The thread announces that it waits (``mark_waited.sql``), because workers send a NOTIFY about an end only if a thread waits.
 A NOTIFY merely saves time: at least every POLL seconds, one query reads the rows of all awaited jobs.
@@ -30,7 +30,7 @@ from pgqueue.telemetry.events.database import LookoutFailed
 
 T = TypeVar("T")
 
-POLL = 1.0  # seconds between two looks at the rows
+POLL = 1.0  # seconds between two looks at the rows of the awaited jobs
 LINGER = 10.0  # the connection is closed after this many seconds without a waiter
 OUTAGE_PATIENCE = 60.0  # all waits end if the server was away for more seconds than this
 # If the time of a waiter is up before its job was looked at, the waiter waits at most this many seconds more for that look.
@@ -74,7 +74,8 @@ class Lookout:
         self._lock = threading.Lock()
         self._waiters: set[Waiter] = set()
         self._closing = self._over = False
-        self._news = asyncio.Event()  # set if a waiter came, or if the thread may have to end
+        # Set if a waiter came, or if the thread has to check whether it must end.
+        self._news = asyncio.Event()
         self._new: set[int] = set()
         self._connection: AsyncConnection | None = None
         self._trouble_since: float | None = None

@@ -37,9 +37,9 @@ REFUSED = ("idempotency_mismatch", "duplicate")
 
 
 class JobStore:
-    """Where an app's jobs are stored, read and waited for: on its own connections, or on one of the caller's.
+    """Stores an app's jobs, reads them and waits for them, on the app's own connections or on a connection of the caller.
 
-    ``app``: the store, its tasks and their handles are pickled by the name of this app. ``specs``: its tasks, by name.
+    ``app``: the app of this store. The store, the tasks and the handles are pickled by the app's name. ``specs``: the app's tasks, by name.
     """
 
     def __init__(self, app: object, dsn: Callable[[], str], pool_size: int | None) -> None:
@@ -112,7 +112,7 @@ def _joined(
 ) -> tuple[CallersConnection, AbstractContextManager[None]]:
     """Returns (the connection for the statements, a context to put around them).
 
-    If each statement commits by itself, a commit may get no answer. Then the context raises CommitUnconfirmedError.
+    If each statement commits by itself, it can happen that a commit gets no answer. Then the context raises CommitUnconfirmedError.
     """
     inner = joined(connection)
     if is_async(inner) is not asynchronous:

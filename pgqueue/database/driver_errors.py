@@ -1,4 +1,4 @@
-"""Turns an error of the driver into one of ours, which tells the user what to do.
+"""Turns an error of the driver into an error of pgqueue, which says what the user can do.
 
 ``outage.py`` decides whether an error means that the server was lost, so that a worker tries again.
 """
@@ -25,8 +25,8 @@ MEANINGS: dict[str, tuple[type[errors.PgQueueError], str, str]] = {
     "28000": (errors.LoginRefusedError, "The server refused the login", LOGIN),
     "3D000": (errors.LoginRefusedError, "The server has no such database", LOGIN),
     "53300": (errors.TooManyConnectionsError, "The server has no free connection", CONNECTIONS),
-    "42501": (errors.MissingPrivilegeError, "This database role may not do that", GRANT),
-    "PQ201": (errors.MissingPrivilegeError, "This database role may not do that", OWNER),
+    "42501": (errors.MissingPrivilegeError, "This database role is not allowed to do that", GRANT),
+    "PQ201": (errors.MissingPrivilegeError, "This database role is not allowed to do that", OWNER),
     "55P03": (
         errors.LockedError,
         "Another transaction has locked what this needs",
@@ -93,7 +93,7 @@ def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
     unreadable = isinstance(error, psycopg.ProgrammingError) or any(saying in whole for saying in BAD_PORT)
     if state is None and unreadable and dsn:
         do = "write it as postgresql://user@host:5432/database"
-        # No why: libpq's text may quote the password.
+        # There is no why=, because libpq's text can contain the password.
         return errors.InvalidSettingError("The DSN cannot be read.", do=do)
     if state is None and isinstance(error, psycopg.OperationalError):
         state = sqlstate(error)
@@ -121,7 +121,7 @@ def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilege
     The new error names the grants that an enqueuer does not have by default.
     """
     return errors.MissingPrivilegeError(
-        "This database role may not read jobs or wait for them.",
+        "This database role is not allowed to read jobs or to wait for them.",
         why=error.why,
         do="run, as the schema's owner, what pgq db grants --role enqueuer prints below 'If it also waits for jobs'",
     )
@@ -144,4 +144,4 @@ def explained(dsn: str = "") -> Iterator[None]:
         known = explain(origin, dsn)
         if known is None:
             raise
-        raise known from None if dsn else error  # libpq may quote a part of the DSN's password
+        raise known from None if dsn else error  # libpq's text can contain a part of the DSN's password

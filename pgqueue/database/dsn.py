@@ -64,7 +64,7 @@ def libpq_dsn(dsn: str) -> str:
 
 
 def sqlalchemy_url(dsn: str) -> URL:
-    """Returns a SQLAlchemy URL for a libpq DSN, which may be a URL or key=value pairs."""
+    """Returns a SQLAlchemy URL for a libpq DSN, which is a URL or key=value pairs."""
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 - only migrations need these
     from sqlalchemy import URL  # noqa: PLC0415
 

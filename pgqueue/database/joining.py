@@ -1,4 +1,4 @@
-"""The connections that a caller may have (psycopg's, SQLAlchemy's, Django's), and what they can do. This module sends no statement.
+"""The connections that a caller can pass (psycopg's, SQLAlchemy's, Django's), and what they can do. This module sends no statement.
 
 SQLAlchemy and Django are recognized by the names of their classes, so that neither is imported.
 """
@@ -106,7 +106,7 @@ def commits_by_itself(connection: CallersConnection) -> TypeGuard[Connection | A
 
 
 def is_utf8(connection: CallersConnection) -> bool:
-    """Returns whether all text reaches the server unchanged. False: text may be changed or refused."""
+    """Returns whether all text reaches the server unchanged. False: text can be changed or refused."""
     return (
         isinstance(connection, Connection | AsyncConnection)
         and connection.pgconn.parameter_status(b"client_encoding") == b"UTF8"

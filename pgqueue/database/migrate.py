@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 OLDEST_SERVER = 150_000
 HEAD = "0017"
-LOCK_PATIENCE = 60.0  # seconds that an upgrade waits for locks of other sessions
+LOCK_PATIENCE = 60.0  # an upgrade fails if locks of other sessions delay it for more seconds than this
 MOVE = "select setval('pgqueue.jobs_id_seq', greatest(last_value, {})) from pgqueue.jobs_id_seq"
 BODY = re.compile(r"\$function\$(.*)\$function\$", re.DOTALL)
 
@@ -51,7 +51,7 @@ def _config(buffer: TextIO | None = None, **attributes: object) -> Config:
 
 
 def upgrade(dsn: str, waiting: Callable[[str], None] = lambda _: None) -> None:
-    """Creates or upgrades the schema and replaces the functions of the SQL API. Several hosts may run it at the same time.
+    """Creates or upgrades the schema and replaces the functions of the SQL API. Several hosts can run it at the same time.
 
     Waits 5 s for each lock. If the lock is still not free, calls ``waiting`` with a text that lists the sessions in the way, and tries
     again from the start. If LOCK_PATIENCE seconds have passed, raises LockedError, which lists those sessions.
@@ -103,7 +103,7 @@ def upgrade_sql() -> str:
 
 
 def check_encoding(connection: Connection) -> None:
-    """Raises UnsupportedServerError if this database is not in UTF8. Arguments of jobs may hold any Unicode text."""
+    """Raises UnsupportedServerError if this database is not in UTF8. Arguments of jobs can contain any Unicode text."""
     server = run(connection, statements.describe_server())
     if server.encoding != "UTF8":
         raise UnsupportedServerError(

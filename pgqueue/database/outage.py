@@ -23,8 +23,9 @@ from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.database import OutageBegun, OutageOver, TurnFailed
 
 RECONNECT = wait_exponential(multiplier=0.05, max=2.0) + wait_random(0, 0.1)
-LONGEST_PAUSE = 30.0  # seconds; the longest pause before the next try after an answer that is an error
-REMIND_EVERY = 60.0  # seconds after which the same kind of error is reported again
+# The longest pause, in seconds, before the next try after the server has answered with an error.
+LONGEST_PAUSE = 30.0
+REMIND_EVERY = 60.0  # the same kind of error is reported again after this many seconds
 # These SQLSTATEs mean that the server was lost. It stops (57P01), has crashed (57P02), is starting (57P03), has ended an idle session (57P05),
 # or has no free connection (53300). ``is_lost`` adds class 08, connection exceptions.
 LOST = ("57P01", "57P02", "57P03", "57P05", "53300")
@@ -82,8 +83,8 @@ class Outage:
 
     If a single connection is cut and can be replaced immediately, that is no outage. Whenever a broken connection was replaced,
     ``reconnected`` is called, on any thread: the server can have crashed and lost commits that were not on disk.
-    If one of ``links`` gets no answer in time, the other links are cut immediately. The same cause has silenced them, and without the cut
-    each of them would wait until its own time limit.
+    If one of ``links`` gets no answer in time, the other links are cut immediately. The same cause has probably silenced them, too, and
+    without the cut each of them would wait until its own time limit.
     """
 
     def __init__(self, dsn: str) -> None:

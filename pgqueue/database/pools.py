@@ -28,12 +28,12 @@ POOL_SIZE = 10
 # If a connection was unused for more seconds than this, the server must answer on it before it is used again. Firewalls, address
 # translation and load balancers drop idle connections without a message to either end, but only after a minute or more.
 IDLE = 10.0
-SILENCE = 5.0  # seconds in which the server must answer on such a connection
+SILENCE = 5.0  # the server must answer on such a connection within this many seconds
 # If an async caller uses a connection with autocommit, the server must answer all its statements within this many seconds, as for a
 # statement of a worker (``Link``). For a sync caller only a second thread could watch the time, and that thread would cost more than the
 # statements. So the wait of a sync caller ends by TCP's own time-out, or by the timeout of the caller's job.
 ANSWER = 60.0
-POOL_PATIENCE = 30.0  # seconds that a caller waits for a connection
+POOL_PATIENCE = 30.0  # a caller waits at most this many seconds for a connection
 # A handler that waits for a connection can be interrupted once in this many seconds. This is less than DEAF in worker/running/threads.py:
 # if a handler does not end within DEAF seconds after its timeout, its worker gives it up.
 INTERRUPTIBLE_EVERY = 1.0
@@ -76,7 +76,7 @@ class LoopPool:
 
 
 class Pools:
-    """Pools that threads, event loops and forked processes may use.
+    """Pools that threads, event loops and forked processes can use.
 
     ``size``: the most connections of each pool. If it is None: POOL_SIZE, or more if a worker needs more (``make_room``).
     """

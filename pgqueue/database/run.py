@@ -1,4 +1,4 @@
-"""The only module that executes SQL: on pgqueue's own connections, and on each kind of connection that a caller may pass (``joining``).
+"""The only module that executes SQL: on pgqueue's own connections, and on each kind of connection that a caller can pass (``joining``).
 
 ``run`` and ``run_async`` run a ``Statement`` on a psycopg connection. On SQLAlchemy's Connection, Session, AsyncConnection and
 AsyncSession they run it through SQLAlchemy. If they used the driver's connection below SQLAlchemy, SQLAlchemy would not begin its
@@ -45,8 +45,8 @@ KEEPALIVE: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-# Settings that a role or a database may have set otherwise, which would change the meaning of pgqueue's statements. The search path comes
-# first: with another path, the server could call a function or an operator of another schema, if its types fit better.
+# A role or a database can have other values for these settings, which would change the meaning of pgqueue's statements. The search path
+# comes first: with another path, the server could call a function or an operator of another schema, if its types fit better.
 SESSION = (
     "set search_path = pg_catalog, pg_temp; set default_transaction_isolation = 'read committed'; set timezone = 'UTC';"
     " set datestyle = 'ISO'; set intervalstyle = 'postgres'; set bytea_output = 'hex'; set extra_float_digits = 1;"
@@ -284,7 +284,7 @@ async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncC
 def is_pooled(connection: Connection) -> bool:
     """Returns whether a pooler answers in the server's place.
 
-    Then nothing may be set or prepared in a session: a pooler in transaction mode soon gives this session to another client.
+    Then nothing must be set or prepared in a session, because a pooler in transaction mode soon gives the session to another client.
     """
     return _backend(connection) != connection.info.backend_pid
 

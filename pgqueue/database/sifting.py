@@ -1,4 +1,4 @@
-"""One bad row never stops a statement over many rows. If the statement fails, it is run on each half of the rows, and so on.
+"""A bad row never stops a statement over many rows. If the statement fails, it is run on each half of the rows, on quarters, and so on.
 
 In the end each failing row is alone, and all other rows have succeeded. Claims, rescues, finishing overdue jobs, settling, progress,
 schedules, alerts and declarations all use this module. The kind of error proves little, because a trigger of a user can raise any error
@@ -26,7 +26,7 @@ from pgqueue.telemetry.events.database import JobGivenUp, JobNotGivenUp, JobPass
 OF_A_VALUE = ("21", "22", "23", "54")
 # Any other error is the row's fault only if other rows succeed. To find out whether they do, this many rows are first tried one by one.
 PROBES = 3
-# A row with an error of this second kind may have waited for a lock, which takes time. So after this many such rows, a call of ``sift``
+# A row with an error of this second kind has perhaps waited for a lock, which takes time. So after this many such rows, a call of ``sift``
 # tries no further rows. The next call tries them.
 MOST_GIVEN_UP = 20
 

@@ -29,7 +29,7 @@ def cut(connection: Connection | AsyncConnection) -> None:
 
 
 def has_arrived(connection: Connection | AsyncConnection) -> bool:
-    """Returns whether there is something to read on the connection, or it has ended. No statement may run on the connection."""
+    """Returns whether there is something to read on the connection, or it has ended. No statement must be running on it."""
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN)

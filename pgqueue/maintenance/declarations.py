@@ -27,14 +27,11 @@ from pgqueue.telemetry.events.maintenance import (
 )
 from pgqueue.text.described import message
 
-AGAIN, LIFE = (
-    12,
-    30,
-)  # after 12 heartbeats a worker writes its declarations again; after 30 without that, declarations of an older deploy can replace them
-REFUSALS = {
-    "foreign": ScheduleForeign,
-    "kept": ScheduleKept,
-}  # answers for schedules whose rows are not changed
+# A worker writes its declarations again every AGAIN heartbeats. If no worker of a deploy has done this for LIFE heartbeats, the
+# declarations of an older deploy can replace those of this deploy.
+AGAIN, LIFE = 12, 30
+# The answers of sync_schedules.sql about schedules whose rows it does not change, and the events that report these answers.
+REFUSALS = {"foreign": ScheduleForeign, "kept": ScheduleKept}
 TRY_AGAIN_AFTER = 1.0  # seconds until the next sync, if another worker was syncing at the same time
 
 

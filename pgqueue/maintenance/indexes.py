@@ -24,9 +24,8 @@ from pgqueue.telemetry.events.maintenance import (
 )
 
 SMALLEST_OUTGROWN = 64 << 20  # bytes; a smaller index is not worth a rebuild
-LOOK_PAUSE = (
-    1.0  # seconds between two looks for sessions in the way; only a session that both looks find counts
-)
+# Seconds between two looks for sessions in the way. Only a session that both looks find counts as in the way.
+LOOK_PAUSE = 1.0
 SESSION = "set lock_timeout = '2s'; set statement_timeout = 0"
 MEND = {
     "outgrown": "reindex index concurrently pgqueue.{}",
@@ -62,7 +61,7 @@ class Indexes:
         return len(outgrown) <= 1
 
     async def _faults(self) -> list[IndexFault]:
-        """Returns the faults to repair. If an index was large just after a rebuild, it needs that size. Then it is a fault only at twice the size."""
+        """Returns the faults to repair. An index that was rebuilt counts as outgrown only if its size has doubled since the rebuild."""
         return [
             fault
             for fault in await self._link.once(statements.check_indexes(self._floor))

@@ -13,9 +13,8 @@ from pgqueue.runtime.clock import monotonic
 from pgqueue.telemetry.events import emit
 from pgqueue.telemetry.events.maintenance import OverdueJobFinished
 
-OVERDUE_PAUSE = (
-    1.5  # seconds between two looks; if there is a leader, an overdue job is finished within this time
-)
+# Seconds between two looks. If there is a leader, an overdue job is finished within about this time.
+OVERDUE_PAUSE = 1.5
 # While an old snapshot keeps dead entries in the indexes, a look takes long. Then the pause after it is this many times as long as the look.
 # A late look does no harm, because no claim takes overdue jobs.
 TIMES_ITS_DURATION = 5
@@ -34,7 +33,7 @@ async def finish_overdue_forever(link: Link) -> None:
 
 
 async def finish_overdue_once(link: Link) -> bool:
-    """Finishes up to OVERDUE_AT_ONCE overdue jobs. Returns whether there may be more."""
+    """Finishes up to OVERDUE_AT_ONCE overdue jobs. Returns whether there can be more overdue jobs."""
     finished = await sift_jobs(
         link.once,
         statements.finish_overdue(OVERDUE_AT_ONCE),

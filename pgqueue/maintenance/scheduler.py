@@ -1,6 +1,6 @@
 """Enqueues the jobs of schedules when their fire times come. After each look at the schedules, it sleeps until the next fire time.
 
-Many schedulers may run at the same time, in any process. The transaction that enqueues a job also inserts a row for the fire time. The
+Many schedulers can run at the same time, in any process. The transaction that enqueues a job also inserts a row for the fire time. The
 primary key of that row allows only one such row, so no second scheduler enqueues for this fire time. By default only the leader runs a
 scheduler. All times are read from the database's clock.
 """
@@ -31,12 +31,11 @@ from pgqueue.telemetry.events.maintenance import (
     ScheduleUnreadable,
 )
 
-LOOK_EVERY = (
-    1.5  # the most seconds from one look to the next; an edit of a schedule takes effect within this time
-)
+# The longest time, in seconds, from one look to the next. An edit of a schedule takes effect within this time.
+LOOK_EVERY = 1.5
 # Seconds until the next look, if a run waits for the end of another run, or if a schedule's row was locked.
 LOOK_AGAIN_AFTER = 0.3
-SCHEDULES_AT_ONCE = 200  # the most schedules that one look reads, and that one transaction handles
+SCHEDULES_AT_ONCE = 200  # a look reads at most this many schedules, and one transaction handles them
 MISSED_AFTER = 60.0  # a fire time that passed more than this many seconds ago counts as missed, not as late
 
 Due = tuple[DueSchedule, Plan]
@@ -52,7 +51,7 @@ class Scheduler:
         self._link, self._grace = link, grace
 
     async def run(self) -> None:
-        """Looks at the schedules again and again until it is cancelled. A broken ``link`` connects again by itself."""
+        """Looks at the schedules again and again until it is cancelled. If ``link`` breaks, it connects again by itself."""
         broken = True
 
         async def look() -> float:

@@ -9,9 +9,7 @@ from pgqueue.database.outage import Trouble
 from pgqueue.maintenance.indexes import Indexes
 from pgqueue.maintenance.partitions import Partitions
 
-UPKEEP_EVERY = (
-    600.0  # seconds between two calls of ``once``; a call that finds nothing to do takes a few milliseconds
-)
+UPKEEP_EVERY = 600.0  # seconds between two calls of ``once``
 TRY_AGAIN_AFTER = 60.0  # seconds until the next call, if another session was in the way or a step failed
 
 

@@ -65,7 +65,7 @@ def survey_lanes(
 ) -> Statement[LaneSurvey]:
     """Finds which of the ``known`` lanes have jobs at or after the lane's position in ``since``, and the first lane in each of ``gaps``.
 
-    A gap is a queue and two priorities. In it, a lane with a priority between these two may exist that the worker does not know yet.
+    A gap is a queue and two priorities. The queue can have lanes with priorities between these two that the worker does not know yet.
     """
     return statement(
         "survey_lanes",
@@ -130,7 +130,7 @@ def claim_limited(
     """Claims jobs from one lane under its limits: jobs with keys by turns, beginning with the key that follows ``after``.
 
     If ``after`` is None, claims jobs without a key.
-    ``since``: the front of the lane, as ``survey_lanes`` or the last claim returned it; None is the beginning.
+    ``since``: the front of the lane, as ``survey_lanes`` or the last claim returned it; None: the beginning of the lane.
     ``only``: if it is not None, the statement claims only those of its jobs that are in ``only``.
     """
     return statement(

@@ -79,7 +79,7 @@ def _reserved(rows: Sequence[Row]) -> tuple[Sequence[int], datetime]:
 
 
 def reserve_ids(count: int) -> Statement[tuple[Sequence[int], datetime]]:
-    """Takes ``count`` ids from the sequence, at least one. Returns (the ids, the database's time)."""
+    """Takes ``count`` ids from the sequence; ``count`` is at least 1. Returns (the ids, the database's time)."""
     return statement("reserve_ids", _reserved, count=count)
 
 

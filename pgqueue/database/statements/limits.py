@@ -13,7 +13,7 @@ from pgqueue.sql import Statement
 class Limit:
     """The row of a limit (``period`` in seconds), and its use now, over all its keys: how many seats are taken, and how many keys are full.
 
-    ``free_at``: the time at which no key has its rate used up any longer.
+    ``free_at``: the time from which on no key has used up its rate.
     """
 
     id: int

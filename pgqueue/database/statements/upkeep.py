@@ -13,7 +13,7 @@ from pgqueue.sql import Statement
 class Storage:
     """The table jobs_live and its claim index. Numbers of rows are the server's estimate, sizes are in bytes.
 
-    ``vacuumed``: whether autovacuum may work on the table.
+    ``vacuumed``: whether autovacuum is allowed to work on the table.
     """
 
     live: int
@@ -65,17 +65,17 @@ def add_partitions(days: int) -> Statement[list[DayChange]]:
 
 
 def drop_partitions() -> Statement[DayChange | None]:
-    """Drops one day table that is over age. Returns None if there is no such table."""
+    """Drops one day table whose rows are all past their retention. Returns None if there is no such table."""
     return statement("drop_partitions", lambda rows: DayChange(*rows[0]) if rows else None)
 
 
 def list_over_age_tables() -> Statement[dict[str, str]]:
-    """Returns, for each day table with over-age rows, a text with the days before which rows may be deleted."""
+    """Returns, for each table with rows past their retention, a text with the days before which rows are deleted."""
     return statement("list_over_age_tables", lambda rows: {row[0]: row[1] for row in rows})
 
 
 def purge_jobs(child: str, first: int, count: int) -> Statement[int | None]:
-    """Deletes over-age rows from ``count`` blocks. Returns the block at which the next call begins; None at the end of the table."""
+    """Deletes rows past their retention from ``count`` blocks. Returns the block at which the next call begins; None: the table ends."""
     return statement("purge_jobs", one, child=child, first=first, count=count)
 
 

@@ -22,9 +22,8 @@ from pgqueue.dev.demo.workers import Workers
 from pgqueue.errors import InvalidOptionError, InvalidSettingError
 
 LEAST = 20  # the smallest number of orders; with fewer orders, some events of the day would not happen
-ONE_AT_A_TIME = (
-    7_467_178_353  # the key of an advisory lock that only demos take, so that they run one after the other
-)
+# The key of an advisory lock that only demos take, so that they run one after the other.
+ONE_AT_A_TIME = 7_467_178_353
 MARK = "made by pgq demo, dropped by the next one"
 
 
@@ -93,7 +92,7 @@ def open_shop(conn: psycopg.Connection) -> datetime:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Makes SIGTERM raise an exception in this block, as Ctrl-C does. So each ``finally`` runs, and no process of the demo is left."""
+    """Makes SIGTERM raise an exception in this block, as Ctrl-C does. So each ``finally`` runs, and the demo leaves no process behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

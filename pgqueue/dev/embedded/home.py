@@ -54,7 +54,7 @@ def make_private(directory: Path) -> None:
         directory.mkdir(mode=0o700)
     account = server_account()
     found = None
-    with contextlib.suppress(OSError):  # it is not a directory; it may be a link to a directory
+    with contextlib.suppress(OSError):  # it is no directory, but for example a link to a directory
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             if account and os.fstat(descriptor).st_uid == 0:
@@ -74,7 +74,7 @@ def make_private(directory: Path) -> None:
 
 
 def open_own(file: Path, flags: int) -> int:
-    """Opens or makes a file of this user. Follows no link, because another user who may write to the folder could have made the link."""
+    """Opens or makes a file of this user. Follows no link, because another user who can write to the folder could have made it."""
     descriptor = os.open(file, flags | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
@@ -106,7 +106,7 @@ def locked(lock: Path, deadline: float) -> Iterator[None]:
         while not try_lock(descriptor, fcntl.LOCK_EX):
             pause(lock.parent, deadline)
         yield
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may hold a copy of the descriptor
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child can have a copy of the descriptor
     finally:
         os.close(descriptor)
 

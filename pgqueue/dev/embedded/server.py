@@ -69,7 +69,7 @@ class Postgres:
         if self._owner >= 0:
             with contextlib.suppress(OSError):  # the directory is not empty after a crash
                 self._socket_dir.rmdir()
-            fcntl.flock(self._owner, fcntl.LOCK_UN)  # a forked child may hold a copy of the descriptor
+            fcntl.flock(self._owner, fcntl.LOCK_UN)  # a forked child can have a copy of the descriptor
             os.close(self._owner)
             self._owner = -1
 
@@ -161,7 +161,7 @@ def _run(home: Path, binaries: Path, settings: Mapping[str, str], deadline: floa
             raise
         if "pre-existing shared memory block" not in (said := log_since(home, began)):
             raise EmbeddedPostgresError(f"Postgres does not start in {home}.", why=said)
-        pause(home, deadline)  # sessions of a killed server have not ended yet
+        pause(home, deadline)  # sessions of a server that was killed have not ended yet
 
 
 def _launch(home: Path, command: list[str | Path]) -> subprocess.Popen[bytes]:
@@ -169,9 +169,8 @@ def _launch(home: Path, command: list[str | Path]) -> subprocess.Popen[bytes]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     environment |= {"LC_ALL": "C", "TZ": "UTC"}
     libraries = Path(command[0]).parents[1] / "lib"
-    if (
-        "PGQUEUE_PG_BIN" in os.environ and libraries.is_dir()
-    ):  # otherwise its extensions could load an older libpq
+    # Without this, extensions of the server that PGQUEUE_PG_BIN names could load an older libpq.
+    if "PGQUEUE_PG_BIN" in os.environ and libraries.is_dir():
         environment["LD_LIBRARY_PATH"] = f"{libraries}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":")
     with open_log(home) as log:
         return subprocess.Popen(

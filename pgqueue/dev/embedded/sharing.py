@@ -82,9 +82,8 @@ def acquire(
         users = open_lock(home / "users")
         undo.callback(os.close, users)
         with locked(home / "mutex", deadline):
-            while not try_lock(
-                users, fcntl.LOCK_SH
-            ):  # the supervisor has this lock while it checks whether the server has a user
+            # The supervisor has this lock while it checks whether the server has a user.
+            while not try_lock(users, fcntl.LOCK_SH):
                 pause(home, deadline)
             while not (dsn := running(home)):
                 _start_supervisor(home, settings, deadline)
@@ -122,9 +121,8 @@ def _start_supervisor(home: Path, settings: Mapping[str, str], deadline: float) 
 
 def supervise(directory: str, seconds: str, *settings: str) -> None:
     if os.fork():
-        os._exit(
-            0
-        )  # so that the supervisor is not a child of the user's process, which would have to wait for its end
+        # So the supervisor is not a child of the user's process, which would have to wait for the end of its child.
+        os._exit(0)
     home, server, answer = Path(directory), None, {}
     try:
         server = start(home, settings=dict(each.split("=", 1) for each in settings), timeout=float(seconds))
@@ -148,6 +146,5 @@ def _stop_after_last_user(home: Path, server: Postgres) -> None:
         if try_lock(mutex, fcntl.LOCK_EX):
             server.stop()  # this process has both locks, so a program that arrives now waits until the server has stopped
         else:
-            fcntl.flock(
-                users, fcntl.LOCK_UN
-            )  # another program has ``mutex``, because it is about to use the server
+            # Another program has ``mutex``, because it is about to use the server.
+            fcntl.flock(users, fcntl.LOCK_UN)

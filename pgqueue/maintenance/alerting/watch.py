@@ -38,9 +38,8 @@ class Watch:
     async def run(self) -> None:
         """Looks again and again until it is cancelled."""
         self._queues = Standstill()
-        self._until = (
-            monotonic() + 2 * CALM_LOOKS * self._every
-        )  # until then, also a look without a cause calls raise_alerts, which resolves alerts of the former leader
+        # Until then, even a look that finds no cause calls raise_alerts, which resolves alerts of the former leader.
+        self._until = monotonic() + 2 * CALM_LOOKS * self._every
         try:
             await forever("the watch for alerts", self._turn)
         finally:
@@ -79,7 +78,7 @@ class Watch:
 
 @dataclass
 class Unmoved:
-    """The fronts (first due jobs) of a queue, one for each priority and key. Since ``since``, no front has moved to a later job."""
+    """The fronts (first due jobs) of a queue, for each priority and key. No front has moved to a later job since the time ``since``."""
 
     fronts: dict[Lane, tuple[float, int]]
     since: float
@@ -118,7 +117,7 @@ def dead_cause(dead: DeadTask) -> Cause:
 
 
 def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
-    """Returns a cause for each queue whose oldest job has been due for longer than the queue's max_age. Default of max_age: ``limit``."""
+    """Returns a cause for each queue whose oldest job has been due for longer than its max_age. ``limit`` replaces a missing max_age."""
     causes = []
     for front in _oldest(fronts):
         allowed = front.max_age or limit
