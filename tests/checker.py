@@ -1,10 +1,10 @@
 """The checker: invariants in SQL (checker.sql) that must hold after every crash and race. Process tests check them when they end.
 
-``install`` creates the schema ``chk``, which only tests have, beside the schema of pgqueue. A trigger records every change of a job in this
-schema. A client writes a row of ``chk.business`` in the transaction that enqueues a job. The handler writes a row of ``chk.effects`` in the
-job's own transaction. This table has no unique key on purpose, so that it can show a job which ran twice. ``Intents`` contain the requests
-of clients and the answers that the clients got. They are kept in a file, because a crash of the database can lose data, and are copied into
-the database before the check.
+``install`` creates the schema ``chk``, which only tests have, beside the schema of pgqueue. In this schema, a trigger records every change
+of a job. A client writes a row of ``chk.business`` in the transaction that enqueues a job. The handler writes a row of ``chk.effects`` in
+the job's own transaction. This table has no unique key on purpose, so that it can show a job which ran twice. ``Intents`` contain the
+requests of clients and the answers that the clients got. They are kept in a file, because a crash of the database can lose data, and are
+copied into the database before the check.
 """
 
 from __future__ import annotations

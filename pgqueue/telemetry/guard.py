@@ -36,7 +36,7 @@ class Failure:
 
 
 def guarded(failure: Failure, call: Callable[..., object], /, *args: object, **kwargs: object) -> None:
-    """Makes the call without interruption. Passes an error on only if the handler of a signal raised it."""
+    """Makes the call, and delays interruptions until its end. Reports its errors, but raises those that a signal's handler has raised."""
     with uninterrupted():
         try:
             call(*args, **kwargs)

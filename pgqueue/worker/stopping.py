@@ -24,7 +24,7 @@ async def finish(
 ) -> int:
     """Lets jobs run for ``grace`` seconds, or until ``hurry`` is set. Returns how many jobs had to be handed back unfinished.
 
-    Before this function, the caller must call the claimer's ``stop``.
+    The caller must call the claimer's ``stop`` before it calls this function.
     """
     try:
         async with asyncio.timeout(grace):

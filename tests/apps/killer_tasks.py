@@ -1,4 +1,4 @@
-"""An app whose jobs kill the process that they run in, or run beside such jobs without harm."""
+"""An app for jobs that kill the process in which they run, and for jobs that do no harm but run at the same time."""
 
 from __future__ import annotations
 

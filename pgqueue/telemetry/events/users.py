@@ -45,7 +45,7 @@ class EndOfWorkerAsked(NamedTuple):
 
 
 class SpanNotBegun(NamedTuple):
-    """The application's OpenTelemetry SDK raised an error. SpanNotEnded and SpanNotMarked have the same cause."""
+    """The application's OpenTelemetry SDK raised an error. SpanNotEnded and SpanNotMarked are emitted for the same reason."""
 
     job_id: int
     raised: BaseException

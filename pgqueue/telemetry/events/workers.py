@@ -73,7 +73,7 @@ class GoodbyeFailed(NamedTuple):
 
 
 class LeaseLost(NamedTuple):
-    """The worker lost its lease, and with it its ``jobs`` running jobs. It registers again."""
+    """The worker lost its lease, so the attempts of its ``jobs`` running jobs are lost, too. The worker registers again."""
 
     worker_id: int
     jobs: int
@@ -146,7 +146,7 @@ class ProcessNotStarted(NamedTuple):
 
 
 class ProcessDied(NamedTuple):
-    """Another process takes its place after ``pause`` seconds. ``code`` is None if it is unknown."""
+    """Another process is started in its place after ``pause`` seconds. ``code``: the exit code; None if it is unknown."""
 
     pid: int
     code: int | None

@@ -41,7 +41,7 @@ MEANT = {
 
 
 def filtered(prefix: str = "") -> Callable[[Command], Command]:
-    """Gives the command OPTIONS, each with ``prefix`` before its name. Passes their values to the command as ``which``, a JobFilter."""
+    """Adds OPTIONS to a command, each with ``prefix`` before its name. The command gets their values as ``which``, a JobFilter."""
     named = {prefix.replace("-", "_") + word: word for word in OPTIONS}
 
     def gather(given: JsonObject) -> JobFilter:

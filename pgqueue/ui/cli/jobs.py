@@ -252,7 +252,7 @@ def _change(
 def print_changes(done: list[dict[str, object]], by_id: bool, dry_run: bool, as_json: bool) -> None:
     """Shows the result for each job. Raises JobUnchangedError if a job could not be changed.
 
-    But if a filter chose the jobs, raises this error only for jobs that were not revived because another job has their unique key.
+    But if a filter chose the jobs, raises it only for jobs that were not revived because an unfinished job has their unique key.
     """
     if as_json:
         emit({"items": done, "dry_run": dry_run})

@@ -134,7 +134,7 @@ class Claimer:
         pause = self._trouble.after(error)
         if (
             self._claims.singly.few_failed
-        ):  # jobs that come later may be claimable, so a wake-up ends the pause
+        ):  # jobs that are enqueued now can perhaps be claimed, so a wake-up ends the pause
             await self._wake_ups.sleep_through(min(pause, LANE_REST))
             await self._wake_ups.sleep(min(pause, LONGEST_LONE_PAUSE))
         else:
@@ -259,7 +259,7 @@ class Claimer:
         if self._busy:
             if not self._busy.is_over:
                 await self._wake_ups.sleep(self.pace.busy_pause())
-            else:  # from now on enqueuers send wake-ups; if one read the mark before, it sends none, and the next claim finds its job
+            else:  # an enqueuer that still reads the mark sends no wake-up, but the next claim finds its job
                 self.pace.note_work()
                 await self._busy.clear()
         elif self._wake_ups.tell_of_a_job:

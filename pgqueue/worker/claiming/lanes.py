@@ -83,8 +83,8 @@ class Lanes:
 
         More urgent lanes come before less urgent ones. Among lanes of the same priority, another one comes first at each claim.
 
-        But one of OVERDUE_SHARE claims begins with a lane whose first job has been due for longer than the patience. So every job starts
-        some day, although all other claims prefer urgent jobs.
+        But one claim of every OVERDUE_SHARE begins with a lane whose first job has been due for longer than the patience. So every job
+        starts at some time, although all other claims prefer urgent jobs.
         """
         self._claims += 1
         found = self._first_overdue(serving)
@@ -113,7 +113,7 @@ class Lanes:
     # ---------------------------------------------------------------- the lanes and gaps of a survey
 
     def all(self) -> list[Lane]:
-        """Returns every lane, the most urgent first. Unlike a call of ``in_order``, this call does not change the next order."""
+        """Returns every lane, the most urgent first. In contrast to ``in_order``, this does not change the order of the next claim."""
         return [(queue, priority) for priority, queues in self._by_priority.items() for queue in queues]
 
     def gaps(self) -> list[tuple[str, int, int]]:

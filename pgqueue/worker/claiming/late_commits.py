@@ -58,7 +58,7 @@ class LateCommits:
         self._next_watch = now + WATCH
 
     def first_that_ended(self, writers: Iterable[tuple[str, float | None, float]]) -> float | None:
-        """Notes the open transactions that write jobs. ``writers``: for each, its name, its begin (None: unknown), and the present time.
+        """Notes the open transactions that write jobs. ``writers``: for each, its name, when it began (None: unknown), and the time now.
 
         A noted transaction is long if it was open for more than WATCH seconds. If long transactions have ended since the last call, returns
         the earliest run_at that their jobs probably have. Otherwise returns None.

@@ -20,7 +20,7 @@ LOOK_FOR_LOST = 60.0  # every this many seconds, the worker looks for claims tha
 
 
 class LostClaims:
-    """``longest_claim``: the time limit of a claim, in seconds. ``next_look``: the time of the next look in any case."""
+    """``longest_claim``: the time limit of a claim, in seconds. ``next_look``: when to look even if no answer was lost."""
 
     def __init__(self, longest_claim: float, now: float) -> None:
         self._longest_claim = longest_claim

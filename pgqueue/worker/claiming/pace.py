@@ -11,7 +11,7 @@ from pgqueue.database.statements.claiming import LaneSurvey
 # The first pause after work was found, in seconds. Each further pause is longer by the factor SLOWER.
 FIRST_PAUSE, SLOWER = 0.002, 1.6
 LONGEST_BUSY_PAUSE = 0.05  # seconds
-# This many seconds after a wake-up, the worker claims once more, because after a wake-up, enqueuers send no other for 10 ms (wake.sql).
+# The worker claims once more this many seconds after a wake-up, because enqueuers send no second wake-up within 10 ms (wake.sql).
 AFTER_WAKE_UP = 0.012
 POLLS_WITH_WAKE_UPS = 1.8  # if wake-ups arrive, an idle worker polls this many times less often
 # The pause between two surveys while there is work: SURVEY_PAUSE seconds, or SURVEY_SHARE times the duration of a survey if that is longer.

@@ -9,7 +9,7 @@ from pgqueue.runtime.clock import monotonic
 
 
 class WakeUps:
-    """``tell_of_a_job``: whether a job was enqueued since the claimer last set this to False. ``stopping``: no sleep begins."""
+    """``tell_of_a_job``: whether a job was enqueued since the claimer last set this to False. If ``stopping``, no sleep begins."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()

@@ -30,8 +30,8 @@ from pgqueue.worker.ending import Conclusion, Ending
 def refused(spec: TaskSpec, attempt: Attempt) -> Conclusion | None:
     """Returns the conclusion of an attempt that must not begin; None if it may begin.
 
-    An attempt must not begin in two cases. It is too late for it. Or the name of its task is reserved for jobs of pgqueue, but pgqueue did
-    not store the job.
+    An attempt must not begin if it is too late. It must also not begin if the name of its task is reserved for jobs of pgqueue, and pgqueue
+    did not store the job.
     """
     if is_reserved(attempt.task) and not (attempt.rare and attempt.rare.stored_by_pgqueue):
         return failed(spec, attempt, UndecodableJobError("Only pgqueue itself stores jobs of this name."))

@@ -207,7 +207,7 @@ class _Thread(Generic[W]):
     def interrupt(self, work: W) -> bool:
         """If the thread performs this work, interrupts the handler and returns True.
 
-        In a sync handler, InterruptedByTimeout is raised, by the technique that dramatiq uses, too. An async handler is cancelled.
+        In a sync handler, InterruptedByTimeout is raised, by a technique that dramatiq also uses. An async handler is cancelled.
         """
         with self._lock:
             if self.current is not work:

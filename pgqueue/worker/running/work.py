@@ -1,4 +1,4 @@
-"""The work that executors perform: single attempts, and chunks of attempts. By these classes, executors treat both in the same way."""
+"""The work that executors perform: single attempts, and chunks of attempts. With these classes, executors treat both in the same way."""
 
 from __future__ import annotations
 
