@@ -184,7 +184,7 @@ MUTANTS = (
            f"{LEASES}::test_a_lease_id_grows_even_if_a_crash_has_undone_the_previous_claim"),
     mutant("sql/leases/find_lost_attempts.sql", "l.lease_id <> held.lease_id or ", "", f"{LEASES}::test_attempts_whose_claims_a_crash_of_the_server_has_undone_are_found"),
     mutant("sql/claiming/find_lost_claims.sql", " and j.id <> all(%(known)s::bigint[])", "",
-           f"{LEASES}::test_the_jobs_of_a_lost_claim_are_found_without_the_jobs_that_the_worker_knows"),
+           f"{LEASES}::test_jobs_of_a_lost_claim_are_found_and_jobs_that_the_worker_knows_are_left_out"),
     mutant("sql/settling/find_committed.sql", "j.lease_id <> h.lease_id or ", "",
            "stages/test_lost_answers.py::test_a_commit_without_an_answer_is_not_logged_as_made_if_the_job_was_released"),
     mutant("sql/settling/find_committed.sql", " or j.state <> 'completed'", "",

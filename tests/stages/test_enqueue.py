@@ -86,7 +86,7 @@ def test_one_batch_stores_jobs_of_several_tasks(app, greet, db):
     assert found[2][1:] == ("bill", "default")
 
 
-def test_a_batch_with_bad_items_is_refused_as_a_whole_with_their_indexes(greet, db):
+def test_the_error_of_a_refused_batch_contains_the_indexes_of_its_bad_items(greet, db):
     items: list[Any] = [{"name": "x"} for _ in range(10_000)]
     items[77], items[9_000], items[9_001] = {"name": 5}, {"nam": "x"}, "nothing"
     with pytest.raises(InvalidBatchError, match=r"PGQ-408  3 of the items are bad: \[77\] .*name") as caught:
@@ -114,7 +114,7 @@ def test_a_batch_reports_for_each_item_whether_it_is_a_duplicate(greet, db, key)
     assert names(db) == ["Ada", "Bob", "Cid"]
 
 
-def test_keys_belong_to_one_task(app, greet):
+def test_jobs_of_two_tasks_can_have_the_same_key(app, greet):
     @app.task(name="other")
     def other(name: str) -> None: ...
 
@@ -200,7 +200,7 @@ def test_an_enqueue_on_an_autocommit_connection_warns(greet, connect):
     connection = connect()
     with pytest.warns(AutocommitWarning, match="PGQ-502") as caught:
         greet.using(connection).enqueue("Ada")
-    assert caught[0].filename == __file__, "the warning points to the line that enqueued"
+    assert caught[0].filename == __file__, "the warning points to the line of the enqueue"
     with connection.transaction():
         greet.using(connection).enqueue("Bob")
 

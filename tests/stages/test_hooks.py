@@ -52,7 +52,7 @@ def settle(
 def arguments_of_hooks(db: Connection[Any]) -> dict[str, dict[str, Any]]:
     """Returns, for each event, the arguments of the job that calls the hook of this event."""
     rows = db.execute("select task, args from pgqueue.jobs_live where task like '%:on\\_%'").fetchall()
-    assert len(dict(rows)) == len(rows), "a hook has two jobs"
+    assert len(dict(rows)) == len(rows), "each hook has only one job"
     return {task.rpartition(":on_")[2]: args for task, args in rows}
 
 

@@ -151,7 +151,7 @@ def test_the_invalid_index_that_an_interrupted_rebuild_has_left_is_dropped(blown
 
 @pytest.fixture
 def worker_role(admin, dsn, db):
-    """The DSN of a role that has all rights that a worker needs, and owns nothing."""
+    """Yields the DSN of a role that has all rights that a worker needs, and owns nothing."""
     name = f"pgqueue_worker_{secrets.token_hex(4)}"
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(sql.SQL("create role {} login password 's3cr3t'").format(sql.Identifier(name)))
@@ -166,7 +166,7 @@ def worker_role(admin, dsn, db):
         connection.execute(sql.SQL("drop role {}").format(sql.Identifier(name)))
 
 
-def test_a_worker_without_the_right_to_rebuild_logs_once_what_the_owner_has_to_run(
+def test_a_worker_without_the_right_to_rebuild_logs_once_the_command_that_the_owner_must_run(
     blown_up, worker_role, caplog
 ):
     assert keep(worker_role, times=3) == [True] * 3

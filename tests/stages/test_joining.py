@@ -65,7 +65,7 @@ class Joined:
         await result_of(self.connection.rollback())
 
     def savepoint(self) -> Any:
-        """A context manager. If an exception leaves it, the transaction rolls back to the savepoint."""
+        """Returns a context manager. If an exception leaves it, the transaction rolls back to the savepoint."""
         begin = getattr(self.connection, "begin_nested", None) or self.connection.transaction
         return entered(begin())
 

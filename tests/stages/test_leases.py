@@ -304,19 +304,19 @@ def test_after_a_failover_no_new_job_gets_the_uid_of_an_earlier_job(app: App, db
     assert (again.id, again.uid != uid) == (first.id, True)
 
 
-def test_the_jobs_of_a_lost_claim_are_found_without_the_jobs_that_the_worker_knows(
+def test_jobs_of_a_lost_claim_are_found_and_jobs_that_the_worker_knows_are_left_out(
     dsn: str, db: Connection[Any]
 ) -> None:
     hand = Hand(db, ["t"])
     add_jobs(db, count=3)
     known = hand.claim(2)
-    heard = {attempt.id for attempt in known}
-    [unheard] = hand.claim()
+    known_ids = {attempt.id for attempt in known}
+    [lost] = hand.claim()
 
     async def play() -> list[Any]:
         link = Link(dsn, "pgqueue test", Outage(dsn))
-        rows = await jobs_of_lost_claims(link, hand.id, heard)
+        rows = await jobs_of_lost_claims(link, hand.id, known_ids)
         await link.close()
         return rows
 
-    assert [row[0] for row in asyncio.run(play())] == [unheard.id]
+    assert [row[0] for row in asyncio.run(play())] == [lost.id]

@@ -209,10 +209,10 @@ def test_a_cancel_notifies_a_worker_only_if_the_job_is_running(db, hand, connect
     assert run(db, statements.cancel(pending)) == "cancelled"
     assert run(db, statements.cancel(first)) == "requested"
     db.execute("notify pgqueue, 'end'")
-    heard = []
-    while "end" not in heard:
-        heard += [note.payload for note in listener.notifies(timeout=20, stop_after=1)]
-    assert [payload for payload in heard if payload.startswith("cancel")] == [f"cancel {hand.id}"]
+    payloads = []
+    while "end" not in payloads:
+        payloads += [note.payload for note in listener.notifies(timeout=20, stop_after=1)]
+    assert [payload for payload in payloads if payload.startswith("cancel")] == [f"cancel {hand.id}"]
     assert run(db, statements.list_cancel_requests(hand.id)) == [attempt.id]
     assert run(db, statements.list_cancel_requests(hand.id + 1)) == []
 

@@ -144,7 +144,7 @@ def test_a_connection_that_fell_silent_while_it_was_idle_is_replaced(enqueue, pr
     begun = time.monotonic()
     with silence(proxy):
         enqueue()
-    assert time.monotonic() - begun < 0.9 * SILENT_FOR, "the enqueue waited until the silence ended"
+    assert time.monotonic() - begun < 0.9 * SILENT_FOR, "the enqueue does not wait until the silence ends"
     assert jobs(db) == 2
 
 

@@ -40,7 +40,7 @@ OURS = {
 
 @pytest.fixture
 def hostile(db: Connection[Any], dsn: str) -> str:
-    """The DSN of a database with unusual settings."""
+    """Returns the DSN of a database with unusual settings."""
     for name, value in HOSTILE.items():
         database = sql.Identifier(db.info.dbname)
         db.execute(

@@ -127,11 +127,11 @@ def are_completed(db: Connection[Any], task: str) -> bool:
 def test_a_worker_goes_on_and_still_stops_on_sigterm_whatever_a_handler_did_to_the_loop(
     db: Connection[Any], app: App, deed: Callable[[], None]
 ) -> None:
-    heard: list[Any] = []
+    handlers: list[Any] = []
 
     @app.task(name="deed", retry=False)
     async def _deed() -> None:
-        heard.append(signal.getsignal(signal.SIGTERM))
+        handlers.append(signal.getsignal(signal.SIGTERM))
         deed()
 
     @app.task(name="ok", retry=[0.0] * 50)
@@ -147,7 +147,7 @@ def test_a_worker_goes_on_and_still_stops_on_sigterm_whatever_a_handler_did_to_t
         )
         db.execute("insert into pgqueue.jobs (task) select 'ok' from generate_series(1, 20)")
         wait_until(lambda: are_completed(db, "ok"))
-        wait_until(lambda: signal.getsignal(signal.SIGTERM) is heard[0])
+        wait_until(lambda: signal.getsignal(signal.SIGTERM) is handlers[0])
         leader = "select 1 from pgqueue.workers where state = 'running' and expires_at > now()"
         assert db.execute(leader).fetchone()
 

@@ -177,7 +177,7 @@ def test_a_day_table_is_dropped_although_short_transactions_use_its_parent_all_t
     assert len(dropped.result()) == 2
 
 
-def test_a_lock_is_logged_once_and_is_not_taken_for_an_outage(db, connect, keep, caplog):
+def test_a_lock_is_logged_once_and_not_as_an_outage(db, connect, keep, caplog):
     caplog.set_level(logging.INFO, "pgqueue")
     connect(autocommit=False).execute("select 1 from pgqueue.jobs_done")
     assert keep(times=2) is False

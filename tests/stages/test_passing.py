@@ -72,7 +72,7 @@ CASES = [
 
 @pytest.mark.parametrize("analyzed", [False, True], ids=["never_analyzed", "analyzed"])
 @pytest.mark.parametrize("backlog", CASES, ids=lambda case: case.__name__)
-def test_a_claim_passes_over_a_backlog_that_cannot_run_without_reading_its_rows_one_by_one(
+def test_a_claim_reads_only_few_rows_of_a_backlog_whose_jobs_cannot_run(
     db: Connection[Any],
     player: LimitedHand,
     backlog: Callable[[Connection[Any], LimitedHand], None],
@@ -172,7 +172,7 @@ def session_with_a_snapshot(db: Connection[Any]) -> psycopg.Connection[Any]:
     return other
 
 
-def test_an_old_snapshot_does_not_slow_claims_by_turns_that_begin_at_the_last_front(
+def test_an_old_snapshot_does_not_slow_claims_by_turns_that_skip_the_claimed_part_of_a_lane(
     db: Connection[Any], player: LimitedHand
 ) -> None:
     db.execute("alter table pgqueue.jobs_live set (autovacuum_enabled = off)")

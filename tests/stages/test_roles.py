@@ -25,7 +25,7 @@ from tests.worker_by_hand import Hand
 
 @pytest.fixture
 def granted(role: Callable[..., str]) -> Callable[..., str]:
-    """Returns a function that makes a role and returns its DSN. The role gets the grants of its kind. Some grants are printed as comments: it gets them if their line contains a word of ``more``."""
+    """Returns a function that makes a role and returns its DSN. The role gets the grants of its kind. Some grants are printed as comments. The role also gets such a grant if its line contains a word of ``more``."""
 
     def make(kind: str, *more: str) -> str:
         lines = [
@@ -195,7 +195,7 @@ def test_a_worker_role_can_do_everything_that_a_worker_does(granted, db, caplog)
     db.execute("insert into pgqueue.jobs (task, state, worker_id) values ('plain', 'running', 99)")
     db.execute("insert into pgqueue.jobs (task, expires_at) values ('plain', now() - interval '1 s')")
     app = App(granted("worker"))
-    heard: list[str] = []
+    dead_tasks: list[str] = []
 
     @app.task(name="plain")
     def plain() -> None: ...
@@ -218,7 +218,7 @@ def test_a_worker_role_can_do_everything_that_a_worker_does(granted, db, caplog)
 
     @dies.on_dead
     def dead(job: Job, failure: object) -> None:
-        heard.append(job.task)
+        dead_tasks.append(job.task)
 
     @app.task(name="many", chunk=5)
     def many(jobs: list[Job]) -> None: ...
@@ -246,7 +246,7 @@ def test_a_worker_role_can_do_everything_that_a_worker_does(granted, db, caplog)
     app.close()
     assert "permission denied" not in caplog.text
     assert "a bug" not in caplog.text
-    assert heard == ["dies"]
+    assert dead_tasks == ["dies"]
     left = db.execute(
         "select task, state from pgqueue.jobs where queue = 'default' and state not in ('completed', 'cancelled')"
     )

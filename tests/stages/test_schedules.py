@@ -95,7 +95,7 @@ def test_a_scheduler_does_nothing_if_another_one_came_first_or_the_schedule_was_
     assert len(jobs(db, "s")) == 1
 
 
-def test_a_transaction_that_fails_leaves_neither_run_nor_job(
+def test_no_run_and_no_job_is_stored_if_the_transaction_of_a_scheduler_fails(
     db: Connection[Any], connect: Callable[..., Connection[Any]]
 ) -> None:
     add(db, "s", cron="* * * * *")

@@ -197,9 +197,9 @@ def test_schedules_fire_although_one_of_them_cannot_be_read(db: Connection[Any],
         await scheduler.turn(datetime(2026, 1, 1, 12, tzinfo=UTC))
 
     linked(dsn, turn)
-    told = dict(db.execute("select name, problem from pgqueue.schedules").fetchall())
-    assert told["one"] is None
-    assert "exceeds" in told["bad"] or "maximum" in told["bad"]
+    problems = dict(db.execute("select name, problem from pgqueue.schedules").fetchall())
+    assert problems["one"] is None
+    assert "exceeds" in problems["bad"] or "maximum" in problems["bad"]
     assert db.execute(
         "select count(*) from pgqueue.schedules where next_at > '2026-01-01 12:00+00'"
     ).fetchone() == (1,)

@@ -152,15 +152,15 @@ def test_cancel_fails_with_a_clear_error_if_a_finished_job_has_the_same_id(db: C
 def test_jobs_end_and_their_hooks_are_called_although_the_sequence_repeats_all_ids(
     shop: App, db: Connection[Any]
 ) -> None:
-    told = []
+    hooked_ids = []
 
     @shop.tasks["t"].on_dead
     async def dead(job: Any, failure: Any) -> None:
-        told.append(job.id)
+        hooked_ids.append(job.id)
 
     enqueue(shop, -1, -2, -3, 4)
     drain(shop)
-    first = len(told)
+    first = len(hooked_ids)
     db.execute("alter sequence pgqueue.jobs_id_seq restart")
     enqueue(shop, -11, 12, 13, 14)
     drain(shop)
@@ -168,10 +168,10 @@ def test_jobs_end_and_their_hooks_are_called_although_the_sequence_repeats_all_i
     assert {state for _, state in jobs(db)} <= {"completed", "dead"}
     assert len(jobs(db)) == 8
     assert db.execute("select count(*), count(distinct id) from pgqueue.jobs_dead").fetchone() == (
-        len(told),
-        len(told),
+        len(hooked_ids),
+        len(hooked_ids),
     )
-    assert len(told) > first
+    assert len(hooked_ids) > first
 
 
 def test_free_id_returns_an_id_that_no_unfinished_and_no_dead_job_has(db: Connection[Any]) -> None:

@@ -148,7 +148,9 @@ def test_waiting_fails_immediately_if_the_server_was_never_reachable() -> None:
         App("postgresql://nobody@127.0.0.1:1/nothing?connect_timeout=2").handle(1).result(30)
 
 
-def test_the_connection_is_closed_when_no_caller_has_waited_for_a_while(jobs, db, monkeypatch) -> None:
+def test_the_connection_is_closed_some_time_after_the_last_caller_has_stopped_waiting(
+    jobs, db, monkeypatch
+) -> None:
     monkeypatch.setattr(lookout, "LINGER", 0.2)
     [handle] = jobs(1)
     for _ in range(2):

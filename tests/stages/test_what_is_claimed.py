@@ -106,7 +106,7 @@ def test_a_job_is_claimed_once_and_a_claim_takes_no_more_jobs_than_it_asks_for(c
     assert claims.claim() == []
 
 
-def test_jobs_are_claimed_by_run_at_and_then_by_id(claims: Claims) -> None:
+def test_jobs_are_claimed_in_the_order_of_run_at_and_then_of_id(claims: Claims) -> None:
     late, early, second = (claims.add("k", run_at=NOW - timedelta(seconds=ago)) for ago in (10, 50, 50))
     if claims.way == "in order":
         assert claims.claim(1) == [late], "jobs with ordering run in the order in which they were enqueued"

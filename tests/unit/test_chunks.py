@@ -138,7 +138,7 @@ def test_a_handler_whose_parameters_do_not_fit_a_chunk_is_refused(annotations):
     ],
     ids=str,
 )
-def test_options_that_cannot_work_are_refused(options):
+def test_invalid_options_of_chunks_are_refused(options):
     with pytest.raises(InvalidOptionError, match="chunk"):
         App().task(name="t", **options)(lambda jobs: None)
 

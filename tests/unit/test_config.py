@@ -313,6 +313,6 @@ def test_the_dsn_is_read_from_the_first_place_that_has_one(project, monkeypatch)
         {"max_rss": 2**60},
     ],
 )
-def test_worker_settings_that_cannot_work_are_refused(setting):
+def test_invalid_worker_settings_are_refused(setting):
     with pytest.raises(InvalidSettingError, match=f"--{next(iter(setting)).replace('_', '-')}|heartbeat"):
         WorkerSettings(queues={"default": None}, **setting)

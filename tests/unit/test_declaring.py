@@ -101,7 +101,7 @@ final.__annotations__["n"], of_class.__annotations__["n"] = Final, ClassVar[int]
         (Held.__dict__["of_class"], "classmethod"), (contextlib.contextmanager(generator), None), (5, "int, not a function"),
     ],
 )  # fmt: skip
-def test_something_that_cannot_be_a_handler_is_refused_when_the_task_is_declared(function, why):
+def test_a_value_that_cannot_be_a_handler_is_refused_when_the_task_is_declared(function, why):
     if why is None:
         # This function is accepted: the wrapper is no generator function, and makes a context manager of its generator.
         App("").task(name="t")(function)

@@ -1,4 +1,4 @@
-"""docs/errors.md, and the tree of errors that it is made from."""
+"""docs/errors.md, and the tree of errors from which it is made."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def test_computed_fire_times_of_a_year_equal_the_fire_times_of_the_walk(name):
 
 
 @pytest.mark.parametrize("name", ZONES)
-def test_every_15_minutes_fires_at_each_quarter_of_an_hour_also_when_the_clocks_change(name):
+def test_an_expression_for_every_15_minutes_fires_each_quarter_also_when_the_clocks_change(name):
     for change in changes(name)[:2]:
         start, end = change - timedelta(days=3), change + timedelta(days=3)
         found = between(Cron("*/15 * * * *", zone(name)), start, end)

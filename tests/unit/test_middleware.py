@@ -279,10 +279,10 @@ def test_middleware_is_not_called_around_hooks():
         yield
 
     spec = hook_spec("t:on_completed", "completed", [seen.append])
-    told = {"id": 3, "queue": "q", "task": "t", "state": "completed", "priority": 0, "run_at": "2030-01-01T00:00:00+00:00",
+    stored = {"id": 3, "queue": "q", "task": "t", "state": "completed", "priority": 0, "run_at": "2030-01-01T00:00:00+00:00",
             "attempt": 1, "max_attempts": 3, "lease_id": 1, "created_at": "2030-01-01T00:00:00.5+00:00", "new": 1}  # fmt: skip
     hook = attempt(
-        "t:on_completed", f'{{"job": {str(told).replace(chr(39), chr(34))}, "reason": "completed"}}'
+        "t:on_completed", f'{{"job": {str(stored).replace(chr(39), chr(34))}, "reason": "completed"}}'
     )
     with asyncio.Runner() as runner:
         assert perform(spec, hook, app, runner, traced=False) is not None

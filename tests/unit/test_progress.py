@@ -65,7 +65,7 @@ def test_numbers_of_any_type_are_accepted(number) -> None:
 @pytest.mark.parametrize(
     "value", [None, "3", b"3", math.nan, math.inf, 2**53 + 1, 1e300, [], 3j, Decimal("nan")]
 )
-def test_a_done_that_is_no_number_is_refused(value) -> None:
+def test_a_value_of_done_that_is_no_number_is_refused(value) -> None:
     with pytest.raises(InvalidOptionError, match="done of a progress is"):
         Progress.of(value, None, None)
 

@@ -23,6 +23,6 @@ def test_the_arrows_from_running_lead_to_the_states_of_all_outcomes() -> None:
     assert {after for before, after in drawn if before == "running"} == ends
 
 
-def test_each_word_for_a_change_of_state_stands_on_an_arrow() -> None:
+def test_each_word_for_a_change_of_state_occurs_at_an_arrow() -> None:
     verbs = ["claim", "settle", "retry", "snooze", "release", "rescue", "cancel", "revive", "expire"]
     assert [verb for verb in verbs if not any(verb in by for by in drawn.values())] == []
