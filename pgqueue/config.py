@@ -134,7 +134,7 @@ def read_worker(flags: Mapping[str, object]) -> dict[str, object]:
 
 
 def read_file(start: Path | None = None) -> dict[str, object]:
-    """``[tool.pgqueue]`` of the nearest pyproject.toml upward; raises InvalidSettingError on an unknown key."""
+    """Reads ``[tool.pgqueue]`` of the nearest pyproject.toml, in the folder or above it. Raises InvalidSettingError for an unknown key."""
     folder = (start or Path.cwd()).resolve()
     for candidate in (folder, *folder.parents):
         path = candidate / "pyproject.toml"

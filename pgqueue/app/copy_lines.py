@@ -2,7 +2,7 @@
 
 The rows are in COPY's binary form. If they were text, the server would spend a tenth of all its work on reading numbers and times.
 
-Only jobs without keys go this way, because COPY cannot find duplicates.
+Only jobs without keys are stored in this way, because COPY cannot find duplicates.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ UNIQUE = WITHOUT_KEYS | {"unique_key", "unique", "unique_for", "on_conflict"}
 def sendable(batches: list[Batch], *, utf8: bool) -> tuple[list[Batch], bool]:
     """Returns the batches in a form that the connection can send, and whether it can send their options unchanged.
 
-    In an encoding other than UTF-8, a character can be missing, or another character can have its place. Shift JIS and EUC_JP have a yen
-    sign where ASCII has the backslash. So for such an encoding the arguments are JSON in ASCII. If options are not ASCII, the SQL API must
-    store the jobs, because it takes options as JSON, too.
+    An encoding other than UTF-8 can lack a character, or can use its code for another character: Shift JIS and EUC_JP have a yen sign where
+    ASCII has the backslash. So for such an encoding the arguments are JSON in ASCII. If options are not ASCII, the SQL API must store the
+    jobs, because it takes options as JSON, too.
     """
     if utf8:
         return batches, True

@@ -77,7 +77,7 @@ class Enqueuer(Generic[P, R]):
         that long, no other job with the key is stored. ``debounce`` with ``debounce_max``: each further enqueue with the key postpones the
         job and replaces its arguments.
         ``idempotency_key`` with ``idempotency_ttl`` (default 7 days).
-        ``wake=False`` sends no NOTIFY, because a two-phase commit forbids NOTIFY. The next poll finds the job.
+        ``wake=False``: no NOTIFY is sent, for a two-phase commit, which forbids it. The next poll finds the job.
 
         Raises InvalidOptionError, InvalidNameError or InvalidArgumentsError. The warning PGQ-502 is given later, by the enqueue.
         """

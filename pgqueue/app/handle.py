@@ -41,7 +41,7 @@ class JobHandle:
 
     If ``created`` is False, the key named in ``conflict`` (unique_key, throttle, debounce or idempotency_key) belongs to the
     existing job ``id``, which was in ``state``. If that job was finished, ``stored_result`` or ``stored_error`` is its
-    outcome, which the key keeps even when the job's row is gone. The job exists once the enqueuing transaction has committed.
+    outcome, which the key keeps even when the job's row is gone. The job exists only after the enqueuing transaction has committed.
     """
 
     id: int

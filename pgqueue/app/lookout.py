@@ -35,7 +35,7 @@ LINGER = 10.0  # the connection is closed after this many seconds without a wait
 OUTAGE_PATIENCE = 60.0  # all waits end if the server was away for more seconds than this
 # If the time of a waiter is up before its job was looked at, the waiter waits at most this many seconds more for that look.
 FIRST_LOOK = 5.0
-ANSWER_TIMEOUT = 20.0  # seconds within which the server must answer
+ANSWER_TIMEOUT = 20.0  # the server must answer within this many seconds
 RECONNECT_AFTER = 0.5  # seconds between two tries to reach the server
 FINISHED = "pgqueue_finished"
 # The payload of a notification, if it is a job's id. A notification of another program can have any other payload.
@@ -88,7 +88,7 @@ class Lookout:
     # ---------------------------------------------------------------- called on any thread
 
     def add(self, waiter: Waiter) -> bool:
-        """Adds a waiter; False if this lookout is closing or has ended."""
+        """Adds a waiter. Returns False, and adds nothing, if this lookout is closing or has ended."""
         with self._lock:
             if self._over or self._closing:
                 return False
@@ -244,7 +244,7 @@ class Lookout:
         return {int(payload) for payload in listening.result() if NUMBER.fullmatch(payload)}
 
     async def _stirred(self, seconds: float) -> bool:
-        """Waits that long for a new waiter or for a close. Returns whether one of these came."""
+        """Waits up to ``seconds`` for a new waiter or for a call of ``close``. Returns whether one of these came."""
         try:
             async with asyncio.timeout(seconds):
                 return await self._news.wait()

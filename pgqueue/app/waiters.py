@@ -17,7 +17,7 @@ from pgqueue.model.job import Job
 from pgqueue.runtime import forks
 from pgqueue.runtime.clock import monotonic
 
-PAUSE = 0.5  # a waiting thread can be interrupted every so many seconds
+PAUSE = 0.5  # seconds; a waiting thread can be interrupted once in this time
 
 
 class Waiters:

@@ -116,9 +116,9 @@ def explain(error: psycopg.Error, dsn: str = "") -> errors.PgQueueError | None:
 
 
 def may_not_read(error: errors.MissingPrivilegeError) -> errors.MissingPrivilegeError:
-    """Returns the same error in other words, for a role that tried to read a job or to wait for it.
+    """Returns an error with a clearer text, for a role that tried to read a job or to wait for it.
 
-    The new error names the grants that an enqueuer does not have by default.
+    The text says which grants are missing: those that an enqueuer does not have by default.
     """
     return errors.MissingPrivilegeError(
         "This database role is not allowed to read jobs or to wait for them.",

@@ -43,7 +43,7 @@ CLOSING = 1.0  # when a loop ends, it waits at most this many seconds for a conn
 # Whether the connection is taken for a single statement, which commits by itself. If the server is silent on such a connection, the caller
 # waits only once, and a time limit ends the wait. In a transaction, a handler would wait again at each of its statements.
 _for_one_statement: ContextVar[bool] = ContextVar("_for_one_statement", default=False)
-# When each connection came back to its pool.
+# For each connection, the time when it came back to its pool.
 _used_at: WeakKeyDictionary[Connection | AsyncConnection, float] = WeakKeyDictionary()
 
 
@@ -188,9 +188,9 @@ class Pools:
             kwargs=_session(await asyncio.to_thread(prepare_threshold, dsn)),
             open=False,
         )
-        # Waits until the pool has its first connection. A pool that is asked for a connection before that opens one more.
-        # Then the end of a short asyncio.run() would cancel a task of the pool while this task connects. The task would ignore the
-        # cancel, and asyncio.run() would wait for it for ever.
+        # Waits until the pool has its first connection. If a pool is asked for a connection before that, it opens one more. In that case
+        # the end of a short asyncio.run() would cancel a task of the pool while this task connects. The task would ignore the cancel, and
+        # asyncio.run() would wait for it for ever.
         try:
             await pool.open(wait=True)
         except BaseException:
@@ -220,7 +220,7 @@ class Pools:
     async def leave_loop(self) -> None:
         """Closes the pool of the running loop.
 
-        If the loop ended while the pool opens a connection, the pool would ignore the cancel, and the end would wait for it for ever.
+        If the loop ended while the pool is opening a connection, the pool would ignore the cancel, and the loop would wait for it for ever.
         """
         own = self._async.pop(asyncio.get_running_loop(), None)
         if own is not None and own.pool is not None:

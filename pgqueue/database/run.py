@@ -284,7 +284,7 @@ async def connect_async(dsn: str, *, name: str, session: str = PINNED) -> AsyncC
 def is_pooled(connection: Connection) -> bool:
     """Returns whether a pooler answers in the server's place.
 
-    Then nothing must be set or prepared in a session, because a pooler in transaction mode soon gives the session to another client.
+    If so, the caller must set or prepare nothing in the session: a pooler in transaction mode soon gives the session to another client.
     """
     return _backend(connection) != connection.info.backend_pid
 
@@ -329,7 +329,7 @@ def _backend(connection: Connection) -> int:
 async def wait_notified(connection: AsyncConnection, seconds: float | None) -> list[str]:
     """Waits for a notification on this listening connection. Returns its payload, and the payloads that arrive together with it.
 
-    Returns an empty list if nothing arrives within ``seconds``. None: waits without a limit.
+    Returns an empty list if nothing arrives within ``seconds``. If ``seconds`` is None, waits without a limit.
     """
     try:
         # asyncio.timeout() uses the clock of the loop, which no test freezes. The time-out of notifies() would use another clock.

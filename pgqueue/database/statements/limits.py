@@ -11,7 +11,7 @@ from pgqueue.sql import Statement
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """The row of a limit (``period`` in seconds), and its use now, over all its keys: how many seats are taken, and how many keys are full.
+    """The row of a limit (``period`` in seconds), and its use by all keys now: how many seats are taken, how many keys have used it up.
 
     ``free_at``: the time from which on no key has used up its rate.
     """

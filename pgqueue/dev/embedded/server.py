@@ -1,4 +1,4 @@
-"""A server that this process owns: makes its data, starts it and stops it."""
+"""Makes the data of a server that this process owns, and starts and stops this server."""
 # ruff: noqa: S603  no part of a command here comes from outside
 
 from __future__ import annotations

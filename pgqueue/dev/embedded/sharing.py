@@ -92,7 +92,7 @@ def acquire(
 
 
 def _start_supervisor(home: Path, settings: Mapping[str, str], deadline: float) -> None:
-    """Starts a supervisor. Returns when a server should run, started by this supervisor or by another one."""
+    """Starts a supervisor. Returns after it has started the server, or has found that another process owns one."""
     pause(home, deadline)
     arguments = [
         str(home),

@@ -91,7 +91,7 @@ class Standstill:
         self._queues: dict[str, Unmoved] = {}
 
     def seen(self, fronts: Sequence[Front], now: float) -> dict[str, float]:
-        """Returns for each queue with due jobs for how many seconds no job has been claimed from it."""
+        """Returns, for each queue with due jobs, how many seconds ago a job was last claimed from it."""
         found: dict[str, dict[Lane, tuple[float, int]]] = {}
         for front in fronts:
             found.setdefault(front.queue, {})[front.priority, front.key] = (front.run_at, front.job_id)
@@ -130,8 +130,8 @@ def late_causes(fronts: Sequence[Front], limit: float | None) -> list[Cause]:
 def stalled_causes(fronts: Sequence[Front], unmoved: dict[str, float], after: float) -> list[Cause]:
     """Returns one cause for each queue that stands still. Its oldest job has been due for more than ``after`` seconds.
 
-    Also, either no job has been claimed from the queue for more than ``after`` seconds, or no living worker serves the queue and knows the
-    task of this job.
+    Also, at least one of two things is true: no job has been claimed from the queue for more than ``after`` seconds, or no living worker
+    serves the queue and knows the task of this job.
     """
     causes = []
     for front in _oldest(fronts) if after else ():
